@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The version of the package, in one place."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Free lists, pageblock types, merging and splitting: the heart of mm/page_alloc.c (7.2).
+
+Every function runs under what would be the zone lock. A free list is a doubly linked list threaded through
+``link``; its sentinel lies past the last page. Allocation takes the head.
+"""
+
+from __future__ import annotations
+
+from kevacuate.mm.constants import (
+    C_MAX_PAGE_ORDER,
+    C_MOBILITY_DISABLED,
+    C_NPAGES,
+    C_PAGEBLOCK_ORDER,
+    FPI_TO_TAIL,
+    L_BLOCK_TYPE,
+    L_LIST,
+    L_ZONE_LOCKED,
+    LISTS_PER_ZONE,
+    MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_PCPTYPES,
+    MIGRATE_UNMOVABLE,
+    NR_TYPES,
+    PB_ISOLATE,
+    PB_SKIP,
+    PB_TYPE_MASK,
+    PG_BUDDY,
+    PG_TAIL,
+    T_TAIL_PLACED,
+    Z_AREA,
+    Z_END,
+    Z_NR_FREE,
+    Z_NR_FREE_BLOCKS,
+    Z_NR_FREE_CMA,
+    Z_NR_FREE_HIGHATOMIC,
+    Z_START,
+    ZS,
+)
+from kevacuate.mm.jit import part
+from kevacuate.mm.log import log_event, log_kmem, log_list
+
+
+@part(inline=True)
+def free_list(s, z, order, mt):  # type: ignore[no-untyped-def]
+    """Index in ``link`` of the sentinel of zone *z*'s list of *order* and *mt*."""
+    return s.cfg[C_NPAGES] + z * LISTS_PER_ZONE + order * NR_TYPES + mt
+
+
+@part(inline=True)
+def list_add(s, node, head):  # type: ignore[no-untyped-def]
+    """Insert *node* right after *head*: it becomes the list's first."""
+    first = s.link[2 * head]
+    s.link[2 * node] = first
+    s.link[2 * node + 1] = head
+    s.link[2 * head] = node
+    s.link[2 * first + 1] = node
+
+
+@part(inline=True)
+def list_add_tail(s, node, head):  # type: ignore[no-untyped-def]
+    """Insert *node* right before *head*: it becomes the list's last."""
+    last = s.link[2 * head + 1]
+    s.link[2 * node] = head
+    s.link[2 * node + 1] = last
+    s.link[2 * head + 1] = node
+    s.link[2 * last] = node
+
+
+@part(inline=True)
+def list_del(s, node):  # type: ignore[no-untyped-def]
+    """Unlink *node*."""
+    following = s.link[2 * node]
+    before = s.link[2 * node + 1]
+    s.link[2 * before] = following
+    s.link[2 * following + 1] = before
+
+
+@part(inline=True)
+def get_pfnblock_migratetype(s, pfn):  # type: ignore[no-untyped-def]
+    """The block's type, MIGRATE_ISOLATE while its isolate bit is set (page_alloc.c:438)."""
+    bits = s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])]
+    if bits & PB_ISOLATE:
+        return MIGRATE_ISOLATE
+    return bits & PB_TYPE_MASK
+
+
+@part(inline=True)
+def get_pageblock_isolate(s, pfn):  # type: ignore[no-untyped-def]
+    """Whether the block's isolate bit is set."""
+    return (s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_ISOLATE) != 0
+
+
+@part(inline=True)
+def page_zone(s, pfn):  # type: ignore[no-untyped-def]
+    """The zone that holds *pfn* (zones never share a block)."""
+    return s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER]) + 1] + 0
+
+
+@part
+def set_pageblock_migratetype(s, pfn, mt):  # type: ignore[no-untyped-def]
+    """Write the block's type bits and clear its isolate bit; the skip bit stays (page_alloc.c:522)."""
+    if s.cfg[C_MOBILITY_DISABLED] and mt < MIGRATE_PCPTYPES:
+        mt = MIGRATE_UNMOVABLE
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    at = 2 * (pfn >> pageblock_order)
+    old = s.block[at] & PB_TYPE_MASK
+    s.block[at] = (s.block[at] & PB_SKIP) | mt
+    if old != mt:
+        log_event(s, L_BLOCK_TYPE, (pfn >> pageblock_order) << pageblock_order, old, mt, 0, 0)
+
+
+@part
+def change_pageblock_range(s, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Give every block of the chunk (order >= pageblock_order) the type *mt*, ascending."""
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    for i in range(1 << (order - pageblock_order)):
+        set_pageblock_migratetype(s, pfn + (i << pageblock_order), mt)
+
+
+@part(inline=True)
+def account_freepages(s, z, pages, mt):  # type: ignore[no-untyped-def]
+    """Adjust the zone's free counters by *pages* (signed) of type *mt* (page_alloc.c:772)."""
+    if mt == MIGRATE_ISOLATE:
+        return
+    at = z * ZS
+    s.zone[at + Z_NR_FREE] += pages
+    if mt >= MIGRATE_PCPTYPES:
+        if mt == MIGRATE_CMA:
+            s.zone[at + Z_NR_FREE_CMA] += pages
+        elif mt == MIGRATE_HIGHATOMIC:
+            s.zone[at + Z_NR_FREE_HIGHATOMIC] += pages
+
+
+@part(inline=True)
+def count_free_area(s, z, order, mt, sign):  # type: ignore[no-untyped-def]
+    """nr_free of the order, and NR_FREE_PAGES_BLOCKS for whole blocks, by one chunk up or down."""
+    at = z * ZS
+    s.zone[at + Z_AREA + order] += sign
+    if order >= s.cfg[C_PAGEBLOCK_ORDER] and mt != MIGRATE_ISOLATE:
+        s.zone[at + Z_NR_FREE_BLOCKS] += sign << order
+
+
+@part(inline=True)
+def add_to_free_list(s, z, pfn, order, mt, tail):  # type: ignore[no-untyped-def]
+    """Put a chunk on its list, at the tail or the head, and mark it PageBuddy."""
+    s.meta[pfn] = PG_BUDDY << 4 | order
+    if tail:
+        list_add_tail(s, pfn, free_list(s, z, order, mt))
+    else:
+        list_add(s, pfn, free_list(s, z, order, mt))
+    count_free_area(s, z, order, mt, 1)
+    log_list(s, L_LIST, pfn, 1 if tail else 0, order, mt)
+
+
+@part(inline=True)
+def del_page_from_free_list(s, z, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Take a chunk off its list and clear PageBuddy."""
+    list_del(s, pfn)
+    s.meta[pfn] = 0
+    count_free_area(s, z, order, mt, -1)
+    log_list(s, L_LIST, pfn, 2, order, mt)
+
+
+@part
+def move_to_free_list(s, z, pfn, order, old_mt, new_mt):  # type: ignore[no-untyped-def]
+    """Move a free chunk to the TAIL of another type's list, with its accounting (page_alloc.c:816)."""
+    list_del(s, pfn)
+    list_add_tail(s, pfn, free_list(s, z, order, new_mt))
+    count_free_area(s, z, order, old_mt, -1)
+    count_free_area(s, z, order, new_mt, 1)
+    account_freepages(s, z, -(1 << order), old_mt)
+    account_freepages(s, z, 1 << order, new_mt)
+    log_list(s, L_LIST, pfn, 3, order, old_mt + 256 * new_mt)
+
+
+@part(inline=True)
+def page_is_buddy(s, z, pfn, order, pageblock_order):  # type: ignore[no-untyped-def]
+    """Whether *pfn* heads a free chunk of exactly *order* in zone *z* (mm/internal.h:729)."""
+    if s.meta[pfn] != (PG_BUDDY << 4 | order):
+        return False
+    return order < pageblock_order or page_zone(s, pfn) == z
+
+
+@part(inline=True)
+def buddy_merge_likely(s, z, pfn, buddy, order, pageblock_order):  # type: ignore[no-untyped-def]
+    """Whether the next larger buddy is free too, so that a tail insertion may let them merge (:885)."""
+    if order >= s.cfg[C_MAX_PAGE_ORDER] - 1:
+        return False
+    parent = pfn & buddy
+    return page_is_buddy(s, z, parent ^ (1 << (order + 1)), order + 1, pageblock_order)
+
+
+@part
+def merge_block_types(s, z, buddy, order, mt):  # type: ignore[no-untyped-def]
+    """At or above pageblock_order: the buddy's type if it may merge into *mt*, else -1 (page_alloc.c:968).
+
+    The side being freed wins: the buddy's blocks are rewritten to *mt* by the caller.
+    """
+    buddy_mt = get_pfnblock_migratetype(s, buddy)
+    if buddy_mt != mt and not (buddy_mt < MIGRATE_PCPTYPES and mt < MIGRATE_PCPTYPES):
+        return -1
+    return buddy_mt
+
+
+@part
+def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-def]
+    """__free_one_page: merge upward as far as buddies are free, then place head or tail (:936)."""
+    account_freepages(s, z, 1 << order, mt)
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    max_order = s.cfg[C_MAX_PAGE_ORDER]
+    s.meta[pfn] = 0
+    buddy = pfn
+    while order < max_order:
+        buddy = pfn ^ (1 << order)
+        if not page_is_buddy(s, z, buddy, order, pageblock_order):
+            break
+        buddy_mt = mt
+        if order >= pageblock_order:
+            buddy_mt = merge_block_types(s, z, buddy, order, mt)
+            if buddy_mt < 0:
+                break
+        del_page_from_free_list(s, z, buddy, order, buddy_mt)
+        if buddy_mt != mt:
+            change_pageblock_range(s, buddy, order, mt)
+        pfn &= buddy
+        order += 1
+    if fpi & FPI_TO_TAIL:
+        tail = True
+    else:
+        tail = buddy_merge_likely(s, z, pfn, buddy, order, pageblock_order)
+    if tail:
+        s.stat[T_TAIL_PLACED] += 1
+    add_to_free_list(s, z, pfn, order, mt, tail)
+
+
+@part
+def split_large_buddy(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
+    """Free a chunk in pieces of at most a block, ascending, each with its own block's type (:1510)."""
+    end = pfn + (1 << order)
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    piece = min(order, pageblock_order)
+    while pfn < end:
+        free_one_page_merge(s, z, pfn, piece, get_pfnblock_migratetype(s, pfn), fpi)
+        pfn += 1 << piece
+
+
+@part
+def free_one_page(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
+    """Free a chunk straight to the buddy lists."""
+    split_large_buddy(s, z, pfn, order, fpi)
+
+
+@part(inline=True)
+def expand(s, z, pfn, low, high, mt):  # type: ignore[no-untyped-def]
+    """Give back the upper halves of a chunk of order *high* until *low* is left, each at the HEAD (:1702)."""
+    pages = 0
+    while high > low:
+        high -= 1
+        add_to_free_list(s, z, pfn + (1 << high), high, mt, False)
+        pages += 1 << high
+    return pages
+
+
+@part
+def page_del_and_expand(s, z, pfn, low, high, mt):  # type: ignore[no-untyped-def]
+    """Take a chunk of order *high*, keep its lowest 2**low pages, account what left the lists."""
+    del_page_from_free_list(s, z, pfn, high, mt)
+    pages = (1 << high) - expand(s, z, pfn, low, high, mt)
+    account_freepages(s, z, -pages, mt)
+
+
+@part
+def rmqueue_smallest(s, z, order, mt):  # type: ignore[no-untyped-def]
+    """__rmqueue_smallest: the head of the smallest sufficient list of *mt*; -1 if none (:1889)."""
+    for current in range(order, s.cfg[C_MAX_PAGE_ORDER] + 1):
+        head = free_list(s, z, current, mt)
+        pfn = s.link[2 * head] + 0
+        if pfn == head:
+            continue
+        page_del_and_expand(s, z, pfn, order, current, mt)
+        log_kmem(s, L_ZONE_LOCKED, pfn, order, mt)
+        return pfn
+    return -1
+
+
+@part
+def move_freepages_block_list(s, z, start, old_mt, new_mt):  # type: ignore[no-untyped-def]
+    """__move_freepages_block: the block's free chunks, ascending, to the tails of *new_mt* (:1942).
+
+    Returns the number of pages moved.
+    """
+    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
+    moved = 0
+    pfn = start
+    while pfn < end:
+        meta = s.meta[pfn] + 0
+        order = meta & 15
+        if meta >> 4 == PG_BUDDY:
+            move_to_free_list(s, z, pfn, order, old_mt, new_mt)
+            moved += 1 << order
+        pfn += 1 << order
+    return moved
+
+
+@part
+def block_in_zone(s, z, start):  # type: ignore[no-untyped-def]
+    """Whether the whole block that starts at *start* lies inside the zone's span."""
+    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
+    return s.zone[z * ZS + Z_START] <= start and end <= s.zone[z * ZS + Z_END]
+
+
+@part
+def move_freepages_block(s, z, pfn, old_mt, new_mt):  # type: ignore[no-untyped-def]
+    """Move the free pages of *pfn*'s block and retype it; -1 if the block leaves the zone (:2026)."""
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    start = (pfn >> pageblock_order) << pageblock_order
+    if not block_in_zone(s, z, start):
+        return -1
+    moved = move_freepages_block_list(s, z, start, old_mt, new_mt)
+    set_pageblock_migratetype(s, start, new_mt)
+    return moved
+
+
+@part
+def covering_chunk(s, start):  # type: ignore[no-untyped-def]
+    """Head of the chunk larger than a block that covers the block at *start*; -1 if there is none."""
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    for order in range(pageblock_order + 1, s.cfg[C_MAX_PAGE_ORDER] + 1):
+        head = (start >> order) << order
+        if s.meta[head] >> 4 != PG_TAIL and s.meta[head] & 15 >= order:
+            return head
+    return -1

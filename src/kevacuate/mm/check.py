@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Invariants of the state: pages conserved, buddies disjoint, counters equal to lists. Slow; for tests and debugging."""
+
+from __future__ import annotations
+
+from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
+from kevacuate.mm.constants import (
+    ATTR_FREED,
+    ATTR_LRU,
+    ATTR_ON_LRU,
+    C_MAX_PAGE_ORDER,
+    C_NCPUS,
+    C_NNODES,
+    C_NPAGES,
+    C_NR_PCP_LISTS,
+    C_NWORKERS,
+    C_NZONES,
+    C_OFF_ITEMS,
+    C_OFF_PENDING,
+    C_OFF_WORKERS,
+    C_PAGEBLOCK_ORDER,
+    C_POOL,
+    I_NEXT,
+    IS,
+    MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_TYPES,
+    P_COUNT,
+    PG_ALLOC,
+    PG_BUDDY,
+    PG_ISOLATED,
+    PG_PCP,
+    PG_RESERVED,
+    PG_TAIL,
+    PS,
+    W_FREELIST,
+    WK_HEAD,
+    WK_ITEM,
+    WS,
+    Z_AREA,
+    Z_NR_FREE,
+    Z_NR_FREE_BLOCKS,
+    Z_NR_FREE_CMA,
+    Z_NR_FREE_HIGHATOMIC,
+    Z_NR_ISOLATED,
+    Z_NR_LRU,
+    ZS,
+)
+from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.layout import State
+from kevacuate.mm.pcp import pcp_list
+
+PROBLEMS = {
+    1: "a free list holds a page that is not a free chunk of its order",
+    2: "a free chunk lies on the list of a type that is not its block's",
+    3: "a list's links disagree",
+    4: "nr_free of an order differs from its lists",
+    5: "NR_FREE_PAGES differs from the lists",
+    6: "NR_FREE_CMA or the free highatomic pages differ from the lists",
+    7: "NR_FREE_PAGES_BLOCKS differs from the lists",
+    8: "a per-CPU list holds a page that is not a pcp chunk",
+    9: "a per-CPU count differs from its lists",
+    10: "a page inside a chunk is marked as a head",
+    11: "a page belongs to no chunk",
+    12: "two free buddies in one block have not merged",
+    13: "free or pcp pages on no list",
+    14: "NR_LRU differs from the pages",
+    15: "NR_ISOLATED differs from the pages",
+    16: "evacuate items were lost or duplicated",
+    17: "the object table disagrees with the pages",
+    18: "a chunk is misaligned or leaves its zone",
+}
+
+
+@part
+def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
+    """Check one buddy list; adds its chunks to *sums* (pages, by type class). Returns (code, pfn)."""
+    head = free_list(s, z, order, mt)
+    before = head
+    pfn = s.link[2 * head] + 0
+    while pfn != head:
+        if pfn < 0 or pfn >= s.cfg[C_NPAGES] or s.meta[pfn] != (PG_BUDDY << 4 | order):
+            return 1, pfn
+        if s.link[2 * pfn + 1] != before:
+            return 3, pfn
+        if get_pfnblock_migratetype(s, pfn) != mt:
+            return 2, pfn
+        if page_zone(s, pfn) != z or pfn & ((1 << order) - 1):
+            return 18, pfn
+        sums[order] += 1
+        if mt != MIGRATE_ISOLATE:
+            sums[16] += 1 << order
+            if order >= s.cfg[C_PAGEBLOCK_ORDER]:
+                sums[19] += 1 << order
+        if mt == MIGRATE_CMA:
+            sums[17] += 1 << order
+        if mt == MIGRATE_HIGHATOMIC:
+            sums[18] += 1 << order
+        sums[20] += 1 << order
+        before = pfn
+        pfn = s.link[2 * pfn] + 0
+    if s.link[2 * head + 1] != before:
+        return 3, head
+    return 0, 0
+
+
+@part
+def check_zone_lists(s, z, sums):  # type: ignore[no-untyped-def]
+    """All buddy lists and counters of a zone. Returns (code, pfn)."""
+    for i in range(20):
+        sums[i] = 0
+    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
+        for mt in range(MIGRATE_TYPES):
+            code, pfn = check_list(s, z, order, mt, sums)
+            if code:
+                return code, pfn
+        if s.zone[z * ZS + Z_AREA + order] != sums[order]:
+            return 4, order
+    at = z * ZS
+    if s.zone[at + Z_NR_FREE] != sums[16]:
+        return 5, z
+    if s.zone[at + Z_NR_FREE_CMA] != sums[17] or s.zone[at + Z_NR_FREE_HIGHATOMIC] != sums[18]:
+        return 6, z
+    if s.zone[at + Z_NR_FREE_BLOCKS] != sums[19]:
+        return 7, z
+    return 0, 0
+
+
+@part
+def check_pcp(s, z, cpu, sums):  # type: ignore[no-untyped-def]
+    """The per-CPU lists of one (zone, CPU). Returns (code, pfn)."""
+    pages = 0
+    for pindex in range(s.cfg[C_NR_PCP_LISTS]):
+        head = pcp_list(s, z, cpu, pindex)
+        before = head
+        pfn = s.link[2 * head] + 0
+        while pfn != head:
+            if pfn < 0 or pfn >= s.cfg[C_NPAGES] or s.meta[pfn] >> 4 != PG_PCP:
+                return 8, pfn
+            if s.link[2 * pfn + 1] != before:
+                return 3, pfn
+            pages += 1 << (s.meta[pfn] & 15)
+            before = pfn
+            pfn = s.link[2 * pfn] + 0
+    if pages != s.pcp[(z * s.cfg[C_NCPUS] + cpu) * PS + P_COUNT]:
+        return 9, z
+    sums[21] += pages
+    return 0, 0
+
+
+@part
+def check_chunk(s, pfn, sums):  # type: ignore[no-untyped-def]
+    """One chunk found by walking the pages. Returns (code, pages of it)."""
+    meta = s.meta[pfn] + 0
+    order = meta & 15
+    state = meta >> 4
+    pages = 1 << order
+    if state == PG_TAIL:
+        return 11, 1
+    if state == PG_RESERVED:
+        return 0, 1
+    if pfn & (pages - 1):
+        return 18, pages
+    for i in range(1, pages):
+        if s.meta[pfn + i] != 0:
+            return 10, pages
+    if state == PG_BUDDY:
+        sums[22] += pages
+        whole = order >= s.cfg[C_PAGEBLOCK_ORDER]
+        if not whole and s.meta[pfn ^ pages] == meta:
+            return 12, pages
+    elif state == PG_PCP:
+        sums[23] += pages
+    else:
+        return check_owned(s, pfn, state, pages, sums), pages
+    return 0, pages
+
+
+@part
+def check_owned(s, pfn, state, pages, sums):  # type: ignore[no-untyped-def]
+    """An allocated or isolated chunk: object table, LRU counters."""
+    attr = s.link[2 * pfn + 1] + 0
+    obj = s.link[2 * pfn] + 0
+    if attr & ATTR_ON_LRU:
+        sums[24 + page_zone(s, pfn)] += pages
+    if state == PG_ISOLATED and attr & ATTR_LRU:
+        sums[64 + page_zone(s, pfn)] += pages
+    if obj >= 0 and not attr & ATTR_FREED and s.obj[obj] != pfn:
+        return 17
+    if state == PG_ALLOC and attr & ATTR_FREED:
+        return 17
+    return 0
+
+
+@part
+def check_items(s):  # type: ignore[no-untyped-def]
+    """Every evacuate item is in exactly one place. Returns whether all are accounted for."""
+    items = s.cfg[C_OFF_ITEMS]
+    found = 0
+    item = s.work[W_FREELIST]
+    while item >= 0 and found <= s.cfg[C_POOL]:
+        found += 1
+        item = s.work[items + item * IS + I_NEXT]
+    for node in range(s.cfg[C_NNODES]):
+        item = s.work[s.cfg[C_OFF_PENDING] + node]
+        while item >= 0 and found <= s.cfg[C_POOL]:
+            found += 1
+            item = s.work[items + item * IS + I_NEXT]
+    for worker in range(s.cfg[C_NWORKERS]):
+        at = s.cfg[C_OFF_WORKERS] + worker * WS
+        if s.work[at + WK_ITEM] >= 0:
+            found += 1
+        item = s.work[at + WK_HEAD]
+        while item >= 0 and found <= s.cfg[C_POOL]:
+            found += 1
+            item = s.work[items + item * IS + I_NEXT]
+    return found == s.cfg[C_POOL] or (s.work[W_FREELIST] == -1 and found == 0)
+
+
+@kernel
+def check_state(sa, sums):  # type: ignore[no-untyped-def]
+    """All invariants; *sums* is scratch, int64[96]. Returns (code of PROBLEMS or 0, pfn or index)."""
+    s = pointers(sa)
+    for i in range(96):
+        sums[i] = 0
+    for z in range(s.cfg[C_NZONES]):
+        code, where = check_zone_lists(s, z, sums)
+        if code:
+            return code, where
+        for cpu in range(s.cfg[C_NCPUS]):
+            code, where = check_pcp(s, z, cpu, sums)
+            if code:
+                return code, where
+    pfn = 0
+    while pfn < s.cfg[C_NPAGES]:
+        code, pages = check_chunk(s, pfn, sums)
+        if code:
+            return code, pfn
+        pfn += pages
+    if sums[20] != sums[22] or sums[21] != sums[23]:
+        return 13, 0
+    for z in range(s.cfg[C_NZONES]):
+        if s.zone[z * ZS + Z_NR_LRU] != sums[24 + z]:
+            return 14, z
+        if s.zone[z * ZS + Z_NR_ISOLATED] != sums[64 + z]:
+            return 15, z
+    return (0, 0) if check_items(s) else (16, 0)
+
+
+def check(state: State) -> None:
+    """Raise AssertionError, in words, if any invariant of *state* is broken."""
+    import numpy as np
+
+    code, where = check_state(state, np.zeros(96, np.int64))
+    if code:
+        raise AssertionError(f"{PROBLEMS[code]} (at {where:#x})")

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's constants, and the meaning of every field of the model's flat arrays.
+
+Numba freezes module-level integers into the compiled code, so all of them live here, where the cache key
+(:func:`kevacuate.mm.jit.source_digest`) sees every change.
+"""
+
+from __future__ import annotations
+
+# Migratetypes (include/linux/mmzone.h at 7.2).
+MIGRATE_UNMOVABLE = 0
+MIGRATE_MOVABLE = 1
+MIGRATE_RECLAIMABLE = 2
+MIGRATE_HIGHATOMIC = 3
+MIGRATE_PCPTYPES = 3
+MIGRATE_CMA = 4
+MIGRATE_ISOLATE = 5
+MIGRATE_TYPES = 6
+MIGRATE_NAMES = ("unmovable", "movable", "reclaimable", "highatomic", "cma", "isolate")
+
+# Zone indices.
+ZONE_DMA = 0
+ZONE_DMA32 = 1
+ZONE_NORMAL = 2
+ZONE_MOVABLE = 3
+ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
+
+PAGE_ALLOC_COSTLY_ORDER = 3
+PCP_BATCH_SCALE_MAX = 5
+COMPACT_CLUSTER_MAX = 32
+FOLIO_BATCH_SIZE = 31
+NR_MIGRATE_PASSES = 10  # NR_MAX_MIGRATE_PAGES_RETRY
+
+# Page states: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
+PG_TAIL = 0
+PG_BUDDY = 1
+PG_PCP = 2
+PG_ALLOC = 3
+PG_RESERVED = 4
+PG_ISOLATED = 5
+
+# Attributes of an allocated chunk. Those below 256 come with the allocation.
+ATTR_LRU = 1
+ATTR_FILE = 2
+ATTR_DIRTY = 4
+ATTR_WRITEBACK = 8
+ATTR_PINNED = 16
+ATTR_BUSY = 32
+ATTR_MOVABLE_OPS = 64
+ATTR_STATIC = 255
+ATTR_ON_LRU = 256
+ATTR_IN_BATCH = 512
+ATTR_FREED = 1024
+
+# Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
+PB_TYPE_MASK = 7
+PB_SKIP = 8
+PB_ISOLATE = 16
+NO_ZONE = 255
+
+# gfp bits, numbered as Linux 7.2 does (include/linux/gfp_types.h).
+GFP_DMA = 1 << 0
+GFP_HIGHMEM = 1 << 1
+GFP_DMA32 = 1 << 2
+GFP_MOVABLE = 1 << 3
+GFP_RECLAIMABLE = 1 << 4
+GFP_HIGH = 1 << 5
+GFP_IO = 1 << 6
+GFP_FS = 1 << 7
+GFP_ZERO = 1 << 8
+GFP_DIRECT_RECLAIM = 1 << 10
+GFP_KSWAPD_RECLAIM = 1 << 11
+GFP_WRITE = 1 << 12
+GFP_NOWARN = 1 << 13
+GFP_RETRY_MAYFAIL = 1 << 14
+GFP_NOFAIL = 1 << 15
+GFP_NORETRY = 1 << 16
+GFP_MEMALLOC = 1 << 17
+GFP_COMP = 1 << 18
+GFP_NOMEMALLOC = 1 << 19
+GFP_HARDWALL = 1 << 20
+GFP_THISNODE = 1 << 21
+GFP_RECLAIM = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
+GFP_KERNEL = GFP_RECLAIM | GFP_IO | GFP_FS
+GFP_ATOMIC = GFP_HIGH | GFP_KSWAPD_RECLAIM
+GFP_HIGHUSER_MOVABLE = GFP_KERNEL | GFP_HARDWALL | GFP_HIGHMEM | GFP_MOVABLE
+GFP_TRANSHUGE_LIGHT = (GFP_HIGHUSER_MOVABLE | GFP_COMP | GFP_NOMEMALLOC | GFP_NOWARN) & ~GFP_RECLAIM
+GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | GFP_DIRECT_RECLAIM
+
+# alloc_flags (mm/internal.h at 7.2).
+WMARK_MIN = 0
+WMARK_LOW = 1
+WMARK_HIGH = 2
+WMARK_PROMO = 3
+ALLOC_WMARK_MASK = 3
+ALLOC_NO_WATERMARKS = 0x04
+ALLOC_OOM = 0x08
+ALLOC_NON_BLOCK = 0x10
+ALLOC_MIN_RESERVE = 0x20
+ALLOC_CPUSET = 0x40
+ALLOC_CMA = 0x80
+ALLOC_NOFRAGMENT = 0x100
+ALLOC_HIGHATOMIC = 0x200
+ALLOC_TRYLOCK = 0x400
+ALLOC_KSWAPD = 0x800
+ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
+
+# Modes of __rmqueue.
+RMQUEUE_NORMAL = 0
+RMQUEUE_CMA = 1
+RMQUEUE_CLAIM = 2
+RMQUEUE_STEAL = 3
+
+# find_suitable_fallback's answers that are not a type.
+FALLBACK_EMPTY = -1
+FALLBACK_NOCLAIM = -2
+
+# fpi flags.
+FPI_NONE = 0
+FPI_TO_TAIL = 2
+
+# Strides of the flat arrays.
+NR_ORDERS = 16  # orders a zone has room for
+NR_TYPES = 8  # types a list array has room for
+LISTS_PER_ZONE = NR_ORDERS * NR_TYPES
+PCP_LISTS = 16  # room per (zone, CPU); 14 are used, 12 without THP
+NR_PCP_LISTS = 14
+
+# ``zone``: stride and fields (int64).
+ZS = 64
+Z_NODE = 0
+Z_INDEX = 1
+Z_START = 2
+Z_END = 3
+Z_MANAGED = 4
+Z_WMARK = 5  # 5..8: MIN, LOW, HIGH, PROMO
+Z_BOOST = 9
+Z_LOWMEM = 10  # 10..13: lowmem_reserve by highest zone index
+Z_NR_FREE = 14
+Z_NR_FREE_CMA = 15
+Z_NR_FREE_HIGHATOMIC = 16
+Z_NR_FREE_BLOCKS = 17
+Z_BELOW_HIGH = 18
+Z_BOOSTED = 19  # ZONE_BOOSTED_WATERMARK
+Z_RECLAIM_ACTIVE = 20
+Z_NR_RESERVED_HIGHATOMIC = 21
+Z_NR_LRU = 22
+Z_NR_ISOLATED = 23
+Z_CACHED_MIGRATE_PFN = 24
+Z_BOOST_SEEN = 25  # what kswapd will give back
+Z_PRESENT = 26
+Z_AREA = 32  # 32..47: nr_free per order
+
+# ``pcp``: stride and fields (int32).
+PS = 8
+P_COUNT = 0
+P_HIGH = 1
+P_HIGH_MIN = 2
+P_HIGH_MAX = 3
+P_BATCH = 4
+P_FLAGS = 5
+P_ALLOC_FACTOR = 6
+P_FREE_COUNT = 7
+PCPF_PREV_FREE_HIGH_ORDER = 1
+PCPF_FREE_HIGH_BATCH = 2
+
+# ``cfg``: parameters that never change during a run (int64).
+C_NPAGES = 0
+C_NZONES = 1
+C_NCPUS = 2
+C_NNODES = 3
+C_MAX_PAGE_ORDER = 4
+C_PAGEBLOCK_ORDER = 5
+C_HPAGE_ORDER = 6
+C_ZONE_DMA32 = 7
+C_DEFRAG_MODE = 8
+C_BOOST_FACTOR = 9
+C_MOBILITY_DISABLED = 10
+C_LOG_LEVEL = 11
+C_LOG_CAPACITY = 12
+C_VMSTAT_PHASE = 13
+C_KSWAPD_WAKE = 14
+C_KSWAPD_RUN = 15
+C_NWORKERS = 16
+C_EVACUATE = 17
+C_POOL = 18
+C_PER_NODE = 19
+C_SKIP_HINT = 20
+C_WORK_NS = 21
+C_IRQ_WORK_NS = 22
+C_WAKEUP_NS = 23
+C_SCAN_NS = 24
+C_ISOLATE_NS = 25
+C_RECLAIM_NS = 26
+C_MIGRATE_NS = 27
+C_TIME_SCALE = 28
+C_NR_PCP_LISTS = 29
+C_PCP_BASE = 30  # index of the first pcp list's sentinel
+C_OFF_READY = 31  # offset in ``cfg`` of the per-node "func is set" flags
+C_OFF_CPU_NODE = 32  # offset of each CPU's node
+C_OFF_NODE_CPU = 33  # offset of each node's lowest CPU
+C_OFF_ZONELIST = 34  # offset of the zonelists: per node, count then zones
+C_OFF_ITEMS = 35  # offsets in ``work``
+C_OFF_PENDING = 36
+C_OFF_WORKERS = 37
+C_OFF_KSWAPD = 38
+C_OFF_TICKS = 39
+C_NPAGES_REAL = 40
+C_FIXED = 48
+
+# ``stat``: the clock and the counters (int64).
+T_NOW = 0
+T_NEXT_DUE = 1
+T_CPU = 2  # the CPU that acts
+T_NLOG = 3  # records written to ``log`` since it was last taken (more than the capacity: some were lost)
+T_ALLOCS = 4
+T_FREES = 5
+T_ALLOC_FAILED = 6
+T_REFILLS = 7
+T_DRAINS = 8
+T_SLOWPATH = 9
+T_BOOSTS = 10
+T_QUEUED = 11
+T_DROPPED = 12
+T_UNREADY = 13
+T_IRQ_WORKS = 14
+T_STARTED = 15
+T_SKIPPED = 16
+T_STARTED_SKIP_BIT = 17
+T_FINISHED = 18
+T_WHY = 20  # 20..27: evacuations by how they ended
+T_ISOLATED = 28
+T_RECLAIMED = 29
+T_MIGRATED = 30
+T_FAILED = 31
+T_WORKER_NS = 32
+T_CLAIM_REFUSED = 33
+T_KSWAPD_WAKES = 34
+T_GUARD_REFUSED = 35
+T_BULK_ALLOCS = 36
+T_HIGHATOMIC_RESERVED = 37
+T_HIGHATOMIC_UNRESERVED = 38
+T_FREED_WHILE_ISOLATED = 39
+T_DROPPED_THEN_FREED = 40  # demand frees of what the model had dropped
+T_FAILED_THEN_FREED = 41  # demand frees of what the model could not allocate
+T_BAD_FREE = 42  # demand frees of what was never allocated
+T_DST_ALLOCS = 43
+T_TAIL_PLACED = 44
+T_DECAYS = 45
+T_WATERMARK_REFUSED = 46
+T_MODE = 48  # 48..51: pages taken per mode of __rmqueue
+T_EXTFRAG = 64  # [kind 3][start 3][fallback 3][fallback order 16], kind 0 steal, 1 claim, 2 whole-block claim
+T_SIZE = 64 + 3 * 3 * 3 * 16
+
+# ``work``: evacuate items, pending lists, workers, kswapd, vmstat ticks (int64).
+W_FREELIST = 0
+W_FIXED = 8
+IS = 4  # an item: zone, start pfn, next, time queued
+I_ZONE = 0
+I_PFN = 1
+I_NEXT = 2
+I_TIME = 3
+WK_STATE = 0
+WK_DUE = 1
+WK_BUSY = 2
+WK_ITEM = 3
+WK_CURSOR = 4
+WK_NLIST = 5
+WK_HEAD = 6
+WK_TAIL = 7
+WK_ISOLATED = 8
+WK_RECLAIMED = 9
+WK_MIGRATED = 10
+WK_FAILED = 11
+WK_LIST = 16  # the private list (cc.migratepages), front first
+WK_DST = 48  # scratch of migrate_pages: destinations,
+WK_UNMAPPED = 80  # unmapped sources,
+WK_FAILED_LIST = 112  # failed ones
+WS = 144
+WORKER_IDLE = 0
+WORKER_START = 1
+WORKER_ISOLATE = 2
+WORKER_RECLAIM = 3
+WORKER_MIGRATE = 4
+KS = 2  # kswapd: state, due
+KSWAPD_IDLE = 0
+KSWAPD_WOKEN = 1
+KSWAPD_RUNNING = 2
+NEVER = 1 << 62
+
+# How an evacuation ended (the ``why`` of gt_evac 9).
+WHY_END = 0
+WHY_ERROR = 1
+WHY_EAGAIN = 2
+WHY_EMPTY_EARLY = 3
+WHY_EMPTY = 4
+WHY_MIGRATE_FAILED = 5
+WHY_NAMES = (
+    "ran to the end of the block",
+    "error",
+    "too many isolated (-EAGAIN)",
+    "nothing isolated early",
+    "nothing isolated up to the block's end",
+    "a page failed to migrate",
+)
+EAGAIN = 11
+ENOMEM = 12
+
+# ``lru``: one batch per CPU (int32): count, then pfns.
+LS = 32
+
+# ``log``: records of eight int64 (docs/model.md).
+LR = 8
+L_EXTFRAG = 1
+L_EVAC_CLAIM = 2
+L_EVAC_QUEUED = 3
+L_EVAC_DROPPED = 4
+L_IRQ_WORK = 5
+L_EVAC_STARTED = 6
+L_EVAC_SKIPPED = 7
+L_EVAC_ISOLATE = 8
+L_EVAC_RECLAIM = 9
+L_EVAC_MIGRATE = 10
+L_EVAC_PUTBACK = 11
+L_EVAC_FINISHED = 12
+L_ALLOC_FAILED = 13
+L_BLOCK_TYPE = 14
+L_BOOST = 15
+L_HIGHATOMIC_RESERVE = 16
+L_HIGHATOMIC_UNRESERVE = 17
+L_KSWAPD = 18
+L_ZONE_LOCKED = 32
+L_PCPU_DRAIN = 33
+L_LIST = 34
+LOG_NAMES = {
+    L_EXTFRAG: "mm_page_alloc_extfrag",
+    L_EVAC_CLAIM: "try_to_claim_block",
+    L_EVAC_QUEUED: "queue_pageblock_evacuate",
+    L_EVAC_DROPPED: "evacuate_item_alloc: none left",
+    L_IRQ_WORK: "evacuate_irq_work_fn",
+    L_EVAC_STARTED: "evacuate_pageblock",
+    L_EVAC_SKIPPED: "evacuate_pageblock: movable again",
+    L_EVAC_ISOLATE: "isolate_migratepages_range",
+    L_EVAC_RECLAIM: "reclaim_clean_pages_from_list",
+    L_EVAC_MIGRATE: "migrate_pages",
+    L_EVAC_PUTBACK: "putback_movable_pages",
+    L_EVAC_FINISHED: "evacuate_item_free",
+    L_ALLOC_FAILED: "alloc_pages failed",
+    L_BLOCK_TYPE: "set_pageblock_migratetype",
+    L_BOOST: "boost_watermark",
+    L_HIGHATOMIC_RESERVE: "reserve_highatomic_pageblock",
+    L_HIGHATOMIC_UNRESERVE: "unreserve_highatomic_pageblock",
+    L_KSWAPD: "kswapd",
+    L_ZONE_LOCKED: "mm_page_alloc_zone_locked",
+    L_PCPU_DRAIN: "mm_page_pcpu_drain",
+    L_LIST: "free list",
+}

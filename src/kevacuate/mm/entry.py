@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compiled entry points: what Python calls on a :class:`~kevacuate.mm.layout.State`, one operation each.
+
+Each turns the arrays into pointers once. A whole replay has its own entry (:mod:`kevacuate.replay`), so that the
+loop too is compiled.
+"""
+
+from __future__ import annotations
+
+from kevacuate.mm import boot as _boot
+from kevacuate.mm.buddy import free_one_page, page_zone
+from kevacuate.mm.clock import advance as _advance
+from kevacuate.mm.constants import C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU
+from kevacuate.mm.evacuate import evacuate_pageblock
+from kevacuate.mm.jit import kernel, pointers
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
+from kevacuate.mm.page_isolation import (
+    set_migratetype_isolate,
+    set_pageblock_isolate,
+    unset_migratetype_isolate,
+)
+from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
+from kevacuate.mm.workqueue import pageblock_evacuate_init
+
+free_range = _boot.free_range
+
+
+@kernel
+def late_initcall(sa, ready):  # type: ignore[no-untyped-def]
+    """pageblock_evacuate_init: fill the pool; *ready* 0 leaves requests vanishing as before the initcall."""
+    pageblock_evacuate_init(pointers(sa), ready)
+
+
+@kernel
+def alloc(sa, cpu, nid, order, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+    """alloc_pages; the pfn, or -1."""
+    return alloc_pages(pointers(sa), cpu, nid, order, mt, gfp, attr, obj)
+
+
+@kernel
+def alloc_bulk(sa, cpu, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+    """One page of alloc_pages_bulk; the pfn, or -1."""
+    return alloc_pages_bulk(pointers(sa), cpu, mt, gfp, attr, obj)
+
+
+@kernel
+def free(sa, cpu, pfn):  # type: ignore[no-untyped-def]
+    """Free the chunk that starts at *pfn*; False if no allocated chunk starts there."""
+    s = pointers(sa)
+    if pfn < 0 or pfn >= s.cfg[C_NPAGES] or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED):
+        s.stat[T_BAD_FREE] += 1
+        return False
+    free_pages(s, cpu, pfn)
+    return True
+
+
+@kernel
+def split(sa, pfn, obj):  # type: ignore[no-untyped-def]
+    """Halve an allocated chunk."""
+    split_page(pointers(sa), pfn, obj)
+
+
+@kernel
+def advance(sa, t):  # type: ignore[no-untyped-def]
+    """Run what is due until *t* ns."""
+    _advance(pointers(sa), t)
+
+
+@kernel
+def step_worker(sa, worker):  # type: ignore[no-untyped-def]
+    """Run one step of a worker now, due or not."""
+    evacuate_pageblock(pointers(sa), worker)
+
+
+@kernel
+def drain_all(sa):  # type: ignore[no-untyped-def]
+    """drain_all_pages, from CPU 0."""
+    s = pointers(sa)
+    s.stat[T_CPU] = 0
+    drain_all_pages(s)
+
+
+@kernel
+def isolate_block(sa, block):  # type: ignore[no-untyped-def]
+    """set_migratetype_isolate; False if refused."""
+    s = pointers(sa)
+    s.stat[T_CPU] = 0
+    return set_migratetype_isolate(s, block)
+
+
+@kernel
+def unisolate_block(sa, block):  # type: ignore[no-untyped-def]
+    """unset_migratetype_isolate."""
+    s = pointers(sa)
+    s.stat[T_CPU] = 0
+    unset_migratetype_isolate(s, block)
+
+
+@kernel
+def alloc_with_isolate_bit(sa, block_pfn, cpu, order, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+    """Allocate while one block's isolate bit alone is raised: the case the patch's guard exists for."""
+    s = pointers(sa)
+    set_pageblock_isolate(s, block_pfn, True)
+    pfn = alloc_pages(s, cpu, -1, order, mt, gfp, attr, obj)
+    set_pageblock_isolate(s, block_pfn, False)
+    return pfn
+
+
+@kernel
+def refill(sa, z, cpu, order, count, mt, flags):  # type: ignore[no-untyped-def]
+    """rmqueue_bulk onto a per-CPU list; the chunks taken (the count field is the caller's to keep)."""
+    return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, flags)
+
+
+@kernel
+def take_from_buddy(sa, z, order, mt, flags):  # type: ignore[no-untyped-def]
+    """rmqueue_buddy; the pfn, or -1."""
+    return rmqueue_buddy(pointers(sa), z, order, mt, flags)
+
+
+@kernel
+def free_to_buddy(sa, pfn, order, fpi):  # type: ignore[no-untyped-def]
+    """free_one_page."""
+    s = pointers(sa)
+    free_one_page(s, page_zone(s, pfn), pfn, order, fpi)
+
+
+@kernel
+def drain_pcp(sa, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
+    """free_pcppages_bulk."""
+    free_pcppages_bulk(pointers(sa), z, cpu, count, pindex)

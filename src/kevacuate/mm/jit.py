@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the model's kernels are compiled: one decorator, one cache rule, two ways to hold the state.
+
+Every compiled function of the package is decorated with :func:`kernel` if Python calls it, with :func:`part` if only
+other kernels do. Two things are decided here and nowhere else:
+
+* **The cache.** Numba's on-disk cache does not notice a change in a callee that lives in another file. So
+  the cache directory's name is a hash of every source file that holds kernels plus the versions of Numba
+  and Python: edit any of them and everything is compiled anew.
+* **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
+  compiled code, into the same NamedTuple of raw pointers, which LLVM handles as fast as C. ``s.meta[i]``
+  reads the same in both, so the same source also runs on the arrays, with bounds checked
+  (``NUMBA_BOUNDSCHECK=1``), and as plain Python (``NUMBA_DISABLE_JIT=1``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JIT_DISABLED: bool = bool(config.DISABLE_JIT)
+"""True when the kernels run as plain Python."""
+
+ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
+"""True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
+
+_KERNEL_ROOMS = ("mm", "measure", "replay", "recording")
+
+
+@cache
+def source_digest() -> str:
+    """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version and Python's."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()}".encode())
+    package = Path(__file__).resolve().parent.parent
+    for room in _KERNEL_ROOMS:
+        for path in sorted((package / room).glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_dir() -> str:
+    """Directory of the compiled kernels; a private temporary one where the user's cache is not writable."""
+    base = os.environ.get("KEVACUATE_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kevacuate"
+    )
+    path = os.path.join(base, f"kernels-{source_digest()}")
+    try:
+        os.makedirs(path, exist_ok=True)
+        if os.access(path, os.W_OK):
+            return path
+    except OSError:
+        pass
+    return tempfile.mkdtemp(prefix="kevacuate-kernels-")
+
+
+def is_compiled() -> bool:
+    """Whether compiled kernels for exactly these sources are already on disk."""
+    return JIT_DISABLED or any(Path(cache_dir()).rglob("*.nbc"))
+
+
+class _PartCodegen:
+    """Numba's code generator for a library that is never loaded: there is no address to write an environment to."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def set_env(self, env_name: str, env: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """Code of a function that only other kernels call: neither optimised nor turned into machine code by itself.
+
+    LLVM sees it again, whole, inside each entry point. Without this, every function is optimised and emitted together
+    with all that it calls, again at every level of calls: minutes instead of seconds.
+    """
+
+    @property
+    def codegen(self) -> _PartCodegen:
+        return _PartCodegen(self._codegen)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0
+
+
+class _PartCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler with a :class:`_PartLibrary` to put the code into."""
+
+    def __init__(self, typingctx: Any, targetctx: Any, library: Any, *rest: Any) -> None:
+        if library is None:
+            library = _PartLibrary(targetctx.codegen(), "kevacuate part")
+            library.enable_object_caching()
+        super().__init__(typingctx, targetctx, library, *rest)
+
+
+def part(function: F | None = None, *, inline: bool = False) -> Any:
+    """Compile *function*, which only other kernels call, with the package's options.
+
+    Parameters
+    ----------
+    function : callable
+        The function, in the subset of Python that Numba compiles.
+    inline : bool
+        Force LLVM to inline it into its callers (the hot path only).
+    """
+    if function is None:
+        return lambda f: part(f, inline=inline)
+    if JIT_DISABLED:
+        return function
+    options: dict[str, Any] = {"forceinline": True} if inline else {}
+    return numba.njit(
+        pipeline_class=_PartCompiler,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        nogil=True,
+        error_model="numpy",
+        boundscheck=ARRAY_FORM,
+        **options,
+    )(function)
+
+
+def kernel(function: F) -> Any:
+    """Compile *function*, which Python calls on a state of arrays, and keep the machine code on disk."""
+    if JIT_DISABLED:
+        return function
+    before = config.CACHE_DIR
+    config.CACHE_DIR = cache_dir()
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+if JIT_DISABLED:
+
+    def pointers(state: Any) -> Any:
+        """The state with each array as a memoryview: items are then plain ints, which do not overflow."""
+        return type(state)(*(memoryview(array) for array in state))
+
+    def prefetch(array: Any, index: int) -> None:
+        """Nothing: plain Python has no prefetch."""
+
+elif ARRAY_FORM:
+
+    @part(inline=True)
+    def pointers(state):  # type: ignore[no-untyped-def]
+        """The state itself: the checked form keeps the arrays."""
+        return state
+
+    @part(inline=True)
+    def prefetch(array, index):  # type: ignore[no-untyped-def]
+        """Nothing: the checked form does not prefetch."""
+
+else:
+
+    @intrinsic
+    def pointers(typingctx, state):  # type: ignore[no-untyped-def]
+        """Turn a NamedTuple of C-contiguous arrays into one, of the same field names, of raw pointers.
+
+        The caller keeps the arrays alive for as long as the pointers are used.
+        """
+        fields = tuple(types.CPointer(array.dtype) for array in state.types)
+        result = types.NamedTuple(fields, state.instance_class)
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            data = []
+            for i, array_type in enumerate(state.types):
+                array = builder.extract_value(args[0], i)
+                data.append(context.make_array(array_type)(context, builder, array).data)
+            return context.make_tuple(builder, signature.return_type, data)
+
+        return result(state), codegen
+
+    @intrinsic
+    def prefetch(typingctx, pointer, index):  # type: ignore[no-untyped-def]
+        """Ask the processor to load the cache line of ``pointer[index]``, which will be written."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            address = builder.gep(args[0], [args[1]])
+            byte = ir.IntType(8).as_pointer()
+            int32 = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(
+                function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)]
+            )
+            return context.get_dummy_value()
+
+        return types.void(pointer, index), codegen

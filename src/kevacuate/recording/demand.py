@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a demand is stored: ``demand.parquet``, ``start_objects.parquet`` and ``demand.json``.
+
+The files lie in a recording's ``.kev`` directory or in one of their own. They are derived data with a digest
+of their own, so that adding them does not change the recording's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import parquet
+from kevacuate.recording.schema import SCHEMA_VERSION
+
+FORMAT_NAME = "kevacuate demand"
+
+
+class DemandOp(IntEnum):
+    """What a row of a demand asks for; the numbers are stored."""
+
+    ALLOC = 0
+    """Allocate ``order``, as object ``obj``."""
+    FREE = 1
+    """Free object ``obj``, of ``order``."""
+    SPLIT = 2
+    """Halve ``obj`` of ``order``: it keeps the lower half, ``aux`` is the id of the upper."""
+    FREE_PFN = 3
+    """Free the start state's page at pfn ``aux``, which has no object, of ``order``."""
+    ALLOC_BULK = 4
+    """As ALLOC, of order 0, through alloc_pages_bulk."""
+
+
+class PageAttr(IntFlag):
+    """What kind of page an object is: the bits of ``attr``."""
+
+    LRU = 1
+    FILE = 2
+    DIRTY = 4
+    WRITEBACK = 8
+    PINNED = 16
+    BUSY = 32
+    MOVABLE_OPS = 64
+
+
+class DemandChunk(NamedTuple):
+    """A run of the demand: equally long arrays, in order."""
+
+    t: npt.NDArray[np.int64]
+    """Nanoseconds since the start state."""
+    op: npt.NDArray[np.uint8]
+    """A :class:`DemandOp`."""
+    cpu: npt.NDArray[np.uint16]
+    obj: npt.NDArray[np.int32]
+    """Dense, recycled object id."""
+    order: npt.NDArray[np.uint8]
+    mt: npt.NDArray[np.uint8]
+    """Migratetype asked for."""
+    gfp: npt.NDArray[np.uint32]
+    """GFP flags in the bit numbers of Linux 7.2."""
+    attr: npt.NDArray[np.uint8]
+    """:class:`PageAttr` bits."""
+    aux: npt.NDArray[np.int32]
+
+
+class StartObjects(NamedTuple):
+    """The start state's movable objects, ids 0 to n - 1 in order of pfn."""
+
+    pfn: npt.NDArray[np.int64]
+    order: npt.NDArray[np.uint8]
+    attr: npt.NDArray[np.uint8]
+
+
+DEMAND_TYPES: dict[str, type[np.generic]] = {
+    "t": np.int64,
+    "op": np.uint8,
+    "cpu": np.uint16,
+    "obj": np.int32,
+    "order": np.uint8,
+    "mt": np.uint8,
+    "gfp": np.uint32,
+    "attr": np.uint8,
+    "aux": np.int32,
+}
+START_TYPES: dict[str, type[np.generic]] = {"pfn": np.int64, "order": np.uint8, "attr": np.uint8}
+_FILES = ("demand.parquet", "start_objects.parquet")
+
+
+def write_demand(
+    directory: str | Path,
+    chunks: Iterable[DemandChunk],
+    start: StartObjects,
+    facts: Mapping[str, Any] | None = None,
+) -> int:
+    """Store a demand, streaming; an older one in the same directory is replaced.
+
+    Parameters
+    ----------
+    directory : path
+        A ``.kev`` directory or any other; made if it does not exist.
+    chunks : iterable of DemandChunk
+        The demand.
+    start : StartObjects
+        The start state's objects.
+    facts : mapping, optional
+        JSON values kept beside it (how it was made, counts, the recording's digest).
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    """
+    where = Path(directory)
+    temporary = [where / f".{name}.tmp" for name in _FILES]
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        writer = parquet.TableWriter(temporary[0], DEMAND_TYPES)
+        for chunk in chunks:
+            writer.add(chunk._asdict())
+        writer.close()
+        parquet.write_table(
+            temporary[1], {n: np.asarray(c, START_TYPES[n]) for n, c in start._asdict().items()}
+        )
+        files = {name: parquet.file_digest(path) for name, path in zip(_FILES, temporary, strict=True)}
+        body = {
+            "format": FORMAT_NAME,
+            "schema_version": SCHEMA_VERSION,
+            "rows": writer.rows,
+            "start_objects": len(start.pfn),
+            "facts": dict(facts or {}),
+        }
+        (where / "demand.json").unlink(missing_ok=True)
+        for name, path in zip(_FILES, temporary, strict=True):
+            path.replace(where / name)
+        body |= {"files": files, "digest": parquet.combined_digest(body, files)}
+        parquet.write_json(where / ".demand.json.tmp", body)
+        (where / ".demand.json.tmp").replace(where / "demand.json")
+    except OSError as error:
+        raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
+    finally:
+        for path in [*temporary, where / ".demand.json.tmp"]:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return writer.rows
+
+
+def has_demand(directory: str | Path) -> bool:
+    """Whether a finished demand lies there."""
+    return (Path(directory) / "demand.json").is_file()
+
+
+def demand_facts(directory: str | Path, *, verify: bool = True) -> dict[str, Any]:
+    """The demand's ``demand.json``: rows, start_objects, facts, digest.
+
+    Raises
+    ------
+    KevacuateError
+        If there is none, it is too new, or (with *verify*) its files differ from their digests.
+
+    """
+    where = Path(directory)
+    body = parquet.read_json(where / "demand.json")
+    check_version(body, FORMAT_NAME, where / "demand.json")
+    files, digest = body.get("files"), body.get("digest")
+    rest = {k: v for k, v in body.items() if k not in ("files", "digest")}
+    if (
+        not isinstance(files, dict)
+        or set(files) != set(_FILES)
+        or digest != parquet.combined_digest(rest, files)
+    ):
+        raise KevacuateError(f"{where / 'demand.json'} is corrupted: it differs from its own digest.")
+    if verify:
+        parquet.verify_files(where, files.items())
+    return body
+
+
+def check_version(body: Mapping[str, Any], name: str, path: Path) -> None:
+    """Refuse what is not of this format, or of a newer schema.
+
+    Raises
+    ------
+    KevacuateError
+        Saying which version this program reads.
+
+    """
+    version = body.get("schema_version")
+    if body.get("format") != name or not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise KevacuateError(f"{path} does not describe a {name}.")
+    if version > SCHEMA_VERSION:
+        raise KevacuateError(
+            f"{path} has schema version {version}, but this program reads up to version {SCHEMA_VERSION}: "
+            "install a newer kevacuate."
+        )
+
+
+def read_demand(
+    directory: str | Path, chunk_rows: int = 1 << 17, *, verify: bool = True
+) -> Iterator[DemandChunk]:
+    """The demand in chunks of at most *chunk_rows*, in bounded memory; checked first, at the call.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`demand_facts`.
+
+    """
+    demand_facts(directory, verify=verify)
+    return _chunks(Path(directory) / _FILES[0], chunk_rows)
+
+
+def _chunks(path: Path, chunk_rows: int) -> Iterator[DemandChunk]:
+    for columns in parquet.read_batches(path, DEMAND_TYPES, chunk_rows):
+        yield DemandChunk(**columns)
+
+
+def read_start_objects(directory: str | Path) -> StartObjects:
+    """The start state's movable objects."""
+    return StartObjects(**parquet.read_table(Path(directory) / _FILES[1], START_TYPES))

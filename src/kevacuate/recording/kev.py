@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ``.kev`` directory: writer and reader. See docs/recording-format.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import parquet
+from kevacuate.recording.demand import check_version
+from kevacuate.recording.machine import Machine
+from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.schema import (
+    ALL_KINDS,
+    COLUMN_TYPES,
+    SCHEMA_VERSION,
+    EventChunk,
+    EventKind,
+)
+from kevacuate.recording.state import DUMP_END, AllocatorState
+from kevacuate.recording.statefiles import read_state, write_state
+
+FORMAT_NAME = "kevacuate recording"
+
+
+class KevWriter:
+    """Write a recording, streaming; a context manager.
+
+    Everything is written to a directory of a temporary name beside the target, which is renamed into place
+    when the block ends without an exception and removed when it ends with one.
+
+    Parameters
+    ----------
+    path : path
+        The ``.kev`` directory to make; it must not exist.
+    machine : Machine
+        The recorded machine.
+
+    Raises
+    ------
+    KevacuateError
+        If the target exists or cannot be written.
+
+    """
+
+    def __init__(self, path: str | Path, machine: Machine) -> None:
+        self.path, self.machine = Path(path), machine
+        if self.path.exists():
+            raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
+        self._dir = self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
+        self._files: list[str] = []
+        self._counter = QualityCounter()
+        self._extra: dict[str, Any] = {}
+        self._losses: Sequence[CpuLosses] = ()
+        self._last_ts = -1
+
+    def __enter__(self) -> KevWriter:
+        try:
+            self._dir.mkdir(parents=True)
+        except OSError as error:
+            raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
+        self._events = parquet.TableWriter(self._dir / "events.parquet", COLUMN_TYPES)
+        self._files.append("events.parquet")
+        return self
+
+    def add_events(self, chunk: EventChunk) -> None:
+        """Append events, which must follow in time those already added.
+
+        Of the gt_dump events only the last of each dump is kept: it marks where a state lies in the stream.
+
+        Raises
+        ------
+        KevacuateError
+            If the events are not sorted by time.
+
+        """
+        body = (chunk.kind == EventKind.GT_DUMP) & (chunk.a != DUMP_END)
+        if body.any():
+            chunk = chunk.take(~body)
+        if not chunk.rows:
+            return
+        if int(chunk.ts[0]) < self._last_ts or (chunk.ts[1:] < chunk.ts[:-1]).any():
+            raise KevacuateError(f"Events for {self.path} are not sorted by time.")
+        self._last_ts = int(chunk.ts[-1])
+        self._counter.add(chunk)
+        self._events.add(chunk._asdict())
+
+    def add_state(self, state: AllocatorState) -> None:
+        """Store a state; call in order of time. ``ordinal`` -1 marks a state that no gt_dump events show."""
+        name = f"states/{len([f for f in self._files if f.endswith('state.json')]):03d}"
+        self._files += [f"{name}/{file}" for file in write_state(self._dir / name, state)]
+
+    def set_losses(self, losses: Sequence[CpuLosses]) -> None:
+        """What each CPU lost."""
+        self._losses = losses
+
+    def set_quality(self, values: Mapping[str, Any]) -> None:
+        """Further JSON values for ``quality.json``."""
+        self._extra.update(values)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._events.close()
+            if kind is None:
+                self._finish()
+        except OSError as failure:
+            raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
+        finally:
+            shutil.rmtree(self._dir, ignore_errors=True)
+
+    def _finish(self) -> None:
+        quality = self._counter.to_json() | {"losses": [asdict(x) for x in self._losses]} | self._extra
+        parquet.write_json(self._dir / "quality.json", quality)
+        self._files.append("quality.json")
+        files = {name: parquet.file_digest(self._dir / name) for name in sorted(self._files)}
+        body = {
+            "format": FORMAT_NAME,
+            "schema_version": SCHEMA_VERSION,
+            "machine": self.machine.to_json(),
+        }
+        body |= {"files": files, "digest": parquet.combined_digest(body, files)}
+        parquet.write_json(self._dir / "machine.json", body)
+        self._dir.rename(self.path)
+
+
+def is_kev(path: Path) -> bool:
+    """Whether the directory says that it is a recording of this format."""
+    return (path / "machine.json").is_file()
+
+
+class KevSource:
+    """A ``.kev`` directory, verified on opening.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    verify : bool
+        Check every file against its digest (reads them all once).
+
+    Raises
+    ------
+    KevacuateError
+        If a file is missing, truncated or corrupted, or of a newer schema.
+
+    """
+
+    def __init__(self, path: Path, *, verify: bool = True) -> None:
+        self.path = path
+        body = parquet.read_json(path / "machine.json")
+        check_version(body, FORMAT_NAME, path / "machine.json")
+        files, digest = body.get("files"), body.get("digest")
+        rest = {k: v for k, v in body.items() if k not in ("files", "digest")}
+        if not isinstance(files, dict) or digest != parquet.combined_digest(rest, files):
+            raise KevacuateError(f"{path / 'machine.json'} is corrupted: it differs from its own digest.")
+        self.digest: str = str(digest)
+        self._files: dict[str, Any] = files
+        if verify:
+            parquet.verify_files(path, files.items())
+        self.machine = Machine.from_json(body.get("machine", {}))
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """``quality.json``."""
+        return parquet.read_json(self.path / "quality.json")
+
+    def losses(self) -> tuple[CpuLosses, ...]:
+        """What each CPU lost."""
+        try:
+            return tuple(CpuLosses(**x) for x in self.quality["losses"])
+        except (KeyError, TypeError):
+            raise KevacuateError(f"{self.path / 'quality.json'} does not say what was lost.") from None
+
+    def states(self) -> Iterator[AllocatorState]:
+        """The stored states, in order of time."""
+        for name in sorted(f for f in self._files if f.endswith("/state.json")):
+            yield read_state(self.path / name.removesuffix("/state.json"))
+
+    def events(
+        self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1
+    ) -> Iterator[EventChunk]:
+        """The events in chunks; row groups that end before time *since* are passed over."""
+        wanted = np.zeros(256, np.bool_)
+        wanted[list(kinds)] = True
+        skip = {"ts": since} if since > 0 else {}
+        for columns in parquet.read_batches(self.path / "events.parquet", COLUMN_TYPES, chunk_rows, skip):
+            chunk = EventChunk(**columns)
+            keep = wanted[chunk.kind]
+            yield chunk if keep.all() else chunk.take(keep)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorded machine: what ``machine.json`` of a recording says about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from kevacuate.errors import KevacuateError
+
+
+@dataclass(frozen=True)
+class ZoneInfo:
+    """One populated zone of /proc/zoneinfo or of a dump: pfns and sizes in pages."""
+
+    node: int
+    index: int
+    name: str
+    start_pfn: int
+    spanned: int
+    present: int
+    managed: int
+    watermark_min: int = 0
+    watermark_low: int = 0
+    watermark_high: int = 0
+    pcp_batch: int = 0
+    pcp_high_min: int = 0
+    pcp_high_max: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine and how it was recorded."""
+
+    kernel: str
+    """Release, as ``7.2.13``."""
+    arch: str
+    """Machine name, as ``x86_64``."""
+    cpus: int
+    """CPUs that have a buffer."""
+    nodes: tuple[int, ...]
+    zones: tuple[ZoneInfo, ...]
+    """The zones that have pages, by node and index."""
+    zone_names: tuple[str, ...]
+    """All zone names of the kernel, by index; () if not known."""
+    page_size: int
+    """Bytes."""
+    pageblock_order: int
+    hugepage_order: int
+    """Order of a PMD-sized page, -1 if the kernel has none."""
+    nr_pcp_lists: int
+    """Lists of a per_cpu_pages (14 with huge pages, 12 without), 0 if not known."""
+    clock: str
+    """trace_clock in use, as ``global`` or ``mono``; its unit is the nanosecond."""
+    gfp_bits: dict[str, int]
+    """GFP bit numbers of the recorded kernel (the stored events use those of Linux 7.2)."""
+    events: dict[str, str] = field(default_factory=dict)
+    """Event name (``system/event``) to its format file."""
+    cmdline: str = ""
+    swap: bool = False
+    """Whether a swap device was in use."""
+    hooks: bool = False
+    """Whether the kernel had the recording hooks (gt_* events)."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Facts without a name of their own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Machine:
+        """The inverse of :meth:`to_json`; keys of newer programs are passed over.
+
+        Raises
+        ------
+        KevacuateError
+            If a field is missing or is of another kind.
+
+        """
+        known = {f.name for f in fields(Machine)}
+        zone_keys = {f.name for f in fields(ZoneInfo)}
+        try:
+            data = {k: v for k, v in values.items() if k in known}
+            zones = [ZoneInfo(**{k: v for k, v in z.items() if k in zone_keys}) for z in data["zones"]]
+            data["zones"] = tuple(zones)
+            data["nodes"] = tuple(int(n) for n in data["nodes"])
+            data["zone_names"] = tuple(str(n) for n in data["zone_names"])
+            for name in ("cpus", "page_size", "pageblock_order"):
+                data[name] = int(data[name])
+            return Machine(**data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise KevacuateError(
+                "machine.json does not describe a machine as this program writes it: record again."
+            ) from None

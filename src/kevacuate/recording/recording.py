@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One way to read a recording, whatever it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import demand as demand_files
+from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
+from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.machine import Machine
+from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.schema import EventChunk, EventKind, kind_set
+from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
+
+DEFAULT_CHUNK_ROWS = 1 << 17
+
+
+class PageKinds(NamedTuple):
+    """What /proc showed of every page at a snapshot, indexed by pfn."""
+
+    flags: npt.NDArray[np.uint64]
+    """/proc/kpageflags."""
+    counts: npt.NDArray[np.uint64] | None
+    """/proc/kpagecount, if it was saved."""
+
+
+class Recording:
+    """A recorded machine: its description, its events as a stream, and its states.
+
+    Use :meth:`open`. Nothing is read before it is asked for, and events are streamed: memory does not grow
+    with the recording's length.
+    """
+
+    def __init__(self, path: Path, source: GroundTruth | KevSource) -> None:
+        self.path = path
+        self._source = source
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Recording:
+        """Open a recording, recognised by what it holds.
+
+        Parameters
+        ----------
+        path : path
+            A ``.kev`` directory, or one with ``trace/cpuN.raw[.xz]`` and ``formats/``.
+        verify : bool
+            Check a ``.kev`` directory's files against their digests.
+
+        Raises
+        ------
+        KevacuateError
+            If there is nothing, it is not a recording, or it is truncated, corrupted or too new.
+
+        """
+        where = Path(path)
+        try:
+            if not where.exists():
+                raise KevacuateError(f"{where} does not exist.")
+            if not where.is_dir():
+                raise KevacuateError(f"{where} is a file, but a recording is a directory.")
+            if is_kev(where):
+                return cls(where, KevSource(where, verify=verify))
+            if is_ground_truth(where):
+                return cls(where, GroundTruth(where))
+        except OSError as error:
+            raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
+        raise KevacuateError(
+            f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
+        )
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The recorded machine."""
+        return self._source.machine
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content: equal for equal content, wherever it lies and however compressed."""
+        return self._source.digest
+
+    @cached_property
+    def losses(self) -> tuple[CpuLosses, ...]:
+        """What each CPU's buffer lost, in order of CPU."""
+        return self._source.losses()
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """Counts of what the recording holds and lacks: ``events``, ``events_by_kind``, ``losses``, more."""
+        return self._source.quality
+
+    @cached_property
+    def states(self) -> list[AllocatorState]:
+        """All states in order of time, with page flags where a snapshot has them."""
+        return list(self._source.states())
+
+    @cached_property
+    def boot(self) -> AllocatorState | None:
+        """The state when the buddy allocator had just been filled (no pcp, no page flags), or None."""
+        first = next(iter(self._source.states()), None)
+        return first if first is not None and first.tag == BOOT_TAG else None
+
+    @cached_property
+    def start(self) -> AllocatorState | None:
+        """The state a replay starts from: the first with per-cpu lists set up, else the first, or None."""
+        first = None
+        for state in self._source.states():
+            if state.pcp_ready:
+                return state
+            first = first or state
+        return first
+
+    def page_kinds(self, index: int) -> PageKinds | None:
+        """Flags and counts of every page at state *index*, or None if they were not saved."""
+        if not 0 <= index < len(self.states):
+            raise KevacuateError(f"{self.path} has {len(self.states)} states, so none with index {index}.")
+        state = self.states[index]
+        return None if state.page_flags is None else PageKinds(state.page_flags, state.page_count)
+
+    def events(
+        self,
+        *,
+        kinds: Iterable[int] | None = None,
+        chunk_rows: int = DEFAULT_CHUNK_ROWS,
+        after: AllocatorState | None = None,
+    ) -> Iterator[EventChunk]:
+        """The events, merged over CPUs by (ts, cpu, position), in chunks of about *chunk_rows*.
+
+        Parameters
+        ----------
+        kinds : iterable of EventKind, optional
+            Only these.
+        chunk_rows : int
+            Size of the chunks; they may be somewhat larger or smaller, and are never empty.
+        after : AllocatorState, optional
+            Only the events that follow that state.
+
+        Raises
+        ------
+        KevacuateError
+            In the course of the stream, where the data are truncated or corrupted.
+
+        """
+        wanted = kind_set(kinds)
+        if chunk_rows < 1:
+            raise KevacuateError(f"Chunks of {chunk_rows} events cannot be made: ask for at least 1.")
+        if after is None:
+            yield from (c for c in self._source.events(wanted, chunk_rows) if c.rows)
+            return
+        stream = self._source.events(wanted | {int(EventKind.GT_DUMP)}, chunk_rows, after.ts)
+        keep_dumps = int(EventKind.GT_DUMP) in wanted
+        for chunk in _following(stream, after):
+            out = chunk if keep_dumps else chunk.take(chunk.kind != EventKind.GT_DUMP)
+            if out.rows:
+                yield out
+
+    @property
+    def has_demand(self) -> bool:
+        """Whether a demand is stored beside the recording."""
+        return demand_files.has_demand(self.path)
+
+    def save(
+        self,
+        target: str | Path,
+        *,
+        chunk_rows: int = DEFAULT_CHUNK_ROWS,
+        quality: Mapping[str, Any] | None = None,
+    ) -> Recording:
+        """Write this recording as a ``.kev`` directory and open that.
+
+        Parameters
+        ----------
+        target : path
+            The directory to make.
+        chunk_rows : int
+            Size of the chunks it goes through in.
+        quality : mapping, optional
+            Further JSON values for ``quality.json``.
+
+        """
+        with KevWriter(target, self.machine) as writer:
+            for chunk in self.events(chunk_rows=chunk_rows):
+                writer.add_events(chunk)
+            for state in self._source.states():
+                writer.add_state(state)
+            writer.set_losses(self.losses)
+            writer.set_quality({"source_digest": self.digest, **(quality or {})})
+        return Recording.open(target, verify=False)
+
+
+def _following(stream: Iterator[EventChunk], state: AllocatorState) -> Iterator[EventChunk]:
+    """What follows the state's dump in the stream; without a dump, what is later than the state."""
+    found = False
+    for chunk in stream:
+        if found:
+            yield chunk
+        elif state.ordinal < 0:
+            yield chunk.take(slice(int(np.searchsorted(chunk.ts, state.ts, "right")), None))
+        else:
+            end = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END)
+            at = np.flatnonzero(end & (chunk.ts == state.ts) & (chunk.cpu == state.cpu))
+            if len(at):
+                found = True
+                yield chunk.take(slice(int(at[0]) + 1, None))
+    if not found and state.ordinal >= 0:
+        raise KevacuateError(f"The state {state.tag} is not in this recording's events: it is another's.")

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading one CPU's raw ring-buffer file, plain or xz, as a stream of event chunks in bounded memory."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import decode as dc
+from kevacuate.recording.formats import EventFormat, FieldFormat, gfp_bits, gfp_table, zone_names
+from kevacuate.recording.schema import EVENT_SPECS, VALUE_COLUMNS, EventChunk, EventKind, EventSpec
+
+PAGE_BYTES = 4096
+"""Bytes of a sub-buffer unless ``header_page`` says otherwise."""
+
+_BLOCK_PAGES = 256
+_NARROW = {"order": 8, "mt": 8, "gfp": 32}
+_ERRORS = {
+    dc.BAD_COMMIT: "a sub-buffer claims more data than it holds",
+    dc.BAD_LENGTH: "an event runs past the end of its sub-buffer",
+    dc.SHORT_PAYLOAD: "an event is shorter than its format",
+    dc.TIME_BACK: "time runs backwards",
+    dc.BAD_TIME: "a time stamp is not believable",
+}
+
+
+@dataclass(frozen=True)
+class CpuLosses:
+    """What one CPU's buffer is known to have lost.
+
+    ``missed`` events are counted in the stream, ``gaps`` are places where an unknown number is missing;
+    ``overrun``, ``commit_overrun`` and ``dropped`` are the kernel's own counts from ``cpuN.stats`` (0 without
+    that file). ``unknown`` events were there but had no format.
+    """
+
+    cpu: int
+    missed: int = 0
+    gaps: int = 0
+    overrun: int = 0
+    commit_overrun: int = 0
+    dropped: int = 0
+    unknown: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether events were lost."""
+        return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
+
+
+def _place(event: EventFormat, name: str) -> tuple[FieldFormat, int] | None:
+    """The field called *name* (as in EventSpec) and its bytes; None if it is optional and absent."""
+    optional = name.endswith("?")
+    first, _, second = name.rstrip("?").lstrip("@").partition("|")
+    field = event.field(first)
+    if field is None:
+        if optional:
+            return None
+        raise KevacuateError(
+            f"The format of {event.name} has no field {first}: this kernel is not supported."
+        )
+    size = field.size
+    if second:
+        other = event.field(second)
+        if other is None or other.offset != field.offset + 1 or size != 1:
+            raise KevacuateError(f"The format of {event.name} does not hold {first} beside {second}.")
+        size = 2
+    if size not in (1, 2, 4, 8) or field.offset % 4 + size > 8 or field.offset > 4096:
+        raise KevacuateError(f"The format of {event.name} places {first} where no field of a number can be.")
+    return field, size
+
+
+def _column_row(event: EventFormat, spec: EventSpec, column: str) -> list[int]:
+    """The five table words (word, shift, mask, sign, add) of one column."""
+    name = spec.fields.get(column)
+    place = _place(event, name) if name else None
+    if place is None:
+        return [0, 0, 0, 0, -1 if column == "pfn" else 0]
+    field, size = place
+    bits = min(8 * size, _NARROW.get(column, 64))
+    signed = (field.signed or column in ("order", "mt")) and bits < 64
+    sign = 1 << (bits - 1) if signed else 0
+    mask = -1 if bits == 64 else (1 << bits) - 1
+    return [field.offset // 4, 8 * (field.offset % 4), mask, sign, -sign]
+
+
+def _special(spec: EventSpec, identity: bool) -> int:
+    if spec.kind == EventKind.GT_RMQ:
+        return dc.SPECIAL_RMQ
+    if spec.kind in (EventKind.SET_MIGRATION_PTE, EventKind.REMOVE_MIGRATION_PTE):
+        return dc.SPECIAL_PTE
+    if spec.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS:
+        return dc.SPECIAL_NAME
+    return dc.SPECIAL_GFP if "gfp" in spec.fields and not identity else dc.SPECIAL_NONE
+
+
+def _present(fields: dict[str, str]) -> int:
+    """The HAS_ bits of the columns that these fields fill."""
+    bits = {
+        "mt": dc.HAS_MT,
+        "gfp": dc.HAS_GFP,
+        "a": dc.HAS_AB,
+        "b": dc.HAS_AB,
+        "c": dc.HAS_CD,
+        "d": dc.HAS_CD,
+    }
+    result = 0
+    for column in fields:
+        result |= bits.get(column, 0)
+    return result
+
+
+def _check_header(event: EventFormat) -> None:
+    kind, pid = event.field("common_type"), event.field("common_pid")
+    if kind is None or pid is None or (kind.offset, kind.size, pid.offset, pid.size) != (0, 2, 4, 4):
+        raise KevacuateError(
+            f"The format of {event.name} has an unknown common header: kernel not supported."
+        )
+
+
+def field_table(formats: dict[int, EventFormat], kinds: frozenset[int]) -> dc.FieldTable:
+    """The decoder's table for these formats, with only *kinds* wanted.
+
+    Raises
+    ------
+    KevacuateError
+        If a known event lacks a field, or its GFP bits have no names.
+
+    """
+    ids = np.full(1 << 16, dc.UNKNOWN_ID, np.int16)
+    ids[list(formats)] = dc.UNWANTED_ID
+    alloc = next((e for e in formats.values() if e.name == "mm_page_alloc"), None)
+    bits = gfp_bits(alloc) if alloc else {}
+    gfp = gfp_table(bits)
+    kept = np.flatnonzero(gfp >= 0)
+    identity = bool((gfp[kept] == kept).all()) and len(kept) == 22
+    rows: list[int] = []
+    for event in sorted(formats.values(), key=lambda e: e.id):
+        spec = EVENT_SPECS.get(event.name)
+        if spec is None or int(spec.kind) not in kinds:
+            continue
+        _check_header(event)
+        if "gfp" in spec.fields and not bits:
+            raise KevacuateError("The format of mm_page_alloc does not name its GFP bits: copy it again.")
+        ids[event.id] = len(rows) // dc.ROW_WORDS
+        row = [_special(spec, identity), max(8, event.size), int(spec.kind), _present(spec.fields)]
+        source = dict(spec.fields)
+        if source.get("order", "").startswith("@"):
+            source["pfn"] = source.pop("order")
+        for column in VALUE_COLUMNS:
+            row += _column_row(event, EventSpec(spec.kind, source), column)
+        rows += row + [0] * (dc.ROW_WORDS - len(row))
+    # the normalised column keeps 23 bits also when no bit moves
+    table = np.array(rows or [0], np.int64)
+    if identity:
+        _mask_gfp(table)
+    return dc.FieldTable(ids, table, gfp)
+
+
+def _mask_gfp(table: npt.NDArray[np.int64]) -> None:
+    """Limit the gfp column's masks to the 23 bits that are kept (in place)."""
+    column = dc.FIRST_COLUMN + VALUE_COLUMNS.index("gfp") * dc.COLUMN_WORDS + 2
+    if len(table) >= dc.ROW_WORDS:
+        table.reshape(-1, dc.ROW_WORDS)[:, column] &= (1 << 23) - 1
+
+
+def open_raw(path: Path) -> IO[bytes]:
+    """Open a raw file, by content xz or plain.
+
+    Raises
+    ------
+    KevacuateError
+        If it cannot be opened.
+
+    """
+    try:
+        file = path.open("rb")
+        magic = file.read(6)
+        file.seek(0)
+        return lzma.open(file, "rb") if magic == b"\xfd7zXZ\x00" else file
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
+
+
+def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
+    """Fill *buffer*; the number of bytes read, fewer than its length only at the end of the file.
+
+    Raises
+    ------
+    KevacuateError
+        If reading or decompression fails.
+
+    """
+    done = 0
+    try:
+        while done < len(buffer):
+            more = file.readinto(buffer[done:])  # type: ignore[attr-defined]
+            if not more:
+                break
+            done += more
+        return done
+    except EOFError:
+        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
+    except lzma.LZMAError:
+        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
+    """The file's content, decompressed, in blocks of *size* bytes; each is valid until the next is asked for.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`open_raw` and :func:`read_into`.
+
+    """
+    buffer = memoryview(bytearray(size))
+    with closing(open_raw(path)) as file:
+        while done := read_into(file, path, buffer):
+            yield buffer[:done]
+
+
+class RawReader:
+    """The events of one CPU's raw file, in order.
+
+    Parameters
+    ----------
+    path : Path
+        ``cpuN.raw`` or ``cpuN.raw.xz``.
+    cpu : int
+        Its number.
+    formats : dict
+        Event formats by id.
+    kinds : frozenset of int
+        The kinds wanted; others are passed over (but still checked).
+    page_bytes : int
+        Bytes of a sub-buffer.
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cpu: int,
+        formats: dict[int, EventFormat],
+        kinds: frozenset[int],
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
+        self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
+        self.table = field_table(formats, kinds)
+        self.zones = zone_names(formats)
+        self.missed = self.gaps = self.unknown = 0
+
+    def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
+        """Chunks of at most about *chunk_rows* events (at least one sub-buffer's worth).
+
+        Raises
+        ------
+        KevacuateError
+            If the file is truncated or corrupted; the sentence names the file and the offset.
+
+        """
+        capacity = max(chunk_rows, self.page_bytes // 8)
+        last, offset = 0, 0
+        out, rows = _new_out(capacity), 0
+        block = np.zeros(_BLOCK_PAGES * self.page_bytes // 4 + 2, np.int32)
+        buffer = block[:-2].view(np.uint8).data
+        with closing(open_raw(self.path)) as file:
+            while size := read_into(file, self.path, buffer):
+                if size % self.page_bytes:
+                    where = offset + size
+                    raise KevacuateError(
+                        f"{self.path} is truncated: at byte {where} a sub-buffer is not complete."
+                    )
+                page, pages = 0, size // self.page_bytes
+                while page < pages:
+                    out.status[:] = 0
+                    out.status[dc.S_LAST] = last
+                    dc.decode_block(
+                        dc.Pages(block), self.table, out, page, pages, self.page_bytes // 4, rows, capacity
+                    )
+                    self._count(out.status, offset)
+                    rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
+                    last = int(out.status[dc.S_LAST])
+                    if page < pages:
+                        yield self._chunk(out, rows)
+                        out, rows = _new_out(capacity), 0
+                offset += size
+        if rows:
+            yield self._chunk(out, rows)
+
+    def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
+        self.missed += int(status[dc.S_MISSED])
+        self.gaps += int(status[dc.S_GAPS])
+        self.unknown += int(status[dc.S_SKIPPED])
+        if status[dc.S_ERROR] != dc.OK:
+            where = offset + int(status[dc.S_OFFSET])
+            raise KevacuateError(
+                f"{self.path} is corrupted near byte {where}: {_ERRORS[int(status[dc.S_ERROR])]}."
+            )
+
+    def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
+        """The rows filled so far; watermark events get their zone's index."""
+        cpu = np.full(rows, self.cpu, np.uint16)
+        columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
+        chunk = EventChunk(columns[0], cpu, *columns[1:])
+        for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
+            name = (
+                int(chunk.pfn[i]).to_bytes(8, "little", signed=True).rstrip(b"\0").decode("ascii", "replace")
+            )
+            chunk.order[i] = self.zones.index(name) if name in self.zones else -1
+            chunk.pfn[i] = -1
+        return chunk
+
+
+def _new_out(capacity: int) -> dc.DecodeOut:
+    types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
+    columns: list[npt.NDArray[Any]] = [np.zeros(capacity, t) for t in types]
+    return dc.DecodeOut(*columns, np.zeros(dc.STATUS_WORDS, np.int64))  # type: ignore[call-arg]

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an event of a recording is: kinds, columns with units, and which kernel field fills which column.
+
+One uniform table holds every kind of event. The columns that nearly all kinds need have names (``pfn``,
+``order``, ``mt``, ``gfp``); what is left goes to ``a`` to ``d``. :data:`EVENT_SPECS` is the whole mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+SCHEMA_VERSION = 1
+"""Version of the on-disk format that this program writes, and the newest that it reads."""
+
+NO_PFN = -1
+"""The ``pfn`` of an event that has none, or of a failed allocation."""
+
+NO_PID = -1
+"""The ``pid`` where the recording did not keep it."""
+
+GFP_BITS: dict[str, int] = {
+    "__GFP_DMA": 0,
+    "__GFP_HIGHMEM": 1,
+    "__GFP_DMA32": 2,
+    "__GFP_MOVABLE": 3,
+    "__GFP_RECLAIMABLE": 4,
+    "__GFP_HIGH": 5,
+    "__GFP_IO": 6,
+    "__GFP_FS": 7,
+    "__GFP_ZERO": 8,
+    "__GFP_DIRECT_RECLAIM": 10,
+    "__GFP_KSWAPD_RECLAIM": 11,
+    "__GFP_WRITE": 12,
+    "__GFP_NOWARN": 13,
+    "__GFP_RETRY_MAYFAIL": 14,
+    "__GFP_NOFAIL": 15,
+    "__GFP_NORETRY": 16,
+    "__GFP_MEMALLOC": 17,
+    "__GFP_COMP": 18,
+    "__GFP_NOMEMALLOC": 19,
+    "__GFP_HARDWALL": 20,
+    "__GFP_THISNODE": 21,
+    "__GFP_ACCOUNT": 22,
+}
+"""Bit numbers of the normalised ``gfp`` column: those of Linux 7.2 (gfp_types.h), low 23 bits."""
+
+GFP_MASK = (1 << 23) - 1
+"""The bits that the normalised ``gfp`` column keeps."""
+
+
+class EventKind(IntEnum):
+    """Kind of an event; the numbers are stored on disk and never change."""
+
+    MM_PAGE_ALLOC = 1
+    MM_PAGE_FREE = 2
+    MM_PAGE_FREE_BATCHED = 3
+    MM_PAGE_ALLOC_ZONE_LOCKED = 4
+    MM_PAGE_PCPU_DRAIN = 5
+    MM_PAGE_ALLOC_EXTFRAG = 6
+    MM_SETUP_PER_ZONE_WMARKS = 7
+    MM_CALCULATE_TOTALRESERVE_PAGES = 8
+    GT_RMQ = 16
+    GT_LIST = 17
+    GT_BLK = 18
+    GT_EVAC = 19
+    GT_DUMP = 20
+    COMPACTION_ISOLATE_MIGRATEPAGES = 32
+    COMPACTION_ISOLATE_FREEPAGES = 33
+    COMPACTION_FAST_ISOLATE_FREEPAGES = 34
+    COMPACTION_MIGRATEPAGES = 35
+    COMPACTION_BEGIN = 36
+    COMPACTION_END = 37
+    COMPACTION_TRY_TO_COMPACT_PAGES = 38
+    COMPACTION_FINISHED = 39
+    COMPACTION_SUITABLE = 40
+    COMPACTION_DEFERRED = 41
+    COMPACTION_DEFER_COMPACTION = 42
+    COMPACTION_DEFER_RESET = 43
+    COMPACTION_KCOMPACTD_SLEEP = 44
+    COMPACTION_WAKEUP_KCOMPACTD = 45
+    COMPACTION_KCOMPACTD_WAKE = 46
+    MIGRATE_PAGES_START = 64
+    MIGRATE_PAGES = 65
+    SET_MIGRATION_PTE = 66
+    REMOVE_MIGRATION_PTE = 67
+    VMSCAN_KSWAPD_WAKE = 80
+    VMSCAN_KSWAPD_SLEEP = 81
+    VMSCAN_WAKEUP_KSWAPD = 82
+    VMSCAN_BALANCE_PGDAT_BEGIN = 83
+    VMSCAN_BALANCE_PGDAT_END = 84
+    VMSCAN_DIRECT_RECLAIM_BEGIN = 85
+    VMSCAN_DIRECT_RECLAIM_END = 86
+    VMSCAN_LRU_ISOLATE = 87
+    VMSCAN_LRU_SHRINK_INACTIVE = 88
+    VMSCAN_LRU_SHRINK_ACTIVE = 89
+    VMSCAN_WRITE_FOLIO = 90
+    VMSCAN_RECLAIM_PAGES = 91
+    SHRINK_SLAB_START = 92
+    SHRINK_SLAB_END = 93
+
+
+GT_KINDS: frozenset[EventKind] = frozenset(k for k in EventKind if k.name.startswith("GT_"))
+"""The kinds that only kernels with the recording hooks emit."""
+
+
+class EventChunk(NamedTuple):
+    """A run of events: equally long arrays, sorted by ``(ts, cpu, position in that CPU's buffer)``."""
+
+    ts: npt.NDArray[np.int64]
+    """Nanoseconds of the recording's clock."""
+    cpu: npt.NDArray[np.uint16]
+    """The CPU on which the event fired."""
+    pid: npt.NDArray[np.int32]
+    """Task that was running, -1 if not stored."""
+    kind: npt.NDArray[np.uint8]
+    """An :class:`EventKind`."""
+    pfn: npt.NDArray[np.int64]
+    """Page frame number, -1 when there is none."""
+    order: npt.NDArray[np.int8]
+    """Order of the chunk, 0 to 10."""
+    mt: npt.NDArray[np.int8]
+    """Migratetype: 0 unmovable, 1 movable, 2 reclaimable, 3 highatomic, 4 cma, 5 isolate."""
+    gfp: npt.NDArray[np.uint32]
+    """GFP flags, in the bit numbers of :data:`GFP_BITS`."""
+    a: npt.NDArray[np.int64]
+    b: npt.NDArray[np.int64]
+    c: npt.NDArray[np.int64]
+    d: npt.NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        """Number of events."""
+        return len(self.ts)
+
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> EventChunk:
+        """The events that *index* (positions, mask or slice) selects."""
+        columns: list[npt.NDArray[Any]] = [column[index] for column in self]
+        return EventChunk(*columns)
+
+
+COLUMN_TYPES: dict[str, type[np.generic]] = {
+    "ts": np.int64,
+    "cpu": np.uint16,
+    "pid": np.int32,
+    "kind": np.uint8,
+    "pfn": np.int64,
+    "order": np.int8,
+    "mt": np.int8,
+    "gfp": np.uint32,
+    "a": np.int64,
+    "b": np.int64,
+    "c": np.int64,
+    "d": np.int64,
+}
+"""Column name to NumPy scalar type, in the order of :class:`EventChunk`."""
+
+VALUE_COLUMNS: tuple[str, ...] = ("pfn", "order", "mt", "gfp", "a", "b", "c", "d")
+"""The columns that an event's own fields fill."""
+
+
+def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
+    """The chunks one after the other, as one (empty if there are none)."""
+    if len(chunks) == 1:
+        return chunks[0]
+    columns: list[npt.NDArray[Any]] = [
+        np.concatenate([np.empty(0, dtype), *(getattr(chunk, name) for chunk in chunks)])
+        for name, dtype in COLUMN_TYPES.items()
+    ]
+    return EventChunk(*columns)
+
+
+class EventSpec(NamedTuple):
+    """How one kernel event fills the table: kind, and per column the name of the kernel's field.
+
+    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``. A name that ends in
+    ``?`` may be missing (older kernels); the column then has its default (0; -1 for pfn).
+    """
+
+    kind: EventKind
+    fields: dict[str, str]
+
+
+def _spec(kind: EventKind, **fields: str) -> EventSpec:
+    return EventSpec(kind, fields)
+
+
+_K = EventKind
+_ISOLATE = {"pfn": "start_pfn", "a": "end_pfn", "b": "nr_scanned", "c": "nr_taken"}
+_ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx", "c": "ret"}
+_DEFER = {"order": "order", "a": "idx", "b": "considered", "c": "defer_shift", "d": "order_failed"}
+_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
+
+EVENT_SPECS: dict[str, EventSpec] = {
+    "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
+    "mm_page_free": _spec(_K.MM_PAGE_FREE, pfn="pfn", order="order"),
+    "mm_page_free_batched": _spec(_K.MM_PAGE_FREE_BATCHED, pfn="pfn"),
+    "mm_page_alloc_zone_locked": _spec(
+        _K.MM_PAGE_ALLOC_ZONE_LOCKED, pfn="pfn", order="order", mt="migratetype", a="percpu_refill?"
+    ),
+    "mm_page_pcpu_drain": _spec(_K.MM_PAGE_PCPU_DRAIN, pfn="pfn", order="order", mt="migratetype"),
+    "mm_page_alloc_extfrag": _spec(
+        _K.MM_PAGE_ALLOC_EXTFRAG,
+        pfn="pfn",
+        order="alloc_order",
+        mt="alloc_migratetype",
+        a="fallback_order",
+        b="fallback_migratetype",
+        c="change_ownership",
+    ),
+    "mm_setup_per_zone_wmarks": _spec(
+        _K.MM_SETUP_PER_ZONE_WMARKS,
+        order="@name",
+        mt="node_id",
+        a="watermark_min",
+        b="watermark_low",
+        c="watermark_high",
+        d="watermark_promo",
+    ),
+    "mm_calculate_totalreserve_pages": _spec(_K.MM_CALCULATE_TOTALRESERVE_PAGES, a="totalreserve_pages"),
+    "gt_rmq": _spec(_K.GT_RMQ, pfn="val", order="order", mt="mt", a="kind", b="zone", c="val", d="count"),
+    "gt_list": _spec(_K.GT_LIST, pfn="pfn", order="order", mt="mt", a="op", b="new_mt"),
+    "gt_blk": _spec(_K.GT_BLK, pfn="pfn", mt="old_mt", a="new_mt"),
+    "gt_evac": _spec(_K.GT_EVAC, pfn="pfn", order="op", a="a", b="b", c="c", d="d"),
+    "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
+    "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
+    "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
+    "mm_compaction_fast_isolate_freepages": EventSpec(_K.COMPACTION_FAST_ISOLATE_FREEPAGES, _ISOLATE),
+    "mm_compaction_migratepages": _spec(_K.COMPACTION_MIGRATEPAGES, a="nr_migrated", b="nr_failed"),
+    "mm_compaction_begin": _spec(
+        _K.COMPACTION_BEGIN, pfn="migrate_pfn", order="sync", a="free_pfn", b="zone_start", c="zone_end"
+    ),
+    "mm_compaction_end": _spec(
+        _K.COMPACTION_END,
+        pfn="migrate_pfn",
+        order="sync",
+        a="free_pfn",
+        b="zone_start",
+        c="zone_end",
+        d="status",
+    ),
+    "mm_compaction_try_to_compact_pages": _spec(
+        _K.COMPACTION_TRY_TO_COMPACT_PAGES, order="order", gfp="gfp_mask", a="prio"
+    ),
+    "mm_compaction_finished": EventSpec(_K.COMPACTION_FINISHED, _ZONE_ORDER),
+    "mm_compaction_suitable": EventSpec(_K.COMPACTION_SUITABLE, _ZONE_ORDER),
+    "mm_compaction_deferred": EventSpec(_K.COMPACTION_DEFERRED, _DEFER),
+    "mm_compaction_defer_compaction": EventSpec(_K.COMPACTION_DEFER_COMPACTION, _DEFER),
+    "mm_compaction_defer_reset": EventSpec(_K.COMPACTION_DEFER_RESET, _DEFER),
+    "mm_compaction_kcompactd_sleep": _spec(_K.COMPACTION_KCOMPACTD_SLEEP, a="nid"),
+    "mm_compaction_wakeup_kcompactd": EventSpec(_K.COMPACTION_WAKEUP_KCOMPACTD, _KCOMPACTD),
+    "mm_compaction_kcompactd_wake": EventSpec(_K.COMPACTION_KCOMPACTD_WAKE, _KCOMPACTD),
+    "mm_migrate_pages_start": _spec(_K.MIGRATE_PAGES_START, order="mode", mt="reason"),
+    "mm_migrate_pages": _spec(
+        _K.MIGRATE_PAGES,
+        order="mode",
+        mt="reason",
+        a="succeeded",
+        b="failed",
+        c="thp_succeeded?",
+        d="large_folio_split?",
+    ),
+    "set_migration_pte": _spec(_K.SET_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
+    "remove_migration_pte": _spec(_K.REMOVE_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
+    "mm_vmscan_kswapd_wake": _spec(_K.VMSCAN_KSWAPD_WAKE, order="order", a="nid", b="zid"),
+    "mm_vmscan_kswapd_sleep": _spec(_K.VMSCAN_KSWAPD_SLEEP, a="nid"),
+    "mm_vmscan_wakeup_kswapd": _spec(
+        _K.VMSCAN_WAKEUP_KSWAPD, order="order", gfp="gfp_flags", a="nid", b="zid"
+    ),
+    "mm_vmscan_balance_pgdat_begin": _spec(
+        _K.VMSCAN_BALANCE_PGDAT_BEGIN, order="order", a="nid", b="highest_zoneidx"
+    ),
+    "mm_vmscan_balance_pgdat_end": _spec(
+        _K.VMSCAN_BALANCE_PGDAT_END, order="order", a="nid", b="highest_zoneidx", c="nr_reclaimed"
+    ),
+    "mm_vmscan_direct_reclaim_begin": _spec(_K.VMSCAN_DIRECT_RECLAIM_BEGIN, order="order", gfp="gfp_flags"),
+    "mm_vmscan_direct_reclaim_end": _spec(_K.VMSCAN_DIRECT_RECLAIM_END, a="nr_reclaimed"),
+    "mm_vmscan_lru_isolate": _spec(
+        _K.VMSCAN_LRU_ISOLATE, order="order", mt="lru", a="nr_requested", b="nr_scanned", c="nr_taken"
+    ),
+    "mm_vmscan_lru_shrink_inactive": _spec(
+        _K.VMSCAN_LRU_SHRINK_INACTIVE,
+        order="priority",
+        mt="reclaim_flags",
+        a="nid",
+        b="nr_scanned",
+        c="nr_reclaimed",
+        d="nr_writeback",
+    ),
+    "mm_vmscan_lru_shrink_active": _spec(
+        _K.VMSCAN_LRU_SHRINK_ACTIVE,
+        order="priority",
+        mt="reclaim_flags",
+        a="nid",
+        b="nr_taken",
+        c="nr_active",
+        d="nr_deactivated",
+    ),
+    "mm_vmscan_write_folio": _spec(_K.VMSCAN_WRITE_FOLIO, pfn="pfn", a="reclaim_flags"),
+    "mm_vmscan_reclaim_pages": _spec(
+        _K.VMSCAN_RECLAIM_PAGES, a="nid", b="nr_scanned", c="nr_reclaimed", d="nr_writeback"
+    ),
+    "mm_shrink_slab_start": _spec(
+        _K.SHRINK_SLAB_START,
+        order="priority",
+        gfp="gfp_flags",
+        a="nid",
+        b="nr_objects_to_shrink",
+        c="cache_items",
+        d="total_scan",
+    ),
+    "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid", b="retval", c="unused_scan", d="new_scan"),
+}
+"""The kernel's event names and how each fills the table; events not listed here are counted and skipped.
+
+``@name`` (watermarks) is the index of the zone with that name, -1 if the name is unknown. The pfn of a
+migration entry is decoded from its pte: see :mod:`kevacuate.recording.ringbuf`. ``gt_rmq``'s pfn is its val
+for the kinds (3, 4, 5) whose val is one, else -1.
+"""
+
+ALL_KINDS: frozenset[int] = frozenset(int(k) for k in EventKind)
+
+
+def kind_set(kinds: Iterable[int] | None) -> frozenset[int]:
+    """The wanted kinds as a set of ints; ``None`` is all of them."""
+    return ALL_KINDS if kinds is None else frozenset(int(k) for k in kinds)

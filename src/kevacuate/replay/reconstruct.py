@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The compiled reconstruction: events in, demand rows out."""
+
+from __future__ import annotations
+
+from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.recording.schema import EventKind
+from kevacuate.replay.freepages import (
+    KIND_COMPACT,
+    KIND_EVACUATE,
+    QUEUE,
+    S_KIND,
+    S_NEW,
+    S_OPEN,
+    S_PID,
+    S_SIZE,
+    S_TARGETS,
+    SLOTS,
+    stage_delete,
+    unstage,
+)
+from kevacuate.replay.limbo import leave_limbo
+from kevacuate.replay.moves import (
+    close_session,
+    find_session,
+    free_chunks_isolated,
+    mover_alloc,
+    mover_free,
+    open_batch,
+    open_session,
+    resolve_compaction,
+    resolve_evacuation,
+)
+from kevacuate.replay.objects import (
+    FLAG_COMP,
+    FLAG_GROUP,
+    FLAG_PENDING,
+    FREE_CODE,
+    G_CPU,
+    G_CPUS,
+    G_GROUPS,
+    G_LIMBO,
+    G_LISTS,
+    G_NOW,
+    G_OUT,
+    G_PAGES,
+    G_SEQ,
+    G_SESSIONS,
+    MAX_ORDER,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    Q,
+    emit,
+    free_everything,
+    free_object,
+    free_piece,
+    free_start_pages,
+    open_object,
+)
+from kevacuate.replay.pagekinds import (
+    GFP_COMP,
+    GFP_HARDWALL,
+    GFP_HIGHMEM,
+    GFP_MOVABLE,
+    GFP_WRITE,
+    GFP_ZERO,
+    attr_of,
+)
+
+MARGIN = 1 << 16
+"""More rows than one event can make: all queues of all sessions, ended runs and the free of 1024 objects."""
+
+TARGET_MASK = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP | GFP_ZERO | GFP_WRITE
+TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
+"""alloc_migration_target's gfp (specification 4.6): GFP_HIGHUSER_MOVABLE | __GFP_COMP, or GFP_TRANSHUGE."""
+
+BULK_GFP = 0xCC0
+"""gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
+
+ALLOC = int(EventKind.MM_PAGE_ALLOC)
+FREE = int(EventKind.MM_PAGE_FREE)
+FREE_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
+ZONE_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
+EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
+GT_RMQ = int(EventKind.GT_RMQ)
+GT_LIST = int(EventKind.GT_LIST)
+ISOLATE = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
+ISOLATE_FREE = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
+FAST_ISOLATE_FREE = int(EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)
+BEGIN = int(EventKind.COMPACTION_BEGIN)
+END = int(EventKind.COMPACTION_END)
+MIGRATE = int(EventKind.MIGRATE_PAGES)
+REMOVE_PTE = int(EventKind.REMOVE_MIGRATION_PTE)
+
+KINDS_READ: tuple[EventKind, ...] = (
+    EventKind.MM_PAGE_ALLOC,
+    EventKind.MM_PAGE_FREE,
+    EventKind.MM_PAGE_FREE_BATCHED,
+    EventKind.MM_PAGE_ALLOC_ZONE_LOCKED,
+    EventKind.MM_PAGE_ALLOC_EXTFRAG,
+    EventKind.GT_RMQ,
+    EventKind.GT_LIST,
+    EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
+    EventKind.COMPACTION_ISOLATE_FREEPAGES,
+    EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES,
+    EventKind.COMPACTION_BEGIN,
+    EventKind.COMPACTION_END,
+    EventKind.MIGRATE_PAGES,
+    EventKind.REMOVE_MIGRATION_PTE,
+)
+"""The kinds of events that the reconstruction needs, as far as the recording has them."""
+
+_Q_ALLOC_EVENTS = Q["alloc_events"]
+_Q_FAILED = Q["failed_allocs"]
+_Q_MALFORMED = Q["malformed"]
+_Q_BULK = Q["bulk_allocs"]
+_Q_FREE_EVENTS = Q["free_events"]
+_Q_DUPLICATES = Q["free_duplicates"]
+_Q_ALLOCS = Q["allocs"]
+_Q_PARTIAL = Q["partial_frees"]
+_Q_REGROUPED = Q["regrouped"]
+_Q_REGROUPED_PAGES = Q["regrouped_pages"]
+_Q_BROKEN = Q["regroup_broken"]
+_Q_MISSED = Q["missed_frees"]
+_Q_COVERING = Q["covering_frees"]
+_Q_ORPHANS = Q["orphan_frees"]
+_Q_UNPAIRED_TARGETS = Q["unpaired_destinations"]
+_Q_EVENTS = Q["events"]
+_Q_UNRESOLVED = Q["moves_unresolved"]
+
+
+@part
+def _well_formed(s, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether the chunk exists: order in range, pfn aligned and inside the machine."""
+    return 0 <= order <= MAX_ORDER and 0 <= pfn <= s.g[G_PAGES] - (1 << order) and pfn & ((1 << order) - 1) == 0
+
+
+@part
+def _emit_alloc(s, out, obj, op):  # type: ignore[no-untyped-def]
+    """The row of the object's birth."""
+    gfp = int(s.gfp[obj])
+    order = int(s.order[obj])
+    mt = int(s.mt[obj])
+    emit(s, out, op, obj, order, mt, gfp, attr_of(s, int(s.seq[obj]), s.q[_Q_ALLOCS], gfp, mt), 0)
+    s.q[_Q_ALLOCS] += 1
+
+
+@part
+def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
+    """The CPU's page-by-page free stopped before the object's end: free the pages one by one."""
+    obj = int(s.groups[2 * cpu])
+    if obj < 0:
+        return
+    count = int(s.groups[2 * cpu + 1])
+    s.groups[2 * cpu] = -1
+    s.g[G_GROUPS] -= 1
+    s.flags[obj] = int(s.flags[obj]) & ~FLAG_GROUP
+    before = s.g[G_CPU]
+    s.g[G_CPU] = cpu
+    base = int(s.pfn[obj])
+    for page in range(base, base + count):
+        free_piece(s, out, int(s.owner[page]), page, 0)
+        s.q[_Q_PARTIAL] += 1
+    s.q[_Q_BROKEN] += count > 1
+    s.g[G_CPU] = before
+
+
+@part
+def flush_owner(s, out, obj):  # type: ignore[no-untyped-def]
+    """End the page-by-page free of this object."""
+    for cpu in range(s.g[G_CPUS]):
+        if int(s.groups[2 * cpu]) == obj:
+            flush_group(s, out, cpu)
+
+
+@part
+def resolve(s, out, slot):  # type: ignore[no-untyped-def]
+    """Settle everything that the session still holds."""
+    record = slot * S_SIZE
+    if s.sessions[record + S_KIND] == KIND_COMPACT:
+        resolve_compaction(s, out, slot)
+        return
+    resolve_evacuation(s, out, slot)
+    for i in range(int(s.sessions[record + S_TARGETS])):
+        obj = int(s.targets[slot * QUEUE + i])
+        if obj >= 0:
+            s.flags[obj] = FLAG_COMP
+            _emit_alloc(s, out, obj, OP_ALLOC)
+            s.q[_Q_UNPAIRED_TARGETS] += 1
+    s.sessions[record + S_TARGETS] = 0
+
+
+@part
+def resolve_all(s, out):  # type: ignore[no-untyped-def]
+    """Settle all sessions, because a page that one of them may hold is wanted."""
+    for slot in range(SLOTS):
+        if s.sessions[slot * S_SIZE + S_PID] != -1:
+            resolve(s, out, slot)
+
+
+@part
+def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Make sure that nobody owns the pages of a new allocation."""
+    used = False
+    for page in range(pfn, pfn + (1 << order)):
+        if int(s.owner[page]) != FREE_CODE:
+            used = True
+        code = int(s.owner[page])
+        if code >= 0 and int(s.flags[code]) & FLAG_GROUP:
+            flush_owner(s, out, code)
+    if not used:
+        return
+    if s.g[G_SESSIONS] > 0:
+        resolve_all(s, out)
+    if free_everything(s, out, pfn, order) > 0:
+        s.q[_Q_MISSED] += 1
+
+
+@part
+def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-def]
+    """A page allocation: a birth, or the destination of an evacuation."""
+    cpu = int(s.g[G_CPU])
+    if s.g[G_GROUPS] > 0:
+        flush_group(s, out, cpu)
+    if not (_well_formed(s, pfn, order) and 0 <= mt <= 5):
+        s.q[_Q_MALFORMED] += 1
+        return
+    _clear_range(s, out, pfn, order)
+    seq = s.g[G_SEQ]
+    s.g[G_SEQ] = seq + 1
+    if mt == 1 and gfp & TARGET_MASK == TARGET_GFP:
+        slot = find_session(s, pid)
+        if slot >= 0:
+            record = slot * S_SIZE
+            if (
+                s.sessions[record + S_KIND] == KIND_EVACUATE
+                and s.sessions[record + S_OPEN]
+                and mover_alloc(s, slot, pfn, order, mt, gfp, seq)
+            ):
+                return
+    obj = open_object(s, pfn, order, mt, gfp, FLAG_COMP if gfp & GFP_COMP else 0, seq)
+    _emit_alloc(s, out, obj, op)
+
+
+@part
+def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether the free is the next page of this CPU's run; if not, the run ends here."""
+    cpu = int(s.g[G_CPU])
+    obj = int(s.groups[2 * cpu])
+    if obj < 0:
+        return False
+    count = int(s.groups[2 * cpu + 1])
+    if order != 0 or pfn != int(s.pfn[obj]) + count:
+        flush_group(s, out, cpu)
+        return False
+    count += 1
+    s.groups[2 * cpu + 1] = count
+    if count == 1 << int(s.order[obj]):
+        s.groups[2 * cpu] = -1
+        s.g[G_GROUPS] -= 1
+        free_object(s, out, obj)
+        s.q[_Q_REGROUPED] += 1
+        s.q[_Q_REGROUPED_PAGES] += count
+    return True
+
+
+@part
+def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+    """Free [pfn, pfn + 2**order) of an object at least that large."""
+    size = int(s.order[obj])
+    if size == order:
+        free_object(s, out, obj)
+    elif order == 0 and pfn == int(s.pfn[obj]) and int(s.flags[obj]) & (FLAG_COMP | FLAG_PENDING) == 0:
+        cpu = int(s.g[G_CPU])
+        s.flags[obj] = int(s.flags[obj]) | FLAG_GROUP
+        s.groups[2 * cpu] = obj
+        s.groups[2 * cpu + 1] = 1
+        s.g[G_GROUPS] += 1
+    else:
+        s.q[_Q_PARTIAL] += 1
+        free_piece(s, out, obj, pfn, order)
+
+
+@part
+def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free the range if one object covers it, or start pages only; returns whether that is so."""
+    code = int(s.owner[pfn])
+    if code >= 0 and int(s.order[code]) >= order:
+        _free_owned(s, out, code, pfn, order)
+        return True
+    for page in range(pfn, pfn + (1 << order)):
+        if int(s.owner[page]) >= FREE_CODE:
+            return False
+    free_start_pages(s, out, pfn, order)
+    return True
+
+
+@part
+def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free pages the first of which is not in use, or whose owners are smaller than the range."""
+    if int(s.owner[pfn]) == FREE_CODE:
+        if s.g[G_SESSIONS] > 0:
+            resolve_all(s, out)
+        if int(s.owner[pfn]) == FREE_CODE:
+            leave_limbo(s, pfn, order)
+        if _free_used(s, out, pfn, order):
+            return
+    if free_everything(s, out, pfn, order) > 0:
+        s.q[_Q_COVERING] += 1
+    else:
+        s.q[_Q_ORPHANS] += 1
+
+
+@part
+def on_free(s, out, pid, pfn, order):  # type: ignore[no-untyped-def]
+    """A page free: a death, a part of one, a move, or nothing that concerns the demand."""
+    if not _well_formed(s, pfn, order):
+        s.q[_Q_MALFORMED] += 1
+        return
+    if s.g[G_GROUPS] > 0:
+        if _continue_group(s, out, pfn, order):
+            return
+        code = int(s.owner[pfn])
+        if code >= 0 and int(s.flags[code]) & FLAG_GROUP:
+            flush_owner(s, out, code)
+    slot = find_session(s, pid)
+    if slot >= 0 and mover_free(s, out, slot, pfn, order):
+        return
+    code = int(s.owner[pfn])
+    if code >= 0 and int(s.flags[code]) & FLAG_PENDING:
+        resolve_all(s, out)
+    if not _free_used(s, out, pfn, order):
+        _free_unowned(s, out, pfn, order)
+
+
+@part
+def _on_list_event(s, kind, pid, pfn, order, op):  # type: ignore[no-untyped-def]
+    """A buddy-list operation or a taken chunk: which chunks a compacting task keeps for itself."""
+    slot = find_session(s, pid)
+    if slot < 0 or s.sessions[slot * S_SIZE + S_KIND] != KIND_COMPACT:
+        return
+    if not 0 <= order <= MAX_ORDER or pfn < 0 or pfn >= s.g[G_PAGES]:
+        return
+    if kind == GT_LIST and op == 2:
+        stage_delete(s, slot, pfn, order)
+    elif kind != GT_LIST or op < 2:
+        unstage(s, slot, pfn, order)
+
+
+@part
+def _on_isolate(s, out, pid, start, end, taken):  # type: ignore[no-untyped-def]
+    """A scan for pages to migrate has ended."""
+    slot = find_session(s, pid)
+    if slot >= 0 and s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
+        resolve(s, out, slot)
+        if taken <= 0:
+            close_session(s, slot)
+            return
+        s.sessions[slot * S_SIZE + S_OPEN] = 0
+    if taken <= 0:
+        return
+    if slot < 0:
+        slot = open_session(s, pid, KIND_EVACUATE)
+    if slot >= 0:
+        open_batch(s, slot, start, end)
+
+
+@part
+def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untyped-def]
+    """An event of a task that compacts or migrates."""
+    if kind == ISOLATE:
+        _on_isolate(s, out, pid, pfn, a, taken)
+        return
+    slot = find_session(s, pid)
+    if kind == BEGIN:
+        if slot >= 0:
+            resolve(s, out, slot)
+            close_session(s, slot)
+        open_session(s, pid, KIND_COMPACT)
+    if slot < 0:
+        return
+    if kind == REMOVE_PTE:
+        s.sessions[slot * S_SIZE + S_NEW] = pfn
+    elif kind == MIGRATE:
+        resolve(s, out, slot)
+        s.sessions[slot * S_SIZE + S_OPEN] = 0
+        if s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
+            close_session(s, slot)
+    elif kind == END:
+        resolve(s, out, slot)
+        close_session(s, slot)
+    elif kind in (ISOLATE_FREE, FAST_ISOLATE_FREE) and s.sessions[slot * S_SIZE + S_KIND] == KIND_COMPACT:
+        free_chunks_isolated(s, slot, pfn, a, taken, kind == FAST_ISOLATE_FREE)
+
+
+@kernel
+def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
+    """Work through events [first, last) until they end or the rows might not suffice; returns where it stopped.
+
+    Parameters
+    ----------
+    tables : Tables
+    rows : Rows
+        Filled from ``tables.g[G_OUT]`` on.
+    events : EventInput
+        Columns of the events; ``t`` in nanoseconds since the start state.
+    """
+    s = pointers(tables)
+    out = pointers(rows)
+    e = pointers(events)
+    room = len(rows.t) - MARGIN
+    i = first
+    while i < last and s.g[G_OUT] <= room:
+        kind = int(e.kind[i])
+        s.q[_Q_EVENTS] += 1
+        if kind == ALLOC or kind == FREE:  # noqa: PLR1714 (compiled)
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            pfn = int(e.pfn[i])
+            if kind == FREE:
+                s.q[_Q_FREE_EVENTS] += 1
+                on_free(s, out, int(e.pid[i]), pfn, int(e.order[i]))
+            else:
+                s.q[_Q_ALLOC_EVENTS] += 1
+                if pfn < 0:
+                    s.q[_Q_FAILED] += 1
+                else:
+                    on_alloc(s, out, int(e.pid[i]), pfn, int(e.order[i]), int(e.mt[i]), int(e.gfp[i]), OP_ALLOC)
+        elif kind == FREE_BATCHED:
+            s.q[_Q_DUPLICATES] += 1
+        elif kind == GT_RMQ:
+            if e.a[i] == 4:
+                s.g[G_NOW] = e.t[i]
+                s.g[G_CPU] = e.cpu[i]
+                s.q[_Q_BULK] += 1
+                on_alloc(s, out, -1, int(e.pfn[i]), 0, int(e.mt[i]), BULK_GFP, OP_ALLOC_BULK)
+        elif kind in (GT_LIST, ZONE_LOCKED, EXTFRAG):
+            if kind == GT_LIST:
+                s.g[G_LISTS] = 1
+            if s.g[G_SESSIONS] > 0:
+                _on_list_event(s, kind, int(e.pid[i]), int(e.pfn[i]), int(e.order[i]), int(e.a[i]))
+        elif kind >= ISOLATE:
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            _on_mover_event(s, out, kind, int(e.pid[i]), int(e.pfn[i]), int(e.a[i]), int(e.c[i]))
+        i += 1
+    return i
+
+
+@kernel
+def finish(tables, rows, step):  # type: ignore[no-untyped-def]
+    """The events are over: settle what waits. Returns the next step, -1 after the last one."""
+    s = pointers(tables)
+    out = pointers(rows)
+    room = len(rows.t) - MARGIN
+    cpus = s.g[G_CPUS]
+    while step < cpus + SLOTS:
+        if s.g[G_OUT] > room:
+            return step
+        if step < cpus:
+            flush_group(s, out, step)
+        elif s.sessions[(step - cpus) * S_SIZE + S_PID] != -1:
+            resolve(s, out, step - cpus)
+        step += 1
+    s.q[_Q_UNRESOLVED] = s.g[G_LIMBO]
+    return -1

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The buddy lists: adding, removing, moving, splitting and merging chunks (mm/page_alloc.c)."""
+
+from __future__ import annotations
+
+from .constants import (
+    BUDDY,
+    CMA,
+    FPI_NONE,
+    FPI_TO_TAIL,
+    HIGHATOMIC,
+    ISOLATE,
+    L_LIST,
+    L_PCPU_DRAIN,
+    L_ZONE_LOCKED,
+    LIST_DELETE,
+    LIST_HEAD,
+    LIST_MOVE_TAIL,
+    LIST_TAIL,
+    PCPTYPES,
+)
+from .machine import Machine
+from .zone import Page, Zone
+
+
+def account_freepages(zone: Zone, pages: int, mt: int) -> None:
+    """Add `pages` (may be negative) to the free counters that `mt` belongs to."""
+    if mt == ISOLATE:
+        return
+    zone.nr_free += pages
+    if mt == CMA:
+        zone.nr_free_cma += pages
+    elif mt == HIGHATOMIC:
+        zone.nr_free_highatomic += pages
+
+
+def add_to_free_list(m: Machine, zone: Zone, pfn: int, order: int, mt: int, tail: bool) -> None:
+    """Make a free buddy of the chunk and link it; does not account."""
+    m.log(L_LIST, pfn, LIST_TAIL if tail else LIST_HEAD, order, mt)
+    area = zone.free_area[order]
+    if tail:
+        area.free_list[mt].add_tail(pfn)
+    else:
+        area.free_list[mt].add_head(pfn)
+    area.nr_free += 1
+    m.heads[pfn] = Page(pfn, order, BUDDY, mt)
+    if order >= m.config.pageblock_order and mt != ISOLATE:
+        zone.nr_free_blocks += 1 << order
+
+
+def del_from_free_list(m: Machine, zone: Zone, pfn: int, mt: int) -> None:
+    """Unlink a free buddy; does not account. `mt` is what the caller takes its list's type to be."""
+    page = m.heads.pop(pfn)
+    m.log(L_LIST, pfn, LIST_DELETE, page.order, mt)
+    area = zone.free_area[page.order]
+    area.free_list[page.mt].remove(pfn)
+    area.nr_free -= 1
+    if page.order >= m.config.pageblock_order and mt != ISOLATE:
+        zone.nr_free_blocks -= page.size
+
+
+def move_to_free_list(m: Machine, zone: Zone, page: Page, old_mt: int, new_mt: int) -> None:
+    """Move a free buddy to the tail of another type's list, and account for it."""
+    m.log(L_LIST, page.pfn, LIST_MOVE_TAIL, page.order, old_mt + 256 * new_mt)
+    area = zone.free_area[page.order]
+    area.free_list[page.mt].remove(page.pfn)
+    area.free_list[new_mt].add_tail(page.pfn)
+    page.mt = new_mt
+    account_freepages(zone, -page.size, old_mt)
+    account_freepages(zone, page.size, new_mt)
+    if page.order >= m.config.pageblock_order and (old_mt == ISOLATE) != (new_mt == ISOLATE):
+        zone.nr_free_blocks += page.size if old_mt == ISOLATE else -page.size
+
+
+def expand(m: Machine, zone: Zone, pfn: int, low: int, high: int, mt: int) -> None:
+    """Give the upper halves of a chunk of order `high` back until order `low` is left; heads of the lists."""
+    for order in range(high - 1, low - 1, -1):
+        add_to_free_list(m, zone, pfn + (1 << order), order, mt, tail=False)
+
+
+def page_del_and_expand(m: Machine, zone: Zone, pfn: int, low: int, high: int, mt: int) -> None:
+    """Take a buddy of order `high` off its list, keep its lowest chunk of order `low`, account what left."""
+    del_from_free_list(m, zone, pfn, mt)
+    expand(m, zone, pfn, low, high, mt)
+    account_freepages(zone, -(1 << low), mt)
+
+
+def rmqueue_smallest(m: Machine, zone: Zone, order: int, mt: int) -> int:
+    """Take the head of the smallest list of type `mt` that fits (`__rmqueue_smallest`); -1 if none does."""
+    for current in range(order, m.config.max_page_order + 1):
+        pfn = zone.free_area[current].free_list[mt].head()
+        if pfn >= 0:
+            page_del_and_expand(m, zone, pfn, order, current, mt)
+            m.log(L_ZONE_LOCKED, pfn, order, mt)
+            return pfn
+    return -1
+
+
+def find_buddy(m: Machine, zone: Zone, pfn: int, order: int) -> Page | None:
+    """Return the free buddy of `pfn` with exactly this order in the same zone, if there is one."""
+    buddy = m.heads.get(pfn ^ (1 << order))
+    if buddy is None or buddy.state != BUDDY or buddy.order != order:
+        return None
+    return buddy if m.zone_of(buddy.pfn) is zone else None
+
+
+def may_merge(mt: int, buddy_mt: int) -> bool:
+    """Whether blocks of these types may hold one buddy together."""
+    return mt == buddy_mt or (mt < PCPTYPES and buddy_mt < PCPTYPES)
+
+
+def buddy_merge_likely(m: Machine, zone: Zone, pfn: int, order: int) -> bool:
+    """Whether the chunk one order up would find its buddy free, were this chunk's buddy freed next."""
+    if order >= m.config.max_page_order - 1:
+        return False
+    return find_buddy(m, zone, pfn & ~(1 << order), order + 1) is not None
+
+
+def free_one_page_merge(m: Machine, zone: Zone, pfn: int, order: int, mt: int, fpi: int = FPI_NONE) -> None:
+    """Free a chunk of type `mt`: merge as far as it goes, link the result (`__free_one_page`)."""
+    account_freepages(zone, 1 << order, mt)
+    while order < m.config.max_page_order:
+        buddy = find_buddy(m, zone, pfn, order)
+        if buddy is None:
+            break
+        buddy_mt = mt
+        if order >= m.config.pageblock_order:
+            buddy_mt = m.get_pageblock_migratetype(buddy.pfn)
+            if not may_merge(mt, buddy_mt):
+                break
+        del_from_free_list(m, zone, buddy.pfn, buddy_mt)
+        if buddy_mt != mt:
+            m.change_pageblock_range(buddy.pfn, order, mt)
+        pfn &= buddy.pfn
+        order += 1
+    tail = bool(fpi & FPI_TO_TAIL) or buddy_merge_likely(m, zone, pfn, order)
+    add_to_free_list(m, zone, pfn, order, mt, tail)
+
+
+def split_large_buddy(m: Machine, zone: Zone, pfn: int, order: int, fpi: int) -> None:
+    """Free a chunk in pieces of at most a pageblock, each with its own block's type."""
+    end = pfn + (1 << order)
+    order = min(order, m.config.pageblock_order)
+    while pfn < end:
+        free_one_page_merge(m, zone, pfn, order, m.get_pageblock_migratetype(pfn), fpi)
+        pfn += 1 << order
+
+
+def free_one_page(m: Machine, zone: Zone, pfn: int, order: int, fpi: int = FPI_NONE) -> None:
+    """Free a chunk straight to the buddy lists; whatever it was before is forgotten."""
+    m.heads.pop(pfn, None)
+    split_large_buddy(m, zone, pfn, order, fpi)
+
+
+def drain_one_page(m: Machine, zone: Zone, pfn: int, order: int) -> None:
+    """Free a chunk that left a pcp list: type of its block read now."""
+    m.heads.pop(pfn, None)
+    mt = m.get_pageblock_migratetype(pfn)
+    free_one_page_merge(m, zone, pfn, order, mt)
+    m.log(L_PCPU_DRAIN, pfn, order, mt)
+
+
+def block_inside(m: Machine, zone: Zone, pfn: int) -> int:
+    """Return the start of the block of `pfn` if the zone spans all of it, else -1."""
+    start = pfn - pfn % m.block_pages
+    return start if zone.spans(start, start + m.block_pages) else -1
+
+
+def move_freepages(m: Machine, zone: Zone, start: int, old_mt: int, new_mt: int) -> int:
+    """Move the block's buddies to the tails of another type's lists, by pfn (`__move_freepages_block`)."""
+    moved = 0
+    pfn = start
+    while pfn < start + m.block_pages:
+        page = m.heads.get(pfn)
+        if page is None:
+            pfn += 1
+            continue
+        if page.state == BUDDY:
+            move_to_free_list(m, zone, page, old_mt, new_mt)
+            moved += page.size
+        pfn += page.size
+    return moved
+
+
+def move_freepages_block(m: Machine, zone: Zone, pfn: int, old_mt: int, new_mt: int) -> int:
+    """Move the block's buddies and change its type; -1 if the zone does not span the block."""
+    start = block_inside(m, zone, pfn)
+    if start < 0:
+        return -1
+    moved = move_freepages(m, zone, start, old_mt, new_mt)
+    m.set_pageblock_migratetype(start, new_mt)
+    return moved
+
+
+def memblock_free_all(m: Machine) -> None:
+    """Free everything that is not reserved, as at boot: ascending, to the tails."""
+    for zone in m.zones:
+        start = zone.start_pfn
+        reserved = sorted(m.config.zones[zone.number].reserved)
+        for hole_start, hole_end in [*reserved, (zone.end_pfn, zone.end_pfn)]:
+            free_pages_memory(m, zone, start, hole_start)
+            start = max(start, hole_end)
+
+
+def free_pages_memory(m: Machine, zone: Zone, start: int, end: int) -> None:
+    """Free `[start, end)` in the largest aligned chunks that fit (`__free_pages_memory`)."""
+    while start < end:
+        order = m.config.max_page_order
+        while start % (1 << order) or start + (1 << order) > end:
+            order -= 1
+        free_one_page(m, zone, start, order, FPI_TO_TAIL)
+        start += 1 << order

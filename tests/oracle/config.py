@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What machine to model: sizes, zones, CPUs, switches and costs. Plain data, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ZoneConfig:
+    """One populated zone.
+
+    `reserved` are `[start, end)` ranges of pfns inside the span that are never free; `watermark` is (min,
+    low, high, promo) in pages; `lowmem_reserve` is indexed by the request's highest zone index (4 entries).
+    """
+
+    node: int
+    index: int
+    start_pfn: int
+    end_pfn: int
+    reserved: list[tuple[int, int]] = field(default_factory=list)
+    watermark: tuple[int, int, int, int] = (0, 0, 0, 0)
+    lowmem_reserve: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+
+
+@dataclass
+class Config:
+    """The whole machine. `ready` None: every node's irq_work.func is set. `thp` None: hpage_order >= 0."""
+
+    cpu_node: list[int]
+    zones: list[ZoneConfig]
+    npages: int
+    max_page_order: int = 10
+    pageblock_order: int = 9
+    hpage_order: int = 9
+    distance: list[list[int]] | None = None
+    zone_dma32: bool = True
+    defrag_mode: bool = False
+    thp: bool | None = None
+    watermark_boost_factor: int = 15000
+    mobility_disabled: bool = False
+    pcp_high_fraction: int = 0
+    free_high_batch: bool = False
+    vmstat_phase_ns: int = 0
+    kswapd_wake_ns: int = 50_000
+    kswapd_run_ns: int = 1_000_000
+    evacuate: bool = False
+    pool: int = 64
+    wq: str = "per_cpu"
+    ready: list[bool] | None = None
+    skip_hint: bool = True
+    work_ns: int = 1000
+    irq_work_ns: int = 2000
+    wakeup_ns: int = 30_000
+    scan_ns: int = 4
+    isolate_ns: int = 219
+    reclaim_ns: int = 400
+    migrate_ns: int = 1100
+    time_scale: int = 1
+    log_level: int = 1
+
+    @property
+    def has_thp(self) -> bool:
+        """Whether transparent huge pages exist."""
+        return self.hpage_order >= 0 if self.thp is None else self.thp and self.hpage_order >= 0
+
+    @property
+    def nodes(self) -> int:
+        """Return the number of online nodes: the highest node named anywhere, plus one."""
+        named = [*self.cpu_node, *(zone.node for zone in self.zones)]
+        return max(max(named) + 1, len(self.ready or []), len(self.distance or []))

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The state of the modelled machine, and the few look-ups everything else needs.
+
+No behaviour of the allocator is here: the other files of this package hold it as functions of a Machine,
+named after the kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .config import Config, ZoneConfig
+from .constants import (
+    COSTLY_ORDER,
+    ISOLATE,
+    L_BLOCK_TYPE,
+    MOVABLE,
+    PCPF_FREE_HIGH_BATCH,
+    PCPTYPES,
+    RESERVED,
+    UNMOVABLE,
+    VMSTAT_STAGGER,
+)
+from .constants import SECOND as SECOND_NS
+from .zone import FreeArea, Page, Pcp, Zone
+
+LogRecord = tuple[int, int, int, int, int, int, int, int]
+
+
+@dataclass
+class Block:
+    """A pageblock's bits: the 3-bit type, PB_migrate_isolate, PB_compact_skip."""
+
+    mt: int = MOVABLE
+    isolate: bool = False
+    skip: bool = False
+
+
+@dataclass
+class Item:
+    """An evacuation work item."""
+
+    zone: int = -1
+    start_pfn: int = -1
+
+
+class Worker:
+    """A `kevacuate` worker: a FIFO of item numbers and the work in progress."""
+
+    def __init__(self, cpu: int) -> None:
+        self.cpu = cpu
+        self.state = "IDLE"
+        self.due = -1
+        self.busy_until = 0
+        self.cpu_ns = 0
+        self.item = -1
+        self.cursor = 0
+        self.isolated: list[int] = []
+        self.queue: list[int] = []
+        self.forget_work()
+
+    def forget_work(self) -> None:
+        """Reset what belongs to one work item."""
+        self.item = -1
+        self.cursor = 0
+        self.isolated = []
+        self.total_isolated = self.total_dropped = self.total_migrated = self.total_failed = 0
+
+
+class Kswapd:
+    """A node's kswapd: IDLE, WOKEN or RUNNING, and the boosts it will give back (per zone number)."""
+
+    def __init__(self, cpu: int) -> None:
+        self.cpu = cpu
+        self.state = "IDLE"
+        self.due = -1
+        self.boosts: dict[int, int] = {}
+
+
+def lowest_cpu(config: Config, node: int) -> int:
+    """Return the lowest CPU of `node`, 0 if it has none."""
+    return next((cpu for cpu, its in enumerate(config.cpu_node) if its == node), 0)
+
+
+def order_zonelist(config: Config, node: int, zones: list[Zone]) -> list[Zone]:
+    """Zones in the order node `node` tries them: its own first, others by distance, each node high to low."""
+    nodes = config.nodes
+
+    def distance(other: int) -> int:
+        if config.distance is not None:
+            return config.distance[node][other]
+        return 10 if other == node else 20
+
+    others = sorted((n for n in range(nodes) if n != node), key=lambda n: (distance(n), (n - node) % nodes))
+    return [
+        zone
+        for n in [node, *others]
+        for zone in sorted((z for z in zones if z.node == n), key=lambda z: -z.index)
+    ]
+
+
+class Machine:
+    """Everything that changes, and the configuration that does not.
+
+    `cpu` is the CPU acting now (`smp_processor_id()`), `heads` maps the first pfn of every chunk to its Page.
+    `movable_pages`, when set, replaces the count of movable pages in a claim (for replays of a real kernel,
+    whose LRU pages are not known).
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.now = 0
+        self.cpu = 0
+        self.log_records: list[LogRecord] = []
+        self.log_level = config.log_level
+        self.heads: dict[int, Page] = {}
+        self.obj_pfn: dict[int, int] = {}
+        self.block_pages = 1 << config.pageblock_order
+        self.blocks = [Block() for _ in range(-(-config.npages // self.block_pages))]
+        self.zones = [self._new_zone(number, zc) for number, zc in enumerate(config.zones)]
+        self._block_zone = self._map_blocks()
+        self.nodes = config.nodes
+        self.zonelists = [order_zonelist(config, node, self.zones) for node in range(self.nodes)]
+        self.node_zones = [[z for z in self.zones if z.node == node] for node in range(self.nodes)]
+        self.lru_batches: list[list[int]] = [[] for _ in config.cpu_node]
+        self.movable_pages: Callable[[int], int] | None = None
+        self._new_background()
+
+    def _new_zone(self, number: int, zc: ZoneConfig) -> Zone:
+        config = self.config
+        managed = zc.end_pfn - zc.start_pfn - sum(end - start for start, end in zc.reserved)
+        areas = [FreeArea() for _ in range(config.max_page_order + 1)]
+        pcps = [Pcp(14 if config.has_thp else 12) for _ in config.cpu_node]
+        for pcp in pcps:
+            pcp.flags = PCPF_FREE_HIGH_BATCH if config.free_high_batch else 0
+        zone = Zone(
+            number, zc.node, zc.index, zc.start_pfn, zc.end_pfn, managed,
+            list(zc.watermark), list(zc.lowmem_reserve), areas, pcps,
+        )  # fmt: skip
+        for start, end in zc.reserved:
+            self.heads.update((pfn, Page(pfn, 0, RESERVED)) for pfn in range(start, end))
+        return zone
+
+    def _map_blocks(self) -> list[Zone | None]:
+        owner: list[Zone | None] = [None] * len(self.blocks)
+        for zone in self.zones:
+            for block in range(zone.start_pfn // self.block_pages, -(-zone.end_pfn // self.block_pages)):
+                owner[block] = zone
+        return owner
+
+    def _new_background(self) -> None:
+        config = self.config
+        self.items = [Item() for _ in range(config.pool)]
+        self.free_items = list(range(config.pool))  # a stack: the top is the last
+        self.pending: list[list[int]] = [[] for _ in range(self.nodes)]  # newest first
+        node_cpus = [lowest_cpu(config, node) for node in range(self.nodes)]
+        worker_cpus = list(range(len(config.cpu_node))) if config.wq == "per_cpu" else node_cpus
+        self.workers = [Worker(cpu) for cpu in worker_cpus]
+        self.kswapds = [Kswapd(cpu) for cpu in node_cpus]
+        ticks = [config.vmstat_phase_ns + cpu * VMSTAT_STAGGER for cpu in range(len(config.cpu_node))]
+        self.ticks = [tick if tick > 0 else tick + SECOND_NS for tick in ticks]
+
+    def log(self, kind: int, pfn: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
+        """Append a record if the level asks for its kind (1: below 32, 2: below 34, 3: all)."""
+        if self.log_level >= (1 if kind < 32 else 2 if kind < 34 else 3):
+            self.log_records.append((self.now, kind, self.cpu, pfn, a, b, c, d))
+
+    def zone_of(self, pfn: int) -> Zone:
+        """Return the zone that owns `pfn`."""
+        zone = self._block_zone[pfn // self.block_pages]
+        assert zone is not None, f"pfn {pfn} is in no zone"
+        return zone
+
+    def block_of(self, pfn: int) -> Block:
+        """Return the pageblock of `pfn`."""
+        return self.blocks[pfn // self.block_pages]
+
+    def get_pageblock_migratetype(self, pfn: int) -> int:
+        """Type of the block of `pfn`: ISOLATE if the isolate bit is set."""
+        block = self.block_of(pfn)
+        return ISOLATE if block.isolate else block.mt
+
+    def set_pageblock_migratetype(self, pfn: int, mt: int) -> None:
+        """Write the type of the block of `pfn`; clears the isolate bit, leaves the skip bit."""
+        if self.config.mobility_disabled and mt < PCPTYPES:
+            mt = UNMOVABLE
+        block = self.block_of(pfn)
+        if block.mt != mt:
+            self.log(L_BLOCK_TYPE, pfn - pfn % self.block_pages, block.mt, mt)
+        block.mt = mt
+        block.isolate = False
+
+    def change_pageblock_range(self, pfn: int, order: int, mt: int) -> None:
+        """Write the type of every block under a chunk of at least block size."""
+        for start in range(pfn, pfn + (1 << order), self.block_pages):
+            self.set_pageblock_migratetype(start, mt)
+
+    def covering(self, pfn: int) -> Page | None:
+        """Return the chunk `pfn` lies in, whether as head or as tail."""
+        for order in range(self.config.max_page_order + 1):
+            page = self.heads.get(pfn >> order << order)
+            if page is not None:
+                return page if page.pfn + page.size > pfn else None
+        return None
+
+    def pcp_allowed_order(self, order: int) -> bool:
+        """Whether chunks of this order are cached on pcp lists."""
+        return order <= COSTLY_ORDER or (self.config.has_thp and order == self.config.hpage_order)

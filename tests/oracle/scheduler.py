@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtual time: workers, kswapds, vmstat ticks run at their due times, earliest and lowest number first."""
+
+from __future__ import annotations
+
+from .constants import SECOND
+from .evacuate import worker_step
+from .kswapd import kswapd_step
+from .machine import Machine
+from .pcp import decay_pcp_high
+
+
+def vmstat_tick(m: Machine, cpu: int) -> None:
+    """The CPU's vmstat worker: decay its pcps of all zones; again in a second."""
+    m.cpu = cpu
+    m.ticks[cpu] += SECOND
+    for zone in m.zones:
+        decay_pcp_high(m, zone, zone.pcps[cpu])
+
+
+def due_times(m: Machine) -> list[int]:
+    """When each entity is due (-1: not at all), in order of their numbers."""
+    return [*(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks]
+
+
+def run_entity(m: Machine, number: int) -> None:
+    """Run the step of the entity with this number."""
+    if number < len(m.workers):
+        worker_step(m, m.workers[number])
+        return
+    number -= len(m.workers)
+    if number < len(m.kswapds):
+        kswapd_step(m, number)
+        return
+    vmstat_tick(m, number - len(m.kswapds))
+
+
+def advance(m: Machine, t: int) -> None:
+    """Let virtual time pass until `t`."""
+    while True:
+        due, number = min((due, number) for number, due in enumerate(due_times(m)) if due >= 0)
+        if due > t:
+            break
+        m.now = due
+        run_entity(m, number)
+    m.now = t

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recording_reference import RAW_1CPU, RAW_2CPU
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import EventKind, KevWriter, Recording
+from kevacuate.recording.parquet import combined_digest
+from kevacuate.recording.schema import concat_chunks
+
+
+@pytest.fixture
+def copy(kev_1cpu: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "copy.kev"
+    shutil.copytree(kev_1cpu, path)
+    return path
+
+
+@pytest.mark.parametrize(("raw", "fixture"), [(RAW_1CPU, "kev_1cpu"), (RAW_2CPU, "kev_2cpu")])
+def test_round_trip(raw: Path, fixture: str, request: pytest.FixtureRequest) -> None:
+    before, after = Recording.open(raw), Recording.open(request.getfixturevalue(fixture))
+    assert after.machine == before.machine
+    assert after.losses == before.losses
+    old, new = (concat_chunks(list(r.events())) for r in (before, after))
+    old = old.take((old.kind != EventKind.GT_DUMP) | (old.a == 6))
+    for a, b in zip(old, new, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    assert len(before.states) == len(after.states) == 2
+    for s, t in zip(before.states, after.states, strict=True):
+        for (name, a), b in zip(asdict(s).items(), asdict(t).values(), strict=True):
+            if isinstance(a, tuple) and a and isinstance(a[0], np.ndarray):
+                for x, y in zip(a, b, strict=True):
+                    assert x.dtype == y.dtype
+                    np.testing.assert_array_equal(x, y, err_msg=name)
+            elif isinstance(a, np.ndarray):
+                np.testing.assert_array_equal(a, b, err_msg=name)
+            else:
+                assert a == b, name
+
+
+def test_events_after_states_are_the_same(kev_2cpu: Path) -> None:
+    before, after = Recording.open(RAW_2CPU), Recording.open(kev_2cpu)
+    wanted = [EventKind.MM_PAGE_ALLOC, EventKind.MM_PAGE_FREE]
+    for s, t in zip(before.states, after.states, strict=True):
+        old = concat_chunks(list(before.events(after=s, kinds=wanted)))
+        new = concat_chunks(list(after.events(after=t, kinds=wanted, chunk_rows=777)))
+        for a, b in zip(old, new, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_state_of_another_recording_is_refused(kev_1cpu: Path, kev_2cpu: Path) -> None:
+    other = Recording.open(kev_2cpu).start
+    with pytest.raises(KevacuateError, match="it is another's"):
+        list(Recording.open(kev_1cpu).events(after=other))
+
+
+def test_saving_twice_gives_the_same_files(kev_1cpu: Path, tmp_path: Path) -> None:
+    again = Recording.open(RAW_1CPU).save(tmp_path / "again.kev")
+    assert again.digest == Recording.open(kev_1cpu).digest
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.kev"]
+
+
+def test_quality_counts(kev_1cpu: Path) -> None:
+    quality = Recording.open(kev_1cpu).quality
+    assert quality["events"] == sum(quality["events_by_kind"].values()) == sum(quality["events_by_cpu"])
+    assert quality["events_by_kind"]["GT_DUMP"] == 2
+    assert quality["source_digest"] == Recording.open(RAW_1CPU).digest
+
+
+def test_events_are_small(kev_1cpu: Path) -> None:
+    quality = Recording.open(kev_1cpu).quality
+    assert (kev_1cpu / "events.parquet").stat().st_size < 5 * quality["events"]
+
+
+def test_every_data_file_is_digested(kev_1cpu: Path) -> None:
+    files = {str(p.relative_to(kev_1cpu)) for p in kev_1cpu.rglob("*") if p.is_file()} - {"machine.json"}
+    assert files == set(json.loads((kev_1cpu / "machine.json").read_text())["files"])
+
+
+def test_changed_bytes_are_found_in_every_file(copy: Path) -> None:
+    for file in sorted(p for p in copy.rglob("*") if p.is_file()):
+        data = file.read_bytes()
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 0x10
+        file.write_bytes(changed)
+        with pytest.raises(KevacuateError, match=r"corrupted|does not describe|not JSON"):
+            Recording.open(copy)
+        file.write_bytes(data[: len(data) // 2])
+        with pytest.raises(KevacuateError, match="corrupted"):
+            Recording.open(copy)
+        file.write_bytes(data)
+        if file.name != "machine.json":
+            file.unlink()
+            with pytest.raises(KevacuateError, match="missing"):
+                Recording.open(copy)
+            file.write_bytes(data)
+    Recording.open(copy)
+
+
+def test_truncated_parquet_without_verification(copy: Path) -> None:
+    data = (copy / "events.parquet").read_bytes()
+    for cut in (0, 3, 100, len(data) // 2, len(data) - 1):
+        (copy / "events.parquet").write_bytes(data[:cut])
+        with pytest.raises(KevacuateError, match=r"events\.parquet is corrupted or truncated"):
+            list(Recording.open(copy, verify=False).events())
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change machine.json, with a right digest."""
+    body = json.loads((path / "machine.json").read_text()) | changes
+    files = body.pop("files")
+    body.pop("digest")
+    body |= {"files": files, "digest": combined_digest(body, files)}
+    (path / "machine.json").write_text(json.dumps(body))
+
+
+def test_newer_schema_is_refused(copy: Path) -> None:
+    rewrite(copy, schema_version=2)
+    with pytest.raises(KevacuateError, match="has schema version 2, but this program reads up to version 1"):
+        Recording.open(copy)
+
+
+@pytest.mark.parametrize("version", [None, "1", 0, True, 1.5])
+def test_odd_schema_versions_are_refused(copy: Path, version: object) -> None:
+    rewrite(copy, schema_version=version)
+    with pytest.raises(KevacuateError, match="does not describe"):
+        Recording.open(copy)
+
+
+def test_foreign_json_is_refused(tmp_path: Path) -> None:
+    for text in (
+        "[]",
+        "{}",
+        '{"format": "x"}',
+        "nope",
+        '{"schema_version": 1, "format": "kevacuate recording"}',
+    ):
+        (tmp_path / "machine.json").write_text(text)
+        with pytest.raises(KevacuateError):
+            Recording.open(tmp_path)
+
+
+def test_incomplete_machine_is_refused(copy: Path) -> None:
+    for machine in ({}, [], None, {"zones": 3}):
+        rewrite(copy, machine=machine)
+        with pytest.raises(KevacuateError, match="does not describe a machine"):
+            Recording.open(copy)
+
+
+def test_files_outside_are_refused(copy: Path) -> None:
+    body = json.loads((copy / "machine.json").read_text())
+    body.pop("digest")
+    files = body.pop("files") | {"../outside": "00"}
+    body |= {"files": files, "digest": combined_digest(body, files)}
+    (copy / "machine.json").write_text(json.dumps(body))
+    with pytest.raises(KevacuateError, match="names a file outside itself"):
+        Recording.open(copy)
+
+
+def test_writer_leaves_nothing_behind_when_it_fails(tmp_path: Path, kev_1cpu: Path) -> None:
+    machine = Recording.open(kev_1cpu).machine
+
+    def fail() -> None:
+        with KevWriter(tmp_path / "x.kev", machine) as writer:
+            for chunk in Recording.open(kev_1cpu).events():
+                writer.add_events(chunk)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writer_refuses_an_existing_target_and_unsorted_events(tmp_path: Path, kev_1cpu: Path) -> None:
+    recording = Recording.open(kev_1cpu)
+    with pytest.raises(KevacuateError, match="exists already"):
+        KevWriter(kev_1cpu, recording.machine)
+    chunk = next(recording.events())
+    with pytest.raises(KevacuateError, match="not sorted"), KevWriter(tmp_path / "x", recording.machine) as w:
+        w.add_events(chunk.take(slice(None, None, -1)))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_state_that_no_dump_shows(tmp_path: Path, kev_1cpu: Path) -> None:
+    recording = Recording.open(kev_1cpu)
+    chunk = concat_chunks(list(recording.events()))
+    chunk = chunk.take(chunk.kind != EventKind.GT_DUMP)
+    middle = int(np.median(chunk.ts))
+    state = type(recording.states[1])(**{**vars(recording.states[1]), "ordinal": -1, "ts": middle})
+    with KevWriter(tmp_path / "x.kev", recording.machine) as writer:
+        writer.add_events(chunk)
+        writer.add_state(state)
+    saved = Recording.open(tmp_path / "x.kev")
+    after = concat_chunks(list(saved.events(after=saved.start)))
+    assert after.rows == int((chunk.ts > middle).sum()) > 0
+
+
+def test_chunks_must_have_a_size(kev_1cpu: Path) -> None:
+    with pytest.raises(KevacuateError, match="at least 1"):
+        next(Recording.open(kev_1cpu).events(chunk_rows=0))
