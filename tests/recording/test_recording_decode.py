@@ -21,8 +21,9 @@ from recording_reference import (
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, Recording
 from kevacuate.recording import decode as dc
+from kevacuate.recording.fieldtable import field_table
 from kevacuate.recording.formats import load_formats, parse_format
-from kevacuate.recording.ringbuf import RawReader, field_table
+from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
 
 FREE_ONLY = {266: parse_format(FREE_FORMAT, "kmem")}
@@ -139,6 +140,14 @@ def test_missing_field_and_odd_fields_are_refused() -> None:
     wide = parse_format(FREE_FORMAT.replace("offset:16;\tsize:4", "offset:16;\tsize:3"))
     with pytest.raises(KevacuateError, match="where no field of a number can be"):
         field_table({266: wide}, ALL_KINDS)
+
+
+def test_an_event_of_compaction_may_lack_a_field(tmp_path: Path) -> None:
+    text = FREE_FORMAT.replace("mm_page_free", "mm_compaction_migratepages").replace("266", "300")
+    page = make_page(1, data_event(free_payload(1, ident=300)), data_event(free_payload(2)))
+    recording = Recording.open(write_raw_dir(tmp_path / "x", page, formats=(FREE_FORMAT, text)))
+    assert [c.pfn.tolist() for c in recording.events()] == [[2]]
+    assert field_table({300: parse_format(text)}, ALL_KINDS).ids[300] == dc.UNKNOWN_ID
 
 
 def test_gfp_bits_are_moved_to_those_of_72(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class Demand:
         ------
         KevacuateError
             It is not known before the first full iteration of :meth:`chunks`.
+
         """
         if self._quality is None:
             raise KevacuateError("The demand's quality is known only after a full iteration of chunks().")
@@ -130,17 +131,22 @@ class _Source:
         state = recording.start
         if state is None:
             raise KevacuateError(
-                f"{recording.path} holds no state of the allocator to start from: record with a snapshot at the start."
+                f"{recording.path} holds no state of the allocator to start from: "
+                "record it again with a snapshot at the start."
             )
         if page_count(state) >= 1 << 31:
-            raise KevacuateError(f"{recording.path} has more than 2^31 pages: more than this program handles.")
+            raise KevacuateError(
+                f"{recording.path} has more than 2^31 pages: more than this program handles."
+            )
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
         self.used = pages_in_use(state)
         self.start = start_objects(state, self.used)
 
     def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:
         """The events after the start, with their times on the recording's clock."""
-        stream = self.recording.events(kinds=reconstruct.KINDS_READ, chunk_rows=self.chunk_rows, after=self.state)
+        stream = self.recording.events(
+            kinds=reconstruct.KINDS_READ, chunk_rows=self.chunk_rows, after=self.state
+        )
         for chunk in stream:
             yield event_input(chunk, self.state.ts), chunk.ts
 
@@ -207,7 +213,7 @@ def build_demand(
 ) -> Demand:
     """The demand of a recording.
 
-    Memory is bounded by the machine's pages and the objects alive at snapshots, not by the recording's length.
+    Memory is bounded by the pages and by the objects alive at snapshots, not by the recording's length.
     Equal input gives equal rows, whatever *chunk_rows* is.
 
     Parameters
@@ -223,6 +229,7 @@ def build_demand(
     ------
     KevacuateError
         The recording has no start state, or page flags that do not fit it.
+
     """
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)

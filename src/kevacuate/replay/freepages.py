@@ -16,7 +16,7 @@ pages that a failed migration gave back.
 from __future__ import annotations
 
 from kevacuate.mm.jit import part
-from kevacuate.replay.objects import MAX_ORDER
+from kevacuate.replay.objects import MAX_ORDER, i64
 
 SLOTS = 16
 """Movers at work at the same time."""
@@ -77,7 +77,7 @@ def clear_lists(s, slot):  # type: ignore[no-untyped-def]
 def _node(s, slot, pfn):  # type: ignore[no-untyped-def]
     """A node that holds the pfn, -1 if none is left."""
     record = slot * S_SIZE
-    node = int(s.sessions[record + S_FREE_NODE])
+    node = i64(s.sessions[record + S_FREE_NODE])
     if node >= 0:
         s.sessions[record + S_FREE_NODE] = s.chunk_next[slot * CHUNKS + node]
         s.chunk_pfn[slot * CHUNKS + node] = pfn
@@ -91,7 +91,7 @@ def push_head(s, slot, pfn, order):  # type: ignore[no-untyped-def]
     if node < 0:
         return
     record = slot * S_SIZE
-    head = int(s.sessions[record + S_HEAD + order])
+    head = i64(s.sessions[record + S_HEAD + order])
     s.chunk_next[slot * CHUNKS + node] = head
     s.sessions[record + S_HEAD + order] = node
     if head < 0:
@@ -105,7 +105,7 @@ def push_tail(s, slot, pfn, order):  # type: ignore[no-untyped-def]
     if node < 0:
         return
     record = slot * S_SIZE
-    tail = int(s.sessions[record + S_TAIL + order])
+    tail = i64(s.sessions[record + S_TAIL + order])
     s.chunk_next[slot * CHUNKS + node] = -1
     s.sessions[record + S_TAIL + order] = node
     if tail < 0:
@@ -118,22 +118,22 @@ def push_tail(s, slot, pfn, order):  # type: ignore[no-untyped-def]
 def pop_head(s, slot, order):  # type: ignore[no-untyped-def]
     """Take the chunk at the head of the order's list: its pfn, -1 if the list is empty."""
     record = slot * S_SIZE
-    node = int(s.sessions[record + S_HEAD + order])
+    node = i64(s.sessions[record + S_HEAD + order])
     if node < 0:
         return -1
-    after = int(s.chunk_next[slot * CHUNKS + node])
+    after = i64(s.chunk_next[slot * CHUNKS + node])
     s.sessions[record + S_HEAD + order] = after
     if after < 0:
         s.sessions[record + S_TAIL + order] = -1
     s.chunk_next[slot * CHUNKS + node] = s.sessions[record + S_FREE_NODE]
     s.sessions[record + S_FREE_NODE] = node
-    return int(s.chunk_pfn[slot * CHUNKS + node])
+    return i64(s.chunk_pfn[slot * CHUNKS + node])
 
 
 @part
 def put_ready(s, slot, pfn):  # type: ignore[no-untyped-def]
     """Put a page in front of the ready queue."""
-    first = int(s.sessions[slot * S_SIZE + S_READY_FIRST])
+    first = i64(s.sessions[slot * S_SIZE + S_READY_FIRST])
     if first > 0:
         first -= 1
         s.ready[slot * 2 * CHUNKS + first] = pfn
@@ -144,8 +144,8 @@ def put_ready(s, slot, pfn):  # type: ignore[no-untyped-def]
 def lists_run_out(s, slot):  # type: ignore[no-untyped-def]
     """More is about to be isolated: what is on the lists has been handed out, smallest order first."""
     record = slot * S_SIZE
-    first = int(s.sessions[record + S_READY_FIRST])
-    end = int(s.sessions[record + S_READY_END])
+    first = i64(s.sessions[record + S_READY_FIRST])
+    end = i64(s.sessions[record + S_READY_END])
     base = slot * 2 * CHUNKS
     for i in range(end - first):
         s.ready[base + CHUNKS - (end - first) + i] = s.ready[base + first + i]
@@ -168,12 +168,12 @@ def _take_ready(s, slot, order):  # type: ignore[no-untyped-def]
     """The first aligned run of 2**order pages of the ready queue, -1 if it has none."""
     record = slot * S_SIZE
     base = slot * 2 * CHUNKS
-    first = int(s.sessions[record + S_READY_FIRST])
-    end = int(s.sessions[record + S_READY_END])
+    first = i64(s.sessions[record + S_READY_FIRST])
+    end = i64(s.sessions[record + S_READY_END])
     size = 1 << order
     for i in range(first, end - size + 1):
-        pfn = int(s.ready[base + i])
-        if pfn % size == 0 and int(s.ready[base + i + size - 1]) == pfn + size - 1:
+        pfn = i64(s.ready[base + i])
+        if pfn % size == 0 and i64(s.ready[base + i + size - 1]) == pfn + size - 1:
             for k in range(i - 1, first - 1, -1):
                 s.ready[base + k + size] = s.ready[base + k]
             s.sessions[record + S_READY_FIRST] = first + size
@@ -200,7 +200,7 @@ def compaction_alloc(s, slot, order):  # type: ignore[no-untyped-def]
 def stage_delete(s, slot, pfn, order):  # type: ignore[no-untyped-def]
     """The mover's task took the chunk off a buddy list; why, later events tell."""
     record = slot * S_SIZE
-    count = int(s.sessions[record + S_TARGETS])
+    count = i64(s.sessions[record + S_TARGETS])
     if count < QUEUE:
         s.targets[slot * QUEUE + count] = pfn
         s.target_order[slot * QUEUE + count] = order
@@ -213,9 +213,9 @@ def unstage(s, slot, pfn, order):  # type: ignore[no-untyped-def]
     record = slot * S_SIZE
     first = slot * QUEUE
     kept = 0
-    for i in range(int(s.sessions[record + S_TARGETS])):
-        start = int(s.targets[first + i])
-        size = 1 << int(s.target_order[first + i])
+    for i in range(i64(s.sessions[record + S_TARGETS])):
+        start = i64(s.targets[first + i])
+        size = 1 << i64(s.target_order[first + i])
         if start + size <= pfn or start >= pfn + (1 << order):
             s.targets[first + kept] = s.targets[first + i]
             s.target_order[first + kept] = s.target_order[first + i]
@@ -228,13 +228,13 @@ def stock_isolated(s, slot, taken):  # type: ignore[no-untyped-def]
     """An isolate_freepages call ended: the staged chunks go to the lists if they add up to *taken*."""
     record = slot * S_SIZE
     first = slot * QUEUE
-    count = int(s.sessions[record + S_TARGETS])
+    count = i64(s.sessions[record + S_TARGETS])
     pages = 0
     for i in range(count):
-        pages += 1 << int(s.target_order[first + i])
+        pages += 1 << i64(s.target_order[first + i])
     if pages == taken:
         for i in range(count):
-            push_tail(s, slot, int(s.targets[first + i]), int(s.target_order[first + i]))
+            push_tail(s, slot, i64(s.targets[first + i]), i64(s.target_order[first + i]))
     else:
         s.sessions[record + S_LISTED] = 0
     s.sessions[record + S_TARGETS] = 0

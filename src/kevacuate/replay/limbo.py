@@ -22,6 +22,7 @@ from kevacuate.replay.objects import (
     Q,
     emit,
     free_object,
+    i64,
     set_owner,
 )
 
@@ -80,7 +81,7 @@ def _fits(s, pfn, order, size):  # type: ignore[no-untyped-def]
     if base + (1 << size) > s.g[G_PAGES]:
         return False
     for page in range(base, base + (1 << size)):  # noqa: SIM110 (compiled)
-        if int(s.owner[page]) != FREE_CODE:
+        if i64(s.owner[page]) != FREE_CODE:
             return False
     return True
 
@@ -88,12 +89,12 @@ def _fits(s, pfn, order, size):  # type: ignore[no-untyped-def]
 @part
 def _take(s, block, pfn, order):  # type: ignore[no-untyped-def]
     """Unlink the first node of the block's list whose object fits; -1 if there is none."""
-    node = int(s.limbo_head[block])
+    node = i64(s.limbo_head[block])
     before = -1
     looked = 0
     while node >= 0 and looked < LOOK_AHEAD:
-        after = int(s.limbo_next[node])
-        if _fits(s, pfn, order, int(s.limbo_order[node])):
+        after = i64(s.limbo_next[node])
+        if _fits(s, pfn, order, i64(s.limbo_order[node])):
             if before < 0:
                 s.limbo_head[block] = after
             else:
@@ -113,7 +114,7 @@ def _take(s, block, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _find(s, pfn, order):  # type: ignore[no-untyped-def]
     """A waiting node for the page: in its block, in the nearest neighbour, or of unknown block."""
-    blocks = int(s.g[G_BLOCKS])
+    blocks = i64(s.g[G_BLOCKS])
     block = pfn >> BLOCK_ORDER
     node = _take(s, block, pfn, order)
     distance = 1
@@ -139,8 +140,8 @@ def leave_limbo(s, pfn, order):  # type: ignore[no-untyped-def]
     node = _find(s, pfn, order)
     if node < 0:
         return False
-    size = int(s.limbo_order[node])
-    place(s, pfn >> size << size, size, int(s.limbo_code[node]))
+    size = i64(s.limbo_order[node])
+    place(s, pfn >> size << size, size, i64(s.limbo_code[node]))
     s.q[_Q_BY_BLOCK] += 1
     return True
 

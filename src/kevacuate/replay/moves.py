@@ -26,9 +26,9 @@ from kevacuate.replay.freepages import (
     QUEUE,
     S_CALL,
     S_HI,
+    S_KIND,
     S_LISTED,
     S_LO,
-    S_KIND,
     S_NEW,
     S_OPEN,
     S_PID,
@@ -56,6 +56,7 @@ from kevacuate.replay.objects import (
     G_PAGES,
     G_SESSIONS,
     Q,
+    i64,
     open_object,
     release_id,
     set_owner,
@@ -136,7 +137,7 @@ def free_chunks_isolated(s, slot, start, end, taken, fast):  # type: ignore[no-u
         lists_run_out(s, slot)
         s.sessions[record + S_CALL] = 1
     stock_isolated(s, slot, taken)
-    last = int(s.sessions[record + S_STOCK_END])
+    last = i64(s.sessions[record + S_STOCK_END])
     if taken > 0 and last < QUEUE:
         block = start >> BLOCK_ORDER
         s.stock_block[slot * QUEUE + last] = -1 if fast or block < 0 or block > 1 << 30 else block
@@ -148,12 +149,12 @@ def free_chunks_isolated(s, slot, start, end, taken, fast):  # type: ignore[no-u
 def _draw_stock(s, slot, pages):  # type: ignore[no-untyped-def]
     """The pageblock that the next destination of so many pages probably comes from, -1 if unknown."""
     record = slot * S_SIZE
-    first = int(s.sessions[record + S_STOCK_FIRST])
-    last = int(s.sessions[record + S_STOCK_END])
+    first = i64(s.sessions[record + S_STOCK_FIRST])
+    last = i64(s.sessions[record + S_STOCK_END])
     block = -1
     while first < last and pages > 0:
-        left = int(s.stock_pages[slot * QUEUE + first])
-        block = int(s.stock_block[slot * QUEUE + first])
+        left = i64(s.stock_pages[slot * QUEUE + first])
+        block = i64(s.stock_block[slot * QUEUE + first])
         if left > pages:
             s.stock_pages[slot * QUEUE + first] = left - pages
             pages = 0
@@ -173,7 +174,7 @@ def _all_free(s, pfn, order):  # type: ignore[no-untyped-def]
     if pfn < 0 or pfn + (1 << order) > s.g[G_PAGES]:
         return False
     for page in range(pfn, pfn + (1 << order)):  # noqa: SIM110 (compiled)
-        if int(s.owner[page]) != FREE_CODE:
+        if i64(s.owner[page]) != FREE_CODE:
             return False
     return True
 
@@ -183,12 +184,12 @@ def _outstanding(s, slot, order):  # type: ignore[no-untyped-def]
     """Destinations of this order that the evacuation holds, less the sources that will take one."""
     record = slot * S_SIZE
     count = 0
-    for i in range(int(s.sessions[record + S_TARGETS])):
-        obj = int(s.targets[slot * QUEUE + i])
-        if obj >= 0 and int(s.order[obj]) == order:
+    for i in range(i64(s.sessions[record + S_TARGETS])):
+        obj = i64(s.targets[slot * QUEUE + i])
+        if obj >= 0 and i64(s.order[obj]) == order:
             count += 1
-    for i in range(int(s.sessions[record + S_SOURCES])):
-        if int(s.source_order[slot * QUEUE + i]) == order and int(s.source_known[slot * QUEUE + i]) < 0:
+    for i in range(i64(s.sessions[record + S_SOURCES])):
+        if i64(s.source_order[slot * QUEUE + i]) == order and i64(s.source_known[slot * QUEUE + i]) < 0:
             count -= 1
     return count
 
@@ -200,15 +201,15 @@ def _movable_source(s, pfn, order):  # type: ignore[no-untyped-def]
     A folio is movable or compound: page cache of block devices and of the initramfs is on the LRU lists
     although its requests were not movable.
     """
-    code = int(s.owner[pfn])
+    code = i64(s.owner[pfn])
     if code >= 0:
-        flags = int(s.flags[code])
-        folio = int(s.mt[code]) == 1 or flags & FLAG_COMP != 0
-        return folio and int(s.order[code]) >= order and flags & (FLAG_GROUP | FLAG_PENDING) == 0
+        flags = i64(s.flags[code])
+        folio = i64(s.mt[code]) == 1 or flags & FLAG_COMP != 0
+        return folio and i64(s.order[code]) >= order and flags & (FLAG_GROUP | FLAG_PENDING) == 0
     if code == FREE_CODE or (ANON_BASE - code) % (1 << order) != 0:
         return False
-    for i in range(1 << order):
-        if int(s.owner[pfn + i]) != code - i:
+    for i in range(1 << order):  # noqa: SIM110 (compiled)
+        if i64(s.owner[pfn + i]) != code - i:
             return False
     return True
 
@@ -216,22 +217,31 @@ def _movable_source(s, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def drop_target(s, slot, obj):  # type: ignore[no-untyped-def]
     """Remove the destination from the session's queue and from the pages."""
-    for i in range(int(s.sessions[slot * S_SIZE + S_TARGETS])):
-        if int(s.targets[slot * QUEUE + i]) == obj:
+    for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):
+        if i64(s.targets[slot * QUEUE + i]) == obj:
             s.targets[slot * QUEUE + i] = -1
-    last = int(s.sessions[slot * S_SIZE + S_TARGETS])
-    while last > 0 and int(s.targets[slot * QUEUE + last - 1]) < 0:
+    last = i64(s.sessions[slot * S_SIZE + S_TARGETS])
+    while last > 0 and i64(s.targets[slot * QUEUE + last - 1]) < 0:
         last -= 1
     s.sessions[slot * S_SIZE + S_TARGETS] = last
-    set_owner(s, int(s.pfn[obj]), int(s.order[obj]), FREE_CODE)
+    set_owner(s, i64(s.pfn[obj]), i64(s.order[obj]), FREE_CODE)
     release_id(s, obj)
 
 
 @part
+def _is_target(s, slot, obj):  # type: ignore[no-untyped-def]
+    """Whether the object is a destination that this session holds."""
+    for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):  # noqa: SIM110 (compiled)
+        if i64(s.targets[slot * QUEUE + i]) == obj:
+            return True
+    return False
+
+
+@part
 def mover_alloc(s, slot, pfn, order, mt, gfp, seq):  # type: ignore[no-untyped-def]
-    """An allocation like a migration target's, by an evacuating task: kept back. False if the queue is full."""
+    """An allocation like a migration target's, by an evacuating task: kept back; False if full."""
     record = slot * S_SIZE
-    count = int(s.sessions[record + S_TARGETS])
+    count = i64(s.sessions[record + S_TARGETS])
     if count == QUEUE:
         return False
     s.targets[slot * QUEUE + count] = open_object(s, pfn, order, mt, gfp, FLAG_COMP | FLAG_PENDING, seq)
@@ -243,15 +253,21 @@ def mover_alloc(s, slot, pfn, order, mt, gfp, seq):  # type: ignore[no-untyped-d
 def _named_destination(s, slot, order):  # type: ignore[no-untyped-def]
     """First page of the destination that remove_migration_pte named, if it can be one; else -1."""
     record = slot * S_SIZE
-    new = int(s.sessions[record + S_NEW])
+    new = i64(s.sessions[record + S_NEW])
     s.sessions[record + S_NEW] = -1
     if new < 0 or new >= s.g[G_PAGES]:
         return -1
     new = new >> order << order
     if s.sessions[record + S_KIND] == KIND_COMPACT:
         return new if _all_free(s, new, order) else -1
-    obj = int(s.owner[new])
-    if obj >= 0 and int(s.flags[obj]) & FLAG_PENDING and int(s.pfn[obj]) == new and int(s.order[obj]) == order:
+    obj = i64(s.owner[new])
+    if (
+        obj >= 0
+        and i64(s.flags[obj]) & FLAG_PENDING != 0
+        and _is_target(s, slot, obj)
+        and i64(s.pfn[obj]) == new
+        and i64(s.order[obj]) == order
+    ):
         return new
     return -1
 
@@ -260,7 +276,7 @@ def _named_destination(s, slot, order):  # type: ignore[no-untyped-def]
 def _push_source(s, out, slot, code, order, known):  # type: ignore[no-untyped-def]
     """Queue a moved owner (or, with code FREE_CODE, the place of one already paired)."""
     record = slot * S_SIZE
-    count = int(s.sessions[record + S_SOURCES])
+    count = i64(s.sessions[record + S_SOURCES])
     if count == QUEUE:
         if code != FREE_CODE:
             enter_limbo(s, out, code, order, -1)
@@ -274,7 +290,7 @@ def _push_source(s, out, slot, code, order, known):  # type: ignore[no-untyped-d
 @part
 def _move_source(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
     """The pages' owner has been moved away from them."""
-    code = int(s.owner[pfn])
+    code = i64(s.owner[pfn])
     if code >= 0:
         code = split_to(s, out, code, pfn, order)
         s.pfn[code] = -1
@@ -285,7 +301,7 @@ def _move_source(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
     new = _named_destination(s, slot, order)
     if new >= 0:
         if evacuates:
-            drop_target(s, slot, int(s.owner[new]))
+            drop_target(s, slot, i64(s.owner[new]))
         else:
             _push_source(s, out, slot, FREE_CODE, order, new)
         place(s, new, order, code)
@@ -298,17 +314,17 @@ def _move_source(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
 def mover_free(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
     """A free by a migrating task. True if it was no death: a moved source, or the mover's own page."""
     record = slot * S_SIZE
-    code = int(s.owner[pfn])
+    code = i64(s.owner[pfn])
     compacts = s.sessions[record + S_KIND] == KIND_COMPACT
-    if code >= 0 and int(s.flags[code]) & FLAG_PENDING and not compacts:
-        if int(s.pfn[code]) == pfn and int(s.order[code]) == order:
+    if code >= 0 and i64(s.flags[code]) & FLAG_PENDING and not compacts:
+        if i64(s.pfn[code]) == pfn and i64(s.order[code]) == order and _is_target(s, slot, code):
             drop_target(s, slot, code)
             s.q[_Q_REPEATED] += 1
             return True
         return False
     if code == FREE_CODE and compacts and _all_free(s, pfn, order):
         s.q[_Q_LIST_FREES] += 1
-        returned = int(s.sessions[record + S_RETURNED])
+        returned = i64(s.sessions[record + S_RETURNED])
         if s.sessions[record + S_OPEN] and s.sessions[record + S_SOURCES] > 0 and returned < QUEUE:
             s.returned[slot * QUEUE + returned] = pfn
             s.sessions[record + S_RETURNED] = returned + 1
@@ -328,8 +344,8 @@ def mover_free(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _was_returned(s, slot, pfn):  # type: ignore[no-untyped-def]
     """Whether a failed migration gave the page back."""
-    for i in range(int(s.sessions[slot * S_SIZE + S_RETURNED])):  # noqa: SIM110 (compiled)
-        if int(s.returned[slot * QUEUE + i]) == pfn:
+    for i in range(i64(s.sessions[slot * S_SIZE + S_RETURNED])):
+        if i64(s.returned[slot * QUEUE + i]) == pfn:
             return True
     return False
 
@@ -351,7 +367,7 @@ def _listed_destination(s, slot, order, known):  # type: ignore[no-untyped-def]
     while passed > 0:
         passed -= 1
         if order == 0:
-            put_ready(s, slot, int(s.targets[slot * QUEUE + passed]))
+            put_ready(s, slot, i64(s.targets[slot * QUEUE + passed]))
     return found
 
 
@@ -359,14 +375,14 @@ def _listed_destination(s, slot, order, known):  # type: ignore[no-untyped-def]
 def resolve_compaction(s, out, slot):  # type: ignore[no-untyped-def]
     """Give the waiting sources their destinations, or send them to limbo."""
     record = slot * S_SIZE
-    staged = int(s.sessions[record + S_TARGETS])
-    for i in range(int(s.sessions[record + S_SOURCES])):
-        code = int(s.sources[slot * QUEUE + i])
-        order = int(s.source_order[slot * QUEUE + i])
+    staged = i64(s.sessions[record + S_TARGETS])
+    for i in range(i64(s.sessions[record + S_SOURCES])):
+        code = i64(s.sources[slot * QUEUE + i])
+        order = i64(s.source_order[slot * QUEUE + i])
         block = _draw_stock(s, slot, 1 << order)
         pfn = -1
         if s.sessions[record + S_LISTED] and staged == 0:
-            pfn = _listed_destination(s, slot, order, int(s.source_known[slot * QUEUE + i]))
+            pfn = _listed_destination(s, slot, order, i64(s.source_known[slot * QUEUE + i]))
         if code == FREE_CODE:
             continue
         if pfn >= 0 and _all_free(s, pfn, order):
@@ -383,16 +399,16 @@ def resolve_evacuation(s, out, slot):  # type: ignore[no-untyped-def]
     """Pair sources and destinations in order; sources left over die."""
     record = slot * S_SIZE
     first = slot * QUEUE
-    for i in range(int(s.sessions[record + S_SOURCES])):
-        code = int(s.sources[first + i])
-        order = int(s.source_order[first + i])
+    for i in range(i64(s.sessions[record + S_SOURCES])):
+        code = i64(s.sources[first + i])
+        order = i64(s.source_order[first + i])
         obj = -1
-        for k in range(int(s.sessions[record + S_TARGETS])):
-            candidate = int(s.targets[first + k])
-            if obj < 0 and candidate >= 0 and int(s.order[candidate]) == order:
+        for k in range(i64(s.sessions[record + S_TARGETS])):
+            candidate = i64(s.targets[first + k])
+            if obj < 0 and candidate >= 0 and i64(s.order[candidate]) == order:
                 obj = candidate
         if obj >= 0:
-            pfn = int(s.pfn[obj])
+            pfn = i64(s.pfn[obj])
             drop_target(s, slot, obj)
             place(s, pfn, order, code)
             s.q[_Q_DESTINATION] += 1

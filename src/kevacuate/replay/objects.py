@@ -8,12 +8,12 @@ had at the start: such a page keeps that identity when the recorded kernel moves
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.mm.jit import part
+from kevacuate.mm.jit import JIT_DISABLED, part
 from kevacuate.replay.quality import COUNTERS
 
 OP_ALLOC = 0
@@ -58,6 +58,10 @@ G_SIZE = 24
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
+
+
+i64: Any = int if JIT_DISABLED else np.int64
+"""What a number is made before it is passed on: with one integer type, each function is compiled once."""
 
 
 class Tables(NamedTuple):
@@ -165,7 +169,7 @@ def new_id(s):  # type: ignore[no-untyped-def]
     top = s.g[G_TOP]
     if top > 0:
         s.g[G_TOP] = top - 1
-        return int(s.free_ids[top - 1])
+        return i64(s.free_ids[top - 1])
     fresh = s.g[G_FRESH]
     s.g[G_FRESH] = fresh + 1
     s.q[Q_PEAK] = fresh + 1
@@ -211,9 +215,9 @@ def open_object(s, pfn, order, mt, gfp, flags, seq):  # type: ignore[no-untyped-
 @part
 def free_object(s, out, obj):  # type: ignore[no-untyped-def]
     """The whole object dies: row FREE, pages to nobody, id back."""
-    order = int(s.order[obj])
-    emit(s, out, OP_FREE, obj, order, s.mt[obj], 0, 0, 0)
-    pfn = int(s.pfn[obj])
+    order = i64(s.order[obj])
+    emit(s, out, OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, 0)
+    pfn = i64(s.pfn[obj])
     if pfn >= 0:
         set_owner(s, pfn, order, FREE_CODE)
     s.q[Q_FREES] += 1
@@ -223,16 +227,16 @@ def free_object(s, out, obj):  # type: ignore[no-untyped-def]
 @part
 def split_to(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
     """Halve the object until one piece is exactly [pfn, pfn + 2**order); returns that piece's id."""
-    while int(s.order[obj]) > order:
-        before = int(s.order[obj])
+    while i64(s.order[obj]) > order:
+        before = i64(s.order[obj])
         half = before - 1
-        base = int(s.pfn[obj])
+        base = i64(s.pfn[obj])
         upper = base + (1 << half)
         other = open_object(
-            s, upper, half, s.mt[obj], s.gfp[obj], int(s.flags[obj]) & FLAG_COMP, s.seq[obj]
+            s, upper, half, i64(s.mt[obj]), i64(s.gfp[obj]), i64(s.flags[obj]) & FLAG_COMP, s.seq[obj]
         )
         s.order[obj] = half
-        emit(s, out, OP_SPLIT, obj, before, s.mt[obj], 0, 0, other)
+        emit(s, out, OP_SPLIT, obj, before, i64(s.mt[obj]), 0, 0, other)
         s.q[Q_SPLITS] += 1
         if pfn >= upper:
             obj = other
@@ -249,17 +253,17 @@ def free_piece(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
 def free_start_pages(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Free pages that no object stands for: one row if they are still neighbours, else page by page."""
     count = 1 << order
-    first = ANON_BASE - int(s.owner[pfn])
+    first = ANON_BASE - i64(s.owner[pfn])
     together = first % count == 0
     for i in range(count):
-        if ANON_BASE - int(s.owner[pfn + i]) != first + i:
+        if ANON_BASE - i64(s.owner[pfn + i]) != first + i:
             together = False
     if together:
         emit(s, out, OP_FREE_PFN, -1, order, 0, 0, 0, first)
         s.q[Q_START_FREES] += 1
     else:
         for i in range(count):
-            emit(s, out, OP_FREE_PFN, -1, 0, 0, 0, 0, ANON_BASE - int(s.owner[pfn + i]))
+            emit(s, out, OP_FREE_PFN, -1, 0, 0, 0, 0, ANON_BASE - i64(s.owner[pfn + i]))
             s.q[Q_START_FREES] += 1
     set_owner(s, pfn, order, FREE_CODE)
 
@@ -274,18 +278,18 @@ def free_everything(s, out, pfn, order):  # type: ignore[no-untyped-def]
     end = pfn + (1 << order)
     used = 0
     while page < end:
-        code = int(s.owner[page])
+        code = i64(s.owner[page])
         size = 0
         if code >= 0:
-            if int(s.order[code]) > order:
+            if i64(s.order[code]) > order:
                 size = order
                 free_piece(s, out, code, pfn, order)
             else:
-                size = int(s.order[code])
+                size = i64(s.order[code])
                 free_object(s, out, code)
             used += 1 << size
         elif code <= ANON_BASE:
-            free_start_pages(s, out, page, 0)
+            free_start_pages(s, out, page, i64(0))
             used += 1
         page += 1 << size
     return used

@@ -21,6 +21,7 @@ def store_demand(recording: Recording, out: str | Path, *, kinds: PageKindModel 
     ------
     KevacuateError
         The recording has no start state, or *out* cannot be written.
+
     """
     demand = build_demand(recording, kinds=kinds)
     for _ in demand.chunks():
@@ -44,10 +45,13 @@ def pack(recording: Recording, out: str | Path, *, kinds: PageKindModel = PageKi
     ------
     KevacuateError
         The recording has no start state, or *out* exists or cannot be written.
+
     """
     where, state = Path(out), recording.start
     if state is None:
-        raise KevacuateError(f"{recording.path} holds no state of the allocator to start from: it cannot be packed.")
+        raise KevacuateError(
+            f"{recording.path} holds no state of the allocator to start from: it cannot be packed."
+        )
     with KevWriter(where, recording.machine) as writer:
         writer.add_state(replace(state, ordinal=-1, page_count=None))
         writer.set_losses(recording.losses)

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import kernel, part
 from kevacuate.recording.demand import PageAttr
-from kevacuate.replay.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK
-
+from kevacuate.replay.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, i64
 
 A_LRU = int(PageAttr.LRU)
 A_FILE = int(PageAttr.FILE)
@@ -75,10 +74,10 @@ SHARE_ONE = 1 << 32
 class PageKindModel:
     """Shares of what a recording cannot show, each 0 to 1, and the seed of the draws.
 
-    The defaults are fitted to ``fixskip-churn-1g-smp1-s3`` of the ground truth, whose ``gt_evac`` steps show 55
-    evacuations: 5159 pages isolated, 3421 of them reclaimed at once, 1738 given to migrate_pages in 110
-    batches, 1728 moved, 10 failed (one or three in each of 8 batches, which ended the evacuation). Each failed
-    page had exactly one destination allocated and freed: it failed in the move phase, as unexpected
+    The defaults are fitted to ``fixskip-churn-1g-smp1-s3`` of the ground truth, whose ``gt_evac`` steps show
+    55 evacuations: 5159 pages isolated, 3421 of them reclaimed at once, 1738 given to migrate_pages in 110
+    batches, 1728 moved, 10 failed (one or three in each of 8 batches, which ended the evacuation). Each
+    failed page had exactly one destination allocated and freed: it failed in the move phase, as unexpected
     references do, not at the lock. Joined with the gfp flags of the requests, and with 819 more reclaimed or
     moved pages of the two patched recordings: 4540 of 4540 pages from readahead were reclaimed; 164 of 164
     pages from write requests were not, and moved; 2409 of 2409 anonymous and shmem pages moved; of the 10
@@ -110,6 +109,7 @@ class PageKindModel:
         ------
         KevacuateError
             A share is not between 0 and 1, or the seed is negative.
+
         """
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
@@ -124,7 +124,9 @@ class PageKindModel:
         return np.array([values[0] & 0xFFFFFFFF, *(round(v * SHARE_ONE) for v in values[1:])], np.int64)
 
 
-M_SEED, M_DIRTY_READ, M_DIRTY_WRITTEN, M_DIRTY_BUFFER, M_WRITEBACK, M_PINNED, M_PINNED_BUFFER, M_BUSY = range(8)
+M_SEED, M_DIRTY_READ, M_DIRTY_WRITTEN, M_DIRTY_BUFFER, M_WRITEBACK, M_PINNED, M_PINNED_BUFFER, M_BUSY = range(
+    8
+)
 """Places in :meth:`PageKindModel.shares`."""
 
 
@@ -142,10 +144,10 @@ def mix(value, salt):  # type: ignore[no-untyped-def]
 def page_class(gfp, mt):  # type: ignore[no-untyped-def]
     """Class of a request by its gfp flags and migratetype.
 
-    Movable: ``__GFP_WRITE`` is a page-cache write; NORETRY with NOWARN but without NOMEMALLOC is readahead (THP
-    has NOMEMALLOC); without ``__GFP_FS`` it is page cache whose file system may not recurse, and without HIGHMEM
-    that of a block device; the rest is anonymous or shmem. Not movable, but a folio of plain order-0 page cache
-    (compound, without FS, ZERO, HIGH, NORETRY, NOMEMALLOC, ACCOUNT): buffers, and the initramfs.
+    Movable: ``__GFP_WRITE`` is a page-cache write; NORETRY with NOWARN but without NOMEMALLOC is readahead
+    (THP has NOMEMALLOC); without ``__GFP_FS`` it is page cache whose file system may not recurse, and without
+    HIGHMEM that of a block device; the rest is anonymous or shmem. Not movable, but a folio of plain page
+    cache (compound, without FS, ZERO, HIGH, NORETRY, NOMEMALLOC, ACCOUNT): buffers, and the initramfs.
     """
     if mt == 1:
         if gfp & GFP_WRITE:
@@ -177,13 +179,13 @@ def _known(s, seq):  # type: ignore[no-untyped-def]
     while s.known_seq[at] < seq:
         at += 1
     s.g[G_KNOWN] = at
-    return int(s.known_attr[at]) if s.known_seq[at] == seq else 0
+    return i64(s.known_attr[at]) if s.known_seq[at] == seq else 0
 
 
 @part
 def drawn_attr(shares, seq, page, attr):  # type: ignore[no-untyped-def]
     """Add to what is known of the attr (LRU, FILE, DIRTY) what is drawn from the number *seq*."""
-    salt = int(shares[M_SEED]) * 8
+    salt = i64(shares[M_SEED]) * 8
     if attr & A_FILE:
         if mix(seq, salt) < _dirty_share(shares, page):
             attr |= A_DIRTY
@@ -198,7 +200,7 @@ def drawn_attr(shares, seq, page, attr):  # type: ignore[no-untyped-def]
 
 @part
 def attr_of(s, seq, number, gfp, mt):  # type: ignore[no-untyped-def]
-    """attr of the object that allocation event *seq* made, the *number*-th of the demand."""
+    """Attr of the object that allocation event *seq* made, the *number*-th of the demand."""
     known = _known(s, seq)
     if known & KNOWN_KERNEL:
         return known & ~KNOWN_KERNEL
@@ -217,10 +219,10 @@ def draw_again(op, gfp, mt, attr, number, shares):  # type: ignore[no-untyped-de
     *number* counts the allocations before; returns it for the next rows.
     """
     for i in range(len(op)):
-        if op[i] == OP_ALLOC or op[i] == OP_ALLOC_BULK:  # noqa: PLR1714 (compiled)
-            if int(attr[i]) & A_LRU:
-                page = page_class(int(gfp[i]), int(mt[i]))
-                attr[i] = drawn_attr(shares, number, page, int(attr[i]))
+        if op[i] == OP_ALLOC or op[i] == OP_ALLOC_BULK:
+            if i64(attr[i]) & A_LRU:
+                page = page_class(i64(gfp[i]), i64(mt[i]))
+                attr[i] = drawn_attr(shares, number, page, i64(attr[i]))
             number += 1
     return number
 
@@ -229,7 +231,7 @@ def draw_again(op, gfp, mt, attr, number, shares):  # type: ignore[no-untyped-de
 def draw_rows(attr, shares):  # type: ignore[no-untyped-def]
     """Complete the attr of the start objects, numbered -1, -2 and so on, in place."""
     for i in range(len(attr)):
-        known = int(attr[i])
+        known = i64(attr[i])
         attr[i] = drawn_attr(shares, -1 - i, CLASS_READ if known & A_FILE else CLASS_ANON, known)
 
 

@@ -55,6 +55,7 @@ from kevacuate.replay.objects import (
     free_object,
     free_piece,
     free_start_pages,
+    i64,
     open_object,
 )
 from kevacuate.replay.pagekinds import (
@@ -132,34 +133,37 @@ _Q_UNRESOLVED = Q["moves_unresolved"]
 @part
 def _well_formed(s, pfn, order):  # type: ignore[no-untyped-def]
     """Whether the chunk exists: order in range, pfn aligned and inside the machine."""
-    return 0 <= order <= MAX_ORDER and 0 <= pfn <= s.g[G_PAGES] - (1 << order) and pfn & ((1 << order) - 1) == 0
+    if order < 0 or order > MAX_ORDER:
+        return False
+    size = 1 << order
+    return 0 <= pfn <= s.g[G_PAGES] - size and pfn % size == 0
 
 
 @part
 def _emit_alloc(s, out, obj, op):  # type: ignore[no-untyped-def]
     """The row of the object's birth."""
-    gfp = int(s.gfp[obj])
-    order = int(s.order[obj])
-    mt = int(s.mt[obj])
-    emit(s, out, op, obj, order, mt, gfp, attr_of(s, int(s.seq[obj]), s.q[_Q_ALLOCS], gfp, mt), 0)
+    gfp = i64(s.gfp[obj])
+    order = i64(s.order[obj])
+    mt = i64(s.mt[obj])
+    emit(s, out, op, obj, order, mt, gfp, attr_of(s, i64(s.seq[obj]), s.q[_Q_ALLOCS], gfp, mt), 0)
     s.q[_Q_ALLOCS] += 1
 
 
 @part
 def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
     """The CPU's page-by-page free stopped before the object's end: free the pages one by one."""
-    obj = int(s.groups[2 * cpu])
+    obj = i64(s.groups[2 * cpu])
     if obj < 0:
         return
-    count = int(s.groups[2 * cpu + 1])
+    count = i64(s.groups[2 * cpu + 1])
     s.groups[2 * cpu] = -1
     s.g[G_GROUPS] -= 1
-    s.flags[obj] = int(s.flags[obj]) & ~FLAG_GROUP
+    s.flags[obj] = i64(s.flags[obj]) & ~FLAG_GROUP
     before = s.g[G_CPU]
     s.g[G_CPU] = cpu
-    base = int(s.pfn[obj])
+    base = i64(s.pfn[obj])
     for page in range(base, base + count):
-        free_piece(s, out, int(s.owner[page]), page, 0)
+        free_piece(s, out, i64(s.owner[page]), page, i64(0))
         s.q[_Q_PARTIAL] += 1
     s.q[_Q_BROKEN] += count > 1
     s.g[G_CPU] = before
@@ -169,7 +173,7 @@ def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
 def flush_owner(s, out, obj):  # type: ignore[no-untyped-def]
     """End the page-by-page free of this object."""
     for cpu in range(s.g[G_CPUS]):
-        if int(s.groups[2 * cpu]) == obj:
+        if i64(s.groups[2 * cpu]) == obj:
             flush_group(s, out, cpu)
 
 
@@ -181,11 +185,11 @@ def resolve(s, out, slot):  # type: ignore[no-untyped-def]
         resolve_compaction(s, out, slot)
         return
     resolve_evacuation(s, out, slot)
-    for i in range(int(s.sessions[record + S_TARGETS])):
-        obj = int(s.targets[slot * QUEUE + i])
+    for i in range(i64(s.sessions[record + S_TARGETS])):
+        obj = i64(s.targets[slot * QUEUE + i])
         if obj >= 0:
             s.flags[obj] = FLAG_COMP
-            _emit_alloc(s, out, obj, OP_ALLOC)
+            _emit_alloc(s, out, obj, i64(OP_ALLOC))
             s.q[_Q_UNPAIRED_TARGETS] += 1
     s.sessions[record + S_TARGETS] = 0
 
@@ -203,10 +207,10 @@ def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Make sure that nobody owns the pages of a new allocation."""
     used = False
     for page in range(pfn, pfn + (1 << order)):
-        if int(s.owner[page]) != FREE_CODE:
+        if i64(s.owner[page]) != FREE_CODE:
             used = True
-        code = int(s.owner[page])
-        if code >= 0 and int(s.flags[code]) & FLAG_GROUP:
+        code = i64(s.owner[page])
+        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
             flush_owner(s, out, code)
     if not used:
         return
@@ -219,7 +223,7 @@ def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-def]
     """A page allocation: a birth, or the destination of an evacuation."""
-    cpu = int(s.g[G_CPU])
+    cpu = i64(s.g[G_CPU])
     if s.g[G_GROUPS] > 0:
         flush_group(s, out, cpu)
     if not (_well_formed(s, pfn, order) and 0 <= mt <= 5):
@@ -243,19 +247,26 @@ def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-d
 
 
 @part
+def on_bulk(s, out, pfn, mt):  # type: ignore[no-untyped-def]
+    """alloc_pages_bulk handed out a page; no event tells its gfp."""
+    s.q[_Q_BULK] += 1
+    on_alloc(s, out, i64(-1), pfn, i64(0), mt, i64(BULK_GFP), i64(OP_ALLOC_BULK))
+
+
+@part
 def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Whether the free is the next page of this CPU's run; if not, the run ends here."""
-    cpu = int(s.g[G_CPU])
-    obj = int(s.groups[2 * cpu])
+    cpu = i64(s.g[G_CPU])
+    obj = i64(s.groups[2 * cpu])
     if obj < 0:
         return False
-    count = int(s.groups[2 * cpu + 1])
-    if order != 0 or pfn != int(s.pfn[obj]) + count:
+    count = i64(s.groups[2 * cpu + 1])
+    if order != 0 or pfn != i64(s.pfn[obj]) + count:
         flush_group(s, out, cpu)
         return False
     count += 1
     s.groups[2 * cpu + 1] = count
-    if count == 1 << int(s.order[obj]):
+    if count == 1 << i64(s.order[obj]):
         s.groups[2 * cpu] = -1
         s.g[G_GROUPS] -= 1
         free_object(s, out, obj)
@@ -267,12 +278,12 @@ def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
     """Free [pfn, pfn + 2**order) of an object at least that large."""
-    size = int(s.order[obj])
+    size = i64(s.order[obj])
     if size == order:
         free_object(s, out, obj)
-    elif order == 0 and pfn == int(s.pfn[obj]) and int(s.flags[obj]) & (FLAG_COMP | FLAG_PENDING) == 0:
-        cpu = int(s.g[G_CPU])
-        s.flags[obj] = int(s.flags[obj]) | FLAG_GROUP
+    elif order == 0 and pfn == i64(s.pfn[obj]) and i64(s.flags[obj]) & (FLAG_COMP | FLAG_PENDING) == 0:
+        cpu = i64(s.g[G_CPU])
+        s.flags[obj] = i64(s.flags[obj]) | FLAG_GROUP
         s.groups[2 * cpu] = obj
         s.groups[2 * cpu + 1] = 1
         s.g[G_GROUPS] += 1
@@ -284,12 +295,12 @@ def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Free the range if one object covers it, or start pages only; returns whether that is so."""
-    code = int(s.owner[pfn])
-    if code >= 0 and int(s.order[code]) >= order:
+    code = i64(s.owner[pfn])
+    if code >= 0 and i64(s.order[code]) >= order:
         _free_owned(s, out, code, pfn, order)
         return True
     for page in range(pfn, pfn + (1 << order)):
-        if int(s.owner[page]) >= FREE_CODE:
+        if i64(s.owner[page]) >= FREE_CODE:
             return False
     free_start_pages(s, out, pfn, order)
     return True
@@ -298,10 +309,10 @@ def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Free pages the first of which is not in use, or whose owners are smaller than the range."""
-    if int(s.owner[pfn]) == FREE_CODE:
+    if i64(s.owner[pfn]) == FREE_CODE:
         if s.g[G_SESSIONS] > 0:
             resolve_all(s, out)
-        if int(s.owner[pfn]) == FREE_CODE:
+        if i64(s.owner[pfn]) == FREE_CODE:
             leave_limbo(s, pfn, order)
         if _free_used(s, out, pfn, order):
             return
@@ -320,14 +331,14 @@ def on_free(s, out, pid, pfn, order):  # type: ignore[no-untyped-def]
     if s.g[G_GROUPS] > 0:
         if _continue_group(s, out, pfn, order):
             return
-        code = int(s.owner[pfn])
-        if code >= 0 and int(s.flags[code]) & FLAG_GROUP:
+        code = i64(s.owner[pfn])
+        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
             flush_owner(s, out, code)
     slot = find_session(s, pid)
     if slot >= 0 and mover_free(s, out, slot, pfn, order):
         return
-    code = int(s.owner[pfn])
-    if code >= 0 and int(s.flags[code]) & FLAG_PENDING:
+    code = i64(s.owner[pfn])
+    if code >= 0 and i64(s.flags[code]) & FLAG_PENDING:
         resolve_all(s, out)
     if not _free_used(s, out, pfn, order):
         _free_unowned(s, out, pfn, order)
@@ -395,15 +406,9 @@ def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untype
 
 @kernel
 def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
-    """Work through events [first, last) until they end or the rows might not suffice; returns where it stopped.
+    """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
-    Parameters
-    ----------
-    tables : Tables
-    rows : Rows
-        Filled from ``tables.g[G_OUT]`` on.
-    events : EventInput
-        Columns of the events; ``t`` in nanoseconds since the start state.
+    The Rows are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
     """
     s = pointers(tables)
     out = pointers(rows)
@@ -411,38 +416,39 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
     room = len(rows.t) - MARGIN
     i = first
     while i < last and s.g[G_OUT] <= room:
-        kind = int(e.kind[i])
+        kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
-        if kind == ALLOC or kind == FREE:  # noqa: PLR1714 (compiled)
+        if kind in (ALLOC, FREE):
             s.g[G_NOW] = e.t[i]
             s.g[G_CPU] = e.cpu[i]
-            pfn = int(e.pfn[i])
+            pfn = i64(e.pfn[i])
             if kind == FREE:
                 s.q[_Q_FREE_EVENTS] += 1
-                on_free(s, out, int(e.pid[i]), pfn, int(e.order[i]))
+                on_free(s, out, i64(e.pid[i]), pfn, i64(e.order[i]))
             else:
                 s.q[_Q_ALLOC_EVENTS] += 1
                 if pfn < 0:
                     s.q[_Q_FAILED] += 1
                 else:
-                    on_alloc(s, out, int(e.pid[i]), pfn, int(e.order[i]), int(e.mt[i]), int(e.gfp[i]), OP_ALLOC)
+                    order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
+                    on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
         elif kind == FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ:
             if e.a[i] == 4:
                 s.g[G_NOW] = e.t[i]
                 s.g[G_CPU] = e.cpu[i]
-                s.q[_Q_BULK] += 1
-                on_alloc(s, out, -1, int(e.pfn[i]), 0, int(e.mt[i]), BULK_GFP, OP_ALLOC_BULK)
+
+                on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind in (GT_LIST, ZONE_LOCKED, EXTFRAG):
             if kind == GT_LIST:
                 s.g[G_LISTS] = 1
             if s.g[G_SESSIONS] > 0:
-                _on_list_event(s, kind, int(e.pid[i]), int(e.pfn[i]), int(e.order[i]), int(e.a[i]))
+                _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
         elif kind >= ISOLATE:
             s.g[G_NOW] = e.t[i]
             s.g[G_CPU] = e.cpu[i]
-            _on_mover_event(s, out, kind, int(e.pid[i]), int(e.pfn[i]), int(e.a[i]), int(e.c[i]))
+            _on_mover_event(s, out, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.a[i]), i64(e.c[i]))
         i += 1
     return i
 

@@ -62,6 +62,7 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
     ------
     KevacuateError
         The page flags are fewer than the pages.
+
     """
     flags = state.page_flags
     if flags is None:
@@ -72,7 +73,9 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
             "the recording's kpageflags is cut off; record it again or remove it"
         )
     flags = flags[: len(used)]
-    heads = np.flatnonzero(used & flag(flags, KPF_LRU) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))
+    heads = np.flatnonzero(
+        used & flag(flags, KPF_LRU) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY)
+    )
     orders = folio_orders(flags, heads)
     size = np.left_shift(1, orders.astype(np.int64))
     fits = (heads % size == 0) & (heads + size <= len(used))

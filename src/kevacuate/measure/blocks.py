@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every pageblock holds: the counts behind mixed, polluted and tainted.
+
+Pages are told apart as the recordings' own outcomes tell them: *free* (buddy), *pcp*, *movable* (on an LRU list, isolated by a
+worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch included), *reserved* (never the
+allocator's: holes, kernel image). Free, pcp and reserved pages are neither movable nor unmovable.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.mm.buddy import get_pfnblock_migratetype
+from kevacuate.mm.constants import (
+    ATTR_MOVABLE_OPS,
+    ATTR_ON_LRU,
+    C_NPAGES,
+    C_PAGEBLOCK_ORDER,
+    MIGRATE_TYPES,
+    NO_ZONE,
+    PG_ALLOC,
+    PG_BUDDY,
+    PG_ISOLATED,
+    PG_PCP,
+)
+from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.layout import State
+
+FREE, PCP, MOVABLE, UNMOVABLE, RESERVED = range(5)
+"""Columns of :attr:`BlockCounts.pages`."""
+
+
+class BlockCounts(NamedTuple):
+    """Per pageblock that belongs to a zone, in order of pfn."""
+
+    mt: npt.NDArray[np.int8]
+    """Migratetype (5 while isolated)."""
+    pages: npt.NDArray[np.int32]
+    """int32[blocks, 5]: pages that are free, pcp, movable, unmovable, reserved."""
+    start: npt.NDArray[np.int64]
+    """First pfn."""
+
+
+@part
+def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
+    """Which of the five columns a chunk's pages count in."""
+    state = meta >> 4
+    if state == PG_BUDDY:
+        return FREE
+    if state == PG_PCP:
+        return PCP
+    if state == PG_ISOLATED:
+        return MOVABLE
+    if state == PG_ALLOC:
+        return MOVABLE if s.link[2 * pfn + 1] & (ATTR_ON_LRU | ATTR_MOVABLE_OPS) else UNMOVABLE
+    return RESERVED
+
+
+@kernel
+def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
+    """Fill mt (int8[blocks]), pages (int32[blocks * 5]) and free_by (int64[16 * 8], chunks by order and type)."""
+    s = pointers(sa)
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    covered_to = 0
+    covering = RESERVED
+    for b in range(s.cfg[C_NPAGES] >> pageblock_order):
+        pfn = b << pageblock_order
+        end = pfn + (1 << pageblock_order)
+        mt[b] = get_pfnblock_migratetype(s, pfn)
+        if s.block[2 * b + 1] == NO_ZONE:
+            mt[b] = -1
+        if covered_to > pfn:
+            pages[b * 5 + covering] += min(covered_to, end) - pfn
+            pfn = min(covered_to, end)
+        while pfn < end:
+            meta = s.meta[pfn] + 0
+            order = meta & 15
+            size = 1 << order
+            which = page_class(s, pfn, meta)
+            if which == FREE:
+                free_by[order * 8 + get_pfnblock_migratetype(s, pfn)] += 1
+            taken = min(size, end - pfn)
+            pages[b * 5 + which] += taken
+            if size > taken:
+                covered_to = pfn + size
+                covering = which
+            pfn += taken
+
+
+def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
+    """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
+    blocks = int(state.cfg[C_NPAGES]) >> int(state.cfg[C_PAGEBLOCK_ORDER])
+    mt = np.zeros(blocks, np.int8)
+    pages = np.zeros(blocks * 5, np.int32)
+    free_by = np.zeros(16 * 8, np.int64)
+    count_blocks(state, mt, pages, free_by)
+    inside = mt >= 0
+    start = np.flatnonzero(inside).astype(np.int64) << int(state.cfg[C_PAGEBLOCK_ORDER])
+    counts = BlockCounts(mt[inside], pages.reshape(blocks, 5)[inside], start)
+    return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]

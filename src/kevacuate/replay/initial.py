@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a recorded start state to the model's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import boot, entry
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.policy import Policy
+from kevacuate.recording import AllocatorState, Machine, StartObjects
+from kevacuate.replay.start import pages_in_use
+
+KPF_RESERVED = 32
+"""Bit of /proc/kpageflags (include/linux/kernel-page-flags.h)."""
+
+EMULATED_TIME_SCALE = 25
+"""How many times slower than the costs' native machine an emulated (qemu TCG) recorded kernel is.
+
+In a recorded kernel that ignores the skip hint, 54 real evacuations took 23 times (median) what the costs of
+:class:`~kevacuate.mm.layout.EvacuationConfig` say; queue to start took 0.85 to 4.6 ms (medians of three recordings),
+27 to 140 times irq_work plus wakeup.
+"""
+
+EMULATED_KSWAPD_RUN_NS = 29_000_000
+"""Median time from balance_pgdat_begin to _end in an emulated recorded kernel (161 runs)."""
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Sizes and parameters of a replay that are not the policy's.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of what is drawn: which blocks carry a skip bit, what pages a recording does not describe.
+    samples : int
+        Points of the time series.
+    chunk_rows : int
+        Demand rows per call of the compiled loop; changes nothing but speed.
+    log_capacity : int
+        Log records kept between two reads.
+    prefetch : int
+        How many events ahead to prefetch; changes nothing but speed.
+
+    """
+
+    seed: int = 0
+    samples: int = 100
+    chunk_rows: int = 1 << 18
+    log_capacity: int = 1 << 17
+    prefetch: int = 8
+
+
+def zone_index(name: str) -> int:
+    """The model's zone index of a zone's name."""
+    if name not in k.ZONE_NAMES:
+        known = ", ".join(k.ZONE_NAMES)
+        raise KevacuateError(
+            f"The recording has a zone {name!r}, which the model does not know: it knows {known}."
+        )
+    return k.ZONE_NAMES.index(name)
+
+
+def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
+    """The recorded machine as the model describes machines.
+
+    Raises
+    ------
+    KevacuateError
+        The model cannot hold it.
+
+    """
+    zones = []
+    for info in machine.zones:
+        recorded = next((z for z in state.zones if z.start_pfn == info.start_pfn), None)
+        if recorded is None:
+            raise KevacuateError(
+                f"The start state has no zone {info.name} of node {info.node}: record again."
+            )
+        reserve = [0, 0, 0, 0]
+        for i, pages in enumerate(recorded.lowmem_reserve[: len(machine.zone_names)]):
+            reserve[zone_index(machine.zone_names[i])] = int(pages)
+        mark = [*recorded.watermark, 0, 0, 0, 0]
+        zones.append(
+            ZoneConfig(
+                node=info.node,
+                index=zone_index(info.name),
+                start_pfn=int(recorded.start_pfn),
+                end_pfn=int(recorded.start_pfn) + int(recorded.spanned),
+                watermark=(int(mark[0]), int(mark[1]), int(mark[2]), int(mark[3])),
+                lowmem_reserve=(reserve[0], reserve[1], reserve[2], reserve[3]),
+                managed=int(recorded.managed),
+            )
+        )
+    if not zones:
+        raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
+    return MachineConfig(
+        npages=max(zone.end_pfn for zone in zones),
+        zones=tuple(zones),
+        cpu_node=tuple(machine.extra.get("cpu_node", (0,) * machine.cpus)),
+        pageblock_order=machine.pageblock_order,
+        hpage_order=machine.hugepage_order,
+        max_page_order=int(machine.extra.get("max_page_order", max(10, machine.pageblock_order))),
+        kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
+        kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
+        zone_dma32="DMA32" in machine.zone_names,
+    )
+
+
+def default_time_scale(machine: Machine) -> int:
+    """How much slower than the costs' machine the recorded one is: 1, but an emulated kernel's for the hooked kernels."""
+    return EMULATED_TIME_SCALE if machine.hooks else 1
+
+
+def splitmix64(values: np.ndarray, seed: int) -> np.ndarray:
+    """A well-mixed 64-bit hash of each value (Steele, Lea, Flood 2014), the same on every machine."""
+    with np.errstate(over="ignore"):
+        x = (
+            values.astype(np.uint64)
+            + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+            + np.uint64(0x9E3779B97F4A7C15)
+        )
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def skip_bits(state: AllocatorState, policy: Policy, seed: int) -> np.ndarray:
+    """Which of the recorded blocks carry the skip bit at the start (bool), as the policy's knob names it."""
+    wanted = policy.skip_bits
+    blocks = state.blocks.pfn.size
+    if wanted == "recorded":
+        return np.asarray(state.blocks.skip, np.bool_)
+    if isinstance(wanted, str):
+        return np.full(blocks, wanted == "all")
+    drawn = splitmix64(np.arange(blocks), seed) >> np.uint64(11)
+    return drawn.astype(np.float64) < wanted * 2.0**53
+
+
+def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+    """The fields of every per-CPU list set as recorded; counts were set from the lists."""
+    cpus = int(state.cfg[k.C_NCPUS])
+    pcp = state.pcp.reshape(-1, k.PS)
+    row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
+    if row.size and (recorded.pcp.cpu.max() >= cpus or row.max() >= len(pcp)):
+        raise KevacuateError(
+            "The start state has per-CPU lists of a CPU that the machine does not have: record again."
+        )
+    for index, values in (
+        (k.P_HIGH, recorded.pcp.high),
+        (k.P_HIGH_MIN, recorded.pcp.high_min),
+        (k.P_HIGH_MAX, recorded.pcp.high_max),
+        (k.P_BATCH, recorded.pcp.batch),
+        (k.P_FLAGS, recorded.pcp.flags),
+        (k.P_ALLOC_FACTOR, recorded.pcp.alloc_factor),
+        (k.P_FREE_COUNT, recorded.pcp.free_count),
+    ):
+        pcp[row, index] = values
+
+
+def initial_state(
+    machine: Machine,
+    recorded: AllocatorState,
+    start: StartObjects,
+    policy: Policy,
+    options: ReplayOptions,
+    objects: int,
+) -> State:
+    """The model's state at the recording's start, ready for the first row of the demand.
+
+    Raises
+    ------
+    KevacuateError
+        The state is inconsistent, or the model cannot hold the machine.
+
+    """
+    config = machine_config(machine, recorded)
+    evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
+    sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
+    state = build_state(config, evacuation, sizes)
+    zone_of = np.zeros(max(z.index for z in recorded.zones) + 1, np.int64)
+    for z in recorded.zones:
+        zone_of[z.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == z.start_pfn)
+    boot.load_pageblocks(
+        state,
+        recorded.blocks.pfn.astype(np.int64),
+        recorded.blocks.mt.astype(np.int64),
+        skip_bits(recorded, policy, options.seed),
+    )
+    free, pages = recorded.free, recorded.pcp_pages
+    boot.load_free_lists(
+        state,
+        zone_of[free.zone],
+        free.order.astype(np.int64),
+        free.mt.astype(np.int64),
+        free.pfn.astype(np.int64),
+    )
+    boot.load_pcp_lists(
+        state,
+        zone_of[pages.zone],
+        pages.cpu.astype(np.int64),
+        pages.pindex.astype(np.int64),
+        pages.pfn.astype(np.int64),
+    )
+    _load_pcp(state, recorded, zone_of)
+    boot.load_allocated(
+        state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
+    )
+    boot.load_in_use(state, _anonymous_pages(state, recorded))
+    entry.late_initcall(state, 1)
+    return state
+
+
+def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:
+    """Pages in use that no object holds and that were not reserved at boot, where page flags tell."""
+    used = np.flatnonzero(pages_in_use(recorded))
+    used = used[state.meta[used] == k.PG_RESERVED << 4]
+    if recorded.page_flags is not None:
+        flags = recorded.page_flags[used]
+        used = used[(flags >> np.uint64(KPF_RESERVED)) & np.uint64(1) == 0]
+        nopage = (recorded.page_flags[used] >> np.uint64(20)) & np.uint64(1)
+        used = used[nopage == 0]
+    return used

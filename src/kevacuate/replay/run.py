@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Replays: a demand through the model under one policy, and several policies side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from kevacuate._version import __version__
+from kevacuate.errors import KevacuateError
+from kevacuate.measure import Comparison, Run, moment, run_metrics
+from kevacuate.mm import constants as k
+from kevacuate.mm import entry
+from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.policy import Policy, parse_policy
+from kevacuate.recording import DemandChunk, Recording
+from kevacuate.replay.demand import Demand, build_demand
+from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state
+from kevacuate.replay.loop import STOP_LOG, STOP_SAMPLE, DemandRows, check_rows, replay_rows
+
+Progress = Callable[[int, int], None]
+"""Called with (rows done, rows in all, 0 if not known)."""
+
+ROW_PROBLEMS = {
+    1: "an operation that this program does not know",
+    2: "a CPU that the machine does not have",
+    3: "an order above MAX_PAGE_ORDER",
+    4: "a migratetype that nobody can ask for",
+    5: "an object id outside the table",
+    6: "a time that runs backwards",
+}
+
+_SERIES = (
+    "mixed_blocks",
+    "polluted_blocks",
+    "polluted_pages",
+    "free_pages",
+    "huge_pages_free",
+    "unmovable_pages",
+    "movable_pages",
+)
+
+
+class Replay:
+    """One replay in progress.
+
+    Attributes
+    ----------
+    state : State
+        The model's state.
+    log : list of arrays
+        The event log taken so far, int64[n, 8] each, if it is kept.
+    """
+
+    def __init__(self, recording: Recording, demand: Demand, policy: Policy, options: ReplayOptions) -> None:
+        recorded = recording.start
+        if recorded is None:
+            raise KevacuateError(f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot.")
+        self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
+        objects = demand.max_objects or 1 << 16
+        self.state: State = initial_state(recording.machine, recorded, demand.start_objects, policy, options, objects)
+        self.log: list[np.ndarray] = []
+        self.keep_log = False
+        self.lost_log = 0
+        self.series: dict[str, list[Any]] = {"t": [], **{name: [] for name in _SERIES}, "evacuations_queued": []}
+        self._next_sample = 0
+        self._interval = 0
+
+    def sample(self, t: int) -> None:
+        """Run what is due until *t* and measure."""
+        entry.advance(self.state, t)
+        now = moment(self.state)
+        self.series["t"].append(t)
+        for name in _SERIES:
+            self.series[name].append(now[name])
+        self.series["evacuations_queued"].append(int(self.state.stat[k.T_QUEUED]))
+
+    def take_log(self) -> None:
+        """Empty the log; keep its records if asked to."""
+        records = int(self.state.stat[k.T_NLOG])
+        kept = min(records, int(self.state.cfg[k.C_LOG_CAPACITY]))
+        self.lost_log += records - kept
+        if self.keep_log:
+            self.log.append(self.state.log[: kept * k.LR].reshape(-1, k.LR).copy())
+        self.state.stat[k.T_NLOG] = 0
+
+    def _checked(self, chunk: DemandChunk, row: int) -> DemandRows:
+        """The chunk's columns for the loop, after a check of every row; the object table grows if need be."""
+        rows = DemandRows(*(np.ascontiguousarray(getattr(chunk, name)) for name in DemandRows._fields))
+        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
+        if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
+            raise KevacuateError(f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted.")
+        self.state = grow_objects(self.state, largest)
+        problem, at = check_rows(rows, self.state.cfg[k.C_NCPUS], self.state.cfg[k.C_MAX_PAGE_ORDER], self.state.obj.size)
+        if problem:
+            raise KevacuateError(
+                f"Row {row + at} of the demand holds {ROW_PROBLEMS[problem]}; the recording is corrupted, make it again."
+            )
+        return rows
+
+    def feed(self, chunk: DemandChunk, row: int = 0) -> None:
+        """Replay a chunk; *row* is its first row's number, for messages."""
+        rows = self._checked(chunk, row)
+        at, end = 0, rows.t.size
+        while at < end:
+            at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            if why == STOP_SAMPLE:
+                self.sample(self._next_sample)
+                self._next_sample += self._interval
+            if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
+                self.take_log()
+
+    def run(self, progress: Progress | None = None) -> Run:
+        """Replay the whole demand and measure the end."""
+        begin = time.perf_counter()
+        span, total = demand_span(self.recording, self.demand, self.options)
+        self._interval = max(span // max(self.options.samples, 1), 1)
+        rows, busy = 0, 0.0
+        for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
+            started = time.perf_counter()
+            self.feed(chunk, rows)
+            busy += time.perf_counter() - started
+            rows += chunk.t.size
+            if progress:
+                progress(rows, total)
+        self.sample(max(span, int(self.state.stat[k.T_NOW])) + SETTLE_NS)
+        self.take_log()
+        timing = {"seconds": time.perf_counter() - begin, "model_seconds": busy, "events_per_second": rows / max(busy, 1e-9)}
+        return Run(self.policy.spec, self._metrics(rows), self.series, self._provenance(), timing)
+
+    def _metrics(self, rows: int) -> dict[str, Any]:
+        return {"demand_rows": rows, "virtual_seconds": self.series["t"][-1] / 1e9, **run_metrics(self.state)}
+
+    def _provenance(self) -> dict[str, Any]:
+        machine = self.recording.machine
+        evacuation = self.policy.evacuation(default_time_scale(machine), int(self.state.cfg[k.C_NNODES]))
+        options = {"seed": self.options.seed, "samples": self.options.samples}
+        return {
+            "kevacuate": __version__,
+            "recording": self.recording.path.name,
+            "recording_digest": self.recording.digest,
+            "kernel": machine.kernel,
+            "policy": self.policy.spec,
+            "skip_bits": self.policy.skip_bits,
+            "evacuation": asdict(evacuation),
+            "page_kinds": asdict(self.demand.kinds),
+            "options": options,
+            "final_state_digest": state_digest(self.state),
+            "state_bytes": sum(n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")),
+        }
+
+
+SETTLE_NS = 1_000_000_000
+"""Virtual time after the last row of the demand, so that queued evacuations end before the last measurement."""
+
+
+def rechunk(chunks: Iterator[DemandChunk], rows: int) -> Iterator[DemandChunk]:
+    """The same rows in chunks of at most *rows*."""
+    for chunk in chunks:
+        for at in range(0, chunk.t.size, rows):
+            yield DemandChunk(*(column[at : at + rows] for column in chunk))
+
+
+def state_digest(state: State) -> str:
+    """SHA-256 (hex) of everything the allocator is: pages, lists, blocks, zones, per-CPU lists, objects."""
+    digest = hashlib.sha256()
+    for name in ("link", "meta", "block", "zone", "pcp", "lru", "obj"):
+        digest.update(np.ascontiguousarray(getattr(state, name)).view(np.uint8))
+    return digest.hexdigest()
+
+
+def demand_span(recording: Recording, demand: Demand, options: ReplayOptions) -> tuple[int, int]:
+    """(virtual ns from start to the last row, number of rows) of a demand; one quick pass over its times."""
+    last, rows = 0, 0
+    for chunk in demand.chunks():
+        if chunk.t.size:
+            last, rows = int(chunk.t[-1]), rows + chunk.t.size
+    if rows == 0:
+        raise KevacuateError(f"The demand of {recording.path} is empty: there is nothing to replay.")
+    return last, rows
+
+
+def replay(
+    recording: Recording,
+    policy: str | Policy = "mainline",
+    *,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
+    demand: Demand | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Replay a recording's demand under one policy.
+
+    Raises
+    ------
+    KevacuateError
+        The recording cannot be replayed, or there is no such policy.
+    """
+    chosen = parse_policy(policy) if isinstance(policy, str) else policy
+    return Replay(recording, demand or build_demand(recording), chosen, options).run(progress)
+
+
+def compare(
+    recording: Recording,
+    policies: Sequence[str],
+    *,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Replay a recording's demand under several policies; the first is the baseline.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`replay`.
+    """
+    chosen = [parse_policy(spec) for spec in policies]
+    demand = build_demand(recording)
+    runs = []
+    for policy in chosen:
+
+        def report(done: int, total: int, name: str = policy.spec) -> None:
+            if progress:
+                progress(name, done, total)
+
+        runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
+    about = {"name": recording.path.name, "digest": recording.digest, "kernel": recording.machine.kernel}
+    return Comparison(tuple(runs), about)

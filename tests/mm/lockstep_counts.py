@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the lockstep tests have reached: counted, kept across processes, summed and judged at the session's end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from kevacuate.mm import constants as k
+
+REQUIRED_OPERATIONS = 200_000
+REQUIRED_EACH = 1_000
+
+REQUIRED = (
+    "rmqueue: own type",
+    "rmqueue: CMA (balance or mode)",
+    "rmqueue: CMA mode",
+    "rmqueue: highatomic reserve",
+    "rmqueue: claim of whole blocks",
+    "rmqueue: claim below block size",
+    "rmqueue: steal",
+    "refill of a pcp",
+    "drain of a pcp",
+    "decay of a pcp",
+    "slow path",
+    "watermark refused",
+    "allocation failed",
+    "claim refused: too little",
+    "claim refused: isolate bit",
+    "isolated",
+    "isolation refused",
+    "boost",
+    "kswapd woken",
+    "kswapd began",
+    "kswapd ended",
+    "highatomic block reserved",
+    "highatomic block unreserved",
+    "evacuation queued",
+    "evacuation dropped (no item)",
+    "evacuation unready (no irq_work)",
+    "irq_work",
+    "evacuation started",
+    "evacuation started, skip bit set",
+    "evacuation skipped",
+    "batch reclaimed from",
+    "batch migrated",
+    "batch with failures put back",
+    "destination missing (-ENOMEM)",
+    "freed while isolated",
+    "evacuation ended: 0 end of block",
+    "evacuation ended: 2 too many isolated",
+    "evacuation ended: 4 nothing isolated",
+    "evacuation ended: 5 a page failed to migrate",
+)
+UNREACHABLE = {
+    # isolate_migratepages_range leaves the list empty only with -EAGAIN (ending 2) or after it ran to the block's end
+    # (4): it stops before the end only once 32 pages are on the list. The kernel's third way, an aborted scan
+    # (fatal signal, lost race for the skip bit), is not modelled.
+    "evacuation ended: 3 nothing isolated early": "a scan stops early only with pages on its list",
+    # The only errors of isolate_migratepages_range besides -EAGAIN come with a fatal signal.
+    "evacuation ended: 1 error": "isolation has no other error than -EAGAIN",
+}
+
+BY_KIND = {
+    k.L_BOOST: "boost",
+    k.L_HIGHATOMIC_RESERVE: "highatomic block reserved",
+    k.L_HIGHATOMIC_UNRESERVE: "highatomic block unreserved",
+    k.L_EVAC_QUEUED: "evacuation queued",
+    k.L_EVAC_DROPPED: "evacuation dropped (no item)",
+    k.L_IRQ_WORK: "irq_work",
+    k.L_EVAC_STARTED: "evacuation started",
+    k.L_EVAC_SKIPPED: "evacuation skipped",
+    k.L_ALLOC_FAILED: "allocation failed",
+    k.L_EVAC_PUTBACK: "batch with failures put back",
+}
+BY_STAT = {
+    k.T_REFILLS: "refill of a pcp",
+    k.T_DRAINS: "drain of a pcp",
+    k.T_DECAYS: "decay of a pcp",
+    k.T_SLOWPATH: "slow path",
+    k.T_WATERMARK_REFUSED: "watermark refused",
+    k.T_GUARD_REFUSED: "claim refused: isolate bit",
+    k.T_UNREADY: "evacuation unready (no irq_work)",
+    k.T_FREED_WHILE_ISOLATED: "freed while isolated",
+    k.T_MODE + k.RMQUEUE_CMA: "rmqueue: CMA mode",
+}
+ENDINGS = {
+    k.WHY_END: "evacuation ended: 0 end of block",
+    k.WHY_ERROR: "evacuation ended: 1 error",
+    k.WHY_EAGAIN: "evacuation ended: 2 too many isolated",
+    k.WHY_EMPTY_EARLY: "evacuation ended: 3 nothing isolated early",
+    k.WHY_EMPTY: "evacuation ended: 4 nothing isolated",
+    k.WHY_MIGRATE_FAILED: "evacuation ended: 5 a page failed to migrate",
+}
+
+
+class Counts:
+    """Operations compared, and what happened in them."""
+
+    def __init__(self) -> None:
+        self.total: Counter[str] = Counter()
+        self._logs: list[np.ndarray] = []
+
+    def add(self, what: str, times: int = 1) -> None:
+        """Something happened."""
+        self.total[what] += times
+
+    def operation(self, log: np.ndarray) -> None:
+        """One operation was compared; its log records."""
+        self.total["operations"] += 1
+        if log.size:
+            self._logs.append(log)
+        if len(self._logs) >= 1024:
+            self._digest_logs()
+
+    def _digest_logs(self) -> None:
+        if not self._logs:
+            return
+        log = np.concatenate(self._logs).reshape(-1, k.LR)
+        self._logs = []
+        kind, a, b, d = log[:, 1], log[:, 4], log[:, 5], log[:, 7]
+        for number, what in BY_KIND.items():
+            self.add(what, int((kind == number).sum()))
+        locked = b[kind == k.L_ZONE_LOCKED]
+        self.add("rmqueue: own type", int((locked < k.MIGRATE_PCPTYPES).sum()))
+        self.add("rmqueue: CMA (balance or mode)", int((locked == k.MIGRATE_CMA).sum()))
+        self.add("rmqueue: highatomic reserve", int((locked == k.MIGRATE_HIGHATOMIC).sum()))
+        self.add("claim refused: too little", int((d[kind == k.L_EVAC_CLAIM] == 0).sum()))
+        for phase, what in ((1, "kswapd woken"), (2, "kswapd began"), (3, "kswapd ended")):
+            self.add(what, int((b[kind == k.L_KSWAPD] == phase).sum()))
+        self.add("evacuation started, skip bit set", int((a[kind == k.L_EVAC_STARTED] & 1).sum()))
+        for why, what in ENDINGS.items():
+            self.add(what, int((d[kind == k.L_EVAC_FINISHED] % 256 == why).sum()))
+        self.add("batch reclaimed from", int((a[kind == k.L_EVAC_RECLAIM] > 0).sum()))
+        self.add("batch migrated", int((log[:, 6][kind == k.L_EVAC_MIGRATE] > 0).sum()))
+        self.add("destination missing (-ENOMEM)", int((a[kind == k.L_EVAC_MIGRATE] == -k.ENOMEM).sum()))
+
+    def take_stat(self, stat: np.ndarray) -> None:
+        """Take in the fast model's counters, and hold those that the log knows too against it."""
+        self._digest_logs()
+        self._check_stat(stat)
+        for index, what in BY_STAT.items():
+            self.add(what, int(stat[index]))
+        extfrag = stat[k.T_EXTFRAG :].reshape(3, -1).sum(axis=1)
+        self.add("rmqueue: steal", int(extfrag[0]))
+        self.add("rmqueue: claim below block size", int(extfrag[1]))
+        self.add("rmqueue: claim of whole blocks", int(extfrag[2]))
+
+    def _check_stat(self, stat: np.ndarray) -> None:
+        pairs = {
+            k.T_BOOSTS: "boost",
+            k.T_ALLOC_FAILED: "allocation failed",
+            k.T_QUEUED: "evacuation queued",
+            k.T_DROPPED: "evacuation dropped (no item)",
+            k.T_IRQ_WORKS: "irq_work",
+            k.T_STARTED: "evacuation started",
+            k.T_STARTED_SKIP_BIT: "evacuation started, skip bit set",
+            k.T_SKIPPED: "evacuation skipped",
+            k.T_CLAIM_REFUSED: "claim refused: too little",
+            k.T_KSWAPD_WAKES: "kswapd woken",
+            k.T_HIGHATOMIC_RESERVED: "highatomic block reserved",
+            k.T_HIGHATOMIC_UNRESERVED: "highatomic block unreserved",
+            **{k.T_WHY + why: what for why, what in ENDINGS.items()},
+        }
+        for index, what in pairs.items():
+            assert stat[index] == self.total[what], f"{what}: counter {stat[index]}, log {self.total[what]}"
+
+    def save(self, directory: Path, name: str) -> None:
+        """Write the counts of one test for the session's summary."""
+        (directory / f"{name}.json").write_text(json.dumps({**self.total, "tests": 1}))
+
+
+def load(directory: Path) -> Counter[str]:
+    """Sum of what the tests of a session have saved."""
+    total: Counter[str] = Counter()
+    for path in sorted(directory.glob("*.json")):
+        total.update(json.loads(path.read_text()))
+    return total
+
+
+def shortfalls(total: Counter[str]) -> list[str]:
+    """What a complete run has not reached often enough, in words."""
+    missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
+    if total["operations"] < REQUIRED_OPERATIONS:
+        missing.append(f"operations: {total['operations']} < {REQUIRED_OPERATIONS}")
+    return missing + [f"{what}: {total[what]}, though unreachable" for what in UNREACHABLE if total[what]]
+
+
+def table(total: Counter[str]) -> list[str]:
+    """The counts, a line each."""
+    lines = [f"{total['operations']:>10,} operations compared, in {total['tests']} tests"]
+    lines += [f"{total[what]:>10,} {what}" for what in REQUIRED]
+    return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

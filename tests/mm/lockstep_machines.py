@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Random machines for the lockstep tests, drawn by Hypothesis: small, and odd in every way the kernel allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from lockstep import Spec
+
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
+
+Draw = st.DrawFn
+FLAG = st.booleans()
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What a family of machines has in common; the rest is drawn."""
+
+    name: str
+    pageblock_orders: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9)
+    nodes: tuple[int, ...] = (1, 2, 3)
+    zones_per_node: tuple[int, ...] = (1, 2)
+    cpus: tuple[int, ...] = (1, 2, 3, 4)
+    npages: tuple[int, int] = (192, 2048)
+    evacuate: tuple[bool, ...] = (True, True, True, False)
+    pools: tuple[int, ...] = (0, 1, 2, 3, 64)
+    cma: tuple[bool, ...] = (False, False, True)
+    initcall: tuple[bool, ...] = (True, True, False)
+    plain: bool = False  # no switch that keeps fallbacks from happening
+    tight: bool = False  # low watermarks
+
+
+THEMES = {
+    theme.name: theme
+    for theme in (
+        Theme("any"),
+        Theme("one zone", nodes=(1,), zones_per_node=(1,), cpus=(1, 2)),
+        Theme("numa", nodes=(2, 3), cpus=(2, 3, 5)),
+        Theme("many cpus", cpus=(16, 33, 64), pageblock_orders=(3, 4, 5), npages=(512, 2048)),
+        Theme(
+            "highatomic", pageblock_orders=(3, 4), nodes=(1,), zones_per_node=(1,), npages=(1700, 2048), tight=True
+        ),
+        Theme("cma", cma=(True,), nodes=(1, 2), pageblock_orders=(3, 4, 5, 6)),
+        Theme(
+            "evacuation", pageblock_orders=(4, 5, 6, 7), nodes=(1,), evacuate=(True,), pools=(1, 3, 64),
+            cpus=(1, 2, 4), npages=(512, 1536), initcall=(True,), cma=(False,), plain=True, tight=True,
+        ),
+        Theme(
+            "busy evacuation", pageblock_orders=(4, 5, 6), nodes=(1,), evacuate=(True,), pools=(2, 64),
+            cpus=(2, 3, 4, 8), npages=(384, 1024), initcall=(True,), cma=(False,), plain=True, tight=True,
+        ),
+    )
+}  # fmt: skip
+
+
+def draw_reserved(draw: Draw, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """A few holes and reserved ranges, ascending."""
+    ranges: list[tuple[int, int]] = []
+    at = start
+    for _ in range(draw(st.integers(0, 3))):
+        first = draw(st.integers(at, end - 1))
+        last = min(end, first + draw(st.sampled_from((1, 2, 7, 16, 64))))
+        ranges.append((first, last))
+        at = last + 1
+        if at >= end:
+            break
+    if sum(last - first for first, last in ranges) > (end - start) // 2:
+        return ()
+    return tuple(ranges)
+
+
+def draw_marks(draw: Draw, pages: int, tight: bool) -> tuple[int, int, int, int]:
+    """Watermarks of a zone with so many pages."""
+    low = draw(st.integers(0, pages // (64 if tight else 12)))
+    gap = draw(st.integers(0, max(pages // (64 if tight else 20), 1)))
+    return low, low + gap, low + 2 * gap, low + 3 * gap
+
+
+def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneConfig, ...]:
+    """Populated zones, sorted by (node, index), that share no block; spans need not be aligned."""
+    nodes = draw(st.sampled_from(theme.nodes))
+    wanted: list[tuple[int, int]] = []
+    for node in range(nodes):
+        count = draw(st.sampled_from(theme.zones_per_node))
+        indices = draw(st.sampled_from(((2,), (2,), (1,)) if count == 1 else ((1, 2), (0, 2), (2, 3))))
+        wanted += [(node, index) for index in indices]
+    wanted = wanted[: max(npages // block // 2, 1)]
+    blocks = npages // block
+    cuts = [i * blocks // len(wanted) * block for i in range(len(wanted) + 1)]
+    cuts[-1] = npages
+    zones = []
+    for (node, index), first, last in zip(wanted, cuts[:-1], cuts[1:], strict=True):
+        slack = min(block, last - first) - 1
+        start = first + draw(st.sampled_from((0, 0, 1, slack)))
+        end = last - draw(st.sampled_from((0, 0, 1, slack)))
+        if end - start < 8:
+            start, end = first, last
+        reserve = tuple(draw(st.integers(0, (end - start) // 24)) if hi > index else 0 for hi in range(4))
+        zones.append(
+            ZoneConfig(
+                node, index, start, end, draw_reserved(draw, start, end),
+                draw_marks(draw, end - start, theme.tight), reserve,
+            )
+        )  # fmt: skip
+    return tuple(zones)
+
+
+def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
+    """The evacuation's switches and costs."""
+    ready = tuple(draw(st.integers(0, 3)) > 0 for _ in range(nodes)) if "unready" in theme.name else None
+    return EvacuationConfig(
+        evacuate=draw(st.sampled_from(theme.evacuate)),
+        pool=draw(st.sampled_from(theme.pools)),
+        wq=draw(st.sampled_from(("per_cpu", "per_cpu", "per_node"))),
+        ready=ready if ready is not None else draw(st.sampled_from((None, (False,) * nodes, (True,) * nodes)))
+        if theme.initcall != (True,)
+        else None,
+        skip_hint=draw(FLAG),
+        migrate_ns=draw(st.sampled_from((1, 1100))),
+        time_scale=draw(st.sampled_from((1, 10))),
+    )
+
+
+@st.composite
+def specs(draw: Draw, theme: Theme) -> Spec:
+    """A machine of the theme."""
+    pageblock_order = draw(st.sampled_from(theme.pageblock_orders))
+    block = 1 << pageblock_order
+    npages = max(draw(st.integers(*theme.npages)), 2 * block)
+    zones = draw_zones(draw, theme, npages, block)
+    nodes = 1 + max(zone.node for zone in zones)
+    cpus = draw(st.sampled_from(theme.cpus))
+    odd = st.sampled_from((False,) if theme.plain else (False, False, False, True))
+    max_page_order = draw(st.integers(pageblock_order, 10))
+    machine = MachineConfig(
+        npages=npages,
+        zones=zones,
+        cpu_node=tuple(draw(st.integers(0, nodes - 1)) for _ in range(cpus)),
+        max_page_order=max_page_order,
+        pageblock_order=pageblock_order,
+        hpage_order=draw(st.sampled_from((-1, pageblock_order, min(max_page_order, 9)))),
+        distance=draw_distance(draw, nodes),
+        zone_dma32=draw(FLAG),
+        defrag_mode=draw(odd),
+        watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
+        mobility_disabled=draw(odd),
+        pcp_high_fraction=draw(st.sampled_from((0, 0, 8))),
+        free_high_batch=draw(FLAG),
+        vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),
+        kswapd_wake_ns=draw(st.sampled_from((50_000, 0))),
+        kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
+    )
+    numbered = sorted({pfn for z in zones for pfn in range(z.start_pfn >> pageblock_order, z.end_pfn >> pageblock_order)})
+    wanted = draw(st.sampled_from(theme.cma)) and len(numbered) > 3
+    cma = tuple(b for b in numbered if draw(st.integers(0, 3)) == 0) if wanted else ()
+    return Spec(
+        machine,
+        draw_policy(draw, theme, nodes),
+        cma,
+        draw(st.sampled_from((None, 3, 7, 31))),
+        draw(st.sampled_from(theme.initcall)),
+    )
+
+
+def draw_distance(draw: Draw, nodes: int) -> tuple[tuple[int, ...], ...] | None:
+    """Node distances, or the default ones."""
+    if nodes < 3 or draw(FLAG):
+        return None
+    return tuple(tuple(10 if a == b else draw(st.integers(11, 40)) for b in range(nodes)) for a in range(nodes))

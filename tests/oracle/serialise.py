@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The whole machine as one row of integers, quickly: for comparison with another model after every operation.
+
+The row: clock; zones with their free lists and pcps; pageblocks; pages; LRU batches; items, pending lists, workers;
+kswapds; vmstat ticks; objects. A list is its length and its entries, head first. What has no meaning at a moment
+(a worker's cursor between two items) is left out.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from .constants import ALLOC, ISOLATED, RESERVED
+from .machine import Machine, Worker
+from .scheduler import due_times
+from .zone import Pcp, Zone
+
+WORKER_STATES = {"IDLE": 0, "START": 1, "ISOLATE": 2, "RECLAIM": 3, "MIGRATE": 4}
+KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2}
+
+
+def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
+    """Counters, marks, free lists of each order and type, pcps of each CPU."""
+    out += (
+        zone.nr_free, zone.nr_free_cma, zone.nr_free_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
+        zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru, zone.nr_isolated,
+        zone.cached_migrate_pfn, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
+        *zone.watermark, *zone.lowmem_reserve,
+    )  # fmt: skip
+    for area in zone.free_area:
+        out.append(area.nr_free)
+        for pages in area.free_list:
+            items = pages._items
+            out.append(len(items))
+            if items:
+                out += items
+    for pcp in zone.pcps:
+        put_pcp(pcp, out)
+
+
+def put_pcp(pcp: Pcp, out: list[int]) -> None:
+    """Fields, then lists."""
+    out += (
+        pcp.count, pcp.high, pcp.high_min, pcp.high_max, pcp.batch, pcp.flags, pcp.alloc_factor, pcp.free_count,
+    )  # fmt: skip
+    for pages in pcp.lists:
+        items = pages._items
+        out.append(len(items))
+        if items:
+            out += items
+
+
+def put_pages(m: Machine, out: list[int]) -> None:
+    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * (object + 1).
+
+    Inside a chunk 0; outside all zones RESERVED.
+    """
+    base = len(out)
+    out += blank_pages(m)
+    for pfn, page in m.heads.items():
+        state = page.state
+        if state == ALLOC or state == ISOLATED:
+            out[base + pfn] = state | page.order << 4 | page.attr << 8 | page.obj + 1 << 24
+        else:
+            out[base + pfn] = state | page.order << 4
+
+
+def put_items(m: Machine, items: list[int], out: list[int]) -> None:
+    """Evacuate items that are in use: number, zone, block."""
+    out.append(len(items))
+    for item in items:
+        out += (item, m.items[item].zone, m.items[item].start_pfn)
+
+
+def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
+    """State, due, busy_until; the work in progress; the queue."""
+    out += (WORKER_STATES[worker.state], worker.due, worker.busy_until, worker.item)
+    if worker.item >= 0:
+        item = m.items[worker.item]
+        out += (
+            item.zone, item.start_pfn, worker.cursor, worker.total_isolated, worker.total_dropped,
+            worker.total_migrated, worker.total_failed, len(worker.isolated), *worker.isolated,
+        )  # fmt: skip
+    put_items(m, worker.queue, out)
+
+
+def blank_pages(m: Machine) -> list[int]:
+    """Page frames of a machine without chunks: RESERVED outside all zones, 0 inside."""
+    pages = [RESERVED] * m.config.npages
+    for zone in m.zones:
+        pages[zone.start_pfn : zone.end_pfn] = [0] * (zone.end_pfn - zone.start_pfn)
+    return pages
+
+
+def serialise(m: Machine, objects: int) -> array[int]:
+    """Everything that can differ between two models of the same machine; objects `0..objects-1`."""
+    out = [m.now, min(due for due in due_times(m) if due >= 0), sum(worker.cpu_ns for worker in m.workers)]
+    for zone in m.zones:
+        put_zone(m, zone, out)
+    out += [block.mt | block.skip << 3 | block.isolate << 4 for block in m.blocks]
+    put_pages(m, out)
+    for batch in m.lru_batches:
+        out.append(len(batch))
+        out += batch
+    out.append(len(m.free_items))
+    out += m.free_items[::-1]
+    for pending in m.pending:
+        put_items(m, pending, out)
+    for worker in m.workers:
+        put_worker(m, worker, out)
+    for kswapd in m.kswapds:
+        out += (KSWAPD_STATES[kswapd.state], kswapd.due)
+    out += m.ticks
+    table = [-1] * objects
+    for obj, pfn in m.obj_pfn.items():
+        table[obj] = pfn
+    return array("q", out + table)
