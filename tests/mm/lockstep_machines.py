@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from lockstep import Spec
@@ -32,6 +32,10 @@ class Theme:
     tight: bool = False  # low watermarks
 
 
+EVACUATING = Theme(
+    "evacuation", pageblock_orders=(3, 4, 5), nodes=(1,), evacuate=(True,), pools=(3, 64), cpus=(1, 2, 4),
+    npages=(400, 1000), initcall=(True,), cma=(False,), plain=True, tight=True,
+)  # fmt: skip
 THEMES = {
     theme.name: theme
     for theme in (
@@ -43,16 +47,14 @@ THEMES = {
             "highatomic", pageblock_orders=(3, 4), nodes=(1,), zones_per_node=(1,), npages=(1700, 2048), tight=True
         ),
         Theme("cma", cma=(True,), nodes=(1, 2), pageblock_orders=(3, 4, 5, 6)),
-        Theme(
-            "evacuation", pageblock_orders=(4, 5, 6, 7), nodes=(1,), evacuate=(True,), pools=(1, 3, 64),
-            cpus=(1, 2, 4), npages=(512, 1536), initcall=(True,), cma=(False,), plain=True, tight=True,
-        ),
-        Theme(
-            "busy evacuation", pageblock_orders=(4, 5, 6), nodes=(1,), evacuate=(True,), pools=(2, 64),
-            cpus=(2, 3, 4, 8), npages=(384, 1024), initcall=(True,), cma=(False,), plain=True, tight=True,
-        ),
+        EVACUATING,
+        replace(EVACUATING, name="large blocks", pageblock_orders=(6, 7, 8, 9), npages=(1024, 2048)),
+        replace(EVACUATING, name="busy", cpus=(3, 4, 8), pools=(8, 64)),
+        replace(EVACUATING, name="small pool", pools=(0, 1)),
+        replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
+        replace(EVACUATING, name="crowded", tight=False, npages=(256, 512)),
     )
-}  # fmt: skip
+}
 
 
 def draw_reserved(draw: Draw, start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -118,6 +120,8 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         if theme.initcall != (True,)
         else None,
         skip_hint=draw(FLAG),
+        irq_work_ns=draw(st.sampled_from((0, 2000))),
+        wakeup_ns=draw(st.sampled_from((0, 1000, 30_000))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from((1, 10))),
     )

@@ -37,30 +37,47 @@ class Phase:
     hurt: float = 0.1  # share of LRU pages that cannot be moved
     isolate: float = 0.01
     guard: float = 0.0
+    victims: tuple[int, ...] = (0, 1)  # frees take from: 0 unmovable and reclaimable objects, 1 movable ones
+    stretch: tuple[int, int] = (20, 300)
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
 WIDE = (0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10)
 PHASES = {
-    "grow": Phase(0.8, 0.1, (M, M, M, M, M, U, R), (0, 0, 0, 1, 2), hurt=0.02),
+    "grow": Phase(0.85, 0.05, (M, M, M, M, M, U, R), (0, 0, 0, 1, 2), hurt=0.02),
     "fragment": Phase(0.05, 0.85, (M, U, R), SMALL, hurt=0.02),
-    "claim": Phase(0.6, 0.15, (U, U, U, R, M), (0, 0, 0, 0, 1, 2), advance=0.2, longest=8),
+    "claim": Phase(0.6, 0.15, (U, U, U, R, M), (0, 0, 1, 2), advance=0.2, longest=8),
     "movable again": Phase(0.6, 0.25, (M,), (0, 3, 4, 5), sweep=0.3),
     "shrink": Phase(0.1, 0.8, (M, U, R), SMALL, sweep=0.9),
     "pressure": Phase(0.75, 0.15, (M, M, U, R), SMALL, atomic=0.5),
-    "atomic": Phase(0.5, 0.4, (U, U, U, R, M), (0, 1, 1, 2, 3), atomic=0.9, sweep=0.2),
+    "atomic": Phase(0.6, 0.3, (U, U, U, R, M), (0, 1, 1, 2, 3), atomic=0.9, sweep=0.2),
     "wide": Phase(0.45, 0.45, (M, M, U, R), WIDE, sweep=0.4, atomic=0.2),
-    "isolation": Phase(0.35, 0.35, (M, M, M, U, R), WIDE, sweep=0.5, isolate=0.2, guard=0.4),
+    "isolation": Phase(0.35, 0.35, (M, M, M, U, R), WIDE, sweep=0.5, isolate=0.5),
+    "guard": Phase(0.6, 0.3, (U, U, R, M), (0, 1, 2, 3), guard=0.8),
     "churn": Phase(0.42, 0.42, (M, M, M, U, R), SMALL, advance=0.15),
-    "hurt": Phase(0.7, 0.2, (M,), (0, 0, 0, 1, 2), hurt=0.5),
-    "idle": Phase(0.02, 0.02, (M,), (0,), advance=0.9),
-}
+    "hurt": Phase(0.7, 0.2, (M,), (0, 0, 0, 1, 2), hurt=0.4),
+    "idle": Phase(0.02, 0.02, (M,), (0,), advance=0.9, stretch=(5, 20)),
+    "fill movable": Phase(0.9, 0.02, (M,), (0, 0, 0, 1), hurt=0.03, lru=0.98, stretch=(50, 200)),
+    "fill with clean cache": Phase(0.9, 0.02, (M,), (0, 0, 0, 1), hurt=0.0, lru=0.99, stretch=(50, 200)),
+    "punch holes": Phase(0.0, 0.95, (M,), (0,), victims=(1,), stretch=(40, 200)),
+    "steal blocks": Phase(
+        0.55, 0.05, (U, U, R), (0, 1, 2, 2), advance=0.35, longest=7, stretch=(40, 120), victims=(1,)
+    ),
+    "steal many blocks": Phase(0.85, 0.0, (U, U, R), (1, 2, 2), advance=0.08, longest=8, stretch=(40, 120)),
+    "let go": Phase(0.0, 0.9, (M,), (0,), victims=(0,), sweep=0.1, stretch=(30, 120)),
+    "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.2, longest=7, hurt=0.0),
+}  # fmt: skip
+EVACUATION = ("fill movable", "punch holes", "steal blocks", "let go", "steal blocks", "movable again")
 PLANS = {
     "mixed": tuple(PHASES),
-    "evacuation": ("grow", "hurt", "fragment", "claim", "claim", "movable again", "claim", "shrink"),
+    "evacuation": EVACUATION,
+    "busy": ("fill with clean cache", "punch holes", "steal many blocks", "idle", "let go", "movable again"),
+    "crowded": ("fill movable", "punch holes", "steal many blocks", "crowd", "idle", "hurt", "let go"),
     "highatomic": ("grow", "fragment", "atomic", "atomic", "pressure", "shrink"),
-    "isolation": ("grow", "fragment", "isolation", "claim", "isolation", "shrink"),
+    "isolation": ("grow", "fragment", "isolation", "guard", "isolation", "shrink"),
+    "guard": ("fill movable", "punch holes", "guard", "let go", "guard", "isolation"),
 }
+"""Each a cycle of phases; every other phase is taken at random from the plan."""
 
 
 class Script:
@@ -77,7 +94,7 @@ class Script:
             {pfn // self.block_pages for z in self.machine.zones for pfn in range(z.start_pfn, z.end_pfn)}
         )
         self.spare = list(range(lock.spec.objects))
-        self.live: list[int] = []
+        self.live: tuple[list[int], list[int]] = ([], [])  # objects of types U and R, of type M
         self.anonymous: list[int] = []
         self.isolated: list[int] = []
         self.now = 0
@@ -85,11 +102,18 @@ class Script:
 
     def run(self, operations: int) -> None:
         """Perform about so many operations; a disagreement says how to repeat it."""
-        goal = self.lock.counts.total["operations"] + operations
+        total = self.lock.counts.total
+        goal = total["operations"] + operations
+        turn = 0
         try:
-            while self.lock.counts.total["operations"] < goal:
-                self.phase = PHASES[self.rng.choice(self.plan)]
-                for _ in range(self.rng.randrange(20, 400)):
+            while total["operations"] < goal:
+                name = self.plan[turn // 2 % len(self.plan)] if turn % 2 == 0 else self.rng.choice(self.plan)
+                turn += 1
+                self.phase = PHASES[name]
+                end = min(goal, total["operations"] + self.rng.randint(*self.phase.stretch))
+                for _ in range(600):
+                    if total["operations"] >= end:
+                        break
                     self._step()
         except Disagreement as error:
             done = self.lock.counts.total["operations"]
@@ -153,13 +177,15 @@ class Script:
         obj, gfp, attr = self._take_object(), self._gfp(mt), self._attr(mt)
         chance = rng.random()
         if chance < phase.guard:
+            # No direct reclaim: what it frees would find the bare bit, which no kernel does.
+            gfp &= ~k.GFP_DIRECT_RECLAIM
             pfn = self.lock.alloc_with_isolate_bit(self._guarded_block(mt), cpu, order, mt, gfp, attr, obj)
         elif chance > 0.9 and order == 0:
             pfn = self.lock.alloc_bulk(cpu, mt, gfp, attr, obj)
         else:
             nid = rng.randrange(self.machine.nodes) if rng.random() < 0.1 else -1
             pfn = self.lock.alloc(cpu, order, mt, gfp, attr, obj, nid)
-        self._remember(obj, pfn)
+        self._remember(obj, pfn, mt == M)
 
     def _guarded_block(self, mt: int) -> int:
         """A block that is not isolated; rather one that a claim would look at."""
@@ -172,9 +198,9 @@ class Script:
                 return pfn // self.block_pages
         return self.rng.choice([b for b in self.blocks if not blocks[b].isolate] or self.blocks)
 
-    def _remember(self, obj: int, pfn: int) -> None:
+    def _remember(self, obj: int, pfn: int, movable: bool) -> None:
         if obj >= 0:
-            (self.live if pfn >= 0 else self.spare).append(obj)
+            (self.live[movable] if pfn >= 0 else self.spare).append(obj)
         elif pfn >= 0:
             self.anonymous.append(pfn)
 
@@ -190,21 +216,22 @@ class Script:
     def _pick(self) -> int:
         """A pfn that somebody owns, of an object taken from the live ones (it may be gone: -1)."""
         rng = self.rng
-        if self.anonymous and (not self.live or rng.random() < 0.05):
+        live = self.live[rng.choice(self.phase.victims)]
+        if self.anonymous and (not live or rng.random() < 0.05):
             return self.anonymous.pop(rng.randrange(len(self.anonymous)))
-        if not self.live:
+        if not live:
             return -1
-        obj = self.live.pop(rng.randrange(len(self.live)))
+        at = rng.randrange(len(live))
+        obj, live[at] = live[at], live[-1]
+        live.pop()
         self.spare.append(obj)
         return self.lock.oracle.m.obj_pfn.get(obj, -1)
 
     def _free(self) -> None:
         rng = self.rng
         cpu = rng.randrange(len(self.machine.cpu_node))
-        pfn = self._pick()
         worker = rng.choice(self.lock.oracle.m.workers)
-        if worker.isolated and rng.random() < 0.5:
-            pfn = rng.choice(worker.isolated)
+        pfn = rng.choice(worker.isolated) if worker.isolated and rng.random() < 0.3 else self._pick()
         if self._owned(pfn):
             self.lock.free(cpu, pfn)
         if rng.random() < self.phase.sweep:
@@ -219,12 +246,13 @@ class Script:
             obj = self._take_object()
             pfn = pages[0].pfn
             self.lock.split(pfn, obj)
-            self._remember(obj, pfn + (1 << self.lock.oracle.m.heads[pfn].order))
+            self._remember(obj, pfn + (1 << self.lock.oracle.m.heads[pfn].order), True)
 
     def _sample(self) -> list[int]:
         """First pfns of a few live objects."""
         table = self.lock.oracle.m.obj_pfn
-        return [table.get(self.rng.choice(self.live), -1) for _ in range(8)] if self.live else []
+        live = self.live[self.rng.randrange(2)]
+        return [table.get(self.rng.choice(live), -1) for _ in range(8)] if live else []
 
     # The rest.
 

@@ -41,6 +41,7 @@ class Config:
     mobility_disabled: bool = False
     pcp_high_fraction: int = 0
     free_high_batch: bool = False
+    open_loop: bool = False
     vmstat_phase_ns: int = 0
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000

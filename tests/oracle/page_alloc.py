@@ -217,6 +217,9 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
     if pfn < 0 and ac.gfp & GFP_MEMALLOC and not ac.gfp & GFP_NOMEMALLOC:
         flags = AF_NO_WATERMARKS | cma_flag(ac) | flags & AF_KSWAPD
         pfn = get_page_from_freelist(m, ac, flags)
+    if pfn < 0 and m.config.open_loop:
+        flags |= AF_NO_WATERMARKS
+        pfn = get_page_from_freelist(m, ac, flags)
     if pfn >= 0:
         return pfn
     if not ac.gfp & GFP_DIRECT_RECLAIM:

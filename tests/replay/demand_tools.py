@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from demand_reference import Reference
 
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import COLUMN_TYPES, EventChunk
@@ -13,8 +14,6 @@ from kevacuate.recording.schema import EventKind as K
 from kevacuate.replay.demand import Reconstruction
 from kevacuate.replay.pagekinds import PageKindModel
 from kevacuate.replay.tables import event_input
-
-from reference import Reference
 
 ANON = 0x140DCA
 """GFP_HIGHUSER_MOVABLE | __GFP_ZERO | __GFP_COMP."""

@@ -3,7 +3,25 @@
 
 from __future__ import annotations
 
-from demand_tools import ANON, PAGES, TARGET, VMALLOC, Event, compiled, reference
+import random
+
+from demand_tools import (
+    ANON,
+    PAGES,
+    TARGET,
+    VMALLOC,
+    Event,
+    alloc,
+    begin,
+    compiled,
+    end,
+    free,
+    isolate,
+    isolate_free,
+    migrated,
+    new_pte,
+    reference,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,11 +33,12 @@ PFNS = st.one_of(
     st.sampled_from([-1, -7, PAGES - 1, PAGES, 1 << 40, -(1 << 63), (1 << 63) - 1]),
 )
 ORDERS = st.one_of(st.just(0), st.integers(0, 4), st.sampled_from([9, 10, 11, -1, 127, -128]))
-COMMON = dict(pid=st.sampled_from([-1, 0, 1, 9, 10]), cpu=st.integers(0, 2))
+COMMON = {"pid": st.sampled_from([-1, 0, 1, 9, 10]), "cpu": st.integers(0, 2)}
 
 
 def event(*kinds, **fields):
-    return st.builds(Event, st.sampled_from(kinds), **COMMON, **fields)
+    plain = {name: st.just(value) for name, value in Event._field_defaults.items()}
+    return st.builds(Event, st.sampled_from(kinds), **(plain | COMMON | fields))
 
 
 PAGE = event(
@@ -63,6 +82,60 @@ USED = st.sets(st.integers(0, 40), max_size=20)
 START = st.sampled_from([[], [(64, 0)], [(4, 2), (1024, 3)]])
 
 
+def busy_stream(seed, length):
+    """A stream that gets into the deep states: frees of what is live, several movers, lists that add up."""
+    r = random.Random(seed)
+    events, live = [], []
+
+    def page_free(where):
+        pfn, order = (
+            r.choice(live) if live and r.random() < 0.8 else (r.randrange(48), r.choice([0, 0, 1, 2]))
+        )
+        if order and r.random() < 0.3:
+            return [free(pfn + i, **where) for i in range(1 << order)]
+        return [free(pfn >> order << order, order, **where)]
+
+    def page_alloc(pfn, order, where):
+        live.append((pfn, order))
+        gfp = r.choice([ANON, TARGET, TARGET, VMALLOC])
+        return [alloc(pfn, order, mt=r.choice([0, 1, 1]), gfp=gfp, **where)]
+
+    def taken(pfn, order, pid):
+        take = [Event(K.GT_LIST, pfn, order, pid=pid, a=2)]
+        if r.random() < 0.6:
+            take.append(isolate_free(pfn >> 9 << 9, PAGES, 1 << order, pid=pid, fast=r.random() < 0.4))
+        return take
+
+    for _ in range(length):
+        pid, order = r.choice([1, 1, 9, 9, 10]), r.choice([0, 0, 0, 0, 1, 2, 3])
+        pfn = r.choice([r.randrange(48), 1024 + r.randrange(32)]) >> order << order
+        where = {"pid": pid, "cpu": r.randrange(2)}
+        choice = r.random()
+        if choice < 0.33:
+            events += page_alloc(pfn, order, where)
+        elif choice < 0.62:
+            events += page_free(where)
+        elif choice < 0.75:
+            short = isolate(0, 32, r.choice([0, 1]), pid)
+            events.append(r.choice([isolate(0, 2000, 4, pid), short, migrated(pid)]))
+        elif choice < 0.87:
+            events.append(r.choice([new_pte(pfn, pid), new_pte(pfn, pid), begin(pid), end(pid)]))
+        elif choice < 0.96:
+            events += taken(pfn, order, pid)
+        else:
+            kind = r.choice([K.GT_LIST, K.MM_PAGE_ALLOC_ZONE_LOCKED, K.GT_RMQ])
+            events.append(Event(kind, pfn, order, pid=pid, a=4 if kind == K.GT_RMQ else r.choice([0, 1])))
+    return events
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32), st.sampled_from([30, 100, 300]), USED, START, st.sampled_from([7, 1 << 20]))
+def test_equals_the_plain_reconstruction_deep_inside(seed, length, used, start, chunk_rows):
+    events = busy_stream(seed, length)
+    rows, quality, _ = compiled(events, used, start, chunk_rows)
+    assert (rows, quality) == reference(events, used, start)
+
+
 @settings(max_examples=300, deadline=None)
 @given(EVENTS, USED, START)
 def test_equals_the_plain_reconstruction(events, used, start):
@@ -77,7 +150,7 @@ def test_chunk_size_does_not_matter(events, chunk_rows):
 
 
 @settings(max_examples=100, deadline=None)
-@given(EVENTS, USED)
+@given(st.one_of(EVENTS, st.builds(busy_stream, st.integers(0, 1 << 32), st.just(100))), USED)
 def test_the_demand_is_consistent(events, used):
     """Ids live and die once, splits are halvings, time never goes back, start pages are freed at most once."""
     rows, quality, _ = compiled(events, used)

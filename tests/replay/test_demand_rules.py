@@ -86,7 +86,14 @@ def test_interrupted_run_is_freed_page_by_page(breaker):
 
 
 def test_runs_of_two_cpus_do_not_disturb_each_other():
-    two = [alloc(8, 1, gfp=VMALLOC), alloc(16, 1, gfp=VMALLOC), free(8), free(16, cpu=1), free(9), free(17, cpu=1)]
+    two = [
+        alloc(8, 1, gfp=VMALLOC),
+        alloc(16, 1, gfp=VMALLOC),
+        free(8),
+        free(16, cpu=1),
+        free(9),
+        free(17, cpu=1),
+    ]
     assert both(two)[1]["regrouped"] == 2
 
 
@@ -129,8 +136,22 @@ def test_bulk():
 
 @pytest.mark.parametrize(
     "event",
-    [alloc(1, 1), alloc(PAGES), alloc(0, 11), alloc(0, -1), alloc(1 << 62), alloc(3, mt=6), alloc(3, mt=-1)]
-    + [free(-5), free(1 << 62), free(-(1 << 63)), free(PAGES - 1, 1), free(0, 100), free(0, -100), free(2, 2)],
+    [
+        alloc(1, 1),
+        alloc(PAGES),
+        alloc(0, 11),
+        alloc(0, -1),
+        alloc(1 << 62),
+        alloc(3, mt=6),
+        alloc(3, mt=-1),
+        free(-5),
+        free(1 << 62),
+        free(-(1 << 63)),
+        free(PAGES - 1, 1),
+        free(0, 100),
+        free(0, -100),
+        free(2, 2),
+    ],
 )
 def test_hostile_events_are_counted_and_dropped(event):
     rows, q = both([event])
@@ -140,8 +161,18 @@ def test_hostile_events_are_counted_and_dropped(event):
 
 def test_compaction_move_named_by_pte():
     rows, q = both(
-        [alloc(8), begin(), isolate(0, 512, 1), new_pte(1000), new_pte(1000), free(8, pid=9), migrated(), end()]
-        + [free(8), free(1000)]
+        [
+            alloc(8),
+            begin(),
+            isolate(0, 512, 1),
+            new_pte(1000),
+            new_pte(1000),
+            free(8, pid=9),
+            migrated(),
+            end(),
+            free(8),
+            free(1000),
+        ]
     )
     assert rows == [(ALLOC, 0, 0, 0), (FREE, 0, 0, 0)]
     assert (q["moves_exact"], q["orphan_frees"]) == (1, 1)
@@ -149,14 +180,24 @@ def test_compaction_move_named_by_pte():
 
 def test_failed_migration_leaves_its_pte_to_nobody():
     """remove_migration_pte restored page 8; page 9's move must not take that as its destination."""
-    _, q = both([alloc(8), alloc(9), begin(), isolate(0, 512, 2), new_pte(8), free(9, pid=9), migrated(), end()])
+    _, q = both(
+        [alloc(8), alloc(9), begin(), isolate(0, 512, 2), new_pte(8), free(9, pid=9), migrated(), end()]
+    )
     assert q["moves_unresolved"] == 1
 
 
 def test_compaction_move_waits_in_limbo():
     rows, q = both(
-        [alloc(8), begin(), isolate(0, 512, 1), isolate_free(1024, 1536, 4), free(8, pid=9), migrated(), end()]
-        + [free(1100)]
+        [
+            alloc(8),
+            begin(),
+            isolate(0, 512, 1),
+            isolate_free(1024, 1536, 4),
+            free(8, pid=9),
+            migrated(),
+            end(),
+            free(1100),
+        ]
     )
     assert rows[1:] == [(FREE, 0, 0, 0)]
     assert q["moves_by_block"] == 1
@@ -170,8 +211,18 @@ def listed_batch(order=3):
 def test_compaction_move_follows_the_list():
     seen = Event(K.GT_LIST, 2048, 0, pid=1, a=0)
     rows, q = both(
-        [seen, alloc(8), alloc(9), *listed_batch(), free(9, pid=9), free(8, pid=9), migrated(), end()]
-        + [free(1025), free(1024)]
+        [
+            seen,
+            alloc(8),
+            alloc(9),
+            *listed_batch(),
+            free(9, pid=9),
+            free(8, pid=9),
+            migrated(),
+            end(),
+            free(1025),
+            free(1024),
+        ]
     )
     assert rows[2:] == [(FREE, 0, 0, 0), (FREE, 1, 0, 0)]
     assert q["moves_by_list"] == 2
@@ -180,7 +231,17 @@ def test_compaction_move_follows_the_list():
 def test_page_given_back_is_nobodys_destination():
     seen = Event(K.GT_LIST, 2048, 0, pid=1, a=0)
     rows, q = both(
-        [seen, alloc(8), alloc(9), *listed_batch(), free(9, pid=9), free(1024, pid=9), migrated(), end(), free(1025)]
+        [
+            seen,
+            alloc(8),
+            alloc(9),
+            *listed_batch(),
+            free(9, pid=9),
+            free(1024, pid=9),
+            migrated(),
+            end(),
+            free(1025),
+        ]
     )
     assert rows[2:] == [(FREE, 1, 0, 0)]
     assert q["compaction_list_frees"] == 1
@@ -198,8 +259,14 @@ def evacuation(*events):
 
 def test_evacuation_pairs_in_order():
     rows, q = both(
-        evacuation(alloc(1000, pid=9, gfp=TARGET), alloc(1001, pid=9, gfp=TARGET), free(9, pid=9), free(8, pid=9))
-        + [migrated(), free(1000), free(1001)]
+        [
+            *evacuation(
+                alloc(1000, pid=9, gfp=TARGET), alloc(1001, pid=9, gfp=TARGET), free(9, pid=9), free(8, pid=9)
+            ),
+            migrated(),
+            free(1000),
+            free(1001),
+        ]
     )
     assert rows[2:] == [(FREE, 1, 0, 0), (FREE, 0, 0, 0)]
     assert q["moves_by_destination"] == 2
@@ -232,8 +299,11 @@ def test_wanted_destination_settles_the_batch():
 
 
 def test_split_folio_moves_in_pieces():
-    _, q = both([alloc(8, 1), isolate(0, 512, 2)] + [alloc(1000 + i, pid=9, gfp=TARGET) for i in (0, 1)]
-                + [free(8, pid=9), free(9, pid=9), migrated(), free(1000), free(1001)])
+    _, q = both(
+        [alloc(8, 1), isolate(0, 512, 2)]
+        + [alloc(1000 + i, pid=9, gfp=TARGET) for i in (0, 1)]
+        + [free(8, pid=9), free(9, pid=9), migrated(), free(1000), free(1001)]
+    )
     assert (q["moves_by_destination"], q["splits"]) == (2, 1)
 
 

@@ -142,6 +142,7 @@ _COUNTERS = {
     "frees_of_dropped": k.T_DROPPED_THEN_FREED,
     "frees_of_failed": k.T_FAILED_THEN_FREED,
     "frees_refused": k.T_BAD_FREE,
+    "allocations_below_watermark": k.T_BELOW_WATERMARK,
     "slow_path_entries": k.T_SLOWPATH,
     "watermark_boosts": k.T_BOOSTS,
     "claims_refused": k.T_CLAIM_REFUSED,

@@ -206,6 +206,7 @@ C_OFF_WORKERS = 37
 C_OFF_KSWAPD = 38
 C_OFF_TICKS = 39
 C_NPAGES_REAL = 40
+C_OPEN_LOOP = 41
 C_FIXED = 48
 
 # ``stat``: the clock and the counters (int64).
@@ -248,6 +249,7 @@ T_DST_ALLOCS = 43
 T_TAIL_PLACED = 44
 T_DECAYS = 45
 T_WATERMARK_REFUSED = 46
+T_BELOW_WATERMARK = 47  # pages that an open loop took below the mark
 T_MODE = 48  # 48..51: pages taken per mode of __rmqueue
 T_EXTFRAG = 64  # [kind 3][start 3][fallback 3][fallback order 16], kind 0 steal, 1 claim, 2 whole-block claim
 T_SIZE = 64 + 3 * 3 * 3 * 16

@@ -90,7 +90,11 @@ class ZoneConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """A machine: its shape and the kernel's tunables. Times in ns."""
+    """A machine: its shape and the kernel's tunables. Times in ns.
+
+    ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
+    their pages below the watermarks rather than fail.
+    """
 
     npages: int
     zones: tuple[ZoneConfig, ...]
@@ -105,6 +109,7 @@ class MachineConfig:
     mobility_disabled: bool = False
     pcp_high_fraction: int = 0
     free_high_batch: bool = False
+    open_loop: bool = False
     vmstat_phase_ns: int = 0
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
@@ -228,6 +233,7 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_HPAGE_ORDER: machine.hpage_order,
         k.C_ZONE_DMA32: machine.zone_dma32,
         k.C_DEFRAG_MODE: machine.defrag_mode,
+        k.C_OPEN_LOOP: machine.open_loop,
         k.C_BOOST_FACTOR: machine.watermark_boost_factor,
         k.C_MOBILITY_DISABLED: machine.mobility_disabled,
         k.C_LOG_LEVEL: options.log_level,

@@ -28,6 +28,7 @@ from kevacuate.mm.constants import (
     C_NNODES,
     C_NZONES,
     C_OFF_CPU_NODE,
+    C_OPEN_LOOP,
     C_OFF_KSWAPD,
     C_OFF_ZONELIST,
     C_PAGEBLOCK_ORDER,
@@ -60,6 +61,7 @@ from kevacuate.mm.constants import (
     RMQUEUE_NORMAL,
     T_ALLOC_FAILED,
     T_ALLOCS,
+    T_BELOW_WATERMARK,
     T_BULK_ALLOCS,
     T_CPU,
     T_FREED_WHILE_ISOLATED,
@@ -319,6 +321,11 @@ def alloc_pages_slowpath(s, cpu, order, mt, gfp, node):  # type: ignore[no-untyp
     if pfn < 0 and gfp & GFP_MEMALLOC and not gfp & GFP_NOMEMALLOC:
         flags = ALLOC_NO_WATERMARKS | (flags & (ALLOC_CMA | ALLOC_KSWAPD))
         pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
+    if pfn < 0 and s.cfg[C_OPEN_LOOP]:
+        flags |= ALLOC_NO_WATERMARKS
+        pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
+        if pfn >= 0:
+            s.stat[T_BELOW_WATERMARK] += 1
     if pfn >= 0:
         return pfn
     if not gfp & GFP_DIRECT_RECLAIM:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +117,8 @@ class Reconstruction:
         """The rows so far, copied out of the buffer."""
         count = int(self.tables.g[G_OUT])
         self.tables.g[G_OUT] = 0
-        return DemandChunk(*(column[:count].copy() for column in self.rows))
+        columns: list[Any] = [column[:count].copy() for column in self.rows]
+        return DemandChunk(*columns)
 
     @property
     def quality(self) -> DemandQuality:
@@ -168,15 +170,21 @@ def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, Dema
         at = 0
         while waiting and len(ts) and waiting[0].ts < ts[-1]:
             cut = int(np.searchsorted(ts, waiting[0].ts, "right"))
-            _run(work, EventInput(*(column[at:cut] for column in events)))
+            _run(work, _part(events, at, cut))
             seqs, attrs = _merge_known((seqs, attrs), _alive(work, waiting.pop(0)))
             at = cut
-        _run(work, EventInput(*(column[at:] for column in events)))
+        _run(work, _part(events, at, len(ts)))
     for state in waiting:
         seqs, attrs = _merge_known((seqs, attrs), _alive(work, state))
     for _ in work.finish():
         pass
     return (seqs, attrs), work.quality
+
+
+def _part(events: EventInput, first: int, last: int) -> EventInput:
+    """Events [first, last)."""
+    columns: list[Any] = [column[first:last] for column in events]
+    return EventInput(*columns)
 
 
 def _run(work: Reconstruction, events: EventInput) -> None:
@@ -254,7 +262,8 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
     start = read_start_objects(recording.path)
     same = facts.get("page_kinds") == asdict(kinds)
     if not same:
-        start = start._replace(attr=pagekinds.draw_start(start.attr & pagekinds.A_SHOWN, kinds))
+        shown = start.attr & np.uint8(pagekinds.A_SHOWN)
+        start = start._replace(attr=pagekinds.draw_start(shown, kinds))
 
     def chunks(_: Demand) -> Iterator[DemandChunk]:
         number = 0

@@ -46,6 +46,8 @@ class ReplayOptions:
         Log records kept between two reads.
     prefetch : int
         How many events ahead to prefetch; changes nothing but speed.
+    despite_losses : bool
+        Replay a recording that lost events.
 
     """
 
@@ -54,6 +56,7 @@ class ReplayOptions:
     chunk_rows: int = 1 << 18
     log_capacity: int = 1 << 17
     prefetch: int = 8
+    despite_losses: bool = False
 
 
 def zone_index(name: str) -> int:
@@ -109,6 +112,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
+        open_loop=True,
     )
 
 

@@ -231,7 +231,7 @@ def drop_target(s, slot, obj):  # type: ignore[no-untyped-def]
 @part
 def _is_target(s, slot, obj):  # type: ignore[no-untyped-def]
     """Whether the object is a destination that this session holds."""
-    for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):  # noqa: SIM110 (compiled)
+    for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):
         if i64(s.targets[slot * QUEUE + i]) == obj:
             return True
     return False

@@ -244,7 +244,7 @@ def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray
 
 def flag(flags: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.bool_]:
     """Whether the bit is set, per page."""
-    return (flags >> np.uint64(number)) & np.uint64(1) != 0
+    return np.asarray((flags >> np.uint64(number)) & np.uint64(1) != 0)
 
 
 def attr_from_flags(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:

@@ -203,19 +203,26 @@ def resolve_all(s, out):  # type: ignore[no-untyped-def]
 
 
 @part
+def _settle(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Make sure that nothing is undecided about the pages: no run under way, no batch open."""
+    for page in range(pfn, pfn + (1 << order)):
+        code = i64(s.owner[page])
+        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
+            flush_owner(s, out, code)
+    if s.g[G_SESSIONS] > 0:
+        resolve_all(s, out)
+
+
+@part
 def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Make sure that nobody owns the pages of a new allocation."""
     used = False
     for page in range(pfn, pfn + (1 << order)):
         if i64(s.owner[page]) != FREE_CODE:
             used = True
-        code = i64(s.owner[page])
-        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
-            flush_owner(s, out, code)
     if not used:
         return
-    if s.g[G_SESSIONS] > 0:
-        resolve_all(s, out)
+    _settle(s, out, pfn, order)
     if free_everything(s, out, pfn, order) > 0:
         s.q[_Q_MISSED] += 1
 
@@ -309,13 +316,11 @@ def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
 @part
 def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
     """Free pages the first of which is not in use, or whose owners are smaller than the range."""
+    _settle(s, out, pfn, order)
     if i64(s.owner[pfn]) == FREE_CODE:
-        if s.g[G_SESSIONS] > 0:
-            resolve_all(s, out)
-        if i64(s.owner[pfn]) == FREE_CODE:
-            leave_limbo(s, pfn, order)
-        if _free_used(s, out, pfn, order):
-            return
+        leave_limbo(s, pfn, order)
+    if _free_used(s, out, pfn, order):
+        return
     if free_everything(s, out, pfn, order) > 0:
         s.q[_Q_COVERING] += 1
     else:

@@ -19,8 +19,9 @@ from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
+from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
-from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state
+from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
 from kevacuate.replay.loop import STOP_LOG, STOP_SAMPLE, DemandRows, check_rows, replay_rows
 
 Progress = Callable[[int, int], None]
@@ -58,12 +59,16 @@ class Replay:
     """
 
     def __init__(self, recording: Recording, demand: Demand, policy: Policy, options: ReplayOptions) -> None:
+        if not options.despite_losses:
+            refuse_losses(recording)
         recorded = recording.start
         if recorded is None:
             raise KevacuateError(f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot.")
         self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
         objects = demand.max_objects or 1 << 16
         self.state: State = initial_state(recording.machine, recorded, demand.start_objects, policy, options, objects)
+        self.start_blocks = int(recorded.blocks.pfn.size)
+        self.start_skip = int(skip_bits(recorded, policy, options.seed).sum())
         self.log: list[np.ndarray] = []
         self.keep_log = False
         self.lost_log = 0
@@ -134,7 +139,13 @@ class Replay:
         return Run(self.policy.spec, self._metrics(rows), self.series, self._provenance(), timing)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
-        return {"demand_rows": rows, "virtual_seconds": self.series["t"][-1] / 1e9, **run_metrics(self.state)}
+        return {
+            "demand_rows": rows,
+            "virtual_seconds": self.series["t"][-1] / 1e9,
+            "start_blocks": self.start_blocks,
+            "start_blocks_with_skip_bit": self.start_skip,
+            **run_metrics(self.state),
+        }
 
     def _provenance(self) -> dict[str, Any]:
         machine = self.recording.machine

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A second demand reconstruction, slow and in plain Python objects, that the compiled one is checked against.
 
-It follows the rules as the docstrings of ``kevacuate.replay.reconstruct``, ``moves``, ``freepages`` and ``limbo``
-state them, with dicts and lists where those have arrays. Queues have no limit here.
+It follows the rules as the docstrings of ``kevacuate.replay.reconstruct``, ``moves``, ``freepages`` and
+``limbo`` state them, with dicts and lists where those have arrays. Queues have no limit here.
 """
 
 from __future__ import annotations
@@ -384,6 +384,13 @@ class Reference:
         taken = {s.slot for s in self.sessions.values()}
         return next(i for i in range(16) if i not in taken)
 
+    def settle(self, pages):
+        for page in pages:
+            owner = self.owner.get(page)
+            if isinstance(owner, Obj) and owner.grouped:
+                self.flush_owner(owner)
+        self.resolve_all()
+
     # events
 
     def on_alloc(self, pid, pfn, order, mt, gfp, op):
@@ -393,11 +400,7 @@ class Reference:
             return
         pages = range(pfn, pfn + (1 << order))
         if any(p in self.owner for p in pages):
-            for page in pages:
-                owner = self.owner.get(page)
-                if isinstance(owner, Obj) and owner.grouped:
-                    self.flush_owner(owner)
-            self.resolve_all()
+            self.settle(pages)
             self.q["missed_frees"] += self.free_everything(pfn, order)
         session = self.sessions.get(pid)
         obj = self.open(pfn, order, mt, gfp, bool(gfp & 1 << 18))
@@ -442,12 +445,11 @@ class Reference:
             self.resolve_all()
         if self.free_used(pfn, order):
             return
+        self.settle(range(pfn, pfn + (1 << order)))
         if pfn not in self.owner:
-            self.resolve_all()
-            if pfn not in self.owner:
-                self.leave_limbo(pfn, order)
-            if self.free_used(pfn, order):
-                return
+            self.leave_limbo(pfn, order)
+        if self.free_used(pfn, order):
+            return
         self.q["covering_frees" if self.free_everything(pfn, order) else "orphan_frees"] += 1
 
     def on_mover(self, kind, pid, pfn, a, taken):

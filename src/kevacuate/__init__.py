@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kevacuate: a laboratory for the Linux page allocator.
+
+Record how a machine allocates memory, replay that demand through a faithful model of ``mm/page_alloc.c`` under one policy or
+another, and see what each did to fragmentation and what it cost.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kevacuate._version import __version__
+from kevacuate.errors import KevacuateError
+
+if TYPE_CHECKING:
+    from kevacuate.measure import Comparison, Run
+    from kevacuate.mm.machine import Machine
+    from kevacuate.policy import POLICIES, Policy, parse_policy
+    from kevacuate.recording import Recording
+    from kevacuate.replay.demand import build_demand
+    from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.replay.run import compare, replay
+
+__all__ = [
+    "POLICIES",
+    "Comparison",
+    "KevacuateError",
+    "Machine",
+    "Policy",
+    "Recording",
+    "ReplayOptions",
+    "Run",
+    "__version__",
+    "build_demand",
+    "compare",
+    "parse_policy",
+    "replay",
+]
+
+_HOMES = {
+    "Comparison": "measure",
+    "Run": "measure",
+    "Machine": "mm.machine",
+    "POLICIES": "policy",
+    "Policy": "policy",
+    "parse_policy": "policy",
+    "Recording": "recording",
+    "build_demand": "replay.demand",
+    "ReplayOptions": "replay.initial",
+    "compare": "replay.run",
+    "replay": "replay.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a re-exported name when it is first used: Numba takes half a second to import."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"kevacuate.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'kevacuate' has no attribute {name!r}")

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What several commands need: the default recording, the progress bar, JSON output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from kevacuate.mm.jit import is_compiled
+from kevacuate.recording import Recording
+
+DEFAULT_RECORDING = "stock-churn-1g-smp1-s3.kev"
+"""Ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
+
+SKIP_SHARE = 0.78
+"""Share of evacuations that found the skip bit set: 395 of 508 in ten recorded runs of a patched kernel."""
+
+recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")
+seed_option = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Seed of what is drawn (skip bits)."
+)
+
+
+losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
+
+
+def open_recording(path: Path | None) -> Recording:
+    """The recording at *path*, or the one that ships with the package."""
+    if path is not None:
+        return Recording.open(path)
+    return Recording.open(Path(str(files("kevacuate").joinpath("data", DEFAULT_RECORDING))))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR and pipes: outside a terminal it is as wide as the table needs."""
+    probe = Console(stderr=stderr)
+    return probe if probe.is_terminal else Console(stderr=stderr, width=200, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, keys in a fixed order."""
+    json.dump(value, sys.stdout, indent=1, sort_keys=True, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr, of rows replayed; yields a function of (run, rows done, rows in all).
+
+    Says that kernels are being compiled where this is the first run.
+    """
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )
+    tasks: dict[str, Any] = {}
+    first = "" if is_compiled() else "compiling the model, first run only (about a minute)"
+    with bar:
+        waiting = bar.add_task(first or "reading", total=None)
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                bar.update(waiting, visible=False)
+                tasks[name] = bar.add_task(name, total=total or None)
+            bar.update(tasks[name], completed=done)
+
+        yield report

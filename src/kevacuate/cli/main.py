@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ``kevacuate`` command: its subcommands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from kevacuate._version import __version__
+from kevacuate.errors import KevacuateError
+
+COMMANDS = {
+    "compare": "Replay a recording under several policies, side by side.",
+    "replay": "Replay a recording under one policy.",
+    "info": "Say what a recording holds and how good it is.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when it is used, so that ``--help`` and ``--version`` answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The subcommands, in the order they are most used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand's click object."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"kevacuate.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: kevacuate compare --policy mainline --policy evacuate,pool=8",
+)
+@click.version_option(__version__, prog_name="kevacuate")
+def cli() -> None:
+    """A laboratory for the Linux page allocator.
+
+    Replays the memory demand of a recorded machine through a model of mm/page_alloc.c under one policy or another, and says what
+    each did to fragmentation and what it cost.
+    """
+
+
+def _fail(text: str, code: int) -> int:
+    """Print one sentence on stderr and return the exit code."""
+    click.echo(f"kevacuate: {text}", err=True)
+    return code
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line and exit: 0 done, 2 with one sentence for anything wrong, 130 after Ctrl-C."""
+    try:
+        code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except KevacuateError as error:
+        code = _fail(str(error), 2)
+    except click.UsageError as error:
+        code = _fail(f"{error.format_message()} See 'kevacuate --help'.", 2)
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("interrupted; nothing was written.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except MemoryError:
+        code = _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        code = _fail(f"the system refused:{where} {error.strerror or error}; check the path, its permissions and free space.", 2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from kevacuate.measure import Comparison, prices
+from kevacuate.report.rows import ROWS, Row
+
+
+def number(value: float) -> str:
+    """A figure as people read it: whole numbers with separators, others with three significant digits."""
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def change(base: float, value: float) -> str:
+    """The change in per cent; a sign, ``=`` for none, and nothing where the base is 0."""
+    if value == base:
+        return "="
+    return f"{(value - base) / abs(base):+.0%}" if base else "new"
+
+
+def _cell(row: Row, base: float, value: float, first: bool) -> Text:
+    """A value, with its change against the baseline, green where that is better and red where it is worse."""
+    if first:
+        return Text(number(value))
+    text = Text(number(value))
+    moved = (value > base) - (value < base)
+    style = "" if not row.better or not moved else ("green" if moved == row.better else "red")
+    return text.append(f" {change(base, value):>6}", style=style or "dim")
+
+
+def _price_rows(table: Table, comparison: Comparison) -> None:
+    """The two prices of the benefit."""
+    names = (
+        ("huge_pages_per_worker_second", "huge pages gained per worker second", "/s"),
+        ("huge_pages_per_dropped_page", "huge pages gained per page dropped", "/page"),
+        ("movable_only_per_worker_second", "movable-only 2 MiB regions gained per worker second", "/s"),
+        ("movable_only_per_dropped_page", "movable-only 2 MiB regions gained per page dropped", "/page"),
+    )
+    table.add_section()
+    table.add_row(Text("Price of the benefit", style="bold"))
+    for key, name, unit in names:
+        values = [prices(comparison.baseline, run)[key] for run in comparison.runs]
+        table.add_row(f"  {name}", unit, *("-" if value is None else number(value) for value in values))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """All rows of a comparison; the first column of figures is the baseline, the others show their change."""
+    about = comparison.recording
+    title = f"{about['name']}, Linux {about['kernel']}: one demand, {len(comparison.runs)} policies"
+    if len(comparison.runs) == 1:
+        title = f"{about['name']}, Linux {about['kernel']}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("unit", style="dim", no_wrap=True)
+    for run in comparison.runs:
+        share = f"\nskip bits at start: {run.metrics['start_blocks_with_skip_bit']} of {run.metrics['start_blocks']}"
+        table.add_column(run.policy.replace(",", ",\n") + share, justify="right")
+    section = ""
+    for row in ROWS:
+        if row.section != section:
+            section = row.section
+            table.add_section()
+            table.add_row(Text(section, style="bold"))
+        base = row.value(comparison.baseline)
+        cells = [_cell(row, base, row.value(run), run is comparison.baseline) for run in comparison.runs]
+        table.add_row(f"  {row.name}", row.unit, *cells)
+    if len(comparison.runs) > 1:
+        _price_rows(table, comparison)
+    return table
+
+
+def about_table(about: dict[str, Any]) -> Table:
+    """What ``kevacuate info`` shows."""
+    table = Table(title=about["name"], title_justify="left", show_header=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("")
+    zones = ", ".join(f"node {z['node']} {z['name']} {z['managed_pages']:,} pages" for z in about["zones"])
+    states = ", ".join(f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"])
+    table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
+    table.add_row("machine", f"{about['cpus']} CPUs; {zones}; pageblock order {about['pageblock_order']}")
+    table.add_row("states", states)
+    table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
+    table.add_row("demand", f"{about['demand_rows']:,} rows over {about['seconds']:.1f} s of the recorded clock")
+    table.add_row("objects at the start", f"{about['start_objects']:,}")
+    table.add_row("lost events per CPU", ", ".join(f"{n:,}" for n in about["lost_events"]) or "not known")
+    table.add_section()
+    for name, value in about["quality"].items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    table.add_section()
+    table.add_row("digest", about["digest"])
+    return table
