@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kevacuate.recording import Recording
     from kevacuate.replay.demand import build_demand
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare, replay
+    from kevacuate.replay.run import compare
 
 __all__ = [
     "POLICIES",
@@ -35,7 +35,6 @@ __all__ = [
     "build_demand",
     "compare",
     "parse_policy",
-    "replay",
 ]
 
 _HOMES = {
@@ -49,7 +48,6 @@ _HOMES = {
     "build_demand": "replay.demand",
     "ReplayOptions": "replay.initial",
     "compare": "replay.run",
-    "replay": "replay.run",
 }
 
 

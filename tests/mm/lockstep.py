@@ -11,7 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def oracle_config(spec: Spec) -> Config:
 
 MACHINE_FIELDS = (
     "npages", "max_page_order", "pageblock_order", "hpage_order", "zone_dma32", "defrag_mode",
-    "watermark_boost_factor", "mobility_disabled", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns",
+    "watermark_boost_factor", "mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop", "vmstat_phase_ns",
     "kswapd_wake_ns", "kswapd_run_ns",
 )  # fmt: skip
 POLICY_FIELDS = (
@@ -293,7 +293,7 @@ class Reader:
 
     def numbers(self, count: int) -> list[int]:
         """The next `count` integers (fewer at the row's end)."""
-        return [value for value, _ in zip(self._row, range(count), strict=False)] if count else []
+        return list(islice(self._row, max(count, 0)))
 
     def one(self) -> int:
         """The next integer."""

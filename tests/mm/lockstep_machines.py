@@ -28,13 +28,16 @@ class Theme:
     pools: tuple[int, ...] = (0, 1, 2, 3, 64)
     cma: tuple[bool, ...] = (False, False, True)
     initcall: tuple[bool, ...] = (True, True, False)
+    wqs: tuple[str, ...] = ("per_cpu", "per_cpu", "per_node")
+    skip_hints: tuple[bool, ...] = (False, True)
     plain: bool = False  # no switch that keeps fallbacks from happening
-    tight: bool = False  # low watermarks
+    marks: str = "any"  # or "low", "high"
+    batches: tuple[int | None, ...] = (None, 3, 7, 31)
 
 
 EVACUATING = Theme(
     "evacuation", pageblock_orders=(3, 4, 5), nodes=(1,), evacuate=(True,), pools=(3, 64), cpus=(1, 2, 4),
-    npages=(400, 1000), initcall=(True,), cma=(False,), plain=True, tight=True,
+    npages=(256, 640), initcall=(True,), cma=(False,), plain=True, marks="low", batches=(None, None, 3),
 )  # fmt: skip
 THEMES = {
     theme.name: theme
@@ -44,15 +47,16 @@ THEMES = {
         Theme("numa", nodes=(2, 3), cpus=(2, 3, 5)),
         Theme("many cpus", cpus=(16, 33, 64), pageblock_orders=(3, 4, 5), npages=(512, 2048)),
         Theme(
-            "highatomic", pageblock_orders=(3, 4), nodes=(1,), zones_per_node=(1,), npages=(1700, 2048), tight=True
+            "highatomic", pageblock_orders=(3,), nodes=(1,), zones_per_node=(1,), npages=(900, 1300),
+            marks="high", batches=(None, 3), plain=True, cma=(False,),
         ),
         Theme("cma", cma=(True,), nodes=(1, 2), pageblock_orders=(3, 4, 5, 6)),
         EVACUATING,
         replace(EVACUATING, name="large blocks", pageblock_orders=(6, 7, 8, 9), npages=(1024, 2048)),
-        replace(EVACUATING, name="busy", cpus=(3, 4, 8), pools=(8, 64)),
+        replace(EVACUATING, name="busy", cpus=(4, 5, 8), pools=(64,), pageblock_orders=(5, 6), npages=(256, 448), wqs=("per_cpu",), skip_hints=(False, False, True)),
         replace(EVACUATING, name="small pool", pools=(0, 1)),
         replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
-        replace(EVACUATING, name="crowded", tight=False, npages=(256, 512)),
+        replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
     )
 }
 
@@ -73,10 +77,11 @@ def draw_reserved(draw: Draw, start: int, end: int) -> tuple[tuple[int, int], ..
     return tuple(ranges)
 
 
-def draw_marks(draw: Draw, pages: int, tight: bool) -> tuple[int, int, int, int]:
+def draw_marks(draw: Draw, pages: int, kind: str) -> tuple[int, int, int, int]:
     """Watermarks of a zone with so many pages."""
-    low = draw(st.integers(0, pages // (64 if tight else 12)))
-    gap = draw(st.integers(0, max(pages // (64 if tight else 20), 1)))
+    least, most, widest = {"any": (0, 12, 20), "low": (64, 48, 64), "high": (6, 3, 10)}[kind]
+    low = draw(st.integers(pages // least if least else 0, pages // most))
+    gap = draw(st.integers(0, max(pages // widest, 1)))
     return low, low + gap, low + 2 * gap, low + 3 * gap
 
 
@@ -103,7 +108,7 @@ def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneC
         zones.append(
             ZoneConfig(
                 node, index, start, end, draw_reserved(draw, start, end),
-                draw_marks(draw, end - start, theme.tight), reserve,
+                draw_marks(draw, end - start, theme.marks), reserve,
             )
         )  # fmt: skip
     return tuple(zones)
@@ -115,11 +120,11 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
     return EvacuationConfig(
         evacuate=draw(st.sampled_from(theme.evacuate)),
         pool=draw(st.sampled_from(theme.pools)),
-        wq=draw(st.sampled_from(("per_cpu", "per_cpu", "per_node"))),
+        wq=draw(st.sampled_from(theme.wqs)),
         ready=ready if ready is not None else draw(st.sampled_from((None, (False,) * nodes, (True,) * nodes)))
         if theme.initcall != (True,)
         else None,
-        skip_hint=draw(FLAG),
+        skip_hint=draw(st.sampled_from(theme.skip_hints)),
         irq_work_ns=draw(st.sampled_from((0, 2000))),
         wakeup_ns=draw(st.sampled_from((0, 1000, 30_000))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
@@ -150,6 +155,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         defrag_mode=draw(odd),
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
         mobility_disabled=draw(odd),
+        open_loop=draw(odd),
         pcp_high_fraction=draw(st.sampled_from((0, 0, 8))),
         free_high_batch=draw(FLAG),
         vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),
@@ -163,7 +169,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         machine,
         draw_policy(draw, theme, nodes),
         cma,
-        draw(st.sampled_from((None, 3, 7, 31))),
+        draw(st.sampled_from(theme.batches)),
         draw(st.sampled_from(theme.initcall)),
     )
 

@@ -39,6 +39,13 @@ class Phase:
     guard: float = 0.0
     victims: tuple[int, ...] = (0, 1)  # frees take from: 0 unmovable and reclaimable objects, 1 movable ones
     stretch: tuple[int, int] = (20, 300)
+    share: float = 0.9  # of the neighbours that a sweep takes
+    until_full: bool = False  # ends when allocations keep failing
+    gfps: tuple[int, ...] = ()  # instead of the usual ones
+    relative: bool = False  # orders are for blocks of 16 pages: larger in larger ones
+    meddle: float = 0.0  # how often a page that a worker holds is freed
+    scene: float = 0.0  # how often a claim of a movable block is staged
+    chain: float = 0.0  # how often the next one is staged before any worker runs
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -52,32 +59,50 @@ PHASES = {
     "pressure": Phase(0.75, 0.15, (M, M, U, R), SMALL, atomic=0.5),
     "atomic": Phase(0.6, 0.3, (U, U, U, R, M), (0, 1, 1, 2, 3), atomic=0.9, sweep=0.2),
     "wide": Phase(0.45, 0.45, (M, M, U, R), WIDE, sweep=0.4, atomic=0.2),
-    "isolation": Phase(0.35, 0.35, (M, M, M, U, R), WIDE, sweep=0.5, isolate=0.5),
-    "guard": Phase(0.6, 0.3, (U, U, R, M), (0, 1, 2, 3), guard=0.8),
+    "isolation": Phase(0.2, 0.3, (M, M, M, M, U), WIDE, sweep=0.6, isolate=0.9, lru=1.0),
+    "guard": Phase(0.75, 0.15, (U, U, R, M), (0, 1, 2, 2), guard=0.9),
     "churn": Phase(0.42, 0.42, (M, M, M, U, R), SMALL, advance=0.15),
     "hurt": Phase(0.7, 0.2, (M,), (0, 0, 0, 1, 2), hurt=0.4),
-    "idle": Phase(0.02, 0.02, (M,), (0,), advance=0.9, stretch=(5, 20)),
-    "fill movable": Phase(0.9, 0.02, (M,), (0, 0, 0, 1), hurt=0.03, lru=0.98, stretch=(50, 200)),
-    "fill with clean cache": Phase(0.9, 0.02, (M,), (0, 0, 0, 1), hurt=0.0, lru=0.99, stretch=(50, 200)),
-    "punch holes": Phase(0.0, 0.95, (M,), (0,), victims=(1,), stretch=(40, 200)),
+    "idle": Phase(0.02, 0.02, (M,), (0,), advance=0.96, stretch=(4, 12), longest=9, meddle=0.1),
+    "fill movable": Phase(0.98, 0.0, (M,), (0, 0, 1, 2, 2), hurt=0.05, lru=0.98, until_full=True),
+    "fill with clean cache": Phase(0.98, 0.0, (M,), (0, 0, 1, 2, 2), hurt=0.0, until_full=True),
+    "punch holes": Phase(0.0, 0.98, (M,), (0,), victims=(1,), sweep=1.0, share=0.6, stretch=(5, 14)),
     "steal blocks": Phase(
-        0.55, 0.05, (U, U, R), (0, 1, 2, 2), advance=0.35, longest=7, stretch=(40, 120), victims=(1,)
+        0.6, 0.1, (U, U, R), (0, 1, 2, 2), advance=0.29, longest=7, stretch=(8, 24), victims=(1,), meddle=0.25
     ),
-    "steal many blocks": Phase(0.85, 0.0, (U, U, R), (1, 2, 2), advance=0.08, longest=8, stretch=(40, 120)),
-    "let go": Phase(0.0, 0.9, (M,), (0,), victims=(0,), sweep=0.1, stretch=(30, 120)),
-    "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.2, longest=7, hurt=0.0),
+    "steal many blocks": Phase(
+        0.97, 0.0, (U, U, R), (0, 1, 1), advance=0.01, longest=3, stretch=(6, 16), relative=True
+    ),
+    "let go": Phase(0.0, 0.98, (M,), (0,), victims=(0,), sweep=0.3, stretch=(5, 14), advance=0.0),
+    "empty blocks": Phase(0.0, 0.98, (M,), (0,), sweep=1.0, share=1.0, stretch=(6, 14), victims=(0,), advance=0.0),
+    "movable again": Phase(0.95, 0.0, (M,), (0, 2, 3, 3, 4), advance=0.0, stretch=(4, 14)),
+    "fill, little of it LRU": Phase(0.98, 0.0, (M,), (0, 0, 1, 1), hurt=0.0, lru=0.15, until_full=True),
+    "fill": Phase(0.98, 0.0, (M,), (0, 1, 2, 2, 3), hurt=0.0, until_full=True),
+    "squeeze": Phase(
+        0.55, 0.43, (U, U, R), (0, 1, 1, 2, 3), stretch=(100, 300), victims=(0,),
+        gfps=(k.GFP_ATOMIC, k.GFP_ATOMIC, k.GFP_KERNEL),
+    ),
+    "stage": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.1, scene=0.6, stretch=(60, 200), lru=0.97, chain=0.1),
+    "stage with little LRU": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.0, scene=0.8, stretch=(60, 200), chain=0.8),
+    "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
 }  # fmt: skip
-EVACUATION = ("fill movable", "punch holes", "steal blocks", "let go", "steal blocks", "movable again")
+HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(PHASES),
-    "evacuation": EVACUATION,
-    "busy": ("fill with clean cache", "punch holes", "steal many blocks", "idle", "let go", "movable again"),
-    "crowded": ("fill movable", "punch holes", "steal many blocks", "crowd", "idle", "hurt", "let go"),
-    "highatomic": ("grow", "fragment", "atomic", "atomic", "pressure", "shrink"),
-    "isolation": ("grow", "fragment", "isolation", "guard", "isolation", "shrink"),
-    "guard": ("fill movable", "punch holes", "guard", "let go", "guard", "isolation"),
-}
-"""Each a cycle of phases; every other phase is taken at random from the plan."""
+    "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
+    "busy": (
+        "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",
+        "punch holes", "steal many blocks", "idle", "let go",
+    ),
+    "again": (*HOLES, "steal many blocks", "empty blocks", "movable again", "idle"),
+    "staged": ("fill movable", "stage"),
+    "staged, little LRU": ("fill, little of it LRU", "stage with little LRU"),
+    "crowded": (*HOLES, "steal many blocks", "fill movable", "crowd", "idle", "hurt", "let go"),
+    "highatomic": ("fill", "squeeze", "squeeze", "squeeze", "squeeze", "pressure"),
+    "isolation": ("fill movable", "punch holes", "isolation", "guard", "isolation", "shrink"),
+    "guard": (*HOLES, "guard", "let go", "isolation"),
+}  # fmt: skip
+"""Each a cycle of phases; now and then one is taken at random."""
 
 
 class Script:
@@ -98,6 +123,7 @@ class Script:
         self.anonymous: list[int] = []
         self.isolated: list[int] = []
         self.now = 0
+        self.failures = 0  # allocations of this phase that failed
         self.phase = PHASES[self.plan[0]]
 
     def run(self, operations: int) -> None:
@@ -107,25 +133,43 @@ class Script:
         turn = 0
         try:
             while total["operations"] < goal:
-                name = self.plan[turn // 2 % len(self.plan)] if turn % 2 == 0 else self.rng.choice(self.plan)
+                name = self.plan[turn % len(self.plan)] if self.rng.random() < 0.9 else self.rng.choice(self.plan)
                 turn += 1
                 self.phase = PHASES[name]
-                end = min(goal, total["operations"] + self.rng.randint(*self.phase.stretch))
+                self.failures = 0
+                scale = min(max(self.block_pages // 8, 1), 6) if self.phase.sweep == 1 else 1
+                end = min(goal, total["operations"] + self.rng.randint(*self.phase.stretch) * scale)
                 for _ in range(600):
-                    if total["operations"] >= end:
+                    if total["operations"] >= end and not self.phase.until_full:
+                        break
+                    if total["operations"] >= goal or (self.failures > 3 and self.phase.until_full):
                         break
                     self._step()
         except Disagreement as error:
             done = self.lock.counts.total["operations"]
             raise Disagreement(f"{error}\nafter {done} operations, seed {self.seed}, {self.lock.spec}") from error
 
+    def _meddle(self) -> bool:
+        """Free a page that a worker holds, if one does."""
+        held = [pfn for worker in self.lock.oracle.m.workers for pfn in worker.isolated if self._owned(pfn)]
+        if held:
+            self.lock.free(0, self.rng.choice(held))
+        return bool(held)
+
     def _step(self) -> None:
         phase, chance = self.phase, self.rng.random()
+        if phase.scene and self.rng.random() < phase.scene:
+            self._scene()
+            return
+        if phase.meddle and self.rng.random() < phase.meddle and self._meddle():
+            return
         if chance < phase.alloc:
             self._alloc()
         elif chance < phase.alloc + phase.free:
             self._free()
-        elif self.rng.random() < phase.isolate:
+        elif self.rng.random() < phase.isolate and self.machine.hpage_order <= self.machine.pageblock_order:
+            # A huge page of several blocks, one of them isolated, is freed by its first block's type alone when it
+            # comes from a pcp: the kernel's lists then disagree with the blocks, and so do the models'.
             self._isolate()
         elif self.rng.random() < phase.advance / max(1 - phase.alloc - phase.free, 0.01):
             self._advance()
@@ -136,7 +180,8 @@ class Script:
 
     def _gfp(self, mt: int) -> int:
         rng = self.rng
-        gfp = rng.choice(RESERVE_GFPS) if rng.random() < self.phase.atomic else k.GFP_KERNEL
+        usual = RESERVE_GFPS if rng.random() < self.phase.atomic else (k.GFP_KERNEL,)
+        gfp = rng.choice(self.phase.gfps or usual)
         if mt == M:
             gfp |= k.GFP_MOVABLE | (k.GFP_HIGHMEM if rng.random() < 0.8 else 0)
             gfp = k.GFP_TRANSHUGE_LIGHT if rng.random() < 0.04 else gfp
@@ -171,7 +216,8 @@ class Script:
         rng, phase = self.rng, self.phase
         cpu = rng.randrange(len(self.machine.cpu_node))
         mt = rng.choice(phase.types)
-        order = min(rng.choice(phase.orders), self.machine.max_page_order)
+        order = rng.choice(phase.orders) + (max(self.machine.pageblock_order - 4, 0) if phase.relative else 0)
+        order = min(order, self.machine.max_page_order)
         if rng.random() < 0.02 and self.machine.hpage_order >= 0:
             order = self.machine.hpage_order
         obj, gfp, attr = self._take_object(), self._gfp(mt), self._attr(mt)
@@ -188,17 +234,18 @@ class Script:
         self._remember(obj, pfn, mt == M)
 
     def _guarded_block(self, mt: int) -> int:
-        """A block that is not isolated; rather one that a claim would look at."""
+        """A block that is not isolated: the one that a claim would look at first, if there is one."""
         blocks = self.lock.oracle.m.blocks
-        for _ in range(8):
-            zone = self.rng.choice(self.lock.oracle.m.zones)
-            area = self.rng.choice(zone.free_area[: self.machine.pageblock_order + 1])
-            pfn = area.free_list[self.rng.choice([t for t in (U, M, R) if t != mt])].head()
-            if pfn >= 0 and not blocks[pfn // self.block_pages].isolate:
-                return pfn // self.block_pages
+        zone = self.rng.choice(self.lock.oracle.m.zones)
+        for area in reversed(zone.free_area):
+            for other in (R, U, M) if mt == M else (U + R - mt, M):
+                pfn = area.free_list[other].head()
+                if pfn >= 0 and not blocks[pfn // self.block_pages].isolate:
+                    return pfn // self.block_pages
         return self.rng.choice([b for b in self.blocks if not blocks[b].isolate] or self.blocks)
 
     def _remember(self, obj: int, pfn: int, movable: bool) -> None:
+        self.failures += pfn < 0
         if obj >= 0:
             (self.live[movable] if pfn >= 0 else self.spare).append(obj)
         elif pfn >= 0:
@@ -230,14 +277,13 @@ class Script:
     def _free(self) -> None:
         rng = self.rng
         cpu = rng.randrange(len(self.machine.cpu_node))
-        worker = rng.choice(self.lock.oracle.m.workers)
-        pfn = rng.choice(worker.isolated) if worker.isolated and rng.random() < 0.3 else self._pick()
+        pfn = self._pick()
         if self._owned(pfn):
             self.lock.free(cpu, pfn)
         if rng.random() < self.phase.sweep:
             start = pfn - pfn % self.block_pages
             for at in range(start, start + min(self.block_pages, 64)):
-                if self._owned(at) and rng.random() < 0.9:
+                if self._owned(at) and rng.random() < self.phase.share:
                     self.lock.free(cpu, at)
 
     def _split(self) -> None:
@@ -253,6 +299,86 @@ class Script:
         table = self.lock.oracle.m.obj_pfn
         live = self.live[self.rng.randrange(2)]
         return [table.get(self.rng.choice(live), -1) for _ in range(8)] if live else []
+
+    # A claim of a movable block, staged: a block made movable, half of it freed, then an unmovable request.
+
+    def _scene(self) -> None:
+        rng, m = self.rng, self.lock.oracle.m
+        block = self._stage_block()
+        cpu = rng.randrange(len(self.machine.cpu_node))
+        if m.blocks[block].mt != M:
+            self._make_movable(cpu, block)
+        chunks = [page for page in map(m.heads.get, self._block_range(block)) if page and self._owned(page.pfn)]
+        rng.shuffle(chunks)
+        order = min((page.order for page in chunks), default=0)
+        for page in chunks[: (len(chunks) + 1) // 2]:
+            self.lock.free(cpu, page.pfn)
+        self.lock.drain_all()
+        obj, mt = self._take_object(), rng.choice((U, U, R))
+        gfp = k.GFP_KERNEL | rng.choice((0, k.GFP_MEMALLOC, k.GFP_MEMALLOC))
+        pfn = self.lock.alloc(cpu, min(order, self.machine.pageblock_order - 1), mt, gfp, 0, obj)
+        self._remember(obj, pfn, False)
+        if rng.random() >= self.phase.chain:
+            if rng.random() < 0.2:
+                self._make_movable(cpu, block)
+            self._watch(pfn)
+
+    def _block_range(self, block: int) -> range:
+        return range(block * self.block_pages, (block + 1) * self.block_pages)
+
+    def _stage_block(self) -> int:
+        """A movable block, or one with free pages that would serve the request: those must go."""
+        m = self.lock.oracle.m
+        heads = [
+            area.free_list[mt].head() for zone in m.zones for area in reversed(zone.free_area) for mt in (U, R)
+        ]
+        pfn = next((pfn for pfn in heads if pfn >= 0), -1)
+        if pfn >= 0:
+            return pfn // self.block_pages
+        movable = self.rng.random() < 0.7
+        return self.rng.choice([b for b in self.blocks if (m.blocks[b].mt == M) == movable] or self.blocks)
+
+    def _make_movable(self, cpu: int, block: int) -> None:
+        """Free the block and have a movable request claim it whole; then halve what was given."""
+        self._free_block(block, 1.0)
+        self.lock.drain_all()
+        order = max(self.machine.pageblock_order - 1, 0)
+        for _ in range(2):
+            obj = self._take_object()
+            gfp = k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC
+            pfn = self.lock.alloc(cpu, order, M, gfp, self._attr(M), obj)
+            self._remember(obj, pfn, True)
+        for _ in range(min(order, 2)):
+            for pfn in self._block_range(block):
+                page = self._owned(pfn)
+                if page and page.order > max(order - 2, 0):
+                    obj = self._take_object()
+                    self.lock.split(pfn, obj)
+                    self._remember(obj, pfn + page.size, True)
+
+    def _free_block(self, block: int, share: float) -> None:
+        """Free about that share of what is in use in a block."""
+        start = block * self.block_pages
+        cpu = self.rng.randrange(len(self.machine.cpu_node))
+        for pfn in range(start, start + self.block_pages):
+            if self._owned(pfn) and self.rng.random() < share:
+                self.lock.free(cpu, pfn)
+
+    def _watch(self, pfn: int) -> None:
+        """Let the workers work, step by step, perhaps with a page freed under their hands."""
+        rng = self.rng
+        for _ in range(rng.randrange(4)):
+            self._free()
+        for _ in range(rng.randrange(4, 16)):
+            due = [worker.due for worker in self.lock.oracle.m.workers if worker.due >= 0]
+            if not due:
+                break
+            self.now = max(self.now, min(due) + rng.choice((0, 0, 1)))
+            self.lock.advance(self.now)
+            if rng.random() < 0.25:
+                self._meddle()
+        if self._owned(pfn) and rng.random() < 0.8:
+            self.lock.free(0, pfn)
 
     # The rest.
 

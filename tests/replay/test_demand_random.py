@@ -152,7 +152,7 @@ def test_chunk_size_does_not_matter(events, chunk_rows):
 @settings(max_examples=100, deadline=None)
 @given(st.one_of(EVENTS, st.builds(busy_stream, st.integers(0, 1 << 32), st.just(100))), USED)
 def test_the_demand_is_consistent(events, used):
-    """Ids live and die once, splits are halvings, time never goes back, start pages are freed at most once."""
+    """Ids live and die once, splits are halvings, time never goes back, start pages are freed once."""
     rows, quality, _ = compiled(events, used)
     orders: dict[int, int] = {}
     pages = set(used)

@@ -48,7 +48,14 @@ def policies_help() -> str:
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
 @seed_option
 @losses_option
-def command(recording: Path | None, policies: tuple[str, ...], as_json: bool, series: bool, seed: int, despite_losses: bool) -> None:
+def command(
+    recording: Path | None,
+    policies: tuple[str, ...],
+    as_json: bool,
+    series: bool,
+    seed: int,
+    despite_losses: bool,
+) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
     Example: kevacuate compare --policy mainline --policy evacuate,skip-hint=ignore
@@ -64,7 +71,9 @@ def command(recording: Path | None, policies: tuple[str, ...], as_json: bool, se
         parse_policy(spec)
     source = open_recording(recording)
     with progress_bar() as progress:
-        result = compare(source, chosen, options=ReplayOptions(seed=seed, despite_losses=despite_losses), progress=progress)
+        result = compare(
+            source, chosen, options=ReplayOptions(seed=seed, despite_losses=despite_losses), progress=progress
+        )
     if as_json:
         print_json({**result.to_json(series=series), "conclusion": conclusion(result)})
         return

@@ -81,5 +81,8 @@ def main(args: list[str] | None = None) -> Any:
         code = _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        code = _fail(f"the system refused:{where} {error.strerror or error}; check the path, its permissions and free space.", 2)
+        code = _fail(
+            f"the system refused:{where} {error.strerror or error}; check the path, its permissions and free space.",
+            2,
+        )
     sys.exit(code if isinstance(code, int) else 0)

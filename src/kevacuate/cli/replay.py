@@ -26,7 +26,9 @@ from kevacuate.cli.common import (
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
 @seed_option
 @losses_option
-def command(recording: Path | None, policy: str, as_json: bool, series: bool, seed: int, despite_losses: bool) -> None:
+def command(
+    recording: Path | None, policy: str, as_json: bool, series: bool, seed: int, despite_losses: bool
+) -> None:
     """Replay RECORDING (default: the one that ships with the package) under one policy and print what happened.
 
     Example: kevacuate replay --policy evacuate,pool=8 --json

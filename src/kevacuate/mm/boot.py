@@ -93,7 +93,9 @@ def load_pcp_lists(
 def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: int) -> None:
     """Turn RESERVED pages into chunks of *page_state*; refuse overlaps."""
     if pfn.size and (pfn.min() < 0 or (pfn + np.left_shift(1, order)).max() > state.meta.size):
-        raise KevacuateError("The start state names a page beyond the machine's memory; the recording is inconsistent.")
+        raise KevacuateError(
+            "The start state names a page beyond the machine's memory; the recording is inconsistent."
+        )
     for size in np.unique(order):
         heads = pfn[order == size]
         pages = (heads[:, None] + np.arange(1 << int(size))).ravel()
@@ -107,7 +109,9 @@ def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: in
         state.meta[heads] = page_state << 4 | int(size)
 
 
-def load_allocated(state: State, pfn: Int64Array, order: Int64Array, attr: Int64Array, first_object: int) -> None:
+def load_allocated(
+    state: State, pfn: Int64Array, order: Int64Array, attr: Int64Array, first_object: int
+) -> None:
     """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already."""
     _take_pages(state, pfn, order, k.PG_ALLOC)
     on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)

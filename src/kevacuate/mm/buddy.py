@@ -98,7 +98,7 @@ def page_zone(s, pfn):  # type: ignore[no-untyped-def]
     return s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER]) + 1] + 0
 
 
-@part
+@part(cold=True)
 def set_pageblock_migratetype(s, pfn, mt):  # type: ignore[no-untyped-def]
     """Write the block's type bits and clear its isolate bit; the skip bit stays (page_alloc.c:522)."""
     if s.cfg[C_MOBILITY_DISABLED] and mt < MIGRATE_PCPTYPES:
@@ -111,7 +111,7 @@ def set_pageblock_migratetype(s, pfn, mt):  # type: ignore[no-untyped-def]
         log_event(s, L_BLOCK_TYPE, (pfn >> pageblock_order) << pageblock_order, old, mt, 0, 0)
 
 
-@part
+@part(cold=True)
 def change_pageblock_range(s, pfn, order, mt):  # type: ignore[no-untyped-def]
     """Give every block of the chunk (order >= pageblock_order) the type *mt*, ascending."""
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
@@ -235,7 +235,7 @@ def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-d
     add_to_free_list(s, z, pfn, order, mt, tail)
 
 
-@part
+@part(cold=True)
 def split_large_buddy(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
     """Free a chunk in pieces of at most a block, ascending, each with its own block's type (:1510)."""
     end = pfn + (1 << order)
@@ -285,7 +285,7 @@ def rmqueue_smallest(s, z, order, mt):  # type: ignore[no-untyped-def]
     return -1
 
 
-@part
+@part(cold=True)
 def move_freepages_block_list(s, z, start, old_mt, new_mt):  # type: ignore[no-untyped-def]
     """__move_freepages_block: the block's free chunks, ascending, to the tails of *new_mt* (:1942).
 
@@ -311,7 +311,7 @@ def block_in_zone(s, z, start):  # type: ignore[no-untyped-def]
     return s.zone[z * ZS + Z_START] <= start and end <= s.zone[z * ZS + Z_END]
 
 
-@part
+@part(cold=True)
 def move_freepages_block(s, z, pfn, old_mt, new_mt):  # type: ignore[no-untyped-def]
     """Move the free pages of *pfn*'s block and retype it; -1 if the block leaves the zone (:2026)."""
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]

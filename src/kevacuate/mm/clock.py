@@ -62,7 +62,7 @@ def next_due(s):  # type: ignore[no-untyped-def]
     return due, which
 
 
-@part
+@part(cold=True)
 def advance(s, t):  # type: ignore[no-untyped-def]
     """Run everything that is due at or before *t* (ns), in order, then set the clock to *t*."""
     workers = s.cfg[C_NWORKERS]

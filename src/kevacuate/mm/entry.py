@@ -10,7 +10,7 @@ from __future__ import annotations
 from kevacuate.mm import boot as _boot
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU
+from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
@@ -20,6 +20,7 @@ from kevacuate.mm.page_isolation import (
     unset_migratetype_isolate,
 )
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
+from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.workqueue import pageblock_evacuate_init
 
 free_range = _boot.free_range
@@ -129,3 +130,11 @@ def free_to_buddy(sa, pfn, order, fpi):  # type: ignore[no-untyped-def]
 def drain_pcp(sa, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
     """free_pcppages_bulk."""
     free_pcppages_bulk(pointers(sa), z, cpu, count, pindex)
+
+
+@kernel
+def lru_add_drain_all(sa):  # type: ignore[no-untyped-def]
+    """Drain every CPU's lru_add batch."""
+    s = pointers(sa)
+    for cpu in range(s.cfg[C_NCPUS]):
+        lru_add_drain_cpu(s, cpu)

@@ -89,7 +89,7 @@ def find_suitable_fallback(s, z, order, start, claimable):  # type: ignore[no-un
     return FALLBACK_EMPTY
 
 
-@part
+@part(cold=True)
 def count_extfrag(s, pfn, order, fallback_order, start, fallback_mt, kind):  # type: ignore[no-untyped-def]
     """mm_page_alloc_extfrag: log it and count it by kind (0 steal, 1 claim, 2 whole-block claim)."""
     owned = 1 if get_pfnblock_migratetype(s, pfn) == start else 0
@@ -97,7 +97,7 @@ def count_extfrag(s, pfn, order, fallback_order, start, fallback_mt, kind):  # t
     log_event(s, L_EXTFRAG, pfn, order, fallback_order, start + 256 * fallback_mt, owned)
 
 
-@part
+@part(cold=True)
 def claim_whole_block(s, z, pfn, current, order, start, block_mt):  # type: ignore[no-untyped-def]
     """Case A of try_to_claim_block: a chunk of a block or more changes its type and is split on the new lists."""
     del_page_from_free_list(s, z, pfn, current, block_mt)
@@ -199,7 +199,7 @@ def rmqueue_steal(s, z, order, start):  # type: ignore[no-untyped-def]
     return -1
 
 
-@part
+@part(cold=True)
 def rmqueue_fallback(s, z, order, mt, flags, mode):  # type: ignore[no-untyped-def]
     """The modes of __rmqueue after NORMAL: CMA, CLAIM, STEAL. Returns (page or -1, mode)."""
     if mode <= RMQUEUE_CMA and flags & ALLOC_CMA:

@@ -27,7 +27,7 @@ from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 
 
-@part
+@part(cold=True)
 def reserve_highatomic_pageblock(s, z, pfn, order):  # type: ignore[no-untyped-def]
     """Reserve the block of a page just given to a HIGHATOMIC request, up to about 1 % of the zone."""
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
@@ -53,7 +53,7 @@ def reserve_highatomic_pageblock(s, z, pfn, order):  # type: ignore[no-untyped-d
     log_event(s, L_HIGHATOMIC_RESERVE, pfn, z, order, 0, 0)
 
 
-@part
+@part(cold=True)
 def unreserve_zone(s, z, mt):  # type: ignore[no-untyped-def]
     """Give one reserved block of the zone back to *mt*; the pages moved (0: none could be)."""
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]

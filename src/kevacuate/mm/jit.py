@@ -5,8 +5,8 @@ Every compiled function of the package is decorated with :func:`kernel` if Pytho
 other kernels do. Two things are decided here and nowhere else:
 
 * **The cache.** Numba's on-disk cache does not notice a change in a callee that lives in another file. So
-  the cache directory's name is a hash of every source file that holds kernels plus the versions of Numba
-  and Python: edit any of them and everything is compiled anew.
+  the cache directory's name is a hash of every source file that holds kernels, the versions of Numba
+  and Python, and the form below: edit any of them and everything is compiled anew.
 * **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
   compiled code, into the same NamedTuple of raw pointers, which LLVM handles as fast as C. ``s.meta[i]``
   reads the same in both, so the same source also runs on the arrays, with bounds checked
@@ -16,6 +16,7 @@ other kernels do. Two things are decided here and nowhere else:
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import platform
 import sys
@@ -27,11 +28,12 @@ from typing import Any, TypeVar
 
 import numba
 from llvmlite import ir
+from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils, config
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,8 +48,9 @@ _KERNEL_ROOMS = ("mm", "measure", "replay", "recording")
 
 @cache
 def source_digest() -> str:
-    """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version and Python's."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()}".encode())
+    """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version, Python's, and the form of the state."""
+    form = "arrays" if ARRAY_FORM else "pointers"
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
     package = Path(__file__).resolve().parent.parent
     for room in _KERNEL_ROOMS:
         for path in sorted((package / room).glob("*.py")):
@@ -101,8 +104,14 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     def codegen(self) -> _PartCodegen:
         return _PartCodegen(self._codegen)
 
+    attributes: tuple[str, ...] = ()
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                for attribute in self.attributes:
+                    function.add_function_attribute(attribute)
 
     def _optimize_final_module(self) -> None:
         pass
@@ -115,40 +124,105 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
+class _ApartLibrary(_PartLibrary):
+    """A part that LLVM shall not inline."""
+
+    attributes = ("noinline",)
+
+
+class _ColdLibrary(_PartLibrary):
+    """A part that LLVM shall not inline, and to which no likely branch leads."""
+
+    attributes = ("noinline", "cold")
+
+
+class _EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """Code of an entry point. The parts in it become its own, so that LLVM may drop arguments they do not use."""
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if function.linkage == Linkage.linkonce_odr and "9kevacuate" in function.name:
+                function.linkage = Linkage.internal
+        super()._optimize_final_module()
+
+
 class _PartCompiler(Compiler):  # type: ignore[misc]
     """Numba's compiler with a :class:`_PartLibrary` to put the code into."""
 
+    library_class: type[JITCodeLibrary] = _PartLibrary
+
     def __init__(self, typingctx: Any, targetctx: Any, library: Any, *rest: Any) -> None:
         if library is None:
-            library = _PartLibrary(targetctx.codegen(), "kevacuate part")
+            library = self.library_class(targetctx.codegen(), "kevacuate")
             library.enable_object_caching()
         super().__init__(typingctx, targetctx, library, *rest)
 
 
-def part(function: F | None = None, *, inline: bool = False) -> Any:
+class _ApartCompiler(_PartCompiler):
+    """The same with an :class:`_ApartLibrary`."""
+
+    library_class = _ApartLibrary
+
+
+class _ColdCompiler(_PartCompiler):
+    """The same with a :class:`_ColdLibrary`."""
+
+    library_class = _ColdLibrary
+
+
+class _EntryCompiler(_PartCompiler):
+    """The same with an :class:`_EntryLibrary`."""
+
+    library_class = _EntryLibrary
+
+
+def _widened(argument: types.Type) -> types.Type:
+    """int64 for any integer, be it narrower or a literal."""
+    argument = types.unliteral(argument)
+    return types.int64 if isinstance(argument, types.Integer) and argument.bitwidth < 64 else argument
+
+
+def _one_version(dispatcher: Any) -> Any:
+    """Make callers cast their integers to int64: Numba would compile the function anew for every mixture of widths
+    and for every literal, which takes longer than all else."""
+    resolve = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        return resolve(tuple(map(_widened, args)), {name: _widened(kw) for name, kw in kws.items()})
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
+def part(function: F | None = None, *, inline: bool | None = None, cold: bool = False) -> Any:
     """Compile *function*, which only other kernels call, with the package's options.
 
     Parameters
     ----------
     function : callable
         The function, in the subset of Python that Numba compiles.
-    inline : bool
-        Force LLVM to inline it into its callers (the hot path only).
+    inline : bool or None
+        Force LLVM to inline it into its callers (True: the hot path only), forbid it (False: long and called from many
+        places), or leave it to LLVM.
+    cold : bool
+        Forbid it, and tell LLVM that branches to it are unlikely: what a minority of rows runs. It keeps the hot path
+        short and the entry points small; without it LLVM inlines the slow paths again and again.
     """
     if function is None:
-        return lambda f: part(f, inline=inline)
+        return lambda f: part(f, inline=inline, cold=cold)
     if JIT_DISABLED:
         return function
-    options: dict[str, Any] = {"forceinline": True} if inline else {}
-    return numba.njit(
-        pipeline_class=_PartCompiler,
+    compiler = _ColdCompiler if cold else _ApartCompiler if inline is False else _PartCompiler
+    compiled = numba.njit(
+        pipeline_class=compiler,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
         nogil=True,
         error_model="numpy",
         boundscheck=ARRAY_FORM,
-        **options,
+        forceinline=bool(inline),  # said even if not: a callee that is silent inherits its caller's
     )(function)
+    return _one_version(compiled)
 
 
 def kernel(function: F) -> Any:
@@ -158,7 +232,9 @@ def kernel(function: F) -> Any:
     before = config.CACHE_DIR
     config.CACHE_DIR = cache_dir()
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM)(function)
+        return numba.njit(
+            pipeline_class=_EntryCompiler, cache=True, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
+        )(function)
     finally:
         config.CACHE_DIR = before
 
@@ -185,13 +261,51 @@ elif ARRAY_FORM:
 
 else:
 
+    class FieldPointer(types.CPointer):  # type: ignore[misc]
+        """Pointer to the items of one array of a state: unlike a plain one, known not to overlap the other arrays."""
+
+        def __init__(self, dtype: types.Type, field: str) -> None:
+            super().__init__(dtype)
+            self.field = field
+            self.name = f"{field}*"
+
+        @property
+        def key(self) -> tuple[types.Type, str]:
+            """What makes two of these types equal."""
+            return self.dtype, self.field
+
+        def tag(self, instruction: Any) -> Any:
+            """Mark a load or store of an item with the array it belongs to (LLVM's type-based alias analysis)."""
+            module = instruction.module
+            zero = ir.Constant(ir.IntType(64), 0)
+            root = module.add_metadata([ir.MetaDataString(module, "kevacuate")])
+            node = module.add_metadata([ir.MetaDataString(module, self.field), root, zero])
+            instruction.set_metadata("tbaa", module.add_metadata([node, node, zero]))
+            return instruction
+
+    register_model(FieldPointer)(models.PointerModel)
+
+    @lower_builtin(operator.getitem, FieldPointer, types.Integer)
+    def _getitem(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        """``pointer[index]``."""
+        return signature.args[0].tag(builder.load(builder.gep(args[0], [args[1]])))
+
+    @lower_builtin(operator.setitem, FieldPointer, types.Integer, types.Any)
+    def _setitem(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        """``pointer[index] = value``."""
+        signature.args[0].tag(builder.store(args[2], builder.gep(args[0], [args[1]])))
+
     @intrinsic
     def pointers(typingctx, state):  # type: ignore[no-untyped-def]
         """Turn a NamedTuple of C-contiguous arrays into one, of the same field names, of raw pointers.
 
         The caller keeps the arrays alive for as long as the pointers are used.
         """
-        fields = tuple(types.CPointer(array.dtype) for array in state.types)
+        owner = state.instance_class.__name__
+        fields = tuple(
+            FieldPointer(array.dtype, f"{owner}.{name}")
+            for array, name in zip(state.types, state.fields, strict=True)
+        )
         result = types.NamedTuple(fields, state.instance_class)
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]

@@ -179,7 +179,10 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
         (not 1 <= machine.nodes <= 8, "a machine has 1 to 8 nodes"),
         (not 1 <= len(machine.zones) <= 32, "a machine has 1 to 32 populated zones"),
         (not 0 < machine.npages < 1 << 30, "a machine has 1 to 2^30 - 1 page frames"),
-        (not 1 <= machine.pageblock_order <= machine.max_page_order <= 13, "orders: 1 <= pageblock <= max <= 13"),
+        (
+            not 1 <= machine.pageblock_order <= machine.max_page_order <= 13,
+            "orders: 1 <= pageblock <= max <= 13",
+        ),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
     ]
@@ -376,7 +379,7 @@ def build_state(
 
 def copy_state(state: State) -> State:
     """A deep copy: two runs can start from one state."""
-    return State(*(array.copy() for array in state))
+    return State._make(array.copy() for array in state)
 
 
 def grow_objects(state: State, size: int) -> State:

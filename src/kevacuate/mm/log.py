@@ -7,7 +7,7 @@ from kevacuate.mm.constants import C_LOG_CAPACITY, C_LOG_LEVEL, LR, T_CPU, T_NLO
 from kevacuate.mm.jit import part
 
 
-@part
+@part(cold=True)
 def log_record(s, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
     """Append a record; beyond the capacity only the count rises, and whoever takes the log sees the loss."""
     n = s.stat[T_NLOG]

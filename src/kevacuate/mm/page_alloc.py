@@ -138,7 +138,7 @@ def first_zones_zonelist(s, node, hi):  # type: ignore[no-untyped-def]
     return i
 
 
-@part
+@part(inline=True)
 def zonelist_length(s, node, gfp):  # type: ignore[no-untyped-def]
     """How many zones of the list the request may visit: with __GFP_THISNODE only the node's own."""
     at = zonelist_at(s, node)
@@ -151,7 +151,7 @@ def zonelist_length(s, node, gfp):  # type: ignore[no-untyped-def]
     return own
 
 
-@part
+@part(cold=True)
 def rmqueue_buddy(s, z, order, mt, flags):  # type: ignore[no-untyped-def]
     """One chunk straight from the buddy lists, with the highatomic reserve's rules (:3212); -1 if none."""
     pfn = -1
@@ -167,7 +167,7 @@ def rmqueue_buddy(s, z, order, mt, flags):  # type: ignore[no-untyped-def]
     return pfn
 
 
-@part
+@part(inline=True)
 def rmqueue(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
     """Per-CPU list first, then the buddy lists; then wake kswapd if a claim boosted the zone (:3399)."""
     pfn = -1
@@ -195,9 +195,9 @@ def zone_allows(s, z, order, hi, flags):  # type: ignore[no-untyped-def]
     return False
 
 
-@part
-def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyped-def]
-    """Walk the zonelist and take a page from the first zone that allows it (:3794); -1 if none does."""
+@part(inline=True)
+def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyped-def]
+    """Take a page from the first zone of the zonelist that allows it; -1 if none does."""
     hi = gfp_zone(gfp)
     at = zonelist_at(s, node) + 1
     first = first_zones_zonelist(s, node, hi)
@@ -231,7 +231,13 @@ def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore
             return -1
 
 
-@part
+@part(inline=False)
+def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyped-def]
+    """get_page_from_freelist (:3794), out of line: the fast path has its own copy of what it does."""
+    return walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+
+
+@part(inline=True)
 def alloc_flags_nofragment(s, node, gfp):  # type: ignore[no-untyped-def]
     """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone can take the fallback (:3742)."""
     flags = gfp & GFP_KSWAPD_RECLAIM
@@ -274,7 +280,7 @@ def gfp_to_alloc_flags(s, order, mt, gfp):  # type: ignore[no-untyped-def]
     return flags
 
 
-@part
+@part(cold=True)
 def wake_all_kswapds(s, order, node, gfp):  # type: ignore[no-untyped-def]
     """Wake kswapd once per node of the zonelist."""
     hi = gfp_zone(gfp)
@@ -291,7 +297,7 @@ def wake_all_kswapds(s, order, node, gfp):  # type: ignore[no-untyped-def]
             last = s.zone[z * ZS + Z_NODE]
 
 
-@part
+@part(cold=True)
 def unreserve_highatomic_pageblock(s, mt, node, gfp, force):  # type: ignore[no-untyped-def]
     """Give back one highatomic block of the zonelist's zones (:3504); whether pages moved."""
     hi = gfp_zone(gfp)
@@ -308,7 +314,7 @@ def unreserve_highatomic_pageblock(s, mt, node, gfp, force):  # type: ignore[no-
     return False
 
 
-@part
+@part(cold=True)
 def alloc_pages_slowpath(s, cpu, order, mt, gfp, node):  # type: ignore[no-untyped-def]
     """The slow path of an open-loop replay: reclaim's and compaction's work is in the demand (:4781)."""
     s.stat[T_SLOWPATH] += 1
@@ -335,7 +341,7 @@ def alloc_pages_slowpath(s, cpu, order, mt, gfp, node):  # type: ignore[no-untyp
     return direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags)
 
 
-@part
+@part(cold=True)
 def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[no-untyped-def]
     """What __alloc_pages_direct_reclaim and the retries do besides reclaiming (:4469, :4637)."""
     pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
@@ -354,20 +360,20 @@ def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[n
     return pfn
 
 
-@part
+@part(inline=True)
 def alloc_frozen_pages(s, cpu, nid, order, mt, gfp):  # type: ignore[no-untyped-def]
     """__alloc_frozen_pages: fast path at LOW, then the slow path (:5324); the page, still without an owner, or -1."""
     node = nid if nid >= 0 else s.cfg[s.cfg[C_OFF_CPU_NODE] + cpu]
     flags = WMARK_LOW | alloc_flags_nofragment(s, node, gfp)
     if mt == MIGRATE_MOVABLE:
         flags |= ALLOC_CMA
-    pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
+    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
     if pfn < 0:
         pfn = alloc_pages_slowpath(s, cpu, order, mt, gfp, node)
     return pfn
 
 
-@part
+@part(inline=True)
 def prep_new_page(s, cpu, pfn, order, attr, obj):  # type: ignore[no-untyped-def]
     """Give the chunk its owner: state, object, attributes, place in the LRU batch."""
     s.meta[pfn] = PG_ALLOC << 4 | order
@@ -379,7 +385,7 @@ def prep_new_page(s, cpu, pfn, order, attr, obj):  # type: ignore[no-untyped-def
         folio_add_lru(s, cpu, pfn, order)
 
 
-@part
+@part(inline=True)
 def alloc_pages(s, cpu, nid, order, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
     """Allocate 2**order pages of type *mt* for object *obj* (-1: none) on *cpu*; the pfn, or -1."""
     s.stat[T_CPU] = cpu
@@ -395,7 +401,7 @@ def alloc_pages(s, cpu, nid, order, mt, gfp, attr, obj):  # type: ignore[no-unty
     return pfn
 
 
-@part
+@part(inline=False)
 def alloc_pages_bulk(s, cpu, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
     """One page of an alloc_pages_bulk call (:5151): the preferred node's per-CPU list, else alloc_pages."""
     s.stat[T_CPU] = cpu
@@ -425,9 +431,9 @@ def alloc_pages_bulk(s, cpu, mt, gfp, attr, obj):  # type: ignore[no-untyped-def
     return alloc_pages(s, cpu, -1, 0, asked, gfp, attr, obj)
 
 
-@part
-def free_frozen_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
-    """__free_frozen_pages: to the CPU's list, or straight to the buddy lists (:2937)."""
+@part(inline=True)
+def free_to_pcp_or_buddy(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
+    """To the CPU's list, or straight to the buddy lists."""
     z = page_zone(s, pfn)
     if not pcp_allowed_order(s, order):
         free_one_page(s, z, pfn, order, FPI_NONE)
@@ -441,6 +447,12 @@ def free_frozen_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
     free_frozen_page_commit(s, z, cpu, pfn, order, mt)
 
 
+@part(inline=False)
+def free_frozen_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
+    """__free_frozen_pages (:2937), out of line: the fast path has its own copy of what it does."""
+    free_to_pcp_or_buddy(s, cpu, pfn, order)
+
+
 @part(inline=True)
 def free_pages_prepare(s, pfn, order):  # type: ignore[no-untyped-def]
     """Take the chunk from its owner: object table and LRU counter."""
@@ -452,7 +464,7 @@ def free_pages_prepare(s, pfn, order):  # type: ignore[no-untyped-def]
         s.zone[page_zone(s, pfn) * ZS + Z_NR_LRU] -= 1 << order
 
 
-@part
+@part(inline=True)
 def free_pages(s, cpu, pfn):  # type: ignore[no-untyped-def]
     """Free the allocated chunk that starts at *pfn*; one that a worker holds isolated is freed when it lets go."""
     s.stat[T_CPU] = cpu
@@ -467,10 +479,10 @@ def free_pages(s, cpu, pfn):  # type: ignore[no-untyped-def]
             s.obj[obj] = -1
         return
     free_pages_prepare(s, pfn, order)
-    free_frozen_pages(s, cpu, pfn, order)
+    free_to_pcp_or_buddy(s, cpu, pfn, order)
 
 
-@part
+@part(cold=True)
 def split_page(s, pfn, obj):  # type: ignore[no-untyped-def]
     """Halve an allocated chunk; the upper half becomes object *obj* with the same attributes."""
     meta = s.meta[pfn] + 0

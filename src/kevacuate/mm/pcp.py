@@ -87,7 +87,7 @@ def pcp_list(s, z, cpu, pindex):  # type: ignore[no-untyped-def]
     return s.cfg[C_PCP_BASE] + (z * s.cfg[C_NCPUS] + cpu) * PCP_LISTS + pindex
 
 
-@part
+@part(inline=False)
 def rmqueue_bulk(s, z, cpu, order, count, mt, flags):  # type: ignore[no-untyped-def]
     """Take up to *count* chunks off the buddy lists onto the tail of a per-CPU list (:2523).
 
@@ -134,7 +134,7 @@ def nr_pcp_alloc(s, z, cpu, order):  # type: ignore[no-untyped-def]
     return wanted
 
 
-@part
+@part(inline=True)
 def rmqueue_pcplist_pop(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
     """__rmqueue_pcplist: refill the list if empty, then take its head; -1 if it stays empty (:3315)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
@@ -153,14 +153,14 @@ def rmqueue_pcplist_pop(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped
     return pfn
 
 
-@part
+@part(inline=True)
 def rmqueue_pcplist(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
     """An allocation from the per-CPU lists: halve free_count, then pop (:3361)."""
     s.pcp[pcp_at(s, z, cpu) + P_FREE_COUNT] >>= 1
     return rmqueue_pcplist_pop(s, z, cpu, order, mt, flags)
 
 
-@part
+@part(inline=False)
 def free_pcppages_bulk(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
     """Drain about *count* pages to the buddy lists: oldest first, one list emptied before the next (:1459).
 
@@ -185,7 +185,7 @@ def free_pcppages_bulk(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def
     s.stat[T_DRAINS] += 1
 
 
-@part
+@part(inline=True)
 def nr_pcp_high(s, z, cpu, free_high):  # type: ignore[no-untyped-def]
     """The count at which a free drains; moves high (:2777)."""
     at = pcp_at(s, z, cpu)
@@ -224,7 +224,7 @@ def nr_pcp_free(s, at, batch, limit, free_high):  # type: ignore[no-untyped-def]
     return clamp(s.pcp[at + P_FREE_COUNT] + 0, batch, limit - batch)
 
 
-@part
+@part(cold=True)
 def drain_after_commit(s, z, cpu, limit, free_high, pindex):  # type: ignore[no-untyped-def]
     """Drain in sub-batches of ``batch`` pages, then perhaps clear ZONE_BELOW_HIGH (:2885)."""
     at = pcp_at(s, z, cpu)
@@ -239,7 +239,7 @@ def drain_after_commit(s, z, cpu, limit, free_high, pindex):  # type: ignore[no-
         s.zone[z * ZS + Z_BELOW_HIGH] = 0
 
 
-@part
+@part(inline=True)
 def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
     """Put a freed chunk at the head of its per-CPU list, tune, and drain if the limit is reached (:2832)."""
     at = pcp_at(s, z, cpu)
@@ -268,7 +268,7 @@ def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyp
         drain_after_commit(s, z, cpu, limit, free_high, pindex)
 
 
-@part
+@part(cold=True)
 def decay_pcp_high(s, z, cpu):  # type: ignore[no-untyped-def]
     """The once-a-second decay of high, and the drain of what exceeds it (:2564)."""
     at = pcp_at(s, z, cpu)
@@ -295,7 +295,7 @@ def drain_pages_zone(s, z, cpu):  # type: ignore[no-untyped-def]
         free_pcppages_bulk(s, z, cpu, min(s.pcp[at + P_COUNT] + 0, quota), 0)
 
 
-@part
+@part(cold=True)
 def drain_all_pages(s):  # type: ignore[no-untyped-def]
     """Drain every CPU's lists of every zone (:2674): CPUs ascending, zones ascending within each."""
     for cpu in range(s.cfg[C_NCPUS]):

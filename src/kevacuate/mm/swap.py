@@ -16,7 +16,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.jit import part
 
 
-@part
+@part(cold=True)
 def lru_add_drain_cpu(s, cpu):  # type: ignore[no-untyped-def]
     """Move everything in the CPU's batch to the LRU; entries whose page has gone are skipped."""
     base = cpu * LS
@@ -30,7 +30,7 @@ def lru_add_drain_cpu(s, cpu):  # type: ignore[no-untyped-def]
     s.lru[base] = 0
 
 
-@part
+@part(inline=True)
 def folio_add_lru(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
     """Put a folio into the CPU's batch; a full batch or a large folio drains it (folio_batch_add_and_move)."""
     s.link[2 * pfn + 1] |= ATTR_IN_BATCH

@@ -92,7 +92,7 @@ def has_free_chunk(s, z, order, flags):  # type: ignore[no-untyped-def]
     return False
 
 
-@part
+@part(cold=True)
 def zone_watermark_ok(s, z, order, mark, hi, flags):  # type: ignore[no-untyped-def]
     """zone_watermark_ok for a mark in pages and highest zone index *hi* (:3588)."""
     return zone_watermark_ok_free(s, z, order, mark, hi, flags, s.zone[z * ZS + Z_NR_FREE])
@@ -128,7 +128,7 @@ def zone_watermark_fast(s, z, order, mark, hi, flags):  # type: ignore[no-untype
     return zone_watermark_slow(s, z, order, mark, hi, flags)
 
 
-@part
+@part(cold=True)
 def zone_watermark_slow(s, z, order, mark, hi, flags):  # type: ignore[no-untyped-def]
     """The rest of zone_watermark_fast, with the retest of an atomic request against the unboosted MIN."""
     if zone_watermark_ok(s, z, order, mark, hi, flags):
@@ -143,7 +143,7 @@ def zone_watermark_slow(s, z, order, mark, hi, flags):  # type: ignore[no-untype
     return False
 
 
-@part
+@part(cold=True)
 def boost_watermark(s, z, flags):  # type: ignore[no-untyped-def]
     """Raise the zone's boost by a block, bounded; mark it for kswapd if the request may wake it (:2163)."""
     at = z * ZS
@@ -191,7 +191,7 @@ def node_boosted(s, node, hi):  # type: ignore[no-untyped-def]
     return False
 
 
-@part
+@part(cold=True)
 def wakeup_kswapd(s, z, order, hi):  # type: ignore[no-untyped-def]
     """Wake the node's kswapd unless it is awake, or there is nothing for it to do (mm/vmscan.c:7471)."""
     node = s.zone[z * ZS + Z_NODE]

@@ -80,7 +80,7 @@ def evacuate_item_free(s, item):  # type: ignore[no-untyped-def]
     s.work[W_FREELIST] = item
 
 
-@part
+@part(cold=True)
 def queue_pageblock_evacuate(s, z, pfn):  # type: ignore[no-untyped-def]
     """Put the claimed block on its node's pending list and raise the irq_work; silently nothing without an item.
 
@@ -125,7 +125,7 @@ def queue_work(s, worker, item):  # type: ignore[no-untyped-def]
         s.stat[T_NEXT_DUE] = min(s.stat[T_NEXT_DUE], due)
 
 
-@part
+@part(cold=True)
 def evacuate_irq_work_fn(s, node):  # type: ignore[no-untyped-def]
     """llist_del_all of the node's pending items, newest first, each handed to queue_work."""
     pending = s.cfg[C_OFF_PENDING] + node

@@ -46,21 +46,34 @@ class Policy:
         return value
 
     def evacuation(self, time_scale: int, nodes: int) -> EvacuationConfig:
-        """The model's parameters on a machine of *nodes* nodes that is *time_scale* times slower than the costs' machine."""
+        """The model's parameters on a machine of *nodes* nodes that is *time_scale* times slower than the costs' machine.
+
+        Raises
+        ------
+        KevacuateError
+            A knob names a node that the machine does not have.
+        """
         given = {_FIELDS[name]: value for name, value in self.knobs.items() if name in _FIELDS}
         given.setdefault("time_scale", time_scale)
         failed = self.knobs.get("no-workqueue")
         if failed is not None:
+            if max(failed) >= nodes:
+                raise KevacuateError(
+                    f"Policy {self.spec!r} names node {max(failed)}: the machine has nodes 0 to {nodes - 1}."
+                )
             given["ready"] = tuple(node not in failed for node in range(nodes))
         return EvacuationConfig(evacuate=self.evacuates, **given)
 
 
+MOST = 1_000_000
+"""Largest number a knob takes: with it no time of a step exceeds 2^63 ns."""
+
+
 def _count(text: str) -> int:
-    """A whole number, not negative."""
-    value = int(text)
-    if value < 0:
+    """A whole number from 0 to MOST, in plain digits."""
+    if not (text.isascii() and text.isdigit()) or int(text) > MOST:
         raise ValueError
-    return value
+    return int(text)
 
 
 def _choice(**values: Any) -> Callable[[str], Any]:
@@ -98,9 +111,11 @@ class Knob:
     help: str
 
 
-_COST = "ns of virtual time"
+_COST = f"ns of virtual time, 0 to {MOST}"
 KNOBS: dict[str, Knob] = {
-    "pool": Knob(_count, "a number, default 64", "preallocated work items (NR_EVACUATE_ITEMS)"),
+    "pool": Knob(
+        _count, f"a number from 0 to {MOST}, default 64", "preallocated work items (NR_EVACUATE_ITEMS)"
+    ),
     "wq": Knob(
         _choice(per_cpu="per_cpu", per_node="per_node"),
         "per-cpu (default, as 7.2 does) or per-node",
@@ -116,7 +131,11 @@ KNOBS: dict[str, Knob] = {
         "recorded (default), none, all, or a share of the blocks",
         "input: which blocks carry compaction's skip bit when the replay starts",
     ),
-    "time-scale": Knob(_count, "a number", "how many times slower than the costs' native machine the recorded one is"),
+    "time-scale": Knob(
+        _count,
+        f"a number from 0 to {MOST}",
+        "how many times slower than the costs' native machine the recorded one is",
+    ),
     "no-workqueue": Knob(_nodes, "node numbers joined by +", "nodes whose workqueue could not be created"),
     "irq-work-ns": Knob(_count, _COST, "from the end of the lock hold to the irq_work"),
     "wakeup-ns": Knob(_count, _COST, "waking an idle kworker"),
@@ -172,5 +191,7 @@ def parse_policy(spec: str) -> Policy:
             knobs[knob] = KNOBS[knob].convert(text)
         except (KeyError, ValueError):
             shown = text if equals else "nothing"
-            raise KevacuateError(f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {KNOBS[knob].values}.") from None
+            raise KevacuateError(
+                f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {KNOBS[knob].values}."
+            ) from None
     return Policy(spec.strip(), name, knobs)

@@ -41,7 +41,7 @@ def about_recording(recording: Recording) -> dict[str, Any]:
     for chunk in demand.chunks():
         rows += int(chunk.t.size)
         span = int(chunk.t[-1]) if chunk.t.size else span
-    quality = demand.quality.as_dict()
+    quality = {} if demand.max_objects is None else demand.quality.as_dict()
     losses = [lost_events(loss) for loss in recording.losses]
     about: dict[str, Any] = {
         "name": recording.path.name,
@@ -59,13 +59,18 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "lost_events": losses,
         "quality": quality,
     }
-    about["verdict"] = verdict(about, demand.quality.trusted)
+    about["verdict"] = verdict(about, quality.get("trusted"))
     return about
 
 
-def verdict(about: dict[str, Any], trusted: float) -> str:
-    """One or two sentences: can this recording be replayed, and what to keep in mind."""
+def verdict(about: dict[str, Any], trusted: float | None) -> str:
+    """One or two sentences: can this recording be replayed, and what to keep in mind.
+
+    *trusted* is the share of the demand that is known, None where the recording does not say.
+    """
     lost = sum(about["lost_events"])
+    if trusted is None:
+        return f"{lost or 'No'} events were lost; how much of the demand is a guess was not kept."
     if lost:
         return (
             f"{lost} events were lost, so objects are missing or never freed: {trusted:.1%} of the demand can be trusted. "

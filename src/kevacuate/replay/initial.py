@@ -13,10 +13,13 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
+from kevacuate.replay.loop import LOG_MARGIN
 from kevacuate.replay.start import pages_in_use
+from kevacuate.replay.startcheck import refuse_impossible
 
+KPF_NOPAGE = 20
 KPF_RESERVED = 32
-"""Bit of /proc/kpageflags (include/linux/kernel-page-flags.h)."""
+"""Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h)."""
 
 EMULATED_TIME_SCALE = 25
 """How many times slower than the costs' native machine an emulated (qemu TCG) recorded kernel is.
@@ -49,6 +52,11 @@ class ReplayOptions:
     despite_losses : bool
         Replay a recording that lost events.
 
+    Raises
+    ------
+    KevacuateError
+        A size that no replay can work with.
+
     """
 
     seed: int = 0
@@ -57,6 +65,11 @@ class ReplayOptions:
     log_capacity: int = 1 << 17
     prefetch: int = 8
     despite_losses: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("samples", 1), ("chunk_rows", 1), ("log_capacity", 2 * LOG_MARGIN), ("prefetch", 0)):
+            if getattr(self, name) < least:
+                raise KevacuateError(f"{name} of a replay cannot be {getattr(self, name)}: it is at least {least}.")
 
 
 def zone_index(name: str) -> int:
@@ -100,15 +113,21 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
                 managed=int(recorded.managed),
             )
         )
+    nodes = machine.extra.get("cpu_node", (0,) * machine.cpus)
+    if len(nodes) != machine.cpus:
+        raise KevacuateError(f"The recording gives {len(nodes)} CPUs a node, but its machine has {machine.cpus}: record again.")
+    most = int(machine.extra.get("max_page_order", max(10, machine.pageblock_order)))
+    if not -1 <= machine.hugepage_order <= most:
+        raise KevacuateError(f"The recording has huge pages of order {machine.hugepage_order}, above the largest, {most}: record again.")
     if not zones:
         raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),
         zones=tuple(zones),
-        cpu_node=tuple(machine.extra.get("cpu_node", (0,) * machine.cpus)),
+        cpu_node=tuple(nodes),
         pageblock_order=machine.pageblock_order,
         hpage_order=machine.hugepage_order,
-        max_page_order=int(machine.extra.get("max_page_order", max(10, machine.pageblock_order))),
+        max_page_order=most,
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
@@ -151,10 +170,6 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
     cpus = int(state.cfg[k.C_NCPUS])
     pcp = state.pcp.reshape(-1, k.PS)
     row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
-    if row.size and (recorded.pcp.cpu.max() >= cpus or row.max() >= len(pcp)):
-        raise KevacuateError(
-            "The start state has per-CPU lists of a CPU that the machine does not have: record again."
-        )
     for index, values in (
         (k.P_HIGH, recorded.pcp.high),
         (k.P_HIGH_MIN, recorded.pcp.high_min),
@@ -184,6 +199,7 @@ def initial_state(
 
     """
     config = machine_config(machine, recorded)
+    refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
     state = build_state(config, evacuation, sizes)
@@ -227,6 +243,5 @@ def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:
     if recorded.page_flags is not None:
         flags = recorded.page_flags[used]
         used = used[(flags >> np.uint64(KPF_RESERVED)) & np.uint64(1) == 0]
-        nopage = (recorded.page_flags[used] >> np.uint64(20)) & np.uint64(1)
-        used = used[nopage == 0]
-    return used
+        used = used[(recorded.page_flags[used] >> np.uint64(KPF_NOPAGE)) & np.uint64(1) == 0]
+    return np.asarray(used)

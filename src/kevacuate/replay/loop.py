@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
     C_LOG_CAPACITY,
-    C_NPAGES_REAL,
     PG_ALLOC,
+    PG_RESERVED,
     T_BAD_FREE,
     T_DROPPED_THEN_FREED,
     T_FAILED_THEN_FREED,
@@ -36,6 +37,16 @@ STOP_END = 0
 STOP_SAMPLE = 1
 STOP_LOG = 2
 STOP_OBJECT = 3
+"""The row contradicts those before it: the demand is corrupted."""
+
+OBJ_NONE = -1
+OBJ_DROPPED = -2
+OBJ_FAILED = -3
+"""What ``State.obj`` holds for an object that has no page: nobody's id (what the model writes when it frees), dropped by the
+model as clean cache, and (written here alone) alive in the demand although its allocation failed."""
+
+LATEST_NS = 1 << 56
+"""Times beyond this (two years) are not a recording's."""
 
 
 class DemandRows(NamedTuple):
@@ -52,44 +63,65 @@ class DemandRows(NamedTuple):
     aux: npt.NDArray[np.int32]
 
 
-@part
+@part(inline=True)
+def born(s, obj, pfn):  # type: ignore[no-untyped-def]
+    """Note that the demand's new object got no page."""
+    if pfn < 0:
+        s.obj[obj] = OBJ_FAILED
+
+
+@part(inline=True)
 def free_object(s, cpu, obj):  # type: ignore[no-untyped-def]
-    """Free an object of the demand; what the model dropped, or never got, is counted instead."""
+    """Free an object of the demand; what the model dropped, or never got, is counted instead. False if there is no such object."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         free_pages(s, cpu, pfn)
-    elif pfn == -2:
+        return True
+    s.obj[obj] = OBJ_NONE
+    if pfn == OBJ_DROPPED:
         s.stat[T_DROPPED_THEN_FREED] += 1
-        s.obj[obj] = -1
-    else:
+    elif pfn == OBJ_FAILED:
         s.stat[T_FAILED_THEN_FREED] += 1
+    return pfn != OBJ_NONE
 
 
-@part
+@part(cold=True)
 def split_object(s, obj, upper):  # type: ignore[no-untyped-def]
-    """Halve an object; a lost one's halves are both lost."""
+    """Halve an object; a lost one's halves are both lost. False if there is no such object, or it is a single page."""
     pfn = s.obj[obj] + 0
-    if pfn >= 0 and s.meta[pfn] & 15:
-        split_page(s, pfn, upper)
-    else:
-        s.obj[upper] = min(pfn, -1)
+    if pfn == OBJ_NONE or s.obj[upper] != OBJ_NONE:
+        return False
+    if pfn < 0:
+        s.obj[upper] = pfn
+        return True
+    if s.meta[pfn] & 15 == 0:
+        return False
+    split_page(s, pfn, upper)
+    return True
 
 
-@part
+@part(cold=True)
 def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
-    """Free pages that were in use at the start and that no object holds; anything else is counted as a bad free."""
-    end = pfn + (1 << order)
-    if pfn < 0 or end > s.cfg[C_NPAGES_REAL]:
+    """Free pages that were in use at the start and that no object holds.
+
+    Pages that the allocator never had (reserved at boot, freed later) are counted as refused. False if a page is free, or an object's.
+    """
+    zone = page_zone(s, pfn)
+    reserved = page_zone(s, pfn + (1 << order) - 1) != zone
+    for page in range(pfn, pfn + (1 << order)):
+        meta = s.meta[page] + 0
+        if meta == PG_RESERVED << 4:
+            reserved = True
+        elif meta != PG_ALLOC << 4 or s.link[2 * page] >= 0:
+            return False
+    if reserved:
         s.stat[T_BAD_FREE] += 1
-        return
-    for page in range(pfn, end):
-        if s.meta[page] != PG_ALLOC << 4 or s.link[2 * page] >= 0:
-            s.stat[T_BAD_FREE] += 1
-            return
-    for page in range(pfn, end):
+        return True
+    for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
     s.meta[pfn] = PG_ALLOC << 4 | order
     free_pages(s, cpu, pfn)
+    return True
 
 
 @part(inline=True)
@@ -105,25 +137,31 @@ def look_ahead(s, d, i, ahead):  # type: ignore[no-untyped-def]
 
 @part(inline=True)
 def replay_row(s, d, i):  # type: ignore[no-untyped-def]
-    """One row of the demand."""
+    """One row of the demand. False if it contradicts the rows before it: nothing has been done then."""
     op = d.op[i]
     cpu = d.cpu[i] + 0
+    obj = d.obj[i] + 0
     if op == OP_FREE:
-        free_object(s, cpu, d.obj[i] + 0)
-    elif op == OP_ALLOC:
+        return free_object(s, cpu, obj)
+    if op == OP_ALLOC:
+        if s.obj[obj] != OBJ_NONE:
+            return False
         gfp = d.gfp[i] + 0
-        alloc_pages(s, cpu, -1, d.order[i] + 0, d.mt[i] + 0, gfp, d.attr[i] + 0, d.obj[i] + 0)
-    elif op == OP_SPLIT:
-        split_object(s, d.obj[i] + 0, d.aux[i] + 0)
-    elif op == OP_FREE_PFN:
-        free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0)
-    else:
-        alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, d.obj[i] + 0)
+        born(s, obj, alloc_pages(s, cpu, -1, d.order[i] + 0, d.mt[i] + 0, gfp, d.attr[i] + 0, obj))
+        return True
+    if op == OP_SPLIT:
+        return split_object(s, obj, d.aux[i] + 0)
+    if op == OP_FREE_PFN:
+        return free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0)
+    if s.obj[obj] != OBJ_NONE:
+        return False
+    born(s, obj, alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj))
+    return True
 
 
 @kernel
 def replay_rows(sa, da, start, end, next_sample, ahead):  # type: ignore[no-untyped-def]
-    """Replay rows [start, end) until a sample is due or the log is nearly full.
+    """Replay rows [start, end) until a sample is due, the log is nearly full or a row is impossible.
 
     Returns (rows done up to here, why it stopped). *ahead* is the prefetch distance in rows, 0 for none.
     """
@@ -142,27 +180,39 @@ def replay_rows(sa, da, start, end, next_sample, ahead):  # type: ignore[no-unty
         s.stat[T_NOW] = max(t, s.stat[T_NOW])
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
-        replay_row(s, d, i)
+        if not replay_row(s, d, i):
+            return i, STOP_OBJECT
         i += 1
     return i, STOP_END
 
 
 @kernel
-def check_rows(da, ncpus, max_order, nobjects):  # type: ignore[no-untyped-def]
-    """Check a chunk before the loop trusts it. Returns (problem, row): 0 none, 1 op, 2 CPU, 3 order, 4 type, 5 object, 6 time."""
+def check_rows(da, ncpus, max_order, nobjects, npages, earliest):  # type: ignore[no-untyped-def]
+    """Check a chunk before the loop trusts it; no row may be earlier than *earliest* (ns).
+
+    Returns (problem, row): 0 none, 1 op, 2 CPU, 3 order, 4 type, 5 object, 6 time, 7 page.
+    """
+    last = earliest
     for i in range(da.t.size):
-        if da.op[i] > OP_ALLOC_BULK:
+        op = da.op[i]
+        if op > OP_ALLOC_BULK:
             return 1, i
         if da.cpu[i] >= ncpus:
             return 2, i
-        if da.order[i] > max_order:
+        if da.order[i] > max_order or (op == OP_SPLIT and da.order[i] == 0):
             return 3, i
-        if da.op[i] in (OP_ALLOC, OP_ALLOC_BULK) and da.mt[i] > 2:
+        if op in (OP_ALLOC, OP_ALLOC_BULK) and da.mt[i] > 2:
             return 4, i
-        if da.op[i] != OP_FREE_PFN and (da.obj[i] < 0 or da.obj[i] >= nobjects):
+        if op != OP_FREE_PFN and (da.obj[i] < 0 or da.obj[i] >= nobjects):
             return 5, i
-        if da.op[i] == OP_SPLIT and (da.aux[i] < 0 or da.aux[i] >= nobjects):
+        if op == OP_SPLIT and (da.aux[i] < 0 or da.aux[i] >= nobjects):
             return 5, i
-        if da.t[i] < 0 or (i > 0 and da.t[i] < da.t[i - 1]):
+        if da.t[i] < last or da.t[i] > LATEST_NS:
             return 6, i
+        if op == OP_FREE_PFN:
+            pfn = int(da.aux[i])
+            size = 1 << int(da.order[i])
+            if pfn < 0 or pfn + size > npages or pfn & (size - 1):
+                return 7, i
+        last = da.t[i]
     return 0, 0

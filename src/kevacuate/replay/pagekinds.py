@@ -82,7 +82,7 @@ class PageKindModel:
     moved pages of the two patched recordings: 4540 of 4540 pages from readahead were reclaimed; 164 of 164
     pages from write requests were not, and moved; 2409 of 2409 anonymous and shmem pages moved; of the 10
     failures 9 had block-device page cache (buffer heads) among the candidates, and no such page ever moved.
-    No page of 0.7 million objects in the snapshots was locked or under writeback.
+    No page of the stock s3 and kbuild recordings' snapshots was locked or under writeback.
     """
 
     seed: int = 0

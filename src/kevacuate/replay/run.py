@@ -22,7 +22,19 @@ from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
-from kevacuate.replay.loop import STOP_LOG, STOP_SAMPLE, DemandRows, check_rows, replay_rows
+from kevacuate.replay.loop import (
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_SPLIT,
+    STOP_LOG,
+    STOP_OBJECT,
+    STOP_SAMPLE,
+    DemandRows,
+    check_rows,
+    replay_rows,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -33,7 +45,8 @@ ROW_PROBLEMS = {
     3: "an order above MAX_PAGE_ORDER",
     4: "a migratetype that nobody can ask for",
     5: "an object id outside the table",
-    6: "a time that runs backwards",
+    6: "a time that runs backwards or is years away",
+    7: "a page frame that the machine does not have",
 }
 
 _SERIES = (
@@ -75,6 +88,7 @@ class Replay:
         self.series: dict[str, list[Any]] = {"t": [], **{name: [] for name in _SERIES}, "evacuations_queued": []}
         self._next_sample = 0
         self._interval = 0
+        self._last_time = 0
 
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
@@ -95,17 +109,25 @@ class Replay:
         self.state.stat[k.T_NLOG] = 0
 
     def _checked(self, chunk: DemandChunk, row: int) -> DemandRows:
-        """The chunk's columns for the loop, after a check of every row; the object table grows if need be."""
-        rows = DemandRows(*(np.ascontiguousarray(getattr(chunk, name)) for name in DemandRows._fields))
+        """The chunk's columns for the loop, after a check of every row; the object table grows if need be.
+
+        All are made writable, as some columns of a stored demand are not: Numba takes those for other types and would compile
+        the loop once more for every mixture.
+        """
+        rows = DemandRows(*(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandRows._fields))
         largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
         if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
             raise KevacuateError(f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted.")
         self.state = grow_objects(self.state, largest)
-        problem, at = check_rows(rows, self.state.cfg[k.C_NCPUS], self.state.cfg[k.C_MAX_PAGE_ORDER], self.state.obj.size)
+        cfg = self.state.cfg
+        problem, at = check_rows(
+            rows, cfg[k.C_NCPUS], cfg[k.C_MAX_PAGE_ORDER], self.state.obj.size, cfg[k.C_NPAGES_REAL], self._last_time
+        )
         if problem:
             raise KevacuateError(
                 f"Row {row + at} of the demand holds {ROW_PROBLEMS[problem]}; the recording is corrupted, make it again."
             )
+        self._last_time = int(rows.t[-1]) if rows.t.size else self._last_time
         return rows
 
     def feed(self, chunk: DemandChunk, row: int = 0) -> None:
@@ -114,6 +136,8 @@ class Replay:
         at, end = 0, rows.t.size
         while at < end:
             at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            if why == STOP_OBJECT:
+                raise KevacuateError(contradiction(rows, at, row + at))
             if why == STOP_SAMPLE:
                 self.sample(self._next_sample)
                 self._next_sample += self._interval
@@ -170,18 +194,31 @@ SETTLE_NS = 1_000_000_000
 """Virtual time after the last row of the demand, so that queued evacuations end before the last measurement."""
 
 
+def contradiction(rows: DemandRows, at: int, number: int) -> str:
+    """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
+    obj, aux = int(rows.obj[at]), int(rows.aux[at])
+    what = {
+        OP_ALLOC: f"allocates object {obj}, which is still in use",
+        OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
+        OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
+        OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
+        OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
+    }
+    return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."
+
+
 def rechunk(chunks: Iterator[DemandChunk], rows: int) -> Iterator[DemandChunk]:
     """The same rows in chunks of at most *rows*."""
     for chunk in chunks:
         for at in range(0, chunk.t.size, rows):
-            yield DemandChunk(*(column[at : at + rows] for column in chunk))
+            yield DemandChunk._make(column[at : at + rows] for column in chunk)
 
 
 def state_digest(state: State) -> str:
     """SHA-256 (hex) of everything the allocator is: pages, lists, blocks, zones, per-CPU lists, objects."""
     digest = hashlib.sha256()
     for name in ("link", "meta", "block", "zone", "pcp", "lru", "obj"):
-        digest.update(np.ascontiguousarray(getattr(state, name)).view(np.uint8))
+        digest.update(np.ascontiguousarray(getattr(state, name)).data)
     return digest.hexdigest()
 
 
@@ -230,6 +267,8 @@ def compare(
         As :func:`replay`.
     """
     chosen = [parse_policy(spec) for spec in policies]
+    if not chosen:
+        raise KevacuateError("No policy was given, so there is nothing to compare: name at least one.")
     demand = build_demand(recording)
     runs = []
     for policy in chosen:

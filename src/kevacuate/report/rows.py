@@ -48,19 +48,41 @@ def _mean(name: str) -> Callable[[Run], float]:
 
 def _ended(start: str) -> Callable[[Run], float]:
     """Evacuations that ended in the way whose name begins so."""
-    return lambda run: float(sum(n for name, n in run.metrics["evacuations_ended"].items() if name.startswith(start)))
+    return lambda run: float(
+        sum(n for name, n in run.metrics["evacuations_ended"].items() if name.startswith(start))
+    )
 
 
 ROWS: tuple[Row, ...] = (
     Row("External fragmentation events", "all (mm_page_alloc_extfrag)", "events", _metric("extfrag"), -1),
-    Row("External fragmentation events", "below pageblock order", "events", _metric("extfrag_below_pageblock"), -1),
-    Row("External fragmentation events", "claims of movable blocks", "events", _metric("claims_from_movable"), -1),
-    Row("External fragmentation events", "claims of whole free blocks", "events", _metric("claims_whole_block_from_movable")),
+    Row(
+        "External fragmentation events",
+        "below pageblock order",
+        "events",
+        _metric("extfrag_below_pageblock"),
+        -1,
+    ),
+    Row(
+        "External fragmentation events",
+        "claims of movable blocks",
+        "events",
+        _metric("claims_from_movable"),
+        -1,
+    ),
+    Row(
+        "External fragmentation events",
+        "claims of whole free blocks",
+        "events",
+        _metric("claims_whole_block_from_movable"),
+    ),
     Row("External fragmentation events", "steals from movable", "events", _metric("steals_from_movable"), -1),
     Row("External fragmentation events", "steals by movable", "events", _metric("steals_by_movable"), -1),
+    Row("Input", "blocks with the skip bit at the start", "blocks", _metric("start_blocks_with_skip_bit")),
     Row("Evacuations", "queued", "blocks", _metric("evacuations_queued")),
     Row("Evacuations", "dropped, no item left", "blocks", _metric("evacuations_dropped")),
-    Row("Evacuations", "started with the skip bit set", "blocks", _metric("evacuations_started_with_skip_bit")),
+    Row(
+        "Evacuations", "started with the skip bit set", "blocks", _metric("evacuations_started_with_skip_bit")
+    ),
     Row("Evacuations", "movable again when started", "blocks", _metric("evacuations_movable_again")),
     Row("Evacuations", "ran to the end of the block", "blocks", _ended("ran")),
     Row("Evacuations", "found nothing to isolate", "blocks", _ended("nothing isolated")),
@@ -70,7 +92,7 @@ ROWS: tuple[Row, ...] = (
     Row("Cost", "clean cache dropped", "pages", _metric("pages_dropped"), -1),
     Row("Cost", "migrated", "pages", _metric("pages_migrated")),
     Row("Cost", "failed to migrate", "pages", _metric("pages_failed"), -1),
-    Row("Cost", "workers' CPU time (virtual, native)", "ms", lambda run: run.metrics["worker_cpu_seconds"] * 1e3, -1),
+    Row("Cost", "workers' CPU time (virtual)", "ms", lambda run: run.metrics["worker_cpu_seconds"] * 1e3, -1),
     Row("Over the run (mean of samples)", "mixed pageblocks", "blocks", _mean("mixed_blocks"), -1),
     Row("Over the run (mean of samples)", "polluted pageblocks", "blocks", _mean("polluted_blocks"), -1),
     Row("At the end", "mixed pageblocks", "blocks", _end("mixed_blocks"), -1),
@@ -80,15 +102,23 @@ ROWS: tuple[Row, ...] = (
     Row("At the end", "pageblocks reclaimable", "blocks", _end("blocks", "reclaimable"), -1),
     Row("At the end", "pageblocks movable", "blocks", _end("blocks", "movable"), 1),
     Row("At the end", "2 MiB regions tainted", "regions", _end("regions_2m", "tainted"), -1),
-    Row("At the end", "2 MiB regions free or movable only", "regions", _end("regions_2m", "movable_only"), 1),
-    Row("At the end", "32 MiB regions free or movable only", "regions", _end("regions_32m", "movable_only"), 1),
-    Row("At the end", "1 GiB regions free or movable only", "regions", _end("regions_1g", "movable_only"), 1),
-    Row("At the end", "huge pages free at once", "huge pages", _end("huge_pages_free"), 1),
-    Row("At the end", "unusable free index, order 9", "thousandths", _end("unusable_free_index", 9), -1),
-    Row("At the end", "fragmentation index, order 9", "thousandths", _end("fragmentation_index", 9)),
+    Row("At the end", "2 MiB regions free or movable", "regions", _end("regions_2m", "movable_only"), 1),
+    Row("At the end", "32 MiB regions free or movable", "regions", _end("regions_32m", "movable_only"), 1),
+    Row("At the end", "1 GiB regions free or movable", "regions", _end("regions_1g", "movable_only"), 1),
+    Row("At the end", "huge pages free at once", "pages", _end("huge_pages_free"), 1),
+    Row("At the end", "unusable free index, order 9", "1/1000", _end("unusable_free_index", 9), -1),
+    Row("At the end", "fragmentation index, order 9", "1/1000", _end("fragmentation_index", 9)),
     Row("At the end", "free pages", "pages", _end("free_pages")),
     Row("Control (should not move)", "rows of demand", "rows", _metric("demand_rows")),
-    Row("Control (should not move)", "allocations that failed", "requests", _metric("allocations_failed"), -1),
-    Row("Control (should not move)", "taken below the watermarks", "requests", _metric("allocations_below_watermark"), -1),
-    Row("Control (should not move)", "frees of pages the model had dropped", "requests", _metric("frees_of_dropped")),
+    Row(
+        "Control (should not move)", "allocations that failed", "requests", _metric("allocations_failed"), -1
+    ),
+    Row(
+        "Control (should not move)",
+        "taken below the watermarks",
+        "requests",
+        _metric("allocations_below_watermark"),
+        -1,
+    ),
+    Row("Control (should not move)", "frees of dropped pages", "requests", _metric("frees_of_dropped")),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -39,13 +40,13 @@ def _cell(row: Row, base: float, value: float, first: bool) -> Text:
 def _price_rows(table: Table, comparison: Comparison) -> None:
     """The two prices of the benefit."""
     names = (
-        ("huge_pages_per_worker_second", "huge pages gained per worker second", "/s"),
-        ("huge_pages_per_dropped_page", "huge pages gained per page dropped", "/page"),
-        ("movable_only_per_worker_second", "movable-only 2 MiB regions gained per worker second", "/s"),
-        ("movable_only_per_dropped_page", "movable-only 2 MiB regions gained per page dropped", "/page"),
+        ("huge_pages_per_worker_second", "huge pages per worker second", "1/s"),
+        ("huge_pages_per_dropped_page", "huge pages per page dropped", "1/page"),
+        ("movable_only_per_worker_second", "2 MiB regions per worker second", "1/s"),
+        ("movable_only_per_dropped_page", "2 MiB regions per page dropped", "1/page"),
     )
     table.add_section()
-    table.add_row(Text("Price of the benefit", style="bold"))
+    table.add_row(Text("Gained for what was paid", style="bold"))
     for key, name, unit in names:
         values = [prices(comparison.baseline, run)[key] for run in comparison.runs]
         table.add_row(f"  {name}", unit, *("-" if value is None else number(value) for value in values))
@@ -57,12 +58,11 @@ def comparison_table(comparison: Comparison) -> Table:
     title = f"{about['name']}, Linux {about['kernel']}: one demand, {len(comparison.runs)} policies"
     if len(comparison.runs) == 1:
         title = f"{about['name']}, Linux {about['kernel']}"
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("unit", style="dim", no_wrap=True)
     for run in comparison.runs:
-        share = f"\nskip bits at start: {run.metrics['start_blocks_with_skip_bit']} of {run.metrics['start_blocks']}"
-        table.add_column(run.policy.replace(",", ",\n") + share, justify="right")
+        table.add_column(run.policy.replace(",", ",\n"), justify="right", no_wrap=True)
     section = ""
     for row in ROWS:
         if row.section != section:
@@ -83,12 +83,16 @@ def about_table(about: dict[str, Any]) -> Table:
     table.add_column("", no_wrap=True)
     table.add_column("")
     zones = ", ".join(f"node {z['node']} {z['name']} {z['managed_pages']:,} pages" for z in about["zones"])
-    states = ", ".join(f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"])
+    states = ", ".join(
+        f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
+    )
     table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
     table.add_row("machine", f"{about['cpus']} CPUs; {zones}; pageblock order {about['pageblock_order']}")
     table.add_row("states", states)
     table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
-    table.add_row("demand", f"{about['demand_rows']:,} rows over {about['seconds']:.1f} s of the recorded clock")
+    table.add_row(
+        "demand", f"{about['demand_rows']:,} rows over {about['seconds']:.1f} s of the recorded clock"
+    )
     table.add_row("objects at the start", f"{about['start_objects']:,}")
     table.add_row("lost events per CPU", ", ".join(f"{n:,}" for n in about["lost_events"]) or "not known")
     table.add_section()

@@ -13,6 +13,9 @@ from kevacuate.mm import constants as k
 
 REQUIRED_OPERATIONS = 200_000
 REQUIRED_EACH = 1_000
+SHARDS = 31
+TESTS = SHARDS + 1
+"""Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
 REQUIRED = (
     "rmqueue: own type",
@@ -27,6 +30,7 @@ REQUIRED = (
     "decay of a pcp",
     "slow path",
     "watermark refused",
+    "taken below the watermark (open loop)",
     "allocation failed",
     "claim refused: too little",
     "claim refused: isolate bit",
@@ -82,6 +86,7 @@ BY_STAT = {
     k.T_DECAYS: "decay of a pcp",
     k.T_SLOWPATH: "slow path",
     k.T_WATERMARK_REFUSED: "watermark refused",
+    k.T_BELOW_WATERMARK: "taken below the watermark (open loop)",
     k.T_GUARD_REFUSED: "claim refused: isolate bit",
     k.T_UNREADY: "evacuation unready (no irq_work)",
     k.T_FREED_WHILE_ISOLATED: "freed while isolated",
@@ -170,7 +175,8 @@ class Counts:
 
     def save(self, directory: Path, name: str) -> None:
         """Write the counts of one test for the session's summary."""
-        (directory / f"{name}.json").write_text(json.dumps({**self.total, "tests": 1}))
+        kept = {what: int(times) for what, times in self.total.items()}
+        (directory / f"{name}.json").write_text(json.dumps({**kept, "tests": 1}))
 
 
 def load(directory: Path) -> Counter[str]:

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Write into README.md what the commands shown there really print: ``python docs/regenerate_readme.py [--check]``.
+
+The blocks stand between ``<!-- name -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+EXCERPT = (
+    "claims of movable blocks",
+    "steals from movable",
+    "queued",
+    "started with the skip bit set",
+    "ran to the end of the block",
+    "ended by a page that failed",
+    "pages isolated",
+    "clean cache dropped",
+    "migrated",
+    "workers' CPU time (virtual)",
+    "mixed pageblocks",
+    "polluted pageblocks",
+    "2 MiB regions free or movable",
+    "rows of demand",
+)
+"""Rows of the table that the README shows."""
+
+
+def block(text: str, name: str) -> re.Match[str]:
+    """The block of that name: what stands between its marker and the end marker."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    if not found:
+        raise SystemExit(f"README.md has no block {name!r}")
+    return found
+
+
+def story(text: str) -> str:
+    """What the README's Python example prints."""
+    code = re.search(r"```python\n(.*?)```", block(text, "story")[1], re.DOTALL)
+    assert code is not None
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code[1], "README.md", "exec"), {})  # our own file, and only when asked to
+    return printed.getvalue()
+
+
+def comparison() -> tuple[str, str]:
+    """(excerpt of the table, conclusion) of ``kevacuate compare``."""
+    from rich.console import Console
+
+    from kevacuate.cli.common import open_recording
+    from kevacuate.cli.compare import DEFAULT_POLICIES
+    from kevacuate.replay.run import compare
+    from kevacuate.report.tables import comparison_table
+    from kevacuate.report.words import conclusion
+
+    result = compare(open_recording(None), DEFAULT_POLICIES)
+    screen = io.StringIO()
+    Console(file=screen, width=120, no_color=True).print(comparison_table(result))
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    head = [line for line in lines[:5] if line.strip()]
+    seen: set[str] = set()
+    rows = []
+    for line in lines:
+        name = next((row for row in EXCERPT if line.startswith(f"  {row}  ") or line.startswith(f"   {row}  ")), None)
+        if name and name not in seen:
+            seen.add(name)
+            rows.append(line)
+    return "\n".join([*head, *rows]) + "\n", conclusion(result) + "\n"
+
+
+def regenerated(text: str) -> str:
+    """The README with its blocks as they should be."""
+    table, words = comparison()
+    fresh = {"output": story(text), "table": table, "conclusion": words}
+    for name, content in fresh.items():
+        at = block(text, name)
+        text = text[: at.start(1)] + f"```\n{content}```\n" + text[at.end(1) :]
+    return text
+
+
+def main() -> int:
+    """Rewrite the README, or with --check say whether it is up to date."""
+    old = README.read_text()
+    new = regenerated(old)
+    if "--check" in sys.argv:
+        return 0 if new == old else 1
+    README.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``Machine``: the model by hand, one allocation at a time, for teaching and scripts.
+
+>>> machine = Machine(pages=512, pageblock_order=6)
+>>> page = machine.alloc("movable")
+>>> machine.free(page)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import boot, entry
+from kevacuate.mm import constants as k
+from kevacuate.mm.check import check
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.picture import block_picture, describe, free_lists_picture
+
+TYPES = {"unmovable": k.MIGRATE_UNMOVABLE, "movable": k.MIGRATE_MOVABLE, "reclaimable": k.MIGRATE_RECLAIMABLE}
+_GFP = {
+    "unmovable": k.GFP_KERNEL,
+    "movable": k.GFP_HIGHUSER_MOVABLE,
+    "reclaimable": k.GFP_KERNEL | k.GFP_RECLAIMABLE,
+}
+_ATTRS = {
+    "file": k.ATTR_FILE,
+    "dirty": k.ATTR_DIRTY,
+    "writeback": k.ATTR_WRITEBACK,
+    "pinned": k.ATTR_PINNED,
+    "busy": k.ATTR_BUSY,
+}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A handle of an allocation: it stays valid while the pages move."""
+
+    machine: Machine
+    number: int
+
+    @property
+    def pfn(self) -> int | None:
+        """First pfn now; None once freed or dropped."""
+        pfn = int(self.machine.state.obj[self.number])
+        return pfn if pfn >= 0 else None
+
+    def __repr__(self) -> str:
+        return f"<chunk {self.number} at pfn {self.pfn}>"
+
+
+class Machine:
+    """A simulated machine of one node and one zone.
+
+    Parameters
+    ----------
+    pages : int
+        Memory in pages.
+    cpus : int
+        CPUs, 1 to 1024.
+    pageblock_order : int
+        Order of a pageblock; 9 on x86-64, smaller to see everything at once.
+    evacuate : bool
+        Whether the evacuation patch is in.
+    min_free_kbytes : int
+        As vm.min_free_kbytes; the watermarks follow from it. 0: no watermarks.
+    knobs
+        Further fields of :class:`~kevacuate.mm.layout.EvacuationConfig`, such as ``pool=8`` or ``wq="per_node"``.
+
+    Raises
+    ------
+    KevacuateError
+        The machine cannot be modelled.
+    """
+
+    def __init__(
+        self,
+        pages: int = 4096,
+        cpus: int = 1,
+        *,
+        pageblock_order: int = 9,
+        evacuate: bool = True,
+        min_free_kbytes: int = 0,
+        **knobs: Any,
+    ) -> None:
+        order = min(pageblock_order + 1, 10) if pageblock_order < 10 else pageblock_order
+        self.config = MachineConfig(
+            npages=pages,
+            zones=(ZoneConfig(node=0, index=k.ZONE_NORMAL, start_pfn=0, end_pfn=pages),),
+            cpu_node=(0,) * cpus,
+            max_page_order=order,
+            pageblock_order=pageblock_order,
+            hpage_order=pageblock_order if pageblock_order > 3 else -1,
+        )
+        options = StateOptions(objects=max(2 * pages, 64), log_capacity=1 << 14)
+        self.state: State = build_state(self.config, EvacuationConfig(evacuate=evacuate, **knobs), options)
+        boot.memblock_free_all(self.state, self.config)
+        if min_free_kbytes:
+            boot.setup_per_zone_wmarks(self.state, self.config, min_free_kbytes)
+        entry.late_initcall(self.state, 1)
+        self._spare = list(range(self.state.obj.size - 1, -1, -1))
+
+    def alloc(
+        self, kind: str = "movable", order: int = 0, *, cpu: int = 0, gfp: int | None = None, **attrs: bool
+    ) -> Chunk | None:
+        """Allocate 2**order pages of the kind ``unmovable``, ``movable`` or ``reclaimable``; None if there are none.
+
+        Keyword arguments say what a movable page is like: ``file``, ``dirty``, ``writeback``, ``pinned``, ``busy`` (locked). Movable pages live on the LRU.
+        """
+        if kind not in TYPES:
+            raise KevacuateError(f"There is no kind of page {kind!r}: it is one of {', '.join(TYPES)}.")
+        unknown = set(attrs) - set(_ATTRS)
+        if unknown:
+            raise KevacuateError(
+                f"There is no page attribute {unknown.pop()!r}: it is one of {', '.join(_ATTRS)}."
+            )
+        attr = k.ATTR_LRU if kind == "movable" else 0
+        attr |= sum(_ATTRS[name] for name, on in attrs.items() if on)
+        number = self._spare.pop()
+        flags = _GFP[kind] if gfp is None else gfp
+        if entry.alloc(self.state, cpu, -1, order, TYPES[kind], flags, attr, number) < 0:
+            self._spare.append(number)
+            return None
+        return Chunk(self, number)
+
+    def free(self, chunk: Chunk, *, cpu: int = 0) -> None:
+        """Free a chunk wherever it is now. Raises KevacuateError if it is not allocated any more."""
+        pfn = chunk.pfn
+        if pfn is None:
+            raise KevacuateError(
+                f"Chunk {chunk.number} is not allocated: it was freed, or dropped as clean page cache."
+            )
+        entry.free(self.state, cpu, pfn)
+        self._spare.append(chunk.number)
+
+    @property
+    def now(self) -> int:
+        """Virtual time in ns."""
+        return int(self.state.stat[k.T_NOW])
+
+    def step(self) -> list[str]:
+        """Run the next thing that is due in the background (a worker's step, kswapd, a vmstat tick); what happened, in lines."""
+        due = int(self.state.stat[k.T_NEXT_DUE]) or self._next_due()
+        entry.advance(self.state, due)
+        return self.events()
+
+    def run(self, ns: int) -> list[str]:
+        """Let *ns* of virtual time pass; what happened, in lines."""
+        entry.advance(self.state, self.now + ns)
+        return self.events()
+
+    def settle(self) -> list[str]:
+        """Run until no evacuation is queued or under way; what happened, in lines."""
+        lines = self.events()
+        while self._busy():
+            lines += self.step()
+        return lines
+
+    def events(self) -> list[str]:
+        """What the model logged since the last call, in lines."""
+        count = min(int(self.state.stat[k.T_NLOG]), int(self.state.cfg[k.C_LOG_CAPACITY]))
+        records = self.state.log[: count * k.LR].reshape(-1, k.LR)
+        self.state.stat[k.T_NLOG] = 0
+        return [line for line in (describe(self.state, record) for record in records.tolist()) if line]
+
+    def drain(self) -> None:
+        """drain_all_pages: what lies on the per-CPU lists goes back to the buddy lists; then lru_add_drain_all."""
+        entry.drain_all(self.state)
+        entry.lru_add_drain_all(self.state)
+
+    def check(self) -> None:
+        """Raise AssertionError if the state is inconsistent."""
+        check(self.state)
+
+    def block(self, number: int) -> str:
+        """One pageblock, a character a page: ``.`` free, ``p`` on a per-CPU list, ``m`` movable, ``i`` isolated, ``U`` cannot move."""
+        return block_picture(self.state, number)
+
+    def __str__(self) -> str:
+        blocks = range(
+            (self.config.npages + (1 << self.config.pageblock_order) - 1) >> self.config.pageblock_order
+        )
+        return "\n".join([free_lists_picture(self.state), *(self.block(number) for number in blocks)])
+
+    def _next_due(self) -> int:
+        entry.advance(self.state, self.now)
+        return int(self.state.stat[k.T_NEXT_DUE])
+
+    def _busy(self) -> bool:
+        """Whether some worker has something to do."""
+        at = int(self.state.cfg[k.C_OFF_WORKERS])
+        workers = self.state.work[at : at + int(self.state.cfg[k.C_NWORKERS]) * k.WS].reshape(-1, k.WS)
+        return bool(np.any(workers[:, k.WK_STATE] != k.WORKER_IDLE))

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the commands print."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+from cli_tools import COMMAND, run
+from synthetic import write_recording
+
+from kevacuate import __version__
+from kevacuate.cli.main import COMMANDS
+from kevacuate.policy import KNOBS, POLICIES
+
+PAIR = ("--policy", "mainline", "--policy", "evacuate")
+
+
+@pytest.fixture(scope="module")
+def compared(synthetic_kev: Path) -> dict[str, Any]:
+    done = run("compare", synthetic_kev, *PAIR, "--json")
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["kevacuate,", "version", __version__]
+
+
+def test_help_lists_the_commands_without_importing_them() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name, what in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(what)}", done.stdout, re.MULTILINE)
+    probe = (
+        "import sys; from kevacuate.cli.main import cli\n"
+        "cli(['--help'], standalone_mode=False); print('numba' in sys.modules)"
+    )
+    done = subprocess.run([COMMAND[0], "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_of_a_command_has_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "Example: kevacuate " + command in " ".join(done.stdout.split())
+    assert run(command, "-h").stdout == done.stdout
+
+
+def test_help_of_compare_names_every_policy_and_knob() -> None:
+    said = run("compare", "--help").stdout
+    for name in [*POLICIES, *KNOBS]:
+        assert re.search(rf"^ *{name}: ", said, re.MULTILINE), name
+
+
+def test_json_of_compare(compared: dict[str, Any]) -> None:
+    assert set(compared) == {"runs", "recording", "conclusion"}
+    assert [r["policy"] for r in compared["runs"]] == ["mainline", "evacuate"]
+    for one in compared["runs"]:
+        assert set(one) == {"policy", "metrics", "timing", "provenance", "prices"}
+        assert one["provenance"]["kevacuate"] == __version__
+        assert {"evacuations_queued", "evacuations_finished"} <= set(one["metrics"])
+    mainline, evacuate = (r["metrics"] for r in compared["runs"])
+    assert mainline["evacuations_queued"] == 0 < evacuate["evacuations_queued"]
+    assert compared["recording"]["kernel"] == "7.2.0-synthetic"
+
+
+def test_two_runs_differ_in_timing_alone(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    again = json.loads(run("compare", synthetic_kev, *PAIR, "--json").stdout)
+    first = json.loads(json.dumps(compared))
+    for result in (again, first):
+        for one in result["runs"]:
+            assert set(one.pop("timing")) == {"seconds", "model_seconds", "events_per_second"}
+    assert again == first
+
+
+def test_series_only_on_request(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    done = run("replay", synthetic_kev, "--policy", "evacuate", "--json", "--series")
+    one = json.loads(done.stdout)
+    assert set(one) == {"policy", "metrics", "timing", "provenance", "series"}
+    assert len(one["series"]["t"]) == len(one["series"]["mixed_blocks"]) > 50
+    assert one["metrics"] == compared["runs"][1]["metrics"]
+
+
+def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
+    runs = [
+        json.loads(
+            run("replay", synthetic_kev, "--policy", "mainline,skip-bits=0.5", "--json", "--seed", s).stdout
+        )
+        for s in (1, 2)
+    ]
+    assert [r["provenance"]["options"]["seed"] for r in runs] == [1, 2]
+    assert runs[0]["provenance"]["final_state_digest"] != runs[1]["provenance"]["final_state_digest"]
+
+
+def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    done = run("compare", synthetic_kev, *PAIR)
+    assert done.returncode == 0
+    assert "tiny.kev" in done.stdout
+    assert "7.2.0-synthetic" in done.stdout
+    queued = compared["runs"][1]["metrics"]["evacuations_queued"]
+    assert re.search(rf"queued\W+blocks\W+0\W+{queued}\b", done.stdout)
+    for line in compared["conclusion"].splitlines():
+        assert line in done.stdout.splitlines()
+
+
+def test_the_table_of_replay(synthetic_kev: Path) -> None:
+    done = run("replay", synthetic_kev)
+    assert done.returncode == 0
+    assert "mainline" in done.stdout
+    assert "Price of the benefit" not in done.stdout
+
+
+def test_output_to_a_pipe_has_no_control_characters(synthetic_kev: Path) -> None:
+    for command in (("compare", synthetic_kev, *PAIR), ("info", synthetic_kev)):
+        done = run(*command)
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_no_color(synthetic_kev: Path) -> None:
+    asked = {"TERM": "xterm-256color", "FORCE_COLOR": "1"}
+    colour = re.compile(r"\x1b\[[0-9;]*m")
+    coloured = run("compare", synthetic_kev, *PAIR, **asked).stdout
+    plain = run("compare", synthetic_kev, *PAIR, **asked, NO_COLOR="1").stdout
+    assert re.search(r"\x1b\[(\d+;)*3[0-7]m", coloured)
+    assert not re.search(r"\x1b\[(\d+;)*(3[0-7]|4[0-7]|38;|48;)", plain)
+    assert colour.sub("", plain) == colour.sub("", coloured)
+
+
+def test_info(synthetic_kev: Path) -> None:
+    about = json.loads(run("info", synthetic_kev, "--json").stdout)
+    assert about["demand_rows"] == synthetic.FRAGMENTING_ROWS
+    assert about["cpus"] == synthetic.CPUS
+    assert about["start_objects"] == len(synthetic.START_OBJECTS)
+    assert about["lost_events"] == [0, 0]
+    assert about["verdict"].startswith("No event was lost; 100.00% of the demand")
+    said = run("info", synthetic_kev).stdout
+    assert about["digest"] in said
+    assert about["verdict"] in " ".join(said.split())
+
+
+def test_info_of_a_recording_with_losses_and_of_unknown_quality(tmp_path: Path) -> None:
+    lossy = write_recording(tmp_path / "lossy.kev", missed=5)
+    said = json.loads(run("info", lossy, "--json").stdout)
+    assert said["lost_events"] == [0, 5]
+    assert said["verdict"].startswith("5 events were lost")
+    bare = write_recording(tmp_path / "bare.kev", facts={})
+    done = run("info", bare)
+    assert done.returncode == 0, done.stderr
+    assert "how much of the demand is a guess was not kept" in done.stdout
+
+
+@pytest.mark.parametrize("command", [("--help",), ("compare", "--help")])
+def test_a_reader_that_closes_the_pipe_early(command: tuple[str, ...]) -> None:
+    closed_after_a_line(*command)
+
+
+@pytest.mark.parametrize("options", [("--json", "--series"), ()])
+def test_a_reader_that_closes_the_pipe_before_the_results(
+    synthetic_kev: Path, options: tuple[str, ...]
+) -> None:
+    closed_after_a_line("compare", str(synthetic_kev), *PAIR, *options)
+
+
+def closed_after_a_line(*args: str) -> None:
+    with subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        process.wait(timeout=600)
+    assert "Traceback" not in said
+    assert "Exception" not in said
+    assert "BrokenPipe" not in said

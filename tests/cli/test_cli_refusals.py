@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bad input and interruption: one sentence on stderr, exit 2 (130 after Ctrl-C), nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli_tools import COMMAND, files, refusal, run
+from synthetic import Script, fragmenting, write_recording
+
+from kevacuate.recording.parquet import combined_digest
+
+
+@pytest.fixture
+def damaged(synthetic_kev: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    path = tmp_path / "damaged.kev"
+    shutil.copytree(synthetic_kev, path)
+    return path
+
+
+def set_version(file: Path, version: int) -> None:
+    """Give a json file of a recording another schema version, and the digest that belongs to it."""
+    body = json.loads(file.read_text()) | {"schema_version": version}
+    own = body.pop("files")
+    body.pop("digest")
+    body |= {"files": own, "digest": combined_digest(body, own)}
+    file.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize("command", ["compare", "replay", "info"])
+def test_missing(tmp_path: Path, command: str) -> None:
+    assert refusal(command, tmp_path / "none.kev").endswith("none.kev does not exist.")
+
+
+def test_foreign(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("hello")
+    assert "is a file, but a recording is a directory" in refusal("compare", tmp_path / "x")
+    assert "is not a recording" in refusal("compare", tmp_path)
+    (tmp_path / "machine.json").write_text('{"name": "some other program"}')
+    assert "does not describe a kevacuate recording" in refusal("compare", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["machine.json", "demand.parquet", "demand.json", "states/000/free.parquet", "quality.json"]
+)
+def test_truncated_corrupted_and_incomplete(damaged: Path, name: str) -> None:
+    file = damaged / name
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    assert "corrupted" in refusal("replay", damaged)
+    file.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert "corrupted" in refusal("replay", damaged)
+
+
+def test_a_file_is_missing(damaged: Path) -> None:
+    (damaged / "states/000/blocks.parquet").unlink()
+    assert "blocks.parquet is missing: the recording is not complete" in refusal("info", damaged)
+
+
+@pytest.mark.parametrize("name", ["machine.json", "demand.json"])
+def test_newer_schema(damaged: Path, name: str) -> None:
+    set_version(damaged / name, 99)
+    said = refusal("compare", damaged)
+    assert "has schema version 99, but this program reads up to version 1: install a newer kevacuate." in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_not_readable(damaged: Path) -> None:
+    (damaged / "machine.json").chmod(0)
+    assert "cannot be read" in refusal("info", damaged)
+
+
+def test_unknown_policy_and_knob_before_anything_is_read(tmp_path: Path) -> None:
+    for command in ("compare", "replay"):
+        said = refusal(command, tmp_path / "none.kev", "--policy", "evict")
+        assert said == "There is no policy 'evict': the known ones are mainline, evacuate."
+        said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,items=3")
+        assert said.startswith("Policy evacuate has no knob 'items': it takes pool, wq, skip-hint")
+        said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,pool=many")
+        assert said.startswith("Knob pool of policy evacuate cannot be 'many': it takes a number")
+
+
+def test_a_node_that_the_machine_does_not_have(synthetic_kev: Path) -> None:
+    assert "names node 3" in refusal("replay", synthetic_kev, "--policy", "evacuate,no-workqueue=3")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("compare", "--nope"),
+        ("frobnicate",),
+        ("replay", "--seed", "-1"),
+        ("replay", "a", "b"),
+        ("info", "--seed", "1"),
+    ],
+)
+def test_wrong_usage(args: tuple[str, ...]) -> None:
+    assert "See 'kevacuate --help'." in refusal(*args)
+
+
+def test_no_command_shows_the_help() -> None:
+    done = run()
+    assert "Usage: kevacuate" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_demand_that_frees_what_was_never_allocated(tmp_path: Path) -> None:
+    script = fragmenting(2_000)
+    script.free(19_999)
+    path = write_recording(tmp_path / "x.kev", script)
+    wanted = "Row 2000 of the demand frees object 19999, which was never allocated or is freed already"
+    assert refusal("compare", path).startswith(wanted)
+    assert refusal("replay", path, "--policy", "evacuate", "--json").startswith(wanted)
+
+
+def test_losses_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
+    script = Script()
+    script.alloc(100)
+    path = write_recording(tmp_path / "x.kev", script, missed=7)
+    for command in ("compare", "replay"):
+        assert "lost events (7 on CPU 1)" in refusal(command, path)
+        done = run(command, path, "--despite-losses", "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)
+
+
+def test_a_name_that_is_not_text(tmp_path: Path) -> None:
+    done = run("info", os.fsencode(tmp_path / "x").decode() + "\udcff")
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def interrupted_when(args: list[str], ready: Path, cwd: Path) -> tuple[int, str, str]:
+    """Start the command, send SIGINT once a file appears; exit code, stdout and stderr."""
+    code = (
+        "import sys, pathlib, kevacuate.replay.run as r\n"
+        "feed = r.Replay.feed\n"
+        "def marked(self, chunk, row=0):\n"
+        "    feed(self, chunk, row)\n"
+        f"    pathlib.Path({str(ready)!r}).touch()\n"
+        "    import time; time.sleep(30)\n"
+        "r.Replay.feed = marked\n"
+        "from kevacuate.cli import main; main()\n"
+    )
+    process = subprocess.Popen(
+        [COMMAND[0], "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
+    )
+    deadline = time.monotonic() + 300
+    while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("options", [("--json",), ()])
+def test_ctrl_c_in_the_middle_of_a_run(synthetic_kev: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    before = files(synthetic_kev)
+    work = tmp_path / "work"
+    work.mkdir()
+    code, out, err = interrupted_when(["compare", str(synthetic_kev), *options], tmp_path / "ready", work)
+    assert code == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "kevacuate: interrupted; nothing was written."
+    assert files(work) == {}
+    assert files(synthetic_kev) == before
+
+
+def test_no_memory_and_system_errors_are_sentences(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kevacuate.cli import main as run_main
+    from kevacuate.recording import Recording
+
+    for error, words in (
+        (MemoryError(), "not enough memory"),
+        (OSError(28, "No space left on device", "x"), "x No space left"),
+    ):
+
+        def fail(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Recording, "open", fail)
+        with pytest.raises(SystemExit) as caught:
+            run_main(["info", "somewhere"])
+        assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert said.count("\n") == 1

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One zone of the fast model, set up by hand: for tests of single decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from kevacuate.mm import boot
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
+
+FreeLists = Iterable[tuple[int, int, list[int]]]
+"""(order, type, [first pfns, head first])."""
+
+
+def one_zone(npages: int = 4096, start: int = 0, index: int = k.ZONE_NORMAL, evacuate: bool = False) -> State:
+    """One CPU, one zone, watermarks 0, every page reserved."""
+    machine = machine_of(npages, start, index)
+    return build_state(machine, EvacuationConfig(evacuate=evacuate), StateOptions(1, 3, 1 << 16))
+
+
+def machine_of(npages: int, start: int = 0, index: int = k.ZONE_NORMAL) -> MachineConfig:
+    """The description of that machine."""
+    return MachineConfig(npages=npages, zones=(ZoneConfig(0, index, start, npages),))
+
+
+def columns(rows: Iterable[tuple[int, ...]], width: int) -> list[np.ndarray]:
+    """Rows as arrays, one per column."""
+    table = np.array(list(rows), np.int64).reshape(-1, width)
+    return [table[:, i].copy() for i in range(width)]
+
+
+def load(state: State, free: FreeLists, default: int = k.MIGRATE_UNMOVABLE) -> None:
+    """Free lists as given; all blocks of type *default*."""
+    state.block[::2] = default
+    rows = [(0, order, mt, pfn) for order, mt, pfns in free for pfn in pfns]
+    boot.load_free_lists(state, *columns(rows, 4))
+
+
+def entries(state: State, head: int) -> list[int]:
+    """What is on the list with this sentinel, head first."""
+    pages = []
+    pfn = int(state.link[2 * head])
+    while pfn != head:
+        pages.append(pfn)
+        pfn = int(state.link[2 * pfn])
+    return pages
+
+
+def free_list(state: State, order: int, mt: int) -> list[int]:
+    """A free list of zone 0."""
+    return entries(state, int(state.cfg[k.C_NPAGES]) + order * k.NR_TYPES + mt)
+
+
+def pcp_list(state: State, pindex: int) -> list[int]:
+    """A list of the pcp of zone 0 and CPU 0."""
+    return entries(state, int(state.cfg[k.C_PCP_BASE]) + pindex)
+
+
+def free_lists(state: State) -> list[tuple[int, int, list[int]]]:
+    """The free lists that hold anything, highest order first."""
+    found = [(order, mt, free_list(state, order, mt)) for order in range(11) for mt in range(k.MIGRATE_TYPES)]
+    return [entry for entry in found if entry[2]][::-1]
+
+
+def take_log(state: State) -> list[tuple[int, ...]]:
+    """The log records since the last call."""
+    count = int(state.stat[k.T_NLOG])
+    state.stat[k.T_NLOG] = 0
+    return [tuple(record) for record in state.log[: count * k.LR].reshape(-1, k.LR).tolist()]

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a policy to the model's parameters."""
+
+from dataclasses import asdict, fields
+
+import pytest
+
+from kevacuate.errors import KevacuateError
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig, build_state
+from kevacuate.policy import KNOBS, POLICIES, parse_policy
+from kevacuate.policy.policy import _FIELDS, MOST
+
+
+def test_every_knob_belongs_to_a_policy_and_says_what_it_is() -> None:
+    assert set(KNOBS) == {knob for _, knobs in POLICIES.values() for knob in knobs}
+    for knob in KNOBS.values():
+        assert knob.help
+        assert knob.values
+
+
+def test_every_knob_but_the_inputs_sets_one_field() -> None:
+    assert set(_FIELDS) == set(KNOBS) - {"skip-bits", "no-workqueue"}
+    names = {f.name for f in fields(EvacuationConfig)}
+    assert sorted(_FIELDS.values()) == sorted(set(_FIELDS.values()))
+    assert names - set(_FIELDS.values()) == {"evacuate", "ready"}
+
+
+@pytest.mark.parametrize(("knob", "name"), list(_FIELDS.items()))
+def test_a_knob_changes_its_field_alone(knob: str, name: str) -> None:
+    text, value = {"wq": ("per-node", "per_node"), "skip-hint": ("ignore", False)}.get(knob, ("17", 17))
+    plain = asdict(parse_policy("evacuate").evacuation(1, 1))
+    turned = asdict(parse_policy(f"evacuate,{knob}={text}").evacuation(1, 1))
+    assert {n for n in plain if plain[n] != turned[n]} == {name}
+    assert turned[name] == value
+
+
+def test_defaults_are_the_patch_s() -> None:
+    config = parse_policy("evacuate").evacuation(1, 1)
+    assert config == EvacuationConfig(evacuate=True)
+    assert (config.pool, config.wq, config.skip_hint) == (64, "per_cpu", True)
+    assert parse_policy("mainline").evacuation(1, 1) == EvacuationConfig(evacuate=False)
+
+
+def test_time_scale_is_the_recording_s_unless_named() -> None:
+    assert parse_policy("evacuate").evacuation(25, 1).time_scale == 25
+    assert parse_policy("evacuate,time-scale=3").evacuation(25, 1).time_scale == 3
+    assert parse_policy("evacuate,time-scale=0").evacuation(25, 1).time_scale == 0
+
+
+def test_nodes_without_a_workqueue() -> None:
+    assert parse_policy("evacuate,no-workqueue=0+2").evacuation(1, 3).ready == (False, True, False)
+    assert parse_policy("evacuate").evacuation(1, 3).ready is None
+
+
+def test_a_node_that_the_machine_does_not_have() -> None:
+    with pytest.raises(KevacuateError, match="names node 3: the machine has nodes 0 to 2"):
+        parse_policy("evacuate,no-workqueue=0+3").evacuation(1, 3)
+
+
+def test_the_largest_values_fit_the_model() -> None:
+    numbers = [knob for knob in _FIELDS if knob not in ("wq", "skip-hint", "pool")]
+    spec = ",".join(["evacuate", *(f"{knob}={MOST}" for knob in numbers)])
+    config = parse_policy(spec).evacuation(1, 1)
+    state = build_state(MachineConfig(npages=1024, zones=(ZoneConfig(0, 2, 0, 1024),)), config)
+    assert state.work.size > 0
+    slowest = 512 * (MOST + MOST + MOST) * MOST
+    assert slowest < 2**63

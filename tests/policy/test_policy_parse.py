@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a policy's text may say, and what is said of any other text."""
+
+import re
+
+import pytest
+
+from kevacuate.errors import KevacuateError
+from kevacuate.policy import KNOBS, POLICIES, Policy, parse_policy
+
+GOOD_VALUES = {
+    "pool": ("0", 0),
+    "wq": ("per-node", "per_node"),
+    "skip-hint": ("ignore", False),
+    "skip-bits": ("0.5", 0.5),
+    "time-scale": ("25", 25),
+    "no-workqueue": ("0+2", (0, 2)),
+    "irq-work-ns": ("7", 7),
+    "wakeup-ns": ("1000000", 1_000_000),
+    "work-ns": ("1", 1),
+    "scan-ns": ("2", 2),
+    "isolate-ns": ("3", 3),
+    "reclaim-ns": ("4", 4),
+    "migrate-ns": ("5", 5),
+}
+
+BAD_VALUES = [
+    *(
+        (name, text)
+        for name in ("pool", "time-scale", "work-ns")
+        for text in ("", "-1", "x", "1.5", "1_0", "٣", " 1")
+    ),
+    *((name, str(10**6 + 1)) for name in ("pool", "time-scale", "migrate-ns")),
+    ("pool", "9" * 5000),
+    ("wq", "per_cpu"),
+    ("wq", ""),
+    ("skip-hint", "maybe"),
+    ("skip-bits", "1.01"),
+    ("skip-bits", "-0.1"),
+    ("skip-bits", "nan"),
+    ("skip-bits", "inf"),
+    ("skip-bits", "some"),
+    ("no-workqueue", ""),
+    ("no-workqueue", "0+"),
+    ("no-workqueue", "a"),
+]
+
+
+def refusal(spec: str) -> str:
+    with pytest.raises(KevacuateError) as caught:
+        parse_policy(spec)
+    return str(caught.value)
+
+
+def test_names_alone() -> None:
+    assert parse_policy("mainline") == Policy("mainline", "mainline", {})
+    assert parse_policy(" evacuate\n") == Policy("evacuate", "evacuate", {})
+    assert not parse_policy("mainline").evacuates
+    assert parse_policy("evacuate").evacuates
+
+
+def test_every_knob_is_read() -> None:
+    assert set(GOOD_VALUES) == set(KNOBS)
+    for name, (text, value) in GOOD_VALUES.items():
+        assert parse_policy(f"evacuate,{name}={text}").knobs == {name: value}
+
+
+def test_several_knobs_keep_the_text_as_the_name_of_the_run() -> None:
+    policy = parse_policy("evacuate,pool=8,wq=per-cpu,skip-hint=honour")
+    assert policy.spec == "evacuate,pool=8,wq=per-cpu,skip-hint=honour"
+    assert policy.knobs == {"pool": 8, "wq": "per_cpu", "skip-hint": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("recorded", "recorded"), ("none", "none"), ("all", "all"), ("0", 0.0), ("1", 1.0)]
+)
+def test_skip_bits(text: str, value: object) -> None:
+    assert parse_policy(f"mainline,skip-bits={text}").skip_bits == value
+
+
+def test_skip_bits_are_the_recorded_ones_unless_named() -> None:
+    assert parse_policy("mainline").skip_bits == parse_policy("evacuate,pool=1").skip_bits == "recorded"
+
+
+@pytest.mark.parametrize("name", ["", "Mainline", "evacuat", "evacuate;pool=1", "=", "mainline=1"])
+def test_unknown_policy_lists_the_known_ones(name: str) -> None:
+    said = refusal(name)
+    assert repr(name) in said
+    assert all(re.search(rf"\b{known}\b", said) for known in POLICIES)
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+@pytest.mark.parametrize("knob", ["", "Pool", "pool ", "nr_items", "=3"])
+def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> None:
+    said = refusal(f"{policy},{knob}=3")
+    takes = re.search(r"it takes (.*)\.$", said)
+    assert takes is not None
+    assert takes[1].split(", ") == list(POLICIES[policy][1])
+
+
+def test_mainline_takes_no_knob_of_the_patch() -> None:
+    for name in set(KNOBS) - {"skip-bits"}:
+        assert f"no knob {name!r}" in refusal(f"mainline,{name}={GOOD_VALUES[name][0]}")
+
+
+@pytest.mark.parametrize(("knob", "text"), BAD_VALUES)
+def test_bad_value_says_what_the_knob_takes(knob: str, text: str) -> None:
+    said = refusal(f"evacuate,{knob}={text}")
+    assert said.startswith(f"Knob {knob} of policy evacuate cannot be {text!r}")
+    assert KNOBS[knob].values in said
+
+
+@pytest.mark.parametrize("knob", list(KNOBS))
+def test_knob_without_a_value(knob: str) -> None:
+    assert f"cannot be 'nothing': it takes {KNOBS[knob].values}" in refusal(f"evacuate,{knob}")
+
+
+def test_a_knob_given_twice() -> None:
+    assert "pool twice" in refusal("evacuate,pool=1,pool=1")
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "x", "mainline,pool=3", "evacuate,pool", "evacuate,pool=x", "evacuate,wq=per-cpu,wq=per-cpu"]
+)
+def test_a_refusal_is_one_sentence(spec: str) -> None:
+    said = refusal(spec)
+    assert "\n" not in said
+    assert said[0].isupper()
+    assert said.endswith(".")
