@@ -3,7 +3,7 @@
 
 * ``random``: the machine 85 % full, objects freed at random.
 * ``local``: 60 % full, mostly last in, first out, as short-lived kernel objects and page tables are.
-* ``fragmenting``: 92 % full; kernel memory and movable memory take turns in growing at each other's expense, so that blocks
+* ``fragmenting``: 91 % full; kernel memory and movable memory take turns in growing at each other's expense, so that blocks
   are claimed and pages stolen by the thousand.
 """
 
@@ -31,7 +31,7 @@ EVENT_NS = 1_000
 """Mean time between two rows, ns."""
 
 GIB_PAGES = 1 << 18
-_FULL = {"random": 0.85, "local": 0.60, "fragmenting": 0.92}
+_FULL = {"random": 0.85, "local": 0.60, "fragmenting": 0.91}
 _G_RANDOM, _G_USED, _G_T, _G_CPU, _G_ROWS, _G_FREE_IDS, _G_RUN, _G_SIZE = 0, 1, 2, 3, 4, 5, 6, 9
 _GFP = np.array([k.GFP_KERNEL, k.GFP_HIGHUSER_MOVABLE, k.GFP_KERNEL | k.GFP_RECLAIMABLE], np.uint32)
 
@@ -137,7 +137,7 @@ def _victim(g, live, count, kind, phase):
         if count[mt] < 1000:
             mt = 1
         run = np.int64(g[_G_RUN + mt]) + 1
-        if run >= count[mt] or _below(g, 256) == 0:
+        if run >= count[mt] or _below(g, 2048) == 0:
             run = _below(g, count[mt])
         g[_G_RUN + mt] = np.uint64(run)
         return mt, run

@@ -69,7 +69,9 @@ def comparison() -> tuple[str, str]:
     seen: set[str] = set()
     rows = []
     for line in lines:
-        name = next((row for row in EXCERPT if line.startswith(f"  {row}  ") or line.startswith(f"   {row}  ")), None)
+        name = next(
+            (row for row in EXCERPT if line.startswith(f"  {row}  ") or line.startswith(f"   {row}  ")), None
+        )
         if name and name not in seen:
             seen.add(name)
             rows.append(line)

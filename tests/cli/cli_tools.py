@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line in a process of its own, as a user runs it."""
+"""The command line, in a process of its own as a user runs it, or in this one where that shows as much."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+
+import pytest
+
+from kevacuate.cli import main
 
 COMMAND = [sys.executable, "-c", "from kevacuate.cli import main; main()"]
 
@@ -18,9 +24,19 @@ def run(*args: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, env=env, timeout=600, check=False)
 
 
-def refusal(*args: object) -> str:
+def call(*args: object) -> subprocess.CompletedProcess[str]:
+    """As :func:`run`, in this process: an exception that would be a traceback is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
+        main([str(arg) for arg in args])
+    code = caught.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess([str(arg) for arg in args], code, out.getvalue(), err.getvalue())
+
+
+def refusal(*args: object, apart: bool = False) -> str:
     """The one sentence on stderr with which the command refuses; nothing else may be said."""
-    done = run(*args)
+    done = run(*args) if apart else call(*args)
     assert done.returncode == 2, done
     assert done.stdout == ""
     lines = done.stderr.splitlines()

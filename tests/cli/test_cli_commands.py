@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import synthetic
-from cli_tools import COMMAND, run
+from cli_tools import COMMAND, call, run
 from synthetic import write_recording
 
 from kevacuate import __version__
@@ -48,14 +48,14 @@ def test_help_lists_the_commands_without_importing_them() -> None:
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_help_of_a_command_has_an_example(command: str) -> None:
-    done = run(command, "--help")
+    done = call(command, "--help")
     assert done.returncode == 0
     assert "Example: kevacuate " + command in " ".join(done.stdout.split())
-    assert run(command, "-h").stdout == done.stdout
+    assert call(command, "-h").stdout == done.stdout
 
 
 def test_help_of_compare_names_every_policy_and_knob() -> None:
-    said = run("compare", "--help").stdout
+    said = call("compare", "--help").stdout
     for name in [*POLICIES, *KNOBS]:
         assert re.search(rf"^ *{name}: ", said, re.MULTILINE), name
 
@@ -82,7 +82,7 @@ def test_two_runs_differ_in_timing_alone(synthetic_kev: Path, compared: dict[str
 
 
 def test_series_only_on_request(synthetic_kev: Path, compared: dict[str, Any]) -> None:
-    done = run("replay", synthetic_kev, "--policy", "evacuate", "--json", "--series")
+    done = call("replay", synthetic_kev, "--policy", "evacuate", "--json", "--series")
     one = json.loads(done.stdout)
     assert set(one) == {"policy", "metrics", "timing", "provenance", "series"}
     assert len(one["series"]["t"]) == len(one["series"]["mixed_blocks"]) > 50
@@ -92,7 +92,7 @@ def test_series_only_on_request(synthetic_kev: Path, compared: dict[str, Any]) -
 def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
     runs = [
         json.loads(
-            run("replay", synthetic_kev, "--policy", "mainline,skip-bits=0.5", "--json", "--seed", s).stdout
+            call("replay", synthetic_kev, "--policy", "mainline,skip-bits=0.5", "--json", "--seed", s).stdout
         )
         for s in (1, 2)
     ]
@@ -101,7 +101,7 @@ def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
 
 
 def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> None:
-    done = run("compare", synthetic_kev, *PAIR)
+    done = call("compare", synthetic_kev, *PAIR)
     assert done.returncode == 0
     assert "tiny.kev" in done.stdout
     assert "7.2.0-synthetic" in done.stdout
@@ -112,7 +112,7 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
 
 
 def test_the_table_of_replay(synthetic_kev: Path) -> None:
-    done = run("replay", synthetic_kev)
+    done = call("replay", synthetic_kev)
     assert done.returncode == 0
     assert "mainline" in done.stdout
     assert "Price of the benefit" not in done.stdout
@@ -135,24 +135,24 @@ def test_no_color(synthetic_kev: Path) -> None:
 
 
 def test_info(synthetic_kev: Path) -> None:
-    about = json.loads(run("info", synthetic_kev, "--json").stdout)
+    about = json.loads(call("info", synthetic_kev, "--json").stdout)
     assert about["demand_rows"] == synthetic.FRAGMENTING_ROWS
     assert about["cpus"] == synthetic.CPUS
     assert about["start_objects"] == len(synthetic.START_OBJECTS)
     assert about["lost_events"] == [0, 0]
     assert about["verdict"].startswith("No event was lost; 100.00% of the demand")
-    said = run("info", synthetic_kev).stdout
+    said = call("info", synthetic_kev).stdout
     assert about["digest"] in said
     assert about["verdict"] in " ".join(said.split())
 
 
 def test_info_of_a_recording_with_losses_and_of_unknown_quality(tmp_path: Path) -> None:
     lossy = write_recording(tmp_path / "lossy.kev", missed=5)
-    said = json.loads(run("info", lossy, "--json").stdout)
+    said = json.loads(call("info", lossy, "--json").stdout)
     assert said["lost_events"] == [0, 5]
     assert said["verdict"].startswith("5 events were lost")
     bare = write_recording(tmp_path / "bare.kev", facts={})
-    done = run("info", bare)
+    done = call("info", bare)
     assert done.returncode == 0, done.stderr
     assert "how much of the demand is a guess was not kept" in done.stdout
 

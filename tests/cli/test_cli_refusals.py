@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_tools import COMMAND, files, refusal, run
+from cli_tools import COMMAND, call, files, refusal, run
 from synthetic import Script, fragmenting, write_recording
 
 from kevacuate.recording.parquet import combined_digest
@@ -35,7 +35,7 @@ def set_version(file: Path, version: int) -> None:
 
 @pytest.mark.parametrize("command", ["compare", "replay", "info"])
 def test_missing(tmp_path: Path, command: str) -> None:
-    assert refusal(command, tmp_path / "none.kev").endswith("none.kev does not exist.")
+    assert refusal(command, tmp_path / "none.kev", apart=True).endswith("none.kev does not exist.")
 
 
 def test_foreign(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_truncated_corrupted_and_incomplete(damaged: Path, name: str) -> None:
     file.write_bytes(data[: len(data) // 2])
     assert "corrupted" in refusal("replay", damaged)
     file.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
-    assert "corrupted" in refusal("replay", damaged)
+    assert "corrupted" in refusal("replay", damaged, apart=True)
 
 
 def test_a_file_is_missing(damaged: Path) -> None:
@@ -68,12 +68,6 @@ def test_newer_schema(damaged: Path, name: str) -> None:
     set_version(damaged / name, 99)
     said = refusal("compare", damaged)
     assert "has schema version 99, but this program reads up to version 1: install a newer kevacuate." in said
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_not_readable(damaged: Path) -> None:
-    (damaged / "machine.json").chmod(0)
-    assert "cannot be read" in refusal("info", damaged)
 
 
 def test_unknown_policy_and_knob_before_anything_is_read(tmp_path: Path) -> None:
@@ -105,7 +99,7 @@ def test_wrong_usage(args: tuple[str, ...]) -> None:
 
 
 def test_no_command_shows_the_help() -> None:
-    done = run()
+    done = call()
     assert "Usage: kevacuate" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
@@ -115,7 +109,7 @@ def test_a_demand_that_frees_what_was_never_allocated(tmp_path: Path) -> None:
     script.free(19_999)
     path = write_recording(tmp_path / "x.kev", script)
     wanted = "Row 2000 of the demand frees object 19999, which was never allocated or is freed already"
-    assert refusal("compare", path).startswith(wanted)
+    assert refusal("compare", path, apart=True).startswith(wanted)
     assert refusal("replay", path, "--policy", "evacuate", "--json").startswith(wanted)
 
 
@@ -125,7 +119,7 @@ def test_losses_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "x.kev", script, missed=7)
     for command in ("compare", "replay"):
         assert "lost events (7 on CPU 1)" in refusal(command, path)
-        done = run(command, path, "--despite-losses", "--json")
+        done = call(command, path, "--despite-losses", "--json")
         assert done.returncode == 0, done.stderr
         json.loads(done.stdout)
 

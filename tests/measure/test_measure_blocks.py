@@ -42,7 +42,7 @@ def slow_moment(state: State, order: int) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(("order", "seed"), [(5, 1), (5, 2), (3, 3), (9, 4), (10, 5)])
+@pytest.mark.parametrize(("order", "seed"), [(5, 1), (5, 2), (3, 3), (9, 4), (6, 5)])
 def test_counts_of_a_machine_at_work(order: int, seed: int) -> None:
     config, state = small_machine(order)
     managed = sum(zone.managed_pages for zone in config.zones)
@@ -91,9 +91,9 @@ def block_of(state: State, pfn: int, order: int) -> list[int]:
 
 def test_a_chunk_larger_than_a_block_fills_all_its_blocks() -> None:
     _, state = small_machine(5)
-    pfn = entry.alloc(state, 0, -1, 9, 0, k.GFP_KERNEL, 0, 1)
+    pfn = entry.alloc(state, 0, -1, 8, 0, k.GFP_KERNEL, 0, 1)
     assert pfn >= 0
-    for first in range(pfn, pfn + 512, 32):
+    for first in range(pfn, pfn + 256, 32):
         assert block_of(state, first, 5) == [0, 0, 0, 32, 0]
     free = [start for start, _, pages in recount(state, 5)["blocks"] if pages[FREE] == 32]
     assert all(block_of(state, start, 5) == [32, 0, 0, 0, 0] for start in free)

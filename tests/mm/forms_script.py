@@ -45,7 +45,7 @@ MACHINES = (
     ),
 )
 PLANS = ("mixed", "staged", "isolation")
-OPERATIONS = 120
+OPERATIONS = 300
 
 
 def form() -> str:

@@ -68,16 +68,18 @@ def print_json(value: Any) -> None:
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr, of rows replayed; yields a function of (run, rows done, rows in all).
 
-    Says that kernels are being compiled where this is the first run.
+    Says that kernels are being compiled where this is the first run. Nothing is printed outside a terminal.
     """
+    screen = console(stderr=True)
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console(stderr=True),
+        console=screen,
         transient=True,
+        disable=not screen.is_terminal,
     )
     tasks: dict[str, Any] = {}
     first = "" if is_compiled() else "compiling the model, first run only (about a minute)"

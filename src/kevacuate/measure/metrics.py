@@ -44,7 +44,8 @@ def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dic
 
     ``free``: every page free or on a pcp list. ``movable_only``: no page that cannot move and none reserved, so that
     migration alone could empty it (the free ones included). ``tainted``: at least one page that cannot move.
-    Regions smaller than a pageblock are counted as pageblocks; those that stick out of memory are counted, with what is missing reserved.
+    Regions smaller than a pageblock are counted as pageblocks; those that stick out of memory are counted, with what is
+    missing reserved.
     """
     order = max(order, pageblock_order)
     region = counts.start >> order
@@ -65,8 +66,9 @@ def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dic
 def moment(state: State) -> dict[str, Any]:
     """Everything that is measured at one moment of virtual time; counts in pages or pageblocks.
 
-    ``mixed_blocks``: pageblocks with at least one page that cannot move beside at least one that can. ``polluted_blocks``: of movable type,
-    with a page that cannot move; ``polluted_pages``: how many such pages they hold. ``free_2m_pages``: free chunks of pageblock order, split from larger ones:
+    ``mixed_blocks``: pageblocks with at least one page that cannot move beside at least one that can.
+    ``polluted_blocks``: of movable type, with a page that cannot move; ``polluted_pages``: how many such pages they hold.
+    ``huge_pages_free``: free chunks of huge-page order, those split from larger ones included:
     the huge pages that can be had at once.
     """
     counts, free_by = block_counts(state)

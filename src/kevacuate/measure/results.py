@@ -69,8 +69,8 @@ class Comparison:
 def prices(baseline: Run, run: Run) -> dict[str, float | int | None]:
     """What the benefit cost: huge pages gained over the baseline per second of worker CPU and per cache page dropped.
 
-    ``huge_pages_gained`` counts free chunks of huge-page order at the end; ``movable_only_gained`` regions of 2 MiB that no unmovable page
-    holds. A price is None where nothing was paid.
+    ``huge_pages_gained`` counts free chunks of huge-page order at the end; ``movable_only_gained`` regions of 2 MiB that
+    no unmovable page holds. A price is None where nothing was paid.
     """
     end, base = run.metrics["end"], baseline.metrics["end"]
     gained = end["huge_pages_free"] - base["huge_pages_free"]

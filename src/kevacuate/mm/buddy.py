@@ -204,7 +204,7 @@ def merge_block_types(s, z, buddy, order, mt):  # type: ignore[no-untyped-def]
     return buddy_mt
 
 
-@part
+@part(inline=True)
 def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-def]
     """__free_one_page: merge upward as far as buddies are free, then place head or tail (:936)."""
     account_freepages(s, z, 1 << order, mt)
@@ -263,7 +263,7 @@ def expand(s, z, pfn, low, high, mt):  # type: ignore[no-untyped-def]
     return pages
 
 
-@part
+@part(inline=True)
 def page_del_and_expand(s, z, pfn, low, high, mt):  # type: ignore[no-untyped-def]
     """Take a chunk of order *high*, keep its lowest 2**low pages, account what left the lists."""
     del_page_from_free_list(s, z, pfn, high, mt)

@@ -48,7 +48,11 @@ def alloc_bulk(sa, cpu, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
 def free(sa, cpu, pfn):  # type: ignore[no-untyped-def]
     """Free the chunk that starts at *pfn*; False if no allocated chunk starts there."""
     s = pointers(sa)
-    if pfn < 0 or pfn >= s.cfg[C_NPAGES] or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED):
+    if (
+        pfn < 0
+        or pfn >= s.cfg[C_NPAGES]
+        or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED)
+    ):
         s.stat[T_BAD_FREE] += 1
         return False
     free_pages(s, cpu, pfn)

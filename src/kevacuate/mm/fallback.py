@@ -65,7 +65,7 @@ def fallback_type(start, i):  # type: ignore[no-untyped-def]
     return MIGRATE_MOVABLE if start == MIGRATE_UNMOVABLE else MIGRATE_UNMOVABLE
 
 
-@part
+@part(inline=True)
 def should_try_claim_block(s, order, start):  # type: ignore[no-untyped-def]
     """Whether a claim from *order* is allowed: only small movable requests are refused (:2205)."""
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
@@ -74,7 +74,7 @@ def should_try_claim_block(s, order, start):  # type: ignore[no-untyped-def]
     return start != MIGRATE_MOVABLE or s.cfg[C_MOBILITY_DISABLED] != 0
 
 
-@part
+@part(inline=True)
 def find_suitable_fallback(s, z, order, start, claimable):  # type: ignore[no-untyped-def]
     """The first fallback type with a free chunk of *order*, or FALLBACK_EMPTY, FALLBACK_NOCLAIM (:2254)."""
     if claimable and not should_try_claim_block(s, order, start):
@@ -220,7 +220,7 @@ def rmqueue_fallback(s, z, order, mt, flags, mode):  # type: ignore[no-untyped-d
     return -1, mode
 
 
-@part
+@part(inline=True)
 def rmqueue_mode(s, z, order, mt, flags, mode):  # type: ignore[no-untyped-def]
     """__rmqueue: CMA balance, then from the remembered mode on (:2454). Returns (page or -1, mode)."""
     if flags & ALLOC_CMA and s.zone[z * ZS + Z_NR_FREE_CMA] > s.zone[z * ZS + Z_NR_FREE] // 2:

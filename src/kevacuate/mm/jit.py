@@ -16,7 +16,6 @@ other kernels do. Two things are decided here and nowhere else:
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 import platform
 import sys
@@ -33,7 +32,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -184,7 +183,8 @@ def _widened(argument: types.Type) -> types.Type:
 
 def _one_version(dispatcher: Any) -> Any:
     """Make callers cast their integers to int64: Numba would compile the function anew for every mixture of widths
-    and for every literal, which takes longer than all else."""
+    and for every literal, which takes longer than all else.
+    """
     resolve = dispatcher.get_call_template
 
     def get_call_template(args: Any, kws: Any) -> Any:
@@ -261,51 +261,13 @@ elif ARRAY_FORM:
 
 else:
 
-    class FieldPointer(types.CPointer):  # type: ignore[misc]
-        """Pointer to the items of one array of a state: unlike a plain one, known not to overlap the other arrays."""
-
-        def __init__(self, dtype: types.Type, field: str) -> None:
-            super().__init__(dtype)
-            self.field = field
-            self.name = f"{field}*"
-
-        @property
-        def key(self) -> tuple[types.Type, str]:
-            """What makes two of these types equal."""
-            return self.dtype, self.field
-
-        def tag(self, instruction: Any) -> Any:
-            """Mark a load or store of an item with the array it belongs to (LLVM's type-based alias analysis)."""
-            module = instruction.module
-            zero = ir.Constant(ir.IntType(64), 0)
-            root = module.add_metadata([ir.MetaDataString(module, "kevacuate")])
-            node = module.add_metadata([ir.MetaDataString(module, self.field), root, zero])
-            instruction.set_metadata("tbaa", module.add_metadata([node, node, zero]))
-            return instruction
-
-    register_model(FieldPointer)(models.PointerModel)
-
-    @lower_builtin(operator.getitem, FieldPointer, types.Integer)
-    def _getitem(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        """``pointer[index]``."""
-        return signature.args[0].tag(builder.load(builder.gep(args[0], [args[1]])))
-
-    @lower_builtin(operator.setitem, FieldPointer, types.Integer, types.Any)
-    def _setitem(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        """``pointer[index] = value``."""
-        signature.args[0].tag(builder.store(args[2], builder.gep(args[0], [args[1]])))
-
     @intrinsic
     def pointers(typingctx, state):  # type: ignore[no-untyped-def]
         """Turn a NamedTuple of C-contiguous arrays into one, of the same field names, of raw pointers.
 
         The caller keeps the arrays alive for as long as the pointers are used.
         """
-        owner = state.instance_class.__name__
-        fields = tuple(
-            FieldPointer(array.dtype, f"{owner}.{name}")
-            for array, name in zip(state.types, state.fields, strict=True)
-        )
+        fields = tuple(types.CPointer(array.dtype) for array in state.types)
         result = types.NamedTuple(fields, state.instance_class)
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -327,9 +289,7 @@ else:
             int32 = ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(
-                function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)]
-            )
+            builder.call(function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)])
             return context.get_dummy_value()
 
         return types.void(pointer, index), codegen

@@ -124,9 +124,10 @@ class MachineConfig:
 class EvacuationConfig:
     """The evacuation patch and what it costs in virtual time (ns on a native machine).
 
-    Defaults of the costs: ``migrate_ns`` 1.1 us a page, ``isolate_ns`` 7 us for 32 LRU pages, ``scan_ns`` 4 ns a page that cannot be
-    isolated, measured on a native 6.18 kernel (AMD EPYC) with ``compact_memory``; ``irq_work_ns`` and ``wakeup_ns`` are the order of an
-    irq_work and of an idle CPU's kworker; ``work_ns`` and ``reclaim_ns`` are estimates. ``time_scale`` multiplies them all: how much
+    Defaults of the costs: ``migrate_ns`` 1.1 us a page, ``isolate_ns`` 7 us for 32 LRU pages, ``scan_ns`` 4 ns a page
+    that cannot be isolated, measured on a native 6.18 kernel (AMD EPYC) with ``compact_memory``; ``irq_work_ns`` and
+    ``wakeup_ns`` are the order of an irq_work and of an idle CPU's kworker; ``work_ns`` and ``reclaim_ns`` are
+    estimates. ``time_scale`` multiplies them all: how much
     slower than that machine the recorded one is.
     """
 

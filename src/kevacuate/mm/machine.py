@@ -108,7 +108,8 @@ class Machine:
     ) -> Chunk | None:
         """Allocate 2**order pages of the kind ``unmovable``, ``movable`` or ``reclaimable``; None if there are none.
 
-        Keyword arguments say what a movable page is like: ``file``, ``dirty``, ``writeback``, ``pinned``, ``busy`` (locked). Movable pages live on the LRU.
+        Keyword arguments say what a movable page is like: ``file``, ``dirty``, ``writeback``, ``pinned``, ``busy``
+        (locked). Movable pages live on the LRU.
         """
         if kind not in TYPES:
             raise KevacuateError(f"There is no kind of page {kind!r}: it is one of {', '.join(TYPES)}.")
@@ -176,7 +177,7 @@ class Machine:
         check(self.state)
 
     def block(self, number: int) -> str:
-        """One pageblock, a character a page: ``.`` free, ``p`` on a per-CPU list, ``m`` movable, ``i`` isolated, ``U`` cannot move."""
+        """One pageblock, a character a page (:func:`kevacuate.mm.picture.block_picture`)."""
         return block_picture(self.state, number)
 
     def __str__(self) -> str:

@@ -40,7 +40,8 @@ from kevacuate.mm.jit import part
 @part
 def has_unmovable_pages(s, start):  # type: ignore[no-untyped-def]
     """Whether the block holds a page that isolation refuses: of type CMA, reserved, or, outside ZONE_MOVABLE, in use and
-    neither PageLRU nor movable_ops (mm/page_isolation.c, as memory offlining asks)."""
+    neither PageLRU nor movable_ops (mm/page_isolation.c, as memory offlining asks).
+    """
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
     if s.block[2 * (start >> pageblock_order)] & PB_TYPE_MASK == MIGRATE_CMA:
         return True

@@ -277,7 +277,7 @@ def decay_pcp_high(s, z, cpu):  # type: ignore[no-untyped-def]
     high = s.pcp[at + P_HIGH] + 0
     count = s.pcp[at + P_COUNT] + 0
     if high > high_min:
-        high = max(max(count - (batch << PCP_BATCH_SCALE_MAX), high - (high >> 3)), high_min)
+        high = max(count - (batch << PCP_BATCH_SCALE_MAX), high - (high >> 3), high_min)
         s.pcp[at + P_HIGH] = high
         s.stat[T_DECAYS] += 1
     to_drain = count - high

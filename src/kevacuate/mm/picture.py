@@ -12,7 +12,8 @@ from kevacuate.mm.layout import State
 def block_picture(state: State, number: int) -> str:
     """A pageblock: number, type, skip bit, and a character a page, 64 to a line.
 
-    ``.`` free, ``p`` on a per-CPU list, ``m`` movable (on the LRU or in a batch), ``i`` isolated by a worker, ``U`` in use and cannot move,
+    ``.`` free, ``p`` on a per-CPU list, ``m`` movable (on the LRU or in a batch), ``i`` isolated by a worker, ``U`` in
+    use and cannot move,
     ``-`` reserved.
     """
     pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])

@@ -7,6 +7,7 @@ differently by up to threshold * CPUs pages.
 
 from __future__ import annotations
 
+from kevacuate.mm.buddy import free_list
 from kevacuate.mm.constants import (
     ALLOC_CMA,
     ALLOC_HIGHATOMIC,
@@ -51,7 +52,6 @@ from kevacuate.mm.constants import (
     Z_WMARK,
     ZS,
 )
-from kevacuate.mm.buddy import free_list
 from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 

@@ -88,7 +88,7 @@ def _choice(**values: Any) -> Callable[[str], Any]:
 
 
 def _skip_bits(text: str) -> SkipBits:
-    """recorded, none, all, or a share of the blocks from 0 to 1"""
+    """One of recorded, none, all, or a share of the blocks from 0 to 1."""
     if text in ("recorded", "none", "all"):
         return text
     share = float(text)
@@ -98,7 +98,7 @@ def _skip_bits(text: str) -> SkipBits:
 
 
 def _nodes(text: str) -> tuple[int, ...]:
-    """node numbers joined by +"""
+    """Node numbers joined by +."""
     return tuple(_count(part) for part in text.split("+"))
 
 

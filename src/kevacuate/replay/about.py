@@ -51,7 +51,9 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "cpus": machine.cpus,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
-        "states": [{"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states],
+        "states": [
+            {"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states
+        ],
         "start_blocks_with_skip_bit": int(start.blocks.skip.sum()) if start is not None else 0,
         "start_objects": int(demand.start_objects.pfn.size),
         "demand_rows": rows,

@@ -67,9 +67,17 @@ class ReplayOptions:
     despite_losses: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("samples", 1), ("chunk_rows", 1), ("log_capacity", 2 * LOG_MARGIN), ("prefetch", 0)):
+        for name, least in (
+            ("seed", 0),
+            ("samples", 1),
+            ("chunk_rows", 1),
+            ("log_capacity", 2 * LOG_MARGIN),
+            ("prefetch", 0),
+        ):
             if getattr(self, name) < least:
-                raise KevacuateError(f"{name} of a replay cannot be {getattr(self, name)}: it is at least {least}.")
+                raise KevacuateError(
+                    f"{name} of a replay cannot be {getattr(self, name)}: it is at least {least}."
+                )
 
 
 def zone_index(name: str) -> int:
@@ -115,10 +123,14 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         )
     nodes = machine.extra.get("cpu_node", (0,) * machine.cpus)
     if len(nodes) != machine.cpus:
-        raise KevacuateError(f"The recording gives {len(nodes)} CPUs a node, but its machine has {machine.cpus}: record again.")
+        raise KevacuateError(
+            f"The recording gives {len(nodes)} CPUs a node, but its machine has {machine.cpus}: record again."
+        )
     most = int(machine.extra.get("max_page_order", max(10, machine.pageblock_order)))
     if not -1 <= machine.hugepage_order <= most:
-        raise KevacuateError(f"The recording has huge pages of order {machine.hugepage_order}, above the largest, {most}: record again.")
+        raise KevacuateError(
+            f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
+        )
     if not zones:
         raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
     return MachineConfig(

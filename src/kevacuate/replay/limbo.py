@@ -80,7 +80,7 @@ def _fits(s, pfn, order, size):  # type: ignore[no-untyped-def]
     base = pfn >> size << size
     if base + (1 << size) > s.g[G_PAGES]:
         return False
-    for page in range(base, base + (1 << size)):  # noqa: SIM110 (compiled)
+    for page in range(base, base + (1 << size)):
         if i64(s.owner[page]) != FREE_CODE:
             return False
     return True

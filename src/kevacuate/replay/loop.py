@@ -72,7 +72,7 @@ def born(s, obj, pfn):  # type: ignore[no-untyped-def]
 
 @part(inline=True)
 def free_object(s, cpu, obj):  # type: ignore[no-untyped-def]
-    """Free an object of the demand; what the model dropped, or never got, is counted instead. False if there is no such object."""
+    """Free an object of the demand; count what the model dropped or never got. False if there is no such object."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         free_pages(s, cpu, pfn)
@@ -104,7 +104,8 @@ def split_object(s, obj, upper):  # type: ignore[no-untyped-def]
 def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
     """Free pages that were in use at the start and that no object holds.
 
-    Pages that the allocator never had (reserved at boot, freed later) are counted as refused. False if a page is free, or an object's.
+    Pages that the allocator never had (reserved at boot, freed later) are counted as refused.
+    False if a page is free, or an object's.
     """
     zone = page_zone(s, pfn)
     reserved = page_zone(s, pfn + (1 << order) - 1) != zone

@@ -173,7 +173,7 @@ def _all_free(s, pfn, order):  # type: ignore[no-untyped-def]
     """Whether the pages exist and nobody owns one."""
     if pfn < 0 or pfn + (1 << order) > s.g[G_PAGES]:
         return False
-    for page in range(pfn, pfn + (1 << order)):  # noqa: SIM110 (compiled)
+    for page in range(pfn, pfn + (1 << order)):
         if i64(s.owner[page]) != FREE_CODE:
             return False
     return True
@@ -208,7 +208,7 @@ def _movable_source(s, pfn, order):  # type: ignore[no-untyped-def]
         return folio and i64(s.order[code]) >= order and flags & (FLAG_GROUP | FLAG_PENDING) == 0
     if code == FREE_CODE or (ANON_BASE - code) % (1 << order) != 0:
         return False
-    for i in range(1 << order):  # noqa: SIM110 (compiled)
+    for i in range(1 << order):
         if i64(s.owner[pfn + i]) != code - i:
             return False
     return True

@@ -76,16 +76,24 @@ class Replay:
             refuse_losses(recording)
         recorded = recording.start
         if recorded is None:
-            raise KevacuateError(f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot.")
+            raise KevacuateError(
+                f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot."
+            )
         self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
         objects = demand.max_objects or 1 << 16
-        self.state: State = initial_state(recording.machine, recorded, demand.start_objects, policy, options, objects)
+        self.state: State = initial_state(
+            recording.machine, recorded, demand.start_objects, policy, options, objects
+        )
         self.start_blocks = int(recorded.blocks.pfn.size)
         self.start_skip = int(skip_bits(recorded, policy, options.seed).sum())
         self.log: list[np.ndarray] = []
         self.keep_log = False
         self.lost_log = 0
-        self.series: dict[str, list[Any]] = {"t": [], **{name: [] for name in _SERIES}, "evacuations_queued": []}
+        self.series: dict[str, list[Any]] = {
+            "t": [],
+            **{name: [] for name in _SERIES},
+            "evacuations_queued": [],
+        }
         self._next_sample = 0
         self._interval = 0
         self._last_time = 0
@@ -114,14 +122,23 @@ class Replay:
         All are made writable, as some columns of a stored demand are not: Numba takes those for other types and would compile
         the loop once more for every mixture.
         """
-        rows = DemandRows(*(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandRows._fields))
+        rows = DemandRows(
+            *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandRows._fields)
+        )
         largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
         if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
-            raise KevacuateError(f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted.")
+            raise KevacuateError(
+                f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
+            )
         self.state = grow_objects(self.state, largest)
         cfg = self.state.cfg
         problem, at = check_rows(
-            rows, cfg[k.C_NCPUS], cfg[k.C_MAX_PAGE_ORDER], self.state.obj.size, cfg[k.C_NPAGES_REAL], self._last_time
+            rows,
+            cfg[k.C_NCPUS],
+            cfg[k.C_MAX_PAGE_ORDER],
+            self.state.obj.size,
+            cfg[k.C_NPAGES_REAL],
+            self._last_time,
         )
         if problem:
             raise KevacuateError(
@@ -159,7 +176,11 @@ class Replay:
                 progress(rows, total)
         self.sample(max(span, int(self.state.stat[k.T_NOW])) + SETTLE_NS)
         self.take_log()
-        timing = {"seconds": time.perf_counter() - begin, "model_seconds": busy, "events_per_second": rows / max(busy, 1e-9)}
+        timing = {
+            "seconds": time.perf_counter() - begin,
+            "model_seconds": busy,
+            "events_per_second": rows / max(busy, 1e-9),
+        }
         return Run(self.policy.spec, self._metrics(rows), self.series, self._provenance(), timing)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
@@ -186,7 +207,9 @@ class Replay:
             "page_kinds": asdict(self.demand.kinds),
             "options": options,
             "final_state_digest": state_digest(self.state),
-            "state_bytes": sum(n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")),
+            "state_bytes": sum(
+                n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")
+            ),
         }
 
 

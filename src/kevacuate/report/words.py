@@ -20,8 +20,9 @@ def _effect(base: Run, run: Run) -> str:
     m, end, before = run.metrics, run.metrics["end"], base.metrics["end"]
     found = m["evacuations_started_with_skip_bit"]
     moved = (
-        f"{run.policy} ({_skip_words(run)}): {m['evacuations_queued']} evacuations queued, {found} of them stopped by the skip bit; "
-        f"{m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} cache pages dropped in {m['worker_cpu_seconds'] * 1e3:.1f} ms of worker time. "
+        f"{run.policy} ({_skip_words(run)}): {m['evacuations_queued']} evacuations queued, "
+        f"{found} of them stopped by the skip bit; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
+        f"cache pages dropped in {m['worker_cpu_seconds'] * 1e3:.1f} ms of worker time. "
     )
     return moved + (
         f"Mixed pageblocks at the end {before['mixed_blocks']} -> {end['mixed_blocks']}, "
@@ -30,20 +31,21 @@ def _effect(base: Run, run: Run) -> str:
 
 
 def _direction(base: Run, runs: list[Run]) -> str:
-    """Whether the runs agree on the direction, and whether the difference exceeds the spread of real repeats."""
-    deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in runs]
-    largest = max(deltas, key=abs)
-    if all(delta == 0 for delta in deltas):
-        return "No run differs from the baseline in mixed pageblocks at the end."
-    size = (
-        f"less than the {REPEAT_SPREAD} by which exact repeats of the recorded kernel differ among themselves (one standard deviation)"
-        if abs(largest) < REPEAT_SPREAD
-        else f"more than the {REPEAT_SPREAD} of one standard deviation among exact repeats of the recorded kernel"
+    """Whether the runs that moved pages agree, and whether the difference exceeds the spread of real repeats."""
+    moved = [run for run in runs if run.metrics["pages_isolated"]]
+    if not moved:
+        return "No run isolated a page: with these skip bits evacuation changes nothing."
+    deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in moved]
+    low, high = min(deltas), max(deltas)
+    span = f"{low:+d}" if low == high else f"{low:+d} to {high:+d}"
+    inside = max(abs(low), abs(high)) < REPEAT_SPREAD
+    size = "less than" if inside else "more than"
+    verdict = "so this demand does not tell the policies apart" if inside else "which repeats must confirm"
+    return (
+        f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}: {size} the {REPEAT_SPREAD} by "
+        f"which exact repeats of the recorded kernel differ among themselves (one standard deviation), {verdict}. "
+        "How much it moves rests on the skip bits that compaction has set."
     )
-    if len({delta > 0 for delta in deltas if delta}) > 1:
-        return f"The runs disagree on the direction, so the answer rests on the skip bits; the largest change, {largest:+d} mixed blocks, is {size}."
-    word = "fewer" if largest < 0 else "more"
-    return f"All point to {word} mixed pageblocks at the end; the largest change, {largest:+d}, is {size}."
 
 
 def conclusion(comparison: Comparison) -> str:
@@ -51,10 +53,10 @@ def conclusion(comparison: Comparison) -> str:
     base = comparison.baseline
     runs = [run for run in comparison.runs[1:] if run.metrics["evacuations_queued"]]
     if not runs:
-        return f"No policy queued an evacuation that {base.policy} did not; nothing can be said about evacuation from this comparison."
+        return f"No policy queued an evacuation that {base.policy} did not: this comparison says nothing about evacuation."
     lines = [_effect(base, run) for run in runs]
     lines.append(_direction(base, runs))
     lines.append(
-        "This is one demand replayed once per policy, with compaction not modelled: it shows the mechanism at work, and only repeats decide a difference."
+        "One demand, replayed once per policy; compaction is not modelled, so the skip bits are an input."
     )
     return "\n".join(lines)

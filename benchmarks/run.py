@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The benchmark: the replay loop against its C twin, interleaved in one process on copies of one state.
+
+``python -m benchmarks.run`` prints events/s of both, with and without prefetch, bytes per page, start times; it fails if the
+two final states differ in a single byte. Needs a C compiler (``cc``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import streams
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import State, copy_state, state_bytes
+from kevacuate.replay.loop import STOP_LOG, DemandRows, replay_rows
+
+HERE = Path(__file__).parent
+CFLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared")
+DISTANCE = 8
+"""Prefetch distance in rows."""
+_NO_SAMPLE = 1 << 62
+_COUNTERS = {
+    "refills": k.T_REFILLS,
+    "drains": k.T_DRAINS,
+    "boosts": k.T_BOOSTS,
+    "claims": k.T_MODE + k.RMQUEUE_CLAIM,
+    "claims refused": k.T_CLAIM_REFUSED,
+    "steals": k.T_MODE + k.RMQUEUE_STEAL,
+    "kswapd wakes": k.T_KSWAPD_WAKES,
+    "slow paths": k.T_SLOWPATH,
+    "failed": k.T_ALLOC_FAILED,
+}
+
+
+class Mismatch(Exception):
+    """The two final states differ."""
+
+
+def build_twin(directory: str) -> ctypes.CDLL:
+    """Compile ``twin.c`` into *directory* and load it."""
+    library = os.path.join(directory, "twin.so")
+    subprocess.run([os.environ.get("CC", "cc"), *CFLAGS, "-o", library, str(HERE / "twin.c")], check=True)
+    twin = ctypes.CDLL(library)
+    twin.replay_rows.restype = ctypes.c_int64
+    return twin
+
+
+def run_numba(state: State, rows: DemandRows, ahead: int) -> None:
+    """Replay all rows with the compiled loop; a full log is thrown away."""
+    at, end = 0, rows.t.size
+    while at < end:
+        at, why = replay_rows(state, rows, at, end, _NO_SAMPLE, ahead)
+        if why == STOP_LOG:
+            state.stat[k.T_NLOG] = 0
+
+
+def run_c(twin: ctypes.CDLL, state: State, rows: DemandRows, ahead: int) -> None:
+    """The same with the twin."""
+    arrays = (ctypes.c_void_p * len(state))(*(array.ctypes.data for array in state))
+    columns = (ctypes.c_void_p * len(rows))(*(column.ctypes.data for column in rows))
+    why, at, end = ctypes.c_int64(), 0, rows.t.size
+    limits = ctypes.c_int64(_NO_SAMPLE), ctypes.c_int64(ahead)
+    while at < end:
+        at = twin.replay_rows(
+            arrays, columns, ctypes.c_int64(at), ctypes.c_int64(end), *limits, ctypes.byref(why)
+        )
+        if why.value == STOP_LOG:
+            state.stat[k.T_NLOG] = 0
+
+
+def differences(ours: State, theirs: State) -> list[str]:
+    """Names of the arrays in which two states differ."""
+    return [name for name in State._fields if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
+
+
+def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, DemandRows]:
+    """A machine filled as the stream wants it, and *rows* rows to measure."""
+    state, generator = streams.booted(gib), streams.generator(gib, seed)
+    for chunk in streams.fill(generator, kind, gib):
+        run_numba(state, chunk, DISTANCE)
+    state.stat[k.T_NLOG] = 0
+    return state, streams.churn(generator, kind, gib, rows)
+
+
+def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> dict[str, Any]:
+    """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the events per second."""
+    start, demand = filled(kind, gib, rows)
+    ours, theirs = copy_state(start), copy_state(start)
+    seconds: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        for ahead in (0, DISTANCE):
+            for name, state in (("numba", ours), ("c", theirs)):
+                for array, source in zip(state, start, strict=True):
+                    np.copyto(array, source)
+                begin = time.perf_counter()
+                if name == "c":
+                    run_c(twin, state, demand, ahead)
+                else:
+                    run_numba(state, demand, ahead)
+                seconds.setdefault(f"{name}{' prefetch' if ahead else ''}", []).append(
+                    time.perf_counter() - begin
+                )
+            if different := differences(ours, theirs):
+                raise Mismatch(f"{kind}, {gib} GiB, prefetch {ahead}: {', '.join(different)} differ")
+    rate = {name: rows / statistics.median(values) for name, values in seconds.items()}
+    done = ours.stat - start.stat
+    sizes = state_bytes(start)
+    pages = gib * streams.GIB_PAGES
+    return {
+        "stream": kind,
+        "gib": gib,
+        "rows": rows,
+        "events_per_s": rate,
+        "ratio": rate["numba"] / rate["c"],
+        "ratio_prefetch_to_plain_c": rate["numba prefetch"] / rate["c"],
+        "ratio_prefetch": rate["numba prefetch"] / rate["c prefetch"],
+        "bytes_per_page": (sum(sizes.values()) - sizes["obj"] - sizes["log"]) / pages,
+        "bytes_per_page_with_objects": (sum(sizes.values()) - sizes["log"]) / pages,
+        "counters": {name: int(done[index]) for name, index in _COUNTERS.items()},
+    }
+
+
+_START = """
+import time; begin = time.perf_counter()
+from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
+from kevacuate.mm.boot import memblock_free_all
+from kevacuate.replay.loop import DemandRows, replay_rows
+import numpy as np
+machine = MachineConfig(npages=1 << 16, zones=(ZoneConfig(0, 2, 0, 1 << 16),))
+state = build_state(machine); memblock_free_all(state, machine)
+types = (np.int64, np.uint8, np.uint16, np.int32, np.uint8, np.uint8, np.uint32, np.uint8, np.int32)
+replay_rows(state, DemandRows(*(np.zeros(1, t) for t in types)), 0, 1, 1 << 62, 8)
+print(time.perf_counter() - begin)
+"""
+
+
+def start_times() -> dict[str, float]:
+    """Seconds from starting Python's imports to the first event, with nothing compiled and with all of it."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "KEVACUATE_CACHE_DIR": cache}
+        command = [sys.executable, "-c", _START]
+        seconds = [
+            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            for _ in range(4)
+        ]
+    return {"cold": seconds[0], "warm": min(seconds[1:])}
+
+
+def large_machine(gib: int, rows: int) -> dict[str, Any]:
+    """Fill and churn a machine of *gib* GiB in this process; peak memory with the generator's tables."""
+    begin = time.perf_counter()
+    state, demand = filled("random", gib, rows)
+    run_numba(state, demand, DISTANCE)
+    return {
+        "gib": gib,
+        "events": int(state.stat[k.T_ALLOCS] + state.stat[k.T_FREES]),
+        "seconds": time.perf_counter() - begin,
+        "state_gib": sum(state_bytes(state).values()) / 2**30,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    """One line per machine and stream."""
+    rate = {name: f"{value / 1e6:.1f}" for name, value in result["events_per_s"].items()}
+    counters = ", ".join(f"{value} {name}" for name, value in result["counters"].items() if value)
+    print(
+        f"{result['gib']:>4} GiB {result['stream']:<12} M events/s: Numba {rate['numba']}, with prefetch"
+        f" {rate['numba prefetch']}; C {rate['c']}, with prefetch {rate['c prefetch']}. Ratio {result['ratio']:.2f};"
+        f" with prefetch {result['ratio_prefetch_to_plain_c']:.2f} of plain C, {result['ratio_prefetch']:.2f} of C"
+        f" with it. {result['bytes_per_page']:.2f} B/page ({result['bytes_per_page_with_objects']:.2f} with objects)\n"
+        f"         equal final states; {counters}",
+        flush=True,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; 1 if a final state differs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="8 GiB only, a million rows, three repeats")
+    parser.add_argument("--gib", type=int, nargs="+", default=[8, 256], help="machine sizes (default 8 256)")
+    parser.add_argument("--stream", nargs="+", choices=streams.KINDS, default=streams.KINDS)
+    parser.add_argument("--rows", type=int, default=4_000_000, help="rows measured")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--start", action="store_true", help="also time a cold and a warm start")
+    parser.add_argument("--large", type=int, metavar="GIB", help="also simulate one machine this large (1024: 1 TiB)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.gib, options.rows, options.repeats = [8], 1_000_000, 3
+    report: dict[str, Any] = {"python": platform.python_version(), "cflags": " ".join(CFLAGS), "runs": []}
+    print(f"C: {os.environ.get('CC', 'cc')} {report['cflags']}; prefetch distance {DISTANCE} rows", flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            twin = build_twin(directory)
+            for gib in options.gib:
+                for kind in options.stream:
+                    report["runs"].append(measure(twin, kind, gib, options.rows, options.repeats))
+                    _print(report["runs"][-1])
+    except Mismatch as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    if options.start:
+        report["start"] = start_times()
+        print(f"start to first event: cold {report['start']['cold']:.1f} s, warm {report['start']['warm']:.2f} s")
+    if options.large:
+        code = f"import json; from benchmarks.run import large_machine; print(json.dumps(large_machine({options.large}, {options.rows})))"
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        report["large"] = json.loads(done.stdout)
+        print(f"{options.large} GiB machine: {report['large']}")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
