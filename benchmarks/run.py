@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The benchmark: the replay loop against its C twin, interleaved in one process on copies of one state.
 
-``python -m benchmarks.run`` prints events/s of both, with and without prefetch, bytes per page, start times; it fails if the
-two final states differ in a single byte. Needs a C compiler (``cc``).
+``python -m benchmarks.run`` prints events/s of both, with and without prefetch, and bytes per page; it fails if
+the two final states differ in a single byte. Needs a C compiler (``cc``).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, Demand
 
 
 def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> dict[str, Any]:
-    """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the events per second."""
+    """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the rates."""
     start, demand = filled(kind, gib, rows)
     ours, theirs = copy_state(start), copy_state(start)
     seconds: dict[str, list[float]] = {}
@@ -177,12 +177,14 @@ def large_machine(gib: int, rows: int) -> dict[str, Any]:
 def _print(result: dict[str, Any]) -> None:
     """One line per machine and stream."""
     rate = {name: f"{value / 1e6:.1f}" for name, value in result["events_per_s"].items()}
+    whole = result["bytes_per_page_with_objects"]
     counters = ", ".join(f"{value} {name}" for name, value in result["counters"].items() if value)
     print(
         f"{result['gib']:>4} GiB {result['stream']:<12} M events/s: Numba {rate['numba']}, with prefetch"
-        f" {rate['numba prefetch']}; C {rate['c']}, with prefetch {rate['c prefetch']}. Ratio {result['ratio']:.2f};"
-        f" with prefetch {result['ratio_prefetch_to_plain_c']:.2f} of plain C, {result['ratio_prefetch']:.2f} of C"
-        f" with it. {result['bytes_per_page']:.2f} B/page ({result['bytes_per_page_with_objects']:.2f} with objects)\n"
+        f" {rate['numba prefetch']}; C {rate['c']}, with prefetch {rate['c prefetch']}\n"
+        f"         ratio to C {result['ratio']:.2f}; with prefetch {result['ratio_prefetch_to_plain_c']:.2f} of plain C,"
+        f" {result['ratio_prefetch']:.2f} of C with prefetch;"
+        f" {result['bytes_per_page']:.2f} bytes per page, {whole:.2f} with the object table\n"
         f"         equal final states; {counters}",
         flush=True,
     )
@@ -197,13 +199,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=4_000_000, help="rows measured")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--start", action="store_true", help="also time a cold and a warm start")
-    parser.add_argument("--large", type=int, metavar="GIB", help="also simulate one machine this large (1024: 1 TiB)")
+    parser.add_argument("--large", type=int, metavar="GIB", help="also simulate a machine of this size")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
     if options.quick:
         options.gib, options.rows, options.repeats = [8], 1_000_000, 3
-    report: dict[str, Any] = {"python": platform.python_version(), "cflags": " ".join(CFLAGS), "runs": []}
-    print(f"C: {os.environ.get('CC', 'cc')} {report['cflags']}; prefetch distance {DISTANCE} rows", flush=True)
+    compiler = " ".join((os.environ.get("CC", "cc"), *CFLAGS))
+    report: dict[str, Any] = {"python": platform.python_version(), "c": compiler, "runs": []}
+    print(f"C: {compiler}; prefetch distance {DISTANCE} rows", flush=True)
     try:
         with tempfile.TemporaryDirectory() as directory:
             twin = build_twin(directory)
@@ -215,13 +218,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
     if options.start:
-        report["start"] = start_times()
-        print(f"start to first event: cold {report['start']['cold']:.1f} s, warm {report['start']['warm']:.2f} s")
+        start = report["start"] = start_times()
+        print(f"start to first event: cold {start['cold']:.1f} s, warm {start['warm']:.2f} s", flush=True)
     if options.large:
-        code = f"import json; from benchmarks.run import large_machine; print(json.dumps(large_machine({options.large}, {options.rows})))"
+        call = f"large_machine({options.large}, {options.rows})"
+        code = f"import json; from benchmarks.run import large_machine; print(json.dumps({call}))"
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         report["large"] = json.loads(done.stdout)
-        print(f"{options.large} GiB machine: {report['large']}")
+        large = report["large"]
+        print(
+            f"{options.large} GiB machine: {large['events'] / 1e6:.0f} M events, boot and fill included, in"
+            f" {large['seconds']:.0f} s; state {large['state_gib']:.1f} GiB, peak {large['peak_gib']:.1f} GiB"
+        )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0

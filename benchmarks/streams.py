@@ -3,8 +3,8 @@
 
 * ``random``: the machine 85 % full, objects freed at random.
 * ``local``: 60 % full, mostly last in, first out, as short-lived kernel objects and page tables are.
-* ``fragmenting``: 91 % full; kernel memory and movable memory take turns in growing at each other's expense, so that blocks
-  are claimed and pages stolen by the thousand.
+* ``fragmenting``: 91 % full; kernel memory and movable memory take turns in growing at each other's expense, so
+  that blocks are claimed and pages stolen by the thousand.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def machine(gib: int) -> MachineConfig:
     """A one-node machine of *gib* GiB with zones DMA, DMA32 and Normal and four CPUs, as a replay runs it."""
     pages = gib * GIB_PAGES
     dma32 = min(1 << 20, pages // 2)
+    above_dma, above_dma32 = pages // 256, (pages - dma32) // 256
+    first = ((0, 1),)
     zones = (
-        ZoneConfig(0, k.ZONE_DMA, 0, 4096, reserved=((0, 1),), lowmem_reserve=(0, dma32 // 256, pages // 256, pages // 256)),
-        ZoneConfig(0, k.ZONE_DMA32, 4096, dma32, lowmem_reserve=(0, 0, (pages - dma32) // 256, (pages - dma32) // 256)),
+        ZoneConfig(0, k.ZONE_DMA, 0, 4096, first, lowmem_reserve=(0, dma32 // 256, above_dma, above_dma)),
+        ZoneConfig(0, k.ZONE_DMA32, 4096, dma32, lowmem_reserve=(0, 0, above_dma32, above_dma32)),
         ZoneConfig(0, k.ZONE_NORMAL, dma32, pages),
     )
     return MachineConfig(npages=pages, zones=zones, cpu_node=(0,) * CPUS, open_loop=True)
@@ -166,7 +168,7 @@ def _emit(out, i, gen, op, obj, mt, attr):
 
 @numba.njit
 def _generate(gen, out, kind, target, phase_rows):
-    """Fill *out*. *phase_rows* 0: allocate until *target* pages are in use, then stop. Returns the rows written."""
+    """Fill *out*; with *phase_rows* 0 allocate until *target* pages are in use. Returns the rows written."""
     g, live, count, free_ids = gen.g, gen.live, gen.count, gen.free_ids
     slack = target // 100
     for i in range(out.t.size):
@@ -209,7 +211,7 @@ def empty_rows(rows: int) -> DemandRows:
 
 
 def fill(gen: Generator, kind: str, gib: int, chunk: int = 1 << 20) -> Iterator[DemandRows]:
-    """Chunks of allocations until the machine is as full as the stream wants it. A chunk is valid until the next."""
+    """Chunks of allocations until the machine is full enough. A chunk is valid until the next."""
     target = int(_FULL[kind] * gib * GIB_PAGES)
     rows = empty_rows(chunk)
     done = chunk

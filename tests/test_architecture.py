@@ -100,7 +100,9 @@ def test_the_ground_floor_knows_little(path: Path) -> None:
     allowed = THIRD_PARTY[path.parts[0]] | (JIT_ALONE if path == Path("mm/jit.py") else set())
     for name in imports(path):
         top = name.split(".")[0]
-        assert top in sys.stdlib_module_names or top == "kevacuate" or top in allowed, f"{path} imports {name}"
+        assert top in sys.stdlib_module_names or top == "kevacuate" or top in allowed, (
+            f"{path} imports {name}"
+        )
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] == "mm"], ids=str)
@@ -125,7 +127,9 @@ def test_no_import_cycles(room: str) -> None:
         if path.parts[0] == room
     }
     done: set[str] = set()
-    while ready := {name for name, needs in graph.items() if name not in done and not (needs & set(graph)) - done}:
+    while ready := {
+        name for name, needs in graph.items() if name not in done and not (needs & set(graph)) - done
+    }:
         done |= ready
     assert set(graph) == done, f"import cycle among {sorted(set(graph) - done)}"
 

@@ -158,9 +158,7 @@ class Lockstep:
         self.operation = ("alloc_with_isolate_bit", block, cpu, order, mt, gfp, attr, obj)
         pfn = block << self.spec.machine.pageblock_order
         fast = entry.alloc_with_isolate_bit(self.fast, pfn, cpu, order, mt, gfp, attr, obj)
-        return self._compare(
-            fast, self.oracle.alloc_with_isolate_bit(block, cpu, order, mt, gfp, attr, obj)
-        )
+        return self._compare(fast, self.oracle.alloc_with_isolate_bit(block, cpu, order, mt, gfp, attr, obj))
 
     def free(self, cpu: int, pfn: int) -> None:
         """Free the chunk at `pfn`."""
@@ -249,7 +247,9 @@ class Lockstep:
         fast_row = self._row[:length].tobytes()
         oracle_row = serialise(self.oracle.m, objects)
         if fast_row != oracle_row.tobytes():
-            raise Disagreement(f"{self.operation}: {explain(self.spec, self._row[:length].tolist(), oracle_row)}")
+            raise Disagreement(
+                f"{self.operation}: {explain(self.spec, self._row[:length].tolist(), oracle_row)}"
+            )
         log = self._take_fast_log()
         records = array("q", chain.from_iterable(self.oracle.take_log()))
         if log.tobytes() != records.tobytes():
@@ -384,7 +384,9 @@ def explain_log(fast: list[int], oracle: list[int]) -> str:
     """The first log record that differs, with those before it."""
     mine = [tuple(fast[i : i + 8]) for i in range(0, len(fast), 8)]
     theirs = [tuple(oracle[i : i + 8]) for i in range(0, len(oracle), 8)]
-    at = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+    )
     return (
         f"log record {at} (t kind cpu pfn a b c d)\n  before {mine[max(at - 5, 0) : at]}\n"
         f"  fast {mine[at : at + 5]}\n  oracle {theirs[at : at + 5]}"

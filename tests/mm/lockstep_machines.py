@@ -47,13 +47,29 @@ THEMES = {
         Theme("numa", nodes=(2, 3), cpus=(2, 3, 5)),
         Theme("many cpus", cpus=(16, 33, 64), pageblock_orders=(3, 4, 5), npages=(512, 2048)),
         Theme(
-            "highatomic", pageblock_orders=(3,), nodes=(1,), zones_per_node=(1,), npages=(900, 1300),
-            marks="high", batches=(None, 3), plain=True, cma=(False,),
+            "highatomic",
+            pageblock_orders=(3,),
+            nodes=(1,),
+            zones_per_node=(1,),
+            npages=(900, 1300),
+            marks="high",
+            batches=(None, 3),
+            plain=True,
+            cma=(False,),
         ),
         Theme("cma", cma=(True,), nodes=(1, 2), pageblock_orders=(3, 4, 5, 6)),
         EVACUATING,
         replace(EVACUATING, name="large blocks", pageblock_orders=(6, 7, 8, 9), npages=(1024, 2048)),
-        replace(EVACUATING, name="busy", cpus=(4, 5, 8), pools=(64,), pageblock_orders=(5, 6), npages=(256, 448), wqs=("per_cpu",), skip_hints=(False, False, True)),
+        replace(
+            EVACUATING,
+            name="busy",
+            cpus=(4, 5, 8),
+            pools=(64,),
+            pageblock_orders=(5, 6),
+            npages=(256, 448),
+            wqs=("per_cpu",),
+            skip_hints=(False, False, True),
+        ),
         replace(EVACUATING, name="small pool", pools=(0, 1)),
         replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
         replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
@@ -121,7 +137,9 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         evacuate=draw(st.sampled_from(theme.evacuate)),
         pool=draw(st.sampled_from(theme.pools)),
         wq=draw(st.sampled_from(theme.wqs)),
-        ready=ready if ready is not None else draw(st.sampled_from((None, (False,) * nodes, (True,) * nodes)))
+        ready=ready
+        if ready is not None
+        else draw(st.sampled_from((None, (False,) * nodes, (True,) * nodes)))
         if theme.initcall != (True,)
         else None,
         skip_hint=draw(st.sampled_from(theme.skip_hints)),
@@ -162,7 +180,9 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         kswapd_wake_ns=draw(st.sampled_from((50_000, 0))),
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
     )
-    numbered = sorted({pfn for z in zones for pfn in range(z.start_pfn >> pageblock_order, z.end_pfn >> pageblock_order)})
+    numbered = sorted(
+        {pfn for z in zones for pfn in range(z.start_pfn >> pageblock_order, z.end_pfn >> pageblock_order)}
+    )
     wanted = draw(st.sampled_from(theme.cma)) and len(numbered) > 3
     cma = tuple(b for b in numbered if draw(st.integers(0, 3)) == 0) if wanted else ()
     return Spec(
@@ -178,4 +198,6 @@ def draw_distance(draw: Draw, nodes: int) -> tuple[tuple[int, ...], ...] | None:
     """Node distances, or the default ones."""
     if nodes < 3 or draw(FLAG):
         return None
-    return tuple(tuple(10 if a == b else draw(st.integers(11, 40)) for b in range(nodes)) for a in range(nodes))
+    return tuple(
+        tuple(10 if a == b else draw(st.integers(11, 40)) for b in range(nodes)) for a in range(nodes)
+    )

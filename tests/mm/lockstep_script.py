@@ -54,7 +54,6 @@ PHASES = {
     "grow": Phase(0.85, 0.05, (M, M, M, M, M, U, R), (0, 0, 0, 1, 2), hurt=0.02),
     "fragment": Phase(0.05, 0.85, (M, U, R), SMALL, hurt=0.02),
     "claim": Phase(0.6, 0.15, (U, U, U, R, M), (0, 0, 1, 2), advance=0.2, longest=8),
-    "movable again": Phase(0.6, 0.25, (M,), (0, 3, 4, 5), sweep=0.3),
     "shrink": Phase(0.1, 0.8, (M, U, R), SMALL, sweep=0.9),
     "pressure": Phase(0.75, 0.15, (M, M, U, R), SMALL, atomic=0.5),
     "atomic": Phase(0.6, 0.3, (U, U, U, R, M), (0, 1, 1, 2, 3), atomic=0.9, sweep=0.2),
@@ -133,7 +132,11 @@ class Script:
         turn = 0
         try:
             while total["operations"] < goal:
-                name = self.plan[turn % len(self.plan)] if self.rng.random() < 0.9 else self.rng.choice(self.plan)
+                name = (
+                    self.plan[turn % len(self.plan)]
+                    if self.rng.random() < 0.9
+                    else self.rng.choice(self.plan)
+                )
                 turn += 1
                 self.phase = PHASES[name]
                 self.failures = 0
@@ -147,7 +150,9 @@ class Script:
                     self._step()
         except Disagreement as error:
             done = self.lock.counts.total["operations"]
-            raise Disagreement(f"{error}\nafter {done} operations, seed {self.seed}, {self.lock.spec}") from error
+            raise Disagreement(
+                f"{error}\nafter {done} operations, seed {self.seed}, {self.lock.spec}"
+            ) from error
 
     def _meddle(self) -> bool:
         """Free a page that a worker holds, if one does."""
@@ -308,7 +313,9 @@ class Script:
         cpu = rng.randrange(len(self.machine.cpu_node))
         if m.blocks[block].mt != M:
             self._make_movable(cpu, block)
-        chunks = [page for page in map(m.heads.get, self._block_range(block)) if page and self._owned(page.pfn)]
+        chunks = [
+            page for page in map(m.heads.get, self._block_range(block)) if page and self._owned(page.pfn)
+        ]
         rng.shuffle(chunks)
         order = min((page.order for page in chunks), default=0)
         for page in chunks[: (len(chunks) + 1) // 2]:
@@ -330,7 +337,10 @@ class Script:
         """A movable block, or one with free pages that would serve the request: those must go."""
         m = self.lock.oracle.m
         heads = [
-            area.free_list[mt].head() for zone in m.zones for area in reversed(zone.free_area) for mt in (U, R)
+            area.free_list[mt].head()
+            for zone in m.zones
+            for area in reversed(zone.free_area)
+            for mt in (U, R)
         ]
         pfn = next((pfn for pfn in heads if pfn >= 0), -1)
         if pfn >= 0:

@@ -85,9 +85,9 @@ def test_the_digest_tells_the_forms_apart(copy: Path, tmp_path: Path) -> None:
 def makes_kernels(path: Path) -> bool:
     """Whether a file compiles anything."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "kevacuate.mm.jit":
-            if {alias.name for alias in node.names} & {"kernel", "part"}:
-                return True
+        from_jit = isinstance(node, ast.ImportFrom) and node.module == "kevacuate.mm.jit"
+        if from_jit and {alias.name for alias in node.names} & {"kernel", "part"}:
+            return True
         if isinstance(node, ast.ImportFrom | ast.Import):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
             if any(name.split(".")[0] in ("numba", "llvmlite") for name in names):

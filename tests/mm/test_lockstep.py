@@ -80,9 +80,7 @@ class Rules(RuleBasedStateMachine):
         self.now = 0
         self.next_object = 0
 
-    @initialize(
-        theme=st.sampled_from(("any", "numa", "cma", "evacuation", "small pool")), data=st.data()
-    )
+    @initialize(theme=st.sampled_from(("any", "numa", "cma", "evacuation", "small pool")), data=st.data())
     def build(self, theme: str, data: st.DataObject) -> None:
         """A machine."""
         self.lock = Lockstep(data.draw(specs(THEMES[theme])))
@@ -140,7 +138,9 @@ class Rules(RuleBasedStateMachine):
         self.lock.drain_all()
 
     @precondition(
-        lambda self: self.lock and self.lock.spec.machine.hpage_order <= self.lock.spec.machine.pageblock_order
+        lambda self: (
+            self.lock and self.lock.spec.machine.hpage_order <= self.lock.spec.machine.pageblock_order
+        )
     )
     @rule(which=st.integers(0, 4095))
     def isolate(self, which: int) -> None:
@@ -195,7 +195,10 @@ def test_a_difference_is_noticed_and_named(array: str, index: int, says: str) ->
 
 def test_the_order_of_a_list_is_compared() -> None:
     lock = small_lock()
-    link, head = lock.fast.link, int(lock.fast.cfg[k.C_NPAGES]) + lock.spec.machine.max_page_order * k.NR_TYPES + 1
+    link, head = (
+        lock.fast.link,
+        int(lock.fast.cfg[k.C_NPAGES]) + lock.spec.machine.max_page_order * k.NR_TYPES + 1,
+    )
     first = int(link[2 * head])
     second, last = int(link[2 * first]), int(link[2 * head + 1])
     link[2 * head], link[2 * second + 1] = second, head

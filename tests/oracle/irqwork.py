@@ -50,4 +50,6 @@ def queue_work(m: Machine, worker: Worker, item: int) -> None:
     worker.queue.append(item)
     if worker.state == "IDLE":
         worker.state = "START"
-        worker.due = max(m.now + (m.config.irq_work_ns + m.config.wakeup_ns) * m.config.time_scale, worker.busy_until)
+        worker.due = max(
+            m.now + (m.config.irq_work_ns + m.config.wakeup_ns) * m.config.time_scale, worker.busy_until
+        )

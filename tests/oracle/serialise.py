@@ -15,6 +15,7 @@ from .machine import Machine, Worker
 from .scheduler import due_times
 from .zone import Pcp, Zone
 
+OWNED = frozenset((ALLOC, ISOLATED))
 WORKER_STATES = {"IDLE": 0, "START": 1, "ISOLATE": 2, "RECLAIM": 3, "MIGRATE": 4}
 KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2}
 
@@ -59,7 +60,7 @@ def put_pages(m: Machine, out: list[int]) -> None:
     out += blank_pages(m)
     for pfn, page in m.heads.items():
         state = page.state
-        if state == ALLOC or state == ISOLATED:
+        if state in OWNED:
             out[base + pfn] = state | page.order << 4 | page.attr << 8 | page.obj + 1 << 24
         else:
             out[base + pfn] = state | page.order << 4

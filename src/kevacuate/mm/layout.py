@@ -47,7 +47,8 @@ class State(NamedTuple):
     log : int64[8 * capacity]
         The event log.
     obj : int32[objects]
-        First pfn of every object; -1 nowhere, -2 dropped as clean page cache.
+        First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
+        of pages).
     """
 
     link: Int32Array
