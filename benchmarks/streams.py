@@ -32,6 +32,9 @@ EVENT_NS = 1_000
 
 GIB_PAGES = 1 << 18
 _FULL = {"random": 0.85, "local": 0.60, "fragmenting": 0.91}
+_FULL_LARGE = 0.99
+"""A fragmenting stream fills large machines further, or it would find whole free blocks for too long."""
+
 _G_RANDOM, _G_USED, _G_T, _G_CPU, _G_ROWS, _G_FREE_IDS, _G_RUN, _G_SIZE = 0, 1, 2, 3, 4, 5, 6, 9
 _GFP = np.array([k.GFP_KERNEL, k.GFP_HIGHUSER_MOVABLE, k.GFP_KERNEL | k.GFP_RECLAIMABLE], np.uint32)
 
@@ -170,7 +173,7 @@ def _emit(out, i, gen, op, obj, mt, attr):
 def _generate(gen, out, kind, target, phase_rows):
     """Fill *out*; with *phase_rows* 0 allocate until *target* pages are in use. Returns the rows written."""
     g, live, count, free_ids = gen.g, gen.live, gen.count, gen.free_ids
-    slack = target // 100
+    slack = target // 512
     for i in range(out.t.size):
         used = np.int64(g[_G_USED])
         phase = -1
@@ -210,18 +213,23 @@ def empty_rows(rows: int) -> DemandRows:
     return DemandRows(*(np.zeros(rows, dtype) for dtype in types))
 
 
+def target(kind: str, gib: int) -> int:
+    """Pages in use while the stream runs."""
+    full = _FULL_LARGE if kind == "fragmenting" and gib > 16 else _FULL[kind]
+    return int(full * gib * GIB_PAGES)
+
+
 def fill(gen: Generator, kind: str, gib: int, chunk: int = 1 << 20) -> Iterator[DemandRows]:
     """Chunks of allocations until the machine is full enough. A chunk is valid until the next."""
-    target = int(_FULL[kind] * gib * GIB_PAGES)
     rows = empty_rows(chunk)
     done = chunk
     while done == chunk:
-        done = _generate(gen, rows, KINDS.index(kind), target, 0)
+        done = _generate(gen, rows, KINDS.index(kind), target(kind, gib), 0)
         yield DemandRows(*(column[:done] for column in rows))
 
 
 def churn(gen: Generator, kind: str, gib: int, rows: int) -> DemandRows:
     """*rows* rows at constant occupancy."""
     out = empty_rows(rows)
-    _generate(gen, out, KINDS.index(kind), int(_FULL[kind] * gib * GIB_PAGES), gib * GIB_PAGES // 8)
+    _generate(gen, out, KINDS.index(kind), target(kind, gib), min(gib * GIB_PAGES // 8, 1 << 20))
     return out

@@ -385,7 +385,7 @@ class Script:
                 break
             self.now = max(self.now, min(due) + rng.choice((0, 0, 1)))
             self.lock.advance(self.now)
-            if rng.random() < 0.25:
+            if rng.random() < 0.35:
                 self._meddle()
         if self._owned(pfn) and rng.random() < 0.8:
             self.lock.free(0, pfn)

@@ -97,7 +97,7 @@ def test_list_is_in_descending_order_and_resumes_after_the_last() -> None:
 def test_time_scale_stretches_the_schedule_only() -> None:
     oracle = scene([ANON] * 32, time_scale=10)
     log = evacuation(oracle)
-    assert log[-1][0] == WAKE + 10 * (1000 + 4 * 32 + 219 * 32)
+    assert log[-1][0] == 10 * (WAKE + 1000 + 4 * 32 + 219 * 32)
     assert oracle.m.workers[0].cpu_ns == 1000 + 4 * 32 + 219 * 32 + 1100 * 32
 
 
