@@ -6,8 +6,9 @@ Prints the form, whether an index beyond an array is noticed (not tried on raw p
 
 from __future__ import annotations
 
-from lockstep import Lockstep, Spec
+from lockstep import Lockstep
 from lockstep_script import Script
+from lockstep_spec import Spec
 
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
-from lockstep import Spec
+from lockstep_spec import Spec
 
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
 

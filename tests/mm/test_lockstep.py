@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from lockstep import Disagreement, Lockstep, Spec
+from lockstep import Disagreement, Lockstep
 from lockstep_counts import SHARDS, Counts
 from lockstep_machines import THEMES, specs
 from lockstep_script import Script
+from lockstep_spec import Spec
 
 from kevacuate.mm import constants as k
 

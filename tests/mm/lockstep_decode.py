@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows of integers (`oracle.serialise`) and log records in words, for the message about a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from lockstep_spec import Spec
+
+from kevacuate.mm import constants as k
+
+ZONE_NAMES = (
+    "nr_free", "nr_free_cma", "nr_free_highatomic", "nr_free_blocks", "boost", "boosted", "below_high",
+    "reclaim_active", "nr_reserved_highatomic", "nr_lru", "nr_isolated", "cached_migrate_pfn", "boost seen",
+    "managed", "MIN", "LOW", "HIGH", "PROMO", "lowmem0", "lowmem1", "lowmem2", "lowmem3",
+)  # fmt: skip
+PCP_NAMES = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
+WORK_NAMES = ("zone", "block", "cursor", "isolated", "dropped", "migrated", "failed")
+
+
+class Reader:
+    """Takes a row apart."""
+
+    def __init__(self, row: Sequence[int]) -> None:
+        self._row = iter(row)
+
+    def numbers(self, count: int) -> list[int]:
+        """The next `count` integers (fewer at the row's end)."""
+        return list(islice(self._row, max(count, 0)))
+
+    def one(self) -> int:
+        """The next integer."""
+        return next(self._row, -999)
+
+    def pages(self) -> list[int]:
+        """A list."""
+        return self.numbers(self.one())
+
+
+def decode_zone(reader: Reader, spec: Spec, prefix: str) -> Iterator[tuple[str, object]]:
+    """Names and values of a zone."""
+    for name in ZONE_NAMES:
+        yield f"{prefix} {name}", reader.one()
+    for order in range(spec.machine.max_page_order + 1):
+        yield f"{prefix} order {order} nr_free", reader.one()
+        for mt in range(k.MIGRATE_TYPES):
+            yield f"{prefix} order {order} list {k.MIGRATE_NAMES[mt]}", reader.pages()
+    lists = 14 if spec.machine.hpage_order >= 0 else 12
+    for cpu in range(len(spec.machine.cpu_node)):
+        for name in PCP_NAMES:
+            yield f"{prefix} pcp {cpu} {name}", reader.one()
+        for pindex in range(lists):
+            yield f"{prefix} pcp {cpu} list {pindex}", reader.pages()
+
+
+def decode_worker(reader: Reader, prefix: str) -> Iterator[tuple[str, object]]:
+    """Names and values of a worker."""
+    for name in ("state", "due", "busy_until"):
+        yield f"{prefix} {name}", reader.one()
+    item = reader.one()
+    yield f"{prefix} item", item
+    if item >= 0:
+        for name in WORK_NAMES:
+            yield f"{prefix} {name}", reader.one()
+        yield f"{prefix} private list", reader.pages()
+    yield f"{prefix} queue (item, zone, block)", reader.numbers(3 * reader.one())
+
+
+def decode_page(value: int) -> str:
+    """A page frame's entry in words."""
+    state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated")[value & 15]
+    if state in ("alloc", "isolated"):
+        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0xFFFF:#x} obj {(value >> 24) - 1}"
+    return f"{state} order {value >> 4 & 15}"
+
+
+def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
+    """Names and values of all that a row holds."""
+    machine = spec.machine
+    reader = Reader(row)
+    for name in ("now", "next due", "worker ns"):
+        yield name, reader.one()
+    for z in range(len(machine.zones)):
+        yield from decode_zone(reader, spec, f"zone {z}")
+    for block in range(-(-machine.npages >> machine.pageblock_order)):
+        yield f"block {block} bits", reader.one()
+    for pfn in range(machine.npages):
+        yield f"pfn {pfn}", decode_page(reader.one())
+    for cpu in range(len(machine.cpu_node)):
+        yield f"lru batch {cpu}", reader.pages()
+    yield "free items", reader.pages()
+    for node in range(machine.nodes):
+        yield f"pending {node}", reader.numbers(3 * reader.one())
+    workers = machine.nodes if spec.policy.wq == "per_node" else len(machine.cpu_node)
+    for worker in range(workers):
+        yield from decode_worker(reader, f"worker {worker}")
+    for node in range(machine.nodes):
+        yield f"kswapd {node} state, due", reader.numbers(2)
+    for cpu in range(len(machine.cpu_node)):
+        yield f"tick {cpu}", reader.one()
+    for obj in range(spec.objects):
+        yield f"object {obj}", reader.one()
+
+
+def explain(spec: Spec, fast: Sequence[int], oracle: Sequence[int]) -> str:
+    """The first differences of two rows, in words."""
+    mine, theirs = dict(decode(spec, fast)), dict(decode(spec, oracle))
+    differences = [
+        f"{name}: fast {mine.get(name)}, oracle {theirs.get(name)}"
+        for name in mine
+        if mine.get(name) != theirs.get(name)
+    ]
+    return f"{len(differences)} differences\n  " + "\n  ".join(differences[:20])
+
+
+def explain_log(fast: list[int], oracle: list[int]) -> str:
+    """The first log record that differs, with those before it."""
+    mine = [tuple(fast[i : i + 8]) for i in range(0, len(fast), 8)]
+    theirs = [tuple(oracle[i : i + 8]) for i in range(0, len(oracle), 8)]
+    at = next(
+        (i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+    )
+    return (
+        f"log record {at} (t kind cpu pfn a b c d)\n  before {mine[max(at - 5, 0) : at]}\n"
+        f"  fast {mine[at : at + 5]}\n  oracle {theirs[at : at + 5]}"
+    )

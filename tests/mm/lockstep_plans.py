@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the random scripts do: phases, each a mixture of operations, and plans, each a cycle of phases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kevacuate.mm import constants as k
+
+U, M, R = k.MIGRATE_UNMOVABLE, k.MIGRATE_MOVABLE, k.MIGRATE_RECLAIMABLE
+NOWAIT = k.GFP_KSWAPD_RECLAIM | k.GFP_NOWARN
+RESERVE_GFPS = (
+    k.GFP_ATOMIC, NOWAIT, k.GFP_KERNEL | k.GFP_MEMALLOC, k.GFP_KERNEL | k.GFP_NOFAIL, k.GFP_ATOMIC | k.GFP_MEMALLOC,
+    k.GFP_KERNEL | k.GFP_NORETRY, k.GFP_KERNEL | k.GFP_RETRY_MAYFAIL, k.GFP_KERNEL | k.GFP_NOMEMALLOC,
+    k.GFP_ATOMIC | k.GFP_NOMEMALLOC, k.GFP_HIGH | k.GFP_KERNEL, 0,
+)  # fmt: skip
+STEPS_NS = (0, 1, 500, 5_000, 20_000, 33_000, 60_000, 150_000, 1_100_000, 50_000_000, 1_000_000_000)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a stretch of the script is like: shares of operations, of types, of orders."""
+
+    alloc: float
+    free: float
+    types: tuple[int, ...]
+    orders: tuple[int, ...]
+    sweep: float = 0.0  # share of frees that take neighbours, so that buddies merge
+    advance: float = 0.1
+    longest: int = len(STEPS_NS)
+    atomic: float = 0.1
+    lru: float = 0.9
+    hurt: float = 0.1  # share of LRU pages that cannot be moved
+    isolate: float = 0.01
+    guard: float = 0.0
+    victims: tuple[int, ...] = (0, 1)  # frees take from: 0 unmovable and reclaimable objects, 1 movable ones
+    stretch: tuple[int, int] = (20, 300)
+    share: float = 0.9  # of the neighbours that a sweep takes
+    until_full: bool = False  # ends when allocations keep failing
+    gfps: tuple[int, ...] = ()  # instead of the usual ones
+    relative: bool = False  # orders are for blocks of 16 pages: larger in larger ones
+    meddle: float = 0.0  # how often a page that a worker holds is freed
+    scene: float = 0.0  # how often a claim of a movable block is staged
+    chain: float = 0.0  # how often the next one is staged before any worker runs
+
+
+SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
+WIDE = (0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10)
+PHASES = {
+    "grow": Phase(0.85, 0.05, (M, M, M, M, M, U, R), (0, 0, 0, 1, 2), hurt=0.02),
+    "fragment": Phase(0.05, 0.85, (M, U, R), SMALL, hurt=0.02),
+    "claim": Phase(0.6, 0.15, (U, U, U, R, M), (0, 0, 1, 2), advance=0.2, longest=8),
+    "shrink": Phase(0.1, 0.8, (M, U, R), SMALL, sweep=0.9),
+    "pressure": Phase(0.75, 0.15, (M, M, U, R), SMALL, atomic=0.5),
+    "atomic": Phase(0.6, 0.3, (U, U, U, R, M), (0, 1, 1, 2, 3), atomic=0.9, sweep=0.2),
+    "wide": Phase(0.45, 0.45, (M, M, U, R), WIDE, sweep=0.4, atomic=0.2),
+    "isolation": Phase(0.2, 0.3, (M, M, M, M, U), WIDE, sweep=0.6, isolate=0.9, lru=1.0),
+    "guard": Phase(0.75, 0.15, (U, U, R, M), (0, 1, 2, 2), guard=0.9),
+    "churn": Phase(0.42, 0.42, (M, M, M, U, R), SMALL, advance=0.15),
+    "hurt": Phase(0.7, 0.2, (M,), (0, 0, 0, 1, 2), hurt=0.4),
+    "idle": Phase(0.02, 0.02, (M,), (0,), advance=0.96, stretch=(4, 12), longest=9, meddle=0.1),
+    "fill movable": Phase(0.98, 0.0, (M,), (0, 0, 1, 2, 2), hurt=0.05, lru=0.98, until_full=True),
+    "fill with clean cache": Phase(0.98, 0.0, (M,), (0, 0, 1, 2, 2), hurt=0.0, until_full=True),
+    "punch holes": Phase(0.0, 0.98, (M,), (0,), victims=(1,), sweep=1.0, share=0.6, stretch=(5, 14)),
+    "steal blocks": Phase(
+        0.6, 0.1, (U, U, R), (0, 1, 2, 2), advance=0.29, longest=7, stretch=(8, 24), victims=(1,), meddle=0.25
+    ),
+    "steal many blocks": Phase(
+        0.97, 0.0, (U, U, R), (0, 1, 1), advance=0.01, longest=3, stretch=(6, 16), relative=True
+    ),
+    "let go": Phase(0.0, 0.98, (M,), (0,), victims=(0,), sweep=0.3, stretch=(5, 14), advance=0.0),
+    "empty blocks": Phase(0.0, 0.98, (M,), (0,), sweep=1.0, share=1.0, stretch=(6, 14), victims=(0,), advance=0.0),
+    "movable again": Phase(0.95, 0.0, (M,), (0, 2, 3, 3, 4), advance=0.0, stretch=(4, 14)),
+    "fill, little of it LRU": Phase(0.98, 0.0, (M,), (0, 0, 1, 1), hurt=0.0, lru=0.15, until_full=True),
+    "fill": Phase(0.98, 0.0, (M,), (0, 1, 2, 2, 3), hurt=0.0, until_full=True),
+    "squeeze": Phase(
+        0.55, 0.43, (U, U, R), (0, 1, 1, 2, 3), stretch=(100, 300), victims=(0,),
+        gfps=(k.GFP_ATOMIC, k.GFP_ATOMIC, k.GFP_KERNEL),
+    ),
+    "stage": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.1, scene=0.6, stretch=(60, 200), lru=0.97, chain=0.1),
+    "stage with little LRU": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.0, scene=0.8, stretch=(60, 200), chain=0.8),
+    "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
+}  # fmt: skip
+HOLES = ("fill movable", "punch holes")
+PLANS = {
+    "mixed": tuple(PHASES),
+    "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
+    "busy": (
+        "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",
+        "punch holes", "steal many blocks", "idle", "let go",
+    ),
+    "again": (*HOLES, "steal many blocks", "empty blocks", "movable again", "idle"),
+    "staged": ("fill movable", "stage"),
+    "staged, little LRU": ("fill, little of it LRU", "stage with little LRU"),
+    "crowded": (*HOLES, "steal many blocks", "fill movable", "crowd", "idle", "hurt", "let go"),
+    "highatomic": ("fill", "squeeze", "squeeze", "squeeze", "squeeze", "pressure"),
+    "isolation": ("fill movable", "punch holes", "isolation", "guard", "isolation", "shrink"),
+    "guard": (*HOLES, "guard", "let go", "isolation"),
+}  # fmt: skip
+"""Each a cycle of phases; now and then one is taken at random."""

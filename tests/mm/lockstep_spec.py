@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine described once, to be built as the fast model and as the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oracle import Config, Oracle
+from oracle import ZoneConfig as OracleZoneConfig
+from oracle.buddy import memblock_free_all
+
+from kevacuate.mm import boot, entry
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, build_state
+
+LOG_CAPACITY = 1 << 16
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A machine to be built twice.
+
+    `cma` are block numbers of type CMA; `batch` replaces the pcp batch (small zones have 1); `initcall` False: the
+    late_initcall has not run yet.
+    """
+
+    machine: MachineConfig
+    policy: EvacuationConfig
+    cma: tuple[int, ...] = ()
+    batch: int | None = None
+    initcall: bool = True
+    log_level: int = 3
+
+    @property
+    def objects(self) -> int:
+        """Size of the object table."""
+        return self.machine.npages + 64
+
+
+def oracle_config(spec: Spec) -> Config:
+    """The oracle's description of the same machine."""
+    machine, policy = spec.machine, spec.policy
+    ready = list(policy.ready) if policy.ready is not None else [True] * machine.nodes
+    zones = [
+        OracleZoneConfig(
+            z.node, z.index, z.start_pfn, z.end_pfn, list(z.reserved), z.watermark, list(z.lowmem_reserve)
+        )
+        for z in machine.zones
+    ]
+    same = {
+        name: getattr(source, name)
+        for source, names in ((machine, MACHINE_FIELDS), (policy, POLICY_FIELDS))
+        for name in names
+    }
+    return Config(
+        cpu_node=list(machine.cpu_node),
+        zones=zones,
+        distance=[list(row) for row in machine.distance] if machine.distance else None,
+        ready=ready if spec.initcall else [False] * machine.nodes,
+        log_level=spec.log_level,
+        **same,
+    )
+
+
+MACHINE_FIELDS = (
+    "npages", "max_page_order", "pageblock_order", "hpage_order", "zone_dma32", "defrag_mode",
+    "watermark_boost_factor", "mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop", "vmstat_phase_ns",
+    "kswapd_wake_ns", "kswapd_run_ns",
+)  # fmt: skip
+POLICY_FIELDS = (
+    "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",
+    "reclaim_ns", "migrate_ns", "time_scale",
+)  # fmt: skip
+
+
+def build_fast(spec: Spec) -> State:
+    """The fast model of the machine, booted."""
+    state = build_state(spec.machine, spec.policy, StateOptions(spec.objects, spec.log_level, LOG_CAPACITY))
+    for block in spec.cma:
+        state.block[2 * block] = k.MIGRATE_CMA
+    if spec.batch is not None:
+        state.pcp[k.P_BATCH :: k.PS] = spec.batch
+    boot.memblock_free_all(state, spec.machine)
+    entry.late_initcall(state, int(spec.initcall))
+    entry.advance(state, 0)
+    return state
+
+
+def build_oracle(spec: Spec) -> Oracle:
+    """The oracle's model of the machine, booted."""
+    oracle = Oracle(oracle_config(spec), boot=False)
+    for block in spec.cma:
+        oracle.m.blocks[block].mt = k.MIGRATE_CMA
+    set_batch(oracle, spec.batch)
+    memblock_free_all(oracle.m)
+    oracle.take_log()
+    oracle.advance(0)
+    return oracle
+
+
+def set_batch(oracle: Oracle, batch: int | None) -> None:
+    """Replace the pcp batch everywhere."""
+    for zone in oracle.m.zones:
+        for pcp in zone.pcps:
+            pcp.batch = pcp.batch if batch is None else batch
