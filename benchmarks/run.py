@@ -26,7 +26,8 @@ import numpy as np
 from benchmarks import streams
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, copy_state, state_bytes
-from kevacuate.replay.loop import STOP_LOG, DemandRows, replay_rows
+from kevacuate.recording import DemandChunk
+from kevacuate.replay.loop import STOP_LOG, replay_rows
 
 HERE = Path(__file__).parent
 CFLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared")
@@ -59,7 +60,7 @@ def build_twin(directory: str) -> ctypes.CDLL:
     return twin
 
 
-def run_numba(state: State, rows: DemandRows, ahead: int) -> None:
+def run_numba(state: State, rows: DemandChunk, ahead: int) -> None:
     """Replay all rows with the compiled loop; a full log is thrown away."""
     at, end = 0, rows.t.size
     while at < end:
@@ -68,7 +69,7 @@ def run_numba(state: State, rows: DemandRows, ahead: int) -> None:
             state.stat[k.T_NLOG] = 0
 
 
-def run_c(twin: ctypes.CDLL, state: State, rows: DemandRows, ahead: int) -> None:
+def run_c(twin: ctypes.CDLL, state: State, rows: DemandChunk, ahead: int) -> None:
     """The same with the twin."""
     arrays = (ctypes.c_void_p * len(state))(*(array.ctypes.data for array in state))
     columns = (ctypes.c_void_p * len(rows))(*(column.ctypes.data for column in rows))
@@ -87,7 +88,7 @@ def differences(ours: State, theirs: State) -> list[str]:
     return [name for name in State._fields if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
 
 
-def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, DemandRows]:
+def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, DemandChunk]:
     """A machine filled as the stream wants it, and *rows* rows to measure."""
     state, generator = streams.booted(gib), streams.generator(gib, seed)
     for chunk in streams.fill(generator, kind, gib):
@@ -138,12 +139,13 @@ _START = """
 import time; begin = time.perf_counter()
 from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
 from kevacuate.mm.boot import memblock_free_all
-from kevacuate.replay.loop import DemandRows, replay_rows
+from kevacuate.recording import DemandChunk
+from kevacuate.replay.loop import replay_rows
 import numpy as np
 machine = MachineConfig(npages=1 << 16, zones=(ZoneConfig(0, 2, 0, 1 << 16),))
 state = build_state(machine); memblock_free_all(state, machine)
 types = (np.int64, np.uint8, np.uint16, np.int32, np.uint8, np.uint8, np.uint32, np.uint8, np.int32)
-replay_rows(state, DemandRows(*(np.zeros(1, t) for t in types)), 0, 1, 1 << 62, 8)
+replay_rows(state, DemandChunk(*(np.zeros(1, t) for t in types)), 0, 1, 1 << 62, 8)
 print(time.perf_counter() - begin)
 """
 

@@ -23,7 +23,8 @@ from kevacuate.mm.boot import (
     setup_per_zone_wmarks,
 )
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
-from kevacuate.replay.loop import OP_ALLOC, OP_FREE, DemandRows
+from kevacuate.recording import DemandChunk
+from kevacuate.replay.loop import OP_ALLOC, OP_FREE
 
 KINDS = ("random", "local", "fragmenting")
 CPUS = 4
@@ -207,10 +208,10 @@ def _generate(gen, out, kind, target, phase_rows):
     return out.t.size
 
 
-def empty_rows(rows: int) -> DemandRows:
+def empty_rows(rows: int) -> DemandChunk:
     """Columns for *rows* rows."""
     types = (np.int64, np.uint8, np.uint16, np.int32, np.uint8, np.uint8, np.uint32, np.uint8, np.int32)
-    return DemandRows(*(np.zeros(rows, dtype) for dtype in types))
+    return DemandChunk(*(np.zeros(rows, dtype) for dtype in types))
 
 
 def target(kind: str, gib: int) -> int:
@@ -219,16 +220,16 @@ def target(kind: str, gib: int) -> int:
     return int(full * gib * GIB_PAGES)
 
 
-def fill(gen: Generator, kind: str, gib: int, chunk: int = 1 << 20) -> Iterator[DemandRows]:
+def fill(gen: Generator, kind: str, gib: int, chunk: int = 1 << 20) -> Iterator[DemandChunk]:
     """Chunks of allocations until the machine is full enough. A chunk is valid until the next."""
     rows = empty_rows(chunk)
     done = chunk
     while done == chunk:
         done = _generate(gen, rows, KINDS.index(kind), target(kind, gib), 0)
-        yield DemandRows(*(column[:done] for column in rows))
+        yield DemandChunk(*(column[:done] for column in rows))
 
 
-def churn(gen: Generator, kind: str, gib: int, rows: int) -> DemandRows:
+def churn(gen: Generator, kind: str, gib: int, rows: int) -> DemandChunk:
     """*rows* rows at constant occupancy."""
     out = empty_rows(rows)
     _generate(gen, out, KINDS.index(kind), target(kind, gib), min(gib * GIB_PAGES // 8, 1 << 20))

@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
@@ -47,20 +42,6 @@ model as clean cache, and (written here alone) alive in the demand although its 
 
 LATEST_NS = 1 << 56
 """Times beyond this (two years) are not a recording's."""
-
-
-class DemandRows(NamedTuple):
-    """Columns of a demand chunk as the loop reads them."""
-
-    t: npt.NDArray[np.int64]
-    op: npt.NDArray[np.uint8]
-    cpu: npt.NDArray[np.uint16]
-    obj: npt.NDArray[np.int32]
-    order: npt.NDArray[np.uint8]
-    mt: npt.NDArray[np.uint8]
-    gfp: npt.NDArray[np.uint32]
-    attr: npt.NDArray[np.uint8]
-    aux: npt.NDArray[np.int32]
 
 
 @part(inline=True)

@@ -31,7 +31,6 @@ from kevacuate.replay.loop import (
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
-    DemandRows,
     check_rows,
     replay_rows,
 )
@@ -116,14 +115,14 @@ class Replay:
             self.log.append(self.state.log[: kept * k.LR].reshape(-1, k.LR).copy())
         self.state.stat[k.T_NLOG] = 0
 
-    def _checked(self, chunk: DemandChunk, row: int) -> DemandRows:
+    def _checked(self, chunk: DemandChunk, row: int) -> DemandChunk:
         """The chunk's columns for the loop, after a check of every row; the object table grows if need be.
 
         All are made writable, as some columns of a stored demand are not: Numba takes those for other types and would compile
         the loop once more for every mixture.
         """
-        rows = DemandRows(
-            *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandRows._fields)
+        rows = DemandChunk(
+            *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
         largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
         if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
@@ -217,7 +216,7 @@ SETTLE_NS = 1_000_000_000
 """Virtual time after the last row of the demand, so that queued evacuations end before the last measurement."""
 
 
-def contradiction(rows: DemandRows, at: int, number: int) -> str:
+def contradiction(rows: DemandChunk, at: int, number: int) -> str:
     """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
     obj, aux = int(rows.obj[at]), int(rows.aux[at])
     what = {
