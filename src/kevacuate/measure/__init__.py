@@ -5,6 +5,7 @@ from kevacuate.measure.metrics import (
     fragmentation_index,
     moment,
     run_metrics,
+    so_far,
     unusable_free_index,
 )
 from kevacuate.measure.results import Comparison, Run, prices
@@ -16,5 +17,6 @@ __all__ = [
     "moment",
     "prices",
     "run_metrics",
+    "so_far",
     "unusable_free_index",
 ]

@@ -115,6 +115,25 @@ def extfrag_events(state: State) -> list[dict[str, Any]]:
     ]
 
 
+def so_far(state: State) -> dict[str, int]:
+    """The counters a time series shows, since the start: extfrag events by kind, evacuations, pages, worker time (ns)."""
+    table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, -1)
+    names = (
+        "evacuations_queued",
+        "evacuations_finished",
+        "pages_isolated",
+        "pages_dropped",
+        "pages_migrated",
+    )
+    return {
+        "steals": int(table[0].sum()),
+        "claims": int(table[1].sum()),
+        "claims_whole_block": int(table[2].sum()),
+        **{name: int(state.stat[_COUNTERS[name]]) for name in names},
+        "worker_ns": int(state.stat[k.T_WORKER_NS]),
+    }
+
+
 def run_metrics(state: State) -> dict[str, Any]:
     """What a whole run did, from the counters, and its last moment."""
     stat = {name: int(state.stat[index]) for name, index in _COUNTERS.items()}

@@ -13,7 +13,7 @@ import numpy as np
 
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
-from kevacuate.measure import Comparison, Run, moment, run_metrics
+from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
@@ -48,16 +48,6 @@ ROW_PROBLEMS = {
     7: "a page frame that the machine does not have",
 }
 
-_SERIES = (
-    "mixed_blocks",
-    "polluted_blocks",
-    "polluted_pages",
-    "free_pages",
-    "huge_pages_free",
-    "unmovable_pages",
-    "movable_pages",
-)
-
 
 class Replay:
     """One replay in progress.
@@ -88,11 +78,7 @@ class Replay:
         self.log: list[np.ndarray] = []
         self.keep_log = False
         self.lost_log = 0
-        self.series: dict[str, list[Any]] = {
-            "t": [],
-            **{name: [] for name in _SERIES},
-            "evacuations_queued": [],
-        }
+        self.series: dict[str, list[Any]] = {}
         self._next_sample = 0
         self._interval = 0
         self._last_time = 0
@@ -100,11 +86,8 @@ class Replay:
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
         entry.advance(self.state, t)
-        now = moment(self.state)
-        self.series["t"].append(t)
-        for name in _SERIES:
-            self.series[name].append(now[name])
-        self.series["evacuations_queued"].append(int(self.state.stat[k.T_QUEUED]))
+        for name, value in {"t": t, **moment(self.state), **so_far(self.state)}.items():
+            self.series.setdefault(name, []).append(value)
 
     def take_log(self) -> None:
         """Empty the log; keep its records if asked to."""
