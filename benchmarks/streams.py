@@ -24,7 +24,7 @@ from kevacuate.mm.boot import (
 )
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.recording import DemandChunk
-from kevacuate.replay.loop import OP_ALLOC, OP_FREE
+from kevacuate.replay.objects import OP_ALLOC, OP_FREE
 
 KINDS = ("random", "local", "fragmenting")
 CPUS = 4

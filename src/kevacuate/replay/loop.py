@@ -18,12 +18,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.jit import kernel, part, pointers, prefetch
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
-
-OP_ALLOC = 0
-OP_FREE = 1
-OP_SPLIT = 2
-OP_FREE_PFN = 3
-OP_ALLOC_BULK = 4
+from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
 
 LOG_MARGIN = 1 << 14
 """Log records that one row, with all that becomes due before it, may write (a refill takes at most 2,016 chunks)."""

@@ -23,17 +23,13 @@ from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
 from kevacuate.replay.loop import (
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_SPLIT,
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
     check_rows,
     replay_rows,
 )
+from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -146,7 +142,7 @@ class Replay:
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
-        span, total = demand_span(self.recording, self.demand, self.options)
+        span, total = demand_span(self.recording, self.demand)
         self._interval = max(span // max(self.options.samples, 1), 1)
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
@@ -227,7 +223,7 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
-def demand_span(recording: Recording, demand: Demand, options: ReplayOptions) -> tuple[int, int]:
+def demand_span(recording: Recording, demand: Demand) -> tuple[int, int]:
     """(virtual ns from start to the last row, number of rows) of a demand; one quick pass over its times."""
     last, rows = 0, 0
     for chunk in demand.chunks():
