@@ -15,12 +15,14 @@ from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison, Run
+    from kevacuate.measure.fidelity import Verification
     from kevacuate.mm.machine import Machine
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.replay.demand import build_demand
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.replay.run import compare
+    from kevacuate.replay.verify.run import verify
 
 __all__ = [
     "POLICIES",
@@ -31,10 +33,12 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Verification",
     "__version__",
     "build_demand",
     "compare",
     "parse_policy",
+    "verify",
 ]
 
 _HOMES = {
@@ -48,6 +52,8 @@ _HOMES = {
     "build_demand": "replay.demand",
     "ReplayOptions": "replay.initial",
     "compare": "replay.run",
+    "Verification": "measure.fidelity",
+    "verify": "replay.verify.run",
 }
 
 

@@ -14,12 +14,14 @@ from kevacuate.mm.constants import (
     C_PAGEBLOCK_ORDER,
     FPI_TO_TAIL,
     L_BLOCK_TYPE,
+    L_EXTFRAG,
     L_LIST,
     L_ZONE_LOCKED,
     LISTS_PER_ZONE,
     MIGRATE_CMA,
     MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
     MIGRATE_UNMOVABLE,
     NR_TYPES,
@@ -28,6 +30,10 @@ from kevacuate.mm.constants import (
     PB_TYPE_MASK,
     PG_BUDDY,
     PG_TAIL,
+    T_CAPTURE_MT,
+    T_CAPTURE_ORDER,
+    T_CAPTURE_ZONE,
+    T_CAPTURED_PFN,
     T_TAIL_PLACED,
     Z_AREA,
     Z_END,
@@ -204,15 +210,38 @@ def merge_block_types(s, z, buddy, order, mt):  # type: ignore[no-untyped-def]
     return buddy_mt
 
 
+@part(cold=True)
+def compaction_capture(s, z, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Hand a chunk to the direct compactor that waits for one of *order*, if it may have this one (:720).
+
+    Small chunks of movable blocks are for movable requests only, lest a direct compactor pollute the block.
+    """
+    wanted = s.stat[T_CAPTURE_MT] + 0
+    if s.stat[T_CAPTURED_PFN] >= 0 or s.stat[T_CAPTURE_ZONE] != z:
+        return False
+    if mt == MIGRATE_CMA or mt == MIGRATE_ISOLATE:
+        return False
+    if order < s.cfg[C_PAGEBLOCK_ORDER] and mt == MIGRATE_MOVABLE and wanted != MIGRATE_MOVABLE:
+        return False
+    if mt != wanted:
+        log_event(s, L_EXTFRAG, pfn, order, order, wanted + 256 * mt, 0)
+    account_freepages(s, z, -(1 << order), mt)
+    s.stat[T_CAPTURED_PFN] = pfn
+    return True
+
+
 @part(inline=True)
 def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-def]
     """__free_one_page: merge upward as far as buddies are free, then place head or tail (:936)."""
     account_freepages(s, z, 1 << order, mt)
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
     max_order = s.cfg[C_MAX_PAGE_ORDER]
+    capture = s.stat[T_CAPTURE_ORDER] + 0
     s.meta[pfn] = 0
     buddy = pfn
     while order < max_order:
+        if order == capture and compaction_capture(s, z, pfn, order, mt):
+            return
         buddy = pfn ^ (1 << order)
         if not page_is_buddy(s, z, buddy, order, pageblock_order):
             break

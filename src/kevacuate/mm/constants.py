@@ -251,6 +251,10 @@ T_DECAYS = 45
 T_WATERMARK_REFUSED = 46
 T_BELOW_WATERMARK = 47  # pages that an open loop took below the mark
 T_MODE = 48  # 48..51: pages taken per mode of __rmqueue
+T_CAPTURE_ORDER = 52  # capture_control of the task that is freeing: order (-1: none), type, zone,
+T_CAPTURE_MT = 53
+T_CAPTURE_ZONE = 54
+T_CAPTURED_PFN = 55  # what it captured, -1 so far
 T_EXTFRAG = 64  # [kind 3][start 3][fallback 3][fallback order 16], kind 0 steal, 1 claim, 2 whole-block claim
 T_SIZE = 64 + 3 * 3 * 3 * 16
 

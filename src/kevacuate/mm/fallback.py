@@ -129,6 +129,13 @@ def prep_move_freepages_block(s, z, start_pfn):  # type: ignore[no-untyped-def]
 
 
 @part
+def queue_claimed_block(s, z, start_pfn, start, block_mt):  # type: ignore[no-untyped-def]
+    """The patch's condition: a movable block was claimed for unmovable or reclaimable requests."""
+    if s.cfg[C_EVACUATE] and block_mt == MIGRATE_MOVABLE and start != MIGRATE_MOVABLE:
+        queue_pageblock_evacuate(s, z, start_pfn)
+
+
+@part
 def try_to_claim_block(s, z, pfn, current, order, start, block_mt, flags):  # type: ignore[no-untyped-def]
     """Claim the candidate's block for *start*, if enough of it is free or alike; the page, or -1 (:2286).
 
@@ -157,8 +164,7 @@ def try_to_claim_block(s, z, pfn, current, order, start, block_mt, flags):  # ty
         return -1
     move_freepages_block_list(s, z, start_pfn, block_mt, start)
     set_pageblock_migratetype(s, start_pfn, start)
-    if s.cfg[C_EVACUATE] and block_mt == MIGRATE_MOVABLE and start != MIGRATE_MOVABLE:
-        queue_pageblock_evacuate(s, z, start_pfn)
+    queue_claimed_block(s, z, start_pfn, start, block_mt)
     return rmqueue_smallest(s, z, order, start)
 
 

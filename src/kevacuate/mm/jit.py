@@ -52,7 +52,7 @@ def source_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
     package = Path(__file__).resolve().parent.parent
     for room in _KERNEL_ROOMS:
-        for path in sorted((package / room).glob("*.py")):
+        for path in sorted((package / room).rglob("*.py")):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

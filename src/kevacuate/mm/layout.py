@@ -374,6 +374,7 @@ def build_state(
         obj=np.full(max(options.objects, 1), -1, np.int32),
     )
     set_pcp_bounds(state, machine)
+    state.stat[k.T_CAPTURE_ORDER] = -1
     if machine.free_high_batch:
         state.pcp[k.P_FLAGS :: k.PS] |= k.PCPF_FREE_HIGH_BATCH
     return state

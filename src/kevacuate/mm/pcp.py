@@ -135,6 +135,29 @@ def nr_pcp_alloc(s, z, cpu, order):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
+def take_from_pcp_list(s, z, cpu, order, mt):  # type: ignore[no-untyped-def]
+    """The head of a per-CPU list, off the list and no longer counted; -1 if the list is empty."""
+    head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
+    pfn = s.link[2 * head] + 0
+    if pfn == head:
+        return -1
+    list_del(s, pfn)
+    s.pcp[pcp_at(s, z, cpu) + P_COUNT] -= 1 << order
+    return pfn
+
+
+@part(inline=True)
+def add_to_pcp_list(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Put a freed chunk at the HEAD of its per-CPU list; the count with it."""
+    at = pcp_at(s, z, cpu)
+    s.meta[pfn] = PG_PCP << 4 | order
+    list_add(s, pfn, pcp_list(s, z, cpu, order_to_pindex(order, mt)))
+    count = s.pcp[at + P_COUNT] + (1 << order)
+    s.pcp[at + P_COUNT] = count
+    return count
+
+
+@part(inline=True)
 def rmqueue_pcplist_pop(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
     """__rmqueue_pcplist: refill the list if empty, then take its head; -1 if it stays empty (:3315)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
@@ -147,10 +170,7 @@ def rmqueue_pcplist_pop(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped
         s.pcp[at + P_COUNT] += taken << order
         if taken == 0:
             return -1
-    pfn = s.link[2 * head] + 0
-    list_del(s, pfn)
-    s.pcp[at + P_COUNT] -= 1 << order
-    return pfn
+    return take_from_pcp_list(s, z, cpu, order, mt)
 
 
 @part(inline=True)
@@ -244,11 +264,7 @@ def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyp
     """Put a freed chunk at the head of its per-CPU list, tune, and drain if the limit is reached (:2832)."""
     at = pcp_at(s, z, cpu)
     s.pcp[at + P_ALLOC_FACTOR] >>= 1
-    pindex = order_to_pindex(order, mt)
-    s.meta[pfn] = PG_PCP << 4 | order
-    list_add(s, pfn, pcp_list(s, z, cpu, pindex))
-    count = s.pcp[at + P_COUNT] + (1 << order)
-    s.pcp[at + P_COUNT] = count
+    count = add_to_pcp_list(s, z, cpu, pfn, order, mt)
     batch = s.pcp[at + P_BATCH] + 0
     flags = s.pcp[at + P_FLAGS] + 0
     free_high = False
@@ -265,7 +281,7 @@ def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyp
         s.pcp[at + P_FREE_COUNT] += 1 << order
     limit = nr_pcp_high(s, z, cpu, free_high)
     if count >= limit:
-        drain_after_commit(s, z, cpu, limit, free_high, pindex)
+        drain_after_commit(s, z, cpu, limit, free_high, order_to_pindex(order, mt))
 
 
 @part(cold=True)

@@ -23,7 +23,7 @@ def refuse_losses(recording: Recording) -> None:
         where = ", ".join(f"{events:,} on CPU {cpu}" for cpu, events in lost.items())
         raise KevacuateError(
             f"{recording.path} lost events ({where}), so its demand is incomplete: record again with larger buffers, or "
-            "replay it all the same with --despite-losses."
+            "use it all the same with --despite-losses."
         )
 
 

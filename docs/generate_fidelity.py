@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Write docs/fidelity.md from the recordings at hand: ``python docs/generate_fidelity.py DIRECTORY``.
+
+Every directory in DIRECTORY that is a recording is verified at all levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kevacuate import KevacuateError, Recording, verify
+from kevacuate.mm.profile import NOT_MODELLED
+from kevacuate.report.fidelity_doc import fidelity_document
+
+TARGET = Path(__file__).with_name("fidelity.md")
+
+
+def recordings(directory: Path) -> list[Recording]:
+    """Every recording in *directory*, by name."""
+    found = []
+    for path in sorted(directory.iterdir()):
+        try:
+            found.append(Recording.open(path))
+        except KevacuateError:
+            continue
+    return found
+
+
+def main() -> None:
+    """Verify, and write beside the target, then rename."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=TARGET)
+    arguments = parser.parse_args()
+    results = []
+    for recording in recordings(arguments.directory):
+        print(recording.path.name, file=sys.stderr)
+        results.append(verify(recording))
+    if not results:
+        sys.exit(f"{arguments.directory} holds no recording.")
+    beside = arguments.output.with_suffix(".new")
+    beside.write_text(fidelity_document(results, NOT_MODELLED))
+    beside.replace(arguments.output)
+
+
+if __name__ == "__main__":
+    main()

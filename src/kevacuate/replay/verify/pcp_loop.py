@@ -1,0 +1,564 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pcp level, compiled: allocations take the head of the model's lists, drains go through its free_pcppages_bulk."""
+
+from __future__ import annotations
+
+from kevacuate.mm.buddy import (
+    get_pfnblock_migratetype,
+    list_add_tail,
+    list_del,
+    page_zone,
+    set_pageblock_migratetype,
+)
+from kevacuate.mm.constants import (
+    C_HPAGE_ORDER,
+    C_MAX_PAGE_ORDER,
+    C_NCPUS,
+    C_PCP_BASE,
+    L_PCPU_DRAIN,
+    LR,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    P_BATCH,
+    P_COUNT,
+    PAGE_ALLOC_COSTLY_ORDER,
+    PCP_BATCH_SCALE_MAX,
+    PCP_LISTS,
+    PG_PCP,
+    PS,
+    T_NLOG,
+)
+from kevacuate.mm.given import put_in_use, take_free_page
+from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.pcp import (
+    add_to_pcp_list,
+    free_pcppages_bulk,
+    order_to_pindex,
+    pcp_allowed_order,
+    pcp_at,
+    pcp_list,
+    take_from_pcp_list,
+)
+from kevacuate.recording.schema import EventKind
+from kevacuate.replay.verify.pcp_books import (
+    COMPACTORS,
+    D_ALLOC,
+    D_DRAIN,
+    F_BEFORE,
+    F_BEFORE_WRONG,
+    F_COMPACTIONS,
+    F_DIVERGED,
+    F_EPOCH,
+    F_INSERTIONS,
+    F_LAST,
+    F_NOWHERE,
+    F_OTHER_CPU,
+    F_ROWS,
+    FATE_BATCHED,
+    FATE_BUDDY,
+    FATE_FREED,
+    FATE_GROUPED,
+    HOLDERS,
+    HS,
+    MIGRATING,
+    N_ALLOCS,
+    N_BYPASS,
+    N_CAPTURED,
+    N_CHUNKS,
+    N_DIRECT,
+    N_DRAINS,
+    N_FREES,
+    N_INSERTED,
+    N_REFILLS,
+    N_REPAIRED,
+    V_CPU,
+    V_HELD,
+    V_KERNEL,
+    V_KIND,
+    V_MODEL,
+    V_MT,
+    V_ORDER,
+    V_POSITION,
+    V_TS,
+)
+
+_RMQ = int(EventKind.GT_RMQ)
+_BLK = int(EventKind.GT_BLK)
+_ALLOC = int(EventKind.MM_PAGE_ALLOC)
+_FREE = int(EventKind.MM_PAGE_FREE)
+_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
+_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
+_DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
+_EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
+_END = int(EventKind.COMPACTION_END)
+_MIGRATED = int(EventKind.COMPACTION_MIGRATEPAGES)
+_BEGIN = int(EventKind.COMPACTION_BEGIN)
+_TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
+
+NEAR = 4
+"""How far apart the same chunk may stand in the two sequences of a drain: one page too many or too few counts once."""
+
+OFTEN = 2
+"""How often a page may be chosen wrongly before it is dropped."""
+
+DRAINED = 99
+"""In place of that number: the kernel drained the page."""
+
+DIRECT = -2
+NOTHING = -1
+
+
+@part(inline=True)
+def decided(b, kind, right):  # type: ignore[no-untyped-def]
+    """Count a decision."""
+    b.tally[2 * kind] += 1
+    if b.facts[F_COMPACTIONS] == 0:
+        b.facts[F_BEFORE] += 1
+        if not right:
+            b.facts[F_BEFORE_WRONG] += 1
+    if not right:
+        b.tally[2 * kind + 1] += 1
+
+
+@part(cold=True)
+def mismatch(s, b, e, i, number, kind, order, mt, model, recorded):  # type: ignore[no-untyped-def]
+    """Note a wrong decision of row *i*, and where the model held the page that the kernel took."""
+    b.facts[F_LAST] = number + i
+    held = -1
+    if recorded >= 0 and s.meta[recorded] >> 4 == PG_PCP:
+        held = b.where[recorded]
+    if held < 0:
+        b.facts[F_NOWHERE] += 1
+    elif (held // PCP_LISTS) % s.cfg[C_NCPUS] != e.cpu[i]:
+        b.facts[F_OTHER_CPU] += 1
+    if b.facts[F_DIVERGED]:
+        return
+    b.facts[F_DIVERGED] = 1
+    values = (number + i, e.ts[i] + 0, kind, e.cpu[i] + 0, order, mt, model, recorded, held)
+    b.first[V_POSITION], b.first[V_TS], b.first[V_KIND] = values[0], values[1], values[2]
+    b.first[V_CPU], b.first[V_ORDER], b.first[V_MT] = values[3], values[4], values[5]
+    b.first[V_MODEL], b.first[V_KERNEL], b.first[V_HELD] = values[6], values[7], values[8]
+
+
+@part
+def forget(s, b, pfn):  # type: ignore[no-untyped-def]
+    """Take a chunk off whatever per-CPU list holds it."""
+    if s.meta[pfn] >> 4 != PG_PCP:
+        return
+    order = s.meta[pfn] & 15
+    list_del(s, pfn)
+    s.pcp[b.where[pfn] // PCP_LISTS * PS + P_COUNT] -= 1 << order
+    put_in_use(s, pfn, order)
+
+
+@part
+def forget_pages(s, b, pfn, order):  # type: ignore[no-untyped-def]
+    """Take off the lists whatever chunk there holds one of these pages: an event shows them elsewhere now."""
+    for page in range(pfn, pfn + (1 << order)):
+        if s.meta[page] >> 4 == PG_PCP:
+            forget(s, b, page)
+    for larger in range(order + 1, PAGE_ALLOC_COSTLY_ORDER + 1):
+        head = (pfn >> larger) << larger
+        if s.meta[head] == (PG_PCP << 4 | larger):
+            forget(s, b, head)
+    huge = s.cfg[C_HPAGE_ORDER]
+    if order < huge and s.meta[(pfn >> huge) << huge] == (PG_PCP << 4 | huge):
+        forget(s, b, (pfn >> huge) << huge)
+
+
+@part(inline=True)
+def hold(b, pid, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Keep a page for a task that has taken it and whose mm_page_alloc is still to come."""
+    for n in range(HOLDERS):
+        at = n * HS
+        if b.holders[at] == 0 or n == HOLDERS - 1:
+            b.holders[at] = pid + 1
+            b.holders[at + 1] = pfn
+            b.holders[at + 2] = 16 * order + mt
+            return
+
+
+@part(inline=True)
+def held_for(b, pid, order, mt):  # type: ignore[no-untyped-def]
+    """The page kept for the task, which takes it now; -1 if there is none."""
+    for n in range(HOLDERS):
+        at = n * HS
+        if b.holders[at] == pid + 1 and b.holders[at + 2] == 16 * order + mt:
+            b.holders[at] = 0
+            return b.holders[at + 1]
+    return -1
+
+
+@part(inline=True)
+def refilled(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
+    """A chunk that a refill brought: to the tail of the list that is being refilled."""
+    target = b.refill[cpu] + 0
+    if target == DIRECT:
+        b.direct[pfn] = 1
+    if target < 0:
+        return
+    b.inputs[N_CHUNKS] += 1
+    forget_pages(s, b, pfn, order)
+    if b.refiller[cpu] >= 0:
+        hold(b, b.refiller[cpu] + 0, pfn, order, b.refill_mt[cpu] + 0)
+        b.refiller[cpu] = NOTHING
+        put_in_use(s, pfn, order)
+        return
+    b.wrong[pfn] = 0
+    s.meta[pfn] = PG_PCP << 4 | order
+    list_add_tail(s, pfn, s.cfg[C_PCP_BASE] + target)
+    s.pcp[target // PCP_LISTS * PS + P_COUNT] += 1 << order
+    b.where[pfn] = target
+
+
+@part(inline=True)
+def unused(b, pfn, order):  # type: ignore[no-untyped-def]
+    """Note that no event has shown an allocation of these pages since."""
+    for page in range(pfn, pfn + (1 << order)):
+        b.used[page] = 0
+
+
+@part(inline=True)
+def insert(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
+    """A free that reaches the per-CPU lists: to the list of the type that the page's block has now."""
+    if not pcp_allowed_order(s, order):
+        return
+    mt = get_pfnblock_migratetype(s, pfn)
+    if mt == MIGRATE_ISOLATE:
+        return
+    if mt >= MIGRATE_PCPTYPES:
+        mt = MIGRATE_MOVABLE
+    forget_pages(s, b, pfn, order)
+    b.wrong[pfn] = 0
+    unused(b, pfn, order)
+    z = page_zone(s, pfn)
+    add_to_pcp_list(s, z, cpu, pfn, order, mt)
+    b.where[pfn] = pcp_list(s, z, cpu, order_to_pindex(order, mt)) - s.cfg[C_PCP_BASE]
+
+
+@part(inline=True)
+def is_compactor(b, pid):  # type: ignore[no-untyped-def]
+    """Whether the task went through direct compaction since its last allocation; it counts no longer."""
+    for n in range(COMPACTORS):
+        if b.compactors[n] == pid + 1:
+            b.compactors[n] = 0
+            return True
+    return False
+
+
+@part(cold=True)
+def note_compactor(b, pid):  # type: ignore[no-untyped-def]
+    """mm_compaction_try_to_compact_pages: what the task gets next may have been captured."""
+    for n in range(COMPACTORS):
+        if b.compactors[n] == 0 or b.compactors[n] == pid + 1:
+            b.compactors[n] = pid + 1
+            return
+    b.compactors[0] = pid + 1
+
+
+@part(cold=True)
+def put_back(s, b, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Return a wrongly chosen page to the head; chosen wrongly more often, it is not on the kernel's list."""
+    b.wrong[pfn] += 1
+    if b.wrong[pfn] > OFTEN:
+        put_in_use(s, pfn, order)
+    else:
+        add_to_pcp_list(s, z, cpu, pfn, order, mt)
+
+
+@part(inline=True)
+def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """mm_page_alloc: the model takes the head of its list; then the pfn is looked at."""
+    pfn, order, mt, cpu = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.cpu[i] + 0
+    if pfn < 0:
+        return
+    b.inputs[N_ALLOCS] += 1
+    for page in range(pfn, pfn + (1 << order)):
+        b.alloc_order[page] = order
+        b.used[page] = 1
+    compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
+    if b.direct[pfn] or not pcp_allowed_order(s, order):
+        b.direct[pfn] = 0
+        b.inputs[N_DIRECT] += 1
+        return
+    z = page_zone(s, pfn)
+    head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
+    if s.link[2 * head] == head and compacted:
+        b.inputs[N_CAPTURED] += 1
+        return
+    chosen = held_for(b, e.pid[i] + 0, order, mt)
+    if chosen < 0:
+        chosen = take_from_pcp_list(s, z, cpu, order, mt)
+    decided(b, D_ALLOC, chosen == pfn)
+    if chosen != pfn:
+        mismatch(s, b, e, i, number, D_ALLOC, order, mt, chosen, pfn)
+        b.inputs[N_REPAIRED] += 1
+        forget_pages(s, b, pfn, order)
+        if chosen >= 0:
+            put_back(s, b, z, cpu, chosen, order, mt)
+    put_in_use(s, pfn, order)
+
+
+@part
+def full_quota(s, z, cpu):  # type: ignore[no-untyped-def]
+    """What drain_pages_zone would ask of this CPU's lists now (:2620 at 7.2)."""
+    at = pcp_at(s, z, cpu)
+    return min(s.pcp[at + P_COUNT] + 0, (s.pcp[at + P_BATCH] + 0) << PCP_BATCH_SCALE_MAX)
+
+
+@part
+def drained_cpu(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
+    """Whose list a drain empties: the CPU's own, or in drain_all_pages the one of which so many pages would be asked.
+
+    A full drain begins with list 0.
+    """
+    if s.cfg[C_NCPUS] == 1 or pindex != 0 or full_quota(s, z, cpu) == count:
+        return cpu
+    for other in range(s.cfg[C_NCPUS]):
+        if full_quota(s, z, other) == count:
+            return other
+    return cpu
+
+
+@part
+def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """gt_rmq 2: the model drains first; then the chunks are compared one by one with those that follow on the CPU."""
+    z, cpu, count = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0
+    b.inputs[N_DRAINS] += 1
+    s.stat[T_NLOG] = 0
+    free_pcppages_bulk(s, z, drained_cpu(s, z, cpu, count, e.mt[i] + 0), count, e.mt[i] + 0)
+    records = s.stat[T_NLOG] + 0
+    wrong = 0
+    n = next_drained(s, 0, records)
+    left = count
+    chosen = -1
+    j = i + 1
+    rows = b.facts[F_ROWS]
+    while left > 0 and j < rows:
+        if e.cpu[j] == cpu:
+            if e.kind[j] == _RMQ and e.a[j] <= 3:
+                break
+            if e.kind[j] == _DRAIN:
+                left -= 1 << e.order[j]
+                found = drained_chunk(s, n, records, e.pfn[j])
+                right = found >= 0
+                while n < found:
+                    wrong += 1
+                    decided(b, D_DRAIN, False)
+                    mismatch(
+                        s,
+                        b,
+                        e,
+                        j,
+                        number,
+                        D_DRAIN,
+                        e.order[j] + 0,
+                        e.mt[j] + 0,
+                        s.log[n * LR + 3],
+                        e.pfn[j] + 0,
+                    )
+                    n = next_drained(s, n + 1, records)
+                decided(b, D_DRAIN, right)
+                if not right:
+                    wrong += 1
+                    chosen = s.log[n * LR + 3] if n < records else -1
+                    mismatch(s, b, e, j, number, D_DRAIN, e.order[j] + 0, e.mt[j] + 0, chosen, e.pfn[j] + 0)
+                if right or not drained_soon(e, j + 1, cpu, chosen, rows):
+                    n = next_drained(s, n + 1, records)
+        j += 1
+    while n < records:
+        wrong += 1
+        decided(b, D_DRAIN, False)
+        mismatch(s, b, e, i, number, D_DRAIN, 0, 0, s.log[n * LR + 3], -1)
+        n = next_drained(s, n + 1, records)
+    take_back(s, records)
+    if wrong:
+        repair_drain(s, b, e, i, j, records)
+
+
+@part
+def drained_chunk(s, n, records, pfn):  # type: ignore[no-untyped-def]
+    """Which of the model's next few drained chunks is *pfn*; -1 if none is."""
+    for _ in range(NEAR):
+        if n >= records:
+            return -1
+        if s.log[n * LR + 3] == pfn:
+            return n
+        n = next_drained(s, n + 1, records)
+    return -1
+
+
+@part(cold=True)
+def drained_soon(e, j, cpu, pfn, rows):  # type: ignore[no-untyped-def]
+    """Whether the kernel drains the model's chunk next but a few."""
+    near = NEAR
+    while near > 0 and j < rows:
+        if e.cpu[j] == cpu:
+            if e.kind[j] == _RMQ and e.a[j] <= 3:
+                return False
+            if e.kind[j] == _DRAIN:
+                if e.pfn[j] == pfn:
+                    return True
+                near -= 1
+        j += 1
+    return False
+
+
+@part(inline=True)
+def next_drained(s, n, records):  # type: ignore[no-untyped-def]
+    """The next record of a drained chunk in the model's log."""
+    while n < records and s.log[n * LR + 1] != L_PCPU_DRAIN:
+        n += 1
+    return n
+
+
+@part
+def take_back(s, records):  # type: ignore[no-untyped-def]
+    """What was drained leaves the buddy lists again, which this level does not keep."""
+    for n in range(records):
+        at = n * LR
+        if s.log[at + 1] == L_PCPU_DRAIN:
+            for page in range(s.log[at + 3], s.log[at + 3] + (1 << s.log[at + 4])):
+                take_free_page(s, page)
+
+
+@part(cold=True)
+def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
+    """Forget what the kernel drained and the model did not; return to the tail what only the model drained."""
+    b.inputs[N_REPAIRED] += 1
+    for j in range(i + 1, end):
+        if e.kind[j] == _DRAIN and e.cpu[j] == e.cpu[i]:
+            forget_pages(s, b, e.pfn[j] + 0, e.order[j] + 0)
+            b.wrong[e.pfn[j]] = DRAINED
+    n = records - 1
+    while n >= 0:
+        at = n * LR
+        pfn = s.log[at + 3] + 0
+        if s.log[at + 1] == L_PCPU_DRAIN and b.wrong[pfn] < OFTEN:
+            wrong = b.wrong[pfn] + 1
+            b.refill[e.cpu[i]] = b.where[pfn]
+            refilled(s, b, e.cpu[i] + 0, pfn, s.log[at + 4] + 0)
+            b.inputs[N_CHUNKS] -= 1
+            b.wrong[pfn] = wrong
+        n -= 1
+    b.refill[e.cpu[i]] = NOTHING
+
+
+@part(inline=True)
+def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """A gt_rmq event."""
+    kind, cpu = e.a[i], e.cpu[i]
+    if kind == 5:
+        if b.facts[F_INSERTIONS]:
+            b.inputs[N_INSERTED] += 1
+            insert(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
+        return
+    b.locked[cpu] = NOTHING
+    b.refill[cpu] = NOTHING
+    b.refiller[cpu] = NOTHING
+    if kind == 0:
+        b.refiller[cpu] = e.pid[i]
+        b.refill_mt[cpu] = e.mt[i]
+        b.inputs[N_REFILLS] += 1
+        head = pcp_list(s, b.zone_of[e.b[i]] + 0, cpu + 0, order_to_pindex(e.order[i] + 0, e.mt[i] + 0))
+        b.refill[cpu] = head - s.cfg[C_PCP_BASE]
+    elif kind == 1:
+        b.refill[cpu] = DIRECT
+    elif kind == 2:
+        drain(s, b, e, i, number)
+    elif kind == 3:
+        b.inputs[N_BYPASS] += 1
+        unused(b, e.pfn[i] + 0, e.order[i] + 0)
+
+
+@part
+def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
+    """For each free what the page's next event is: batched, straight to the buddy lists, or something else."""
+    b.facts[F_EPOCH] += 1
+    epoch = b.facts[F_EPOCH] << 4
+    i = rows - 1
+    while i >= 0:
+        kind, pfn = e.kind[i], e.pfn[i]
+        if kind == _FREE or kind == _BATCHED:
+            known = b.fate[pfn] + 0
+            w.fate[i] = known & 15 if known >= epoch else 0
+            if b.phase[e.pid[i] & 4095] == epoch:
+                w.fate[i] |= MIGRATING
+            b.fate[pfn] = epoch | (FATE_BATCHED if kind == _BATCHED else FATE_FREED)
+        elif kind == _RMQ and e.a[i] == 3:
+            for page in range(pfn, pfn + (1 << e.order[i])):
+                b.fate[page] = epoch | FATE_BUDDY
+        elif kind <= _EXTFRAG and pfn >= 0:
+            b.fate[pfn] = epoch
+        elif kind == _MIGRATED:
+            b.phase[e.pid[i] & 4095] = epoch
+        elif kind == _BEGIN or kind == _END:
+            b.phase[e.pid[i] & 4095] = 0
+        i -= 1
+
+
+@part(cold=True)
+def free_contiguous(s, b, e, w, i):  # type: ignore[no-untyped-def]
+    """Pages of a split chunk freed one by one (vfree): __free_contig_range regroups each run of them (:6902 at 7.2)."""
+    rows, cpu, first = b.facts[F_ROWS], e.cpu[i], e.pfn[i] + 0
+    end = first
+    j = i
+    while j < rows and (e.cpu[j] != cpu or (e.kind[j] == _FREE and e.order[j] == 0 and e.pfn[j] == end)):
+        if e.cpu[j] == cpu:
+            w.fate[j] = FATE_GROUPED
+            b.alloc_order[end] = 0
+            end += 1
+        j += 1
+    while first < end:
+        order = 0
+        while order < s.cfg[C_MAX_PAGE_ORDER] and first & (1 << order) == 0 and first + (2 << order) <= end:
+            order += 1
+        insert(s, b, cpu + 0, first, order)
+        first += 1 << order
+
+
+@part(inline=True)
+def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
+    """Where gt_rmq 5 is not recorded: a free is inserted when it is freed, or batched, unless it bypasses the lists."""
+    pfn = e.pfn[i] + 0
+    if e.kind[i] == _FREE:
+        b.freed_order[pfn] = e.order[i]
+        if w.fate[i] & MIGRATING and not b.used[pfn]:
+            return
+        if e.order[i] == 0 and b.alloc_order[pfn] > 0 and w.fate[i] & 15 != FATE_GROUPED:
+            free_contiguous(s, b, e, w, i)
+    if w.fate[i] & 15 == 0:
+        b.inputs[N_FREES] += 1
+        insert(s, b, e.cpu[i] + 0, pfn, b.freed_order[pfn] + 0)
+
+
+@kernel
+def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyped-def]
+    """Run the first *rows* rows through the pcp level; the rest is there to look ahead. *number* is that of row 0."""
+    s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
+    b.facts[F_ROWS] = events.kind.size
+    if not b.facts[F_INSERTIONS]:
+        find_fates(b, e, w, events.kind.size)
+    for i in range(rows):
+        kind = e.kind[i]
+        if kind == _ALLOC:
+            allocate(s, b, e, i, number)
+        elif kind == _RMQ:
+            request(s, b, e, i, number)
+        elif kind == _LOCKED:
+            refilled(s, b, e.cpu[i] + 0, e.pfn[i] + 0, e.order[i] + 0)
+            b.locked[e.cpu[i]] = e.pfn[i]
+        elif kind == _EXTFRAG:
+            if b.locked[e.cpu[i]] != e.pfn[i]:
+                refilled(s, b, e.cpu[i] + 0, e.pfn[i] + 0, e.order[i] + 0)
+            b.locked[e.cpu[i]] = NOTHING
+        elif kind == _FREE or kind == _BATCHED:
+            if not b.facts[F_INSERTIONS]:
+                free_without_insertions(s, b, e, w, i)
+        elif kind == _BLK:
+            set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+        elif kind == _BEGIN:
+            b.facts[F_COMPACTIONS] += 1
+        elif kind == _TRY:
+            note_compactor(b, e.pid[i] + 0)

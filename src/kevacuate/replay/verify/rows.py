@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events in the form the compiled loops want, checked against the machine once for all levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.mm.constants import MIGRATE_TYPES, NR_PCP_LISTS
+from kevacuate.mm.layout import MachineConfig
+from kevacuate.recording import EventChunk, EventKind
+
+_WITH_CHUNK = np.array(
+    [
+        EventKind.MM_PAGE_ALLOC,
+        EventKind.MM_PAGE_FREE,
+        EventKind.MM_PAGE_FREE_BATCHED,
+        EventKind.MM_PAGE_ALLOC_ZONE_LOCKED,
+        EventKind.MM_PAGE_PCPU_DRAIN,
+        EventKind.MM_PAGE_ALLOC_EXTFRAG,
+        EventKind.GT_RMQ,
+        EventKind.GT_LIST,
+        EventKind.GT_BLK,
+        EventKind.GT_EVAC,
+    ]
+)
+"""Kinds whose pfn, order and type the levels use as indices."""
+
+_MAY_LACK_PAGE = np.array([EventKind.GT_RMQ, EventKind.MM_PAGE_ALLOC])
+
+
+def wide(rows: EventChunk) -> EventChunk:
+    """The same with columns of int64: the compiled loops then meet one kind of integer."""
+    columns: list[Any] = [np.ascontiguousarray(column, np.int64) for column in rows]
+    return EventChunk(*columns)
+
+
+class Bounds:
+    """What the events may name on this machine."""
+
+    def __init__(self, config: MachineConfig, cpus: int, zone_indices: int) -> None:
+        chunk = 1 << config.max_page_order
+        self.npages = (config.npages + chunk - 1) // chunk * chunk
+        self.most = config.max_page_order
+        self.cpus = cpus
+        self.zone_indices = zone_indices
+
+    def refuse_impossible(self, rows: EventChunk, first: int) -> None:
+        """Raise KevacuateError at an event that names a page, order, type, zone or CPU which the machine does not have.
+
+        *rows* are wide (:func:`wide`); *first* is the number of the first.
+        """
+        evac, request = rows.kind == EventKind.GT_EVAC, rows.kind == EventKind.GT_RMQ
+        order = np.where(evac, 0, rows.order)
+        indexed = request & ((rows.a == 2) | (rows.a == 5))  # their mt is the index of a per-CPU list
+        bad = (order < 0) | (order > self.most)
+        size = np.left_shift(1, np.clip(order, 0, self.most))
+        bad |= rows.pfn + size > self.npages
+        bad |= ~np.isin(rows.kind, _MAY_LACK_PAGE) & (rows.pfn < 0)
+        bad |= ~indexed & ~evac & ((rows.mt < 0) | (rows.mt >= MIGRATE_TYPES))
+        bad |= indexed & ((rows.mt < 0) | (rows.mt >= NR_PCP_LISTS))
+        bad |= request & ((rows.b < 0) | (rows.b >= self.zone_indices))
+        bad |= request & ((rows.a == 3) | (rows.a == 5)) & (rows.pfn < 0)
+        bad |= request & ((rows.d < 0) | (rows.d > 1 << 24)) & (rows.a != 5)
+        bad &= np.isin(rows.kind, _WITH_CHUNK)
+        bad |= (rows.cpu < 0) | (rows.cpu >= self.cpus)
+        if bad.any():
+            at = int(np.flatnonzero(bad)[0])
+            raise KevacuateError(
+                f"Event {first + at} of the recording ({EventKind(int(rows.kind[at])).name.lower()}) names a page, order, "
+                "type, zone or CPU that its machine does not have: the recording is corrupted, record again."
+            )

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One pass over a recording, every level asked for along with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
+from kevacuate.mm.profile import profile_for
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
+from kevacuate.recording.state import DUMP_END
+from kevacuate.replay.about import refuse_losses
+from kevacuate.replay.initial import machine_config
+from kevacuate.replay.verify.buddy import BuddyLevel
+from kevacuate.replay.verify.context import events_around
+from kevacuate.replay.verify.evacuation import EvacuationLevel
+from kevacuate.replay.verify.level import Given, Level
+from kevacuate.replay.verify.pcp import PcpLevel
+from kevacuate.replay.verify.rows import Bounds, wide
+
+Progress = Callable[[str, int, int], None]
+
+STREAMED: dict[str, type[Level]] = {
+    "buddy": BuddyLevel,
+    "pcp": PcpLevel,
+    "evacuation": EvacuationLevel,
+}
+"""The levels that read the events as they come; `counterfactual` replays instead."""
+
+
+def verify(
+    recording: Recording | str | Path,
+    levels: Sequence[str] = LEVELS,
+    *,
+    resync: bool = False,
+    despite_losses: bool = False,
+    outcomes: Path | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Hold the model against the recorded kernel's own decisions.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        A ``.kev`` directory, or one with the raw trace, from a kernel with the recording hooks.
+    levels : sequence of str
+        Of :data:`kevacuate.measure.fidelity.LEVELS`.
+    resync : bool
+        Take over the recorded state at each dump that shows a difference; how often is counted.
+    despite_losses : bool
+        Verify a recording that lost events.
+    outcomes : path, optional
+        CSV of what real kernels came to, for the counterfactual level; looked for beside the recording by default.
+    progress : callable, optional
+        Called with (level, events done, events in all; 0 if not known).
+
+    Raises
+    ------
+    KevacuateError
+        The recording is corrupted, lost events, or has no state to start from; a level does not exist.
+    """
+    source = recording if isinstance(recording, Recording) else Recording.open(recording)
+    chosen = _chosen(levels)
+    if not despite_losses:
+        refuse_losses(source)
+    start = source.boot or source.start
+    if start is None:
+        raise KevacuateError(
+            f"{source.path} holds no state of the allocator to start from: only a kernel with the recording hooks dumps one."
+        )
+    _, standing = profile_for(source.machine.kernel)
+    given = Given(source, start, source.machine.kernel, resync)
+    report = progress or (lambda name, done, total: None)
+    results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
+    for result in results.values():
+        if result.decisions == 0 and not result.not_exercised:
+            result.not_exercised = "the recording holds no event that this level decides about"
+    ordered = {name: results[name] for name in chosen if name in results}
+    name = source.path.resolve().name
+    return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
+
+
+def _chosen(levels: Sequence[str]) -> list[str]:
+    for name in levels:
+        if name not in LEVELS:
+            raise KevacuateError(f"There is no level {name!r}: choose from {', '.join(LEVELS)}.")
+    return [name for name in LEVELS if name in levels]
+
+
+def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[str, LevelResult], int]:
+    """Feed the levels with one pass over the events; their results, and the number of events."""
+    results: dict[str, LevelResult] = {}
+    running: dict[str, Level] = {}
+    for name in names:
+        lacking = STREAMED[name].missing(given)
+        if lacking:
+            results[name] = LevelResult(name, not_exercised=lacking)
+        else:
+            running[name] = STREAMED[name](given)
+    events = 0
+    if running:
+        total = _total(given.recording)
+        bounds = bounds_of(given)
+        for piece, state in segments(given):
+            chunk = wide(piece)
+            bounds.refuse_impossible(chunk, events)
+            for level in running.values():
+                if chunk.rows:
+                    level.feed(chunk, events)
+                if state is not None:
+                    level.at_state(state)
+            events += chunk.rows
+            progress("events", events, total)
+    for name, level in running.items():
+        results[name] = level.finish()
+    _add_context(given, results)
+    return results, events
+
+
+def _total(recording: Recording) -> int:
+    """Events in the recording, where that is known beforehand; else 0."""
+    return int(recording.quality.get("events", 0)) if recording.path.joinpath("machine.json").exists() else 0
+
+
+def bounds_of(given: Given) -> Bounds:
+    """What the events of the recording may name."""
+    machine = given.recording.machine
+    config = machine_config(machine, given.start)
+    return Bounds(config, max(machine.cpus, 1), max(zone.index for zone in given.start.zones) + 1)
+
+
+def segments(given: Given) -> Iterator[tuple[EventChunk, AllocatorState | None]]:
+    """The events after the start state without the dumps, cut at each dump: (events, the state dumped after them)."""
+    states = {(state.ts, state.cpu): state for state in given.recording.states}
+    for chunk in given.recording.events(after=given.start):
+        ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END))
+        low = 0
+        for end in [*ends.tolist(), chunk.rows]:
+            piece = chunk.take(slice(low, end))
+            piece = piece.take(piece.kind != EventKind.GT_DUMP) if ends.size else piece
+            dumped = None
+            if end < chunk.rows:
+                dumped = states.get((int(chunk.ts[end]), int(chunk.cpu[end])))
+            yield piece, dumped
+            low = end
+
+
+def _add_context(given: Given, results: dict[str, LevelResult]) -> None:
+    """Put the recorded events around each first divergence into it."""
+    wanted = {name: r.first for name, r in results.items() if r.first is not None and r.first.position >= 0}
+    if not wanted:
+        return
+    lines = events_around(
+        (piece for piece, _ in segments(given)), [first.position for first in wanted.values()]
+    )
+    for name, first in wanted.items():
+        results[name].first = replace(first, around=lines[first.position])

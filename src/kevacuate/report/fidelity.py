@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A verification for people: one table, and what stands behind each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from kevacuate.measure.fidelity import LevelResult, Outcome, Tally, Verification
+
+
+def share(value: float | None) -> str:
+    """Exactness in per cent, never rounded up to 100."""
+    if value is None:
+        return "-"
+    if value == 1.0:
+        return "100 %"
+    shown = min(int(value * 1e6) / 1e4, 99.9999)
+    return f"{shown:.4f} %".replace("0000 %", "00 %")
+
+
+def _verdict(level: LevelResult, required: float | None) -> Text:
+    if level.not_exercised:
+        return Text("not exercised", style="dim")
+    if required is None:
+        return Text("")
+    return Text("passed", style="green") if level.passes(required) else Text("below", style="red")
+
+
+def verification_table(result: Verification, required: float | None = None) -> Table:
+    """One row per level: exactness, decisions, mismatches, dumps, verdict."""
+    title = (
+        f"{result.recording}, Linux {result.kernel}, profile {result.profile}: {result.events:,} events, "
+        f"digest {result.digest[:12]}"
+    )
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("level", no_wrap=True)
+    for name in ("exactness", "decisions", "not the kernel's", "dumps equal"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for level in result.levels.values():
+        dumps = f"{sum(level.dumps.values())} of {len(level.dumps)}" if level.dumps else "-"
+        exact = level.exactness
+        style = "" if exact is None else ("green" if exact == 1.0 else "yellow")
+        table.add_row(
+            level.level,
+            Text(share(exact), style=style),
+            f"{level.decisions:,}",
+            f"{level.mismatches:,}",
+            dumps,
+            _verdict(level, required),
+        )
+    return table
+
+
+def _tally(name: str, tally: Tally) -> str:
+    wrong = f", {tally.mismatches:,} not the kernel's ({share(tally.exactness)})" if tally.mismatches else ""
+    return f"    {name}: {tally.decisions:,}{wrong}"
+
+
+def _divergence(level: LevelResult) -> Iterator[str]:
+    first = level.first
+    if first is None:
+        return
+    where = f"event {first.position:,}" if first.position >= 0 else "a dump"
+    yield f"  first divergence at {where}, {first.ts / 1e9:.6f} s: {first.what}"
+    yield f"    the model: {first.model}"
+    yield f"    the kernel: {first.kernel}"
+    for line in first.around:
+        yield f"    {line}"
+    if level.mismatches > 1 and level.last_position >= 0:
+        yield f"  it spread to {level.mismatches:,} decisions, the last at event {level.last_position:,}"
+    if level.resyncs:
+        yield f"  put back to the recorded state at {level.resyncs} dumps"
+
+
+def outcome_line(row: Outcome) -> str:
+    """One row of the counterfactual level."""
+    z = "-" if row.z is None else f"{row.z:+.1f}"
+    cause = f"; {row.cause}" if row.cause else ""
+    return (
+        f"    {row.policy:26} {row.name:44} kernel {row.mean:10.1f} +- {row.sd:8.1f} ({row.runs} runs), ours {row.ours:10.1f}, "
+        f"z {z:>5}, accepts {row.accepts[0]:.0f} to {row.accepts[1]:.0f}: {row.verdict}{cause}"
+    )
+
+
+def _full(level: LevelResult) -> Iterator[str]:
+    if level.inputs:
+        yield "  inputs, taken from the recording:"
+        yield from (f"    {name}: {count:,}" for name, count in level.inputs.items())
+    if level.kinds:
+        yield "  decisions, made by the model:"
+        yield from (_tally(name, tally) for name, tally in level.kinds.items())
+    if level.causes:
+        yield "  causes of what was not the kernel's:"
+        yield from (f"    {name}: {count:,}" for name, count in level.causes.items())
+    if level.outcomes:
+        yield "  rows:"
+        yield from (outcome_line(row) for row in level.outcomes)
+    yield from (f"  note: {note}" for note in level.notes)
+
+
+def details_text(result: Verification, *, full: bool = False) -> list[str]:
+    """What a reader asks next: why a level did not run, where it diverged first; with *full*, all that is known."""
+    lines: list[str] = []
+    for level in result.levels.values():
+        said = [f"  not exercised: {level.not_exercised}"] if level.not_exercised else []
+        before = level.until_compaction
+        if before is not None and level.mismatches:
+            said.append(
+                f"  until the recorded kernel's first compaction: {share(before.exactness)} of {before.decisions:,} decisions"
+            )
+        said += _divergence(level)
+        said += _full(level) if full else []
+        if said:
+            lines += [f"{level.level}:", *said]
+    return lines

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/fidelity.md: recordings by levels, with inputs, causes and what is not modelled, from verifications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
+from kevacuate.report.fidelity import share
+
+ABOUT = {
+    "buddy": (
+        "The start state's free lists are loaded; every other page is in use. Each recorded refill, direct allocation, direct "
+        "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
+        "`__free_one_page`. The model runs the whole request before its answer is looked at.",
+        "the requests (order, type, alloc_flags, count), the chunks of a drain, the number of movable pages in a block at a "
+        "claim, and compaction's own list operations (which free chunks it isolates, rotations). Begin and end of direct compactions "
+        "with their order and type: what is captured for them is a decision.",
+        "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
+        "captured pages, and at every dump each free list in order and each pageblock's type.",
+    ),
+    "pcp": (
+        "The per-CPU lists, apart from the buddy lists.",
+        "allocations and frees (CPU, order, gfp), when and how much was refilled and drained, which pages a refill brought (the "
+        "buddy level's decision).",
+        "the pfn of every `mm_page_alloc` that a per-CPU list served, every page drained, and at every dump each list in order.",
+    ),
+    "tuning": (
+        "`pcp->high`, `alloc_factor`, `free_count` and flags, run forward by the model's own functions.",
+        "allocations and frees, kswapd's activity, the phase of the one-second decay (fitted once per recording). `pcp->count` "
+        "follows the recorded refills and drains once a decision has been compared.",
+        "the size of every refill, whether and how much every free drains, and the fields at every dump.",
+    ),
+    "evacuation": (
+        "Patched kernels only: the queue, the workers, and the loop of `evacuate_pageblock`.",
+        "claims' blocks and counts, when a worker starts its next item, the block's page counts at that moment, skip bits that "
+        "compaction set, and what reclaim and migration came to.",
+        "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
+    ),
+    "counterfactual": (
+        "The demand of a *stock* recording is replayed under `mainline`, `evacuate` and `evacuate,skip-hint=ignore`, and held "
+        "against kernels that really ran with that workload and seed.",
+        "the demand, and `outcomes.csv`: what each real run came to.",
+        "rows of small spread within two standard deviations of the real runs. Every row shows the widest wrong value it would "
+        "still accept.",
+    ),
+}
+"""Per level: what it is, its inputs, its decisions."""
+
+
+def _cell(level: LevelResult | None) -> str:
+    if level is None:
+        return ""
+    if level.not_exercised:
+        return "not exercised"
+    text = f"{share(level.exactness)} of {level.decisions:,}"
+    before = level.until_compaction
+    if before is not None and level.mismatches:
+        text += f"; until the first compaction {share(before.exactness)} of {before.decisions:,}"
+    if level.dumps:
+        text += f"; dumps {sum(level.dumps.values())}/{len(level.dumps)}"
+    return text
+
+
+def _overview(results: Sequence[Verification]) -> Iterator[str]:
+    yield "| recording | kernel | events | " + " | ".join(LEVELS) + " |"
+    yield "|---" * (3 + len(LEVELS)) + "|"
+    for result in results:
+        cells = " | ".join(_cell(result.levels.get(name)) for name in LEVELS)
+        yield f"| {result.recording} | {result.profile} | {result.events:,} | {cells} |"
+
+
+def _rows(level: LevelResult) -> Iterator[str]:
+    """The counterfactual level's rows."""
+    yield "| policy | row | real runs | mean | sd | ours | z | accepts | verdict |"
+    yield "|---|---|---:|---:|---:|---:|---:|---|---|"
+    for row in level.outcomes:
+        z = "" if row.z is None else f"{row.z:+.1f}"
+        verdict = row.verdict + (f": {row.cause}" if row.cause else "")
+        yield (
+            f"| {row.policy} | {row.name} | {row.runs} | {row.mean:.1f} | {row.sd:.1f} | {row.ours:.1f} | {z} | "
+            f"{row.accepts[0]:.0f} to {row.accepts[1]:.0f} | {verdict} |"
+        )
+
+
+def _facts(recording: str, level: LevelResult) -> Iterator[str]:
+    """One recording under one level."""
+    yield f"#### {recording}"
+    yield ""
+    if level.not_exercised:
+        yield f"Not exercised: {level.not_exercised}."
+        yield ""
+        return
+    if level.kinds:
+        yield (
+            "Decisions: "
+            + "; ".join(
+                f"{name} {t.decisions:,}"
+                + (f" (**{t.mismatches:,} not the kernel's**)" if t.mismatches else "")
+                for name, t in level.kinds.items()
+            )
+            + "."
+        )
+        yield ""
+    if level.inputs:
+        yield "Inputs: " + "; ".join(f"{name} {count:,}" for name, count in level.inputs.items()) + "."
+        yield ""
+    if level.causes:
+        yield "Causes: " + "; ".join(f"{name}: {count:,}" for name, count in level.causes.items()) + "."
+        yield ""
+    if level.first is not None:
+        first = level.first
+        where = f"event {first.position:,}" if first.position >= 0 else "a dump"
+        yield f"First divergence ({where}, {first.ts / 1e9:.6f} s): {first.what}."
+        yield ""
+        yield "```"
+        yield f"model:  {first.model}"
+        yield f"kernel: {first.kernel}"
+        yield from first.around
+        yield "```"
+        yield ""
+    yield from (f"- {note}" for note in level.notes)
+    if level.notes:
+        yield ""
+    if level.outcomes:
+        yield from _rows(level)
+        yield ""
+
+
+def fidelity_document(results: Sequence[Verification], not_modelled: Sequence[str]) -> str:
+    """The document, as Markdown."""
+    lines = [
+        "# Fidelity: the model against recorded kernels",
+        "",
+        "Generated by `python docs/generate_fidelity.py DIRECTORY`, which verifies every recording in DIRECTORY; nothing in it",
+        "is written by hand. Exactness counts decisions that the model made by itself; what it took from the recording is listed as",
+        "inputs. No decision is read from the event that checks it: the model decides first. Nothing is put back to the recorded",
+        "state after a mismatch unless a level's notes say so.",
+        "",
+        *_overview(results),
+        "",
+    ]
+    for name in LEVELS:
+        what, inputs, decisions = ABOUT[name]
+        lines += [f"## {name}", "", what, "", f"*Inputs*: {inputs}", "", f"*Decisions*: {decisions}", ""]
+        for result in results:
+            if name in result.levels:
+                lines += _facts(result.recording, result.levels[name])
+    lines += ["## What is not modelled", "", *(f"- {text}" for text in not_modelled), ""]
+    return "\n".join(lines)
