@@ -612,7 +612,12 @@ def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
         b.freed_order[pfn] = e.order[i]
         if w.fate[i] & MIGRATING and not b.used[pfn] and not is_source(b, e.pid[i] & 4095, pfn):
             return
-        if e.order[i] == 0 and b.alloc_order[pfn] > 0 and w.fate[i] & 15 != FATE_GROUPED and not w.fate[i] & MIGRATING:
+        if (
+            e.order[i] == 0
+            and b.alloc_order[pfn] > 0
+            and w.fate[i] & 15 != FATE_GROUPED
+            and not w.fate[i] & MIGRATING
+        ):
             free_contiguous(s, b, e, w, i)
     if w.fate[i] & 15 == 0:
         b.inputs[N_FREES] += 1
