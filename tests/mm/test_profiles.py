@@ -14,7 +14,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
-from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, grow_objects
 from kevacuate.mm.profile import PROFILES, profile_for
 
 U, M, R, HA = k.MIGRATE_UNMOVABLE, k.MIGRATE_MOVABLE, k.MIGRATE_RECLAIMABLE, k.MIGRATE_HIGHATOMIC
@@ -59,6 +59,21 @@ def use(state: State, pfns: list[int], lru: int = 0) -> None:
     state.link[2 * np.array(pfns)] = -1
     state.link[2 * np.array(pfns) + 1] = attr
     state.zone[k.Z_NR_LRU] += lru
+
+
+def take(state: State, order: int, mt: int) -> int:
+    """A chunk from the buddy lists, in use by nobody."""
+    pfn = int(entry.take_from_buddy(state, 0, order, mt, 0))
+    use(state, list(range(pfn, pfn + (1 << order))))
+    return pfn
+
+
+def with_objects(profile: str, chunks: list[tuple[int, int]]) -> State:
+    """One movable zone without free pages; objects 0, 1, ... at these (pfn, order)."""
+    state = grow_objects(model.one_zone(profile=profile), 256)
+    model.load(state, [], default=M)
+    boot.load_allocated(state, *model.columns([(pfn, order, 0) for pfn, order in chunks], 3), 0)
+    return state
 
 
 # Which profile.
@@ -121,14 +136,14 @@ def refused_claim(profile: str) -> State:
 @pytest.mark.parametrize("profile", ["7.2", "6.12"])
 def test_a_claim_below_the_threshold_moves_nothing(profile: str) -> None:
     state = refused_claim(profile)
-    assert entry.take_from_buddy(state, 0, 2, U, 0) == 700
+    assert take(state, 2, U) == 700
     assert model.free_lists(state) == [(3, M, [600]), (2, M, [900])]
     check(state)
 
 
 def test_6_1_moves_the_blocks_free_pages_below_the_threshold_too() -> None:
     state = refused_claim("6.1")
-    assert entry.take_from_buddy(state, 0, 2, U, 0) == 700
+    assert take(state, 2, U) == 700
     assert model.free_lists(state) == [(3, U, [600]), (2, U, [900])]
     assert block_type(state, 1) == M
     assert events(state, k.L_EXTFRAG, k.L_EVAC_CLAIM, k.L_ZONE_LOCKED) == [
@@ -144,7 +159,7 @@ def small_movable(profile: str) -> State:
     state = model.one_zone(profile=profile)
     model.load(state, [(3, U, [64]), (1, U, [32])])
     use(state, [pfn for pfn in range(512) if pfn not in (*range(64, 72), 32, 33)])
-    assert entry.take_from_buddy(state, 0, 0, M, 0) == 32
+    assert take(state, 0, M) == 32
     assert block_type(state, 0) == U
     check(state)
     return state
@@ -271,9 +286,7 @@ def test_6_1_refills_a_batch_and_keeps_high() -> None:
 
 
 def test_6_1_doubles_what_it_drains_until_an_allocation() -> None:
-    state = model.one_zone(profile="6.1")
-    model.load(state, [], default=M)
-    boot.load_allocated(state, *model.columns([(2 * n, 0, 0) for n in range(200)], 3), 0)
+    state = with_objects("6.1", [(2 * n, 0) for n in range(200)])
     state.pcp[k.P_BATCH], state.pcp[k.P_HIGH] = 3, 40
     drained, count = [], 0
     for n in range(200):
@@ -290,12 +303,10 @@ def test_6_1_doubles_what_it_drains_until_an_allocation() -> None:
 
 def high_order_free(profile: str, free_count: int, high_min: int) -> State:
     """Four order-0 pages on the per-CPU list, then two frees of order 1 with this free_count (free_factor in 6.1)."""
-    state = model.one_zone(profile=profile)
-    model.load(state, [], default=M)
-    pages = [(16 * n, 0, 0) for n in range(4)] + [(128 * n, 1, 0) for n in (1, 2)]
-    boot.load_allocated(state, *model.columns(pages, 3), 0)
+    pages = [(16 * n, 0) for n in range(4)] + [(128 * n, 1) for n in (1, 2)]
+    state = with_objects(profile, pages)
     state.pcp[[k.P_BATCH, k.P_HIGH_MIN, k.P_HIGH_MAX, k.P_HIGH]] = 63, high_min, high_min, 1000
-    for pfn, _, _ in pages[:5]:
+    for pfn, _ in pages[:5]:
         entry.free(state, 0, pfn)
     state.pcp[k.P_FREE_COUNT] = free_count
     entry.free(state, 0, 256)
@@ -319,9 +330,7 @@ def test_when_high_order_frees_give_everything_back(profile: str, free_count: in
 
 @pytest.mark.parametrize(("profile", "left"), [("7.2", 0), ("6.12", 1024)])
 def test_a_drain_of_huge_pages_in_calls_of_a_batch_or_in_one(profile: str, left: int) -> None:
-    state = model.one_zone(profile=profile)
-    model.load(state, [], default=M)
-    boot.load_allocated(state, *model.columns([(512 * n, 9, 0) for n in range(3)], 3), 0)
+    state = with_objects(profile, [(512 * n, 9) for n in range(3)])
     state.pcp[[k.P_BATCH, k.P_HIGH_MIN, k.P_HIGH_MAX]] = 63, 1536, 1536
     for n in range(3):
         state.pcp[k.P_FREE_COUNT] = 0
@@ -351,21 +360,18 @@ def test_decay(profile: str, high: int) -> None:
 # The highatomic reserve.
 
 
-def atomic_requests(profile: str) -> State:
-    """Atomic requests of order 1 in a zone below its LOW mark, until a block is reserved."""
-    state = small(profile, (800, 1010, 1020, 1030))
-    for _ in range(40):
-        entry.alloc(state, 0, -1, 1, U, k.GFP_ATOMIC, 0, -1)
-        if state.zone[k.Z_NR_RESERVED_HIGHATOMIC]:
-            return state
-    raise AssertionError("no block was reserved")
+def atomic_request(profile: str) -> State:
+    """An atomic request of order 1 in a zone below its LOW mark: it claims a block, which is reserved."""
+    state = small(profile, (800, 1100, 1110, 1120))
+    entry.alloc(state, 0, -1, 1, U, k.GFP_ATOMIC, 0, -1)
+    assert state.zone[k.Z_NR_RESERVED_HIGHATOMIC] == 8
+    return state
 
 
 @pytest.mark.parametrize("profile", ALL)
 def test_where_the_highatomic_reserve_is_made(profile: str) -> None:
-    state = atomic_requests(profile)
-    refills = [r for r in model.take_log(state) if r[1] == k.L_HIGHATOMIC_RESERVE]
-    assert [r[5] for r in refills] == [1]
+    state = atomic_request(profile)
+    assert [record[3] for record in events(state, k.L_HIGHATOMIC_RESERVE)] == [1]  # order
     by_buddy = PROFILES[profile].reserve_point == "rmqueue_buddy"
     assert (state.stat[k.T_REFILLS] == 0) == by_buddy  # 7.2 does not refill for such a request
     check(state)
@@ -373,10 +379,10 @@ def test_where_the_highatomic_reserve_is_made(profile: str) -> None:
 
 @pytest.mark.parametrize(("profile", "unusable"), [("7.2", "free"), ("6.12", "free"), ("6.1", "all")])
 def test_what_the_watermarks_keep_for_the_reserve(profile: str, unusable: str) -> None:
-    state = atomic_requests(profile)
+    state = atomic_request(profile)
     lists = [(order, pfns) for order, mt, pfns in model.free_lists(state) if mt == HA]
     free = sum(len(pfns) << order for order, pfns in lists)
-    assert 0 < free < 8
+    assert free == 6
     assert state.zone[k.Z_NR_FREE_HIGHATOMIC] == (free if unusable == "free" else 8)
 
 
