@@ -138,7 +138,9 @@ Z_BOOST = 9
 Z_LOWMEM = 10  # 10..13: lowmem_reserve by highest zone index
 Z_NR_FREE = 14
 Z_NR_FREE_CMA = 15
-Z_NR_FREE_HIGHATOMIC = 16
+Z_NR_FREE_HIGHATOMIC = (
+    16  # what watermark tests subtract for the reserve: its free pages, in old kernels all of it
+)
 Z_NR_FREE_BLOCKS = 17
 Z_BELOW_HIGH = 18
 Z_BOOSTED = 19  # ZONE_BOOSTED_WATERMARK
@@ -149,6 +151,7 @@ Z_NR_ISOLATED = 23
 Z_CACHED_MIGRATE_PFN = 24
 Z_BOOST_SEEN = 25  # what kswapd will give back
 Z_PRESENT = 26
+Z_NR_ISOLATE_BLOCKS = 27
 Z_AREA = 32  # 32..47: nr_free per order
 
 # ``pcp``: stride and fields (int32).
@@ -160,7 +163,7 @@ P_HIGH_MAX = 3
 P_BATCH = 4
 P_FLAGS = 5
 P_ALLOC_FACTOR = 6
-P_FREE_COUNT = 7
+P_FREE_COUNT = 7  # in kernels with a fixed high: free_factor, which an allocation halves all the same
 PCPF_PREV_FREE_HIGH_ORDER = 1
 PCPF_FREE_HIGH_BATCH = 2
 
@@ -207,7 +210,26 @@ C_OFF_KSWAPD = 38
 C_OFF_TICKS = 39
 C_NPAGES_REAL = 40
 C_OPEN_LOOP = 41
-C_FIXED = 48
+C_STEAL_SUITABLE = 48  # switches of the kernel profile (mm/profile.py)
+C_REFUSE_HIGHATOMIC = 49
+C_MERGE_RETYPES = 50
+C_FREE_PIECE_ORDER = 51  # largest order that a free to the buddy lists is cut into
+C_PCP_TYPE_CACHED = 52
+C_OFF_PCP_TYPE = 53  # offset in ``block`` of the types noted of pages on per-CPU lists
+C_PCP_FIXED = 54
+C_SUB_BATCHES = 55
+C_FREE_HIGH_SHIFT = 56  # free_high needs free_count >= batch + (high_min >> this)
+C_BELOW_HIGH = 57  # what get_page_from_freelist writes into Z_BELOW_HIGH
+C_DECAY = 58
+C_FREE_HIGHATOMIC = 59
+C_RESERVE_ANY_PATH = 60
+C_RESERVE_ONE_MORE = 61
+C_ISOLATE_TYPE = 62
+C_SKIP_AWAKE = 63  # pass over nodes whose kswapd is awake: more than one node, and a kernel that does
+C_BOOST_WAKES_ALL = 64
+C_LISTS_FOLLOW_BLOCKS = 65
+C_SPLIT_BY_BLOCK = 66
+C_FIXED = 72
 
 # ``stat``: the clock and the counters (int64).
 T_NOW = 0

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.profile import PROFILES, Profile
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
@@ -31,7 +32,8 @@ class State(NamedTuple):
     meta : uint8[pages]
         State (high nibble) and order (low nibble) of every chunk's head; 0 elsewhere.
     block : uint8[2 * pageblocks]
-        Type, skip and isolate bits; zone number (255: none).
+        Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
+        behind it, uint8[pages].
     zone : int64[zones * 64]
         Fields ``Z_*`` of every zone, nr_free per order included.
     pcp : int32[zones * CPUs * 8]
@@ -94,7 +96,7 @@ class MachineConfig:
     """A machine: its shape and the kernel's tunables. Times in ns.
 
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
-    their pages below the watermarks rather than fail.
+    their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
     """
 
     npages: int
@@ -114,6 +116,7 @@ class MachineConfig:
     vmstat_phase_ns: int = 0
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    profile: Profile = PROFILES["7.2"]
 
     @property
     def nodes(self) -> int:
@@ -187,6 +190,10 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
         ),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
+        (
+            machine.defrag_mode and not machine.profile.defrag_mode,
+            f"Linux {machine.profile.name} has no defrag_mode",
+        ),
     ]
     owner: dict[int, int] = {}
     for i, zone in enumerate(machine.zones):
@@ -214,6 +221,32 @@ def _zonelists(machine: MachineConfig) -> list[int]:
         order = sorted(range(len(zones)), key=lambda z: (rank(zones[z].node), -zones[z].index))
         flat += [len(order), *order]
     return flat
+
+
+def _profile_switches(machine: MachineConfig, npages: int) -> dict[int, int]:
+    """The kernel profile's fields of ``cfg``."""
+    profile = machine.profile
+    return {
+        k.C_STEAL_SUITABLE: profile.fallback == "steal_suitable",
+        k.C_REFUSE_HIGHATOMIC: profile.claim_refuses_highatomic,
+        k.C_MERGE_RETYPES: profile.merge_retypes,
+        k.C_FREE_PIECE_ORDER: machine.pageblock_order if profile.split_by_block else machine.max_page_order,
+        k.C_SPLIT_BY_BLOCK: profile.split_by_block,
+        k.C_PCP_TYPE_CACHED: profile.pcp_type == "cached",
+        k.C_OFF_PCP_TYPE: 2 * (npages >> machine.pageblock_order),
+        k.C_PCP_FIXED: profile.pcp_tuning == "fixed",
+        k.C_SUB_BATCHES: profile.pcp_tuning == "sub_batches",
+        k.C_FREE_HIGH_SHIFT: 1 if profile.pcp_tuning == "sub_batches" else 31,
+        k.C_BELOW_HIGH: profile.below_high,
+        k.C_DECAY: profile.decay,
+        k.C_FREE_HIGHATOMIC: profile.free_highatomic,
+        k.C_RESERVE_ANY_PATH: profile.reserve_point == "get_page_from_freelist",
+        k.C_RESERVE_ONE_MORE: profile.reserve_size == "hundredth_and_block",
+        k.C_ISOLATE_TYPE: profile.isolate == "type",
+        k.C_SKIP_AWAKE: profile.skip_awake_nodes and machine.nodes > 1,
+        k.C_BOOST_WAKES_ALL: profile.boost_wakes_all,
+        k.C_LISTS_FOLLOW_BLOCKS: profile.lists_follow_blocks,
+    }
 
 
 def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> Int64Array:
@@ -266,7 +299,7 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_OFF_NODE_CPU: off_node_cpu,
         k.C_OFF_ZONELIST: off_zonelist,
     }
-    for index, value in values.items():
+    for index, value in {**values, **_profile_switches(machine, npages)}.items():
         cfg[index] = int(value)
     cfg[off_ready:off_cpu_node] = ready
     cfg[off_cpu_node:off_node_cpu] = machine.cpu_node
@@ -330,7 +363,15 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
         batch = zone_batchsize(managed)
         pcp[z, :, k.P_BATCH] = batch
         high_min, high_max = pcp_high_bounds(managed, low, batch, local, machine.pcp_high_fraction)
-        pcp[z, :, k.P_HIGH_MIN], pcp[z, :, k.P_HIGH_MAX] = high_min, high_max
+        fixed = machine.profile.pcp_tuning == "fixed"
+        pcp[z, :, k.P_HIGH_MIN], pcp[z, :, k.P_HIGH_MAX] = high_min, high_min if fixed else high_max
+        if fixed:
+            pcp[z, :, k.P_HIGH] = high_min
+
+
+def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
+    """Room for the type noted of every page on a per-CPU list; none where the kernel notes none."""
+    return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
 
 
 def build_state(
@@ -363,7 +404,7 @@ def build_state(
     state = State(
         link=link,
         meta=np.full(npages, k.PG_RESERVED << 4, np.uint8),
-        block=block.reshape(-1),
+        block=np.concatenate([block.reshape(-1), _pcp_types(machine, npages)]),
         zone=_zone_array(machine),
         pcp=np.zeros(zones * cpus * k.PS, np.int32),
         cfg=cfg,

@@ -11,6 +11,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.replay.loop import LOG_MARGIN
@@ -91,12 +92,12 @@ def zone_index(name: str) -> int:
 
 
 def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
-    """The recorded machine as the model describes machines.
+    """The recorded machine as the model describes machines, with the profile of the recorded kernel.
 
     Raises
     ------
     KevacuateError
-        The model cannot hold it.
+        The model cannot hold it, or its kernel's release is none.
 
     """
     zones = []
@@ -144,6 +145,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
         open_loop=True,
+        profile=profile_for(machine.kernel)[0],
     )
 
 
@@ -178,7 +180,10 @@ def skip_bits(state: AllocatorState, policy: Policy, seed: int) -> np.ndarray:
 
 
 def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
-    """The fields of every per-CPU list set as recorded; counts were set from the lists."""
+    """The fields of every per-CPU list set as recorded; counts were set from the lists.
+
+    A kernel with a fixed high has no bounds: both are that high.
+    """
     cpus = int(state.cfg[k.C_NCPUS])
     pcp = state.pcp.reshape(-1, k.PS)
     row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
@@ -192,6 +197,8 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
         (k.P_FREE_COUNT, recorded.pcp.free_count),
     ):
         pcp[row, index] = values
+    if state.cfg[k.C_PCP_FIXED]:
+        pcp[row, k.P_HIGH_MIN] = pcp[row, k.P_HIGH_MAX] = recorded.pcp.high
 
 
 def initial_state(

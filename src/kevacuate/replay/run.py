@@ -17,6 +17,7 @@ from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.about import refuse_losses
@@ -179,6 +180,7 @@ class Replay:
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
+            "profile": profile_for(machine.kernel)[1],
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
@@ -279,5 +281,15 @@ def compare(
                 progress(name, done, total)
 
         runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    about = {"name": recording.path.name, "digest": recording.digest, "kernel": recording.machine.kernel}
-    return Comparison(tuple(runs), about)
+    return Comparison(tuple(runs), compared_recording(recording))
+
+
+def compared_recording(recording: Recording) -> dict[str, str]:
+    """What a comparison says of its recording: name, digest, kernel, and the kernel profile of the model."""
+    kernel = recording.machine.kernel
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": kernel,
+        "profile": profile_for(kernel)[1],
+    }
