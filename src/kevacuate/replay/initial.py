@@ -144,6 +144,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
         open_loop=True,
+        compaction=True,
     )
 
 
@@ -194,6 +195,18 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
         pcp[row, index] = values
 
 
+def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+    """Where compaction's scanners start, and whether it is deferred."""
+    zones = state.zone.reshape(-1, k.ZS)
+    for zone in recorded.zones:
+        fields = zones[zone_of[zone.index]]
+        fields[k.Z_CACHED_FREE_PFN] = zone.cached_free_pfn
+        fields[[k.Z_CACHED_MIGRATE_PFN, k.Z_CACHED_MIGRATE_SYNC]] = (*zone.cached_migrate_pfn, 0, 0)[:2]
+        fields[k.Z_COMPACT_CONSIDERED] = zone.compact_considered
+        fields[k.Z_COMPACT_DEFER_SHIFT] = min(max(zone.compact_defer_shift, 0), k.COMPACT_MAX_DEFER_SHIFT)
+        fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
+
+
 def initial_state(
     machine: Machine,
     recorded: AllocatorState,
@@ -240,6 +253,7 @@ def initial_state(
         pages.pfn.astype(np.int64),
     )
     _load_pcp(state, recorded, zone_of)
+    _load_compaction(state, recorded, zone_of)
     boot.load_allocated(
         state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
     )
