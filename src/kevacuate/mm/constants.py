@@ -335,6 +335,9 @@ L_BOOST = 15
 L_HIGHATOMIC_RESERVE = 16
 L_HIGHATOMIC_UNRESERVE = 17
 L_KSWAPD = 18
+L_COMPACT_BEGIN = 19
+L_COMPACT_END = 20
+L_COMPACT_MIGRATE = 21
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
@@ -357,6 +360,9 @@ LOG_NAMES = {
     L_HIGHATOMIC_RESERVE: "reserve_highatomic_pageblock",
     L_HIGHATOMIC_UNRESERVE: "unreserve_highatomic_pageblock",
     L_KSWAPD: "kswapd",
+    L_COMPACT_BEGIN: "mm_compaction_begin",
+    L_COMPACT_END: "mm_compaction_end",
+    L_COMPACT_MIGRATE: "mm_compaction_migratepages",
     L_ZONE_LOCKED: "mm_page_alloc_zone_locked",
     L_PCPU_DRAIN: "mm_page_pcpu_drain",
     L_LIST: "free list",
@@ -365,7 +371,7 @@ LOG_NAMES = {
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 PG_COMPACT = 6
 FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
-KCOMPACTD_NS = 500_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC
+KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
 COMPACT_MAX_DEFER_SHIFT = 6
 EXTFRAG_THRESHOLD = 500
 COMPACT_SKIPPED = 1
@@ -418,6 +424,9 @@ KC_NR_FREE = 17  # cc->nr_freepages, pages
 KC_FOLIOS = 18  # folios among the sources
 KC_SCORE = 19  # fragmentation score before a proactive run
 KC_COST = 20  # ns of this turn
+KC_LEFT = 21  # sources not looked at yet
+KC_FAILED = 22  # folios of this batch that failed
+KC_ENOMEM = 23  # whether destinations ran out in it
 KC_LISTS = 24
 KCOMPACTD_IDLE = 0
 KCOMPACTD_WOKEN = 1

@@ -97,7 +97,7 @@ class PageKindModel:
     """Under writeback among dirty page cache: none seen."""
     pinned: float = 0.0006
     """Pinned among all but block-device pages: 1 of 1738 given pages failed without another explanation."""
-    pinned_buffer: float = 0.92
+    pinned_buffer: float = 0.3
     """Pinned among block-device page cache: at most 10 of 10 failed and none moved (11/12)."""
     busy: float = 0.0
     """Locked whenever tried: no failure in the unmap phase was seen."""
