@@ -10,6 +10,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm.clock import STAT_INTERVAL_NS
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
@@ -40,7 +41,8 @@ class ReplayOptions:
     Attributes
     ----------
     seed : int
-        Seed of what is drawn: which blocks carry a skip bit, what pages a recording does not describe.
+        Seed of what is drawn: which blocks carry a skip bit, and, unless it is 0, when the once-a-second and the
+        twice-a-second work of the background begins. Replays of different seeds tell chance from effect.
     samples : int
         Points of the time series.
     chunk_rows : int
@@ -259,7 +261,23 @@ def initial_state(
     )
     boot.load_in_use(state, _anonymous_pages(state, recorded))
     entry.late_initcall(state, 1)
+    _draw_phases(state, options.seed)
     return state
+
+
+def _draw_phases(state: State, seed: int) -> None:
+    """Draw when the vmstat workers (1 s) and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
+    if seed == 0:
+        return
+    ticks, nodes = int(state.cfg[k.C_OFF_TICKS]), int(state.cfg[k.C_NNODES])
+    drawn = (splitmix64(np.arange(2), seed) >> np.uint64(32)).astype(np.int64)
+    cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
+    state.work[cpus] -= drawn[0] * STAT_INTERVAL_NS >> 32
+    state.work[cpus] += np.where(state.work[cpus] < 0, STAT_INTERVAL_NS, 0)
+    for node in range(nodes):
+        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * (k.KC_LISTS + (2 << int(state.cfg[k.C_PAGEBLOCK_ORDER]))) + k.KC_DUE
+        if state.work[due] != k.NEVER:
+            state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
 
 
 def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:

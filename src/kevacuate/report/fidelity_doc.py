@@ -38,11 +38,11 @@ ABOUT = {
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "counterfactual": (
-        "The demand of a *stock* recording is replayed under `mainline`, `evacuate` and `evacuate,skip-hint=ignore`, and held "
+        "The demand of a *stock* recording is replayed under `mainline`, `evacuate` and `evacuate,skip-hint=ignore`, several times each, and held "
         "against kernels that really ran with that workload and seed.",
         "the demand, and `outcomes.csv`: what each real run came to.",
-        "rows of small spread within two standard deviations of the real runs. Every row shows the widest wrong value it would "
-        "still accept.",
+        "rows of small spread: the replays' mean within two standard deviations of the real runs. Every row shows the widest wrong "
+        "value it would still accept.",
     ),
 }
 """Per level: what it is, its inputs, its decisions."""
@@ -72,13 +72,13 @@ def _overview(results: Sequence[Verification]) -> Iterator[str]:
 
 def _rows(level: LevelResult) -> Iterator[str]:
     """The counterfactual level's rows."""
-    yield "| policy | row | real runs | mean | sd | ours | z | accepts | verdict |"
-    yield "|---|---|---:|---:|---:|---:|---:|---|---|"
+    yield "| policy | row | real runs | mean | sd | ours | sd | z | accepts | verdict |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---|---|"
     for row in level.outcomes:
         z = "" if row.z is None else f"{row.z:+.1f}"
         verdict = row.verdict + (f": {row.cause}" if row.cause else "")
         yield (
-            f"| {row.policy} | {row.name} | {row.runs} | {row.mean:.1f} | {row.sd:.1f} | {row.ours:.1f} | {z} | "
+            f"| {row.policy} | {row.name} | {row.runs} | {row.mean:.1f} | {row.sd:.1f} | {row.ours:.1f} | {row.ours_sd:.1f} | {z} | "
             f"{row.accepts[0]:.0f} to {row.accepts[1]:.0f} | {verdict} |"
         )
 

@@ -34,8 +34,15 @@ POLICIES = {"mainline": "stock", "evacuate": "patched", "evacuate,skip-hint=igno
 DEVIATIONS = 2.0
 """How many standard deviations from the kernels' mean a row may be."""
 
+REPLAYS = 6
+"""Replays of each policy, with seeds 0 to 5: as exact repeats of a kernel do, they differ in when background work begins, which no
+recording shows, and what comes of that grows."""
+
 LEAST_RUNS = 3
 """Kernel runs below which a row is informational."""
+
+SHARES = (measures.EVACUATIONS["share_with_skip_bit"],)
+"""Rows that are no counts."""
 
 LEAST_SPREAD = 0.5
 """A standard deviation is taken as at least this: counts are whole, and six equal runs do not bind a seventh."""
@@ -44,11 +51,10 @@ WITHIN, OUTSIDE, INFORMATIONAL = "within", "outside", "informational"
 
 
 class Run:
-    """One policy's replay, with what is compared of it."""
+    """One replay, with what is compared of it."""
 
-    def __init__(self, recording: Recording, demand: Demand, policy: str) -> None:
-        self.policy = policy
-        self._replay = Replay(recording, demand, parse_policy(policy), ReplayOptions())
+    def __init__(self, recording: Recording, demand: Demand, policy: str, seed: int) -> None:
+        self._replay = Replay(recording, demand, parse_policy(policy), ReplayOptions(seed=seed))
         self._replay.keep_log = True
         self._refused = 0
         self.values: dict[str, float] = {}
@@ -107,9 +113,9 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
             "that of a stock kernel"
         )
     replays = _replayed(recording, report)
-    for run in replays.values():
+    for values in (run.values for runs_ in replays.values() for run in runs_):
         for column in measures.COUNTS:
-            run.values[column] += before.get(column, 0)
+            values[column] += before.get(column, 0)
     return _result(recording, workload, runs, replays, Evidence(_own(recording, own)))
 
 
@@ -139,22 +145,23 @@ def _own(recording: Recording, counts: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-def _replayed(recording: Recording, report: Report) -> dict[str, Run]:
-    """Every policy's replay, side by side in one pass over the demand."""
+def _replayed(recording: Recording, report: Report) -> dict[str, list[Run]]:
+    """Every policy's replays, side by side in one pass over the demand."""
     demand = build_demand(recording)
-    replays = {policy: Run(recording, demand, policy) for policy in POLICIES}
+    replays = {policy: [Run(recording, demand, policy, seed) for seed in range(REPLAYS)] for policy in POLICIES}
+    every = [run for runs in replays.values() for run in runs]
     marks = sorted(_moments(recording).items(), key=lambda item: item[1])
     rows, last = 0, 0
     for chunk in demand.chunks():
         for piece, label, t in _cut(chunk, marks):
-            for run in replays.values():
+            for run in every:
                 run.feed(piece, rows)
                 if label:
                     run.mark(label, t)
             rows += piece.t.size
             last = int(piece.t[-1]) if piece.t.size else last
         report("counterfactual", rows, 0)
-    for run in replays.values():
+    for run in every:
         for label, t in marks:
             run.mark(label, t)
         run.finish(last)
@@ -172,34 +179,39 @@ def _cut(chunk: DemandChunk, marks: list[tuple[str, int]]) -> Iterator[tuple[Dem
     yield DemandChunk(*(column[low:] for column in chunk)), "", 0
 
 
-def outcome(policy: str, name: str, theirs: list[float], ours: float) -> Outcome:
-    """One row: real runs against a replay, verdict by the rules of this module, no cause."""
-    mean = statistics.fmean(theirs)
-    sd = statistics.stdev(theirs) if len(theirs) > 1 else 0.0
-    reach = DEVIATIONS * max(sd, LEAST_SPREAD if name[:5] != "share" else 0.0)
+def outcome(policy: str, name: str, theirs: list[float], ours: list[float]) -> Outcome:
+    """One row: real runs against replays, verdict by the rules of this module, no cause."""
+    mean, sd = _mean_sd(theirs)
+    our_mean, our_sd = _mean_sd(ours)
+    reach = DEVIATIONS * (sd if name in SHARES else max(sd, LEAST_SPREAD))
     accepts = (max(mean - reach, 0.0), mean + reach)
     decides = len(theirs) >= LEAST_RUNS and mean - reach > 0
-    inside = accepts[0] <= ours <= accepts[1]
+    inside = accepts[0] <= our_mean <= accepts[1]
     verdict = (WITHIN if inside else OUTSIDE) if decides else INFORMATIONAL
-    z = (ours - mean) / sd if sd > 0 else None
-    return Outcome(policy, name, len(theirs), mean, sd, float(ours), z, accepts, verdict)
+    z = (our_mean - mean) / sd if sd > 0 else None
+    return Outcome(policy, name, len(theirs), mean, sd, our_mean, our_sd, len(ours), z, accepts, verdict)
+
+
+def _mean_sd(values: list[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _rows(
-    policy: str, runs: list[KernelRun], replay: Run, moments: tuple[str, ...]
+    policy: str, runs: list[KernelRun], replays: list[Run], moments: tuple[str, ...]
 ) -> Iterator[tuple[str, Outcome, list[float]]]:
     """(column, row, the kernel's values) for everything that both sides tell."""
     for column, name in measures.columns_for(policy != "mainline", moments).items():
         found = [measures.kernel_value(run.values, column) for run in runs]
         theirs = [value for value in found if value is not None]
-        if theirs and column in replay.values:
-            yield column, outcome(policy, name, theirs, replay.values[column]), theirs
+        ours = [run.values[column] for run in replays if column in run.values]
+        if theirs and ours:
+            yield column, outcome(policy, name, theirs, ours), theirs
 
 
 def _repeats_outside(theirs: list[float], name: str) -> tuple[int, int]:
     """(outside, decided): each real run held against the others as the replay is held against them all."""
     verdicts = Counter(
-        outcome("", name, theirs[:i] + theirs[i + 1 :], value).verdict for i, value in enumerate(theirs)
+        outcome("", name, theirs[:i] + theirs[i + 1 :], [value]).verdict for i, value in enumerate(theirs)
     )
     return verdicts[OUTSIDE], verdicts[OUTSIDE] + verdicts[WITHIN]
 
@@ -208,7 +220,7 @@ def _result(
     recording: Recording,
     workload: Workload,
     runs: Mapping[str, list[KernelRun]],
-    replays: Mapping[str, Run],
+    replays: Mapping[str, list[Run]],
     evidence: Evidence,
 ) -> LevelResult:
     """All rows, tallied."""
@@ -247,6 +259,7 @@ def _notes(workload: Workload, moments: tuple[str, ...], outside: int, decided: 
     notes = [
         f"the workload is {workload}; a row decides if there are at least {LEAST_RUNS} real runs and if it would not accept 0, "
         f"that is, a model that does nothing; it accepts {DEVIATIONS:g} standard deviations (each at least {LEAST_SPREAD:g})",
+        f"ours is the mean of {REPLAYS} replays of one recorded demand, which differ in when background work begins",
         "fallbacks between boot and the start of the replay are counted as recorded",
     ]
     if decided:
