@@ -381,6 +381,7 @@ COMPACT_COMPLETE = 5
 COMPACT_PARTIAL_SKIPPED = 6
 COMPACT_CONTENDED = 7
 COMPACT_SUCCESS = 8
+COMPACT_NAMES = {5: "complete", 6: "partial_skipped", 7: "contended", 8: "success"}
 
 # ``zone``: compaction's caches.
 Z_CACHED_MIGRATE_SYNC = 48

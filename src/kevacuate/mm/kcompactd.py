@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kcompactd threads: woken by kswapd, or looking for themselves twice a second (mm/compaction.c, 7.2).
 
-One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. A recorded machine's CPU is busy with
-the demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
+One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. The recorded machine is busy with the
+demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import drain_all_pages
 
 SLOWER = 5
-"""Twice the ratio of a step's time to its cost. In 54 compactions of two recordings of emulated kernels a page took 85 us (median),
-while its cost times the time scale is 34 us: kcompactd shared the CPU with the workload and kswapd."""
+"""Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41 of
+one with two, a page took 84 us (medians 116, 69, 84), while its cost times the time scale is 34 us: the workload and kswapd run too."""
 
 WAKEUP_NS = 2_000
 """From wakeup_kcompactd to kcompactd_do_work on a native machine, multiplied by the time scale: 0.1 ms recorded at 25."""

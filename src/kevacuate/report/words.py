@@ -12,7 +12,7 @@ REPEAT_SPREAD = 81
 def _skip_words(run: Run) -> str:
     """What the run assumes about compaction's skip bits."""
     blocks, share = run.metrics["start_blocks_with_skip_bit"], run.metrics["start_blocks"]
-    return f"{blocks} of {share} blocks marked by compaction"
+    return f"{blocks} of {share} blocks marked by compaction at the start"
 
 
 def _effect(base: Run, run: Run) -> str:
@@ -57,6 +57,6 @@ def conclusion(comparison: Comparison) -> str:
     lines = [_effect(base, run) for run in runs]
     lines.append(_direction(base, runs))
     lines.append(
-        "One demand, replayed once per policy; compaction is not modelled, so the skip bits are an input."
+        "One demand, replayed once per policy; reclaim is the recorded kernel's own. Other seeds (--seed) show how much is chance."
     )
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class Run:
         self._replay = Replay(recording, demand, parse_policy(policy), ReplayOptions(seed=seed))
         self._replay.keep_log = True
         self._refused = 0
+        start = recording.start
+        self._blocks = start.blocks.pfn.size if start is not None else 0
         self.values: dict[str, float] = {}
 
     def feed(self, chunk: DemandChunk, row: int) -> None:
@@ -69,7 +72,10 @@ class Run:
     def mark(self, label: str, t: int) -> None:
         """Measure memory at virtual time *t* (ns)."""
         entry.advance(self._replay.state, t)
-        found = measures.replay_moment(moment(self._replay.state))
+        here = moment(self._replay.state)
+        found = {**measures.replay_moment(here), "pcp_pages": here["pcp_pages"]}
+        holes = sum(here["blocks"].values()) - self._blocks  # the model has blocks, of movable type, in holes of a zone
+        found["blocks_movable"] -= holes
         self.values |= {f"{label}_{name}": value for name, value in found.items()}
 
     def finish(self, t: int) -> None:
@@ -116,7 +122,7 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
     for values in (run.values for runs_ in replays.values() for run in runs_):
         for column in measures.COUNTS:
             values[column] += before.get(column, 0)
-    return _result(recording, workload, runs, replays, Evidence(_own(recording, own)))
+    return _result(recording, workload, runs, replays, Evidence(_own(recording, own), _pcp(recording, replays)))
 
 
 def _not_exercised(why: str) -> LevelResult:
@@ -142,6 +148,17 @@ def _own(recording: Recording, counts: Mapping[str, int]) -> dict[str, float]:
         if state.label in measures.MOMENTS:
             moment_ = recorded_moment(state, recording.machine.pageblock_order)
             found |= {f"{state.label}_{name}": value for name, value in moment_.items()}
+    return found
+
+
+def _pcp(recording: Recording, replays: Mapping[str, list[Run]]) -> dict[str, tuple[float, float]]:
+    """Pages on the per-CPU lists at each moment: mean of all replays, and of the recorded run."""
+    found = {}
+    for state in recording.states:
+        ours = [run.values.get(f"{state.label}_pcp_pages") for runs in replays.values() for run in runs]
+        values = [value for value in ours if value is not None]
+        if values:
+            found[state.label] = statistics.fmean(values), float(state.pcp.count.sum())
     return found
 
 
@@ -196,16 +213,25 @@ def _mean_sd(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+class Compared(NamedTuple):
+    """A row and what it was computed from."""
+
+    column: str
+    row: Outcome
+    theirs: list[float]
+    ours: list[float]
+
+
 def _rows(
     policy: str, runs: list[KernelRun], replays: list[Run], moments: tuple[str, ...]
-) -> Iterator[tuple[str, Outcome, list[float]]]:
-    """(column, row, the kernel's values) for everything that both sides tell."""
+) -> Iterator[Compared]:
+    """A row for everything that both sides tell."""
     for column, name in measures.columns_for(policy != "mainline", moments).items():
         found = [measures.kernel_value(run.values, column) for run in runs]
         theirs = [value for value in found if value is not None]
         ours = [run.values[column] for run in replays if column in run.values]
         if theirs and ours:
-            yield column, outcome(policy, name, theirs, ours), theirs
+            yield Compared(column, outcome(policy, name, theirs, ours), theirs, ours)
 
 
 def _repeats_outside(theirs: list[float], name: str) -> tuple[int, int]:
@@ -232,10 +258,11 @@ def _result(
     for policy, kernel in POLICIES.items():
         result.inputs[f"real runs, {kernel}"] = len(runs[policy])
         tally = Tally()
-        for column, row, theirs in _rows(policy, runs[policy], replays[policy], moments):
+        for column, row, theirs, ours in _rows(policy, runs[policy], replays[policy], moments):
             if row.verdict == OUTSIDE:
-                row = replace(row, cause=cause_of(column, row, evidence))
-                causes[row.cause] += 1
+                cause = cause_of(column, row, ours, evidence)
+                row = replace(row, cause=cause.words)
+                causes[cause.kind] += 1
             if row.verdict != INFORMATIONAL:
                 tally.decisions += 1
                 tally.mismatches += row.verdict == OUTSIDE
