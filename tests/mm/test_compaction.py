@@ -114,7 +114,7 @@ def test_an_evacuation_finds_the_bit_that_compaction_set() -> None:
     machine, _ = scattered(keep=0.3)
     compacted(machine)
     marked = machine.state.block[::2] & k.PB_SKIP > 0
-    while (page := machine.alloc("unmovable")) is not None:
+    while machine.alloc("unmovable") is not None:
         started = [line for line in machine.settle() if "starts evacuate_pageblock" in line]
         if started:
             number = int(started[0].split("block ")[1].split(",")[0])
@@ -163,7 +163,11 @@ def test_allocations_and_frees_in_between_leave_the_state_consistent(seed: int) 
         else:
             kind = "movable" if rng.random() < 0.8 else "unmovable"
             order = int(rng.choice([0, 0, 0, 1, 2, 3]))
-            odd = {"file": bool(rng.random() < 0.5), "pinned": bool(rng.random() < 0.05), "busy": bool(rng.random() < 0.05)}
+            odd = {
+                "file": bool(rng.random() < 0.5),
+                "pinned": bool(rng.random() < 0.05),
+                "busy": bool(rng.random() < 0.05),
+            }
             made = machine.alloc(kind, order, **(odd if kind == "movable" else {}))
             live += [made] if made is not None else []
         machine.check()

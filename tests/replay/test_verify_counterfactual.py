@@ -19,10 +19,11 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter
 from kevacuate.recording.schema import COLUMN_TYPES
 from kevacuate.replay.verify import counterfactual, measures
 from kevacuate.replay.verify.causes import Evidence, cause_of
-from kevacuate.replay.verify.counterfactual import INFORMATIONAL, OUTSIDE, WITHIN, outcome, verify_counterfactual
+from kevacuate.replay.verify.counterfactual import verify_counterfactual
 from kevacuate.replay.verify.level import Given
 from kevacuate.replay.verify.outcomes import Workload, read_outcomes, workload_of
 from kevacuate.replay.verify.recorded_run import recorded_counts, recorded_moment
+from kevacuate.replay.verify.verdict import INFORMATIONAL, OUTSIDE, SHARES, WITHIN, outcome
 from kevacuate.report.fidelity import outcome_line
 
 CMDLINE = "console=ttyS0 gtwl=churn gtit=4000 gtseed=3 gtpar=1 gtmem=1024 rdinit=/init"
@@ -51,7 +52,9 @@ EVENTS = [
 """A whole-block claim before the start; then a claim, a steal from and one by movable, a refusal, one of a reclaimable block."""
 
 
-def record(path: Path, events: list[dict[str, int]], cmdline: str = CMDLINE, end: int = 100_000_000) -> Recording:
+def record(
+    path: Path, events: list[dict[str, int]], cmdline: str = CMDLINE, end: int = 100_000_000
+) -> Recording:
     """A recording of the fragmenting demand whose snapshots mark `peak` and `end`."""
     start = replace(synthetic.start_state(), ts=2)
     with KevWriter(path, synthetic.machine(cmdline=cmdline, hooks=True)) as writer:
@@ -85,7 +88,12 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:
 def kernel_row(kernel: str, repeat: int, values: dict[str, float], **other: Any) -> dict[str, Any]:
     """A row of outcomes, from values by column (free chunks by order one by one)."""
     row: dict[str, Any] = {
-        "kernel": kernel, "workload": "churn", "memory": "1g", "cpus": synthetic.CPUS, "seed": 3, "repeat": repeat
+        "kernel": kernel,
+        "workload": "churn",
+        "memory": "1g",
+        "cpus": synthetic.CPUS,
+        "seed": 3,
+        "repeat": repeat,
     } | other
     for name, value in values.items():
         column, _, order = name.partition("_by_order ")
@@ -150,7 +158,9 @@ def test_a_kernel_that_did_otherwise_is_outside_and_has_a_cause(
     recording: Recording, replays: dict[str, list[counterfactual.Run]], tmp_path: Path
 ) -> None:
     rows = true_rows(replays, claims_below_pageblock_order=3.0, end_blocks_movable=0.5)
-    result = verify_counterfactual(given_of(recording), write_table(tmp_path / "o.csv", rows), lambda *_: None)
+    result = verify_counterfactual(
+        given_of(recording), write_table(tmp_path / "o.csv", rows), lambda *_: None
+    )
     wrong = [row for row in result.outcomes if row.verdict == OUTSIDE]
     names = {row.name for row in wrong}
     assert "claims of movable blocks below pageblock order" in names
@@ -162,14 +172,20 @@ def test_a_kernel_that_did_otherwise_is_outside_and_has_a_cause(
 
 
 def test_equal_inputs_give_equal_results(recording: Recording, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "o.csv", [kernel_row("stock", i, {"claims_whole_block": i}) for i in range(3)])
+    table = write_table(
+        tmp_path / "o.csv", [kernel_row("stock", i, {"claims_whole_block": i}) for i in range(3)]
+    )
     first, second = (verify_counterfactual(given_of(recording), table, lambda *_: None) for _ in range(2))
     assert first.as_dict() == second.as_dict()
 
 
 def test_fewer_than_three_runs_decide_nothing(recording: Recording, tmp_path: Path) -> None:
-    rows = [kernel_row("stock", i, {"claims_below_pageblock_order": 5, "claims_whole_block": 9}) for i in range(2)]
-    result = verify_counterfactual(given_of(recording), write_table(tmp_path / "o.csv", rows), lambda *_: None)
+    rows = [
+        kernel_row("stock", i, {"claims_below_pageblock_order": 5, "claims_whole_block": 9}) for i in range(2)
+    ]
+    result = verify_counterfactual(
+        given_of(recording), write_table(tmp_path / "o.csv", rows), lambda *_: None
+    )
     assert "no row decides" in result.not_exercised
     assert len(result.outcomes) == 2
     assert {row.verdict for row in result.outcomes} == {INFORMATIONAL}
@@ -184,7 +200,7 @@ def test_the_rule_of_a_row() -> None:
     assert outcome("p", "counts", [10.0] * 3, [11.0]).verdict == WITHIN, "counts are whole"
     assert outcome("p", "counts", [10.0] * 3, [11.1]).verdict == OUTSIDE
     assert outcome("p", "counts", [10.0] * 3, [10.0]).z is None
-    share = counterfactual.SHARES[0]
+    share = SHARES[0]
     assert outcome("p", share, [1.0] * 3, [0.9]).verdict == OUTSIDE
 
 
@@ -206,7 +222,12 @@ def test_the_recorded_runs_own_counts(recording: Recording) -> None:
     assert recording.start is not None
     before, whole = recorded_counts(recording, recording.start)
     assert before["claims_whole_block"] == whole["claims_whole_block"] == 1
-    expected = {"claims_below_pageblock_order": 1, "steals_from_movable": 1, "steals_by_movable": 1, "claims_refused": 1}
+    expected = {
+        "claims_below_pageblock_order": 1,
+        "steals_from_movable": 1,
+        "steals_by_movable": 1,
+        "claims_refused": 1,
+    }
     assert {name: whole[name] for name in expected} == expected
     assert not whole.get("patch_events")
 

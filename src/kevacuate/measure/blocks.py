@@ -2,7 +2,8 @@
 """What every pageblock holds: the counts behind mixed, polluted and tainted.
 
 Pages are told apart as the recordings' own outcomes tell them: *free* (buddy), *pcp*, *movable* (on an LRU list, isolated by a
-worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch and free pages that a running compaction holds included), *reserved* (never the
+worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch and free pages that a running
+compaction holds included), *reserved* (never the
 allocator's: holes, kernel image). Free, pcp and reserved pages are neither movable nor unmovable.
 """
 

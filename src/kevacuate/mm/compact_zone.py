@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compaction of one zone: is it worth while, one turn of its loop, is it over (mm/compaction.c, 7.2).
+"""Compaction of one zone: a step of its loop, and is it over (mm/compaction.c, 7.2).
 
 As kcompactd runs it: MIGRATE_SYNC_LIGHT, for GFP_KERNEL. Approximate: a batch is isolated and its destinations are found at one
-moment of virtual time, the moves then come 32 pages at a time; a large folio without a destination counts as failed, and is not split.
+moment of virtual time, the moves then come 32 pages at a time; a large folio without a destination counts as failed, it is
+not split.
 Direct compaction is not modelled, and with it what only it does: flushing the skip bits.
 """
 
 from __future__ import annotations
 
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_suitable import extfrag_for_order
 from kevacuate.mm.constants import (
-    ALLOC_CMA,
     ATTR_BUSY,
     ATTR_FREED,
     ATTR_LRU,
@@ -20,14 +21,11 @@ from kevacuate.mm.constants import (
     C_MIGRATE_NS,
     C_PAGEBLOCK_ORDER,
     COMPACT_CLUSTER_MAX,
+    COMPACT_COMPLETE,
     COMPACT_CONTENDED,
     COMPACT_CONTINUE,
-    COMPACT_COMPLETE,
-    COMPACT_MAX_DEFER_SHIFT,
     COMPACT_PARTIAL_SKIPPED,
-    COMPACT_SKIPPED,
     COMPACT_SUCCESS,
-    EXTFRAG_THRESHOLD,
     KC_COST,
     KC_ENOMEM,
     KC_FAILED,
@@ -50,116 +48,27 @@ from kevacuate.mm.constants import (
     L_COMPACT_END,
     L_COMPACT_MIGRATE,
     MIGRATE_UNMOVABLE,
-    PAGE_ALLOC_COSTLY_ORDER,
     PG_ALLOC,
     T_COMPACT_FAILED,
     T_COMPACT_MIGRATED,
     T_COMPACTIONS,
-    WMARK_LOW,
-    WMARK_MIN,
-    Z_AREA,
     Z_CACHED_FREE_PFN,
     Z_CACHED_MIGRATE_PFN,
     Z_CACHED_MIGRATE_SYNC,
-    Z_COMPACT_CONSIDERED,
-    Z_COMPACT_DEFER_SHIFT,
-    Z_COMPACT_ORDER_FAILED,
     Z_END,
     Z_INIT_MIGRATE_PFN,
     Z_START,
     ZS,
 )
 from kevacuate.mm.fallback import find_suitable_fallback
-from kevacuate.mm.isolate_freepages import block_start, compaction_alloc, compaction_free, release_free_list
+from kevacuate.mm.free_chunks import block_start
+from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
 from kevacuate.mm.isolate_migratepages import isolate_migratepages
 from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, unaccount_isolated
 from kevacuate.mm.pcp import drain_pages_zone
 from kevacuate.mm.swap import folio_add_lru, lru_add_drain_cpu
-from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
-
-
-@part
-def free_chunks(s, z, order):  # type: ignore[no-untyped-def]
-    """fill_contig_page_info: (free pages, free chunks, chunks of *order* that they make) (mm/vmstat.c:1063)."""
-    pages = 0
-    chunks = 0
-    suitable = 0
-    for o in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
-        here = s.zone[z * ZS + Z_AREA + o]
-        chunks += here
-        pages += here << o
-        if o >= order:
-            suitable += here << (o - order)
-    return pages, chunks, suitable
-
-
-@part
-def extfrag_for_order(s, z, order):  # type: ignore[no-untyped-def]
-    """Per cent of the free pages that are in chunks smaller than *order* (mm/vmstat.c:1130)."""
-    pages, _, suitable = free_chunks(s, z, order)
-    if pages == 0:
-        return 0
-    return (pages - (suitable << order)) * 100 // pages
-
-
-@part
-def lack_of_memory(s, z, order):  # type: ignore[no-untyped-def]
-    """Whether an allocation of *order* would fail for lack of memory rather than for fragmentation (fragmentation_index)."""
-    pages, chunks, suitable = free_chunks(s, z, order)
-    if chunks == 0:
-        return True
-    if suitable > 0:
-        return False
-    index = 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
-    return 0 <= index <= EXTFRAG_THRESHOLD
-
-
-@part(cold=True)
-def compaction_suit_allocation_order(s, z, order, hi):  # type: ignore[no-untyped-def]
-    """COMPACT_SUCCESS: there is nothing to do; SKIPPED: it cannot help; CONTINUE: go (:2523, with MIN)."""
-    mark = wmark_pages(s, z, WMARK_MIN)
-    if zone_watermark_ok(s, z, order, mark, hi, 0):
-        return COMPACT_SUCCESS
-    mark += min(2 << order, 32)
-    if order > PAGE_ALLOC_COSTLY_ORDER:
-        mark += wmark_pages(s, z, WMARK_LOW) - wmark_pages(s, z, WMARK_MIN)
-    if not zone_watermark_ok(s, z, 0, mark, hi, ALLOC_CMA):
-        return COMPACT_SKIPPED
-    if order > PAGE_ALLOC_COSTLY_ORDER and lack_of_memory(s, z, order):
-        return COMPACT_SKIPPED
-    return COMPACT_CONTINUE
-
-
-@part
-def compaction_deferred(s, z, order):  # type: ignore[no-untyped-def]
-    """Whether the zone waits after failures; counts the attempt (:155)."""
-    at = z * ZS
-    if order < s.zone[at + Z_COMPACT_ORDER_FAILED]:
-        return False
-    limit = 1 << s.zone[at + Z_COMPACT_DEFER_SHIFT]
-    s.zone[at + Z_COMPACT_CONSIDERED] += 1
-    if s.zone[at + Z_COMPACT_CONSIDERED] >= limit:
-        s.zone[at + Z_COMPACT_CONSIDERED] = limit
-        return False
-    return True
-
-
-@part
-def defer_compaction(s, z, order):  # type: ignore[no-untyped-def]
-    """A compaction failed: wait twice as many attempts (:126)."""
-    at = z * ZS
-    s.zone[at + Z_COMPACT_CONSIDERED] = 0
-    s.zone[at + Z_COMPACT_DEFER_SHIFT] = min(s.zone[at + Z_COMPACT_DEFER_SHIFT] + 1, COMPACT_MAX_DEFER_SHIFT)
-    s.zone[at + Z_COMPACT_ORDER_FAILED] = min(s.zone[at + Z_COMPACT_ORDER_FAILED], order)
-
-
-@part
-def compaction_defer_reset(s, z, order):  # type: ignore[no-untyped-def]
-    """A compaction succeeded, an allocation has not yet (:170)."""
-    at = z * ZS + Z_COMPACT_ORDER_FAILED
-    s.zone[at] = max(s.zone[at], order + 1)
 
 
 @part(cold=True)
@@ -167,7 +76,15 @@ def compact_zone_begin(s, z, at, cpu, order, proactive):  # type: ignore[no-unty
     """compact_zone up to its loop: where the scanners start (:2564)."""
     start, end = s.zone[z * ZS + Z_START], s.zone[z * ZS + Z_END]
     last = block_start(s, end - 1)
-    for field in (KC_LAST_MIGRATED, KC_SEARCH_FAIL, KC_FAST_START, KC_FINISH_BLOCK, KC_NR_FREE, KC_NR_MIGRATE, KC_LEFT):
+    for field in (
+        KC_LAST_MIGRATED,
+        KC_SEARCH_FAIL,
+        KC_FAST_START,
+        KC_FINISH_BLOCK,
+        KC_NR_FREE,
+        KC_NR_MIGRATE,
+        KC_LEFT,
+    ):
         s.work[at + field] = 0
     s.work[at + KC_ORDER] = order
     s.work[at + KC_SEARCH_ORDER] = order
@@ -295,7 +212,15 @@ def batch_over(s, z, at):  # type: ignore[no-untyped-def]
     s.work[at + KC_NR_MIGRATE] = 0
     failed = s.work[at + KC_FAILED]
     s.stat[T_COMPACT_FAILED] += failed
-    log_event(s, L_COMPACT_MIGRATE, s.work[at + KC_MIGRATE_PFN], s.work[at + KC_FOLIOS] - failed, failed, s.work[at + KC_ENOMEM], 0)
+    log_event(
+        s,
+        L_COMPACT_MIGRATE,
+        s.work[at + KC_MIGRATE_PFN],
+        s.work[at + KC_FOLIOS] - failed,
+        failed,
+        s.work[at + KC_ENOMEM],
+        0,
+    )
     if failed == 0:
         return COMPACT_CONTINUE, False
     if s.work[at + KC_ENOMEM] and not compact_scanners_met(s, at):
@@ -354,7 +279,15 @@ def compact_zone_turn(s, z, at, cpu, kswapd_runs, wanted_score):  # type: ignore
         if s.work[at + KC_LEFT] == 0:
             check_drain(s, z, at, cpu)
         return result
-    log_event(s, L_COMPACT_END, s.work[at + KC_MIGRATE_PFN], s.work[at + KC_FREE_PFN], s.work[at + KC_ORDER], result, z)
+    log_event(
+        s,
+        L_COMPACT_END,
+        s.work[at + KC_MIGRATE_PFN],
+        s.work[at + KC_FREE_PFN],
+        s.work[at + KC_ORDER],
+        result,
+        z,
+    )
     if s.work[at + KC_NR_FREE] > 0:
         highest = block_start(s, release_free_list(s, z, at, cpu))
         cached = z * ZS + Z_CACHED_FREE_PFN

@@ -9,7 +9,9 @@ from kevacuate.mm.constants import (
     ATTR_LRU,
     ATTR_ON_LRU,
     ATTR_WRITEBACK,
+    C_ISOLATE_NS,
     C_PAGEBLOCK_ORDER,
+    C_SCAN_NS,
     COMPACT_CLUSTER_MAX,
     KC_COST,
     KC_FAST_START,
@@ -26,8 +28,6 @@ from kevacuate.mm.constants import (
     PAGE_ALLOC_COSTLY_ORDER,
     PG_ALLOC,
     PG_ISOLATED,
-    C_ISOLATE_NS,
-    C_SCAN_NS,
     Z_AREA,
     Z_CACHED_MIGRATE_PFN,
     Z_CACHED_MIGRATE_SYNC,
@@ -36,10 +36,10 @@ from kevacuate.mm.constants import (
     Z_START,
     ZS,
 )
-from kevacuate.mm.isolate_freepages import (
+from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
+from kevacuate.mm.free_chunks import (
     block_start,
     block_usable,
-    freelist_scan_limit,
     get_pageblock_skip,
     isolation_suitable,
     rotate_free_list,
@@ -167,7 +167,10 @@ def isolate_migratepages(s, z, at):  # type: ignore[no-untyped-def]
     while end <= s.work[at + KC_FREE_PFN]:
         at_start = pfn in (end - pageblock, zone_start)
         skipped = at_start and not fast and not isolation_suitable(s, at, pfn)
-        huge = s.meta[end - pageblock] >> 4 == PG_ALLOC and s.meta[end - pageblock] & 15 >= s.cfg[C_PAGEBLOCK_ORDER]
+        huge = (
+            s.meta[end - pageblock] >> 4 == PG_ALLOC
+            and s.meta[end - pageblock] & 15 >= s.cfg[C_PAGEBLOCK_ORDER]
+        )
         if block_usable(s, z, end - pageblock) and not skipped:
             if not huge:
                 compact_isolate_block(s, z, at, pfn, end)

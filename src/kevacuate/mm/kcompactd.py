@@ -7,15 +7,14 @@ demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
 
 from __future__ import annotations
 
-from kevacuate.mm.compact_zone import (
-    compact_zone_begin,
-    compact_zone_turn,
+from kevacuate.mm.compact_suitable import (
     compaction_defer_reset,
     compaction_deferred,
     compaction_suit_allocation_order,
     defer_compaction,
     extfrag_for_order,
 )
+from kevacuate.mm.compact_zone import compact_zone_begin, compact_zone_turn
 from kevacuate.mm.constants import (
     C_COMPACTION,
     C_NZONES,
@@ -59,8 +58,9 @@ from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import drain_all_pages
 
 SLOWER = 5
-"""Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41 of
-one with two, a page took 84 us (medians 116, 69, 84), while its cost times the time scale is 34 us: the workload and kswapd run too."""
+"""Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
+of one with two, a page took 84 us (medians 116, 69, 84), while its cost times the time scale is 34 us: the workload and kswapd
+run too."""
 
 WAKEUP_NS = 2_000
 """From wakeup_kcompactd to kcompactd_do_work on a native machine, multiplied by the time scale: 0.1 ms recorded at 25."""

@@ -275,7 +275,11 @@ def _draw_phases(state: State, seed: int) -> None:
     state.work[cpus] -= drawn[0] * STAT_INTERVAL_NS >> 32
     state.work[cpus] += np.where(state.work[cpus] < 0, STAT_INTERVAL_NS, 0)
     for node in range(nodes):
-        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * (k.KC_LISTS + (2 << int(state.cfg[k.C_PAGEBLOCK_ORDER]))) + k.KC_DUE
+        due = (
+            int(state.cfg[k.C_OFF_KCOMPACTD])
+            + node * (k.KC_LISTS + (2 << int(state.cfg[k.C_PAGEBLOCK_ORDER])))
+            + k.KC_DUE
+        )
         if state.work[due] != k.NEVER:
             state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
 

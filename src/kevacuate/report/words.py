@@ -19,9 +19,10 @@ def _effect(base: Run, run: Run) -> str:
     """What an evacuating run did and what became of the mixed blocks."""
     m, end, before = run.metrics, run.metrics["end"], base.metrics["end"]
     found = m["evacuations_started_with_skip_bit"]
+    honours = run.provenance["evacuation"]["skip_hint"]
     moved = (
         f"{run.policy} ({_skip_words(run)}): {m['evacuations_queued']} evacuations queued, "
-        f"{found} of them stopped by the skip bit; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
+        f"{found} of them {'stopped by' if honours else 'found and passed over'} the skip bit; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
         f"cache pages dropped in {m['worker_cpu_seconds'] * 1e3:.1f} ms of worker time. "
     )
     return moved + (
@@ -57,6 +58,7 @@ def conclusion(comparison: Comparison) -> str:
     lines = [_effect(base, run) for run in runs]
     lines.append(_direction(base, runs))
     lines.append(
-        "One demand, replayed once per policy; reclaim is the recorded kernel's own. Other seeds (--seed) show how much is chance."
+        "One demand, replayed once per policy; reclaim is the recorded kernel's own. "
+        "Other seeds (--seed) show how much is chance."
     )
     return "\n".join(lines)

@@ -57,8 +57,8 @@ def cause_of(column: str, row: Outcome, replays: Sequence[float], evidence: Evid
     if inside:
         return Cause(
             "the replays differ more among themselves than the kernel's runs",
-            f"{inside} of {len(replays)} replays are within, from {min(replays):g} to {max(replays):g}: their paths part after the "
-            "first claims",
+            f"{inside} of {len(replays)} replays are within, from {min(replays):g} to {max(replays):g}: their paths part after "
+            "the first claims",
         )
     return Cause(
         "all replays are off: reclaim is the recorded run's, not the model's",

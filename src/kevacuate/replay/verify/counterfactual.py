@@ -26,29 +26,24 @@ from kevacuate.replay.verify.causes import Evidence, cause_of
 from kevacuate.replay.verify.level import Given
 from kevacuate.replay.verify.outcomes import KernelRun, Workload, read_outcomes, workload_of
 from kevacuate.replay.verify.recorded_run import recorded_counts, recorded_moment
+from kevacuate.replay.verify.verdict import (
+    DEVIATIONS,
+    INFORMATIONAL,
+    LEAST_RUNS,
+    LEAST_SPREAD,
+    OUTSIDE,
+    outcome,
+    repeats_outside,
+)
 
 Report = Callable[[str, int, int], None]
 
 POLICIES = {"mainline": "stock", "evacuate": "patched", "evacuate,skip-hint=ignore": "fixskip"}
 """Policy to the kernel that ran so."""
 
-DEVIATIONS = 2.0
-"""How many standard deviations from the kernels' mean a row may be."""
-
 REPLAYS = 6
-"""Replays of each policy, with seeds 0 to 5: as exact repeats of a kernel do, they differ in when background work begins, which no
-recording shows, and what comes of that grows."""
-
-LEAST_RUNS = 3
-"""Kernel runs below which a row is informational."""
-
-SHARES = (measures.EVACUATIONS["share_with_skip_bit"],)
-"""Rows that are no counts."""
-
-LEAST_SPREAD = 0.5
-"""A standard deviation is taken as at least this: counts are whole, and six equal runs do not bind a seventh."""
-
-WITHIN, OUTSIDE, INFORMATIONAL = "within", "outside", "informational"
+"""Replays of each policy, with seeds 0 to 5: as exact repeats of a kernel do, they differ in when background work begins, which
+no recording shows, and what comes of that grows."""
 
 
 class Run:
@@ -74,7 +69,9 @@ class Run:
         entry.advance(self._replay.state, t)
         here = moment(self._replay.state)
         found = {**measures.replay_moment(here), "pcp_pages": here["pcp_pages"]}
-        holes = sum(here["blocks"].values()) - self._blocks  # the model has blocks, of movable type, in holes of a zone
+        holes = (
+            sum(here["blocks"].values()) - self._blocks
+        )  # the model has blocks, of movable type, in holes of a zone
         found["blocks_movable"] -= holes
         self.values |= {f"{label}_{name}": value for name, value in found.items()}
 
@@ -105,10 +102,14 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
     recording = given.recording
     path = outcomes or recording.path.resolve().parent / "outcomes.csv"
     if outcomes is None and not path.exists():
-        return _not_exercised(f"no outcomes of real kernels: there is no {path.name} beside the recording (--outcomes)")
+        return _not_exercised(
+            f"no outcomes of real kernels: there is no {path.name} beside the recording (--outcomes)"
+        )
     workload = workload_of(recording.machine)
     if workload is None:
-        return _not_exercised("the recording does not say which workload and seed it ran (gtwl, gtmem, gtseed)")
+        return _not_exercised(
+            "the recording does not say which workload and seed it ran (gtwl, gtmem, gtseed)"
+        )
     runs = {policy: _runs(read_outcomes(path), kernel, workload) for policy, kernel in POLICIES.items()}
     if not any(runs.values()):
         return _not_exercised(f"{path.name} has no run of {workload}")
@@ -122,7 +123,9 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
     for values in (run.values for runs_ in replays.values() for run in runs_):
         for column in measures.COUNTS:
             values[column] += before.get(column, 0)
-    return _result(recording, workload, runs, replays, Evidence(_own(recording, own), _pcp(recording, replays)))
+    return _result(
+        recording, workload, runs, replays, Evidence(_own(recording, own), _pcp(recording, replays))
+    )
 
 
 def _not_exercised(why: str) -> LevelResult:
@@ -138,7 +141,9 @@ def _moments(recording: Recording) -> dict[str, int]:
     start = recording.start
     if start is None:
         return {}
-    return {s.label: s.ts - start.ts for s in recording.states if s.label in measures.MOMENTS and s.ts > start.ts}
+    return {
+        s.label: s.ts - start.ts for s in recording.states if s.label in measures.MOMENTS and s.ts > start.ts
+    }
 
 
 def _own(recording: Recording, counts: Mapping[str, int]) -> dict[str, float]:
@@ -165,7 +170,9 @@ def _pcp(recording: Recording, replays: Mapping[str, list[Run]]) -> dict[str, tu
 def _replayed(recording: Recording, report: Report) -> dict[str, list[Run]]:
     """Every policy's replays, side by side in one pass over the demand."""
     demand = build_demand(recording)
-    replays = {policy: [Run(recording, demand, policy, seed) for seed in range(REPLAYS)] for policy in POLICIES}
+    replays = {
+        policy: [Run(recording, demand, policy, seed) for seed in range(REPLAYS)] for policy in POLICIES
+    }
     every = [run for runs in replays.values() for run in runs]
     marks = sorted(_moments(recording).items(), key=lambda item: item[1])
     rows, last = 0, 0
@@ -191,26 +198,9 @@ def _cut(chunk: DemandChunk, marks: list[tuple[str, int]]) -> Iterator[tuple[Dem
     while marks and marks[0][1] < int(chunk.t[-1]):
         label, t = marks.pop(0)
         high = int(np.searchsorted(chunk.t, t, "right"))
-        yield DemandChunk(*(column[low:high] for column in chunk)), label, t
+        yield DemandChunk._make(column[low:high] for column in chunk), label, t
         low = high
-    yield DemandChunk(*(column[low:] for column in chunk)), "", 0
-
-
-def outcome(policy: str, name: str, theirs: list[float], ours: list[float]) -> Outcome:
-    """One row: real runs against replays, verdict by the rules of this module, no cause."""
-    mean, sd = _mean_sd(theirs)
-    our_mean, our_sd = _mean_sd(ours)
-    reach = DEVIATIONS * (sd if name in SHARES else max(sd, LEAST_SPREAD))
-    accepts = (max(mean - reach, 0.0), mean + reach)
-    decides = len(theirs) >= LEAST_RUNS and mean - reach > 0
-    inside = accepts[0] <= our_mean <= accepts[1]
-    verdict = (WITHIN if inside else OUTSIDE) if decides else INFORMATIONAL
-    z = (our_mean - mean) / sd if sd > 0 else None
-    return Outcome(policy, name, len(theirs), mean, sd, our_mean, our_sd, len(ours), z, accepts, verdict)
-
-
-def _mean_sd(values: list[float]) -> tuple[float, float]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+    yield DemandChunk._make(column[low:] for column in chunk), "", 0
 
 
 class Compared(NamedTuple):
@@ -234,14 +224,6 @@ def _rows(
             yield Compared(column, outcome(policy, name, theirs, ours), theirs, ours)
 
 
-def _repeats_outside(theirs: list[float], name: str) -> tuple[int, int]:
-    """(outside, decided): each real run held against the others as the replay is held against them all."""
-    verdicts = Counter(
-        outcome("", name, theirs[:i] + theirs[i + 1 :], [value]).verdict for i, value in enumerate(theirs)
-    )
-    return verdicts[OUTSIDE], verdicts[OUTSIDE] + verdicts[WITHIN]
-
-
 def _result(
     recording: Recording,
     workload: Workload,
@@ -258,15 +240,16 @@ def _result(
     for policy, kernel in POLICIES.items():
         result.inputs[f"real runs, {kernel}"] = len(runs[policy])
         tally = Tally()
-        for column, row, theirs, ours in _rows(policy, runs[policy], replays[policy], moments):
+        for column, plain, theirs, ours in _rows(policy, runs[policy], replays[policy], moments):
+            row = plain
             if row.verdict == OUTSIDE:
                 cause = cause_of(column, row, ours, evidence)
-                row = replace(row, cause=cause.words)
+                row = replace(plain, cause=cause.words)
                 causes[cause.kind] += 1
             if row.verdict != INFORMATIONAL:
                 tally.decisions += 1
                 tally.mismatches += row.verdict == OUTSIDE
-                wrong, all_ = _repeats_outside(theirs, row.name)
+                wrong, all_ = repeats_outside(theirs, row.name)
                 outside, decided = outside + wrong, decided + all_
             rows.append(row)
         if tally.decisions:

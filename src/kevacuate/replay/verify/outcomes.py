@@ -65,7 +65,9 @@ def read_outcomes(path: Path) -> list[KernelRun]:
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise KevacuateError(f"{path} is too large to be a table of outcomes: name another with --outcomes.")
+            raise KevacuateError(
+                f"{path} is too large to be a table of outcomes: name another with --outcomes."
+            )
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             missing = [name for name in KEY if name not in (reader.fieldnames or ())]
@@ -79,7 +81,9 @@ def read_outcomes(path: Path) -> list[KernelRun]:
             f"The outcomes {path} cannot be read: {error.strerror or error}; name the file with --outcomes."
         ) from None
     except (csv.Error, UnicodeDecodeError):
-        raise KevacuateError(f"{path} is not a CSV file of UTF-8 text: name another with --outcomes.") from None
+        raise KevacuateError(
+            f"{path} is not a CSV file of UTF-8 text: name another with --outcomes."
+        ) from None
 
 
 def _run(path: Path, number: int, row: dict[str, str]) -> KernelRun:
