@@ -24,9 +24,10 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.jit import part
-from kevacuate.mm.kcompactd import kcompactd_at, kcompactd_step
+from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.vmscan import kswapd_step
+from kevacuate.mm.watermark import kcompactd_at
 
 STAT_INTERVAL_NS = 1_000_000_000
 

@@ -18,7 +18,6 @@ from kevacuate.mm.compact_zone import compact_zone_begin, compact_zone_turn
 from kevacuate.mm.constants import (
     C_COMPACTION,
     C_NZONES,
-    C_OFF_KCOMPACTD,
     C_OFF_KSWAPD,
     C_OFF_NODE_CPU,
     C_PAGEBLOCK_ORDER,
@@ -32,7 +31,6 @@ from kevacuate.mm.constants import (
     KC_COST,
     KC_DUE,
     KC_HI,
-    KC_LISTS,
     KC_MAX_ORDER,
     KC_ORDER,
     KC_PROACTIVE,
@@ -56,6 +54,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import drain_all_pages
+from kevacuate.mm.watermark import kcompactd_at
 
 SLOWER = 5
 """Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
@@ -64,12 +63,6 @@ run too."""
 
 WAKEUP_NS = 2_000
 """From wakeup_kcompactd to kcompactd_do_work on a native machine, multiplied by the time scale: 0.1 ms recorded at 25."""
-
-
-@part
-def kcompactd_at(s, node):  # type: ignore[no-untyped-def]
-    """Offset in ``work`` of the node's kcompactd."""
-    return s.cfg[C_OFF_KCOMPACTD] + node * (KC_LISTS + (2 << s.cfg[C_PAGEBLOCK_ORDER]))
 
 
 @part

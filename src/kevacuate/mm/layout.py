@@ -282,6 +282,11 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
     return cfg
 
 
+def kcompactd_size(cfg: Int64Array) -> int:
+    """Entries of ``work`` that a kcompactd takes: its fields, a pageblock's worth of sources, as many destinations."""
+    return k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER]))
+
+
 def _work_array(cfg: Int64Array) -> Int64Array:
     """``work``, and its offsets written into *cfg*."""
     pool, nodes, cpus = int(cfg[k.C_POOL]), int(cfg[k.C_NNODES]), int(cfg[k.C_NCPUS])
@@ -293,7 +298,7 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         (k.C_OFF_WORKERS, workers * k.WS),
         (k.C_OFF_KSWAPD, nodes * k.KS),
         (k.C_OFF_TICKS, cpus),
-        (k.C_OFF_KCOMPACTD, nodes * (k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER])))),
+        (k.C_OFF_KCOMPACTD, nodes * kcompactd_size(cfg)),
     ):
         cfg[index] = at
         at += size
@@ -306,8 +311,9 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
     work[int(cfg[k.C_OFF_KSWAPD]) + 1 : cfg[k.C_OFF_TICKS] : k.KS] = k.NEVER
     for node in range(nodes):
-        at = int(cfg[k.C_OFF_KCOMPACTD]) + node * (k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER])))
-        work[at + k.KC_DUE] = k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
+        work[int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg) + k.KC_DUE] = (
+            k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
+        )
     for cpu in range(cpus):
         tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
         work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + 1_000_000_000

@@ -39,11 +39,11 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.kcompactd import kcompactd_at, wakeup_kcompactd
+from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_alloc import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
-from kevacuate.mm.watermark import pgdat_balanced
+from kevacuate.mm.watermark import kcompactd_at, pgdat_balanced
 
 
 @part

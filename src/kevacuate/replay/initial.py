@@ -11,7 +11,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.clock import STAT_INTERVAL_NS
-from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, kcompactd_size
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.replay.loop import LOG_MARGIN
@@ -275,11 +275,7 @@ def _draw_phases(state: State, seed: int) -> None:
     state.work[cpus] -= drawn[0] * STAT_INTERVAL_NS >> 32
     state.work[cpus] += np.where(state.work[cpus] < 0, STAT_INTERVAL_NS, 0)
     for node in range(nodes):
-        due = (
-            int(state.cfg[k.C_OFF_KCOMPACTD])
-            + node * (k.KC_LISTS + (2 << int(state.cfg[k.C_PAGEBLOCK_ORDER])))
-            + k.KC_DUE
-        )
+        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(state.cfg) + k.KC_DUE
         if state.work[due] != k.NEVER:
             state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
 

@@ -19,10 +19,14 @@ def _effect(base: Run, run: Run) -> str:
     """What an evacuating run did and what became of the mixed blocks."""
     m, end, before = run.metrics, run.metrics["end"], base.metrics["end"]
     found = m["evacuations_started_with_skip_bit"]
-    honours = run.provenance["evacuation"]["skip_hint"]
+    honoured = (
+        "stopped by the skip bit"
+        if run.provenance["evacuation"]["skip_hint"]
+        else "begun with the skip bit set"
+    )
     moved = (
         f"{run.policy} ({_skip_words(run)}): {m['evacuations_queued']} evacuations queued, "
-        f"{found} of them {'stopped by' if honours else 'found and passed over'} the skip bit; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
+        f"{found} of them {honoured}; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
         f"cache pages dropped in {m['worker_cpu_seconds'] * 1e3:.1f} ms of worker time. "
     )
     return moved + (
