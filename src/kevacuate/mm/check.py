@@ -31,6 +31,7 @@ from kevacuate.mm.constants import (
     P_COUNT,
     PG_ALLOC,
     PG_BUDDY,
+    PG_COMPACT,
     PG_ISOLATED,
     PG_PCP,
     PG_RESERVED,
@@ -176,6 +177,8 @@ def check_chunk(s, pfn, sums):  # type: ignore[no-untyped-def]
         return 11, 1
     if state == PG_RESERVED:
         return 0, 1
+    if state == PG_COMPACT:
+        return 0, pages
     if pfn & (pages - 1):
         return 18, pages
     for i in range(1, pages):

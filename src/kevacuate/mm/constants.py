@@ -357,6 +357,9 @@ L_BOOST = 15
 L_HIGHATOMIC_RESERVE = 16
 L_HIGHATOMIC_UNRESERVE = 17
 L_KSWAPD = 18
+L_COMPACT_BEGIN = 19
+L_COMPACT_END = 20
+L_COMPACT_MIGRATE = 21
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
@@ -379,7 +382,75 @@ LOG_NAMES = {
     L_HIGHATOMIC_RESERVE: "reserve_highatomic_pageblock",
     L_HIGHATOMIC_UNRESERVE: "unreserve_highatomic_pageblock",
     L_KSWAPD: "kswapd",
+    L_COMPACT_BEGIN: "mm_compaction_begin",
+    L_COMPACT_END: "mm_compaction_end",
+    L_COMPACT_MIGRATE: "mm_compaction_migratepages",
     L_ZONE_LOCKED: "mm_page_alloc_zone_locked",
     L_PCPU_DRAIN: "mm_page_pcpu_drain",
     L_LIST: "free list",
 }
+
+# Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
+PG_COMPACT = 6
+FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
+KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
+COMPACT_MAX_DEFER_SHIFT = 6
+EXTFRAG_THRESHOLD = 500
+COMPACT_SKIPPED = 1
+COMPACT_DEFERRED = 2
+COMPACT_CONTINUE = 4
+COMPACT_COMPLETE = 5
+COMPACT_PARTIAL_SKIPPED = 6
+COMPACT_CONTENDED = 7
+COMPACT_SUCCESS = 8
+COMPACT_NAMES = {5: "complete", 6: "partial_skipped", 7: "contended", 8: "success"}
+
+# ``zone``: compaction's caches.
+Z_CACHED_MIGRATE_SYNC = 48
+Z_CACHED_FREE_PFN = 49
+Z_INIT_MIGRATE_PFN = 50
+Z_INIT_FREE_PFN = 51
+Z_COMPACT_CONSIDERED = 52
+Z_COMPACT_DEFER_SHIFT = 53
+Z_COMPACT_ORDER_FAILED = 54
+
+# ``cfg``.
+C_OFF_KCOMPACTD = 45
+C_COMPACTION = 46  # whether kcompactd runs
+C_PROACTIVENESS = 47
+
+# ``stat``.
+T_COMPACTIONS = 56
+T_COMPACT_MIGRATED = 57
+T_COMPACT_FAILED = 58
+T_COMPACT_NS = 59
+
+# ``work``: a kcompactd with its compact_control; then, one pageblock's worth each, sources and destinations.
+KC_STATE = 0
+KC_DUE = 1
+KC_MAX_ORDER = 2
+KC_HI = 3
+KC_KSWAPD_ORDER = 4  # what kswapd was asked for
+KC_ZONE = 5
+KC_ORDER = 6
+KC_PROACTIVE = 7
+KC_MIGRATE_PFN = 8
+KC_FREE_PFN = 9
+KC_LAST_MIGRATED = 10
+KC_WHOLE_ZONE = 11
+KC_SEARCH_FAIL = 12
+KC_SEARCH_ORDER = 13
+KC_FAST_START = 14
+KC_FINISH_BLOCK = 15
+KC_NR_MIGRATE = 16  # cc->nr_migratepages, pages
+KC_NR_FREE = 17  # cc->nr_freepages, pages
+KC_FOLIOS = 18  # folios among the sources
+KC_SCORE = 19  # fragmentation score before a proactive run
+KC_COST = 20  # ns of this turn
+KC_LEFT = 21  # sources not looked at yet
+KC_FAILED = 22  # folios of this batch that failed
+KC_ENOMEM = 23  # whether destinations ran out in it
+KC_LISTS = 24
+KCOMPACTD_IDLE = 0
+KCOMPACTD_WOKEN = 1
+KCOMPACTD_RUNNING = 2

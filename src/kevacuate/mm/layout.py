@@ -97,6 +97,7 @@ class MachineConfig:
 
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
+    ``compaction``: kcompactd runs; ``proactiveness`` is vm.compaction_proactiveness, 0 to 100.
     """
 
     npages: int
@@ -114,6 +115,8 @@ class MachineConfig:
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
+    compaction: bool = False
+    proactiveness: int = 20
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     profile: Profile = PROFILES["7.2"]
@@ -279,6 +282,8 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_VMSTAT_PHASE: machine.vmstat_phase_ns,
         k.C_KSWAPD_WAKE: machine.kswapd_wake_ns,
         k.C_KSWAPD_RUN: machine.kswapd_run_ns,
+        k.C_COMPACTION: machine.compaction,
+        k.C_PROACTIVENESS: machine.proactiveness,
         k.C_NWORKERS: nodes if policy.wq == "per_node" else cpus,
         k.C_EVACUATE: policy.evacuate,
         k.C_POOL: policy.pool,
@@ -310,6 +315,11 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
     return cfg
 
 
+def kcompactd_size(cfg: Int64Array) -> int:
+    """Entries of ``work`` that a kcompactd takes: its fields, a pageblock's worth of sources, as many destinations."""
+    return k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER]))
+
+
 def _work_array(cfg: Int64Array) -> Int64Array:
     """``work``, and its offsets written into *cfg*."""
     pool, nodes, cpus = int(cfg[k.C_POOL]), int(cfg[k.C_NNODES]), int(cfg[k.C_NCPUS])
@@ -321,6 +331,7 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         (k.C_OFF_WORKERS, workers * k.WS),
         (k.C_OFF_KSWAPD, nodes * k.KS),
         (k.C_OFF_TICKS, cpus),
+        (k.C_OFF_KCOMPACTD, nodes * kcompactd_size(cfg)),
     ):
         cfg[index] = at
         at += size
@@ -332,6 +343,10 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         work[base + k.WK_DUE] = k.NEVER
         work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
     work[int(cfg[k.C_OFF_KSWAPD]) + 1 : cfg[k.C_OFF_TICKS] : k.KS] = k.NEVER
+    for node in range(nodes):
+        work[int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg) + k.KC_DUE] = (
+            k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
+        )
     for cpu in range(cpus):
         tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
         work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + 1_000_000_000

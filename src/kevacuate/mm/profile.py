@@ -85,7 +85,7 @@ class Profile:
 
 
 NOT_MODELLED = (
-    "compaction's scanners (its list operations are an input of the buddy level; a replay keeps its moves out)",
+    "direct compaction (its list operations are an input of the buddy level; a replay models kcompactd alone)",
     "reclaim (a replay is open loop: recorded frees are replayed as they came), MGLRU",
     "per-CPU deltas of NR_FREE_PAGES, and the NUMA expiry of per-CPU lists",
     "alloc_pages_bulk beyond one page a call, page reporting, memory hotplug, hwpoison",

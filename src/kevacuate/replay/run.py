@@ -76,7 +76,7 @@ class Replay:
         self.keep_log = False
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
-        self._next_sample = 0
+        self._next_sample = k.NEVER
         self._interval = 0
         self._last_time = 0
 
@@ -144,7 +144,7 @@ class Replay:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
         span, total = demand_span(self.recording, self.demand)
-        self._interval = max(span // max(self.options.samples, 1), 1)
+        self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
             started = time.perf_counter()
