@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "Replay a recording under several policies, side by side.",
     "replay": "Replay a recording under one policy.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
+    "triage": "Say whether a machine is fragmenting, by whom, and what evacuation would see.",
     "info": "Say what a recording holds and how good it is.",
 }
 
