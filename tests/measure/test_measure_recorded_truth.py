@@ -68,7 +68,9 @@ def blocks_in_holes(recording: Recording) -> int:
 def test_counts_are_those_of_the_outcomes(row: dict[str, Any]) -> None:
     recording = Recording.open(row["path"])
     found = recorded_outcome(recording)
-    assert {name: found.metrics[ours] for name, ours in COUNTS.items()} == {name: int(row[name]) for name in COUNTS}
+    assert {name: found.metrics[ours] for name, ours in COUNTS.items()} == {
+        name: int(row[name]) for name in COUNTS
+    }
     holes = blocks_in_holes(recording)
     for label in ("peak", "freed", "end"):
         moment = found.moments[label]

@@ -57,7 +57,9 @@ def policies_help() -> str:
 @json_option
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
 @click.option(
-    "--details", is_flag=True, help="With --recorded: all rows, free chunks by order too, and every recording's value."
+    "--details",
+    is_flag=True,
+    help="With --recorded: all rows, free chunks by order too, and every recording's value.",
 )
 @seed_option
 @losses_option

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, json_option, open_recording, print_json, progress_bar, recording_argument
+from kevacuate.cli.common import (
+    console,
+    json_option,
+    open_recording,
+    print_json,
+    progress_bar,
+    recording_argument,
+)
 
 
 @click.command("info", short_help="What a recording holds and how good it is.")

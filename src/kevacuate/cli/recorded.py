@@ -54,7 +54,9 @@ def split_groups(arguments: tuple[str, ...]) -> list[list[Path]]:
     return groups
 
 
-def compare_recorded(arguments: tuple[str, ...], *, as_json: bool, details: bool, despite_losses: bool) -> None:
+def compare_recorded(
+    arguments: tuple[str, ...], *, as_json: bool, details: bool, despite_losses: bool
+) -> None:
     """Measure every recording once and print them side by side."""
     from kevacuate.replay.outcomes import recorded_outcome
     from kevacuate.report.recorded import conclusion, recorded_json, recorded_table

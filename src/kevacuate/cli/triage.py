@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ from kevacuate.recording import Recording
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
 @click.argument("recording", required=False, type=click.Path(path_type=Path))
-@click.option("--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those.")
+@click.option(
+    "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
+)
 @click.option(
     "--duration",
     default=60.0,
@@ -54,8 +60,35 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _live(duration: float) -> dict[str, Any]:
-    """Record light data of this machine, and triage them."""
-    raise KevacuateError("this version cannot record a running machine; triage a recording instead.")
+    """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
+    from kevacuate.replay.light import triage_recording
+
+    try:
+        options = import_module("kevacuate.capture.options")
+        start = import_module("kevacuate.capture.start")
+    except ModuleNotFoundError:
+        raise KevacuateError(
+            "this version cannot record a running machine (it has no recorder); triage a recording instead."
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="kevacuate-triage-") as directory:
+        target = Path(directory) / "live.kev"
+        chosen = options.RecordOptions(target=target, duration=duration, light=True)
+        with live_status() as report:
+            start.record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
+        return {**triage_recording(Recording.open(target)), "name": "this machine"}
+
+
+@contextmanager
+def live_status() -> Iterator[Callable[[Any], None]]:
+    """A line on a terminal's stderr that says how long it has been recording, and what it has lost."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda status: None
+        return
+    with screen.status("starting") as line:
+        yield lambda s: line.update(
+            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
+        )
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -66,7 +99,7 @@ def _print(result: dict[str, Any]) -> None:
     out = console()
     out.print(f"{result['name']}, Linux {result['kernel']}", style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
-    if result["verdict"] == NOT_FRAGMENTING:
+    if result["verdict"] == NOT_FRAGMENTING or not result["extfrag_recorded"]:
         return
     out.print()
     out.print(timeline_table(result))

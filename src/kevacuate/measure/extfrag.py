@@ -49,7 +49,7 @@ class Extfrag(NamedTuple):
     def from_movable(self) -> npt.NDArray[np.bool_]:
         """Unmovable and reclaimable requests that took from a movable block."""
         own = (self.start == MIGRATE_UNMOVABLE) | (self.start == MIGRATE_RECLAIMABLE)
-        return own & (self.source == MIGRATE_MOVABLE)
+        return np.asarray(own & (self.source == MIGRATE_MOVABLE))
 
 
 def extfrag_of(chunk: EventChunk, pageblock_order: int) -> tuple[Extfrag, int]:

@@ -69,7 +69,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def least_p(first: int, second: int) -> float:
-    """The smallest p that groups of so many values can give: no deal is farther apart than the one found (and its mirror image)."""
+    """The smallest p that groups of so many values can give: no deal but its mirror image is as far apart."""
     deals = comb(first + second, first)
     return (2 if first == second else 1) / deals
 
@@ -133,7 +133,11 @@ def decide(first: Sequence[float | None], second: Sequence[float | None]) -> Dec
 def rule(sizes: Sequence[int]) -> str:
     """The rule in one or two sentences, for groups of these sizes, the first being what the others are compared with."""
     if min(sizes) < 2:
-        alone = ("a single recording" if len(sizes) == 2 else "single recordings") if max(sizes) > 1 else "single recordings"
+        alone = (
+            ("a single recording" if len(sizes) == 2 else "single recordings")
+            if max(sizes) > 1
+            else "single recordings"
+        )
         return (
             f"Undecided: {alone} cannot tell a difference between kernels from one between repeats; "
             "record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4."

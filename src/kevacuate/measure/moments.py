@@ -58,7 +58,9 @@ def movable_pages(flags: Words) -> npt.NDArray[np.bool_]:
     return np.where(tail, movable[np.maximum.accumulate(head)] | movable, movable)
 
 
-def _mark(classes: npt.NDArray[np.uint8], pfn: npt.NDArray[np.int64], order: npt.NDArray[Any], value: int) -> None:
+def _mark(
+    classes: npt.NDArray[np.uint8], pfn: npt.NDArray[np.int64], order: npt.NDArray[Any], value: int
+) -> None:
     """Give chunks a class; what sticks out of memory is left out."""
     for one in np.unique(order).tolist():
         heads = pfn[order == one]
@@ -88,7 +90,9 @@ def page_classes(state: AllocatorState, flags: Words, hugepage_order: int = 9) -
     return classes
 
 
-def recorded_blocks(state: AllocatorState, pageblock_order: int, hugepage_order: int = 9) -> BlockCounts | None:
+def recorded_blocks(
+    state: AllocatorState, pageblock_order: int, hugepage_order: int = 9
+) -> BlockCounts | None:
     """What every pageblock holds; None where the snapshot has no page flags."""
     if state.page_flags is None:
         return None
@@ -189,11 +193,41 @@ def moments_of(
     labels = {label for _, label, _ in found}
     for snapshot in snapshots:
         if snapshot.label not in labels:
-            found.append((snapshot.ts, snapshot.label, snapshot_moment(snapshot, pageblock_order, hugepage_order)))
+            found.append(
+                (snapshot.ts, snapshot.label, snapshot_moment(snapshot, pageblock_order, hugepage_order))
+            )
     found.sort(key=lambda item: item[0])
     names = [label for _, label, _ in found]
     out: dict[str, dict[str, Any]] = {}
     for _, label, moment in found:
         number = 1 + sum(1 for key in out if key == label or key.startswith(f"{label} "))
         out[f"{label} {number}" if names.count(label) > 1 else label] = moment
+    return out
+
+
+_VMSTAT_SUMS = {"pgalloc": "pgalloc_", "allocstall": "allocstall_"}
+_VMSTAT = (
+    "compact_stall",
+    "compact_success",
+    "compact_fail",
+    "compact_daemon_wake",
+    "pgmigrate_success",
+    "pgmigrate_fail",
+    "pgsteal_direct",
+    "pgsteal_kswapd",
+    "thp_fault_alloc",
+    "thp_fault_fallback",
+)
+
+
+def vmstat_change(snapshots: Sequence[Any]) -> dict[str, int]:
+    """How far /proc/vmstat's counters went from the first snapshot to the last; those of zones are summed. Empty without two."""
+    if len(snapshots) < 2:
+        return {}
+    first, last = snapshots[0].vmstat, snapshots[-1].vmstat
+    out = {name: int(last[name] - first[name]) for name in _VMSTAT if name in first and name in last}
+    for name, start in _VMSTAT_SUMS.items():
+        zones = [key for key in first if key.startswith(start) and key in last]
+        if zones:
+            out[name] = int(sum(last[key] - first[key] for key in zones))
     return out

@@ -14,17 +14,16 @@ import numpy as np
 from kevacuate.measure.extfrag import KERNEL_OWN, ExtfragTable, extfrag_of
 from kevacuate.measure.results import Run
 from kevacuate.mm.constants import MIGRATE_MOVABLE, WHY_NAMES
-from kevacuate.recording.schema import EventChunk, EventKind
+from kevacuate.recording.machine import Machine
+from kevacuate.recording.schema import EVENT_SPECS, EventChunk, EventKind
 
 _K = EventKind
-_GROUPS = {
+_HOOKED = {
     "compaction": range(int(_K.COMPACTION_ISOLATE_MIGRATEPAGES), int(_K.COMPACTION_KCOMPACTD_WAKE) + 1),
     "migrate": range(int(_K.MIGRATE_PAGES_START), int(_K.MIGRATE_PAGES) + 1),
     "vmscan": range(int(_K.VMSCAN_KSWAPD_WAKE), int(_K.SHRINK_SLAB_END) + 1),
-    "evacuation": range(int(_K.GT_EVAC), int(_K.GT_EVAC) + 1),
-    "demand": range(int(_K.MM_PAGE_ALLOC), int(_K.MM_PAGE_FREE) + 1),
 }
-"""Groups of event kinds that are recorded together or not at all."""
+"""Groups of event kinds that a kernel with the recording hooks records together or not at all."""
 
 _SUMS = {
     "compaction_pages_isolated": (_K.COMPACTION_ISOLATE_MIGRATEPAGES, "c"),
@@ -39,7 +38,8 @@ _SUMS = {
 """Metric: the event and the column that it sums, in pages."""
 
 _COUNTS = {
-    "compaction_runs": _K.COMPACTION_BEGIN,
+    "compaction_runs": _K.COMPACTION_END,
+    "frees": _K.MM_PAGE_FREE,
     "direct_compactions": _K.COMPACTION_TRY_TO_COMPACT_PAGES,
     "kcompactd_wakes": _K.COMPACTION_KCOMPACTD_WAKE,
     "direct_reclaims": _K.VMSCAN_DIRECT_RECLAIM_BEGIN,
@@ -47,11 +47,16 @@ _COUNTS = {
 }
 """Metric: the event that it counts."""
 
-_GROUP_OF = {
-    "compaction": ("compaction_",),
-    "migrate": ("migrate_",),
-    "vmscan": ("direct_reclaim", "kswapd_"),
-}
+
+def recorded_kinds(machine: Machine) -> frozenset[int] | None:
+    """The kinds of events that were switched on; None where the recording does not say.
+
+    Our own recorder keeps the formats of exactly the events that it recorded. The others' keep those of all that the kernel has.
+    """
+    if "mode" not in machine.extra:
+        return None
+    names = (name.rpartition("/")[2] for name in machine.events)
+    return frozenset(int(EVENT_SPECS[name].kind) for name in names if name in EVENT_SPECS)
 
 
 class EvacuationCounter:
@@ -106,12 +111,19 @@ class RecordedCounter:
     ----------
     pageblock_order : int
         The recorded machine's.
+    recorded : frozenset of int, optional
+        The kinds of events that were switched on (:func:`recorded_kinds`), where that is known.
+    hooks : bool
+        Whether the kernel had the recording hooks.
     """
 
-    def __init__(self, pageblock_order: int) -> None:
+    def __init__(
+        self, pageblock_order: int, recorded: frozenset[int] | None = None, *, hooks: bool = False
+    ) -> None:
         self.extfrag = ExtfragTable(pageblock_order)
         self.evacuation = EvacuationCounter()
         self.kinds = np.zeros(256, np.int64)
+        self._recorded, self._hooks = recorded, hooks
         self._sums = dict.fromkeys(_SUMS, 0)
         self._asked = self._failed = 0
         self._first: int | None = None
@@ -139,31 +151,32 @@ class RecordedCounter:
         """From the first event to the last, seconds of the recording's clock."""
         return 0.0 if self._first is None else (self._last - self._first) / 1e9
 
-    def shows(self, group: str) -> bool:
-        """Whether any event of that group came: none means that it was not recorded, or that nothing happened."""
-        return bool(self.kinds[list(_GROUPS[group])].any())
+    def shows(self, kind: int) -> bool:
+        """Whether a count of that kind of event is one: some came, or they are known to have been switched on."""
+        if self.kinds[kind]:
+            return True
+        if self._recorded is not None:
+            return kind in self._recorded
+        if not self._hooks:
+            return False
+        group = next((kinds for kinds in _HOOKED.values() if kind in kinds), None)
+        return bool(self.kinds.any()) if group is None else bool(self.kinds[list(group)].any())
 
     def metrics(self) -> dict[str, Any]:
-        """The figures; those of groups of events that the recording does not show are absent, never 0."""
-        out: dict[str, Any] = {
-            "events": int(self.kinds.sum()),
-            "recorded_seconds": self.seconds,
-            **self.extfrag.metrics(),
-        }
-        if self.shows("demand"):
+        """The figures; those of events that the recording does not show are absent, never 0."""
+        out: dict[str, Any] = {"events": int(self.kinds.sum()), "recorded_seconds": self.seconds}
+        if self.shows(_K.MM_PAGE_ALLOC_EXTFRAG):
+            out |= self.extfrag.metrics()
+        if self.shows(_K.MM_PAGE_ALLOC):
             out |= {
                 "allocations": int(self.kinds[_K.MM_PAGE_ALLOC]),
                 "allocations_failed": self._failed,
                 "pages_allocated": self._asked,
-                "frees": int(self.kinds[_K.MM_PAGE_FREE]),
             }
-        if self.shows("evacuation"):
+        if self.shows(_K.GT_EVAC):
             out |= self.evacuation.metrics()
-        work = self._sums | {name: int(self.kinds[kind]) for name, kind in _COUNTS.items()}
-        for group, starts in _GROUP_OF.items():
-            if self.shows(group):
-                starts = (*starts, "direct_compactions", "kcompactd_") if group == "compaction" else starts
-                out |= {name: n for name, n in work.items() if name.startswith(starts)}
+        out |= {name: int(self.kinds[kind]) for name, kind in _COUNTS.items() if self.shows(kind)}
+        out |= {name: self._sums[name] for name, (kind, _) in _SUMS.items() if self.shows(kind)}
         out["rates"] = self.rates(out)
         return out
 

@@ -28,7 +28,10 @@ def _key(cpu: npt.NDArray[Any], order: npt.NDArray[Any], mt: npt.NDArray[Any]) -
 
 
 def next_request(
-    wanted: npt.NDArray[np.int64], at: npt.NDArray[np.intp], keys: npt.NDArray[np.int64], where: npt.NDArray[np.intp]
+    wanted: npt.NDArray[np.int64],
+    at: npt.NDArray[np.intp],
+    keys: npt.NDArray[np.int64],
+    where: npt.NDArray[np.intp],
 ) -> npt.NDArray[np.int64]:
     """For each wanted key at a position, the index of the first of *keys* that is equal and stands later; -1 if none does.
 
@@ -93,7 +96,7 @@ class Requesters:
         self._waiting = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
-        """By type, order and gfp (None if not known): claims below pageblock order, of whole blocks, steals; most events first."""
+        """By type, order and gfp (None if not known): claims (below pageblock order, whole), steals; most first."""
         table: dict[tuple[int, int, int], list[int]] = {}
         for key, count in self._who.top():
             gfp, what = key & 0xFFFFFF, key >> 24

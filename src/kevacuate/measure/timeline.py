@@ -62,7 +62,11 @@ class Timeline:
 
     def used(self, series: int = 0) -> npt.NDArray[np.int64]:
         """The buckets up to the last event; the last one is not full."""
-        return self.counts[series, : self.span // self.width + 1] if self.start is not None else self.counts[0, :0]
+        return (
+            self.counts[series, : self.span // self.width + 1]
+            if self.start is not None
+            else self.counts[0, :0]
+        )
 
     def since(self, share: float, series: int = 0) -> int:
         """Events in the last *share* (0 to 1) of the span, to the nearest whole bucket."""

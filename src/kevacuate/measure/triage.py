@@ -70,8 +70,10 @@ class TriageCounter:
         self.table = ExtfragTable(pageblock_order)
         self.who = Requesters()
         self.time = Timeline(3)
+        self.seen = False
+        """Whether any external fragmentation event came."""
         self.allocations = 0
-        self.migrated = 0
+        self.migrated: int | None = None
         self.compactions = 0
         self._stolen = KeyCounts()
         self._claimed = KeyCounts()
@@ -84,9 +86,12 @@ class TriageCounter:
             return
         self.time.reach(int(chunk.ts[0]))
         self.time.reach(int(chunk.ts[-1]))
+        self.seen |= bool((chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG).any())
         self.allocations += int((chunk.kind == EventKind.MM_PAGE_ALLOC).sum())
-        self.compactions += int((chunk.kind == EventKind.COMPACTION_BEGIN).sum())
-        self.migrated += int(chunk.a[chunk.kind == EventKind.COMPACTION_MIGRATEPAGES].sum())
+        self.compactions += int((chunk.kind == EventKind.COMPACTION_END).sum())
+        batches = chunk.kind == EventKind.COMPACTION_MIGRATEPAGES
+        if batches.any():
+            self.migrated = (self.migrated or 0) + int(chunk.a[batches].sum())
         events, malformed = extfrag_of(chunk, self.pageblock_order)
         self.table.add(events, malformed)
         self.who.add(chunk, events)
@@ -125,8 +130,8 @@ class TriageCounter:
         """Whether it goes on, by the last third of the recording's time.
 
         ``not fragmenting``: no unmovable or reclaimable request took from a movable block. ``quiet now``: none in the last
-        third. ``fragmenting``: in the last third, blocks were touched (by a claim below pageblock order or a steal) that had not been
-        before. ``fragmenting in the same blocks``: only ones that had been, or only whole free blocks were claimed.
+        third. ``fragmenting``: in the last third, blocks were touched (by a claim below pageblock order or a steal) that had
+        not been before. ``fragmenting in the same blocks``: only ones that had been, or only whole free blocks were claimed.
         """
         total = self.time.used(T_CLAIMS).sum() + self.time.used(T_STEALS).sum()
         if not total:
@@ -159,9 +164,7 @@ class TriageCounter:
             "compactions": self.compactions,
             "compaction_pages_migrated": self.migrated,
             "timeline": self.time.to_json(TIMELINE_NAMES),
-            "late": {
-                name: self.time.since(LATE_SHARE, i) for i, name in enumerate(TIMELINE_NAMES)
-            },
+            "late": {name: self.time.since(LATE_SHARE, i) for i, name in enumerate(TIMELINE_NAMES)},
             "snapshots": _snapshots(moments or {}),
         }
 

@@ -143,8 +143,8 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     """Objects that the recorded kernel moved, by how their new place was found (:mod:`kevacuate.replay.moves`).
 
     ``by_event``: a migration entry named it. ``by_rule``: paired in order with the mover's own allocations or with compaction's
-    free lists. ``by_block``: only the target pageblock was known, until one of its pages was freed. ``waiting``: alive at the end,
-    and still without a place. ``given_up``: freed in the demand, for want of a destination or of room.
+    free lists. ``by_block``: only the target pageblock was known, until one of its pages was freed. ``waiting``: alive at the
+    end, and still without a place. ``given_up``: freed in the demand, for want of a destination or of room.
     """
     return {
         "by_event": quality["moves_exact"],
@@ -162,6 +162,18 @@ def _trust(trusted: float) -> str:
     if trusted >= FAIR_TRUST:
         return "A replay of it shows the large effects; small ones may be guesses."
     return "Too much of it is guessed for a replay to be trusted."
+
+
+def _moved(about: dict[str, Any]) -> str:
+    """What is not known of moved pages, and how to know it next time; nothing where it is known."""
+    moved = about["moves"] or {"by_block": 0, "waiting": 0}
+    lost = moved["by_block"] + moved["waiting"]
+    if not lost or about["events_by_kind"].get(EventKind.REMOVE_MIGRATION_PTE.name):
+        return ""
+    return (
+        f"Compaction moved {lost:,} objects to pages that no event names: they live on, where the rule puts them; recording "
+        "set_migration_pte and remove_migration_pte as well names most. "
+    )
 
 
 def verdict(about: dict[str, Any], trusted: float | None) -> str:
@@ -186,5 +198,6 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
         )
     return (
         f"No event was lost; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)} "
-        "What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a run's provenance."
+        f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
+        "run's provenance."
     )

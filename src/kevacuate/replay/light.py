@@ -8,6 +8,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.moments import moments_of
+from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.replay.about import lost_events
@@ -16,7 +17,7 @@ from kevacuate.replay.outcomes import total_events
 TRIAGE_KINDS: tuple[EventKind, ...] = (
     EventKind.MM_PAGE_ALLOC,
     EventKind.MM_PAGE_ALLOC_EXTFRAG,
-    EventKind.COMPACTION_BEGIN,
+    EventKind.COMPACTION_END,
     EventKind.COMPACTION_MIGRATEPAGES,
 )
 """The kinds of events that a triage reads, as far as the recording has them."""
@@ -67,5 +68,16 @@ def triage_recording(
         "pageblock_order": machine.pageblock_order,
         "managed_pages": sum(zone.managed for zone in machine.zones),
         "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        "extfrag_recorded": _were_recorded(counter, recording),
+        "pids_kept": bool(machine.extra.get("pids_kept", True)),
+        "task_names": recording.quality.get("tasks", {}),
         **counter.result(moments),
     }
+
+
+def _were_recorded(counter: TriageCounter, recording: Recording) -> bool | None:
+    """Whether external fragmentation events were switched on; None where none came and the recording does not say."""
+    if counter.seen or recording.machine.hooks:
+        return True
+    kinds = recorded_kinds(recording.machine)
+    return None if kinds is None else int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.moments import moments_of
-from kevacuate.measure.recorded import Recorded, RecordedCounter
+from kevacuate.measure.moments import moments_of, vmstat_change
+from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
 from kevacuate.recording import EventKind, Recording
 from kevacuate.replay.about import lost_events, refuse_losses
 
@@ -47,7 +47,7 @@ def recorded_outcome(
     if not despite_losses:
         refuse_losses(recording, "its counts are too low")
     machine, total = recording.machine, total_events(recording)
-    counter, done = RecordedCounter(machine.pageblock_order), 0
+    counter, done = RecordedCounter(machine.pageblock_order, recorded_kinds(machine), hooks=machine.hooks), 0
     for chunk in recording.events(kinds=KINDS_READ):
         counter.add(chunk)
         done += chunk.rows
@@ -55,15 +55,12 @@ def recorded_outcome(
             progress(done, max(total, done) if total else 0)
     if not done:
         raise KevacuateError(
-            f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to count."
+            f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to "
+            "count."
         )
-    moments = moments_of(
-        recording.states,
-        getattr(recording, "snapshots", ()),
-        machine.pageblock_order,
-        machine.hugepage_order,
-    )
-    metrics = counter.metrics()
+    snapshots = getattr(recording, "snapshots", ())
+    moments = moments_of(recording.states, snapshots, machine.pageblock_order, machine.hugepage_order)
+    metrics = {**counter.metrics(), "vmstat": vmstat_change(snapshots)}
     if moments:
         metrics["end"] = next(reversed(moments.values()))
     start = recording.start

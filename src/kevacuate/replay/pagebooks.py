@@ -71,7 +71,19 @@ class PageFacts:
     """Allocations of the recording whose first page was not freed in it: in use at the end, or the free was silent or lost."""
 
 
-_C_ALLOC, _C_FAILED, _C_FREE, _C_DUP, _C_DUP_OK, _C_UNKNOWN, _C_EARLIER, _C_DOUBLE, _C_REUSED, _C_REUSED_PAGES, _C_BAD = range(11)
+(
+    _C_ALLOC,
+    _C_FAILED,
+    _C_FREE,
+    _C_DUP,
+    _C_DUP_OK,
+    _C_UNKNOWN,
+    _C_EARLIER,
+    _C_DOUBLE,
+    _C_REUSED,
+    _C_REUSED_PAGES,
+    _C_BAD,
+) = range(11)
 
 
 @kernel
@@ -160,6 +172,8 @@ class PageBooks:
     @property
     def facts(self) -> PageFacts:
         """The counts now."""
-        counts = self._counts.tolist()
-        heads = sum(int((self.pages[i : i + (1 << 24)] & HEAD != 0).sum()) for i in range(0, len(self.pages), 1 << 24))
-        return PageFacts(*counts[:-1], never_freed=heads)
+        heads = sum(
+            int((self.pages[i : i + (1 << 24)] & HEAD != 0).sum()) for i in range(0, len(self.pages), 1 << 24)
+        )
+        values = [*self._counts.tolist()[:-1], heads]
+        return PageFacts(*values)

@@ -52,7 +52,11 @@ def _losses(about: About) -> str:
     parts = []
     for loss, events in zip(about["losses"], about["lost_events"], strict=True):
         if events:
-            kinds = ", ".join(f"{name} {loss[name]:,}" for name in ("missed", "gaps", "overrun", "commit_overrun", "dropped") if loss[name])
+            kinds = ", ".join(
+                f"{name} {loss[name]:,}"
+                for name in ("missed", "gaps", "overrun", "commit_overrun", "dropped")
+                if loss[name]
+            )
             parts.append(f"CPU {loss['cpu']}: {events:,} ({kinds})")
     return "; ".join(parts)
 
@@ -65,7 +69,10 @@ def about_table(about: About) -> Table:
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
     table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
-    table.add_row("machine", f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}")
+    table.add_row(
+        "machine",
+        f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
+    )
     table.add_row("states", states or "none")
     if about["snapshots"]:
         table.add_row("snapshots of /proc", f"{about['snapshots']:,}")
@@ -86,7 +93,10 @@ def events_table(about: About) -> Table:
     table.add_row("all", said)
     table.add_row("over time", sparkline(about["timeline"]["events"]))
     cpus = about["events_by_cpu"]
-    table.add_row("by CPU", ", ".join(f"{i}: {n:,}" for i, n in enumerate(cpus[:16]) if n) + (" ..." if len(cpus) > 16 else ""))
+    table.add_row(
+        "by CPU",
+        ", ".join(f"{i}: {n:,}" for i, n in enumerate(cpus[:16]) if n) + (" ..." if len(cpus) > 16 else ""),
+    )
     table.add_section()
     kinds = sorted(about["events_by_kind"].items(), key=lambda item: -item[1])
     most = max((n for _, n in kinds), default=1)
@@ -98,7 +108,11 @@ def events_table(about: About) -> Table:
 
 def pages_table(about: About) -> Table:
     """Whether allocations and frees fit together."""
-    table = _table("Pages, from the start state on" if about["states"] else "Pages (no start state: nothing is known of a page before its first event)")
+    table = _table(
+        "Pages, from the start state on"
+        if about["states"]
+        else "Pages (no start state: nothing is known of a page before its first event)"
+    )
     for name, said in PAGE_WORDS:
         table.add_row(said, f"{about['pages'][name]:,}")
     return table
@@ -115,7 +129,9 @@ def demand_table(about: About) -> Table:
     table.add_row("share a replay can trust", f"{quality['trusted']:.2%}")
     table.add_section()
     total = sum(about["moves"].values())
-    table.add_row("moved by the recorded kernel", f"{total:,} objects, which keep their identity but for those given up")
+    table.add_row(
+        "moved by the recorded kernel", f"{total:,} objects, which keep their identity but for those given up"
+    )
     for name, said in MOVE_WORDS:
         table.add_row(f"  {said}", f"{about['moves'][name]:,}")
     table.add_section()

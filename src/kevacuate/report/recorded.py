@@ -64,7 +64,13 @@ def _cells(row: GroupRow, group: int) -> list[Text]:
 def recorded_table(groups: Groups, rows: Sequence[GroupRow], *, details: bool = False) -> Table:
     """All rows; the first group is what the others are compared with. *details*: every row, every recording's value."""
     names = group_names(groups)
-    table = Table(title="Recorded kernels side by side", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="Recorded kernels side by side",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("", no_wrap=True)
     table.add_column("unit", style="dim", no_wrap=True)
     for i, name in enumerate(names):
@@ -73,7 +79,7 @@ def recorded_table(groups: Groups, rows: Sequence[GroupRow], *, details: bool = 
             table.add_column("change", justify="right", no_wrap=True)
             table.add_column("", no_wrap=True)
         if details and len(groups[i]) > 1:
-            table.add_column(f"each of {names[i][0]}", style="dim")
+            table.add_column(f"each of {name[0]}", style="dim")
     section = ""
     for row in rows:
         if row.row.detail and not details:
@@ -99,7 +105,11 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 def _unlike(groups: Groups) -> Iterator[str]:
     """What makes the recordings hard to compare."""
     every = [recorded for group in groups for recorded in group]
-    for key, what in (("cpus", "CPUs"), ("managed_pages", "managed pages"), ("pageblock_order", "pageblock order")):
+    for key, what in (
+        ("cpus", "CPUs"),
+        ("managed_pages", "managed pages"),
+        ("pageblock_order", "pageblock order"),
+    ):
         found = sorted({r.about[key] for r in every if key in r.about})
         # the end of boot leaves a few more or less pages to the allocator
         if len(found) > 1 and (key != "managed_pages" or found[-1] > 1.01 * found[0]):
@@ -120,18 +130,21 @@ def _unlike(groups: Groups) -> Iterator[str]:
         yield f"Snapshots that not all recordings have are left out: {_listed(left)}."
 
 
+CONTROLS = ("allocations (mm_page_alloc)", "pages allocated (vmstat pgalloc)")
+"""Rows that tell whether the demand was the same; the first that every group has counts."""
+
+
 def _control(rows: Sequence[GroupRow]) -> str:
     """Whether the demand was the same, as the number of allocations tells."""
-    for row in rows:
-        if row.row.name.startswith("allocations (mm_page_alloc)"):
-            means = [row.summary(i)[0] for i in range(len(row.values))]
-            known = [m for m in means if m is not None]
-            if len(known) < len(means) or not known[0]:
-                break
+    for name in CONTROLS:
+        for row in rows:
+            known = [m for i in range(len(row.values)) if (m := row.summary(i)[0]) is not None]
+            if row.row.name != name or len(known) < len(row.values) or not known[0]:
+                continue
             moved = max(abs(m - known[0]) / known[0] for m in known)
             if moved > DEMAND_TOLERANCE:
-                return f"The control row moved by {moved:.0%} (allocations): the demands differ, so compare the rates, not the counts."
-            return f"The control row moved by {moved:.1%} at most (allocations): much the same demand."
+                return f"The control row {name} moved by {moved:.0%}: the demands differ, so compare rates, not counts."
+            return f"The control row {name} moved by {moved:.1%} at most: much the same demand."
     return "The recordings do not show how many allocations there were, so whether the demand was the same is not known."
 
 
@@ -144,11 +157,13 @@ def _found(groups: Groups, rows: Sequence[GroupRow]) -> Iterator[str]:
             continue
         differ = [row for row in tested if row.decisions[i - 1].verdict == DIFFERS]
         apart = [row for row in tested if row.decisions[i - 1].verdict == APART]
-        # judged by what the page allocator does; the control rows and details are in the count all the same
         said = f"{names[i]} against {names[0]}: of {len(tested)} rows {len(differ)} differ"
         said += f" and {len(apart)} are apart" if apart else ""
         chance = LEVEL if not apart else max(row.decisions[i - 1].least_p or LEVEL for row in apart)
-        yield f"{said}; chance alone would give about {chance * len(tested):.0f}, more or less together, as the rows depend on each other."
+        yield (
+            f"{said}; chance alone would give about {chance * len(tested):.0f}, more or less together, as the rows depend on "
+            "each other."
+        )
 
 
 def conclusion(groups: Groups, rows: Sequence[GroupRow]) -> str:
@@ -180,6 +195,3 @@ def recorded_json(groups: Groups, rows: Sequence[GroupRow]) -> dict[str, Any]:
         "rule": rule([len(group) for group in groups]),
         "conclusion": conclusion(groups, rows),
     }
-
-
-

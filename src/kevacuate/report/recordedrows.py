@@ -109,18 +109,23 @@ def _shared() -> list[RecordedRow]:
 _EXTFRAG = "External fragmentation events"
 _WORK = "Compaction and reclaim"
 _RATES = "Rates"
+_VMSTAT = "/proc/vmstat, first to last snapshot"
 _CONTROL = "Control (should not move)"
 
 _MORE = (
-    RecordedRow(_EXTFRAG, "claims refused by the threshold", "events", metric("claims_refused_from_movable"), -1),
+    RecordedRow(
+        _EXTFRAG, "claims refused by the threshold", "events", metric("claims_refused_from_movable"), -1
+    ),
     RecordedRow(_EXTFRAG, "claims back by movable", "events", metric("claims_by_movable")),
 )
 
 _WHOLE = (
-    RecordedRow(_WORK, "zones compacted (mm_compaction_begin)", "runs", metric("compaction_runs"), -1),
+    RecordedRow(_WORK, "zones compacted (mm_compaction_end)", "runs", metric("compaction_runs"), -1),
     RecordedRow(_WORK, "direct compactions", "runs", metric("direct_compactions"), -1),
     RecordedRow(_WORK, "kcompactd woken", "times", metric("kcompactd_wakes"), -1),
-    RecordedRow(_WORK, "pages scanned to migrate", "pages", metric("compaction_pages_scanned"), -1, detail=True),
+    RecordedRow(
+        _WORK, "pages scanned to migrate", "pages", metric("compaction_pages_scanned"), -1, detail=True
+    ),
     RecordedRow(_WORK, "pages isolated to migrate", "pages", metric("compaction_pages_isolated"), -1),
     RecordedRow(_WORK, "pages migrated by compaction", "pages", metric("compaction_pages_migrated"), -1),
     RecordedRow(_WORK, "pages it failed to migrate", "pages", metric("compaction_pages_failed"), -1),
@@ -129,6 +134,17 @@ _WHOLE = (
     RecordedRow(_WORK, "pages reclaimed directly", "pages", metric("direct_reclaim_pages"), -1),
     RecordedRow(_WORK, "kswapd balancing runs", "runs", metric("kswapd_balances"), -1),
     RecordedRow(_WORK, "pages reclaimed by kswapd", "pages", metric("kswapd_pages"), -1),
+    RecordedRow(_VMSTAT, "compact_stall", "times", metric("vmstat", "compact_stall"), -1),
+    RecordedRow(_VMSTAT, "compact_success", "times", metric("vmstat", "compact_success")),
+    RecordedRow(_VMSTAT, "compact_fail", "times", metric("vmstat", "compact_fail"), -1),
+    RecordedRow(_VMSTAT, "compact_daemon_wake", "times", metric("vmstat", "compact_daemon_wake"), -1),
+    RecordedRow(_VMSTAT, "pgmigrate_success", "pages", metric("vmstat", "pgmigrate_success"), -1),
+    RecordedRow(_VMSTAT, "pgmigrate_fail", "pages", metric("vmstat", "pgmigrate_fail"), -1),
+    RecordedRow(_VMSTAT, "allocstall, all zones", "times", metric("vmstat", "allocstall"), -1),
+    RecordedRow(_VMSTAT, "pgsteal_direct", "pages", metric("vmstat", "pgsteal_direct"), -1),
+    RecordedRow(_VMSTAT, "pgsteal_kswapd", "pages", metric("vmstat", "pgsteal_kswapd"), -1),
+    RecordedRow(_VMSTAT, "thp_fault_alloc", "pages", metric("vmstat", "thp_fault_alloc"), 1),
+    RecordedRow(_VMSTAT, "thp_fault_fallback", "pages", metric("vmstat", "thp_fault_fallback"), -1),
     RecordedRow(_RATES, "extfrag events", "1/s", metric("rates", "extfrag"), -1),
     RecordedRow(_RATES, "claims of movable blocks", "1/s", metric("rates", "claims_from_movable"), -1),
     RecordedRow(_RATES, "steals from movable", "1/s", metric("rates", "steals_from_movable"), -1),
@@ -137,6 +153,7 @@ _WHOLE = (
     RecordedRow(_CONTROL, "allocations (mm_page_alloc)", "events", metric("allocations")),
     RecordedRow(_CONTROL, "pages allocated", "pages", metric("pages_allocated")),
     RecordedRow(_CONTROL, "allocations that failed", "events", metric("allocations_failed"), -1),
+    RecordedRow(_CONTROL, "pages allocated (vmstat pgalloc)", "pages", metric("vmstat", "pgalloc")),
     RecordedRow(_CONTROL, "recorded time", "s", metric("recorded_seconds")),
 )
 
@@ -163,7 +180,9 @@ def _moment_rows(label: str, orders: int) -> list[RecordedRow]:
     )
     rows = [RecordedRow(section, name, unit, at(label, *path), better) for name, unit, path, better in plain]
     rows += [
-        RecordedRow(section, f"free chunks of order {i}", "chunks", at(label, "free_by_order", i), detail=True)
+        RecordedRow(
+            section, f"free chunks of order {i}", "chunks", at(label, "free_by_order", i), detail=True
+        )
         for i in range(orders)
     ]
     return rows

@@ -28,24 +28,49 @@ def plural(count: int, noun: str) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}" if share in (0, 1) or 0.01 <= share < 0.995 else f"{share:.2%}"
+    return (
+        "-"
+        if share is None
+        else f"{share:.0%}"
+        if share in (0, 1) or 0.01 <= share < 0.995
+        else f"{share:.2%}"
+    )
 
 
 def _whether(triage: Triage) -> str:
-    """Is this machine fragmenting?"""
+    """Whether this machine is fragmenting."""
     span, late = duration(triage["seconds"] * 1e9), triage["late"]
-    taken = triage["claims_from_movable"] + triage["claims_whole_block_from_movable"] + triage["steals_from_movable"]
+    taken = (
+        triage["claims_from_movable"]
+        + triage["claims_whole_block_from_movable"]
+        + triage["steals_from_movable"]
+    )
+    if triage["extfrag_recorded"] is False:
+        return (
+            "Not known: mm_page_alloc_extfrag was not recorded. Record again with it (record --light has it)."
+        )
+    if triage["extfrag_recorded"] is None:
+        return (
+            f"No mm_page_alloc_extfrag event in {span}: if they were recorded, which this recording does not say, the machine is "
+            "not fragmenting."
+        )
     if triage["verdict"] == NOT_FRAGMENTING:
         return f"Not fragmenting: in {span} no unmovable or reclaimable request had to take memory from a movable pageblock."
-    start = f"unmovable and reclaimable requests took from movable pageblocks {plural(taken, 'time')} in {span}"
+    start = (
+        f"unmovable and reclaimable requests took from movable pageblocks {plural(taken, 'time')} in {span}"
+    )
     if triage["seconds"] >= SHORT_SECONDS:
         start += f" ({taken * 3600 / triage['seconds']:,.0f} an hour)"
     if triage["verdict"] == QUIET:
         return f"Fragmented, quiet now: {start}, but never in the last third of that time."
     events = late["claims"] + late["steals"]
     if triage["verdict"] == SAME_BLOCKS:
-        return f"Fragmenting, without spreading: {start}, {events:,} of them in the last third, all in blocks that were hit before or wholly free."
-    return f"Fragmenting: {start}, {events:,} of them in the last third, when {plural(late['new_blocks'], 'block')} that had been spared till then {'was' if late['new_blocks'] == 1 else 'were'} hit."
+        return (
+            f"Fragmenting, without spreading: {start}, {events:,} of them in the last third, all in blocks hit before or wholly "
+            "free."
+        )
+    new = f"{plural(late['new_blocks'], 'block')} not hit till then {'was' if late['new_blocks'] == 1 else 'were'}"
+    return f"Fragmenting: {start}, {events:,} of them in the last third, when {new} hit."
 
 
 def _blocks(triage: Triage) -> Iterator[str]:
@@ -61,7 +86,9 @@ def _blocks(triage: Triage) -> Iterator[str]:
         first, last = shots
         if "blocks" in first and "blocks" in last:
             names = ("unmovable", "reclaimable", "movable")
-            parts = ", ".join(f"{name} {first['blocks'][name]:,} -> {last['blocks'][name]:,}" for name in names)
+            parts = ", ".join(
+                f"{name} {first['blocks'][name]:,} -> {last['blocks'][name]:,}" for name in names
+            )
             yield f"Pageblocks by type from snapshot {first['label']} to {last['label']}: {parts}."
         if "mixed_blocks" in first and "mixed_blocks" in last:
             yield (
@@ -73,7 +100,9 @@ def _blocks(triage: Triage) -> Iterator[str]:
             f"{last['unusable_free_index_9'] / 10:.1f} % of {last['free_pages']:,} free pages."
         )
     if triage["compactions"]:
-        yield f"Compaction ran {plural(triage['compactions'], 'time')} and moved {plural(triage['compaction_pages_migrated'], 'page')}."
+        moved = triage["compaction_pages_migrated"]
+        said = "" if moved is None else f" and moved {plural(moved, 'page')}"
+        yield f"Compaction ran {plural(triage['compactions'], 'time')}{said}."
 
 
 def _evacuation(triage: Triage) -> Iterator[str]:
@@ -81,9 +110,11 @@ def _evacuation(triage: Triage) -> Iterator[str]:
     plan, steals = triage["evacuation"], triage["steals"]
     lost = plan["would_queue"] + triage["claims_whole_block_from_movable"]
     if lost:
+        queued, blocks = plural(plan["would_queue"], "claim"), plural(plan["blocks"], "block")
         yield (
-            f"Evacuation: {plural(plan['would_queue'], 'claim')} would have queued one ({_percent(plan['share_of_claims_below_pageblock_order'])} "
-            f"of the {plural(lost, 'claim')} of movable blocks: those below pageblock order), in {plural(plan['blocks'], 'block')}. "
+            f"Evacuation: {queued} would have queued one, in {blocks}: those "
+            f"below pageblock order, {_percent(plan['share_of_claims_below_pageblock_order'])} of the {plural(lost, 'claim')} of "
+            "movable blocks. "
             f"The other {triage['claims_whole_block_from_movable']:,} took whole free blocks: nothing to evacuate."
         )
     else:
@@ -96,10 +127,11 @@ def _evacuation(triage: Triage) -> Iterator[str]:
             "patched kernels 78 % found theirs set and did nothing."
         )
     if steals["events"]:
+        events, pages, blocks = (plural(steals[f"{noun}s"], noun) for noun in ("event", "page", "block"))
+        share = _percent(steals["share_of_events_from_movable"])
         yield (
-            f"Steals: {plural(steals['events'], 'steal')} ({_percent(steals['share_of_events_from_movable'])} of all that was taken from "
-            f"movable blocks) put {plural(steals['pages'], 'page')} into {plural(steals['blocks'], 'block')} without changing their type. "
-            f"Steals queue nothing: {_never(steals)}"
+            f"Steals: {events}, {share} of all that was taken from movable blocks, put {pages} into {blocks} without changing "
+            f"their type. Steals queue nothing: {_never(steals)}"
         )
     else:
         yield "Steals: none from movable blocks."
@@ -125,11 +157,14 @@ def _who(triage: Triage) -> Iterator[str]:
     gfp = f", {gfp_words(top['gfp'])}" if top["gfp"] is not None else ""
     yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order']}{gfp}."
     if triage["requests_matched"] is None:
-        yield "The gfp flags are not known: the recording has no mm_page_alloc events, and mm_page_alloc_extfrag does not name them."
+        yield (
+            "The gfp flags are not known: the recording has no mm_page_alloc events, and mm_page_alloc_extfrag does not "
+            "name them."
+        )
     elif triage["requests_unmatched"]:
         yield (
-            f"Of {total:,} events {triage['requests_unmatched']:,} have no request that followed on their CPU; the others' flags are "
-            "those of the next mm_page_alloc of the same CPU, order and type."
+            f"Of {total:,} events {triage['requests_unmatched']:,} have no request that followed on their CPU; the others' "
+            "flags are those of the next mm_page_alloc of the same CPU, order and type."
         )
 
 
@@ -139,9 +174,13 @@ def words(triage: Triage) -> str:
     if triage["verdict"] != NOT_FRAGMENTING:
         lines += [*_evacuation(triage), *_who(triage)]
     if triage["extfrag_malformed"]:
-        lines.append(f"{plural(triage['extfrag_malformed'], 'event')} made no sense (a type or order that no kernel has).")
+        lines.append(
+            f"{plural(triage['extfrag_malformed'], 'event')} made no sense (a type or order that no kernel has)."
+        )
     if triage.get("lost_events"):
-        lines.append(f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low.")
+        lines.append(
+            f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low."
+        )
     if triage["seconds"] < SHORT_SECONDS:
         lines.append(f"This saw {duration(triage['seconds'] * 1e9)} of the machine: a sample, not its life.")
     return "\n".join(lines)
@@ -163,7 +202,13 @@ def timeline_table(triage: Triage) -> Table:
 
 def requesters_table(triage: Triage) -> Table:
     """Who took movable memory: by type, order and gfp."""
-    table = Table(title="Who took movable memory", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="Who took movable memory",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for name in ("type", "order", "gfp"):
         table.add_column(name, no_wrap=True, justify="right" if name == "order" else "left")
     for name in ("would queue", "whole blocks", "steals"):
@@ -181,10 +226,16 @@ def requesters_table(triage: Triage) -> Table:
 
 
 def tasks_table(triage: Triage) -> Table:
-    """The tasks that took most, where the recording kept their ids."""
-    table = Table(title="Tasks", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("pid", "would queue", "whole blocks", "steals"):
+    """The tasks that took most, where the recording tells tasks apart."""
+    title = (
+        "Tasks, by process id" if triage["pids_kept"] else "Tasks, numbered (recorded without process ids)"
+    )
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for name in ("would queue", "whole blocks", "steals"):
         table.add_column(name, justify="right", no_wrap=True)
+    names = triage["task_names"]
     for row in triage["tasks"]:
-        table.add_row(*(f"{row[name]:,}" if name != "pid" else str(row[name]) for name in ("pid", "claims", "claims_whole_block", "steals")))
+        counts = (f"{row[name]:,}" for name in ("claims", "claims_whole_block", "steals"))
+        table.add_row(f"{row['pid']} {names.get(str(row['pid']), '')}".rstrip(), *counts)
     return table
