@@ -3,13 +3,15 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import synthetic
-from recorded_tools import DATA, K, M, R, U, chunk_of, event, extfrag
+from recorded_tools import DATA, K, M, R, U, chunk_of, event, extfrag, write_events
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure.moments import moments_of, movable_pages, snapshot_moment, state_moment, vmstat_change
 from kevacuate.measure.recorded import RecordedCounter, recorded_kinds
 from kevacuate.measure.triage import BURST_NS, TriageCounter
@@ -252,3 +254,35 @@ def test_bursts_reach_over_chunks() -> None:
     claims = [extfrag(i * BURST_NS // 3, 512 * i, U, M, taken=4, own=True) for i in range(9)]
     assert triage(chunk_of(claims))["evacuation"]["most_within_burst"] == 4
     assert triage(*(chunk_of([row]) for row in claims))["evacuation"]["most_within_burst"] == 4
+
+
+class Watched(Recording):
+    """A recording that has snapshots of /proc as well."""
+
+    snapshots = (
+        Snapshot(0, "start", [Zone((4,), {"Movable": 3})]),
+        Snapshot(90 * 10**9, "end", [Zone((4,), {"Movable": 3})]),
+    )
+
+
+def test_a_quiet_machine_is_not_an_empty_recording(tmp_path: Path) -> None:
+    on = {"events": {"kmem/mm_page_alloc_extfrag": ""}, "extra": {"mode": "light"}}
+    quiet = Watched.open(write_events(tmp_path / "quiet.kev", [], **on))
+    found = triage_recording(quiet)
+    assert (found["verdict"], found["seconds"], found["extfrag_recorded"]) == ("not fragmenting", 90.0, True)
+    outcome = recorded_outcome(quiet)
+    assert (outcome.metrics["extfrag"], outcome.metrics["recorded_seconds"]) == (0, 90.0)
+    assert outcome.metrics["end"]["blocks"]["movable"] == 3
+    with pytest.raises(KevacuateError, match="holds no events"):
+        triage_recording(Recording.open(quiet.path))
+
+
+def test_rare_events_are_few_in_the_time_that_was_watched(tmp_path: Path) -> None:
+    rows = [extfrag(10**9 * t, 0, U, M, taken=4, own=True) for t in (10, 12)]
+    path = write_events(tmp_path / "x.kev", rows)
+    assert triage_recording(Recording.open(path))["seconds"] == pytest.approx(2.0)
+    found = triage_recording(Watched.open(path))
+    assert (found["seconds"], found["verdict"]) == (90.0, "quiet now")
+    assert recorded_outcome(Watched.open(path)).metrics["rates"]["claims_from_movable"] == pytest.approx(
+        2 / 90
+    )

@@ -142,7 +142,9 @@ def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: in
     """Everything measured at a recorded state; without page flags, no mixed, polluted or tainted.
 
     An anonymous page in a per-CPU LRU batch counts as movable, any other page in one as one that cannot move: its flags do not
-    tell. Where events of other CPUs fell between the dump's own (``interleaved``) the free lists are that far from exact.
+    tell. In a state that is not a dump (``approximate``) pages on per-CPU lists that no event named count as pages that cannot
+    move, and block types are guessed. Where events of other CPUs fell between the dump's own (``interleaved``) the free lists are
+    that far from exact.
     """
     huge = hugepage_order if hugepage_order > 0 else pageblock_order
     order, mt = state.free.order.astype(np.int64), state.free.mt.astype(np.int64)
@@ -152,6 +154,7 @@ def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: in
     return {
         "ts": state.ts,
         "interleaved": state.interleaved,
+        "approximate": bool(getattr(state, "approximate", ())),
         "blocks": {name: int((state.blocks.mt == i).sum()) for i, name in enumerate(MIGRATE_NAMES)},
         **free_metrics(table.sum(axis=1), huge),
         "free_chunks": {name: table[:, i].tolist() for i, name in enumerate(MIGRATE_NAMES)},

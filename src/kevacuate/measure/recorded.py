@@ -133,8 +133,8 @@ class RecordedCounter:
         """Count a chunk."""
         if not chunk.rows:
             return
-        self._first = int(chunk.ts[0]) if self._first is None else self._first
-        self._last = int(chunk.ts[-1])
+        self._first = int(chunk.ts[0]) if self._first is None else min(self._first, int(chunk.ts[0]))
+        self._last = max(self._last, int(chunk.ts[-1]))
         self.kinds += np.bincount(chunk.kind, minlength=256)
         self.extfrag.add(*extfrag_of(chunk, self.extfrag.pageblock_order))
         self.evacuation.add(chunk)
@@ -146,9 +146,15 @@ class RecordedCounter:
         self._asked += int(np.left_shift(1, order[held]).sum())
         self._failed += int((chunk.pfn[alloc] < 0).sum())
 
+    def watch(self, times: tuple[int, int] | None) -> None:
+        """The machine was watched from one time to another (ns), whether events came or not; None: not known."""
+        if times is not None:
+            self._first = times[0] if self._first is None else min(self._first, times[0])
+            self._last = max(self._last, times[1])
+
     @property
     def seconds(self) -> float:
-        """From the first event to the last, seconds of the recording's clock."""
+        """Seconds of the recording's clock for which the machine was watched, or else from the first event to the last."""
         return 0.0 if self._first is None else (self._last - self._first) / 1e9
 
     def shows(self, kind: int) -> bool:

@@ -80,6 +80,10 @@ class TriageCounter:
         self._pages = 0
         self._burst = _Burst()
 
+    def watch(self, ts: int) -> None:
+        """The machine was watched at this time (ns): call it before all chunks for the beginning, after them for the end."""
+        self.time.reach(ts)
+
     def add(self, chunk: EventChunk) -> None:
         """Count a chunk; events that do not matter here are passed over."""
         if not chunk.rows:
@@ -123,7 +127,7 @@ class TriageCounter:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the recording's clock from the first event to the last."""
+        """Seconds of the recording's clock for which the machine was watched, or else from the first event to the last."""
         return self.time.span / 1e9
 
     def verdict(self) -> str:

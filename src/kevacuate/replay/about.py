@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
@@ -65,10 +66,12 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         ],
         "snapshots": len(getattr(recording, "snapshots", ())),
         "start_blocks_with_skip_bit": int(start.blocks.skip.sum()) if start is not None else 0,
+        "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
         "lost_events": [lost_events(loss) for loss in recording.losses],
         "losses": [asdict(loss) for loss in recording.losses],
     }
     about |= about_events(recording, report)
+    about["extfrag_known"] |= EventKind.MM_PAGE_ALLOC_EXTFRAG.name in about["events_by_kind"]
     about |= about_demand(recording, report)
     about["verdict"] = verdict(about, about["quality"].get("trusted"))
     return about
@@ -155,6 +158,11 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def _lost(events: int) -> str:
+    """The subject and verb of how many events were lost."""
+    return "No event was" if not events else f"{events:,} event{'s were' if events > 1 else ' was'}"
+
+
 def _trust(trusted: float) -> str:
     """What a share of known demand is good for."""
     if trusted >= GOOD_TRUST:
@@ -185,12 +193,12 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"
-            if about["events_by_kind"].get(EventKind.MM_PAGE_ALLOC_EXTFRAG.name)
-            else "it is of little use without external fragmentation events"
+            if about["extfrag_known"]
+            else "without external fragmentation events it is of little other use"
         )
-        return f"{lost or 'No'} events were lost. It cannot be replayed, as {about['no_demand']}; {use}."
+        return f"{_lost(lost)} lost. It cannot be replayed, as {about['no_demand']}; {use}."
     if trusted is None:
-        return f"{lost or 'No'} events were lost; how much of the demand is a guess was not kept."
+        return f"{_lost(lost)} lost; how much of the demand is a guess was not kept."
     if lost:
         return (
             f"{lost} events were lost, so objects are missing or never freed: {trusted:.1%} of the demand can be trusted. "

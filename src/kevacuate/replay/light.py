@@ -12,7 +12,7 @@ from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.replay.about import lost_events
-from kevacuate.replay.outcomes import total_events
+from kevacuate.replay.outcomes import knows_none_came, total_events, watched
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
     EventKind.MM_PAGE_ALLOC,
@@ -26,15 +26,20 @@ TRIAGE_KINDS: tuple[EventKind, ...] = (
 def triage_events(
     chunks: Iterable[EventChunk],
     pageblock_order: int,
+    watched_times: tuple[int, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[TriageCounter, int]:
-    """Count a stream of events, recorded or live; the counter, and the number of events read."""
+    """Count a stream of events, recorded or live, of a machine watched between two times; the counter, and events read."""
     counter, done = TriageCounter(pageblock_order), 0
+    if watched_times is not None:
+        counter.watch(watched_times[0])
     for chunk in chunks:
         counter.add(chunk)
         done += chunk.rows
         if progress:
             progress(done)
+    if watched_times is not None:
+        counter.watch(watched_times[1])
     return counter, done
 
 
@@ -54,8 +59,9 @@ def triage_recording(
         if progress:
             progress(done, max(total, done) if total else 0)
 
-    counter, done = triage_events(recording.events(kinds=TRIAGE_KINDS), machine.pageblock_order, report)
-    if not done and next(recording.events(), None) is None:
+    stream = recording.events(kinds=TRIAGE_KINDS)
+    counter, done = triage_events(stream, machine.pageblock_order, watched(recording), report)
+    if not done and not knows_none_came(recording) and next(recording.events(), None) is None:
         raise KevacuateError(
             f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): nothing to triage."
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.moments import moments_of, vmstat_change
@@ -20,6 +21,20 @@ KINDS_READ: tuple[EventKind, ...] = tuple(
 def total_events(recording: Recording) -> int:
     """Events in the recording, where that is known without reading them; else 0."""
     return int(recording.quality.get("events", 0)) if (recording.path / "machine.json").exists() else 0
+
+
+def watched(recording: Recording) -> tuple[int, int] | None:
+    """Times (ns) of the first and the last snapshot of /proc: the machine was watched that long, also where nothing happened."""
+    snapshots: Any = getattr(recording, "snapshots", ())
+    return (int(snapshots[0].ts), int(snapshots[-1].ts)) if len(snapshots) > 1 else None
+
+
+def knows_none_came(recording: Recording) -> bool:
+    """Whether a recording without external fragmentation events tells that there were none."""
+    kinds = recorded_kinds(recording.machine)
+    return (
+        kinds is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds and watched(recording) is not None
+    )
 
 
 def recorded_outcome(
@@ -48,12 +63,13 @@ def recorded_outcome(
         refuse_losses(recording, "its counts are too low")
     machine, total = recording.machine, total_events(recording)
     counter, done = RecordedCounter(machine.pageblock_order, recorded_kinds(machine), hooks=machine.hooks), 0
+    counter.watch(watched(recording))
     for chunk in recording.events(kinds=KINDS_READ):
         counter.add(chunk)
         done += chunk.rows
         if progress:
             progress(done, max(total, done) if total else 0)
-    if not done:
+    if not done and not knows_none_came(recording):
         raise KevacuateError(
             f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to "
             "count."

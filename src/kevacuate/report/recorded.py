@@ -124,6 +124,12 @@ def _unlike(groups: Groups) -> Iterator[str]:
     lossy = [r.name for r in every if r.about.get("lost_events")]
     if lossy:
         yield f"Events were lost in {_listed(lossy)}: their counts are too low."
+    if any(moment.get("approximate") for r in every for moment in r.moments.values()):
+        yield (
+            "Snapshots made of page flags are approximate: types of single pageblocks are guessed so that the sums of "
+            "/proc/pagetypeinfo come out, and pages on per-CPU lists may count as pages that cannot move: mixed and polluted "
+            "pageblocks come out too high, and vary with what was on those lists."
+        )
     common = common_labels(every)
     left = sorted({label for r in every for label in r.moments} - set(common))
     if left:
