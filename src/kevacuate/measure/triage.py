@@ -217,7 +217,7 @@ def _snapshots(moments: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     out = []
     for label in dict.fromkeys([*labels[:1], *labels[-1:]]):
         moment = moments[label]
-        kept = ("blocks", "free_pages", "huge_pages_free", "mixed_blocks", "polluted_blocks")
+        kept = ("blocks", "free_pages", "huge_pages_free", "mixed_blocks", "polluted_blocks", "approximate")
         index = {"unusable_free_index_9": moment["unusable_free_index"][9]}
         out.append({"label": label, **{name: moment[name] for name in kept if name in moment}, **index})
     return out

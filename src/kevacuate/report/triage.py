@@ -90,7 +90,8 @@ def _blocks(triage: Triage) -> Iterator[str]:
                 f"{name} {first['blocks'][name]:,} -> {last['blocks'][name]:,}" for name in names
             )
             yield f"Pageblocks by type from snapshot {first['label']} to {last['label']}: {parts}."
-        if "mixed_blocks" in first and "mixed_blocks" in last:
+        exact = not first.get("approximate") and not last.get("approximate")
+        if exact and "mixed_blocks" in first and "mixed_blocks" in last:
             yield (
                 f"Mixed pageblocks {first['mixed_blocks']:,} -> {last['mixed_blocks']:,}, polluted ones "
                 f"{first['polluted_blocks']:,} -> {last['polluted_blocks']:,}."
