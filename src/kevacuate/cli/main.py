@@ -14,9 +14,10 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 COMMANDS = {
-    "compare": "Replay a recording under several policies, side by side.",
+    "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
+    "triage": "Say whether a machine is fragmenting, and by whom.",
     "info": "Say what a recording holds and how good it is.",
 }
 
