@@ -18,6 +18,8 @@ COMMANDS = {
     "replay": "Replay a recording under one policy.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "info": "Say what a recording holds and how good it is.",
+    "import": "Make a recording of a trace that another tool wrote.",
+    "export": "Write a recording's events in another tool's format.",
 }
 
 

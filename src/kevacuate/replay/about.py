@@ -33,9 +33,11 @@ def about_recording(recording: Recording) -> dict[str, Any]:
     Raises
     ------
     KevacuateError
-        The recording cannot be read, or holds no start state.
+        The recording cannot be read.
     """
     machine, start = recording.machine, recording.start
+    if start is None:
+        return _about_events(recording)
     demand = build_demand(recording)
     rows, span = 0, 0
     for chunk in demand.chunks():
@@ -63,6 +65,33 @@ def about_recording(recording: Recording) -> dict[str, Any]:
     }
     about["verdict"] = verdict(about, quality.get("trusted"))
     return about
+
+
+def _about_events(recording: Recording) -> dict[str, Any]:
+    """The facts of a recording without states, of which no demand can be made: events and losses only."""
+    machine, counts = recording.machine, recording.quality
+    losses = [lost_events(loss) for loss in recording.losses]
+    lost = f"{sum(losses):,} events were lost." if sum(losses) else "No event is known to be lost."
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "arch": machine.arch,
+        "cpus": machine.cpus,
+        "zones": [],
+        "pageblock_order": machine.pageblock_order,
+        "states": [],
+        "start_blocks_with_skip_bit": 0,
+        "start_objects": 0,
+        "demand_rows": 0,
+        "seconds": ((counts["last_ts"] or 0) - (counts["first_ts"] or 0)) / 1e9,
+        "lost_events": losses,
+        "quality": dict(counts["events_by_kind"]),
+        "verdict": (
+            f"{lost} There is no state of the allocator in it, only events: what was in memory when it began is not "
+            "known, so it cannot be replayed or compared."
+        ),
+    }
 
 
 def verdict(about: dict[str, Any], trusted: float | None) -> str:
