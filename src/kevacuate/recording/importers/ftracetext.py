@@ -28,7 +28,7 @@ _EVENT = r"(\w{1,100}+): *+(.*)"
 PLAIN = Dialect(
     "ftrace text",
     re.compile(
-        r".+?-(\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]\s++(?:[\w.#!]{4,8}+\s++)?"
+        r".+?-(-?\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]\s++(?:[\w.#!]{4,8}+\s++)?"
         r"(\d{1,12}+)(?:\.(\d{6,9}+))?: " + _EVENT
     ),
     False,
@@ -39,7 +39,7 @@ PLAIN = Dialect(
 LATENCY = Dialect(
     "ftrace text, latency format",
     re.compile(
-        r".+?-(\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)\.(\d{6,9}+): " + _EVENT
+        r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)\.(\d{6,9}+): " + _EVENT
     ),
     False,
     _LOST,
@@ -49,7 +49,7 @@ LATENCY = Dialect(
 RELATIVE = Dialect(
     "ftrace text, latency format with relative times",
     re.compile(
-        r".+?-(\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)us()\S?\s*+: " + _EVENT
+        r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)us()\S?\s*+: " + _EVENT
     ),
     True,
     _LOST,

@@ -73,7 +73,6 @@ class TextSource:
         alloc = next((e for e in self.formats.values() if e.name == "mm_page_alloc"), None)
         bits = gfp_bits(alloc) if alloc else {}
         self.names = Names(gfp_table(bits) if bits else None)
-        self.zones = zone_names(self.formats) or DEFAULT_ZONES
         self.unread = self.others = 0
         self.said: dict[str, str] = {}
         self._lost: dict[int, list[int]] = {}
@@ -93,7 +92,7 @@ class TextSource:
 
     def _chunks(self) -> Iterator[EventChunk]:
         rows: list[tuple[int, ...]] = []
-        number, parsers = 0, event_parsers(self.zones, self.names)
+        number, parsers = 0, dict[str, EventParser]()
         with closing(open_raw(self.path)) as file:
             while raw := read_line(file, self.path, LONGEST_LINE):
                 number += 1
@@ -102,6 +101,8 @@ class TextSource:
                 if not line or len(line) > LONGEST_EVENT:
                     self.unread += bool(line)
                     continue
+                if not parsers and not line.startswith("#"):
+                    parsers = event_parsers(self._zones(), self.names)
                 row = self._row(line, number, parsers)
                 if row is None:
                     continue
@@ -111,6 +112,11 @@ class TextSource:
                     rows = []
         if rows:
             yield _chunk(rows)
+
+    def _zones(self) -> tuple[str, ...]:
+        """Zone names by index: of the format files, of the text's heading, or those of a usual kernel."""
+        said = self.said.get("zones")
+        return zone_names(self.formats) or (tuple(said.split(",")) if said else DEFAULT_ZONES)
 
     def _row(self, line: str, number: int, parsers: dict[str, EventParser]) -> tuple[int, ...] | None:
         """The columns of a line in the table's order, or None if it is no event that a recording keeps."""
@@ -135,7 +141,7 @@ class TextSource:
         except ValueError as error:
             why = str(error) if "without" in str(error) else "an unreadable value"
             raise self._bad(number, why) from None
-        task = NO_PID if int(pid) == 0 and line.startswith("<...>-") else int(pid)
+        task = NO_PID if int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-")) else int(pid)
         return (ts, int(cpu or 0), task, parser.kind, *values[: len(VALUE_COLUMNS)])
 
     def _time(self, seconds: str, fraction: str | None, number: int) -> int:
@@ -171,7 +177,6 @@ class TextSource:
         """The machine as far as the text says."""
         said = self.said
         order = int(said.get("pageblock_order", 0))
-        zones = tuple(said["zones"].split(",")) if "zones" in said else self.zones
         cpus = max(self._cpus, min(int(said.get("cpus", 0)), MAX_CPUS))
         clock = "relative" if self.dialect.relative else said.get("clock", "")
         return machine_of(
@@ -181,7 +186,7 @@ class TextSource:
             cpus=cpus,
             clock=clock,
             pageblock_order=order if order <= 20 else 0,
-            zones=zones,
+            zones=self._zones(),
         )
 
     def losses(self) -> list[CpuLosses]:
