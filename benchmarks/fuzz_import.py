@@ -66,11 +66,17 @@ def main() -> None:
             slowest = max(slowest, time.monotonic() - begun)
             seed += 1
         counts = ", ".join(f"{n:,} {what}" for what, n in sorted(outcomes.items()))
-        print(f"{name:12} {sum(outcomes.values()):,} files: {counts}; slowest {slowest:.2f} s; {memory()} MiB", flush=True)
+        print(
+            f"{name:12} {sum(outcomes.values()):,} files: {counts}; slowest {slowest:.2f} s; {memory()} MiB",
+            flush=True,
+        )
     for what, data in bombs().items():
         begun = time.monotonic()
         said = attempt(what, data, "x.dat", None, False)
-        print(f"{what:12} {'refused' if said else 'read'} in {time.monotonic() - begun:.2f} s: {said}"[:150], flush=True)
+        print(
+            f"{what:12} {'refused' if said else 'read'} in {time.monotonic() - begun:.2f} s: {said}"[:150],
+            flush=True,
+        )
     print(f"at most {memory()} MiB")
 
 

@@ -47,7 +47,9 @@ def chosen_pages(data: bytes, source: Path, work: Path) -> bytes:
 def pack(name: str, dat: Path, work: Path) -> None:
     """Ship it as version 7 with zstd, as version 6, and what trace-cmd says of it."""
     TARGET.mkdir(exist_ok=True)
-    trace_cmd("convert", "-i", dat, "-o", TARGET / f"{name}.v7.dat", "--file-version", 7, "--compression", "zstd")
+    trace_cmd(
+        "convert", "-i", dat, "-o", TARGET / f"{name}.v7.dat", "--file-version", 7, "--compression", "zstd"
+    )
     trace_cmd("convert", "-i", dat, "-o", work / "v6.dat", "--file-version", 6)
     (TARGET / f"{name}.v6.dat.xz").write_bytes(lzma.compress((work / "v6.dat").read_bytes(), preset=9))
     for suffix, options in (("report", ["-R", "-t"]), ("text", ["-t"])):

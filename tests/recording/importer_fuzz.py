@@ -20,11 +20,28 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording.importers import ImportOptions, import_recording, open_source
 
 TEXT = DATA.parent / "text"
-EXTREMES = (0, 1, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
+EXTREMES = (
+    0,
+    1,
+    3,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 40,
+    (1 << 63) - 1,
+    (1 << 64) - 1,
+)
 WORDS = (
-    b"0x", b"-", b"=", b": ", b"[", b"]", b"us", b"(", b")", b"|", b" " * 300, b"-1 " * 200, b"9" * 400, b"\0", b"\n", b"\xff\xfe",
+    b"0x", b"-", b"=", b": ", b"[", b"]", b"us", b"(", b")", b"|", b"\0", b"\n", b"\xff\xfe", b" " * 300,
+    b"-1 " * 200, b"9" * 400,
     b"CPU:1 [LOST 99999999999999 EVENTS]\n", b"mm_page_alloc: ", b"kmem:mm_page_free: ", b"pfn=0x" + b"f" * 40,
-    b"# entries-in-buffer/entries-written: 1/99999999999   #P:99999\n", b"{0, \"DMA\"}, ", b"field:unsigned long x;\toffset:65535;\tsize:8;",
+    b"# entries-in-buffer/entries-written: 1/99999999999   #P:99999\n", b'{0, "DMA"}, ',
+    b"field:unsigned long x;\toffset:65535;\tsize:8;",
 )  # fmt: skip
 
 
@@ -92,7 +109,9 @@ def hostile_trace_dat(parts: Parts, draw: random.Random) -> bytes:
             cpus[cpu] = damaged(cpus[cpu], draw)
         else:
             options.append((draw.randrange(24), draw.randbytes(draw.randint(0, 60))))
-    data = pack(Parts(options, sections, cpus), draw.choice(("none", "zlib", "zstd")), draw.choice((("",), ("a",))))
+    data = pack(
+        Parts(options, sections, cpus), draw.choice(("none", "zlib", "zstd")), draw.choice((("",), ("a",)))
+    )
     return damaged(data, draw) if draw.random() < 0.1 else data
 
 
@@ -137,7 +156,9 @@ _SAMPLES: dict[str, Callable[[], list[bytes]]] = {
         lzma.decompress((DATA / "rich.text.xz").read_bytes()),
     ],
     "perf script": lambda: _texts("perf", "perf-chains"),
-    "raw": lambda: [lzma.decompress((RAW_2CPU / "trace" / f"cpu{i}.raw.xz").read_bytes())[:40960] for i in (0, 1)],
+    "raw": lambda: [
+        lzma.decompress((RAW_2CPU / "trace" / f"cpu{i}.raw.xz").read_bytes())[:40960] for i in (0, 1)
+    ],
 }
 IMPORTERS = tuple(_SAMPLES)
 
@@ -154,15 +175,21 @@ def bombs() -> dict[str, bytes]:
     cpus = {cpu: next(iter(parts.cpus.values()))[:4096] for cpu in range(3000)}
     found["cpus-none"] = pack(parts._replace(cpus=cpus))
     found["cpus-zstd"] = pack(parts._replace(cpus=cpus), "zstd")
-    formats = parts.sections[18]
-    found["formats"] = pack(parts._replace(sections={**parts.sections, 18: formats[:4] + formats[4:] * 40}), "zstd")
     head = b"\x17\x08Dtracing7\0\0\x08" + struct.pack("<I", 4096) + b"none\0001\0"
     loop = struct.pack("<HHIQ", 0, 0, 0, 14) + option(0, struct.pack("<Q", len(head) + 8))
     found["loop"] = head + struct.pack("<Q", len(head) + 8) + loop
+    found["lost"] = (
+        b"x 1 [000] 1.000000: k:mm_page_free: pfn=0x1 order=0\n"
+        + (b" [1] 1" * 600 + b" PERF_RECORD_LOST\n") * 1000
+    )
     found["line"] = b"x-1 [000] 1.000000: mm_page_free: pfn=0x1 order=0\n" + b"a" * (64 << 20)
-    found["spaces"] = b"x-1 [000] 1.000000: mm_page_free: pfn=0x1 order=0\n" + (b" " * 4000 + b"-1 [\n") * 4000
-    found["dashes"] = b"x-1 [000] 1.000000: mm_page_free: pfn=0x1 order=0\n" + (b"-1 " * 1300 + b"\n") * 4000
-    found["brackets"] = b"x 1 [000] 1.000000: k:mm_page_free: pfn=0x1 order=0\n" + (b" [1] 1" * 600 + b"\n") * 4000
+    found["spaces"] = (
+        b"x-1 [000] 1.000000: mm_page_free: pfn=0x1 order=0\n" + (b" " * 4000 + b"-1 [\n") * 1000
+    )
+    found["dashes"] = b"x-1 [000] 1.000000: mm_page_free: pfn=0x1 order=0\n" + (b"-1 " * 1300 + b"\n") * 1000
+    found["brackets"] = (
+        b"x 1 [000] 1.000000: k:mm_page_free: pfn=0x1 order=0\n" + (b" [1] 1" * 600 + b"\n") * 2000
+    )
     return found
 
 
@@ -190,6 +217,8 @@ def run(data: bytes, name: str, formats: Path | None, whole: bool = False) -> st
             source.facts()
         except KevacuateError as error:
             text = str(error)
-            assert text.endswith(".") and "\n" not in text and len(text) < 1000, text
+            assert text.endswith("."), text
+            assert "\n" not in text
+            assert len(text) < 1000
             return text
         return ""

@@ -141,7 +141,10 @@ def test_lines_out_of_order_are_sorted(tmp_path: Path) -> None:
             "x-5 [001] 1.000002: mm_page_free: page=0x1 pfn=0x" + "1" * 900 + " order=0",
             "line 2 has an unreadable value",
         ),
-        ("x-5 [99999] 1.000002: mm_page_free: page=0x1 pfn=0x1 order=0", "a CPU or process number that cannot be"),
+        (
+            "x-5 [99999] 1.000002: mm_page_free: page=0x1 pfn=0x1 order=0",
+            "a CPU or process number that cannot be",
+        ),
         ("x-5 [001] 5123: mm_page_free: page=0x1 pfn=0x1 order=0", "of a trace clock that counts no seconds"),
         ("x-5 [001] 99999999999.000001: mm_page_free: page=0x1 pfn=0x1 order=0", "a time that cannot be"),
     ],
@@ -154,7 +157,9 @@ def test_lines_that_cannot_be(tmp_path: Path, line: str, said: str) -> None:
 
 def test_names_of_other_kernels(tmp_path: Path) -> None:
     text = "x-5 [001] 1.000001: mm_page_alloc: page=000000 pfn=5 order=0 migratetype=0 gfp_flags=GFP_KERNEL|__GFP_OLD\n"
-    text += "x-5 [001] 1.000001: mm_page_alloc: page=(nil) pfn=0x0 order=3 migratetype=0 gfp_flags=GFP_NOWAIT\n"
+    text += (
+        "x-5 [001] 1.000001: mm_page_alloc: page=(nil) pfn=0x0 order=3 migratetype=0 gfp_flags=GFP_NOWAIT\n"
+    )
     made, about = from_text(tmp_path, text)
     chunk = next(iter(made.events()))
     assert about["names_not_known"] == ["__GFP_OLD"]
@@ -247,7 +252,9 @@ def round_trip(chunk: EventChunk) -> EventChunk:
 
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        machine = machine_of({}, kernel="7.2.13", arch="x86_64", cpus=4, clock="mono", zones=("DMA32", "Normal", "A", "B"))
+        machine = machine_of(
+            {}, kernel="7.2.13", arch="x86_64", cpus=4, clock="mono", zones=("DMA32", "Normal", "A", "B")
+        )
         with KevWriter(place / "x.kev", machine) as writer:
             writer.add_events(chunk)
         out = io.BytesIO()

@@ -121,7 +121,12 @@ def test_lost_events(tmp_path: Path) -> None:
     (tmp_path / "x.dat").write_bytes(pack(parts, "zstd"))
     about = import_recording(tmp_path / "x.dat", tmp_path / "x.kev")
     losses = {x.cpu: x for x in Recording.open(tmp_path / "x.kev").losses}
-    assert (losses[cpu].gaps, losses[cpu].overrun, losses[cpu].commit_overrun, losses[cpu].dropped) == (1, 17, 2, 1)
+    assert (losses[cpu].gaps, losses[cpu].overrun, losses[cpu].commit_overrun, losses[cpu].dropped) == (
+        1,
+        17,
+        2,
+        1,
+    )
     assert about["lost_events"] == {str(cpu): 21}
 
 

@@ -99,7 +99,9 @@ def command(recording: Path | None, form: str | None, output: Path | None, as_js
     target = output or Path(source.path.name.removesuffix(".kev") + chosen.suffix)
     if str(target) == "-":
         if as_json:
-            raise click.UsageError("With -o - the events go to stdout, so --json cannot: leave one of them out.")
+            raise click.UsageError(
+                "With -o - the events go to stdout, so --json cannot: leave one of them out."
+            )
         write(source, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
@@ -108,6 +110,8 @@ def command(recording: Path | None, form: str | None, output: Path | None, as_js
         events = write(source, file, lambda done: progress(f"{form} (events)", done, total))
     size = target.stat().st_size
     if as_json:
-        print_json({"file": str(target), "format": form, "events": events, "bytes": size, "digest": source.digest})
+        print_json(
+            {"file": str(target), "format": form, "events": events, "bytes": size, "digest": source.digest}
+        )
         return
     console().print(f"{target}: {events:,} events, {size:,} bytes.")

@@ -57,7 +57,9 @@ def in_words(about: dict[str, Any]) -> str:
     metavar="DIR",
     help="Format files of the recorded kernel (SYSTEM/EVENT or SYSTEM/EVENT/format, as below tracefs' events/).",
 )
-@click.option("--buffer", metavar="NAME", help="Which instance's buffer to take of a trace.dat that holds several.")
+@click.option(
+    "--buffer", metavar="NAME", help="Which instance's buffer to take of a trace.dat that holds several."
+)
 @click.option("--no-pids", is_flag=True, help="Do not keep process ids.")
 @json_option
 def command(

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
 from kevacuate.recording.gfptext import gfp_value
-from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind
 
 DEFAULT_ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")
@@ -188,7 +188,15 @@ class EventParser:
         if "|" in field:
             return
         pte = field == "pte"
-        parse = names.named(zones) if field.startswith("@") else names.gfp if column == "gfp" else _hex if pte else _number
+        parse = (
+            names.named(zones)
+            if field.startswith("@")
+            else names.gfp
+            if column == "gfp"
+            else _hex
+            if pte
+            else _number
+        )
         self._slot(column, parse, field.lstrip("@").rstrip("?"))
 
     def parse(self, body: str) -> list[int]:

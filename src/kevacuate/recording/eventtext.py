@@ -78,9 +78,7 @@ PRINTED: dict[str, str] = {
     "mm_vmscan_balance_pgdat_end": "nid={a} order={order} highest_zoneidx={b:zone} nr_reclaimed={c}",
     "mm_vmscan_direct_reclaim_begin": "order={order} gfp_flags={gfp:gfp}",
     "mm_vmscan_direct_reclaim_end": "nr_reclaimed={a}",
-    "mm_vmscan_lru_isolate": (
-        "order={order} nr_requested={a} nr_scanned={b} nr_taken={c} lru={mt:lru?}"
-    ),
+    "mm_vmscan_lru_isolate": ("order={order} nr_requested={a} nr_scanned={b} nr_taken={c} lru={mt:lru?}"),
     "mm_vmscan_lru_shrink_inactive": (
         "nid={a} nr_scanned={b} nr_reclaimed={c} nr_writeback={d?} priority={order} flags={mt:writeback}"
     ),
@@ -92,9 +90,7 @@ PRINTED: dict[str, str] = {
     "mm_shrink_slab_start": (
         "nid: {a?} objects to shrink {b} gfp_flags {gfp:gfp} cache items {c} total_scan {d} priority {order?}"
     ),
-    "mm_shrink_slab_end": (
-        "nid: {a?} unused scan count {c} new scan count {d} last shrinker return val {b}"
-    ),
+    "mm_shrink_slab_end": ("nid: {a?} unused scan count {c} new scan count {d} last shrinker return val {b}"),
 }
 """Event name to its line."""
 
@@ -191,7 +187,9 @@ def _gfp(column: Column, facts: Facts) -> list[str]:
 def _entry(column: Column, facts: Facts) -> list[str]:
     """Migration entries of these pfns, their other bits unknown: see :func:`.ringbuf.pte_pfn`."""
     inverted = ~((column.astype(np.int64) << 9) | 0x101)
-    return [f"{x:x}" if pfn >= 0 else "0" for x, pfn in zip(_unsigned(inverted), column.tolist(), strict=True)]
+    return [
+        f"{x:x}" if pfn >= 0 else "0" for x, pfn in zip(_unsigned(inverted), column.tolist(), strict=True)
+    ]
 
 
 def _pte(column: Column, facts: Facts) -> list[str]:

@@ -30,7 +30,14 @@ from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
 from kevacuate.recording.quality import QualityCounter
-from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, read_blocks, sub_buffer_bytes
+from kevacuate.recording.ringbuf import (
+    PAGE_BYTES,
+    CpuLosses,
+    RawReader,
+    cpu_losses,
+    read_blocks,
+    sub_buffer_bytes,
+)
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
 from kevacuate.recording.state import DUMP_END, AllocatorState, state_from_dump
 

@@ -95,7 +95,10 @@ def sorted_within(chunks: Iterator[EventChunk], rows: int, where: str) -> Iterat
                 f"{where} is too far out of order: a time is {(given - int(held.ts[0])) / 1e9:.6f} s before that of "
                 f"an event more than {rows:,} lines above it; sort its lines by time."
             )
-        out, held = held.take(slice(0, max(0, held.rows - rows))), held.take(slice(max(0, held.rows - rows), None))
+        out, held = (
+            held.take(slice(0, max(0, held.rows - rows))),
+            held.take(slice(max(0, held.rows - rows), None)),
+        )
         if out.rows:
             given = int(out.ts[-1])
             yield out

@@ -182,6 +182,8 @@ class RawReader:
         Opens the data where they are only a part of the file.
     block_bytes : int
         Bytes that are read at once, at least a sub-buffer.
+    table : FieldTable, optional
+        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -195,11 +197,12 @@ class RawReader:
         *,
         opener: Callable[[], IO[bytes]] | None = None,
         block_bytes: int = _BLOCK_BYTES,
+        table: dc.FieldTable | None = None,
     ) -> None:
         self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
         self._open = opener or (lambda: open_raw(path))
         self._block_pages = max(1, block_bytes // page_bytes)
-        self.table = field_table(formats, kinds)
+        self.table = table or field_table(formats, kinds)
         self.zones = zone_names(formats)
         self.missed = self.gaps = self.unknown = 0
         self.bytes_read = 0

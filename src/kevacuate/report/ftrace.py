@@ -42,7 +42,9 @@ def header(machine: Machine, name: str) -> str:
 
 def event_lines(chunk: EventChunk, facts: Facts) -> list[str]:
     """One line per event, without its end."""
-    stamps = zip(chunk.pid.tolist(), chunk.cpu.tolist(), chunk.ts.tolist(), print_events(chunk, facts), strict=True)
+    stamps = zip(
+        chunk.pid.tolist(), chunk.cpu.tolist(), chunk.ts.tolist(), print_events(chunk, facts), strict=True
+    )
     return [
         f"{_task(pid):>23} [{cpu:03d}] {ts // 1_000_000_000:5d}.{ts % 1_000_000_000:09d}: {event}"
         for pid, cpu, ts, event in stamps
@@ -65,9 +67,7 @@ def ftrace_text(recording: Recording) -> Iterator[tuple[str, int]]:
         yield "\n".join([*event_lines(chunk, facts), ""]), chunk.rows
 
 
-def write_ftrace(
-    recording: Recording, out: IO[bytes], progress: Callable[[int], None] | None = None
-) -> int:
+def write_ftrace(recording: Recording, out: IO[bytes], progress: Callable[[int], None] | None = None) -> int:
     """Write a recording's events as ftrace text; the number of events.
 
     Parameters

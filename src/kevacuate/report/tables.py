@@ -87,7 +87,10 @@ def about_table(about: dict[str, Any]) -> Table:
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
     table.add_row("kernel", f"Linux {about['kernel'] or '(not known)'} ({about['arch'] or 'not known'})")
-    table.add_row("machine", f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}")
+    table.add_row(
+        "machine",
+        f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
+    )
     table.add_row("states", states or "none")
     table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
     table.add_row(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -47,7 +48,9 @@ class Container:
 
     def bad(self, what: str) -> KevacuateError:
         """The error for a file that is not whole; *what* completes the sentence."""
-        return KevacuateError(f"{self.path} is truncated or corrupted: {what}; copy it again or record again.")
+        return KevacuateError(
+            f"{self.path} is truncated or corrupted: {what}; copy it again or record again."
+        )
 
     def read(self, offset: int, size: int, what: str, most: int = 1 << 26) -> bytes:
         """*size* bytes from *offset*; *what* names them in the sentence if they are not there."""
@@ -147,11 +150,15 @@ def decompress(codec: str, data: bytes, size: int, bad: Callable[[str], Kevacuat
 
 
 class PlainRegion(io.RawIOBase):
-    """Bytes *offset* to *offset* + *size* of a file, as a stream; *seen* is told of what was read."""
+    """Bytes *offset* to *offset* + *size* of a file, as a stream; *seen* is told of what was read.
 
-    def __init__(self, path: Path, offset: int, size: int, seen: Callable[[int], None]) -> None:
-        self._path, self._left, self._seen = path, size, seen
-        self._file = _open_at(path, offset)
+    Regions share the open file: there may be more CPUs than a process may open files.
+    """
+
+    def __init__(
+        self, file: IO[bytes], path: Path, offset: int, size: int, seen: Callable[[int], None]
+    ) -> None:
+        self._file, self._path, self._at, self._left, self._seen = file, path, offset, size, seen
 
     def readable(self) -> bool:
         """It is."""
@@ -162,17 +169,15 @@ class PlainRegion(io.RawIOBase):
         view = memoryview(buffer)[: self._left]
         if not len(view):
             return 0
-        count = self._file.readinto(view)  # type: ignore[attr-defined]
+        count = os.preadv(self._file.fileno(), [view], self._at)
         if not count:
-            raise KevacuateError(f"{self._path} is truncated: {self._left:,} bytes of trace data are missing.")
+            raise KevacuateError(
+                f"{self._path} is truncated: {self._left:,} bytes of trace data are missing."
+            )
+        self._at += count
         self._left -= count
         self._seen(count)
-        return int(count)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
+        return count
 
 
 class ChunkedRegion(io.RawIOBase):
@@ -183,10 +188,16 @@ class ChunkedRegion(io.RawIOBase):
     """
 
     def __init__(
-        self, path: Path, offset: int, size: int, codec: str, most: int, seen: Callable[[int], None]
+        self,
+        file: IO[bytes],
+        path: Path,
+        offset: int,
+        size: int,
+        codec: str,
+        most: int,
+        seen: Callable[[int], None],
     ) -> None:
-        self._path, self._codec, self._most, self._seen = path, codec, most, seen
-        self._file = _open_at(path, offset)
+        self._file, self._path, self._codec, self._most, self._seen = file, path, codec, most, seen
         self._end, self._at = offset + 4 + size, offset
         self._held, self._used = b"", 0
         self._pieces = struct.unpack("<I", self._take(4))[0]
@@ -199,7 +210,7 @@ class ChunkedRegion(io.RawIOBase):
     def _take(self, size: int) -> bytes:
         if size > self._end - self._at:
             raise self._bad(f"{size:,} bytes of compressed trace data are not there")
-        data = self._file.read(size)
+        data = os.pread(self._file.fileno(), size, self._at)
         if len(data) != size:
             raise self._bad("the file ends within compressed trace data")
         self._at += size
@@ -228,17 +239,3 @@ class ChunkedRegion(io.RawIOBase):
         memoryview(buffer)[: len(part)] = part
         self._used += len(part)
         return len(part)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
-
-
-def _open_at(path: Path, offset: int) -> IO[bytes]:
-    try:
-        file = path.open("rb")
-        file.seek(offset)
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
-    return file

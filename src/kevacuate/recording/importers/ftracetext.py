@@ -14,6 +14,13 @@ import re
 from kevacuate.recording.importers.text import Dialect
 
 _LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (\d{1,18}) EVENTS|EVENTS DROPPED)\]")
+
+
+def _lost(line: str) -> tuple[int, int | None] | None:
+    found = _LOST.search(line)
+    return (int(found[1]), int(found[2]) if found[2] else None) if found else None
+
+
 _FACTS = (
     ("kernel", re.compile(r"# (?:\w+ latency trace v\S+ on|kernel) (\S{1,100})")),
     ("arch", re.compile(r"# arch (\w{1,40})")),
@@ -32,7 +39,7 @@ PLAIN = Dialect(
         r"(\d{1,12}+)(?:\.(\d{6,9}+))?: " + _EVENT
     ),
     False,
-    _LOST,
+    _lost,
     _FACTS,
 )
 
@@ -42,17 +49,15 @@ LATENCY = Dialect(
         r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)\.(\d{6,9}+): " + _EVENT
     ),
     False,
-    _LOST,
+    _lost,
     _FACTS,
 )
 
 RELATIVE = Dialect(
     "ftrace text, latency format with relative times",
-    re.compile(
-        r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)us()\S?\s*+: " + _EVENT
-    ),
+    re.compile(r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)us()\S?\s*+: " + _EVENT),
     True,
-    _LOST,
+    _lost,
     _FACTS,
 )
 

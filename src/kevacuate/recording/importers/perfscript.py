@@ -17,6 +17,15 @@ _FACTS = (
     ("cpus", re.compile(r"# nrcpus online : (\d{1,5})$")),
 )
 
+_LOST = re.compile(r"PERF_RECORD_LOST(?:_SAMPLES)? lost (\d{1,18})")
+_CPU = re.compile(r"\s\[(\d{1,5})\]\s")
+
+
+def _lost(line: str) -> tuple[int, int | None] | None:
+    found, cpu = _LOST.search(line), _CPU.search(line)
+    return (int(cpu[1]) if cpu else 0, int(found[1])) if found else None
+
+
 PERF_SCRIPT = Dialect(
     "perf script text",
     re.compile(
@@ -24,6 +33,6 @@ PERF_SCRIPT = Dialect(
         r"(?:\d{1,20}+\s++)?[\w-]{1,60}+:(\w{1,100}+): *+(.*)"
     ),
     False,
-    re.compile(r"\s(?:\[(\d{1,5})\]\s.*)?PERF_RECORD_LOST(?:_SAMPLES)? lost (\d{1,18})"),
+    _lost,
     _FACTS,
 )

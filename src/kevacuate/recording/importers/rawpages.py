@@ -15,6 +15,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.decode import MAX_TIME
+from kevacuate.recording.fieldtable import field_table
 from kevacuate.recording.formats import load_formats, read_text
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
@@ -24,7 +25,7 @@ from kevacuate.recording.importers.source import (
     ImportOptions,
     machine_of,
 )
-from kevacuate.recording.importers.tracedat_layout import trace_clock
+from kevacuate.recording.importers.tracedat_parts import trace_clock
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
 from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, sub_buffer_bytes
@@ -44,7 +45,7 @@ def is_raw_page(head: bytes) -> bool:
         return False
     ts, commit = struct.unpack_from("<QQ", head)
     length = commit & 0x7FFFFFF
-    return ts <= MAX_TIME and commit >> 32 == 0 and length % 4 == 0 and 0 < length <= (1 << 20) - 16
+    return bool(ts <= MAX_TIME and commit >> 32 == 0 and length % 4 == 0 and 0 < length <= (1 << 20) - 16)
 
 
 class RawPages:
@@ -86,8 +87,9 @@ class RawPages:
         header = self._text("header_page") or _below(formats, "header_page")
         page = sub_buffer_bytes(header, "header_page") if header else PAGE_BYTES
         self.total = sum(file.stat().st_size for file in self.files.values())
+        table, block = field_table(self.formats, ALL_KINDS), min(1 << 20, BLOCK_BYTES // len(self.files))
         self._readers = [
-            RawReader(file, cpu, self.formats, ALL_KINDS, page, block_bytes=min(1 << 20, BLOCK_BYTES // len(self.files)))
+            RawReader(file, cpu, self.formats, ALL_KINDS, page, block_bytes=block, table=table)
             for cpu, file in self.files.items()
         ]
 
@@ -134,6 +136,8 @@ def _files(path: Path) -> dict[int, Path]:
         if cpu >= MAX_CPUS:
             raise KevacuateError(f"{file} names CPU {cpu}, more than a kernel can have.")
         if cpu in found:
-            raise KevacuateError(f"{found[cpu].name} and {file.name} in {path} are of the same CPU: remove one.")
+            raise KevacuateError(
+                f"{found[cpu].name} and {file.name} in {path} are of the same CPU: remove one."
+            )
         found[cpu] = file
     return dict(sorted(found.items()))

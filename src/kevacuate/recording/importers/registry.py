@@ -28,9 +28,7 @@ from kevacuate.recording.schema import NO_PID, EventChunk
 HEAD_BYTES = 1 << 16
 """What is looked at to recognise a file."""
 
-READ = (
-    "trace-cmd's trace.dat, the text of ftrace, trace-cmd report or perf script, raw per-CPU ring-buffer pages"
-)
+READ = "trace-cmd's trace.dat, the text of ftrace, trace-cmd report or perf script, raw per-CPU ring-buffer pages"
 Progress = Callable[[int, int], None]
 
 _FOREIGN = {
@@ -193,5 +191,9 @@ def _summary(target: Path, about: dict[str, Any]) -> dict[str, Any]:
         "events": quality["events"],
         "events_by_kind": quality["events_by_kind"],
         "seconds": (quality["last_ts"] - quality["first_ts"]) / 1e9,
-        "lost_events": {str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped for x in made.losses if x.any},
+        "lost_events": {
+            str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped
+            for x in made.losses
+            if x.any
+        },
     }

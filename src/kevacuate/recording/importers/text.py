@@ -8,7 +8,7 @@ line's first character that is no space and use possessive quantifiers: time gro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +45,8 @@ class Dialect(NamedTuple):
     """Groups pid, cpu (None if absent), seconds, fraction (None if absent), event, body."""
     relative: bool
     """Whether the seconds are microseconds since the trace began."""
-    lost: re.Pattern[str]
-    """A line about lost events; groups cpu (None if absent), number (None if not known)."""
+    lost: Callable[[str], tuple[int, int | None] | None]
+    """Of a line about lost events, the CPU and how many (None if not known); else None."""
     facts: tuple[tuple[str, re.Pattern[str]], ...]
     """Lines that say what the machine is: key, and what gives the value."""
 
@@ -155,10 +155,11 @@ class TextSource:
 
     def _other(self, line: str) -> None:
         """A line that is no event: losses, facts, or not understood."""
-        lost = self.dialect.lost.search(line)
+        lost = self.dialect.lost(line)
         if lost:
-            counts = self._lost.setdefault(min(int(lost[1] or 0), MAX_CPUS - 1), [0, 0])
-            counts[0 if lost[2] else 1] += int(lost[2] or 1)
+            cpu, events = lost
+            counts = self._lost.setdefault(min(cpu, MAX_CPUS - 1), [0, 0])
+            counts[0 if events else 1] += events or 1
             return
         written = _WRITTEN.match(line)
         if written:

@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.fieldtable import field_table
 from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
@@ -19,7 +20,8 @@ from kevacuate.recording.importers.source import (
     ImportOptions,
     machine_of,
 )
-from kevacuate.recording.importers.tracedat_layout import (
+from kevacuate.recording.importers.tracedat_layout import read_layout
+from kevacuate.recording.importers.tracedat_parts import (
     MAGIC,
     OPTION_DATE,
     OPTION_OFFSET,
@@ -30,7 +32,6 @@ from kevacuate.recording.importers.tracedat_layout import (
     Buffer,
     CpuData,
     Layout,
-    read_layout,
 )
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
@@ -72,28 +73,34 @@ class TraceDat:
         self.page_bytes = max(self.layout.page_bytes, self.buffer.page_bytes)
         self.total, self.done = sum(c.size for c in self.buffer.cpus), 0
         self.to_ns = _to_ns(self.layout, self.buffer)
-        self._readers = self._make_readers()
+        self._readers: list[RawReader] = []
+        if self.buffer.compressed and self.layout.codec == "none":
+            raise KevacuateError(
+                f"{self.path} is corrupted: its data are compressed, but it names no compression."
+            )
 
     def _seen(self, size: int) -> None:
         self.done += size
 
-    def _opener(self, data: CpuData, most: int) -> Callable[[], IO[bytes]]:
+    def _opener(self, file: IO[bytes], data: CpuData, most: int) -> Callable[[], IO[bytes]]:
+        """What opens one CPU's data; *most* is the size of a decompressed piece."""
+
         def opened() -> IO[bytes]:
+            region: Any
             if self.buffer.compressed:
-                region: Any = ChunkedRegion(
-                    self.path, data.offset, data.size, self.layout.codec, most, self._seen
-                )
+                codec = self.layout.codec
+                region = ChunkedRegion(file, self.path, data.offset, data.size, codec, most, self._seen)
             else:
-                region = PlainRegion(self.path, data.offset, data.size, self._seen)
+                region = PlainRegion(file, self.path, data.offset, data.size, self._seen)
             return cast("IO[bytes]", region)
 
         return opened
 
-    def _make_readers(self) -> list[RawReader]:
+    def _make_readers(self, file: IO[bytes]) -> list[RawReader]:
+        """One reader per CPU that has data; together they hold a bounded amount."""
         used = sorted((c for c in self.buffer.cpus if c.size), key=lambda c: c.cpu)
-        most = min(MAX_CHUNK, max(MAX_PIECES_HELD // max(1, len(used)), 10 * self.page_bytes))
-        if self.buffer.compressed and self.layout.codec == "none":
-            raise KevacuateError(f"{self.path} has compressed trace data but names no compression.")
+        most = min(MAX_CHUNK, max(MAX_PIECES_HELD // len(used), 10 * self.page_bytes))
+        table = field_table(self.layout.formats, ALL_KINDS)
         return [
             RawReader(
                 self.path,
@@ -101,18 +108,24 @@ class TraceDat:
                 self.layout.formats,
                 ALL_KINDS,
                 self.page_bytes,
-                opener=self._opener(c, most),
+                opener=self._opener(file, c, most),
                 block_bytes=min(1 << 20, BLOCK_BYTES // len(used)),
+                table=table,
             )
             for c in used
         ]
 
     def events(self) -> Iterator[EventChunk]:
         """The events of all CPUs, merged by time."""
-        rows = max(1 << 9, min(1 << 17, ROWS_HELD // max(1, len(self._readers))))
-        streams = [reader.chunks(rows) for reader in self._readers]
-        for chunk in merge_chunks(streams):
-            yield chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
+        self.done = 0
+        try:
+            with self.path.open("rb") as file:
+                self._readers = self._make_readers(file)
+                rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
+                for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
+                    yield chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
+        except OSError as error:
+            raise KevacuateError(f"{self.path} cannot be read: {error.strerror or error}.") from None
 
     def machine(self) -> Machine:
         """The machine, as the file's options and format files describe it."""
@@ -157,14 +170,14 @@ def _chosen(layout: Layout, name: str | None) -> Buffer:
     if name is not None:
         found = [b for b in full if b.name == name]
         if len(found) != 1:
-            raise KevacuateError(f"{layout.path} has no buffer {name!r} with data: it has {listed or 'none'}.")
+            raise KevacuateError(
+                f"{layout.path} has no buffer {name!r} with data: it has {listed or 'none'}."
+            )
         return found[0]
     if not full:
         raise KevacuateError(f"{layout.path} holds no trace data: nothing was recorded.")
     if len(full) > 1:
-        raise KevacuateError(
-            f"{layout.path} holds several buffers ({listed}): say which with --buffer NAME."
-        )
+        raise KevacuateError(f"{layout.path} holds several buffers ({listed}): say which with --buffer NAME.")
     return full[0]
 
 
@@ -187,8 +200,7 @@ def _to_ns(layout: Layout, buffer: Buffer) -> Callable[[Any], Any] | None:
 
     def convert(ts: Any) -> Any:
         high, low = ts >> 32, ts & 0xFFFFFFFF
-        return ((high * mult) << (32 - shift)) + ((low.astype(np.uint64) * np.uint64(mult)) >> np.uint64(shift)).astype(
-            np.int64
-        ) + np.int64(offset & (2**63 - 1))
+        part = (low.astype(np.uint64) * np.uint64(mult)) >> np.uint64(shift)
+        return ((high * mult) << (32 - shift)) + part.astype(np.int64) + np.int64(offset & (2**63 - 1))
 
     return convert
