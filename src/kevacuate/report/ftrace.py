@@ -16,8 +16,6 @@ from kevacuate.recording import EventChunk, Machine, Recording
 from kevacuate.recording.eventtext import Facts, print_events
 
 CHUNK_ROWS = 1 << 16
-SUFFIX = ".trace.txt"
-"""What an exported file's name ends in, unless the user names it."""
 
 _HEADING = """\
 #           TASK-PID     CPU#     TIMESTAMP  FUNCTION
