@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from cli_tools import call, files, refusal, run
 
+import kevacuate
+
 DATA = Path(__file__).parent.parent / "data"
+SHIPPED = Path(kevacuate.__file__).parent / "data"
 LIVE = DATA / "trace-cmd" / "live.v7.dat"
 
 
@@ -90,6 +93,8 @@ def test_export(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_refusals_of_export(tmp_path: Path, imported: Path) -> None:
     assert refusal("export", imported) == "Say in which format: --ftrace. See 'kevacuate --help'."
+    shipped = SHIPPED / "stock-churn-1g-smp1-s3.kev"
+    assert "holds no events, only what was made of them" in refusal("export", "--ftrace", shipped)
     (tmp_path / "x").write_text("")
     assert "exists already" in refusal("export", "--ftrace", imported, "-o", tmp_path / "x")
     assert "cannot be written" in refusal("export", "--ftrace", imported, "-o", tmp_path / "no" / "x")

@@ -19,9 +19,9 @@ from kevacuate.cli.common import (
     open_recording,
     print_json,
     progress_bar,
-    recording_argument,
 )
 from kevacuate.errors import KevacuateError
+from kevacuate.recording import Recording
 
 
 class Format(NamedTuple):
@@ -74,8 +74,21 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         beside.unlink(missing_ok=True)
 
 
+def _events(recording: Recording) -> int:
+    """How many events there are to write, 0 if that is not known without reading them all."""
+    if not (recording.path / "quality.json").is_file():
+        return 0
+    events = int(recording.quality.get("events") or 0)
+    if not events:
+        raise KevacuateError(
+            f"{recording.path} holds no events, only what was made of them (states or a demand): "
+            "export the recording it came from."
+        )
+    return events
+
+
 @click.command("export", short_help="Write a recording's events in another tool's format.")
-@recording_argument
+@click.argument("recording", type=click.Path(path_type=Path))
 @_format_options
 @click.option(
     "-o",
@@ -85,8 +98,8 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     help="The file to make, - for stdout. Default: the recording's name in the current directory.",
 )
 @json_option
-def command(recording: Path | None, form: str | None, output: Path | None, as_json: bool) -> None:
-    """Write the events of RECORDING (default: the one that ships with the package) in another tool's format.
+def command(recording: Path, form: str | None, output: Path | None, as_json: bool) -> None:
+    """Write the events of RECORDING in another tool's format.
 
     Example: kevacuate export --ftrace my-server.kev -o my-server.trace.txt
     """
@@ -96,6 +109,7 @@ def command(recording: Path | None, form: str | None, output: Path | None, as_js
     module, _, name = chosen.writer.partition(":")
     write = getattr(importlib.import_module(module), name)
     source = open_recording(recording)
+    total = _events(source)
     target = output or Path(source.path.name.removesuffix(".kev") + chosen.suffix)
     if str(target) == "-":
         if as_json:
@@ -105,7 +119,6 @@ def command(recording: Path | None, form: str | None, output: Path | None, as_js
         write(source, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
-    total = int(source.quality.get("events") or 0) if (source.path / "quality.json").is_file() else 0
     with progress_bar() as progress, written(target) as file:
         events = write(source, file, lambda done: progress(f"{form} (events)", done, total))
     size = target.stat().st_size
