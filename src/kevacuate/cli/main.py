@@ -19,6 +19,8 @@ COMMANDS = {
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "triage": "Say whether a machine is fragmenting, and by whom.",
     "info": "Say what a recording holds and how good it is.",
+    "import": "Make a recording of a trace that another tool wrote.",
+    "export": "Write a recording's events in another tool's format.",
 }
 
 

@@ -68,7 +68,8 @@ def about_table(about: About) -> Table:
     states = ", ".join(
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
-    table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
+    table.add_row("kernel", f"Linux {about['kernel'] or '(not known)'} ({about['arch'] or 'not known'})")
+    table.add_row("profile of the model", "\n".join([about["profile"], *about["profile_unsure"]]))
     table.add_row(
         "machine",
         f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
