@@ -53,14 +53,14 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
     """
     report = progress or (lambda name, done, total: None)
     machine, start = recording.machine, recording.start
-    profile, standing = profile_for(machine.kernel)
+    profile, standing = profile_for(machine.kernel) if machine.kernel else (None, "none: the kernel is not known")
     about: dict[str, Any] = {
         "name": recording.path.resolve().name,
         "digest": recording.digest,
         "kernel": machine.kernel,
         "profile": standing,
-        "profile_unsure": list(profile.unsure),
-        "not_modelled": [*NOT_MODELLED, *profile.not_modelled],
+        "profile_unsure": list(profile.unsure) if profile else [],
+        "not_modelled": [*NOT_MODELLED, *(profile.not_modelled if profile else ())],
         "arch": machine.arch,
         "cpus": machine.cpus,
         "clock": machine.clock,
