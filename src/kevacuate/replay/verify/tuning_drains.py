@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level's drains, compiled: what a free was to drain, held against the sub-batches that follow it.
+
+A drain lets go of the list between its sub-batches, so an interrupt or another task may come between, and drain, too. Each is
+kept in a slot until its sub-batches are over, and found again by task, list set and list.
+"""
+
+from __future__ import annotations
+
+from kevacuate.mm.constants import (
+    C_NCPUS,
+    P_BATCH,
+    P_COUNT,
+    P_HIGH_MIN,
+    PCP_BATCH_SCALE_MAX,
+    PS,
+)
+from kevacuate.mm.jit import part
+from kevacuate.mm.pcp import pcp_at
+from kevacuate.replay.verify.tuning_books import (
+    D_DRAIN,
+    F_SERIAL,
+    N_FULL,
+    PHASES,
+    SL_ACTIVE,
+    SL_ASKED,
+    SL_BELOW,
+    SL_COUNT,
+    SL_CPU,
+    SL_DRAINS,
+    SL_FREE_COUNT,
+    SL_FREE_HIGH,
+    SL_INDEX,
+    SL_OPEN,
+    SL_PCP,
+    SL_PID,
+    SL_ROW,
+    SL_SERIAL,
+    SL_TS,
+    SLOTS,
+    SW,
+    W_CLEARING,
+    W_FREE_COUNT,
+    W_FREE_HIGH,
+    W_INDEX,
+    W_PCP,
+    W_PID,
+    W_ROW,
+    W_SLOT,
+    WW,
+    X_ACTIVE,
+    X_AMOUNT,
+    X_BROKEN,
+    X_HIGH,
+    X_HIGH_LOW,
+    X_NOT_ACTIVE,
+)
+from kevacuate.replay.verify.tuning_phases import decay_drains, decided, mismatch
+from kevacuate.replay.verify.tuning_zone import put_right
+
+LONG_NS = 500_000_000
+"""A drain that has not gone on for so long is over."""
+
+
+@part
+def cause_of(s, b, w, p):  # type: ignore[no-untyped-def]
+    """Why a drain was not the kernel's under phase *p*."""
+    sl = w * SW
+    low = b.slots[sl + SL_COUNT] < s.pcp[b.slots[sl + SL_PCP] * PS + P_HIGH_MIN]
+    if b.slots[sl + SL_DRAINS] == 0:
+        return X_NOT_ACTIVE if low else X_HIGH_LOW
+    if b.said[w * PHASES + p] == 0:
+        return X_ACTIVE if low else X_HIGH
+    return X_AMOUNT if b.wrong[w * PHASES + p] else X_BROKEN
+
+
+@part(cold=True)
+def settle(s, b, w):  # type: ignore[no-untyped-def]
+    """A free's drain is over: count it under each phase under which it drained, or if the kernel's did."""
+    sl = w * SW
+    if b.slots[sl + SL_PID] == 0:
+        return
+    b.slots[sl + SL_PID] = 0
+    drains = b.slots[sl + SL_DRAINS] + 0
+    pcp = b.slots[sl + SL_PCP] + 0
+    cpus = s.cfg[C_NCPUS]
+    place = b.slots[sl + SL_CPU] + 4096 * (pcp // cpus)
+    for p in range(PHASES):
+        said = b.said[w * PHASES + p] + 0
+        if drains == 0 and said == 0:
+            continue
+        wrong = b.wrong[w * PHASES + p] != 0 or b.left[w * PHASES + p] > 0
+        decided(b, p, D_DRAIN, wrong)
+        if wrong:
+            mismatch(
+                b,
+                p,
+                cause_of(s, b, w, p),
+                b.slots[sl + SL_ROW] + 0,
+                b.slots[sl + SL_TS] + 0,
+                D_DRAIN,
+                place,
+                said,
+                b.slots[sl + SL_ASKED] + 0,
+                b.slots[sl + SL_COUNT] + 0,
+                b.high[pcp * PHASES + p] + 0,
+                b.slots[sl + SL_FREE_COUNT] + 0,
+                b.slots[sl + SL_ACTIVE] + 2 * b.slots[sl + SL_BELOW],
+            )
+
+
+@part
+def free_slot(s, b, now):  # type: ignore[no-untyped-def]
+    """A slot for a new drain: what has been over for long is settled, and the oldest if none is free."""
+    oldest = 0
+    found = -1
+    for w in range(SLOTS):
+        sl = w * SW
+        if b.slots[sl + SL_PID] != 0 and now - b.slots[sl + SL_TS] > LONG_NS:
+            settle(s, b, w)
+        if b.slots[sl + SL_PID] == 0:
+            found = w
+        if b.slots[sl + SL_SERIAL] < b.slots[oldest * SW + SL_SERIAL]:
+            oldest = w
+    if found < 0:
+        settle(s, b, oldest)
+        found = oldest
+    return found
+
+
+@part
+def open_slot(s, b, w, cpu, ts, count, active, below):  # type: ignore[no-untyped-def]
+    """Fill slot *w* for the free that waits on *cpu*; what it is to drain stands in ``left``."""
+    sl, at = w * SW, cpu * WW
+    b.facts[F_SERIAL] += 1
+    b.slots[sl + SL_PID] = b.cpu[at + W_PID]
+    b.slots[sl + SL_PCP] = b.cpu[at + W_PCP]
+    b.slots[sl + SL_INDEX] = b.cpu[at + W_INDEX]
+    b.slots[sl + SL_ROW] = b.cpu[at + W_ROW]
+    b.slots[sl + SL_FREE_COUNT] = b.cpu[at + W_FREE_COUNT]
+    b.slots[sl + SL_FREE_HIGH] = b.cpu[at + W_FREE_HIGH]
+    b.slots[sl + SL_TS] = ts
+    b.slots[sl + SL_DRAINS] = 0
+    b.slots[sl + SL_ASKED] = 0
+    b.slots[sl + SL_COUNT] = count
+    b.slots[sl + SL_SERIAL] = b.facts[F_SERIAL]
+    b.slots[sl + SL_CPU] = cpu
+    b.slots[sl + SL_ACTIVE] = active
+    b.slots[sl + SL_BELOW] = below
+    b.slots[sl + SL_OPEN] = 1
+    b.cpu[at + W_SLOT] = w
+    for p in range(PHASES):
+        b.said[w * PHASES + p] = b.left[w * PHASES + p]
+        b.wrong[w * PHASES + p] = 0
+
+
+@part(cold=True)
+def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
+    """The free that waited on *cpu* for its first sub-batch had none: the kernel did not drain."""
+    w = b.cpu[cpu * WW + W_SLOT] + 0
+    b.cpu[cpu * WW + W_PID] = 0
+    sl = w * SW
+    if w < 0 or b.slots[sl + SL_DRAINS] > 0:
+        return
+    if b.slots[sl + SL_ACTIVE] and not b.slots[sl + SL_FREE_HIGH]:
+        put_right(s, b, 0, now)
+    settle(s, b, w)
+
+
+@part(cold=True)
+def settle_finished(s, b, pid):  # type: ignore[no-untyped-def]
+    """A task that frees again has no drain under way of which nothing is left."""
+    for w in range(SLOTS):
+        if b.slots[w * SW + SL_PID] == pid + 1 and not b.slots[w * SW + SL_OPEN]:
+            settle(s, b, w)
+
+
+@part(cold=True)
+def settle_all(s, b):  # type: ignore[no-untyped-def]
+    """Nothing goes on behind a dump, or the end."""
+    for cpu in range(s.cfg[C_NCPUS]):
+        if b.cpu[cpu * WW + W_PID]:
+            drained_nothing(s, b, cpu, 0)
+    for w in range(SLOTS):
+        settle(s, b, w)
+
+
+@part
+def slot_of(b, pid, pcp, pindex):  # type: ignore[no-untyped-def]
+    """The newest drain of this task, list set and list; -1 if there is none."""
+    found = -1
+    for w in range(SLOTS):
+        sl = w * SW
+        if (
+            b.slots[sl + SL_PID] == pid + 1
+            and b.slots[sl + SL_PCP] == pcp
+            and b.slots[sl + SL_INDEX] == pindex
+        ):
+            if found < 0 or b.slots[sl + SL_SERIAL] > b.slots[found * SW + SL_SERIAL]:
+                if found < 0 or b.slots[sl + SL_OPEN] or not b.slots[found * SW + SL_OPEN]:
+                    found = w
+            elif b.slots[sl + SL_OPEN] and not b.slots[found * SW + SL_OPEN]:
+                found = w
+    return found
+
+
+@part
+def expected(b, w, asked, batch, count):  # type: ignore[no-untyped-def]
+    """Whether under some phase the drain's next sub-batch asks for so many pages."""
+    for p in range(PHASES):
+        left = b.left[w * PHASES + p] + 0
+        if left > 0 and min(left, batch, count) == asked:
+            return True
+    return False
+
+
+@part
+def compare_sub_batch(b, w, asked, batch, count):  # type: ignore[no-untyped-def]
+    """Hold a sub-batch against what each phase asks for."""
+    sl = w * SW
+    b.slots[sl + SL_DRAINS] += 1
+    b.slots[sl + SL_ASKED] += asked
+    more = 0
+    for p in range(PHASES):
+        here = w * PHASES + p
+        left = b.left[here] + 0
+        if min(left, batch, count) != asked:
+            b.wrong[here] = 1
+        left = max(left - batch, 0)
+        b.left[here] = left
+        more |= left
+    b.slots[sl + SL_OPEN] = more != 0
+
+
+@part
+def is_full_drain(s, z, cpu, asked, pindex):  # type: ignore[no-untyped-def]
+    """Whether a drain empties a whole list set, this CPU's or in drain_all_pages another's: it asks for all there is."""
+    if pindex != 0:
+        return False
+    for other in range(s.cfg[C_NCPUS]):
+        at = pcp_at(s, z, other)
+        if asked == min(s.pcp[at + P_COUNT] + 0, (s.pcp[at + P_BATCH] + 0) << PCP_BATCH_SCALE_MAX):
+            return True
+    return False
+
+
+@part
+def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """gt_rmq 2: the sub-batch of some free's drain, of the decay's, or of a full drain."""
+    z, cpu, asked, pindex, pid = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0, e.mt[i] + 0, e.pid[i] + 0
+    at = pcp_at(s, z, cpu)
+    pcp, batch, count = at // PS, s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
+    waits = cpu * WW
+    w = slot_of(b, pid, pcp, pindex)
+    known = w >= 0 and expected(b, w, asked, batch, count)
+    if not known and is_full_drain(s, z, cpu, asked, pindex):
+        b.inputs[N_FULL] += 1
+        return
+    unexpected = (
+        b.cpu[waits + W_PID] == pid + 1 and b.cpu[waits + W_PCP] == pcp and b.cpu[waits + W_INDEX] == pindex
+    )
+    if not known and unexpected and b.cpu[waits + W_SLOT] < 0:
+        w = free_slot(s, b, e.ts[i] + 0)
+        for p in range(PHASES):
+            b.left[w * PHASES + p] = 0
+        open_slot(s, b, w, cpu, e.ts[i] + 0, count, 0, 0)
+    if w < 0:
+        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, number + i)
+        return
+    sl = w * SW
+    if b.slots[sl + SL_DRAINS] == 0 and count < s.pcp[at + P_HIGH_MIN] and not b.slots[sl + SL_FREE_HIGH]:
+        if not b.slots[sl + SL_ACTIVE]:
+            put_right(s, b, 1, e.ts[i] + 0)
+    compare_sub_batch(b, w, asked, batch, count)
+    b.cpu[waits + W_CLEARING] = z + 1
