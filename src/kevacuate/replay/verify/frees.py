@@ -2,7 +2,7 @@
 """Which frees reach the per-CPU lists, compiled, where a recording does not show insertions (gt_rmq 5).
 
 The functions take a level's books *b*, its events *e* and a :class:`Scratch` *w*. The books have the arrays ``fate``,
-``phase``, ``freed_order``, ``alloc_order`` and ``used``, as in :class:`kevacuate.replay.verify.pcp_books.PcpBooks`.
+``phase``, ``scan``, ``freed_order``, ``alloc_order`` and ``used``, as in :class:`kevacuate.replay.verify.pcp_books.PcpBooks`.
 """
 
 from __future__ import annotations
@@ -80,6 +80,21 @@ def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
         i -= 1
 
 
+@part(cold=True)
+def scans(b, e, i):  # type: ignore[no-untyped-def]
+    """mm_compaction_isolate_migratepages: what the task frees out of there is a page that has been migrated away."""
+    at = 2 * (e.pid[i] & 4095)
+    b.scan[at] = e.pfn[i]
+    b.scan[at + 1] = e.a[i]
+
+
+@part(inline=True)
+def scanned(b, pid, pfn):  # type: ignore[no-untyped-def]
+    """Whether the page lies where the task's migrate scanner was last."""
+    at = 2 * (pid & 4095)
+    return b.scan[at] <= pfn and pfn < b.scan[at + 1]
+
+
 @part(inline=True)
 def inserted_order(b, e, w, i):  # type: ignore[no-untyped-def]
     """Order of the chunk that goes into a per-CPU list at this free; GROUP, or -1 if none does.
@@ -89,9 +104,9 @@ def inserted_order(b, e, w, i):  # type: ignore[no-untyped-def]
     pfn = e.pfn[i] + 0
     if e.kind[i] == _FREE:
         b.freed_order[pfn] = e.order[i]
-        if w.fate[i] & MIGRATING and not b.used[pfn]:
+        if w.fate[i] & MIGRATING and not b.used[pfn] and not scanned(b, e.pid[i] + 0, pfn):
             return -1
-        if e.order[i] == 0 and b.alloc_order[pfn] > 0 and w.fate[i] & 15 == FATE_OTHER:
+        if e.order[i] == 0 and b.alloc_order[pfn] > 0 and w.fate[i] == FATE_OTHER:
             return GROUP
     return b.freed_order[pfn] + 0 if w.fate[i] & 15 == FATE_OTHER else -1
 
@@ -103,7 +118,7 @@ def group_end(b, e, w, i):  # type: ignore[no-untyped-def]
     j = i
     while j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] != _FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] & 15 != FATE_OTHER:
+            if e.kind[j] != _FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] != FATE_OTHER:
                 break
             w.fate[j] = FATE_GROUPED
             b.alloc_order[end] = 0

@@ -84,6 +84,8 @@ class PcpBooks(NamedTuple):
     """Per page: whether it was in use at the start, or an allocation was shown since it was last free."""
     phase: npt.NDArray[np.int64]
     """Scratch per task (pid modulo 4096): epoch, while its next compaction event is the end of a migrate_pages."""
+    scan: npt.NDArray[np.int64]
+    """Per task (pid modulo 4096): first pfn and end of what its migrate scanner went through last."""
     locked: npt.NDArray[np.int64]
     """Per CPU: pfn of the last mm_page_alloc_zone_locked: the extfrag event after it shows the same page."""
     compactors: npt.NDArray[np.int64]
@@ -110,6 +112,7 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> PcpBook
         refill_mt=np.zeros(cpus, np.int64),
         used=np.ones(npages, np.uint8),
         phase=np.zeros(4096, np.int64),
+        scan=np.zeros(2 * 4096, np.int64),
         locked=np.full(cpus, -1, np.int64),
         compactors=np.zeros(COMPACTORS, np.int64),
         zone_of=zone_of,

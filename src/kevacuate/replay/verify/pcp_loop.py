@@ -47,6 +47,7 @@ from kevacuate.replay.verify.frees import (
     group_end,
     group_order,
     inserted_order,
+    scans,
     unused,
 )
 from kevacuate.replay.verify.pcp_books import (
@@ -93,6 +94,7 @@ _LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
 _DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 _EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
 _BEGIN = int(EventKind.COMPACTION_BEGIN)
+_SCAN = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
 _TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
 
 NEAR = 4
@@ -504,6 +506,8 @@ def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyp
                 free_without_insertions(s, b, e, w, i)
         elif kind == _BLK:
             set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+        elif kind == _SCAN:
+            scans(b, e, i)
         elif kind == _BEGIN:
             b.facts[F_COMPACTIONS] += 1
         elif kind == _TRY:

@@ -197,6 +197,7 @@ class TuningBooks(NamedTuple):
     used: npt.NDArray[np.uint8]
     fate: npt.NDArray[np.int64]
     phase: npt.NDArray[np.int64]
+    scan: npt.NDArray[np.int64]
     inputs: npt.NDArray[np.int64]
     facts: npt.NDArray[np.int64]
     zone_of: npt.NDArray[np.int64]
@@ -229,6 +230,7 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         used=np.ones(npages, np.uint8),
         fate=np.zeros(npages, np.int64),
         phase=np.zeros(4096, np.int64),
+        scan=np.zeros(2 * 4096, np.int64),
         inputs=np.zeros(len(INPUTS), np.int64),
         facts=np.zeros(FACTS, np.int64),
         zone_of=zone_of,

@@ -37,6 +37,7 @@ from kevacuate.replay.verify.frees import (
     group_end,
     group_order,
     inserted_order,
+    scans,
     unused,
 )
 from kevacuate.replay.verify.tuning_books import (
@@ -108,6 +109,7 @@ _BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
 _LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
 _DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 _EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
+_SCAN = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
 _TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
 _ISOLATE = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
 _FAST_ISOLATE = int(EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)
@@ -361,6 +363,8 @@ def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
     elif kind == _EVAC:
         if e.order[i] == 0:
             claim_attempt(s, b, page_zone(s, e.pfn[i] + 0))
+    elif kind == _SCAN:
+        scans(b, e, i)
     elif kind == _TRY:
         no_chunk_found(s)
     elif kind == _BEGIN or kind == _END:
