@@ -123,6 +123,8 @@ class TuningLevel(Level):
         books.cpu.reshape(-1, t.WW)[:, [t.W_SLOT, t.W_LOCKED, t.W_RUN, t.W_BEFORE]] = -1
         self._load_fields(recorded)
         books.decay[:] = 0
+        books.skip[:] = 0
+        books.last[:] = recorded.ts
         for cpu in range(self._cpus):
             early = 3 * cpu * t.PHASE_NS  # round_jiffies: (jiffies + 3 * cpu) % HZ == 0
             number = -(-(recorded.ts + early) // t.PHASE_NS)

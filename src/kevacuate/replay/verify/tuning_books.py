@@ -99,7 +99,7 @@ F_KSWAPD = 5  # pid of kswapd plus 1, where it was found
 # F_EPOCH 6 and F_ROWS 9: see frees
 F_SEEN = 7  # time of kswapd's last event
 F_SERIAL = 8  # drains so far
-F_STARTED = 10
+F_RUNNING = 10  # whether kswapd is at work, by inference
 FACTS = 16
 
 (
@@ -179,6 +179,12 @@ class TuningBooks(NamedTuple):
     """alloc_factor, likewise."""
     decay: npt.NDArray[np.int32]
     """Likewise: -1 while a decay that would drain has not been seen, else pages it has still to drain."""
+    since: npt.NDArray[np.int64]
+    """Likewise: time of the decay that has not been seen."""
+    skip: npt.NDArray[np.uint8]
+    """Per CPU and phase: whether its next tick does not come, the last having been late."""
+    last: npt.NDArray[np.int64]
+    """Per CPU: time of its last event."""
     due: npt.NDArray[np.int64]
     """Per CPU: time of the next tick, and which phase's it is."""
     slots: npt.NDArray[np.int64]
@@ -217,6 +223,9 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         high=np.zeros(sets * PHASES, np.int32),
         factor=np.zeros(sets * PHASES, np.int32),
         decay=np.zeros(sets * PHASES, np.int32),
+        since=np.zeros(sets * PHASES, np.int64),
+        skip=np.zeros(cpus * PHASES, np.uint8),
+        last=np.zeros(cpus, np.int64),
         due=np.zeros(2 * cpus, np.int64),
         slots=np.zeros(SLOTS * SW, np.int64),
         left=np.zeros(SLOTS * PHASES, np.int32),

@@ -24,6 +24,7 @@ from kevacuate.mm.constants import (
     Z_INDEX,
     Z_NR_FREE,
     Z_RECLAIM_ACTIVE,
+    ZONE_MOVABLE,
     ZS,
 )
 from kevacuate.mm.jit import kernel, part, pointers
@@ -293,6 +294,7 @@ def refill(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """gt_rmq 0: the model says how many chunks; then the kernel's number is looked at."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
     b.inputs[N_REFILLS] += 1
+    test_zones_above(s, z, ZONE_MOVABLE, order)
     test_high_mark(s, z, order)
     at = pcp_at(s, z, cpu)
     s.pcp[at + P_FREE_COUNT] >>= 1
@@ -305,6 +307,7 @@ def refill(s, b, e, i, number):  # type: ignore[no-untyped-def]
 def buddy_request(s, b, e, i):  # type: ignore[no-untyped-def]
     """gt_rmq 1: past the lists; one that may use the highatomic reserve had asked them in vain (page_alloc.c:3361)."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
+    test_zones_above(s, z, ZONE_MOVABLE, order)
     test_high_mark(s, z, order)
     if e.c[i] & ALLOC_HIGHATOMIC and pcp_allowed_order(s, order):
         s.pcp[pcp_at(s, z, cpu) + P_FREE_COUNT] >>= 1

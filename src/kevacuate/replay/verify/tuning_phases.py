@@ -47,8 +47,11 @@ from kevacuate.replay.verify.tuning_books import (
     X_REFILL,
 )
 
-WAIT = 25
-"""Phases, that is 100 ms, after which a decay that should have drained counts as one that did not."""
+WAIT_NS = 100_000_000
+"""A decay that should have drained counts as one that did not after so long."""
+
+IDLE_NS = 250_000_000
+"""A CPU without an event for so long was idle: a quarter of a second is also what round_jiffies rounds by."""
 
 
 @part(inline=True)
@@ -212,32 +215,28 @@ def decay_wrong(b, at, p, ts, model, kernel, position):  # type: ignore[no-untyp
 
 @part(cold=True)
 def give_up_decay(s, b, z, cpu, p, now, position):  # type: ignore[no-untyped-def]
-    """A decay whose drain was not seen: it did not drain, or was not at this moment."""
+    """A decay whose drain was not seen for long: it did not drain, or was not at this moment."""
     at = pcp_at(s, z, cpu)
     here = at // PS * PHASES + p
-    if b.decay[here] == 0:
+    if b.decay[here] == 0 or now - b.since[here] < WAIT_NS:
         return
     left = b.decay[here] + 0
     b.decay[here] = 0
     if left < 0:
         left = decay_one(s, b, at, p)
+        summarise(s, b, at // PS)
     if left > 0:
         decay_wrong(b, cpu + 4096 * z, p, now, left, 0, position)
 
 
 @part(cold=True)
-def tick(s, b, cpu, position):  # type: ignore[no-untyped-def]
-    """The vmstat worker under the phase that is due: what would drain waits for the drain to be seen."""
-    now = b.due[2 * cpu] + 0
-    p = b.due[2 * cpu + 1] + 0
-    b.due[2 * cpu] = now + PHASE_NS
-    b.due[2 * cpu + 1] = p + 1 if p + 1 < PHASES else 0
-    waited = p - WAIT if p >= WAIT else p - WAIT + PHASES
+def vmstat_update(s, b, cpu, p, now, position):  # type: ignore[no-untyped-def]
+    """The vmstat worker of one phase: what would drain waits for the drain to be seen."""
     for z in range(s.cfg[C_NZONES]):
-        give_up_decay(s, b, z, cpu, waited, now, position)
         at = pcp_at(s, z, cpu)
         pcp = at // PS
         here = pcp * PHASES + p
+        give_up_decay(s, b, z, cpu, p, b.since[here] + WAIT_NS, position)
         before = b.high[here] + 0
         if before <= s.pcp[at + P_HIGH_MIN] and s.pcp[at + P_COUNT] <= before:
             continue
@@ -245,8 +244,46 @@ def tick(s, b, cpu, position):  # type: ignore[no-untyped-def]
         if to_drain > 0:
             b.high[here] = before
             b.decay[here] = -1
+            b.since[here] = now
         elif b.high[here] != before:
             low_and_top(b, pcp, b.high[here] + 0, before)
+
+
+@part(cold=True)
+def tick(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+    """The phase that is due on a CPU, at *now*."""
+    p = b.due[2 * cpu + 1] + 0
+    b.due[2 * cpu] += PHASE_NS
+    b.due[2 * cpu + 1] = p + 1 if p + 1 < PHASES else 0
+    waited = p - WAIT_NS // PHASE_NS if p >= WAIT_NS // PHASE_NS else p - WAIT_NS // PHASE_NS + PHASES
+    for z in range(s.cfg[C_NZONES]):
+        give_up_decay(s, b, z, cpu, waited, now, position)
+    skip = cpu * PHASES + p
+    if b.skip[skip]:
+        b.skip[skip] = 0
+    else:
+        vmstat_update(s, b, cpu, p, now, position)
+
+
+@part(cold=True)
+def wake_up(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+    """The CPU was idle: its timer is deferrable, and expires once, when it wakes up.
+
+    It is then set to the next tick but a quarter of a second from now at least: round_jiffies_relative (timer.c:348).
+    """
+    behind = (now - b.due[2 * cpu]) // PHASE_NS
+    if behind >= PHASES:
+        b.due[2 * cpu] += behind // PHASES * PHASES * PHASE_NS - PHASES * PHASE_NS
+        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] % PHASES
+    while b.due[2 * cpu] + PHASES * PHASE_NS <= now:
+        b.due[2 * cpu] += PHASE_NS
+        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] + 1 if b.due[2 * cpu + 1] + 1 < PHASES else 0
+    while b.due[2 * cpu] <= now:
+        late = now - b.due[2 * cpu]
+        skip = cpu * PHASES + b.due[2 * cpu + 1]
+        tick(s, b, cpu, now, position)
+        if late >= IDLE_NS:
+            b.skip[skip] = 1
 
 
 @part(cold=True)
@@ -284,8 +321,12 @@ def decay_drains(s, b, z, cpu, asked, ts, position):  # type: ignore[no-untyped-
 @part(inline=True)
 def catch_up(s, b, cpu, ts, position):  # type: ignore[no-untyped-def]
     """Run the ticks that are due."""
-    while b.due[2 * cpu] <= ts:
-        tick(s, b, cpu, position)
+    if b.due[2 * cpu] <= ts:
+        if ts - b.last[cpu] >= IDLE_NS:
+            wake_up(s, b, cpu, ts, position)
+        while b.due[2 * cpu] <= ts:
+            tick(s, b, cpu, b.due[2 * cpu] + 0, position)
+    b.last[cpu] = ts
 
 
 @kernel

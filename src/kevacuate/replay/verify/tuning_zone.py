@@ -30,6 +30,7 @@ from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_
 from kevacuate.recording.schema import EventKind
 from kevacuate.replay.verify.tuning_books import (
     F_KSWAPD,
+    F_RUNNING,
     F_SEEN,
     F_VMSCAN,
     N_BALANCES,
@@ -138,16 +139,23 @@ def infer_kswapd(s, b, e, i):  # type: ignore[no-untyped-def]
     Only where there is one node: its kswapd is known by waking kcompactd for a whole block after a boost.
     """
     if e.kind[i] == _WAKEUP and e.order[i] == s.cfg[C_PAGEBLOCK_ORDER]:
-        if s.zone[Z_RECLAIM_ACTIVE]:
-            balance_ends(s, 0)
-        return
-    if e.kind[i] == _FREE and s.zone[Z_RECLAIM_ACTIVE] == 0:
-        if e.ts[i] - b.facts[F_SEEN] > KSWAPD_GAP_NS:
+        inferred_end(s, b)
+    elif e.kind[i] == _FREE:
+        if not b.facts[F_RUNNING]:
             b.inputs[N_INFERRED] += 1
+            b.facts[F_RUNNING] = 1
             balance_begins(s, 0, ZONE_MOVABLE, b)
-        else:
-            set_active(s, 1)
+        set_active(s, 1)
     b.facts[F_SEEN] = e.ts[i]
+
+
+@part(cold=True)
+def inferred_end(s, b):  # type: ignore[no-untyped-def]
+    """kswapd has ended, as far as can be told."""
+    if b.facts[F_RUNNING]:
+        b.facts[F_RUNNING] = 0
+        balance_ends(s, 0)
+    set_active(s, 0)
 
 
 @part(cold=True)
@@ -166,13 +174,14 @@ def put_right(s, b, active, now):  # type: ignore[no-untyped-def]
     set_active(s, active)
     if active:
         b.facts[F_SEEN] = now
+        b.facts[F_RUNNING] = 1
 
 
 @part(inline=True)
 def kswapd_idle(s, b, now):  # type: ignore[no-untyped-def]
     """By inference: kswapd has ended if it has not been seen for a while."""
-    if not b.facts[F_VMSCAN] and s.zone[Z_RECLAIM_ACTIVE] and now - b.facts[F_SEEN] > KSWAPD_GAP_NS:
-        balance_ends(s, 0)
+    if b.facts[F_RUNNING] and now - b.facts[F_SEEN] > KSWAPD_GAP_NS:
+        inferred_end(s, b)
 
 
 @part(inline=True)
