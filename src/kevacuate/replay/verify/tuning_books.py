@@ -180,7 +180,9 @@ class TuningBooks(NamedTuple):
     decay: npt.NDArray[np.int32]
     """Likewise: -1 while a decay that would drain has not been seen, else pages it has still to drain."""
     since: npt.NDArray[np.int64]
-    """Likewise: time of the decay that has not been seen."""
+    """Likewise: time of the last decay."""
+    drop: npt.NDArray[np.int32]
+    """Likewise: by how much the last decay, at that time, has lowered high, if it drained nothing."""
     skip: npt.NDArray[np.uint8]
     """Per CPU and phase: whether its next tick does not come, the last having been late."""
     last: npt.NDArray[np.int64]
@@ -224,6 +226,7 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         factor=np.zeros(sets * PHASES, np.int32),
         decay=np.zeros(sets * PHASES, np.int32),
         since=np.zeros(sets * PHASES, np.int64),
+        drop=np.zeros(sets * PHASES, np.int32),
         skip=np.zeros(cpus * PHASES, np.uint8),
         last=np.zeros(cpus, np.int64),
         due=np.zeros(2 * cpus, np.int64),

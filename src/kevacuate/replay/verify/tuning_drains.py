@@ -55,7 +55,13 @@ from kevacuate.replay.verify.tuning_books import (
     X_HIGH_LOW,
     X_NOT_ACTIVE,
 )
-from kevacuate.replay.verify.tuning_phases import decay_drains, decided, mismatch
+from kevacuate.replay.verify.tuning_phases import (
+    decay_drains,
+    decided,
+    mismatch,
+    summarise,
+    take_decay_back,
+)
 from kevacuate.replay.verify.tuning_zone import put_right
 
 LONG_NS = 500_000_000
@@ -85,6 +91,7 @@ def settle(s, b, w):  # type: ignore[no-untyped-def]
     pcp = b.slots[sl + SL_PCP] + 0
     cpus = s.cfg[C_NCPUS]
     place = b.slots[sl + SL_CPU] + 4096 * (pcp // cpus)
+    changed = False
     for p in range(PHASES):
         said = b.said[w * PHASES + p] + 0
         if drains == 0 and said == 0:
@@ -107,6 +114,12 @@ def settle(s, b, w):  # type: ignore[no-untyped-def]
                 b.slots[sl + SL_FREE_COUNT] + 0,
                 b.slots[sl + SL_ACTIVE] + 2 * b.slots[sl + SL_BELOW],
             )
+            if drains == 0 and take_decay_back(
+                s, b, pcp, p, b.slots[sl + SL_COUNT] + 0, b.slots[sl + SL_TS] + 0
+            ):
+                changed = True
+    if changed:
+        summarise(s, b, pcp)
 
 
 @part
