@@ -189,6 +189,19 @@ def settle_finished(s, b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
+def goes_on(s, b, cpu, pid):  # type: ignore[no-untyped-def]
+    """A task runs again: its drain ends if the list is empty meanwhile, or if it is on another CPU now (:2890)."""
+    for w in range(SLOTS):
+        sl = w * SW
+        if b.slots[sl + SL_PID] != pid + 1 or b.slots[sl + SL_DRAINS] == 0 or not b.slots[sl + SL_OPEN]:
+            continue
+        if b.slots[sl + SL_CPU] != cpu or s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0:
+            b.slots[sl + SL_OPEN] = 0
+            for p in range(PHASES):
+                b.left[w * PHASES + p] = 0
+
+
+@part(cold=True)
 def settle_all(s, b):  # type: ignore[no-untyped-def]
     """Nothing goes on behind a dump, or the end."""
     for cpu in range(s.cfg[C_NCPUS]):

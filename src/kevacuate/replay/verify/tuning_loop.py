@@ -76,6 +76,7 @@ from kevacuate.replay.verify.tuning_drains import (
     drain,
     drained_nothing,
     free_slot,
+    goes_on,
     open_slot,
     settle_all,
     settle_finished,
@@ -384,6 +385,7 @@ def task_runs(s, b, e, i):  # type: ignore[no-untyped-def]
         b.cpu[at + W_BEFORE] = b.cpu[at + W_RUN]
         b.cpu[at + W_RUN] = pid
         b.cpu[at + W_COMMITS] = 0
+        goes_on(s, b, e.cpu[i] + 0, pid + 0)
     if is_kswapd(b, pid):
         infer_kswapd(s, b, e, i)
 
