@@ -153,6 +153,7 @@ W_COMMITS = 10  # insertions in its run
 W_CLEARING = 11  # zone plus 1 whose BELOW_HIGH may be cleared once the drained pages are counted
 W_FREE_COUNT = 12
 W_FREE_HIGH = 13
+W_DRAINER = 14  # pid of the task whose sub-batch that was
 WW = 16
 
 # Per per-CPU list set.

@@ -40,6 +40,7 @@ from kevacuate.replay.verify.tuning_books import (
     SLOTS,
     SW,
     W_CLEARING,
+    W_DRAINER,
     W_FREE_COUNT,
     W_FREE_HIGH,
     W_INDEX,
@@ -62,7 +63,7 @@ from kevacuate.replay.verify.tuning_phases import (
     summarise,
     take_decay_back,
 )
-from kevacuate.replay.verify.tuning_zone import put_right
+from kevacuate.replay.verify.tuning_zone import clear_below_high, put_right
 
 LONG_NS = 500_000_000
 """A drain that has not gone on for so long is over."""
@@ -189,16 +190,34 @@ def settle_finished(s, b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
+def end_drain(b, w):  # type: ignore[no-untyped-def]
+    """A drain asks for no more."""
+    b.slots[w * SW + SL_OPEN] = 0
+    for p in range(PHASES):
+        b.left[w * PHASES + p] = 0
+
+
+@part(cold=True)
 def goes_on(s, b, cpu, pid):  # type: ignore[no-untyped-def]
     """A task runs again: its drain ends if the list is empty meanwhile, or if it is on another CPU now (:2890)."""
     for w in range(SLOTS):
         sl = w * SW
-        if b.slots[sl + SL_PID] != pid + 1 or b.slots[sl + SL_DRAINS] == 0 or not b.slots[sl + SL_OPEN]:
-            continue
-        if b.slots[sl + SL_CPU] != cpu or s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0:
-            b.slots[sl + SL_OPEN] = 0
-            for p in range(PHASES):
-                b.left[w * PHASES + p] = 0
+        if b.slots[sl + SL_PID] == pid + 1 and b.slots[sl + SL_DRAINS] > 0 and b.slots[sl + SL_OPEN]:
+            if b.slots[sl + SL_CPU] != cpu or s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0:
+                end_drain(b, w)
+
+
+@part(cold=True)
+def sub_batch_done(s, b, cpu):  # type: ignore[no-untyped-def]
+    """The pages of a free's sub-batch have been counted: BELOW_HIGH may be cleared, and an empty list ends the drain."""
+    clear_below_high(s, b.cpu[cpu * WW + W_CLEARING] - 1)
+    b.cpu[cpu * WW + W_CLEARING] = 0
+    pid = b.cpu[cpu * WW + W_DRAINER]
+    for w in range(SLOTS):
+        sl = w * SW
+        if b.slots[sl + SL_PID] == pid + 1 and b.slots[sl + SL_CPU] == cpu and b.slots[sl + SL_OPEN]:
+            if b.slots[sl + SL_DRAINS] > 0 and s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0:
+                end_drain(b, w)
 
 
 @part(cold=True)
@@ -299,3 +318,4 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
             put_right(s, b, 1, e.ts[i] + 0)
     compare_sub_batch(b, w, asked, batch, count)
     b.cpu[waits + W_CLEARING] = z + 1
+    b.cpu[waits + W_DRAINER] = pid

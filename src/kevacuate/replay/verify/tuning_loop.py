@@ -80,6 +80,7 @@ from kevacuate.replay.verify.tuning_drains import (
     open_slot,
     settle_all,
     settle_finished,
+    sub_batch_done,
 )
 from kevacuate.replay.verify.tuning_phases import (
     catch_up,
@@ -90,7 +91,6 @@ from kevacuate.replay.verify.tuning_phases import (
 )
 from kevacuate.replay.verify.tuning_zone import (
     claim_attempt,
-    clear_below_high,
     infer_kswapd,
     is_kswapd,
     kswapd_idle,
@@ -142,12 +142,10 @@ def put_on(s, b, pfn, order, pcp):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def watermarks_settled(s, b, cpu):  # type: ignore[no-untyped-def]
-    """A drain's pages have been counted: BELOW_HIGH may be cleared now."""
-    z = b.cpu[cpu * WW + W_CLEARING] - 1
-    if z >= 0:
-        b.cpu[cpu * WW + W_CLEARING] = 0
-        clear_below_high(s, z)
+def drain_counted(s, b, cpu):  # type: ignore[no-untyped-def]
+    """What follows once the pages of a free's sub-batch have been counted."""
+    if b.cpu[cpu * WW + W_CLEARING]:
+        sub_batch_done(s, b, cpu)
 
 
 @part(inline=True)
@@ -233,7 +231,7 @@ def commit(s, b, e, i, number, pfn, order, pindex):  # type: ignore[no-untyped-d
     waits = cpu * WW
     if b.cpu[waits + W_PID]:
         drained_nothing(s, b, cpu, e.ts[i] + 0)
-    watermarks_settled(s, b, cpu)
+    drain_counted(s, b, cpu)
     at = pcp_at(s, z, cpu)
     pcp = at // PS
     set_aside(s, b, pfn, order)
@@ -331,7 +329,7 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
             b.inputs[N_INSERTED] += 1
             commit(s, b, e, i, number, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
         return
-    watermarks_settled(s, b, cpu + 0)
+    drain_counted(s, b, cpu + 0)
     b.cpu[cpu * WW + W_LOCKED] = -1
     b.cpu[cpu * WW + W_REFILL] = 0
     if kind == 0:
@@ -409,7 +407,7 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
         if kind <= _FREE and b.cpu[cpu * WW + W_SLOT] < 0:
             b.cpu[cpu * WW + W_PID] = 0
         if kind == _ALLOC:
-            watermarks_settled(s, b, cpu + 0)
+            drain_counted(s, b, cpu + 0)
             allocate(s, b, e, i)
         elif kind == _RMQ:
             request(s, b, e, i, number)
@@ -433,6 +431,6 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
 def tuning_settled(sa, books):  # type: ignore[no-untyped-def]
     """Settle every drain that is under way: a dump, or the end."""
     s, b = pointers(sa), pointers(books)
-    settle_all(s, b)
     for cpu in range(s.cfg[C_NCPUS]):
-        watermarks_settled(s, b, cpu)
+        drain_counted(s, b, cpu)
+    settle_all(s, b)
