@@ -14,15 +14,14 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify import tuning_books as t
-from kevacuate.replay.verify.frees import Scratch
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.startstate import zone_numbers
 from kevacuate.replay.verify.tuning_loop import tuning_rows, tuning_settled
 from kevacuate.replay.verify.tuning_phases import summarise_all
 from kevacuate.replay.verify.tuning_words import divergence, notes
 
-AHEAD = 1 << 13
-"""Rows looked ahead for what becomes of a freed page, where insertions are not recorded."""
+AHEAD = 1 << 14
+"""Rows looked ahead for what becomes of a freed page, and for kswapd's next event, where they are not recorded."""
 
 RECLAIM_ACTIVE, BELOW_HIGH = 2, 4
 """Bits of the recorded zone flags (enum zone_flags, mmzone.h at 7.2)."""
@@ -160,11 +159,12 @@ class TuningLevel(Level):
         rows = chunk if self._kept is None else concat_chunks([self._kept, chunk])
         if self._kept is None:
             self._number = first
-        ahead = 0 if self._books.facts[t.F_INSERTIONS] else AHEAD
+        ahead = 0 if self._books.facts[t.F_INSERTIONS] and not self._books.facts[t.F_KSWAPD] else AHEAD
         self._run(rows, max(rows.rows - ahead, 0))
 
     def _run(self, rows: EventChunk, cut: int) -> None:
-        tuning_rows(self._state, self._books, rows, Scratch(np.empty(rows.rows, np.int64)), self._number, cut)
+        scratch = t.TuningScratch(np.empty(rows.rows, np.int64), np.empty(rows.rows, np.int64))
+        tuning_rows(self._state, self._books, rows, scratch, self._number, cut)
         self._number += cut
         self._kept = rows.take(slice(cut, None)) if cut < rows.rows else None
 

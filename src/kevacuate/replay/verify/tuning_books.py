@@ -97,7 +97,7 @@ F_VMSCAN = 3  # whether balance_pgdat's begin and end are recorded
 F_QUIET = 4  # frees that drained in no model and not in the kernel
 F_KSWAPD = 5  # pid of kswapd plus 1, where it was found
 # F_EPOCH 6 and F_ROWS 9: see frees
-F_SEEN = 7  # time of kswapd's last event
+F_UNTIL = 7  # until when kswapd is at work, by inference
 F_SERIAL = 8  # drains so far
 F_RUNNING = 10  # whether kswapd is at work, by inference
 FACTS = 16
@@ -136,6 +136,7 @@ SL_ACTIVE = 11
 SL_BELOW = 12
 SL_OPEN = 13  # whether some phase expects more sub-batches
 SL_FREE_HIGH = 14
+SL_TASK = 15
 SW = 16
 
 # Per CPU: the free just committed, while its first sub-batch may still come.
@@ -212,6 +213,15 @@ class TuningBooks(NamedTuple):
     zone_of: npt.NDArray[np.int64]
     zone_index: npt.NDArray[np.int64]
     """The model's zone to the recorded index."""
+
+
+class TuningScratch(NamedTuple):
+    """Per row of the events at hand."""
+
+    fate: npt.NDArray[np.int64]
+    """What the next event of a freed page is: see :mod:`kevacuate.replay.verify.frees`."""
+    later: npt.NDArray[np.int64]
+    """In kswapd's rows: when its next is."""
 
 
 def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> TuningBooks:

@@ -19,6 +19,7 @@ from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import pcp_at
 from kevacuate.replay.verify.tuning_books import (
     D_DRAIN,
+    F_INSERTIONS,
     F_SERIAL,
     N_FULL,
     PHASES,
@@ -36,6 +37,7 @@ from kevacuate.replay.verify.tuning_books import (
     SL_PID,
     SL_ROW,
     SL_SERIAL,
+    SL_TASK,
     SL_TS,
     SLOTS,
     SW,
@@ -63,7 +65,10 @@ from kevacuate.replay.verify.tuning_phases import (
     summarise,
     take_decay_back,
 )
-from kevacuate.replay.verify.tuning_zone import clear_below_high, put_right
+from kevacuate.replay.verify.tuning_zone import clear_below_high, is_kswapd, not_below_high, put_right
+
+UNSURE = 16
+"""Where insertions are not recorded, the count may be too high by so many pages: taken, but not shown yet."""
 
 LONG_NS = 500_000_000
 """A drain that has not gone on for so long is over."""
@@ -148,6 +153,7 @@ def open_slot(s, b, w, cpu, ts, count, active, below):  # type: ignore[no-untype
     sl, at = w * SW, cpu * WW
     b.facts[F_SERIAL] += 1
     b.slots[sl + SL_PID] = b.cpu[at + W_PID]
+    b.slots[sl + SL_TASK] = b.cpu[at + W_PID] - 1
     b.slots[sl + SL_PCP] = b.cpu[at + W_PCP]
     b.slots[sl + SL_INDEX] = b.cpu[at + W_INDEX]
     b.slots[sl + SL_ROW] = b.cpu[at + W_ROW]
@@ -176,8 +182,14 @@ def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
     sl = w * SW
     if w < 0 or b.slots[sl + SL_DRAINS] > 0:
         return
-    if b.slots[sl + SL_ACTIVE] and not b.slots[sl + SL_FREE_HIGH]:
-        put_right(s, b, 0, now)
+    if not b.slots[sl + SL_FREE_HIGH]:
+        if b.slots[sl + SL_ACTIVE]:
+            at = b.slots[sl + SL_PCP] * PS
+            sure = b.facts[F_INSERTIONS] or b.slots[sl + SL_COUNT] >= 4 * s.pcp[at + P_BATCH] + UNSURE
+            if sure or not is_kswapd(b, b.slots[sl + SL_TASK] + 0):
+                put_right(s, b, 0, now)
+        elif b.slots[sl + SL_BELOW]:
+            not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg[C_NCPUS])
     settle(s, b, w)
 
 

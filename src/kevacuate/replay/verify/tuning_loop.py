@@ -43,6 +43,7 @@ from kevacuate.replay.verify.frees import (
 )
 from kevacuate.replay.verify.tuning_books import (
     F_INSERTIONS,
+    F_KSWAPD,
     F_LISTS,
     F_QUIET,
     N_ALLOCS,
@@ -91,6 +92,7 @@ from kevacuate.replay.verify.tuning_phases import (
 )
 from kevacuate.replay.verify.tuning_zone import (
     claim_attempt,
+    find_next_kswapd,
     infer_kswapd,
     is_kswapd,
     kswapd_idle,
@@ -376,7 +378,7 @@ def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def task_runs(s, b, e, i):  # type: ignore[no-untyped-def]
+def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
     """Keep which task runs on the CPU, and what is inferred of kswapd."""
     at, pid = e.cpu[i] * WW, e.pid[i]
     if b.cpu[at + W_RUN] != pid:
@@ -385,7 +387,7 @@ def task_runs(s, b, e, i):  # type: ignore[no-untyped-def]
         b.cpu[at + W_COMMITS] = 0
         goes_on(s, b, e.cpu[i] + 0, pid + 0)
     if is_kswapd(b, pid):
-        infer_kswapd(s, b, e, i)
+        infer_kswapd(s, b, e, w, i)
 
 
 @kernel
@@ -395,6 +397,8 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
     b.facts[F_ROWS] = events.kind.size
     if not b.facts[F_INSERTIONS]:
         find_fates(b, e, w, events.kind.size)
+    if b.facts[F_KSWAPD]:
+        find_next_kswapd(b, e, w, events.kind.size)
     for i in range(rows):
         kind, cpu = e.kind[i], e.cpu[i]
         if kind == _LIST:
@@ -403,7 +407,7 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
             continue
         catch_up(s, b, cpu + 0, e.ts[i] + 0, number + i)
         kswapd_idle(s, b, e.ts[i] + 0)
-        task_runs(s, b, e, i)
+        task_runs(s, b, e, w, i)
         if kind <= _FREE and b.cpu[cpu * WW + W_SLOT] < 0:
             b.cpu[cpu * WW + W_PID] = 0
         if kind == _ALLOC:

@@ -12,6 +12,7 @@ from kevacuate.mm.constants import (
     C_NZONES,
     C_PAGEBLOCK_ORDER,
     MIGRATE_ISOLATE,
+    NEVER,
     WMARK_HIGH,
     Z_BELOW_HIGH,
     Z_BOOST,
@@ -26,12 +27,12 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
+from kevacuate.mm.watermark import boost_watermark, pgdat_balanced, wmark_pages, zone_watermark_ok
 from kevacuate.recording.schema import EventKind
 from kevacuate.replay.verify.tuning_books import (
     F_KSWAPD,
     F_RUNNING,
-    F_SEEN,
+    F_UNTIL,
     F_VMSCAN,
     N_BALANCES,
     N_BOOSTS,
@@ -39,12 +40,18 @@ from kevacuate.replay.verify.tuning_books import (
     N_INFERRED,
 )
 
-_FREE = int(EventKind.MM_PAGE_FREE)
+_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
 _BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
 _WAKEUP = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
 
-KSWAPD_GAP_NS = 5_000_000
-"""kswapd's events are taken for one run of balance_pgdat if they lie no further apart."""
+KSWAPD_GAP_NS = 20_000_000
+"""kswapd's events are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown."""
+
+UNBALANCED_GAP_NS = 20_000_000
+"""The same while the node is not balanced, when kswapd has reason to go on."""
+
+KSWAPD_END_NS = 150_000
+"""How long balance_pgdat lasts after its last free."""
 
 
 @part(inline=True)
@@ -132,21 +139,37 @@ def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
         balance_ends(s, e.a[i] + 0)
 
 
+@part
+def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
+    """For each row in which kswapd takes or frees pages, when it does so next; NEVER if not in the rows at hand."""
+    later = NEVER
+    i = rows - 1
+    while i >= 0:
+        if e.kind[i] == _BATCHED and is_kswapd(b, e.pid[i]):
+            w.later[i] = later
+            later = e.ts[i] + 0
+        i -= 1
+
+
 @part(cold=True)
-def infer_kswapd(s, b, e, i):  # type: ignore[no-untyped-def]
+def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
     """An event of kswapd's, where balance_pgdat is not recorded: what it frees it frees within balance_pgdat.
 
-    Only where there is one node: its kswapd is known by waking kcompactd for a whole block after a boost.
+    That goes on over a gap if the node is not balanced yet, or the gap is short. Only where there is one node: its kswapd is
+    known by waking kcompactd, for a whole block after a boost.
     """
-    if e.kind[i] == _WAKEUP and e.order[i] == s.cfg[C_PAGEBLOCK_ORDER]:
+    if e.kind[i] == _WAKEUP:
         inferred_end(s, b)
-    elif e.kind[i] == _FREE:
-        if not b.facts[F_RUNNING]:
-            b.inputs[N_INFERRED] += 1
-            b.facts[F_RUNNING] = 1
-            balance_begins(s, 0, ZONE_MOVABLE, b)
-        set_active(s, 1)
-    b.facts[F_SEEN] = e.ts[i]
+    if e.kind[i] != _BATCHED:
+        return
+    if not b.facts[F_RUNNING]:
+        b.inputs[N_INFERRED] += 1
+        b.facts[F_RUNNING] = 1
+        balance_begins(s, 0, ZONE_MOVABLE, b)
+    set_active(s, 1)
+    gap = KSWAPD_GAP_NS if pgdat_balanced(s, 0, 0, ZONE_MOVABLE) else UNBALANCED_GAP_NS
+    goes_on = w.later[i] - e.ts[i] <= gap
+    b.facts[F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
 
 
 @part(cold=True)
@@ -173,14 +196,26 @@ def put_right(s, b, active, now):  # type: ignore[no-untyped-def]
     b.inputs[N_CORRECTED] += 1
     set_active(s, active)
     if active:
-        b.facts[F_SEEN] = now
+        b.facts[F_UNTIL] = max(b.facts[F_UNTIL] + 0, now + KSWAPD_GAP_NS)
         b.facts[F_RUNNING] = 1
+
+
+@part(cold=True)
+def not_below_high(s, b, z):  # type: ignore[no-untyped-def]
+    """A free that has been compared shows BELOW_HIGH clear: more boost was given back than was inferred."""
+    if b.facts[F_VMSCAN]:
+        return
+    b.inputs[N_CORRECTED] += 1
+    zat = z * ZS
+    most = s.zone[zat + Z_NR_FREE] - s.zone[zat + Z_WMARK + WMARK_HIGH] - 1
+    s.zone[zat + Z_BELOW_HIGH] = 0
+    s.zone[zat + Z_BOOST] = max(min(s.zone[zat + Z_BOOST] + 0, most), 0)
 
 
 @part(inline=True)
 def kswapd_idle(s, b, now):  # type: ignore[no-untyped-def]
     """By inference: kswapd has ended if it has not been seen for a while."""
-    if b.facts[F_RUNNING] and now - b.facts[F_SEEN] > KSWAPD_GAP_NS:
+    if b.facts[F_RUNNING] and now > b.facts[F_UNTIL]:
         inferred_end(s, b)
 
 
