@@ -47,6 +47,7 @@ INPUTS = (
     "kswapd's activity: begun by inference",
     "kswapd's activity: put right after a compared free showed it",
     "counts at an insertion (gt_rmq 5) that showed a page taken before its mm_page_alloc",
+    "compared frees that showed a page taken before its mm_page_alloc",
 )
 """What is taken from the recording, by number."""
 
@@ -63,7 +64,8 @@ INPUTS = (
     N_INFERRED,
     N_CORRECTED,
     N_EARLY,
-) = range(12)
+    N_UNSEEN,
+) = range(13)
 
 CAUSES = (
     "size of a refill",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from kevacuate.mm.constants import (
     C_NCPUS,
+    C_NZONES,
     P_BATCH,
     P_COUNT,
+    P_FREE_COUNT,
     P_HIGH_MIN,
     PCP_BATCH_SCALE_MAX,
     PS,
@@ -22,6 +24,10 @@ from kevacuate.replay.verify.tuning_books import (
     F_INSERTIONS,
     F_SERIAL,
     N_FULL,
+    N_UNSEEN,
+    O_OWED,
+    O_OWED_PID,
+    OW,
     PHASES,
     SL_ACTIVE,
     SL_ASKED,
@@ -41,7 +47,9 @@ from kevacuate.replay.verify.tuning_books import (
     SL_TS,
     SLOTS,
     SW,
+    W_BEFORE,
     W_CLEARING,
+    W_COMMITS,
     W_DRAINER,
     W_FREE_COUNT,
     W_FREE_HIGH,
@@ -175,6 +183,29 @@ def open_slot(s, b, w, cpu, ts, count, active, below):  # type: ignore[no-untype
 
 
 @part(cold=True)
+def taken_unseen(s, b, pcp, cpu):  # type: ignore[no-untyped-def]
+    """A free that just reached the limit did not drain: the task that ran before has taken a page, which shows later."""
+    if b.sets[pcp * OW + O_OWED]:
+        return
+    b.inputs[N_UNSEEN] += 1
+    s.pcp[pcp * PS + P_COUNT] -= 1
+    b.sets[pcp * OW + O_OWED] = 1
+    b.sets[pcp * OW + O_OWED_PID] = b.cpu[cpu * WW + W_BEFORE]
+    pages = min(s.pcp[pcp * PS + P_FREE_COUNT] + 0, b.cpu[cpu * WW + W_COMMITS] + 0)
+    earlier = s.pcp[pcp * PS + P_FREE_COUNT] - pages
+    s.pcp[pcp * PS + P_FREE_COUNT] = pages + (earlier >> 1)
+
+
+@part(cold=True)
+def not_taken(s, b, pid):  # type: ignore[no-untyped-def]
+    """The task runs on, and shows no such page: it had taken none."""
+    for pcp in range(s.cfg[C_NZONES] * s.cfg[C_NCPUS]):
+        if b.sets[pcp * OW + O_OWED] and b.sets[pcp * OW + O_OWED_PID] == pid:
+            s.pcp[pcp * PS + P_COUNT] += b.sets[pcp * OW + O_OWED]
+            b.sets[pcp * OW + O_OWED] = 0
+
+
+@part(cold=True)
 def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
     """The free that waited on *cpu* for its first sub-batch had none: the kernel did not drain."""
     w = b.cpu[cpu * WW + W_SLOT] + 0
@@ -188,6 +219,8 @@ def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
             sure = b.facts[F_INSERTIONS] or b.slots[sl + SL_COUNT] >= 4 * s.pcp[at + P_BATCH] + UNSURE
             if sure or not is_kswapd(b, b.slots[sl + SL_TASK] + 0):
                 put_right(s, b, 0, now)
+            elif b.slots[sl + SL_COUNT] == 4 * s.pcp[at + P_BATCH]:
+                taken_unseen(s, b, at // PS, cpu)
         elif b.slots[sl + SL_BELOW]:
             not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg[C_NCPUS])
     settle(s, b, w)
@@ -290,13 +323,17 @@ def compare_sub_batch(b, w, asked, batch, count):  # type: ignore[no-untyped-def
 
 
 @part
-def is_full_drain(s, z, cpu, asked, pindex):  # type: ignore[no-untyped-def]
-    """Whether a drain empties a whole list set, this CPU's or in drain_all_pages another's: it asks for all there is."""
+def is_full_drain(s, z, asked, pindex):  # type: ignore[no-untyped-def]
+    """Whether a drain empties a whole list set, this CPU's or in drain_all_pages another's: it asks for all there is.
+
+    More than a batch is asked for by full drains only.
+    """
     if pindex != 0:
         return False
-    for other in range(s.cfg[C_NCPUS]):
-        at = pcp_at(s, z, other)
-        if asked == min(s.pcp[at + P_COUNT] + 0, (s.pcp[at + P_BATCH] + 0) << PCP_BATCH_SCALE_MAX):
+    for cpu in range(s.cfg[C_NCPUS]):
+        at = pcp_at(s, z, cpu)
+        batch = s.pcp[at + P_BATCH] + 0
+        if asked > batch or asked == min(s.pcp[at + P_COUNT] + 0, batch << PCP_BATCH_SCALE_MAX):
             return True
     return False
 
@@ -310,7 +347,7 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     waits = cpu * WW
     w = slot_of(b, pid, pcp, pindex)
     known = w >= 0 and expected(b, w, asked, batch, count)
-    if not known and is_full_drain(s, z, cpu, asked, pindex):
+    if not known and is_full_drain(s, z, asked, pindex):
         b.inputs[N_FULL] += 1
         return
     unexpected = (

@@ -78,6 +78,7 @@ from kevacuate.replay.verify.tuning_drains import (
     drained_nothing,
     free_slot,
     goes_on,
+    not_taken,
     open_slot,
     settle_all,
     settle_finished,
@@ -386,6 +387,8 @@ def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
         b.cpu[at + W_RUN] = pid
         b.cpu[at + W_COMMITS] = 0
         goes_on(s, b, e.cpu[i] + 0, pid + 0)
+        if not b.facts[F_INSERTIONS] and e.kind[i] != _ALLOC:
+            not_taken(s, b, pid + 0)
     if is_kswapd(b, pid):
         infer_kswapd(s, b, e, w, i)
 
