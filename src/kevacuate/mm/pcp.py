@@ -342,14 +342,8 @@ def free_unref_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untype
 
 
 @part(inline=True)
-def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
-    """Put a freed chunk at the head of its per-CPU list, tune, and drain if the limit is reached (:2832)."""
-    if s.cfg[C_PCP_FIXED]:
-        free_unref_page_commit(s, z, cpu, pfn, order, mt)
-        return
-    at = pcp_at(s, z, cpu)
-    s.pcp[at + P_ALLOC_FACTOR] >>= 1
-    count = add_to_pcp_list(s, z, cpu, pfn, order, mt)
+def count_free(s, at, order, count):  # type: ignore[no-untyped-def]
+    """free_count and flags after a free that makes it *count* pages; whether it is a free_high (:2848)."""
     batch = s.pcp[at + P_BATCH] + 0
     flags = s.pcp[at + P_FLAGS] + 0
     free_high = False
@@ -364,26 +358,46 @@ def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyp
         s.pcp[at + P_FLAGS] = flags & ~PCPF_PREV_FREE_HIGH_ORDER
     if s.pcp[at + P_FREE_COUNT] < batch << PCP_BATCH_SCALE_MAX:
         s.pcp[at + P_FREE_COUNT] += 1 << order
+    return free_high
+
+
+@part(inline=True)
+def free_frozen_page_commit(s, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """Put a freed chunk at the head of its per-CPU list, tune, and drain if the limit is reached (:2832)."""
+    if s.cfg[C_PCP_FIXED]:
+        free_unref_page_commit(s, z, cpu, pfn, order, mt)
+        return
+    at = pcp_at(s, z, cpu)
+    s.pcp[at + P_ALLOC_FACTOR] >>= 1
+    count = add_to_pcp_list(s, z, cpu, pfn, order, mt)
+    free_high = count_free(s, at, order, count)
     limit = nr_pcp_high(s, z, cpu, free_high)
     if count >= limit:
         drain_after_commit(s, z, cpu, limit, free_high, order_to_pindex(order, mt))
 
 
-@part(cold=True)
-def decay_pcp_high(s, z, cpu):  # type: ignore[no-untyped-def]
-    """The once-a-second decay of high, and the drain of what exceeds it (:2564); old kernels have none."""
-    if not s.cfg[C_DECAY]:
-        return
-    at = pcp_at(s, z, cpu)
+@part(inline=True)
+def decay_high(s, at):  # type: ignore[no-untyped-def]
+    """What the once-a-second decay does to high; how many pages are then too many (none if not positive) (:2564)."""
     high_min = s.pcp[at + P_HIGH_MIN] + 0
-    batch = s.pcp[at + P_BATCH] + 0
     high = s.pcp[at + P_HIGH] + 0
     count = s.pcp[at + P_COUNT] + 0
     if high > high_min:
+        batch = s.pcp[at + P_BATCH] + 0
         high = max(count - (batch << PCP_BATCH_SCALE_MAX), high - (high >> 3), high_min)
         s.pcp[at + P_HIGH] = high
         s.stat[T_DECAYS] += 1
-    to_drain = count - high
+    return count - high
+
+
+@part(cold=True)
+def decay_pcp_high(s, z, cpu):  # type: ignore[no-untyped-def]
+    """The once-a-second decay of high, and the drain of what exceeds it; old kernels have none."""
+    if not s.cfg[C_DECAY]:
+        return
+    at = pcp_at(s, z, cpu)
+    batch = s.pcp[at + P_BATCH] + 0
+    to_drain = decay_high(s, at)
     while to_drain > 0:
         free_pcppages_bulk(s, z, cpu, min(to_drain, batch), 0)
         to_drain -= batch

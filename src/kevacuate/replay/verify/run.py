@@ -23,12 +23,14 @@ from kevacuate.replay.verify.evacuation import EvacuationLevel
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp import PcpLevel
 from kevacuate.replay.verify.rows import Bounds, wide
+from kevacuate.replay.verify.tuning import TuningLevel
 
 Progress = Callable[[str, int, int], None]
 
 STREAMED: dict[str, type[Level]] = {
     "buddy": BuddyLevel,
     "pcp": PcpLevel,
+    "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
 }
 """The levels that read the events as they come; `counterfactual` replays instead."""
