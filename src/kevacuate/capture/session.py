@@ -296,7 +296,8 @@ class Session:
         status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
         self._clock, self._checked = (at, self.writer.rows), at
         self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
-        nice = 0 if status.waiting > BACKLOG_BYTES else NICE
+        busy = status.waiting > BACKLOG_BYTES or status.phase == "finishing"
+        nice = 0 if busy else NICE
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
         self.report(status)
