@@ -163,10 +163,10 @@ def _extras() -> Iterator[Check]:
     """What is of use when it is there."""
     yield _readable(PROC / "kpagecount", "Kept in snapshots where there is one.")
     yield _readable(PROC / "pagetypeinfo", "Without it the types of pageblocks are guessed from page flags.")
-    owner = "there" if PAGE_OWNER.exists() else "not there (not used)"
-    yield Check("page_owner", OK if PAGE_OWNER.exists() else NOTE, owner)
+    there = os.path.exists(PAGE_OWNER)  # which says no where it may not look
+    yield Check("page_owner", OK if there else NOTE, "there" if there else "not there (not used)")
     drgn = importlib.util.find_spec("drgn") is not None
-    found = ("there" if KCORE.exists() else "not there") + (
+    found = ("there" if os.path.exists(KCORE) else "not there") + (
         ", drgn installed" if drgn else ", drgn not installed"
     )
     yield Check("kcore", NOTE, found + " (not used for recording)")
@@ -232,8 +232,11 @@ def examine() -> list[Check]:
 
     checks += [_kernel(), _privileges(), _tracefs()]
     tracefs = find_tracefs()
-    if tracefs is not None and os.access(tracefs / "events", os.R_OK):
-        each(lambda: _events(tracefs))
+    if tracefs is not None and not os.access(tracefs / "events", os.R_OK):
+        tracefs = None  # there, and closed to us
+    if tracefs is not None:
+        found = tracefs
+        each(lambda: _events(found))
         if not any(c.status == MISSING for c in checks):
             checks += [_fields(tracefs), _instance(tracefs)]
     checks += [_page_flags()]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kevacuate.capture.livewriter import LiveWriter
+from kevacuate.capture.options import LEAST_DISK, free_disk
 from kevacuate.capture.spool import SEGMENT_BYTES
 from kevacuate.capture.stream import LossInterval, SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
@@ -157,10 +157,10 @@ def salvage(work: WorkDir, name: str) -> Path | None:
         target = work.path.parent / f"{stem}.salvaged-{number}.kev"
         number += 1
     try:
-        if not work.page_dirs():
+        if not work.snapshots():
             return None
         _Salvage(work, target).run()
-    except (KevacuateError, KeyError, TypeError, ValueError, json.JSONDecodeError):
+    except (KevacuateError, FileNotFoundError, KeyError, TypeError, ValueError):
         return None
     finally:
         work.remove()
@@ -168,6 +168,9 @@ def salvage(work: WorkDir, name: str) -> Path | None:
 
 
 def salvage_all(directory: Path) -> list[Path]:
-    """Finish everything that killed recorders left in the directory."""
-    made = [salvage(work, name) for work, name in left_behind(directory)]
+    """Finish everything that killed recorders left in the directory; with too little room it stays for the next time."""
+    found = left_behind(directory)
+    if found and free_disk(directory) < LEAST_DISK + sum(work.size() for work, _ in found) // 4:
+        return []
+    made = [salvage(work, name) for work, name in found]
     return [path for path in made if path is not None]

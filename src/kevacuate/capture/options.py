@@ -45,6 +45,8 @@ class RecordOptions:
         Recording stops when its directory has this size.
     snapshot_seconds : float
         Time between two snapshots.
+    pages : bool
+        Take flags and counts of every page with the snapshots: without them there is no replay.
 
     """
 
@@ -57,6 +59,7 @@ class RecordOptions:
     buffer_kb: int = 0
     max_bytes: int = 8 << 30
     snapshot_seconds: float = 60.0
+    pages: bool = True
 
     @property
     def poll_seconds(self) -> float:
@@ -91,8 +94,8 @@ def available_bytes() -> int:
 
 
 def choose_buffer(cpus: int, *, light: bool) -> int:
-    """KiB of trace buffer per CPU: at most 64 MiB (1 MiB for rare events), and 2 % of the available memory in all."""
-    most = 1024 if light else 64 * 1024
+    """KiB of trace buffer per CPU: at most 128 MiB (1 MiB for rare events), and 2 % of the available memory in all."""
+    most = 1024 if light else 128 * 1024
     share = available_bytes() // 50 // max(cpus, 1) // 1024
     return max(256, min(most, share))
 

@@ -16,12 +16,20 @@ import select
 import signal
 import sys
 import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from kevacuate.capture.spool import DONE, READY, SEGMENT_BYTES, W_DONE, W_ERROR, Words, segment_path
 from kevacuate.capture.tracefs import remove_instance
 
 PIPE_BYTES = 1 << 20
+AHEAD = 3
+"""Segments made ahead of their use."""
+
+VISIT_BYTES = 16 << 20
+"""What is moved of one CPU before the next one has its turn."""
+
 IN_FLIGHT_NS = 100_000_000
 """An event may be stamped, and not yet be readable, for less than this."""
 
@@ -31,26 +39,47 @@ F_SETPIPE_SZ = 1031
 class CpuReader:
     """One CPU: its raw file, a pipe, and the segment being written."""
 
-    def __init__(self, instance: Path, spool: Path, cpu: int, at: int, words: Words, page_bytes: int) -> None:
+    def __init__(
+        self,
+        instance: Path,
+        spool: Path,
+        cpu: int,
+        at: int,
+        words: Words,
+        page_bytes: int,
+        opener: ThreadPoolExecutor,
+    ) -> None:
         self.spool, self.cpu, self.at, self.words, self.page_bytes = spool, cpu, at, words, page_bytes
         path = instance / f"per_cpu/cpu{cpu}/trace_pipe_raw"
         self.raw = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self.pipe_out, self.pipe_in = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(self.pipe_in, F_SETPIPE_SZ, PIPE_BYTES)
-        self.segment, self.room, self.total = -1, 0, 0
+        self.room, self.total = 0, 0
         self.file = -1
+        self.opener = opener
+        self.opened: deque[Future[int]] = deque()
+        self.next = 0
+        self._open_ahead()
         self.full_at = time.monotonic()
+
+    def _open_ahead(self) -> None:
+        """Have the next segments made by another thread: a file system may take its time for it."""
+        while len(self.opened) < AHEAD:
+            path = segment_path(self.spool, self.cpu, self.next)
+            self.opened.append(
+                self.opener.submit(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            )
+            self.next += 1
 
     def _output(self) -> int:
         """The segment to write to, a new one when the last is full."""
         if self.room == 0:
             if self.file >= 0:
                 os.close(self.file)
-            self.segment += 1
-            path = segment_path(self.spool, self.cpu, self.segment)
-            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self.file = self.opened.popleft().result()
             self.room = SEGMENT_BYTES
+            self._open_ahead()
         return self.file
 
     def _written(self, size: int) -> None:
@@ -59,9 +88,9 @@ class CpuReader:
         self.words.set_spooled(self.at, self.total)
 
     def drain(self) -> int:
-        """Move every full sub-buffer; the number of bytes moved."""
+        """Move the full sub-buffers, at most about VISIT_BYTES; the number of bytes moved."""
         moved = 0
-        while True:
+        while moved < VISIT_BYTES:
             output = self._output()
             try:
                 size = os.splice(self.raw, self.pipe_in, min(PIPE_BYTES, self.room), flags=_SPLICE)
@@ -84,7 +113,8 @@ class CpuReader:
     def flush(self) -> None:
         """Move everything, a sub-buffer that is not full included, and note the time up to which nothing is missing."""
         before = time.monotonic_ns() - IN_FLIGHT_NS
-        self.drain()
+        while self.drain() >= VISIT_BYTES:
+            pass
         while True:
             try:
                 page = os.read(self.raw, self.page_bytes)
@@ -134,8 +164,11 @@ def serve(instance: Path, spool: Path, cpus: list[int], page_bytes: int, poll: f
     """
     words = Words(spool, len(cpus))
     readers: list[CpuReader] = []
+    opener = ThreadPoolExecutor(1)
     try:
-        readers += [CpuReader(instance, spool, cpu, at, words, page_bytes) for at, cpu in enumerate(cpus)]
+        readers += [
+            CpuReader(instance, spool, cpu, at, words, page_bytes, opener) for at, cpu in enumerate(cpus)
+        ]
         words[W_DONE] = READY
         said = ""
         while not said:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -40,6 +41,9 @@ BACKLOG_BYTES = 256 << 20
 NICE = 10
 _HOUSEKEEPING_SECONDS = 0.25
 _READER_SECONDS = 60.0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MAPPED_BYTES, _KEPT_BYTES = 32 << 20, 256 << 20
+"""Of mallopt(3): its options, and the largest values that are of use."""
 
 
 @dataclass
@@ -120,16 +124,17 @@ class Session:
                 f"{options.target} exists already: remove it or choose another name with -o."
             )
         check_command(options.command)
+        keep_memory()
         counts = take_counts("start")
         work = WorkDir.create(options.target)
         keep = False
         try:
-            opt.check_disk(work.path, top_pfn(counts))
+            opt.check_disk(work.path, top_pfn(counts) if options.pages else 0)
             with self._instance(work), self._signals():
                 self._record(work)
                 return self._finish(work)
         except (OSError, KevacuateError) as error:
-            keep = bool(work.page_dirs()) and not options.target.exists()
+            keep = bool(work.snapshots()) and not options.target.exists()
             raise _explain(error, options.target, work if keep else None) from None
         finally:
             if not keep:
@@ -171,8 +176,7 @@ class Session:
                 reader.kill()
                 reader.wait()
                 self.instance.remove()
-            if reader is not None:
-                assert reader.stdin is not None
+            if reader is not None and reader.stdin is not None:
                 reader.stdin.close()
 
     def _write_facts(self, work: WorkDir) -> None:
@@ -195,6 +199,7 @@ class Session:
         reader = subprocess.Popen(
             [sys.executable, "-m", "kevacuate.capture.reader", *arguments],
             stdin=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
@@ -276,7 +281,7 @@ class Session:
         """What /proc says, and with *pages* the flags of every page."""
         began = time.monotonic()
         counts = take_counts(label)
-        if pages:
+        if pages and self.options.pages:
             directory = work.new_page_dir()
             facts = PageReader(directory, top_pfn(counts)).read()
             parquet.write_json(directory / "facts.json", facts)
@@ -352,7 +357,6 @@ class Session:
         assert self.reader.stdin is not None
         with contextlib.suppress(OSError):
             self.reader.stdin.write(b"s")
-            self.reader.stdin.flush()
         while self.words[W_DONE] != DONE and self.reader.poll() is None:
             time.sleep(0.01)
         return self.words[W_DONE] == DONE and not self.words[W_ERROR]
@@ -375,6 +379,17 @@ def _explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None
     if work is not None:
         what += f" What was captured is in {work.path}; the next recording in that directory saves it."
     return KevacuateError(what)
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory instead of giving it back to the kernel with every large array.
+
+    A recorder whose arrays come and go as mappings would record mostly itself: a page fault and a free for every page.
+    """
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # not glibc
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def task_names(tracefs: Path) -> dict[str, str]:

@@ -40,7 +40,7 @@ MIB = 1 << 20
 @click.option("--vmscan", is_flag=True, help="Reclaim too.")
 @click.option("--pids", is_flag=True, help="Store process ids and names; otherwise tasks are only numbered.")
 @click.option(
-    "--buffer", "buffer_", metavar="SIZE", help="Trace buffer per CPU [64M, at most 2 % of memory in all]."
+    "--buffer", "buffer_", metavar="SIZE", help="Trace buffer per CPU [128M, at most 2 % of memory in all]."
 )
 @click.option(
     "--max-size", default="8G", show_default=True, metavar="SIZE", help="Stop at this size on disk."
@@ -52,6 +52,11 @@ MIB = 1 << 20
     type=click.FloatRange(min=1.0),
     metavar="S",
     help="Seconds between snapshots of /proc.",
+)
+@click.option(
+    "--no-pages",
+    is_flag=True,
+    help="Do not read the flags of every page: no replay, less work on large machines.",
 )
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -77,6 +82,7 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
         buffer_kb=-(-parse_size(given["buffer_"]) // 1024) if given["buffer_"] else 0,
         max_bytes=parse_size(given["max_size"]),
         snapshot_seconds=given["snapshots"],
+        pages=not given["no_pages"],
     )
     with _progress() as report:
         result = record(options, report, lambda text: click.echo(f"kevacuate: {text}", err=True))

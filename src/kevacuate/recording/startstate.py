@@ -352,13 +352,17 @@ def _pcp_fields(zones: tuple[ZoneCounts, ...], facts: StateFacts) -> PcpFields:
         return np.array([getattr(pcp, name) for _, pcp in rows], np.int32)
 
     return PcpFields(
-        np.array([index for index, _ in rows], np.int16),
-        column("cpu").astype(np.int16),
-        *(column(name) for name in ("count", "high", "high_min", "high_max", "batch")),
-        zeros,
-        zeros,
-        zeros,
-        zeros + np.int32(facts.nr_pcp_lists),
+        zone=np.array([index for index, _ in rows], np.int16),
+        cpu=column("cpu").astype(np.int16),
+        count=column("count"),
+        high=column("high"),
+        high_min=column("high_min"),
+        high_max=column("high_max"),
+        batch=column("batch"),
+        flags=zeros,
+        alloc_factor=zeros,
+        free_count=zeros,
+        nr_lists=zeros + np.int32(facts.nr_pcp_lists),
     )
 
 
