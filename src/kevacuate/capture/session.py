@@ -125,12 +125,17 @@ class Session:
             )
         check_command(options.command)
         keep_memory()
-        counts = take_counts("start")
-        work = WorkDir.create(options.target)
-        keep = False
+        with self._signals():
+            return self._run(WorkDir.create(options.target))
+
+    def _run(self, work: WorkDir) -> Result:
+        """Record in the work directory, which is gone afterwards unless something in it can still be saved."""
+        options, keep = self.options, False
         try:
-            opt.check_disk(work.path, top_pfn(counts) if options.pages else 0)
-            with self._instance(work), self._signals():
+            opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
+            with self._instance(work):
+                if self._signal:
+                    raise KeyboardInterrupt  # nothing was recorded yet
                 self._record(work)
                 return self._finish(work)
         except (OSError, KevacuateError) as error:
