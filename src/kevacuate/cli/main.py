@@ -15,6 +15,9 @@ from kevacuate.errors import KevacuateError
 
 COMMANDS = {
     "compare": "Replay under several policies, or set recordings side by side.",
+    "doctor": "Say what this machine offers for recording, and what is missing.",
+    "record": "Record the page allocator of the running machine.",
+    "snapshot": "Show the state of the running machine's memory now.",
     "replay": "Replay a recording under one policy.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "triage": "Say whether a machine is fragmenting, and by whom.",

@@ -53,7 +53,9 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
     """
     report = progress or (lambda name, done, total: None)
     machine, start = recording.machine, recording.start
-    profile, standing = profile_for(machine.kernel) if machine.kernel else (None, "none: the kernel is not known")
+    profile, standing = (
+        profile_for(machine.kernel) if machine.kernel else (None, "none: the kernel is not known")
+    )
     about: dict[str, Any] = {
         "name": recording.path.resolve().name,
         "digest": recording.digest,

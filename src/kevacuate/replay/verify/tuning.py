@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tuning level: given allocations and frees, are lists refilled and drained as far as the kernel refilled and drained them."""
+"""The tuning level: given allocations and frees, are the lists refilled and drained as far as the kernel's were."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ class TuningLevel(Level):
             books.used[(heads[:, None] + np.arange(1 << order)).ravel()] = 0
         books.owner[:] = 0
         sets = self._zone_of[pages.zone] * self._cpus + pages.cpu
-        held = np.where(pages.pindex >= k.NR_PCP_LISTS - 2, int(state.cfg[k.C_HPAGE_ORDER]), pages.pindex // 3)
+        held = np.where(
+            pages.pindex >= k.NR_PCP_LISTS - 2, int(state.cfg[k.C_HPAGE_ORDER]), pages.pindex // 3
+        )
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)

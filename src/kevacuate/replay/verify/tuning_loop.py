@@ -21,7 +21,6 @@ from kevacuate.mm.constants import (
     P_FREE_COUNT,
     PS,
     Z_BELOW_HIGH,
-    Z_INDEX,
     Z_NR_FREE,
     Z_RECLAIM_ACTIVE,
     ZONE_MOVABLE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tuning level's decisions under every phase of the decay, compiled: the model's own functions, run on each phase's fields."""
+"""The tuning level's decisions under every phase of the decay, compiled: the model's own functions on each phase's fields."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def may_matter(s, b, z, at, count, free_high):  # type: ignore[no-untyped-def]
         return True
     if not zone_says:
         return False
-    if b.sets[pcp * OW + O_TOP] > high_min or s.zone[z * ZS + Z_BELOW_HIGH] and count >= high_min:
+    if b.sets[pcp * OW + O_TOP] > high_min or (s.zone[z * ZS + Z_BELOW_HIGH] and count >= high_min):
         return True
     return count >= min((s.pcp[at + P_BATCH] + 0) << 2, high_min)
 

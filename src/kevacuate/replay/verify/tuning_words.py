@@ -45,8 +45,8 @@ def notes(
     lines = [
         f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
         "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
-        f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the fewest "
-        f"mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
+        f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
+        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
         "a decay that drains nothing is not seen: it happens at the fitted phase; one that drains, at its first recorded drain",
     ]
@@ -58,7 +58,8 @@ def notes(
         lines.append(_kswapd(books))
     if not books.facts[t.F_INSERTIONS]:
         lines.append(
-            "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at mm_page_free"
+            "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
+            "mm_page_free"
         )
     if not books.facts[t.F_LISTS]:
         lines.append(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from kevacuate.mm.constants import (
     C_NZONES,
-    C_PAGEBLOCK_ORDER,
     MIGRATE_ISOLATE,
     NEVER,
     WMARK_HIGH,
