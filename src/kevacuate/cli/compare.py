@@ -16,7 +16,9 @@ from kevacuate.cli.common import (
     print_json,
     progress_bar,
     recording_argument,
+    save_option,
     seed_option,
+    writable,
 )
 
 DEFAULT_POLICIES = ("mainline", "evacuate", f"evacuate,skip-bits={SKIP_SHARE}", "evacuate,skip-bits=all")
@@ -48,6 +50,7 @@ def policies_help() -> str:
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
 @seed_option
 @losses_option
+@save_option
 def command(
     recording: Path | None,
     policies: tuple[str, ...],
@@ -55,25 +58,29 @@ def command(
     series: bool,
     seed: int,
     despite_losses: bool,
+    save: Path | None,
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
     Example: kevacuate compare --policy mainline --policy evacuate,skip-hint=ignore
     """
+    from kevacuate.measure.saved import save_comparison
     from kevacuate.policy import parse_policy
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.replay.run import compare
     from kevacuate.report.tables import comparison_table
     from kevacuate.report.words import conclusion
 
+    writable(save)
     chosen = policies or DEFAULT_POLICIES
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(recording)
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(
-            source, chosen, options=ReplayOptions(seed=seed, despite_losses=despite_losses), progress=progress
-        )
+        result = compare(source, chosen, options=options, progress=progress)
+        if save:
+            save_comparison(save, result)
     if as_json:
         print_json({**result.to_json(series=series), "conclusion": conclusion(result)})
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import CpuLosses, Recording
-from kevacuate.replay.demand import build_demand
+from kevacuate.replay.demand import Demand, build_demand
 
 
 def lost_events(loss: CpuLosses) -> int:
@@ -35,14 +35,34 @@ def about_recording(recording: Recording) -> dict[str, Any]:
     KevacuateError
         The recording cannot be read, or holds no start state.
     """
-    machine, start = recording.machine, recording.start
+    start = recording.start
     demand = build_demand(recording)
     rows, span = 0, 0
     for chunk in demand.chunks():
         rows += int(chunk.t.size)
         span = int(chunk.t[-1]) if chunk.t.size else span
+    about = about_demand(recording, demand)
+    words = about.pop("verdict")
+    about |= {
+        "states": [
+            {"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states
+        ],
+        "start_blocks_with_skip_bit": int(start.blocks.skip.sum()) if start is not None else 0,
+        "start_objects": int(demand.start_objects.pfn.size),
+        "demand_rows": rows,
+        "seconds": span / 1e9,
+        "verdict": words,
+    }
+    return about
+
+
+def about_demand(recording: Recording, demand: Demand) -> dict[str, Any]:
+    """The facts that every result carries: what was recorded, how much of the demand is known, the verdict in words.
+
+    A demand that is reconstructed must have been read to its end once.
+    """
+    machine = recording.machine
     quality = {} if demand.max_objects is None else demand.quality.as_dict()
-    losses = [lost_events(loss) for loss in recording.losses]
     about: dict[str, Any] = {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -51,14 +71,7 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "cpus": machine.cpus,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
-        "states": [
-            {"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states
-        ],
-        "start_blocks_with_skip_bit": int(start.blocks.skip.sum()) if start is not None else 0,
-        "start_objects": int(demand.start_objects.pfn.size),
-        "demand_rows": rows,
-        "seconds": span / 1e9,
-        "lost_events": losses,
+        "lost_events": [lost_events(loss) for loss in recording.losses],
         "quality": quality,
     }
     about["verdict"] = verdict(about, quality.get("trusted"))

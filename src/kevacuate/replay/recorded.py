@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure import Run
 from kevacuate.measure import frames as f
 from kevacuate.measure.frames import PAGE_NAMES, Frames, StepsBuilder, encode
 from kevacuate.mm import constants as k
 from kevacuate.recording import AllocatorState, EventKind, Recording
+from kevacuate.replay.about import lost_events
 from kevacuate.replay.frames import PAGES_KEPT
 from kevacuate.replay.initial import KPF_NOPAGE, KPF_RESERVED
 from kevacuate.replay.pagekinds import KPF_LRU, flag
@@ -120,3 +122,45 @@ def recorded_flows(recording: Recording) -> list[dict[str, Any]]:
         }
         for kind, wanted, source, size in np.argwhere(table > 0).tolist()
     ]
+
+
+def recorded_run(recording: Recording) -> Run:
+    """The states of a recording as a run: its map over time and what can be counted on it. Without a state there is no map."""
+    if not recording.states:
+        return Run("recorded kernel", {}, {"t": [0]}, {})
+    frames = recorded_frames(recording)
+    series: dict[str, list[Any]] = {
+        "t": frames.t.tolist(),
+        "mixed_blocks": [],
+        "polluted_blocks": [],
+        "free_pages": [],
+    }
+    known = all(state.page_flags is not None for state in recording.states)
+    for i, state in enumerate(recording.states):
+        seen = frames.at(i)
+        series["mixed_blocks"].append(int((seen.content == f.CONTENT_MIXED).sum()))
+        polluted = (seen.mt == k.MIGRATE_MOVABLE) & (seen.unmovable > 0)
+        series["polluted_blocks"].append(int(polluted.sum()))
+        series["free_pages"].append(int((1 << state.free.order.astype(np.int64)).sum()))
+    if not known:
+        del series["mixed_blocks"], series["polluted_blocks"]
+    return Run("recorded kernel", {}, series, {}, frames=frames)
+
+
+def about_recorded(recording: Recording) -> dict[str, Any]:
+    """The facts of a recording that need no demand."""
+    machine = recording.machine
+    lost = [lost_events(loss) for loss in recording.losses]
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "arch": machine.arch,
+        "cpus": machine.cpus,
+        "cmdline": machine.cmdline,
+        "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
+        "pageblock_order": machine.pageblock_order,
+        "states": [state.label or state.tag for state in recording.states],
+        "lost_events": lost,
+        "verdict": f"{f'{sum(lost):,}' if sum(lost) else 'No'} events were lost; {len(recording.states)} states were recorded.",
+    }

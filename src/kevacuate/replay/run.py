@@ -20,7 +20,7 @@ from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.replay.about import refuse_losses
+from kevacuate.replay.about import about_demand, refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
@@ -292,5 +292,4 @@ def compare(
                 progress(name, done, total)
 
         runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    about = {"name": recording.path.name, "digest": recording.digest, "kernel": recording.machine.kernel}
-    return Comparison(tuple(runs), about)
+    return Comparison(tuple(runs), about_demand(recording, demand))
