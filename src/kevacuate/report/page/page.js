@@ -750,7 +750,7 @@
     seek(data.t.length - 1);
     follow(location.hash);
     bindWindow();
-    document.documentElement.dataset.ready = "";
+    document.documentElement.dataset.ready = String(Math.round(performance.now()));
   }
 
   start().catch((error) => {
