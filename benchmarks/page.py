@@ -48,9 +48,8 @@ def measure(blocks: int, moments: int, pages: bool) -> None:
     begin = time.perf_counter()
     text = comparison_page(made)
     build = time.perf_counter() - begin
-    print(
-        f"{blocks:>7} blocks ({blocks / 512:.0f} GiB), {moments} moments, 2 policies: {len(text) / 1e6:.2f} MB, made in {build:.1f} s"
-    )
+    size = f"{len(text) / 1e6:.2f} MB, made in {build:.1f} s"
+    print(f"{blocks:>7} blocks ({blocks / 512:.0f} GiB), {moments} moments, 2 policies: {size}")
     with tempfile.TemporaryDirectory() as directory, browser() as started:
         path = Path(directory) / "page.html"
         path.write_text(text)
@@ -64,9 +63,10 @@ def measure(blocks: int, moments: int, pages: bool) -> None:
             work = sorted(found["work"])
             middle, late = times[len(times) // 2], times[len(times) * 95 // 100]
             mean = sum(times) / len(times)
+            script = work[len(work) // 2]
             print(
-                f"        ready after {ready:.0f} ms; scrubbing {1000 / mean:.0f} frames/s (median {middle:.1f} ms, 95 % {late:.1f} ms; "
-                f"script {work[len(work) // 2]:.1f} ms); heap {heap / 1e6:.0f} MB"
+                f"        ready after {ready:.0f} ms; scrubbing {1000 / mean:.0f} frames/s "
+                f"(median {middle:.1f} ms, 95 % {late:.1f} ms; script {script:.1f} ms); heap {heap / 1e6:.0f} MB"
             )
 
 

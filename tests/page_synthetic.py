@@ -66,11 +66,11 @@ def frames(
 
 
 def page_steps(rng: np.random.Generator, blocks: int, moments: int, kind: np.ndarray) -> Steps:
-    """The pages of every block; 30 of a block change from one moment to the next."""
+    """The pages of every block; of a block about 4 change from one moment to the next."""
     held = np.array([f.FREE, f.MOVABLE, f.UNMOVABLE, f.RECLAIMABLE, f.MOVABLE, f.RESERVED])[kind]
     first = np.repeat(held, BLOCK).astype(np.uint8)
     first[rng.random(len(first)) < 0.03] = f.FREE
-    size = 30 * blocks
+    size = 4 * blocks
     place = [np.unique(rng.integers(0, len(first), size)) for _ in range(moments - 1)]
     value = [rng.choice([f.FREE, f.MOVABLE, f.UNMOVABLE], len(p)).astype(np.uint8) for p in place]
     offsets = np.concatenate([[0, 0], np.cumsum([len(p) for p in place])])
@@ -127,11 +127,28 @@ def moment(seen: f.BlockFrame) -> dict[str, Any]:
 
 
 COUNTERS = (
-    "extfrag extfrag_below_pageblock claims_from_movable claims_whole_block_from_movable steals_from_movable steals_by_movable "
-    "start_blocks_with_skip_bit start_blocks evacuations_queued evacuations_dropped evacuations_started_with_skip_bit "
-    "evacuations_movable_again pages_isolated pages_dropped pages_migrated pages_failed worker_cpu_seconds demand_rows "
-    "allocations_failed allocations_below_watermark frees_of_dropped"
-).split()
+    "extfrag",
+    "extfrag_below_pageblock",
+    "claims_from_movable",
+    "claims_whole_block_from_movable",
+    "steals_from_movable",
+    "steals_by_movable",
+    "start_blocks_with_skip_bit",
+    "start_blocks",
+    "evacuations_queued",
+    "evacuations_dropped",
+    "evacuations_started_with_skip_bit",
+    "evacuations_movable_again",
+    "pages_isolated",
+    "pages_dropped",
+    "pages_migrated",
+    "pages_failed",
+    "worker_cpu_seconds",
+    "demand_rows",
+    "allocations_failed",
+    "allocations_below_watermark",
+    "frees_of_dropped",
+)
 
 
 def run(

@@ -54,8 +54,8 @@ def command(
     """Write one self-contained HTML page: every pageblock over time, timelines, flows between types, all figures.
 
     The input is what `compare --save FILE` or `replay --save FILE` wrote; several such files of one recording are shown together,
-    with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package) is replayed first.
-    A recording that cannot be replayed is shown as it was recorded.
+    with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package) is replayed
+    first. A recording that cannot be replayed is shown as it was recorded.
 
     Example: kevacuate report my-server.kev -o my-server.html
     """
@@ -70,8 +70,7 @@ def command(
     if saved:
         if policies or recorded:
             raise KevacuateError("A saved result is shown as it is: leave out --policy and --recorded.")
-        name = saved[0].name if len(saved) == 1 else ""
-        text = comparison_page(_together(saved), name)
+        text = comparison_page(_together(saved))
     elif len(inputs) > 1:
         raise KevacuateError("One recording makes one page: name a single recording.")
     else:

@@ -9,7 +9,7 @@ level in :func:`levels` that they reach: exact for 0, 1 and 2 pages, at least th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +170,15 @@ class Steps:
         now[self.place[:end]] = self.value[:end]  # of equal places the last one stands
         return now
 
+    def thin(self, moments: npt.NDArray[np.int64]) -> Steps:
+        """The same plane at some of its moments, which ascend from 0."""
+        wanted = set(moments.tolist())
+        builder = StepsBuilder()
+        for i, plane in enumerate(self):
+            if i in wanted:
+                builder.add(plane)
+        return builder.build()
+
     def check(self) -> None:
         """Raise KevacuateError if the parts contradict each other: for what was read from a file."""
         sizes = np.diff(self.offsets)
@@ -250,6 +259,12 @@ class Frames:
         """One moment's frame; negative numbers count from the end."""
         plane: npt.NDArray[np.uint16] = self.blocks.at(moment).astype(np.uint16, copy=False)
         return decode(plane, self.pageblock_order)
+
+    def thin(self, every: int) -> Frames:
+        """The same map at every *every*-th moment, and at the last."""
+        moments = np.unique(np.append(np.arange(0, len(self.t), every), len(self.t) - 1))
+        pages = None if self.pages is None else self.pages.thin(moments)
+        return replace(self, t=self.t[moments], blocks=self.blocks.thin(moments), pages=pages)
 
     def index_of(self, block: int) -> int:
         """Where block number *block* (pfn >> pageblock_order) stands in the arrays; -1 if it is in no zone."""

@@ -2,7 +2,8 @@
 """The report: one HTML file that opens offline, from a comparison or from what was recorded.
 
 The page loads nothing: scripts and styles stand in it, and its content security policy admits those by their hashes alone.
-Recorded text is inserted as text, escaped by the template, with control characters made visible (:mod:`kevacuate.report.page_text`).
+Recorded text is inserted as text, escaped by the template, with control characters made visible
+(:mod:`kevacuate.report.page_text`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,17 @@ from kevacuate.report.page_text import script_json, visible
 from kevacuate.report.words import conclusion
 
 STYLES = ("uplot/uPlot.min.css", "page.css")
-SCRIPTS = ("uplot/uPlot.iife.min.js", "decode.js", "map.js", "page.js")
+SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "decode.js",
+    "map.js",
+    "base.js",
+    "maps.js",
+    "block.js",
+    "keys.js",
+    "charts.js",
+    "page.js",
+)
 
 
 def _part(name: str) -> str:
@@ -71,6 +82,7 @@ def _render(context: dict[str, Any], data: dict[str, Any], blobs: Sequence[str])
         blobs=[Markup(text) for text in blobs],
         chart_licence=_part("uplot/LICENSE"),
         has_map=data["map"] is not None,
+        every=data["map"]["every"] if data["map"] else 1,
         has_charts=bool(data["charts"]),
     )
 
@@ -119,15 +131,13 @@ def _notes(runs: Sequence[Run], groups: dict[str, list[Run]]) -> list[tuple[str,
     return notes
 
 
-def comparison_page(comparison: Comparison, file_name: str = "") -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The page of a run or a comparison.
 
     Parameters
     ----------
     comparison : Comparison
         Its runs may be several of one policy. Runs without ``frames`` have no map.
-    file_name : str
-        The saved comparison's name, for the command that the page names.
 
     Raises
     ------
@@ -137,7 +147,7 @@ def comparison_page(comparison: Comparison, file_name: str = "") -> str:
     groups = by_policy(comparison)
     runs = [group[0] for group in groups.values()]
     try:
-        data, blobs = page_data(comparison, runs, file_name)
+        data, blobs = page_data(comparison, runs)
         context = _comparison_context(comparison, groups, runs)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise KevacuateError(
@@ -177,17 +187,19 @@ def _comparison_context(
 
 
 def visible_lines(text: str) -> list[str]:
-    """The lines of a text, each made visible."""
-    return [visible(line) for line in text.split("\n")]
+    """The lines of a text, each made visible; arrows as arrows."""
+    return [visible(line).replace(" -> ", " → ") for line in text.split("\n")]
 
 
 def _single_words(run: Run) -> str:
     """What a run without another to compare it with comes to."""
     end = run.metrics["end"]
+    regions = end["regions_2m"]
     return (
-        f"{visible(run.policy)}: {run.metrics['extfrag']:,} external fragmentation events; at the end {end['mixed_blocks']:,} mixed and "
-        f"{end['polluted_blocks']:,} polluted pageblocks, {end['regions_2m']['movable_only']:,} of "
-        f"{end['regions_2m']['regions']:,} regions of 2 MiB free of unmovable pages. One run: nothing is compared."
+        f"{visible(run.policy)}: {run.metrics['extfrag']:,} external fragmentation events; "
+        f"at the end {end['mixed_blocks']:,} mixed and {end['polluted_blocks']:,} polluted pageblocks, "
+        f"{regions['movable_only']:,} of {regions['regions']:,} regions of 2 MiB free of unmovable pages. "
+        "One run: nothing is compared."
     )
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ PAGE_BYTES = 2_500_000
 """About how many bytes of the page the pages of single blocks may take; blocks that nothing happened to go without first."""
 MOST_RECORDS = 300_000
 """Records of one run's history that the page lists; beyond it the steals of each block are cut short, which the page says."""
+
+MOST_CHANGES = 5_000_000
+"""Changes of blocks, of all runs together, that the page's maps hold; beyond it they leave out moments, which the page says."""
 
 CHARTS: tuple[tuple[str, str, tuple[Any, ...], float], ...] = (
     ("Mixed pageblocks", "blocks", ("mixed_blocks",), 1),
@@ -129,13 +134,22 @@ def run_data(blobs: Blobs, run: Run, times: Sequence[int], detailed: npt.NDArray
     return data
 
 
-def page_data(
-    comparison: Comparison, runs: Sequence[Run], file_name: str = ""
-) -> tuple[dict[str, Any], Blobs]:
+def thinned(runs: Sequence[Run], most: int = MOST_CHANGES) -> tuple[list[Run], int]:
+    """The runs with every n-th moment of their maps, the first and the last among them, and n: 1 where all of it fits."""
+    every = 1
+    shown = list(runs)
+    while sum(len(run.frames.blocks.place) for run in shown if run.frames) > most and every < 1 << 16:
+        every *= 2
+        shown = [run if run.frames is None else replace(run, frames=run.frames.thin(every)) for run in runs]
+    return shown, every
+
+
+def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, Any], Blobs]:
     """(JSON values, streams) for the runs to be drawn: one of each policy."""
     blobs = Blobs()
     mapped = next((run.frames for run in runs if run.frames is not None), None)
     times = mapped.t.tolist() if mapped is not None else list(runs[0].series.get("t", [0]))
+    runs, every = thinned(runs)
     detailed = blocks_with_pages(runs)
     data: dict[str, Any] = {
         "t": [t / 1e9 for t in times],
@@ -145,7 +159,7 @@ def page_data(
         "whys": k.WHY_NAMES,
         "kinds": {name: getattr(k, name) for name in vars(k) if name.startswith("L_")},
         "charts": charts(runs, times),
-        "file": visible(file_name),
+        "explain": f"kevacuate explain {shlex.quote(visible(comparison.recording.get('name', '')))}",
         "map": None,
     }
     if mapped is not None:
@@ -158,6 +172,7 @@ def page_data(
             "zones": [visible(name) for name in mapped.zones],
             "detailed": blobs.varints(_gaps(detailed)),
             "all_detailed": len(detailed) == len(mapped.start),
+            "every": every,
         }
     data["runs"] = [run_data(blobs, run, times, detailed) for run in runs]
     return data, blobs

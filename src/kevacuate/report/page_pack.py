@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure.frames import Steps
-from kevacuate.measure.history import A, B, C, CPU, D, KIND, PFN, T, History
+from kevacuate.measure.history import CPU, KIND, PFN, A, B, C, D, History, T
 from kevacuate.mm import constants as k
 
 SHOWN_KINDS = (
@@ -37,7 +37,7 @@ class Blobs:
 
     def add(self, data: bytes) -> int:
         """Deflate a stream; its number."""
-        self.texts.append(base64.b64encode(zlib.compress(data, 9)).decode("ascii"))
+        self.texts.append(base64.b64encode(zlib.compress(data, 6)).decode("ascii"))
         return len(self.texts) - 1
 
     def varints(self, values: npt.NDArray[Any]) -> int:

@@ -139,21 +139,18 @@ def _flow_cells(values: list[int]) -> list[Cell]:
     return [Cell(number(v), "" if i == 0 else change(values[0], v)) for i, v in enumerate(values)]
 
 
+KEY_FIGURES = (
+    ("At the end", "mixed pageblocks"),
+    ("At the end", "2 MiB regions free or movable"),
+    ("External fragmentation events", "steals from movable"),
+    ("Cost", "migrated"),
+)
+
+
 def key_figures(comparison: Comparison) -> list[dict[str, Any]]:
     """Four figures for the top of the page, by policy: over several runs the mean."""
-    wanted = {
-        ("At the end", "mixed pageblocks"),
-        ("At the end", "2 MiB regions free or movable"),
-        ("External fragmentation events", "steals from movable"),
-        ("Cost", "migrated"),
-    }
-    sections = {s["title"]: s["rows"] for s in figure_sections(comparison)}
-    return [
-        {"section": title, **row}
-        for title, rows in sections.items()
-        for row in rows
-        if (title, row["name"]) in wanted
-    ]
+    rows = {(s["title"], row["name"]): row for s in figure_sections(comparison) for row in s["rows"]}
+    return [{"section": key[0], **rows[key]} for key in KEY_FIGURES if key in rows]
 
 
 def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ MOST_CHARACTERS = 2_000
 
 
 def visible(text: object) -> str:
-    """The text with every control, format and separator character but the space written as ``\\u202e``.
+    r"""The text with every control, format and separator character but the space written as ``\u202e``.
 
     These are the Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp: terminal escapes, overrides of the writing direction, line
     separators, invisible characters, halves of surrogates.

@@ -129,7 +129,7 @@ const kevMap = (() => {
     const out = new Uint32Array(size * size).fill(palette.paper);
     const side = size - 1;
     const content = contentOf(value);
-    const edge = mode === "holds" && content !== RESERVED ? Math.max(2, Math.round(size / 8)) : 0;
+    const edge = mode === "holds" && content !== RESERVED ? Math.max(2, Math.round(size / 7)) : 0;
     const room = side - edge;
     const full = levels[15];
     const bar = (pages) => (pages ? Math.max(1, Math.round((pages / full) * room)) : 0);
@@ -140,7 +140,8 @@ const kevMap = (() => {
       const up = side - 1 - y;
       for (let x = 0; x < side; x++) {
         let colour = table[value];
-        if (edge && y < edge) colour = palette.types[Math.min(typeOf(value), 5)];
+        if (edge && y === edge - 1 && size >= 14) colour = palette.paper;
+        else if (edge && y < edge) colour = palette.types[Math.min(typeOf(value), 5)];
         else if (edge) {
           const pinned = up >= Math.min(low, room - high) && up < Math.min(low, room - high) + high;
           colour = pinned ? palette.contents[held] : up < low ? palette.contents[1] : palette.contents[0];
