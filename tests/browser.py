@@ -71,9 +71,10 @@ def opened(
     height: int = 900,
     scheme: str = "light",
     fragment: str = "",
+    ready: str = "html[data-ready]",
     **more: Any,
 ) -> Iterator[Watched]:
-    """The page of a file, ready, in a context of its own."""
+    """The page of a file in a context of its own, once there is an element *ready*."""
     context = started.new_context(
         viewport={"width": width, "height": height},
         color_scheme=scheme,
@@ -90,7 +91,7 @@ def opened(
         page.on("dialog", lambda dialog: (watched.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.goto(path.absolute().as_uri() + fragment)
         if more.get("java_script_enabled", True):
-            page.wait_for_selector("html[data-ready]", state="attached", timeout=120_000)
+            page.wait_for_selector(ready, state="attached", timeout=120_000)
         yield watched
     finally:
         context.close()

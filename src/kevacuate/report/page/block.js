@@ -6,6 +6,8 @@ const kevBlock = (() => {
   const { $, data, state, integer, make, css, clock, hex, pages, typeName } = kev;
   const { mapped, momentOf, patternInk } = kevMaps;
 
+  const COLUMNS = 32; // pages in a row
+
   /** "none", "2 pages" or "at least 64 pages". */
   function amount(level) {
     const n = kev.map.levels[level];
@@ -107,7 +109,7 @@ const kevBlock = (() => {
   /** The pages of a block as cells. */
   function drawPages(canvas, run, row) {
     const size = 2 ** kev.map.order;
-    const columns = Math.min(size, 64);
+    const columns = Math.min(size, COLUMNS);
     const cell = 9;
     canvas.width = columns * cell + 1;
     canvas.height = Math.ceil(size / columns) * cell + 1;
@@ -131,7 +133,7 @@ const kevBlock = (() => {
   }
 
   function pageAt(canvas, event) {
-    const columns = Math.min(2 ** kev.map.order, 64);
+    const columns = Math.min(2 ** kev.map.order, COLUMNS);
     const box = canvas.getBoundingClientRect();
     const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
     const rows = Math.ceil(2 ** kev.map.order / columns);

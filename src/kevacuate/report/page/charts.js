@@ -6,6 +6,12 @@ const kevCharts = (() => {
   const { $, data, state, listeners, integer, make, css, lineColour, LINE_DASH, clock, seek } = kev;
 
   const plots = [];
+  const STEPS = Array.from({ length: 13 }, (_, i) => [1, 2, 5].map((n) => n * 10 ** i)).flat();
+
+  /** The cursor stands at a moment, not between two. */
+  function toMoment(plot, left, top) {
+    return left < 0 ? [left, top] : [plot.valToPos(data.t[plot.posToIdx(left)], "x"), top];
+  }
 
   function chartOptions(chart, width) {
     const axis = () => ({ stroke: () => css("--ink-2"), grid: { stroke: () => css("--rule"), width: 1 }, ticks: { show: false }, font: "12px system-ui" });
@@ -14,11 +20,11 @@ const kevCharts = (() => {
       height: 150,
       padding: [8, 8, 0, 0],
       legend: { show: false },
-      cursor: { y: false, points: { show: false }, drag: { x: false, y: false }, bind: { dblclick: () => null } },
+      cursor: { y: false, points: { show: false }, drag: { x: false, y: false }, bind: { dblclick: () => null }, move: toMoment },
       scales: { x: { time: false }, y: { range: (u, low, high) => yRange(low, high) } },
       axes: [
         { ...axis(), size: 26, values: (u, ticks) => ticks.map((t) => `${t} s`) },
-        { ...axis(), size: 62, values: (u, ticks) => ticks.map((t) => integer.format(t)) },
+        { ...axis(), size: 62, incrs: STEPS, values: (u, ticks) => ticks.map((t) => integer.format(t)) },
       ],
       series: [
         {},
@@ -46,6 +52,10 @@ const kevCharts = (() => {
     const holder = make("div", { role: "img" });
     const box = make("div", { class: "chart" }, make("h3", {}, chart.title, make("small", {}, chart.unit)), now, holder);
     $("charts").append(box);
+    return { chart, now, holder };
+  }
+
+  function draw({ chart, now, holder }) {
     const shown = chart.lines.map((values) => (values ? values : data.t.map(() => null)));
     const plot = new uPlot(chartOptions(chart, Math.max(holder.clientWidth, 200)), [data.t, ...shown], holder);
     const values = chart.lines.map((line_, i) => {
@@ -77,7 +87,7 @@ const kevCharts = (() => {
     kev.runs.forEach((run, i) => {
       $("lines").append(make("li", {}, make("i", { class: `line line-${i % 6}`, "aria-hidden": "true" }), make("bdi", {}, run.about.policy)));
     });
-    for (const chart of data.charts) addChart({ ...chart, lines: chart.lines });
+    for (const part of data.charts.map(addChart)) draw(part); // all first: their number decides how wide they are
     listeners.push(chartsFollow);
   }
 

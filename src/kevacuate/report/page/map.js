@@ -246,6 +246,7 @@ const kevMap = (() => {
   }
 
   return {
+    TILE,
     typeOf,
     contentOf,
     skipOf,

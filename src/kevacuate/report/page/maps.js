@@ -57,6 +57,9 @@ const kevMaps = (() => {
         list.append(make("li", {}, swatch(i), name));
       });
     }
+    if (state.mode === "holds" && state.view && kevMap.cellSize(state.view) >= kevMap.TILE) {
+      list.append(make("li", {}, "top edge: the block’s type"));
+    }
     if ($("marks").checked && mapped().some((run) => run.history)) {
       list.append(
         make("li", {}, make("span", { class: "ring" }), "claimed just now"),
@@ -139,6 +142,7 @@ const kevMaps = (() => {
     kevMap.zoomAt(state.view, state.view.zoom * factor, x, y, canvas.width, canvas.height);
     if (px === undefined && state.focus >= 0) kevMap.reveal(state.view, state.focus, canvas.width, canvas.height);
     $("zoom").textContent = `${state.view.zoom}×`;
+    drawLegend();
     paint();
   }
 

@@ -13,7 +13,8 @@
 
   function play(on) {
     state.playing = on;
-    $("play").setAttribute("aria-pressed", String(on));
+    $("play").dataset.playing = String(on);
+    $("play").setAttribute("aria-label", on ? "Stop" : "Play");
     $("play").replaceChildren(on ? "❚❚ " : "▶ ", make("span", {}, on ? "Stop" : "Play"));
     if (!on) {
       seek(state.moment);
