@@ -14,10 +14,10 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.profile import PROFILES
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.replay.about import about_recording
+from kevacuate.replay.about import about_recording, about_result
 from kevacuate.replay.demand import build_demand
 from kevacuate.replay.initial import ReplayOptions, machine_config
-from kevacuate.replay.run import Replay, compared_recording
+from kevacuate.replay.run import Replay
 
 PRINTED = {
     "7.2.13": "7.2",
@@ -48,7 +48,7 @@ def test_a_run_says_its_profile(kernel: str, tmp_path: Path) -> None:
     recording = recorded_on(tmp_path / "a.kev", kernel)
     replay = Replay(recording, build_demand(recording), parse_policy("evacuate"), ReplayOptions(samples=2))
     run = replay.run()
-    assert run.provenance["profile"] == compared_recording(recording)["profile"] == PRINTED[kernel]
+    assert run.provenance["profile"] == about_result(recording, replay.demand)["profile"] == PRINTED[kernel]
     fixed = PRINTED[kernel].startswith("6.1 ")
     assert bool(replay.state.cfg[k.C_PCP_FIXED]) == fixed
     about = about_recording(recording)

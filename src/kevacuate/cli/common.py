@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import is_compiled
 from kevacuate.recording import Recording
 
@@ -40,6 +42,23 @@ seed_option = click.option(
 
 
 losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
+
+save_option = click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep the whole result in FILE, the pageblock map over time included: `kevacuate report FILE` reads it.",
+)
+
+
+def writable(target: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work is done that it is to hold."""
+    if target is None:
+        return
+    if not target.parent.is_dir():
+        raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
+    if not os.access(target.parent, os.W_OK):
+        raise KevacuateError(f"{target.parent} cannot be written to: choose another place for {target.name}.")
 
 
 def open_recording(path: Path | None) -> Recording:

@@ -14,7 +14,9 @@ from kevacuate.cli.common import (
     open_recording,
     print_json,
     progress_bar,
+    save_option,
     seed_option,
+    writable,
 )
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 
@@ -62,6 +64,7 @@ def policies_help() -> str:
 )
 @seed_option
 @losses_option
+@save_option
 def command(
     recordings: tuple[str, ...],
     recorded: bool,
@@ -71,6 +74,7 @@ def command(
     details: bool,
     seed: int,
     despite_losses: bool,
+    save: Path | None,
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
@@ -82,9 +86,13 @@ def command(
 
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
+    from kevacuate.measure.saved import save_comparison
+
     if recorded:
-        if policies or series:
-            raise click.UsageError("--recorded replays nothing, so it takes neither --policy nor --series.")
+        if policies or series or save:
+            raise click.UsageError(
+                "--recorded replays nothing, so it takes neither --policy nor --series nor --save."
+            )
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
     if len(recordings) > 1:
@@ -98,14 +106,16 @@ def command(
     from kevacuate.report.tables import comparison_table
     from kevacuate.report.words import conclusion
 
+    writable(save)
     chosen = policies or DEFAULT_POLICIES
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(recording)
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(
-            source, chosen, options=ReplayOptions(seed=seed, despite_losses=despite_losses), progress=progress
-        )
+        result = compare(source, chosen, options=options, progress=progress)
+        if save:
+            save_comparison(save, result)
     if as_json:
         print_json({**result.to_json(series=series), "conclusion": conclusion(result)})
         return

@@ -19,6 +19,7 @@ COMMANDS = {
     "record": "Record the page allocator of the running machine.",
     "snapshot": "Show the state of the running machine's memory now.",
     "replay": "Replay a recording under one policy.",
+    "report": "Write one HTML page: every pageblock over time, timelines, flows, figures.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "triage": "Say whether a machine is fragmenting, and by whom.",
     "info": "Say what a recording holds and how good it is.",

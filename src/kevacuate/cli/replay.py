@@ -15,7 +15,9 @@ from kevacuate.cli.common import (
     print_json,
     progress_bar,
     recording_argument,
+    save_option,
     seed_option,
+    writable,
 )
 
 
@@ -26,29 +28,35 @@ from kevacuate.cli.common import (
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
 @seed_option
 @losses_option
+@save_option
 def command(
-    recording: Path | None, policy: str, as_json: bool, series: bool, seed: int, despite_losses: bool
+    recording: Path | None,
+    policy: str,
+    as_json: bool,
+    series: bool,
+    seed: int,
+    despite_losses: bool,
+    save: Path | None,
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under one policy and print what happened.
 
     Example: kevacuate replay --policy evacuate,pool=8 --json
     """
-    from kevacuate.measure import Comparison
+    from kevacuate.measure.saved import save_comparison
     from kevacuate.policy import parse_policy
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compared_recording, replay
+    from kevacuate.replay.run import compare
     from kevacuate.report.tables import comparison_table
 
-    chosen = parse_policy(policy)
+    parse_policy(policy)
+    writable(save)
     source = open_recording(recording)
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        run = replay(
-            source,
-            chosen,
-            options=ReplayOptions(seed=seed, despite_losses=despite_losses),
-            progress=lambda done, total: progress(chosen.spec, done, total),
-        )
+        result = compare(source, [policy], options=options, progress=progress)
+        if save:
+            save_comparison(save, result)
     if as_json:
-        print_json(run.to_json(series=series))
+        print_json(result.baseline.to_json(series=series))
         return
-    console().print(comparison_table(Comparison((run,), compared_recording(source))))
+    console().print(comparison_table(result))

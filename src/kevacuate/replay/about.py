@@ -13,7 +13,7 @@ from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
-from kevacuate.replay.demand import build_demand
+from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
 from kevacuate.replay.start import pages_in_use
 
@@ -82,6 +82,33 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
     about |= about_demand(recording, report)
     about["verdict"] = verdict(about, about["quality"].get("trusted"))
     return about
+
+
+def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
+    """The facts that every result carries: what was recorded, how much of the demand is known, the verdict in words.
+
+    A demand that is reconstructed must have been read to its end once.
+    """
+    machine = recording.machine
+    quality = {} if demand.max_objects is None else demand.quality.as_dict()
+    losses = [lost_events(loss) for loss in recording.losses]
+    trusted = quality.get("trusted")
+    known = "How much of the demand is a guess was not kept."
+    if trusted is not None:
+        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)}"
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "profile": profile_for(machine.kernel)[1],
+        "arch": machine.arch,
+        "cpus": machine.cpus,
+        "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
+        "pageblock_order": machine.pageblock_order,
+        "lost_events": losses,
+        "quality": quality,
+        "verdict": f"{_lost(sum(losses))} lost. {known}",
+    }
 
 
 def about_events(recording: Recording, report: Progress) -> dict[str, Any]:

@@ -14,14 +14,16 @@ import numpy as np
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
+from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.replay.about import refuse_losses
+from kevacuate.replay.about import about_result, refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
+from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
 from kevacuate.replay.loop import (
     STOP_LOG,
@@ -73,7 +75,8 @@ class Replay:
         self.start_blocks = int(recorded.blocks.pfn.size)
         self.start_skip = int(skip_bits(recorded, policy, options.seed).sum())
         self.log: list[np.ndarray] = []
-        self.keep_log = False
+        self.keep_log = options.keep
+        self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
         self._next_sample = k.NEVER
@@ -85,6 +88,8 @@ class Replay:
         entry.advance(self.state, t)
         for name, value in {"t": t, **moment(self.state), **so_far(self.state)}.items():
             self.series.setdefault(name, []).append(value)
+        if self.map:
+            self.map.look(self.state, t)
 
     def take_log(self) -> None:
         """Empty the log; keep its records if asked to."""
@@ -131,7 +136,10 @@ class Replay:
         rows = self._checked(chunk, row)
         at, end = 0, rows.t.size
         while at < end:
+            before = at
             at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            if self.map:
+                self.map.note(self.state, rows, before, at)
             if why == STOP_OBJECT:
                 raise KevacuateError(contradiction(rows, at, row + at))
             if why == STOP_SAMPLE:
@@ -160,7 +168,12 @@ class Replay:
             "model_seconds": busy,
             "events_per_second": rows / max(busy, 1e-9),
         }
-        return Run(self.policy.spec, self._metrics(rows), self.series, self._provenance(), timing)
+        history = None
+        if self.map:
+            history = History.of_log(self.log, int(self.state.cfg[k.C_PAGEBLOCK_ORDER]), self.lost_log)
+        frames = self.map.frames() if self.map else None
+        metrics, provenance = self._metrics(rows), self._provenance()
+        return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
         return {
@@ -281,15 +294,4 @@ def compare(
                 progress(name, done, total)
 
         runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    return Comparison(tuple(runs), compared_recording(recording))
-
-
-def compared_recording(recording: Recording) -> dict[str, str]:
-    """What a comparison says of its recording: name, digest, kernel, and the kernel profile of the model."""
-    kernel = recording.machine.kernel
-    return {
-        "name": recording.path.name,
-        "digest": recording.digest,
-        "kernel": kernel,
-        "profile": profile_for(kernel)[1],
-    }
+    return Comparison(tuple(runs), about_result(recording, demand))

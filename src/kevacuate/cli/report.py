@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kevacuate.cli.common import losses_option, open_recording, progress_bar, seed_option, writable
+from kevacuate.cli.compare import policies_help
+from kevacuate.errors import KevacuateError
+
+if TYPE_CHECKING:
+    from kevacuate.measure import Comparison
+    from kevacuate.recording import Recording
+
+SAMPLES = 200
+"""Moments of the map and of the timelines."""
+
+DEFAULT_POLICIES = ("mainline", "evacuate")
+"""What a recording is replayed under, unless policies are named."""
+
+
+@click.command("report", epilog=policies_help(), short_help="One HTML page to look at and to mail.")
+@click.argument("inputs", nargs=-1, metavar="[RUN|COMPARISON|RECORDING]...", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="PAGE.html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="P",
+    help=f"Policies to replay a recording under; repeat it. Default: {', '.join(DEFAULT_POLICIES)}.",
+)
+@click.option("--recorded", is_flag=True, help="Show the states as recorded; replay nothing.")
+@seed_option
+@losses_option
+def command(
+    inputs: tuple[Path, ...],
+    output: Path,
+    policies: tuple[str, ...],
+    recorded: bool,
+    seed: int,
+    despite_losses: bool,
+) -> None:
+    """Write one self-contained HTML page: every pageblock over time, timelines, flows between types, all figures.
+
+    The input is what `compare --save FILE` or `replay --save FILE` wrote; several such files of one recording are shown together,
+    with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package) is replayed
+    first. A recording that cannot be replayed is shown as it was recorded.
+
+    Example: kevacuate report my-server.kev -o my-server.html
+    """
+    from kevacuate.report.page import comparison_page, write_page
+
+    writable(output)
+    saved = [path for path in inputs if path.is_file()]
+    if saved and len(saved) < len(inputs):
+        raise KevacuateError(
+            "Files and recordings cannot be shown together: save a comparison of the recording first."
+        )
+    if saved:
+        if policies or recorded:
+            raise KevacuateError("A saved result is shown as it is: leave out --policy and --recorded.")
+        text = comparison_page(_together(saved))
+    elif len(inputs) > 1:
+        raise KevacuateError("One recording makes one page: name a single recording.")
+    else:
+        text = _recording_page(inputs[0] if inputs else None, policies, recorded, seed, despite_losses)
+    write_page(output, text)
+    click.echo(f"{output}: {len(text.encode()) / 1e6:.1f} MB", err=True)
+
+
+def _together(paths: list[Path]) -> Comparison:
+    """The runs of several saved files of one recording as one comparison."""
+    from kevacuate.measure import Comparison
+    from kevacuate.measure.saved import load_comparison
+
+    first, *others = (load_comparison(path) for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.recording.get("digest") != first.recording.get("digest"):
+            raise KevacuateError(
+                f"{path} is of another recording than {paths[0]}: compare what replays one demand."
+            )
+    return Comparison(tuple(run for one in (first, *others) for run in one.runs), first.recording)
+
+
+def _recording_page(
+    path: Path | None, policies: tuple[str, ...], recorded: bool, seed: int, despite_losses: bool
+) -> str:
+    """The page of a recording: of a comparison made now, or of what was recorded."""
+    from kevacuate.policy import parse_policy
+    from kevacuate.replay.about import lost_events
+    from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.replay.run import compare
+    from kevacuate.report.page import comparison_page
+
+    chosen = policies or DEFAULT_POLICIES
+    for spec in chosen:
+        parse_policy(spec)
+    source = open_recording(path)
+    lost = sum(lost_events(loss) for loss in source.losses)
+    if recorded:
+        return _as_recorded(source, "These are the allocator's states as they were recorded.")
+    if source.start is None:
+        return _as_recorded(
+            source, "The recording holds no state to start a replay from: this is what it recorded."
+        )
+    if lost and not despite_losses:
+        why = f"{lost:,} events were lost, so the demand was not replayed (--despite-losses does it): this is what was recorded."
+        return _as_recorded(source, why)
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True, samples=SAMPLES)
+    with progress_bar() as progress:
+        return comparison_page(compare(source, chosen, options=options, progress=progress))
+
+
+def _as_recorded(source: Recording, why: str) -> str:
+    """The page of what was recorded."""
+    from kevacuate.replay.recorded import about_recorded, recorded_flows, recorded_run
+    from kevacuate.report.page import recorded_page
+
+    with progress_bar():
+        return recorded_page(about_recorded(source), recorded_run(source), recorded_flows(source), why)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The report: one HTML file that opens offline, from a comparison or from what was recorded.
+
+The page loads nothing: scripts and styles stand in it, and its content security policy admits those by their hashes alone.
+Recorded text is inserted as text, escaped by the template, with control characters made visible
+(:mod:`kevacuate.report.page_text`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kevacuate._version import __version__
+from kevacuate.errors import KevacuateError
+from kevacuate.measure import Comparison, Run
+from kevacuate.report.page_data import page_data
+from kevacuate.report.page_tables import (
+    by_policy,
+    figure_sections,
+    flattened,
+    flow_tables,
+    key_figures,
+    parameter_rows,
+    price_section,
+)
+from kevacuate.report.page_text import script_json, visible
+from kevacuate.report.words import conclusion
+
+STYLES = ("uplot/uPlot.min.css", "page.css")
+SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "decode.js",
+    "map.js",
+    "base.js",
+    "maps.js",
+    "block.js",
+    "keys.js",
+    "charts.js",
+    "page.js",
+)
+
+
+def _part(name: str) -> str:
+    """The text of one of the page's files."""
+    return files("kevacuate").joinpath("report", "page", *name.split("/")).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """A source of a content security policy: the hash of an inline script or style."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") + "'"
+
+
+def content_policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """Nothing from anywhere; of what stands in the page only these scripts and styles."""
+    return (
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {' '.join(map(_hash, styles))}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _render(context: dict[str, Any], data: dict[str, Any], blobs: Sequence[str]) -> str:
+    """The page's text."""
+    scripts, styles = [_part(name) for name in SCRIPTS], [_part(name) for name in STYLES]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    template = environment.from_string(_part("page.html"))
+    return template.render(
+        **context,
+        version=__version__,
+        policy_of_content=Markup(content_policy(scripts, styles)),
+        sheets=[Markup(text) for text in styles],
+        scripts=[Markup(text) for text in scripts],
+        data=Markup(script_json(data)),
+        blobs=[Markup(text) for text in blobs],
+        chart_licence=_part("uplot/LICENSE"),
+        has_map=data["map"] is not None,
+        every=data["map"]["every"] if data["map"] else 1,
+        has_charts=bool(data["charts"]),
+    )
+
+
+def _block_words(runs: Sequence[Run]) -> str:
+    """``, 512 pages or 2 MiB``: the size of a pageblock, where it is known."""
+    order = next((run.frames.pageblock_order for run in runs if run.frames is not None), None)
+    if order is None:
+        return ""
+    size = 4 << order
+    return f", {1 << order} pages or {size if size < 1024 else size >> 10} {'KiB' if size < 1024 else 'MiB'}"
+
+
+def _machine_facts(recording: dict[str, Any]) -> list[str]:
+    """What machine it was, in a few words."""
+    facts = [f"Linux {visible(recording.get('kernel', 'unknown'))}"]
+    if "arch" in recording:
+        facts.append(visible(recording["arch"]))
+    if "cpus" in recording:
+        facts.append(f"{recording['cpus']} CPU{'' if recording['cpus'] == 1 else 's'}")
+    zones = recording.get("zones") or []
+    pages = sum(int(zone.get("managed_pages", 0)) for zone in zones)
+    if pages:
+        facts.append(f"{pages * 4096 / (1 << 30):.1f} GiB")
+    return facts
+
+
+def _notes(runs: Sequence[Run], groups: dict[str, list[Run]]) -> list[tuple[str, str]]:
+    """What the reader must know of this page in particular."""
+    notes = []
+    lost = sum(run.history.lost for run in runs if run.history is not None)
+    if lost:
+        notes.append(
+            (
+                "Lost",
+                f"{lost:,} records of the model's log did not fit in it and are missing in the histories.",
+            )
+        )
+    if any(len(group) > 1 for group in groups.values()):
+        notes.append(
+            (
+                "Several runs",
+                "Maps, timelines and flows show the first run of each policy; the figures are of all runs.",
+            )
+        )
+    return notes
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page of a run or a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Its runs may be several of one policy. Runs without ``frames`` have no map.
+
+    Raises
+    ------
+    KevacuateError
+        The figures are not those of a run of this program.
+    """
+    groups = by_policy(comparison)
+    runs = [group[0] for group in groups.values()]
+    try:
+        data, blobs = page_data(comparison, runs)
+        context = _comparison_context(comparison, groups, runs)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise KevacuateError(
+            f"The result lacks what the report shows ({type(error).__name__}: {error}): it was made by another version, make it "
+            "again."
+        ) from None
+    return _render(context, data, blobs.texts)
+
+
+def _comparison_context(
+    comparison: Comparison, groups: dict[str, list[Run]], runs: Sequence[Run]
+) -> dict[str, Any]:
+    """The template's values."""
+    recording = comparison.recording
+    policies = [visible(name) for name in groups]
+    sections = figure_sections(comparison)
+    price = price_section(comparison)
+    many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
+    words = visible_lines(conclusion(comparison)) if len(policies) > 1 else [_single_words(runs[0])]
+    return {
+        "title": visible(recording.get("name", "unnamed recording")),
+        "facts": [*_machine_facts(recording), f"one demand, {many}"],
+        "conclusion": words,
+        "verdict": visible(recording.get("verdict", "")),
+        "keys": key_figures(comparison),
+        "policies": policies,
+        "recorded": False,
+        "block_words": _block_words(runs),
+        "flows": flow_tables(policies, [run.metrics["extfrag_events"] for run in runs]),
+        "sections": sections + ([price] if price else []),
+        "repeats": any(len(group) > 1 for group in groups.values()),
+        "parameters": parameter_rows(comparison.runs),
+        "parameter_columns": [visible(run.policy) for run in comparison.runs],
+        "recording": flattened(recording),
+        "notes": _notes(runs, groups),
+    }
+
+
+def visible_lines(text: str) -> list[str]:
+    """The lines of a text, each made visible; arrows as arrows."""
+    return [visible(line).replace(" -> ", " → ") for line in text.split("\n")]
+
+
+def _single_words(run: Run) -> str:
+    """What a run without another to compare it with comes to."""
+    end = run.metrics["end"]
+    regions = end["regions_2m"]
+    return (
+        f"{visible(run.policy)}: {run.metrics['extfrag']:,} external fragmentation events; "
+        f"at the end {end['mixed_blocks']:,} mixed and {end['polluted_blocks']:,} polluted pageblocks, "
+        f"{regions['movable_only']:,} of {regions['regions']:,} regions of 2 MiB free of unmovable pages. "
+        "One run: nothing is compared."
+    )
+
+
+def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any]], why: str) -> str:
+    """The page of what was recorded, without a replay.
+
+    Parameters
+    ----------
+    recording : dict
+        Facts of the recording (:func:`kevacuate.replay.about.about_result`, or less).
+    run : Run
+        The recorded states as a run: its frames and time series, no metrics.
+    flows : list
+        The recorded kernel's extfrag events, counted.
+    why : str
+        Why there is no replay, a sentence.
+    """
+    data, blobs = page_data(Comparison((run,), recording), [run])
+    policies = [visible(run.policy)]
+    context = {
+        "title": visible(recording.get("name", "unnamed recording")),
+        "facts": [*_machine_facts(recording), "as recorded, not replayed"],
+        "conclusion": [visible(why)],
+        "verdict": visible(recording.get("verdict", "")),
+        "keys": [],
+        "policies": policies,
+        "recorded": True,
+        "block_words": _block_words([run]),
+        "flows": flow_tables(policies, [flows]),
+        "sections": [],
+        "repeats": False,
+        "parameters": [],
+        "parameter_columns": [],
+        "recording": flattened(recording),
+        "notes": [],
+    }
+    return _render(context, data, blobs.texts)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page; it appears under its name only when it is complete.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+    finally:
+        beside.unlink(missing_ok=True)

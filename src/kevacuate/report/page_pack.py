@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Numbers as the page carries them: streams of bytes, deflated (zlib) and in base64; page/decode.js is the inverse."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.measure.frames import Steps
+from kevacuate.measure.history import CPU, KIND, PFN, A, B, C, D, History, T
+from kevacuate.mm import constants as k
+
+SHOWN_KINDS = (
+    k.L_EXTFRAG,
+    k.L_EVAC_CLAIM,
+    k.L_EVAC_QUEUED,
+    k.L_EVAC_DROPPED,
+    k.L_EVAC_STARTED,
+    k.L_EVAC_SKIPPED,
+    k.L_EVAC_FINISHED,
+    k.L_BLOCK_TYPE,
+    k.L_HIGHATOMIC_RESERVE,
+    k.L_HIGHATOMIC_UNRESERVE,
+)
+"""Kinds of log records that the page tells of."""
+
+
+class Blobs:
+    """The streams of a page; each is referred to by its number."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, data: bytes) -> int:
+        """Deflate a stream; its number."""
+        self.texts.append(base64.b64encode(zlib.compress(data, 6)).decode("ascii"))
+        return len(self.texts) - 1
+
+    def varints(self, values: npt.NDArray[Any]) -> int:
+        """Numbers from 0 to 2^53 as LEB128, seven bits a byte, lowest first."""
+        return self.add(varint(values))
+
+
+def varint(values: npt.NDArray[Any]) -> bytes:
+    """LEB128 of numbers that are not negative."""
+    numbers = np.asarray(values, np.uint64)
+    size = np.ones(len(numbers), np.int64)
+    rest = numbers >> np.uint64(7)
+    while rest.any():
+        size += rest > 0
+        rest >>= np.uint64(7)
+    end = np.cumsum(size)
+    out = np.zeros(int(end[-1]) if len(end) else 0, np.uint8)
+    begin = end - size
+    for i in range(int(size.max(initial=0))):
+        has = size > i
+        part = numbers[has] >> np.uint64(7 * i) & np.uint64(127)
+        more = (size[has] > i + 1).astype(np.uint64) << np.uint64(7)
+        out[begin[has] + i] = (part | more).astype(np.uint8)
+    return out.tobytes()
+
+
+def planes(values: npt.NDArray[Any]) -> bytes:
+    """Low bytes, then high bytes, of 16-bit numbers; bytes as they are."""
+    if values.dtype.itemsize == 1:
+        return values.tobytes()
+    return (values & 255).astype(np.uint8).tobytes() + (values >> 8).astype(np.uint8).tobytes()
+
+
+def previous_values(steps: Steps) -> npt.NDArray[Any]:
+    """What every changed place held before its change."""
+    order = np.argsort(steps.place, kind="stable")
+    place, value = steps.place[order], steps.value[order]
+    before = np.empty_like(steps.value)
+    if len(place):
+        same = np.concatenate([[False], place[1:] == place[:-1]])
+        earlier = np.concatenate([value[:1], value[:-1]])
+        before[order] = np.where(same, earlier, steps.first[place])
+    return before
+
+
+def gaps(values: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Differences of ascending numbers within each run ``[offsets[i], offsets[i + 1])``, from 0."""
+    out = np.diff(values, prepend=0)
+    begins = offsets[:-1][offsets[:-1] < offsets[1:]]
+    out[begins] = values[begins]
+    return out
+
+
+def pack_steps(blobs: Blobs, steps: Steps) -> dict[str, Any]:
+    """A plane over time: the first moment, then per moment how many places changed, which, and by which XOR.
+
+    XOR undoes itself, so that the page can go back in time as well as on.
+    """
+    return {
+        "size": len(steps.first),
+        "bytes": steps.first.dtype.itemsize,
+        "first": blobs.add(planes(steps.first)),
+        "counts": blobs.varints(np.diff(steps.offsets)),
+        "gaps": blobs.varints(gaps(steps.place, steps.offsets)),
+        "xor": blobs.add(planes(steps.value ^ previous_values(steps))),
+    }
+
+
+def part_of(steps: Steps, keep: npt.NDArray[np.int64], size: int) -> Steps:
+    """The same moments of some runs of *size* places: runs ``keep``, ascending, one behind the other."""
+    row_of = np.full(len(steps.first) // size, -1, np.int64)
+    row_of[keep] = np.arange(len(keep))
+    row = row_of[steps.place // size]
+    chosen = row >= 0
+    kept = np.concatenate([[0], np.cumsum(chosen)])
+    return Steps(
+        steps.first.reshape(-1, size)[keep].reshape(-1),
+        kept[steps.offsets],
+        row[chosen] * size + steps.place[chosen] % size,
+        steps.value[chosen],
+    )
+
+
+def thin_steals(history: History, most: int) -> tuple[npt.NDArray[np.int64], int]:
+    """The records to show, by block and time, and how many steals of one block at most are among them (-1: all).
+
+    Steals may be millions; everything else is rare. The first ones of each block are kept, as many as fit into *most* records.
+    """
+    records = history.records[np.isin(history.records[:, KIND], SHOWN_KINDS)]
+    block = records[:, PFN] >> history.pageblock_order
+    order = np.argsort(block, kind="stable")
+    records, block = records[order], block[order]
+    steal = (records[:, KIND] == k.L_EXTFRAG) & (records[:, D] == 0)
+    if len(records) <= most:
+        return records, -1
+    number = np.cumsum(steal) - 1
+    begins = np.concatenate([[True], block[1:] != block[:-1]])
+    base = np.maximum.accumulate(np.where(begins, number - steal + 1, 0))
+    nth = number - base
+    limit = 1 << 16
+    while limit and int((steal & (nth < limit)).sum() + (~steal).sum()) > most:
+        limit //= 2
+    kept = ~steal | (nth < limit)
+    return records[kept], limit
+
+
+def pack_history(blobs: Blobs, history: History, starts: npt.NDArray[np.int64], most: int) -> dict[str, Any]:
+    """The log by block: per block how many records and how many steals in all; then the records' columns.
+
+    Times are microseconds, each as the difference to the one before in its block.
+    """
+    order = history.pageblock_order
+    records, limit = thin_steals(history, most)
+    row = np.searchsorted(starts, records[:, PFN] >> order << order)
+    inside = row < len(starts)
+    inside[inside] = starts[row[inside]] == records[inside, PFN] >> order << order
+    records, row = records[inside], row[inside]
+    counts = np.bincount(row, minlength=len(starts))
+    steals = history.of_kind(k.L_EXTFRAG)
+    steals = steals[steals[:, D] == 0]
+    steal_row = np.searchsorted(starts, steals[:, PFN] >> order << order)
+    totals = np.bincount(steal_row[steal_row < len(starts)], minlength=len(starts))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return {
+        "records": len(records),
+        "lost": history.lost,
+        "steals_listed": limit,
+        "counts": blobs.varints(counts),
+        "steals": blobs.varints(totals),
+        "t": blobs.varints(gaps(records[:, T] // 1000, offsets)),
+        "kind": blobs.varints(records[:, KIND]),
+        "cpu": blobs.varints(records[:, CPU]),
+        "page": blobs.varints(records[:, PFN] & ((1 << order) - 1)),
+        **{
+            name: blobs.varints(np.maximum(records[:, i], 0))
+            for name, i in zip("abcd", (A, B, C, D), strict=True)
+        },
+    }
