@@ -130,7 +130,7 @@ class Replay:
         rows = self._checked(chunk, row)
         at, end = 0, rows.t.size
         while at < end:
-            at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            at, why = self.step_rows(rows, at, end)
             if why == STOP_OBJECT:
                 raise KevacuateError(contradiction(rows, at, row + at))
             if why == STOP_SAMPLE:
@@ -138,6 +138,13 @@ class Replay:
                 self._next_sample += self._interval
             if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
                 self.take_log()
+
+    def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
+        """Rows [at, end) through the compiled loop until it stops: (rows done up to here, why: STOP_*)."""
+        stopped: tuple[int, int] = replay_rows(
+            self.state, rows, at, end, self._next_sample, self.options.prefetch
+        )
+        return stopped
 
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
