@@ -23,7 +23,8 @@ from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
     from kevacuate.recording import Recording
-    from kevacuate.report.story import Place, Story
+    from kevacuate.report.story import Story
+    from kevacuate.report.story_place import Place
 
 _PLACE = re.compile(r"(?:(pfn|block)[:=])?(0[xX][0-9a-fA-F]{1,15}|\d{1,15})")
 DEFAULT_POLICIES = ("mainline", "evacuate")
@@ -38,7 +39,7 @@ def parse_place(recording: Recording, text: str) -> Place:
         It names none, or the machine has no such page.
     """
     from kevacuate.replay.happenings import page_place
-    from kevacuate.report.story import Place
+    from kevacuate.report.story_place import Place
 
     match = _PLACE.fullmatch(text)
     if match is None:
@@ -78,7 +79,9 @@ def command(
     from kevacuate.report.story_sources import recorded_story, replayed_story
 
     if len(words) > 2:
-        raise KevacuateError(f"One recording and one place, not {len(words)} words: kevacuate explain RECORDING block:209.")
+        raise KevacuateError(
+            f"One recording and one place, not {len(words)} words: kevacuate explain RECORDING block:209."
+        )
     chosen = [parse_policy(spec) for spec in policies]
     source = open_recording(Path(words[0]) if len(words) == 2 else None)
     place = parse_place(source, words[-1])
@@ -91,7 +94,12 @@ def command(
         for policy in chosen:
             stories.append(
                 replayed_story(
-                    source, place, policy, seed=seed, despite_losses=despite_losses, progress=_named(progress, policy.spec)
+                    source,
+                    place,
+                    policy,
+                    seed=seed,
+                    despite_losses=despite_losses,
+                    progress=_named(progress, policy.spec),
                 )
             )
     lines = compared(stories)
@@ -99,7 +107,12 @@ def command(
         print_json(
             {
                 "recording": {"name": source.path.name, "digest": source.digest},
-                "place": {"block": place.block, "first_pfn": place.first, "last_pfn": place.last - 1, "text": place.text},
+                "place": {
+                    "block": place.block,
+                    "first_pfn": place.first,
+                    "last_pfn": place.last - 1,
+                    "text": place.text,
+                },
                 "stories": [story.as_dict() for story in stories],
                 "conclusion": lines,
             }

@@ -8,6 +8,7 @@ the log's own fields; stock kernels have mm_page_alloc_extfrag, the page events 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ from kevacuate.replay.notes import NOTE_ALLOC, NOTE_FREE, NOTE_MOVED_IN
 NOTE_COMPACT_FROM = 80
 """isolate_migratepages_block scanned here: pfn to a (exclusive), b = pages scanned, c = pages taken to be moved."""
 NOTE_COMPACT_INTO = 81
-"""isolate_freepages_block scanned here: as above, c = free pages taken as destinations."""
+"""isolate_freepages_block scanned here: as above, c = free pages taken as destinations. (fast_isolate_freepages, whose event
+spans all the memory that it might have taken from, cannot be told of a block.)"""
 NOTE_UNMAPPED = 82
 """A mapping became a migration entry: the page is about to be moved; a = order, d = task."""
 
@@ -32,13 +34,16 @@ BULK_PAGE = 4
 """gt_rmq: a page that alloc_pages_bulk handed out, which no stock event shows."""
 
 
+Values = int | npt.NDArray[Any]
+
+
 def _records(
     events: EventChunk,
-    kind: int | npt.NDArray[np.int64],
-    a: object = 0,
-    b: object = 0,
-    c: object = 0,
-    d: object = 0,
+    kind: Values,
+    a: Values = 0,
+    b: Values = 0,
+    c: Values = 0,
+    d: Values = 0,
 ) -> npt.NDArray[np.int64]:
     """Records of the events, with these four values."""
     table = np.zeros((events.rows, k.LR), np.int64)
@@ -69,29 +74,33 @@ _HANDLERS: dict[int, Callable[[EventChunk], npt.NDArray[np.int64]]] = {
     EventKind.GT_EVAC: _evacuation,
     EventKind.COMPACTION_ISOLATE_MIGRATEPAGES: lambda e: _records(e, NOTE_COMPACT_FROM, e.a, e.b, e.c),
     EventKind.COMPACTION_ISOLATE_FREEPAGES: lambda e: _records(e, NOTE_COMPACT_INTO, e.a, e.b, e.c),
-    EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES: lambda e: _records(e, NOTE_COMPACT_INTO, e.a, e.b, e.c),
     EventKind.SET_MIGRATION_PTE: lambda e: _records(e, NOTE_UNMAPPED, e.order, d=e.pid),
     EventKind.REMOVE_MIGRATION_PTE: lambda e: _records(e, NOTE_MOVED_IN, e.order, d=e.pid),
 }
 _OF_RANGE = (
     EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
     EventKind.COMPACTION_ISOLATE_FREEPAGES,
-    EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES,
 )
 
 
 def _touching(events: EventChunk, kind: int, first: int, last: int, block: int) -> npt.NDArray[np.intp]:
-    """Rows of *kind* that touch the pages [first, last), or their pageblock (of *block* pages) where they tell of that."""
-    rows = np.flatnonzero(events.kind == kind)
+    """Positions of the events of *kind* that touch the pages [first, last), or their pageblock where they tell of that.
+
+    *block* is the number of pages in a block.
+    """
+    rows: npt.NDArray[np.intp] = np.flatnonzero(events.kind == kind)
     e = events.take(rows)
+    mask: npt.NDArray[np.bool_]
     if kind == EventKind.GT_RMQ:
-        return rows[(e.a == BULK_PAGE) & (e.pfn >= first) & (e.pfn < last)]
-    if kind == EventKind.GT_EVAC:
-        return rows[(e.pfn // block == first // block) & np.isin(e.order, list(_GT_EVAC))]
-    if kind == EventKind.GT_BLK:
-        return rows[e.pfn // block == first // block]
-    end = e.a if kind in _OF_RANGE else e.pfn + (np.int64(1) << e.order.astype(np.int64))
-    return rows[(e.pfn < last) & (end > first) & (e.pfn >= 0)]
+        mask = (e.a == BULK_PAGE) & (e.pfn >= first) & (e.pfn < last)
+    elif kind == EventKind.GT_EVAC:
+        mask = (e.pfn // block == first // block) & np.isin(e.order, list(_GT_EVAC))
+    elif kind == EventKind.GT_BLK:
+        mask = e.pfn // block == first // block
+    else:
+        end = e.a if kind in _OF_RANGE else e.pfn + (np.int64(1) << e.order.astype(np.int64))
+        mask = (e.pfn < last) & (end > first) & (e.pfn >= 0)
+    return rows[mask]
 
 
 def recorded_happenings(
@@ -142,5 +151,7 @@ def page_place(recording: Recording, pfn: int) -> tuple[int, str]:
     for zone in recording.machine.zones:
         if zone.start_pfn <= pfn < zone.start_pfn + zone.spanned:
             return zone.node, zone.name
-    spans = ", ".join(f"{z.name} {z.start_pfn:#x} to {z.start_pfn + z.spanned - 1:#x}" for z in recording.machine.zones)
+    spans = ", ".join(
+        f"{z.name} {z.start_pfn:#x} to {z.start_pfn + z.spanned - 1:#x}" for z in recording.machine.zones
+    )
     raise KevacuateError(f"No zone of the recorded machine has pfn {pfn:#x}: its zones are {spans}.")

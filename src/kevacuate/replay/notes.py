@@ -19,7 +19,15 @@ from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import C_LOG_CAPACITY, LR, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
 from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.recording import DemandChunk
-from kevacuate.replay.loop import LOG_MARGIN, OBJ_DROPPED, STOP_END, STOP_LOG, STOP_OBJECT, STOP_SAMPLE, replay_row
+from kevacuate.replay.loop import (
+    LOG_MARGIN,
+    OBJ_DROPPED,
+    STOP_END,
+    STOP_LOG,
+    STOP_OBJECT,
+    STOP_SAMPLE,
+    replay_row,
+)
 from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN
 from kevacuate.replay.run import Replay
 
@@ -169,7 +177,10 @@ CAPACITY = 1 << 16
 """Records between two reads of the notes."""
 
 _NO_ROWS = DemandChunk(
-    *(np.zeros(0, t) for t in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32))
+    *(
+        np.zeros(0, t)
+        for t in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
+    )
 )
 
 
@@ -196,7 +207,9 @@ class NotingReplay(Replay):
         """
         pages = int(self.state.cfg[k.C_NPAGES_REAL])
         if not 0 <= first < last <= pages:
-            raise KevacuateError(f"The machine has no page at pfn {max(first, last - 1):#x}: its pfns end at {pages - 1:#x}.")
+            raise KevacuateError(
+                f"The machine has no page at pfn {max(first, last - 1):#x}: its pfns end at {pages - 1:#x}."
+            )
         self.keep_log = True
         self.notes: list[np.ndarray] = [self._in_use(first, last)]
         self.contents: list[tuple[int, ...]] = []
@@ -245,7 +258,11 @@ class NotingReplay(Replay):
         return stopped
 
     def records(self) -> np.ndarray:
-        """Log and notes together, int64[n, 8], in order of time; at one time the log's stand first."""
-        both = [np.empty((0, k.LR), np.int64), *self.log, *self.notes]
-        table = np.concatenate(both)
-        return table[np.argsort(table[:, 0], kind="stable")]
+        """Log and notes together, int64[n, 8], in order of time.
+
+        At one time: what a worker did to pages, the log, then what requests got (a claim before the page that it was for).
+        """
+        table = np.concatenate([np.empty((0, k.LR), np.int64), *self.log, *self.notes])
+        rank = np.where(table[:, 1] < NOTE_ALLOC, 1, 2)
+        rank[np.isin(table[:, 1], (NOTE_START, NOTE_MOVED_OUT, NOTE_DROPPED))] = 0
+        return table[np.lexsort((rank, table[:, 0]))]

@@ -19,7 +19,7 @@ _COMPOSITES = (
     ("GFP_NOIO", k.GFP_RECLAIM),
     ("GFP_NOWAIT", k.GFP_KSWAPD_RECLAIM),
 )
-"""As show_gfp_flags tries them (include/trace/events/mmflags.h at 7.2): the first that is contained is named, the rest is added."""
+"""Tried in this order (include/trace/events/mmflags.h at 7.2): the first that is contained is named, the rest added."""
 
 
 def gfp_text(flags: int) -> str:

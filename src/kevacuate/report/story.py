@@ -15,33 +15,9 @@ import numpy.typing as npt
 
 from kevacuate.mm import constants as k
 from kevacuate.replay.notes import NOTE_START
+from kevacuate.report.story_place import Place
 from kevacuate.report.story_traffic import Traffic, is_traffic
 from kevacuate.report.story_words import Happening, Teller, duration, plural, seconds
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a story is of: the pages [first, last) of a pageblock, or one page of it (then ``last`` is ``first`` + 1)."""
-
-    block: int
-    first: int
-    last: int
-    pageblock_order: int
-    zone: str
-    node: int
-
-    @property
-    def is_page(self) -> bool:
-        """Whether it is a single page."""
-        return self.last - self.first == 1
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        where = f"node {self.node}, zone {self.zone}"
-        if self.is_page:
-            return f"page {self.first:#x} (pfn {self.first:,}), in pageblock {self.block}, {where}"
-        return f"pageblock {self.block}: pfns {self.first:#x} to {self.last - 1:#x}, {where}"
 
 
 @dataclass(frozen=True)
@@ -128,9 +104,21 @@ def happenings(records: npt.NDArray[np.int64], place: Place) -> list[Happening]:
     out = []
     for record in records[near].tolist():
         about_pages = is_traffic(record[1])
-        if (_covers(record, place) if about_pages else (record[1] >= 80 or _concerns(record, place))):
+        if _covers(record, place) if about_pages else (record[1] >= 80 or _concerns(record, place)):
             out.append(Happening(*record))
     return out
+
+
+_OF_EVACUATION = (k.L_EVAC_ISOLATE, k.L_EVAC_RECLAIM, k.L_EVAC_MIGRATE, k.L_EVAC_PUTBACK)
+
+
+def _matters(one: Happening, place: Place) -> bool:
+    """Whether a record that is about the block matters to a page of it."""
+    if one.kind == k.L_EVAC_ISOLATE:
+        return one.c <= place.first - (place.block << place.pageblock_order) < one.d
+    if one.kind == k.L_EVAC_CLAIM:
+        return one.d != 0
+    return one.kind not in (k.L_EVAC_RECLAIM, k.L_EVAC_MIGRATE, k.L_EVAC_PUTBACK, k.L_IRQ_WORK)
 
 
 def tell(
@@ -157,15 +145,16 @@ def tell(
     contents : list of tuples, optional
         :attr:`kevacuate.replay.notes.NotingReplay.contents`.
     """
-    teller = Teller(source == "recorded", place.pageblock_order)
+    teller = Teller(source == "recorded", place)
     traffic = Traffic()
     steps: list[Step] = []
     in_use = [0, 0]
 
-    def close() -> None:
+    def close(meanwhile: bool = False) -> None:
         """End the sum of traffic so far."""
         if traffic.any:
-            steps.append(Step(traffic.since, -1, "traffic", traffic.text(), traffic.facts()))
+            text = traffic.text(meanwhile=meanwhile)
+            steps.append(Step(traffic.since, -1, "traffic", text, traffic.facts()))
             traffic.clear()
 
     for one in happenings(records, place):
@@ -177,14 +166,18 @@ def tell(
             traffic.add(one)
             teller.account(one)
             continue
+        under_way = teller.started_at is not None
         told = teller.tell(one)
-        if told is None:
+        if told is None or (place.is_page and not _matters(one, place)):
             continue
-        close()
+        if not (under_way and one.kind in _OF_EVACUATION):
+            close(under_way)
         steps.append(Step(one.t, one.cpu, *told))
     close()
     if sum(in_use):
-        start = (start + "; " if start else "") + f"in use at the start: {in_use[1]} movable, {in_use[0]} other pages"
+        start = (
+            start + "; " if start else ""
+        ) + f"in use at the start: {in_use[1]} movable, {in_use[0]} other pages"
     return Story(place, source, start, tuple(_folded(steps)), _summary(steps, place), tuple(contents or ()))
 
 
@@ -240,7 +233,10 @@ def _summary(steps: list[Step], place: Place) -> str:
 def _since(steps: list[Step], finished: Step) -> str:
     """What came into the block after its last evacuation."""
     after = [s.facts for s in steps if s.kind == "traffic" and s.t >= finished.t]
-    came = {name: sum(f["allocated"].get(name, 0) for f in after) for name in ("movable", "unmovable", "reclaimable")}
+    came = {
+        name: sum(f["allocated"].get(name, 0) for f in after)
+        for name in ("movable", "unmovable", "reclaimable")
+    }
     came["movable"] += sum(f["moved_in"] for f in after)
     words = ", ".join(f"{n:,} {name}" for name, n in came.items() if n)
     return f"; since then {words or 'no'} pages came in"
@@ -250,8 +246,10 @@ def compared(stories: list[Story]) -> list[str]:
     """What became of the same place under each policy: one line a story."""
     lines = []
     for story in stories:
-        end = f" At the end: {story.end}." if story.end else ""
+        end = f" At the end: {story.end}." if story.end and not story.place.is_page else ""
         lines.append(f"{story.source}: {story.summary}{end}")
+    if any(story.place.is_page for story in stories):
+        return lines
     claimed = [next((s.t for s in story.steps if s.kind == "claimed"), None) for story in stories]
     times = [t for t in claimed if t is not None]
     if len(stories) > 1 and times and len(times) < len(stories):

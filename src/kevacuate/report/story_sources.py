@@ -15,7 +15,8 @@ from kevacuate.replay.happenings import recorded_happenings
 from kevacuate.replay.initial import ReplayOptions
 from kevacuate.replay.notes import NotingReplay
 from kevacuate.replay.start import pages_in_use
-from kevacuate.report.story import Place, Story, tell
+from kevacuate.report.story import Story, tell
+from kevacuate.report.story_place import Place
 
 
 def start_text(state: AllocatorState | None, place: Place) -> str:

@@ -63,8 +63,8 @@ class Traffic:
         out: dict[str, Any] = {name: dict(sorted(count.items())) for name, count in self.pages.items()}
         return {**out, **{name: self.counts[name] for name in _COUNTED.values()}, "until_ns": self.until}
 
-    def text(self) -> str:
-        """The sentence."""
+    def text(self, *, meanwhile: bool) -> str:
+        """The sentence; *meanwhile*: during an evacuation."""
         parts = []
         if got := self.pages["allocated"]:
             kinds = ", ".join(f"{n:,} {name}" for name, n in sorted(got.items()))
@@ -73,7 +73,7 @@ class Traffic:
             kinds = ", ".join(f"{n:,} for {name}" for name, n in sorted(stolen.items()))
             parts.append(f"{plural(sum(stolen.values()), 'chunk')} stolen from it ({kinds})")
         parts += [f"{n:,} {name.replace('_', ' ')}" for name, n in self.counts.items() if n]
-        return f"up to {seconds(self.until)}: " + ", ".join(parts)
+        return f"{'meanwhile, ' if meanwhile else ''}up to {seconds(self.until)}: " + ", ".join(parts)
 
 
 _COUNTED = {

@@ -12,6 +12,7 @@ from kevacuate.recording import PageAttr
 from kevacuate.replay import happenings as h
 from kevacuate.replay import notes
 from kevacuate.report.gfp import gfp_text
+from kevacuate.report.story_place import Place
 
 
 class Happening(NamedTuple):
@@ -49,6 +50,9 @@ def duration(ns: int) -> str:
     return f"{ns} ns"
 
 
+LOG_KINDS = range(1, 64)
+"""Kinds of the model's log, which tells of blocks."""
+
 CANNOT = {PageAttr.PINNED: "pinned", PageAttr.BUSY: "locked", PageAttr.WRITEBACK: "under writeback"}
 
 
@@ -59,12 +63,13 @@ class Teller:
     ----------
     recorded : bool
         The records are a real kernel's: ``d`` of page records is then a task, not an object.
-    pageblock_order : int
-        Order of a pageblock.
+    place : Place
+        What the story is of.
     """
 
-    def __init__(self, recorded: bool, pageblock_order: int) -> None:
-        self.recorded, self.pageblock_order = recorded, pageblock_order
+    def __init__(self, recorded: bool, place: Place) -> None:
+        self.recorded, self.pageblock_order = recorded, place.pageblock_order
+        self.of_block = "its block: " if place.is_page else ""
         self.queued_at: int | None = None
         self.handed_over = True
         self.started_at: int | None = None
@@ -84,7 +89,10 @@ class Teller:
         """The step of this record; None where there is nothing to say."""
         self.account(one)
         words = _WORDS.get(one.kind)
-        return words(self, one) if words else None
+        told = words(self, one) if words else None
+        if told is None or one.kind not in LOG_KINDS or one.kind == k.L_EXTFRAG:
+            return told
+        return told[0], self.of_block + told[1], told[2]
 
     def stuck(self) -> dict[str, int]:
         """Pages in the block that migrate_pages cannot move, by reason (known of a replay alone)."""
@@ -109,7 +117,11 @@ def _claim(teller: Teller, one: Happening) -> Told:
     if one.d:
         teller.claimed = True
         return "claimed", f"claimed for {wanted} requests, was {own}: {counts}", facts
-    return "claim refused", f"a request for {wanted} pages tried to claim the {own} block: {counts}, too few", facts
+    return (
+        "claim refused",
+        f"a request for {wanted} pages tried to claim the {own} block: {counts}, too few",
+        facts,
+    )
 
 
 def _extfrag(teller: Teller, one: Happening) -> Told | None:
@@ -122,7 +134,11 @@ def _extfrag(teller: Teller, one: Happening) -> Told | None:
         teller.claimed = False
         return None
     whole = one.b >= teller.pageblock_order
-    return "claimed", ("claimed, all of it free: " if whole else "claimed (counts not recorded): ") + what, facts
+    return (
+        "claimed",
+        ("claimed, all of it free: " if whole else "claimed (counts not recorded): ") + what,
+        facts,
+    )
 
 
 def _queued(teller: Teller, one: Happening) -> Told:
@@ -142,9 +158,15 @@ def _irq_work(teller: Teller, one: Happening) -> Told | None:
 def _started(teller: Teller, one: Happening) -> Told:
     teller.started_at, teller.handed_over = one.t, True
     wait = one.t - teller.queued_at if teller.queued_at is not None else None
-    facts = {"waited_ns": wait, "type": k.MIGRATE_NAMES[one.a >> 8], "free": one.b, "on_lru": one.c, "skip_bit": one.a & 1}
+    facts = {
+        "waited_ns": wait,
+        "type": k.MIGRATE_NAMES[one.a >> 8],
+        "free": one.b,
+        "on_lru": one.c,
+        "skip_bit": one.a & 1,
+    }
     text = "the worker starts" + (f" after waiting {duration(wait)}" if wait is not None else "")
-    text += f": the block is {facts['type']}, {one.b} pages free, {one.c} on the LRU"
+    text += f": type {facts['type']}, {one.b} pages free, {one.c} on the LRU"
     return "started", text + (", compaction's skip bit is set" if one.a & 1 else ""), facts
 
 
@@ -184,7 +206,13 @@ def _finished(teller: Teller, one: Happening) -> Told:
 def _allocated(teller: Teller, one: Happening) -> Told:
     gfp, mt = one.c & 0xFFFFFFFF, k.MIGRATE_NAMES[one.b]
     flags = gfp_text(gfp) if gfp else "alloc_pages_bulk" if teller.recorded else gfp_text(gfp)
-    facts = {"order": one.a, "type": mt, "gfp": flags, "pfn": one.pfn, ("task" if teller.recorded else "object"): one.d}
+    facts = {
+        "order": one.a,
+        "type": mt,
+        "gfp": flags,
+        "pfn": one.pfn,
+        ("task" if teller.recorded else "object"): one.d,
+    }
     inside = f" (chunk at {one.pfn:#x})" if one.a else ""
     return "allocated", f"allocated{teller.who(one)}: order {one.a}{inside}, {mt}, {flags}", facts
 
@@ -225,7 +253,7 @@ _WORDS: dict[int, Callable[[Teller, Happening], Told | None]] = {
     k.L_EXTFRAG: _extfrag,
     k.L_BLOCK_TYPE: lambda _, o: (
         "type",
-        f"the block's type changes from {k.MIGRATE_NAMES[o.a]} to {k.MIGRATE_NAMES[o.b]}",
+        f"type changes from {k.MIGRATE_NAMES[o.a]} to {k.MIGRATE_NAMES[o.b]}",
         {"from": k.MIGRATE_NAMES[o.a], "to": k.MIGRATE_NAMES[o.b]},
     ),
     k.L_EVAC_QUEUED: _queued,
