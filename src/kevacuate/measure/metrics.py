@@ -120,6 +120,9 @@ def so_far(state: State) -> dict[str, int]:
     table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, -1)
     names = (
         "evacuations_queued",
+        "evacuations_dropped",
+        "evacuations_started",
+        "evacuations_movable_again",
         "evacuations_finished",
         "pages_isolated",
         "pages_dropped",

@@ -6,6 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from kevacuate.measure.frames import Frames
+from kevacuate.measure.history import History
+
 
 @dataclass(frozen=True)
 class Run:
@@ -23,6 +26,10 @@ class Run:
         Versions, parameters, the recording's digest, the digest of the final state.
     timing : dict
         Wall-clock figures: the only part that varies between repeats.
+    frames : Frames or None
+        The pageblock map over time, if it was kept (``ReplayOptions(keep=True)``).
+    history : History or None
+        What became of every pageblock, likewise.
     """
 
     policy: str
@@ -30,6 +37,8 @@ class Run:
     series: dict[str, list[Any]]
     provenance: dict[str, Any]
     timing: dict[str, Any] = field(default_factory=dict, compare=False)
+    frames: Frames | None = field(default=None, compare=False, repr=False)
+    history: History | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, *, series: bool = False) -> dict[str, Any]:
         """As plain JSON values; the time series only on request."""

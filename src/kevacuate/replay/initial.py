@@ -51,6 +51,8 @@ class ReplayOptions:
         How many events ahead to prefetch; changes nothing but speed.
     despite_losses : bool
         Replay a recording that lost events.
+    keep : bool
+        Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
 
     Raises
     ------
@@ -65,6 +67,7 @@ class ReplayOptions:
     log_capacity: int = 1 << 17
     prefetch: int = 8
     despite_losses: bool = False
+    keep: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (

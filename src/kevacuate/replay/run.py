@@ -14,6 +14,7 @@ import numpy as np
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
+from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
@@ -21,6 +22,7 @@ from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
+from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
 from kevacuate.replay.loop import (
     STOP_LOG,
@@ -72,7 +74,8 @@ class Replay:
         self.start_blocks = int(recorded.blocks.pfn.size)
         self.start_skip = int(skip_bits(recorded, policy, options.seed).sum())
         self.log: list[np.ndarray] = []
-        self.keep_log = False
+        self.keep_log = options.keep
+        self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
         self._next_sample = 0
@@ -84,6 +87,8 @@ class Replay:
         entry.advance(self.state, t)
         for name, value in {"t": t, **moment(self.state), **so_far(self.state)}.items():
             self.series.setdefault(name, []).append(value)
+        if self.map:
+            self.map.look(self.state, t)
 
     def take_log(self) -> None:
         """Empty the log; keep its records if asked to."""
@@ -130,7 +135,10 @@ class Replay:
         rows = self._checked(chunk, row)
         at, end = 0, rows.t.size
         while at < end:
+            before = at
             at, why = self.step_rows(rows, at, end)
+            if self.map:
+                self.map.note(self.state, rows, before, at)
             if why == STOP_OBJECT:
                 raise KevacuateError(contradiction(rows, at, row + at))
             if why == STOP_SAMPLE:
@@ -166,7 +174,12 @@ class Replay:
             "model_seconds": busy,
             "events_per_second": rows / max(busy, 1e-9),
         }
-        return Run(self.policy.spec, self._metrics(rows), self.series, self._provenance(), timing)
+        history = None
+        if self.map:
+            history = History.of_log(self.log, int(self.state.cfg[k.C_PAGEBLOCK_ORDER]), self.lost_log)
+        frames = self.map.frames() if self.map else None
+        metrics, provenance = self._metrics(rows), self._provenance()
+        return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
         return {

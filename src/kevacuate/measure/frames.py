@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pageblock map over time: what every pageblock is and holds at successive moments, kept as what changed.
+
+A block's frame is a uint16. Low byte: bits 0 to 2 its migratetype, bits 3 to 5 what it holds (CONTENT_NAMES), bit 6 compaction's
+skip bit. High byte: how many of its pages are movable (low nibble) and how many cannot move (high nibble), as the number of the
+level in :func:`levels` that they reach: exact for 0, 1 and 2 pages, at least that many above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+
+PAGE_NAMES = ("free", "pcp", "movable", "unmovable", "reserved", "reclaimable", "in use")
+"""Classes of a page: the five of :mod:`kevacuate.measure.blocks`, then pages that cannot move but were asked for as
+reclaimable, and pages of which a recorded state says only that they are in use."""
+FREE, PCP, MOVABLE, UNMOVABLE, RESERVED, RECLAIMABLE, IN_USE = range(7)
+
+CONTENT_NAMES = ("free", "movable", "unmovable", "reclaimable", "mixed", "reserved", "in use")
+"""What a block holds: nothing but free pages; pages that can move; pages that cannot (some or all of them unmovable, or all
+reclaimable); mixed, as :func:`kevacuate.measure.metrics.moment` counts it; nothing that the allocator has; pages in use of
+unknown kind."""
+(
+    CONTENT_FREE,
+    CONTENT_MOVABLE,
+    CONTENT_UNMOVABLE,
+    CONTENT_RECLAIMABLE,
+    CONTENT_MIXED,
+    CONTENT_RESERVED,
+    CONTENT_IN_USE,
+) = range(7)
+
+SKIP = 64
+"""Bit of the low byte."""
+
+_SHARES = (
+    0,
+    1 / 512,
+    1 / 256,
+    1 / 128,
+    1 / 64,
+    1 / 32,
+    1 / 16,
+    1 / 8,
+    3 / 16,
+    0.25,
+    0.375,
+    0.5,
+    0.625,
+    0.75,
+    0.875,
+    1,
+)
+
+Plane = npt.NDArray[Any]
+"""uint8 or uint16."""
+
+
+def levels(pageblock_order: int) -> npt.NDArray[np.int64]:
+    """The sixteen numbers of pages that a frame can tell, ascending; some are equal where blocks are small."""
+    size = 1 << pageblock_order
+    exact = np.array([max(round(share * size), min(i, size)) for i, share in enumerate(_SHARES)], np.int64)
+    exact[1:3] = min(1, size), min(2, size)
+    return np.maximum.accumulate(exact)
+
+
+class BlockFrame(NamedTuple):
+    """One moment, per pageblock."""
+
+    mt: npt.NDArray[np.uint8]
+    """Migratetype (5 while isolated)."""
+    content: npt.NDArray[np.uint8]
+    """Index of CONTENT_NAMES."""
+    skip: npt.NDArray[np.bool_]
+    movable: npt.NDArray[np.int64]
+    """Pages, at least (see :func:`levels`)."""
+    unmovable: npt.NDArray[np.int64]
+    """Pages that cannot move (reclaimable ones included), at least."""
+
+
+def encode(
+    mt: npt.NDArray[Any], counts: npt.NDArray[Any], skip: npt.NDArray[Any], pageblock_order: int
+) -> npt.NDArray[np.uint16]:
+    """A frame: migratetypes, int[blocks, 7] pages by class (PAGE_NAMES), skip bits."""
+    movable, unknown = counts[:, MOVABLE], counts[:, IN_USE]
+    pinned = counts[:, UNMOVABLE] + counts[:, RECLAIMABLE]
+    content = np.select(
+        [
+            (movable > 0) & (pinned > 0),
+            movable > 0,
+            counts[:, UNMOVABLE] > 0,
+            pinned > 0,
+            unknown > 0,
+            counts[:, FREE] + counts[:, PCP] > 0,
+        ],
+        [
+            CONTENT_MIXED,
+            CONTENT_MOVABLE,
+            CONTENT_UNMOVABLE,
+            CONTENT_RECLAIMABLE,
+            CONTENT_IN_USE,
+            CONTENT_FREE,
+        ],
+        CONTENT_RESERVED,
+    )
+    table = levels(pageblock_order)
+    much = np.searchsorted(table, np.stack([movable, np.maximum(pinned, unknown)]), side="right") - 1
+    low = mt.astype(np.int64) | content << 3 | skip.astype(np.int64) * SKIP
+    frame: npt.NDArray[np.uint16] = (low | (much[0] | much[1] << 4) << 8).astype(np.uint16)
+    return frame
+
+
+def decode(frame: npt.NDArray[np.uint16], pageblock_order: int) -> BlockFrame:
+    """The inverse of :func:`encode`, as far as it goes."""
+    table = levels(pageblock_order)
+    return BlockFrame(
+        (frame & 7).astype(np.uint8),
+        (frame >> 3 & 7).astype(np.uint8),
+        frame & SKIP != 0,
+        table[frame >> 8 & 15],
+        table[frame >> 12],
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A plane of small numbers at successive moments: the first whole, the others as what changed.
+
+    Attributes
+    ----------
+    first : uint8[n] or uint16[n]
+        The first moment.
+    offsets : int64[moments + 1]
+        The changes of moment *i* are ``[offsets[i], offsets[i + 1])``; the first moment has none.
+    place : int64[changes]
+        Which entry changed, ascending within a moment.
+    value : as ``first``
+        What it became.
+    """
+
+    first: Plane
+    offsets: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    value: Plane
+
+    @property
+    def moments(self) -> int:
+        """Number of moments."""
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[Plane]:
+        """Every moment's plane, in order; each is a copy."""
+        now = self.first.copy()
+        for i in range(self.moments):
+            part = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+            now[self.place[part]] = self.value[part]
+            yield now.copy()
+
+    def at(self, moment: int) -> Plane:
+        """The plane at one moment; negative numbers count from the end."""
+        moment = moment % self.moments
+        now = self.first.copy()
+        end = int(self.offsets[moment + 1])
+        now[self.place[:end]] = self.value[:end]  # of equal places the last one stands
+        return now
+
+    def check(self) -> None:
+        """Raise KevacuateError if the parts contradict each other: for what was read from a file."""
+        sizes = np.diff(self.offsets)
+        good = (
+            self.moments >= 1
+            and self.offsets[0] == self.offsets[1] == 0
+            and bool(np.all(sizes >= 0))
+            and self.offsets[-1] == len(self.place) == len(self.value)
+            and self.value.dtype == self.first.dtype
+            and (not len(self.place) or (self.place.min() >= 0 and self.place.max() < len(self.first)))
+        )
+        if not good:
+            raise KevacuateError(
+                "the map's changes contradict each other: the file is damaged, save it again."
+            )
+
+
+class StepsBuilder:
+    """Collects the moments of a plane."""
+
+    def __init__(self) -> None:
+        self._first: Plane | None = None
+        self._last: Plane | None = None
+        self._places: list[npt.NDArray[np.int64]] = []
+        self._values: list[Plane] = []
+
+    def add(self, plane: Plane) -> None:
+        """One more moment; *plane* is kept, not copied."""
+        if self._last is None:
+            self._first = self._last = plane
+            changed = np.empty(0, np.int64)
+        else:
+            changed = np.flatnonzero(plane != self._last)
+            self._last = plane
+        self._places.append(changed)
+        self._values.append(plane[changed])
+
+    def build(self) -> Steps:
+        """All moments added so far (at least one)."""
+        assert self._first is not None, "no moment was added"
+        sizes = [len(part) for part in self._places]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Steps(self._first, offsets, np.concatenate(self._places), np.concatenate(self._values))
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The pageblock map of one run over time.
+
+    Attributes
+    ----------
+    t : int64[moments]
+        Times, ns of virtual time.
+    start : int64[blocks]
+        First pfn of every pageblock that belongs to a zone, ascending.
+    zone : uint8[blocks]
+        Its zone: an index of ``zones``.
+    zones : tuple of str
+        Names, as ``node 0 Normal``.
+    pageblock_order : int
+        Pages of a block are 2**pageblock_order.
+    blocks : Steps
+        The frames (uint16, see the module).
+    pages : Steps or None
+        The class (PAGE_NAMES) of every page of those blocks, uint8[blocks << pageblock_order]; None where that was too much
+        to keep.
+    """
+
+    t: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    zone: npt.NDArray[np.uint8]
+    zones: tuple[str, ...]
+    pageblock_order: int
+    blocks: Steps
+    pages: Steps | None = None
+
+    def at(self, moment: int) -> BlockFrame:
+        """One moment's frame; negative numbers count from the end."""
+        plane: npt.NDArray[np.uint16] = self.blocks.at(moment).astype(np.uint16, copy=False)
+        return decode(plane, self.pageblock_order)
+
+    def index_of(self, block: int) -> int:
+        """Where block number *block* (pfn >> pageblock_order) stands in the arrays; -1 if it is in no zone."""
+        first = block << self.pageblock_order
+        at = int(np.searchsorted(self.start, first))
+        return at if at < len(self.start) and int(self.start[at]) == first else -1
+
+    def check(self) -> None:
+        """Raise KevacuateError if the parts contradict each other: for what was read from a file."""
+        blocks = len(self.start)
+        planes: list[tuple[Steps, int, Any]] = [(self.blocks, blocks, np.uint16)]
+        if self.pages is not None:
+            planes.append((self.pages, blocks << self.pageblock_order, np.uint8))
+        good = (
+            blocks > 0
+            and len(self.zone) == blocks
+            and int(self.zone.max(initial=0)) < len(self.zones)
+            and bool(np.all(np.diff(self.start) > 0))
+            and bool(np.all(np.diff(self.t) >= 0))
+            and all(
+                p.moments == len(self.t) and len(p.first) == n and p.first.dtype == d for p, n, d in planes
+            )
+        )
+        if not good:
+            raise KevacuateError("the map's parts contradict each other: the file is damaged, save it again.")
+        for plane, _, _ in planes:
+            plane.check()

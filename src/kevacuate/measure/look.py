@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A look at the model's state: the class of every page, and how many of each every pageblock holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.measure import blocks as b
+from kevacuate.measure.blocks import page_class
+from kevacuate.measure.frames import PAGE_NAMES, RECLAIMABLE, Frames, StepsBuilder, encode
+from kevacuate.mm import constants as k
+from kevacuate.mm.buddy import get_pfnblock_migratetype
+from kevacuate.mm.constants import (
+    C_NPAGES,
+    C_PAGEBLOCK_ORDER,
+    MIGRATE_RECLAIMABLE,
+    NO_ZONE,
+    PB_SKIP,
+    PG_ALLOC,
+)
+from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.layout import State
+
+CLASSES = len(PAGE_NAMES)
+NOT_MOVABLE = b.UNMOVABLE
+
+
+class View(NamedTuple):
+    """What :func:`look_at` fills, and what it needs to know of the objects."""
+
+    kinds: npt.NDArray[np.uint8]
+    """Migratetype that each object was asked for with."""
+    mt: npt.NDArray[np.int8]
+    """Per pageblock its migratetype, -1 where no zone holds it."""
+    skip: npt.NDArray[np.uint8]
+    counts: npt.NDArray[np.int32]
+    """int32[blocks * CLASSES]."""
+    classes: npt.NDArray[np.uint8]
+    """Per page its class; empty if that is not wanted."""
+
+
+@part
+def look_class(s, v, pfn, meta):  # type: ignore[no-untyped-def]
+    """The class of a chunk: as the metrics have it, but pages asked for as reclaimable told apart."""
+    which = page_class(s, pfn, meta)
+    if which == NOT_MOVABLE and meta >> 4 == PG_ALLOC:
+        obj = s.link[2 * pfn] + 0
+        if obj >= 0 and v.kinds[obj] == MIGRATE_RECLAIMABLE:
+            return RECLAIMABLE
+    return which
+
+
+@kernel
+def look_at(sa, va, keep_pages):  # type: ignore[no-untyped-def]
+    """Fill the view's arrays, which must be zero, except ``kinds``."""
+    s = pointers(sa)
+    v = pointers(va)
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pages = s.cfg[C_NPAGES] >> pageblock_order << pageblock_order
+    for block in range(pages >> pageblock_order):
+        first = block << pageblock_order
+        v.mt[block] = get_pfnblock_migratetype(s, first)
+        if s.block[2 * block + 1] == NO_ZONE:
+            v.mt[block] = -1
+        if s.block[2 * block] & PB_SKIP:
+            v.skip[block] = 1
+    pfn = 0
+    while pfn < pages:
+        meta = s.meta[pfn] + 0
+        which = look_class(s, v, pfn, meta)
+        following = min(pfn + (1 << (meta & 15)), pages)
+        while pfn < following:
+            end = min(following, ((pfn >> pageblock_order) + 1) << pageblock_order)
+            v.counts[(pfn >> pageblock_order) * CLASSES + which] += end - pfn
+            if keep_pages:
+                for page in range(pfn, end):
+                    v.classes[page] = which
+            pfn = end
+
+
+class FrameKeeper:
+    """Keeps a run's pageblock map, a frame per call of :meth:`look`.
+
+    Parameters
+    ----------
+    state : State
+        The model's state; its shape must not change afterwards.
+    pages : bool
+        Keep the class of every page, too.
+    """
+
+    def __init__(self, state: State, *, pages: bool = True) -> None:
+        self.order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
+        self.total = int(state.cfg[k.C_NPAGES]) >> self.order
+        self.keep_pages = pages
+        self._t: list[int] = []
+        self._blocks, self._pages = StepsBuilder(), StepsBuilder()
+        zone = state.block.reshape(-1, 2)[: self.total, 1]
+        self.inside = zone != k.NO_ZONE
+        self.zone = zone[self.inside].copy()
+        fields = state.zone.reshape(-1, k.ZS)
+        self.zones = tuple(f"node {int(z[k.Z_NODE])} {k.ZONE_NAMES[int(z[k.Z_INDEX])]}" for z in fields)
+
+    def look(self, state: State, kinds: npt.NDArray[np.uint8], t: int) -> None:
+        """Keep the moment *t* (ns); *kinds* is the migratetype each object was asked for with."""
+        size = self.total << self.order if self.keep_pages else 1
+        view = View(
+            kinds,
+            np.zeros(self.total, np.int8),
+            np.zeros(self.total, np.uint8),
+            np.zeros(self.total * CLASSES, np.int32),
+            np.zeros(size, np.uint8),
+        )
+        look_at(state, view, self.keep_pages)
+        inside = self.inside
+        counts = view.counts.reshape(self.total, CLASSES)[inside]
+        self._blocks.add(encode(view.mt[inside], counts, view.skip[inside], self.order))
+        if self.keep_pages:
+            whole = view.classes.reshape(self.total, 1 << self.order)
+            self._pages.add((whole if inside.all() else whole[inside]).reshape(-1))
+        self._t.append(t)
+
+    def frames(self) -> Frames:
+        """What was kept."""
+        return Frames(
+            np.array(self._t, np.int64),
+            np.flatnonzero(self.inside).astype(np.int64) << self.order,
+            self.zone,
+            self.zones,
+            self.order,
+            self._blocks.build(),
+            self._pages.build() if self.keep_pages else None,
+        )

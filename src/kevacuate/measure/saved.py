@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The saved form of a comparison: one file that holds everything of its runs, the map over time and the history included.
+
+A zip archive of .npy arrays (what ``numpy.savez_compressed`` writes, arrays of integers alone) and one ``about.json``.
+Nothing in it is executed; what is read is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.frames import Frames, Steps
+from kevacuate.measure.history import History
+from kevacuate.measure.results import Comparison, Run
+
+FORMAT = "kevacuate comparison"
+VERSION = 1
+MOST_BYTES = 1 << 34
+"""Arrays of more than this (16 GiB) in all are not read."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def _steps_arrays(name: str, steps: Steps) -> Arrays:
+    return {f"{name}.{part}": getattr(steps, part) for part in ("first", "offsets", "place", "value")}
+
+
+def _run_arrays(name: str, run: Run) -> Arrays:
+    """The arrays of a run, by the name they have in the file."""
+    arrays: Arrays = {}
+    if run.frames is not None:
+        frames = run.frames
+        arrays |= {f"{name}.t": frames.t, f"{name}.start": frames.start, f"{name}.zone": frames.zone}
+        arrays |= _steps_arrays(f"{name}.blocks", frames.blocks)
+        if frames.pages is not None:
+            arrays |= _steps_arrays(f"{name}.pages", frames.pages)
+    if run.history is not None:
+        arrays[f"{name}.history"] = run.history.records
+    return arrays
+
+
+def _run_about(run: Run) -> dict[str, Any]:
+    """A run's JSON part."""
+    about = run.to_json(series=True)
+    if run.frames is not None:
+        about["map"] = {"zones": list(run.frames.zones), "pageblock_order": run.frames.pageblock_order}
+    if run.history is not None:
+        about["history"] = {"pageblock_order": run.history.pageblock_order, "lost": run.history.lost}
+    return about
+
+
+def save_comparison(path: str | Path, comparison: Comparison) -> None:
+    """Write a comparison to one file, which is replaced if it exists; it appears there only when it is complete.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be written.
+    """
+    target = Path(path)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "recording": comparison.recording,
+        "runs": [_run_about(run) for run in comparison.runs],
+    }
+    beside = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+            archive.writestr(_member("about.json"), json.dumps(about, sort_keys=True, allow_nan=False))
+            for i, run in enumerate(comparison.runs):
+                for name, array in _run_arrays(str(i), run).items():
+                    with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+        beside.replace(target)
+    except OSError as error:
+        raise KevacuateError(f"{target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """An entry without a time of day, so that equal results are equal files."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+def is_saved(path: str | Path) -> bool:
+    """Whether a file is a saved comparison, by its first bytes and its table of contents."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "about.json" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """One array of integers; its header may not promise more than the entry holds."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        data = member.read(info.file_size)
+    stream: IO[bytes] = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"array format {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    if dtype.kind not in "iu" or fortran or count * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError("not a plain array of integers")
+    return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape)
+
+
+def _read_steps(archive: zipfile.ZipFile, name: str) -> Steps:
+    first, offsets, place, value = (
+        _read_array(archive, f"{name}.{part}") for part in ("first", "offsets", "place", "value")
+    )
+    if {a.ndim for a in (first, offsets, place, value)} != {1}:
+        raise ValueError("not a list")
+    return Steps(first, offsets.astype(np.int64), place.astype(np.int64), value)
+
+
+def _read_frames(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> Frames:
+    """A run's map, checked."""
+    order = int(about["pageblock_order"])
+    if not 1 <= order <= 13:
+        raise ValueError(f"pageblock order {order}")
+    t, start, zone = (_read_array(archive, f"{name}.{part}") for part in ("t", "start", "zone"))
+    pages = f"{name}.pages.first.npy" in archive.namelist()
+    frames = Frames(
+        t.astype(np.int64),
+        start.astype(np.int64),
+        zone.astype(np.uint8),
+        tuple(str(z) for z in about["zones"]),
+        order,
+        _read_steps(archive, f"{name}.blocks"),
+        _read_steps(archive, f"{name}.pages") if pages else None,
+    )
+    frames.check()
+    return frames
+
+
+def _read_run(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> Run:
+    """One run; its figures must be there, of which kind they are shows when they are used."""
+    frames = _read_frames(archive, name, about["map"]) if "map" in about else None
+    history = None
+    if "history" in about:
+        records = _read_array(archive, f"{name}.history")
+        told = about["history"]
+        if records.ndim != 2 or records.shape[1] != 8:
+            raise ValueError("not a log")
+        history = History(records, int(told["pageblock_order"]), int(told["lost"]))
+    return run_from_json(about, frames, history)
+
+
+def run_from_json(about: dict[str, Any], frames: Frames | None = None, history: History | None = None) -> Run:
+    """The inverse of :meth:`Run.to_json`; raises KeyError or TypeError where it is not that."""
+    parts = [dict(about[name]) for name in ("metrics", "series", "provenance", "timing")]
+    metrics, series, provenance, timing = parts
+    if "t" not in series or len({len(values) for values in series.values()}) != 1:
+        raise TypeError("series of unequal length")
+    return Run(str(about["policy"]), metrics, series, provenance, timing, frames, history)
+
+
+def load_comparison(path: str | Path) -> Comparison:
+    """Read what :func:`save_comparison` wrote.
+
+    Raises
+    ------
+    KevacuateError
+        It is not that, or damaged, or of a newer version.
+    """
+    source = Path(path)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
+                raise KevacuateError(f"{source} would unpack to more than 16 GiB: it is not read.")
+            about = json.loads(archive.read("about.json"))
+            if about["format"] != FORMAT:
+                raise ValueError("another format")
+            if int(about["version"]) > VERSION:
+                raise KevacuateError(f"{source} was saved by a newer version: upgrade kevacuate.")
+            runs = tuple(_read_run(archive, str(i), one) for i, one in enumerate(about["runs"]))
+            if not runs:
+                raise ValueError("no runs")
+            return Comparison(runs, dict(about["recording"]))
+    except OSError as error:
+        raise KevacuateError(f"{source} cannot be read: {error.strerror or error}.") from None
+    except (
+        zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, RecursionError, NotImplementedError, EOFError
+    ) as error:  # fmt: skip
+        raise KevacuateError(
+            f"{source} is not a saved comparison or is damaged ({type(error).__name__}: {error}): save it again."
+        ) from None
+    except Exception as error:
+        if type(error).__module__ == "zlib":
+            raise KevacuateError(f"{source} is damaged: save it again.") from None
+        raise
