@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def noting(path: Path, first: int, last: int, policy: str = "evacuate") -> Notin
 
 
 @pytest.fixture(scope="module")
-def evacuated(synthetic_kev: Path) -> Iterator[tuple[NotingReplay, dict[str, object]]]:
+def evacuated(synthetic_kev: Path) -> tuple[NotingReplay, dict[str, object]]:
     """A replay that noted the block which its evacuations emptied most."""
     probe = noting(synthetic_kev, FIRST, FIRST + BLOCK)
     probe.run()
@@ -48,7 +47,7 @@ def evacuated(synthetic_kev: Path) -> Iterator[tuple[NotingReplay, dict[str, obj
     start = int(done[np.argmax(done[:, 5] + done[:, 6])][3])
     one = noting(synthetic_kev, start, start + BLOCK)
     run = one.run()
-    yield one, {"metrics": run.metrics, "series": run.series, "digest": run.provenance["final_state_digest"]}
+    return one, {"metrics": run.metrics, "series": run.series, "digest": run.provenance["final_state_digest"]}
 
 
 def test_noting_changes_nothing(

@@ -77,6 +77,7 @@ _HANDLERS: dict[int, Callable[[EventChunk], npt.NDArray[np.int64]]] = {
     EventKind.SET_MIGRATION_PTE: lambda e: _records(e, NOTE_UNMAPPED, e.order, d=e.pid),
     EventKind.REMOVE_MIGRATION_PTE: lambda e: _records(e, NOTE_MOVED_IN, e.order, d=e.pid),
 }
+_OF_ALLOCATOR = (EventKind.MM_PAGE_ALLOC_EXTFRAG, EventKind.GT_BLK, EventKind.GT_EVAC)
 _OF_RANGE = (
     EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
     EventKind.COMPACTION_ISOLATE_FREEPAGES,
@@ -138,6 +139,24 @@ def recorded_happenings(
     records = np.concatenate(tables)
     records[:, 0] -= base or 0
     return records[np.argsort(np.concatenate(places), kind="stable")], seen
+
+
+def allocator_records(events: EventChunk) -> npt.NDArray[np.int64]:
+    """The chunk's extfrag, block type and evacuation events as records of the log, in order; t is the event's own time.
+
+    Returns
+    -------
+    int64[n, 8]
+        Kinds below 32 alone (docs/model.md, section Log).
+    """
+    tables, places = [np.empty((0, k.LR), np.int64)], [np.empty(0, np.int64)]
+    for kind in _OF_ALLOCATOR:
+        rows = np.flatnonzero(events.kind == kind)
+        table = _HANDLERS[kind](events.take(rows))
+        known = table[:, 1] > 0
+        tables.append(table[known])
+        places.append(rows[known])
+    return np.concatenate(tables)[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def page_place(recording: Recording, pfn: int) -> tuple[int, str]:
