@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "Replay a recording under several policies, side by side.",
     "replay": "Replay a recording under one policy.",
     "explain": "Tell the story of one page or pageblock.",
+    "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "export": "Write a recording's events in another tool's format.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "info": "Say what a recording holds and how good it is.",
