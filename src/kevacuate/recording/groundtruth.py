@@ -32,6 +32,7 @@ from kevacuate.recording.merge import merge_chunks
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, read_blocks
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
+from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import DUMP_END, AllocatorState, state_from_dump
 
 _RAW = re.compile(r"^cpu(\d{1,5})\.raw(\.xz)?$")
@@ -216,6 +217,10 @@ class GroundTruth:
 
     def _page_file(self, directory: Path, name: str) -> Path | None:
         return next((f for f in (directory / name, directory / f"{name}.xz") if f.is_file()), None)
+
+    def snapshot_counts(self) -> tuple[Snapshot, ...]:
+        """None: their times are not known."""
+        return ()
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost: the marks in the stream (read to its end) and the kernel's own counts."""

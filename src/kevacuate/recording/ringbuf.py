@@ -113,6 +113,104 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
             yield buffer[:done]
 
 
+class PageDecoder:
+    """Decodes one CPU's sub-buffers, block by block as they come: fill :attr:`buffer`, then :meth:`decode`.
+
+    Parameters
+    ----------
+    path : Path
+        Where the sub-buffers come from, for messages.
+    cpu : int
+        The CPU.
+    formats : dict
+        Event formats by id.
+    kinds : frozenset of int
+        The kinds wanted; others are passed over (but still checked).
+    page_bytes : int
+        Bytes of a sub-buffer.
+    chunk_rows : int
+        Most rows of a chunk (at least one sub-buffer's worth).
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cpu: int,
+        formats: dict[int, EventFormat],
+        kinds: frozenset[int],
+        page_bytes: int = PAGE_BYTES,
+        chunk_rows: int = 1 << 17,
+    ) -> None:
+        self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
+        self.table = field_table(formats, kinds)
+        self.zones = zone_names(formats)
+        self.missed = self.gaps = self.unknown = 0
+        self.last = 0
+        """Time of the last event of any kind, ns; 0 before the first."""
+        self.capacity = max(chunk_rows, page_bytes // 8)
+        self._block = np.zeros(_BLOCK_PAGES * page_bytes // 4 + 2, np.int32)
+        self.buffer: memoryview = self._block[:-2].view(np.uint8).data
+        """Where to put the next sub-buffers; at most this many bytes at once."""
+        self._out, self._rows = _new_out(self.capacity), 0
+
+    def decode(self, size: int, offset: int) -> Iterator[EventChunk]:
+        """Decode the *size* bytes put into the buffer, which lie at *offset* of the file; yields full chunks.
+
+        Raises
+        ------
+        KevacuateError
+            If they are truncated or corrupted; the sentence names the file and the offset.
+
+        """
+        if size % self.page_bytes:
+            where = offset + size
+            raise KevacuateError(f"{self.path} is truncated: at byte {where} a sub-buffer is not complete.")
+        page, pages, words = 0, size // self.page_bytes, self.page_bytes // 4
+        while page < pages:
+            out = self._out
+            out.status[:] = 0
+            out.status[dc.S_LAST] = self.last
+            dc.decode_block(
+                dc.Pages(self._block), self.table, out, page, pages, words, self._rows, self.capacity
+            )
+            self._count(out.status, offset)
+            self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
+            self.last = int(out.status[dc.S_LAST])
+            if page < pages:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[EventChunk]:
+        """What is decoded and not yet given out: one chunk or none."""
+        if self._rows:
+            out, rows, self._rows = self._out, self._rows, 0
+            self._out = _new_out(self.capacity)
+            yield self._chunk(out, rows)
+
+    def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
+        self.missed += int(status[dc.S_MISSED])
+        self.gaps += int(status[dc.S_GAPS])
+        self.unknown += int(status[dc.S_SKIPPED])
+        if status[dc.S_ERROR] != dc.OK:
+            where = offset + int(status[dc.S_OFFSET])
+            raise KevacuateError(
+                f"{self.path} is corrupted near byte {where}: {_ERRORS[int(status[dc.S_ERROR])]}."
+            )
+
+    def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
+        """The rows filled so far; watermark events get their zone's index."""
+        cpu = np.full(rows, self.cpu, np.uint16)
+        columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
+        chunk = EventChunk(columns[0], cpu, *columns[1:])
+        for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
+            name = (
+                int(chunk.pfn[i]).to_bytes(8, "little", signed=True).rstrip(b"\0").decode("ascii", "replace")
+            )
+            chunk.order[i] = self.zones.index(name) if name in self.zones else -1
+            chunk.pfn[i] = -1
+        return chunk
+
+
 class RawReader:
     """The events of one CPU's raw file, in order.
 
@@ -139,9 +237,7 @@ class RawReader:
         kinds: frozenset[int],
         page_bytes: int = PAGE_BYTES,
     ) -> None:
-        self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
-        self.table = field_table(formats, kinds)
-        self.zones = zone_names(formats)
+        self.path, self.cpu, self.formats, self.kinds, self.page_bytes = path, cpu, formats, kinds, page_bytes
         self.missed = self.gaps = self.unknown = 0
 
     def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
@@ -153,57 +249,16 @@ class RawReader:
             If the file is truncated or corrupted; the sentence names the file and the offset.
 
         """
-        capacity = max(chunk_rows, self.page_bytes // 8)
-        last, offset = 0, 0
-        out, rows = _new_out(capacity), 0
-        block = np.zeros(_BLOCK_PAGES * self.page_bytes // 4 + 2, np.int32)
-        buffer = block[:-2].view(np.uint8).data
+        decoder = PageDecoder(self.path, self.cpu, self.formats, self.kinds, self.page_bytes, chunk_rows)
+        offset = 0
         with closing(open_raw(self.path)) as file:
-            while size := read_into(file, self.path, buffer):
-                if size % self.page_bytes:
-                    where = offset + size
-                    raise KevacuateError(
-                        f"{self.path} is truncated: at byte {where} a sub-buffer is not complete."
-                    )
-                page, pages = 0, size // self.page_bytes
-                while page < pages:
-                    out.status[:] = 0
-                    out.status[dc.S_LAST] = last
-                    dc.decode_block(
-                        dc.Pages(block), self.table, out, page, pages, self.page_bytes // 4, rows, capacity
-                    )
-                    self._count(out.status, offset)
-                    rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
-                    last = int(out.status[dc.S_LAST])
-                    if page < pages:
-                        yield self._chunk(out, rows)
-                        out, rows = _new_out(capacity), 0
+            while size := read_into(file, self.path, decoder.buffer):
+                try:
+                    yield from decoder.decode(size, offset)
+                finally:
+                    self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
                 offset += size
-        if rows:
-            yield self._chunk(out, rows)
-
-    def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
-        self.missed += int(status[dc.S_MISSED])
-        self.gaps += int(status[dc.S_GAPS])
-        self.unknown += int(status[dc.S_SKIPPED])
-        if status[dc.S_ERROR] != dc.OK:
-            where = offset + int(status[dc.S_OFFSET])
-            raise KevacuateError(
-                f"{self.path} is corrupted near byte {where}: {_ERRORS[int(status[dc.S_ERROR])]}."
-            )
-
-    def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
-        """The rows filled so far; watermark events get their zone's index."""
-        cpu = np.full(rows, self.cpu, np.uint16)
-        columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
-        chunk = EventChunk(columns[0], cpu, *columns[1:])
-        for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
-            name = (
-                int(chunk.pfn[i]).to_bytes(8, "little", signed=True).rstrip(b"\0").decode("ascii", "replace")
-            )
-            chunk.order[i] = self.zones.index(name) if name in self.zones else -1
-            chunk.pfn[i] = -1
-        return chunk
+        yield from decoder.rest()
 
 
 def _new_out(capacity: int) -> dc.DecodeOut:
