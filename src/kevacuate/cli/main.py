@@ -14,6 +14,9 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 COMMANDS = {
+    "doctor": "Say what this machine offers for recording, and what is missing.",
+    "record": "Record the page allocator of the running machine.",
+    "snapshot": "Show the state of the running machine's memory now.",
     "compare": "Replay a recording under several policies, side by side.",
     "replay": "Replay a recording under one policy.",
     "explain": "Tell the story of one page or pageblock.",

@@ -95,7 +95,9 @@ def _one_zone(
     }
     kernel, lru, slab = pages.unmovable[rest], pages.lru[rest], pages.slab[rest]
     present = (pages.free[rest] > 0) | (lru > 0) | (pages.slab[rest] + pages.tables[rest] > 0)
-    share = np.where(present, kernel / np.maximum(kernel + lru, 1), -1.0)  # blocks without any of these are holes
+    share = np.where(
+        present, kernel / np.maximum(kernel + lru, 1), -1.0
+    )  # blocks without any of these are holes
     if not left:
         types[rest[share > 0.5]] = UNMOVABLE
         return

@@ -50,7 +50,8 @@ class KevWriter:
     machine : Machine
         The recorded machine.
     scratch : path, optional
-        The directory to write to until the end, on the target's file system, instead of one beside the target.
+        The directory to write to until the end, on the target's file system, instead of one beside the target; it is
+        the caller's to remove if the block ends with an exception.
 
     Raises
     ------
@@ -63,6 +64,7 @@ class KevWriter:
         self.path, self.machine = Path(path), machine
         if self.path.exists():
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
+        self._keep = scratch is not None
         self._dir = scratch or self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
         self._parts = 0
         self._files: list[str] = []
@@ -149,7 +151,8 @@ class KevWriter:
         except OSError as failure:
             raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
         finally:
-            shutil.rmtree(self._dir, ignore_errors=True)
+            if not self._keep:
+                shutil.rmtree(self._dir, ignore_errors=True)
 
     def _finish(self) -> None:
         quality = self._counter.to_json() | {"losses": [asdict(x) for x in self._losses]} | self._extra

@@ -76,7 +76,10 @@ def zone_bodies(zoneinfo: str) -> Iterator[tuple[tuple[int, str], str]]:
     """((node, zone name), its text) of every zone of /proc/zoneinfo, in its order."""
     heads = list(_ZONE.finditer(zoneinfo))
     for head, following in zip(heads, [*heads, None][1:], strict=True):
-        yield (int(head[1]), head[2]), zoneinfo[head.end() : following.start() if following else len(zoneinfo)]
+        yield (
+            (int(head[1]), head[2]),
+            zoneinfo[head.end() : following.start() if following else len(zoneinfo)],
+        )
 
 
 def zone_numbers(body: str) -> dict[str, int]:
@@ -140,10 +143,10 @@ def pageblock_order(pagetypeinfo: str, default: int = 9) -> int:
     return int(match[1]) if match else default
 
 
-def hugepage_order(meminfo: str) -> int:
+def hugepage_order(meminfo: str, page_size: int = 4096) -> int:
     """The order of a huge page of the default size, of /proc/meminfo; -1 if there are none."""
     match = _HUGE.search(meminfo)
-    return (int(match[1]) // 4).bit_length() - 1 if match else -1
+    return (int(match[1]) * 1024 // page_size).bit_length() - 1 if match else -1
 
 
 def has_swap(meminfo: str) -> bool:

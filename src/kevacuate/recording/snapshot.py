@@ -87,7 +87,10 @@ def snapshot_from_texts(texts: Mapping[str, str], ts: int, label: str) -> Snapsh
             ZoneCounts(
                 node=head[0],
                 name=head[1],
-                **{name: counts[name] for name in ("start_pfn", "spanned", "present", "managed", "free", "boost")},
+                **{
+                    name: counts[name]
+                    for name in ("start_pfn", "spanned", "present", "managed", "free", "boost")
+                },
                 watermark=tuple(counts[name] for name in ("min", "low", "high", "promo")),
                 protection=procfs.protection(body),
                 chunks=chunks.get(head, ()),
@@ -119,7 +122,9 @@ def snapshot_from_json(values: Mapping[str, Any]) -> Snapshot:
             data = dict(zone)
             for name in ("watermark", "protection", "chunks"):
                 data[name] = tuple(int(n) for n in data[name])
-            data["chunks_by_type"] = {str(t): tuple(int(n) for n in c) for t, c in data["chunks_by_type"].items()}
+            data["chunks_by_type"] = {
+                str(t): tuple(int(n) for n in c) for t, c in data["chunks_by_type"].items()
+            }
             data["blocks_by_type"] = {str(t): int(n) for t, n in data["blocks_by_type"].items()}
             data["pcp"] = tuple(PcpCounts(**p) for p in data["pcp"])
             zones.append(ZoneCounts(**data))

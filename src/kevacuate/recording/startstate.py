@@ -149,9 +149,7 @@ def build_state(
     )
 
 
-def _mark_absent(
-    flags: npt.NDArray[np.uint64], block_order: int, evidence: ev.Evidence | None
-) -> int:
+def _mark_absent(flags: npt.NDArray[np.uint64], block_order: int, evidence: ev.Evidence | None) -> int:
     """Mark as absent (in place) the blocks without any flag that no event touches; returns how many.
 
     They are holes, or memory that the kernel has not yet given to the allocator: a block in use shows some flag.
@@ -184,14 +182,18 @@ def _follow_window(book: _Pages, window: ev.EventChunk, pages: PageSnapshot, fac
     last = _last_of_each(pfn)
     pfn, code, event = pfn[last], code[last], event[last]
     cached = (code == ev.LEFT_BUDDY) | ((code == ev.FREED) & _on_pcp(window.order[event], facts))
-    whole = (window.pfn[event] <= pfn) & (pfn < window.pfn[event] + (1 << window.order[event].astype(np.int64)))
+    whole = (window.pfn[event] <= pfn) & (
+        pfn < window.pfn[event] + (1 << window.order[event].astype(np.int64))
+    )
     cached &= whole  # of a chunk that was broken up only the part that was taken
     book.put(pfn[code == ev.ALLOCATED], IN_USE)
     book.put(pfn[(code == ev.DRAINED) | ((code == ev.FREED) & ~cached)], BUDDY)
     book.put(pfn[cached], PCP)
     for name in ("cpu", "order", "mt"):
         getattr(book, name)[pfn[cached]] = getattr(window, name)[event[cached]]
-    newest_first = np.where(code == ev.FREED, -event, event)  # a free goes to the list's head, a refill to its tail
+    newest_first = np.where(
+        code == ev.FREED, -event, event
+    )  # a free goes to the list's head, a refill to its tail
     book.rank[pfn[cached]] = newest_first[cached]
 
 
@@ -225,7 +227,13 @@ def _pcp_pages(book: _Pages, zone_of: npt.NDArray[np.int16], facts: StateFacts) 
     pfn = np.flatnonzero(book.where == PCP)
     order = book.order[pfn].astype(np.int64)
     head = (pfn & ((1 << order) - 1)) == 0
-    good = head & _on_pcp(book.order[pfn], facts) & (zone_of[pfn] >= 0) & (book.mt[pfn] >= 0) & (book.mt[pfn] < 3)
+    good = (
+        head
+        & _on_pcp(book.order[pfn], facts)
+        & (zone_of[pfn] >= 0)
+        & (book.mt[pfn] >= 0)
+        & (book.mt[pfn] < 3)
+    )
     heads, orders = pfn[good], order[good]
     whole = heads + (1 << orders) <= len(book.where)
     for i in range(1, 1 << int(orders.max(initial=0))):
@@ -269,7 +277,9 @@ def _free_lists(
             by = np.lexsort((pfn, rank, mt))
             parts.append((np.full(len(pfn), index), np.full(len(pfn), order), mt[by], pfn[by]))
     zone_, order_, mt_, pfn_ = (np.concatenate([p[i] for p in parts] or [np.empty(0)]) for i in range(4))
-    return FreePages(zone_.astype(np.int16), order_.astype(np.int8), mt_.astype(np.int8), pfn_.astype(np.int64))
+    return FreePages(
+        zone_.astype(np.int16), order_.astype(np.int8), mt_.astype(np.int8), pfn_.astype(np.int64)
+    )
 
 
 def _first_taken(evidence: ev.Evidence | None, base: int, last: int) -> npt.NDArray[np.int64] | None:
