@@ -82,7 +82,7 @@ class PageReader:
             for first in range(0, self.pages, STEP):
                 self.read_from.append(now())
                 for file, writer in zip(files, writers, strict=True):
-                    writer.add({"word": _words(file, first, min(STEP, self.pages - first))})
+                    writer.add({"word": page_words(file, first, min(STEP, self.pages - first))})
                 between()
             self.end = now()
             for writer in writers:
@@ -98,7 +98,7 @@ class PageReader:
         return {"begin": self.begin, "end": self.end, "step": STEP, "read_from": self.read_from}
 
 
-def _words(file: int, first: int, count: int) -> Any:
+def page_words(file: int, first: int, count: int) -> Any:
     """The 64-bit words of pages [first, first + count); 0 for those beyond the file's end."""
     data = os.pread(file, 8 * count, 8 * first)
     words = np.zeros(count, np.uint64)

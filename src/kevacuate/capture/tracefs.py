@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -215,8 +216,6 @@ class Instance:
 
     def remove(self) -> bool:
         """Stop and remove the instance; whether it is gone."""
-        try:
+        with contextlib.suppress(OSError):
             (self.path / "tracing_on").write_text("0")
-        except OSError:
-            pass
         return remove_instance(self.path)

@@ -34,17 +34,18 @@ class BlockPages:
         self._order = block_order
 
         def has(bit: int) -> npt.NDArray[np.bool_]:
-            return (flags >> np.uint64(bit)) & np.uint64(1) != 0
+            return np.asarray((flags >> np.uint64(bit)) & np.uint64(1) != 0)
 
         used = where == 0
         absent = has(KPF_NOPAGE) | has(KPF_RESERVED)
-        self.free = self._sum(~used)
-        self.lru = self._sum(used & has(KPF_LRU))
-        self.slab = self._sum(used & has(KPF_SLAB))
-        self.tables = self._sum(used & has(KPF_PGTABLE))
-        self.other = self._sum(used & ~absent & ~(has(KPF_LRU) | has(KPF_SLAB) | has(KPF_PGTABLE)))
+        self.free = self.per_block(~used)
+        self.lru = self.per_block(used & has(KPF_LRU))
+        self.slab = self.per_block(used & has(KPF_SLAB))
+        self.tables = self.per_block(used & has(KPF_PGTABLE))
+        self.other = self.per_block(used & ~absent & ~(has(KPF_LRU) | has(KPF_SLAB) | has(KPF_PGTABLE)))
 
-    def _sum(self, pages: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    def per_block(self, pages: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """How many of these pages (bool, by pfn) each block has."""
         size = 1 << self._order
         padded = np.zeros(-(-len(pages) // size) * size, np.bool_)
         padded[: len(pages)] = pages

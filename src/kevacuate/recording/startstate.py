@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.blocktypes import TYPE_INDEX, guess_block_types
+from kevacuate.recording.schema import EventChunk
 from kevacuate.recording.snapshot import Snapshot, ZoneCounts
 from kevacuate.recording.state import AllocatorState, Blocks, FreePages, PcpFields, PcpPages, ZoneState
 
@@ -171,10 +172,11 @@ def _last_of_each(pfn: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
 
 def _on_pcp(order: npt.NDArray[np.int8], facts: StateFacts) -> npt.NDArray[np.bool_]:
     """Whether freed chunks of these orders go to a per-CPU list (pcp_allowed_order, mm/page_alloc.c)."""
-    return (order <= _PCP_ORDERS) | ((facts.hugepage_order > 0) & (order == facts.hugepage_order))
+    huge = (order == facts.hugepage_order) & (facts.hugepage_order > 0)
+    return np.asarray((order <= _PCP_ORDERS) | huge)
 
 
-def _follow_window(book: _Pages, window: ev.EventChunk, pages: PageSnapshot, facts: StateFacts) -> None:
+def _follow_window(book: _Pages, window: EventChunk, pages: PageSnapshot, facts: StateFacts) -> None:
     """Bring every page from the moment its flags were read to the end of the snapshot, by its last event between."""
     touch = ev.touches(window, len(book.where))
     late = window.ts[touch.event] > pages.read_time(touch.pfn)
@@ -276,7 +278,9 @@ def _free_lists(
             mt = types[pfn >> block_order].astype(np.int64)
             by = np.lexsort((pfn, rank, mt))
             parts.append((np.full(len(pfn), index), np.full(len(pfn), order), mt[by], pfn[by]))
-    zone_, order_, mt_, pfn_ = (np.concatenate([p[i] for p in parts] or [np.empty(0)]) for i in range(4))
+    zone_, order_, mt_, pfn_ = (
+        np.concatenate([p[i] for p in parts] or [np.empty(0, np.int64)]) for i in range(4)
+    )
     return FreePages(
         zone_.astype(np.int16), order_.astype(np.int8), mt_.astype(np.int8), pfn_.astype(np.int64)
     )
@@ -351,10 +355,10 @@ def _pcp_fields(zones: tuple[ZoneCounts, ...], facts: StateFacts) -> PcpFields:
         np.array([index for index, _ in rows], np.int16),
         column("cpu").astype(np.int16),
         *(column(name) for name in ("count", "high", "high_min", "high_max", "batch")),
-        flags=zeros,
-        alloc_factor=zeros,
-        free_count=zeros,
-        nr_lists=zeros + facts.nr_pcp_lists,
+        zeros,
+        zeros,
+        zeros,
+        zeros + np.int32(facts.nr_pcp_lists),
     )
 
 
