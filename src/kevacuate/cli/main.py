@@ -23,6 +23,7 @@ COMMANDS = {
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "export": "Write a recording's events in another tool's format.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
+    "watch": "Watch pageblocks and claims live, in the terminal.",
     "info": "Say what a recording holds and how good it is.",
 }
 

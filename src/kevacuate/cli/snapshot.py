@@ -72,7 +72,9 @@ def _show(survey: Survey) -> None:
     stands = "a pageblock" if per == 1 else f"{per} pageblocks, as most of them are"
     out.print(f"Map by address; a character is {stands}:")
     out.print(text)
-    out.print("Pages on per-CPU lists look like pages of the kernel's, so some blocks are counted as mixed for them.")
+    out.print(
+        "Pages on per-CPU lists look like pages of the kernel's, so some blocks are counted as mixed for them."
+    )
     out.print(legend({name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}))
 
 
