@@ -105,7 +105,7 @@ def _print(view: View, as_json: bool) -> None:
     for text in (
         head_text(view, Options(), width),
         map_text(view, Options(), width, 42),
-        free_text(view, min(width, 60)),
+        free_text(view, min(width, 60), 12),
         queue_text(view, Options(), 22),
         events_text(view, width, 21),
     ):

@@ -8,12 +8,14 @@ import threading
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
 from kevacuate.errors import KevacuateError
+from kevacuate.live.lines import Lines
 from kevacuate.live.text import SORTS, Options, events_text, free_text, head_text, map_text, queue_text
 from kevacuate.live.view import Source, View
 
@@ -37,10 +39,13 @@ class WatchApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #head { height: 2; padding: 0 1; background: $panel; }
-    #map { padding: 0 1; }
-    #side { width: 34; padding: 0 1; border-left: solid $panel; }
+    Horizontal { height: 1fr; }
+    #map { width: 1fr; height: 1fr; padding: 0 1; }
+    #side { width: 34; height: 1fr; padding: 0 1; border-left: solid $panel; }
     #events { height: 8; padding: 0 1; border-top: solid $panel; }
-    #free { height: 13; }
+    #free { height: 7; }
+    .tall #free { height: 12; }
+    #queue { height: 1fr; margin-top: 1; }
     .tall #events { height: 18; }
     .wide #side { width: 52; }
     """
@@ -70,13 +75,13 @@ class WatchApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """Head, map and side, events, keys."""
-        yield Static(id="head")
+        yield Lines("head")
         with Horizontal():
-            yield Static(id="map")
+            yield Lines("map")
             with Vertical(id="side"):
-                yield Static(id="free")
-                yield Static(id="queue")
-        yield Static(id="events")
+                yield Lines("free")
+                yield Lines("queue")
+        yield Lines("events")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -110,11 +115,11 @@ class WatchApp(App[None]):
         if self.view is None:
             return
         for name in ("head", "map", "free", "queue", "events"):
-            widget = self.query_one(f"#{name}", Static)
+            widget = self.query_one(f"#{name}", Lines)
             width, height = widget.content_size
             if width < 2 or height < 1:
                 continue
-            widget.update(self._text(name, self.view, width, height))
+            widget.show_text(self._text(name, self.view, width, height))
 
     def _text(self, name: str, view: View, width: int, height: int) -> Text:
         """What a widget shows."""
@@ -123,16 +128,19 @@ class WatchApp(App[None]):
         if name == "map":
             return map_text(view, self.options, width, height)
         if name == "free":
-            return free_text(view, width)
+            return free_text(view, width, height)
         if name == "queue":
             return queue_text(view, self.options, height)
         return events_text(view, width, height)
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Give the side and the events the room that fits."""
-        self.screen.set_class(self.size.width >= WIDE, "wide")
-        self.screen.set_class(self.size.height >= 40, "tall")
-        self.call_after_refresh(self.show)
+        self.screen.set_class(event.size.width >= WIDE, "wide")
+        self.screen.set_class(event.size.height >= 40, "tall")
+
+    def on_lines_resized(self) -> None:
+        """Make the texts anew for the room there is now."""
+        self.show()
 
     def action_pause(self) -> None:
         """Stop or go on."""

@@ -21,7 +21,7 @@ PROC = Path("/proc")
 EVENTS_KEPT = 500
 FIRST_SHARE = 0.05
 """Share of one core that reading page flags may take until all blocks were read once, and ..."""
-SHARE = 0.01
+SHARE = 0.007
 """... from then on."""
 
 

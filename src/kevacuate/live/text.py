@@ -59,13 +59,21 @@ def clean(text: str, width: int = TASK_WIDTH) -> str:
     return out if len(out) <= width else out[: width - 1] + "…"
 
 
-def cell_size(view: View, width: int, height: int, zoom: int) -> int:
+def _with_memory(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """The blocks that the map shows: all, or, where more than a quarter is reserved or absent, the others alone."""
+    inside = view.content != CONTENTS.index("reserved")
+    if inside.sum() > 0.75 * len(inside) or not inside.any():
+        return view.start, view.content
+    return view.start[inside], view.content[inside]
+
+
+def cell_size(blocks: int, width: int, height: int, zoom: int) -> int:
     """Blocks in a cell of the map."""
     if zoom:
         return 1 << (zoom - 1)
     cells = max(width * height, 1)
     size = 1
-    while ceil(len(view.start) / size) > cells:
+    while ceil(blocks / size) > cells:
         size *= 2
     return size
 
@@ -99,38 +107,60 @@ def head_text(view: View, options: Options, width: int) -> Text:
 
 def map_text(view: View, options: Options, width: int, height: int) -> Text:
     """The pageblock map: a letter a cell, in the order of addresses, and a last line that says what they are."""
-    rows = max(height - 2, 1)
-    size = cell_size(view, width, rows, options.zoom)
-    shown = cells(view.content, size)
+    start, content = _with_memory(view)
+    size = cell_size(len(start), width, height - 3, options.zoom)
+    legend = _legend(view, size, width)
+    rows = max(height - len(legend), 1)
+    size = cell_size(len(start), width, rows, options.zoom)
+    shown = cells(content, size)
     marked = {one.block for one in view.queued if view.t - one.t <= MARKED_SECONDS}
-    places = np.searchsorted(view.start, sorted(marked)) // size
-    marks = set(places.tolist())
+    marks = set((np.searchsorted(start, sorted(marked)) // size).tolist())
     last = max(ceil(len(shown) / width) - rows, 0)
     rows = min(rows, ceil(len(shown) / width))
     options.row = min(max(options.row, 0), last)
     text = Text(no_wrap=True)
     for row in range(options.row, options.row + rows):
-        for at in range(row * width, min((row + 1) * width, len(shown))):
-            name = CONTENTS[shown[at]]
-            text.append(LETTERS[name], style=QUEUED_STYLE if at in marks else STYLES[name])
-        text.append("\n")
-    return text.append_text(_legend(view, size, width))
+        _append_row(text, shown[row * width : (row + 1) * width], [at - row * width for at in marks])
+    return text.append_text(Text("\n").join(_legend(view, size, width)))
 
 
-def _legend(view: View, size: int, width: int) -> Text:
-    """What the letters mean, with the number of blocks."""
+def _append_row(text: Text, row: npt.NDArray[np.uint8], marks: list[int]) -> None:
+    """One row of cells, its runs of equal cells each with one style."""
+    kinds = row.astype(np.int64)
+    inside = [at for at in marks if 0 <= at < len(row)]
+    kinds[inside] += 100
+    begins = np.flatnonzero(np.diff(kinds, prepend=-1)).tolist()
+    for first, last in zip(begins, [*begins[1:], len(row)], strict=True):
+        name = CONTENTS[row[first]]
+        style = QUEUED_STYLE if kinds[first] >= 100 else STYLES[name]
+        text.append(LETTERS[name] * (last - first), style=style)
+    text.append("\n")
+
+
+def _legend(view: View, size: int, width: int) -> list[Text]:
+    """Lines that say what the letters mean, with the number of blocks, and what a letter is."""
     numbers = np.bincount(view.content, minlength=len(CONTENTS))
-    text = Text(no_wrap=True, overflow="ellipsis")
-    for i, name in enumerate(CONTENTS):
-        if numbers[i]:
-            text.append(LETTERS[name], style=STYLES[name])
-            text.append(f" {name} {int(numbers[i]):,}  ", style="")
-    what = (
-        f"1 block of {_pages(1 << view.pageblock_order)}" if size == 1 else f"{size} blocks, the worst shown"
-    )
-    text.append(f"\na letter: {what}; {view.subtitle}", style="dim")
-    text.truncate(4 * width)
-    return text
+    parts = [
+        Text(LETTERS[name], style=STYLES[name]).append(
+            f" {name} {int(numbers[i]):,}", style="not bold default"
+        )
+        for i, name in enumerate(CONTENTS)
+        if numbers[i]
+    ]
+    hidden = len(_with_memory(view)[0]) < len(view.start)
+    one = f"1 block of {_pages(1 << view.pageblock_order)}"
+    words = [f"a letter: {one if size == 1 else f'the worst of {size} blocks'}"]
+    words += ["reserved left out"] if hidden else []
+    parts += [Text(text, style="dim") for text in (*words, view.subtitle)]
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1].append("  ").append_text(part)
+        else:
+            lines.append(part)
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return lines
 
 
 def _pages(pages: int) -> str:
@@ -141,18 +171,24 @@ def _pages(pages: int) -> str:
     return f"{pages * 4} KiB"
 
 
-def free_text(view: View, width: int) -> Text:
-    """Free memory by order, all zones together, with bars."""
+def free_text(view: View, width: int, height: int) -> Text:
+    """Free memory by order, all zones together: with bars, or where there is no room for those two orders in a line."""
     orders = max((len(chunks) for _, chunks in view.free_orders), default=0)
     totals = [sum(chunks[o] << o for _, chunks in view.free_orders if o < len(chunks)) for o in range(orders)]
     text = Text("free by order", style="bold", no_wrap=True)
     text.append(f"  {_pages(sum(totals))} in all\n", style="not bold")
     room = max(width - 14, 1)
     most = max([*totals, 1])
-    for order, pages in enumerate(totals):
-        bar = "█" * round(room * pages / most)
-        text.append(f"{order:>2} {_pages(pages):>9} ", style="not bold")
-        text.append((bar or ("▏" if pages else "")) + "\n", style="not bold #56b4e9")
+    short = height < orders + 1
+    half = (orders + 1) // 2
+    for order in range(half if short else orders):
+        text.append(f"{order:>2} {_pages(totals[order]):>9} ", style="not bold")
+        if not short:
+            bar = "█" * round(room * totals[order] / most) or ("▏" if totals[order] else "")
+            text.append(bar, style="not bold #56b4e9")
+        elif order + half < orders:
+            text.append(f"  {order + half:>2} {_pages(totals[order + half]):>9}", style="not bold")
+        text.append("\n")
     text.rstrip()
     return text
 
@@ -181,16 +217,15 @@ def queue_text(view: View, options: Options, height: int) -> Text:
 
 def event_line(event: Extfrag, view: View, width: int) -> Text:
     """One extfrag event."""
-    queues = event.queues(view.pageblock_order)
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{event.t:>9.3f} s CPU {event.cpu:<3}")
+    text.append(f"{event.t:>9.3f} s CPU {event.cpu:<2} ")
     text.append(f"{event.kind:<6}", style="bold #d55e00" if event.claimed else "#e69f00")
+    if event.queues(view.pageblock_order):
+        text.append("queued", style=QUEUED_STYLE).append(" ")
+    types = f"{MIGRATE_NAMES[event.source]} for {MIGRATE_NAMES[event.wanted]}"
     text.append(
-        f"{MIGRATE_NAMES[event.source][:11]} for {MIGRATE_NAMES[event.wanted][:11]}, order {event.order} from "
-        f"{event.taken_order}, block {event.pfn >> view.pageblock_order}"
+        f"block {event.pfn >> view.pageblock_order}: {types}, order {event.order} from {event.taken_order}"
     )
-    if queues:
-        text.append(" queued", style=QUEUED_STYLE)
     if event.task:
         text.append("  " + clean(event.task))
     text.truncate(width, overflow="ellipsis")
