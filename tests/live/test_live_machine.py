@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kevacuate.capture.tracefs import find_tracefs
 from kevacuate.errors import KevacuateError
@@ -17,7 +19,7 @@ from kevacuate.live.tap import parse_line
 from kevacuate.live.view import CONTENTS, UNREAD
 
 LINE = (
-    "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000deadbeef pfn=0x1a2b3 alloc_order=0 "
+    "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000421783 pfn=0x1a2b3 alloc_order=0 "
     "fallback_order=4 pageblock_order=9 alloc_migratetype=0 fallback_migratetype=1 fragmenting=1 change_ownership=1"
 )
 BUDDY, LRU, NOPAGE, RESERVED, SLAB = (1 << bit for bit in (10, 5, 20, 32, 7))
@@ -117,6 +119,12 @@ def test_a_hostile_name_does_not_change_the_event(name: str) -> None:
     event = parse_line(LINE.format(task=name, pid=42), 1234.0)
     assert event is not None
     assert (event.pfn, event.cpu, event.task) == (0x1A2B3, 3, f"{name.lstrip()}-42")
+
+
+@given(st.text(max_size=200))
+def test_any_line_is_taken(text: str) -> None:
+    parse_line(text, 0)
+    parse_line(LINE.format(task="x", pid=1)[: len(text)] + text, 0)
 
 
 @pytest.mark.parametrize(

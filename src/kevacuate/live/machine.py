@@ -19,7 +19,7 @@ from kevacuate.recording import procfs
 
 PROC = Path("/proc")
 EVENTS_KEPT = 500
-FIRST_SHARE = 0.05
+FIRST_SHARE = 0.02
 """Share of one core that reading page flags may take until all blocks were read once, and ..."""
 SHARE = 0.007
 """... from then on."""

@@ -10,6 +10,7 @@ from kevacuate.capture.events import LIGHT
 from kevacuate.capture.tracefs import Instance, find_tracefs, mount_tracefs, remove_instance, stale_instances
 from kevacuate.errors import KevacuateError
 from kevacuate.live.view import Extfrag
+from kevacuate.mm.constants import MIGRATE_TYPES
 
 EVENT = LIGHT[0]
 BUFFER_KB = 256
@@ -21,7 +22,9 @@ _LINE = re.compile(
     r"^\s*(?P<task>.*)-(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+\S+\s+(?P<t>\d+\.\d+): mm_page_alloc_extfrag: (?P<fields>.*)$",
     re.DOTALL,
 )
-_FIELD = re.compile(r"(\w+)=(-?(?:0x[0-9a-f]+|\d+))")
+_FIELD = re.compile(
+    r"\b(pfn|alloc_order|fallback_order|alloc_migratetype|fallback_migratetype|change_ownership)=(0x[0-9a-f]{1,16}|\d{1,19})\b"
+)
 _LOST = re.compile(r"^CPU:\d+ \[LOST (\d+) EVENTS\]")
 
 
@@ -33,7 +36,11 @@ def parse_line(line: str, began: float) -> Extfrag | None:
     match = _LINE.match(line)
     if match is None:
         return None
-    fields = {name: int(value, 0) for name, value in _FIELD.findall(match["fields"])}
+    fields = {
+        name: int(value, 16 if value[:2] == "0x" else 10) for name, value in _FIELD.findall(match["fields"])
+    }
+    if max(fields.get("alloc_migratetype", 0), fields.get("fallback_migratetype", 0)) >= MIGRATE_TYPES:
+        return None
     try:
         return Extfrag(
             t=float(match["t"]) - began,
