@@ -175,3 +175,9 @@ def test_gfp_by_name(flags: int, words: str) -> None:
 
 def test_durations() -> None:
     assert [duration(n) for n in (7, 1500, 2_500_000, 3 * 10**9)] == ["7 ns", "1.5 us", "2.5 ms", "3 s"]
+
+
+def test_a_hostile_zone_name_is_text() -> None:
+    said = Place(4, 2048, 2560, 9, "\x1b[2J\u202e", 0).text
+    assert "\\x1b[2J\\u202e" in said
+    assert said.isprintable()

@@ -22,6 +22,7 @@ from kevacuate.cli.common import (
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
+    from kevacuate.policy import Policy
     from kevacuate.recording import Recording
     from kevacuate.report.story import Story
     from kevacuate.report.story_place import Place
@@ -76,7 +77,6 @@ def command(
     """
     from kevacuate.policy import parse_policy
     from kevacuate.report.story import compared
-    from kevacuate.report.story_sources import recorded_story, replayed_story
 
     if len(words) > 2:
         raise KevacuateError(
@@ -85,40 +85,44 @@ def command(
     chosen = [parse_policy(spec) for spec in policies]
     source = open_recording(Path(words[0]) if len(words) == 2 else None)
     place = parse_place(source, words[-1])
+    stories = _stories(source, place, chosen, seed, despite_losses)
+    lines = compared(stories)
+    if not as_json:
+        _print(place, stories, lines)
+        return
+    about = {"block": place.block, "first_pfn": place.first, "last_pfn": place.last - 1, "text": place.text}
+    print_json(
+        {
+            "recording": {"name": source.path.name, "digest": source.digest},
+            "place": about,
+            "stories": [story.as_dict() for story in stories],
+            "conclusion": lines,
+        }
+    )
+
+
+def _stories(
+    source: Recording, place: Place, chosen: list[Policy], seed: int, despite_losses: bool
+) -> list[Story]:
+    """The recorded kernel's story, or one for each policy."""
+    from kevacuate.policy import parse_policy
+    from kevacuate.report.story_sources import recorded_story, replayed_story
+
     stories: list[Story] = []
     with progress_bar() as progress:
         if not chosen:
             story = recorded_story(source, place, progress=lambda n: progress("events read", n, 0))
-            stories = [story] if story else []
-            chosen = [] if story else [parse_policy(spec) for spec in DEFAULT_POLICIES]
+            if story:
+                return [story]
+            chosen = [parse_policy(spec) for spec in DEFAULT_POLICIES]
         for policy in chosen:
+            report = _named(progress, policy.spec)
             stories.append(
                 replayed_story(
-                    source,
-                    place,
-                    policy,
-                    seed=seed,
-                    despite_losses=despite_losses,
-                    progress=_named(progress, policy.spec),
+                    source, place, policy, seed=seed, despite_losses=despite_losses, progress=report
                 )
             )
-    lines = compared(stories)
-    if as_json:
-        print_json(
-            {
-                "recording": {"name": source.path.name, "digest": source.digest},
-                "place": {
-                    "block": place.block,
-                    "first_pfn": place.first,
-                    "last_pfn": place.last - 1,
-                    "text": place.text,
-                },
-                "stories": [story.as_dict() for story in stories],
-                "conclusion": lines,
-            }
-        )
-        return
-    _print(place, stories, lines)
+    return stories
 
 
 def _named(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:

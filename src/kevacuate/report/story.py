@@ -145,10 +145,17 @@ def tell(
     contents : list of tuples, optional
         :attr:`kevacuate.replay.notes.NotingReplay.contents`.
     """
-    teller = Teller(source == "recorded", place)
-    traffic = Traffic()
+    steps, movable, other = _walk(happenings(records, place), place, Teller(source == "recorded", place))
+    if movable or other:
+        known = f"in use at the start: {movable} movable, {other} other pages"
+        start = f"{start}; {known}" if start else known
+    return Story(place, source, start, tuple(_folded(steps)), _summary(steps, place), tuple(contents or ()))
+
+
+def _walk(records: list[Happening], place: Place, teller: Teller) -> tuple[list[Step], int, int]:
+    """The steps, and how many movable and other pages of a block were in use at the start."""
+    traffic, in_use = Traffic(), [0, 0]
     steps: list[Step] = []
-    in_use = [0, 0]
 
     def close(meanwhile: bool = False) -> None:
         """End the sum of traffic so far."""
@@ -157,9 +164,10 @@ def tell(
             steps.append(Step(traffic.since, -1, "traffic", text, traffic.facts()))
             traffic.clear()
 
-    for one in happenings(records, place):
+    for one in records:
         if one.kind == NOTE_START and not place.is_page:
             in_use[one.d >= 0] += 1 << one.a
+            teller.account(one)
             continue
         claim = one.kind == k.L_EXTFRAG and one.d
         if is_traffic(one.kind) and not place.is_page and not claim:
@@ -174,11 +182,7 @@ def tell(
             close(under_way)
         steps.append(Step(one.t, one.cpu, *told))
     close()
-    if sum(in_use):
-        start = (
-            start + "; " if start else ""
-        ) + f"in use at the start: {in_use[1]} movable, {in_use[0]} other pages"
-    return Story(place, source, start, tuple(_folded(steps)), _summary(steps, place), tuple(contents or ()))
+    return steps, in_use[1], in_use[0]
 
 
 def _folded(steps: list[Step]) -> list[Step]:

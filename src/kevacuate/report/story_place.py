@@ -25,7 +25,8 @@ class Place:
     @property
     def text(self) -> str:
         """In words."""
-        where = f"node {self.node}, zone {self.zone}"
+        zone = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.zone)
+        where = f"node {self.node}, zone {zone}"
         if self.is_page:
             return f"page {self.first:#x} (pfn {self.first:,}), in pageblock {self.block}, {where}"
         return f"pageblock {self.block}: pfns {self.first:#x} to {self.last - 1:#x}, {where}"
