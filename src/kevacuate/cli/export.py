@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from kevacuate.cli.common import (
     open_recording,
     print_json,
     progress_bar,
+    recording_argument,
 )
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording
@@ -33,6 +35,8 @@ class Format(NamedTuple):
     """What the file's name ends in by default."""
     writer: str
     """``module:function`` of (recording, binary file, progress of events or None), which returns the events written."""
+    replays: bool = False
+    """Whether the function also takes ``policies``, whose replays are written too."""
 
 
 FORMATS: dict[str, Format] = {
@@ -40,6 +44,12 @@ FORMATS: dict[str, Format] = {
         "ftrace text, as the kernel's trace file and trace-cmd report -t show it.",
         ".trace.txt",
         "kevacuate.report.ftrace:write_ftrace",
+    ),
+    "perfetto": Format(
+        "Perfetto trace: claims, steals, compaction and evacuations on per-CPU and per-worker tracks, for https://ui.perfetto.dev.",
+        ".pftrace",
+        "kevacuate.report.perfetto:write_perfetto",
+        replays=True,
     ),
 }
 """Name, which is also the option's, to format."""
@@ -88,7 +98,7 @@ def _events(recording: Recording) -> int:
 
 
 @click.command("export", short_help="Write a recording's events in another tool's format.")
-@click.argument("recording", type=click.Path(path_type=Path))
+@recording_argument
 @_format_options
 @click.option(
     "-o",
@@ -97,19 +107,34 @@ def _events(recording: Recording) -> int:
     metavar="FILE",
     help="The file to make, - for stdout. Default: the recording's name in the current directory.",
 )
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="P",
+    help="With --perfetto: also replay under this policy and write what happened; repeat it for several.",
+)
 @json_option
-def command(recording: Path, form: str | None, output: Path | None, as_json: bool) -> None:
-    """Write the events of RECORDING in another tool's format.
+def command(
+    recording: Path | None, form: str | None, output: Path | None, policies: tuple[str, ...], as_json: bool
+) -> None:
+    """Write the events of RECORDING (default: the one that ships with the package) in another tool's format.
 
-    Example: kevacuate export --ftrace my-server.kev -o my-server.trace.txt
+    Example: kevacuate export --perfetto --policy mainline --policy evacuate -o two.pftrace
     """
     if form is None:
         raise click.UsageError(f"Say in which format: {', '.join(f'--{name}' for name in FORMATS)}.")
     chosen = FORMATS[form]
     module, _, name = chosen.writer.partition(":")
     write = getattr(importlib.import_module(module), name)
+    if policies and not chosen.replays:
+        raise click.UsageError(f"--{form} writes recorded events alone: leave --policy out.")
     source = open_recording(recording)
-    total = _events(source)
+    total = 0
+    if chosen.replays:
+        write = partial(write, policies=policies)
+    else:
+        total = _events(source)
     target = output or Path(source.path.name.removesuffix(".kev") + chosen.suffix)
     if str(target) == "-":
         if as_json:

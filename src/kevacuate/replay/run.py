@@ -137,7 +137,7 @@ class Replay:
         at, end = 0, rows.t.size
         while at < end:
             before = at
-            at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            at, why = self.step_rows(rows, at, end)
             if self.map:
                 self.map.note(self.state, rows, before, at)
             if why == STOP_OBJECT:
@@ -147,6 +147,13 @@ class Replay:
                 self._next_sample += self._interval
             if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
                 self.take_log()
+
+    def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
+        """Rows [at, end) through the compiled loop until it stops: (rows done up to here, why: STOP_*)."""
+        stopped: tuple[int, int] = replay_rows(
+            self.state, rows, at, end, self._next_sample, self.options.prefetch
+        )
+        return stopped
 
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
