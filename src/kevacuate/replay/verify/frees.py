@@ -92,7 +92,7 @@ def scans(b, e, i):  # type: ignore[no-untyped-def]
 def scanned(b, pid, pfn):  # type: ignore[no-untyped-def]
     """Whether the page lies where the task's migrate scanner was last."""
     at = 2 * (pid & 4095)
-    return b.scan[at] <= pfn and pfn < b.scan[at + 1]
+    return b.scan[at] <= pfn < b.scan[at + 1]
 
 
 @part(inline=True)
