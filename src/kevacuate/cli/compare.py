@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from kevacuate.cli.common import (
-    SKIP_SHARE,
     console,
     json_option,
     losses_option,
@@ -19,7 +18,7 @@ from kevacuate.cli.common import (
     seed_option,
 )
 
-DEFAULT_POLICIES = ("mainline", "evacuate", f"evacuate,skip-bits={SKIP_SHARE}", "evacuate,skip-bits=all")
+DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
 
 
 def policies_help() -> str:

@@ -36,7 +36,7 @@ def command(
     from kevacuate.measure import Comparison
     from kevacuate.policy import parse_policy
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import replay
+    from kevacuate.replay.run import compared_recording, replay
     from kevacuate.report.tables import comparison_table
 
     chosen = parse_policy(policy)
@@ -51,5 +51,4 @@ def command(
     if as_json:
         print_json(run.to_json(series=series))
         return
-    about = {"name": source.path.name, "digest": source.digest, "kernel": source.machine.kernel}
-    console().print(comparison_table(Comparison((run,), about)))
+    console().print(comparison_table(Comparison((run,), compared_recording(source))))

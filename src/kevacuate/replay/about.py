@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, Recording
 from kevacuate.replay.demand import build_demand
 
@@ -36,6 +37,7 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         The recording cannot be read, or holds no start state.
     """
     machine, start = recording.machine, recording.start
+    profile, standing = profile_for(machine.kernel)
     demand = build_demand(recording)
     rows, span = 0, 0
     for chunk in demand.chunks():
@@ -47,6 +49,9 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "name": recording.path.name,
         "digest": recording.digest,
         "kernel": machine.kernel,
+        "profile": standing,
+        "profile_unsure": list(profile.unsure),
+        "not_modelled": [*NOT_MODELLED, *profile.not_modelled],
         "arch": machine.arch,
         "cpus": machine.cpus,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],

@@ -17,6 +17,7 @@ from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.about import refuse_losses
@@ -75,7 +76,7 @@ class Replay:
         self.keep_log = False
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
-        self._next_sample = 0
+        self._next_sample = k.NEVER
         self._interval = 0
         self._last_time = 0
 
@@ -143,7 +144,7 @@ class Replay:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
         span, total = demand_span(self.recording, self.demand)
-        self._interval = max(span // max(self.options.samples, 1), 1)
+        self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
             started = time.perf_counter()
@@ -179,6 +180,7 @@ class Replay:
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
+            "profile": profile_for(machine.kernel)[1],
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
@@ -279,5 +281,15 @@ def compare(
                 progress(name, done, total)
 
         runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    about = {"name": recording.path.name, "digest": recording.digest, "kernel": recording.machine.kernel}
-    return Comparison(tuple(runs), about)
+    return Comparison(tuple(runs), compared_recording(recording))
+
+
+def compared_recording(recording: Recording) -> dict[str, str]:
+    """What a comparison says of its recording: name, digest, kernel, and the kernel profile of the model."""
+    kernel = recording.machine.kernel
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": kernel,
+        "profile": profile_for(kernel)[1],
+    }

@@ -55,9 +55,9 @@ def _price_rows(table: Table, comparison: Comparison) -> None:
 def comparison_table(comparison: Comparison) -> Table:
     """All rows of a comparison; the first column of figures is the baseline, the others show their change."""
     about = comparison.recording
-    title = f"{about['name']}, Linux {about['kernel']}: one demand, {len(comparison.runs)} policies"
-    if len(comparison.runs) == 1:
-        title = f"{about['name']}, Linux {about['kernel']}"
+    title = f"{about['name']}, Linux {about['kernel']}, profile {about['profile']}"
+    if len(comparison.runs) > 1:
+        title += f": one demand, {len(comparison.runs)} policies"
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("unit", style="dim", no_wrap=True)
@@ -87,6 +87,7 @@ def about_table(about: dict[str, Any]) -> Table:
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
     table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
+    table.add_row("profile of the model", "\n".join([about["profile"], *about["profile_unsure"]]))
     table.add_row("machine", f"{about['cpus']} CPUs; {zones}; pageblock order {about['pageblock_order']}")
     table.add_row("states", states)
     table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")

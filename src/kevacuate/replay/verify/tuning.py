@@ -10,6 +10,7 @@ from kevacuate.measure.fidelity import LevelResult, Tally
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state, set_pcp_bounds
+from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
@@ -52,6 +53,9 @@ class TuningLevel(Level):
         """Refills and drains, and the fields to begin with, are shown by the recording hooks only."""
         if not given.recording.machine.hooks:
             return "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
+        profile, _ = profile_for(given.recording.machine.kernel)
+        if profile.pcp_tuning == "fixed":
+            return f"a pcp->high that adapts: Linux {profile.name} keeps it fixed"
         if not any(state.pcp_ready for state in given.recording.states):
             return "no dump in which the per-CPU lists are set up: there is nothing to begin with"
         return ""
@@ -106,7 +110,7 @@ class TuningLevel(Level):
             at, own = z * k.ZS, config.zones[z]
             counted = (free.zone == zone.index) & (free.mt != k.MIGRATE_ISOLATE)
             state.zone[at + k.Z_NR_FREE] = size[counted].sum()
-            state.zone[at + k.Z_MANAGED] = own.managed
+            state.zone[at + k.Z_MANAGED] = zone.managed
             state.zone[at + k.Z_WMARK : at + k.Z_WMARK + 4] = own.watermark
             state.zone[at + k.Z_LOWMEM : at + k.Z_LOWMEM + 4] = own.lowmem_reserve
             state.zone[at + k.Z_BOOST] = 0

@@ -8,6 +8,7 @@ that drains is seen, and happens when it is; one that does not happens at the ti
 from __future__ import annotations
 
 from kevacuate.mm.constants import (
+    C_DECAY,
     C_NZONES,
     P_BATCH,
     P_COUNT,
@@ -82,7 +83,9 @@ def give_up_decay(s, b, z, cpu, p, now, position):  # type: ignore[no-untyped-de
 
 @part(cold=True)
 def vmstat_update(s, b, cpu, p, now, position):  # type: ignore[no-untyped-def]
-    """The vmstat worker of one phase: what would drain waits for the drain to be seen."""
+    """The vmstat worker of one phase: what would drain waits for the drain to be seen. Old kernels do not decay."""
+    if not s.cfg[C_DECAY]:
+        return
     for z in range(s.cfg[C_NZONES]):
         at = pcp_at(s, z, cpu)
         pcp = at // PS

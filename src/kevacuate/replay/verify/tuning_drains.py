@@ -9,6 +9,7 @@ from __future__ import annotations
 from kevacuate.mm.constants import (
     C_NCPUS,
     C_NZONES,
+    C_SUB_BATCHES,
     P_BATCH,
     P_COUNT,
     P_FREE_COUNT,
@@ -24,6 +25,8 @@ from kevacuate.mm.pcp import (
 )
 from kevacuate.replay.verify.tuning_books import (
     F_INSERTIONS,
+    F_QUIET,
+    N_BEFORE,
     N_FULL,
     N_UNSEEN,
     O_OWED,
@@ -63,6 +66,8 @@ from kevacuate.replay.verify.tuning_zone import (
     not_below_high,
     put_right,
 )
+
+MOST_PAGES = 1 << 24
 
 UNSURE = 16
 """Where insertions are not recorded, the count may be too high by so many pages: taken, but not shown yet."""
@@ -130,18 +135,24 @@ def settle_all(s, b):  # type: ignore[no-untyped-def]
         settle(s, b, w)
 
 
+@part(inline=True)
+def largest_step(s, batch):  # type: ignore[no-untyped-def]
+    """How many pages one call of free_pcppages_bulk is asked for by a free: a batch; all of them in old kernels."""
+    return batch if s.cfg[C_SUB_BATCHES] else MOST_PAGES
+
+
 @part
-def expected(b, w, asked, batch, count):  # type: ignore[no-untyped-def]
+def expected(b, w, asked, step, count):  # type: ignore[no-untyped-def]
     """Whether under some phase the drain's next sub-batch asks for so many pages."""
     for p in range(PHASES):
         left = b.left[w * PHASES + p] + 0
-        if left > 0 and min(left, batch, count) == asked:
+        if left > 0 and min(left, step, count) == asked:
             return True
     return False
 
 
 @part
-def compare_sub_batch(b, w, asked, batch, count):  # type: ignore[no-untyped-def]
+def compare_sub_batch(b, w, asked, step, count):  # type: ignore[no-untyped-def]
     """Hold a sub-batch against what each phase asks for."""
     sl = w * SW
     b.slots[sl + SL_DRAINS] += 1
@@ -150,9 +161,9 @@ def compare_sub_batch(b, w, asked, batch, count):  # type: ignore[no-untyped-def
     for p in range(PHASES):
         here = w * PHASES + p
         left = b.left[here] + 0
-        if min(left, batch, count) != asked:
+        if min(left, step, count) != asked:
             b.wrong[here] = 1
-        left = max(left - batch, 0)
+        left = max(left - step, 0)
         b.left[here] = left
         more |= left
     b.slots[sl + SL_OPEN] = more != 0
@@ -182,7 +193,8 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     pcp, batch, count = at // PS, s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
     waits = cpu * WW
     w = slot_of(b, pid, pcp, pindex)
-    known = w >= 0 and expected(b, w, asked, batch, count)
+    step = largest_step(s, batch)
+    known = w >= 0 and expected(b, w, asked, step, count)
     if not known and is_full_drain(s, z, asked, pindex):
         b.inputs[N_FULL] += 1
         return
@@ -194,6 +206,9 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
         for p in range(PHASES):
             b.left[w * PHASES + p] = 0
         open_slot(s, b, w, cpu, e.ts[i] + 0, count, 0, 0)
+    if w < 0 and b.facts[F_QUIET] == 0:
+        b.inputs[N_BEFORE] += 1
+        return
     if w < 0:
         decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, number + i)
         return
@@ -201,6 +216,6 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     begins = b.slots[sl + SL_DRAINS] == 0 and not b.slots[sl + SL_FREE_HIGH]
     if begins and count < s.pcp[at + P_HIGH_MIN] and not b.slots[sl + SL_ACTIVE]:
         put_right(s, b, 1, e.ts[i] + 0)
-    compare_sub_batch(b, w, asked, batch, count)
+    compare_sub_batch(b, w, asked, step, count)
     b.cpu[waits + W_CLEARING] = z + 1
     b.cpu[waits + W_DRAINER] = pid

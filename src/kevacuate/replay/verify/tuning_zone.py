@@ -9,6 +9,7 @@ too few pages, or if direct compaction or a failed allocation shows it.
 from __future__ import annotations
 
 from kevacuate.mm.constants import (
+    C_BELOW_HIGH,
     C_NZONES,
     MIGRATE_ISOLATE,
     NEVER,
@@ -61,7 +62,7 @@ def test_high_mark(s, z, order):  # type: ignore[no-untyped-def]
         mark = s.zone[zat + Z_WMARK + WMARK_HIGH] + s.zone[zat + Z_BOOST]
         least = mark + s.zone[zat + Z_LOWMEM + ZONE_MOVABLE] + (1 << order) - 1
         if s.zone[zat + Z_NR_FREE] <= least:
-            s.zone[zat + Z_BELOW_HIGH] = 1
+            s.zone[zat + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
 
 
 @part
@@ -81,7 +82,7 @@ def test_zones_above(s, z, hi, order):  # type: ignore[no-untyped-def]
 def no_chunk_found(s):  # type: ignore[no-untyped-def]
     """A request that went to direct compaction or failed had not passed at HIGH in any zone."""
     for z in range(s.cfg[C_NZONES]):
-        s.zone[z * ZS + Z_BELOW_HIGH] = 1
+        s.zone[z * ZS + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
 
 
 @part(cold=True)
