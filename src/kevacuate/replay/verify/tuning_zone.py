@@ -42,6 +42,7 @@ from kevacuate.replay.verify.tuning_books import (
 
 _BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
 _BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
+_SUITABLE = int(EventKind.COMPACTION_SUITABLE)
 _WAKEUP = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
 
 KSWAPD_GAP_NS = 20_000_000
@@ -141,11 +142,12 @@ def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
 
 @part
 def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
-    """For each row in which kswapd takes or frees pages, when it does so next; NEVER if not in the rows at hand."""
+    """When kswapd next frees a batch, or asks whether to wake kcompactd, which it does at its end; NEVER: not soon."""
     later = NEVER
     i = rows - 1
     while i >= 0:
-        if e.kind[i] == _BATCHED and is_kswapd(b, e.pid[i]):
+        kind = e.kind[i]
+        if (kind == _BATCHED or kind == _SUITABLE or kind == _WAKEUP) and is_kswapd(b, e.pid[i]):
             w.later[i] = later
             later = e.ts[i] + 0
         i -= 1
@@ -157,7 +159,7 @@ def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
     Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
     """
-    if e.kind[i] == _WAKEUP:
+    if e.kind[i] == _WAKEUP or e.kind[i] == _SUITABLE:
         inferred_end(s, b)
     if e.kind[i] != _BATCHED:
         return
