@@ -5,8 +5,9 @@
 
 ``two-cpus.kev`` begins with the dump at boot and ends with event UNTIL. ``one-cpu.kev`` holds the events FROM to TO of a
 recording that shows list operations and insertions into per-CPU lists. Its first state is not a dump: the free lists are the
-model's own after all events before FROM (every one of its decisions there was the kernel's, which is checked here), and the
-per-CPU lists follow from the events, by a few lines of bookkeeping below that know nothing of the model.
+model's own after all events before FROM (every one of its decisions there was the kernel's, which is checked here), the
+per-CPU lists follow from the events, by a few lines of bookkeeping below that know nothing of the model, and their fields
+(high and so on) are the tuning level's. The dump inside has the kernel's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from kevacuate.replay.verify.buddy import BuddyLevel
 from kevacuate.replay.verify.level import Given
 from kevacuate.replay.verify.rows import wide
 from kevacuate.replay.verify.startstate import free_lists
+from kevacuate.replay.verify.tuning import TuningLevel
 
 HERE = Path(__file__).parent
 
@@ -101,7 +103,9 @@ def pieces(recording: Recording, first: int, last: int) -> Iterator[tuple[EventC
             break
 
 
-def reached(level: BuddyLevel, pcp: PcpBooks, like: AllocatorState, zone: int, ts: int) -> AllocatorState:
+def reached(
+    level: BuddyLevel, pcp: PcpBooks, tuning: TuningLevel, like: AllocatorState, zone: int, ts: int
+) -> AllocatorState:
     """The state before the first event kept, in the form of a recorded one; what no event shows is *like*'s."""
     lists = free_lists(level.state)
     pfn = np.concatenate([x.pfns for x in lists])
@@ -123,7 +127,10 @@ def reached(level: BuddyLevel, pcp: PcpBooks, like: AllocatorState, zone: int, t
         zones=(replace(like.zones[0], nr_free=int(np.left_shift(1, order.astype(np.int64)).sum())),),
         free=FreePages(np.full(pfn.size, zone, np.int16), order, mt, pfn),
         blocks=Blocks(blocks.zone, blocks.pfn, types.astype(np.int8), np.zeros(types.size, np.bool_)),
-        pcp=like.pcp._replace(count=np.array([held], np.int32)),
+        pcp=like.pcp._replace(
+            **{name: values.astype(np.int32) for name, values in tuning.fields().items()},
+            count=np.array([held], np.int32),
+        ),
         pcp_pages=pages,
         page_flags=None,
         page_count=None,
@@ -152,6 +159,7 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
     first = next_request(recording, first)
     level = BuddyLevel(Given(recording, recording.boot, recording.machine.kernel))
     pcp = PcpBooks()
+    tuning = TuningLevel(Given(recording, recording.start, recording.machine.kernel))
     kept = []
     number = ts = 0
     for early, late in pieces(recording, first, last):
@@ -159,13 +167,14 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
         if events.rows:
             level.feed(wide(events), number)
             pcp.add(events)
+            tuning.feed(wide(events.take(events.ts > recording.start.ts)), number)
             number += events.rows
             ts = int(events.ts[-1])
         if late.rows:
             kept.append(late)
     result = level.finish()
     assert result.mismatches == 0, result.first
-    begin = reached(level, pcp, recording.start, recording.start.zones[0].index, ts)
+    begin = reached(level, pcp, tuning, recording.start, recording.start.zones[0].index, ts)
     inside = [s for s in recording.states if ts < s.ts <= int(kept[-1].ts[-1])]
     write(
         "one-cpu.kev",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-
 @dataclass(frozen=True)
 class Run:
     """One replay of one demand under one policy.

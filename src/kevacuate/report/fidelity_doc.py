@@ -26,10 +26,15 @@ ABOUT = {
         "the pfn of every `mm_page_alloc` that a per-CPU list served, every page drained, and at every dump each list in order.",
     ),
     "tuning": (
-        "`pcp->high`, `alloc_factor`, `free_count` and flags, run forward by the model's own functions.",
-        "allocations and frees, kswapd's activity, the phase of the one-second decay (fitted once per recording). `pcp->count` "
-        "follows the recorded refills and drains once a decision has been compared.",
-        "the size of every refill, whether and how much every free drains, and the fields at every dump.",
+        "`pcp->high`, `alloc_factor`, `free_count` and flags, run forward from the first dump by the model's own "
+        "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`; BELOW_HIGH "
+        "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
+        "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded; "
+        "kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees); the phase of the one-second "
+        "decay: of 250 phases that are all carried along, the one with the fewest mismatches, one number per recording.",
+        "the size of every refill, also of those that bring nothing; for every free that drains in the model or the kernel, "
+        "whether it does and the size of each sub-batch; the decay's drains; every field of every per-CPU list set at every "
+        "dump, its bounds as derived from the zone's marks and size.",
     ),
     "evacuation": (
         "Patched kernels only: the queue, the workers, and the loop of `evacuate_pageblock`.",

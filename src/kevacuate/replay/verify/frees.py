@@ -2,7 +2,7 @@
 """Which frees reach the per-CPU lists, compiled, where a recording does not show insertions (gt_rmq 5).
 
 The functions take a level's books *b*, its events *e* and a :class:`Scratch` *w*. The books have the arrays ``fate``,
-``phase``, ``scan``, ``freed_order``, ``alloc_order`` and ``used``, as in :class:`kevacuate.replay.verify.pcp_books.PcpBooks`.
+``phase``, ``scanned``, ``freed_order``, ``alloc_order`` and ``used``, as in :class:`kevacuate.replay.verify.pcp_books.PcpBooks`.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
 def scans(b, e, i):  # type: ignore[no-untyped-def]
     """mm_compaction_isolate_migratepages: what the task frees out of there is a page that has been migrated away."""
     at = 2 * (e.pid[i] & 4095)
-    b.scan[at] = e.pfn[i]
-    b.scan[at + 1] = e.a[i]
+    b.scanned[at] = e.pfn[i]
+    b.scanned[at + 1] = e.a[i]
 
 
 @part(inline=True)
 def scanned(b, pid, pfn):  # type: ignore[no-untyped-def]
     """Whether the page lies where the task's migrate scanner was last."""
     at = 2 * (pid & 4095)
-    return b.scan[at] <= pfn < b.scan[at + 1]
+    return b.scanned[at] <= pfn < b.scanned[at + 1]
 
 
 @part(inline=True)

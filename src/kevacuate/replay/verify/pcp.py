@@ -12,6 +12,7 @@ from kevacuate.mm.layout import StateOptions, build_state
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
+from kevacuate.replay.verify.frees import Scratch
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp_books import (
     D_DUMP,
@@ -34,7 +35,6 @@ from kevacuate.replay.verify.pcp_books import (
     V_ORDER,
     V_POSITION,
     V_TS,
-    Scratch,
     new_books,
 )
 from kevacuate.replay.verify.pcp_loop import pcp_rows

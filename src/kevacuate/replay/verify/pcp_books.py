@@ -41,22 +41,14 @@ F_LAST = 2
 F_COMPACTIONS = 3
 F_BEFORE = 4
 F_BEFORE_WRONG = 5
-F_EPOCH = 6
 F_OTHER_CPU = 7  # mismatches whose page another CPU's list held
 F_NOWHERE = 8  # mismatches whose page was on no list
-F_ROWS = 9  # rows at hand
+# F_EPOCH 6 and F_ROWS 9: see frees
 F_LATE = 10  # frees not yet committed
 FACTS = 16
 
 V_POSITION, V_TS, V_KIND, V_CPU, V_ORDER, V_MT, V_MODEL, V_KERNEL, V_HELD = range(9)
 FIRST = 16
-
-# What becomes of a freed page next.
-FATE_OTHER = 0
-FATE_BATCHED = 1
-FATE_BUDDY = 2
-FATE_FREED = 3  # freed again: this time it went back to compaction's private list (compaction_free)
-FATE_GROUPED = 4  # freed with its neighbours as one chunk
 
 RS = 5  # per CPU: task running, task before it, kind and freed pfn of the last event, freed pfn of the task before
 R_PID, R_BEFORE, R_KIND, R_FREED, R_FREED_BEFORE = range(RS)
@@ -65,7 +57,6 @@ LATE = 8
 COMPACTORS = 16
 HOLDERS = 64
 HS = 3
-MIGRATING = 16  # flag beside the fate: compaction's migrate_pages is not over; of an unused page it is compaction_free
 
 
 class PcpBooks(NamedTuple):
@@ -138,10 +129,3 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> PcpBook
         compactors=np.zeros(COMPACTORS, np.int64),
         zone_of=zone_of,
     )
-
-
-class Scratch(NamedTuple):
-    """Per row of the events at hand."""
-
-    fate: npt.NDArray[np.int64]
-    """What the next event of a freed page is."""

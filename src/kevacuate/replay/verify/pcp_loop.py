@@ -12,7 +12,6 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.constants import (
     C_HPAGE_ORDER,
-    C_MAX_PAGE_ORDER,
     C_NCPUS,
     C_PCP_BASE,
     L_PCPU_DRAIN,
@@ -42,6 +41,16 @@ from kevacuate.mm.pcp import (
     take_from_pcp_list,
 )
 from kevacuate.recording.schema import EventKind
+from kevacuate.replay.verify.frees import (
+    F_ROWS,
+    GROUP,
+    find_fates,
+    group_end,
+    group_order,
+    inserted_order,
+    scans,
+    unused,
+)
 from kevacuate.replay.verify.pcp_books import (
     COMPACTORS,
     D_ALLOC,
@@ -50,21 +59,14 @@ from kevacuate.replay.verify.pcp_books import (
     F_BEFORE_WRONG,
     F_COMPACTIONS,
     F_DIVERGED,
-    F_EPOCH,
     F_INSERTIONS,
     F_LAST,
     F_LATE,
     F_NOWHERE,
     F_OTHER_CPU,
-    F_ROWS,
-    FATE_BATCHED,
-    FATE_BUDDY,
-    FATE_FREED,
-    FATE_GROUPED,
     HOLDERS,
     HS,
     LATE,
-    MIGRATING,
     N_ALLOCS,
     N_BYPASS,
     N_CAPTURED,
@@ -100,8 +102,6 @@ _BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
 _LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
 _DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 _EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-_END = int(EventKind.COMPACTION_END)
-_MIGRATED = int(EventKind.COMPACTION_MIGRATEPAGES)
 _SCANNED = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
 _BEGIN = int(EventKind.COMPACTION_BEGIN)
 _TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
@@ -233,13 +233,6 @@ def refilled(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
     list_add_tail(s, pfn, s.cfg[C_PCP_BASE] + target)
     s.pcp[target // PCP_LISTS * PS + P_COUNT] += 1 << order
     b.where[pfn] = target
-
-
-@part(inline=True)
-def unused(b, pfn, order):  # type: ignore[no-untyped-def]
-    """Note that no event has shown an allocation of these pages since."""
-    for page in range(pfn, pfn + (1 << order)):
-        b.used[page] = 0
 
 
 @part(inline=True)
@@ -552,76 +545,19 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
 
 
-@part
-def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
-    """For each free what the page's next event is: batched, straight to the buddy lists, or something else."""
-    b.facts[F_EPOCH] += 1
-    epoch = b.facts[F_EPOCH] << 4
-    i = rows - 1
-    while i >= 0:
-        kind, pfn = e.kind[i], e.pfn[i]
-        if kind == _FREE or kind == _BATCHED:
-            known = b.fate[pfn] + 0
-            w.fate[i] = known & 15 if known >= epoch else 0
-            if b.phase[e.pid[i] & 4095] == epoch:
-                w.fate[i] |= MIGRATING
-            b.fate[pfn] = epoch | (FATE_BATCHED if kind == _BATCHED else FATE_FREED)
-        elif kind == _RMQ and e.a[i] == 3:
-            for page in range(pfn, pfn + (1 << e.order[i])):
-                b.fate[page] = epoch | FATE_BUDDY
-        elif kind <= _EXTFRAG and pfn >= 0:
-            b.fate[pfn] = epoch
-        elif kind == _MIGRATED:
-            b.phase[e.pid[i] & 4095] = epoch
-        elif kind == _BEGIN or kind == _END:
-            b.phase[e.pid[i] & 4095] = 0
-        i -= 1
-
-
-@part(cold=True)
-def free_contiguous(s, b, e, w, i):  # type: ignore[no-untyped-def]
-    """Pages of a split chunk freed one by one (vfree): __free_contig_range regroups each run of them (:6902 at 7.2)."""
-    rows, cpu, first = b.facts[F_ROWS], e.cpu[i], e.pfn[i] + 0
-    end = first
-    j = i
-    while j < rows and (e.cpu[j] != cpu or (e.kind[j] == _FREE and e.order[j] == 0 and e.pfn[j] == end)):
-        if e.cpu[j] == cpu:
-            w.fate[j] = FATE_GROUPED
-            b.alloc_order[end] = 0
-            end += 1
-        j += 1
-    while first < end:
-        order = 0
-        while order < s.cfg[C_MAX_PAGE_ORDER] and first & (1 << order) == 0 and first + (2 << order) <= end:
-            order += 1
-        insert(s, b, cpu + 0, first, order)
-        first += 1 << order
-
-
-@part(inline=True)
-def is_source(b, task, pfn):  # type: ignore[no-untyped-def]
-    """Whether the page lies where the task's migrate scanner took its pages: it has moved, and is free for good."""
-    return b.scanned[2 * task] <= pfn < b.scanned[2 * task + 1]
-
-
 @part(inline=True)
 def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
-    """Where gt_rmq 5 is not recorded: a free is inserted when it is freed, or batched, unless it bypasses the lists."""
-    pfn = e.pfn[i] + 0
-    if e.kind[i] == _FREE:
-        b.freed_order[pfn] = e.order[i]
-        if w.fate[i] & MIGRATING and not b.used[pfn] and not is_source(b, e.pid[i] & 4095, pfn):
-            return
-        if (
-            e.order[i] == 0
-            and b.alloc_order[pfn] > 0
-            and w.fate[i] & 15 != FATE_GROUPED
-            and not w.fate[i] & MIGRATING
-        ):
-            free_contiguous(s, b, e, w, i)
-    if w.fate[i] & 15 == 0:
+    """Where gt_rmq 5 is not recorded: what goes into the lists at a free follows from the page's other events."""
+    order = inserted_order(b, e, w, i)
+    if order == GROUP:
+        first, end = e.pfn[i] + 0, group_end(b, e, w, i)
+        while first < end:
+            order = group_order(s, first, end)
+            insert(s, b, e.cpu[i] + 0, first, order)
+            first += 1 << order
+    elif order >= 0:
         b.inputs[N_FREES] += 1
-        insert(s, b, e.cpu[i] + 0, pfn, b.freed_order[pfn] + 0)
+        insert(s, b, e.cpu[i] + 0, e.pfn[i] + 0, order)
 
 
 @kernel
@@ -652,8 +588,7 @@ def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyp
         elif kind == _BLK:
             set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
         elif kind == _SCANNED:
-            b.scanned[2 * (e.pid[i] & 4095)] = e.pfn[i]
-            b.scanned[2 * (e.pid[i] & 4095) + 1] = e.a[i]
+            scans(b, e, i)
         elif kind == _BEGIN:
             b.facts[F_COMPACTIONS] += 1
         elif kind == _TRY:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tuning level: given allocations and frees, are the lists refilled and drained as far as the kernel's were."""
+"""The tuning level: given allocations and frees, are lists refilled and drained as far as the kernel did it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy.typing as npt
 from kevacuate.measure.fidelity import LevelResult, Tally
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import StateOptions, build_state
+from kevacuate.mm.layout import StateOptions, build_state, set_pcp_bounds
+from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
@@ -52,6 +53,9 @@ class TuningLevel(Level):
         """Refills and drains, and the fields to begin with, are shown by the recording hooks only."""
         if not given.recording.machine.hooks:
             return "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
+        profile, _ = profile_for(given.recording.machine.kernel)
+        if profile.pcp_tuning == "fixed":
+            return f"a pcp->high that adapts: Linux {profile.name} keeps it fixed"
         if not any(state.pcp_ready for state in given.recording.states):
             return "no dump in which the per-CPU lists are set up: there is nothing to begin with"
         return ""
@@ -99,15 +103,22 @@ class TuningLevel(Level):
         boot.load_pageblocks(
             state, blocks.pfn, blocks.mt.astype(np.int64), np.zeros(blocks.pfn.size, np.bool_)
         )
+        config = machine_config(self._given.recording.machine, recorded)
         size = np.left_shift(1, free.order.astype(np.int64))
         for zone in recorded.zones:
-            at = int(self._zone_of[zone.index]) * k.ZS
+            z = int(self._zone_of[zone.index])
+            at, own = z * k.ZS, config.zones[z]
             counted = (free.zone == zone.index) & (free.mt != k.MIGRATE_ISOLATE)
             state.zone[at + k.Z_NR_FREE] = size[counted].sum()
-            state.zone[at + k.Z_WMARK : at + k.Z_WMARK + len(zone.watermark)] = zone.watermark
-            state.zone[at + k.Z_BOOST] = zone.boost
-            state.zone[at + k.Z_BELOW_HIGH] = bool(zone.flags & BELOW_HIGH)
-            state.zone[at + k.Z_RECLAIM_ACTIVE] = bool(zone.flags & RECLAIM_ACTIVE)
+            state.zone[at + k.Z_MANAGED] = zone.managed
+            state.zone[at + k.Z_WMARK : at + k.Z_WMARK + 4] = own.watermark
+            state.zone[at + k.Z_LOWMEM : at + k.Z_LOWMEM + 4] = own.lowmem_reserve
+            state.zone[at + k.Z_BOOST] = 0
+            state.zone[at + k.Z_BELOW_HIGH] = int(zone.flags & BELOW_HIGH != 0)
+            state.zone[at + k.Z_RECLAIM_ACTIVE] = int(zone.flags & RECLAIM_ACTIVE != 0)
+        set_pcp_bounds(state, config)
+        for zone in recorded.zones:
+            state.zone[int(self._zone_of[zone.index]) * k.ZS + k.Z_BOOST] = zone.boost
         books.used[:] = 1
         for order in np.unique(free.order).tolist():
             heads = free.pfn[free.order == order]
@@ -139,9 +150,6 @@ class TuningLevel(Level):
         pcp[sets, k.P_COUNT] = recorded.pcp.count
         pcp[sets, k.P_FREE_COUNT] = recorded.pcp.free_count
         pcp[sets, k.P_FLAGS] = recorded.pcp.flags
-        pcp[sets, k.P_BATCH] = recorded.pcp.batch
-        pcp[sets, k.P_HIGH_MIN] = recorded.pcp.high_min
-        pcp[sets, k.P_HIGH_MAX] = recorded.pcp.high_max
         self._books.high.reshape(-1, t.PHASES)[sets] = recorded.pcp.high[:, None]
         self._books.factor.reshape(-1, t.PHASES)[sets] = recorded.pcp.alloc_factor[:, None]
         self._books.sets[:] = 0
@@ -218,6 +226,16 @@ class TuningLevel(Level):
         first[fresh, t.V_MODEL], first[fresh, t.V_KERNEL] = ours[fresh], theirs
         first[fresh, t.V_COUNT] = self._state.pcp[pcp * k.PS + k.P_COUNT]
         return wrong
+
+    def fields(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Every field now, by its recorded name, under the phase that fits best so far; one entry per per-CPU list set."""
+        self._flush()
+        phase = best_phase(self._books.tally.reshape(t.PHASES, t.ND, 2)[:, :, 1].sum(axis=1))[0]
+        pcp = self._state.pcp.reshape(-1, k.PS).astype(np.int64)
+        found = {name: pcp[:, field].copy() for name, field, _ in FIELDS}
+        found["high"] = self._books.high.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
+        found["alloc_factor"] = self._books.factor.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
+        return found
 
     def _bounds_or_field(self, pcp: int, field: int) -> int:
         """A field that is the same under every phase."""

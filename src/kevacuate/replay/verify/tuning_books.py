@@ -48,6 +48,7 @@ INPUTS = (
     "kswapd's activity: put right after a compared free showed it",
     "counts at an insertion (gt_rmq 5) that showed a page taken before its mm_page_alloc",
     "compared frees that showed a page taken before its mm_page_alloc",
+    "sub-batches before the first free: their drain began before the start",
 )
 """What is taken from the recording, by number."""
 
@@ -65,7 +66,8 @@ INPUTS = (
     N_CORRECTED,
     N_EARLY,
     N_UNSEEN,
-) = range(13)
+    N_BEFORE,
+) = range(14)
 
 CAUSES = (
     "size of a refill",
@@ -209,7 +211,7 @@ class TuningBooks(NamedTuple):
     used: npt.NDArray[np.uint8]
     fate: npt.NDArray[np.int64]
     phase: npt.NDArray[np.int64]
-    scan: npt.NDArray[np.int64]
+    scanned: npt.NDArray[np.int64]
     inputs: npt.NDArray[np.int64]
     facts: npt.NDArray[np.int64]
     zone_of: npt.NDArray[np.int64]
@@ -255,7 +257,7 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         used=np.ones(npages, np.uint8),
         fate=np.zeros(npages, np.int64),
         phase=np.zeros(4096, np.int64),
-        scan=np.zeros(2 * 4096, np.int64),
+        scanned=np.zeros(2 * 4096, np.int64),
         inputs=np.zeros(len(INPUTS), np.int64),
         facts=np.zeros(FACTS, np.int64),
         zone_of=zone_of,

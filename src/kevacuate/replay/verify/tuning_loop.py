@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tuning level, compiled: refills and frees are decided by the model's own functions before the recording is looked at.
-
-``pcp->count`` follows the recording once a decision has been compared: the chunks that a refill brought, those that a drain took
-away, and, where insertions (gt_rmq 5) are recorded, the count that they show. That differs from the model's where a task
-took a page and was interrupted before its mm_page_alloc: the allocation is then counted at once, and not again when it shows.
-"""
+"""The tuning level, compiled: refills and frees are decided by the model's own functions before the recording is looked at."""
 
 from __future__ import annotations
 
-from kevacuate.mm.buddy import get_pfnblock_migratetype, page_zone, set_pageblock_migratetype
+from kevacuate.mm.buddy import (
+    get_pfnblock_migratetype,
+    page_zone,
+    set_pageblock_migratetype,
+)
 from kevacuate.mm.constants import (
-    ALLOC_HIGHATOMIC,
     C_NCPUS,
-    C_NPAGES,
-    C_NZONES,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
@@ -23,13 +19,22 @@ from kevacuate.mm.constants import (
     Z_BELOW_HIGH,
     Z_NR_FREE,
     Z_RECLAIM_ACTIVE,
-    ZONE_MOVABLE,
     ZS,
 )
-from kevacuate.mm.jit import kernel, part, pointers
-from kevacuate.mm.page_alloc import gfp_zone
-from kevacuate.mm.pcp import count_free, order_to_pindex, pcp_allowed_order, pcp_at
-from kevacuate.recording.schema import EventKind
+from kevacuate.mm.jit import (
+    kernel,
+    part,
+    pointers,
+)
+from kevacuate.mm.pcp import (
+    count_free,
+    order_to_pindex,
+    pcp_allowed_order,
+    pcp_at,
+)
+from kevacuate.recording.schema import (
+    EventKind,
+)
 from kevacuate.replay.verify.frees import (
     F_ROWS,
     GROUP,
@@ -45,23 +50,14 @@ from kevacuate.replay.verify.tuning_books import (
     F_KSWAPD,
     F_LISTS,
     F_QUIET,
-    N_ALLOCS,
-    N_CHUNKS,
-    N_DRAINED,
-    N_EARLY,
     N_FREES,
     N_INSERTED,
-    N_REFILLS,
     O_FACTORS,
-    O_OWED,
-    O_OWED_PID,
     OW,
     W_BEFORE,
-    W_CLEARING,
     W_COMMITS,
     W_FREE_COUNT,
     W_FREE_HIGH,
-    W_FRESH,
     W_INDEX,
     W_LOCKED,
     W_PCP,
@@ -72,23 +68,38 @@ from kevacuate.replay.verify.tuning_books import (
     W_SLOT,
     WW,
 )
+from kevacuate.replay.verify.tuning_decay import (
+    catch_up,
+)
 from kevacuate.replay.verify.tuning_drains import (
     drain,
     drained_nothing,
-    free_slot,
-    goes_on,
     not_taken,
-    open_slot,
     settle_all,
-    settle_finished,
-    sub_batch_done,
+)
+from kevacuate.replay.verify.tuning_pages import (
+    allocate,
+    buddy_request,
+    bulk_page,
+    drain_counted,
+    drained,
+    follow_count,
+    isolated,
+    put_on,
+    refill,
+    set_aside,
+    taken,
 )
 from kevacuate.replay.verify.tuning_phases import (
-    catch_up,
     drain_sizes,
     halve_factors,
     may_matter,
-    refill_sizes,
+)
+from kevacuate.replay.verify.tuning_slots import (
+    free_slot,
+    goes_on,
+    open_slot,
+    settle_finished,
 )
 from kevacuate.replay.verify.tuning_zone import (
     claim_attempt,
@@ -98,8 +109,6 @@ from kevacuate.replay.verify.tuning_zone import (
     kswapd_idle,
     list_operation,
     no_chunk_found,
-    test_high_mark,
-    test_zones_above,
     vmscan_event,
 )
 
@@ -120,111 +129,6 @@ _FAST_ISOLATE = int(EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)
 _BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
 _END = int(EventKind.VMSCAN_BALANCE_PGDAT_END)
 
-DIRECT = -1
-
-
-@part(inline=True)
-def set_aside(s, b, pfn, order):  # type: ignore[no-untyped-def]
-    """Take the pages of a chunk off the list sets that hold them; the number of the first one's set, -1 if none does."""
-    first = b.owner[pfn] - 1
-    for page in range(pfn, pfn + (1 << order)):
-        pcp = b.owner[page] - 1
-        if pcp >= 0:
-            s.pcp[pcp * PS + P_COUNT] -= 1
-            b.owner[page] = 0
-    return first
-
-
-@part(inline=True)
-def put_on(s, b, pfn, order, pcp):  # type: ignore[no-untyped-def]
-    """Put a chunk on a list of a list set."""
-    for page in range(pfn, pfn + (1 << order)):
-        b.owner[page] = pcp + 1
-    s.pcp[pcp * PS + P_COUNT] += 1 << order
-
-
-@part(inline=True)
-def drain_counted(s, b, cpu):  # type: ignore[no-untyped-def]
-    """What follows once the pages of a free's sub-batch have been counted."""
-    if b.cpu[cpu * WW + W_CLEARING]:
-        sub_batch_done(s, b, cpu)
-
-
-@part(inline=True)
-def owed(b, pcp, pid, pages):  # type: ignore[no-untyped-def]
-    """Whether the allocation was counted when a list's count showed it."""
-    at = pcp * OW
-    if b.sets[at + O_OWED] < pages or b.sets[at + O_OWED_PID] != pid:
-        return False
-    b.sets[at + O_OWED] -= pages
-    return True
-
-
-@part(inline=True)
-def allocate(s, b, e, i):  # type: ignore[no-untyped-def]
-    """mm_page_alloc: if a per-CPU list held the page, its free_count is halved and its count smaller."""
-    pfn, order = e.pfn[i] + 0, e.order[i] + 0
-    if pfn < 0:
-        no_chunk_found(s)
-        return
-    if not b.facts[F_INSERTIONS]:
-        for page in range(pfn, pfn + (1 << order)):
-            b.alloc_order[page] = order
-            b.used[page] = 1
-    pcp = set_aside(s, b, pfn, order)
-    if pcp < 0:
-        return
-    b.inputs[N_ALLOCS] += 1
-    if owed(b, pcp, e.pid[i] + 0, 1 << order):
-        s.pcp[pcp * PS + P_COUNT] += 1 << order
-        return
-    z = pcp // s.cfg[C_NCPUS]
-    test_zones_above(s, z, gfp_zone(e.gfp[i] + 0), order)
-    test_high_mark(s, z, order)
-    s.pcp[pcp * PS + P_FREE_COUNT] >>= 1
-
-
-@part(inline=True)
-def taken(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
-    """A chunk left the buddy lists: for the list set that is being refilled, but for the first, which is allocated at once."""
-    if not b.facts[F_LISTS]:
-        s.zone[page_zone(s, pfn) * ZS + Z_NR_FREE] -= 1 << order
-    set_aside(s, b, pfn, order)
-    at = cpu * WW
-    pcp = b.cpu[at + W_REFILL] - 1
-    if pcp < 0:
-        return
-    b.inputs[N_CHUNKS] += 1
-    if b.cpu[at + W_FRESH]:
-        b.cpu[at + W_FRESH] = 0
-        return
-    put_on(s, b, pfn, order, pcp)
-
-
-@part(inline=True)
-def drained(s, b, pfn, order):  # type: ignore[no-untyped-def]
-    """mm_page_pcpu_drain: a chunk went back to the buddy lists."""
-    b.inputs[N_DRAINED] += 1
-    z = page_zone(s, pfn)
-    if not b.facts[F_LISTS]:
-        s.zone[z * ZS + Z_NR_FREE] += 1 << order
-    set_aside(s, b, pfn, order)
-
-
-@part(cold=True)
-def follow_count(s, b, pcp, cpu, pid, recorded):  # type: ignore[no-untyped-def]
-    """The recorded count differs: a task has taken a page and was interrupted, or what was guessed so before is put right."""
-    more = s.pcp[pcp * PS + P_COUNT] - recorded
-    s.pcp[pcp * PS + P_COUNT] = recorded
-    at = pcp * OW
-    if more < 0:
-        b.sets[at + O_OWED] = max(b.sets[at + O_OWED] + more, 0)
-        return
-    b.inputs[N_EARLY] += 1
-    s.pcp[pcp * PS + P_FREE_COUNT] >>= 1
-    b.sets[at + O_OWED] += more
-    b.sets[at + O_OWED_PID] = pid if b.cpu[cpu * WW + W_COMMITS] > 1 else b.cpu[cpu * WW + W_BEFORE]
-
 
 @part(inline=True)
 def commit(s, b, e, i, number, pfn, order, pindex):  # type: ignore[no-untyped-def]
@@ -239,10 +143,10 @@ def commit(s, b, e, i, number, pfn, order, pindex):  # type: ignore[no-untyped-d
     set_aside(s, b, pfn, order)
     put_on(s, b, pfn, order, pcp)
     b.cpu[waits + W_COMMITS] += 1
-    if b.facts[F_INSERTIONS] and s.pcp[at + P_COUNT] != e.d[i]:
-        follow_count(s, b, pcp, cpu, pid, e.d[i] + 0)
     if not b.facts[F_INSERTIONS]:
         unused(b, pfn, order)
+    elif s.pcp[at + P_COUNT] != e.d[i]:
+        follow_count(s, b, pcp, cpu, pid, e.d[i] + 0)
     if b.sets[pcp * OW + O_FACTORS]:
         halve_factors(b, pcp)
     count = s.pcp[at + P_COUNT] + 0
@@ -290,38 +194,6 @@ def free_without_insertions(s, b, e, w, i, number):  # type: ignore[no-untyped-d
             order = group_order(s, first, end)
 
 
-@part(cold=True)
-def refill(s, b, e, i, number):  # type: ignore[no-untyped-def]
-    """gt_rmq 0: the model says how many chunks; then the kernel's number is looked at."""
-    z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
-    b.inputs[N_REFILLS] += 1
-    test_zones_above(s, z, ZONE_MOVABLE, order)
-    test_high_mark(s, z, order)
-    at = pcp_at(s, z, cpu)
-    s.pcp[at + P_FREE_COUNT] >>= 1
-    refill_sizes(s, b, z, cpu, order, e.d[i] + 0, number + i, e.ts[i] + 0)
-    b.cpu[cpu * WW + W_REFILL] = at // PS + 1
-    b.cpu[cpu * WW + W_FRESH] = 1
-
-
-@part(cold=True)
-def buddy_request(s, b, e, i):  # type: ignore[no-untyped-def]
-    """gt_rmq 1: past the lists; one that may use the highatomic reserve had asked them in vain (page_alloc.c:3361)."""
-    z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
-    test_zones_above(s, z, ZONE_MOVABLE, order)
-    test_high_mark(s, z, order)
-    if e.c[i] & ALLOC_HIGHATOMIC and pcp_allowed_order(s, order):
-        s.pcp[pcp_at(s, z, cpu) + P_FREE_COUNT] >>= 1
-        refill_sizes(s, b, z, cpu, order, -1, 0, 0)
-    b.cpu[cpu * WW + W_REFILL] = DIRECT
-
-
-@part(cold=True)
-def bulk_page(s, b, pfn):  # type: ignore[no-untyped-def]
-    """gt_rmq 4: a page of alloc_pages_bulk, which does not halve free_count."""
-    set_aside(s, b, pfn, 0)
-
-
 @part(inline=True)
 def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """A gt_rmq event."""
@@ -346,16 +218,6 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
         if not b.facts[F_LISTS]:
             s.zone[page_zone(s, e.pfn[i] + 0) * ZS + Z_NR_FREE] += 1 << e.order[i]
-
-
-@part(cold=True)
-def isolated(s, pfn, pages):  # type: ignore[no-untyped-def]
-    """Compaction took free pages of a block; the event may name any pfn."""
-    if pfn < 0 or pfn >= s.cfg[C_NPAGES]:
-        return
-    z = page_zone(s, pfn)
-    if z < s.cfg[C_NZONES]:
-        s.zone[z * ZS + Z_NR_FREE] -= pages
 
 
 @part(cold=True)

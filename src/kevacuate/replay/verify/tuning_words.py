@@ -48,7 +48,8 @@ def notes(
         f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
         f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
-        "a decay that drains nothing is not seen: it happens at the fitted phase; one that drains, at its first recorded drain",
+        "a decay that drains nothing is not seen: it happens at the fitted phase, or up to 50 ms later if a free that has been "
+        "compared shows so; one that drains happens at its first recorded drain",
     ]
     if skipped:
         lines.append(
@@ -56,10 +57,14 @@ def notes(
         )
     if not books.facts[t.F_VMSCAN]:
         lines.append(_kswapd(books))
-    if not books.facts[t.F_INSERTIONS]:
+    if books.facts[t.F_INSERTIONS]:
+        lines.append(
+            "a page that a task has taken before its mm_page_alloc shows is known by the count at an insertion (gt_rmq 5)"
+        )
+    else:
         lines.append(
             "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
-            "mm_page_free"
+            "mm_page_free; a page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
         )
     if not books.facts[t.F_LISTS]:
         lines.append(
@@ -76,6 +81,6 @@ def _kswapd(books: t.TuningBooks) -> str:
     if not books.facts[t.F_KSWAPD]:
         return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
     return (
-        "balance_pgdat was not recorded: kswapd is active from its first free until 5 ms after its last event, unless a free "
-        "that has been compared shows otherwise"
+        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 20 ms at most, "
+        "unless a free that has been compared shows otherwise, and then gives the boost back"
     )
