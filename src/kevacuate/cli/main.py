@@ -16,7 +16,7 @@ from kevacuate.errors import KevacuateError
 COMMANDS = {
     "compare": "Replay a recording under several policies, side by side.",
     "replay": "Replay a recording under one policy.",
-    "report": "Write one HTML page: every pageblock over time, timelines, flows, figures.",
+    "report": "Write one HTML page to look at and to mail.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "info": "Say what a recording holds and how good it is.",
 }
