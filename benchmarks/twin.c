@@ -1127,8 +1127,8 @@ static struct mm attach(void **state)
 	const s64 *cfg = state[5];
 	s64 *work = state[7];
 
-	if (cfg[8] || cfg[10] || cfg[17])
-		die("defrag_mode, disabled mobility or evacuation");
+	if (cfg[8] || cfg[10] || cfg[17] || !cfg[55])
+		die("defrag_mode, disabled mobility, evacuation or a kernel other than 7.2");
 	return (struct mm){
 		.link = state[0], .meta = state[1], .block = state[2], .zone = state[3], .pcp = state[4], .stat = state[6],
 		.lru = state[8], .log = state[9], .obj = state[10],

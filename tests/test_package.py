@@ -50,7 +50,9 @@ def test_every_name_of_the_facade_can_be_had(name: str) -> None:
 
 
 def test_the_facade_names_what_its_homes_define() -> None:
-    assert sorted(kevacuate.__all__) == sorted({*kevacuate._HOMES, "KevacuateError", "__version__"})
+    assert sorted(kevacuate.__all__) == sorted(
+        {*kevacuate._HOMES, *kevacuate._MODULES, "KevacuateError", "__version__"}
+    )
     for name, home in kevacuate._HOMES.items():
         assert getattr(kevacuate, name) is getattr(importlib.import_module(f"kevacuate.{home}"), name)
         assert home.partition(".")[0] != name, "a room's name would hide it"

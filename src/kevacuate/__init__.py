@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.replay.run import compare
     from kevacuate.replay.verify.run import verify
+    from kevacuate.report import plot
 
 __all__ = [
     "POLICIES",
@@ -38,6 +39,7 @@ __all__ = [
     "build_demand",
     "compare",
     "parse_policy",
+    "plot",
     "verify",
 ]
 
@@ -55,10 +57,13 @@ _HOMES = {
     "Verification": "measure.fidelity",
     "verify": "replay.verify.run",
 }
+_MODULES = {"plot": "report.plot"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a re-exported name when it is first used: Numba takes half a second to import."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"kevacuate.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"kevacuate.{_MODULES[name]}")
     raise AttributeError(f"module 'kevacuate' has no attribute {name!r}")

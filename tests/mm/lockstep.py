@@ -176,4 +176,13 @@ class Lockstep:
     def finish(self) -> Counts:
         """What happened, with the fast model's own counters checked against the log and taken in."""
         self.counts.take_stat(self.fast.stat)
+        kernel = self.spec.machine.profile.name
+        if kernel != "7.2":
+            self.counts.add(f"operations on {kernel}", self.counts.total["operations"])
+        strays = [
+            page
+            for page in self.oracle.chunks(k.PG_BUDDY)
+            if page.mt != self.oracle.m.get_pageblock_migratetype(page.pfn)
+        ]
+        self.counts.add("buddy on the list of a type that is not its block's", len(strays))
         return self.counts

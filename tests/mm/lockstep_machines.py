@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lockstep_spec import Spec
 
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
+from kevacuate.mm.profile import PROFILES
 
 Draw = st.DrawFn
 FLAG = st.booleans()
@@ -33,6 +34,7 @@ class Theme:
     plain: bool = False  # no switch that keeps fallbacks from happening
     marks: str = "any"  # or "low", "high"
     batches: tuple[int | None, ...] = (None, 3, 7, 31)
+    profiles: tuple[str, ...] = ("7.2",)
 
 
 EVACUATING = Theme(
@@ -75,6 +77,11 @@ THEMES = {
         replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
     )
 }
+
+
+def of_kernels(theme: str, *profiles: str) -> Theme:
+    """The same machines, running one of these kernels."""
+    return replace(THEMES[theme], profiles=profiles)
 
 
 def draw_reserved(draw: Draw, start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -153,6 +160,7 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
 @st.composite
 def specs(draw: Draw, theme: Theme) -> Spec:
     """A machine of the theme."""
+    profile = PROFILES[draw(st.sampled_from(theme.profiles)) if theme.profiles[1:] else theme.profiles[0]]
     pageblock_order = draw(st.sampled_from(theme.pageblock_orders))
     block = 1 << pageblock_order
     npages = max(draw(st.integers(*theme.npages)), 2 * block)
@@ -170,7 +178,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         hpage_order=draw(st.sampled_from((-1, pageblock_order, min(max_page_order, 9)))),
         distance=draw_distance(draw, nodes),
         zone_dma32=draw(FLAG),
-        defrag_mode=draw(odd),
+        defrag_mode=draw(odd) if profile.defrag_mode else False,
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
         mobility_disabled=draw(odd),
         open_loop=draw(odd),
@@ -179,6 +187,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),
         kswapd_wake_ns=draw(st.sampled_from((50_000, 0))),
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
+        profile=profile,
     )
     numbered = sorted(
         {pfn for z in zones for pfn in range(z.start_pfn >> pageblock_order, z.end_pfn >> pageblock_order)}

@@ -135,7 +135,7 @@ class Script:
             order = self.machine.hpage_order
         obj, gfp, attr = self._take_object(), self._gfp(mt), self._attr(mt)
         chance = rng.random()
-        if chance < phase.guard:
+        if chance < phase.guard and self.machine.profile.isolate == "bit":
             # No direct reclaim: what it frees would find the bare bit, which no kernel does.
             gfp &= ~k.GFP_DIRECT_RECLAIM
             pfn = self.lock.alloc_with_isolate_bit(self._guarded_block(mt), cpu, order, mt, gfp, attr, obj)

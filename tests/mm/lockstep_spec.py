@@ -58,6 +58,7 @@ def oracle_config(spec: Spec) -> Config:
         distance=[list(row) for row in machine.distance] if machine.distance else None,
         ready=ready if spec.initcall else [False] * machine.nodes,
         log_level=spec.log_level,
+        kernel_name=machine.profile.name,
         **same,
     )
 

@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.profile import PROFILES
 
 FreeLists = Iterable[tuple[int, int, list[int]]]
 """(order, type, [first pfns, head first])."""
 
 
-def one_zone(npages: int = 4096, start: int = 0, index: int = k.ZONE_NORMAL, evacuate: bool = False) -> State:
+def one_zone(
+    npages: int = 4096,
+    start: int = 0,
+    index: int = k.ZONE_NORMAL,
+    evacuate: bool = False,
+    profile: str = "7.2",
+) -> State:
     """One CPU, one zone, watermarks 0, every page reserved."""
-    machine = machine_of(npages, start, index)
+    machine = replace(machine_of(npages, start, index), profile=PROFILES[profile])
     return build_state(machine, EvacuationConfig(evacuate=evacuate), StateOptions(1, 3, 1 << 16))
 
 
@@ -34,7 +42,7 @@ def columns(rows: Iterable[tuple[int, ...]], width: int) -> list[np.ndarray]:
 
 def load(state: State, free: FreeLists, default: int = k.MIGRATE_UNMOVABLE) -> None:
     """Free lists as given; all blocks of type *default*."""
-    state.block[::2] = default
+    state.block[: int(state.cfg[k.C_OFF_PCP_TYPE]) : 2] = default
     rows = [(0, order, mt, pfn) for order, mt, pfns in free for pfn in pfns]
     boot.load_free_lists(state, *columns(rows, 4))
 

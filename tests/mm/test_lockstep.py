@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from lockstep import Disagreement, Lockstep
 from lockstep_counts import SHARDS, Counts
-from lockstep_machines import THEMES, specs
+from lockstep_machines import THEMES, of_kernels, specs
 from lockstep_script import Script
 from lockstep_spec import Spec
 
@@ -31,9 +31,12 @@ class Shard(NamedTuple):
     machines: int
     operations: int
     part: int = 0
+    kernel: str = "7.2"
 
     def __str__(self) -> str:
-        return f"{self.theme}, {self.plan}, {self.part}"
+        return f"{self.theme}, {self.plan}, {self.part}" + (
+            f", {self.kernel}" if self.kernel != "7.2" else ""
+        )
 
 
 SHARD_LIST = [
@@ -54,6 +57,19 @@ SHARD_LIST = [
     Shard("unready", "staged", 18, 2000),
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
+    *(
+        Shard(theme, plan, 3, 700, 0, kernel)
+        for kernel in ("6.12", "6.1")
+        for theme, plan in (
+            ("any", "mixed"),
+            ("numa", "mixed"),
+            ("cma", "mixed"),
+            ("highatomic", "highatomic"),
+            ("evacuation", "staged"),
+            ("any", "isolation"),
+        )
+    ),
+    Shard("any", "mixed", 3, 700, 0, "6.18"),
 ]
 assert len(SHARD_LIST) == SHARDS
 SETTINGS = settings(phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
@@ -63,7 +79,7 @@ SETTINGS = settings(phases=(Phase.generate,), suppress_health_check=list(HealthC
 @pytest.mark.parametrize("shard", SHARD_LIST, ids=str)
 def test_scripts(shard: Shard, lockstep_counts: Counts) -> None:
     @settings(SETTINGS, max_examples=shard.machines)
-    @given(specs(THEMES[shard.theme]), st.integers(0, 2**32 - 1))
+    @given(specs(of_kernels(shard.theme, shard.kernel)), st.integers(0, 2**32 - 1))
     def run(spec: Spec, seed: int) -> None:
         lock = Lockstep(spec)
         Script(lock, seed + shard.part, shard.plan).run(shard.operations)

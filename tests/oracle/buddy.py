@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from .constants import (
+    A_MOVABLE_OPS,
+    A_ON_LRU,
+    ALLOC,
     BUDDY,
     CMA,
     FPI_NONE,
@@ -30,7 +33,7 @@ def account_freepages(zone: Zone, pages: int, mt: int) -> None:
     zone.nr_free += pages
     if mt == CMA:
         zone.nr_free_cma += pages
-    elif mt == HIGHATOMIC:
+    elif mt == HIGHATOMIC and zone.counts_free_highatomic:
         zone.nr_free_highatomic += pages
 
 
@@ -129,7 +132,7 @@ def free_one_page_merge(m: Machine, zone: Zone, pfn: int, order: int, mt: int, f
             if not may_merge(mt, buddy_mt):
                 break
         del_from_free_list(m, zone, buddy.pfn, buddy_mt)
-        if buddy_mt != mt:
+        if buddy_mt != mt and m.config.kernel.hygienic:
             m.change_pageblock_range(buddy.pfn, order, mt)
         pfn &= buddy.pfn
         order += 1
@@ -149,13 +152,24 @@ def split_large_buddy(m: Machine, zone: Zone, pfn: int, order: int, fpi: int) ->
 def free_one_page(m: Machine, zone: Zone, pfn: int, order: int, fpi: int = FPI_NONE) -> None:
     """Free a chunk straight to the buddy lists; whatever it was before is forgotten."""
     m.heads.pop(pfn, None)
-    split_large_buddy(m, zone, pfn, order, fpi)
+    if m.config.kernel.hygienic:
+        split_large_buddy(m, zone, pfn, order, fpi)
+    else:
+        free_one_page_merge(m, zone, pfn, order, m.get_pageblock_migratetype(pfn), fpi)
+
+
+def has_isolate_pageblock(m: Machine, zone: Zone) -> bool:
+    """Whether any block of the zone is isolated."""
+    first, last = zone.start_pfn // m.block_pages, (zone.end_pfn - 1) // m.block_pages
+    return any(m.is_isolated(block * m.block_pages) for block in range(first, last + 1))
 
 
 def drain_one_page(m: Machine, zone: Zone, pfn: int, order: int) -> None:
-    """Free a chunk that left a pcp list: type of its block read now."""
-    m.heads.pop(pfn, None)
+    """Free a chunk that left a pcp list: type of its block read now, or, in old kernels, what it came with."""
+    page = m.heads.pop(pfn, None)
     mt = m.get_pageblock_migratetype(pfn)
+    if page is not None and not m.config.kernel.hygienic and not has_isolate_pageblock(m, zone):
+        mt = page.mt
     free_one_page_merge(m, zone, pfn, order, mt)
     m.log(L_PCPU_DRAIN, pfn, order, mt)
 
@@ -192,6 +206,32 @@ def move_freepages_block(m: Machine, zone: Zone, pfn: int, old_mt: int, new_mt: 
     return moved
 
 
+def move_freepages_block_old(m: Machine, zone: Zone, pfn: int, old_mt: int, new_mt: int) -> tuple[int, int]:
+    """`move_freepages_block` of 6.1: (pages moved, movable pages). Nothing if the block ends beyond the zone."""
+    start, end = pfn - pfn % m.block_pages, pfn - pfn % m.block_pages + m.block_pages
+    if end > zone.end_pfn:
+        return 0, 0
+    moved = movable = 0
+    at = start if start >= zone.start_pfn else pfn
+    while at < end:
+        page = m.heads.get(at)
+        at += page.size if page else 1
+        if page and page.state == BUDDY:
+            move_to_free_list(m, zone, page, old_mt, new_mt)
+            moved += page.size
+        elif page and page.state == ALLOC and page.attr & (A_ON_LRU | A_MOVABLE_OPS):
+            movable += page.size
+    return moved, movable
+
+
+def retype_block(m: Machine, zone: Zone, pfn: int, old_mt: int, new_mt: int) -> int:
+    """Give the block of `pfn` and its free pages another type; what moved, -1 if the block was left alone."""
+    if m.config.kernel.hygienic:
+        return move_freepages_block(m, zone, pfn, old_mt, new_mt)
+    m.set_pageblock_migratetype(pfn, new_mt)
+    return move_freepages_block_old(m, zone, pfn, old_mt, new_mt)[0]
+
+
 def memblock_free_all(m: Machine) -> None:
     """Free everything that is not reserved, as at boot: ascending, to the tails."""
     for zone in m.zones:
@@ -208,5 +248,5 @@ def free_pages_memory(m: Machine, zone: Zone, start: int, end: int) -> None:
         order = m.config.max_page_order
         while start % (1 << order) or start + (1 << order) > end:
             order -= 1
-        free_one_page(m, zone, start, order, FPI_TO_TAIL)
+        split_large_buddy(m, zone, start, order, FPI_TO_TAIL)
         start += 1 << order

@@ -9,6 +9,13 @@ from .pcp import pindex_to_order
 from .zone import Zone
 
 
+def may_lie_in(m: Machine, mt: int, block_mt: int) -> bool:
+    """Whether a buddy on a list of type `mt` may lie in a block of this type. Isolated blocks are kept apart everywhere."""
+    if m.config.kernel.hygienic or ISOLATE in (mt, block_mt):
+        return mt == block_mt
+    return True
+
+
 def check_free_lists(m: Machine, zone: Zone) -> None:
     """Each entry is a buddy of that order and type, its blocks have that type, counters add up."""
     pages = [0] * 6
@@ -21,11 +28,12 @@ def check_free_lists(m: Machine, zone: Zone) -> None:
                 assert (page.state, page.order, page.mt) == (BUDDY, order, mt), page
                 assert m.zone_of(pfn) is zone
                 for covered in range(pfn, pfn + (1 << order), m.block_pages):
-                    assert m.get_pageblock_migratetype(covered) == mt, (page, covered)
+                    assert may_lie_in(m, mt, m.get_pageblock_migratetype(covered)), (page, covered)
             pages[mt] += len(free_list) << order
             blocks += len(free_list) << order if order >= m.config.pageblock_order and mt != ISOLATE else 0
     assert zone.nr_free == sum(pages) - pages[ISOLATE]
-    assert (zone.nr_free_cma, zone.nr_free_highatomic) == (pages[CMA], pages[HIGHATOMIC])
+    highatomic = pages[HIGHATOMIC] if m.config.kernel.counts_free_highatomic else 0
+    assert (zone.nr_free_cma, zone.nr_free_highatomic) == (pages[CMA], highatomic)
     assert zone.nr_free_blocks == blocks
 
 

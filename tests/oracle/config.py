@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .kernels import KERNELS, Kernel
+
 
 @dataclass
 class ZoneConfig:
@@ -59,6 +61,12 @@ class Config:
     migrate_ns: int = 1100
     time_scale: int = 1
     log_level: int = 1
+    kernel_name: str = "7.2"
+
+    @property
+    def kernel(self) -> Kernel:
+        """How the kernel that runs differs from others."""
+        return KERNELS[self.kernel_name]
 
     @property
     def has_thp(self) -> bool:

@@ -11,6 +11,8 @@ from .buddy import (
     del_from_free_list,
     expand,
     move_freepages,
+    move_freepages_block_old,
+    move_to_free_list,
     page_del_and_expand,
     rmqueue_smallest,
 )
@@ -23,6 +25,7 @@ from .constants import (
     BUDDY,
     CMA,
     FALLBACKS,
+    HIGHATOMIC,
     L_EVAC_CLAIM,
     L_EXTFRAG,
     MOVABLE,
@@ -98,7 +101,9 @@ def try_to_claim_block(
     m: Machine, zone: Zone, pfn: int, current: int, order: int, start: int, mt: int, flags: int
 ) -> int:
     """Claim the block of candidate `pfn` (order `current`, type `mt`) for `start`; -1 if refused."""
-    if m.config.evacuate and m.block_of(pfn).isolate:
+    if m.config.evacuate and m.is_isolated(pfn):
+        return -1
+    if m.config.kernel.refuses_highatomic_block and m.get_pageblock_migratetype(pfn) == HIGHATOMIC:
         return -1
     if current >= m.config.pageblock_order:
         return claim_whole_blocks(m, zone, pfn, current, order, start, mt)
@@ -176,3 +181,74 @@ def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode
         if pfn >= 0:
             return pfn, Mode.STEAL
     return -1, mode
+
+
+def rmqueue_old(m: Machine, zone: Zone, order: int, mt: int, flags: int, uncounted: int) -> tuple[int, int]:
+    """`__rmqueue` of 6.1: one chunk (-1 if none) and the type of the list it came from.
+
+    `uncounted` are pages taken under this hold of the lock that NR_FREE_PAGES still counts.
+    """
+    if flags & AF_CMA and zone.nr_free_cma > (zone.nr_free + uncounted) // 2:
+        pfn = rmqueue_smallest(m, zone, order, CMA)
+        if pfn >= 0:
+            return pfn, CMA
+    while True:
+        for source in (mt, CMA) if flags & AF_CMA else (mt,):
+            pfn = rmqueue_smallest(m, zone, order, source)
+            if pfn >= 0:
+                return pfn, source
+        if not fall_back_old(m, zone, order, mt, flags):
+            return -1, mt
+
+
+def fall_back_old(m: Machine, zone: Zone, order: int, start: int, flags: int) -> bool:
+    """`__rmqueue_fallback` of 6.1: move something to `start`'s lists; False if no other type has anything."""
+    orders = [o for o in range(order, m.config.max_page_order + 1) if first_fallback(zone, o, start) >= 0]
+    if flags & AF_NOFRAGMENT:
+        orders = [o for o in orders if o >= m.config.pageblock_order or order >= m.config.pageblock_order]
+    if not orders:
+        return False
+    current = orders[-1]
+    if start == MOVABLE and current > order and not should_try_claim_block(m, current, start):
+        current = orders[0]
+    mt = first_fallback(zone, current, start)
+    pfn = zone.free_area[current].free_list[mt].head()
+    steal_suitable_fallback(m, zone, pfn, current, start, flags)
+    trace_extfrag(m, pfn, order, current, start, mt)
+    return True
+
+
+def steal_suitable_fallback(m: Machine, zone: Zone, pfn: int, current: int, start: int, flags: int) -> None:
+    """Bring a chunk to `start`'s lists: its whole block's free pages if that is allowed, else it alone."""
+    old = m.get_pageblock_migratetype(pfn)
+    if old != HIGHATOMIC and current >= m.config.pageblock_order:
+        m.change_pageblock_range(pfn, current, start)
+    elif old != HIGHATOMIC:
+        boost_watermark(m, zone, flags)
+        if should_try_claim_block(m, current, start) and steal_block(m, zone, pfn, start, old):
+            return
+    page = m.heads[pfn]
+    move_to_free_list(m, zone, page, page.mt, start)
+
+
+def steal_block(m: Machine, zone: Zone, pfn: int, start: int, old: int) -> bool:
+    """Move a block's free pages; retype it if half of it is free or alike. False if nothing was moved."""
+    free, movable = move_freepages_block_old(m, zone, pfn, old, start)
+    if free == 0:
+        return False
+    block = pfn - pfn % m.block_pages
+    alike = movable if start == MOVABLE else m.block_pages - free - movable if old == MOVABLE else 0
+    enough = free + alike >= m.block_pages // 2 or m.config.mobility_disabled
+    m.log(L_EVAC_CLAIM, block, 256 * start + old, free, movable, int(enough))
+    if enough:
+        m.set_pageblock_migratetype(block, start)
+        if old == MOVABLE and start != MOVABLE:
+            queue_pageblock_evacuate(m, zone, block)
+    return True
+
+
+def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
+    """A single `__rmqueue`, whichever kernel's."""
+    if m.config.kernel.claims:
+        return rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)[0]
+    return rmqueue_old(m, zone, order, mt, flags, 0)[0]

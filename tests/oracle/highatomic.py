@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
-from .buddy import move_freepages_block, move_to_free_list
+from .buddy import move_to_free_list, retype_block
 from .constants import HIGHATOMIC, L_HIGHATOMIC_RESERVE, L_HIGHATOMIC_UNRESERVE, PCPTYPES
 from .machine import Machine
 from .zone import Page, Zone
 
 
+def reserve_cap(m: Machine, zone: Zone) -> int:
+    """Pages the reserve of a zone may reach."""
+    percent = zone.managed // 100
+    if not m.config.kernel.reserve_cap_rounded:
+        return percent + m.block_pages
+    return -(-percent // m.block_pages) * m.block_pages if percent >= m.block_pages else 0
+
+
 def reserve_highatomic_pageblock(m: Machine, zone: Zone, pfn: int, order: int) -> None:
     """Reserve the block an atomic request was served from, if the zone's reserve has room."""
-    percent = zone.managed // 100
-    cap = -(-percent // m.block_pages) * m.block_pages
-    if percent < m.block_pages or zone.nr_reserved_highatomic >= cap:
+    if zone.nr_reserved_highatomic >= reserve_cap(m, zone):
         return
     mt = m.get_pageblock_migratetype(pfn)
     if mt >= PCPTYPES:
         return
-    if order < m.config.pageblock_order:
-        if move_freepages_block(m, zone, pfn, mt, HIGHATOMIC) < 0:
+    if order < m.config.pageblock_order or not m.config.kernel.reserve_cap_rounded:
+        if retype_block(m, zone, pfn, mt, HIGHATOMIC) < 0:
             return
         zone.nr_reserved_highatomic += m.block_pages
     else:
@@ -30,11 +36,13 @@ def reserve_highatomic_pageblock(m: Machine, zone: Zone, pfn: int, order: int) -
 
 def unreserve_page(m: Machine, zone: Zone, page: Page, mt: int) -> int:
     """Turn the block (or blocks) of a free reserved chunk into type `mt`; returns what moved."""
-    size = max(m.block_pages, page.size)
-    zone.nr_reserved_highatomic -= min(size, zone.nr_reserved_highatomic)
     pfn, order = page.pfn, page.order
-    if order < m.config.pageblock_order:
-        moved = move_freepages_block(m, zone, pfn, HIGHATOMIC, mt)
+    by_block = order < m.config.pageblock_order or not m.config.kernel.reserve_cap_rounded
+    if m.get_pageblock_migratetype(pfn) == HIGHATOMIC:
+        size = m.block_pages if by_block else page.size
+        zone.nr_reserved_highatomic -= min(size, zone.nr_reserved_highatomic)
+    if by_block:
+        moved = retype_block(m, zone, pfn, HIGHATOMIC, mt)
     else:
         move_to_free_list(m, zone, page, HIGHATOMIC, mt)
         m.change_pageblock_range(pfn, order, mt)

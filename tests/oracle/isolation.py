@@ -22,7 +22,9 @@ from .constants import (
     FPI_TO_TAIL,
     ISOLATE,
     ISOLATED,
+    MOVABLE,
     RESERVED,
+    UNMOVABLE,
     ZONE_MOVABLE,
 )
 from .machine import Machine
@@ -62,37 +64,48 @@ def toggle_block(m: Machine, zone: Zone, start: int, isolate: bool) -> None:
         mt = m.get_pageblock_migratetype(large.pfn)
         del_from_free_list(m, zone, large.pfn, mt)
         account_freepages(zone, -large.size, mt)
-        block.isolate = isolate
+        m.mark_isolated(start, isolate)
         split_large_buddy(m, zone, large.pfn, large.order, FPI_NONE)
         return
-    old_mt, new_mt = (block.mt, ISOLATE) if isolate else (ISOLATE, block.mt)
-    move_freepages(m, zone, start, old_mt, new_mt)
-    block.isolate = isolate
+    if not isolate and not m.config.kernel.isolate_bit:
+        new_mt = UNMOVABLE if m.config.mobility_disabled else MOVABLE
+        move_freepages(m, zone, start, ISOLATE, new_mt)
+    else:
+        move_freepages(m, zone, start, *((block.mt, ISOLATE) if isolate else (ISOLATE, block.mt)))
+    m.mark_isolated(start, isolate)
 
 
 def set_migratetype_isolate(m: Machine, number: int) -> bool:
     """Isolate block `number`; False (EBUSY) if it is isolated, holds unmovable pages, or leaves its zone."""
     start = number * m.block_pages
     zone = m.zone_of(start)
-    if m.blocks[number].isolate or has_unmovable_pages(m, zone, start) or block_inside(m, zone, start) < 0:
+    if m.is_isolated(start) or has_unmovable_pages(m, zone, start) or block_inside(m, zone, start) < 0:
+        return False
+    if not m.config.kernel.hygienic and in_use_across(m, start):
         return False
     toggle_block(m, zone, start, isolate=True)
     return True
+
+
+def in_use_across(m: Machine, start: int) -> bool:
+    """Whether a chunk that is in use covers the block and more."""
+    page = m.covering(start)
+    return page is not None and page.state != BUDDY and page.order > m.config.pageblock_order
 
 
 def unset_migratetype_isolate(m: Machine, number: int) -> None:
     """Give block `number` back with the type it had; merges it with a free neighbour block."""
     start = number * m.block_pages
     zone = m.zone_of(start)
-    block = m.blocks[number]
-    if not block.isolate:
+    if not m.is_isolated(start):
         return
     if not can_merge_whole(m, zone, start):
         toggle_block(m, zone, start, isolate=False)
         return
     del_from_free_list(m, zone, start, ISOLATE)
-    block.isolate = False
-    free_one_page_merge(m, zone, start, m.config.pageblock_order, block.mt, FPI_TO_TAIL)
+    m.mark_isolated(start, False)
+    mt = m.get_pageblock_migratetype(start)
+    free_one_page_merge(m, zone, start, m.config.pageblock_order, mt, FPI_TO_TAIL)
 
 
 def can_merge_whole(m: Machine, zone: Zone, start: int) -> bool:

@@ -138,6 +138,7 @@ class Machine:
             number, zc.node, zc.index, zc.start_pfn, zc.end_pfn, managed,
             list(zc.watermark), list(zc.lowmem_reserve), areas, pcps,
         )  # fmt: skip
+        zone.counts_free_highatomic = config.kernel.counts_free_highatomic
         for start, end in zc.reserved:
             self.heads.update((pfn, Page(pfn, 0, RESERVED)) for pfn in range(start, end))
         return zone
@@ -177,7 +178,7 @@ class Machine:
         return self.blocks[pfn // self.block_pages]
 
     def get_pageblock_migratetype(self, pfn: int) -> int:
-        """Type of the block of `pfn`: ISOLATE if the isolate bit is set."""
+        """Type of the block of `pfn`: ISOLATE if the isolate bit is set (or if that is its type)."""
         block = self.block_of(pfn)
         return ISOLATE if block.isolate else block.mt
 
@@ -190,6 +191,17 @@ class Machine:
             self.log(L_BLOCK_TYPE, pfn - pfn % self.block_pages, block.mt, mt)
         block.mt = mt
         block.isolate = False
+
+    def is_isolated(self, pfn: int) -> bool:
+        """Whether the block of `pfn` is isolated, however the kernel marks that."""
+        return self.get_pageblock_migratetype(pfn) == ISOLATE
+
+    def mark_isolated(self, pfn: int, isolate: bool) -> None:
+        """Mark the block of `pfn` isolated, or not: by the bit, or by its type, which is movable afterwards."""
+        if self.config.kernel.isolate_bit:
+            self.block_of(pfn).isolate = isolate
+        else:
+            self.set_pageblock_migratetype(pfn, ISOLATE if isolate else MOVABLE)
 
     def change_pageblock_range(self, pfn: int, order: int, mt: int) -> None:
         """Write the type of every block under a chunk of at least block size."""

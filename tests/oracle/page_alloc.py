@@ -49,7 +49,7 @@ from .constants import (
     ZONE_MOVABLE,
     ZONE_NORMAL,
 )
-from .fallback import Mode, rmqueue_locked
+from .fallback import rmqueue_one
 from .highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from .irqwork import zone_unlock
 from .kswapd import kswapd_awake, wakeup_kswapd
@@ -138,11 +138,11 @@ def rmqueue_buddy(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> in
     if flags & AF_HIGHATOMIC:
         pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
     if pfn < 0:
-        pfn, _ = rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)
+        pfn = rmqueue_one(m, zone, order, mt, flags)
     if pfn < 0 and flags & (AF_OOM | AF_NON_BLOCK):
         pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
     zone_unlock(m, zone)
-    if pfn >= 0 and flags & AF_HIGHATOMIC:
+    if pfn >= 0 and flags & AF_HIGHATOMIC and not m.config.kernel.reserves_anywhere:
         reserve_highatomic_pageblock(m, zone, pfn, order)
     return pfn
 
@@ -154,15 +154,15 @@ def rmqueue(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
         pfn = rmqueue_pcplist(m, zone, order, mt, flags)
     if pfn < 0:
         pfn = rmqueue_buddy(m, zone, order, mt, flags)
-    if flags & AF_KSWAPD and zone.boosted:
+    if zone.boosted and (flags & AF_KSWAPD or m.config.kernel.boost_wakes_all):
         zone.boosted = False
         wakeup_kswapd(m, zone, 0, zone.index)
     return pfn
 
 
-def zone_has_room(zone: Zone, ac: AllocContext, flags: int) -> bool:
+def zone_has_room(m: Machine, zone: Zone, ac: AllocContext, flags: int) -> bool:
     """Steps 6 to 8 of get_page_from_freelist: high mark (sets BELOW_HIGH), the mark asked for, no mark."""
-    if not zone.below_high:
+    if m.config.kernel.below_high and not zone.below_high:
         if zone_watermark_fast(zone, ac.order, zone.wmark_pages(WMARK_HIGH), ac.highest, flags):
             return True
         zone.below_high = True
@@ -173,7 +173,7 @@ def zone_has_room(zone: Zone, ac: AllocContext, flags: int) -> bool:
 
 def get_page_from_freelist(m: Machine, ac: AllocContext, flags: int) -> int:
     """Try the zones in order; -1 if none gives a page."""
-    skip_busy = m.nodes > 1
+    skip_busy = m.nodes > 1 and m.config.kernel.passes_over_awake_nodes
     while True:
         skipped = False
         no_fallback = bool(flags & AF_NOFRAGMENT)
@@ -185,10 +185,12 @@ def get_page_from_freelist(m: Machine, ac: AllocContext, flags: int) -> int:
             if skip_busy and kswapd_awake(m, zone.node):
                 skipped = True
                 continue
-            if not zone_has_room(zone, ac, flags):
+            if not zone_has_room(m, zone, ac, flags):
                 continue
             pfn = rmqueue(m, zone, ac.order, ac.mt, flags)
             if pfn >= 0:
+                if flags & AF_HIGHATOMIC and m.config.kernel.reserves_anywhere:
+                    reserve_highatomic_pageblock(m, zone, pfn, ac.order)
                 return pfn
         if not restart and skipped:
             skip_busy = False

@@ -17,7 +17,7 @@ from .constants import (
     WMARK_HIGH,
     ZONE_MOVABLE,
 )
-from .fallback import Mode, rmqueue_locked
+from .fallback import Mode, rmqueue_locked, rmqueue_old
 from .irqwork import zone_unlock
 from .machine import Machine
 from .watermark import zone_watermark_ok
@@ -43,6 +43,11 @@ def pindex_to_order(m: Machine, pindex: int) -> int:
     return m.config.hpage_order if pindex >= 12 else pindex // PCPTYPES
 
 
+def scale_batch(batch: int, order: int) -> int:
+    """Pages as chunks: at least two, unless nothing may be kept."""
+    return max(batch >> order, 2) if batch > 1 else batch
+
+
 def nr_pcp_alloc(pcp: Pcp, zone: Zone, order: int) -> int:
     """How many chunks a refill asks for; adapts alloc_factor and high."""
     pcp.high = high = clamp(pcp.high, pcp.high_min, pcp.high_max)
@@ -56,9 +61,7 @@ def nr_pcp_alloc(pcp: Pcp, zone: Zone, order: int) -> int:
         if batch <= most and pcp.alloc_factor < PCP_BATCH_SCALE_MAX:
             pcp.alloc_factor += 1
         batch = min(batch, most)
-    if batch > 1:
-        batch = max(batch >> order, 2)
-    return batch
+    return scale_batch(batch, order)
 
 
 def nr_pcp_high(pcp: Pcp, zone: Zone, free_high: bool) -> int:
@@ -94,6 +97,18 @@ def nr_pcp_free(pcp: Pcp, high: int, free_high: bool) -> int:
     return clamp(pcp.free_count, pcp.batch, high - pcp.batch)
 
 
+def nr_pcp_free_old(pcp: Pcp, high: int, free_high: bool) -> int:
+    """`nr_pcp_free` of 6.1: doubles from call to call. free_factor lives in `free_count`."""
+    if free_high:
+        return pcp.count
+    if high < pcp.batch:
+        return 1
+    pages = pcp.batch << pcp.free_count
+    if pages < high - pcp.batch and pcp.free_count < PCP_BATCH_SCALE_MAX:
+        pcp.free_count += 1
+    return clamp(pages, pcp.batch, high - pcp.batch)
+
+
 def free_pcppages_bulk(m: Machine, zone: Zone, pcp: Pcp, count: int, pindex: int) -> None:
     """Give `count` pages back, oldest first, one list after the other from `pindex` on."""
     count = min(pcp.count, count)
@@ -125,12 +140,29 @@ def rmqueue_bulk(m: Machine, zone: Zone, order: int, count: int, mt: int, flags:
 
 def refill(m: Machine, zone: Zone, pcp: Pcp, order: int, count: int, mt: int, flags: int) -> list[int]:
     """`rmqueue_bulk` onto the tail of a pcp list."""
-    taken = rmqueue_bulk(m, zone, order, count, mt, flags)
+    if m.config.kernel.claims:
+        taken = [(pfn, mt) for pfn in rmqueue_bulk(m, zone, order, count, mt, flags)]
+    else:
+        taken = rmqueue_bulk_old(m, zone, order, count, mt, flags)
     pages = pcp.lists[order_to_pindex(order, mt)]
-    for pfn in taken:
-        m.heads[pfn] = Page(pfn, order, PCP)
+    for pfn, source in taken:
+        m.heads[pfn] = Page(pfn, order, PCP, source)
         pages.add_tail(pfn)
     pcp.count += len(taken) << order
+    return [pfn for pfn, _ in taken]
+
+
+def rmqueue_bulk_old(
+    m: Machine, zone: Zone, order: int, count: int, mt: int, flags: int
+) -> list[tuple[int, int]]:
+    """The same with 6.1's `__rmqueue`: (pfn, type of the list it came from)."""
+    taken: list[tuple[int, int]] = []
+    while len(taken) < count:
+        pfn, source = rmqueue_old(m, zone, order, mt, flags, len(taken) << order)
+        if pfn < 0:
+            break
+        taken.append((pfn, source))
+    zone_unlock(m, zone)
     return taken
 
 
@@ -139,8 +171,11 @@ def rmqueue_from_pcp(m: Machine, zone: Zone, order: int, mt: int, flags: int) ->
     pcp = zone.pcps[m.cpu]
     pages = pcp.lists[order_to_pindex(order, mt)]
     if not len(pages):
-        count = nr_pcp_alloc(pcp, zone, order)
-        if flags & AF_HIGHATOMIC:
+        if m.config.kernel.adaptive_high:
+            count = nr_pcp_alloc(pcp, zone, order)
+        else:
+            count = scale_batch(pcp.batch, order)
+        if flags & AF_HIGHATOMIC and not m.config.kernel.reserves_anywhere:
             return -1
         refill(m, zone, pcp, order, count, mt, flags)
         if not len(pages):
@@ -166,13 +201,14 @@ def drain_in_batches(m: Machine, zone: Zone, pcp: Pcp, pages: int, pindex: int) 
         pages -= some
 
 
-def is_free_high(pcp: Pcp, order: int) -> bool:
+def is_free_high(m: Machine, pcp: Pcp, order: int) -> bool:
     """Whether a run of high-order frees makes the pcp give everything back; keeps the flag that tells."""
     if not 1 <= order <= COSTLY_ORDER:
         pcp.flags &= ~PCPF_PREV_FREE_HIGH_ORDER
         return False
+    divisor = m.config.kernel.free_high_divisor
     free_high = (
-        pcp.free_count >= pcp.batch + pcp.high_min // 2
+        pcp.free_count >= pcp.batch + (pcp.high_min // divisor if divisor else 0)
         and bool(pcp.flags & PCPF_PREV_FREE_HIGH_ORDER)
         and (not pcp.flags & PCPF_FREE_HIGH_BATCH or pcp.count >= pcp.batch)
     )
@@ -183,20 +219,39 @@ def is_free_high(pcp: Pcp, order: int) -> bool:
 def free_frozen_page_commit(m: Machine, zone: Zone, pfn: int, order: int, mt: int) -> None:
     """Put a freed chunk on this CPU's list, and give pages back if there are too many."""
     pcp = zone.pcps[m.cpu]
-    pcp.alloc_factor >>= 1
     pindex = order_to_pindex(order, mt)
     pcp.lists[pindex].add_head(pfn)
-    m.heads[pfn] = Page(pfn, order, PCP)
+    m.heads[pfn] = Page(pfn, order, PCP, m.get_pageblock_migratetype(pfn))
     pcp.count += 1 << order
-    free_high = is_free_high(pcp, order)
+    if not m.config.kernel.adaptive_high:
+        drain_if_high(m, zone, pcp, order, pindex)
+        return
+    pcp.alloc_factor >>= 1
+    free_high = is_free_high(m, pcp, order)
     if pcp.free_count < pcp.batch << PCP_BATCH_SCALE_MAX:
         pcp.free_count += 1 << order
     high = nr_pcp_high(pcp, zone, free_high)
     if pcp.count < high:
         return
-    drain_in_batches(m, zone, pcp, nr_pcp_free(pcp, high, free_high), pindex)
+    pages = nr_pcp_free(pcp, high, free_high)
+    if m.config.kernel.drains_in_batches:
+        drain_in_batches(m, zone, pcp, pages, pindex)
+    else:
+        free_pcppages_bulk(m, zone, pcp, pages, pindex)
     if zone.below_high and zone_watermark_ok(zone, 0, zone.wmark_pages(WMARK_HIGH), ZONE_MOVABLE, 0):
         zone.below_high = False
+
+
+def drain_if_high(m: Machine, zone: Zone, pcp: Pcp, order: int, pindex: int) -> None:
+    """The rest of a free in 6.1, where high does not move."""
+    free_high = pcp.free_count > 0 and 1 <= order <= COSTLY_ORDER
+    high = pcp.high
+    if zone.reclaim_active:
+        high = min(4 * pcp.batch, high)
+    if free_high:
+        high = 0
+    if pcp.count >= high:
+        free_pcppages_bulk(m, zone, pcp, nr_pcp_free_old(pcp, high, free_high), pindex)
 
 
 def free_frozen_pages(m: Machine, pfn: int, order: int) -> None:
@@ -221,6 +276,8 @@ def free_unref_folios(m: Machine, folios: list[tuple[int, int]]) -> None:
 
 def decay_pcp_high(m: Machine, zone: Zone, pcp: Pcp) -> None:
     """Let an unused pcp's high shrink, and drain what is above it; once a second per CPU."""
+    if not m.config.kernel.decays:
+        return
     if pcp.high > pcp.high_min:
         pcp.high = max(
             pcp.count - (pcp.batch << PCP_BATCH_SCALE_MAX), pcp.high - (pcp.high >> 3), pcp.high_min

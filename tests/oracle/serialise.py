@@ -23,7 +23,7 @@ KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2}
 def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
     """Counters, marks, free lists of each order and type, pcps of each CPU."""
     out += (
-        zone.nr_free, zone.nr_free_cma, zone.nr_free_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
+        zone.nr_free, zone.nr_free_cma, zone.unusable_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
         zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru, zone.nr_isolated,
         zone.cached_migrate_pfn, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
         *zone.watermark, *zone.lowmem_reserve,

@@ -32,7 +32,7 @@ def unusable_free(zone: Zone, order: int, flags: int) -> int:
     """Free pages that a request with these flags may not count (`__zone_watermark_unusable_free`)."""
     pages = (1 << order) - 1
     if not flags & AF_RESERVES:
-        pages += zone.nr_free_highatomic
+        pages += zone.unusable_highatomic
     if not flags & AF_CMA:
         pages += zone.nr_free_cma
     return pages
@@ -150,3 +150,5 @@ def zone_set_pcp_bounds(m: Machine, zone: Zone) -> None:
         high_max = share(zone.managed // 8)
     for pcp in zone.pcps:
         pcp.batch, pcp.high_min, pcp.high_max = batch, high_min, high_max
+        if not m.config.kernel.adaptive_high:
+            pcp.high = pcp.high_max = high_min

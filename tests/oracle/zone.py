@@ -46,7 +46,10 @@ class PageList:
 
 @dataclass(slots=True)
 class Page:
-    """A chunk of 2**order pages, known by its head. `mt` is the free list's type while it is BUDDY."""
+    """A chunk of 2**order pages, known by its head.
+
+    `mt` is the free list's type while it is BUDDY; while it is PCP, the type it came to the pcp with (which old kernels note).
+    """
 
     pfn: int
     order: int
@@ -110,6 +113,12 @@ class Zone:
     nr_lru: int = 0
     nr_isolated: int = 0
     cached_migrate_pfn: int = 0
+    counts_free_highatomic: bool = True
+
+    @property
+    def unusable_highatomic(self) -> int:
+        """What the watermark tests keep from those who may not use the reserve: its free pages, or all of it."""
+        return self.nr_free_highatomic if self.counts_free_highatomic else self.nr_reserved_highatomic
 
     def spans(self, start: int, end: int) -> bool:
         """Whether `[start, end)` lies wholly inside the zone's span."""

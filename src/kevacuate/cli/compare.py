@@ -8,20 +8,19 @@ from pathlib import Path
 import click
 
 from kevacuate.cli.common import (
-    SKIP_SHARE,
     console,
     json_option,
     losses_option,
     open_recording,
     print_json,
     progress_bar,
-    recording_argument,
     save_option,
     seed_option,
     writable,
 )
+from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 
-DEFAULT_POLICIES = ("mainline", "evacuate", f"evacuate,skip-bits={SKIP_SHARE}", "evacuate,skip-bits=all")
+DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
 
 
 def policies_help() -> str:
@@ -35,8 +34,18 @@ def policies_help() -> str:
     return "\n".join(lines)
 
 
-@click.command("compare", epilog=policies_help(), short_help="Replay under several policies, side by side.")
-@recording_argument
+@click.command(
+    "compare",
+    cls=GroupsCommand,
+    epilog=policies_help(),
+    short_help="Replay under several policies, or set recordings side by side.",
+)
+@click.argument("recordings", metavar="[RECORDING]...", nargs=-1)
+@click.option(
+    "--recorded",
+    is_flag=True,
+    help="No replay: set recordings of real kernels side by side, A B ... or groups of repeats A1 A2 -- B1 B2 ...",
+)
 @click.option(
     "--policy",
     "policies",
@@ -48,23 +57,49 @@ def policies_help() -> str:
 )
 @json_option
 @click.option("--series", is_flag=True, help="With --json: the time series too.")
+@click.option(
+    "--details",
+    is_flag=True,
+    help="With --recorded: all rows, free chunks by order too, and every recording's value.",
+)
 @seed_option
 @losses_option
 @save_option
 def command(
-    recording: Path | None,
+    recordings: tuple[str, ...],
+    recorded: bool,
     policies: tuple[str, ...],
     as_json: bool,
     series: bool,
+    details: bool,
     seed: int,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
+    With --recorded: two or more recordings of real kernels side by side, counted from their events and snapshots without a
+    model. Repeats are groups, with -- between them: mean, spread, difference, and whether so many repeats can tell it from
+    chance.
+
     Example: kevacuate compare --policy mainline --policy evacuate,skip-hint=ignore
+
+    Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     from kevacuate.measure.saved import save_comparison
+
+    if recorded:
+        if policies or series or save:
+            raise click.UsageError(
+                "--recorded replays nothing, so it takes neither --policy nor --series nor --save."
+            )
+        compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
+        return
+    if len(recordings) > 1:
+        raise click.UsageError(
+            f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
+        )
+    recording = Path(recordings[0]) if recordings else None
     from kevacuate.policy import parse_policy
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.replay.run import compare

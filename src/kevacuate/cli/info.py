@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, json_option, open_recording, print_json, recording_argument
+from kevacuate.cli.common import (
+    console,
+    json_option,
+    open_recording,
+    print_json,
+    progress_bar,
+    recording_argument,
+)
 
 
 @click.command("info", short_help="What a recording holds and how good it is.")
@@ -16,16 +23,21 @@ from kevacuate.cli.common import console, json_option, open_recording, print_jso
 def command(recording: Path | None, as_json: bool) -> None:
     """Say what RECORDING (default: the one that ships with the package) holds and how good it is.
 
+    Events by kind, CPU and time; losses; duplicates; whether allocations and frees fit together; what the recorded kernel moved;
+    the share of the demand that a replay can trust; and a verdict in words.
+
     Example: kevacuate info my-server.kev
     """
     from kevacuate.replay.about import about_recording
-    from kevacuate.report.tables import about_table
+    from kevacuate.report.quality import quality_tables
 
     source = open_recording(recording)
-    about = about_recording(source)
+    with progress_bar() as progress:
+        about = about_recording(source, progress)
     if as_json:
         print_json(about)
         return
     out = console()
-    out.print(about_table(about))
-    out.print(about["verdict"])
+    for table in quality_tables(about):
+        out.print(table)
+    out.print(about["verdict"], highlight=False, markup=False)

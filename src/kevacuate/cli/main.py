@@ -14,11 +14,20 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 COMMANDS = {
-    "compare": "Replay a recording under several policies, side by side.",
+    "doctor": "Say what this machine offers for recording, and what is missing.",
+    "record": "Record the page allocator of the running machine.",
+    "snapshot": "Show the state of the running machine's memory now.",
+    "watch": "Watch pageblocks and claims live, in the terminal.",
+    "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",
     "report": "Write one HTML page to look at and to mail.",
+    "explain": "Tell the story of one page or pageblock.",
+    "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
+    "triage": "Say whether a machine is fragmenting, and by whom.",
     "info": "Say what a recording holds and how good it is.",
+    "import": "Make a recording of a trace that another tool wrote.",
+    "export": "Write a recording's events in another tool's format.",
 }
 
 

@@ -2,7 +2,8 @@
 """What every pageblock holds: the counts behind mixed, polluted and tainted.
 
 Pages are told apart as the recordings' own outcomes tell them: *free* (buddy), *pcp*, *movable* (on an LRU list, isolated by a
-worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch included), *reserved* (never the
+worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch and free pages that a running
+compaction holds included), *reserved* (never the
 allocator's: holes, kernel image). Free, pcp and reserved pages are neither movable nor unmovable.
 """
 
@@ -23,6 +24,7 @@ from kevacuate.mm.constants import (
     NO_ZONE,
     PG_ALLOC,
     PG_BUDDY,
+    PG_COMPACT,
     PG_ISOLATED,
     PG_PCP,
 )
@@ -56,6 +58,8 @@ def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
         return MOVABLE
     if state == PG_ALLOC:
         return MOVABLE if s.link[2 * pfn + 1] & (ATTR_ON_LRU | ATTR_MOVABLE_OPS) else UNMOVABLE
+    if state == PG_COMPACT:
+        return UNMOVABLE
     return RESERVED
 
 

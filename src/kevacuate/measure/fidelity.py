@@ -58,6 +58,11 @@ class Outcome:
     sd: float
     """Standard deviation of the kernel's runs (n - 1)."""
     ours: float
+    """The mean of the replays."""
+    ours_sd: float
+    """Their standard deviation (n - 1); 0 for one."""
+    replays: int
+    """Replays behind it: of one demand under one policy, with different seeds."""
     z: float | None
     """(ours - mean) / sd; None without a spread."""
     accepts: tuple[float, float]

@@ -147,6 +147,7 @@ def run_metrics(state: State) -> dict[str, Any]:
     return {
         **stat,
         "worker_cpu_seconds": int(state.stat[k.T_WORKER_NS]) / 1e9,
+        "compaction_cpu_seconds": int(state.stat[k.T_COMPACT_NS]) / 1e9,
         "evacuations_ended": {name: int(n) for name, n in zip(k.WHY_NAMES, ended, strict=True)},
         "extfrag": int(table.sum()),
         "extfrag_below_pageblock": int(table[:, :, :, : int(state.cfg[k.C_PAGEBLOCK_ORDER])].sum()),
@@ -183,4 +184,7 @@ _COUNTERS = {
     "pages_dropped": k.T_RECLAIMED,
     "pages_migrated": k.T_MIGRATED,
     "pages_failed": k.T_FAILED,
+    "compactions": k.T_COMPACTIONS,
+    "compaction_pages_migrated": k.T_COMPACT_MIGRATED,
+    "compaction_folios_failed": k.T_COMPACT_FAILED,
 }

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kevacuate.measure import arrow
+from kevacuate.measure.arrow import What
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.history import History
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,18 @@ class Run:
             out["series"] = self.series
         return out
 
+    def to_arrow(self, what: What = "series") -> pa.Table:
+        """The time series, or the metrics, as an Arrow table (:func:`kevacuate.measure.arrow.to_arrow`)."""
+        return arrow.to_arrow((self,), what)
+
+    def to_pandas(self, what: What = "series") -> Any:
+        """The same as a pandas DataFrame; KevacuateError if pandas is not installed."""
+        return arrow.to_pandas(self.to_arrow(what))
+
+    def to_polars(self, what: What = "series") -> Any:
+        """The same as a polars DataFrame; KevacuateError if polars is not installed."""
+        return arrow.to_polars(self.to_arrow(what))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -73,6 +90,18 @@ class Comparison:
                 {**run.to_json(series=series), "prices": prices(self.baseline, run)} for run in self.runs
             ],
         }
+
+    def to_arrow(self, what: What = "series") -> pa.Table:
+        """The time series, or the metrics, of all runs as an Arrow table (:func:`kevacuate.measure.arrow.to_arrow`)."""
+        return arrow.to_arrow(self.runs, what)
+
+    def to_pandas(self, what: What = "series") -> Any:
+        """The same as a pandas DataFrame; KevacuateError if pandas is not installed."""
+        return arrow.to_pandas(self.to_arrow(what))
+
+    def to_polars(self, what: What = "series") -> Any:
+        """The same as a polars DataFrame; KevacuateError if polars is not installed."""
+        return arrow.to_polars(self.to_arrow(what))
 
 
 def prices(baseline: Run, run: Run) -> dict[str, float | int | None]:

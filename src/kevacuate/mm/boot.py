@@ -73,14 +73,18 @@ def load_free_lists(
         fields[k.Z_AREA : k.Z_AREA + 16] = np.bincount(order[here], minlength=16)[:16]
         fields[k.Z_NR_FREE] = pages[free].sum()
         fields[k.Z_NR_FREE_CMA] = pages[mt[here] == k.MIGRATE_CMA].sum()
-        fields[k.Z_NR_FREE_HIGHATOMIC] = pages[mt[here] == k.MIGRATE_HIGHATOMIC].sum()
+        if state.cfg[k.C_FREE_HIGHATOMIC]:
+            fields[k.Z_NR_FREE_HIGHATOMIC] = pages[mt[here] == k.MIGRATE_HIGHATOMIC].sum()
         fields[k.Z_NR_FREE_BLOCKS] = pages[free & (order[here] >= pageblock_order)].sum()
 
 
 def load_pcp_lists(
     state: State, zone: Int64Array, cpu: Int64Array, pindex: Int64Array, pfn: Int64Array
 ) -> None:
-    """Fill the per-CPU lists from arrays of equal length, in list order; counts are set to what the lists hold."""
+    """Fill the per-CPU lists from arrays of equal length, in list order; counts are set to what the lists hold.
+
+    Kernels that note a page's type there are taken to have noted its block's.
+    """
     cpus = int(state.cfg[k.C_NCPUS])
     order = np.where(pindex >= 12, int(state.cfg[k.C_HPAGE_ORDER]), pindex // 3)
     sentinels = state.cfg[k.C_PCP_BASE] + (zone * cpus + cpu) * k.PCP_LISTS + pindex
@@ -88,6 +92,9 @@ def load_pcp_lists(
     _thread(state.link, sentinels, pfn)
     counts = np.bincount(zone * cpus + cpu, np.left_shift(1, order), state.pcp.size // k.PS)
     state.pcp[k.P_COUNT :: k.PS] = counts.astype(np.int32)
+    if state.cfg[k.C_PCP_TYPE_CACHED]:
+        blocks = state.block[2 * (pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER]))]
+        state.block[state.cfg[k.C_OFF_PCP_TYPE] + pfn] = blocks & k.PB_TYPE_MASK
 
 
 def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: int) -> None:
@@ -131,8 +138,11 @@ def load_in_use(state: State, pfn: Int64Array) -> None:
 
 
 def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndarray) -> None:
-    """Set types and skip bits of the blocks that start at *pfn*."""
-    bits = np.where(mt == k.MIGRATE_ISOLATE, k.MIGRATE_MOVABLE | k.PB_ISOLATE, mt)
+    """Set types and skip bits of the blocks that start at *pfn*; the type below an isolate bit is not recorded: movable."""
+    isolated = mt == k.MIGRATE_ISOLATE
+    bits = mt if state.cfg[k.C_ISOLATE_TYPE] else np.where(isolated, k.MIGRATE_MOVABLE | k.PB_ISOLATE, mt)
+    zones = state.block[2 * (pfn[isolated] >> int(state.cfg[k.C_PAGEBLOCK_ORDER])) + 1].astype(np.int64)
+    np.add.at(state.zone, zones * k.ZS + k.Z_NR_ISOLATE_BLOCKS, 1)
     at = 2 * (pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER]))
     state.block[at] = bits | np.where(skip, k.PB_SKIP, 0)
 

@@ -8,7 +8,10 @@ Every function runs under what would be the zone lock. A free list is a doubly l
 from __future__ import annotations
 
 from kevacuate.mm.constants import (
+    C_FREE_HIGHATOMIC,
+    C_FREE_PIECE_ORDER,
     C_MAX_PAGE_ORDER,
+    C_MERGE_RETYPES,
     C_MOBILITY_DISABLED,
     C_NPAGES,
     C_PAGEBLOCK_ORDER,
@@ -94,8 +97,8 @@ def get_pfnblock_migratetype(s, pfn):  # type: ignore[no-untyped-def]
 
 @part(inline=True)
 def get_pageblock_isolate(s, pfn):  # type: ignore[no-untyped-def]
-    """Whether the block's isolate bit is set."""
-    return (s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_ISOLATE) != 0
+    """Whether the block is isolated: by the isolate bit, or by its type where the kernel has no such bit."""
+    return get_pfnblock_migratetype(s, pfn) == MIGRATE_ISOLATE
 
 
 @part(inline=True)
@@ -135,7 +138,7 @@ def account_freepages(s, z, pages, mt):  # type: ignore[no-untyped-def]
     if mt >= MIGRATE_PCPTYPES:
         if mt == MIGRATE_CMA:
             s.zone[at + Z_NR_FREE_CMA] += pages
-        elif mt == MIGRATE_HIGHATOMIC:
+        elif mt == MIGRATE_HIGHATOMIC and s.cfg[C_FREE_HIGHATOMIC]:
             s.zone[at + Z_NR_FREE_HIGHATOMIC] += pages
 
 
@@ -202,12 +205,19 @@ def buddy_merge_likely(s, z, pfn, buddy, order, pageblock_order):  # type: ignor
 def merge_block_types(s, z, buddy, order, mt):  # type: ignore[no-untyped-def]
     """At or above pageblock_order: the buddy's type if it may merge into *mt*, else -1 (page_alloc.c:968).
 
-    The side being freed wins: the buddy's blocks are rewritten to *mt* by the caller.
+    The side being freed wins: the caller rewrites the buddy's blocks to *mt*, with :func:`merge_retype`.
     """
     buddy_mt = get_pfnblock_migratetype(s, buddy)
     if buddy_mt != mt and not (buddy_mt < MIGRATE_PCPTYPES and mt < MIGRATE_PCPTYPES):
         return -1
     return buddy_mt
+
+
+@part(cold=True)
+def merge_retype(s, buddy, order, mt):  # type: ignore[no-untyped-def]
+    """Rewrite the types of a merged buddy's blocks, if the kernel does."""
+    if s.cfg[C_MERGE_RETYPES]:
+        change_pageblock_range(s, buddy, order, mt)
 
 
 @part(cold=True)
@@ -252,7 +262,7 @@ def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-d
                 break
         del_page_from_free_list(s, z, buddy, order, buddy_mt)
         if buddy_mt != mt:
-            change_pageblock_range(s, buddy, order, mt)
+            merge_retype(s, buddy, order, mt)
         pfn &= buddy
         order += 1
     if fpi & FPI_TO_TAIL:
@@ -265,20 +275,25 @@ def free_one_page_merge(s, z, pfn, order, mt, fpi):  # type: ignore[no-untyped-d
 
 
 @part(cold=True)
-def split_large_buddy(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
-    """Free a chunk in pieces of at most a block, ascending, each with its own block's type (:1510)."""
+def free_pieces(s, z, pfn, order, piece, fpi):  # type: ignore[no-untyped-def]
+    """Free a chunk in pieces of at most order *piece*, ascending, each with the type of its first block."""
     end = pfn + (1 << order)
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
-    piece = min(order, pageblock_order)
+    piece = min(order, piece)
     while pfn < end:
         free_one_page_merge(s, z, pfn, piece, get_pfnblock_migratetype(s, pfn), fpi)
         pfn += 1 << piece
 
 
 @part
+def split_large_buddy(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
+    """Free a chunk in pieces of at most a block, ascending, each with its own block's type (:1510)."""
+    free_pieces(s, z, pfn, order, s.cfg[C_PAGEBLOCK_ORDER], fpi)
+
+
+@part
 def free_one_page(s, z, pfn, order, fpi):  # type: ignore[no-untyped-def]
-    """Free a chunk straight to the buddy lists."""
-    split_large_buddy(s, z, pfn, order, fpi)
+    """Free a chunk straight to the buddy lists: block by block, in old kernels whole (__free_pages_ok, 6.1:1735)."""
+    free_pieces(s, z, pfn, order, s.cfg[C_FREE_PIECE_ORDER], fpi)
 
 
 @part(inline=True)

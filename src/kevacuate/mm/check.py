@@ -8,6 +8,8 @@ from kevacuate.mm.constants import (
     ATTR_FREED,
     ATTR_LRU,
     ATTR_ON_LRU,
+    C_FREE_HIGHATOMIC,
+    C_LISTS_FOLLOW_BLOCKS,
     C_MAX_PAGE_ORDER,
     C_NCPUS,
     C_NNODES,
@@ -29,6 +31,7 @@ from kevacuate.mm.constants import (
     P_COUNT,
     PG_ALLOC,
     PG_BUDDY,
+    PG_COMPACT,
     PG_ISOLATED,
     PG_PCP,
     PG_RESERVED,
@@ -45,6 +48,7 @@ from kevacuate.mm.constants import (
     Z_NR_FREE_HIGHATOMIC,
     Z_NR_ISOLATED,
     Z_NR_LRU,
+    Z_NR_RESERVED_HIGHATOMIC,
     ZS,
 )
 from kevacuate.mm.jit import kernel, part, pointers
@@ -57,7 +61,7 @@ PROBLEMS = {
     3: "a list's links disagree",
     4: "nr_free of an order differs from its lists",
     5: "NR_FREE_PAGES differs from the lists",
-    6: "NR_FREE_CMA or the free highatomic pages differ from the lists",
+    6: "NR_FREE_CMA or what the highatomic reserve counts differs from the lists",
     7: "NR_FREE_PAGES_BLOCKS differs from the lists",
     8: "a per-CPU list holds a page that is not a pcp chunk",
     9: "a per-CPU count differs from its lists",
@@ -74,6 +78,18 @@ PROBLEMS = {
 
 
 @part
+def list_fits_block(s, pfn, mt):  # type: ignore[no-untyped-def]
+    """Whether a free chunk on a list of type *mt* may lie in its block: the types are equal, or the kernel does not care.
+
+    An isolated block's free pages are on isolate lists in every kernel, and no others are.
+    """
+    block_mt = get_pfnblock_migratetype(s, pfn)
+    if s.cfg[C_LISTS_FOLLOW_BLOCKS] or mt == MIGRATE_ISOLATE or block_mt == MIGRATE_ISOLATE:
+        return block_mt == mt
+    return True
+
+
+@part
 def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
     """Check one buddy list; adds its chunks to *sums* (pages, by type class). Returns (code, pfn)."""
     head = free_list(s, z, order, mt)
@@ -84,7 +100,7 @@ def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
             return 1, pfn
         if s.link[2 * pfn + 1] != before:
             return 3, pfn
-        if get_pfnblock_migratetype(s, pfn) != mt:
+        if not list_fits_block(s, pfn, mt):
             return 2, pfn
         if page_zone(s, pfn) != z or pfn & ((1 << order) - 1):
             return 18, pfn
@@ -120,7 +136,8 @@ def check_zone_lists(s, z, sums):  # type: ignore[no-untyped-def]
     at = z * ZS
     if s.zone[at + Z_NR_FREE] != sums[16]:
         return 5, z
-    if s.zone[at + Z_NR_FREE_CMA] != sums[17] or s.zone[at + Z_NR_FREE_HIGHATOMIC] != sums[18]:
+    highatomic = sums[18] if s.cfg[C_FREE_HIGHATOMIC] else s.zone[at + Z_NR_RESERVED_HIGHATOMIC]
+    if s.zone[at + Z_NR_FREE_CMA] != sums[17] or s.zone[at + Z_NR_FREE_HIGHATOMIC] != highatomic:
         return 6, z
     if s.zone[at + Z_NR_FREE_BLOCKS] != sums[19]:
         return 7, z
@@ -160,6 +177,8 @@ def check_chunk(s, pfn, sums):  # type: ignore[no-untyped-def]
         return 11, 1
     if state == PG_RESERVED:
         return 0, 1
+    if state == PG_COMPACT:
+        return 0, pages
     if pfn & (pages - 1):
         return 18, pages
     for i in range(1, pages):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.mm.constants import (
+    C_COMPACTION,
     C_NCPUS,
     C_NNODES,
     C_NWORKERS,
@@ -12,6 +13,7 @@ from kevacuate.mm.constants import (
     C_OFF_NODE_CPU,
     C_OFF_TICKS,
     C_OFF_WORKERS,
+    KC_DUE,
     KS,
     NEVER,
     T_CPU,
@@ -22,8 +24,10 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.jit import part
+from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.vmscan import kswapd_step
+from kevacuate.mm.watermark import kcompactd_at
 
 STAT_INTERVAL_NS = 1_000_000_000
 
@@ -39,7 +43,7 @@ def vmstat_update(s, cpu):  # type: ignore[no-untyped-def]
 
 @part
 def next_due(s):  # type: ignore[no-untyped-def]
-    """(due time, number) of whatever is due first: workers, then kswapds, then vmstat ticks."""
+    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds."""
     due = NEVER
     which = -1
     workers = s.cfg[C_NWORKERS]
@@ -59,6 +63,12 @@ def next_due(s):  # type: ignore[no-untyped-def]
         if t < due:
             due = t
             which = workers + nodes + i
+    if s.cfg[C_COMPACTION]:
+        for i in range(nodes):
+            t = s.work[kcompactd_at(s, i) + KC_DUE]
+            if t < due:
+                due = t
+                which = workers + nodes + s.cfg[C_NCPUS] + i
     return due, which
 
 
@@ -75,8 +85,10 @@ def advance(s, t):  # type: ignore[no-untyped-def]
         elif which < workers + nodes:
             s.stat[T_CPU] = s.cfg[s.cfg[C_OFF_NODE_CPU] + which - workers]
             kswapd_step(s, which - workers)
-        else:
+        elif which < workers + nodes + s.cfg[C_NCPUS]:
             vmstat_update(s, which - workers - nodes)
+        else:
+            kcompactd_step(s, which - workers - nodes - s.cfg[C_NCPUS])
         due, which = next_due(s)
     s.stat[T_NEXT_DUE] = due
     s.stat[T_NOW] = max(t, s.stat[T_NOW])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Isolation of movable pages as the evacuation calls it (mm/compaction.c, 7.2). Compaction itself is not modelled yet."""
+"""Isolation of movable pages as the evacuation calls it (mm/compaction.c, 7.2). Compaction itself: :mod:`.compact_zone`."""
 
 from __future__ import annotations
 

@@ -138,7 +138,9 @@ Z_BOOST = 9
 Z_LOWMEM = 10  # 10..13: lowmem_reserve by highest zone index
 Z_NR_FREE = 14
 Z_NR_FREE_CMA = 15
-Z_NR_FREE_HIGHATOMIC = 16
+Z_NR_FREE_HIGHATOMIC = (
+    16  # what watermark tests subtract for the reserve: its free pages, in old kernels all of it
+)
 Z_NR_FREE_BLOCKS = 17
 Z_BELOW_HIGH = 18
 Z_BOOSTED = 19  # ZONE_BOOSTED_WATERMARK
@@ -149,6 +151,7 @@ Z_NR_ISOLATED = 23
 Z_CACHED_MIGRATE_PFN = 24
 Z_BOOST_SEEN = 25  # what kswapd will give back
 Z_PRESENT = 26
+Z_NR_ISOLATE_BLOCKS = 27
 Z_AREA = 32  # 32..47: nr_free per order
 
 # ``pcp``: stride and fields (int32).
@@ -160,7 +163,7 @@ P_HIGH_MAX = 3
 P_BATCH = 4
 P_FLAGS = 5
 P_ALLOC_FACTOR = 6
-P_FREE_COUNT = 7
+P_FREE_COUNT = 7  # in kernels with a fixed high: free_factor, which an allocation halves all the same
 PCPF_PREV_FREE_HIGH_ORDER = 1
 PCPF_FREE_HIGH_BATCH = 2
 
@@ -207,7 +210,26 @@ C_OFF_KSWAPD = 38
 C_OFF_TICKS = 39
 C_NPAGES_REAL = 40
 C_OPEN_LOOP = 41
-C_FIXED = 48
+C_STEAL_SUITABLE = 48  # switches of the kernel profile (mm/profile.py)
+C_REFUSE_HIGHATOMIC = 49
+C_MERGE_RETYPES = 50
+C_FREE_PIECE_ORDER = 51  # largest order that a free to the buddy lists is cut into
+C_PCP_TYPE_CACHED = 52
+C_OFF_PCP_TYPE = 53  # offset in ``block`` of the types noted of pages on per-CPU lists
+C_PCP_FIXED = 54
+C_SUB_BATCHES = 55
+C_FREE_HIGH_SHIFT = 56  # free_high needs free_count >= batch + (high_min >> this)
+C_BELOW_HIGH = 57  # what get_page_from_freelist writes into Z_BELOW_HIGH
+C_DECAY = 58
+C_FREE_HIGHATOMIC = 59
+C_RESERVE_ANY_PATH = 60
+C_RESERVE_ONE_MORE = 61
+C_ISOLATE_TYPE = 62
+C_SKIP_AWAKE = 63  # pass over nodes whose kswapd is awake: more than one node, and a kernel that does
+C_BOOST_WAKES_ALL = 64
+C_LISTS_FOLLOW_BLOCKS = 65
+C_SPLIT_BY_BLOCK = 66
+C_FIXED = 72
 
 # ``stat``: the clock and the counters (int64).
 T_NOW = 0
@@ -335,6 +357,9 @@ L_BOOST = 15
 L_HIGHATOMIC_RESERVE = 16
 L_HIGHATOMIC_UNRESERVE = 17
 L_KSWAPD = 18
+L_COMPACT_BEGIN = 19
+L_COMPACT_END = 20
+L_COMPACT_MIGRATE = 21
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
@@ -357,7 +382,75 @@ LOG_NAMES = {
     L_HIGHATOMIC_RESERVE: "reserve_highatomic_pageblock",
     L_HIGHATOMIC_UNRESERVE: "unreserve_highatomic_pageblock",
     L_KSWAPD: "kswapd",
+    L_COMPACT_BEGIN: "mm_compaction_begin",
+    L_COMPACT_END: "mm_compaction_end",
+    L_COMPACT_MIGRATE: "mm_compaction_migratepages",
     L_ZONE_LOCKED: "mm_page_alloc_zone_locked",
     L_PCPU_DRAIN: "mm_page_pcpu_drain",
     L_LIST: "free list",
 }
+
+# Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
+PG_COMPACT = 6
+FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
+KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
+COMPACT_MAX_DEFER_SHIFT = 6
+EXTFRAG_THRESHOLD = 500
+COMPACT_SKIPPED = 1
+COMPACT_DEFERRED = 2
+COMPACT_CONTINUE = 4
+COMPACT_COMPLETE = 5
+COMPACT_PARTIAL_SKIPPED = 6
+COMPACT_CONTENDED = 7
+COMPACT_SUCCESS = 8
+COMPACT_NAMES = {5: "complete", 6: "partial_skipped", 7: "contended", 8: "success"}
+
+# ``zone``: compaction's caches.
+Z_CACHED_MIGRATE_SYNC = 48
+Z_CACHED_FREE_PFN = 49
+Z_INIT_MIGRATE_PFN = 50
+Z_INIT_FREE_PFN = 51
+Z_COMPACT_CONSIDERED = 52
+Z_COMPACT_DEFER_SHIFT = 53
+Z_COMPACT_ORDER_FAILED = 54
+
+# ``cfg``.
+C_OFF_KCOMPACTD = 45
+C_COMPACTION = 46  # whether kcompactd runs
+C_PROACTIVENESS = 47
+
+# ``stat``.
+T_COMPACTIONS = 56
+T_COMPACT_MIGRATED = 57
+T_COMPACT_FAILED = 58
+T_COMPACT_NS = 59
+
+# ``work``: a kcompactd with its compact_control; then, one pageblock's worth each, sources and destinations.
+KC_STATE = 0
+KC_DUE = 1
+KC_MAX_ORDER = 2
+KC_HI = 3
+KC_KSWAPD_ORDER = 4  # what kswapd was asked for
+KC_ZONE = 5
+KC_ORDER = 6
+KC_PROACTIVE = 7
+KC_MIGRATE_PFN = 8
+KC_FREE_PFN = 9
+KC_LAST_MIGRATED = 10
+KC_WHOLE_ZONE = 11
+KC_SEARCH_FAIL = 12
+KC_SEARCH_ORDER = 13
+KC_FAST_START = 14
+KC_FINISH_BLOCK = 15
+KC_NR_MIGRATE = 16  # cc->nr_migratepages, pages
+KC_NR_FREE = 17  # cc->nr_freepages, pages
+KC_FOLIOS = 18  # folios among the sources
+KC_SCORE = 19  # fragmentation score before a proactive run
+KC_COST = 20  # ns of this turn
+KC_LEFT = 21  # sources not looked at yet
+KC_FAILED = 22  # folios of this batch that failed
+KC_ENOMEM = 23  # whether destinations ran out in it
+KC_LISTS = 24
+KCOMPACTD_IDLE = 0
+KCOMPACTD_WOKEN = 1
+KCOMPACTD_RUNNING = 2

@@ -10,9 +10,10 @@ from __future__ import annotations
 from kevacuate.mm import boot as _boot
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU
+from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU, ZONE_MOVABLE
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.jit import kernel, pointers
+from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
@@ -75,6 +76,12 @@ def advance(sa, t):  # type: ignore[no-untyped-def]
 def step_worker(sa, worker):  # type: ignore[no-untyped-def]
     """Run one step of a worker now, due or not."""
     evacuate_pageblock(pointers(sa), worker)
+
+
+@kernel
+def wake_kcompactd(sa, node, order):  # type: ignore[no-untyped-def]
+    """wakeup_kcompactd for all zones of the node."""
+    wakeup_kcompactd(pointers(sa), node, order, ZONE_MOVABLE)
 
 
 @kernel

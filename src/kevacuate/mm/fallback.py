@@ -26,11 +26,13 @@ from kevacuate.mm.constants import (
     C_MAX_PAGE_ORDER,
     C_MOBILITY_DISABLED,
     C_PAGEBLOCK_ORDER,
+    C_REFUSE_HIGHATOMIC,
     FALLBACK_EMPTY,
     FALLBACK_NOCLAIM,
     L_EVAC_CLAIM,
     L_EXTFRAG,
     MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
@@ -136,13 +138,21 @@ def queue_claimed_block(s, z, start_pfn, start, block_mt):  # type: ignore[no-un
 
 
 @part
+def claim_refused(s, pfn):  # type: ignore[no-untyped-def]
+    """Whether the candidate is refused unseen: by the patch's guard, or (kernels that look) for its highatomic block."""
+    if s.cfg[C_EVACUATE] and get_pageblock_isolate(s, pfn):
+        s.stat[T_GUARD_REFUSED] += 1
+        return True
+    return s.cfg[C_REFUSE_HIGHATOMIC] != 0 and get_pfnblock_migratetype(s, pfn) == MIGRATE_HIGHATOMIC
+
+
+@part
 def try_to_claim_block(s, z, pfn, current, order, start, block_mt, flags):  # type: ignore[no-untyped-def]
     """Claim the candidate's block for *start*, if enough of it is free or alike; the page, or -1 (:2286).
 
     The evacuation patch adds two things: the guard at the top, and the queueing of what was claimed.
     """
-    if s.cfg[C_EVACUATE] and get_pageblock_isolate(s, pfn):
-        s.stat[T_GUARD_REFUSED] += 1
+    if claim_refused(s, pfn):
         return -1
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
     if current >= pageblock_order:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.profile import PROFILES, Profile
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
@@ -31,7 +32,8 @@ class State(NamedTuple):
     meta : uint8[pages]
         State (high nibble) and order (low nibble) of every chunk's head; 0 elsewhere.
     block : uint8[2 * pageblocks]
-        Type, skip and isolate bits; zone number (255: none).
+        Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
+        behind it, uint8[pages].
     zone : int64[zones * 64]
         Fields ``Z_*`` of every zone, nr_free per order included.
     pcp : int32[zones * CPUs * 8]
@@ -94,7 +96,8 @@ class MachineConfig:
     """A machine: its shape and the kernel's tunables. Times in ns.
 
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
-    their pages below the watermarks rather than fail.
+    their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
+    ``compaction``: kcompactd runs; ``proactiveness`` is vm.compaction_proactiveness, 0 to 100.
     """
 
     npages: int
@@ -112,8 +115,11 @@ class MachineConfig:
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
+    compaction: bool = False
+    proactiveness: int = 20
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    profile: Profile = PROFILES["7.2"]
 
     @property
     def nodes(self) -> int:
@@ -187,6 +193,10 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
         ),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
+        (
+            machine.defrag_mode and not machine.profile.defrag_mode,
+            f"Linux {machine.profile.name} has no defrag_mode",
+        ),
     ]
     owner: dict[int, int] = {}
     for i, zone in enumerate(machine.zones):
@@ -214,6 +224,32 @@ def _zonelists(machine: MachineConfig) -> list[int]:
         order = sorted(range(len(zones)), key=lambda z: (rank(zones[z].node), -zones[z].index))
         flat += [len(order), *order]
     return flat
+
+
+def _profile_switches(machine: MachineConfig, npages: int) -> dict[int, int]:
+    """The kernel profile's fields of ``cfg``."""
+    profile = machine.profile
+    return {
+        k.C_STEAL_SUITABLE: profile.fallback == "steal_suitable",
+        k.C_REFUSE_HIGHATOMIC: profile.claim_refuses_highatomic,
+        k.C_MERGE_RETYPES: profile.merge_retypes,
+        k.C_FREE_PIECE_ORDER: machine.pageblock_order if profile.split_by_block else machine.max_page_order,
+        k.C_SPLIT_BY_BLOCK: profile.split_by_block,
+        k.C_PCP_TYPE_CACHED: profile.pcp_type == "cached",
+        k.C_OFF_PCP_TYPE: 2 * (npages >> machine.pageblock_order),
+        k.C_PCP_FIXED: profile.pcp_tuning == "fixed",
+        k.C_SUB_BATCHES: profile.pcp_tuning == "sub_batches",
+        k.C_FREE_HIGH_SHIFT: 1 if profile.pcp_tuning == "sub_batches" else 31,
+        k.C_BELOW_HIGH: profile.below_high,
+        k.C_DECAY: profile.decay,
+        k.C_FREE_HIGHATOMIC: profile.free_highatomic,
+        k.C_RESERVE_ANY_PATH: profile.reserve_point == "get_page_from_freelist",
+        k.C_RESERVE_ONE_MORE: profile.reserve_size == "hundredth_and_block",
+        k.C_ISOLATE_TYPE: profile.isolate == "type",
+        k.C_SKIP_AWAKE: profile.skip_awake_nodes and machine.nodes > 1,
+        k.C_BOOST_WAKES_ALL: profile.boost_wakes_all,
+        k.C_LISTS_FOLLOW_BLOCKS: profile.lists_follow_blocks,
+    }
 
 
 def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> Int64Array:
@@ -246,6 +282,8 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_VMSTAT_PHASE: machine.vmstat_phase_ns,
         k.C_KSWAPD_WAKE: machine.kswapd_wake_ns,
         k.C_KSWAPD_RUN: machine.kswapd_run_ns,
+        k.C_COMPACTION: machine.compaction,
+        k.C_PROACTIVENESS: machine.proactiveness,
         k.C_NWORKERS: nodes if policy.wq == "per_node" else cpus,
         k.C_EVACUATE: policy.evacuate,
         k.C_POOL: policy.pool,
@@ -266,7 +304,7 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_OFF_NODE_CPU: off_node_cpu,
         k.C_OFF_ZONELIST: off_zonelist,
     }
-    for index, value in values.items():
+    for index, value in {**values, **_profile_switches(machine, npages)}.items():
         cfg[index] = int(value)
     cfg[off_ready:off_cpu_node] = ready
     cfg[off_cpu_node:off_node_cpu] = machine.cpu_node
@@ -275,6 +313,11 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         cfg[off_node_cpu + node] = own[0] if own else 0
     cfg[off_zonelist:] = _zonelists(machine)
     return cfg
+
+
+def kcompactd_size(cfg: Int64Array) -> int:
+    """Entries of ``work`` that a kcompactd takes: its fields, a pageblock's worth of sources, as many destinations."""
+    return k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER]))
 
 
 def _work_array(cfg: Int64Array) -> Int64Array:
@@ -288,6 +331,7 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         (k.C_OFF_WORKERS, workers * k.WS),
         (k.C_OFF_KSWAPD, nodes * k.KS),
         (k.C_OFF_TICKS, cpus),
+        (k.C_OFF_KCOMPACTD, nodes * kcompactd_size(cfg)),
     ):
         cfg[index] = at
         at += size
@@ -299,6 +343,10 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         work[base + k.WK_DUE] = k.NEVER
         work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
     work[int(cfg[k.C_OFF_KSWAPD]) + 1 : cfg[k.C_OFF_TICKS] : k.KS] = k.NEVER
+    for node in range(nodes):
+        work[int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg) + k.KC_DUE] = (
+            k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
+        )
     for cpu in range(cpus):
         tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
         work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + 1_000_000_000
@@ -330,7 +378,15 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
         batch = zone_batchsize(managed)
         pcp[z, :, k.P_BATCH] = batch
         high_min, high_max = pcp_high_bounds(managed, low, batch, local, machine.pcp_high_fraction)
-        pcp[z, :, k.P_HIGH_MIN], pcp[z, :, k.P_HIGH_MAX] = high_min, high_max
+        fixed = machine.profile.pcp_tuning == "fixed"
+        pcp[z, :, k.P_HIGH_MIN], pcp[z, :, k.P_HIGH_MAX] = high_min, high_min if fixed else high_max
+        if fixed:
+            pcp[z, :, k.P_HIGH] = high_min
+
+
+def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
+    """Room for the type noted of every page on a per-CPU list; none where the kernel notes none."""
+    return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
 
 
 def build_state(
@@ -363,7 +419,7 @@ def build_state(
     state = State(
         link=link,
         meta=np.full(npages, k.PG_RESERVED << 4, np.uint8),
-        block=block.reshape(-1),
+        block=np.concatenate([block.reshape(-1), _pcp_types(machine, npages)]),
         zone=_zone_array(machine),
         pcp=np.zeros(zones * cpus * k.PS, np.int32),
         cfg=cfg,

@@ -65,6 +65,8 @@ class Machine:
         Order of a pageblock; 9 on x86-64, smaller to see everything at once.
     evacuate : bool
         Whether the evacuation patch is in.
+    compaction : bool
+        Whether kcompactd runs: when :meth:`compact` or kswapd wakes it, and proactively.
     min_free_kbytes : int
         As vm.min_free_kbytes; the watermarks follow from it. 0: no watermarks.
     knobs
@@ -83,6 +85,7 @@ class Machine:
         *,
         pageblock_order: int = 9,
         evacuate: bool = True,
+        compaction: bool = False,
         min_free_kbytes: int = 0,
         **knobs: Any,
     ) -> None:
@@ -94,6 +97,7 @@ class Machine:
             max_page_order=order,
             pageblock_order=pageblock_order,
             hpage_order=pageblock_order if pageblock_order > 3 else -1,
+            compaction=compaction,
         )
         options = StateOptions(objects=max(2 * pages, 64), log_capacity=1 << 14)
         self.state: State = build_state(self.config, EvacuationConfig(evacuate=evacuate, **knobs), options)
@@ -159,6 +163,10 @@ class Machine:
         while self._busy():
             lines += self.step()
         return lines
+
+    def compact(self, order: int) -> None:
+        """Wake kcompactd for chunks of 2**order pages; it works as virtual time passes."""
+        entry.wake_kcompactd(self.state, 0, order)
 
     def events(self) -> list[str]:
         """What the model logged since the last call, in lines."""

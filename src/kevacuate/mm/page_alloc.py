@@ -23,6 +23,8 @@ from kevacuate.mm.constants import (
     ATTR_LRU,
     ATTR_ON_LRU,
     ATTR_STATIC,
+    C_BELOW_HIGH,
+    C_BOOST_WAKES_ALL,
     C_DEFRAG_MODE,
     C_MOBILITY_DISABLED,
     C_NNODES,
@@ -32,6 +34,9 @@ from kevacuate.mm.constants import (
     C_OFF_ZONELIST,
     C_OPEN_LOOP,
     C_PAGEBLOCK_ORDER,
+    C_RESERVE_ANY_PATH,
+    C_SKIP_AWAKE,
+    C_STEAL_SUITABLE,
     C_ZONE_DMA32,
     FPI_NONE,
     GFP_DIRECT_RECLAIM,
@@ -96,6 +101,7 @@ from kevacuate.mm.pcp import (
     rmqueue_pcplist,
     rmqueue_pcplist_pop,
 )
+from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast
 from kevacuate.mm.workqueue import irq_work_run
@@ -151,6 +157,16 @@ def zonelist_length(s, node, gfp):  # type: ignore[no-untyped-def]
     return own
 
 
+@part
+def rmqueue_one(s, z, order, mt, flags):  # type: ignore[no-untyped-def]
+    """__rmqueue of a single chunk, with the kernel's fallback; -1 if none."""
+    if s.cfg[C_STEAL_SUITABLE]:
+        pfn, _ = rmqueue_retry(s, z, order, mt, flags, 0)
+    else:
+        pfn, _ = rmqueue_mode(s, z, order, mt, flags, RMQUEUE_NORMAL)
+    return pfn
+
+
 @part(cold=True)
 def rmqueue_buddy(s, z, order, mt, flags):  # type: ignore[no-untyped-def]
     """One chunk straight from the buddy lists, with the highatomic reserve's rules (:3212); -1 if none."""
@@ -158,11 +174,11 @@ def rmqueue_buddy(s, z, order, mt, flags):  # type: ignore[no-untyped-def]
     if flags & ALLOC_HIGHATOMIC:
         pfn = rmqueue_smallest(s, z, order, MIGRATE_HIGHATOMIC)
     if pfn < 0:
-        pfn, _ = rmqueue_mode(s, z, order, mt, flags, RMQUEUE_NORMAL)
+        pfn = rmqueue_one(s, z, order, mt, flags)
         if pfn < 0 and flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
             pfn = rmqueue_smallest(s, z, order, MIGRATE_HIGHATOMIC)
     irq_work_run(s, z)
-    if pfn >= 0 and flags & ALLOC_HIGHATOMIC:
+    if pfn >= 0 and flags & ALLOC_HIGHATOMIC and not s.cfg[C_RESERVE_ANY_PATH]:
         reserve_highatomic_pageblock(s, z, pfn, order)
     return pfn
 
@@ -175,7 +191,7 @@ def rmqueue(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
         pfn = rmqueue_pcplist(s, z, cpu, order, mt, flags)
     if pfn < 0:
         pfn = rmqueue_buddy(s, z, order, mt, flags)
-    if flags & ALLOC_KSWAPD and s.zone[z * ZS + Z_BOOSTED]:
+    if s.zone[z * ZS + Z_BOOSTED] and (flags & ALLOC_KSWAPD or s.cfg[C_BOOST_WAKES_ALL]):
         s.zone[z * ZS + Z_BOOSTED] = 0
         wakeup_kswapd(s, z, 0, s.zone[z * ZS + Z_INDEX])
     return pfn
@@ -187,7 +203,7 @@ def zone_allows(s, z, order, hi, flags):  # type: ignore[no-untyped-def]
     if s.zone[z * ZS + Z_BELOW_HIGH] == 0:
         if zone_watermark_fast(s, z, order, wmark_pages(s, z, WMARK_HIGH), hi, flags):
             return True
-        s.zone[z * ZS + Z_BELOW_HIGH] = 1
+        s.zone[z * ZS + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
     mark = wmark_pages(s, z, flags & ALLOC_WMARK_MASK)
     if zone_watermark_fast(s, z, order, mark, hi, flags) or flags & ALLOC_NO_WATERMARKS:
         return True
@@ -203,7 +219,7 @@ def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyp
     first = first_zones_zonelist(s, node, hi)
     count = zonelist_length(s, node, gfp)
     nodes = s.cfg[C_NNODES]
-    skip_awake = nodes > 1
+    skip_awake = s.cfg[C_SKIP_AWAKE] != 0
     while True:
         skipped = False
         restart = False
@@ -233,8 +249,13 @@ def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyp
 
 @part(inline=False)
 def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyped-def]
-    """get_page_from_freelist (:3794), out of line: the fast path has its own copy of what it does."""
-    return walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    """get_page_from_freelist (:3794), out of line: the fast path, which never may use the highatomic reserve, has its own
+    copy of what it does.
+    """
+    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    if pfn >= 0 and flags & ALLOC_HIGHATOMIC and s.cfg[C_RESERVE_ANY_PATH]:
+        reserve_highatomic_pageblock(s, page_zone(s, pfn), pfn, order)
+    return pfn
 
 
 @part(inline=True)

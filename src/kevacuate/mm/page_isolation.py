@@ -13,17 +13,23 @@ from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
     move_freepages_block_list,
     page_zone,
+    set_pageblock_migratetype,
     split_large_buddy,
 )
 from kevacuate.mm.constants import (
     ATTR_MOVABLE_OPS,
     ATTR_ON_LRU,
+    C_ISOLATE_TYPE,
     C_MAX_PAGE_ORDER,
+    C_MOBILITY_DISABLED,
     C_PAGEBLOCK_ORDER,
+    C_SPLIT_BY_BLOCK,
     FPI_NONE,
     FPI_TO_TAIL,
     MIGRATE_CMA,
     MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_UNMOVABLE,
     PB_ISOLATE,
     PB_TYPE_MASK,
     PG_ALLOC,
@@ -31,6 +37,7 @@ from kevacuate.mm.constants import (
     PG_ISOLATED,
     PG_RESERVED,
     Z_INDEX,
+    Z_NR_ISOLATE_BLOCKS,
     ZONE_MOVABLE,
     ZS,
 )
@@ -72,26 +79,53 @@ def set_pageblock_isolate(s, start, isolate):  # type: ignore[no-untyped-def]
 
 
 @part
+def mark_isolated_block(s, start, isolate):  # type: ignore[no-untyped-def]
+    """Mark the block isolated, or no longer: by the bit, or by its type, in which case it becomes movable afterwards."""
+    s.zone[page_zone(s, start) * ZS + Z_NR_ISOLATE_BLOCKS] += 1 if isolate else -1
+    if s.cfg[C_ISOLATE_TYPE]:
+        set_pageblock_migratetype(s, start, MIGRATE_ISOLATE if isolate else MIGRATE_MOVABLE)
+    else:
+        set_pageblock_isolate(s, start, isolate)
+
+
+@part
+def type_below(s, start, isolate):  # type: ignore[no-untyped-def]
+    """The type the block has, or will have again, when it is not isolated."""
+    if s.cfg[C_ISOLATE_TYPE] and not isolate:
+        return MIGRATE_UNMOVABLE if s.cfg[C_MOBILITY_DISABLED] else MIGRATE_MOVABLE
+    return s.block[2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_TYPE_MASK
+
+
+@part
+def straddled_in_use(s, start):  # type: ignore[no-untyped-def]
+    """Whether a chunk in use reaches beyond the block, in kernels that would free it with one type for all its blocks."""
+    if s.cfg[C_SPLIT_BY_BLOCK]:
+        return False
+    head = covering_chunk(s, start)
+    return head >= 0 and s.meta[head] >> 4 != PG_BUDDY
+
+
+@part
 def pageblock_isolate_and_move_free_pages(s, z, start, isolate):  # type: ignore[no-untyped-def]
     """Toggle the isolate bit and bring the block's free pages onto the right lists (page_alloc.c:2099).
 
     A free chunk larger than the block is taken off its list and freed again block by block.
     """
-    preserved = s.block[2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_TYPE_MASK
+    preserved = type_below(s, start, isolate)
     head = covering_chunk(s, start)
     if head >= 0 and s.meta[head] >> 4 == PG_BUDDY:
         order = s.meta[head] & 15
         mt = get_pfnblock_migratetype(s, head)
         del_page_from_free_list(s, z, head, order, mt)
         account_freepages(s, z, -(1 << order), mt)
-        set_pageblock_isolate(s, start, isolate)
+        mark_isolated_block(s, start, isolate)
         split_large_buddy(s, z, head, order, FPI_NONE)
         return
     if isolate:
         move_freepages_block_list(s, z, start, preserved, MIGRATE_ISOLATE)
     else:
         move_freepages_block_list(s, z, start, MIGRATE_ISOLATE, preserved)
-    set_pageblock_isolate(s, start, isolate)
+    mark_isolated_block(s, start, isolate)
 
 
 @part
@@ -100,6 +134,8 @@ def set_migratetype_isolate(s, block):  # type: ignore[no-untyped-def]
     start = block << s.cfg[C_PAGEBLOCK_ORDER]
     z = page_zone(s, start)
     if get_pageblock_isolate(s, start) or not block_in_zone(s, z, start) or has_unmovable_pages(s, start):
+        return False
+    if straddled_in_use(s, start):
         return False
     pageblock_isolate_and_move_free_pages(s, z, start, True)
     return True
@@ -119,7 +155,7 @@ def unset_migratetype_isolate(s, block):  # type: ignore[no-untyped-def]
         same_zone = page_zone(s, partner) == z
         if s.meta[partner] == whole and same_zone and not get_pageblock_isolate(s, partner):
             del_page_from_free_list(s, z, start, pageblock_order, MIGRATE_ISOLATE)
-            set_pageblock_isolate(s, start, False)
+            mark_isolated_block(s, start, False)
             mt = get_pfnblock_migratetype(s, start)
             free_one_page_merge(s, z, start, pageblock_order, mt, FPI_TO_TAIL)
             return

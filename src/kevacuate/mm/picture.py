@@ -12,8 +12,8 @@ from kevacuate.mm.layout import State
 def block_picture(state: State, number: int) -> str:
     """A pageblock: number, type, skip bit, and a character a page, 64 to a line.
 
-    ``.`` free, ``p`` on a per-CPU list, ``m`` movable (on the LRU or in a batch), ``i`` isolated by a worker, ``U`` in
-    use and cannot move,
+    ``.`` free, ``p`` on a per-CPU list, ``m`` movable (on the LRU or in a batch), ``i`` isolated to be moved, ``U`` in
+    use and cannot move, ``c`` free and held by a compaction,
     ``-`` reserved.
     """
     pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
@@ -37,7 +37,8 @@ def _page_letter(state: State, pfn: int) -> str:
     page_state = int(state.meta[head]) >> 4
     if page_state == k.PG_ALLOC:
         return "m" if int(state.link[2 * head + 1]) & (k.ATTR_LRU | k.ATTR_MOVABLE_OPS) else "U"
-    return {k.PG_BUDDY: ".", k.PG_PCP: "p", k.PG_ISOLATED: "i", k.PG_RESERVED: "-"}.get(page_state, "?")
+    letters = {k.PG_BUDDY: ".", k.PG_PCP: "p", k.PG_ISOLATED: "i", k.PG_RESERVED: "-", k.PG_COMPACT: "c"}
+    return letters.get(page_state, "?")
 
 
 def free_lists_picture(state: State) -> str:
@@ -125,6 +126,15 @@ _WORDS: dict[int, Words] = {
     k.L_ALLOC_FAILED: lambda block, pfn, a, b, c, d: f"allocation of order {a}, {k.MIGRATE_NAMES[b]} failed",
     k.L_BLOCK_TYPE: lambda block, pfn, a, b, c, d: (
         f"set_pageblock_migratetype: block {block} {k.MIGRATE_NAMES[a]} -> {k.MIGRATE_NAMES[b]}"
+    ),
+    k.L_COMPACT_BEGIN: lambda block, pfn, a, b, c, d: (
+        f"compact_zone begins: order {b}, scanners at pfn {pfn} and {a}"
+    ),
+    k.L_COMPACT_MIGRATE: lambda block, pfn, a, b, c, d: (
+        f"compaction: up to pfn {pfn}: {a} folios moved, {b} failed"
+    ),
+    k.L_COMPACT_END: lambda block, pfn, a, b, c, d: (
+        f"compact_zone ends: {k.COMPACT_NAMES[c]}; scanners at pfn {pfn} and {a}"
     ),
     k.L_KSWAPD: lambda block, pfn, a, b, c, d: f"kswapd{a}: {('woken', 'begins', 'ends')[b - 1]}",
 }

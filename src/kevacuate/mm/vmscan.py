@@ -16,7 +16,9 @@ from kevacuate.mm.constants import (
     C_KSWAPD_RUN,
     C_NZONES,
     C_OFF_KSWAPD,
+    C_PAGEBLOCK_ORDER,
     FOLIO_BATCH_SIZE,
+    KC_KSWAPD_ORDER,
     KS,
     KSWAPD_IDLE,
     KSWAPD_RUNNING,
@@ -33,12 +35,15 @@ from kevacuate.mm.constants import (
     Z_NODE,
     Z_NR_ISOLATED,
     Z_RECLAIM_ACTIVE,
+    ZONE_MOVABLE,
     ZS,
 )
 from kevacuate.mm.jit import part
+from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_alloc import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
+from kevacuate.mm.watermark import kcompactd_at, pgdat_balanced
 
 
 @part
@@ -108,9 +113,13 @@ def reclaim_clean_pages_from_list(s, at, cpu):  # type: ignore[no-untyped-def]
 
 @part
 def kswapd_step(s, node):  # type: ignore[no-untyped-def]
-    """balance_pgdat without reclaim: RECLAIM_ACTIVE for its time, then the boost it saw is given back (:7055)."""
+    """balance_pgdat without reclaim: RECLAIM_ACTIVE for its time, then the boost it saw is given back (:7055).
+
+    A run for a boost wakes kcompactd for a pageblock; one for a larger request, before it sleeps (:7293), for that.
+    """
     at = s.cfg[C_OFF_KSWAPD] + node * KS
     begins = s.work[at] == KSWAPD_WOKEN
+    boosted = 0
     for z in range(s.cfg[C_NZONES]):
         zat = z * ZS
         if s.zone[zat + Z_NODE] != node:
@@ -120,6 +129,7 @@ def kswapd_step(s, node):  # type: ignore[no-untyped-def]
             s.zone[zat + Z_BOOST_SEEN] = s.zone[zat + Z_BOOST]
         else:
             s.zone[zat + Z_RECLAIM_ACTIVE] = 0
+            boosted += s.zone[zat + Z_BOOST_SEEN]
             s.zone[zat + Z_BOOST] -= min(s.zone[zat + Z_BOOST], s.zone[zat + Z_BOOST_SEEN])
             s.zone[zat + Z_BOOST_SEEN] = 0
     if begins:
@@ -128,4 +138,10 @@ def kswapd_step(s, node):  # type: ignore[no-untyped-def]
     else:
         s.work[at] = KSWAPD_IDLE
         s.work[at + 1] = NEVER
+        if boosted:
+            wakeup_kcompactd(s, node, s.cfg[C_PAGEBLOCK_ORDER], ZONE_MOVABLE)
+        order = s.work[kcompactd_at(s, node) + KC_KSWAPD_ORDER]
+        s.work[kcompactd_at(s, node) + KC_KSWAPD_ORDER] = 0
+        if pgdat_balanced(s, node, order, ZONE_MOVABLE):
+            wakeup_kcompactd(s, node, order, ZONE_MOVABLE)
     log_event(s, L_KSWAPD, -1, node, 2 if begins else 3, 0, 0)

@@ -18,12 +18,16 @@ from kevacuate.mm.constants import (
     ALLOC_RESERVES,
     ALLOC_WMARK_MASK,
     C_BOOST_FACTOR,
+    C_COMPACTION,
     C_DEFRAG_MODE,
     C_KSWAPD_WAKE,
     C_MAX_PAGE_ORDER,
     C_NZONES,
+    C_OFF_KCOMPACTD,
     C_OFF_KSWAPD,
     C_PAGEBLOCK_ORDER,
+    KC_KSWAPD_ORDER,
+    KC_LISTS,
     KS,
     KSWAPD_IDLE,
     KSWAPD_WOKEN,
@@ -191,11 +195,20 @@ def node_boosted(s, node, hi):  # type: ignore[no-untyped-def]
     return False
 
 
+@part
+def kcompactd_at(s, node):  # type: ignore[no-untyped-def]
+    """Offset in ``work`` of the node's kcompactd, which is told what order kswapd was asked for."""
+    return s.cfg[C_OFF_KCOMPACTD] + node * (KC_LISTS + (2 << s.cfg[C_PAGEBLOCK_ORDER]))
+
+
 @part(cold=True)
 def wakeup_kswapd(s, z, order, hi):  # type: ignore[no-untyped-def]
     """Wake the node's kswapd unless it is awake, or there is nothing for it to do (mm/vmscan.c:7471)."""
     node = s.zone[z * ZS + Z_NODE]
     at = s.cfg[C_OFF_KSWAPD] + node * KS
+    if s.cfg[C_COMPACTION]:
+        asked = kcompactd_at(s, node) + KC_KSWAPD_ORDER
+        s.work[asked] = max(s.work[asked], order)
     if s.work[at] != KSWAPD_IDLE or s.zone[z * ZS + Z_MANAGED] == 0:
         return
     if not node_boosted(s, node, hi) and pgdat_balanced(s, node, order, hi):

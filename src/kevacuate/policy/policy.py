@@ -40,7 +40,7 @@ class Policy:
     def skip_bits(self) -> SkipBits:
         """Which blocks carry compaction's skip bit at the start: ``recorded``, ``none``, ``all`` or a share of blocks.
 
-        An input of the run, not a decision of the policy: compaction, which sets and clears these bits, is not modelled.
+        An input of the run; from then on the model's own compaction sets them.
         """
         value: SkipBits = self.knobs.get("skip-bits", "recorded")
         return value

@@ -47,6 +47,10 @@ stored the count; sub-buffers before which an unknown number was missed; events 
 MAX_TIME = (1 << 62) - 1
 """Latest time stamp believed, in nanoseconds (146 years)."""
 
+TIME_SLACK = 1_000_000
+"""How far a sub-buffer may begin before the last event, ns: clocks that are steered (mono) step back a little, and
+the kernel lets them. What begins earlier is moved to the last event's time."""
+
 _MAX_GAP = (1 << 59) - 1
 
 
@@ -198,7 +202,7 @@ def _check_page(words, begin, page_words, last, status):  # type: ignore[no-unty
     end = begin + 4 + ((length + 3) >> 2)
     if length & 3 != 0 or end > begin + page_words:
         return BAD_COMMIT
-    if ts < last:
+    if ts < last - TIME_SLACK:
         return TIME_BACK
     if ts > MAX_TIME:
         return BAD_TIME
@@ -223,7 +227,7 @@ def _long_event(words, w, end, ts):  # type: ignore[no-untyped-def]
         return w + 2, ts, -1, OK if ts <= MAX_TIME else BAD_TIME
     if kind == TIME_STAMP:
         stamp = (ts & ~_MAX_GAP) | (delta + (extra << 27))
-        return w + 2, stamp, -1, OK if stamp >= ts else TIME_BACK
+        return w + 2, max(stamp, ts), -1, OK if stamp >= ts - TIME_SLACK else TIME_BACK
     after = w + 1 + ((extra + 3) >> 2)
     error = OK if extra >= 4 and after <= end else BAD_LENGTH
     return after, ts + delta, -1 if kind == PADDING else extra - 4, error
@@ -233,7 +237,7 @@ def _long_event(words, w, end, ts):  # type: ignore[no-untyped-def]
 def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-untyped-def]
     """Decode the sub-buffer at word begin from row n on; the new n, or -1 with the error in status."""
     error = _check_page(words, begin, page_words, last, status)
-    ts = _u64(words, begin)
+    ts = max(_u64(words, begin), last)
     w = begin + 4
     end = w + ((words[begin + 2] & 0x7FFFFFF) >> 2)
     seen = last

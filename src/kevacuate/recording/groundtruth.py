@@ -30,19 +30,24 @@ from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
 from kevacuate.recording.quality import QualityCounter
-from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, read_blocks
+from kevacuate.recording.ringbuf import (
+    PAGE_BYTES,
+    CpuLosses,
+    RawReader,
+    cpu_losses,
+    read_blocks,
+    sub_buffer_bytes,
+)
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
+from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import DUMP_END, AllocatorState, state_from_dump
 
 _RAW = re.compile(r"^cpu(\d{1,5})\.raw(\.xz)?$")
 _SNAP = re.compile(r"^snap-(\w)-(\w+)$")
 _RELEASE = re.compile(r"Linux version (\S+)")
 _CLOCK = re.compile(r"(?:^|[\s,])trace_clock=(\S+)")
-_DATA = re.compile(r"field: char data;\s*offset:(\d+);\s*size:(\d+);")
 PAGE_WORDS = ("kpageflags", "kpagecount")
 """The files of a snapshot that describe every page."""
-
-_COMMIT = re.compile(r"commit;\s*offset:8;\s*size:8;")
 
 
 def is_ground_truth(path: Path) -> bool:
@@ -86,20 +91,7 @@ class GroundTruth:
         file = self.path / "trace" / "header_page"
         if not file.is_file():
             return PAGE_BYTES
-        text = read_text(file)
-        data = _DATA.search(text)
-        size = int(data[1]) + int(data[2]) if data else 0
-        if (
-            not data
-            or not _COMMIT.search(text)
-            or int(data[1]) != 16
-            or not 4096 <= size <= 1 << 20
-            or size % 4096
-        ):
-            raise KevacuateError(
-                f"{file} describes sub-buffers that this program does not know (64-bit only)."
-            )
-        return size
+        return sub_buffer_bytes(read_text(file), str(file))
 
     def _text(self, *names: str) -> str:
         """The first of these files that exists, or ''."""
@@ -217,24 +209,17 @@ class GroundTruth:
     def _page_file(self, directory: Path, name: str) -> Path | None:
         return next((f for f in (directory / name, directory / f"{name}.xz") if f.is_file()), None)
 
+    def snapshot_counts(self) -> tuple[Snapshot, ...]:
+        """None: their times are not known."""
+        return ()
+
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost: the marks in the stream (read to its end) and the kernel's own counts."""
         result = []
         for reader in self.readers(frozenset()):
             for _ in reader.chunks(1 << 16):
                 pass
-            stats = self._text(f"trace/cpu{reader.cpu}.stats")
-            count = {k: int(v) for k, v in re.findall(r"^([a-z ]+): (\d{1,18})$", stats, re.MULTILINE)}
-            losses = CpuLosses(
-                cpu=reader.cpu,
-                missed=reader.missed,
-                gaps=reader.gaps,
-                overrun=count.get("overrun", 0),
-                commit_overrun=count.get("commit overrun", 0),
-                dropped=count.get("dropped events", 0),
-                unknown=reader.unknown,
-            )
-            result.append(losses)
+            result.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
         return tuple(result)
 
     @property

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -27,10 +28,13 @@ from kevacuate.recording.schema import (
     EventChunk,
     EventKind,
 )
+from kevacuate.recording.snapshot import Snapshot, read_snapshots, write_snapshots
 from kevacuate.recording.state import DUMP_END, AllocatorState
 from kevacuate.recording.statefiles import read_state, write_state
 
 FORMAT_NAME = "kevacuate recording"
+SNAPSHOTS_FILE = "snapshots.jsonl"
+_PART = re.compile(r"events-\d{4,9}\.parquet")
 
 
 class KevWriter:
@@ -45,6 +49,9 @@ class KevWriter:
         The ``.kev`` directory to make; it must not exist.
     machine : Machine
         The recorded machine.
+    scratch : path, optional
+        The directory to write to until the end, on the target's file system, instead of one beside the target; it is
+        the caller's to remove if the block ends with an exception.
 
     Raises
     ------
@@ -53,11 +60,13 @@ class KevWriter:
 
     """
 
-    def __init__(self, path: str | Path, machine: Machine) -> None:
+    def __init__(self, path: str | Path, machine: Machine, scratch: Path | None = None) -> None:
         self.path, self.machine = Path(path), machine
         if self.path.exists():
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
-        self._dir = self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
+        self._keep = scratch is not None
+        self._dir = scratch or self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
+        self._parts = 0
         self._files: list[str] = []
         self._counter = QualityCounter()
         self._extra: dict[str, Any] = {}
@@ -69,9 +78,28 @@ class KevWriter:
             self._dir.mkdir(parents=True)
         except OSError as error:
             raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
-        self._events = parquet.TableWriter(self._dir / "events.parquet", COLUMN_TYPES)
-        self._files.append("events.parquet")
+        self._open_part()
         return self
+
+    def _open_part(self) -> None:
+        name = f"events-{self._parts:04d}.parquet" if self._parts else "events.parquet"
+        self._events = parquet.TableWriter(self._dir / name, COLUMN_TYPES)
+        self._files.append(name)
+        self._parts += 1
+
+    def cut(self) -> list[str]:
+        """Finish the file of events under way and begin the next: what was added so far is then safe on disk.
+
+        Returns
+        -------
+        list of str
+            The finished files of events, in order, below the scratch directory.
+
+        """
+        self._events.close()
+        done = [f for f in self._files if is_part(f)]
+        self._open_part()
+        return done
 
     def add_events(self, chunk: EventChunk) -> None:
         """Append events, which must follow in time those already added.
@@ -100,6 +128,11 @@ class KevWriter:
         name = f"states/{len([f for f in self._files if f.endswith('state.json')]):03d}"
         self._files += [f"{name}/{file}" for file in write_state(self._dir / name, state)]
 
+    def add_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Store what /proc said during the recording, in order of time."""
+        write_snapshots(self._dir / SNAPSHOTS_FILE, snapshots)
+        self._files.append(SNAPSHOTS_FILE)
+
     def set_losses(self, losses: Sequence[CpuLosses]) -> None:
         """What each CPU lost."""
         self._losses = losses
@@ -118,7 +151,8 @@ class KevWriter:
         except OSError as failure:
             raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
         finally:
-            shutil.rmtree(self._dir, ignore_errors=True)
+            if not self._keep:
+                shutil.rmtree(self._dir, ignore_errors=True)
 
     def _finish(self) -> None:
         quality = self._counter.to_json() | {"losses": [asdict(x) for x in self._losses]} | self._extra
@@ -133,6 +167,11 @@ class KevWriter:
         body |= {"files": files, "digest": parquet.combined_digest(body, files)}
         parquet.write_json(self._dir / "machine.json", body)
         self._dir.rename(self.path)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of that name holds events: the first, or a later one of a recording written while it ran."""
+    return name == "events.parquet" or _PART.fullmatch(name) is not None
 
 
 def is_kev(path: Path) -> bool:
@@ -183,6 +222,10 @@ class KevSource:
         except (KeyError, TypeError):
             raise KevacuateError(f"{self.path / 'quality.json'} does not say what was lost.") from None
 
+    def snapshot_counts(self) -> tuple[Snapshot, ...]:
+        """What /proc said during the recording, in order of time; none in a recording without."""
+        return read_snapshots(self.path / SNAPSHOTS_FILE) if SNAPSHOTS_FILE in self._files else ()
+
     def states(self) -> Iterator[AllocatorState]:
         """The stored states, in order of time."""
         for name in sorted(f for f in self._files if f.endswith("/state.json")):
@@ -195,7 +238,12 @@ class KevSource:
         wanted = np.zeros(256, np.bool_)
         wanted[list(kinds)] = True
         skip = {"ts": since} if since > 0 else {}
-        for columns in parquet.read_batches(self.path / "events.parquet", COLUMN_TYPES, chunk_rows, skip):
-            chunk = EventChunk(**columns)
-            keep = wanted[chunk.kind]
-            yield chunk if keep.all() else chunk.take(keep)
+        for part in self._event_files():
+            for columns in parquet.read_batches(self.path / part, COLUMN_TYPES, chunk_rows, skip):
+                chunk = EventChunk(**columns)
+                keep = wanted[chunk.kind]
+                yield chunk if keep.all() else chunk.take(keep)
+
+    def _event_files(self) -> list[str]:
+        """The files of events in order: the first, then ``events-0001.parquet`` and so on."""
+        return ["events.parquet", *sorted(f for f in self._files if _PART.fullmatch(f))]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kevacuate.errors import KevacuateError
 from kevacuate.recording.schema import EventChunk, concat_chunks
 
 
@@ -70,3 +71,36 @@ def _sorted(parts: list[EventChunk]) -> EventChunk:
     if len(parts) == 1:
         return chunk
     return chunk.take(np.argsort(chunk.ts, kind="stable"))
+
+
+def sorted_within(chunks: Iterator[EventChunk], rows: int, where: str) -> Iterator[EventChunk]:
+    """A stream that is nearly in order of time, sorted: no event may stand *rows* or more too late.
+
+    Events of equal time keep their order. At most *rows* events and a chunk are held.
+
+    Raises
+    ------
+    KevacuateError
+        If an event is earlier than what was given out before; *where* names the file.
+
+    """
+    held: EventChunk | None = None
+    given = -1
+    for chunk in chunks:
+        held = chunk if held is None else concat_chunks([held, chunk])
+        if (held.ts[1:] < held.ts[:-1]).any():
+            held = held.take(np.argsort(held.ts, kind="stable"))
+        if held.rows and int(held.ts[0]) < given:
+            raise KevacuateError(
+                f"{where} is too far out of order: a time is {(given - int(held.ts[0])) / 1e9:.6f} s before that of "
+                f"an event more than {rows:,} lines above it; sort its lines by time."
+            )
+        out, held = (
+            held.take(slice(0, max(0, held.rows - rows))),
+            held.take(slice(max(0, held.rows - rows), None)),
+        )
+        if out.rows:
+            given = int(out.ts[-1])
+            yield out
+    if held is not None and held.rows:
+        yield held

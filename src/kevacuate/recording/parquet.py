@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +20,17 @@ from kevacuate.errors import KevacuateError
 ROW_GROUP_ROWS = 1 << 18
 """Rows of a row group, and so what a writer holds of a stream at most."""
 
-DELTA_COLUMNS = frozenset({"ts", "t", "pfn", "obj", "aux"})
-"""Columns stored as packed differences; the others have a dictionary."""
+DELTA_COLUMNS = frozenset({"ts", "t", "obj", "aux"})
+"""Columns stored as packed differences."""
+
+SPLIT_COLUMNS = frozenset({"pfn"})
+"""Columns stored byte by byte (all first bytes, then all second ones): what is freed in the order in which it was
+allocated is then a repetition that the compression finds. Columns that are neither have a dictionary."""
+
+COMPRESSION_LEVEL = 5
+_WHOLE_PAGES = {"data_page_size": 8 << 20}
+if "max_rows_per_page" in inspect.signature(pq.ParquetWriter.__init__).parameters:
+    _WHOLE_PAGES["max_rows_per_page"] = ROW_GROUP_ROWS  # else repetitions are found within 20,000 rows only
 
 _MAX_JSON_BYTES = 1 << 26
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -43,15 +53,17 @@ class TableWriter:
         self._held: list[dict[str, npt.NDArray[Any]]] = []
         self._held_rows = 0
         self.schema = pa.schema([(n, pa.from_numpy_dtype(np.dtype(t))) for n, t in self.types.items()])
-        delta = {n: "DELTA_BINARY_PACKED" for n in self.types if n in DELTA_COLUMNS}
+        plain = {n: "DELTA_BINARY_PACKED" for n in self.types if n in DELTA_COLUMNS}
+        plain |= {n: "BYTE_STREAM_SPLIT" for n in self.types if n in SPLIT_COLUMNS}
         try:
             self._writer = pq.ParquetWriter(
                 path,
                 self.schema,
                 compression="zstd",
-                compression_level=9,
-                use_dictionary=[n for n in self.types if n not in delta],
-                column_encoding=delta or None,
+                compression_level=COMPRESSION_LEVEL,
+                use_dictionary=[n for n in self.types if n not in plain],
+                column_encoding=plain or None,
+                **_WHOLE_PAGES,
             )
         except (OSError, pa.ArrowException) as error:
             raise KevacuateError(f"{path} cannot be written: {error}.") from None

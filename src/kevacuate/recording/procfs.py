@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,17 @@ from kevacuate.recording.ringbuf import read_blocks
 _ZONE = re.compile(r"^Node (\d+), zone\s+(\S+)\s*$", re.MULTILINE)
 _BLOCK_ORDER = re.compile(r"^Page block order:\s*(\d+)", re.MULTILINE)
 _HUGE = re.compile(r"^Hugepagesize:\s*(\d+) kB", re.MULTILINE)
+_PROTECTION = re.compile(r"^\s+protection: \(([\d, ]*)\)", re.MULTILINE)
+_PAGESET = re.compile(
+    r"^\s+cpu: (\d+)\n((?:[ \t]+(?:count|high|batch|high_min|high_max):[ \t]+\d+\n)+)", re.MULTILINE
+)
+_PAGESET_FIELD = re.compile(r"^\s+(\w+):\s+(\d+)$", re.MULTILINE)
+PAGESET_FIELDS = ("count", "high", "batch", "high_min", "high_max")
+_BUDDY = re.compile(r"^Node (\d+), zone\s+(\S+)((?:\s+\d+)+)\s*$", re.MULTILINE)
+_TYPE_FREE = re.compile(r"^Node\s+(\d+), zone\s+(\S+), type\s+(\w+)((?:\s+>?\d+)+)\s*$", re.MULTILINE)
+_TYPE_HEAD = re.compile(r"^Number of blocks type\s+(.*)$", re.MULTILINE)
+_TYPE_BLOCKS = re.compile(r"^Node (\d+), zone\s+(\S+)((?:\s+\d+)+)\s*$", re.MULTILINE)
+_VMSTAT = re.compile(r"^(\w+) (\d{1,20})$", re.MULTILINE)
 _SWAP = re.compile(r"^SwapTotal:\s*(\d+) kB", re.MULTILINE)
 
 
@@ -26,20 +38,19 @@ def _number(text: str, pattern: str, default: int = 0) -> int:
 
 def parse_zoneinfo(text: str) -> tuple[tuple[ZoneInfo, ...], tuple[str, ...]]:
     """The zones that have pages, and the names of all zones of the first node by index."""
-    heads = list(_ZONE.finditer(text))
     zones: list[ZoneInfo] = []
     names: list[str] = []
     seen: dict[int, int] = {}
-    for head, following in zip(heads, [*heads, None][1:], strict=True):
-        body = text[head.end() : following.start() if following else len(text)]
-        node = int(head[1])
+    first: int | None = None
+    for (node, name), body in zone_bodies(text):
+        first = node if first is None else first
         index = seen.get(node, 0)
         seen[node] = index + 1
-        if node == int(heads[0][1]):
-            names.append(head[2])
+        if node == first:
+            names.append(name)
         present = _number(body, r"^\s+present\s+(\d+)")
         if present:
-            zones.append(_zone_info(node, index, head[2], present, body))
+            zones.append(_zone_info(node, index, name, present, body))
     return tuple(zones), tuple(names)
 
 
@@ -61,16 +72,81 @@ def _zone_info(node: int, index: int, name: str, present: int, body: str) -> Zon
     )
 
 
+def zone_bodies(zoneinfo: str) -> Iterator[tuple[tuple[int, str], str]]:
+    """((node, zone name), its text) of every zone of /proc/zoneinfo, in its order."""
+    heads = list(_ZONE.finditer(zoneinfo))
+    for head, following in zip(heads, [*heads, None][1:], strict=True):
+        yield (
+            (int(head[1]), head[2]),
+            zoneinfo[head.end() : following.start() if following else len(zoneinfo)],
+        )
+
+
+def zone_numbers(body: str) -> dict[str, int]:
+    """``free``, ``boost``, marks, sizes and ``start_pfn`` of one zone's text, 0 where it has none."""
+    names = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed")
+    found = {name: _number(body, rf"^\s+{name}\s+(\d+)") for name in names}
+    found["free"] = _number(body, r"^\s+pages free\s+(\d+)")
+    found["start_pfn"] = _number(body, r"^\s+start_pfn:\s+(\d+)")
+    return found
+
+
+def protection(body: str) -> tuple[int, ...]:
+    """The zone's lowmem_reserve, by zone index."""
+    match = _PROTECTION.search(body)
+    return tuple(int(n) for n in re.findall(r"\d+", match[1])) if match else ()
+
+
+def pagesets(body: str) -> list[dict[str, int]]:
+    """Per CPU: ``cpu``, ``count``, ``high``, ``batch`` and, where the kernel shows them, ``high_min``, ``high_max``."""
+    found = []
+    for match in _PAGESET.finditer(body):
+        values = {name: int(n) for name, n in _PAGESET_FIELD.findall(match[2])}
+        found.append({"cpu": int(match[1])} | {name: values.get(name, 0) for name in PAGESET_FIELDS})
+    return found
+
+
+def parse_buddyinfo(text: str) -> dict[tuple[int, str], tuple[int, ...]]:
+    """(node, zone) to free chunks by order, of /proc/buddyinfo."""
+    return {
+        (int(node), zone): tuple(int(n) for n in counts.split())
+        for node, zone, counts in _BUDDY.findall(text)
+    }
+
+
+def parse_pagetypeinfo(
+    text: str,
+) -> tuple[dict[tuple[int, str], dict[str, tuple[int, ...]]], dict[tuple[int, str], dict[str, int]]]:
+    """Of /proc/pagetypeinfo, by (node, zone): type to free chunks by order, and type to number of pageblocks.
+
+    A count that the kernel stopped at (``>100000``, to hold the zone's lock only so long) is that number.
+    """
+    free: dict[tuple[int, str], dict[str, tuple[int, ...]]] = {}
+    for node, zone, kind, counts in _TYPE_FREE.findall(text):
+        free.setdefault((int(node), zone), {})[kind] = tuple(int(n) for n in re.findall(r"\d+", counts))
+    head = _TYPE_HEAD.search(text)
+    names = head[1].split() if head else []
+    blocks: dict[tuple[int, str], dict[str, int]] = {}
+    for node, zone, counts in _TYPE_BLOCKS.findall(text[head.end() :] if head else ""):
+        blocks[int(node), zone] = dict(zip(names, (int(n) for n in counts.split()), strict=False))
+    return free, blocks
+
+
+def parse_vmstat(text: str) -> dict[str, int]:
+    """The counters of /proc/vmstat."""
+    return {name: int(value) for name, value in _VMSTAT.findall(text)}
+
+
 def pageblock_order(pagetypeinfo: str, default: int = 9) -> int:
     """The order of a pageblock, of /proc/pagetypeinfo."""
     match = _BLOCK_ORDER.search(pagetypeinfo)
     return int(match[1]) if match else default
 
 
-def hugepage_order(meminfo: str) -> int:
+def hugepage_order(meminfo: str, page_size: int = 4096) -> int:
     """The order of a huge page of the default size, of /proc/meminfo; -1 if there are none."""
     match = _HUGE.search(meminfo)
-    return (int(match[1]) // 4).bit_length() - 1 if match else -1
+    return (int(match[1]) * 1024 // page_size).bit_length() - 1 if match else -1
 
 
 def has_swap(meminfo: str) -> bool:

@@ -18,6 +18,7 @@ from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
+from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
 
 DEFAULT_CHUNK_ROWS = 1 << 17
@@ -100,6 +101,11 @@ class Recording:
     def states(self) -> list[AllocatorState]:
         """All states in order of time, with page flags where a snapshot has them."""
         return list(self._source.states())
+
+    @cached_property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """What /proc said of zones, free pages and block types during the recording, in order of time."""
+        return self._source.snapshot_counts()
 
     @cached_property
     def boot(self) -> AllocatorState | None:
@@ -190,6 +196,8 @@ class Recording:
                 writer.add_events(chunk)
             for state in self._source.states():
                 writer.add_state(state)
+            if self.snapshots:
+                writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
             writer.set_quality({"source_digest": self.digest, **(quality or {})})
         return Recording.open(target, verify=False)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from kevacuate.recording.schema import EventChunk, EventKind
 PAGE_BYTES = 4096
 """Bytes of a sub-buffer unless ``header_page`` says otherwise."""
 
-_BLOCK_PAGES = 256
+_BLOCK_BYTES = 1 << 20
 _ERRORS = {
     dc.BAD_COMMIT: "a sub-buffer claims more data than it holds",
     dc.BAD_LENGTH: "an event runs past the end of its sub-buffer",
@@ -53,6 +54,33 @@ class CpuLosses:
     def any(self) -> bool:
         """Whether events were lost."""
         return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
+
+
+_DATA = re.compile(r"field: char data;\s*offset:(\d{1,9});\s*size:(\d{1,9});")
+_COMMIT = re.compile(r"commit;\s*offset:8;\s*size:8;")
+_COUNT = re.compile(r"^([a-z ]+): (\d{1,18})$", re.MULTILINE)
+
+
+def sub_buffer_bytes(header_page: str, where: str) -> int:
+    """Bytes of a sub-buffer, of the text of tracefs' ``events/header_page``; *where* names it in the error.
+
+    Raises
+    ------
+    KevacuateError
+        If it describes sub-buffers that the decoder does not know.
+
+    """
+    data = _DATA.search(header_page)
+    size = int(data[1]) + int(data[2]) if data else 0
+    if (
+        not data
+        or not _COMMIT.search(header_page)
+        or int(data[1]) != 16
+        or not 4096 <= size <= 1 << 20
+        or size % 4096
+    ):
+        raise KevacuateError(f"{where} describes sub-buffers that this program does not know (64-bit only).")
+    return size
 
 
 def open_raw(path: Path) -> IO[bytes]:
@@ -113,21 +141,49 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
             yield buffer[:done]
 
 
-class RawReader:
-    """The events of one CPU's raw file, in order.
+def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
+    """The next line with its end, b"" at the end of the file.
+
+    Raises
+    ------
+    KevacuateError
+        If reading or decompression fails, or the line is longer than *longest* bytes.
+
+    """
+    try:
+        line = file.readline(longest + 1)
+    except EOFError:
+        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
+    except lzma.LZMAError:
+        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if len(line) > longest:
+        raise KevacuateError(f"{path} has a line of more than {longest} bytes: it is not a trace's text.")
+    return line
+
+
+class PageDecoder:
+    """Decodes one CPU's sub-buffers, block by block as they come: fill :attr:`buffer`, then :meth:`decode`.
 
     Parameters
     ----------
     path : Path
-        ``cpuN.raw`` or ``cpuN.raw.xz``.
+        Where the sub-buffers come from, for messages.
     cpu : int
-        Its number.
+        The CPU.
     formats : dict
         Event formats by id.
     kinds : frozenset of int
         The kinds wanted; others are passed over (but still checked).
     page_bytes : int
         Bytes of a sub-buffer.
+    chunk_rows : int
+        Most rows of a chunk (at least one sub-buffer's worth).
+    block_bytes : int
+        Bytes of the buffer, at least a sub-buffer.
+    table : FieldTable, optional
+        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -138,48 +194,54 @@ class RawReader:
         formats: dict[int, EventFormat],
         kinds: frozenset[int],
         page_bytes: int = PAGE_BYTES,
+        chunk_rows: int = 1 << 17,
+        *,
+        block_bytes: int = _BLOCK_BYTES,
+        table: dc.FieldTable | None = None,
     ) -> None:
         self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
-        self.table = field_table(formats, kinds)
+        self.table = table or field_table(formats, kinds)
         self.zones = zone_names(formats)
         self.missed = self.gaps = self.unknown = 0
+        self.last = 0
+        """Time of the last event of any kind, ns; 0 before the first."""
+        self.capacity = max(chunk_rows, page_bytes // 8)
+        self._block = np.zeros(max(1, block_bytes // page_bytes) * page_bytes // 4 + 2, np.int32)
+        self.buffer: memoryview = self._block[:-2].view(np.uint8).data
+        """Where to put the next sub-buffers; at most this many bytes at once."""
+        self._out, self._rows = _new_out(self.capacity), 0
 
-    def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
-        """Chunks of at most about *chunk_rows* events (at least one sub-buffer's worth).
+    def decode(self, size: int, offset: int) -> Iterator[EventChunk]:
+        """Decode the *size* bytes put into the buffer, which lie at *offset* of the file; yields full chunks.
 
         Raises
         ------
         KevacuateError
-            If the file is truncated or corrupted; the sentence names the file and the offset.
+            If they are truncated or corrupted; the sentence names the file and the offset.
 
         """
-        capacity = max(chunk_rows, self.page_bytes // 8)
-        last, offset = 0, 0
-        out, rows = _new_out(capacity), 0
-        block = np.zeros(_BLOCK_PAGES * self.page_bytes // 4 + 2, np.int32)
-        buffer = block[:-2].view(np.uint8).data
-        with closing(open_raw(self.path)) as file:
-            while size := read_into(file, self.path, buffer):
-                if size % self.page_bytes:
-                    where = offset + size
-                    raise KevacuateError(
-                        f"{self.path} is truncated: at byte {where} a sub-buffer is not complete."
-                    )
-                page, pages = 0, size // self.page_bytes
-                while page < pages:
-                    out.status[:] = 0
-                    out.status[dc.S_LAST] = last
-                    dc.decode_block(
-                        dc.Pages(block), self.table, out, page, pages, self.page_bytes // 4, rows, capacity
-                    )
-                    self._count(out.status, offset)
-                    rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
-                    last = int(out.status[dc.S_LAST])
-                    if page < pages:
-                        yield self._chunk(out, rows)
-                        out, rows = _new_out(capacity), 0
-                offset += size
-        if rows:
+        if size % self.page_bytes:
+            where = offset + size
+            raise KevacuateError(f"{self.path} is truncated: at byte {where} a sub-buffer is not complete.")
+        page, pages, words = 0, size // self.page_bytes, self.page_bytes // 4
+        while page < pages:
+            out = self._out
+            out.status[:] = 0
+            out.status[dc.S_LAST] = self.last
+            dc.decode_block(
+                dc.Pages(self._block), self.table, out, page, pages, words, self._rows, self.capacity
+            )
+            self._count(out.status, offset)
+            self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
+            self.last = int(out.status[dc.S_LAST])
+            if page < pages:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[EventChunk]:
+        """What is decoded and not yet given out: one chunk or none."""
+        if self._rows:
+            out, rows, self._rows = self._out, self._rows, 0
+            self._out = _new_out(self.capacity)
             yield self._chunk(out, rows)
 
     def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
@@ -206,7 +268,95 @@ class RawReader:
         return chunk
 
 
+class RawReader:
+    """The events of one CPU's raw data, in order.
+
+    Parameters
+    ----------
+    path : Path
+        ``cpuN.raw`` or ``cpuN.raw.xz``, or the file that holds the data.
+    cpu : int
+        Its number.
+    formats : dict
+        Event formats by id.
+    kinds : frozenset of int
+        The kinds wanted; others are passed over (but still checked).
+    page_bytes : int
+        Bytes of a sub-buffer.
+    opener : callable, optional
+        Opens the data where they are only a part of the file.
+    block_bytes : int
+        Bytes that are read at once, at least a sub-buffer.
+    table : FieldTable, optional
+        Made of these formats and kinds already, for another CPU.
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cpu: int,
+        formats: dict[int, EventFormat],
+        kinds: frozenset[int],
+        page_bytes: int = PAGE_BYTES,
+        *,
+        opener: Callable[[], IO[bytes]] | None = None,
+        block_bytes: int = _BLOCK_BYTES,
+        table: dc.FieldTable | None = None,
+    ) -> None:
+        self.path, self.cpu, self.formats, self.kinds, self.page_bytes = path, cpu, formats, kinds, page_bytes
+        self._open = opener or (lambda: open_raw(path))
+        self._block_bytes = block_bytes
+        self.table = table or field_table(formats, kinds)
+        self.missed = self.gaps = self.unknown = 0
+        self.bytes_read = 0
+
+    def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
+        """Chunks of at most about *chunk_rows* events (at least one sub-buffer's worth).
+
+        Raises
+        ------
+        KevacuateError
+            If the file is truncated or corrupted; the sentence names the file and the offset.
+
+        """
+        decoder = PageDecoder(
+            self.path,
+            self.cpu,
+            self.formats,
+            self.kinds,
+            self.page_bytes,
+            chunk_rows,
+            block_bytes=self._block_bytes,
+            table=self.table,
+        )
+        offset = 0
+        with closing(self._open()) as file:
+            while size := read_into(file, self.path, decoder.buffer):
+                try:
+                    yield from decoder.decode(size, offset)
+                finally:
+                    self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
+                offset += size
+                self.bytes_read = offset
+        yield from decoder.rest()
+
+
 def _new_out(capacity: int) -> dc.DecodeOut:
     types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
     columns: list[npt.NDArray[Any]] = [np.zeros(capacity, t) for t in types]
     return dc.DecodeOut(*columns, np.zeros(dc.STATUS_WORDS, np.int64))  # type: ignore[call-arg]
+
+
+def cpu_losses(reader: RawReader, stats: str) -> CpuLosses:
+    """What a CPU lost: the marks in its stream, read to the end, and the kernel's own counts (per_cpu/cpuN/stats)."""
+    count = {key: int(value) for key, value in _COUNT.findall(stats)}
+    return CpuLosses(
+        cpu=reader.cpu,
+        missed=reader.missed,
+        gaps=reader.gaps,
+        overrun=count.get("overrun", 0),
+        commit_overrun=count.get("commit overrun", 0),
+        dropped=count.get("dropped events", 0),
+        unknown=reader.unknown,
+    )

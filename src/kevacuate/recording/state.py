@@ -125,6 +125,8 @@ class AllocatorState:
     """/proc/kpageflags by pfn, if a snapshot was taken with the dump."""
     page_count: npt.NDArray[np.uint64] | None = None
     """/proc/kpagecount by pfn, likewise."""
+    approximate: tuple[str, ...] = ()
+    """What of the state is not exact, one sentence each; empty for a dump, which is the allocator's own word."""
 
     @property
     def pcp_ready(self) -> bool:

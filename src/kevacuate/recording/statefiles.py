@@ -37,6 +37,8 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
         raise KevacuateError(f"{directory} cannot be made: {error.strerror or error}.") from None
     body: dict[str, Any] = {name: getattr(state, name) for name in _SCALARS}
     body |= {"zones": [zone_to_json(z) for z in state.zones], "counters": state.counters}
+    if state.approximate:
+        body["approximate"] = list(state.approximate)
     parquet.write_json(directory / "state.json", body)
     tables: dict[str, Any] = {
         "free": state.free,
@@ -69,6 +71,7 @@ def read_state(directory: Path) -> AllocatorState:
         scalars = {name: body[name] for name in _SCALARS}
         zones = tuple(zone_from_json(z) for z in body["zones"])
         counters = {str(k): int(v) for k, v in body["counters"].items()}
+        approximate = tuple(str(line) for line in body.get("approximate", ()))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise KevacuateError(f"{directory / 'state.json'} does not describe a state: record again.") from None
     words: dict[str, Any] = {
@@ -81,6 +84,7 @@ def read_state(directory: Path) -> AllocatorState:
         **words,
         zones=zones,
         counters=counters,
+        approximate=approximate,
         free=FreePages(**parquet.read_table(directory / "free.parquet", FREE_TYPES)),
         blocks=Blocks(**parquet.read_table(directory / "blocks.parquet", BLOCK_TYPES)),
         pcp=PcpFields(**parquet.read_table(directory / "pcp.parquet", PCP_TYPES)),

@@ -133,7 +133,7 @@ class _Source:
         state = recording.start
         if state is None:
             raise KevacuateError(
-                f"{recording.path} holds no state of the allocator to start from: "
+                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types): "
                 "record it again with a snapshot at the start."
             )
         if page_count(state) >= 1 << 31:

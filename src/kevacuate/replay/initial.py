@@ -10,7 +10,9 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.clock import STAT_INTERVAL_NS
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, kcompactd_size
+from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.replay.loop import LOG_MARGIN
@@ -40,7 +42,8 @@ class ReplayOptions:
     Attributes
     ----------
     seed : int
-        Seed of what is drawn: which blocks carry a skip bit, what pages a recording does not describe.
+        Seed of what is drawn: which blocks carry a skip bit, and, unless it is 0, when the once-a-second and the
+        twice-a-second work of the background begins. Replays of different seeds tell chance from effect.
     samples : int
         Points of the time series.
     chunk_rows : int
@@ -94,12 +97,12 @@ def zone_index(name: str) -> int:
 
 
 def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
-    """The recorded machine as the model describes machines.
+    """The recorded machine as the model describes machines, with the profile of the recorded kernel.
 
     Raises
     ------
     KevacuateError
-        The model cannot hold it.
+        The model cannot hold it, or its kernel's release is none.
 
     """
     zones = []
@@ -147,6 +150,8 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
         open_loop=True,
+        profile=profile_for(machine.kernel)[0],
+        compaction=True,
     )
 
 
@@ -181,7 +186,10 @@ def skip_bits(state: AllocatorState, policy: Policy, seed: int) -> np.ndarray:
 
 
 def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
-    """The fields of every per-CPU list set as recorded; counts were set from the lists."""
+    """The fields of every per-CPU list set as recorded; counts were set from the lists.
+
+    A kernel with a fixed high has no bounds: both are that high.
+    """
     cpus = int(state.cfg[k.C_NCPUS])
     pcp = state.pcp.reshape(-1, k.PS)
     row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
@@ -195,6 +203,20 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
         (k.P_FREE_COUNT, recorded.pcp.free_count),
     ):
         pcp[row, index] = values
+    if state.cfg[k.C_PCP_FIXED]:
+        pcp[row, k.P_HIGH_MIN] = pcp[row, k.P_HIGH_MAX] = recorded.pcp.high
+
+
+def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+    """Where compaction's scanners start, and whether it is deferred."""
+    zones = state.zone.reshape(-1, k.ZS)
+    for zone in recorded.zones:
+        fields = zones[zone_of[zone.index]]
+        fields[k.Z_CACHED_FREE_PFN] = zone.cached_free_pfn
+        fields[[k.Z_CACHED_MIGRATE_PFN, k.Z_CACHED_MIGRATE_SYNC]] = (*zone.cached_migrate_pfn, 0, 0)[:2]
+        fields[k.Z_COMPACT_CONSIDERED] = zone.compact_considered
+        fields[k.Z_COMPACT_DEFER_SHIFT] = min(max(zone.compact_defer_shift, 0), k.COMPACT_MAX_DEFER_SHIFT)
+        fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
 
 
 def initial_state(
@@ -243,12 +265,29 @@ def initial_state(
         pages.pfn.astype(np.int64),
     )
     _load_pcp(state, recorded, zone_of)
+    _load_compaction(state, recorded, zone_of)
     boot.load_allocated(
         state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
     )
     boot.load_in_use(state, _anonymous_pages(state, recorded))
     entry.late_initcall(state, 1)
+    _draw_phases(state, options.seed)
     return state
+
+
+def _draw_phases(state: State, seed: int) -> None:
+    """Draw when the vmstat workers (1 s) and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
+    if seed == 0:
+        return
+    ticks, nodes = int(state.cfg[k.C_OFF_TICKS]), int(state.cfg[k.C_NNODES])
+    drawn = (splitmix64(np.arange(2), seed) >> np.uint64(32)).astype(np.int64)
+    cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
+    state.work[cpus] -= drawn[0] * STAT_INTERVAL_NS >> 32
+    state.work[cpus] += np.where(state.work[cpus] < 0, STAT_INTERVAL_NS, 0)
+    for node in range(nodes):
+        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(state.cfg) + k.KC_DUE
+        if state.work[due] != k.NEVER:
+            state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
 
 
 def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:

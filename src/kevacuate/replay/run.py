@@ -18,9 +18,10 @@ from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.replay.about import about_demand, refuse_losses
+from kevacuate.replay.about import about_result, refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
@@ -78,7 +79,7 @@ class Replay:
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
-        self._next_sample = 0
+        self._next_sample = k.NEVER
         self._interval = 0
         self._last_time = 0
 
@@ -136,7 +137,7 @@ class Replay:
         at, end = 0, rows.t.size
         while at < end:
             before = at
-            at, why = replay_rows(self.state, rows, at, end, self._next_sample, self.options.prefetch)
+            at, why = self.step_rows(rows, at, end)
             if self.map:
                 self.map.note(self.state, rows, before, at)
             if why == STOP_OBJECT:
@@ -147,11 +148,18 @@ class Replay:
             if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
                 self.take_log()
 
+    def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
+        """Rows [at, end) through the compiled loop until it stops: (rows done up to here, why: STOP_*)."""
+        stopped: tuple[int, int] = replay_rows(
+            self.state, rows, at, end, self._next_sample, self.options.prefetch
+        )
+        return stopped
+
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
         span, total = demand_span(self.recording, self.demand)
-        self._interval = max(span // max(self.options.samples, 1), 1)
+        self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
             started = time.perf_counter()
@@ -192,6 +200,7 @@ class Replay:
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
+            "profile": profile_for(machine.kernel)[1],
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
@@ -292,4 +301,4 @@ def compare(
                 progress(name, done, total)
 
         runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    return Comparison(tuple(runs), about_demand(recording, demand))
+    return Comparison(tuple(runs), about_result(recording, demand))

@@ -82,8 +82,9 @@ def outcome_line(row: Outcome) -> str:
     z = "-" if row.z is None else f"{row.z:+.1f}"
     cause = f"; {row.cause}" if row.cause else ""
     return (
-        f"    {row.policy:26} {row.name:44} kernel {row.mean:10.1f} +- {row.sd:8.1f} ({row.runs} runs), ours {row.ours:10.1f}, "
-        f"z {z:>5}, accepts {row.accepts[0]:.0f} to {row.accepts[1]:.0f}: {row.verdict}{cause}"
+        f"    {row.policy:26} {row.name:44} kernel {row.mean:10.1f} +- {row.sd:8.1f} ({row.runs} runs), "
+        f"ours {row.ours:10.1f} +- {row.ours_sd:8.1f} ({row.replays} replays), z {z:>5}, "
+        f"accepts {row.accepts[0]:.0f} to {row.accepts[1]:.0f}: {row.verdict}{cause}"
     )
 
 

@@ -209,7 +209,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
     Parameters
     ----------
     recording : dict
-        Facts of the recording (:func:`kevacuate.replay.about.about_demand`, or less).
+        Facts of the recording (:func:`kevacuate.replay.about.about_result`, or less).
     run : Run
         The recorded states as a run: its frames and time series, no metrics.
     flows : list

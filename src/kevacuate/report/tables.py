@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -55,9 +53,9 @@ def _price_rows(table: Table, comparison: Comparison) -> None:
 def comparison_table(comparison: Comparison) -> Table:
     """All rows of a comparison; the first column of figures is the baseline, the others show their change."""
     about = comparison.recording
-    title = f"{about['name']}, Linux {about['kernel']}: one demand, {len(comparison.runs)} policies"
-    if len(comparison.runs) == 1:
-        title = f"{about['name']}, Linux {about['kernel']}"
+    title = f"{about['name']}, Linux {about['kernel']}, profile {about['profile']}"
+    if len(comparison.runs) > 1:
+        title += f": one demand, {len(comparison.runs)} policies"
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("unit", style="dim", no_wrap=True)
@@ -74,30 +72,4 @@ def comparison_table(comparison: Comparison) -> Table:
         table.add_row(f"  {row.name}", row.unit, *cells)
     if len(comparison.runs) > 1:
         _price_rows(table, comparison)
-    return table
-
-
-def about_table(about: dict[str, Any]) -> Table:
-    """What ``kevacuate info`` shows."""
-    table = Table(title=about["name"], title_justify="left", show_header=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("")
-    zones = ", ".join(f"node {z['node']} {z['name']} {z['managed_pages']:,} pages" for z in about["zones"])
-    states = ", ".join(
-        f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
-    )
-    table.add_row("kernel", f"Linux {about['kernel']} ({about['arch']})")
-    table.add_row("machine", f"{about['cpus']} CPUs; {zones}; pageblock order {about['pageblock_order']}")
-    table.add_row("states", states)
-    table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
-    table.add_row(
-        "demand", f"{about['demand_rows']:,} rows over {about['seconds']:.1f} s of the recorded clock"
-    )
-    table.add_row("objects at the start", f"{about['start_objects']:,}")
-    table.add_row("lost events per CPU", ", ".join(f"{n:,}" for n in about["lost_events"]) or "not known")
-    table.add_section()
-    for name, value in about["quality"].items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-    table.add_section()
-    table.add_row("digest", about["digest"])
     return table

@@ -45,6 +45,7 @@ F_EPOCH = 6
 F_OTHER_CPU = 7  # mismatches whose page another CPU's list held
 F_NOWHERE = 8  # mismatches whose page was on no list
 F_ROWS = 9  # rows at hand
+F_LATE = 10  # frees not yet committed
 FACTS = 16
 
 V_POSITION, V_TS, V_KIND, V_CPU, V_ORDER, V_MT, V_MODEL, V_KERNEL, V_HELD = range(9)
@@ -56,6 +57,10 @@ FATE_BATCHED = 1
 FATE_BUDDY = 2
 FATE_FREED = 3  # freed again: this time it went back to compaction's private list (compaction_free)
 FATE_GROUPED = 4  # freed with its neighbours as one chunk
+
+RS = 5  # per CPU: task running, task before it, kind and freed pfn of the last event, freed pfn of the task before
+R_PID, R_BEFORE, R_KIND, R_FREED, R_FREED_BEFORE = range(RS)
+LATE = 8
 
 COMPACTORS = 16
 HOLDERS = 64
@@ -94,6 +99,12 @@ class PcpBooks(NamedTuple):
     """Per page: whether it was in use at the start, or an allocation was shown since it was last free."""
     phase: npt.NDArray[np.int64]
     """Scratch per task (pid modulo 4096): epoch, while its next compaction event is the end of a migrate_pages."""
+    scanned: npt.NDArray[np.int64]
+    """Per task (pid modulo 4096): first pfn and end of what its migrate scanner went over last."""
+    running: npt.NDArray[np.int64]
+    """Per CPU: fields ``R_*``."""
+    late: npt.NDArray[np.int64]
+    """Frees that an interrupted task has yet to commit: pid + 1, pfn, order, CPU."""
     locked: npt.NDArray[np.int64]
     """Per CPU: pfn of the last mm_page_alloc_zone_locked: the extfrag event after it shows the same page."""
     compactors: npt.NDArray[np.int64]
@@ -120,6 +131,9 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> PcpBook
         refill_mt=np.zeros(cpus, np.int64),
         used=np.ones(npages, np.uint8),
         phase=np.zeros(4096, np.int64),
+        scanned=np.zeros(2 * 4096, np.int64),
+        running=np.full(RS * cpus, -1, np.int64),
+        late=np.zeros(4 * LATE, np.int64),
         locked=np.full(cpus, -1, np.int64),
         compactors=np.zeros(COMPACTORS, np.int64),
         zone_of=zone_of,

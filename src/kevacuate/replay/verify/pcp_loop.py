@@ -25,6 +25,7 @@ from kevacuate.mm.constants import (
     PAGE_ALLOC_COSTLY_ORDER,
     PCP_BATCH_SCALE_MAX,
     PCP_LISTS,
+    PG_ALLOC,
     PG_PCP,
     PS,
     T_NLOG,
@@ -52,6 +53,7 @@ from kevacuate.replay.verify.pcp_books import (
     F_EPOCH,
     F_INSERTIONS,
     F_LAST,
+    F_LATE,
     F_NOWHERE,
     F_OTHER_CPU,
     F_ROWS,
@@ -61,6 +63,7 @@ from kevacuate.replay.verify.pcp_books import (
     FATE_GROUPED,
     HOLDERS,
     HS,
+    LATE,
     MIGRATING,
     N_ALLOCS,
     N_BYPASS,
@@ -72,6 +75,12 @@ from kevacuate.replay.verify.pcp_books import (
     N_INSERTED,
     N_REFILLS,
     N_REPAIRED,
+    R_BEFORE,
+    R_FREED,
+    R_FREED_BEFORE,
+    R_KIND,
+    R_PID,
+    RS,
     V_CPU,
     V_HELD,
     V_KERNEL,
@@ -93,6 +102,7 @@ _DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 _EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
 _END = int(EventKind.COMPACTION_END)
 _MIGRATED = int(EventKind.COMPACTION_MIGRATEPAGES)
+_SCANNED = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
 _BEGIN = int(EventKind.COMPACTION_BEGIN)
 _TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
 
@@ -180,14 +190,27 @@ def hold(b, pid, pfn, order, mt):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def held_for(b, pid, order, mt):  # type: ignore[no-untyped-def]
-    """The page kept for the task, which takes it now; -1 if there is none."""
+def held_for(s, b, pid, order, mt):  # type: ignore[no-untyped-def]
+    """The page kept for the task, which takes it now; -1 if there is none, or events have shown it elsewhere since."""
     for n in range(HOLDERS):
         at = n * HS
         if b.holders[at] == pid + 1 and b.holders[at + 2] == 16 * order + mt:
             b.holders[at] = 0
-            return b.holders[at + 1]
+            pfn = b.holders[at + 1] + 0
+            return pfn if s.meta[pfn] == PG_ALLOC << 4 else -1
     return -1
+
+
+@part(cold=True)
+def release(b, pfn):  # type: ignore[no-untyped-def]
+    """An event shows the page elsewhere: no task has a hand on it."""
+    for n in range(HOLDERS):
+        if b.holders[n * HS + 1] == pfn:
+            b.holders[n * HS] = 0
+    for n in range(LATE):
+        if b.late[4 * n] != 0 and b.late[4 * n + 1] == pfn:
+            b.late[4 * n] = 0
+            b.facts[F_LATE] -= 1
 
 
 @part(inline=True)
@@ -257,6 +280,54 @@ def note_compactor(b, pid):  # type: ignore[no-untyped-def]
     b.compactors[0] = pid + 1
 
 
+@part(inline=True)
+def note_running(b, e, i):  # type: ignore[no-untyped-def]
+    """Who runs on the CPU, and what it did last."""
+    at = e.cpu[i] * RS
+    if b.running[at + R_PID] != e.pid[i]:
+        b.running[at + R_BEFORE] = b.running[at + R_PID]
+        b.running[at + R_FREED_BEFORE] = b.running[at + R_FREED]
+        b.running[at + R_PID] = e.pid[i]
+    b.running[at + R_KIND] = e.kind[i]
+    freed = e.kind[i] == _FREE or e.kind[i] == _BATCHED
+    b.running[at + R_FREED] = e.pfn[i] if freed else NOTHING
+
+
+@part(cold=True)
+def commit_late(s, b, pid):  # type: ignore[no-untyped-def]
+    """The task runs again: what it was about to put on a list goes there now."""
+    for n in range(LATE):
+        at = 4 * n
+        if b.late[at] == pid + 1:
+            b.late[at] = 0
+            b.facts[F_LATE] -= 1
+            insert(s, b, b.late[at + 3] + 0, b.late[at + 1] + 0, b.late[at + 2] + 0)
+
+
+@part(cold=True)
+def interrupted(s, b, pid, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+    """The kernel passed over the head of the list: the task that ran before has a hand on it; whether it can be so.
+
+    Either it was about to put it there (its last event is the free of that page), or it has taken it already and
+    its mm_page_alloc is still to come.
+    """
+    before, freed = b.running[cpu * RS + R_PID] + 0, b.running[cpu * RS + R_FREED] + 0
+    if before == pid:
+        before, freed = b.running[cpu * RS + R_BEFORE] + 0, b.running[cpu * RS + R_FREED_BEFORE] + 0
+    if before < 0:
+        return False
+    if freed != pfn:
+        hold(b, before, pfn, order, mt)
+        return True
+    for n in range(LATE):
+        at = 4 * n
+        if b.late[at] == 0:
+            b.late[at], b.late[at + 1], b.late[at + 2], b.late[at + 3] = before + 1, pfn, order, cpu
+            b.facts[F_LATE] += 1
+            return True
+    return False
+
+
 @part(cold=True)
 def put_back(s, b, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
     """Return a wrongly chosen page to the head; chosen wrongly more often, it is not on the kernel's list."""
@@ -287,15 +358,19 @@ def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
     if s.link[2 * head] == head and compacted:
         b.inputs[N_CAPTURED] += 1
         return
-    chosen = held_for(b, e.pid[i] + 0, order, mt)
+    chosen = held_for(s, b, e.pid[i] + 0, order, mt)
     if chosen < 0:
         chosen = take_from_pcp_list(s, z, cpu, order, mt)
     decided(b, D_ALLOC, chosen == pfn)
     if chosen != pfn:
         mismatch(s, b, e, i, number, D_ALLOC, order, mt, chosen, pfn)
         b.inputs[N_REPAIRED] += 1
+        release(b, pfn)
+        passed_over = chosen >= 0 and s.link[2 * head] == pfn
         forget_pages(s, b, pfn, order)
-        if chosen >= 0:
+        if passed_over and interrupted(s, b, e.pid[i] + 0, cpu, chosen, order, mt):
+            put_in_use(s, chosen, order)
+        elif chosen >= 0:
             put_back(s, b, z, cpu, chosen, order, mt)
     put_in_use(s, pfn, order)
 
@@ -308,12 +383,17 @@ def full_quota(s, z, cpu):  # type: ignore[no-untyped-def]
 
 
 @part
-def drained_cpu(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
+def drained_cpu(s, b, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
     """Whose list a drain empties: the CPU's own, or in drain_all_pages the one of which so many pages would be asked.
 
-    A full drain begins with list 0.
+    A full drain begins with list 0; it does not follow a free, as a free's own drain does, of at most a batch.
     """
     if s.cfg[C_NCPUS] == 1 or pindex != 0 or full_quota(s, z, cpu) == count:
+        return cpu
+    at = pcp_at(s, z, cpu)
+    kind = b.running[cpu * RS + R_KIND]
+    after_free = kind == _FREE or kind == _BATCHED or kind == _DRAIN
+    if after_free and count <= s.pcp[at + P_BATCH] and count <= s.pcp[at + P_COUNT]:
         return cpu
     for other in range(s.cfg[C_NCPUS]):
         if full_quota(s, z, other) == count:
@@ -327,7 +407,7 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     z, cpu, count = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0
     b.inputs[N_DRAINS] += 1
     s.stat[T_NLOG] = 0
-    free_pcppages_bulk(s, z, drained_cpu(s, z, cpu, count, e.mt[i] + 0), count, e.mt[i] + 0)
+    free_pcppages_bulk(s, z, drained_cpu(s, b, z, cpu, count, e.mt[i] + 0), count, e.mt[i] + 0)
     records = s.stat[T_NLOG] + 0
     wrong = 0
     n = next_drained(s, 0, records)
@@ -519,14 +599,25 @@ def free_contiguous(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
+def is_source(b, task, pfn):  # type: ignore[no-untyped-def]
+    """Whether the page lies where the task's migrate scanner took its pages: it has moved, and is free for good."""
+    return b.scanned[2 * task] <= pfn < b.scanned[2 * task + 1]
+
+
+@part(inline=True)
 def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
     """Where gt_rmq 5 is not recorded: a free is inserted when it is freed, or batched, unless it bypasses the lists."""
     pfn = e.pfn[i] + 0
     if e.kind[i] == _FREE:
         b.freed_order[pfn] = e.order[i]
-        if w.fate[i] & MIGRATING and not b.used[pfn]:
+        if w.fate[i] & MIGRATING and not b.used[pfn] and not is_source(b, e.pid[i] & 4095, pfn):
             return
-        if e.order[i] == 0 and b.alloc_order[pfn] > 0 and w.fate[i] & 15 != FATE_GROUPED:
+        if (
+            e.order[i] == 0
+            and b.alloc_order[pfn] > 0
+            and w.fate[i] & 15 != FATE_GROUPED
+            and not w.fate[i] & MIGRATING
+        ):
             free_contiguous(s, b, e, w, i)
     if w.fate[i] & 15 == 0:
         b.inputs[N_FREES] += 1
@@ -542,6 +633,8 @@ def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyp
         find_fates(b, e, w, events.kind.size)
     for i in range(rows):
         kind = e.kind[i]
+        if b.facts[F_LATE]:
+            commit_late(s, b, e.pid[i] + 0)
         if kind == _ALLOC:
             allocate(s, b, e, i, number)
         elif kind == _RMQ:
@@ -558,7 +651,11 @@ def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyp
                 free_without_insertions(s, b, e, w, i)
         elif kind == _BLK:
             set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+        elif kind == _SCANNED:
+            b.scanned[2 * (e.pid[i] & 4095)] = e.pfn[i]
+            b.scanned[2 * (e.pid[i] & 4095) + 1] = e.a[i]
         elif kind == _BEGIN:
             b.facts[F_COMPACTIONS] += 1
         elif kind == _TRY:
             note_compactor(b, e.pid[i] + 0)
+        note_running(b, e, i)

@@ -18,16 +18,19 @@ from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify.buddy import BuddyLevel
 from kevacuate.replay.verify.context import events_around
+from kevacuate.replay.verify.counterfactual import verify_counterfactual
 from kevacuate.replay.verify.evacuation import EvacuationLevel
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp import PcpLevel
 from kevacuate.replay.verify.rows import Bounds, wide
+from kevacuate.replay.verify.tuning import TuningLevel
 
 Progress = Callable[[str, int, int], None]
 
 STREAMED: dict[str, type[Level]] = {
     "buddy": BuddyLevel,
     "pcp": PcpLevel,
+    "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
 }
 """The levels that read the events as they come; `counterfactual` replays instead."""
@@ -77,6 +80,8 @@ def verify(
     given = Given(source, start, source.machine.kernel, resync)
     report = progress or (lambda name, done, total: None)
     results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
+    if "counterfactual" in chosen:
+        results["counterfactual"] = verify_counterfactual(given, outcomes, report)
     for result in results.values():
         if result.decisions == 0 and not result.not_exercised:
             result.not_exercised = "the recording holds no event that this level decides about"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes a recording while it is being made, so that at any moment what was captured can be saved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kevacuate.capture.snapshots import load_pages
+from kevacuate.capture.stream import LossInterval, SpoolStream
+from kevacuate.capture.tasks import TaskNumbers
+from kevacuate.capture.workdir import WorkDir
+from kevacuate.recording import parquet
+from kevacuate.recording.evidence import Evidence
+from kevacuate.recording.kev import KevWriter
+from kevacuate.recording.machine import Machine
+from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.schema import EventChunk
+from kevacuate.recording.snapshot import Snapshot
+from kevacuate.recording.startstate import StateFacts, build_state
+
+PART_ROWS = 8 * parquet.ROW_GROUP_ROWS
+"""Events of one file: when it is finished, the spool that held them can go."""
+
+
+class LiveWriter:
+    """Takes the stream's events into the recording.
+
+    Parameters
+    ----------
+    target : Path
+        The recording to make.
+    machine : Machine
+        The machine.
+    work : WorkDir
+        Where to work.
+    keep_pids : bool
+        Store process ids as they are, not numbers in their place.
+    tasks : list of int
+        Process ids that have numbers already.
+
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        machine: Machine,
+        work: WorkDir,
+        *,
+        keep_pids: bool,
+        tasks: list[int] | None = None,
+    ) -> None:
+        self.machine, self.work, self.keep_pids = machine, work, keep_pids
+        self.tasks = TaskNumbers(tasks or ())
+        self.kev = KevWriter(target, machine, scratch=work.kev)
+        self.journaling = True
+        """Whether finished files of events are noted in the journal, and their spool is removed."""
+        self.evidence: Evidence | None = None
+        self.own: set[int] = set()
+        """Process ids of the recorder's own threads."""
+        self.rows = self.own_rows = self._part_rows = 0
+
+    def add(self, chunk: EventChunk) -> None:
+        """Take events straight from the kernel, in order of time."""
+        self.own_rows += int(np.isin(chunk.pid, list(self.own)).sum())
+        if not self.keep_pids:
+            chunk = chunk._replace(pid=self.tasks.numbers(chunk.pid))
+        self.add_numbered(chunk)
+
+    def add_numbered(self, chunk: EventChunk) -> None:
+        """Take events whose tasks have their numbers already."""
+        if self.evidence is not None:
+            self.evidence.add(chunk)
+        self.kev.add_events(chunk)
+        self.rows += chunk.rows
+        self._part_rows += chunk.rows
+
+    def save(self, stream: SpoolStream, *, now: bool = False) -> None:
+        """When a file of events is full (or *now*), finish it, note how far it reaches, and free the spool."""
+        if not self.journaling or (self._part_rows < PART_ROWS and not now):
+            return
+        parts = self.kev.cut()
+        self._part_rows = 0
+        journal = {
+            "parts": parts,
+            "bound": stream.bound,
+            "tasks": self.tasks.pids,
+            "own_rows": self.own_rows,
+            "losses": [asdict(loss) for loss in stream.losses()],
+        }
+        self.work.write("journal.json", journal)
+        stream.release(stream.bound)
+
+    def watch_pages(self, facts: dict[str, Any], snapshot: Snapshot) -> None:
+        """Collect what the events say about the pages of this snapshot: the one at the start."""
+        size = max((z.start_pfn + z.spanned for z in snapshot.zones), default=0)
+        self.evidence = Evidence(size, self.machine.pageblock_order, int(facts["begin"]), int(facts["end"]))
+
+    def add_states(self, snapshots: list[Snapshot]) -> None:
+        """Build the states from the page snapshots that were taken, the first one with the evidence of the events."""
+        machine = self.machine
+        facts = StateFacts(machine.pageblock_order, machine.hugepage_order, machine.nr_pcp_lists)
+        for number, directory in enumerate(self.work.page_dirs()):
+            taken = parquet.read_json(directory / "facts.json")
+            counts = min(snapshots, key=lambda s: abs(s.ts - int(taken["end"])))
+            pages = load_pages(directory, taken)
+            self.kev.add_state(build_state(counts, pages, facts, self.evidence if number == 0 else None))
+
+    def set_losses(self, stream: SpoolStream, stats: dict[int, dict[str, int]]) -> None:
+        """What each CPU lost: marks in the stream, and the kernel's own counts."""
+        losses = []
+        for cpu in stream.cpus:
+            count = stats.get(cpu.cpu, {})
+            losses.append(
+                CpuLosses(
+                    cpu=cpu.cpu,
+                    missed=cpu.decoder.missed,
+                    gaps=cpu.decoder.gaps,
+                    overrun=count.get("overrun", 0),
+                    commit_overrun=count.get("commit overrun", 0),
+                    dropped=count.get("dropped events", 0),
+                    unknown=cpu.decoder.unknown,
+                )
+            )
+        self.kev.set_losses(losses)
+
+    def set_quality(self, stream: SpoolStream, earlier: list[LossInterval], extra: dict[str, Any]) -> None:
+        """Loss intervals, and what else is to be known of how the recording was made."""
+        intervals = earlier + stream.losses()
+        self.kev.set_quality(
+            {
+                "loss_intervals": [asdict(i) for i in intervals],
+                "late_events": stream.late,
+                "recorder_events": self.own_rows,
+                **extra,
+            }
+        )

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The running machine as a recording describes machines."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from kevacuate.capture.tracefs import CLOCK
+from kevacuate.recording import procfs
+from kevacuate.recording.formats import EventFormat, gfp_bits
+from kevacuate.recording.machine import Machine
+
+PROC = Path("/proc")
+SYS = Path("/sys")
+THP = Path("/sys/kernel/mm/transparent_hugepage")
+_VM = (
+    "min_free_kbytes",
+    "watermark_scale_factor",
+    "watermark_boost_factor",
+    "extfrag_threshold",
+    "compaction_proactiveness",
+    "percpu_pagelist_high_fraction",
+    "numa_stat",
+    "zone_reclaim_mode",
+)
+UNMODELLED_ZONE = "Device"
+
+
+def text_of(path: Path, default: str = "") -> str:
+    """The text of a small file of /proc or /sys, or the default where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return default
+
+
+def chosen(path: Path) -> str:
+    """The choice in brackets of a file such as ``always [madvise] never``; '' if there is none."""
+    match = re.search(r"\[([\w+-]+)\]", text_of(path))
+    return match[1] if match else ""
+
+
+def cpu_nodes(cpus: int) -> list[int]:
+    """The NUMA node of each CPU, 0 where the system does not say."""
+    nodes = [0] * cpus
+    for directory in (SYS / "devices/system/node").glob("node[0-9]*"):
+        for first, last in re.findall(r"(\d+)(?:-(\d+))?", text_of(directory / "cpulist")):
+            for cpu in range(int(first), int(last or first) + 1):
+                if cpu < cpus:
+                    nodes[cpu] = int(directory.name[4:])
+    return nodes
+
+
+def settings() -> dict[str, Any]:
+    """Settings that change what the allocator does: sysctls of vm, THP's."""
+    found: dict[str, Any] = {}
+    for name in _VM:
+        value = text_of(PROC / "sys/vm" / name).strip()
+        if value.lstrip("-").isdigit():
+            found[name] = int(value)
+    for name in ("enabled", "defrag"):
+        if value := chosen(THP / name):
+            found[f"thp_{name}"] = value
+    return found
+
+
+def describe(cpus: int, formats: dict[int, EventFormat], extra: dict[str, Any]) -> Machine:
+    """The machine.
+
+    Parameters
+    ----------
+    cpus : int
+        One more than the largest number of a CPU with a buffer.
+    formats : dict
+        The recorded events' formats by id.
+    extra : dict
+        Further facts for ``Machine.extra``.
+
+    """
+    zones, names = procfs.parse_zoneinfo(text_of(PROC / "zoneinfo"))
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    huge = procfs.hugepage_order(text_of(PROC / "meminfo"), page_size)
+    alloc = next((e for e in formats.values() if e.name == "mm_page_alloc"), None)
+    buddy = procfs.parse_buddyinfo(text_of(PROC / "buddyinfo"))
+    orders = max((len(counts) for counts in buddy.values()), default=11)
+    facts = {"cpu_node": cpu_nodes(cpus), "max_page_order": orders - 1, "settings": settings()}
+    return Machine(
+        kernel=platform.release(),
+        arch=platform.machine(),
+        cpus=cpus,
+        nodes=tuple(sorted({z.node for z in zones})) or (0,),
+        zones=tuple(z for z in zones if z.name != UNMODELLED_ZONE),
+        zone_names=tuple(n for n in names if n != UNMODELLED_ZONE),
+        page_size=page_size,
+        pageblock_order=procfs.pageblock_order(text_of(PROC / "pagetypeinfo")),
+        hugepage_order=huge,
+        nr_pcp_lists=14 if THP.is_dir() else 12,
+        clock=CLOCK,
+        gfp_bits=gfp_bits(alloc) if alloc else {},
+        events={f"{e.system}/{e.name}": e.text for e in formats.values()},
+        cmdline=text_of(PROC / "cmdline").strip(),
+        swap=procfs.has_swap(text_of(PROC / "meminfo")),
+        hooks=False,
+        extra=facts | extra,
+    )

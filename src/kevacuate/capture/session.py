@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One recording of the running machine, from the making of the instance to its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from kevacuate.capture import options as opt
+from kevacuate.capture.command import check_command, start_command
+from kevacuate.capture.events import EventChoice
+from kevacuate.capture.finish import finish_recording
+from kevacuate.capture.livewriter import LiveWriter
+from kevacuate.capture.machine import describe
+from kevacuate.capture.snapshots import PageReader, now, take_counts, top_pfn
+from kevacuate.capture.spool import DONE, READY, W_DONE, W_ERROR, Words
+from kevacuate.capture.stream import SpoolStream
+from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
+from kevacuate.capture.workdir import WorkDir
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import parquet
+from kevacuate.recording.formats import read_text
+
+PAGES_SHARE = 100
+"""Page flags are read again only after this many times as long as reading them took."""
+
+BACKLOG_BYTES = 256 << 20
+"""With more than this waiting in the spool, decoding runs at normal priority."""
+
+NICE = 10
+_HOUSEKEEPING_SECONDS = 0.25
+_READER_SECONDS = 60.0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MAPPED_BYTES, _KEPT_BYTES = 32 << 20, 256 << 20
+"""Of mallopt(3): its options, and the largest values that are of use."""
+
+
+@dataclass
+class Status:
+    """What a progress display shows."""
+
+    seconds: float = 0.0
+    events: int = 0
+    rate: float = 0.0
+    """Events decoded per second, lately."""
+    lost: int = 0
+    written: int = 0
+    """Bytes of the recording so far, spool and all."""
+    waiting: int = 0
+    """Bytes spooled and not yet decoded."""
+    phase: str = "starting"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it went."""
+
+    target: Path
+    events: int
+    lost: int
+    seconds: float
+    stopped: str
+    """Why recording ended, in words."""
+    exit_status: int | None
+    """COMMAND's."""
+
+
+class Session:
+    """A recording in progress.
+
+    Parameters
+    ----------
+    options : RecordOptions
+        What to do.
+    tracefs : Path
+        Where tracefs is mounted.
+    events : EventChoice
+        The events.
+    report : callable, optional
+        Called with a :class:`Status` a few times a second.
+
+    """
+
+    def __init__(
+        self,
+        options: opt.RecordOptions,
+        tracefs: Path,
+        events: EventChoice,
+        report: Callable[[Status], None] = lambda status: None,
+    ) -> None:
+        self.options, self.tracefs, self.events, self.report = options, tracefs, events, report
+        self.status = Status()
+        self.stopped = ""
+        self._signal = ""
+        self._clock = (0.0, 0)
+        self._began = 0.0
+        self._next_snapshot = self._next_pages = float("inf")
+        self._checked = 0.0
+        self.command: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> Result:
+        """Record, and finish the recording.
+
+        Raises
+        ------
+        KevacuateError
+            Nothing could be recorded, or what was could not be written; what is left then is said.
+
+        """
+        options = self.options
+        if options.target.exists():
+            raise KevacuateError(
+                f"{options.target} exists already: remove it or choose another name with -o."
+            )
+        check_command(options.command)
+        keep_memory()
+        with self._signals():
+            return self._run(WorkDir.create(options.target))
+
+    def _run(self, work: WorkDir) -> Result:
+        """Record in the work directory, which is gone afterwards unless something in it can still be saved."""
+        options, keep = self.options, False
+        try:
+            opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
+            with self._instance(work):
+                if self._signal:
+                    raise KeyboardInterrupt  # nothing was recorded yet
+                self._record(work)
+                return self._finish(work)
+        except (OSError, KevacuateError) as error:
+            keep = bool(work.snapshots()) and not options.target.exists()
+            raise _explain(error, options.target, work if keep else None) from None
+        finally:
+            if not keep:
+                work.remove()
+
+    # -- setting up ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _instance(self, work: WorkDir) -> Iterator[None]:
+        """The tracing instance, its reader and the writer, all gone at the end."""
+        self.instance = Instance(self.tracefs)
+        reader: subprocess.Popen[bytes] | None = None
+        try:
+            self.cpus = self.instance.cpus()
+            buffer_kb = self.options.buffer_kb or opt.choose_buffer(len(self.cpus), light=self.options.light)
+            self.instance.configure(buffer_kb)
+            self.instance.enable(self.events.chosen)
+            formats = read_formats(self.tracefs, self.events.chosen)
+            self.page_bytes = sub_buffer_bytes(read_text(self.tracefs / "events/header_page"))
+            extra = {
+                "mode": "light" if self.options.light else "default",
+                "groups": list(self.options.groups),
+                "buffer_kb": buffer_kb,
+                "missing_events": list(self.events.missing),
+                "pids_kept": self.options.keep_pids,
+            }
+            self.machine = describe(max(self.cpus) + 1, formats, extra)
+            self._write_facts(work)
+            self.words = Words(work.spool, len(self.cpus), create=True)
+            self.writer = LiveWriter(
+                self.options.target, self.machine, work, keep_pids=self.options.keep_pids
+            )
+            self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
+            self.stream.warm_up()
+            self.reader = reader = self._start_reader(work)
+            yield
+        finally:
+            if not self.instance.remove() and reader is not None:
+                reader.kill()
+                reader.wait()
+                self.instance.remove()
+            if reader is not None and reader.stdin is not None:
+                reader.stdin.close()
+
+    def _write_facts(self, work: WorkDir) -> None:
+        work.write(
+            "facts.json",
+            {
+                "target": self.options.target.name,
+                "cpus": self.cpus,
+                "page_bytes": self.page_bytes,
+                "keep_pids": self.options.keep_pids,
+                "machine": self.machine.to_json(),
+            },
+        )
+
+    def _start_reader(self, work: WorkDir) -> subprocess.Popen[bytes]:
+        """The reader's process, ready to read."""
+        options = self.options
+        arguments = [str(self.instance.path), str(work.spool), str(self.page_bytes)]
+        arguments += [str(options.poll_seconds), str(options.flush_seconds), ",".join(map(str, self.cpus))]
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "kevacuate.capture.reader", *arguments],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        deadline = time.monotonic() + _READER_SECONDS
+        while self.words[W_DONE] == 0:
+            if reader.poll() is not None or time.monotonic() > deadline:
+                reader.kill()
+                raise KevacuateError("The process that reads the trace buffers did not start.")
+            time.sleep(0.005)
+        if self.words[W_ERROR]:
+            raise KevacuateError(f"The trace buffers cannot be read: {os.strerror(self.words[W_ERROR])}.")
+        return reader
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C, SIGTERM and SIGHUP end the recording, not the program; a second one does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self._signal:
+                raise KeyboardInterrupt
+            self._signal = signal.Signals(number).name
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, note) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    # -- recording -------------------------------------------------------------------------------------------
+
+    def _record(self, work: WorkDir) -> None:
+        """Everything from the first event to the last."""
+        self.writer.kev.__enter__()
+        self._began = time.monotonic()
+        self.instance.switch(True)
+        self._snapshot(work, "start", pages=True)
+        if self.options.command:
+            self.command = start_command(self.options.command)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        self._next_snapshot = time.monotonic() + self.options.snapshot_seconds
+        self.status.phase = "recording"
+        try:
+            while not self.stopped:
+                self._step(work)
+                self.stopped = self._why_stop(work)
+            if (
+                not self.words[W_ERROR]
+                and self.reader.poll() is None
+                and opt.free_disk(work.path) > opt.FREE_DISK // 2
+            ):
+                self._snapshot(work, "end", pages=True)
+        finally:
+            self.instance.switch(False)
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, 0)
+        self.seconds = time.monotonic() - self._began
+
+    def _step(self, work: WorkDir) -> None:
+        """Decode what there is, take a snapshot if one is due, report."""
+        rows = self.writer.rows
+        for chunk in self.stream.pump():
+            self.writer.add(chunk)
+        self.writer.save(self.stream)
+        at = time.monotonic()
+        if at >= self._next_snapshot:
+            self._next_snapshot = at + self.options.snapshot_seconds
+            self._snapshot(work, "periodic", pages=at >= self._next_pages)
+        if at - self._checked > _HOUSEKEEPING_SECONDS:
+            self._housekeeping(work)
+        if self.writer.rows == rows:
+            time.sleep(max(self.options.poll_seconds, 0.02))
+
+    def _snapshot(self, work: WorkDir, label: str, *, pages: bool) -> None:
+        """What /proc says, and with *pages* the flags of every page."""
+        began = time.monotonic()
+        counts = take_counts(label)
+        if pages and self.options.pages:
+            directory = work.new_page_dir()
+            facts = PageReader(directory, top_pfn(counts)).read()
+            parquet.write_json(directory / "facts.json", facts)
+            counts = take_counts(label)
+            if label == "start" and not self.options.light:
+                self.writer.watch_pages(facts, counts)
+            self._next_pages = time.monotonic() + PAGES_SHARE * (time.monotonic() - began)
+        work.add_snapshot(counts)
+
+    def _housekeeping(self, work: WorkDir) -> None:
+        """Status, priority, and what counts as our own."""
+        at = time.monotonic()
+        status, (before, events) = self.status, self._clock
+        status.seconds, status.events = at - self._began, self.writer.rows
+        status.rate = (self.writer.rows - events) / max(at - before, 1e-9)
+        status.written, status.waiting = work.size(), self.stream.waiting_bytes()
+        status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
+        self._clock, self._checked = (at, self.writer.rows), at
+        self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
+        busy = status.waiting > BACKLOG_BYTES or status.phase == "finishing"
+        nice = 0 if busy else NICE
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        self.report(status)
+
+    def _why_stop(self, work: WorkDir) -> str:
+        """Why recording should end now, '' if it should not."""
+        options = self.options
+        if self._signal:
+            return f"by {self._signal}"
+        if self.command is not None and self.command.poll() is not None:
+            return "with the command"
+        if options.duration and time.monotonic() - self._began >= options.duration:
+            return "after the time asked for"
+        if self.words[W_ERROR]:
+            return f"because the spool could not be written: {os.strerror(self.words[W_ERROR])}"
+        if self.reader.poll() is not None:
+            return "because the process that reads the trace buffers was killed"
+        if self.status.written > options.max_bytes:
+            return "at the size given with --max-size"
+        if self.status.written and opt.free_disk(work.path) < opt.FREE_DISK:
+            return "because the disk is nearly full"
+        return ""
+
+    # -- finishing -------------------------------------------------------------------------------------------
+
+    def _finish(self, work: WorkDir) -> Result:
+        """Drain, remove the instance, decode the rest, and close the recording."""
+        self.status.phase = "finishing"
+        stopped_at = now()
+        whole = self._drain()
+        stats = {cpu: self.instance.stats(cpu) for cpu in self.cpus}
+        self.instance.remove()
+        if self._signal == "SIGTERM" and self.command is not None and self.command.poll() is None:
+            self.command.terminate()
+        extra = {"stopped": self.stopped, "stopped_ts": stopped_at, "options": self._options_json()}
+        if self.options.keep_pids:
+            extra["tasks"] = task_names(self.tracefs)
+        status = self.command.wait() if self.command is not None else None
+        if status is not None:
+            extra["command_status"] = status
+        lost = finish_recording(
+            work, self.writer, self.stream, stats, extra, whole=whole, progress=self._progress
+        )
+        return Result(self.options.target, self.writer.rows, lost, self.seconds, self.stopped, status)
+
+    def _progress(self) -> None:
+        if time.monotonic() - self._checked > _HOUSEKEEPING_SECONDS:
+            self._housekeeping(self.writer.work)
+
+    def _drain(self) -> bool:
+        """Have the reader drain the buffers; whether it did, to the last event."""
+        assert self.reader.stdin is not None
+        with contextlib.suppress(OSError):
+            self.reader.stdin.write(b"s")
+        while self.words[W_DONE] != DONE and self.reader.poll() is None:
+            time.sleep(0.01)
+        return self.words[W_DONE] == DONE and not self.words[W_ERROR]
+
+    def _options_json(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "duration": options.duration,
+            "light": options.light,
+            "max_bytes": options.max_bytes,
+            "snapshot_seconds": options.snapshot_seconds,
+        }
+
+
+def _explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None) -> KevacuateError:
+    """The error in one sentence, and where what was captured is to be found."""
+    what = str(error)
+    if isinstance(error, OSError):
+        what = f"{target} cannot be written ({error.strerror or error}): make room or choose another place with -o."
+    if work is not None:
+        what += f" What was captured is in {work.path}; the next recording in that directory saves it."
+    return KevacuateError(what)
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory instead of giving it back to the kernel with every large array.
+
+    A recorder whose arrays come and go as mappings would record mostly itself: a page fault and a free for every page.
+    """
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # not glibc
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def task_names(tracefs: Path) -> dict[str, str]:
+    """Process id to name, of the tasks that the kernel remembers (saved_cmdlines)."""
+    names = {}
+    try:
+        lines = (tracefs / "saved_cmdlines").read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        pid, _, name = line.partition(" ")
+        if pid.isdigit():
+            names[pid] = name
+    return names
+
+
+__all__ = ["READY", "Result", "Session", "Status"]

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate record``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kevacuate.cli.common import console, json_option, print_json
+
+if TYPE_CHECKING:
+    from kevacuate.capture.session import Result, Status
+
+MIB = 1 << 20
+
+
+@click.command(
+    "record", short_help="Record the running machine.", context_settings={"ignore_unknown_options": True}
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The recording to make [kevacuate-DATE.kev]."
+)
+@click.option(
+    "--duration", type=click.FloatRange(min=0.0, min_open=True), metavar="S", help="Seconds to record."
+)
+@click.option(
+    "--light",
+    is_flag=True,
+    help="Rare events and snapshots only: fit for production, gives triage, no replay.",
+)
+@click.option("--compaction", is_flag=True, help="All compaction events too.")
+@click.option(
+    "--migrate", is_flag=True, help="Migration too, with the events that pair a page's old and new pfn."
+)
+@click.option("--vmscan", is_flag=True, help="Reclaim too.")
+@click.option("--pids", is_flag=True, help="Store process ids and names; otherwise tasks are only numbered.")
+@click.option(
+    "--buffer", "buffer_", metavar="SIZE", help="Trace buffer per CPU [128M, at most 2 % of memory in all]."
+)
+@click.option(
+    "--max-size", default="8G", show_default=True, metavar="SIZE", help="Stop at this size on disk."
+)
+@click.option(
+    "--snapshots",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=1.0),
+    metavar="S",
+    help="Seconds between snapshots of /proc.",
+)
+@click.option(
+    "--no-pages",
+    is_flag=True,
+    help="Do not read the flags of every page: no replay, less work on large machines.",
+)
+@json_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def command(output: Path | None, as_json: bool, **given: Any) -> None:
+    """Record the page allocator of the running machine until COMMAND ends, the time is over, or Ctrl-C.
+
+    Needs root; COMMAND runs as the user who called sudo. Makes a tracing instance of its own and removes it at the end.
+
+    Examples: sudo kevacuate record --duration 60 -o server.kev
+
+    sudo kevacuate record -o build.kev -- make -j8
+    """
+    from kevacuate.capture.options import RecordOptions, parse_size
+    from kevacuate.capture.start import record
+
+    options = RecordOptions(
+        target=output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev")),
+        duration=given["duration"] or 0.0,
+        command=given["command"],
+        light=given["light"],
+        groups=tuple(name for name in ("compaction", "migrate", "vmscan") if given[name]),
+        keep_pids=given["pids"],
+        buffer_kb=-(-parse_size(given["buffer_"]) // 1024) if given["buffer_"] else 0,
+        max_bytes=parse_size(given["max_size"]),
+        snapshot_seconds=given["snapshots"],
+        pages=not given["no_pages"],
+    )
+    with _progress() as report:
+        result = record(options, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
+    size = sum(p.stat().st_size for p in result.target.rglob("*") if p.is_file())
+    if as_json:
+        print_json(_json(result, size))
+        return
+    click.echo(_sentence(result, size), err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A line on stderr with what is going on; nothing outside a terminal."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda status: None
+        return
+    with screen.status("starting", spinner="dots") as line:
+        yield lambda status: line.update(_line(status))
+
+
+def _line(status: Status) -> str:
+    lost = f"[red]{status.lost:,} lost[/red]" if status.lost else "none lost"
+    waiting = f", {status.waiting / MIB:,.0f} MiB to decode" if status.waiting > MIB else ""
+    return (
+        f"{status.phase} {status.seconds:,.0f} s: {status.events:,} events, {status.rate:,.0f} events/s, {lost}, "
+        f"{status.written / MIB:,.0f} MiB{waiting}"
+    )
+
+
+def _json(result: Result, size: int) -> dict[str, Any]:
+    return {
+        "recording": str(result.target),
+        "events": result.events,
+        "lost": result.lost,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+        "command_status": result.exit_status,
+        "bytes": size,
+    }
+
+
+def _sentence(result: Result, size: int) -> str:
+    lost = f"{result.lost:,} events were LOST" if result.lost else "no event was lost"
+    status = f" COMMAND ended with status {result.exit_status}." if result.exit_status else ""
+    return (
+        f"{result.target}: {result.events:,} events in {result.seconds:.1f} s, {lost}, {size / MIB:.1f} MiB; stopped "
+        f"{result.stopped}.{status} See it with: kevacuate info {result.target}"
+    )

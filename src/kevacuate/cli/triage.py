@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate triage``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kevacuate.cli.common import console, json_option, print_json, progress_bar
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import Recording
+
+
+@click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
+@click.argument("recording", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
+)
+@click.option(
+    "--duration",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(1.0, 86400.0),
+    metavar="SECONDS",
+    help="With --live: how long to record.",
+)
+@json_option
+def command(recording: Path | None, live: bool, duration: float, as_json: bool) -> None:
+    """Say whether the machine of RECORDING is fragmenting, by whom, and how much of it evacuation would have seen.
+
+    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. No replay, no model: figures of the recorded
+    kernel, in plain words.
+
+    Example: kevacuate triage my-server.kev
+
+    Example: sudo kevacuate triage --live --duration 600
+    """
+    if live == (recording is not None):
+        raise click.UsageError("triage reads a RECORDING or, with --live, this machine: give one of the two.")
+    result = _live(duration) if recording is None else _recorded(recording)
+    if as_json:
+        print_json(result)
+        return
+    _print(result)
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """Triage a recording, with a progress bar."""
+    from kevacuate.replay.light import triage_recording
+
+    source = Recording.open(path)
+    with progress_bar() as progress:
+        return triage_recording(source, progress=lambda done, total: progress("events", done, total))
+
+
+def _live(duration: float) -> dict[str, Any]:
+    """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
+    from kevacuate.replay.light import triage_recording
+
+    try:
+        options = import_module("kevacuate.capture.options")
+        start = import_module("kevacuate.capture.start")
+    except ModuleNotFoundError:
+        raise KevacuateError(
+            "this version cannot record a running machine (it has no recorder); triage a recording instead."
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="kevacuate-triage-") as directory:
+        target = Path(directory) / "live.kev"
+        chosen = options.RecordOptions(target=target, duration=duration, light=True)
+        with live_status() as report:
+            start.record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
+        return {**triage_recording(Recording.open(target)), "name": "this machine"}
+
+
+@contextmanager
+def live_status() -> Iterator[Callable[[Any], None]]:
+    """A line on a terminal's stderr that says how long it has been recording, and what it has lost."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda status: None
+        return
+    with screen.status("starting") as line:
+        yield lambda s: line.update(
+            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
+        )
+
+
+def _print(result: dict[str, Any]) -> None:
+    """Words first, then what they rest on."""
+    from kevacuate.measure.triage import NOT_FRAGMENTING
+    from kevacuate.report.triage import requesters_table, tasks_table, timeline_table, words
+
+    out = console()
+    out.print(f"{result['name']}, Linux {result['kernel']}", style="bold", highlight=False, markup=False)
+    out.print(words(result), markup=False, highlight=False)
+    if result["verdict"] == NOT_FRAGMENTING or not result["extfrag_recorded"]:
+        return
+    out.print()
+    out.print(timeline_table(result))
+    out.print()
+    out.print(requesters_table(result))
+    if result["tasks"]:
+        out.print(tasks_table(result))

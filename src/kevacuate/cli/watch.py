@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate watch``."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kevacuate.cli.common import console, json_option, open_recording, print_json, progress_bar
+from kevacuate.errors import KevacuateError
+
+if TYPE_CHECKING:
+    from kevacuate.live.view import Source, View
+
+
+@click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
+@click.argument("recording", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    metavar="P",
+    help="Play back a replay of RECORDING under this policy instead of what was recorded.",
+)
+@click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="Seconds between updates.",
+)
+@click.option(
+    "--duration",
+    default=0.0,
+    type=click.FloatRange(0),
+    help="End after so many seconds. Default: when you quit.",
+)
+@click.option("--once", is_flag=True, help="Look for one interval, print, and end.")
+@json_option
+def command(
+    recording: Path | None, policy: str | None, interval: float, duration: float, once: bool, as_json: bool
+) -> None:
+    """Watch the running kernel: pageblocks, claims and steals, and what the evacuation would have queued.
+
+    With RECORDING the same view plays that back. Needs root, or a recording.
+
+    Keys: space pauses, s sorts, + and - zoom, up and down move the map, left and right a playback, q quits.
+
+    Example: kevacuate watch --once --json
+    """
+    if as_json and not once:
+        raise click.UsageError("--json is for --once: a terminal view cannot be JSON.")
+    with closing(_source(recording, policy, interval)) as source:
+        if once:
+            _print(_look(source, interval), as_json)
+            return
+        _run(source, interval, duration)
+
+
+def _source(recording: Path | None, policy: str | None, interval: float) -> Source:
+    """The running machine, or a recording."""
+    if recording is None and policy is None:
+        from kevacuate.live.machine import LiveSource
+
+        return LiveSource(interval)
+    from kevacuate.live.playback import play_recording, play_replay
+    from kevacuate.policy import parse_policy
+
+    chosen = parse_policy(policy) if policy else None
+    source = open_recording(recording)
+    with progress_bar() as progress:
+        if chosen is None and source.quality.get("events", 0) < 2:
+            chosen = parse_policy("evacuate")
+        if chosen is not None:
+            name = chosen.spec
+            return play_replay(source, chosen, progress=lambda done, total: progress(name, done, total))
+        return play_recording(source, progress=lambda done: progress("events read", done, 0))
+
+
+def _look(source: Source, interval: float) -> View:
+    """One view: of the running machine after reading everything and listening for an interval; of a recording the end."""
+    if source.playback:
+        source.seek(1 << 40)
+        return source.poll()
+    from kevacuate.live.machine import LiveSource
+
+    assert isinstance(source, LiveSource)
+    began = time.monotonic()
+    source.read_all()
+    time.sleep(max(interval - (time.monotonic() - began), 0))
+    return source.poll()
+
+
+def _print(view: View, as_json: bool) -> None:
+    """A view, as JSON or as text."""
+    if as_json:
+        print_json(view.as_dict())
+        return
+    from kevacuate.live.text import Options, events_text, free_text, head_text, map_text, queue_text
+
+    out = console()
+    width = min(out.width, 120)
+    for text in (
+        head_text(view, Options(), width),
+        map_text(view, Options(), width, 42),
+        free_text(view, min(width, 60), 12),
+        queue_text(view, Options(), 22),
+        events_text(view, width, 21),
+    ):
+        out.print(text, highlight=False)
+        out.print()
+
+
+def _run(source: Source, interval: float, duration: float) -> None:
+    """The terminal application."""
+    try:
+        from kevacuate.live.app import WatchApp
+    except ImportError:
+        raise KevacuateError(
+            "The terminal view needs Textual: pip install 'kevacuate[watch]', or use --once."
+        ) from None
+    if not console().is_terminal:
+        raise KevacuateError("The terminal view needs a terminal: use --once, with --json for scripts.")
+    app = WatchApp(source, interval, duration)
+    app.run()
+    if app.error is not None:
+        raise app.error

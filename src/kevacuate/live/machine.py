@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The running machine, moment by moment."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.errors import KevacuateError
+from kevacuate.live.flags import FlagSweep
+from kevacuate.live.tap import ExtfragTap
+from kevacuate.live.view import Extfrag, Queued, View
+from kevacuate.recording import procfs
+
+PROC = Path("/proc")
+EVENTS_KEPT = 500
+FIRST_SHARE = 0.02
+"""Share of one core that reading page flags may take until all blocks were read once, and ..."""
+SHARE = 0.007
+"""... from then on."""
+
+
+def _text(name: str) -> str:
+    """A file of /proc.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be read.
+    """
+    try:
+        return (PROC / name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise KevacuateError(f"{PROC / name} cannot be read ({error.strerror}): run as root.") from None
+
+
+def machine_blocks(zoneinfo: str, pageblock_order: int) -> npt.NDArray[np.int64]:
+    """Numbers of the pageblocks that the zones span, ascending."""
+    zones, _ = procfs.parse_zoneinfo(zoneinfo)
+    spans = [
+        np.arange(zone.start_pfn >> pageblock_order, -(-(zone.start_pfn + zone.spanned) >> pageblock_order))
+        for zone in zones
+        if zone.name != "Device"
+    ]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *spans]))
+
+
+class LiveSource:
+    """Views of the running kernel; needs root.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two views: how much of the page flags one renews depends on it.
+
+    Raises
+    ------
+    KevacuateError
+        Page flags or events cannot be had.
+    """
+
+    playback = False
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.order = procfs.pageblock_order(_text("pagetypeinfo"))
+        self.began = time.clock_gettime(time.CLOCK_MONOTONIC)
+        self.flags = FlagSweep(machine_blocks(_text("zoneinfo"), self.order), self.order)
+        try:
+            self.tap = ExtfragTap(self.began)
+        except BaseException:
+            self.flags.close()
+            raise
+        self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
+        self.queued: list[Queued] = []
+        self.counts = {"claims": 0, "steals": 0, "events_lost": 0, "pages_to_move": 0}
+
+    def _take(self, event: Extfrag) -> None:
+        """Count an event; if the evacuation would have queued its block, look what is in that now."""
+        self.events.append(event)
+        self.counts["claims" if event.claimed else "steals"] += 1
+        if not event.queues(self.order):
+            return
+        free, lru, _ = self.flags.look(event.pfn >> self.order) or (-1, -1, -1)
+        self.queued.append(Queued(event.t, event.pfn >> self.order, lru, free, event.wanted))
+        self.counts["pages_to_move"] += max(lru, 0)
+
+    def read_all(self) -> None:
+        """Read the flags of all pages, however long it takes."""
+        self.flags.sweep(float("inf"))
+
+    def poll(self) -> View:
+        """What is new."""
+        for event in self.tap.poll():
+            self._take(event)
+        self.counts["events_lost"] = self.tap.lost
+        self.flags.sweep(self.interval * (SHARE if self.flags.sweeps else FIRST_SHARE))
+        free = procfs.parse_buddyinfo(_text("buddyinfo"))
+        age = (
+            f"map renewed every {self.flags.seconds:.0f} s" if self.flags.sweeps else "reading the page flags"
+        )
+        return View(
+            title=f"{platform.node()}, Linux {platform.release()}",
+            subtitle=age,
+            t=time.clock_gettime(time.CLOCK_MONOTONIC) - self.began,
+            start=self.flags.blocks,
+            content=self.flags.content,
+            free_orders=[(f"{node} {zone}", list(chunks)) for (node, zone), chunks in free.items()],
+            events=list(self.events),
+            queued=self.queued,
+            counts=self.counts,
+            pageblock_order=self.order,
+        )
+
+    def seek(self, moments: int) -> None:
+        """Nothing: time goes its way."""
+
+    def close(self) -> None:
+        """Remove the tracing instance, close the files."""
+        self.flags.close()
+        self.tap.close()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the terminal view shows at one moment, wherever it comes from, and where such moments come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.measure.frames import CONTENT_NAMES
+from kevacuate.mm import constants as k
+
+UNREAD = len(CONTENT_NAMES)
+"""Content of a block that has not been looked at yet."""
+CONTENTS = (*CONTENT_NAMES, "not read yet")
+
+
+class Extfrag(NamedTuple):
+    """One mm_page_alloc_extfrag event, and what the evacuation would have made of it."""
+
+    t: float
+    """Seconds since the view began (playback: since the start state)."""
+    cpu: int
+    task: str
+    """Name and id of the task that asked; '' where it is not known. Not to be trusted: any process chooses its name."""
+    pfn: int
+    wanted: int
+    """Migratetype asked for."""
+    source: int
+    """Migratetype of the list that the chunk was on."""
+    order: int
+    taken_order: int
+    claimed: bool
+    """The block's type is now the one asked for (change_ownership)."""
+
+    def queues(self, pageblock_order: int) -> bool:
+        """Whether the patched kernel would queue the block: a movable one, claimed below its own order for kernel memory."""
+        kernel = self.wanted in (k.MIGRATE_UNMOVABLE, k.MIGRATE_RECLAIMABLE)
+        return (
+            self.claimed
+            and kernel
+            and self.source == k.MIGRATE_MOVABLE
+            and self.taken_order < pageblock_order
+        )
+
+    @property
+    def kind(self) -> str:
+        """``claim`` or ``steal``."""
+        return "claim" if self.claimed else "steal"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "t": self.t, "cpu": self.cpu, "task": self.task, "pfn": self.pfn, "kind": self.kind,
+            "for": k.MIGRATE_NAMES[self.wanted], "from": k.MIGRATE_NAMES[self.source], "order": self.order,
+            "fallback_order": self.taken_order,
+        }  # fmt: skip
+
+
+class Queued(NamedTuple):
+    """A pageblock that the evacuation would have queued (or, in a replay, did)."""
+
+    t: float
+    block: int
+    pages: int
+    """Pages on LRU lists then, which it would have had to move or drop; -1 where that is not known."""
+    free: int
+    """Pages free then; -1 where that is not known."""
+    wanted: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "t": self.t, "block": self.block, "pages_to_move": self.pages, "free": self.free,
+            "for": k.MIGRATE_NAMES[self.wanted],
+        }  # fmt: skip
+
+
+@dataclass
+class View:
+    """One moment.
+
+    Attributes
+    ----------
+    title, subtitle : str
+        What is watched; how far the map can be trusted.
+    t : float
+        Seconds since the view began.
+    start : int64[blocks]
+        Number (pfn >> pageblock_order) of every pageblock, ascending.
+    content : uint8[blocks]
+        Index of CONTENTS.
+    free_orders : list of (name, list of int)
+        For every zone the free chunks by order.
+    events : list of Extfrag
+        The latest, oldest first.
+    queued : list of Queued
+        All of them, oldest first.
+    counts : dict
+        ``claims``, ``steals``, ``events_lost``, ``pages_to_move``: so far.
+    pageblock_order : int
+        Order of a pageblock.
+    ended : bool
+        A playback is at its end.
+    """
+
+    title: str
+    subtitle: str
+    t: float
+    start: npt.NDArray[np.int64]
+    content: npt.NDArray[np.uint8]
+    free_orders: list[tuple[str, list[int]]]
+    events: list[Extfrag]
+    queued: list[Queued]
+    counts: dict[str, int]
+    pageblock_order: int
+    ended: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        names, numbers = np.unique(self.content, return_counts=True)
+        return {
+            "title": self.title,
+            "note": self.subtitle,
+            "t": self.t,
+            "pageblock_order": self.pageblock_order,
+            "blocks": {CONTENTS[i]: int(n) for i, n in zip(names.tolist(), numbers.tolist(), strict=True)},
+            "free_chunks": dict(self.free_orders),
+            "counts": self.counts,
+            "events": [event.as_dict() for event in self.events],
+            "would_queue": [one.as_dict() for one in self.queued],
+            **self.extra,
+        }
+
+
+class Source(Protocol):
+    """Where views come from."""
+
+    playback: bool
+    """Whether :meth:`seek` works."""
+
+    def poll(self) -> View:
+        """The next view; called once an update."""
+
+    def seek(self, moments: int) -> None:
+        """Go forward or back by so many moments."""
+
+    def close(self) -> None:
+        """Give back what was taken."""

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Groups of repeats side by side: mean, spread, and what so many repeats can decide.
+
+Outcomes of the allocator are counts with heavy tails, of which exact repeats differ among themselves more than most kernels
+do. So nothing is assumed of their distribution: the test deals the values to the groups in every possible way, and asks how
+often the means lie at least as far apart as they did (exact permutation test, two-sided; Fisher 1935).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import comb, sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LEVEL = 0.05
+"""A row differs where chance alone would give such a difference in at most this share of cases."""
+
+MOST_DEALS = 200_000
+"""Deals that are all tried."""
+
+DRAWS = 50_000
+"""Deals that are drawn where there are more."""
+
+DIFFERS, APART, SAME, EQUAL, UNDECIDED, UNKNOWN = (
+    "differs",
+    "apart",
+    "no difference shown",
+    "equal",
+    "undecided",
+    "not recorded",
+)
+"""What can be said of two groups: see :func:`decide`."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What two groups of repeats say of one figure."""
+
+    difference: float | None
+    """Mean of the second less mean of the first; None where one has no value."""
+    p: float | None
+    """Share of all deals with means at least as far apart; None where a group has fewer than two values."""
+    least_p: float | None
+    """The smallest p that groups of these sizes can give."""
+    verdict: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dict(vars(self))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of at least one value."""
+    return sum(values) / len(values)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Standard deviation (n - 1); None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    middle = mean(values)
+    return sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1))
+
+
+def least_p(first: int, second: int) -> float:
+    """The smallest p that groups of so many values can give: no deal but its mirror image is as far apart."""
+    deals = comb(first + second, first)
+    return (2 if first == second else 1) / deals
+
+
+@lru_cache(maxsize=8)
+def _deals(total: int, first: int) -> npt.NDArray[np.int64]:
+    """Which of *total* values go to the first group, int64[deals, first]: every way, or a draw of them."""
+    deals = comb(total, first)
+    if deals > MOST_DEALS:
+        rng = np.random.default_rng(0)
+        return np.argsort(rng.random((DRAWS, total)), axis=1)[:, :first]
+    flat = (i for pick in combinations(range(total), first) for i in pick)
+    return np.fromiter(flat, np.int64, deals * first).reshape(deals, first)
+
+
+def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """The share of all deals of the values to groups of these sizes whose means are at least as far apart.
+
+    Beyond MOST_DEALS possible deals DRAWS of them are drawn, always the same, and p is (hits + 1) / (DRAWS + 1).
+    """
+    values = np.array([*first, *second], np.float64)
+    n, total = len(first), float(values.sum())
+    found = abs(mean(first) - mean(second))
+    close = 1e-9 * max(float(np.abs(values).max()), 1.0)
+    deals = comb(len(values), n)
+    picks = _deals(len(values), n)
+    sums = values[picks].sum(axis=1)
+    apart = np.abs(sums / n - (total - sums) / (len(values) - n))
+    hits = int((apart >= found - close).sum())
+    return hits / deals if deals <= MOST_DEALS else (hits + 1) / (len(picks) + 1)
+
+
+def decide(first: Sequence[float | None], second: Sequence[float | None]) -> Decision:
+    """What the values of two groups say; None is a value that a recording does not have.
+
+    * ``undecided``: a group has one value only, so nobody knows how much repeats vary.
+    * ``equal``: all values of both groups are the same.
+    * ``differs``: p is at most LEVEL.
+    * ``apart``: the groups do not overlap, but they are too small for p to reach LEVEL (3 and 3 give 0.10 at best).
+    * ``no difference shown``: anything else. It does not mean that there is none.
+    * ``not recorded``: a group has no value, or some of its recordings have none.
+    """
+    a, b = [v for v in first if v is not None], [v for v in second if v is not None]
+    if not a or not b or len(a) < len(first) or len(b) < len(second):
+        return Decision(None, None, None, UNKNOWN)
+    difference = mean(b) - mean(a)
+    if len(a) < 2 or len(b) < 2:
+        return Decision(difference, None, None, UNDECIDED)
+    p, least = permutation_p(a, b), least_p(len(a), len(b))
+    if len({*a, *b}) == 1:
+        verdict = EQUAL
+    elif p <= LEVEL:
+        verdict = DIFFERS
+    elif least > LEVEL and (max(a) < min(b) or max(b) < min(a)):
+        verdict = APART
+    else:
+        verdict = SAME
+    return Decision(difference, p, least, verdict)
+
+
+def rule(sizes: Sequence[int]) -> str:
+    """The rule in one or two sentences, for groups of these sizes, the first being what the others are compared with."""
+    if min(sizes) < 2:
+        alone = (
+            ("a single recording" if len(sizes) == 2 else "single recordings")
+            if max(sizes) > 1
+            else "single recordings"
+        )
+        return (
+            f"Undecided: {alone} cannot tell a difference between kernels from one between repeats; "
+            "record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4."
+        )
+    least = max(least_p(sizes[0], n) for n in sizes[1:])
+    text = (
+        f"A row differs where at most {LEVEL:.0%} of all ways to deal its values to groups of these sizes put the means at least "
+        "as far apart (exact permutation test, two-sided)."
+    )
+    if least > LEVEL:
+        text += (
+            f" So few repeats cannot give less than {least:.2f}: there, apart means that the groups do not overlap, which "
+            f"chance alone gives in {least:.0%} of rows."
+        )
+    return text

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What both scanners of a compaction use: pageblocks and their skip bits, list rotations, taking free chunks.
+
+*at* is everywhere the offset in ``work`` of the compact_control (fields ``KC_*``), *z* the zone being compacted
+(mm/compaction.c, 7.2).
+"""
+
+from __future__ import annotations
+
+from kevacuate.mm.buddy import (
+    account_freepages,
+    del_page_from_free_list,
+    free_list,
+    get_pfnblock_migratetype,
+    list_add,
+    list_add_tail,
+    move_freepages_block,
+    page_zone,
+)
+from kevacuate.mm.constants import (
+    ALLOC_CMA,
+    C_PAGEBLOCK_ORDER,
+    FREEPAGES,
+    KC_NR_FREE,
+    KC_NR_MIGRATE,
+    KC_PROACTIVE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    PB_SKIP,
+    PG_BUDDY,
+    PG_COMPACT,
+    WMARK_MIN,
+    Z_END,
+    Z_WMARK,
+    ZS,
+)
+from kevacuate.mm.jit import part
+from kevacuate.mm.watermark import zone_watermark_ok
+
+
+@part
+def freepages(s, z, order):  # type: ignore[no-untyped-def]
+    """Sentinel of cc->freepages[order]."""
+    return free_list(s, z, order, FREEPAGES)
+
+
+@part
+def get_pageblock_skip(s, pfn):  # type: ignore[no-untyped-def]
+    """Whether the skip bit of *pfn*'s block is set."""
+    return s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_SKIP != 0
+
+
+@part
+def set_pageblock_skip(s, pfn):  # type: ignore[no-untyped-def]
+    """Set the skip bit of *pfn*'s block."""
+    s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] |= PB_SKIP
+
+
+@part
+def isolation_suitable(s, at, pfn):  # type: ignore[no-untyped-def]
+    """Whether the skip bit lets the scanners into the block; proactive compaction ignores it (:188)."""
+    return s.work[at + KC_PROACTIVE] != 0 or not get_pageblock_skip(s, pfn)
+
+
+@part
+def block_start(s, pfn):  # type: ignore[no-untyped-def]
+    """pageblock_start_pfn."""
+    return (pfn >> s.cfg[C_PAGEBLOCK_ORDER]) << s.cfg[C_PAGEBLOCK_ORDER]
+
+
+@part
+def block_usable(s, z, start):  # type: ignore[no-untyped-def]
+    """pageblock_pfn_to_page: whether the block that starts at *start* belongs to the zone up to its last page."""
+    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
+    return start >= 0 and end <= s.zone[z * ZS + Z_END] and page_zone(s, start) == z
+
+
+@part(cold=True)
+def rotate_free_list(s, head, pfn, last):  # type: ignore[no-untyped-def]
+    """move_freelist_tail: *pfn* becomes the list's last, unless it is the first; move_freelist_head: the reverse."""
+    if pfn == (s.link[2 * head] if last else s.link[2 * head + 1]):
+        return
+    before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
+    s.link[2 * before], s.link[2 * after + 1] = after, before
+    if last:
+        list_add(s, head, pfn)
+    else:
+        list_add_tail(s, head, pfn)
+
+
+@part(cold=True)
+def take_free_chunk(s, z, pfn, order):  # type: ignore[no-untyped-def]
+    """What __isolate_free_page does once it may (:3123): half a block or more makes its blocks movable."""
+    mt = get_pfnblock_migratetype(s, pfn)
+    del_page_from_free_list(s, z, pfn, order, mt)
+    account_freepages(s, z, -(1 << order), mt)
+    s.meta[pfn] = PG_COMPACT << 4 | order
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    if order >= pageblock_order - 1:
+        page = pfn
+        while page < pfn + (1 << order):
+            mt = get_pfnblock_migratetype(s, page)
+            if mt < MIGRATE_PCPTYPES:
+                move_freepages_block(s, z, page, mt, MIGRATE_MOVABLE)
+            page += 1 << pageblock_order
+
+
+@part
+def isolate_free_page(s, z, at, pfn, order):  # type: ignore[no-untyped-def]
+    """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN."""
+    mark = s.zone[z * ZS + Z_WMARK + WMARK_MIN] + (1 << order)
+    if not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
+        return False
+    take_free_chunk(s, z, pfn, order)
+    list_add_tail(s, pfn, freepages(s, z, order))
+    s.work[at + KC_NR_FREE] += 1 << order
+    return True
+
+
+@part
+def isolate_freepages_block(s, z, at, pfn, end, stride):  # type: ignore[no-untyped-def]
+    """Take the free chunks of a block until there are enough. Returns (where it stopped, pages taken)."""
+    taken = 0
+    while pfn < end:
+        meta = s.meta[pfn] + 0
+        size = 1 << (meta & 15)
+        if meta >> 4 == PG_BUDDY:
+            if not isolate_free_page(s, z, at, pfn, meta & 15):
+                break
+            taken += size
+            if s.work[at + KC_NR_MIGRATE] <= s.work[at + KC_NR_FREE]:
+                pfn += size
+                break
+            pfn += size - 1
+        elif pfn + size <= end:
+            pfn += size - 1
+        pfn += stride
+    return min(pfn, end), taken

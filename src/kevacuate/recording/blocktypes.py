@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which type each pageblock has, where the kernel only says how many there are of each.
+
+Events name the types of the blocks they touch (:mod:`kevacuate.recording.evidence`); the others are ranked by what
+their pages are, and the numbers of /proc/pagetypeinfo decide where the ranking is cut. Approximate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.recording.evidence import Evidence
+from kevacuate.recording.snapshot import ZoneCounts
+
+UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE = range(6)
+TYPE_INDEX = {
+    "Unmovable": UNMOVABLE,
+    "Movable": MOVABLE,
+    "Reclaimable": RECLAIMABLE,
+    "HighAtomic": HIGHATOMIC,
+    "CMA": CMA,
+    "Isolate": ISOLATE,
+}
+"""Numbers of the migratetypes by the names that /proc/pagetypeinfo writes (migratetype_names, mm/page_alloc.c)."""
+
+KPF_LRU, KPF_SLAB, KPF_NOPAGE, KPF_PGTABLE, KPF_RESERVED = 5, 7, 20, 26, 32
+
+
+class BlockPages:
+    """Pages of each block by kind, whole numbers [blocks]: free, on an LRU list, of slabs, page tables, kernel (the rest)."""
+
+    def __init__(self, flags: npt.NDArray[np.uint64], where: npt.NDArray[np.uint8], block_order: int) -> None:
+        self._order = block_order
+
+        def has(bit: int) -> npt.NDArray[np.bool_]:
+            return np.asarray((flags >> np.uint64(bit)) & np.uint64(1) != 0)
+
+        used = where == 0
+        absent = has(KPF_NOPAGE) | has(KPF_RESERVED)
+        self.free = self.per_block(~used)
+        self.lru = self.per_block(used & has(KPF_LRU))
+        self.slab = self.per_block(used & has(KPF_SLAB))
+        self.tables = self.per_block(used & has(KPF_PGTABLE))
+        self.other = self.per_block(used & ~absent & ~(has(KPF_LRU) | has(KPF_SLAB) | has(KPF_PGTABLE)))
+
+    def per_block(self, pages: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """How many of these pages (bool, by pfn) each block has."""
+        size = 1 << self._order
+        padded = np.zeros(-(-len(pages) // size) * size, np.bool_)
+        padded[: len(pages)] = pages
+        return np.asarray(padded.reshape(-1, size).sum(axis=1))
+
+    @property
+    def unmovable(self) -> npt.NDArray[np.int64]:
+        """In use, and not on an LRU list."""
+        return self.slab + self.tables + self.other
+
+
+def guess_block_types(
+    zones: tuple[ZoneCounts, ...],
+    flags: npt.NDArray[np.uint64],
+    where: npt.NDArray[np.uint8],
+    block_order: int,
+    evidence: Evidence | None = None,
+) -> npt.NDArray[np.int8]:
+    """The type of every pageblock [blocks]; without counts (no /proc/pagetypeinfo) by majority."""
+    pages = BlockPages(flags, where, block_order)
+    types = np.full(len(pages.free), MOVABLE, np.int8)
+    named = np.full(len(types), -1, np.int8)
+    if evidence is not None:
+        count = min(len(named), len(evidence.block_mt))
+        named[:count] = evidence.block_mt[:count]
+    for zone in zones:
+        first, end = zone.start_pfn >> block_order, -(-(zone.start_pfn + zone.spanned) >> block_order)
+        blocks = np.arange(first, end)
+        _one_zone(zone, blocks, pages, types, named)
+    return types
+
+
+def _one_zone(
+    zone: ZoneCounts,
+    blocks: npt.NDArray[np.int64],
+    pages: BlockPages,
+    types: npt.NDArray[np.int8],
+    named: npt.NDArray[np.int8],
+) -> None:
+    """Types of one zone's blocks (in place)."""
+    known = named[blocks] >= 0
+    types[blocks[known]] = named[blocks[known]]
+    rest = blocks[~known]
+    left = {
+        TYPE_INDEX[name]: max(count - int((named[blocks] == TYPE_INDEX[name]).sum()), 0)
+        for name, count in zone.blocks_by_type.items()
+        if name in TYPE_INDEX
+    }
+    kernel, lru, slab = pages.unmovable[rest], pages.lru[rest], pages.slab[rest]
+    present = (pages.free[rest] > 0) | (lru > 0) | (pages.slab[rest] + pages.tables[rest] > 0)
+    share = np.where(
+        present, kernel / np.maximum(kernel + lru, 1), -1.0
+    )  # blocks without any of these are holes
+    if not left:
+        types[rest[share > 0.5]] = UNMOVABLE
+        return
+    fixed = left.get(UNMOVABLE, 0) + left.get(RECLAIMABLE, 0)
+    chosen = np.lexsort((rest, -kernel, -share))[:fixed]
+    chosen = chosen[share[chosen] >= 0]
+    slabs = slab[chosen] / np.maximum(kernel[chosen], 1)
+    reclaimable = chosen[np.lexsort((rest[chosen], -slab[chosen], -slabs))[: left.get(RECLAIMABLE, 0)]]
+    types[rest[chosen]] = UNMOVABLE
+    types[rest[reclaimable]] = RECLAIMABLE
+    spare = np.setdiff1d(np.arange(len(rest)), chosen)
+    highatomic = spare[np.lexsort((rest[spare], -pages.free[rest[spare]]))[: left.get(HIGHATOMIC, 0)]]
+    types[rest[highatomic]] = HIGHATOMIC

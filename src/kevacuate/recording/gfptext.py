@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""GFP flags as the kernel prints them: names joined by ``|``, the composed ones first (trace/events/mmflags.h)."""
+
+from __future__ import annotations
+
+from kevacuate.recording.schema import GFP_BITS, GFP_MASK
+
+_B = {name.removeprefix("__GFP_"): 1 << bit for name, bit in GFP_BITS.items()}
+_RECLAIM = _B["DIRECT_RECLAIM"] | _B["KSWAPD_RECLAIM"]
+_NOFS = _RECLAIM | _B["IO"]
+_KERNEL = _NOFS | _B["FS"]
+_USER = _KERNEL | _B["HARDWALL"]
+_HIGHUSER = _USER | _B["HIGHMEM"]
+_MOVABLE = _HIGHUSER | _B["MOVABLE"]
+_HUGE_LIGHT = (_MOVABLE | _B["COMP"] | _B["NOMEMALLOC"] | _B["NOWARN"]) & ~_RECLAIM
+
+COMPOSED: dict[str, int] = {
+    "GFP_TRANSHUGE": _HUGE_LIGHT | _B["DIRECT_RECLAIM"],
+    "GFP_TRANSHUGE_LIGHT": _HUGE_LIGHT,
+    "GFP_HIGHUSER_MOVABLE": _MOVABLE,
+    "GFP_HIGHUSER": _HIGHUSER,
+    "GFP_USER": _USER,
+    "GFP_KERNEL_ACCOUNT": _KERNEL | _B["ACCOUNT"],
+    "GFP_KERNEL": _KERNEL,
+    "GFP_NOFS": _NOFS,
+    "GFP_ATOMIC": _B["HIGH"] | _B["KSWAPD_RECLAIM"],
+    "GFP_NOIO": _RECLAIM,
+    "GFP_NOWAIT": _B["KSWAPD_RECLAIM"] | _B["NOWARN"],
+    "GFP_DMA": _B["DMA"],
+    "GFP_DMA32": _B["DMA32"],
+    "__GFP_RECLAIM": _RECLAIM,
+}
+"""The composed flags of Linux 7.2 that its lines name, in the order in which they are tried."""
+
+NO_FLAGS = "none"
+_ORDERED = [*COMPOSED.items(), *((name, 1 << bit) for name, bit in GFP_BITS.items())]
+_VALUES = dict(_ORDERED) | {NO_FLAGS: 0}
+
+
+def gfp_text(flags: int) -> str:
+    """What the kernel prints for these flags, in the bit numbers of Linux 7.2."""
+    if not flags:
+        return NO_FLAGS
+    names = []
+    for name, mask in _ORDERED:
+        if flags & mask == mask:
+            names.append(name)
+            flags &= ~mask
+    return "|".join(names + ([hex(flags)] if flags else []))
+
+
+def gfp_value(text: str) -> tuple[int, tuple[str, ...]]:
+    """The flags that such a text (or a number) names, and the names in it that are not known.
+
+    A composed name means what it means in Linux 7.2: older kernels' GFP_NOWAIT, for one, lacked __GFP_NOWARN.
+
+    Raises
+    ------
+    ValueError
+        If it begins like a number and is none.
+
+    """
+    value, unknown = 0, []
+    for name in text.split("|"):
+        if name in _VALUES:
+            value |= _VALUES[name]
+        elif name[:1].isdigit():
+            value |= int(name, 0)
+        else:
+            unknown.append(name)
+    return value & GFP_MASK, tuple(unknown)

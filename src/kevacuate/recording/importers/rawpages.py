@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Raw per-CPU sub-buffers: what ``trace_pipe_raw`` gives, one file per CPU, or the directory of such files.
+
+Files are recognised by name (``cpu0.raw``, ``cpu0.raw.xz``, ``cpu0``, and trace-cmd's temporary ``trace.dat.cpu0``).
+They do not say what their events mean: the format files of the recorded kernel must be there.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.decode import MAX_TIME
+from kevacuate.recording.fieldtable import field_table
+from kevacuate.recording.formats import load_formats, read_text
+from kevacuate.recording.importers.source import (
+    BLOCK_BYTES,
+    CLOCKS_NOT_NS,
+    MAX_CPUS,
+    ROWS_HELD,
+    ImportOptions,
+    machine_of,
+)
+from kevacuate.recording.importers.tracedat_parts import trace_clock
+from kevacuate.recording.machine import Machine
+from kevacuate.recording.merge import merge_chunks
+from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, sub_buffer_bytes
+from kevacuate.recording.schema import ALL_KINDS, EventChunk
+
+_NAME = re.compile(r"(?:^|\.)cpu(\d{1,4})(?:\.raw)?(?:\.xz)?$")
+
+
+def is_raw_directory(path: Path) -> bool:
+    """Whether the directory holds files named like raw per-CPU data."""
+    return any(_NAME.search(p.name) and p.is_file() for p in path.iterdir())
+
+
+def is_raw_page(head: bytes) -> bool:
+    """Whether a file that begins so may be sub-buffers: a believable time stamp, and a length that fits."""
+    if len(head) < 16:
+        return False
+    ts, commit = struct.unpack_from("<QQ", head)
+    length = commit & 0x7FFFFFF
+    return bool(ts <= MAX_TIME and commit >> 32 == 0 and length % 4 == 0 and 0 < length <= (1 << 20) - 16)
+
+
+class RawPages:
+    """One raw file, or a directory of them.
+
+    Parameters
+    ----------
+    path : Path
+        The file or directory.
+    options : ImportOptions
+        Where the format files are, unless the directory holds ``formats/``.
+
+    Raises
+    ------
+    KevacuateError
+        If there are no format files, or a CPU has two files.
+
+    """
+
+    def __init__(self, path: Path, options: ImportOptions) -> None:
+        self.path, self.form = path, "raw ring-buffer pages"
+        self.directory = path if path.is_dir() else path.parent
+        self.files = _files(path)
+        formats = options.formats
+        if formats is None and (self.directory / "formats").is_dir():
+            formats = self.directory / "formats"
+        if formats is None:
+            raise KevacuateError(
+                f"{path} holds raw ring-buffer pages, which mean nothing without the recorded kernel's format files: "
+                "name their directory with --formats DIR (a copy of /sys/kernel/tracing/events will do)."
+            )
+        self.formats = load_formats(formats)
+        self.clock = trace_clock(self._text("trace_clock").encode()) or "local"
+        if self.clock in CLOCKS_NOT_NS:
+            raise KevacuateError(
+                f"{path} was recorded with the trace clock {self.clock!r}, which does not count nanoseconds: "
+                "record with another."
+            )
+        header = self._text("header_page") or _below(formats, "header_page")
+        page = sub_buffer_bytes(header, "header_page") if header else PAGE_BYTES
+        self.total = sum(file.stat().st_size for file in self.files.values())
+        table, block = field_table(self.formats, ALL_KINDS), min(1 << 20, BLOCK_BYTES // len(self.files))
+        self._readers = [
+            RawReader(file, cpu, self.formats, ALL_KINDS, page, block_bytes=block, table=table)
+            for cpu, file in self.files.items()
+        ]
+
+    @property
+    def done(self) -> int:
+        """Bytes read so far (of compressed files more than there are)."""
+        return min(self.total, sum(reader.bytes_read for reader in self._readers))
+
+    def _text(self, name: str) -> str:
+        """A text file beside the raw files; "" if there is none."""
+        return _below(self.directory, name)
+
+    def events(self) -> Iterator[EventChunk]:
+        """The events of all CPUs, merged by time."""
+        rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
+        return merge_chunks([reader.chunks(rows) for reader in self._readers])
+
+    def machine(self) -> Machine:
+        """The machine, as its format files describe it."""
+        return machine_of(self.formats, cpus=max(self.files) + 1, clock=self.clock)
+
+    def losses(self) -> list[CpuLosses]:
+        """What each CPU lost, with the kernel's counts where ``cpuN.stats`` lies beside the file."""
+        return [cpu_losses(reader, self._text(f"cpu{reader.cpu}.stats")) for reader in self._readers]
+
+    def facts(self) -> dict[str, Any]:
+        """The files."""
+        return {"files": [file.name for file in self.files.values()]}
+
+
+def _below(directory: Path, name: str) -> str:
+    file = directory / name
+    return read_text(file) if file.is_file() else ""
+
+
+def _files(path: Path) -> dict[int, Path]:
+    """CPU number to file; a single file that does not say its CPU is CPU 0."""
+    found: dict[int, Path] = {}
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        match = _NAME.search(file.name)
+        if not file.is_file() or (match is None and path.is_dir()):
+            continue
+        cpu = int(match[1]) if match else 0
+        if cpu >= MAX_CPUS:
+            raise KevacuateError(f"{file} names CPU {cpu}, more than a kernel can have.")
+        if cpu in found:
+            raise KevacuateError(
+                f"{found[cpu].name} and {file.name} in {path} are of the same CPU: remove one."
+            )
+        found[cpu] = file
+    return dict(sorted(found.items()))

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which importer a file is for, by what it holds, and how a file becomes a recording."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.groundtruth import is_ground_truth
+from kevacuate.recording.importers.ftracetext import DIALECTS
+from kevacuate.recording.importers.perfscript import PERF_SCRIPT
+from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_page
+from kevacuate.recording.importers.source import ImportOptions, Source
+from kevacuate.recording.importers.text import LONGEST_EVENT, Dialect, TextSource
+from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
+from kevacuate.recording.kev import KevWriter, is_kev
+from kevacuate.recording.recording import Recording
+from kevacuate.recording.ringbuf import open_raw
+from kevacuate.recording.schema import NO_PID, EventChunk
+
+HEAD_BYTES = 1 << 16
+"""What is looked at to recognise a file."""
+
+READ = "trace-cmd's trace.dat, the text of ftrace, trace-cmd report or perf script, raw per-CPU ring-buffer pages"
+Progress = Callable[[int, int], None]
+
+_FOREIGN = {
+    b"PERFILE2": "is a perf.data file: import the text that perf script prints of it",
+    b"\x1f\x8b": "is compressed with gzip: decompress it first",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it first",
+    b"BZh": "is compressed with bzip2: decompress it first",
+}
+
+
+def _head(path: Path) -> bytes:
+    """The file's first bytes, decompressed if it is xz."""
+    try:
+        with closing(open_raw(path)) as file:
+            return file.read(HEAD_BYTES)
+    except (EOFError, lzma.LZMAError):
+        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def text_dialect(head: bytes) -> Dialect | None:
+    """The dialect of the first line that is an event, or None if no line is."""
+    for raw in head.split(b"\n"):
+        line = raw.decode("utf-8", "replace").strip()
+        if not line or line.startswith("#") or len(line) > LONGEST_EVENT:
+            continue
+        for dialect in (PERF_SCRIPT, *DIALECTS):
+            if dialect.head.match(line):
+                return dialect
+    return None
+
+
+def open_source(path: str | Path, options: ImportOptions | None = None) -> Source:
+    """Open a foreign file, recognised by its content.
+
+    Raises
+    ------
+    KevacuateError
+        If it is none that is read; the sentence says what it is, if that is known.
+
+    """
+    where, chosen = Path(path), options or ImportOptions()
+    if not where.exists():
+        raise KevacuateError(f"{where} does not exist.")
+    if where.is_dir():
+        if is_kev(where):
+            raise KevacuateError(f"{where} is a recording already: there is nothing to import.")
+        if is_raw_directory(where):
+            return RawPages(where, chosen)
+        raise KevacuateError(f"{where} is a directory without cpuN.raw files: name the file to import.")
+    head = _head(where)
+    foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
+    if foreign:
+        raise KevacuateError(f"{where} {foreign}.")
+    if is_trace_dat(head):
+        return TraceDat(where, chosen)
+    dialect = None if b"\0" in head else text_dialect(head)
+    if dialect is not None:
+        return TextSource(where, dialect, chosen)
+    if is_raw_page(head):
+        return RawPages(where, chosen)
+    raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")
+
+
+def import_recording(
+    path: str | Path,
+    target: str | Path,
+    options: ImportOptions | None = None,
+    *,
+    pids: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make a ``.kev`` recording of a foreign file, in memory that does not grow with its length.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a directory of raw pages.
+    target : path
+        The ``.kev`` directory to make; it must not exist.
+    options : ImportOptions, optional
+        What the file does not say.
+    pids : bool
+        Keep the process ids.
+    progress : callable, optional
+        Called with bytes read and bytes in all.
+
+    Returns
+    -------
+    dict
+        JSON values: ``form``, ``recording``, ``events``, ``events_by_kind``, ``lost_events`` per CPU, what the
+        importer counted, and what the recording ``lacks``.
+
+    Raises
+    ------
+    KevacuateError
+        If the file is not one that is read, is truncated or corrupted, or holds no event of the allocator.
+
+    """
+    where = Path(path)
+    if where.is_dir() and is_ground_truth(where):
+        return _import_directory(where, Path(target), pids, progress)
+    source = open_source(where, options)
+    with KevWriter(target, source.machine()) as writer:
+        events = 0
+        for chunk in source.events():
+            writer.add_events(chunk if pids else _without_pids(chunk))
+            events += chunk.rows
+            if progress is not None:
+                progress(min(source.done, source.total), source.total)
+        if not events:
+            raise KevacuateError(
+                f"{where} holds no event of the page allocator: record kmem:mm_page_alloc, kmem:mm_page_free and "
+                "the others that docs/import.md lists."
+            )
+        machine = source.machine()
+        lacks = ["states", "zones"]
+        about = {"form": source.form, "file": where.name, "lacks": lacks, **source.facts()}
+        writer.machine = replace(machine, extra={**machine.extra, "imported": source.form, "lacks": lacks})
+        writer.set_losses(source.losses())
+        writer.set_quality({"imported": about})
+    return _summary(Path(target), about)
+
+
+def _import_directory(where: Path, target: Path, pids: bool, progress: Progress | None) -> dict[str, Any]:
+    """A directory of raw traces with formats and snapshots, which is a recording as it stands."""
+    source = Recording.open(where)
+    about: dict[str, Any] = {"form": "directory of raw traces", "file": where.name, "lacks": []}
+    with KevWriter(target, source.machine) as writer:
+        done = 0
+        for chunk in source.events():
+            writer.add_events(chunk if pids else _without_pids(chunk))
+            done += chunk.rows
+            if progress is not None:
+                progress(done, 0)
+        for state in source.states:
+            writer.add_state(state)
+        about["lacks"] = [] if source.states else ["states"]
+        writer.set_losses(source.losses)
+        writer.set_quality({"source_digest": source.digest, "imported": about})
+    return _summary(target, about)
+
+
+def _without_pids(chunk: EventChunk) -> EventChunk:
+    return chunk._replace(pid=np.full(chunk.rows, NO_PID, np.int32))
+
+
+def _summary(target: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What the command shows."""
+    made = Recording.open(target, verify=False)
+    quality = made.quality
+    return {
+        **about,
+        "recording": str(target),
+        "digest": made.digest,
+        "kernel": made.machine.kernel,
+        "cpus": made.machine.cpus,
+        "clock": made.machine.clock,
+        "events": quality["events"],
+        "events_by_kind": quality["events_by_kind"],
+        "seconds": (quality["last_ts"] - quality["first_ts"]) / 1e9,
+        "lost_events": {
+            str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped
+            for x in made.losses
+            if x.any
+        },
+    }

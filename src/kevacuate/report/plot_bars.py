@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A comparison as bars: one small panel a figure, one bar a policy, with the spread where a policy was run several times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure import Comparison, Run
+from kevacuate.report.plot_style import INK, LINES, axes, pyplot, runs_of, style
+from kevacuate.report.rows import ROWS, Row
+from kevacuate.report.tables import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DEFAULT = (
+    ("At the end", "mixed pageblocks"),
+    ("At the end", "polluted pageblocks"),
+    ("At the end", "2 MiB regions free or movable"),
+    ("External fragmentation events", "claims of movable blocks"),
+    ("External fragmentation events", "steals from movable"),
+    ("Cost", "workers' CPU time (virtual)"),
+)
+"""Section and name of the rows that :func:`bars` draws."""
+
+_BETTER = {-1: ", less is better", 0: "", 1: ", more is better"}
+
+
+def row_of(section: str, name: str) -> Row:
+    """A row of the comparison's table.
+
+    Raises
+    ------
+    KevacuateError
+        There is none of that name.
+    """
+    for row in ROWS:
+        if (row.section, row.name) == (section, name):
+            return row
+    raise KevacuateError(f"A comparison has no row {name!r} in section {section!r}.")
+
+
+def by_policy(runs: Sequence[Run], row: Row) -> dict[str, list[float]]:
+    """The row's values by policy, policies in order of appearance."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        values.setdefault(run.policy, []).append(row.value(run))
+    return values
+
+
+def bar(
+    what: Comparison | Sequence[Run],
+    section: str = "At the end",
+    name: str = "mixed pageblocks",
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """One row of a comparison's table as bars.
+
+    A bar is the mean of the policy's runs; where there are several, dots are the runs and the line is one standard deviation
+    (n - 1) to either side.
+
+    Raises
+    ------
+    KevacuateError
+        There is no such row, or matplotlib is not installed.
+    """
+    row = row_of(section, name)
+    values = by_policy(runs_of(what), row)
+    with style():
+        where = axes(ax, (4.2, 0.6 + 0.45 * len(values)))
+        for i, many in enumerate(values.values()):
+            mean = float(np.mean(many))
+            spread = float(np.std(many, ddof=1)) if len(many) > 1 else 0.0
+            where.barh(i, mean, height=0.62, color=LINES[i % len(LINES)], alpha=0.85)
+            if len(many) > 1:
+                where.errorbar(mean, i, xerr=spread, color=INK, capsize=3, linewidth=1)
+                where.scatter(
+                    many, [i] * len(many), s=9, color="white", edgecolors=INK, linewidths=0.6, zorder=3
+                )
+            text = number(mean) + (f" ± {number(round(spread, 1))}" if len(many) > 1 else "")
+            where.annotate(
+                text,
+                (max(mean + spread, *many, 0), i),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        where.set_yticks(range(len(values)), [policy.replace(",", ",\n") for policy in values])
+        where.invert_yaxis()
+        where.set_xlim(left=0)
+        where.margins(x=0.28)
+        where.tick_params(axis="y", length=0)
+        where.set_title(row.name)
+        when = f", {section.lower()}" if section.startswith(("At", "Over")) else ""
+        where.set_xlabel(f"{row.unit}{when}{_BETTER[row.better]}")
+    return where
+
+
+def bars(
+    what: Comparison | Sequence[Run], rows: Sequence[tuple[str, str]] = DEFAULT, *, columns: int = 3
+) -> Figure:
+    """Several rows as small panels, each on its own scale.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`bar`.
+    """
+    runs = runs_of(what)
+    policies = len(dict.fromkeys(run.policy for run in runs))
+    lines = -(-len(rows) // columns)
+    with style():
+        figure, panels = pyplot().subplots(
+            lines,
+            columns,
+            figsize=(3.9 * columns, (0.9 + 0.42 * policies) * lines),
+            squeeze=False,
+            layout="constrained",
+        )
+        flat = panels.ravel().tolist()
+        for i, (section, name) in enumerate(rows):
+            panel = bar(runs, section, name, ax=flat[i])
+            if i % columns:
+                panel.set_yticklabels([])
+        for panel in flat[len(rows) :]:
+            panel.set_visible(False)
+    made: Figure = figure
+    return made

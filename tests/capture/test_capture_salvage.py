@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from pathlib import Path
+
+import numpy as np
+import pytest
+from capture_tools import FORMATS, PAGE, TEXTS, FakeSpool, free, small_machine, sub_buffer
+
+from kevacuate.capture.finish import salvage, salvage_all
+from kevacuate.capture.livewriter import LiveWriter
+from kevacuate.capture.stream import SpoolStream
+from kevacuate.capture.workdir import WorkDir, left_behind
+from kevacuate.recording import Recording, parquet
+from kevacuate.recording.snapshot import snapshot_from_texts
+
+DEAD = 999_999_999
+
+
+def work_of_a_killed_recorder(tmp_path: Path) -> tuple[WorkDir, FakeSpool]:
+    """As a recorder leaves it that is killed after its snapshot at the start."""
+    work = WorkDir(tmp_path / f".x.kev.rec-{DEAD}")
+    work.spool.mkdir(parents=True)
+    machine = small_machine()
+    facts = {
+        "target": "x.kev",
+        "cpus": [0, 1],
+        "page_bytes": PAGE,
+        "keep_pids": False,
+        "machine": machine.to_json(),
+    }
+    work.write("facts.json", facts)
+    work.add_snapshot(snapshot_from_texts(TEXTS, 60, "start"))
+    directory = work.new_page_dir()
+    flags = np.zeros(4096, np.uint64)
+    flags[1024:2048] = 1 << 10
+    for name in ("kpageflags", "kpagecount"):
+        parquet.write_table(directory / f"{name}.parquet", {"word": flags})
+    parquet.write_json(directory / "facts.json", {"begin": 40, "end": 60, "step": 4096, "read_from": [40]})
+    return work, FakeSpool(work.spool, 2)
+
+
+def pfns(path: Path) -> list[int]:
+    return [int(p) for chunk in Recording.open(path).events() for p in chunk.pfn]
+
+
+def test_what_was_spooled_becomes_a_recording(tmp_path: Path) -> None:
+    work, spool = work_of_a_killed_recorder(tmp_path)
+    work.kev.mkdir()
+    spool.put(0, sub_buffer(100, free(1, pid=31), free(2, 50, pid=32)), until=400)
+    spool.put(1, sub_buffer(120, free(3, pid=31), free(4, 100)), until=200)
+    (made,) = salvage_all(tmp_path)
+    assert made.name == "x.salvaged.kev"
+    recording = Recording.open(made)
+    (chunk,) = recording.events()
+    assert chunk.pfn.tolist() == [1, 3, 2]  # what is at 220 is cut: up to there CPU 1 is known, not beyond
+    assert chunk.pid.tolist() == [1, 1, 2]
+    assert recording.quality["stopped"] == "because the recorder was killed"
+    assert recording.quality["cut_ts"] == 220
+    assert recording.start is not None
+    assert recording.start.approximate
+    assert recording.start.free.pfn.tolist() == [1024]
+    assert [s.label for s in recording.snapshots] == ["start"]
+    assert not work.path.exists()
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_finished_files_of_events_are_kept(tmp_path: Path, twice: bool) -> None:
+    work, spool = work_of_a_killed_recorder(tmp_path)
+    writer = LiveWriter(tmp_path / "x.kev", small_machine(), work, keep_pids=False)
+    writer.kev.__enter__()
+    stream = SpoolStream(work.spool, [0, 1], FORMATS, PAGE)
+    spool.put(0, sub_buffer(100, free(1), free(2, 50)), until=160)
+    spool.put(1, until=160)
+    for chunk in stream.pump():
+        writer.add(chunk)
+    writer.save(stream, now=True)
+    spool.put(0, sub_buffer(170, free(5)), until=300)
+    spool.put(1, sub_buffer(180, free(6)), until=300)
+    for chunk in stream.pump():
+        writer.add(chunk)  # and lost with the file that is not finished
+    if twice:  # saving it was cut off as well
+        work.kev.rename(work.path / "kev-old")
+        work.kev.mkdir()
+        (work.kev / "events.parquet").write_bytes(b"PAR1")
+    made = salvage(work, "x.kev")
+    assert made is not None
+    assert pfns(made) == [1, 2, 5, 6]
+
+
+def test_names_do_not_collide(tmp_path: Path) -> None:
+    (tmp_path / "x.salvaged.kev").mkdir()
+    work, spool = work_of_a_killed_recorder(tmp_path)
+    work.kev.mkdir()
+    spool.put(0, sub_buffer(100, free(1)), until=400)
+    spool.put(1, until=400)
+    made = salvage(work, "x.kev")
+    assert made is not None
+    assert made.name == "x.salvaged-2.kev"
+
+
+@pytest.mark.parametrize("damage", ["facts", "pages", "spool"])
+def test_nothing_or_a_whole_recording(tmp_path: Path, damage: str) -> None:
+    work, spool = work_of_a_killed_recorder(tmp_path)
+    work.kev.mkdir()
+    spool.put(0, sub_buffer(100, free(1)), until=400)
+    spool.put(1, until=400)
+    if damage == "facts":
+        (work.path / "facts.json").write_text("{")
+    elif damage == "pages":
+        (work.path / "snapshots.jsonl").unlink()
+    else:
+        (work.spool / "words").unlink()
+    assert salvage(work, "x.kev") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_directory_of_a_living_recorder_is_left_alone(tmp_path: Path) -> None:
+    work = WorkDir.create(tmp_path / "y.kev")
+    assert left_behind(tmp_path) == []
+    assert salvage_all(tmp_path) == []
+    assert work.path.is_dir()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands import and export, and what the others say of a recording that has only events."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+from cli_tools import call, files, refusal, run
+
+import kevacuate
+
+DATA = Path(__file__).parent.parent / "data"
+SHIPPED = Path(kevacuate.__file__).parent / "data"
+LIVE = DATA / "trace-cmd" / "live.v7.dat"
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    """A recording made of a trace.dat."""
+    path = tmp_path / "live.kev"
+    assert call("import", LIVE, "-o", path).returncode == 0
+    return path
+
+
+def test_import_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("import", LIVE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("live.v7.kev: 3,078 events over 0.0")
+    assert "from trace.dat version 7, zstd." in done.stdout
+    assert "cannot be replayed" in done.stdout
+    assert done.stderr == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["live.v7.kev"]
+
+
+def test_import_as_json(tmp_path: Path) -> None:
+    done = call("import", LIVE, "-o", tmp_path / "x.kev", "--no-pids", "--json")
+    about = json.loads(done.stdout)
+    assert about["events"] == 3078 == sum(about["events_by_kind"].values())
+    assert about["lacks"] == ["states", "zones"]
+    assert about["lost_events"] == {}
+
+
+def test_repeated_imports_are_equal(tmp_path: Path, imported: Path) -> None:
+    call("import", LIVE, "-o", tmp_path / "again.kev")
+    for name in files(imported):
+        assert (imported / name).read_bytes() == (tmp_path / "again.kev" / name).read_bytes(), name
+
+
+def test_refusals_of_import(tmp_path: Path, imported: Path) -> None:
+    assert refusal("import", tmp_path / "none").endswith("none does not exist.")
+    assert refusal("import", LIVE, "-o", imported).endswith(
+        "exists already: remove it or choose another name."
+    )
+    (tmp_path / "x").write_bytes(LIVE.read_bytes()[:20000])
+    before = files(tmp_path)
+    assert "truncated or corrupted" in refusal("import", tmp_path / "x", "-o", tmp_path / "y.kev", apart=True)
+    assert "is a recording already" in refusal("import", imported)
+    assert files(tmp_path) == before
+    assert "cannot be made" in refusal("import", LIVE, "-o", LIVE / "x.kev")
+
+
+def test_info_of_events_alone(imported: Path) -> None:
+    done = call("info", imported)
+    assert done.returncode == 0
+    assert "cannot be replayed or compared" in done.stdout
+    about = json.loads(call("info", imported, "--json").stdout)
+    assert about["states"] == []
+    assert about["quality"]["MM_PAGE_ALLOC"] > 100
+
+
+@pytest.mark.parametrize("command", ["replay", "compare"])
+def test_what_a_replay_lacks(imported: Path, command: str) -> None:
+    said = refusal(command, imported)
+    assert "holds no state of the allocator to start from (its zones, free lists and block types)" in said
+
+
+def test_export(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call("export", "--ftrace", imported)
+    assert done.stdout.startswith("live.trace.txt: 3,078 events, ")
+    text = (tmp_path / "live.trace.txt").read_text()
+    assert sum(not line.startswith("#") for line in text.splitlines()) == 3078
+    assert run("export", "--ftrace", imported, "-o", "-").stdout == text
+    about = json.loads(call("export", "--ftrace", imported, "-o", "x.txt", "--json").stdout)
+    assert about["events"] == 3078
+    assert about["bytes"] == len(text)
+    theirs = lzma.decompress((DATA / "trace-cmd" / "live.text.xz").read_bytes()).decode().splitlines()
+    ours = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    assert ours == [line.split() for line in theirs if ": mm_" in line]
+
+
+def test_refusals_of_export(tmp_path: Path, imported: Path) -> None:
+    assert refusal("export", imported) == "Say in which format: --ftrace. See 'kevacuate --help'."
+    shipped = SHIPPED / "stock-churn-1g-smp1-s3.kev"
+    assert "holds no events, only what was made of them" in refusal("export", "--ftrace", shipped)
+    (tmp_path / "x").write_text("")
+    assert "exists already" in refusal("export", "--ftrace", imported, "-o", tmp_path / "x")
+    assert "cannot be written" in refusal("export", "--ftrace", imported, "-o", tmp_path / "no" / "x")
+    assert "leave one of them out" in refusal("export", "--ftrace", imported, "-o", "-", "--json")
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_help_has_an_example(command: str) -> None:
+    assert f"Example: kevacuate {command} " in call(command, "--help").stdout

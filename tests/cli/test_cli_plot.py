@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate plot``."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_tools import call, refusal
+
+from kevacuate.measure.saved import save_comparison
+from kevacuate.recording import Recording
+from kevacuate.replay.initial import ReplayOptions
+from kevacuate.replay.run import compare
+
+pytest.importorskip("matplotlib")
+
+
+def test_every_figure_in_every_format(synthetic_kev: Path, tmp_path: Path) -> None:
+    done = call(
+        "plot",
+        synthetic_kev,
+        "-o",
+        tmp_path / "new",
+        "--format",
+        "png",
+        "--format",
+        "svg",
+        "--repeats",
+        2,
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(Path(name).name for name in json.loads(done.stdout)["files"])
+    assert names == sorted(
+        f"tiny-{figure}.{form}" for figure in ("map", "time", "flow", "bars") for form in ("png", "svg")
+    )
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+
+
+def test_a_saved_comparison(synthetic_kev: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "c.saved"
+    options = ReplayOptions(samples=5, keep=True)
+    save_comparison(saved, compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], options=options))
+    done = call("plot", saved, "-o", tmp_path, "--figure", "flow", "--format", "pdf")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "c-flow.pdf").read_bytes().startswith(b"%PDF")
+    assert "leave --policy and --repeats out" in refusal("plot", saved, "--policy", "mainline")
+
+
+def test_refusals(synthetic_kev: Path) -> None:
+    assert "There is no policy" in refusal("plot", synthetic_kev, "--policy", "x")
+    assert "is not one of" in refusal("plot", synthetic_kev, "--figure", "x")

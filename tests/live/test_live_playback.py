@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A recording and a replay, played back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kevacuate.live.playback import play_recording, play_replay
+from kevacuate.policy import parse_policy
+from kevacuate.recording import EventKind, Recording
+from kevacuate.replay.run import replay
+
+HOOKED = Path(__file__).parent.parent / "data" / "one-cpu.kev"
+
+
+def test_a_replay_plays_what_the_replay_does(synthetic_kev: Path) -> None:
+    recording = Recording.open(synthetic_kev)
+    play = play_replay(recording, parse_policy("evacuate"))
+    metrics = replay(recording, "evacuate").metrics
+    first = play.poll()
+    assert (first.t, first.events, first.ended) == (0.0, [], False)
+    play.seek(1 << 40)
+    last = play.poll()
+    assert last.ended
+    assert last.counts["claims"] + last.counts["steals"] == metrics["extfrag"]
+    assert len(last.queued) == metrics["evacuations_queued"]
+    assert all(one.pages >= 0 for one in last.queued)
+    assert last.as_dict()["blocks"]["mixed"] == metrics["end"]["mixed_blocks"]
+    assert sum(n << o for o, n in enumerate(last.free_orders[0][1])) == metrics["end"]["free_pages"]
+    assert play.poll().t == last.t
+    play.seek(-(1 << 40))
+    assert play.poll().t == 0.0
+
+
+def test_a_recording_plays_its_events() -> None:
+    recording = Recording.open(HOOKED)
+    play = play_recording(recording)
+    events = sum(int((c.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG).sum()) for c in recording.events())
+    play.seek(1 << 40)
+    last = play.poll()
+    assert last.counts["claims"] + last.counts["steals"] == events > 0
+    assert sum(last.as_dict()["blocks"].values()) == len(recording.states[0].blocks.pfn)
+    play.seek(-(1 << 40))
+    times = [play.poll().t]
+    while times[-1] < last.t:
+        times.append(play.poll().t)
+    assert times == sorted(times)
