@@ -33,7 +33,6 @@ SCRUB = """steps => new Promise(done => {
   };
   requestAnimationFrame(frame);
 })"""
-LOADED = "() => performance.now()"
 MEMORY = "() => performance.memory ? performance.memory.usedJSHeapSize : 0"
 
 
@@ -55,7 +54,9 @@ def measure(blocks: int, moments: int, pages: bool) -> None:
         path.write_text(text)
         for _ in range(3):
             with opened(started, path) as watched:
-                ready = watched.page.evaluate("() => Number(document.documentElement.dataset.ready)")
+                drawn, ready = watched.page.evaluate(
+                    "() => ['drawn', 'ready'].map(name => Number(document.documentElement.dataset[name]))"
+                )
                 found = watched.page.evaluate(SCRUB, 200)
                 heap = watched.page.evaluate(MEMORY)
                 assert not watched.said, watched.said
@@ -65,7 +66,7 @@ def measure(blocks: int, moments: int, pages: bool) -> None:
             mean = sum(times) / len(times)
             script = work[len(work) // 2]
             print(
-                f"        ready after {ready:.0f} ms; scrubbing {1000 / mean:.0f} frames/s "
+                f"        drawn after {drawn:.0f} ms, ready after {ready:.0f} ms; scrubbing {1000 / mean:.0f} frames/s "
                 f"(median {middle:.1f} ms, 95 % {late:.1f} ms; script {script:.1f} ms); heap {heap / 1e6:.0f} MB"
             )
 

@@ -274,7 +274,9 @@ def difference(one: bytes, other: bytes) -> tuple[float, tuple[int, int], tuple[
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("mode", ["holds", "type", "pinned"])
 def test_the_map_looks_as_it_did(show: Any, page_path: Path, scheme: str, mode: str) -> None:
-    with show(page_path, width=1000, scheme=scheme) as watched:
+    with show(
+        page_path, width=1000, height=2500, scheme=scheme
+    ) as watched:  # tall: nothing lies over the map
         shown = watched.page
         shown.locator(f"input[value={mode}]").check()
         seek(shown, 12)

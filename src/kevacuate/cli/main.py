@@ -20,7 +20,7 @@ COMMANDS = {
     "watch": "Watch pageblocks and claims live, in the terminal.",
     "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",
-    "report": "Write one HTML page: every pageblock over time, timelines, flows, figures.",
+    "report": "Write one HTML page to look at and to mail.",
     "explain": "Tell the story of one page or pageblock.",
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",

@@ -112,8 +112,8 @@ def blocks_with_pages(runs: Sequence[Run], budget: int = PAGE_BYTES) -> npt.NDAr
     for frames in kept:
         assert frames.pages is not None
         first = frames.pages.first.reshape(-1, size)
-        cost += 8 + 0.7 * (first[:, 1:] != first[:, :-1]).sum(axis=1)
-        cost += 1.2 * np.bincount(frames.pages.place // size, minlength=len(cost))
+        cost += 8 + 0.8 * (first[:, 1:] != first[:, :-1]).sum(axis=1)
+        cost += 2 * np.bincount(frames.pages.place // size, minlength=len(cost))
     order = np.argsort(-interest(runs, kept[0]), kind="stable")
     fits = np.cumsum(cost[order]) <= budget
     return np.sort(order[fits])

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from kevacuate.measure import Comparison, Run, prices
-from kevacuate.measure.spread import permutation_p, spread
+from kevacuate.measure.groups import LEVEL, mean, permutation_p, spread
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.report.page_text import visible
 from kevacuate.report.rows import ROWS, Row
@@ -42,18 +42,18 @@ def by_policy(comparison: Comparison) -> dict[str, list[Run]]:
 
 def _cell(row: Row, base: list[float], values: list[float], first: bool) -> Cell:
     """One figure of one policy: over several runs mean, standard deviation, and p against the baseline."""
-    told, was = spread(values), spread(base)
-    text = number(told.mean) if told.runs == 1 else f"{number(told.mean)} ± {number(told.sd)}"
-    note = "" if told.runs == 1 else f"{told.runs} runs, {number(told.low)} to {number(told.high)}"
+    middle, was, varies = mean(values), mean(base), spread(values)
+    text = number(middle) if varies is None else f"{number(middle)} ± {number(varies)}"
+    note = "" if varies is None else f"{len(values)} runs, {number(min(values))} to {number(max(values))}"
     if first:
         return Cell(text, note=note)
-    moved = (told.mean > was.mean) - (told.mean < was.mean)
-    p = permutation_p(base, values)
+    moved = (middle > was) - (middle < was)
+    p = permutation_p(base, values) if min(len(base), len(values)) > 1 else None
     if p is not None:
         note += f"; p = {p:.2g}"
-    sure = p is None or p < 0.05
+    sure = p is None or p <= LEVEL
     verdict = ("better" if moved == row.better else "worse") if row.better and moved and sure else ""
-    return Cell(text, change(was.mean, told.mean), verdict, note)
+    return Cell(text, change(was, middle), verdict, note)
 
 
 def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:

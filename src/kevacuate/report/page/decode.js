@@ -3,9 +3,18 @@
 "use strict";
 
 const kevDecode = (() => {
+  /** The bytes that base64 stands for. */
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const text = atob(base64);
+    const out = new Uint8Array(text.length);
+    for (let i = 0; i < out.length; i++) out[i] = text.charCodeAt(i);
+    return out;
+  }
+
   /** The bytes of a stream: base64 of a zlib stream. */
   async function inflate(base64) {
-    const packed = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const packed = bytesOf(base64);
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }

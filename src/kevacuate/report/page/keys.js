@@ -3,7 +3,7 @@
 "use strict";
 
 const kevKeys = (() => {
-  const { $, data, read, state, listeners, integer, make, seek } = kev;
+  const { $, data, read, state, listeners, integer, make } = kev;
   const { mapped, drawLegend, paint, fit, dress, zoomBy } = kevMaps;
   const { drawBlock, sayBlock } = kevBlock;
 
@@ -116,41 +116,52 @@ const kevKeys = (() => {
     }, { passive: false });
   }
 
+  /** A run's map in the page: caption and canvas. */
+  function addMap(run) {
+    run.canvas = make("canvas", {
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "pageblock map",
+      "aria-label": `Pageblocks under ${run.about.policy}: ${integer.format(kev.map.blocks)} blocks. Arrow keys move from block to block.`,
+      "aria-describedby": "say",
+    });
+    run.count = make("span");
+    const caption = make("figcaption", {}, make("b", {}, make("bdi", {}, run.about.policy)), run.count);
+    $("maps").append(make("figure", {}, caption, run.canvas));
+    run.painter = new kevMap.Painter(run.canvas);
+    run.canvas.addEventListener("keydown", mapKey);
+    run.canvas.addEventListener("focus", () => focusBlock(Math.max(state.focus, 0), { say: true }));
+    mapPointer(run.canvas);
+  }
+
+  /** Read the blocks and draw them. */
   async function loadMap() {
     kev.map = data.map;
     if (!kev.map) return;
     kev.map.numbers = kevDecode.ascending(await read(kev.map.numbers));
     kev.map.zone = await read(kev.map.zone);
-    const detailed = kevDecode.ascending(await read(kev.map.detailed));
-    const rowOf = new Map();
-    detailed.forEach((block, row) => rowOf.set(block, row));
-    for (const run of kev.runs) {
-      if (!run.about.blocks) continue;
-      run.steps = await kevDecode.steps(read, run.about.blocks);
-      run.canvas = make("canvas", {
-        tabindex: "0",
-        role: "application",
-        "aria-roledescription": "pageblock map",
-        "aria-label": `Pageblocks under ${run.about.policy}: ${integer.format(kev.map.blocks)} blocks. Arrow keys move from block to block.`,
-        "aria-describedby": "say",
-      });
-      run.count = make("span");
-      $("maps").append(make("figure", {}, make("figcaption", {}, make("b", {}, make("bdi", {}, run.about.policy)), run.count), run.canvas));
-      run.painter = new kevMap.Painter(run.canvas);
-      run.canvas.addEventListener("keydown", mapKey);
-      run.canvas.addEventListener("focus", () => focusBlock(Math.max(state.focus, 0), { say: true }));
-      mapPointer(run.canvas);
-    }
+    const drawn = kev.runs.filter((run) => run.about.blocks);
+    await Promise.all(drawn.map(async (run) => (run.steps = await kevDecode.steps(read, run.about.blocks))));
+    drawn.forEach(addMap);
     fit();
     dress();
     listeners.push(paint, () => state.focus >= 0 && drawBlock());
-    seek(0);
-    for (const run of mapped()) {
-      if (run.about.history) run.history = await kevDecode.history(read, run.about.history);
-      if (run.about.pages) run.detail = { rowOf, steps: await kevDecode.steps(read, run.about.pages) };
-    }
-    drawLegend();
   }
 
-  return { focusBlock, loadMap };
+  /** Read what a single block's panel tells: its history and its pages. */
+  async function loadDetails() {
+    if (!kev.map) return;
+    const rowOf = new Map();
+    kevDecode.ascending(await read(kev.map.detailed)).forEach((block, row) => rowOf.set(block, row));
+    const load = async (run) => {
+      const { history, pages } = run.about;
+      if (history) run.history = await kevDecode.history(read, history);
+      if (pages) run.detail = { rowOf, steps: await kevDecode.steps(read, pages) };
+    };
+    await Promise.all(mapped().map(load));
+    drawLegend();
+    paint();
+  }
+
+  return { focusBlock, loadMap, loadDetails };
 })();

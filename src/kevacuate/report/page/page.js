@@ -6,7 +6,7 @@
   const { $, data, state, make, seek, firstAtOrAfter } = kev;
   const { mapped, drawLegend, paint, fit, dress, zoomBy } = kevMaps;
   const { drawBlock } = kevBlock;
-  const { focusBlock, loadMap } = kevKeys;
+  const { focusBlock, loadMap, loadDetails } = kevKeys;
   const { plots, chartsFollow, loadCharts } = kevCharts;
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -136,11 +136,14 @@
     bindTime();
     bindMap();
     bindFlows();
-    loadCharts();
     await loadMap();
     seek(data.t.length - 1);
+    document.documentElement.dataset.drawn = String(Math.round(performance.now()));
+    loadCharts();
+    await loadDetails();
     follow(location.hash);
     bindWindow();
+    chartsFollow(state.moment);
     document.documentElement.dataset.ready = String(Math.round(performance.now()));
   }
 
