@@ -101,9 +101,17 @@ def test_kernels_live_where_the_digest_looks() -> None:
     assert rooms <= set(jit._KERNEL_ROOMS)
 
 
-def test_kernel_rooms_have_no_subpackages() -> None:
-    for room in jit._KERNEL_ROOMS:
-        assert [path for path in (PACKAGE / room).rglob("*.py") if path.parent != PACKAGE / room] == []
+def test_the_digest_reads_every_file_of_the_kernel_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[Path] = set()
+    original = Path.read_bytes
+
+    def note(path: Path) -> bytes:
+        read.add(path)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", note)
+    jit.source_digest.__wrapped__()
+    assert {path for room in jit._KERNEL_ROOMS for path in (PACKAGE / room).rglob("*.py")} <= read
 
 
 def test_only_jit_knows_numba() -> None:
