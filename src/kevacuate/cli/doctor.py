@@ -19,7 +19,7 @@ def command(as_json: bool) -> int:
 
     Exit status: 0 if recording is possible, 1 if not. Changes nothing, but makes and removes a tracing instance.
 
-    Example: sudo kevacuate doctor
+    Example: kevacuate doctor
     """
     from rich.table import Table
     from rich.text import Text

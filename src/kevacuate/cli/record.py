@@ -65,9 +65,9 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
 
     Needs root; COMMAND runs as the user who called sudo. Makes a tracing instance of its own and removes it at the end.
 
-    Examples: sudo kevacuate record --duration 60 -o server.kev
+    Example: kevacuate record --duration 60 -o server.kev
 
-    sudo kevacuate record -o build.kev -- make -j8
+    Example: kevacuate record -o build.kev -- make -j8
     """
     from kevacuate.capture.options import RecordOptions, parse_size
     from kevacuate.capture.start import record

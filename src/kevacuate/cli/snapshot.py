@@ -24,7 +24,7 @@ def command(output: Path | None, as_json: bool) -> None:
 
     Needs root, for /proc/kpageflags. Changes nothing.
 
-    Example: sudo kevacuate snapshot -o before.json
+    Example: kevacuate snapshot -o before.json
     """
     from kevacuate.capture.survey import take_survey
 
