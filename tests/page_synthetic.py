@@ -148,6 +148,9 @@ COUNTERS = (
     "allocations_failed",
     "allocations_below_watermark",
     "frees_of_dropped",
+    "compactions",
+    "compaction_pages_migrated",
+    "compaction_cpu_seconds",
 )
 
 
@@ -202,7 +205,12 @@ def run(
         for order in orders
     ]
     metrics["end"] = moment(shown.at(-1))
-    provenance = {"kevacuate": "0", "policy": policy, "options": {"seed": seed}}
+    provenance = {
+        "kevacuate": "0",
+        "policy": policy,
+        "options": {"seed": seed},
+        "evacuation": {"skip_hint": True},
+    }
     return Run(policy, metrics, series, provenance, {}, shown, told)
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_synthetic import BLOCK, frames, history, run
 
+from kevacuate.measure import Run
 from kevacuate.measure.history import KIND, PFN, A, D, History
 from kevacuate.mm import constants as k
-from kevacuate.report.page_data import blocks_with_pages, moments_at, thinned
+from kevacuate.report.page_data import blocks_with_pages, longest_queue, moments_at, thinned
 from kevacuate.report.page_pack import Blobs, pack_history, pack_steps, part_of, thin_steals, varint
 
 
@@ -147,3 +148,18 @@ def test_a_map_of_too_many_changes_leaves_out_moments() -> None:
 def test_the_moment_nearest_to_a_time() -> None:
     assert moments_at([0, 10, 20], [0, 4, 6, 14, 99, -5]) == [0, 0, 1, 1, 2, 0]
     assert moments_at([7], [0, 100]) == [0, 0]
+
+
+def test_the_longest_queue_between_two_moments() -> None:
+    rows = [
+        (5, k.L_EVAC_QUEUED, 0, 512, 1, 0, 0, 0),
+        (6, k.L_EVAC_QUEUED, 0, 1024, 2, 0, 0, 0),
+        (7, k.L_EVAC_DROPPED, 0, 1536, 0, 0, 0, 0),
+        (8, k.L_EVAC_STARTED, 0, 512, 0, 0, 0, 1),
+        (9, k.L_EVAC_FINISHED, 0, 512, 0, 0, 0, 0),
+        (15, k.L_EVAC_SKIPPED, 0, 1024, 0, 0, 0, 2),
+    ]
+    told = History(np.array(rows), 9)
+    made = Run("evacuate", {}, {"t": [0, 4, 10, 14, 20, 30]}, {}, history=told)
+    assert longest_queue(made) == [0, 0, 2, 1, 1, 0]
+    assert longest_queue(Run("mainline", {}, {"t": [0]}, {})) is None

@@ -127,6 +127,7 @@ def so_far(state: State) -> dict[str, int]:
         "pages_isolated",
         "pages_dropped",
         "pages_migrated",
+        "compaction_pages_migrated",
     )
     return {
         "steals": int(table[0].sum()),

@@ -166,7 +166,14 @@ def _comparison_context(
     sections = figure_sections(comparison)
     price = price_section(comparison)
     many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
-    words = visible_lines(conclusion(comparison)) if len(policies) > 1 else [_single_words(runs[0])]
+    repeats = any(len(group) > 1 for group in groups.values())
+    words = [_single_words(runs[0])]
+    if len(policies) > 1:
+        words = visible_lines(conclusion(Comparison(tuple(runs), recording)))
+    if repeats:
+        words.append(
+            "These sentences are of the first run of each policy; the table below has the spread over all runs."
+        )
     return {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), f"one demand, {many}"],
@@ -178,7 +185,7 @@ def _comparison_context(
         "block_words": _block_words(runs),
         "flows": flow_tables(policies, [run.metrics["extfrag_events"] for run in runs]),
         "sections": sections + ([price] if price else []),
-        "repeats": any(len(group) > 1 for group in groups.values()),
+        "repeats": repeats,
         "parameters": parameter_rows(comparison.runs),
         "parameter_columns": [visible(run.policy) for run in comparison.runs],
         "recording": flattened(recording),

@@ -33,24 +33,21 @@ CHARTS: tuple[tuple[str, str, tuple[Any, ...], float], ...] = (
     ("Claims of pageblocks so far", "events", ("claims",), 1),
     ("Claims of whole free blocks so far", "events", ("claims_whole_block",), 1),
     ("Steals so far", "events", ("steals",), 1),
-    ("Evacuations waiting or under way", "blocks", ("queue",), 1),
+    ("Evacuations waiting or under way, at most", "blocks", ("queue",), 1),
     ("Evacuations dropped so far, no item left", "blocks", ("evacuations_dropped",), 1),
-    ("Pages migrated so far", "pages", ("pages_migrated",), 1),
+    ("Pages migrated by evacuation so far", "pages", ("pages_migrated",), 1),
+    ("Pages moved by compaction so far", "pages", ("compaction_pages_migrated",), 1),
     ("Clean cache dropped so far", "pages", ("pages_dropped",), 1),
     ("Free memory", "MiB", ("free_pages",), 4096 / (1 << 20)),
 )
 """Title, unit, name in the time series (and index there), factor."""
 
 
-def series_values(run: Run, path: Sequence[Any], factor: float, page_size: int = 4096) -> list[float] | None:
+def series_values(run: Run, path: Sequence[Any], factor: float) -> list[float] | None:
     """A chart's line; None where the run does not have it."""
     name, *index = path
     if name == "queue":
-        needed = ("evacuations_queued", "evacuations_finished", "evacuations_movable_again")
-        if not all(n in run.series for n in needed):
-            return None
-        queued, finished, again = (run.series[n] for n in needed)
-        return [q - f - a for q, f, a in zip(queued, finished, again, strict=True)]
+        return longest_queue(run)
     if name not in run.series:
         return None
     values = run.series[name]
@@ -61,8 +58,29 @@ def series_values(run: Run, path: Sequence[Any], factor: float, page_size: int =
     return [round(float(v) * factor, 3) for v in values]
 
 
+def longest_queue(run: Run) -> list[float] | None:
+    """The most evacuations that waited or were under way at once, since the moment before; None without a history.
+
+    Between two moments a queue may fill and empty, so its length at the moments alone would show next to nothing.
+    """
+    if run.history is None:
+        return None
+    items = [e for e in run.history.evacuations() if e.item >= 0]
+    changes = [(e.queued, 1) for e in items] + [(e.ended, -1) for e in items if e.ended is not None]
+    longest, length, at = [], 0, 0
+    changes.sort()
+    for t in run.series["t"]:
+        most = length
+        while at < len(changes) and changes[at][0] <= t:
+            length += changes[at][1]
+            most = max(most, length)
+            at += 1
+        longest.append(float(most))
+    return longest
+
+
 def charts(runs: Sequence[Run], times: Sequence[int]) -> list[dict[str, Any]]:
-    """The timelines: per chart one line a run, at the common times; charts that are 0 throughout say so."""
+    """The timelines: per chart one line a run, at the common times; None where a run does not have it."""
     out = []
     for title, unit, path, factor in CHARTS:
         lines = []
