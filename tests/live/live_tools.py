@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def watched(size: tuple[int, int], then: Then, source: Any = None, interval: flo
             await settle(app, pilot)
             await then(app, pilot)
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as apart:  # a browser's test may have left this thread an event loop that runs
+        apart.submit(lambda: asyncio.run(run())).result()
 
 
 async def settle(app: WatchApp, pilot: Pilot[Any]) -> None:
