@@ -104,6 +104,7 @@ F_KSWAPD = 5  # pid of kswapd plus 1, where it was found
 F_UNTIL = 7  # until when kswapd is at work, by inference
 F_SERIAL = 8  # drains so far
 F_RUNNING = 10  # whether kswapd is at work, by inference
+F_BATCHED = 11  # time of kswapd's last batched free
 FACTS = 16
 
 (

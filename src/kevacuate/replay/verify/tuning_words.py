@@ -81,6 +81,6 @@ def _kswapd(books: t.TuningBooks) -> str:
     if not books.facts[t.F_KSWAPD]:
         return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
     return (
-        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 20 ms at most, "
+        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 30 ms at most, "
         "unless a free that has been compared shows otherwise, and then gives the boost back"
     )

@@ -30,6 +30,7 @@ from kevacuate.mm.jit import part
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
 from kevacuate.recording.schema import EventKind
 from kevacuate.replay.verify.tuning_books import (
+    F_BATCHED,
     F_KSWAPD,
     F_RUNNING,
     F_UNTIL,
@@ -45,11 +46,15 @@ _BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
 _SUITABLE = int(EventKind.COMPACTION_SUITABLE)
 _WAKEUP = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
 
-KSWAPD_GAP_NS = 20_000_000
+KSWAPD_GAP_NS = 30_000_000
 """kswapd's batched frees are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown.
 
-In two emulated recordings that show balance_pgdat, gaps within a run were 18 ms at most, between runs 3 ms at least, 25 mostly.
+In two emulated recordings that show balance_pgdat, gaps within a run were 18 ms at most, between runs mostly 25 or more; a
+slower one has gaps of 30 in which a free shows it active.
 """
+
+BOOST_GAP_NS = 10_000_000
+"""After a gap longer than this the boost is given back: it may have been the end of one run and the begin of another."""
 
 KSWAPD_END_NS = 150_000
 """How long balance_pgdat lasts after its last free."""
@@ -163,6 +168,9 @@ def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
         inferred_end(s, b)
     if e.kind[i] != _BATCHED:
         return
+    if b.facts[F_RUNNING] and e.ts[i] - b.facts[F_BATCHED] > BOOST_GAP_NS:
+        inferred_end(s, b)
+    b.facts[F_BATCHED] = e.ts[i]
     if not b.facts[F_RUNNING]:
         b.inputs[N_INFERRED] += 1
         b.facts[F_RUNNING] = 1
