@@ -15,8 +15,8 @@ import pytest
 from capture_tools import kevacuate, unavailable
 
 from kevacuate.capture.options import RecordOptions
-from kevacuate.capture.session import Result
 from kevacuate.capture.start import record
+from kevacuate.capture.status import Result
 from kevacuate.capture.tracefs import PREFIX, find_tracefs
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, Recording

@@ -147,11 +147,15 @@ def _control(timeout: float) -> str:
     return "stop" if os.read(0, 1) else "dead"
 
 
-def serve(instance: Path, spool: Path, cpus: list[int], page_bytes: int, poll: float, flush: float) -> None:
+def serve(
+    words: Words, instance: Path, spool: Path, cpus: list[int], page_bytes: int, poll: float, flush: float
+) -> None:
     """Read until told to stop or left alone; what went wrong is in the words.
 
     Parameters
     ----------
+    words : Words
+        What is shared with the recorder.
     instance, spool : Path
         The tracing instance and the spool's directory.
     cpus : list of int
@@ -162,7 +166,6 @@ def serve(instance: Path, spool: Path, cpus: list[int], page_bytes: int, poll: f
         Seconds between two looks at the buffers, and after which a sub-buffer that is not full is read too.
 
     """
-    words = Words(spool, len(cpus))
     readers: list[CpuReader] = []
     opener = ThreadPoolExecutor(1)
     try:
@@ -199,7 +202,11 @@ def main(args: list[str]) -> int:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     instance, spool = Path(args[0]), Path(args[1])
     cpus = [int(n) for n in args[5].split(",")]
-    serve(instance, spool, cpus, int(args[2]), float(args[3]), float(args[4]))
+    try:
+        words = Words(spool, len(cpus))
+    except OSError:  # the recorder was interrupted, and has removed it
+        return 1
+    serve(words, instance, spool, cpus, int(args[2]), float(args[3]), float(args[4]))
     while _control(3600) != "dead":
         pass
     remove_instance(instance)  # gone already, unless the recorder was killed

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,8 +20,10 @@ from kevacuate.capture.events import EventChoice
 from kevacuate.capture.finish import finish_recording
 from kevacuate.capture.livewriter import LiveWriter
 from kevacuate.capture.machine import describe
+from kevacuate.capture.process import drain_reader, keep_memory, start_reader, task_names
 from kevacuate.capture.snapshots import PageReader, now, take_counts, top_pfn
-from kevacuate.capture.spool import DONE, READY, W_DONE, W_ERROR, Words
+from kevacuate.capture.spool import W_ERROR, Words
+from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
@@ -40,40 +39,6 @@ BACKLOG_BYTES = 256 << 20
 
 NICE = 10
 _HOUSEKEEPING_SECONDS = 0.25
-_READER_SECONDS = 60.0
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_MAPPED_BYTES, _KEPT_BYTES = 32 << 20, 256 << 20
-"""Of mallopt(3): its options, and the largest values that are of use."""
-
-
-@dataclass
-class Status:
-    """What a progress display shows."""
-
-    seconds: float = 0.0
-    events: int = 0
-    rate: float = 0.0
-    """Events decoded per second, lately."""
-    lost: int = 0
-    written: int = 0
-    """Bytes of the recording so far, spool and all."""
-    waiting: int = 0
-    """Bytes spooled and not yet decoded."""
-    phase: str = "starting"
-
-
-@dataclass(frozen=True)
-class Result:
-    """How it went."""
-
-    target: Path
-    events: int
-    lost: int
-    seconds: float
-    stopped: str
-    """Why recording ended, in words."""
-    exit_status: int | None
-    """COMMAND's."""
 
 
 class Session:
@@ -140,7 +105,7 @@ class Session:
                 return self._finish(work)
         except (OSError, KevacuateError) as error:
             keep = bool(work.snapshots()) and not options.target.exists()
-            raise _explain(error, options.target, work if keep else None) from None
+            raise explain(error, options.target, work if keep else None) from None
         finally:
             if not keep:
                 work.remove()
@@ -174,7 +139,9 @@ class Session:
             )
             self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
             self.stream.warm_up()
-            self.reader = reader = self._start_reader(work)
+            self.reader = reader = start_reader(
+                self.instance.path, work.spool, self.words, self.cpus, self.page_bytes, self.options
+            )
             yield
         finally:
             if not self.instance.remove() and reader is not None:
@@ -195,28 +162,6 @@ class Session:
                 "machine": self.machine.to_json(),
             },
         )
-
-    def _start_reader(self, work: WorkDir) -> subprocess.Popen[bytes]:
-        """The reader's process, ready to read."""
-        options = self.options
-        arguments = [str(self.instance.path), str(work.spool), str(self.page_bytes)]
-        arguments += [str(options.poll_seconds), str(options.flush_seconds), ",".join(map(str, self.cpus))]
-        reader = subprocess.Popen(
-            [sys.executable, "-m", "kevacuate.capture.reader", *arguments],
-            stdin=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-        deadline = time.monotonic() + _READER_SECONDS
-        while self.words[W_DONE] == 0:
-            if reader.poll() is not None or time.monotonic() > deadline:
-                reader.kill()
-                raise KevacuateError("The process that reads the trace buffers did not start.")
-            time.sleep(0.005)
-        if self.words[W_ERROR]:
-            raise KevacuateError(f"The trace buffers cannot be read: {os.strerror(self.words[W_ERROR])}.")
-        return reader
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -337,7 +282,7 @@ class Session:
         """Drain, remove the instance, decode the rest, and close the recording."""
         self.status.phase = "finishing"
         stopped_at = now()
-        whole = self._drain()
+        whole = drain_reader(self.reader, self.words)
         stats = {cpu: self.instance.stats(cpu) for cpu in self.cpus}
         self.instance.remove()
         if self._signal == "SIGTERM" and self.command is not None and self.command.poll() is None:
@@ -357,15 +302,6 @@ class Session:
         if time.monotonic() - self._checked > _HOUSEKEEPING_SECONDS:
             self._housekeeping(self.writer.work)
 
-    def _drain(self) -> bool:
-        """Have the reader drain the buffers; whether it did, to the last event."""
-        assert self.reader.stdin is not None
-        with contextlib.suppress(OSError):
-            self.reader.stdin.write(b"s")
-        while self.words[W_DONE] != DONE and self.reader.poll() is None:
-            time.sleep(0.01)
-        return self.words[W_DONE] == DONE and not self.words[W_ERROR]
-
     def _options_json(self) -> dict[str, Any]:
         options = self.options
         return {
@@ -374,41 +310,3 @@ class Session:
             "max_bytes": options.max_bytes,
             "snapshot_seconds": options.snapshot_seconds,
         }
-
-
-def _explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None) -> KevacuateError:
-    """The error in one sentence, and where what was captured is to be found."""
-    what = str(error)
-    if isinstance(error, OSError):
-        what = f"{target} cannot be written ({error.strerror or error}): make room or choose another place with -o."
-    if work is not None:
-        what += f" What was captured is in {work.path}; the next recording in that directory saves it."
-    return KevacuateError(what)
-
-
-def keep_memory() -> None:
-    """Have the C library keep freed memory instead of giving it back to the kernel with every large array.
-
-    A recorder whose arrays come and go as mappings would record mostly itself: a page fault and a free for every page.
-    """
-    libc = ctypes.CDLL(None)
-    with contextlib.suppress(AttributeError):  # not glibc
-        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-def task_names(tracefs: Path) -> dict[str, str]:
-    """Process id to name, of the tasks that the kernel remembers (saved_cmdlines)."""
-    names = {}
-    try:
-        lines = (tracefs / "saved_cmdlines").read_text(errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        pid, _, name = line.partition(" ")
-        if pid.isdigit():
-            names[pid] = name
-    return names
-
-
-__all__ = ["READY", "Result", "Session", "Status"]

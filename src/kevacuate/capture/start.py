@@ -11,7 +11,8 @@ from kevacuate.capture.command import give_to_user
 from kevacuate.capture.events import choose_events
 from kevacuate.capture.finish import salvage_all
 from kevacuate.capture.options import RecordOptions
-from kevacuate.capture.session import Result, Session, Status
+from kevacuate.capture.session import Session
+from kevacuate.capture.status import Result, Status
 from kevacuate.capture.tracefs import find_tracefs, mount_tracefs, remove_instance, stale_instances
 from kevacuate.errors import KevacuateError
 

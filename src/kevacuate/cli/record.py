@@ -14,7 +14,7 @@ import click
 from kevacuate.cli.common import console, json_option, print_json
 
 if TYPE_CHECKING:
-    from kevacuate.capture.session import Result, Status
+    from kevacuate.capture.status import Result, Status
 
 MIB = 1 << 20
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a recorder reports while it runs and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kevacuate.capture.workdir import WorkDir
+from kevacuate.errors import KevacuateError
+
+
+@dataclass
+class Status:
+    """What a progress display shows."""
+
+    seconds: float = 0.0
+    events: int = 0
+    rate: float = 0.0
+    """Events decoded per second, lately."""
+    lost: int = 0
+    written: int = 0
+    """Bytes of the recording so far, spool and all."""
+    waiting: int = 0
+    """Bytes spooled and not yet decoded."""
+    phase: str = "starting"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it went."""
+
+    target: Path
+    events: int
+    lost: int
+    seconds: float
+    stopped: str
+    """Why recording ended, in words."""
+    exit_status: int | None
+    """COMMAND's."""
+
+
+def explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None) -> KevacuateError:
+    """The error in one sentence, and where what was captured is to be found."""
+    what = str(error)
+    if isinstance(error, OSError):
+        what = f"{target} cannot be written ({error.strerror or error}): make room or choose another place with -o."
+    if work is not None:
+        what += f" What was captured is in {work.path}; the next recording in that directory saves it."
+    return KevacuateError(what)
