@@ -160,7 +160,11 @@ def test_a_killed_recorder_leaves_nothing_or_a_recording(tmp_path: Path, number:
 def test_a_killed_reader_ends_the_recording(tmp_path: Path) -> None:
     process = kevacuate("record", "-o", str(tmp_path / "a.kev"), "--duration", "60", "--no-pages")
     wait_for(tmp_path)
-    time.sleep(1.5)  # so that every CPU's events up to some time are known
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:  # so that every CPU has events, and those up to some time are known
+        for cpu in os.sched_getaffinity(0):
+            touch = f"import os; os.sched_setaffinity(0, {{{cpu}}}); bytearray(32 << 20)"
+            subprocess.run([sys.executable, "-c", touch], check=True)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
