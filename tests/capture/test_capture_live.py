@@ -176,10 +176,12 @@ def test_a_killed_reader_ends_the_recording(tmp_path: Path) -> None:
 
 
 NOBODY = """
-import os, sys
+import contextlib, io, os, sys
 import kevacuate.capture.start, kevacuate.capture.survey, kevacuate.cli.record, kevacuate.cli.snapshot
 import kevacuate.capture.doctor, kevacuate.cli.doctor, rich.table
 from kevacuate.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["doctor"])  # loads what it needs: nobody may not be able to read where this package lies
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -189,9 +191,8 @@ main(sys.argv[1:])
 
 def as_nobody(*arguments: str) -> tuple[int, str]:
     """The command line's exit status and its words on stderr, without root."""
-    done = subprocess.run(
-        [sys.executable, "-c", NOBODY, *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+    script = [sys.executable, "-c", NOBODY, *arguments]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=60, cwd="/")
     return done.returncode, done.stderr
 
 
