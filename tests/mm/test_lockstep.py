@@ -53,13 +53,16 @@ SHARD_LIST = [
     Shard("evacuation", "evacuation", 10, 2000),
     Shard("busy", "busy", 8, 2000),
     Shard("crowded", "crowded", 8, 2000),
-    Shard("small pool", "staged", 18, 2000),
+    Shard("small pool", "staged", 36, 2000),
     Shard("unready", "staged", 18, 2000),
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
     *(
-        Shard(theme, plan, 3, 700, 0, kernel)
-        for kernel in ("6.12", "6.1")
+        Shard(theme, plan, machines if plan == "mixed" else 3, 700, 0, kernel)
+        for kernel, machines in (
+            ("6.12", 3),
+            ("6.1", 40),
+        )  # 6.1 alone may leave a list and a block of different types
         for theme, plan in (
             ("any", "mixed"),
             ("numa", "mixed"),
