@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """compare --recorded and triage, as a user runs them."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -206,11 +205,6 @@ def test_triage_wants_one_of_two(tmp_path: Path) -> None:
     assert "give one of the two" in refusal("triage", "--live", tmp_path)
     empty = write_events(tmp_path / "empty.kev", [])
     assert "holds no events of the recorded kernel" in refusal("triage", empty)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("kevacuate.capture") is not None, reason="the recorder is there")
-def test_triage_live_without_a_recorder() -> None:
-    assert "cannot record a running machine" in refusal("triage", "--live", "--duration", 1)
 
 
 def test_click_is_not_asked_to_tell_the_first_double_dash() -> None:

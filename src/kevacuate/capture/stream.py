@@ -167,10 +167,6 @@ class SpoolStream:
         self.late = 0
         """Events that became readable only after later ones of other CPUs had been given out; their time was moved."""
 
-    def spooled_bytes(self) -> int:
-        """Bytes spooled so far."""
-        return sum(self.words.spooled(c.at) for c in self.cpus)
-
     def waiting_bytes(self) -> int:
         """Bytes spooled and not yet decoded."""
         return sum(self.words.spooled(c.at) - c.offset for c in self.cpus)

@@ -6,14 +6,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kevacuate.cli.common import console, json_option, print_json, progress_bar
-from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording
 
 
@@ -61,20 +59,15 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
+    from kevacuate.capture.options import RecordOptions
+    from kevacuate.capture.start import record
     from kevacuate.replay.light import triage_recording
 
-    try:
-        options = import_module("kevacuate.capture.options")
-        start = import_module("kevacuate.capture.start")
-    except ModuleNotFoundError:
-        raise KevacuateError(
-            "this version cannot record a running machine (it has no recorder); triage a recording instead."
-        ) from None
     with tempfile.TemporaryDirectory(prefix="kevacuate-triage-") as directory:
         target = Path(directory) / "live.kev"
-        chosen = options.RecordOptions(target=target, duration=duration, light=True)
+        chosen = RecordOptions(target=target, duration=duration, light=True)
         with live_status() as report:
-            start.record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
+            record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
         return {**triage_recording(Recording.open(target)), "name": "this machine"}
 
 

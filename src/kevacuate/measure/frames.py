@@ -266,12 +266,6 @@ class Frames:
         pages = None if self.pages is None else self.pages.thin(moments)
         return replace(self, t=self.t[moments], blocks=self.blocks.thin(moments), pages=pages)
 
-    def index_of(self, block: int) -> int:
-        """Where block number *block* (pfn >> pageblock_order) stands in the arrays; -1 if it is in no zone."""
-        first = block << self.pageblock_order
-        at = int(np.searchsorted(self.start, first))
-        return at if at < len(self.start) and int(self.start[at]) == first else -1
-
     def check(self) -> None:
         """Raise KevacuateError if the parts contradict each other: for what was read from a file."""
         blocks = len(self.start)

@@ -14,9 +14,6 @@ from kevacuate.mm.buddy import (
     free_list,
     free_one_page_merge,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
-    move_freepages_block,
     page_zone,
 )
 from kevacuate.mm.constants import (
@@ -27,8 +24,6 @@ from kevacuate.mm.constants import (
     C_PAGEBLOCK_ORDER,
     FPI_NONE,
     L_PCPU_DRAIN,
-    MIGRATE_MOVABLE,
-    MIGRATE_PCPTYPES,
     PB_SKIP,
     PG_ALLOC,
     PG_BUDDY,
@@ -36,6 +31,7 @@ from kevacuate.mm.constants import (
     WK_NLIST,
     WS,
 )
+from kevacuate.mm.free_chunks import begin_list_at, take_free_chunk
 from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_kmem
 
@@ -96,25 +92,11 @@ def free_from_pcp(s, pfn, order):  # type: ignore[no-untyped-def]
 
 @part(cold=True)
 def isolate_free_chunk(s, pfn, order):  # type: ignore[no-untyped-def]
-    """__isolate_free_page (:3123): take a free chunk of exactly this order off its list; False if there is none.
-
-    Half a block or more makes its blocks movable, and moves what else is free in them.
-    """
+    """__isolate_free_page (:3123) of a free chunk of exactly this order, which is in use then; False if there is none."""
     if s.meta[pfn] != (PG_BUDDY << 4 | order):
         return False
-    z = page_zone(s, pfn)
-    mt = get_pfnblock_migratetype(s, pfn)
-    del_page_from_free_list(s, z, pfn, order, mt)
-    account_freepages(s, z, -(1 << order), mt)
+    take_free_chunk(s, page_zone(s, pfn), pfn, order)
     put_in_use(s, pfn, order)
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
-    if order >= pageblock_order - 1:
-        page = pfn
-        while page < pfn + (1 << order):
-            mt = get_pfnblock_migratetype(s, page)
-            if mt < MIGRATE_PCPTYPES:
-                move_freepages_block(s, z, page, mt, MIGRATE_MOVABLE)
-            page += 1 << pageblock_order
     return True
 
 
@@ -148,13 +130,7 @@ def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def
     """Rotate a free list so that *pfn* is its first, or its last (move_freelist_head and _tail, compaction.c)."""
     if s.meta[pfn] != (PG_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
         return False
-    head = free_list(s, z, order, mt)
-    before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
-    s.link[2 * before], s.link[2 * after + 1] = after, before
-    if last:
-        list_add(s, head, pfn)
-    else:
-        list_add_tail(s, head, pfn)
+    begin_list_at(s, free_list(s, z, order, mt), pfn, last)
     return True
 
 

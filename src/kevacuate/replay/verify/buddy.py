@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.fidelity import LevelResult, Tally
+from kevacuate.measure.fidelity import LevelResult
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, StateOptions
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
@@ -16,11 +16,7 @@ from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.verify.buddy_books import (
     D_DUMP_BLOCK,
     D_DUMP_LIST,
-    F_BEFORE,
-    F_BEFORE_WRONG,
-    F_COMPACTIONS,
     F_DIVERGED,
-    F_LAST,
     F_OVERFLOW,
     INPUTS,
     KINDS,
@@ -43,6 +39,7 @@ from kevacuate.replay.verify.startstate import (
     state_with_free_lists,
     zone_numbers,
 )
+from kevacuate.replay.verify.tally import F_BEFORE, F_BEFORE_WRONG, F_COMPACTIONS, fill_result
 
 MOST_KEPT = 1 << 20
 """Rows kept back at most for a request that does not end: more are a CPU that has gone quiet."""
@@ -168,15 +165,7 @@ class BuddyLevel(Level):
         """What the level came to."""
         self._flush()
         books, result = self._books, self._result
-        result.kinds = {
-            name: Tally(int(books.tally[2 * i]), int(books.tally[2 * i + 1]))
-            for i, name in enumerate(KINDS)
-            if books.tally[2 * i]
-        }
-        result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
-        result.last_position = int(books.facts[F_LAST]) if result.mismatches else -1
-        if books.facts[F_COMPACTIONS]:
-            result.until_compaction = Tally(int(books.facts[F_BEFORE]), int(books.facts[F_BEFORE_WRONG]))
+        fill_result(result, books, KINDS, INPUTS)
         if result.mismatches:
             result.first = divergence_of(books.first, getattr(self, "_dump_words", None))
             result.causes = self._causes()

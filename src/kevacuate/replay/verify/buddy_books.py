@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.replay.verify.tally import FACTS
+
 KINDS = (
     "page taken (mm_page_alloc_zone_locked)",
     "claim or steal (mm_page_alloc_extfrag)",
@@ -55,15 +57,10 @@ INPUTS = (
     N_LOST,
 ) = range(11)
 
-F_COMPACTIONS = 0  # compactions begun so far
 F_ACTIVE = 1  # and not yet ended
 F_DIVERGED = 2
-F_LAST = 3  # number of the event of the last mismatch
 F_OVERFLOW = 5
-F_BEFORE = 6  # decisions before the first compaction, and
-F_BEFORE_WRONG = 7  # mismatches among them
 F_CUT = 8  # first row that was not decided
-FACTS = 16
 
 # The first divergence: number of the event, ts, kind of decision; the request; record of the model and of the kernel.
 V_POSITION = 0

@@ -33,12 +33,8 @@ from kevacuate.replay.verify.buddy_books import (
     D_REFUSAL,
     D_TAKEN,
     F_ACTIVE,
-    F_BEFORE,
-    F_BEFORE_WRONG,
-    F_COMPACTIONS,
     F_CUT,
     F_DIVERGED,
-    F_LAST,
     F_OVERFLOW,
     N_COUNTS,
     N_ISOLATED,
@@ -58,6 +54,7 @@ from kevacuate.replay.verify.buddy_requests import (
     direct_compaction,
     perform,
 )
+from kevacuate.replay.verify.tally import F_COMPACTIONS, F_LAST, decided
 
 _RMQ = int(EventKind.GT_RMQ)
 _LIST = int(EventKind.GT_LIST)
@@ -137,18 +134,6 @@ def agrees(s, at, e, i, logged):  # type: ignore[no-untyped-def]
         same = log[at + 4] == e.a[i] and log[at + 5] == e.b[i]
         return same and log[at + 6] == e.c[i] and log[at + 7] == e.d[i]
     return log[at + 4] == e.order[i] and log[at + 5] == e.mt[i]
-
-
-@part(inline=True)
-def decided(b, kind, right):  # type: ignore[no-untyped-def]
-    """Count a decision."""
-    b.tally[2 * kind] += 1
-    if b.facts[F_COMPACTIONS] == 0:
-        b.facts[F_BEFORE] += 1
-        if not right:
-            b.facts[F_BEFORE_WRONG] += 1
-    if not right:
-        b.tally[2 * kind + 1] += 1
 
 
 @part(cold=True)

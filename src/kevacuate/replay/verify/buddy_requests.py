@@ -26,7 +26,6 @@ from kevacuate.replay.verify.buddy_books import (
     COMPACTORS,
     CS,
     F_ACTIVE,
-    F_COMPACTIONS,
     F_DIVERGED,
     N_BUDDY,
     N_BULK,
@@ -36,6 +35,7 @@ from kevacuate.replay.verify.buddy_books import (
     N_FREE,
     N_UNSEEN,
 )
+from kevacuate.replay.verify.tally import F_COMPACTIONS
 
 _DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 

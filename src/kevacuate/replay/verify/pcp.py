@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kevacuate.measure.fidelity import Divergence, LevelResult, Tally
+from kevacuate.measure.fidelity import Divergence, LevelResult
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state
@@ -16,12 +16,8 @@ from kevacuate.replay.verify.frees import Scratch
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp_books import (
     D_DUMP,
-    F_BEFORE,
-    F_BEFORE_WRONG,
-    F_COMPACTIONS,
     F_DIVERGED,
     F_INSERTIONS,
-    F_LAST,
     F_NOWHERE,
     F_OTHER_CPU,
     INPUTS,
@@ -39,6 +35,7 @@ from kevacuate.replay.verify.pcp_books import (
 )
 from kevacuate.replay.verify.pcp_loop import pcp_rows
 from kevacuate.replay.verify.startstate import zone_numbers
+from kevacuate.replay.verify.tally import fill_result
 
 AHEAD = 1 << 13
 """Rows looked ahead: a drain's chunks (2,016 at most) with what other CPUs do meanwhile, and a batch of frees."""
@@ -164,15 +161,7 @@ class PcpLevel(Level):
         """What the level came to."""
         self._flush()
         books, result = self._books, self._result
-        result.kinds = {
-            name: Tally(int(books.tally[2 * i]), int(books.tally[2 * i + 1]))
-            for i, name in enumerate(KINDS)
-            if books.tally[2 * i]
-        }
-        result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
-        result.last_position = int(books.facts[F_LAST]) if result.mismatches else -1
-        if books.facts[F_COMPACTIONS]:
-            result.until_compaction = Tally(int(books.facts[F_BEFORE]), int(books.facts[F_BEFORE_WRONG]))
+        fill_result(result, books, KINDS, INPUTS)
         if result.mismatches and result.first is None:
             result.first = self._divergence()
         result.causes = self._causes()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.replay.verify.tally import FACTS
+
 KINDS = (
     "page of an allocation (mm_page_alloc)",
     "chunk drained (mm_page_pcpu_drain)",
@@ -37,15 +39,10 @@ N_ALLOCS, N_INSERTED, N_FREES, N_REFILLS, N_CHUNKS, N_DRAINS, N_DIRECT, N_CAPTUR
 
 F_INSERTIONS = 0  # whether gt_rmq 5 is recorded
 F_DIVERGED = 1
-F_LAST = 2
-F_COMPACTIONS = 3
-F_BEFORE = 4
-F_BEFORE_WRONG = 5
 F_OTHER_CPU = 7  # mismatches whose page another CPU's list held
 F_NOWHERE = 8  # mismatches whose page was on no list
 # F_EPOCH 6 and F_ROWS 9: see frees
 F_LATE = 10  # frees not yet committed
-FACTS = 16
 
 V_POSITION, V_TS, V_KIND, V_CPU, V_ORDER, V_MT, V_MODEL, V_KERNEL, V_HELD = range(9)
 FIRST = 16

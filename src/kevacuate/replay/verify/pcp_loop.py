@@ -55,12 +55,8 @@ from kevacuate.replay.verify.pcp_books import (
     COMPACTORS,
     D_ALLOC,
     D_DRAIN,
-    F_BEFORE,
-    F_BEFORE_WRONG,
-    F_COMPACTIONS,
     F_DIVERGED,
     F_INSERTIONS,
-    F_LAST,
     F_LATE,
     F_NOWHERE,
     F_OTHER_CPU,
@@ -93,6 +89,7 @@ from kevacuate.replay.verify.pcp_books import (
     V_POSITION,
     V_TS,
 )
+from kevacuate.replay.verify.tally import F_COMPACTIONS, F_LAST, decided
 
 _RMQ = int(EventKind.GT_RMQ)
 _BLK = int(EventKind.GT_BLK)
@@ -117,18 +114,6 @@ DRAINED = 99
 
 DIRECT = -2
 NOTHING = -1
-
-
-@part(inline=True)
-def decided(b, kind, right):  # type: ignore[no-untyped-def]
-    """Count a decision."""
-    b.tally[2 * kind] += 1
-    if b.facts[F_COMPACTIONS] == 0:
-        b.facts[F_BEFORE] += 1
-        if not right:
-            b.facts[F_BEFORE_WRONG] += 1
-    if not right:
-        b.tally[2 * kind + 1] += 1
 
 
 @part(cold=True)
