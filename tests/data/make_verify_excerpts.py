@@ -7,7 +7,8 @@
 recording that shows list operations and insertions into per-CPU lists. Its first state is not a dump: the free lists are the
 model's own after all events before FROM (every one of its decisions there was the kernel's, which is checked here), the
 per-CPU lists follow from the events, by a few lines of bookkeeping below that know nothing of the model, and their fields
-(high and so on) are the tuning level's. The dump inside has the kernel's.
+(high and so on) are the tuning level's. Its page flags, LRU and compound bits only, say which pages the events before FROM
+left in use by movable folios. The dump inside has the kernel's lists.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kevacuate.mm import constants as k
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording
 from kevacuate.recording.state import Blocks, FreePages, PcpPages
 from kevacuate.replay.verify.buddy import BuddyLevel
+from kevacuate.replay.verify.evacuation_pages import MovablePages
 from kevacuate.replay.verify.level import Given
 from kevacuate.replay.verify.rows import wide
 from kevacuate.replay.verify.startstate import free_lists
@@ -104,9 +106,15 @@ def pieces(recording: Recording, first: int, last: int) -> Iterator[tuple[EventC
 
 
 def reached(
-    level: BuddyLevel, pcp: PcpBooks, tuning: TuningLevel, like: AllocatorState, zone: int, ts: int
+    level: BuddyLevel,
+    pcp: PcpBooks,
+    tuning: TuningLevel,
+    movable: MovablePages,
+    like: AllocatorState,
+    ts: int,
 ) -> AllocatorState:
     """The state before the first event kept, in the form of a recorded one; what no event shows is *like*'s."""
+    zone = like.zones[0].index
     lists = free_lists(level.state)
     pfn = np.concatenate([x.pfns for x in lists])
     sizes = [x.pfns.size for x in lists]
@@ -132,7 +140,7 @@ def reached(
             count=np.array([held], np.int32),
         ),
         pcp_pages=pages,
-        page_flags=None,
+        page_flags=movable.flags(),
         page_count=None,
     )
 
@@ -160,12 +168,16 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
     level = BuddyLevel(Given(recording, recording.boot, recording.machine.kernel))
     pcp = PcpBooks()
     tuning = TuningLevel(Given(recording, recording.start, recording.machine.kernel))
+    machine = recording.machine
+    npages = int(level.state.cfg[k.C_NPAGES])
+    movable = MovablePages(npages, machine.cpus, machine.hugepage_order, recording.boot)
     kept = []
     number = ts = 0
     for early, late in pieces(recording, first, last):
         events = early.take(early.kind != EventKind.GT_DUMP)
         if events.rows:
             level.feed(wide(events), number)
+            movable.feed(wide(events), number, 0, events.rows)
             pcp.add(events)
             tuning.feed(wide(events.take(events.ts > recording.start.ts)), number)
             number += events.rows
@@ -174,7 +186,7 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
             kept.append(late)
     result = level.finish()
     assert result.mismatches == 0, result.first
-    begin = reached(level, pcp, tuning, recording.start, recording.start.zones[0].index, ts)
+    begin = reached(level, pcp, tuning, movable, recording.start, ts)
     inside = [s for s in recording.states if ts < s.ts <= int(kept[-1].ts[-1])]
     write(
         "one-cpu.kev",

@@ -27,6 +27,7 @@ from kevacuate.mm.constants import (
     PB_SKIP,
     PG_ALLOC,
     PG_BUDDY,
+    PG_TAIL,
     WK_LIST,
     WK_NLIST,
     WS,
@@ -135,13 +136,26 @@ def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def
 
 
 @part(cold=True)
-def stage_block(s, start, offsets, count):  # type: ignore[no-untyped-def]
-    """Make every page of a block in use, those at the *count* given offsets PageLRU, each an order-0 folio of nobody."""
+def stage_block(s, start):  # type: ignore[no-untyped-def]
+    """Make every page of a block in use by nobody in particular."""
     for page in range(start, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
         take_free_page(s, page)
     put_in_use(s, start, s.cfg[C_PAGEBLOCK_ORDER])
-    for n in range(count):
-        s.link[2 * (start + offsets[n]) + 1] = ATTR_LRU | ATTR_ON_LRU
+
+
+@part(cold=True)
+def place_folios(s, start, first, offsets, orders):  # type: ignore[no-untyped-def]
+    """Of a staged block's pages from offset *first* on, exactly the folios at the given offsets are PageLRU."""
+    for page in range(start + first, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+        put_in_use(s, page, 0)
+    for n in range(offsets.size):
+        head = start + offsets[n]
+        if offsets[n] < first:
+            continue
+        s.meta[head] = PG_ALLOC << 4 | orders[n]
+        s.link[2 * head + 1] = ATTR_LRU | ATTR_ON_LRU
+        for page in range(head + 1, head + (1 << orders[n])):
+            s.meta[page] = PG_TAIL << 4
 
 
 @part(cold=True)
@@ -153,7 +167,15 @@ def set_block_skip(s, start, skip):  # type: ignore[no-untyped-def]
 
 @part(cold=True)
 def mark_isolated(s, worker, count, attr):  # type: ignore[no-untyped-def]
-    """Give the first pages of a worker's private list the attribute bits *attr*: what becomes of them is given."""
+    """Give *count* pages of a worker's private list the attribute bits *attr*: what becomes of so many is given.
+
+    Which folios they are is not: the largest that fit, the first of a size.
+    """
     at = s.cfg[C_OFF_WORKERS] + worker * WS
-    for n in range(min(count, s.work[at + WK_NLIST])):
-        s.link[2 * s.work[at + WK_LIST + n] + 1] |= attr
+    left = count
+    for order in range(s.cfg[C_PAGEBLOCK_ORDER], -1, -1):
+        for n in range(s.work[at + WK_NLIST]):
+            pfn = s.work[at + WK_LIST + n]
+            if s.meta[pfn] & 15 == order and 1 << order <= left:
+                s.link[2 * pfn + 1] |= attr
+                left -= 1 << order

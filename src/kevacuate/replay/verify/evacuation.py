@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kevacuate.measure.fidelity import Divergence, LevelResult, Tally
 from kevacuate.mm import constants as k
@@ -15,12 +14,14 @@ from kevacuate.mm import entry
 from kevacuate.mm.layout import EvacuationConfig, StateOptions
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.replay.verify import evacuation_steps as steps
+from kevacuate.replay.verify.evacuation_folios import NO_FOLIOS, Folios
+from kevacuate.replay.verify.evacuation_views import ISOLATE, STARTED, BlockViews
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.startstate import state_with_free_lists
 
-CLAIM, QUEUED, DROPPED, STARTED, SKIPPED = 0, 1, 2, 4, 5
-ISOLATE, RECLAIM, MIGRATE, FINISHED, AFTER = 6, 7, 8, 9, 10
-"""Operations of gt_evac."""
+CLAIM, QUEUED, DROPPED, SKIPPED = 0, 1, 2, 5
+RECLAIM, MIGRATE, FINISHED, AFTER = 7, 8, 9, 10
+"""Operations of gt_evac, with STARTED and ISOLATE."""
 
 QUEUES = "claims: queued or not"
 ORDER = "which block a worker starts with next"
@@ -68,6 +69,7 @@ class EvacuationLevel(Level):
         config = EvacuationConfig(evacuate=True)
         self._state = state_with_free_lists(machine, given.start, options, config)
         entry.late_initcall(self._state, 1)
+        self._views = BlockViews(self._state, machine, given.start)
         self._rows: list[Row] = []
         self._pending: dict[int, int] = {}
         self._honours: bool | None = None
@@ -95,6 +97,7 @@ class EvacuationLevel(Level):
         )
         values = (column[at].tolist() for column in columns)
         self._rows += [Row(*row) for row in zip((at + first).tolist(), *values, strict=True)]
+        self._views.feed(chunk, first)
         self._decide(whole=False)
 
     def at_state(self, state: AllocatorState) -> None:
@@ -186,19 +189,21 @@ class EvacuationLevel(Level):
         if not here:
             return
         skip = bool(row.a & 1) if row.op == STARTED else False
-        calls = [after for after in story if after.op == ISOLATE]
-        lru = min(row.c, 512) if row.op == STARTED else 0
         self._inputs["page counts and skip bits at a start (gt_evac 4)"] += 1
         known = self._honours is not None
         if not known and row.op == STARTED:
             self._learn(skip, story)
-        steps.begin(self._state, row.cpu, row.pfn, skip, offsets(calls, lru))
-        self._run(row, story)
+        views, sure = [NO_FOLIOS], True
+        if row.op == STARTED:
+            calls = [after.number for after in story if after.op == ISOLATE]
+            views, sure = self._views.at_calls(row.number, row.c, calls)
+        steps.begin(self._state, row.cpu, row.pfn, skip, views[0].offset, views[0].order)
+        self._run(row, story, views[1:])
         records = self._records()
         started = any(record[0] == k.L_EVAC_STARTED for record in records)
         words = ("skipped", "started")
         self._count(RECHECK, row, started == (row.op == STARTED), words[started], words[row.op == STARTED])
-        if started and row.op == STARTED and known:
+        if started and row.op == STARTED and known and sure:
             self._compare(row, story, records)
 
     def _learn(self, skip: bool, story: list[Row]) -> None:
@@ -213,13 +218,17 @@ class EvacuationLevel(Level):
             self._state.cfg[k.C_SKIP_HINT] = int(self._honours)
             self._inputs["evacuations that tell whether the kernel honours the skip hint"] += 1
 
-    def _run(self, row: Row, story: list[Row]) -> None:
-        """Let the model's worker run to its end, with what became of each batch as given."""
+    def _run(self, row: Row, story: list[Row], views: list[Folios]) -> None:
+        """Let the model's worker run to its end, with what became of each batch, and what lies before it, as given."""
         dropped = [after.a for after in story if after.op == RECLAIM]
         failed = [after.b - after.c for after in story if after.op == MIGRATE]
         self._inputs["batches: pages dropped (gt_evac 7)"] += len(dropped)
         self._inputs["batches: pages that failed to migrate (gt_evac 8)"] += len(failed)
         while (doing := steps.worker_state(self._state, row.cpu)) != k.WORKER_IDLE:
+            if doing == k.WORKER_ISOLATE and views:
+                folios = views.pop(0)
+                steps.isolate(self._state, row.cpu, row.pfn, folios.offset, folios.order)
+                continue
             clean = dropped.pop(0) if doing == k.WORKER_RECLAIM and dropped else 0
             busy = failed.pop(0) if doing == k.WORKER_MIGRATE and failed else 0
             steps.go_on(self._state, row.cpu, clean, busy)
@@ -238,8 +247,8 @@ class EvacuationLevel(Level):
         )
         return [(int(r[1]), *(int(x) for x in r[3:8])) for r in table if r[1] in kinds]
 
-    def _compare(self, row: Row, story: list[Row], records: list[tuple[int, ...]]) -> None:
-        """Batches, ending, sums and skip bit against the kernel's."""
+    def _compare_batches(self, row: Row, story: list[Row], records: list[tuple[int, ...]]) -> None:
+        """Each isolate call: the pages it took, and the offsets between which it scanned."""
         ours = [(r[3], r[4], r[5]) for r in records if r[0] == k.L_EVAC_ISOLATE]
         theirs = [(after.b, after.c, after.d) for after in story if after.op == ISOLATE]
         calls = [after for after in story if after.op == ISOLATE]
@@ -248,6 +257,10 @@ class EvacuationLevel(Level):
             mine = ours[n] if n < len(ours) else "no call"
             its = theirs[n] if n < len(theirs) else "no call"
             self._count(BATCHES, at, mine == its, mine, its)
+
+    def _compare(self, row: Row, story: list[Row], records: list[tuple[int, ...]]) -> None:
+        """Batches, ending, sums and skip bit against the kernel's."""
+        self._compare_batches(row, story, records)
         ended = [r for r in records if r[0] == k.L_EVAC_FINISHED]
         finished = [after for after in story if after.op == FINISHED]
         if not ended or not finished:
@@ -281,37 +294,13 @@ class EvacuationLevel(Level):
             tally.decisions = 1
             tally.mismatches = int(abs(int(ours[0]) - int(theirs[0])) > WITHIN * theirs[0])
         result.kinds = dict(self._kinds)
-        result.inputs = dict(self._inputs)
+        result.inputs = {**self._inputs, **self._views.inputs()}
         result.causes = {name: t.mismatches for name, t in self._kinds.items() if t.mismatches}
         result.notes = (
             f"the kernel {'honours' if self._honours else 'ignores'} the skip hint, as the first evacuation that tells shows "
             "(it is not counted)",
-            "where the LRU pages lie in a block is taken from the offsets at which the kernel's calls ended; how many there are "
-            "is the count at the start; each is taken for a folio of order 0",
+            *self._views.notes(),
             "pages isolated, dropped, migrated, failed: the model's "
             f"{', '.join(f'{x:,}' for x in ours.tolist())}, the kernel's {', '.join(f'{x:,}' for x in theirs.tolist())}",
         )
         return result
-
-
-def offsets(calls: list[Row], lru: int) -> npt.NDArray[np.int64]:
-    """Offsets in the block at which the LRU pages are put: 32 before the end of each call that did not reach the block's end.
-
-    The rest lies in the last call's range, at the block's end if just one batch is left, and beyond it if it stopped early.
-    """
-    found: list[int] = []
-    low = 0
-    for call in calls:
-        first, last = max(call.c, low), min(call.d, 512)
-        left = lru - len(found)
-        size = min(left, k.COMPACT_CLUSTER_MAX, last - first)
-        if size <= 0:
-            break
-        if call.d < 512 or left == k.COMPACT_CLUSTER_MAX:
-            found += range(last - size, last)
-        else:
-            found += range(first, first + size)
-        low = last
-    room = list(range(max(low, max(found, default=-1) + 1), 512))
-    found += room[: lru - len(found)]
-    return np.array(found[:512], np.int64)

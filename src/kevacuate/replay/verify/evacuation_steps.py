@@ -17,6 +17,7 @@ from kevacuate.mm.constants import (
     T_DROPPED,
     T_NLOG,
     T_QUEUED,
+    WK_CURSOR,
     WK_HEAD,
     WK_ITEM,
     WK_STATE,
@@ -27,7 +28,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fallback import queue_claimed_block
-from kevacuate.mm.given import mark_isolated, set_block_skip, stage_block
+from kevacuate.mm.given import mark_isolated, place_folios, set_block_skip, stage_block
 from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.workqueue import irq_work_run
 
@@ -84,13 +85,23 @@ def bring_forward(sa, worker, pfn):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def begin(sa, worker, pfn, skip, offsets):  # type: ignore[no-untyped-def]
+def begin(sa, worker, pfn, skip, offsets, orders):  # type: ignore[no-untyped-def]
     """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
     s = pointers(sa)
     s.zone[page_zone(s, pfn) * ZS + Z_NR_LRU] = MANY_LRU
-    stage_block(s, pfn, offsets, offsets.size)
+    stage_block(s, pfn)
+    place_folios(s, pfn, 0, offsets, orders)
     set_block_skip(s, pfn, skip)
     s.stat[T_NLOG] = 0
+    evacuate_pageblock(s, worker)
+
+
+@kernel
+def isolate(sa, worker, pfn, offsets, orders):  # type: ignore[no-untyped-def]
+    """Run the worker's next isolation; the folios from its cursor on are those given."""
+    s = pointers(sa)
+    cursor = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_CURSOR] + 0
+    place_folios(s, pfn, cursor - pfn, offsets, orders)
     evacuate_pageblock(s, worker)
 
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a block's movable pages lie, from the allocations and frees before: what an evacuation finds, not what it did."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.mm.constants import GFP_MOVABLE, MIGRATE_PCPTYPES, PAGE_ALLOC_COSTLY_ORDER
+from kevacuate.mm.jit import kernel, part
+from kevacuate.recording import AllocatorState, EventChunk, EventKind
+from kevacuate.recording.state import BOOT_TAG
+from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU
+from kevacuate.replay.verify.evacuation_folios import Folios, Look
+
+_ALLOC = int(EventKind.MM_PAGE_ALLOC)
+_FREE = int(EventKind.MM_PAGE_FREE)
+_LIST = int(EventKind.GT_LIST)
+_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
+_FREEPAGES = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
+_LIST_DELETE = 2
+_LIST_ADDS = 2
+"""gt_list: the operations below this one add a chunk to a list, this one deletes it."""
+
+UNUSED, OTHER, UNKNOWN, MOVABLE, TAKEN = 0, 1, 2, 3, 4
+"""What a page is: on a free or per-CPU list; in use by what cannot move; in use since before
+the recording by what is not known; in use and movable; taken off its free list, and
+neither handed out nor put on a per-CPU list: a destination of compaction, in use and movable."""
+
+
+class Pages(NamedTuple):
+    """What is known of every page."""
+
+    use: npt.NDArray[np.uint8]
+    """UNUSED, OTHER, UNKNOWN, MOVABLE or TAKEN [npages]."""
+    order: npt.NDArray[np.uint8]
+    """Order of the folio that the page belongs to [npages]."""
+    since: npt.NDArray[np.int64]
+    """Number of the event that allocated it [npages]."""
+    cpu: npt.NDArray[np.uint16]
+    """CPU that allocated it [npages]."""
+    rank: npt.NDArray[np.int64]
+    """That CPU's `allocated` just after [npages]."""
+    allocated: npt.NDArray[np.int64]
+    """Movable folios allocated by each CPU so far [cpus]."""
+    counts: npt.NDArray[np.int64]
+    """Destinations that compaction isolated, by event; ranges of which it took a part [2]."""
+
+
+class MovablePages:
+    """Which pages are in use by what, followed through ``mm_page_alloc``, ``mm_page_free`` and compaction's takings.
+
+    A page that compaction isolates as a destination is taken for movable until it is freed: where the recording has the
+    free lists' operations they tell which; else ``mm_compaction_isolate_freepages`` tells where it took all of a range,
+    and where it took a part, or searched the lists (``mm_compaction_fast_isolate_freepages``), nothing does: none is
+    taken for movable then, and the range is counted (``open_ranges``).
+    """
+
+    def __init__(self, npages: int, cpus: int, hugepage_order: int, start: AllocatorState) -> None:
+        use = np.full(npages, OTHER, np.uint8)
+        self._pages = Pages(
+            use=use,
+            order=np.zeros(npages, np.uint8),
+            since=np.zeros(npages, np.int64),
+            cpu=np.zeros(npages, np.uint16),
+            rank=np.zeros(npages, np.int64),
+            allocated=np.zeros(cpus, np.int64),
+            counts=np.zeros(2, np.int64),
+        )
+        self._load(start, hugepage_order)
+
+    def _load(self, start: AllocatorState, hugepage_order: int) -> None:
+        """What the state shows: at boot nothing that is in use can move; later /proc/kpageflags tells, if it is there."""
+        p = self._pages
+        if start.page_flags is not None:
+            _load_flags(p, start.page_flags[: p.use.size])
+        elif start.tag != BOOT_TAG:
+            p.use[:] = UNKNOWN
+        lists = start.pcp_pages.pindex.astype(np.int64)
+        ordinary = lists < (PAGE_ALLOC_COSTLY_ORDER + 1) * MIGRATE_PCPTYPES
+        on_pcp = np.where(ordinary, lists // MIGRATE_PCPTYPES, hugepage_order)
+        for pfns, orders in (
+            (start.free.pfn, start.free.order.astype(np.int64)),
+            (start.pcp_pages.pfn, on_pcp),
+        ):
+            for order in np.unique(orders).tolist():
+                heads = pfns[orders == order].astype(np.int64)
+                at = (heads[:, None] + np.arange(1 << order)).ravel()
+                p.use[at] = UNUSED
+                p.order[at] = 0
+
+    @property
+    def destinations(self) -> int:
+        """Pages that compaction isolated as destinations, as its events show."""
+        return int(self._pages.counts[0])
+
+    @property
+    def open_ranges(self) -> int:
+        """Ranges of which compaction took a part, and no event says which pages."""
+        return int(self._pages.counts[1])
+
+    def flags(self) -> npt.NDArray[np.uint64]:
+        """What is followed, as /proc/kpageflags would show it (LRU and compound bits only) [npages]."""
+        movable = self._pages.use >= MOVABLE
+        head = np.arange(movable.size) & ((1 << self._pages.order.astype(np.int64)) - 1) == 0
+        found: npt.NDArray[np.uint64] = movable.astype(np.uint64) << np.uint64(KPF_LRU)
+        compound = movable & (self._pages.order > 0)
+        found |= (compound & head).astype(np.uint64) << np.uint64(KPF_COMPOUND_HEAD)
+        found |= (compound & ~head).astype(np.uint64) << np.uint64(KPF_COMPOUND_TAIL)
+        return found
+
+    def feed(self, rows: EventChunk, first: int, low: int, high: int) -> None:
+        """Follow the events *low* to *high* (exclusive) of wide *rows*; *first* is the number of the first row."""
+        follow_pages(self._pages, rows, first, low, high)
+
+    def look(self, pfn: int, pages: int) -> Look:
+        """What is known of the block at *pfn* as of the last event fed."""
+        p, block = self._pages, slice(pfn, pfn + pages)
+        order = p.order[block].astype(np.int64)
+        offset = np.flatnonzero(p.use[block] >= MOVABLE)
+        offset = offset[(offset & ((1 << order[offset]) - 1)) == 0]
+        at = pfn + offset
+        folios = Folios(offset, order[offset], p.since[at], p.cpu[at].astype(np.int64), p.rank[at])
+        return Look(folios, p.use[block] == UNUSED, int((p.use[block] == UNKNOWN).sum()), p.allocated.copy())
+
+
+def _load_flags(p: Pages, flags: npt.NDArray[np.uint64]) -> None:
+    """Mark the folios on the LRU by /proc/kpageflags (pfns from 0)."""
+    head, tail, lru = (
+        (flags >> np.uint64(bit)) & np.uint64(1) != 0
+        for bit in (KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU)
+    )
+    first = np.flatnonzero(~tail)
+    size = np.diff(np.append(first, flags.size))
+    order = np.where(head[first], np.log2(np.maximum(size, 1)).astype(np.int64), 0)
+    of_page = np.cumsum(~tail) - 1
+    whole = of_page >= 0
+    p.order[: flags.size][whole] = order[of_page[whole]]
+    p.use[: flags.size][whole] = np.where(lru[first], MOVABLE, OTHER)[of_page[whole]]
+
+
+@part
+def relabel_split(p, pfn):  # type: ignore[no-untyped-def]
+    """A part of a folio is freed by itself: the folio was split, its pages are single ones from here on."""
+    order = p.order[pfn] + 0
+    head = (pfn >> order) << order
+    for page in range(head, head + (1 << order)):
+        p.order[page] = 0
+
+
+@part
+def set_pages(p, pfn, end, use, order, number):  # type: ignore[no-untyped-def]
+    """The pages from *pfn* to *end* are in use by a folio of *order*, or unused."""
+    for page in range(pfn, end):
+        p.use[page] = use
+        p.order[page] = order
+        p.since[page] = number
+        p.rank[page] = 0
+
+
+@part
+def take_destinations(p, pfn, end, taken, number):  # type: ignore[no-untyped-def]
+    """Compaction isolated *taken* free pages between *pfn* and *end*: all that were unused, or it is not known which."""
+    unused = 0
+    for page in range(pfn, end):
+        if p.use[page] == TAKEN:  # the list operations have told
+            return
+        unused += p.use[page] == UNUSED
+    if unused != taken:
+        p.counts[1] += 1
+        return
+    p.counts[0] += taken
+    for page in range(pfn, end):
+        if p.use[page] == UNUSED:
+            set_pages(p, page, page + 1, MOVABLE, 0, number)
+
+
+@part
+def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
+    """mm_page_alloc: who has the pages, since when, and how many movable folios their CPU has allocated."""
+    pfn, order, cpu = e.pfn[i], e.order[i], e.cpu[i]
+    movable = e.gfp[i] & GFP_MOVABLE != 0
+    set_pages(p, pfn, pfn + (1 << order), MOVABLE if movable else OTHER, order, number)
+    p.allocated[cpu] += movable
+    p.cpu[pfn] = cpu
+    p.rank[pfn] = p.allocated[cpu]
+
+
+@part
+def follow_list(p, e, i, number):  # type: ignore[no-untyped-def]
+    """gt_list: what is added is free; what is deleted is taken, until it is added again or handed out."""
+    pfn, order = e.pfn[i], e.order[i]
+    if e.a[i] < _LIST_ADDS:
+        set_pages(p, pfn, pfn + (1 << order), UNUSED, 0, number)
+    elif e.a[i] == _LIST_DELETE:
+        set_pages(p, pfn, pfn + (1 << order), TAKEN, 0, number)
+
+
+@kernel
+def follow_pages(p, e, first, low, high):  # type: ignore[no-untyped-def]
+    """Keep the pages *p* up to date through the rows *low* to *high* of the events *e*."""
+    for i in range(low, high):
+        kind, pfn = e.kind[i], e.pfn[i]
+        if kind == _ALLOC and pfn >= 0:
+            follow_allocation(p, e, i, first + i)
+        elif kind == _FREE:
+            if p.use[pfn] != UNUSED and p.order[pfn] > e.order[i]:
+                relabel_split(p, pfn)
+            set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
+        elif kind == _LIST:
+            follow_list(p, e, i, first + i)
+        elif kind == _LOCKED:
+            set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
+        elif kind == _FREEPAGES and e.c[i] > 0:
+            take_destinations(p, max(pfn, 0), min(e.a[i], p.use.size), e.c[i], first + i)

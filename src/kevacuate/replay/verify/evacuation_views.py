@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the pageblocks that were evacuated held at each isolate call, kept while the events stream by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import State
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, Machine
+from kevacuate.replay.verify.evacuation_folios import Folios, Look, hidden_destinations, on_lru
+from kevacuate.replay.verify.evacuation_pages import MovablePages
+
+STARTED, ISOLATE = 4, 6
+"""Operations of gt_evac: a worker starts on a block; a call of isolate_migratepages_range has returned."""
+
+
+class BlockViews:
+    """Looks at the blocks of evacuations when a worker starts on them and at each isolate call.
+
+    What a look shows was told by the events before it: allocations, frees, compaction's takings. Neither the number of
+    pages that the call isolated nor the offsets it reached go into it.
+    """
+
+    def __init__(self, state: State, machine: Machine, start: AllocatorState) -> None:
+        npages = int(state.cfg[k.C_NPAGES])
+        self._pages = MovablePages(npages, max(machine.cpus, 1), machine.hugepage_order, start)
+        self._block_pages = 1 << int(state.cfg[k.C_PAGEBLOCK_ORDER])
+        self._looks: dict[int, Look] = {}
+        self._folios = 0
+        self._waiting = 0
+        self._hidden = 0
+        self._unsure = 0
+
+    def feed(self, rows: EventChunk, first: int) -> None:
+        """Follow wide *rows*, and look where a worker starts or has isolated; *first* is the number of the first row."""
+        looks = (rows.kind == EventKind.GT_EVAC) & ((rows.order == STARTED) | (rows.order == ISOLATE))
+        low = 0
+        for at in np.flatnonzero(looks).tolist():
+            self._pages.feed(rows, first, low, at)
+            self._looks[first + at] = self._pages.look(int(rows.pfn[at]), self._block_pages)
+            low = at
+        self._pages.feed(rows, first, low, rows.rows)
+
+    def at_calls(self, started: int, counted: int, calls: list[int]) -> tuple[list[Folios], bool]:
+        """The folios on the LRU at each isolate call of one evacuation (at the start if there is none), and whether that is sure.
+
+        *started* and *calls* are the numbers of the events, *counted* the pages on the LRU that the kernel counted at
+        the start. Not sure: the block holds pages in use since before the recording, and no flags tell what they are.
+        """
+        start = self._looks.pop(started)
+        looks = [self._looks.pop(number) for number in calls]
+        held = start.folios
+        waiting = held.where(~held.among(held.oldest(counted)))
+        hidden = hidden_destinations(start, max(min(counted, self._block_pages) - held.pages, 0))
+        self._unsure += start.unknown > 0
+        if not start.unknown:
+            self._folios += held.offset.size
+            self._waiting += waiting.pages
+            self._hidden += hidden.size
+        found = [on_lru(start, look, waiting).with_pages(hidden) for look in looks or [start]]
+        return found, not start.unknown
+
+    def inputs(self) -> dict[str, int]:
+        """What was taken from the recording."""
+        return {
+            "movable folios of a started block (mm_page_alloc, mm_page_free, compaction's takings)": self._folios
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """What is approximate, in words."""
+        unsure = (
+            f"{self._unsure:,} evacuations of blocks with pages in use since before the recording, of which no flags tell "
+            "what they are, are not decided beyond their start",
+        )
+        return (
+            "where a block's movable folios lie, and of what order, is followed through the allocations and frees before it "
+            f"is scanned; {self._waiting:,} of their pages, the youngest, by which they exceed the kernel's counts at the "
+            "starts, are taken to wait in a per-CPU batch; so do those allocated meanwhile, until 31 have come together",
+            f"destinations of compaction: {self._pages.destinations:,} pages by its events, where list operations are not "
+            f"recorded; in {self._pages.open_ranges:,} ranges it took a part and no event says which; {self._hidden:,} pages "
+            "by which the kernel's counts exceed the known ones are put where the free scanner takes first",
+            *(unsure if self._unsure else ()),
+        )
