@@ -165,9 +165,9 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
     assert recording.boot is not None
     assert recording.start is not None
     first = next_request(recording, first)
-    level = BuddyLevel(Given(recording, recording.boot, recording.machine.kernel))
+    level = BuddyLevel(Given.of(recording, recording.boot))
     pcp = PcpBooks()
-    tuning = TuningLevel(Given(recording, recording.start, recording.machine.kernel))
+    tuning = TuningLevel(Given.of(recording, recording.start))
     machine = recording.machine
     npages = int(level.state.cfg[k.C_NPAGES])
     movable = MovablePages(npages, machine.cpus, machine.hugepage_order, recording.boot)

@@ -73,7 +73,7 @@ def record(
 
 def given_of(recording: Recording) -> Given:
     assert recording.start is not None
-    return Given(recording, recording.start, "7.2")
+    return Given.of(recording, recording.start)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:

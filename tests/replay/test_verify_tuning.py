@@ -99,7 +99,7 @@ def begun(count: int, *, active: bool = False, **fields: int) -> AllocatorState:
 
 def level_of(start: AllocatorState, rows: list[dict[str, int]], *dumps: AllocatorState) -> LevelResult:
     """What the level says of hand-made events, with dumps in between at their times."""
-    level = TuningLevel(Given(SOURCE, start, "7.2"))
+    level = TuningLevel(Given.of(SOURCE, start))
     chunk, done = made(rows), 0
     for dump in [*dumps, None]:
         end = chunk.rows if dump is None else int(np.searchsorted(chunk.ts, dump.ts))
@@ -184,7 +184,7 @@ def test_a_field_that_differs_at_a_dump_is_a_mismatch_and_resynchronising_is_cou
         "8000, with count 10",
         "8001",
     )
-    resynced = TuningLevel(Given(SOURCE, start, "7.2", resync=True))
+    resynced = TuningLevel(Given.of(SOURCE, start, resync=True))
     resynced.at_state(wrong)
     resynced.at_state(wrong)
     assert resynced.finish().resyncs == 1

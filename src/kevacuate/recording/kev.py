@@ -34,6 +34,9 @@ from kevacuate.recording.statefiles import read_state, write_state
 
 FORMAT_NAME = "kevacuate recording"
 SNAPSHOTS_FILE = "snapshots.jsonl"
+FEW_KINDS = 8
+"""Kinds of events up to which it pays to look first which row groups hold any."""
+
 _PART = re.compile(r"events-\d{4,9}\.parquet")
 
 
@@ -234,12 +237,13 @@ class KevSource:
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1
     ) -> Iterator[EventChunk]:
-        """The events in chunks; row groups that end before time *since* are passed over."""
+        """The events in chunks; row groups that end before time *since*, or hold none of the kinds, are passed over."""
         wanted = np.zeros(256, np.bool_)
         wanted[list(kinds)] = True
         skip = {"ts": since} if since > 0 else {}
+        only = {} if len(kinds) > FEW_KINDS else {"kind": wanted}
         for part in self._event_files():
-            for columns in parquet.read_batches(self.path / part, COLUMN_TYPES, chunk_rows, skip):
+            for columns in parquet.read_batches(self.path / part, COLUMN_TYPES, chunk_rows, skip, only):
                 chunk = EventChunk(**columns)
                 keep = wanted[chunk.kind]
                 yield chunk if keep.all() else chunk.take(keep)

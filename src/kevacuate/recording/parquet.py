@@ -125,7 +125,11 @@ def _open(path: Path, types: Mapping[str, type[np.generic]]) -> pq.ParquetFile:
 
 
 def read_batches(
-    path: Path, types: Mapping[str, type[np.generic]], rows: int, skip: Mapping[str, int] | None = None
+    path: Path,
+    types: Mapping[str, type[np.generic]],
+    rows: int,
+    skip: Mapping[str, int] | None = None,
+    only: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """The table in batches of at most *rows* rows, as NumPy columns.
 
@@ -139,6 +143,9 @@ def read_batches(
         Most rows of a batch.
     skip : mapping, optional
         Column to a value: row groups whose largest value of that column is smaller are left out.
+    only : mapping, optional
+        Column of small unsigned numbers to a mask of them: row groups with none of these are left out. That column is
+        read beforehand, by itself.
 
     Raises
     ------
@@ -149,6 +156,8 @@ def read_batches(
     file = _open(path, types)
     try:
         groups = _groups(file, skip or {})
+        for column, mask in (only or {}).items():
+            groups = [i for i in groups if mask[file.read_row_group(i, [column]).column(0).to_numpy()].any()]
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(types), use_threads=True):
             columns = {n: batch.column(n) for n in types}
             if any(c.null_count for c in columns.values()):

@@ -82,7 +82,8 @@ class EvacuationLevel(Level):
     def feed(self, chunk: EventChunk, first: int) -> None:
         """Keep what concerns evacuations, and decide what can be decided."""
         wanted = (chunk.kind == EventKind.GT_EVAC) | (chunk.kind == EventKind.GT_BLK)
-        wanted |= (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= 3)
+        if self._pending or self._rows or wanted.any():  # the lock's next taking matters only after a claim
+            wanted |= (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= 3)
         at = np.flatnonzero(wanted)
         columns = (
             chunk.ts,

@@ -7,19 +7,49 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 from kevacuate.measure.fidelity import LevelResult
-from kevacuate.recording import AllocatorState, EventChunk, Recording
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
+
+_INSERTED = 5
+"""gt_rmq: a page was put on a per-CPU list."""
+
+
+PEEK_EVENTS = 1 << 18
+"""Events looked at beforehand for what the hooks of the recorded kernel show: insertions come with the first frees."""
+
+
+class Shown(NamedTuple):
+    """What the recording hooks of this kernel show; they differ from recording to recording."""
+
+    insertions: bool
+    """Insertions into per-CPU lists (gt_rmq 5)."""
+    lists: bool
+    """Operations on free lists (gt_list)."""
 
 
 class Given(NamedTuple):
-    """What a level starts from."""
+    """What a level starts from; made by :meth:`of`."""
 
     recording: Recording
     start: AllocatorState
     """The state that the first event fed follows."""
     profile: str
     """Kernel profile of the model: `7.2`."""
+    shown: Shown
     resync: bool = False
     """Whether to take over the recorded state at a dump that shows a difference (counted)."""
+
+    @classmethod
+    def of(cls, recording: Recording, start: AllocatorState, *, resync: bool = False) -> Given:
+        """What there is to start from in a recording; reads some of its events."""
+        insertions = lists = False
+        seen = 0
+        for chunk in recording.events(after=start):
+            insertions |= bool(((chunk.kind == EventKind.GT_RMQ) & (chunk.a == _INSERTED)).any())
+            lists |= bool((chunk.kind == EventKind.GT_LIST).any())
+            seen += chunk.rows
+            if seen >= PEEK_EVENTS or (insertions and lists):
+                break
+        return cls(recording, start, recording.machine.kernel, Shown(insertions, lists), resync)
 
 
 class Level(ABC):

@@ -9,7 +9,7 @@ from kevacuate.measure.fidelity import Divergence, LevelResult
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state
-from kevacuate.recording import AllocatorState, EventChunk, EventKind
+from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify.frees import Scratch
@@ -69,7 +69,7 @@ class PcpLevel(Level):
         self._books = new_books(int(self._state.cfg[k.C_NPAGES]), max(machine.cpus, 1), self._zone_of)
         self._kept: EventChunk | None = None
         self._number = 0
-        self._seen = False
+        self._books.facts[F_INSERTIONS] = given.shown.insertions
         self._result = LevelResult("pcp")
         self._load(given.start)
         free = given.start.free
@@ -98,10 +98,6 @@ class PcpLevel(Level):
 
     def feed(self, chunk: EventChunk, first: int) -> None:
         """Run all rows but those kept to look ahead."""
-        if not self._seen:
-            insertions = bool(((chunk.kind == EventKind.GT_RMQ) & (chunk.a == 5)).any())
-            self._seen = insertions or chunk.rows > 1 << 14
-            self._books.facts[F_INSERTIONS] |= insertions
         rows = chunk if self._kept is None else concat_chunks([self._kept, chunk])
         if self._kept is None:
             self._number = first

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,7 +80,7 @@ def verify(
             f"{source.path} holds no state of the allocator to start from: only a kernel with the recording hooks dumps one."
         )
     _, standing = profile_for(source.machine.kernel)
-    given = Given(source, start, source.machine.kernel, resync)
+    given = Given.of(source, start, resync=resync)
     report = progress or (lambda name, done, total: None)
     results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
     if "counterfactual" in chosen:
@@ -107,24 +110,51 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
             results[name] = LevelResult(name, not_exercised=lacking)
         else:
             running[name] = STREAMED[name](given)
-    events = 0
-    if running:
-        total = _total(given.recording)
-        bounds = bounds_of(given)
-        for piece, state in segments(given):
-            chunk = wide(piece)
-            bounds.refuse_impossible(chunk, events)
-            for level in running.values():
-                if chunk.rows:
-                    level.feed(chunk, events)
-                if state is not None:
-                    level.at_state(state)
-            events += chunk.rows
-            progress("events", events, total)
+    events = _feed(given, list(running.values()), progress) if running else 0
     for name, level in running.items():
         results[name] = level.finish()
     _add_context(given, results)
     return results, events
+
+
+def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
+    """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
+    events, total = 0, _total(given.recording)
+    with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
+        pieces = _checked(given)
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            list(pool.map(_take, levels, repeat(piece), repeat(events)))
+            events += piece.chunk.rows
+            progress("events", events, total)
+    return events
+
+
+class Piece(NamedTuple):
+    """Some events, and the state dumped after them."""
+
+    chunk: EventChunk
+    """Wide, and checked against the machine."""
+    state: AllocatorState | None
+
+
+def _checked(given: Given) -> Iterator[Piece]:
+    """The pieces of the recording."""
+    events, bounds = 0, bounds_of(given)
+    for piece, state in segments(given):
+        chunk = wide(piece)
+        bounds.refuse_impossible(chunk, events)
+        events += chunk.rows
+        yield Piece(chunk, state)
+
+
+def _take(level: Level, piece: Piece, first: int) -> None:
+    """Give a level its next piece, whose first event has that number."""
+    if piece.chunk.rows:
+        level.feed(piece.chunk, first)
+    if piece.state is not None:
+        level.at_state(piece.state)
 
 
 def _total(recording: Recording) -> int:

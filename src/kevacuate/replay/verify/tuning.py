@@ -72,7 +72,8 @@ class TuningLevel(Level):
         )
         self._kept: EventChunk | None = None
         self._number = 0
-        self._seen = False
+        self._books.facts[t.F_INSERTIONS] = given.shown.insertions
+        self._books.facts[t.F_LISTS] = given.shown.lists
         self._started = False
         self._skipped = 0
         self._result = LevelResult("tuning")
@@ -160,12 +161,6 @@ class TuningLevel(Level):
         if not self._started:
             self._skipped += chunk.rows
             return
-        if not self._seen:
-            self._books.facts[t.F_INSERTIONS] |= bool(
-                ((chunk.kind == EventKind.GT_RMQ) & (chunk.a == 5)).any()
-            )
-            self._books.facts[t.F_LISTS] |= bool((chunk.kind == EventKind.GT_LIST).any())
-            self._seen = chunk.rows > 1 << 14
         rows = chunk if self._kept is None else concat_chunks([self._kept, chunk])
         if self._kept is None:
             self._number = first
