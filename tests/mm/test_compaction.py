@@ -8,6 +8,8 @@ import pytest
 
 from kevacuate import Machine
 from kevacuate.mm import constants as k
+from kevacuate.mm.free_chunks import move_freelist
+from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.machine import Chunk
 
 ORDER = 6
@@ -183,3 +185,35 @@ def test_equal_inputs_give_equal_states() -> None:
         compacted(machine)
         states.append(machine.state)
     assert all(np.array_equal(one, other) for one, other in zip(*states, strict=True))
+
+
+@kernel
+def rotate(sa, head, pfn, last):  # type: ignore[no-untyped-def]
+    move_freelist(pointers(sa), head, pfn, last)
+
+
+def test_a_rotation_makes_the_chunk_last_or_first_wherever_it_was() -> None:
+    """list_is_first and list_is_last only spare what would change nothing."""
+    machine = Machine(PAGES, pageblock_order=ORDER)
+    pages = [machine.alloc("movable") for _ in range(PAGES // 2)]
+    for page in pages[1::2]:
+        assert page is not None
+        machine.free(page)
+    machine.drain()
+    head = int(machine.state.cfg[k.C_NPAGES]) + k.MIGRATE_MOVABLE  # order 0
+
+    def chunks() -> list[int]:
+        found, pfn = [], int(machine.state.link[2 * head])
+        while pfn != head:
+            found.append(pfn)
+            pfn = int(machine.state.link[2 * pfn])
+        return found
+
+    before = chunks()
+    assert len(before) > 4
+    for n in (0, 1, len(before) - 2, len(before) - 1):
+        rotate(machine.state, head, before[n], True)
+        assert chunks() == [*before[n + 1 :], *before[: n + 1]]
+        rotate(machine.state, head, before[0], False)
+        assert chunks() == before
+    machine.check()

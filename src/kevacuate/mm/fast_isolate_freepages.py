@@ -26,7 +26,7 @@ from kevacuate.mm.free_chunks import (
     block_usable,
     isolate_free_page,
     isolate_freepages_block,
-    rotate_free_list,
+    move_freelist,
     set_pageblock_skip,
 )
 from kevacuate.mm.jit import part
@@ -69,7 +69,7 @@ def search_free_list(s, z, order, limit, low, least, highest):  # type: ignore[n
         if pfn >= highest:
             highest = max(block_start(s, pfn), s.zone[z * ZS + Z_START])
         if pfn >= low:
-            rotate_free_list(s, head, pfn, False)
+            move_freelist(s, head, pfn, False)
             return pfn, True, limit, seen, highest
         if pfn >= least and pfn > best:
             best = pfn
@@ -81,7 +81,7 @@ def search_free_list(s, z, order, limit, low, least, highest):  # type: ignore[n
         at_last = best
         pfn = best
     if pfn != head:
-        rotate_free_list(s, head, at_last, False)
+        move_freelist(s, head, at_last, False)
     return best, False, limit, seen, highest
 
 

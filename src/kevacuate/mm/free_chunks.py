@@ -76,22 +76,17 @@ def block_usable(s, z, start):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def begin_list_at(s, head, pfn, last):  # type: ignore[no-untyped-def]
-    """Rotate a list so that *pfn* is its first, or its last."""
+def move_freelist(s, head, pfn, last):  # type: ignore[no-untyped-def]
+    """Rotate a free list so that *pfn* is its last (move_freelist_tail) or its first (move_freelist_head, compaction.c).
+
+    Where it is that already nothing changes, as the kernel's own check says.
+    """
     before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
     s.link[2 * before], s.link[2 * after + 1] = after, before
     if last:
         list_add(s, head, pfn)
     else:
         list_add_tail(s, head, pfn)
-
-
-@part(cold=True)
-def rotate_free_list(s, head, pfn, last):  # type: ignore[no-untyped-def]
-    """move_freelist_tail: *pfn* becomes the list's last, unless it is the first; move_freelist_head: the reverse."""
-    if pfn == (s.link[2 * head] if last else s.link[2 * head + 1]):
-        return
-    begin_list_at(s, head, pfn, last)
 
 
 @part(cold=True)

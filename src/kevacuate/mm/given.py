@@ -32,7 +32,7 @@ from kevacuate.mm.constants import (
     WK_NLIST,
     WS,
 )
-from kevacuate.mm.free_chunks import begin_list_at, take_free_chunk
+from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
 from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_kmem
 
@@ -131,7 +131,7 @@ def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def
     """Rotate a free list so that *pfn* is its first, or its last (move_freelist_head and _tail, compaction.c)."""
     if s.meta[pfn] != (PG_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
         return False
-    begin_list_at(s, free_list(s, z, order, mt), pfn, last)
+    move_freelist(s, free_list(s, z, order, mt), pfn, last)
     return True
 
 

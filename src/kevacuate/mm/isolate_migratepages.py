@@ -42,7 +42,7 @@ from kevacuate.mm.free_chunks import (
     block_usable,
     get_pageblock_skip,
     isolation_suitable,
-    rotate_free_list,
+    move_freelist,
     set_pageblock_skip,
 )
 from kevacuate.mm.jit import part
@@ -84,7 +84,7 @@ def fast_find_migrateblock(s, z, at):  # type: ignore[no-untyped-def]
             seen += 1
             past = seen > limit
             if past or (page < high and not get_pageblock_skip(s, page)):
-                rotate_free_list(s, head, page, True)
+                move_freelist(s, head, page, True)
                 if past:
                     break
                 if s.work[at + KC_FAST_START] != SPENT:
