@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from kevacuate.mm import constants as k
@@ -13,6 +15,17 @@ from kevacuate.replay.verify.evacuation_pages import MovablePages
 
 STARTED, ISOLATE = 4, 6
 """Operations of gt_evac: a worker starts on a block; a call of isolate_migratepages_range has returned."""
+
+
+class Views(NamedTuple):
+    """What one evacuation found."""
+
+    at_calls: list[Folios]
+    """The folios on the LRU at each isolate call; one element, of the start, if there was none."""
+    sure: bool = True
+    """False if the block holds pages in use since before the recording, and no flags tell what they are."""
+    joined: bool = False
+    """Whether movable folios were allocated in the block while it was evacuated."""
 
 
 class BlockViews:
@@ -42,11 +55,11 @@ class BlockViews:
             low = at
         self._pages.feed(rows, first, low, rows.rows)
 
-    def at_calls(self, started: int, counted: int, calls: list[int]) -> tuple[list[Folios], bool]:
-        """The folios on the LRU at each isolate call of one evacuation (at the start if there is none), and whether that is sure.
+    def of_evacuation(self, started: int, counted: int, calls: list[int]) -> Views:
+        """What one evacuation found.
 
-        *started* and *calls* are the numbers of the events, *counted* the pages on the LRU that the kernel counted at
-        the start. Not sure: the block holds pages in use since before the recording, and no flags tell what they are.
+        *started* and *calls* are the numbers of its events, *counted* the pages on the LRU that the kernel counted at
+        the start.
         """
         start = self._looks.pop(started)
         looks = [self._looks.pop(number) for number in calls]
@@ -59,7 +72,8 @@ class BlockViews:
             self._waiting += waiting.pages
             self._hidden += hidden.size
         found = [on_lru(start, look, waiting).with_pages(hidden) for look in looks or [start]]
-        return found, not start.unknown
+        joined = any(not look.folios.among(held).all() for look in looks)
+        return Views(found, not start.unknown, joined)
 
     def inputs(self) -> dict[str, int]:
         """What was taken from the recording."""
