@@ -184,7 +184,9 @@ def draw(directory: Path, made: Comparison) -> dict[str, Any]:
 
 def main() -> None:
     """Draw, and bring the README's sentence up to date."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-o", "--output", type=Path, default=PICTURES)
     directory = parser.parse_args().output
     made = comparison()

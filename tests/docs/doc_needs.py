@@ -28,10 +28,15 @@ def _environment(variable: str, meaning: str) -> Callable[[], str]:
 
 NEEDS: dict[str, Callable[[], str]] = {
     "tracefs": _tracefs,
-    "venv": lambda: "" if Path(sys.prefix, "bin", "activate").exists() else "this Python is not a virtual environment's",
+    "venv": lambda: (
+        "" if Path(sys.prefix, "bin", "activate").exists() else "this Python is not a virtual environment's"
+    ),
     "terminal": lambda: "",  # the runner makes one
     "clone": lambda: "",  # run at the top of the source tree
     "minutes": _environment("KEVACUATE_DOCS_MINUTES", "it takes minutes"),
+    "tracer": _environment(
+        "KEVACUATE_DOCS_TRACER", "it takes the machine's own trace buffer, which others may be using"
+    ),
     "recordings": _environment("KEVACUATE_GROUND_TRUTH", "it needs a directory of recordings"),
     "ci": lambda: "it installs the package and starts these tests: .ci/run runs it, word for word",
 }
