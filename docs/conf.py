@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from kevacuate import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "kevacuate"
 author = "the kevacuate authors"
@@ -26,3 +31,24 @@ html_theme = "furo"
 html_title = f"kevacuate {release}"
 html_show_sphinx = False
 html_copy_source = False
+
+_WRITTEN: dict[str, list[str]] = {}
+
+
+def _remember(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """An attribute's docstring as it was written."""
+    if what in ("property", "attribute"):
+        _WRITTEN[name] = list(lines)
+
+
+def _restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in an attribute's first line for its type; here it is a sentence."""
+    written = _WRITTEN.get(name, [])
+    if what in ("property", "attribute") and not any(line.startswith("---") for line in written):
+        lines[:] = written
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx. Napoleon's own listener has priority 500."""
+    app.connect("autodoc-process-docstring", _remember, priority=400)
+    app.connect("autodoc-process-docstring", _restore, priority=600)
