@@ -41,6 +41,8 @@ NEEDS: dict[str, Callable[[], str]] = {
     "ci": lambda: "it installs the package and starts these tests: .ci/run runs it, word for word",
 }
 """Name of a need, and what is missing here; empty if nothing is. Any other name is a program's."""
+ON_REQUEST = {"minutes", "tracer", "recordings", "ci"}
+"""Those that are met nowhere unless somebody says so."""
 
 
 def missing(needs: tuple[str, ...]) -> str:
