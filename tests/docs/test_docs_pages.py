@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from kevacuate.cli.main import COMMANDS
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy.policy import _FIELDS, KNOBS
+from kevacuate.report.rows import ROWS
 
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,6 +69,11 @@ def test_the_page_of_policies_has_every_knob_with_its_default() -> None:
         value = getattr(defaults, name)
         if type(value) is int and knob != "time-scale":
             assert f"{value:,}" in rows[knob], knob
+
+
+def test_every_row_of_the_comparison_is_explained() -> None:
+    explained = table((DOCS / "comparison.md").read_text(), "rows")
+    assert [(section, name) for section, name, _ in explained] == [(row.section, row.name) for row in ROWS]
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:
