@@ -90,7 +90,7 @@ def _rows(level: LevelResult) -> Iterator[str]:
 
 def _facts(recording: str, level: LevelResult) -> Iterator[str]:
     """One recording under one level."""
-    yield f"#### {recording}"
+    yield f"### {recording}"
     yield ""
     if level.not_exercised:
         yield f"Not exercised: {level.not_exercised}."

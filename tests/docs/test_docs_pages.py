@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pages name every command, knob and page there is, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from doc_blocks import PAGES, ROOT, blocks
+from markdown_it import MarkdownIt
+
+from kevacuate.cli.main import COMMANDS
+from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.policy.policy import _FIELDS, KNOBS
+from kevacuate.report.rows import ROWS
+
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(text: str, name: str) -> list[list[str]]:
+    """The rows below the head of the table between ``<!-- name -->`` and ``<!-- end -->``, as cells."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert found, name
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in found[1].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+@cache
+def links(page: Path) -> tuple[tuple[str, str], ...]:
+    """("a" or "img", target) of every link and picture."""
+    found = []
+    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
+        for child in token.children or ():
+            if child.type == "link_open":
+                found.append(("a", str(child.attrs["href"])))
+            elif child.type == "image":
+                found.append(("img", str(child.attrs["src"])))
+    return tuple(found)
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The names that a forge, and the site, give to a page's headings."""
+    tokens = MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8"))
+    heads = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+    return frozenset(re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads)
+
+
+def test_the_readme_names_every_command() -> None:
+    named = [row[0].removeprefix("`kevacuate ").split()[0].rstrip("`") for row in table(README, "commands")]
+    assert sorted(named) == sorted(COMMANDS)
+    assert all(len(row) == 3 and all(row) for row in table(README, "commands"))
+
+
+def test_the_page_of_commands_has_a_section_for_each() -> None:
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^## (\S+)(?: --\w+)?$", text, re.MULTILINE)) - {"Environment"}
+    assert sections == set(COMMANDS)
+
+
+def test_the_page_of_policies_has_every_knob_with_its_default() -> None:
+    rows = {row[0].strip("`"): row[1] for row in table((DOCS / "policies.md").read_text(), "knobs")}
+    assert list(rows) == list(KNOBS)
+    defaults = EvacuationConfig()
+    for knob, name in _FIELDS.items():
+        value = getattr(defaults, name)
+        if type(value) is int and knob != "time-scale":
+            assert f"{value:,}" in rows[knob], knob
+
+
+def test_every_row_of_the_comparison_is_explained() -> None:
+    explained = table((DOCS / "comparison.md").read_text(), "rows")
+    assert [(section, name) for section, name, _ in explained] == [(row.section, row.name) for row in ROWS]
+
+
+def test_every_page_is_in_the_index_and_in_the_site() -> None:
+    index = DOCS / "index.md"
+    pages = {path.stem for path in DOCS.iterdir() if path.suffix in (".md", ".rst")} - {"index"}
+    linked = [Path(target).stem for _, target in links(index)]
+    assert sorted(linked) == sorted(pages)
+    trees = [block.text for block in blocks(index) if block.language == "{toctree}"]
+    listed = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    assert sorted(listed) == sorted(pages)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for kind, target in links(page):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.is_file(), target
+        assert page == PAGES[0] or kind == "img" or file.parent == DOCS, f"{target} is not in the site"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), target
