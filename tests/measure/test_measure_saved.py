@@ -13,8 +13,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.saved import is_saved, load_comparison, save_comparison
 from kevacuate.recording import Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare
 
 
 @pytest.fixture(scope="module")
