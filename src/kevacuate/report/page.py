@@ -121,6 +121,22 @@ def _drawn(runs: Sequence[Run]) -> str:
     )
 
 
+def _story_notes(stories: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the reader must know of the blocks' stories."""
+    if stories is None:
+        return []
+    text = (
+        "They are told in the words of kevacuate explain, from the log of the run. What requests and frees of single pages add, "
+        "and what kept pages from moving, is missing here; the command below each story tells it, too."
+    )
+    if stories["shown"] < stories["blocks"]:
+        text += (
+            f" To keep this page small, {stories['shown']:,} of the {stories['blocks']:,} blocks that something happened to are "
+            "told: those first that were evacuated, then those claimed."
+        )
+    return [("Stories", text)]
+
+
 def _notes(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What the reader must know of this page in particular."""
     notes = []
@@ -152,7 +168,8 @@ def comparison_page(comparison: Comparison) -> str:
         runs = comparison.typical.runs
         data, blobs = page_data(comparison, runs)
         context = _comparison_context(comparison, runs)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        context["notes"] += _story_notes(data["stories"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise KevacuateError(
             f"The result lacks what the report shows ({type(error).__name__}: {error}): it was made by another version, make it "
             "again."
