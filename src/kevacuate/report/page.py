@@ -34,7 +34,7 @@ from kevacuate.report.page_tables import (
     price_section,
 )
 from kevacuate.report.page_text import script_json, visible
-from kevacuate.report.rows import comparison_rows
+from kevacuate.report.rows import comparison_rows, replays_words
 from kevacuate.report.words import conclusion
 
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -187,7 +187,7 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     words = visible_lines(conclusion(comparison)) if len(policies) > 1 else [_single_words(comparison)]
     return {
         "title": visible(recording.get("name", "unnamed recording")),
-        "facts": [*_machine_facts(recording), f"one demand, {many}"],
+        "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
         "conclusion": words,
         "verdict": visible(recording.get("verdict", "")),
         "keys": key_figures(comparison),
