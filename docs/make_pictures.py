@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kevacuate import Comparison, Run
+    from kevacuate import Comparison
     from kevacuate.live.playback import Playback
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures"
 README = DOCS.parent / "README.md"
 POLICIES = ("mainline", "evacuate")
-SEEDS = range(5)
-"""Each policy is replayed with these, and the median is shown: a single replay is one draw."""
+REPEATS = 5
+"""Replays of each policy, of which the median is shown: a single one is one draw."""
 SAMPLES = 200
 WATCHED_AT = 100
 """The moment of 200 at which the terminal is shown: claims and steals are under way."""
@@ -38,27 +38,14 @@ WINDOW = (1160, 1345)
 """Pixels of the picture of the HTML page."""
 
 
-def typical_seed(runs: list[tuple[int, Run]]) -> int:
-    """The seed of the run whose mixed pageblocks at the end are the median."""
-    ordered = sorted((run.metrics["end"]["mixed_blocks"], seed) for seed, run in runs)
-    return ordered[(len(ordered) - 1) // 2][1]
-
-
 def comparison() -> Comparison:
     """The typical run of each policy on the shipped recording, with the map kept."""
     from kevacuate.cli.common import open_recording
-    from kevacuate.measure import Comparison
+    from kevacuate.replay.compare import compare
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
 
-    recording = open_recording(None)
-    drawn = [compare(recording, POLICIES, options=ReplayOptions(seed=seed, samples=1)) for seed in SEEDS]
-    shown = []
-    for number, policy in enumerate(POLICIES):
-        seed = typical_seed([(seed, made.runs[number]) for seed, made in zip(SEEDS, drawn, strict=True)])
-        options = ReplayOptions(seed=seed, keep=True, samples=SAMPLES)
-        shown.append(compare(recording, [policy], options=options))
-    return Comparison(tuple(made.runs[0] for made in shown), shown[0].recording)
+    options = ReplayOptions(keep=True, samples=SAMPLES)
+    return compare(open_recording(None), POLICIES, repeats=REPEATS, options=options).typical
 
 
 def contents(made: Comparison) -> list[tuple[str, dict[str, int]]]:
@@ -173,7 +160,7 @@ def words(made: Comparison) -> str:
     return (
         f"![{alt}](docs/pictures/pageblocks.png)\n\n"
         f"*{blocks} pageblocks of 2 MiB before and after a replay. Purple blocks are mixed: pages that cannot move among pages "
-        f"that can; {stock['mixed']} under mainline, {patched['mixed']} under evacuate. Shown is of {len(SEEDS)} "
+        f"that can; {stock['mixed']} under mainline, {patched['mixed']} under evacuate. Shown is of {REPEATS} "
         "replays of each policy the median by mixed pageblocks; how much of it is chance, the spread of repeats says.*\n"
     )
 

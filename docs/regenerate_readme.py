@@ -10,27 +10,35 @@ import contextlib
 import io
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
-EXCERPT = (
-    "claims of movable blocks",
-    "steals from movable",
-    "queued",
-    "started with the skip bit set",
-    "ran to the end of the block",
-    "ended by a page that failed",
-    "pages isolated",
-    "clean cache dropped",
-    "migrated",
-    "workers' CPU time (virtual)",
-    "mixed pageblocks",
-    "polluted pageblocks",
-    "2 MiB regions free or movable",
-    "rows of demand",
-)
-"""Rows of the table that the README shows."""
+EXCERPT = {
+    "External fragmentation events": (
+        "all (mm_page_alloc_extfrag)",
+        "claims of movable blocks",
+        "steals from movable",
+    ),
+    "Evacuations": (
+        "queued",
+        "started with the skip bit set",
+        "ran to the end of the block",
+        "ended by a page that failed",
+    ),
+    "Cost": ("pages isolated", "clean cache dropped", "migrated", "workers' CPU time (virtual)"),
+    "At the end": (
+        "mixed pageblocks",
+        "polluted pageblocks",
+        "pages that pollute pageblocks",
+        "2 MiB regions free or movable",
+    ),
+}
+"""Rows of the table that the README shows, by section."""
+
+WIDTH = 150
+"""Columns of what is printed."""
 
 
 def block(text: str, name: str) -> re.Match[str]:
@@ -57,25 +65,28 @@ def comparison() -> tuple[str, str]:
 
     from kevacuate.cli.common import open_recording
     from kevacuate.cli.compare import DEFAULT_POLICIES
-    from kevacuate.replay.run import compare
+    from kevacuate.cli.options import REPEATS
+    from kevacuate.replay.compare import compare
+    from kevacuate.report.rows import ROWS
     from kevacuate.report.tables import comparison_table
     from kevacuate.report.words import conclusion
 
-    result = compare(open_recording(None), DEFAULT_POLICIES)
+    result = compare(open_recording(None), DEFAULT_POLICIES, repeats=REPEATS)
     screen = io.StringIO()
-    Console(file=screen, width=120, no_color=True).print(comparison_table(result))
+    Console(file=screen, width=WIDTH + 10, no_color=True).print(comparison_table(result))
+    sections = {row.section for row in ROWS}
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
     head = [line for line in lines[:5] if line.strip()]
-    seen: set[str] = set()
-    rows = []
+    rows, wanted = [], ()
     for line in lines:
-        name = next(
-            (row for row in EXCERPT if line.startswith(f"  {row}  ") or line.startswith(f"   {row}  ")), None
-        )
-        if name and name not in seen:
-            seen.add(name)
+        if line.strip() in sections:
+            wanted = EXCERPT.get(line.strip(), ())
+            rows += [line] if wanted else []
+        elif any(line.strip().startswith(f"{name}  ") for name in wanted):
             rows.append(line)
-    return "\n".join([*head, *rows]) + "\n", conclusion(result) + "\n"
+    whole = conclusion(result).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
+    words = "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in whole.split("\n"))
+    return "\n".join([*head, *rows]) + "\n", words.replace("\u00a0", " ") + "\n"
 
 
 def regenerated(text: str) -> str:

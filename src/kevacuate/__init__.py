@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from kevacuate.mm.machine import Machine
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
+    from kevacuate.replay.compare import compare
     from kevacuate.replay.demand import build_demand
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
     from kevacuate.replay.verify.run import verify
     from kevacuate.report import plot
 
@@ -53,7 +53,7 @@ _HOMES = {
     "Recording": "recording",
     "build_demand": "replay.demand",
     "ReplayOptions": "replay.initial",
-    "compare": "replay.run",
+    "compare": "replay.compare",
     "Verification": "measure.fidelity",
     "verify": "replay.verify.run",
 }

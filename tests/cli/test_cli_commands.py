@@ -14,9 +14,13 @@ from synthetic import write_recording
 
 from kevacuate import __version__
 from kevacuate.cli.main import COMMANDS
+from kevacuate.cli.options import REPEATS
+from kevacuate.measure.groups import decide
 from kevacuate.policy import KNOBS, POLICIES
+from kevacuate.report.grouprows import mean_text
 
 PAIR = ("--policy", "mainline", "--policy", "evacuate")
+POLICIES_OF_PAIR = ("mainline", "evacuate")
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +65,19 @@ def test_help_of_compare_names_every_policy_and_knob() -> None:
 
 
 def test_json_of_compare(compared: dict[str, Any]) -> None:
-    assert set(compared) == {"runs", "recording", "conclusion"}
-    assert [r["policy"] for r in compared["runs"]] == ["mainline", "evacuate"]
+    assert set(compared) == {"runs", "recording", "groups", "rows", "rule", "conclusion"}
+    assert [r["policy"] for r in compared["runs"]] == [p for p in POLICIES_OF_PAIR for _ in range(REPEATS)]
+    assert compared["groups"] == [{"name": p, "seeds": list(range(REPEATS))} for p in POLICIES_OF_PAIR]
+    row = next(r for r in compared["rows"] if (r["section"], r["name"]) == ("At the end", "mixed pageblocks"))
+    ends = [r["metrics"]["end"]["mixed_blocks"] for r in compared["runs"]]
+    assert row["values"] == [ends[:REPEATS], ends[REPEATS:]]
+    assert row["means"] == [sum(v) / REPEATS for v in row["values"]]
+    assert row["decisions"][0] == decide(*row["values"]).as_dict()
     for one in compared["runs"]:
         assert set(one) == {"policy", "metrics", "timing", "provenance", "prices"}
         assert one["provenance"]["kevacuate"] == __version__
         assert {"evacuations_queued", "evacuations_finished"} <= set(one["metrics"])
-    mainline, evacuate = (r["metrics"] for r in compared["runs"])
+    mainline, evacuate = (compared["runs"][i]["metrics"] for i in (0, REPEATS))
     assert mainline["evacuations_queued"] == 0 < evacuate["evacuations_queued"]
     assert compared["recording"]["kernel"] == "7.2.0-synthetic"
 
@@ -86,7 +96,7 @@ def test_series_only_on_request(synthetic_kev: Path, compared: dict[str, Any]) -
     one = json.loads(done.stdout)
     assert set(one) == {"policy", "metrics", "timing", "provenance", "series"}
     assert len(one["series"]["t"]) == len(one["series"]["mixed_blocks"]) > 50
-    assert one["metrics"] == compared["runs"][1]["metrics"]
+    assert one["metrics"] == compared["runs"][REPEATS]["metrics"]
 
 
 def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
@@ -105,10 +115,19 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     assert done.returncode == 0
     assert "tiny.kev" in done.stdout
     assert "7.2.0-synthetic" in done.stdout
-    queued = compared["runs"][1]["metrics"]["evacuations_queued"]
-    assert re.search(rf"queued\W+blocks\W+0\W+{queued}\b", done.stdout)
+    queued = next(r for r in compared["rows"] if r["name"] == "queued")
+    mean = re.escape(mean_text(queued["means"][1], queued["spreads"][1]))
+    assert re.search(rf"queued +blocks +0 +{mean} +new +differs, p 0.008\b", done.stdout)
     for line in compared["conclusion"].splitlines():
         assert line in done.stdout.splitlines()
+
+
+def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    done = call("compare", synthetic_kev, *PAIR, "--repeats", 1)
+    queued = compared["runs"][REPEATS]["metrics"]["evacuations_queued"]
+    assert re.search(rf"queued +blocks +0 +{queued} +new", done.stdout)
+    assert "Undecided: single runs cannot tell a difference between policies" in done.stdout
+    assert "±" not in done.stdout
 
 
 def test_the_table_of_replay(synthetic_kev: Path) -> None:

@@ -9,8 +9,8 @@ from cli_tools import call, refusal
 
 from kevacuate.measure.saved import save_comparison
 from kevacuate.recording import Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare
 
 pytest.importorskip("matplotlib")
 

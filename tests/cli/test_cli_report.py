@@ -26,11 +26,14 @@ def page_data(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def saved(synthetic_kev: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("saved") / "both.kevc"
-    done = call("compare", synthetic_kev, *PAIR, "--save", path, "--json")
+    done = call("compare", synthetic_kev, *PAIR, "--repeats", 2, "--save", path, "--json")
     assert done.returncode == 0, done.stderr
     kept = load_comparison(path)
-    assert [r.policy for r in kept.runs] == ["mainline", "evacuate"]
-    assert json.loads(done.stdout)["runs"][1]["metrics"] == kept.runs[1].metrics
+    assert [(r.policy, r.seed) for r in kept.runs] == [
+        (p, s) for p in ("mainline", "evacuate") for s in (0, 1)
+    ]
+    assert json.loads(done.stdout)["runs"][2]["metrics"] == kept.runs[2].metrics
+    assert [sum(r.frames is not None for r in runs) for runs in kept.groups.values()] == [1, 1]
     return path
 
 
@@ -43,6 +46,7 @@ def test_a_recording_is_replayed_and_shown(synthetic_kev: Path, tmp_path: Path) 
     assert [run["policy"] for run in data["runs"]] == ["mainline", "evacuate"]
     assert 150 < len(data["t"]) < 250
     assert data["map"]["blocks"] == 16
+    assert "5 replays (seeds 0 to 4) each" in page.read_text()
     assert data["explain"] == "kevacuate explain tiny.kev"
 
 
@@ -63,9 +67,17 @@ def test_a_saved_run_and_several_files(synthetic_kev: Path, saved: Path, tmp_pat
     page = tmp_path / "page.html"
     assert call("report", one, "-o", page).returncode == 0
     assert "One run: nothing is compared." in page.read_text()
-    assert call("report", saved, one, saved, "-o", page).returncode == 0
+    two = tmp_path / "two.kevc"
+    assert (
+        call("replay", synthetic_kev, "--policy", "evacuate,pool=1", "--seed", 3, "--save", two).returncode
+        == 0
+    )
+    assert call("report", saved, one, two, saved, "-o", page).returncode == 0
     assert [r["policy"] for r in page_data(page)["runs"]] == ["mainline", "evacuate", "evacuate,pool=1"]
-    assert "±" in page.read_text()
+    text = page.read_text()
+    assert "3 policies, 2 replays" in text or "replays: 2, 2, 2" in text
+    assert "2 runs, " in text
+    assert "4 runs, " not in text, "a run that is given twice is one run"
 
 
 def test_what_was_recorded(synthetic_kev: Path, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_the_rule_says_what_so_few_cannot_do() -> None:
     assert "a single recording cannot tell" in g.rule([3, 1])
     assert "cannot give less than 0.10" in g.rule([3, 3])
     assert "cannot give less" not in g.rule([4, 4])
+    assert g.rule([3]) == "One group: nothing is compared."
+    assert "single runs cannot tell a difference between policies" in g.rule([1, 1], g.RUNS)
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:

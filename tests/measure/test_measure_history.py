@@ -77,7 +77,15 @@ def test_attempts_that_were_refused_are_kept(told) -> None:
 def test_a_blocks_history_is_its_part_of_the_whole(told) -> None:
     history, _ = told
     parts = [history.of_block(int(block)) for block in history.blocks]
-    assert sum(len(part) for part in parts) == len(history)
+    assert sum(len(part) for part in parts) == len(history) - len(history.of_kind(k.L_IRQ_WORK))
+    for block, part in zip(history.blocks, parts, strict=True):
+        records = history.story_records(int(block))
+        handed = records[records[:, 1] == k.L_IRQ_WORK]
+        assert np.array_equal(records[records[:, 1] != k.L_IRQ_WORK], part.records)
+        queued = part.of_kind(k.L_EVAC_QUEUED)[:, 0]
+        assert (len(handed) > 0) == (len(queued) > 0)
+        works = history.of_kind(k.L_IRQ_WORK)
+        assert {int(works[works[:, 0] >= t][0, 0]) for t in queued} == set(handed[:, 0].tolist())
     for block, part in zip(history.blocks, parts, strict=True):
         assert set(part.block_of.tolist()) == {int(block)}
         assert np.all(np.diff(part.records[:, 0]) >= 0)

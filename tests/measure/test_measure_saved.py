@@ -12,9 +12,10 @@ import pytest
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.saved import is_saved, load_comparison, save_comparison
+from kevacuate.mm import constants as k
 from kevacuate.recording import Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,7 @@ def test_damaged_and_hostile_files_are_refused_in_a_sentence(saved: Path, tmp_pa
         "shorter": {"0__t__npy": npy(t[1:])},
         "places": {"0__blocks__place__npy": npy(np.array([1 << 40] * 3))},
         "log": {"0__history__npy": npy(np.zeros((3, 7), int))},
+        "orders": {"0__history__npy": npy(np.array([[0, k.L_EXTFRAG, 0, 0, 1 << 40, 0, 0, 0]]))},
         "list": {"about__json": b"[1, 2]"},
         "deep": {"about__json": b"[" * 200_000},
         "other": {"about__json": b'{"format": "x"}'},

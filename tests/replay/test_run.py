@@ -10,8 +10,9 @@ import pytest
 
 from kevacuate.measure import Run
 from kevacuate.recording import Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare, replay
+from kevacuate.replay.run import replay
 
 POLICIES = ("mainline", "evacuate", "evacuate,pool=0", "evacuate,wq=per-node,skip-hint=ignore")
 

@@ -10,8 +10,9 @@ from synthetic import Script, start_state, write_recording
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import DemandOp, Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare, replay
+from kevacuate.replay.run import replay
 
 BAD_ROW = 43
 FREE_PFN = DemandOp.FREE_PFN

@@ -24,7 +24,9 @@ from kevacuate.replay.run import replay
 def build(state: AllocatorState, objects: StartObjects | None = None, **changes: Any) -> Any:
     options = ReplayOptions()
     start = objects or start_objects()
-    return initial_state(machine(**changes), state, start, parse_policy("mainline"), options, 1000)
+    policy = parse_policy("mainline")
+    skip = skip_bits(state, policy, options.seed)
+    return initial_state(machine(**changes), state, start, policy, options, 1000, skip)
 
 
 def test_every_page_is_in_the_state_the_recording_says() -> None:

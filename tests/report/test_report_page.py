@@ -16,8 +16,10 @@ from page_synthetic import comparison, run
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
+from kevacuate.measure.groups import spread
+from kevacuate.report.grouprows import mean_text
 from kevacuate.report.page import comparison_page, write_page
-from kevacuate.report.page_tables import figure_sections, flow_tables, parameter_rows
+from kevacuate.report.page_tables import figure_sections, flow_tables, parameter_rows, price_section
 from kevacuate.report.page_text import script_json, visible
 from kevacuate.report.rows import ROWS
 from kevacuate.report.words import conclusion
@@ -185,16 +187,22 @@ def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> Non
     rows = {r["name"]: r["cells"] for section in figure_sections(both) for r in section["rows"]}
     base, other = rows["claims of movable blocks"]
     values = [20 + 7 * s for s in range(1, 5)]
-    mean = sum(values) / 4
-    assert base.text.startswith(f"{mean:.3g}")
-    assert " ± " in base.text
+    assert base.text == mean_text(sum(values) / 4, spread(values))
     assert base.note == f"4 runs, {values[0]} to {values[-1]}"
-    assert other.note.endswith("p = 0.029"), "2 of 70 splits"
+    assert other.note.endswith("; differs, p 0.029"), "2 of 70 splits"
     assert other.verdict == "worse"
     page = comparison_page(both)
     assert "exact permutation test" in page
-    assert "Maps, timelines and flows show the first run of each policy" in page
-    assert "Gained for what was paid" not in page
+    drawn = {run.policy: run.seed for run in both.typical.runs}
+    assert f"seed {drawn['mainline']} of mainline, seed {drawn['evacuate']} of evacuate." in page
+    assert page.count("Of each policy one run, named above.") == 3
+    for line in conclusion(both).split("\n"):
+        assert line.replace(" -> ", " → ") in html.unescape(page)
+    prices = {row["name"]: [c.text for c in row["cells"]] for row in price_section(both)["rows"]}  # type: ignore[index]
+    assert rows["huge pages free at once"][1].note.endswith("; equal")
+    assert prices["huge pages gained per worker second"] == ["–", "–"], "no gain, no price"
+    assert rows["2 MiB regions free or movable"][1].note.endswith("; differs, p 0.029")
+    assert prices["2 MiB regions gained per worker second"][1] == "0.0121"
 
 
 def test_a_difference_within_the_spread_is_not_called_better() -> None:

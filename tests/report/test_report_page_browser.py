@@ -17,6 +17,8 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.frames import CONTENT_MIXED, CONTENT_NAMES
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.report.page import comparison_page, recorded_page
+from kevacuate.report.page_story import block_story, place_of
+from kevacuate.report.story import between
 
 EXPECTED = Path(__file__).resolve().parent.parent / "data" / "page"
 
@@ -159,28 +161,91 @@ def test_the_map_by_keyboard(page: Watched, made: Comparison) -> None:
 
 def test_the_story_of_a_block(page: Watched, made: Comparison) -> None:
     shown = page.page
+    frames, history = made.runs[1].frames, made.runs[1].history
+    assert frames is not None
+    assert history is not None
+    block = history.evacuations()[0].block
+    shown.evaluate("b => kevKeys.focusBlock(b)", block)
+    row = int(np.searchsorted(frames.start, block << frames.pageblock_order))
+    stories = shown.locator("#block-runs .story")
+    assert stories.count() == 2
+    told = []
+    for i, run in enumerate(made.runs):
+        story = block_story(run, place_of(frames, row))
+        assert story is not None
+        told.append(story)
+        assert stories.nth(i).locator("p").first.inner_text() == story.summary
+        assert [
+            text.split(" CPU ")[0].strip() for text in stories.nth(i).locator("li > span").all_inner_texts()
+        ] == [step.text for step in story.steps]
+        command = f"kevacuate explain synthetic.kev --policy {run.policy} --seed {i + 1} block:{block}"
+        assert (command in stories.nth(i).inner_text()) == bool(story.steps)
+    assert "the worker starts after waiting 900 us" in stories.nth(1).inner_text()
+    assert text_of(shown, "#block-together") == " ".join(between(told))
+    assert shown.locator("#block-runs canvas").count() == 2
+    assert frames.pages is not None
+    pages = frames.pages.at(-1).reshape(-1, 512)[row]
+    assert f"{int((pages == 2).sum())} movable" in shown.locator("#block-runs > div").nth(1).inner_text()
+
+
+def test_what_is_to_come_in_a_story_is_pale(page: Watched, made: Comparison) -> None:
+    shown = page.page
     history = made.runs[1].history
     assert history is not None
-    evacuation = history.evacuations()[0]
+    evacuation = history.evacuations()[3]
     shown.evaluate("b => kevKeys.focusBlock(b)", evacuation.block)
-    panels = shown.locator("#block-runs > div").all_inner_texts()
-    assert len(panels) == 2
-    assert "evacuation" not in panels[0]
-    for words in (
-        "claim for unmovable: 300 pages free, 150 pages movable",
-        "type movable → unmovable",
-        "evacuation queued",
-    ):
-        assert words in panels[1]
-    assert "evacuation started on CPU 0: 299 pages free, 150 pages on the LRU" in panels[1]
-    assert f"evacuation ended, {evacuation.result}: 150 isolated, 90 dropped" in panels[1]
-    assert shown.locator("#block-runs canvas").count() == 2
-    assert f"kevacuate explain synthetic.kev block:{evacuation.block}" in text_of(shown, "#block-where")
-    frames = made.runs[1].frames
-    assert frames is not None
-    assert frames.pages is not None
-    pages = frames.pages.at(-1).reshape(-1, 512)[evacuation.block]
-    assert f"{int((pages == 2).sum())} movable" in panels[1]
+    items = shown.locator("#block-runs .story").nth(1).locator("li")
+    kept = items.first.element_handle()
+    seek(shown, 0)
+    later = [("later" in (items.nth(i).get_attribute("class") or "")) for i in range(items.count())]
+    assert later == [float(items.nth(i).get_attribute("data-t")) > 0 for i in range(items.count())]
+    assert any(later)
+    seek(shown, 19)
+    assert shown.locator("#block-runs .story li.later").count() == 0
+    assert kept.is_visible(), "time changes no sentence, so nothing is read out again"
+
+
+def test_a_kept_story_is_read_out_and_reached_by_keyboard(page: Watched, made: Comparison) -> None:
+    shown = page.page
+    shown.locator("#maps canvas").nth(1).focus()
+    shown.keyboard.press("n")
+    stories = shown.locator("#block-runs .story")
+    assert {stories.nth(i).get_attribute("aria-live") for i in range(2)} == {"off"}
+    said = shown.locator("#say").text_content()
+    for i in range(2):
+        assert stories.nth(i).locator("p").first.inner_text() in said
+    shown.keyboard.press("Enter")
+    assert {stories.nth(i).get_attribute("aria-live") for i in range(2)} == {"polite"}
+    assert shown.get_by_role("region", name="Story of the block under evacuate", exact=True).count() == 1
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("() => document.activeElement.getAttribute('aria-label')") == (
+        "Story of the block under mainline"
+    )
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("() => document.activeElement.getAttribute('aria-label')") == (
+        "Story of the block under evacuate"
+    )
+
+
+def test_blocks_that_nothing_happened_to_or_that_did_not_fit(
+    show: Any, tmp_path: Path, made: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kevacuate.report.page_story.pack_stories.__defaults__", (4_000,))
+    path = tmp_path / "page.html"
+    path.write_text(comparison_page(made), encoding="utf-8")
+    with show(path) as watched:
+        shown = watched.page
+        untold, nothing = shown.evaluate(
+            "() => [[...kev.stories.untold][0],"
+            " [...Array(kev.map.blocks).keys()].find(b => !kev.stories.untold.has(b) && !kev.stories.placeOf.has(b))]"
+        )
+        shown.evaluate("b => kevKeys.focusBlock(b)", untold)
+        assert "Its story is not in this page, to keep it small." in text_of(shown, "#block-runs .story")
+        assert f"block:{untold}" in text_of(shown, "#block-runs .story")
+        shown.evaluate("b => kevKeys.focusBlock(b)", nothing)
+        assert text_of(shown, "#block-runs .story") == "Nothing happened to it."
+        assert "blocks that something happened to are told" in shown.locator("#reading").inner_text()
+        assert watched.said == []
 
 
 def test_pointing_and_clicking(page: Watched) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from page_synthetic import BLOCK, frames, history, run
 
 from kevacuate.measure import Run
-from kevacuate.measure.history import KIND, PFN, A, D, History
+from kevacuate.measure.history import KIND, D, History
 from kevacuate.mm import constants as k
 from kevacuate.report.page_data import blocks_with_pages, longest_queue, moments_at, thinned
-from kevacuate.report.page_pack import Blobs, pack_history, pack_steps, part_of, thin_steals, varint
+from kevacuate.report.page_pack import CLAIMED, ENDED, QUEUED, Blobs, pack_marks, pack_steps, part_of, varint
 
 
 def read(blobs: Blobs, number: int) -> bytes:
@@ -79,43 +79,26 @@ def test_a_part_of_the_blocks() -> None:
         assert np.array_equal(part.at(i), whole)
 
 
-def test_history_by_block() -> None:
+def test_marks_by_block() -> None:
     told = history(64, 10, 1, evacuates=True, claims=30, steals=300)
     starts = np.arange(64) << 9
     blobs = Blobs()
-    packed = pack_history(blobs, told, starts, 10_000)
-    column = {
-        name: numbers(read(blobs, packed[name]))
-        for name in ("counts", "steals", "t", "kind", "page", "a", "d")
-    }
+    packed = pack_marks(blobs, told, starts)
+    column = {name: numbers(read(blobs, packed[name])) for name in ("counts", "t", "what")}
+    wanted = {k.L_EVAC_CLAIM: CLAIMED, k.L_EVAC_QUEUED: QUEUED, k.L_EVAC_FINISHED: ENDED}
     at = 0
     for block, count in enumerate(column["counts"]):
-        own = told.of_block(block).records
+        own = [
+            r
+            for r in told.of_block(block).records.tolist()
+            if r[KIND] in wanted and (r[KIND] != k.L_EVAC_CLAIM or r[D])
+        ]
         assert count == len(own)
-        assert column["kind"][at : at + count] == own[:, KIND].tolist()
-        assert np.cumsum(column["t"][at : at + count]).tolist() == (own[:, 0] // 1000).tolist()
-        assert column["page"][at : at + count] == (own[:, PFN] & 511).tolist()
-        assert column["a"][at : at + count] == own[:, A].tolist()
-        assert column["steals"][block] == int(((own[:, KIND] == k.L_EXTFRAG) & (own[:, D] == 0)).sum())
+        assert column["what"][at : at + count] == [wanted[r[KIND]] for r in own]
+        assert np.cumsum(column["t"][at : at + count]).tolist() == [r[0] // 1000 for r in own]
         at += count
-    assert (at, packed["records"], packed["steals_listed"]) == (len(told), len(told), -1)
-
-
-def test_too_many_steals_are_cut_short_in_every_block_alike() -> None:
-    told = history(16, 10, 1, evacuates=True, claims=20, steals=2000)
-    rest = len(told) - 2000
-    records, limit = thin_steals(told, 600)
-    assert limit >= 1
-    assert len(records) <= 600
-    steal = (records[:, KIND] == k.L_EXTFRAG) & (records[:, D] == 0)
-    assert int((~steal).sum()) == rest
-    per_block = np.bincount(records[steal, PFN] >> 9)
-    assert per_block.max() == limit
-    first = told.of_block(5).records
-    first = first[(first[:, KIND] == k.L_EXTFRAG) & (first[:, D] == 0)][:limit]
-    kept = records[steal][records[steal, PFN] >> 9 == 5]
-    assert np.array_equal(kept, first)
-    assert thin_steals(History(told.records[:0], 9), 5)[0].size == 0
+    assert at == packed["marks"] > 60
+    assert {*column["what"]} == {CLAIMED, QUEUED, ENDED}
 
 
 def test_blocks_that_something_happened_to_get_their_pages_first() -> None:

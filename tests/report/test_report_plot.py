@@ -16,8 +16,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.frames import CONTENT_NAMES
 from kevacuate.recording import Recording
+from kevacuate.replay.compare import compare
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import compare
 from kevacuate.report import plot
 from kevacuate.report.plot_map import columns_for, grid
 

@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,26 +28,6 @@ from kevacuate.recording import Recording
 
 DEFAULT_RECORDING = "stock-churn-1g-smp1-s3.kev"
 """Ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
-
-recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")
-seed_option = click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**31 - 1),
-    help="Seed of what is drawn: skip bits; unless 0, when background work begins.",
-)
-
-
-losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
-
-save_option = click.option(
-    "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Keep the whole result in FILE, the pageblock map over time included: `kevacuate report FILE` reads it.",
-)
 
 
 def writable(target: Path | None) -> None:

@@ -7,31 +7,11 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import (
-    console,
-    json_option,
-    losses_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    save_option,
-    seed_option,
-    writable,
-)
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 
 DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
-
-
-def policies_help() -> str:
-    """The policies and knobs, for ``--help``."""
-    from kevacuate.policy import KNOBS, POLICIES
-
-    lines = ["\b", "Policies:"]
-    lines += [f"  {name}: {what}" for name, (what, _) in POLICIES.items()]
-    lines += ["Knobs (evacuate,KNOB=VALUE,...):"]
-    lines += [f"  {name}: {knob.help}; {knob.values}" for name, knob in KNOBS.items()]
-    return "\n".join(lines)
 
 
 @click.command(
@@ -46,41 +26,33 @@ def policies_help() -> str:
     is_flag=True,
     help="No replay: set recordings of real kernels side by side, A B ... or groups of repeats A1 A2 -- B1 B2 ...",
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="P",
-    help="NAME[,knob=value...]; repeat it. The first is what the others are compared with. Default: "
-    + ", ".join(DEFAULT_POLICIES)
-    + ".",
-)
-@json_option
-@click.option("--series", is_flag=True, help="With --json: the time series too.")
+@policies_option("NAME[,knob=value...]; the first is what the others are compared with", DEFAULT_POLICIES)
+@repeats_option
 @click.option(
     "--details",
     is_flag=True,
     help="With --recorded: all rows, free chunks by order too, and every recording's value.",
 )
-@seed_option
-@losses_option
-@save_option
+@result_options
 def command(
     recordings: tuple[str, ...],
     recorded: bool,
     policies: tuple[str, ...],
+    repeats: int | None,
+    details: bool,
     as_json: bool,
     series: bool,
-    details: bool,
     seed: int,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
+    Each policy is replayed several times with different seeds: mean, spread, difference, and whether so many replays can tell it
+    from chance.
+
     With --recorded: two or more recordings of real kernels side by side, counted from their events and snapshots without a
-    model. Repeats are groups, with -- between them: mean, spread, difference, and whether so many repeats can tell it from
-    chance.
+    model. Repeats are groups, with -- between them.
 
     Example: kevacuate compare --policy mainline --policy evacuate,skip-hint=ignore
 
@@ -89,9 +61,9 @@ def command(
     from kevacuate.measure.saved import save_comparison
 
     if recorded:
-        if policies or series or save:
+        if policies or series or save or repeats:
             raise click.UsageError(
-                "--recorded replays nothing, so it takes neither --policy nor --series nor --save."
+                "--recorded replays nothing, so it takes neither --policy nor --repeats nor --series nor --save."
             )
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
@@ -101,10 +73,10 @@ def command(
         )
     recording = Path(recordings[0]) if recordings else None
     from kevacuate.policy import parse_policy
+    from kevacuate.replay.compare import compare
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
     from kevacuate.report.tables import comparison_table
-    from kevacuate.report.words import conclusion
+    from kevacuate.report.words import comparison_json, conclusion
 
     writable(save)
     chosen = policies or DEFAULT_POLICIES
@@ -113,12 +85,12 @@ def command(
     source = open_recording(recording)
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(source, chosen, options=options, progress=progress)
+        result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=progress)
         if save:
             save_comparison(save, result)
     if as_json:
-        print_json({**result.to_json(series=series), "conclusion": conclusion(result)})
+        print_json(comparison_json(result, series=series))
         return
     out = console()
     out.print(comparison_table(result))
-    out.print(conclusion(result))
+    out.print(conclusion(result), markup=False, highlight=False)

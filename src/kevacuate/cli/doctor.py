@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from kevacuate.cli.common import console, json_option, print_json
+from kevacuate.cli.common import console, print_json
+from kevacuate.cli.options import json_option
 
 _STYLE = {"ok": "green", "note": "yellow", "missing": "bold red"}
 

@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import (
-    console,
-    json_option,
-    losses_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    seed_option,
-)
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.options import PAIR, json_option, policies_option, replay_options
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -28,7 +21,6 @@ if TYPE_CHECKING:
     from kevacuate.report.story_place import Place
 
 _PLACE = re.compile(r"(?:(pfn|block)[:=])?(0[xX][0-9a-fA-F]{1,15}|\d{1,15})")
-DEFAULT_POLICIES = ("mainline", "evacuate")
 
 
 def parse_place(recording: Recording, text: str) -> Place:
@@ -57,17 +49,12 @@ def parse_place(recording: Recording, text: str) -> Place:
 
 @click.command("explain", short_help="The story of one page or pageblock.")
 @click.argument("words", nargs=-1, required=True, metavar="[RECORDING] PFN|block:N")
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="P",
-    help="Replay under this policy and tell what happened there; repeat it to compare. Default: what the recorded kernel "
-    "did; for a recording that keeps no events: " + ", ".join(DEFAULT_POLICIES) + ".",
+@policies_option(
+    "Replay under this policy and tell what happened there",
+    f"what the recorded kernel did; for a recording that keeps no events: {', '.join(PAIR)}",
 )
 @json_option
-@seed_option
-@losses_option
+@replay_options
 def command(
     words: tuple[str, ...], policies: tuple[str, ...], as_json: bool, seed: int, despite_losses: bool
 ) -> None:
@@ -114,7 +101,7 @@ def _stories(
             story = recorded_story(source, place, progress=lambda n: progress("events read", n, 0))
             if story:
                 return [story]
-            chosen = [parse_policy(spec) for spec in DEFAULT_POLICIES]
+            chosen = [parse_policy(spec) for spec in PAIR]
         for policy in chosen:
             report = _named(progress, policy.spec)
             stories.append(

@@ -14,14 +14,8 @@ from typing import IO, Any, NamedTuple
 
 import click
 
-from kevacuate.cli.common import (
-    console,
-    json_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    recording_argument,
-)
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.options import json_option, policies_option, recording_argument
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording
 
@@ -107,13 +101,7 @@ def _events(recording: Recording) -> int:
     metavar="FILE",
     help="The file to make, - for stdout. Default: the recording's name in the current directory.",
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="P",
-    help="With --perfetto: also replay under this policy and write what happened; repeat it for several.",
-)
+@policies_option("With --perfetto: also replay under this policy and write what happened", "")
 @json_option
 def command(
     recording: Path | None, form: str | None, output: Path | None, policies: tuple[str, ...], as_json: bool

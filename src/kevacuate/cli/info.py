@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import (
-    console,
-    json_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    recording_argument,
-)
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.options import json_option, recording_argument
 
 
 @click.command("info", short_help="What a recording holds and how good it is.")

@@ -3,30 +3,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import (
-    console,
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.options import (
+    PAIR,
     json_option,
-    losses_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    seed_option,
+    policies_option,
+    repeats_of,
+    repeats_option,
+    replay_options,
 )
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
-    from kevacuate.measure import Comparison, Run
+    from kevacuate.measure import Comparison
+    from kevacuate.replay.initial import ReplayOptions
 
 FIGURES = {"map": "pageblock_maps", "time": "timelines", "flow": "flows", "bars": "bars"}
 """Name of a figure, and the function of :mod:`kevacuate.report.plot` that draws it."""
 FORMATS = ("png", "svg", "pdf")
-DEFAULT_POLICIES = ("mainline", "evacuate")
 
 
 @click.command("plot", short_help="Draw figures of a comparison: PNG, SVG or PDF.")
@@ -41,32 +40,19 @@ DEFAULT_POLICIES = ("mainline", "evacuate")
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Format; repeat it. Default: png."
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="P",
-    help="Replay a recording under this policy; repeat it. Default: " + ", ".join(DEFAULT_POLICIES) + ".",
-)
-@click.option(
-    "--repeats",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 1000),
-    help="Runs of each policy, with seeds from --seed on: the bars then show their spread.",
-)
+@policies_option("Replay a recording under this policy", PAIR)
+@repeats_option
 @click.option(
     "-o", "--output", default=Path(), type=click.Path(path_type=Path, file_okay=False), help="Directory."
 )
 @json_option
-@seed_option
-@losses_option
+@replay_options
 def command(
     source: Path | None,
     figures: tuple[str, ...],
     formats: tuple[str, ...],
     policies: tuple[str, ...],
-    repeats: int,
+    repeats: int | None,
     output: Path,
     as_json: bool,
     seed: int,
@@ -74,20 +60,22 @@ def command(
 ) -> None:
     """Draw the pageblock map, the time series, the flow of claims and steals, and the comparison's bars.
 
-    Of replays of RECORDING (default: the one that ships with the package), or of a saved COMPARISON.
+    Of replays of RECORDING (default: the one that ships with the package), or of a saved COMPARISON. Bars show mean and spread
+    of all replays; the other figures one of each policy, the median by mixed pageblocks at the end.
 
     Example: kevacuate plot --figure map --figure bars --format svg -o figures
     """
+    from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report import plot
     from kevacuate.report.plot_style import pyplot
 
     pyplot().switch_backend("Agg")
-    comparison, name = _comparison(source, policies, repeats, seed, despite_losses)
-    single = replace(comparison, runs=_first_runs(comparison))
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
+    comparison, name = _comparison(source, policies, repeats, options)
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures or FIGURES:
-        drawn = getattr(plot, FIGURES[figure])(comparison if figure == "bars" else single)
+        drawn = getattr(plot, FIGURES[figure])(comparison)
         for form in formats or ("png",):
             written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
         pyplot().close(drawn)
@@ -98,37 +86,24 @@ def command(
         console().print(str(path), markup=False, highlight=False)
 
 
-def _first_runs(comparison: Comparison) -> tuple[Run, ...]:
-    """The first run of each policy: maps and lines show one."""
-    first: dict[str, Run] = {}
-    for run in comparison.runs:
-        first.setdefault(run.policy, run)
-    return tuple(first.values())
-
-
 def _comparison(
-    source: Path | None, policies: tuple[str, ...], repeats: int, seed: int, despite_losses: bool
+    source: Path | None, policies: tuple[str, ...], repeats: int | None, options: ReplayOptions
 ) -> tuple[Comparison, str]:
     """What to draw, and the name that the files begin with."""
     from kevacuate.measure.saved import is_saved, load_comparison
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
+    from kevacuate.replay.compare import compare
 
     if source is not None and source.is_file() and is_saved(source):
-        if policies or repeats > 1:
+        if policies or repeats:
             raise KevacuateError(
                 f"{source} is a saved comparison: its runs are made; leave --policy and --repeats out."
             )
         return load_comparison(source), source.stem
-    chosen = policies or DEFAULT_POLICIES
+    chosen = policies or PAIR
     for spec in chosen:
         parse_policy(spec)
     recording = open_recording(source)
-    runs: list[Run] = []
     with progress_bar() as progress:
-        for number in range(seed, seed + repeats):
-            options = ReplayOptions(seed=number, despite_losses=despite_losses, keep=number == seed)
-            made = compare(recording, chosen, options=options, progress=progress)
-            runs += made.runs
-    return replace(made, runs=tuple(runs)), recording.path.name.removesuffix(".kev")
+        made = compare(recording, chosen, repeats=repeats_of(repeats), options=options, progress=progress)
+    return made, recording.path.name.removesuffix(".kev")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kevacuate.cli.common import console, json_option, print_json
+from kevacuate.cli.common import console, print_json
+from kevacuate.cli.options import json_option
 
 if TYPE_CHECKING:
     from kevacuate.capture.status import Result, Status

@@ -7,28 +7,14 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import (
-    console,
-    json_option,
-    losses_option,
-    open_recording,
-    print_json,
-    progress_bar,
-    recording_argument,
-    save_option,
-    seed_option,
-    writable,
-)
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.options import policy_option, recording_argument, result_options
 
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
-@click.option("--policy", default="mainline", show_default=True, metavar="P", help="NAME[,knob=value...].")
-@json_option
-@click.option("--series", is_flag=True, help="With --json: the time series too.")
-@seed_option
-@losses_option
-@save_option
+@policy_option("NAME[,knob=value...].", "mainline")
+@result_options
 def command(
     recording: Path | None,
     policy: str,
@@ -44,8 +30,8 @@ def command(
     """
     from kevacuate.measure.saved import save_comparison
     from kevacuate.policy import parse_policy
+    from kevacuate.replay.compare import compare
     from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
     from kevacuate.report.tables import comparison_table
 
     parse_policy(policy)

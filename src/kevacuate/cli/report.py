@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import losses_option, open_recording, progress_bar, seed_option, writable
-from kevacuate.cli.compare import policies_help
+from kevacuate.cli.common import open_recording, progress_bar, writable
+from kevacuate.cli.options import (
+    PAIR,
+    policies_help,
+    policies_option,
+    repeats_of,
+    repeats_option,
+    replay_options,
+)
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
-    from kevacuate.measure import Comparison
+    from kevacuate.measure import Comparison, Run
     from kevacuate.recording import Recording
+    from kevacuate.replay.initial import ReplayOptions
 
 SAMPLES = 200
 """Moments of the map and of the timelines."""
-
-DEFAULT_POLICIES = ("mainline", "evacuate")
-"""What a recording is replayed under, unless policies are named."""
 
 
 @click.command("report", epilog=policies_help(), short_help="One HTML page to look at and to mail.")
@@ -33,20 +38,15 @@ DEFAULT_POLICIES = ("mainline", "evacuate")
     type=click.Path(path_type=Path, dir_okay=False),
     help="The page to write.",
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="P",
-    help=f"Policies to replay a recording under; repeat it. Default: {', '.join(DEFAULT_POLICIES)}.",
-)
+@policies_option("Policies to replay a recording under", PAIR)
+@repeats_option
 @click.option("--recorded", is_flag=True, help="Show the states as recorded; replay nothing.")
-@seed_option
-@losses_option
+@replay_options
 def command(
     inputs: tuple[Path, ...],
     output: Path,
     policies: tuple[str, ...],
+    repeats: int | None,
     recorded: bool,
     seed: int,
     despite_losses: bool,
@@ -55,10 +55,11 @@ def command(
 
     The input is what `compare --save FILE` or `replay --save FILE` wrote; several such files of one recording are shown together,
     with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package) is replayed
-    first. A recording that cannot be replayed is shown as it was recorded.
+    first, each policy several times. A recording that cannot be replayed is shown as it was recorded.
 
     Example: kevacuate report my-server.kev -o my-server.html
     """
+    from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report.page import comparison_page, write_page
 
     writable(output)
@@ -68,19 +69,23 @@ def command(
             "Files and recordings cannot be shown together: save a comparison of the recording first."
         )
     if saved:
-        if policies or recorded:
-            raise KevacuateError("A saved result is shown as it is: leave out --policy and --recorded.")
+        if policies or repeats or recorded:
+            raise KevacuateError(
+                "A saved result is shown as it is: leave out --policy, --repeats and --recorded."
+            )
         text = comparison_page(_together(saved))
     elif len(inputs) > 1:
         raise KevacuateError("One recording makes one page: name a single recording.")
     else:
-        text = _recording_page(inputs[0] if inputs else None, policies, recorded, seed, despite_losses)
+        options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True, samples=SAMPLES)
+        path = inputs[0] if inputs else None
+        text = _recording_page(path, policies, repeats_of(repeats), recorded, options)
     write_page(output, text)
     click.echo(f"{output}: {len(text.encode()) / 1e6:.1f} MB", err=True)
 
 
 def _together(paths: list[Path]) -> Comparison:
-    """The runs of several saved files of one recording as one comparison."""
+    """The runs of several saved files of one recording as one comparison; one seed of a policy is one run, wherever it stands."""
     from kevacuate.measure import Comparison
     from kevacuate.measure.saved import load_comparison
 
@@ -90,20 +95,24 @@ def _together(paths: list[Path]) -> Comparison:
             raise KevacuateError(
                 f"{path} is of another recording than {paths[0]}: compare what replays one demand."
             )
-    return Comparison(tuple(run for one in (first, *others) for run in one.runs), first.recording)
+    once: dict[tuple[str, int], Run] = {}
+    for run in (run for one in (first, *others) for run in one.runs):
+        kept = once.setdefault((run.policy, run.seed), run)
+        if kept.frames is None and run.frames is not None:
+            once[run.policy, run.seed] = run
+    return Comparison(tuple(once.values()), first.recording)
 
 
 def _recording_page(
-    path: Path | None, policies: tuple[str, ...], recorded: bool, seed: int, despite_losses: bool
+    path: Path | None, policies: tuple[str, ...], repeats: int, recorded: bool, options: ReplayOptions
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
     from kevacuate.policy import parse_policy
     from kevacuate.replay.about import lost_events
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.run import compare
+    from kevacuate.replay.compare import compare
     from kevacuate.report.page import comparison_page
 
-    chosen = policies or DEFAULT_POLICIES
+    chosen = policies or PAIR
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(path)
@@ -114,12 +123,11 @@ def _recording_page(
         return _as_recorded(
             source, "The recording holds no state to start a replay from: this is what it recorded."
         )
-    if lost and not despite_losses:
+    if lost and not options.despite_losses:
         why = f"{lost:,} events were lost, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return _as_recorded(source, why)
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True, samples=SAMPLES)
     with progress_bar() as progress:
-        return comparison_page(compare(source, chosen, options=options, progress=progress))
+        return comparison_page(compare(source, chosen, repeats=repeats, options=options, progress=progress))
 
 
 def _as_recorded(source: Recording, why: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import console, json_option, print_json
+from kevacuate.cli.common import console, print_json
+from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, json_option, print_json, progress_bar
+from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.options import json_option
 from kevacuate.recording import Recording
 
 

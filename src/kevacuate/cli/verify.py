@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, json_option, print_json, progress_bar
+from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.options import json_option
 from kevacuate.measure.fidelity import LEVELS
 
 

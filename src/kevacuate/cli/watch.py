@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import console, json_option, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.options import json_option, policy_option, recording_argument
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
-@click.argument("recording", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--policy",
-    metavar="P",
-    help="Play back a replay of RECORDING under this policy instead of what was recorded.",
-)
+@recording_argument
+@policy_option("Play back a replay of RECORDING under this policy instead of what was recorded.")
 @click.option(
     "--interval",
     default=1.0,

@@ -130,18 +130,23 @@ def decide(first: Sequence[float | None], second: Sequence[float | None]) -> Dec
     return Decision(difference, p, least, verdict)
 
 
-def rule(sizes: Sequence[int]) -> str:
+RECORDINGS = (
+    "recording",
+    "kernels",
+    "record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4",
+)
+RUNS = ("run", "policies", "replay each at least four times (--repeats 4)")
+"""For :func:`rule`: what a group is made of, what groups stand for, and how to get more."""
+
+
+def rule(sizes: Sequence[int], of: tuple[str, str, str] = RECORDINGS) -> str:
     """The rule in one or two sentences, for groups of these sizes, the first being what the others are compared with."""
+    if len(sizes) < 2:
+        return "One group: nothing is compared."
     if min(sizes) < 2:
-        alone = (
-            ("a single recording" if len(sizes) == 2 else "single recordings")
-            if max(sizes) > 1
-            else "single recordings"
-        )
-        return (
-            f"Undecided: {alone} cannot tell a difference between kernels from one between repeats; "
-            "record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4."
-        )
+        one, what, more = of
+        alone = f"a single {one}" if max(sizes) > 1 and len(sizes) == 2 else f"single {one}s"
+        return f"Undecided: {alone} cannot tell a difference between {what} from one between repeats; {more}."
     least = max(least_p(sizes[0], n) for n in sizes[1:])
     text = (
         f"A row differs where at most {LEVEL:.0%} of all ways to deal its values to groups of these sizes put the means at least "

@@ -7,13 +7,14 @@ The log is docs/model.md, section Log; its records are int64[n, 8]: t, kind, cpu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.evacuations import Evacuation, read_evacuations
 from kevacuate.mm import constants as k
 
 T, KIND, CPU, PFN, A, B, C, D = range(8)
@@ -41,6 +42,9 @@ BLOCK_KINDS = (
     k.L_HIGHATOMIC_UNRESERVE,
 )
 """Kinds of records that belong to one pageblock."""
+
+KEPT_KINDS = (*BLOCK_KINDS, k.L_IRQ_WORK)
+"""Kinds of records that a history keeps: those, and what hands queued evacuations to their workers."""
 
 
 @dataclass(frozen=True)
@@ -77,65 +81,6 @@ class ClaimAttempt:
     claimed: bool
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One turn of evacuate_pageblock's loop, up to COMPACT_CLUSTER_MAX pages; -1 where a step did not come to pass."""
-
-    t: int
-    first: int
-    """Offset in the block where the scan began, and ..."""
-    end: int
-    """... where it stopped."""
-    isolated: int
-    dropped: int = -1
-    given: int = -1
-    migrated: int = -1
-    failed: int = -1
-    put_back: int = -1
-
-
-@dataclass
-class Evacuation:
-    """The life of one work item; times are None for what had not come to pass when the run ended."""
-
-    block: int
-    queued: int
-    queued_by: int
-    """CPU whose request claimed the block."""
-    node: int
-    item: int
-    """Number of the item in the pool; -1: none was left, and the request was dropped."""
-    started: int | None = None
-    cpu: int = -1
-    """CPU of the worker."""
-    type_then: int = -1
-    skip_bit: bool = False
-    free: int = 0
-    """Pages free in the block when the worker started, and ..."""
-    on_lru: int = 0
-    """... pages on LRU lists."""
-    batches: list[Batch] = field(default_factory=list)
-    ended: int | None = None
-    isolated: int = 0
-    dropped: int = 0
-    """Clean page cache given up."""
-    migrated: int = 0
-    failed: int = 0
-    why: int | None = None
-    """How it ended: an index of WHY_NAMES; None if it did not, or had nothing to do."""
-
-    @property
-    def result(self) -> str:
-        """How it ended, in words."""
-        if self.item < 0:
-            return "dropped: no item was left in the pool"
-        if self.why is not None:
-            return k.WHY_NAMES[self.why]
-        if self.ended is not None:
-            return "nothing to do: the block was movable again"
-        return "still queued" if self.started is None else "still under way"
-
-
 class History:
     """A run's event log, by pageblock.
 
@@ -158,20 +103,29 @@ class History:
     def of_log(cls, log: Sequence[npt.NDArray[np.int64]], pageblock_order: int, lost: int = 0) -> History:
         """From the pieces of a log, as ``Replay.log`` keeps them."""
         whole = np.concatenate([np.empty((0, 8), np.int64), *log])
-        return cls(whole[np.isin(whole[:, KIND], BLOCK_KINDS)], pageblock_order, lost)
+        return cls(whole[np.isin(whole[:, KIND], KEPT_KINDS)], pageblock_order, lost)
+
+    def check(self) -> None:
+        """Raise KevacuateError if records contradict what the model can log: for what was read from a file."""
+        flows = self.records[self.records[:, KIND] == k.L_EXTFRAG]
+        orders = flows[:, (A, B)]
+        if orders.size and not (orders.min() >= 0 and orders.max() < 64):
+            raise KevacuateError(
+                "the history holds orders that no chunk has: the file is damaged, save it again."
+            )
 
     def __len__(self) -> int:
         return len(self.records)
 
     @cached_property
     def block_of(self) -> npt.NDArray[np.int64]:
-        """The pageblock (pfn >> pageblock_order) of every record."""
+        """The pageblock (pfn >> pageblock_order) of every record; -1 of those that belong to none."""
         return self.records[:, PFN] >> self.pageblock_order
 
     @cached_property
     def blocks(self) -> npt.NDArray[np.int64]:
         """The pageblocks that have a history, ascending."""
-        return np.unique(self.block_of)
+        return np.unique(self.block_of[self.block_of >= 0])
 
     @cached_property
     def _by_block(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -184,12 +138,31 @@ class History:
 
         A chunk larger than a pageblock is the history of its first block alone; the others' change of type is a record of theirs.
         """
+        return History(self.records[self._rows_of(block)], self.pageblock_order, self.lost)
+
+    def story_records(self, block: int) -> npt.NDArray[np.int64]:
+        """The records of one pageblock, and after each of its evacuations that was queued the irq_work that came next."""
+        rows = self._rows_of(block)
+        queued = rows[self.records[rows, KIND] == k.L_EVAC_QUEUED]
+        after = np.searchsorted(self._irq_works, queued)
+        handed = self._irq_works[after[after < len(self._irq_works)]]
+        records: npt.NDArray[np.int64] = self.records[np.union1d(rows, handed) if handed.size else rows]
+        return records
+
+    @cached_property
+    def _irq_works(self) -> npt.NDArray[np.intp]:
+        """Numbers of the records of irq_works, ascending."""
+        rows: npt.NDArray[np.intp] = np.flatnonzero(self.records[:, KIND] == k.L_IRQ_WORK)
+        return rows
+
+    def _rows_of(self, block: int) -> npt.NDArray[np.intp]:
+        """Numbers of one block's records, ascending."""
         order, begins = self._by_block
         at = int(np.searchsorted(self.blocks, block))
         found = at < len(self.blocks) and int(self.blocks[at]) == block
         end = begins[at + 1] if at + 1 < len(begins) else len(order)
-        rows = order[begins[at] : end] if found else order[:0]
-        return History(self.records[rows], self.pageblock_order, self.lost)
+        rows: npt.NDArray[np.intp] = order[begins[at] : end] if found else order[:0]
+        return rows
 
     def of_kind(self, *kinds: int) -> npt.NDArray[np.int64]:
         """The records of these kinds."""
@@ -223,73 +196,4 @@ class History:
 
     def evacuations(self) -> list[Evacuation]:
         """Every evacuation that was queued or dropped, in that order."""
-        return _Evacuations(self.pageblock_order).read(self.records)
-
-
-class _Evacuations:
-    """Puts the records of evacuations together: by item until one starts, then by worker's CPU and block."""
-
-    def __init__(self, pageblock_order: int) -> None:
-        self.order = pageblock_order
-        self.all: list[Evacuation] = []
-        self.waiting: dict[int, Evacuation] = {}
-        self.running: dict[tuple[int, int], Evacuation] = {}
-
-    def read(self, records: npt.NDArray[np.int64]) -> list[Evacuation]:
-        """All of them; what belongs to an evacuation whose beginning was lost is passed over."""
-        steps = {
-            k.L_EVAC_QUEUED: self._queued,
-            k.L_EVAC_DROPPED: self._dropped,
-            k.L_EVAC_STARTED: self._started,
-            k.L_EVAC_SKIPPED: self._skipped,
-        }
-        later = (k.L_EVAC_ISOLATE, k.L_EVAC_RECLAIM, k.L_EVAC_MIGRATE, k.L_EVAC_PUTBACK, k.L_EVAC_FINISHED)
-        wanted = records[np.isin(records[:, KIND], (*steps, *later))]
-        for t, kind, cpu, pfn, *values in wanted.tolist():
-            if kind in steps:
-                steps[kind](t, cpu, pfn >> self.order, values)
-            elif run := self.running.get((cpu, pfn >> self.order)):
-                self._step(run, t, kind, values)
-        return self.all
-
-    def _queued(self, t: int, cpu: int, block: int, values: list[int]) -> None:
-        self.waiting[values[0]] = Evacuation(block, t, cpu, values[1], values[0])
-        self.all.append(self.waiting[values[0]])
-
-    def _dropped(self, t: int, cpu: int, block: int, values: list[int]) -> None:
-        self.all.append(Evacuation(block, t, cpu, values[0], -1))
-
-    def _started(self, t: int, cpu: int, block: int, values: list[int]) -> None:
-        types, free, on_lru, item = values
-        run = self.waiting.pop(item, None)
-        if run is not None:
-            run.started, run.cpu, run.free, run.on_lru = t, cpu, free, on_lru
-            run.type_then, run.skip_bit = types >> 8, types & 1 != 0
-            self.running[cpu, block] = run
-
-    def _skipped(self, t: int, cpu: int, block: int, values: list[int]) -> None:
-        run = self.waiting.pop(values[3], None)
-        if run is not None:
-            run.started = run.ended = t
-            run.cpu, run.type_then = cpu, k.MIGRATE_MOVABLE
-
-    def _step(self, run: Evacuation, t: int, kind: int, values: list[int]) -> None:
-        a, b, c, d = values
-        if kind == k.L_EVAC_FINISHED:
-            run.ended, run.isolated, run.dropped, run.migrated = t, a, b, c
-            run.failed, run.why = d >> 8, min(d & 255, len(k.WHY_NAMES) - 1)
-            del self.running[run.cpu, run.block]
-            return
-        if kind == k.L_EVAC_ISOLATE:
-            run.batches.append(Batch(t, c, d, b))
-            return
-        if not run.batches:
-            return
-        known: dict[str, Any] = vars(run.batches[-1])
-        if kind == k.L_EVAC_RECLAIM:
-            news = {"dropped": a}
-        elif kind == k.L_EVAC_MIGRATE:
-            news = {"given": b, "migrated": c, "failed": d}
-        else:
-            news = {"put_back": a}
-        run.batches[-1] = Batch(**(known | news))
+        return read_evacuations(self.records, self.pageblock_order)

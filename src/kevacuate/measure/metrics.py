@@ -138,8 +138,8 @@ def so_far(state: State) -> dict[str, int]:
     }
 
 
-def run_metrics(state: State) -> dict[str, Any]:
-    """What a whole run did, from the counters, and its last moment."""
+def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a whole run did, from the counters, and its last moment: *end*, where it has been measured already."""
     stat = {name: int(state.stat[index]) for name, index in _COUNTERS.items()}
     table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, 3, 3, 16)
     movable = k.MIGRATE_MOVABLE
@@ -157,7 +157,7 @@ def run_metrics(state: State) -> dict[str, Any]:
         "steals_from_movable": int(table[0][kernel_own, movable].sum()),
         "steals_by_movable": int(table[0][movable].sum()),
         "extfrag_events": extfrag_events(state),
-        "end": moment(state),
+        "end": moment(state) if end is None else end,
     }
 
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kevacuate.measure import arrow
 from kevacuate.measure.arrow import What
 from kevacuate.measure.frames import Frames
+from kevacuate.measure.groups import mean
 from kevacuate.measure.history import History
 
 if TYPE_CHECKING:
@@ -45,6 +47,11 @@ class Run:
     frames: Frames | None = field(default=None, compare=False, repr=False)
     history: History | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def seed(self) -> int:
+        """The seed of what was drawn; 0 where it was not kept."""
+        return int(self.provenance.get("options", {}).get("seed", 0))
+
     def to_json(self, *, series: bool = False) -> dict[str, Any]:
         """As plain JSON values; the time series only on request."""
         out = {
@@ -72,24 +79,42 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one demand side by side; the first is what the others are compared with."""
+    """Runs of one demand side by side, one or several of each policy; the first policy is what the others are compared with."""
 
     runs: tuple[Run, ...]
     recording: dict[str, Any]
 
     @property
     def baseline(self) -> Run:
-        """The run the others are compared with."""
+        """The first run of the policy that the others are compared with."""
         return self.runs[0]
 
+    @property
+    def groups(self) -> dict[str, tuple[Run, ...]]:
+        """The runs of each policy, in the order in which the policies first come."""
+        groups: dict[str, list[Run]] = {}
+        for run in self.runs:
+            groups.setdefault(run.policy, []).append(run)
+        return {policy: tuple(runs) for policy, runs in groups.items()}
+
+    @property
+    def repeated(self) -> bool:
+        """Whether some policy was run more than once."""
+        return len(self.groups) < len(self.runs)
+
+    @property
+    def typical(self) -> Comparison:
+        """One run of each policy: what maps, timelines and flows show (:func:`typical_run`)."""
+        return replace(self, runs=tuple(typical_run(runs) for runs in self.groups.values()))
+
     def to_json(self, *, series: bool = False) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
-            "recording": self.recording,
-            "runs": [
-                {**run.to_json(series=series), "prices": prices(self.baseline, run)} for run in self.runs
-            ],
-        }
+        """As plain JSON values; ``prices`` are against the first policy's run of the same seed, or else its first run."""
+        bases = {run.seed: run for run in reversed(self.groups[self.baseline.policy])}
+        runs = [
+            {**run.to_json(series=series), "prices": prices([bases.get(run.seed, self.baseline)], [run])}
+            for run in self.runs
+        ]
+        return {"recording": self.recording, "runs": runs}
 
     def to_arrow(self, what: What = "series") -> pa.Table:
         """The time series, or the metrics, of all runs as an Arrow table (:func:`kevacuate.measure.arrow.to_arrow`)."""
@@ -104,17 +129,37 @@ class Comparison:
         return arrow.to_polars(self.to_arrow(what))
 
 
-def prices(baseline: Run, run: Run) -> dict[str, float | int | None]:
+def typical_run(runs: Sequence[Run]) -> Run:
+    """The run that stands for several of one policy where only one can be shown: the median by mixed pageblocks at the end.
+
+    Of an even number the lower of the two in the middle, of equal ones the earlier. If any run has a map, only those count.
+    """
+    drawn = [run for run in runs if run.frames is not None] or list(runs)
+    if len(drawn) == 1:
+        return drawn[0]
+    return sorted(drawn, key=lambda run: run.metrics["end"]["mixed_blocks"])[(len(drawn) - 1) // 2]
+
+
+def prices(baseline: Sequence[Run], runs: Sequence[Run]) -> dict[str, float | int | None]:
     """What the benefit cost: huge pages gained over the baseline per second of worker CPU and per cache page dropped.
 
     ``huge_pages_gained`` counts free chunks of huge-page order at the end; ``movable_only_gained`` regions of 2 MiB that
-    no unmovable page holds. A price is None where nothing was paid.
+    no unmovable page holds. A price is None where nothing was paid. Of several runs the means count.
     """
-    end, base = run.metrics["end"], baseline.metrics["end"]
-    gained = end["huge_pages_free"] - base["huge_pages_free"]
-    regions = end["regions_2m"]["movable_only"] - base["regions_2m"]["movable_only"]
-    seconds = run.metrics["worker_cpu_seconds"]
-    dropped = run.metrics["pages_dropped"]
+
+    def of(some: Sequence[Run], *names: str) -> float | int:
+        values = []
+        for run in some:
+            value: Any = run.metrics
+            for name in names:
+                value = value[name]
+            values.append(value)
+        return values[0] if len(values) == 1 else mean(values)
+
+    gained = of(runs, "end", "huge_pages_free") - of(baseline, "end", "huge_pages_free")
+    path = ("end", "regions_2m", "movable_only")
+    regions = of(runs, *path) - of(baseline, *path)
+    seconds, dropped = of(runs, "worker_cpu_seconds"), of(runs, "pages_dropped")
     return {
         "huge_pages_gained": gained,
         "movable_only_gained": regions,

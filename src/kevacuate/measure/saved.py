@@ -159,6 +159,7 @@ def _read_run(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> Run
         if records.ndim != 2 or records.shape[1] != 8:
             raise ValueError("not a log")
         history = History(records, int(told["pageblock_order"]), int(told["lost"]))
+        history.check()
     return run_from_json(about, frames, history)
 
 

@@ -11,7 +11,6 @@ from kevacuate.mm import boot as _boot
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU, ZONE_MOVABLE
-from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
@@ -70,12 +69,6 @@ def split(sa, pfn, obj):  # type: ignore[no-untyped-def]
 def advance(sa, t):  # type: ignore[no-untyped-def]
     """Run what is due until *t* ns."""
     _advance(pointers(sa), t)
-
-
-@kernel
-def step_worker(sa, worker):  # type: ignore[no-untyped-def]
-    """Run one step of a worker now, due or not."""
-    evacuate_pageblock(pointers(sa), worker)
 
 
 @kernel

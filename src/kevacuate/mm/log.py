@@ -7,22 +7,27 @@ from kevacuate.mm.constants import C_LOG_CAPACITY, C_LOG_LEVEL, LR, T_CPU, T_NLO
 from kevacuate.mm.jit import part
 
 
+@part(inline=True)
+def write_record(s, records, n, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Make record *n* of *records* one of now and of the current CPU."""
+    at = n * LR
+    records[at] = s.stat[T_NOW]
+    records[at + 1] = kind
+    records[at + 2] = s.stat[T_CPU]
+    records[at + 3] = pfn
+    records[at + 4] = a
+    records[at + 5] = b
+    records[at + 6] = c
+    records[at + 7] = d
+
+
 @part(cold=True)
 def log_record(s, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
     """Append a record; beyond the capacity only the count rises, and whoever takes the log sees the loss."""
     n = s.stat[T_NLOG]
     s.stat[T_NLOG] = n + 1
-    if n >= s.cfg[C_LOG_CAPACITY]:
-        return
-    at = n * LR
-    s.log[at] = s.stat[T_NOW]
-    s.log[at + 1] = kind
-    s.log[at + 2] = s.stat[T_CPU]
-    s.log[at + 3] = pfn
-    s.log[at + 4] = a
-    s.log[at + 5] = b
-    s.log[at + 6] = c
-    s.log[at + 7] = d
+    if n < s.cfg[C_LOG_CAPACITY]:
+        write_record(s, s.log, n, kind, pfn, a, b, c, d)
 
 
 @part(inline=True)

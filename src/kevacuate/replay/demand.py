@@ -53,6 +53,7 @@ class Demand:
         """The page kind model that ``attr`` was drawn with."""
         self._chunks = chunks
         self._quality = quality
+        self._span: tuple[int, int] | None = None
 
     @property
     def quality(self) -> DemandQuality:
@@ -76,6 +77,20 @@ class Demand:
     def chunks(self) -> Iterator[DemandChunk]:
         """The rows in order of time, in chunks of any size, none empty."""
         return self._chunks(self)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """(virtual ns from the start to the last row, number of rows); one pass over the rows when first asked for.
+
+        After it :attr:`quality` and :attr:`max_objects` are known, too. An empty demand gives (0, 0).
+        """
+        if self._span is None:
+            last, rows = 0, 0
+            for chunk in self.chunks():
+                if chunk.t.size:
+                    last, rows = int(chunk.t[-1]), rows + chunk.t.size
+            self._span = last, rows
+        return self._span
 
     def complete(self, quality: DemandQuality) -> None:
         """Note what a full iteration has counted."""

@@ -226,8 +226,11 @@ def initial_state(
     policy: Policy,
     options: ReplayOptions,
     objects: int,
+    skip: np.ndarray,
 ) -> State:
     """The model's state at the recording's start, ready for the first row of the demand.
+
+    *objects* is the least number of objects to have room for, *skip* a bool per recorded block: see :func:`skip_bits`.
 
     Raises
     ------
@@ -247,7 +250,7 @@ def initial_state(
         state,
         recorded.blocks.pfn.astype(np.int64),
         recorded.blocks.mt.astype(np.int64),
-        skip_bits(recorded, policy, options.seed),
+        skip,
     )
     free, pages = recorded.free, recorded.pcp_pages
     boot.load_free_lists(

@@ -16,8 +16,9 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.blocks import block_counts
 from kevacuate.mm import constants as k
 from kevacuate.mm.clock import advance
-from kevacuate.mm.constants import C_LOG_CAPACITY, LR, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
+from kevacuate.mm.constants import C_LOG_CAPACITY, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
 from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.replay.loop import (
     LOG_MARGIN,
@@ -66,17 +67,8 @@ def note(s, n, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
     """Append a record."""
     i = n.fixed[N_COUNT]
     n.fixed[N_COUNT] = i + 1
-    if i >= n.fixed[N_CAPACITY]:
-        return
-    at = i * LR
-    n.records[at] = s.stat[T_NOW]
-    n.records[at + 1] = kind
-    n.records[at + 2] = s.stat[T_CPU]
-    n.records[at + 3] = pfn
-    n.records[at + 4] = a
-    n.records[at + 5] = b
-    n.records[at + 6] = c
-    n.records[at + 7] = d
+    if i < n.fixed[N_CAPACITY]:
+        write_record(s, n.records, i, kind, pfn, a, b, c, d)
 
 
 @part

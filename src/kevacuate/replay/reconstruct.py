@@ -19,6 +19,22 @@ from kevacuate.replay.freepages import (
     stage_delete,
     unstage,
 )
+from kevacuate.replay.kinds import (
+    COMPACTION_BEGIN,
+    COMPACTION_END,
+    COMPACTION_FAST_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_MIGRATEPAGES,
+    GT_LIST,
+    GT_RMQ,
+    MIGRATE_PAGES,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    REMOVE_MIGRATION_PTE,
+)
 from kevacuate.replay.limbo import leave_limbo
 from kevacuate.replay.moves import (
     close_session,
@@ -78,20 +94,6 @@ TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
 BULK_GFP = 0xCC0
 """gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
 
-ALLOC = int(EventKind.MM_PAGE_ALLOC)
-FREE = int(EventKind.MM_PAGE_FREE)
-FREE_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-ZONE_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-GT_RMQ = int(EventKind.GT_RMQ)
-GT_LIST = int(EventKind.GT_LIST)
-ISOLATE = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
-ISOLATE_FREE = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
-FAST_ISOLATE_FREE = int(EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)
-BEGIN = int(EventKind.COMPACTION_BEGIN)
-END = int(EventKind.COMPACTION_END)
-MIGRATE = int(EventKind.MIGRATE_PAGES)
-REMOVE_PTE = int(EventKind.REMOVE_MIGRATION_PTE)
 
 KINDS_READ: tuple[EventKind, ...] = (
     EventKind.MM_PAGE_ALLOC,
@@ -384,29 +386,32 @@ def _on_isolate(s, out, pid, start, end, taken):  # type: ignore[no-untyped-def]
 @part
 def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untyped-def]
     """An event of a task that compacts or migrates."""
-    if kind == ISOLATE:
+    if kind == COMPACTION_ISOLATE_MIGRATEPAGES:
         _on_isolate(s, out, pid, pfn, a, taken)
         return
     slot = find_session(s, pid)
-    if kind == BEGIN:
+    if kind == COMPACTION_BEGIN:
         if slot >= 0:
             resolve(s, out, slot)
             close_session(s, slot)
         open_session(s, pid, KIND_COMPACT)
     if slot < 0:
         return
-    if kind == REMOVE_PTE:
+    if kind == REMOVE_MIGRATION_PTE:
         s.sessions[slot * S_SIZE + S_NEW] = pfn
-    elif kind == MIGRATE:
+    elif kind == MIGRATE_PAGES:
         resolve(s, out, slot)
         s.sessions[slot * S_SIZE + S_OPEN] = 0
         if s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
             close_session(s, slot)
-    elif kind == END:
+    elif kind == COMPACTION_END:
         resolve(s, out, slot)
         close_session(s, slot)
-    elif kind in (ISOLATE_FREE, FAST_ISOLATE_FREE) and s.sessions[slot * S_SIZE + S_KIND] == KIND_COMPACT:
-        free_chunks_isolated(s, slot, pfn, a, taken, kind == FAST_ISOLATE_FREE)
+    elif (
+        kind in (COMPACTION_ISOLATE_FREEPAGES, COMPACTION_FAST_ISOLATE_FREEPAGES)
+        and s.sessions[slot * S_SIZE + S_KIND] == KIND_COMPACT
+    ):
+        free_chunks_isolated(s, slot, pfn, a, taken, kind == COMPACTION_FAST_ISOLATE_FREEPAGES)
 
 
 @kernel
@@ -423,11 +428,11 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
     while i < last and s.g[G_OUT] <= room:
         kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
-        if kind in (ALLOC, FREE):
+        if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
             s.g[G_NOW] = e.t[i]
             s.g[G_CPU] = e.cpu[i]
             pfn = i64(e.pfn[i])
-            if kind == FREE:
+            if kind == MM_PAGE_FREE:
                 s.q[_Q_FREE_EVENTS] += 1
                 on_free(s, out, i64(e.pid[i]), pfn, i64(e.order[i]))
             else:
@@ -437,7 +442,7 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
                 else:
                     order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
                     on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
-        elif kind == FREE_BATCHED:
+        elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ:
             if e.a[i] == 4:
@@ -445,12 +450,12 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
                 s.g[G_CPU] = e.cpu[i]
 
                 on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
-        elif kind in (GT_LIST, ZONE_LOCKED, EXTFRAG):
+        elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
             if kind == GT_LIST:
                 s.g[G_LISTS] = 1
             if s.g[G_SESSIONS] > 0:
                 _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
-        elif kind >= ISOLATE:
+        elif kind >= COMPACTION_ISOLATE_MIGRATEPAGES:
             s.g[G_NOW] = e.t[i]
             s.g[G_CPU] = e.cpu[i]
             _on_mover_event(s, out, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.a[i]), i64(e.c[i]))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Replays: a demand through the model under one policy, and several policies side by side."""
+"""Replays: a demand through the model under one policy."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
-from kevacuate.measure import Comparison, Run, moment, run_metrics, so_far
+from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
@@ -21,7 +21,7 @@ from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.replay.about import about_result, refuse_losses
+from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
@@ -69,16 +69,17 @@ class Replay:
             )
         self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
         objects = demand.max_objects or 1 << 16
+        skip = skip_bits(recorded, policy, options.seed)
         self.state: State = initial_state(
-            recording.machine, recorded, demand.start_objects, policy, options, objects
+            recording.machine, recorded, demand.start_objects, policy, options, objects, skip
         )
-        self.start_blocks = int(recorded.blocks.pfn.size)
-        self.start_skip = int(skip_bits(recorded, policy, options.seed).sum())
+        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
+        self._moment: dict[str, Any] = {}
         self._next_sample = k.NEVER
         self._interval = 0
         self._last_time = 0
@@ -86,7 +87,8 @@ class Replay:
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
         entry.advance(self.state, t)
-        for name, value in {"t": t, **moment(self.state), **so_far(self.state)}.items():
+        self._moment = moment(self.state)
+        for name, value in {"t": t, **self._moment, **so_far(self.state)}.items():
             self.series.setdefault(name, []).append(value)
         if self.map:
             self.map.look(self.state, t)
@@ -158,7 +160,9 @@ class Replay:
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
-        span, total = demand_span(self.recording, self.demand)
+        span, total = self.demand.span
+        if not total:
+            raise KevacuateError(f"The demand of {self.recording.path} is empty: there is nothing to replay.")
         self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
@@ -188,7 +192,7 @@ class Replay:
             "virtual_seconds": self.series["t"][-1] / 1e9,
             "start_blocks": self.start_blocks,
             "start_blocks_with_skip_bit": self.start_skip,
-            **run_metrics(self.state),
+            **run_metrics(self.state, self._moment),
         }
 
     def _provenance(self) -> dict[str, Any]:
@@ -245,17 +249,6 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
-def demand_span(recording: Recording, demand: Demand) -> tuple[int, int]:
-    """(virtual ns from start to the last row, number of rows) of a demand; one quick pass over its times."""
-    last, rows = 0, 0
-    for chunk in demand.chunks():
-        if chunk.t.size:
-            last, rows = int(chunk.t[-1]), rows + chunk.t.size
-    if rows == 0:
-        raise KevacuateError(f"The demand of {recording.path} is empty: there is nothing to replay.")
-    return last, rows
-
-
 def replay(
     recording: Recording,
     policy: str | Policy = "mainline",
@@ -272,33 +265,9 @@ def replay(
         The recording cannot be replayed, or there is no such policy.
     """
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
-    return Replay(recording, demand or build_demand(recording), chosen, options).run(progress)
-
-
-def compare(
-    recording: Recording,
-    policies: Sequence[str],
-    *,
-    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Comparison:
-    """Replay a recording's demand under several policies; the first is the baseline.
-
-    Raises
-    ------
-    KevacuateError
-        As :func:`replay`.
-    """
-    chosen = [parse_policy(spec) for spec in policies]
-    if not chosen:
-        raise KevacuateError("No policy was given, so there is nothing to compare: name at least one.")
-    demand = build_demand(recording)
-    runs = []
-    for policy in chosen:
-
-        def report(done: int, total: int, name: str = policy.spec) -> None:
-            if progress:
-                progress(name, done, total)
-
-        runs.append(replay(recording, policy, options=options, demand=demand, progress=report))
-    return Comparison(tuple(runs), about_result(recording, demand))
+    rows = demand or build_demand(recording)
+    if rows.max_objects is None and recording.start is not None:
+        _ = (
+            rows.span
+        )  # then the object table is as large whether this replay is the first of the demand or not
+    return Replay(recording, rows, chosen, options).run(progress)

@@ -22,9 +22,10 @@ from markupsafe import Markup
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import RUNS, rule
+from kevacuate.report.grouprows import mean_text
 from kevacuate.report.page_data import page_data
 from kevacuate.report.page_tables import (
-    by_policy,
     figure_sections,
     flattened,
     flow_tables,
@@ -33,6 +34,7 @@ from kevacuate.report.page_tables import (
     price_section,
 )
 from kevacuate.report.page_text import script_json, visible
+from kevacuate.report.rows import comparison_rows, replays_words
 from kevacuate.report.words import conclusion
 
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -110,7 +112,32 @@ def _machine_facts(recording: dict[str, Any]) -> list[str]:
     return facts
 
 
-def _notes(runs: Sequence[Run], groups: dict[str, list[Run]]) -> list[tuple[str, str]]:
+def _drawn(runs: Sequence[Run]) -> str:
+    """Which runs the maps, timelines and flows show, where there are several of a policy."""
+    seeds = ", ".join(f"seed {run.seed} of {visible(run.policy)}" for run in runs)
+    return (
+        f"Maps, timelines and flows show of each policy one run, that whose mixed pageblocks at the end are the median: {seeds}. "
+        "Others end elsewhere; the figures are of all runs."
+    )
+
+
+def _story_notes(stories: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the reader must know of the blocks' stories."""
+    if stories is None:
+        return []
+    text = (
+        "They are told in the words of kevacuate explain, from the log of the run. What requests and frees of single pages add, "
+        "and what kept pages from moving, is missing here; the command below each story tells it, too."
+    )
+    if stories["shown"] < stories["blocks"]:
+        text += (
+            f" To keep this page small, {stories['shown']:,} of the {stories['blocks']:,} blocks that something happened to are "
+            "told: those first that were evacuated, then those claimed."
+        )
+    return [("Stories", text)]
+
+
+def _notes(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What the reader must know of this page in particular."""
     notes = []
     lost = sum(run.history.lost for run in runs if run.history is not None)
@@ -119,13 +146,6 @@ def _notes(runs: Sequence[Run], groups: dict[str, list[Run]]) -> list[tuple[str,
             (
                 "Lost",
                 f"{lost:,} records of the model's log did not fit in it and are missing in the histories.",
-            )
-        )
-    if any(len(group) > 1 for group in groups.values()):
-        notes.append(
-            (
-                "Several runs",
-                "Maps, timelines and flows show the first run of each policy; the figures are of all runs.",
             )
         )
     return notes
@@ -144,12 +164,12 @@ def comparison_page(comparison: Comparison) -> str:
     KevacuateError
         The figures are not those of a run of this program.
     """
-    groups = by_policy(comparison)
-    runs = [group[0] for group in groups.values()]
     try:
+        runs = comparison.typical.runs
         data, blobs = page_data(comparison, runs)
-        context = _comparison_context(comparison, groups, runs)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        context = _comparison_context(comparison, runs)
+        context["notes"] += _story_notes(data["stories"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise KevacuateError(
             f"The result lacks what the report shows ({type(error).__name__}: {error}): it was made by another version, make it "
             "again."
@@ -157,26 +177,17 @@ def comparison_page(comparison: Comparison) -> str:
     return _render(context, data, blobs.texts)
 
 
-def _comparison_context(
-    comparison: Comparison, groups: dict[str, list[Run]], runs: Sequence[Run]
-) -> dict[str, Any]:
+def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str, Any]:
     """The template's values."""
     recording = comparison.recording
-    policies = [visible(name) for name in groups]
+    policies = [visible(name) for name in comparison.groups]
     sections = figure_sections(comparison)
     price = price_section(comparison)
     many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
-    repeats = any(len(group) > 1 for group in groups.values())
-    words = [_single_words(runs[0])]
-    if len(policies) > 1:
-        words = visible_lines(conclusion(Comparison(tuple(runs), recording)))
-    if repeats:
-        words.append(
-            "These sentences are of the first run of each policy; the table below has the spread over all runs."
-        )
+    words = visible_lines(conclusion(comparison)) if len(policies) > 1 else [_single_words(comparison)]
     return {
         "title": visible(recording.get("name", "unnamed recording")),
-        "facts": [*_machine_facts(recording), f"one demand, {many}"],
+        "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
         "conclusion": words,
         "verdict": visible(recording.get("verdict", "")),
         "keys": key_figures(comparison),
@@ -185,11 +196,17 @@ def _comparison_context(
         "block_words": _block_words(runs),
         "flows": flow_tables(policies, [run.metrics["extfrag_events"] for run in runs]),
         "sections": sections + ([price] if price else []),
-        "repeats": repeats,
+        "rule": rule([len(group) for group in comparison.groups.values()], RUNS)
+        if comparison.repeated
+        else "",
+        "drawn": _drawn(runs) if comparison.repeated else "",
         "parameters": parameter_rows(comparison.runs),
-        "parameter_columns": [visible(run.policy) for run in comparison.runs],
+        "parameter_columns": [
+            visible(f"{run.policy}, seed {run.seed}" if comparison.repeated else run.policy)
+            for run in comparison.runs
+        ],
         "recording": flattened(recording),
-        "notes": _notes(runs, groups),
+        "notes": _notes(runs),
     }
 
 
@@ -198,15 +215,19 @@ def visible_lines(text: str) -> list[str]:
     return [visible(line).replace(" -> ", " → ") for line in text.split("\n")]
 
 
-def _single_words(run: Run) -> str:
-    """What a run without another to compare it with comes to."""
-    end = run.metrics["end"]
-    regions = end["regions_2m"]
+def _single_words(comparison: Comparison) -> str:
+    """What a policy without another to compare it with comes to."""
+    rows = {
+        (row.row.section, row.row.name): mean_text(*row.summary(0)) for row in comparison_rows(comparison)
+    }
+    regions = comparison.baseline.metrics["end"]["regions_2m"]["regions"]
+    runs = len(comparison.runs)
     return (
-        f"{visible(run.policy)}: {run.metrics['extfrag']:,} external fragmentation events; "
-        f"at the end {end['mixed_blocks']:,} mixed and {end['polluted_blocks']:,} polluted pageblocks, "
-        f"{regions['movable_only']:,} of {regions['regions']:,} regions of 2 MiB free of unmovable pages. "
-        "One run: nothing is compared."
+        f"{visible(comparison.baseline.policy)}: {rows['External fragmentation events', 'all (mm_page_alloc_extfrag)']} external "
+        f"fragmentation events; at the end {rows['At the end', 'mixed pageblocks']} mixed and "
+        f"{rows['At the end', 'polluted pageblocks']} polluted pageblocks, "
+        f"{rows['At the end', '2 MiB regions free or movable']} of {regions:,} regions of 2 MiB free of unmovable pages. "
+        f"{'One run' if runs == 1 else f'{runs} runs of one policy'}: nothing is compared."
     )
 
 
@@ -237,7 +258,8 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
         "block_words": _block_words([run]),
         "flows": flow_tables(policies, [flows]),
         "sections": [],
-        "repeats": False,
+        "rule": "",
+        "drawn": "",
         "parameters": [],
         "parameter_columns": [],
         "recording": flattened(recording),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,15 +12,14 @@ import numpy.typing as npt
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.frames import CONTENT_MIXED, CONTENT_NAMES, PAGE_NAMES, Frames, levels
+from kevacuate.measure.history import PFN, D
 from kevacuate.mm import constants as k
-from kevacuate.report.page_pack import Blobs, gaps, pack_history, pack_steps, part_of
+from kevacuate.report.page_pack import Blobs, ascending, pack_marks, pack_steps, part_of
+from kevacuate.report.page_story import explain_command, pack_stories
 from kevacuate.report.page_text import visible
 
 PAGE_BYTES = 2_500_000
 """About how many bytes of the page the pages of single blocks may take; blocks that nothing happened to go without first."""
-MOST_RECORDS = 300_000
-"""Records of one run's history that the page lists; beyond it the steals of each block are cut short, which the page says."""
-
 MOST_CHANGES = 5_000_000
 """Changes of blocks, of all runs together, that the page's maps hold; beyond it they leave out moments, which the page says."""
 
@@ -112,10 +110,11 @@ def interest(runs: Sequence[Run], frames: Frames) -> npt.NDArray[np.int64]:
             score = np.maximum(score, run.frames.at(-1).content == CONTENT_MIXED)
         if run.history is None:
             continue
-        for points, kinds in ((2, (k.L_EVAC_CLAIM,)), (3, (k.L_EVAC_QUEUED, k.L_EVAC_DROPPED))):
-            pfns = np.unique(run.history.of_kind(*kinds)[:, 3]) >> order << order
-            row = np.searchsorted(frames.start, pfns)
-            row = row[row < len(score)]
+        flows = run.history.of_kind(k.L_EXTFRAG)
+        claims = np.append(run.history.of_kind(k.L_EVAC_CLAIM)[:, PFN], flows[flows[:, D] > 0, PFN])
+        evacuations = run.history.of_kind(k.L_EVAC_QUEUED, k.L_EVAC_DROPPED)[:, PFN]
+        for points, pfns in ((2, claims), (3, evacuations)):
+            row = np.flatnonzero(np.isin(frames.start, pfns >> order << order))
             score[row] = np.maximum(score[row], points)
     return score
 
@@ -138,8 +137,8 @@ def blocks_with_pages(runs: Sequence[Run], budget: int = PAGE_BYTES) -> npt.NDAr
 
 
 def run_data(blobs: Blobs, run: Run, times: Sequence[int], detailed: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """One run's map, pages and history."""
-    data: dict[str, Any] = {"policy": visible(run.policy)}
+    """One run's map, pages and marks."""
+    data: dict[str, Any] = {"policy": visible(run.policy), "seed": run.seed}
     frames = run.frames
     if frames is None:
         return data
@@ -148,7 +147,7 @@ def run_data(blobs: Blobs, run: Run, times: Sequence[int], detailed: npt.NDArray
     if frames.pages is not None and len(detailed):
         data["pages"] = pack_steps(blobs, part_of(frames.pages, detailed, 1 << frames.pageblock_order))
     if run.history is not None:
-        data["history"] = pack_history(blobs, run.history, frames.start, MOST_RECORDS)
+        data["marks"] = pack_marks(blobs, run.history, frames.start)
     return data
 
 
@@ -174,28 +173,30 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "types": k.MIGRATE_NAMES,
         "contents": CONTENT_NAMES,
         "classes": PAGE_NAMES,
-        "whys": k.WHY_NAMES,
-        "kinds": {name: getattr(k, name) for name in vars(k) if name.startswith("L_")},
         "charts": charts(runs, times),
-        "explain": f"kevacuate explain {shlex.quote(visible(comparison.recording.get('name', '')))}",
+        "explain": explain_command(comparison.recording.get("name", "")),
         "map": None,
+        "stories": None,
     }
     if mapped is not None:
         data["map"] = {
             "blocks": len(mapped.start),
             "order": mapped.pageblock_order,
             "levels": levels(mapped.pageblock_order).tolist(),
-            "numbers": blobs.varints(_gaps(mapped.start >> mapped.pageblock_order)),
+            "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
             "zone": blobs.add(mapped.zone.tobytes()),
             "zones": [visible(name) for name in mapped.zones],
-            "detailed": blobs.varints(_gaps(detailed)),
+            "detailed": blobs.varints(ascending(detailed)),
             "all_detailed": len(detailed) == len(mapped.start),
             "every": every,
         }
-    data["runs"] = [run_data(blobs, run, times, detailed) for run in runs]
+        if any(run.history is not None for run in runs):
+            data["stories"] = pack_stories(blobs, runs, mapped, interest(runs, mapped))
+    data["runs"] = [
+        {
+            **run_data(blobs, run, times, detailed),
+            "explain": explain_command(comparison.recording.get("name", ""), run),
+        }
+        for run in runs
+    ]
     return data, blobs
-
-
-def _gaps(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Differences of ascending numbers, the first from 0."""
-    return gaps(values, np.array([0, len(values)], np.int64))

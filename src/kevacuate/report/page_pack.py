@@ -11,22 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure.frames import Steps
-from kevacuate.measure.history import CPU, KIND, PFN, A, B, C, D, History, T
+from kevacuate.measure.history import KIND, PFN, D, History, T
 from kevacuate.mm import constants as k
 
-SHOWN_KINDS = (
-    k.L_EXTFRAG,
-    k.L_EVAC_CLAIM,
-    k.L_EVAC_QUEUED,
-    k.L_EVAC_DROPPED,
-    k.L_EVAC_STARTED,
-    k.L_EVAC_SKIPPED,
-    k.L_EVAC_FINISHED,
-    k.L_BLOCK_TYPE,
-    k.L_HIGHATOMIC_RESERVE,
-    k.L_HIGHATOMIC_UNRESERVE,
-)
-"""Kinds of log records that the page tells of."""
+CLAIMED, QUEUED, ENDED = range(3)
+"""What the page marks of a history: a block claimed, an evacuation queued, an evacuation ended."""
+
+_MARKS = ((k.L_EVAC_CLAIM, CLAIMED), (k.L_EVAC_QUEUED, QUEUED), (k.L_EVAC_FINISHED, ENDED))
 
 
 class Blobs:
@@ -121,58 +112,33 @@ def part_of(steps: Steps, keep: npt.NDArray[np.int64], size: int) -> Steps:
     )
 
 
-def thin_steals(history: History, most: int) -> tuple[npt.NDArray[np.int64], int]:
-    """The records to show, by block and time, and how many steals of one block at most are among them (-1: all).
-
-    Steals may be millions; everything else is rare. The first ones of each block are kept, as many as fit into *most* records.
-    """
-    records = history.records[np.isin(history.records[:, KIND], SHOWN_KINDS)]
-    block = records[:, PFN] >> history.pageblock_order
-    order = np.argsort(block, kind="stable")
-    records, block = records[order], block[order]
-    steal = (records[:, KIND] == k.L_EXTFRAG) & (records[:, D] == 0)
-    if len(records) <= most:
-        return records, -1
-    number = np.cumsum(steal) - 1
-    begins = np.concatenate([[True], block[1:] != block[:-1]])
-    base = np.maximum.accumulate(np.where(begins, number - steal + 1, 0))
-    nth = number - base
-    limit = 1 << 16
-    while limit and int((steal & (nth < limit)).sum() + (~steal).sum()) > most:
-        limit //= 2
-    kept = ~steal | (nth < limit)
-    return records[kept], limit
+def ascending(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Differences of ascending numbers, the first from 0."""
+    return gaps(values, np.array([0, len(values)], np.int64))
 
 
-def pack_history(blobs: Blobs, history: History, starts: npt.NDArray[np.int64], most: int) -> dict[str, Any]:
-    """The log by block: per block how many records and how many steals in all; then the records' columns.
+def pack_marks(blobs: Blobs, history: History, starts: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What the map marks, by block: per block how many, then their times and what each is (CLAIMED, QUEUED, ENDED).
 
-    Times are microseconds, each as the difference to the one before in its block.
+    Times are microseconds, each as the difference to the one before in its block. A claim that was refused is none.
     """
     order = history.pageblock_order
-    records, limit = thin_steals(history, most)
-    row = np.searchsorted(starts, records[:, PFN] >> order << order)
+    records = history.of_kind(*(kind for kind, _ in _MARKS))
+    records = records[(records[:, KIND] != k.L_EVAC_CLAIM) | (records[:, D] > 0)]
+    first = records[:, PFN] >> order << order
+    row = np.searchsorted(starts, first)
     inside = row < len(starts)
-    inside[inside] = starts[row[inside]] == records[inside, PFN] >> order << order
-    records, row = records[inside], row[inside]
+    inside[inside] = starts[row[inside]] == first[inside]
+    by_block = np.argsort(row[inside], kind="stable")
+    records, row = records[inside][by_block], row[inside][by_block]
     counts = np.bincount(row, minlength=len(starts))
-    steals = history.of_kind(k.L_EXTFRAG)
-    steals = steals[steals[:, D] == 0]
-    steal_row = np.searchsorted(starts, steals[:, PFN] >> order << order)
-    totals = np.bincount(steal_row[steal_row < len(starts)], minlength=len(starts))
     offsets = np.concatenate([[0], np.cumsum(counts)])
+    what = np.zeros(64, np.int64)
+    for kind, mark in _MARKS:
+        what[kind] = mark
     return {
-        "records": len(records),
-        "lost": history.lost,
-        "steals_listed": limit,
+        "marks": len(records),
         "counts": blobs.varints(counts),
-        "steals": blobs.varints(totals),
         "t": blobs.varints(gaps(records[:, T] // 1000, offsets)),
-        "kind": blobs.varints(records[:, KIND]),
-        "cpu": blobs.varints(records[:, CPU]),
-        "page": blobs.varints(records[:, PFN] & ((1 << order) - 1)),
-        **{
-            name: blobs.varints(np.maximum(records[:, i], 0))
-            for name, i in zip("abcd", (A, B, C, D), strict=True)
-        },
+        "what": blobs.varints(what[records[:, KIND]]),
     }

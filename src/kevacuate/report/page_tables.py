@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from kevacuate.measure import Comparison, Run, prices
-from kevacuate.measure.groups import LEVEL, mean, permutation_p, spread
+from kevacuate.measure import Comparison, Run
 from kevacuate.mm.constants import MIGRATE_NAMES
+from kevacuate.report.grouprows import GroupRow, change, mean_text, moved, number, told_apart, verdict_text
 from kevacuate.report.page_text import visible
-from kevacuate.report.rows import ROWS, Row
-from kevacuate.report.tables import change, number
+from kevacuate.report.rows import Row, comparison_rows, price_rows
 
 FLOW_TITLES = {
     "claim": "Pageblocks claimed: the block changes its type",
@@ -32,64 +31,41 @@ class Cell:
     note: str = ""
 
 
-def by_policy(comparison: Comparison) -> dict[str, list[Run]]:
-    """The runs of each policy, in the order in which the policies first come."""
-    groups: dict[str, list[Run]] = {}
-    for run in comparison.runs:
-        groups.setdefault(run.policy, []).append(run)
-    return groups
-
-
-def _cell(row: Row, base: list[float], values: list[float], first: bool) -> Cell:
-    """One figure of one policy: over several runs mean, standard deviation, and p against the baseline."""
-    middle, was, varies = mean(values), mean(base), spread(values)
-    text = number(middle) if varies is None else f"{number(middle)} ± {number(varies)}"
+def _cell(row: GroupRow[Row], group: int) -> Cell:
+    """One figure of one policy: of several runs mean, standard deviation, range, and what they say against the baseline."""
+    middle, varies = row.summary(group)
+    values = [v for v in row.values[group] if v is not None]
     note = "" if varies is None else f"{len(values)} runs, {number(min(values))} to {number(max(values))}"
-    if first:
-        return Cell(text, note=note)
-    moved = (middle > was) - (middle < was)
-    p = permutation_p(base, values) if min(len(base), len(values)) > 1 else None
-    if p is not None:
-        note += f"; p = {p:.2g}"
-    sure = p is None or p <= LEVEL
-    verdict = ("better" if moved == row.better else "worse") if row.better and moved and sure else ""
-    return Cell(text, change(was, middle), verdict, note)
+    if not group:
+        return Cell(mean_text(middle, varies), note=note)
+    decision = row.decisions[group - 1]
+    note = "; ".join(filter(None, (note, verdict_text(decision) if decision.p is not None else "")))
+    sure = decision.p is None or told_apart(decision)
+    better = row.row.better * (decision.difference or 0.0)
+    verdict = ("better" if better > 0 else "worse") if better and sure else ""
+    return Cell(mean_text(middle, varies), moved(row, group), verdict, note)
 
 
 def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:
     """The table of figures: sections of rows of one cell per policy. A row that some run lacks is left out."""
-    groups = list(by_policy(comparison).values())
     sections: list[dict[str, Any]] = []
-    for row in ROWS:
-        try:
-            values = [[row.value(run) for run in runs] for runs in groups]
-        except (KeyError, IndexError, TypeError):
-            continue
-        cells = [_cell(row, values[0], own, i == 0) for i, own in enumerate(values)]
-        if not sections or sections[-1]["title"] != row.section:
-            sections.append({"title": row.section, "rows": []})
-        sections[-1]["rows"].append({"name": row.name, "unit": row.unit, "cells": cells})
+    for row in comparison_rows(comparison):
+        found = [_cell(row, i) for i in range(len(row.values))]
+        if not sections or sections[-1]["title"] != row.row.section:
+            sections.append({"title": row.row.section, "rows": []})
+        sections[-1]["rows"].append({"name": row.row.name, "unit": row.row.unit, "cells": found})
     return sections
 
 
-PRICES = (
-    ("huge_pages_per_worker_second", "huge pages gained per worker second", "1/s"),
-    ("huge_pages_per_dropped_page", "huge pages gained per page dropped", "1/page"),
-    ("movable_only_per_worker_second", "2 MiB regions gained per worker second", "1/s"),
-    ("movable_only_per_dropped_page", "2 MiB regions gained per page dropped", "1/page"),
-)
-
-
 def price_section(comparison: Comparison) -> dict[str, Any] | None:
-    """What the benefit cost; None where there is one policy, or several runs of one."""
-    groups = list(by_policy(comparison).values())
-    if len(groups) < 2 or any(len(runs) > 1 for runs in groups):
+    """What the benefit cost; None where nothing was paid, or nothing gained that several runs can tell from chance."""
+    paid = price_rows(comparison)
+    rows = [
+        {"name": name, "unit": unit, "cells": [Cell("–" if v is None else number(v)) for v in values]}
+        for name, unit, values in paid
+    ]
+    if all(value is None for _, _, values in paid for value in values):
         return None
-    rows = []
-    for key, name, unit in PRICES:
-        paid = [prices(comparison.baseline, runs[0])[key] for runs in groups]
-        cells = [Cell("–" if value is None else number(value)) for value in paid]
-        rows.append({"name": name, "unit": unit, "cells": cells})
     return {"title": "Gained for what was paid", "rows": rows}
 
 

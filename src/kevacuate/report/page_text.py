@@ -17,11 +17,14 @@ def visible(text: object) -> str:
     These are the Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp: terminal escapes, overrides of the writing direction, line
     separators, invisible characters, halves of surrogates.
     """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable() and len(plain) <= MOST_CHARACTERS:
+        return plain
     shown = "".join(
         f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else c
-        for c in str(text)[:MOST_CHARACTERS]
+        for c in plain[:MOST_CHARACTERS]
     )
-    return shown + "…" if len(str(text)) > MOST_CHARACTERS else shown
+    return shown + "…" if len(plain) > MOST_CHARACTERS else shown
 
 
 def script_json(value: Any) -> str:

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import mean
+from kevacuate.measure.groups import spread as spread_of
+from kevacuate.report.grouprows import mean_text
 from kevacuate.report.plot_style import INK, LINES, axes, pyplot, runs_of, style
 from kevacuate.report.rows import ROWS, Row
-from kevacuate.report.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,14 +45,6 @@ def row_of(section: str, name: str) -> Row:
     raise KevacuateError(f"A comparison has no row {name!r} in section {section!r}.")
 
 
-def by_policy(runs: Sequence[Run], row: Row) -> dict[str, list[float]]:
-    """The row's values by policy, policies in order of appearance."""
-    values: dict[str, list[float]] = {}
-    for run in runs:
-        values.setdefault(run.policy, []).append(row.value(run))
-    return values
-
-
 def bar(
     what: Comparison | Sequence[Run],
     section: str = "At the end",
@@ -71,22 +63,22 @@ def bar(
         There is no such row, or matplotlib is not installed.
     """
     row = row_of(section, name)
-    values = by_policy(runs_of(what), row)
+    groups = Comparison(tuple(runs_of(what)), {}).groups
+    values = {policy: [row.value(run) for run in runs] for policy, runs in groups.items()}
     with style():
         where = axes(ax, (4.2, 0.6 + 0.45 * len(values)))
         for i, many in enumerate(values.values()):
-            mean = float(np.mean(many))
-            spread = float(np.std(many, ddof=1)) if len(many) > 1 else 0.0
-            where.barh(i, mean, height=0.62, color=LINES[i % len(LINES)], alpha=0.85)
+            middle, spread = mean(many), spread_of(many) or 0.0
+            where.barh(i, middle, height=0.62, color=LINES[i % len(LINES)], alpha=0.85)
             if len(many) > 1:
-                where.errorbar(mean, i, xerr=spread, color=INK, capsize=3, linewidth=1)
+                where.errorbar(middle, i, xerr=spread, color=INK, capsize=3, linewidth=1)
                 where.scatter(
                     many, [i] * len(many), s=9, color="white", edgecolors=INK, linewidths=0.6, zorder=3
                 )
-            text = number(mean) + (f" ± {number(round(spread, 1))}" if len(many) > 1 else "")
+            text = mean_text(middle, spread_of(many))
             where.annotate(
                 text,
-                (max(mean + spread, *many, 0), i),
+                (max(middle + spread, *many, 0), i),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.report.plot_style import INK, SOFT, axes, pyplot, runs_of, style
+from kevacuate.report.plot_style import INK, SOFT, axes, pyplot, style, typical_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def flows(what: Run | Comparison) -> Figure:
     KevacuateError
         matplotlib is not installed.
     """
-    runs = runs_of(what)
+    runs = typical_of(what)
     with style():
         size = (3.3 * len(runs) + 0.6, 2.9 * len(KINDS))
         figure, panels = pyplot().subplots(

@@ -13,7 +13,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.frames import CONTENT_NAMES, Frames
 from kevacuate.mm.constants import MIGRATE_NAMES
-from kevacuate.report.plot_style import CONTENT_COLOURS, SOFT, TYPE_COLOURS, axes, pyplot, runs_of, style
+from kevacuate.report.plot_style import CONTENT_COLOURS, SOFT, TYPE_COLOURS, axes, pyplot, style, typical_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,7 +140,7 @@ def pageblock_maps(what: Run | Comparison, *, moment: int = -1) -> Figure:
     KevacuateError
         As :func:`pageblock_map`.
     """
-    runs = runs_of(what)
+    runs = typical_of(what)
     frames = frames_of(runs[0])
     columns = columns_for(len(frames.start))
     rows = grid(frames, np.zeros(len(frames.start), np.uint8), columns).shape[0]

@@ -111,6 +111,11 @@ def runs_of(what: Run | Comparison | Sequence[Run]) -> list[Run]:
     return list(what.runs if isinstance(what, Comparison) else what)
 
 
+def typical_of(what: Run | Comparison | Sequence[Run]) -> list[Run]:
+    """The runs to draw one by one: of a comparison the typical one of each policy (:attr:`Comparison.typical`)."""
+    return runs_of(what.typical if isinstance(what, Comparison) else what)
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure, the same bytes every time; the format is the suffix's. Written beside its place and renamed.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.report.plot_style import RULE, axes, line_of, pyplot, runs_of, style
+from kevacuate.report.plot_style import RULE, axes, line_of, pyplot, style, typical_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +88,7 @@ def timeline(what: Run | Comparison | Sequence[Run], name: str = "mixed", *, ax:
     series = SERIES[name]
     with style():
         where = axes(ax, (6.4, 2.6))
-        for i, run in enumerate(runs_of(what)):
+        for i, run in enumerate(typical_of(what)):
             t = np.asarray(run.series["t"], float) / 1e9
             where.plot(t, series.values(run), label=run.policy, **line_of(i))
         where.set_title(series.title)
@@ -114,7 +114,7 @@ def timelines(
     KevacuateError
         As :func:`timeline`.
     """
-    runs = runs_of(what)
+    runs = typical_of(what)
     rows = -(-len(names) // columns)
     with style():
         figure, panels = pyplot().subplots(

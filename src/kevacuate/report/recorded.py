@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from kevacuate.measure.groups import APART, DIFFERS, LEVEL, UNKNOWN, Decision, rule
+from kevacuate.measure.groups import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
-from kevacuate.report.recordedrows import GroupRow, common_labels
-from kevacuate.report.tables import change, number
+from kevacuate.report.grouprows import GroupRow, cells, found, number
+from kevacuate.report.recordedrows import RecordedRow, common_labels
 
 Groups = Sequence[Sequence[Recorded]]
 
@@ -29,39 +29,7 @@ def group_names(groups: Groups) -> list[str]:
     ]
 
 
-def _mean_cell(row: GroupRow, group: int) -> str:
-    """Mean, and the spread where there is one."""
-    mean, spread = row.summary(group)
-    if mean is None:
-        return "-"
-    return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
-
-
-def _verdict(decision: Decision) -> str:
-    """The verdict, with its p."""
-    return decision.verdict if decision.p is None else f"{decision.verdict}, p {decision.p:.2g}"
-
-
-def _style(row: GroupRow, decision: Decision) -> str:
-    """Green where it is better and told apart, red where worse, dim where nothing is told."""
-    if decision.verdict not in (DIFFERS, APART) or not row.row.better or not decision.difference:
-        return "bold" if decision.verdict == DIFFERS else "dim"
-    return "green" if (decision.difference > 0) == (row.row.better > 0) else "red"
-
-
-def _cells(row: GroupRow, group: int) -> list[Text]:
-    """The cells of one group: mean, and unless it is the first its change and what that says."""
-    cells = [Text(_mean_cell(row, group))]
-    if group:
-        decision = row.decisions[group - 1]
-        base, mean = row.summary(0)[0], row.summary(group)[0]
-        moved = change(base, mean) if base is not None and mean is not None else ""
-        style = _style(row, decision)
-        cells += [Text(moved, style=style), Text(_verdict(decision), style=style)]
-    return cells
-
-
-def recorded_table(groups: Groups, rows: Sequence[GroupRow], *, details: bool = False) -> Table:
+def recorded_table(groups: Groups, rows: Sequence[GroupRow[RecordedRow]], *, details: bool = False) -> Table:
     """All rows; the first group is what the others are compared with. *details*: every row, every recording's value."""
     names = group_names(groups)
     table = Table(
@@ -88,12 +56,12 @@ def recorded_table(groups: Groups, rows: Sequence[GroupRow], *, details: bool = 
             section = row.row.section
             table.add_section()
             table.add_row(Text(section, style="bold"))
-        cells: list[Text] = []
+        shown: list[Text] = []
         for i, group in enumerate(groups):
-            cells += _cells(row, i)
+            shown += cells(row, i)
             if details and len(group) > 1:
-                cells.append(Text(" ".join("-" if v is None else number(v) for v in row.values[i])))
-        table.add_row(f"  {row.row.name}", row.row.unit, *cells)
+                shown.append(Text(" ".join("-" if v is None else number(v) for v in row.values[i])))
+        table.add_row(f"  {row.row.name}", row.row.unit, *shown)
     return table
 
 
@@ -140,7 +108,7 @@ CONTROLS = ("allocations (mm_page_alloc)", "pages allocated (vmstat pgalloc)")
 """Rows that tell whether the demand was the same; the first that every group has counts."""
 
 
-def _control(rows: Sequence[GroupRow]) -> str:
+def _control(rows: Sequence[GroupRow[RecordedRow]]) -> str:
     """Whether the demand was the same, as the number of allocations tells."""
     for name in CONTROLS:
         for row in rows:
@@ -154,25 +122,7 @@ def _control(rows: Sequence[GroupRow]) -> str:
     return "The recordings do not show how many allocations there were, so whether the demand was the same is not known."
 
 
-def _found(groups: Groups, rows: Sequence[GroupRow]) -> Iterator[str]:
-    """What the test found, group by group."""
-    names = group_names(groups)
-    for i in range(1, len(groups)):
-        tested = [row for row in rows if row.decisions[i - 1].p is not None]
-        if not tested:
-            continue
-        differ = [row for row in tested if row.decisions[i - 1].verdict == DIFFERS]
-        apart = [row for row in tested if row.decisions[i - 1].verdict == APART]
-        said = f"{names[i]} against {names[0]}: of {len(tested)} rows {len(differ)} differ"
-        said += f" and {len(apart)} are apart" if apart else ""
-        chance = LEVEL if not apart else max(row.decisions[i - 1].least_p or LEVEL for row in apart)
-        yield (
-            f"{said}; chance alone would give about {chance * len(tested):.0f}, more or less together, as the rows depend on "
-            "each other."
-        )
-
-
-def conclusion(groups: Groups, rows: Sequence[GroupRow]) -> str:
+def conclusion(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> str:
     """Sentences: what was compared, whether it can be, what the rule is, what it found."""
     lines = [
         f"{name}: {_listed([r.name for r in group], 12)}."
@@ -181,7 +131,7 @@ def conclusion(groups: Groups, rows: Sequence[GroupRow]) -> str:
     ]
     lines += _unlike(groups)
     lines.append(_control(rows))
-    lines += _found(groups, rows)
+    lines += found(group_names(groups), rows)
     lines.append(rule([len(group) for group in groups]))
     unknown = sorted({row.row.name for row in rows if any(d.verdict == UNKNOWN for d in row.decisions)})
     if unknown:
@@ -190,7 +140,7 @@ def conclusion(groups: Groups, rows: Sequence[GroupRow]) -> str:
     return "\n".join(lines)
 
 
-def recorded_json(groups: Groups, rows: Sequence[GroupRow]) -> dict[str, Any]:
+def recorded_json(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> dict[str, Any]:
     """Everything, as plain JSON values."""
     return {
         "groups": [

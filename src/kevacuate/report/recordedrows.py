@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kevacuate.measure.groups import Decision, decide, mean, spread
 from kevacuate.measure.recorded import Recorded
+from kevacuate.report.grouprows import GroupRow, rows_of
 from kevacuate.report.rows import ROWS
 
 Value = Callable[[Recorded], float | None]
@@ -30,40 +30,6 @@ class RecordedRow:
     value: Value
     better: int = 0
     detail: bool = False
-
-
-@dataclass(frozen=True)
-class GroupRow:
-    """One row of the result: every recording's value by group, and what each group says against the first."""
-
-    row: RecordedRow
-    values: tuple[tuple[float | None, ...], ...]
-    decisions: tuple[Decision, ...]
-    """Of every group but the first."""
-
-    def summary(self, group: int) -> tuple[float | None, float | None]:
-        """Mean and spread of a group, of the recordings that have a value."""
-        known = [v for v in self.values[group] if v is not None]
-        return (mean(known), spread(known)) if known else (None, None)
-
-    @property
-    def shown(self) -> bool:
-        """Whether any recording has a value."""
-        return any(v is not None for group in self.values for v in group)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        summaries = [self.summary(i) for i in range(len(self.values))]
-        return {
-            "section": self.row.section,
-            "name": self.row.name,
-            "unit": self.row.unit,
-            "better": self.row.better,
-            "values": [list(group) for group in self.values],
-            "means": [m for m, _ in summaries],
-            "spreads": [s for _, s in summaries],
-            "decisions": [d.as_dict() for d in self.decisions],
-        }
 
 
 def _lookup(table: dict[str, Any] | None, names: Sequence[Any]) -> float | None:
@@ -164,7 +130,7 @@ def _moment_rows(label: str, orders: int) -> list[RecordedRow]:
     plain = (
         ("mixed pageblocks", "blocks", ("mixed_blocks",), -1),
         ("polluted pageblocks", "blocks", ("polluted_blocks",), -1),
-        ("pages that cannot move in them", "pages", ("polluted_pages",), -1),
+        ("pages that pollute pageblocks", "pages", ("polluted_pages",), -1),
         ("pageblocks with a page that cannot move", "blocks", ("blocks_with_unmovable",), -1),
         ("pageblocks unmovable", "blocks", ("blocks", "unmovable"), -1),
         ("pageblocks reclaimable", "blocks", ("blocks", "reclaimable"), -1),
@@ -204,12 +170,7 @@ def rows_for(recordings: Sequence[Recorded]) -> list[RecordedRow]:
     return [*rows, *before, *moments, *control]
 
 
-def group_rows(groups: Sequence[Sequence[Recorded]]) -> list[GroupRow]:
+def group_rows(groups: Sequence[Sequence[Recorded]]) -> list[GroupRow[RecordedRow]]:
     """Every row that any recording has a value for, with each group's values and what they say against the first group's."""
-    result = []
-    for row in rows_for([recorded for group in groups for recorded in group]):
-        values = tuple(tuple(row.value(recorded) for recorded in group) for group in groups)
-        found = GroupRow(row, values, tuple(decide(values[0], other) for other in values[1:]))
-        if found.shown:
-            result.append(found)
-    return result
+    rows = rows_for([recorded for group in groups for recorded in group])
+    return rows_of(rows, groups, lambda row, recorded: row.value(recorded))

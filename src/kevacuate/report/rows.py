@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kevacuate.measure import Run
+from kevacuate.measure import Comparison, Run, prices
+from kevacuate.report.grouprows import GroupRow, rows_of, told_apart
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("External fragmentation events", "steals from movable", "events", _metric("steals_from_movable"), -1),
     Row("External fragmentation events", "steals by movable", "events", _metric("steals_by_movable"), -1),
-    Row("Input", "blocks with the skip bit at the start", "blocks", _metric("start_blocks_with_skip_bit")),
+    Row("Input", "blocks with skip bit at the start", "blocks", _metric("start_blocks_with_skip_bit")),
     Row("Evacuations", "queued", "blocks", _metric("evacuations_queued")),
     Row("Evacuations", "dropped, no item left", "blocks", _metric("evacuations_dropped")),
     Row(
@@ -106,7 +107,7 @@ ROWS: tuple[Row, ...] = (
     Row("Over the run (mean of samples)", "polluted pageblocks", "blocks", _mean("polluted_blocks"), -1),
     Row("At the end", "mixed pageblocks", "blocks", _end("mixed_blocks"), -1),
     Row("At the end", "polluted pageblocks", "blocks", _end("polluted_blocks"), -1),
-    Row("At the end", "pages that cannot move in them", "pages", _end("polluted_pages"), -1),
+    Row("At the end", "pages that pollute pageblocks", "pages", _end("polluted_pages"), -1),
     Row("At the end", "pageblocks unmovable", "blocks", _end("blocks", "unmovable"), -1),
     Row("At the end", "pageblocks reclaimable", "blocks", _end("blocks", "reclaimable"), -1),
     Row("At the end", "pageblocks movable", "blocks", _end("blocks", "movable"), 1),
@@ -131,3 +132,76 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("Control (should not move)", "frees of dropped pages", "requests", _metric("frees_of_dropped")),
 )
+
+
+def _value(row: Row, run: Run) -> float | None:
+    """A run's value; None where it lacks the figure."""
+    try:
+        return row.value(run)
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
+    """The rows of a comparison, one group per policy; a row that some run lacks is left out."""
+    groups: Sequence[Sequence[Run]] = list(comparison.groups.values())
+    rows = rows_of(ROWS, groups, _value)
+    return [row for row in rows if not any(v is None for group in row.values for v in group)]
+
+
+PRICES = (
+    ("huge_pages_per_worker_second", "huge pages gained per worker second", "1/s", "huge pages free at once"),
+    (
+        "huge_pages_per_dropped_page",
+        "huge pages gained per page dropped",
+        "1/page",
+        "huge pages free at once",
+    ),
+    (
+        "movable_only_per_worker_second",
+        "2 MiB regions gained per worker second",
+        "1/s",
+        "2 MiB regions free or movable",
+    ),
+    (
+        "movable_only_per_dropped_page",
+        "2 MiB regions gained per page dropped",
+        "1/page",
+        "2 MiB regions free or movable",
+    ),
+)
+"""Key in :func:`kevacuate.measure.prices`, name, unit, and the row at the end that says whether there was a gain."""
+
+
+def price_rows(comparison: Comparison) -> list[tuple[str, str, list[float | None]]]:
+    """Name, unit and each policy's value of the prices of the benefit.
+
+    None where nothing was paid; and of several runs where they cannot tell the gain from chance, as then nothing was bought.
+    """
+    gains = {row.row.name: row for row in comparison_rows(comparison) if row.row.section == "At the end"}
+    base, *others = comparison.groups.values()
+    rows = []
+    for key, name, unit, gain in PRICES:
+        values: list[float | None] = [None]
+        for i, runs in enumerate(others):
+            known = not comparison.repeated or (gain in gains and told_apart(gains[gain].decisions[i]))
+            values.append(prices(base, runs)[key] if known else None)
+        rows.append((name, unit, values))
+    return rows
+
+
+def seeds_words(runs: Sequence[Run]) -> str:
+    """``seeds 0 to 4``: what several runs of a policy were drawn with."""
+    seeds = sorted(run.seed for run in runs)
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def replays_words(comparison: Comparison) -> str:
+    """How often each policy was replayed, and with which seeds."""
+    groups = list(comparison.groups.values())
+    words = {f"{len(runs)} replay{'s' if len(runs) > 1 else ''} ({seeds_words(runs)})" for runs in groups}
+    if len(words) == 1:
+        return words.pop() + (" each" if len(groups) > 1 else "")
+    return "replays: " + ", ".join(str(len(runs)) for runs in groups)

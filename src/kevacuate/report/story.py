@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kevacuate.mm import constants as k
 from kevacuate.replay.notes import NOTE_START
 from kevacuate.report.story_place import Place
-from kevacuate.report.story_traffic import Traffic, is_traffic
+from kevacuate.report.story_traffic import KINDS, Traffic
 from kevacuate.report.story_words import Happening, Teller, duration, plural, seconds
 
 
@@ -97,16 +97,29 @@ def _covers(record: list[int], place: Place) -> bool:
 
 def happenings(records: npt.NDArray[np.int64], place: Place) -> list[Happening]:
     """The records that belong in the story."""
-    block = place.block << place.pageblock_order, (place.block + 1) << place.pageblock_order
-    kind, pfn = records[:, 1], records[:, 3]
-    size = np.int64(1) << np.clip(records[:, 4], 0, 20) * is_traffic(kind)
-    near = ((pfn < block[1]) & (pfn + size > block[0])) | (kind == k.L_IRQ_WORK) | (kind >= 80)
+    if len(records) > MANY:
+        records = records[_near(records, place)]
     out = []
-    for record in records[near].tolist():
-        about_pages = is_traffic(record[1])
+    for record in records.tolist():
+        about_pages = record[1] in KINDS
         if _covers(record, place) if about_pages else (record[1] >= 80 or _concerns(record, place)):
             out.append(Happening(*record))
     return out
+
+
+MANY = 200
+"""Records of which those of the place are looked for as arrays first."""
+
+
+def _near(records: npt.NDArray[np.int64], place: Place) -> npt.NDArray[np.bool_]:
+    """Which records may belong in the story: all that do, and a few more."""
+    first, last = place.block << place.pageblock_order, (place.block + 1) << place.pageblock_order
+    kind, pfn = records[:, 1], records[:, 3]
+    size = np.int64(1) << np.clip(records[:, 4], 0, 20) * np.isin(kind, list(KINDS))
+    near: npt.NDArray[np.bool_] = (
+        ((pfn < last) & (pfn + size > first)) | (kind == k.L_IRQ_WORK) | (kind >= 80)
+    )
+    return near
 
 
 _OF_EVACUATION = (k.L_EVAC_ISOLATE, k.L_EVAC_RECLAIM, k.L_EVAC_MIGRATE, k.L_EVAC_PUTBACK)
@@ -128,6 +141,7 @@ def tell(
     *,
     start: str = "",
     contents: list[tuple[int, ...]] | None = None,
+    traffic: bool = True,
 ) -> Story:
     """Tell the story of *place* from records in order of time.
 
@@ -144,12 +158,15 @@ def tell(
         What is known of the place before the first record.
     contents : list of tuples, optional
         :attr:`kevacuate.replay.notes.NotingReplay.contents`.
+    traffic : bool
+        The records tell of the requests and frees of single pages, so that what they do not tell of did not happen.
     """
     steps, movable, other = _walk(happenings(records, place), place, Teller(source == "recorded", place))
     if movable or other:
         known = f"in use at the start: {movable} movable, {other} other pages"
         start = f"{start}; {known}" if start else known
-    return Story(place, source, start, tuple(_folded(steps)), _summary(steps, place), tuple(contents or ()))
+    told, summary = tuple(_folded(steps)), _summary(steps, place, traffic)
+    return Story(place, source, start, told, summary, tuple(contents or ()))
 
 
 def _walk(records: list[Happening], place: Place, teller: Teller) -> tuple[list[Step], int, int]:
@@ -170,7 +187,7 @@ def _walk(records: list[Happening], place: Place, teller: Teller) -> tuple[list[
             teller.account(one)
             continue
         claim = one.kind == k.L_EXTFRAG and one.d
-        if is_traffic(one.kind) and not place.is_page and not claim:
+        if one.kind in KINDS and not place.is_page and not claim:
             traffic.add(one)
             teller.account(one)
             continue
@@ -210,7 +227,7 @@ def _page_summary(steps: list[Step]) -> str:
     return "The page was " + ", ".join(parts) + "."
 
 
-def _summary(steps: list[Step], place: Place) -> str:
+def _summary(steps: list[Step], place: Place, traffic: bool) -> str:
     """The story in a sentence or two."""
     if not steps:
         return "Nothing happened to it."
@@ -229,7 +246,7 @@ def _summary(steps: list[Step], place: Place) -> str:
     for s in finished:
         f = s.facts
         text += f"; {f['isolated']} isolated, {f['dropped']} dropped, {f['migrated']} migrated, {f['failed']} failed ({f['why']})"
-    if finished:
+    if finished and traffic:
         text += _since(steps, finished[-1])
     return text + "."
 
@@ -252,12 +269,17 @@ def compared(stories: list[Story]) -> list[str]:
     for story in stories:
         end = f" At the end: {story.end}." if story.end and not story.place.is_page else ""
         lines.append(f"{story.source}: {story.summary}{end}")
+    return lines + between(stories)
+
+
+def between(stories: list[Story]) -> list[str]:
+    """What else can be said of one pageblock's stories under several policies."""
     if any(story.place.is_page for story in stories):
-        return lines
+        return []
     claimed = [next((s.t for s in story.steps if s.kind == "claimed"), None) for story in stories]
     times = [t for t in claimed if t is not None]
     if len(stories) > 1 and times and len(times) < len(stories):
-        lines.append("Under the other policy the block was never claimed: the requests went elsewhere.")
-    elif len(times) > 1 and max(times) - min(times) > 0:
-        lines.append(f"Its first claim came {duration(max(times) - min(times))} apart under the two.")
-    return lines
+        return ["Under the other policy the block was never claimed: the requests went elsewhere."]
+    if len(times) > 1 and max(times) - min(times) > 0:
+        return [f"Its first claim came {duration(max(times) - min(times))} apart under the two."]
+    return []

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from kevacuate.mm import constants as k
 from kevacuate.replay.happenings import NOTE_UNMAPPED
 from kevacuate.replay.notes import (
@@ -20,14 +18,10 @@ from kevacuate.replay.notes import (
 )
 from kevacuate.report.story_words import Happening, plural, seconds
 
-_KINDS = (
+KINDS = frozenset((
     k.L_EXTFRAG, NOTE_ALLOC, NOTE_FREE, NOTE_MOVED_OUT, NOTE_DROPPED, NOTE_MOVED_IN, NOTE_START, NOTE_UNMAPPED,
-)  # fmt: skip
-
-
-def is_traffic(kind: Any) -> Any:
-    """Whether a record's kind (one, or an array) is about pages, with their order in column a, rather than about a block."""
-    return np.isin(kind, _KINDS)
+))  # fmt: skip
+"""Kinds of records that are about pages, with their order in column a, rather than about a block."""
 
 
 class Traffic:

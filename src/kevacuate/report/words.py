@@ -3,66 +3,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
+from kevacuate.report.grouprows import GroupRow, found, mean_text, moved, p_text, told_apart, verdict_text
+from kevacuate.report.rows import Row, comparison_rows, replays_words
 
-REPEAT_SPREAD = 81
-"""Standard deviation of mixed pageblocks at the end in five exact repeats of the recorded stock kernel (churn, 1 GiB, 1 CPU)."""
+OUTCOMES = (
+    "External fragmentation events",
+    "Compaction (kcompactd)",
+    "Over the run (mean of samples)",
+    "At the end",
+)
+"""Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
+
+MOST_NAMED = 5
+"""Outcomes that differ which a sentence names."""
 
 
-def _skip_words(run: Run) -> str:
-    """What the run assumes about compaction's skip bits."""
-    blocks, share = run.metrics["start_blocks_with_skip_bit"], run.metrics["start_blocks"]
-    return f"{blocks} of {share} blocks marked by compaction at the start"
+def _figure(runs: Sequence[Run], *names: str, factor: float = 1, digits: int | None = None) -> str:
+    """A metric of one run, or mean and spread of several; *digits* after the point, where it is not a count."""
+    values = []
+    for run in runs:
+        value: Any = run.metrics
+        for name in names:
+            value = value[name]
+        values.append(value * factor)
+    if len(values) > 1:
+        return mean_text(mean(values), spread(values))
+    return f"{values[0]:,}" if digits is None else f"{values[0]:.{digits}f}"
 
 
-def _effect(base: Run, run: Run) -> str:
-    """What an evacuating run did and what became of the mixed blocks."""
-    m, end, before = run.metrics, run.metrics["end"], base.metrics["end"]
-    found = m["evacuations_started_with_skip_bit"]
+def _became(name: str, row: GroupRow[Row], group: int) -> str:
+    """What became of a figure: before, after, and with several runs what they say of that."""
+    decision = row.decisions[group - 1]
+    said = f" ({decision.verdict}, {p_text(decision)})" if decision.p is not None else ""
+    return f"{name} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(group))}{said}"
+
+
+def _effect(runs: Sequence[Run], rows: Sequence[GroupRow[Row]], group: int) -> str:
+    """What an evacuating policy did and what became of the mixed blocks."""
     honoured = (
         "stopped by the skip bit"
-        if run.provenance["evacuation"]["skip_hint"]
+        if runs[0].provenance["evacuation"]["skip_hint"]
         else "begun with the skip bit set"
     )
-    moved = (
-        f"{run.policy} ({_skip_words(run)}): {m['evacuations_queued']} evacuations queued, "
-        f"{found} of them {honoured}; {m['pages_migrated']:,} pages migrated and {m['pages_dropped']:,} "
-        f"cache pages dropped in {m['worker_cpu_seconds'] * 1e3:.1f} ms of worker time. "
+    marked = f"{_figure(runs, 'start_blocks_with_skip_bit')} of {_figure(runs[:1], 'start_blocks')} blocks"
+    did = (
+        f"{runs[0].policy} ({marked} marked by compaction at the start): "
+        f"{_figure(runs, 'evacuations_queued')} evacuations queued, "
+        f"{_figure(runs, 'evacuations_started_with_skip_bit')} of them {honoured}; "
+        f"{_figure(runs, 'pages_migrated')} pages migrated and {_figure(runs, 'pages_dropped')} cache pages dropped in "
+        f"{_figure(runs, 'worker_cpu_seconds', factor=1e3, digits=1)} ms of worker time. "
     )
-    return moved + (
-        f"Mixed pageblocks at the end {before['mixed_blocks']} -> {end['mixed_blocks']}, "
-        f"2 MiB regions free of unmovable pages {before['regions_2m']['movable_only']} -> {end['regions_2m']['movable_only']}."
+    end = {row.row.name: row for row in rows if row.row.section == "At the end"}
+    mixed = _became("Mixed pageblocks at the end", end["mixed pageblocks"], group)
+    return (
+        did
+        + mixed
+        + ", "
+        + _became("2 MiB regions free of unmovable pages", end["2 MiB regions free or movable"], group)
+        + "."
     )
 
 
-def _direction(base: Run, runs: list[Run]) -> str:
-    """Whether the runs that moved pages agree, and whether the difference exceeds the spread of real repeats."""
-    moved = [run for run in runs if run.metrics["pages_isolated"]]
-    if not moved:
+def _single(base: Run, runs: Sequence[Run]) -> str:
+    """What single runs that moved pages came to: a draw each."""
+    isolating = [run for run in runs if run.metrics["pages_isolated"]]
+    if not isolating:
         return "No run isolated a page: with these skip bits evacuation changes nothing."
-    deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in moved]
+    deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in isolating]
     low, high = min(deltas), max(deltas)
     span = f"{low:+d}" if low == high else f"{low:+d} to {high:+d}"
-    inside = max(abs(low), abs(high)) < REPEAT_SPREAD
-    size = "less than" if inside else "more than"
-    verdict = "so this demand does not tell the policies apart" if inside else "which repeats must confirm"
-    return (
-        f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}: {size} the {REPEAT_SPREAD} by "
-        f"which exact repeats of the recorded kernel differ among themselves (one standard deviation), {verdict}. "
-        "How much it moves rests on the skip bits that compaction has set."
+    return f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}."
+
+
+def _outcomes(names: Sequence[str], rows: Sequence[GroupRow[Row]]) -> Iterator[str]:
+    """How many outcomes differ, and which, policy by policy."""
+    tested = [row for row in rows if row.row.section in OUTCOMES]
+    yield from found(names, tested, "outcomes")
+    for i, name in enumerate(names[1:], 1):
+        sure = [row for row in tested if told_apart(row.decisions[i - 1])]
+        sure.sort(key=lambda row: (row.decisions[i - 1].verdict != DIFFERS, row.decisions[i - 1].p or 0.0))
+        if not sure:
+            continue
+        told = [
+            f"{row.row.name}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
+            f"({moved(row, i)}; {verdict_text(row.decisions[i - 1])})"
+            for row in sure[:MOST_NAMED]
+        ]
+        more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
+        yield f"{'Differ' if len(sure) > 1 else 'Differs'} under {name}: {'; '.join(told)}{more}."
+
+
+def _when(row: Row) -> str:
+    """When a row's figure is measured, where its name leaves that open."""
+    return {"At the end": " at the end", "Over the run (mean of samples)": " over the run"}.get(
+        row.section, ""
     )
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Sentences that say what the policies did, on what that rests, and how much one demand can decide."""
-    base = comparison.baseline
-    runs = [run for run in comparison.runs[1:] if run.metrics["evacuations_queued"]]
-    if not runs:
-        return f"No policy queued an evacuation that {base.policy} did not: this comparison says nothing about evacuation."
-    lines = [_effect(base, run) for run in runs]
-    lines.append(_direction(base, runs))
-    lines.append(
-        "One demand, replayed once per policy; reclaim is the recorded kernel's own. "
-        "Other seeds (--seed) show how much is chance."
-    )
+    """Sentences that say what the policies did, on what that rests, and how much so many replays of one demand can decide."""
+    groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
+    evacuating = {
+        i: runs
+        for i, runs in enumerate(groups)
+        if i and any(run.metrics["evacuations_queued"] for run in runs)
+    }
+    lines = [_effect(runs, rows, i) for i, runs in evacuating.items()]
+    if not evacuating:
+        lines.append(
+            f"No policy queued an evacuation that {comparison.baseline.policy} did not: this comparison says nothing about "
+            "evacuation."
+        )
+    if comparison.repeated:
+        lines += _outcomes(list(comparison.groups), rows)
+    elif evacuating:
+        lines.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
+    if comparison.repeated or evacuating:
+        lines.append(rule([len(runs) for runs in groups], RUNS))
+        lines.append(
+            f"One demand, {replays_words(comparison)}; a seed draws what no recording shows, such as when background work "
+            "begins. How much evacuation moves rests on the skip bits that compaction has set; reclaim is the recorded "
+            "kernel's own."
+        )
     return "\n".join(lines)
+
+
+def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str, Any]:
+    """Everything, as plain JSON values: runs, groups of them, rows with mean, spread and decision, prices, sentences."""
+    sizes = [len(runs) for runs in comparison.groups.values()]
+    return {
+        **comparison.to_json(series=series),
+        "groups": [
+            {"name": policy, "seeds": [run.seed for run in runs]}
+            for policy, runs in comparison.groups.items()
+        ],
+        "rows": [row.to_json() for row in comparison_rows(comparison)],
+        "rule": rule(sizes, RUNS),
+        "conclusion": conclusion(comparison),
+    }

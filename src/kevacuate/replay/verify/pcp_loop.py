@@ -40,7 +40,19 @@ from kevacuate.mm.pcp import (
     pcp_list,
     take_from_pcp_list,
 )
-from kevacuate.recording.schema import EventKind
+from kevacuate.replay.kinds import (
+    COMPACTION_BEGIN,
+    COMPACTION_ISOLATE_MIGRATEPAGES,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_BLK,
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    MM_PAGE_PCPU_DRAIN,
+)
 from kevacuate.replay.verify.frees import (
     F_ROWS,
     GROUP,
@@ -90,18 +102,6 @@ from kevacuate.replay.verify.pcp_books import (
     V_TS,
 )
 from kevacuate.replay.verify.tally import F_COMPACTIONS, F_LAST, decided
-
-_RMQ = int(EventKind.GT_RMQ)
-_BLK = int(EventKind.GT_BLK)
-_ALLOC = int(EventKind.MM_PAGE_ALLOC)
-_FREE = int(EventKind.MM_PAGE_FREE)
-_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-_DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
-_EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-_SCANNED = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
-_BEGIN = int(EventKind.COMPACTION_BEGIN)
-_TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
 
 NEAR = 4
 """How far apart the same chunk may stand in the two sequences of a drain: one page too many or too few counts once."""
@@ -267,7 +267,7 @@ def note_running(b, e, i):  # type: ignore[no-untyped-def]
         b.running[at + R_FREED_BEFORE] = b.running[at + R_FREED]
         b.running[at + R_PID] = e.pid[i]
     b.running[at + R_KIND] = e.kind[i]
-    freed = e.kind[i] == _FREE or e.kind[i] == _BATCHED
+    freed = e.kind[i] == MM_PAGE_FREE or e.kind[i] == MM_PAGE_FREE_BATCHED
     b.running[at + R_FREED] = e.pfn[i] if freed else NOTHING
 
 
@@ -370,7 +370,7 @@ def drained_cpu(s, b, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
         return cpu
     at = pcp_at(s, z, cpu)
     kind = b.running[cpu * RS + R_KIND]
-    after_free = kind == _FREE or kind == _BATCHED or kind == _DRAIN
+    after_free = kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED or kind == MM_PAGE_PCPU_DRAIN
     if after_free and count <= s.pcp[at + P_BATCH] and count <= s.pcp[at + P_COUNT]:
         return cpu
     for other in range(s.cfg[C_NCPUS]):
@@ -395,9 +395,9 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     rows = b.facts[F_ROWS]
     while left > 0 and j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] == _RMQ and e.a[j] <= 3:
+            if e.kind[j] == GT_RMQ and e.a[j] <= 3:
                 break
-            if e.kind[j] == _DRAIN:
+            if e.kind[j] == MM_PAGE_PCPU_DRAIN:
                 left -= 1 << e.order[j]
                 found = drained_chunk(s, n, records, e.pfn[j])
                 right = found >= 0
@@ -453,9 +453,9 @@ def drained_soon(e, j, cpu, pfn, rows):  # type: ignore[no-untyped-def]
     near = NEAR
     while near > 0 and j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] == _RMQ and e.a[j] <= 3:
+            if e.kind[j] == GT_RMQ and e.a[j] <= 3:
                 return False
-            if e.kind[j] == _DRAIN:
+            if e.kind[j] == MM_PAGE_PCPU_DRAIN:
                 if e.pfn[j] == pfn:
                     return True
                 near -= 1
@@ -486,7 +486,7 @@ def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
     """Forget what the kernel drained and the model did not; return to the tail what only the model drained."""
     b.inputs[N_REPAIRED] += 1
     for j in range(i + 1, end):
-        if e.kind[j] == _DRAIN and e.cpu[j] == e.cpu[i]:
+        if e.kind[j] == MM_PAGE_PCPU_DRAIN and e.cpu[j] == e.cpu[i]:
             forget_pages(s, b, e.pfn[j] + 0, e.order[j] + 0)
             b.wrong[e.pfn[j]] = DRAINED
     n = records - 1
@@ -556,26 +556,26 @@ def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyp
         kind = e.kind[i]
         if b.facts[F_LATE]:
             commit_late(s, b, e.pid[i] + 0)
-        if kind == _ALLOC:
+        if kind == MM_PAGE_ALLOC:
             allocate(s, b, e, i, number)
-        elif kind == _RMQ:
+        elif kind == GT_RMQ:
             request(s, b, e, i, number)
-        elif kind == _LOCKED:
+        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
             refilled(s, b, e.cpu[i] + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.locked[e.cpu[i]] = e.pfn[i]
-        elif kind == _EXTFRAG:
+        elif kind == MM_PAGE_ALLOC_EXTFRAG:
             if b.locked[e.cpu[i]] != e.pfn[i]:
                 refilled(s, b, e.cpu[i] + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.locked[e.cpu[i]] = NOTHING
-        elif kind == _FREE or kind == _BATCHED:
+        elif kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
             if not b.facts[F_INSERTIONS]:
                 free_without_insertions(s, b, e, w, i)
-        elif kind == _BLK:
+        elif kind == GT_BLK:
             set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
-        elif kind == _SCANNED:
+        elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
             scans(b, e, i)
-        elif kind == _BEGIN:
+        elif kind == COMPACTION_BEGIN:
             b.facts[F_COMPACTIONS] += 1
-        elif kind == _TRY:
+        elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
             note_compactor(b, e.pid[i] + 0)
         note_running(b, e, i)

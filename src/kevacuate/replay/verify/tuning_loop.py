@@ -32,8 +32,23 @@ from kevacuate.mm.pcp import (
     pcp_allowed_order,
     pcp_at,
 )
-from kevacuate.recording.schema import (
-    EventKind,
+from kevacuate.replay.kinds import (
+    COMPACTION_FAST_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_MIGRATEPAGES,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_BLK,
+    GT_EVAC,
+    GT_LIST,
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    MM_PAGE_PCPU_DRAIN,
+    VMSCAN_BALANCE_PGDAT_BEGIN,
+    VMSCAN_BALANCE_PGDAT_END,
 )
 from kevacuate.replay.verify.frees import (
     F_ROWS,
@@ -111,23 +126,6 @@ from kevacuate.replay.verify.tuning_zone import (
     no_chunk_found,
     vmscan_event,
 )
-
-_RMQ = int(EventKind.GT_RMQ)
-_LIST = int(EventKind.GT_LIST)
-_BLK = int(EventKind.GT_BLK)
-_EVAC = int(EventKind.GT_EVAC)
-_ALLOC = int(EventKind.MM_PAGE_ALLOC)
-_FREE = int(EventKind.MM_PAGE_FREE)
-_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-_DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
-_EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-_SCAN = int(EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
-_TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
-_ISOLATE = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
-_FAST_ISOLATE = int(EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)
-_BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
-_END = int(EventKind.VMSCAN_BALANCE_PGDAT_END)
 
 
 @part(inline=True)
@@ -224,18 +222,20 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
 def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
     """What concerns the zones only."""
     kind = e.kind[i]
-    if kind == _BLK:
+    if kind == GT_BLK:
         set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
-    elif kind == _EVAC:
+    elif kind == GT_EVAC:
         if e.order[i] == 0:
             claim_attempt(s, b, page_zone(s, e.pfn[i] + 0))
-    elif kind == _SCAN:
+    elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
         scans(b, e, i)
-    elif kind == _TRY:
+    elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
         no_chunk_found(s)
-    elif kind == _BEGIN or kind == _END:
+    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_BALANCE_PGDAT_END:
         vmscan_event(s, b, e, i)
-    elif (kind == _ISOLATE or kind == _FAST_ISOLATE) and not b.facts[F_LISTS]:
+    elif (kind == COMPACTION_ISOLATE_FREEPAGES or kind == COMPACTION_FAST_ISOLATE_FREEPAGES) and not b.facts[
+        F_LISTS
+    ]:
         isolated(s, e.pfn[i] + 0, e.c[i] + 0)
 
 
@@ -248,7 +248,7 @@ def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
         b.cpu[at + W_RUN] = pid
         b.cpu[at + W_COMMITS] = 0
         goes_on(s, b, e.cpu[i] + 0, pid + 0)
-        if not b.facts[F_INSERTIONS] and e.kind[i] != _ALLOC:
+        if not b.facts[F_INSERTIONS] and e.kind[i] != MM_PAGE_ALLOC:
             not_taken(s, b, pid + 0)
     if is_kswapd(b, pid):
         infer_kswapd(s, b, e, w, i)
@@ -265,30 +265,30 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
         find_next_kswapd(b, e, w, events.kind.size)
     for i in range(rows):
         kind, cpu = e.kind[i], e.cpu[i]
-        if kind == _LIST:
+        if kind == GT_LIST:
             if b.facts[F_LISTS]:
                 list_operation(s, page_zone(s, e.pfn[i] + 0), e.a[i] + 0, e.order[i] + 0, e.mt[i] + 0)
             continue
         catch_up(s, b, cpu + 0, e.ts[i] + 0, number + i)
         kswapd_idle(s, b, e.ts[i] + 0)
         task_runs(s, b, e, w, i)
-        if kind <= _FREE and b.cpu[cpu * WW + W_SLOT] < 0:
+        if kind <= MM_PAGE_FREE and b.cpu[cpu * WW + W_SLOT] < 0:
             b.cpu[cpu * WW + W_PID] = 0
-        if kind == _ALLOC:
+        if kind == MM_PAGE_ALLOC:
             drain_counted(s, b, cpu + 0)
             allocate(s, b, e, i)
-        elif kind == _RMQ:
+        elif kind == GT_RMQ:
             request(s, b, e, i, number)
-        elif kind == _LOCKED:
+        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
             taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.cpu[cpu * WW + W_LOCKED] = e.pfn[i]
-        elif kind == _EXTFRAG:
+        elif kind == MM_PAGE_ALLOC_EXTFRAG:
             if b.cpu[cpu * WW + W_LOCKED] != e.pfn[i]:
                 taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.cpu[cpu * WW + W_LOCKED] = -1
-        elif kind == _DRAIN:
+        elif kind == MM_PAGE_PCPU_DRAIN:
             drained(s, b, e.pfn[i] + 0, e.order[i] + 0)
-        elif kind == _FREE or kind == _BATCHED:
+        elif kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
             if not b.facts[F_INSERTIONS]:
                 free_without_insertions(s, b, e, w, i, number)
         else:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One pageblock: what it holds under every policy, its pages, and its history in sentences.
+// One pageblock: what it holds under every policy, its pages, and its story, whose sentences stand in the page.
 "use strict";
 
 const kevBlock = (() => {
@@ -41,69 +41,25 @@ const kevBlock = (() => {
     return `pfn ${hex(first)} to ${hex(first + 2 ** kev.map.order - 1)}, ${zone}`;
   };
 
-  /** What a record says, in a sentence; empty for those that another one says as well. */
-  function sentence(h, i) {
-    const K = data.kinds;
-    const [a, b, c, d] = [h.a[i], h.b[i], h.c[i], h.d[i]];
-    switch (h.kind[i]) {
-      case K.L_EXTFRAG: {
-        const what = d ? (b >= kev.map.order ? "claimed whole" : "claimed") : "page stolen";
-        return `${what} by an order-${a} ${typeName(c & 255)} request on CPU ${h.cpu[i]}, from ${typeName(c >> 8)} (chunk of order ${b})`;
-      }
-      case K.L_EVAC_CLAIM:
-        return d
-          ? `claim for ${typeName(a >> 8)}: ${pages(b)} free, ${pages(c)} movable`
-          : `claim for ${typeName(a >> 8)} refused: ${pages(b)} free, ${pages(c)} movable`;
-      case K.L_BLOCK_TYPE:
-        return `type ${typeName(a)} → ${typeName(b)}`;
-      case K.L_EVAC_QUEUED:
-        return "evacuation queued";
-      case K.L_EVAC_DROPPED:
-        return "evacuation dropped: no item left in the pool";
-      case K.L_EVAC_STARTED:
-        return `evacuation started on CPU ${h.cpu[i]}: ${pages(b)} free, ${pages(c)} on the LRU${a & 1 ? ", skip bit set" : ""}`;
-      case K.L_EVAC_SKIPPED:
-        return "evacuation: the block was movable again, nothing done";
-      case K.L_EVAC_FINISHED: {
-        const failed = Math.floor(d / 256);
-        return `evacuation ended, ${data.whys[d & 255] || "why unknown"}: ${integer.format(a)} isolated, ${integer.format(b)} dropped, ${integer.format(c)} migrated, ${integer.format(failed)} failed`;
-      }
-      case K.L_HIGHATOMIC_RESERVE:
-        return "reserved for high-order atomic requests";
-      case K.L_HIGHATOMIC_UNRESERVE:
-        return "given back by the high-order atomic reserve";
-      default:
-        return "";
-    }
+  /** The stories of a block, one per run, and what is to be said of them together; null where none is in the page. */
+  function storiesOf(block) {
+    const place = kev.stories ? kev.stories.placeOf.get(block) : undefined;
+    return place === undefined ? null : kev.stories.list[place];
   }
 
-  const isSteal = (h, i) => h.kind[i] === data.kinds.L_EXTFRAG && !h.d[i];
-
-  /** The story of a block in one run, as list items; a run of steals is one line. */
-  function story(run, block) {
-    const h = run.history;
-    const items = [];
-    const now = data.t[state.moment] * 1e6 + 0.5;
-    const end = h.groups[block + 1];
-    for (let i = h.groups[block]; i < end && items.length < 400; i++) {
-      let words = sentence(h, i);
-      if (isSteal(h, i)) {
-        let last = i;
-        while (last + 1 < end && isSteal(h, last + 1) && h.c[last + 1] === h.c[i]) last++;
-        if (last > i) words = `${last - i + 1} pages stolen by ${typeName(h.c[i] & 255)} requests until ${clock(h.t[last] / 1e6)}`;
-        items.push(line(h.t[i], words, now));
-        i = last;
-      } else if (words) items.push(line(h.t[i], words, now));
-    }
-    const listed = h.listed;
-    if (listed >= 0 && h.steals[block] > listed) {
-      items.push(make("li", {}, make("span"), make("span", {}, `${integer.format(h.steals[block])} steals in all; the first ${listed} are told`)));
-    }
-    return items;
+  /** What there is to tell of a block in a run, in short. */
+  function summaryOf(run, block) {
+    if (!kev.stories || !run.marks) return "";
+    const told = storiesOf(block);
+    if (told) return told[1][kev.runs.indexOf(run)][0];
+    return kev.stories.untold.has(block) ? "Its story is not in this page, to keep it small." : data.stories.nothing;
   }
 
-  function line(t, words, now) {
-    return make("li", t > now ? { class: "later" } : {}, make("time", {}, clock(t / 1e6)), make("span", {}, words));
+  function step([t, cpu, words]) {
+    const on = cpu < 0 ? "" : make("small", {}, `CPU ${cpu}`);
+    const item = make("li", {}, make("time", {}, clock(t / 1e6)), make("span", {}, words, " ", on));
+    item.dataset.t = t;
+    return item;
   }
 
   /** The pages of a block as cells. */
@@ -141,48 +97,81 @@ const kevBlock = (() => {
     return Math.max(0, Math.min(row * columns + column, 2 ** kev.map.order - 1));
   }
 
-  function runPanel(run, block) {
-    const panel = make("div", {}, make("h4", {}, make("bdi", {}, run.about.policy)), make("p", {}, holds(run, block)));
-    const row = run.detail ? run.detail.rowOf.get(block) : undefined;
-    if (row !== undefined) {
-      const canvas = make("canvas", { role: "img", "aria-label": `The pages of the block: ${holds(run, block)}` });
-      const note = make("p", { class: "where" }, " ");
-      drawPages(canvas, run, row);
-      canvas.addEventListener("pointermove", (event) => {
-        const page = pageAt(canvas, event);
-        const kind = run.detail.steps.now[row * 2 ** kev.map.order + page];
-        note.textContent = `pfn ${hex(kev.map.numbers[block] * 2 ** kev.map.order + page)}: ${data.classes[kind]}`;
-      });
-      panel.append(canvas, note);
-    }
-    if (run.history) {
-      const items = story(run, block);
-      if (items.length) panel.append(make("ol", { "aria-label": "History", tabindex: "0" }, ...items));
-      else panel.append(make("p", { class: "where" }, "Nothing happened to it: never claimed, stolen from or evacuated."));
-    }
-    return panel;
+  /** The panel of a run, made once: what the block holds, its pages, its story. */
+  function panelOf(run) {
+    if (run.panel) return run.panel;
+    const p = { holds: make("p"), canvas: make("canvas", { role: "img" }), note: make("p", { class: "where" }, " ") };
+    p.pages = make("div", { hidden: "" }, p.canvas, p.note);
+    const name = `Story of the block under ${run.about.policy}`;
+    p.story = make("section", { class: "story", "aria-label": name, "aria-live": "off", tabindex: "0" });
+    p.root = make("div", {}, make("h4", {}, make("bdi", {}, run.about.policy)), p.holds, p.pages, p.story);
+    p.canvas.addEventListener("pointermove", (event) => {
+      const size = 2 ** kev.map.order;
+      const page = pageAt(p.canvas, event);
+      const kind = run.detail.steps.now[run.detail.rowOf.get(drawn.block) * size + page];
+      p.note.textContent = `pfn ${hex(kev.map.numbers[drawn.block] * size + page)}: ${data.classes[kind]}`;
+    });
+    $("block-runs").append(p.root);
+    run.panel = p;
+    return p;
   }
 
-  let drawnBlock = -2;
+  /** The story of a block, as text; read out where the block is kept. */
+  function fillStory(run, block) {
+    const { story } = panelOf(run);
+    story.hidden = !run.marks;
+    if (!run.marks) return;
+    const told = storiesOf(block);
+    const steps = told ? told[1][kev.runs.indexOf(run)][1] : [];
+    const parts = [make("p", {}, summaryOf(run, block))];
+    if (steps.length) parts.push(make("ol", {}, ...steps.map(step)));
+    if (told || kev.stories.untold.has(block)) {
+      const command = `${run.about.explain} block:${kev.map.numbers[block]}`;
+      parts.push(make("p", { class: "where" }, "With the traffic of its single pages: ", make("code", {}, command)));
+    }
+    story.setAttribute("aria-live", block === state.kept ? "polite" : "off");
+    story.replaceChildren(...parts);
+    story.scrollTop = 0;
+  }
+
+  /** What of a run's panel follows the time. */
+  function drawRun(run, block) {
+    const panel = panelOf(run);
+    const words = holds(run, block);
+    panel.holds.textContent = words;
+    const row = run.detail ? run.detail.rowOf.get(block) : undefined;
+    panel.pages.hidden = row === undefined;
+    if (row !== undefined) {
+      panel.canvas.setAttribute("aria-label", `The pages of the block: ${words}`);
+      drawPages(panel.canvas, run, row);
+    }
+    const now = data.t[state.moment] * 1e6 + 0.5;
+    for (const item of panel.story.querySelectorAll("li")) item.classList.toggle("later", Number(item.dataset.t) > now);
+  }
+
+  const drawn = { block: -1, kept: false, loaded: false };
+
   function drawBlock() {
     const block = state.focus >= 0 ? state.focus : state.kept;
     if (!kev.map || block < 0) return;
-    const scrolled = [...$("block-runs").querySelectorAll("ol")].map((list) => list.scrollTop);
-    $("h-block").textContent = `Block ${integer.format(kev.map.numbers[block])}${block === state.kept ? ", kept" : ""}`;
-    const detail = mapped().some((run) => run.detail && run.detail.rowOf.has(block));
-    const note = detail || kev.map.all_detailed ? "" : "; its single pages are not in this page, to keep it small";
-    const told = data.explain ? `; its whole story: ${data.explain} block:${kev.map.numbers[block]}` : "";
-    $("block-where").textContent = where(block) + note + told;
-    $("block-runs").replaceChildren(...mapped().map((run) => runPanel(run, block)));
-    if (drawnBlock === block) {
-      [...$("block-runs").querySelectorAll("ol")].forEach((list, i) => (list.scrollTop = scrolled[i] || 0));
+    const kept = block === state.kept;
+    if (drawn.block !== block || drawn.kept !== kept || drawn.loaded !== kev.loaded) {
+      Object.assign(drawn, { block, kept, loaded: kev.loaded });
+      $("h-block").textContent = `Block ${integer.format(kev.map.numbers[block])}${kept ? ", kept" : ""}`;
+      const detail = mapped().some((run) => run.detail && run.detail.rowOf.has(block));
+      const note = detail || kev.map.all_detailed ? "" : "; its single pages are not in this page, to keep it small";
+      const told = data.explain && !kev.stories ? `; its whole story: ${data.explain} block:${kev.map.numbers[block]}` : "";
+      $("block-where").textContent = where(block) + note + told;
+      const together = storiesOf(block);
+      $("block-together").textContent = together ? together[0].join(" ") : "";
+      for (const run of mapped()) fillStory(run, block);
     }
-    drawnBlock = block;
+    for (const run of mapped()) drawRun(run, block);
   }
 
   function sayBlock(block) {
-    const words = mapped().map((run) => `${run.about.policy}: ${holds(run, block)}`);
-    $("say").textContent = `Block ${kev.map.numbers[block]}, ${where(block)}. ${words.join(". ")}.`;
+    const words = mapped().map((run) => `${run.about.policy}: ${holds(run, block)}. ${summaryOf(run, block)}`);
+    $("say").textContent = `Block ${kev.map.numbers[block]}, ${where(block)}. ${words.join(" ")}`;
   }
 
   return { drawBlock, sayBlock };

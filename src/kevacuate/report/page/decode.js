@@ -105,16 +105,24 @@ const kevDecode = (() => {
     return sumGaps(values, [0, values.length]);
   }
 
-  /** A history: columns of records, grouped by block. */
-  async function history(read, about) {
-    const names = ["counts", "steals", "t", "kind", "cpu", "page", "a", "b", "c", "d"];
+  /** What the map marks of a history, grouped by block: times, and what each is. */
+  async function marks(read, about) {
+    const names = ["counts", "t", "what"];
     const columns = await Promise.all(names.map((name) => read(about[name])));
-    const out = { lost: about.lost, listed: about.steals_listed };
+    const out = {};
     names.forEach((name, i) => (out[name] = varints(columns[i])));
     out.groups = offsets(out.counts);
     sumGaps(out.t, out.groups);
     return out;
   }
 
-  return { inflate, varints, offsets, sumGaps, plane, Steps, steps, ascending, history };
+  /** The stories: which blocks have one in the page, by their place in the list, and which have one that is not here. */
+  async function stories(read, about) {
+    const [told, untold, texts] = await Promise.all([about.told, about.untold, about.texts].map(read));
+    const placeOf = new Map();
+    ascending(told).forEach((block, place) => placeOf.set(block, place));
+    return { placeOf, untold: new Set(ascending(untold)), list: JSON.parse(new TextDecoder().decode(texts)) };
+  }
+
+  return { inflate, varints, offsets, sumGaps, plane, Steps, steps, ascending, marks, stories };
 })();

@@ -4,7 +4,7 @@
 
 const kevKeys = (() => {
   const { $, data, read, state, listeners, integer, make } = kev;
-  const { mapped, drawLegend, paint, fit, dress, zoomBy } = kevMaps;
+  const { MARK, mapped, drawLegend, paint, fit, dress, zoomBy } = kevMaps;
   const { drawBlock, sayBlock } = kevBlock;
 
   function focusBlock(block, { say = false, show = false } = {}) {
@@ -30,11 +30,10 @@ const kevKeys = (() => {
   /** Blocks that were claimed or evacuated under some policy, ascending. */
   function eventfulBlocks() {
     const wanted = new Set();
-    for (const { history: h } of mapped()) {
-      for (let block = 0; h && block < kev.map.blocks; block++) {
-        for (let i = h.groups[block]; i < h.groups[block + 1]; i++) {
-          const claimed = h.kind[i] === data.kinds.L_EVAC_CLAIM && h.d[i];
-          if (claimed || h.kind[i] === data.kinds.L_EVAC_QUEUED) wanted.add(block);
+    for (const { marks: m } of mapped()) {
+      for (let block = 0; m && block < kev.map.blocks; block++) {
+        for (let i = m.groups[block]; i < m.groups[block + 1]; i++) {
+          if (m.what[i] !== MARK.ended) wanted.add(block);
         }
       }
     }
@@ -75,6 +74,7 @@ const kevKeys = (() => {
     else if (event.key === "Escape") {
       state.kept = -1;
       paint();
+      drawBlock();
     } else return;
     event.preventDefault();
   }
@@ -148,19 +148,22 @@ const kevKeys = (() => {
     listeners.push(paint, () => state.focus >= 0 && drawBlock());
   }
 
-  /** Read what a single block's panel tells: its history and its pages. */
+  /** Read what a single block's panel tells: its story and its pages. */
   async function loadDetails() {
     if (!kev.map) return;
     const rowOf = new Map();
     kevDecode.ascending(await read(kev.map.detailed)).forEach((block, row) => rowOf.set(block, row));
     const load = async (run) => {
-      const { history, pages } = run.about;
-      if (history) run.history = await kevDecode.history(read, history);
+      const { marks, pages } = run.about;
+      if (marks) run.marks = await kevDecode.marks(read, marks);
       if (pages) run.detail = { rowOf, steps: await kevDecode.steps(read, pages) };
     };
+    if (data.stories) kev.stories = await kevDecode.stories(read, data.stories);
     await Promise.all(mapped().map(load));
+    kev.loaded = true;
     drawLegend();
     paint();
+    drawBlock();
   }
 
   return { focusBlock, loadMap, loadDetails };

@@ -5,6 +5,8 @@
 const kevMaps = (() => {
   const { $, data, state, integer, make, css, palette, percent, firstAtOrAfter } = kev;
 
+  const MARK = { claimed: 0, queued: 1, ended: 2 }; // as page_pack.py numbers them
+
   const WAYS = { holds: ["contents", "names"], type: ["types", "typeNames"] };
 
   /** How many blocks show each colour at the moment. */
@@ -60,7 +62,7 @@ const kevMaps = (() => {
     if (state.mode === "holds" && state.view && kevMap.cellSize(state.view) >= kevMap.TILE) {
       list.append(make("li", {}, "top edge: the block’s type"));
     }
-    if ($("marks").checked && mapped().some((run) => run.history)) {
+    if ($("marks").checked && mapped().some((run) => run.marks)) {
       list.append(
         make("li", {}, make("span", { class: "ring" }), "claimed just now"),
         make("li", {}, make("span", { class: "ring evacuate" }), "evacuated just now"),
@@ -72,21 +74,19 @@ const kevMaps = (() => {
 
   /** Blocks with a claim or the end of an evacuation after the moment before this one. */
   function marksAt(run, moment) {
-    if (!run.marks) {
-      run.marks = data.t.map(() => [[], []]);
-      const h = run.history;
-      const K = data.kinds;
+    if (!run.rings) {
+      run.rings = data.t.map(() => [[], []]);
+      const m = run.marks;
       for (let block = 0; block < kev.map.blocks; block++) {
-        for (let i = h.groups[block]; i < h.groups[block + 1]; i++) {
-          const claim = h.kind[i] === K.L_EVAC_CLAIM && h.d[i];
-          if (!claim && h.kind[i] !== K.L_EVAC_FINISHED) continue;
-          const at = firstAtOrAfter(data.t, h.t[i] / 1e6);
-          const list = run.marks[at][claim ? 0 : 1];
+        for (let i = m.groups[block]; i < m.groups[block + 1]; i++) {
+          if (m.what[i] === MARK.queued) continue;
+          const at = firstAtOrAfter(data.t, m.t[i] / 1e6);
+          const list = run.rings[at][m.what[i] === MARK.claimed ? 0 : 1];
           if (list.length < 3000) list.push(block);
         }
       }
     }
-    return run.marks[moment];
+    return run.rings[moment];
   }
 
   function paint() {
@@ -96,7 +96,7 @@ const kevMaps = (() => {
     for (const run of mapped()) {
       const values = run.steps.seek(momentOf(run));
       run.painter.paint(values, state.view);
-      if ($("marks").checked && run.history) {
+      if ($("marks").checked && run.marks) {
         const [claimed, evacuated] = marksAt(run, state.moment);
         for (const block of claimed) run.painter.ring(state.view, block, claim, halo, 1);
         for (const block of evacuated) run.painter.ring(state.view, block, evacuate, halo, 3);
@@ -146,5 +146,5 @@ const kevMaps = (() => {
     paint();
   }
 
-  return { mapped, momentOf, patternInk, marksAt, drawLegend, paint, fit, dress, zoomBy };
+  return { MARK, mapped, momentOf, patternInk, marksAt, drawLegend, paint, fit, dress, zoomBy };
 })();

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows of groups of repeats, be they replays or recordings of real kernels: mean, spread, and what they say of chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Any, Generic, Protocol, TypeVar
+
+from rich.text import Text
+
+from kevacuate.measure.groups import APART, DIFFERS, EQUAL, LEVEL, SAME, Decision, decide, mean, spread
+
+
+class Named(Protocol):
+    """What a row is called: section, name, unit; ``better`` is -1 where less is better, 1 where more is, 0 where neither is."""
+
+    @property
+    def section(self) -> str:
+        """Heading that the row stands under."""
+
+    @property
+    def name(self) -> str:
+        """The row's own."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of its values."""
+
+    @property
+    def better(self) -> int:
+        """-1, 0 or 1."""
+
+
+R = TypeVar("R", bound=Named)
+
+
+@dataclass(frozen=True)
+class GroupRow(Generic[R]):
+    """One row of the result: every repeat's value by group, and what each group says against the first."""
+
+    row: R
+    values: tuple[tuple[float | None, ...], ...]
+    decisions: tuple[Decision, ...]
+    """Of every group but the first."""
+
+    @classmethod
+    def of(cls, row: R, values: Iterable[Iterable[float | None]]) -> GroupRow[R]:
+        """From the values of each group."""
+        table = tuple(tuple(group) for group in values)
+        return cls(row, table, tuple(decide(table[0], other) for other in table[1:]))
+
+    def summary(self, group: int) -> tuple[float | None, float | None]:
+        """Mean and spread of a group, of the repeats that have a value."""
+        known = [v for v in self.values[group] if v is not None]
+        return (mean(known), spread(known)) if known else (None, None)
+
+    @property
+    def shown(self) -> bool:
+        """Whether any repeat has a value."""
+        return any(v is not None for group in self.values for v in group)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        summaries = [self.summary(i) for i in range(len(self.values))]
+        return {
+            "section": self.row.section,
+            "name": self.row.name,
+            "unit": self.row.unit,
+            "better": self.row.better,
+            "values": [list(group) for group in self.values],
+            "means": [m for m, _ in summaries],
+            "spreads": [s for _, s in summaries],
+            "decisions": [d.as_dict() for d in self.decisions],
+        }
+
+
+def number(value: float) -> str:
+    """A figure as people read it: whole numbers with separators, others with three significant digits."""
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def change(base: float, value: float) -> str:
+    """The change in per cent; a sign, ``=`` for none, and nothing where the base is 0."""
+    if value == base:
+        return "="
+    return f"{(value - base) / abs(base):+.0%}" if base else "new"
+
+
+def mean_text(middle: float | None, varies: float | None) -> str:
+    """``142 ± 105``: a mean, and its standard deviation where repeats differ, in two digits or whole numbers."""
+    if middle is None:
+        return "-"
+    if not varies:
+        return number(middle)
+    digits = min(max(1 - floor(log10(varies)), 0), 6)
+    return f"{middle:,.{digits}f} ± {varies:,.{digits}f}"
+
+
+def moved(row: GroupRow[R], group: int) -> str:
+    """The change of a group's mean against the first's."""
+    base, own = row.summary(0)[0], row.summary(group)[0]
+    return change(base, own) if base is not None and own is not None else ""
+
+
+def verdict_text(decision: Decision) -> str:
+    """The verdict and its p; p alone where no difference is shown, the verdict alone where p says no more."""
+    if decision.p is None or decision.verdict == EQUAL:
+        return decision.verdict
+    return p_text(decision) if decision.verdict == SAME else f"{decision.verdict}, {p_text(decision)}"
+
+
+def p_text(decision: Decision) -> str:
+    """``p 0.016``; ``p < 0.001`` below that."""
+    p = decision.p or 0.0
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
+
+
+def told_apart(decision: Decision) -> bool:
+    """Whether repeats can tell the difference from chance."""
+    return decision.verdict in (DIFFERS, APART)
+
+
+def style(row: Named, decision: Decision) -> str:
+    """Green where it is better and told apart, red where worse, dim where nothing is told."""
+    if not told_apart(decision) or not row.better or not decision.difference:
+        return "bold" if decision.verdict == DIFFERS else "dim"
+    return "green" if (decision.difference > 0) == (row.better > 0) else "red"
+
+
+def cells(row: GroupRow[R], group: int) -> list[Text]:
+    """The cells of one group: mean, and unless it is the first its change and what that says."""
+    shown = [Text(mean_text(*row.summary(group)))]
+    if group:
+        decision = row.decisions[group - 1]
+        how = style(row.row, decision)
+        shown += [Text(moved(row, group), style=how), Text(verdict_text(decision), style=how)]
+    return shown
+
+
+def found(names: Sequence[str], rows: Sequence[GroupRow[R]], what: str = "rows") -> Iterator[str]:
+    """What the test found, group by group: how many rows differ, and how many would by chance alone."""
+    for i in range(1, len(names)):
+        tested = [row for row in rows if row.decisions[i - 1].p is not None]
+        if not tested:
+            continue
+        differ = [row for row in tested if row.decisions[i - 1].verdict == DIFFERS]
+        apart = [row for row in tested if row.decisions[i - 1].verdict == APART]
+        verb = "differs" if len(differ) == 1 else "differ"
+        said = f"{names[i]} against {names[0]}: of {len(tested)} {what} {len(differ)} {verb}"
+        said += f" and {len(apart)} are apart" if apart else ""
+        chance = LEVEL if not apart else max(row.decisions[i - 1].least_p or LEVEL for row in apart)
+        yield (
+            f"{said}; chance alone would give about {chance * len(tested):.0f}, more or less together, as the {what} depend on "
+            "each other."
+        )
+
+
+def rows_of(
+    rows: Iterable[R], groups: Sequence[Sequence[Any]], value: Callable[[R, Any], float | None]
+) -> list[GroupRow[R]]:
+    """Every row that any repeat has a value for; *value* gives a repeat's, None where it has none."""
+    made = [GroupRow.of(row, ([value(row, one) for one in group] for group in groups)) for row in rows]
+    return [row for row in made if row.shown]
