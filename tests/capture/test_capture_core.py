@@ -2,6 +2,8 @@
 """Ordered lists from a kernel's memory: from memory made by hand, and as they were read from Debian's kernel."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,13 @@ import pytest
 from core_tools import PAGES, SPAN, FakeCore, words
 
 from kevacuate.capture.core import Core, Torn
+from kevacuate.capture.core_check import pages_of, pcp_order
+from kevacuate.capture.core_drgn import open_core
 from kevacuate.capture.core_lists import walk
 from kevacuate.capture.core_state import CoreSnapshot, read_core
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import Recording
+from kevacuate.recording import Recording, procfs
+from kevacuate.recording.snapshot import snapshot_from_texts
 
 LRU, RESERVED, HEAD = 1 << 4, 1 << 12, 1 << 16
 KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_TAIL, KPF_RESERVED = 5, 7, 10, 16, 32
@@ -155,3 +160,43 @@ def test_a_snapshot_is_a_recording_that_a_replay_can_begin_from(tmp_path: Path) 
     assert survey.blocks.free[2] == 3 + 2 + 2  # free pages and those on per-CPU lists
     text = json.dumps(found.to_json())
     assert [1029, 1025, 1031] in [entry["pfns"] for entry in json.loads(text)["lists"]["free_lists"]]
+
+
+def test_without_drgn_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "drgn", None)
+    with pytest.raises(KevacuateError, match=r"pip install 'kevacuate\[drgn\]'"):
+        open_core(tmp_path / "vmcore")
+
+
+DEBIAN = Path(__file__).parents[1] / "data/debian-6.1"
+"""A dump of Debian's 6.1.0-56-amd64 in qemu (docs/vmcore.md), and what its /proc said while it was held still."""
+
+
+def test_debians_lists_are_what_its_proc_said() -> None:
+    recording = Recording.open(DEBIAN / "state.kev")
+    (now,) = recording.snapshots
+    buddy = procfs.parse_buddyinfo((DEBIAN / "buddyinfo").read_text())
+    by_type, blocks = procfs.parse_pagetypeinfo((DEBIAN / "pagetypeinfo").read_text())
+    said = snapshot_from_texts({"zoneinfo": (DEBIAN / "zoneinfo").read_text()}, 0, "now")
+    assert [zone.name for zone in now.zones] == ["DMA", "DMA32"]
+    for zone, theirs in zip(now.zones, said.zones, strict=True):
+        key = (zone.node, zone.name)
+        assert zone.chunks == buddy[key]
+        assert zone.chunks_by_type == by_type[key]
+        assert zone.blocks_by_type == blocks[key]
+        assert (zone.managed, zone.present, zone.spanned) == (theirs.managed, theirs.present, theirs.spanned)
+        assert [replace(p, count=0) for p in zone.pcp] == [replace(p, count=0) for p in theirs.pcp]
+        assert zone.pcp[1] == theirs.pcp[1]  # CPU 0 is the one that reads /proc
+        assert (zone.watermark[:3], zone.protection) == (theirs.watermark[:3], theirs.protection)
+    start = recording.start
+    assert start is not None
+    assert start.approximate == ()
+    assert start.blocks.skip.sum() == 118
+    pages = np.zeros(now.zones[1].start_pfn + now.zones[1].spanned, np.uint8)
+    chunks = [(start.free.pfn, start.free.order.astype(np.int64))]
+    chunks.append((start.pcp_pages.pfn, pcp_order(start.pcp_pages.pindex, 9)))
+    for pfn, order in chunks:
+        assert (pfn % (1 << order) == 0).all()
+        pages[pages_of(pfn, order)] += 1
+    assert pages.max() == 1
+    assert int(pages.sum()) == sum(zone.free + sum(p.count for p in zone.pcp) for zone in now.zones)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from functools import cache
+import logging
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
 
     """
     drgn = _drgn()
+    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions, too
     program = drgn.Program()
     file = vmcore or KCORE
     for path, what in ((vmcore, "the dump"), (vmlinux, "the kernel's debug information")):
@@ -51,6 +54,10 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
             raise KevacuateError(
                 f"{path} {'is not a file' if path.exists() else 'does not exist'}: name {what}."
             )
+    if vmcore is None and not file.exists():
+        raise KevacuateError(
+            f"There is no {file}: this kernel was built without CONFIG_PROC_KCORE, or this is a container."
+        )
     try:
         if vmcore is None:
             program.set_kernel()
@@ -64,7 +71,10 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
             "guest's module qemu_fw_cfg; kdump writes it always)."
         )
     _load_debug_info(drgn, program, file, vmlinux)
-    return DrgnCore(drgn, program, str(file), live=vmcore is None)
+    try:
+        return DrgnCore(drgn, program, str(file), live=vmcore is None)
+    except drgn.FaultError as error:
+        raise KevacuateError(f"{file} lacks memory of the kernel ({error}): it is cut off.") from None
 
 
 def _not_opened(file: Path, error: Exception) -> KevacuateError:
@@ -97,6 +107,19 @@ def _load_debug_info(drgn: Any, program: Any, file: Path, vmlinux: Path | None) 
         f"There is no debug information of Linux {release} on this machine: install it (Debian: linux-image-{release}-dbg; "
         f"Fedora: kernel-debuginfo) or name it with --vmlinux."
     )
+
+
+def _or_unreadable(method: Callable[..., Any]) -> Any:
+    """The method, raising Unreadable where drgn finds no memory."""
+
+    @wraps(method)
+    def wrapped(self: DrgnCore, *arguments: int) -> Any:
+        try:
+            return method(self, *arguments)
+        except (self.drgn.FaultError, ValueError, OSError) as error:
+            raise Unreadable(str(error)) from None
+
+    return wrapped
 
 
 class DrgnCore:
@@ -160,13 +183,12 @@ class DrgnCore:
         except LookupError:
             return None
 
+    @_or_unreadable
     def read(self, address: int, size: int) -> bytes:
         """Bytes of memory."""
-        try:
-            return bytes(self.program.read(address, size))
-        except (self.drgn.FaultError, ValueError, OSError) as error:
-            raise Unreadable(str(error)) from None
+        return bytes(self.program.read(address, size))
 
+    @_or_unreadable
     def zones(self) -> list[ZoneAt]:
         """Every zone of every online node."""
         from drgn.helpers.linux import mmzone
@@ -177,12 +199,14 @@ class DrgnCore:
             for index, zone in enumerate(node.node_zones)
         ]
 
+    @_or_unreadable
     def node_address(self, node: int) -> int:
         """Address of the node's pglist_data."""
         from drgn.helpers.linux import mmzone
 
         return int(mmzone.NODE_DATA(self.program, node).value_())
 
+    @_or_unreadable
     def per_cpu(self, address: int, cpu: int) -> int:
         """A CPU's copy."""
         from drgn.helpers.linux import percpu
@@ -190,6 +214,7 @@ class DrgnCore:
         pointer = self.drgn.Object(self.program, "void *", address)
         return int(percpu.per_cpu_ptr(pointer, cpu).value_())
 
+    @_or_unreadable
     def block_bits(self, pfn: int) -> int:
         """The section's pageblock bits."""
         from drgn.helpers.linux import mmzone

@@ -114,14 +114,12 @@ def _show_core(found: CoreSnapshot) -> None:
     from kevacuate.report.corelists import checks_text, free_table, pcp_table
 
     out = console()
-    out.print(
-        f"From {found.source}; free lists by order, pageblocks by type (how many carry compaction's skip bit):",
-        markup=False,
-    )
+    out.print(f"From {found.source}:", markup=False, highlight=False)
+    _show(found.survey, lists_known=True)
+    out.print("Free lists by order, and pageblocks of each type with compaction's skip bit:")
     out.print(free_table(found))
     out.print("Per-CPU lists:")
     out.print(pcp_table(found))
-    _show(found.survey, lists_known=True)
     out.print("Do the lists fit together, and the kernel's counters with them?")
     out.print(checks_text(found), end="")
     for line in found.state.approximate:
