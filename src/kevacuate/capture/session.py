@@ -119,7 +119,9 @@ class Session:
         reader: subprocess.Popen[bytes] | None = None
         try:
             self.cpus = self.instance.cpus()
-            buffer_kb = self.options.buffer_kb or opt.choose_buffer(len(self.cpus), light=self.options.light)
+            buffer_kb = self.options.buffer_kb or opt.choose_buffer(
+                os.cpu_count() or 1, light=self.options.light
+            )
             self.instance.configure(buffer_kb)
             self.instance.enable(self.events.chosen)
             formats = read_formats(self.tracefs, self.events.chosen)
