@@ -33,6 +33,9 @@ from kevacuate.recording.schema import ALL_KINDS, GFP_BITS
 OK, NOTE, MISSING = "ok", "note", "missing"
 """A check's outcome: as it should be; worth knowing; recording is not possible without."""
 
+CAP_SYS_ADMIN = 21
+"""Its bit (include/uapi/linux/capability.h)."""
+
 PAGE_OWNER = Path("/sys/kernel/debug/page_owner")
 KCORE = PROC / "kcore"
 
@@ -76,13 +79,26 @@ def _tracefs() -> Check:
     where = find_tracefs()
     if where is not None:
         return Check("tracefs", OK, f"mounted at {where}")
-    if MOUNT_POINT.is_dir():
+    if MOUNT_POINT.is_dir() and may_mount():
         return Check(
             "tracefs", NOTE, "not mounted", f"record mounts it; or: mount -t tracefs nodev {MOUNT_POINT}"
+        )
+    if MOUNT_POINT.is_dir():
+        return Check(
+            "tracefs",
+            MISSING,
+            "not mounted, and may not be mounted here",
+            "Run it with sudo, on the host and not in a container.",
         )
     return Check(
         "tracefs", MISSING, "the kernel has none", "Boot a kernel with CONFIG_FTRACE and tracepoints."
     )
+
+
+def may_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN, which root in a container often lacks."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", text_of(PROC / "self/status"), re.MULTILINE)
+    return bool(match and int(match[1], 16) >> CAP_SYS_ADMIN & 1)
 
 
 def _events(tracefs: Path) -> Iterator[Check]:
