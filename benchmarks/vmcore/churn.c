@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* churn SECONDS SEED: anonymous memory mapped, holed and unmapped, tmpfs files, pipes, forks; requests depend on SEED alone. */
+/* churn ROUNDS SEED [PAGES [PIPES [stay]]]: anonymous memory mapped, holed and unmapped, tmpfs files, pipes, forks; requests depend on SEED alone. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define MAPS 48
-#define PIPES 64
+#define MOST_PIPES 500
 static uint64_t state;
 static uint32_t draw(uint32_t below)
 {
@@ -20,7 +20,7 @@ static uint32_t draw(uint32_t below)
 	return (uint32_t)(state >> 32) % below;
 }
 static struct { char *at; size_t pages; } maps[MAPS];
-static int pipes[PIPES][2];
+static int pipes[MOST_PIPES][2];
 static char page[4096];
 
 static void remap(unsigned n, unsigned most)
@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 {
 	long rounds = argc > 1 ? atol(argv[1]) : 1000;
 	unsigned most = argc > 3 ? (unsigned)atol(argv[3]) : 4096;
+	unsigned pipes_used = argc > 4 && atol(argv[4]) > 0 ? (unsigned)atol(argv[4]) : 64;
 	state = 0x9E3779B97F4A7C15ull * (uint64_t)(argc > 2 ? atol(argv[2]) : 1) | 1;
 	for (long i = 0; i < rounds; i++) {
 		unsigned what = draw(100);
@@ -96,13 +97,13 @@ int main(int argc, char **argv)
 		else if (what < 75)
 			file(draw(6000));
 		else if (what < 97)
-			fill(draw(PIPES));
+			fill(draw(pipes_used < MOST_PIPES ? pipes_used : MOST_PIPES));
 		else
 			child();
 	}
 	printf("churn done\n");
 	fflush(stdout);
-	if (argc > 4) /* keep everything in use */
+	if (argc > 5) /* keep everything in use */
 		for (;;)
 			pause();
 	return 0;

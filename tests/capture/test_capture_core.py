@@ -168,6 +168,16 @@ def test_without_drgn_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         open_core(tmp_path / "vmcore")
 
 
+def test_what_is_no_dump_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("drgn")
+    for data, said in ((b"makedumpfile\0", "is flattened"), (b"text", "is not a dump that drgn can open")):
+        (tmp_path / "vmcore").write_bytes(data)
+        with pytest.raises(KevacuateError, match=said):
+            open_core(tmp_path / "vmcore")
+    with pytest.raises(KevacuateError, match="does not exist: name the dump"):
+        open_core(tmp_path / "none")
+
+
 DEBIAN = Path(__file__).parents[1] / "data/debian-6.1"
 """A dump of Debian's 6.1.0-56-amd64 in qemu (docs/vmcore.md), and what its /proc said while it was held still."""
 

@@ -17,6 +17,8 @@ SECTION_BITS = 27
 """SECTION_SIZE_BITS of x86-64 (arch/x86/include/asm/sparsemem.h): a macro, so no debug information has it."""
 
 PAGE_SHIFT = 12
+FLATTENED = b"makedumpfile"
+"""How the flattened form of a compressed dump begins."""
 
 
 def _drgn() -> Any:
@@ -63,7 +65,7 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
             program.set_kernel()
         else:
             program.set_core_dump(str(vmcore))
-    except (OSError, ValueError, LookupError, drgn.FaultError) as error:
+    except Exception as error:  # libkdumpfile's errors come as bare Exceptions
         raise _not_opened(file, error) from None
     if not program.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
         raise KevacuateError(
@@ -82,6 +84,11 @@ def _not_opened(file: Path, error: Exception) -> KevacuateError:
         return KevacuateError(f"{file} cannot be read ({error.strerror}): run it with sudo.")
     if isinstance(error, OSError):
         return KevacuateError(f"{file} cannot be read: {error.strerror or error}.")
+    if file.open("rb").read(len(FLATTENED)) == FLATTENED:
+        return KevacuateError(
+            f"{file} is flattened, as dumps are that go through a pipe: `makedumpfile -R vmcore < {file.name}` puts it in order; "
+            "of qemu: dump as ELF."
+        )
     return KevacuateError(f"{file} is not a dump that drgn can open: {str(error).rstrip('.')}.")
 
 
