@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cut ``debian-6.1/events.kev`` out of a recording that benchmarks/vmcore/assemble.py made.
+"""Cut recordings of Debian's kernel, made by benchmarks/vmcore/assemble.py, for the tests.
 
-    python tests/data/make_debian_excerpt.py RECORDING EVENTS
+    python tests/data/make_debian_excerpt.py RECORDING NAME EVENTS [buddy]
 
-Holds the first EVENTS events after the first dump, with the exact state of that dump, without page flags.
+Writes ``debian-6.1/NAME.kev``: about EVENTS events after the first dump, with the exact state of that dump, without page
+flags. With ``buddy`` only the events that the buddy level reads count and are kept.
 """
 
 from __future__ import annotations
@@ -13,25 +14,37 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from kevacuate.recording import EventKind, KevWriter, Recording
 from kevacuate.recording.schema import concat_chunks
 
-TARGET = Path(__file__).parent / "debian-6.1/events.kev"
+HERE = Path(__file__).parent / "debian-6.1"
+BUDDY = (
+    EventKind.GT_RMQ,
+    EventKind.GT_BLK,
+    EventKind.GT_EVAC,
+    EventKind.MM_PAGE_ALLOC_ZONE_LOCKED,
+    EventKind.MM_PAGE_PCPU_DRAIN,
+    EventKind.MM_PAGE_ALLOC_EXTFRAG,
+)
 
 
-def main(source: str, count: int) -> None:
-    recording = Recording.open(source)
+def main(source: str, name: str, count: int, kinds: tuple[EventKind, ...] | None) -> None:
+    recording, target = Recording.open(source), HERE / f"{name}.kev"
     start = recording.start
     assert start is not None
-    events = concat_chunks(list(recording.events(after=start)))
+    events = concat_chunks(list(recording.events(kinds=kinds, after=start)))
+    requests = np.flatnonzero(events.kind[: count + 1] == EventKind.GT_RMQ)
+    events = events.take(slice(0, int(requests[-1])))  # whole answers only
     mark = concat_chunks(list(recording.events(kinds=[EventKind.GT_DUMP])))
-    shutil.rmtree(TARGET, ignore_errors=True)
-    with KevWriter(TARGET, replace(recording.machine, events={})) as writer:
+    shutil.rmtree(target, ignore_errors=True)
+    with KevWriter(target, replace(recording.machine, events={})) as writer:
         writer.add_events(mark.take(slice(0, 1)))
-        writer.add_events(events.take(slice(0, count)))
+        writer.add_events(events)
         writer.add_state(replace(start, page_flags=None, page_count=None))
         writer.set_losses(recording.losses)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), BUDDY if "buddy" in sys.argv[4:] else None)
