@@ -10,6 +10,7 @@ from kevacuate.capture import options as opt
 from kevacuate.capture.command import check_command, invoking_user
 from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, choose_events
 from kevacuate.capture.options import choose_buffer, parse_size
+from kevacuate.capture.snapshots import give_tails
 from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.tracefs import sub_buffer_bytes
@@ -124,6 +125,21 @@ def test_blocks_are_classed_by_their_pages() -> None:
     ]
     assert survey.to_json()["blocks_by_class"]["mixed"] == 1
     assert isinstance(counts, BlockCounts)
+
+
+def test_tails_have_the_flags_of_their_heads_on_every_kernel() -> None:
+    lru, head, tail, thp, slab = (np.uint64(1 << bit) for bit in (5, 15, 16, 22, 7))
+    old = np.array(
+        [tail | thp, lru, lru | head | thp, tail | thp, tail | thp, slab | head, tail | slab, 0], np.uint64
+    )
+    new = give_tails(old)
+    assert new.tolist() == [
+        *old[:3].tolist(),
+        *[int(lru | tail | thp)] * 2,
+        *old[5:].tolist(),
+    ]
+    assert np.array_equal(give_tails(new), new)
+    assert count_blocks(new, 3).lru.tolist() == [4]
 
 
 def test_the_map_needs_no_colour() -> None:

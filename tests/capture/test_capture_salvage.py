@@ -7,10 +7,13 @@ from capture_tools import FORMATS, PAGE, TEXTS, FakeSpool, free, small_machine, 
 
 from kevacuate.capture.finish import salvage, salvage_all
 from kevacuate.capture.livewriter import LiveWriter
+from kevacuate.capture.spool import GoneCpu, note_gone
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording, parquet
 from kevacuate.recording.snapshot import snapshot_from_texts
+from kevacuate.replay.about import refuse_losses
 
 DEAD = 999_999_999
 
@@ -85,6 +88,24 @@ def test_finished_files_of_events_are_kept(tmp_path: Path, twice: bool) -> None:
     made = salvage(work, "x.kev")
     assert made is not None
     assert pfns(made) == [1, 2, 5, 6]
+
+
+def test_a_cpu_whose_events_went_missing_counts_as_a_loss(tmp_path: Path) -> None:
+    work, spool = work_of_a_killed_recorder(tmp_path)
+    work.kev.mkdir()
+    spool.put(0, sub_buffer(100, free(1), free(2, 50)), until=400)
+    spool.put(1, sub_buffer(120, free(3)), until=400)
+    note_gone(work.spool, GoneCpu(1, 130, "its trace buffer could not be read: No such device"))
+    note_gone(work.spool, GoneCpu(1, 390, "again"))
+    note_gone(work.spool, GoneCpu(7, 140, "it had none"))
+    made = salvage(work, "x.kev")
+    assert made is not None
+    recording = Recording.open(made)
+    assert {loss.cpu: loss.gaps for loss in recording.losses} == {0: 0, 1: 1, 7: 1}
+    assert [(c["cpu"], c["ts"]) for c in recording.quality["cpus_gone"]] == [(1, 130), (7, 140)]
+    assert [(i["cpu"], i["begin"]) for i in recording.quality["loss_intervals"]] == [(1, 130), (7, 140)]
+    with pytest.raises(KevacuateError, match="lost events"):
+        refuse_losses(recording)
 
 
 def test_names_do_not_collide(tmp_path: Path) -> None:

@@ -33,8 +33,12 @@ from kevacuate.recording.schema import ALL_KINDS, GFP_BITS
 OK, NOTE, MISSING = "ok", "note", "missing"
 """A check's outcome: as it should be; worth knowing; recording is not possible without."""
 
+CAP_SYS_ADMIN = 21
+"""Its bit (include/uapi/linux/capability.h)."""
+
 PAGE_OWNER = Path("/sys/kernel/debug/page_owner")
 KCORE = PROC / "kcore"
+_WITHOUT = "Recorded without them."
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,26 @@ def _tracefs() -> Check:
     where = find_tracefs()
     if where is not None:
         return Check("tracefs", OK, f"mounted at {where}")
-    if MOUNT_POINT.is_dir():
+    if MOUNT_POINT.is_dir() and may_mount():
         return Check(
             "tracefs", NOTE, "not mounted", f"record mounts it; or: mount -t tracefs nodev {MOUNT_POINT}"
+        )
+    if MOUNT_POINT.is_dir():
+        return Check(
+            "tracefs",
+            MISSING,
+            "not mounted, and may not be mounted here",
+            "Run it with sudo, on the host and not in a container.",
         )
     return Check(
         "tracefs", MISSING, "the kernel has none", "Boot a kernel with CONFIG_FTRACE and tracepoints."
     )
+
+
+def may_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN, which root in a container often lacks."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", text_of(PROC / "self/status"), re.MULTILINE)
+    return bool(match and int(match[1], 16) >> CAP_SYS_ADMIN & 1)
 
 
 def _events(tracefs: Path) -> Iterator[Check]:
@@ -91,18 +108,17 @@ def _events(tracefs: Path) -> Iterator[Check]:
         absent = [event for event in wanted if not has_event(tracefs, event)]
         lacking = [event for event in needed if event in absent]
         status = MISSING if lacking and name == "default" else NOTE if absent else OK
+        advice = "Boot a kernel with these tracepoints." if lacking else _WITHOUT if absent else ""
         found = f"{len(wanted) - len(absent)} of {len(wanted)}" + (
             f", without {', '.join(absent)}" if absent else ""
         )
-        yield Check(
-            f"events, {name} mode", status, found, "Boot a kernel with these tracepoints." if lacking else ""
-        )
+        yield Check(f"events, {name} mode", status, found, advice)
     for name, wanted in GROUPS.items():
         absent = [event for event in wanted if not has_event(tracefs, event)]
         found = f"{len(wanted) - len(absent)} of {len(wanted)}" + (
             f", without {', '.join(absent)}" if absent else ""
         )
-        yield Check(f"events, --{name}", NOTE if absent else OK, found)
+        yield Check(f"events, --{name}", NOTE if absent else OK, found, _WITHOUT if absent else "")
 
 
 def _fields(tracefs: Path) -> Check:
@@ -155,7 +171,8 @@ def _page_flags() -> Check:
         check.name,
         MISSING,
         check.found,
-        "A replay needs the state of every page: CONFIG_PROC_PAGE_MONITOR and root.",
+        "A replay needs the state of every page: run it with sudo, on a kernel with CONFIG_PROC_PAGE_MONITOR; "
+        "record --no-pages does without, for info and triage.",
     )
 
 
@@ -165,11 +182,19 @@ def _extras() -> Iterator[Check]:
     yield _readable(PROC / "pagetypeinfo", "Without it the types of pageblocks are guessed from page flags.")
     there = os.path.exists(PAGE_OWNER)  # which says no where it may not look
     yield Check("page_owner", OK if there else NOTE, "there" if there else "not there (not used)")
-    drgn = importlib.util.find_spec("drgn") is not None
-    found = ("there" if os.path.exists(KCORE) else "not there") + (
-        ", drgn installed" if drgn else ", drgn not installed"
-    )
-    yield Check("kcore", NOTE, found + " (not used for recording)")
+    yield _kcore()
+
+
+def _kcore() -> Check:
+    """Whether snapshot --kcore can read the free lists in order; recording does without."""
+    there, drgn = os.path.exists(KCORE), importlib.util.find_spec("drgn") is not None
+    found = ("there" if there else "the kernel has none") + (", drgn installed" if drgn else ", no drgn")
+    if there and drgn:
+        return Check(
+            "kcore", OK, found, "snapshot --kcore reads the free lists in order, with debug information."
+        )
+    lacks = "CONFIG_PROC_KCORE" if not there else "pip install 'kevacuate[drgn]'"
+    return Check("kcore", NOTE, found, f"Not needed to record; snapshot --kcore would need {lacks}.")
 
 
 def _memory() -> Iterator[Check]:

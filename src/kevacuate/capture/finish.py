@@ -11,7 +11,7 @@ from typing import Any
 
 from kevacuate.capture.livewriter import LiveWriter
 from kevacuate.capture.options import LEAST_DISK, free_disk
-from kevacuate.capture.spool import SEGMENT_BYTES
+from kevacuate.capture.spool import SEGMENT_BYTES, gone_cpus
 from kevacuate.capture.stream import LossInterval, SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
@@ -74,11 +74,16 @@ def finish_recording(
     progress()
     writer.add_states(snapshots)
     writer.kev.add_snapshots(snapshots)
-    writer.set_losses(stream, stats)
-    writer.set_quality(stream, earlier or [], extra)
+    gone = gone_cpus(work.spool)
+    end = int(extra.get("stopped_ts", stream.bound))
+    missing = [LossInterval(cpu.cpu, min(cpu.ts, end), end, 0, 1) for cpu in gone]
+    if gone:
+        extra = extra | {"cpus_gone": [cpu._asdict() for cpu in gone]}
+    writer.set_losses(stream, stats, {cpu.cpu for cpu in gone})
+    writer.set_quality(stream, (earlier or []) + missing, extra)
     stream.close()
     writer.kev.__exit__(None, None, None)
-    marked = sum(i.missed + i.gaps for i in (earlier or []) + stream.losses())
+    marked = sum(i.missed + i.gaps for i in (earlier or []) + missing + stream.losses())
     counted = sum(
         s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
     )

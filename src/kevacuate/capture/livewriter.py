@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,23 +110,26 @@ class LiveWriter:
             pages = load_pages(directory, taken)
             self.kev.add_state(build_state(counts, pages, facts, self.evidence if number == 0 else None))
 
-    def set_losses(self, stream: SpoolStream, stats: dict[int, dict[str, int]]) -> None:
-        """What each CPU lost: marks in the stream, and the kernel's own counts."""
-        losses = []
+    def set_losses(
+        self, stream: SpoolStream, stats: dict[int, dict[str, int]], gone: Set[int] = frozenset()
+    ) -> None:
+        """What each CPU lost: marks in the stream, the kernel's own counts, and a gap for CPUs whose events went missing."""
+        unread = gone - {cpu.cpu for cpu in stream.cpus}
+        losses = [CpuLosses(cpu, 0, 1, 0, 0, 0, 0) for cpu in sorted(unread)]
         for cpu in stream.cpus:
             count = stats.get(cpu.cpu, {})
             losses.append(
                 CpuLosses(
                     cpu=cpu.cpu,
                     missed=cpu.decoder.missed,
-                    gaps=cpu.decoder.gaps,
+                    gaps=cpu.decoder.gaps + (cpu.cpu in gone),
                     overrun=count.get("overrun", 0),
                     commit_overrun=count.get("commit overrun", 0),
                     dropped=count.get("dropped events", 0),
                     unknown=cpu.decoder.unknown,
                 )
             )
-        self.kev.set_losses(losses)
+        self.kev.set_losses(sorted(losses, key=lambda loss: loss.cpu))
 
     def set_quality(self, stream: SpoolStream, earlier: list[LossInterval], extra: dict[str, Any]) -> None:
         """Loss intervals, and what else is to be known of how the recording was made."""

@@ -20,7 +20,17 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from kevacuate.capture.spool import DONE, READY, SEGMENT_BYTES, W_DONE, W_ERROR, Words, segment_path
+from kevacuate.capture.spool import (
+    DONE,
+    READY,
+    SEGMENT_BYTES,
+    W_DONE,
+    W_ERROR,
+    GoneCpu,
+    Words,
+    note_gone,
+    segment_path,
+)
 from kevacuate.capture.tracefs import remove_instance
 
 PIPE_BYTES = 1 << 20
@@ -50,8 +60,12 @@ class CpuReader:
         opener: ThreadPoolExecutor,
     ) -> None:
         self.spool, self.cpu, self.at, self.words, self.page_bytes = spool, cpu, at, words, page_bytes
-        path = instance / f"per_cpu/cpu{cpu}/trace_pipe_raw"
-        self.raw = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.gone = False
+        self.raw = -1
+        try:
+            self.raw = os.open(instance / f"per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            self._lose(error)
         self.pipe_out, self.pipe_in = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(self.pipe_in, F_SETPIPE_SZ, PIPE_BYTES)
@@ -87,15 +101,45 @@ class CpuReader:
         self.total += size
         self.words.set_spooled(self.at, self.total)
 
+    def _lose(self, error: OSError) -> None:
+        """Go on without this CPU: its raw file cannot be read any more. Nothing more of it will come."""
+        self.gone = True
+        why = f"its trace buffer could not be read: {error.strerror or error}"
+        since = self.words.until(self.at) or time.monotonic_ns()
+        note_gone(self.spool, GoneCpu(self.cpu, since, why))
+
+    def close(self) -> None:
+        """Close the raw file."""
+        if self.raw >= 0:
+            os.close(self.raw)
+
+    def _splice(self) -> int:
+        """Move full sub-buffers from the kernel into the pipe; bytes."""
+        try:
+            return os.splice(self.raw, self.pipe_in, min(PIPE_BYTES, self.room), flags=_SPLICE)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._lose(error)
+            return 0
+
+    def _page(self) -> bytes:
+        """The sub-buffer that is not full, b'' where nothing is in it, or the CPU has never been up."""
+        try:
+            return os.read(self.raw, self.page_bytes)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # it has no buffer before it first comes up
+                self._lose(error)
+            return b""
+
     def drain(self) -> int:
         """Move the full sub-buffers, at most about VISIT_BYTES; the number of bytes moved."""
         moved = 0
-        while moved < VISIT_BYTES:
+        while moved < VISIT_BYTES and not self.gone:
             output = self._output()
-            try:
-                size = os.splice(self.raw, self.pipe_in, min(PIPE_BYTES, self.room), flags=_SPLICE)
-            except BlockingIOError:
-                size = 0
+            size = self._splice()
             if size == 0:
                 break
             left = size
@@ -115,13 +159,7 @@ class CpuReader:
         before = time.monotonic_ns() - IN_FLIGHT_NS
         while self.drain() >= VISIT_BYTES:
             pass
-        while True:
-            try:
-                page = os.read(self.raw, self.page_bytes)
-            except BlockingIOError:
-                break
-            if not page:
-                break
+        while not self.gone and (page := self._page()):
             page = page.ljust(self.page_bytes, b"\0")
             output, at = self._output(), 0
             while at < len(page):
@@ -172,6 +210,8 @@ def serve(
         readers += [
             CpuReader(instance, spool, cpu, at, words, page_bytes, opener) for at, cpu in enumerate(cpus)
         ]
+        if all(reader.gone for reader in readers):
+            raise OSError(errno.ENOENT, "no trace buffer can be read")
         words[W_DONE] = READY
         said = ""
         while not said:
@@ -190,7 +230,7 @@ def serve(
         _stop_tracing(instance)
         words[W_ERROR] = error.errno or errno.EIO
     for reader in readers:
-        os.close(reader.raw)
+        reader.close()
     words[W_DONE] = DONE
 
 

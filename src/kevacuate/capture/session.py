@@ -69,7 +69,7 @@ class Session:
         self.stopped = ""
         self._signal = ""
         self._clock = (0.0, 0)
-        self._began = 0.0
+        self._began = self._from = 0.0
         self._next_snapshot = self._next_pages = float("inf")
         self._checked = 0.0
         self.command: subprocess.Popen[bytes] | None = None
@@ -119,7 +119,9 @@ class Session:
         reader: subprocess.Popen[bytes] | None = None
         try:
             self.cpus = self.instance.cpus()
-            buffer_kb = self.options.buffer_kb or opt.choose_buffer(len(self.cpus), light=self.options.light)
+            buffer_kb = self.options.buffer_kb or opt.choose_buffer(
+                os.cpu_count() or 1, light=self.options.light
+            )
             self.instance.configure(buffer_kb)
             self.instance.enable(self.events.chosen)
             formats = read_formats(self.tracefs, self.events.chosen)
@@ -191,6 +193,7 @@ class Session:
         self._began = time.monotonic()
         self.instance.switch(True)
         self._snapshot(work, "start", pages=True)
+        self._from = time.monotonic()
         if self.options.command:
             self.command = start_command(self.options.command)
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
@@ -200,6 +203,7 @@ class Session:
             while not self.stopped:
                 self._step(work)
                 self.stopped = self._why_stop(work)
+            self.between = time.monotonic() - self._from
             if (
                 not self.words[W_ERROR]
                 and self.reader.poll() is None
@@ -264,7 +268,7 @@ class Session:
             return f"by {self._signal}"
         if self.command is not None and self.command.poll() is not None:
             return "with the command"
-        if options.duration and time.monotonic() - self._began >= options.duration:
+        if options.duration and time.monotonic() - self._from >= options.duration:
             return "after the time asked for"
         if self.words[W_ERROR]:
             return f"because the spool could not be written: {os.strerror(self.words[W_ERROR])}"
@@ -296,7 +300,9 @@ class Session:
         lost = finish_recording(
             work, self.writer, self.stream, stats, extra, whole=whole, progress=self._progress
         )
-        return Result(self.options.target, self.writer.rows, lost, self.seconds, self.stopped, status)
+        return Result(
+            self.options.target, self.writer.rows, lost, self.seconds, self.stopped, status, self.between
+        )
 
     def _progress(self) -> None:
         if time.monotonic() - self._checked > _HOUSEKEEPING_SECONDS:

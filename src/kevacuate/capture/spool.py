@@ -3,6 +3,7 @@
 
 Each CPU's bytes go to ``cpuN.SSSSSS.raw``, segment after segment; a segment that is decoded and safe is removed, so the
 spool stays small. ``words`` is a file of 64-bit words that the reader writes and the decoder reads, mapped by both.
+``gone`` has a line for each CPU whose events could not be read to the end.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import mmap
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 WORDS_FILE = "words"
+GONE_FILE = "gone"
 SEGMENT_BYTES = 8 << 20
 """Bytes of a segment, a multiple of every sub-buffer size."""
 
@@ -75,3 +78,32 @@ class Words:
     def set_until(self, at: int, ts: int) -> None:
         """Set the time up to which all events are spooled."""
         self[HEAD_WORDS + CPU_WORDS * at + 1] = ts
+
+
+class GoneCpu(NamedTuple):
+    """A CPU whose events are missing from a time (ns) on: its raw file went away, or it had none when it came up."""
+
+    cpu: int
+    ts: int
+    why: str
+    """In words."""
+
+
+def note_gone(spool: Path, gone: GoneCpu) -> None:
+    """Add a line to the spool's list; one write, so that two processes may do it."""
+    with (spool / GONE_FILE).open("a", encoding="utf-8") as file:
+        file.write(f"{gone.cpu} {gone.ts} {gone.why}\n")
+
+
+def gone_cpus(spool: Path) -> list[GoneCpu]:
+    """What was noted, each CPU once, in order of time; a line that is cut off is left out."""
+    file = spool / GONE_FILE
+    if not file.is_file():
+        return []
+    found: dict[int, GoneCpu] = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        cpu, _, rest = line.partition(" ")
+        ts, _, why = rest.partition(" ")
+        if line.endswith("\n") and cpu.isdigit() and ts.isdigit():
+            found.setdefault(int(cpu), GoneCpu(int(cpu), int(ts), why.rstrip("\n")))
+    return sorted(found.values(), key=lambda gone: gone.ts)

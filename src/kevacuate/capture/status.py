@@ -38,6 +38,8 @@ class Result:
     """Why recording ended, in words."""
     exit_status: int | None
     """COMMAND's."""
+    between: float = 0.0
+    """Seconds between the snapshots at the start and at the end, which take their time and are recorded too."""
 
 
 def explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None) -> KevacuateError:

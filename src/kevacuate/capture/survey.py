@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe
-from kevacuate.capture.snapshots import STEP, page_words, take_counts, top_pfn
+from kevacuate.capture.snapshots import STEP, give_tails, page_words, take_counts, top_pfn
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.blocktypes import BlockPages
 from kevacuate.recording.snapshot import Snapshot
@@ -105,7 +105,8 @@ def take_survey() -> Survey:
         ) from None
     try:
         for first in range(0, top, STEP):
-            parts.append(count_blocks(page_words(file, first, min(STEP, top - first)), order))
+            words = page_words(file, first, min(STEP, top - first))
+            parts.append(count_blocks(give_tails(words), order))
     finally:
         os.close(file)
     columns = [np.concatenate([part[i] for part in parts]) for i in range(len(BlockCounts._fields))]

@@ -190,7 +190,8 @@ class Instance:
             self.write("buffer_size_kb", str(buffer_kb))
         except KevacuateError:
             raise KevacuateError(
-                f"The kernel has not enough memory for trace buffers of {buffer_kb} KiB per CPU: give a smaller --buffer."
+                f"The kernel has not enough memory for trace buffers of {buffer_kb / 1024:,.0f} MiB per CPU: "
+                "give a smaller --buffer."
             ) from None
 
     def enable(self, events: Iterable[str]) -> None:

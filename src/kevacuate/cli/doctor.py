@@ -40,5 +40,10 @@ def command(as_json: bool) -> int:
         table.add_row(status, Text(check.name), Text(check.found), Text(check.advice, style="italic"))
     out = console()
     out.print(table)
-    out.print("Recording is possible." if good else "Recording is NOT possible: see what is missing above.")
+    out.print(
+        "Recording is possible: kevacuate record --duration 60 -o machine.kev"
+        if good
+        else "Recording is NOT possible: do first what stands beside 'missing' above.",
+        highlight=False,
+    )
     return 0 if good else 1

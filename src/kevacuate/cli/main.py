@@ -16,7 +16,7 @@ from kevacuate.errors import KevacuateError
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
     "record": "Record the page allocator of the running machine.",
-    "snapshot": "Show the state of the running machine's memory now.",
+    "snapshot": "Show the state of a machine's memory: now, or in a dump.",
     "watch": "Watch pageblocks and claims live, in the terminal.",
     "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",

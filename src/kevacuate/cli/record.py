@@ -27,7 +27,10 @@ MIB = 1 << 20
     "-o", "--output", type=click.Path(path_type=Path), help="The recording to make [kevacuate-DATE.kev]."
 )
 @click.option(
-    "--duration", type=click.FloatRange(min=0.0, min_open=True), metavar="S", help="Seconds to record."
+    "--duration",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="S",
+    help="Seconds to record, from the snapshot at the start on.",
 )
 @click.option(
     "--light",
@@ -70,7 +73,7 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
 
     Example: kevacuate record -o build.kev -- make -j8
     """
-    from kevacuate.capture.options import RecordOptions, parse_size
+    from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
 
     options = RecordOptions(
@@ -80,8 +83,8 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
         light=given["light"],
         groups=tuple(name for name in ("compaction", "migrate", "vmscan") if given[name]),
         keep_pids=given["pids"],
-        buffer_kb=-(-parse_size(given["buffer_"]) // 1024) if given["buffer_"] else 0,
-        max_bytes=parse_size(given["max_size"]),
+        buffer_kb=-(-_at_least("--buffer", given["buffer_"], 64 << 10) // 1024) if given["buffer_"] else 0,
+        max_bytes=_at_least("--max-size", given["max_size"], MIB),
         snapshot_seconds=given["snapshots"],
         pages=not given["no_pages"],
     )
@@ -91,7 +94,19 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(_json(result, size))
         return
-    click.echo(_sentence(result, size), err=True)
+    click.echo(_sentence(result, size, light=options.light), err=True)
+
+
+def _at_least(option: str, size: str, least: int) -> int:
+    """The size in bytes; one that is too small for anything lacks its letter."""
+    from kevacuate.capture.options import parse_size
+
+    found = parse_size(size)
+    if found < least:
+        raise click.UsageError(
+            f"{option} {size} is {found:,} bytes, too little to hold anything: write for example {option} 512M."
+        )
+    return found
 
 
 @contextmanager
@@ -120,16 +135,24 @@ def _json(result: Result, size: int) -> dict[str, Any]:
         "events": result.events,
         "lost": result.lost,
         "seconds": result.seconds,
+        "seconds_between_snapshots": result.between,
         "stopped": result.stopped,
         "command_status": result.exit_status,
         "bytes": size,
     }
 
 
-def _sentence(result: Result, size: int) -> str:
-    lost = f"{result.lost:,} events were LOST" if result.lost else "no event was lost"
+def _sentence(result: Result, size: int, *, light: bool) -> str:
+    lost = "no event was lost"
+    if result.lost:
+        lost = f"{result.lost:,} events were LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
+    seconds = f"{result.seconds:.1f} s"
+    if result.seconds - result.between > 0.5:
+        seconds += f" ({result.between:.1f} s between the snapshots at both ends)"
     status = f" COMMAND ended with status {result.exit_status}." if result.exit_status else ""
+    following = "triage" if light else "info"
+    quiet = " Nothing fell back and no compaction ended in that time." if light and not result.events else ""
     return (
-        f"{result.target}: {result.events:,} events in {result.seconds:.1f} s, {lost}, {size / MIB:.1f} MiB; stopped "
-        f"{result.stopped}.{status} See it with: kevacuate info {result.target}"
+        f"{result.target}: {result.events:,} events in {seconds}, {lost}, {size / MIB:.1f} MiB; stopped "
+        f"{result.stopped}.{status}{quiet} See it with: kevacuate {following} {result.target}"
     )

@@ -5,50 +5,129 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kevacuate.cli.common import console, print_json
+from kevacuate.cli.common import console, print_json, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
+    from kevacuate.capture.core_state import CoreSnapshot
     from kevacuate.capture.survey import Survey
 
 
-@click.command("snapshot", short_help="The state of the running machine's memory now.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it as JSON to this file too.")
+@click.command("snapshot", short_help="The state of a machine's memory, now or in a dump.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write it to this file too, as JSON; NAME.kev, with --vmcore or --kcore: as the state that a replay starts from.",
+)
+@click.option(
+    "-c",
+    "--vmcore",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read a dump (ELF or kdump) instead of /proc.",
+)
+@click.option(
+    "-k", "--kcore", is_flag=True, help="Read /proc/kcore, the running kernel's memory, instead of /proc."
+)
+@click.option(
+    "-s",
+    "--vmlinux",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="That kernel's debug information [where distributions put it].",
+)
 @json_option
-def command(output: Path | None, as_json: bool) -> None:
+def command(
+    output: Path | None, vmcore: Path | None, kcore: bool, vmlinux: Path | None, as_json: bool
+) -> None:
     """Show the state of the running machine's memory now: by zone, and a map of its pageblocks.
 
     Needs root, for /proc/kpageflags. Changes nothing.
 
+    With a dump, or --kcore, the allocator's own lists are read from the kernel's memory by drgn: every free list and per-CPU
+    list in order, pageblock types, skip bits. They are checked against the kernel's counters.
+
     Example: kevacuate snapshot -o before.json
+
+    Example: kevacuate snapshot --vmcore vmcore --vmlinux vmlinux -o crashed.kev
     """
+    if vmcore is not None and kcore:
+        raise click.UsageError("--vmcore and --kcore name two sources: give one of them.")
+    if vmcore is None and not kcore:
+        if vmlinux is not None:
+            raise click.UsageError("--vmlinux is of use with --vmcore or --kcore only.")
+        _from_proc(output, as_json)
+    else:
+        _from_core(vmcore, vmlinux, output, as_json)
+
+
+def _from_proc(output: Path | None, as_json: bool) -> None:
     from kevacuate.capture.survey import take_survey
 
+    if output is not None and output.suffix == ".kev":
+        raise KevacuateError(
+            f"{output.name} would hold the allocator's lists, which /proc does not show: add --kcore, or choose a name like "
+            f"{output.stem}.json."
+        )
+    writable(output)
     survey = take_survey()
     if output is not None:
-        _write(output, survey)
+        _write(output, survey.to_json())
     if as_json:
         print_json(survey.to_json())
         return
     _show(survey)
 
 
-def _write(output: Path, survey: Survey) -> None:
+def _from_core(vmcore: Path | None, vmlinux: Path | None, output: Path | None, as_json: bool) -> None:
+    from kevacuate.capture.core_drgn import open_core
+    from kevacuate.capture.core_state import read_core
+
+    writable(output)
+    found = read_core(open_core(vmcore, vmlinux))
+    if output is not None and output.suffix == ".kev":
+        found.save(output)
+    elif output is not None:
+        _write(output, found.to_json())
+    if as_json:
+        print_json(found.to_json())
+        return
+    _show_core(found)
+
+
+def _write(output: Path, values: dict[str, Any]) -> None:
     temporary = output.with_name(f".{output.name}.tmp")
     try:
-        temporary.write_text(json.dumps(survey.to_json(), sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(values, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(output)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise KevacuateError(f"{output} cannot be written: {error.strerror or error}.") from None
 
 
-def _show(survey: Survey) -> None:
+def _show_core(found: CoreSnapshot) -> None:
+    from kevacuate.report.corelists import checks_text, free_table, pcp_table
+
+    out = console()
+    out.print(f"From {found.source}:", markup=False, highlight=False)
+    _show(found.survey, lists_known=True)
+    out.print("Free lists by order, and pageblocks of each type with compaction's skip bit:")
+    out.print(free_table(found))
+    out.print("Per-CPU lists:")
+    out.print(pcp_table(found))
+    out.print("Do the lists fit together, and the kernel's counters with them?")
+    out.print(checks_text(found), end="")
+    for line in found.state.approximate:
+        out.print(line, markup=False)
+
+
+def _show(survey: Survey, *, lists_known: bool = False) -> None:
     from kevacuate.capture.survey import CLASSES
     from kevacuate.report.blockmap import block_map, legend, zone_table
 
@@ -73,9 +152,10 @@ def _show(survey: Survey) -> None:
     stands = "a pageblock" if per == 1 else f"{per} pageblocks, as most of them are"
     out.print(f"Map by address; a character is {stands}:")
     out.print(text)
-    out.print(
-        "Pages on per-CPU lists look like pages of the kernel's, so some blocks are counted as mixed for them."
-    )
+    if not lists_known:
+        out.print(
+            "Pages on per-CPU lists look like pages of the kernel's, so some blocks are counted as mixed for them."
+        )
     out.print(legend({name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.capture.snapshots import give_tails
 from kevacuate.errors import KevacuateError
 from kevacuate.live.view import UNREAD
 from kevacuate.measure.frames import CONTENT_NAMES
@@ -94,7 +95,7 @@ class FlagSweep:
         words = np.full(want, np.uint64(1 << KPF_NOPAGE), np.uint64)
         whole = len(data) // 8
         words[:whole] = np.frombuffer(data[: 8 * whole], "<u8")
-        self.pages[first:last] = block_pages(words, self.order)
+        self.pages[first:last] = block_pages(give_tails(words), self.order)
         self.content[first:last] = contents(self.pages[first:last])
 
     def _still_absent(self, place: int) -> bool:

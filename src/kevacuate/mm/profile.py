@@ -68,6 +68,9 @@ class Profile:
     """Whether rmqueue wakes kswapd for a boosted zone whatever the request (else only with ALLOC_KSWAPD)."""
     defrag_mode: bool = True
     """Whether the kernel has vm.defrag_mode."""
+    vfree_regroups: bool = True
+    """Whether the pages of a chunk that vmalloc has split are freed together in chunks as large as can be
+    (__free_contig_range), else page by page. Verification alone reads it: a replay frees what the events say."""
     unsure: tuple[str, ...] = field(default=(), repr=False)
     """What is taken from the nearest kernel that is known, or is approximate, in words."""
     not_modelled: tuple[str, ...] = field(default=(), repr=False)
@@ -130,6 +133,7 @@ _V6_12 = Profile(
     isolate="type",
     skip_awake_nodes=False,
     defrag_mode=False,
+    vfree_regroups=False,
     unsure=(
         "an isolated block becomes movable again: alloc_contig_range may ask for another type",
         "the evacuation patch was not written for this kernel: it is modelled where 7.2 has it",

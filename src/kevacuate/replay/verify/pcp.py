@@ -9,6 +9,7 @@ from kevacuate.measure.fidelity import Divergence, LevelResult
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state
+from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
@@ -20,6 +21,7 @@ from kevacuate.replay.verify.pcp_books import (
     F_INSERTIONS,
     F_NOWHERE,
     F_OTHER_CPU,
+    F_REGROUPS,
     INPUTS,
     KINDS,
     V_CPU,
@@ -67,6 +69,7 @@ class PcpLevel(Level):
         self._state = build_state(machine_config(machine, given.start), options=options)
         self._zone_of = zone_numbers(machine, given.start)
         self._books = new_books(int(self._state.cfg[k.C_NPAGES]), max(machine.cpus, 1), self._zone_of)
+        self._books.facts[F_REGROUPS] = profile_for(machine.kernel)[0].vfree_regroups
         self._kept: EventChunk | None = None
         self._number = 0
         self._books.facts[F_INSERTIONS] = given.shown.insertions

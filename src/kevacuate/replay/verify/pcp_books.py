@@ -43,6 +43,7 @@ F_OTHER_CPU = 7  # mismatches whose page another CPU's list held
 F_NOWHERE = 8  # mismatches whose page was on no list
 # F_EPOCH 6 and F_ROWS 9: see frees
 F_LATE = 10  # frees not yet committed
+F_REGROUPS = 11  # whether vfree frees in larger chunks
 
 V_POSITION, V_TS, V_KIND, V_CPU, V_ORDER, V_MT, V_MODEL, V_KERNEL, V_HELD = range(9)
 FIRST = 16

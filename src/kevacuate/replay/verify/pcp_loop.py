@@ -72,6 +72,7 @@ from kevacuate.replay.verify.pcp_books import (
     F_LATE,
     F_NOWHERE,
     F_OTHER_CPU,
+    F_REGROUPS,
     HOLDERS,
     HS,
     LATE,
@@ -324,7 +325,7 @@ def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
         return
     b.inputs[N_ALLOCS] += 1
     for page in range(pfn, pfn + (1 << order)):
-        b.alloc_order[page] = order
+        b.alloc_order[page] = order * b.facts[F_REGROUPS]
         b.used[page] = 1
     compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
     if b.direct[pfn] or not pcp_allowed_order(s, order):

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `record` says before and after: sizes that lack their letter, and the last line."""
+
+from pathlib import Path
+
+import pytest
+
+from kevacuate.capture.status import Result
+from kevacuate.cli import main
+from kevacuate.cli.record import _sentence
+
+
+@pytest.mark.parametrize(("option", "size"), [("--max-size", "512"), ("--buffer", "0"), ("--buffer", "128")])
+def test_a_size_without_its_letter_is_refused(
+    option: str, size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["record", option, size])
+    assert ended.value.code == 2
+    assert f"{option} 512M" in capsys.readouterr().err
+
+
+def test_the_last_line_says_what_took_the_time_and_what_was_lost() -> None:
+    quick = Result(Path("a.kev"), 1000, 0, 5.2, "after the time asked for", None, 5.1)
+    assert "1,000 events in 5.2 s, no event was lost" in _sentence(quick, 1 << 20, light=False)
+    slow = Result(Path("a.kev"), 1000, 7, 9.3, "with the command", 3, 1.0)
+    said = _sentence(slow, 1 << 20, light=False)
+    assert "in 9.3 s (1.0 s between the snapshots at both ends), 7 events were LOST" in said
+    assert "COMMAND ended with status 3." in said
+    assert said.endswith("kevacuate info a.kev")
+    assert "kevacuate triage a.kev" in _sentence(Result(Path("a.kev"), 0, 0, 1, "", None, 1), 0, light=True)
