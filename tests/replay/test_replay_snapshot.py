@@ -9,7 +9,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.replay.initial import ReplayOptions, initial_state
+from kevacuate.replay.initial import ReplayOptions, initial_state, skip_bits
 from kevacuate.replay.start import pages_in_use, start_objects
 from kevacuate.replay.verify.startstate import free_lists
 
@@ -21,9 +21,9 @@ def test_the_model_holds_debians_lists_in_order() -> None:
     start = recording.start
     assert start is not None
     objects = start_objects(start, pages_in_use(start))
-    state = initial_state(
-        recording.machine, start, objects, parse_policy("mainline"), ReplayOptions(), objects.pfn.size
-    )
+    policy = parse_policy("mainline")
+    skip = skip_bits(start, policy, 0)
+    state = initial_state(recording.machine, start, objects, policy, ReplayOptions(), objects.pfn.size, skip)
     check(state)
     theirs = {}
     for zone, order, mt in {*zip(start.free.zone, start.free.order, start.free.mt, strict=True)}:

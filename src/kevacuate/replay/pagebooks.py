@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.mm.jit import kernel
 from kevacuate.recording.schema import EventChunk, EventKind
+from kevacuate.replay.kinds import GT_RMQ, MM_PAGE_ALLOC, MM_PAGE_FREE, MM_PAGE_FREE_BATCHED
 
 UNKNOWN, ALLOCATED, FREE, BEFORE = 0, 1, 2, 3
 """What is known of a page: nothing; allocated in the recording; free; in use since before the recording."""
@@ -25,10 +26,6 @@ HEAD = 4
 MAX_PAGES = 1 << 31
 """Pages beyond are not believed (8 TiB)."""
 
-_ALLOC = int(EventKind.MM_PAGE_ALLOC)
-_FREE = int(EventKind.MM_PAGE_FREE)
-_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-_RMQ = int(EventKind.GT_RMQ)
 _BULK = 4
 _MAX_ORDER = 10
 
@@ -92,22 +89,22 @@ def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped
     size = len(pages)
     for i in range(len(kind)):
         what = kind[i]
-        bulk = what == _RMQ and a[i] == _BULK
-        if what == _RMQ and not bulk:
+        bulk = what == GT_RMQ and a[i] == _BULK
+        if what == GT_RMQ and not bulk:
             continue
         first = pfn[i]
-        if what == _ALLOC and first < 0:
+        if what == MM_PAGE_ALLOC and first < 0:
             counts[_C_FAILED] += 1
             continue
-        width = 0 if (bulk or what == _BATCHED) else int(order[i])
+        width = 0 if (bulk or what == MM_PAGE_FREE_BATCHED) else int(order[i])
         if width < 0 or width > _MAX_ORDER or first < 0 or first + (1 << max(width, 0)) > size:
             counts[_C_BAD] += 1
             continue
-        if what == _BATCHED:
+        if what == MM_PAGE_FREE_BATCHED:
             counts[_C_DUP] += 1
             if pages[first] & 3 == FREE:
                 counts[_C_DUP_OK] += 1
-        elif what == _ALLOC or bulk:
+        elif what == MM_PAGE_ALLOC or bulk:
             counts[_C_ALLOC] += 1
             used = 0
             for page in range(first, first + (1 << width)):
@@ -118,7 +115,7 @@ def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped
             pages[first] = ALLOCATED | HEAD
             counts[_C_REUSED] += used > 0
             counts[_C_REUSED_PAGES] += used
-        elif what == _FREE:
+        elif what == MM_PAGE_FREE:
             counts[_C_FREE] += 1
             unknown = 0
             earlier = 0

@@ -22,7 +22,19 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.given import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
 from kevacuate.mm.jit import kernel, part, pointers
-from kevacuate.recording.schema import EventKind
+from kevacuate.replay.kinds import (
+    COMPACTION_BEGIN,
+    COMPACTION_END,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_BLK,
+    GT_EVAC,
+    GT_LIST,
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_PCPU_DRAIN,
+)
 from kevacuate.replay.verify.buddy_books import (
     D_BLOCK,
     D_CAPTURE,
@@ -56,18 +68,6 @@ from kevacuate.replay.verify.buddy_requests import (
 )
 from kevacuate.replay.verify.tally import F_COMPACTIONS, F_LAST, decided
 
-_RMQ = int(EventKind.GT_RMQ)
-_LIST = int(EventKind.GT_LIST)
-_BLK = int(EventKind.GT_BLK)
-_EVAC = int(EventKind.GT_EVAC)
-_ALLOC = int(EventKind.MM_PAGE_ALLOC)
-_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-_DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
-_EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-_BEGIN = int(EventKind.COMPACTION_BEGIN)
-_END = int(EventKind.COMPACTION_END)
-_TRY = int(EventKind.COMPACTION_TRY_TO_COMPACT_PAGES)
-
 LAST_REQUEST = 3
 """Kinds of gt_rmq up to this one take the zone lock."""
 
@@ -75,24 +75,24 @@ LAST_REQUEST = 3
 @part(inline=True)
 def is_request(e, i):  # type: ignore[no-untyped-def]
     """Whether row *i* is a request that takes the zone lock."""
-    return e.kind[i] == _RMQ and e.a[i] <= LAST_REQUEST
+    return e.kind[i] == GT_RMQ and e.a[i] <= LAST_REQUEST
 
 
 @part(inline=True)
 def answer_kind(e, i):  # type: ignore[no-untyped-def]
     """The model's log kind of what row *i* shows; 0 if it is not part of an answer."""
     kind = e.kind[i]
-    if kind == _LIST:
+    if kind == GT_LIST:
         return L_LIST
-    if kind == _LOCKED:
+    if kind == MM_PAGE_ALLOC_ZONE_LOCKED:
         return L_ZONE_LOCKED
-    if kind == _DRAIN:
+    if kind == MM_PAGE_PCPU_DRAIN:
         return L_PCPU_DRAIN
-    if kind == _EXTFRAG:
+    if kind == MM_PAGE_ALLOC_EXTFRAG:
         return L_EXTFRAG
-    if kind == _BLK and e.mt[i] != e.a[i]:
+    if kind == GT_BLK and e.mt[i] != e.a[i]:
         return L_BLOCK_TYPE
-    if kind == _EVAC and e.order[i] == 0:
+    if kind == GT_EVAC and e.order[i] == 0:
         return L_EVAC_CLAIM
     return 0
 
@@ -241,7 +241,7 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     counted = False
     if e.a[i] <= 1 and w.claims[i]:
         for j in range(i + 1, end):
-            if e.kind[j] == _EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
                 count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
                 b.inputs[N_COUNTS] += 1
                 counted = True
@@ -250,12 +250,12 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     refused = perform(s, b, e, i, end)
     if counted:
         for j in range(i + 1, end):
-            if e.kind[j] == _EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
                 uncount_lru(s, e.pfn[j] + 0)
     j = compare_answer(s, b, e, w, i, number, 0)
     if refused:
         j = next_answer(e, w, j, end, e.cpu[i])
-        took_more = j < end and (e.kind[j] == _LOCKED or e.kind[j] == _EXTFRAG)
+        took_more = j < end and (e.kind[j] == MM_PAGE_ALLOC_ZONE_LOCKED or e.kind[j] == MM_PAGE_ALLOC_EXTFRAG)
         decided(b, D_REFUSAL, not took_more)
 
 
@@ -290,11 +290,11 @@ def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
 def other_event(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """Events that no answer consists of: compaction's begin and end, and allocations that may have been captured."""
     kind = e.kind[i]
-    if kind == _TRY:
+    if kind == COMPACTION_TRY_TO_COMPACT_PAGES:
         direct_compaction(b, e.pid[i] + 0, e.order[i] + 0, e.gfp[i] + 0)
-    elif kind == _BEGIN:
+    elif kind == COMPACTION_BEGIN:
         compaction_begin(s, b, e.pid[i] + 0, e.b[i] + 0)
-    elif kind == _END:
+    elif kind == COMPACTION_END:
         compaction_end(b, e.pid[i] + 0)
 
 
@@ -320,7 +320,7 @@ def link_requests(b, e, w, rows, cpus):  # type: ignore[no-untyped-def]
     while i >= 0:
         cpu = e.cpu[i]
         w.following[i] = b.last_request[cpu]
-        if e.kind[i] == _EVAC:
+        if e.kind[i] == GT_EVAC:
             b.claiming[cpu] = 1
         elif is_request(e, i):
             if b.last_request[cpu] == rows:
@@ -348,10 +348,10 @@ def buddy_rows(sa, books, events, scratch, number, whole):  # type: ignore[no-un
         kind = e.kind[i]
         if is_request(e, i):
             run_request(s, b, e, w, i, number)
-        elif kind == _ALLOC:
+        elif kind == MM_PAGE_ALLOC:
             if b.facts[F_COMPACTIONS] > 0:
                 captured_allocation(s, b, e, i, number)
-        elif kind >= _BEGIN:
+        elif kind >= COMPACTION_BEGIN:
             other_event(s, b, e, i, number)
         elif not w.done[i] and answer_kind(e, i) != 0:
             unasked(s, b, e, w, i, number)

@@ -16,7 +16,7 @@ from kevacuate.mm.given import free_from_pcp, is_in_use, put_in_use, take_free_p
 from kevacuate.mm.jit import part
 from kevacuate.mm.page_alloc import rmqueue_buddy
 from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
-from kevacuate.recording.schema import EventKind
+from kevacuate.replay.kinds import MM_PAGE_PCPU_DRAIN
 from kevacuate.replay.verify.buddy_books import (
     CO_MT,
     CO_ORDER,
@@ -36,8 +36,6 @@ from kevacuate.replay.verify.buddy_books import (
     N_UNSEEN,
 )
 from kevacuate.replay.verify.tally import F_COMPACTIONS
-
-_DRAIN = int(EventKind.MM_PAGE_PCPU_DRAIN)
 
 BULK, BUDDY, DRAIN, FREE = range(4)
 """Kinds of gt_rmq that take the zone lock."""
@@ -107,7 +105,7 @@ def drain(s, b, e, request, end):  # type: ignore[no-untyped-def]
     left = e.d[request] + 0
     j = request + 1
     while left > 0 and j < end:
-        if e.kind[j] == _DRAIN and e.cpu[j] == e.cpu[request]:
+        if e.kind[j] == MM_PAGE_PCPU_DRAIN and e.cpu[j] == e.cpu[request]:
             order = e.order[j] + 0
             left -= 1 << order
             b.inputs[N_CHUNKS] += 1

@@ -10,19 +10,20 @@ import numpy.typing as npt
 
 from kevacuate.mm.constants import GFP_MOVABLE, MIGRATE_PCPTYPES, PAGE_ALLOC_COSTLY_ORDER
 from kevacuate.mm.jit import kernel, part
-from kevacuate.recording import AllocatorState, EventChunk, EventKind
+from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.recording.state import BOOT_TAG
+from kevacuate.replay.kinds import (
+    COMPACTION_ISOLATE_FREEPAGES,
+    GT_LIST,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+)
 from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU
 from kevacuate.replay.verify.evacuation_folios import Folios, Look
 
-_ALLOC = int(EventKind.MM_PAGE_ALLOC)
-_FREE = int(EventKind.MM_PAGE_FREE)
-_LIST = int(EventKind.GT_LIST)
-_LOCKED = int(EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-_FREEPAGES = int(EventKind.COMPACTION_ISOLATE_FREEPAGES)
 _LIST_DELETE = 2
-_LIST_ADDS = 2
-"""gt_list: the operations below this one add a chunk to a list, this one deletes it."""
+"""gt_list: this operation deletes a chunk from its list, those below it add one."""
 
 UNUSED, OTHER, UNKNOWN, MOVABLE, TAKEN = 0, 1, 2, 3, 4
 """What a page is: on a free or per-CPU list; in use by what cannot move; in use since before
@@ -192,7 +193,7 @@ def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
 def follow_list(p, e, i, number):  # type: ignore[no-untyped-def]
     """gt_list: what is added is free; what is deleted is taken, until it is added again or handed out."""
     pfn, order = e.pfn[i], e.order[i]
-    if e.a[i] < _LIST_ADDS:
+    if e.a[i] < _LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), UNUSED, 0, number)
     elif e.a[i] == _LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), TAKEN, 0, number)
@@ -203,15 +204,15 @@ def follow_pages(p, e, first, low, high):  # type: ignore[no-untyped-def]
     """Keep the pages *p* up to date through the rows *low* to *high* of the events *e*."""
     for i in range(low, high):
         kind, pfn = e.kind[i], e.pfn[i]
-        if kind == _ALLOC and pfn >= 0:
+        if kind == MM_PAGE_ALLOC and pfn >= 0:
             follow_allocation(p, e, i, first + i)
-        elif kind == _FREE:
+        elif kind == MM_PAGE_FREE:
             if p.use[pfn] != UNUSED and p.order[pfn] > e.order[i]:
                 relabel_split(p, pfn)
             set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
-        elif kind == _LIST:
+        elif kind == GT_LIST:
             follow_list(p, e, i, first + i)
-        elif kind == _LOCKED:
+        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
             set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
-        elif kind == _FREEPAGES and e.c[i] > 0:
+        elif kind == COMPACTION_ISOLATE_FREEPAGES and e.c[i] > 0:
             take_destinations(p, max(pfn, 0), min(e.a[i], p.use.size), e.c[i], first + i)

@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from kevacuate.mm.constants import C_MAX_PAGE_ORDER
 from kevacuate.mm.jit import part
-from kevacuate.recording.schema import EventKind
+from kevacuate.replay.kinds import (
+    COMPACTION_BEGIN,
+    COMPACTION_END,
+    COMPACTION_MIGRATEPAGES,
+    GT_RMQ,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+)
 
 F_EPOCH = 6  # fact: number of the last find_fates
 F_ROWS = 9  # fact: rows at hand
@@ -30,14 +38,6 @@ MIGRATING = 16  # flag beside the fate: compaction's migrate_pages is not over; 
 
 GROUP = -2
 """In place of an order: the page and its neighbours go in as larger chunks."""
-
-_RMQ = int(EventKind.GT_RMQ)
-_FREE = int(EventKind.MM_PAGE_FREE)
-_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-_EXTFRAG = int(EventKind.MM_PAGE_ALLOC_EXTFRAG)
-_END = int(EventKind.COMPACTION_END)
-_MIGRATED = int(EventKind.COMPACTION_MIGRATEPAGES)
-_BEGIN = int(EventKind.COMPACTION_BEGIN)
 
 
 class Scratch(NamedTuple):
@@ -62,20 +62,20 @@ def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
     i = rows - 1
     while i >= 0:
         kind, pfn = e.kind[i], e.pfn[i]
-        if kind == _FREE or kind == _BATCHED:
+        if kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
             known = b.fate[pfn] + 0
             w.fate[i] = known & 15 if known >= epoch else 0
             if b.phase[e.pid[i] & 4095] == epoch:
                 w.fate[i] |= MIGRATING
-            b.fate[pfn] = epoch | (FATE_BATCHED if kind == _BATCHED else FATE_FREED)
-        elif kind == _RMQ and e.a[i] == 3:
+            b.fate[pfn] = epoch | (FATE_BATCHED if kind == MM_PAGE_FREE_BATCHED else FATE_FREED)
+        elif kind == GT_RMQ and e.a[i] == 3:
             for page in range(pfn, pfn + (1 << e.order[i])):
                 b.fate[page] = epoch | FATE_BUDDY
-        elif kind <= _EXTFRAG and pfn >= 0:
+        elif kind <= MM_PAGE_ALLOC_EXTFRAG and pfn >= 0:
             b.fate[pfn] = epoch
-        elif kind == _MIGRATED:
+        elif kind == COMPACTION_MIGRATEPAGES:
             b.phase[e.pid[i] & 4095] = epoch
-        elif kind == _BEGIN or kind == _END:
+        elif kind == COMPACTION_BEGIN or kind == COMPACTION_END:
             b.phase[e.pid[i] & 4095] = 0
         i -= 1
 
@@ -102,7 +102,7 @@ def inserted_order(b, e, w, i):  # type: ignore[no-untyped-def]
     A free is inserted when it is freed, or batched, unless it bypasses the lists.
     """
     pfn = e.pfn[i] + 0
-    if e.kind[i] == _FREE:
+    if e.kind[i] == MM_PAGE_FREE:
         b.freed_order[pfn] = e.order[i]
         if w.fate[i] & MIGRATING and not b.used[pfn] and not scanned(b, e.pid[i] + 0, pfn):
             return -1
@@ -118,7 +118,7 @@ def group_end(b, e, w, i):  # type: ignore[no-untyped-def]
     j = i
     while j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] != _FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] != FATE_OTHER:
+            if e.kind[j] != MM_PAGE_FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] != FATE_OTHER:
                 break
             w.fate[j] = FATE_GROUPED
             b.alloc_order[end] = 0

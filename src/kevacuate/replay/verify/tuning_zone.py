@@ -28,7 +28,12 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.jit import part
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
-from kevacuate.recording.schema import EventKind
+from kevacuate.replay.kinds import (
+    COMPACTION_SUITABLE,
+    COMPACTION_WAKEUP_KCOMPACTD,
+    MM_PAGE_FREE_BATCHED,
+    VMSCAN_BALANCE_PGDAT_BEGIN,
+)
 from kevacuate.replay.verify.tuning_books import (
     F_BATCHED,
     F_KSWAPD,
@@ -40,11 +45,6 @@ from kevacuate.replay.verify.tuning_books import (
     N_CORRECTED,
     N_INFERRED,
 )
-
-_BATCHED = int(EventKind.MM_PAGE_FREE_BATCHED)
-_BEGIN = int(EventKind.VMSCAN_BALANCE_PGDAT_BEGIN)
-_SUITABLE = int(EventKind.COMPACTION_SUITABLE)
-_WAKEUP = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
 
 KSWAPD_GAP_NS = 30_000_000
 """kswapd's batched frees are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown.
@@ -138,7 +138,7 @@ def balance_ends(s, node):  # type: ignore[no-untyped-def]
 @part(cold=True)
 def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
     """Begin and end of balance_pgdat, where they are recorded."""
-    if e.kind[i] == _BEGIN:
+    if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
         b.inputs[N_BALANCES] += 1
         balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
     else:
@@ -152,7 +152,9 @@ def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
     i = rows - 1
     while i >= 0:
         kind = e.kind[i]
-        if (kind == _BATCHED or kind == _SUITABLE or kind == _WAKEUP) and is_kswapd(b, e.pid[i]):
+        if (
+            kind == MM_PAGE_FREE_BATCHED or kind == COMPACTION_SUITABLE or kind == COMPACTION_WAKEUP_KCOMPACTD
+        ) and is_kswapd(b, e.pid[i]):
             w.later[i] = later
             later = e.ts[i] + 0
         i -= 1
@@ -164,9 +166,9 @@ def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
     Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
     """
-    if e.kind[i] == _WAKEUP or e.kind[i] == _SUITABLE:
+    if e.kind[i] == COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == COMPACTION_SUITABLE:
         inferred_end(s, b)
-    if e.kind[i] != _BATCHED:
+    if e.kind[i] != MM_PAGE_FREE_BATCHED:
         return
     if b.facts[F_RUNNING] and e.ts[i] - b.facts[F_BATCHED] > BOOST_GAP_NS:
         inferred_end(s, b)
