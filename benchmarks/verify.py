@@ -46,8 +46,9 @@ def main() -> None:
     parser.add_argument("recordings", nargs="+", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
+    levels = ", ".join(STREAMED)
     print(
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {arguments.runs} runs each, in turn; levels: {', '.join(STREAMED)}"
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {arguments.runs} runs each, in turn; levels: {levels}"
     )
     timed(verified, arguments.recordings[0])
     for path in arguments.recordings:
