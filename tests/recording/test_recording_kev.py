@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import gc
 import json
+import resource
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from recording_reference import RAW_1CPU, RAW_2CPU
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import EventKind, KevWriter, Recording
+from kevacuate.recording import EventKind, KevWriter, Recording, parquet
 from kevacuate.recording.parquet import combined_digest
 from kevacuate.recording.schema import concat_chunks
 
@@ -204,3 +207,22 @@ def test_a_state_that_no_dump_shows(tmp_path: Path, kev_1cpu: Path) -> None:
 def test_chunks_must_have_a_size(kev_1cpu: Path) -> None:
     with pytest.raises(KevacuateError, match="at least 1"):
         next(Recording.open(kev_1cpu).events(chunk_rows=0))
+
+
+def test_a_write_that_fails_is_one_sentence_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files may grow to 1 MiB only: a full disk fails in the same place."""
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = parquet.TableWriter(tmp_path / "x.parquet", {"pfn": np.int64})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(KevacuateError, match="cannot be written"):
+            writer.add({"pfn": np.random.default_rng(1).integers(0, 1 << 60, parquet.ROW_GROUP_ROWS)})
+        del writer
+        gc.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not said

@@ -90,6 +90,7 @@ class TableWriter:
         try:
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         except (OSError, pa.ArrowException) as error:
+            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
             raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
         self._held = [{n: c[rows:] for n, c in joined.items()}]
         self._held_rows -= rows
@@ -102,6 +103,7 @@ class TableWriter:
         try:
             self._writer.close()
         except (OSError, pa.ArrowException) as error:
+            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
             raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
 
 
