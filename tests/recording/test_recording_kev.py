@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import errno
 import gc
 import json
-import resource
 import shutil
 import sys
 from dataclasses import asdict
@@ -209,20 +209,30 @@ def test_chunks_must_have_a_size(kev_1cpu: Path) -> None:
         next(Recording.open(kev_1cpu).events(chunk_rows=0))
 
 
-def test_a_write_that_fails_is_one_sentence_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class FullDisk:
+    """In place of pyarrow's own writer: the disk has no room for anything more."""
+
+    def write_table(self, *args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+def test_a_full_disk_is_one_sentence_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    """Files may grow to 1 MiB only: a full disk fails in the same place."""
     said: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", said.append)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     writer = parquet.TableWriter(tmp_path / "x.parquet", {"pfn": np.int64})
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-    try:
-        with pytest.raises(KevacuateError, match="cannot be written"):
-            writer.add({"pfn": np.random.default_rng(1).integers(0, 1 << 60, parquet.ROW_GROUP_ROWS)})
-        del writer
-        gc.collect()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.add({"pfn": np.arange(rows)})
+    monkeypatch.setattr(writer._writer, "writer", FullDisk())
+    with pytest.raises(KevacuateError, match="No space left on device"):
+        writer.close()
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    writer._writer.writer = FullDisk()
+    del writer
+    gc.collect()
     assert not said
