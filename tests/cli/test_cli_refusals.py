@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_tools import COMMAND, call, files, refusal, run
-from synthetic import Script, fragmenting, write_recording
+from synthetic import Script, fragmenting, machine, write_recording
 
 from kevacuate.recording.parquet import combined_digest
 
@@ -129,6 +129,42 @@ def test_a_name_that_is_not_text(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_recording_whose_name_is_not_utf8(synthetic_kev: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.kev")
+    shutil.copytree(synthetic_kev, named)
+    for command in ("info", "replay", "export"):
+        assert "is not UTF-8: rename it" in refusal(
+            command, *(["--ftrace"] if command == "export" else []), named
+        )
+
+
+def test_a_part_that_is_no_file_is_not_read(damaged: Path) -> None:
+    (damaged / "events.parquet").unlink()
+    (damaged / "events.parquet").symlink_to("/dev/zero")
+    assert "events.parquet is not a regular file" in refusal("info", damaged)
+
+
+def test_more_cpus_than_linux_knows(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "many.kev", described=machine(cpus=10**9))
+    assert "says 1000000000 CPUs" in refusal("replay", path)
+
+
+HOSTILE = "7.2.13 [/red][link=http://x]\x1b]0;title\x07\u202elive\x9b31m"
+
+
+@pytest.mark.parametrize("command", ["info", "replay", "triage", "verify"])
+def test_a_kernels_name_is_shown_and_not_obeyed(tmp_path: Path, command: str) -> None:
+    path = write_recording(tmp_path / "bad.kev", described=machine(kernel=HOSTILE))
+    done = call(command, path)
+    assert not any(c in done.stdout + done.stderr for c in "\x1b\x07\u202e\x9b")
+    if command != "triage":  # there is nothing in it to triage
+        assert "[/red][link=http://x]\\u001b]0;title" in done.stdout.replace("\n", "")
+
+
+def test_what_is_named_in_an_error_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    assert "a\\u001b]0;title\\u0007 does not exist" in refusal("info", tmp_path / "a\x1b]0;title\x07")
 
 
 def interrupted_when(args: list[str], ready: Path, cwd: Path) -> tuple[int, str, str]:

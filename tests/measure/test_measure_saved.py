@@ -110,6 +110,7 @@ def test_damaged_and_hostile_files_are_refused_in_a_sentence(saved: Path, tmp_pa
         "none": {"about__json": json.dumps(about | {"runs": []}).encode()},
         "policyless": {"about__json": json.dumps(about | {"runs": [{}]}).encode()},
         "newer": {"about__json": about_newer},
+        "nan": {"about__json": json.dumps(about | {"recording": {"seconds": float("nan")}}).encode()},
     }
     for name, changed in members.items():
         with zipfile.ZipFile(saved) as archive:

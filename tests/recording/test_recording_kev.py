@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import errno
+import gc
 import json
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from recording_reference import RAW_1CPU, RAW_2CPU
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import EventKind, KevWriter, Recording
+from kevacuate.recording import EventKind, KevWriter, Recording, parquet
 from kevacuate.recording.parquet import combined_digest
 from kevacuate.recording.schema import concat_chunks
 
@@ -204,3 +207,32 @@ def test_a_state_that_no_dump_shows(tmp_path: Path, kev_1cpu: Path) -> None:
 def test_chunks_must_have_a_size(kev_1cpu: Path) -> None:
     with pytest.raises(KevacuateError, match="at least 1"):
         next(Recording.open(kev_1cpu).events(chunk_rows=0))
+
+
+class FullDisk:
+    """In place of pyarrow's own writer: the disk has no room for anything more."""
+
+    def write_table(self, *args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+def test_a_full_disk_is_one_sentence_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    writer = parquet.TableWriter(tmp_path / "x.parquet", {"pfn": np.int64})
+    writer.add({"pfn": np.arange(rows)})
+    monkeypatch.setattr(writer._writer, "writer", FullDisk())
+    with pytest.raises(KevacuateError, match="No space left on device"):
+        writer.close()
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    writer._writer.writer = FullDisk()
+    del writer
+    gc.collect()
+    assert not said

@@ -11,14 +11,15 @@ import pytest
 
 from kevacuate import KevacuateError, Recording, verify
 from kevacuate.recording import EventChunk, EventKind, KevWriter
+from kevacuate.recording.schema import concat_chunks
 
 DATA = Path(__file__).parent.parent / "data"
 ONE_CPU, TWO_CPUS = DATA / "one-cpu.kev", DATA / "two-cpus.kev"
 
 
-def rewritten(target: Path, change: Callable[[EventChunk], EventChunk]) -> Path:
-    """The one-CPU excerpt with other events."""
-    source = Recording.open(ONE_CPU)
+def rewritten(target: Path, change: Callable[[EventChunk], EventChunk], excerpt: Path = ONE_CPU) -> Path:
+    """An excerpt with other events."""
+    source = Recording.open(excerpt)
     with KevWriter(target, source.machine) as writer:
         for chunk in source.events():
             writer.add_events(change(chunk))
@@ -107,3 +108,30 @@ def test_an_event_that_names_a_page_the_machine_does_not_have_is_refused(tmp_pat
 
     with pytest.raises(KevacuateError, match="names a page, order, type, zone or CPU"):
         verify(rewritten(tmp_path / "bad.kev", beyond), ["buddy"])
+
+
+def test_a_time_that_no_clock_shows_is_refused(tmp_path: Path) -> None:
+    def away(chunk: EventChunk) -> EventChunk:
+        return chunk._replace(ts=np.append(chunk.ts[:-1], 2**63 - 1))
+
+    with pytest.raises(KevacuateError, match="has a time that no clock shows"):
+        verify(rewritten(tmp_path / "bad.kev", away), ["tuning"])
+
+
+def test_a_page_that_a_refill_brought_is_decided_though_its_task_compacted(tmp_path: Path) -> None:
+    def compacting(chunk: EventChunk) -> EventChunk:
+        """Before every refill its task tries direct compaction, in vain."""
+        parts, done = [], 0
+        for at in np.flatnonzero((chunk.kind == EventKind.GT_RMQ) & (chunk.a == 0)).tolist():
+            tries = chunk.take(np.array([at, at]))
+            kinds = [EventKind.COMPACTION_BEGIN, EventKind.COMPACTION_TRY_TO_COMPACT_PAGES]
+            tries.kind[:], tries.pfn[:], tries.mt[:] = kinds, -1, 0
+            parts += [chunk.take(slice(done, at)), tries]
+            done = at
+        return concat_chunks([*parts, chunk.take(slice(done, None))])
+
+    as_recorded = verify(TWO_CPUS, ["pcp"]).levels["pcp"]
+    tried = verify(rewritten(tmp_path / "tried.kev", compacting, TWO_CPUS), ["pcp"]).levels["pcp"]
+    pages = "page of an allocation (mm_page_alloc)"
+    assert tried.kinds[pages].decisions == as_recorded.kinds[pages].decisions
+    assert not any("captured" in name for name in tried.inputs)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,10 +21,13 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
+from rich.text import Text
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import is_compiled
 from kevacuate.recording import Recording
+from kevacuate.report.page_text import visible_block
 
 DEFAULT_RECORDING = "stock-churn-1g-smp1-s3.kev"
 """Ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
@@ -47,10 +50,28 @@ def open_recording(path: Path | None) -> Recording:
     return Recording.open(Path(str(files("kevacuate").joinpath("data", DEFAULT_RECORDING))))
 
 
+class PlainConsole(Console):
+    """A console on which text only ever shows: no markup, and what would act on the terminal is written as an escape.
+
+    Names of kernels, zones, tasks and files come from whoever made a recording.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich's, of the text made visible."""
+        return super().render_str(visible_block(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich's; segments that are not the console's own control codes hold visible text only."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible_block(segment.text))
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that honours NO_COLOR and pipes: outside a terminal it is as wide as the table needs."""
-    probe = Console(stderr=stderr)
-    return probe if probe.is_terminal else Console(stderr=stderr, width=200, soft_wrap=True)
+    probe = PlainConsole(stderr=stderr, markup=False, emoji=False)
+    if probe.is_terminal:
+        return probe
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, width=200, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -68,7 +89,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     screen = console(stderr=True)
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

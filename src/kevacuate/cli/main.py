@@ -12,6 +12,7 @@ import click
 
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
+from kevacuate.report.page_text import visible_block
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
@@ -68,7 +69,7 @@ def cli() -> None:
 
 def _fail(text: str, code: int) -> int:
     """Print one sentence on stderr and return the exit code."""
-    click.echo(f"kevacuate: {text}", err=True)
+    click.echo(f"kevacuate: {visible_block(text)}", err=True)
     return code
 
 

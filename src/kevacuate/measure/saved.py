@@ -95,6 +95,11 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
+def _no_number(name: str) -> None:
+    """NaN and Infinity: no measure is one."""
+    raise ValueError(f"{name} is no number")
+
+
 def is_saved(path: str | Path) -> bool:
     """Whether a file is a saved comparison, by its first bytes and its table of contents."""
     try:
@@ -185,7 +190,7 @@ def load_comparison(path: str | Path) -> Comparison:
         with zipfile.ZipFile(source) as archive:
             if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
                 raise KevacuateError(f"{source} would unpack to more than 16 GiB: it is not read.")
-            about = json.loads(archive.read("about.json"))
+            about = json.loads(archive.read("about.json"), parse_constant=_no_number)
             if about["format"] != FORMAT:
                 raise ValueError("another format")
             if int(about["version"]) > VERSION:

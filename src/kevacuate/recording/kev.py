@@ -67,6 +67,7 @@ class KevWriter:
         self.path, self.machine = Path(path), machine
         if self.path.exists():
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
+        parquet.refuse_unencodable(self.path)
         self._keep = scratch is not None
         self._dir = scratch or self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
         self._parts = 0

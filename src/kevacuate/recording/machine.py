@@ -8,6 +8,9 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 
+MOST_CPUS = 8192
+"""Linux's largest NR_CPUS (x86 with MAXSMP, powerpc)."""
+
 
 @dataclass(frozen=True)
 class ZoneInfo:
@@ -88,8 +91,13 @@ class Machine:
             data["zone_names"] = tuple(str(n) for n in data["zone_names"])
             for name in ("cpus", "page_size", "pageblock_order"):
                 data[name] = int(data[name])
-            return Machine(**data)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            machine = Machine(**data)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise KevacuateError(
                 "machine.json does not describe a machine as this program writes it: record again."
             ) from None
+        if not 0 <= machine.cpus <= MOST_CPUS:
+            raise KevacuateError(
+                f"machine.json says {machine.cpus} CPUs, but Linux knows {MOST_CPUS} at most: record again."
+            )
+        return machine

@@ -36,6 +36,14 @@ _MAX_JSON_BYTES = 1 << 26
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
+def refuse_unencodable(path: Path) -> None:
+    """Raise KevacuateError at a path that is no UTF-8: pyarrow opens no such file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise KevacuateError(f"{path} has a name that is not UTF-8: rename it.") from None
+
+
 class TableWriter:
     """A Parquet file that grows by columns of equal length, regrouped into full row groups.
 
@@ -82,6 +90,7 @@ class TableWriter:
         try:
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         except (OSError, pa.ArrowException) as error:
+            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
             raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
         self._held = [{n: c[rows:] for n, c in joined.items()}]
         self._held_rows -= rows
@@ -94,6 +103,7 @@ class TableWriter:
         try:
             self._writer.close()
         except (OSError, pa.ArrowException) as error:
+            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
             raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
 
 
@@ -225,6 +235,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def file_digest(path: Path) -> str:
     """SHA-256 of the file, hex."""
     digest = hashlib.sha256()
+    if path.exists() and not path.is_file():  # a device or a pipe may have no end
+        raise KevacuateError(f"{path} is not a regular file: the recording is corrupted.")
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):

@@ -16,6 +16,7 @@ from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.machine import Machine
+from kevacuate.recording.parquet import refuse_unencodable
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
@@ -67,6 +68,7 @@ class Recording:
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
                 raise KevacuateError(f"{where} is a file, but a recording is a directory.")
+            refuse_unencodable(where)
             if is_kev(where):
                 return cls(where, KevSource(where, verify=verify))
             if is_ground_truth(where):

@@ -7,6 +7,9 @@ import json
 import unicodedata
 from typing import Any
 
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of what is not shown or acts on the screen."""
+
 MOST_CHARACTERS = 2_000
 """Longer texts are cut; an ellipsis says so."""
 
@@ -20,11 +23,19 @@ def visible(text: object) -> str:
     plain = str(text)
     if plain.isascii() and plain.isprintable() and len(plain) <= MOST_CHARACTERS:
         return plain
-    shown = "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else c
-        for c in plain[:MOST_CHARACTERS]
-    )
+    shown = _escaped(plain[:MOST_CHARACTERS])
     return shown + "…" if len(plain) > MOST_CHARACTERS else shown
+
+
+def visible_block(text: str) -> str:
+    """The same of a text of several lines, for a terminal: newlines and tabs stay, and nothing is cut."""
+    return text if text.isascii() and text.isprintable() else _escaped(text, keep="\n\t")
+
+
+def _escaped(text: str, keep: str = "") -> str:
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in HIDDEN and c not in keep else c for c in text
+    )
 
 
 def script_json(value: Any) -> str:

@@ -321,24 +321,24 @@ def put_back(s, b, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
 def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """mm_page_alloc: the model takes the head of its list; then the pfn is looked at."""
     pfn, order, mt, cpu = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.cpu[i] + 0
+    compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
     if pfn < 0:
         return
     b.inputs[N_ALLOCS] += 1
     for page in range(pfn, pfn + (1 << order)):
         b.alloc_order[page] = order * b.facts[F_REGROUPS]
         b.used[page] = 1
-    compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
     if b.direct[pfn] or not pcp_allowed_order(s, order):
         b.direct[pfn] = 0
         b.inputs[N_DIRECT] += 1
         return
     z = page_zone(s, pfn)
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
-    if s.link[2 * head] == head and compacted:
-        b.inputs[N_CAPTURED] += 1
-        return
     chosen = held_for(s, b, e.pid[i] + 0, order, mt)
     if chosen < 0:
+        if s.link[2 * head] == head and compacted:
+            b.inputs[N_CAPTURED] += 1
+            return
         chosen = take_from_pcp_list(s, z, cpu, order, mt)
     decided(b, D_ALLOC, chosen == pfn)
     if chosen != pfn:
