@@ -17,6 +17,8 @@ from kevacuate.mm.buddy import (
     page_zone,
 )
 from kevacuate.mm.constants import (
+    ATTR_DIRTY,
+    ATTR_FILE,
     ATTR_LRU,
     ATTR_ON_LRU,
     C_MAX_PAGE_ORDER,
@@ -35,6 +37,9 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
 from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_kmem
+
+UNSURE = ATTR_DIRTY
+"""Attribute bits of a staged folio of which it is not known whether it is clean page cache: dirty, and no file's."""
 
 
 @part
@@ -144,8 +149,11 @@ def stage_block(s, start):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def place_folios(s, start, first, offsets, orders):  # type: ignore[no-untyped-def]
-    """Of a staged block's pages from offset *first* on, exactly the folios at the given offsets are PageLRU."""
+def place_folios(s, start, first, offsets, orders, attr):  # type: ignore[no-untyped-def]
+    """Of a staged block's pages from offset *first* on, exactly the folios at the given offsets are PageLRU.
+
+    *attr*: their attribute bits beside those of the LRU.
+    """
     for page in range(start + first, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
         put_in_use(s, page, 0)
     for n in range(offsets.size):
@@ -153,7 +161,7 @@ def place_folios(s, start, first, offsets, orders):  # type: ignore[no-untyped-d
         if offsets[n] < first:
             continue
         s.meta[head] = PG_ALLOC << 4 | orders[n]
-        s.link[2 * head + 1] = ATTR_LRU | ATTR_ON_LRU
+        s.link[2 * head + 1] = ATTR_LRU | ATTR_ON_LRU | attr[n]
         for page in range(head + 1, head + (1 << orders[n])):
             s.meta[page] = PG_TAIL << 4
 
@@ -166,16 +174,32 @@ def set_block_skip(s, start, skip):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def mark_isolated(s, worker, count, attr):  # type: ignore[no-untyped-def]
+def unsure_pages(s, worker):  # type: ignore[no-untyped-def]
+    """Of a worker's private list: (pages of clean page cache, pages of which that is not known)."""
+    at = s.cfg[C_OFF_WORKERS] + worker * WS
+    clean = 0
+    unsure = 0
+    for n in range(s.work[at + WK_NLIST]):
+        pfn = s.work[at + WK_LIST + n]
+        attr = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
+        clean += 1 << (s.meta[pfn] & 15) if attr == ATTR_FILE else 0
+        unsure += 1 << (s.meta[pfn] & 15) if attr == UNSURE else 0
+    return clean, unsure
+
+
+@part(cold=True)
+def mark_isolated(s, worker, count, only, attr):  # type: ignore[no-untyped-def]
     """Give *count* pages of a worker's private list the attribute bits *attr*: what becomes of so many is given.
 
-    Which folios they are is not: the largest that fit, the first of a size.
+    *only*: UNSURE, so that only those are taken (and are unsure no longer), or -1: any. Which folios they are is not
+    given: the largest that fit, the first of a size.
     """
     at = s.cfg[C_OFF_WORKERS] + worker * WS
     left = count
     for order in range(s.cfg[C_PAGEBLOCK_ORDER], -1, -1):
         for n in range(s.work[at + WK_NLIST]):
             pfn = s.work[at + WK_LIST + n]
-            if s.meta[pfn] & 15 == order and 1 << order <= left:
-                s.link[2 * pfn + 1] |= attr
+            kind = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
+            if s.meta[pfn] & 15 == order and 1 << order <= left and only in (-1, kind):
+                s.link[2 * pfn + 1] = s.link[2 * pfn + 1] & ~(ATTR_DIRTY if only == UNSURE else 0) | attr
                 left -= 1 << order

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kevacuate.measure.fidelity import Divergence, LevelResult, Tally
 from kevacuate.mm import constants as k
@@ -29,9 +30,11 @@ CPU = "CPU of the worker"
 RECHECK = "re-check: started, or skipped as movable again"
 BATCHES = "isolate calls: pages, first and last offset"
 ENDINGS = "how an evacuation ended"
-SUMS = "sums of an evacuation: isolated, dropped, migrated, failed"
+BECAME = "what becomes of a batch: pages dropped, pages left to migrate"
+SUMS = "pages isolated by an evacuation"
 SKIP_AFTER = "the block's skip bit after an evacuation"
 TOTAL = "pages isolated in total, within 5 %"
+TOTAL_BECAME = "pages dropped, and left to migrate, in total, within 5 %"
 
 WITHIN = 0.05
 
@@ -39,6 +42,7 @@ JOINED = (
     "folios allocated in the block while it was evacuated: how full their CPU's batch was, and so when they joined the LRU, "
     "no event shows"
 )
+OFF_LRU = "more of the block's movable folios were off the LRU than a batch holds: which, no event shows"
 OTHERWISE = "cause not found"
 
 
@@ -84,6 +88,7 @@ class EvacuationLevel(Level):
         self._inputs: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
         self._totals = np.zeros((2, 4), np.int64)
+        self._became = np.zeros((2, 2), np.int64)
         self._result = LevelResult("evacuation")
 
     def feed(self, chunk: EventChunk, first: int) -> None:
@@ -206,16 +211,17 @@ class EvacuationLevel(Level):
             calls = [after.number for after in story if after.op == ISOLATE]
             views = self._views.of_evacuation(row.number, row.c, calls)
         first, *later = views.at_calls
-        steps.begin(self._state, row.cpu, row.pfn, skip, first.offset, first.order)
-        self._run(row, story, later)
+        steps.begin(self._state, row.cpu, row.pfn, skip, first.offset, first.order, first.attributes())
+        sure = self._run(row, story, later)
         records = self._records()
         started = any(record[0] == k.L_EVAC_STARTED for record in records)
         words = ("skipped", "started")
         self._count(RECHECK, row, started == (row.op == STARTED), words[started], words[row.op == STARTED])
         if started and row.op == STARTED and known and views.sure:
             before = self._mismatches()
-            self._compare(row, story, records)
-            self._causes[JOINED if views.joined else OTHERWISE] += self._mismatches() - before
+            self._compare(row, story, records, sure)
+            cause = JOINED if views.joined else OFF_LRU if views.off_lru else OTHERWISE
+            self._causes[cause] += self._mismatches() - before
 
     def _mismatches(self) -> int:
         return sum(tally.mismatches for tally in self._kinds.values())
@@ -232,20 +238,32 @@ class EvacuationLevel(Level):
             self._state.cfg[k.C_SKIP_HINT] = int(self._honours)
             self._inputs["evacuations that tell whether the kernel honours the skip hint"] += 1
 
-    def _run(self, row: Row, story: list[Row], views: list[Folios]) -> None:
-        """Let the model's worker run to its end, with what became of each batch, and what lies before it, as given."""
+    def _run(self, row: Row, story: list[Row], views: list[Folios]) -> list[bool]:
+        """Let the model's worker run to its end; for each batch, whether the model decided what was dropped of it.
+
+        Given: what lies before each call, the pages that failed to migrate, and how many were dropped of a batch with
+        pages of which it is not known whether they are clean page cache.
+        """
         dropped = [after.a for after in story if after.op == RECLAIM]
         failed = [after.b - after.c for after in story if after.op == MIGRATE]
-        self._inputs["batches: pages dropped (gt_evac 7)"] += len(dropped)
         self._inputs["batches: pages that failed to migrate (gt_evac 8)"] += len(failed)
+        sure = []
         while (doing := steps.worker_state(self._state, row.cpu)) != k.WORKER_IDLE:
+            clean = busy = 0
             if doing == k.WORKER_ISOLATE and views:
                 folios = views.pop(0)
-                steps.isolate(self._state, row.cpu, row.pfn, folios.offset, folios.order)
+                steps.isolate(self._state, row.cpu, row.pfn, folios.offset, folios.order, folios.attributes())
                 continue
-            clean = dropped.pop(0) if doing == k.WORKER_RECLAIM and dropped else 0
-            busy = failed.pop(0) if doing == k.WORKER_MIGRATE and failed else 0
+            if doing == k.WORKER_RECLAIM:
+                known, unsure = steps.batch_kinds(self._state, row.cpu)
+                sure.append(unsure == 0)
+                if dropped and (given := dropped.pop(0)) and unsure:
+                    clean = max(given - known, 0)
+            elif doing == k.WORKER_MIGRATE and failed:
+                busy = failed.pop(0)
             steps.go_on(self._state, row.cpu, clean, busy)
+        self._inputs["batches with pages of unknown kind: pages dropped (gt_evac 7)"] += sure.count(False)
+        return sure
 
     def _records(self) -> list[tuple[int, ...]]:
         """The model's log of the evacuation: (kind, pfn, a, b, c, d)."""
@@ -272,9 +290,21 @@ class EvacuationLevel(Level):
             its = theirs[n] if n < len(theirs) else "no call"
             self._count(BATCHES, at, mine == its, mine, its)
 
-    def _compare(self, row: Row, story: list[Row], records: list[tuple[int, ...]]) -> None:
+    def _compare_became(
+        self, row: Row, story: list[Row], records: list[tuple[int, ...]], sure: list[bool]
+    ) -> None:
+        """What became of each batch whose pages' kinds are known: dropped as clean page cache, or left to migrate."""
+        ours = [(r[2], r[3]) for r in records if r[0] == k.L_EVAC_RECLAIM]
+        theirs = [after for after in story if after.op == RECLAIM]
+        for mine, after, known in zip(ours, theirs, sure, strict=False):
+            if known:
+                self._count(BECAME, after, mine == (after.a, after.b), mine, (after.a, after.b))
+                self._became += np.array([mine, (after.a, after.b)])
+
+    def _compare(self, row: Row, story: list[Row], records: list[tuple[int, ...]], sure: list[bool]) -> None:
         """Batches, ending, sums and skip bit against the kernel's."""
         self._compare_batches(row, story, records)
+        self._compare_became(row, story, records, sure)
         ended = [r for r in records if r[0] == k.L_EVAC_FINISHED]
         finished = [after for after in story if after.op == FINISHED]
         if not ended or not finished:
@@ -283,11 +313,9 @@ class EvacuationLevel(Level):
         (_, _, isolated, reclaimed, migrated, last), end = ended[0], finished[0]
         mine, its = k.WHY_NAMES[last & 255], k.WHY_NAMES[min(end.d & 255, len(k.WHY_NAMES) - 1)]
         self._count(ENDINGS, end, mine == its, mine, its)
-        sums = (isolated, reclaimed, migrated, last >> 8)
-        self._count(
-            SUMS, end, sums == (end.a, end.b, end.c, end.d >> 8), sums, (end.a, end.b, end.c, end.d >> 8)
-        )
-        self._totals += np.array([sums, (end.a, end.b, end.c, end.d >> 8)])
+        self._count(SUMS, end, isolated == end.a, isolated, end.a)
+        theirs = (end.a, end.b, end.c, end.d >> 8)
+        self._totals += np.array([(isolated, reclaimed, migrated, last >> 8), theirs])
         after_end = story[-1]
         skip = bool(steps.skip_bit(self._state, row.pfn >> int(self._state.cfg[k.C_PAGEBLOCK_ORDER])))
         self._count(SKIP_AFTER, after_end, skip == bool(after_end.a & 1), skip, bool(after_end.a & 1))
@@ -304,12 +332,12 @@ class EvacuationLevel(Level):
             return result
         ours, theirs = self._totals
         if theirs[0]:
-            tally = self._kinds[TOTAL]
-            tally.decisions = 1
-            tally.mismatches = int(abs(int(ours[0]) - int(theirs[0])) > WITHIN * theirs[0])
+            self._kinds[TOTAL] = _within(ours[:1], theirs[:1])
+        if self._became[1].any():
+            self._kinds[TOTAL_BECAME] = _within(*self._became)
         result.kinds = dict(self._kinds)
         result.inputs = {**self._inputs, **self._views.inputs()}
-        self._causes[OTHERWISE] = result.mismatches - self._causes[JOINED]
+        self._causes[OTHERWISE] = result.mismatches - self._causes[JOINED] - self._causes[OFF_LRU]
         result.causes = {cause: count for cause, count in self._causes.items() if count}
         result.notes = (
             f"the kernel {'honours' if self._honours else 'ignores'} the skip hint, as the first evacuation that tells shows "
@@ -319,3 +347,8 @@ class EvacuationLevel(Level):
             f"{', '.join(f'{x:,}' for x in ours.tolist())}, the kernel's {', '.join(f'{x:,}' for x in theirs.tolist())}",
         )
         return result
+
+
+def _within(ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]) -> Tally:
+    """One decision a sum: whether ours is within 5 % of the kernel's."""
+    return Tally(theirs.size, int((np.abs(ours - theirs) > WITHIN * theirs).sum()))

@@ -8,7 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.mm.constants import FOLIO_BATCH_SIZE
+from kevacuate.mm.constants import ATTR_DIRTY, ATTR_FILE, FOLIO_BATCH_SIZE
+from kevacuate.mm.given import UNSURE
+from kevacuate.replay.pagekinds import CLASS_ANON, CLASS_READ, CLASS_WRITTEN
+
+KIND_UNKNOWN = 255
+"""Kind of a folio whose allocation no event shows."""
 
 
 class Folios(NamedTuple):
@@ -23,6 +28,8 @@ class Folios(NamedTuple):
     """CPU that allocated each."""
     rank: npt.NDArray[np.int64]
     """How many movable folios that CPU had allocated by then, this one included."""
+    kind: npt.NDArray[np.int64]
+    """Class of the request for each (:func:`kevacuate.replay.pagekinds.page_class`), or KIND_UNKNOWN."""
 
     @property
     def pages(self) -> int:
@@ -51,9 +58,19 @@ class Folios(NamedTuple):
     def with_pages(self, offset: npt.NDArray[np.int64]) -> Folios:
         """Those and single pages at the given offsets."""
         new = np.setdiff1d(offset, self.offset)
-        nothing = np.zeros(new.size, np.int64)
-        both = Folios(*(np.concatenate(pair) for pair in zip(self, (new, *[nothing] * 4), strict=True)))
+        nothing, unknown = np.zeros(new.size, np.int64), np.full(new.size, KIND_UNKNOWN)
+        more = Folios(new, nothing, nothing, nothing, nothing, unknown)
+        both = Folios(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
         return both.where(np.argsort(both.offset, kind="stable"))
+
+    def attributes(self) -> npt.NDArray[np.int64]:
+        """The model's attribute bits of each, but for the LRU's: page cache from readahead is clean, from writes dirty.
+
+        So it was in the recorded evacuations (:class:`kevacuate.replay.pagekinds.PageKindModel`). What cannot be told, of
+        block devices' page cache and of unknown folios, is UNSURE.
+        """
+        known = {CLASS_ANON: 0, CLASS_READ: ATTR_FILE, CLASS_WRITTEN: ATTR_FILE | ATTR_DIRTY}
+        return np.array([known.get(kind, UNSURE) for kind in self.kind.tolist()], np.int64)
 
     def among(self, other: Folios) -> npt.NDArray[np.bool_]:
         """Mask of those that *other* holds too (same place and same allocation)."""

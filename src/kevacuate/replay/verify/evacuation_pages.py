@@ -19,8 +19,8 @@ from kevacuate.replay.kinds import (
     MM_PAGE_ALLOC_ZONE_LOCKED,
     MM_PAGE_FREE,
 )
-from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU
-from kevacuate.replay.verify.evacuation_folios import Folios, Look
+from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU, page_class
+from kevacuate.replay.verify.evacuation_folios import KIND_UNKNOWN, Folios, Look
 
 _LIST_DELETE = 2
 """gt_list: this operation deletes a chunk from its list, those below it add one."""
@@ -44,6 +44,8 @@ class Pages(NamedTuple):
     """CPU that allocated it [npages]."""
     rank: npt.NDArray[np.int64]
     """That CPU's `allocated` just after [npages]."""
+    kind: npt.NDArray[np.uint8]
+    """Class of the request that allocated it (:func:`kevacuate.replay.pagekinds.page_class`), or KIND_UNKNOWN [npages]."""
     allocated: npt.NDArray[np.int64]
     """Movable folios allocated by each CPU so far [cpus]."""
     counts: npt.NDArray[np.int64]
@@ -67,6 +69,7 @@ class MovablePages:
             since=np.zeros(npages, np.int64),
             cpu=np.zeros(npages, np.uint16),
             rank=np.zeros(npages, np.int64),
+            kind=np.full(npages, KIND_UNKNOWN, np.uint8),
             allocated=np.zeros(cpus, np.int64),
             counts=np.zeros(2, np.int64),
         )
@@ -123,7 +126,8 @@ class MovablePages:
         offset = np.flatnonzero(p.use[block] >= MOVABLE)
         offset = offset[(offset & ((1 << order[offset]) - 1)) == 0]
         at = pfn + offset
-        folios = Folios(offset, order[offset], p.since[at], p.cpu[at].astype(np.int64), p.rank[at])
+        cpu, kind = p.cpu[at].astype(np.int64), p.kind[at].astype(np.int64)
+        folios = Folios(offset, order[offset], p.since[at], cpu, p.rank[at], kind)
         return Look(folios, p.use[block] == UNUSED, int((p.use[block] == UNKNOWN).sum()), p.allocated.copy())
 
 
@@ -159,6 +163,7 @@ def set_pages(p, pfn, end, use, order, number):  # type: ignore[no-untyped-def]
         p.order[page] = order
         p.since[page] = number
         p.rank[page] = 0
+        p.kind[page] = KIND_UNKNOWN
 
 
 @part
@@ -187,6 +192,7 @@ def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
     p.allocated[cpu] += movable
     p.cpu[pfn] = cpu
     p.rank[pfn] = p.allocated[cpu]
+    p.kind[pfn] = page_class(e.gfp[i], e.mt[i])
 
 
 @part

@@ -28,7 +28,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fallback import queue_claimed_block
-from kevacuate.mm.given import mark_isolated, place_folios, set_block_skip, stage_block
+from kevacuate.mm.given import UNSURE, mark_isolated, place_folios, set_block_skip, stage_block, unsure_pages
 from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.workqueue import irq_work_run
 
@@ -85,33 +85,39 @@ def bring_forward(sa, worker, pfn):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def begin(sa, worker, pfn, skip, offsets, orders):  # type: ignore[no-untyped-def]
+def begin(sa, worker, pfn, skip, offsets, orders, attr):  # type: ignore[no-untyped-def]
     """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
     s = pointers(sa)
     s.zone[page_zone(s, pfn) * ZS + Z_NR_LRU] = MANY_LRU
     stage_block(s, pfn)
-    place_folios(s, pfn, 0, offsets, orders)
+    place_folios(s, pfn, 0, offsets, orders, attr)
     set_block_skip(s, pfn, skip)
     s.stat[T_NLOG] = 0
     evacuate_pageblock(s, worker)
 
 
 @kernel
-def isolate(sa, worker, pfn, offsets, orders):  # type: ignore[no-untyped-def]
+def isolate(sa, worker, pfn, offsets, orders, attr):  # type: ignore[no-untyped-def]
     """Run the worker's next isolation; the folios from its cursor on are those given."""
     s = pointers(sa)
     cursor = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_CURSOR] + 0
-    place_folios(s, pfn, cursor - pfn, offsets, orders)
+    place_folios(s, pfn, cursor - pfn, offsets, orders, attr)
     evacuate_pageblock(s, worker)
 
 
 @kernel
 def go_on(sa, worker, clean, busy):  # type: ignore[no-untyped-def]
-    """Run the worker's next step; of its isolated pages so many are clean page cache, or busy."""
+    """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
     s = pointers(sa)
-    mark_isolated(s, worker, clean, ATTR_FILE)
-    mark_isolated(s, worker, busy, ATTR_BUSY)
+    mark_isolated(s, worker, clean, UNSURE, ATTR_FILE)
+    mark_isolated(s, worker, busy, -1, ATTR_BUSY)
     evacuate_pageblock(s, worker)
+
+
+@kernel
+def batch_kinds(sa, worker):  # type: ignore[no-untyped-def]
+    """Of the pages that the worker has isolated: (those of clean page cache, those of which that is not known)."""
+    return unsure_pages(pointers(sa), worker)
 
 
 @kernel

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.constants import FOLIO_BATCH_SIZE
 from kevacuate.mm.layout import State
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Machine
 from kevacuate.replay.verify.evacuation_folios import Folios, Look, hidden_destinations, on_lru
@@ -26,6 +27,8 @@ class Views(NamedTuple):
     """False if the block holds pages in use since before the recording, and no flags tell what they are."""
     joined: bool = False
     """Whether movable folios were allocated in the block while it was evacuated."""
+    off_lru: bool = False
+    """Whether more of its folios were off the LRU at the start than a per-CPU batch holds back."""
 
 
 class BlockViews:
@@ -73,7 +76,7 @@ class BlockViews:
             self._hidden += hidden.size
         found = [on_lru(start, look, waiting).with_pages(hidden) for look in looks or [start]]
         joined = any(not look.folios.among(held).all() for look in looks)
-        return Views(found, not start.unknown, joined)
+        return Views(found, not start.unknown, joined, waiting.offset.size >= FOLIO_BATCH_SIZE)
 
     def inputs(self) -> dict[str, int]:
         """What was taken from the recording."""
@@ -94,5 +97,7 @@ class BlockViews:
             f"destinations of compaction: {self._pages.destinations:,} pages by its events, where list operations are not "
             f"recorded; in {self._pages.open_ranges:,} ranges it took a part and no event says which; {self._hidden:,} pages "
             "by which the kernel's counts exceed the known ones are put where the free scanner takes first",
+            "page cache from readahead is taken to be clean, from writes dirty: a rule found in recorded evacuations, these "
+            "among them; of block devices' page cache, of what compaction had moved or was in use before, it is not known",
             *(unsure if self._unsure else ()),
         )
