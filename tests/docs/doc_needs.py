@@ -38,7 +38,9 @@ NEEDS: dict[str, Callable[[], str]] = {
         "KEVACUATE_DOCS_TRACER", "it takes the machine's own trace buffer, which others may be using"
     ),
     "recordings": _environment("KEVACUATE_GROUND_TRUTH", "it needs a directory of recordings"),
-    "debian": _environment("KEVACUATE_DEBIAN_KERNEL", "it takes a dump, or 1 GB of Debian's kernel booted in qemu"),
+    "debian": _environment(
+        "KEVACUATE_DEBIAN_KERNEL", "it takes a dump, or 1 GB of Debian's kernel booted in qemu"
+    ),
     "ci": lambda: "it installs the package and starts these tests: .ci/run runs it, word for word",
 }
 """Name of a need, and what is missing here; empty if nothing is. Any other name is a program's."""

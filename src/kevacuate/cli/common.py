@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,6 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import is_compiled
 from kevacuate.recording import Recording
 
-DEFAULT_RECORDING = "stock-churn-1g-smp1-s3.kev"
-"""Ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
-
 
 def writable(target: Path | None) -> None:
     """Refuse a file that cannot be written, before the work is done that it is to hold."""
@@ -42,15 +38,18 @@ def writable(target: Path | None) -> None:
 
 def open_recording(path: Path | None) -> Recording:
     """The recording at *path*, or the one that ships with the package."""
-    if path is not None:
-        return Recording.open(path)
-    return Recording.open(Path(str(files("kevacuate").joinpath("data", DEFAULT_RECORDING))))
+    return Recording.shipped() if path is None else Recording.open(path)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: outside a terminal it is as wide as the table needs."""
+    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or as many as COLUMNS says."""
     probe = Console(stderr=stderr)
-    return probe if probe.is_terminal else Console(stderr=stderr, width=200, soft_wrap=True)
+    if probe.is_terminal:
+        return probe
+    columns = os.environ.get("COLUMNS", "")
+    return Console(
+        stderr=stderr, width=int(columns) if columns.isdecimal() and int(columns) else 200, soft_wrap=True
+    )
 
 
 def print_json(value: Any) -> None:

@@ -118,4 +118,10 @@ def details_text(result: Verification, *, full: bool = False) -> list[str]:
         said += _full(level) if full else []
         if said:
             lines += [f"{level.level}:", *said]
+    if all(level.not_exercised for level in result.levels.values()):
+        lines.append(
+            "Nothing could be verified: that takes the recorded kernel's own decisions, of a kernel with recording hooks or "
+            "between two dumps (docs/fidelity.md, docs/vmcore.md). A replay needs none of it: `kevacuate info` says how good "
+            "this recording is."
+        )
     return lines
