@@ -113,7 +113,9 @@ def test_no_command_shows_the_help() -> None:
 
 
 def test_options_of_other_recorders_are_no_commands(tmp_path: Path) -> None:
-    assert refusal("record", "-a", "sleep", "1").startswith("record has no option '-a'. All CPUs and tasks are recorded")
+    assert refusal("record", "-a", "sleep", "1").startswith(
+        "record has no option '-a'. All CPUs and tasks are recorded"
+    )
     assert "is not a directory" in refusal("record", "--duration", "1", "-o", tmp_path / "none" / "x.kev")
     assert not (tmp_path / "none").exists()
 

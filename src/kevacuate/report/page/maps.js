@@ -81,6 +81,7 @@ const kevMaps = (() => {
         make("li", {}, make("span", { class: "ring evacuate" }), "evacuated just now"),
       );
     }
+    align();
   }
 
   const mapped = () => kev.runs.filter((run) => run.painter);
@@ -138,6 +139,16 @@ const kevMaps = (() => {
     }
     if (old && old.zoom > 1) kevMap.zoomAt(state.view, old.zoom, 0, 0, width, height);
     $("zoom").textContent = `${state.view.zoom}×`;
+    align();
+  }
+
+  /** Put the maps on whole pixels of the screen: between two, every cell's edge would be blurred. */
+  function align() {
+    if (!mapped().length) return;
+    const [maps, ratio] = [$("maps"), devicePixelRatio || 1];
+    maps.style.paddingTop = "0px";
+    const top = (mapped()[0].canvas.getBoundingClientRect().top + scrollY) * ratio;
+    maps.style.paddingTop = `${(Math.ceil(top) - top) / ratio}px`;
   }
 
   function dress() {
