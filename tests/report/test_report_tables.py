@@ -13,6 +13,7 @@ from rich.console import Console
 import kevacuate
 from kevacuate.measure import Comparison
 from kevacuate.measure.groups import DIFFERS, EQUAL, SAME, UNDECIDED, Decision
+from kevacuate.report.blockmap import zone_table
 from kevacuate.report.grouprows import mark_text, mean_text, moved
 from kevacuate.report.rows import comparison_rows
 from kevacuate.report.tables import comparison_table
@@ -101,3 +102,16 @@ def test_the_shipped_recording_is_at_hand() -> None:
     shipped = kevacuate.Recording.shipped()
     assert repr(shipped).endswith("stock-churn-1g-smp1-s3.kev', Linux 7.2.13>")
     assert shipped.has_demand
+
+
+def test_zones_stand_side_by_side_where_their_rows_are_too_wide() -> None:
+    rows: list[dict[str, int | str]] = [
+        {"zone": f"node {i} Normal", "managed": 5_394_266, "free": 4_447_420, "on pcp lists": 20_116}
+        | {f"{name} blocks": 10_587 for name in ("Unmovable", "Movable", "Reclaimable", "HighAtomic")}
+        for i in range(3)
+    ]
+    for width, first in ((200, "node 0 Normal +5,394,266 +4,447,420"), (80, "managed +5,394,266 +5,394,266")):
+        screen = io.StringIO()
+        Console(file=screen, width=width).print(zone_table(rows, width))
+        assert re.search(first, screen.getvalue())
+        assert "…" not in screen.getvalue()

@@ -38,7 +38,7 @@ def verification_table(result: Verification, required: float | None = None) -> T
     )
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("level", no_wrap=True)
-    for name in ("exactness", "decisions", "not the kernel's", "dumps equal"):
+    for name in ("exactness", "decisions", "not the\nkernel's", "dumps\nequal"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for level in result.levels.values():

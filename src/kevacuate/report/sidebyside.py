@@ -81,7 +81,7 @@ class SideBySide:
         ]
         for brief, parts in forms:
             tables = [self._table(brief, [0, *part]) for part in parts]
-            if all(_width(table) <= width for table in tables):
+            if all(width_of(table) <= width for table in tables):
                 break
         tables[0].title, tables[0].title_justify = self.title, "left"
         return [*tables, *(self._legend() if brief else ())]
@@ -121,7 +121,7 @@ class SideBySide:
             yield Text(f"p: {', '.join(said)}\n", style="dim")
 
 
-def _width(table: Table) -> int:
+def width_of(table: Table) -> int:
     """Columns that a table would take where there is room."""
     wide = Console(width=10_000, file=None)
     return Measurement.get(wide, wide.options, table).maximum
