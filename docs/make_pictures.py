@@ -161,7 +161,7 @@ def words(made: Comparison) -> str:
         f"![{alt}](docs/pictures/pageblocks.png)\n\n"
         f"*{blocks} pageblocks of 2 MiB before and after a replay. Purple blocks are mixed: pages that cannot move among pages "
         f"that can; {stock['mixed']} under mainline, {patched['mixed']} under evacuate. Shown is of {REPEATS} "
-        "replays of each policy the median by mixed pageblocks; how much of it is chance, the spread of repeats says.*\n"
+        "replays of each policy the median by mixed pageblocks; how much of it is chance, the spread in the table below says.*\n"
     )
 
 

@@ -37,7 +37,7 @@ EXCERPT = {
 }
 """Rows of the table that the README shows, by section."""
 
-WIDTH = 150
+WIDTH = 120
 """Columns of what is printed."""
 
 
@@ -73,16 +73,19 @@ def comparison() -> tuple[str, str]:
 
     result = compare(open_recording(None), DEFAULT_POLICIES, repeats=REPEATS)
     screen = io.StringIO()
-    Console(file=screen, width=WIDTH + 10, no_color=True).print(comparison_table(result))
+    Console(file=screen, width=WIDTH, no_color=True).print(comparison_table(result))
     sections = {row.section for row in ROWS}
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
-    head = [line for line in lines[:5] if line.strip()]
+    ruled = next(i for i, line in enumerate(lines) if line.strip().startswith("─"))
+    head = [line for line in lines[: ruled + 1] if line.strip()]
     rows, wanted = [], ()
     for line in lines:
         if line.strip() in sections:
             wanted = EXCERPT.get(line.strip(), ())
             rows += [line] if wanted else []
-        elif any(line.strip().startswith(f"{name}  ") for name in wanted):
+        elif any(line.strip().startswith((f"{name}  ", f"{name}, ")) for name in wanted) or line.startswith(
+            "p: "
+        ):
             rows.append(line)
     whole = conclusion(result).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
     words = "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in whole.split("\n"))

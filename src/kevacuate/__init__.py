@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.replay.verify.run import verify
     from kevacuate.report import plot
+    from kevacuate.report.summary import summary
+    from kevacuate.report.words import conclusion
 
 __all__ = [
     "POLICIES",
@@ -38,8 +40,10 @@ __all__ = [
     "__version__",
     "build_demand",
     "compare",
+    "conclusion",
     "parse_policy",
     "plot",
+    "summary",
     "verify",
 ]
 
@@ -54,6 +58,8 @@ _HOMES = {
     "build_demand": "replay.demand",
     "ReplayOptions": "replay.initial",
     "compare": "replay.compare",
+    "conclusion": "report.words",
+    "summary": "report.summary",
     "Verification": "measure.fidelity",
     "verify": "replay.verify.run",
 }
@@ -67,3 +73,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"kevacuate.{_MODULES[name]}")
     raise AttributeError(f"module 'kevacuate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, those too that are imported when they are first used."""
+    return sorted({*globals(), *__all__})

@@ -95,13 +95,29 @@ def test_a_node_that_the_machine_does_not_have(synthetic_kev: Path) -> None:
     ],
 )
 def test_wrong_usage(args: tuple[str, ...]) -> None:
-    assert "See 'kevacuate --help'." in refusal(*args)
+    path = "kevacuate" if args[0] == "frobnicate" else f"kevacuate {args[0]}"
+    assert refusal(*args).endswith(f"See '{path} --help'.")
+
+
+def test_a_command_misspelt_is_answered_with_those_like_it() -> None:
+    assert refusal("cmpare").startswith("There is no command 'cmpare': did you mean compare?")
+    assert "did you mean report" in refusal("reprot", "x.kev")
 
 
 def test_no_command_shows_the_help() -> None:
     done = call()
-    assert "Usage: kevacuate" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == call("--help").stdout
+    assert call("help").stdout == done.stdout
+    assert call("help", "triage").stdout == call("triage", "--help").stdout
+
+
+def test_options_of_other_recorders_are_no_commands(tmp_path: Path) -> None:
+    assert refusal("record", "-a", "sleep", "1").startswith(
+        "record has no option '-a'. All CPUs and tasks are recorded"
+    )
+    assert "is not a directory" in refusal("record", "--duration", "1", "-o", tmp_path / "none" / "x.kev")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_demand_that_frees_what_was_never_allocated(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import synthetic
+from recorded_tools import K, M, event, write_events
 
 from kevacuate.live.playback import play_recording, play_replay
 from kevacuate.policy import parse_policy
@@ -45,3 +49,17 @@ def test_a_recording_plays_its_events() -> None:
     while times[-1] < last.t:
         times.append(play.poll().t)
     assert times == sorted(times)
+
+
+def test_a_machine_that_got_more_memory_meanwhile(tmp_path: Path) -> None:
+    last = synthetic.start_state()
+    all_blocks, most = last.blocks, len(last.blocks.pfn) - 1
+    first = replace(last, blocks=type(all_blocks)(*(column[:most] for column in all_blocks)))
+    last = replace(last, tag="e", ts=10**9, ts_begin=10**9)
+    rows = [event(i * 10**8, K.MM_PAGE_ALLOC, 700 + i, mt=M) for i in range(1, 9)]
+    play = play_recording(Recording.open(write_events(tmp_path / "grown.kev", rows, states=[first, last])))
+    before = play.poll().as_dict()["blocks"]
+    play.seek(1 << 40)
+    after = play.poll().as_dict()["blocks"]
+    assert sum(before.values()) == sum(after.values()) == most + 1
+    assert before["reserved"] == after.get("reserved", 0) + 1

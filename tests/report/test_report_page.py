@@ -195,7 +195,7 @@ def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> Non
     assert "exact permutation test" in page
     drawn = {run.policy: run.seed for run in both.typical.runs}
     assert f"seed {drawn['mainline']} of mainline, seed {drawn['evacuate']} of evacuate." in page
-    assert page.count("Of each policy one run, named above.") == 3
+    assert page.count("Of each policy one run, the median by mixed pageblocks.") == 3
     for line in conclusion(both).split("\n"):
         assert line.replace(" -> ", " → ") in html.unescape(page)
     prices = {row["name"]: [c.text for c in row["cells"]] for row in price_section(both)["rows"]}  # type: ignore[index]

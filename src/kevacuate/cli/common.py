@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,6 @@ from kevacuate.mm.jit import is_compiled
 from kevacuate.recording import Recording
 from kevacuate.report.page_text import visible_block
 
-DEFAULT_RECORDING = "stock-churn-1g-smp1-s3.kev"
-"""Ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
-
 
 def writable(target: Path | None) -> None:
     """Refuse a file that cannot be written, before the work is done that it is to hold."""
@@ -45,9 +41,7 @@ def writable(target: Path | None) -> None:
 
 def open_recording(path: Path | None) -> Recording:
     """The recording at *path*, or the one that ships with the package."""
-    if path is not None:
-        return Recording.open(path)
-    return Recording.open(Path(str(files("kevacuate").joinpath("data", DEFAULT_RECORDING))))
+    return Recording.shipped() if path is None else Recording.open(path)
 
 
 class PlainConsole(Console):
@@ -67,11 +61,13 @@ class PlainConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: outside a terminal it is as wide as the table needs."""
+    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or as many as COLUMNS says."""
     probe = PlainConsole(stderr=stderr, markup=False, emoji=False)
     if probe.is_terminal:
         return probe
-    return PlainConsole(stderr=stderr, markup=False, emoji=False, width=200, soft_wrap=True)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) else 200
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, width=width, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -47,6 +48,21 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """``kevacuate help COMMAND`` means ``kevacuate COMMAND --help``."""
+        if args[:1] == ["help"]:
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The subcommand; one that does not exist is answered with those that look like it."""
+        like = difflib.get_close_matches(args[0], COMMANDS, n=2)
+        if args[0] not in COMMANDS and like and not args[0].startswith("-"):
+            raise click.UsageError(f"There is no command {args[0]!r}: did you mean {' or '.join(like)}?", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
         with formatter.section("Commands"):
@@ -55,16 +71,20 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: kevacuate compare --policy mainline --policy evacuate,pool=8",
 )
 @click.version_option(__version__, prog_name="kevacuate")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """A laboratory for the Linux page allocator.
 
     Replays the memory demand of a recorded machine through a model of mm/page_alloc.c under one policy or another, and says what
     each did to fragmentation and what it cost.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def _fail(text: str, code: int) -> int:
@@ -81,7 +101,8 @@ def main(args: list[str] | None = None) -> Any:
     except KevacuateError as error:
         code = _fail(str(error), 2)
     except click.UsageError as error:
-        code = _fail(f"{error.format_message()} See 'kevacuate --help'.", 2)
+        path = error.ctx.command_path if error.ctx else "kevacuate"
+        code = _fail(f"{error.format_message()} See '{path} --help'.", 2)
     except click.ClickException as error:
         code = _fail(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):

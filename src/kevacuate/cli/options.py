@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,15 @@ def policies_help() -> str:
     from kevacuate.policy import KNOBS, POLICIES
 
     lines = ["\b", "Policies:"]
-    lines += [f"  {name}: {what}" for name, (what, _) in POLICIES.items()]
+    lines += [_hanging(f"{name}: {what}") for name, (what, _) in POLICIES.items()]
     lines += ["Knobs (evacuate,KNOB=VALUE,...):"]
-    lines += [f"  {name}: {knob.help}; {knob.values}" for name, knob in KNOBS.items()]
+    lines += [_hanging(f"{name}: {knob.help}; {knob.values}") for name, knob in KNOBS.items()]
     return "\n".join(lines)
+
+
+def _hanging(text: str) -> str:
+    """A paragraph for a terminal of 80 columns, its first line a little to the left."""
+    return textwrap.fill(text, 76, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
 
 recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
@@ -68,6 +74,7 @@ def policy_option(what: str, default: str | None = None) -> Decorator:
 def repeats_option(function: Any) -> Any:
     """``--repeats N``; None where it is not given, see :func:`repeats_of`."""
     return click.option(
+        "-r",
         "--repeats",
         metavar="N",
         type=click.IntRange(1, 1000),

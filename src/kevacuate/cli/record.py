@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kevacuate.cli.common import console, print_json
+from kevacuate.cli.common import console, print_json, writable
 from kevacuate.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
 
+    if given["command"] and given["command"][0].startswith("-"):
+        raise click.UsageError(
+            f"record has no option {given['command'][0]!r}. All CPUs and tasks are recorded; what stands after -- is the command."
+        )
+    writable(output)
     options = RecordOptions(
         target=output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev")),
         duration=given["duration"] or 0.0,

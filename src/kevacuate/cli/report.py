@@ -18,6 +18,7 @@ from kevacuate.cli.options import (
     replay_options,
 )
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.recording import SHIPPED
 
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison, Run
@@ -33,10 +34,9 @@ SAMPLES = 200
 @click.option(
     "-o",
     "--output",
-    required=True,
     metavar="PAGE.html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to write.",
+    help="The page to write. Default: the input's name with .html, in the current directory.",
 )
 @policies_option("Policies to replay a recording under", PAIR)
 @repeats_option
@@ -44,7 +44,7 @@ SAMPLES = 200
 @replay_options
 def command(
     inputs: tuple[Path, ...],
-    output: Path,
+    output: Path | None,
     policies: tuple[str, ...],
     repeats: int | None,
     recorded: bool,
@@ -62,6 +62,7 @@ def command(
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report.page import comparison_page, write_page
 
+    output = output or Path(f"{inputs[0].resolve().stem if inputs else Path(SHIPPED).stem}.html")
     writable(output)
     saved = [path for path in inputs if path.is_file()]
     if saved and len(saved) < len(inputs):

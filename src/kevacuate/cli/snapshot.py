@@ -146,7 +146,7 @@ def _show(survey: Survey, *, lists_known: bool = False) -> None:
         row |= {f"{name} blocks": count for name, count in zone.blocks_by_type.items() if name in _SHOWN}
         rows.append(row)
     out.print(f"Linux {survey.kernel}, pageblocks of {1 << survey.block_order} pages; sizes in pages")
-    out.print(zone_table(rows))
+    out.print(zone_table(rows, out.width))
     classes = survey.classes
     text, per = block_map(classes, min(max(out.width - 2, 40), 128), 32)
     stands = "a pageblock" if per == 1 else f"{per} pageblocks, as most of them are"

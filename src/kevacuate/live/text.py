@@ -167,7 +167,7 @@ def _pages(pages: int) -> str:
     """A size in pages of 4 KiB, as memory."""
     for unit, size in (("GiB", 1 << 18), ("MiB", 1 << 8)):
         if pages >= size:
-            return f"{pages / size:.3g} {unit}"
+            return f"{pages / size:{'.0f' if pages >= 999.5 * size else '.3g'}} {unit}"
     return f"{pages * 4} KiB"
 
 

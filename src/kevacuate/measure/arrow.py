@@ -41,7 +41,7 @@ def to_arrow(runs: Sequence[Run], what: What) -> pa.Table:
     """A table of runs.
 
     ``series``: a row for every sample of every run, ``t`` in ns. ``metrics``: a row for every run, with what it did and how it
-    ended. First come ``run`` (its number) and ``policy``. Nested values have a column each, named by their path:
+    ended. First come ``run`` (its number), ``policy`` and ``seed``. Nested values have a column each, named by their path:
     ``blocks.movable``, ``unusable_free_index.9``.
 
     Raises
@@ -54,7 +54,7 @@ def to_arrow(runs: Sequence[Run], what: What) -> pa.Table:
     rows = []
     for number, run in enumerate(runs):
         many = _series_rows(run) if what == "series" else iter([dict(flat("", run.metrics))])
-        rows += [{"run": number, "policy": run.policy, **row} for row in many]
+        rows += [{"run": number, "policy": run.policy, "seed": run.seed, **row} for row in many]
     return pa.Table.from_pylist(rows)
 
 

@@ -40,10 +40,10 @@ class Run:
     """
 
     policy: str
-    metrics: dict[str, Any]
-    series: dict[str, list[Any]]
-    provenance: dict[str, Any]
-    timing: dict[str, Any] = field(default_factory=dict, compare=False)
+    metrics: dict[str, Any] = field(repr=False)
+    series: dict[str, list[Any]] = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+    timing: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     frames: Frames | None = field(default=None, compare=False, repr=False)
     history: History | None = field(default=None, compare=False, repr=False)
 
@@ -83,6 +83,11 @@ class Comparison:
 
     runs: tuple[Run, ...]
     recording: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Of which recording, and how many runs of each policy."""
+        many = ", ".join(f"{policy} ({len(runs)})" for policy, runs in self.groups.items())
+        return f"<Comparison of {self.recording.get('name', 'a recording')!r}: runs of {many}>"
 
     @property
     def baseline(self) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
 
 DEFAULT_CHUNK_ROWS = 1 << 17
+
+SHIPPED = "stock-churn-1g-smp1-s3.kev"
+"""The recording that ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
 
 
 class PageKinds(NamedTuple):
@@ -44,6 +48,15 @@ class Recording:
     def __init__(self, path: Path, source: GroundTruth | KevSource) -> None:
         self.path = path
         self._source = source
+
+    def __repr__(self) -> str:
+        """Where it lies and which kernel it is of."""
+        return f"<Recording {str(self.path)!r}, Linux {self.machine.kernel or '(not known)'}>"
+
+    @classmethod
+    def shipped(cls) -> Recording:
+        """The recording that ships with the package: Linux 7.2.13, 1 GiB, one CPU; start state and demand, no events."""
+        return cls.open(Path(str(files("kevacuate").joinpath("data", SHIPPED))))
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Recording:
@@ -67,7 +80,10 @@ class Recording:
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
-                raise KevacuateError(f"{where} is a file, but a recording is a directory.")
+                raise KevacuateError(
+                    f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`; "
+                    "what --save wrote is for `kevacuate report` and `kevacuate plot`."
+                )
             refuse_unencodable(where)
             if is_kev(where):
                 return cls(where, KevSource(where, verify=verify))

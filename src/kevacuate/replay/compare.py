@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.errors import KevacuateError
@@ -120,7 +121,7 @@ def _chosen(policies: Iterable[str]) -> list[Policy]:
 
 
 def compare(
-    recording: Recording,
+    recording: Recording | str | Path,
     policies: Sequence[str],
     *,
     repeats: int = 1,
@@ -132,7 +133,7 @@ def compare(
 
     Parameters
     ----------
-    recording : Recording
+    recording : Recording or path
         With a start state and a demand, or events to make one of.
     policies : sequence of str
         ``NAME[,knob=value...]`` each.
@@ -161,6 +162,7 @@ def compare(
         raise KevacuateError(
             "A policy is replayed at least once, and by at least one worker: repeats and workers begin at 1."
         )
+    recording = recording if isinstance(recording, Recording) else Recording.open(recording)
     demand = build_demand(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)

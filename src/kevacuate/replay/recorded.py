@@ -58,10 +58,12 @@ def _count(classes: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.int64]:
 def recorded_frames(recording: Recording) -> Frames:
     """The pageblock map of every state of a recording; times count from the first.
 
+    A pageblock that only some states hold, as a machine's memory may grow while it runs, is reserved in the others.
+
     Raises
     ------
     KevacuateError
-        The recording has no state, or its states are of different machines.
+        The recording has no state.
     """
     states = list(recording.states)
     if not states:
@@ -69,24 +71,29 @@ def recorded_frames(recording: Recording) -> Frames:
             f"{recording.path} holds no state of the allocator, so there is nothing to draw a map of: record it with a snapshot."
         )
     order = recording.machine.pageblock_order
-    start = states[-1].blocks.pfn.astype(np.int64)
-    pages = max(page_count(states[-1]), int(start[-1]) + (1 << order))
+    start = np.unique(np.concatenate([state.blocks.pfn.astype(np.int64) for state in states]))
+    pages = max(*(page_count(state) for state in states), int(start[-1]) + (1 << order))
     pages = -(-pages >> order) << order
     blocks, planes = StepsBuilder(), StepsBuilder()
     for state in states:
-        if not np.array_equal(state.blocks.pfn, start):
-            raise KevacuateError(
-                f"State {state.tag} of {recording.path} has other pageblocks than the last one."
-            )
-        found = page_classes(state)
         classes = np.full(pages, f.RESERVED, np.uint8)
+        found = page_classes(state)
         classes[: len(found)] = found
-        classes = classes.reshape(-1, 1 << order)[start >> order].reshape(-1)
-        blocks.add(encode(state.blocks.mt, _count(classes, order), state.blocks.skip, order))
-        planes.add(classes)
+        at = np.searchsorted(start, state.blocks.pfn)
+        by_block = np.full((len(start), 1 << order), f.RESERVED, np.uint8)
+        by_block[at] = classes.reshape(-1, 1 << order)[start[at] >> order]
+        mt, skip = (
+            np.full(len(start), k.MIGRATE_MOVABLE, state.blocks.mt.dtype),
+            np.zeros(len(start), np.bool_),
+        )
+        mt[at], skip[at] = state.blocks.mt, state.blocks.skip
+        blocks.add(encode(mt, _count(by_block.reshape(-1), order), skip, order))
+        planes.add(by_block.reshape(-1))
     zones = {z.index: i for i, z in enumerate(states[-1].zones)}
     names = tuple(_zone_name(recording, int(z.start_pfn), z.name) for z in states[-1].zones)
-    zone = np.array([zones.get(int(z), 0) for z in states[-1].blocks.zone], np.uint8)
+    zone = np.zeros(len(start), np.uint8)
+    for state in states:
+        zone[np.searchsorted(start, state.blocks.pfn)] = [zones.get(int(z), 0) for z in state.blocks.zone]
     t = np.array([state.ts - states[0].ts for state in states], np.int64)
     kept = planes.build() if pages <= PAGES_KEPT else None
     return Frames(t, start, zone, names, order, blocks.build(), kept)

@@ -162,7 +162,10 @@ class Replay:
         begin = time.perf_counter()
         span, total = self.demand.span
         if not total:
-            raise KevacuateError(f"The demand of {self.recording.path} is empty: there is nothing to replay.")
+            raise KevacuateError(
+                f"The demand of {self.recording.path} is empty: there is nothing to replay. Light recordings keep no "
+                "allocations and frees: `kevacuate triage` reads them; record without --light to replay."
+            )
         self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):

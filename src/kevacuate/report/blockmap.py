@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from kevacuate.report.sidebyside import width_of
+
 MARKS: dict[str, tuple[str, str, str]] = {
     "absent": (" ", "", "no memory of the allocator's"),
     "reserved": ("-", "dim", "reserved"),
@@ -60,11 +62,23 @@ def legend(counts: dict[str, int]) -> Text:
     return text
 
 
-def zone_table(rows: Sequence[dict[str, int | str]]) -> Table:
-    """One row a zone: keys are the columns, in order."""
+def zone_table(rows: Sequence[dict[str, int | str]], width: int = 1000) -> Table:
+    """One row a zone, keys are the columns, in order; one column a zone where the former is wider than *width*."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if name == "zone" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
-    return table
+        table.add_row(*map(_cell, row.values()))
+    if width_of(table) <= width:
+        return table
+    turned = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    first, *others = rows[0]
+    for i, head in enumerate([first, *(str(row[first]) for row in rows)]):
+        turned.add_column(head, justify="right" if i else "left")
+    for name in others:
+        turned.add_row(name, *(_cell(row[name]) for row in rows))
+    return turned
+
+
+def _cell(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"

@@ -38,7 +38,7 @@ def verification_table(result: Verification, required: float | None = None) -> T
     )
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("level", no_wrap=True)
-    for name in ("exactness", "decisions", "not the kernel's", "dumps equal"):
+    for name in ("exactness", "decisions", "not the\nkernel's", "dumps\nequal"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for level in result.levels.values():
@@ -118,4 +118,10 @@ def details_text(result: Verification, *, full: bool = False) -> list[str]:
         said += _full(level) if full else []
         if said:
             lines += [f"{level.level}:", *said]
+    if all(level.not_exercised for level in result.levels.values()):
+        lines.append(
+            "Nothing could be verified: that takes the recorded kernel's own decisions, of a kernel with recording hooks or "
+            "between two dumps (docs/fidelity.md, docs/vmcore.md). A replay needs none of it: `kevacuate info` says how good "
+            "this recording is."
+        )
     return lines

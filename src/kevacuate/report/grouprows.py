@@ -10,7 +10,22 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rich.text import Text
 
-from kevacuate.measure.groups import APART, DIFFERS, EQUAL, LEVEL, SAME, Decision, decide, mean, spread
+from kevacuate.measure.groups import (
+    APART,
+    DIFFERS,
+    EQUAL,
+    LEVEL,
+    SAME,
+    UNDECIDED,
+    UNKNOWN,
+    Decision,
+    decide,
+    mean,
+    spread,
+)
+
+MARKS = {"*": DIFFERS, "+": APART, "=": EQUAL, "?": UNDECIDED, "-": UNKNOWN}
+"""What stands for a verdict where there is little room; p alone says that no difference is shown."""
 
 
 class Named(Protocol):
@@ -113,6 +128,14 @@ def verdict_text(decision: Decision) -> str:
     return p_text(decision) if decision.verdict == SAME else f"{decision.verdict}, {p_text(decision)}"
 
 
+def mark_text(decision: Decision) -> str:
+    """The same in few characters: ``0.016 *``, ``0.12``, ``=`` (:data:`MARKS`)."""
+    mark = {verdict: mark for mark, verdict in MARKS.items()}.get(decision.verdict, "")
+    if decision.p is None or decision.verdict == EQUAL:
+        return mark
+    return f"{p_text(decision)[2:].replace(' ', '')} {mark}".rstrip()
+
+
 def p_text(decision: Decision) -> str:
     """``p 0.016``; ``p < 0.001`` below that."""
     p = decision.p or 0.0
@@ -131,32 +154,36 @@ def style(row: Named, decision: Decision) -> str:
     return "green" if (decision.difference > 0) == (row.better > 0) else "red"
 
 
-def cells(row: GroupRow[R], group: int) -> list[Text]:
-    """The cells of one group: mean, and unless it is the first its change and what that says."""
+def cells(row: GroupRow[R], group: int, *, brief: bool = False) -> list[Text]:
+    """The cells of one group: mean, and unless it is the first its change and what that says, in words or *brief*."""
     shown = [Text(mean_text(*row.summary(group)))]
     if group:
         decision = row.decisions[group - 1]
         how = style(row.row, decision)
-        shown += [Text(moved(row, group), style=how), Text(verdict_text(decision), style=how)]
+        said = mark_text(decision) if brief else verdict_text(decision)
+        shown += [Text(moved(row, group), style=how), Text(said, style=how)]
     return shown
 
 
 def found(names: Sequence[str], rows: Sequence[GroupRow[R]], what: str = "rows") -> Iterator[str]:
-    """What the test found, group by group: how many rows differ, and how many would by chance alone."""
+    """What the test found, group by group (:func:`found_in`)."""
     for i in range(1, len(names)):
-        tested = [row for row in rows if row.decisions[i - 1].p is not None]
-        if not tested:
-            continue
-        differ = [row for row in tested if row.decisions[i - 1].verdict == DIFFERS]
-        apart = [row for row in tested if row.decisions[i - 1].verdict == APART]
-        verb = "differs" if len(differ) == 1 else "differ"
-        said = f"{names[i]} against {names[0]}: of {len(tested)} {what} {len(differ)} {verb}"
-        said += f" and {len(apart)} are apart" if apart else ""
-        chance = LEVEL if not apart else max(row.decisions[i - 1].least_p or LEVEL for row in apart)
-        yield (
-            f"{said}; chance alone would give about {chance * len(tested):.0f}, more or less together, as the {what} depend on "
-            "each other."
-        )
+        yield from found_in(names, i, rows, what)
+
+
+def found_in(
+    names: Sequence[str], group: int, rows: Sequence[GroupRow[R]], what: str = "rows"
+) -> Iterator[str]:
+    """What the test found in one group: how many rows differ, and how many would by chance alone; nothing if none was tested."""
+    decisions = [d for row in rows if (d := row.decisions[group - 1]).p is not None]
+    if not decisions:
+        return
+    differ = sum(d.verdict == DIFFERS for d in decisions)
+    apart = [d.least_p or LEVEL for d in decisions if d.verdict == APART]
+    said = f"{names[group]} against {names[0]}: of {len(decisions)} {what} {differ} {'differs' if differ == 1 else 'differ'}"
+    said += f" and {len(apart)} are apart" if apart else ""
+    chance = max(apart, default=LEVEL) * len(decisions)
+    yield f"{said}; chance alone would give about {chance:.0f}, more or less together, as the {what} depend on each other."
 
 
 def rows_of(

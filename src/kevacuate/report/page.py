@@ -184,11 +184,15 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     sections = figure_sections(comparison)
     price = price_section(comparison)
     many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
-    words = visible_lines(conclusion(comparison)) if len(policies) > 1 else [_single_words(comparison)]
+    how = rule([len(group) for group in comparison.groups.values()], RUNS)
+    said, _, rests = conclusion(comparison).partition(f"\n{how}\n")
+    words = visible_lines(said) if len(policies) > 1 else [_single_words(comparison)]
+    drawn = [_drawn(runs)] if comparison.repeated else []
     return {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
         "conclusion": words,
+        "rests": [*visible_lines(f"{how}\n{rests}"), *drawn] if rests and len(policies) > 1 else drawn,
         "verdict": visible(recording.get("verdict", "")),
         "keys": key_figures(comparison),
         "policies": policies,
@@ -196,10 +200,8 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
         "block_words": _block_words(runs),
         "flows": flow_tables(policies, [run.metrics["extfrag_events"] for run in runs]),
         "sections": sections + ([price] if price else []),
-        "rule": rule([len(group) for group in comparison.groups.values()], RUNS)
-        if comparison.repeated
-        else "",
-        "drawn": _drawn(runs) if comparison.repeated else "",
+        "rule": how if comparison.repeated else "",
+        "drawn": comparison.repeated,
         "parameters": parameter_rows(comparison.runs),
         "parameter_columns": [
             visible(f"{run.policy}, seed {run.seed}" if comparison.repeated else run.policy)
@@ -251,6 +253,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), "as recorded, not replayed"],
         "conclusion": [visible(why)],
+        "rests": [],
         "verdict": visible(recording.get("verdict", "")),
         "keys": [],
         "policies": policies,
@@ -259,7 +262,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
         "flows": flow_tables(policies, [flows]),
         "sections": [],
         "rule": "",
-        "drawn": "",
+        "drawn": False,
         "parameters": [],
         "parameter_columns": [],
         "recording": flattened(recording),

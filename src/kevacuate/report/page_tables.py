@@ -10,7 +10,16 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.mm.constants import MIGRATE_NAMES
-from kevacuate.report.grouprows import GroupRow, change, mean_text, moved, number, told_apart, verdict_text
+from kevacuate.report.grouprows import (
+    GroupRow,
+    change,
+    mean_text,
+    moved,
+    number,
+    p_text,
+    told_apart,
+    verdict_text,
+)
 from kevacuate.report.page_text import visible
 from kevacuate.report.rows import Row, comparison_rows, price_rows
 
@@ -29,6 +38,8 @@ class Cell:
     change: str = ""
     verdict: str = ""
     note: str = ""
+    said: str = ""
+    """What the runs say of the change, in words."""
 
 
 def _cell(row: GroupRow[Row], group: int) -> Cell:
@@ -43,7 +54,9 @@ def _cell(row: GroupRow[Row], group: int) -> Cell:
     sure = decision.p is None or told_apart(decision)
     better = row.row.better * (decision.difference or 0.0)
     verdict = ("better" if better > 0 else "worse") if better and sure else ""
-    return Cell(mean_text(middle, varies), moved(row, group), verdict, note)
+    p = p_text(decision).replace(" ", "\u00a0")
+    said = f"{decision.verdict}, {p}" if decision.p is not None else ""
+    return Cell(mean_text(middle, varies), moved(row, group), verdict, note, said)
 
 
 def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:

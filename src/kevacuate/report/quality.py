@@ -70,9 +70,10 @@ def about_table(about: About) -> Table:
     )
     table.add_row("kernel", f"Linux {about['kernel'] or '(not known)'} ({about['arch'] or 'not known'})")
     table.add_row("profile of the model", "\n".join([about["profile"], *about["profile_unsure"]]))
+    cpus = f"{about['cpus']} CPU{'' if about['cpus'] == 1 else 's'}"
     table.add_row(
         "machine",
-        f"{about['cpus']} CPUs; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
+        f"{cpus}; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
     )
     table.add_row("states", states or "none")
     if about["snapshots"]:
@@ -136,9 +137,13 @@ def demand_table(about: About) -> Table:
     for name, said in MOVE_WORDS:
         table.add_row(f"  {said}", f"{about['moves'][name]:,}")
     table.add_section()
-    for name, value in quality.items():
-        if name != "trusted":
+    counts = {name: value for name, value in quality.items() if name != "trusted"}
+    for name, value in counts.items():
+        if value:
             table.add_row(name.replace("_", " "), f"{value:,}")
+    none = sum(not value for value in counts.values())
+    if none:
+        table.add_row("other counters (--json names them)", f"{none} are 0")
     return table
 
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.groups import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
 from kevacuate.report.grouprows import GroupRow, cells, found, number
 from kevacuate.report.recordedrows import RecordedRow, common_labels
+from kevacuate.report.sidebyside import Line, SideBySide
 
 Groups = Sequence[Sequence[Recorded]]
 
@@ -29,40 +28,32 @@ def group_names(groups: Groups) -> list[str]:
     ]
 
 
-def recorded_table(groups: Groups, rows: Sequence[GroupRow[RecordedRow]], *, details: bool = False) -> Table:
+def recorded_table(
+    groups: Groups, rows: Sequence[GroupRow[RecordedRow]], *, details: bool = False
+) -> SideBySide:
     """All rows; the first group is what the others are compared with. *details*: every row, every recording's value."""
     names = group_names(groups)
-    table = Table(
-        title="Recorded kernels side by side",
-        title_justify="left",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("", no_wrap=True)
-    table.add_column("unit", style="dim", no_wrap=True)
-    for i, name in enumerate(names):
-        table.add_column(name, justify="right", no_wrap=True)
-        if i:
-            table.add_column("change", justify="right", no_wrap=True)
-            table.add_column("", no_wrap=True)
-        if details and len(groups[i]) > 1:
-            table.add_column(f"each of {name[0]}", style="dim")
-    section = ""
-    for row in rows:
-        if row.row.detail and not details:
-            continue
-        if row.row.section != section:
-            section = row.row.section
-            table.add_section()
-            table.add_row(Text(section, style="bold"))
-        shown: list[Text] = []
-        for i, group in enumerate(groups):
-            shown += cells(row, i)
-            if details and len(group) > 1:
-                shown.append(Text(" ".join("-" if v is None else number(v) for v in row.values[i])))
-        table.add_row(f"  {row.row.name}", row.row.unit, *shown)
-    return table
+    each = [details and len(group) > 1 for group in groups]
+
+    def heads(last: str) -> list[list[str]]:
+        return [
+            [name, *(["change", last] if i else []), *([f"each of {name[0]}"] if each[i] else [])]
+            for i, name in enumerate(names)
+        ]
+
+    def shown(row: GroupRow[RecordedRow], *, brief: bool) -> list[list[Text]]:
+        every = [" ".join("-" if v is None else number(v) for v in values) for values in row.values]
+        return [
+            cells(row, i, brief=brief) + ([Text(every[i], style="dim")] if each[i] else [])
+            for i in range(len(groups))
+        ]
+
+    lines = [
+        Line(row.row.section, row.row.name, row.row.unit, shown(row, brief=False), shown(row, brief=True))
+        for row in rows
+        if details or not row.row.detail
+    ]
+    return SideBySide("Recorded kernels side by side", heads(""), heads("p"), lines)
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure import Comparison
 from kevacuate.report.grouprows import GroupRow, cells, moved, number
 from kevacuate.report.rows import Row, comparison_rows, price_rows, replays_words
+from kevacuate.report.sidebyside import Line, SideBySide
 
 
 def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
@@ -32,48 +31,35 @@ def _title(comparison: Comparison) -> str:
     return title + (f", {replays_words(comparison)}" if comparison.repeated else "")
 
 
-def _columns(table: Table, comparison: Comparison) -> None:
-    """The columns: of repeats mean and spread, and of all policies but the first the change and what it says."""
-    table.add_column("", no_wrap=True)
-    table.add_column("unit", style="dim", no_wrap=True)
-    for i, policy in enumerate(comparison.groups):
-        table.add_column(policy.replace(",", ",\n"), justify="right", no_wrap=not comparison.repeated)
-        if comparison.repeated and i:
-            table.add_column("change", justify="right", no_wrap=True)
-            table.add_column("")
+def _heads(comparison: Comparison, last: str) -> list[list[str]]:
+    """The heads of each policy's columns: of repeats those of change and verdict too, the latter called *last*."""
+    beside = ["change", last] if comparison.repeated else []
+    return [[policy, *(beside if i else ())] for i, policy in enumerate(comparison.groups)]
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def _lines(comparison: Comparison) -> list[Line]:
+    """The rows, and what the benefit cost."""
+    groups, many = range(len(comparison.groups)), comparison.repeated
+    lines = []
+    for row in comparison_rows(comparison):
+        if many:
+            shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
+        else:
+            shown = brief = [_single_cells(row, i) for i in groups]
+        lines.append(Line(row.row.section, row.row.name, row.row.unit, shown, brief))
+    paid = price_rows(comparison)
+    if any(value is not None for _, _, values in paid for value in values):
+        for name, unit, values in paid:
+            texts = [Text("-" if value is None else number(value)) for value in values]
+            padded = [[text, Text(), Text()] if many and i else [text] for i, text in enumerate(texts)]
+            lines.append(Line("Gained for what was paid", name, unit, padded, padded))
+    return lines
+
+
+def comparison_table(comparison: Comparison) -> SideBySide:
     """All rows of a comparison; the first column of figures is the baseline, the others show their change.
 
     Where policies were run several times: mean ± standard deviation, the change of the mean, and whether the runs can tell that
     from chance (:func:`kevacuate.measure.groups.decide`).
     """
-    many = comparison.repeated
-    table = Table(
-        title=_title(comparison), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
-    )
-    _columns(table, comparison)
-    section = ""
-    for row in comparison_rows(comparison):
-        if row.row.section != section:
-            section = row.row.section
-            table.add_section()
-            table.add_row(Text(section, style="bold"))
-        shown = [
-            cell
-            for i in range(len(comparison.groups))
-            for cell in (cells(row, i) if many else _single_cells(row, i))
-        ]
-        table.add_row(f"  {row.row.name}", row.row.unit, *shown)
-    paid = price_rows(comparison)
-    if any(value is not None for _, _, values in paid for value in values):
-        table.add_section()
-        table.add_row(Text("Gained for what was paid", style="bold"))
-        for name, unit, values in paid:
-            texts = ["-" if value is None else number(value) for value in values]
-            padded = [
-                cell for i, text in enumerate(texts) for cell in ([text, "", ""] if many and i else [text])
-            ]
-            table.add_row(f"  {name}", unit, *padded)
-    return table
+    return SideBySide(_title(comparison), _heads(comparison, ""), _heads(comparison, "p"), _lines(comparison))

@@ -8,7 +8,7 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
-from kevacuate.report.grouprows import GroupRow, found, mean_text, moved, p_text, told_apart, verdict_text
+from kevacuate.report.grouprows import GroupRow, found_in, mean_text, moved, p_text, told_apart, verdict_text
 from kevacuate.report.rows import Row, comparison_rows, replays_words
 
 OUTCOMES = (
@@ -46,9 +46,9 @@ def _became(name: str, row: GroupRow[Row], group: int) -> str:
 def _effect(runs: Sequence[Run], rows: Sequence[GroupRow[Row]], group: int) -> str:
     """What an evacuating policy did and what became of the mixed blocks."""
     honoured = (
-        "stopped by the skip bit"
+        "found the skip bit set and did nothing"
         if runs[0].provenance["evacuation"]["skip_hint"]
-        else "begun with the skip bit set"
+        else "found the skip bit set and went on"
     )
     marked = f"{_figure(runs, 'start_blocks_with_skip_bit')} of {_figure(runs[:1], 'start_blocks')} blocks"
     did = (
@@ -80,22 +80,21 @@ def _single(base: Run, runs: Sequence[Run]) -> str:
     return f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}."
 
 
-def _outcomes(names: Sequence[str], rows: Sequence[GroupRow[Row]]) -> Iterator[str]:
-    """How many outcomes differ, and which, policy by policy."""
+def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> Iterator[str]:
+    """How many outcomes of a policy differ, and which."""
     tested = [row for row in rows if row.row.section in OUTCOMES]
-    yield from found(names, tested, "outcomes")
-    for i, name in enumerate(names[1:], 1):
-        sure = [row for row in tested if told_apart(row.decisions[i - 1])]
-        sure.sort(key=lambda row: (row.decisions[i - 1].verdict != DIFFERS, row.decisions[i - 1].p or 0.0))
-        if not sure:
-            continue
-        told = [
-            f"{row.row.name}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
-            f"({moved(row, i)}; {verdict_text(row.decisions[i - 1])})"
-            for row in sure[:MOST_NAMED]
-        ]
-        more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
-        yield f"{'Differ' if len(sure) > 1 else 'Differs'} under {name}: {'; '.join(told)}{more}."
+    yield from found_in(names, i, tested, "outcomes")
+    sure = [row for row in tested if told_apart(row.decisions[i - 1])]
+    sure.sort(key=lambda row: (row.decisions[i - 1].verdict != DIFFERS, row.decisions[i - 1].p or 0.0))
+    if not sure:
+        return
+    told = [
+        f"{row.row.name}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
+        f"({moved(row, i)}; {verdict_text(row.decisions[i - 1])})"
+        for row in sure[:MOST_NAMED]
+    ]
+    more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
+    yield f"{'Differ' if len(sure) > 1 else 'Differs'} under {names[i]}: {'; '.join(told)}{more}."
 
 
 def _when(row: Row) -> str:
@@ -113,15 +112,16 @@ def conclusion(comparison: Comparison) -> str:
         for i, runs in enumerate(groups)
         if i and any(run.metrics["evacuations_queued"] for run in runs)
     }
-    lines = [_effect(runs, rows, i) for i, runs in evacuating.items()]
+    lines = []
     if not evacuating:
         lines.append(
             f"No policy queued an evacuation that {comparison.baseline.policy} did not: this comparison says nothing about "
             "evacuation."
         )
-    if comparison.repeated:
-        lines += _outcomes(list(comparison.groups), rows)
-    elif evacuating:
+    for i in range(1, len(groups)):
+        lines += [_effect(groups[i], rows, i)] if i in evacuating else []
+        lines += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
+    if evacuating and not comparison.repeated:
         lines.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
     if comparison.repeated or evacuating:
         lines.append(rule([len(runs) for runs in groups], RUNS))

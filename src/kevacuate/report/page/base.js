@@ -9,7 +9,7 @@ const kev = (() => {
   const read = (number) => kevDecode.inflate(streams[number].textContent);
   const state = { moment: 0, mode: "holds", focus: -1, kept: -1, view: null, playing: false, palette: null };
   const listeners = [];
-  const integer = new Intl.NumberFormat("en-GB");
+  const integer = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 1 });
 
   /** An element with attributes and children, which may be text. */
   function make(name, attributes, ...children) {

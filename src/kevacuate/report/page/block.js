@@ -157,6 +157,7 @@ const kevBlock = (() => {
     const kept = block === state.kept;
     if (drawn.block !== block || drawn.kept !== kept || drawn.loaded !== kev.loaded) {
       Object.assign(drawn, { block, kept, loaded: kev.loaded });
+      $("block-hint").hidden = true;
       $("h-block").textContent = `Block ${integer.format(kev.map.numbers[block])}${kept ? ", kept" : ""}`;
       const detail = mapped().some((run) => run.detail && run.detail.rowOf.has(block));
       const note = detail || kev.map.all_detailed ? "" : "; its single pages are not in this page, to keep it small";

@@ -31,8 +31,21 @@ const kevMaps = (() => {
     const [group, names] = WAYS[state.mode === "type" ? "type" : "holds"];
     context.fillStyle = css(`--${state.palette[names][index]}`);
     context.fillRect(0, 0, 16, 16);
+    if (group === "contents" && index === 4 && tiled()) mixedTile(context);
     if (group === "contents" && (index === 2 || index === 3)) patternInk(context, index, 0, 0, 16, 16);
     return canvas;
+  }
+
+  /** Whether cells are large enough to be bars, in which a mixed block has a rim. */
+  const tiled = () => state.mode === "holds" && state.view && kevMap.cellSize(state.view) >= kevMap.TILE;
+
+  /** A mixed block as the map shows it: pages that cannot move above movable ones, with a rim. */
+  function mixedTile(context) {
+    context.fillStyle = css("--movable");
+    context.fillRect(2, 8, 12, 6);
+    context.fillStyle = css("--unmovable");
+    context.fillRect(2, 2, 12, 6);
+    patternInk(context, 2, 2, 2, 12, 6);
   }
 
   function patternInk(context, content, left, top, width, height) {
@@ -59,7 +72,7 @@ const kevMaps = (() => {
         list.append(make("li", {}, swatch(i), name));
       });
     }
-    if (state.mode === "holds" && state.view && kevMap.cellSize(state.view) >= kevMap.TILE) {
+    if (tiled()) {
       list.append(make("li", {}, "top edge: the block’s type"));
     }
     if ($("marks").checked && mapped().some((run) => run.marks)) {
@@ -68,6 +81,7 @@ const kevMaps = (() => {
         make("li", {}, make("span", { class: "ring evacuate" }), "evacuated just now"),
       );
     }
+    align();
   }
 
   const mapped = () => kev.runs.filter((run) => run.painter);
@@ -125,6 +139,16 @@ const kevMaps = (() => {
     }
     if (old && old.zoom > 1) kevMap.zoomAt(state.view, old.zoom, 0, 0, width, height);
     $("zoom").textContent = `${state.view.zoom}×`;
+    align();
+  }
+
+  /** Put the maps on whole pixels of the screen: between two, every cell's edge would be blurred. */
+  function align() {
+    if (!mapped().length) return;
+    const [maps, ratio] = [$("maps"), devicePixelRatio || 1];
+    maps.style.paddingTop = "0px";
+    const top = (mapped()[0].canvas.getBoundingClientRect().top + scrollY) * ratio;
+    maps.style.paddingTop = `${(Math.ceil(top) - top) / ratio}px`;
   }
 
   function dress() {

@@ -118,6 +118,19 @@
     });
   }
 
+  /** The blocks whose stories have the most steps, most of them in the last run: there an evacuation is told batch by batch. */
+  function suggest() {
+    if (!kev.stories || !kev.stories.placeOf.size || state.kept >= 0) return;
+    const steps = (place) => kev.stories.list[place][1].at(-1)[1].length;
+    const most = [...kev.stories.placeOf].sort((a, b) => steps(b[1]) - steps(a[1]) || a[0] - b[0]).slice(0, 4);
+    const buttons = most.map(([block]) => {
+      const button = make("button", { type: "button" }, `block ${kev.map.numbers[block]}`);
+      button.addEventListener("click", () => follow(`#block=${kev.map.numbers[block]}`));
+      return button;
+    });
+    $("block-hint").append(make("span", { class: "worth" }, " Worth a look: ", ...buttons.flatMap((b) => [b, " "])));
+  }
+
   /** "#block=12&t=3.5" opens a block at a time. */
   function follow(hash) {
     const wanted = new URLSearchParams(hash.slice(1));
@@ -142,6 +155,7 @@
     loadCharts();
     await loadDetails();
     follow(location.hash);
+    suggest();
     bindWindow();
     chartsFollow(state.moment);
     document.documentElement.dataset.ready = String(Math.round(performance.now()));
