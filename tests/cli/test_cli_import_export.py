@@ -92,7 +92,10 @@ def test_export(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_refusals_of_export(tmp_path: Path, imported: Path) -> None:
-    assert refusal("export", imported) == "Say in which format: --ftrace, --perfetto. See 'kevacuate --help'."
+    assert (
+        refusal("export", imported)
+        == "Say in which format: --ftrace, --perfetto. See 'kevacuate export --help'."
+    )
     shipped = SHIPPED / "stock-churn-1g-smp1-s3.kev"
     assert "holds no events, only what was made of them" in refusal("export", "--ftrace", shipped)
     (tmp_path / "x").write_text("")

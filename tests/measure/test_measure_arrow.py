@@ -32,6 +32,7 @@ def test_the_series_of_a_run() -> None:
     assert run().to_arrow().to_pydict() == {
         "run": [0, 0],
         "policy": ["mainline", "mainline"],
+        "seed": [0, 0],
         "t": [0, 5],
         "mixed_blocks": [1, 2],
         "blocks.movable": [3, 4],
@@ -45,6 +46,7 @@ def test_the_metrics_of_a_comparison() -> None:
     assert table.to_pydict() == {
         "run": [0, 1],
         "policy": ["mainline", "evacuate"],
+        "seed": [0, 0],
         "extfrag": [4, 4],
         "end.free_pages": [9, 9],
         "end.index.0": [1, 1],
@@ -57,7 +59,7 @@ def test_other_libraries_have_the_same_table(package: str, monkeypatch: pytest.M
     pytest.importorskip(package)
     one = Comparison((run(), run("evacuate")), {})
     frame: Any = getattr(one, f"to_{package}")()
-    assert frame.shape == (4, 7)
+    assert frame.shape == (4, 8)
     assert list(frame["mixed_blocks"]) == [1, 2, 1, 2]
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(KevacuateError, match=rf"pip install 'kevacuate\[{package}\]'"):
