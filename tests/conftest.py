@@ -23,6 +23,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+os.environ.pop("COLUMNS", None)  # set for the workers that tests run in; tables would follow it
+
 DIRECTORY = pytest.StashKey[Path]()
 
 
