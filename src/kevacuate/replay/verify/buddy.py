@@ -169,6 +169,9 @@ class BuddyLevel(Level):
         if result.mismatches:
             result.first = divergence_of(books.first, getattr(self, "_dump_words", None))
             result.causes = self._causes()
+        result.notes += (
+            "of a drained chunk (mm_page_pcpu_drain) pfn and order are inputs: only the type is the model's",
+        )
         if not self._has_lists:
             result.notes += (
                 "list operations were not recorded (gt_list): what compaction took from the lists is unknown until its "

@@ -72,6 +72,7 @@ V_KERNEL = 16
 FIRST = 24
 
 COMPACTORS = 16  # direct compactors at a time
+COMPACTING = 64  # tasks inside compact_zone at a time
 CS = 6
 CO_PID = 0  # pid + 1; 0: unused
 CO_ORDER = 1
@@ -91,6 +92,8 @@ class BuddyBooks(NamedTuple):
     facts: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     compactors: npt.NDArray[np.int64]
+    compacting: npt.NDArray[np.int64]
+    """Tasks inside compact_zone (pid + 1; 0: unused): only what they delete from the lists is compaction's."""
     zone_of: npt.NDArray[np.int64]
     """Recorded zone index to the model's zone."""
     last_request: npt.NDArray[np.int64]
@@ -108,6 +111,7 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> BuddyBo
         facts=np.zeros(FACTS, np.int64),
         first=np.zeros(FIRST, np.int64),
         compactors=np.zeros(COMPACTORS * CS, np.int64),
+        compacting=np.zeros(COMPACTING, np.int64),
         zone_of=zone_of,
         last_request=np.zeros(cpus, np.int64),
         claiming=np.zeros(cpus, np.int64),

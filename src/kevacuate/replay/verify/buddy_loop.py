@@ -44,7 +44,6 @@ from kevacuate.replay.verify.buddy_books import (
     D_LIST,
     D_REFUSAL,
     D_TAKEN,
-    F_ACTIVE,
     F_CUT,
     F_DIVERGED,
     F_OVERFLOW,
@@ -64,6 +63,7 @@ from kevacuate.replay.verify.buddy_requests import (
     compaction_begin,
     compaction_end,
     direct_compaction,
+    is_compacting,
     perform,
 )
 from kevacuate.replay.verify.tally import F_COMPACTIONS, F_LAST, decided
@@ -264,7 +264,7 @@ def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
     logged = answer_kind(e, i)
     op = e.a[i]
-    if logged == L_LIST and op == 2 and b.facts[F_ACTIVE] > 0:
+    if logged == L_LIST and op == 2 and is_compacting(b, e.pid[i]):
         s.stat[T_NLOG] = 0
         if isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0):
             b.inputs[N_ISOLATED] += 1

@@ -23,6 +23,7 @@ from kevacuate.replay.verify.buddy_books import (
     CO_PFN,
     CO_PID,
     CO_ZONE,
+    COMPACTING,
     COMPACTORS,
     CS,
     F_ACTIVE,
@@ -196,11 +197,30 @@ def direct_compaction(b, pid, order, gfp):  # type: ignore[no-untyped-def]
     b.compactors[at + CO_PFN] = -1
 
 
+@part
+def is_compacting(b, pid):  # type: ignore[no-untyped-def]
+    """Whether the task is inside compact_zone."""
+    for n in range(COMPACTING):
+        if b.compacting[n] == pid + 1:
+            return True
+    return False
+
+
+@part(cold=True)
+def set_compacting(b, old, new):  # type: ignore[no-untyped-def]
+    """Put *new* (pid + 1; 0: nobody) into the first place that holds *old*; a table that is full keeps what it has."""
+    for n in range(COMPACTING):
+        if b.compacting[n] == old:
+            b.compacting[n] = new
+            return
+
+
 @part(cold=True)
 def compaction_begin(s, b, pid, zone_start):  # type: ignore[no-untyped-def]
     """mm_compaction_begin: frees of a direct compactor may be captured from here on."""
     b.facts[F_COMPACTIONS] += 1
     b.facts[F_ACTIVE] += 1
+    set_compacting(b, 0, pid + 1)
     at = compactor(b, pid)
     if at >= 0:
         b.inputs[N_COMPACTORS] += 1
@@ -211,6 +231,7 @@ def compaction_begin(s, b, pid, zone_start):  # type: ignore[no-untyped-def]
 def compaction_end(b, pid):  # type: ignore[no-untyped-def]
     """mm_compaction_end: no captures beyond this."""
     b.facts[F_ACTIVE] = max(b.facts[F_ACTIVE] - 1, 0)
+    set_compacting(b, pid + 1, 0)
     at = compactor(b, pid)
     if at >= 0:
         b.compactors[at + CO_ZONE] = -1

@@ -22,7 +22,7 @@ PHASES = 250
 KINDS = (
     "size of a refill (gt_rmq 0)",
     "drain by a free: whether, and every sub-batch (gt_rmq 2)",
-    "drain by the one-second decay (gt_rmq 2)",
+    "size of a drain by the one-second decay, whose moment is the event's (gt_rmq 2)",
     "high of a per-CPU list set at a dump",
     "alloc_factor at a dump",
     "free_count at a dump",
