@@ -12,7 +12,6 @@ from kevacuate.measure.fidelity import LevelResult
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, StateOptions
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
-from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.verify.buddy_books import (
     D_DUMP_BLOCK,
     D_DUMP_LIST,
@@ -31,6 +30,7 @@ from kevacuate.replay.verify.buddy_books import (
 from kevacuate.replay.verify.buddy_loop import buddy_rows
 from kevacuate.replay.verify.buddy_words import divergence_of
 from kevacuate.replay.verify.level import Given, Level
+from kevacuate.replay.verify.rows import with_kept
 from kevacuate.replay.verify.startstate import (
     FreeList,
     free_lists,
@@ -83,16 +83,14 @@ class BuddyLevel(Level):
         """The model's state, after what was decided so far."""
         return self._state
 
-    def feed(self, chunk: EventChunk, first: int) -> None:
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Put the requests whose answers are complete to the model."""
         if self._has_lists is None:
             self._has_lists = bool((chunk.kind == EventKind.GT_LIST).any())
             self._state.cfg[k.C_LOG_LEVEL] = 3 if self._has_lists else 2
         if self._kept is None:
             self._kept_from = first
-            rows = chunk
-        else:
-            rows = concat_chunks([self._kept, chunk])
+        rows = with_kept(self._kept, chunk, lead)
         self._run(rows, whole=False)
 
     def _run(self, rows: EventChunk, *, whole: bool) -> None:

@@ -91,11 +91,11 @@ class EvacuationLevel(Level):
         self._became = np.zeros((2, 2), np.int64)
         self._result = LevelResult("evacuation")
 
-    def feed(self, chunk: EventChunk, first: int) -> None:
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Keep what concerns evacuations, and decide what can be decided."""
+        chunk = chunk.take(slice(lead, None))
         wanted = (chunk.kind == EventKind.GT_EVAC) | (chunk.kind == EventKind.GT_BLK)
-        if self._pending or self._rows or wanted.any():  # the lock's next taking matters only after a claim
-            wanted |= (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= 3)
+        wanted |= self._unlocks(chunk, wanted)
         at = np.flatnonzero(wanted)
         columns = (
             chunk.ts,
@@ -112,6 +112,19 @@ class EvacuationLevel(Level):
         self._rows += [Row(*row) for row in zip((at + first).tolist(), *values, strict=True)]
         self._views.feed(chunk, first)
         self._decide(whole=False)
+
+    def _unlocks(self, chunk: EventChunk, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of the requests (gt_rmq) those that come first on their CPU after a wanted row: they show that its lock is free."""
+        found = np.zeros(chunk.rows, np.bool_)
+        cpus = {*np.unique(chunk.cpu[wanted]).tolist(), *self._pending, *(row.cpu for row in self._rows)}
+        if not cpus:
+            return found
+        requests = (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= 3)
+        for cpu in cpus:
+            at = np.flatnonzero((wanted | requests) & (chunk.cpu == cpu))
+            request = requests[at]
+            found[at[request & ~np.append(False, request)[:-1]]] = True
+        return found
 
     def at_state(self, state: AllocatorState) -> None:
         """A dump shows nothing of an evacuation."""

@@ -72,8 +72,8 @@ class Level(ABC):
         """Prepare for the first event."""
 
     @abstractmethod
-    def feed(self, chunk: EventChunk, first: int) -> None:
-        """Take the next events; *first* is the number of the first one."""
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
+        """Take the next events; *first* is the number of the first new one, before which stand *lead* that were given before."""
 
     @abstractmethod
     def at_state(self, state: AllocatorState) -> None:

@@ -11,7 +11,6 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk
-from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify.frees import Scratch
 from kevacuate.replay.verify.level import Given, Level
@@ -36,6 +35,7 @@ from kevacuate.replay.verify.pcp_books import (
     new_books,
 )
 from kevacuate.replay.verify.pcp_loop import pcp_rows
+from kevacuate.replay.verify.rows import with_kept
 from kevacuate.replay.verify.startstate import zone_numbers
 from kevacuate.replay.verify.tally import fill_result
 
@@ -99,9 +99,9 @@ class PcpLevel(Level):
         self._books.where[pages.pfn] = (zone * cpus + cpu) * k.PCP_LISTS + pindex
         boot.load_in_use(state, np.flatnonzero(state.meta == k.PG_RESERVED << 4))
 
-    def feed(self, chunk: EventChunk, first: int) -> None:
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Run all rows but those kept to look ahead."""
-        rows = chunk if self._kept is None else concat_chunks([self._kept, chunk])
+        rows = with_kept(self._kept, chunk, lead)
         if self._kept is None:
             self._number = first
         self._run(rows, max(rows.rows - AHEAD, 0))

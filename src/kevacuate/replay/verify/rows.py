@@ -11,6 +11,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm.constants import MIGRATE_TYPES, NR_PCP_LISTS
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import EventChunk, EventKind
+from kevacuate.recording.schema import concat_chunks
 
 _WITH_CHUNK = np.array(
     [
@@ -34,10 +35,27 @@ LATEST_NS = 1 << 62
 _MAY_LACK_PAGE = np.array([EventKind.GT_RMQ, EventKind.MM_PAGE_ALLOC])
 
 
-def wide(rows: EventChunk) -> EventChunk:
-    """The same with columns of int64: the compiled loops then meet one kind of integer."""
-    columns: list[Any] = [np.ascontiguousarray(column, np.int64) for column in rows]
+def wide(rows: EventChunk, before: EventChunk | None = None) -> EventChunk:
+    """The same with columns of int64: the compiled loops then meet one kind of integer.
+
+    With *before*, wide rows too, those stand in front: one copy serves all levels that look back (:func:`with_kept`).
+    """
+    lead = 0 if before is None else before.rows
+    columns: list[Any] = []
+    pairs: Any = zip(rows if before is None else before, rows, strict=True)
+    for old, column in pairs:
+        whole = np.empty(lead + rows.rows, np.int64)
+        whole[:lead], whole[lead:] = old[:lead], column
+        columns.append(whole)
     return EventChunk(*columns)
+
+
+def with_kept(kept: EventChunk | None, rows: EventChunk, lead: int) -> EventChunk:
+    """What a level has kept and the new rows as one: the first *lead* of *rows* are the last of those it had before."""
+    count = 0 if kept is None else kept.rows
+    if kept is None or count <= lead:
+        return rows.take(slice(lead - count, None))
+    return concat_chunks([kept, rows.take(slice(lead, None))])
 
 
 class Bounds:

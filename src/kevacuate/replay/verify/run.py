@@ -126,9 +126,13 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
         while (piece := coming.result()) is not None:
             coming = pool.submit(next, pieces, None)
             list(pool.map(_take, levels, repeat(piece), repeat(events)))
-            events += piece.chunk.rows
+            events += piece.chunk.rows - piece.lead
             progress("events", events, total)
     return events
+
+
+LEAD = 1 << 14
+"""Events before a piece that are given along with it, for levels that look back: more than most of them keep."""
 
 
 class Piece(NamedTuple):
@@ -136,23 +140,28 @@ class Piece(NamedTuple):
 
     chunk: EventChunk
     """Wide, and checked against the machine."""
+    lead: int
+    """How many of them, at the beginning, stood in the piece before already."""
     state: AllocatorState | None
 
 
 def _checked(given: Given) -> Iterator[Piece]:
     """The pieces of the recording."""
     events, bounds = 0, bounds_of(given)
+    before: EventChunk | None = None
     for piece, state in segments(given):
-        chunk = wide(piece)
-        bounds.refuse_impossible(chunk, events)
-        events += chunk.rows
-        yield Piece(chunk, state)
+        chunk = wide(piece, before)
+        lead = chunk.rows - piece.rows
+        bounds.refuse_impossible(chunk.take(slice(lead, None)), events)
+        events += piece.rows
+        yield Piece(chunk, lead, state)
+        before = chunk.take(slice(max(chunk.rows - LEAD, 0), None))
 
 
 def _take(level: Level, piece: Piece, first: int) -> None:
     """Give a level its next piece, whose first event has that number."""
-    if piece.chunk.rows:
-        level.feed(piece.chunk, first)
+    if piece.chunk.rows > piece.lead:
+        level.feed(piece.chunk, first, piece.lead)
     if piece.state is not None:
         level.at_state(piece.state)
 

@@ -12,10 +12,10 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import StateOptions, build_state, set_pcp_bounds
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
-from kevacuate.recording.schema import concat_chunks
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify import tuning_books as t
 from kevacuate.replay.verify.level import Given, Level
+from kevacuate.replay.verify.rows import with_kept
 from kevacuate.replay.verify.startstate import zone_numbers
 from kevacuate.replay.verify.tuning_loop import tuning_rows, tuning_settled
 from kevacuate.replay.verify.tuning_phases import summarise_all
@@ -156,12 +156,12 @@ class TuningLevel(Level):
         self._books.sets[:] = 0
         summarise_all(self._state, self._books)
 
-    def feed(self, chunk: EventChunk, first: int) -> None:
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Run all rows but those kept to look ahead."""
         if not self._started:
-            self._skipped += chunk.rows
+            self._skipped += chunk.rows - lead
             return
-        rows = chunk if self._kept is None else concat_chunks([self._kept, chunk])
+        rows = with_kept(self._kept, chunk, lead)
         if self._kept is None:
             self._number = first
         ahead = 0 if self._books.facts[t.F_INSERTIONS] and not self._books.facts[t.F_KSWAPD] else AHEAD
