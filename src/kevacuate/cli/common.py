@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -36,7 +37,11 @@ def writable(target: Path | None) -> None:
     if not target.parent.is_dir():
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):
-        raise KevacuateError(f"{target.parent} cannot be written to: choose another place for {target.name}.")
+        read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
+        why = os.strerror(errno.EROFS if read_only else errno.EACCES)
+        raise KevacuateError(
+            f"{target.parent} cannot be written to ({why}): choose another place for {target.name}."
+        )
 
 
 def open_recording(path: Path | None) -> Recording:
