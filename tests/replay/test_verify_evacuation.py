@@ -21,6 +21,7 @@ from kevacuate.replay.verify.rows import wide
 DATA = Path(__file__).parent.parent / "data"
 BLOCK = 0x800
 """A pageblock that is free when the two-CPU excerpt's machine boots."""
+NPAGES = 0x40000
 
 
 def boot_state():
@@ -30,13 +31,13 @@ def boot_state():
 
 
 def followed(*events) -> MovablePages:
-    pages = MovablePages(0x1000, 2, 9, boot_state_below(0x1000))
+    pages = MovablePages(NPAGES, 2, boot_state_with_one_block())
     rows = wide(chunk_of(list(events)))
     pages.feed(rows, 100, 0, rows.rows)
     return pages
 
 
-def boot_state_below(npages: int):
+def boot_state_with_one_block():
     """The boot state with one free chunk: the block."""
     state = boot_state()
     one = state.free._replace(
@@ -45,7 +46,6 @@ def boot_state_below(npages: int):
         mt=np.array([1], np.int8),
         pfn=np.array([BLOCK]),
     )
-    assert npages > BLOCK
     return dataclasses.replace(
         state, free=one, pcp_pages=type(state.pcp_pages)(*(x[:0] for x in state.pcp_pages))
     )
@@ -97,11 +97,11 @@ def test_list_operations_tell_what_was_taken_and_not_handed_out() -> None:
 
 def test_flags_give_back_what_was_followed() -> None:
     before = followed(alloc(BLOCK + 3), alloc(BLOCK + 8, 2), alloc(BLOCK + 4, gfp=VMALLOC))
-    state = dataclasses.replace(boot_state_below(0x1000), tag="m", page_flags=before.flags())
+    state = dataclasses.replace(boot_state_with_one_block(), tag="m", page_flags=before.flags())
     nothing = type(state.free)(*(column[:0] for column in state.free))
-    after = MovablePages(0x1000, 2, 9, dataclasses.replace(state, free=nothing))
+    after = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing))
     assert folios(after) == folios(before)
-    unknown = MovablePages(0x1000, 2, 9, dataclasses.replace(state, free=nothing, page_flags=None))
+    unknown = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing, page_flags=None))
     assert unknown.look(BLOCK, 512).unknown == 512
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.mm.constants import GFP_MOVABLE, MIGRATE_PCPTYPES, PAGE_ALLOC_COSTLY_ORDER
+from kevacuate.mm.constants import GFP_MOVABLE
 from kevacuate.mm.jit import kernel, part
 from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.recording.state import BOOT_TAG
@@ -20,6 +20,7 @@ from kevacuate.replay.kinds import (
     MM_PAGE_FREE,
 )
 from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU, page_class
+from kevacuate.replay.start import pages_in_use, start_objects
 from kevacuate.replay.verify.evacuation_folios import KIND_UNKNOWN, Folios, Look
 
 _LIST_DELETE = 2
@@ -61,10 +62,9 @@ class MovablePages:
     taken for movable then, and the range is counted (``open_ranges``).
     """
 
-    def __init__(self, npages: int, cpus: int, hugepage_order: int, start: AllocatorState) -> None:
-        use = np.full(npages, OTHER, np.uint8)
+    def __init__(self, npages: int, cpus: int, start: AllocatorState) -> None:
         self._pages = Pages(
-            use=use,
+            use=np.full(npages, OTHER, np.uint8),
             order=np.zeros(npages, np.uint8),
             since=np.zeros(npages, np.int64),
             cpu=np.zeros(npages, np.uint16),
@@ -73,27 +73,20 @@ class MovablePages:
             allocated=np.zeros(cpus, np.int64),
             counts=np.zeros(2, np.int64),
         )
-        self._load(start, hugepage_order)
+        self._load(start)
 
-    def _load(self, start: AllocatorState, hugepage_order: int) -> None:
+    def _load(self, start: AllocatorState) -> None:
         """What the state shows: at boot nothing that is in use can move; later /proc/kpageflags tells, if it is there."""
         p = self._pages
-        if start.page_flags is not None:
-            _load_flags(p, start.page_flags[: p.use.size])
-        elif start.tag != BOOT_TAG:
+        if start.page_flags is None and start.tag != BOOT_TAG:
             p.use[:] = UNKNOWN
-        lists = start.pcp_pages.pindex.astype(np.int64)
-        ordinary = lists < (PAGE_ALLOC_COSTLY_ORDER + 1) * MIGRATE_PCPTYPES
-        on_pcp = np.where(ordinary, lists // MIGRATE_PCPTYPES, hugepage_order)
-        for pfns, orders in (
-            (start.free.pfn, start.free.order.astype(np.int64)),
-            (start.pcp_pages.pfn, on_pcp),
-        ):
-            for order in np.unique(orders).tolist():
-                heads = pfns[orders == order].astype(np.int64)
-                at = (heads[:, None] + np.arange(1 << order)).ravel()
-                p.use[at] = UNUSED
-                p.order[at] = 0
+        used = pages_in_use(start)
+        p.use[np.flatnonzero(~used)] = UNUSED
+        folios = start_objects(start, used)
+        for order in np.unique(folios.order).tolist():
+            pages = (folios.pfn[folios.order == order][:, None] + np.arange(1 << order)).ravel()
+            p.use[pages] = MOVABLE
+            p.order[pages] = order
 
     @property
     def destinations(self) -> int:
@@ -129,21 +122,6 @@ class MovablePages:
         cpu, kind = p.cpu[at].astype(np.int64), p.kind[at].astype(np.int64)
         folios = Folios(offset, order[offset], p.since[at], cpu, p.rank[at], kind)
         return Look(folios, p.use[block] == UNUSED, int((p.use[block] == UNKNOWN).sum()), p.allocated.copy())
-
-
-def _load_flags(p: Pages, flags: npt.NDArray[np.uint64]) -> None:
-    """Mark the folios on the LRU by /proc/kpageflags (pfns from 0)."""
-    head, tail, lru = (
-        (flags >> np.uint64(bit)) & np.uint64(1) != 0
-        for bit in (KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU)
-    )
-    first = np.flatnonzero(~tail)
-    size = np.diff(np.append(first, flags.size))
-    order = np.where(head[first], np.log2(np.maximum(size, 1)).astype(np.int64), 0)
-    of_page = np.cumsum(~tail) - 1
-    whole = of_page >= 0
-    p.order[: flags.size][whole] = order[of_page[whole]]
-    p.use[: flags.size][whole] = np.where(lru[first], MOVABLE, OTHER)[of_page[whole]]
 
 
 @part

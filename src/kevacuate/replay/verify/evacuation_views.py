@@ -40,7 +40,7 @@ class BlockViews:
 
     def __init__(self, state: State, machine: Machine, start: AllocatorState) -> None:
         npages = int(state.cfg[k.C_NPAGES])
-        self._pages = MovablePages(npages, max(machine.cpus, 1), machine.hugepage_order, start)
+        self._pages = MovablePages(npages, max(machine.cpus, 1), start)
         self._block_pages = 1 << int(state.cfg[k.C_PAGEBLOCK_ORDER])
         self._looks: dict[int, Look] = {}
         self._folios = 0
