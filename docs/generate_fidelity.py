@@ -33,11 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
+    parser.add_argument(
+        "--replays", type=int, default=20, help="of each policy, for the counterfactual level (default: 20)"
+    )
     arguments = parser.parse_args()
     results = []
     for recording in recordings(arguments.directory):
         print(recording.path.name, file=sys.stderr)
-        results.append(verify(recording))
+        results.append(verify(recording, replays=arguments.replays))
     if not results:
         sys.exit(f"{arguments.directory} holds no recording.")
     beside = arguments.output.with_suffix(".new")

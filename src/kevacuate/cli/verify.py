@@ -35,6 +35,13 @@ from kevacuate.measure.fidelity import LEVELS
     type=click.Path(path_type=Path),
     help="CSV of what real kernels came to, for the counterfactual level. Default: outcomes.csv beside RECORDING.",
 )
+@click.option(
+    "--replays",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="Replays of each policy, for the counterfactual level.",
+)
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
 @json_option
@@ -44,6 +51,7 @@ def command(
     require: float | None,
     resync: bool,
     outcomes: Path | None,
+    replays: int,
     despite_losses: bool,
     details: bool,
     as_json: bool,
@@ -66,6 +74,7 @@ def command(
             resync=resync,
             despite_losses=despite_losses,
             outcomes=outcomes,
+            replays=replays,
             progress=progress,
         )
     passed = require is None or result.passes(require, must_run=bool(levels))

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from kevacuate.measure.groups import DIFFERS
+
 LEVELS = ("buddy", "pcp", "tuning", "evacuation", "counterfactual")
 """The levels of verification, from the free lists outward."""
 
@@ -77,6 +79,68 @@ class Outcome:
         return {**vars(self), "accepts": list(self.accepts)}
 
 
+@dataclass(frozen=True)
+class Change:
+    """A measure without and with a policy: means, standard deviations (n - 1), and what a permutation test says."""
+
+    before: float
+    before_sd: float
+    after: float
+    after_sd: float
+    p: float | None
+    """Share of all deals with means at least as far apart (:func:`kevacuate.measure.groups.permutation_p`)."""
+    verdict: str
+    """As :func:`kevacuate.measure.groups.decide` says it."""
+
+    @property
+    def direction(self) -> int:
+        """-1 or 1 where the groups differ, else 0."""
+        return (1 if self.after > self.before else -1) if self.verdict == DIFFERS else 0
+
+
+BOTH, NEITHER, MODEL_ONLY, KERNELS_ONLY, OPPOSITE = (
+    "both differ",
+    "neither differs",
+    "the model only",
+    "the kernels only",
+    "opposite ways",
+)
+"""What can be said of the effect of a policy on one measure: see :attr:`Effect.agreement`."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a policy changes of one measure, in real kernels and in replays of the model."""
+
+    policy: str
+    kernels: tuple[str, str]
+    """The kernels without and with it: `("stock", "fixskip")`."""
+    name: str
+    theirs: Change
+    ours: Change
+
+    @property
+    def agreement(self) -> str:
+        """Whether the model's verdict is the kernels'."""
+        theirs, ours = self.theirs.direction, self.ours.direction
+        if theirs == ours:
+            return BOTH if theirs else NEITHER
+        if theirs and ours:
+            return OPPOSITE
+        return MODEL_ONLY if ours else KERNELS_ONLY
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "policy": self.policy,
+            "kernels": list(self.kernels),
+            "name": self.name,
+            "theirs": vars(self.theirs),
+            "ours": vars(self.ours),
+            "agreement": self.agreement,
+        }
+
+
 @dataclass
 class LevelResult:
     """What one level came to on one recording."""
@@ -101,6 +165,8 @@ class LevelResult:
     """What a reader must know: what is approximate, what was inferred."""
     outcomes: tuple[Outcome, ...] = ()
     """The rows of the counterfactual level."""
+    effects: tuple[Effect, ...] = ()
+    """What each policy changes there, in real kernels and in the model."""
     until_compaction: Tally | None = None
     """The decisions before the recorded kernel's first compaction, where that makes a difference."""
 
@@ -141,6 +207,7 @@ class LevelResult:
             "not_exercised": self.not_exercised,
             "notes": list(self.notes),
             "rows": [row.as_dict() for row in self.outcomes],
+            "effects": [row.as_dict() for row in self.effects],
         }
 
 

@@ -3,13 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from kevacuate.measure.fidelity import LevelResult, Outcome, Tally, Verification
+from kevacuate.measure.fidelity import (
+    BOTH,
+    KERNELS_ONLY,
+    MODEL_ONLY,
+    NEITHER,
+    OPPOSITE,
+    Change,
+    Effect,
+    LevelResult,
+    Outcome,
+    Tally,
+    Verification,
+)
 
 
 def share(value: float | None) -> str:
@@ -88,6 +101,32 @@ def outcome_line(row: Outcome) -> str:
     )
 
 
+def _side(change: Change) -> str:
+    p = "-" if change.p is None else f"{change.p:.3f}"
+    return f"{change.before:,.1f} ({change.before_sd:,.1f}) -> {change.after:,.1f} ({change.after_sd:,.1f}), p {p}"
+
+
+def effect_line(row: Effect) -> str:
+    """What a policy changes of one measure, in kernels and in the model."""
+    return f"    {row.policy:26} {row.name:44} kernels {_side(row.theirs)}; model {_side(row.ours)}: {row.agreement}"
+
+
+def effect_words(effects: Sequence[Effect]) -> str:
+    """One sentence: in how many rows the model's verdict is the kernels', and where it is not."""
+    count = Counter(row.agreement for row in effects)
+    same = count[BOTH] + count[NEITHER]
+    text = f"In {same} of {len(effects)} rows the model's verdict on a policy is the kernels'"
+    wrong = [f"{count[kind]} {words}" for kind, words in _DISAGREE.items() if count[kind]]
+    return f"{text}; in {' and in '.join(wrong)}." if wrong else f"{text}."
+
+
+_DISAGREE = {
+    MODEL_ONLY: "only the model differs",
+    KERNELS_ONLY: "only the kernels differ",
+    OPPOSITE: "they differ in opposite ways",
+}
+
+
 def _full(level: LevelResult) -> Iterator[str]:
     if level.inputs:
         yield "  inputs, taken from the recording:"
@@ -101,6 +140,9 @@ def _full(level: LevelResult) -> Iterator[str]:
     if level.outcomes:
         yield "  rows:"
         yield from (outcome_line(row) for row in level.outcomes)
+    if level.effects:
+        yield "  effects, mean (standard deviation) without and with the policy:"
+        yield from (effect_line(row) for row in level.effects)
     yield from (f"  note: {note}" for note in level.notes)
 
 
@@ -115,6 +157,7 @@ def details_text(result: Verification, *, full: bool = False) -> list[str]:
                 f"  until the recorded kernel's first compaction: {share(before.exactness)} of {before.decisions:,} decisions"
             )
         said += _divergence(level)
+        said += [f"  {effect_words(level.effects)}"] if level.effects else []
         said += _full(level) if full else []
         if said:
             lines += [f"{level.level}:", *said]

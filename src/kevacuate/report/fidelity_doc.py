@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
-from kevacuate.report.fidelity import share
+from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
+from kevacuate.report.fidelity import effect_words, share
 
 ABOUT = {
     "buddy": (
@@ -88,6 +88,56 @@ def _rows(level: LevelResult) -> Iterator[str]:
         )
 
 
+def _effects(level: LevelResult) -> Iterator[str]:
+    """What policies change, in kernels and in the model."""
+    yield "| policy | row | kernels: without | with | p | model: without | with | p | differs |"
+    yield "|---|---|---|---|---:|---|---|---:|---|"
+    for row in level.effects:
+        cells = " | ".join(_change(side) for side in (row.theirs, row.ours))
+        yield f"| {row.policy} | {row.name} | {cells} | {row.agreement} |"
+
+
+def _change(side: Change) -> str:
+    p = "" if side.p is None else f"{side.p:.3f}"
+    return f"{side.before:,.1f} ({side.before_sd:,.1f}) | {side.after:,.1f} ({side.after_sd:,.1f}) | {p}"
+
+
+def _worth(results: Sequence[Verification]) -> Iterator[str]:
+    """What a verdict of the model is worth, by the recordings that have repeats of real kernels."""
+    told = [
+        (result.recording, level)
+        for result in results
+        if (level := result.levels.get("counterfactual")) is not None and level.effects
+    ]
+    yield "## What a verdict is worth"
+    yield ""
+    yield (
+        "A comparison says where a policy *differs* from `mainline`. Kernels with and without the patch were booted again and "
+        "again, with one program and seed. The model replayed one recording of that load. The same permutation test judges both. "
+        "Where *the model only* differs, the kernels show no such difference: there, `compare` misleads."
+    )
+    yield ""
+    if not told:
+        yield "No recording at hand has enough repeats of real kernels."
+        yield ""
+    for name, level in told:
+        spreads = [
+            (row.ours.before_sd, row.theirs.before_sd) for row in level.effects if row.theirs.before_sd
+        ]
+        ratios = sorted(ours / theirs for ours, theirs in spreads)
+        yield f"### {name}: the effect of each policy"
+        yield ""
+        yield effect_words(level.effects)
+        if ratios:
+            yield (
+                "The spread between replays, as a share of the spread between boots of the stock kernel, is "
+                f"{ratios[len(ratios) // 2]:.2f} in the median row ({ratios[0]:.2f} to {ratios[-1]:.2f})."
+            )
+        yield ""
+        yield from _effects(level)
+        yield ""
+
+
 def _facts(recording: str, level: LevelResult) -> Iterator[str]:
     """One recording under one level."""
     yield f"### {recording}"
@@ -144,6 +194,7 @@ def fidelity_document(results: Sequence[Verification], not_modelled: Sequence[st
         "",
         *_overview(results),
         "",
+        *_worth(results),
     ]
     for name in LEVELS:
         what, inputs, decisions = ABOUT[name]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.measure import moment, run_metrics
-from kevacuate.measure.fidelity import LevelResult, Outcome, Tally
+from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.policy import parse_policy
@@ -23,6 +23,7 @@ from kevacuate.replay.initial import ReplayOptions
 from kevacuate.replay.run import SETTLE_NS, Replay
 from kevacuate.replay.verify import measures
 from kevacuate.replay.verify.causes import Evidence, cause_of
+from kevacuate.replay.verify.effects import Sides, effects
 from kevacuate.replay.verify.level import Given
 from kevacuate.replay.verify.outcomes import KernelRun, Workload, read_outcomes, workload_of
 from kevacuate.replay.verify.recorded_run import recorded_counts, recorded_moment
@@ -82,7 +83,9 @@ class Run:
         self.values["claims_refused"] = self._refused
 
 
-def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -> LevelResult:
+def verify_counterfactual(
+    given: Given, outcomes: Path | None, report: Report, replays: int = REPLAYS
+) -> LevelResult:
     """Replay a stock recording's demand under every policy of :data:`POLICIES`, and hold it against real runs.
 
     Parameters
@@ -93,6 +96,8 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
         CSV of the real runs; ``outcomes.csv`` beside the recording by default.
     report : callable
         Called with (what, done, in all; 0 if not known).
+    replays : int
+        Replays of each policy, with seeds from 0.
 
     Raises
     ------
@@ -119,12 +124,12 @@ def verify_counterfactual(given: Given, outcomes: Path | None, report: Report) -
             "the recorded kernel has the patch: what its evacuations did has shaped the recorded demand, which is therefore not "
             "that of a stock kernel"
         )
-    replays = _replayed(recording, report)
-    for values in (run.values for runs_ in replays.values() for run in runs_):
+    replayed = _replayed(recording, report, replays)
+    for values in (run.values for runs_ in replayed.values() for run in runs_):
         for column in measures.COUNTS:
             values[column] += before.get(column, 0)
     return _result(
-        recording, workload, runs, replays, Evidence(_own(recording, own), _pcp(recording, replays))
+        recording, workload, runs, replayed, Evidence(_own(recording, own), _pcp(recording, replayed))
     )
 
 
@@ -167,11 +172,11 @@ def _pcp(recording: Recording, replays: Mapping[str, list[Run]]) -> dict[str, tu
     return found
 
 
-def _replayed(recording: Recording, report: Report) -> dict[str, list[Run]]:
+def _replayed(recording: Recording, report: Report, number: int = REPLAYS) -> dict[str, list[Run]]:
     """Every policy's replays, side by side in one pass over the demand."""
     demand = build_demand(recording)
     replays = {
-        policy: [Run(recording, demand, policy, seed) for seed in range(REPLAYS)] for policy in POLICIES
+        policy: [Run(recording, demand, policy, seed) for seed in range(number)] for policy in POLICIES
     }
     every = [run for runs in replays.values() for run in runs]
     marks = sorted(_moments(recording).items(), key=lambda item: item[1])
@@ -237,11 +242,13 @@ def _result(
     causes: Counter[str] = Counter()
     rows: list[Outcome] = []
     outside = decided = 0
+    sides: dict[str, dict[str, Sides]] = {}
     for policy, kernel in POLICIES.items():
         result.inputs[f"real runs, {kernel}"] = len(runs[policy])
         tally = Tally()
         for column, plain, theirs, ours in _rows(policy, runs[policy], replays[policy], moments):
             row = plain
+            sides.setdefault(policy, {})[column] = Sides(row.name, theirs, ours)
             if row.verdict == OUTSIDE:
                 cause = cause_of(column, row, ours, evidence)
                 row = replace(plain, cause=cause.words)
@@ -255,7 +262,8 @@ def _result(
         if tally.decisions:
             result.kinds[f"{policy} against {kernel}: rows"] = tally
     result.outcomes, result.causes = tuple(rows), dict(causes)
-    result.notes = _notes(workload, moments, outside, decided)
+    result.effects = _effects(sides)
+    result.notes = _notes(workload, moments, outside, decided, len(replays["mainline"]))
     if not result.kinds:
         result.not_exercised = (
             f"no row decides: there are fewer than {LEAST_RUNS} real runs of {workload} for each kernel; the rows are "
@@ -264,12 +272,24 @@ def _result(
     return result
 
 
-def _notes(workload: Workload, moments: tuple[str, ...], outside: int, decided: int) -> tuple[str, ...]:
+def _effects(sides: Mapping[str, Mapping[str, Sides]]) -> tuple[Effect, ...]:
+    """What every policy changes against `mainline`."""
+    base = sides.get("mainline", {})
+    found: list[Effect] = []
+    for policy, kernel in POLICIES.items():
+        if policy != "mainline":
+            found += effects(base, sides.get(policy, {}), policy, (POLICIES["mainline"], kernel))
+    return tuple(found)
+
+
+def _notes(
+    workload: Workload, moments: tuple[str, ...], outside: int, decided: int, replays: int
+) -> tuple[str, ...]:
     """What a reader must know about the rows."""
     notes = [
         f"the workload is {workload}; a row decides if there are at least {LEAST_RUNS} real runs and if it would not accept 0, "
         f"that is, a model that does nothing; it accepts {DEVIATIONS:g} standard deviations (each at least {LEAST_SPREAD:g})",
-        f"ours is the mean of {REPLAYS} replays of one recorded demand, which differ in when background work begins",
+        f"ours is the mean of {replays} replays of one recorded demand, which differ in when background work begins",
         "fallbacks between boot and the start of the replay are counted as recorded",
     ]
     if decided:

@@ -21,7 +21,7 @@ from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.verify.buddy import BuddyLevel
 from kevacuate.replay.verify.context import events_around
-from kevacuate.replay.verify.counterfactual import verify_counterfactual
+from kevacuate.replay.verify.counterfactual import REPLAYS, verify_counterfactual
 from kevacuate.replay.verify.evacuation import EvacuationLevel
 from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp import PcpLevel
@@ -46,6 +46,7 @@ def verify(
     resync: bool = False,
     despite_losses: bool = False,
     outcomes: Path | None = None,
+    replays: int = REPLAYS,
     progress: Progress | None = None,
 ) -> Verification:
     """Hold the model against the recorded kernel's own decisions.
@@ -62,6 +63,8 @@ def verify(
         Verify a recording that lost events.
     outcomes : path, optional
         CSV of what real kernels came to, for the counterfactual level; looked for beside the recording by default.
+    replays : int
+        Replays of each policy at the counterfactual level, at least 1.
     progress : callable, optional
         Called with (level, events done, events in all; 0 if not known).
 
@@ -72,6 +75,8 @@ def verify(
     """
     source = recording if isinstance(recording, Recording) else Recording.open(recording)
     chosen = _chosen(levels)
+    if replays < 1:
+        raise KevacuateError(f"A verification makes at least 1 replay of each policy, not {replays}.")
     if not despite_losses:
         refuse_losses(source)
     start = source.boot or source.start
@@ -84,7 +89,7 @@ def verify(
     report = progress or (lambda name, done, total: None)
     results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
     if "counterfactual" in chosen:
-        results["counterfactual"] = verify_counterfactual(given, outcomes, report)
+        results["counterfactual"] = verify_counterfactual(given, outcomes, report, replays)
     for result in results.values():
         if result.decisions == 0 and not result.not_exercised:
             result.not_exercised = "the recording holds no event that this level decides about"
