@@ -168,7 +168,7 @@ def test_triage_of_a_recording(machines: list[Path]) -> None:
     assert said["verdict"] == "quiet now"
     assert said["evacuation"]["would_queue"] == 20
     assert said["requesters"][0] == {
-        "type": "unmovable", "order": 0, "gfp": None, "claims": 20, "claims_whole_block": 0, "steals": 0,
+        "type": "unmovable", "order_asked": 0, "gfp": None, "claims": 20, "claims_whole_block": 0, "steals": 0,
     }  # fmt: skip
 
 

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A recorded kernel's external fragmentation events, told apart as the model tells its own apart.
+"""External fragmentation events counted, be they recorded, live, or the model's own: steal, claim and claim of a whole block.
 
-``mm_page_alloc_extfrag`` (__rmqueue_claim and __rmqueue_steal, mm/page_alloc.c at 7.2) has the order and migratetype asked for,
-the order and type of the free chunk that was taken, and whether its pageblock now has the type asked for. From these:
-
-* **steal**: the block kept its type; the page was taken out of it;
-* **claim**: the block changed type, and the chunk was smaller than a pageblock (try_to_claim_block's second half): these queue
-  an evacuation in the patched kernel, where the block was movable and the request was not;
-* **claim_block**: the chunk was a whole pageblock or more, so the block was free and there is nothing to evacuate.
+:func:`kevacuate.kernel.extfrag.extfrag_kind` says which is which, for all of them. :func:`extfrag_metrics` makes the figures.
 """
 
 from __future__ import annotations
@@ -17,16 +11,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL, extfrag_kind
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
 from kevacuate.recording.schema import EventChunk, EventKind
 
-STEAL, CLAIM, CLAIM_BLOCK = range(3)
-KIND_NAMES = ("steal", "claim", "claim_block")
 TYPES = len(MIGRATE_NAMES)
 ORDERS = 16
 """Orders are counted below this; the kernel's end at MAX_PAGE_ORDER (10)."""
 
 KERNEL_OWN = (MIGRATE_UNMOVABLE, MIGRATE_RECLAIMABLE)
+"""Types of requests whose pages cannot move: what they take from movable blocks is what fragments."""
+
+
+def from_movable(wanted: Any, source: Any) -> Any:
+    """Whether an unmovable or reclaimable request took from a movable block: of one event's types, or of arrays of them."""
+    own = (wanted == MIGRATE_UNMOVABLE) | (wanted == MIGRATE_RECLAIMABLE)
+    return own & (source == MIGRATE_MOVABLE)
+
+
+def queues_evacuation(kind: Any, wanted: Any, source: Any) -> Any:
+    """Whether the patched kernel queues the block: a movable one, claimed below pageblock order, for such a request."""
+    return (kind == CLAIM) & from_movable(wanted, source)
 
 
 class Extfrag(NamedTuple):
@@ -40,16 +45,15 @@ class Extfrag(NamedTuple):
     """Migratetype asked for."""
     source: npt.NDArray[np.int64]
     """Migratetype of the chunk taken."""
-    order: npt.NDArray[np.int64]
+    order_asked: npt.NDArray[np.int64]
     """Order asked for."""
-    taken: npt.NDArray[np.int64]
+    order_taken: npt.NDArray[np.int64]
     """Order of the chunk taken."""
 
     @property
     def from_movable(self) -> npt.NDArray[np.bool_]:
         """Unmovable and reclaimable requests that took from a movable block."""
-        own = (self.start == MIGRATE_UNMOVABLE) | (self.start == MIGRATE_RECLAIMABLE)
-        return np.asarray(own & (self.source == MIGRATE_MOVABLE))
+        return np.asarray(from_movable(self.start, self.source))
 
 
 def extfrag_of(chunk: EventChunk, pageblock_order: int) -> tuple[Extfrag, int]:
@@ -59,55 +63,68 @@ def extfrag_of(chunk: EventChunk, pageblock_order: int) -> tuple[Extfrag, int]:
     taken, source = chunk.a[at], chunk.b[at]
     good = (start >= 0) & (start < TYPES) & (source >= 0) & (source < TYPES)
     good &= (order >= 0) & (order < ORDERS) & (taken >= 0) & (taken < ORDERS) & (chunk.pfn[at] >= 0)
-    kind = np.where(chunk.c[at] == 0, STEAL, np.where(taken >= pageblock_order, CLAIM_BLOCK, CLAIM))
+    kind = extfrag_kind(taken, pageblock_order, chunk.c[at])
     found = Extfrag(at, kind, start, source, order, taken)
     return Extfrag(*(column[good] for column in found)), int((~good).sum())
 
 
+def extfrag_metrics(table: npt.NDArray[np.int64], pageblock_order: int) -> dict[str, Any]:
+    """The figures of a table of events, int64[kind, type asked for, type taken, order taken], of a recording or a replay.
+
+    ``extfrag``: all events. ``extfrag_below_pageblock``: those whose chunk was smaller than a pageblock. ``..._from_movable``:
+    unmovable and reclaimable requests that took from movable blocks, by kind. ``..._by_movable``: movable requests that took
+    from theirs (steals: from any). ``extfrag_events``: :func:`extfrag_rows`.
+    """
+    movable, own, everyone = (MIGRATE_MOVABLE,), KERNEL_OWN, tuple(range(table.shape[2]))
+
+    def between(kind: int, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
+        return int(table[kind][np.ix_(starts, sources)].sum())
+
+    return {
+        "extfrag": int(table.sum()),
+        "extfrag_below_pageblock": int(table[..., :pageblock_order].sum()),
+        "claims_from_movable": between(CLAIM, own, movable),
+        "claims_whole_block_from_movable": between(CLAIM_BLOCK, own, movable),
+        "claims_by_movable": between(CLAIM, movable, own),
+        "claims_whole_block_by_movable": between(CLAIM_BLOCK, movable, own),
+        "steals_from_movable": between(STEAL, own, movable),
+        "steals_by_movable": between(STEAL, movable, everyone),
+        "extfrag_events": extfrag_rows(table),
+    }
+
+
+def extfrag_rows(table: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Every kind of event that came: kind, type ``for`` which, type ``from`` which, ``order_taken`` (the chunk's), ``events``."""
+    return [
+        {
+            "kind": KIND_NAMES[kind],
+            "for": MIGRATE_NAMES[start],
+            "from": MIGRATE_NAMES[source],
+            "order_taken": order,
+            "events": int(table[kind, start, source, order]),
+        }
+        for kind, start, source, order in np.argwhere(table > 0).tolist()
+    ]
+
+
 class ExtfragTable:
-    """The events counted by kind, type asked for, type taken from, order asked for and order taken."""
+    """The events counted by kind, type asked for, type taken from and order taken."""
 
     def __init__(self, pageblock_order: int) -> None:
         self.pageblock_order = pageblock_order
-        self.table = np.zeros((3, TYPES, TYPES, ORDERS, ORDERS), np.int64)
+        self.table = np.zeros((len(KIND_NAMES), TYPES, TYPES, ORDERS), np.int64)
         self.malformed = 0
 
     def add(self, events: Extfrag, malformed: int = 0) -> None:
         """Count the events of a chunk."""
-        np.add.at(self.table, (events.kind, events.start, events.source, events.order, events.taken), 1)
+        np.add.at(self.table, (events.kind, events.start, events.source, events.order_taken), 1)
         self.malformed += malformed
 
-    def between(self, kind: int, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
-        """Events of a kind, for requests of some types, from blocks of some types."""
-        return int(self.table[kind][np.ix_(starts, sources)].sum())
-
     def metrics(self) -> dict[str, Any]:
-        """Under the names, and with the meaning, of :func:`kevacuate.measure.metrics.run_metrics`."""
-        movable = (MIGRATE_MOVABLE,)
-        everyone = tuple(range(TYPES))
-        return {
-            "extfrag": int(self.table.sum()),
-            "extfrag_below_pageblock": int(self.table[..., : self.pageblock_order].sum()),
-            "extfrag_malformed": self.malformed,
-            "claims_from_movable": self.between(CLAIM, KERNEL_OWN, movable),
-            "claims_whole_block_from_movable": self.between(CLAIM_BLOCK, KERNEL_OWN, movable),
-            "claims_by_movable": self.between(CLAIM, movable, KERNEL_OWN),
-            "claims_whole_block_by_movable": self.between(CLAIM_BLOCK, movable, KERNEL_OWN),
-            "steals_from_movable": self.between(STEAL, KERNEL_OWN, movable),
-            "steals_by_movable": self.between(STEAL, movable, everyone),
-            "extfrag_events": self.rows(),
-        }
+        """:func:`extfrag_metrics`, and how many events were malformed."""
+        found = extfrag_metrics(self.table, self.pageblock_order)
+        return {**found, "extfrag_malformed": self.malformed}
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every kind of event that came: kind, type ``for`` which, type ``from`` which, order of the chunk taken, events."""
-        by_taken = self.table.sum(axis=3)
-        return [
-            {
-                "kind": KIND_NAMES[kind],
-                "for": MIGRATE_NAMES[start],
-                "from": MIGRATE_NAMES[source],
-                "order": taken,
-                "events": int(by_taken[kind, start, source, taken]),
-            }
-            for kind, start, source, taken in np.argwhere(by_taken > 0).tolist()
-        ]
+        """:func:`extfrag_rows`."""
+        return extfrag_rows(self.table)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.extfrag import CLAIM, CLAIM_BLOCK, STEAL, Extfrag
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, STEAL
+from kevacuate.measure.extfrag import Extfrag
 from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.recording.schema import NO_PID, EventChunk, EventKind
@@ -69,8 +70,8 @@ class Requesters:
         pid = chunk.pid[at].astype(np.int64)
         kept = pid != NO_PID
         self._tasks.add((pid[kept] << 2) | events.kind[own][kept])
-        what = (events.kind[own] << 16) | (events.start[own] << 8) | events.order[own]
-        key = _key(chunk.cpu[at], events.order[own], events.start[own])
+        what = (events.kind[own] << 16) | (events.start[own] << 8) | events.order_asked[own]
+        key = _key(chunk.cpu[at], events.order_asked[own], events.start[own])
         alloc = np.flatnonzero(chunk.kind == EventKind.MM_PAGE_ALLOC)
         keys = _key(chunk.cpu[alloc], chunk.order[alloc], chunk.mt[alloc])
         old_key, old_what = self._waiting
@@ -96,7 +97,7 @@ class Requesters:
         self._waiting = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
-        """By type, order and gfp (None if not known): claims (below pageblock order, whole), steals; most first."""
+        """By type, order asked for and gfp (None if not known): claims (below pageblock order, whole), steals; most first."""
         table: dict[tuple[int, int, int], list[int]] = {}
         for key, count in self._who.top():
             gfp, what = key & 0xFFFFFF, key >> 24
@@ -106,7 +107,7 @@ class Requesters:
         return [
             {
                 "type": MIGRATE_NAMES[start],
-                "order": order,
+                "order_asked": order,
                 "gfp": None if gfp == UNKNOWN_GFP else gfp,
                 "claims": counts[CLAIM],
                 "claims_whole_block": counts[CLAIM_BLOCK],

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.extfrag import CLAIM, STEAL, ExtfragTable, extfrag_of
+from kevacuate.kernel.extfrag import CLAIM, STEAL
+from kevacuate.measure.extfrag import ExtfragTable, extfrag_of
 from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.measure.requesters import Requesters
 from kevacuate.measure.timeline import Timeline
@@ -105,7 +106,7 @@ class TriageCounter:
         steal, claim = kind == STEAL, kind == CLAIM
         self.time.add(ts[~steal], T_CLAIMS)
         self.time.add(ts[steal], T_STEALS)
-        self._pages += int(np.left_shift(1, events.order[own][steal]).sum())
+        self._pages += int(np.left_shift(1, events.order_asked[own][steal]).sum())
         self._burst.add(ts[claim])
         self._count_blocks(ts, block, steal, claim)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_BUDDY
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.requests import can_move, flags_after
 from kevacuate.recording.state import PcpPages
@@ -19,7 +20,6 @@ from kevacuate.recording.state import PcpPages
 IN_USE, BUDDY, PCP = 0, 1, 2
 """Where a page is."""
 
-KPF_BUDDY = 10
 _PCP_ORDERS = 3
 Words = npt.NDArray[np.uint64]
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_NOPAGE
 from kevacuate.recording.snapshot import ZoneCounts
 
-KPF_NOPAGE = 20
 _NOPAGE = np.uint64(1 << KPF_NOPAGE)
 Bools = npt.NDArray[np.bool_]
 

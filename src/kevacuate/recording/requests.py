@@ -9,6 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import (
+    KPF_ANON,
+    KPF_COMPOUND_HEAD,
+    KPF_COMPOUND_TAIL,
+    KPF_DIRTY,
+    KPF_LRU,
+    KPF_SWAPBACKED,
+)
 from kevacuate.recording.schema import GFP_BITS
 
 KERNEL, ANON, READ, WRITTEN, BUFFER = range(5)
@@ -16,9 +24,6 @@ KERNEL, ANON, READ, WRITTEN, BUFFER = range(5)
 
 COMPOUND = 8
 """Bit beside the class: the request asked for a compound page (__GFP_COMP)."""
-
-KPF_DIRTY, KPF_LRU, KPF_ANON, KPF_SWAPBACKED, KPF_HEAD, KPF_TAIL = 4, 5, 12, 14, 15, 16
-"""Bit numbers of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h)."""
 
 _FLAGS_OF_CLASS = np.array(
     [
@@ -85,5 +90,5 @@ def flags_after(
     words = _FLAGS_OF_CLASS[request & 7]
     wide = (request & COMPOUND != 0) & (order > 0)
     head = pfn & (np.left_shift(1, np.clip(order, 0, 10).astype(np.int64)) - 1) == 0
-    part = np.where(head, np.uint64(1 << KPF_HEAD), np.uint64(1 << KPF_TAIL))
+    part = np.where(head, np.uint64(1 << KPF_COMPOUND_HEAD), np.uint64(1 << KPF_COMPOUND_TAIL))
     return np.asarray(words | np.where(wide, part, np.uint64(0)))

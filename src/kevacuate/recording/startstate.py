@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_NOPAGE, flag
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.blocktypes import TYPE_INDEX, guess_block_types
 from kevacuate.recording.pagebook import (
@@ -37,8 +38,7 @@ from kevacuate.recording.state import (
     ZoneState,
 )
 
-KPF_BUDDY = 10
-KPF_NOPAGE_BIT = np.uint64(1 << 20)
+KPF_NOPAGE_BIT = np.uint64(1 << KPF_NOPAGE)
 MAX_ORDER = ev.MAX_ORDER
 
 
@@ -94,7 +94,7 @@ def build_state(
     flags[: min(size, len(pages.flags))] = pages.flags[:size]
     history = evidence.history if evidence is not None else history or ev.History(size, facts.block_order)
     book = PageBook(size)
-    book.where[(flags >> np.uint64(KPF_BUDDY)) & np.uint64(1) != 0] = BUDDY
+    book.where[flag(flags, KPF_BUDDY)] = BUDDY
     follow_history(book, flags, history, pages, facts)
     if evidence is not None:
         apply_evidence(book, evidence)

@@ -156,7 +156,7 @@ def _who(triage: Triage) -> Iterator[str]:
     top = rows[0]
     count = top["claims"] + top["claims_whole_block"] + top["steals"]
     gfp = f", {gfp_words(top['gfp'])}" if top["gfp"] is not None else ""
-    yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order']}{gfp}."
+    yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order_asked']}{gfp}."
     if triage["requests_matched"] is None:
         yield (
             "The gfp flags are not known: the recording has no mm_page_alloc events, and mm_page_alloc_extfrag does not "
@@ -218,7 +218,7 @@ def requesters_table(triage: Triage) -> Table:
     for row in rows[:MOST_ROWS]:
         gfp = "not known" if row["gfp"] is None else gfp_words(row["gfp"])
         counts = (f"{row[name]:,}" for name in ("claims", "claims_whole_block", "steals"))
-        table.add_row(row["type"], str(row["order"]), gfp, *counts)
+        table.add_row(row["type"], str(row["order_asked"]), gfp, *counts)
     if len(rows) > MOST_ROWS:
         rest = rows[MOST_ROWS:]
         sums = (f"{sum(r[name] for r in rest):,}" for name in ("claims", "claims_whole_block", "steals"))
