@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from kevacuate.capture.tracefs import find_tracefs
 from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep, block_pages, contents
-from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
 from kevacuate.live.machine import LiveSource, machine_blocks
 from kevacuate.live.tap import parse_line
 from kevacuate.live.view import CONTENTS, UNREAD
+from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
 
 LINE = (
     "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000421783 pfn=0x1a2b3 alloc_order=0 "
