@@ -73,8 +73,8 @@ def page_steps(rng: np.random.Generator, blocks: int, moments: int, kind: np.nda
     first[rng.random(len(first)) < 0.03] = p.FREE
     size = 4 * blocks
     place = [np.unique(rng.integers(0, len(first), size)) for _ in range(moments - 1)]
-    value = [rng.choice([p.FREE, p.MOVABLE, p.UNMOVABLE], len(p)).astype(np.uint8) for p in place]
-    offsets = np.concatenate([[0, 0], np.cumsum([len(p) for p in place])])
+    value = [rng.choice([p.FREE, p.MOVABLE, p.UNMOVABLE], len(at)).astype(np.uint8) for at in place]
+    offsets = np.concatenate([[0, 0], np.cumsum([len(at) for at in place])])
     return Steps(first, offsets.astype(np.int64), np.concatenate(place), np.concatenate(value))
 
 

@@ -6,19 +6,21 @@ from __future__ import annotations
 from rich.text import Text
 
 from kevacuate.measure import Comparison
-from kevacuate.report.grouprows import GroupRow, cells, moved, number
+from kevacuate.measure.groups import UNKNOWN
+from kevacuate.report.grouprows import STYLES, GroupRow, cells, moved, number
 from kevacuate.report.rows import Row, comparison_rows, price_rows, replays_words
 from kevacuate.report.sidebyside import Line, SideBySide
 
 
 def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
     """A single run's value, with its change against the baseline, green where that is better and red where it is worse."""
-    value, base = row.summary(group)[0] or 0.0, row.summary(0)[0] or 0.0
-    if not group:
+    value, base = row.summary(group)[0], row.summary(0)[0]
+    if value is None:
+        return [Text(UNKNOWN)]
+    if not group or base is None:
         return [Text(number(value))]
-    sign = (value > base) - (value < base)
-    style = "" if not row.row.better or not sign else ("green" if sign == row.row.better else "red")
-    return [Text(number(value)).append(f" {moved(row, group):>6}", style=style or "dim")]
+    style = STYLES.get(row.row.direction.judged(value - base), "dim")
+    return [Text(number(value)).append(f" {moved(row, group):>6}", style=style)]
 
 
 def _title(comparison: Comparison) -> str:
@@ -44,15 +46,19 @@ def _lines(comparison: Comparison) -> list[Line]:
     for row in comparison_rows(comparison):
         if many:
             shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
+            for some in (shown, brief):
+                for i in groups:
+                    if row.summary(i)[0] is None:
+                        some[i] = [Text(UNKNOWN), *([Text(), Text()] if i else [])]
         else:
             shown = brief = [_single_cells(row, i) for i in groups]
-        lines.append(Line(row.row.section, row.row.name, row.row.unit, shown, brief))
+        lines.append(Line(row.row.section, row.row.label, row.row.unit, shown, brief))
     paid = price_rows(comparison)
-    if any(value is not None for _, _, values in paid for value in values):
-        for name, unit, values in paid:
+    if any(value is not None for _, values in paid for value in values):
+        for price, values in paid:
             texts = [Text("-" if value is None else number(value)) for value in values]
             padded = [[text, Text(), Text()] if many and i else [text] for i, text in enumerate(texts)]
-            lines.append(Line("Gained for what was paid", name, unit, padded, padded))
+            lines.append(Line("Gained for what was paid", price.label, price.unit, padded, padded))
     return lines
 
 
