@@ -17,7 +17,7 @@ from kevacuate.live.flags import FlagSweep, block_pages, contents
 from kevacuate.live.machine import LiveSource, machine_blocks
 from kevacuate.live.tap import parse_line
 from kevacuate.live.view import CONTENTS, UNREAD
-from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
+from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, UNMOVABLE
 
 LINE = (
     "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000421783 pfn=0x1a2b3 alloc_order=0 "
@@ -40,18 +40,18 @@ def test_blocks_of_page_flags() -> None:
         np.uint64,
     ).ravel()
     pages = block_pages(words, 2)
-    seen = pages[:, [FREE, MOVABLE, UNMOVABLE]].tolist()
+    seen = pages[:, [FREE, MOVABLE, UNMOVABLE, IN_USE]].tolist()
     assert seen == [
-        [4, 0, 0],
-        [1, 2, 1],
-        [0, 2, 2],
-        [0, 0, 0],
-        [0, 0, 0],
-        [1, 0, 3],
-        [0, 0, 0],
+        [4, 0, 0, 0],
+        [1, 2, 1, 0],
+        [0, 2, 0, 2],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 1, 2],
+        [0, 0, 0, 0],
     ]
     names = [CONTENTS[i] for i in contents(pages)]
-    assert names == ["free", "mixed", "mixed", "reserved", "reserved", "unmovable", "reserved"]
+    assert names == ["free", "mixed", "unclear", "absent", "reserved", "unmovable", "absent"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_sweep_reads_every_block_once(flags: Path) -> None:
     assert (sweep.content == UNREAD).all()
     sweep.sweep(float("inf"))
     assert sweep.sweeps == 1
-    expected = ["reserved" if 30 <= b < 35 else "movable" if b % 2 else "free" for b in blocks.tolist()]
+    expected = ["absent" if 30 <= b < 35 else "movable" if b % 2 else "free" for b in blocks.tolist()]
     assert [CONTENTS[i] for i in sweep.content] == expected
     words = np.fromfile(flags, np.uint64)
     words[31 * 4 :] = LRU

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
-from kevacuate.recording.evidence import Evidence
+from kevacuate.recording.evidence import Evidence, History
 from kevacuate.recording.snapshot import (
     Snapshot,
     read_snapshots,
@@ -15,6 +15,8 @@ from kevacuate.recording.snapshot import (
     write_snapshots,
 )
 from kevacuate.recording.startstate import PageSnapshot, StateFacts, build_state, free_chunks
+from kevacuate.recording.state import UNCLEAR, Guesses
+from kevacuate.recording.statefiles import read_state, write_state
 
 K = EventKind
 LRU, SLAB, BUDDY = 1 << 5, 1 << 7, 1 << 10
@@ -82,7 +84,7 @@ def state_of(
 ) -> AllocatorState:
     """The state at 200 of pages read from 100 on, with events."""
     snapshot = snapshot_from_texts(TEXTS, 200, "start")
-    evidence = Evidence(len(flags), 9, 100, 200)
+    evidence = Evidence(len(flags), 9, 200)
     if events:
         evidence.add(chunk_of(*events))
     pages = PageSnapshot(flags, None, 100, 200, len(flags), np.array([100]))
@@ -213,13 +215,145 @@ def test_the_lists_begin_with_what_is_taken_first() -> None:
     assert state.free.pfn.tolist() == [32, 8, 4, 16]
 
 
-def test_blocks_without_any_flag_are_holes_unless_they_are_used() -> None:
+def counted(blocks: int) -> dict[str, str]:
+    """The texts of /proc with so many movable pageblocks, and no others, in /proc/pagetypeinfo."""
+    row = f"Node 0, zone   Normal            0            {blocks}            0            0            0"
+    text = PAGETYPEINFO[: PAGETYPEINFO.rindex("Node")] + row + "\n"
+    return TEXTS | {"pagetypeinfo": text}
+
+
+def state_with_blocks(
+    flags: npt.NDArray[np.uint64], blocks: int, *events: tuple[int, int, EventKind, int, int, int]
+) -> AllocatorState:
+    """The state at 200 of a machine with so many pageblocks, its pages read from 100 on."""
+    evidence = Evidence(len(flags), 9, 200)
+    if events:
+        evidence.add(chunk_of(*events))
+    pages = PageSnapshot(flags, None, 100, 200, len(flags), np.array([100]))
+    return build_state(snapshot_from_texts(counted(blocks), 200, "start"), pages, FACTS, evidence)
+
+
+def test_blocks_without_any_flag_are_holes_beyond_what_the_kernel_counts() -> None:
+    flags = in_use()
+    flags[512:1024] = 0  # alone among others: the kernel's
+    flags[2048:4096] = 0
+    assert state_with_blocks(flags, 4).blocks.pfn.tolist() == [0, 512, 1024, 1536]
+    assert state_with_blocks(flags, 5).blocks.pfn.tolist() == [0, 512, 1024, 1536, 2048]
+    assert state_with_blocks(flags, 3).blocks.pfn.tolist() == [0, 1024, 1536]
+    state = state_with_blocks(flags, 4)
+    assert state.guesses is not None
+    assert state.guesses.silent_blocks == 1
+    assert "1 blocks show no page flags" in state.approximate[-1]
+
+
+def test_memory_that_is_given_to_the_allocator_later_is_no_block_at_the_start() -> None:
     flags = in_use()
     flags[1024:2048] = 0
-    state = state_of(flags, (300, 0, K.MM_PAGE_FREE, 1024, 9, 0))
-    assert 1536 not in state.blocks.pfn
-    assert 1024 in state.blocks.pfn
-    assert "1 blocks show no page flags" in state.approximate[-1]
+    given = (300, 0, K.MM_PAGE_FREE, 1024, 9, 0)
+    assert 1024 not in state_with_blocks(flags, 6, given).blocks.pfn
+    assert 1536 in state_with_blocks(flags, 7, given).blocks.pfn
+    assert 1024 not in state_with_blocks(flags, 7, given).blocks.pfn
+    used = (250, 0, K.MM_PAGE_FREE, 1100, 0, 0)
+    assert 1024 in state_with_blocks(flags, 6, used, given).blocks.pfn
+
+
+ALLOC, FREE = K.MM_PAGE_ALLOC, K.MM_PAGE_FREE
+GFP_USER = 0x100CCA  # GFP_HIGHUSER_MOVABLE and __GFP_HARDWALL, as anonymous memory asks
+GFP_READAHEAD = 0x1 << 3 | 0x1 << 13 | 0x1 << 16 | 0x1 << 6 | 0x1 << 7
+
+
+def flags_of(
+    flags: npt.NDArray[np.uint64],
+    events: list[tuple[int, int, EventKind, int, int, int]],
+    gfp: int = GFP_USER,
+) -> npt.NDArray[np.uint64]:
+    """The state's page flags after events, whose requests all bear the same gfp flags."""
+    evidence = Evidence(len(flags), 9, 200)
+    chunk = chunk_of(*events)
+    evidence.add(chunk._replace(gfp=np.full(chunk.rows, gfp, np.uint32)))
+    pages = PageSnapshot(flags, None, 100, 200, len(flags), np.array([100]))
+    found = build_state(snapshot_from_texts(TEXTS, 200, "start"), pages, FACTS, evidence).page_flags
+    assert found is not None
+    return found
+
+
+def test_an_allocation_while_the_flags_were_read_wins_over_them() -> None:
+    flags = in_use()
+    flags[8:16] = BUDDY
+    flags[16] = 0
+    words = flags_of(
+        flags,
+        [
+            (150, 0, ALLOC, 8, 0, 1),
+            (160, 0, ALLOC, 16, 0, 1),
+            (170, 0, ALLOC, 20, 0, 1),
+            (180, 0, ALLOC, 9, 0, 0),
+        ],
+    )
+    assert [bool(words[pfn] & LRU) for pfn in (8, 16, 20, 9)] == [True, True, True, False]
+    assert words[9] == 0, "the kernel's, whatever the flags were"
+    assert words[10] == BUDDY
+
+
+def test_an_allocation_just_before_the_flags_were_read_speaks_where_they_are_silent() -> None:
+    flags = in_use()
+    flags[16:20] = 0
+    words = flags_of(flags, [(50, 0, ALLOC, 16, 0, 1), (60, 0, ALLOC, 17, 0, 0), (70, 0, ALLOC, 30, 0, 1)])
+    assert words[16] & LRU
+    assert words[17] == 0, "asked for by the kernel, in use for certain"
+    assert words[18] == UNCLEAR
+    assert words[30] == SLAB, "flags that say something are right"
+
+
+def test_a_page_freed_before_or_after_its_flags_were_read_is_on_a_per_cpu_list() -> None:
+    flags = in_use()
+    flags[16] = 0
+    flags[24] = LRU
+    state = state_of(flags, (50, 1, FREE, 16, 0, 1), (150, 1, FREE, 24, 0, 1))
+    assert pcp_of(state) == [(1, 1, 24), (1, 1, 16)]
+    assert state.page_flags is not None
+    assert state.page_flags[24] == 0
+
+
+def test_a_large_allocation_has_a_head_and_tails() -> None:
+    words = flags_of(in_use(), [(150, 0, ALLOC, 8, 2, 1)], GFP_READAHEAD | 1 << 18)
+    assert [int(word) for word in words[8:12]] == [LRU | 1 << 15] + [LRU | 1 << 16] * 3
+
+
+def test_what_is_guessed_is_counted_and_comes_back_from_disk(tmp_path: Path) -> None:
+    flags = in_use()
+    flags[100:110] = 0
+    state = state_of(
+        flags,
+        (300, 0, ALLOC, 100, 0, 0),
+        (310, 0, FREE, 101, 0, 0),
+        (320, 0, K.MM_PAGE_ALLOC_ZONE_LOCKED, 600, 0, 0),
+    )
+    assert state.guesses == Guesses(
+        blocks=8, block_types=7, silent_blocks=0, pcp_pages=3, pcp_pages_unknown=2, unclear_pages=8
+    )
+    assert not state.skip_known
+    write_state(tmp_path / "s", state)
+    back = read_state(tmp_path / "s")
+    assert (back.guesses, back.skip_known) == (state.guesses, False)
+
+
+def test_a_later_state_knows_what_the_last_events_left() -> None:
+    flags = in_use()
+    flags[40:44] = 0
+    history = History(len(flags), 9)
+    history.add(
+        chunk_of(
+            (20, 1, FREE, 40, 0, 1),
+            (30, 0, K.MM_PAGE_ALLOC_EXTFRAG, 0, 0, 0),
+            (40, 0, K.MM_PAGE_ALLOC_ZONE_LOCKED, 41, 0, 0),
+        )
+    )
+    pages = PageSnapshot(flags, None, 100, 200, len(flags), np.array([100]))
+    state = build_state(snapshot_from_texts(TEXTS, 200, "end"), pages, FACTS, history=history)
+    assert pcp_of(state) == [(0, 0, 41), (1, 1, 40)]
+    assert state.guesses is not None
+    assert (state.guesses.block_types, state.guesses.pcp_pages_unknown) == (7, 1)
 
 
 @pytest.mark.skipif("KEVACUATE_GROUND_TRUTH" not in os.environ, reason="needs KEVACUATE_GROUND_TRUTH")
@@ -234,7 +368,7 @@ def test_against_the_dump_of_a_real_kernel() -> None:
     flags = real.page_flags
     assert flags is not None
     pages = PageSnapshot(flags, None, real.ts, real.ts, len(flags), np.array([real.ts]))
-    evidence = Evidence(len(flags), 9, real.ts, real.ts)
+    evidence = Evidence(len(flags), 9, real.ts)
     for chunk in recording.events(after=real):
         evidence.add(chunk._replace(ts=np.maximum(chunk.ts, real.ts + 1)))
     facts = StateFacts(9, recording.machine.hugepage_order, recording.machine.nr_pcp_lists)

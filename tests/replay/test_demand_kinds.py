@@ -10,6 +10,7 @@ from demand_tools import ANON, TARGET, VMALLOC, Event, alloc, chunk_of, compiled
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import AllocatorState, Machine, Recording, ZoneState
 from kevacuate.recording.kev import KevWriter
+from kevacuate.recording.requests import COMPOUND, request_classes
 from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages
 from kevacuate.replay import pagekinds as pk
 from kevacuate.replay.demand import build_demand
@@ -171,3 +172,17 @@ def test_quality_round_trip():
     assert DemandQuality.from_dict(quality.as_dict()) == quality
     with pytest.raises(KevacuateError, match="newer"):
         DemandQuality.from_dict({"what": 1})
+
+
+def test_the_recorder_and_the_replay_class_requests_alike() -> None:
+    rng = np.random.default_rng(11)
+    gfp = rng.integers(0, 1 << 27, 20_000).astype(np.uint32) & rng.integers(0, 1 << 27, 20_000).astype(
+        np.uint32
+    )
+    gfp |= np.where(rng.random(20_000) < 0.3, pk.READAHEAD, 0).astype(np.uint32)
+    mt = rng.integers(0, 3, 20_000).astype(np.int8)
+    alone = [pk.page_class.py_func(int(g), int(m)) for g, m in zip(gfp, mt, strict=True)]
+    found = request_classes(gfp, mt)
+    assert (found & 7).tolist() == alone
+    assert ((found & COMPOUND != 0) == (gfp & pk.GFP_COMP != 0)).all()
+    assert len(set(alone)) == 5

@@ -14,7 +14,7 @@ from kevacuate.measure import Run
 from kevacuate.measure.history import KIND, D, History
 from kevacuate.mm import constants as k
 from kevacuate.report.page_data import blocks_with_pages, longest_queue, moments_at, thinned
-from kevacuate.report.page_pack import CLAIMED, ENDED, QUEUED, Blobs, pack_marks, pack_steps, part_of, varint
+from kevacuate.report.page_pack import CLAIMED, ENDED, QUEUED, Blobs, pack_marks, pack_steps, varint
 
 
 def read(blobs: Blobs, number: int) -> bytes:
@@ -72,7 +72,7 @@ def test_a_part_of_the_blocks() -> None:
     steps = frames(40, 6, 3, pages=True).pages
     assert steps is not None
     keep = np.array([0, 3, 17, 39])
-    part = part_of(steps, keep, BLOCK)
+    part = steps.part(keep, BLOCK)
     part.check()
     for i in range(6):
         whole = steps.at(i).reshape(-1, BLOCK)[keep].reshape(-1)

@@ -76,7 +76,9 @@ class CoreSnapshot:
         pages = self.state.pcp_pages
         flags[pages_of(pages.pfn, pcp_order(pages.pindex, HUGEPAGE_ORDER))] = np.uint64(1 << KPF_BUDDY)
         order = self.machine.pageblock_order
-        return Survey(self.counts, order, count_blocks(flags, order), self.machine.kernel)
+        absent = np.ones(-(-len(flags) >> order), np.bool_)
+        absent[self.state.blocks.pfn >> order] = False
+        return Survey(self.counts, order, count_blocks(flags, order), self.machine.kernel, absent, True)
 
     def to_json(self) -> dict[str, Any]:
         """The survey, and every list in order, as plain JSON values."""

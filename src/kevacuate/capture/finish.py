@@ -124,9 +124,9 @@ class _Salvage:
         writer.kev.__enter__()
         writer.own_rows = int(self.journal.get("own_rows", 0))
         snapshots = self.work.snapshots()
-        first = next(iter(self.work.page_dirs()), None)
-        if first is not None and snapshots and self.machine.extra.get("mode") != "light":
-            writer.watch_pages(parquet.read_json(first / "facts.json"), snapshots[0])
+        if snapshots and self.machine.extra.get("mode") != "light":
+            for directory in self.work.page_dirs():
+                writer.watch_pages(directory, parquet.read_json(directory / "facts.json"), snapshots[-1])
         for part in self.journal.get("parts", []):
             for columns in parquet.read_batches(old / part, COLUMN_TYPES, 1 << 17):
                 writer.add_numbered(EventChunk(**columns))

@@ -15,13 +15,16 @@ from kevacuate.capture.stream import LossInterval, SpoolStream
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.recording import parquet
-from kevacuate.recording.evidence import Evidence
+from kevacuate.recording.evidence import Evidence, History
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.startstate import StateFacts, build_state
+
+HISTORY_FILE = "history.npz"
+"""Beside the page flags of a snapshot: the last event on each page before its end."""
 
 PART_ROWS = 8 * parquet.ROW_GROUP_ROWS
 """Events of one file: when it is finished, the spool that held them can go."""
@@ -60,6 +63,10 @@ class LiveWriter:
         self.journaling = True
         """Whether finished files of events are noted in the journal, and their spool is removed."""
         self.evidence: Evidence | None = None
+        self.history: History | None = None
+        """The last event on each page so far, once a snapshot of the pages is to be followed."""
+        self._awaited: list[tuple[int, Path]] = []
+        """Snapshots of the pages whose end the events have not reached: its time (ns) and directory."""
         self.own: set[int] = set()
         """Process ids of the recorder's own threads."""
         self.rows = self.own_rows = self._part_rows = 0
@@ -73,8 +80,7 @@ class LiveWriter:
 
     def add_numbered(self, chunk: EventChunk) -> None:
         """Take events whose tasks have their numbers already."""
-        if self.evidence is not None:
-            self.evidence.add(chunk)
+        self._follow(chunk)
         self.kev.add_events(chunk)
         self.rows += chunk.rows
         self._part_rows += chunk.rows
@@ -95,20 +101,60 @@ class LiveWriter:
         self.work.write("journal.json", journal)
         stream.release(stream.bound)
 
-    def watch_pages(self, facts: dict[str, Any], snapshot: Snapshot) -> None:
-        """Collect what the events say about the pages of this snapshot: the one at the start."""
+    def watch_pages(self, directory: Path, facts: dict[str, Any], snapshot: Snapshot) -> None:
+        """Collect what the events say about the pages of this snapshot; call in order of time, the one at the start first."""
         size = max((z.start_pfn + z.spanned for z in snapshot.zones), default=0)
-        self.evidence = Evidence(size, self.machine.pageblock_order, int(facts["begin"]), int(facts["end"]))
+        if self.history is None:
+            self.history = History(size, self.machine.pageblock_order)
+        self.history.grow(size)
+        self._awaited.append((int(facts["end"]), directory))
+
+    def _follow(self, chunk: EventChunk) -> None:
+        """Keep the last event on each page, a copy at each snapshot's end, and the first one after the first snapshot."""
+        if self.history is None:
+            return
+        at = 0
+        while self._awaited and chunk.rows and int(chunk.ts[-1]) > self._awaited[0][0]:
+            cut = int(np.searchsorted(chunk.ts, self._awaited[0][0], "right"))
+            self._take(chunk.take(slice(at, cut)))
+            self._reach_snapshot()
+            at = cut
+        self._take(chunk.take(slice(at, None)) if at else chunk)
+
+    def _take(self, chunk: EventChunk) -> None:
+        """Take events between two snapshots into account."""
+        assert self.history is not None
+        if chunk.rows:
+            self.history.add(chunk)
+            if self.evidence is not None:
+                self.evidence.add(chunk)
+
+    def _reach_snapshot(self) -> None:
+        """The next snapshot's end is reached: what follows is evidence of the first one; the others' history is kept."""
+        assert self.history is not None
+        end, directory = self._awaited.pop(0)
+        if self.evidence is None:
+            order = self.machine.pageblock_order
+            self.evidence = Evidence(len(self.history.code), order, end, self.history.copy())
+        else:
+            self.history.save(directory / HISTORY_FILE)
 
     def add_states(self, snapshots: list[Snapshot]) -> None:
-        """Build the states from the page snapshots that were taken, the first one with the evidence of the events."""
+        """Build the states from the page snapshots that were taken, with what the events said about each."""
+        while self._awaited:
+            self._reach_snapshot()
         machine = self.machine
         facts = StateFacts(machine.pageblock_order, machine.hugepage_order, machine.nr_pcp_lists)
         for number, directory in enumerate(self.work.page_dirs()):
             taken = parquet.read_json(directory / "facts.json")
             counts = min(snapshots, key=lambda s: abs(s.ts - int(taken["end"])))
             pages = load_pages(directory, taken)
-            self.kev.add_state(build_state(counts, pages, facts, self.evidence if number == 0 else None))
+            evidence = self.evidence if number == 0 else None
+            kept = directory / HISTORY_FILE
+            history = (
+                History.load(kept, machine.pageblock_order) if evidence is None and kept.is_file() else None
+            )
+            self.kev.add_state(build_state(counts, pages, facts, evidence, history))
 
     def set_losses(
         self, stream: SpoolStream, stats: dict[int, dict[str, int]], gone: Set[int] = frozenset()

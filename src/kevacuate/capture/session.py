@@ -240,8 +240,8 @@ class Session:
             facts = PageReader(directory, top_pfn(counts)).read()
             parquet.write_json(directory / "facts.json", facts)
             counts = take_counts(label)
-            if label == "start" and not self.options.light:
-                self.writer.watch_pages(facts, counts)
+            if not self.options.light:
+                self.writer.watch_pages(directory, facts, counts)
             self._next_pages = time.monotonic() + PAGES_SHARE * (time.monotonic() - began)
         work.add_snapshot(counts)
 

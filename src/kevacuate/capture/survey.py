@@ -11,17 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe
-from kevacuate.capture.snapshots import STEP, page_words, take_counts, top_pfn
+from kevacuate.capture.snapshots import STEP, page_words, take_counts
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_HUGE, KPF_THP, flag, tails_as_heads
 from kevacuate.measure.blocks import is_mixed
+from kevacuate.measure.unclear import Bounds, mixed_bounds
 from kevacuate.recording.blocktypes import BlockPages
+from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import Snapshot
 
-ABSENT, RESERVED, FREE, MOVABLE, MIXED, FIXED = range(6)
-CLASSES = ("absent", "reserved", "free", "movable", "mixed", "unmovable")
-"""What a pageblock is: no page of the allocator's; all of it reserved; free; free or movable; pages that cannot
-move beside such that can; pages that cannot move and free ones."""
+ABSENT, RESERVED, FREE, MOVABLE, MIXED, FIXED, UNCLEAR = range(7)
+CLASSES = ("absent", "reserved", "free", "movable", "mixed", "unmovable", "unclear")
+"""What a pageblock is: none, but a hole; all of it reserved; free; free or movable; pages that cannot move beside such that
+can; pages that cannot move and free ones; unclear: only pages without any flag, which are the kernel's or on a per-CPU list,
+stand between it and free or movable."""
 
 
 class BlockCounts(NamedTuple):
@@ -35,7 +38,9 @@ class BlockCounts(NamedTuple):
     tables: npt.NDArray[np.int32]
     """Page tables."""
     other: npt.NDArray[np.int32]
-    """Without such a flag: the kernel's, and those on per-CPU lists, which look the same."""
+    """The kernel's, with some other flag."""
+    unclear: npt.NDArray[np.int32]
+    """Without any flag: the kernel's, or on a per-CPU list."""
     huge: npt.NDArray[np.int32]
     """Of transparent or hugetlb huge pages."""
 
@@ -48,22 +53,41 @@ class Survey:
     block_order: int
     blocks: BlockCounts
     kernel: str
+    absent: npt.NDArray[np.bool_]
+    """Which blocks do not exist [blocks]."""
+    lists_known: bool = False
+    """Pages on per-CPU lists are counted as free: unclear ones are the kernel's."""
 
     @property
     def classes(self) -> npt.NDArray[np.uint8]:
         """The class of each block [blocks]."""
         b = self.blocks
-        fixed = b.slab + b.tables + b.other
-        named = b.free + b.movable + b.slab + b.tables
+        fixed = self.fixed
         result = np.full(len(b.free), RESERVED, np.uint8)
-        result[(named == 0) & (b.other == 1 << self.block_order)] = (
-            ABSENT  # no flag at all: a hole, or not yet in use
+        result[b.free > 0] = FREE
+        result[b.movable > 0] = MOVABLE
+        result[(fixed == 0) & (b.unclear > 0)] = FIXED if self.lists_known else UNCLEAR
+        result[(b.free + b.movable == 0) & (b.unclear > 0)] = (
+            FIXED  # a whole block: too much for a per-CPU list
         )
-        result[(b.free > 0) & (b.movable == 0) & (fixed == 0)] = FREE
-        result[(b.movable > 0) & (fixed == 0)] = MOVABLE
+        result[(b.movable == 0) & (fixed > 0)] = FIXED
         result[is_mixed(b.movable, fixed)] = MIXED
-        result[(b.movable == 0) & (fixed > 0) & (named > 0)] = FIXED
+        result[self.absent] = ABSENT
         return result
+
+    @property
+    def fixed(self) -> npt.NDArray[np.int32]:
+        """Pages of each block that cannot move for certain [blocks]."""
+        b = self.blocks
+        return b.slab + b.tables + b.other + (b.unclear if self.lists_known else 0)
+
+    @property
+    def mixed(self) -> Bounds:
+        """How many blocks are mixed, as far as flags and the number of pages on per-CPU lists tell."""
+        unclear = np.zeros_like(self.blocks.unclear) if self.lists_known else self.blocks.unclear
+        cached = sum(pcp.count for zone in self.counts.zones for pcp in zone.pcp)
+        there = ~self.absent
+        return mixed_bounds(self.blocks.movable[there], self.fixed[there], unclear[there], cached)
 
     def to_json(self) -> dict[str, Any]:
         """Zones, totals and every block, as plain JSON values."""
@@ -73,7 +97,10 @@ class Survey:
             "pageblock_order": self.block_order,
             "zones": [asdict(zone) for zone in self.counts.zones],
             "vmstat": self.counts.vmstat,
-            "blocks_by_class": {name: int((classes == i).sum()) for i, name in enumerate(CLASSES)},
+            "mixed_blocks": self.mixed._asdict(),
+            "blocks_by_class": {
+                name: int((classes == i).sum()) for i, name in enumerate(CLASSES) if i != ABSENT
+            },
             "pages": {name: int(column.sum()) for name, column in self.blocks._asdict().items()},
             "blocks": {
                 "class": [CLASSES[c] for c in classes.tolist()],
@@ -91,12 +118,12 @@ def take_survey() -> Survey:
         /proc/kpageflags cannot be read.
 
     """
-    counts = take_counts("now")
+    zones = [zone for zone in take_counts("now").zones if zone.name != UNMODELLED_ZONE]
     machine = describe(1, {}, {})
     order = machine.pageblock_order
     parts: list[BlockCounts] = []
-    zones = [zone for zone in counts.zones if zone.name != UNMODELLED_ZONE]
-    top = top_pfn(counts) if zones else 0
+    silent: list[npt.NDArray[np.bool_]] = []
+    top = max((zone.start_pfn + zone.spanned for zone in zones), default=0)
     try:
         file = os.open(PROC / "kpageflags", os.O_RDONLY)
     except OSError as error:
@@ -107,15 +134,20 @@ def take_survey() -> Survey:
         for first in range(0, top, STEP):
             words = page_words(file, first, min(STEP, top - first))
             parts.append(count_blocks(tails_as_heads(words), order))
+            silent.append(silent_blocks(words, order))
     finally:
         os.close(file)
     columns = [np.concatenate([part[i] for part in parts]) for i in range(len(BlockCounts._fields))]
-    return Survey(counts, order, BlockCounts(*columns), machine.kernel)
+    counts = take_counts("now")
+    zones = [zone for zone in counts.zones if zone.name != UNMODELLED_ZONE]
+    absent = absent_blocks(np.concatenate(silent), zones, order)
+    return Survey(counts, order, BlockCounts(*columns), machine.kernel, absent)
 
 
 def count_blocks(flags: npt.NDArray[np.uint64], block_order: int) -> BlockCounts:
     """Pages by kind of the blocks that begin with the first of these pages; a last part of a block counts as one."""
     pages = BlockPages(flags, flag(flags, KPF_BUDDY).astype(np.uint8), block_order)
     huge = pages.per_block(flag(flags, KPF_HUGE) | flag(flags, KPF_THP))
-    columns = (pages.free, pages.movable, pages.slab, pages.tables, pages.other, huge)
+    unclear = pages.per_block(flags == 0)
+    columns = (pages.free, pages.movable, pages.slab, pages.tables, pages.other - unclear, unclear, huge)
     return BlockCounts(*(column.astype(np.int32) for column in columns))

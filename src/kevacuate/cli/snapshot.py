@@ -154,7 +154,9 @@ def _show(survey: Survey, *, lists_known: bool = False) -> None:
     out.print(text)
     if not lists_known:
         out.print(
-            "Pages on per-CPU lists look like pages of the kernel's, so some blocks are counted as mixed for them."
+            f"Mixed pageblocks: {survey.mixed.words()}. Pages on per-CPU lists look like the kernel's own (no flag): blocks that "
+            "only they may make mixed or unmovable are unclear.",
+            highlight=False,
         )
     out.print(legend({name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}))
 

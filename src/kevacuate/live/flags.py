@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE
-from kevacuate.live.view import UNREAD
-from kevacuate.measure.frames import CONTENT_RESERVED, block_contents
-from kevacuate.measure.pages import FREE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
+from kevacuate.live.view import UNCLEAR, UNREAD
+from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_UNMOVABLE, block_contents
+from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
+from kevacuate.measure.unclear import Bounds, mixed_bounds
+from kevacuate.recording.presence import absent_blocks, silent_blocks
+from kevacuate.recording.snapshot import ZoneCounts
 
 KPAGEFLAGS = Path("/proc/kpageflags")
 STEP_BLOCKS = 16
@@ -24,18 +28,22 @@ STEP_BLOCKS = 16
 def block_pages(words: npt.NDArray[np.uint64], pageblock_order: int) -> npt.NDArray[np.int32]:
     """Pages of each class by block, int32[blocks, 7] (:mod:`kevacuate.measure.pages`), by page flags alone.
 
+    Pages without any flag are in use by the kernel, or on a per-CPU list: IN_USE, as their kind is not known.
     A block without any flag is taken for absent: the kernel has not given it to the allocator (not yet plugged or initialised).
     """
-    size = 1 << pageblock_order
-    silent = ~words.reshape(-1, size).any(axis=1)
-    pages = count_classes(flag_classes(words), pageblock_order)
-    pages[silent] = 0
+    classes = flag_classes(words)
+    classes[words == 0] = IN_USE
+    pages = count_classes(classes, pageblock_order)
+    pages[silent_blocks(words, pageblock_order)] = 0
     return pages
 
 
 def contents(pages: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-    """What blocks with these pages (:func:`block_pages`) hold: index of CONTENT_NAMES."""
-    return block_contents(pages).astype(np.uint8)
+    """What blocks with these pages (:func:`block_pages`) hold: index of CONTENTS."""
+    found = block_contents(pages)
+    found[(pages[:, UNMOVABLE] == 0) & (pages[:, IN_USE] > 0)] = UNCLEAR
+    found[~pages.any(axis=1)] = CONTENT_ABSENT
+    return found.astype(np.uint8)
 
 
 class FlagSweep:
@@ -84,7 +92,7 @@ class FlagSweep:
 
     def _still_absent(self, place: int) -> bool:
         """Whether a block that was absent still is, as far as its first page tells: most of a large hole is passed so."""
-        if self.content[place] != CONTENT_RESERVED or not self.sweeps:
+        if self.content[place] != CONTENT_ABSENT or not self.sweeps:
             return False
         data = os.pread(self._file, 8, int(self.blocks[place]) << self.order + 3)
         return int.from_bytes(data, "little") in (0, 1 << KPF_NOPAGE)
@@ -120,8 +128,22 @@ class FlagSweep:
         if at == len(self.blocks) or self.blocks[at] != block:
             return None
         self._read(at, at + 1)
-        free, movable, other = self.pages[at, (FREE, MOVABLE, UNMOVABLE)].tolist()
-        return free, movable, other
+        free, movable, other, unknown = self.pages[at, (FREE, MOVABLE, UNMOVABLE, IN_USE)].tolist()
+        return free, movable, other + unknown
+
+    def mixed(self, cached: int) -> Bounds:
+        """How many blocks are mixed, if *cached* pages are on per-CPU lists."""
+        pages = self.pages
+        return mixed_bounds(pages[:, MOVABLE], pages[:, UNMOVABLE], pages[:, IN_USE], cached)
+
+    def shown(self, zones: Sequence[ZoneCounts]) -> npt.NDArray[np.uint8]:
+        """What each block holds; the blocks that show no flag and yet exist, by the numbers of *zones*, are the kernel's."""
+        silent = np.zeros(int(self.blocks[-1]) + 1 if len(self.blocks) else 0, np.bool_)
+        silent[self.blocks] = self.content == CONTENT_ABSENT
+        placed = silent & ~absent_blocks(silent, zones, self.order)
+        content = self.content.copy()
+        content[placed[self.blocks]] = CONTENT_UNMOVABLE
+        return content
 
     def close(self) -> None:
         """Close the file."""

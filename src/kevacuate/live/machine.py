@@ -16,6 +16,7 @@ from kevacuate.live.flags import FlagSweep
 from kevacuate.live.tap import ExtfragTap
 from kevacuate.live.view import Extfrag, Queued, View
 from kevacuate.recording import procfs
+from kevacuate.recording.snapshot import ZoneCounts, snapshot_from_texts
 
 PROC = Path("/proc")
 EVENTS_KEPT = 500
@@ -76,6 +77,9 @@ class LiveSource:
         except BaseException:
             self.flags.close()
             raise
+        self._zones: tuple[ZoneCounts, ...] = ()
+        """The zones' counts as of the last whole sweep: how many blocks there are takes the kernel a while to count."""
+        self._swept = 0
         self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
         self.queued: list[Queued] = []
         self.counts = {"claims": 0, "steals": 0, "events_lost": 0, "pages_to_move": 0}
@@ -100,6 +104,10 @@ class LiveSource:
             self._take(event)
         self.counts["events_lost"] = self.tap.lost
         self.flags.sweep(self.interval * (SHARE if self.flags.sweeps else FIRST_SHARE))
+        if self.flags.sweeps != self._swept:
+            texts = {name: _text(name) for name in ("zoneinfo", "pagetypeinfo")}
+            self._zones, self._swept = snapshot_from_texts(texts, 0, "now").zones, self.flags.sweeps
+        cached = sum(pcp.count for zone in self._zones for pcp in zone.pcp)
         free = procfs.parse_buddyinfo(_text("buddyinfo"))
         age = (
             f"map renewed every {self.flags.seconds:.0f} s" if self.flags.sweeps else "reading the page flags"
@@ -109,12 +117,13 @@ class LiveSource:
             subtitle=age,
             t=time.clock_gettime(time.CLOCK_MONOTONIC) - self.began,
             start=self.flags.blocks,
-            content=self.flags.content,
+            content=self.flags.shown(self._zones),
             free_orders=[(f"{node} {zone}", list(chunks)) for (node, zone), chunks in free.items()],
             events=list(self.events),
             queued=self.queued,
             counts=self.counts,
             pageblock_order=self.order,
+            mixed=self.flags.mixed(cached) if self.flags.sweeps else None,
         )
 
     def seek(self, moments: int) -> None:

@@ -16,17 +16,18 @@ import numpy.typing as npt
 from rich.text import Text
 
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
+from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
 from kevacuate.mm.constants import MIGRATE_NAMES
 
-LETTERS = dict(zip(CONTENTS, ".mURX-i?", strict=True))
-"""A block's letter: free, movable, unmovable, reclaimable, mixed, reserved, in use, not read yet."""
+LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))
+"""A block's letter: free, movable, unmovable, reclaimable, mixed, reserved, in use, absent, unclear, not read yet."""
 STYLES = {
     "free": "grey50", "movable": "#56b4e9", "unmovable": "bold #d55e00", "reclaimable": "#009e73", "mixed": "bold #cc79a7",
-    "reserved": "grey35", "in use": "#e69f00", "not read yet": "grey35",
+    "reserved": "grey35", "in use": "#e69f00", "absent": "grey35", "unclear": "#cc79a7", "not read yet": "grey35",
 }  # fmt: skip
 QUEUED_STYLE = "bold black on #f0e442"
 _WORST = [CONTENTS.index(name) for name in (
-    "not read yet", "reserved", "free", "movable", "in use", "reclaimable", "unmovable", "mixed",
+    "absent", "not read yet", "reserved", "free", "movable", "in use", "unclear", "reclaimable", "unmovable", "mixed",
 )]  # fmt: skip
 """Contents in order of what a cell of several blocks shows: the last of these that one of its blocks holds."""
 _RANK = np.argsort(np.array(_WORST))
@@ -60,10 +61,11 @@ def clean(text: str, width: int = TASK_WIDTH) -> str:
 
 
 def _with_memory(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The blocks that the map shows: all, or, where more than a quarter is reserved or absent, the others alone."""
-    inside = view.content != CONTENTS.index("reserved")
-    if inside.sum() > 0.75 * len(inside) or not inside.any():
-        return view.start, view.content
+    """The blocks that the map shows: those that exist, or, where more than a quarter of them is reserved, the others alone."""
+    there = view.content != CONTENT_ABSENT
+    inside = there & (view.content != CONTENT_RESERVED)
+    if inside.sum() > 0.75 * there.sum() or not inside.any():
+        inside = there
     return view.start[inside], view.content[inside]
 
 
@@ -145,9 +147,11 @@ def _legend(view: View, size: int, width: int) -> list[Text]:
             f" {name} {int(numbers[i]):,}", style="not bold default"
         )
         for i, name in enumerate(CONTENTS)
-        if numbers[i]
+        if numbers[i] and i != CONTENT_ABSENT
     ]
-    hidden = len(_with_memory(view)[0]) < len(view.start)
+    if view.mixed is not None:
+        parts.append(Text(f"mixed: {view.mixed.words()}"))
+    hidden = len(_with_memory(view)[0]) < int((view.content != CONTENT_ABSENT).sum())
     one = f"1 block of {_pages(1 << view.pageblock_order)}"
     words = [f"a letter: {one if size == 1 else f'the worst of {size} blocks'}"]
     words += ["reserved left out"] if hidden else []

@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from kevacuate.kernel.extfrag import KIND_NAMES, extfrag_kind
 from kevacuate.measure.extfrag import queues_evacuation
-from kevacuate.measure.frames import CONTENT_NAMES
+from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES
+from kevacuate.measure.unclear import Bounds
 from kevacuate.mm import constants as k
 
-UNREAD = len(CONTENT_NAMES)
+UNCLEAR = len(CONTENT_NAMES)
+"""Content of a block that only pages without any flag make mixed or unmovable: the kernel's, or on a per-CPU list."""
+UNREAD = UNCLEAR + 1
 """Content of a block that has not been looked at yet."""
-CONTENTS = (*CONTENT_NAMES, "not read yet")
+CONTENTS = (*CONTENT_NAMES, "unclear", "not read yet")
 
 
 class Extfrag(NamedTuple):
@@ -100,6 +103,8 @@ class View:
         Order of a pageblock.
     ended : bool
         A playback is at its end.
+    mixed : Bounds or None
+        How many blocks are mixed, where that is not the number of those with that content.
     """
 
     title: str
@@ -113,11 +118,12 @@ class View:
     counts: dict[str, int]
     pageblock_order: int
     ended: bool = False
+    mixed: Bounds | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        names, numbers = np.unique(self.content, return_counts=True)
+        names, numbers = np.unique(self.content[self.content != CONTENT_ABSENT], return_counts=True)
         return {
             "title": self.title,
             "note": self.subtitle,
@@ -128,6 +134,7 @@ class View:
             "counts": self.counts,
             "events": [event.as_dict(self.pageblock_order) for event in self.events],
             "would_queue": [one.as_dict() for one in self.queued],
+            **({"mixed_blocks": self.mixed._asdict()} if self.mixed is not None else {}),
             **self.extra,
         }
 

@@ -21,6 +21,7 @@ from kevacuate.mm.constants import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NO_ZONE,
+    PB_ABSENT,
     PG_ALLOC,
     PG_BUDDY,
     PG_COMPACT,
@@ -58,7 +59,7 @@ def block_kinds(mt: npt.NDArray[Any], movable: npt.NDArray[Any], unmovable: npt.
 
 
 class BlockCounts(NamedTuple):
-    """Per pageblock that belongs to a zone, in order of pfn."""
+    """Per pageblock that exists, in order of pfn: a hole that a zone spans is none."""
 
     mt: npt.NDArray[np.int8]
     """Migratetype (5 while isolated)."""
@@ -101,7 +102,7 @@ def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
         pfn = b << pageblock_order
         end = pfn + (1 << pageblock_order)
         mt[b] = get_pfnblock_migratetype(s, pfn)
-        if s.block[2 * b + 1] == NO_ZONE:
+        if s.block[2 * b + 1] == NO_ZONE or s.block[2 * b] & PB_ABSENT:
             mt[b] = -1
         if covered_to > pfn:
             pages[b * 5 + covering] += min(covered_to, end) - pfn

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.blocks import BlockKinds, block_kinds, is_mixed
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PCP, RECLAIMABLE, UNMOVABLE
+from kevacuate.mm.constants import MIGRATE_MOVABLE
 
-CONTENT_NAMES = ("free", "movable", "unmovable", "reclaimable", "mixed", "reserved", "in use")
+CONTENT_NAMES = ("free", "movable", "unmovable", "reclaimable", "mixed", "reserved", "in use", "absent")
 """What a block holds: nothing but free pages; pages that can move; pages that cannot (some or all of them unmovable, or all
 reclaimable); mixed, as :func:`kevacuate.measure.blocks.block_kinds` has it; nothing that the allocator has; pages in use of
-unknown kind."""
+unknown kind; absent: no such block at that moment, in no count."""
 (
     CONTENT_FREE,
     CONTENT_MOVABLE,
@@ -31,7 +32,8 @@ unknown kind."""
     CONTENT_MIXED,
     CONTENT_RESERVED,
     CONTENT_IN_USE,
-) = range(7)
+    CONTENT_ABSENT,
+) = range(8)
 
 SKIP = 64
 """Bit of the low byte."""
@@ -115,13 +117,19 @@ def block_contents(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def encode(
     mt: npt.NDArray[Any], counts: npt.NDArray[Any], skip: npt.NDArray[Any], pageblock_order: int
 ) -> npt.NDArray[np.uint16]:
-    """A frame: migratetypes, int[blocks, 7] pages by class (:mod:`kevacuate.measure.pages`), skip bits."""
+    """A frame: migratetypes, int[blocks, 7] pages by class (:mod:`kevacuate.measure.pages`), skip bits.
+
+    A block that does not exist at the moment has the type -1: it is absent, whatever else is given.
+    """
+    there = mt >= 0
+    counts = np.where(there[:, None], counts, 0)
     movable, unknown = counts[:, MOVABLE], counts[:, IN_USE]
     pinned = counts[:, UNMOVABLE] + counts[:, RECLAIMABLE]
-    content = block_contents(counts)
+    content = np.where(there, block_contents(counts), CONTENT_ABSENT)
     table = levels(pageblock_order)
     much = np.searchsorted(table, np.stack([movable, np.maximum(pinned, unknown)]), side="right") - 1
-    low = mt.astype(np.int64) | content << 3 | skip.astype(np.int64) * SKIP
+    kind = np.where(there, mt, MIGRATE_MOVABLE).astype(np.int64)
+    low = kind | content << 3 | (skip & there).astype(np.int64) * SKIP
     frame: npt.NDArray[np.uint16] = (low | (much[0] | much[1] << 4) << 8).astype(np.uint16)
     return frame
 
@@ -179,6 +187,22 @@ class Steps:
         end = int(self.offsets[moment + 1])
         now[self.place[:end]] = self.value[:end]  # of equal places the last one stands
         return now
+
+    def part(self, keep: npt.NDArray[np.int64], size: int) -> Steps:
+        """The same moments of some runs of *size* places: runs ``keep``, ascending, one behind the other."""
+        if len(keep) * size == len(self.first):
+            return self
+        row_of = np.full(len(self.first) // size, -1, np.int64)
+        row_of[keep] = np.arange(len(keep))
+        row = row_of[self.place // size]
+        chosen = row >= 0
+        kept = np.concatenate([[0], np.cumsum(chosen)])
+        return Steps(
+            self.first.reshape(-1, size)[keep].reshape(-1),
+            kept[self.offsets],
+            row[chosen] * size + self.place[chosen] % size,
+            self.value[chosen],
+        )
 
     def thin(self, moments: npt.NDArray[np.int64]) -> Steps:
         """The same plane at some of its moments, which ascend from 0."""
@@ -243,7 +267,7 @@ class Frames:
     t : int64[moments]
         Times, ns of virtual time.
     start : int64[blocks]
-        First pfn of every pageblock that belongs to a zone, ascending.
+        First pfn of every pageblock that exists at one moment at least, ascending.
     zone : uint8[blocks]
         Its zone: an index of ``zones``.
     zones : tuple of str

@@ -18,6 +18,7 @@ from kevacuate.mm.constants import (
     C_PAGEBLOCK_ORDER,
     MIGRATE_RECLAIMABLE,
     NO_ZONE,
+    PB_ABSENT,
     PB_SKIP,
     PG_ALLOC,
 )
@@ -33,7 +34,7 @@ class View(NamedTuple):
     kinds: npt.NDArray[np.uint8]
     """Migratetype that each object was asked for with."""
     mt: npt.NDArray[np.int8]
-    """Per pageblock its migratetype, -1 where no zone holds it."""
+    """Per pageblock its migratetype, -1 where there is none."""
     skip: npt.NDArray[np.uint8]
     counts: npt.NDArray[np.int32]
     """int32[blocks * CLASSES]."""
@@ -62,7 +63,7 @@ def look_at(sa, va, keep_pages):  # type: ignore[no-untyped-def]
     for block in range(pages >> pageblock_order):
         first = block << pageblock_order
         v.mt[block] = get_pfnblock_migratetype(s, first)
-        if s.block[2 * block + 1] == NO_ZONE:
+        if s.block[2 * block + 1] == NO_ZONE or s.block[2 * block] & PB_ABSENT:
             v.mt[block] = -1
         if s.block[2 * block] & PB_SKIP:
             v.skip[block] = 1
@@ -99,6 +100,8 @@ class FrameKeeper:
         self._blocks, self._pages = StepsBuilder(), StepsBuilder()
         zone = state.block.reshape(-1, 2)[: self.total, 1]
         self.inside = zone != k.NO_ZONE
+        self._exists = np.zeros(int(self.inside.sum()), np.bool_)
+        """Of the blocks of zones those that exist at one moment at least."""
         self.zone = zone[self.inside].copy()
         fields = state.zone.reshape(-1, k.ZS)
         self.zones = tuple(f"node {int(z[k.Z_NODE])} {k.ZONE_NAMES[int(z[k.Z_INDEX])]}" for z in fields)
@@ -115,6 +118,7 @@ class FrameKeeper:
         )
         look_at(state, view, self.keep_pages)
         inside = self.inside
+        self._exists |= view.mt[inside] >= 0
         counts = view.counts.reshape(self.total, CLASSES)[inside]
         self._blocks.add(encode(view.mt[inside], counts, view.skip[inside], self.order))
         if self.keep_pages:
@@ -123,13 +127,14 @@ class FrameKeeper:
         self._t.append(t)
 
     def frames(self) -> Frames:
-        """What was kept."""
+        """What was kept, of the blocks that exist at one moment at least."""
+        shown = np.flatnonzero(self._exists)
         return Frames(
             np.array(self._t, np.int64),
-            np.flatnonzero(self.inside).astype(np.int64) << self.order,
-            self.zone,
+            np.flatnonzero(self.inside)[shown].astype(np.int64) << self.order,
+            self.zone[shown],
             self.zones,
             self.order,
-            self._blocks.build(),
-            self._pages.build() if self.keep_pages else None,
+            self._blocks.build().part(shown, 1),
+            self._pages.build().part(shown, 1 << self.order) if self.keep_pages else None,
         )

@@ -10,9 +10,10 @@ import numpy as np
 
 from kevacuate.measure.blocks import COLUMNS, BlockCounts
 from kevacuate.measure.metrics import block_metrics, free_metrics
-from kevacuate.measure.pages import count_classes, page_classes
+from kevacuate.measure.pages import MOVABLE, UNMOVABLE, count_classes, page_classes
+from kevacuate.measure.unclear import Bounds, mixed_bounds
 from kevacuate.mm.constants import MIGRATE_NAMES
-from kevacuate.recording.state import AllocatorState
+from kevacuate.recording.state import UNCLEAR, AllocatorState
 
 ORDERS = 11
 """Orders 0 to MAX_PAGE_ORDER (10)."""
@@ -48,18 +49,31 @@ def recorded_blocks(
     return BlockCounts(mt, pages[number], number.astype(np.int64) << pageblock_order)
 
 
+def mixed_bounds_of(state: AllocatorState, counts: BlockCounts, pageblock_order: int) -> Bounds | None:
+    """Bounds of mixed where a part of the pages on per-CPU lists is not known; None where all are, or nobody counted them."""
+    if state.guesses is None or state.page_flags is None:
+        return None
+    size = 1 << pageblock_order
+    words = np.zeros(-(-len(state.page_flags) // size) * size, np.bool_)
+    words[: len(state.page_flags)] = state.page_flags == UNCLEAR
+    unclear = words.reshape(-1, size).sum(axis=1)[counts.start >> pageblock_order]
+    fixed = counts.pages[:, UNMOVABLE] - unclear
+    return mixed_bounds(counts.pages[:, MOVABLE], fixed, unclear, state.guesses.pcp_pages_unknown)
+
+
 def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int = -1) -> dict[str, Any]:
     """Everything measured at a recorded state; without page flags, no mixed, polluted or tainted.
 
     In a state that is not a dump (``approximate``) pages on per-CPU lists that no event named count as pages that cannot
-    move, and block types are guessed. Where events of other CPUs fell between the dump's own (``interleaved``) the free lists are
-    that far from exact.
+    move, and block types are guessed: ``mixed_blocks`` is the most that there can be, ``mixed_blocks_least`` the least. Where
+    events of other CPUs fell between the dump's own (``interleaved``) the free lists are that far from exact.
     """
     huge = hugepage_order if hugepage_order > 0 else pageblock_order
     order, mt = state.free.order.astype(np.int64), state.free.mt.astype(np.int64)
     good = (order >= 0) & (order < ORDERS) & (mt >= 0) & (mt < len(MIGRATE_NAMES))
     table = np.bincount(order[good] * 8 + mt[good], minlength=ORDERS * 8).reshape(ORDERS, 8)
     counts = recorded_blocks(state, pageblock_order, huge)
+    bounds = mixed_bounds_of(state, counts, pageblock_order) if counts is not None else None
     return {
         "ts": state.ts,
         "interleaved": state.interleaved,
@@ -68,6 +82,7 @@ def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: in
         **free_metrics(table.sum(axis=1), huge),
         "free_chunks": {name: table[:, i].tolist() for i, name in enumerate(MIGRATE_NAMES)},
         **(block_metrics(counts, pageblock_order) if counts is not None else {}),
+        **({"mixed_blocks_least": bounds.least} if bounds is not None else {}),
     }
 
 

@@ -138,7 +138,12 @@ def load_in_use(state: State, pfn: Int64Array) -> None:
 
 
 def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndarray) -> None:
-    """Set types and skip bits of the blocks that start at *pfn*; the type below an isolate bit is not recorded: movable."""
+    """Set types and skip bits of the blocks that start at *pfn*; the type below an isolate bit is not recorded: movable.
+
+    All other blocks do not exist (:data:`~kevacuate.mm.constants.PB_ABSENT`).
+    """
+    blocks = int(state.cfg[k.C_NPAGES]) >> int(state.cfg[k.C_PAGEBLOCK_ORDER])
+    state.block[: 2 * blocks : 2] |= k.PB_ABSENT
     isolated = mt == k.MIGRATE_ISOLATE
     bits = mt if state.cfg[k.C_ISOLATE_TYPE] else np.where(isolated, k.MIGRATE_MOVABLE | k.PB_ISOLATE, mt)
     zones = state.block[2 * (pfn[isolated] >> int(state.cfg[k.C_PAGEBLOCK_ORDER])) + 1].astype(np.int64)

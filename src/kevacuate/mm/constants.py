@@ -56,6 +56,8 @@ ATTR_FREED = 1024
 PB_TYPE_MASK = 7
 PB_SKIP = 8
 PB_ISOLATE = 16
+PB_ABSENT = 32
+"""No page of the block exists, or not yet: the zone spans a hole there. The kernel has no such bit, but no pageblock either."""
 NO_ZONE = 255
 
 # gfp bits, numbered as Linux 7.2 does (include/linux/gfp_types.h).

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, absent_pages, flag, movable_pages
-from kevacuate.recording.evidence import Evidence
 from kevacuate.recording.snapshot import ZoneCounts
 
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE = range(6)
@@ -60,15 +59,14 @@ def guess_block_types(
     flags: npt.NDArray[np.uint64],
     where: npt.NDArray[np.uint8],
     block_order: int,
-    evidence: Evidence | None = None,
+    named: npt.NDArray[np.int8],
 ) -> npt.NDArray[np.int8]:
-    """The type of every pageblock [blocks]; without counts (no /proc/pagetypeinfo) by majority."""
+    """The type of every pageblock [blocks]; without counts (no /proc/pagetypeinfo) by majority.
+
+    *named* (int8[blocks]) is what events said of each, -1 where they said nothing.
+    """
     pages = BlockPages(flags, where, block_order)
     types = np.full(len(pages.free), MOVABLE, np.int8)
-    named = np.full(len(types), -1, np.int8)
-    if evidence is not None:
-        count = min(len(named), len(evidence.block_mt))
-        named[:count] = evidence.block_mt[:count]
     for zone in zones:
         first, end = zone.start_pfn >> block_order, -(-(zone.start_pfn + zone.spanned) >> block_order)
         blocks = np.arange(first, end)
@@ -93,7 +91,7 @@ def _one_zone(
         if name in TYPE_INDEX
     }
     kernel, movable, slab = pages.unmovable[rest], pages.movable[rest], pages.slab[rest]
-    present = (pages.free[rest] > 0) | (movable > 0) | (pages.slab[rest] + pages.tables[rest] > 0)
+    present = (pages.free[rest] > 0) | (movable > 0) | (kernel > 0)
     share = np.where(
         present, kernel / np.maximum(kernel + movable, 1), -1.0
     )  # blocks without any of these are holes

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the events after a moment say about that moment: the first one on a page tells where the page was.
+"""What events say of pages at a moment: the last one before it on each page, and the first one after it.
+
+The last event before tells where the page is and, if it is an allocation, what it was asked for (:class:`History`). The
+first event after tells where the page was (:class:`Evidence`).
 
 A page whose first event is an allocation was free, on a per-CPU list if it was not in the buddy; one whose first
 event is a free was in use; one that ``mm_page_alloc_zone_locked`` or ``mm_page_alloc_extfrag`` names first was in the
@@ -9,12 +12,15 @@ pageblock. Page flags alone do not tell pages on per-CPU lists from pages that t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.recording.schema import EventChunk, EventKind, concat_chunks
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.requests import request_classes
+from kevacuate.recording.schema import EventChunk, EventKind
 
 FREED, ALLOCATED, LEFT_BUDDY, DRAINED = 1, 2, 3, 4
 """What the first event on a page was (0: there was none)."""
@@ -52,10 +58,36 @@ def touches(chunk: EventChunk, pages: int) -> Touch:
     return Touch(pfn, code[event], event)
 
 
-class Evidence:
-    """Collects the first event of each page, and the first that names each pageblock's type, after a time.
+def named_blocks(
+    chunk: EventChunk, pages: int, block_order: int, *, after: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+    """Which pageblocks below *pages* the events name the type of, and as what: in order of the events.
 
-    Memory: about 14 bytes for each page that an event touches.
+    ``mm_page_alloc_extfrag`` names the type that the block had, and with *after* the one that it has from then on, which is
+    that of the request where the event says that it changed (change_ownership).
+    """
+    extfrag = chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG
+    named = extfrag | (chunk.kind == EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
+    named |= chunk.kind == EventKind.MM_PAGE_PCPU_DRAIN
+    named &= (chunk.pfn >= 0) & (chunk.pfn < pages)
+    mt = np.where(extfrag & ((chunk.c == 0) | (not after)), chunk.b, chunk.mt).astype(np.int8)
+    named &= (mt >= 0) & (mt < 5)
+    block = chunk.pfn[named] >> block_order
+    order = np.where(extfrag, chunk.a, 0)[named]
+    mt = mt[named]
+    if (order > block_order).any():  # a chunk of several blocks, all of that type
+        count = np.where(order > block_order, 1 << np.clip(order - block_order, 0, 4), 1)
+        at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        block, mt = np.repeat(block, count) + at, np.repeat(mt, count)
+        inside = block <= pages >> block_order
+        block, mt = block[inside], mt[inside]
+    return block, mt
+
+
+class History:
+    """The last event on each page so far: where it left the page.
+
+    Memory: 14 bytes for each page that an event touches.
 
     Parameters
     ----------
@@ -63,14 +95,119 @@ class Evidence:
         One more than the largest pfn.
     block_order : int
         Pageblock order.
-    begin, end : int
-        Nanoseconds: the snapshot was taken between them. Events up to *begin* are of no interest, those up to *end*
-        are kept (:attr:`window`), those after it are evidence.
 
     """
 
-    def __init__(self, pages: int, block_order: int, begin: int, end: int) -> None:
-        self.pages, self.block_order, self.begin, self.end = pages, block_order, begin, end
+    COLUMNS = ("code", "cpu", "order", "mt", "request", "ts")
+
+    def __init__(self, pages: int, block_order: int) -> None:
+        self.block_order = block_order
+        self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
+        """Type of the pageblock by the last event that named it, -1 for none [blocks]."""
+        self.code = np.zeros(pages, np.uint8)
+        """What the event was, 0 for none [pages]."""
+        self.cpu = np.zeros(pages, np.uint16)
+        """Its CPU [pages]."""
+        self.order = np.zeros(pages, np.int8)
+        """Its order [pages]."""
+        self.mt = np.zeros(pages, np.int8)
+        """Its migratetype [pages]."""
+        self.request = np.zeros(pages, np.uint8)
+        """Of an allocation the class of its request (:func:`~kevacuate.recording.requests.request_classes`) [pages]."""
+        self.ts = np.zeros(pages, np.int64)
+        """Its time in nanoseconds [pages]."""
+
+    def add(self, chunk: EventChunk) -> None:
+        """Take a chunk into account; chunks come in order of time.
+
+        Of a free chunk that an allocation broke up (``mm_page_alloc_extfrag``) only the part taken counts: the rest stays free.
+        """
+        touch = touches(chunk, len(self.code))
+        taken = touch.pfn - chunk.pfn[touch.event] < np.left_shift(
+            1, np.clip(chunk.order[touch.event], 0, MAX_ORDER).astype(np.int64)
+        )
+        pfn, code, event = touch.pfn[taken], touch.code[taken], touch.event[taken]
+        self.code[pfn] = code  # where a page is named twice the last value stands
+        self.request[pfn] = request_classes(chunk.gfp, chunk.mt)[event]
+        for name in ("cpu", "order", "mt", "ts"):
+            getattr(self, name)[pfn] = getattr(chunk, name)[event]
+        block, mt = named_blocks(chunk, len(self.code), self.block_order, after=True)
+        self.block_mt[block] = mt
+
+    def grow(self, pages: int) -> None:
+        """Make room for at least so many pages: a machine's memory may grow."""
+        more = pages - len(self.code)
+        if more > 0:
+            for name in self.COLUMNS:
+                column = getattr(self, name)
+                setattr(self, name, np.append(column, np.zeros(more, column.dtype)))
+            blocks = (pages >> self.block_order) + 1 - len(self.block_mt)
+            self.block_mt = np.append(self.block_mt, np.full(blocks, -1, np.int8))
+
+    def copy(self) -> History:
+        """A copy that later events leave as it is."""
+        other = History(0, self.block_order)
+        for name in (*self.COLUMNS, "block_mt"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def save(self, path: Path) -> None:
+        """Write it to a file.
+
+        Raises
+        ------
+        KevacuateError
+            It cannot be written.
+
+        """
+        try:
+            with path.open("wb") as file:
+                np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
+        except OSError as error:
+            raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+    @classmethod
+    def load(cls, path: Path, block_order: int) -> History:
+        """The inverse of :meth:`save`.
+
+        Raises
+        ------
+        KevacuateError
+            The file is missing or damaged.
+
+        """
+        history = cls(0, block_order)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                for name in (*cls.COLUMNS, "block_mt"):
+                    setattr(history, name, arrays[name])
+        except (OSError, ValueError, KeyError):
+            raise KevacuateError(f"{path} cannot be read: record again.") from None
+        return history
+
+
+class Evidence:
+    """Collects the first event of each page, and the first that names each pageblock's type, after a time.
+
+    Memory: about 14 bytes for each page that an event touches, and as much for the history.
+
+    Parameters
+    ----------
+    pages : int
+        One more than the largest pfn.
+    block_order : int
+        Pageblock order.
+    end : int
+        Nanoseconds: the moment. Events up to it go into :attr:`history`, those after it are evidence.
+    history : History, optional
+        The last event on each page before those that will be added.
+
+    """
+
+    def __init__(self, pages: int, block_order: int, end: int, history: History | None = None) -> None:
+        self.pages, self.block_order, self.end = pages, block_order, end
+        self.history = History(pages, block_order) if history is None else history
+        """The last event on each page up to the moment."""
         self.code = np.zeros(pages, np.uint8)
         """What the page's first event was, 0 for none [pages]."""
         self.cpu = np.zeros(pages, np.uint16)
@@ -83,20 +220,13 @@ class Evidence:
         """Its number among all events [pages]."""
         self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
         """Type of the pageblock, -1 if no event named it [blocks]."""
-        self._window: list[EventChunk] = []
         self._seen = 0
-
-    @property
-    def window(self) -> EventChunk:
-        """The events while the snapshot was taken."""
-        return concat_chunks(self._window)
 
     def add(self, chunk: EventChunk) -> None:
         """Take a chunk into account; chunks come in order of time."""
-        first = int(np.searchsorted(chunk.ts, self.begin, "right"))
         cut = int(np.searchsorted(chunk.ts, self.end, "right"))
-        if first < cut:
-            self._window.append(chunk.take(slice(first, cut)))
+        if cut:
+            self.history.add(chunk.take(slice(0, cut)))
         if cut < chunk.rows:
             later = chunk.take(slice(cut, None)) if cut else chunk
             self._pages(later)
@@ -115,20 +245,7 @@ class Evidence:
         self.seq[pfn] = event + self._seen
 
     def _blocks(self, chunk: EventChunk) -> None:
-        extfrag = chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG
-        named = extfrag | (chunk.kind == EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-        named |= chunk.kind == EventKind.MM_PAGE_PCPU_DRAIN
-        named &= (chunk.pfn >= 0) & (chunk.pfn < self.pages)
-        mt = np.where(extfrag, chunk.b, chunk.mt)
-        named &= (mt >= 0) & (mt < 5)
-        block = chunk.pfn[named] >> self.block_order
-        order = np.where(extfrag, chunk.a, 0)[named]
-        mt = mt[named]
-        if (order > self.block_order).any():  # a chunk of several blocks, all of that type
-            count = np.where(order > self.block_order, 1 << np.clip(order - self.block_order, 0, 4), 1)
-            at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            block, mt = np.repeat(block, count) + at, np.repeat(mt, count)
-            block, mt = block[block < len(self.block_mt)], mt[block < len(self.block_mt)]
+        block, mt = named_blocks(chunk, self.pages, self.block_order, after=False)
         new = self.block_mt[block] < 0
         block, first = np.unique(block[new], return_index=True)
         self.block_mt[block] = mt[new][first]

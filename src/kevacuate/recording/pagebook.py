@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where every page is at the end of a snapshot: in use, in the buddy, or on whose per-CPU list.
 
-Page flags know the buddy's pages; events while they were read bring each page to the end of the reading; later events
-find the pages on per-CPU lists (:mod:`kevacuate.recording.evidence`).
+Page flags know the buddy's pages; the last event on each page brings it to the end of the reading, and wins over flags
+that were read before it; later events find the pages on per-CPU lists (:mod:`kevacuate.recording.evidence`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_BUDDY
 from kevacuate.recording import evidence as ev
-from kevacuate.recording.schema import EventChunk
+from kevacuate.recording.requests import can_move, flags_after
 from kevacuate.recording.state import PcpPages
 
 IN_USE, BUDDY, PCP = 0, 1, 2
@@ -69,43 +70,44 @@ class PageBook:
         self.where[pfn] = where
 
 
-def _last_of_each(pfn: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Positions of the last entry of every pfn."""
-    _, last = np.unique(pfn[::-1], return_index=True)
-    return np.asarray(len(pfn) - 1 - last)
-
-
 def _on_pcp(order: npt.NDArray[np.int8], facts: StateFacts) -> npt.NDArray[np.bool_]:
     """Whether freed chunks of these orders go to a per-CPU list (pcp_allowed_order, mm/page_alloc.c)."""
     huge = (order == facts.hugepage_order) & (facts.hugepage_order > 0)
     return np.asarray((order <= _PCP_ORDERS) | huge)
 
 
-def follow_window(book: PageBook, window: EventChunk, pages: PageSnapshot, facts: StateFacts) -> None:
-    """Bring every page from the moment its flags were read to the end of the snapshot, by its last event between."""
-    touch = ev.touches(window, len(book.where))
-    late = window.ts[touch.event] > pages.read_time(touch.pfn)
-    pfn, code, event = touch.pfn[late], touch.code[late], touch.event[late]
-    last = _last_of_each(pfn)
-    pfn, code, event = pfn[last], code[last], event[last]
-    cached = (code == ev.LEFT_BUDDY) | ((code == ev.FREED) & _on_pcp(window.order[event], facts))
-    whole = (window.pfn[event] <= pfn) & (
-        pfn < window.pfn[event] + (1 << window.order[event].astype(np.int64))
-    )
-    cached &= whole  # of a chunk that was broken up only the part that was taken
-    book.put(pfn[code == ev.ALLOCATED], IN_USE)
-    book.put(pfn[(code == ev.DRAINED) | ((code == ev.FREED) & ~cached)], BUDDY)
-    book.put(pfn[cached], PCP)
+def follow_history(
+    book: PageBook, words: Words, history: ev.History, pages: PageSnapshot, facts: StateFacts
+) -> None:
+    """Bring every page to the end of the snapshot by the last event on it; *book* and *words* (page flags) change in place.
+
+    An event after the page's flags were read replaces them: an allocation tells what the page was asked for, a page
+    that was freed has none. An event before them speaks where they are silent (0): the page is on a per-CPU list, or has
+    just been allocated and waits for its LRU list.
+    """
+    known = np.flatnonzero(history.code[: len(book.where)])
+    code, order = history.code[known], history.order[known]
+    late = history.ts[known] > pages.read_time(known)
+    silent = ~late & (words[known] == 0)
+    allocated = code == ev.ALLOCATED
+    cached = (code == ev.LEFT_BUDDY) | ((code == ev.FREED) & _on_pcp(order, facts))
+    book.put(known[late & allocated], IN_USE)
+    book.put(known[late & ~allocated & ~cached], BUDDY)
+    words[known[late]] = 0
+    words[known[late & ~allocated & ~cached]] = 1 << KPF_BUDDY
+    listed = known[(late | silent) & cached]
+    book.put(listed, PCP)
     for name in ("cpu", "order", "mt"):
-        getattr(book, name)[pfn[cached]] = getattr(window, name)[event[cached]]
-    newest_first = np.where(
-        code == ev.FREED, -event, event
-    )  # a free goes to the list's head, a refill to its tail
-    book.rank[pfn[cached]] = newest_first[cached]
+        getattr(book, name)[listed] = getattr(history, name)[listed]
+    # a free goes to the list's head, a refill to its tail
+    book.rank[listed] = np.where(history.code[listed] == ev.FREED, -history.ts[listed], history.ts[listed])
+    speaks = allocated & (late | (silent & can_move(history.request[known])))
+    pfn = known[speaks]
+    words[pfn] = flags_after(history.request[pfn], pfn, history.order[pfn])
 
 
-_LATER = 1 << 40
-"""Added to the rank of pages whose place follows from later events only."""
+_LATER = 1 << 58
+"""Added to the rank of pages whose place follows from later events only: above all times in ns (nine years)."""
 
 _LAST = 1 << 60
 

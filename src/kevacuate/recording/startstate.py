@@ -17,15 +17,26 @@ from kevacuate.recording import evidence as ev
 from kevacuate.recording.blocktypes import TYPE_INDEX, guess_block_types
 from kevacuate.recording.pagebook import (
     BUDDY,
+    IN_USE,
+    PCP,
     PageBook,
     PageSnapshot,
     StateFacts,
     apply_evidence,
-    follow_window,
+    follow_history,
     pcp_pages,
 )
+from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import Snapshot, ZoneCounts
-from kevacuate.recording.state import AllocatorState, Blocks, FreePages, PcpFields, PcpPages, ZoneState
+from kevacuate.recording.state import (
+    UNCLEAR,
+    AllocatorState,
+    Blocks,
+    FreePages,
+    Guesses,
+    PcpFields,
+    ZoneState,
+)
 
 KPF_NOPAGE_BIT = np.uint64(1 << KPF_NOPAGE)
 MAX_ORDER = ev.MAX_ORDER
@@ -55,7 +66,11 @@ def free_chunks(
 
 
 def build_state(
-    snapshot: Snapshot, pages: PageSnapshot, facts: StateFacts, evidence: ev.Evidence | None = None
+    snapshot: Snapshot,
+    pages: PageSnapshot,
+    facts: StateFacts,
+    evidence: ev.Evidence | None = None,
+    history: ev.History | None = None,
 ) -> AllocatorState:
     """The state at ``pages.end``.
 
@@ -68,25 +83,31 @@ def build_state(
     facts : StateFacts
         Of the machine.
     evidence : Evidence, optional
-        What the events from ``pages.begin`` on showed.
+        What the events after ``pages.end`` showed, and with it the history.
+    history : History, optional
+        The last event on each page up to ``pages.end``, where there is no evidence.
 
     """
     zones = tuple(zone for zone in snapshot.zones if zone.name != "Device")
     size = max((z.start_pfn + z.spanned for z in zones), default=0)
     flags = np.full(size, KPF_NOPAGE_BIT, np.uint64)
     flags[: min(size, len(pages.flags))] = pages.flags[:size]
-    absent = _mark_absent(flags, facts.block_order, evidence)
+    history = evidence.history if evidence is not None else history or ev.History(size, facts.block_order)
     book = PageBook(size)
     book.where[flag(flags, KPF_BUDDY)] = BUDDY
+    follow_history(book, flags, history, pages, facts)
     if evidence is not None:
-        follow_window(book, evidence.window, pages, facts)
         apply_evidence(book, evidence)
     zone_of = np.full(size, -1, np.int16)
     for index, zone in enumerate(zones):
         zone_of[zone.start_pfn : zone.start_pfn + zone.spanned] = index
+    placed = _mark_absent(flags, zones, facts.block_order, history, evidence)
     pcp = pcp_pages(book, zone_of, facts)
-    types = guess_block_types(zones, flags, book.where, facts.block_order, evidence)
-    free = _free_lists(book, zones, types, facts.block_order, evidence)
+    named = named_types(history, evidence, -(-size >> facts.block_order))
+    types = guess_block_types(zones, flags, book.where, facts.block_order, named)
+    blocks = _blocks(zones, types, flags, facts.block_order)
+    unclear = _mark_unclear(flags, book, history, evidence)
+    guesses = _guesses(zones, blocks, placed, int((book.where == PCP).sum()), unclear, named, facts)
     return AllocatorState(
         tag="s",
         ts=pages.end,
@@ -94,29 +115,91 @@ def build_state(
         cpu=0,
         ordinal=-1,
         zones=tuple(zone_state(i, z, facts) for i, z in enumerate(zones)),
-        free=free,
-        blocks=_blocks(zones, types, flags, facts.block_order),
+        free=_free_lists(book, zones, types, facts.block_order, evidence),
+        blocks=blocks,
         pcp=_pcp_fields(zones, facts),
         pcp_pages=pcp,
         label=snapshot.label,
         page_flags=flags,
         page_count=pages.count,
-        approximate=_sentences(zones, pcp, evidence, absent),
+        approximate=_sentences(guesses),
+        guesses=guesses,
+        skip_known=False,
     )
 
 
-def _mark_absent(flags: npt.NDArray[np.uint64], block_order: int, evidence: ev.Evidence | None) -> int:
-    """Mark as absent (in place) the blocks without any flag that no event touches; returns how many.
+def named_types(history: ev.History, evidence: ev.Evidence | None, blocks: int) -> npt.NDArray[np.int8]:
+    """Type of each pageblock as the last event before the moment named it, or else the first one after; -1: none [blocks]."""
+    named = np.full(blocks, -1, np.int8)
+    for found in (history.block_mt, evidence.block_mt if evidence is not None else named):
+        seen = min(blocks, len(found))
+        named[:seen] = np.where(named[:seen] < 0, found[:seen], named[:seen])
+    return named
 
-    They are holes, or memory that the kernel has not yet given to the allocator: a block in use shows some flag.
+
+def _mark_absent(
+    flags: npt.NDArray[np.uint64],
+    zones: tuple[ZoneCounts, ...],
+    block_order: int,
+    history: ev.History,
+    evidence: ev.Evidence | None,
+) -> int:
+    """Mark as absent (in place) the blocks that do not exist, or not yet; how many exist by their number alone.
+
+    A block without any flag that no event touches is a hole, or wholly the kernel's (:func:`absent_blocks`); one that the
+    first event frees as a whole is memory that the kernel gave to the allocator only then, as it does when memory is
+    plugged in or set up late.
     """
     size = 1 << block_order
-    whole = len(flags) // size
-    silent = ~flags[: whole * size].reshape(whole, size).any(axis=1)
+    silent = silent_blocks(flags, block_order)
+    padded = np.zeros((3, len(silent) * size), np.bool_)
+    padded[0, : len(flags)] = history.code[: len(flags)] != 0
     if evidence is not None:
-        silent &= ~evidence.code[: whole * size].reshape(whole, size).any(axis=1)
-    flags[: whole * size].reshape(whole, size)[silent] = KPF_NOPAGE_BIT
-    return int(silent.sum())
+        known = evidence.code[: len(flags)] != 0
+        given = (evidence.code == ev.FREED) & (evidence.order >= block_order)
+        padded[1, : len(flags)] = known & ~given[: len(flags)]
+        padded[2, : len(flags)] = given[: len(flags)]
+    touched, used, given_later = padded.reshape(3, -1, size).any(axis=2)
+    silent &= ~touched & ~used
+    later = silent & given_later
+    absent = absent_blocks(silent, zones, block_order, later)
+    flags[np.repeat(absent, size)[: len(flags)]] = KPF_NOPAGE_BIT
+    return int((silent & ~absent).sum())
+
+
+def _mark_unclear(
+    flags: npt.NDArray[np.uint64], book: PageBook, history: ev.History, evidence: ev.Evidence | None
+) -> int:
+    """Mark (in place) the pages of which neither flags nor events tell whether they are in use; how many."""
+    unclear = (flags == 0) & (book.where == IN_USE)
+    seen = min(len(flags), len(history.code))
+    unclear[:seen] &= history.code[:seen] != ev.ALLOCATED
+    if evidence is not None:
+        seen = min(len(flags), len(evidence.code))
+        unclear[:seen] &= evidence.code[:seen] != ev.FREED
+    flags[unclear] = UNCLEAR
+    return int(unclear.sum())
+
+
+def _guesses(
+    zones: tuple[ZoneCounts, ...],
+    blocks: Blocks,
+    placed: int,
+    cached: int,
+    unclear: int,
+    named: npt.NDArray[np.int8],
+    facts: StateFacts,
+) -> Guesses:
+    """How much is guessed; *cached* pages were found on per-CPU lists."""
+    counted = sum(p.count for zone in zones for p in zone.pcp)
+    return Guesses(
+        blocks=len(blocks.pfn),
+        block_types=len(blocks.pfn) - int((named[blocks.pfn >> facts.block_order] >= 0).sum()),
+        silent_blocks=placed,
+        pcp_pages=counted,
+        pcp_pages_unknown=min(max(counted - cached, 0), unclear),
+        unclear_pages=unclear,
+    )
 
 
 def _free_lists(
@@ -228,26 +311,22 @@ def _pcp_fields(zones: tuple[ZoneCounts, ...], facts: StateFacts) -> PcpFields:
     )
 
 
-def _sentences(
-    zones: tuple[ZoneCounts, ...], pcp: PcpPages, evidence: ev.Evidence | None, absent: int
-) -> tuple[str, ...]:
+def _sentences(guesses: Guesses) -> tuple[str, ...]:
     """What is approximate, in words with figures."""
-    counted = sum(p.count for zone in zones for p in zone.pcp)
-    small = pcp.pindex < 12
-    found = int((1 << (pcp.pindex[small].astype(np.int64) // 3)).sum())
-    found += int((~small).sum()) << 9
-    known = 0 if evidence is None else int((evidence.block_mt >= 0).sum())
-    blocks = sum(sum(zone.blocks_by_type.values()) for zone in zones)
+    g = guesses
     lines = [
         "Free lists: the chunks follow from the page flags; their order in a list is that in which events took them, "
         "and ascending by address for the others.",
-        f"Types of {blocks:,} pageblocks: {known:,} are named by events, the others are guessed from page flags so that the "
-        "numbers of /proc/pagetypeinfo come out.",
-        f"Per-CPU lists: {found:,} pages are known from events, {counted:,} were counted; the others are taken as in use.",
+        f"Types of {g.blocks:,} pageblocks: {g.blocks - g.block_types:,} are named by events, the others are guessed from page "
+        "flags so that the numbers of /proc/pagetypeinfo come out.",
+        f"Per-CPU lists: {g.pcp_pages_unknown:,} of {g.pcp_pages:,} pages are not known; they are among {g.unclear_pages:,} "
+        "pages without any flag that count as in use.",
         "Compaction's skip bits and cached positions, and the flags of per-CPU lists, cannot be seen: none is set.",
     ]
-    if absent:
-        lines.append(f"{absent:,} blocks show no page flags and no event touches them: taken as holes.")
+    if g.silent_blocks:
+        lines.append(
+            f"{g.silent_blocks:,} blocks show no page flags; they exist, as /proc/pagetypeinfo counts so many."
+        )
     return tuple(lines)
 
 

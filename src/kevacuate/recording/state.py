@@ -94,6 +94,30 @@ class PcpPages(NamedTuple):
     pfn: npt.NDArray[np.int64]
 
 
+UNCLEAR = np.uint64(1 << 63)
+"""In ``page_flags``, beside no other bit: in use by the kernel, or on a per-CPU list; no flag and no event tells.
+
+The kernel uses no bit above 41 (include/linux/kernel-page-flags.h)."""
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """How much of a state is guessed that a stock kernel's /proc and events gave (not a dump)."""
+
+    blocks: int
+    """Pageblocks."""
+    block_types: int
+    """Of these, whose type no event named: guessed so that the numbers of /proc/pagetypeinfo come out."""
+    silent_blocks: int
+    """Of these, that show no page flag and were taken to exist because /proc/pagetypeinfo counts so many."""
+    pcp_pages: int
+    """Pages on per-CPU lists, as /proc/zoneinfo counts them."""
+    pcp_pages_unknown: int
+    """Of these, which pages they are is not known: they count as in use."""
+    unclear_pages: int
+    """Pages in use that may be those: :data:`UNCLEAR`."""
+
+
 @dataclass(frozen=True)
 class AllocatorState:
     """What one dump says.
@@ -127,6 +151,10 @@ class AllocatorState:
     """/proc/kpagecount by pfn, likewise."""
     approximate: tuple[str, ...] = ()
     """What of the state is not exact, one sentence each; empty for a dump, which is the allocator's own word."""
+    guesses: Guesses | None = None
+    """How much is guessed; None for a dump, and for recordings of before this was kept (then ``approximate`` tells)."""
+    skip_known: bool = True
+    """Whether compaction's skip bits were recorded; if not, ``blocks.skip`` is all False and means nothing."""
 
     @property
     def pcp_ready(self) -> bool:

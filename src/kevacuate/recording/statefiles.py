@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kevacuate.recording.state import (
     AllocatorState,
     Blocks,
     FreePages,
+    Guesses,
     PcpFields,
     PcpPages,
     zone_from_json,
@@ -39,6 +41,9 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     body |= {"zones": [zone_to_json(z) for z in state.zones], "counters": state.counters}
     if state.approximate:
         body["approximate"] = list(state.approximate)
+    if state.guesses is not None:
+        body["guesses"] = asdict(state.guesses)
+    body["skip_known"] = state.skip_known
     parquet.write_json(directory / "state.json", body)
     tables: dict[str, Any] = {
         "free": state.free,
@@ -57,6 +62,11 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     return names
 
 
+def _guesses(values: dict[str, Any]) -> Guesses:
+    """The counts of :class:`Guesses`; a KeyError, TypeError or ValueError where they are not such."""
+    return Guesses(**{field.name: int(values[field.name]) for field in fields(Guesses)})
+
+
 def read_state(directory: Path) -> AllocatorState:
     """The inverse of :func:`write_state`.
 
@@ -72,6 +82,8 @@ def read_state(directory: Path) -> AllocatorState:
         zones = tuple(zone_from_json(z) for z in body["zones"])
         counters = {str(k): int(v) for k, v in body["counters"].items()}
         approximate = tuple(str(line) for line in body.get("approximate", ()))
+        guesses = _guesses(body["guesses"]) if "guesses" in body else None
+        skip_known = bool(body.get("skip_known", not any("skip bits" in line for line in approximate)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise KevacuateError(f"{directory / 'state.json'} does not describe a state: record again.") from None
     words: dict[str, Any] = {
@@ -85,6 +97,8 @@ def read_state(directory: Path) -> AllocatorState:
         zones=zones,
         counters=counters,
         approximate=approximate,
+        guesses=guesses,
+        skip_known=skip_known,
         free=FreePages(**parquet.read_table(directory / "free.parquet", FREE_TYPES)),
         blocks=Blocks(**parquet.read_table(directory / "blocks.parquet", BLOCK_TYPES)),
         pcp=PcpFields(**parquet.read_table(directory / "pcp.parquet", PCP_TYPES)),

@@ -14,6 +14,7 @@ from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.replay.demand import Demand, build_demand
+from kevacuate.replay.guessed import firm, guessed_words, start_facts
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
 from kevacuate.replay.start import pages_in_use
 
@@ -52,7 +53,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         The recording cannot be read.
     """
     report = progress or (lambda name, done, total: None)
-    machine, start = recording.machine, recording.start
+    machine = recording.machine
     profile, standing = (
         profile_for(machine.kernel) if machine.kernel else (None, "none: the kernel is not known")
     )
@@ -72,7 +73,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
             {"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states
         ],
         "snapshots": len(getattr(recording, "snapshots", ())),
-        "start_blocks_with_skip_bit": int(start.blocks.skip.sum()) if start is not None else 0,
+        "start": start_facts(recording),
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
         "lost_events": [lost_events(loss) for loss in recording.losses],
         "losses": [asdict(loss) for loss in recording.losses],
@@ -92,10 +93,10 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     machine = recording.machine
     quality = {} if demand.max_objects is None else demand.quality.as_dict()
     losses = [lost_events(loss) for loss in recording.losses]
-    trusted = quality.get("trusted")
+    trusted, start = quality.get("trusted"), start_facts(recording)
     known = "How much of the demand is a guess was not kept."
     if trusted is not None:
-        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)}"
+        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted, start)}"
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -107,6 +108,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         "lost_events": losses,
         "quality": quality,
+        "start": start,
         "verdict": f"{_lost(sum(losses))} lost. {known}",
     }
 
@@ -197,10 +199,19 @@ def _lost(events: int) -> str:
     return "No event was" if not events else f"{events:,} event{'s were' if events > 1 else ' was'}"
 
 
-def _trust(trusted: float) -> str:
-    """What a share of known demand is good for."""
-    if trusted >= GOOD_TRUST:
+def _trust(trusted: float, start: dict[str, Any]) -> str:
+    """What a share of known demand is good for, with a start (:func:`start_facts`) of which so much is guessed."""
+    said = _ground(trusted, firm(start))
+    words = guessed_words(start)
+    return f"{said} {words}" if words else said
+
+
+def _ground(trusted: float, known_start: bool) -> str:
+    """On what ground a replay stands."""
+    if trusted >= GOOD_TRUST and known_start:
         return "A replay of it stands on firm ground."
+    if trusted >= GOOD_TRUST:
+        return "A replay of it shows the large effects; what rests on a guessed start may be a guess."
     if trusted >= FAIR_TRUST:
         return "A replay of it shows the large effects; small ones may be guesses."
     return "Too much of it is guessed for a replay to be trusted."
@@ -239,7 +250,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
             "Record again with larger buffers before drawing conclusions."
         )
     return (
-        f"No event was lost; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)} "
-        f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
+        f"No event was lost; {trusted:.2%} of the demand is known from the kernel's own events. "
+        f"{_trust(trusted, about['start'])} {_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
         "run's provenance."
     )

@@ -7,6 +7,9 @@ from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
     C_LOG_CAPACITY,
+    C_PAGEBLOCK_ORDER,
+    MIGRATE_MOVABLE,
+    PB_ABSENT,
     PG_ALLOC,
     PG_RESERVED,
     T_BAD_FREE,
@@ -15,6 +18,8 @@ from kevacuate.mm.constants import (
     T_NEXT_DUE,
     T_NLOG,
     T_NOW,
+    Z_MANAGED,
+    ZS,
 )
 from kevacuate.mm.jit import kernel, part, pointers, prefetch
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
@@ -77,18 +82,42 @@ def split_object(s, obj, upper):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
+def memory_arrives(s, pfn, order):  # type: ignore[no-untyped-def]
+    """Whole pageblocks that did not exist (all their pages reserved) are given to the allocator: from now on they do.
+
+    Memory that is plugged in, or whose struct pages are set up late, comes in chunks of a pageblock or more (__free_pages_core,
+    mm/mm_init.c). The zone's marks stay as they are. False if one of the blocks existed.
+    """
+    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    if order < pageblock_order:
+        return False
+    first = pfn >> pageblock_order
+    last = first + (1 << (order - pageblock_order))
+    for block in range(first, last):
+        if s.block[2 * block] & PB_ABSENT == 0:
+            return False
+    for block in range(first, last):
+        s.block[2 * block] = MIGRATE_MOVABLE
+    s.zone[page_zone(s, pfn) * ZS + Z_MANAGED] += 1 << order
+    return True
+
+
+@part(cold=True)
 def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
     """Free pages that were in use at the start and that no object holds.
 
-    Pages that the allocator never had (reserved at boot, freed later) are counted as refused.
+    Pages that the allocator never had (reserved at boot, freed later) are counted as refused, unless they are the whole of
+    pageblocks that come to exist with them.
     False if a page is free, or an object's.
     """
     zone = page_zone(s, pfn)
-    reserved = page_zone(s, pfn + (1 << order) - 1) != zone
+    mixed_zones = page_zone(s, pfn + (1 << order) - 1) != zone
+    arrives = not mixed_zones and memory_arrives(s, pfn, order)
+    reserved = mixed_zones
     for page in range(pfn, pfn + (1 << order)):
         meta = s.meta[page] + 0
         if meta == PG_RESERVED << 4:
-            reserved = True
+            reserved |= not arrives
         elif meta != PG_ALLOC << 4 or s.link[2 * page] >= 0:
             return False
     if reserved:

@@ -82,7 +82,7 @@ def recorded_outcome(
     start = recording.start
     if start is not None and start.ordinal >= 0:
         metrics["start_blocks"] = int(start.blocks.pfn.size)
-        metrics["start_blocks_with_skip_bit"] = int(start.blocks.skip.sum())
+        metrics["start_blocks_with_skip_bit"] = int(start.blocks.skip.sum()) if start.skip_known else None
     return Recorded(_name(recording), metrics, moments, _about(recording))
 
 

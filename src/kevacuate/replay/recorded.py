@@ -13,7 +13,6 @@ from kevacuate.measure.extfrag import ExtfragTable, extfrag_of
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes, page_count
-from kevacuate.mm import constants as k
 from kevacuate.recording import EventKind, Recording
 from kevacuate.replay.about import lost_events
 from kevacuate.replay.frames import PAGES_KEPT
@@ -22,7 +21,7 @@ from kevacuate.replay.frames import PAGES_KEPT
 def recorded_frames(recording: Recording) -> Frames:
     """The pageblock map of every state of a recording; times count from the first.
 
-    A pageblock that only some states hold, as a machine's memory may grow while it runs, is reserved in the others.
+    A pageblock that only some states hold, as a machine's memory may grow while it runs, is absent in the others.
 
     Raises
     ------
@@ -47,7 +46,7 @@ def recorded_frames(recording: Recording) -> Frames:
         by_block = np.full((len(start), 1 << order), RESERVED, np.uint8)
         by_block[at] = classes.reshape(-1, 1 << order)[start[at] >> order]
         mt, skip = (
-            np.full(len(start), k.MIGRATE_MOVABLE, state.blocks.mt.dtype),
+            np.full(len(start), -1, np.int8),
             np.zeros(len(start), np.bool_),
         )
         mt[at], skip[at] = state.blocks.mt, state.blocks.skip

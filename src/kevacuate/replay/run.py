@@ -73,6 +73,7 @@ class Replay:
         self.state: State = initial_state(
             recording.machine, recorded, demand.start_objects, policy, options, objects, skip
         )
+        self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
         self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
@@ -194,7 +195,7 @@ class Replay:
             "demand_rows": rows,
             "virtual_seconds": self.series["t"][-1] / 1e9,
             "start_blocks": self.start_blocks,
-            "start_blocks_with_skip_bit": self.start_skip,
+            "start_blocks_with_skip_bit": self.start_skip if self._skip_known else None,
             **run_metrics(self.state, self._moment),
         }
 

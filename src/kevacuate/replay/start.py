@@ -62,6 +62,12 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
     )
     orders = folio_orders(flags, heads)
     size = np.left_shift(1, orders.astype(np.int64))
+    taken = np.concatenate([[0], np.cumsum(used)])
+    whole = taken[np.minimum(heads + size, len(used))] - taken[heads] == size
+    orders = np.where(whole, orders, 0).astype(
+        np.uint8
+    )  # broken up since its flags were read: the head alone
+    size = np.left_shift(1, orders.astype(np.int64))
     fits = (heads % size == 0) & (heads + size <= len(used))
     heads, orders = heads[fits], orders[fits]
     return StartObjects(heads.astype(np.int64), orders, attr_from_flags(flags[heads]))

@@ -14,12 +14,17 @@ from rich.text import Text
 from kevacuate.report.sidebyside import width_of
 
 MARKS: dict[str, tuple[str, str, str]] = {
-    "absent": (" ", "", "no memory of the allocator's"),
+    "absent": (" ", "", "no memory"),
     "reserved": ("-", "dim", "reserved"),
     "free": (".", "green", "free"),
     "movable": ("m", "cyan", "free or movable (on LRU lists)"),
     "mixed": ("X", "bold red", "movable beside pages that cannot move"),
     "unmovable": ("U", "yellow", "pages that cannot move, and free ones"),
+    "unclear": (
+        "x",
+        "magenta",
+        "free or movable, and pages without any flag: the kernel's, or on a per-CPU list",
+    ),
 }
 """Class of a pageblock to its character, its style, and what it means."""
 
@@ -55,10 +60,11 @@ def block_map(classes: npt.NDArray[np.uint8], width: int, lines: int) -> tuple[T
 
 
 def legend(counts: dict[str, int]) -> Text:
-    """What the characters mean, with how many blocks there are of each."""
+    """What the characters mean, with how many blocks there are of each; where there is no memory there are none."""
     text = Text()
     for name, (mark, style, meaning) in MARKS.items():
-        text.append(f"  {mark} ", style=style).append(f"{meaning}: {counts.get(name, 0):,} blocks\n")
+        text.append(f"  {mark} ", style=style).append(meaning)
+        text.append("\n" if name == "absent" else f": {counts.get(name, 0):,} blocks\n")
     return text
 
 

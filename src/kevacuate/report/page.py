@@ -37,7 +37,7 @@ from kevacuate.report.page_text import script_json, visible
 from kevacuate.report.rows import comparison_rows, replays_words
 from kevacuate.report.words import conclusion
 
-RESTS = ("rule", "basis")
+RESTS = ("guessed", "rule", "basis")
 """Kinds of a conclusion's parts that say on what the others rest."""
 
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -191,13 +191,14 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     parts = conclusion(comparison)
     said = [visible_text(part.text) for part in parts if part.kind not in RESTS]
     rests = [visible_text(part.text) for part in parts if part.kind in RESTS]
+    guessed = [visible_text(part.text) for part in parts if part.kind == "guessed"]
     words = said if len(policies) > 1 else [_single_words(comparison)]
     drawn = [_drawn(runs)] if comparison.repeated else []
     return {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
         "conclusion": words,
-        "rests": [*rests, *drawn] if len(policies) > 1 else drawn,
+        "rests": [*rests, *drawn] if len(policies) > 1 else [*guessed, *drawn],
         "verdict": visible(recording.get("verdict", "")),
         "keys": key_figures(comparison),
         "policies": policies,

@@ -15,7 +15,7 @@ from kevacuate.measure.frames import CONTENT_NAMES, Frames, levels
 from kevacuate.measure.history import PFN, D
 from kevacuate.measure.pages import PAGE_NAMES
 from kevacuate.mm import constants as k
-from kevacuate.report.page_pack import Blobs, ascending, pack_marks, pack_steps, part_of
+from kevacuate.report.page_pack import Blobs, ascending, pack_marks, pack_steps
 from kevacuate.report.page_story import explain_command, pack_stories
 from kevacuate.report.page_text import visible
 
@@ -146,7 +146,7 @@ def run_data(blobs: Blobs, run: Run, times: Sequence[int], detailed: npt.NDArray
     data["moments"] = moments_at(frames.t.tolist(), times)
     data["blocks"] = pack_steps(blobs, frames.blocks)
     if frames.pages is not None and len(detailed):
-        data["pages"] = pack_steps(blobs, part_of(frames.pages, detailed, 1 << frames.pageblock_order))
+        data["pages"] = pack_steps(blobs, frames.pages.part(detailed, 1 << frames.pageblock_order))
     if run.history is not None:
         data["marks"] = pack_marks(blobs, run.history, frames.start)
     return data

@@ -97,21 +97,6 @@ def pack_steps(blobs: Blobs, steps: Steps) -> dict[str, Any]:
     }
 
 
-def part_of(steps: Steps, keep: npt.NDArray[np.int64], size: int) -> Steps:
-    """The same moments of some runs of *size* places: runs ``keep``, ascending, one behind the other."""
-    row_of = np.full(len(steps.first) // size, -1, np.int64)
-    row_of[keep] = np.arange(len(keep))
-    row = row_of[steps.place // size]
-    chosen = row >= 0
-    kept = np.concatenate([[0], np.cumsum(chosen)])
-    return Steps(
-        steps.first.reshape(-1, size)[keep].reshape(-1),
-        kept[steps.offsets],
-        row[chosen] * size + steps.place[chosen] % size,
-        steps.value[chosen],
-    )
-
-
 def ascending(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Differences of ascending numbers, the first from 0."""
     return gaps(values, np.array([0, len(values)], np.int64))

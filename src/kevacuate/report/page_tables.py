@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import UNKNOWN
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.report.grouprows import (
     GroupRow,
@@ -46,6 +47,8 @@ def _cell(row: GroupRow[Row], group: int) -> Cell:
     """One figure of one policy: of several runs mean, standard deviation, range, and what they say against the baseline."""
     middle, varies = row.summary(group)
     values = [v for v in row.values[group] if v is not None]
+    if middle is None:
+        return Cell(UNKNOWN)
     note = "" if varies is None else f"{len(values)} runs, {number(min(values))} to {number(max(values))}"
     if not group:
         return Cell(mean_text(middle, varies), note=note)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from math import ceil, log2, sqrt
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.frames import CONTENT_NAMES, Frames
+from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES, Frames
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.report.plot_style import CONTENT_COLOURS, SOFT, TYPE_COLOURS, axes, pyplot, style, typical_of
 
@@ -42,7 +42,7 @@ def columns_for(blocks: int) -> int:
     return 1 << max(round(log2(sqrt(2 * max(blocks, 1)))), 0)
 
 
-def grid(frames: Frames, values: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.float64]:
+def grid(frames: Frames, values: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float64]:
     """Rows of *columns* values by address, from the first block's row on; NaN where there is no memory.
 
     Rows without a block are left out, as the hole below 4 GiB.
@@ -86,7 +86,8 @@ def pageblock_map(run: Run, *, moment: int = -1, show: Show = "content", ax: Axe
     values, names = (block.content, CONTENT_NAMES) if show == "content" else (block.mt, MIGRATE_NAMES)
     colours = CONTENT_COLOURS if show == "content" else TYPE_COLOURS
     columns = columns_for(len(frames.start))
-    picture = grid(frames, values, columns)
+    there = block.content != CONTENT_ABSENT
+    picture = grid(frames, np.where(there, values, np.nan), columns)
     with style():
         from matplotlib.colors import ListedColormap
 
@@ -97,6 +98,7 @@ def pageblock_map(run: Run, *, moment: int = -1, show: Show = "content", ax: Axe
             linewidth=0.5 if columns <= 64 else 0, antialiased=True, rasterized=picture.size > 20_000,
         )  # fmt: skip
         _frame(where, frames, picture, columns)
+        values = values[there]
         seen = sorted(set(np.unique(values).tolist()))
         _legend(where, [(names[i], colours[names[i]], int((values == i).sum())) for i in seen])
         t = frames.t[moment] / 1e9

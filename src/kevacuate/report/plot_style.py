@@ -22,7 +22,7 @@ FREE, MOVABLE, UNMOVABLE, RECLAIMABLE = "#e3e7ec", "#56b4e9", "#d55e00", "#009e7
 MIXED, RESERVED, IN_USE = "#8e3b8c", "#b3b9c1", "#c9a227"
 CONTENT_COLOURS = {
     "free": FREE, "movable": MOVABLE, "unmovable": UNMOVABLE, "reclaimable": RECLAIMABLE, "mixed": MIXED,
-    "reserved": RESERVED, "in use": IN_USE,
+    "reserved": RESERVED, "in use": IN_USE, "absent": "#ffffff",
 }  # fmt: skip
 TYPE_COLOURS = {
     "unmovable": UNMOVABLE, "movable": MOVABLE, "reclaimable": RECLAIMABLE, "highatomic": "#e0b400", "cma": "#7a7f00",

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
+from kevacuate.replay.guessed import SKIP_HINT
 from kevacuate.report.bars import duration, sparkline
 
 About = Mapping[str, Any]
@@ -78,10 +79,44 @@ def about_table(about: About) -> Table:
     table.add_row("states", states or "none")
     if about["snapshots"]:
         table.add_row("snapshots of /proc", f"{about['snapshots']:,}")
-    table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
+    start = about["start"]
+    if start:
+        marked = start["blocks_with_skip_bit"]
+        unseen = f"not recorded ({SKIP_HINT})"
+        table.add_row("skip bits at the start", f"{marked:,} blocks" if marked is not None else unseen)
+        for name, said in _guesses(start):
+            table.add_row(name, said)
     table.add_row("lost events", _losses(about))
     table.add_row("digest", about["digest"])
     return table
+
+
+def _guesses(start: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Rows of what is guessed at the start."""
+    guesses, mixed = start["guesses"], start["mixed_blocks"]
+    if guesses:
+        known = guesses["blocks"] - guesses["block_types"]
+        yield (
+            "pageblock types at the start",
+            f"{known:,} of {guesses['blocks']:,} named by events, the others guessed",
+        )
+        if guesses["silent_blocks"]:
+            yield (
+                "  of blocks without any flag",
+                f"{guesses['silent_blocks']:,}, which exist by /proc/pagetypeinfo's numbers",
+            )
+        unknown, counted = guesses["pcp_pages_unknown"], guesses["pcp_pages"]
+        yield (
+            "per-CPU pages at the start",
+            f"{counted - unknown:,} of {counted:,} known, the others count as in use",
+        )
+    elif start["approximate"]:
+        yield "guessed at the start", "parts of the state, not counted by the version that recorded it"
+    if mixed:
+        yield (
+            "mixed pageblocks at the start",
+            f"{mixed['least']:,} to {mixed['most']:,}; a replay begins with the latter",
+        )
 
 
 def events_table(about: About) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run, prices
 from kevacuate.measure.groups import Direction
-from kevacuate.report.grouprows import GroupRow, by_id, rows_of, told_apart
+from kevacuate.report.grouprows import GroupRow, by_id, told_apart
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ OVER_THE_RUN = "Over the run (mean of samples)"
 AT_THE_END = "At the end"
 CONTROL = "Control (should not move)"
 """Sections that are named more than once."""
+
+SKIP_BITS_ROW = "input.blocks_with_skip_bit"
+"""The row whose values may be missing: the only input that some recordings lack."""
 
 LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
 
@@ -128,7 +131,7 @@ ROWS: tuple[Row, ...] = (
         for end, label, name, direction in EXTFRAG_ROWS
     ),
     Row(
-        "input.blocks_with_skip_bit",
+        SKIP_BITS_ROW,
         "Input",
         "blocks with skip bit at the start",
         "blocks",
@@ -236,10 +239,17 @@ def _value(row: Row, run: Run) -> float | None:
 
 
 def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
-    """The rows of a comparison, one group per policy; a row that some run lacks is left out."""
+    """The rows of a comparison, one group per policy; a row that some run lacks is left out.
+
+    That of the skip bits is shown, as not recorded, where a recording has none.
+    """
     groups: Sequence[Sequence[Run]] = list(comparison.groups.values())
-    rows = rows_of(ROWS, groups, _value)
-    return [row for row in rows if not any(v is None for group in row.values for v in group)]
+    made = [GroupRow.of(row, ([_value(row, run) for run in group] for group in groups)) for row in ROWS]
+    return [
+        row
+        for row in made
+        if row.row.id == SKIP_BITS_ROW or not any(v is None for group in row.values for v in group)
+    ]
 
 
 @dataclass(frozen=True)

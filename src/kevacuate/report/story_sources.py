@@ -28,7 +28,8 @@ def start_text(state: AllocatorState | None, place: Place) -> str:
         return ""
     mt = k.MIGRATE_NAMES[int(state.blocks.mt[at[0]])]
     used = int(pages_in_use(state)[place.first : place.last].sum())
-    skip = ", compaction's skip bit set" if state.blocks.skip[at[0]] else ""
+    marked = "set" if state.blocks.skip[at[0]] else "" if state.skip_known else "not recorded"
+    skip = f", compaction's skip bit {marked}" if marked else ""
     if place.is_page:
         return f"{'in use' if used else 'free'}, in a {mt} block{skip}"
     return f"type {mt}{skip}; {used} pages in use, {place.last - place.first - used} free"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from kevacuate.measure import Comparison
+from kevacuate.measure.groups import UNKNOWN
 from kevacuate.report.grouprows import STYLES, GroupRow, cells, moved, number
 from kevacuate.report.rows import Row, comparison_rows, price_rows, replays_words
 from kevacuate.report.sidebyside import Line, SideBySide
@@ -13,8 +14,10 @@ from kevacuate.report.sidebyside import Line, SideBySide
 
 def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
     """A single run's value, with its change against the baseline, green where that is better and red where it is worse."""
-    value, base = row.summary(group)[0] or 0.0, row.summary(0)[0] or 0.0
-    if not group:
+    value, base = row.summary(group)[0], row.summary(0)[0]
+    if value is None:
+        return [Text(UNKNOWN)]
+    if not group or base is None:
         return [Text(number(value))]
     style = STYLES.get(row.row.direction.judged(value - base), "dim")
     return [Text(number(value)).append(f" {moved(row, group):>6}", style=style)]
@@ -43,6 +46,10 @@ def _lines(comparison: Comparison) -> list[Line]:
     for row in comparison_rows(comparison):
         if many:
             shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
+            for some in (shown, brief):
+                for i in groups:
+                    if row.summary(i)[0] is None:
+                        some[i] = [Text(UNKNOWN), *([Text(), Text()] if i else [])]
         else:
             shown = brief = [_single_cells(row, i) for i in groups]
         lines.append(Line(row.row.section, row.row.label, row.row.unit, shown, brief))

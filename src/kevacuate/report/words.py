@@ -20,6 +20,7 @@ from kevacuate.report.grouprows import (
     told_apart,
     verdict_text,
 )
+from kevacuate.report.guessed import guessed_parts
 from kevacuate.report.rows import (
     AT_THE_END,
     COMPACTION,
@@ -64,9 +65,14 @@ def _effect(runs: Sequence[Run], rows: Mapping[str, GroupRow[Row]], group: int) 
         if runs[0].provenance["evacuation"]["skip_hint"]
         else "found the skip bit set and went on"
     )
-    marked = f"{_figure(runs, 'start_blocks_with_skip_bit')} of {_figure(runs[:1], 'start_blocks')} blocks"
+    marked = "skip bits not recorded, none set"
+    if all(run.metrics.get("start_blocks_with_skip_bit") is not None for run in runs):
+        figure = (
+            f"{_figure(runs, 'start_blocks_with_skip_bit')} of {_figure(runs[:1], 'start_blocks')} blocks"
+        )
+        marked = f"{figure} marked by compaction at the start"
     did = (
-        f"{runs[0].policy} ({marked} marked by compaction at the start): "
+        f"{runs[0].policy} ({marked}): "
         f"{_figure(runs, 'evacuations_queued')} evacuations queued, "
         f"{_figure(runs, 'evacuations_started_with_skip_bit')} of them {honoured}; "
         f"{_figure(runs, 'pages_migrated')} pages migrated and {_figure(runs, 'pages_dropped')} cache pages dropped in "
@@ -119,8 +125,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
     """What the policies did, on what that rests, and how much so many replays of one demand can decide.
 
     Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
-    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``rule`` (when a row differs) and ``basis``
-    (on what all this rests).
+    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``guessed`` (what of the start was, and the rows
+    that rest on it), ``rule`` (when a row differs) and ``basis`` (on what all this rests).
     """
     groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
     evacuating = {
@@ -140,6 +146,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
         parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
     if evacuating and not comparison.repeated:
         parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
+    parts += guessed_parts(comparison)
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
         text = (

@@ -26,6 +26,8 @@ const kevBlock = (() => {
       const counts = new Array(data.classes.length).fill(0);
       for (let i = 0; i < size; i++) counts[values[row * size + i]]++;
       words = data.classes.map((name, i) => (counts[i] ? `${integer.format(counts[i])} ${name}` : "")).filter(Boolean).join(", ");
+    } else if (kevMap.contentOf(value) === kevMap.ABSENT) {
+      return "no memory here at this moment";
     } else if (kevMap.contentOf(value) === 6) {
       words = `${amount(kevMap.unmovableOf(value))} in use, of unknown kind`;
     } else {

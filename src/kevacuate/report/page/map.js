@@ -8,6 +8,7 @@
 const kevMap = (() => {
   const MIXED = 4;
   const RESERVED = 5;
+  const ABSENT = 7; // no memory there at the moment: drawn as paper, counted nowhere
   const TILE = 8; // cells of this many pixels and more show amounts and patterns
 
   const typeOf = (value) => value & 7;
@@ -103,7 +104,8 @@ const kevMap = (() => {
       const content = contentOf(value);
       const movable = levels[movableOf(value)];
       const pinned = levels[unmovableOf(value)];
-      if (content === RESERVED) table[value] = palette.contents[RESERVED];
+      if (content === ABSENT) table[value] = palette.paper;
+      else if (content === RESERVED) table[value] = palette.contents[RESERVED];
       else if (mode === "type") table[value] = palette.types[Math.min(typeOf(value), 5)];
       else if (mode === "pinned") {
         const share = pinned ? 0.25 + 0.75 * Math.sqrt(pinned / full) : 0;
@@ -129,7 +131,7 @@ const kevMap = (() => {
     const out = new Uint32Array(size * size).fill(palette.paper);
     const side = size - 1;
     const content = contentOf(value);
-    const edge = mode === "holds" && content !== RESERVED ? Math.max(2, Math.round(size / 7)) : 0;
+    const edge = mode === "holds" && content !== RESERVED && content !== ABSENT ? Math.max(2, Math.round(size / 7)) : 0;
     const room = side - edge;
     const full = levels[15];
     const bar = (pages) => (pages ? Math.max(1, Math.round((pages / full) * room)) : 0);
@@ -249,6 +251,7 @@ const kevMap = (() => {
     TILE,
     typeOf,
     contentOf,
+    ABSENT,
     skipOf,
     movableOf,
     unmovableOf,

@@ -13,14 +13,21 @@ const kevMaps = (() => {
   function tally(values) {
     const out = new Array(8).fill(0);
     const key = state.mode === "type" ? kevMap.typeOf : kevMap.contentOf;
-    for (let i = 0; i < values.length; i++) out[key(values[i])]++;
+    for (let i = 0; i < values.length; i++) {
+      if (kevMap.contentOf(values[i]) !== kevMap.ABSENT) out[key(values[i])]++;
+    }
     return out;
   }
 
   function mixedWords(values) {
     let mixed = 0;
-    for (let i = 0; i < values.length; i++) if (kevMap.contentOf(values[i]) === 4) mixed++;
-    return `${integer.format(mixed)} mixed, ${percent(mixed, values.length)}`;
+    let blocks = 0;
+    for (let i = 0; i < values.length; i++) {
+      const content = kevMap.contentOf(values[i]);
+      if (content === 4) mixed++;
+      if (content !== kevMap.ABSENT) blocks++;
+    }
+    return `${integer.format(mixed)} mixed, ${percent(mixed, blocks)}`;
   }
 
   const momentOf = (run) => run.about.moments[state.moment];
