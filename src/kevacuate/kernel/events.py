@@ -64,7 +64,7 @@ FIRST: dict[str, Version] = {
     "mm_compaction_kcompactd_wake": (4, 6),
     "mm_compaction_fast_isolate_freepages": (6, 5),
     "mm_migrate_pages": (3, 8),
-    "mm_migrate_pages_start": (5, 17),
+    "mm_migrate_pages_start": (5, 14),
     "set_migration_pte": (5, 19),
     "remove_migration_pte": (5, 19),
     "mm_vmscan_lru_shrink_active": (4, 11),
@@ -114,13 +114,13 @@ BY_EVENT: dict[str, Proof] = {
     "mm_compaction_try_to_compact_pages": Proof((4, 0), None),
     "mm_compaction_finished": Proof((4, 0), None),
     "mm_compaction_suitable": Proof((4, 0), None),
-    "mm_compaction_kcompactd_sleep": Proof((4, 6), None),
-    "mm_compaction_kcompactd_wake": Proof((4, 6), None),
-    "mm_compaction_wakeup_kcompactd": Proof((4, 6), None),
+    "mm_compaction_kcompactd_sleep": Proof((4, 4), None),
+    "mm_compaction_kcompactd_wake": Proof((4, 4), None),
+    "mm_compaction_wakeup_kcompactd": Proof((4, 4), None),
     "mm_compaction_fast_isolate_freepages": Proof((6, 3), None),
     "mm_vmscan_lru_shrink_active": Proof((4, 11), None),
     "mm_vmscan_write_folio": Proof((5, 18), None),
-    "mm_migrate_pages_start": Proof((5, 16), None),
+    "mm_migrate_pages_start": Proof((4, 4), None),
     "set_migration_pte": Proof((5, 18), None),
     "remove_migration_pte": Proof((5, 18), None),
     "mm_vmscan_reclaim_pages": Proof((6, 9), None),
@@ -134,7 +134,8 @@ BY_EVENT: dict[str, Proof] = {
     "gt_evac": Proof((7, 2), None),
     "gt_dump": Proof((7, 2), None),
 }
-"""By the mere name of an event; where the exact version is not known, the wider range."""
+"""By the mere name of an event; where the exact version is not known, the wider range. Vendors ported kcompactd's events and
+mm_migrate_pages_start back as far as 4.4."""
 
 BY_TEXT: tuple[tuple[str, str, Proof], ...] = (
     ("mm_page_free_batched", " cold=", Proof(None, (4, 14))),
