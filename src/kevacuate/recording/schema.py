@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel import gfp
+
 SCHEMA_VERSION = 1
 """Version of the on-disk format that this program writes, and the newest that it reads."""
 
@@ -23,34 +25,8 @@ NO_PFN = -1
 NO_PID = -1
 """The ``pid`` where the recording did not keep it."""
 
-GFP_BITS: dict[str, int] = {
-    "__GFP_DMA": 0,
-    "__GFP_HIGHMEM": 1,
-    "__GFP_DMA32": 2,
-    "__GFP_MOVABLE": 3,
-    "__GFP_RECLAIMABLE": 4,
-    "__GFP_HIGH": 5,
-    "__GFP_IO": 6,
-    "__GFP_FS": 7,
-    "__GFP_ZERO": 8,
-    "__GFP_DIRECT_RECLAIM": 10,
-    "__GFP_KSWAPD_RECLAIM": 11,
-    "__GFP_WRITE": 12,
-    "__GFP_NOWARN": 13,
-    "__GFP_RETRY_MAYFAIL": 14,
-    "__GFP_NOFAIL": 15,
-    "__GFP_NORETRY": 16,
-    "__GFP_MEMALLOC": 17,
-    "__GFP_COMP": 18,
-    "__GFP_NOMEMALLOC": 19,
-    "__GFP_HARDWALL": 20,
-    "__GFP_THISNODE": 21,
-    "__GFP_ACCOUNT": 22,
-}
-"""Bit numbers of the normalised ``gfp`` column: those of Linux 7.2 (gfp_types.h), low 23 bits."""
-
-GFP_MASK = (1 << 23) - 1
-"""The bits that the normalised ``gfp`` column keeps."""
+GFP_BITS, GFP_MASK = gfp.GFP_BITS, gfp.GFP_MASK
+"""Bit numbers of the ``gfp`` column and the bits that it keeps: those of Linux 7.2, low 23 (:mod:`kevacuate.kernel.gfp`)."""
 
 
 class EventKind(IntEnum):
