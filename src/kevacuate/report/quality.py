@@ -87,6 +87,9 @@ def about_table(about: About) -> Table:
         for name, said in _guesses(start):
             table.add_row(name, said)
     table.add_row("lost events", _losses(about))
+    if about["events_not_read"]:
+        unread = ", ".join(f"{n:,} of {name}" for name, n in about["events_not_read"].items())
+        table.add_row("events not read", unread)
     table.add_row("digest", about["digest"])
     return table
 
