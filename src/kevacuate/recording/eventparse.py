@@ -17,7 +17,7 @@ import numpy.typing as npt
 from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
 from kevacuate.recording.gfptext import gfp_value
-from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind
+from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind, field_names
 
 DEFAULT_ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")
 """Zone names by index of a usual x86-64 kernel: printed lines show names, and the file has no table of them."""
@@ -162,7 +162,7 @@ class EventParser:
         for place in places(PRINTED[name]):
             self._add(place, zones, names)
         for column, field in spec.fields.items():
-            for label in spec.names(column):
+            for label in field_names(name, spec.field(column)):
                 self._add_field(column, label, zones, names, field.startswith("@"))
         self.pairs = _SLAB if name.startswith("mm_shrink_slab") else _PAIRS
         self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
