@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from kevacuate.mm.constants import (
     ALLOC_CMA,
+    C_EXTFRAG_THRESHOLD,
     C_MAX_PAGE_ORDER,
     COMPACT_CONTINUE,
     COMPACT_MAX_DEFER_SHIFT,
     COMPACT_SKIPPED,
     COMPACT_SUCCESS,
-    EXTFRAG_THRESHOLD,
     PAGE_ALLOC_COSTLY_ORDER,
     WMARK_LOW,
     WMARK_MIN,
@@ -57,7 +57,7 @@ def lack_of_memory(s, z, order):  # type: ignore[no-untyped-def]
     if suitable > 0:
         return False
     index = 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
-    return 0 <= index <= EXTFRAG_THRESHOLD
+    return 0 <= index <= s.cfg[C_EXTFRAG_THRESHOLD]
 
 
 @part(cold=True)
