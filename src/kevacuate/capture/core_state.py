@@ -44,7 +44,7 @@ _VM = {
     "extfrag_threshold": "sysctl_extfrag_threshold",
     "compact_unevictable_allowed": "sysctl_compact_unevictable_allowed",
 }
-"""Variables of mm/page_alloc.c and mm/compaction.c (7.2) by the sysctl that sets them; stat_interval is left out: it counts jiffies."""
+"""Variables of mm/page_alloc.c and mm/compaction.c (7.2) by sysctl; stat_interval is left out, as its variable counts jiffies."""
 
 
 @dataclass(frozen=True)

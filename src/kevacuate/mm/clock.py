@@ -16,6 +16,7 @@ from kevacuate.mm.constants import (
     C_STAT_INTERVAL,
     KC_DUE,
     KS,
+    KS_DUE,
     NEVER,
     T_CPU,
     T_NEXT_DUE,
@@ -53,7 +54,7 @@ def next_due(s):  # type: ignore[no-untyped-def]
             due = t
             which = i
     for i in range(nodes):
-        t = s.work[s.cfg[C_OFF_KSWAPD] + i * KS + 1]
+        t = s.work[s.cfg[C_OFF_KSWAPD] + i * KS + KS_DUE]
         if t < due:
             due = t
             which = workers + i

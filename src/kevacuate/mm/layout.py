@@ -358,11 +358,13 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         base = int(cfg[k.C_OFF_WORKERS]) + worker * k.WS
         work[base + k.WK_DUE] = k.NEVER
         work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
-    work[int(cfg[k.C_OFF_KSWAPD]) + 1 : cfg[k.C_OFF_TICKS] : k.KS] = k.NEVER
+    for offset, first in ((k.KS_DUE, k.NEVER), (k.KS_HI, -1), (k.KS_RUN_HI, k.ZONE_MOVABLE)):
+        work[int(cfg[k.C_OFF_KSWAPD]) + offset : cfg[k.C_OFF_TICKS] : k.KS] = first
     for node in range(nodes):
-        work[int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg) + k.KC_DUE] = (
-            k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
-        )
+        base = int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg)
+        looks = cfg[k.C_COMPACTION] and cfg[k.C_PROACTIVENESS]
+        work[base + k.KC_DUE] = k.KCOMPACTD_NS if looks else k.NEVER
+        work[base + k.KC_HI] = k.ZONE_MOVABLE
     for cpu in range(cpus):
         tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
         work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + int(cfg[k.C_STAT_INTERVAL])

@@ -55,7 +55,7 @@ SYSCTLS = (
     Sysctl("zone_reclaim_mode", 0, 7, 0, False, "not modelled: the model reclaims nothing"),
     Sysctl("numa_stat", 0, 1, 1, False, "changes no decision of the allocator"),
 )
-"""Defaults and limits: mm/page_alloc.c, mm/compaction.c, mm/vmstat.c, mm/vmscan.c at 7.2 (ctl_table); stat_interval in seconds."""
+"""Defaults and limits: the ctl_tables of mm/page_alloc.c, compaction.c, vmstat.c, vmscan.c at 7.2; stat_interval in seconds."""
 
 
 def recorded_settings(machine: Machine) -> dict[str, int]:

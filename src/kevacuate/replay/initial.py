@@ -281,11 +281,11 @@ def initial_state(
 
 
 def _draw_phases(state: State, seed: int) -> None:
-    """Draw when the vmstat workers (every vm.stat_interval) and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
+    """Draw when the vmstat workers and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
     if seed == 0:
         return
     ticks, nodes, interval = (int(state.cfg[i]) for i in (k.C_OFF_TICKS, k.C_NNODES, k.C_STAT_INTERVAL))
-    drawn = (splitmix64(np.arange(2), seed) >> np.uint64(32)).astype(np.int64)
+    drawn = [int(value) >> 32 for value in splitmix64(np.arange(2), seed)]
     cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
     state.work[cpus] -= drawn[0] * interval >> 32
     state.work[cpus] += np.where(state.work[cpus] < 0, interval, 0)
