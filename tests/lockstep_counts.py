@@ -13,7 +13,7 @@ from kevacuate.mm import constants as k
 
 REQUIRED_OPERATIONS = 200_000
 REQUIRED_EACH = 1_000
-SHARDS = 44
+SHARDS = 50
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -66,6 +66,31 @@ REQUIRED_OF_KERNELS = {
     "buddy on the list of a type that is not its block's": 50,
 }
 """What is reached on kernels other than 7.2; the last only 6.1 does."""
+
+REQUIRED_OF_COMPACTION = {
+    "kcompactd woken": 300,
+    "kcompactd asked while it works": 300,
+    "kcompactd asked in vain, order remembered": 300,
+    "kcompactd's timeout finds an order remembered": 100,
+    "kcompactd goes on with what was asked for meanwhile": 100,
+    "kswapd finishes at order 0 for a larger one": 300,
+    "kswapd runs again at once": 10,
+    "compaction deferred": 100,
+    "compaction began, proactive": 100,
+    "compaction began, for an order": 300,
+    "suitability: nothing to do": 1_000,
+    "suitability: cannot help": 1_000,
+    "suitability: go": 1_000,
+    "defrag_mode: given up rather than fallen back": 100,
+    "defrag_mode: fallback allowed at last": 50,
+}
+"""What is reached on machines with a kcompactd, or in defrag_mode."""
+
+SUITABILITIES = {
+    k.COMPACT_SUCCESS: "suitability: nothing to do",
+    k.COMPACT_SKIPPED: "suitability: cannot help",
+    k.COMPACT_CONTINUE: "suitability: go",
+}
 
 UNREACHABLE = {
     # isolate_migratepages_range leaves the list empty only with -EAGAIN (ending 2) or after it ran to the block's end
@@ -149,6 +174,9 @@ class Counts:
             self.add(what, int((d[kind == k.L_EVAC_FINISHED] % 256 == why).sum()))
         self.add("batch reclaimed from", int((a[kind == k.L_EVAC_RECLAIM] > 0).sum()))
         self.add("batch migrated", int((log[:, 6][kind == k.L_EVAC_MIGRATE] > 0).sum()))
+        orders = b[kind == k.L_COMPACT_BEGIN]
+        self.add("compaction began, proactive", int((orders < 0).sum()))
+        self.add("compaction began, for an order", int((orders > 0).sum()))
         self.add("destination missing (-ENOMEM)", int((a[kind == k.L_EVAC_MIGRATE] == -k.ENOMEM).sum()))
 
     def take_stat(self, stat: np.ndarray) -> None:
@@ -200,7 +228,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
     missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
     missing += [
         f"{what}: {total[what]} < {least}"
-        for what, least in REQUIRED_OF_KERNELS.items()
+        for what, least in {**REQUIRED_OF_KERNELS, **REQUIRED_OF_COMPACTION}.items()
         if total[what] < least
     ]
     if total["operations"] < REQUIRED_OPERATIONS:
@@ -211,5 +239,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
 def table(total: Counter[str]) -> list[str]:
     """The counts, a line each."""
     lines = [f"{total['operations']:>10,} operations compared, in {total['tests']} tests"]
-    lines += [f"{total[what]:>10,} {what}" for what in (*REQUIRED, *REQUIRED_OF_KERNELS)]
+    lines += [
+        f"{total[what]:>10,} {what}" for what in (*REQUIRED, *REQUIRED_OF_KERNELS, *REQUIRED_OF_COMPACTION)
+    ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

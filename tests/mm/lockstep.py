@@ -13,10 +13,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from lockstep_counts import Counts
+from lockstep_counts import SUITABILITIES, Counts
 from lockstep_decode import explain, explain_log
-from lockstep_fast import snapshot
+from lockstep_fast import compaction_ended, snapshot, suitabilities
 from lockstep_spec import LOG_CAPACITY, Spec, build_fast, build_oracle, set_batch
+from oracle.kcompactd import suitability
 from oracle.serialise import serialise
 
 from kevacuate.mm import boot, entry
@@ -117,6 +118,36 @@ class Lockstep:
         self.oracle.set_skip(block, bit)
         self._compare(0, 0)
 
+    def wake_kcompactd(self, node: int, order: int) -> None:
+        """wakeup_kcompactd for all zones of a node."""
+        self.operation = ("wake_kcompactd", node, order)
+        entry.wake_kcompactd(self.fast, node, order)
+        self.oracle.wake_kcompactd(node, order)
+        self._compare(0, 0)
+
+    def compaction_ended(self, node: int, result: int) -> None:
+        """The compaction that the node's kcompactd has begun ends with this result."""
+        self.operation = ("compaction_ended", node, result)
+        compaction_ended(self.fast, node, result)
+        self.oracle.compaction_ended(node, result)
+        self._compare(0, 0)
+
+    def suitability(self) -> None:
+        """compaction_suit_allocation_order of every zone, order and highest zone index."""
+        self.operation = ("suitability",)
+        fast = self._row[: suitabilities(self.fast, self._row)].tolist()
+        m = self.oracle.m
+        oracle = [
+            suitability(m, zone, order, highest)
+            for zone in m.zones
+            for order in range(self.spec.machine.max_page_order + 1)
+            for highest in range(zone.index, k.ZONE_MOVABLE + 1)
+        ]
+        if fast != oracle:
+            raise Disagreement(f"{self.operation}: fast {fast}, oracle {oracle}")
+        for result, what in SUITABILITIES.items():
+            self.counts.add(what, fast.count(result))
+
     def drain_all(self) -> None:
         """drain_all_pages."""
         self.operation = ("drain_all",)
@@ -176,6 +207,7 @@ class Lockstep:
     def finish(self) -> Counts:
         """What happened, with the fast model's own counters checked against the log and taken in."""
         self.counts.take_stat(self.fast.stat)
+        self.counts.total.update(self.oracle.m.reached)
         kernel = self.spec.machine.profile.name
         if kernel != "7.2":
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])

@@ -12,7 +12,8 @@ from kevacuate.mm import constants as k
 
 ZONE_NAMES = (
     "nr_free", "nr_free_cma", "nr_free_highatomic", "nr_free_blocks", "boost", "boosted", "below_high",
-    "reclaim_active", "nr_reserved_highatomic", "nr_lru", "nr_isolated", "cached_migrate_pfn", "boost seen",
+    "reclaim_active", "nr_reserved_highatomic", "nr_lru", "nr_isolated", "cached_migrate_pfn",
+    "cached_migrate_sync", "cached_free_pfn", "considered", "defer_shift", "order_failed", "boost seen",
     "managed", "MIN", "LOW", "HIGH", "PROMO", "lowmem0", "lowmem1", "lowmem2", "lowmem3",
 )  # fmt: skip
 PCP_NAMES = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
@@ -96,7 +97,16 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     for worker in range(workers):
         yield from decode_worker(reader, f"worker {worker}")
     for node in range(machine.nodes):
-        yield f"kswapd {node} state, due", reader.numbers(2)
+        yield (
+            f"kswapd {node} state, due, order, highest, alloc order, reclaim order, run's highest",
+            reader.numbers(7),
+        )
+    for node in range(machine.nodes):
+        state = reader.one()
+        yield f"kcompactd {node} state", state
+        yield f"kcompactd {node} due, max_order, highest", reader.numbers(3)
+        if state == k.KCOMPACTD_RUNNING:
+            yield f"kcompactd {node} zone, order, run's highest, proactive, score", reader.numbers(5)
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
     for obj in range(spec.objects):

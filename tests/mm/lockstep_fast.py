@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
     C_MAX_PAGE_ORDER,
     C_NCPUS,
@@ -14,6 +15,7 @@ from kevacuate.mm.constants import (
     C_NZONES,
     C_OFF_ITEMS,
     C_OFF_KSWAPD,
+    C_OFF_NODE_CPU,
     C_OFF_PENDING,
     C_OFF_TICKS,
     C_OFF_WORKERS,
@@ -22,13 +24,26 @@ from kevacuate.mm.constants import (
     I_PFN,
     I_ZONE,
     IS,
+    KC_DUE,
+    KC_HI,
+    KC_MAX_ORDER,
+    KC_ORDER,
+    KC_PROACTIVE,
+    KC_RUN_HI,
+    KC_SCORE,
+    KC_STATE,
+    KC_ZONE,
+    KCOMPACTD_RUNNING,
     KS,
+    KS_DUE,
+    KS_RUN_HI,
     LS,
     MIGRATE_TYPES,
     NEVER,
     PG_ALLOC,
     PG_ISOLATED,
     PS,
+    T_CPU,
     T_NEXT_DUE,
     T_NOW,
     T_WORKER_NS,
@@ -51,7 +66,13 @@ from kevacuate.mm.constants import (
     Z_BOOST,
     Z_BOOST_SEEN,
     Z_BOOSTED,
+    Z_CACHED_FREE_PFN,
     Z_CACHED_MIGRATE_PFN,
+    Z_CACHED_MIGRATE_SYNC,
+    Z_COMPACT_CONSIDERED,
+    Z_COMPACT_DEFER_SHIFT,
+    Z_COMPACT_ORDER_FAILED,
+    Z_INDEX,
     Z_LOWMEM,
     Z_MANAGED,
     Z_NR_FREE,
@@ -63,14 +84,18 @@ from kevacuate.mm.constants import (
     Z_NR_RESERVED_HIGHATOMIC,
     Z_RECLAIM_ACTIVE,
     Z_WMARK,
+    ZONE_MOVABLE,
     ZS,
 )
 from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.kcompactd import compacted, kcompactd_next
 from kevacuate.mm.pcp import pcp_list
+from kevacuate.mm.watermark import kcompactd_at
 
 ZONE_FIELDS = (
     Z_NR_FREE, Z_NR_FREE_CMA, Z_NR_FREE_HIGHATOMIC, Z_NR_FREE_BLOCKS, Z_BOOST, Z_BOOSTED, Z_BELOW_HIGH,
-    Z_RECLAIM_ACTIVE, Z_NR_RESERVED_HIGHATOMIC, Z_NR_LRU, Z_NR_ISOLATED, Z_CACHED_MIGRATE_PFN, Z_BOOST_SEEN,
+    Z_RECLAIM_ACTIVE, Z_NR_RESERVED_HIGHATOMIC, Z_NR_LRU, Z_NR_ISOLATED, Z_CACHED_MIGRATE_PFN,
+    Z_CACHED_MIGRATE_SYNC, Z_CACHED_FREE_PFN, Z_COMPACT_CONSIDERED, Z_COMPACT_DEFER_SHIFT, Z_COMPACT_ORDER_FAILED, Z_BOOST_SEEN,
     Z_MANAGED, Z_WMARK, Z_WMARK + 1, Z_WMARK + 2, Z_WMARK + 3, Z_LOWMEM, Z_LOWMEM + 1, Z_LOWMEM + 2, Z_LOWMEM + 3,
 )  # fmt: skip
 WORK_FIELDS = (WK_CURSOR, WK_ISOLATED, WK_RECLAIMED, WK_MIGRATED, WK_FAILED, WK_NLIST)
@@ -180,6 +205,49 @@ def put_free_items(s, out, at):  # type: ignore[no-untyped-def]
     return at
 
 
+@part
+def put_kcompactd(s, base, out, at):  # type: ignore[no-untyped-def]
+    """A kcompactd: state, due, what it was asked for; the run in progress."""
+    due = s.work[base + KC_DUE]
+    proactive = s.work[base + KC_PROACTIVE] != 0
+    out[at] = s.work[base + KC_STATE]
+    out[at + 1] = -1 if due == NEVER else due
+    out[at + 2] = s.work[base + KC_MAX_ORDER]
+    out[at + 3] = s.work[base + KC_HI]
+    if s.work[base + KC_STATE] != KCOMPACTD_RUNNING:
+        return at + 4
+    out[at + 4] = s.work[base + KC_ZONE]
+    out[at + 5] = s.work[base + KC_ORDER]
+    out[at + 6] = s.work[base + KC_RUN_HI]
+    out[at + 7] = proactive
+    out[at + 8] = s.work[base + KC_SCORE] if proactive else -1
+    return at + 9
+
+
+@kernel
+def compaction_ended(sa, node, result):  # type: ignore[no-untyped-def]
+    """What kcompactd makes of a zone's result, which is given."""
+    s = pointers(sa)
+    at = kcompactd_at(s, node)
+    cpu = s.cfg[s.cfg[C_OFF_NODE_CPU] + node]
+    s.stat[T_CPU] = cpu
+    compacted(s, at, s.work[at + KC_ZONE], result)
+    kcompactd_next(s, node, at, cpu, 0)
+
+
+@kernel
+def suitabilities(sa, out):  # type: ignore[no-untyped-def]
+    """compaction_suit_allocation_order of every zone, order and highest zone index into *out* (int64); returns how many."""
+    s = pointers(sa)
+    at = 0
+    for z in range(s.cfg[C_NZONES]):
+        for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
+            for hi in range(s.zone[z * ZS + Z_INDEX], ZONE_MOVABLE + 1):
+                out[at] = compaction_suit_allocation_order(s, z, order, hi)
+                at += 1
+    return at
+
+
 @kernel
 def snapshot(sa, objects, out):  # type: ignore[no-untyped-def]
     """Write the row into *out* (int64); returns its length."""
@@ -201,10 +269,13 @@ def snapshot(sa, objects, out):  # type: ignore[no-untyped-def]
     for worker in range(s.cfg[C_NWORKERS]):
         at = put_worker(s, s.cfg[C_OFF_WORKERS] + worker * WS, out, at)
     for node in range(s.cfg[C_NNODES]):
-        due = s.work[s.cfg[C_OFF_KSWAPD] + node * KS + 1]
-        out[at] = s.work[s.cfg[C_OFF_KSWAPD] + node * KS]
-        out[at + 1] = -1 if due == NEVER else due
-        at += 2
+        for field in range(KS_RUN_HI + 1):
+            out[at + field] = s.work[s.cfg[C_OFF_KSWAPD] + node * KS + field]
+        if out[at + KS_DUE] == NEVER:
+            out[at + KS_DUE] = -1
+        at += KS_RUN_HI + 1
+    for node in range(s.cfg[C_NNODES]):
+        at = put_kcompactd(s, kcompactd_at(s, node), out, at)
     for cpu in range(s.cfg[C_NCPUS]):
         out[at] = s.work[s.cfg[C_OFF_TICKS] + cpu]
         at += 1

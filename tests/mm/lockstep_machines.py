@@ -35,6 +35,8 @@ class Theme:
     marks: str = "any"  # or "low", "high"
     batches: tuple[int | None, ...] = (None, 3, 7, 31)
     profiles: tuple[str, ...] = ("7.2",)
+    compaction: bool = False  # kcompactd runs, and the vm sysctls that it follows are drawn
+    defrag_mode: bool = False
 
 
 EVACUATING = Theme(
@@ -75,6 +77,22 @@ THEMES = {
         replace(EVACUATING, name="small pool", pools=(0, 1)),
         replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
         replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
+        Theme(
+            "compaction",
+            pageblock_orders=(3, 4, 5, 6),
+            nodes=(1, 1, 2),
+            npages=(256, 1024),
+            pools=(3,),
+            compaction=True,
+        ),
+        Theme(
+            "defrag",
+            pageblock_orders=(3, 4, 5),
+            nodes=(1, 2),
+            npages=(256, 768),
+            plain=True,
+            defrag_mode=True,
+        ),
     )
 }
 
@@ -157,6 +175,17 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
     )
 
 
+def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
+    """The machine with a kcompactd, and the sysctls that change what the background does."""
+    return replace(
+        machine,
+        compaction=True,
+        proactiveness=draw(st.sampled_from((20, 60, 100, 0))),
+        extfrag_threshold=draw(st.sampled_from((500, 0, 1000))),
+        stat_interval_ns=draw(st.sampled_from((1_000_000_000, 300_000_000))),
+    )
+
+
 @st.composite
 def specs(draw: Draw, theme: Theme) -> Spec:
     """A machine of the theme."""
@@ -189,6 +218,10 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
         profile=profile,
     )
+    if theme.compaction:
+        machine = draw_sysctls(draw, machine)
+    if theme.defrag_mode:
+        machine = replace(machine, defrag_mode=True)
     numbered = sorted(
         {pfn for z in zones for pfn in range(z.start_pfn >> pageblock_order, z.end_pfn >> pageblock_order)}
     )

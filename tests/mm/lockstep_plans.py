@@ -79,11 +79,12 @@ PHASES = {
     ),
     "stage": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.1, scene=0.6, stretch=(60, 200), lru=0.97, chain=0.1),
     "stage with little LRU": Phase(0.9, 0.0, (M,), (0, 0, 1), hurt=0.0, scene=0.8, stretch=(60, 200), chain=0.8),
+    "compact": Phase(0.35, 0.3, (M, M, M, U, R), WIDE, advance=0.3, atomic=0.5, hurt=0.02),
     "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
 }  # fmt: skip
 HOLES = ("fill movable", "punch holes")
 PLANS = {
-    "mixed": tuple(PHASES),
+    "mixed": tuple(name for name in PHASES if name != "compact"),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",
@@ -96,5 +97,7 @@ PLANS = {
     "highatomic": ("fill", "squeeze", "squeeze", "squeeze", "squeeze", "pressure"),
     "isolation": ("fill movable", "punch holes", "isolation", "guard", "isolation", "shrink"),
     "guard": (*HOLES, "guard", "let go", "isolation"),
+    "compaction": (*HOLES, "compact", "let go", "compact", "pressure", "compact"),
+    "defrag": ("fill movable", "pressure", "punch holes", "wide", "pressure"),
 }  # fmt: skip
 """Each a cycle of phases; now and then one is taken at random."""

@@ -70,6 +70,9 @@ class Script:
         return bool(held)
 
     def _step(self) -> None:
+        if self.machine.compaction and self.rng.random() < 0.2:
+            self._compact()
+            return
         phase, chance = self.phase, self.rng.random()
         if phase.scene and self.rng.random() < phase.scene:
             self._scene()
@@ -303,6 +306,27 @@ class Script:
     def _advance(self) -> None:
         self.now += self.rng.choice(STEPS_NS[: self.phase.longest])
         self.lock.advance(self.now)
+
+    def _compact(self) -> None:
+        """End a compaction that has begun, or ask for one, or ask what one could do."""
+        rng = self.rng
+        running = [n for n, thread in enumerate(self.lock.oracle.m.kcompactds) if thread.state == "RUNNING"]
+        chance = rng.random()
+        if running and chance < 0.6:
+            results = (
+                k.COMPACT_SUCCESS,
+                k.COMPACT_SUCCESS,
+                k.COMPACT_COMPLETE,
+                k.COMPACT_PARTIAL_SKIPPED,
+                k.COMPACT_CONTENDED,
+            )
+            self.lock.compaction_ended(rng.choice(running), rng.choice(results))
+        elif chance < 0.9:
+            self.lock.wake_kcompactd(
+                rng.randrange(self.machine.nodes), rng.randint(1, self.machine.max_page_order)
+            )
+        else:
+            self.lock.suitability()
 
     def _isolate(self) -> None:
         if self.isolated and self.rng.random() < 0.5:

@@ -66,7 +66,7 @@ def oracle_config(spec: Spec) -> Config:
 MACHINE_FIELDS = (
     "npages", "max_page_order", "pageblock_order", "hpage_order", "zone_dma32", "defrag_mode",
     "watermark_boost_factor", "mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop", "vmstat_phase_ns",
-    "kswapd_wake_ns", "kswapd_run_ns",
+    "kswapd_wake_ns", "kswapd_run_ns", "stat_interval_ns", "compaction", "proactiveness", "extfrag_threshold",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",
@@ -77,6 +77,8 @@ POLICY_FIELDS = (
 def build_fast(spec: Spec) -> State:
     """The fast model of the machine, booted."""
     state = build_state(spec.machine, spec.policy, StateOptions(spec.objects, spec.log_level, LOG_CAPACITY))
+    if spec.machine.compaction:
+        state.cfg[k.C_COMPACTION] = 2  # the oracle has no compact_zone: its results are given
     for block in spec.cma:
         state.block[2 * block] = k.MIGRATE_CMA
     if spec.batch is not None:

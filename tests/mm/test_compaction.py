@@ -32,7 +32,6 @@ def scattered(keep: float = 0.25, seed: int = 3, **attrs: bool) -> tuple[Machine
             machine.free(page)
     machine.drain()
     machine.events()
-    machine.state.zone[k.Z_CACHED_FREE_PFN] = PAGES  # outside the zone, as 0 is where zones begin at pfn 1
     return machine, kept
 
 

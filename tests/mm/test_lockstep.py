@@ -57,6 +57,8 @@ SHARD_LIST = [
     Shard("unready", "staged", 18, 2000),
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
+    *(Shard("compaction", "compaction", 10, 1500, part) for part in range(4)),
+    *(Shard("defrag", "defrag", 8, 1200, part) for part in range(2)),
     *(
         Shard(theme, plan, machines if plan == "mixed" else 3, 700, 0, kernel)
         for kernel, machines in (

@@ -45,6 +45,10 @@ class Config:
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
+    stat_interval_ns: int = 1_000_000_000
+    compaction: bool = False
+    proactiveness: int = 20
+    extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     evacuate: bool = False

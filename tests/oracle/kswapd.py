@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kswapd in outline: when it is woken, that it is active for a while, and that it gives boosts back."""
+"""kswapd in outline: when it is woken, that it is active for a while, gives boosts back, and wakes kcompactd."""
 
 from __future__ import annotations
 
-from .constants import L_KSWAPD, WMARK_HIGH
-from .machine import Machine
+from .constants import GFP_DIRECT_RECLAIM, L_KSWAPD, WMARK_HIGH
+from .kcompactd import compact_gap, wakeup_kcompactd
+from .machine import Kswapd, Machine
 from .watermark import zone_watermark_ok
 from .zone import Zone
 
@@ -19,13 +20,19 @@ def pgdat_balanced(m: Machine, node: int, order: int, highest: int) -> bool:
     return not zones
 
 
-def wakeup_kswapd(m: Machine, zone: Zone, order: int, highest: int) -> None:
-    """Wake the zone's node's kswapd if it sleeps and there is something to do."""
+def wakeup_kswapd(m: Machine, zone: Zone, order: int, highest: int, gfp: int) -> None:
+    """Note what is wanted of the zone's node; wake its kswapd if it sleeps and there is something to do."""
     kswapd = m.kswapds[zone.node]
-    if kswapd.state != "IDLE" or not zone.managed:
+    if not zone.managed:
+        return
+    kswapd.order = max(kswapd.order, order)
+    kswapd.highest = highest if kswapd.highest is None else max(kswapd.highest, highest)
+    if kswapd.state != "IDLE":
         return
     boosted = any(z.boost for z in m.node_zones[zone.node] if z.index <= highest)
     if not boosted and pgdat_balanced(m, zone.node, order, highest):
+        if not gfp & GFP_DIRECT_RECLAIM:
+            wakeup_kcompactd(m, zone.node, order, highest)
         return
     kswapd.state = "WOKEN"
     kswapd.due = m.now + m.config.kswapd_wake_ns
@@ -37,23 +44,54 @@ def kswapd_awake(m: Machine, node: int) -> bool:
     return m.kswapds[node].state != "IDLE"
 
 
+def balance_pgdat_begins(m: Machine, node: int, kswapd: Kswapd) -> None:
+    """Take up what was asked for; nothing is reclaimed, but the order falls to 0 where the kernel's would."""
+    kswapd.alloc_order, kswapd.order = kswapd.order, 0
+    kswapd.run_highest = kswapd.run_highest if kswapd.highest is None else kswapd.highest
+    kswapd.highest = None
+    for zone in m.node_zones[node]:
+        if zone.index <= kswapd.run_highest:
+            zone.reclaim_active = True
+            kswapd.boosts[zone.number] = zone.boost
+    order = kswapd.alloc_order
+    reclaims = any(kswapd.boosts.values()) or not pgdat_balanced(m, node, order, kswapd.run_highest)
+    enough = sum(zone.nr_lru for zone in m.node_zones[node]) >= compact_gap(order)
+    kswapd.reclaim_order = 0 if reclaims and enough else order
+
+
+def try_to_sleep(m: Machine, node: int, kswapd: Kswapd) -> None:
+    """Sleep, having woken kcompactd; or run again for a larger order that was asked for meanwhile."""
+    asked, finished, highest = kswapd.alloc_order, kswapd.reclaim_order, kswapd.run_highest
+    kswapd.state, kswapd.due = "IDLE", -1
+    if finished == asked:
+        asked = finished = kswapd.order
+        highest = highest if kswapd.highest is None else kswapd.highest
+    elif m.config.compaction:
+        m.reached["kswapd finishes at order 0 for a larger one"] += 1
+    if pgdat_balanced(m, node, finished, highest):
+        wakeup_kcompactd(m, node, asked, highest)
+    elif finished:
+        m.reached["kswapd runs again at once"] += 1
+        kswapd.state, kswapd.due = "WOKEN", m.now
+
+
 def kswapd_step(m: Machine, node: int) -> None:
     """What happens at kswapd's due time: it begins, or it ends."""
     kswapd = m.kswapds[node]
     m.cpu = kswapd.cpu
-    zones = m.node_zones[node]
     if kswapd.state == "WOKEN":
         kswapd.state = "RUNNING"
         kswapd.due = m.now + m.config.kswapd_run_ns
-        for zone in zones:
-            zone.reclaim_active = True
-            kswapd.boosts[zone.number] = zone.boost
+        balance_pgdat_begins(m, node, kswapd)
         m.log(L_KSWAPD, -1, node, 2)
         return
-    for zone in zones:
-        zone.reclaim_active = False
-        zone.boost = max(zone.boost - kswapd.boosts[zone.number], 0)
-    kswapd.state = "IDLE"
-    kswapd.due = -1
+    for zone in m.node_zones[node]:
+        if zone.number in kswapd.boosts:
+            zone.reclaim_active = False
+            zone.boost = max(zone.boost - kswapd.boosts[zone.number], 0)
+    boosted = any(kswapd.boosts.values())
     kswapd.boosts = {}
+    if boosted:
+        wakeup_kcompactd(m, node, m.config.pageblock_order, kswapd.run_highest)
+    try_to_sleep(m, node, kswapd)
     m.log(L_KSWAPD, -1, node, 3)

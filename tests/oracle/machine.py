@@ -7,12 +7,14 @@ named after the kernel's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .config import Config, ZoneConfig
 from .constants import (
     COSTLY_ORDER,
+    HALF_SECOND,
     ISOLATE,
     L_BLOCK_TYPE,
     MOVABLE,
@@ -21,8 +23,8 @@ from .constants import (
     RESERVED,
     UNMOVABLE,
     VMSTAT_STAGGER,
+    ZONE_MOVABLE,
 )
-from .constants import SECOND as SECOND_NS
 from .zone import FreeArea, Page, Pcp, Zone
 
 LogRecord = tuple[int, int, int, int, int, int, int, int]
@@ -69,13 +71,37 @@ class Worker:
 
 
 class Kswapd:
-    """A node's kswapd: IDLE, WOKEN or RUNNING, and the boosts it will give back (per zone number)."""
+    """A node's kswapd: IDLE, WOKEN or RUNNING, and the boosts it will give back (per zone number).
+
+    `order` and `highest` are what was asked for since it last began; the others belong to the run.
+    """
 
     def __init__(self, cpu: int) -> None:
         self.cpu = cpu
         self.state = "IDLE"
         self.due = -1
         self.boosts: dict[int, int] = {}
+        self.order = 0
+        self.highest: int | None = None
+        self.alloc_order = self.reclaim_order = 0
+        self.run_highest = ZONE_MOVABLE
+
+
+class Kcompactd:
+    """A node's kcompactd: IDLE (asleep), WOKEN or RUNNING; what it was asked for; the run in progress."""
+
+    def __init__(self, cpu: int, due: int) -> None:
+        self.cpu = cpu
+        self.state = "IDLE"
+        self.due = due
+        self.max_order = 0
+        self.highest = ZONE_MOVABLE
+        self.order = 0
+        self.run_highest = 0
+        self.proactive = False
+        self.score = 0
+        self.zone = -1
+        self.left: list[Zone] = []
 
 
 def lowest_cpu(config: Config, node: int) -> int:
@@ -105,7 +131,7 @@ class Machine:
 
     `cpu` is the CPU acting now (`smp_processor_id()`), `heads` maps the first pfn of every chunk to its Page.
     `movable_pages`, when set, replaces the count of movable pages in a claim (for replays of a real kernel,
-    whose LRU pages are not known).
+    whose LRU pages are not known). `reached` counts what the tests want to know to have happened.
     """
 
     def __init__(self, config: Config) -> None:
@@ -160,7 +186,10 @@ class Machine:
         self.workers = [Worker(cpu) for cpu in worker_cpus]
         self.kswapds = [Kswapd(cpu) for cpu in node_cpus]
         ticks = [config.vmstat_phase_ns + cpu * VMSTAT_STAGGER for cpu in range(len(config.cpu_node))]
-        self.ticks = [tick if tick > 0 else tick + SECOND_NS for tick in ticks]
+        self.ticks = [tick if tick > 0 else tick + config.stat_interval_ns for tick in ticks]
+        looks = config.compaction and config.proactiveness
+        self.kcompactds = [Kcompactd(cpu, HALF_SECOND if looks else -1) for cpu in node_cpus]
+        self.reached: Counter[str] = Counter()
 
     def log(self, kind: int, pfn: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Append a record if the level asks for its kind (1: below 32, 2: below 34, 3: all)."""

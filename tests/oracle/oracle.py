@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, isolation, page_alloc, pcp, scheduler, watermark
+from . import buddy, isolation, kcompactd, page_alloc, pcp, scheduler, watermark
 from .check import check
 from .config import Config
-from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, PCP
+from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, PCP, ZONE_MOVABLE
 from .machine import LogRecord, Machine
 from .state import snapshot
 from .zone import Page
@@ -81,6 +81,14 @@ class Oracle:
         """Give an isolated pageblock back."""
         self.m.cpu = 0
         isolation.unset_migratetype_isolate(self.m, block)
+
+    def wake_kcompactd(self, node: int, order: int) -> None:
+        """`wakeup_kcompactd` for all zones of the node."""
+        kcompactd.wakeup_kcompactd(self.m, node, order, ZONE_MOVABLE)
+
+    def compaction_ended(self, node: int, result: int) -> None:
+        """The compaction that the node's kcompactd has begun ends with this result."""
+        kcompactd.compaction_ended(self.m, node, result)
 
     def set_skip(self, block: int, bit: bool) -> None:
         """Write PB_compact_skip."""

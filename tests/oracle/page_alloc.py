@@ -156,7 +156,7 @@ def rmqueue(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
         pfn = rmqueue_buddy(m, zone, order, mt, flags)
     if zone.boosted and (flags & AF_KSWAPD or m.config.kernel.boost_wakes_all):
         zone.boosted = False
-        wakeup_kswapd(m, zone, 0, zone.index)
+        wakeup_kswapd(m, zone, 0, zone.index, 0)
     return pfn
 
 
@@ -206,7 +206,7 @@ def wake_all_kswapds(m: Machine, ac: AllocContext) -> None:
     last = -1
     for zone in ac.zones:
         if zone.node != last and zone.managed:
-            wakeup_kswapd(m, zone, order, ac.highest)
+            wakeup_kswapd(m, zone, order, ac.highest, ac.gfp)
             last = zone.node
 
 
@@ -238,19 +238,24 @@ def alloc_pages_reclaim(m: Machine, ac: AllocContext, flags: int) -> int:
         unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=False)
         drain_all_pages(m)
         pfn = get_page_from_freelist(m, ac, flags)
-    may_retry = ac.order <= COSTLY_ORDER or ac.gfp & GFP_RETRY_MAYFAIL
-    if (
-        pfn < 0
-        and may_retry
-        and not ac.gfp & GFP_NORETRY
-        and unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=True)
-    ):
+    gives_up = ac.gfp & GFP_NORETRY or (ac.order > COSTLY_ORDER and not ac.gfp & GFP_RETRY_MAYFAIL)
+    if pfn < 0 and not gives_up:
+        pfn = retry(m, ac, flags)
+    elif pfn < 0 and m.config.defrag_mode:
+        m.reached["defrag_mode: given up rather than fallen back"] += 1
+    if pfn < 0 and ac.gfp & GFP_NOFAIL:
+        pfn = get_page_from_freelist(m, ac, AF_MIN_RESERVE | flags & AF_NO_WATERMARKS)
+    return pfn
+
+
+def retry(m: Machine, ac: AllocContext, flags: int) -> int:
+    """What is left to a request that is tried again: all of the reserve, then (defrag_mode) fallbacks."""
+    pfn = -1
+    if unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=True):
         pfn = get_page_from_freelist(m, ac, flags)
     if pfn < 0 and m.config.defrag_mode and flags & AF_NOFRAGMENT:
-        flags &= ~AF_NOFRAGMENT
-        pfn = get_page_from_freelist(m, ac, flags)
-    if pfn < 0 and ac.gfp & GFP_NOFAIL:
-        pfn = get_page_from_freelist(m, ac, flags | AF_MIN_RESERVE)
+        pfn = get_page_from_freelist(m, ac, flags & ~AF_NOFRAGMENT)
+        m.reached["defrag_mode: fallback allowed at last"] += pfn >= 0
     return pfn
 
 

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Virtual time: workers, kswapds, vmstat ticks run at their due times, earliest and lowest number first."""
+"""Virtual time: workers, kswapds, vmstat ticks, kcompactds run at their due times, earliest and lowest number first."""
 
 from __future__ import annotations
 
-from .constants import SECOND
 from .evacuate import worker_step
+from .kcompactd import kcompactd_step
 from .kswapd import kswapd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
 
 
 def vmstat_tick(m: Machine, cpu: int) -> None:
-    """The CPU's vmstat worker: decay its pcps of all zones; again in a second."""
+    """The CPU's vmstat worker: decay its pcps of all zones; again after the interval."""
     m.cpu = cpu
-    m.ticks[cpu] += SECOND
+    m.ticks[cpu] += m.config.stat_interval_ns
     for zone in m.zones:
         decay_pcp_high(m, zone, zone.pcps[cpu])
 
 
 def due_times(m: Machine) -> list[int]:
     """When each entity is due (-1: not at all), in order of their numbers."""
-    return [*(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks]
+    return [
+        *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
+    ]  # fmt: skip
 
 
 def run_entity(m: Machine, number: int) -> None:
@@ -32,7 +34,11 @@ def run_entity(m: Machine, number: int) -> None:
     if number < len(m.kswapds):
         kswapd_step(m, number)
         return
-    vmstat_tick(m, number - len(m.kswapds))
+    number -= len(m.kswapds)
+    if number < len(m.ticks):
+        vmstat_tick(m, number)
+    else:
+        kcompactd_step(m, number - len(m.ticks))
 
 
 def advance(m: Machine, t: int) -> None:

@@ -2,7 +2,7 @@
 """The whole machine as one row of integers, quickly: for comparison with another model after every operation.
 
 The row: clock; zones with their free lists and pcps; pageblocks; pages; LRU batches; items, pending lists, workers;
-kswapds; vmstat ticks; objects. A list is its length and its entries, head first. What has no meaning at a moment
+kswapds; kcompactds; vmstat ticks; objects. A list is its length and its entries, head first. What has no meaning at a moment
 (a worker's cursor between two items) is left out.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 
 from .constants import ALLOC, ISOLATED, RESERVED
-from .machine import Machine, Worker
+from .machine import Kcompactd, Machine, Worker
 from .scheduler import due_times
 from .zone import Pcp, Zone
 
@@ -25,7 +25,8 @@ def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
     out += (
         zone.nr_free, zone.nr_free_cma, zone.unusable_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
         zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru, zone.nr_isolated,
-        zone.cached_migrate_pfn, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
+        zone.cached_migrate_pfn, zone.cached_migrate_sync, zone.cached_free_pfn, zone.considered, zone.defer_shift,
+        zone.order_failed, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
         *zone.watermark, *zone.lowmem_reserve,
     )  # fmt: skip
     for area in zone.free_area:
@@ -85,6 +86,14 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
     put_items(m, worker.queue, out)
 
 
+def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
+    """State, due, what it was asked for; the run in progress."""
+    out += (KSWAPD_STATES[kcompactd.state], kcompactd.due, kcompactd.max_order, kcompactd.highest)
+    if kcompactd.state == "RUNNING":
+        out += (kcompactd.zone, kcompactd.order, kcompactd.run_highest, int(kcompactd.proactive))
+        out.append(kcompactd.score if kcompactd.proactive else -1)
+
+
 def blank_pages(m: Machine) -> list[int]:
     """Page frames of a machine without chunks: RESERVED outside all zones, 0 inside."""
     pages = [RESERVED] * m.config.npages
@@ -110,7 +119,12 @@ def serialise(m: Machine, objects: int) -> array[int]:
     for worker in m.workers:
         put_worker(m, worker, out)
     for kswapd in m.kswapds:
-        out += (KSWAPD_STATES[kswapd.state], kswapd.due)
+        out += (
+            KSWAPD_STATES[kswapd.state], kswapd.due, kswapd.order, -1 if kswapd.highest is None else kswapd.highest,
+            kswapd.alloc_order, kswapd.reclaim_order, kswapd.run_highest,
+        )  # fmt: skip
+    for kcompactd in m.kcompactds:
+        put_kcompactd(kcompactd, out)
     out += m.ticks
     table = [-1] * objects
     for obj, pfn in m.obj_pfn.items():

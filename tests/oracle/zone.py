@@ -113,6 +113,11 @@ class Zone:
     nr_lru: int = 0
     nr_isolated: int = 0
     cached_migrate_pfn: int = 0
+    cached_migrate_sync: int = 0
+    cached_free_pfn: int = 0
+    considered: int = 0
+    defer_shift: int = 0
+    order_failed: int = 0
     counts_free_highatomic: bool = True
 
     @property

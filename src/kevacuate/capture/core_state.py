@@ -36,7 +36,17 @@ from kevacuate.recording.state import AllocatorState, PcpFields
 HUGEPAGE_ORDER = 9
 """HPAGE_PMD_ORDER of x86-64."""
 
-_VM = ("min_free_kbytes", "watermark_scale_factor", "watermark_boost_factor")
+_VM = {
+    "min_free_kbytes": "min_free_kbytes",
+    "watermark_scale_factor": "watermark_scale_factor",
+    "watermark_boost_factor": "watermark_boost_factor",
+    "defrag_mode": "defrag_mode",
+    "percpu_pagelist_high_fraction": "percpu_pagelist_high_fraction",
+    "compaction_proactiveness": "sysctl_compaction_proactiveness",
+    "extfrag_threshold": "sysctl_extfrag_threshold",
+    "compact_unevictable_allowed": "sysctl_compact_unevictable_allowed",
+}
+"""Variables of mm/page_alloc.c and mm/compaction.c (7.2) by sysctl; stat_interval is left out, as its variable counts jiffies."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +267,7 @@ def _machine(core: Core, sizes: Geometry, zones: list[ZoneReader], state: Alloca
     placed = core.symbol("numa_node")
     for cpu in core.cpus if placed is not None else ():
         nodes[cpu] = number(core, core.per_cpu(placed or 0, cpu), 4)
-    settings = {name: variable(core, name, 4) for name in _VM if core.symbol(name) is not None}
+    settings = {name: variable(core, at, 4) for name, at in _VM.items() if core.symbol(at) is not None}
     extra = {
         "mode": "snapshot",
         "cpu_node": nodes,

@@ -13,20 +13,11 @@ from kevacuate.capture.tracefs import CLOCK
 from kevacuate.recording import procfs
 from kevacuate.recording.formats import EventFormat, gfp_bits
 from kevacuate.recording.machine import Machine
+from kevacuate.recording.settings import SYSCTLS
 
 PROC = Path("/proc")
 SYS = Path("/sys")
 THP = Path("/sys/kernel/mm/transparent_hugepage")
-_VM = (
-    "min_free_kbytes",
-    "watermark_scale_factor",
-    "watermark_boost_factor",
-    "extfrag_threshold",
-    "compaction_proactiveness",
-    "percpu_pagelist_high_fraction",
-    "numa_stat",
-    "zone_reclaim_mode",
-)
 UNMODELLED_ZONE = "Device"
 
 
@@ -56,12 +47,12 @@ def cpu_nodes(cpus: int) -> list[int]:
 
 
 def settings() -> dict[str, Any]:
-    """Settings that change what the allocator does: sysctls of vm, THP's."""
+    """Settings that change what the allocator does: sysctls of vm, THP's; a file that cannot be read is left out."""
     found: dict[str, Any] = {}
-    for name in _VM:
-        value = text_of(PROC / "sys/vm" / name).strip()
-        if value.lstrip("-").isdigit():
-            found[name] = int(value)
+    for sysctl in SYSCTLS:
+        value = text_of(PROC / "sys/vm" / sysctl.name).strip()
+        if value.isascii() and value.isdigit():
+            found[sysctl.name] = int(value)
     for name in ("enabled", "defrag"):
         if value := chosen(THP / name):
             found[f"thp_{name}"] = value

@@ -13,8 +13,10 @@ from kevacuate.mm.constants import (
     C_OFF_NODE_CPU,
     C_OFF_TICKS,
     C_OFF_WORKERS,
+    C_STAT_INTERVAL,
     KC_DUE,
     KS,
+    KS_DUE,
     NEVER,
     T_CPU,
     T_NEXT_DUE,
@@ -29,13 +31,11 @@ from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.vmscan import kswapd_step
 from kevacuate.mm.watermark import kcompactd_at
 
-STAT_INTERVAL_NS = 1_000_000_000
-
 
 @part
 def vmstat_update(s, cpu):  # type: ignore[no-untyped-def]
-    """The CPU's vmstat worker, once a second: decay its per-CPU lists' high in every zone."""
-    s.work[s.cfg[C_OFF_TICKS] + cpu] += STAT_INTERVAL_NS
+    """The CPU's vmstat worker, every vm.stat_interval: decay its per-CPU lists' high in every zone."""
+    s.work[s.cfg[C_OFF_TICKS] + cpu] += s.cfg[C_STAT_INTERVAL]
     s.stat[T_CPU] = cpu
     for z in range(s.cfg[C_NZONES]):
         decay_pcp_high(s, z, cpu)
@@ -54,7 +54,7 @@ def next_due(s):  # type: ignore[no-untyped-def]
             due = t
             which = i
     for i in range(nodes):
-        t = s.work[s.cfg[C_OFF_KSWAPD] + i * KS + 1]
+        t = s.work[s.cfg[C_OFF_KSWAPD] + i * KS + KS_DUE]
         if t < due:
             due = t
             which = workers + i

@@ -5,23 +5,27 @@ from __future__ import annotations
 
 from kevacuate.mm.constants import (
     ALLOC_CMA,
+    C_DEFRAG_MODE,
+    C_EXTFRAG_THRESHOLD,
     C_MAX_PAGE_ORDER,
     COMPACT_CONTINUE,
     COMPACT_MAX_DEFER_SHIFT,
     COMPACT_SKIPPED,
     COMPACT_SUCCESS,
-    EXTFRAG_THRESHOLD,
     PAGE_ALLOC_COSTLY_ORDER,
+    WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
     Z_AREA,
     Z_COMPACT_CONSIDERED,
     Z_COMPACT_DEFER_SHIFT,
     Z_COMPACT_ORDER_FAILED,
+    Z_NR_FREE,
+    Z_NR_FREE_BLOCKS,
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
+from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok, zone_watermark_ok_free
 
 
 @part
@@ -57,14 +61,18 @@ def lack_of_memory(s, z, order):  # type: ignore[no-untyped-def]
     if suitable > 0:
         return False
     index = 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
-    return 0 <= index <= EXTFRAG_THRESHOLD
+    return 0 <= index <= s.cfg[C_EXTFRAG_THRESHOLD]
 
 
 @part(cold=True)
 def compaction_suit_allocation_order(s, z, order, hi):  # type: ignore[no-untyped-def]
-    """COMPACT_SUCCESS: there is nothing to do; SKIPPED: it cannot help; CONTINUE: go (:2523, with MIN)."""
-    mark = wmark_pages(s, z, WMARK_MIN)
-    if zone_watermark_ok(s, z, order, mark, hi, 0):
+    """COMPACT_SUCCESS: there is nothing to do; SKIPPED: it cannot help; CONTINUE: go (:2523, as kcompactd asks).
+
+    The mark is MIN; in defrag_mode it is HIGH, and only whole blocks count for SUCCESS.
+    """
+    mark = wmark_pages(s, z, WMARK_HIGH if s.cfg[C_DEFRAG_MODE] else WMARK_MIN)
+    free = s.zone[z * ZS + (Z_NR_FREE_BLOCKS if s.cfg[C_DEFRAG_MODE] else Z_NR_FREE)]
+    if zone_watermark_ok_free(s, z, order, mark, hi, 0, free):
         return COMPACT_SUCCESS
     mark += min(2 << order, 32)
     if order > PAGE_ALLOC_COSTLY_ORDER:

@@ -16,6 +16,7 @@ from kevacuate.mm.constants import (
     ATTR_FREED,
     ATTR_LRU,
     ATTR_PINNED,
+    C_DEFRAG_MODE,
     C_HPAGE_ORDER,
     C_MAX_PAGE_ORDER,
     C_MIGRATE_NS,
@@ -41,6 +42,7 @@ from kevacuate.mm.constants import (
     KC_NR_MIGRATE,
     KC_ORDER,
     KC_PROACTIVE,
+    KC_RUN_HI,
     KC_SEARCH_FAIL,
     KC_SEARCH_ORDER,
     KC_WHOLE_ZONE,
@@ -52,11 +54,13 @@ from kevacuate.mm.constants import (
     T_COMPACT_FAILED,
     T_COMPACT_MIGRATED,
     T_COMPACTIONS,
+    WMARK_HIGH,
     Z_CACHED_FREE_PFN,
     Z_CACHED_MIGRATE_PFN,
     Z_CACHED_MIGRATE_SYNC,
     Z_END,
     Z_INIT_MIGRATE_PFN,
+    Z_NR_FREE_BLOCKS,
     Z_START,
     ZS,
 )
@@ -69,6 +73,7 @@ from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, unaccount_isolated
 from kevacuate.mm.pcp import drain_pages_zone
 from kevacuate.mm.swap import folio_add_lru, lru_add_drain_cpu
+from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
 
 
 @part(cold=True)
@@ -129,6 +134,10 @@ def compact_finished(s, z, at, kswapd_runs, wanted_score):  # type: ignore[no-un
         return COMPACT_CONTINUE if score > wanted_score else COMPACT_SUCCESS
     if s.work[at + KC_MIGRATE_PFN] != block_start(s, s.work[at + KC_MIGRATE_PFN]):
         return COMPACT_CONTINUE
+    if s.cfg[C_DEFRAG_MODE]:
+        mark, free = wmark_pages(s, z, WMARK_HIGH), s.zone[z * ZS + Z_NR_FREE_BLOCKS]
+        met = zone_watermark_ok_free(s, z, s.work[at + KC_ORDER], mark, s.work[at + KC_RUN_HI], 0, free)
+        return COMPACT_SUCCESS if met else COMPACT_CONTINUE
     for order in range(s.work[at + KC_ORDER], s.cfg[C_MAX_PAGE_ORDER] + 1):
         head = free_list(s, z, order, MIGRATE_UNMOVABLE)
         if s.link[2 * head] != head or find_suitable_fallback(s, z, order, MIGRATE_UNMOVABLE, True) >= 0:

@@ -28,6 +28,7 @@ ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 PAGE_ALLOC_COSTLY_ORDER = 3
 PCP_BATCH_SCALE_MAX = 5
 COMPACT_CLUSTER_MAX = 32
+SWAP_CLUSTER_MAX = 32
 FOLIO_BATCH_SIZE = 31
 NR_MIGRATE_PASSES = 10  # NR_MAX_MIGRATE_PAGES_RETRY
 
@@ -212,6 +213,8 @@ C_OFF_KSWAPD = 38
 C_OFF_TICKS = 39
 C_NPAGES_REAL = 40
 C_OPEN_LOOP = 41
+C_EXTFRAG_THRESHOLD = 42
+C_STAT_INTERVAL = 43
 C_STEAL_SUITABLE = 48  # switches of the kernel profile (mm/profile.py)
 C_REFUSE_HIGHATOMIC = 49
 C_MERGE_RETYPES = 50
@@ -312,7 +315,14 @@ WORKER_START = 1
 WORKER_ISOLATE = 2
 WORKER_RECLAIM = 3
 WORKER_MIGRATE = 4
-KS = 2  # kswapd: state, due
+KS = 8  # a kswapd
+KS_STATE = 0
+KS_DUE = 1
+KS_ORDER = 2  # pgdat->kswapd_order: asked for since it last began
+KS_HI = 3  # pgdat->kswapd_highest_zoneidx, -1 (MAX_NR_ZONES there): nobody has asked since
+KS_ALLOC_ORDER = 4  # of this run: the order asked for,
+KS_RECLAIM_ORDER = 5  # the order that balance_pgdat returns,
+KS_RUN_HI = 6  # the highest zone index
 KSWAPD_IDLE = 0
 KSWAPD_WOKEN = 1
 KSWAPD_RUNNING = 2
@@ -397,7 +407,6 @@ PG_COMPACT = 6
 FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
 KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
 COMPACT_MAX_DEFER_SHIFT = 6
-EXTFRAG_THRESHOLD = 500
 COMPACT_SKIPPED = 1
 COMPACT_DEFERRED = 2
 COMPACT_CONTINUE = 4
@@ -418,7 +427,7 @@ Z_COMPACT_ORDER_FAILED = 54
 
 # ``cfg``.
 C_OFF_KCOMPACTD = 45
-C_COMPACTION = 46  # whether kcompactd runs
+C_COMPACTION = 46  # whether kcompactd runs; 2: what compact_zone does is given from outside
 C_PROACTIVENESS = 47
 
 # ``stat``.
@@ -430,9 +439,9 @@ T_COMPACT_NS = 59
 # ``work``: a kcompactd with its compact_control; then, one pageblock's worth each, sources and destinations.
 KC_STATE = 0
 KC_DUE = 1
-KC_MAX_ORDER = 2
-KC_HI = 3
-KC_KSWAPD_ORDER = 4  # what kswapd was asked for
+KC_MAX_ORDER = 2  # pgdat->kcompactd_max_order: asked for and not yet done
+KC_HI = 3  # pgdat->kcompactd_highest_zoneidx
+KC_RUN_HI = 4  # cc->highest_zoneidx of this run
 KC_ZONE = 5
 KC_ORDER = 6
 KC_PROACTIVE = 7

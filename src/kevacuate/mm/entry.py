@@ -12,7 +12,6 @@ from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU, ZONE_MOVABLE
 from kevacuate.mm.jit import kernel, pointers
-from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
@@ -21,6 +20,7 @@ from kevacuate.mm.page_isolation import (
 )
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
 from kevacuate.mm.swap import lru_add_drain_cpu
+from kevacuate.mm.wakeups import wakeup_kcompactd
 from kevacuate.mm.workqueue import pageblock_evacuate_init
 
 free_range = _boot.free_range

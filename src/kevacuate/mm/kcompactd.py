@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kcompactd threads: woken by kswapd, or looking for themselves twice a second (mm/compaction.c, 7.2).
+"""The kcompactd threads: what they do once woken, or when their timeout ends (mm/compaction.c, 7.2); waking: :mod:`.wakeups`.
 
 One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. The recorded machine is busy with the
 demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
@@ -29,11 +29,11 @@ from kevacuate.mm.constants import (
     COMPACT_PARTIAL_SKIPPED,
     COMPACT_SUCCESS,
     KC_COST,
-    KC_DUE,
     KC_HI,
     KC_MAX_ORDER,
     KC_ORDER,
     KC_PROACTIVE,
+    KC_RUN_HI,
     KC_SCORE,
     KC_STATE,
     KC_ZONE,
@@ -42,35 +42,27 @@ from kevacuate.mm.constants import (
     KCOMPACTD_RUNNING,
     KCOMPACTD_WOKEN,
     KS,
+    KS_STATE,
     KSWAPD_IDLE,
+    NEVER,
     T_COMPACT_NS,
     T_CPU,
-    T_NEXT_DUE,
     T_NOW,
     Z_INDEX,
     Z_NODE,
     Z_PRESENT,
+    ZONE_MOVABLE,
     ZS,
 )
 from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import drain_all_pages
+from kevacuate.mm.wakeups import kcompactd_due
 from kevacuate.mm.watermark import kcompactd_at
 
 SLOWER = 5
 """Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
 of one with two, a page took 84 us (medians 116, 69, 84), while its cost times the time scale is 34 us: the workload and kswapd
 run too."""
-
-WAKEUP_NS = 2_000
-"""From wakeup_kcompactd to kcompactd_do_work on a native machine, multiplied by the time scale: 0.1 ms recorded at 25."""
-
-
-@part
-def kcompactd_due(s, at, due, state):  # type: ignore[no-untyped-def]
-    """Be due at *due* ns in *state*."""
-    s.work[at + KC_STATE] = state
-    s.work[at + KC_DUE] = due
-    s.stat[T_NEXT_DUE] = min(s.stat[T_NEXT_DUE], due)
 
 
 @part
@@ -95,60 +87,66 @@ def fragmentation_score_node(s, node):  # type: ignore[no-untyped-def]
     return score
 
 
-@part(cold=True)
-def wakeup_kcompactd(s, node, order, hi):  # type: ignore[no-untyped-def]
-    """Wake an idle kcompactd if some zone can be compacted for *order* (:3195)."""
-    at = kcompactd_at(s, node)
-    if s.cfg[C_COMPACTION] == 0 or order == 0 or s.work[at + KC_STATE] != KCOMPACTD_IDLE:
-        return
-    for z in range(s.cfg[C_NZONES]):
-        if s.zone[z * ZS + Z_NODE] != node or s.zone[z * ZS + Z_INDEX] > hi:
-            continue
-        if compaction_suit_allocation_order(s, z, order, hi) == COMPACT_CONTINUE:
-            s.work[at + KC_MAX_ORDER] = order
-            s.work[at + KC_HI] = hi
-            kcompactd_due(s, at, s.stat[T_NOW] + WAKEUP_NS * s.cfg[C_TIME_SCALE], KCOMPACTD_WOKEN)
-            return
+@part
+def wants_compaction(s, z, order, hi):  # type: ignore[no-untyped-def]
+    """Whether kcompactd_do_work goes on to compact_zone's loop for the zone.
+
+    It asks with the zone's own index, so without lowmem reserves; compact_zone asks again, with the run's highest index.
+    """
+    index = s.zone[z * ZS + Z_INDEX]
+    if index > hi or compaction_deferred(s, z, order):
+        return False
+    if compaction_suit_allocation_order(s, z, order, index) != COMPACT_CONTINUE:
+        return False
+    return compaction_suit_allocation_order(s, z, order, hi) == COMPACT_CONTINUE
 
 
 @part
 def next_zone_to_compact(s, node, at, cpu):  # type: ignore[no-untyped-def]
     """Begin with the node's next zone that wants it; False if there is none left."""
     order = s.work[at + KC_ORDER]
-    hi = s.work[at + KC_HI]
+    proactive = s.work[at + KC_PROACTIVE] != 0
     for z in range(s.work[at + KC_ZONE] + 1, s.cfg[C_NZONES]):
         if s.zone[z * ZS + Z_NODE] != node:
             continue
-        proactive = s.work[at + KC_PROACTIVE] != 0
-        if not proactive:
-            if s.zone[z * ZS + Z_INDEX] > hi or compaction_deferred(s, z, order):
-                continue
-            if compaction_suit_allocation_order(s, z, order, hi) != COMPACT_CONTINUE:
-                continue
-        s.work[at + KC_ZONE] = z
-        compact_zone_begin(s, z, at, cpu, order, proactive)
-        return True
+        if proactive or wants_compaction(s, z, order, s.work[at + KC_RUN_HI]):
+            s.work[at + KC_ZONE] = z
+            compact_zone_begin(s, z, at, cpu, order, proactive)
+            return True
     return False
 
 
 @part
 def kcompactd_sleep(s, node, at):  # type: ignore[no-untyped-def]
-    """Back to sleep: half a second, or 32 s after a proactive run that gained nothing (:3290)."""
+    """After its work: the next, if more was asked for meanwhile, else sleep (:3196).
+
+    It sleeps half a second, 32 s after a proactive run that gained nothing, without end if vm.compaction_proactiveness is 0.
+    """
     timeout = KCOMPACTD_NS
-    if s.work[at + KC_PROACTIVE] and fragmentation_score_node(s, node) >= s.work[at + KC_SCORE]:
-        timeout <<= COMPACT_MAX_DEFER_SHIFT
-    s.work[at + KC_PROACTIVE] = 0
-    kcompactd_due(s, at, s.stat[T_NOW] + timeout, KCOMPACTD_IDLE)
+    if s.work[at + KC_PROACTIVE]:
+        if fragmentation_score_node(s, node) >= s.work[at + KC_SCORE]:
+            timeout <<= COMPACT_MAX_DEFER_SHIFT
+        s.work[at + KC_PROACTIVE] = 0
+    elif s.work[at + KC_ORDER] > 0:
+        if s.work[at + KC_MAX_ORDER] <= s.work[at + KC_ORDER]:
+            s.work[at + KC_MAX_ORDER] = 0
+        if s.work[at + KC_HI] >= s.work[at + KC_RUN_HI]:
+            s.work[at + KC_HI] = ZONE_MOVABLE
+    if s.work[at + KC_MAX_ORDER] > 0:
+        kcompactd_due(s, at, s.stat[T_NOW], KCOMPACTD_WOKEN)
+        return
+    due = s.stat[T_NOW] + timeout if s.cfg[C_PROACTIVENESS] else NEVER
+    kcompactd_due(s, at, due, KCOMPACTD_IDLE)
 
 
 @part
 def kcompactd_begin(s, node, at, cpu, kswapd_runs):  # type: ignore[no-untyped-def]
-    """Woken: kcompactd_do_work; timed out: a proactive run if the node's score is high and kswapd sleeps."""
-    proactive = s.work[at + KC_STATE] == KCOMPACTD_IDLE
+    """An order was asked for: kcompactd_do_work; none: a proactive run if the node's score is high and kswapd sleeps."""
     s.work[at + KC_PROACTIVE] = 0
     s.work[at + KC_ZONE] = -1
     s.work[at + KC_ORDER] = s.work[at + KC_MAX_ORDER]
-    if proactive:
+    s.work[at + KC_RUN_HI] = s.work[at + KC_HI]
+    if s.work[at + KC_MAX_ORDER] == 0:
         score = fragmentation_score_node(s, node)
         _, high = proactive_marks(s)
         if s.cfg[C_PROACTIVENESS] == 0 or kswapd_runs or score <= high:
@@ -157,10 +155,18 @@ def kcompactd_begin(s, node, at, cpu, kswapd_runs):  # type: ignore[no-untyped-d
         s.work[at + KC_PROACTIVE] = 1
         s.work[at + KC_SCORE] = score
         s.work[at + KC_ORDER] = -1
-    if next_zone_to_compact(s, node, at, cpu):
-        kcompactd_due(s, at, s.stat[T_NOW], KCOMPACTD_RUNNING)
-    else:
+    kcompactd_next(s, node, at, cpu, 0)
+
+
+@part
+def kcompactd_next(s, node, at, cpu, pause):  # type: ignore[no-untyped-def]
+    """Begin with the next zone after *pause* ns, or end this work."""
+    if not next_zone_to_compact(s, node, at, cpu):
         kcompactd_sleep(s, node, at)
+    elif s.cfg[C_COMPACTION] == 2:
+        kcompactd_due(s, at, NEVER, KCOMPACTD_RUNNING)
+    else:
+        kcompactd_due(s, at, s.stat[T_NOW] + pause, KCOMPACTD_RUNNING)
 
 
 @part
@@ -181,7 +187,7 @@ def kcompactd_step(s, node):  # type: ignore[no-untyped-def]
     at = kcompactd_at(s, node)
     cpu = s.cfg[s.cfg[C_OFF_NODE_CPU] + node]
     s.stat[T_CPU] = cpu
-    kswapd_runs = s.work[s.cfg[C_OFF_KSWAPD] + node * KS] != KSWAPD_IDLE
+    kswapd_runs = s.work[s.cfg[C_OFF_KSWAPD] + node * KS + KS_STATE] != KSWAPD_IDLE
     if s.work[at + KC_STATE] != KCOMPACTD_RUNNING:
         kcompactd_begin(s, node, at, cpu, kswapd_runs)
         return
@@ -191,11 +197,9 @@ def kcompactd_step(s, node):  # type: ignore[no-untyped-def]
     result = compact_zone_turn(s, z, at, cpu, kswapd_runs, low)
     cost = s.work[at + KC_COST]
     s.stat[T_COMPACT_NS] += cost
-    more = result == COMPACT_CONTINUE
-    if not more:
-        compacted(s, at, z, result)
-        more = next_zone_to_compact(s, node, at, cpu)
-    if more:
-        kcompactd_due(s, at, s.stat[T_NOW] + SLOWER * cost * s.cfg[C_TIME_SCALE] // 2 + 1, KCOMPACTD_RUNNING)
-    else:
-        kcompactd_sleep(s, node, at)
+    pause = SLOWER * cost * s.cfg[C_TIME_SCALE] // 2 + 1
+    if result == COMPACT_CONTINUE:
+        kcompactd_due(s, at, s.stat[T_NOW] + pause, KCOMPACTD_RUNNING)
+        return
+    compacted(s, at, z, result)
+    kcompactd_next(s, node, at, cpu, pause)

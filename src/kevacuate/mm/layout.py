@@ -97,7 +97,9 @@ class MachineConfig:
 
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
-    ``compaction``: kcompactd runs; ``proactiveness`` is vm.compaction_proactiveness, 0 to 100.
+    ``compaction``: kcompactd runs. Sysctls of vm: ``proactiveness`` (compaction_proactiveness, 0 to 100), ``extfrag_threshold``
+    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction),
+    ``stat_interval_ns`` (stat_interval).
     """
 
     npages: int
@@ -115,8 +117,10 @@ class MachineConfig:
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
+    stat_interval_ns: int = 1_000_000_000
     compaction: bool = False
     proactiveness: int = 20
+    extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     profile: Profile = PROFILES["7.2"]
@@ -192,6 +196,16 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             "orders: 1 <= pageblock <= max <= 13",
         ),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
+        (
+            not 0 <= machine.proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
+            "vm.compaction_proactiveness is 0 to 100, vm.extfrag_threshold 0 to 1000",
+        ),
+        (
+            machine.watermark_boost_factor < 0
+            or machine.pcp_high_fraction < 0
+            or machine.stat_interval_ns < 1,
+            "vm.watermark_boost_factor and vm.percpu_pagelist_high_fraction are not negative, vm.stat_interval is positive",
+        ),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
         (
             machine.defrag_mode and not machine.profile.defrag_mode,
@@ -284,6 +298,8 @@ def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: Sta
         k.C_KSWAPD_RUN: machine.kswapd_run_ns,
         k.C_COMPACTION: machine.compaction,
         k.C_PROACTIVENESS: machine.proactiveness,
+        k.C_EXTFRAG_THRESHOLD: machine.extfrag_threshold,
+        k.C_STAT_INTERVAL: machine.stat_interval_ns,
         k.C_NWORKERS: nodes if policy.wq == "per_node" else cpus,
         k.C_EVACUATE: policy.evacuate,
         k.C_POOL: policy.pool,
@@ -342,14 +358,16 @@ def _work_array(cfg: Int64Array) -> Int64Array:
         base = int(cfg[k.C_OFF_WORKERS]) + worker * k.WS
         work[base + k.WK_DUE] = k.NEVER
         work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
-    work[int(cfg[k.C_OFF_KSWAPD]) + 1 : cfg[k.C_OFF_TICKS] : k.KS] = k.NEVER
+    for offset, first in ((k.KS_DUE, k.NEVER), (k.KS_HI, -1), (k.KS_RUN_HI, k.ZONE_MOVABLE)):
+        work[int(cfg[k.C_OFF_KSWAPD]) + offset : cfg[k.C_OFF_TICKS] : k.KS] = first
     for node in range(nodes):
-        work[int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg) + k.KC_DUE] = (
-            k.KCOMPACTD_NS if cfg[k.C_COMPACTION] else k.NEVER
-        )
+        base = int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg)
+        looks = cfg[k.C_COMPACTION] and cfg[k.C_PROACTIVENESS]
+        work[base + k.KC_DUE] = k.KCOMPACTD_NS if looks else k.NEVER
+        work[base + k.KC_HI] = k.ZONE_MOVABLE
     for cpu in range(cpus):
         tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
-        work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + 1_000_000_000
+        work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + int(cfg[k.C_STAT_INTERVAL])
     return work
 
 

@@ -105,6 +105,10 @@ class Machine:
         if min_free_kbytes:
             boot.setup_per_zone_wmarks(self.state, self.config, min_free_kbytes)
         entry.late_initcall(self.state, 1)
+        last = (pages - 1) >> pageblock_order << pageblock_order
+        self.state.zone[k.Z_CACHED_FREE_PFN] = (
+            last  # as in zones that begin above pfn 0, where its 0 is no position
+        )
         self._spare = list(range(self.state.obj.size - 1, -1, -1))
 
     def alloc(

@@ -103,7 +103,8 @@ from kevacuate.mm.pcp import (
 )
 from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.swap import folio_add_lru
-from kevacuate.mm.watermark import wakeup_kswapd, wmark_pages, zone_watermark_fast
+from kevacuate.mm.wakeups import wakeup_kswapd
+from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 from kevacuate.mm.workqueue import irq_work_run
 
 
@@ -193,7 +194,7 @@ def rmqueue(s, z, cpu, order, mt, flags):  # type: ignore[no-untyped-def]
         pfn = rmqueue_buddy(s, z, order, mt, flags)
     if s.zone[z * ZS + Z_BOOSTED] and (flags & ALLOC_KSWAPD or s.cfg[C_BOOST_WAKES_ALL]):
         s.zone[z * ZS + Z_BOOSTED] = 0
-        wakeup_kswapd(s, z, 0, s.zone[z * ZS + Z_INDEX])
+        wakeup_kswapd(s, z, 0, s.zone[z * ZS + Z_INDEX], 0)
     return pfn
 
 
@@ -314,7 +315,7 @@ def wake_all_kswapds(s, order, node, gfp):  # type: ignore[no-untyped-def]
         if s.zone[z * ZS + Z_INDEX] > hi or s.zone[z * ZS + Z_MANAGED] == 0:
             continue
         if s.zone[z * ZS + Z_NODE] != last:
-            wakeup_kswapd(s, z, order, hi)
+            wakeup_kswapd(s, z, order, hi, gfp)
             last = s.zone[z * ZS + Z_NODE]
 
 
@@ -364,7 +365,10 @@ def alloc_pages_slowpath(s, cpu, order, mt, gfp, node):  # type: ignore[no-untyp
 
 @part(cold=True)
 def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[no-untyped-def]
-    """What __alloc_pages_direct_reclaim and the retries do besides reclaiming (:4469, :4637)."""
+    """What __alloc_pages_direct_reclaim and the retries do besides reclaiming (:4469, :4637).
+
+    A request that is not retried goes to nopage: only one that is drops ALLOC_NOFRAGMENT.
+    """
     pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
     if pfn < 0:
         unreserve_highatomic_pageblock(s, mt, node, gfp, False)
@@ -373,11 +377,11 @@ def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[n
     may_retry = not gfp & GFP_NORETRY and (order <= PAGE_ALLOC_COSTLY_ORDER or gfp & GFP_RETRY_MAYFAIL)
     if pfn < 0 and may_retry and unreserve_highatomic_pageblock(s, mt, node, gfp, True):
         pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
-    if pfn < 0 and flags & ALLOC_NOFRAGMENT:
-        flags &= ~ALLOC_NOFRAGMENT
-        pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
+    if pfn < 0 and may_retry and flags & ALLOC_NOFRAGMENT:
+        pfn = get_page_from_freelist(s, cpu, order, mt, flags & ~ALLOC_NOFRAGMENT, node, gfp)
     if pfn < 0 and gfp & GFP_NOFAIL:
-        pfn = get_page_from_freelist(s, cpu, order, mt, flags | ALLOC_MIN_RESERVE, node, gfp)
+        flags = ALLOC_MIN_RESERVE | (flags & ALLOC_NO_WATERMARKS)
+        pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
     return pfn
 
 

@@ -18,13 +18,20 @@ from kevacuate.mm.constants import (
     C_OFF_KSWAPD,
     C_PAGEBLOCK_ORDER,
     FOLIO_BATCH_SIZE,
-    KC_KSWAPD_ORDER,
     KS,
+    KS_ALLOC_ORDER,
+    KS_DUE,
+    KS_HI,
+    KS_ORDER,
+    KS_RECLAIM_ORDER,
+    KS_RUN_HI,
+    KS_STATE,
     KSWAPD_IDLE,
     KSWAPD_RUNNING,
     KSWAPD_WOKEN,
     L_KSWAPD,
     NEVER,
+    SWAP_CLUSTER_MAX,
     T_NOW,
     WK_FAILED_LIST,
     WK_LIST,
@@ -32,18 +39,19 @@ from kevacuate.mm.constants import (
     WK_UNMAPPED,
     Z_BOOST,
     Z_BOOST_SEEN,
+    Z_INDEX,
     Z_NODE,
     Z_NR_ISOLATED,
+    Z_NR_LRU,
     Z_RECLAIM_ACTIVE,
-    ZONE_MOVABLE,
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.kcompactd import wakeup_kcompactd
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_alloc import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
-from kevacuate.mm.watermark import kcompactd_at, pgdat_balanced
+from kevacuate.mm.wakeups import wakeup_kcompactd
+from kevacuate.mm.watermark import pgdat_balanced
 
 
 @part
@@ -112,36 +120,100 @@ def reclaim_clean_pages_from_list(s, at, cpu):  # type: ignore[no-untyped-def]
 
 
 @part
-def kswapd_step(s, node):  # type: ignore[no-untyped-def]
-    """balance_pgdat without reclaim: RECLAIM_ACTIVE for its time, then the boost it saw is given back (:7055).
+def node_lru_pages(s, node):  # type: ignore[no-untyped-def]
+    """Pages on the node's LRU lists."""
+    pages = 0
+    for z in range(s.cfg[C_NZONES]):
+        if s.zone[z * ZS + Z_NODE] == node:
+            pages += s.zone[z * ZS + Z_NR_LRU]
+    return pages
 
-    A run for a boost wakes kcompactd for a pageblock; one for a larger request, before it sleeps (:7293), for that.
+
+@part
+def reclaim_order(s, node, order, hi, boosted):  # type: ignore[no-untyped-def]
+    """The order at which balance_pgdat finishes: 0 once compact_gap(order) pages are reclaimed (kswapd_shrink_node, :6982).
+
+    Approximate, as nothing is reclaimed here: kswapd is taken to reclaim the gap wherever it has a reason to reclaim and the node
+    has as many pages on its LRU lists.
     """
-    at = s.cfg[C_OFF_KSWAPD] + node * KS
-    begins = s.work[at] == KSWAPD_WOKEN
-    boosted = 0
+    if order == 0 or (not boosted and pgdat_balanced(s, node, order, hi)):
+        return order
+    return 0 if node_lru_pages(s, node) >= min(2 << order, SWAP_CLUSTER_MAX) else order
+
+
+@part
+def kswapd_begin(s, node, at):  # type: ignore[no-untyped-def]
+    """balance_pgdat begins for the order asked for: RECLAIM_ACTIVE is set and boosts are noted in zones up to the index asked."""
+    order = s.work[at + KS_ORDER]
+    hi = s.work[at + KS_HI] if s.work[at + KS_HI] >= 0 else s.work[at + KS_RUN_HI]
+    s.work[at + KS_ORDER] = 0
+    s.work[at + KS_HI] = -1
+    s.work[at + KS_ALLOC_ORDER] = order
+    s.work[at + KS_RUN_HI] = hi
+    boosted = False
     for z in range(s.cfg[C_NZONES]):
         zat = z * ZS
-        if s.zone[zat + Z_NODE] != node:
-            continue
-        if begins:
+        if s.zone[zat + Z_NODE] == node and s.zone[zat + Z_INDEX] <= hi:
             s.zone[zat + Z_RECLAIM_ACTIVE] = 1
             s.zone[zat + Z_BOOST_SEEN] = s.zone[zat + Z_BOOST]
-        else:
+            boosted = boosted or s.zone[zat + Z_BOOST] != 0
+    s.work[at + KS_RECLAIM_ORDER] = reclaim_order(s, node, order, hi, boosted)
+    s.work[at + KS_STATE] = KSWAPD_RUNNING
+    s.work[at + KS_DUE] = s.stat[T_NOW] + s.cfg[C_KSWAPD_RUN]
+
+
+@part
+def give_boosts_back(s, node, hi):  # type: ignore[no-untyped-def]
+    """balance_pgdat ends (:7235): the boosts noted are given back. Returns whether there were any."""
+    boosted = False
+    for z in range(s.cfg[C_NZONES]):
+        zat = z * ZS
+        if s.zone[zat + Z_NODE] == node and s.zone[zat + Z_INDEX] <= hi:
             s.zone[zat + Z_RECLAIM_ACTIVE] = 0
-            boosted += s.zone[zat + Z_BOOST_SEEN]
+            boosted = boosted or s.zone[zat + Z_BOOST_SEEN] != 0
             s.zone[zat + Z_BOOST] -= min(s.zone[zat + Z_BOOST], s.zone[zat + Z_BOOST_SEEN])
             s.zone[zat + Z_BOOST_SEEN] = 0
+    return boosted
+
+
+@part
+def kswapd_try_to_sleep(s, node, at):  # type: ignore[no-untyped-def]
+    """Sleep, if the node is balanced for the order that the run finished at; kcompactd is woken for the order asked for (:7289).
+
+    A run that finished at its own order forgets it: what was asked for meanwhile stands in its place, and if that is a larger
+    order which lacks pages, the next run begins at once. Approximate: for want of order-0 pages no run begins at once, as none
+    reclaims any here; the next request that finds too few does that.
+    """
+    alloc_order, order, hi = (
+        s.work[at + KS_ALLOC_ORDER],
+        s.work[at + KS_RECLAIM_ORDER],
+        s.work[at + KS_RUN_HI],
+    )
+    s.work[at + KS_STATE] = KSWAPD_IDLE
+    s.work[at + KS_DUE] = NEVER
+    if order >= alloc_order:
+        alloc_order = order = s.work[at + KS_ORDER]
+        hi = s.work[at + KS_HI] if s.work[at + KS_HI] >= 0 else hi
+    if pgdat_balanced(s, node, order, hi):
+        wakeup_kcompactd(s, node, alloc_order, hi)
+    elif order > 0:
+        s.work[at + KS_STATE] = KSWAPD_WOKEN
+        s.work[at + KS_DUE] = s.stat[T_NOW]
+
+
+@part
+def kswapd_step(s, node):  # type: ignore[no-untyped-def]
+    """What kswapd does at its due time: balance_pgdat begins, or ends after its time and kswapd goes to sleep (:7055).
+
+    It reclaims nothing here. A run that gave back a boost wakes kcompactd for a pageblock.
+    """
+    at = s.cfg[C_OFF_KSWAPD] + node * KS
+    begins = s.work[at + KS_STATE] == KSWAPD_WOKEN
     if begins:
-        s.work[at] = KSWAPD_RUNNING
-        s.work[at + 1] = s.stat[T_NOW] + s.cfg[C_KSWAPD_RUN]
+        kswapd_begin(s, node, at)
     else:
-        s.work[at] = KSWAPD_IDLE
-        s.work[at + 1] = NEVER
-        if boosted:
-            wakeup_kcompactd(s, node, s.cfg[C_PAGEBLOCK_ORDER], ZONE_MOVABLE)
-        order = s.work[kcompactd_at(s, node) + KC_KSWAPD_ORDER]
-        s.work[kcompactd_at(s, node) + KC_KSWAPD_ORDER] = 0
-        if pgdat_balanced(s, node, order, ZONE_MOVABLE):
-            wakeup_kcompactd(s, node, order, ZONE_MOVABLE)
+        hi = s.work[at + KS_RUN_HI]
+        if give_boosts_back(s, node, hi):
+            wakeup_kcompactd(s, node, s.cfg[C_PAGEBLOCK_ORDER], hi)
+        kswapd_try_to_sleep(s, node, at)
     log_event(s, L_KSWAPD, -1, node, 2 if begins else 3, 0, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Watermark tests, the boost, kswapd's wakeup, and how the marks are computed (mm/page_alloc.c, mm/vmscan.c, 7.2).
+"""Watermark tests, the boost, and whether a node is balanced (mm/page_alloc.c, mm/vmscan.c, 7.2).
 
 Approximate in one respect: NR_FREE_PAGES is exact here, while the kernel folds per-CPU deltas late, so near a mark it can decide
 differently by up to threshold * CPUs pages.
@@ -18,28 +18,17 @@ from kevacuate.mm.constants import (
     ALLOC_RESERVES,
     ALLOC_WMARK_MASK,
     C_BOOST_FACTOR,
-    C_COMPACTION,
     C_DEFRAG_MODE,
-    C_KSWAPD_WAKE,
     C_MAX_PAGE_ORDER,
     C_NZONES,
     C_OFF_KCOMPACTD,
-    C_OFF_KSWAPD,
     C_PAGEBLOCK_ORDER,
-    KC_KSWAPD_ORDER,
     KC_LISTS,
-    KS,
-    KSWAPD_IDLE,
-    KSWAPD_WOKEN,
     L_BOOST,
-    L_KSWAPD,
     MIGRATE_CMA,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
     T_BOOSTS,
-    T_KSWAPD_WAKES,
-    T_NEXT_DUE,
-    T_NOW,
     WMARK_HIGH,
     WMARK_MIN,
     Z_AREA,
@@ -197,25 +186,5 @@ def node_boosted(s, node, hi):  # type: ignore[no-untyped-def]
 
 @part
 def kcompactd_at(s, node):  # type: ignore[no-untyped-def]
-    """Offset in ``work`` of the node's kcompactd, which is told what order kswapd was asked for."""
+    """Offset in ``work`` of the node's kcompactd."""
     return s.cfg[C_OFF_KCOMPACTD] + node * (KC_LISTS + (2 << s.cfg[C_PAGEBLOCK_ORDER]))
-
-
-@part(cold=True)
-def wakeup_kswapd(s, z, order, hi):  # type: ignore[no-untyped-def]
-    """Wake the node's kswapd unless it is awake, or there is nothing for it to do (mm/vmscan.c:7471)."""
-    node = s.zone[z * ZS + Z_NODE]
-    at = s.cfg[C_OFF_KSWAPD] + node * KS
-    if s.cfg[C_COMPACTION]:
-        asked = kcompactd_at(s, node) + KC_KSWAPD_ORDER
-        s.work[asked] = max(s.work[asked], order)
-    if s.work[at] != KSWAPD_IDLE or s.zone[z * ZS + Z_MANAGED] == 0:
-        return
-    if not node_boosted(s, node, hi) and pgdat_balanced(s, node, order, hi):
-        return
-    due = s.stat[T_NOW] + s.cfg[C_KSWAPD_WAKE]
-    s.work[at] = KSWAPD_WOKEN
-    s.work[at + 1] = due
-    s.stat[T_NEXT_DUE] = min(s.stat[T_NEXT_DUE], due)
-    s.stat[T_KSWAPD_WAKES] += 1
-    log_event(s, L_KSWAPD, -1, node, 1, 0, 0)

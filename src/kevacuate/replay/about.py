@@ -13,6 +13,7 @@ from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording.settings import recorded_settings, settings_in_words
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.guessed import firm, guessed_words, start_facts
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
@@ -80,6 +81,8 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "clock": machine.clock,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
+        "vm_settings": recorded_settings(machine),
+        "vm_settings_in_words": settings_in_words(machine),
         "states": [
             {"tag": s.tag, "label": s.label, "page_flags": s.page_flags is not None} for s in recording.states
         ],

@@ -11,12 +11,12 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import absent_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
-from kevacuate.mm.clock import STAT_INTERVAL_NS
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, kcompactd_size
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.replay.loop import LOG_MARGIN
+from kevacuate.replay.settings import model_settings
 from kevacuate.replay.start import pages_in_use
 from kevacuate.replay.startcheck import refuse_impossible
 
@@ -94,12 +94,12 @@ def zone_index(name: str) -> int:
 
 
 def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
-    """The recorded machine as the model describes machines, with the profile of the recorded kernel.
+    """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
 
     Raises
     ------
     KevacuateError
-        The model cannot hold it, or its kernel's release is none.
+        The model cannot hold it, its kernel's release is none, or a sysctl has a value that the kernel does not take.
 
     """
     zones = []
@@ -136,6 +136,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         )
     if not zones:
         raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
+    profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),
         zones=tuple(zones),
@@ -147,8 +148,9 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
         open_loop=True,
-        profile=profile_for(machine.kernel)[0],
+        profile=profile,
         compaction=True,
+        **model_settings(machine, profile),
     )
 
 
@@ -276,14 +278,14 @@ def initial_state(
 
 
 def _draw_phases(state: State, seed: int) -> None:
-    """Draw when the vmstat workers (1 s) and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
+    """Draw when the vmstat workers and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
     if seed == 0:
         return
-    ticks, nodes = int(state.cfg[k.C_OFF_TICKS]), int(state.cfg[k.C_NNODES])
-    drawn = (splitmix64(np.arange(2), seed) >> np.uint64(32)).astype(np.int64)
+    ticks, nodes, interval = (int(state.cfg[i]) for i in (k.C_OFF_TICKS, k.C_NNODES, k.C_STAT_INTERVAL))
+    drawn = [int(value) >> 32 for value in splitmix64(np.arange(2), seed)]
     cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
-    state.work[cpus] -= drawn[0] * STAT_INTERVAL_NS >> 32
-    state.work[cpus] += np.where(state.work[cpus] < 0, STAT_INTERVAL_NS, 0)
+    state.work[cpus] -= drawn[0] * interval >> 32
+    state.work[cpus] += np.where(state.work[cpus] < 0, interval, 0)
     for node in range(nodes):
         due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(state.cfg) + k.KC_DUE
         if state.work[due] != k.NEVER:

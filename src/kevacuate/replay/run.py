@@ -33,6 +33,7 @@ from kevacuate.replay.loop import (
     replay_rows,
 )
 from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
+from kevacuate.replay.settings import settings_used
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -209,6 +210,7 @@ class Replay:
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
+            "vm_settings": settings_used(machine),
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),

@@ -76,6 +76,7 @@ def about_table(about: About) -> Table:
         "machine",
         f"{cpus}; {zones or 'zones not known'}; pageblock order {about['pageblock_order']}",
     )
+    table.add_row("vm sysctls", "\n".join(about["vm_settings_in_words"]))
     table.add_row("states", states or "none")
     if about["snapshots"]:
         table.add_row("snapshots of /proc", f"{about['snapshots']:,}")

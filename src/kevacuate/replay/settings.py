@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorded vm sysctls as parameters of the model, and what of them a run has used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kevacuate.mm.profile import Profile, profile_for
+from kevacuate.recording import Machine
+from kevacuate.recording.settings import SYSCTLS, recorded_settings
+
+SECOND_NS = 1_000_000_000
+
+
+def model_settings(machine: Machine, profile: Profile) -> dict[str, Any]:
+    """The fields of :class:`~kevacuate.mm.layout.MachineConfig` that recorded sysctls set; those not recorded are absent.
+
+    A kernel whose profile has no defrag_mode is replayed without it, whatever was recorded.
+
+    Raises
+    ------
+    KevacuateError
+        A recorded value is one that the kernel does not take.
+    """
+    recorded = recorded_settings(machine)
+    fields: dict[str, Any] = {}
+    for name, field, made in (
+        ("compaction_proactiveness", "proactiveness", int),
+        ("extfrag_threshold", "extfrag_threshold", int),
+        ("watermark_boost_factor", "watermark_boost_factor", int),
+        ("defrag_mode", "defrag_mode", lambda value: bool(value) and profile.defrag_mode),
+        ("percpu_pagelist_high_fraction", "pcp_high_fraction", int),
+        ("stat_interval", "stat_interval_ns", lambda value: max(value, 1) * SECOND_NS),
+    ):
+        if name in recorded:
+            fields[field] = made(recorded[name])
+    return fields
+
+
+def settings_used(machine: Machine) -> dict[str, Any]:
+    """What a run's provenance says of the vm sysctls.
+
+    ``replayed``: the value of each that the model has a parameter for. ``not_recorded``: those of them that are the kernel's
+    default, for want of a recorded value. ``not_replayed``: recorded ones that the model has no parameter for, or whose kernel's
+    profile has none, with what stands for them.
+    """
+    recorded, profile = recorded_settings(machine), profile_for(machine.kernel)[0]
+    replayed = {s.name: recorded.get(s.name, s.default) for s in SYSCTLS if s.modelled}
+    not_replayed = {
+        s.name: f"{recorded[s.name]} ({s.where})" for s in SYSCTLS if not s.modelled and s.name in recorded
+    }
+    if replayed["defrag_mode"] and not profile.defrag_mode:
+        not_replayed["defrag_mode"] = (
+            f"{replayed['defrag_mode']} (the profile {profile.name} has no defrag_mode)"
+        )
+        replayed["defrag_mode"] = 0
+    return {
+        "replayed": replayed,
+        "not_recorded": [name for name in replayed if name not in recorded],
+        "not_replayed": not_replayed,
+    }

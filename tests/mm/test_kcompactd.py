@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who wakes kcompactd and for which order, what it remembers, and what defrag_mode asks of it and of requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kevacuate import Machine
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import boot, entry
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import (
+    EvacuationConfig,
+    MachineConfig,
+    State,
+    StateOptions,
+    ZoneConfig,
+    build_state,
+    kcompactd_size,
+)
+
+PAGES = 65536
+THP = k.GFP_HIGHUSER_MOVABLE | k.GFP_COMP | k.GFP_NORETRY
+BLOCK = 512
+
+
+def every_other_page_free(kind: str = "movable", gfp: int = k.GFP_HIGHUSER_MOVABLE) -> Machine:
+    """All memory given out page by page, then every second one freed: 21 times HIGH is free, in single pages."""
+    machine = Machine(PAGES, pageblock_order=9, evacuate=False, compaction=True, min_free_kbytes=4096)
+    pages = []
+    while (page := machine.alloc(kind, gfp=gfp | k.GFP_MEMALLOC)) is not None:
+        pages.append(page)
+    machine.drain()
+    for page in pages[::2]:
+        machine.free(page)
+    machine.drain()
+    machine.events()
+    return machine
+
+
+def thread(machine: Machine, field: int) -> int:
+    return int(machine.state.work[machine.state.cfg[k.C_OFF_KCOMPACTD] + field])
+
+
+def kswapd(machine: Machine, field: int) -> int:
+    return int(machine.state.work[machine.state.cfg[k.C_OFF_KSWAPD] + field])
+
+
+def begins(lines: list[str]) -> list[str]:
+    return [line for line in lines if "compact_zone begins" in line]
+
+
+@pytest.mark.parametrize("order", [9, 4, 2])
+def test_kswapd_woken_for_an_order_finishes_at_0_and_wakes_kcompactd_for_that_order(order: int) -> None:
+    machine = every_other_page_free()
+    assert machine.alloc("movable", order, gfp=THP) is None
+    lines = machine.run(100_000_000)
+    (first,) = begins(lines)
+    assert f"order {order}," in first
+    assert lines.index(first) > next(i for i, line in enumerate(lines) if "kswapd0: ends" in line)
+    assert machine.alloc("movable", order, gfp=THP) is not None
+
+
+def test_kswapd_that_has_nothing_to_reclaim_stays_at_its_order_and_forgets_it() -> None:
+    machine = every_other_page_free("unmovable", k.GFP_KERNEL)
+    assert machine.alloc("movable", 4, gfp=THP) is None
+    machine.run(1_000_000)
+    assert (kswapd(machine, k.KS_ALLOC_ORDER), kswapd(machine, k.KS_RECLAIM_ORDER)) == (4, 4)
+    assert begins(machine.run(100_000_000)) == []
+    assert thread(machine, k.KC_MAX_ORDER) == 0
+
+
+def test_an_order_asked_for_while_kswapd_runs_is_its_next_run_s() -> None:
+    machine = every_other_page_free()
+    machine.alloc("movable", 2, gfp=THP)
+    machine.run(100_000)
+    machine.alloc("movable", 9, gfp=THP)
+    assert (kswapd(machine, k.KS_ORDER), kswapd(machine, k.KS_ALLOC_ORDER)) == (9, 2)
+    assert "order 2," in begins(machine.run(100_000_000))[0]
+    machine.alloc("movable", 8, gfp=THP)
+    machine.run(100_000)
+    assert kswapd(machine, k.KS_ALLOC_ORDER) == 9
+
+
+def proactive_run() -> Machine:
+    machine = every_other_page_free()
+    while not begins(machine.step()):
+        pass
+    return machine
+
+
+def test_an_order_asked_for_during_a_proactive_run_is_worked_on_right_after_it() -> None:
+    machine = proactive_run()
+    machine.compact(9)
+    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_ORDER)) == (9, -1)
+    while thread(machine, k.KC_STATE) == k.KCOMPACTD_RUNNING:
+        machine.step()
+    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_ORDER)) == (0, 9)
+    assert thread(machine, k.KC_DUE) == machine.now + k.KCOMPACTD_NS
+
+
+def test_a_smaller_order_asked_for_meanwhile_is_done_with_the_larger_one() -> None:
+    machine = every_other_page_free()
+    machine.compact(9)
+    while not begins(machine.step()):
+        pass
+    machine.compact(3)
+    assert thread(machine, k.KC_MAX_ORDER) == 9
+    machine.run(50_000_000)
+    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_STATE)) == (0, k.KCOMPACTD_IDLE)
+
+
+def test_an_order_that_it_is_not_woken_for_puts_the_proactive_look_off() -> None:
+    machine = every_other_page_free()
+    kept = machine.state.zone[k.Z_AREA + 9]
+    machine.state.zone[k.Z_WMARK : k.Z_WMARK + 4] += PAGES  # nothing is suitable: far below the marks
+    machine.compact(9)
+    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_STATE)) == (9, k.KCOMPACTD_IDLE)
+    machine.state.zone[k.Z_WMARK : k.Z_WMARK + 4] -= PAGES
+    assert kept == 0
+    lines = machine.run(k.KCOMPACTD_NS + 1_000_000)
+    assert ["order 9," in line for line in begins(lines)] == [True]
+    assert thread(machine, k.KC_MAX_ORDER) in (0, 9)
+
+
+def test_with_proactiveness_0_it_has_no_timeout() -> None:
+    config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, proactiveness=0)
+    state = build_state(config)
+    at = int(state.cfg[k.C_OFF_KCOMPACTD])
+    assert state.work[at + k.KC_DUE] == k.NEVER
+    machine = every_other_page_free()
+    machine.state.cfg[k.C_PROACTIVENESS] = 0
+    machine.compact(9)
+    assert begins(machine.run(100_000_000))
+    assert thread(machine, k.KC_DUE) == k.NEVER
+    assert kcompactd_size(state.cfg) > k.KC_LISTS
+
+
+def test_the_first_compaction_of_a_machine_compacts() -> None:
+    machine = every_other_page_free()
+    machine.compact(9)
+    lines = machine.run(30_000_000)
+    assert "scanners at pfn 0 and 65024" in begins(lines)[0]
+    assert any("compact_zone ends: success" in line for line in lines)
+    assert machine.state.zone[k.Z_COMPACT_DEFER_SHIFT] == 0
+
+
+# defrag_mode.
+
+
+def only_movable_chunks_free() -> State:
+    """defrag_mode; all memory movable and in use but 64 order-2 chunks of one block."""
+    pages = BLOCK * 8
+    config = MachineConfig(pages, (ZoneConfig(0, 2, 0, pages),), defrag_mode=True)
+    state = build_state(config, EvacuationConfig(), StateOptions(objects=8192, log_capacity=1 << 17))
+    boot.memblock_free_all(state, config)
+    while entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, -1) >= 0:
+        pass
+    entry.drain_all(state)
+    entry.lru_add_drain_all(state)
+    for at in range(BLOCK, 2 * BLOCK, 8):
+        for pfn in range(at, at + 4):
+            entry.free(state, 0, pfn)
+    entry.drain_all(state)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("gfp", "pfn"),
+    [
+        (k.GFP_HIGH | k.GFP_KSWAPD_RECLAIM, BLOCK),  # GFP_ATOMIC: cannot wait for a block
+        (0, -1),
+        (k.GFP_KERNEL, BLOCK),
+        (k.GFP_KERNEL | k.GFP_RETRY_MAYFAIL, BLOCK),
+        (k.GFP_KERNEL | k.GFP_NORETRY, -1),
+        (k.GFP_KERNEL | k.GFP_NORETRY | k.GFP_NOFAIL, BLOCK),  # with MIN_RESERVE alone, without NOFRAGMENT
+    ],
+)
+def test_in_defrag_mode_only_a_request_that_is_retried_falls_back(gfp: int, pfn: int) -> None:
+    state = only_movable_chunks_free()
+    before = int(state.stat[k.T_EXTFRAG :].sum())
+    assert entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1) == pfn
+    assert int(state.stat[k.T_EXTFRAG :].sum()) - before == (pfn >= 0)
+
+
+@pytest.mark.parametrize(("extra", "found"), [(0, False), (k.GFP_RETRY_MAYFAIL, True), (k.GFP_NOFAIL, True)])
+def test_in_defrag_mode_a_costly_order_falls_back_with_retry_mayfail_alone(extra: int, found: bool) -> None:
+    state = only_movable_chunks_free()
+    for pfn in range(BLOCK, 2 * BLOCK, 8):
+        for page in range(pfn + 4, pfn + 8):
+            entry.free(state, 0, page)
+    entry.drain_all(state)
+    held = entry.alloc(
+        state, 0, -1, 8, k.MIGRATE_MOVABLE, k.GFP_HIGHUSER_MOVABLE, 0, -1
+    )  # no whole block is left
+    pfn = entry.alloc(state, 0, -1, 4, k.MIGRATE_UNMOVABLE, k.GFP_KERNEL | extra, 0, -1)
+    assert held >= 0
+    assert (pfn >= 0) == found
+
+
+def free_blocks(machine: Machine) -> int:
+    return int(machine.state.zone[k.Z_NR_FREE_BLOCKS])
+
+
+def test_in_defrag_mode_kcompactd_goes_on_until_high_is_met_in_whole_blocks() -> None:
+    plain, defrag = every_other_page_free(), every_other_page_free()
+    defrag.state.cfg[k.C_DEFRAG_MODE] = 1
+    high = int(defrag.state.zone[k.Z_WMARK + k.WMARK_HIGH])
+    for machine in (plain, defrag):
+        machine.compact(3)
+        lines = machine.run(100_000_000)
+        assert any("compact_zone ends: success" in line for line in lines)
+    assert free_blocks(plain) <= BLOCK < high
+    assert high < free_blocks(defrag) - 7 <= high + BLOCK
+    defrag.check()
+
+
+def test_in_defrag_mode_a_free_chunk_below_a_block_is_not_enough_to_leave_kcompactd_asleep() -> None:
+    woken = []
+    for mode in (0, 1):
+        machine = every_other_page_free()
+        machine.compact(3)
+        machine.run(100_000_000)
+        machine.state.cfg[k.C_DEFRAG_MODE] = mode
+        machine.compact(3)
+        woken.append(thread(machine, k.KC_STATE) == k.KCOMPACTD_WOKEN)
+    assert woken == [False, True]
+
+
+def test_the_threshold_of_the_fragmentation_index_is_vm_extfrag_threshold() -> None:
+    """Half of the memory in single pages: the index of order 9 is 998."""
+    woken = []
+    for threshold in (997, 999):
+        machine = every_other_page_free()
+        machine.state.cfg[k.C_EXTFRAG_THRESHOLD] = threshold
+        machine.compact(9)
+        woken.append(thread(machine, k.KC_STATE) == k.KCOMPACTD_WOKEN)
+    assert woken == [True, False]
+
+
+def test_values_that_linux_does_not_take_are_refused() -> None:
+    good = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),))
+    for bad in ({"proactiveness": 101}, {"extfrag_threshold": -1}, {"stat_interval_ns": 0}):
+        with pytest.raises(KevacuateError, match="cannot be modelled: vm"):
+            build_state(replace(good, **bad))
