@@ -15,9 +15,11 @@ other kernels do. Two things are decided here and nowhere else:
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -60,18 +62,37 @@ def source_digest() -> str:
 
 @cache
 def cache_dir() -> str:
-    """Directory of the compiled kernels; a private temporary one where the user's cache is not writable."""
-    base = os.environ.get("KEVACUATE_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kevacuate"
-    )
-    path = os.path.join(base, f"kernels-{source_digest()}")
+    """Directory of the compiled kernels; a private temporary one, for this process, where the user's cache is not writable."""
+    base = _cache_base()
+    path = os.path.join(base, f"kernels-{source_digest()}") if base else ""
     try:
-        os.makedirs(path, exist_ok=True)
-        if os.access(path, os.W_OK):
+        if path:
+            os.makedirs(path, exist_ok=True)
+        if path and os.access(path, os.W_OK):
             return path
     except OSError:
         pass
-    return tempfile.mkdtemp(prefix="kevacuate-kernels-")
+    private = tempfile.mkdtemp(prefix="kevacuate-kernels-")
+    atexit.register(_remove_private, private, os.getpid())
+    return private
+
+
+def _cache_base() -> str:
+    """The directory that holds all caches of ours; empty where the home directory does not exist, which is nobody's to make."""
+    named = os.environ.get("KEVACUATE_CACHE_DIR")
+    if named:
+        return named
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    home = os.path.expanduser("~")
+    if not cache_home and not os.path.isdir(home):
+        return ""
+    return os.path.join(cache_home or os.path.join(home, ".cache"), "kevacuate")
+
+
+def _remove_private(directory: str, pid: int) -> None:
+    """Remove a cache of one process's own when that process ends, not when a child that it forked does."""
+    if os.getpid() == pid:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def is_compiled() -> bool:
@@ -105,12 +126,15 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     attributes: tuple[str, ...] = ()
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-        for function in ll_module.functions:
+    def add_ir_module(self, ir_module: Any) -> None:
+        for function in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
             if not function.is_declaration:
                 for attribute in self.attributes:
-                    function.add_function_attribute(attribute)
+                    function.attributes.add(attribute)
+        super().add_ir_module(ir_module)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         pass
