@@ -22,7 +22,8 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils, config, event
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
@@ -72,7 +74,7 @@ def cache_dir() -> str:
             return path
     except OSError:
         pass
-    private = tempfile.mkdtemp(prefix="kevacuate-kernels-")
+    private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
     atexit.register(_remove_private, private, os.getpid())
     return private
 
@@ -95,9 +97,32 @@ def _remove_private(directory: str, pid: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def is_compiled() -> bool:
-    """Whether compiled kernels for exactly these sources are already on disk."""
-    return JIT_DISABLED or any(Path(cache_dir()).rglob("*.nbc"))
+class _Compiling(event.Listener):  # type: ignore[misc]
+    """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def on_start(self, event: Any) -> None:
+        if self._call is not None and isinstance(
+            getattr(event.data["dispatcher"], "_cache", None), FunctionCache
+        ):
+            call, self._call = self._call, None
+            call()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def when_compiling(call: Callable[[], None]) -> Iterator[None]:
+    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread."""
+    listener = _Compiling(call)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
 
 
 class _PartCodegen:
@@ -127,7 +152,9 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     attributes: tuple[str, ...] = ()
 
     def add_ir_module(self, ir_module: Any) -> None:
-        for function in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
+        for (
+            function
+        ) in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
             if not function.is_declaration:
                 for attribute in self.attributes:
                     function.attributes.add(attribute)

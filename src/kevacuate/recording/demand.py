@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
+from kevacuate.recording.beside import beside, remove_leftovers
 from kevacuate.recording.schema import SCHEMA_VERSION
 
 FORMAT_NAME = "kevacuate demand"
@@ -119,9 +120,11 @@ def write_demand(
 
     """
     where = Path(directory)
-    temporary = [where / f".{name}.tmp" for name in _FILES]
+    temporary = [beside(where / name) for name in _FILES]
+    about = beside(where / "demand.json")
     try:
         where.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(where)
         writer = parquet.TableWriter(temporary[0], DEMAND_TYPES)
         for chunk in chunks:
             writer.add(chunk._asdict())
@@ -141,12 +144,12 @@ def write_demand(
         for name, path in zip(_FILES, temporary, strict=True):
             path.replace(where / name)
         body |= {"files": files, "digest": parquet.combined_digest(body, files)}
-        parquet.write_json(where / ".demand.json.tmp", body)
-        (where / ".demand.json.tmp").replace(where / "demand.json")
+        parquet.write_json(about, body)
+        about.replace(where / "demand.json")
     except OSError as error:
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
-        for path in [*temporary, where / ".demand.json.tmp"]:
+        for path in [*temporary, about]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     return writer.rows

@@ -128,6 +128,13 @@ class AllocatorState:
     approximate: tuple[str, ...] = ()
     """What of the state is not exact, one sentence each; empty for a dump, which is the allocator's own word."""
 
+    def __repr__(self) -> str:
+        """Which it is, when, and how large."""
+        return (
+            f"<AllocatorState {self.label or self.tag!r} at {self.ts / 1e9:.3f} s: {len(self.zones)} zones, "
+            f"{len(self.blocks.pfn):,} pageblocks>"
+        )
+
     @property
     def pcp_ready(self) -> bool:
         """Whether per-cpu lists were set up (at boot they are not)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,11 @@ class Demand:
         self._chunks = chunks
         self._quality = quality
         self._span: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        """How many rows, where that is known already."""
+        rows = "rows not counted yet" if self._span is None else f"{self._span[1]:,} rows"
+        return f"<Demand: {rows}, {len(self.start_objects.pfn):,} objects at the start>"
 
     @property
     def quality(self) -> DemandQuality:
@@ -229,7 +235,7 @@ def _merge_known(old: KnownKinds, new: KnownKinds) -> KnownKinds:
 
 
 def build_demand(
-    recording: Recording,
+    recording: Recording | str | Path,
     *,
     kinds: PageKindModel = PageKindModel(),  # noqa: B008 (frozen)
     chunk_rows: int = DEFAULT_CHUNK_ROWS,
@@ -241,7 +247,7 @@ def build_demand(
 
     Parameters
     ----------
-    recording : Recording
+    recording : Recording or path
         With events, or with a stored demand, which is then read.
     kinds : PageKindModel
         Shares of what no recording shows. A stored demand made with other shares is drawn anew.
@@ -254,6 +260,7 @@ def build_demand(
         The recording has no start state, or page flags that do not fit it.
 
     """
+    recording = Recording.of(recording)
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)
