@@ -74,13 +74,15 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
     Example: kevacuate record -o build.kev -- make -j8
     """
     from kevacuate.capture.options import RecordOptions
-    from kevacuate.capture.start import record
+    from kevacuate.capture.start import need_root, record
 
     if given["command"] and given["command"][0].startswith("-"):
         raise click.UsageError(
             f"record has no option {given['command'][0]!r}. All CPUs and tasks are recorded; what stands after -- is the command."
         )
     target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
+    writable(output)
+    need_root()
     writable(target)
     options = RecordOptions(
         target=target,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.beside import beside, remove_leftovers
+from kevacuate.recording.jsontypes import WrongType, checked
 from kevacuate.recording.schema import SCHEMA_VERSION
 
 FORMAT_NAME = "kevacuate demand"
@@ -180,6 +181,11 @@ def demand_facts(directory: str | Path, *, verify: bool = True) -> dict[str, Any
         or digest != parquet.combined_digest(rest, files)
     ):
         raise KevacuateError(f"{where / 'demand.json'} is corrupted: it differs from its own digest.")
+    try:
+        for name, kind in (("rows", int), ("start_objects", int), ("facts", dict[str, Any])):
+            checked(body.get(name), kind, name)
+    except WrongType as error:
+        raise KevacuateError(f"{where / 'demand.json'} is not what this program writes: {error}.") from None
     if verify:
         parquet.verify_files(where, files.items())
     return body

@@ -17,6 +17,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import beside, parquet
 from kevacuate.recording.demand import check_version
+from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.recording.ringbuf import CpuLosses
@@ -40,6 +41,30 @@ ONLY_PART = "events.parquet"
 """The file of events where there is only one."""
 
 _PART = re.compile(r"events-(\d{4,9})\.parquet")
+
+
+QUALITY: dict[str, Any] = {
+    "events": int,
+    "events_by_kind": dict[str, int],
+    "events_by_cpu": list[int],
+    "first_ts": int | None,
+    "last_ts": int | None,
+    "losses": list[Any],
+    "loss_intervals": list[dict[str, int]],
+    "late_events": int,
+    "recorder_events": int,
+    "stopped": str,
+    "stopped_ts": int,
+    "cut_ts": int,
+    "cpus_gone": list[dict[str, Any]],
+    "tasks": dict[str, str],
+    "options": dict[str, Any],
+    "command_status": int,
+    "imported": dict[str, Any],
+    "source": str,
+    "source_digest": str,
+}
+"""Kinds of the values of ``quality.json``; further ones are passed on as they are."""
 
 
 class KevWriter:
@@ -232,14 +257,23 @@ class KevSource:
 
     @cached_property
     def quality(self) -> dict[str, Any]:
-        """``quality.json``."""
-        return parquet.read_json(self.path / "quality.json")
+        """``quality.json``, its values checked."""
+        values = parquet.read_json(self.path / "quality.json")
+        try:
+            for name, kind in QUALITY.items():
+                if name in values:
+                    values[name] = checked(values[name], kind, name)
+        except WrongType as error:
+            raise KevacuateError(
+                f"{self.path / 'quality.json'} is not what this program writes: {error}."
+            ) from None
+        return values
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost."""
         try:
-            return tuple(CpuLosses(**x) for x in self.quality["losses"])
-        except (KeyError, TypeError):
+            return tuple(build(CpuLosses, x, "a loss") for x in self.quality["losses"])
+        except (KeyError, WrongType):
             raise KevacuateError(f"{self.path / 'quality.json'} does not say what was lost.") from None
 
     def snapshot_counts(self) -> tuple[Snapshot, ...]:

@@ -260,12 +260,3 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
 def zone_to_json(zone: ZoneState) -> dict[str, Any]:
     """The zone as plain JSON values."""
     return {f.name: (list(v) if isinstance(v := getattr(zone, f.name), tuple) else v) for f in fields(zone)}
-
-
-def zone_from_json(values: dict[str, Any]) -> ZoneState:
-    """The inverse of :func:`zone_to_json`; keys of newer programs are passed over."""
-    known = {f.name for f in fields(ZoneState)}
-    data: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
-    }
-    return ZoneState(**data)

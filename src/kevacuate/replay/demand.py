@@ -280,7 +280,12 @@ def build_demand(
 def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) -> Demand:
     """The demand that lies beside the recording."""
     facts = demand_facts(recording.path)["facts"]
-    quality = DemandQuality.from_dict(facts["quality"]) if "quality" in facts else None
+    counted = facts.get("quality", {})
+    if not isinstance(counted, dict):
+        raise KevacuateError(
+            f"{recording.path / 'demand.json'} has no quality report of this program's making."
+        )
+    quality = DemandQuality.from_dict(counted) if "quality" in facts else None
     start = read_start_objects(recording.path)
     same = facts.get("page_kinds") == asdict(kinds)
     if not same:
