@@ -14,6 +14,8 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
+    from kevacuate.capture.survey import Survey
+    from kevacuate.capture.survey import take_survey as snapshot
     from kevacuate.measure import Comparison, Run
     from kevacuate.measure.fidelity import Verification
     from kevacuate.mm.machine import Machine
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
     from kevacuate.replay.compare import compare
     from kevacuate.replay.demand import build_demand
     from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.replay.triage import triage
     from kevacuate.replay.verify.run import verify
     from kevacuate.report import plot
+    from kevacuate.report.explain import explain
+    from kevacuate.report.story import Story
     from kevacuate.report.summary import summary
     from kevacuate.report.words import conclusion
+    from kevacuate.report.write import write_report
 
 __all__ = [
     "POLICIES",
@@ -36,15 +42,21 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Story",
+    "Survey",
     "Verification",
     "__version__",
     "build_demand",
     "compare",
     "conclusion",
+    "explain",
     "parse_policy",
     "plot",
+    "snapshot",
     "summary",
+    "triage",
     "verify",
+    "write_report",
 ]
 
 _HOMES = {
@@ -62,19 +74,27 @@ _HOMES = {
     "summary": "report.summary",
     "Verification": "measure.fidelity",
     "verify": "replay.verify.run",
+    "Survey": "capture.survey",
+    "Story": "report.story",
+    "explain": "report.explain",
+    "snapshot": "capture.survey",
+    "triage": "replay.triage",
+    "write_report": "report.write",
 }
+_CALLED = {"snapshot": "take_survey"}
+"""Names that have another one at home."""
 _MODULES = {"plot": "report.plot"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a re-exported name when it is first used: Numba takes half a second to import."""
     if name in _HOMES:
-        return getattr(importlib.import_module(f"kevacuate.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(f"kevacuate.{_HOMES[name]}"), _CALLED.get(name, name))
     if name in _MODULES:
         return importlib.import_module(f"kevacuate.{_MODULES[name]}")
     raise AttributeError(f"module 'kevacuate' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """All names, those too that are imported when they are first used."""
-    return sorted({*globals(), *__all__})
+    """The public names, most of which are imported when they are first used."""
+    return sorted(__all__)

@@ -1,6 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The one exception the package raises for bad input or a machine that cannot do what was asked."""
+"""The one exception the package raises for bad input or a machine that cannot do what was asked, and the check of numbers."""
+
+import operator
+from typing import Any
 
 
 class KevacuateError(Exception):
     """What is wrong, where, and what to do, in one sentence; the command line prints it and exits 2."""
+
+
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """The argument *name* of a function as an int, checked.
+
+    Raises
+    ------
+    KevacuateError
+        It is no whole number, or lies outside *least* to *most*.
+    """
+    limits = f"from {least} to {most}" if most is not None else f"at least {least}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        raise KevacuateError(f"{name} cannot be {value!r}: it is a whole number, {limits}.")
+    return number

@@ -58,7 +58,7 @@ def test_refusals_of_import(tmp_path: Path, imported: Path) -> None:
     assert "truncated or corrupted" in refusal("import", tmp_path / "x", "-o", tmp_path / "y.kev", apart=True)
     assert "is a recording already" in refusal("import", imported)
     assert files(tmp_path) == before
-    assert "cannot be made" in refusal("import", LIVE, "-o", LIVE / "x.kev")
+    assert "is not a directory" in refusal("import", LIVE, "-o", LIVE / "x.kev")
 
 
 def test_info_of_events_alone(imported: Path) -> None:

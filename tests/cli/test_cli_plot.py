@@ -40,7 +40,9 @@ def test_every_figure_in_every_format(synthetic_kev: Path, tmp_path: Path) -> No
 def test_a_saved_comparison(synthetic_kev: Path, tmp_path: Path) -> None:
     saved = tmp_path / "c.saved"
     options = ReplayOptions(samples=5, keep=True)
-    save_comparison(saved, compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], options=options))
+    save_comparison(
+        saved, compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], repeats=1, options=options)
+    )
     done = call("plot", saved, "-o", tmp_path, "--figure", "flow", "--format", "pdf")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "c-flow.pdf").read_bytes().startswith(b"%PDF")

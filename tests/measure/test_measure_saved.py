@@ -21,7 +21,7 @@ from kevacuate.replay.initial import ReplayOptions
 @pytest.fixture(scope="module")
 def compared(synthetic_kev: Path) -> Comparison:
     options = ReplayOptions(keep=True, samples=12)
-    return compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], options=options)
+    return compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], repeats=1, options=options)
 
 
 @pytest.fixture

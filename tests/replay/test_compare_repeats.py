@@ -119,8 +119,8 @@ def test_an_interrupt_ends_the_replays_under_way(synthetic_kev: Path) -> None:
     [
         (("mainline", "evacuate", "mainline"), {}, "mainline was named more than once"),
         ((), {}, "name at least one"),
-        (("mainline",), {"repeats": 0}, "begin at 1"),
-        (("mainline",), {"workers": 0}, "begin at 1"),
+        (("mainline",), {"repeats": 0}, "whole number, at least 1"),
+        (("mainline",), {"workers": 0}, "whole number, at least 1"),
     ],
 )
 def test_refusals(synthetic_kev: Path, policies: tuple[str, ...], numbers: dict[str, int], said: str) -> None:

@@ -34,7 +34,7 @@ def without_a_screen() -> Any:
 @pytest.fixture(scope="module")
 def compared(synthetic_kev: Path) -> Comparison:
     options = ReplayOptions(samples=20, keep=True)
-    return compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], options=options)
+    return compare(Recording.open(synthetic_kev), ["mainline", "evacuate"], repeats=1, options=options)
 
 
 def test_the_facade_has_the_figures() -> None:

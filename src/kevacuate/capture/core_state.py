@@ -127,8 +127,8 @@ class CoreSnapshot:
         }
         return self.survey.to_json() | {"lists": exact}
 
-    def save(self, target: Path) -> None:
-        """Write it as a recording without events, whose start state it is.
+    def save(self, target: Path) -> Path:
+        """Write it as a recording without events, whose start state it is; where it lies.
 
         Raises
         ------
@@ -140,6 +140,7 @@ class CoreSnapshot:
             writer.add_state(self.state)
             writer.add_snapshots([self.counts])
             writer.set_quality({"stopped": f"at once: a snapshot of {Path(self.source).name}"})
+        return writer.path
 
 
 def _grouped(keys: tuple[Any, ...], pfn: Any) -> list[tuple[tuple[int, ...], Any]]:

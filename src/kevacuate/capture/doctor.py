@@ -26,6 +26,7 @@ from kevacuate.capture.tracefs import (
 from kevacuate.capture.workdir import left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
+from kevacuate.recording.beside import leftovers
 from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits
 from kevacuate.recording.schema import ALL_KINDS, GFP_BITS
@@ -241,6 +242,11 @@ def _left(tracefs: Path | None) -> Iterator[Check]:
     stale += [str(work.path) for work, _ in left_behind(Path.cwd())]
     if stale:
         yield Check("left by killed recorders", NOTE, ", ".join(stale), "The next record here cleans it up.")
+    files = ", ".join(str(left) for left in leftovers(Path.cwd()))
+    if files:
+        yield Check(
+            "left by killed commands", NOTE, files, "The next command with -o in this directory removes it."
+        )
     tracer = "" if tracefs is None else text_of(tracefs / "current_tracer").strip()
     if re.fullmatch(r"\w+", tracer) and tracer != "nop":
         yield Check(

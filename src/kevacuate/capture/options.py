@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ FREE_DISK = 48 * MIB
 LEAST_DISK = 64 * MIB
 """What must be free to begin."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class RecordOptions:
     pages : bool
         Take flags and counts of every page with the snapshots: without them there is no replay.
 
+    Raises
+    ------
+    KevacuateError
+        A number is not finite, or out of its range.
+
     """
 
     target: Path
@@ -60,6 +66,13 @@ class RecordOptions:
     max_bytes: int = 8 << 30
     snapshot_seconds: float = 60.0
     pages: bool = True
+
+    def __post_init__(self) -> None:
+        least = {"duration": 0.0, "buffer_kb": 0, "max_bytes": 1, "snapshot_seconds": 0.0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < lowest:
+                raise KevacuateError(f"{name} cannot be {value}: it is a finite number, at least {lowest}.")
 
     @property
     def poll_seconds(self) -> float:

@@ -21,7 +21,7 @@ from kevacuate.capture.finish import finish_recording
 from kevacuate.capture.livewriter import LiveWriter
 from kevacuate.capture.machine import describe
 from kevacuate.capture.process import drain_reader, keep_memory, start_reader, task_names
-from kevacuate.capture.snapshots import PageReader, now, take_counts, top_pfn
+from kevacuate.capture.snapshots import STEP, PageReader, now, take_counts, top_pfn
 from kevacuate.capture.spool import W_ERROR, Words
 from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
@@ -140,7 +140,10 @@ class Session:
                 self.options.target, self.machine, work, keep_pids=self.options.keep_pids
             )
             self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
+            self.status.phase = "preparing the decoder"
+            self.report(self.status)
             self.stream.warm_up()
+            self.status.phase = "starting"
             self.reader = reader = start_reader(
                 self.instance.path, work.spool, self.words, self.cpus, self.page_bytes, self.options
             )
@@ -233,17 +236,28 @@ class Session:
 
     def _snapshot(self, work: WorkDir, label: str, *, pages: bool) -> None:
         """What /proc says, and with *pages* the flags of every page."""
-        began = time.monotonic()
+        began, before = time.monotonic(), self.status.phase
         counts = take_counts(label)
         if pages and self.options.pages:
             directory = work.new_page_dir()
-            facts = PageReader(directory, top_pfn(counts)).read()
+            reader = PageReader(directory, top_pfn(counts))
+            facts = reader.read(lambda: self._reading_pages(len(reader.read_from) * STEP / reader.pages))
+            self.status.phase = before
             parquet.write_json(directory / "facts.json", facts)
             counts = take_counts(label)
             if not self.options.light:
                 self.writer.watch_pages(directory, facts, counts)
             self._next_pages = time.monotonic() + PAGES_SHARE * (time.monotonic() - began)
         work.add_snapshot(counts)
+
+    def _reading_pages(self, share: float) -> None:
+        """Say how far the page flags are read, now and then."""
+        at = time.monotonic()
+        if at - self._checked > _HOUSEKEEPING_SECONDS:
+            self._checked = at
+            self.status.phase = f"reading page flags ({min(share, 1.0):.0%})"
+            self.status.seconds = at - self._began
+            self.report(self.status)
 
     def _housekeeping(self, work: WorkDir) -> None:
         """Status, priority, and what counts as our own."""
@@ -255,7 +269,7 @@ class Session:
         status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
         self._clock, self._checked = (at, self.writer.rows), at
         self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
-        busy = status.waiting > BACKLOG_BYTES or status.phase == "finishing"
+        busy = status.waiting > BACKLOG_BYTES or status.phase not in ("starting", "recording")
         nice = 0 if busy else NICE
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
@@ -285,6 +299,7 @@ class Session:
     def _finish(self, work: WorkDir) -> Result:
         """Drain, remove the instance, decode the rest, and close the recording."""
         self.status.phase = "finishing"
+        self.report(self.status)
         stopped_at = now()
         whole = drain_reader(self.reader, self.words)
         stats = {cpu: self.instance.stats(cpu) for cpu in self.cpus}
@@ -297,11 +312,13 @@ class Session:
         status = self.command.wait() if self.command is not None else None
         if status is not None:
             extra["command_status"] = status
+        self.status.phase = "decoding the rest and building the states"
+        self.report(self.status)
         lost = finish_recording(
             work, self.writer, self.stream, stats, extra, whole=whole, progress=self._progress
         )
         return Result(
-            self.options.target, self.writer.rows, lost, self.seconds, self.stopped, status, self.between
+            self.writer.kev.path, self.writer.rows, lost, self.seconds, self.stopped, status, self.between
         )
 
     def _progress(self) -> None:

@@ -64,7 +64,7 @@ def record(
     if events.missing:
         say(f"This kernel does not have {', '.join(events.missing)}: recorded without.")
     result = Session(options, tracefs, events, report).run()
-    give_to_user(options.target)
+    give_to_user(result.target)
     return result
 
 

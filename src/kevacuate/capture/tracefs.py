@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.beside import is_alive
 from kevacuate.recording.formats import EventFormat, parse_format, read_text
 
 MOUNT_POINT = Path("/sys/kernel/tracing")
@@ -87,17 +88,6 @@ def read_formats(tracefs: Path, events: Iterable[str]) -> dict[int, EventFormat]
         parsed = parse_format(read_text(file), event.split("/")[0], str(file))
         formats[parsed.id] = parsed
     return formats
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of that id exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def stale_instances(tracefs: Path) -> list[Path]:

@@ -21,9 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kevacuate.capture.tracefs import is_alive
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import parquet
+from kevacuate.recording import beside, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
 _NAME = re.compile(r"^\.(.+)\.rec-(\d{1,10})$")
@@ -43,13 +42,13 @@ class WorkDir:
         Raises
         ------
         KevacuateError
-            It cannot be made.
+            It cannot be made, or another process is making that recording.
 
         """
         work = cls(target.parent / f".{target.name}.rec-{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            work.path.mkdir(mode=0o700)
+            beside.claim(target, work.path, directory=True, mode=0o700)
             work.spool.mkdir()
         except OSError as error:
             raise KevacuateError(
@@ -98,17 +97,11 @@ class WorkDir:
 
     def size(self) -> int:
         """Bytes of all files."""
-        total = 0
-        for root, _, names in os.walk(self.path):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(root, name)).st_size
-                except OSError:
-                    continue
-        return total
+        return beside.size_of(self.path)
 
     def remove(self) -> None:
         """Remove everything."""
+        beside.release(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -121,6 +114,6 @@ def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:
         return []
     for entry in entries:
         match = _NAME.match(entry.name)
-        if match and entry.is_dir() and not entry.is_symlink() and not is_alive(int(match[2])):
+        if match and entry.is_dir() and not entry.is_symlink() and beside.is_left(entry, int(match[2])):
             found.append((WorkDir(entry), match[1]))
     return found

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
@@ -25,13 +26,20 @@ from rich.segment import Segment
 from rich.text import Text
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.jit import is_compiled
+from kevacuate.mm.jit import when_compiling
 from kevacuate.recording import Recording
+from kevacuate.recording.beside import remove_leftovers
 from kevacuate.report.page_text import visible_block
+
+COMPILING = "compiling the model, first run only (up to a minute)"
+"""Said when the model is compiled: its machine code is then kept on disk."""
 
 
 def writable(target: Path | None) -> None:
-    """Refuse a file that cannot be written, before the work is done that it is to hold."""
+    """Refuse a file that cannot be written, before the work is done that it is to hold.
+
+    What killed commands left in its directory is removed, and named on stderr.
+    """
     if target is None:
         return
     if not target.parent.is_dir():
@@ -42,6 +50,13 @@ def writable(target: Path | None) -> None:
         raise KevacuateError(
             f"{target.parent} cannot be written to ({why}): choose another place for {target.name}."
         )
+    tidy(target.parent)
+
+
+def tidy(directory: Path) -> None:
+    """Remove what killed commands left in *directory*, and say so on stderr."""
+    for left in remove_leftovers(directory):
+        click.echo(f"kevacuate: removed {visible_block(str(left))}, which a killed command left.", err=True)
 
 
 def open_recording(path: Path | None) -> Recording:
@@ -85,9 +100,13 @@ def print_json(value: Any) -> None:
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr, of rows replayed; yields a function of (run, rows done, rows in all).
 
-    Says that kernels are being compiled where this is the first run. Nothing is printed outside a terminal.
+    Says that the model is being compiled, when it is. Outside a terminal nothing else is said.
     """
     screen = console(stderr=True)
+    if not screen.is_terminal:
+        with when_compiling(lambda: click.echo(f"kevacuate: {COMPILING}.", err=True)):
+            yield lambda name, done, total: None
+        return
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -96,12 +115,10 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         console=screen,
         transient=True,
-        disable=not screen.is_terminal,
     )
     tasks: dict[str, Any] = {}
-    first = "" if is_compiled() else "compiling the model, first run only (about a minute)"
-    with bar:
-        waiting = bar.add_task(first or "reading", total=None)
+    waiting = bar.add_task("reading", total=None)
+    with bar, when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)):
 
         def report(name: str, done: int, total: int) -> None:
             if name not in tasks:

@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option, policies_option, recording_argument
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording
+from kevacuate.recording.beside import written
 
 
 class Format(NamedTuple):
@@ -51,31 +49,8 @@ FORMATS: dict[str, Format] = {
 
 def _format_options(function: Any) -> Any:
     for name, form in reversed(FORMATS.items()):
-        function = click.option(f"--{name}", "form", flag_value=name, help=form.help)(function)
+        function = click.option(f"--{name}", is_flag=True, help=form.help)(function)
     return function
-
-
-@contextmanager
-def written(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, written beside its place and renamed into it; nothing is left of it after an exception.
-
-    Raises
-    ------
-    KevacuateError
-        If the file exists or cannot be written.
-
-    """
-    if path.exists():
-        raise KevacuateError(f"{path} exists already: remove it or choose another name.")
-    beside = path.parent / f".{path.name}.tmp-{os.getpid()}"
-    try:
-        with beside.open("wb") as file:
-            yield file
-        beside.rename(path)
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _events(recording: Recording) -> int:
@@ -104,14 +79,23 @@ def _events(recording: Recording) -> int:
 @policies_option("With --perfetto: also replay under this policy and write what happened", "")
 @json_option
 def command(
-    recording: Path | None, form: str | None, output: Path | None, policies: tuple[str, ...], as_json: bool
+    recording: Path | None,
+    output: Path | None,
+    policies: tuple[str, ...],
+    as_json: bool,
+    **given: bool,
 ) -> None:
     """Write the events of RECORDING (default: the one that ships with the package) in another tool's format.
 
     Example: kevacuate export --perfetto --policy mainline --policy evacuate -o two.pftrace
     """
-    if form is None:
-        raise click.UsageError(f"Say in which format: {', '.join(f'--{name}' for name in FORMATS)}.")
+    listed = ", ".join(f"--{name}" for name in FORMATS)
+    forms = [name for name in FORMATS if given[name]]
+    if not forms:
+        raise click.UsageError(f"Say in which format: {listed}.")
+    if len(forms) > 1:
+        raise click.UsageError(f"export writes one file in one format: give one of {listed}.")
+    form = forms[0]
     chosen = FORMATS[form]
     module, _, name = chosen.writer.partition(":")
     write = getattr(importlib.import_module(module), name)
@@ -132,8 +116,10 @@ def command(
         write(source, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
-    with progress_bar() as progress, written(target) as file:
+    writable(target)
+    with progress_bar() as progress, written(target, replace=False) as made, made.path.open("wb") as file:
         events = write(source, file, lambda done: progress(f"{form} (events)", done, total))
+    target = made.target
     size = target.stat().st_size
     if as_json:
         print_json(

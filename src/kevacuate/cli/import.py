@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 
 _SUFFIXES = (".xz", ".dat", ".txt", ".raw", ".trace")
@@ -79,10 +79,12 @@ def command(
     """
     from kevacuate.recording.importers import ImportOptions, import_recording
 
+    target = output or default_target(file)
+    writable(target)
     with progress_bar() as progress:
         about = import_recording(
             file,
-            output or default_target(file),
+            target,
             ImportOptions(formats, buffer),
             pids=not no_pids,
             progress=lambda done, total: progress("reading (bytes)", done, total),

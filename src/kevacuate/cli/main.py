@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
-import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from kevacuate._version import __version__
+from kevacuate.cli.process import discard_stdout, ended_by_signal, fill_standard_streams
 from kevacuate.errors import KevacuateError
 from kevacuate.report.page_text import visible_block
 
@@ -94,28 +96,40 @@ def _fail(text: str, code: int) -> int:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line and exit: 0 done, 2 with one sentence for anything wrong, 130 after Ctrl-C."""
-    try:
-        code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
-        sys.stdout.flush()
-    except KevacuateError as error:
-        code = _fail(str(error), 2)
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "kevacuate"
-        code = _fail(f"{error.format_message()} See '{path} --help'.", 2)
-    except click.ClickException as error:
-        code = _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; nothing was written.", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except MemoryError:
-        code = _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        code = _fail(
-            f"the system refused:{where} {error.strerror or error}; check the path, its permissions and free space.",
-            2,
-        )
+    """Run the command line and exit: 0 done, 2 with one sentence for anything wrong, 130 after Ctrl-C, 143 after SIGTERM."""
+    closed = fill_standard_streams()
+    with ended_by_signal() as caught:
+        try:
+            code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
+            sys.stdout.flush()
+        except (click.Abort, KeyboardInterrupt):
+            by = f"stopped by {signal.Signals(caught[0]).name}" if caught else "interrupted"
+            code = _fail(f"{by}; nothing was written.", 128 + (caught[0] if caught else signal.SIGINT))
+        except BrokenPipeError:
+            discard_stdout()
+            code = 141
+        except Exception as error:
+            code = _refused(error, closed)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refused(error: Exception, closed: bool) -> int:
+    """The one sentence for what went wrong, and the exit code; what is not expected is raised again."""
+    if isinstance(error, KevacuateError):
+        return _fail(str(error), 2)
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "kevacuate"
+        return _fail(f"{error.format_message()} See '{path} --help'.", 2)
+    if isinstance(error, click.ClickException):
+        return _fail(error.format_message(), 2)
+    if isinstance(error, MemoryError):
+        return _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
+    if not isinstance(error, OSError):
+        raise error
+    if not error.filename:
+        discard_stdout()
+    if closed and error.errno == errno.EBADF:
+        return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
+    where = f" {error.filename}" if error.filename else ""
+    what = error.strerror or error
+    return _fail(f"the system refused:{where} {what}; check the path, its permissions and free space.", 2)

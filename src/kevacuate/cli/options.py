@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,13 +11,9 @@ from typing import Any
 
 import click
 
+from kevacuate.measure.groups import REPEATS
+
 Decorator = Callable[[Any], Any]
-
-PAIR = ("mainline", "evacuate")
-"""What a recording is replayed under by default, where maps stand side by side."""
-
-REPEATS = 5
-"""Replays of each policy by default: enough for the exact test to tell a difference (5 and 5 give p of 0.008 at best)."""
 
 
 def policies_help() -> str:
@@ -34,6 +31,26 @@ def _hanging(text: str) -> str:
     """A paragraph for a terminal of 80 columns, its first line a little to the left."""
     return textwrap.fill(text, 76, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
+
+class Number(click.FloatRange):
+    """A finite number in a range. click's own takes NaN, which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number.
+
+        Raises
+        ------
+        click.BadParameter
+            It is none, is not finite, or lies outside the range.
+        """
+        number = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+MOST_SECONDS = 366 * 86400.0
+"""Longest time that a command records or watches: a year."""
 
 recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
 

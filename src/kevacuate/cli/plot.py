@@ -10,7 +10,6 @@ import click
 
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import (
-    PAIR,
     json_option,
     policies_option,
     repeats_of,
@@ -18,6 +17,7 @@ from kevacuate.cli.options import (
     replay_options,
 )
 from kevacuate.errors import KevacuateError
+from kevacuate.policy import PAIR
 
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kevacuate.cli.common import console, print_json, writable
-from kevacuate.cli.options import json_option
+from kevacuate.cli.options import MOST_SECONDS, Number, json_option
 
 if TYPE_CHECKING:
     from kevacuate.capture.status import Result, Status
@@ -28,7 +28,7 @@ MIB = 1 << 20
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=Number(0.0, MOST_SECONDS, min_open=True),
     metavar="S",
     help="Seconds to record, from the snapshot at the start on.",
 )
@@ -53,7 +53,7 @@ MIB = 1 << 20
     "--snapshots",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=1.0),
+    type=Number(1.0, MOST_SECONDS),
     metavar="S",
     help="Seconds between snapshots of /proc.",
 )
@@ -74,15 +74,18 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
     Example: kevacuate record -o build.kev -- make -j8
     """
     from kevacuate.capture.options import RecordOptions
-    from kevacuate.capture.start import record
+    from kevacuate.capture.start import need_root, record
 
     if given["command"] and given["command"][0].startswith("-"):
         raise click.UsageError(
             f"record has no option {given['command'][0]!r}. All CPUs and tasks are recorded; what stands after -- is the command."
         )
+    target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
     writable(output)
+    need_root()
+    writable(target)
     options = RecordOptions(
-        target=output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev")),
+        target=target,
         duration=given["duration"] or 0.0,
         command=given["command"],
         light=given["light"],

@@ -39,7 +39,7 @@ def command(
     source = open_recording(recording)
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(source, [policy], options=options, progress=progress)
+        result = compare(source, policy, repeats=1, options=options, progress=progress)
         if save:
             save_comparison(save, result)
     if as_json:

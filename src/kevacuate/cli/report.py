@@ -10,7 +10,6 @@ import click
 
 from kevacuate.cli.common import open_recording, progress_bar, writable
 from kevacuate.cli.options import (
-    PAIR,
     policies_help,
     policies_option,
     repeats_of,
@@ -18,6 +17,7 @@ from kevacuate.cli.options import (
     replay_options,
 )
 from kevacuate.errors import KevacuateError
+from kevacuate.policy import PAIR
 from kevacuate.recording.recording import SHIPPED
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def _recording_page(
     from kevacuate.replay.about import lost_events
     from kevacuate.replay.compare import compare
     from kevacuate.report.page import comparison_page
+    from kevacuate.report.write import AS_RECORDED
 
     chosen = policies or PAIR
     for spec in chosen:
@@ -119,7 +120,7 @@ def _recording_page(
     source = open_recording(path)
     lost = sum(lost_events(loss) for loss in source.losses)
     if recorded:
-        return _as_recorded(source, "These are the allocator's states as they were recorded.")
+        return _as_recorded(source, AS_RECORDED)
     if source.start is None:
         return _as_recorded(
             source, "The recording holds no state to start a replay from: this is what it recorded."
@@ -133,8 +134,7 @@ def _recording_page(
 
 def _as_recorded(source: Recording, why: str) -> str:
     """The page of what was recorded."""
-    from kevacuate.replay.recorded import about_recorded, recorded_flows, recorded_run
-    from kevacuate.report.page import recorded_page
+    from kevacuate.report.write import recording_page
 
     with progress_bar():
-        return recorded_page(about_recorded(source), recorded_run(source), recorded_flows(source), why)
+        return recording_page(source, why)

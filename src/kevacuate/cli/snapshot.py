@@ -12,6 +12,7 @@ import click
 from kevacuate.cli.common import console, print_json, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.beside import written
 
 if TYPE_CHECKING:
     from kevacuate.capture.core_state import CoreSnapshot
@@ -102,13 +103,8 @@ def _from_core(vmcore: Path | None, vmlinux: Path | None, output: Path | None, a
 
 
 def _write(output: Path, values: dict[str, Any]) -> None:
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(values, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(output)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise KevacuateError(f"{output} cannot be written: {error.strerror or error}.") from None
+    with written(output, replace=True) as file:
+        file.path.write_text(json.dumps(values, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _show_core(found: CoreSnapshot) -> None:

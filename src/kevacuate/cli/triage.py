@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, print_json, progress_bar
-from kevacuate.cli.options import json_option
+from kevacuate.cli.common import console, print_json, progress_bar, tidy
+from kevacuate.cli.options import Number, json_option
 from kevacuate.recording import Recording
 
 
@@ -25,7 +26,7 @@ from kevacuate.recording import Recording
     "--duration",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(1.0, 86400.0),
+    type=Number(1.0, 86400.0),
     metavar="SECONDS",
     help="With --live: how long to record.",
 )
@@ -64,7 +65,8 @@ def _live(duration: float) -> dict[str, Any]:
     from kevacuate.capture.start import record
     from kevacuate.replay.light import triage_recording
 
-    with tempfile.TemporaryDirectory(prefix="kevacuate-triage-") as directory:
+    tidy(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"kevacuate-triage-{os.getpid()}-") as directory:
         target = Path(directory) / "live.kev"
         chosen = RecordOptions(target=target, duration=duration, light=True)
         with live_status() as report:
@@ -91,7 +93,12 @@ def _print(result: dict[str, Any]) -> None:
     from kevacuate.report.triage import requesters_table, tasks_table, timeline_table, words
 
     out = console()
-    out.print(f"{result['name']}, Linux {result['kernel']}", style="bold", highlight=False, markup=False)
+    out.print(
+        f"{result['name']}, Linux {result['kernel'] or '(not known)'}",
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
     out.print(words(result), markup=False, highlight=False)
     if result["verdict"] == NOT_FRAGMENTING or not result["extfrag_recorded"]:
         return

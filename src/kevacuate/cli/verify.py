@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kevacuate.cli.common import console, print_json, progress_bar
-from kevacuate.cli.options import json_option
+from kevacuate.cli.options import Number, json_option
 from kevacuate.measure.fidelity import LEVELS
 
 
@@ -23,7 +23,7 @@ from kevacuate.measure.fidelity import LEVELS
 )
 @click.option(
     "--require",
-    type=click.FloatRange(0.0, 1.0),
+    type=Number(0.0, 1.0),
     metavar="X",
     help="Exit 1 if a level's exactness is below X (0 to 1). A level named by --level must have been exercised, too.",
 )

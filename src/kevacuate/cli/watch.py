@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
-from kevacuate.cli.options import json_option, policy_option, recording_argument
+from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     "--interval",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0.1, 60),
+    type=Number(0.1, 60),
     help="Seconds between updates.",
 )
 @click.option(
     "--duration",
     default=0.0,
-    type=click.FloatRange(0),
+    type=Number(0, MOST_SECONDS),
     help="End after so many seconds. Default: when you quit.",
 )
 @click.option("--once", is_flag=True, help="Look for one interval, print, and end.")

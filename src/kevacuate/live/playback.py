@@ -143,7 +143,7 @@ def play_replay(
     def free(moment: int) -> list[tuple[str, list[int]]]:
         return [("all zones", np.sum(list(chunks[moment].values()), axis=0).tolist())]
 
-    title = f"{recording.path.name}, Linux {recording.machine.kernel}"
+    title = f"{recording.path.name}, Linux {recording.machine.kernel or '(not known)'}"
     return Playback(title, f"replayed under {policy.spec}", run.frames, run.history, run.frames.t, free)
 
 
@@ -173,6 +173,6 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
         lists = states[moment].free
         return [("all zones", np.bincount(lists.order, minlength=11).tolist())]
 
-    title = f"{recording.path.name}, Linux {recording.machine.kernel}"
+    title = f"{recording.path.name}, Linux {recording.machine.kernel or '(not known)'}"
     times = np.linspace(0, last, MOMENTS).astype(np.int64)
     return Playback(title, "as recorded", frames, history, times, free)

@@ -227,6 +227,14 @@ class Verification:
     """Events that were read, dumps not counted."""
     levels: dict[str, LevelResult]
 
+    def __repr__(self) -> str:
+        """Of which recording, and the exactness of each level."""
+        said = ", ".join(
+            f"{name} {'not exercised' if level.not_exercised else f'{level.exactness:.4f}'}"
+            for name, level in self.levels.items()
+        )
+        return f"<Verification of {self.recording!r}: {said}>"
+
     def passes(self, required: float, *, must_run: bool = True) -> bool:
         """Whether every level reaches *required*.
 

@@ -47,6 +47,12 @@ class Run:
     frames: Frames | None = field(default=None, compare=False, repr=False)
     history: History | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        """Which policy and seed, and the mixed pageblocks at the end."""
+        mixed = self.metrics.get("end", {}).get("mixed_blocks")
+        end = "" if mixed is None else f", {mixed:,} mixed pageblocks at the end"
+        return f"<Run of {self.policy!r}, seed {self.seed}{end}>"
+
     @property
     def seed(self) -> int:
         """The seed of what was drawn; 0 where it was not kept."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +20,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.frames import Frames, Steps
 from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
+from kevacuate.recording.beside import written
 
 FORMAT = "kevacuate comparison"
 VERSION = 1
@@ -73,19 +73,15 @@ def save_comparison(path: str | Path, comparison: Comparison) -> None:
         "recording": comparison.recording,
         "runs": [_run_about(run) for run in comparison.runs],
     }
-    beside = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-            archive.writestr(_member("about.json"), json.dumps(about, sort_keys=True, allow_nan=False))
-            for i, run in enumerate(comparison.runs):
-                for name, array in _run_arrays(str(i), run).items():
-                    with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-        beside.replace(target)
-    except OSError as error:
-        raise KevacuateError(f"{target} cannot be written: {error.strerror or error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with (
+        written(target, replace=True) as file,
+        zipfile.ZipFile(file.path, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive,
+    ):
+        archive.writestr(_member("about.json"), json.dumps(about, sort_keys=True, allow_nan=False))
+        for i, run in enumerate(comparison.runs):
+            for name, array in _run_arrays(str(i), run).items():
+                with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _member(name: str) -> zipfile.ZipInfo:

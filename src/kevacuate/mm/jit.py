@@ -15,12 +15,15 @@ other kernels do. Two things are decided here and nowhere else:
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +32,8 @@ import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils, config, event
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
@@ -60,23 +64,65 @@ def source_digest() -> str:
 
 @cache
 def cache_dir() -> str:
-    """Directory of the compiled kernels; a private temporary one where the user's cache is not writable."""
-    base = os.environ.get("KEVACUATE_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kevacuate"
-    )
-    path = os.path.join(base, f"kernels-{source_digest()}")
+    """Directory of the compiled kernels; a private temporary one, for this process, where the user's cache is not writable."""
+    base = _cache_base()
+    path = os.path.join(base, f"kernels-{source_digest()}") if base else ""
     try:
-        os.makedirs(path, exist_ok=True)
-        if os.access(path, os.W_OK):
+        if path:
+            os.makedirs(path, exist_ok=True)
+        if path and os.access(path, os.W_OK):
             return path
     except OSError:
         pass
-    return tempfile.mkdtemp(prefix="kevacuate-kernels-")
+    private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
+    atexit.register(_remove_private, private, os.getpid())
+    return private
 
 
-def is_compiled() -> bool:
-    """Whether compiled kernels for exactly these sources are already on disk."""
-    return JIT_DISABLED or any(Path(cache_dir()).rglob("*.nbc"))
+def _cache_base() -> str:
+    """The directory that holds all caches of ours; empty where the home directory does not exist, which is nobody's to make."""
+    named = os.environ.get("KEVACUATE_CACHE_DIR")
+    if named:
+        return named
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    home = os.path.expanduser("~")
+    if not cache_home and not os.path.isdir(home):
+        return ""
+    return os.path.join(cache_home or os.path.join(home, ".cache"), "kevacuate")
+
+
+def _remove_private(directory: str, pid: int) -> None:
+    """Remove a cache of one process's own when that process ends, not when a child that it forked does."""
+    if os.getpid() == pid:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc]
+    """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def on_start(self, event: Any) -> None:
+        if self._call is not None and isinstance(
+            getattr(event.data["dispatcher"], "_cache", None), FunctionCache
+        ):
+            call, self._call = self._call, None
+            call()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def when_compiling(call: Callable[[], None]) -> Iterator[None]:
+    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread."""
+    listener = _Compiling(call)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
 
 
 class _PartCodegen:
@@ -105,12 +151,17 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     attributes: tuple[str, ...] = ()
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-        for function in ll_module.functions:
+    def add_ir_module(self, ir_module: Any) -> None:
+        for (
+            function
+        ) in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
             if not function.is_declaration:
                 for attribute in self.attributes:
-                    function.add_function_attribute(attribute)
+                    function.attributes.add(attribute)
+        super().add_ir_module(ir_module)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         pass

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
@@ -33,6 +33,11 @@ _ATTRS = {
     "pinned": k.ATTR_PINNED,
     "busy": k.ATTR_BUSY,
 }
+
+MOST_CPUS, MOST_ORDER = 1024, 13
+"""What a model's machine may have (:func:`kevacuate.mm.layout.build_state` refuses more)."""
+
+_KNOBS = {field.name for field in fields(EvacuationConfig)} - {"evacuate", "ready"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Machine:
     Parameters
     ----------
     pages : int
-        Memory in pages.
+        Memory in pages, whole pageblocks.
     cpus : int
         CPUs, 1 to 1024.
     pageblock_order : int
@@ -75,7 +80,7 @@ class Machine:
     Raises
     ------
     KevacuateError
-        The machine cannot be modelled.
+        The machine cannot be modelled, or a knob is not known.
     """
 
     def __init__(
@@ -89,6 +94,21 @@ class Machine:
         min_free_kbytes: int = 0,
         **knobs: Any,
     ) -> None:
+        pageblock_order = whole_number("pageblock_order", pageblock_order, 1, MOST_ORDER)
+        cpus = whole_number("cpus", cpus, 1, MOST_CPUS)
+        min_free_kbytes = whole_number("min_free_kbytes", min_free_kbytes, 0)
+        pages = whole_number("pages", pages, 1)
+        if pages % (1 << pageblock_order):
+            raise KevacuateError(
+                f"pages cannot be {pages}: it is a whole number of pageblocks, of {1 << pageblock_order} pages each."
+            )
+        unknown = set(knobs) - _KNOBS
+        if unknown:
+            raise KevacuateError(
+                f"There is no knob {unknown.pop()!r}: it is one of {', '.join(sorted(_KNOBS))}."
+            )
+        for name in set(knobs) - {"wq", "skip_hint"}:
+            knobs[name] = whole_number(name, knobs[name], 0)
         order = min(pageblock_order + 1, 10) if pageblock_order < 10 else pageblock_order
         self.config = MachineConfig(
             npages=pages,
@@ -118,7 +138,14 @@ class Machine:
 
         Keyword arguments say what a movable page is like: ``file``, ``dirty``, ``writeback``, ``pinned``, ``busy``
         (locked). Movable pages live on the LRU.
+
+        Raises
+        ------
+        KevacuateError
+            There is no such kind, order, CPU or attribute.
         """
+        order = whole_number("order", order, 0, self.config.max_page_order)
+        cpu = self._cpu(cpu)
         if kind not in TYPES:
             raise KevacuateError(f"There is no kind of page {kind!r}: it is one of {', '.join(TYPES)}.")
         unknown = set(attrs) - set(_ATTRS)
@@ -136,7 +163,18 @@ class Machine:
         return Chunk(self, number)
 
     def free(self, chunk: Chunk, *, cpu: int = 0) -> None:
-        """Free a chunk wherever it is now. Raises KevacuateError if it is not allocated any more."""
+        """Free a chunk wherever it is now.
+
+        Raises
+        ------
+        KevacuateError
+            It is no chunk of this machine, or not allocated any more; or there is no such CPU.
+        """
+        if not isinstance(chunk, Chunk):
+            raise KevacuateError(f"{chunk!r} is no chunk: give what alloc() returned.")
+        if chunk.machine is not self:
+            raise KevacuateError(f"Chunk {chunk.number} is another machine's: free it there.")
+        cpu = self._cpu(cpu)
         pfn = chunk.pfn
         if pfn is None:
             raise KevacuateError(
@@ -157,7 +195,8 @@ class Machine:
         return self.events()
 
     def run(self, ns: int) -> list[str]:
-        """Let *ns* of virtual time pass; what happened, in lines."""
+        """Let *ns* of virtual time pass; what happened, in lines. Raises KevacuateError if *ns* is no such time."""
+        ns = whole_number("ns", ns, 0)
         entry.advance(self.state, self.now + ns)
         return self.events()
 
@@ -169,7 +208,14 @@ class Machine:
         return lines
 
     def compact(self, order: int) -> None:
-        """Wake kcompactd for chunks of 2**order pages; it works as virtual time passes."""
+        """Wake kcompactd for chunks of 2**order pages; it works as virtual time passes.
+
+        Raises
+        ------
+        KevacuateError
+            The machine has no such order.
+        """
+        order = whole_number("order", order, 0, self.config.max_page_order)
         entry.wake_kcompactd(self.state, 0, order)
 
     def events(self) -> list[str]:
@@ -189,14 +235,36 @@ class Machine:
         check(self.state)
 
     def block(self, number: int) -> str:
-        """One pageblock, a character a page (:func:`kevacuate.mm.picture.block_picture`)."""
+        """One pageblock, a character a page (:func:`kevacuate.mm.picture.block_picture`).
+
+        Raises
+        ------
+        KevacuateError
+            The machine has no such block.
+        """
+        number = whole_number("block", number, 0, self._blocks - 1)
         return block_picture(self.state, number)
 
-    def __str__(self) -> str:
-        blocks = range(
-            (self.config.npages + (1 << self.config.pageblock_order) - 1) >> self.config.pageblock_order
+    def __repr__(self) -> str:
+        """How large it is, and what is free."""
+        cpus = len(self.config.cpu_node)
+        return (
+            f"<Machine of {self.config.npages:,} pages in {self._blocks:,} pageblocks, {cpus} CPU{'s' * (cpus > 1)}: "
+            f"{int(self.state.zone[k.Z_NR_FREE]):,} pages free>"
         )
+
+    def __str__(self) -> str:
+        blocks = range(self._blocks)
         return "\n".join([free_lists_picture(self.state), *(self.block(number) for number in blocks)])
+
+    @property
+    def _blocks(self) -> int:
+        """Pageblocks."""
+        return self.config.npages >> self.config.pageblock_order
+
+    def _cpu(self, cpu: int) -> int:
+        """The number of a CPU, checked."""
+        return whole_number("cpu", cpu, 0, len(self.config.cpu_node) - 1)
 
     def _next_due(self) -> int:
         entry.advance(self.state, self.now)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,6 +167,27 @@ POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
 """Name to what it is and which knobs it takes."""
 
 
+PAIR = ("mainline", "evacuate")
+"""What a recording is replayed under by default, where two stand side by side."""
+
+
+def parse_policies(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
+    """One policy or several, written or parsed already, as a list.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`parse_policy`.
+    """
+    if isinstance(policies, str | Policy):
+        policies = [policies]
+    try:
+        given = list(policies)
+    except TypeError:
+        given = [policies]  # type: ignore[list-item]  # which parse_policy refuses in words
+    return [one if isinstance(one, Policy) else parse_policy(one) for one in given]
+
+
 def parse_policy(spec: str) -> Policy:
     """The policy that *spec* names.
 
@@ -175,6 +196,8 @@ def parse_policy(spec: str) -> Policy:
     KevacuateError
         Unknown name, knob or value; the message lists the known ones.
     """
+    if not isinstance(spec, str):
+        raise KevacuateError(f"{spec!r} is no policy: write NAME[,knob=value...] as a string.")
     name, *parts = spec.strip().split(",")
     if name not in POLICIES:
         known = ", ".join(POLICIES)

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
+from kevacuate.recording.beside import beside, remove_leftovers
+from kevacuate.recording.jsontypes import WrongType, checked
 from kevacuate.recording.schema import SCHEMA_VERSION
 
 FORMAT_NAME = "kevacuate demand"
@@ -119,9 +121,11 @@ def write_demand(
 
     """
     where = Path(directory)
-    temporary = [where / f".{name}.tmp" for name in _FILES]
+    temporary = [beside(where / name) for name in _FILES]
+    about = beside(where / "demand.json")
     try:
         where.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(where)
         writer = parquet.TableWriter(temporary[0], DEMAND_TYPES)
         for chunk in chunks:
             writer.add(chunk._asdict())
@@ -141,12 +145,12 @@ def write_demand(
         for name, path in zip(_FILES, temporary, strict=True):
             path.replace(where / name)
         body |= {"files": files, "digest": parquet.combined_digest(body, files)}
-        parquet.write_json(where / ".demand.json.tmp", body)
-        (where / ".demand.json.tmp").replace(where / "demand.json")
+        parquet.write_json(about, body)
+        about.replace(where / "demand.json")
     except OSError as error:
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
-        for path in [*temporary, where / ".demand.json.tmp"]:
+        for path in [*temporary, about]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     return writer.rows
@@ -177,6 +181,11 @@ def demand_facts(directory: str | Path, *, verify: bool = True) -> dict[str, Any
         or digest != parquet.combined_digest(rest, files)
     ):
         raise KevacuateError(f"{where / 'demand.json'} is corrupted: it differs from its own digest.")
+    try:
+        for name, kind in (("rows", int), ("start_objects", int), ("facts", dict[str, Any])):
+            checked(body.get(name), kind, name)
+    except WrongType as error:
+        raise KevacuateError(f"{where / 'demand.json'} is not what this program writes: {error}.") from None
     if verify:
         parquet.verify_files(where, files.items())
     return body

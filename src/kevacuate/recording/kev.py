@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import parquet
+from kevacuate.recording import beside, parquet
 from kevacuate.recording.demand import check_version
+from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.recording.ringbuf import CpuLosses
@@ -37,7 +37,34 @@ SNAPSHOTS_FILE = "snapshots.jsonl"
 FEW_KINDS = 8
 """Kinds of events up to which it pays to look first which row groups hold any."""
 
-_PART = re.compile(r"events-\d{4,9}\.parquet")
+ONLY_PART = "events.parquet"
+"""The file of events where there is only one."""
+
+_PART = re.compile(r"events-(\d{4,9})\.parquet")
+
+
+QUALITY: dict[str, Any] = {
+    "events": int,
+    "events_by_kind": dict[str, int],
+    "events_by_cpu": list[int],
+    "first_ts": int | None,
+    "last_ts": int | None,
+    "losses": list[Any],
+    "loss_intervals": list[dict[str, int]],
+    "late_events": int,
+    "recorder_events": int,
+    "stopped": str,
+    "stopped_ts": int,
+    "cut_ts": int,
+    "cpus_gone": list[dict[str, Any]],
+    "tasks": dict[str, str],
+    "options": dict[str, Any],
+    "command_status": int,
+    "imported": dict[str, Any],
+    "source": str,
+    "source_digest": str,
+}
+"""Kinds of the values of ``quality.json``; further ones are passed on as they are."""
 
 
 class KevWriter:
@@ -49,7 +76,8 @@ class KevWriter:
     Parameters
     ----------
     path : path
-        The ``.kev`` directory to make; it must not exist.
+        The ``.kev`` directory to make; it must not exist. Where something has taken the name by the end, the recording becomes
+        ``STEM-2.kev`` and so on: ``path`` is its name then.
     machine : Machine
         The recorded machine.
     scratch : path, optional
@@ -59,7 +87,7 @@ class KevWriter:
     Raises
     ------
     KevacuateError
-        If the target exists or cannot be written.
+        If the target exists, is being made by another process, or cannot be written.
 
     """
 
@@ -69,7 +97,7 @@ class KevWriter:
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
         parquet.refuse_unencodable(self.path)
         self._keep = scratch is not None
-        self._dir = scratch or self.path.parent / f".{self.path.name}.tmp-{os.getpid()}"
+        self._dir = scratch or beside.beside(self.path)
         self._parts = 0
         self._files: list[str] = []
         self._counter = QualityCounter()
@@ -79,14 +107,18 @@ class KevWriter:
 
     def __enter__(self) -> KevWriter:
         try:
-            self._dir.mkdir(parents=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._keep:
+                self._dir.mkdir(parents=True)
+            else:
+                beside.claim(self.path, self._dir, directory=True)
         except OSError as error:
             raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
         self._open_part()
         return self
 
     def _open_part(self) -> None:
-        name = f"events-{self._parts:04d}.parquet" if self._parts else "events.parquet"
+        name = _part_name(self._parts) if self._parts else ONLY_PART
         self._events = parquet.TableWriter(self._dir / name, COLUMN_TYPES)
         self._files.append(name)
         self._parts += 1
@@ -101,6 +133,9 @@ class KevWriter:
 
         """
         self._events.close()
+        if self._parts == 1:  # there will be several: then every name has its number
+            (self._dir / ONLY_PART).rename(self._dir / _part_name(0))
+            self._files[self._files.index(ONLY_PART)] = _part_name(0)
         done = [f for f in self._files if is_part(f)]
         self._open_part()
         return done
@@ -156,6 +191,7 @@ class KevWriter:
             raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
         finally:
             if not self._keep:
+                beside.release(self._dir)
                 shutil.rmtree(self._dir, ignore_errors=True)
 
     def _finish(self) -> None:
@@ -170,12 +206,17 @@ class KevWriter:
         }
         body |= {"files": files, "digest": parquet.combined_digest(body, files)}
         parquet.write_json(self._dir / "machine.json", body)
-        self._dir.rename(self.path)
+        self.path = beside.put(self._dir, self.path)
+
+
+def _part_name(number: int) -> str:
+    """The name of a file of events, one of several: sorted by name they are in order of time."""
+    return f"events-{number:04d}.parquet"
 
 
 def is_part(name: str) -> bool:
-    """Whether a file of that name holds events: the first, or a later one of a recording written while it ran."""
-    return name == "events.parquet" or _PART.fullmatch(name) is not None
+    """Whether a file of that name holds events: all of them, or a part of a recording written while it ran."""
+    return name == ONLY_PART or _PART.fullmatch(name) is not None
 
 
 def is_kev(path: Path) -> bool:
@@ -216,14 +257,23 @@ class KevSource:
 
     @cached_property
     def quality(self) -> dict[str, Any]:
-        """``quality.json``."""
-        return parquet.read_json(self.path / "quality.json")
+        """``quality.json``, its values checked."""
+        values = parquet.read_json(self.path / "quality.json")
+        try:
+            for name, kind in QUALITY.items():
+                if name in values:
+                    values[name] = checked(values[name], kind, name)
+        except WrongType as error:
+            raise KevacuateError(
+                f"{self.path / 'quality.json'} is not what this program writes: {error}."
+            ) from None
+        return values
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost."""
         try:
-            return tuple(CpuLosses(**x) for x in self.quality["losses"])
-        except (KeyError, TypeError):
+            return tuple(build(CpuLosses, x, "a loss") for x in self.quality["losses"])
+        except (KeyError, WrongType):
             raise KevacuateError(f"{self.path / 'quality.json'} does not say what was lost.") from None
 
     def snapshot_counts(self) -> tuple[Snapshot, ...]:
@@ -250,5 +300,10 @@ class KevSource:
                 yield chunk if keep.all() else chunk.take(keep)
 
     def _event_files(self) -> list[str]:
-        """The files of events in order: the first, then ``events-0001.parquet`` and so on."""
-        return ["events.parquet", *sorted(f for f in self._files if _PART.fullmatch(f))]
+        """The files of events in order of time: ``events-0000.parquet`` and so on, or ``events.parquet`` alone.
+
+        Older recordings have ``events.parquet`` as the first of several.
+        """
+        numbers = {f: int(m[1]) for f in self._files if (m := _PART.fullmatch(f))}
+        only = [ONLY_PART] if ONLY_PART in self._files or not numbers else []
+        return [*only, *sorted(numbers, key=numbers.__getitem__)]

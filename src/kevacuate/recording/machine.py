@@ -3,13 +3,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.jsontypes import WrongType, build, checked
 
 MOST_CPUS = 8192
 """Linux's largest NR_CPUS (x86 with MAXSMP, powerpc)."""
+
+MOST_ORDER = 30
+"""Largest pageblock order believed; the model takes 13 at most."""
+
+EXTRA: dict[str, Any] = {
+    "buffer_kb": int,
+    "cpu_node": tuple[int, ...],
+    "groups": list[str],
+    "imported": str,
+    "lacks": list[str],
+    "max_page_order": int,
+    "missing_events": list[str],
+    "mode": str,
+    "pids_kept": bool,
+    "settings": dict[str, Any],
+    "source": str,
+}
+"""Kinds of those of a machine's further facts that this program reads."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +100,19 @@ class Machine:
             If a field is missing or is of another kind.
 
         """
-        known = {f.name for f in fields(Machine)}
-        zone_keys = {f.name for f in fields(ZoneInfo)}
         try:
-            data = {k: v for k, v in values.items() if k in known}
-            zones = [ZoneInfo(**{k: v for k, v in z.items() if k in zone_keys}) for z in data["zones"]]
-            data["zones"] = tuple(zones)
-            data["nodes"] = tuple(int(n) for n in data["nodes"])
-            data["zone_names"] = tuple(str(n) for n in data["zone_names"])
-            for name in ("cpus", "page_size", "pageblock_order"):
-                data[name] = int(data[name])
-            machine = Machine(**data)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            machine = build(Machine, values, "machine")
+            for name, kind in EXTRA.items():
+                if name in machine.extra:
+                    checked(machine.extra[name], kind, f"machine.extra.{name}")
+        except WrongType as error:
             raise KevacuateError(
-                "machine.json does not describe a machine as this program writes it: record again."
+                f"machine.json does not describe a machine as this program writes it ({error}): record again."
             ) from None
+        if not 0 <= machine.pageblock_order <= MOST_ORDER:
+            raise KevacuateError(
+                f"machine.json says pageblock order {machine.pageblock_order}, but it is {MOST_ORDER} at most: record again."
+            )
         if not 0 <= machine.cpus <= MOST_CPUS:
             raise KevacuateError(
                 f"machine.json says {machine.cpus} CPUs, but Linux knows {MOST_CPUS} at most: record again."

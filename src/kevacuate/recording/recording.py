@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -75,6 +76,10 @@ class Recording:
             If there is nothing, it is not a recording, or it is truncated, corrupted or too new.
 
         """
+        if not isinstance(path, str | os.PathLike):
+            raise KevacuateError(
+                f"{path!r} is no path: name the recording's directory by a string or a Path."
+            )
         where = Path(path)
         try:
             if not where.exists():
@@ -94,6 +99,11 @@ class Recording:
         raise KevacuateError(
             f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
         )
+
+    @classmethod
+    def of(cls, recording: Recording | str | Path) -> Recording:
+        """The recording itself, or the one at a path (:meth:`open`)."""
+        return recording if isinstance(recording, Recording) else cls.open(recording)
 
     @cached_property
     def machine(self) -> Machine:
@@ -218,7 +228,7 @@ class Recording:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
             writer.set_quality({"source_digest": self.digest, **(quality or {})})
-        return Recording.open(target, verify=False)
+        return Recording.open(writer.path, verify=False)
 
 
 def _following(stream: Iterator[EventChunk], state: AllocatorState) -> Iterator[EventChunk]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
+from kevacuate.recording.jsontypes import WrongType, build
 
 _MAX_BYTES = 1 << 28
 
@@ -117,21 +118,11 @@ def snapshot_from_json(values: Mapping[str, Any]) -> Snapshot:
 
     """
     try:
-        zones = []
-        for zone in values["zones"]:
-            data = dict(zone)
-            for name in ("watermark", "protection", "chunks"):
-                data[name] = tuple(int(n) for n in data[name])
-            data["chunks_by_type"] = {
-                str(t): tuple(int(n) for n in c) for t, c in data["chunks_by_type"].items()
-            }
-            data["blocks_by_type"] = {str(t): int(n) for t, n in data["blocks_by_type"].items()}
-            data["pcp"] = tuple(PcpCounts(**p) for p in data["pcp"])
-            zones.append(ZoneCounts(**data))
-        vmstat = {str(k): int(v) for k, v in values["vmstat"].items()}
-        return Snapshot(int(values["ts"]), str(values["label"]), tuple(zones), vmstat)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise KevacuateError("A snapshot in the recording is not one that this program writes.") from None
+        return build(Snapshot, values, "the snapshot")
+    except WrongType as error:
+        raise KevacuateError(
+            f"A snapshot in the recording is not one that this program writes ({error})."
+        ) from None
 
 
 def write_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:

@@ -156,6 +156,13 @@ class AllocatorState:
     skip_known: bool = True
     """Whether compaction's skip bits were recorded; if not, ``blocks.skip`` is all False and means nothing."""
 
+    def __repr__(self) -> str:
+        """Which it is, when, and how large."""
+        return (
+            f"<AllocatorState {self.label or self.tag!r} at {self.ts / 1e9:.3f} s: {len(self.zones)} zones, "
+            f"{len(self.blocks.pfn):,} pageblocks>"
+        )
+
     @property
     def pcp_ready(self) -> bool:
         """Whether per-cpu lists were set up (at boot they are not)."""
@@ -281,12 +288,3 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
 def zone_to_json(zone: ZoneState) -> dict[str, Any]:
     """The zone as plain JSON values."""
     return {f.name: (list(v) if isinstance(v := getattr(zone, f.name), tuple) else v) for f in fields(zone)}
-
-
-def zone_from_json(values: dict[str, Any]) -> ZoneState:
-    """The inverse of :func:`zone_to_json`; keys of newer programs are passed over."""
-    known = {f.name for f in fields(ZoneState)}
-    data: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
-    }
-    return ZoneState(**data)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
+from kevacuate.recording.jsontypes import WrongType, build
 from kevacuate.recording.state import (
     AllocatorState,
     Blocks,
@@ -18,7 +20,7 @@ from kevacuate.recording.state import (
     Guesses,
     PcpFields,
     PcpPages,
-    zone_from_json,
+    ZoneState,
     zone_to_json,
 )
 
@@ -27,7 +29,31 @@ FREE_TYPES: Types = {"zone": np.int16, "order": np.int8, "mt": np.int8, "pfn": n
 BLOCK_TYPES: Types = {"zone": np.int16, "pfn": np.int64, "mt": np.int8, "skip": np.bool_}
 PCP_TYPES: Types = {"zone": np.int16, "cpu": np.int16} | dict.fromkeys(PcpFields._fields[2:], np.int32)
 PCP_PAGE_TYPES: Types = {"zone": np.int16, "cpu": np.int16, "pindex": np.int8, "pfn": np.int64}
+MOST_ORDER, MOST_PINDEX, HUGE_PCP_ORDER = 13, 13, 9
+MOST_PAGES = 1 << 52
+"""More pages than 64-bit physical addresses can name: no zone ends beyond it."""
+
 PAGE_FILES = ("page_flags", "page_count")
+
+
+@dataclass(frozen=True)
+class _Body:
+    """``state.json``: the fields of :class:`AllocatorState` that are no tables."""
+
+    tag: str
+    ts: int
+    ts_begin: int
+    cpu: int
+    ordinal: int
+    interleaved: int
+    label: str
+    zones: tuple[ZoneState, ...]
+    counters: dict[str, int]
+    approximate: tuple[str, ...] = ()
+    guesses: Guesses | None = None
+    skip_known: bool | None = None
+
+
 _SCALARS = ("tag", "ts", "ts_begin", "cpu", "ordinal", "interleaved", "label")
 
 
@@ -62,11 +88,6 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     return names
 
 
-def _guesses(values: dict[str, Any]) -> Guesses:
-    """The counts of :class:`Guesses`; a KeyError, TypeError or ValueError where they are not such."""
-    return Guesses(**{field.name: int(values[field.name]) for field in fields(Guesses)})
-
-
 def read_state(directory: Path) -> AllocatorState:
     """The inverse of :func:`write_state`.
 
@@ -78,29 +99,52 @@ def read_state(directory: Path) -> AllocatorState:
     """
     body = parquet.read_json(directory / "state.json")
     try:
-        scalars = {name: body[name] for name in _SCALARS}
-        zones = tuple(zone_from_json(z) for z in body["zones"])
-        counters = {str(k): int(v) for k, v in body["counters"].items()}
-        approximate = tuple(str(line) for line in body.get("approximate", ()))
-        guesses = _guesses(body["guesses"]) if "guesses" in body else None
-        skip_known = bool(body.get("skip_known", not any("skip bits" in line for line in approximate)))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise KevacuateError(f"{directory / 'state.json'} does not describe a state: record again.") from None
+        about = build(_Body, body, "the state")
+    except WrongType as error:
+        raise KevacuateError(
+            f"{directory / 'state.json'} does not describe a state ({error}): record again."
+        ) from None
     words: dict[str, Any] = {
         name: parquet.read_table(directory / f"{name}.parquet", {"word": np.uint64})["word"]
         for name in PAGE_FILES
         if (directory / f"{name}.parquet").exists()
     }
-    return AllocatorState(
-        **scalars,
+    known = about.skip_known
+    if known is None:  # written before it was stored
+        known = not any("skip bits" in line for line in about.approximate)
+    state = AllocatorState(
+        **{**vars(about), "skip_known": known},
         **words,
-        zones=zones,
-        counters=counters,
-        approximate=approximate,
-        guesses=guesses,
-        skip_known=skip_known,
         free=FreePages(**parquet.read_table(directory / "free.parquet", FREE_TYPES)),
         blocks=Blocks(**parquet.read_table(directory / "blocks.parquet", BLOCK_TYPES)),
         pcp=PcpFields(**parquet.read_table(directory / "pcp.parquet", PCP_TYPES)),
         pcp_pages=PcpPages(**parquet.read_table(directory / "pcp_pages.parquet", PCP_PAGE_TYPES)),
     )
+    _refuse_outside(directory, state)
+    return state
+
+
+def _refuse_outside(directory: Path, state: AllocatorState) -> None:
+    """Raise KevacuateError at chunks or pageblocks that lie outside all zones: pfns become indices."""
+    ends = [(zone.start_pfn, zone.start_pfn + zone.spanned) for zone in state.zones]
+    last = max((end for _, end in ends), default=0)
+    free, pcp = state.free, state.pcp_pages
+    orders = np.where(pcp.pindex >= 12, HUGE_PCP_ORDER, pcp.pindex // 3).astype(np.int64)
+    wrong = any(first < 0 or end < first or end > MOST_PAGES for first, end in ends)
+    wrong |= outside(free.order, 0, MOST_ORDER) or outside(pcp.pindex, 0, MOST_PINDEX)
+    if (
+        wrong
+        or outside(state.blocks.pfn, 0, last - 1)
+        or outside(free.pfn, 0, last)
+        or outside(pcp.pfn, 0, last)
+        or outside(free.pfn + (1 << free.order.astype(np.int64)), 0, last)
+        or outside(pcp.pfn + (1 << orders), 0, last)
+    ):
+        raise KevacuateError(
+            f"{directory} holds zones, pages or pageblocks that cannot be: the recording is corrupted, record again."
+        )
+
+
+def outside(values: npt.NDArray[np.generic], least: int, most: int) -> bool:
+    """Whether any value lies outside [least, most]."""
+    return bool(values.size and (int(values.min()) < least or int(values.max()) > most))

@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import REPEATS
 from kevacuate.mm.jit import JIT_DISABLED
-from kevacuate.policy import Policy, parse_policy
+from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.replay.about import about_result
 from kevacuate.replay.demand import Demand, build_demand
@@ -106,9 +107,9 @@ def _replayed(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _chosen(policies: Iterable[str]) -> list[Policy]:
+def _chosen(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
     """The policies, each named once."""
-    chosen = [parse_policy(spec) for spec in policies]
+    chosen = parse_policies(policies)
     if not chosen:
         raise KevacuateError("No policy was given, so there is nothing to compare: name at least one.")
     specs = [policy.spec for policy in chosen]
@@ -122,9 +123,10 @@ def _chosen(policies: Iterable[str]) -> list[Policy]:
 
 def compare(
     recording: Recording | str | Path,
-    policies: Sequence[str],
+    policies: str | Policy | Sequence[str | Policy],
     *,
-    repeats: int = 1,
+    repeats: int = REPEATS,
+    seed: int | None = None,
     workers: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     progress: Report | None = None,
@@ -135,10 +137,12 @@ def compare(
     ----------
     recording : Recording or path
         With a start state and a demand, or events to make one of.
-    policies : sequence of str
-        ``NAME[,knob=value...]`` each.
+    policies : policy or sequence of policies
+        ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
     repeats : int
-        Replays of each policy, with the seeds ``options.seed``, ``options.seed`` + 1, ...
+        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ...
+    seed : int, optional
+        In place of ``options.seed``.
     workers : int, optional
         Replays at once; changes nothing but speed. Default: one per core that this process may use, fewer where memory is short.
     options : ReplayOptions
@@ -158,11 +162,10 @@ def compare(
         As :func:`kevacuate.replay.run.replay`; or a policy is named twice, or none, or there are to be no repeats.
     """
     chosen = _chosen(policies)
-    if repeats < 1 or (workers is not None and workers < 1):
-        raise KevacuateError(
-            "A policy is replayed at least once, and by at least one worker: repeats and workers begin at 1."
-        )
-    recording = recording if isinstance(recording, Recording) else Recording.open(recording)
+    repeats = whole_number("repeats", repeats, 1)
+    workers = None if workers is None else whole_number("workers", workers, 1)
+    options = options if seed is None else replace(options, seed=seed)
+    recording = Recording.of(recording)
     demand = build_demand(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)

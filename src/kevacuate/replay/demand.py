@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Demand:
         self._chunks = chunks
         self._quality = quality
         self._span: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        """How many rows, where that is known already."""
+        rows = "rows not counted yet" if self._span is None else f"{self._span[1]:,} rows"
+        return f"<Demand: {rows}, {len(self.start_objects.pfn):,} objects at the start>"
 
     @property
     def quality(self) -> DemandQuality:
@@ -230,7 +236,7 @@ def _merge_known(old: KnownKinds, new: KnownKinds) -> KnownKinds:
 
 
 def build_demand(
-    recording: Recording,
+    recording: Recording | str | Path,
     *,
     kinds: PageKindModel = PageKindModel(),  # noqa: B008 (frozen)
     chunk_rows: int = DEFAULT_CHUNK_ROWS,
@@ -242,7 +248,7 @@ def build_demand(
 
     Parameters
     ----------
-    recording : Recording
+    recording : Recording or path
         With events, or with a stored demand, which is then read.
     kinds : PageKindModel
         Shares of what no recording shows. A stored demand made with other shares is drawn anew.
@@ -255,6 +261,7 @@ def build_demand(
         The recording has no start state, or page flags that do not fit it.
 
     """
+    recording = Recording.of(recording)
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)
@@ -274,7 +281,12 @@ def build_demand(
 def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) -> Demand:
     """The demand that lies beside the recording."""
     facts = demand_facts(recording.path)["facts"]
-    quality = DemandQuality.from_dict(facts["quality"]) if "quality" in facts else None
+    counted = facts.get("quality", {})
+    if not isinstance(counted, dict):
+        raise KevacuateError(
+            f"{recording.path / 'demand.json'} has no quality report of this program's making."
+        )
+    quality = DemandQuality.from_dict(counted) if "quality" in facts else None
     start = read_start_objects(recording.path)
     same = facts.get("page_kinds") == asdict(kinds)
     if not same:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.kernel.pageflags import absent_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
@@ -77,10 +77,7 @@ class ReplayOptions:
             ("log_capacity", 2 * LOG_MARGIN),
             ("prefetch", 0),
         ):
-            if getattr(self, name) < least:
-                raise KevacuateError(
-                    f"{name} of a replay cannot be {getattr(self, name)}: it is at least {least}."
-                )
+            whole_number(f"{name} of a replay", getattr(self, name), least)
 
 
 def zone_index(name: str) -> int:

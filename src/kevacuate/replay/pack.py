@@ -56,5 +56,5 @@ def pack(recording: Recording, out: str | Path, *, kinds: PageKindModel = PageKi
         writer.add_state(replace(state, ordinal=-1, page_count=None))
         writer.set_losses(recording.losses)
         writer.set_quality({"source": recording.path.name, "source_digest": recording.digest})
-    store_demand(recording, where, kinds=kinds)
-    return where
+    store_demand(recording, writer.path, kinds=kinds)
+    return writer.path

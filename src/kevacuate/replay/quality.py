@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.jsontypes import WrongType, checked
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ class DemandQuality:
     def from_dict(cls, values: dict[str, Any]) -> DemandQuality:
         """The inverse of :meth:`as_dict`; unknown names are an error, missing ones are 0."""
         names = {f.name for f in fields(cls)}
+        try:
+            checked({name: values[name] for name in names & set(values)}, dict[str, int], "quality")
+        except WrongType as error:
+            raise KevacuateError(
+                f"The demand's quality report is not what this program writes: {error}."
+            ) from None
         unknown = set(values) - names - {"trusted"}
         if unknown:
             raise KevacuateError(

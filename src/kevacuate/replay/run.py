@@ -270,7 +270,7 @@ def replay(
     KevacuateError
         The recording cannot be replayed, or there is no such policy.
     """
-    chosen = parse_policy(policy) if isinstance(policy, str) else policy
+    chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
     rows = demand or build_demand(recording)
     if rows.max_objects is None and recording.start is not None:
         _ = (

@@ -14,13 +14,9 @@ from kevacuate.measure.pages import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import AllocatorState, StartObjects
+from kevacuate.recording.statefiles import outside
 
 Columns = npt.NDArray[np.generic]
-
-
-def _outside(values: Columns, least: int, most: int) -> bool:
-    """Whether any value lies outside [least, most]."""
-    return bool(values.size and (int(values.min()) < least or int(values.max()) > most))
 
 
 def _misplaced(config: MachineConfig, pfn: Columns, order: Columns) -> bool:
@@ -47,25 +43,25 @@ def _problems(
     )
     unknown = len(set(known)) != len(known) or not all(np.isin(z, known).all() for z in tables)
     yield unknown, "something of a zone that it does not describe"
-    yield _outside(state.free.order, 0, most), "free pages of an order that the machine does not have"
-    yield _outside(state.free.mt, 0, k.MIGRATE_TYPES - 1), "free pages of a type that does not exist"
+    yield outside(state.free.order, 0, most), "free pages of an order that the machine does not have"
+    yield outside(state.free.mt, 0, k.MIGRATE_TYPES - 1), "free pages of a type that does not exist"
     yield _misplaced(config, state.free.pfn, state.free.order), "free pages outside their zone or not aligned"
-    yield _outside(state.blocks.mt, 0, k.MIGRATE_TYPES - 1), "pageblocks of a type that does not exist"
+    yield outside(state.blocks.mt, 0, k.MIGRATE_TYPES - 1), "pageblocks of a type that does not exist"
     block = (1 << config.pageblock_order) - 1
     highest = max(zone.end_pfn for zone in config.zones) - 1
-    wrong = _outside(state.blocks.pfn, 0, highest) or bool((state.blocks.pfn & block).any())
+    wrong = outside(state.blocks.pfn, 0, highest) or bool((state.blocks.pfn & block).any())
     yield wrong, "pageblocks that are none"
-    strange = _outside(state.pcp.cpu, 0, cpus - 1) or _outside(state.pcp_pages.cpu, 0, cpus - 1)
+    strange = outside(state.pcp.cpu, 0, cpus - 1) or outside(state.pcp_pages.cpu, 0, cpus - 1)
     yield strange, "per-CPU lists of a CPU that the machine does not have"
-    yield _outside(state.pcp.batch, 1, 1 << 20), "per-CPU lists without a batch size"
+    yield outside(state.pcp.batch, 1, 1 << 20), "per-CPU lists without a batch size"
     p = state.pcp
     sizes = (p.high, p.high_min, p.high_max, p.flags, p.alloc_factor, p.free_count)
-    yield any(_outside(values, 0, 1 << 30) for values in sizes), "per-CPU lists of an impossible size"
+    yield any(outside(values, 0, 1 << 30) for values in sizes), "per-CPU lists of an impossible size"
     lists = k.NR_PCP_LISTS if config.hpage_order >= 0 else k.NR_PCP_LISTS - 2
-    yield _outside(state.pcp_pages.pindex, 0, lists - 1), "pages on a per-CPU list that does not exist"
+    yield outside(state.pcp_pages.pindex, 0, lists - 1), "pages on a per-CPU list that does not exist"
     order = pcp_order(state.pcp_pages.pindex, config.hpage_order)
     yield _misplaced(config, state.pcp_pages.pfn, order), "per-CPU pages outside their zone or not aligned"
-    yield _outside(start.order, 0, most), "objects of an order that the machine does not have"
+    yield outside(start.order, 0, most), "objects of an order that the machine does not have"
     yield _misplaced(config, start.pfn, start.order), "objects outside their zone or not aligned"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +22,7 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import RUNS, rule
+from kevacuate.recording.beside import written
 from kevacuate.report.grouprows import mean_text
 from kevacuate.report.page_data import page_data
 from kevacuate.report.page_tables import (
@@ -103,7 +103,7 @@ def _block_words(runs: Sequence[Run]) -> str:
 
 def _machine_facts(recording: dict[str, Any]) -> list[str]:
     """What machine it was, in a few words."""
-    facts = [f"Linux {visible(recording.get('kernel', 'unknown'))}"]
+    facts = [f"Linux {visible(recording.get('kernel') or '(not known)')}"]
     if "arch" in recording:
         facts.append(visible(recording["arch"]))
     if "cpus" in recording:
@@ -283,11 +283,5 @@ def write_page(path: Path, text: str) -> None:
     KevacuateError
         It cannot be written.
     """
-    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(path, replace=True) as file:
+        file.path.write_text(text, encoding="utf-8")

@@ -82,7 +82,12 @@ def _recorded(recording: Recording, out: PerfettoWriter, progress: Progress | No
         return
     start = recording.start
     base = start.ts if start is not None else None
-    group = Group(out, f"Linux {recording.machine.kernel}, recorded", recording.machine.pageblock_order, 0)
+    group = Group(
+        out,
+        f"Linux {recording.machine.kernel or '(not known)'}, recorded",
+        recording.machine.pageblock_order,
+        0,
+    )
     spans = _Spans(group)
     seen = 0
     for chunk in recording.events(after=start):

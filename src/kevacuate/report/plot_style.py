@@ -6,13 +6,13 @@ The colours are Okabe and Ito's where a thing has one of its own, and the same a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
+from kevacuate.recording.beside import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,13 +128,6 @@ def save(figure: Figure, path: str | Path) -> Path:
     form = target.suffix.lower().removeprefix(".")
     if form not in _METADATA:
         raise KevacuateError(f"{target} has no format that figures come in: name it .png, .svg or .pdf.")
-    beside = target.parent / f".{target.name}.tmp-{os.getpid()}"
-    try:
-        with style():
-            figure.savefig(beside, format=form, metadata=_METADATA[form])
-        beside.replace(target)
-    except OSError as error:
-        raise KevacuateError(f"{target} cannot be written: {error.strerror or error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(target, replace=True) as file, style():
+        figure.savefig(file.path, format=form, metadata=_METADATA[form])
     return target

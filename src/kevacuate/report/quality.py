@@ -62,6 +62,13 @@ def _losses(about: About) -> str:
     return "; ".join(parts)
 
 
+UNVERIFIED = (
+    "what to do: compare policies with each other, not with this machine; verify says how near the model is, where the recorded "
+    "kernel has the recording hooks (docs/fidelity.md)"
+)
+"""What the reader can do about a profile that no recording was held against."""
+
+
 def about_table(about: About) -> Table:
     """The recording and its machine."""
     table = _table(about["name"])
@@ -70,7 +77,10 @@ def about_table(about: About) -> Table:
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
     table.add_row("kernel", f"Linux {about['kernel'] or '(not known)'} ({about['arch'] or 'not known'})")
-    table.add_row("profile of the model", "\n".join([about["profile"], *about["profile_unsure"]]))
+    unverified = [UNVERIFIED] if "unverified" in about["profile"] else []
+    table.add_row(
+        "profile of the model", "\n".join([about["profile"], *about["profile_unsure"], *unverified])
+    )
     cpus = f"{about['cpus']} CPU{'' if about['cpus'] == 1 else 's'}"
     table.add_row(
         "machine",

@@ -26,7 +26,7 @@ def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
 def _title(comparison: Comparison) -> str:
     """What was replayed, how often."""
     about = comparison.recording
-    title = f"{about['name']}, Linux {about['kernel']}, profile {about['profile']}"
+    title = f"{about['name']}, Linux {about['kernel'] or '(not known)'}, profile {about['profile']}"
     policies = len(comparison.groups)
     if policies > 1:
         title += f": one demand, {policies} policies"

@@ -151,7 +151,7 @@ def import_recording(
         writer.machine = replace(machine, extra={**machine.extra, "imported": source.form, "lacks": lacks})
         writer.set_losses(source.losses())
         writer.set_quality({"imported": about})
-    return _summary(Path(target), about)
+    return _summary(writer.path, about)
 
 
 def _import_directory(where: Path, target: Path, pids: bool, progress: Progress | None) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _import_directory(where: Path, target: Path, pids: bool, progress: Progress 
         about["lacks"] = [] if source.states else ["states"]
         writer.set_losses(source.losses)
         writer.set_quality({"source_digest": source.digest, "imported": about})
-    return _summary(target, about)
+    return _summary(writer.path, about)
 
 
 def _without_pids(chunk: EventChunk) -> EventChunk:

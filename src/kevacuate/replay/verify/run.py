@@ -55,7 +55,7 @@ def verify(
     ----------
     recording : Recording or path
         A ``.kev`` directory, or one with the raw trace, from a kernel with the recording hooks.
-    levels : sequence of str
+    levels : str or sequence of str
         Of :data:`kevacuate.measure.fidelity.LEVELS`.
     resync : bool
         Take over the recorded state at each dump that shows a difference; how often is counted.
@@ -73,8 +73,8 @@ def verify(
     KevacuateError
         The recording is corrupted, lost events, or has no state to start from; a level does not exist.
     """
-    source = recording if isinstance(recording, Recording) else Recording.open(recording)
-    chosen = _chosen(levels)
+    source = Recording.of(recording)
+    chosen = _chosen([levels] if isinstance(levels, str) else levels)
     if replays < 1:
         raise KevacuateError(f"A verification makes at least 1 replay of each policy, not {replays}.")
     if not despite_losses:

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files and directories that are written beside their place and renamed into it when they are complete.
+
+The name beside is ``.NAME.kevacuate-PID``. Its maker holds a lock on it (flock), which ends with the process however that ends:
+what bears such a name without lock and without process was left by a killed one, and :func:`remove_leftovers` removes it.
+A second process that is to make the same file or recording sees the first one's lock and refuses before it works.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from kevacuate.errors import KevacuateError
+
+_BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
+_PRIVATE = re.compile(r"kevacuate-(?:triage|kernels)-(\d{1,10})-\w+")
+_LOCK_SECONDS = 2.0
+_held: dict[Path, int] = {}
+
+
+class Leftover(NamedTuple):
+    """What a killed process left."""
+
+    path: Path
+    size: int
+    """Bytes of all its files."""
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.size / 1e6:.1f} MB)"
+
+
+def beside(target: Path) -> Path:
+    """Where this process writes what is to become *target*."""
+    return target.with_name(f".{target.name}.kevacuate-{os.getpid()}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of that id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def hold(path: Path) -> None:
+    """Lock a file or directory of this process's making until :func:`release` or the process's end."""
+    with suppress(OSError):  # a file system without locks
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        _held[path] = descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def release(path: Path) -> None:
+    """End what :func:`hold` began."""
+    descriptor = _held.pop(path, None)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> bool | None:
+    """Whether some process holds the file or directory; None where that cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def is_left(path: Path, pid: int) -> bool:
+    """Whether the process *pid* that made *path* is no more: none has that id, none holds the lock."""
+    return not is_alive(pid) and not _locked(path)
+
+
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Between looking who else makes a file in *directory* and making it; without locks, or after two seconds, all go on."""
+    descriptor = -1
+    try:
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while descriptor >= 0:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.01)
+            except OSError:
+                break
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _refuse_second(target: Path, own: Path) -> None:
+    """Raise KevacuateError where another process is making *target*."""
+    names = re.compile(rf"\.{re.escape(target.name)}\.(?:kevacuate|rec)-(\d{{1,10}})")
+    for name in os.listdir(target.parent):
+        match = names.fullmatch(name)
+        path = target.parent / name
+        if match is None or path == own:
+            continue
+        locked = _locked(path)
+        if locked or (locked is None and is_alive(int(match[1]))):
+            raise KevacuateError(
+                f"{target} is being written by process {match[1]}: wait for it, or choose another name with -o."
+            )
+
+
+def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777) -> None:
+    """Make *own*, in which *target* comes to be, and hold it, unless another process is at the same target.
+
+    Parameters
+    ----------
+    target : Path
+        What is to be made.
+    own : Path
+        Where it is made, ``.NAME.kevacuate-PID`` or a recorder's ``.NAME.rec-PID`` beside the target.
+    directory : bool
+        Whether *own* is to be a directory or an empty file.
+    mode : int
+        The directory's permissions, less those of the umask.
+
+    Raises
+    ------
+    KevacuateError
+        Another process is making *target*.
+    OSError
+        *own* cannot be made.
+
+    """
+    with _one_at_a_time(target.parent):
+        _refuse_second(target, own)
+        if directory:
+            own.mkdir(mode=mode)
+        else:
+            os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
+        hold(own)
+
+
+def put(own: Path, target: Path) -> Path:
+    """Rename *own* to *target*, or to ``STEM-2.SUFFIX`` and so on where something has that name already; its name now."""
+    number = 1
+    while True:
+        place = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+        with _one_at_a_time(target.parent):
+            if not os.path.lexists(place):
+                own.rename(place)
+                return place
+        number += 1
+
+
+class Written:
+    """A file that is being written: :attr:`path` is where, :attr:`target` its name when it is complete."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path, self.target = path, target
+
+
+@contextmanager
+def written(target: Path, *, replace: bool) -> Iterator[Written]:
+    """A file to be written beside its place and renamed into it; nothing is left of it after an exception.
+
+    Parameters
+    ----------
+    target : Path
+        The file.
+    replace : bool
+        Whether an older one is replaced. If not, it is refused at the beginning; one that appears meanwhile is kept, and the new
+        one gets another name (:func:`put`), which is then ``target`` of what was yielded.
+
+    Raises
+    ------
+    KevacuateError
+        The file cannot be written, or must not be.
+
+    """
+    if not replace and os.path.lexists(target):
+        raise KevacuateError(f"{target} exists already: remove it or choose another name.")
+    own = beside(target)
+    file = Written(own, target)
+    try:
+        claim(target, own, directory=False)
+        yield file
+        if replace:
+            own.replace(target)
+        else:
+            file.target = put(own, target)
+    except OSError as error:
+        raise KevacuateError(f"{target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        release(own)
+        with suppress(OSError):
+            own.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a directory."""
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    total = 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_size
+    return total
+
+
+def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftover]:
+    """What killed processes of this user left in a directory, by name."""
+    found = []
+    with suppress(OSError):
+        for entry in sorted(directory.iterdir()):
+            match = names.fullmatch(entry.name)
+            if match is None or entry.is_symlink() or entry.lstat().st_uid != os.geteuid():
+                continue
+            if is_left(entry, int(match[group])):
+                found.append(Leftover(entry, size_of(entry)))
+    return found
+
+
+def leftovers(directory: Path) -> list[Leftover]:
+    """What killed processes of this user left in *directory*, and of private directories in the place for temporary files."""
+    return _left_in(directory, _BESIDE, 2) + _left_in(Path(tempfile.gettempdir()), _PRIVATE, 1)
+
+
+def remove_leftovers(directory: Path) -> list[Leftover]:
+    """Remove :func:`leftovers`; those that are gone now."""
+    gone = []
+    for left in leftovers(directory):
+        if left.path.is_dir():
+            shutil.rmtree(left.path, ignore_errors=True)
+        else:
+            left.path.unlink(missing_ok=True)
+        if not left.path.exists():
+            gone.append(left)
+    return gone
