@@ -87,13 +87,15 @@ def live_status() -> Iterator[Callable[[Any], None]]:
 
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
-    from kevacuate.measure.triage import NOT_FRAGMENTING
-    from kevacuate.report.triage import requesters_table, tasks_table, timeline_table, words
+    from kevacuate.recording.machine import kernel_words
+    from kevacuate.report.triage import words
+    from kevacuate.report.triage_tables import requesters_table, tasks_table, timeline_table
 
     out = console()
-    out.print(f"{result['name']}, Linux {result['kernel']}", style="bold", highlight=False, markup=False)
+    title = f"{result['name']}, {kernel_words(result['kernel'])}"
+    out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
-    if result["verdict"] == NOT_FRAGMENTING or not result["extfrag_recorded"]:
+    if not result["requesters"]:
         return
     out.print()
     out.print(timeline_table(result))

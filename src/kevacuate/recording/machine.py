@@ -12,6 +12,11 @@ MOST_CPUS = 8192
 """Linux's largest NR_CPUS (x86 with MAXSMP, powerpc)."""
 
 
+def kernel_words(kernel: str) -> str:
+    """``Linux 7.2.13`` of the release ``7.2.13``; words where the release is not known (``""``)."""
+    return f"Linux {kernel}" if kernel else "kernel not known"
+
+
 @dataclass(frozen=True)
 class ZoneInfo:
     """One populated zone of /proc/zoneinfo or of a dump: pfns and sizes in pages."""

@@ -23,6 +23,7 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import RUNS, rule
+from kevacuate.recording.machine import kernel_words
 from kevacuate.report.grouprows import mean_text
 from kevacuate.report.page_data import page_data
 from kevacuate.report.page_tables import (
@@ -100,7 +101,7 @@ def _block_words(runs: Sequence[Run]) -> str:
 
 def _machine_facts(recording: dict[str, Any]) -> list[str]:
     """What machine it was, in a few words."""
-    facts = [f"Linux {visible(recording.get('kernel', 'unknown'))}"]
+    facts = [visible(kernel_words(recording.get("kernel", "")))]
     if "arch" in recording:
         facts.append(visible(recording["arch"]))
     if "cpus" in recording:

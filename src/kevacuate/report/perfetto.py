@@ -12,6 +12,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.policy import parse_policy
 from kevacuate.recording import EventChunk, EventKind, Recording
+from kevacuate.recording.machine import kernel_words
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.happenings import allocator_records
 from kevacuate.replay.initial import ReplayOptions
@@ -82,7 +83,9 @@ def _recorded(recording: Recording, out: PerfettoWriter, progress: Progress | No
         return
     start = recording.start
     base = start.ts if start is not None else None
-    group = Group(out, f"Linux {recording.machine.kernel}, recorded", recording.machine.pageblock_order, 0)
+    group = Group(
+        out, f"{kernel_words(recording.machine.kernel)}, recorded", recording.machine.pageblock_order, 0
+    )
     spans = _Spans(group)
     seen = 0
     for chunk in recording.events(after=start):
