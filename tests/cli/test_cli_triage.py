@@ -188,12 +188,12 @@ def test_stalls_are_named_and_not_computed(tmp_path: Path) -> None:
 CASE_81 = """\
 # tracer: nop
 #
- video-111 [001] .... 10.000900: mm_vmscan_direct_reclaim_begin: order=9 gfp_flags=GFP_HIGHUSER|__GFP_NOWARN
- video-111 [001] .... 10.004000: mm_vmscan_direct_reclaim_end: nr_reclaimed=32
- video-111 [001] .... 10.005000: mm_compaction_try_to_compact_pages: order=9 gfp_mask=GFP_HIGHUSER priority=0
- video-111 [001] .... 10.006000: mm_compaction_begin: zone_start=0x1 migrate_pfn=0x2 free_pfn=0x3 zone_end=0x4, mode=sync
- video-111 [001] .... 10.011000: mm_compaction_end: zone_start=0x1 migrate_pfn=0x2 free_pfn=0x3 zone_end=0x4, mode=sync status=success
- video-111 [001] .... 10.012000: mm_page_alloc: page=00000000d2be5665 pfn=0x11a200 order=9 migratetype=0 gfp_flags=GFP_HIGHUSER
+v-111 [001] .... 10.000900: mm_vmscan_direct_reclaim_begin: order=9 gfp_flags=GFP_HIGHUSER|__GFP_NOWARN
+v-111 [001] .... 10.004000: mm_vmscan_direct_reclaim_end: nr_reclaimed=32
+v-111 [001] .... 10.005000: mm_compaction_try_to_compact_pages: order=9 gfp_mask=GFP_HIGHUSER priority=0
+v-111 [001] .... 10.006000: mm_compaction_begin: zone_start=0x1 migrate_pfn=0x2 free_pfn=0x3 zone_end=0x4, mode=sync
+v-111 [001] .... 10.011000: mm_compaction_end: zone_start=0x1 migrate_pfn=0x2 free_pfn=0x3 zone_end=0x4, mode=sync status=success
+v-111 [001] .... 10.012000: mm_page_alloc: page=00000000d2be5665 pfn=0x11a200 order=9 migratetype=0 gfp_flags=GFP_HIGHUSER
 """
 EXTFRAG = (
     "mm_page_alloc_extfrag: page=00000000d2be5665 pfn={pfn} alloc_order=0 fallback_order={order} pageblock_order=9 "
