@@ -9,6 +9,7 @@ import numpy as np
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure import frames as f
+from kevacuate.measure import pages as p
 from kevacuate.measure.frames import Frames, Steps, encode
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
@@ -23,12 +24,12 @@ def block_counts(rng: np.random.Generator, blocks: int, kind: np.ndarray) -> np.
     counts = np.zeros((blocks, 7), np.int64)
     free = rng.integers(0, 200, blocks)
     few = rng.geometric(0.05, blocks).clip(1, 250)
-    counts[:, f.FREE] = np.where(kind == 0, BLOCK, np.where(kind == 5, 0, free))
-    left = BLOCK - counts[:, f.FREE]
-    counts[:, f.UNMOVABLE] = np.where(kind == 2, left, np.where(kind == 4, np.minimum(few, left - 1), 0))
-    counts[:, f.RECLAIMABLE] = np.where(kind == 3, left, 0)
-    counts[:, f.MOVABLE] = np.where((kind == 1) | (kind == 4), left - counts[:, f.UNMOVABLE], 0)
-    counts[:, f.RESERVED] = np.where(kind == 5, BLOCK, 0)
+    counts[:, p.FREE] = np.where(kind == 0, BLOCK, np.where(kind == 5, 0, free))
+    left = BLOCK - counts[:, p.FREE]
+    counts[:, p.UNMOVABLE] = np.where(kind == 2, left, np.where(kind == 4, np.minimum(few, left - 1), 0))
+    counts[:, p.RECLAIMABLE] = np.where(kind == 3, left, 0)
+    counts[:, p.MOVABLE] = np.where((kind == 1) | (kind == 4), left - counts[:, p.UNMOVABLE], 0)
+    counts[:, p.RESERVED] = np.where(kind == 5, BLOCK, 0)
     return counts
 
 
@@ -67,12 +68,12 @@ def frames(
 
 def page_steps(rng: np.random.Generator, blocks: int, moments: int, kind: np.ndarray) -> Steps:
     """The pages of every block; of a block about 4 change from one moment to the next."""
-    held = np.array([f.FREE, f.MOVABLE, f.UNMOVABLE, f.RECLAIMABLE, f.MOVABLE, f.RESERVED])[kind]
+    held = np.array([p.FREE, p.MOVABLE, p.UNMOVABLE, p.RECLAIMABLE, p.MOVABLE, p.RESERVED])[kind]
     first = np.repeat(held, BLOCK).astype(np.uint8)
-    first[rng.random(len(first)) < 0.03] = f.FREE
+    first[rng.random(len(first)) < 0.03] = p.FREE
     size = 4 * blocks
     place = [np.unique(rng.integers(0, len(first), size)) for _ in range(moments - 1)]
-    value = [rng.choice([f.FREE, f.MOVABLE, f.UNMOVABLE], len(p)).astype(np.uint8) for p in place]
+    value = [rng.choice([p.FREE, p.MOVABLE, p.UNMOVABLE], len(p)).astype(np.uint8) for p in place]
     offsets = np.concatenate([[0, 0], np.cumsum([len(p) for p in place])])
     return Steps(first, offsets.astype(np.int64), np.concatenate(place), np.concatenate(value))
 
@@ -86,7 +87,7 @@ def history(blocks: int, moments: int, seed: int, *, evacuates: bool, claims: in
         pfn = int(rng.integers(blocks // 64 + 1, blocks)) << ORDER
         rows.append((t, k.L_EVAC_CLAIM, 0, pfn, k.MIGRATE_MOVABLE, 300, 150, 1))
         rows.append((t, k.L_BLOCK_TYPE, 0, pfn, k.MIGRATE_MOVABLE, k.MIGRATE_UNMOVABLE, 0, 0))
-        rows.append((t, k.L_EXTFRAG, 0, pfn + 3, 0, 6, 256 * k.MIGRATE_MOVABLE, 1))
+        rows.append((t, k.L_EXTFRAG, 0, pfn + 3, 0, 6, k.MIGRATE_MOVABLE, 1))
         if evacuates:
             rows.append((t, k.L_EVAC_QUEUED, 0, pfn, item % 64, 0, 0, 0))
             rows.append((t + 900_000, k.L_EVAC_STARTED, 0, pfn, 0, 299, 150, item % 64))
@@ -97,7 +98,7 @@ def history(blocks: int, moments: int, seed: int, *, evacuates: bool, claims: in
     at = np.sort(rng.integers(0, end, steals))
     where = rng.integers(0, blocks * BLOCK, steals)
     stolen = np.zeros((steals, 8), np.int64)
-    stolen[:, 0], stolen[:, 1], stolen[:, 3], stolen[:, 6] = at, k.L_EXTFRAG, where, 256 * k.MIGRATE_MOVABLE
+    stolen[:, 0], stolen[:, 1], stolen[:, 3], stolen[:, 6] = at, k.L_EXTFRAG, where, k.MIGRATE_MOVABLE
     records = np.concatenate([np.array(rows, np.int64).reshape(-1, 8), stolen])
     return History(records[np.argsort(records[:, 0], kind="stable")], ORDER)
 
@@ -199,7 +200,7 @@ def run(
         metrics |= {name: 0 for name in metrics if name.startswith(("evacuations_", "pages_", "worker"))}
         metrics["evacuations_ended"] = dict.fromkeys(k.WHY_NAMES, 0)
     metrics["extfrag_events"] = [
-        {"kind": kind, "for": "unmovable", "from": source, "order": order, "events": 5 * order + 3 * seed}
+        {"kind": kind, "for": "unmovable", "from": source, "order_taken": order, "events": 5 * order + 3 * seed}
         for kind, orders in (("claim", (5, 6)), ("claim_block", (9,)), ("steal", (0, 1, 2)))
         for source in ("movable", "reclaimable")
         for order in orders

@@ -14,6 +14,7 @@ import kevacuate
 
 PACKAGE = Path(kevacuate.__file__).parent
 FLOORS = {
+    "kernel": 0,
     "mm": 1, "recording": 1,
     "policy": 2, "measure": 2,
     "replay": 3, "capture": 3, "workload": 3,
@@ -23,7 +24,7 @@ FLOORS = {
 }  # fmt: skip
 ANYWHERE = {"kevacuate.errors", "kevacuate._version"}
 FOUNDATION = "kevacuate.mm.jit"  # the one file of mm that recording may import
-THIRD_PARTY = {"mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}
+THIRD_PARTY = {"kernel": {"numpy"}, "mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}
 JIT_ALONE = {"numba", "llvmlite"}
 FILE_MODULES = {"os", "io", "pathlib", "tempfile", "shutil", "glob", "mmap", "sqlite3", "pickle"}
 FILE_CALLS = {"open", "load", "save", "savez", "fromfile", "tofile", "memmap", "loadtxt", "savetxt", "print"}

@@ -10,7 +10,7 @@ from kevacuate.capture import options as opt
 from kevacuate.capture.command import check_command, invoking_user
 from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, choose_events
 from kevacuate.capture.options import choose_buffer, parse_size
-from kevacuate.capture.snapshots import give_tails
+from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.tracefs import sub_buffer_bytes
@@ -132,14 +132,14 @@ def test_tails_have_the_flags_of_their_heads_on_every_kernel() -> None:
     old = np.array(
         [tail | thp, lru, lru | head | thp, tail | thp, tail | thp, slab | head, tail | slab, 0], np.uint64
     )
-    new = give_tails(old)
+    new = tails_as_heads(old)
     assert new.tolist() == [
         *old[:3].tolist(),
         *[int(lru | tail | thp)] * 2,
         *old[5:].tolist(),
     ]
-    assert np.array_equal(give_tails(new), new)
-    assert count_blocks(new, 3).lru.tolist() == [4]
+    assert np.array_equal(tails_as_heads(new), new)
+    assert count_blocks(new, 3).movable.tolist() == [4]
 
 
 def test_the_map_needs_no_colour() -> None:

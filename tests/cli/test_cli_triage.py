@@ -103,7 +103,7 @@ def test_triage_of_a_recording(tmp_path: Path) -> None:
     found = verdict(path)
     assert found["evacuation"]["would_queue"] == 20
     assert found["requesters"][0] == {
-        "type": "unmovable", "order": 0, "gfp": None, "claims": 20, "claims_whole_block": 0, "steals": 0,
+        "type": "unmovable", "order_asked": 0, "gfp": None, "claims": 20, "claims_whole_block": 0, "steals": 0,
         "claims_or_steals": 0,
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kevacuate.capture.tracefs import find_tracefs
 from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep, block_pages, contents
+from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
 from kevacuate.live.machine import LiveSource, machine_blocks
 from kevacuate.live.tap import parse_line
 from kevacuate.live.view import CONTENTS, UNREAD
@@ -39,7 +40,7 @@ def test_blocks_of_page_flags() -> None:
         np.uint64,
     ).ravel()
     pages = block_pages(words, 2)
-    assert pages.tolist() == [[4, 0, 0], [1, 2, 1], [0, 2, 2], [0, 0, 0], [0, 0, 0], [1, 0, 3], [0, 0, 0]]
+    assert pages[:, [FREE, MOVABLE, UNMOVABLE]].tolist() == [[4, 0, 0], [1, 2, 1], [0, 2, 2], [0, 0, 0], [0, 0, 0], [1, 0, 3], [0, 0, 0]]
     names = [CONTENTS[i] for i in contents(pages)]
     assert names == ["free", "mixed", "mixed", "reserved", "reserved", "unmovable", "reserved"]
 
@@ -99,7 +100,7 @@ def test_a_line_of_the_trace() -> None:
     assert event is not None
     assert event.task == "kworker/u8:3-42"
     assert (event.t, event.cpu, event.pfn, event.wanted, event.source) == (0.5, 3, 0x1A2B3, 0, 1)
-    assert (event.order, event.taken_order, event.claimed) == (0, 4, True)
+    assert (event.order_asked, event.order_taken, event.claimed) == (0, 4, True)
     assert event.queues(9)
 
 

@@ -76,7 +76,7 @@ def test_the_orders_of_the_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "source", "taken_order", "claimed", "queues"),
+    ("wanted", "source", "order_taken", "claimed", "queues"),
     [
         (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, 3, True, True),
         (MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE, 8, True, True),
@@ -87,6 +87,6 @@ def test_the_orders_of_the_queue() -> None:
     ],
 )
 def test_which_claims_queue_a_block(
-    wanted: int, source: int, taken_order: int, claimed: bool, queues: bool
+    wanted: int, source: int, order_taken: int, claimed: bool, queues: bool
 ) -> None:
-    assert Extfrag(0, 0, "", 0, wanted, source, 0, taken_order, claimed).queues(9) is queues
+    assert Extfrag(0, 0, "", 0, wanted, source, 0, order_taken, claimed).queues(9) is queues

@@ -59,7 +59,9 @@ def classes(state: State) -> np.ndarray:
         kind, order = int(state.meta[pfn]) >> 4, int(state.meta[pfn]) & 15
         if kind == k.PG_ALLOC:
             attr = int(state.link[2 * pfn + 1])
-            which = MOVABLE if attr & k.ATTR_ON_LRU or attr & k.ATTR_MOVABLE_OPS else UNMOVABLE
+            anonymous = attr & k.ATTR_LRU and not attr & k.ATTR_FILE
+            on_list = attr & k.ATTR_ON_LRU or attr & k.ATTR_MOVABLE_OPS
+            which = MOVABLE if on_list or anonymous else UNMOVABLE
         else:
             which = {k.PG_BUDDY: FREE, k.PG_PCP: PCP, k.PG_ISOLATED: MOVABLE, k.PG_RESERVED: RESERVED}[kind]
         out[pfn : pfn + (1 << order)] = which

@@ -120,12 +120,15 @@ def test_mixed_polluted_and_tainted_mean_what_the_names_say() -> None:
     assert (now["mixed_blocks"], now["polluted_blocks"], now["blocks_with_unmovable"]) == (1, 0, 1)
 
 
-def test_a_page_in_an_lru_batch_cannot_move_yet() -> None:
+def test_a_file_page_in_an_lru_batch_cannot_move_yet_an_anonymous_one_can() -> None:
     _, state = small_machine(5)
-    entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, 1)
+    file = k.ATTR_LRU | k.ATTR_FILE
+    entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, file, 1)
     assert (moment(state)["movable_pages"], moment(state)["unmovable_pages"]) == (0, 1)
-    for obj in range(2, 32):
-        entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, obj)
+    entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, 2)
+    assert (moment(state)["movable_pages"], moment(state)["unmovable_pages"]) == (1, 1)
+    for obj in range(3, 32):
+        entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, file, obj)
     assert (moment(state)["movable_pages"], moment(state)["unmovable_pages"]) == (31, 0)
 
 

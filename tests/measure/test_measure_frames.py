@@ -9,6 +9,7 @@ import pytest
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.measure import frames as f
+from kevacuate.measure import pages as p
 from kevacuate.measure.frames import Frames, Steps, StepsBuilder, decode, encode, levels
 from kevacuate.mm import constants as k
 from kevacuate.recording import Recording
@@ -26,7 +27,7 @@ def kept(synthetic_kev: Path) -> Run:
 
 def counts_of(pages: np.ndarray, blocks: int) -> np.ndarray:
     rows = pages.reshape(blocks, -1)
-    return np.stack([(rows == c).sum(axis=1) for c in range(len(f.PAGE_NAMES))], axis=1)
+    return np.stack([(rows == c).sum(axis=1) for c in range(len(p.PAGE_NAMES))], axis=1)
 
 
 def test_levels() -> None:
@@ -42,13 +43,13 @@ def test_levels() -> None:
 def test_decode_gives_back_what_the_levels_can_tell() -> None:
     rng = np.random.default_rng(4)
     counts = rng.multinomial(512, [0.3, 0.05, 0.3, 0.2, 0.1, 0.05, 0], size=300)
-    counts[:40, f.MOVABLE] = 0
+    counts[:40, p.MOVABLE] = 0
     mt, skip = rng.integers(0, 6, 300), rng.integers(0, 2, 300).astype(bool)
     seen = decode(encode(mt, counts, skip, 9), 9)
     assert np.array_equal(seen.mt, mt)
     assert np.array_equal(seen.skip, skip)
     table = levels(9)
-    for name, real in (("movable", counts[:, f.MOVABLE]), ("unmovable", counts[:, 3] + counts[:, 5])):
+    for name, real in (("movable", counts[:, p.MOVABLE]), ("unmovable", counts[:, 3] + counts[:, 5])):
         told = getattr(seen, name)
         above = table[np.minimum(np.searchsorted(table, told, side="right"), 15)]
         assert np.all(told <= real)
@@ -58,16 +59,16 @@ def test_decode_gives_back_what_the_levels_can_tell() -> None:
 @pytest.mark.parametrize(
     ("pages", "content"),
     [
-        ({f.FREE: 500, f.RESERVED: 12}, "free"),
-        ({f.PCP: 1, f.RESERVED: 511}, "free"),
-        ({f.FREE: 1, f.MOVABLE: 511}, "movable"),
-        ({f.FREE: 511, f.UNMOVABLE: 1}, "unmovable"),
-        ({f.RECLAIMABLE: 3, f.UNMOVABLE: 1, f.FREE: 508}, "unmovable"),
-        ({f.RECLAIMABLE: 3, f.FREE: 509}, "reclaimable"),
-        ({f.RECLAIMABLE: 1, f.MOVABLE: 511}, "mixed"),
-        ({f.UNMOVABLE: 1, f.MOVABLE: 1, f.FREE: 510}, "mixed"),
-        ({f.RESERVED: 512}, "reserved"),
-        ({f.IN_USE: 12, f.FREE: 500}, "in use"),
+        ({p.FREE: 500, p.RESERVED: 12}, "free"),
+        ({p.PCP: 1, p.RESERVED: 511}, "free"),
+        ({p.FREE: 1, p.MOVABLE: 511}, "movable"),
+        ({p.FREE: 511, p.UNMOVABLE: 1}, "unmovable"),
+        ({p.RECLAIMABLE: 3, p.UNMOVABLE: 1, p.FREE: 508}, "unmovable"),
+        ({p.RECLAIMABLE: 3, p.FREE: 509}, "reclaimable"),
+        ({p.RECLAIMABLE: 1, p.MOVABLE: 511}, "mixed"),
+        ({p.UNMOVABLE: 1, p.MOVABLE: 1, p.FREE: 510}, "mixed"),
+        ({p.RESERVED: 512}, "reserved"),
+        ({p.IN_USE: 12, p.FREE: 500}, "in use"),
     ],
 )
 def test_what_a_block_holds_in_a_word(pages: dict[int, int], content: str) -> None:
@@ -102,11 +103,11 @@ def test_the_pages_are_what_the_map_and_the_time_series_count(kept: Run) -> None
         seen = decode(blocks, 9)
         assert np.array_equal(encode(seen.mt, counts, seen.skip, 9), blocks)
         total = counts.sum(axis=0)
-        assert total[f.FREE] == kept.series["free_pages"][i]
-        assert total[f.PCP] == kept.series["pcp_pages"][i]
-        assert total[f.MOVABLE] == kept.series["movable_pages"][i]
-        assert total[f.UNMOVABLE] + total[f.RECLAIMABLE] == kept.series["unmovable_pages"][i]
-        reclaimable += int(total[f.RECLAIMABLE])
+        assert total[p.FREE] == kept.series["free_pages"][i]
+        assert total[p.PCP] == kept.series["pcp_pages"][i]
+        assert total[p.MOVABLE] == kept.series["movable_pages"][i]
+        assert total[p.UNMOVABLE] + total[p.RECLAIMABLE] == kept.series["unmovable_pages"][i]
+        reclaimable += int(total[p.RECLAIMABLE])
     assert reclaimable > 0
 
 
@@ -161,8 +162,8 @@ def test_recorded_states_as_a_map(name: str) -> None:
         free = np.zeros(len(pages), bool)
         for order, pfn in zip(state.free.order.tolist(), state.free.pfn.tolist(), strict=True):
             free[pfn : pfn + (1 << order)] = True
-        assert np.array_equal(np.flatnonzero(pages == f.FREE), np.flatnonzero(free & (pages != f.PCP)))
-        assert bool((pages == f.IN_USE).any()) == (state.page_flags is None)
+        assert np.array_equal(np.flatnonzero(pages == p.FREE), np.flatnonzero(free & (pages != p.PCP)))
+        assert bool((pages == p.IN_USE).any()) == (state.page_flags is None)
 
 
 def test_recorded_flows_are_the_recorded_events() -> None:

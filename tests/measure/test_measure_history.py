@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kevacuate.measure.history import CLAIM, CLAIM_BLOCK, FLOW_NAMES, KIND, STEAL, History
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
+from kevacuate.measure.history import KIND, History
 from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
@@ -29,16 +30,16 @@ def told(request: pytest.FixtureRequest, synthetic_kev: Path):
 
 def test_flows_are_the_counted_extfrag_events(told) -> None:
     history, metrics = told
-    counted = {(e["kind"], e["for"], e["from"], e["order"]): e["events"] for e in metrics["extfrag_events"]}
+    counted = {(e["kind"], e["for"], e["from"], e["order_taken"]): e["events"] for e in metrics["extfrag_events"]}
     found: dict[tuple[str, str, str, int], int] = {}
     for flow in history.flows():
         names = k.MIGRATE_NAMES[flow.wanted], k.MIGRATE_NAMES[flow.source]
-        key = (FLOW_NAMES[flow.kind], *names, flow.taken_order)
+        key = (KIND_NAMES[flow.kind], *names, flow.order_taken)
         found[key] = found.get(key, 0) + 1
         assert flow.block == flow.pfn >> ORDER
-        assert flow.order <= flow.taken_order
+        assert flow.order_asked <= flow.order_taken
     assert found == counted
-    assert {kind for kind, *_ in found} == set(FLOW_NAMES)
+    assert {kind for kind, *_ in found} == set(KIND_NAMES)
 
 
 def test_evacuations_are_the_counted_ones(told) -> None:

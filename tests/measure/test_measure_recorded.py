@@ -10,7 +10,8 @@ import pytest
 import synthetic
 from recorded_tools import DATA, K, M, R, U, chunk_of, event, extfrag
 
-from kevacuate.measure.moments import moments_of, movable_pages, snapshot_moment, state_moment, vmstat_change
+from kevacuate.kernel.pageflags import movable_pages
+from kevacuate.measure.moments import moments_of, snapshot_moment, state_moment, vmstat_change
 from kevacuate.measure.recorded import RecordedCounter, recorded_kinds
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import Recording

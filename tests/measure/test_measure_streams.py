@@ -64,7 +64,7 @@ def test_an_event_belongs_to_the_next_request_of_its_cpu_order_and_type() -> Non
             who.add(chunk, extfrag_of(chunk, 9)[0])
         who.finish()
         found = [
-            (r["type"], r["order"], r["gfp"], r["steals"], r["claims"], r["claims_whole_block"])
+            (r["type"], r["order_asked"], r["gfp"], r["steals"], r["claims"], r["claims_whole_block"])
             for r in who.rows()
         ]
         if step >= 5:  # a request is looked for in the event's chunk and the next

@@ -180,7 +180,7 @@ def test_before_3_12_claims_and_steals_are_not_told_apart(tmp_path: Path) -> Non
     assert "steals_from_movable" not in found
     assert found["requesters"] == [
         {
-            "type": "unmovable", "order": 0, "gfp": None, "claims": 0, "claims_whole_block": 1, "steals": 0,
+            "type": "unmovable", "order_asked": 0, "gfp": None, "claims": 0, "claims_whole_block": 1, "steals": 0,
             "claims_or_steals": 1,
         }
     ]  # fmt: skip

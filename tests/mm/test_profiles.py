@@ -148,7 +148,7 @@ def test_6_1_moves_the_blocks_free_pages_below_the_threshold_too() -> None:
     assert block_type(state, 1) == M
     assert events(state, k.L_EXTFRAG, k.L_EVAC_CLAIM, k.L_ZONE_LOCKED) == [
         (k.L_EVAC_CLAIM, 512, 256 * U + M, 16, 260, 0),
-        (k.L_EXTFRAG, 600, 2, 3, U + 256 * M, 0),  # before the page, of the candidate
+        (k.L_EXTFRAG, 600, 2, 3, 256 * U + M, 0),  # before the page, of the candidate
         (k.L_ZONE_LOCKED, 700, 2, U, 0, 0),
     ]
     check(state)

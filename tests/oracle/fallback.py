@@ -63,7 +63,7 @@ def first_fallback(zone: Zone, order: int, start: int) -> int:
 def trace_extfrag(m: Machine, pfn: int, order: int, current: int, start: int, mt: int) -> None:
     """mm_page_alloc_extfrag."""
     owned = int(m.get_pageblock_migratetype(pfn) == start)
-    m.log(L_EXTFRAG, pfn, order, current, start + 256 * mt, owned)
+    m.log(L_EXTFRAG, pfn, order, current, 256 * start + mt, owned)
 
 
 def count_block(m: Machine, start: int) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def decision_of(event: Event) -> Decision:
         "GT_EVAC": (L_EVAC_CLAIM, pfn, a, b, c, d),
         "MM_PAGE_ALLOC_ZONE_LOCKED": (L_ZONE_LOCKED, pfn, order, mt, 0, 0),
         "MM_PAGE_PCPU_DRAIN": (L_PCPU_DRAIN, pfn, order, mt, 0, 0),
-        "MM_PAGE_ALLOC_EXTFRAG": (L_EXTFRAG, pfn, order, a, mt + 256 * b, c),
+        "MM_PAGE_ALLOC_EXTFRAG": (L_EXTFRAG, pfn, order, a, 256 * mt + b, c),
     }[event.kind]
 
 

@@ -152,7 +152,7 @@ def test_claim(case: Claim, boost: int) -> None:
     attempts = [r[3:] for r in log if r[1] == k.L_EVAC_CLAIM]
     assert attempts[0] == (512, 256 * k.UNMOVABLE + k.MOVABLE, case.counted_free, case.lru, int(case.claimed))
     extfrag = [r[3:] for r in log if r[1] == k.L_EXTFRAG]
-    assert extfrag == [(case.taken, 2, case.fallback_order, 256 * k.MOVABLE, int(case.claimed))]
+    assert extfrag == [(case.taken, 2, case.fallback_order, 256 * k.UNMOVABLE + k.MOVABLE, int(case.claimed))]
     locked = [r[3:6] for r in log if r[1] == k.L_ZONE_LOCKED]
     assert locked == ([(case.taken, 2, k.UNMOVABLE)] if case.claimed else [])
     oracle.check()

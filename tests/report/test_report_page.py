@@ -222,11 +222,11 @@ def test_a_difference_within_the_spread_is_not_called_better() -> None:
 def test_flows_before_and_after() -> None:
     events = [
         [
-            {"kind": "claim", "for": "unmovable", "from": "movable", "order": 5, "events": 4},
-            {"kind": "claim", "for": "unmovable", "from": "movable", "order": 6, "events": 6},
-            {"kind": "steal", "for": "movable", "from": "unmovable", "order": 0, "events": 7},
+            {"kind": "claim", "for": "unmovable", "from": "movable", "order_taken": 5, "events": 4},
+            {"kind": "claim", "for": "unmovable", "from": "movable", "order_taken": 6, "events": 6},
+            {"kind": "steal", "for": "movable", "from": "unmovable", "order_taken": 0, "events": 7},
         ],
-        [{"kind": "claim", "for": "unmovable", "from": "movable", "order": 6, "events": 5}],
+        [{"kind": "claim", "for": "unmovable", "from": "movable", "order_taken": 6, "events": 5}],
     ]
     claims, whole, steals = flow_tables(["a", "b"], events)
     (row,) = claims["rows"]

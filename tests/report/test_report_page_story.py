@@ -100,7 +100,7 @@ def test_where_there_is_no_room_the_eventful_come_first() -> None:
 def test_a_claim_of_whole_blocks_is_one_too() -> None:
     one = run("mainline", 64, 3, claims=0, steals=0)
     assert one.history is not None
-    records = np.array([[5, k.L_EXTFRAG, 0, 20 << 9, 9, 9, 256 * k.MIGRATE_MOVABLE, 1]])
+    records = np.array([[5, k.L_EXTFRAG, 0, 20 << 9, 9, 9, k.MIGRATE_MOVABLE, 1]])
     one = replace(one, history=type(one.history)(records, 9))
     assert one.frames is not None
     assert interest([one], one.frames)[20] == 2

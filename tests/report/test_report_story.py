@@ -39,7 +39,7 @@ EVACUATION = [
     (1000, k.L_EVAC_CLAIM, 1, 2048, 256 * U + M, 320, 180, 1),
     (1000, k.L_BLOCK_TYPE, 1, 2048, M, U, 0, 0),
     (1000, k.L_EVAC_QUEUED, 1, 2048, 63, 0, 0, 0),
-    (1000, k.L_EXTFRAG, 1, 2100, 0, 6, U + 256 * M, 1),
+    (1000, k.L_EXTFRAG, 1, 2100, 0, 6, 256 * U + M, 1),
     (3000, k.L_IRQ_WORK, 1, -1, 0, 2, 0, 0),
     (9000, k.L_EVAC_STARTED, 1, 2048, 256 * U + 1, 320, 180, 63),
     (9000, k.L_EVAC_ISOLATE, 1, 2048, 0, 3, 0, 200),
@@ -51,7 +51,7 @@ EVACUATION = [
     (9900, k.L_EVAC_FINISHED, 1, 2048, 3, 1, 1, 256 + k.WHY_MIGRATE_FAILED),
     (20000, NOTE_ALLOC, 0, 2300, 0, U, k.GFP_KERNEL, 9),
     (21000, NOTE_MOVED_IN, 0, 2301, 0, 0, 0, 10),
-    (22000, k.L_EXTFRAG, 0, 2302, 0, 1, R + 256 * U, 0),
+    (22000, k.L_EXTFRAG, 0, 2302, 0, 1, 256 * R + U, 0),
 ]  # fmt: skip
 
 
@@ -135,9 +135,9 @@ def test_recorded_events_name_the_task() -> None:
 
 
 def test_a_claim_without_its_counts() -> None:
-    stock = story([(5, k.L_EXTFRAG, 0, 2100, 0, 6, U + 256 * M, 1)], source="recorded")
+    stock = story([(5, k.L_EXTFRAG, 0, 2100, 0, 6, 256 * U + M, 1)], source="recorded")
     assert stock.steps[0].text.startswith("claimed (counts not recorded)")
-    whole = story([(5, k.L_EXTFRAG, 0, 2048, 0, 9, U + 256 * M, 1)])
+    whole = story([(5, k.L_EXTFRAG, 0, 2048, 0, 9, 256 * U + M, 1)])
     assert whole.steps[0].text.startswith("claimed, all of it free")
     assert whole.summary == "Claimed 1 time (for unmovable); no evacuation was queued."
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kevacuate.capture.core_lists import ZoneReader
 from kevacuate.capture.core_pages import PageWords
+from kevacuate.measure.pages import pcp_order
 from kevacuate.recording.state import AllocatorState, FreePages
 
 Ints = npt.NDArray[np.int64]
@@ -28,12 +29,6 @@ def chunks_by_order(free: FreePages, zone: int, orders: int) -> tuple[int, ...]:
     """Free chunks of a zone by order."""
     counts = np.bincount(free.order[free.zone == zone].astype(np.int64), minlength=orders)
     return tuple(int(n) for n in counts[:orders])
-
-
-def pcp_order(pindex: npt.NDArray[np.integer], huge: int) -> Ints:
-    """Order of the chunks on the per-CPU list of this index (order_to_pindex, mm/page_alloc.c)."""
-    index = pindex.astype(np.int64)
-    return np.where(index < 12, index // 3, huge)
 
 
 def pages_of(pfn: Ints, order: Ints) -> Ints:

@@ -14,24 +14,48 @@ import numpy.typing as npt
 
 from kevacuate.capture.core import Core, Unreadable
 from kevacuate.capture.core_lists import Geometry, ZoneReader
+from kevacuate.kernel.pageflags import (
+    KPF_ACTIVE,
+    KPF_ANON,
+    KPF_BUDDY,
+    KPF_COMPOUND_HEAD,
+    KPF_COMPOUND_TAIL,
+    KPF_DIRTY,
+    KPF_ERROR,
+    KPF_HUGE,
+    KPF_HWPOISON,
+    KPF_LOCKED,
+    KPF_LRU,
+    KPF_MMAP,
+    KPF_NOPAGE,
+    KPF_OFFLINE,
+    KPF_PGTABLE,
+    KPF_RECLAIM,
+    KPF_REFERENCED,
+    KPF_RESERVED,
+    KPF_SLAB,
+    KPF_SWAPBACKED,
+    KPF_THP,
+    KPF_UNEVICTABLE,
+    KPF_UPTODATE,
+    KPF_WRITEBACK,
+)
 
-KPF_BUDDY, KPF_HEAD, KPF_TAIL, KPF_HUGE, KPF_NOPAGE, KPF_THP = 10, 15, 16, 17, 20, 22
-KPF_LRU, KPF_SLAB, KPF_MMAP, KPF_ANON, KPF_SWAPBACKED, KPF_OFFLINE, KPF_PGTABLE = 5, 7, 11, 12, 14, 23, 26
 COPIED = {
-    "PG_locked": 0,
-    "PG_error": 1,
-    "PG_referenced": 2,
-    "PG_uptodate": 3,
-    "PG_dirty": 4,
+    "PG_locked": KPF_LOCKED,
+    "PG_error": KPF_ERROR,
+    "PG_referenced": KPF_REFERENCED,
+    "PG_uptodate": KPF_UPTODATE,
+    "PG_dirty": KPF_DIRTY,
     "PG_lru": KPF_LRU,
-    "PG_active": 6,
+    "PG_active": KPF_ACTIVE,
     "PG_slab": KPF_SLAB,
-    "PG_writeback": 8,
-    "PG_reclaim": 9,
+    "PG_writeback": KPF_WRITEBACK,
+    "PG_reclaim": KPF_RECLAIM,
     "PG_swapbacked": KPF_SWAPBACKED,
-    "PG_unevictable": 18,
-    "PG_hwpoison": 19,
-    "PG_reserved": 32,
+    "PG_unevictable": KPF_UNEVICTABLE,
+    "PG_hwpoison": KPF_HWPOISON,
+    "PG_reserved": KPF_RESERVED,
 }
 """Bits of struct page's flags that are copied: enumerator to the bit of /proc/kpageflags."""
 
@@ -124,7 +148,7 @@ class PageWords:
         slab = words >> np.uint64(KPF_SLAB) & np.uint64(1) != 0
         mark(~slab & (kind.view("<i4") >= 0), KPF_MMAP)
         is_head = self._heads(flags)
-        mark(is_head, KPF_HEAD)
+        mark(is_head, KPF_COMPOUND_HEAD)
         folio = words & np.uint64(1 << KPF_LRU | 1 << KPF_ANON) != 0
         mark(is_head & folio, KPF_THP)
         tail = head & np.uint64(1) != 0
@@ -151,8 +175,8 @@ class PageWords:
         for pfn, head in self._tails:
             good = (head >= 0) & (head < len(self.flags))
             words = self.flags[np.where(good, head, 0)]
-            words = np.where(good, words & ~np.uint64(1 << KPF_HEAD), 0)
-            self.flags[pfn] = words | np.uint64(1 << KPF_TAIL)
+            words = np.where(good, words & ~np.uint64(1 << KPF_COMPOUND_HEAD), 0)
+            self.flags[pfn] = words | np.uint64(1 << KPF_COMPOUND_TAIL)
 
     def mark_free(self, pfn: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None:
         """Set the buddy flag on every page of the chunks on the free lists, as /proc/kpageflags does, and on no other."""

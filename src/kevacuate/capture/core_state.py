@@ -11,7 +11,7 @@ import numpy as np
 
 from kevacuate.capture.core import Core, Unreadable, number, text, variable
 from kevacuate.capture.core_blocks import pageblocks
-from kevacuate.capture.core_check import ListCheck, check_lists, chunks_by_order, pages_of, pcp_order
+from kevacuate.capture.core_check import ListCheck, check_lists, chunks_by_order, pages_of
 from kevacuate.capture.core_lists import (
     TYPES,
     Geometry,
@@ -22,9 +22,11 @@ from kevacuate.capture.core_lists import (
     pcp_pages,
     zone_readers,
 )
-from kevacuate.capture.core_pages import KPF_BUDDY, PageWords
+from kevacuate.capture.core_pages import PageWords
 from kevacuate.capture.survey import Survey, count_blocks
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import KPF_BUDDY
+from kevacuate.measure.pages import pcp_order
 from kevacuate.recording.blocktypes import TYPE_INDEX
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.machine import Machine, ZoneInfo

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kevacuate.capture.machine import PROC, text_of
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.recording import parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_texts
 from kevacuate.recording.startstate import PageSnapshot
@@ -21,9 +22,6 @@ from kevacuate.recording.startstate import PageSnapshot
 TEXTS = ("zoneinfo", "buddyinfo", "pagetypeinfo", "vmstat")
 STEP = 1 << 16
 """Pages read at once."""
-
-HEAD, TAIL = np.uint64(1 << 15), np.uint64(1 << 16)
-"""KPF_COMPOUND_HEAD and KPF_COMPOUND_TAIL."""
 
 
 def now() -> int:
@@ -87,7 +85,7 @@ class PageReader:
                 self.read_from.append(now())
                 for name, file, writer in zip(self.NAMES, files, writers, strict=True):
                     words = page_words(file, first, min(STEP, self.pages - first))
-                    writer.add({"word": give_tails(words) if name == "kpageflags" else words})
+                    writer.add({"word": tails_as_heads(words) if name == "kpageflags" else words})
                 between()
             self.end = now()
             for writer in writers:
@@ -110,24 +108,6 @@ def page_words(file: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     whole = len(data) // 8
     words[:whole] = np.frombuffer(data[: 8 * whole], "<u8")
     return words
-
-
-def give_tails(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The same words of /proc/kpageflags, every tail page with the flags of its head.
-
-    Kernels before 6.10 show a tail's own flags, which lack LRU: a transparent huge page would look like 511 pages that cannot
-    move (seen on 6.1: 1,533 of 1,533 tails). Later ones show the head's (stable_page_flags, fs/proc/page.c). Tails whose head
-    is not among the words stay as they are.
-    """
-    tail = flags & TAIL != 0
-    if not tail.any():
-        return flags
-    own = np.arange(len(flags))
-    head = np.maximum.accumulate(np.where(tail, 0, own))
-    known = tail & (flags[head] & HEAD != 0)
-    result = flags.copy()
-    result[known] |= flags[head[known]] & ~HEAD
-    return result
 
 
 def load_pages(directory: Path, facts: dict[str, Any]) -> PageSnapshot:

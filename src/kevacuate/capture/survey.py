@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe
-from kevacuate.capture.snapshots import STEP, give_tails, page_words, take_counts, top_pfn
+from kevacuate.capture.snapshots import STEP, page_words, take_counts, top_pfn
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_HUGE, KPF_THP, flag, tails_as_heads
+from kevacuate.measure.blocks import is_mixed
 from kevacuate.recording.blocktypes import BlockPages
 from kevacuate.recording.snapshot import Snapshot
 
-KPF_BUDDY, KPF_LRU, KPF_HUGE, KPF_THP = 10, 5, 17, 22
-
 ABSENT, RESERVED, FREE, MOVABLE, MIXED, FIXED = range(6)
 CLASSES = ("absent", "reserved", "free", "movable", "mixed", "unmovable")
-"""What a pageblock is: no page of the allocator's; all of it reserved; free; free or on LRU lists; pages that cannot
+"""What a pageblock is: no page of the allocator's; all of it reserved; free; free or movable; pages that cannot
 move beside such that can; pages that cannot move and free ones."""
 
 
@@ -29,8 +29,8 @@ class BlockCounts(NamedTuple):
 
     free: npt.NDArray[np.int32]
     """In the buddy."""
-    lru: npt.NDArray[np.int32]
-    """On an LRU list: can be moved."""
+    movable: npt.NDArray[np.int32]
+    """Can move (:func:`kevacuate.kernel.pageflags.movable_pages`)."""
     slab: npt.NDArray[np.int32]
     tables: npt.NDArray[np.int32]
     """Page tables."""
@@ -54,15 +54,15 @@ class Survey:
         """The class of each block [blocks]."""
         b = self.blocks
         fixed = b.slab + b.tables + b.other
-        named = b.free + b.lru + b.slab + b.tables
+        named = b.free + b.movable + b.slab + b.tables
         result = np.full(len(b.free), RESERVED, np.uint8)
         result[(named == 0) & (b.other == 1 << self.block_order)] = (
             ABSENT  # no flag at all: a hole, or not yet in use
         )
-        result[(b.free > 0) & (b.lru == 0) & (fixed == 0)] = FREE
-        result[(b.lru > 0) & (fixed == 0)] = MOVABLE
-        result[(b.lru > 0) & (fixed > 0)] = MIXED
-        result[(b.lru == 0) & (fixed > 0) & (named > 0)] = FIXED
+        result[(b.free > 0) & (b.movable == 0) & (fixed == 0)] = FREE
+        result[(b.movable > 0) & (fixed == 0)] = MOVABLE
+        result[is_mixed(b.movable, fixed)] = MIXED
+        result[(b.movable == 0) & (fixed > 0) & (named > 0)] = FIXED
         return result
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def take_survey() -> Survey:
     try:
         for first in range(0, top, STEP):
             words = page_words(file, first, min(STEP, top - first))
-            parts.append(count_blocks(give_tails(words), order))
+            parts.append(count_blocks(tails_as_heads(words), order))
     finally:
         os.close(file)
     columns = [np.concatenate([part[i] for part in parts]) for i in range(len(BlockCounts._fields))]
@@ -115,11 +115,7 @@ def take_survey() -> Survey:
 
 def count_blocks(flags: npt.NDArray[np.uint64], block_order: int) -> BlockCounts:
     """Pages by kind of the blocks that begin with the first of these pages; a last part of a block counts as one."""
-
-    def has(bit: int) -> npt.NDArray[np.bool_]:
-        return np.asarray((flags >> np.uint64(bit)) & np.uint64(1) != 0)
-
-    pages = BlockPages(flags, has(KPF_BUDDY).astype(np.uint8), block_order)
-    huge = pages.per_block(has(KPF_HUGE) | has(KPF_THP))
-    columns = (pages.free, pages.lru, pages.slab, pages.tables, pages.other, huge)
+    pages = BlockPages(flags, flag(flags, KPF_BUDDY).astype(np.uint8), block_order)
+    huge = pages.per_block(flag(flags, KPF_HUGE) | flag(flags, KPF_THP))
+    columns = (pages.free, pages.movable, pages.slab, pages.tables, pages.other, huge)
     return BlockCounts(*(column.astype(np.int32) for column in columns))

@@ -10,48 +10,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.snapshots import give_tails
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import KPF_NOPAGE
 from kevacuate.live.view import UNREAD
-from kevacuate.measure.frames import CONTENT_NAMES
+from kevacuate.measure.frames import CONTENT_RESERVED, block_contents
+from kevacuate.measure.pages import FREE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
 
 KPAGEFLAGS = Path("/proc/kpageflags")
-KPF_LRU, KPF_BUDDY, KPF_NOPAGE, KPF_OFFLINE, KPF_RESERVED = 5, 10, 20, 23, 32
-"""Bits of its words (include/uapi/linux/kernel-page-flags.h)."""
 STEP_BLOCKS = 16
 """Blocks read at once."""
 
-FREE, MOVABLE, UNMOVABLE, MIXED, RESERVED = (
-    CONTENT_NAMES.index(name) for name in ("free", "movable", "unmovable", "mixed", "reserved")
-)
-
 
 def block_pages(words: npt.NDArray[np.uint64], pageblock_order: int) -> npt.NDArray[np.int32]:
-    """int32[blocks, 3]: pages free (buddy), on an LRU list, and otherwise in use; absent and reserved pages count nowhere.
+    """Pages of each class by block, int32[blocks, 7] (:mod:`kevacuate.measure.pages`), by page flags alone.
 
-    Pages on per-CPU lists cannot be told from pages in use, as page flags do not show them. A block without any flag is taken
-    for absent: the kernel has not given it to the allocator (memory not yet plugged or initialised).
+    A block without any flag is taken for absent: the kernel has not given it to the allocator (not yet plugged or initialised).
     """
     size = 1 << pageblock_order
     silent = ~words.reshape(-1, size).any(axis=1)
-
-    def has(bit: int) -> npt.NDArray[np.bool_]:
-        return np.asarray((words >> np.uint64(bit)) & np.uint64(1) != 0)
-
-    free, lru = has(KPF_BUDDY), has(KPF_LRU)
-    absent = has(KPF_NOPAGE) | has(KPF_RESERVED) | has(KPF_OFFLINE)
-    kinds = (free, lru & ~free, ~(free | lru | absent))
-    pages = np.stack([kind.reshape(-1, size).sum(axis=1, dtype=np.int32) for kind in kinds], axis=1)
+    pages = count_classes(flag_classes(words), pageblock_order)
     pages[silent] = 0
     return pages
 
 
 def contents(pages: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
     """What blocks with these pages (:func:`block_pages`) hold: index of CONTENT_NAMES."""
-    free, lru, other = pages.T
-    return np.select(
-        [(lru > 0) & (other > 0), lru > 0, other > 0, free > 0], [MIXED, MOVABLE, UNMOVABLE, FREE], RESERVED
-    ).astype(np.uint8)
+    return block_contents(pages).astype(np.uint8)
 
 
 class FlagSweep:
@@ -74,7 +58,7 @@ class FlagSweep:
 
     def __init__(self, blocks: npt.NDArray[np.int64], pageblock_order: int, path: Path = KPAGEFLAGS) -> None:
         self.blocks, self.order = blocks, pageblock_order
-        self.pages = np.zeros((len(blocks), 3), np.int32)
+        self.pages = np.zeros((len(blocks), len(PAGE_NAMES)), np.int32)
         self.content = np.full(len(blocks), UNREAD, np.uint8)
         self.sweeps = 0
         """Whole sweeps done."""
@@ -95,12 +79,12 @@ class FlagSweep:
         words = np.full(want, np.uint64(1 << KPF_NOPAGE), np.uint64)
         whole = len(data) // 8
         words[:whole] = np.frombuffer(data[: 8 * whole], "<u8")
-        self.pages[first:last] = block_pages(give_tails(words), self.order)
+        self.pages[first:last] = block_pages(words, self.order)
         self.content[first:last] = contents(self.pages[first:last])
 
     def _still_absent(self, place: int) -> bool:
         """Whether a block that was absent still is, as far as its first page tells: most of a large hole is passed so."""
-        if self.content[place] != RESERVED or not self.sweeps:
+        if self.content[place] != CONTENT_RESERVED or not self.sweeps:
             return False
         data = os.pread(self._file, 8, int(self.blocks[place]) << self.order + 3)
         return int.from_bytes(data, "little") in (0, 1 << KPF_NOPAGE)
@@ -131,13 +115,13 @@ class FlagSweep:
                 self._began = time.monotonic()
 
     def look(self, block: int) -> tuple[int, int, int] | None:
-        """Pages free, on an LRU list and otherwise in use of one block, read now; None if there is no such block."""
+        """Pages free, that can move, and otherwise in use of one block, read now; None if there is no such block."""
         at = int(np.searchsorted(self.blocks, block))
         if at == len(self.blocks) or self.blocks[at] != block:
             return None
         self._read(at, at + 1)
-        free, lru, other = self.pages[at].tolist()
-        return free, lru, other
+        free, movable, other = self.pages[at, (FREE, MOVABLE, UNMOVABLE)].tolist()
+        return free, movable, other
 
     def close(self) -> None:
         """Close the file."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.extfrag import STEAL
 from kevacuate.live.machine import EVENTS_KEPT
 from kevacuate.live.view import Extfrag, Queued, View
 from kevacuate.measure.frames import Frames
@@ -59,7 +60,9 @@ class Playback:
         self.at = -1
         order = frames.pageblock_order
         self.events = [
-            Extfrag(f.t / 1e9, f.cpu, "", f.pfn, f.wanted, f.source, f.order, f.taken_order, f.kind > 0)
+            Extfrag(
+                f.t / 1e9, f.cpu, "", f.pfn, f.wanted, f.source, f.order_asked, f.order_taken, f.kind != STEAL
+            )
             for f in history.flows()
         ]
         self._event_t = np.array([e.t for e in self.events])

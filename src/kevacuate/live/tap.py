@@ -49,8 +49,8 @@ def parse_line(line: str, began: float) -> Extfrag | None:
             pfn=fields["pfn"],
             wanted=fields["alloc_migratetype"],
             source=fields["fallback_migratetype"],
-            order=fields["alloc_order"],
-            taken_order=fields["fallback_order"],
+            order_asked=fields["alloc_order"],
+            order_taken=fields["fallback_order"],
             claimed=fields["change_ownership"] != 0,
         )
     except KeyError:

@@ -219,12 +219,14 @@ def event_line(event: Extfrag, view: View, width: int) -> Text:
     """One extfrag event."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{event.t:>9.3f} s CPU {event.cpu:<2} ")
-    text.append(f"{event.kind:<6}", style="bold #d55e00" if event.claimed else "#e69f00")
+    text.append(
+        f"{'claim' if event.claimed else 'steal':<6}", style="bold #d55e00" if event.claimed else "#e69f00"
+    )
     if event.queues(view.pageblock_order):
         text.append("queued", style=QUEUED_STYLE).append(" ")
     types = f"{MIGRATE_NAMES[event.source]} for {MIGRATE_NAMES[event.wanted]}"
     text.append(
-        f"block {event.pfn >> view.pageblock_order}: {types}, order {event.order} from {event.taken_order}"
+        f"block {event.pfn >> view.pageblock_order}: {types}, order {event.order_asked} from {event.order_taken}"
     )
     if event.task:
         text.append("  " + clean(event.task))

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.extfrag import KIND_NAMES, extfrag_kind
+from kevacuate.measure.extfrag import queues_evacuation
 from kevacuate.measure.frames import CONTENT_NAMES
 from kevacuate.mm import constants as k
 
@@ -30,32 +32,26 @@ class Extfrag(NamedTuple):
     """Migratetype asked for."""
     source: int
     """Migratetype of the list that the chunk was on."""
-    order: int
-    taken_order: int
+    order_asked: int
+    order_taken: int
+    """Order of the chunk taken (fallback_order)."""
     claimed: bool
     """The block's type is now the one asked for (change_ownership)."""
 
+    def kind(self, pageblock_order: int) -> int:
+        """STEAL, CLAIM or CLAIM_BLOCK (:func:`kevacuate.kernel.extfrag.extfrag_kind`)."""
+        return int(extfrag_kind(self.order_taken, pageblock_order, self.claimed))
+
     def queues(self, pageblock_order: int) -> bool:
-        """Whether the patched kernel would queue the block: a movable one, claimed below its own order for kernel memory."""
-        kernel = self.wanted in (k.MIGRATE_UNMOVABLE, k.MIGRATE_RECLAIMABLE)
-        return (
-            self.claimed
-            and kernel
-            and self.source == k.MIGRATE_MOVABLE
-            and self.taken_order < pageblock_order
-        )
+        """Whether the patched kernel would queue the block (:func:`kevacuate.measure.extfrag.queues_evacuation`)."""
+        return bool(queues_evacuation(self.kind(pageblock_order), self.wanted, self.source))
 
-    @property
-    def kind(self) -> str:
-        """``claim`` or ``steal``."""
-        return "claim" if self.claimed else "steal"
-
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, pageblock_order: int) -> dict[str, Any]:
         """As plain JSON values."""
         return {
-            "t": self.t, "cpu": self.cpu, "task": self.task, "pfn": self.pfn, "kind": self.kind,
-            "for": k.MIGRATE_NAMES[self.wanted], "from": k.MIGRATE_NAMES[self.source], "order": self.order,
-            "fallback_order": self.taken_order,
+            "t": self.t, "cpu": self.cpu, "task": self.task, "pfn": self.pfn,
+            "kind": KIND_NAMES[self.kind(pageblock_order)], "for": k.MIGRATE_NAMES[self.wanted],
+            "from": k.MIGRATE_NAMES[self.source], "order_asked": self.order_asked, "order_taken": self.order_taken,
         }  # fmt: skip
 
 
@@ -130,7 +126,7 @@ class View:
             "blocks": {CONTENTS[i]: int(n) for i, n in zip(names.tolist(), numbers.tolist(), strict=True)},
             "free_chunks": dict(self.free_orders),
             "counts": self.counts,
-            "events": [event.as_dict() for event in self.events],
+            "events": [event.as_dict(self.pageblock_order) for event in self.events],
             "would_queue": [one.as_dict() for one in self.queued],
             **self.extra,
         }

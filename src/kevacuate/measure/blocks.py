@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What every pageblock holds: the counts behind mixed, polluted and tainted.
 
-Pages are told apart as the recordings' own outcomes tell them: *free* (buddy), *pcp*, *movable* (on an LRU list, isolated by a
-worker, or movable_ops), *unmovable* (allocated otherwise, LRU folios still in a per-CPU batch and free pages that a running
-compaction holds included), *reserved* (never the
-allocator's: holes, kernel image). Free, pcp and reserved pages are neither movable nor unmovable.
+The classes of pages are those of :mod:`kevacuate.measure.pages`. :func:`page_class` gives them of the model's state:
+*movable* are pages of which :func:`kevacuate.mm.movable.can_move` says so, and those isolated by a worker; free pages that a
+running compaction holds are *unmovable*. :func:`block_kinds` is the one place that says what a block is.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
-    ATTR_MOVABLE_OPS,
-    ATTR_ON_LRU,
     C_NPAGES,
     C_PAGEBLOCK_ORDER,
+    MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NO_ZONE,
     PG_ALLOC,
@@ -30,9 +29,32 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
+from kevacuate.mm.movable import attr_can_move
 
-FREE, PCP, MOVABLE, UNMOVABLE, RESERVED = range(5)
-"""Columns of :attr:`BlockCounts.pages`."""
+COLUMNS = 5
+"""How many columns :attr:`BlockCounts.pages` has: the classes FREE to RESERVED."""
+
+
+class BlockKinds(NamedTuple):
+    """What blocks are, bool[blocks] each."""
+
+    mixed: npt.NDArray[np.bool_]
+    """Holds at least one page that cannot move beside at least one that can. Free and pcp pages are neither."""
+    polluted: npt.NDArray[np.bool_]
+    """Of movable type, and holds at least one page that cannot move."""
+    with_unmovable: npt.NDArray[np.bool_]
+    """Holds at least one page that cannot move, whatever the block's type."""
+
+
+def is_mixed(movable: npt.NDArray[Any], unmovable: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which blocks are mixed, by the numbers of pages that can and that cannot move, [blocks] each."""
+    return np.asarray((movable > 0) & (unmovable > 0))
+
+
+def block_kinds(mt: npt.NDArray[Any], movable: npt.NDArray[Any], unmovable: npt.NDArray[Any]) -> BlockKinds:
+    """What blocks are, by migratetype and the numbers of pages that can and that cannot move, [blocks] each."""
+    pinned = unmovable > 0
+    return BlockKinds(is_mixed(movable, unmovable), (mt == MIGRATE_MOVABLE) & pinned, pinned)
 
 
 class BlockCounts(NamedTuple):
@@ -41,9 +63,14 @@ class BlockCounts(NamedTuple):
     mt: npt.NDArray[np.int8]
     """Migratetype (5 while isolated)."""
     pages: npt.NDArray[np.int32]
-    """int32[blocks, 5]: pages that are free, pcp, movable, unmovable, reserved."""
+    """int32[blocks, COLUMNS]: pages that are free, pcp, movable, unmovable, reserved."""
     start: npt.NDArray[np.int64]
     """First pfn."""
+
+    @property
+    def kinds(self) -> BlockKinds:
+        """Which of the blocks are mixed, polluted, or hold a page that cannot move."""
+        return block_kinds(self.mt, self.pages[:, MOVABLE], self.pages[:, UNMOVABLE])
 
 
 @part
@@ -57,7 +84,7 @@ def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
     if state == PG_ISOLATED:
         return MOVABLE
     if state == PG_ALLOC:
-        return MOVABLE if s.link[2 * pfn + 1] & (ATTR_ON_LRU | ATTR_MOVABLE_OPS) else UNMOVABLE
+        return MOVABLE if attr_can_move(s.link[2 * pfn + 1]) else UNMOVABLE
     if state == PG_COMPACT:
         return UNMOVABLE
     return RESERVED

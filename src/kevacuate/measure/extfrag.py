@@ -1,16 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A recorded kernel's external fragmentation events, told apart as the model tells its own apart.
+"""External fragmentation events counted, be they recorded, live, or the model's own: steal, claim and claim of a whole block.
 
-``mm_page_alloc_extfrag`` (__rmqueue_claim and __rmqueue_steal, mm/page_alloc.c at 7.2) has the order and migratetype asked for,
-the order and type of the free chunk that was taken, and whether its pageblock now has the type asked for. From these:
-
-* **steal**: the block kept its type; the page was taken out of it;
-* **claim**: the block changed type, and the chunk was smaller than a pageblock (try_to_claim_block's second half): these queue
-  an evacuation in the patched kernel, where the block was movable and the request was not;
-* **claim_block**: the chunk was a whole pageblock or more, so the block was free and there is nothing to evacuate;
-* **claim_or_steal**: the chunk was smaller than a pageblock, and the kernel is older than 3.12. There the event prints
-  ``change_ownership`` as 0 always (it compares the type asked for with the type taken from, which differ whenever it fires).
-  A chunk of a pageblock or more is a claim on those kernels too (__rmqueue_fallback, mm/page_alloc.c at 3.10).
+:func:`kevacuate.kernel.extfrag.extfrag_kind` says which is which, for all of them. :func:`extfrag_metrics` makes the figures.
 """
 
 from __future__ import annotations
@@ -20,17 +11,35 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.extfrag import (
+    CLAIM,
+    CLAIM_BLOCK,
+    CLAIM_OR_STEAL,
+    RECORDED_KIND_NAMES,
+    STEAL,
+    extfrag_kind,
+)
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import EventChunk, EventKind
 
-STEAL, CLAIM, CLAIM_BLOCK, CLAIM_OR_STEAL = range(4)
-KIND_NAMES = ("steal", "claim", "claim_block", "claim_or_steal")
 TYPES = len(MIGRATE_NAMES)
 ORDERS = 16
 """Orders are counted below this; the kernel's end at MAX_PAGE_ORDER (10)."""
 
 KERNEL_OWN = (MIGRATE_UNMOVABLE, MIGRATE_RECLAIMABLE)
+"""Types of requests whose pages cannot move: what they take from movable blocks is what fragments."""
+
+
+def from_movable(wanted: Any, source: Any) -> Any:
+    """Whether an unmovable or reclaimable request took from a movable block: of one event's types, or of arrays of them."""
+    own = (wanted == MIGRATE_UNMOVABLE) | (wanted == MIGRATE_RECLAIMABLE)
+    return own & (source == MIGRATE_MOVABLE)
+
+
+def queues_evacuation(kind: Any, wanted: Any, source: Any) -> Any:
+    """Whether the patched kernel queues the block: a movable one, claimed below pageblock order, for such a request."""
+    return (kind == CLAIM) & from_movable(wanted, source)
 
 
 class Extfrag(NamedTuple):
@@ -44,16 +53,15 @@ class Extfrag(NamedTuple):
     """Migratetype asked for."""
     source: npt.NDArray[np.int64]
     """Migratetype of the chunk taken."""
-    order: npt.NDArray[np.int64]
+    order_asked: npt.NDArray[np.int64]
     """Order asked for."""
-    taken: npt.NDArray[np.int64]
+    order_taken: npt.NDArray[np.int64]
     """Order of the chunk taken."""
 
     @property
     def from_movable(self) -> npt.NDArray[np.bool_]:
         """Unmovable and reclaimable requests that took from a movable block."""
-        own = (self.start == MIGRATE_UNMOVABLE) | (self.start == MIGRATE_RECLAIMABLE)
-        return np.asarray(own & (self.source == MIGRATE_MOVABLE))
+        return np.asarray(from_movable(self.start, self.source))
 
 
 def tells_ownership(machine: Machine) -> bool:
@@ -72,30 +80,64 @@ def extfrag_of(chunk: EventChunk, pageblock_order: int, *, ownership: bool = Tru
     taken, source = chunk.a[at], chunk.b[at]
     good = (start >= 0) & (start < TYPES) & (source >= 0) & (source < TYPES)
     good &= (order >= 0) & (order < ORDERS) & (taken >= 0) & (taken < ORDERS)
-    if ownership:
-        kind = np.where(chunk.c[at] == 0, STEAL, np.where(taken >= pageblock_order, CLAIM_BLOCK, CLAIM))
-    else:
+    kind = extfrag_kind(taken, pageblock_order, chunk.c[at])
+    if not ownership:
         kind = np.where(taken >= pageblock_order, CLAIM_BLOCK, CLAIM_OR_STEAL)
     found = Extfrag(at, kind, start, source, order, taken)
     return Extfrag(*(column[good] for column in found)), int((~good).sum())
 
 
+def extfrag_metrics(table: npt.NDArray[np.int64], pageblock_order: int) -> dict[str, Any]:
+    """The figures of a table of events, int64[kind, type asked for, type taken, order taken], of a recording or a replay.
+
+    ``extfrag``: all events. ``extfrag_below_pageblock``: those whose chunk was smaller than a pageblock. ``..._from_movable``:
+    unmovable and reclaimable requests that took from movable blocks, by kind. ``..._by_movable``: movable requests that took
+    from theirs (steals: from any). ``extfrag_events``: :func:`extfrag_rows`.
+    """
+    movable, own, everyone = (MIGRATE_MOVABLE,), KERNEL_OWN, tuple(range(table.shape[2]))
+
+    def between(kind: int, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
+        return int(table[kind][np.ix_(starts, sources)].sum())
+
+    return {
+        "extfrag": int(table.sum()),
+        "extfrag_below_pageblock": int(table[..., :pageblock_order].sum()),
+        "claims_from_movable": between(CLAIM, own, movable),
+        "claims_whole_block_from_movable": between(CLAIM_BLOCK, own, movable),
+        "claims_by_movable": between(CLAIM, movable, own),
+        "claims_whole_block_by_movable": between(CLAIM_BLOCK, movable, own),
+        "steals_from_movable": between(STEAL, own, movable),
+        "steals_by_movable": between(STEAL, movable, everyone),
+        "extfrag_events": extfrag_rows(table),
+    }
+
+
+def extfrag_rows(table: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Every kind of event that came: kind, type ``for`` which, type ``from`` which, ``order_taken`` (the chunk's), ``events``."""
+    return [
+        {
+            "kind": RECORDED_KIND_NAMES[kind],
+            "for": MIGRATE_NAMES[start],
+            "from": MIGRATE_NAMES[source],
+            "order_taken": order,
+            "events": int(table[kind, start, source, order]),
+        }
+        for kind, start, source, order in np.argwhere(table > 0).tolist()
+    ]
+
+
 class ExtfragTable:
-    """The events counted by kind, type asked for, type taken from, order asked for and order taken."""
+    """The events counted by kind, type asked for, type taken from and order taken."""
 
     def __init__(self, pageblock_order: int, *, ownership: bool = True) -> None:
         self.pageblock_order, self.ownership = pageblock_order, ownership
-        self.table = np.zeros((len(KIND_NAMES), TYPES, TYPES, ORDERS, ORDERS), np.int64)
+        self.table = np.zeros((len(RECORDED_KIND_NAMES), TYPES, TYPES, ORDERS), np.int64)
         self.malformed = 0
 
     def add(self, events: Extfrag, malformed: int = 0) -> None:
         """Count the events of a chunk."""
-        np.add.at(self.table, (events.kind, events.start, events.source, events.order, events.taken), 1)
+        np.add.at(self.table, (events.kind, events.start, events.source, events.order_taken), 1)
         self.malformed += malformed
-
-    def between(self, kind: int, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
-        """Events of a kind, for requests of some types, from blocks of some types."""
-        return int(self.table[kind][np.ix_(starts, sources)].sum())
 
     def blocks_changed(self, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
         """Pageblocks that claims gave to requests of some types, from blocks of some types.
@@ -103,44 +145,22 @@ class ExtfragTable:
         A claim below pageblock order changes one, a whole-block claim of order n changes 2^(n - pageblock order).
         """
         each = np.left_shift(1, np.maximum(np.arange(ORDERS) - self.pageblock_order, 0))
-        claims = (self.table[CLAIM] + self.table[CLAIM_BLOCK])[np.ix_(starts, sources)].sum(axis=(0, 1, 2))
+        claims = (self.table[CLAIM] + self.table[CLAIM_BLOCK])[np.ix_(starts, sources)].sum(axis=(0, 1))
         return int((claims * each).sum())
 
     def metrics(self) -> dict[str, Any]:
-        """Under the names, and with the meaning, of :func:`kevacuate.measure.metrics.run_metrics`.
+        """:func:`extfrag_metrics`, and how many events were malformed.
 
-        Where claims and steals cannot be told apart they are absent, and ``claims_or_steals_from_movable`` counts both.
+        Where claims and steals cannot be told apart their counts are absent, and ``claims_or_steals_from_movable`` counts both.
         """
-        movable = (MIGRATE_MOVABLE,)
-        everyone = tuple(range(TYPES))
-        whole = {
-            "extfrag": int(self.table.sum()),
-            "extfrag_below_pageblock": int(self.table[..., : self.pageblock_order].sum()),
-            "extfrag_malformed": self.malformed,
-            "claims_whole_block_from_movable": self.between(CLAIM_BLOCK, KERNEL_OWN, movable),
-            "claims_whole_block_by_movable": self.between(CLAIM_BLOCK, movable, KERNEL_OWN),
-            "extfrag_events": self.rows(),
-        }
-        if not self.ownership:
-            both = self.between(CLAIM_OR_STEAL, KERNEL_OWN, movable)
-            return whole | {"claims_or_steals_from_movable": both}
-        return whole | {
-            "claims_from_movable": self.between(CLAIM, KERNEL_OWN, movable),
-            "claims_by_movable": self.between(CLAIM, movable, KERNEL_OWN),
-            "steals_from_movable": self.between(STEAL, KERNEL_OWN, movable),
-            "steals_by_movable": self.between(STEAL, movable, everyone),
-        }
+        found = extfrag_metrics(self.table, self.pageblock_order) | {"extfrag_malformed": self.malformed}
+        if self.ownership:
+            return found
+        both = self.table[CLAIM_OR_STEAL][np.ix_(KERNEL_OWN, (MIGRATE_MOVABLE,))].sum()
+        apart = {f"{name}_{way}" for name in ("claims", "steals") for way in ("from_movable", "by_movable")}
+        told = {name: value for name, value in found.items() if name not in apart}
+        return told | {"claims_or_steals_from_movable": int(both)}
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every kind of event that came: kind, type ``for`` which, type ``from`` which, order of the chunk taken, events."""
-        by_taken = self.table.sum(axis=3)
-        return [
-            {
-                "kind": KIND_NAMES[kind],
-                "for": MIGRATE_NAMES[start],
-                "from": MIGRATE_NAMES[source],
-                "order": taken,
-                "events": int(by_taken[kind, start, source, taken]),
-            }
-            for kind, start, source, taken in np.argwhere(by_taken > 0).tolist()
-        ]
+        """:func:`extfrag_rows`."""
+        return extfrag_rows(self.table)

@@ -16,15 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-
-PAGE_NAMES = ("free", "pcp", "movable", "unmovable", "reserved", "reclaimable", "in use")
-"""Classes of a page: the five of :mod:`kevacuate.measure.blocks`, then pages that cannot move but were asked for as
-reclaimable, and pages of which a recorded state says only that they are in use."""
-FREE, PCP, MOVABLE, UNMOVABLE, RESERVED, RECLAIMABLE, IN_USE = range(7)
+from kevacuate.measure.blocks import BlockKinds, block_kinds, is_mixed
+from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PCP, RECLAIMABLE, UNMOVABLE
 
 CONTENT_NAMES = ("free", "movable", "unmovable", "reclaimable", "mixed", "reserved", "in use")
 """What a block holds: nothing but free pages; pages that can move; pages that cannot (some or all of them unmovable, or all
-reclaimable); mixed, as :func:`kevacuate.measure.metrics.moment` counts it; nothing that the allocator has; pages in use of
+reclaimable); mixed, as :func:`kevacuate.measure.blocks.block_kinds` has it; nothing that the allocator has; pages in use of
 unknown kind."""
 (
     CONTENT_FREE,
@@ -83,16 +80,20 @@ class BlockFrame(NamedTuple):
     unmovable: npt.NDArray[np.int64]
     """Pages that cannot move (reclaimable ones included), at least."""
 
+    @property
+    def kinds(self) -> BlockKinds:
+        """Which of the blocks are mixed, polluted, or hold a page that cannot move: exact, as 0 and 1 pages are."""
+        pinned = np.where(self.content == CONTENT_IN_USE, 0, self.unmovable)
+        return block_kinds(self.mt, self.movable, pinned)
 
-def encode(
-    mt: npt.NDArray[Any], counts: npt.NDArray[Any], skip: npt.NDArray[Any], pageblock_order: int
-) -> npt.NDArray[np.uint16]:
-    """A frame: migratetypes, int[blocks, 7] pages by class (PAGE_NAMES), skip bits."""
+
+def block_contents(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """What blocks hold, index of CONTENT_NAMES, by int[blocks, 7] pages of each class (:mod:`kevacuate.measure.pages`)."""
     movable, unknown = counts[:, MOVABLE], counts[:, IN_USE]
     pinned = counts[:, UNMOVABLE] + counts[:, RECLAIMABLE]
-    content = np.select(
+    return np.select(
         [
-            (movable > 0) & (pinned > 0),
+            is_mixed(movable, pinned),
             movable > 0,
             counts[:, UNMOVABLE] > 0,
             pinned > 0,
@@ -109,6 +110,15 @@ def encode(
         ],
         CONTENT_RESERVED,
     )
+
+
+def encode(
+    mt: npt.NDArray[Any], counts: npt.NDArray[Any], skip: npt.NDArray[Any], pageblock_order: int
+) -> npt.NDArray[np.uint16]:
+    """A frame: migratetypes, int[blocks, 7] pages by class (:mod:`kevacuate.measure.pages`), skip bits."""
+    movable, unknown = counts[:, MOVABLE], counts[:, IN_USE]
+    pinned = counts[:, UNMOVABLE] + counts[:, RECLAIMABLE]
+    content = block_contents(counts)
     table = levels(pageblock_order)
     much = np.searchsorted(table, np.stack([movable, np.maximum(pinned, unknown)]), side="right") - 1
     low = mt.astype(np.int64) | content << 3 | skip.astype(np.int64) * SKIP
@@ -243,8 +253,8 @@ class Frames:
     blocks : Steps
         The frames (uint16, see the module).
     pages : Steps or None
-        The class (PAGE_NAMES) of every page of those blocks, uint8[blocks << pageblock_order]; None where that was too much
-        to keep.
+        The class of every page of those blocks (:data:`kevacuate.measure.pages.PAGE_NAMES`), uint8[blocks << pageblock_order];
+        None where that was too much to keep.
     """
 
     t: npt.NDArray[np.int64]

@@ -14,16 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.extfrag import extfrag_kind
 from kevacuate.measure.evacuations import Evacuation, read_evacuations
 from kevacuate.mm import constants as k
+from kevacuate.mm.log import unpack_types
 
 T, KIND, CPU, PFN, A, B, C, D = range(8)
 """Columns of a record."""
-
-STEAL, CLAIM, CLAIM_BLOCK = range(3)
-"""Kinds of an mm_page_alloc_extfrag event: a page taken, a pageblock claimed, a chunk of one or more whole blocks claimed."""
-FLOW_NAMES = ("steal", "claim", "claim_block")
-"""Their names, as :func:`kevacuate.measure.metrics.extfrag_events` gives them."""
 
 BLOCK_KINDS = (
     k.L_EXTFRAG,
@@ -61,9 +58,9 @@ class Flow:
     """Migratetype asked for."""
     source: int
     """Migratetype of the free list that the pages came from."""
-    order: int
+    order_asked: int
     """Order asked for."""
-    taken_order: int
+    order_taken: int
     """Order of the chunk found (fallback_order)."""
 
 
@@ -171,13 +168,10 @@ class History:
     def flow_kinds(self) -> npt.NDArray[np.int8]:
         """STEAL, CLAIM or CLAIM_BLOCK for every record; -1 where it is not an extfrag event.
 
-        A claim is an event whose page's block was of the wanted type afterwards (change_ownership), as the kernel's own
-        tracepoint tells them apart.
+        :func:`kevacuate.kernel.extfrag.extfrag_kind` tells them apart, of the model's events as of the kernel's own.
         """
         is_flow = self.records[:, KIND] == k.L_EXTFRAG
-        claimed = self.records[:, D] > 0
-        whole = self.records[:, B] >= self.pageblock_order
-        kind = np.where(claimed, np.where(whole, CLAIM_BLOCK, CLAIM), STEAL)
+        kind = extfrag_kind(self.records[:, B], self.pageblock_order, self.records[:, D])
         return np.where(is_flow, kind, -1).astype(np.int8)
 
     def flows(self) -> Iterator[Flow]:
@@ -186,13 +180,13 @@ class History:
         for i in np.flatnonzero(kinds >= 0).tolist():
             t, _, cpu, pfn, order, taken, types, _ = self.records[i].tolist()
             block = pfn >> self.pageblock_order
-            yield Flow(t, cpu, pfn, block, int(kinds[i]), types & 255, types >> 8, order, taken)
+            yield Flow(t, cpu, pfn, block, int(kinds[i]), *unpack_types(types), order, taken)
 
     def claim_attempts(self) -> Iterator[ClaimAttempt]:
         """The attempts to claim a block, the refused ones included, in order of time."""
         for t, _, cpu, pfn, types, free, movable, claimed in self.of_kind(k.L_EVAC_CLAIM).tolist():
             block = pfn >> self.pageblock_order
-            yield ClaimAttempt(t, cpu, block, types >> 8, types & 255, free, movable, claimed != 0)
+            yield ClaimAttempt(t, cpu, block, *unpack_types(types), free, movable, claimed != 0)
 
     def evacuations(self) -> list[Evacuation]:
         """Every evacuation that was queued or dropped, in that order."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure import blocks as b
 from kevacuate.measure.blocks import page_class
-from kevacuate.measure.frames import PAGE_NAMES, RECLAIMABLE, Frames, StepsBuilder, encode
+from kevacuate.measure.frames import Frames, StepsBuilder, encode
+from kevacuate.measure.pages import PAGE_NAMES, RECLAIMABLE, UNMOVABLE
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
@@ -25,7 +25,6 @@ from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
 
 CLASSES = len(PAGE_NAMES)
-NOT_MOVABLE = b.UNMOVABLE
 
 
 class View(NamedTuple):
@@ -46,7 +45,7 @@ class View(NamedTuple):
 def look_class(s, v, pfn, meta):  # type: ignore[no-untyped-def]
     """The class of a chunk: as the metrics have it, but pages asked for as reclaimable told apart."""
     which = page_class(s, pfn, meta)
-    if which == NOT_MOVABLE and meta >> 4 == PG_ALLOC:
+    if which == UNMOVABLE and meta >> 4 == PG_ALLOC:
         obj = s.link[2 * pfn] + 0
         if obj >= 0 and v.kinds[obj] == MIGRATE_RECLAIMABLE:
             return RECLAIMABLE

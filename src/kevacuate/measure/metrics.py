@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.blocks import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE, BlockCounts, block_counts
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
+from kevacuate.measure.blocks import BlockCounts, block_counts
+from kevacuate.measure.extfrag import ORDERS, extfrag_metrics, extfrag_rows
+from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 
@@ -63,61 +67,71 @@ def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dic
     }
 
 
-def moment(state: State) -> dict[str, Any]:
-    """Everything that is measured at one moment of virtual time; counts in pages or pageblocks.
+def block_metrics(counts: BlockCounts, pageblock_order: int) -> dict[str, Any]:
+    """What blocks hold, of a model's state or a recorded one: counts in pages or pageblocks.
 
-    ``mixed_blocks``: pageblocks with at least one page that cannot move beside at least one that can.
-    ``polluted_blocks``: of movable type, with a page that cannot move; ``polluted_pages``: how many such pages they hold.
-    ``huge_pages_free``: free chunks of huge-page order, those split from larger ones included:
-    the huge pages that can be had at once.
+    ``mixed_blocks``, ``polluted_blocks``, ``blocks_with_unmovable``: :func:`kevacuate.measure.blocks.block_kinds`.
+    ``mixed_unmovable_pages``, ``polluted_pages``: the pages that cannot move in mixed and in polluted blocks.
     """
-    counts, free_by = block_counts(state)
-    pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
-    orders = int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1
     unmovable, movable = counts.pages[:, UNMOVABLE], counts.pages[:, MOVABLE]
-    mixed = (unmovable > 0) & (movable > 0)
-    polluted = (counts.mt == k.MIGRATE_MOVABLE) & (unmovable > 0)
-    nr_free = free_by.sum(axis=1)[:orders]
-    huge = int(state.cfg[k.C_HPAGE_ORDER]) if int(state.cfg[k.C_HPAGE_ORDER]) > 0 else pageblock_order
-    result: dict[str, Any] = {
-        "blocks": {name: int((counts.mt == i).sum()) for i, name in enumerate(k.MIGRATE_NAMES)},
-        "mixed_blocks": int(mixed.sum()),
-        "mixed_unmovable_pages": int(unmovable[mixed].sum()),
-        "polluted_blocks": int(polluted.sum()),
-        "polluted_pages": int(unmovable[polluted].sum()),
-        "blocks_with_unmovable": int((unmovable > 0).sum()),
-        "free_pages": int(counts.pages[:, FREE].sum()),
+    kinds = counts.kinds
+    return {
+        "mixed_blocks": int(kinds.mixed.sum()),
+        "mixed_unmovable_pages": int(unmovable[kinds.mixed].sum()),
+        "polluted_blocks": int(kinds.polluted.sum()),
+        "polluted_pages": int(unmovable[kinds.polluted].sum()),
+        "blocks_with_unmovable": int(kinds.with_unmovable.sum()),
         "pcp_pages": int(counts.pages[:, PCP].sum()),
         "movable_pages": int(movable.sum()),
         "unmovable_pages": int(unmovable.sum()),
-        "free_chunks": {name: free_by[:orders, i].tolist() for i, name in enumerate(k.MIGRATE_NAMES)},
-        "huge_pages_free": int((nr_free[huge:] << np.arange(orders - huge)).sum()),
-        "unusable_free_index": [unusable_free_index(nr_free, order) for order in range(orders)],
-        "fragmentation_index": [fragmentation_index(nr_free, order) for order in range(orders)],
+        **{f"regions_{name}": region_metrics(counts, order, pageblock_order) for name, order in REGIONS},
     }
-    for name, order in REGIONS:
-        result[f"regions_{name}"] = region_metrics(counts, order, pageblock_order)
-    return result
+
+
+def free_metrics(chunks: npt.NDArray[np.int64], huge_order: int) -> dict[str, Any]:
+    """Free pages, free chunks by order, and the kernel's two indices, from the chunks by order (int64[orders]).
+
+    ``huge_pages_free``: free chunks of *huge_order*, those split from larger ones included: the huge pages to be had at once.
+    """
+    orders = np.arange(len(chunks))
+    huge = min(max(huge_order, 0), len(chunks) - 1)
+    return {
+        "free_pages": int((chunks << orders).sum()),
+        "free_by_order": chunks.tolist(),
+        "huge_pages_free": int((chunks[huge:] << np.arange(len(chunks) - huge)).sum()),
+        "unusable_free_index": [unusable_free_index(chunks, order) for order in orders.tolist()],
+        "fragmentation_index": [fragmentation_index(chunks, order) for order in orders.tolist()],
+    }
+
+
+def moment(state: State) -> dict[str, Any]:
+    """Everything that is measured at one moment of virtual time: :func:`block_metrics`, :func:`free_metrics`, blocks by type."""
+    counts, free_by = block_counts(state)
+    pageblock_order, huge = int(state.cfg[k.C_PAGEBLOCK_ORDER]), int(state.cfg[k.C_HPAGE_ORDER])
+    orders = int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1
+    return {
+        "blocks": {name: int((counts.mt == i).sum()) for i, name in enumerate(k.MIGRATE_NAMES)},
+        **free_metrics(free_by.sum(axis=1)[:orders], huge if huge > 0 else pageblock_order),
+        "free_chunks": {name: free_by[:orders, i].tolist() for i, name in enumerate(k.MIGRATE_NAMES)},
+        **block_metrics(counts, pageblock_order),
+    }
 
 
 def extfrag_events(state: State) -> list[dict[str, Any]]:
     """mm_page_alloc_extfrag events by kind, type asked for, type taken from and order of the chunk taken."""
-    table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, 3, 3, 16)
-    return [
-        {
-            "kind": ("steal", "claim", "claim_block")[kind],
-            "for": k.MIGRATE_NAMES[start],
-            "from": k.MIGRATE_NAMES[source],
-            "order": int(order),
-            "events": int(table[kind, start, source, order]),
-        }
-        for kind, start, source, order in np.argwhere(table > 0).tolist()
-    ]
+    return extfrag_rows(extfrag_table(state))
+
+
+def extfrag_table(state: State) -> npt.NDArray[np.int64]:
+    """The model's events, int64[kind, type asked for, type taken, order taken]; the three types that have lists of their own."""
+    shape = (len(KIND_NAMES), 3, 3, ORDERS)
+    table: npt.NDArray[np.int64] = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + math.prod(shape)].reshape(shape)
+    return table
 
 
 def so_far(state: State) -> dict[str, int]:
     """The counters a time series shows, since the start: extfrag events by kind, evacuations, pages, worker time (ns)."""
-    table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, -1)
+    kinds = extfrag_table(state).sum(axis=(1, 2, 3))
     names = (
         "evacuations_queued",
         "evacuations_dropped",
@@ -130,9 +144,9 @@ def so_far(state: State) -> dict[str, int]:
         "compaction_pages_migrated",
     )
     return {
-        "steals": int(table[0].sum()),
-        "claims": int(table[1].sum()),
-        "claims_whole_block": int(table[2].sum()),
+        "steals": int(kinds[STEAL]),
+        "claims": int(kinds[CLAIM]),
+        "claims_whole_block": int(kinds[CLAIM_BLOCK]),
         **{name: int(state.stat[_COUNTERS[name]]) for name in names},
         "worker_ns": int(state.stat[k.T_WORKER_NS]),
     }
@@ -141,22 +155,13 @@ def so_far(state: State) -> dict[str, int]:
 def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a whole run did, from the counters, and its last moment: *end*, where it has been measured already."""
     stat = {name: int(state.stat[index]) for name, index in _COUNTERS.items()}
-    table = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + 3 * 3 * 3 * 16].reshape(3, 3, 3, 16)
-    movable = k.MIGRATE_MOVABLE
-    kernel_own = [k.MIGRATE_UNMOVABLE, k.MIGRATE_RECLAIMABLE]
     ended = state.stat[k.T_WHY : k.T_WHY + len(k.WHY_NAMES)]
     return {
         **stat,
         "worker_cpu_seconds": int(state.stat[k.T_WORKER_NS]) / 1e9,
         "compaction_cpu_seconds": int(state.stat[k.T_COMPACT_NS]) / 1e9,
         "evacuations_ended": {name: int(n) for name, n in zip(k.WHY_NAMES, ended, strict=True)},
-        "extfrag": int(table.sum()),
-        "extfrag_below_pageblock": int(table[:, :, :, : int(state.cfg[k.C_PAGEBLOCK_ORDER])].sum()),
-        "claims_from_movable": int(table[1][kernel_own, movable].sum()),
-        "claims_whole_block_from_movable": int(table[2][kernel_own, movable].sum()),
-        "steals_from_movable": int(table[0][kernel_own, movable].sum()),
-        "steals_by_movable": int(table[0][movable].sum()),
-        "extfrag_events": extfrag_events(state),
+        **extfrag_metrics(extfrag_table(state), int(state.cfg[k.C_PAGEBLOCK_ORDER])),
         "end": moment(state) if end is None else end,
     }
 

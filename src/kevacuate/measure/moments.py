@@ -7,20 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from kevacuate.measure.blocks import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE, BlockCounts
-from kevacuate.measure.metrics import REGIONS, fragmentation_index, region_metrics, unusable_free_index
-from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_NAMES
+from kevacuate.measure.blocks import COLUMNS, BlockCounts
+from kevacuate.measure.metrics import block_metrics, free_metrics
+from kevacuate.measure.pages import count_classes, page_classes
+from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.recording.state import AllocatorState
 
 ORDERS = 11
 """Orders 0 to MAX_PAGE_ORDER (10)."""
-
-KPF_LRU, KPF_ANON, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_NOPAGE, KPF_RESERVED = 5, 12, 15, 16, 20, 32
-"""Bit numbers of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h, kernel-page-flags.h in fs/proc)."""
-
-Words = npt.NDArray[np.uint64]
 
 
 class ZoneCounts(Protocol):
@@ -39,110 +34,24 @@ class ProcSnapshot(Protocol):
     """Of :class:`ZoneCounts`."""
 
 
-def _flag(flags: Words, number: int) -> npt.NDArray[np.bool_]:
-    return np.asarray((flags >> np.uint64(number)) & np.uint64(1) != 0)
-
-
-def _page_count(state: AllocatorState) -> int:
-    return max((int(z.start_pfn) + int(z.spanned) for z in state.zones), default=0)
-
-
-def movable_pages(flags: Words) -> npt.NDArray[np.bool_]:
-    """Per page: on an LRU list, or anonymous and on its way to one. A folio's tail pages are as its head.
-
-    Tail pages bear the folio's LRU flag from Linux 6.9 on, and none before (stable_page_flags, fs/proc/page.c).
-    """
-    movable = _flag(flags, KPF_LRU) | _flag(flags, KPF_ANON)
-    head = np.where(_flag(flags, KPF_COMPOUND_HEAD), np.arange(len(flags)), 0)
-    tail = _flag(flags, KPF_COMPOUND_TAIL)
-    return np.where(tail, movable[np.maximum.accumulate(head)] | movable, movable)
-
-
-def _mark(
-    classes: npt.NDArray[np.uint8], pfn: npt.NDArray[np.int64], order: npt.NDArray[Any], value: int
-) -> None:
-    """Give chunks a class; what sticks out of memory is left out."""
-    for one in np.unique(order).tolist():
-        heads = pfn[order == one]
-        heads = heads[(heads >= 0) & (heads + (1 << one) <= len(classes))]
-        for i in range(1 << one):
-            classes[heads + i] = value
-
-
-def page_classes(state: AllocatorState, flags: Words, hugepage_order: int = 9) -> npt.NDArray[np.uint8]:
-    """The class of every page up to the last zone's end: FREE, PCP, MOVABLE, UNMOVABLE, RESERVED.
-
-    The free and pcp lists tell first, the page flags of what is left: they were read some milliseconds later.
-    """
-    pages = _page_count(state)
-    known = np.full(pages, 1 << KPF_NOPAGE, np.uint64)
-    known[: min(pages, len(flags))] = flags[:pages]
-    classes = np.where(movable_pages(known), MOVABLE, UNMOVABLE).astype(np.uint8)
-    classes[_flag(known, KPF_NOPAGE) | _flag(known, KPF_RESERVED)] = RESERVED
-    inside = np.zeros(pages, np.bool_)
-    for zone in state.zones:
-        inside[int(zone.start_pfn) : int(zone.start_pfn) + int(zone.spanned)] = True
-    classes[~inside] = RESERVED
-    index = state.pcp_pages.pindex.astype(np.int64)
-    pcp_order = np.where(index < 12, index // 3, max(hugepage_order, 0))
-    _mark(classes, state.pcp_pages.pfn, pcp_order, PCP)
-    _mark(classes, state.free.pfn, state.free.order, FREE)
-    return classes
-
-
 def recorded_blocks(
     state: AllocatorState, pageblock_order: int, hugepage_order: int = 9
 ) -> BlockCounts | None:
     """What every pageblock holds; None where the snapshot has no page flags."""
     if state.page_flags is None:
         return None
-    classes = page_classes(state, state.page_flags, hugepage_order)
-    blocks = (len(classes) >> pageblock_order) + 1
-    block = np.arange(len(classes)) >> pageblock_order
-    pages = np.bincount(block * 5 + classes, minlength=blocks * 5).reshape(blocks, 5).astype(np.int32)
+    pages = count_classes(page_classes(state, hugepage_order), pageblock_order)[:, :COLUMNS]
     number = state.blocks.pfn >> pageblock_order
-    good = (number >= 0) & (number < blocks)
+    good = (number >= 0) & (number < len(pages))
     order = np.argsort(number[good], kind="stable")
     number, mt = number[good][order], state.blocks.mt[good][order]
     return BlockCounts(mt, pages[number], number.astype(np.int64) << pageblock_order)
 
 
-def block_metrics(counts: BlockCounts, pageblock_order: int) -> dict[str, Any]:
-    """Mixed, polluted and tainted, as :func:`kevacuate.measure.metrics.moment` defines them."""
-    unmovable, movable = counts.pages[:, UNMOVABLE], counts.pages[:, MOVABLE]
-    mixed = (unmovable > 0) & (movable > 0)
-    polluted = (counts.mt == MIGRATE_MOVABLE) & (unmovable > 0)
-    return {
-        "mixed_blocks": int(mixed.sum()),
-        "mixed_unmovable_pages": int(unmovable[mixed].sum()),
-        "polluted_blocks": int(polluted.sum()),
-        "polluted_pages": int(unmovable[polluted].sum()),
-        "blocks_with_unmovable": int((unmovable > 0).sum()),
-        "pcp_pages": int(counts.pages[:, PCP].sum()),
-        "movable_pages": int(movable.sum()),
-        "unmovable_pages": int(unmovable.sum()),
-        **{f"regions_{name}": region_metrics(counts, order, pageblock_order) for name, order in REGIONS},
-    }
-
-
-def free_metrics(chunks: npt.NDArray[np.int64], huge_order: int) -> dict[str, Any]:
-    """Free pages, free chunks by order, and the kernel's two indices, from the chunks by order (int64[11])."""
-    orders = np.arange(len(chunks))
-    huge = min(max(huge_order, 0), len(chunks) - 1)
-    return {
-        "free_pages": int((chunks << orders).sum()),
-        "free_by_order": chunks.tolist(),
-        "huge_pages_free": int((chunks[huge:] << np.arange(len(chunks) - huge)).sum()),
-        "unusable_free_index": [unusable_free_index(chunks, order) for order in orders.tolist()],
-        "fragmentation_index": [fragmentation_index(chunks, order) for order in orders.tolist()],
-    }
-
-
 def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int = -1) -> dict[str, Any]:
     """Everything measured at a recorded state; without page flags, no mixed, polluted or tainted.
 
-    An anonymous page in a per-CPU LRU batch counts as movable, any other page in one as one that cannot move: its flags do not
-    tell. In a state that is not a dump (``approximate``) pages on per-CPU lists that no event named count as pages that cannot
+    In a state that is not a dump (``approximate``) pages on per-CPU lists that no event named count as pages that cannot
     move, and block types are guessed. Where events of other CPUs fell between the dump's own (``interleaved``) the free lists are
     that far from exact.
     """

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.extfrag import CLAIM, CLAIM_BLOCK, CLAIM_OR_STEAL, KIND_NAMES, STEAL, Extfrag
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, CLAIM_OR_STEAL, RECORDED_KIND_NAMES, STEAL
+from kevacuate.measure.extfrag import Extfrag
 from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.recording.schema import NO_PID, EventChunk, EventKind
@@ -79,8 +80,8 @@ class Requesters:
         pid = chunk.pid[at].astype(np.int64)
         kept = pid != NO_PID
         self._tasks.add((pid[kept] << 2) | events.kind[own][kept])
-        what = (events.kind[own] << 16) | (events.start[own] << 8) | events.order[own]
-        key = _key(chunk.cpu[at], events.order[own], events.start[own])
+        what = (events.kind[own] << 16) | (events.start[own] << 8) | events.order_asked[own]
+        key = _key(chunk.cpu[at], events.order_asked[own], events.start[own])
         alloc = np.flatnonzero(chunk.kind == EventKind.MM_PAGE_ALLOC)
         keys = _key(chunk.cpu[alloc], chunk.order[alloc], chunk.mt[alloc])
         old_key, old_what = self._waiting
@@ -106,17 +107,17 @@ class Requesters:
         self._waiting = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
-        """By type, order and gfp (None if not known): claims, whole-block claims, steals, what may be either; most first."""
+        """By type, order asked for and gfp (None if not known): claims, whole-block claims, steals, either; most first."""
         table: dict[tuple[int, int, int], list[int]] = {}
         for key, count in self._who.top():
             gfp, what = key & 0xFFFFFF, key >> 24
             kind, start, order = what >> 16, what >> 8 & 0xFF, what & 0xFF
-            table.setdefault((start, order, gfp), [0] * len(KIND_NAMES))[kind] += count
+            table.setdefault((start, order, gfp), [0] * len(RECORDED_KIND_NAMES))[kind] += count
         ordered = sorted(table.items(), key=lambda item: (-sum(item[1]), item[0]))
         return [
             {
                 "type": MIGRATE_NAMES[start],
-                "order": order,
+                "order_asked": order,
                 "gfp": None if gfp == UNKNOWN_GFP else gfp,
                 **_by_kind(counts),
             }
@@ -127,6 +128,6 @@ class Requesters:
         """By task id, where the recording kept it: the same counts, most events first."""
         table: dict[int, list[int]] = {}
         for key, count in self._tasks.top():
-            table.setdefault(key >> 2, [0] * len(KIND_NAMES))[key & 3] += count
+            table.setdefault(key >> 2, [0] * len(RECORDED_KIND_NAMES))[key & 3] += count
         ordered = sorted(table.items(), key=lambda item: (-sum(item[1]), item[0]))[:most]
         return [{"pid": pid, **_by_kind(counts)} for pid, counts in ordered]

@@ -13,16 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.extfrag import (
-    CLAIM,
-    CLAIM_BLOCK,
-    KERNEL_OWN,
-    KIND_NAMES,
-    STEAL,
-    Extfrag,
-    ExtfragTable,
-    extfrag_of,
-)
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, RECORDED_KIND_NAMES, STEAL
+from kevacuate.measure.extfrag import KERNEL_OWN, Extfrag, ExtfragTable, extfrag_of
 from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.measure.requesters import Requesters
 from kevacuate.measure.timeline import Timeline
@@ -55,8 +47,8 @@ VERDICTS = (
 """What a triage can come to; :func:`verdict_of` has the rule."""
 
 TIMELINE_NAMES = ("steals", "claims", "claims_whole_block", "claims_or_steals", "new_blocks")
-"""Series of the timeline: the kinds of :data:`kevacuate.measure.extfrag.KIND_NAMES`, and blocks hit for the first time."""
-T_NEW_BLOCKS = len(KIND_NAMES)
+"""Series of the timeline: :data:`kevacuate.kernel.extfrag.RECORDED_KIND_NAMES`, and blocks hit for the first time."""
+T_NEW_BLOCKS = len(RECORDED_KIND_NAMES)
 
 
 def verdict_of(
@@ -158,9 +150,9 @@ class TriageCounter:
     def _count(self, chunk: EventChunk, own: Extfrag) -> None:
         """Count events that took from movable blocks, by kind and over time."""
         ts = chunk.ts[own.at]
-        for kind in range(len(KIND_NAMES)):
+        for kind in range(len(RECORDED_KIND_NAMES)):
             self._at(ts[own.kind == kind], kind)
-        self._pages += int(np.left_shift(1, own.order[own.kind == STEAL]).sum())
+        self._pages += int(np.left_shift(1, own.order_asked[own.kind == STEAL]).sum())
         self._burst.add(ts[own.kind == CLAIM])
         named = chunk.pfn[own.at] >= 0
         self.without_page += int((~named).sum())
@@ -190,8 +182,8 @@ class TriageCounter:
 
     def verdict(self, *, known: bool = True, trend: int | None = None) -> str:
         """What it comes to (:func:`verdict_of`)."""
-        total = [int(self.time.used(series).sum()) for series in range(len(KIND_NAMES))]
-        late_mixing = int(self.late[: len(KIND_NAMES)].sum() - self.late[CLAIM_BLOCK])
+        total = [int(self.time.used(series).sum()) for series in range(len(RECORDED_KIND_NAMES))]
+        late_mixing = int(self.late[: len(RECORDED_KIND_NAMES)].sum() - self.late[CLAIM_BLOCK])
         blocks_known = not self.without_page or self.late[T_NEW_BLOCKS] > 0
         return verdict_of(
             known=known and not self.table.malformed,

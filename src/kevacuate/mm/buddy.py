@@ -48,7 +48,7 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.log import log_event, log_kmem, log_list
+from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
 
 
 @part(inline=True)
@@ -234,7 +234,7 @@ def compaction_capture(s, z, pfn, order, mt):  # type: ignore[no-untyped-def]
     if order < s.cfg[C_PAGEBLOCK_ORDER] and mt == MIGRATE_MOVABLE and wanted != MIGRATE_MOVABLE:
         return False
     if mt != wanted:
-        log_event(s, L_EXTFRAG, pfn, order, order, wanted + 256 * mt, 0)
+        log_event(s, L_EXTFRAG, pfn, order, order, pack_types(wanted, mt), 0)
     account_freepages(s, z, -(1 << order), mt)
     s.stat[T_CAPTURED_PFN] = pfn
     return True

@@ -277,7 +277,7 @@ T_CAPTURE_ORDER = 52  # capture_control of the task that is freeing: order (-1: 
 T_CAPTURE_MT = 53
 T_CAPTURE_ZONE = 54
 T_CAPTURED_PFN = 55  # what it captured, -1 so far
-T_EXTFRAG = 64  # [kind 3][start 3][fallback 3][fallback order 16], kind 0 steal, 1 claim, 2 whole-block claim
+T_EXTFRAG = 64  # [kind of kernel/extfrag.py 3][start 3][fallback 3][fallback order 16]
 T_SIZE = 64 + 3 * 3 * 3 * 16
 
 # ``work``: evacuate items, pending lists, workers, kswapd, vmstat ticks (int64).

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.kernel.extfrag import extfrag_kind
 from kevacuate.mm.buddy import (
     account_freepages,
     block_in_zone,
@@ -52,9 +53,11 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.log import log_event
+from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 from kevacuate.mm.workqueue import queue_pageblock_evacuate
+
+kind_of_extfrag = part(extfrag_kind)
 
 
 @part(inline=True)
@@ -92,11 +95,12 @@ def find_suitable_fallback(s, z, order, start, claimable):  # type: ignore[no-un
 
 
 @part(cold=True)
-def count_extfrag(s, pfn, order, fallback_order, start, fallback_mt, kind):  # type: ignore[no-untyped-def]
-    """mm_page_alloc_extfrag: log it and count it by kind (0 steal, 1 claim, 2 whole-block claim)."""
+def count_extfrag(s, pfn, order, fallback_order, start, fallback_mt):  # type: ignore[no-untyped-def]
+    """mm_page_alloc_extfrag: log it and count it by kind (kernel/extfrag.py)."""
     owned = 1 if get_pfnblock_migratetype(s, pfn) == start else 0
+    kind = kind_of_extfrag(fallback_order, s.cfg[C_PAGEBLOCK_ORDER], owned)
     s.stat[T_EXTFRAG + ((kind * 3 + start) * 3 + fallback_mt) * 16 + fallback_order] += 1
-    log_event(s, L_EXTFRAG, pfn, order, fallback_order, start + 256 * fallback_mt, owned)
+    log_event(s, L_EXTFRAG, pfn, order, fallback_order, pack_types(start, fallback_mt), owned)
 
 
 @part(cold=True)
@@ -168,7 +172,7 @@ def try_to_claim_block(s, z, pfn, current, order, start, block_mt, flags):  # ty
     elif block_mt == MIGRATE_MOVABLE:
         alike = (1 << pageblock_order) - free - movable
     claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg[C_MOBILITY_DISABLED] != 0
-    log_event(s, L_EVAC_CLAIM, start_pfn, 256 * start + block_mt, free, movable, 1 if claimed else 0)
+    log_event(s, L_EVAC_CLAIM, start_pfn, pack_types(start, block_mt), free, movable, 1 if claimed else 0)
     if not claimed:
         s.stat[T_CLAIM_REFUSED] += 1
         return -1
@@ -194,8 +198,7 @@ def rmqueue_claim(s, z, order, start, flags):  # type: ignore[no-untyped-def]
             candidate = s.link[2 * free_list(s, z, current, mt)] + 0
             pfn = try_to_claim_block(s, z, candidate, current, order, start, mt, flags)
             if pfn >= 0:
-                kind = 2 if current >= pageblock_order else 1
-                count_extfrag(s, pfn, order, current, start, mt, kind)
+                count_extfrag(s, pfn, order, current, start, mt)
                 return pfn
         current -= 1
     return -1
@@ -210,7 +213,7 @@ def rmqueue_steal(s, z, order, start):  # type: ignore[no-untyped-def]
             continue
         pfn = s.link[2 * free_list(s, z, current, mt)] + 0
         page_del_and_expand(s, z, pfn, order, current, mt)
-        count_extfrag(s, pfn, order, current, start, mt, 0)
+        count_extfrag(s, pfn, order, current, start, mt)
         return pfn
     return -1
 

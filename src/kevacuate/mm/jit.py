@@ -42,7 +42,7 @@ JIT_DISABLED: bool = bool(config.DISABLE_JIT)
 ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
 """True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
 
-_KERNEL_ROOMS = ("mm", "measure", "replay", "recording")
+_KERNEL_ROOMS = ("kernel", "mm", "measure", "replay", "recording")
 
 
 @cache

@@ -3,8 +3,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kevacuate.mm.constants import C_LOG_CAPACITY, C_LOG_LEVEL, LR, T_CPU, T_NLOG, T_NOW
 from kevacuate.mm.jit import part
+
+
+@part(inline=True)
+def pack_types(start, mt):  # type: ignore[no-untyped-def]
+    """The type that a request asks for and the type of what it takes, as every record packs such a pair: *start* above."""
+    return 256 * start + mt
+
+
+def unpack_types(packed: Any) -> tuple[Any, Any]:
+    """The pair of :func:`pack_types`, of a number or an array: the type asked for, the type taken."""
+    return packed >> 8, packed & 255
 
 
 @part(inline=True)

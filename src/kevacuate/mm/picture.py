@@ -7,14 +7,15 @@ from collections.abc import Callable
 
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
+from kevacuate.mm.log import unpack_types
+from kevacuate.mm.movable import can_move
 
 
 def block_picture(state: State, number: int) -> str:
     """A pageblock: number, type, skip bit, and a character a page, 64 to a line.
 
-    ``.`` free, ``p`` on a per-CPU list, ``m`` movable (on the LRU or in a batch), ``i`` isolated to be moved, ``U`` in
-    use and cannot move, ``c`` free and held by a compaction,
-    ``-`` reserved.
+    ``.`` free, ``p`` on a per-CPU list, ``m`` in use and can move (:func:`~kevacuate.mm.movable.can_move`), ``U`` in use and
+    cannot, ``i`` isolated to be moved, ``c`` free and held by a compaction, ``-`` reserved.
     """
     pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
     start = number << pageblock_order
@@ -36,7 +37,7 @@ def _page_letter(state: State, pfn: int) -> str:
             break
     page_state = int(state.meta[head]) >> 4
     if page_state == k.PG_ALLOC:
-        return "m" if int(state.link[2 * head + 1]) & (k.ATTR_LRU | k.ATTR_MOVABLE_OPS) else "U"
+        return "m" if can_move(int(state.link[2 * head + 1])) else "U"
     letters = {k.PG_BUDDY: ".", k.PG_PCP: "p", k.PG_ISOLATED: "i", k.PG_RESERVED: "-", k.PG_COMPACT: "c"}
     return letters.get(page_state, "?")
 
@@ -78,13 +79,13 @@ def describe(state: State, record: list[int]) -> str:
 
 def _claim(block: int, _pfn: int, a: int, b: int, c: int, d: int) -> str:
     what = "claimed" if d else "not claimed"
-    start, own = k.MIGRATE_NAMES[a >> 8], k.MIGRATE_NAMES[a & 255]
+    start, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(a))
     return f"try_to_claim_block: {own} block {block} for {start}: {b} pages free, {c} movable: {what}"
 
 
 def _extfrag(block: int, pfn: int, a: int, b: int, c: int, d: int) -> str:
     kind = "claim" if d else "steal"
-    start, own = k.MIGRATE_NAMES[c & 255], k.MIGRATE_NAMES[c >> 8]
+    start, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(c))
     return f"mm_page_alloc_extfrag: {kind}: {start} order {a} takes pfn {pfn} of {own} block {block} (from order {b})"
 
 

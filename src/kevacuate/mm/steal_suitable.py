@@ -46,13 +46,13 @@ from kevacuate.mm.fallback import (
     should_try_claim_block,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.log import log_event
+from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 
 STOLEN_CHUNK = 0
 STOLEN_BLOCK = 1
 STOLEN_WHOLE_BLOCK = 2
-"""What steal_suitable_fallback did, by the numbers of :func:`~kevacuate.mm.fallback.count_extfrag`: nothing was retyped, the
+"""What steal_suitable_fallback did: nothing was retyped, the
 candidate's block was, the candidate was whole blocks.
 """
 
@@ -103,7 +103,7 @@ def steal_block(s, z, pfn, start, block_mt):  # type: ignore[no-untyped-def]
     elif block_mt == MIGRATE_MOVABLE:
         alike = (1 << pageblock_order) - free - movable
     claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg[C_MOBILITY_DISABLED] != 0
-    log_event(s, L_EVAC_CLAIM, block, 256 * start + block_mt, free, movable, 1 if claimed else 0)
+    log_event(s, L_EVAC_CLAIM, block, pack_types(start, block_mt), free, movable, 1 if claimed else 0)
     if claimed:
         set_pageblock_migratetype(s, block, start)
         queue_claimed_block(s, z, block, start, block_mt)
@@ -161,7 +161,7 @@ def rmqueue_fallback_move(s, z, order, start, flags):  # type: ignore[no-untyped
     mt = find_suitable_fallback(s, z, current, start, False)
     pfn = s.link[2 * free_list(s, z, current, mt)] + 0
     kind = steal_suitable_fallback(s, z, pfn, current, start, mt, flags)
-    count_extfrag(s, pfn, order, current, start, mt, kind)
+    count_extfrag(s, pfn, order, current, start, mt)
     s.stat[T_MODE + (RMQUEUE_STEAL if kind == STOLEN_CHUNK else RMQUEUE_CLAIM)] += 1
     return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, absent_pages, flag, movable_pages
 from kevacuate.recording.evidence import Evidence
 from kevacuate.recording.snapshot import ZoneCounts
 
@@ -24,25 +25,22 @@ TYPE_INDEX = {
 }
 """Numbers of the migratetypes by the names that /proc/pagetypeinfo writes (migratetype_names, mm/page_alloc.c)."""
 
-KPF_LRU, KPF_SLAB, KPF_NOPAGE, KPF_PGTABLE, KPF_RESERVED = 5, 7, 20, 26, 32
-
 
 class BlockPages:
-    """Pages of each block by kind, whole numbers [blocks]: free, on an LRU list, of slabs, page tables, kernel (the rest)."""
+    """Pages of each block by kind, whole numbers [blocks]: free, that can move, of slabs, page tables, kernel (the rest)."""
 
     def __init__(self, flags: npt.NDArray[np.uint64], where: npt.NDArray[np.uint8], block_order: int) -> None:
         self._order = block_order
-
-        def has(bit: int) -> npt.NDArray[np.bool_]:
-            return np.asarray((flags >> np.uint64(bit)) & np.uint64(1) != 0)
-
         used = where == 0
-        absent = has(KPF_NOPAGE) | has(KPF_RESERVED)
+        rest = used & ~absent_pages(flags)
+        movable = rest & movable_pages(flags)
+        rest &= ~movable
+        slab, tables = rest & flag(flags, KPF_SLAB), rest & flag(flags, KPF_PGTABLE)
         self.free = self.per_block(~used)
-        self.lru = self.per_block(used & has(KPF_LRU))
-        self.slab = self.per_block(used & has(KPF_SLAB))
-        self.tables = self.per_block(used & has(KPF_PGTABLE))
-        self.other = self.per_block(used & ~absent & ~(has(KPF_LRU) | has(KPF_SLAB) | has(KPF_PGTABLE)))
+        self.movable = self.per_block(movable)
+        self.slab = self.per_block(slab)
+        self.tables = self.per_block(tables)
+        self.other = self.per_block(rest & ~(slab | tables))
 
     def per_block(self, pages: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """How many of these pages (bool, by pfn) each block has."""
@@ -53,7 +51,7 @@ class BlockPages:
 
     @property
     def unmovable(self) -> npt.NDArray[np.int64]:
-        """In use, and not on an LRU list."""
+        """In use, and cannot move."""
         return self.slab + self.tables + self.other
 
 
@@ -94,10 +92,10 @@ def _one_zone(
         for name, count in zone.blocks_by_type.items()
         if name in TYPE_INDEX
     }
-    kernel, lru, slab = pages.unmovable[rest], pages.lru[rest], pages.slab[rest]
-    present = (pages.free[rest] > 0) | (lru > 0) | (pages.slab[rest] + pages.tables[rest] > 0)
+    kernel, movable, slab = pages.unmovable[rest], pages.movable[rest], pages.slab[rest]
+    present = (pages.free[rest] > 0) | (movable > 0) | (pages.slab[rest] + pages.tables[rest] > 0)
     share = np.where(
-        present, kernel / np.maximum(kernel + lru, 1), -1.0
+        present, kernel / np.maximum(kernel + movable, 1), -1.0
     )  # blocks without any of these are holes
     if not left:
         types[rest[share > 0.5]] = UNMOVABLE

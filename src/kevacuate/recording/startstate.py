@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_NOPAGE, flag
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.blocktypes import TYPE_INDEX, guess_block_types
 from kevacuate.recording.pagebook import (
@@ -26,8 +27,7 @@ from kevacuate.recording.pagebook import (
 from kevacuate.recording.snapshot import Snapshot, ZoneCounts
 from kevacuate.recording.state import AllocatorState, Blocks, FreePages, PcpFields, PcpPages, ZoneState
 
-KPF_BUDDY = 10
-KPF_NOPAGE_BIT = np.uint64(1 << 20)
+KPF_NOPAGE_BIT = np.uint64(1 << KPF_NOPAGE)
 MAX_ORDER = ev.MAX_ORDER
 
 
@@ -77,7 +77,7 @@ def build_state(
     flags[: min(size, len(pages.flags))] = pages.flags[:size]
     absent = _mark_absent(flags, facts.block_order, evidence)
     book = PageBook(size)
-    book.where[(flags >> np.uint64(KPF_BUDDY)) & np.uint64(1) != 0] = BUDDY
+    book.where[flag(flags, KPF_BUDDY)] = BUDDY
     if evidence is not None:
         follow_window(book, evidence.window, pages, facts)
         apply_evidence(book, evidence)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.pages import page_count
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
@@ -29,7 +30,7 @@ from kevacuate.replay import pagekinds, reconstruct
 from kevacuate.replay.objects import FREE_CODE, G_OUT, Rows
 from kevacuate.replay.pagekinds import PageKindModel
 from kevacuate.replay.quality import DemandQuality
-from kevacuate.replay.start import page_count, pages_in_use, start_objects
+from kevacuate.replay.start import pages_in_use, start_objects
 from kevacuate.replay.tables import EventInput, KnownKinds, event_input, new_tables
 
 __all__ = ["Demand", "DemandChunk", "StartObjects", "build_demand"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import absent_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.clock import STAT_INTERVAL_NS
@@ -18,10 +19,6 @@ from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.replay.loop import LOG_MARGIN
 from kevacuate.replay.start import pages_in_use
 from kevacuate.replay.startcheck import refuse_impossible
-
-KPF_NOPAGE = 20
-KPF_RESERVED = 32
-"""Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h)."""
 
 EMULATED_TIME_SCALE = 25
 """How many times slower than the costs' native machine an emulated (qemu TCG) recorded kernel is.
@@ -298,7 +295,5 @@ def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:
     used = np.flatnonzero(pages_in_use(recorded))
     used = used[state.meta[used] == k.PG_RESERVED << 4]
     if recorded.page_flags is not None:
-        flags = recorded.page_flags[used]
-        used = used[(flags >> np.uint64(KPF_RESERVED)) & np.uint64(1) == 0]
-        used = used[(recorded.page_flags[used] >> np.uint64(KPF_NOPAGE)) & np.uint64(1) == 0]
+        used = used[~absent_pages(recorded.page_flags)[used]]
     return np.asarray(used)

@@ -14,6 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import (
+    KPF_ANON,
+    KPF_DIRTY,
+    KPF_LRU,
+    KPF_OFFLINE,
+    KPF_SWAPBACKED,
+    KPF_WRITEBACK,
+    flag,
+)
 from kevacuate.mm.jit import kernel, part
 from kevacuate.recording.demand import PageAttr
 from kevacuate.replay.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, i64
@@ -27,17 +36,6 @@ A_BUSY = int(PageAttr.BUSY)
 A_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
 A_SHOWN = A_LRU | A_FILE | A_MOVABLE_OPS
 """What is known of an object for good: all else of its attr is drawn, or may change."""
-
-KPF_DIRTY = 4
-KPF_LRU = 5
-KPF_WRITEBACK = 8
-KPF_BUDDY = 10
-KPF_ANON = 12
-KPF_SWAPBACKED = 14
-KPF_COMPOUND_HEAD = 15
-KPF_COMPOUND_TAIL = 16
-KPF_OFFLINE = 23
-"""Bit numbers of ``/proc/kpageflags`` (include/uapi/linux/kernel-page-flags.h)."""
 
 GFP_HIGHMEM = 1 << 1
 GFP_MOVABLE = 1 << 3
@@ -246,11 +244,6 @@ def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray
     drawn = attr.copy()
     draw_rows(drawn, kinds.shares())
     return drawn
-
-
-def flag(flags: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.bool_]:
-    """Whether the bit is set, per page."""
-    return np.asarray((flags >> np.uint64(number)) & np.uint64(1) != 0)
 
 
 def attr_from_flags(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:

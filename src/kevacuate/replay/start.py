@@ -7,22 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU, flag
+from kevacuate.measure.pages import page_count, pcp_order
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState
 from kevacuate.replay.objects import MAX_ORDER
-from kevacuate.replay.pagekinds import (
-    KPF_BUDDY,
-    KPF_COMPOUND_HEAD,
-    KPF_COMPOUND_TAIL,
-    KPF_LRU,
-    attr_from_flags,
-    flag,
-)
-
-
-def page_count(state: AllocatorState) -> int:
-    """One more than the largest pfn of any zone."""
-    return max((int(z.start_pfn) + int(z.spanned) for z in state.zones), default=0)
+from kevacuate.replay.pagekinds import attr_from_flags
 
 
 def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
@@ -38,12 +28,6 @@ def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
             for i in range(1 << order):
                 used[heads + i] = False
     return used
-
-
-def pcp_order(pindex: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Order of the pages on the pcp list of this index: 0 to 3 three times each, then order 9 (spec 1.6)."""
-    index = pindex.astype(np.int64)
-    return np.where(index < 12, index // 3, 9)
 
 
 def folio_orders(flags: npt.NDArray[np.uint64], heads: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

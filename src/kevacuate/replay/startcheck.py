@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.pages import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import AllocatorState, StartObjects
-from kevacuate.replay.start import pcp_order
 
 Columns = npt.NDArray[np.generic]
 
@@ -63,7 +63,7 @@ def _problems(
     yield any(_outside(values, 0, 1 << 30) for values in sizes), "per-CPU lists of an impossible size"
     lists = k.NR_PCP_LISTS if config.hpage_order >= 0 else k.NR_PCP_LISTS - 2
     yield _outside(state.pcp_pages.pindex, 0, lists - 1), "pages on a per-CPU list that does not exist"
-    order = np.where(state.pcp_pages.pindex >= 12, config.hpage_order, pcp_order(state.pcp_pages.pindex))
+    order = pcp_order(state.pcp_pages.pindex, config.hpage_order)
     yield _misplaced(config, state.pcp_pages.pfn, order), "per-CPU pages outside their zone or not aligned"
     yield _outside(start.order, 0, most), "objects of an order that the machine does not have"
     yield _misplaced(config, start.pfn, start.order), "objects outside their zone or not aligned"

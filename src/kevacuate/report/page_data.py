@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.frames import CONTENT_MIXED, CONTENT_NAMES, PAGE_NAMES, Frames, levels
+from kevacuate.measure.frames import CONTENT_NAMES, Frames, levels
 from kevacuate.measure.history import PFN, D
+from kevacuate.measure.pages import PAGE_NAMES
 from kevacuate.mm import constants as k
 from kevacuate.report.page_pack import Blobs, ascending, pack_marks, pack_steps, part_of
 from kevacuate.report.page_story import explain_command, pack_stories
@@ -107,7 +108,7 @@ def interest(runs: Sequence[Run], frames: Frames) -> npt.NDArray[np.int64]:
     order = frames.pageblock_order
     for run in runs:
         if run.frames is not None:
-            score = np.maximum(score, run.frames.at(-1).content == CONTENT_MIXED)
+            score = np.maximum(score, run.frames.at(-1).kinds.mixed)
         if run.history is None:
             continue
         flows = run.history.of_kind(k.L_EXTFRAG)

@@ -93,7 +93,7 @@ def flow_tables(policies: Sequence[str], events: Sequence[list[dict[str, Any]]])
         for i, own in enumerate(events):
             for e in own:
                 if e["kind"] == kind:
-                    key = (str(e["from"]), str(e["for"]), int(e["order"]))
+                    key = (str(e["from"]), str(e["for"]), int(e["order_taken"]))
                     counts.setdefault(key, [0] * len(policies))[i] += int(e["events"])
         pairs = sorted({key[:2] for key in counts}, key=_pair_order)
         rows = [_flow_row(pair, counts, len(policies)) for pair in pairs]

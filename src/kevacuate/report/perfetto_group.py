@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.log import unpack_types
 from kevacuate.report.perfetto_tracks import PerfettoWriter
 from kevacuate.report.story_words import Happening
 
@@ -110,12 +111,12 @@ class Group:
         if one.d:
             return
         facts = {**self._block(one), "free": one.b, "movable": one.c}
-        self.out.instant(self.cpu(one.cpu), one.t, f"claim refused: {_types(one.a >> 8, one.a & 255)}", facts)
+        self.out.instant(self.cpu(one.cpu), one.t, f"claim refused: {_types(*unpack_types(one.a))}", facts)
 
     def _extfrag(self, one: Happening) -> None:
         what = "claim" if one.d else "steal"
-        facts = {**self._block(one), "order": one.a, "fallback_order": one.b}
-        self.out.instant(self.cpu(one.cpu), one.t, f"{what}: {_types(one.c & 255, one.c >> 8)}", facts)
+        facts = {**self._block(one), "order_asked": one.a, "order_taken": one.b}
+        self.out.instant(self.cpu(one.cpu), one.t, f"{what}: {_types(*unpack_types(one.c))}", facts)
         self._add(CLAIMS if one.d else STEALS, one.t, 1)
 
     def _queue(self, one: Happening) -> None:

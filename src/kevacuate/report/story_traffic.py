@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.log import unpack_types
 from kevacuate.replay.happenings import NOTE_UNMAPPED
 from kevacuate.replay.notes import (
     NOTE_ALLOC,
@@ -43,7 +44,7 @@ class Traffic:
         if one.kind == NOTE_ALLOC:
             self.pages["allocated"][k.MIGRATE_NAMES[one.b]] += pages
         elif one.kind == k.L_EXTFRAG:
-            self.pages["steals"][k.MIGRATE_NAMES[one.c & 255]] += 1
+            self.pages["steals"][k.MIGRATE_NAMES[unpack_types(one.c)[0]]] += 1
         elif one.kind in _COUNTED:
             self.counts[_COUNTED[one.kind]] += pages
         else:

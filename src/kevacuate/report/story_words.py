@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kevacuate.kernel.extfrag import CLAIM_BLOCK, extfrag_kind
 from kevacuate.mm import constants as k
+from kevacuate.mm.log import unpack_types
 from kevacuate.recording import PageAttr
 from kevacuate.replay import happenings as h
 from kevacuate.replay import notes
@@ -111,7 +113,7 @@ class Teller:
 
 
 def _claim(teller: Teller, one: Happening) -> Told:
-    wanted, own = k.MIGRATE_NAMES[one.a >> 8], k.MIGRATE_NAMES[one.a & 255]
+    wanted, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(one.a))
     counts = f"{one.b} pages free, {one.c} movable"
     facts = {"for": wanted, "from": own, "free": one.b, "movable": one.c}
     if one.d:
@@ -125,15 +127,15 @@ def _claim(teller: Teller, one: Happening) -> Told:
 
 
 def _extfrag(teller: Teller, one: Happening) -> Told | None:
-    wanted, own = k.MIGRATE_NAMES[one.c & 255], k.MIGRATE_NAMES[one.c >> 8]
-    facts = {"for": wanted, "from": own, "order": one.a, "fallback_order": one.b}
+    wanted, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(one.c))
+    facts = {"for": wanted, "from": own, "order_asked": one.a, "order_taken": one.b}
     what = f"order {one.a} for a request of type {wanted}, from a free {own} chunk of order {one.b}"
     if not one.d:
         return "stolen", f"stolen: {what}", facts
     if teller.claimed:
         teller.claimed = False
         return None
-    whole = one.b >= teller.pageblock_order
+    whole = extfrag_kind(one.b, teller.pageblock_order, one.d) == CLAIM_BLOCK
     return (
         "claimed",
         ("claimed, all of it free: " if whole else "claimed (counts not recorded): ") + what,

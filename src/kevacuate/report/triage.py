@@ -241,7 +241,7 @@ def _who(triage: Triage) -> Iterator[str]:
     top = rows[0]
     count = sum(top[name] for name in names)
     gfp = f", {gfp_words(top['gfp'])}" if top["gfp"] is not None else ""
-    yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order']}{gfp}."
+    yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order_asked']}{gfp}."
     if triage["requests_matched"] is None:
         yield "The gfp flags are not known: mm_page_alloc_extfrag does not name them, and mm_page_alloc was not recorded."
     elif triage["requests_unmatched"]:

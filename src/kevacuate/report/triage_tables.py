@@ -93,7 +93,7 @@ def requesters_table(triage: Mapping[str, Any]) -> Table:
     table = _counts_table("Who took movable memory", ("type", "order", "gfp"), kinds)
     for row in rows[:MOST_ROWS]:
         gfp = Text("not known") if row["gfp"] is None else Flags(gfp_words(row["gfp"]))
-        table.add_row(row["type"], str(row["order"]), gfp, *(f"{row[kind]:,}" for kind in kinds))
+        table.add_row(row["type"], str(row["order_asked"]), gfp, *(f"{row[kind]:,}" for kind in kinds))
     if len(rows) > MOST_ROWS:
         rest = rows[MOST_ROWS:]
         sums = (f"{sum(row[kind] for row in rest):,}" for kind in kinds)

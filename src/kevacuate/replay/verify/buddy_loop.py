@@ -22,6 +22,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.given import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
 from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.mm.log import pack_types
 from kevacuate.replay.kinds import (
     COMPACTION_BEGIN,
     COMPACTION_END,
@@ -125,7 +126,7 @@ def agrees(s, at, e, i, logged):  # type: ignore[no-untyped-def]
         mt = e.mt[i] + 256 * e.b[i]
         return log[at + 4] == e.a[i] and log[at + 5] == e.order[i] and log[at + 6] == mt
     if logged == L_EXTFRAG:
-        mt = e.mt[i] + 256 * e.b[i]
+        mt = pack_types(e.mt[i], e.b[i])
         same = log[at + 4] == e.order[i] and log[at + 5] == e.a[i]
         return same and log[at + 6] == mt and log[at + 7] == e.c[i]
     if logged == L_BLOCK_TYPE:
@@ -146,7 +147,7 @@ def note_kernel(b, e, row):  # type: ignore[no-untyped-def]
     if logged == L_LIST:
         values = (e.a[row] + 0, e.order[row] + 0, e.mt[row] + 256 * e.b[row], 0)
     elif logged == L_EXTFRAG:
-        values = (e.order[row] + 0, e.a[row] + 0, e.mt[row] + 256 * e.b[row], e.c[row] + 0)
+        values = (e.order[row] + 0, e.a[row] + 0, pack_types(e.mt[row], e.b[row]), e.c[row] + 0)
     elif logged == L_BLOCK_TYPE:
         values = (e.mt[row] + 0, e.a[row] + 0, 0, 0)
     elif logged == L_EVAC_CLAIM:

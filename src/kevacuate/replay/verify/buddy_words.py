@@ -42,7 +42,7 @@ def record_words(logged: int, pfn: int, a: int, b: int, c: int, d: int) -> str:
         return f"drained pfn {pfn:#x} order {a} to {_mt(b)}"
     if logged == k.L_EXTFRAG:
         how = "claimed" if d else "stole"
-        return f"{how} pfn {pfn:#x} order {a} from order {b} {_mt(c >> 8)} for {_mt(c & 255)}"
+        return f"{how} pfn {pfn:#x} order {a} from order {b} {_mt(c & 255)} for {_mt(c >> 8)}"
     if logged == k.L_BLOCK_TYPE:
         return f"pageblock {pfn:#x} changed from {_mt(a)} to {_mt(b)}"
     if logged == k.L_EVAC_CLAIM:

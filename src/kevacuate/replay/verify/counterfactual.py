@@ -151,7 +151,9 @@ def _own(recording: Recording, counts: Mapping[str, int]) -> dict[str, float]:
     found: dict[str, float] = {column: counts.get(column, 0) for column in measures.COUNTS}
     for state in recording.states:
         if state.label in measures.MOMENTS:
-            moment_ = recorded_moment(state, recording.machine.pageblock_order)
+            moment_ = recorded_moment(
+                state, recording.machine.pageblock_order, recording.machine.hugepage_order
+            )
             found |= {f"{state.label}_{name}": value for name, value in moment_.items()}
     return found
 

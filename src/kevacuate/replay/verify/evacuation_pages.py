@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pageflags import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU
 from kevacuate.mm.constants import GFP_MOVABLE
 from kevacuate.mm.jit import kernel, part
 from kevacuate.recording import AllocatorState, EventChunk
@@ -19,7 +20,7 @@ from kevacuate.replay.kinds import (
     MM_PAGE_ALLOC_ZONE_LOCKED,
     MM_PAGE_FREE,
 )
-from kevacuate.replay.pagekinds import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU, page_class
+from kevacuate.replay.pagekinds import page_class
 from kevacuate.replay.start import pages_in_use, start_objects
 from kevacuate.replay.verify.evacuation_folios import KIND_UNKNOWN, Folios, Look
 

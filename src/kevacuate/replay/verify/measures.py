@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kevacuate.measure.extfrag import from_movable
 from kevacuate.mm import constants as k
+from kevacuate.mm.log import unpack_types
 
 MOMENTS = ("peak", "freed", "end")
 """Labels of the snapshots at which the outcomes describe memory."""
@@ -64,14 +66,21 @@ def kernel_value(values: Mapping[str, float], column: str) -> float | None:
     return marked / started if started and marked is not None else None
 
 
-def replay_counts(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The counts of a whole replay, from :func:`kevacuate.measure.run_metrics`; claims refused are the log's to tell."""
-    started = metrics["evacuations_started"]
+def replay_fallbacks(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of fallbacks, from :func:`kevacuate.measure.extfrag.extfrag_metrics`."""
     return {
         "claims_below_pageblock_order": metrics["claims_from_movable"],
         "claims_whole_block": metrics["claims_whole_block_from_movable"],
         "steals_from_movable": metrics["steals_from_movable"],
         "steals_by_movable": metrics["steals_by_movable"],
+    }
+
+
+def replay_counts(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The counts of a whole replay, from :func:`kevacuate.measure.run_metrics`; claims refused are the log's to tell."""
+    started = metrics["evacuations_started"]
+    return {
+        **replay_fallbacks(metrics),
         "evac_queued": metrics["evacuations_queued"],
         "evac_started": started,
         "share_with_skip_bit": metrics["evacuations_started_with_skip_bit"] / started if started else 0.0,
@@ -83,21 +92,25 @@ def replay_counts(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def replay_moment(found: Mapping[str, Any]) -> dict[str, float]:
-    """The measures of one moment of a replay, from :func:`kevacuate.measure.moment`."""
-    chunks = np.array(list(found["free_chunks"].values()), np.int64).sum(axis=0)
+    """The measures of one moment of a replay or of a dump, from :func:`kevacuate.measure.moment` or ``state_moment``.
+
+    Without page flags a dump has no measures of what blocks hold.
+    """
+    held = {
+        "mixed": "mixed_blocks",
+        "blocks_with_unmovable": "blocks_with_unmovable",
+        "polluted": "polluted_blocks",
+    }
     return {
         **{f"blocks_{name}": found["blocks"][name] for name in ("unmovable", "movable", "reclaimable")},
-        "mixed": found["mixed_blocks"],
-        "blocks_with_unmovable": found["blocks_with_unmovable"],
-        "polluted": found["polluted_blocks"],
+        **{column: found[name] for column, name in held.items() if name in found},
         "free_pages": found["free_pages"],
-        **{f"free_by_order {order}": int(n) for order, n in enumerate(chunks.tolist())},
+        **{f"free_by_order {order}": int(n) for order, n in enumerate(found["free_by_order"])},
     }
 
 
 def refused_in(log: np.ndarray) -> int:
     """Claims of movable blocks for unmovable or reclaimable requests that a replay's log shows as refused."""
     claims = log[log[:, 1] == k.L_EVAC_CLAIM]
-    start, block, claimed = claims[:, 4] >> 8, claims[:, 4] & 255, claims[:, 7]
-    wanted = (block == k.MIGRATE_MOVABLE) & (start != k.MIGRATE_MOVABLE) & (claimed == 0)
+    wanted = from_movable(*unpack_types(claims[:, 4])) & (claims[:, 7] == 0)
     return int(wanted.sum())
