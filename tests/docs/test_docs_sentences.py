@@ -71,8 +71,14 @@ def test_no_sentence_is_too_long(page: Path) -> None:
 def test_a_long_sentence_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     long = " ".join(["word"] * (MOST_WORDS + 1))
-    page.write_text(f"# Head\n\nShort one. A {long}.\n\n| a |\n|---|\n| {long} |\n\n```sh\n{long}\n```\n\n- `a b c` {long[5:]}\n")
-    assert [found.split(": ")[0] for found in too_long(page, MOST_WORDS)] == ["page.md:3", "page.md:7", "page.md:13"]
+    page.write_text(
+        f"# Head\n\nShort one. A {long}.\n\n| a |\n|---|\n| {long} |\n\n```sh\n{long}\n```\n\n- `a b c` {long[5:]}\n"
+    )
+    assert [found.split(": ")[0] for found in too_long(page, MOST_WORDS)] == [
+        "page.md:3",
+        "page.md:7",
+        "page.md:13",
+    ]
 
 
 def test_where_sentences_end() -> None:

@@ -43,8 +43,6 @@ SHORT_SECONDS = 600
 MOST_EVENTS = 8
 """Kinds of events named where the events that matter are missing."""
 
-TAKERS = "Unmovable and reclaimable requests"
-
 
 def plural(count: int, noun: str) -> str:
     """A number and its noun."""
@@ -65,7 +63,7 @@ def _span(triage: Triage) -> str:
     return duration(triage["seconds"] * 1e9)
 
 
-def _mixing(triage: Triage, counts: Mapping[str, Any]) -> int:
+def _mixing(counts: Mapping[str, Any]) -> int:
     """Events that took less than a whole free block, of the whole time or of the last third."""
     return int(counts["claims"] + counts["steals"] + counts["claims_or_steals"])
 
@@ -97,7 +95,7 @@ def _whether(triage: Triage) -> Iterator[str]:
         yield f"{head}: in {span} no unmovable or reclaimable request took memory from a movable pageblock."
         return
     counts = _totals(triage)
-    whole, mixing = counts["claims_whole_block"], _mixing(triage, counts)
+    whole, mixing = counts["claims_whole_block"], _mixing(counts)
     if triage["verdict"] == FREE_MEMORY:
         yield f"{head}: {_free_memory(triage)}."
         yield "No unmovable or reclaimable request took part of a movable pageblock in the last third of the time."
@@ -108,8 +106,8 @@ def _whether(triage: Triage) -> Iterator[str]:
     rate = (
         f" ({mixing * 3600 / triage['seconds']:,.0f} an hour)" if triage["seconds"] >= SHORT_SECONDS else ""
     )
-    yield f"{head}: {TAKERS.lower()} took part of a movable pageblock {plural(mixing, 'time')} in {span}{rate}."
-    yield from _lately(triage, _mixing(triage, late), mixing)
+    yield f"{head}: unmovable and reclaimable requests took part of a movable pageblock {plural(mixing, 'time')} in {span}{rate}."
+    yield from _lately(triage, _mixing(late), mixing)
 
 
 def _lately(triage: Triage, late: int, mixing: int) -> Iterator[str]:
