@@ -87,7 +87,7 @@ def comparison() -> tuple[str, str]:
             "p: "
         ):
             rows.append(line)
-    whole = conclusion(result).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
+    whole = str(conclusion(result)).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
     words = "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in whole.split("\n"))
     return "\n".join([*head, *rows]) + "\n", words.replace("\u00a0", " ") + "\n"
 

@@ -73,8 +73,8 @@ def page_steps(rng: np.random.Generator, blocks: int, moments: int, kind: np.nda
     first[rng.random(len(first)) < 0.03] = p.FREE
     size = 4 * blocks
     place = [np.unique(rng.integers(0, len(first), size)) for _ in range(moments - 1)]
-    value = [rng.choice([p.FREE, p.MOVABLE, p.UNMOVABLE], len(p)).astype(np.uint8) for p in place]
-    offsets = np.concatenate([[0, 0], np.cumsum([len(p) for p in place])])
+    value = [rng.choice([p.FREE, p.MOVABLE, p.UNMOVABLE], len(at)).astype(np.uint8) for at in place]
+    offsets = np.concatenate([[0, 0], np.cumsum([len(at) for at in place])])
     return Steps(first, offsets.astype(np.int64), np.concatenate(place), np.concatenate(value))
 
 
@@ -200,7 +200,13 @@ def run(
         metrics |= {name: 0 for name in metrics if name.startswith(("evacuations_", "pages_", "worker"))}
         metrics["evacuations_ended"] = dict.fromkeys(k.WHY_NAMES, 0)
     metrics["extfrag_events"] = [
-        {"kind": kind, "for": "unmovable", "from": source, "order_taken": order, "events": 5 * order + 3 * seed}
+        {
+            "kind": kind,
+            "for": "unmovable",
+            "from": source,
+            "order_taken": order,
+            "events": 5 * order + 3 * seed,
+        }
         for kind, orders in (("claim", (5, 6)), ("claim_block", (9,)), ("steal", (0, 1, 2)))
         for source in ("movable", "reclaimable")
         for order in orders

@@ -10,11 +10,11 @@ from kevacuate.capture import options as opt
 from kevacuate.capture.command import check_command, invoking_user
 from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, choose_events
 from kevacuate.capture.options import choose_buffer, parse_size
-from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.tracefs import sub_buffer_bytes
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.recording.schema import EVENT_SPECS
 from kevacuate.recording.snapshot import snapshot_from_texts
 from kevacuate.report.blockmap import MARKS, block_map

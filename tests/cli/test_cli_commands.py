@@ -68,7 +68,8 @@ def test_json_of_compare(compared: dict[str, Any]) -> None:
     assert set(compared) == {"runs", "recording", "groups", "rows", "rule", "conclusion"}
     assert [r["policy"] for r in compared["runs"]] == [p for p in POLICIES_OF_PAIR for _ in range(REPEATS)]
     assert compared["groups"] == [{"name": p, "seeds": list(range(REPEATS))} for p in POLICIES_OF_PAIR]
-    row = next(r for r in compared["rows"] if (r["section"], r["name"]) == ("At the end", "mixed pageblocks"))
+    row = next(r for r in compared["rows"] if r["id"] == "end.mixed_blocks")
+    assert (row["section"], row["label"], row["direction"]) == ("At the end", "mixed pageblocks", "lower")
     ends = [r["metrics"]["end"]["mixed_blocks"] for r in compared["runs"]]
     assert row["values"] == [ends[:REPEATS], ends[REPEATS:]]
     assert row["means"] == [sum(v) / REPEATS for v in row["values"]]
@@ -115,11 +116,14 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     assert done.returncode == 0
     assert "tiny.kev" in done.stdout
     assert "7.2.0-synthetic" in done.stdout
-    queued = next(r for r in compared["rows"] if r["name"] == "queued")
+    queued = next(r for r in compared["rows"] if r["id"] == "evacuations.queued")
     mean = re.escape(mean_text(queued["means"][1], queued["spreads"][1]))
     assert re.search(rf"queued +blocks +0 +{mean} +new +differs, p 0.008\b", done.stdout)
-    for line in compared["conclusion"].splitlines():
-        assert line in done.stdout.splitlines()
+    ids = {r["id"] for r in compared["rows"]}
+    for part in compared["conclusion"]:
+        assert part["text"] in done.stdout.splitlines()
+        assert set(part["rows"]) <= ids
+    assert [part["kind"] for part in compared["conclusion"]][-2:] == ["rule", "basis"]
 
 
 def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from doc_blocks import PAGES, ROOT, blocks
 from markdown_it import MarkdownIt
 
 from kevacuate.cli.main import COMMANDS
+from kevacuate.measure.groups import Direction
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy.policy import _FIELDS, KNOBS
 from kevacuate.report.rows import ROWS
@@ -74,7 +75,15 @@ def test_the_page_of_policies_has_every_knob_with_its_default() -> None:
 
 def test_every_row_of_the_comparison_is_explained() -> None:
     explained = table((DOCS / "comparison.md").read_text(), "rows")
-    assert [(section, name) for section, name, _ in explained] == [(row.section, row.name) for row in ROWS]
+    assert [row[:4] for row in explained] == [
+        [
+            row.section,
+            row.label,
+            f"`{row.id}`",
+            "" if row.direction is Direction.NEITHER else str(row.direction),
+        ]
+        for row in ROWS
+    ]
 
 
 def test_the_page_of_triage_has_exactly_the_headlines_that_it_prints() -> None:

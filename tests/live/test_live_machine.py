@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from kevacuate.capture.tracefs import find_tracefs
 from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep, block_pages, contents
-from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
 from kevacuate.live.machine import LiveSource, machine_blocks
 from kevacuate.live.tap import parse_line
 from kevacuate.live.view import CONTENTS, UNREAD
+from kevacuate.measure.pages import FREE, MOVABLE, UNMOVABLE
 
 LINE = (
     "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000421783 pfn=0x1a2b3 alloc_order=0 "
@@ -40,7 +40,16 @@ def test_blocks_of_page_flags() -> None:
         np.uint64,
     ).ravel()
     pages = block_pages(words, 2)
-    assert pages[:, [FREE, MOVABLE, UNMOVABLE]].tolist() == [[4, 0, 0], [1, 2, 1], [0, 2, 2], [0, 0, 0], [0, 0, 0], [1, 0, 3], [0, 0, 0]]
+    seen = pages[:, [FREE, MOVABLE, UNMOVABLE]].tolist()
+    assert seen == [
+        [4, 0, 0],
+        [1, 2, 1],
+        [0, 2, 2],
+        [0, 0, 0],
+        [0, 0, 0],
+        [1, 0, 3],
+        [0, 0, 0],
+    ]
     names = [CONTENTS[i] for i in contents(pages)]
     assert names == ["free", "mixed", "mixed", "reserved", "reserved", "unmovable", "reserved"]
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What groups of repeats can decide."""
 
-from itertools import permutations
+from decimal import Decimal
+from fractions import Fraction
+from itertools import combinations, permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kevacuate.measure import groups as g
@@ -78,3 +80,49 @@ def test_the_rule_says_what_so_few_cannot_do() -> None:
 def test_spread_is_the_sample_standard_deviation() -> None:
     assert g.spread([5.0]) is None
     assert g.spread([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]) == pytest.approx((32 / 7) ** 0.5)
+
+
+def exact_p(first: list[float], second: list[float]) -> float:
+    """permutation_p in fractions of the decimals as they are written."""
+    values = [Fraction(Decimal(str(v))) for v in (*first, *second)]
+    n, total = len(first), sum(values)
+    apart = []
+    for pick in combinations(values, n):
+        own = sum(pick)
+        apart.append(abs(own / n - (total - own) / (len(values) - n)))
+    return sum(distance >= apart[0] for distance in apart) / len(apart)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [
+        (
+            [1e12, 1e12 + 1, 1e12 + 2, 1e12 + 1, 1e12],
+            [1e12 + 5, 1e12 + 6, 1e12 + 7, 1e12 + 5, 1e12 + 8],
+            2 / 252,
+        ),
+        ([1e9, 1, 2, 3, 4], [5e9, 6, 7, 8, 10], 114 / 252),
+        ([1e-10, 2e-10, 3e-10, 1e-10], [9e-10, 8e-10, 7e-10, 1e-9], 2 / 70),
+        ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1], 1.0),
+        ([0.1, 0.7, 0.2, 0.9], [0.3, 0.6, 0.4, 0.9], 56 / 70),
+    ],
+)
+def test_ties_are_told_by_differences_however_large_or_small_the_values(
+    first: list[float], second: list[float], p: float
+) -> None:
+    assert g.permutation_p(first, second) == pytest.approx(p) == exact_p(first, second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(-300, 300), min_size=4, max_size=8),
+    st.sampled_from([1e-9, 1e-3, 0.1, 1.0, 1e6]),
+    st.sampled_from([0.0, 1.0, 1e3]),
+)
+def test_p_is_that_of_fractions(whole: list[int], scale: float, offset: float) -> None:
+    values = [
+        float(Decimal(str(n)) * Decimal(str(scale)) + Decimal(str(offset)) * Decimal(str(scale)))
+        for n in whole
+    ]
+    first, second = values[: len(values) // 2], values[len(values) // 2 :]
+    assert g.permutation_p(first, second) == pytest.approx(exact_p(first, second))

@@ -30,7 +30,9 @@ def told(request: pytest.FixtureRequest, synthetic_kev: Path):
 
 def test_flows_are_the_counted_extfrag_events(told) -> None:
     history, metrics = told
-    counted = {(e["kind"], e["for"], e["from"], e["order_taken"]): e["events"] for e in metrics["extfrag_events"]}
+    counted = {
+        (e["kind"], e["for"], e["from"], e["order_taken"]): e["events"] for e in metrics["extfrag_events"]
+    }
     found: dict[tuple[str, str, str, int], int] = {}
     for flow in history.flows():
         names = k.MIGRATE_NAMES[flow.wanted], k.MIGRATE_NAMES[flow.source]

@@ -159,7 +159,9 @@ def test_claim(case: Claim, boost: int) -> None:
     attempts = [r[3:] for r in log if r[1] == k.L_EVAC_CLAIM]
     assert attempts[0] == (512, k.MIGRATE_MOVABLE, case.counted_free, case.lru, int(case.claimed))
     extfrag = [r[3:] for r in log if r[1] == k.L_EXTFRAG]
-    assert extfrag == [(case.taken, 2, case.fallback_order, 256 * k.MIGRATE_UNMOVABLE + k.MIGRATE_MOVABLE, int(case.claimed))]
+    assert extfrag == [
+        (case.taken, 2, case.fallback_order, 256 * k.MIGRATE_UNMOVABLE + k.MIGRATE_MOVABLE, int(case.claimed))
+    ]
     locked = [r[3:6] for r in log if r[1] == k.L_ZONE_LOCKED]
     assert locked == ([(case.taken, 2, k.MIGRATE_UNMOVABLE)] if case.claimed else [])
 

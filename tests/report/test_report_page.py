@@ -157,8 +157,8 @@ def test_json_within_a_script() -> None:
 def test_all_that_the_terminal_shows_stands_in_the_page(made: Comparison, page_text: str) -> None:
     text = html.unescape(page_text)
     for row in ROWS:
-        assert row.name in text
-    for line in conclusion(made).split("\n"):
+        assert row.label in text
+    for line in str(conclusion(made)).split("\n"):
         assert line.replace(" -> ", " → ") in text
     assert made.recording["verdict"] in text
     assert made.recording["digest"] in text
@@ -184,8 +184,8 @@ def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> Non
         run(p, 64, 4, seed=s + 10 * (p == "evacuate")) for s in range(1, 5) for p in ("mainline", "evacuate")
     ]
     both = Comparison(tuple(runs), made.recording)
-    rows = {r["name"]: r["cells"] for section in figure_sections(both) for r in section["rows"]}
-    base, other = rows["claims of movable blocks"]
+    rows = {r["id"]: r["cells"] for section in figure_sections(both) for r in section["rows"]}
+    base, other = rows["extfrag.claims_from_movable"]
     values = [20 + 7 * s for s in range(1, 5)]
     assert base.text == mean_text(sum(values) / 4, spread(values))
     assert base.note == f"4 runs, {values[0]} to {values[-1]}"
@@ -196,13 +196,13 @@ def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> Non
     drawn = {run.policy: run.seed for run in both.typical.runs}
     assert f"seed {drawn['mainline']} of mainline, seed {drawn['evacuate']} of evacuate." in page
     assert page.count("Of each policy one run, the median by mixed pageblocks.") == 3
-    for line in conclusion(both).split("\n"):
+    for line in str(conclusion(both)).split("\n"):
         assert line.replace(" -> ", " → ") in html.unescape(page)
-    prices = {row["name"]: [c.text for c in row["cells"]] for row in price_section(both)["rows"]}  # type: ignore[index]
-    assert rows["huge pages free at once"][1].note.endswith("; equal")
-    assert prices["huge pages gained per worker second"] == ["–", "–"], "no gain, no price"
-    assert rows["2 MiB regions free or movable"][1].note.endswith("; differs, p 0.029")
-    assert prices["2 MiB regions gained per worker second"][1] == "0.0121"
+    prices = {row["id"]: [c.text for c in row["cells"]] for row in price_section(both)["rows"]}  # type: ignore[index]
+    assert rows["end.huge_pages_free"][1].note.endswith("; equal")
+    assert prices["price.huge_pages_per_worker_second"] == ["–", "–"], "no gain, no price"
+    assert rows["end.regions_2m_movable_only"][1].note.endswith("; differs, p 0.029")
+    assert prices["price.movable_only_per_worker_second"][1] == "0.0121"
 
 
 def test_a_difference_within_the_spread_is_not_called_better() -> None:
@@ -212,11 +212,11 @@ def test_a_difference_within_the_spread_is_not_called_better() -> None:
         for s in seeds
     ]
     rows = {
-        r["name"]: r["cells"]
+        r["id"]: r["cells"]
         for section in figure_sections(Comparison(tuple(runs), {}))
         for r in section["rows"]
     }
-    assert rows["claims of movable blocks"][1].verdict == ""
+    assert rows["extfrag.claims_from_movable"][1].verdict == ""
 
 
 def test_flows_before_and_after() -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn(compared: Comparison, tmp_path: Path, monkeypatch:
     with pytest.raises(KevacuateError, match="no kind of extfrag event"):
         plot.flow(compared.runs[0], "x")  # type: ignore[arg-type]
     with pytest.raises(KevacuateError, match="has no row"):
-        plot.bar(compared, "At the end", "x")
+        plot.bar(compared, "end.x")
     with pytest.raises(KevacuateError, match=r"name it \.png"):
         plot.save(plt.figure(), tmp_path / "a.gif")
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)

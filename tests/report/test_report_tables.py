@@ -72,9 +72,11 @@ def test_the_table_as_values(compared: Comparison) -> None:
     assert len(table) == 3 * len(rows)
     for i, one in enumerate(table):
         row, group = rows[i // 3], i % 3
-        assert (one["section"], one["name"], one["policy"]) == (
+        assert (one["id"], one["section"], one["label"], one["direction"], one["policy"]) == (
+            row.row.id,
             row.row.section,
-            row.row.name,
+            row.row.label,
+            row.row.direction,
             POLICIES[group],
         )
         assert (one["mean"], one["sd"], one["runs"]) == (*row.summary(group), 3)
@@ -83,7 +85,7 @@ def test_the_table_as_values(compared: Comparison) -> None:
             assert (one["p"], one["verdict"]) == (decision.p, decision.verdict)
         else:
             assert (one["change"], one["p"], one["verdict"]) == (None, None, None)
-    queued = next(one for one in table if one["name"] == "queued" and one["policy"] == "evacuate")
+    queued = next(one for one in table if one["id"] == "evacuations.queued" and one["policy"] == "evacuate")
     assert queued["mean"] > 0
     assert queued["change"] is None, "of nothing there is no share"
 

@@ -93,4 +93,4 @@ def command(
         return
     out = console()
     out.print(comparison_table(result))
-    out.print(conclusion(result), markup=False, highlight=False)
+    out.print(str(conclusion(result)), markup=False, highlight=False)

@@ -81,4 +81,4 @@ def compare_recorded(
         return
     out = console()
     out.print(recorded_table(measured, rows, details=details))
-    out.print(conclusion(measured, rows), markup=False, highlight=False)
+    out.print(str(conclusion(measured, rows)), markup=False, highlight=False)

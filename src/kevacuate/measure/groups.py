@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from itertools import combinations
 from math import comb, sqrt
@@ -18,11 +19,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+
+class Direction(StrEnum):
+    """Which way a figure is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+    """Neither, or it is a control."""
+
+    def judged(self, difference: float | None) -> str:
+        """``better`` or ``worse``, of a figure that changed by so much; empty where it did not, or no way is better."""
+        if self is Direction.NEITHER or not difference:
+            return ""
+        return "better" if (difference > 0) == (self is Direction.HIGHER) else "worse"
+
+
 LEVEL = 0.05
 """A row differs where chance alone would give such a difference in at most this share of cases."""
 
 MOST_DEALS = 200_000
 """Deals that are all tried."""
+
+TIE = 1e-13
+"""Share of the difference found by which a deal's may fall short of it and still count as equal."""
 
 DRAWS = 50_000
 """Deals that are drawn where there are more."""
@@ -88,17 +108,23 @@ def _deals(total: int, first: int) -> npt.NDArray[np.int64]:
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """The share of all deals of the values to groups of these sizes whose means are at least as far apart.
 
-    Beyond MOST_DEALS possible deals DRAWS of them are drawn, always the same, and p is (hits + 1) / (DRAWS + 1).
+    Beyond MOST_DEALS possible deals DRAWS of them are drawn, always the same, and p is (hits + 1) / (DRAWS + 1). A deal is at
+    least as far apart if it is so within TIE of the difference found (as in scipy.stats.permutation_test), or within what sums of
+    such values lose to rounding. Values count from their midpoint, so that large ones which differ little lose nothing.
     """
     values = np.array([*first, *second], np.float64)
+    values -= (values.min() + values.max()) / 2
     n, total = len(first), float(values.sum())
-    found = abs(mean(first) - mean(second))
-    close = 1e-9 * max(float(np.abs(values).max()), 1.0)
+
+    def distance(sums: Any) -> Any:
+        return np.abs(sums / n - (total - sums) / (len(values) - n))
+
+    found = float(distance(values[:n].sum()))
     deals = comb(len(values), n)
     picks = _deals(len(values), n)
-    sums = values[picks].sum(axis=1)
-    apart = np.abs(sums / n - (total - sums) / (len(values) - n))
-    hits = int((apart >= found - close).sum())
+    apart = distance(values[picks].sum(axis=1))
+    lost = 4 * len(values) * float(np.finfo(np.float64).eps * np.abs(values).max())
+    hits = int((apart >= found - max(TIE * found, lost)).sum())
     return hits / deals if deals <= MOST_DEALS else (hits + 1) / (len(picks) + 1)
 
 

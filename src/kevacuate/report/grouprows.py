@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, log10
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from kevacuate.measure.groups import (
     UNDECIDED,
     UNKNOWN,
     Decision,
+    Direction,
     decide,
     mean,
     spread,
@@ -29,24 +30,31 @@ MARKS = {"*": DIFFERS, "+": APART, "=": EQUAL, "?": UNDECIDED, "-": UNKNOWN}
 
 
 class Named(Protocol):
-    """What a row is called: section, name, unit; ``better`` is -1 where less is better, 1 where more is, 0 where neither is."""
+    """What a row is called."""
+
+    @property
+    def id(self) -> str:
+        """What code and scripts know the row by."""
 
     @property
     def section(self) -> str:
         """Heading that the row stands under."""
 
     @property
-    def name(self) -> str:
-        """The row's own."""
+    def label(self) -> str:
+        """What people see."""
 
     @property
     def unit(self) -> str:
         """Unit of its values."""
 
     @property
-    def better(self) -> int:
-        """-1, 0 or 1."""
+    def direction(self) -> Direction:
+        """Which way is better."""
 
+
+STYLES = {"better": "green", "worse": "red"}
+"""How the terminal shows what :meth:`kevacuate.measure.groups.Direction.judged` says."""
 
 R = TypeVar("R", bound=Named)
 
@@ -80,10 +88,11 @@ class GroupRow(Generic[R]):
         """As plain JSON values."""
         summaries = [self.summary(i) for i in range(len(self.values))]
         return {
+            "id": self.row.id,
             "section": self.row.section,
-            "name": self.row.name,
+            "label": self.row.label,
             "unit": self.row.unit,
-            "better": self.row.better,
+            "direction": str(self.row.direction),
             "values": [list(group) for group in self.values],
             "means": [m for m, _ in summaries],
             "spreads": [s for _, s in summaries],
@@ -149,9 +158,8 @@ def told_apart(decision: Decision) -> bool:
 
 def style(row: Named, decision: Decision) -> str:
     """Green where it is better and told apart, red where worse, dim where nothing is told."""
-    if not told_apart(decision) or not row.better or not decision.difference:
-        return "bold" if decision.verdict == DIFFERS else "dim"
-    return "green" if (decision.difference > 0) == (row.better > 0) else "red"
+    said = row.direction.judged(decision.difference) if told_apart(decision) else ""
+    return STYLES[said] if said else "bold" if decision.verdict == DIFFERS else "dim"
 
 
 def cells(row: GroupRow[R], group: int, *, brief: bool = False) -> list[Text]:
@@ -165,7 +173,29 @@ def cells(row: GroupRow[R], group: int, *, brief: bool = False) -> list[Text]:
     return shown
 
 
-def found(names: Sequence[str], rows: Sequence[GroupRow[R]], what: str = "rows") -> Iterator[str]:
+class Part(NamedTuple):
+    """A piece of a conclusion: what kind it is, its text (one or more sentences), and the ids of the rows that it speaks of."""
+
+    kind: str
+    text: str
+    rows: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": self.kind, "text": self.text, "rows": list(self.rows)}
+
+
+class Conclusion(tuple[Part, ...]):
+    """The parts of a conclusion, in order; as a string their texts, a line each."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """The texts."""
+        return "\n".join(part.text for part in self)
+
+
+def found(names: Sequence[str], rows: Sequence[GroupRow[R]], what: str = "rows") -> Iterator[Part]:
     """What the test found, group by group (:func:`found_in`)."""
     for i in range(1, len(names)):
         yield from found_in(names, i, rows, what)
@@ -173,17 +203,24 @@ def found(names: Sequence[str], rows: Sequence[GroupRow[R]], what: str = "rows")
 
 def found_in(
     names: Sequence[str], group: int, rows: Sequence[GroupRow[R]], what: str = "rows"
-) -> Iterator[str]:
+) -> Iterator[Part]:
     """What the test found in one group: how many rows differ, and how many would by chance alone; nothing if none was tested."""
-    decisions = [d for row in rows if (d := row.decisions[group - 1]).p is not None]
-    if not decisions:
+    tested = [row for row in rows if row.decisions[group - 1].p is not None]
+    if not tested:
         return
+    decisions = [row.decisions[group - 1] for row in tested]
     differ = sum(d.verdict == DIFFERS for d in decisions)
     apart = [d.least_p or LEVEL for d in decisions if d.verdict == APART]
     said = f"{names[group]} against {names[0]}: of {len(decisions)} {what} {differ} {'differs' if differ == 1 else 'differ'}"
     said += f" and {len(apart)} are apart" if apart else ""
     chance = max(apart, default=LEVEL) * len(decisions)
-    yield f"{said}; chance alone would give about {chance:.0f}, more or less together, as the {what} depend on each other."
+    text = f"{said}; chance alone would give about {chance:.0f}, more or less together, as the {what} depend on each other."
+    yield Part("found", text, tuple(row.row.id for row in tested if told_apart(row.decisions[group - 1])))
+
+
+def by_id(rows: Iterable[GroupRow[R]]) -> dict[str, GroupRow[R]]:
+    """The rows by their ids."""
+    return {row.row.id: row for row in rows}
 
 
 def rows_of(

@@ -38,6 +38,9 @@ from kevacuate.report.page_text import script_json, visible
 from kevacuate.report.rows import comparison_rows, replays_words
 from kevacuate.report.words import conclusion
 
+RESTS = ("rule", "basis")
+"""Kinds of a conclusion's parts that say on what the others rest."""
+
 STYLES = ("uplot/uPlot.min.css", "page.css")
 SCRIPTS = (
     "uplot/uPlot.iife.min.js",
@@ -186,14 +189,16 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     price = price_section(comparison)
     many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
     how = rule([len(group) for group in comparison.groups.values()], RUNS)
-    said, _, rests = conclusion(comparison).partition(f"\n{how}\n")
-    words = visible_lines(said) if len(policies) > 1 else [_single_words(comparison)]
+    parts = conclusion(comparison)
+    said = [visible_text(part.text) for part in parts if part.kind not in RESTS]
+    rests = [visible_text(part.text) for part in parts if part.kind in RESTS]
+    words = said if len(policies) > 1 else [_single_words(comparison)]
     drawn = [_drawn(runs)] if comparison.repeated else []
     return {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
         "conclusion": words,
-        "rests": [*visible_lines(f"{how}\n{rests}"), *drawn] if rests and len(policies) > 1 else drawn,
+        "rests": [*rests, *drawn] if len(policies) > 1 else drawn,
         "verdict": visible(recording.get("verdict", "")),
         "keys": key_figures(comparison),
         "policies": policies,
@@ -213,23 +218,21 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     }
 
 
-def visible_lines(text: str) -> list[str]:
-    """The lines of a text, each made visible; arrows as arrows."""
-    return [visible(line).replace(" -> ", " → ") for line in text.split("\n")]
+def visible_text(text: str) -> str:
+    """The text made visible; arrows as arrows."""
+    return visible(text).replace(" -> ", " → ")
 
 
 def _single_words(comparison: Comparison) -> str:
     """What a policy without another to compare it with comes to."""
-    rows = {
-        (row.row.section, row.row.name): mean_text(*row.summary(0)) for row in comparison_rows(comparison)
-    }
+    rows = {row.row.id: mean_text(*row.summary(0)) for row in comparison_rows(comparison)}
     regions = comparison.baseline.metrics["end"]["regions_2m"]["regions"]
     runs = len(comparison.runs)
     return (
-        f"{visible(comparison.baseline.policy)}: {rows['External fragmentation events', 'all (mm_page_alloc_extfrag)']} external "
-        f"fragmentation events; at the end {rows['At the end', 'mixed pageblocks']} mixed and "
-        f"{rows['At the end', 'polluted pageblocks']} polluted pageblocks, "
-        f"{rows['At the end', '2 MiB regions free or movable']} of {regions:,} regions of 2 MiB free of unmovable pages. "
+        f"{visible(comparison.baseline.policy)}: {rows['extfrag.all']} external "
+        f"fragmentation events; at the end {rows['end.mixed_blocks']} mixed and "
+        f"{rows['end.polluted_blocks']} polluted pageblocks, "
+        f"{rows['end.regions_2m_movable_only']} of {regions:,} regions of 2 MiB free of unmovable pages. "
         f"{'One run' if runs == 1 else f'{runs} runs of one policy'}: nothing is compared."
     )
 

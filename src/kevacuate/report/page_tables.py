@@ -52,8 +52,7 @@ def _cell(row: GroupRow[Row], group: int) -> Cell:
     decision = row.decisions[group - 1]
     note = "; ".join(filter(None, (note, verdict_text(decision) if decision.p is not None else "")))
     sure = decision.p is None or told_apart(decision)
-    better = row.row.better * (decision.difference or 0.0)
-    verdict = ("better" if better > 0 else "worse") if better and sure else ""
+    verdict = row.row.direction.judged(decision.difference) if sure else ""
     p = p_text(decision).replace(" ", "\u00a0")
     said = f"{decision.verdict}, {p}" if decision.p is not None else ""
     return Cell(mean_text(middle, varies), moved(row, group), verdict, note, said)
@@ -66,7 +65,9 @@ def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:
         found = [_cell(row, i) for i in range(len(row.values))]
         if not sections or sections[-1]["title"] != row.row.section:
             sections.append({"title": row.row.section, "rows": []})
-        sections[-1]["rows"].append({"name": row.row.name, "unit": row.row.unit, "cells": found})
+        sections[-1]["rows"].append(
+            {"id": row.row.id, "label": row.row.label, "unit": row.row.unit, "cells": found}
+        )
     return sections
 
 
@@ -74,10 +75,15 @@ def price_section(comparison: Comparison) -> dict[str, Any] | None:
     """What the benefit cost; None where nothing was paid, or nothing gained that several runs can tell from chance."""
     paid = price_rows(comparison)
     rows = [
-        {"name": name, "unit": unit, "cells": [Cell("–" if v is None else number(v)) for v in values]}
-        for name, unit, values in paid
+        {
+            "id": price.id,
+            "label": price.label,
+            "unit": price.unit,
+            "cells": [Cell("–" if v is None else number(v)) for v in values],
+        }
+        for price, values in paid
     ]
-    if all(value is None for _, _, values in paid for value in values):
+    if all(value is None for _, values in paid for value in values):
         return None
     return {"title": "Gained for what was paid", "rows": rows}
 
@@ -129,17 +135,19 @@ def _flow_cells(values: list[int]) -> list[Cell]:
 
 
 KEY_FIGURES = (
-    ("At the end", "mixed pageblocks"),
-    ("At the end", "2 MiB regions free or movable"),
-    ("External fragmentation events", "steals from movable"),
-    ("Cost", "migrated"),
+    "end.mixed_blocks",
+    "end.regions_2m_movable_only",
+    "extfrag.steals_from_movable",
+    "cost.pages_migrated",
 )
 
 
 def key_figures(comparison: Comparison) -> list[dict[str, Any]]:
     """Four figures for the top of the page, by policy: over several runs the mean."""
-    rows = {(s["title"], row["name"]): row for s in figure_sections(comparison) for row in s["rows"]}
-    return [{"section": key[0], **rows[key]} for key in KEY_FIGURES if key in rows]
+    rows = {
+        row["id"]: {"section": s["title"], **row} for s in figure_sections(comparison) for row in s["rows"]
+    }
+    return [rows[key] for key in KEY_FIGURES if key in rows]
 
 
 def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:

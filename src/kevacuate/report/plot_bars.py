@@ -6,53 +6,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import mean
+from kevacuate.measure.groups import Direction, mean
 from kevacuate.measure.groups import spread as spread_of
 from kevacuate.report.grouprows import mean_text
 from kevacuate.report.plot_style import INK, LINES, axes, pyplot, runs_of, style
-from kevacuate.report.rows import ROWS, Row
+from kevacuate.report.rows import AT_THE_END, OVER_THE_RUN, row_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DEFAULT = (
-    ("At the end", "mixed pageblocks"),
-    ("At the end", "polluted pageblocks"),
-    ("At the end", "2 MiB regions free or movable"),
-    ("External fragmentation events", "claims of movable blocks"),
-    ("External fragmentation events", "steals from movable"),
-    ("Cost", "workers' CPU time (virtual)"),
+    "end.mixed_blocks",
+    "end.polluted_blocks",
+    "end.regions_2m_movable_only",
+    "extfrag.claims_from_movable",
+    "extfrag.steals_from_movable",
+    "cost.worker_ms",
 )
-"""Section and name of the rows that :func:`bars` draws."""
+"""Ids of the rows that :func:`bars` draws."""
 
-_BETTER = {-1: ", less is better", 0: "", 1: ", more is better"}
-
-
-def row_of(section: str, name: str) -> Row:
-    """A row of the comparison's table.
-
-    Raises
-    ------
-    KevacuateError
-        There is none of that name.
-    """
-    for row in ROWS:
-        if (row.section, row.name) == (section, name):
-            return row
-    raise KevacuateError(f"A comparison has no row {name!r} in section {section!r}.")
+_BETTER = {
+    Direction.LOWER: ", less is better",
+    Direction.NEITHER: "",
+    Direction.HIGHER: ", more is better",
+}
+_WHEN = {AT_THE_END: ", at the end", OVER_THE_RUN: ", over the run (mean of samples)"}
 
 
 def bar(
     what: Comparison | Sequence[Run],
-    section: str = "At the end",
-    name: str = "mixed pageblocks",
+    row_id: str = "end.mixed_blocks",
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """One row of a comparison's table as bars.
+    """One row of a comparison's table as bars, by its id.
 
     A bar is the mean of the policy's runs; where there are several, dots are the runs and the line is one standard deviation
     (n - 1) to either side.
@@ -62,7 +51,7 @@ def bar(
     KevacuateError
         There is no such row, or matplotlib is not installed.
     """
-    row = row_of(section, name)
+    row = row_of(row_id)
     groups = Comparison(tuple(runs_of(what)), {}).groups
     values = {policy: [row.value(run) for run in runs] for policy, runs in groups.items()}
     with style():
@@ -88,16 +77,13 @@ def bar(
         where.set_xlim(left=0)
         where.margins(x=0.28)
         where.tick_params(axis="y", length=0)
-        where.set_title(row.name)
-        when = f", {section.lower()}" if section.startswith(("At", "Over")) else ""
-        where.set_xlabel(f"{row.unit}{when}{_BETTER[row.better]}")
+        where.set_title(row.label)
+        where.set_xlabel(f"{row.unit}{_WHEN.get(row.section, '')}{_BETTER[row.direction]}")
     return where
 
 
-def bars(
-    what: Comparison | Sequence[Run], rows: Sequence[tuple[str, str]] = DEFAULT, *, columns: int = 3
-) -> Figure:
-    """Several rows as small panels, each on its own scale.
+def bars(what: Comparison | Sequence[Run], rows: Sequence[str] = DEFAULT, *, columns: int = 3) -> Figure:
+    """Several rows, by their ids, as small panels, each on its own scale.
 
     Raises
     ------
@@ -116,8 +102,8 @@ def bars(
             layout="constrained",
         )
         flat = panels.ravel().tolist()
-        for i, (section, name) in enumerate(rows):
-            panel = bar(runs, section, name, ax=flat[i])
+        for i, row_id in enumerate(rows):
+            panel = bar(runs, row_id, ax=flat[i])
             if i % columns:
                 panel.set_yticklabels([])
         for panel in flat[len(rows) :]:

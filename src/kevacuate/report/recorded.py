@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kevacuate.measure.groups import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
-from kevacuate.report.grouprows import GroupRow, cells, found, number
+from kevacuate.report.grouprows import Conclusion, GroupRow, Part, by_id, cells, found, number
 from kevacuate.report.recordedrows import RecordedRow, common_labels
 from kevacuate.report.sidebyside import Line, SideBySide
 
@@ -49,7 +49,7 @@ def recorded_table(
         ]
 
     lines = [
-        Line(row.row.section, row.row.name, row.row.unit, shown(row, brief=False), shown(row, brief=True))
+        Line(row.row.section, row.row.label, row.row.unit, shown(row, brief=False), shown(row, brief=True))
         for row in rows
         if details or not row.row.detail
     ]
@@ -95,40 +95,53 @@ def _unlike(groups: Groups) -> Iterator[str]:
         yield f"Snapshots that not all recordings have are left out: {_listed(left)}."
 
 
-CONTROLS = ("allocations (mm_page_alloc)", "pages allocated (vmstat pgalloc)")
-"""Rows that tell whether the demand was the same; the first that every group has counts."""
+CONTROLS = ("control.allocations", "control.vmstat_pgalloc")
+"""Ids of the rows that tell whether the demand was the same; the first that every group has counts."""
 
 
-def _control(rows: Sequence[GroupRow[RecordedRow]]) -> str:
+def _control(rows: Sequence[GroupRow[RecordedRow]]) -> Part:
     """Whether the demand was the same, as the number of allocations tells."""
-    for name in CONTROLS:
-        for row in rows:
-            known = [m for i in range(len(row.values)) if (m := row.summary(i)[0]) is not None]
-            if row.row.name != name or len(known) < len(row.values) or not known[0]:
-                continue
-            moved = max(abs(m - known[0]) / known[0] for m in known)
-            if moved > DEMAND_TOLERANCE:
-                return f"The control row {name} moved by {moved:.0%}: the demands differ, so compare rates, not counts."
-            return f"The control row {name} moved by {moved:.1%} at most: much the same demand."
-    return "The recordings do not show how many allocations there were, so whether the demand was the same is not known."
+    for row in (row for row_id in CONTROLS if (row := by_id(rows).get(row_id)) is not None):
+        known = [m for i in range(len(row.values)) if (m := row.summary(i)[0]) is not None]
+        if len(known) < len(row.values) or not known[0]:
+            continue
+        name, moved = row.row.label, max(abs(m - known[0]) / known[0] for m in known)
+        text = f"The control row {name} moved by {moved:.1%} at most: much the same demand."
+        if moved > DEMAND_TOLERANCE:
+            text = f"The control row {name} moved by {moved:.0%}: the demands differ, so compare rates, not counts."
+        return Part("control", text, (row.row.id,))
+    return Part(
+        "control",
+        "The recordings do not show how many allocations there were, so whether the demand was the same is not known.",
+    )
 
 
-def conclusion(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> str:
-    """Sentences: what was compared, whether it can be, what the rule is, what it found."""
-    lines = [
-        f"{name}: {_listed([r.name for r in group], 12)}."
+def conclusion(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> Conclusion:
+    """What was compared, whether it can be, what the rule is, what it found.
+
+    Parts are of these kinds: ``group`` (its recordings), ``unlike`` (what makes them hard to compare), ``control`` (whether the
+    demand was the same), ``found`` (how many rows differ), ``rule``, ``not_compared`` (rows that some recording lacks) and
+    ``basis``.
+    """
+    parts = [
+        Part("group", f"{name}: {_listed([r.name for r in group], 12)}.")
         for name, group in zip(group_names(groups), groups, strict=True)
         if len(group) > 1
     ]
-    lines += _unlike(groups)
-    lines.append(_control(rows))
-    lines += found(group_names(groups), rows)
-    lines.append(rule([len(group) for group in groups]))
-    unknown = sorted({row.row.name for row in rows if any(d.verdict == UNKNOWN for d in row.decisions)})
+    parts += [Part("unlike", text) for text in _unlike(groups)]
+    parts.append(_control(rows))
+    parts += found(group_names(groups), rows)
+    parts.append(Part("rule", rule([len(group) for group in groups])))
+    unknown = [row.row for row in rows if any(d.verdict == UNKNOWN for d in row.decisions)]
     if unknown:
-        lines.append(f"Not in all recordings, so not compared: {_listed(unknown, 8)}.")
-    lines.append("Real kernels, counted from their events and snapshots: no model was involved.")
-    return "\n".join(lines)
+        text = (
+            f"Not in all recordings, so not compared: {_listed(sorted({row.label for row in unknown}), 8)}."
+        )
+        parts.append(Part("not_compared", text, tuple(row.id for row in unknown)))
+    parts.append(
+        Part("basis", "Real kernels, counted from their events and snapshots: no model was involved.")
+    )
+    return Conclusion(parts)
 
 
 def recorded_json(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> dict[str, Any]:
@@ -140,5 +153,5 @@ def recorded_json(groups: Groups, rows: Sequence[GroupRow[RecordedRow]]) -> dict
         ],
         "rows": [row.to_json() for row in rows],
         "rule": rule([len(group) for group in groups]),
-        "conclusion": conclusion(groups, rows),
+        "conclusion": [part.as_dict() for part in conclusion(groups, rows)],
     }

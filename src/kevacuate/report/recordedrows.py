@@ -7,28 +7,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kevacuate.measure.groups import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.report.grouprows import GroupRow, rows_of
-from kevacuate.report.rows import ROWS
+from kevacuate.report.rows import (
+    AT_THE_END,
+    CONTROL,
+    EXTFRAG,
+    HIGHER,
+    LOWER,
+    MOMENT_ROWS,
+    NEITHER,
+    OVER_THE_RUN,
+    ROWS,
+)
 
 Value = Callable[[Recorded], float | None]
 
-_MODEL_ONLY = ("Over the run (mean of samples)", "Control (should not move)", "At the end")
+_MODEL_ONLY = (OVER_THE_RUN, CONTROL, AT_THE_END)
 """Sections of a comparison that mean something else here, or stand elsewhere."""
 
 
 @dataclass(frozen=True)
 class RecordedRow:
-    """A row: section, name, unit, how to get its value (None where the recording does not show it), and whether it is a detail.
+    """A row: as :class:`kevacuate.report.rows.Row`; its value is None where the recording does not show it.
 
-    ``better`` is -1 where less is better, 1 where more is, 0 where neither is (or it is a control row).
+    ``detail``: it is shown only where details are asked for.
     """
 
+    id: str
     section: str
-    name: str
+    label: str
     unit: str
     value: Value
-    better: int = 0
+    direction: Direction = Direction.NEITHER
     detail: bool = False
 
 
@@ -66,88 +78,105 @@ def _shared() -> list[RecordedRow]:
         return get
 
     return [
-        RecordedRow(row.section, row.name, row.unit, valued(row.value), row.better)
+        RecordedRow(row.id, row.section, row.label, row.unit, valued(row.value), row.direction)
         for row in ROWS
         if row.section not in _MODEL_ONLY
     ]
 
 
-_EXTFRAG = "External fragmentation events"
-_WORK = "Compaction and reclaim"
-_RATES = "Rates"
-_VMSTAT = "/proc/vmstat, first to last snapshot"
-_CONTROL = "Control (should not move)"
+def _rows(prefix: str, section: str, *rows: tuple[Any, ...]) -> tuple[RecordedRow, ...]:
+    """Rows of a section: label, unit, place among the metrics (its last name ends the id), direction, whether a detail."""
+    return tuple(
+        RecordedRow(f"{prefix}.{path[-1]}", section, label, unit, metric(*path), direction, *detail)
+        for label, unit, path, direction, *detail in rows
+    )
 
-_MORE = (
-    RecordedRow(
-        _EXTFRAG, "claims refused by the threshold", "events", metric("claims_refused_from_movable"), -1
-    ),
-    RecordedRow(_EXTFRAG, "claims back by movable", "events", metric("claims_by_movable")),
+
+_MORE = _rows(
+    "extfrag",
+    EXTFRAG,
+    ("claims refused by the threshold", "events", ("claims_refused_from_movable",), LOWER),
+    ("claims back by movable", "events", ("claims_by_movable",), NEITHER),
 )
 
-_WHOLE = (
-    RecordedRow(_WORK, "zones compacted (mm_compaction_end)", "runs", metric("compaction_runs"), -1),
-    RecordedRow(_WORK, "direct compactions", "runs", metric("direct_compactions"), -1),
-    RecordedRow(_WORK, "kcompactd woken", "times", metric("kcompactd_wakes"), -1),
-    RecordedRow(
-        _WORK, "pages scanned to migrate", "pages", metric("compaction_pages_scanned"), -1, detail=True
-    ),
-    RecordedRow(_WORK, "pages isolated to migrate", "pages", metric("compaction_pages_isolated"), -1),
-    RecordedRow(_WORK, "pages migrated by compaction", "pages", metric("compaction_pages_migrated"), -1),
-    RecordedRow(_WORK, "pages it failed to migrate", "pages", metric("compaction_pages_failed"), -1),
-    RecordedRow(_WORK, "pages migrated by anyone", "pages", metric("migrate_pages_succeeded"), -1),
-    RecordedRow(_WORK, "direct reclaims", "runs", metric("direct_reclaims"), -1),
-    RecordedRow(_WORK, "pages reclaimed directly", "pages", metric("direct_reclaim_pages"), -1),
-    RecordedRow(_WORK, "kswapd balancing runs", "runs", metric("kswapd_balances"), -1),
-    RecordedRow(_WORK, "pages reclaimed by kswapd", "pages", metric("kswapd_pages"), -1),
-    RecordedRow(_VMSTAT, "compact_stall", "times", metric("vmstat", "compact_stall"), -1),
-    RecordedRow(_VMSTAT, "compact_success", "times", metric("vmstat", "compact_success")),
-    RecordedRow(_VMSTAT, "compact_fail", "times", metric("vmstat", "compact_fail"), -1),
-    RecordedRow(_VMSTAT, "compact_daemon_wake", "times", metric("vmstat", "compact_daemon_wake"), -1),
-    RecordedRow(_VMSTAT, "pgmigrate_success", "pages", metric("vmstat", "pgmigrate_success"), -1),
-    RecordedRow(_VMSTAT, "pgmigrate_fail", "pages", metric("vmstat", "pgmigrate_fail"), -1),
-    RecordedRow(_VMSTAT, "allocstall, all zones", "times", metric("vmstat", "allocstall"), -1),
-    RecordedRow(_VMSTAT, "pgsteal_direct", "pages", metric("vmstat", "pgsteal_direct"), -1),
-    RecordedRow(_VMSTAT, "pgsteal_kswapd", "pages", metric("vmstat", "pgsteal_kswapd"), -1),
-    RecordedRow(_VMSTAT, "thp_fault_alloc", "pages", metric("vmstat", "thp_fault_alloc"), 1),
-    RecordedRow(_VMSTAT, "thp_fault_fallback", "pages", metric("vmstat", "thp_fault_fallback"), -1),
-    RecordedRow(_RATES, "extfrag events", "1/s", metric("rates", "extfrag"), -1),
-    RecordedRow(_RATES, "claims of movable blocks", "1/s", metric("rates", "claims_from_movable"), -1),
-    RecordedRow(_RATES, "steals from movable", "1/s", metric("rates", "steals_from_movable"), -1),
-    RecordedRow(_RATES, "zones compacted", "1/s", metric("rates", "compaction_runs"), -1),
-    RecordedRow(_RATES, "allocations", "1/s", metric("rates", "allocations")),
-    RecordedRow(_CONTROL, "allocations (mm_page_alloc)", "events", metric("allocations")),
-    RecordedRow(_CONTROL, "pages allocated", "pages", metric("pages_allocated")),
-    RecordedRow(_CONTROL, "allocations that failed", "events", metric("allocations_failed"), -1),
-    RecordedRow(_CONTROL, "pages allocated (vmstat pgalloc)", "pages", metric("vmstat", "pgalloc")),
-    RecordedRow(_CONTROL, "recorded time", "s", metric("recorded_seconds")),
+_WORK = _rows(
+    "work",
+    "Compaction and reclaim",
+    ("zones compacted (mm_compaction_end)", "runs", ("compaction_runs",), LOWER),
+    ("direct compactions", "runs", ("direct_compactions",), LOWER),
+    ("kcompactd woken", "times", ("kcompactd_wakes",), LOWER),
+    ("pages scanned to migrate", "pages", ("compaction_pages_scanned",), LOWER, True),
+    ("pages isolated to migrate", "pages", ("compaction_pages_isolated",), LOWER),
+    ("pages migrated by compaction", "pages", ("compaction_pages_migrated",), LOWER),
+    ("pages it failed to migrate", "pages", ("compaction_pages_failed",), LOWER),
+    ("pages migrated by anyone", "pages", ("migrate_pages_succeeded",), LOWER),
+    ("direct reclaims", "runs", ("direct_reclaims",), LOWER),
+    ("pages reclaimed directly", "pages", ("direct_reclaim_pages",), LOWER),
+    ("kswapd balancing runs", "runs", ("kswapd_balances",), LOWER),
+    ("pages reclaimed by kswapd", "pages", ("kswapd_pages",), LOWER),
+)
+
+_VMSTAT = _rows(
+    "vmstat",
+    "/proc/vmstat, first to last snapshot",
+    ("compact_stall", "times", ("vmstat", "compact_stall"), LOWER),
+    ("compact_success", "times", ("vmstat", "compact_success"), NEITHER),
+    ("compact_fail", "times", ("vmstat", "compact_fail"), LOWER),
+    ("compact_daemon_wake", "times", ("vmstat", "compact_daemon_wake"), LOWER),
+    ("pgmigrate_success", "pages", ("vmstat", "pgmigrate_success"), LOWER),
+    ("pgmigrate_fail", "pages", ("vmstat", "pgmigrate_fail"), LOWER),
+    ("allocstall, all zones", "times", ("vmstat", "allocstall"), LOWER),
+    ("pgsteal_direct", "pages", ("vmstat", "pgsteal_direct"), LOWER),
+    ("pgsteal_kswapd", "pages", ("vmstat", "pgsteal_kswapd"), LOWER),
+    ("thp_fault_alloc", "pages", ("vmstat", "thp_fault_alloc"), HIGHER),
+    ("thp_fault_fallback", "pages", ("vmstat", "thp_fault_fallback"), LOWER),
+)
+
+_RATES = _rows(
+    "rate",
+    "Rates",
+    ("extfrag events", "1/s", ("rates", "extfrag"), LOWER),
+    ("claims of movable blocks", "1/s", ("rates", "claims_from_movable"), LOWER),
+    ("steals from movable", "1/s", ("rates", "steals_from_movable"), LOWER),
+    ("zones compacted", "1/s", ("rates", "compaction_runs"), LOWER),
+    ("allocations", "1/s", ("rates", "allocations"), NEITHER),
+)
+
+_CONTROL = _rows(
+    "control",
+    CONTROL,
+    ("allocations (mm_page_alloc)", "events", ("allocations",), NEITHER),
+    ("pages allocated", "pages", ("pages_allocated",), NEITHER),
+    ("allocations that failed", "events", ("allocations_failed",), LOWER),
+    ("pages allocated (vmstat pgalloc)", "pages", ("vmstat", "pgalloc"), NEITHER),
+    ("recorded time", "s", ("recorded_seconds",), NEITHER),
+)
+
+_UNMOVABLE_ROW = (
+    "blocks_with_unmovable",
+    "pageblocks with a page that cannot move",
+    "blocks",
+    ("blocks_with_unmovable",),
+    LOWER,
 )
 
 
 def _moment_rows(label: str, orders: int) -> list[RecordedRow]:
-    """The rows of one snapshot."""
-    section = f"At snapshot {label}"
-    plain = (
-        ("mixed pageblocks", "blocks", ("mixed_blocks",), -1),
-        ("polluted pageblocks", "blocks", ("polluted_blocks",), -1),
-        ("pages that pollute pageblocks", "pages", ("polluted_pages",), -1),
-        ("pageblocks with a page that cannot move", "blocks", ("blocks_with_unmovable",), -1),
-        ("pageblocks unmovable", "blocks", ("blocks", "unmovable"), -1),
-        ("pageblocks reclaimable", "blocks", ("blocks", "reclaimable"), -1),
-        ("pageblocks movable", "blocks", ("blocks", "movable"), 1),
-        ("2 MiB regions tainted", "regions", ("regions_2m", "tainted"), -1),
-        ("2 MiB regions free or movable", "regions", ("regions_2m", "movable_only"), 1),
-        ("32 MiB regions free or movable", "regions", ("regions_32m", "movable_only"), 1),
-        ("1 GiB regions free or movable", "regions", ("regions_1g", "movable_only"), 1),
-        ("huge pages free at once", "pages", ("huge_pages_free",), 1),
-        ("unusable free index, order 9", "1/1000", ("unusable_free_index", 9), -1),
-        ("fragmentation index, order 9", "1/1000", ("fragmentation_index", 9), 0),
-        ("free pages", "pages", ("free_pages",), 0),
-    )
-    rows = [RecordedRow(section, name, unit, at(label, *path), better) for name, unit, path, better in plain]
+    """The rows of one snapshot: those of a run's end, one more, and the free chunks by order."""
+    section, prefix = f"At snapshot {label}", f"snapshot.{label}"
+    shown = (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])
+    rows = [
+        RecordedRow(f"{prefix}.{end}", section, name, unit, at(label, *path), direction)
+        for end, name, unit, path, direction in shown
+    ]
     rows += [
         RecordedRow(
-            section, f"free chunks of order {i}", "chunks", at(label, "free_by_order", i), detail=True
+            f"{prefix}.free_chunks_{i}",
+            section,
+            f"free chunks of order {i}",
+            "chunks",
+            at(label, "free_by_order", i),
+            detail=True,
         )
         for i in range(orders)
     ]
@@ -162,12 +191,9 @@ def common_labels(recordings: Sequence[Recorded]) -> list[str]:
 def rows_for(recordings: Sequence[Recorded]) -> list[RecordedRow]:
     """All rows for these recordings: the shared ones, then one section per snapshot that all of them have."""
     shared = _shared()
-    cut = sum(1 for row in shared if row.section == _EXTFRAG)
-    rows = [*shared[:cut], *_MORE, *shared[cut:]]
-    before = [row for row in _WHOLE if row.section != _CONTROL]
-    control = [row for row in _WHOLE if row.section == _CONTROL]
+    cut = sum(1 for row in shared if row.section == EXTFRAG)
     moments = [row for label in common_labels(recordings) for row in _moment_rows(label, 11)]
-    return [*rows, *before, *moments, *control]
+    return [*shared[:cut], *_MORE, *shared[cut:], *_WORK, *_VMSTAT, *_RATES, *moments, *_CONTROL]
 
 
 def group_rows(groups: Sequence[Sequence[Recorded]]) -> list[GroupRow[RecordedRow]]:

@@ -7,22 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run, prices
-from kevacuate.report.grouprows import GroupRow, rows_of, told_apart
+from kevacuate.measure.groups import Direction
+from kevacuate.report.grouprows import GroupRow, by_id, rows_of, told_apart
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its section, name, unit, and how to get its value from a run.
+    """A row: its id, the section and label that people see, its unit, how to get its value from a run, and which way is better.
 
-    ``better`` is -1 where less is better, 1 where more is, 0 where neither is (or it is a control row).
+    Code finds a row by its id, which never changes; section and label are words.
     """
 
+    id: str
     section: str
-    name: str
+    label: str
     unit: str
     value: Callable[[Run], float]
-    better: int = 0
+    direction: Direction = Direction.NEITHER
 
 
 def _metric(name: str) -> Callable[[Run], float]:
@@ -47,6 +50,11 @@ def _mean(name: str) -> Callable[[Run], float]:
     return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)
 
 
+def _milliseconds(name: str) -> Callable[[Run], float]:
+    """A time of the whole run that is counted in seconds."""
+    return lambda run: float(run.metrics[name] * 1e3)
+
+
 def _ended(start: str) -> Callable[[Run], float]:
     """Evacuations that ended in the way whose name begins so."""
     return lambda run: float(
@@ -54,84 +62,169 @@ def _ended(start: str) -> Callable[[Run], float]:
     )
 
 
-ROWS: tuple[Row, ...] = (
-    Row("External fragmentation events", "all (mm_page_alloc_extfrag)", "events", _metric("extfrag"), -1),
-    Row(
-        "External fragmentation events",
-        "below pageblock order",
-        "events",
-        _metric("extfrag_below_pageblock"),
-        -1,
-    ),
-    Row(
-        "External fragmentation events",
-        "claims of movable blocks",
-        "events",
-        _metric("claims_from_movable"),
-        -1,
-    ),
-    Row(
-        "External fragmentation events",
+EXTFRAG = "External fragmentation events"
+COMPACTION = "Compaction (kcompactd)"
+OVER_THE_RUN = "Over the run (mean of samples)"
+AT_THE_END = "At the end"
+CONTROL = "Control (should not move)"
+"""Sections that are named more than once."""
+
+LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
+
+EXTFRAG_ROWS = (
+    ("all", "all (mm_page_alloc_extfrag)", "extfrag", LOWER),
+    ("below_pageblock", "below pageblock order", "extfrag_below_pageblock", LOWER),
+    ("claims_from_movable", "claims of movable blocks", "claims_from_movable", LOWER),
+    (
+        "claims_whole_block_from_movable",
         "claims of whole free blocks",
-        "events",
-        _metric("claims_whole_block_from_movable"),
+        "claims_whole_block_from_movable",
+        NEITHER,
     ),
-    Row("External fragmentation events", "steals from movable", "events", _metric("steals_from_movable"), -1),
-    Row("External fragmentation events", "steals by movable", "events", _metric("steals_by_movable"), -1),
-    Row("Input", "blocks with skip bit at the start", "blocks", _metric("start_blocks_with_skip_bit")),
-    Row("Evacuations", "queued", "blocks", _metric("evacuations_queued")),
-    Row("Evacuations", "dropped, no item left", "blocks", _metric("evacuations_dropped")),
-    Row(
-        "Evacuations", "started with the skip bit set", "blocks", _metric("evacuations_started_with_skip_bit")
+    ("steals_from_movable", "steals from movable", "steals_from_movable", LOWER),
+    ("steals_by_movable", "steals by movable", "steals_by_movable", LOWER),
+)
+"""End of the id, label, name among the metrics, direction."""
+
+MOMENT_ROWS: tuple[tuple[str, str, str, tuple[Any, ...], Direction], ...] = (
+    ("mixed_blocks", "mixed pageblocks", "blocks", ("mixed_blocks",), LOWER),
+    ("polluted_blocks", "polluted pageblocks", "blocks", ("polluted_blocks",), LOWER),
+    ("polluted_pages", "pages that pollute pageblocks", "pages", ("polluted_pages",), LOWER),
+    ("blocks_unmovable", "pageblocks unmovable", "blocks", ("blocks", "unmovable"), LOWER),
+    ("blocks_reclaimable", "pageblocks reclaimable", "blocks", ("blocks", "reclaimable"), LOWER),
+    ("blocks_movable", "pageblocks movable", "blocks", ("blocks", "movable"), HIGHER),
+    ("regions_2m_tainted", "2 MiB regions tainted", "regions", ("regions_2m", "tainted"), LOWER),
+    (
+        "regions_2m_movable_only",
+        "2 MiB regions free or movable",
+        "regions",
+        ("regions_2m", "movable_only"),
+        HIGHER,
     ),
-    Row("Evacuations", "movable again when started", "blocks", _metric("evacuations_movable_again")),
-    Row("Evacuations", "ran to the end of the block", "blocks", _ended("ran")),
-    Row("Evacuations", "found nothing to isolate", "blocks", _ended("nothing isolated")),
-    Row("Evacuations", "ended by a page that failed", "blocks", _ended("a page failed")),
-    Row("Evacuations", "ended by too many isolated", "blocks", _ended("too many")),
-    Row("Cost", "pages isolated", "pages", _metric("pages_isolated")),
-    Row("Cost", "clean cache dropped", "pages", _metric("pages_dropped"), -1),
-    Row("Cost", "migrated", "pages", _metric("pages_migrated")),
-    Row("Cost", "failed to migrate", "pages", _metric("pages_failed"), -1),
-    Row("Cost", "workers' CPU time (virtual)", "ms", lambda run: run.metrics["worker_cpu_seconds"] * 1e3, -1),
-    Row("Compaction (kcompactd)", "runs", "zones", _metric("compactions"), -1),
-    Row("Compaction (kcompactd)", "pages moved", "pages", _metric("compaction_pages_migrated"), -1),
+    (
+        "regions_32m_movable_only",
+        "32 MiB regions free or movable",
+        "regions",
+        ("regions_32m", "movable_only"),
+        HIGHER,
+    ),
+    (
+        "regions_1g_movable_only",
+        "1 GiB regions free or movable",
+        "regions",
+        ("regions_1g", "movable_only"),
+        HIGHER,
+    ),
+    ("huge_pages_free", "huge pages free at once", "pages", ("huge_pages_free",), HIGHER),
+    ("unusable_free_index_9", "unusable free index, order 9", "1/1000", ("unusable_free_index", 9), LOWER),
+    ("fragmentation_index_9", "fragmentation index, order 9", "1/1000", ("fragmentation_index", 9), NEITHER),
+    ("free_pages", "free pages", "pages", ("free_pages",), NEITHER),
+)
+"""What is shown of one moment, be it a run's end or a recorded snapshot: end of the id, label, unit, place, direction."""
+
+ROWS: tuple[Row, ...] = (
+    *(
+        Row(f"extfrag.{end}", EXTFRAG, label, "events", _metric(name), direction)
+        for end, label, name, direction in EXTFRAG_ROWS
+    ),
     Row(
-        "Compaction (kcompactd)",
+        "input.blocks_with_skip_bit",
+        "Input",
+        "blocks with skip bit at the start",
+        "blocks",
+        _metric("start_blocks_with_skip_bit"),
+    ),
+    *(
+        Row(f"evacuations.{end}", "Evacuations", label, "blocks", value)
+        for end, label, value in (
+            ("queued", "queued", _metric("evacuations_queued")),
+            ("dropped", "dropped, no item left", _metric("evacuations_dropped")),
+            (
+                "started_with_skip_bit",
+                "started with the skip bit set",
+                _metric("evacuations_started_with_skip_bit"),
+            ),
+            ("movable_again", "movable again when started", _metric("evacuations_movable_again")),
+            ("ran_to_the_end", "ran to the end of the block", _ended("ran")),
+            ("nothing_isolated", "found nothing to isolate", _ended("nothing isolated")),
+            ("page_failed", "ended by a page that failed", _ended("a page failed")),
+            ("too_many_isolated", "ended by too many isolated", _ended("too many")),
+        )
+    ),
+    Row("cost.pages_isolated", "Cost", "pages isolated", "pages", _metric("pages_isolated")),
+    Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", _metric("pages_dropped"), LOWER),
+    Row("cost.pages_migrated", "Cost", "migrated", "pages", _metric("pages_migrated")),
+    Row("cost.pages_failed", "Cost", "failed to migrate", "pages", _metric("pages_failed"), LOWER),
+    Row(
+        "cost.worker_ms",
+        "Cost",
+        "workers' CPU time (virtual)",
+        "ms",
+        _milliseconds("worker_cpu_seconds"),
+        LOWER,
+    ),
+    Row("compaction.runs", COMPACTION, "runs", "zones", _metric("compactions"), LOWER),
+    Row(
+        "compaction.pages_migrated",
+        COMPACTION,
+        "pages moved",
+        "pages",
+        _metric("compaction_pages_migrated"),
+        LOWER,
+    ),
+    Row(
+        "compaction.ms",
+        COMPACTION,
         "CPU time (virtual)",
         "ms",
-        lambda run: run.metrics["compaction_cpu_seconds"] * 1e3,
-        -1,
+        _milliseconds("compaction_cpu_seconds"),
+        LOWER,
     ),
-    Row("Over the run (mean of samples)", "mixed pageblocks", "blocks", _mean("mixed_blocks"), -1),
-    Row("Over the run (mean of samples)", "polluted pageblocks", "blocks", _mean("polluted_blocks"), -1),
-    Row("At the end", "mixed pageblocks", "blocks", _end("mixed_blocks"), -1),
-    Row("At the end", "polluted pageblocks", "blocks", _end("polluted_blocks"), -1),
-    Row("At the end", "pages that pollute pageblocks", "pages", _end("polluted_pages"), -1),
-    Row("At the end", "pageblocks unmovable", "blocks", _end("blocks", "unmovable"), -1),
-    Row("At the end", "pageblocks reclaimable", "blocks", _end("blocks", "reclaimable"), -1),
-    Row("At the end", "pageblocks movable", "blocks", _end("blocks", "movable"), 1),
-    Row("At the end", "2 MiB regions tainted", "regions", _end("regions_2m", "tainted"), -1),
-    Row("At the end", "2 MiB regions free or movable", "regions", _end("regions_2m", "movable_only"), 1),
-    Row("At the end", "32 MiB regions free or movable", "regions", _end("regions_32m", "movable_only"), 1),
-    Row("At the end", "1 GiB regions free or movable", "regions", _end("regions_1g", "movable_only"), 1),
-    Row("At the end", "huge pages free at once", "pages", _end("huge_pages_free"), 1),
-    Row("At the end", "unusable free index, order 9", "1/1000", _end("unusable_free_index", 9), -1),
-    Row("At the end", "fragmentation index, order 9", "1/1000", _end("fragmentation_index", 9)),
-    Row("At the end", "free pages", "pages", _end("free_pages")),
-    Row("Control (should not move)", "rows of demand", "rows", _metric("demand_rows")),
+    Row("mean.mixed_blocks", OVER_THE_RUN, "mixed pageblocks", "blocks", _mean("mixed_blocks"), LOWER),
     Row(
-        "Control (should not move)", "allocations that failed", "requests", _metric("allocations_failed"), -1
+        "mean.polluted_blocks", OVER_THE_RUN, "polluted pageblocks", "blocks", _mean("polluted_blocks"), LOWER
+    ),
+    *(
+        Row(f"end.{end}", AT_THE_END, label, unit, _end(*path), direction)
+        for end, label, unit, path, direction in MOMENT_ROWS
+    ),
+    Row("control.demand_rows", CONTROL, "rows of demand", "rows", _metric("demand_rows")),
+    Row(
+        "control.allocations_failed",
+        CONTROL,
+        "allocations that failed",
+        "requests",
+        _metric("allocations_failed"),
+        LOWER,
     ),
     Row(
-        "Control (should not move)",
+        "control.below_watermark",
+        CONTROL,
         "taken below the watermarks",
         "requests",
         _metric("allocations_below_watermark"),
-        -1,
+        LOWER,
     ),
-    Row("Control (should not move)", "frees of dropped pages", "requests", _metric("frees_of_dropped")),
+    Row(
+        "control.frees_of_dropped", CONTROL, "frees of dropped pages", "requests", _metric("frees_of_dropped")
+    ),
 )
+
+
+def row_of(row_id: str) -> Row:
+    """The row of a comparison's table with this id.
+
+    Raises
+    ------
+    KevacuateError
+        There is none.
+    """
+    for row in ROWS:
+        if row.id == row_id:
+            return row
+    raise KevacuateError(
+        f"A comparison has no row {row_id!r}: the known ones are {', '.join(row.id for row in ROWS)}."
+    )
 
 
 def _value(row: Row, run: Run) -> float | None:
@@ -149,45 +242,66 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
     return [row for row in rows if not any(v is None for group in row.values for v in group)]
 
 
+@dataclass(frozen=True)
+class Price:
+    """What a gain cost: id, label, unit, key in :func:`kevacuate.measure.prices`, and the id of the row that was gained."""
+
+    id: str
+    label: str
+    unit: str
+    key: str
+    gain: str
+
+
 PRICES = (
-    ("huge_pages_per_worker_second", "huge pages gained per worker second", "1/s", "huge pages free at once"),
-    (
-        "huge_pages_per_dropped_page",
+    Price(
+        "price.huge_pages_per_worker_second",
+        "huge pages gained per worker second",
+        "1/s",
+        "huge_pages_per_worker_second",
+        "end.huge_pages_free",
+    ),
+    Price(
+        "price.huge_pages_per_dropped_page",
         "huge pages gained per page dropped",
         "1/page",
-        "huge pages free at once",
+        "huge_pages_per_dropped_page",
+        "end.huge_pages_free",
     ),
-    (
-        "movable_only_per_worker_second",
+    Price(
+        "price.movable_only_per_worker_second",
         "2 MiB regions gained per worker second",
         "1/s",
-        "2 MiB regions free or movable",
+        "movable_only_per_worker_second",
+        "end.regions_2m_movable_only",
     ),
-    (
-        "movable_only_per_dropped_page",
+    Price(
+        "price.movable_only_per_dropped_page",
         "2 MiB regions gained per page dropped",
         "1/page",
-        "2 MiB regions free or movable",
+        "movable_only_per_dropped_page",
+        "end.regions_2m_movable_only",
     ),
 )
-"""Key in :func:`kevacuate.measure.prices`, name, unit, and the row at the end that says whether there was a gain."""
 
 
-def price_rows(comparison: Comparison) -> list[tuple[str, str, list[float | None]]]:
-    """Name, unit and each policy's value of the prices of the benefit.
+def price_rows(comparison: Comparison) -> list[tuple[Price, list[float | None]]]:
+    """The prices of the benefit, and each policy's value.
 
     None where nothing was paid; and of several runs where they cannot tell the gain from chance, as then nothing was bought.
     """
-    gains = {row.row.name: row for row in comparison_rows(comparison) if row.row.section == "At the end"}
+    rows = by_id(comparison_rows(comparison))
     base, *others = comparison.groups.values()
-    rows = []
-    for key, name, unit, gain in PRICES:
+    found = []
+    for price in PRICES:
         values: list[float | None] = [None]
         for i, runs in enumerate(others):
-            known = not comparison.repeated or (gain in gains and told_apart(gains[gain].decisions[i]))
-            values.append(prices(base, runs)[key] if known else None)
-        rows.append((name, unit, values))
-    return rows
+            known = not comparison.repeated or (
+                price.gain in rows and told_apart(rows[price.gain].decisions[i])
+            )
+            values.append(prices(base, runs)[price.key] if known else None)
+        found.append((price, values))
+    return found
 
 
 def seeds_words(runs: Sequence[Run]) -> str:

@@ -12,10 +12,11 @@ from kevacuate.report.rows import comparison_rows
 
 SCHEMA = pa.schema(
     [
+        ("id", pa.string()),
         ("section", pa.string()),
-        ("name", pa.string()),
+        ("label", pa.string()),
         ("unit", pa.string()),
-        ("better", pa.int8()),
+        ("direction", pa.string()),
         ("policy", pa.string()),
         ("runs", pa.int64()),
         ("mean", pa.float64()),
@@ -31,11 +32,11 @@ SCHEMA = pa.schema(
 def summary(comparison: Comparison) -> pa.Table:
     """The table that ``kevacuate compare`` prints, as an Arrow table: a row for each of its rows and each policy.
 
-    ``section``, ``name``, ``unit`` as printed; ``better`` is -1 where less is better, 1 where more is, else 0; ``policy``, how
-    many ``runs`` it had, their ``mean`` and ``sd`` (standard deviation, n - 1). Against the first policy, null in its own rows:
-    ``change`` of the mean as a share of the first's (null where that is 0), ``p`` and ``verdict`` of the exact permutation test
-    (:func:`kevacuate.measure.groups.decide`; p is null where a policy was run once). ``.to_pandas()`` makes a DataFrame of it,
-    ``polars.from_arrow`` one of polars.
+    ``id`` names the row for good; ``section``, ``label``, ``unit`` as printed; ``direction`` says which way is better (``lower``,
+    ``higher``, ``neither``); ``policy``, how many ``runs`` it had, their ``mean`` and ``sd`` (standard deviation, n - 1). Against
+    the first policy, null in its own rows: ``change`` of the mean as a share of the first's (null where that is 0), ``p`` and
+    ``verdict`` of the exact permutation test (:func:`kevacuate.measure.groups.decide`; p is null where a policy was run once).
+    ``.to_pandas()`` makes a DataFrame of it, ``polars.from_arrow`` one of polars.
     """
     rows: list[dict[str, Any]] = []
     for row in comparison_rows(comparison):
@@ -43,10 +44,11 @@ def summary(comparison: Comparison) -> pa.Table:
         for i, (policy, runs) in enumerate(comparison.groups.items()):
             middle, varies = row.summary(i)
             one = {
+                "id": row.row.id,
                 "section": row.row.section,
-                "name": row.row.name,
+                "label": row.row.label,
                 "unit": row.row.unit,
-                "better": row.row.better,
+                "direction": str(row.row.direction),
                 "policy": policy,
                 "runs": len(runs),
                 "mean": middle,

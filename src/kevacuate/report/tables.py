@@ -7,7 +7,7 @@ from rich.text import Text
 
 from kevacuate.measure import Comparison
 from kevacuate.recording.machine import kernel_words
-from kevacuate.report.grouprows import GroupRow, cells, moved, number
+from kevacuate.report.grouprows import STYLES, GroupRow, cells, moved, number
 from kevacuate.report.rows import Row, comparison_rows, price_rows, replays_words
 from kevacuate.report.sidebyside import Line, SideBySide
 
@@ -17,9 +17,8 @@ def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
     value, base = row.summary(group)[0] or 0.0, row.summary(0)[0] or 0.0
     if not group:
         return [Text(number(value))]
-    sign = (value > base) - (value < base)
-    style = "" if not row.row.better or not sign else ("green" if sign == row.row.better else "red")
-    return [Text(number(value)).append(f" {moved(row, group):>6}", style=style or "dim")]
+    style = STYLES.get(row.row.direction.judged(value - base), "dim")
+    return [Text(number(value)).append(f" {moved(row, group):>6}", style=style)]
 
 
 def _title(comparison: Comparison) -> str:
@@ -47,13 +46,13 @@ def _lines(comparison: Comparison) -> list[Line]:
             shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
         else:
             shown = brief = [_single_cells(row, i) for i in groups]
-        lines.append(Line(row.row.section, row.row.name, row.row.unit, shown, brief))
+        lines.append(Line(row.row.section, row.row.label, row.row.unit, shown, brief))
     paid = price_rows(comparison)
-    if any(value is not None for _, _, values in paid for value in values):
-        for name, unit, values in paid:
+    if any(value is not None for _, values in paid for value in values):
+        for price, values in paid:
             texts = [Text("-" if value is None else number(value)) for value in values]
             padded = [[text, Text(), Text()] if many and i else [text] for i, text in enumerate(texts)]
-            lines.append(Line("Gained for what was paid", name, unit, padded, padded))
+            lines.append(Line("Gained for what was paid", price.label, price.unit, padded, padded))
     return lines
 
 

@@ -3,20 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
-from kevacuate.report.grouprows import GroupRow, found_in, mean_text, moved, p_text, told_apart, verdict_text
-from kevacuate.report.rows import Row, comparison_rows, replays_words
-
-OUTCOMES = (
-    "External fragmentation events",
-    "Compaction (kcompactd)",
-    "Over the run (mean of samples)",
-    "At the end",
+from kevacuate.report.grouprows import (
+    Conclusion,
+    GroupRow,
+    Part,
+    by_id,
+    found_in,
+    mean_text,
+    moved,
+    p_text,
+    told_apart,
+    verdict_text,
 )
+from kevacuate.report.rows import (
+    AT_THE_END,
+    COMPACTION,
+    EXTFRAG,
+    OVER_THE_RUN,
+    Row,
+    comparison_rows,
+    replays_words,
+)
+
+OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
 """Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
 
 MOST_NAMED = 5
@@ -43,7 +57,7 @@ def _became(name: str, row: GroupRow[Row], group: int) -> str:
     return f"{name} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(group))}{said}"
 
 
-def _effect(runs: Sequence[Run], rows: Sequence[GroupRow[Row]], group: int) -> str:
+def _effect(runs: Sequence[Run], rows: Mapping[str, GroupRow[Row]], group: int) -> Part:
     """What an evacuating policy did and what became of the mixed blocks."""
     honoured = (
         "found the skip bit set and did nothing"
@@ -58,29 +72,27 @@ def _effect(runs: Sequence[Run], rows: Sequence[GroupRow[Row]], group: int) -> s
         f"{_figure(runs, 'pages_migrated')} pages migrated and {_figure(runs, 'pages_dropped')} cache pages dropped in "
         f"{_figure(runs, 'worker_cpu_seconds', factor=1e3, digits=1)} ms of worker time. "
     )
-    end = {row.row.name: row for row in rows if row.row.section == "At the end"}
-    mixed = _became("Mixed pageblocks at the end", end["mixed pageblocks"], group)
-    return (
-        did
-        + mixed
-        + ", "
-        + _became("2 MiB regions free of unmovable pages", end["2 MiB regions free or movable"], group)
-        + "."
-    )
+    told = {
+        "end.mixed_blocks": "Mixed pageblocks at the end",
+        "end.regions_2m_movable_only": "2 MiB regions free of unmovable pages",
+    }
+    became = ", ".join(_became(name, rows[row_id], group) for row_id, name in told.items())
+    return Part("effect", f"{did}{became}.", tuple(told))
 
 
-def _single(base: Run, runs: Sequence[Run]) -> str:
+def _single(base: Run, runs: Sequence[Run]) -> Part:
     """What single runs that moved pages came to: a draw each."""
     isolating = [run for run in runs if run.metrics["pages_isolated"]]
     if not isolating:
-        return "No run isolated a page: with these skip bits evacuation changes nothing."
+        return Part("single", "No run isolated a page: with these skip bits evacuation changes nothing.")
     deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in isolating]
     low, high = min(deltas), max(deltas)
     span = f"{low:+d}" if low == high else f"{low:+d} to {high:+d}"
-    return f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}."
+    text = f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}."
+    return Part("single", text, ("end.mixed_blocks",))
 
 
-def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> Iterator[str]:
+def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
     """How many outcomes of a policy differ, and which."""
     tested = [row for row in rows if row.row.section in OUTCOMES]
     yield from found_in(names, i, tested, "outcomes")
@@ -89,48 +101,54 @@ def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> It
     if not sure:
         return
     told = [
-        f"{row.row.name}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
+        f"{row.row.label}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
         f"({moved(row, i)}; {verdict_text(row.decisions[i - 1])})"
         for row in sure[:MOST_NAMED]
     ]
     more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
-    yield f"{'Differ' if len(sure) > 1 else 'Differs'} under {names[i]}: {'; '.join(told)}{more}."
+    text = f"{'Differ' if len(sure) > 1 else 'Differs'} under {names[i]}: {'; '.join(told)}{more}."
+    yield Part("differs", text, tuple(row.row.id for row in sure))
 
 
 def _when(row: Row) -> str:
     """When a row's figure is measured, where its name leaves that open."""
-    return {"At the end": " at the end", "Over the run (mean of samples)": " over the run"}.get(
-        row.section, ""
-    )
+    return {AT_THE_END: " at the end", OVER_THE_RUN: " over the run"}.get(row.section, "")
 
 
-def conclusion(comparison: Comparison) -> str:
-    """Sentences that say what the policies did, on what that rests, and how much so many replays of one demand can decide."""
+def conclusion(comparison: Comparison) -> Conclusion:
+    """What the policies did, on what that rests, and how much so many replays of one demand can decide.
+
+    Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
+    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``rule`` (when a row differs) and ``basis``
+    (on what all this rests).
+    """
     groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
     evacuating = {
         i: runs
         for i, runs in enumerate(groups)
         if i and any(run.metrics["evacuations_queued"] for run in runs)
     }
-    lines = []
+    parts: list[Part] = []
     if not evacuating:
-        lines.append(
+        text = (
             f"No policy queued an evacuation that {comparison.baseline.policy} did not: this comparison says nothing about "
             "evacuation."
         )
+        parts.append(Part("nothing", text))
     for i in range(1, len(groups)):
-        lines += [_effect(groups[i], rows, i)] if i in evacuating else []
-        lines += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
+        parts += [_effect(groups[i], by_id(rows), i)] if i in evacuating else []
+        parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
     if evacuating and not comparison.repeated:
-        lines.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
+        parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
     if comparison.repeated or evacuating:
-        lines.append(rule([len(runs) for runs in groups], RUNS))
-        lines.append(
+        parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
+        text = (
             f"One demand, {replays_words(comparison)}; a seed draws what no recording shows, such as when background work "
             "begins. How much evacuation moves rests on the skip bits that compaction has set; reclaim is the recorded "
             "kernel's own."
         )
-    return "\n".join(lines)
+        parts.append(Part("basis", text))
+    return Conclusion(parts)
 
 
 def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str, Any]:
@@ -144,5 +162,5 @@ def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str
         ],
         "rows": [row.to_json() for row in comparison_rows(comparison)],
         "rule": rule(sizes, RUNS),
-        "conclusion": conclusion(comparison),
+        "conclusion": [part.as_dict() for part in conclusion(comparison)],
     }
