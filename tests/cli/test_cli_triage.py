@@ -122,12 +122,14 @@ def test_triage_of_a_real_excerpt() -> None:
 def test_compare_and_triage_count_claims_alike() -> None:
     path = DATA / "two-cpus.kev"
     rows = json.loads(call("compare", "--recorded", path, path, "--json").stdout)["rows"]
-    named = {row["name"]: row["values"][0][0] for row in reversed(rows)}
+    named = {row["id"]: row["values"][0][0] for row in rows}
     found = verdict(path)
-    assert found["evacuation"]["would_queue"] == named["claims of movable blocks"] == 8
+    assert found["evacuation"]["would_queue"] == named["extfrag.claims_from_movable"] == 8
     assert sum(found["timeline"]["claims"]) == sum(row["claims"] for row in found["requesters"]) == 8
-    assert sum(found["timeline"]["claims_whole_block"]) == named["claims of whole free blocks"] == 15
-    assert sum(found["timeline"]["steals"]) == named["steals from movable"] == 770
+    assert (
+        sum(found["timeline"]["claims_whole_block"]) == named["extfrag.claims_whole_block_from_movable"] == 15
+    )
+    assert sum(found["timeline"]["steals"]) == named["extfrag.steals_from_movable"] == 770
 
 
 def test_light_data_say_what_they_cannot_know(tmp_path: Path) -> None:
