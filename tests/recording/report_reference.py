@@ -44,15 +44,18 @@ def report_row(event: str, fields: dict[str, str], machine: Machine) -> dict[str
     spec = EVENT_SPECS[event]
     row = {"kind": int(spec.kind), "pfn": -1, "order": 0, "mt": 0, "gfp": 0, "a": 0, "b": 0, "c": 0, "d": 0}
     for column, field in spec.fields.items():
-        name = field.rstrip("?")
+        name, optional, default = field.partition("?")
+        name = next((x for x in name.split("/") if x in fields), name)
         if name.startswith("@"):
             zone = fields[name[1:]]
             row[column] = machine.zone_names.index(zone) if zone in machine.zone_names else -1
         elif "|" in name:
             low, high = name.split("|")
             row[column] = int(fields[low]) | int(fields[high]) << 8
-        elif name in fields or not field.endswith("?"):
+        elif name in fields or not optional:
             row[column] = report_number(name, fields[name])
+        else:
+            row[column] = int(default or row[column])
     row["gfp"] = report_gfp(row["gfp"], machine.gfp_bits)
     if "pte" in fields:
         row["pfn"] = report_pfn(row["pfn"], row["order"])

@@ -21,7 +21,7 @@ from recording_reference import (
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, Recording
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import field_table
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import load_formats, parse_format
 from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
@@ -136,10 +136,10 @@ def test_error_names_the_offset_of_a_later_page(tmp_path: Path) -> None:
 def test_missing_field_and_odd_fields_are_refused() -> None:
     lacking = parse_format(FREE_FORMAT.replace("order;", "size;"))
     with pytest.raises(KevacuateError, match="has no field order"):
-        field_table({266: lacking}, ALL_KINDS)
+        decoding({266: lacking}, ALL_KINDS)
     wide = parse_format(FREE_FORMAT.replace("offset:16;\tsize:4", "offset:16;\tsize:3"))
     with pytest.raises(KevacuateError, match="where no field of a number can be"):
-        field_table({266: wide}, ALL_KINDS)
+        decoding({266: wide}, ALL_KINDS)
 
 
 def test_an_event_of_compaction_may_lack_a_field(tmp_path: Path) -> None:
@@ -147,7 +147,9 @@ def test_an_event_of_compaction_may_lack_a_field(tmp_path: Path) -> None:
     page = make_page(1, data_event(free_payload(1, ident=300)), data_event(free_payload(2)))
     recording = Recording.open(write_raw_dir(tmp_path / "x", page, formats=(FREE_FORMAT, text)))
     assert [c.pfn.tolist() for c in recording.events()] == [[2]]
-    assert field_table({300: parse_format(text)}, ALL_KINDS).ids[300] == dc.UNKNOWN_ID
+    made = decoding({300: parse_format(text)}, ALL_KINDS)
+    assert list(made.unreadable) == [300]
+    assert [loss.unknown for loss in recording.losses] == [1]
 
 
 def test_gfp_bits_are_moved_to_those_of_72(tmp_path: Path) -> None:

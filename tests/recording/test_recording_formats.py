@@ -47,11 +47,12 @@ def test_gfp_bits_in_hex_and_moved() -> None:
         '(( gfp_t)0x100000u), "__GFP_ACCOUNT"}, {(unsigned long)(( gfp_t)0x8u), "__GFP_MOVABLE"})',
     )
     bits = gfp_bits(parse_format(text))
-    assert bits == {"__GFP_ACCOUNT": 20, "__GFP_MOVABLE": 3}
+    zones = {"__GFP_DMA": 0, "__GFP_HIGHMEM": 1, "__GFP_DMA32": 2}
+    assert bits == {"__GFP_ACCOUNT": 20, "__GFP_MOVABLE": 3} | zones
     table = gfp_table(bits)
-    assert table[20] == 22
-    assert table[3] == 3
-    assert (np.delete(table, [3, 20]) == -1).all()
+    assert table[20] == 1 << 22
+    assert table[:4].tolist() == [1, 2, 4, 8]
+    assert (np.delete(table, [0, 1, 2, 3, 20]) == 0).all()
 
 
 def test_zone_names_from_print_fmt() -> None:

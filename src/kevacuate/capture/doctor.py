@@ -26,7 +26,7 @@ from kevacuate.capture.tracefs import (
 from kevacuate.capture.workdir import left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
-from kevacuate.recording.fieldtable import field_table
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits
 from kevacuate.recording.schema import ALL_KINDS, GFP_BITS
 
@@ -126,7 +126,7 @@ def _fields(tracefs: Path) -> Check:
     present = [event for event in DEFAULT if has_event(tracefs, event)]
     try:
         formats = read_formats(tracefs, present)
-        field_table(formats, ALL_KINDS)
+        decoding(formats, ALL_KINDS)
     except KevacuateError as error:
         return Check("event fields", MISSING, str(error), "Report it, with the format files.")
     names = gfp_bits(next(e for e in formats.values() if e.name == "mm_page_alloc"))

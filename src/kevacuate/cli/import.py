@@ -31,6 +31,10 @@ def in_words(about: dict[str, Any]) -> str:
     if about["lost_events"]:
         lost = ", ".join(f"{count:,} on CPU {cpu}" for cpu, count in about["lost_events"].items())
         text += f"\nEvents were lost before they were written ({lost}): whatever is made of this recording has holes."
+    for name, count in about.get("events_not_read", {}).items():
+        text += f"\n{count:,} events of {name} could not be read: its format lacks a field that is needed."
+    if "clock" in about["lacks"]:
+        text += "\nThe file does not tell this buffer's clock: compare its times with no other recording's."
     if "states" in about["lacks"]:
         text += (
             "\nThe file does not say what was in memory when it began, so the recording cannot be replayed: "

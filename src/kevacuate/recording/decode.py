@@ -32,17 +32,24 @@ HAS_MT, HAS_GFP, HAS_AB, HAS_CD = 1, 2, 4, 8
 
 UNKNOWN_ID, UNWANTED_ID = -1, -2
 
+KIND_UNREADABLE = 255
+"""Kind of a row that stands for an event whose fields cannot be read; its column a is the event's id."""
+
 SPECIAL_NONE, SPECIAL_GFP, SPECIAL_RMQ, SPECIAL_PTE, SPECIAL_NAME = 0, 1, 2, 3, 4
 
 PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
 """The type_len values of what is not data."""
 
-OK, BAD_COMMIT, BAD_LENGTH, SHORT_PAYLOAD, TIME_BACK, BAD_TIME = 0, 1, 2, 3, 4, 5
+OK, BAD_COMMIT, BAD_LENGTH, SHORT_PAYLOAD, TIME_BACK, BAD_TIME, BAD_SIZE = 0, 1, 2, 3, 4, 5, 6
 
-S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST = 0, 1, 2, 3, 4, 5, 6, 7
-STATUS_WORDS = 8
+S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST, S_EMPTY = 0, 1, 2, 3, 4, 5, 6, 7, 8
+STATUS_WORDS = 9
 """Rows written; sub-buffers done; error code; its byte offset in the block; events missed where the kernel
-stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time."""
+stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time; whether the
+last sub-buffer was zeros."""
+
+SMALLEST_PAGE_WORDS = 1024
+"""32-bit words of the smallest sub-buffer there is, 4096 bytes."""
 
 MAX_TIME = (1 << 62) - 1
 """Latest time stamp believed, in nanoseconds (146 years)."""
@@ -52,6 +59,8 @@ TIME_SLACK = 1_000_000
 the kernel lets them. What begins earlier is moved to the last event's time."""
 
 _MAX_GAP = (1 << 59) - 1
+MAX_PAUSE = 1 << 42
+"""Nanoseconds, 73 minutes: how much later the next sub-buffer begins, where sizes are in doubt."""
 
 
 class FieldTable(NamedTuple):
@@ -62,7 +71,7 @@ class FieldTable(NamedTuple):
     rows: npt.NDArray[np.int64]
     """int64[n * ROW_WORDS]."""
     gfp: npt.NDArray[np.int64]
-    """int64[32]: bit number of Linux 7.2 of each recorded GFP bit, -1 to drop it."""
+    """int64[33]: what each recorded GFP bit flips in the flags of Linux 7.2, and what they begin with."""
 
 
 class DecodeOut(NamedTuple):
@@ -130,10 +139,10 @@ def pte_pfn(pte, order):  # type: ignore[no-untyped-def]
 @part
 def _remap_gfp(flags, table):  # type: ignore[no-untyped-def]
     """GFP flags with each bit moved to its number in Linux 7.2."""
-    result = 0
+    result = table[32]
     for bit in range(32):
-        if (flags >> bit) & 1 and table[bit] >= 0:
-            result |= 1 << table[bit]
+        if (flags >> bit) & 1:
+            result ^= table[bit]
     return result
 
 
@@ -194,6 +203,21 @@ def _store(o, n, t, r, words, at, ts, payload):  # type: ignore[no-untyped-def]
 
 
 @part
+def _goes_on(words, begin, end, page_words):  # type: ignore[no-untyped-def]
+    """Whether another sub-buffer begins behind this one's data, but within it: a later time, a length that fits."""
+    at = begin + SMALLEST_PAGE_WORDS
+    while at + 4 <= begin + page_words:
+        later = _u64(words, at) - _u64(words, begin)
+        commit = _u64(words, at + 2)
+        length = commit & 0x7FFFFFF
+        fits = commit >> 32 == 0 and length & 3 == 0 and 0 < length <= 4 * (SMALLEST_PAGE_WORDS - 4)
+        if at >= end + 2 and fits and 0 <= later <= MAX_PAUSE:
+            return True
+        at += SMALLEST_PAGE_WORDS
+    return False
+
+
+@part
 def _check_page(words, begin, page_words, last, status):  # type: ignore[no-untyped-def]
     """Error code of the sub-buffer's header; what was missed before it is counted in status."""
     ts = _u64(words, begin)
@@ -202,10 +226,18 @@ def _check_page(words, begin, page_words, last, status):  # type: ignore[no-unty
     end = begin + 4 + ((length + 3) >> 2)
     if length & 3 != 0 or end > begin + page_words:
         return BAD_COMMIT
+    if ts == 0 and commit == 0:
+        status[S_EMPTY] = 1  # room that a writer left behind the last sub-buffer
+        return OK
     if ts < last - TIME_SLACK:
         return TIME_BACK
     if ts > MAX_TIME:
         return BAD_TIME
+    if page_words > SMALLEST_PAGE_WORDS and _goes_on(words, begin, end, page_words):
+        return BAD_SIZE
+    if status[S_EMPTY] != 0:
+        status[S_EMPTY] = 0
+        status[S_GAPS] += 1
     if commit & 0x80000000:
         if commit & 0x40000000 and end + 2 <= begin + page_words and _u64(words, end) > 0:
             status[S_MISSED] += _u64(words, end) & _MAX_GAP
@@ -288,7 +320,7 @@ def decode_block(pages, table, out, first_page, n_pages, page_words, first_row, 
     table : FieldTable
         Where the fields lie.
     out : DecodeOut
-        Filled from row *first_row*; ``status`` carries S_LAST in and everything out.
+        Filled from row *first_row*; ``status`` carries S_LAST and S_EMPTY in and everything out.
     first_page, n_pages, page_words : int
         The sub-buffers to decode are first_page to n_pages - 1, each of page_words 32-bit words.
     first_row, capacity : int

@@ -49,7 +49,7 @@ class Names:
     Parameters
     ----------
     bits : int array, optional
-        Bit number of Linux 7.2 of each GFP bit that is printed as a number (:func:`.formats.gfp_table`).
+        How GFP flags that are printed as a number become those of Linux 7.2 (:func:`.formats.gfp_table`).
 
     """
 
@@ -90,7 +90,10 @@ class Names:
         if self._bits is None:
             self.numbers = self.numbers or flags != 0
             return flags & GFP_MASK
-        return sum(1 << to for bit, to in enumerate(self._bits) if flags >> bit & 1 and to >= 0)
+        result: int = self._bits[32]
+        for bit in range(32):
+            result ^= self._bits[bit] if flags >> bit & 1 else 0
+        return result
 
 
 def _number(text: str) -> int:
@@ -159,7 +162,8 @@ class EventParser:
         for place in places(PRINTED[name]):
             self._add(place, zones, names)
         for column, field in spec.fields.items():
-            self._add_field(column, field, zones, names)
+            for label in spec.names(column):
+                self._add_field(column, label, zones, names, field.startswith("@"))
         self.pairs = _SLAB if name.startswith("mm_shrink_slab") else _PAIRS
         self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
         self.finish = _FINISH.get(spec.kind)
@@ -183,21 +187,13 @@ class EventParser:
         if not place.optional:
             self.needed.add(self.uses[place.label].slot)
 
-    def _add_field(self, column: str, field: str, zones: dict[str, int], names: Names) -> None:
+    def _add_field(self, column: str, field: str, zones: dict[str, int], names: Names, zone: bool) -> None:
         """A field of the format file, where it bears another name than the print format gives it."""
         if "|" in field:
             return
         pte = field == "pte"
-        parse = (
-            names.named(zones)
-            if field.startswith("@")
-            else names.gfp
-            if column == "gfp"
-            else _hex
-            if pte
-            else _number
-        )
-        self._slot(column, parse, field.lstrip("@").rstrip("?"))
+        parse = names.named(zones) if zone else names.gfp if column == "gfp" else _hex if pte else _number
+        self._slot(column, parse, field)
 
     def parse(self, body: str) -> list[int]:
         """The columns pfn, order, mt, gfp, a, b, c, d of a line (and one for internal use).

@@ -3,61 +3,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.formats import EventFormat, FieldFormat, gfp_bits, gfp_table
-from kevacuate.recording.schema import EVENT_SPECS, GFP_BITS, GFP_MASK, VALUE_COLUMNS, EventKind, EventSpec
+from kevacuate.recording.formats import EventFormat, FieldFormat, gfp_table, kernel_gfp_bits, zone_names
+from kevacuate.recording.numbers import Numbers
+from kevacuate.recording.schema import GFP_BITS, GFP_MASK, VALUE_COLUMNS, EventKind, EventSpec, event_spec
 
 _NARROW = {"order": 8, "mt": 8, "gfp": 32}
+_OWN_EVENTS = frozenset(k for k in EventKind if k < EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
+"""The allocator's own events: the kinds without which a recording is none."""
 
 
-def _place(event: EventFormat, name: str) -> tuple[FieldFormat, int] | None:
-    """The field called *name* (as in EventSpec) and its bytes; None if it is optional and absent."""
-    optional = name.endswith("?")
-    first, _, second = name.rstrip("?").lstrip("@").partition("|")
-    field = event.field(first)
+_ENTRIES = (EventKind.SET_MIGRATION_PTE, EventKind.REMOVE_MIGRATION_PTE)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """All that is needed to decode one kernel's sub-buffers: made once, used for every CPU."""
+
+    table: dc.FieldTable
+    zones: tuple[str, ...]
+    """Zone names by index, () if no format file lists them."""
+    numbers: Numbers
+    unreadable: dict[int, str]
+    """Event id to what hinders reading, of events that a recording would keep; ``EVENT: why``."""
+
+
+def _field(event: EventFormat, spec: EventSpec, column: str) -> FieldFormat | None:
+    """The field that fills *column*, two adjacent ones as one; None if it may be and is absent."""
+    names = spec.names(column)
+    first, _, second = names[0].partition("|")
+    field = next((f for name in (first, *names[1:]) if (f := event.field(name)) is not None), None)
     if field is None:
-        if optional:
-            return None
-        raise KevacuateError(
-            f"The format of {event.name} has no field {first}: this kernel is not supported."
-        )
-    size = field.size
+        if spec.missing(column) is None:
+            raise KevacuateError(_no_field(event, first))
+        return None
     if second:
         other = event.field(second)
-        if other is None or other.offset != field.offset + 1 or size != 1:
+        if other is None or other.offset != field.offset + 1 or field.size != 1:
             raise KevacuateError(f"The format of {event.name} does not hold {first} beside {second}.")
-        size = 2
-    if size not in (1, 2, 4, 8) or field.offset % 4 + size > 8 or field.offset > 4096:
+        field = replace(field, size=2)
+    if field.size not in (1, 2, 4, 8) or field.offset % 4 + field.size > 8 or field.offset > 4096:
         raise KevacuateError(f"The format of {event.name} places {first} where no field of a number can be.")
-    return field, size
+    return field
+
+
+def _no_field(event: EventFormat, name: str) -> str:
+    if name == "pfn" and event.field("page") is not None:
+        return (
+            f"The format of {event.name} has a pointer to struct page and no pfn (Linux before 4.1): only the machine "
+            "itself can tell the pfn, so import the text of its trace or trace_pipe instead."
+        )
+    return f"The format of {event.name} has no field {name}."
 
 
 def _column_row(event: EventFormat, spec: EventSpec, column: str) -> list[int]:
     """The five table words (word, shift, mask, sign, add) of one column."""
-    name = spec.fields.get(column)
-    place = _place(event, name) if name else None
-    if place is None:
-        return [0, 0, 0, 0, -1 if column == "pfn" else 0]
-    field, size = place
-    bits = min(8 * size, _NARROW.get(column, 64))
-    signed = (field.signed or column in ("order", "mt")) and bits < 64
+    field = _field(event, spec, column) if spec.names(column) else None
+    if field is None:
+        return [0, 0, 0, 0, spec.missing(column) or 0]
+    bits = min(8 * field.size, _NARROW.get(column, 64))
+    signed = (field.signed or column in ("pfn", "order", "mt")) and bits < 64
     sign = 1 << (bits - 1) if signed else 0
     mask = -1 if bits == 64 else (1 << bits) - 1
     return [field.offset // 4, 8 * (field.offset % 4), mask, sign, -sign]
 
 
-def _special(spec: EventSpec, identity: bool) -> int:
+def _special(event: EventFormat, spec: EventSpec, identity: bool) -> int:
     if spec.kind == EventKind.GT_RMQ:
         return dc.SPECIAL_RMQ
-    if spec.kind in (EventKind.SET_MIGRATION_PTE, EventKind.REMOVE_MIGRATION_PTE):
+    if spec.kind in _ENTRIES:
         return dc.SPECIAL_PTE
     if spec.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS:
         return dc.SPECIAL_NAME
-    return dc.SPECIAL_GFP if "gfp" in spec.fields and not identity else dc.SPECIAL_NONE
+    gfp = any(event.field(name) for name in spec.names("gfp"))
+    return dc.SPECIAL_GFP if gfp and not identity else dc.SPECIAL_NONE
 
 
 def _present(fields: dict[str, str]) -> int:
@@ -84,56 +109,88 @@ def _check_header(event: EventFormat) -> None:
         )
 
 
-def _event_row(event: EventFormat, spec: EventSpec, identity: bool) -> list[int]:
+def _event_row(event: EventFormat, spec: EventSpec, identity: bool, arch: str) -> list[int]:
     """The row of the table for one event."""
     _check_header(event)
-    row = [_special(spec, identity), max(8, event.size), int(spec.kind), _present(spec.fields)]
-    source = dict(spec.fields)
+    special, source = _special(event, spec, identity), dict(spec.fields)
     if source.get("order", "").startswith("@"):
         source["pfn"] = source.pop("order")
+    if special == dc.SPECIAL_PTE and arch not in ("", "x86_64"):
+        special = dc.SPECIAL_NONE  # the entries of other machines look otherwise
+        del source["pfn"]
+    row = [special, max(8, event.size), int(spec.kind), _present(spec.fields)]
     for column in VALUE_COLUMNS:
         row += _column_row(event, EventSpec(spec.kind, source), column)
     return row + [0] * (dc.ROW_WORDS - len(row))
 
 
-def field_table(formats: dict[int, EventFormat], kinds: frozenset[int]) -> dc.FieldTable:
-    """The decoder's table for these formats, with only *kinds* wanted.
+def _unreadable_row(event: EventFormat) -> list[int]:
+    """A row that only says which event it was: column a is its id."""
+    row = [dc.SPECIAL_NONE, 8, dc.KIND_UNREADABLE, dc.HAS_AB]
+    for column in VALUE_COLUMNS:
+        row += [0, 0, 0, 0, event.id if column == "a" else 0]
+    return row + [0] * (dc.ROW_WORDS - len(row))
 
-    An event of compaction or reclaim that lacks a field in this kernel is left out and counted as unknown.
+
+def decoding(
+    formats: dict[int, EventFormat], kinds: frozenset[int], *, lenient: bool = False, arch: str = ""
+) -> Decoding:
+    """How sub-buffers with these formats are decoded, with only *kinds* wanted; what cannot be read is always counted.
+
+    Parameters
+    ----------
+    formats : dict
+        Event formats by id.
+    kinds : frozenset of int
+        The kinds wanted.
+    lenient : bool
+        Count the allocator's own events as unreadable, too, instead of refusing them.
+    arch : str
+        The recorded machine's (``uname -m``), "" if not known: entries of page tables are x86-64's.
 
     Raises
     ------
     KevacuateError
-        If an event of the allocator itself lacks a field, or mm_page_alloc does not name its GFP bits.
+        If an event of the allocator itself lacks a field (unless *lenient*), or no event names its GFP bits.
 
     """
     ids = np.full(1 << 16, dc.UNKNOWN_ID, np.int16)
     ids[list(formats)] = dc.UNWANTED_ID
-    alloc = next((e for e in formats.values() if e.name == "mm_page_alloc"), None)
-    bits = gfp_bits(alloc) if alloc else {}
-    if alloc is not None and not bits:
-        raise KevacuateError("The format of mm_page_alloc does not name its GFP bits: copy it again.")
-    gfp = gfp_table(bits)
-    kept = np.flatnonzero(gfp >= 0)
-    identity = bool((gfp[kept] == kept).all()) and len(kept) == len(GFP_BITS)
+    gfp = gfp_table(_gfp_bits(formats))
+    identity = bool((gfp == gfp_table(GFP_BITS)).all())
     rows: list[int] = []
+    unreadable: dict[int, str] = {}
     for event in sorted(formats.values(), key=lambda e: e.id):
-        spec = EVENT_SPECS.get(event.name)
-        if spec is None or int(spec.kind) not in kinds:
+        spec = event_spec(event.name)
+        if spec is None:
             continue
         try:
-            row = _event_row(event, spec, identity)
-        except KevacuateError:
-            if not event.name.startswith(("mm_compaction_", "mm_vmscan_", "mm_shrink_", "mm_migrate_")):
+            row = _event_row(event, spec, identity, arch)
+        except KevacuateError as error:
+            if spec.kind in _OWN_EVENTS and int(spec.kind) in kinds and not lenient:
                 raise
-            ids[event.id] = dc.UNKNOWN_ID
-            continue
+            unreadable[event.id] = str(error)
+            row = _unreadable_row(event)
+        else:
+            if int(spec.kind) not in kinds:
+                continue
         ids[event.id] = len(rows) // dc.ROW_WORDS
         rows += row
     table = np.array(rows or [0], np.int64)
     if identity:
         _mask_gfp(table)
-    return dc.FieldTable(ids, table, gfp)
+    return Decoding(
+        dc.FieldTable(ids, table, gfp), zone_names(formats), Numbers(formats.values()), unreadable
+    )
+
+
+def _gfp_bits(formats: dict[int, EventFormat]) -> dict[str, int]:
+    """The GFP bits of the recorded kernel; those of Linux 7.2 if no event has flags."""
+    with_flags = [e for e in formats.values() if any(f.name in ("gfp_flags", "gfp_mask") for f in e.fields)]
+    bits = kernel_gfp_bits(formats.values())
+    if any(e.name == "mm_page_alloc" for e in with_flags) and not bits:
+        raise KevacuateError("The format of mm_page_alloc does not name its GFP bits: copy it again.")
+    return bits or GFP_BITS
 
 
 def _mask_gfp(table: npt.NDArray[np.int64]) -> None:

@@ -7,6 +7,7 @@ Everything is taken apart with regular expressions; nothing that a file says is 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.schema import GFP_BITS
+from kevacuate.recording.printfmt import flags
+from kevacuate.recording.schema import EVENT_SPECS, GFP_BITS
 
 _ID = re.compile(r"^ID:\s*(\d{1,5})\s*$", re.MULTILINE)
 _NAME = re.compile(r"^name:\s*(\w{1,128})\s*$", re.MULTILINE)
@@ -22,14 +24,24 @@ _FIELD = re.compile(
     r"field:\s*([^;\n]{1,200}?)\s*;\s*offset:\s*(\d{1,5});\s*size:\s*(\d{1,5});(?:\s*signed:\s*([01]);)?"
 )
 _DECLARATOR = re.compile(r"(\w+)\s*(?:\[[^\]]*\])?$")
-_FLAG_NAME = re.compile(r'"(__GFP_\w{1,40})"')
-_SHIFT = re.compile(r"<<\s*\(*\s*(\d{1,2})\s*\)")
-_HEX = re.compile(r"\b0x([0-9a-fA-F]{1,16})")
 _ZONE_TABLE = re.compile(
     r"__print_symbolic\(REC->(?:idx|highest_zoneidx),\s*((?:\{\d+, \"\w+\"\}(?:, )?)+)\)"
 )
 _ZONE_ENTRY = re.compile(r'\{(\d+), "(\w+)"\}')
 _MAX_FORMAT_BYTES = 1 << 20
+_ZONE_BITS = {name: GFP_BITS[name] for name in ("__GFP_DMA", "__GFP_HIGHMEM", "__GFP_DMA32", "__GFP_MOVABLE")}
+
+OLD_GFP_BITS: dict[str, str] = {
+    "__GFP_WAIT": "__GFP_DIRECT_RECLAIM",
+    "__GFP_NO_KSWAPD": "__GFP_KSWAPD_RECLAIM",
+    "__GFP_ATOMIC": "",
+    "__GFP_COLD": "",
+    "__GFP_REPEAT": "",
+    "__GFP_NOTRACK": "",
+    "__GFP_OTHER_NODE": "",
+    "__GFP_KMEMCG": "",
+}
+"""GFP bits that Linux 7.2 does not have, with the bit that took their place, "" if none did (include/linux/gfp.h)."""
 
 
 @dataclass(frozen=True)
@@ -123,33 +135,57 @@ def load_formats(directory: Path) -> dict[int, EventFormat]:
 
 
 def gfp_bits(event: EventFormat) -> dict[str, int]:
-    """Names of the single ``__GFP_`` bits in the event's print fmt, with the bit numbers of that kernel."""
-    bits: dict[str, int] = {}
-    begin = event.text.find("__print_flags(")
-    if begin < 0:
-        return bits
-    text = event.text[begin:]
-    last = 0
-    for match in _FLAG_NAME.finditer(text):
-        entry = text[last : match.start()]
-        entry = entry[entry.rfind("{") + 1 :]
-        last = match.end()
-        found = [int(shift) for shift in _SHIFT.findall(entry)]
-        found += [
-            v.bit_length() - 1 for v in (int(h, 16) for h in _HEX.findall(entry)) if v & (v - 1) == 0 and v
-        ]
-        whole = [h for h in _HEX.findall(entry) if int(h, 16).bit_count() != 1]
-        if len(found) == 1 and not whole and found[0] < 64:
-            bits[match[1]] = found[0]
-    return bits
+    """Names of the single ``__GFP_`` bits in the event's print fmt, with the bit numbers of that kernel.
+
+    Before Linux 4.6 the print fmt names them without underscores, as it does the composed flags (``GFP_ATOMIC`` is
+    both in 4.4), and lacks __GFP_FS, which is the bit of GFP_KERNEL that bears no name. The zones' bits (0 to 3) are
+    the same in every kernel since 2.6.24, and no print fmt names them all. {} if it names no flags.
+    """
+    named = flags(event.text)
+    singles = {name: value.bit_length() - 1 for name, value in named if value.bit_count() == 1}
+    bits = {name: bit for name, bit in singles.items() if name.startswith("__GFP_")}
+    if not bits:
+        bits = {f"__{name}": bit for name, bit in singles.items() if f"__{name}" in GFP_BITS | OLD_GFP_BITS}
+        if bits.get("__GFP_ATOMIC", -1) == bits.get("__GFP_HIGH"):
+            bits.pop("__GFP_ATOMIC", None)
+    rest = dict(named).get("GFP_KERNEL", 0) & ~sum(1 << bit for bit in set(bits.values()))
+    if rest.bit_count() == 1:
+        bits.setdefault("__GFP_FS", rest.bit_length() - 1)
+    return _ZONE_BITS | bits if bits else {}
+
+
+def kernel_gfp_bits(formats: Iterable[EventFormat]) -> dict[str, int]:
+    """The recorded kernel's :func:`gfp_bits`: those that mm_page_alloc names, or else any other event."""
+    for event in sorted(formats, key=lambda e: (e.name != "mm_page_alloc", e.id)):
+        if event.name in EVENT_SPECS and (bits := gfp_bits(event)):
+            return bits
+    return {}
 
 
 def gfp_table(bits: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Where each recorded GFP bit goes: array int64[32], bit number of Linux 7.2 or -1 (dropped)."""
-    table = np.full(32, -1, np.int64)
+    """How recorded GFP flags become those of Linux 7.2.
+
+    Parameters
+    ----------
+    bits : dict
+        Names and bit numbers of the recorded kernel (:func:`gfp_bits`).
+
+    Returns
+    -------
+    int64[33]
+        Element 32 is what to begin with, and element i the bits to flip where recorded bit i is set: 0 to drop it.
+        Kernels before 4.4 have __GFP_WAIT, which is __GFP_DIRECT_RECLAIM, and wake kswapd unless __GFP_NO_KSWAPD is
+        set (mm/page_alloc.c: __alloc_pages_slowpath at 3.10): __GFP_KSWAPD_RECLAIM begins set there.
+
+    """
+    table = np.zeros(33, np.int64)
+    old = "__GFP_WAIT" in bits
     for name, bit in bits.items():
-        if bit < 32 and name in GFP_BITS:
-            table[bit] = GFP_BITS[name]
+        known = OLD_GFP_BITS.get(name, name)
+        if bit < 32 and known in GFP_BITS:
+            table[bit] = 1 << GFP_BITS[known]
+    if old:
+        table[32] = 1 << GFP_BITS["__GFP_KSWAPD_RECLAIM"]
     return table
 
 

@@ -3,34 +3,7 @@
 
 from __future__ import annotations
 
-from kevacuate.recording.schema import GFP_BITS, GFP_MASK
-
-_B = {name.removeprefix("__GFP_"): 1 << bit for name, bit in GFP_BITS.items()}
-_RECLAIM = _B["DIRECT_RECLAIM"] | _B["KSWAPD_RECLAIM"]
-_NOFS = _RECLAIM | _B["IO"]
-_KERNEL = _NOFS | _B["FS"]
-_USER = _KERNEL | _B["HARDWALL"]
-_HIGHUSER = _USER | _B["HIGHMEM"]
-_MOVABLE = _HIGHUSER | _B["MOVABLE"]
-_HUGE_LIGHT = (_MOVABLE | _B["COMP"] | _B["NOMEMALLOC"] | _B["NOWARN"]) & ~_RECLAIM
-
-COMPOSED: dict[str, int] = {
-    "GFP_TRANSHUGE": _HUGE_LIGHT | _B["DIRECT_RECLAIM"],
-    "GFP_TRANSHUGE_LIGHT": _HUGE_LIGHT,
-    "GFP_HIGHUSER_MOVABLE": _MOVABLE,
-    "GFP_HIGHUSER": _HIGHUSER,
-    "GFP_USER": _USER,
-    "GFP_KERNEL_ACCOUNT": _KERNEL | _B["ACCOUNT"],
-    "GFP_KERNEL": _KERNEL,
-    "GFP_NOFS": _NOFS,
-    "GFP_ATOMIC": _B["HIGH"] | _B["KSWAPD_RECLAIM"],
-    "GFP_NOIO": _RECLAIM,
-    "GFP_NOWAIT": _B["KSWAPD_RECLAIM"] | _B["NOWARN"],
-    "GFP_DMA": _B["DMA"],
-    "GFP_DMA32": _B["DMA32"],
-    "__GFP_RECLAIM": _RECLAIM,
-}
-"""The composed flags of Linux 7.2 that its lines name, in the order in which they are tried."""
+from kevacuate.kernel.gfp import COMPOSED, GFP_BITS, GFP_MASK
 
 NO_FLAGS = "none"
 _ORDERED = [*COMPOSED.items(), *((name, 1 << bit) for name, bit in GFP_BITS.items())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import lzma
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import field_table
-from kevacuate.recording.formats import EventFormat, zone_names
+from kevacuate.recording.fieldtable import Decoding, decoding
+from kevacuate.recording.foreign import sub_buffers
+from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.schema import EventChunk, EventKind
 
 PAGE_BYTES = 4096
@@ -30,6 +32,7 @@ _ERRORS = {
     dc.SHORT_PAYLOAD: "an event is shorter than its format",
     dc.TIME_BACK: "time runs backwards",
     dc.BAD_TIME: "a time stamp is not believable",
+    dc.BAD_SIZE: "data go on behind the end that a sub-buffer gives, so sub-buffers are smaller than the file says",
 }
 
 
@@ -39,7 +42,7 @@ class CpuLosses:
 
     ``missed`` events are counted in the stream, ``gaps`` are places where an unknown number is missing;
     ``overrun``, ``commit_overrun`` and ``dropped`` are the kernel's own counts from ``cpuN.stats`` (0 without
-    that file). ``unknown`` events were there but had no format.
+    that file). ``unknown`` events were there but could not be read.
     """
 
     cpu: int
@@ -56,31 +59,24 @@ class CpuLosses:
         return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
 
 
-_DATA = re.compile(r"field: char data;\s*offset:(\d{1,9});\s*size:(\d{1,9});")
-_COMMIT = re.compile(r"commit;\s*offset:8;\s*size:8;")
 _COUNT = re.compile(r"^([a-z ]+): (\d{1,18})$", re.MULTILINE)
 
 
 def sub_buffer_bytes(header_page: str, where: str) -> int:
-    """Bytes of a sub-buffer, of the text of tracefs' ``events/header_page``; *where* names it in the error.
+    """Bytes of a sub-buffer of a 64-bit machine, of the text of tracefs' ``events/header_page``.
 
     Raises
     ------
     KevacuateError
-        If it describes sub-buffers that the decoder does not know.
+        If it describes others; *where* names it in the error.
 
     """
-    data = _DATA.search(header_page)
-    size = int(data[1]) + int(data[2]) if data else 0
-    if (
-        not data
-        or not _COMMIT.search(header_page)
-        or int(data[1]) != 16
-        or not 4096 <= size <= 1 << 20
-        or size % 4096
-    ):
-        raise KevacuateError(f"{where} describes sub-buffers that this program does not know (64-bit only).")
-    return size
+    how = sub_buffers(header_page, where)
+    if not how.native:
+        raise KevacuateError(
+            f"{where} describes the sub-buffers of a 32-bit machine, which are read by `kevacuate import`."
+        )
+    return how.size
 
 
 def open_raw(path: Path) -> IO[bytes]:
@@ -182,7 +178,7 @@ class PageDecoder:
         Most rows of a chunk (at least one sub-buffer's worth).
     block_bytes : int
         Bytes of the buffer, at least a sub-buffer.
-    table : FieldTable, optional
+    table : Decoding, optional
         Made of these formats and kinds already, for another CPU.
 
     """
@@ -197,12 +193,14 @@ class PageDecoder:
         chunk_rows: int = 1 << 17,
         *,
         block_bytes: int = _BLOCK_BYTES,
-        table: dc.FieldTable | None = None,
+        table: Decoding | None = None,
     ) -> None:
         self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
-        self.table = table or field_table(formats, kinds)
-        self.zones = zone_names(formats)
+        self.decoding = table or decoding(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
+        self.unreadable: Counter[int] = Counter()
+        """Event id to how many of them could not be read; they count as unknown, too."""
+        self._empty = 0
         self.last = 0
         """Time of the last event of any kind, ns; 0 before the first."""
         self.capacity = max(chunk_rows, page_bytes // 8)
@@ -227,13 +225,13 @@ class PageDecoder:
         while page < pages:
             out = self._out
             out.status[:] = 0
-            out.status[dc.S_LAST] = self.last
+            out.status[dc.S_LAST], out.status[dc.S_EMPTY] = self.last, self._empty
             dc.decode_block(
-                dc.Pages(self._block), self.table, out, page, pages, words, self._rows, self.capacity
+                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity
             )
             self._count(out.status, offset)
             self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
-            self.last = int(out.status[dc.S_LAST])
+            self.last, self._empty = int(out.status[dc.S_LAST]), int(out.status[dc.S_EMPTY])
             if page < pages:
                 yield from self.rest()
 
@@ -242,7 +240,9 @@ class PageDecoder:
         if self._rows:
             out, rows, self._rows = self._out, self._rows, 0
             self._out = _new_out(self.capacity)
-            yield self._chunk(out, rows)
+            chunk = self._chunk(out, rows)
+            if chunk.rows:
+                yield chunk
 
     def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
         self.missed += int(status[dc.S_MISSED])
@@ -255,17 +255,29 @@ class PageDecoder:
             )
 
     def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
-        """The rows filled so far; watermark events get their zone's index."""
+        """The rows filled so far; watermark events get their zone's index, numbers become those of Linux 7.2."""
         cpu = np.full(rows, self.cpu, np.uint16)
         columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
         chunk = EventChunk(columns[0], cpu, *columns[1:])
+        if self.decoding.unreadable:
+            chunk = self._readable(chunk)
+        self.decoding.numbers.apply(chunk)
+        zones = self.decoding.zones
         for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
             name = (
                 int(chunk.pfn[i]).to_bytes(8, "little", signed=True).rstrip(b"\0").decode("ascii", "replace")
             )
-            chunk.order[i] = self.zones.index(name) if name in self.zones else -1
+            chunk.order[i] = zones.index(name) if name in zones else -1
             chunk.pfn[i] = -1
         return chunk
+
+    def _readable(self, chunk: EventChunk) -> EventChunk:
+        """The events that could be read; the others are counted."""
+        unreadable = chunk.kind == dc.KIND_UNREADABLE
+        idents, counts = np.unique(chunk.a[unreadable], return_counts=True)
+        self.unreadable.update(dict(zip(idents.tolist(), counts.tolist(), strict=True)))
+        self.unknown += int(counts.sum())
+        return chunk.take(~unreadable) if len(idents) else chunk
 
 
 class RawReader:
@@ -287,7 +299,7 @@ class RawReader:
         Opens the data where they are only a part of the file.
     block_bytes : int
         Bytes that are read at once, at least a sub-buffer.
-    table : FieldTable, optional
+    table : Decoding, optional
         Made of these formats and kinds already, for another CPU.
 
     """
@@ -302,13 +314,14 @@ class RawReader:
         *,
         opener: Callable[[], IO[bytes]] | None = None,
         block_bytes: int = _BLOCK_BYTES,
-        table: dc.FieldTable | None = None,
+        table: Decoding | None = None,
     ) -> None:
         self.path, self.cpu, self.formats, self.kinds, self.page_bytes = path, cpu, formats, kinds, page_bytes
         self._open = opener or (lambda: open_raw(path))
         self._block_bytes = block_bytes
-        self.table = table or field_table(formats, kinds)
+        self.table = table or decoding(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
+        self.unreadable: Counter[int] = Counter()
         self.bytes_read = 0
 
     def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
@@ -336,10 +349,15 @@ class RawReader:
                 try:
                     yield from decoder.decode(size, offset)
                 finally:
-                    self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
+                    self._count(decoder)
                 offset += size
                 self.bytes_read = offset
         yield from decoder.rest()
+        self._count(decoder)
+
+    def _count(self, decoder: PageDecoder) -> None:
+        self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
+        self.unreadable = decoder.unreadable
 
 
 def _new_out(capacity: int) -> dc.DecodeOut:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel import gfp
+
 SCHEMA_VERSION = 1
 """Version of the on-disk format that this program writes, and the newest that it reads."""
 
@@ -23,34 +25,8 @@ NO_PFN = -1
 NO_PID = -1
 """The ``pid`` where the recording did not keep it."""
 
-GFP_BITS: dict[str, int] = {
-    "__GFP_DMA": 0,
-    "__GFP_HIGHMEM": 1,
-    "__GFP_DMA32": 2,
-    "__GFP_MOVABLE": 3,
-    "__GFP_RECLAIMABLE": 4,
-    "__GFP_HIGH": 5,
-    "__GFP_IO": 6,
-    "__GFP_FS": 7,
-    "__GFP_ZERO": 8,
-    "__GFP_DIRECT_RECLAIM": 10,
-    "__GFP_KSWAPD_RECLAIM": 11,
-    "__GFP_WRITE": 12,
-    "__GFP_NOWARN": 13,
-    "__GFP_RETRY_MAYFAIL": 14,
-    "__GFP_NOFAIL": 15,
-    "__GFP_NORETRY": 16,
-    "__GFP_MEMALLOC": 17,
-    "__GFP_COMP": 18,
-    "__GFP_NOMEMALLOC": 19,
-    "__GFP_HARDWALL": 20,
-    "__GFP_THISNODE": 21,
-    "__GFP_ACCOUNT": 22,
-}
-"""Bit numbers of the normalised ``gfp`` column: those of Linux 7.2 (gfp_types.h), low 23 bits."""
-
-GFP_MASK = (1 << 23) - 1
-"""The bits that the normalised ``gfp`` column keeps."""
+GFP_BITS, GFP_MASK = gfp.GFP_BITS, gfp.GFP_MASK
+"""Bit numbers of the ``gfp`` column and the bits that it keeps: those of Linux 7.2, low 23 (:mod:`kevacuate.kernel.gfp`)."""
 
 
 class EventKind(IntEnum):
@@ -177,12 +153,25 @@ def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
 class EventSpec(NamedTuple):
     """How one kernel event fills the table: kind, and per column the name of the kernel's field.
 
-    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``. A name that ends in
-    ``?`` may be missing (older kernels); the column then has its default (0; -1 for pfn).
+    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``; ``x/y`` is x, or y where an
+    older kernel calls it so. A name that ends in ``?`` may be missing (older kernels); the column then has the number
+    behind the ``?``, or without one its default (0; -1 for pfn).
     """
 
     kind: EventKind
     fields: dict[str, str]
+
+    def names(self, column: str) -> tuple[str, ...]:
+        """The field that fills *column*, newest name first, without marks; () if none does."""
+        field = self.fields.get(column, "").partition("?")[0].lstrip("@")
+        return tuple(field.split("/")) if field else ()
+
+    def missing(self, column: str) -> int | None:
+        """What the column holds where the field is missing, None if it must not be."""
+        field, mark, default = self.fields.get(column, "?").partition("?")
+        if field and not mark:
+            return None
+        return int(default) if default else NO_PFN if column == "pfn" else 0
 
 
 def _spec(kind: EventKind, **fields: str) -> EventSpec:
@@ -190,10 +179,10 @@ def _spec(kind: EventKind, **fields: str) -> EventSpec:
 
 
 _K = EventKind
-_ISOLATE = {"pfn": "start_pfn", "a": "end_pfn", "b": "nr_scanned", "c": "nr_taken"}
-_ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx", "c": "ret"}
-_DEFER = {"order": "order", "a": "idx", "b": "considered", "c": "defer_shift", "d": "order_failed"}
-_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
+_ISOLATE = {"pfn": "start_pfn?", "a": "end_pfn?-1", "b": "nr_scanned", "c": "nr_taken"}
+_ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx?-1", "c": "ret"}
+_DEFER = {"order": "order", "a": "idx?-1", "b": "considered", "c": "defer_shift", "d": "order_failed"}
+_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx/classzone_idx"}
 
 EVENT_SPECS: dict[str, EventSpec] = {
     "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
@@ -232,7 +221,12 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "mm_compaction_fast_isolate_freepages": EventSpec(_K.COMPACTION_FAST_ISOLATE_FREEPAGES, _ISOLATE),
     "mm_compaction_migratepages": _spec(_K.COMPACTION_MIGRATEPAGES, a="nr_migrated", b="nr_failed"),
     "mm_compaction_begin": _spec(
-        _K.COMPACTION_BEGIN, pfn="migrate_pfn", order="sync", a="free_pfn", b="zone_start", c="zone_end"
+        _K.COMPACTION_BEGIN,
+        pfn="migrate_pfn/migrate_start",
+        order="sync?-1",
+        a="free_pfn/free_start",
+        b="zone_start",
+        c="zone_end",
     ),
     "mm_compaction_end": _spec(
         _K.COMPACTION_END,
@@ -244,7 +238,7 @@ EVENT_SPECS: dict[str, EventSpec] = {
         d="status",
     ),
     "mm_compaction_try_to_compact_pages": _spec(
-        _K.COMPACTION_TRY_TO_COMPACT_PAGES, order="order", gfp="gfp_mask", a="prio"
+        _K.COMPACTION_TRY_TO_COMPACT_PAGES, order="order", gfp="gfp_mask", a="prio?-1"
     ),
     "mm_compaction_finished": EventSpec(_K.COMPACTION_FINISHED, _ZONE_ORDER),
     "mm_compaction_suitable": EventSpec(_K.COMPACTION_SUITABLE, _ZONE_ORDER),
@@ -266,10 +260,10 @@ EVENT_SPECS: dict[str, EventSpec] = {
     ),
     "set_migration_pte": _spec(_K.SET_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
     "remove_migration_pte": _spec(_K.REMOVE_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
-    "mm_vmscan_kswapd_wake": _spec(_K.VMSCAN_KSWAPD_WAKE, order="order", a="nid", b="zid"),
+    "mm_vmscan_kswapd_wake": _spec(_K.VMSCAN_KSWAPD_WAKE, order="order", a="nid", b="zid?-1"),
     "mm_vmscan_kswapd_sleep": _spec(_K.VMSCAN_KSWAPD_SLEEP, a="nid"),
     "mm_vmscan_wakeup_kswapd": _spec(
-        _K.VMSCAN_WAKEUP_KSWAPD, order="order", gfp="gfp_flags", a="nid", b="zid"
+        _K.VMSCAN_WAKEUP_KSWAPD, order="order", gfp="gfp_flags?", a="nid", b="zid?-1"
     ),
     "mm_vmscan_balance_pgdat_begin": _spec(
         _K.VMSCAN_BALANCE_PGDAT_BEGIN, order="order", a="nid", b="highest_zoneidx"
@@ -280,7 +274,7 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "mm_vmscan_direct_reclaim_begin": _spec(_K.VMSCAN_DIRECT_RECLAIM_BEGIN, order="order", gfp="gfp_flags"),
     "mm_vmscan_direct_reclaim_end": _spec(_K.VMSCAN_DIRECT_RECLAIM_END, a="nr_reclaimed"),
     "mm_vmscan_lru_isolate": _spec(
-        _K.VMSCAN_LRU_ISOLATE, order="order", mt="lru", a="nr_requested", b="nr_scanned", c="nr_taken"
+        _K.VMSCAN_LRU_ISOLATE, order="order", mt="lru?-1", a="nr_requested", b="nr_scanned", c="nr_taken"
     ),
     "mm_vmscan_lru_shrink_inactive": _spec(
         _K.VMSCAN_LRU_SHRINK_INACTIVE,
@@ -289,7 +283,7 @@ EVENT_SPECS: dict[str, EventSpec] = {
         a="nid",
         b="nr_scanned",
         c="nr_reclaimed",
-        d="nr_writeback",
+        d="nr_writeback?-1",
     ),
     "mm_vmscan_lru_shrink_active": _spec(
         _K.VMSCAN_LRU_SHRINK_ACTIVE,
@@ -306,14 +300,14 @@ EVENT_SPECS: dict[str, EventSpec] = {
     ),
     "mm_shrink_slab_start": _spec(
         _K.SHRINK_SLAB_START,
-        order="priority",
+        order="priority?-1",
         gfp="gfp_flags",
-        a="nid",
+        a="nid?-1",
         b="nr_objects_to_shrink",
         c="cache_items",
         d="total_scan",
     ),
-    "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid", b="retval", c="unused_scan", d="new_scan"),
+    "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid?-1", b="retval", c="unused_scan", d="new_scan"),
 }
 """The kernel's event names and how each fills the table; events not listed here are counted and skipped.
 
@@ -321,6 +315,15 @@ EVENT_SPECS: dict[str, EventSpec] = {
 migration entry is decoded from its pte: see :mod:`kevacuate.recording.ringbuf`. ``gt_rmq``'s pfn is its val
 for the kinds (3, 4, 5) whose val is one, else -1.
 """
+
+OLD_EVENTS: dict[str, str] = {"mm_vmscan_writepage": "mm_vmscan_write_folio"}
+"""Names that older kernels give to events of :data:`EVENT_SPECS` (before Linux 6.0 writepage)."""
+
+
+def event_spec(name: str) -> EventSpec | None:
+    """How the event of that name, old or new, fills the table; None if it is none of a recording's."""
+    return EVENT_SPECS.get(OLD_EVENTS.get(name, name))
+
 
 ALL_KINDS: frozenset[int] = frozenset(int(k) for k in EventKind)
 

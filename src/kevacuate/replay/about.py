@@ -20,6 +20,8 @@ from kevacuate.replay.start import pages_in_use
 GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
 """From these shares of known demand on a replay stands on firm ground, and on fair ground."""
 
+NO_FORMAT = "(no format)"
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is under way, events or rows done, in all; 0 if not known)."""
 
@@ -28,6 +30,13 @@ def lost_events(loss: CpuLosses) -> int:
     """Events one CPU is known to have lost; a gap of unknown size counts as one."""
     kernel = loss.overrun + loss.commit_overrun + loss.dropped
     return int(max(loss.missed + loss.gaps, kernel))
+
+
+def events_not_read(recording: Recording) -> dict[str, int]:
+    """Event name to how many of them were there and could not be read; those without a format are "(no format)"."""
+    named = {str(k): int(n) for k, n in recording.quality.get("imported", {}).get("events_not_read", {}).items()}
+    rest = sum(loss.unknown for loss in recording.losses) - sum(named.values())
+    return named | ({NO_FORMAT: rest} if rest > 0 else {})
 
 
 def refuse_losses(recording: Recording, so: str = "its demand is incomplete") -> None:
@@ -76,6 +85,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
         "lost_events": [lost_events(loss) for loss in recording.losses],
         "losses": [asdict(loss) for loss in recording.losses],
+        "events_not_read": events_not_read(recording),
     }
     about |= about_events(recording, report)
     about["extfrag_known"] |= EventKind.MM_PAGE_ALLOC_EXTFRAG.name in about["events_by_kind"]
@@ -107,7 +117,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         "lost_events": losses,
         "quality": quality,
-        "verdict": f"{_lost(sum(losses))} lost. {known}",
+        "verdict": f"{_lost(sum(losses), sum(events_not_read(recording).values()))}. {known}",
     }
 
 
@@ -194,9 +204,13 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _lost(events: int) -> str:
-    """The subject and verb of how many events were lost."""
-    return "No event was" if not events else f"{events:,} event{'s were' if events > 1 else ' was'}"
+def _lost(events: int, unread: int) -> str:
+    """How many events were lost, and how many could not be read, without the period."""
+    lost = "No event was lost" if not events else f"{events:,} event{'s were' if events > 1 else ' was'} lost"
+    if not unread:
+        return lost
+    could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
+    return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
 
 
 def _trust(trusted: float) -> str:
@@ -225,23 +239,24 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost = sum(about["lost_events"])
+    lost, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
+    said = _lost(lost, unread)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"
             if about["extfrag_known"]
             else "without external fragmentation events it is of little other use"
         )
-        return f"{_lost(lost)} lost. It cannot be replayed, as {about['no_demand']}; {use}."
+        return f"{said}. It cannot be replayed, as {about['no_demand']}; {use}."
     if trusted is None:
-        return f"{_lost(lost)} lost; how much of the demand is a guess was not kept."
+        return f"{said}; how much of the demand is a guess was not kept."
     if lost:
         return (
             f"{lost} events were lost, so objects are missing or never freed: {trusted:.1%} of the demand can be trusted. "
             "Record again with larger buffers before drawing conclusions."
         )
     return (
-        f"No event was lost; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)} "
+        f"{said}; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted)} "
         f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
         "run's provenance."
     )

@@ -80,6 +80,9 @@ def about_table(about: About) -> Table:
         table.add_row("snapshots of /proc", f"{about['snapshots']:,}")
     table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
     table.add_row("lost events", _losses(about))
+    if about["events_not_read"]:
+        unread = ", ".join(f"{n:,} of {name}" for name, n in about["events_not_read"].items())
+        table.add_row("events not read", unread)
     table.add_row("digest", about["digest"])
     return table
 

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.foreign import ByteOrder
+from kevacuate.recording.ringbuf import open_raw, read_into
 
 CODECS = ("none", "zlib", "zstd")
 """The compressions that trace-cmd can be built with."""
@@ -23,31 +28,30 @@ MAX_CHUNK = 1 << 24
 
 
 class Container:
-    """An open file with checked reads. A context manager.
+    """An open file with checked reads.
 
-    Raises
-    ------
-    KevacuateError
-        If the file cannot be opened.
+    Parameters
+    ----------
+    file : binary file
+        The open file.
+    path : Path
+        What to call it.
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.file = path.open("rb")
-            self.size = self.file.seek(0, io.SEEK_END)
-        except OSError as error:
-            raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
-
-    def __enter__(self) -> Container:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.file.close()
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self.file, self.path = file, path
+        self.size = file.seek(0, io.SEEK_END)
+        self.order: ByteOrder = "little"
+        """Of the machine that wrote the file."""
 
     def bad(self, what: str) -> KevacuateError:
         """The error for a file that is not whole; *what* completes the sentence."""
+        if self.order == "big":
+            return KevacuateError(
+                f"{self.path}, of a big-endian machine, is truncated or corrupted: {what}; copy it again, "
+                "or import what `trace-cmd report` prints of it."
+            )
         return KevacuateError(
             f"{self.path} is truncated or corrupted: {what}; copy it again or record again."
         )
@@ -68,6 +72,32 @@ class Container:
         return data
 
 
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file of which any part can be read; one that is xz as a whole is decompressed into a file without a name.
+
+    Raises
+    ------
+    KevacuateError
+        If it cannot be opened or decompressed, or the directory for temporary files is full.
+
+    """
+    file = open_raw(path)
+    if not isinstance(file, lzma.LZMAFile):
+        return file
+    whole: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it is returned)
+    buffer = memoryview(bytearray(MAX_CHUNK))
+    with closing(file):
+        while size := read_into(file, path, buffer):
+            try:
+                whole.write(buffer[:size])
+                whole.flush()
+            except OSError as error:
+                raise KevacuateError(
+                    f"{path} cannot be decompressed into {tempfile.gettempdir()}: {error.strerror or error}."
+                ) from None
+    return whole
+
+
 class Cursor:
     """Reads one value after the other, from bytes or, with a *fetch* function, from a file.
 
@@ -79,6 +109,8 @@ class Cursor:
         Makes the error for a value that cannot be.
     at, end : int
         First byte and one past the last.
+    order : str
+        The byte order of numbers.
 
     """
 
@@ -88,13 +120,14 @@ class Cursor:
         bad: Callable[[str], KevacuateError],
         at: int,
         end: int,
+        order: ByteOrder = "little",
     ) -> None:
-        self.fetch, self.bad, self.at, self.end = fetch, bad, at, end
+        self.fetch, self.bad, self.at, self.end, self.order = fetch, bad, at, end, order
 
     @classmethod
-    def over(cls, data: bytes, bad: Callable[[str], KevacuateError]) -> Cursor:
+    def over(cls, data: bytes, bad: Callable[[str], KevacuateError], order: ByteOrder) -> Cursor:
         """A cursor over bytes."""
-        return cls(lambda at, size, what: data[at : at + size], bad, 0, len(data))
+        return cls(lambda at, size, what: data[at : at + size], bad, 0, len(data), order)
 
     def take(self, size: int, what: str) -> bytes:
         """The next *size* bytes."""
@@ -114,8 +147,8 @@ class Cursor:
         self.at += size
 
     def number(self, size: int, what: str) -> int:
-        """An unsigned little-endian number of *size* bytes."""
-        return int.from_bytes(self.take(size, what), "little")
+        """An unsigned number of *size* bytes."""
+        return int.from_bytes(self.take(size, what), self.order)
 
     def string(self, what: str, longest: int = 256) -> str:
         """A string that ends with a zero byte."""
@@ -196,11 +229,13 @@ class ChunkedRegion(io.RawIOBase):
         codec: str,
         most: int,
         seen: Callable[[int], None],
+        order: ByteOrder = "little",
     ) -> None:
+        self._numbers = ">" if order == "big" else "<"
         self._file, self._path, self._codec, self._most, self._seen = file, path, codec, most, seen
         self._end, self._at = offset + 4 + size, offset
         self._held, self._used = b"", 0
-        self._pieces = struct.unpack("<I", self._take(4))[0]
+        self._pieces = struct.unpack(self._numbers + "I", self._take(4))[0]
 
     def _bad(self, what: str) -> KevacuateError:
         return KevacuateError(
@@ -225,7 +260,7 @@ class ChunkedRegion(io.RawIOBase):
         if not self._pieces:
             return False
         self._pieces -= 1
-        packed, size = struct.unpack("<II", self._take(8))
+        packed, size = struct.unpack(self._numbers + "II", self._take(8))
         if not 0 < size <= self._most:
             raise self._bad(f"a piece of compressed trace data claims {size:,} bytes")
         self._held, self._used = decompress(self._codec, self._take(packed), size, self._bad), 0

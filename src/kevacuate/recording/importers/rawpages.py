@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.decode import MAX_TIME
-from kevacuate.recording.fieldtable import field_table
+from kevacuate.recording.fieldtable import decoding
+from kevacuate.recording.foreign import ForeignPages, SubBuffers, repairs, sub_buffers
 from kevacuate.recording.formats import load_formats, read_text
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
@@ -23,12 +24,14 @@ from kevacuate.recording.importers.source import (
     MAX_CPUS,
     ROWS_HELD,
     ImportOptions,
+    events_not_read,
     machine_of,
+    refuse_unread,
 )
 from kevacuate.recording.importers.tracedat_parts import trace_clock
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
-from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, sub_buffer_bytes
+from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, open_raw
 from kevacuate.recording.schema import ALL_KINDS, EventChunk
 
 _NAME = re.compile(r"(?:^|\.)cpu(\d{1,4})(?:\.raw)?(?:\.xz)?$")
@@ -85,13 +88,34 @@ class RawPages:
                 "record with another."
             )
         header = self._text("header_page") or _below(formats, "header_page")
-        page = sub_buffer_bytes(header, "header_page") if header else PAGE_BYTES
+        self.how = sub_buffers(header, "header_page") if header else SubBuffers(PAGE_BYTES)
         self.total = sum(file.stat().st_size for file in self.files.values())
-        table, block = field_table(self.formats, ALL_KINDS), min(1 << 20, BLOCK_BYTES // len(self.files))
+        self._decoding, block = (
+            decoding(self.formats, ALL_KINDS, lenient=True),
+            min(1 << 20, BLOCK_BYTES // len(self.files)),
+        )
         self._readers = [
-            RawReader(file, cpu, self.formats, ALL_KINDS, page, block_bytes=block, table=table)
+            RawReader(
+                file,
+                cpu,
+                self.formats,
+                ALL_KINDS,
+                self.how.decoded_size,
+                opener=self._opener(file),
+                block_bytes=block,
+                table=self._decoding,
+            )
             for cpu, file in self.files.items()
         ]
+
+    def _opener(self, file: Path) -> Callable[[], IO[bytes]]:
+        def opened() -> IO[bytes]:
+            raw = open_raw(file)
+            if self.how.native:
+                return raw
+            return cast("IO[bytes]", ForeignPages(raw, file, self.how, repairs(self.formats)))
+
+        return opened
 
     @property
     def done(self) -> int:
@@ -105,7 +129,12 @@ class RawPages:
     def events(self) -> Iterator[EventChunk]:
         """The events of all CPUs, merged by time."""
         rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
-        return merge_chunks([reader.chunks(rows) for reader in self._readers])
+        found = False
+        for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
+            found = True
+            yield chunk
+        if not found:
+            refuse_unread(self.path, self._readers, self._decoding)
 
     def machine(self) -> Machine:
         """The machine, as its format files describe it."""
@@ -116,8 +145,9 @@ class RawPages:
         return [cpu_losses(reader, self._text(f"cpu{reader.cpu}.stats")) for reader in self._readers]
 
     def facts(self) -> dict[str, Any]:
-        """The files."""
-        return {"files": [file.name for file in self.files.values()]}
+        """The files, and the events that could not be read."""
+        unread = events_not_read(self._readers, self.formats)
+        return {"files": [file.name for file in self.files.values()], **unread}
 
 
 def _below(directory: Path, name: str) -> str:

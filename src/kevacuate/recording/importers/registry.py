@@ -146,7 +146,7 @@ def import_recording(
                 "the others that docs/import.md lists."
             )
         machine = source.machine()
-        lacks = ["states", "zones"]
+        lacks = ["states", "zones", *machine.extra.get("lacks", [])]
         about = {"form": source.form, "file": where.name, "lacks": lacks, **source.facts()}
         writer.machine = replace(machine, extra={**machine.extra, "imported": source.form, "lacks": lacks})
         writer.set_losses(source.losses())

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kevacuate.recording.formats import EventFormat, gfp_bits, zone_names
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.fieldtable import Decoding
+from kevacuate.recording.formats import EventFormat, kernel_gfp_bits, zone_names
 from kevacuate.recording.machine import Machine
-from kevacuate.recording.ringbuf import CpuLosses
-from kevacuate.recording.schema import EVENT_SPECS, EventChunk
+from kevacuate.recording.printfmt import pageblock_order as constant_pageblock_order
+from kevacuate.recording.ringbuf import CpuLosses, RawReader
+from kevacuate.recording.schema import EventChunk, event_spec
 
 ROWS_HELD = 1 << 19
 """Most rows that the CPUs' decoders hold together."""
@@ -34,6 +38,10 @@ class ImportOptions:
     """Directory with ``SYSTEM/EVENT`` format files of the recorded kernel."""
     buffer: str | None = None
     """Name of the buffer instance to take, where a file holds several."""
+
+
+PAGE_SIZES = frozenset(1 << bits for bits in range(12, 19))
+"""Bytes of a page that a kernel can be configured for."""
 
 
 class Source(Protocol):
@@ -63,7 +71,24 @@ class Source(Protocol):
 
 def kept_formats(formats: dict[int, EventFormat]) -> dict[str, str]:
     """``system/event`` to format file, of the events that a recording keeps."""
-    return {f"{e.system}/{e.name}": e.text for e in formats.values() if e.name in EVENT_SPECS}
+    return {f"{e.system}/{e.name}": e.text for e in formats.values() if event_spec(e.name)}
+
+
+def events_not_read(
+    readers: Sequence[RawReader], formats: dict[int, EventFormat]
+) -> dict[str, dict[str, int]]:
+    """``events_not_read``: event name to how many of them the readers could not read, {} if they read all."""
+    counts = sum((reader.unreadable for reader in readers), Counter[int]())
+    return (
+        {"events_not_read": {formats[event].name: n for event, n in sorted(counts.items())}} if counts else {}
+    )
+
+
+def refuse_unread(path: Path, readers: Sequence[RawReader], decoding: Decoding) -> None:
+    """Raise, saying why, if there were events of a recording's kinds that could not be read."""
+    for reader in readers:
+        for event in sorted(reader.unreadable):
+            raise KevacuateError(f"{path} cannot be read. {decoding.unreadable[event]}")
 
 
 def machine_of(
@@ -74,13 +99,16 @@ def machine_of(
     cpus: int = 0,
     clock: str = "",
     pageblock_order: int = 0,
+    page_size: int = 0,
     zones: tuple[str, ...] = (),
     **extra: Any,
 ) -> Machine:
-    """A machine of which only this is known: no zones, and where nothing is said the orders of x86-64."""
-    alloc = next((e for e in formats.values() if e.name == "mm_page_alloc"), None)
-    names = {e.name for e in formats.values()}
-    assumed = ["page_size", *([] if pageblock_order else ["pageblock_order"]), "hugepage_order"]
+    """A machine of which only this is known: no zones, and where nothing is said the page and orders of x86-64."""
+    names = {e.name: e for e in formats.values()}
+    if not pageblock_order and "mm_page_alloc_extfrag" in names:
+        pageblock_order = constant_pageblock_order(names["mm_page_alloc_extfrag"].text) or 0
+    known = {"page_size": page_size, "pageblock_order": pageblock_order, "hugepage_order": 0}
+    assumed = [name for name, value in known.items() if not value]
     return Machine(
         kernel=kernel,
         arch=arch,
@@ -88,12 +116,12 @@ def machine_of(
         nodes=(0,),
         zones=(),
         zone_names=zone_names(formats) or zones,
-        page_size=4096,
+        page_size=page_size or 4096,
         pageblock_order=pageblock_order or 9,
         hugepage_order=9,
         nr_pcp_lists=0,
         clock=clock,
-        gfp_bits=gfp_bits(alloc) if alloc else {},
+        gfp_bits=kernel_gfp_bits(formats.values()),
         events=kept_formats(formats),
         hooks="gt_dump" in names,
         extra={"assumed": assumed, **extra},

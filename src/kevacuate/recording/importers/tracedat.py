@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.fieldtable import field_table
-from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion
+from kevacuate.recording.fieldtable import Decoding, decoding
+from kevacuate.recording.foreign import ForeignPages, SubBuffers, fits, repairs
+from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion, open_plain
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
     CLOCKS_NOT_NS,
+    PAGE_SIZES,
     ROWS_HELD,
     ImportOptions,
+    events_not_read,
     machine_of,
+    refuse_unread,
 )
 from kevacuate.recording.importers.tracedat_layout import read_layout
 from kevacuate.recording.importers.tracedat_parts import (
@@ -35,11 +40,18 @@ from kevacuate.recording.importers.tracedat_parts import (
 )
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
-from kevacuate.recording.ringbuf import CpuLosses, RawReader, cpu_losses
+from kevacuate.recording.ringbuf import CpuLosses, RawReader, cpu_losses, read_into
 from kevacuate.recording.schema import ALL_KINDS, EventChunk
 
 MAX_PIECES_HELD = 1 << 28
 """Bytes of decompressed pieces that all CPUs may hold together."""
+
+
+LOOKED_AT, MOST_LOOKED_AT = 4, 16
+"""Sub-buffers of a CPU, and CPUs, that are looked at where the size of a sub-buffer is in doubt."""
+
+LATEST_SINCE_BOOT = 10**18
+"""Nanoseconds: no clock that begins at boot says more."""
 
 
 def is_trace_dat(head: bytes) -> bool:
@@ -60,20 +72,25 @@ class TraceDat:
     Raises
     ------
     KevacuateError
-        If it is corrupted, holds no data, or several buffers of which none is chosen.
+        If it is corrupted, holds no data, or several buffers of which none is chosen; while events are read, if none
+        of them can be.
 
     """
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
-        self.path, self.layout = path, read_layout(path)
+        self.path, self._file = path, open_plain(path)
+        self.layout = read_layout(self._file, path)
         self.form = f"trace.dat version {self.layout.version}"
         if self.layout.codec != "none":
             self.form += f", {self.layout.codec}"
         self.buffer = _chosen(self.layout, options.buffer)
-        self.page_bytes = max(self.layout.page_bytes, self.buffer.page_bytes)
         self.total, self.done = sum(c.size for c in self.buffer.cpus), 0
         self.to_ns = _to_ns(self.layout, self.buffer)
         self._readers: list[RawReader] = []
+        self._decoding: Decoding | None = None
+        self._last = 0
+        uname = self.layout.options.get(OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
+        self.kernel, self.arch = (uname[2], uname[-1]) if len(uname) >= 4 else ("", "")
         if self.buffer.compressed and self.layout.codec == "none":
             raise KevacuateError(
                 f"{self.path} is corrupted: its data are compressed, but it names no compression."
@@ -82,35 +99,64 @@ class TraceDat:
     def _seen(self, size: int) -> None:
         self.done += size
 
-    def _opener(self, file: IO[bytes], data: CpuData, most: int) -> Callable[[], IO[bytes]]:
-        """What opens one CPU's data; *most* is the size of a decompressed piece."""
+    def _opened(self, data: CpuData, most: int, seen: Callable[[int], None]) -> IO[bytes]:
+        """One CPU's data as they lie in the file; *most* is the size of a decompressed piece."""
+        region: Any
+        if self.buffer.compressed:
+            codec, order = self.layout.codec, self.layout.order
+            region = ChunkedRegion(self._file, self.path, data.offset, data.size, codec, most, seen, order)
+        else:
+            region = PlainRegion(self._file, self.path, data.offset, data.size, seen)
+        return cast("IO[bytes]", region)
 
-        def opened() -> IO[bytes]:
-            region: Any
-            if self.buffer.compressed:
-                codec = self.layout.codec
-                region = ChunkedRegion(file, self.path, data.offset, data.size, codec, most, self._seen)
-            else:
-                region = PlainRegion(file, self.path, data.offset, data.size, self._seen)
-            return cast("IO[bytes]", region)
+    def _sub_buffers(self, used: list[CpuData]) -> SubBuffers:
+        """How the buffer's sub-buffers lie: their size is that which the file names and the data bear out."""
+        how = self.layout.sub_buffers
+        named = self.buffer.page_bytes or how.size
+        sizes = {
+            named,
+            how.size,
+            *([self.layout.machine_page] if self.layout.machine_page in PAGE_SIZES else []),
+        }
+        if len(sizes) == 1:
+            return how
+        most, heads = LOOKED_AT * max(sizes), list[bytes]()
+        for data in used[:MOST_LOOKED_AT]:
+            head = memoryview(bytearray(most))
+            with closing(self._opened(data, MAX_CHUNK, lambda size: None)) as region:
+                heads.append(bytes(head[: read_into(region, self.path, head)]))
+        found = [size for size in sizes if all(fits(head, how._replace(size=size)) for head in heads)]
+        return how._replace(size=max(found, default=named))
 
-        return opened
-
-    def _make_readers(self, file: IO[bytes]) -> list[RawReader]:
+    def _make_readers(self) -> list[RawReader]:
         """One reader per CPU that has data; together they hold a bounded amount."""
         used = sorted((c for c in self.buffer.cpus if c.size), key=lambda c: c.cpu)
-        most = min(MAX_CHUNK, max(MAX_PIECES_HELD // len(used), 10 * self.page_bytes))
-        table = field_table(self.layout.formats, ALL_KINDS)
+        how, formats = self._sub_buffers(used), self.layout.formats
+        most = min(MAX_CHUNK, max(MAX_PIECES_HELD // len(used), 10 * how.size))
+        self._decoding = decoding(formats, ALL_KINDS, lenient=True, arch=self.arch)
+        repaired = repairs(formats)
+
+        def opener(data: CpuData) -> Callable[[], IO[bytes]]:
+            def opened() -> IO[bytes]:
+                region = self._opened(data, most, self._seen)
+                return (
+                    region
+                    if how.native
+                    else cast("IO[bytes]", ForeignPages(region, self.path, how, repaired))
+                )
+
+            return opened
+
         return [
             RawReader(
                 self.path,
                 c.cpu,
-                self.layout.formats,
+                formats,
                 ALL_KINDS,
-                self.page_bytes,
-                opener=self._opener(file, c, most),
+                how.decoded_size,
+                opener=opener(c),
                 block_bytes=min(1 << 20, BLOCK_BYTES // len(used)),
-                table=table,
+                table=self._decoding,
             )
             for c in used
         ]
@@ -119,25 +165,37 @@ class TraceDat:
         """The events of all CPUs, merged by time."""
         self.done = 0
         try:
-            with self.path.open("rb") as file:
-                self._readers = self._make_readers(file)
-                rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
-                for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
-                    yield chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
+            self._readers = self._make_readers()
+            rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
+            for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
+                ready = chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
+                self._last = int(ready.ts[-1])
+                yield ready
         except OSError as error:
             raise KevacuateError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        if not self._last and self._decoding is not None:
+            refuse_unread(self.path, self._readers, self._decoding)
 
     def machine(self) -> Machine:
         """The machine, as the file's options and format files describe it."""
-        uname = self.layout.options.get(OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
-        kernel, arch = (uname[2], uname[-1]) if len(uname) >= 4 else ("", "")
+        clock = "" if self._clock_unknown() else self.buffer.clock or "local"
         return machine_of(
             self.layout.formats,
-            kernel=kernel,
-            arch=arch,
+            kernel=self.kernel,
+            arch=self.arch,
             cpus=len(self.buffer.cpus),
-            clock=self.buffer.clock or "local",
+            clock=clock,
+            page_size=self.layout.machine_page if self.layout.machine_page in PAGE_SIZES else 0,
+            lacks=[] if clock else ["clock"],
         )
+
+    def _clock_unknown(self) -> bool:
+        """Whether the clock that the file names may be another's.
+
+        trace-cmd (3.1.6, 3.4) writes the top buffer's clock for every instance in version 7, and has no place for it
+        in version 6. Times above 10^18 ns (31 years) are none since boot, whatever the file says.
+        """
+        return bool(self.buffer.name) or (self._last > LATEST_SINCE_BOOT and self.buffer.clock != "tai")
 
     def losses(self) -> list[CpuLosses]:
         """What each CPU lost."""
@@ -156,7 +214,8 @@ class TraceDat:
             if number in self.layout.options
         }
         shifted = OPTION_TIME_SHIFT in self.layout.options
-        return {"buffer": self.buffer.name, "guest_time_shift": shifted, **said}
+        unread = events_not_read(self._readers, self.layout.formats)
+        return {"buffer": self.buffer.name, "guest_time_shift": shifted, **said, **unread}
 
 
 def _chosen(layout: Layout, name: str | None) -> Buffer:

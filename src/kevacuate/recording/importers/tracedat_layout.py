@@ -7,6 +7,7 @@ Kernel symbols, printk formats and process names are passed over.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.importers.container import Container, Cursor
@@ -15,30 +16,36 @@ from kevacuate.recording.importers.tracedat_v6 import Version6
 from kevacuate.recording.importers.tracedat_v7 import Version7
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(file: IO[bytes], path: Path) -> Layout:
     """Take a trace.dat apart.
+
+    Parameters
+    ----------
+    file : binary file
+        The file, not compressed as a whole.
+    path : Path
+        What to call it.
 
     Raises
     ------
     KevacuateError
-        If it is truncated, corrupted, of another version or of a kernel that is not 64-bit little-endian.
+        If it is truncated, corrupted or of another version.
 
     """
-    with Container(path) as file:
-        cursor = Cursor(file.read, file.bad, len(MAGIC), file.size)
-        version = cursor.string("the version", 16)
-        if version not in ("6", "7"):
-            raise KevacuateError(
-                f"{path} is a trace.dat of version {version!r}: versions 6 and 7 are read "
-                "(trace-cmd convert writes them)."
-            )
-        if cursor.number(1, "the header") != 0:
-            raise KevacuateError(f"{path} was recorded on a big-endian machine, which is not supported.")
-        cursor.skip(5, "the header")
-        layout = Layout(path, int(version))
-        (Version6 if version == "6" else Version7)(file, layout).read(cursor)
-        _check_regions(file, layout)
-        return layout
+    whole = Container(file, path)
+    cursor = Cursor(whole.read, whole.bad, len(MAGIC), whole.size)
+    version = cursor.string("the version", 16)
+    if version not in ("6", "7"):
+        raise KevacuateError(
+            f"{path} is a trace.dat of version {version!r}: versions 6 and 7 are read "
+            "(trace-cmd convert writes them)."
+        )
+    whole.order = cursor.order = "big" if cursor.number(1, "the header") else "little"
+    cursor.skip(1, "the header")
+    layout = Layout(path, int(version), order=whole.order, machine_page=cursor.number(4, "the header"))
+    (Version6 if version == "6" else Version7)(whole, layout).read(cursor)
+    _check_regions(whole, layout)
+    return layout
 
 
 def _check_regions(file: Container, layout: Layout) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kevacuate.recording.foreign import ByteOrder, SubBuffers, sub_buffers
 from kevacuate.recording.formats import EventFormat, parse_format
 from kevacuate.recording.importers.container import Container, Cursor
-from kevacuate.recording.ringbuf import sub_buffer_bytes
 
 MAGIC = b"\x17\x08Dtracing"
 MAX_META = 1 << 26
@@ -39,8 +39,8 @@ class Buffer:
 
     name: str
     clock: str = ""
-    page_bytes: int = 4096
-    """Bytes of a sub-buffer, unless header_page says more."""
+    page_bytes: int = 0
+    """Bytes of a sub-buffer as version 7 has them for each buffer, 0 if not said."""
     compressed: bool = False
     cpus: list[CpuData] = field(default_factory=list)
     stats: dict[int, str] = field(default_factory=dict)
@@ -54,8 +54,12 @@ class Layout:
     path: Path
     version: int = 6
     codec: str = "none"
-    page_bytes: int = 4096
-    """Bytes of a sub-buffer."""
+    order: ByteOrder = "little"
+    """The machine's byte order, of all numbers in the file."""
+    machine_page: int = 0
+    """Bytes of the machine's page."""
+    sub_buffers: SubBuffers = field(default_factory=lambda: SubBuffers(4096))
+    """How the top buffer's sub-buffers lie, as header_page says."""
     formats: dict[int, EventFormat] = field(default_factory=dict)
     buffers: list[Buffer] = field(default_factory=list)
     options: dict[int, bytes] = field(default_factory=dict)
@@ -72,6 +76,10 @@ class PartsReader:
         self.stats_of, self.places = "", 0
         self.stats: dict[str, dict[int, str]] = {}
 
+    def over(self, data: bytes) -> Cursor:
+        """A cursor over bytes of the file."""
+        return Cursor.over(data, self.file.bad, self.layout.order)
+
     def header_info(self, cursor: Cursor) -> None:
         """The sub-buffers' and events' layout, as tracefs describes them."""
         for name in (b"header_page\0", b"header_event\0"):
@@ -80,7 +88,8 @@ class PartsReader:
             size = cursor.number(8, "the header")
             if name == b"header_page\0":
                 text = self._text(cursor, size)
-                self.layout.page_bytes = sub_buffer_bytes(text, f"header_page of {self.layout.path}")
+                where = f"header_page of {self.layout.path}"
+                self.layout.sub_buffers = sub_buffers(text, where, self.layout.order)
             else:
                 cursor.skip(size, "header_event")
 

@@ -37,7 +37,7 @@ class Version6(PartsReader):
         for offset, name in instances:
             if not 0 < offset < self.file.size:
                 raise self.file.bad(f"buffer {name!r} lies outside the file")
-            place = Cursor(self.file.read, self.file.bad, offset, self.file.size)
+            place = Cursor(self.file.read, self.file.bad, offset, self.file.size, self.layout.order)
             self._data(place, Buffer(name), cpus, [])
         clock = trace_clock(self.layout.options.get(OPTION_CLOCK, b""))
         for buffer in self.layout.buffers:
@@ -66,7 +66,7 @@ class Version6(PartsReader):
                 raise self.file.bad(f"an option claims {size:,} bytes")
             data = cursor.take(size, "an option")
             if number == OPTION_BUFFER:
-                part = Cursor.over(data, self.file.bad)
+                part = self.over(data)
                 instances.append((part.number(8, "a buffer"), part.string("a buffer's name")))
                 if len(instances) > MAX_BUFFERS:
                     raise self.file.bad("there are more buffers than can be")

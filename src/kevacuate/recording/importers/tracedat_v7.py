@@ -42,12 +42,12 @@ class Version7(PartsReader):
         ):
             if option not in self._sections:
                 raise self.file.bad("it does not say where its event formats lie")
-            reader(Cursor.over(self._section(self._sections[option], option), self.file.bad))
+            reader(self.over(self._section(self._sections[option], option)))
         self.give_stats()
 
     def _section_header(self, offset: int, ident: int) -> tuple[bool, int]:
         """Whether the section there is compressed, and its bytes."""
-        head = Cursor.over(self.file.read(offset, 16, "a section"), self.file.bad)
+        head = self.over(self.file.read(offset, 16, "a section"))
         found, flags = head.number(2, "a section"), head.number(2, "a section")
         head.skip(4, "a section")
         if found != ident:
@@ -59,7 +59,7 @@ class Version7(PartsReader):
         compressed, size = self._section_header(offset, ident)
         if not compressed:
             return self.file.read(offset + 16, size, "a section", MAX_META)
-        body = Cursor.over(self.file.read(offset + 16, size, "a section", MAX_META), self.file.bad)
+        body = self.over(self.file.read(offset + 16, size, "a section", MAX_META))
         packed, whole = body.number(4, "a section"), body.number(4, "a section")
         if whole > MAX_META:
             raise self.file.bad(f"a section claims {whole:,} bytes")
@@ -73,21 +73,21 @@ class Version7(PartsReader):
             if offset in seen:
                 raise self.file.bad("its options point back to themselves")
             seen.add(offset)
-            cursor = Cursor.over(self._section(offset, SECTION_OPTIONS), self.file.bad)
+            cursor = self.over(self._section(offset, SECTION_OPTIONS))
             offset = 0
             while cursor.at < cursor.end:
                 number, size = cursor.number(2, "an option"), cursor.number(4, "an option")
                 data = cursor.take(size, "an option")
                 if number == OPTION_DONE:
-                    offset = int.from_bytes(data[:8], "little")
+                    offset = int.from_bytes(data[:8], self.layout.order)
                     break
                 self._option(number, data)
 
     def _option(self, number: int, data: bytes) -> None:
         if OPTION_HEADER <= number <= OPTION_EVENTS:
-            self._sections.setdefault(number, Cursor.over(data, self.file.bad).number(8, "an option"))
+            self._sections.setdefault(number, self.over(data).number(8, "an option"))
         elif number == OPTION_BUFFER:
-            self._buffer(Cursor.over(data, self.file.bad))
+            self._buffer(self.over(data))
         elif number == OPTION_BUFFER_TEXT:
             self.layout.text_only = True
         else:

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Trace events by version of the kernel: old names of events and fields, and what older kernels do not say.
+
+Names are those of Linux 7.2 (include/trace/events/{kmem,compaction,migrate,vmscan}.h). Where the version of a change
+lies between two whose headers were at hand, ``last`` is the last one with the old name and ``first`` the first one
+with the new.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kevacuate.kernel.versions import Version
+
+
+class Renamed(NamedTuple):
+    """An old name."""
+
+    name: str
+    """What it is called in Linux 7.2."""
+    last: Version
+    """The last version with the old name that was looked at."""
+    first: Version
+    """The first version with the new name that was looked at."""
+
+
+EVENTS: dict[str, Renamed] = {
+    "mm_page_free_direct": Renamed("mm_page_free", (3, 2), (3, 5)),
+    "mm_pagevec_free": Renamed("mm_page_free_batched", (3, 2), (3, 5)),
+    "mm_vmscan_writepage": Renamed("mm_vmscan_write_folio", (5, 17), (5, 19)),
+}
+"""Old event name to the new one. The first two were renamed in 3.3."""
+
+FIELDS: dict[str, dict[str, str]] = {
+    "mm_compaction_kcompactd_wake": {"classzone_idx": "highest_zoneidx"},
+    "mm_compaction_wakeup_kcompactd": {"classzone_idx": "highest_zoneidx"},
+    "mm_compaction_begin": {"migrate_start": "migrate_pfn", "free_start": "free_pfn"},
+    "mm_migrate_pages": {"thp_split": "large_folio_split"},
+}
+"""Event to its old field names: classzone_idx in 4.6 to 5.7, migrate_start and free_start until 3.19.
+mm_migrate_pages counted only huge pages that were split (thp_split) before it counted large folios (first seen in
+6.8)."""
+
+FIRST: dict[str, Version] = {
+    "mm_page_alloc": (2, 6, 33),
+    "mm_page_alloc_zone_locked": (2, 6, 33),
+    "mm_page_pcpu_drain": (2, 6, 33),
+    "mm_page_alloc_extfrag": (2, 6, 33),
+    "mm_page_free": (3, 3),
+    "mm_page_free_batched": (3, 3),
+    "mm_compaction_isolate_migratepages": (3, 2),
+    "mm_compaction_isolate_freepages": (3, 2),
+    "mm_compaction_migratepages": (3, 2),
+    "mm_compaction_begin": (3, 14),
+    "mm_compaction_end": (3, 14),
+    "mm_compaction_try_to_compact_pages": (4, 0),
+    "mm_compaction_finished": (4, 0),
+    "mm_compaction_suitable": (4, 0),
+    "mm_compaction_deferred": (4, 0),
+    "mm_compaction_defer_compaction": (4, 0),
+    "mm_compaction_defer_reset": (4, 0),
+    "mm_compaction_kcompactd_sleep": (4, 6),
+    "mm_compaction_wakeup_kcompactd": (4, 6),
+    "mm_compaction_kcompactd_wake": (4, 6),
+    "mm_compaction_fast_isolate_freepages": (6, 5),
+    "mm_migrate_pages": (3, 8),
+    "mm_migrate_pages_start": (5, 14),
+    "set_migration_pte": (5, 19),
+    "remove_migration_pte": (5, 19),
+    "mm_vmscan_lru_shrink_active": (4, 11),
+    "mm_vmscan_write_folio": (5, 19),
+    "mm_vmscan_reclaim_pages": (6, 13),
+    "mm_setup_per_zone_wmarks": (6, 18),
+    "mm_calculate_totalreserve_pages": (6, 18),
+    "mm_vmscan_balance_pgdat_begin": (7, 2),
+    "mm_vmscan_balance_pgdat_end": (7, 2),
+}
+"""The earliest version whose header was seen to have the event; the event may be one or two versions older."""
+
+PFN_FIRST: Version = (4, 1)
+"""Before, the events of the kmem system held a pointer to struct page (field ``page``) and no pfn: the kernel's own
+text prints the pfn, other programs cannot."""
+
+OWNERSHIP_FIRST: Version = (3, 12)
+"""Before, ``change_ownership`` was printed as whether the types asked for and taken from are equal, which they never
+are: 0 in every event, whatever happened to the block (commit 52c8f6a5aeb0). A claim cannot be told from a steal
+there."""
+
+RANGE_FIRST: Version = (4, 0)
+"""Before, the events mm_compaction_isolate_* had no range of pfns."""
+
+NO_RANGE_EVENTS = frozenset({"mm_compaction_isolate_migratepages", "mm_compaction_isolate_freepages"})
+"""The events that had none."""
+
+ZONE_NUMBER_FIRST: Version = (4, 4)
+"""Before, mm_compaction_finished and its like held a pointer to the zone's name (field ``name``), not its index: only
+the kernel's own text names the zone."""
+
+LRU_NUMBER_FIRST: Version = (4, 11)
+"""Before, mm_vmscan_lru_isolate said ``file`` (0 or 1) and not which list: active or inactive is not known."""
+
+
+class Proof(NamedTuple):
+    """What an event in a text proves about its kernel: it is between the two versions (None: open)."""
+
+    first: Version | None
+    last: Version | None
+
+
+BY_EVENT: dict[str, Proof] = {
+    "mm_page_free_direct": Proof(None, (3, 2)),
+    "mm_pagevec_free": Proof(None, (3, 2)),
+    "mm_vmscan_writepage": Proof(None, (5, 18)),
+    "mm_compaction_try_to_compact_pages": Proof((4, 0), None),
+    "mm_compaction_finished": Proof((4, 0), None),
+    "mm_compaction_suitable": Proof((4, 0), None),
+    "mm_compaction_kcompactd_sleep": Proof((4, 4), None),
+    "mm_compaction_kcompactd_wake": Proof((4, 4), None),
+    "mm_compaction_wakeup_kcompactd": Proof((4, 4), None),
+    "mm_compaction_fast_isolate_freepages": Proof((6, 3), None),
+    "mm_vmscan_lru_shrink_active": Proof((4, 11), None),
+    "mm_vmscan_write_folio": Proof((5, 18), None),
+    "mm_migrate_pages_start": Proof((4, 4), None),
+    "set_migration_pte": Proof((5, 18), None),
+    "remove_migration_pte": Proof((5, 18), None),
+    "mm_vmscan_reclaim_pages": Proof((6, 9), None),
+    "mm_setup_per_zone_wmarks": Proof((6, 15), None),
+    "mm_calculate_totalreserve_pages": Proof((6, 15), None),
+    "mm_vmscan_balance_pgdat_begin": Proof((6, 19), None),
+    "mm_vmscan_balance_pgdat_end": Proof((6, 19), None),
+    "gt_rmq": Proof((7, 2), None),
+    "gt_list": Proof((7, 2), None),
+    "gt_blk": Proof((7, 2), None),
+    "gt_evac": Proof((7, 2), None),
+    "gt_dump": Proof((7, 2), None),
+}
+"""By the mere name of an event; where the exact version is not known, the wider range. Vendors ported kcompactd's events and
+mm_migrate_pages_start back as far as 4.4."""
+
+BY_TEXT: tuple[tuple[str, str, Proof], ...] = (
+    ("mm_page_free_batched", " cold=", Proof(None, (4, 14))),
+    ("mm_compaction_try_to_compact_pages", " mode=", Proof(None, (4, 7))),
+    ("mm_compaction_try_to_compact_pages", " priority=", Proof((4, 8), None)),
+    ("mm_compaction_begin", " migrate_start=", Proof(None, (3, 19))),
+    ("mm_compaction_end", "status=partial ", Proof(None, (4, 8))),
+    ("mm_compaction_finished", "ret=partial ", Proof(None, (4, 8))),
+    ("mm_compaction_end", "status=success", Proof((4, 9), None)),
+    ("mm_compaction_finished", "ret=success", Proof((4, 9), None)),
+    ("mm_migrate_pages", "reason=cma", Proof(None, (4, 16))),
+    ("mm_migrate_pages", "reason=contig_range", Proof((4, 17), None)),
+    ("mm_vmscan_lru_isolate", " file=", Proof(None, (4, 10))),
+    ("mm_vmscan_lru_isolate", " lru=", Proof((4, 11), None)),
+    ("mm_page_alloc", "GFP_TEMPORARY", Proof(None, (4, 13))),
+    ("mm_page_alloc", "|GFP_ZERO", Proof(None, (4, 5))),
+    ("mm_page_alloc", "|GFP_NOWARN", Proof(None, (4, 5))),
+    ("mm_page_alloc", "|GFP_COMP", Proof(None, (4, 5))),
+    ("mm_page_alloc", "|__GFP_", Proof((4, 6), None)),
+)
+"""By what an event's line holds: event, part of its text (a blank is put behind the line), proof."""

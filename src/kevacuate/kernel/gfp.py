@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""GFP flags by version of the kernel: bit numbers, what composed names stand for, and both as Linux 7.2 has them.
+
+Recordings store the bits of Linux 7.2 (include/linux/gfp_types.h), low 23. Until 4.3 there was one bit ``__GFP_WAIT``
+for what are two since: ``__GFP_DIRECT_RECLAIM`` where it was set, ``__GFP_KSWAPD_RECLAIM`` where ``__GFP_NO_KSWAPD``
+was not (4.4, commit d0164adc89f6). Until 4.5 names were printed without underscores (include/trace/events/gfpflags.h:
+``GFP_ZERO``). :func:`conversion` does all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.kernel.versions import Version, at, within
+
+GFP_BITS: dict[str, int] = {
+    "__GFP_DMA": 0,
+    "__GFP_HIGHMEM": 1,
+    "__GFP_DMA32": 2,
+    "__GFP_MOVABLE": 3,
+    "__GFP_RECLAIMABLE": 4,
+    "__GFP_HIGH": 5,
+    "__GFP_IO": 6,
+    "__GFP_FS": 7,
+    "__GFP_ZERO": 8,
+    "__GFP_DIRECT_RECLAIM": 10,
+    "__GFP_KSWAPD_RECLAIM": 11,
+    "__GFP_WRITE": 12,
+    "__GFP_NOWARN": 13,
+    "__GFP_RETRY_MAYFAIL": 14,
+    "__GFP_NOFAIL": 15,
+    "__GFP_NORETRY": 16,
+    "__GFP_MEMALLOC": 17,
+    "__GFP_COMP": 18,
+    "__GFP_NOMEMALLOC": 19,
+    "__GFP_HARDWALL": 20,
+    "__GFP_THISNODE": 21,
+    "__GFP_ACCOUNT": 22,
+}
+"""Bit numbers of the stored ``gfp`` column: those of Linux 7.2, low 23 bits."""
+
+GFP_MASK = (1 << 23) - 1
+"""The bits that the stored ``gfp`` column keeps."""
+
+NOT_KEPT: frozenset[str] = frozenset(
+    {
+        "__GFP_ZEROTAGS",
+        "__GFP_SKIP_ZERO",
+        "__GFP_SKIP_KASAN",
+        "__GFP_NOLOCKDEP",
+        "__GFP_NO_OBJ_EXT",
+        "__GFP_NO_CODETAG",
+    }
+)
+"""Flags of today's kernels above the low 23 bits: they say nothing of where memory comes from."""
+
+RENAMED: dict[str, str] = {"__GFP_REPEAT": "__GFP_RETRY_MAYFAIL"}
+"""Old name to the later name of the same bit (__GFP_RETRY_MAYFAIL since 4.13)."""
+
+GONE: frozenset[str] = frozenset(
+    {
+        "__GFP_COLD", "__GFP_NOTRACK", "__GFP_OTHER_NODE", "__GFP_KMEMCG", "__GFP_NOACCOUNT", "__GFP_ATOMIC",
+        "__GFP_SKIP_KASAN_POISON", "__GFP_SKIP_KASAN_UNPOISON",
+    }
+)  # fmt: skip
+"""Flags of older kernels that Linux 7.2 has nothing for."""
+
+WAIT, NO_KSWAPD = "__GFP_WAIT", "__GFP_NO_KSWAPD"
+_WAIT_UNTIL: Version = (4, 3)
+PLAIN_NAMES_UNTIL: Version = (4, 5)
+"""The last version that prints names of single bits without underscores, and ``GFP_NOWAIT`` for no flag at all."""
+
+_COMMON = {
+    "__GFP_DMA": 0,
+    "__GFP_HIGHMEM": 1,
+    "__GFP_DMA32": 2,
+    "__GFP_MOVABLE": 3,
+    "__GFP_HIGH": 5,
+    "__GFP_IO": 6,
+    "__GFP_FS": 7,
+}
+_MIDDLE = {
+    "__GFP_NOWARN": 9, "__GFP_NOFAIL": 11, "__GFP_NORETRY": 12, "__GFP_COMP": 14, "__GFP_ZERO": 15, "__GFP_NOMEMALLOC": 16,
+    "__GFP_HARDWALL": 17, "__GFP_THISNODE": 18,
+}  # fmt: skip
+_FIRST = (
+    _COMMON
+    | _MIDDLE
+    | {"__GFP_WAIT": 4, "__GFP_COLD": 8, "__GFP_REPEAT": 10, "__GFP_RECLAIMABLE": 19, "__GFP_NOTRACK": 21}
+)
+_THP = _FIRST | {"__GFP_NO_KSWAPD": 22, "__GFP_OTHER_NODE": 23}
+_WRITE = _THP | {"__GFP_WRITE": 24}
+_MEMALLOC = _WRITE | {"__GFP_MEMALLOC": 13}
+_SPLIT = (
+    _COMMON
+    | _MIDDLE
+    | {
+        "__GFP_RECLAIMABLE": 4, "__GFP_COLD": 8, "__GFP_REPEAT": 10, "__GFP_MEMALLOC": 13, "__GFP_ATOMIC": 19,
+        "__GFP_NOACCOUNT": 20, "__GFP_NOTRACK": 21,
+        "__GFP_DIRECT_RECLAIM": 22, "__GFP_OTHER_NODE": 23, "__GFP_WRITE": 24, "__GFP_KSWAPD_RECLAIM": 25,
+    }
+)  # fmt: skip
+
+
+def _changed(bits: dict[str, int], *gone: str, **new: int) -> dict[str, int]:
+    """The bits without those names, with others: names without their underscores."""
+    return {n: b for n, b in bits.items() if n not in {f"__GFP_{x}" for x in gone}} | {
+        f"__GFP_{n}": b for n, b in new.items()
+    }
+
+
+_ACCOUNT = _changed(_SPLIT, "NOACCOUNT", ACCOUNT=20)
+_V4_10 = _changed(_ACCOUNT, "OTHER_NODE", WRITE=23, KSWAPD_RECLAIM=24)
+_V4_12 = _changed(_V4_10, NOLOCKDEP=25)
+_V4_13 = _changed(_V4_12, "REPEAT", RETRY_MAYFAIL=10)
+_V4_15 = _changed(_V4_13, "COLD", "NOTRACK")
+_V4_18 = _changed(_V4_15, WRITE=8, DIRECT_RECLAIM=21, KSWAPD_RECLAIM=22, NOLOCKDEP=23)
+_V5_2 = _changed(GFP_BITS, ATOMIC=9)
+
+_BITS: tuple[tuple[Version, dict[str, int] | None], ...] = (
+    ((2, 6, 33), _FIRST),
+    ((3, 2), _THP),
+    ((3, 5), _WRITE),
+    ((3, 6), _MEMALLOC),
+    ((3, 8), _MEMALLOC | {"__GFP_KMEMCG": 20}),
+    ((3, 15), _MEMALLOC),
+    ((4, 1), _MEMALLOC | {"__GFP_NOACCOUNT": 20}),
+    ((4, 4), _SPLIT),
+    ((4, 5), _ACCOUNT),
+    ((4, 10), _V4_10),
+    ((4, 12), _V4_12),
+    ((4, 13), _V4_13),
+    ((4, 15), _V4_15),
+    ((4, 18), _V4_18),
+    ((5, 1), None),  # renumbered in 5.1 or 5.2: no header of 5.1 was at hand
+    ((5, 2), _V5_2),
+    ((6, 3), dict(GFP_BITS)),
+)
+"""First version to the bits, those that are kept or have a bit below 26. A bit may have come up to two versions
+before the first that has it here (3.2: 2.6.38; 3.5: 3.3): no kernel without it sets it."""
+
+
+def bits(version: Version | None) -> dict[str, int] | None:
+    """Bit number of each ``__GFP_`` name at *version*; None if that is not known."""
+    return at(_BITS, version)
+
+
+def printed_name(name: str) -> str:
+    """The ``__GFP_`` name of a single bit that a kernel before 4.6 printed as ``GFP_ZERO``."""
+    return f"__{name}" if name.startswith("GFP_") else name
+
+
+_B = {name.removeprefix("__GFP_"): 1 << bit for name, bit in GFP_BITS.items()}
+_RECLAIM = _B["DIRECT_RECLAIM"] | _B["KSWAPD_RECLAIM"]
+_NOFS = _RECLAIM | _B["IO"]
+_KERNEL = _NOFS | _B["FS"]
+_USER = _KERNEL | _B["HARDWALL"]
+_HIGHUSER = _USER | _B["HIGHMEM"]
+_MOVABLE = _HIGHUSER | _B["MOVABLE"]
+_HUGE_LIGHT = (_MOVABLE | _B["COMP"] | _B["NOMEMALLOC"] | _B["NOWARN"]) & ~_RECLAIM
+
+COMPOSED: dict[str, int] = {
+    "GFP_TRANSHUGE": _HUGE_LIGHT | _B["DIRECT_RECLAIM"],
+    "GFP_TRANSHUGE_LIGHT": _HUGE_LIGHT,
+    "GFP_HIGHUSER_MOVABLE": _MOVABLE,
+    "GFP_HIGHUSER": _HIGHUSER,
+    "GFP_USER": _USER,
+    "GFP_KERNEL_ACCOUNT": _KERNEL | _B["ACCOUNT"],
+    "GFP_KERNEL": _KERNEL,
+    "GFP_NOFS": _NOFS,
+    "GFP_ATOMIC": _B["HIGH"] | _B["KSWAPD_RECLAIM"],
+    "GFP_NOIO": _RECLAIM,
+    "GFP_NOWAIT": _B["KSWAPD_RECLAIM"] | _B["NOWARN"],
+    "GFP_DMA": _B["DMA"],
+    "GFP_DMA32": _B["DMA32"],
+    "__GFP_RECLAIM": _RECLAIM,
+}
+"""The composed flags of Linux 7.2 that its lines name, in the order in which they are tried (trace/events/mmflags.h)."""
+
+_TEMPORARY = _KERNEL | _B["RECLAIMABLE"]
+
+
+class _Meaning(NamedTuple):
+    """What a composed name stood for from one version on, where that is not what it stands for in Linux 7.2."""
+
+    name: str
+    first: Version
+    last: Version | None
+    value: int | None
+
+
+_OTHER_MEANINGS: tuple[_Meaning, ...] = (
+    _Meaning("GFP_TEMPORARY", (2, 6, 33), (4, 13), _TEMPORARY),
+    _Meaning("GFP_NOWAIT", (2, 6, 33), (4, 3), _B["KSWAPD_RECLAIM"]),
+    _Meaning("GFP_NOWAIT", (4, 4), (4, 5), 0),
+    _Meaning("GFP_NOWAIT", (4, 6), (6, 6), _B["KSWAPD_RECLAIM"]),
+    _Meaning("GFP_NOWAIT", (6, 7), (6, 7), None),
+    _Meaning("GFP_TRANSHUGE", (2, 6, 33), (4, 5), _HUGE_LIGHT | _B["DIRECT_RECLAIM"] | _B["NORETRY"]),
+    _Meaning("GFP_TRANSHUGE", (4, 6), (4, 7), _HUGE_LIGHT | _B["NORETRY"]),
+)
+"""As compared with gfp.h; 4.4 and 4.5 print GFP_NOWAIT for no flag at all. No header of 6.7 was at hand."""
+
+
+def composed(name: str, version: Version | None) -> int | None:
+    """The stored bits that a composed name stands for at *version* (None: as in Linux 7.2 or, of a name that 7.2
+    lacks, as it last was); None if not known.
+    """
+    if version is not None:
+        for meaning in _OTHER_MEANINGS:
+            if meaning.name == name and within(version, meaning.first, meaning.last):
+                return meaning.value
+    if name == "GFP_TEMPORARY":
+        return _TEMPORARY
+    return COMPOSED.get(name)
+
+
+class Conversion(NamedTuple):
+    """How a kernel's flags become stored ones: ``(base | sum of sets) & ~(union of clears)`` over the bits that are set."""
+
+    base: int
+    """Stored bits that are set unless a bit clears them: __GFP_KSWAPD_RECLAIM until 4.3."""
+    sets: npt.NDArray[np.int64]
+    """int64[32]: stored bits that each of the kernel's bits sets; 0 for those that are dropped."""
+    clears: npt.NDArray[np.int64]
+    """int64[32]: stored bits that each of the kernel's bits clears."""
+
+    def convert(self, flags: int) -> int:
+        """The stored flags of a kernel's."""
+        value, cleared = self.base, 0
+        for bit in range(32):
+            if flags >> bit & 1:
+                value |= int(self.sets[bit])
+                cleared |= int(self.clears[bit])
+        return value & ~cleared & GFP_MASK
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every bit becomes one bit or none, so that a table of bit numbers says it all."""
+        return not self.base and not self.clears.any() and all(int(x).bit_count() <= 1 for x in self.sets)
+
+
+def conversion(named: Mapping[str, int]) -> Conversion:
+    """The conversion of a kernel that has these ``__GFP_`` names at these bits (:func:`bits`, or its own format file).
+
+    A kernel with ``__GFP_WAIT`` is one until 4.3.
+    """
+    sets, clears = np.zeros(32, np.int64), np.zeros(32, np.int64)
+    for name, bit in named.items():
+        if not 0 <= bit < 32:
+            continue
+        later = RENAMED.get(name, name)
+        if later in GFP_BITS:
+            sets[bit] = 1 << GFP_BITS[later]
+        elif name == WAIT:
+            sets[bit] = _B["DIRECT_RECLAIM"]
+        elif name == NO_KSWAPD:
+            clears[bit] = _B["KSWAPD_RECLAIM"]
+    return Conversion(_B["KSWAPD_RECLAIM"] if WAIT in named else 0, sets, clears)
