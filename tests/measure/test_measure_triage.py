@@ -217,12 +217,16 @@ def test_a_quiet_machine_is_not_an_empty_recording(tmp_path: Path) -> None:
     [
         ({"missed": 3}, "lost_events"),
         ({"quality": {"imported": {"lines_not_read": 3}}}, "lines_not_read"),
+        ({"quality": {"imported": {"events_not_read": {"mm_page_alloc_extfrag": 3}}}}, "events_not_read"),
     ],
 )
 def test_lost_and_unread_events_leave_the_verdict_open(tmp_path: Path, more: Any, key: str) -> None:
     calm = [event(t * SECOND, K.MM_PAGE_FREE, 1) for t in (0, 60)]
     full = triage_recording(Recording.open(write_events(tmp_path / "full.kev", calm, **ON)))
     assert full["verdict"] == "not fragmenting"
+    other = {"imported": {"events_not_read": {"mm_page_free": 3}, "lines_not_read": "none"}}
+    apart = triage_recording(Recording.open(write_events(tmp_path / "apart.kev", calm, quality=other, **ON)))
+    assert apart["verdict"] == "not fragmenting"
     found = triage_recording(Recording.open(write_events(tmp_path / "lossy.kev", calm, **ON, **more)))
     assert (found["verdict"], found[key]) == ("not known", 3)
 

@@ -33,8 +33,8 @@ from kevacuate.recording import Recording
 def command(recording: Path | None, live: bool, duration: float, as_json: bool) -> None:
     """Say whether the machine of RECORDING is fragmenting, by whom, and how much of it evacuation would have seen.
 
-    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. No replay, no model: figures of the recorded
-    kernel, in plain words.
+    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. There is no replay and no model. The figures
+    are the recorded kernel's, in plain words.
 
     Example: kevacuate triage my-server.kev
 

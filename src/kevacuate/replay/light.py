@@ -31,6 +31,8 @@ STALL_KINDS: tuple[EventKind, ...] = (
 )
 """Events with which an allocation's stall begins: direct reclaim, direct compaction. A triage names them and pairs none yet."""
 
+EXTFRAG_NAME = "mm_page_alloc_extfrag"
+
 KERNEL_EVENTS = {spec.kind.name: name for name, spec in reversed(EVENT_SPECS.items())}
 """Name of a kind to the kernel's name of the event, the first where it had several."""
 
@@ -82,12 +84,19 @@ def triage_recording(
 
 
 def _unseen(recording: Recording) -> dict[str, int]:
-    """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer."""
+    """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer.
+
+    Events without a format are none of them where the recording has the format of mm_page_alloc_extfrag.
+    """
     imported = recording.quality.get("imported")
-    lines = imported.get("lines_not_read") if isinstance(imported, dict) else 0
+    facts = imported if isinstance(imported, dict) else {}
+    lines, unread = facts.get("lines_not_read"), facts.get("events_not_read")
+    events = unread.get(EXTFRAG_NAME) if isinstance(unread, dict) else 0
+    has_format = any(name.rpartition("/")[2] == EXTFRAG_NAME for name in recording.machine.events)
     return {
         "lost_events": sum(lost_events(loss) for loss in recording.losses),
-        "events_without_format": sum(loss.unknown for loss in recording.losses),
+        "events_not_read": events if isinstance(events, int) else 0,
+        "events_without_format": 0 if has_format else sum(loss.unknown for loss in recording.losses),
         "lines_not_read": lines if isinstance(lines, int) else 0,
     }
 

@@ -255,6 +255,8 @@ def _doubts(triage: Triage) -> Iterator[str]:
         yield f"{plural(triage['events_without_page'], 'event')} did not name a page, so counts of blocks leave them out."
     if triage["lost_events"]:
         yield f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low."
+    if triage["events_not_read"]:
+        yield f"{plural(triage['events_not_read'], 'mm_page_alloc_extfrag event')} of the file could not be read."
     for key, noun in (("lines_not_read", "line"), ("events_without_format", "event")):
         if triage[key]:
             yield f"{plural(triage[key], noun)} of the file could not be read: such events may be missing."
