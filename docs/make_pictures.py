@@ -161,7 +161,8 @@ def words(made: Comparison) -> str:
         f"![{alt}](docs/pictures/pageblocks.png)\n\n"
         f"*{blocks} pageblocks of 2 MiB before and after a replay. Purple blocks are mixed: pages that cannot move lie among "
         f"pages that can. There are {stock['mixed']} under mainline and {patched['mixed']} under evacuate. Each map is one of "
-        f"{REPEATS} replays: the one with the median number of mixed pageblocks. The table below gives the spread of all {REPEATS}.*\n"
+        f"{REPEATS} replays: the one with the median number of mixed pageblocks. The table below gives the spread of all "
+        f"{REPEATS}.*\n"
     )
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from synthetic import machine
 
 from kevacuate.recording import AllocatorState, CpuLosses, EventChunk, EventKind, KevWriter, Machine
 from kevacuate.recording.schema import COLUMN_TYPES
+from kevacuate.recording.snapshot import Snapshot, ZoneCounts
 
 DATA = Path(__file__).parent / "data"
 U, M, R = 0, 1, 2
@@ -47,11 +48,24 @@ def event(ts: int, kind: EventKind, pfn: int = -1, **more: int) -> dict[str, Any
     return {"ts": ts, "kind": kind, "pfn": pfn} | more
 
 
+def proc_snapshot(ts: int, label: str, chunks: dict[int, int]) -> Snapshot:
+    """What /proc says of a machine of one zone with these free chunks by order, and three movable pageblocks."""
+    free = tuple(chunks.get(order, 0) for order in range(11))
+    pages = sum(count << order for order, count in enumerate(free))
+    zone = ZoneCounts(
+        node=0, name="Normal", start_pfn=0, spanned=1536, present=1536, managed=1536, free=pages, boost=0,
+        watermark=(0, 0, 0, 0), protection=(0,), chunks=free, blocks_by_type={"Movable": 3},
+    )  # fmt: skip
+    return Snapshot(ts, label, (zone,), {})
+
+
 def write_events(
     path: Path,
     rows: Iterable[dict[str, Any]],
     *,
     states: Iterable[AllocatorState] = (),
+    snapshots: Sequence[Snapshot] = (),
+    quality: dict[str, Any] | None = None,
     described: Machine | None = None,
     missed: int = 0,
     **facts: Any,
@@ -63,5 +77,8 @@ def write_events(
             writer.add_events(chunk_of(listed))
         for state in states:
             writer.add_state(state)
+        if snapshots:
+            writer.add_snapshots(snapshots)
         writer.set_losses([CpuLosses(0), CpuLosses(1, missed=missed)])
+        writer.set_quality(quality or {})
     return path

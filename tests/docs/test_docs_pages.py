@@ -16,6 +16,7 @@ from kevacuate.measure.groups import Direction
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy.policy import _FIELDS, KNOBS
 from kevacuate.report.rows import ROWS
+from kevacuate.report.triage import HEADLINES
 
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,6 +84,13 @@ def test_every_row_of_the_comparison_is_explained() -> None:
         ]
         for row in ROWS
     ]
+
+
+def test_the_page_of_triage_has_exactly_the_headlines_that_it_prints() -> None:
+    rows = table((DOCS / "triage.md").read_text(encoding="utf-8"), "headlines")
+    assert {row[1].strip("`"): row[0] for row in rows} == HEADLINES
+    assert len(rows) == len(HEADLINES)
+    assert all(rule for *_, rule in rows)
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

@@ -42,8 +42,6 @@ def test_a_timeline_counts_everything_in_its_place(times: list[int], step: int) 
     slow = Counter((t - times[0]) // line.width for t in times)
     assert {i: n for i, n in enumerate(used.tolist()) if n} == dict(slow)
     assert line.span == times[-1] - times[0]
-    assert line.since(1.0, 1) == len(times)
-    assert line.since(0.0, 1) == 0
 
 
 def test_an_event_belongs_to_the_next_request_of_its_cpu_order_and_type() -> None:
@@ -77,7 +75,9 @@ def test_an_event_belongs_to_the_next_request_of_its_cpu_order_and_type() -> Non
             ]
             assert (who.matched, who.unmatched) == (2, 1)
         assert who.matched + who.unmatched == 3
-        assert who.tasks() == [{"pid": 7, "claims": 0, "claims_whole_block": 0, "steals": 1}]
+        assert who.tasks() == [
+            {"pid": 7, "claims": 0, "claims_whole_block": 0, "steals": 1, "claims_or_steals": 0}
+        ]
 
 
 def test_events_that_no_kernel_writes_are_counted_apart() -> None:
@@ -90,4 +90,4 @@ def test_events_that_no_kernel_writes_are_counted_apart() -> None:
         extfrag(1, 512, U, M, taken=3, own=False, order=-4),
     ]
     events, malformed = extfrag_of(chunk_of(rows), 9)
-    assert (len(events.at), malformed) == (1, 5)
+    assert (len(events.at), malformed) == (2, 4)  # an event that names no page is well-formed

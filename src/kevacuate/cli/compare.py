@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
-    Each policy is replayed several times with different seeds: mean, spread, difference, and whether so many replays can tell it
-    from chance.
+    Each policy is replayed several times with different seeds. Shown are mean, spread and difference, and whether so many replays
+    can tell it from chance.
 
     With --recorded: two or more recordings of real kernels side by side, counted from their events and snapshots without a
     model. Repeats are groups, with -- between them.

@@ -17,8 +17,8 @@ from kevacuate.cli.options import json_option, recording_argument
 def command(recording: Path | None, as_json: bool) -> None:
     """Say what RECORDING (default: the one that ships with the package) holds and how good it is.
 
-    Events by kind, CPU and time; losses; duplicates; whether allocations and frees fit together; what the recorded kernel moved;
-    the share of the demand that a replay can trust; and a verdict in words.
+    Shown are events by kind, CPU and time, losses, and duplicates. Further: whether allocations and frees fit together, what the
+    recorded kernel moved, and the share of the demand that a replay can trust. Last comes a verdict in words.
 
     Example: kevacuate info my-server.kev
     """

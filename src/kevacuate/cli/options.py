@@ -63,7 +63,7 @@ seed_option = click.option(
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**31 - 1),
-    help="Seed of what is drawn: skip bits; unless 0, when background work begins.",
+    help="Seeds the random choices of a run: when background work starts (not with 0), which blocks carry a drawn skip bit.",
 )
 
 losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
@@ -72,7 +72,7 @@ save_option = click.option(
     "--save",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Keep the whole result in FILE, the pageblock map over time included: `kevacuate report FILE` reads it.",
+    help="Keep the whole result in FILE, with the pageblock map over time. `kevacuate report FILE` reads it.",
 )
 
 
@@ -95,7 +95,7 @@ def repeats_option(function: Any) -> Any:
         "--repeats",
         metavar="N",
         type=click.IntRange(1, 1000),
-        help=f"Replays of each policy, with seeds from --seed on: a single one is one draw of chance. Default: {REPEATS}.",
+        help=f"Replays of each policy, with seeds from --seed on. A single one is one draw of chance. Default: {REPEATS}.",
     )(function)
 
 

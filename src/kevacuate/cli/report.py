@@ -53,9 +53,9 @@ def command(
 ) -> None:
     """Write one self-contained HTML page: every pageblock over time, timelines, flows between types, all figures.
 
-    The input is what `compare --save FILE` or `replay --save FILE` wrote; several such files of one recording are shown together,
-    with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package) is replayed
-    first, each policy several times. A recording that cannot be replayed is shown as it was recorded.
+    The input is what `compare --save FILE` or `replay --save FILE` wrote. Several such files of one recording are shown
+    together, with the spread where a policy was run several times. A RECORDING (default: the one that ships with the package)
+    is replayed first, each policy several times. A recording that cannot be replayed is shown as it was recorded.
 
     Example: kevacuate report my-server.kev -o my-server.html
     """

@@ -51,8 +51,8 @@ def command(
 
     Needs root, for /proc/kpageflags. Changes nothing.
 
-    With a dump, or --kcore, the allocator's own lists are read from the kernel's memory by drgn: every free list and per-CPU
-    list in order, pageblock types, skip bits. They are checked against the kernel's counters.
+    With a dump, or --kcore, drgn reads the allocator's own lists from the kernel's memory. These are every free list and
+    per-CPU list in order, pageblock types and skip bits. They are checked against the kernel's counters.
 
     Example: kevacuate snapshot -o before.json
 

@@ -34,8 +34,8 @@ from kevacuate.recording import Recording
 def command(recording: Path | None, live: bool, duration: float, as_json: bool) -> None:
     """Say whether the machine of RECORDING is fragmenting, by whom, and how much of it evacuation would have seen.
 
-    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. No replay, no model: figures of the recorded
-    kernel, in plain words.
+    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. There is no replay and no model. The figures
+    are the recorded kernel's, in plain words.
 
     Example: kevacuate triage my-server.kev
 
@@ -89,18 +89,15 @@ def live_status() -> Iterator[Callable[[Any], None]]:
 
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
-    from kevacuate.measure.triage import NOT_FRAGMENTING
-    from kevacuate.report.triage import requesters_table, tasks_table, timeline_table, words
+    from kevacuate.recording.machine import kernel_words
+    from kevacuate.report.triage import words
+    from kevacuate.report.triage_tables import requesters_table, tasks_table, timeline_table
 
     out = console()
-    out.print(
-        f"{result['name']}, Linux {result['kernel'] or '(not known)'}",
-        style="bold",
-        highlight=False,
-        markup=False,
-    )
+    title = f"{result['name']}, {kernel_words(result['kernel'])}"
+    out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
-    if result["verdict"] == NOT_FRAGMENTING or not result["extfrag_recorded"]:
+    if not result["requesters"]:
         return
     out.print()
     out.print(timeline_table(result))

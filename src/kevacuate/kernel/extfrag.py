@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kinds of an external fragmentation event: steal, claim, claim of a whole block.
 
-``mm_page_alloc_extfrag`` (include/trace/events/kmem.h; since 2.6.32, with change_ownership since 3.12) has the order and
+``mm_page_alloc_extfrag`` (include/trace/events/kmem.h; since 2.6.32; change_ownership is always 0 before 3.12) has the order and
 migratetype asked for, the order and type of the free chunk that was taken, and whether the page's pageblock now has the type
 asked for (change_ownership). :func:`extfrag_kind` is the one place that tells the kinds apart: the model's counter is compiled
 from it, and logs, recordings and live events go through it.
@@ -18,6 +18,13 @@ an evacuation. CLAIM_BLOCK: the chunk was a whole pageblock or more, so it was f
 
 KIND_NAMES = ("steal", "claim", "claim_block")
 """Their names in results."""
+
+CLAIM_OR_STEAL = 3
+"""Of a recording alone: the chunk was smaller than a pageblock, and the kernel is older than 3.12. Its event prints
+change_ownership as 0 always: it compares the type asked for with the type taken from, which differ whenever the event fires."""
+
+RECORDED_KIND_NAMES = (*KIND_NAMES, "claim_or_steal")
+"""Names of the kinds of a recording's events."""
 
 
 def extfrag_kind(order_taken: Any, pageblock_order: Any, change_ownership: Any) -> Any:

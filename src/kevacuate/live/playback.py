@@ -17,6 +17,7 @@ from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.policy import Policy
 from kevacuate.recording import Recording
+from kevacuate.recording.machine import kernel_words
 from kevacuate.replay.demand import build_demand
 from kevacuate.replay.happenings import allocator_records
 from kevacuate.replay.initial import ReplayOptions
@@ -143,7 +144,7 @@ def play_replay(
     def free(moment: int) -> list[tuple[str, list[int]]]:
         return [("all zones", np.sum(list(chunks[moment].values()), axis=0).tolist())]
 
-    title = f"{recording.path.name}, Linux {recording.machine.kernel or '(not known)'}"
+    title = f"{recording.path.name}, {kernel_words(recording.machine.kernel)}"
     return Playback(title, f"replayed under {policy.spec}", run.frames, run.history, run.frames.t, free)
 
 
@@ -158,12 +159,11 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
     frames = recorded_frames(recording)
     states = recording.states
     base = states[0].ts
-    tables, seen, last = [np.empty((0, k.LR), np.int64)], 0, int(frames.t[-1])
+    tables, seen = [np.empty((0, k.LR), np.int64)], 0
     for chunk in recording.events():
         records = allocator_records(chunk)
         records[:, 0] -= base
         tables.append(records)
-        last = max(last, int(chunk.ts[-1]) - base)
         seen += chunk.rows
         if progress:
             progress(seen)
@@ -173,6 +173,7 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
         lists = states[moment].free
         return [("all zones", np.bincount(lists.order, minlength=11).tolist())]
 
-    title = f"{recording.path.name}, Linux {recording.machine.kernel or '(not known)'}"
-    times = np.linspace(0, last, MOMENTS).astype(np.int64)
+    title = f"{recording.path.name}, {kernel_words(recording.machine.kernel)}"
+    last = recording.span[1] - base if recording.span else 0
+    times = np.linspace(0, max(last, int(frames.t[-1])), MOMENTS).astype(np.int64)
     return Playback(title, "as recorded", frames, history, times, free)

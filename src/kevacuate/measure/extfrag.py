@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL, extfrag_kind
+from kevacuate.kernel.extfrag import (
+    CLAIM,
+    CLAIM_BLOCK,
+    CLAIM_OR_STEAL,
+    RECORDED_KIND_NAMES,
+    STEAL,
+    extfrag_kind,
+)
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
+from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import EventChunk, EventKind
 
 TYPES = len(MIGRATE_NAMES)
@@ -40,7 +48,7 @@ class Extfrag(NamedTuple):
     at: npt.NDArray[np.intp]
     """Position in the chunk."""
     kind: npt.NDArray[np.int64]
-    """STEAL, CLAIM or CLAIM_BLOCK."""
+    """STEAL, CLAIM, CLAIM_BLOCK or CLAIM_OR_STEAL."""
     start: npt.NDArray[np.int64]
     """Migratetype asked for."""
     source: npt.NDArray[np.int64]
@@ -56,14 +64,25 @@ class Extfrag(NamedTuple):
         return np.asarray(from_movable(self.start, self.source))
 
 
-def extfrag_of(chunk: EventChunk, pageblock_order: int) -> tuple[Extfrag, int]:
-    """The events of a chunk, and how many were malformed (a type or order that no kernel has)."""
+def tells_ownership(machine: Machine) -> bool:
+    """Whether the recorded kernel's ``change_ownership`` means what its name says: its importer names it as lacking if not."""
+    lacks = machine.extra.get("lacks")
+    return not isinstance(lacks, list) or not any("change_ownership" in str(one) for one in lacks)
+
+
+def extfrag_of(chunk: EventChunk, pageblock_order: int, *, ownership: bool = True) -> tuple[Extfrag, int]:
+    """The events of a chunk, and how many were malformed (a type or order that no kernel has).
+
+    *ownership*: whether ``change_ownership`` is to be believed (:func:`tells_ownership`). An event need not name its page.
+    """
     at = np.flatnonzero(chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG)
     start, order = chunk.mt[at].astype(np.int64), chunk.order[at].astype(np.int64)
     taken, source = chunk.a[at], chunk.b[at]
     good = (start >= 0) & (start < TYPES) & (source >= 0) & (source < TYPES)
-    good &= (order >= 0) & (order < ORDERS) & (taken >= 0) & (taken < ORDERS) & (chunk.pfn[at] >= 0)
+    good &= (order >= 0) & (order < ORDERS) & (taken >= 0) & (taken < ORDERS)
     kind = extfrag_kind(taken, pageblock_order, chunk.c[at])
+    if not ownership:
+        kind = np.where(taken >= pageblock_order, CLAIM_BLOCK, CLAIM_OR_STEAL)
     found = Extfrag(at, kind, start, source, order, taken)
     return Extfrag(*(column[good] for column in found)), int((~good).sum())
 
@@ -97,7 +116,7 @@ def extfrag_rows(table: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     """Every kind of event that came: kind, type ``for`` which, type ``from`` which, ``order_taken`` (the chunk's), ``events``."""
     return [
         {
-            "kind": KIND_NAMES[kind],
+            "kind": RECORDED_KIND_NAMES[kind],
             "for": MIGRATE_NAMES[start],
             "from": MIGRATE_NAMES[source],
             "order_taken": order,
@@ -110,9 +129,9 @@ def extfrag_rows(table: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
 class ExtfragTable:
     """The events counted by kind, type asked for, type taken from and order taken."""
 
-    def __init__(self, pageblock_order: int) -> None:
-        self.pageblock_order = pageblock_order
-        self.table = np.zeros((len(KIND_NAMES), TYPES, TYPES, ORDERS), np.int64)
+    def __init__(self, pageblock_order: int, *, ownership: bool = True) -> None:
+        self.pageblock_order, self.ownership = pageblock_order, ownership
+        self.table = np.zeros((len(RECORDED_KIND_NAMES), TYPES, TYPES, ORDERS), np.int64)
         self.malformed = 0
 
     def add(self, events: Extfrag, malformed: int = 0) -> None:
@@ -120,10 +139,27 @@ class ExtfragTable:
         np.add.at(self.table, (events.kind, events.start, events.source, events.order_taken), 1)
         self.malformed += malformed
 
+    def blocks_changed(self, starts: tuple[int, ...], sources: tuple[int, ...]) -> int:
+        """Pageblocks that claims gave to requests of some types, from blocks of some types.
+
+        A claim below pageblock order changes one, a whole-block claim of order n changes 2^(n - pageblock order).
+        """
+        each = np.left_shift(1, np.maximum(np.arange(ORDERS) - self.pageblock_order, 0))
+        claims = (self.table[CLAIM] + self.table[CLAIM_BLOCK])[np.ix_(starts, sources)].sum(axis=(0, 1))
+        return int((claims * each).sum())
+
     def metrics(self) -> dict[str, Any]:
-        """:func:`extfrag_metrics`, and how many events were malformed."""
-        found = extfrag_metrics(self.table, self.pageblock_order)
-        return {**found, "extfrag_malformed": self.malformed}
+        """:func:`extfrag_metrics`, and how many events were malformed.
+
+        Where claims and steals cannot be told apart their counts are absent, and ``claims_or_steals_from_movable`` counts both.
+        """
+        found = extfrag_metrics(self.table, self.pageblock_order) | {"extfrag_malformed": self.malformed}
+        if self.ownership:
+            return found
+        both = self.table[CLAIM_OR_STEAL][np.ix_(KERNEL_OWN, (MIGRATE_MOVABLE,))].sum()
+        apart = {f"{name}_{way}" for name in ("claims", "steals") for way in ("from_movable", "by_movable")}
+        told = {name: value for name, value in found.items() if name not in apart}
+        return told | {"claims_or_steals_from_movable": int(both)}
 
     def rows(self) -> list[dict[str, Any]]:
         """:func:`extfrag_rows`."""

@@ -115,28 +115,36 @@ class RecordedCounter:
         The kinds of events that were switched on (:func:`recorded_kinds`), where that is known.
     hooks : bool
         Whether the kernel had the recording hooks.
+    seconds : float
+        The recording's own time (:attr:`kevacuate.recording.Recording.seconds`), which rates are of; 0: no rates.
+    ownership : bool
+        Whether claims and steals can be told apart (:func:`kevacuate.measure.extfrag.tells_ownership`).
     """
 
     def __init__(
-        self, pageblock_order: int, recorded: frozenset[int] | None = None, *, hooks: bool = False
+        self,
+        pageblock_order: int,
+        recorded: frozenset[int] | None = None,
+        *,
+        hooks: bool = False,
+        seconds: float = 0.0,
+        ownership: bool = True,
     ) -> None:
-        self.extfrag = ExtfragTable(pageblock_order)
+        self.extfrag = ExtfragTable(pageblock_order, ownership=ownership)
         self.evacuation = EvacuationCounter()
         self.kinds = np.zeros(256, np.int64)
         self._recorded, self._hooks = recorded, hooks
         self._sums = dict.fromkeys(_SUMS, 0)
         self._asked = self._failed = 0
-        self._first: int | None = None
-        self._last = 0
+        self.seconds = seconds
 
     def add(self, chunk: EventChunk) -> None:
         """Count a chunk."""
         if not chunk.rows:
             return
-        self._first = int(chunk.ts[0]) if self._first is None else min(self._first, int(chunk.ts[0]))
-        self._last = max(self._last, int(chunk.ts[-1]))
         self.kinds += np.bincount(chunk.kind, minlength=256)
-        self.extfrag.add(*extfrag_of(chunk, self.extfrag.pageblock_order))
+        table = self.extfrag
+        table.add(*extfrag_of(chunk, table.pageblock_order, ownership=table.ownership))
         self.evacuation.add(chunk)
         for name, (kind, column) in _SUMS.items():
             self._sums[name] += int(getattr(chunk, column)[chunk.kind == kind].sum())
@@ -145,17 +153,6 @@ class RecordedCounter:
         held = (chunk.pfn[alloc] >= 0) & (order >= 0) & (order < 32)
         self._asked += int(np.left_shift(1, order[held]).sum())
         self._failed += int((chunk.pfn[alloc] < 0).sum())
-
-    def watch(self, times: tuple[int, int] | None) -> None:
-        """The machine was watched from one time to another (ns), whether events came or not; None: not known."""
-        if times is not None:
-            self._first = times[0] if self._first is None else min(self._first, times[0])
-            self._last = max(self._last, times[1])
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of the recording's clock for which the machine was watched, or else from the first event to the last."""
-        return 0.0 if self._first is None else (self._last - self._first) / 1e9
 
     def shows(self, kind: int) -> bool:
         """Whether a count of that kind of event is one: some came, or they are known to have been switched on."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, STEAL
+from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, CLAIM_OR_STEAL, RECORDED_KIND_NAMES, STEAL
 from kevacuate.measure.extfrag import Extfrag
 from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.mm.constants import MIGRATE_NAMES
@@ -49,6 +49,16 @@ def next_request(
     inside = np.minimum(found, len(order) - 1)
     good = (names[name] == wanted) & (found < len(order)) & (keys[order[inside]] == wanted)
     return np.where(good, order[inside], -1)
+
+
+def _by_kind(counts: list[int]) -> dict[str, int]:
+    """Counts by kind of event under the names of a triage."""
+    return {
+        "claims": counts[CLAIM],
+        "claims_whole_block": counts[CLAIM_BLOCK],
+        "steals": counts[STEAL],
+        "claims_or_steals": counts[CLAIM_OR_STEAL],
+    }
 
 
 class Requesters:
@@ -97,21 +107,19 @@ class Requesters:
         self._waiting = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
-        """By type, order asked for and gfp (None if not known): claims (below pageblock order, whole), steals; most first."""
+        """By type, order asked for and gfp (None if not known): claims, whole-block claims, steals, either; most first."""
         table: dict[tuple[int, int, int], list[int]] = {}
         for key, count in self._who.top():
             gfp, what = key & 0xFFFFFF, key >> 24
             kind, start, order = what >> 16, what >> 8 & 0xFF, what & 0xFF
-            table.setdefault((start, order, gfp), [0, 0, 0])[kind] += count
+            table.setdefault((start, order, gfp), [0] * len(RECORDED_KIND_NAMES))[kind] += count
         ordered = sorted(table.items(), key=lambda item: (-sum(item[1]), item[0]))
         return [
             {
                 "type": MIGRATE_NAMES[start],
                 "order_asked": order,
                 "gfp": None if gfp == UNKNOWN_GFP else gfp,
-                "claims": counts[CLAIM],
-                "claims_whole_block": counts[CLAIM_BLOCK],
-                "steals": counts[STEAL],
+                **_by_kind(counts),
             }
             for (start, order, gfp), counts in ordered
         ]
@@ -120,9 +128,6 @@ class Requesters:
         """By task id, where the recording kept it: the same counts, most events first."""
         table: dict[int, list[int]] = {}
         for key, count in self._tasks.top():
-            table.setdefault(key >> 2, [0, 0, 0])[key & 3] += count
+            table.setdefault(key >> 2, [0] * len(RECORDED_KIND_NAMES))[key & 3] += count
         ordered = sorted(table.items(), key=lambda item: (-sum(item[1]), item[0]))[:most]
-        return [
-            {"pid": pid, "claims": c[CLAIM], "claims_whole_block": c[CLAIM_BLOCK], "steals": c[STEAL]}
-            for pid, c in ordered
-        ]
+        return [{"pid": pid, **_by_kind(counts)} for pid, counts in ordered]

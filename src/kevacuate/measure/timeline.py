@@ -68,11 +68,6 @@ class Timeline:
             else self.counts[0, :0]
         )
 
-    def since(self, share: float, series: int = 0) -> int:
-        """Events in the last *share* (0 to 1) of the span, to the nearest whole bucket."""
-        used = self.used(series)
-        return int(used[len(used) - round(len(used) * share) :].sum())
-
     def to_json(self, names: tuple[str, ...]) -> dict[str, Any]:
         """``start`` and ``bucket_ns`` (ns), and per name the counts."""
         return {

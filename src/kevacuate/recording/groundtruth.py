@@ -215,12 +215,22 @@ class GroundTruth:
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost: the marks in the stream (read to its end) and the kernel's own counts."""
-        result = []
-        for reader in self.readers(frozenset()):
-            for _ in reader.chunks(1 << 16):
-                pass
-            result.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
-        return tuple(result)
+        return self._read_through[0]
+
+    def event_times(self) -> tuple[int, int] | None:
+        """Times (ns) of the first and the last event of any kind; None without events."""
+        return self._read_through[1]
+
+    @cached_property
+    def _read_through(self) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None]:
+        """Losses and times of the events, from one pass over each CPU's file."""
+        losses, times = [], list[int]()
+        for reader in self.readers(ALL_KINDS):
+            for chunk in reader.chunks(1 << 16):
+                if chunk.rows:
+                    times += [int(chunk.ts[0]), int(chunk.ts[-1])]
+            losses.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
+        return tuple(losses), (min(times), max(times)) if times else None
 
     @property
     def quality(self) -> dict[str, Any]:

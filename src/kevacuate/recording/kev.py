@@ -276,6 +276,21 @@ class KevSource:
         except (KeyError, WrongType):
             raise KevacuateError(f"{self.path / 'quality.json'} does not say what was lost.") from None
 
+    def event_times(self) -> tuple[int, int] | None:
+        """Times (ns) of the first and the last event of any kind, as ``quality.json`` keeps them; None without events.
+
+        Raises
+        ------
+        KevacuateError
+            If ``quality.json`` does not tell.
+        """
+        first, last = self.quality.get("first_ts"), self.quality.get("last_ts")
+        if first is None and last is None:
+            return None
+        if type(first) is not int or type(last) is not int:
+            raise KevacuateError(f"{self.path / 'quality.json'} does not say when the events begin and end.")
+        return first, last
+
     def snapshot_counts(self) -> tuple[Snapshot, ...]:
         """What /proc said during the recording, in order of time; none in a recording without."""
         return read_snapshots(self.path / SNAPSHOTS_FILE) if SNAPSHOTS_FILE in self._files else ()

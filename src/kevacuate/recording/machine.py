@@ -31,6 +31,11 @@ EXTRA: dict[str, Any] = {
 """Kinds of those of a machine's further facts that this program reads."""
 
 
+def kernel_words(kernel: str) -> str:
+    """``Linux 7.2.13`` of the release ``7.2.13``; words where the release is not known (``""``)."""
+    return f"Linux {kernel}" if kernel else "kernel not known"
+
+
 @dataclass(frozen=True)
 class ZoneInfo:
     """One populated zone of /proc/zoneinfo or of a dump: pfns and sizes in pages."""

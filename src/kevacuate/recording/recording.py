@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
-from kevacuate.recording.machine import Machine
+from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
@@ -52,7 +52,7 @@ class Recording:
 
     def __repr__(self) -> str:
         """Where it lies and which kernel it is of."""
-        return f"<Recording {str(self.path)!r}, Linux {self.machine.kernel or '(not known)'}>"
+        return f"<Recording {str(self.path)!r}, {kernel_words(self.machine.kernel)}>"
 
     @classmethod
     def shipped(cls) -> Recording:
@@ -124,6 +124,20 @@ class Recording:
     def quality(self) -> dict[str, Any]:
         """Counts of what the recording holds and lacks: ``events``, ``events_by_kind``, ``losses``, more."""
         return self._source.quality
+
+    @cached_property
+    def span(self) -> tuple[int, int] | None:
+        """The recording's own time, whatever a command reads of it: from which to which ns of its clock it reaches.
+
+        From its first event of any kind, or first snapshot of /proc, to its last. None where it has neither.
+        """
+        times = [time for time in (self._source.event_times(), _times(self.snapshots)) if time is not None]
+        return (min(first for first, _ in times), max(last for _, last in times)) if times else None
+
+    @cached_property
+    def seconds(self) -> float:
+        """Length of :attr:`span` in seconds; 0 where there is none."""
+        return 0.0 if self.span is None else (self.span[1] - self.span[0]) / 1e9
 
     @cached_property
     def states(self) -> list[AllocatorState]:
@@ -229,6 +243,11 @@ class Recording:
             writer.set_losses(self.losses)
             writer.set_quality({"source_digest": self.digest, **(quality or {})})
         return Recording.open(writer.path, verify=False)
+
+
+def _times(snapshots: Sequence[Snapshot]) -> tuple[int, int] | None:
+    """Times (ns) of the first and the last snapshot; None without any."""
+    return (int(snapshots[0].ts), int(snapshots[-1].ts)) if snapshots else None
 
 
 def _following(stream: Iterator[EventChunk], state: AllocatorState) -> Iterator[EventChunk]:

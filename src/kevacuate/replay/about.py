@@ -134,6 +134,8 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
     The books begin at the start state where there is one, else they know of no page.
     """
     counter, time = QualityCounter(), Timeline()
+    for ts in recording.span or ():
+        time.reach(ts)
     kept = recording.quality.get("events", 0) if (recording.path / "machine.json").exists() else 0
     done = 0
     for chunk in recording.events():
@@ -148,7 +150,7 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
     used = time.used()
     return {
         **counted,
-        "recorded_seconds": time.span / 1e9,
+        "recorded_seconds": recording.seconds,
         "events_per_second": rate,
         "peak_events_per_second": int(used.max()) * 1e9 / time.width if len(used) > 1 else rate,
         "timeline": time.to_json(("events",)),

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
-from kevacuate.recording import EventChunk, EventKind, Recording
+from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.schema import EVENT_SPECS
 from kevacuate.replay.about import lost_events
-from kevacuate.replay.outcomes import knows_none_came, total_events, watched
+from kevacuate.replay.outcomes import knows_none_came, total_events
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
     EventKind.MM_PAGE_ALLOC,
@@ -23,24 +25,16 @@ TRIAGE_KINDS: tuple[EventKind, ...] = (
 """The kinds of events that a triage reads, as far as the recording has them."""
 
 
-def triage_events(
-    chunks: Iterable[EventChunk],
-    pageblock_order: int,
-    watched_times: tuple[int, int] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[TriageCounter, int]:
-    """Count a stream of events, recorded or live, of a machine watched between two times; the counter, and events read."""
-    counter, done = TriageCounter(pageblock_order), 0
-    if watched_times is not None:
-        counter.watch(watched_times[0])
-    for chunk in chunks:
-        counter.add(chunk)
-        done += chunk.rows
-        if progress:
-            progress(done)
-    if watched_times is not None:
-        counter.watch(watched_times[1])
-    return counter, done
+STALL_KINDS: tuple[EventKind, ...] = (
+    EventKind.VMSCAN_DIRECT_RECLAIM_BEGIN,
+    EventKind.COMPACTION_TRY_TO_COMPACT_PAGES,
+)
+"""Events with which an allocation's stall begins: direct reclaim, direct compaction. A triage names them and pairs none yet."""
+
+EXTFRAG_NAME = "mm_page_alloc_extfrag"
+
+KERNEL_EVENTS = {spec.kind.name: name for name, spec in reversed(EVENT_SPECS.items())}
+"""Name of a kind to the kernel's name of the event, the first where it had several."""
 
 
 def triage_recording(
@@ -54,30 +48,56 @@ def triage_recording(
         The recording holds no events, or is corrupted.
     """
     machine, total = recording.machine, total_events(recording)
-
-    def report(done: int) -> None:
+    counter = TriageCounter(
+        machine.pageblock_order, recording.span or (0, 0), ownership=tells_ownership(machine)
+    )
+    done = 0
+    for chunk in recording.events(kinds=TRIAGE_KINDS):
+        counter.add(chunk)
+        done += chunk.rows
         if progress:
             progress(done, max(total, done) if total else 0)
-
-    stream = recording.events(kinds=TRIAGE_KINDS)
-    counter, done = triage_events(stream, machine.pageblock_order, watched(recording), report)
-    if not done and not knows_none_came(recording) and next(recording.events(), None) is None:
+    held = recording.quality.get("events_by_kind", {})
+    if not held and not knows_none_came(recording):
         raise KevacuateError(
             f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): nothing to triage."
         )
-    snapshots = getattr(recording, "snapshots", ())
-    moments = moments_of(recording.states, snapshots, machine.pageblock_order, machine.hugepage_order)
+    moments = moments_of(
+        recording.states, recording.snapshots, machine.pageblock_order, machine.hugepage_order
+    )
+    recorded, unseen = _were_recorded(counter, recording), _unseen(recording)
+    huge_order = machine.hugepage_order if machine.hugepage_order > 0 else machine.pageblock_order
     return {
         "name": recording.path.resolve().name,
         "digest": recording.digest,
         "kernel": machine.kernel,
         "pageblock_order": machine.pageblock_order,
         "managed_pages": sum(zone.managed for zone in machine.zones),
-        "lost_events": sum(lost_events(loss) for loss in recording.losses),
-        "extfrag_recorded": _were_recorded(counter, recording),
+        **unseen,
+        "extfrag_recorded": recorded,
+        "events_held": {KERNEL_EVENTS.get(kind, kind): int(count) for kind, count in held.items()},
+        "stalls": any(kind.name in held for kind in STALL_KINDS),
         "pids_kept": bool(machine.extra.get("pids_kept", True)),
         "task_names": recording.quality.get("tasks", {}),
-        **counter.result(moments),
+        **counter.result(moments, known=recorded is True and not any(unseen.values()), huge_order=huge_order),
+    }
+
+
+def _unseen(recording: Recording) -> dict[str, int]:
+    """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer.
+
+    Events without a format are none of them where the recording has the format of mm_page_alloc_extfrag.
+    """
+    imported = recording.quality.get("imported")
+    facts = imported if isinstance(imported, dict) else {}
+    lines, unread = facts.get("lines_not_read"), facts.get("events_not_read")
+    events = unread.get(EXTFRAG_NAME) if isinstance(unread, dict) else 0
+    has_format = any(name.rpartition("/")[2] == EXTFRAG_NAME for name in recording.machine.events)
+    return {
+        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        "events_not_read": events if isinstance(events, int) else 0,
+        "events_without_format": 0 if has_format else sum(loss.unknown for loss in recording.losses),
+        "lines_not_read": lines if isinstance(lines, int) else 0,
     }
 
 

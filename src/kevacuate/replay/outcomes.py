@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of, vmstat_change
 from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
 from kevacuate.recording import EventKind, Recording
@@ -23,18 +23,10 @@ def total_events(recording: Recording) -> int:
     return int(recording.quality.get("events", 0)) if (recording.path / "machine.json").exists() else 0
 
 
-def watched(recording: Recording) -> tuple[int, int] | None:
-    """Times (ns) of the first and the last snapshot of /proc: the machine was watched that long, also where nothing happened."""
-    snapshots: Any = getattr(recording, "snapshots", ())
-    return (int(snapshots[0].ts), int(snapshots[-1].ts)) if len(snapshots) > 1 else None
-
-
 def knows_none_came(recording: Recording) -> bool:
-    """Whether a recording without external fragmentation events tells that there were none."""
+    """Whether a recording without external fragmentation events tells that there were none: they were on, and time passed."""
     kinds = recorded_kinds(recording.machine)
-    return (
-        kinds is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds and watched(recording) is not None
-    )
+    return kinds is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds and recording.seconds > 0
 
 
 def recorded_outcome(
@@ -62,8 +54,14 @@ def recorded_outcome(
     if not despite_losses:
         refuse_losses(recording, "its counts are too low")
     machine, total = recording.machine, total_events(recording)
-    counter, done = RecordedCounter(machine.pageblock_order, recorded_kinds(machine), hooks=machine.hooks), 0
-    counter.watch(watched(recording))
+    counter = RecordedCounter(
+        machine.pageblock_order,
+        recorded_kinds(machine),
+        hooks=machine.hooks,
+        seconds=recording.seconds,
+        ownership=tells_ownership(machine),
+    )
+    done = 0
     for chunk in recording.events(kinds=KINDS_READ):
         counter.add(chunk)
         done += chunk.rows
@@ -74,9 +72,10 @@ def recorded_outcome(
             f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to "
             "count."
         )
-    snapshots = getattr(recording, "snapshots", ())
-    moments = moments_of(recording.states, snapshots, machine.pageblock_order, machine.hugepage_order)
-    metrics = {**counter.metrics(), "vmstat": vmstat_change(snapshots)}
+    moments = moments_of(
+        recording.states, recording.snapshots, machine.pageblock_order, machine.hugepage_order
+    )
+    metrics = {**counter.metrics(), "vmstat": vmstat_change(recording.snapshots)}
     if moments:
         metrics["end"] = next(reversed(moments.values()))
     start = recording.start

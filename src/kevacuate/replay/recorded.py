@@ -9,7 +9,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
-from kevacuate.measure.extfrag import ExtfragTable, extfrag_of
+from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, tells_ownership
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes, page_count
@@ -73,9 +73,9 @@ def recorded_flows(recording: Recording) -> list[dict[str, Any]]:
     :func:`kevacuate.measure.metrics.extfrag_events` counts the model's.
     """
     order = recording.machine.pageblock_order
-    table = ExtfragTable(order)
+    table = ExtfragTable(order, ownership=tells_ownership(recording.machine))
     for chunk in recording.events(kinds=[EventKind.MM_PAGE_ALLOC_EXTFRAG]):
-        table.add(*extfrag_of(chunk, order))
+        table.add(*extfrag_of(chunk, order, ownership=table.ownership))
     return table.rows()
 
 

@@ -23,6 +23,7 @@ from kevacuate.measure.fidelity import (
     Tally,
     Verification,
 )
+from kevacuate.recording.machine import kernel_words
 
 
 def share(value: float | None) -> str:
@@ -46,7 +47,7 @@ def _verdict(level: LevelResult, required: float | None) -> Text:
 def verification_table(result: Verification, required: float | None = None) -> Table:
     """One row per level: exactness, decisions, mismatches, dumps, verdict."""
     title = (
-        f"{result.recording}, Linux {result.kernel or '(not known)'}, profile {result.profile}: {result.events:,} events, "
+        f"{result.recording}, {kernel_words(result.kernel)}, profile {result.profile}: {result.events:,} events, "
         f"digest {result.digest[:12]}"
     )
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
 from kevacuate.report.fidelity import effect_words, share
@@ -30,11 +30,11 @@ ABOUT = {
         "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`; BELOW_HIGH "
         "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
         "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded; "
-        "kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees); the phase of the one-second "
-        "decay: of 250 phases that are all carried along, the one with the fewest mismatches, one number per recording.",
-        "the size of every refill, also of those that bring nothing; for every free that drains in the model or the kernel, "
-        "whether it does and the size of each sub-batch; the decay's drains; every field of every per-CPU list set at every "
-        "dump, its bounds as derived from the zone's marks and size.",
+        "kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
+        "phase of the one-second decay: of 250 phases that are all carried along, the one with the fewest mismatches.",
+        "the size of every refill, also of those that bring nothing. For every free that drains in the model or the kernel, "
+        "whether it does and the size of each sub-batch. The decay's drains. At every dump every field of every per-CPU list "
+        "set, its bounds as derived from the zone's marks and size.",
     ),
     "evacuation": (
         "Patched kernels only: the queue, the workers, and the loop of `evacuate_pageblock`.",
@@ -138,6 +138,15 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
         yield ""
 
 
+def _counts(title: str, counts: Mapping[str, str]) -> Iterator[str]:
+    """A list of what was counted; nothing where there is nothing."""
+    if counts:
+        yield f"{title}:"
+        yield ""
+        yield from (f"- {name}: {count}" for name, count in counts.items())
+        yield ""
+
+
 def _facts(recording: str, level: LevelResult) -> Iterator[str]:
     """One recording under one level."""
     yield f"### {recording}"
@@ -146,23 +155,13 @@ def _facts(recording: str, level: LevelResult) -> Iterator[str]:
         yield f"Not exercised: {level.not_exercised}."
         yield ""
         return
-    if level.kinds:
-        yield (
-            "Decisions: "
-            + "; ".join(
-                f"{name} {t.decisions:,}"
-                + (f" (**{t.mismatches:,} not the kernel's**)" if t.mismatches else "")
-                for name, t in level.kinds.items()
-            )
-            + "."
-        )
-        yield ""
-    if level.inputs:
-        yield "Inputs: " + "; ".join(f"{name} {count:,}" for name, count in level.inputs.items()) + "."
-        yield ""
-    if level.causes:
-        yield "Causes: " + "; ".join(f"{name}: {count:,}" for name, count in level.causes.items()) + "."
-        yield ""
+    decided = {
+        name: f"{t.decisions:,}" + (f" (**{t.mismatches:,} not the kernel's**)" if t.mismatches else "")
+        for name, t in level.kinds.items()
+    }
+    yield from _counts("Decisions", decided)
+    yield from _counts("Inputs", {name: f"{count:,}" for name, count in level.inputs.items()})
+    yield from _counts("Causes", {name: f"{count:,}" for name, count in level.causes.items()})
     if level.first is not None:
         first = level.first
         where = f"event {first.position:,}" if first.position >= 0 else "a dump"

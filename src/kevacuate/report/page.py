@@ -23,6 +23,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import RUNS, rule
 from kevacuate.recording.beside import written
+from kevacuate.recording.machine import kernel_words
 from kevacuate.report.grouprows import mean_text
 from kevacuate.report.page_data import page_data
 from kevacuate.report.page_tables import (
@@ -103,7 +104,7 @@ def _block_words(runs: Sequence[Run]) -> str:
 
 def _machine_facts(recording: dict[str, Any]) -> list[str]:
     """What machine it was, in a few words."""
-    facts = [f"Linux {visible(recording.get('kernel') or '(not known)')}"]
+    facts = [visible(kernel_words(recording.get("kernel", "")))]
     if "arch" in recording:
         facts.append(visible(recording["arch"]))
     if "cpus" in recording:

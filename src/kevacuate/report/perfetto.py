@@ -12,6 +12,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.policy import parse_policy
 from kevacuate.recording import EventChunk, EventKind, Recording
+from kevacuate.recording.machine import kernel_words
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.happenings import allocator_records
 from kevacuate.replay.initial import ReplayOptions
@@ -83,10 +84,7 @@ def _recorded(recording: Recording, out: PerfettoWriter, progress: Progress | No
     start = recording.start
     base = start.ts if start is not None else None
     group = Group(
-        out,
-        f"Linux {recording.machine.kernel or '(not known)'}, recorded",
-        recording.machine.pageblock_order,
-        0,
+        out, f"{kernel_words(recording.machine.kernel)}, recorded", recording.machine.pageblock_order, 0
     )
     spans = _Spans(group)
     seen = 0

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from kevacuate.measure import Comparison
 from kevacuate.measure.groups import UNKNOWN
+from kevacuate.recording.machine import kernel_words
 from kevacuate.report.grouprows import STYLES, GroupRow, cells, moved, number
 from kevacuate.report.rows import Row, comparison_rows, price_rows, replays_words
 from kevacuate.report.sidebyside import Line, SideBySide
@@ -26,7 +27,7 @@ def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
 def _title(comparison: Comparison) -> str:
     """What was replayed, how often."""
     about = comparison.recording
-    title = f"{about['name']}, Linux {about['kernel'] or '(not known)'}, profile {about['profile']}"
+    title = f"{about['name']}, {kernel_words(about['kernel'])}, profile {about['profile']}"
     policies = len(comparison.groups)
     if policies > 1:
         title += f": one demand, {policies} policies"

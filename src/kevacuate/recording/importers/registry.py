@@ -190,7 +190,7 @@ def _summary(target: Path, about: dict[str, Any]) -> dict[str, Any]:
         "clock": made.machine.clock,
         "events": quality["events"],
         "events_by_kind": quality["events_by_kind"],
-        "seconds": (quality["last_ts"] - quality["first_ts"]) / 1e9,
+        "seconds": made.seconds,
         "lost_events": {
             str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped
             for x in made.losses

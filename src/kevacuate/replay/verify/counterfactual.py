@@ -290,7 +290,8 @@ def _notes(
     """What a reader must know about the rows."""
     notes = [
         f"the workload is {workload}; a row decides if there are at least {LEAST_RUNS} real runs and if it would not accept 0, "
-        f"that is, a model that does nothing; it accepts {DEVIATIONS:g} standard deviations (each at least {LEAST_SPREAD:g})",
+        "that is, a model that does nothing",
+        f"a row accepts {DEVIATIONS:g} standard deviations (each at least {LEAST_SPREAD:g})",
         f"ours is the mean of {replays} replays of one recorded demand, which differ in when background work begins",
         "fallbacks between boot and the start of the replay are counted as recorded",
     ]

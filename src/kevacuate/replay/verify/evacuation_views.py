@@ -92,11 +92,13 @@ class BlockViews:
         )
         return (
             "where a block's movable folios lie, and of what order, is followed through the allocations and frees before it "
-            f"is scanned; {self._waiting:,} of their pages, the youngest, by which they exceed the kernel's counts at the "
-            "starts, are taken to wait in a per-CPU batch; so do those allocated meanwhile, until 31 have come together",
+            "is scanned",
+            f"{self._waiting:,} of their pages, the youngest, exceed the kernel's counts at the starts: they are taken to wait "
+            "in a per-CPU batch, as are those allocated meanwhile, until 31 have come together",
             f"destinations of compaction: {self._pages.destinations:,} pages by its events, where list operations are not "
-            f"recorded; in {self._pages.open_ranges:,} ranges it took a part and no event says which; {self._hidden:,} pages "
-            "by which the kernel's counts exceed the known ones are put where the free scanner takes first",
+            f"recorded; in {self._pages.open_ranges:,} ranges it took a part and no event says which",
+            f"{self._hidden:,} pages by which the kernel's counts exceed the known ones are put where the free scanner takes "
+            "first",
             "page cache from readahead is taken to be clean, from writes dirty: a rule found in recorded evacuations, these "
             "among them; of block devices' page cache, of what compaction had moved or was in use before, it is not known",
             *(unsure if self._unsure else ()),
