@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -21,8 +20,8 @@ from kevacuate.recording.importers.source import ImportOptions, Source
 from kevacuate.recording.importers.text import LONGEST_EVENT, Dialect, TextSource
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
 from kevacuate.recording.kev import KevWriter, is_kev
+from kevacuate.recording.opener import open_any
 from kevacuate.recording.recording import Recording
-from kevacuate.recording.ringbuf import open_raw
 from kevacuate.recording.schema import NO_PID, EventChunk
 
 HEAD_BYTES = 1 << 16
@@ -31,21 +30,20 @@ HEAD_BYTES = 1 << 16
 READ = "trace-cmd's trace.dat, the text of ftrace, trace-cmd report or perf script, raw per-CPU ring-buffer pages"
 Progress = Callable[[int, int], None]
 
+TEXT_DIALECTS = (PERF_SCRIPT, *DIALECTS)
+"""All dialects of trace text, in the order in which they are tried."""
+
 _FOREIGN = {
     b"PERFILE2": "is a perf.data file: import the text that perf script prints of it",
-    b"\x1f\x8b": "is compressed with gzip: decompress it first",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it first",
-    b"BZh": "is compressed with bzip2: decompress it first",
 }
 
 
 def _head(path: Path) -> bytes:
-    """The file's first bytes, decompressed if it is xz."""
+    """The file's first bytes, decompressed."""
+    file, _ = open_any(path)
     try:
-        with closing(open_raw(path)) as file:
+        with closing(file):
             return file.read(HEAD_BYTES)
-    except (EOFError, lzma.LZMAError):
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
     except OSError as error:
         raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
@@ -56,7 +54,7 @@ def text_dialect(head: bytes) -> Dialect | None:
         line = raw.decode("utf-8", "replace").strip()
         if not line or line.startswith("#") or len(line) > LONGEST_EVENT:
             continue
-        for dialect in (PERF_SCRIPT, *DIALECTS):
+        for dialect in TEXT_DIALECTS:
             if dialect.head.match(line):
                 return dialect
     return None
@@ -88,7 +86,7 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
         return TraceDat(where, chosen)
     dialect = None if b"\0" in head else text_dialect(head)
     if dialect is not None:
-        return TextSource(where, dialect, chosen)
+        return TextSource(where, dialect, chosen, TEXT_DIALECTS)
     if is_raw_page(head):
         return RawPages(where, chosen)
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")

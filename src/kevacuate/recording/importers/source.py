@@ -38,6 +38,8 @@ class ImportOptions:
     """Directory with ``SYSTEM/EVENT`` format files of the recorded kernel."""
     buffer: str | None = None
     """Name of the buffer instance to take, where a file holds several."""
+    kernel: str | None = None
+    """Release of the recorded kernel, as ``uname -r`` prints it, where a text does not name it."""
 
 
 PAGE_SIZES = frozenset(1 << bits for bits in range(12, 19))
