@@ -229,7 +229,7 @@ class EventParser:
         for place in places(PRINTED[name]):
             self._add(place, zones, names)
         for column, field in spec.fields.items():
-            for label in field_names(name, column):
+            for label in field_names(name, spec.field(column)):
                 self._add_field(column, label, zones, names, field.startswith("@"))
         self.pairs = _SLAB if name.startswith("mm_shrink_slab") else _PAIRS
         self.finish = _FINISH.get(spec.kind)
