@@ -87,7 +87,7 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     dialect = None if b"\0" in head else text_dialect(head)
     if dialect is not None:
         return TextSource(where, dialect, chosen, TEXT_DIALECTS)
-    if is_raw_page(head):
+    if is_raw_page(head, where):
         return RawPages(where, chosen)
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")
 
