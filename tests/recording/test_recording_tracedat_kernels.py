@@ -26,7 +26,7 @@ from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.cconstant import constant
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.gfptext import gfp_text
-from kevacuate.recording.importers import ImportOptions, import_recording, open_source
+from kevacuate.recording.importers import ImportOptions, container, import_recording, open_source
 from kevacuate.recording.printfmt import arguments, flags, pageblock_order, symbols
 from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS, concat_chunks
@@ -349,6 +349,13 @@ def test_migratetypes_by_the_release_where_no_flags_prove_them(tmp_path: Path) -
         uname = f"Linux host {release} #1 SMP x86_64" if release else ""
         path = one_buffer(tmp_path / "x.dat", maker, [frag], [payload], uname)
         assert events_of(path).b.tolist() == [expected]
+    source = open_source(path, ImportOptions(kernel="4.1.12"))
+    assert [event for chunk in source.events() for event in chunk.b.tolist()] == [1]
+    assert source.machine().kernel == "4.1.12"
+    path = one_buffer(tmp_path / "x.dat", maker, [frag], [payload], "Linux host 4.4.88 #1 SMP x86_64")
+    open_source(path, ImportOptions(kernel="4.4"))
+    with pytest.raises(KevacuateError, match=r"is of Linux 4.4.88: leave --kernel out"):
+        open_source(path, ImportOptions(kernel="5.4"))
 
 
 def test_results_of_compaction_by_the_names_in_the_print_fmt(tmp_path: Path) -> None:
@@ -474,6 +481,16 @@ def test_a_file_that_is_compressed_as_a_whole(tmp_path: Path, pack_whole: Callab
     (tmp_path / "cut").write_bytes(pack_whole(data)[:-100])
     with pytest.raises(KevacuateError, match=r"is truncated|is corrupted: it does not decompress"):
         open_source(tmp_path / "cut")
+
+
+def test_a_file_that_decompresses_to_far_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MOST_UNPACKED", 1 << 20)
+    data = (DATA / "live.v7.dat").read_bytes()
+    (tmp_path / "x.xz").write_bytes(lzma.compress(data))
+    open_source(tmp_path / "x.xz")
+    (tmp_path / "x.xz").write_bytes(lzma.compress(data[:100] + bytes(100 << 20)))
+    with pytest.raises(KevacuateError, match="more than 1,000 times its size"):
+        open_source(tmp_path / "x.xz")
 
 
 @pytest.mark.parametrize(

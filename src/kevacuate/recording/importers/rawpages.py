@@ -94,7 +94,7 @@ class RawPages:
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         self.path, self.form = path, "raw ring-buffer pages"
-        self.directory = path if path.is_dir() else path.parent
+        self.directory, self.kernel = path if path.is_dir() else path.parent, options.kernel or ""
         self.files = _files(path)
         formats = options.formats
         if formats is None and (self.directory / "formats").is_dir():
@@ -115,7 +115,7 @@ class RawPages:
         self.how = _sub_buffers(header, self.formats, self.files.values())
         self.total = sum(file.stat().st_size for file in self.files.values())
         self._decoding, block = (
-            decoding(self.formats, ALL_KINDS, lenient=True),
+            decoding(self.formats, ALL_KINDS, lenient=True, release=options.kernel or ""),
             min(1 << 20, BLOCK_BYTES // len(self.files)),
         )
         self._readers = [
@@ -162,7 +162,7 @@ class RawPages:
 
     def machine(self) -> Machine:
         """The machine, as its format files describe it."""
-        return machine_of(self.formats, cpus=max(self.files) + 1, clock=self.clock)
+        return machine_of(self.formats, kernel=self.kernel, cpus=max(self.files) + 1, clock=self.clock)
 
     def losses(self) -> list[CpuLosses]:
         """What each CPU lost, with the kernel's counts where ``cpuN.stats`` lies beside the file."""

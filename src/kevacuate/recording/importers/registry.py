@@ -14,6 +14,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers.ftracetext import DIALECTS
+from kevacuate.recording.importers.kernelproof import given_version
 from kevacuate.recording.importers.perfscript import PERF_SCRIPT
 from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_page
 from kevacuate.recording.importers.source import ImportOptions, Source
@@ -72,6 +73,8 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     where, chosen = Path(path), options or ImportOptions()
     if not where.exists():
         raise KevacuateError(f"{where} does not exist.")
+    if chosen.kernel is not None:
+        given_version(chosen.kernel)
     if where.is_dir():
         if is_kev(where):
             raise KevacuateError(f"{where} is a recording already: there is nothing to import.")
