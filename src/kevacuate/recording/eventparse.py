@@ -166,7 +166,10 @@ def _parser(form: str, zones: dict[str, int], names: Names) -> Callable[[str], i
         return None
     numbers = {"status": _results(names.kernel)}
     if form in SYMBOLS:
-        return names.named({name: value for value, name in SYMBOLS[form].items()} | _OLD_NAMES.get(form, {}), numbers.get(form))
+        return names.named(
+            {name: value for value, name in SYMBOLS[form].items()} | _OLD_NAMES.get(form, {}),
+            numbers.get(form),
+        )
     return plain.get(form, _number)
 
 

@@ -53,7 +53,11 @@ def gfp_value(text: str, version: Version | None = None) -> tuple[int, tuple[str
             value |= found
         else:
             unknown.append(name)
-    woken = version is not None and version <= gfp.WAIT_UNTIL and not {"GFP_NO_KSWAPD", "GFP_TRANSHUGE"} & set(names)
+    woken = (
+        version is not None
+        and version <= gfp.WAIT_UNTIL
+        and not {"GFP_NO_KSWAPD", "GFP_TRANSHUGE"} & set(names)
+    )
     return (value | (_KSWAPD if woken else 0)) & GFP_MASK, tuple(unknown)
 
 

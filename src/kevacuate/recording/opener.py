@@ -22,9 +22,9 @@ def _zstd(file: IO[bytes]) -> Any:
 
 
 _PACKED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
-    (b"\xfd7zXZ\x00", lambda file: lzma.open(file, "rb")),
-    (b"\x1f\x8b", lambda file: gzip.open(file, "rb")),
-    (b"BZh", lambda file: bz2.open(file, "rb")),
+    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
+    (b"BZh", bz2.BZ2File),
     (b"\x28\xb5\x2f\xfd", _zstd),
 )
 """First bytes to what decompresses: xz, gzip, bzip2, zstd."""

@@ -45,7 +45,10 @@ _FLAGS = r"(?:-0x[0-9a-fA-F]{1,8}+)?\s++(?:[\w.#!]{4,8}+\s++)?"
 PLAIN = Dialect(
     "ftrace text",
     re.compile(
-        r".+?-(-?\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]" + _FLAGS + r"(\d{1,20}+)(?:\.(\d{6,9}+))?: " + _EVENT
+        r".+?-(-?\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]"
+        + _FLAGS
+        + r"(\d{1,20}+)(?:\.(\d{6,9}+))?: "
+        + _EVENT
     ),
     False,
     _lost,
@@ -75,12 +78,15 @@ _OURS = "|".join(sorted({*EVENT_SPECS, *events.EVENTS}))
 PRINTK = Dialect(
     "kernel log of the boot option tp_printk",
     re.compile(
-        r"(?:.{0,60}? kernel: )?\[\s*+(?=\d)()()(\d{1,12}+)\.(\d{6,9}+)\]\s++(?:\[\s*+[TC]\d{1,10}+\]\s++)?(" + _OURS + r"): (.*)"
+        r"(?:.{0,60}? kernel: )?\[\s*+(?=\d)()()(\d{1,12}+)\.(\d{6,9}+)\]\s++(?:\[\s*+[TC]\d{1,10}+\]\s++)?("
+        + _OURS
+        + r"): (.*)"
     ),
     False,
     _lost,
     _FACTS,
     shows_losses=False,
+    lacks=("cpu", "pid"),
 )
 """Time and event, nothing else: task and CPU are not known."""
 

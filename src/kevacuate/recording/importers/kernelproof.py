@@ -50,9 +50,14 @@ class _Proofs:
         self.first: Version | None = None
         self.last: Version | None = None
         self.movable = 0
-        self._names = {re.compile(rb"\b%s: " % name.encode()): proof for name, proof in events.BY_EVENT.items()}
+        self._names = {
+            re.compile(rb"\b%s: " % name.encode()): proof for name, proof in events.BY_EVENT.items()
+        }
         self._texts = {
-            re.compile(rb"\b%s: [^\n]{0,300}?%s" % (name.encode(), re.escape(text.rstrip().encode()))): (text, proof)
+            re.compile(rb"\b%s: [^\n]{0,300}?%s" % (name.encode(), re.escape(text.rstrip().encode()))): (
+                text,
+                proof,
+            )
             for name, text, proof in events.BY_TEXT
         }
 
@@ -82,14 +87,16 @@ class _Proofs:
         return bool(self.movable) or (self.last is not None and self.last <= migratetypes.SWAPPED_UNTIL)
 
     def range(self) -> KernelRange:
-        """The versions that are possible; the migratetype of a movable request counts most, where proofs contradict each other."""
-        first, last = self.first, self.last
+        """The versions that are possible; of contradictory proofs, the migratetype of a movable request counts."""
+        first: Version | None = self.first
+        last: Version | None = self.last
+        old, new = migratetypes.SWAPPED_UNTIL, migratetypes.SWAPPED_FIRST
         if self.movable == 2:
-            last = min(last or migratetypes.SWAPPED_UNTIL, migratetypes.SWAPPED_UNTIL)
+            last = old if last is None else min(last, old)
         elif self.movable == 1:
-            first = max(first or (4, 4), (4, 4))
+            first = new if first is None else max(first, new)
         if first is not None and last is not None and first > last:
-            first, last = (None, last) if self.movable != 1 else (first, None)
+            return KernelRange(first, None) if self.movable == 1 else KernelRange(None, last)
         return KernelRange(first, last)
 
 
@@ -146,9 +153,9 @@ class Survey:
         """
         proven = ANY_KERNEL if self.ours else self._proofs.range()
         if given is not None:
-            version = given_version(given)
-            _refuse_contradiction(version, self._proofs, given, path)
-            return Kernel(given, KernelRange(version, version), GIVEN)
+            chosen = given_version(given)
+            _refuse_contradiction(chosen, self._proofs, given, path)
+            return Kernel(given, KernelRange(chosen, chosen), GIVEN)
         version = parse_version(self.release)
         if self.ours:
             return Kernel(self.release, ANY_KERNEL, NAMED)
@@ -185,8 +192,8 @@ def _refuse_contradiction(version: Version, proofs: _Proofs, given: str, path: P
     if _contradicts(version, proofs):
         other = "4.3 or older" if proofs.movable == 2 else "4.4 or later"
         raise KevacuateError(
-            f"{path} is not of Linux {given}: its GFP_HIGHUSER_MOVABLE requests have migratetype {proofs.movable}, as in {other}; "
-            "leave --kernel out or correct it."
+            f"{path} is not of Linux {given}: its GFP_HIGHUSER_MOVABLE requests have migratetype {proofs.movable}, as in "
+            f"{other}. Correct --kernel or leave it out."
         )
 
 
@@ -200,4 +207,3 @@ def _blocks(file: IO[bytes], path: Path) -> Iterator[bytes]:
         rest = data[end:]
     if rest:
         yield rest
-

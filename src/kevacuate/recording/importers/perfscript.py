@@ -37,4 +37,5 @@ PERF_SCRIPT = Dialect(
     _lost,
     _FACTS,
     shows_losses=False,
+    zero_is_relative=True,
 )

@@ -18,6 +18,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel import events as kernel_events
+from kevacuate.kernel import migratetypes
 from kevacuate.kernel.versions import version_text
 from kevacuate.recording.eventparse import DEFAULT_ZONES, EventParser, Names, event_parsers
 from kevacuate.recording.formats import gfp_table, kernel_gfp_bits, load_formats, zone_names
@@ -43,8 +44,14 @@ _MOST_SECONDS = 1 << 32
 _WRITTEN = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})")
 _BLOCK_ORDER = re.compile(r"pageblock_order=(\d{1,2})\b")
 _BUFFER = re.compile(r"([^\s:]{1,64}): (?=.{16}-\d{1,10}\s)(.+)")
-_KNOWN = re.compile(r"(?<![\w/])(mm_\w{1,60}|gt_(?:rmq|list|blk|evac|dump)|(?:set|remove)_migration_pte):(?: |$)")
-_BROKEN = re.compile(r".{0,100}?[\s\]]\d{1,12}\.\d{6,9}: *(?:[\w-]{1,60}:)?(?:\w{1,100}:)?$")
+_KNOWN = re.compile(
+    r"(?<![\w/])(mm_\w{1,60}|gt_(?:rmq|list|blk|evac|dump)|(?:set|remove)_migration_pte):(?: |$)"
+)
+BROKEN = re.compile(r".{0,100}?[\s\]]\d{1,12}\.\d{6,9}: *(?:[\w-]{1,60}:)?(?:\w{1,100}:)?$")
+EVENT_WORDS = re.compile(rb"\b(?:mm_\w{1,60}|(?:set|remove)_migration_pte): ")
+"""What a block of text with an event of a recording's holds."""
+
+_OWN_EVENTS = ("mm_page", "gt_", "mm_setup", "mm_calculate")
 _QUOTE = re.compile(r"(?:> ?)+")
 
 
@@ -63,6 +70,10 @@ class Dialect(NamedTuple):
     """Lines that say what the machine is: key, and what gives the value."""
     shows_losses: bool = True
     """Whether a text without a line about lost events says that none was lost."""
+    zero_is_relative: bool = False
+    """Whether a text that begins at time 0 was printed with times that are no clock's."""
+    lacks: tuple[str, ...] = ()
+    """What the lines do not have: ``cpu``, ``pid``."""
 
 
 class Line(NamedTuple):
@@ -98,9 +109,13 @@ class TextSource:
 
     """
 
-    def __init__(self, path: Path, dialect: Dialect, options: ImportOptions, others: tuple[Dialect, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, dialect: Dialect, options: ImportOptions, others: tuple[Dialect, ...] = ()
+    ) -> None:
         self.path, self.dialect, self.options = path, dialect, options
-        self.others_heads = [other for other in others if other.relative == dialect.relative and other is not dialect]
+        self.others_heads = [
+            other for other in others if other.relative == dialect.relative and other is not dialect
+        ]
         self.form = dialect.name
         self.total, self.done = path.stat().st_size, 0
         self.formats = load_formats(options.formats) if options.formats else {}
@@ -196,9 +211,12 @@ class TextSource:
         pid, cpu, seconds, fraction, event, body = match.groups()
         if not self._of_buffer(named[1] if named else "", event):
             return Line(number, line, NO_PID, 0, 0, "", "")
-        if "[FAILED TO PARSE]" in body:
-            raise self._unparsed(event)
         ts = self._time(seconds, fraction, number)
+        if self.dialect.zero_is_relative and not self._cpus and ts == 0 and event in self._parsers:
+            raise KevacuateError(
+                f"{self.path} begins at time 0: perf script printed it with --deltatime or --reltime. "
+                "Print it again without."
+            )
         if int(cpu or 0) >= MAX_CPUS or int(pid or 0) >= 1 << 31:
             raise self._bad(number, "a CPU or process number that cannot be")
         nobody = not pid or int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-"))
@@ -214,7 +232,9 @@ class TextSource:
             self._buffer = name
         if name != self._buffer:
             listed = ", ".join(repr(x) for x in sorted({name, self._buffer, *self.survey.buffers}))
-            raise KevacuateError(f"{self.path} holds several buffers ({listed}): say which with --buffer NAME.")
+            raise KevacuateError(
+                f"{self.path} holds several buffers ({listed}): say which with --buffer NAME."
+            )
         return True
 
     def _row(self, line: Line, parser: EventParser, last: bool) -> tuple[int, ...] | None:
@@ -230,11 +250,13 @@ class TextSource:
         try:
             values = parser.parse(line.body)
         except ValueError as error:
-            lacks = "without" in str(error)
+            lacks, own = "without" in str(error), line.event.startswith(_OWN_EVENTS)
+            if "[FAILED TO PARSE]" in line.body and own:
+                raise self._unparsed(line.event) from None
             if lacks and not last:
                 self._held = line
                 return None
-            if lacks and line.event.startswith(("mm_compaction_", "mm_vmscan_", "mm_shrink_", "mm_migrate_")):
+            if lacks and not own:
                 self.not_read[line.event] += 1
                 return None
             why = str(error) if lacks else "an unreadable value"
@@ -305,7 +327,7 @@ class TextSource:
             self.said.setdefault(key, match[1])
         if found or line.startswith("#"):
             return []
-        if _BROKEN.match(line):
+        if BROKEN.match(line):
             self._held, self._held_lines = Line(number, line, NO_PID, 0, 0, "", ""), 0
             return []
         self.unread += 1
@@ -348,8 +370,10 @@ class TextSource:
         """How the kernel is known, for ``machine.extra``."""
         first, last = self.kernel.versions
         lowest = last if last is not None else first
+        old = last is not None and not migratetypes.is_identity(last)
         return {
             "kernel_known": self.kernel.how,
+            "old_migratetypes": old,
             "kernel_range": [version_text(v) if v else None for v in (first, last)],
             "change_ownership_unknown": bool(lowest and last and last < kernel_events.OWNERSHIP_FIRST),
         }
@@ -375,6 +399,7 @@ class TextSource:
             "names_not_known": sorted(self.names.unknown),
             "gfp_numbers_unmapped": self.names.numbers,
             "gfp_numbers_not_read": self.names.numbers_not_read,
+            "lines_lack": list(self.dialect.lacks),
             "losses_shown": self.dialect.shows_losses or bool(self._lost),
             **self._about_kernel(),
             **unread,
