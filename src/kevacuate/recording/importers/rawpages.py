@@ -44,9 +44,14 @@ _MACHINES = (
 _NAME = re.compile(r"(?:^|\.)cpu(\d{1,4})(?:\.raw)?(?:\.xz)?$")
 
 
+def is_raw_name(path: Path) -> bool:
+    """Whether a file is named like raw per-CPU data."""
+    return _NAME.search(path.name) is not None
+
+
 def is_raw_directory(path: Path) -> bool:
     """Whether the directory holds files named like raw per-CPU data."""
-    return any(_NAME.search(p.name) and p.is_file() for p in path.iterdir())
+    return any(is_raw_name(p) and p.is_file() for p in path.iterdir())
 
 
 def is_raw_page(head: bytes, path: Path) -> bool:
@@ -54,9 +59,9 @@ def is_raw_page(head: bytes, path: Path) -> bool:
 
     Those of a 32-bit or big-endian machine are believed of a file that is named like one.
     """
-    kinds = _MACHINES if _NAME.search(path.name) else _MACHINES[:1]
-    whole = len(head) >= 16 and any(head[:16])
-    return whole and any(fits(head[:PAGE_BYTES], how._replace(size=1 << 20)) for how in kinds)
+    kinds = _MACHINES if is_raw_name(path) else _MACHINES[:1]
+    first = head[:PAGE_BYTES]
+    return any(any(first[8 : how.head]) and fits(first, how._replace(size=1 << 20)) for how in kinds)
 
 
 def _sub_buffers(header_page: str, formats: dict[int, EventFormat], files: Iterable[Path]) -> SubBuffers:
