@@ -61,7 +61,10 @@ def is_raw_page(head: bytes, path: Path) -> bool:
     """
     kinds = _MACHINES if is_raw_name(path) else _MACHINES[:1]
     first = head[:PAGE_BYTES]
-    return any(any(first[8 : how.head]) and fits(first, how._replace(size=1 << 20)) for how in kinds)
+    return any(
+        len(first) > how.head and any(first[8 : how.head]) and fits(first, how._replace(size=1 << 20))
+        for how in kinds
+    )
 
 
 def _sub_buffers(header_page: str, formats: dict[int, EventFormat], files: Iterable[Path]) -> SubBuffers:
