@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import shutil
 import tomllib
@@ -21,6 +22,7 @@ from kevacuate.recording.schema import COLUMN_TYPES, EventChunk, concat_chunks
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/case.toml"))
+_FRAME = re.compile("[\u2500-\u257f]+")
 KEYS = {"name", "needs", "run", "recording"}
 RUN_KEYS = {"command", "exit", "stdout", "stdout_lacks", "stderr", "stderr_lacks", "json"}
 RECORDING_KEYS = {"path", "events", "losses", "machine", "quality", "row"}
@@ -41,8 +43,8 @@ def run(command: str) -> tuple[int, str, str]:
 
 
 def plain(text: str) -> str:
-    """The text with each run of blanks and line ends as one blank."""
-    return " ".join(text.split())
+    """The text with each run of blanks, line ends and table frames as one blank."""
+    return " ".join(_FRAME.sub(" ", text).split())
 
 
 def value_at(values: Any, path: str) -> Any:
