@@ -198,6 +198,20 @@ def test_raw_pages_of_every_machine(
         assert events_of(path).pfn.tolist() == [0x12345, -1, 0x12345, 0xABCDE, -1]
 
 
+@pytest.mark.parametrize(("order", "long_bytes"), MACHINES)
+def test_short_fields_of_every_machine(
+    tmp_path: Path, order: Literal["little", "big"], long_bytes: int
+) -> None:
+    fields = "unsigned short other; unsigned short order; unsigned long pfn"
+    event = kf.made("kmem", "mm_page_free", 602, fields, '"pfn=0x%lx", REC->pfn', long_bytes)
+    maker = Maker(order, long_bytes)
+    path = one_buffer(
+        tmp_path / "x.dat", maker, [event], [maker.payload(event, other=77, order=5, pfn=0x123456)]
+    )
+    events = events_of(path)
+    assert (events.order.tolist(), events.pfn.tolist()) == ([5], [0x123456])
+
+
 def test_a_long_event_of_a_big_endian_machine(tmp_path: Path) -> None:
     maker = Maker("big", 8)
     fields = "unsigned long pfn; unsigned int order;" + ";".join(f"u64 x{i}" for i in range(20))
