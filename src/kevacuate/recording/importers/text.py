@@ -174,7 +174,9 @@ class TextSource:
             while raw := read_line(file, self.path, LONGEST_LINE):
                 number += 1
                 self.done += len(raw)
-                line = raw.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+                line = raw.decode("utf-8", "replace").strip()
+                if number == 1:
+                    line = line.removeprefix("\ufeff")
                 if len(line) > LONGEST_EVENT:
                     self.unread += 1
                 elif line:
@@ -200,7 +202,7 @@ class TextSource:
 
     def _line(self, text: str, number: int) -> Line | None:
         """The parts of a line of the chosen buffer; None if it is no event."""
-        named = _BUFFER.match(text)
+        named = _BUFFER.match(text) if self.survey.buffers else None
         line = named[2].lstrip() if named else text
         match = self.dialect.head.match(line)
         if match is None and _KNOWN.search(line):
