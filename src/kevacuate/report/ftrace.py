@@ -35,6 +35,7 @@ def header(machine: Machine, name: str) -> str:
         "zones": ",".join(machine.zone_names),
         "page_size": machine.page_size,
         "pageblock_order": machine.pageblock_order,
+        "change_ownership": "unknown" if machine.extra.get("change_ownership_unknown") else "",
     }
     lines += [f"# {key} {value}" for key, value in facts.items() if value != "" and key not in assumed]
     return "\n".join([*lines, "#", _HEADING])

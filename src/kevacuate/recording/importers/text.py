@@ -371,13 +371,12 @@ class TextSource:
     def _about_kernel(self) -> dict[str, Any]:
         """How the kernel is known, for ``machine.extra``."""
         first, last = self.kernel.versions
-        lowest = last if last is not None else first
-        old = last is not None and not migratetypes.is_identity(last)
+        fooled = last is not None and last < kernel_events.OWNERSHIP_FIRST
         return {
             "kernel_known": self.kernel.how,
-            "old_migratetypes": old,
             "kernel_range": [version_text(v) if v else None for v in (first, last)],
-            "change_ownership_unknown": bool(lowest and last and last < kernel_events.OWNERSHIP_FIRST),
+            "old_migratetypes": last is not None and not migratetypes.is_identity(last),
+            "change_ownership_unknown": fooled or "change_ownership" in self.said,
         }
 
     def losses(self) -> list[CpuLosses]:
