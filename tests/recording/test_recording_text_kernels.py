@@ -229,7 +229,7 @@ def test_compressed_text(tmp_path: Path, pack: object) -> None:
     assert import_recording(tmp_path / "t", tmp_path / "t.kev")["events"] == 3000
     for damaged in (packed[: len(packed) // 2], packed[:-12] + b"\0" * 12):
         (tmp_path / "d").write_bytes(damaged)
-        with pytest.raises(KevacuateError, match="is truncated|is corrupted|is no|is not a file"):
+        with pytest.raises(KevacuateError, match=r"is truncated|is corrupted|is no|is not a file"):
             import_recording(tmp_path / "d", tmp_path / "d.kev")
 
 
