@@ -32,12 +32,14 @@ def run(command: str) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a kevacuate command, in this process: an exception is raised as it is."""
     words = shlex.split(command)
     assert words[0] == "kevacuate", command
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
         main(words[1:])
     code = caught.value.code
     assert isinstance(code, int), command
-    return code, out.getvalue(), err.getvalue()
+    for stream in (out, err):
+        stream.seek(0)
+    return code, out.read(), err.read()
 
 
 def plain(text: str) -> str:
