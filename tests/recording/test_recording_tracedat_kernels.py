@@ -454,6 +454,23 @@ def test_migration_entries_of_other_machines_have_no_pfn(tmp_path: Path) -> None
         assert events_of(path).pfn.tolist() == [pfn]
 
 
+def test_events_without_a_format_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maker, free, other = Maker(), kf.page_free(), kf.kcompactd_wake("highest_zoneidx")
+    path = one_buffer(tmp_path / "x.dat", maker, [free], [maker.payload(free, pfn=1), maker.payload(other)])
+    kev = tmp_path / "x.kev"
+    assert "1 event could not be read: no format file says" in call(capsys, "import", path, "-o", kev)
+    info = call(capsys, "info", kev)
+    assert "No event was lost" not in info
+    assert "1 event could not be read" in info
+
+
+@pytest.mark.parametrize("field", ["highest_zoneidx", "classzone_idx"])
+def test_zone_names_of_kernels_that_have_no_other_list(tmp_path: Path, field: str) -> None:
+    maker, wake = Maker(), kf.kcompactd_wake(field)
+    path = one_buffer(tmp_path / "x.dat", maker, [wake], [maker.payload(wake, order=9)])
+    assert open_source(path).machine().zone_names == ("DMA", "DMA32", "Normal", "Movable")
+
+
 def call(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     """What the command prints."""
     with pytest.raises(SystemExit) as ended:

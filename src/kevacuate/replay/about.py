@@ -13,14 +13,13 @@ from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
 from kevacuate.replay.start import pages_in_use
 
 GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
 """From these shares of known demand on a replay stands on firm ground, and on fair ground."""
-
-NO_FORMAT = "(no format)"
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is under way, events or rows done, in all; 0 if not known)."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kevacuate.recording.ringbuf import NO_FORMAT
+
 About = Mapping[str, Any]
 
 NOTHING_BEFORE = (
@@ -37,10 +39,17 @@ def _not_read(about: About) -> str:
         if text
         else ("event", "its format lacks a field that is needed")
     )
-    return "\n".join(
+    unread = dict(about.get("events_not_read", {}))
+    unnamed = unread.pop(NO_FORMAT, 0)
+    lines = [
         f"{count:,} {what}{'s' if count > 1 else ''} of {name} could not be read: {why}."
-        for name, count in about.get("events_not_read", {}).items()
-    )
+        for name, count in unread.items()
+    ]
+    if unnamed:
+        lines.append(
+            f"{unnamed:,} event{'s' if unnamed > 1 else ''} could not be read: no format file says what they are."
+        )
+    return "\n".join(lines)
 
 
 def _joined(about: About) -> str:
