@@ -12,8 +12,8 @@ _COMMON = (
     "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n"
 )
 _SIZES = {
-    "int": 4, "unsigned int": 4, "gfp_t": 4, "bool": 1, "u64": 8, "enum zone_type": 4, "enum migrate_mode": 4,
-    "__data_loc char[]": 4,
+    "int": 4, "unsigned int": 4, "gfp_t": 4, "bool": 1, "unsigned short": 2, "u64": 8, "enum zone_type": 4,
+    "enum migrate_mode": 4, "__data_loc char[]": 4,
 }  # fmt: skip
 
 

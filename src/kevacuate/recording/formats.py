@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel import gfp
-from kevacuate.recording.printfmt import flags
+from kevacuate.recording.printfmt import flags, symbols
 from kevacuate.recording.schema import GFP_BITS, event_spec
 
 _ID = re.compile(r"^ID:\s*(\d{1,5})\s*$", re.MULTILINE)
@@ -25,10 +25,6 @@ _FIELD = re.compile(
     r"field:\s*([^;\n]{1,200}?)\s*;\s*offset:\s*(\d{1,5});\s*size:\s*(\d{1,5});(?:\s*signed:\s*([01]);)?"
 )
 _DECLARATOR = re.compile(r"(\w+)\s*(?:\[[^\]]*\])?$")
-_ZONE_TABLE = re.compile(
-    r"__print_symbolic\(REC->(?:idx|highest_zoneidx),\s*((?:\{\d+, \"\w+\"\}(?:, )?)+)\)"
-)
-_ZONE_ENTRY = re.compile(r'\{(\d+), "(\w+)"\}')
 _MAX_FORMAT_BYTES = 1 << 20
 _ZONE_BITS = {name: GFP_BITS[name] for name in ("__GFP_DMA", "__GFP_HIGHMEM", "__GFP_DMA32", "__GFP_MOVABLE")}
 
@@ -176,9 +172,8 @@ def gfp_table(bits: dict[str, int]) -> npt.NDArray[np.int64]:
 def zone_names(formats: dict[int, EventFormat]) -> tuple[str, ...]:
     """The kernel's zone names in the order of their index, from a print fmt; () if none lists them."""
     for event in sorted(formats.values(), key=lambda e: e.id):
-        table = _ZONE_TABLE.search(event.text)
-        if table:
-            entries = {int(i): name for i, name in _ZONE_ENTRY.findall(table[1])}
-            if sorted(entries) == list(range(len(entries))):
-                return tuple(entries[i] for i in range(len(entries)))
+        for field in ("idx", "highest_zoneidx", "classzone_idx"):
+            numbers = symbols(event.text, field)
+            if numbers and sorted(numbers.values()) == list(range(len(numbers))):
+                return tuple(sorted(numbers, key=lambda name: numbers[name]))
     return ()

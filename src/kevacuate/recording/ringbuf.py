@@ -25,6 +25,9 @@ from kevacuate.recording.schema import EventChunk, EventKind
 PAGE_BYTES = 4096
 """Bytes of a sub-buffer unless ``header_page`` says otherwise."""
 
+NO_FORMAT = "(no format)"
+"""What stands for the name of events of which there is no format file."""
+
 _BLOCK_BYTES = 1 << 20
 _ERRORS = {
     dc.BAD_COMMIT: "a sub-buffer claims more data than it holds",

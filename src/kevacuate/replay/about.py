@@ -13,6 +13,7 @@ from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.settings import recorded_settings, settings_in_words
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.guessed import firm, guessed_words, start_facts
@@ -21,8 +22,6 @@ from kevacuate.replay.start import pages_in_use
 
 GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
 """From these shares of known demand on a replay stands on firm ground, and on fair ground."""
-
-NO_FORMAT = "(no format)"
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is under way, events or rows done, in all; 0 if not known)."""
@@ -73,6 +72,9 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "name": recording.path.resolve().name,
         "digest": recording.digest,
         "kernel": machine.kernel,
+        "kernel_known": machine.extra.get("kernel_known", "named" if machine.kernel else ""),
+        "kernel_range": machine.extra.get("kernel_range", [None, None]),
+        "change_ownership_unknown": bool(machine.extra.get("change_ownership_unknown")),
         "profile": standing,
         "profile_unsure": list(profile.unsure) if profile else [],
         "not_modelled": [*NOT_MODELLED, *(profile.not_modelled if profile else ())],
@@ -124,7 +126,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "lost_events": losses,
         "quality": quality,
         "start": start,
-        "verdict": f"{_lost(sum(losses), sum(events_not_read(recording).values()))}. {known}",
+        "verdict": f"{_lost({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
     }
 
 
@@ -211,12 +213,20 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _lost(events: int, unread: int) -> str:
-    """How many events were lost, and how many could not be read, without the period."""
-    lost = "No event was lost" if not events else f"{events:,} event{'s were' if events > 1 else ' was'} lost"
+def _lost(about: dict[str, Any]) -> str:
+    """How many events were lost, if that is known, and how many could not be read, without the period."""
+    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
+    if not about["lost_events"]:
+        lost = "Whether events were lost is not known"
+    elif events:
+        lost = f"{events:,} event{'s were' if events > 1 else ' was'} lost"
+    else:
+        lost = "No event was lost"
     if not unread:
         return lost
     could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
+    if not about["lost_events"]:
+        return f"{could}; whether others were lost is not known"
     return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
 
 
@@ -255,8 +265,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
-    said = _lost(lost, unread)
+    lost, said = sum(about["lost_events"]), _lost(about)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"

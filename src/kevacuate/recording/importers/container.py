@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
 import struct
 import tempfile
@@ -18,10 +17,14 @@ import pyarrow as pa
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.foreign import ByteOrder
-from kevacuate.recording.ringbuf import open_raw, read_into
+from kevacuate.recording.opener import open_any
+from kevacuate.recording.ringbuf import read_into
 
 CODECS = ("none", "zlib", "zstd")
 """The compressions that trace-cmd can be built with."""
+
+MOST_UNPACKED, MOST_TIMES = 1 << 30, 1000
+"""Bytes that any file may decompress to as a whole, and how many times its size."""
 
 MAX_CHUNK = 1 << 24
 """Bytes of one decompressed piece of data; trace-cmd's are ten sub-buffers, 40 KiB with the usual ones."""
@@ -73,21 +76,26 @@ class Container:
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a file of which any part can be read; one that is xz as a whole is decompressed into a file without a name.
+    """Open a file of which any part can be read; one that is compressed as a whole is decompressed into a file without a name.
 
     Raises
     ------
     KevacuateError
-        If it cannot be opened or decompressed, or the directory for temporary files is full.
+        If it cannot be opened or decompressed, is far larger than any trace would be, or the directory for temporary
+        files is full.
 
     """
-    file = open_raw(path)
-    if not isinstance(file, lzma.LZMAFile):
+    file, packed = open_any(path)
+    if not packed:
         return file
     whole: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it is returned)
-    buffer = memoryview(bytearray(MAX_CHUNK))
+    buffer, most = memoryview(bytearray(MAX_CHUNK)), max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size)
     with closing(file):
         while size := read_into(file, path, buffer):
+            if whole.tell() + size > most:
+                raise KevacuateError(
+                    f"{path} decompresses to more than {MOST_TIMES:,} times its size, which no trace does."
+                )
             try:
                 whole.write(buffer[:size])
                 whole.flush()

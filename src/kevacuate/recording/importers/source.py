@@ -14,7 +14,7 @@ from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.formats import EventFormat, kernel_gfp_bits, zone_names
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.printfmt import pageblock_order as constant_pageblock_order
-from kevacuate.recording.ringbuf import CpuLosses, RawReader
+from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses, RawReader
 from kevacuate.recording.schema import EventChunk, event_spec
 
 ROWS_HELD = 1 << 19
@@ -38,6 +38,8 @@ class ImportOptions:
     """Directory with ``SYSTEM/EVENT`` format files of the recorded kernel."""
     buffer: str | None = None
     """Name of the buffer instance to take, where a file holds several."""
+    kernel: str | None = None
+    """Release of the recorded kernel, as ``uname -r`` prints it, where the file does not name it."""
 
 
 PAGE_SIZES = frozenset(1 << bits for bits in range(12, 19))
@@ -77,11 +79,14 @@ def kept_formats(formats: dict[int, EventFormat]) -> dict[str, str]:
 def not_read(readers: Sequence[RawReader], formats: dict[int, EventFormat]) -> dict[str, Any]:
     """What decoders could not read, {} if they read all.
 
-    ``events_not_read`` is event name to how many of them, ``names_not_known`` names that Linux 7.2 has no number for.
+    ``events_not_read`` is event name (NO_FORMAT without one) to how many of them, ``names_not_known`` names that Linux
+    7.2 has no number for.
     """
     counts = sum((reader.unreadable for reader in readers), Counter[int]())
     names = {name for reader in readers for name in reader.table.numbers.unknown}
     unread = {formats[event].name: n for event, n in sorted(counts.items())}
+    rest = sum(reader.unknown for reader in readers) - sum(counts.values())
+    unread |= {NO_FORMAT: rest} if rest else {}
     return ({"events_not_read": unread} if unread else {}) | (
         {"names_not_known": sorted(names)} if names else {}
     )
