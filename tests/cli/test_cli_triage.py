@@ -165,7 +165,7 @@ def test_before_3_12_nothing_is_called_a_steal(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_is_not_known_is_called_so(tmp_path: Path) -> None:
-    assert said(written(tmp_path / "x.kev", kernel="")).splitlines()[0] == "x.kev, kernel not known"
+    assert said(written(tmp_path / "x.kev", kernel="")).splitlines()[0] == "x.kev, Linux (not known)"
 
 
 @pytest.mark.parametrize(("seconds", "sample"), [(SHORT_SECONDS - 1, True), (SHORT_SECONDS, False)])

@@ -13,8 +13,8 @@ MOST_CPUS = 8192
 
 
 def kernel_words(kernel: str) -> str:
-    """``Linux 7.2.13`` of the release ``7.2.13``; words where the release is not known (``""``)."""
-    return f"Linux {kernel}" if kernel else "kernel not known"
+    """``Linux 7.2.13`` of the release ``7.2.13``; ``Linux (not known)`` where the release is not known (``""``)."""
+    return f"Linux {kernel or '(not known)'}"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def lost_events(loss: CpuLosses) -> int:
 
 def events_not_read(recording: Recording) -> dict[str, int]:
     """Event name to how many of them were there and could not be read; those without a format are "(no format)"."""
-    named = {str(k): int(n) for k, n in recording.quality.get("imported", {}).get("events_not_read", {}).items()}
+    named = {
+        str(k): int(n) for k, n in recording.quality.get("imported", {}).get("events_not_read", {}).items()
+    }
     rest = sum(loss.unknown for loss in recording.losses) - sum(named.values())
     return named | ({NO_FORMAT: rest} if rest > 0 else {})
 
