@@ -46,13 +46,11 @@ GFP_72 = {
 """Linux 7.2."""
 
 GFP_44 = {
-    "GFP_KERNEL": 0x24000C0, "GFP_NOFS": 0x2400040, "GFP_ATOMIC": 0x2080020, "GFP_NOIO": 0x2400000, "GFP_HIGH": 0x20,
-    " GFP_ATOMIC": 0x80000, "GFP_IO": 0x40, "GFP_NOWARN": 0x200, "GFP_COMP": 0x4000, "GFP_ZERO": 0x8000,
-    "GFP_HARDWALL": 0x20000, "GFP_RECLAIMABLE": 0x10, "GFP_MOVABLE": 8, "GFP_DIRECT_RECLAIM": 0x400000,
-    "GFP_KSWAPD_RECLAIM": 0x2000000,
+    "GFP_KERNEL": 0x24000C0, "GFP_NOFS": 0x2400040, "GFP_NOIO": 0x2400000, "GFP_HIGH": 0x20, "GFP_ATOMIC": 0x80000,
+    "GFP_IO": 0x40, "GFP_NOWARN": 0x200, "GFP_COMP": 0x4000, "GFP_ZERO": 0x8000, "GFP_HARDWALL": 0x20000,
+    "GFP_RECLAIMABLE": 0x10, "GFP_MOVABLE": 8, "GFP_DIRECT_RECLAIM": 0x400000, "GFP_KSWAPD_RECLAIM": 0x2000000,
 }  # fmt: skip
-"""Linux 4.4: no underscores, GFP_ATOMIC twice, no name for the bit of __GFP_FS."""
-GFP_44 = {name.strip(): value for name, value in GFP_44.items()}
+"""Linux 4.4: no underscores, no name for the bit of __GFP_FS."""
 
 GFP_41 = {
     "GFP_KERNEL": 0xD0, "GFP_ATOMIC": 0x20, "GFP_NOIO": 0x10, "GFP_HIGH": 0x20, "GFP_WAIT": 0x10, "GFP_IO": 0x40,
@@ -106,7 +104,16 @@ RESULTS_72 = dict(
 )  # fmt: skip
 RESULTS_44 = dict(
     enumerate(
-        ("deferred", "skipped", "continue", "partial", "complete", "no_suitable_page", "not_suitable_zone", "contended")
+        (
+            "deferred",
+            "skipped",
+            "continue",
+            "partial",
+            "complete",
+            "no_suitable_page",
+            "not_suitable_zone",
+            "contended",
+        )
     )
 )
 
@@ -124,7 +131,8 @@ def compaction_end(results: dict[int, str], long_bytes: int = 8) -> EventFormat:
     """mm_compaction_end of Linux 4.0 and later: a bool among numbers."""
     return made(
         "compaction", "mm_compaction_end", 612,
-        "unsigned long zone_start; unsigned long migrate_pfn; unsigned long free_pfn; unsigned long zone_end; bool sync; int status",
+        "unsigned long zone_start; unsigned long migrate_pfn; unsigned long free_pfn; unsigned long zone_end; bool sync; "
+        "int status",
         '"zone_start=0x%lx migrate_pfn=0x%lx free_pfn=0x%lx zone_end=0x%lx, mode=%s status=%s", REC->zone_start, '
         'REC->migrate_pfn, REC->free_pfn, REC->zone_end, REC->sync ? "sync" : "async", '
         f"__print_symbolic(REC->status, {symbols(results)})", long_bytes,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from kevacuate.kernel.events import FIELDS
 from kevacuate.recording import EventChunk, Machine
 from kevacuate.recording.schema import COLUMN_TYPES, EVENT_SPECS, GFP_BITS, EventKind
 
@@ -45,7 +46,8 @@ def report_row(event: str, fields: dict[str, str], machine: Machine) -> dict[str
     row = {"kind": int(spec.kind), "pfn": -1, "order": 0, "mt": 0, "gfp": 0, "a": 0, "b": 0, "c": 0, "d": 0}
     for column, field in spec.fields.items():
         name, optional, default = field.partition("?")
-        name = next((x for x in name.split("/") if x in fields), name)
+        old = FIELDS.get(event, {})
+        name = next((x for x in fields if x == name or old.get(x) == name), name)
         if name.startswith("@"):
             zone = fields[name[1:]]
             row[column] = machine.zone_names.index(zone) if zone in machine.zone_names else -1

@@ -212,7 +212,9 @@ class Maker(NamedTuple):
         return out
 
     def _header(self, version: int) -> bytes:
-        return MAGIC + b"%d\0" % version + bytes([self.order == "big", self.long_bytes]) + self.pack("I", 4096)
+        return (
+            MAGIC + b"%d\0" % version + bytes([self.order == "big", self.long_bytes]) + self.pack("I", 4096)
+        )
 
     def _tables(self) -> bytes:
         page = self.header_page()

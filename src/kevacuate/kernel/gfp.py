@@ -70,7 +70,9 @@ GONE: frozenset[str] = frozenset(
 """Flags of older kernels that Linux 7.2 has nothing for."""
 
 WAIT, NO_KSWAPD = "__GFP_WAIT", "__GFP_NO_KSWAPD"
-_WAIT_UNTIL: Version = (4, 3)
+WAIT_UNTIL: Version = (4, 3)
+"""The last version with __GFP_WAIT: kswapd is woken unless __GFP_NO_KSWAPD is set."""
+
 PLAIN_NAMES_UNTIL: Version = (4, 5)
 """The last version that prints names of single bits without underscores, and ``GFP_NOWAIT`` for no flag at all."""
 
@@ -147,6 +149,28 @@ before the first that has it here (3.2: 2.6.38; 3.5: 3.3): no kernel without it 
 def bits(version: Version | None) -> dict[str, int] | None:
     """Bit number of each ``__GFP_`` name at *version*; None if that is not known."""
     return at(_BITS, version)
+
+
+def bits_between(first: Version | None, last: Version | None) -> tuple[dict[str, int], int]:
+    """The bits of a kernel that is between two versions (None: as old, or as new, as can be).
+
+    Returns
+    -------
+    dict, int
+        Bit number of the names that have the same in all these versions, and the mask of the bits that mean one thing in
+        one of them and another, or nothing that is known, in the next.
+
+    """
+    low, high = first or _BITS[0][0], last or _BITS[-1][0]
+    rows = [
+        named
+        for index, (version, named) in enumerate(_BITS)
+        if version <= high and not (index + 1 < len(_BITS) and _BITS[index + 1][0] <= low)
+    ]
+    agreed = set.intersection(*(set((named or {}).items()) for named in rows)) if rows else set()
+    every = {item for named in rows for item in (named or {}).items()}
+    contested = -1 if not rows or None in rows else sum({1 << bit for _, bit in every - agreed})
+    return dict(agreed), contested & ~sum({1 << bit for _, bit in agreed}) & 0xFFFFFFFF
 
 
 def printed_name(name: str) -> str:

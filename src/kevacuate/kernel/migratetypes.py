@@ -29,6 +29,9 @@ _NUMBERS: tuple[tuple[Version, tuple[str, ...]], ...] = (
 SWAPPED_UNTIL: Version = (4, 3)
 """The last version in which reclaimable is 1 and movable is 2."""
 
+SWAPPED_FIRST: Version = (4, 4)
+"""The first version in which movable is 1 and reclaimable is 2."""
+
 
 def names(version: Version | None, *, cma: bool = True) -> tuple[str, ...] | None:
     """Names of the migratetypes by number at *version*; None if that is not known.
@@ -60,10 +63,3 @@ def table(version: Version | None, *, cma: bool = True) -> npt.NDArray[np.int64]
 def is_identity(version: Version | None) -> bool:
     """Whether the kernel's numbers are those that recordings store."""
     return at(_NUMBERS, version) == NAMES
-
-
-def numbering_of_movable(number: int) -> Version | None:
-    """A version whose numbering gives a movable request (GFP_HIGHUSER_MOVABLE) this number: the last old or the
-    newest; None if none does.
-    """
-    return {1: (4, 4), 2: SWAPPED_UNTIL}.get(number)

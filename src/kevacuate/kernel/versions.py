@@ -11,7 +11,7 @@ was at hand, the tables say None.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 Version = tuple[int, ...]
 """``(6, 12)``, or ``(2, 6, 39)``: versions compare as tuples."""
@@ -51,6 +51,25 @@ def version_text(version: Version) -> str:
 def within(version: Version, first: Version, last: Version | None = None) -> bool:
     """Whether *version* is *first* or later and, if *last* is given, *last* or earlier."""
     return first <= version and (last is None or version <= last)
+
+
+class KernelRange(NamedTuple):
+    """What is known of a kernel's version: the first and the last that it can be, None where nothing is known.
+
+    Names and migratetypes are read as those of ``last``; without one, as those of the newest.
+    """
+
+    first: Version | None = None
+    last: Version | None = None
+
+    @property
+    def exact(self) -> Version | None:
+        """The version, if only one is possible."""
+        return self.first if self.first is not None and self.first == self.last else None
+
+
+ANY_KERNEL = KernelRange()
+"""Nothing is known of the version."""
 
 
 def at(table: tuple[tuple[Version, _Value], ...], version: Version | None) -> _Value | None:

@@ -8,16 +8,18 @@ and raw fields, as ``trace-cmd report -R`` or the trace option ``fields`` show t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
+from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
 from kevacuate.recording.gfptext import gfp_value
-from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind
+from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind, field_names
 
 DEFAULT_ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")
 """Zone names by index of a usual x86-64 kernel: printed lines show names, and the file has no table of them."""
@@ -29,7 +31,8 @@ _SLAB = re.compile(
     r"|last shrinker return val):? (\S++)()"
 )
 _RANGE = re.compile(r"range=\((\S+) ~ (\S+)\)")
-_NULL = re.compile(r"page=(?:\(nil\)|\(null\)|0{8,16})(?:\s|$)")
+_NULL = re.compile(r"page=\s*(?:\(nil\)|\(null\)|<null>|NULL|(?:0x)?0{1,16})(?:\s|$)")
+"""A page pointer that is none, as kernels, perf and trace-cmd print it; until Linux 5.1 right-aligned behind blanks."""
 _COLUMN_BITS = {"order": 8, "mt": 8, "gfp": 32}
 _PFN, _A, _C = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "c"))
 _C_HIGH = len(VALUE_COLUMNS)
@@ -44,56 +47,82 @@ class _Use(NamedTuple):
 
 
 class Names:
-    """Names read so far; those that Linux 7.2 does not have are kept in ``unknown``.
+    """How one kernel's names and numbers are read; names that Linux 7.2 does not have are kept in ``unknown``.
 
     Parameters
     ----------
     bits : int array, optional
         How GFP flags that are printed as a number become those of Linux 7.2 (:func:`.formats.gfp_table`).
+    kernel : KernelRange, optional
+        What is known of the kernel's version.
 
     """
 
-    def __init__(self, bits: npt.NDArray[np.int64] | None = None) -> None:
+    def __init__(self, bits: npt.NDArray[np.int64] | None = None, kernel: KernelRange = ANY_KERNEL) -> None:
         self.unknown: set[str] = set()
         self.numbers = False
-        """Whether GFP flags were numbers, without a table of what their bits mean."""
+        """Whether GFP flags were numbers, without a table of what their bits mean: read as those of Linux 7.2."""
+        self.numbers_not_read = 0
+        """Events whose GFP flags were numbers of an older kernel, which one is not known: stored as 0."""
+        self.kernel = kernel
         self._bits = None if bits is None else bits.tolist()
-        self._seen: dict[str, int] = {}
+        self._conversion, self._contested = _number_reader(kernel) if bits is None else (None, 0)
+        self._seen: dict[str, int | None] = {}
 
-    def named(self, values: dict[str, int]) -> Callable[[str], int]:
-        """A reader of names or numbers; a name that is not known is -1."""
+    def named(self, values: dict[str, int], numbers: Mapping[int, int] | None = None) -> Callable[[str], int]:
+        """A reader of names or numbers; a name that is not known is -1, as is a number that *numbers* does not have."""
 
         def read(text: str) -> int:
             if text in values:
                 return values[text]
             if text[:1].isdigit() or text[:1] == "-":
-                return _number(text)
-            if len(self.unknown) < _MOST_UNKNOWN:
-                self.unknown.add(text[:40])
+                number = _number(text)
+                return number if numbers is None else numbers.get(number, -1)
+            self._unknown(text)
             return -1
 
         return read
 
+    def _unknown(self, *names: str) -> None:
+        if len(self.unknown) < _MOST_UNKNOWN:
+            self.unknown.update(name[:40] for name in names[:_MOST_UNKNOWN])
+
     def gfp(self, text: str) -> int:
         """The GFP flags of a text; those that are not known are dropped."""
-        found = self._seen.get(text)
-        if found is None:
+        if text not in self._seen:
             if len(self._seen) > 1 << 16:
                 self._seen.clear()
-            found, unknown = gfp_value(text) if not text[:1].isdigit() else (self._number(_number(text)), ())
-            if len(self.unknown) < _MOST_UNKNOWN:
-                self.unknown.update(name[:40] for name in unknown[:_MOST_UNKNOWN])
-            self._seen[text] = found
+            self._seen[text] = self._gfp(text)
+        found = self._seen[text]
+        self.numbers_not_read += found is None
+        return found or 0
+
+    def _gfp(self, text: str) -> int | None:
+        if text[:1].isdigit():
+            return self._flags(_number(text))
+        found, unknown = gfp_value(text, self.kernel.last)
+        self._unknown(*unknown)
         return found
 
-    def _number(self, flags: int) -> int:
-        if self._bits is None:
-            self.numbers = self.numbers or flags != 0
-            return flags & GFP_MASK
-        result: int = self._bits[32]
-        for bit in range(32):
-            result ^= self._bits[bit] if flags >> bit & 1 else 0
-        return result
+    def _flags(self, flags: int) -> int | None:
+        """The stored flags of a number, None if its bits are those of a kernel that is not known."""
+        if self._bits is not None:
+            result: int = self._bits[32]
+            for bit in range(32):
+                result ^= self._bits[bit] if flags >> bit & 1 else 0
+            return result
+        if self._conversion is not None:
+            return None if flags & self._contested else self._conversion.convert(flags)
+        self.numbers = self.numbers or flags != 0
+        return flags & GFP_MASK
+
+
+def _number_reader(kernel: KernelRange) -> tuple[gfp.Conversion | None, int]:
+    """What converts flags of the kernel that are numbers, and the bits whose meaning is not known; None: those of Linux 7.2."""
+    if kernel.last is None:
+        return None, 0
+    bits, contested = gfp.bits_between(kernel.first, kernel.last)
+    return gfp.conversion(bits), contested
 
 
 def _number(text: str) -> int:
@@ -135,9 +164,47 @@ def _parser(form: str, zones: dict[str, int], names: Names) -> Callable[[str], i
     }  # fmt: skip
     if form in ("page", "block", "smaller"):
         return None
+    numbers = {"status": _results(names.kernel)}
     if form in SYMBOLS:
-        return names.named({name: value for value, name in SYMBOLS[form].items()})
+        return names.named(
+            {name: value for value, name in SYMBOLS[form].items()} | _OLD_NAMES.get(form, {}),
+            numbers.get(form),
+        )
     return plain.get(form, _number)
+
+
+_OLD_NAMES = {
+    "status": {old: compaction.RESULTS.index(new) for old, new in compaction.LATER_NAMES.items()},
+    "reason": {old: migrate.REASONS.index(new) for old, new in migrate.LATER_NAMES.items()},
+}
+"""Old names of numbers, by form."""
+
+
+def _results(kernel: KernelRange) -> dict[int, int] | None:
+    """Stored result of compaction by the kernel's own number, where the kernel is known and has others than Linux 7.2."""
+    table = compaction.table(kernel.exact)
+    return None if table is None else dict(enumerate(table.tolist()))
+
+
+def _types(kernel: KernelRange) -> dict[int, int] | None:
+    """Stored migratetype by the kernel's own number; None where they are the same."""
+    table = migratetypes.table(kernel.last)
+    if table is None or migratetypes.is_identity(kernel.last):
+        return None
+    return dict(enumerate(table.tolist()))
+
+
+def _type_reader(numbers: dict[int, int]) -> Callable[[str], int]:
+    return lambda text: numbers.get(_number(text), -1)
+
+
+_TYPE_COLUMNS: dict[EventKind, tuple[str, ...]] = {
+    EventKind.MM_PAGE_ALLOC: ("mt",),
+    EventKind.MM_PAGE_ALLOC_ZONE_LOCKED: ("mt",),
+    EventKind.MM_PAGE_PCPU_DRAIN: ("mt",),
+    EventKind.MM_PAGE_ALLOC_EXTFRAG: ("mt", "b"),
+}
+"""Columns that hold a migratetype of the kernel's."""
 
 
 class EventParser:
@@ -156,20 +223,24 @@ class EventParser:
 
     def __init__(self, name: str, zones: dict[str, int], names: Names) -> None:
         spec = EVENT_SPECS[name]
-        self.name, self.kind = name, int(spec.kind)
+        self.name, self.kind, self.spec = name, int(spec.kind), spec
         self.uses: dict[str, _Use] = {}
         self.needed: set[int] = set()
+        self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
+        types = _types(names.kernel)
+        self.types = _type_reader(types) if types is not None else None
         for place in places(PRINTED[name]):
             self._add(place, zones, names)
         for column, field in spec.fields.items():
-            for label in spec.names(column):
+            for label in field_names(name, spec.field(column)):
                 self._add_field(column, label, zones, names, field.startswith("@"))
         self.pairs = _SLAB if name.startswith("mm_shrink_slab") else _PAIRS
-        self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
         self.finish = _FINISH.get(spec.kind)
 
     def _slot(self, column: str, parse: Callable[[str], int], label: str, slot: int | None = None) -> None:
         bits = _COLUMN_BITS.get(column, 64)
+        if self.types is not None and column in _TYPE_COLUMNS.get(self.spec.kind, ()):
+            parse = self.types
         use = _Use(
             VALUE_COLUMNS.index(column) if slot is None else slot, _wrapped(parse, bits, column != "gfp")
         )
@@ -180,11 +251,13 @@ class EventParser:
         parse = _parser(place.form, zones, names)
         if parse is None:
             return
+        slot, missing = VALUE_COLUMNS.index(place.column), self.spec.missing(place.column)
+        if missing is not None and place.form != "high":
+            self.default[slot] = missing
         if place.label in ("range=", "~"):
-            self.needed.add(VALUE_COLUMNS.index(place.column))
             return
         self._slot(place.column, parse, place.label, _C_HIGH if place.form == "high" else None)
-        if not place.optional:
+        if not place.optional and missing is None:
             self.needed.add(self.uses[place.label].slot)
 
     def _add_field(self, column: str, field: str, zones: dict[str, int], names: Names, zone: bool) -> None:
@@ -229,7 +302,6 @@ def _finish_range(row: list[int], body: str, needed: set[int]) -> None:
     found = _RANGE.search(body)
     if found:
         row[_PFN], row[_A] = (((_number(x) & (2**64 - 1)) ^ 2**63) - 2**63 for x in found.groups())
-        needed -= {_PFN, _A}
 
 
 def _finish_entry(row: list[int], body: str, needed: set[int]) -> None:
@@ -258,6 +330,7 @@ _FINISH: dict[EventKind, Callable[[list[int], str, set[int]], None]] = {
 
 
 def event_parsers(zones: tuple[str, ...], names: Names) -> dict[str, EventParser]:
-    """Event name to its parser, for all events that a recording keeps."""
+    """Event name, old names included, to its parser, for all events that a recording keeps."""
     by_name = {name: i for i, name in enumerate(zones)}
-    return {name: EventParser(name, by_name, names) for name in EVENT_SPECS}
+    parsers = {name: EventParser(name, by_name, names) for name in EVENT_SPECS}
+    return parsers | {old: parsers[renamed.name] for old, renamed in events.EVENTS.items()}

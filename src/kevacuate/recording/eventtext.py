@@ -112,9 +112,6 @@ SYMBOLS: dict[str, dict[int, str]] = {
 }
 """Names of numbers, as Linux 7.2 has them (trace/events/mmflags.h, migrate.h)."""
 
-OLD_NAMES: dict[str, str] = {"partial": "success", "cma": "contig_range"}
-"""Names that older kernels print, with the later name of the same (compaction.h before 4.9, migrate.h before 4.17)."""
-
 WRITEBACK: dict[int, str] = {
     0x01: "RECLAIM_WB_ANON",
     0x02: "RECLAIM_WB_FILE",

@@ -12,7 +12,14 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
 from kevacuate.recording.formats import EventFormat, FieldFormat, gfp_table, kernel_gfp_bits, zone_names
 from kevacuate.recording.numbers import Numbers
-from kevacuate.recording.schema import GFP_BITS, GFP_MASK, VALUE_COLUMNS, EventKind, EventSpec, event_spec
+from kevacuate.recording.schema import (
+    GFP_BITS,
+    VALUE_COLUMNS,
+    EventKind,
+    EventSpec,
+    event_spec,
+    field_names,
+)
 
 _NARROW = {"order": 8, "mt": 8, "gfp": 32}
 _OWN_EVENTS = frozenset(k for k in EventKind if k < EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
@@ -36,7 +43,7 @@ class Decoding:
 
 def _field(event: EventFormat, spec: EventSpec, column: str) -> FieldFormat | None:
     """The field that fills *column*, two adjacent ones as one; None if it may be and is absent."""
-    names = spec.names(column)
+    names = field_names(event.name, spec.field(column))
     first, _, second = names[0].partition("|")
     field = next((f for name in (first, *names[1:]) if (f := event.field(name)) is not None), None)
     if field is None:
@@ -64,7 +71,7 @@ def _no_field(event: EventFormat, name: str) -> str:
 
 def _column_row(event: EventFormat, spec: EventSpec, column: str) -> list[int]:
     """The five table words (word, shift, mask, sign, add) of one column."""
-    field = _field(event, spec, column) if spec.names(column) else None
+    field = _field(event, spec, column) if spec.field(column) else None
     if field is None:
         return [0, 0, 0, 0, spec.missing(column) or 0]
     bits = min(8 * field.size, _NARROW.get(column, 64))
@@ -81,7 +88,7 @@ def _special(event: EventFormat, spec: EventSpec, identity: bool) -> int:
         return dc.SPECIAL_PTE
     if spec.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS:
         return dc.SPECIAL_NAME
-    gfp = any(event.field(name) for name in spec.names("gfp"))
+    gfp = event.field(spec.field("gfp")) is not None
     return dc.SPECIAL_GFP if gfp and not identity else dc.SPECIAL_NONE
 
 
@@ -133,7 +140,12 @@ def _unreadable_row(event: EventFormat) -> list[int]:
 
 
 def decoding(
-    formats: dict[int, EventFormat], kinds: frozenset[int], *, lenient: bool = False, arch: str = ""
+    formats: dict[int, EventFormat],
+    kinds: frozenset[int],
+    *,
+    lenient: bool = False,
+    arch: str = "",
+    release: str = "",
 ) -> Decoding:
     """How sub-buffers with these formats are decoded, with only *kinds* wanted; what cannot be read is always counted.
 
@@ -147,6 +159,8 @@ def decoding(
         Count the allocator's own events as unreadable, too, instead of refusing them.
     arch : str
         The recorded machine's (``uname -m``), "" if not known: entries of page tables are x86-64's.
+    release : str
+        The recorded kernel's (``uname -r``), "" if not known.
 
     Raises
     ------
@@ -180,7 +194,7 @@ def decoding(
     if identity:
         _mask_gfp(table)
     return Decoding(
-        dc.FieldTable(ids, table, gfp), zone_names(formats), Numbers(formats.values()), unreadable
+        dc.FieldTable(ids, table, gfp), zone_names(formats), Numbers(formats.values(), release), unreadable
     )
 
 
@@ -194,7 +208,7 @@ def _gfp_bits(formats: dict[int, EventFormat]) -> dict[str, int]:
 
 
 def _mask_gfp(table: npt.NDArray[np.int64]) -> None:
-    """Limit the gfp column's masks to the 23 bits that are kept (in place)."""
+    """Limit the gfp column's masks to the bits that have a name in Linux 7.2 (in place): bit 9 was __GFP_ATOMIC."""
     column = dc.FIRST_COLUMN + VALUE_COLUMNS.index("gfp") * dc.COLUMN_WORDS + 2
     if len(table) >= dc.ROW_WORDS:
-        table.reshape(-1, dc.ROW_WORDS)[:, column] &= GFP_MASK
+        table.reshape(-1, dc.ROW_WORDS)[:, column] &= sum(1 << bit for bit in GFP_BITS.values())

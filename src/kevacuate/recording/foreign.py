@@ -269,7 +269,8 @@ class ForeignPages(io.RawIOBase):
 
 def _swap_counts(pages: npt.NDArray[np.uint32]) -> None:
     """The two words of the count of lost events that stands behind the data (in place)."""
-    for page in pages[(pages[:, 2] >> 30) == 3]:
+    for number in np.flatnonzero((pages[:, 2] >> 30) == 3):
+        page = pages[number]
         at = 4 + (int(page[2]) & 0x7FFFFFF) // 4
         if at + 2 <= len(page):
             page[[at, at + 1]] = page[[at + 1, at]]

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel import gfp
 from kevacuate.recording.printfmt import flags
-from kevacuate.recording.schema import EVENT_SPECS, GFP_BITS
+from kevacuate.recording.schema import GFP_BITS, event_spec
 
 _ID = re.compile(r"^ID:\s*(\d{1,5})\s*$", re.MULTILINE)
 _NAME = re.compile(r"^name:\s*(\w{1,128})\s*$", re.MULTILINE)
@@ -31,17 +32,7 @@ _ZONE_ENTRY = re.compile(r'\{(\d+), "(\w+)"\}')
 _MAX_FORMAT_BYTES = 1 << 20
 _ZONE_BITS = {name: GFP_BITS[name] for name in ("__GFP_DMA", "__GFP_HIGHMEM", "__GFP_DMA32", "__GFP_MOVABLE")}
 
-OLD_GFP_BITS: dict[str, str] = {
-    "__GFP_WAIT": "__GFP_DIRECT_RECLAIM",
-    "__GFP_NO_KSWAPD": "__GFP_KSWAPD_RECLAIM",
-    "__GFP_ATOMIC": "",
-    "__GFP_COLD": "",
-    "__GFP_REPEAT": "",
-    "__GFP_NOTRACK": "",
-    "__GFP_OTHER_NODE": "",
-    "__GFP_KMEMCG": "",
-}
-"""GFP bits that Linux 7.2 does not have, with the bit that took their place, "" if none did (include/linux/gfp.h)."""
+_PRINTED_BITS = gfp.GFP_BITS.keys() | gfp.RENAMED.keys() | gfp.GONE | {gfp.WAIT, gfp.NO_KSWAPD}
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,8 @@ def gfp_bits(event: EventFormat) -> dict[str, int]:
     singles = {name: value.bit_length() - 1 for name, value in named if value.bit_count() == 1}
     bits = {name: bit for name, bit in singles.items() if name.startswith("__GFP_")}
     if not bits:
-        bits = {f"__{name}": bit for name, bit in singles.items() if f"__{name}" in GFP_BITS | OLD_GFP_BITS}
+        plain = {gfp.printed_name(name): bit for name, bit in singles.items()}
+        bits = {name: bit for name, bit in plain.items() if name in _PRINTED_BITS}
         if bits.get("__GFP_ATOMIC", -1) == bits.get("__GFP_HIGH"):
             bits.pop("__GFP_ATOMIC", None)
     rest = dict(named).get("GFP_KERNEL", 0) & ~sum(1 << bit for bit in set(bits.values()))
@@ -157,7 +149,7 @@ def gfp_bits(event: EventFormat) -> dict[str, int]:
 def kernel_gfp_bits(formats: Iterable[EventFormat]) -> dict[str, int]:
     """The recorded kernel's :func:`gfp_bits`: those that mm_page_alloc names, or else any other event."""
     for event in sorted(formats, key=lambda e: (e.name != "mm_page_alloc", e.id)):
-        if event.name in EVENT_SPECS and (bits := gfp_bits(event)):
+        if event_spec(event.name) and (bits := gfp_bits(event)):
             return bits
     return {}
 
@@ -173,20 +165,12 @@ def gfp_table(bits: dict[str, int]) -> npt.NDArray[np.int64]:
     Returns
     -------
     int64[33]
-        Element 32 is what to begin with, and element i the bits to flip where recorded bit i is set: 0 to drop it.
-        Kernels before 4.4 have __GFP_WAIT, which is __GFP_DIRECT_RECLAIM, and wake kswapd unless __GFP_NO_KSWAPD is
-        set (mm/page_alloc.c: __alloc_pages_slowpath at 3.10): __GFP_KSWAPD_RECLAIM begins set there.
+        Element 32 is what to begin with, and element i the bits to flip where recorded bit i is set: 0 to drop it
+        (:func:`kevacuate.kernel.gfp.conversion`, in which no bit of Linux 7.2 is set and cleared by different ones).
 
     """
-    table = np.zeros(33, np.int64)
-    old = "__GFP_WAIT" in bits
-    for name, bit in bits.items():
-        known = OLD_GFP_BITS.get(name, name)
-        if bit < 32 and known in GFP_BITS:
-            table[bit] = 1 << GFP_BITS[known]
-    if old:
-        table[32] = 1 << GFP_BITS["__GFP_KSWAPD_RECLAIM"]
-    return table
+    how = gfp.conversion(bits)
+    return np.append(how.sets | (how.clears & how.base), how.base)
 
 
 def zone_names(formats: dict[int, EventFormat]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
+from kevacuate.recording.recognise import directory_sentence
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
@@ -92,7 +93,8 @@ class Recording:
         except OSError as error:
             raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
-            f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
+            directory_sentence(where)
+            or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
         )
 
     @cached_property

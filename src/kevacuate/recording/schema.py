@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.kernel import gfp
+from kevacuate.kernel import events, gfp
 
 SCHEMA_VERSION = 1
 """Version of the on-disk format that this program writes, and the newest that it reads."""
@@ -153,18 +153,17 @@ def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
 class EventSpec(NamedTuple):
     """How one kernel event fills the table: kind, and per column the name of the kernel's field.
 
-    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``; ``x/y`` is x, or y where an
-    older kernel calls it so. A name that ends in ``?`` may be missing (older kernels); the column then has the number
-    behind the ``?``, or without one its default (0; -1 for pfn).
+    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``. A name that ends in ``?`` may be
+    missing (older kernels); the column then has the number behind the ``?``, or without one its default (0; -1 for
+    pfn). Old names of fields are in :data:`kevacuate.kernel.events.FIELDS`.
     """
 
     kind: EventKind
     fields: dict[str, str]
 
-    def names(self, column: str) -> tuple[str, ...]:
-        """The field that fills *column*, newest name first, without marks; () if none does."""
-        field = self.fields.get(column, "").partition("?")[0].lstrip("@")
-        return tuple(field.split("/")) if field else ()
+    def field(self, column: str) -> str:
+        """The field that fills *column*, without marks; "" if none does."""
+        return self.fields.get(column, "").partition("?")[0].lstrip("@")
 
     def missing(self, column: str) -> int | None:
         """What the column holds where the field is missing, None if it must not be."""
@@ -182,7 +181,7 @@ _K = EventKind
 _ISOLATE = {"pfn": "start_pfn?", "a": "end_pfn?-1", "b": "nr_scanned", "c": "nr_taken"}
 _ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx?-1", "c": "ret"}
 _DEFER = {"order": "order", "a": "idx?-1", "b": "considered", "c": "defer_shift", "d": "order_failed"}
-_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx/classzone_idx"}
+_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
 
 EVENT_SPECS: dict[str, EventSpec] = {
     "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
@@ -222,9 +221,9 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "mm_compaction_migratepages": _spec(_K.COMPACTION_MIGRATEPAGES, a="nr_migrated", b="nr_failed"),
     "mm_compaction_begin": _spec(
         _K.COMPACTION_BEGIN,
-        pfn="migrate_pfn/migrate_start",
+        pfn="migrate_pfn",
         order="sync?-1",
-        a="free_pfn/free_start",
+        a="free_pfn",
         b="zone_start",
         c="zone_end",
     ),
@@ -316,13 +315,21 @@ migration entry is decoded from its pte: see :mod:`kevacuate.recording.ringbuf`.
 for the kinds (3, 4, 5) whose val is one, else -1.
 """
 
-OLD_EVENTS: dict[str, str] = {"mm_vmscan_writepage": "mm_vmscan_write_folio"}
-"""Names that older kernels give to events of :data:`EVENT_SPECS` (before Linux 6.0 writepage)."""
+
+def event_name(name: str) -> str:
+    """Linux 7.2's name of the event of that name, old or new."""
+    return events.EVENTS[name].name if name in events.EVENTS else name
 
 
 def event_spec(name: str) -> EventSpec | None:
     """How the event of that name, old or new, fills the table; None if it is none of a recording's."""
-    return EVENT_SPECS.get(OLD_EVENTS.get(name, name))
+    return EVENT_SPECS.get(event_name(name))
+
+
+def field_names(event: str, field: str) -> tuple[str, ...]:
+    """Names of an event's *field*, newest first; () of ""."""
+    old = events.FIELDS.get(event_name(event), {})
+    return (field, *(name for name, new in old.items() if new == field)) if field else ()
 
 
 ALL_KINDS: frozenset[int] = frozenset(int(k) for k in EventKind)

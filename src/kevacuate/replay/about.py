@@ -119,7 +119,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         "lost_events": losses,
         "quality": quality,
-        "verdict": f"{_lost(sum(losses), sum(events_not_read(recording).values()))}. {known}",
+        "verdict": f"{_lost({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
     }
 
 
@@ -206,12 +206,20 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _lost(events: int, unread: int) -> str:
-    """How many events were lost, and how many could not be read, without the period."""
-    lost = "No event was lost" if not events else f"{events:,} event{'s were' if events > 1 else ' was'} lost"
+def _lost(about: dict[str, Any]) -> str:
+    """How many events were lost, if that is known, and how many could not be read, without the period."""
+    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
+    if not about["lost_events"]:
+        lost = "Whether events were lost is not known"
+    elif events:
+        lost = f"{events:,} event{'s were' if events > 1 else ' was'} lost"
+    else:
+        lost = "No event was lost"
     if not unread:
         return lost
     could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
+    if not about["lost_events"]:
+        return f"{could}; whether others were lost is not known"
     return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
 
 
@@ -241,8 +249,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
-    said = _lost(lost, unread)
+    lost, said = sum(about["lost_events"]), _lost(about)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"

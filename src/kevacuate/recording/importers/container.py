@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
 import struct
 import tempfile
@@ -18,7 +17,8 @@ import pyarrow as pa
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.foreign import ByteOrder
-from kevacuate.recording.ringbuf import open_raw, read_into
+from kevacuate.recording.opener import open_any
+from kevacuate.recording.ringbuf import read_into
 
 CODECS = ("none", "zlib", "zstd")
 """The compressions that trace-cmd can be built with."""
@@ -73,7 +73,7 @@ class Container:
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a file of which any part can be read; one that is xz as a whole is decompressed into a file without a name.
+    """Open a file of which any part can be read; one that is compressed as a whole is decompressed into a file without a name.
 
     Raises
     ------
@@ -81,8 +81,8 @@ def open_plain(path: Path) -> IO[bytes]:
         If it cannot be opened or decompressed, or the directory for temporary files is full.
 
     """
-    file = open_raw(path)
-    if not isinstance(file, lzma.LZMAFile):
+    file, packed = open_any(path)
+    if not packed:
         return file
     whole: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it is returned)
     buffer = memoryview(bytearray(MAX_CHUNK))

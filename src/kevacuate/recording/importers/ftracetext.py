@@ -11,18 +11,26 @@ from __future__ import annotations
 
 import re
 
+from kevacuate.kernel import events
 from kevacuate.recording.importers.text import Dialect
+from kevacuate.recording.schema import EVENT_SPECS
 
-_LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (\d{1,18}) EVENTS|EVENTS DROPPED)\]")
+_LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (\d{1,18}) EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]")
 
 
 def _lost(line: str) -> tuple[int, int | None] | None:
     found = _LOST.search(line)
-    return (int(found[1]), int(found[2]) if found[2] else None) if found else None
+    if found is None:
+        return None
+    count = found[2] or found[3]
+    return int(found[1]), int(count) if count else None
 
 
 _FACTS = (
     ("kernel", re.compile(r"# (?:\w+ latency trace v\S+ on|kernel) (\S{1,100})")),
+    ("kernel", re.compile(r".{0,80}?\bLinux version (\d\S{1,100})")),
+    ("kernel", re.compile(r".{0,80}?\bComm: .{1,16}? (?:Not tainted|Tainted: .{1,60}?) (\d+\.\S{1,100})")),
+    ("page_size", re.compile(r"# page_size (\d{1,7})$")),
     ("arch", re.compile(r"# arch (\w{1,40})")),
     ("clock", re.compile(r"# clock (\w[\w-]{0,40})")),
     ("zones", re.compile(r"# zones ([\w,]{1,200})$")),
@@ -30,24 +38,28 @@ _FACTS = (
     ("cpus", re.compile(r"# entries-in-buffer/entries-written: .{1,60}#P:(\d{1,5})$")),
     ("cpus", re.compile(r"(?:cpus=|# cpus )(\d{1,5})$")),
 )
-_EVENT = r"(\w{1,100}+): *+(.*)"
+_EVENT = r"(\w{1,100}+):(?: +|$)(.*)"
+_FLAGS = r"(?:-0x[0-9a-fA-F]{1,8}+)?\s++(?:[\w.#!]{4,8}+\s++)?"
+"""Interrupt flags: letters, or raw behind the CPU as trace-cmd report -R prints them since 3.2; or none."""
 
 PLAIN = Dialect(
     "ftrace text",
     re.compile(
-        r".+?-(-?\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]\s++(?:[\w.#!]{4,8}+\s++)?"
-        r"(\d{1,12}+)(?:\.(\d{6,9}+))?: " + _EVENT
+        r".+?-(-?\d{1,10}+)\s++(?:\(\s*+[\d-]++\)\s++)?\[(\d{1,5}+)\]"
+        + _FLAGS
+        + r"(\d{1,20}+)(?:\.(\d{6,9}+))?: "
+        + _EVENT
     ),
     False,
     _lost,
     _FACTS,
 )
 
+_CPU_FLAGS = r"(\d{1,5}+)(?:-0x[0-9a-fA-F]{1,8}+|[.a-zA-Z][\w.#!]{2,6}+)\s++"
+
 LATENCY = Dialect(
     "ftrace text, latency format",
-    re.compile(
-        r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)\.(\d{6,9}+): " + _EVENT
-    ),
+    re.compile(r".+?-(-?\d{1,10}+)\s++" + _CPU_FLAGS + r"(\d{1,12}+)\.(\d{6,9}+): " + _EVENT),
     False,
     _lost,
     _FACTS,
@@ -55,10 +67,27 @@ LATENCY = Dialect(
 
 RELATIVE = Dialect(
     "ftrace text, latency format with relative times",
-    re.compile(r".+?-(-?\d{1,10}+)\s++(\d{1,5}+)[.a-zA-Z][\w.#!]{2,6}+\s++(\d{1,12}+)us()\S?\s*+: " + _EVENT),
+    re.compile(r".+?-(-?\d{1,10}+)\s++" + _CPU_FLAGS + r"(\d{1,12}+)us()\S?\s*+: " + _EVENT),
     True,
     _lost,
     _FACTS,
 )
 
-DIALECTS = (PLAIN, LATENCY, RELATIVE)
+_OURS = "|".join(sorted({*EVENT_SPECS, *events.EVENTS}))
+
+PRINTK = Dialect(
+    "kernel log of the boot option tp_printk",
+    re.compile(
+        r"(?:.{0,60}? kernel: )?\[\s*+(?=\d)()()(\d{1,12}+)\.(\d{6,9}+)\]\s++(?:\[\s*+[TC]\d{1,10}+\]\s++)?("
+        + _OURS
+        + r"): (.*)"
+    ),
+    False,
+    _lost,
+    _FACTS,
+    shows_losses=False,
+    lacks=("cpu", "pid"),
+)
+"""Time and event, nothing else: task and CPU are not known."""
+
+DIALECTS = (PLAIN, LATENCY, RELATIVE, PRINTK)

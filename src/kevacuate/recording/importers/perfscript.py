@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The text of ``perf script``: ``COMM PID [CPU] SECONDS: SYSTEM:EVENT: ...``, call chains passed over.
 
-Read are the default fields, also with ``pid/tid``, ``--ns``, a period before the event, and without the CPU (as
-``perf record`` without ``-a`` leaves it). Source: tools/perf/builtin-script.c.
+Read are the default fields, also with ``pid/tid``, ``--ns``, a period before the event, without the event's system, and
+without the CPU (as ``perf record`` without ``-a`` leaves it). A task that perf cannot name is -1. Lost events stand in
+the text only with ``--show-lost-events``. Source: tools/perf/builtin-script.c.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ def _lost(line: str) -> tuple[int, int | None] | None:
 PERF_SCRIPT = Dialect(
     "perf script text",
     re.compile(
-        r".+?\s(?:\d{1,10}+/)?(\d{1,10}+)\s++(?:\[(\d{1,5}+)\]\s++)?(\d{1,12}+)\.(\d{6,9}+):\s++"
-        r"(?:\d{1,20}+\s++)?[\w-]{1,60}+:(\w{1,100}+): *+(.*)"
+        r".+?\s(?:(?:-1|\d{1,10}+)/)?(-1|\d{1,10}+)\s++(?:\[(\d{1,5}+)\]\s++)?(\d{1,12}+)\.(\d{6,9}+):\s++"
+        r"(?:\d{1,20}+\s++)?(?:[\w-]{1,60}:)?(\w{1,100}+):(?: +|$)(.*)"
     ),
     False,
     _lost,
     _FACTS,
+    shows_losses=False,
+    zero_is_relative=True,
 )

@@ -24,8 +24,8 @@ from kevacuate.recording.importers.source import (
     MAX_CPUS,
     ROWS_HELD,
     ImportOptions,
-    events_not_read,
     machine_of,
+    not_read,
     refuse_unread,
 )
 from kevacuate.recording.importers.tracedat_parts import trace_clock
@@ -145,8 +145,8 @@ class RawPages:
         return [cpu_losses(reader, self._text(f"cpu{reader.cpu}.stats")) for reader in self._readers]
 
     def facts(self) -> dict[str, Any]:
-        """The files, and the events that could not be read."""
-        unread = events_not_read(self._readers, self.formats)
+        """The files, and what could not be read."""
+        unread = not_read(self._readers, self.formats)
         return {"files": [file.name for file in self.files.values()], **unread}
 
 

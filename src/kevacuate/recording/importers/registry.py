@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -18,48 +17,72 @@ from kevacuate.recording.importers.ftracetext import DIALECTS
 from kevacuate.recording.importers.perfscript import PERF_SCRIPT
 from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_page
 from kevacuate.recording.importers.source import ImportOptions, Source
-from kevacuate.recording.importers.text import LONGEST_EVENT, Dialect, TextSource
+from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVENT, Dialect, TextSource
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
 from kevacuate.recording.kev import KevWriter, is_kev
+from kevacuate.recording.opener import open_any
+from kevacuate.recording.recognise import directory_sentence, recognised
 from kevacuate.recording.recording import Recording
-from kevacuate.recording.ringbuf import open_raw
 from kevacuate.recording.schema import NO_PID, EventChunk
 
 HEAD_BYTES = 1 << 16
 """What is looked at to recognise a file."""
 
+SEARCHED_BYTES = 1 << 28
+"""How far the first event of a text is searched for."""
+
 READ = "trace-cmd's trace.dat, the text of ftrace, trace-cmd report or perf script, raw per-CPU ring-buffer pages"
 Progress = Callable[[int, int], None]
 
-_FOREIGN = {
-    b"PERFILE2": "is a perf.data file: import the text that perf script prints of it",
-    b"\x1f\x8b": "is compressed with gzip: decompress it first",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it first",
-    b"BZh": "is compressed with bzip2: decompress it first",
-}
+TEXT_DIALECTS = (PERF_SCRIPT, *DIALECTS)
+"""All dialects of trace text, in the order in which they are tried."""
 
 
 def _head(path: Path) -> bytes:
-    """The file's first bytes, decompressed if it is xz."""
+    """The file's first bytes, decompressed."""
+    file, _ = open_any(path)
     try:
-        with closing(open_raw(path)) as file:
+        with closing(file):
             return file.read(HEAD_BYTES)
-    except (EOFError, lzma.LZMAError):
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
     except OSError as error:
         raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def text_dialect(head: bytes) -> Dialect | None:
-    """The dialect of the first line that is an event, or None if no line is."""
+    """The dialect of the first line that is an event, broken by a mail program or not; None if no line is."""
+    broken = ""
     for raw in head.split(b"\n"):
-        line = raw.decode("utf-8", "replace").strip()
+        line = raw.decode("utf-8", "replace").strip().removeprefix("\ufeff")
         if not line or line.startswith("#") or len(line) > LONGEST_EVENT:
             continue
-        for dialect in (PERF_SCRIPT, *DIALECTS):
-            if dialect.head.match(line):
-                return dialect
+        for text in (line, f"{broken} {line}") if broken else (line,):
+            for dialect in TEXT_DIALECTS:
+                if dialect.head.match(text):
+                    return dialect
+        broken = line if BROKEN.match(line) else ""
     return None
+
+
+def _later_dialect(path: Path) -> Dialect | None:
+    """The dialect of the first event of an allocator's text that begins behind HEAD_BYTES, as in a long kernel log."""
+    file, _ = open_any(path)
+    with closing(file):
+        for _ in range(SEARCHED_BYTES // HEAD_BYTES):
+            block = file.read(HEAD_BYTES) + file.readline(LONGEST_EVENT)
+            if not block:
+                break
+            found = text_dialect(block) if b"\0" not in block and EVENT_WORDS.search(block) else None
+            if found is not None:
+                return found
+    return None
+
+
+def _text_source(path: Path, head: bytes, options: ImportOptions) -> Source | None:
+    """The reader of a trace's text, None if it is none."""
+    if b"\0" in head:
+        return None
+    dialect = text_dialect(head) or (_later_dialect(path) if len(head) == HEAD_BYTES else None)
+    return TextSource(path, dialect, options, TEXT_DIALECTS) if dialect is not None else None
 
 
 def open_source(path: str | Path, options: ImportOptions | None = None) -> Source:
@@ -79,18 +102,21 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
             raise KevacuateError(f"{where} is a recording already: there is nothing to import.")
         if is_raw_directory(where):
             return RawPages(where, chosen)
-        raise KevacuateError(f"{where} is a directory without cpuN.raw files: name the file to import.")
+        raise KevacuateError(
+            directory_sentence(where)
+            or f"{where} is a directory without cpuN.raw files: name the file in it to import."
+        )
     head = _head(where)
-    foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
-    if foreign:
-        raise KevacuateError(f"{where} {foreign}.")
     if is_trace_dat(head):
         return TraceDat(where, chosen)
-    dialect = None if b"\0" in head else text_dialect(head)
-    if dialect is not None:
-        return TextSource(where, dialect, chosen)
+    source = _text_source(where, head, chosen)
+    if source is not None:
+        return source
     if is_raw_page(head):
         return RawPages(where, chosen)
+    kind = recognised(head)
+    if kind is not None:
+        raise KevacuateError(kind.sentence(str(where)))
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")
 
 

@@ -38,6 +38,8 @@ class ImportOptions:
     """Directory with ``SYSTEM/EVENT`` format files of the recorded kernel."""
     buffer: str | None = None
     """Name of the buffer instance to take, where a file holds several."""
+    kernel: str | None = None
+    """Release of the recorded kernel, as ``uname -r`` prints it, where a text does not name it."""
 
 
 PAGE_SIZES = frozenset(1 << bits for bits in range(12, 19))
@@ -74,13 +76,16 @@ def kept_formats(formats: dict[int, EventFormat]) -> dict[str, str]:
     return {f"{e.system}/{e.name}": e.text for e in formats.values() if event_spec(e.name)}
 
 
-def events_not_read(
-    readers: Sequence[RawReader], formats: dict[int, EventFormat]
-) -> dict[str, dict[str, int]]:
-    """``events_not_read``: event name to how many of them the readers could not read, {} if they read all."""
+def not_read(readers: Sequence[RawReader], formats: dict[int, EventFormat]) -> dict[str, Any]:
+    """What decoders could not read, {} if they read all.
+
+    ``events_not_read`` is event name to how many of them, ``names_not_known`` names that Linux 7.2 has no number for.
+    """
     counts = sum((reader.unreadable for reader in readers), Counter[int]())
-    return (
-        {"events_not_read": {formats[event].name: n for event, n in sorted(counts.items())}} if counts else {}
+    names = {name for reader in readers for name in reader.table.numbers.unknown}
+    unread = {formats[event].name: n for event, n in sorted(counts.items())}
+    return ({"events_not_read": unread} if unread else {}) | (
+        {"names_not_known": sorted(names)} if names else {}
     )
 
 

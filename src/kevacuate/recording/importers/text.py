@@ -8,6 +8,7 @@ line's first character that is no space and use possessive quantifiers: time gro
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,12 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel import events as kernel_events
+from kevacuate.kernel import migratetypes
+from kevacuate.kernel.versions import version_text
 from kevacuate.recording.eventparse import DEFAULT_ZONES, EventParser, Names, event_parsers
-from kevacuate.recording.formats import gfp_bits, gfp_table, load_formats, zone_names
+from kevacuate.recording.formats import gfp_table, kernel_gfp_bits, load_formats, zone_names
+from kevacuate.recording.importers.kernelproof import Kernel, Survey
 from kevacuate.recording.importers.source import MAX_CPUS, ImportOptions, machine_of
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import sorted_within
-from kevacuate.recording.ringbuf import CpuLosses, open_raw, read_line
+from kevacuate.recording.opener import open_any
+from kevacuate.recording.ringbuf import CpuLosses, read_line
 from kevacuate.recording.schema import COLUMN_TYPES, NO_PID, VALUE_COLUMNS, EventChunk
 
 CHUNK_ROWS = 1 << 16
@@ -31,9 +37,22 @@ SORT_ROWS = 1 << 18
 LONGEST_LINE, LONGEST_EVENT = 1 << 20, 1 << 12
 """Bytes: a longer line is no text, and one longer than the second no event."""
 
+MOST_JOINED = 4
+"""Lines that are joined to one event where a mail program broke its line."""
+
 _MOST_SECONDS = 1 << 32
 _WRITTEN = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})")
 _BLOCK_ORDER = re.compile(r"pageblock_order=(\d{1,2})\b")
+_BUFFER = re.compile(r"([^\s:]{1,64}): (?=.{16}-\d{1,10}\s)(.+)")
+_KNOWN = re.compile(
+    r"(?<![\w/])(mm_\w{1,60}|gt_(?:rmq|list|blk|evac|dump)|(?:set|remove)_migration_pte):(?: |$)"
+)
+BROKEN = re.compile(r".{0,100}?[\s\]]\d{1,12}\.\d{6,9}: *(?:[\w-]{1,60}:)?(?:\w{1,100}:)?$")
+EVENT_WORDS = re.compile(rb"\b(?:mm_\w{1,60}|(?:set|remove)_migration_pte): ")
+"""What a block of text with an event of a recording's holds."""
+
+_OWN_EVENTS = ("mm_page", "gt_", "mm_setup", "mm_calculate")
+_QUOTE = re.compile(r"(?:> ?)+")
 
 
 class Dialect(NamedTuple):
@@ -42,13 +61,31 @@ class Dialect(NamedTuple):
     name: str
     """What to call it: ``ftrace text``."""
     head: re.Pattern[str]
-    """Groups pid, cpu (None if absent), seconds, fraction (None if absent), event, body."""
+    """Groups pid and cpu (None if absent), seconds, fraction (None if absent), event, body."""
     relative: bool
     """Whether the seconds are microseconds since the trace began."""
     lost: Callable[[str], tuple[int, int | None] | None]
     """Of a line about lost events, the CPU and how many (None if not known); else None."""
     facts: tuple[tuple[str, re.Pattern[str]], ...]
     """Lines that say what the machine is: key, and what gives the value."""
+    shows_losses: bool = True
+    """Whether a text without a line about lost events says that none was lost."""
+    zero_is_relative: bool = False
+    """Whether a text that begins at time 0 was printed with times that are no clock's."""
+    lacks: tuple[str, ...] = ()
+    """What the lines do not have: ``cpu``, ``pid``."""
+
+
+class Line(NamedTuple):
+    """A line that is an event of some kind, with what stands before the event's own text."""
+
+    number: int
+    text: str
+    pid: int
+    cpu: int
+    ts: int
+    event: str
+    body: str
 
 
 class TextSource:
@@ -57,27 +94,54 @@ class TextSource:
     Parameters
     ----------
     path : Path
-        The file, plain or xz.
+        The file, plain or compressed.
     dialect : Dialect
         How its lines look.
     options : ImportOptions
-        Format files give zone names and the meaning of GFP numbers.
+        Format files give zone names and the meaning of GFP numbers; ``kernel`` is the kernel where the text names none.
+    others : tuple of Dialect
+        Dialects that single lines of known events may be in.
+
+    Raises
+    ------
+    KevacuateError
+        If the kernel that the options name is none, or is not the one that the lines prove.
 
     """
 
-    def __init__(self, path: Path, dialect: Dialect, options: ImportOptions) -> None:
-        self.path, self.dialect = path, dialect
+    def __init__(
+        self, path: Path, dialect: Dialect, options: ImportOptions, others: tuple[Dialect, ...] = ()
+    ) -> None:
+        self.path, self.dialect, self.options = path, dialect, options
+        self.others_heads = [
+            other for other in others if other.relative == dialect.relative and other is not dialect
+        ]
         self.form = dialect.name
         self.total, self.done = path.stat().st_size, 0
         self.formats = load_formats(options.formats) if options.formats else {}
-        alloc = next((e for e in self.formats.values() if e.name == "mm_page_alloc"), None)
-        bits = gfp_bits(alloc) if alloc else {}
-        self.names = Names(gfp_table(bits) if bits else None)
-        self.unread = self.others = 0
+        bits = kernel_gfp_bits(self.formats.values())
+        self.survey = Survey(path, dialect.facts)
+        self.kernel: Kernel = self.survey.kernel(options.kernel, path)
+        self.names = Names(gfp_table(bits) if bits else None, self.kernel.versions)
+        self.unread = self.others = self.joined = 0
+        self.not_read: Counter[str] = Counter()
+        """Lines of known events that could not be read, by event."""
         self.said: dict[str, str] = {}
+        self._parsers: dict[str, EventParser] = {}
+        self._held: Line | None = None
+        self._held_lines = 0
         self._lost: dict[int, list[int]] = {}
         self._overwritten = 0
         self._cpus = 0
+        self._buffer: str | None = None
+        self._check_buffer()
+
+    def _check_buffer(self) -> None:
+        """Refuse a buffer that the text does not have."""
+        name, found = self.options.buffer, self.survey.buffers
+        if name and name not in found:
+            listed = ", ".join(repr(x) for x in sorted(found)) or "none that is named"
+            raise KevacuateError(f"{self.path} has no line of a buffer {name!r}: it has {listed}.")
 
     def events(self) -> Iterator[EventChunk]:
         """The events, in the file's order, or sorted where that is not the order of time.
@@ -92,86 +156,195 @@ class TextSource:
 
     def _chunks(self) -> Iterator[EventChunk]:
         rows: list[tuple[int, ...]] = []
-        number, parsers = 0, dict[str, EventParser]()
-        with closing(open_raw(self.path)) as file:
+        for number, line in self._lines():
+            if not self._parsers and not line.startswith("#"):
+                self._parsers = event_parsers(self._zones(), self.names)
+            rows += self._rows(line, number)
+            if len(rows) >= CHUNK_ROWS:
+                yield _chunk(rows)
+                rows = []
+        rows += self._give_up()
+        if rows:
+            yield _chunk(rows)
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """Number and text of the lines that may be events or say something."""
+        number = 0
+        with closing(open_any(self.path)[0]) as file:
             while raw := read_line(file, self.path, LONGEST_LINE):
                 number += 1
                 self.done += len(raw)
-                line = raw.decode("utf-8", "replace").strip()
-                if not line or len(line) > LONGEST_EVENT:
-                    self.unread += bool(line)
-                    continue
-                if not parsers and not line.startswith("#"):
-                    parsers = event_parsers(self._zones(), self.names)
-                row = self._row(line, number, parsers)
-                if row is None:
-                    continue
-                rows.append(row)
-                if len(rows) == CHUNK_ROWS:
-                    yield _chunk(rows)
-                    rows = []
-        if rows:
-            yield _chunk(rows)
+                line = raw.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+                if len(line) > LONGEST_EVENT:
+                    self.unread += 1
+                elif line:
+                    yield number, line
 
     def _zones(self) -> tuple[str, ...]:
         """Zone names by index: of the format files, of the text's heading, or those of a usual kernel."""
         said = self.said.get("zones")
         return zone_names(self.formats) or (tuple(said.split(",")) if said else DEFAULT_ZONES)
 
-    def _row(self, line: str, number: int, parsers: dict[str, EventParser]) -> tuple[int, ...] | None:
-        """The columns of a line in the table's order, or None if it is no event that a recording keeps."""
-        match = self.dialect.head.match(line)
-        if match is None:
-            self._other(line)
-            return None
-        pid, cpu, seconds, fraction, event, body = match.groups()
-        parser = parsers.get(event)
+    def _rows(self, text: str, number: int) -> list[tuple[int, ...]]:
+        """The columns, in the table's order, of the events that the line completes: none, one, or a held one and its own."""
+        line = self._line(text, number)
+        if line is None:
+            return self._join(text) if self._held is not None else self._other(text, number)
+        rows = self._give_up() if self._held is not None else []
+        parser = self._parsers.get(line.event)
         if parser is None:
             self.others += 1
+            return rows
+        row = self._row(line, parser, last=False)
+        return [*rows, row] if row is not None else rows
+
+    def _line(self, text: str, number: int) -> Line | None:
+        """The parts of a line of the chosen buffer; None if it is no event."""
+        named = _BUFFER.match(text)
+        line = named[2].lstrip() if named else text
+        match = self.dialect.head.match(line)
+        if match is None and _KNOWN.search(line):
+            found = (other.head.match(line) for other in self.others_heads)
+            match = next((m for m in found if m is not None), None)
+        if match is None:
             return None
+        pid, cpu, seconds, fraction, event, body = match.groups()
+        if not self._of_buffer(named[1] if named else "", event):
+            return Line(number, line, NO_PID, 0, 0, "", "")
         ts = self._time(seconds, fraction, number)
-        if int(cpu or 0) >= MAX_CPUS or int(pid) >= 1 << 31:
+        if self.dialect.zero_is_relative and not self._cpus and ts == 0 and event in self._parsers:
+            raise KevacuateError(
+                f"{self.path} begins at time 0: perf script printed it with --deltatime or --reltime. "
+                "Print it again without."
+            )
+        if int(cpu or 0) >= MAX_CPUS or int(pid or 0) >= 1 << 31:
             raise self._bad(number, "a CPU or process number that cannot be")
-        if event == "mm_page_alloc_extfrag" and "pageblock_order" not in self.said:
-            found = _BLOCK_ORDER.search(body)
+        nobody = not pid or int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-"))
+        return Line(number, line, NO_PID if nobody else int(pid), int(cpu or 0), ts, event, body)
+
+    def _of_buffer(self, name: str, event: str) -> bool:
+        """Whether a line of that instance is wanted; raises where the text has several and none is chosen."""
+        if self.options.buffer is not None:
+            return name == self.options.buffer
+        if event not in self._parsers:
+            return True
+        if self._buffer is None:
+            self._buffer = name
+        if name != self._buffer:
+            listed = ", ".join(repr(x) for x in sorted({name, self._buffer, *self.survey.buffers}))
+            raise KevacuateError(
+                f"{self.path} holds several buffers ({listed}): say which with --buffer NAME."
+            )
+        return True
+
+    def _row(self, line: Line, parser: EventParser, last: bool) -> tuple[int, ...] | None:
+        """The columns of an event; None if it is held until the next line, or is counted as not read.
+
+        An event that lacks a value is held, as its line may go on in the next. *last*: it does not; then an event of the
+        allocator itself is refused, for the file is damaged there, and one of compaction or reclaim is counted.
+        """
+        if line.event == "mm_page_alloc_extfrag" and "pageblock_order" not in self.said:
+            found = _BLOCK_ORDER.search(line.body)
             self.said |= {"pageblock_order": found[1]} if found else {}
-        self._cpus = max(self._cpus, int(cpu or 0) + 1)
+        self._cpus = max(self._cpus, line.cpu + 1)
         try:
-            values = parser.parse(body)
+            values = parser.parse(line.body)
         except ValueError as error:
-            why = str(error) if "without" in str(error) else "an unreadable value"
-            raise self._bad(number, why) from None
-        task = NO_PID if int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-")) else int(pid)
-        return (ts, int(cpu or 0), task, parser.kind, *values[: len(VALUE_COLUMNS)])
+            lacks, own = "without" in str(error), line.event.startswith(_OWN_EVENTS)
+            if "[FAILED TO PARSE]" in line.body and own:
+                raise self._unparsed(line.event) from None
+            if lacks and not last:
+                self._held = line
+                return None
+            if lacks and not own:
+                self.not_read[line.event] += 1
+                return None
+            why = str(error) if lacks else "an unreadable value"
+            raise self._bad(line.number, why) from None
+        return (line.ts, line.cpu, line.pid, parser.kind, *values[: len(VALUE_COLUMNS)])
+
+    def _join(self, text: str) -> list[tuple[int, ...]]:
+        """Put a line that is no event to the end of the held one, and read that if it is whole now."""
+        held = self._held
+        assert held is not None
+        text = _QUOTE.sub("", text, count=1) if text.startswith(">") else text
+        self._held_lines += 1
+        if text.startswith(("#", "=>")) or self._held_lines > MOST_JOINED:
+            return [*self._give_up(), *self._other(text, held.number)]
+        self._held = None
+        if not held.event:  # broken before the event's name
+            whole = self._line(f"{held.text} {text}", held.number)
+            parser = self._parsers.get(whole.event) if whole else None
+            if whole is None or parser is None:
+                self.others += whole is not None
+                self._held_lines = 0
+                return []
+        else:
+            whole, parser = held._replace(body=f"{held.body} {text}"), self._parsers[held.event]
+        row = self._row(whole, parser, last=False)
+        if row is None:
+            return []
+        self.joined += 1
+        self._held_lines = 0
+        return [row]
+
+    def _give_up(self) -> list[tuple[int, ...]]:
+        """The held event cannot be completed: refuse or count it."""
+        held, self._held, self._held_lines = self._held, None, 0
+        if held is None:
+            return []
+        if not held.event:
+            self.unread += 1
+            return []
+        row = self._row(held, self._parsers[held.event], last=True)
+        return [row] if row is not None else []
 
     def _time(self, seconds: str, fraction: str | None, number: int) -> int:
         if self.dialect.relative:
             return int(seconds) * 1000
         if fraction is None:
-            raise self._bad(number, "a time without a fraction, of a trace clock that counts no seconds")
+            raise KevacuateError(
+                f"{self.path} has times without a fraction (line {number}), of a trace clock that counts no seconds, as x86-tsc, "
+                "counter and uptime: record with the clock mono or global (trace-cmd record -C mono)."
+            )
         if int(seconds) >= _MOST_SECONDS:
             raise self._bad(number, "a time that cannot be")
         return int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
 
-    def _other(self, line: str) -> None:
-        """A line that is no event: losses, facts, or not understood."""
+    def _other(self, line: str, number: int) -> list[tuple[int, ...]]:
+        """A line that is no event: losses, facts, the beginning of a broken line, or not understood."""
         lost = self.dialect.lost(line)
         if lost:
             cpu, events = lost
             counts = self._lost.setdefault(min(cpu, MAX_CPUS - 1), [0, 0])
             counts[0 if events else 1] += events or 1
-            return
+            return []
         written = _WRITTEN.match(line)
         if written:
             self._overwritten += max(0, int(written[2]) - int(written[1]))
         found = [(key, match) for key, pattern in self.dialect.facts if (match := pattern.match(line))]
         for key, match in found:
             self.said.setdefault(key, match[1])
-        self.unread += not found and not line.startswith("#")
+        if found or line.startswith("#"):
+            return []
+        if BROKEN.match(line):
+            self._held, self._held_lines = Line(number, line, NO_PID, 0, 0, "", ""), 0
+            return []
+        self.unread += 1
+        known = _KNOWN.search(line)
+        if known and known[1] in self._parsers:
+            self.not_read[known[1]] += 1
+        return []
 
     def _bad(self, number: int, what: str) -> KevacuateError:
         return KevacuateError(
             f"{self.path} is truncated or corrupted: line {number} has {what}; cut it off before that line."
+        )
+
+    def _unparsed(self, event: str) -> KevacuateError:
+        return KevacuateError(
+            f"{self.path} has no pfn in its {event} lines: perf could not print this kernel's events ([FAILED TO PARSE]). "
+            "Record the kernel's own text instead: cat /sys/kernel/tracing/trace_pipe."
         )
 
     def machine(self) -> Machine:
@@ -180,18 +353,35 @@ class TextSource:
         order = int(said.get("pageblock_order", 0))
         cpus = max(self._cpus, min(int(said.get("cpus", 0)), MAX_CPUS))
         clock = "relative" if self.dialect.relative else said.get("clock", "")
+        size = int(said.get("page_size", 0))
         return machine_of(
             self.formats,
-            kernel=said.get("kernel", ""),
+            kernel=self.kernel.release or said.get("kernel", ""),
             arch=said.get("arch", ""),
             cpus=cpus,
             clock=clock,
             pageblock_order=order if order <= 20 else 0,
+            page_size=size if size.bit_count() == 1 and size <= 1 << 18 else 0,
             zones=self._zones(),
+            **self._about_kernel(),
         )
 
+    def _about_kernel(self) -> dict[str, Any]:
+        """How the kernel is known, for ``machine.extra``."""
+        first, last = self.kernel.versions
+        lowest = last if last is not None else first
+        old = last is not None and not migratetypes.is_identity(last)
+        return {
+            "kernel_known": self.kernel.how,
+            "old_migratetypes": old,
+            "kernel_range": [version_text(v) if v else None for v in (first, last)],
+            "change_ownership_unknown": bool(lowest and last and last < kernel_events.OWNERSHIP_FIRST),
+        }
+
     def losses(self) -> list[CpuLosses]:
-        """What the text says was lost; what was overwritten before its first line is put on CPU 0."""
+        """What the text says was lost; what was overwritten before its first line is put on CPU 0. [] if it cannot say."""
+        if not self.dialect.shows_losses and not self._lost:
+            return []
         cpus = sorted({*range(self._cpus), *self._lost})
         counts = {cpu: self._lost.get(cpu, [0, 0]) for cpu in cpus}
         return [
@@ -200,12 +390,19 @@ class TextSource:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """Lines of other events, lines not understood, names not known."""
+        """Lines of other events, lines not understood, names not known, how the kernel is known."""
+        unread = {"events_not_read": dict(sorted(self.not_read.items()))} if self.not_read else {}
         return {
             "other_events": self.others,
             "lines_not_read": self.unread,
+            "lines_joined": self.joined,
             "names_not_known": sorted(self.names.unknown),
             "gfp_numbers_unmapped": self.names.numbers,
+            "gfp_numbers_not_read": self.names.numbers_not_read,
+            "lines_lack": list(self.dialect.lacks),
+            "losses_shown": self.dialect.shows_losses or bool(self._lost),
+            **self._about_kernel(),
+            **unread,
         }
 
 

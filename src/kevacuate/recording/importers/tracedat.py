@@ -21,8 +21,8 @@ from kevacuate.recording.importers.source import (
     PAGE_SIZES,
     ROWS_HELD,
     ImportOptions,
-    events_not_read,
     machine_of,
+    not_read,
     refuse_unread,
 )
 from kevacuate.recording.importers.tracedat_layout import read_layout
@@ -110,7 +110,7 @@ class TraceDat:
         return cast("IO[bytes]", region)
 
     def _sub_buffers(self, used: list[CpuData]) -> SubBuffers:
-        """How the buffer's sub-buffers lie: their size is that which the file names and the data bear out."""
+        """How the buffer's sub-buffers lie: where the file names several sizes, the largest that the data bear out."""
         how = self.layout.sub_buffers
         named = self.buffer.page_bytes or how.size
         sizes = {
@@ -125,7 +125,12 @@ class TraceDat:
             head = memoryview(bytearray(most))
             with closing(self._opened(data, MAX_CHUNK, lambda size: None)) as region:
                 heads.append(bytes(head[: read_into(region, self.path, head)]))
-        found = [size for size in sizes if all(fits(head, how._replace(size=size)) for head in heads)]
+        doubled = [min(sizes) << step for step in range(9)]
+        found = [
+            size
+            for size in doubled
+            if size <= max(sizes) and all(fits(head, how._replace(size=size)) for head in heads)
+        ]
         return how._replace(size=max(found, default=named))
 
     def _make_readers(self) -> list[RawReader]:
@@ -133,7 +138,7 @@ class TraceDat:
         used = sorted((c for c in self.buffer.cpus if c.size), key=lambda c: c.cpu)
         how, formats = self._sub_buffers(used), self.layout.formats
         most = min(MAX_CHUNK, max(MAX_PIECES_HELD // len(used), 10 * how.size))
-        self._decoding = decoding(formats, ALL_KINDS, lenient=True, arch=self.arch)
+        self._decoding = decoding(formats, ALL_KINDS, lenient=True, arch=self.arch, release=self.kernel)
         repaired = repairs(formats)
 
         def opener(data: CpuData) -> Callable[[], IO[bytes]]:
@@ -214,7 +219,7 @@ class TraceDat:
             if number in self.layout.options
         }
         shifted = OPTION_TIME_SHIFT in self.layout.options
-        unread = events_not_read(self._readers, self.layout.formats)
+        unread = not_read(self._readers, self.layout.formats)
         return {"buffer": self.buffer.name, "guest_time_shift": shifted, **said, **unread}
 
 

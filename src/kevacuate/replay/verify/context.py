@@ -12,7 +12,7 @@ BEFORE = 6
 AFTER = 4
 """Events shown before and after the one in question."""
 
-_FIELDS = {spec.kind: {c: spec.names(c)[0] for c in spec.fields} for spec in EVENT_SPECS.values()}
+_FIELDS = {spec.kind: {c: spec.field(c) for c in spec.fields} for spec in EVENT_SPECS.values()}
 _NAMES = {spec.kind: name for name, spec in EVENT_SPECS.items()}
 
 

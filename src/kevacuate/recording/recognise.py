@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files that are no traces, recognised by their content, with what to do instead: one table, one entry a kind.
+
+It is asked only after every importer has declined. A pattern is searched in a file's first bytes; the kinds are tried
+in order, so that the general ones stand last.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+TRACE = "Record events with `trace-cmd record -e kmem -e compaction -e migrate`, and import its trace.dat"
+PERF = "Print it with `perf script -F comm,tid,cpu,time,event,trace`"
+SNAPSHOT = "`kevacuate snapshot` shows the same of a running machine"
+VMCORE = "`kevacuate snapshot --vmcore FILE --vmlinux FILE` reads a memory image"
+
+
+class Recogniser(NamedTuple):
+    """A kind of file that is recognised and not read."""
+
+    what: str
+    """What it is, behind "FILE is"."""
+    lacks: str
+    """Why no recording is made of it: a clause."""
+    instead: str
+    """What to do: a sentence without its period."""
+    pattern: re.Pattern[bytes]
+    """Found in the first bytes of such a file."""
+
+    def sentence(self, name: str) -> str:
+        """What is said of a file of that name."""
+        return f"{name} is {self.what}: {self.lacks}. {self.instead}."
+
+
+def _kind(what: str, lacks: str, instead: str, pattern: str) -> Recogniser:
+    return Recogniser(what, lacks, instead, re.compile(pattern.encode("latin-1"), re.MULTILINE))
+
+
+RECOGNISERS: tuple[Recogniser, ...] = (
+    _kind(
+        "a perf.data file",
+        "its events are not read",
+        "Import the text that `perf script` prints of it",
+        r"\A(?:PERFILE2|2ELIFREP)",
+    ),
+    _kind(
+        "a trace in the Common Trace Format, as LTTng writes it",
+        "LTTng does not record the page allocator's own events",
+        TRACE,
+        r"\A(?:\xc1\x1f\xfc\xc1|\xc1\xfc\x1f\xc1|/\* CTF \d|\xd1\x1d\x57\x75|\x75\x57\x1d\xd1)",
+    ),
+    _kind(
+        "what babeltrace prints of an LTTng trace",
+        "LTTng does not record the page allocator's own events",
+        TRACE,
+        r"^\[\d\d:\d\d:\d\d\.\d{9}\] \([+-][\d.?]+\) \S+ \w+: ",
+    ),
+    _kind("an ELF file", "it is a program or a memory image, not a trace", VMCORE, r"\A\x7fELF"),
+    _kind(
+        "a crash dump", "it is a memory image, not a trace", VMCORE, r"\A(?:KDUMP {3}|DISKDUMP|makedumpfile)"
+    ),
+    _kind(
+        "plot-fragmentation's JSON",
+        "it names neither pages nor CPUs",
+        TRACE,
+        r'"event_type": *"extfrag"|"fragmentation_index"',
+    ),
+    _kind(
+        "what perf kmem prints",
+        "it names no page, and its migratetypes have the names of kernels before 4.4",
+        "Import the text that `perf script` prints of the same perf.data",
+        r"Mig\.type +\| *GFP flags|^SUMMARY \(page allocator\)",
+    ),
+    _kind(
+        "what perf trace prints",
+        "its values are in a form that is not read",
+        "Record with `perf record -a -e 'kmem:*'`, and import what `perf script` prints of it",
+        r"^ *\d+\.\d{3} (?:\( *[\d.]* ms\): )?\S.{0,30}?/\d+ \w+:\w+\(",
+    ),
+    _kind(
+        "what bpftrace prints",
+        "it holds sums, not events",
+        TRACE,
+        r"^Attaching \d+ probes?\.\.\.|^@\w*\[.{0,200}\]: ?(?:\d+$|$)",
+    ),
+    _kind("what drgn's corelens prints", "it is one moment, not a trace", VMCORE, r"^=+ MODULE \w+ =+"),
+    _kind(
+        "what page-types prints",
+        "it is one moment, not a trace",
+        "`kevacuate record` keeps /proc/kpageflags with its events",
+        r"^voffset\toffset\t|^offset\tlen\tflags|^ +flags\tpage-count +MB",
+    ),
+    _kind(
+        "a copy of page_owner",
+        "it is one moment, not a trace",
+        "`kevacuate record` keeps each allocation's task and flags as it happens",
+        r"^Page allocated via order \d+, mask 0x",
+    ),
+    _kind(
+        "a page of node_exporter's metrics",
+        "it holds counters, not events",
+        TRACE,
+        r"^# HELP node_\w+ |^node_(?:buddyinfo|vmstat|memory)_\w+",
+    ),
+    _kind(
+        "a copy of /proc/pagetypeinfo",
+        "it is one moment, not a trace",
+        SNAPSHOT,
+        r"^Page block order: \d+|^Number of blocks type ",
+    ),
+    _kind(
+        "a copy of /proc/zoneinfo",
+        "it is one moment, not a trace",
+        SNAPSHOT,
+        r"^Node \d+, zone +\w+\n(?: +per-node stats| +pages free)",
+    ),
+    _kind(
+        "a copy of /proc/buddyinfo",
+        "it is one moment, not a trace",
+        SNAPSHOT,
+        r"^Node \d+, zone +\w+(?: +\d+){8,}",
+    ),
+    _kind(
+        "a copy of /proc/vmstat",
+        "it holds counters, not events",
+        TRACE,
+        r"^nr_free_pages \d+\n|^compact_stall \d+\n",
+    ),
+    _kind("a copy of /proc/meminfo", "it is one moment, not a trace", SNAPSHOT, r"^MemTotal: +\d+ kB"),
+    _kind("a copy of /proc/slabinfo", "it is one moment, not a trace", SNAPSHOT, r"^slabinfo - version: "),
+    _kind(
+        "a kernel log with a page allocation failure",
+        "it holds no events",
+        TRACE,
+        r"page allocation failure: order:\d+|invoked oom-killer: |^(?:\[.{1,20}\] )?Mem-Info:",
+    ),
+    _kind(
+        "text of ftrace's function tracers",
+        "it holds functions, not events",
+        TRACE,
+        r"^# tracer: function|^ *\d+\) +[\d.]+ us +\| +\w+\(\)",
+    ),
+    _kind(
+        "what perf script prints without the task",
+        "each line needs task, CPU and time",
+        PERF,
+        r"^ *(?:\[\d+\] +)?\d+\.\d{6,9}: +(?:\d+ +)?\w+:\w+: ",
+    ),
+    _kind(
+        "what perf script prints without the time",
+        "each line needs task, CPU and time",
+        PERF,
+        r"^ *\S.{0,15} +-?\d+ +(?:\[\d+\] +)?\w+:mm_\w+: ",
+    ),
+    _kind(
+        "what perf script prints without the events' values",
+        "each line needs them",
+        PERF,
+        r"^ *\S.{0,15} +-?\d+ +(?:\[\d+\] +)?\d+\.\d{6,9}: +\w+:mm_\w+:? *$",
+    ),
+    _kind(
+        "text with events that lack a task, a CPU or a time",
+        "each line needs them before the event",
+        "Import what the kernel's trace file, `trace-cmd report` or `perf script` prints, unchanged",
+        r"\b(?:mm_page_(?:alloc|free)\w*|mm_compaction_\w+|mm_vmscan_\w+)\b",
+    ),
+    _kind(
+        "a kernel log",
+        "it holds no events",
+        TRACE,
+        r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? |^<\d>\[ *\d+\.\d{6}\]",
+    ),
+)
+"""The kinds in the order in which they are tried."""
+
+_PROC = {"pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "meminfo", "slabinfo"}
+
+
+def recognised(head: bytes) -> Recogniser | None:
+    """The kind of file that begins so; None if it is none that is known."""
+    return next((kind for kind in RECOGNISERS if kind.pattern.search(head)), None)
+
+
+def directory_sentence(path: Path) -> str | None:
+    """What a directory holds that no recording can be made of, and what to do; None if that is not known."""
+    names = {entry.name for entry in path.iterdir()}
+    below = {entry.name for entry in (path / "proc").iterdir()} if (path / "proc").is_dir() else set()
+    saved = sorted(_PROC & (names | below))
+    if saved:
+        return f"{path} holds copies of /proc files ({', '.join(saved)}): they are one moment, not a trace. {SNAPSHOT}."
+    if "metadata" in names and any(name.startswith("channel") for name in names):
+        return f"{path} is an LTTng trace: LTTng does not record the page allocator's own events. {TRACE}."
+    if "data" in names and any(name.startswith("data.") for name in names):
+        return f"{path} is a directory of perf record: import the text that `perf script` prints of it."
+    if {"kmem", "compaction"} & names:
+        return f"{path} holds event formats and no trace: give it with --formats beside the file to import."
+    return None
