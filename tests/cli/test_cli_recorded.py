@@ -158,66 +158,6 @@ def test_a_double_dash_without_recorded_is_click_s_own(tmp_path: Path) -> None:
     assert "-odd.kev does not exist" in refusal("compare", "--", "-odd.kev")
 
 
-def test_triage_of_a_recording(machines: list[Path]) -> None:
-    done = call("triage", machines[4])
-    assert done.returncode == 0, done.stderr
-    words = done.stdout.splitlines()
-    assert words[0] == "m4.kev, Linux 7.2.0-synthetic"
-    assert words[1].startswith(
-        "Fragmented, quiet now: unmovable and reclaimable requests took from movable pageblocks 23 times"
-    )
-    assert (
-        "Evacuation: 20 claims would have queued one, in 20 blocks: those below pageblock order, 100%"
-        in done.stdout
-    )
-    assert (
-        "Steals: 3 events, 13% of all that was taken from movable blocks, put 6 pages into 3 blocks"
-        in done.stdout
-    )
-    assert "0 of these blocks were never claimed" in done.stdout
-    said = json.loads(call("triage", machines[4], "--json").stdout)
-    assert said["verdict"] == "quiet now"
-    assert said["evacuation"]["would_queue"] == 20
-    assert said["requesters"][0] == {
-        "type": "unmovable", "order_asked": 0, "gfp": None, "claims": 20, "claims_whole_block": 0, "steals": 0,
-    }  # fmt: skip
-
-
-def test_triage_of_light_data_says_what_it_cannot_know(tmp_path: Path) -> None:
-    rows = [row for row in stream(5) if row["kind"] == K.MM_PAGE_ALLOC_EXTFRAG]
-    said = call("triage", write_events(tmp_path / "light.kev", rows)).stdout
-    assert "The gfp flags are not known" in said
-    facts = {"events": {"kmem/mm_page_alloc": ""}, "extra": {"mode": "default"}}
-    other = [event(0, K.MM_PAGE_ALLOC, 7)]
-    assert (
-        "Not known: mm_page_alloc_extfrag was not recorded"
-        in call("triage", write_events(tmp_path / "without.kev", other, **facts)).stdout
-    )
-    assert (
-        "which this recording does not say"
-        in call("triage", write_events(tmp_path / "mute.kev", other)).stdout
-    )
-    on = {"events": {"kmem/mm_page_alloc_extfrag": ""}, "extra": {"mode": "light"}}
-    assert "Not fragmenting: in" in call("triage", write_events(tmp_path / "calm.kev", other, **on)).stdout
-
-
-def test_triage_of_a_real_excerpt() -> None:
-    said = call("triage", DATA / "two-cpus.kev").stdout
-    assert "Fragmenting: unmovable and reclaimable requests took from movable pageblocks 793 times" in said
-    assert (
-        "Evacuation: 8 claims would have queued one, in 8 blocks: those below pageblock order, 35% of the 23 claims"
-        in said
-    )
-    assert "GFP_KERNEL|__GFP_RECLAIMABLE" in said
-
-
-def test_triage_wants_one_of_two(tmp_path: Path) -> None:
-    assert "give one of the two" in refusal("triage")
-    assert "give one of the two" in refusal("triage", "--live", tmp_path)
-    empty = write_events(tmp_path / "empty.kev", [])
-    assert "holds no events of the recorded kernel" in refusal("triage", empty)
-
-
 def test_click_is_not_asked_to_tell_the_first_double_dash() -> None:
     from kevacuate.cli.compare import command
 

@@ -20,7 +20,7 @@ from kevacuate.replay.outcomes import recorded_outcome
 SECOND = 10**9
 MINUTE = (0, 60 * SECOND)
 ON = {"events": {"kmem/mm_page_alloc_extfrag": ""}, "extra": {"mode": "light"}}
-BEFORE_3_12 = {"lacks": ["states", "what change_ownership says"]}
+BEFORE_3_12 = {"change_ownership_unknown": True}
 
 
 def triage(*chunks: EventChunk, span: tuple[int, int] = MINUTE, **more: Any) -> dict[str, Any]:
@@ -192,6 +192,9 @@ def test_before_3_12_claims_and_steals_are_not_told_apart(tmp_path: Path) -> Non
     assert not {"claims_from_movable", "steals_from_movable"} & set(counted["rates"])
     kinds = [(one["kind"], one["events"]) for one in counted["extfrag_events"]]
     assert kinds == [("claim_block", 1), ("claim_or_steal", 1), ("claim_or_steal", 1)]
+    for kernel, told in (("3.11.10", False), ("2.6.39", False), ("3.12.0", True), ("", True)):
+        path = write_events(tmp_path / f"of-{kernel}.kev", rows, kernel=kernel)
+        assert triage_recording(Recording.open(path))["claims_told_from_steals"] == told
     new = triage_recording(Recording.open(write_events(tmp_path / "new.kev", rows)))
     assert (new["claims_told_from_steals"], new["steals_from_movable"]) == (True, 2)
 

@@ -113,7 +113,8 @@ def _whether(triage: Triage) -> Iterator[str]:
 def _lately(triage: Triage, late: int, mixing: int) -> Iterator[str]:
     """What the last third of the time showed."""
     if triage["verdict"] == QUIET:
-        yield f"None of the {mixing:,} was in the last third of that time."
+        none = "That was not" if mixing == 1 else f"None of the {mixing:,} was"
+        yield f"{none} in the last third of that time."
         return
     which = "All" if late == mixing else f"{late:,} of the {mixing:,}"
     said = f"{which} {'was' if which != 'All' and late == 1 else 'were'} in the last third of that time"
@@ -244,7 +245,7 @@ def _who(triage: Triage) -> Iterator[str]:
         yield "The gfp flags are not known: mm_page_alloc_extfrag does not name them, and mm_page_alloc was not recorded."
     elif triage["requests_unmatched"]:
         yield "The flags are those of the next mm_page_alloc of the same CPU, order and type."
-        yield f"Of {total:,} events {triage['requests_unmatched']:,} have no such request after them."
+        yield f"No such request followed {triage['requests_unmatched']:,} of the {plural(total, 'event')}."
 
 
 def _doubts(triage: Triage) -> Iterator[str]:
@@ -255,6 +256,8 @@ def _doubts(triage: Triage) -> Iterator[str]:
         yield f"{plural(triage['events_without_page'], 'event')} did not name a page, so counts of blocks leave them out."
     if triage["lost_events"]:
         yield f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low."
+    if not triage["losses_known"]:
+        yield "Whether events were lost is not known."
     if triage["events_not_read"]:
         yield f"{plural(triage['events_not_read'], 'mm_page_alloc_extfrag event')} of the file could not be read."
     for key, noun in (("lines_not_read", "line"), ("events_without_format", "event")):
