@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import shutil
 import tomllib
@@ -21,6 +22,7 @@ from kevacuate.recording.schema import COLUMN_TYPES, EventChunk, concat_chunks
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/case.toml"))
+_FRAME = re.compile("[\u2500-\u257f]+")
 KEYS = {"name", "needs", "run", "recording"}
 RUN_KEYS = {"command", "exit", "stdout", "stdout_lacks", "stderr", "stderr_lacks", "json"}
 RECORDING_KEYS = {"path", "events", "losses", "machine", "quality", "row"}
@@ -30,17 +32,19 @@ def run(command: str) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a kevacuate command, in this process: an exception is raised as it is."""
     words = shlex.split(command)
     assert words[0] == "kevacuate", command
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
         main(words[1:])
     code = caught.value.code
     assert isinstance(code, int), command
-    return code, out.getvalue(), err.getvalue()
+    for stream in (out, err):
+        stream.seek(0)
+    return code, out.read(), err.read()
 
 
 def plain(text: str) -> str:
-    """The text with each run of blanks and line ends as one blank."""
-    return " ".join(text.split())
+    """The text with each run of blanks, line ends and table frames as one blank."""
+    return " ".join(_FRAME.sub(" ", text).split())
 
 
 def value_at(values: Any, path: str) -> Any:

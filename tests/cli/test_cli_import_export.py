@@ -107,3 +107,24 @@ def test_refusals_of_export(tmp_path: Path, imported: Path) -> None:
 @pytest.mark.parametrize("command", ["import", "export"])
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: kevacuate {command} " in call(command, "--help").stdout
+
+
+def test_import_of_standard_input(tmp_path: Path) -> None:
+    import gzip
+    import subprocess
+    import sys
+
+    def piped(data: bytes, *args: str) -> subprocess.CompletedProcess[bytes]:
+        words = [sys.executable, "-c", "from kevacuate.cli import main; main()", "import", "-", *args]
+        return subprocess.run(words, input=data, capture_output=True, timeout=600, check=False, cwd=tmp_path)
+
+    line = b"  x-5 [001] 1.000001: mm_page_free: page=0x1 pfn=0x1 order=0\n"
+    done = piped(gzip.compress(line))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"imported.kev: 1 event over 0.000 s of 2 CPUs, from ftrace text.")
+    done = piped(LIVE.read_bytes(), "-o", "live.kev", "--json")
+    assert json.loads(done.stdout)["events"] == 3078
+    done = piped(b"MemTotal:  1 kB\n", "-o", "x.kev")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"kevacuate: Standard input is a copy of /proc/meminfo: ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["imported.kev", "live.kev"]

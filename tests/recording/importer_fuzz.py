@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import kernel_formats as kf
 from recording_reference import RAW_2CPU
-from tracedat_maker import DATA, Parts, option, pack, take_apart
+from tracedat_maker import DATA, Maker, Parts, option, pack, take_apart
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.importers import ImportOptions, import_recording, open_source
@@ -148,9 +149,32 @@ def _version_6() -> list[bytes]:
     return [lzma.decompress((DATA / f"{name}.v6.dat.xz").read_bytes()) for name in ("live", "rich")]
 
 
+def _other_machines() -> list[bytes]:
+    """Small files of 32-bit and big-endian machines."""
+    found = []
+    for maker in (Maker("little", 4), Maker("big", 8), Maker("big", 4)):
+        n = maker.long_bytes
+        formats = [
+            kf.page_alloc(kf.GFP_41, n),
+            kf.extfrag("(11-1)", n),
+            kf.compaction_end(kf.RESULTS_44, n),
+            kf.zone_wmarks(n),
+        ]
+        payloads = [
+            maker.payload(event, text=b"Normal\0" if event is formats[3] else b"") for event in formats
+        ]
+        pages = {
+            cpu: b"".join(maker.page(10**9 * i, *(maker.event(p) for p in payloads * 9)) for i in range(1, 4))
+            for cpu in range(2)
+        }
+        found += [maker.version_6(formats, pages), maker.version_7(formats, {"": (4096, pages)})]
+    return found
+
+
 _SAMPLES: dict[str, Callable[[], list[bytes]]] = {
     "trace.dat 6": _version_6,
     "trace.dat 7": lambda: [(DATA / f"{name}.v7.dat").read_bytes() for name in ("live", "rich")],
+    "trace.dat of other machines": _other_machines,
     "ftrace text": lambda: [
         *_texts("trace", "trace-fields", "trace-latency", "report-latency", "report-raw"),
         lzma.decompress((DATA / "rich.text.xz").read_bytes()),

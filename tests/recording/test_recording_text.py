@@ -171,6 +171,7 @@ def test_what_is_no_trace(tmp_path: Path) -> None:
     for data, said in (
         (b"hello world\n", "is not a file that can be imported"),
         (b"PERFILE2" + bytes(100), "is a perf.data file: .*Import the text that `perf script` prints"),
+        (b"PERFILE2" + bytes([104, *[0] * 95]), "is a perf.data file"),  # a length that a sub-buffer may have
         (b"\x1f\x8b" + bytes(100), "is corrupted: it does not decompress"),
         (b"", "is not a file that can be imported"),
     ):

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
 import lzma
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 from report_reference import compare_report
 from tracecmd_tools import trace_cmd
-from tracedat_maker import DATA, Maker, pack, take_apart
+from tracedat_maker import DATA, PACKERS, Maker, pack, take_apart
 
 from kevacuate.cli import main
 from kevacuate.errors import KevacuateError
@@ -23,7 +26,7 @@ from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.cconstant import constant
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.gfptext import gfp_text
-from kevacuate.recording.importers import ImportOptions, import_recording, open_source
+from kevacuate.recording.importers import ImportOptions, container, import_recording, open_source
 from kevacuate.recording.printfmt import arguments, flags, pageblock_order, symbols
 from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS, concat_chunks
@@ -137,6 +140,62 @@ def test_losses_of_every_machine(tmp_path: Path, order: Literal["little", "big"]
     import_recording(tmp_path / "x.dat", tmp_path / "x.kev")
     (losses,) = Recording.open(tmp_path / "x.kev").losses
     assert (losses.missed, losses.gaps) == (20, 1)
+
+
+@pytest.mark.parametrize(("order", "long_bytes"), MACHINES)
+def test_every_way_to_tell_time_of_every_machine(
+    tmp_path: Path, order: Literal["little", "big"], long_bytes: int
+) -> None:
+    maker, free = Maker(order, long_bytes), kf.page_free(long_bytes)
+
+    def head(kind: int, delta: int, second: int) -> bytes:
+        return maker.pack("II", kind << 27 | delta if order == "big" else delta << 5 | kind, second)
+
+    events = [
+        maker.event(maker.payload(free, pfn=1), 5),
+        head(30, 9, 2),  # time goes on by 9 + (2 << 27)
+        maker.event(maker.payload(free, pfn=2), 1),
+        head(29, 4, 8) + bytes(4),  # padding of 8 bytes, its length among them
+        maker.event(maker.payload(free, pfn=3), 0),
+        head(31, 77, 5000),  # time is 77 + (5000 << 27)
+        maker.event(maker.payload(free, pfn=4), 2),
+        maker.pack("I", 29 << 27 if order == "big" else 29),  # nothing follows
+        bytes(8),
+    ]
+    (tmp_path / "x.dat").write_bytes(maker.version_7([free], {"": (4096, {0: maker.page(1000, *events)})}))
+    read = events_of(tmp_path / "x.dat")
+    later = 1005 + 9 + (2 << 27) + 1
+    assert read.pfn.tolist() == [1, 2, 3, 4]
+    assert read.ts.tolist() == [1005, later, later + 4, 77 + (5000 << 27) + 2]
+
+
+@pytest.mark.parametrize(("order", "long_bytes"), MACHINES)
+@pytest.mark.parametrize("codec", ["zlib", "zstd"])
+def test_compressed_files_of_every_machine(
+    tmp_path: Path, order: Literal["little", "big"], long_bytes: int, codec: str
+) -> None:
+    maker, free = Maker(order, long_bytes), kf.page_free(long_bytes)
+    pages = b"".join(maker.page(10**9 * i, *frees(maker, free, i, 50)) for i in range(1, 30))
+    (tmp_path / "x.dat").write_bytes(maker.version_7([free], {"": (4096, {0: pages})}, codec=codec))
+    assert events_of(tmp_path / "x.dat").pfn.tolist() == [i + n for i in range(1, 30) for n in range(50)]
+
+
+@pytest.mark.parametrize(("order", "long_bytes"), MACHINES)
+@pytest.mark.parametrize("said", [True, False])
+def test_raw_pages_of_every_machine(
+    tmp_path: Path, order: Literal["little", "big"], long_bytes: int, said: bool
+) -> None:
+    maker, formats, cpus = whole_machine(order, long_bytes)
+    raw = tmp_path / "raw"
+    for event in formats:
+        (raw / "formats" / event.system).mkdir(parents=True, exist_ok=True)
+        (raw / "formats" / event.system / event.name).write_text(event.text)
+    if said:
+        (raw / "header_page").write_bytes(maker.header_page())
+    (raw / "cpu0.raw").write_bytes(maker.page(10**9, *(maker.event(p) for p in cpus[0])))
+    (raw / "cpu1.raw").write_bytes(b"")
+    for path in (raw, raw / "cpu0.raw"):
+        assert events_of(path).pfn.tolist() == [0x12345, -1, 0x12345, 0xABCDE, -1]
 
 
 def test_a_long_event_of_a_big_endian_machine(tmp_path: Path) -> None:
@@ -290,6 +349,13 @@ def test_migratetypes_by_the_release_where_no_flags_prove_them(tmp_path: Path) -
         uname = f"Linux host {release} #1 SMP x86_64" if release else ""
         path = one_buffer(tmp_path / "x.dat", maker, [frag], [payload], uname)
         assert events_of(path).b.tolist() == [expected]
+    source = open_source(path, ImportOptions(kernel="4.1.12"))
+    assert [event for chunk in source.events() for event in chunk.b.tolist()] == [1]
+    assert source.machine().kernel == "4.1.12"
+    path = one_buffer(tmp_path / "x.dat", maker, [frag], [payload], "Linux host 4.4.88 #1 SMP x86_64")
+    open_source(path, ImportOptions(kernel="4.4"))
+    with pytest.raises(KevacuateError, match=r"is of Linux 4.4.88: leave --kernel out"):
+        open_source(path, ImportOptions(kernel="5.4"))
 
 
 def test_results_of_compaction_by_the_names_in_the_print_fmt(tmp_path: Path) -> None:
@@ -405,15 +471,26 @@ def test_events_with_a_page_pointer_are_counted_or_refused(
     assert about["events_not_read"] == {"mm_page_alloc_extfrag": 3}
 
 
-def test_a_file_that_is_xz_as_a_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack_whole", [lzma.compress, gzip.compress, bz2.compress, PACKERS["zstd"]])
+def test_a_file_that_is_compressed_as_a_whole(tmp_path: Path, pack_whole: Callable[[bytes], bytes]) -> None:
     data = pack(take_apart((DATA / "live.v7.dat").read_bytes()), "zstd")
     (tmp_path / "x.dat").write_bytes(data)
-    (tmp_path / "x.dat.xz").write_bytes(lzma.compress(data))
-    for one, other in zip(events_of(tmp_path / "x.dat.xz"), events_of(tmp_path / "x.dat"), strict=True):
+    (tmp_path / "packed").write_bytes(pack_whole(data))
+    for one, other in zip(events_of(tmp_path / "packed"), events_of(tmp_path / "x.dat"), strict=True):
         np.testing.assert_array_equal(one, other)
-    (tmp_path / "cut.xz").write_bytes(lzma.compress(data)[:-100])
-    with pytest.raises(KevacuateError, match="corrupted: it does not decompress"):
-        open_source(tmp_path / "cut.xz")
+    (tmp_path / "cut").write_bytes(pack_whole(data)[:-100])
+    with pytest.raises(KevacuateError, match=r"is truncated|is corrupted: it does not decompress"):
+        open_source(tmp_path / "cut")
+
+
+def test_a_file_that_decompresses_to_far_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MOST_UNPACKED", 1 << 20)
+    data = (DATA / "live.v7.dat").read_bytes()
+    (tmp_path / "x.xz").write_bytes(lzma.compress(data))
+    open_source(tmp_path / "x.xz")
+    (tmp_path / "x.xz").write_bytes(lzma.compress(data[:100] + bytes(100 << 20)))
+    with pytest.raises(KevacuateError, match="more than 1,000 times its size"):
+        open_source(tmp_path / "x.xz")
 
 
 @pytest.mark.parametrize(

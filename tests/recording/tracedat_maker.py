@@ -221,15 +221,25 @@ class Maker(NamedTuple):
         page = b"header_page\0" + self.pack("Q", len(page)) + page
         return page + b"header_event\0" + self.pack("Q", len(EVENT_HEADER)) + EVENT_HEADER
 
+    def _packed(self, data: bytes, codec: str) -> tuple[bytes, int]:
+        """Sub-buffers as they lie in the file, and the length that is said of them."""
+        if codec == "none":
+            return data, len(data)
+        pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
+        packed = [PACKERS[codec](piece) for piece in pieces]
+        body = b"".join(self.pack("II", len(p), len(x)) + p for p, x in zip(packed, pieces, strict=True))
+        return self.pack("I", len(pieces)) + body, len(body)
+
     def version_7(
         self,
         events: Iterable[EventFormat],
         buffers: dict[str, tuple[int, dict[int, bytes]]],
         uname: str = "",
         clock: str = "local",
+        codec: str = "none",
     ) -> bytes:
-        """A version 7 file that is not compressed; *buffers*: name to bytes of a sub-buffer and CPU to sub-buffers."""
-        out = bytearray(self._header(7) + b"none\0\0")
+        """A version 7 file; *buffers*: name to bytes of a sub-buffer and CPU to sub-buffers."""
+        out = bytearray(self._header(7) + codec.encode() + b"\0\0")
         at, options = len(out), list[tuple[int, bytes]]()
         out += bytes(8)
         for number, body in ((16, self._tables()), (17, self.pack("I", 0)), (18, self.formats(events))):
@@ -244,11 +254,12 @@ class Maker(NamedTuple):
         for name, (size, cpus) in buffers.items():
             head, places = len(out), b""
             out += bytes(16)
-            for cpu, data in cpus.items():
+            for cpu, pages in cpus.items():
+                data, length = self._packed(pages, codec)
                 out += bytes(-len(out) % size)
-                places += self.pack("IQQ", cpu, len(out), len(data))
+                places += self.pack("IQQ", cpu, len(out), length)
                 out += data
-            out[head : head + 16] = self.pack("HHIQ", 3, 0, 0, len(out) - head - 16)
+            out[head : head + 16] = self.pack("HHIQ", 3, codec != "none", 0, len(out) - head - 16)
             value = self.pack("Q", head) + name.encode() + b"\0" + clock.encode() + b"\0"
             options.append((3, value + self.pack("II", size, len(cpus)) + places))
         out[at : at + 8] = self.pack("Q", len(out))

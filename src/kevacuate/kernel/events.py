@@ -41,6 +41,9 @@ FIELDS: dict[str, dict[str, str]] = {
 mm_migrate_pages counted only huge pages that were split (thp_split) before it counted large folios (first seen in
 6.8)."""
 
+LABELS: dict[str, dict[str, str]] = {"mm_migrate_pages": {"nr_thp_split": "nr_split"}}
+"""Event to printed words whose meaning a later word took over; a line that has both has the later one last."""
+
 FIRST: dict[str, Version] = {
     "mm_page_alloc": (2, 6, 33),
     "mm_page_alloc_zone_locked": (2, 6, 33),

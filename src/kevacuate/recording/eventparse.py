@@ -234,6 +234,8 @@ class EventParser:
         for column, field in spec.fields.items():
             for label in field_names(name, spec.field(column)):
                 self._add_field(column, label, zones, names, field.startswith("@"))
+        for old, new in events.LABELS.get(name, {}).items():
+            self.uses.setdefault(old, self.uses[new])
         self.pairs = _SLAB if name.startswith("mm_shrink_slab") else _PAIRS
         self.finish = _FINISH.get(spec.kind)
 

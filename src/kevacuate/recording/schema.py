@@ -100,7 +100,8 @@ class EventChunk(NamedTuple):
     order: npt.NDArray[np.int8]
     """Order of the chunk, 0 to 10."""
     mt: npt.NDArray[np.int8]
-    """Migratetype: 0 unmovable, 1 movable, 2 reclaimable, 3 highatomic, 4 cma, 5 isolate."""
+    """Migratetype: 0 unmovable, 1 movable, 2 reclaimable, 3 highatomic, 4 cma, 5 isolate; -1 for one that Linux 7.2
+    does not have."""
     gfp: npt.NDArray[np.uint32]
     """GFP flags, in the bit numbers of :data:`GFP_BITS`."""
     a: npt.NDArray[np.int64]

@@ -181,13 +181,15 @@ def allocator_records(events: EventChunk) -> npt.NDArray[np.int64]:
 
 
 def page_place(recording: Recording, pfn: int) -> tuple[int, str]:
-    """(node, zone name) of a page.
+    """(node, zone name) of a page; (-1, "") where the recording, of events alone, knows no zones.
 
     Raises
     ------
     KevacuateError
         No zone of the recorded machine has it.
     """
+    if not recording.machine.zones:
+        return -1, ""
     for zone in recording.machine.zones:
         if zone.start_pfn <= pfn < zone.start_pfn + zone.spanned:
             return zone.node, zone.name

@@ -26,15 +26,18 @@ _HEADING = """\
 def header(machine: Machine, name: str) -> str:
     """The comment lines at the top: ftrace's own, and what an import can use of the machine."""
     lines = ["# tracer: nop", "#", f"# exported by kevacuate from {' '.join(name.split())}"]
+    assumed = machine.extra.get("assumed", ())
     facts = {
         "kernel": machine.kernel,
         "arch": machine.arch,
         "clock": machine.clock,
         "cpus": machine.cpus,
         "zones": ",".join(machine.zone_names),
+        "page_size": machine.page_size,
         "pageblock_order": machine.pageblock_order,
+        "change_ownership": "unknown" if machine.extra.get("change_ownership_unknown") else "",
     }
-    lines += [f"# {key} {value}" for key, value in facts.items() if value != ""]
+    lines += [f"# {key} {value}" for key, value in facts.items() if value != "" and key not in assumed]
     return "\n".join([*lines, "#", _HEADING])
 
 

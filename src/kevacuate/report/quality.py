@@ -61,6 +61,18 @@ def _losses(about: About) -> str:
     return "; ".join(parts)
 
 
+def _kernel(about: About) -> str:
+    """The kernel's release, or which kernels it can be."""
+    if about["kernel"]:
+        return f"Linux {about['kernel']} ({about['arch'] or 'architecture not known'})"
+    first, last = about["kernel_range"]
+    if about["kernel_known"] == "proven" and last:
+        return f"Linux {f'{first} to {last}' if first else f'{last} or older'}, as its lines prove"
+    if about["kernel_known"] == "assumed":
+        return "not known: read with the names and numbers of Linux 7.2"
+    return "not known"
+
+
 def about_table(about: About) -> Table:
     """The recording and its machine."""
     table = _table(about["name"])
@@ -68,7 +80,11 @@ def about_table(about: About) -> Table:
     states = ", ".join(
         f"{s['label'] or s['tag']}{'' if s['page_flags'] else ' (no page flags)'}" for s in about["states"]
     )
-    table.add_row("kernel", f"Linux {about['kernel'] or '(not known)'} ({about['arch'] or 'not known'})")
+    table.add_row("kernel", _kernel(about))
+    if about["change_ownership_unknown"]:
+        table.add_row(
+            "claims and steals", "cannot be told apart: before Linux 3.12, change_ownership is always 0"
+        )
     table.add_row("profile of the model", "\n".join([about["profile"], *about["profile_unsure"]]))
     cpus = f"{about['cpus']} CPU{'' if about['cpus'] == 1 else 's'}"
     table.add_row(

@@ -15,7 +15,9 @@ class Place:
     last: int
     pageblock_order: int
     zone: str
+    """Its name, "" if not known."""
     node: int
+    """-1 if not known."""
 
     @property
     def is_page(self) -> bool:
@@ -26,7 +28,7 @@ class Place:
     def text(self) -> str:
         """In words."""
         zone = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.zone)
-        where = f"node {self.node}, zone {zone}"
+        where = f"node {self.node}, zone {zone}" if self.zone else "zone not known"
         if self.is_page:
             return f"page {self.first:#x} (pfn {self.first:,}), in pageblock {self.block}, {where}"
         return f"pageblock {self.block}: pfns {self.first:#x} to {self.last - 1:#x}, {where}"

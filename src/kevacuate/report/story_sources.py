@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
@@ -42,12 +43,17 @@ def recorded_story(
     Raises
     ------
     KevacuateError
-        The events cannot be read.
+        The events cannot be read, or none is of that place and the recording has no state that a replay could start from.
     """
     if recording.has_demand and recording.quality.get("events", 0) < 2:
         return None
     records, events = recorded_happenings(recording, place.first, place.last, progress)
     if not events:
+        if recording.start is None and not recording.has_demand:
+            raise KevacuateError(
+                f"{recording.path} has no event of {place.text}. Events are all that it holds: `kevacuate triage` lists the "
+                "tasks and requests that they name."
+            )
         return None
     return tell(records, place, "recorded", start=start_text(recording.start, place))
 

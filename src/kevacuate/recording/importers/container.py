@@ -23,6 +23,9 @@ from kevacuate.recording.ringbuf import read_into
 CODECS = ("none", "zlib", "zstd")
 """The compressions that trace-cmd can be built with."""
 
+MOST_UNPACKED, MOST_TIMES = 1 << 30, 1000
+"""Bytes that any file may decompress to as a whole, and how many times its size."""
+
 MAX_CHUNK = 1 << 24
 """Bytes of one decompressed piece of data; trace-cmd's are ten sub-buffers, 40 KiB with the usual ones."""
 
@@ -78,16 +81,21 @@ def open_plain(path: Path) -> IO[bytes]:
     Raises
     ------
     KevacuateError
-        If it cannot be opened or decompressed, or the directory for temporary files is full.
+        If it cannot be opened or decompressed, is far larger than any trace would be, or the directory for temporary
+        files is full.
 
     """
     file, packed = open_any(path)
     if not packed:
         return file
     whole: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it is returned)
-    buffer = memoryview(bytearray(MAX_CHUNK))
+    buffer, most = memoryview(bytearray(MAX_CHUNK)), max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size)
     with closing(file):
         while size := read_into(file, path, buffer):
+            if whole.tell() + size > most:
+                raise KevacuateError(
+                    f"{path} decompresses to more than {MOST_TIMES:,} times its size, which no trace does."
+                )
             try:
                 whole.write(buffer[:size])
                 whole.flush()

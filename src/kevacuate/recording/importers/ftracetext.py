@@ -30,6 +30,7 @@ _FACTS = (
     ("kernel", re.compile(r"# (?:\w+ latency trace v\S+ on|kernel) (\S{1,100})")),
     ("kernel", re.compile(r".{0,80}?\bLinux version (\d\S{1,100})")),
     ("kernel", re.compile(r".{0,80}?\bComm: .{1,16}? (?:Not tainted|Tainted: .{1,60}?) (\d+\.\S{1,100})")),
+    ("change_ownership", re.compile(r"# change_ownership (unknown)$")),
     ("page_size", re.compile(r"# page_size (\d{1,7})$")),
     ("arch", re.compile(r"# arch (\w{1,40})")),
     ("clock", re.compile(r"# clock (\w[\w-]{0,40})")),

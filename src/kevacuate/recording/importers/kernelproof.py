@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -28,6 +29,7 @@ GIVEN, NAMED, PROVEN, ASSUMED = "given", "named", "proven", "assumed"
 
 _MOVABLE = re.compile(rb"migratetype=([12])\b[^\n]{0,200}?gfp_flags=(?:GFP_HIGHUSER_MOVABLE|GFP_TRANSHUGE)")
 _OLD_FREES = re.compile(rb"\b(?:mm_page_free_direct|mm_pagevec_free): ")
+_EVENT_NAME = re.compile(rb"\b(mm_\w{1,60}|gt_\w{1,20}|\w{3,6}_migration_pte): ")
 _BUFFER = re.compile(rb"^ *([^\s:]{1,64}): [^\n]{16}-\d{1,10} ", re.MULTILINE)
 """An instance's name before a line of ``trace-cmd report``: the task's name behind it is set to 16 columns, longer than any."""
 
@@ -43,6 +45,13 @@ class Kernel(NamedTuple):
     """GIVEN, NAMED, PROVEN or ASSUMED."""
 
 
+@lru_cache(maxsize=64)
+def _line_with(event: str, text: str) -> re.Pattern[bytes]:
+    """What finds the text in a line of the event."""
+    words = re.escape(text.rstrip().encode()) + (rb"\s" if text.endswith(" ") else b"")
+    return re.compile(rb"\b%s: [^\n]{0,300}?%s" % (event.encode(), words))
+
+
 class _Proofs:
     """The range of versions that the lines seen so far allow."""
 
@@ -50,16 +59,8 @@ class _Proofs:
         self.first: Version | None = None
         self.last: Version | None = None
         self.movable = 0
-        self._names = {
-            re.compile(rb"\b%s: " % name.encode()): proof for name, proof in events.BY_EVENT.items()
-        }
-        self._texts = {
-            re.compile(rb"\b%s: [^\n]{0,300}?%s" % (name.encode(), re.escape(text.rstrip().encode()))): (
-                text,
-                proof,
-            )
-            for name, text, proof in events.BY_TEXT
-        }
+        self._names = {name.encode(): proof for name, proof in events.BY_EVENT.items()}
+        self._texts = dict.fromkeys(events.BY_TEXT)
 
     def add(self, block: bytes, whole: bool) -> None:
         """Look through a block of lines; *whole*: for every proof, not only for those of migratetypes."""
@@ -70,10 +71,23 @@ class _Proofs:
             if _OLD_FREES.search(block):
                 self._narrow(events.BY_EVENT["mm_page_free_direct"])
             return
-        for pattern in [p for p in self._names if p.search(block)]:
-            self._narrow(self._names.pop(pattern))
-        for pattern in [p for p in self._texts if p.search(block)]:
-            self._narrow(self._texts.pop(pattern)[1])
+        for name in set(_EVENT_NAME.findall(block)) & self._names.keys():
+            self._narrow(self._names.pop(name))
+        for entry in list(self._texts):
+            name, text, proof = entry
+            if not self._says_more(proof):
+                del self._texts[entry]
+            elif text.rstrip().encode() in block and _line_with(name, text).search(block):
+                self._narrow(proof)
+                del self._texts[entry]
+
+    def _says_more(self, proof: events.Proof) -> bool:
+        """Whether a proof would narrow the range, and not contradict it."""
+        lower = proof.first is not None and (self.first is None or proof.first > self.first)
+        upper = proof.last is not None and (self.last is None or proof.last < self.last)
+        above = proof.first is not None and self.last is not None and proof.first > self.last
+        below = proof.last is not None and self.first is not None and proof.last < self.first
+        return (lower or upper) and not above and not below
 
     def _narrow(self, proof: events.Proof) -> None:
         if proof.first is not None:

@@ -8,16 +8,15 @@ They do not say what their events mean: the format files of the recorded kernel 
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.decode import MAX_TIME
 from kevacuate.recording.fieldtable import decoding
-from kevacuate.recording.foreign import ForeignPages, SubBuffers, repairs, sub_buffers
-from kevacuate.recording.formats import load_formats, read_text
+from kevacuate.recording.foreign import ForeignPages, SubBuffers, fits, repairs, sub_buffers
+from kevacuate.recording.formats import EventFormat, load_formats, read_text
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
     CLOCKS_NOT_NS,
@@ -31,24 +30,57 @@ from kevacuate.recording.importers.source import (
 from kevacuate.recording.importers.tracedat_parts import trace_clock
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
-from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, open_raw
+from kevacuate.recording.ringbuf import PAGE_BYTES, CpuLosses, RawReader, cpu_losses, open_raw, read_into
 from kevacuate.recording.schema import ALL_KINDS, EventChunk
+
+_MACHINES = (
+    SubBuffers(PAGE_BYTES),
+    SubBuffers(PAGE_BYTES, 12),
+    SubBuffers(PAGE_BYTES, 16, "big"),
+    SubBuffers(PAGE_BYTES, 12, "big"),
+)
+"""The kinds of machines, in the order in which they are tried."""
 
 _NAME = re.compile(r"(?:^|\.)cpu(\d{1,4})(?:\.raw)?(?:\.xz)?$")
 
 
+def is_raw_name(path: Path) -> bool:
+    """Whether a file is named like raw per-CPU data."""
+    return _NAME.search(path.name) is not None
+
+
 def is_raw_directory(path: Path) -> bool:
     """Whether the directory holds files named like raw per-CPU data."""
-    return any(_NAME.search(p.name) and p.is_file() for p in path.iterdir())
+    return any(is_raw_name(p) and p.is_file() for p in path.iterdir())
 
 
-def is_raw_page(head: bytes) -> bool:
-    """Whether a file that begins so may be sub-buffers: a believable time stamp, and a length that fits."""
-    if len(head) < 16:
-        return False
-    ts, commit = struct.unpack_from("<QQ", head)
-    length = commit & 0x7FFFFFF
-    return bool(ts <= MAX_TIME and commit >> 32 == 0 and length % 4 == 0 and 0 < length <= (1 << 20) - 16)
+def is_raw_page(head: bytes, path: Path) -> bool:
+    """Whether a file that begins so may be sub-buffers: a believable time stamp, and a length that fits.
+
+    Those of a 32-bit or big-endian machine are believed of a file that is named like one.
+    """
+    kinds = _MACHINES if is_raw_name(path) else _MACHINES[:1]
+    first = head[:PAGE_BYTES]
+    return any(
+        len(first) > how.head and any(first[8 : how.head]) and fits(first, how._replace(size=1 << 20))
+        for how in kinds
+    )
+
+
+def _sub_buffers(header_page: str, formats: dict[int, EventFormat], files: Iterable[Path]) -> SubBuffers:
+    """How the files' sub-buffers lie: as header_page says, or else the size of a long; in the byte order that fits them."""
+    longs = {f.size for e in formats.values() for f in e.fields if f.declaration.startswith("unsigned long ")}
+    told = SubBuffers(PAGE_BYTES, 12 if longs == {4} else 16)
+    if header_page:
+        told = sub_buffers(header_page, "header_page")
+    kinds = (told, told._replace(order="big"))
+    for file in files:
+        data = memoryview(bytearray(4 * told.size))
+        with closing(open_raw(file)) as raw:
+            head = bytes(data[: read_into(raw, file, data)])
+        if any(head[:16]):
+            return next((how for how in kinds if fits(head, how)), told)
+    return told
 
 
 class RawPages:
@@ -70,7 +102,7 @@ class RawPages:
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         self.path, self.form = path, "raw ring-buffer pages"
-        self.directory = path if path.is_dir() else path.parent
+        self.directory, self.kernel = path if path.is_dir() else path.parent, options.kernel or ""
         self.files = _files(path)
         formats = options.formats
         if formats is None and (self.directory / "formats").is_dir():
@@ -88,10 +120,10 @@ class RawPages:
                 "record with another."
             )
         header = self._text("header_page") or _below(formats, "header_page")
-        self.how = sub_buffers(header, "header_page") if header else SubBuffers(PAGE_BYTES)
+        self.how = _sub_buffers(header, self.formats, self.files.values())
         self.total = sum(file.stat().st_size for file in self.files.values())
         self._decoding, block = (
-            decoding(self.formats, ALL_KINDS, lenient=True),
+            decoding(self.formats, ALL_KINDS, lenient=True, release=options.kernel or ""),
             min(1 << 20, BLOCK_BYTES // len(self.files)),
         )
         self._readers = [
@@ -138,7 +170,7 @@ class RawPages:
 
     def machine(self) -> Machine:
         """The machine, as its format files describe it."""
-        return machine_of(self.formats, cpus=max(self.files) + 1, clock=self.clock)
+        return machine_of(self.formats, kernel=self.kernel, cpus=max(self.files) + 1, clock=self.clock)
 
     def losses(self) -> list[CpuLosses]:
         """What each CPU lost, with the kernel's counts where ``cpuN.stats`` lies beside the file."""

@@ -14,8 +14,9 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers.ftracetext import DIALECTS
+from kevacuate.recording.importers.kernelproof import given_version
 from kevacuate.recording.importers.perfscript import PERF_SCRIPT
-from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_page
+from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_name, is_raw_page
 from kevacuate.recording.importers.source import ImportOptions, Source
 from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVENT, Dialect, TextSource
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
@@ -97,6 +98,8 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     where, chosen = Path(path), options or ImportOptions()
     if not where.exists():
         raise KevacuateError(f"{where} does not exist.")
+    if chosen.kernel is not None:
+        given_version(chosen.kernel)
     if where.is_dir():
         if is_kev(where):
             raise KevacuateError(f"{where} is a recording already: there is nothing to import.")
@@ -112,9 +115,9 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     source = _text_source(where, head, chosen)
     if source is not None:
         return source
-    if is_raw_page(head):
-        return RawPages(where, chosen)
     kind = recognised(head)
+    if is_raw_page(head, where) and (kind is None or is_raw_name(where)):
+        return RawPages(where, chosen)
     if kind is not None:
         raise KevacuateError(kind.sentence(str(where)))
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")

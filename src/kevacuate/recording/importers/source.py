@@ -39,7 +39,7 @@ class ImportOptions:
     buffer: str | None = None
     """Name of the buffer instance to take, where a file holds several."""
     kernel: str | None = None
-    """Release of the recorded kernel, as ``uname -r`` prints it, where a text does not name it."""
+    """Release of the recorded kernel, as ``uname -r`` prints it, where the file does not name it."""
 
 
 PAGE_SIZES = frozenset(1 << bits for bits in range(12, 19))

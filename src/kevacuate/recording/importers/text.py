@@ -174,7 +174,9 @@ class TextSource:
             while raw := read_line(file, self.path, LONGEST_LINE):
                 number += 1
                 self.done += len(raw)
-                line = raw.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+                line = raw.decode("utf-8", "replace").strip()
+                if number == 1:
+                    line = line.removeprefix("\ufeff")
                 if len(line) > LONGEST_EVENT:
                     self.unread += 1
                 elif line:
@@ -200,7 +202,7 @@ class TextSource:
 
     def _line(self, text: str, number: int) -> Line | None:
         """The parts of a line of the chosen buffer; None if it is no event."""
-        named = _BUFFER.match(text)
+        named = _BUFFER.match(text) if self.survey.buffers else None
         line = named[2].lstrip() if named else text
         match = self.dialect.head.match(line)
         if match is None and _KNOWN.search(line):
@@ -369,13 +371,12 @@ class TextSource:
     def _about_kernel(self) -> dict[str, Any]:
         """How the kernel is known, for ``machine.extra``."""
         first, last = self.kernel.versions
-        lowest = last if last is not None else first
-        old = last is not None and not migratetypes.is_identity(last)
+        fooled = last is not None and last < kernel_events.OWNERSHIP_FIRST
         return {
             "kernel_known": self.kernel.how,
-            "old_migratetypes": old,
             "kernel_range": [version_text(v) if v else None for v in (first, last)],
-            "change_ownership_unknown": bool(lowest and last and last < kernel_events.OWNERSHIP_FIRST),
+            "old_migratetypes": last is not None and not migratetypes.is_identity(last),
+            "change_ownership_unknown": fooled or "change_ownership" in self.said,
         }
 
     def losses(self) -> list[CpuLosses]:

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.versions import parse_version
 from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.foreign import ForeignPages, SubBuffers, fits, repairs
 from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion, open_plain
@@ -72,8 +73,8 @@ class TraceDat:
     Raises
     ------
     KevacuateError
-        If it is corrupted, holds no data, or several buffers of which none is chosen; while events are read, if none
-        of them can be.
+        If it is corrupted, holds no data, names another kernel than the user, or several buffers of which none is
+        chosen; while events are read, if none of them can be.
 
     """
 
@@ -89,8 +90,7 @@ class TraceDat:
         self._readers: list[RawReader] = []
         self._decoding: Decoding | None = None
         self._last = 0
-        uname = self.layout.options.get(OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
-        self.kernel, self.arch = (uname[2], uname[-1]) if len(uname) >= 4 else ("", "")
+        self.kernel, self.arch = _uname(self.layout, options.kernel)
         if self.buffer.compressed and self.layout.codec == "none":
             raise KevacuateError(
                 f"{self.path} is corrupted: its data are compressed, but it names no compression."
@@ -221,6 +221,15 @@ class TraceDat:
         shifted = OPTION_TIME_SHIFT in self.layout.options
         unread = not_read(self._readers, self.layout.formats)
         return {"buffer": self.buffer.name, "guest_time_shift": shifted, **said, **unread}
+
+
+def _uname(layout: Layout, said: str | None) -> tuple[str, str]:
+    """Release and architecture of the recorded kernel; where the file does not name the release, what the user said."""
+    words = layout.options.get(OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
+    release, arch = (words[2], words[-1]) if len(words) >= 4 else ("", "")
+    if release and said and parse_version(said) != parse_version(release):
+        raise KevacuateError(f"{layout.path} says that it is of Linux {release}: leave --kernel out.")
+    return release or said or "", arch
 
 
 def _chosen(layout: Layout, name: str | None) -> Buffer:
