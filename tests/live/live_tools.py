@@ -56,7 +56,13 @@ class MadeUp:
             ],
             events=events,
             queued=queued,
-            counts={"claims": 2, "steals": 1, "events_lost": 0, "pages_to_move": 155},
+            counts={
+                "claims": 2,
+                "claims_whole_block": 0,
+                "steals": 1,
+                "events_lost": 0,
+                "pages_to_move": 155,
+            },
             pageblock_order=9,
             ended=self.at == 9,
         )

@@ -9,16 +9,18 @@ import pytest
 from recorded_tools import DATA, K, M, R, U, chunk_of, event, extfrag, proc_snapshot, write_events
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.extfrag import NOT_TOLD
 from kevacuate.measure.triage import BURST_NS, TREND, VERDICTS, TriageCounter, verdict_of
 from kevacuate.recording import EventChunk, Recording
 from kevacuate.replay.about import about_recording
+from kevacuate.replay.happenings import recorded_happenings
 from kevacuate.replay.light import triage_recording
 from kevacuate.replay.outcomes import recorded_outcome
 
 SECOND = 10**9
 MINUTE = (0, 60 * SECOND)
 ON = {"events": {"kmem/mm_page_alloc_extfrag": ""}, "extra": {"mode": "light"}}
-BEFORE_3_12 = {"lacks": ["states", "what change_ownership says"]}
+BEFORE_3_12 = {"change_ownership_unknown": True}
 
 
 def triage(*chunks: EventChunk, span: tuple[int, int] = MINUTE, **more: Any) -> dict[str, Any]:
@@ -190,6 +192,9 @@ def test_before_3_12_claims_and_steals_are_not_told_apart(tmp_path: Path) -> Non
     assert not {"claims_from_movable", "steals_from_movable"} & set(counted["rates"])
     kinds = [(one["kind"], one["events"]) for one in counted["extfrag_events"]]
     assert kinds == [("claim_block", 1), ("claim_or_steal", 1), ("claim_or_steal", 1)]
+    for kernel, told in (("3.11.10", False), ("2.6.39", False), ("3.12.0", True), ("", True)):
+        path = write_events(tmp_path / f"of-{kernel}.kev", rows, kernel=kernel)
+        assert triage_recording(Recording.open(path))["claims_told_from_steals"] == told
     new = triage_recording(Recording.open(write_events(tmp_path / "new.kev", rows)))
     assert (new["claims_told_from_steals"], new["steals_from_movable"]) == (True, 2)
 
@@ -269,3 +274,17 @@ def test_a_directory_of_raw_traces_has_the_span_of_its_import(tmp_path: Path) ->
     assert raw.span == raw.save(tmp_path / "made.kev").span
     assert raw.span is not None
     assert raw.span[0] < raw.span[1]
+
+
+def test_stories_and_traces_do_not_tell_them_apart_either(tmp_path: Path) -> None:
+    rows = [
+        event(5, K.MM_PAGE_FREE, 7),
+        extfrag(1005, 512, U, M, taken=8, own=False),
+        extfrag(2005, 1024, U, M, taken=9, own=False),
+    ]
+    old = Recording.open(write_events(tmp_path / "old.kev", rows, extra=BEFORE_3_12))
+    new = Recording.open(write_events(tmp_path / "new.kev", rows))
+    for recording, said in ((old, (NOT_TOLD, 1)), (new, (0, 0))):
+        for pfn, t, d in zip((512, 1024), (1000, 2000), said, strict=True):
+            (record,) = recorded_happenings(recording, pfn, pfn + 1)[0].tolist()
+            assert (record[0], record[-1]) == (t, d)  # from the recording's own beginning

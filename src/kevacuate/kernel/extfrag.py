@@ -23,6 +23,9 @@ CLAIM_OR_STEAL = 3
 """Of a recording alone: the chunk was smaller than a pageblock, and the kernel is older than 3.12. Its event prints
 change_ownership as 0 always: it compares the type asked for with the type taken from, which differ whenever the event fires."""
 
+NOT_TOLD = -1
+"""Stands for change_ownership in records of such an event."""
+
 RECORDED_KIND_NAMES = (*KIND_NAMES, "claim_or_steal")
 """Names of the kinds of a recording's events."""
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.tap import ExtfragTap
-from kevacuate.live.view import Extfrag, Queued, View
+from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.recording import procfs
 from kevacuate.recording.snapshot import ZoneCounts, snapshot_from_texts
 
@@ -82,12 +82,12 @@ class LiveSource:
         self._swept = 0
         self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
         self.queued: list[Queued] = []
-        self.counts = {"claims": 0, "steals": 0, "events_lost": 0, "pages_to_move": 0}
+        self.counts = dict.fromkeys((*SO_FAR, "events_lost", "pages_to_move"), 0)
 
     def _take(self, event: Extfrag) -> None:
         """Count an event; if the evacuation would have queued its block, look what is in that now."""
         self.events.append(event)
-        self.counts["claims" if event.claimed else "steals"] += 1
+        self.counts[SO_FAR[event.kind(self.order)]] += 1
         if not event.queues(self.order):
             return
         free, lru, _ = self.flags.look(event.pfn >> self.order) or (-1, -1, -1)

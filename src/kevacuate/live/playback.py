@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from kevacuate.kernel.extfrag import STEAL
 from kevacuate.live.machine import EVENTS_KEPT
-from kevacuate.live.view import Extfrag, Queued, View
+from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
@@ -91,7 +92,8 @@ class Playback:
         frame = max(int(np.searchsorted(self.frames.t, now, "right")) - 1, 0)
         seen = self.events[: int(np.searchsorted(self._event_t, now / 1e9, "right"))]
         queued = [one for one in self.queued if one.t <= now / 1e9]
-        claims = sum(event.claimed for event in seen)
+        order = self.frames.pageblock_order
+        kinds = Counter(event.kind(order) for event in seen)
         return View(
             title=self.title,
             subtitle=f"{self.subtitle}, map of {self.frames.t[frame] / 1e9:.1f} s",
@@ -102,12 +104,11 @@ class Playback:
             events=seen[-EVENTS_KEPT:],
             queued=queued,
             counts={
-                "claims": claims,
-                "steals": len(seen) - claims,
+                **{name: kinds[kind] for kind, name in enumerate(SO_FAR)},
                 "events_lost": 0,
                 "pages_to_move": sum(max(one.pages, 0) for one in queued),
             },
-            pageblock_order=self.frames.pageblock_order,
+            pageblock_order=order,
             ended=self.at == len(self.times) - 1,
         )
 

@@ -99,8 +99,8 @@ def head_text(view: View, options: Options, width: int) -> Text:
     text.append(state, style="reverse" if state else "")
     counts = view.counts
     line = (
-        f"claims {counts['claims']:,}  steals {counts['steals']:,}  would be queued {len(view.queued):,} blocks, "
-        f"{counts['pages_to_move']:,} pages to move"
+        f"claims {counts['claims']:,}, whole-block {counts['claims_whole_block']:,}  steals {counts['steals']:,}  "
+        f"would be queued {len(view.queued):,} blocks, {counts['pages_to_move']:,} pages to move"
     )
     if counts["events_lost"]:
         line += f"  LOST {counts['events_lost']:,} events"

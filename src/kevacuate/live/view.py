@@ -22,6 +22,10 @@ UNREAD = UNCLEAR + 1
 CONTENTS = (*CONTENT_NAMES, "unclear", "not read yet")
 
 
+SO_FAR = ("steals", "claims", "claims_whole_block")
+"""What a view calls events of each kind (:data:`kevacuate.kernel.extfrag.KIND_NAMES`) in its counts."""
+
+
 class Extfrag(NamedTuple):
     """One mm_page_alloc_extfrag event, and what the evacuation would have made of it."""
 
@@ -98,7 +102,7 @@ class View:
     queued : list of Queued
         All of them, oldest first.
     counts : dict
-        ``claims``, ``steals``, ``events_lost``, ``pages_to_move``: so far.
+        Events so far by kind (:data:`SO_FAR`), ``events_lost``, ``pages_to_move``.
     pageblock_order : int
         Order of a pageblock.
     ended : bool

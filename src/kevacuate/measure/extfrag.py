@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.events import OWNERSHIP_FIRST
 from kevacuate.kernel.extfrag import (
     CLAIM,
     CLAIM_BLOCK,
@@ -19,6 +20,7 @@ from kevacuate.kernel.extfrag import (
     STEAL,
     extfrag_kind,
 )
+from kevacuate.kernel.versions import parse_version
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import EventChunk, EventKind
@@ -65,9 +67,14 @@ class Extfrag(NamedTuple):
 
 
 def tells_ownership(machine: Machine) -> bool:
-    """Whether the recorded kernel's ``change_ownership`` means what its name says: its importer names it as lacking if not."""
-    lacks = machine.extra.get("lacks")
-    return not isinstance(lacks, list) or not any("change_ownership" in str(one) for one in lacks)
+    """Whether the recorded kernel's ``change_ownership`` means what its name says: so since 3.12 (OWNERSHIP_FIRST).
+
+    An importer that knows of no release, but that the kernel is older, says so in ``extra`` (``change_ownership_unknown``).
+    """
+    version = parse_version(machine.kernel)
+    return not machine.extra.get("change_ownership_unknown") and (
+        version is None or version >= OWNERSHIP_FIRST
+    )
 
 
 def extfrag_of(chunk: EventChunk, pageblock_order: int, *, ownership: bool = True) -> tuple[Extfrag, int]:

@@ -162,9 +162,9 @@ def decide(first: Sequence[float | None], second: Sequence[float | None]) -> Dec
 RECORDINGS = (
     "recording",
     "kernels",
-    "record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4",
+    "Record each at least four times and give the groups as A1 A2 A3 A4 -- B1 B2 B3 B4",
 )
-RUNS = ("run", "policies", "replay each at least four times (--repeats 4)")
+RUNS = ("run", "policies", "Replay each at least four times (--repeats 4)")
 """For :func:`rule`: what a group is made of, what groups stand for, and how to get more."""
 
 
@@ -175,15 +175,15 @@ def rule(sizes: Sequence[int], of: tuple[str, str, str] = RECORDINGS) -> str:
     if min(sizes) < 2:
         one, what, more = of
         alone = f"a single {one}" if max(sizes) > 1 and len(sizes) == 2 else f"single {one}s"
-        return f"Undecided: {alone} cannot tell a difference between {what} from one between repeats; {more}."
+        return f"Undecided: {alone} cannot tell a difference between {what} from one between repeats. {more}."
     least = max(least_p(sizes[0], n) for n in sizes[1:])
     text = (
-        f"A row differs where at most {LEVEL:.0%} of all ways to deal its values to groups of these sizes put the means at least "
-        "as far apart (exact permutation test, two-sided)."
+        f"A row differs where at most {LEVEL:.0%} of all ways to deal its values to two such groups put the means at least as "
+        "far apart. This is the exact permutation test, two-sided."
     )
     if least > LEVEL:
         text += (
-            f" So few repeats cannot give less than {least:.2f}: there, apart means that the groups do not overlap, which "
-            f"chance alone gives in {least:.0%} of rows."
+            f" So few repeats cannot give less than {least:.2f}. There, apart means that the groups do not overlap: chance alone "
+            f"gives that in {least:.0%} of rows."
         )
     return text

@@ -32,8 +32,8 @@ EXTRA: dict[str, Any] = {
 
 
 def kernel_words(kernel: str) -> str:
-    """``Linux 7.2.13`` of the release ``7.2.13``; words where the release is not known (``""``)."""
-    return f"Linux {kernel}" if kernel else "kernel not known"
+    """``Linux 7.2.13`` of the release ``7.2.13``; ``Linux (not known)`` where the release is not known (``""``)."""
+    return f"Linux {kernel or '(not known)'}"
 
 
 @dataclass(frozen=True)

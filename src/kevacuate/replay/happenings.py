@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.extfrag import NOT_TOLD
+from kevacuate.measure.extfrag import tells_ownership
+from kevacuate.measure.history import KIND, B, D
 from kevacuate.mm import constants as k
-from kevacuate.recording import EventChunk, EventKind, Recording
+from kevacuate.recording import EventChunk, EventKind, Machine, Recording
 from kevacuate.replay.notes import NOTE_ALLOC, NOTE_FREE, NOTE_MOVED_IN
 
 NOTE_COMPACT_FROM = 80
@@ -104,6 +107,24 @@ def _touching(events: EventChunk, kind: int, first: int, last: int, block: int) 
     return rows[mask]
 
 
+def with_ownership(records: npt.NDArray[np.int64], machine: Machine) -> npt.NDArray[np.int64]:
+    """The records, changed in place where the kernel does not tell claims from steals: what change_ownership then says.
+
+    It is 1 where the chunk was a pageblock or more, else NOT_TOLD (:data:`kevacuate.kernel.extfrag.CLAIM_OR_STEAL`).
+    """
+    if not tells_ownership(machine):
+        rows = records[:, KIND] == k.L_EXTFRAG
+        records[rows, D] = np.where(records[rows, B] >= machine.pageblock_order, 1, NOT_TOLD)
+    return records
+
+
+def beginning(recording: Recording) -> int:
+    """From which time (ns of its clock) a recording's story counts: its start state's, or where it has none, its own first."""
+    if recording.start is not None:
+        return recording.start.ts
+    return recording.span[0] if recording.span is not None else 0
+
+
 def recorded_happenings(
     recording: Recording, first: int, last: int, progress: Callable[[int], None] | None = None
 ) -> tuple[npt.NDArray[np.int64], int]:
@@ -112,7 +133,8 @@ def recorded_happenings(
     Returns
     -------
     records : int64[n, 8]
-        t in ns since the start state (the first event where there is none), kind (of the log or NOTE_*), cpu, pfn, a, b, c, d.
+        t in ns since the start state (the recording's beginning where there is none), kind (of the log or NOTE_*), cpu, pfn, a,
+        b, c, d.
         ``d`` of page records is the task (-1 where it was not kept).
     events : int
         Events read; 0 where the recording keeps none.
@@ -124,10 +146,9 @@ def recorded_happenings(
     """
     block = 1 << recording.machine.pageblock_order
     start = recording.start
-    base = start.ts if start is not None else None
+    base = beginning(recording)
     tables, places, seen = [np.empty((0, k.LR), np.int64)], [np.empty(0, np.int64)], 0
     for events in recording.events(kinds=_HANDLERS, after=start):
-        base = int(events.ts[0]) if base is None else base
         for kind, handler in _HANDLERS.items():
             rows = _touching(events, kind, first, last, block)
             if rows.size:
@@ -136,8 +157,8 @@ def recorded_happenings(
         seen += events.rows
         if progress:
             progress(seen)
-    records = np.concatenate(tables)
-    records[:, 0] -= base or 0
+    records = with_ownership(np.concatenate(tables), recording.machine)
+    records[:, 0] -= base
     return records[np.argsort(np.concatenate(places), kind="stable")], seen
 
 

@@ -74,6 +74,7 @@ def triage_recording(
         "pageblock_order": machine.pageblock_order,
         "managed_pages": sum(zone.managed for zone in machine.zones),
         **unseen,
+        "losses_known": bool(recording.losses),
         "extfrag_recorded": recorded,
         "events_held": {KERNEL_EVENTS.get(kind, kind): int(count) for kind, count in held.items()},
         "stalls": any(kind.name in held for kind in STALL_KINDS),

@@ -214,7 +214,8 @@ def found_in(
     said = f"{names[group]} against {names[0]}: of {len(decisions)} {what} {differ} {'differs' if differ == 1 else 'differ'}"
     said += f" and {len(apart)} are apart" if apart else ""
     chance = max(apart, default=LEVEL) * len(decisions)
-    text = f"{said}; chance alone would give about {chance:.0f}, more or less together, as the {what} depend on each other."
+    together = f"{what.capitalize()} are correlated, so they tend to differ together."
+    text = f"{said}. About {chance:.0f} would by chance alone. {together}"
     yield Part("found", text, tuple(row.row.id for row in tested if told_apart(row.decisions[group - 1])))
 
 

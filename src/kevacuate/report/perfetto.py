@@ -14,7 +14,7 @@ from kevacuate.policy import parse_policy
 from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.machine import kernel_words
 from kevacuate.replay.demand import Demand, build_demand
-from kevacuate.replay.happenings import allocator_records
+from kevacuate.replay.happenings import allocator_records, beginning, with_ownership
 from kevacuate.replay.initial import ReplayOptions
 from kevacuate.replay.run import Replay
 from kevacuate.report.perfetto_group import Group
@@ -81,17 +81,15 @@ def _recorded(recording: Recording, out: PerfettoWriter, progress: Progress | No
     """The recorded kernel's group; none if its events are not kept."""
     if recording.has_demand and recording.quality.get("events", 0) < 2:
         return
-    start = recording.start
-    base = start.ts if start is not None else None
+    start, base = recording.start, beginning(recording)
     group = Group(
         out, f"{kernel_words(recording.machine.kernel)}, recorded", recording.machine.pageblock_order, 0
     )
     spans = _Spans(group)
     seen = 0
     for chunk in recording.events(after=start):
-        base = int(chunk.ts[0]) if base is None else base
         spans.feed(chunk, base)
-        records = allocator_records(chunk)
+        records = with_ownership(allocator_records(chunk), recording.machine)
         records[:, 0] -= base
         for record in records.tolist():
             group.feed(Happening(*record))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from kevacuate.kernel.extfrag import NOT_TOLD
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.report.perfetto_tracks import PerfettoWriter
@@ -114,10 +115,11 @@ class Group:
         self.out.instant(self.cpu(one.cpu), one.t, f"claim refused: {_types(*unpack_types(one.a))}", facts)
 
     def _extfrag(self, one: Happening) -> None:
-        what = "claim" if one.d else "steal"
+        what = "claim or steal" if one.d == NOT_TOLD else "claim" if one.d else "steal"
         facts = {**self._block(one), "order_asked": one.a, "order_taken": one.b}
         self.out.instant(self.cpu(one.cpu), one.t, f"{what}: {_types(*unpack_types(one.c))}", facts)
-        self._add(CLAIMS if one.d else STEALS, one.t, 1)
+        if one.d != NOT_TOLD:
+            self._add(CLAIMS if one.d else STEALS, one.t, 1)
 
     def _queue(self, one: Happening) -> None:
         self.flows += 1

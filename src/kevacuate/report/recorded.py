@@ -85,9 +85,9 @@ def _unlike(groups: Groups) -> Iterator[str]:
         yield f"Events were lost in {_listed(lossy)}: their counts are too low."
     if any(moment.get("approximate") for r in every for moment in r.moments.values()):
         yield (
-            "Snapshots made of page flags are approximate: types of single pageblocks are guessed so that the sums of "
-            "/proc/pagetypeinfo come out, and pages on per-CPU lists may count as pages that cannot move: mixed and polluted "
-            "pageblocks come out too high, and vary with what was on those lists."
+            "Snapshots made of page flags are approximate. Types of single pageblocks are guessed so that the sums of "
+            "/proc/pagetypeinfo come out. Pages on per-CPU lists may count as pages that cannot move: mixed and polluted "
+            "pageblocks come out too high, and vary with those lists."
         )
     common = common_labels(every)
     left = sorted({label for r in every for label in r.moments} - set(common))
@@ -112,7 +112,7 @@ def _control(rows: Sequence[GroupRow[RecordedRow]]) -> Part:
         return Part("control", text, (row.row.id,))
     return Part(
         "control",
-        "The recordings do not show how many allocations there were, so whether the demand was the same is not known.",
+        "The recordings do not show how many allocations there were. Whether the demand was the same is not known.",
     )
 
 

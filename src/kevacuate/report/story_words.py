@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kevacuate.kernel.extfrag import CLAIM_BLOCK, extfrag_kind
+from kevacuate.kernel.extfrag import CLAIM_BLOCK, NOT_TOLD, extfrag_kind
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.recording import PageAttr
@@ -130,6 +130,8 @@ def _extfrag(teller: Teller, one: Happening) -> Told | None:
     wanted, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(one.c))
     facts = {"for": wanted, "from": own, "order_asked": one.a, "order_taken": one.b}
     what = f"order {one.a} for a request of type {wanted}, from a free {own} chunk of order {one.b}"
+    if one.d == NOT_TOLD:
+        return "claimed or stolen", f"claimed or stolen, which this kernel does not tell: {what}", facts
     if not one.d:
         return "stolen", f"stolen: {what}", facts
     if teller.claimed:

@@ -113,10 +113,11 @@ def _whether(triage: Triage) -> Iterator[str]:
 def _lately(triage: Triage, late: int, mixing: int) -> Iterator[str]:
     """What the last third of the time showed."""
     if triage["verdict"] == QUIET:
-        yield f"None of the {mixing:,} was in the last third of that time."
+        none = "That was not" if mixing == 1 else f"None of the {mixing:,} was"
+        yield f"{none} in the last third of that time."
         return
-    which = "All" if late == mixing else f"{late:,} of the {mixing:,}"
-    said = f"{which} {'was' if which != 'All' and late == 1 else 'were'} in the last third of that time"
+    which = f"{late:,} of the {mixing:,}" if late < mixing else "All" if late > 1 else "That"
+    said = f"{which} {'was' if late == 1 else 'were'} in the last third of that time"
     new = triage["late"]["new_blocks"]
     if triage["verdict"] == SAME_BLOCKS:
         yield f"{said}, all in blocks that had been hit before."
@@ -191,10 +192,8 @@ def _evacuation(triage: Triage) -> Iterator[str]:
         fits = "within" if plan["most_within_burst"] <= plan["pool_items"] else "more than"
         burst, pool = duration(plan["burst_ns"]), plan["pool_items"]
         yield f"Evacuation: {queued} would have queued one, in {blocks}."
-        yield (
-            f"Of claims and whole-block claims that is {share}: a whole-block claim ({whole:,} came) leaves nothing to "
-            "evacuate."
-        )
+        left = f": a whole-block claim ({whole:,} came) leaves nothing to evacuate" if whole else ""
+        yield f"Of claims and whole-block claims that is {share}{left}."
         yield f"At most {plan['most_within_burst']} came within {burst}, {fits} the pool of {pool}."
         yield "Whether an evacuation moves pages rests on compaction's skip bits, which light data do not show."
         yield "In ten recorded runs of patched kernels 78 % found their block's bit set and did nothing."
@@ -226,7 +225,8 @@ def _both(triage: Triage) -> Iterator[str]:
         "kernel's event does not tell apart."
     )
     yield "Before Linux 3.12 it prints change_ownership=0 for both, so what evacuation would have queued is not known."
-    yield f"{plural(triage['claims_whole_block_from_movable'], 'whole-block claim')} left nothing to evacuate."
+    if triage["claims_whole_block_from_movable"]:
+        yield f"{plural(triage['claims_whole_block_from_movable'], 'whole-block claim')} left nothing to evacuate."
 
 
 def _who(triage: Triage) -> Iterator[str]:
@@ -242,9 +242,11 @@ def _who(triage: Triage) -> Iterator[str]:
     yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order_asked']}{gfp}."
     if triage["requests_matched"] is None:
         yield "The gfp flags are not known: mm_page_alloc_extfrag does not name them, and mm_page_alloc was not recorded."
+    elif not triage["requests_matched"]:
+        yield "The gfp flags are not known: no mm_page_alloc of the same CPU, order and type followed."
     elif triage["requests_unmatched"]:
         yield "The flags are those of the next mm_page_alloc of the same CPU, order and type."
-        yield f"Of {total:,} events {triage['requests_unmatched']:,} have no such request after them."
+        yield f"No such request followed {triage['requests_unmatched']:,} of the {plural(total, 'event')}."
 
 
 def _doubts(triage: Triage) -> Iterator[str]:
@@ -255,6 +257,8 @@ def _doubts(triage: Triage) -> Iterator[str]:
         yield f"{plural(triage['events_without_page'], 'event')} did not name a page, so counts of blocks leave them out."
     if triage["lost_events"]:
         yield f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low."
+    if not triage["losses_known"]:
+        yield "Whether events were lost is not known."
     if triage["events_not_read"]:
         yield f"{plural(triage['events_not_read'], 'mm_page_alloc_extfrag event')} of the file could not be read."
     for key, noun in (("lines_not_read", "line"), ("events_without_format", "event")):

@@ -55,34 +55,29 @@ def _became(name: str, row: GroupRow[Row], group: int) -> str:
     """What became of a figure: before, after, and with several runs what they say of that."""
     decision = row.decisions[group - 1]
     said = f" ({decision.verdict}, {p_text(decision)})" if decision.p is not None else ""
-    return f"{name} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(group))}{said}"
+    return f"{name}: {mean_text(*row.summary(0))} -> {mean_text(*row.summary(group))}{said}"
 
 
 def _effect(runs: Sequence[Run], rows: Mapping[str, GroupRow[Row]], group: int) -> Part:
     """What an evacuating policy did and what became of the mixed blocks."""
-    honoured = (
-        "found the skip bit set and did nothing"
-        if runs[0].provenance["evacuation"]["skip_hint"]
-        else "found the skip bit set and went on"
-    )
-    marked = "skip bits not recorded, none set"
+    honoured = "did nothing" if runs[0].provenance["evacuation"]["skip_hint"] else "went on"
+    marked = "Skip bits were not recorded, so none was set at the start. "
     if all(run.metrics.get("start_blocks_with_skip_bit") is not None for run in runs):
-        figure = (
-            f"{_figure(runs, 'start_blocks_with_skip_bit')} of {_figure(runs[:1], 'start_blocks')} blocks"
+        marked = (
+            f"At the start compaction had marked {_figure(runs, 'start_blocks_with_skip_bit')} of "
+            f"{_figure(runs[:1], 'start_blocks')} blocks. "
         )
-        marked = f"{figure} marked by compaction at the start"
     did = (
-        f"{runs[0].policy} ({marked}): "
-        f"{_figure(runs, 'evacuations_queued')} evacuations queued, "
-        f"{_figure(runs, 'evacuations_started_with_skip_bit')} of them {honoured}; "
-        f"{_figure(runs, 'pages_migrated')} pages migrated and {_figure(runs, 'pages_dropped')} cache pages dropped in "
+        f"{runs[0].policy} queued {_figure(runs, 'evacuations_queued')} evacuations; "
+        f"{_figure(runs, 'evacuations_started_with_skip_bit')} of them found the skip bit set and {honoured}. {marked}"
+        f"{_figure(runs, 'pages_migrated')} pages were migrated and {_figure(runs, 'pages_dropped')} cache pages dropped, in "
         f"{_figure(runs, 'worker_cpu_seconds', factor=1e3, digits=1)} ms of worker time. "
     )
     told = {
         "end.mixed_blocks": "Mixed pageblocks at the end",
         "end.regions_2m_movable_only": "2 MiB regions free of unmovable pages",
     }
-    became = ", ".join(_became(name, rows[row_id], group) for row_id, name in told.items())
+    became = ". ".join(_became(name, rows[row_id], group) for row_id, name in told.items())
     return Part("effect", f"{did}{became}.", tuple(told))
 
 
@@ -150,8 +145,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
         text = (
-            f"One demand, {replays_words(comparison)}; a seed draws what no recording shows, such as when background work "
-            "begins. How much evacuation moves rests on the skip bits that compaction has set; reclaim is the recorded "
+            f"One demand, {replays_words(comparison)}. A seed draws what no recording shows, such as when background work "
+            "begins. How much evacuation moves rests on the skip bits that compaction has set. Reclaim is the recorded "
             "kernel's own."
         )
         parts.append(Part("basis", text))
