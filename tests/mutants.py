@@ -27,7 +27,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("report/recordedrows.py", '("vmstat", "thp_fault_alloc"), HIGHER)', '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
     ("report/triage.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
-    ("measure/pages.py", "index < 12, index // 3, max(hugepage_order, 0)", "index < 12, index // 3, 9", DEFINITIONS),
+    ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
     ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
     ("measure/blocks.py", "(movable > 0) & (unmovable > 0)", "(movable > 0) | (unmovable > 0)", DEFINITIONS),
     ("measure/blocks.py", "(mt == MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),

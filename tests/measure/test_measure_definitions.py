@@ -12,6 +12,7 @@ from recorded_tools import M, R, U, chunk_of, event, extfrag, write_events
 from kevacuate.kernel import extfrag as kinds
 from kevacuate.kernel import pageflags as pf
 from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, STEAL, extfrag_kind
+from kevacuate.kernel.pcp import pcp_index, pcp_order
 from kevacuate.live.tap import parse_line
 from kevacuate.live.view import Extfrag
 from kevacuate.measure.blocks import BlockCounts, block_kinds, is_mixed
@@ -25,7 +26,6 @@ from kevacuate.measure.pages import (
     UNMOVABLE,
     count_classes,
     flag_classes,
-    pcp_order,
 )
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
@@ -135,6 +135,8 @@ def test_the_order_of_a_per_cpu_list() -> None:
     assert pcp_order(index).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 9, 9]
     assert pcp_order(index, 7).tolist()[9:] == [3, 3, 3, 7, 7]
     assert pcp_order(index, 13).tolist()[-1] == 13
+    orders, types = np.array([0, 0, 1, 3, 3, 9, 9, 9]), np.array([0, 2, 1, 0, 2, 0, 1, 2])
+    assert pcp_index(orders, types).tolist() == [0, 2, 4, 9, 11, 12, 13, 12]
 
 
 @pytest.mark.parametrize(("taken", "own", "kind"), TAKEN)

@@ -8,6 +8,7 @@ from math import isqrt
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
 from kevacuate.mm.constants import C_MAX_PAGE_ORDER, FPI_TO_TAIL
@@ -86,7 +87,7 @@ def load_pcp_lists(
     Kernels that note a page's type there are taken to have noted its block's.
     """
     cpus = int(state.cfg[k.C_NCPUS])
-    order = np.where(pindex >= 12, int(state.cfg[k.C_HPAGE_ORDER]), pindex // 3)
+    order = pcp_order(pindex, int(state.cfg[k.C_HPAGE_ORDER]))
     sentinels = state.cfg[k.C_PCP_BASE] + (zone * cpus + cpu) * k.PCP_LISTS + pindex
     _take_pages(state, pfn, order, k.PG_PCP)
     _thread(state.link, sentinels, pfn)

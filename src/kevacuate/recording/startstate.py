@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_NOPAGE, flag
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.blocktypes import TYPE_INDEX, guess_block_types
 from kevacuate.recording.pagebook import (
@@ -233,9 +234,7 @@ def _sentences(
 ) -> tuple[str, ...]:
     """What is approximate, in words with figures."""
     counted = sum(p.count for zone in zones for p in zone.pcp)
-    small = pcp.pindex < 12
-    found = int((1 << (pcp.pindex[small].astype(np.int64) // 3)).sum())
-    found += int((~small).sum()) << 9
+    found = int((1 << pcp_order(pcp.pindex)).sum())
     known = 0 if evidence is None else int((evidence.block_mt >= 0).sum())
     blocks = sum(sum(zone.blocks_by_type.values()) for zone in zones)
     lines = [
