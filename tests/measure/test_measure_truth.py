@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kevacuate
 from kevacuate.capture.survey import CLASSES, Survey, count_blocks
 from kevacuate.kernel.pageflags import KPF_BUDDY
 from kevacuate.live.flags import block_pages, contents
@@ -26,6 +27,7 @@ from kevacuate.measure.moments import moments_of, state_moment
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE, page_classes
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording.demand import read_start_objects
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.replay.initial import ReplayOptions, initial_state
 from kevacuate.replay.light import triage_recording
@@ -157,6 +159,19 @@ def test_the_start_of_a_replay_from_each_dump(name: str) -> None:
         skip = np.zeros(len(state.blocks.pfn), np.bool_)
         model = initial_state(recording.machine, state, objects, policy, options, 0, skip)
         told(moment(model), wanted, MOMENT)
+
+
+def test_the_start_of_a_replay_of_a_demand_that_lacks_pages_that_can_move() -> None:
+    """As the shipped one, whose objects at the start are the folios on LRU lists: no other anonymous page is among them."""
+    recording = kevacuate.Recording.shipped()
+    start = recording.start
+    assert start is not None
+    objects = read_start_objects(recording.path)
+    policy, skip = parse_policy("mainline"), np.zeros(len(start.blocks.pfn), np.bool_)
+    model = initial_state(recording.machine, start, objects, policy, ReplayOptions(), 0, skip)
+    found, wanted = moment(model), state_moment(start, 9, 9)
+    assert {name: found[name] for name in MOMENT.values()} == {name: wanted[name] for name in MOMENT.values()}
+    assert sum(1 << int(order) for order in objects.order) < found["movable_pages"]
 
 
 def with_lists(state: AllocatorState) -> np.ndarray:

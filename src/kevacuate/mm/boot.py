@@ -131,11 +131,11 @@ def load_allocated(
     np.add.at(state.zone, zones * k.ZS + k.Z_NR_LRU, pages)
 
 
-def load_in_use(state: State, pfn: Int64Array) -> None:
-    """Pages in use by nobody we know: allocated, order 0, without object or attributes."""
+def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:
+    """Pages in use by nobody we know: allocated, order 0, without object; on no LRU list, whatever *attr* says."""
     state.meta[pfn] = k.PG_ALLOC << 4
     state.link[2 * pfn] = -1
-    state.link[2 * pfn + 1] = 0
+    state.link[2 * pfn + 1] = attr
 
 
 def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndarray) -> None:
