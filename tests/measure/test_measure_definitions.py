@@ -179,31 +179,42 @@ def test_whose_blocks_are_fragmented() -> None:
 
 
 def test_the_figures_of_events() -> None:
-    """One event of every kind, pair of types and order around a pageblock's: each figure counts what its name says."""
+    """Every kind, pair of types and order around a pageblock's, each pair another number of times."""
     table = ExtfragTable(ORDER)
+    often = {
+        (U, U): 1,
+        (U, M): 2,
+        (U, R): 4,
+        (M, U): 8,
+        (M, M): 16,
+        (M, R): 32,
+        (R, U): 64,
+        (R, M): 128,
+        (R, R): 256,
+    }
     rows = [
         extfrag(0, 0, start, source, taken=taken, own=bool(own))
-        for start in (U, M, R)
-        for source in (U, M, R)
+        for (start, source), times in often.items()
         for taken, own, _ in TAKEN
+        for _ in range(times)
     ]
     table.add(*extfrag_of(chunk_of(rows), ORDER))
     found = table.metrics()
+    claims, whole, steals = 1, 2, 3  # of the six in TAKEN
     assert {name: n for name, n in found.items() if name != "extfrag_events"} == {
-        "extfrag": 54,
-        "extfrag_below_pageblock": 18,
-        "claims_from_movable": 2,
-        "claims_whole_block_from_movable": 4,
-        "steals_from_movable": 6,
-        "claims_by_movable": 2,
-        "claims_whole_block_by_movable": 4,
-        "steals_by_movable": 9,
+        "extfrag": 6 * 511,
+        "extfrag_below_pageblock": 2 * 511,
+        "claims_from_movable": claims * (2 + 128),
+        "claims_whole_block_from_movable": whole * (2 + 128),
+        "steals_from_movable": steals * (2 + 128),
+        "claims_by_movable": claims * (8 + 32),
+        "claims_whole_block_by_movable": whole * (8 + 32),
+        "steals_by_movable": steals * (8 + 16 + 32),
         "extfrag_malformed": 0,
     }
-    assert sum(row["events"] for row in found["extfrag_events"]) == 54
-    assert {"kind": "claim", "for": "reclaimable", "from": "movable", "order_taken": 8, "events": 1} in found[
-        "extfrag_events"
-    ]
+    assert sum(row["events"] for row in found["extfrag_events"]) == 6 * 511
+    one = {"kind": "claim", "for": "reclaimable", "from": "movable", "order_taken": 8, "events": 128}
+    assert one in found["extfrag_events"]
 
 
 def test_a_pair_of_types_is_packed_alike_in_every_record() -> None:
