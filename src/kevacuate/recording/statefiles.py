@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import parquet
 from kevacuate.recording.jsontypes import WrongType, build
 from kevacuate.recording.state import (
@@ -129,7 +130,7 @@ def _refuse_outside(directory: Path, state: AllocatorState) -> None:
     ends = [(zone.start_pfn, zone.start_pfn + zone.spanned) for zone in state.zones]
     last = max((end for _, end in ends), default=0)
     free, pcp = state.free, state.pcp_pages
-    orders = np.where(pcp.pindex >= 12, HUGE_PCP_ORDER, pcp.pindex // 3).astype(np.int64)
+    orders = pcp_order(pcp.pindex, HUGE_PCP_ORDER)
     wrong = any(first < 0 or end < first or end > MOST_PAGES for first, end in ends)
     wrong |= outside(free.order, 0, MOST_ORDER) or outside(pcp.pindex, 0, MOST_PINDEX)
     if (

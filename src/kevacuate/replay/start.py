@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, can_move, flag
-from kevacuate.measure.pages import page_count, pcp_order
+from kevacuate.kernel.pcp import pcp_order
+from kevacuate.measure.pages import page_count
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState
 from kevacuate.replay.objects import MAX_ORDER
