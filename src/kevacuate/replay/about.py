@@ -13,6 +13,7 @@ from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
+from kevacuate.replay.ahead import claims_facts
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.guessed import firm, guessed_words, start_facts
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
@@ -109,6 +110,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "lost_events": losses,
         "quality": quality,
         "start": start,
+        **claims_facts(recording),
         "verdict": f"{_lost(sum(losses))} lost. {known}",
     }
 
@@ -251,6 +253,6 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
         )
     return (
         f"No event was lost; {trusted:.2%} of the demand is known from the kernel's own events. "
-        f"{_trust(trusted, about['start'])} {_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
-        "run's provenance."
+        f"{_trust(trusted, about['start'])} {_moved(about)}"
+        "What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a run's provenance."
     )

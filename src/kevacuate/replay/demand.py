@@ -27,6 +27,7 @@ from kevacuate.recording.demand import (
     read_start_objects,
 )
 from kevacuate.replay import pagekinds, reconstruct
+from kevacuate.replay.ahead import refuse_without_demand
 from kevacuate.replay.objects import FREE_CODE, G_OUT, Rows
 from kevacuate.replay.pagekinds import PageKindModel
 from kevacuate.replay.quality import DemandQuality
@@ -255,6 +256,7 @@ def build_demand(
         The recording has no start state, or page flags that do not fit it.
 
     """
+    refuse_without_demand(recording)
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)
