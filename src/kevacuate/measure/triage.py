@@ -218,7 +218,15 @@ def _snapshots(moments: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     out = []
     for label in dict.fromkeys([*labels[:1], *labels[-1:]]):
         moment = moments[label]
-        kept = ("blocks", "free_pages", "huge_pages_free", "mixed_blocks", "polluted_blocks", "approximate")
+        kept = (
+            "blocks",
+            "free_pages",
+            "huge_pages_free",
+            "mixed_blocks",
+            "mixed_blocks_least",
+            "polluted_blocks",
+            "approximate",
+        )
         index = {"unusable_free_index_9": moment["unusable_free_index"][9]}
         out.append({"label": label, **{name: moment[name] for name in kept if name in moment}, **index})
     return out

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kevacuate.measure.triage import LATE_SHARE, NOT_FRAGMENTING, QUIET, SAME_BLOCKS
+from kevacuate.measure.unclear import Bounds
 from kevacuate.report.bars import duration, sparkline
 from kevacuate.report.gfp import gfp_words
 
@@ -96,6 +97,9 @@ def _blocks(triage: Triage) -> Iterator[str]:
                 f"Mixed pageblocks {first['mixed_blocks']:,} -> {last['mixed_blocks']:,}, polluted ones "
                 f"{first['polluted_blocks']:,} -> {last['polluted_blocks']:,}."
             )
+        elif "mixed_blocks_least" in first and "mixed_blocks_least" in last:
+            before, after = (Bounds(s["mixed_blocks_least"], s["mixed_blocks"]).words() for s in shots)
+            yield f"Mixed pageblocks {before} -> {after}: some pages on per-CPU lists are not known, and count as the kernel's."
         yield (
             f"Free memory that no huge page (order 9) can use: {first['unusable_free_index_9'] / 10:.1f} % -> "
             f"{last['unusable_free_index_9'] / 10:.1f} % of {last['free_pages']:,} free pages."
