@@ -120,7 +120,7 @@ def test_skip_bits_that_were_not_recorded_are_never_none_at_all(compared: Compar
     row = next(row for row in comparison_rows(compared) if row.row.id == SKIP_BITS_ROW)
     assert row.values[0] == (None, None)
     assert all(value is not None for value in row.values[2]), "a share was asked for"
-    lines = {line.label: line for line in comparison_table(compared).lines}
+    lines = {line.name: line for line in comparison_table(compared).lines}
     shown = lines["blocks with skip bit at the start"].cells
     assert [cells[0].plain for cells in shown[:2]] == ["not recorded", "not recorded"]
     assert shown[2][0].plain != "not recorded"

@@ -159,7 +159,8 @@ def _mark_absent(
         given = (evidence.code == ev.FREED) & (evidence.order >= block_order)
         padded[1, : len(flags)] = known & ~given[: len(flags)]
         padded[2, : len(flags)] = given[: len(flags)]
-    touched, used, given_later = padded.reshape(3, -1, size).any(axis=2)
+    any_page = np.asarray(padded.reshape(3, -1, size).any(axis=2))
+    touched, used, given_later = any_page[0], any_page[1], any_page[2]
     silent &= ~touched & ~used
     later = silent & given_later
     absent = absent_blocks(silent, zones, block_order, later)
