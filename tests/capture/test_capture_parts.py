@@ -110,20 +110,33 @@ def test_the_user_is_the_one_who_called_sudo() -> None:
 def test_blocks_are_classed_by_their_pages() -> None:
     lru, buddy, slab, reserved = (1 << bit for bit in (5, 10, 7, 32))
     flags = np.array(
-        [buddy] * 8 + [lru] * 4 + [buddy] * 4 + [lru, slab] * 4 + [slab] * 8 + [0] * 8 + [reserved] * 8,
+        [buddy] * 8
+        + [lru] * 4
+        + [buddy] * 4
+        + [lru, slab] * 4
+        + [slab] * 8
+        + [0] * 8
+        + [reserved] * 8
+        + [lru] * 6
+        + [0, 0]
+        + [0] * 8,
         np.uint64,
     )
     counts = count_blocks(flags, 3)
-    survey = Survey(snapshot_from_texts(TEXTS, 0, "now"), 3, counts, "6.1")
-    assert [CLASSES[c] for c in survey.classes] == [
-        "free",
-        "movable",
-        "mixed",
-        "unmovable",
-        "absent",
-        "reserved",
-    ]
-    assert survey.to_json()["blocks_by_class"]["mixed"] == 1
+    absent = np.array([False] * 4 + [True] + [False] * 3)
+    survey = Survey(snapshot_from_texts(TEXTS, 0, "now"), 3, counts, "6.1", absent)
+    names = ["free", "movable", "mixed", "unmovable", "absent", "reserved", "unclear", "unmovable"]
+    assert [CLASSES[c] for c in survey.classes] == names
+    found = survey.to_json()
+    assert found["blocks_by_class"]["mixed"] == 1
+    assert "absent" not in found["blocks_by_class"], "a hole is no block"
+    assert sum(found["blocks_by_class"].values()) == 7
+    assert found["mixed_blocks"] == {"least": 1, "most": 2}, (
+        "the three pages counted on per-CPU lists may be those"
+    )
+    known = Survey(survey.counts, 3, counts, "6.1", absent, lists_known=True)
+    assert CLASSES[known.classes[6]] == "mixed"
+    assert known.mixed == (2, 2)
     assert isinstance(counts, BlockCounts)
 
 

@@ -31,7 +31,7 @@ class MadeUp:
 
     def poll(self) -> View:
         self.at = min(self.at + 1, 9)
-        content = np.random.default_rng(1).integers(0, len(CONTENTS) - 2, self.blocks).astype(np.uint8)
+        content = np.random.default_rng(1).integers(0, CONTENTS.index("in use"), self.blocks).astype(np.uint8)
         content[: 40 + self.at] = CONTENTS.index("free")
         content[-8:] = CONTENTS.index("reserved")
         events = [

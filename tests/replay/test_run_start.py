@@ -12,10 +12,13 @@ import synthetic
 from synthetic import Script, machine, start_objects, start_state, write_recording
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.blocks import block_counts
+from kevacuate.measure.frames import CONTENT_ABSENT
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording, StartObjects
+from kevacuate.recording.demand import DemandOp
 from kevacuate.recording.state import PcpPages
 from kevacuate.replay.initial import ReplayOptions, initial_state, skip_bits
 from kevacuate.replay.run import replay
@@ -180,3 +183,51 @@ def test_a_machine_without_huge_pages_replays(tmp_path: Path) -> None:
         script.alloc(obj, 9)
     path = write_recording(tmp_path / "x.kev", script, described=machine(hugepage_order=-1))
     assert replay(Recording.open(path)).metrics["allocations"] == 10
+
+
+def with_a_hole(blocks: int) -> AllocatorState:
+    """The start state, the last blocks of whose zone do not exist."""
+    state, end = start_state(), synthetic.END - blocks * synthetic.BLOCK
+    free = type(state.free)(*(column[state.free.pfn < end] for column in state.free))
+    there = type(state.blocks)(*(column[state.blocks.pfn < end] for column in state.blocks))
+    flags = state.page_flags
+    assert flags is not None
+    return replace(
+        state,
+        free=free,
+        blocks=there,
+        page_flags=np.r_[flags[:end], np.full(len(flags) - end, 1 << 20, np.uint64)],
+    )
+
+
+def test_holes_are_no_blocks() -> None:
+    counts, _ = block_counts(build(with_a_hole(4)))
+    assert counts.start.tolist() == list(range(synthetic.FIRST, synthetic.END - 4 * 512, 512))
+    assert len(block_counts(build(start_state()))[0].start) == 16
+
+
+def test_blocks_that_come_to_exist_later_are_shown_from_then_on(tmp_path: Path) -> None:
+    script = Script(step=1000)
+    script.alloc(500)
+    script.add(DemandOp.FREE_PFN, order=10, aux=synthetic.END - 1024, t=10_000_000)
+    script.alloc(501, t=20_000_000)
+    path = write_recording(tmp_path / "x.kev", script, state=with_a_hole(4))
+    run = replay(Recording.open(path), options=ReplayOptions(samples=10, keep=True))
+    assert run.metrics["frees_refused"] == 0
+    blocks = [sum(counts.values()) for counts in run.series["blocks"]]
+    assert (blocks[0], blocks[-1]) == (12, 14)
+    assert run.series["free_pages"][-1] - run.series["free_pages"][0] > 1000
+    assert run.frames is not None
+    assert len(run.frames.start) == 14, "two blocks never exist"
+    absent = [int((run.frames.at(i).content == CONTENT_ABSENT).sum()) for i in (0, -1)]
+    assert absent == [2, 0]
+
+
+def test_a_part_of_a_block_that_does_not_exist_is_no_memory(tmp_path: Path) -> None:
+    script = Script(step=1000)
+    script.alloc(500)
+    script.add(DemandOp.FREE_PFN, order=8, aux=synthetic.END - 512)
+    path = write_recording(tmp_path / "x.kev", script, state=with_a_hole(4))
+    run = replay(Recording.open(path), options=ReplayOptions(samples=2))
+    assert run.metrics["frees_refused"] == 1
+    assert sum(run.series["blocks"][-1].values()) == 12

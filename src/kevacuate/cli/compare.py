@@ -73,6 +73,7 @@ def command(
         )
     recording = Path(recordings[0]) if recordings else None
     from kevacuate.policy import parse_policy
+    from kevacuate.replay.ahead import claims_facts, nothing_words, refuse_without_demand
     from kevacuate.replay.compare import compare
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report.tables import comparison_table
@@ -83,6 +84,10 @@ def command(
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(recording)
+    refuse_without_demand(source)
+    known = nothing_words(claims_facts(source))
+    if known:
+        console(stderr=True).print(known, markup=False, highlight=False)
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
         result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=progress)

@@ -285,7 +285,15 @@ def _snapshots(moments: Mapping[str, Mapping[str, Any]], huge_order: int) -> lis
     out = []
     for label in dict.fromkeys([*labels[:1], *labels[-1:]]):
         moment = moments[label]
-        kept = ("blocks", "free_pages", "huge_pages_free", "mixed_blocks", "polluted_blocks", "approximate")
+        kept = (
+            "blocks",
+            "free_pages",
+            "huge_pages_free",
+            "mixed_blocks",
+            "mixed_blocks_least",
+            "polluted_blocks",
+            "approximate",
+        )
         index = moment["unusable_free_index"]
         order = min(huge_order, len(index) - 1)
         unusable = {"unusable_free_index": index[order], "unusable_free_index_order": order}

@@ -84,7 +84,21 @@ def named_blocks(
     return block, mt
 
 
-class History:
+class _EventOfEachPage:
+    """One event of each page."""
+
+    def __init__(self, pages: int) -> None:
+        self.code = np.zeros(pages, np.uint8)
+        """What the event was, 0 for none [pages]."""
+        self.cpu = np.zeros(pages, np.uint16)
+        """Its CPU [pages]."""
+        self.order = np.zeros(pages, np.int8)
+        """Its order [pages]."""
+        self.mt = np.zeros(pages, np.int8)
+        """Its migratetype [pages]."""
+
+
+class History(_EventOfEachPage):
     """The last event on each page so far: where it left the page.
 
     Memory: 14 bytes for each page that an event touches.
@@ -101,17 +115,10 @@ class History:
     COLUMNS = ("code", "cpu", "order", "mt", "request", "ts")
 
     def __init__(self, pages: int, block_order: int) -> None:
+        super().__init__(pages)
         self.block_order = block_order
         self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
         """Type of the pageblock by the last event that named it, -1 for none [blocks]."""
-        self.code = np.zeros(pages, np.uint8)
-        """What the event was, 0 for none [pages]."""
-        self.cpu = np.zeros(pages, np.uint16)
-        """Its CPU [pages]."""
-        self.order = np.zeros(pages, np.int8)
-        """Its order [pages]."""
-        self.mt = np.zeros(pages, np.int8)
-        """Its migratetype [pages]."""
         self.request = np.zeros(pages, np.uint8)
         """Of an allocation the class of its request (:func:`~kevacuate.recording.requests.request_classes`) [pages]."""
         self.ts = np.zeros(pages, np.int64)
@@ -186,7 +193,7 @@ class History:
         return history
 
 
-class Evidence:
+class Evidence(_EventOfEachPage):
     """Collects the first event of each page, and the first that names each pageblock's type, after a time.
 
     Memory: about 14 bytes for each page that an event touches, and as much for the history.
@@ -205,17 +212,10 @@ class Evidence:
     """
 
     def __init__(self, pages: int, block_order: int, end: int, history: History | None = None) -> None:
+        super().__init__(pages)
         self.pages, self.block_order, self.end = pages, block_order, end
         self.history = History(pages, block_order) if history is None else history
         """The last event on each page up to the moment."""
-        self.code = np.zeros(pages, np.uint8)
-        """What the page's first event was, 0 for none [pages]."""
-        self.cpu = np.zeros(pages, np.uint16)
-        """Its CPU [pages]."""
-        self.order = np.zeros(pages, np.int8)
-        """Its order [pages]."""
-        self.mt = np.zeros(pages, np.int8)
-        """Its migratetype [pages]."""
         self.seq = np.zeros(pages, np.int64)
         """Its number among all events [pages]."""
         self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)

@@ -15,6 +15,7 @@ from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.settings import recorded_settings, settings_in_words
+from kevacuate.replay.ahead import claims_facts
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.guessed import firm, guessed_words, start_facts
 from kevacuate.replay.pagebooks import PAGE_KINDS, PageBooks
@@ -126,6 +127,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "lost_events": losses,
         "quality": quality,
         "start": start,
+        **claims_facts(recording),
         "verdict": f"{_lost({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
     }
 

@@ -28,6 +28,7 @@ from kevacuate.recording.demand import (
     read_start_objects,
 )
 from kevacuate.replay import pagekinds, reconstruct
+from kevacuate.replay.ahead import refuse_without_demand
 from kevacuate.replay.objects import FREE_CODE, G_OUT, Rows
 from kevacuate.replay.pagekinds import PageKindModel
 from kevacuate.replay.quality import DemandQuality
@@ -262,6 +263,7 @@ def build_demand(
 
     """
     recording = Recording.of(recording)
+    refuse_without_demand(recording)
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)

@@ -22,6 +22,7 @@ from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.about import refuse_losses
+from kevacuate.replay.ahead import empty_demand
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.frames import MapKeeper
 from kevacuate.replay.initial import ReplayOptions, default_time_scale, initial_state, skip_bits
@@ -164,10 +165,7 @@ class Replay:
         begin = time.perf_counter()
         span, total = self.demand.span
         if not total:
-            raise KevacuateError(
-                f"The demand of {self.recording.path} is empty: there is nothing to replay. Light recordings keep no "
-                "allocations and frees: `kevacuate triage` reads them; record without --light to replay."
-            )
+            raise empty_demand(self.recording)
         self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
         for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kevacuate.measure import Comparison
+from kevacuate.measure.unclear import Bounds
 from kevacuate.replay.guessed import SKIP_SENTENCE
 from kevacuate.report.grouprows import Part
 from kevacuate.report.rows import ROWS
@@ -51,4 +52,6 @@ def _bounds(start: dict[str, object]) -> str:
     mixed = start.get("mixed_blocks")
     if not isinstance(mixed, dict):
         return ""
-    return f" Mixed pageblocks at the start: {mixed['least']:,} to {mixed['most']:,}, and the replay begins with the latter."
+    bounds = Bounds(int(mixed["least"]), int(mixed["most"]))
+    begun = "" if bounds.least == bounds.most else ", and a replay begins with the latter"
+    return f" Mixed pageblocks at the start: {bounds.words()}{begun}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from kevacuate.measure.unclear import Bounds
 from kevacuate.replay.guessed import SKIP_HINT
 from kevacuate.report.bars import duration, sparkline
 
@@ -143,10 +144,9 @@ def _guesses(start: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     elif start["approximate"]:
         yield "guessed at the start", "parts of the state, not counted by the version that recorded it"
     if mixed:
-        yield (
-            "mixed pageblocks at the start",
-            f"{mixed['least']:,} to {mixed['most']:,}; a replay begins with the latter",
-        )
+        bounds = Bounds(mixed["least"], mixed["most"])
+        begun = "" if bounds.least == bounds.most else "; a replay begins with the latter"
+        yield "mixed pageblocks at the start", f"{bounds.words()}{begun}"
 
 
 def events_table(about: About) -> Table:

@@ -20,6 +20,7 @@ from kevacuate.measure.triage import (
     SPREADING,
     WHOLE_BLOCKS,
 )
+from kevacuate.measure.unclear import Bounds
 from kevacuate.report.bars import duration
 from kevacuate.report.gfp import gfp_words
 
@@ -176,6 +177,14 @@ def _snapshots(triage: Triage) -> Iterator[str]:
         yield (
             f"Mixed pageblocks {first['mixed_blocks']:,} -> {last['mixed_blocks']:,}, polluted ones "
             f"{first['polluted_blocks']:,} -> {last['polluted_blocks']:,}."
+        )
+    elif "mixed_blocks_least" in first and "mixed_blocks_least" in last:
+        before, after = (
+            Bounds(shot["mixed_blocks_least"], shot["mixed_blocks"]).words() for shot in (first, last)
+        )
+        yield (
+            f"Mixed pageblocks {before} -> {after}. Which pages lie on per-CPU lists is not known of all; the unknown ones count "
+            "as the kernel's."
         )
     if triage["verdict"] not in (RECOVERING, FREE_MEMORY):
         said = _free_memory(triage)

@@ -8,6 +8,7 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
+from kevacuate.replay.ahead import nothing_words
 from kevacuate.report.grouprows import (
     Conclusion,
     GroupRow,
@@ -131,11 +132,9 @@ def conclusion(comparison: Comparison) -> Conclusion:
     }
     parts: list[Part] = []
     if not evacuating:
-        text = (
-            f"No policy queued an evacuation that {comparison.baseline.policy} did not: this comparison says nothing about "
-            "evacuation."
-        )
-        parts.append(Part("nothing", text))
+        text = f"No policy queued an evacuation that {comparison.baseline.policy} did not."
+        why = nothing_words(comparison.recording)
+        parts.append(Part("nothing", f"{text} {why or 'This comparison says nothing about evacuation.'}"))
     for i in range(1, len(groups)):
         parts += [_effect(groups[i], by_id(rows), i)] if i in evacuating else []
         parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []

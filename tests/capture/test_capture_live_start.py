@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A job with forks and file reading on the running kernel: do all readers agree on its pageblocks, and with the kernel?
+
+Skipped where the running machine cannot be recorded.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from capture_tools import kevacuate, unavailable
+
+from kevacuate.capture.options import RecordOptions
+from kevacuate.capture.start import record
+from kevacuate.measure.blocks import block_counts
+from kevacuate.measure.moments import recorded_blocks, state_moment
+from kevacuate.policy import parse_policy
+from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording.snapshot import Snapshot
+from kevacuate.replay.about import about_result
+from kevacuate.replay.demand import build_demand
+from kevacuate.replay.initial import ReplayOptions, initial_state, skip_bits
+from kevacuate.replay.light import triage_recording
+from kevacuate.replay.recorded import recorded_run
+from kevacuate.replay.run import replay
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "never")
+
+JOB = """
+import os, time
+end, at, kept = time.monotonic() + 6, 0, []
+files = [os.path.join(root, name) for root, _, names in os.walk(os.path.dirname(os.__file__)) for name in names]
+while time.monotonic() < end:
+    if os.fork() == 0:
+        for name in files[at : at + 200]:
+            with open(name, "rb") as file:
+                kept.append(file.read())
+        os._exit(0)
+    os.wait()
+    at = (at + 200) % len(files)
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """The job, recorded."""
+    target = tmp_path_factory.mktemp("job") / "job.kev"
+    record(RecordOptions(target, command=(sys.executable, "-c", JOB)))
+    return Recording.open(target)
+
+
+def counted_blocks(snapshot: Snapshot) -> int:
+    """Pageblocks that /proc/pagetypeinfo counts."""
+    return sum(sum(zone.blocks_by_type.values()) for zone in snapshot.zones)
+
+
+def pairs(recording: Recording) -> list[tuple[AllocatorState, Snapshot]]:
+    """The states with the counts taken with them."""
+    return list(zip(recording.states, recording.snapshots, strict=True))
+
+
+def test_blocks_add_up_to_the_machines(job: Recording) -> None:
+    for state, snapshot in pairs(job):
+        assert len(state.blocks.pfn) == counted_blocks(snapshot)
+        by_type = np.bincount(state.blocks.mt, minlength=3)[:3].tolist()
+        names = ("Unmovable", "Movable", "Reclaimable")
+        counted = [sum(zone.blocks_by_type.get(name, 0) for zone in snapshot.zones) for name in names]
+        assert np.abs(np.array(by_type) - counted).sum() <= 0.02 * sum(counted)
+
+
+def test_all_readers_count_the_same_blocks_as_mixed(job: Recording) -> None:
+    order, start = job.machine.pageblock_order, job.start
+    assert start is not None
+    said = state_moment(start, order, job.machine.hugepage_order)
+    policy, options = parse_policy("mainline"), ReplayOptions()
+    begun = initial_state(
+        job.machine,
+        start,
+        build_demand(job).start_objects,
+        policy,
+        options,
+        1000,
+        skip_bits(start, policy, 0),
+    )
+    counts, _ = block_counts(begun)
+    shown = recorded_blocks(start, order, job.machine.hugepage_order)
+    assert shown is not None
+    assert np.array_equal(counts.start, shown.start)
+    assert np.array_equal(counts.pages, shown.pages)
+    assert int(counts.kinds.mixed.sum()) == said["mixed_blocks"]
+    frames = recorded_run(job)
+    assert frames.series["mixed_blocks"][0] == said["mixed_blocks"]
+    first = triage_recording(job)["snapshots"][0]
+    assert first["mixed_blocks"] == said["mixed_blocks"]
+    assert first["mixed_blocks_least"] == said["mixed_blocks_least"] <= said["mixed_blocks"]
+
+
+def test_a_snapshots_bounds_hold_what_the_recording_ends_with(job: Recording) -> None:
+    process = kevacuate("snapshot", "--json")
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    found = json.loads(out)
+    order = job.machine.pageblock_order
+    counted = sum(sum(zone["blocks_by_type"].values()) for zone in found["zones"] if zone["name"] != "Device")
+    assert abs(sum(found["blocks_by_class"].values()) - counted) <= 0.01 * counted
+    end = state_moment(job.states[-1], order, job.machine.hugepage_order)
+    least, most = found["mixed_blocks"]["least"], found["mixed_blocks"]["most"]
+    slack = 0.1 * end["mixed_blocks"] + 50  # the machine went on in between
+    assert least - slack <= end["mixed_blocks"]
+    assert end["mixed_blocks_least"] <= most + slack
+
+
+def test_mixed_does_not_fall_in_the_first_second(job: Recording) -> None:
+    run = replay(job, options=ReplayOptions(samples=100))
+    first = [
+        n for n, t in zip(run.series["mixed_blocks"], run.series["t"], strict=True) if t <= 1_000_000_000
+    ]
+    assert len(first) > 5
+    assert min(first) > 0.8 * first[0] - 20
+    assert run.metrics["frees_refused"] <= 0.001 * run.metrics["frees"]
+
+
+def test_pages_on_per_cpu_lists_are_mostly_known(job: Recording) -> None:
+    for state, snapshot in pairs(job):
+        counted = sum(pcp.count for zone in snapshot.zones for pcp in zone.pcp)
+        guesses = state.guesses
+        assert guesses is not None
+        assert guesses.pcp_pages == counted
+        assert guesses.pcp_pages_unknown < 0.6 * counted + 2000
+
+
+def test_the_verdict_names_what_is_guessed(job: Recording) -> None:
+    demand = build_demand(job)
+    for _ in demand.chunks():
+        pass
+    about = about_result(job, demand)
+    assert "firm ground" not in about["verdict"]
+    assert "Guessed at the start" in about["verdict"]
+    assert "compaction's skip bits (not recorded)" in about["verdict"]
+    assert about["start"]["blocks_with_skip_bit"] is None
+    json.dumps(about)
+
+
+def test_nothing_is_left_behind(job: Recording) -> None:
+    assert [p.name for p in Path(job.path).parent.iterdir()] == ["job.kev"]

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from itertools import product
+
+import numpy as np
+import pytest
+
+from kevacuate.measure.unclear import Bounds, mixed_bounds
+
+
+def brute(movable: np.ndarray, fixed: np.ndarray, unclear: np.ndarray, cached: int) -> tuple[int, int]:
+    """Fewest and most mixed blocks over all ways to put up to *cached* of the unclear pages on per-CPU lists."""
+    found = []
+    for taken in product(*(range(int(n) + 1) for n in unclear)):
+        if sum(taken) <= cached:
+            kernel = fixed + unclear - np.array(taken)
+            found.append(int(((movable > 0) & (kernel > 0)).sum()))
+    return min(found), max(found)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bounds_are_those_of_every_way_the_pages_can_lie(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    movable, fixed = rng.integers(0, 2, 5), rng.integers(0, 2, 5) * rng.integers(0, 2, 5)
+    unclear = rng.integers(0, 4, 5)
+    for cached in (0, 1, 3, 7, 20):
+        assert mixed_bounds(movable, fixed, unclear, cached) == brute(movable, fixed, unclear, cached)
+
+
+def test_bounds_in_words() -> None:
+    assert Bounds(85, 1687).words() == "85 to 1,687"
+    assert Bounds(1687, 1687).words() == "1,687"
