@@ -206,6 +206,13 @@ def test_a_wrapped_line_at_the_end_and_a_cut_one(tmp_path: Path) -> None:
         read(tmp_path / "cut", good + good.split(" migratetype")[0])
 
 
+def test_a_loss_behind_a_cut_line_counts(tmp_path: Path) -> None:
+    text = HEAD + "mm_vmscan_kswapd_wake: nid=0\nCPU:1 [LOST 7 EVENTS]\n" + ALLOC.format(5, 1, "GFP_KERNEL")
+    _, about = read(tmp_path, text)
+    assert about["lost_events"] == {"1": 7}
+    assert about["events_not_read"] == {"mm_vmscan_kswapd_wake": 1}
+
+
 PERF = "  sh   5 [002] {}: kmem:mm_page_free: page=0x1 pfn=0x7 order=0\n"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from kevacuate.kernel import events
-from kevacuate.recording.importers.text import Dialect
+from kevacuate.recording.importers.dialect import Dialect
 from kevacuate.recording.schema import EVENT_SPECS
 
 _LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (\d{1,18}) EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]")

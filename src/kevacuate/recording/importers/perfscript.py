@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from kevacuate.recording.importers.text import Dialect
+from kevacuate.recording.importers.dialect import Dialect
 
 _FACTS = (
     ("kernel", re.compile(r"# os release : (\S{1,100})")),

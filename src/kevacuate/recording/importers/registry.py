@@ -13,12 +13,13 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.groundtruth import is_ground_truth
+from kevacuate.recording.importers.dialect import Dialect
 from kevacuate.recording.importers.ftracetext import DIALECTS
 from kevacuate.recording.importers.kernelproof import given_version
 from kevacuate.recording.importers.perfscript import PERF_SCRIPT
 from kevacuate.recording.importers.rawpages import RawPages, is_raw_directory, is_raw_name, is_raw_page
 from kevacuate.recording.importers.source import ImportOptions, Source
-from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVENT, Dialect, TextSource
+from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVENT, TextSource
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
 from kevacuate.recording.kev import KevWriter, is_kev
 from kevacuate.recording.opener import open_any

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Trace text of any dialect, line by line: what is an event, what was lost, and in which order.
 
-A dialect is a regular expression for the part of a line before the event's own text. All of them begin at a
-line's first character that is no space and use possessive quantifiers: time grows linearly with the line.
+A dialect (:mod:`.dialect`) is a regular expression for the part of a line before the event's own text. All of them begin
+at a line's first character that is no space and use possessive quantifiers: time grows linearly with the line.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from kevacuate.kernel import migratetypes
 from kevacuate.kernel.versions import version_text
 from kevacuate.recording.eventparse import DEFAULT_ZONES, EventParser, Names, event_parsers
 from kevacuate.recording.formats import gfp_table, kernel_gfp_bits, load_formats, zone_names
+from kevacuate.recording.importers.dialect import Dialect, Said
 from kevacuate.recording.importers.kernelproof import Kernel, Survey
 from kevacuate.recording.importers.source import MAX_CPUS, ImportOptions, machine_of
 from kevacuate.recording.machine import Machine
@@ -41,7 +42,6 @@ MOST_JOINED = 4
 """Lines that are joined to one event where a mail program broke its line."""
 
 _MOST_SECONDS = 1 << 32
-_WRITTEN = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})")
 _BLOCK_ORDER = re.compile(r"pageblock_order=(\d{1,2})\b")
 _BUFFER = re.compile(r"([^\s:]{1,64}): (?=.{16}-\d{1,10}\s)(.+)")
 _KNOWN = re.compile(
@@ -53,27 +53,6 @@ EVENT_WORDS = re.compile(rb"\b(?:mm_\w{1,60}|(?:set|remove)_migration_pte): ")
 
 _OWN_EVENTS = ("mm_page", "gt_", "mm_setup", "mm_calculate")
 _QUOTE = re.compile(r"(?:> ?)+")
-
-
-class Dialect(NamedTuple):
-    """How one tool prints a line."""
-
-    name: str
-    """What to call it: ``ftrace text``."""
-    head: re.Pattern[str]
-    """Groups pid and cpu (None if absent), seconds, fraction (None if absent), event, body."""
-    relative: bool
-    """Whether the seconds are microseconds since the trace began."""
-    lost: Callable[[str], tuple[int, int | None] | None]
-    """Of a line about lost events, the CPU and how many (None if not known); else None."""
-    facts: tuple[tuple[str, re.Pattern[str]], ...]
-    """Lines that say what the machine is: key, and what gives the value."""
-    shows_losses: bool = True
-    """Whether a text without a line about lost events says that none was lost."""
-    zero_is_relative: bool = False
-    """Whether a text that begins at time 0 was printed with times that are no clock's."""
-    lacks: tuple[str, ...] = ()
-    """What the lines do not have: ``cpu``, ``pid``."""
 
 
 class Line(NamedTuple):
@@ -126,12 +105,10 @@ class TextSource:
         self.unread = self.others = self.joined = 0
         self.not_read: Counter[str] = Counter()
         """Lines of known events that could not be read, by event."""
-        self.said: dict[str, str] = {}
+        self.said = Said(dialect)
         self._parsers: dict[str, EventParser] = {}
         self._held: Line | None = None
         self._held_lines = 0
-        self._lost: dict[int, list[int]] = {}
-        self._overwritten = 0
         self._cpus = 0
         self._buffer: str | None = None
         self._check_buffer()
@@ -184,14 +161,14 @@ class TextSource:
 
     def _zones(self) -> tuple[str, ...]:
         """Zone names by index: of the format files, of the text's heading, or those of a usual kernel."""
-        said = self.said.get("zones")
+        said = self.said.facts.get("zones")
         return zone_names(self.formats) or (tuple(said.split(",")) if said else DEFAULT_ZONES)
 
     def _rows(self, text: str, number: int) -> list[tuple[int, ...]]:
         """The columns, in the table's order, of the events that the line completes: none, one, or a held one and its own."""
         line = self._line(text, number)
         if line is None:
-            return self._join(text) if self._held is not None else self._other(text, number)
+            return self._join(text, number) if self._held is not None else self._other(text, number)
         rows = self._give_up() if self._held is not None else []
         parser = self._parsers.get(line.event)
         if parser is None:
@@ -245,9 +222,9 @@ class TextSource:
         An event that lacks a value is held, as its line may go on in the next. *last*: it does not; then an event of the
         allocator itself is refused, for the file is damaged there, and one of compaction or reclaim is counted.
         """
-        if line.event == "mm_page_alloc_extfrag" and "pageblock_order" not in self.said:
+        if line.event == "mm_page_alloc_extfrag" and "pageblock_order" not in self.said.facts:
             found = _BLOCK_ORDER.search(line.body)
-            self.said |= {"pageblock_order": found[1]} if found else {}
+            self.said.facts |= {"pageblock_order": found[1]} if found else {}
         self._cpus = max(self._cpus, line.cpu + 1)
         try:
             values = parser.parse(line.body)
@@ -265,24 +242,25 @@ class TextSource:
             raise self._bad(line.number, why) from None
         return (line.ts, line.cpu, line.pid, parser.kind, *values[: len(VALUE_COLUMNS)])
 
-    def _join(self, text: str) -> list[tuple[int, ...]]:
+    def _join(self, text: str, number: int) -> list[tuple[int, ...]]:
         """Put a line that is no event to the end of the held one, and read that if it is whole now."""
         held = self._held
         assert held is not None
-        text = _QUOTE.sub("", text, count=1) if text.startswith(">") else text
         self._held_lines += 1
-        if text.startswith(("#", "=>")) or self._held_lines > MOST_JOINED:
-            return [*self._give_up(), *self._other(text, held.number)]
+        if text.startswith(("#", "=>")) or self.dialect.lost(text) or self._held_lines > MOST_JOINED:
+            return [*self._give_up(), *self._other(text, number)]
+        text = _QUOTE.sub("", text, count=1) if text.startswith(">") else text
         self._held = None
-        if not held.event:  # broken before the event's name
+        if held.event:
+            whole: Line | None = held._replace(body=f"{held.body} {text}")
+        else:  # broken before the event's name
             whole = self._line(f"{held.text} {text}", held.number)
-            parser = self._parsers.get(whole.event) if whole else None
-            if whole is None or parser is None:
-                self.others += whole is not None
-                self._held_lines = 0
-                return []
-        else:
-            whole, parser = held._replace(body=f"{held.body} {text}"), self._parsers[held.event]
+        parser = self._parsers.get(whole.event) if whole else None
+        if whole is None or parser is None:
+            self._held_lines = 0
+            self.others += whole is not None
+            self.unread += 2 * (whole is None)
+            return []
         row = self._row(whole, parser, last=False)
         if row is None:
             return []
@@ -315,19 +293,7 @@ class TextSource:
 
     def _other(self, line: str, number: int) -> list[tuple[int, ...]]:
         """A line that is no event: losses, facts, the beginning of a broken line, or not understood."""
-        lost = self.dialect.lost(line)
-        if lost:
-            cpu, events = lost
-            counts = self._lost.setdefault(min(cpu, MAX_CPUS - 1), [0, 0])
-            counts[0 if events else 1] += events or 1
-            return []
-        written = _WRITTEN.match(line)
-        if written:
-            self._overwritten += max(0, int(written[2]) - int(written[1]))
-        found = [(key, match) for key, pattern in self.dialect.facts if (match := pattern.match(line))]
-        for key, match in found:
-            self.said.setdefault(key, match[1])
-        if found or line.startswith("#"):
+        if self.said.line(line):
             return []
         if BROKEN.match(line):
             self._held, self._held_lines = Line(number, line, NO_PID, 0, 0, "", ""), 0
@@ -351,7 +317,7 @@ class TextSource:
 
     def machine(self) -> Machine:
         """The machine as far as the text says."""
-        said = self.said
+        said = self.said.facts
         order = int(said.get("pageblock_order", 0))
         cpus = max(self._cpus, min(int(said.get("cpus", 0)), MAX_CPUS))
         clock = "relative" if self.dialect.relative else said.get("clock", "")
@@ -376,19 +342,12 @@ class TextSource:
             "kernel_known": self.kernel.how,
             "kernel_range": [version_text(v) if v else None for v in (first, last)],
             "old_migratetypes": last is not None and not migratetypes.is_identity(last),
-            "change_ownership_unknown": fooled or "change_ownership" in self.said,
+            "change_ownership_unknown": fooled or "change_ownership" in self.said.facts,
         }
 
     def losses(self) -> list[CpuLosses]:
-        """What the text says was lost; what was overwritten before its first line is put on CPU 0. [] if it cannot say."""
-        if not self.dialect.shows_losses and not self._lost:
-            return []
-        cpus = sorted({*range(self._cpus), *self._lost})
-        counts = {cpu: self._lost.get(cpu, [0, 0]) for cpu in cpus}
-        return [
-            CpuLosses(cpu, missed=n[0], gaps=n[1], overrun=self._overwritten if cpu == 0 else 0)
-            for cpu, n in counts.items()
-        ]
+        """What the text says was lost on each CPU; [] if it cannot say."""
+        return self.said.losses(self._cpus)
 
     def facts(self) -> dict[str, Any]:
         """Lines of other events, lines not understood, names not known, how the kernel is known."""
@@ -401,7 +360,7 @@ class TextSource:
             "gfp_numbers_unmapped": self.names.numbers,
             "gfp_numbers_not_read": self.names.numbers_not_read,
             "lines_lack": list(self.dialect.lacks),
-            "losses_shown": self.dialect.shows_losses or bool(self._lost),
+            "losses_shown": self.said.shows_losses,
             **self._about_kernel(),
             **unread,
         }
