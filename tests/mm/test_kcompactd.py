@@ -124,7 +124,7 @@ def test_an_order_that_it_is_not_woken_for_puts_the_proactive_look_off() -> None
 
 
 def test_a_zone_is_asked_with_its_own_index_first() -> None:
-    """The lower zone has a chunk for those who may use it alone: kcompactd, woken for want of one above its reserve, leaves it."""
+    """The lower zone has chunks, but not above its reserve: kcompactd is woken for them, then leaves the zone alone."""
     zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
