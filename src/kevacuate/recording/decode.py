@@ -30,7 +30,8 @@ COLUMN_WORDS = 5
 HAS_MT, HAS_GFP, HAS_AB, HAS_CD = 1, 2, 4, 8
 """Which columns a kind fills at all; the others stay 0, as they were made."""
 
-UNKNOWN_ID, UNWANTED_ID = -1, -2
+UNKNOWN_ID, UNWANTED_ID, PASSED_OVER_ID = -1, -2, -3
+"""An id without a format; of a kind that is not wanted; and from here downwards one for each event that no kind stands for."""
 
 SPECIAL_NONE, SPECIAL_GFP, SPECIAL_RMQ, SPECIAL_PTE, SPECIAL_NAME = 0, 1, 2, 3, 4
 
@@ -42,7 +43,8 @@ OK, BAD_COMMIT, BAD_LENGTH, SHORT_PAYLOAD, TIME_BACK, BAD_TIME = 0, 1, 2, 3, 4, 
 S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST = 0, 1, 2, 3, 4, 5, 6, 7
 STATUS_WORDS = 8
 """Rows written; sub-buffers done; error code; its byte offset in the block; events missed where the kernel
-stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time."""
+stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time. Behind these
+words stands how many there were of each event that is passed over."""
 
 MAX_TIME = (1 << 62) - 1
 """Latest time stamp believed, in nanoseconds (146 years)."""
@@ -58,7 +60,7 @@ class FieldTable(NamedTuple):
     """Where the kinds' fields lie: event id to row, and the rows."""
 
     ids: npt.NDArray[np.int16]
-    """int16[65536]: row of an event id, UNKNOWN_ID or UNWANTED_ID."""
+    """int16[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or PASSED_OVER_ID less its number among those."""
     rows: npt.NDArray[np.int64]
     """int64[n * ROW_WORDS]."""
     gfp: npt.NDArray[np.int64]
@@ -269,6 +271,8 @@ def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-u
             n += 1
         elif row == UNKNOWN_ID:
             status[S_SKIPPED] += 1
+        elif row <= PASSED_OVER_ID:
+            status[STATUS_WORDS + PASSED_OVER_ID - row] += 1
     status[S_LAST] = seen
     if error != OK:
         status[S_ERROR] = error

@@ -96,10 +96,16 @@ def _event_row(event: EventFormat, spec: EventSpec, identity: bool) -> list[int]
     return row + [0] * (dc.ROW_WORDS - len(row))
 
 
+def passed_over(formats: dict[int, EventFormat]) -> list[EventFormat]:
+    """The events that no kind stands for, by id; the decoder passes them over and counts them."""
+    return [event for _, event in sorted(formats.items()) if event.name not in EVENT_SPECS]
+
+
 def field_table(formats: dict[int, EventFormat], kinds: frozenset[int]) -> dc.FieldTable:
     """The decoder's table for these formats, with only *kinds* wanted.
 
-    An event of compaction or reclaim that lacks a field in this kernel is left out and counted as unknown.
+    An event of compaction or reclaim that lacks a field in this kernel is left out and counted as unknown. One that no kind
+    stands for is passed over, and counted by its place in :func:`passed_over`.
 
     Raises
     ------
@@ -109,6 +115,8 @@ def field_table(formats: dict[int, EventFormat], kinds: frozenset[int]) -> dc.Fi
     """
     ids = np.full(1 << 16, dc.UNKNOWN_ID, np.int16)
     ids[list(formats)] = dc.UNWANTED_ID
+    for place, event in enumerate(passed_over(formats)):
+        ids[event.id] = dc.PASSED_OVER_ID - place
     alloc = next((e for e in formats.values() if e.name == "mm_page_alloc"), None)
     bits = gfp_bits(alloc) if alloc else {}
     if alloc is not None and not bits:

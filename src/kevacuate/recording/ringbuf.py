@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import field_table
+from kevacuate.recording.fieldtable import field_table, passed_over
 from kevacuate.recording.formats import EventFormat, zone_names
 from kevacuate.recording.schema import EventChunk, EventKind
 
@@ -209,7 +209,9 @@ class PageDecoder:
         self._block = np.zeros(max(1, block_bytes // page_bytes) * page_bytes // 4 + 2, np.int32)
         self.buffer: memoryview = self._block[:-2].view(np.uint8).data
         """Where to put the next sub-buffers; at most this many bytes at once."""
-        self._out, self._rows = _new_out(self.capacity), 0
+        self.passed_over = dict.fromkeys((event.name for event in passed_over(formats)), 0)
+        """Name of each event that no kind stands for to how many of them there were."""
+        self._out, self._rows = self._new_out(), 0
 
     def decode(self, size: int, offset: int) -> Iterator[EventChunk]:
         """Decode the *size* bytes put into the buffer, which lie at *offset* of the file; yields full chunks.
@@ -241,18 +243,26 @@ class PageDecoder:
         """What is decoded and not yet given out: one chunk or none."""
         if self._rows:
             out, rows, self._rows = self._out, self._rows, 0
-            self._out = _new_out(self.capacity)
+            self._out = self._new_out()
             yield self._chunk(out, rows)
 
     def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
         self.missed += int(status[dc.S_MISSED])
         self.gaps += int(status[dc.S_GAPS])
         self.unknown += int(status[dc.S_SKIPPED])
+        for name, count in zip(self.passed_over, status[dc.STATUS_WORDS :].tolist(), strict=True):
+            self.passed_over[name] += count
         if status[dc.S_ERROR] != dc.OK:
             where = offset + int(status[dc.S_OFFSET])
             raise KevacuateError(
                 f"{self.path} is corrupted near byte {where}: {_ERRORS[int(status[dc.S_ERROR])]}."
             )
+
+    def _new_out(self) -> dc.DecodeOut:
+        types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
+        columns: list[npt.NDArray[Any]] = [np.zeros(self.capacity, t) for t in types]
+        status = np.zeros(dc.STATUS_WORDS + len(self.passed_over), np.int64)
+        return dc.DecodeOut(*columns, status)  # type: ignore[call-arg]
 
     def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
         """The rows filled so far; watermark events get their zone's index."""
@@ -309,6 +319,7 @@ class RawReader:
         self._block_bytes = block_bytes
         self.table = table or field_table(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
+        self.passed_over: dict[str, int] = {}
         self.bytes_read = 0
 
     def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
@@ -337,15 +348,10 @@ class RawReader:
                     yield from decoder.decode(size, offset)
                 finally:
                     self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
+                    self.passed_over = decoder.passed_over
                 offset += size
                 self.bytes_read = offset
         yield from decoder.rest()
-
-
-def _new_out(capacity: int) -> dc.DecodeOut:
-    types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
-    columns: list[npt.NDArray[Any]] = [np.zeros(capacity, t) for t in types]
-    return dc.DecodeOut(*columns, np.zeros(dc.STATUS_WORDS, np.int64))  # type: ignore[call-arg]
 
 
 def cpu_losses(reader: RawReader, stats: str) -> CpuLosses:

@@ -79,6 +79,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
         "lost_events": [lost_events(loss) for loss in recording.losses],
         "losses": [asdict(loss) for loss in recording.losses],
+        "events_passed_over": recording.passed_over,
     }
     about |= about_events(recording, report)
     about["extfrag_known"] |= EventKind.MM_PAGE_ALLOC_EXTFRAG.name in about["events_by_kind"]

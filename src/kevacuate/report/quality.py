@@ -81,6 +81,9 @@ def about_table(about: About) -> Table:
         table.add_row("snapshots of /proc", f"{about['snapshots']:,}")
     table.add_row("skip bits at the start", f"{about['start_blocks_with_skip_bit']:,} blocks")
     table.add_row("lost events", _losses(about))
+    if about["events_passed_over"]:
+        passed = sorted(about["events_passed_over"].items(), key=lambda item: -item[1])
+        table.add_row("events passed over", ", ".join(f"{n:,} {name}" for name, n in passed))
     table.add_row("digest", about["digest"])
     return table
 
