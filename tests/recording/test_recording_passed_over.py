@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_dump_ends_at_its_end_whatever_follows(monkeypatch: pytest.MonkeyPatch
     dumps = rows_of(RAW, EventKind.GT_DUMP)
     ends = np.flatnonzero(dumps.a == DUMP_END)
     cut = [0, *(ends + 1).tolist()]
-    parts = [with_lru_lists(dumps.take(slice(a, b))) for a, b in zip(cut[:-1], cut[1:], strict=True)]
+    parts = [with_lru_lists(dumps.take(slice(a, b))) for a, b in pairwise(cut)]
     plain = [state.free.pfn.tolist() for state in GroundTruth(RAW).dumps()]
     for rows in (1 << 20, 1000, 7):
         whole = concat_chunks(parts)
@@ -80,7 +81,7 @@ def test_the_zone_of_a_second_node_has_its_name() -> None:
 def test_the_node_of_each_cpu_is_read_from_the_kernels_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "<6>.... node  #0, CPUs:      #1\n<6>.... node  #1, CPUs:   #2 #3\n"
     source = GroundTruth(RAW)
-    source.raw = {cpu: source.raw[0] for cpu in range(4)}
+    source.raw = dict.fromkeys(range(4), source.raw[0])
     monkeypatch.setattr(GroundTruth, "_text", lambda self, *names: text if "dmesg" in names else "")
     assert source._cpu_nodes(2) == {"cpu_node": [0, 0, 1, 1]}
     assert source._cpu_nodes(1) == {}
