@@ -96,6 +96,30 @@ def zone_index(name: str) -> int:
     return k.ZONE_NAMES.index(name)
 
 
+def node_distances(machine: Machine, nodes: int) -> tuple[tuple[int, ...], ...] | None:
+    """The recorded distances between *nodes* nodes, which order the zonelists; None if they were not recorded.
+
+    Raises
+    ------
+    KevacuateError
+        They are not a table of that many nodes.
+    """
+    table = machine.extra.get("node_distance")
+    if table is None:
+        return None
+    rows = table if isinstance(table, list) else []
+    good = [row for row in rows if isinstance(row, list) and len(row) == len(rows) >= nodes]
+    if (
+        len(good) != len(rows)
+        or not rows
+        or not all(isinstance(x, int) and 10 <= x <= 255 for x in sum(good, []))
+    ):
+        raise KevacuateError(
+            f"The recording's table of node distances is not one of {nodes} nodes with distances of 10 to 255: record again."
+        )
+    return tuple(tuple(row) for row in good)
+
+
 def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
     """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
 
@@ -144,6 +168,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         npages=max(zone.end_pfn for zone in zones),
         zones=tuple(zones),
         cpu_node=tuple(nodes),
+        distance=node_distances(machine, 1 + max([zone.node for zone in zones] + list(nodes))),
         pageblock_order=machine.pageblock_order,
         hpage_order=machine.hugepage_order,
         max_page_order=most,
