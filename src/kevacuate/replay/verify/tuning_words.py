@@ -76,7 +76,7 @@ def notes(
         )
     if int(state.cfg[k.C_NNODES]) > 1:
         lines.append(
-            "a machine of several nodes drains the idle lists of a zone of another node every few seconds (pcp->expire): the model "
+            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
             "does not, so those drains are mismatches"
         )
     return tuple(lines)
