@@ -4,9 +4,9 @@
 # directory with the host (9p) and to tell qemu where its VMCOREINFO is. KERNEL_TREE is where linux-image-*.deb was unpacked.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
-tree=$1 busybox=$2 out=$3
+tree=$1 busybox=$(realpath "$2") out=$3
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+trap 'rm -rf "$root" "$root.list" "$root.cpio"' EXIT
 mkdir "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/host" "$root/mod"
 cp "$busybox" "$root/bin/busybox"
 for program in churn hold; do
@@ -30,4 +30,5 @@ echo "== POWEROFF"
 poweroff -f
 EOF
 chmod +x "$root/init"
-(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) > "$out"
+(cd "$root" && find . > "$root.list" && "$busybox" cpio -o -H newc < "$root.list") > "$root.cpio"
+gzip -1 < "$root.cpio" > "$out"

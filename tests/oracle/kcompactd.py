@@ -31,23 +31,23 @@ from .zone import Zone
 
 def compact_gap(order: int) -> int:
     """Pages that a compaction for this order needs to work with."""
-    return min(2 * 2**order, SWAP_CLUSTER_MAX)
+    return min(2 << order, SWAP_CLUSTER_MAX)
 
 
 def chunks_of_size(zone: Zone, order: int) -> int:
     """How many chunks of this order the free chunks of at least that order make."""
-    return sum(area.nr_free * 2 ** (o - order) for o, area in enumerate(zone.free_area) if o >= order)
+    return sum(area.nr_free << (o - order) for o, area in enumerate(zone.free_area) if o >= order)
 
 
 def free_in_lists(zone: Zone) -> int:
     """Pages on all free lists, isolated ones too."""
-    return sum(area.nr_free * 2**o for o, area in enumerate(zone.free_area))
+    return sum(area.nr_free << o for o, area in enumerate(zone.free_area))
 
 
 def fragmentation_score(zone: Zone, order: int) -> int:
     """Per cent of the free pages that lie in chunks below this order."""
     pages = free_in_lists(zone)
-    return (pages - chunks_of_size(zone, order) * 2**order) * 100 // pages if pages else 0
+    return (pages - (chunks_of_size(zone, order) << order)) * 100 // pages if pages else 0
 
 
 def node_score(m: Machine, node: int) -> int:
@@ -66,7 +66,7 @@ def fails_for_want_of_memory(m: Machine, zone: Zone, order: int) -> bool:
         return True
     if chunks_of_size(zone, order):
         return False
-    index = 1000 - (1000 + free_in_lists(zone) * 1000 // 2**order) // chunks
+    index = 1000 - (1000 + (free_in_lists(zone) * 1000 >> order)) // chunks
     return 0 <= index <= m.config.extfrag_threshold
 
 
@@ -110,8 +110,8 @@ def deferred(zone: Zone, order: int) -> bool:
     """Whether the zone sits this attempt out, which counts as one."""
     if order < zone.order_failed:
         return False
-    zone.considered = min(zone.considered + 1, 2**zone.defer_shift)
-    return zone.considered < 2**zone.defer_shift
+    zone.considered = min(zone.considered + 1, 1 << zone.defer_shift)
+    return zone.considered < 1 << zone.defer_shift
 
 
 def wants_compaction(m: Machine, thread: Kcompactd, zone: Zone) -> bool:

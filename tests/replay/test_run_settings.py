@@ -126,6 +126,25 @@ def test_the_recorder_reads_every_sysctl_and_leaves_out_an_absent_one(
     }
 
 
+def test_the_recorder_reads_the_distances_of_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for node, row in ((0, "10 21 31"), (1, "21 10 41"), (3, "31 41 10")):
+        directory = tmp_path / f"devices/system/node/node{node}"
+        directory.mkdir(parents=True)
+        (directory / "distance").write_text(row + "\n")
+    monkeypatch.setattr(capture_machine, "SYS", tmp_path)
+    far = [255] * 4
+    assert capture_machine.node_distances() == [[10, 21, 255, 31], [21, 10, 255, 41], far, [31, 41, 255, 10]]
+
+
+def test_recorded_distances_of_nodes_order_the_zonelists() -> None:
+    table = [[10, 21], [21, 10]]
+    described = synthetic.machine(extra={"node_distance": table})
+    assert machine_config(described, synthetic.start_state()).distance == ((10, 21), (21, 10))
+    for bad in ([[10], [10, 20]], [], "10 20", [[10, 9], [9, 10]]):
+        with pytest.raises(KevacuateError, match="table of node distances"):
+            machine_config(synthetic.machine(extra={"node_distance": bad}), synthetic.start_state())
+
+
 OFF = {"compaction_proactiveness": "proactiveness", "watermark_boost_factor": "watermark_boost_factor"}
 FIGURES = ("watermark_boosts", "kswapd_wakes", "compactions", "compaction_pages_migrated", "extfrag")
 

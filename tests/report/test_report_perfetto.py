@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.recording import EventKind, Recording
 from kevacuate.replay.run import replay
+from kevacuate.report import perfetto_tracks
 from kevacuate.report.perfetto import write_perfetto
 from kevacuate.report.perfetto_group import Group
 from kevacuate.report.perfetto_tracks import PerfettoWriter
@@ -118,3 +120,46 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "perfetto.trace_builder.proto_builder", None)
     with pytest.raises(KevacuateError, match=r"pip install 'kevacuate\[perfetto\]'"):
         PerfettoWriter(io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("protobuf", "problem", "said"),
+    [
+        ("5.29.5", RuntimeError("gencode 6.31.1 runtime 5.29.5"), "protobuf 5.29.5 is too old for perfetto"),
+        ("4.25.8", ImportError("cannot import name 'runtime_version'"), "pip install -U protobuf."),
+        ("6.31.0", RuntimeError("gencode 6.31.1 runtime 6.31.0"), "needs 6.31.1 or later"),
+        (
+            "9.1.0",
+            RuntimeError("gencode 6.31.1 runtime 9.1.0"),
+            "does not load with protobuf 9.1.0 (RuntimeError)",
+        ),
+        (
+            None,
+            ImportError("No module named 'perfetto'"),
+            "is not installed: pip install 'kevacuate[perfetto]'",
+        ),
+    ],
+)
+def test_why_perfettos_package_does_not_load(
+    protobuf: str | None, problem: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if protobuf is None:
+            raise perfetto_tracks.metadata.PackageNotFoundError(name)
+        return protobuf if name == "protobuf" else "0.59.1"
+
+    def refuse(name: str) -> None:
+        raise problem
+
+    monkeypatch.setattr(perfetto_tracks.metadata, "version", version)
+    monkeypatch.setattr(perfetto_tracks.importlib, "import_module", refuse)
+    with pytest.raises(KevacuateError) as raised:
+        PerfettoWriter(io.BytesIO())
+    assert said in str(raised.value)
+    assert ("-U protobuf" in str(raised.value)) == (protobuf not in (None, "9.1.0"))
+
+
+def test_the_extra_asks_for_the_oldest_protobuf_that_loads() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    oldest = ".".join(map(str, perfetto_tracks.OLDEST_PROTOBUF))
+    assert f"protobuf>={oldest}" in pyproject["project"]["optional-dependencies"]["perfetto"]

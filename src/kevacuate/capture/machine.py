@@ -46,6 +46,22 @@ def cpu_nodes(cpus: int) -> list[int]:
     return nodes
 
 
+def node_distances() -> list[list[int]]:
+    """The distance of each NUMA node to each, 10 to itself, 255 where a number is no node's; [] if there is one node."""
+    rows = {
+        int(directory.name[4:]): [int(x) for x in text_of(directory / "distance").split() if x.isdigit()]
+        for directory in (SYS / "devices/system/node").glob("node[0-9]*")
+    }
+    online = sorted(rows)
+    if len(online) < 2 or any(len(row) != len(online) for row in rows.values()):
+        return []
+    table = [[255] * (online[-1] + 1) for _ in range(online[-1] + 1)]
+    for node, row in rows.items():
+        for other, distance in zip(online, row, strict=True):
+            table[node][other] = distance
+    return table
+
+
 def settings() -> dict[str, Any]:
     """Settings that change what the allocator does: sysctls of vm, THP's; a file that cannot be read is left out."""
     found: dict[str, Any] = {}
@@ -79,6 +95,8 @@ def describe(cpus: int, formats: dict[int, EventFormat], extra: dict[str, Any]) 
     buddy = procfs.parse_buddyinfo(text_of(PROC / "buddyinfo"))
     orders = max((len(counts) for counts in buddy.values()), default=11)
     facts = {"cpu_node": cpu_nodes(cpus), "max_page_order": orders - 1, "settings": settings()}
+    if distances := node_distances():
+        facts["node_distance"] = distances
     return Machine(
         kernel=platform.release(),
         arch=platform.machine(),

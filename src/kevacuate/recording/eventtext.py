@@ -43,6 +43,7 @@ PRINTED: dict[str, str] = {
     "mm_calculate_totalreserve_pages": "totalreserve_pages={a}",
     "gt_rmq": "kind={a} zone={b} order={order} mt={mt} val={c:x} count={d}",
     "gt_list": "op={a} pfn={pfn:x} order={order} mt={mt} new_mt={b}",
+    "gt_capt": "pfn={pfn:x} order={order} mt={mt} cap_mt={a}",
     "gt_blk": "pfn={pfn:x} old_mt={mt} new_mt={a}",
     "gt_evac": "op={order} pfn={pfn:x} a={a} b={b} c={c} d={d}",
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",

@@ -131,6 +131,11 @@ def _event_row(event: EventFormat, spec: EventSpec, identity: bool, arch: str) -
     return row + [0] * (dc.ROW_WORDS - len(row))
 
 
+def passed_over(formats: dict[int, EventFormat]) -> list[EventFormat]:
+    """The events that no kind stands for, by id; the decoder passes them over and counts them."""
+    return [event for _, event in sorted(formats.items()) if event_spec(event.name) is None]
+
+
 def _unreadable_row(event: EventFormat) -> list[int]:
     """A row that only says which event it was: column a is its id."""
     row = [dc.SPECIAL_NONE, 8, dc.KIND_UNREADABLE, dc.HAS_AB]
@@ -148,6 +153,8 @@ def decoding(
     release: str = "",
 ) -> Decoding:
     """How sub-buffers with these formats are decoded, with only *kinds* wanted; what cannot be read is always counted.
+
+    An event that no kind stands for is passed over, and counted by its place in :func:`passed_over`.
 
     Parameters
     ----------
@@ -172,6 +179,8 @@ def decoding(
     ids[list(formats)] = dc.UNWANTED_ID
     gfp = gfp_table(_gfp_bits(formats))
     identity = bool((gfp == gfp_table(GFP_BITS)).all())
+    for place, event in enumerate(passed_over(formats)):
+        ids[event.id] = dc.PASSED_OVER_ID - place
     rows: list[int] = []
     unreadable: dict[int, str] = {}
     for event in sorted(formats.values(), key=lambda e: e.id):

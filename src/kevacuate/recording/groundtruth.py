@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -40,11 +41,12 @@ from kevacuate.recording.ringbuf import (
 )
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.recording.state import DUMP_END, AllocatorState, state_from_dump
+from kevacuate.recording.state import DUMP_END, DUMP_HEADER, AllocatorState, state_from_dump
 
 _RAW = re.compile(r"^cpu(\d{1,5})\.raw(\.xz)?$")
 _SNAP = re.compile(r"^snap-(\w)-(\w+)$")
 _RELEASE = re.compile(r"Linux version (\S+)")
+_BROUGHT_UP = re.compile(r"\.{4} node +#(\d{1,4}), CPUs:((?: +#\d{1,5})+)")
 _CLOCK = re.compile(r"(?:^|[\s,])trace_clock=(\S+)")
 PAGE_WORDS = ("kpageflags", "kpagecount")
 """The files of a snapshot that describe every page."""
@@ -144,7 +146,22 @@ class GroundTruth:
             cmdline=cmdline,
             swap=procfs.has_swap(meminfo),
             hooks=hooks,
+            extra=self._cpu_nodes(len({z.node for z in zones})),
         )
+
+    def _cpu_nodes(self, nodes: int) -> dict[str, Any]:
+        """``cpu_node`` of a machine with several nodes: the kernel says at boot of which node the CPUs are that it brings up.
+
+        The first CPU, which is up already, is node 0's.
+        """
+        if nodes < 2:
+            return {}
+        of = [0] * len(self.raw)
+        for node, cpus in _BROUGHT_UP.findall(self._text("dmesg")):
+            for cpu in map(int, re.findall(r"#(\d+)", cpus)):
+                if cpu < len(of):
+                    of[cpu] = int(node)
+        return {"cpu_node": of}
 
     def _clock(self, cmdline: str) -> str:
         """The clock: the command line's, which trace_clock does not show, else trace_clock's."""
@@ -169,20 +186,23 @@ class GroundTruth:
         yield from merge_chunks([reader.chunks(chunk_rows) for reader in self.readers(kinds)])
 
     def dumps(self) -> Iterator[AllocatorState]:
-        """The states of all dumps in order of time, without page flags; one cut off is left out."""
+        """The states of all dumps in order of time, without page flags; one cut off is left out.
+
+        A dump goes from its first header to its end; what follows the end of its kind, such as the LRU lists, is passed over.
+        """
         ordinal = 0
         names = self.zone_names
         kinds = ALL_KINDS if len(self.raw) > 1 else frozenset({int(EventKind.GT_DUMP)})
         held: list[EventChunk] = []
         for chunk in self.events(kinds):
             marks = np.flatnonzero(_of_state(chunk))
-            begin = 0 if held else int(marks[0]) if len(marks) else chunk.rows
+            headers = marks[chunk.a[marks] == DUMP_HEADER]
+            begin = 0 if held else _first(headers, -1, chunk.rows)
             for end in marks[chunk.a[marks] == DUMP_END].tolist():
                 held.append(chunk.take(slice(begin, end + 1)))
                 yield _state(concat_chunks(held), ordinal, names)
                 ordinal, held = ordinal + 1, []
-                later = marks[marks > end]
-                begin = int(later[0]) if len(later) else chunk.rows
+                begin = _first(headers, end, chunk.rows)
             if begin < chunk.rows:
                 held.append(chunk.take(slice(begin, None)))
 
@@ -221,16 +241,23 @@ class GroundTruth:
         """Times (ns) of the first and the last event of any kind; None without events."""
         return self._read_through[1]
 
+    def passed_over(self) -> dict[str, int]:
+        """Events that no kind stands for, and rows of dumps that no state holds, by name: how many there are."""
+        return self._read_through[2]
+
     @cached_property
-    def _read_through(self) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None]:
-        """Losses and times of the events, from one pass over each CPU's file."""
-        losses, times = [], list[int]()
+    def _read_through(self) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None, dict[str, int]]:
+        """Losses, times of the events, and what was passed over, from one pass over each CPU's file."""
+        losses, times, passed = [], list[int](), Counter[str]()
         for reader in self.readers(ALL_KINDS):
             for chunk in reader.chunks(1 << 16):
                 if chunk.rows:
                     times += [int(chunk.ts[0]), int(chunk.ts[-1])]
+                passed.update(_dumped_beside(chunk))
+            passed.update(reader.passed_over)
             losses.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
-        return tuple(losses), (min(times), max(times)) if times else None
+        counts = {name: count for name, count in sorted(passed.items()) if count}
+        return tuple(losses), (min(times), max(times)) if times else None, counts
 
     @property
     def quality(self) -> dict[str, Any]:
@@ -238,7 +265,10 @@ class GroundTruth:
         counter = QualityCounter()
         for chunk in self.events():
             counter.add(chunk)
-        return counter.to_json() | {"losses": [asdict(x) for x in self.losses()]}
+        return counter.to_json() | {
+            "losses": [asdict(x) for x in self.losses()],
+            "events_passed_over": self.passed_over(),
+        }
 
     @property
     def digest(self) -> str:
@@ -258,6 +288,19 @@ class GroundTruth:
                 size += len(data)
             digest.update(f"{size}\n".encode())
         return digest.hexdigest()
+
+
+def _dumped_beside(chunk: EventChunk) -> dict[str, int]:
+    """Rows of dumps that no state holds, by name."""
+    beside = (chunk.kind == EventKind.GT_DUMP) & (chunk.a > DUMP_END)
+    kinds, rows = np.unique(chunk.a[beside], return_counts=True)
+    return {f"gt_dump of kind {kind}": n for kind, n in zip(kinds.tolist(), rows.tolist(), strict=True)}
+
+
+def _first(places: npt.NDArray[np.intp], after: int, otherwise: int) -> int:
+    """The first of ascending places beyond *after*."""
+    later = places[places > after]
+    return int(later[0]) if len(later) else otherwise
 
 
 def _state(dump: EventChunk, ordinal: int, names: tuple[str, ...]) -> AllocatorState:

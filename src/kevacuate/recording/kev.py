@@ -269,6 +269,11 @@ class KevSource:
             ) from None
         return values
 
+    def passed_over(self) -> dict[str, int]:
+        """Events that no kind stands for, by name: how many of them the recorded stream held."""
+        kept = self.quality.get("events_passed_over", {})
+        return {str(name): int(n) for name, n in kept.items()} if isinstance(kept, dict) else {}
+
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost."""
         try:

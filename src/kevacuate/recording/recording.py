@@ -123,6 +123,11 @@ class Recording:
         return self._source.losses()
 
     @cached_property
+    def passed_over(self) -> dict[str, int]:
+        """What the recorded stream held that no kind of event stands for: name to how many there were."""
+        return self._source.passed_over()
+
+    @cached_property
     def quality(self) -> dict[str, Any]:
         """Counts of what the recording holds and lacks: ``events``, ``events_by_kind``, ``losses``, more."""
         return self._source.quality
@@ -243,7 +248,8 @@ class Recording:
             if self.snapshots:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
-            writer.set_quality({"source_digest": self.digest, **(quality or {})})
+            kept = {"source_digest": self.digest, "events_passed_over": self.passed_over}
+            writer.set_quality({**kept, **(quality or {})})
         return Recording.open(writer.path, verify=False)
 
 

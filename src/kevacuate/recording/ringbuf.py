@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import Decoding, decoding
+from kevacuate.recording.fieldtable import Decoding, decoding, passed_over
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.schema import EventChunk, EventKind
@@ -210,7 +210,10 @@ class PageDecoder:
         self._block = np.zeros(max(1, block_bytes // page_bytes) * page_bytes // 4 + 2, np.int32)
         self.buffer: memoryview = self._block[:-2].view(np.uint8).data
         """Where to put the next sub-buffers; at most this many bytes at once."""
-        self._out, self._rows = _new_out(self.capacity), 0
+        self._passed_names = tuple(event.name for event in passed_over(formats))
+        self.passed_over: Counter[str] = Counter()
+        """How many there were of each event that no kind stands for, by name."""
+        self._out, self._rows = self._new_out(), 0
 
     def decode(self, size: int, offset: int) -> Iterator[EventChunk]:
         """Decode the *size* bytes put into the buffer, which lie at *offset* of the file; yields full chunks.
@@ -242,7 +245,7 @@ class PageDecoder:
         """What is decoded and not yet given out: one chunk or none."""
         if self._rows:
             out, rows, self._rows = self._out, self._rows, 0
-            self._out = _new_out(self.capacity)
+            self._out = self._new_out()
             chunk = self._chunk(out, rows)
             if chunk.rows:
                 yield chunk
@@ -251,11 +254,20 @@ class PageDecoder:
         self.missed += int(status[dc.S_MISSED])
         self.gaps += int(status[dc.S_GAPS])
         self.unknown += int(status[dc.S_SKIPPED])
+        counts = status[dc.STATUS_WORDS :]
+        for place in np.flatnonzero(counts).tolist():
+            self.passed_over[self._passed_names[place]] += int(counts[place])
         if status[dc.S_ERROR] != dc.OK:
             where = offset + int(status[dc.S_OFFSET])
             raise KevacuateError(
                 f"{self.path} is corrupted near byte {where}: {_ERRORS[int(status[dc.S_ERROR])]}."
             )
+
+    def _new_out(self) -> dc.DecodeOut:
+        types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
+        columns: list[npt.NDArray[Any]] = [np.zeros(self.capacity, t) for t in types]
+        status = np.zeros(dc.STATUS_WORDS + len(self._passed_names), np.int64)
+        return dc.DecodeOut(*columns, status)  # type: ignore[call-arg]
 
     def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
         """The rows filled so far; watermark events get their zone's index, numbers become those of Linux 7.2."""
@@ -325,6 +337,7 @@ class RawReader:
         self.table = table or decoding(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
         self.unreadable: Counter[int] = Counter()
+        self.passed_over: Counter[str] = Counter()
         self.bytes_read = 0
 
     def chunks(self, chunk_rows: int) -> Iterator[EventChunk]:
@@ -360,13 +373,7 @@ class RawReader:
 
     def _count(self, decoder: PageDecoder) -> None:
         self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
-        self.unreadable = decoder.unreadable
-
-
-def _new_out(capacity: int) -> dc.DecodeOut:
-    types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
-    columns: list[npt.NDArray[Any]] = [np.zeros(capacity, t) for t in types]
-    return dc.DecodeOut(*columns, np.zeros(dc.STATUS_WORDS, np.int64))  # type: ignore[call-arg]
+        self.unreadable, self.passed_over = decoder.unreadable, decoder.passed_over
 
 
 def cpu_losses(reader: RawReader, stats: str) -> CpuLosses:

@@ -45,6 +45,7 @@ class EventKind(IntEnum):
     GT_BLK = 18
     GT_EVAC = 19
     GT_DUMP = 20
+    GT_CAPT = 21
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
     COMPACTION_FAST_ISOLATE_FREEPAGES = 34
@@ -215,6 +216,7 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_list": _spec(_K.GT_LIST, pfn="pfn", order="order", mt="mt", a="op", b="new_mt"),
     "gt_blk": _spec(_K.GT_BLK, pfn="pfn", mt="old_mt", a="new_mt"),
     "gt_evac": _spec(_K.GT_EVAC, pfn="pfn", order="op", a="a", b="b", c="c", d="d"),
+    "gt_capt": _spec(_K.GT_CAPT, pfn="pfn", order="order", mt="mt", a="cap_mt"),
     "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
     "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),

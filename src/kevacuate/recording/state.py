@@ -18,6 +18,9 @@ from kevacuate.recording.schema import EventChunk
 DUMP_HEADER, DUMP_ZONE, DUMP_BLOCK, DUMP_FREE, DUMP_PCP, DUMP_PCP_PAGE, DUMP_END = range(7)
 """Kinds of ``gt_dump``: its column ``a``."""
 
+ZONES_PER_NODE = 16
+"""The zone of gt_* events is its index within its node plus this many for each node before it."""
+
 BOOT_TAG = "b"
 """Tag of the dump taken when the buddy allocator had just been filled."""
 
@@ -260,7 +263,7 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
     zones = [
         _zone(
             int(z),
-            zone_names[z] if z < len(zone_names) else "",
+            zone_names[z % ZONES_PER_NODE] if z % ZONES_PER_NODE < len(zone_names) else "",
             *(x[which & (zone == z)] for x in (a, b, val)),
         )
         for z in np.unique(zone[which]).tolist()

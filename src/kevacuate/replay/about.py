@@ -95,6 +95,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "lost_events": [lost_events(loss) for loss in recording.losses],
         "losses": [asdict(loss) for loss in recording.losses],
         "events_not_read": events_not_read(recording),
+        "events_passed_over": recording.passed_over,
     }
     about |= about_events(recording, report)
     about["extfrag_known"] |= EventKind.MM_PAGE_ALLOC_EXTFRAG.name in about["events_by_kind"]

@@ -90,15 +90,29 @@ def zone_index(name: str) -> int:
     return k.ZONE_NAMES.index(name)
 
 
-def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
-    """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
+def node_distances(machine: Machine, nodes: int) -> tuple[tuple[int, ...], ...] | None:
+    """The recorded distances between *nodes* nodes, which order the zonelists; None if they were not recorded.
 
     Raises
     ------
     KevacuateError
-        The model cannot hold it, its kernel's release is none, or a sysctl has a value that the kernel does not take.
-
+        They are not a table of that many nodes.
     """
+    table = machine.extra.get("node_distance")
+    if table is None:
+        return None
+    rows = table if isinstance(table, list) else []
+    good = [row for row in rows if isinstance(row, list) and len(row) == len(rows) >= nodes]
+    known = all(isinstance(x, int) and 10 <= x <= 255 for row in good for x in row)
+    if len(good) != len(rows) or not rows or not known:
+        raise KevacuateError(
+            f"The recording's table of node distances is not one of {nodes} nodes with distances of 10 to 255: record again."
+        )
+    return tuple(tuple(row) for row in good)
+
+
+def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, ...]:
+    """The recorded zones as the model describes zones."""
     zones = []
     for info in machine.zones:
         recorded = next((z for z in state.zones if z.start_pfn == info.start_pfn), None)
@@ -121,6 +135,21 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
                 managed=int(recorded.managed),
             )
         )
+    if not zones:
+        raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
+    return tuple(zones)
+
+
+def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
+    """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
+
+    Raises
+    ------
+    KevacuateError
+        The model cannot hold it, its kernel's release is none, or a sysctl has a value that the kernel does not take.
+
+    """
+    zones = _zone_configs(machine, state)
     nodes = machine.extra.get("cpu_node", (0,) * machine.cpus)
     if len(nodes) != machine.cpus:
         raise KevacuateError(
@@ -131,13 +160,12 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         raise KevacuateError(
             f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
         )
-    if not zones:
-        raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
     profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),
-        zones=tuple(zones),
+        zones=zones,
         cpu_node=tuple(nodes),
+        distance=node_distances(machine, 1 + max([zone.node for zone in zones] + list(nodes))),
         pageblock_order=machine.pageblock_order,
         hpage_order=machine.hugepage_order,
         max_page_order=most,

@@ -7,13 +7,18 @@ Perfetto's own Python classes write it (the package ``perfetto``, which is optio
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
+from importlib import metadata
 from typing import IO, Any
 
 from kevacuate.errors import KevacuateError
 
 SEQUENCE = 1
 """trusted_packet_sequence_id: all packets are one sequence."""
+
+OLDEST_PROTOBUF = (6, 31, 1)
+"""The protobuf whose compiler made the messages of perfetto 0.59: older ones refuse them. The extra asks for it."""
 
 
 def _module(name: str) -> Any:
@@ -22,14 +27,31 @@ def _module(name: str) -> Any:
     Raises
     ------
     KevacuateError
-        They are not installed.
+        They are not installed, or do not load with the installed protobuf.
     """
     try:
         return importlib.import_module(name)
-    except ImportError:
-        raise KevacuateError(
-            "Perfetto's Python package is not installed: pip install 'kevacuate[perfetto]'."
-        ) from None
+    except Exception as problem:  # protobuf's VersionError is neither an ImportError nor in every protobuf
+        raise KevacuateError(_why_not_loaded(problem)) from None
+
+
+def _why_not_loaded(problem: Exception) -> str:
+    """Why Perfetto's Python package could not be imported, in a sentence, with what to do."""
+    missing = "Perfetto's Python package is not installed: pip install 'kevacuate[perfetto]'."
+    if isinstance(problem, ModuleNotFoundError) and str(problem.name).startswith("perfetto"):
+        return missing
+    try:
+        package, runtime = metadata.version("perfetto"), metadata.version("protobuf")
+    except metadata.PackageNotFoundError:
+        return missing
+    numbers = tuple(int(part) for part in re.findall(r"\d+", runtime)[:3])
+    if numbers < OLDEST_PROTOBUF:
+        oldest = ".".join(map(str, OLDEST_PROTOBUF))
+        return f"protobuf {runtime} is too old for perfetto {package}, which needs {oldest} or later: pip install -U protobuf."
+    return (
+        f"perfetto {package} does not load with protobuf {runtime} ({type(problem).__name__}): "
+        "pip install -U perfetto protobuf."
+    )
 
 
 class PerfettoWriter:
@@ -38,7 +60,7 @@ class PerfettoWriter:
     Raises
     ------
     KevacuateError
-        The package ``perfetto`` is not installed.
+        The package ``perfetto`` is not installed, or does not load with the installed protobuf.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

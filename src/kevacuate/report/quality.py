@@ -118,6 +118,9 @@ def about_table(about: About) -> Table:
     if about["events_not_read"]:
         unread = ", ".join(f"{n:,} of {name}" for name, n in about["events_not_read"].items())
         table.add_row("events not read", unread)
+    if about["events_passed_over"]:
+        passed = sorted(about["events_passed_over"].items(), key=lambda item: -item[1])
+        table.add_row("events passed over", ", ".join(f"{n:,} {name}" for name, n in passed))
     table.add_row("digest", about["digest"])
     return table
 

@@ -74,6 +74,11 @@ def notes(
         lines.append(
             "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
         )
+    if int(state.cfg[k.C_NNODES]) > 1:
+        lines.append(
+            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
+            "does not, so those drains are mismatches"
+        )
     return tuple(lines)
 
 
