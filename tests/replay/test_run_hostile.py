@@ -173,7 +173,9 @@ def test_lost_events_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
     [("samples", 0), ("chunk_rows", 0), ("prefetch", -1), ("log_capacity", 1 << 14), ("seed", -1)],
 )
 def test_options_that_no_replay_can_work_with(name: str, value: int) -> None:
-    with pytest.raises(KevacuateError, match=f"{name} of a replay cannot be {value}: it is a whole number, at least"):
+    with pytest.raises(
+        KevacuateError, match=f"{name} of a replay cannot be {value}: it is a whole number, at least"
+    ):
         ReplayOptions(**{name: value})
 
 
