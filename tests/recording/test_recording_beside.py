@@ -99,6 +99,7 @@ def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
     names = [f".a.kevacuate-{DEAD}", f".b.kevacuate-{os.getpid()}", f".c.tmp-{DEAD}", f"d.kevacuate-{DEAD}"]
     for name in names:
         (tmp_path / name).write_text("12345")
+    beside.hold(tmp_path / names[1])
     held = (
         tmp_path / f".e.kevacuate-{DEAD - 1}"
     )  # of a process in another namespace, which lives: it holds the lock
@@ -113,4 +114,27 @@ def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
     assert len(remove_leftovers(tmp_path)) == 2
     assert not elsewhere.exists()
     beside.release(held)
-    assert [left.path for left in leftovers(tmp_path)] == [held]
+    beside.release(tmp_path / names[1])  # then it is one's that had this process's id before
+    assert [left.path for left in leftovers(tmp_path)] == [tmp_path / names[1], held]
+
+
+def test_an_id_that_a_killed_process_had_before(tmp_path: Path) -> None:
+    target = tmp_path / "x.kev"
+    old = beside.beside(target)
+    old.mkdir()
+    (old / "half").write_text("1")
+    beside.claim(target, old, directory=True)
+    assert list(old.iterdir()) == []
+    beside.release(old)
+
+
+def test_the_last_of_two_that_replace_wins(tmp_path: Path) -> None:
+    target = tmp_path / "x.html"
+    words = [sys.executable, "-c", HOLDER, str(target), "file"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        with written(target, replace=True) as file:
+            file.path.write_text("mine")
+        holder.kill()
+    assert target.read_text() == "mine"
