@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,19 @@ def test_rare_events_only(tmp_path: Path) -> None:
     assert recording.states == []
 
 
+def test_reading_the_page_flags_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kevacuate.capture.session._HOUSEKEEPING_SECONDS", 0.0)
+    phases: list[str] = []
+    options = RecordOptions(tmp_path / "a.kev", duration=0.1, light=True)
+    record(options, lambda status: phases.append(status.phase))
+    in_order = list(dict.fromkeys(re.sub(r"\d+%", "N%", phase) for phase in phases))
+    assert in_order[:3] == ["preparing the decoder", "reading page flags (N%)", "recording"]
+    assert phases.index("reading page flags (100%)") < phases.index("recording")
+    after = phases[len(phases) - phases[::-1].index("recording") :]
+    assert after[0].startswith("reading page flags")
+    assert after[-1] == "decoding the rest and building the states"
+
+
 def test_pids_and_names_on_request_only(tmp_path: Path) -> None:
     target = tmp_path / "a.kev"
     record(RecordOptions(target, duration=0.2, keep_pids=True, pages=False))
@@ -135,6 +149,33 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(KevacuateError, match="no program"):
         record(RecordOptions(tmp_path / "b.kev", command=("no-such-program-here",)))
     assert [p.name for p in tmp_path.iterdir()] == ["a.kev"]
+
+
+def test_a_second_recorder_of_that_name_is_refused(tmp_path: Path) -> None:
+    first = kevacuate("record", "-o", str(tmp_path / "a.kev"), "--duration", "60", "--no-pages")
+    wait_for(tmp_path)
+    second = kevacuate("record", "-o", str(tmp_path / "a.kev"), "--duration", "1", "--no-pages")
+    _, said = second.communicate(timeout=120)
+    assert second.returncode == 2
+    assert said.splitlines()[-1].endswith(
+        f"a.kev is being written by process {first.pid}: wait for it, or choose another name with -o."
+    )
+    first.send_signal(signal.SIGTERM)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == 0, errors
+    assert [p.name for p in tmp_path.iterdir()] == ["a.kev"]
+    assert gone(first.pid)
+    assert gone(second.pid)
+
+
+def test_a_recording_whose_name_was_taken_meanwhile_gets_another(tmp_path: Path) -> None:
+    target = tmp_path / "a.kev"
+    result = record(
+        RecordOptions(target, command=("mkdir", str(target)), pages=False),
+    )
+    assert result.target == tmp_path / "a-2.kev"
+    assert Recording.open(result.target).quality["stopped"] == "with the command"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a-2.kev", "a.kev"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)

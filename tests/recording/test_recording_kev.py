@@ -8,13 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import synthetic
+from recorded_tools import chunk_of
 from recording_reference import RAW_1CPU, RAW_2CPU
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, KevWriter, Recording, parquet
 from kevacuate.recording.parquet import combined_digest
-from kevacuate.recording.schema import concat_chunks
+from kevacuate.recording.schema import EventChunk, concat_chunks
 
 
 @pytest.fixture
@@ -236,3 +239,47 @@ def test_a_full_disk_is_one_sentence_and_no_more(
     del writer
     gc.collect()
     assert not said
+
+
+def three_events(first: int) -> EventChunk:
+    """Frees at three successive nanoseconds."""
+    return chunk_of({"kind": EventKind.MM_PAGE_FREE, "ts": first + i, "pfn": i} for i in range(3))
+
+
+def test_parts_lie_in_order_of_time_by_name(tmp_path: Path) -> None:
+    """As a user reads them: the files that a glob finds, sorted."""
+    made = []
+    with KevWriter(tmp_path / "x.kev", synthetic.machine()) as writer:
+        for part in range(12):
+            if part:
+                writer.cut()
+            writer.add_events(three_events(10 * part))
+            made.append(10 * part)
+    found = sorted(path.name for path in (tmp_path / "x.kev").glob("events*.parquet"))
+    assert found == [f"events-{part:04d}.parquet" for part in range(12)]
+    read = [int(pq.read_table(tmp_path / "x.kev" / name)["ts"][0].as_py()) for name in found]
+    assert read == made
+    assert [int(chunk.ts[0]) for chunk in Recording.open(tmp_path / "x.kev").events()] == made
+
+
+def test_a_single_part_has_no_number(tmp_path: Path) -> None:
+    with KevWriter(tmp_path / "x.kev", synthetic.machine()) as writer:
+        writer.add_events(three_events(0))
+    assert [p.name for p in (tmp_path / "x.kev").glob("events*")] == ["events.parquet"]
+
+
+def test_parts_as_older_programs_named_them(tmp_path: Path) -> None:
+    with KevWriter(tmp_path / "x.kev", synthetic.machine()) as writer:
+        for part in range(3):
+            if part:
+                writer.cut()
+            writer.add_events(three_events(10 * part))
+    path = tmp_path / "x.kev"
+    (path / "events-0000.parquet").rename(path / "events.parquet")
+    body = json.loads((path / "machine.json").read_text())
+    own = body.pop("files")
+    own["events.parquet"] = own.pop("events-0000.parquet")
+    body.pop("digest")
+    body |= {"files": own, "digest": combined_digest(body, own)}
+    (path / "machine.json").write_text(json.dumps(body))
+    assert [int(chunk.ts[0]) for chunk in Recording.open(path).events()] == [0, 10, 20]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,17 +66,20 @@ def command(
 
     Example: kevacuate plot --figure map --figure bars --format svg -o figures
     """
+    from kevacuate.measure.saved import figures_of
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report import plot
     from kevacuate.report.plot_style import pyplot
 
     pyplot().switch_backend("Agg")
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
+    saved = source is not None and source.is_file()
     comparison, name = _comparison(source, policies, repeats, options)
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures or FIGURES:
-        drawn = getattr(plot, FIGURES[figure])(comparison)
+        with figures_of(source) if saved else nullcontext():
+            drawn = getattr(plot, FIGURES[figure])(comparison)
         for form in formats or ("png",):
             written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
         pyplot().close(drawn)

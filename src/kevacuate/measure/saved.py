@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -171,6 +173,23 @@ def run_from_json(about: dict[str, Any], frames: Frames | None = None, history: 
     if "t" not in series or len({len(values) for values in series.values()}) != 1:
         raise TypeError("series of unequal length")
     return Run(str(about["policy"]), metrics, series, provenance, timing, frames, history)
+
+
+@contextmanager
+def figures_of(source: object) -> Iterator[None]:
+    """While a comparison's figures are drawn or printed: those that it lacks, or that are no numbers, are an error in words.
+
+    Raises
+    ------
+    KevacuateError
+        In place of what Python raises there; *source* names the file.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise KevacuateError(
+            f"{source} lacks figures of a run ({type(error).__name__}: {error}): another version saved it, save it again."
+        ) from None
 
 
 def load_comparison(path: str | Path) -> Comparison:

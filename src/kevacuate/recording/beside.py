@@ -88,8 +88,11 @@ def _locked(path: Path) -> bool | None:
 
 
 def is_left(path: Path, pid: int) -> bool:
-    """Whether the process *pid* that made *path* is no more: none has that id, none holds the lock."""
-    return not is_alive(pid) and not _locked(path)
+    """Whether the process *pid* that made *path* is no more: no other has that id, none holds the lock.
+
+    A path that bears this process's own id was made by one that had the id before, as happens in containers.
+    """
+    return (pid == os.getpid() or not is_alive(pid)) and path not in _held and not _locked(path)
 
 
 @contextmanager
@@ -119,7 +122,11 @@ def _one_at_a_time(directory: Path) -> Iterator[None]:
 def _refuse_second(target: Path, own: Path) -> None:
     """Raise KevacuateError where another process is making *target*."""
     names = re.compile(rf"\.{re.escape(target.name)}\.(?:kevacuate|rec)-(\d{{1,10}})")
-    for name in os.listdir(target.parent):
+    try:
+        listed = os.listdir(target.parent)
+    except PermissionError:  # a directory that may be written to and not read
+        return
+    for name in listed:
         match = names.fullmatch(name)
         path = target.parent / name
         if match is None or path == own:
@@ -131,8 +138,8 @@ def _refuse_second(target: Path, own: Path) -> None:
             )
 
 
-def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777) -> None:
-    """Make *own*, in which *target* comes to be, and hold it, unless another process is at the same target.
+def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777, alone: bool = True) -> None:
+    """Make *own*, in which *target* comes to be, and hold it.
 
     Parameters
     ----------
@@ -144,6 +151,8 @@ def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777) -> Non
         Whether *own* is to be a directory or an empty file.
     mode : int
         The directory's permissions, less those of the umask.
+    alone : bool
+        Refuse where another process is at the same target; if not, the one that ends last replaces what the other made.
 
     Raises
     ------
@@ -154,8 +163,11 @@ def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777) -> Non
 
     """
     with _one_at_a_time(target.parent):
-        _refuse_second(target, own)
+        if alone:
+            _refuse_second(target, own)
         if directory:
+            if own.exists() and _BESIDE.fullmatch(own.name) and is_left(own, os.getpid()):
+                shutil.rmtree(own)
             own.mkdir(mode=mode)
         else:
             os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666))
@@ -204,7 +216,7 @@ def written(target: Path, *, replace: bool) -> Iterator[Written]:
     own = beside(target)
     file = Written(own, target)
     try:
-        claim(target, own, directory=False)
+        claim(target, own, directory=False, alone=not replace)
         yield file
         if replace:
             own.replace(target)

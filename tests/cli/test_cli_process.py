@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command as a process: signals, kills, two at once, closed streams, a home that is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_tools import COMMAND, files, refusal, run, without_compiling
+
+from kevacuate.recording.parquet import combined_digest, file_digest
+
+STOPS = {
+    "import": ("kevacuate.recording.kev", "KevWriter.add_events"),
+    "export": ("kevacuate.report.ftrace", "write_ftrace"),
+    "report": ("kevacuate.report.page", "_render"),
+    "compare": ("kevacuate.measure.saved", "_member"),
+}
+"""Command, and the function within which it is stopped, some time before its output is complete."""
+
+TEXT = """# tracer: nop
+#
+# entries-in-buffer/entries-written: 1/1   #P:2
+           <...>-1   [000] d..1. 1.000001: mm_page_alloc: page=0x0 pfn=0x100 order=0 migratetype=1 gfp_flags=GFP_KERNEL
+"""
+
+
+def stopped(command: str, args: list[str], ready: Path, cwd: Path) -> subprocess.Popen[str]:
+    """The command, once it waits in the middle of its work."""
+    module, name = STOPS[command]
+    owner, _, attribute = f"m.{name}".rpartition(".")
+    code = (
+        f"import pathlib, sys, time, {module} as m\n"
+        "def wait(*args, **kwargs):\n"
+        f"    pathlib.Path({str(ready)!r}).touch()\n"
+        "    time.sleep(60)\n"
+        f"{owner}.{attribute} = wait\n"
+        "from kevacuate.cli import main; main()\n"
+    )
+    words = [sys.executable, "-c", code, command, *args]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    deadline = time.monotonic() + 300
+    while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def arguments(command: str, recording: Path, tmp_path: Path) -> tuple[list[str], str]:
+    """What each command is given, and the name of what it makes."""
+    if command == "import":
+        (tmp_path / "trace.txt").write_text(TEXT)
+        return [str(tmp_path / "trace.txt"), "-o", "out.kev"], "out.kev"
+    if command == "export":
+        (tmp_path / "trace.txt").write_text(TEXT)
+        assert run("import", tmp_path / "trace.txt", "-o", tmp_path / "in.kev").returncode == 0
+        return [str(tmp_path / "in.kev"), "--ftrace", "-o", "out.txt"], "out.txt"
+    if command == "report":
+        return [str(recording), "--policy", "mainline", "--repeats", "1", "-o", "out.html"], "out.html"
+    return [str(recording), "--policy", "mainline", "--repeats", "1", "--save", "out.kevc"], "out.kevc"
+
+
+@pytest.mark.parametrize("command", ["import", "export", "report", "compare"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_signal_leaves_nothing(
+    synthetic_kev: Path, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    args, _ = arguments(command, synthetic_kev, tmp_path)
+    process = stopped(command, args, tmp_path / "ready", work)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, "")
+    assert err.splitlines()[-1] == f"kevacuate: stopped by {number.name}; nothing was written."
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["import", "export", "compare"])
+def test_what_a_kill_leaves_is_named_and_removed(synthetic_kev: Path, tmp_path: Path, command: str) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    args, name = arguments(command, synthetic_kev, tmp_path)
+    process = stopped(command, args, tmp_path / "ready", work)
+    second = run(*([command, *args[:-1], work / name])) if command != "compare" else None
+    if second is not None:  # while the first is at it
+        assert second.returncode == 2
+        assert f"{name} is being written by process {process.pid}: wait for it" in second.stderr
+    process.kill()
+    process.communicate(timeout=60)
+    (left,) = work.iterdir()
+    assert left.name == f".{name}.kevacuate-{process.pid}"
+    doctor = subprocess.run(
+        [*COMMAND, "doctor", "--json"], cwd=work, capture_output=True, text=True, check=False
+    )
+    (check,) = [c for c in json.loads(doctor.stdout)["checks"] if c["name"] == "left by killed commands"]
+    assert left.name in check["found"]
+    done = run(command, *args[:-1], work / name)
+    assert done.returncode == 0, done.stderr
+    assert f"kevacuate: removed {left} (" in done.stderr
+    assert [path.name for path in work.iterdir()] == [name]
+
+
+def test_signals_that_are_ignored_stay_ignored() -> None:
+    code = (
+        "import signal, os\n"
+        "from kevacuate.cli.process import ended_by_signal\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with ended_by_signal() as caught:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print(caught)\n"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
+
+
+def test_a_closed_stdout_is_one_sentence() -> None:
+    words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
+    done = subprocess.run(["bash", "-c", f"{words} >&-"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert without_compiling(done.stderr) == (
+        "kevacuate: standard output is closed, so the result cannot be printed: redirect it to a file.\n"
+    )
+    silent = subprocess.run(["bash", "-c", f"{words} >/dev/null 2>&- <&-"], capture_output=True, check=False)
+    assert silent.returncode == 0
+
+
+def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
+    words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
+    done = subprocess.run(["bash", "-c", f"{words} >/dev/full"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = without_compiling(done.stderr)
+    assert said.startswith("kevacuate: the system refused: No space left on device")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_package_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kevacuate", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("kevacuate, version ")
+
+
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("KEVACUATE_CACHE_DIR", "XDG_CACHE_HOME")
+    }
+    environment |= {"HOME": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    code = "from kevacuate.mm.jit import cache_dir; import os; print(os.path.isdir(cache_dir()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_compiling_is_said_where_it_happens_only(synthetic_kev: Path, tmp_path: Path) -> None:
+    said = "kevacuate: compiling the model, first run only (up to a minute).\n"
+    shown = []
+    for _ in range(2):
+        words = [*COMMAND, "info", str(synthetic_kev)]
+        environment = os.environ | {"KEVACUATE_CACHE_DIR": str(tmp_path / "cache")}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        shown.append(done.stderr)
+    assert shown == [said, ""]
+
+
+def test_one_format_at_a_time(synthetic_kev: Path, tmp_path: Path) -> None:
+    said = refusal("export", "--ftrace", "--perfetto", synthetic_kev, "-o", tmp_path / "x")
+    assert said.startswith("export writes one file in one format: give one of --ftrace, --perfetto.")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["explain", "block:2"], ["watch", "--once"], ["report", "--recorded", "-o", "OUT"]]
+)
+def test_a_state_without_a_time(synthetic_kev: Path, tmp_path: Path, words: list[str]) -> None:
+    recording = tmp_path / "x.kev"
+    shutil.copytree(synthetic_kev, recording)
+    file = recording / "states/000/state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"ts": []}))
+    body = json.loads((recording / "machine.json").read_text())
+    digests = {name: file_digest(recording / name) for name in body.pop("files")}
+    body.pop("digest")
+    body |= {"files": digests, "digest": combined_digest(body, digests)}
+    (recording / "machine.json").write_text(json.dumps(body))
+    before = files(tmp_path)
+    rest = [str(tmp_path / "page.html") if word == "OUT" else word for word in words[1:]]
+    if words[0] == "explain":
+        said = refusal("explain", recording, *rest)
+    else:
+        said = refusal(words[0], *rest, recording)
+    assert (
+        "state.json does not describe a state (the state.ts is [], not a whole number): record again." in said
+    )
+    assert files(tmp_path) == before

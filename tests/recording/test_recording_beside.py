@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is written beside its place: locks, what killed processes left, and names that are taken meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import beside
+from kevacuate.recording.beside import leftovers, remove_leftovers, written
+
+DEAD = 4_194_303
+"""A process id beyond the default pid_max."""
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    with written(target, replace=False) as file:
+        file.path.write_text("half")
+        assert not target.exists()
+        file.path.write_text("whole")
+    assert file.target == target
+    assert target.read_text() == "whole"
+    with pytest.raises(KevacuateError, match="exists already"), written(target, replace=False):
+        pass
+    with written(target, replace=True) as file:
+        file.path.write_text("newer")
+    assert target.read_text() == "newer"
+    with pytest.raises(ZeroDivisionError), written(target, replace=True) as file:
+        file.path.write_text(str(1 // 0))
+    assert target.read_text() == "newer"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tmp", "x.txt"]
+
+
+def test_what_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    (tmp_path / "x-2.txt").write_text("second")
+    with written(target, replace=False) as file:
+        file.path.write_text("ours")
+        target.write_text("theirs")
+    assert file.target == tmp_path / "x-3.txt"
+    assert target.read_text() == "theirs"
+    assert file.target.read_text() == "ours"
+    assert (tmp_path / "x-2.txt").read_text() == "second"
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KevacuateError, match="cannot be written: No such file"),
+        written(tmp_path / "no" / "x", replace=True),
+    ):
+        pass
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from kevacuate.recording.beside import beside, claim
+target = Path(sys.argv[1])
+claim(target, beside(target), directory=sys.argv[2] == "directory")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_second_process_is_refused_and_a_killed_one_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "x.kev"
+    words = [sys.executable, "-c", HOLDER, str(target), kind]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        assert leftovers(tmp_path) == []
+        said = f"x.kev is being written by process {holder.pid}"
+        with pytest.raises(KevacuateError, match=said), written(target, replace=False):
+            pass
+        holder.kill()
+    (left,) = leftovers(tmp_path)
+    assert left.path.name == f".x.kev.kevacuate-{holder.pid}"
+    with written(target, replace=False) as file:
+        file.path.write_text("mine")
+    assert remove_leftovers(tmp_path) == [left]
+    assert target.read_text() == "mine"
+
+
+def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
+    names = [f".a.kevacuate-{DEAD}", f".b.kevacuate-{os.getpid()}", f".c.tmp-{DEAD}", f"d.kevacuate-{DEAD}"]
+    for name in names:
+        (tmp_path / name).write_text("12345")
+    beside.hold(tmp_path / names[1])
+    held = (
+        tmp_path / f".e.kevacuate-{DEAD - 1}"
+    )  # of a process in another namespace, which lives: it holds the lock
+    held.write_text("")
+    beside.hold(held)
+    elsewhere = Path(tempfile.gettempdir()) / f"kevacuate-triage-{DEAD}-abc"
+    (elsewhere / "inner").mkdir(parents=True)
+    (elsewhere / "inner" / "x").write_text("1")
+    (tmp_path / f".link.kevacuate-{DEAD}").symlink_to(elsewhere)
+    found = [(left.path.name, left.size) for left in leftovers(tmp_path)]
+    assert found == [(names[0], 5), (elsewhere.name, 1)]
+    assert len(remove_leftovers(tmp_path)) == 2
+    assert not elsewhere.exists()
+    beside.release(held)
+    beside.release(tmp_path / names[1])  # then it is one's that had this process's id before
+    assert [left.path for left in leftovers(tmp_path)] == [tmp_path / names[1], held]
+
+
+def test_an_id_that_a_killed_process_had_before(tmp_path: Path) -> None:
+    target = tmp_path / "x.kev"
+    old = beside.beside(target)
+    old.mkdir()
+    (old / "half").write_text("1")
+    beside.claim(target, old, directory=True)
+    assert list(old.iterdir()) == []
+    beside.release(old)
+
+
+def test_the_last_of_two_that_replace_wins(tmp_path: Path) -> None:
+    target = tmp_path / "x.html"
+    words = [sys.executable, "-c", HOLDER, str(target), "file"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        with written(target, replace=True) as file:
+            file.path.write_text("mine")
+        holder.kill()
+    assert target.read_text() == "mine"
