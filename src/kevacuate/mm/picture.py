@@ -14,8 +14,9 @@ from kevacuate.mm.movable import can_move
 def block_picture(state: State, number: int) -> str:
     """A pageblock: number, type, skip bit, and a character a page, 64 to a line.
 
-    ``.`` free, ``p`` on a per-CPU list, ``m`` in use and can move (:func:`~kevacuate.mm.movable.can_move`), ``U`` in use and
-    cannot, ``i`` isolated to be moved, ``c`` free and held by a compaction, ``-`` reserved.
+    ``.`` free, ``p`` on a per-CPU list, ``m`` in use and can move (:func:`~kevacuate.mm.movable.can_move`), ``b`` in a CPU's LRU
+    batch, so that it cannot move yet, ``U`` in use and cannot, ``i`` isolated to be moved, ``c`` free and held by a compaction,
+    ``-`` reserved.
     """
     pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
     start = number << pageblock_order
@@ -37,7 +38,8 @@ def _page_letter(state: State, pfn: int) -> str:
             break
     page_state = int(state.meta[head]) >> 4
     if page_state == k.PG_ALLOC:
-        return "m" if can_move(int(state.link[2 * head + 1])) else "U"
+        attr = int(state.link[2 * head + 1])
+        return "m" if can_move(attr) else "b" if attr & k.ATTR_IN_BATCH else "U"
     letters = {k.PG_BUDDY: ".", k.PG_PCP: "p", k.PG_ISOLATED: "i", k.PG_RESERVED: "-", k.PG_COMPACT: "c"}
     return letters.get(page_state, "?")
 
