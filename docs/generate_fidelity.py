@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write docs/fidelity.md from the recordings at hand: ``python docs/generate_fidelity.py DIRECTORY``.
+"""Write docs/fidelity.md and the package's worth.json from the recordings at hand: ``python docs/generate_fidelity.py DIRECTORY``.
 
 Every directory in DIRECTORY that is a recording is verified at all levels.
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 from kevacuate import KevacuateError, Recording, verify
 from kevacuate.mm.profile import NOT_MODELLED
 from kevacuate.report.fidelity_doc import fidelity_document
+from kevacuate.report.worth import FILE, worth_of
 
 TARGET = Path(__file__).with_name("fidelity.md")
+WORTH = Path(__file__).parent.parent / "src" / "kevacuate" / "report" / FILE
 
 
 def recordings(directory: Path) -> list[Recording]:
@@ -43,6 +45,7 @@ def main() -> None:
         results.append(verify(recording, replays=arguments.replays))
     if not results:
         sys.exit(f"{arguments.directory} holds no recording.")
+    WORTH.write_text(worth_of(results).as_json())
     beside = arguments.output.with_suffix(".new")
     beside.write_text(fidelity_document(results, NOT_MODELLED))
     beside.replace(arguments.output)

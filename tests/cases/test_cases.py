@@ -29,7 +29,10 @@ RECORDING_KEYS = {"path", "events", "losses", "machine", "quality", "row"}
 
 
 def run(command: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a kevacuate command, in this process: an exception is raised as it is."""
+    """Exit status, stdout and stderr of a kevacuate command, in this process: an exception is raised as it is.
+
+    The line that says that the model is being compiled comes only with an empty cache, so it is left out.
+    """
     words = shlex.split(command)
     assert words[0] == "kevacuate", command
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
@@ -39,7 +42,8 @@ def run(command: str) -> tuple[int, str, str]:
     assert isinstance(code, int), command
     for stream in (out, err):
         stream.seek(0)
-    return code, out.read(), err.read()
+    said = [line for line in err.read().splitlines(keepends=True) if "compiling the model" not in line]
+    return code, out.read(), "".join(said)
 
 
 def plain(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
 from kevacuate.report.fidelity import effect_words, share
+from kevacuate.report.worth import spread_ratios
 
 ABOUT = {
     "buddy": (
@@ -121,10 +122,7 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
         yield "No recording at hand has enough repeats of real kernels."
         yield ""
     for name, level in told:
-        spreads = [
-            (row.ours.before_sd, row.theirs.before_sd) for row in level.effects if row.theirs.before_sd
-        ]
-        ratios = sorted(ours / theirs for ours, theirs in spreads)
+        ratios = spread_ratios(level.effects)
         yield f"### {name}: the effect of each policy"
         yield ""
         yield effect_words(level.effects)

@@ -31,6 +31,7 @@ from kevacuate.report.rows import (
     comparison_rows,
     replays_words,
 )
+from kevacuate.report.worth import worth_words
 
 OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
 """Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
@@ -122,7 +123,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
 
     Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
     outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``guessed`` (what of the start was, and the rows
-    that rest on it), ``rule`` (when a row differs) and ``basis`` (on what all this rests).
+    that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted kernels said the same).
     """
     groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
     evacuating = {
@@ -149,6 +150,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
             "kernel's own."
         )
         parts.append(Part("basis", text))
+        parts.append(Part("worth", worth_words()))
     return Conclusion(parts)
 
 
