@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write docs/fidelity.md and the package's worth.json from the recordings at hand: ``python docs/generate_fidelity.py DIRECTORY``.
+"""Write docs/fidelity.md, and the package's worth.json, from the recordings at hand.
+
+``python docs/generate_fidelity.py DIRECTORY``
 
 Every directory in DIRECTORY that is a recording is verified at all levels.
 """

@@ -123,7 +123,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
 
     Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
     outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``guessed`` (what of the start was, and the rows
-    that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted kernels said the same).
+    that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted kernels
+    said the same).
     """
     groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
     evacuating = {
