@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from kevacuate.kernel import migratetypes
 from kevacuate.mm import constants as k
 from kevacuate.replay.happenings import NOTE_UNMAPPED
 from kevacuate.replay.notes import (
@@ -41,7 +42,7 @@ class Traffic:
         """Add a record."""
         pages = 1 << one.a
         if one.kind == NOTE_ALLOC:
-            self.pages["allocated"][k.MIGRATE_NAMES[one.b]] += pages
+            self.pages["allocated"][migratetypes.name(one.b)] += pages
         elif one.kind == k.L_EXTFRAG:
             self.pages["steals"][k.MIGRATE_NAMES[one.c & 255]] += 1
         elif one.kind in _COUNTED:
