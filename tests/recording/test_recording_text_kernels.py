@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel import migratetypes
 from kevacuate.kernel.versions import KernelRange
 from kevacuate.recording import EventKind, Recording
 from kevacuate.recording.gfptext import gfp_text, gfp_value
@@ -91,6 +92,12 @@ def test_migratetypes_of_every_event_are_renumbered(tmp_path: Path) -> None:
     events, about = read(tmp_path, text)
     assert events.mt.tolist() == [2, 1, -1, 2]  # reserve is no type of Linux 7.2
     assert events.b[3] == 1
+    assert [migratetypes.name(mt) for mt in events.mt.tolist()] == [
+        "reclaimable",
+        "movable",
+        "not known",
+        "reclaimable",
+    ]
     assert about["old_migratetypes"] is True
     assert about["change_ownership_unknown"] is True
 

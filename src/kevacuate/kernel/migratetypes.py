@@ -60,6 +60,11 @@ def table(version: Version | None, *, cma: bool = True) -> npt.NDArray[np.int64]
     return numbers
 
 
+def name(number: int) -> str:
+    """Name of a stored number; "not known" for those that are none, as :data:`RESERVE`."""
+    return NAMES[number] if 0 <= number < len(NAMES) else "not known"
+
+
 def is_identity(version: Version | None) -> bool:
     """Whether the kernel's numbers are those that recordings store."""
     return at(_NUMBERS, version) == NAMES

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from kevacuate.kernel import migratetypes
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.replay.happenings import NOTE_UNMAPPED
@@ -42,7 +43,7 @@ class Traffic:
         """Add a record."""
         pages = 1 << one.a
         if one.kind == NOTE_ALLOC:
-            self.pages["allocated"][k.MIGRATE_NAMES[one.b]] += pages
+            self.pages["allocated"][migratetypes.name(one.b)] += pages
         elif one.kind == k.L_EXTFRAG:
             self.pages["steals"][k.MIGRATE_NAMES[unpack_types(one.c)[0]]] += 1
         elif one.kind in _COUNTED:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kevacuate.kernel import migratetypes
 from kevacuate.kernel.extfrag import CLAIM_BLOCK, NOT_TOLD, extfrag_kind
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
@@ -208,7 +209,7 @@ def _finished(teller: Teller, one: Happening) -> Told:
 
 
 def _allocated(teller: Teller, one: Happening) -> Told:
-    gfp, mt = one.c & 0xFFFFFFFF, k.MIGRATE_NAMES[one.b]
+    gfp, mt = one.c & 0xFFFFFFFF, migratetypes.name(one.b)
     flags = gfp_words(gfp) if gfp else "alloc_pages_bulk" if teller.recorded else gfp_words(gfp)
     facts = {
         "order": one.a,

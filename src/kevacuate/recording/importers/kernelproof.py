@@ -27,6 +27,9 @@ SEARCHED_BYTES = 1 << 24
 GIVEN, NAMED, PROVEN, ASSUMED = "given", "named", "proven", "assumed"
 """How the kernel is known: --kernel, the file's heading, its lines, or not at all."""
 
+_IN_LOGS = (b"Linux version ", b" Comm: ")
+"""What stands in a line of a kernel log that names the release."""
+
 _MOVABLE = re.compile(rb"migratetype=([12])\b[^\n]{0,200}?gfp_flags=(?:GFP_HIGHUSER_MOVABLE|GFP_TRANSHUGE)")
 _OLD_FREES = re.compile(rb"\b(?:mm_page_free_direct|mm_pagevec_free): ")
 _EVENT_NAME = re.compile(rb"\b(mm_\w{1,60}|gt_\w{1,20}|\w{3,6}_migration_pte): ")
@@ -150,6 +153,10 @@ class Survey:
         if seen:
             return
         for raw in block.split(b"\n"):
+            if not raw.lstrip(b" \xef\xbb\xbf").startswith(b"#") and not any(
+                word in raw for word in _IN_LOGS
+            ):
+                continue
             line = raw[:400].decode("utf-8", "replace").strip()
             self.ours = self.ours or line.startswith("# exported by kevacuate ")
             for pattern in () if self.release else self._patterns:

@@ -155,7 +155,7 @@ class TextSource:
                 if number == 1:
                     line = line.removeprefix("\ufeff")
                 if len(line) > LONGEST_EVENT:
-                    self.unread += 1
+                    self._not_read(line[:LONGEST_EVENT])
                 elif line:
                     yield number, line
 
@@ -298,11 +298,15 @@ class TextSource:
         if BROKEN.match(line):
             self._held, self._held_lines = Line(number, line, NO_PID, 0, 0, "", ""), 0
             return []
+        self._not_read(line)
+        return []
+
+    def _not_read(self, line: str) -> None:
+        """Count a line that was not read, and the known event in it."""
         self.unread += 1
         known = _KNOWN.search(line)
         if known and known[1] in self._parsers:
             self.not_read[known[1]] += 1
-        return []
 
     def _bad(self, number: int, what: str) -> KevacuateError:
         return KevacuateError(
