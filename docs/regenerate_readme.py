@@ -15,27 +15,24 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
-EXCERPT = {
-    "External fragmentation events": (
-        "all (mm_page_alloc_extfrag)",
-        "claims of movable blocks",
-        "steals from movable",
-    ),
-    "Evacuations": (
-        "queued",
-        "started with the skip bit set",
-        "ran to the end of the block",
-        "ended by a page that failed",
-    ),
-    "Cost": ("pages isolated", "clean cache dropped", "migrated", "workers' CPU time (virtual)"),
-    "At the end": (
-        "mixed pageblocks",
-        "polluted pageblocks",
-        "pages that pollute pageblocks",
-        "2 MiB regions free or movable",
-    ),
-}
-"""Rows of the table that the README shows, by section."""
+EXCERPT = (
+    "extfrag.all",
+    "extfrag.claims_from_movable",
+    "extfrag.steals_from_movable",
+    "evacuations.queued",
+    "evacuations.started_with_skip_bit",
+    "evacuations.ran_to_the_end",
+    "evacuations.page_failed",
+    "cost.pages_isolated",
+    "cost.pages_dropped",
+    "cost.pages_migrated",
+    "cost.worker_ms",
+    "end.mixed_blocks",
+    "end.polluted_blocks",
+    "end.polluted_pages",
+    "end.regions_2m_movable_only",
+)
+"""Ids of the rows of the table that the README shows."""
 
 WIDTH = 120
 """Columns of what is printed."""
@@ -67,7 +64,7 @@ def comparison() -> tuple[str, str]:
     from kevacuate.cli.compare import DEFAULT_POLICIES
     from kevacuate.cli.options import REPEATS
     from kevacuate.replay.compare import compare
-    from kevacuate.report.rows import ROWS
+    from kevacuate.report.rows import ROWS, row_of
     from kevacuate.report.tables import comparison_table
     from kevacuate.report.words import conclusion
 
@@ -78,10 +75,12 @@ def comparison() -> tuple[str, str]:
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
     ruled = next(i for i, line in enumerate(lines) if line.strip().startswith("─"))
     head = [line for line in lines[: ruled + 1] if line.strip()]
-    rows, wanted = [], ()
+    chosen = [row_of(row_id) for row_id in EXCERPT]
+    rows: list[str] = []
+    wanted: list[str] = []
     for line in lines:
         if line.strip() in sections:
-            wanted = EXCERPT.get(line.strip(), ())
+            wanted = [row.label for row in chosen if row.section == line.strip()]
             rows += [line] if wanted else []
         elif any(line.strip().startswith((f"{name}  ", f"{name}, ")) for name in wanted) or line.startswith(
             "p: "

@@ -11,11 +11,12 @@ import pytest
 from core_tools import PAGES, SPAN, FakeCore, words
 
 from kevacuate.capture.core import Core, Torn
-from kevacuate.capture.core_check import pages_of, pcp_order
+from kevacuate.capture.core_check import pages_of
 from kevacuate.capture.core_drgn import open_core
 from kevacuate.capture.core_lists import walk
 from kevacuate.capture.core_state import CoreSnapshot, read_core
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import Recording, procfs
 from kevacuate.recording.snapshot import snapshot_from_texts
 

@@ -67,7 +67,10 @@ def test_groups_of_repeats(machines: list[Path]) -> None:
     control = rows_of(said)["control.allocations"]
     assert control["decisions"][0]["verdict"] == "equal"
     assert "much the same demand" in words_of(said)
-    assert {"kind": "control", "rows": ["control.allocations"]}.items() <= said["conclusion"][2].items()
+    rows = {part["kind"]: part["rows"] for part in said["conclusion"]}
+    assert rows["control"] == ["control.allocations"]
+    assert "extfrag.claims_from_movable" in rows["found"]
+    assert set(rows) <= {"group", "unlike", "control", "found", "rule", "not_compared", "basis"}
     assert rows_of(said)["snapshot.start.mixed_blocks"]["section"] == "At snapshot start"
 
 

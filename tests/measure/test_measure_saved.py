@@ -95,7 +95,7 @@ def test_damaged_and_hostile_files_are_refused_in_a_sentence(saved: Path, tmp_pa
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
         paths.append(tmp_path / name)
-    about_newer = json.dumps(about | {"version": 2}).encode()
+    about_newer = json.dumps(about | {"version": 3}).encode()
     members: dict[str, dict[str, bytes]] = {
         "pickle": {"0__t__npy": npy(np.array([{}], object), pickled=True)},
         "header": {"0__t__npy": bytes(lying)},
@@ -110,6 +110,7 @@ def test_damaged_and_hostile_files_are_refused_in_a_sentence(saved: Path, tmp_pa
         "none": {"about__json": json.dumps(about | {"runs": []}).encode()},
         "policyless": {"about__json": json.dumps(about | {"runs": [{}]}).encode()},
         "newer": {"about__json": about_newer},
+        "older": {"about__json": json.dumps(about | {"version": 1}).encode()},
         "nan": {"about__json": json.dumps(about | {"recording": {"seconds": float("nan")}}).encode()},
     }
     for name, changed in members.items():

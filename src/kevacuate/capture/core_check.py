@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kevacuate.capture.core_lists import ZoneReader
 from kevacuate.capture.core_pages import PageWords
-from kevacuate.measure.pages import pcp_order
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.state import AllocatorState, FreePages
 
 Ints = npt.NDArray[np.int64]

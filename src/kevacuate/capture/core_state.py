@@ -26,7 +26,7 @@ from kevacuate.capture.core_pages import PageWords
 from kevacuate.capture.survey import Survey, count_blocks
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY
-from kevacuate.measure.pages import pcp_order
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.blocktypes import TYPE_INDEX
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.machine import Machine, ZoneInfo

@@ -71,13 +71,17 @@ def tails_as_heads(words: Words) -> Words:
 
 
 def movable_pages(words: Words) -> Bools:
-    """Which pages can move, by their words (uint64[pages]): on an LRU list, or anonymous. A folio's tails are as its head.
+    """Which pages can move, by the words of all pages (uint64[pages]): as :func:`can_move`, a folio's tails as its head."""
+    return can_move(tails_as_heads(words))
+
+
+def can_move(words: Words) -> Bools:
+    """Which of these words are of a page that can move: on an LRU list, or anonymous. A tail's word must be as its head's.
 
     An anonymous page that is on no LRU list is on its way to one, in a CPU's batch, or isolated to be moved. A file page in
     those places cannot be told from the kernel's own, so it counts as one that cannot move. Slabs and page tables may show ANON,
     too: other things of theirs lie where a page has its mapping (6.18: 6,849 slab pages of a machine in use).
     """
-    words = tails_as_heads(words)
     anonymous = flag(words, KPF_ANON) & ~(flag(words, KPF_SLAB) | flag(words, KPF_PGTABLE))
     return flag(words, KPF_LRU) | anonymous
 

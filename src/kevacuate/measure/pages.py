@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_NOPAGE, Words, absent_pages, flag, movable_pages
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.state import AllocatorState
 
 PAGE_NAMES = ("free", "pcp", "movable", "unmovable", "reserved", "reclaimable", "in use")
@@ -28,15 +29,6 @@ Classes = npt.NDArray[np.uint8]
 def page_count(state: AllocatorState) -> int:
     """One more than the largest pfn of any zone."""
     return max((int(z.start_pfn) + int(z.spanned) for z in state.zones), default=0)
-
-
-def pcp_order(pindex: npt.NDArray[np.integer[Any]], hugepage_order: int = 9) -> npt.NDArray[np.int64]:
-    """Order of the chunks on the per-CPU list of this index: 0 to 3 three times each, then that of huge pages.
-
-    order_to_pindex, mm/page_alloc.c at 7.2 (pindex_to_order is its inverse).
-    """
-    index = pindex.astype(np.int64)
-    return np.where(index < 12, index // 3, max(hugepage_order, 0))
 
 
 def flag_classes(words: Words) -> Classes:

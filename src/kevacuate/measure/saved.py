@@ -23,7 +23,7 @@ from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
 
 FORMAT = "kevacuate comparison"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 1 << 34
 """Arrays of more than this (16 GiB) in all are not read."""
 
@@ -183,7 +183,7 @@ def load_comparison(path: str | Path) -> Comparison:
     Raises
     ------
     KevacuateError
-        It is not that, or damaged, or of a newer version.
+        It is not that, or damaged, or of another version.
     """
     source = Path(path)
     try:
@@ -195,6 +195,10 @@ def load_comparison(path: str | Path) -> Comparison:
                 raise ValueError("another format")
             if int(about["version"]) > VERSION:
                 raise KevacuateError(f"{source} was saved by a newer version: upgrade kevacuate.")
+            if int(about["version"]) < VERSION:
+                raise KevacuateError(
+                    f"{source} was saved by an older version, which wrote its log differently: save it again."
+                )
             runs = tuple(_read_run(archive, str(i), one) for i, one in enumerate(about["runs"]))
             if not runs:
                 raise ValueError("no runs")

@@ -8,6 +8,7 @@ from math import isqrt
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
 from kevacuate.mm.constants import C_MAX_PAGE_ORDER, FPI_TO_TAIL
@@ -86,7 +87,7 @@ def load_pcp_lists(
     Kernels that note a page's type there are taken to have noted its block's.
     """
     cpus = int(state.cfg[k.C_NCPUS])
-    order = np.where(pindex >= 12, int(state.cfg[k.C_HPAGE_ORDER]), pindex // 3)
+    order = pcp_order(pindex, int(state.cfg[k.C_HPAGE_ORDER]))
     sentinels = state.cfg[k.C_PCP_BASE] + (zone * cpus + cpu) * k.PCP_LISTS + pindex
     _take_pages(state, pfn, order, k.PG_PCP)
     _thread(state.link, sentinels, pfn)
@@ -130,11 +131,11 @@ def load_allocated(
     np.add.at(state.zone, zones * k.ZS + k.Z_NR_LRU, pages)
 
 
-def load_in_use(state: State, pfn: Int64Array) -> None:
-    """Pages in use by nobody we know: allocated, order 0, without object or attributes."""
+def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:
+    """Pages in use by nobody we know: allocated, order 0, without object; on no LRU list, whatever *attr* says."""
     state.meta[pfn] = k.PG_ALLOC << 4
     state.link[2 * pfn] = -1
-    state.link[2 * pfn + 1] = 0
+    state.link[2 * pfn + 1] = attr
 
 
 def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndarray) -> None:

@@ -175,7 +175,7 @@ class GroundTruth:
         kinds = ALL_KINDS if len(self.raw) > 1 else frozenset({int(EventKind.GT_DUMP)})
         held: list[EventChunk] = []
         for chunk in self.events(kinds):
-            marks = np.flatnonzero(chunk.kind == EventKind.GT_DUMP)
+            marks = np.flatnonzero(_of_state(chunk))
             begin = 0 if held else int(marks[0]) if len(marks) else chunk.rows
             for end in marks[chunk.a[marks] == DUMP_END].tolist():
                 held.append(chunk.take(slice(begin, end + 1)))
@@ -252,6 +252,10 @@ class GroundTruth:
 
 def _state(dump: EventChunk, ordinal: int, names: tuple[str, ...]) -> AllocatorState:
     """The state of a dump's events, among which there may be others, of other CPUs."""
-    own = dump.kind == EventKind.GT_DUMP
-    state = state_from_dump(dump.take(own), ordinal, names)
-    return replace(state, interleaved=int((~own).sum()))
+    state = state_from_dump(dump.take(_of_state(dump)), ordinal, names)
+    return replace(state, interleaved=int((dump.kind != EventKind.GT_DUMP).sum()))
+
+
+def _of_state(chunk: EventChunk) -> npt.NDArray[np.bool_]:
+    """Which events are part of a dump's state: those of the kinds that are known. The LRU lists that may follow one are not."""
+    return np.asarray((chunk.kind == EventKind.GT_DUMP) & (chunk.a <= DUMP_END))

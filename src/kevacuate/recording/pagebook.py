@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_BUDDY
+from kevacuate.kernel.pcp import pcp_index
 from kevacuate.recording import evidence as ev
 from kevacuate.recording.requests import can_move, flags_after
 from kevacuate.recording.state import PcpPages
@@ -157,8 +158,7 @@ def pcp_pages(book: PageBook, zone_of: npt.NDArray[np.int16], facts: StateFacts)
         for i in range(1 << order_here):
             book.put(heads[orders == order_here] + i, PCP)
     mt = book.mt[heads].astype(np.int64)
-    huge = 12 + (mt == 1)
-    pindex = np.where(orders <= _PCP_ORDERS, 3 * orders + mt, huge)
+    pindex = pcp_index(orders, mt)
     cpu, zone = book.cpu[heads], zone_of[heads]
     by = np.lexsort((heads, book.rank[heads], pindex, cpu, zone))
     return PcpPages(zone[by], cpu[by].astype(np.int16), pindex[by].astype(np.int8), heads[by])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import absent_pages
+from kevacuate.kernel.pageflags import absent_pages, movable_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.clock import STAT_INTERVAL_NS
@@ -269,7 +269,7 @@ def initial_state(
     boot.load_allocated(
         state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
     )
-    boot.load_in_use(state, _anonymous_pages(state, recorded))
+    boot.load_in_use(state, *_pages_of_nobody(state, recorded))
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
@@ -290,10 +290,15 @@ def _draw_phases(state: State, seed: int) -> None:
             state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
 
 
-def _anonymous_pages(state: State, recorded: AllocatorState) -> np.ndarray:
-    """Pages in use that no object holds and that were not reserved at boot, where page flags tell."""
+def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray, np.ndarray]:
+    """Pages in use that no object holds and that are the allocator's, where page flags tell; and their attributes.
+
+    Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
+    but nobody moves them.
+    """
     used = np.flatnonzero(pages_in_use(recorded))
     used = used[state.meta[used] == k.PG_RESERVED << 4]
     if recorded.page_flags is not None:
         used = used[~absent_pages(recorded.page_flags)[used]]
-    return np.asarray(used)
+        return used, np.where(movable_pages(recorded.page_flags)[used], k.ATTR_LRU, 0)
+    return used, np.zeros(len(used), np.int64)

@@ -17,10 +17,10 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import (
     KPF_ANON,
     KPF_DIRTY,
-    KPF_LRU,
     KPF_OFFLINE,
     KPF_SWAPBACKED,
     KPF_WRITEBACK,
+    can_move,
     flag,
 )
 from kevacuate.mm.jit import kernel, part
@@ -247,8 +247,11 @@ def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray
 
 
 def attr_from_flags(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """LRU, FILE, DIRTY, WRITEBACK and MOVABLE_OPS as page flags show them; 0 for a page on no LRU list."""
-    lru = flag(flags, KPF_LRU)
+    """LRU, FILE, DIRTY, WRITEBACK and MOVABLE_OPS as the flags of folios' heads show them; 0 for a page that cannot move.
+
+    An anonymous folio on its way to an LRU list has LRU.
+    """
+    lru = can_move(flags)
     file = lru & ~flag(flags, KPF_SWAPBACKED) & ~flag(flags, KPF_ANON)
     attr = np.where(lru, A_LRU, 0) | np.where(file, A_FILE, 0)
     attr |= np.where(file & flag(flags, KPF_DIRTY), A_DIRTY, 0)

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU, flag
-from kevacuate.measure.pages import page_count, pcp_order
+from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, can_move, flag
+from kevacuate.kernel.pcp import pcp_order
+from kevacuate.measure.pages import page_count
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState
 from kevacuate.replay.objects import MAX_ORDER
@@ -40,7 +41,7 @@ def folio_orders(flags: npt.NDArray[np.uint64], heads: npt.NDArray[np.int64]) ->
 
 
 def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartObjects:
-    """The folios on LRU lists at the start, attr as the flags show; none where page flags are not known.
+    """The folios that can move at the start, attr as the flags show; none where page flags are not known.
 
     Raises
     ------
@@ -57,9 +58,7 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
             "the recording's kpageflags is cut off; record it again or remove it"
         )
     flags = flags[: len(used)]
-    heads = np.flatnonzero(
-        used & flag(flags, KPF_LRU) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY)
-    )
+    heads = np.flatnonzero(used & can_move(flags) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))
     orders = folio_orders(flags, heads)
     size = np.left_shift(1, orders.astype(np.int64))
     taken = np.concatenate([[0], np.cumsum(used)])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.pages import pcp_order
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import AllocatorState, StartObjects

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.fidelity import LevelResult, Tally
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
@@ -126,9 +127,7 @@ class TuningLevel(Level):
             books.used[(heads[:, None] + np.arange(1 << order)).ravel()] = 0
         books.owner[:] = 0
         sets = self._zone_of[pages.zone] * self._cpus + pages.cpu
-        held = np.where(
-            pages.pindex >= k.NR_PCP_LISTS - 2, int(state.cfg[k.C_HPAGE_ORDER]), pages.pindex // 3
-        )
+        held = pcp_order(pages.pindex, int(state.cfg[k.C_HPAGE_ORDER]))
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)

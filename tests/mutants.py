@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults put into a copy of the program, one at a time: the tests named beside each must notice it.
+
+    python tests/mutants.py [NUMBER ...]
+
+Not collected by pytest: it takes some minutes. Exits with 1 if a mutant survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFINITIONS = "tests/measure/test_measure_definitions.py"
+TRUTH = "tests/measure/test_measure_truth.py"
+ROWS = "tests/report/test_report_rows.py"
+GROUPS = "tests/measure/test_measure_groups.py"
+
+MUTANTS: tuple[tuple[str, str, str, str], ...] = (
+    ("report/grouprows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
+    ("report/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
+    ("report/recordedrows.py", '("vmstat", "thp_fault_alloc"), HIGHER)', '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
+    ("report/triage.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
+    ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
+    ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
+    ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
+    ("measure/blocks.py", "(movable > 0) & (unmovable > 0)", "(movable > 0) | (unmovable > 0)", DEFINITIONS),
+    ("measure/blocks.py", "(mt == MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
+    ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
+    ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),
+    ("kernel/pageflags.py", "return can_move(tails_as_heads(words))", "return can_move(words)", DEFINITIONS),
+    ("kernel/pageflags.py", " | flag(words, KPF_OFFLINE)", "", DEFINITIONS),
+    ("kernel/pageflags.py", " & ~(flag(words, KPF_SLAB) | flag(words, KPF_PGTABLE))", "", DEFINITIONS),
+    ("measure/pages.py", "classes[classes == FREE] = UNMOVABLE", "pass", f"{TRUTH} -k moments"),
+    ("measure/extfrag.py", " | (wanted == MIGRATE_RECLAIMABLE)", "", DEFINITIONS),
+    ("measure/extfrag.py", "(kind == CLAIM) & from_movable", "(kind != STEAL) & from_movable", DEFINITIONS),
+    ("measure/extfrag.py", "between(STEAL, movable, everyone)", "between(STEAL, movable, own)", DEFINITIONS),
+    ("measure/extfrag.py", "between(CLAIM, movable, own)", "between(CLAIM, own, movable)", DEFINITIONS),
+    ("mm/log.py", "return packed >> 8, packed & 255", "return packed & 255, packed >> 8", DEFINITIONS),
+    ("mm/movable.py", "== ATTR_LRU", "== ATTR_FILE", DEFINITIONS),
+    ("live/view.py", '"order_asked": self.order_asked', '"order_asked": self.order_taken', DEFINITIONS),
+    ("live/tap.py", 'order_taken=fields["fallback_order"]', 'order_taken=fields["alloc_order"]', DEFINITIONS),
+    ("measure/groups.py", "(self is Direction.HIGHER) else", "(self is Direction.LOWER) else", ROWS),
+    ("report/plot_bars.py", 'Direction.LOWER: ", less is better"', 'Direction.LOWER: ", more is better"', ROWS),
+    ("measure/groups.py", "TIE = 1e-13", "TIE = 1e-2", GROUPS),
+    ("measure/groups.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
+    ("report/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
+     '"movable_only_per_dropped_page",\n        "end.regions_2m_tainted"', ROWS),
+)  # fmt: skip
+"""File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
+
+
+def survives(number: int, copy: Path) -> bool:
+    """Whether the tests pass with this mutant in place."""
+    name, text, instead, tests = MUTANTS[number]
+    path = copy / "src" / "kevacuate" / name
+    whole = path.read_text()
+    if text not in whole:
+        raise SystemExit(f"Mutant {number}: {name} does not hold {text!r}.")
+    path.write_text(whole.replace(text, instead, 1))
+    try:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            *tests.split(),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        path.write_text(whole)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"Mutant {number}: pytest ended with {done.returncode}.\n{done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Try all mutants, or those named."""
+    numbers = [int(word) for word in sys.argv[1:]] or list(range(len(MUTANTS)))
+    alive = 0
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory)
+        for part in ("src", "tests", "pyproject.toml"):
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part)
+            else:
+                shutil.copy(source, copy)
+        for number in numbers:
+            lives = survives(number, copy)
+            alive += lives
+            print(
+                f"{number:2} {'SURVIVES' if lives else 'killed  '} {MUTANTS[number][0]}: {MUTANTS[number][2]!r}",
+                flush=True,
+            )
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
