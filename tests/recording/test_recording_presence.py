@@ -31,6 +31,7 @@ def test_holes_are_long_and_kernel_blocks_stand_alone() -> None:
     assert absent("xx.x......", zone(0, 10, 4)) == "xx.x------"
     assert absent("xx.x......", zone(0, 10, 6)) == "xx.x..----"
     assert absent("xx.x......", zone(0, 10, 10)) == "xx.x......"
+    assert absent("x....x.x", zone(0, 8, 4)) == "x----x.x"
 
 
 def test_without_counts_no_silent_block_exists() -> None:
