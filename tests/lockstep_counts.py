@@ -11,7 +11,7 @@ import numpy as np
 
 from kevacuate.mm import constants as k
 
-REQUIRED_OPERATIONS = 200_000
+REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
 SHARDS = 50
 TESTS = SHARDS + 1
