@@ -151,8 +151,6 @@ def test_the_start_of_a_replay_from_each_dump(name: str) -> None:
     """The model's own count (compiled) of the state that a replay would begin from."""
     recording = opened(name)
     for state, wanted in dumps(name):
-        if wanted["hole_blocks"]:
-            pytest.skip("the model still has blocks in holes")
         objects = start_objects(state, pages_in_use(state))
         policy, options = parse_policy("mainline"), ReplayOptions()
         skip = np.zeros(len(state.blocks.pfn), np.bool_)
