@@ -47,6 +47,7 @@ QUALITY: dict[str, Any] = {
     "events": int,
     "events_by_kind": dict[str, int],
     "events_by_cpu": list[int],
+    "events_passed_over": dict[str, int],
     "first_ts": int | None,
     "last_ts": int | None,
     "losses": list[Any],
@@ -65,6 +66,9 @@ QUALITY: dict[str, Any] = {
     "source_digest": str,
 }
 """Kinds of the values of ``quality.json``; further ones are passed on as they are."""
+
+IMPORTED: dict[str, Any] = {"events_not_read": dict[str, int], "lines_not_read": int, "losses_shown": bool}
+"""Kinds of those values of ``imported`` in it that this program reads."""
 
 
 class KevWriter:
@@ -263,6 +267,10 @@ class KevSource:
             for name, kind in QUALITY.items():
                 if name in values:
                     values[name] = checked(values[name], kind, name)
+            imported = values.get("imported", {})
+            for name, kind in IMPORTED.items():
+                if name in imported:
+                    checked(imported[name], kind, f"imported.{name}")
         except WrongType as error:
             raise KevacuateError(
                 f"{self.path / 'quality.json'} is not what this program writes: {error}."
@@ -271,8 +279,7 @@ class KevSource:
 
     def passed_over(self) -> dict[str, int]:
         """Events that no kind stands for, by name: how many of them the recorded stream held."""
-        kept = self.quality.get("events_passed_over", {})
-        return {str(name): int(n) for name, n in kept.items()} if isinstance(kept, dict) else {}
+        return dict(self.quality.get("events_passed_over", {}))
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost."""

@@ -16,14 +16,19 @@ MOST_ORDER = 30
 """Largest pageblock order believed; the model takes 13 at most."""
 
 EXTRA: dict[str, Any] = {
+    "assumed": list[str],
     "buffer_kb": int,
+    "change_ownership_unknown": bool,
     "cpu_node": tuple[int, ...],
     "groups": list[str],
     "imported": str,
+    "kernel_known": str,
+    "kernel_range": tuple[str | None, str | None],
     "lacks": list[str],
     "max_page_order": int,
     "missing_events": list[str],
     "mode": str,
+    "node_distance": list[list[int]],
     "pids_kept": bool,
     "settings": dict[str, Any],
     "source": str,
