@@ -203,6 +203,39 @@ def test_block_types_are_named_by_events_or_fill_the_numbers_up() -> None:
     assert "1 are named by events" in state.approximate[1]
 
 
+CLAIM = (
+    (300, 0, K.MM_PAGE_ALLOC_ZONE_LOCKED, 700, 0, 0),
+    (301, 1, K.MM_PAGE_FREE, 900, 0, 0),
+    (302, 0, K.MM_PAGE_ALLOC_EXTFRAG, 700, 0, 0),
+)
+"""An unmovable request claims the second block by a movable chunk of order 5, and gets a single page out of it."""
+
+
+def claimed(*pieces: slice) -> Evidence:
+    """What the claim is evidence of, if its events come in these pieces."""
+    events = chunk_of(*CLAIM)
+    events.a[2], events.b[2], events.c[2] = 5, 1, 1
+    evidence = Evidence(4096, 9, 200)
+    for piece in pieces:
+        evidence.add(events.take(piece))
+    return evidence
+
+
+@pytest.mark.parametrize("pieces", [[slice(0, 3)], [slice(0, 1), slice(1, 3)], [slice(0, 2), slice(2, 3)]])
+def test_a_claim_names_the_type_that_the_block_had_before(pieces: list[slice]) -> None:
+    # the kernel tells of the page that it takes, by the new type, before it tells of the claim
+    assert claimed(*pieces).block_mt.tolist() == [-1, 1, *[-1] * 7]
+
+
+def test_a_page_that_no_claim_follows_names_its_block() -> None:
+    assert claimed(slice(0, 2)).block_mt[1] == 0
+
+
+def test_a_claim_below_pageblock_order_tells_of_the_page_taken_only() -> None:
+    # that page need not begin the chunk of order 5: pages behind it may be in use
+    assert np.flatnonzero(claimed(slice(0, 3)).code).tolist() == [700, 900]
+
+
 def test_the_lists_begin_with_what_is_taken_first() -> None:
     flags = in_use()
     for pfn in (4, 8, 16, 32):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.requests import request_classes
-from kevacuate.recording.schema import EventChunk, EventKind
+from kevacuate.recording.schema import EventChunk, EventKind, concat_chunks
 
 FREED, ALLOCATED, LEFT_BUDDY, DRAINED = 1, 2, 3, 4
 """What the first event on a page was (0: there was none)."""
@@ -33,6 +33,12 @@ _CODES[EventKind.MM_PAGE_ALLOC_EXTFRAG] = LEFT_BUDDY
 _CODES[EventKind.MM_PAGE_PCPU_DRAIN] = DRAINED
 MAX_ORDER = 10
 
+_NAMING = np.zeros(256, np.bool_)
+_NAMING[
+    [EventKind.MM_PAGE_ALLOC_ZONE_LOCKED, EventKind.MM_PAGE_ALLOC_EXTFRAG, EventKind.MM_PAGE_PCPU_DRAIN]
+] = True
+"""The kinds of events that name the type of a pageblock."""
+
 
 class Touch(NamedTuple):
     """Pages that events touched: one entry per page of each event, in order of the events."""
@@ -43,11 +49,16 @@ class Touch(NamedTuple):
     """Index of the event in the chunk."""
 
 
-def touches(chunk: EventChunk, pages: int) -> Touch:
-    """Every page below *pages* that an allocator event of the chunk covers."""
+def touches(chunk: EventChunk, pages: int, block_order: int) -> Touch:
+    """Every page below *pages* that an allocator event of the chunk covers.
+
+    ``mm_page_alloc_extfrag`` covers the chunk of the order taken, as the page begins it. Not so in a claim below pageblock order:
+    there the page is what was taken out of the block afterwards, of the order asked for (try_to_claim_block, 7.2).
+    """
     code = _CODES[chunk.kind]
     extfrag = chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG
-    order = np.where(extfrag, np.clip(chunk.a, 0, MAX_ORDER), np.clip(chunk.order, 0, MAX_ORDER))
+    begins = extfrag & ((chunk.c == 0) | (chunk.a >= block_order))
+    order = np.where(begins, np.clip(chunk.a, 0, MAX_ORDER), np.clip(chunk.order, 0, MAX_ORDER))
     size = np.left_shift(1, order.astype(np.int64))
     event = np.flatnonzero((code > 0) & (chunk.pfn >= 0) & (chunk.pfn + size <= pages))
     size = size[event]
@@ -60,28 +71,42 @@ def touches(chunk: EventChunk, pages: int) -> Touch:
 
 def named_blocks(
     chunk: EventChunk, pages: int, block_order: int, *, after: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
-    """Which pageblocks below *pages* the events name the type of, and as what: in order of the events.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.intp]]:
+    """Which pageblocks below *pages* the events name the type of, as what, and which event does: in order of the events.
 
     ``mm_page_alloc_extfrag`` names the type that the block had, and with *after* the one that it has from then on, which is
     that of the request where the event says that it changed (change_ownership).
     """
     extfrag = chunk.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG
-    named = extfrag | (chunk.kind == EventKind.MM_PAGE_ALLOC_ZONE_LOCKED)
-    named |= chunk.kind == EventKind.MM_PAGE_PCPU_DRAIN
-    named &= (chunk.pfn >= 0) & (chunk.pfn < pages)
+    named = _NAMING[chunk.kind] & (chunk.pfn >= 0) & (chunk.pfn < pages)
     mt = np.where(extfrag & ((chunk.c == 0) | (not after)), chunk.b, chunk.mt).astype(np.int8)
     named &= (mt >= 0) & (mt < 5)
     block = chunk.pfn[named] >> block_order
     order = np.where(extfrag, chunk.a, 0)[named]
-    mt = mt[named]
+    mt, event = mt[named], np.flatnonzero(named)
     if (order > block_order).any():  # a chunk of several blocks, all of that type
         count = np.where(order > block_order, 1 << np.clip(order - block_order, 0, 4), 1)
         at = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        block, mt = np.repeat(block, count) + at, np.repeat(mt, count)
+        block, mt, event = np.repeat(block, count) + at, np.repeat(mt, count), np.repeat(event, count)
         inside = block <= pages >> block_order
-        block, mt = block[inside], mt[inside]
-    return block, mt
+        block, mt, event = block[inside], mt[inside], event[inside]
+    return block, mt, event
+
+
+def taken_by_claims(naming: EventChunk) -> npt.NDArray[np.bool_]:
+    """Which of these events, all of :data:`_NAMING`, are what a claim took out of the block that it had just given its type.
+
+    The kernel retypes the block, takes the page (``mm_page_alloc_zone_locked``, with the new type) and only then tells of the
+    claim, all under the zone's lock (try_to_claim_block, mm/page_alloc.c, 7.2): the CPU's next event is about the same page.
+    """
+    result = np.zeros(naming.rows, np.bool_)
+    by_cpu = np.argsort(naming.cpu, kind="stable")
+    this, following = by_cpu[:-1], by_cpu[1:]
+    claim = (naming.kind[following] == EventKind.MM_PAGE_ALLOC_EXTFRAG) & (naming.c[following] != 0)
+    claim &= naming.kind[this] == EventKind.MM_PAGE_ALLOC_ZONE_LOCKED
+    claim &= (naming.cpu[this] == naming.cpu[following]) & (naming.pfn[this] == naming.pfn[following])
+    result[this[claim]] = True
+    return result
 
 
 class _EventOfEachPage:
@@ -129,7 +154,7 @@ class History(_EventOfEachPage):
 
         Of a free chunk that an allocation broke up (``mm_page_alloc_extfrag``) only the part taken counts: the rest stays free.
         """
-        touch = touches(chunk, len(self.code))
+        touch = touches(chunk, len(self.code), self.block_order)
         taken = touch.pfn - chunk.pfn[touch.event] < np.left_shift(
             1, np.clip(chunk.order[touch.event], 0, MAX_ORDER).astype(np.int64)
         )
@@ -138,7 +163,7 @@ class History(_EventOfEachPage):
         self.request[pfn] = request_classes(chunk.gfp, chunk.mt)[event]
         for name in ("cpu", "order", "mt", "ts"):
             getattr(self, name)[pfn] = getattr(chunk, name)[event]
-        block, mt = named_blocks(chunk, len(self.code), self.block_order, after=True)
+        block, mt, _ = named_blocks(chunk, len(self.code), self.block_order, after=True)
         self.block_mt[block] = mt
 
     def grow(self, pages: int) -> None:
@@ -220,7 +245,11 @@ class Evidence(_EventOfEachPage):
         """Its number among all events [pages]."""
         self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
         """Type of the pageblock, -1 if no event named it [blocks]."""
-        self._seen = 0
+        self._named_by = np.full(len(self.block_mt), -1, np.int64)
+        """Place of the event that named the block among all that name one [blocks]."""
+        self._last: tuple[EventChunk, npt.NDArray[np.int64]] | None = None
+        """Each CPU's last event that names a block, and its place among all of them."""
+        self._seen = self._named = 0
 
     def add(self, chunk: EventChunk) -> None:
         """Take a chunk into account; chunks come in order of time."""
@@ -234,7 +263,7 @@ class Evidence(_EventOfEachPage):
             self._seen += later.rows
 
     def _pages(self, chunk: EventChunk) -> None:
-        touch = touches(chunk, self.pages)
+        touch = touches(chunk, self.pages, self.block_order)
         new = self.code[touch.pfn] == 0
         pfn, first = np.unique(touch.pfn[new], return_index=True)
         event = touch.event[new][first]
@@ -245,7 +274,38 @@ class Evidence(_EventOfEachPage):
         self.seq[pfn] = event + self._seen
 
     def _blocks(self, chunk: EventChunk) -> None:
-        block, mt = named_blocks(chunk, self.pages, self.block_order, after=False)
+        naming = chunk.take(_NAMING[chunk.kind])
+        if not naming.rows:
+            return
+        place = self._named + np.arange(naming.rows)
+        self._named += naming.rows
+        earlier = 0
+        if self._last is not None:
+            earlier = self._last[0].rows
+            naming, place = concat_chunks([self._last[0], naming]), np.append(self._last[1], place)
+        part = taken_by_claims(naming)
+        self._forget(naming.pfn[:earlier][part[:earlier]], place[:earlier][part[:earlier]])
+        self._last = naming.take(last := _last_of_each(naming.cpu)), place[last]
+        new = ~part & (np.arange(naming.rows) >= earlier)
+        self._name(naming.take(new), place[new])
+
+    def _forget(self, pfn: npt.NDArray[np.int64], place: npt.NDArray[np.int64]) -> None:
+        """Undo what events of an earlier chunk named, which turned out to be part of a claim."""
+        inside = (pfn >= 0) & (pfn < self.pages)
+        block, place = pfn[inside] >> self.block_order, place[inside]
+        block = block[self._named_by[block] == place]
+        self.block_mt[block] = self._named_by[block] = -1
+
+    def _name(self, naming: EventChunk, place: npt.NDArray[np.int64]) -> None:
+        """Blocks that nothing named before get their type."""
+        block, mt, event = named_blocks(naming, self.pages, self.block_order, after=False)
         new = self.block_mt[block] < 0
         block, first = np.unique(block[new], return_index=True)
         self.block_mt[block] = mt[new][first]
+        self._named_by[block] = place[event[new][first]]
+
+
+def _last_of_each(cpu: npt.NDArray[np.uint16]) -> npt.NDArray[np.intp]:
+    """Place of the last row of each CPU, ascending."""
+    _, from_end = np.unique(cpu[::-1], return_index=True)
+    return np.sort(len(cpu) - 1 - from_end)
