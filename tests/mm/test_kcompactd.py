@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from lockstep_fast import compaction_ended
 
 from kevacuate import Machine
 from kevacuate.errors import KevacuateError
@@ -160,6 +161,33 @@ def test_the_first_compaction_of_a_machine_compacts() -> None:
     assert machine.state.zone[k.Z_COMPACT_DEFER_SHIFT] == 0
 
 
+def test_a_compaction_that_fails_drains_the_lists_of_its_zone_alone() -> None:
+    zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
+    config = MachineConfig(PAGES, zones, compaction=True)
+    state = build_state(config, options=StateOptions(objects=64))
+    boot.memblock_free_all(state, config)
+    for gfp in (k.GFP_KERNEL | k.GFP_DMA32, k.GFP_KERNEL):
+        entry.free(state, 0, entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1))
+    pcp = state.pcp.reshape(-1, k.PS)
+    before = pcp[: len(zones), k.P_COUNT].tolist()
+    at = int(state.cfg[k.C_OFF_KCOMPACTD])
+    state.work[[at + k.KC_ZONE, at + k.KC_ORDER]] = 1, 9
+    compaction_ended(state, 0, k.COMPACT_COMPLETE)
+    assert min(before) > 0
+    assert pcp[: len(zones), k.P_COUNT].tolist() == [before[0], 0]
+
+
+@pytest.mark.parametrize(("extra", "left"), [(0, 0), (k.GFP_THISNODE, 1)])
+def test_a_huge_page_of_one_node_alone_gives_up_without_draining(extra: int, left: int) -> None:
+    machine = every_other_page_free()
+    page = machine.alloc("movable")
+    assert page is not None
+    machine.drain()
+    machine.free(page)
+    assert machine.alloc("movable", 9, gfp=THP | extra) is None
+    assert machine.state.pcp[k.P_COUNT] == left
+
+
 # defrag_mode.
 
 
@@ -198,8 +226,16 @@ def test_in_defrag_mode_only_a_request_that_is_retried_falls_back(gfp: int, pfn:
     assert int(state.stat[k.T_EXTFRAG :].sum()) - before == (pfn >= 0)
 
 
-@pytest.mark.parametrize(("extra", "found"), [(0, False), (k.GFP_RETRY_MAYFAIL, True), (k.GFP_NOFAIL, True)])
-def test_in_defrag_mode_a_costly_order_falls_back_with_retry_mayfail_alone(extra: int, found: bool) -> None:
+@pytest.mark.parametrize(
+    ("gfp", "found"),
+    [
+        (k.GFP_KERNEL, False),
+        (k.GFP_KERNEL | k.GFP_RETRY_MAYFAIL, True),
+        (k.GFP_RECLAIM | k.GFP_RETRY_MAYFAIL, False),  # GFP_NOIO: may not compact
+        (k.GFP_KERNEL | k.GFP_NOFAIL, True),
+    ],
+)
+def test_in_defrag_mode_a_costly_order_falls_back_with_retry_mayfail_alone(gfp: int, found: bool) -> None:
     state = only_movable_chunks_free()
     for pfn in range(BLOCK, 2 * BLOCK, 8):
         for page in range(pfn + 4, pfn + 8):
@@ -208,7 +244,7 @@ def test_in_defrag_mode_a_costly_order_falls_back_with_retry_mayfail_alone(extra
     held = entry.alloc(
         state, 0, -1, 8, k.MIGRATE_MOVABLE, k.GFP_HIGHUSER_MOVABLE, 0, -1
     )  # no whole block is left
-    pfn = entry.alloc(state, 0, -1, 4, k.MIGRATE_UNMOVABLE, k.GFP_KERNEL | extra, 0, -1)
+    pfn = entry.alloc(state, 0, -1, 4, k.MIGRATE_UNMOVABLE, gfp, 0, -1)
     assert held >= 0
     assert (pfn >= 0) == found
 

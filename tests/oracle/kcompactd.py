@@ -199,7 +199,7 @@ def compaction_ended(m: Machine, node: int, result: int) -> None:
     if not thread.proactive and result == COMPACT_SUCCESS:
         zone.order_failed = max(zone.order_failed, thread.order + 1)
     if not thread.proactive and result in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
-        drain_all_pages(m)
+        drain_all_pages(m, zone)
         zone.considered = 0
         zone.defer_shift = min(zone.defer_shift + 1, 6)
         zone.order_failed = min(zone.order_failed, thread.order)

@@ -26,6 +26,7 @@ from .constants import (
     GFP_DMA32,
     GFP_HIGH,
     GFP_HIGHMEM,
+    GFP_IO,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_MOVABLE,
@@ -233,12 +234,19 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
 
 def alloc_pages_reclaim(m: Machine, ac: AllocContext, flags: int) -> int:
     """Steps 6 to 9 of the slow path: what a request that may reclaim does before it gives up."""
-    pfn = get_page_from_freelist(m, ac, flags)
-    if pfn < 0:
-        unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=False)
-        drain_all_pages(m)
+    can_compact = bool(ac.gfp & GFP_IO)
+    compacts_first = can_compact and (ac.order > COSTLY_ORDER or (ac.order > 0 and ac.mt != MOVABLE))
+    pfn = -1
+    if compacts_first and ac.gfp & GFP_NORETRY and ac.gfp & GFP_THISNODE:
+        m.reached["compacts, then gives up without reclaim"] += 1
+    else:
         pfn = get_page_from_freelist(m, ac, flags)
-    gives_up = ac.gfp & GFP_NORETRY or (ac.order > COSTLY_ORDER and not ac.gfp & GFP_RETRY_MAYFAIL)
+        if pfn < 0:
+            unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=False)
+            drain_all_pages(m)
+            pfn = get_page_from_freelist(m, ac, flags)
+    costly_again = can_compact and ac.gfp & GFP_RETRY_MAYFAIL
+    gives_up = ac.gfp & GFP_NORETRY or (ac.order > COSTLY_ORDER and not costly_again)
     if pfn < 0 and not gives_up:
         pfn = retry(m, ac, flags)
     elif pfn < 0 and m.config.defrag_mode:

@@ -291,8 +291,8 @@ def drain_pages_zone(m: Machine, zone: Zone, pcp: Pcp) -> None:
         free_pcppages_bulk(m, zone, pcp, min(pcp.count, pcp.batch << PCP_BATCH_SCALE_MAX), 0)
 
 
-def drain_all_pages(m: Machine) -> None:
-    """Empty all pcps, CPU by CPU, zone by zone; the calling CPU does the work."""
+def drain_all_pages(m: Machine, only: Zone | None = None) -> None:
+    """Empty all pcps, or those of one zone, CPU by CPU, zone by zone; the calling CPU does the work."""
     for cpu in range(len(m.config.cpu_node)):
-        for zone in m.zones:
+        for zone in m.zones if only is None else [only]:
             drain_pages_zone(m, zone, zone.pcps[cpu])

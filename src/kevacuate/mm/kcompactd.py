@@ -55,7 +55,7 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import part
-from kevacuate.mm.pcp import drain_all_pages
+from kevacuate.mm.pcp import drain_all_pages_of_zone
 from kevacuate.mm.wakeups import kcompactd_due
 from kevacuate.mm.watermark import kcompactd_at
 
@@ -177,7 +177,7 @@ def compacted(s, at, z, result):  # type: ignore[no-untyped-def]
     if result == COMPACT_SUCCESS:
         compaction_defer_reset(s, z, s.work[at + KC_ORDER])
     elif result in (COMPACT_PARTIAL_SKIPPED, COMPACT_COMPLETE):
-        drain_all_pages(s)
+        drain_all_pages_of_zone(s, z)
         defer_compaction(s, z, s.work[at + KC_ORDER])
 
 

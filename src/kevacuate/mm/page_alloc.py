@@ -44,6 +44,7 @@ from kevacuate.mm.constants import (
     GFP_DMA32,
     GFP_HIGH,
     GFP_HIGHMEM,
+    GFP_IO,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_MOVABLE,
@@ -106,6 +107,8 @@ from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.wakeups import wakeup_kswapd
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 from kevacuate.mm.workqueue import irq_work_run
+
+_GIVES_UP = GFP_NORETRY | GFP_THISNODE
 
 
 @part(inline=True)
@@ -363,18 +366,28 @@ def alloc_pages_slowpath(s, cpu, order, mt, gfp, node):  # type: ignore[no-untyp
     return direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags)
 
 
+@part
+def compacts_only(order, mt, gfp):  # type: ignore[no-untyped-def]
+    """Whether a request compacts first and then gives up, without reclaim: as for a huge page of one node alone (:4955)."""
+    compact_first = order > PAGE_ALLOC_COSTLY_ORDER or (order > 0 and mt != MIGRATE_MOVABLE)
+    return compact_first and gfp & _GIVES_UP == _GIVES_UP and gfp & GFP_IO != 0
+
+
 @part(cold=True)
 def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[no-untyped-def]
     """What __alloc_pages_direct_reclaim and the retries do besides reclaiming (:4469, :4637).
 
     A request that is not retried goes to nopage: only one that is drops ALLOC_NOFRAGMENT.
     """
-    pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
-    if pfn < 0:
-        unreserve_highatomic_pageblock(s, mt, node, gfp, False)
-        drain_all_pages(s)
+    pfn = -1
+    if not compacts_only(order, mt, gfp):
         pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
-    may_retry = not gfp & GFP_NORETRY and (order <= PAGE_ALLOC_COSTLY_ORDER or gfp & GFP_RETRY_MAYFAIL)
+        if pfn < 0:
+            unreserve_highatomic_pageblock(s, mt, node, gfp, False)
+            drain_all_pages(s)
+            pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
+    costly_again = gfp & GFP_RETRY_MAYFAIL and gfp & GFP_IO
+    may_retry = not gfp & GFP_NORETRY and (order <= PAGE_ALLOC_COSTLY_ORDER or costly_again)
     if pfn < 0 and may_retry and unreserve_highatomic_pageblock(s, mt, node, gfp, True):
         pfn = get_page_from_freelist(s, cpu, order, mt, flags, node, gfp)
     if pfn < 0 and may_retry and flags & ALLOC_NOFRAGMENT:

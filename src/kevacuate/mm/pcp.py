@@ -418,3 +418,10 @@ def drain_all_pages(s):  # type: ignore[no-untyped-def]
     for cpu in range(s.cfg[C_NCPUS]):
         for z in range(s.cfg[C_NZONES]):
             drain_pages_zone(s, z, cpu)
+
+
+@part(cold=True)
+def drain_all_pages_of_zone(s, z):  # type: ignore[no-untyped-def]
+    """drain_all_pages(zone): every CPU's lists of this zone alone, CPUs ascending."""
+    for cpu in range(s.cfg[C_NCPUS]):
+        drain_pages_zone(s, z, cpu)

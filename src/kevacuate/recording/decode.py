@@ -67,8 +67,8 @@ MAX_PAUSE = 1 << 42
 class FieldTable(NamedTuple):
     """Where the kinds' fields lie: event id to row, and the rows."""
 
-    ids: npt.NDArray[np.int16]
-    """int16[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or PASSED_OVER_ID less its number among those."""
+    ids: npt.NDArray[np.int32]
+    """int32[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or PASSED_OVER_ID less its number among those."""
     rows: npt.NDArray[np.int64]
     """int64[n * ROW_WORDS]."""
     gfp: npt.NDArray[np.int64]

@@ -175,7 +175,7 @@ def decoding(
         If an event of the allocator itself lacks a field (unless *lenient*), or no event names its GFP bits.
 
     """
-    ids = np.full(1 << 16, dc.UNKNOWN_ID, np.int16)
+    ids = np.full(1 << 16, dc.UNKNOWN_ID, np.int32)
     ids[list(formats)] = dc.UNWANTED_ID
     gfp = gfp_table(_gfp_bits(formats))
     identity = bool((gfp == gfp_table(GFP_BITS)).all())
