@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -116,6 +117,23 @@ def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
     beside.release(held)
     beside.release(tmp_path / names[1])  # then it is one's that had this process's id before
     assert [left.path for left in leftovers(tmp_path)] == [tmp_path / names[1], held]
+
+
+def test_nothing_is_removed_where_locks_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_on_nfs(descriptor: int, operation: int) -> None:  # LOCK_EX wants a file that is open for writing
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(beside.fcntl, "flock", as_on_nfs)
+    theirs, own = tmp_path / f".a.kevacuate-{DEAD}", tmp_path / f".b.kevacuate-{os.getpid()}"
+    theirs.mkdir()
+    own.mkdir()
+    assert remove_leftovers(tmp_path) == []
+    with pytest.raises(FileExistsError):
+        beside.claim(tmp_path / "b", own, directory=True)
+    assert theirs.exists()
+    assert own.exists()
 
 
 def test_an_id_that_a_killed_process_had_before(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_a_dataclass_of_json() -> None:
         ({"number": True}, "it.number is True, not a whole number"),
         ({"number": 2**64}, "not a whole number"),
         ({"number": 1, "share": float("nan")}, "it.share is nan, not a number"),
+        ({"number": 1, "share": 10**400}, "not a number"),
         ({"number": 1, "names": ["a", 1]}, r"it.names\[1\] is 1, not a text"),
         ({"number": 1, "pair": [1]}, "it.pair has 1 values, not 2"),
         ({"number": 1, "table": {"x": 1}}, "not an object or null"),

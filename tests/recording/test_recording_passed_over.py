@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from kevacuate.recording import EventChunk, EventKind, Recording, fieldtable
+from kevacuate.recording import decode as dc
+from kevacuate.recording.formats import EventFormat, FieldFormat
 from kevacuate.recording.groundtruth import GroundTruth
-from kevacuate.recording.schema import EVENT_SPECS, concat_chunks
+from kevacuate.recording.schema import concat_chunks, event_spec
 from kevacuate.recording.state import DUMP_END, state_from_dump
 
 RAW = Path(__file__).parent.parent / "data" / "raw-1cpu"
@@ -29,10 +31,8 @@ def test_an_event_that_no_kind_stands_for_is_counted_by_name_and_changes_nothing
     known = Recording.open(RAW)
     assert known.passed_over == {}
     counts = known.quality["events_by_kind"]
-    less = {
-        name: spec for name, spec in EVENT_SPECS.items() if name not in ("gt_rmq", "mm_page_free_batched")
-    }
-    monkeypatch.setattr(fieldtable, "EVENT_SPECS", less)
+    newer = ("gt_rmq", "mm_page_free_batched")
+    monkeypatch.setattr(fieldtable, "event_spec", lambda name: None if name in newer else event_spec(name))
     recording = Recording.open(RAW)
     passed = {"gt_rmq": counts["GT_RMQ"], "mm_page_free_batched": counts["MM_PAGE_FREE_BATCHED"]}
     assert recording.passed_over == recording.quality["events_passed_over"] == passed
@@ -40,6 +40,14 @@ def test_an_event_that_no_kind_stands_for_is_counted_by_name_and_changes_nothing
     assert not any(loss.any or loss.unknown for loss in recording.losses)
     assert recording.save(tmp_path / "a.kev").passed_over == passed
     assert json.loads((tmp_path / "a.kev/quality.json").read_text())["events_passed_over"] == passed
+
+
+def test_more_events_than_16_bits_of_signed_ids_can_pass_over() -> None:
+    field = FieldFormat("common_type", 0, 2, False, "unsigned short common_type")
+    formats = {i: EventFormat(f"event{i}", "", i, (field,), "") for i in range(1, 1 << 16)}
+    ids = fieldtable.decoding(formats, frozenset()).table.ids
+    assert len(set(ids.tolist())) == 1 << 16
+    assert int(ids.max()) == dc.UNKNOWN_ID
 
 
 def with_lru_lists(dump: EventChunk) -> EventChunk:

@@ -2,7 +2,8 @@
 """Files and directories that are written beside their place and renamed into it when they are complete.
 
 The name beside is ``.NAME.kevacuate-PID``. Its maker holds a lock on it (flock), which ends with the process however that ends:
-what bears such a name without lock and without process was left by a killed one, and :func:`remove_leftovers` removes it.
+what bears such a name without lock and without process was left by a killed one, and :func:`remove_leftovers` removes it. Where
+locks cannot be told, as on NFS, nothing is removed: the process may run on another machine.
 A second process that is to make the same file or recording sees the first one's lock and refuses before it works.
 """
 
@@ -95,6 +96,11 @@ def is_left(path: Path, pid: int) -> bool:
     return (pid == os.getpid() or not is_alive(pid)) and path not in _held and not _locked(path)
 
 
+def _may_remove(path: Path, pid: int) -> bool:
+    """Whether *path* is surely left: on file systems without locks its process may run on another machine."""
+    return is_left(path, pid) and _locked(path) is False
+
+
 @contextmanager
 def _one_at_a_time(directory: Path) -> Iterator[None]:
     """Between looking who else makes a file in *directory* and making it; without locks, or after two seconds, all go on."""
@@ -166,7 +172,7 @@ def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777, alone:
         if alone:
             _refuse_second(target, own)
         if directory:
-            if own.exists() and _BESIDE.fullmatch(own.name) and is_left(own, os.getpid()):
+            if own.exists() and _BESIDE.fullmatch(own.name) and _may_remove(own, os.getpid()):
                 shutil.rmtree(own)
             own.mkdir(mode=mode)
         else:
@@ -245,12 +251,12 @@ def size_of(path: Path) -> int:
 def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftover]:
     """What killed processes of this user left in a directory, by name."""
     found = []
-    with suppress(OSError):
+    with suppress(OSError), _one_at_a_time(directory):
         for entry in sorted(directory.iterdir()):
             match = names.fullmatch(entry.name)
             if match is None or entry.is_symlink() or entry.lstat().st_uid != os.geteuid():
                 continue
-            if is_left(entry, int(match[group])):
+            if _may_remove(entry, int(match[group])):
                 found.append(Leftover(entry, size_of(entry)))
     return found
 

@@ -81,7 +81,7 @@ def _is_plain(value: Any, kind: Any) -> bool:
     if kind is int:
         return type(value) is int and -MOST <= value < 2 * MOST
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return _is_plain(value, int) or (type(value) is float and math.isfinite(value))
     return type(value) is kind
 
 
