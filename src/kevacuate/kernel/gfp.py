@@ -261,11 +261,6 @@ class Conversion(NamedTuple):
                 cleared |= int(self.clears[bit])
         return value & ~cleared & GFP_MASK
 
-    @property
-    def is_table(self) -> bool:
-        """Whether every bit becomes one bit or none, so that a table of bit numbers says it all."""
-        return not self.base and not self.clears.any() and all(int(x).bit_count() <= 1 for x in self.sets)
-
 
 def conversion(named: Mapping[str, int]) -> Conversion:
     """The conversion of a kernel that has these ``__GFP_`` names at these bits (:func:`bits`, or its own format file).

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
 from kevacuate.measure.blocks import BlockCounts, block_counts
-from kevacuate.measure.extfrag import ORDERS, extfrag_metrics, extfrag_rows
+from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
@@ -115,11 +115,6 @@ def moment(state: State) -> dict[str, Any]:
         "free_chunks": {name: free_by[:orders, i].tolist() for i, name in enumerate(k.MIGRATE_NAMES)},
         **block_metrics(counts, pageblock_order),
     }
-
-
-def extfrag_events(state: State) -> list[dict[str, Any]]:
-    """mm_page_alloc_extfrag events by kind, type asked for, type taken from and order of the chunk taken."""
-    return extfrag_rows(extfrag_table(state))
 
 
 def extfrag_table(state: State) -> npt.NDArray[np.int64]:

@@ -70,7 +70,7 @@ def _zone_name(recording: Recording, start_pfn: int, name: str) -> str:
 
 def recorded_flows(recording: Recording) -> list[dict[str, Any]]:
     """The recorded kernel's own mm_page_alloc_extfrag events, counted as
-    :func:`kevacuate.measure.metrics.extfrag_events` counts the model's.
+    :func:`kevacuate.measure.metrics.extfrag_table` counts the model's.
     """
     order = recording.machine.pageblock_order
     table = ExtfragTable(order, ownership=tells_ownership(recording.machine))

@@ -94,7 +94,7 @@ def price_section(comparison: Comparison) -> dict[str, Any] | None:
 def flow_tables(policies: Sequence[str], events: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Per kind of event a table: rows *from, to*, cells of events per policy, and the same for every order.
 
-    *events* are lists as :func:`kevacuate.measure.metrics.extfrag_events` makes them, one per policy.
+    *events* are lists as :func:`kevacuate.measure.extfrag.extfrag_rows` makes them, one per policy.
     """
     tables = []
     for kind, title in FLOW_TITLES.items():

@@ -54,8 +54,6 @@ class Run:
         self._replay = Replay(recording, demand, parse_policy(policy), ReplayOptions(seed=seed))
         self._replay.keep_log = True
         self._refused = 0
-        start = recording.start
-        self._blocks = start.blocks.pfn.size if start is not None else 0
         self.values: dict[str, float] = {}
 
     def feed(self, chunk: DemandChunk, row: int) -> None:
@@ -70,10 +68,6 @@ class Run:
         entry.advance(self._replay.state, t)
         here = moment(self._replay.state)
         found = {**measures.replay_moment(here), "pcp_pages": here["pcp_pages"]}
-        holes = (
-            sum(here["blocks"].values()) - self._blocks
-        )  # the model has blocks, of movable type, in holes of a zone
-        found["blocks_movable"] -= holes
         self.values |= {f"{label}_{name}": value for name, value in found.items()}
 
     def finish(self, t: int) -> None:
