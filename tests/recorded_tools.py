@@ -68,6 +68,7 @@ def write_events(
     quality: dict[str, Any] | None = None,
     described: Machine | None = None,
     missed: int = 0,
+    unknown: int = 0,
     **facts: Any,
 ) -> Path:
     """A ``.kev`` directory with these events (none: an empty recording) and states; *facts* are fields of the machine."""
@@ -79,6 +80,6 @@ def write_events(
             writer.add_state(state)
         if snapshots:
             writer.add_snapshots(snapshots)
-        writer.set_losses([CpuLosses(0), CpuLosses(1, missed=missed)])
+        writer.set_losses([CpuLosses(0), CpuLosses(1, missed=missed, unknown=unknown)])
         writer.set_quality(quality or {})
     return path

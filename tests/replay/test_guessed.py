@@ -154,6 +154,16 @@ def test_nobody_knows_of_claims_where_the_events_may_have_been_off_or_lost(tmp_p
     assert nothing_words({"claims_to_evacuate": None}) == ""
     lost = write_events(tmp_path / "lost.kev", [FALLBACKS["steal"][0]], missed=3)
     assert claims_to_evacuate(Recording.open(lost)) is None
+    more: dict[str, Any]
+    for more in ({"missed": 0, "unknown": 2}, {"kernel": "3.10.0-693.el7.x86_64"}):
+        path = write_events(tmp_path / f"{len(more)}.kev", [FALLBACKS["steal"][0]], **more)
+        assert claims_to_evacuate(Recording.open(path)) is None
+
+
+def test_what_an_old_kernel_says_of_ownership_is_not_believed_by_its_release_alone(tmp_path: Path) -> None:
+    for kernel, unknown in (("3.10.0-693.el7.x86_64", True), ("4.19.0", False)):
+        path = write_events(tmp_path / f"{kernel}.kev", [FALLBACKS["steal"][0]], kernel=kernel)
+        assert about_recording(Recording.open(path))["change_ownership_unknown"] is unknown
 
 
 def test_light_data_are_refused_before_their_states_are_read(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
@@ -75,7 +76,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "kernel": machine.kernel,
         "kernel_known": machine.extra.get("kernel_known", "named" if machine.kernel else ""),
         "kernel_range": machine.extra.get("kernel_range", [None, None]),
-        "change_ownership_unknown": bool(machine.extra.get("change_ownership_unknown")),
+        "change_ownership_unknown": not tells_ownership(machine),
         "profile": standing,
         "profile_unsure": list(profile.unsure) if profile else [],
         "not_modelled": [*NOT_MODELLED, *(profile.not_modelled if profile else ())],

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.extfrag import extfrag_of, queues_evacuation
+from kevacuate.measure.extfrag import extfrag_of, queues_evacuation, tells_ownership
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.recording import EventKind, Recording, has_demand
 
@@ -38,15 +38,18 @@ def refuse_without_demand(recording: Recording) -> None:
 def claims_to_evacuate(recording: Recording) -> bool | None:
     """Whether the recorded kernel claimed a movable block below pageblock order, which is what queues an evacuation.
 
-    None where that is not known: the recording does not say that such events were switched on, or lost events.
+    None where that is not known: the recording does not say that such events were switched on, lost events or has some that could
+    not be read, or its kernel tells no claim from a steal.
     """
     kinds = recording.quality.get("events_by_kind")
     name = EventKind.MM_PAGE_ALLOC_EXTFRAG.name
-    if not isinstance(kinds, dict) or any(loss.any for loss in recording.losses):
+    if not isinstance(kinds, dict) or any(loss.any or loss.unknown for loss in recording.losses):
         return None
     if not kinds.get(name):
         known = recorded_kinds(recording.machine)
         return False if known is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in known else None
+    if not tells_ownership(recording.machine):
+        return None
     order = recording.machine.pageblock_order
     for chunk in recording.events(kinds=[EventKind.MM_PAGE_ALLOC_EXTFRAG]):
         found, _ = extfrag_of(chunk, order)
