@@ -248,6 +248,18 @@ def test_the_lists_begin_with_what_is_taken_first() -> None:
     assert state.free.pfn.tolist() == [32, 8, 4, 16]
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_memory_that_grew_after_the_events_were_first_followed(before: bool) -> None:
+    flags = in_use()
+    flags[[4, 3000]] = BUDDY
+    evidence = Evidence(2048, 9, 200)
+    evidence.add(chunk_of((300, 0, K.MM_PAGE_ALLOC_ZONE_LOCKED, 4, 0, 0)))
+    pages = PageSnapshot(flags, None, 100, 200, len(flags), np.array([100]))
+    known = (None, History(2048, 9)) if before else (evidence, None)
+    state = build_state(snapshot_from_texts(TEXTS, 200, "start"), pages, FACTS, *known)
+    assert sorted(state.free.pfn.tolist()) == [4, 3000]
+
+
 def counted(blocks: int) -> dict[str, str]:
     """The texts of /proc with so many movable pageblocks, and no others, in /proc/pagetypeinfo."""
     row = f"Node 0, zone   Normal            0            {blocks}            0            0            0"

@@ -153,12 +153,13 @@ def _mark_absent(
     size = 1 << block_order
     silent = silent_blocks(flags, block_order)
     padded = np.zeros((3, len(silent) * size), np.bool_)
-    padded[0, : len(flags)] = history.code[: len(flags)] != 0
+    seen = min(len(flags), len(history.code))  # memory may have grown since
+    padded[0, :seen] = history.code[:seen] != 0
     if evidence is not None:
-        known = evidence.code[: len(flags)] != 0
-        given = (evidence.code == ev.FREED) & (evidence.order >= block_order)
-        padded[1, : len(flags)] = known & ~given[: len(flags)]
-        padded[2, : len(flags)] = given[: len(flags)]
+        seen = min(len(flags), len(evidence.code))
+        given = (evidence.code[:seen] == ev.FREED) & (evidence.order[:seen] >= block_order)
+        padded[1, :seen] = (evidence.code[:seen] != 0) & ~given
+        padded[2, :seen] = given
     touched, used, given_later = np.any(padded.reshape(3, -1, size), axis=2)
     silent &= ~touched & ~used
     later = silent & given_later
@@ -235,8 +236,10 @@ def _first_taken(evidence: ev.Evidence | None, base: int, last: int) -> npt.NDAr
     """Per page from *base*: number of the event that took it out of the buddy first, very large if none did."""
     if evidence is None:
         return None
-    seq = evidence.seq[base:last]
-    return np.where(evidence.code[base:last] == ev.LEFT_BUDDY, seq, np.iinfo(np.int64).max)
+    taken = np.full(last - base, np.iinfo(np.int64).max)
+    here = evidence.code[base:last] == ev.LEFT_BUDDY
+    taken[: len(here)][here] = evidence.seq[base:last][here]
+    return taken
 
 
 def _chunk_rank(
