@@ -27,8 +27,8 @@ def recordings(directory: Path) -> list[Recording]:
     for path in sorted(directory.iterdir()):
         try:
             found.append(Recording.open(path))
-        except KevacuateError:
-            continue
+        except KevacuateError as error:
+            print(f"left out: {error}", file=sys.stderr)
     return found
 
 

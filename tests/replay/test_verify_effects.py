@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +19,10 @@ from kevacuate.measure.fidelity import (
     Verification,
 )
 from kevacuate.replay.verify.effects import Sides, effects
+from kevacuate.report import worth
 from kevacuate.report.fidelity import effect_words
 from kevacuate.report.fidelity_doc import fidelity_document
+from kevacuate.report.worth import worth_of
 
 LOW, HIGH = [1.0, 2.0, 3.0, 4.0, 5.0], [11.0, 12.0, 13.0, 14.0, 15.0]
 """Five and five values that do not overlap: p = 2 / 252."""
@@ -76,10 +79,25 @@ def test_single_orders_and_measures_of_one_side_are_left_out() -> None:
     assert effects(one, {}, "evacuate", KERNELS) == ()
 
 
-def told(*rows_: Effect) -> str:
+def verified(*rows_: Effect) -> Verification:
     level = LevelResult("counterfactual", effects=rows_)
-    result = Verification("stock.kev", "0" * 64, "7.2.13", "7.2", 1, {"counterfactual": level})
-    return fidelity_document([result], [])
+    return Verification("stock.kev", "0" * 64, "7.2.13", "7.2", 1, {"counterfactual": level})
+
+
+def told(*rows_: Effect) -> str:
+    return fidelity_document([verified(*rows_)], [])
+
+
+def test_the_spread_is_that_of_the_median_row() -> None:
+    wide, far = [0.0, 10.0, 20.0, 30.0, 40.0], [100.0, 110.0, 120.0, 130.0, 140.0]
+    half = rows((LOW, HIGH), (LOW, HIGH), "end_mixed"), rows((LOW, HIGH), (wide, far), "end_polluted")
+    of = [replace(row, name=str(i)) for i, (row,) in enumerate(half)]
+    assert worth_of([verified(*of)]).spread == 5.5  # the same, and ten times as wide
+
+
+def test_where_no_kernel_was_compared_no_counts_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worth, "worth", lambda: worth_of([]))
+    assert worth.worth_words() == "All this is said of the model; no booted kernel was held against it."
 
 
 def test_the_words_count_what_the_model_has_got_wrong() -> None:

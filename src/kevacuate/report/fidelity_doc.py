@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 
 from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
 from kevacuate.report.fidelity import effect_words, share
@@ -129,7 +130,7 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
         if ratios:
             yield (
                 "The spread between replays, as a share of the spread between boots of the stock kernel, is "
-                f"{ratios[len(ratios) // 2]:.2f} in the median row ({ratios[0]:.2f} to {ratios[-1]:.2f})."
+                f"{median(ratios):.2f} in the median row ({ratios[0]:.2f} to {ratios[-1]:.2f})."
             )
         yield ""
         yield from _effects(level)

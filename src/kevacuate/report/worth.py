@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
+from statistics import median
 
 from kevacuate.measure.fidelity import BOTH, KERNELS_ONLY, Effect, Verification
 
@@ -61,7 +62,7 @@ def worth_of(results: Sequence[Verification]) -> Worth:
         model_differs=sum(row.ours.direction != 0 for row in rows),
         kernels_too=sum(row.agreement == BOTH for row in rows),
         kernels_only=sum(row.agreement == KERNELS_ONLY for row in rows),
-        spread=round(ratios[len(ratios) // 2], 2) if ratios else 0.0,
+        spread=round(median(ratios), 2) if ratios else 0.0,
     )
 
 
@@ -75,6 +76,8 @@ def worth() -> Worth:
 def worth_words() -> str:
     """What a comparison's verdicts are worth, in sentences."""
     known = worth()
+    if not known.rows:
+        return "All this is said of the model; no booted kernel was held against it."
     loads = f"{len(known.recordings)} recorded load{'' if len(known.recordings) == 1 else 's'}"
     return (
         "All this is said of the model; booted kernels may differ. "
