@@ -231,3 +231,12 @@ def test_a_part_of_a_block_that_does_not_exist_is_no_memory(tmp_path: Path) -> N
     run = replay(Recording.open(path), options=ReplayOptions(samples=2))
     assert run.metrics["frees_refused"] == 1
     assert sum(run.series["blocks"][-1].values()) == 12
+
+
+def test_pages_beyond_the_last_flag_are_nobody_s_and_not_in_use() -> None:
+    whole = start_state()
+    assert whole.page_flags is not None
+    cut = synthetic.ANONYMOUS.start
+    state = build(replace(whole, page_flags=whole.page_flags[:cut]))
+    check(state)
+    assert set((state.meta[cut : synthetic.ANONYMOUS.stop] >> 4).tolist()) == {k.PG_RESERVED}

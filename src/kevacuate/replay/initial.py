@@ -326,6 +326,7 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     used = np.flatnonzero(pages_in_use(recorded))
     used = used[state.meta[used] == k.PG_RESERVED << 4]
     if recorded.page_flags is not None:
+        used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does
         used = used[~absent_pages(recorded.page_flags)[used]]
         return used, np.where(movable_pages(recorded.page_flags)[used], k.ATTR_LRU, 0)
     return used, np.zeros(len(used), np.int64)
