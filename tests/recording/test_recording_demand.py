@@ -17,6 +17,7 @@ from kevacuate.recording import (
     read_start_objects,
     write_demand,
 )
+from kevacuate.recording.beside import remove_leftovers
 from kevacuate.recording.demand import DEMAND_TYPES, START_TYPES
 
 
@@ -76,6 +77,15 @@ def test_a_demand_is_replaced(tmp_path: Path) -> None:
     write_demand(tmp_path, [demand(50, seed=9)], start(3))
     assert demand_facts(tmp_path)["rows"] == 50
     assert demand_facts(tmp_path)["digest"] != first
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    def meanwhile() -> Iterator[DemandChunk]:
+        yield demand(100)
+        assert remove_leftovers(tmp_path) == []  # as another command there does
+
+    assert write_demand(tmp_path, meanwhile(), start(3)) == 100
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".parquet", ".parquet"]
 
 
 def test_a_failed_write_leaves_the_old_one(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
-from kevacuate.recording.beside import beside, remove_leftovers
+from kevacuate.recording.beside import beside, claim, release, remove_leftovers
 from kevacuate.recording.jsontypes import WrongType, checked
 from kevacuate.recording.schema import SCHEMA_VERSION
 
@@ -126,6 +126,8 @@ def write_demand(
     try:
         where.mkdir(parents=True, exist_ok=True)
         remove_leftovers(where)
+        for name, path in zip((*_FILES, "demand.json"), (*temporary, about), strict=True):
+            claim(where / name, path, directory=False, alone=False)
         writer = parquet.TableWriter(temporary[0], DEMAND_TYPES)
         for chunk in chunks:
             writer.add(chunk._asdict())
@@ -151,6 +153,7 @@ def write_demand(
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
         for path in [*temporary, about]:
+            release(path)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     return writer.rows
