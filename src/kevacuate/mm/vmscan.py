@@ -182,8 +182,8 @@ def kswapd_try_to_sleep(s, node, at):  # type: ignore[no-untyped-def]
 
     A run that finished at its own order forgets it: what was asked for meanwhile stands in its place, and if that is a larger
     order which lacks pages, the next run begins at once. Approximate: for want of order-0 pages no run begins at once, as none
-    reclaims any here; the next request that finds too few does that. The short sleep (HZ/10) after which kswapd looks again is left
-    out: it sleeps at once until it is woken.
+    reclaims any here; the next request that finds too few does that. The short sleep (HZ/10) after which kswapd looks again is
+    left out: it sleeps at once until it is woken.
     """
     alloc_order, order, hi = (
         s.work[at + KS_ALLOC_ORDER],
