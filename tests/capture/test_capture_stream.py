@@ -81,3 +81,12 @@ def test_a_damaged_spool_is_named(tmp_path: Path) -> None:
     (tmp_path / "cpu0.000000.raw").write_bytes(b"")
     with pytest.raises(KevacuateError, match=r"cpu0\.000000\.raw is cut off"):
         pump(stream)
+
+
+def test_warming_up_counts_nothing(tmp_path: Path) -> None:
+    spool = FakeSpool(tmp_path, 1)
+    stream = SpoolStream(tmp_path, [0], FORMATS, PAGE)
+    stream.warm_up()
+    spool.put(0, sub_buffer(100, free(1)), until=1000)
+    assert pump(stream).pfn.tolist() == [1]
+    assert list(stream.losses()) == []

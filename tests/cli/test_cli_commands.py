@@ -123,7 +123,7 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     for part in compared["conclusion"]:
         assert part["text"] in done.stdout.splitlines()
         assert set(part["rows"]) <= ids
-    assert [part["kind"] for part in compared["conclusion"]][-2:] == ["rule", "basis"]
+    assert [part["kind"] for part in compared["conclusion"]][-3:] == ["rule", "basis", "worth"]
 
 
 def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:

@@ -37,7 +37,9 @@ def stopped(command: str, args: list[str], ready: Path, cwd: Path) -> subprocess
     module, name = STOPS[command]
     owner, _, attribute = f"m.{name}".rpartition(".")
     code = (
-        f"import pathlib, sys, time, {module} as m\n"
+        f"import pathlib, signal, sys, time, {module} as m\n"
+        "for number in (signal.SIGHUP, signal.SIGTERM):  # ignored where the tests run in the background\n"
+        "    signal.signal(number, signal.SIG_DFL)\n"
         "def wait(*args, **kwargs):\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n"
         "    time.sleep(60)\n"

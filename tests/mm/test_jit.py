@@ -50,7 +50,7 @@ def boot_first_free(package_parent: Path, cache: Path, **environment: str) -> tu
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package's source; its parent directory."""
-    for room in ("mm", "measure", "replay", "recording"):
+    for room in ("kernel", "mm", "measure", "replay", "recording"):
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )

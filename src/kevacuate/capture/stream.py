@@ -172,10 +172,9 @@ class SpoolStream:
         return sum(self.words.spooled(c.at) - c.offset for c in self.cpus)
 
     def warm_up(self) -> None:
-        """Have the decoder compiled or loaded, by decoding one empty sub-buffer."""
+        """Have the decoder compiled or loaded."""
         for cpu in self.cpus[:1]:
-            for _ in cpu.decoder.decode(cpu.decoder.page_bytes, 0):
-                pass
+            cpu.decoder.warm_up()
 
     def start_at(self, offsets: list[int], bound: int) -> None:
         """Begin at these bytes of the CPUs' spools, with the events that are not earlier than *bound*."""

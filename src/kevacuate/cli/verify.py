@@ -37,7 +37,7 @@ from kevacuate.measure.fidelity import LEVELS
 )
 @click.option(
     "--replays",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=6,
     show_default=True,
     help="Replays of each policy, for the counterfactual level.",

@@ -241,6 +241,11 @@ class PageDecoder:
             if page < pages:
                 yield from self.rest()
 
+    def warm_up(self) -> None:
+        """Have the decoder compiled or loaded: a sub-buffer of zeros is decoded, and nothing of it is counted."""
+        nothing = dc.Pages(np.zeros_like(self._block))
+        dc.decode_block(nothing, self.decoding.table, self._out, 0, 1, self.page_bytes // 4, 0, self.capacity)
+
     def rest(self) -> Iterator[EventChunk]:
         """What is decoded and not yet given out: one chunk or none."""
         if self._rows:
