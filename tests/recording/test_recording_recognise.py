@@ -54,6 +54,8 @@ SAMPLES: tuple[tuple[str, bytes], ...] = (
     ("function tracers", b"# tracer: function_graph\n#\n# CPU  DURATION  FUNCTION CALLS\n 0)   0.101 us    |  a();\n"),
     ("function tracers", b"# tracer: function\n#\n   bash-1 [000] .... 1.000001: kfree <-seq_release\n"),
     ("without the task", b" 7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
+    ("without the task", b" 1240 [003]  7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
+    ("without the task", b"  Web Content [003]  7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
     ("without the time", b"bash  1240 [003] kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
     ("in a form that is not read", b"mm_page_alloc: page=0x1 pfn=0x1 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"),
     ("in a form that is not read", b"2025-01-01T00:00:01 mm_page_alloc_extfrag pfn=1 alloc_order=0\n"),

@@ -61,6 +61,7 @@ def known(tmp_path: Path, text: str, given: str | None = None) -> tuple[str, Ker
         ("# kernel 5.4.0-150-generic\n" + ALLOC.format(5, 1, "GFP_KERNEL"), NAMED, (5, 4), (5, 4)),
         ("[    0.000000] Linux version 3.10.0-693.el7.x86_64 (gcc)\n", NAMED, (3, 10), (3, 10)),
         ("[  1.0] CPU: 1 PID: 2 Comm: sh Not tainted 4.18.0-553.el8 #1\n", NAMED, (4, 18), (4, 18)),
+        ("# kernel 2.6.32-754.el6.x86_64\n" + ALLOC.format(5, 1, "GFP_KERNEL"), NAMED, (2, 6, 33), (2, 6, 33)),
         ("# kernel 3.10.0\n" + ALLOC.format(5, 1, "GFP_HIGHUSER_MOVABLE"), PROVEN, (4, 4), None),
     ],
 )  # fmt: skip
@@ -299,6 +300,9 @@ def test_perf_with_intervals_for_times_is_refused(tmp_path: Path) -> None:
         KevacuateError, match="begins at time 0: perf script printed it with --deltatime or --reltime"
     ):
         read(tmp_path, PERF.format("0.000000") + PERF.format("0.000012"))
+    other = "  swapper   0 [000] 0.000000: sched:sched_switch: prev_comm=x\n"
+    with pytest.raises(KevacuateError, match="--deltatime"):
+        read(tmp_path, other + PERF.format("0.000012"))
     assert read(tmp_path, PERF.format("1.000000") + PERF.format("1.000000"))[0].rows == 2
 
 

@@ -200,7 +200,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         "what perf script prints without the task",
         "each line needs task, CPU and time",
         PERF,
-        r"^ *(?:\[\d+\] +)?\d+\.\d{6,9}: +(?:\d+ +)?\w+:\w+: ",
+        r"^ *(?:\d+ +|\S.{0,14}[^\s\d] +(?=\[))?(?:\[\d+\] +)?\d+\.\d{6,9}: +(?:\d+ +)?\w+:\w+: ",
     ),
     _kind(
         "what perf script prints without the time",

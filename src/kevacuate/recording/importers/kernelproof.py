@@ -190,6 +190,8 @@ class Survey:
         version = parse_version(self.release)
         if self.ours:
             return Kernel(self.release, ANY_KERNEL, NAMED)
+        if version is not None:
+            version = max(version, OLDEST)  # Red Hat's 2.6.32 has the events, as 2.6.33 numbers them
         if version is not None and not _contradicts(version, self._proofs):
             return Kernel(self.release, KernelRange(version, version), NAMED)
         return Kernel(self.release, proven, PROVEN if proven != ANY_KERNEL else ASSUMED)

@@ -115,7 +115,7 @@ class TextSource:
         self._held: Line | None = None
         self._held_lines = 0
         self._cpus = 0
-        self._without_cpu = False
+        self._without_cpu = self._begun = False
         self._buffer: str | None = None
         self._check_buffer()
 
@@ -198,7 +198,8 @@ class TextSource:
         if not self._of_buffer(named[1] if named else "", event):
             return Line(number, line, NO_PID, 0, 0, "", "")
         ts = self._time(seconds, fraction, number)
-        if self.dialect.zero_is_relative and not self._cpus and ts == 0 and event in self._parsers:
+        first, self._begun = not self._begun, True
+        if self.dialect.zero_is_relative and first and ts == 0:
             raise KevacuateError(
                 f"{self.path} begins at time 0: perf script printed it with --deltatime or --reltime. "
                 "Print it again without."
