@@ -31,9 +31,7 @@ def test_an_event_that_no_kind_stands_for_is_counted_by_name_and_changes_nothing
     counts = known.quality["events_by_kind"]
     unknown = ("gt_rmq", "mm_page_free_batched")
     known_spec = fieldtable.event_spec
-    monkeypatch.setattr(
-        fieldtable, "event_spec", lambda name: None if name in unknown else known_spec(name)
-    )
+    monkeypatch.setattr(fieldtable, "event_spec", lambda name: None if name in unknown else known_spec(name))
     recording = Recording.open(RAW)
     passed = {"gt_rmq": counts["GT_RMQ"], "mm_page_free_batched": counts["MM_PAGE_FREE_BATCHED"]}
     assert recording.passed_over == recording.quality["events_passed_over"] == passed

@@ -12,6 +12,9 @@ from kevacuate.recording.importers import open_source
 from kevacuate.recording.recognise import RECOGNISERS, recognised
 
 SAMPLES: tuple[tuple[str, bytes], ...] = (
+    ("empty", b""),
+    ("empty", b"\n \n"),
+    ("UTF-16", "# tracer: nop\n".encode("utf-16")),
     ("an archive", b"PK\x03\x04" + bytes(64)),
     ("an archive", b"trace.txt".ljust(257, b"\0") + b"ustar  \0 mm_page_alloc: pfn=1"),
     ("compressed with lz4", b"\x04\x22\x4d\x18mm_page_alloc: pfn=1"),
@@ -92,7 +95,7 @@ def test_perf_script_without_values() -> None:
 
 
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
-    for data in (b"hello world\n", b"", b"a,b,c\n1,2,3\n", b"\0" * 100):
+    for data in (b"hello world\n", b"a,b,c\n1,2,3\n", b"\0" * 100):
         assert recognised(data) is None
 
 

@@ -39,6 +39,13 @@ def _kind(what: str, lacks: str, instead: str, pattern: str) -> Recogniser:
 
 
 RECOGNISERS: tuple[Recogniser, ...] = (
+    _kind("empty", "it holds no events", TRACE, r"\A\s*\Z"),
+    _kind(
+        "text in UTF-16",
+        "read is UTF-8",
+        "Convert it with `iconv -f UTF-16 -t UTF-8`, and import the result",
+        r"\A(?:\xff\xfe(?:[\x09-\x7e]\0){4}|\xfe\xff(?:\0[\x09-\x7e]){4})",
+    ),
     _kind(
         "an archive",
         "the files in it are not looked at",
