@@ -25,7 +25,7 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/case.toml"))
 _FRAME = re.compile("[\u2500-\u257f]+")
 KEYS = {"name", "needs", "run", "recording"}
 RUN_KEYS = {"command", "exit", "stdout", "stdout_lacks", "stderr", "stderr_lacks", "json"}
-RECORDING_KEYS = {"path", "events", "losses", "machine", "quality", "row"}
+RECORDING_KEYS = {"path", "events", "losses", "machine", "quality", "row", "count"}
 
 
 def run(command: str) -> tuple[int, str, str]:
@@ -105,6 +105,16 @@ def check_rows(events: EventChunk, rows: list[dict[str, Any]]) -> None:
         assert found == {column: wanted_cell(column, value) for column, value in row.items()}, f"row {index}"
 
 
+def check_count(events: EventChunk, wanted: dict[str, Any]) -> None:
+    """Hold the number of events that have these columns to ``n``."""
+    columns = {column: value for column, value in wanted.items() if column != "n"}
+    found = sum(
+        all(cell(events, index, column) == wanted_cell(column, value) for column, value in columns.items())
+        for index in range(events.rows)
+    )
+    assert found == wanted["n"], f"{found} of {wanted}"
+
+
 def check_recording(wanted: dict[str, Any]) -> None:
     """Hold the recording that was made to what the case wants."""
     assert set(wanted) <= RECORDING_KEYS, f"not a key of a recording: {set(wanted) - RECORDING_KEYS}"
@@ -114,6 +124,8 @@ def check_recording(wanted: dict[str, Any]) -> None:
         assert events.rows == wanted["events"]
     if "row" in wanted:
         check_rows(events, wanted["row"])
+    for counted in wanted.get("count", []):
+        check_count(events, counted)
     if "losses" in wanted:
         lost = {str(x.cpu): x.missed + x.gaps + x.overrun for x in made.losses if x.any}
         assert lost == wanted["losses"]

@@ -157,11 +157,9 @@ def check_events(check: Check, version: Version, found: dict[str, tuple[tuple[st
         if proof:
             check.same(f"proof by {name}", within(version, proof), True)
         for event, text, about in events.BY_TEXT:
-            if (
-                event == name
-                and text.strip().endswith("=")
-                and f"{text.strip()}%" in printed.replace("(", "")
-            ):
+            words, plain = f"{text.strip().removeprefix('^')}%", printed.replace("(", "")
+            there = plain.startswith(words) if text.startswith("^") else words in plain
+            if event == name and text.strip().endswith("=") and there:
                 check.same(f"proof by {text.strip()} of {name}", within(version, about), True)
     extfrag = found.get("mm_page_alloc_extfrag")
     if extfrag:

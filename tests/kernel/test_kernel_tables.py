@@ -85,4 +85,8 @@ def test_names_that_meant_something_else() -> None:
     assert nowait == 1 << gfp.GFP_BITS["__GFP_KSWAPD_RECLAIM"]
     assert gfp.composed("GFP_NOWAIT", (4, 4)) == 0
     assert gfp_text(gfp.composed("GFP_TEMPORARY", (4, 9)) or 0) == "GFP_KERNEL|__GFP_RECLAIMABLE"
-    assert compaction.table((4, 4)).tolist() == [2, 1, 4, 8, 5, 3, 0, 7]  # type: ignore[union-attr]
+    assert compaction.table((4, 4), (4, 4)).tolist() == [2, 1, 4, 8, 5, 3, 0, 7]  # type: ignore[union-attr]
+    assert compaction.table((4, 0), (4, 7)).tolist() == [-1, 1, *[-1] * 5]  # type: ignore[union-attr]
+    assert compaction.table((4, 0), (4, 6)).tolist() == [2, 1, 4, 8, 5, 3, 0]  # type: ignore[union-attr]
+    assert compaction.table((4, 7), (7, 2)).tolist() == list(range(9))  # type: ignore[union-attr]
+    assert compaction.table((3, 16), (3, 18)) is None  # what 3.17 and 3.18 had is not known

@@ -12,6 +12,22 @@ from kevacuate.recording.importers import open_source
 from kevacuate.recording.recognise import RECOGNISERS, recognised
 
 SAMPLES: tuple[tuple[str, bytes], ...] = (
+    ("empty", b""),
+    ("empty", b"\n \n"),
+    ("UTF-16", "# tracer: nop\n".encode("utf-16")),
+    ("an archive", b"PK\x03\x04" + bytes(64)),
+    ("an archive", b"trace.txt".ljust(257, b"\0") + b"ustar  \0 mm_page_alloc: pfn=1"),
+    ("compressed with lz4", b"\x04\x22\x4d\x18mm_page_alloc: pfn=1"),
+    ("perf stat", b" Performance counter stats for 'system wide':\n\n   1,234   kmem:mm_page_alloc\n"),
+    ("hist trigger", b"# event histogram\n#\n# trigger info: hist:keys=order:vals=hitcount [active]\n"),
+    ("Chrome's JSON", b'{"traceEvents":[{"name":"mm_page_alloc","ph":"i","ts":1}]}'),
+    ("extfrag_index or unusable_index", b"Node 0, zone Normal " + b"-1.000 " * 11 + b"\n"),
+    ("/proc/vmstat", b"pgalloc_normal 12\npgmigrate_success 3\n"),
+    ("/proc/allocinfo", b"allocinfo - version: 1.0\n#     <size>  <calls> <tag info>\n"),
+    ("/proc/pressure", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+    ("vmstat, free or sar", b"              total        used        free      shared\nMem:  16316412  1234  3\n"),
+    ("vmstat, free or sar", b"procs -----------memory---------- ---swap--\n r  b   swpd   free   buff\n"),
+    ("vmstat, free or sar", b"Linux 5.4.0 (host)\n\n18:30:26     pgpgin/s pgpgout/s\n"),
     ("perf.data", b"PERFILE2" + bytes(64)),
     ("Common Trace Format", b"\xc1\x1f\xfc\xc1" + bytes(64)),
     ("Common Trace Format", b"/* CTF 1.8 */\ntypealias integer"),
@@ -41,9 +57,11 @@ SAMPLES: tuple[tuple[str, bytes], ...] = (
     ("function tracers", b"# tracer: function_graph\n#\n# CPU  DURATION  FUNCTION CALLS\n 0)   0.101 us    |  a();\n"),
     ("function tracers", b"# tracer: function\n#\n   bash-1 [000] .... 1.000001: kfree <-seq_release\n"),
     ("without the task", b" 7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
+    ("without the task", b" 1240 [003]  7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
+    ("without the task", b"  Web Content [003]  7132.400001: kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
     ("without the time", b"bash  1240 [003] kmem:mm_page_free: page=0x1 pfn=0x1 order=0\n"),
-    ("lack a task, a CPU or a time", b"mm_page_alloc: page=0x1 pfn=0x1 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"),
-    ("lack a task, a CPU or a time", b"2025-01-01T00:00:01 mm_page_alloc_extfrag pfn=1 alloc_order=0\n"),
+    ("in a form that is not read", b"mm_page_alloc: page=0x1 pfn=0x1 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n"),
+    ("in a form that is not read", b"2025-01-01T00:00:01 mm_page_alloc_extfrag pfn=1 alloc_order=0\n"),
     ("a kernel log", b"[    0.123456] usb 1-1: new device\n[    0.2] x\n"),
 )  # fmt: skip
 
@@ -77,7 +95,7 @@ def test_perf_script_without_values() -> None:
 
 
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
-    for data in (b"hello world\n", b"", b"a,b,c\n1,2,3\n", b"\0" * 100):
+    for data in (b"hello world\n", b"a,b,c\n1,2,3\n", b"\0" * 100):
         assert recognised(data) is None
 
 

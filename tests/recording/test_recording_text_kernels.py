@@ -51,10 +51,17 @@ def known(tmp_path: Path, text: str, given: str | None = None) -> tuple[str, Ker
         (HEAD + "mm_compaction_try_to_compact_pages: order=9 gfp_mask=0x1 mode=0\n", PROVEN, (4, 0), (4, 7)),
         (HEAD + "mm_compaction_finished: node=0 zone=Normal   order=9 ret=partial\n", PROVEN, (4, 0), (4, 8)),
         (HEAD + "mm_migrate_pages: nr_succeeded=1 nr_failed=0 mode=MIGRATE_SYNC reason=cma\n", PROVEN, None, (4, 16)),
+        (HEAD + "mm_compaction_isolate_freepages: nr_scanned=512 nr_taken=32\n", PROVEN, None, (3, 19)),
+        (HEAD + "mm_compaction_isolate_freepages: range=(0x1 ~ 0x2) nr_scanned=1 nr_taken=1\n", ASSUMED, None, None),
+        (HEAD + "mm_compaction_end: status=2\n", PROVEN, None, (3, 15)),
+        (HEAD + "mm_compaction_end: zone_start=0x1 migrate_pfn=0x2 sync=1 status=8\n", ASSUMED, None, None),
+        (HEAD + "mm_page_alloc_extfrag: page=07 pfn=5 fragmenting=1 change_ownership=1\n", PROVEN, (3, 12), None),
+        (HEAD + "mm_page_alloc_extfrag: page=07 pfn=5 fragmenting=1 change_ownership=0\n", ASSUMED, None, None),
         (HEAD + "mm_vmscan_writepage: page=07 pfn=5 flags=RECLAIM_WB_ANON\n", PROVEN, None, (5, 18)),
         ("# kernel 5.4.0-150-generic\n" + ALLOC.format(5, 1, "GFP_KERNEL"), NAMED, (5, 4), (5, 4)),
         ("[    0.000000] Linux version 3.10.0-693.el7.x86_64 (gcc)\n", NAMED, (3, 10), (3, 10)),
         ("[  1.0] CPU: 1 PID: 2 Comm: sh Not tainted 4.18.0-553.el8 #1\n", NAMED, (4, 18), (4, 18)),
+        ("# kernel 2.6.32-754.el6.x86_64\n" + ALLOC.format(5, 1, "GFP_KERNEL"), NAMED, (2, 6, 33), (2, 6, 33)),
         ("# kernel 3.10.0\n" + ALLOC.format(5, 1, "GFP_HIGHUSER_MOVABLE"), PROVEN, (4, 4), None),
     ],
 )  # fmt: skip
@@ -159,6 +166,71 @@ def test_results_of_compaction_as_numbers(tmp_path: Path) -> None:
     assert events.c.tolist() == [4, 8, -1]
 
 
+def test_results_that_are_numbers_of_one_of_several_kernels(tmp_path: Path) -> None:
+    text = HEAD + "mm_compaction_try_to_compact_pages: order=9 gfp_mask=0x0 mode=0\n"
+    line = HEAD + "mm_compaction_finished: nid=0 idx=2 order=9 ret={}\n"
+    events, about = read(tmp_path, text + line.format(1) + line.format(3))
+    assert about["kernel_range"] == ["4.0", "4.7"]
+    assert events.c.tolist()[1:] == [1, -1]  # 1 was skipped in all of them, 3 was partial or no_suitable_page
+    assert about["results_not_read"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "printed", "stored"),
+    [
+        ("3.10", "GFP_KERNEL|0x2000", "GFP_KERNEL|__GFP_MEMALLOC"),
+        ("3.10", "GFP_KERNEL|0x100000", "GFP_KERNEL"),
+        ("3.10", "GFP_TRANSHUGE|0x2", "GFP_TRANSHUGE|__GFP_NORETRY"),
+        ("4.4", "GFP_KERNEL|0x2000", "GFP_KERNEL|__GFP_MEMALLOC"),
+        ("6.18", "GFP_KERNEL|0x2000000", "GFP_KERNEL"),
+        ("", "GFP_KERNEL|0x2000", "GFP_KERNEL|__GFP_NOWARN"),
+    ],
+)
+def test_flags_behind_names_that_are_numbers(tmp_path: Path, kernel: str, printed: str, stored: str) -> None:
+    given = {"kernel": kernel} if kernel else {}
+    events, about = read(tmp_path, ALLOC.format(5, 0, printed), **given)
+    assert gfp_text(int(events.gfp[0])) == stored
+    assert about["names_not_known"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        (HEAD + "mm_compaction_isolate_freepages: nr_scanned=512 nr_taken=32\n", True),
+        (HEAD + "mm_page_alloc_zone_locked: page=07 pfn=5 order=0 migratetype=2 percpu_refill=1\n", False),
+        (HEAD + "mm_page_free_batched: page=07 pfn=5 order=0 cold=0\n", False),
+    ],
+)
+def test_a_kernel_that_may_be_older_than_312(tmp_path: Path, text: str, unknown: bool) -> None:
+    claim = HEAD + (
+        "mm_page_alloc_extfrag: page=07 pfn=5 alloc_order=0 fallback_order=4 pageblock_order=9 alloc_migratetype=0 "
+        "fallback_migratetype=2 fragmenting=1 change_ownership={}\n"
+    )
+    assert read(tmp_path, text + claim.format(0))[1]["change_ownership_unknown"] is unknown
+    (tmp_path / "1").mkdir()
+    assert read(tmp_path / "1", text + claim.format(1))[1]["change_ownership_unknown"] is False
+
+
+def test_lines_that_can_be_no_event_do_not_count(tmp_path: Path) -> None:
+    text = ALLOC.format(5, 1, "GFP_KERNEL")
+    text += (
+        HEAD
+        + "<stack trace>\n => __alloc_pages\n\tffffffff81 get_page+0x1 ([kernel.kallsyms])\n<div>\nDear list,\n"
+    )
+    text += "[  601.000010] Dumping ftrace buffer:\n"
+    _, about = read(tmp_path, text)
+    assert (about["lines_not_read"], about.get("events_not_read")) == (0, None)
+    (tmp_path / "cut").mkdir()
+    _, about = read(tmp_path / "cut", text + "  x-5 [0 .... 1.000001: mm_pa\n")
+    assert about["lines_not_read"] == 1
+
+
+@pytest.mark.parametrize("before", ["<4>", "kern  :warn  : ", "Mai 15 10:00:00 rechner kernel: ", ""])
+def test_tp_printk_behind_what_a_log_puts_before(tmp_path: Path, before: str) -> None:
+    events, about = read(tmp_path, before + "[   12.345678] mm_page_free: page=07 pfn=5 order=0\n")
+    assert (events.ts.tolist(), about["lines_lack"]) == ([12_345_678_000], ["cpu", "pid"])
+
+
 def test_compaction_of_linux_314(tmp_path: Path) -> None:
     text = HEAD + "mm_compaction_begin: zone_start=4096 migrate_start=4608 free_start=8192 zone_end=9000\n"
     text += (
@@ -228,6 +300,9 @@ def test_perf_with_intervals_for_times_is_refused(tmp_path: Path) -> None:
         KevacuateError, match="begins at time 0: perf script printed it with --deltatime or --reltime"
     ):
         read(tmp_path, PERF.format("0.000000") + PERF.format("0.000012"))
+    other = "  swapper   0 [000] 0.000000: sched:sched_switch: prev_comm=x\n"
+    with pytest.raises(KevacuateError, match="--deltatime"):
+        read(tmp_path, other + PERF.format("0.000012"))
     assert read(tmp_path, PERF.format("1.000000") + PERF.format("1.000000"))[0].rows == 2
 
 
@@ -235,7 +310,11 @@ def _zstd(data: bytes) -> bytes:
     return pa.compress(data, codec="zstd", asbytes=True)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, _zstd])
+def _lzma_alone(data: bytes) -> bytes:
+    return lzma.compress(data, format=lzma.FORMAT_ALONE)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, _zstd, _lzma_alone])
 def test_compressed_text(tmp_path: Path, pack: object) -> None:
     data = (ALLOC.format(5, 1, "GFP_KERNEL") * 3000).encode()
     packed = pack(data)  # type: ignore[operator]

@@ -46,9 +46,20 @@ def stored_result(name: str) -> int | None:
     return RESULTS.index(later) if later in RESULTS else None
 
 
-def table(version: Version | None) -> npt.NDArray[np.int64] | None:
-    """Stored number of each of a kernel's numbers: int64[number of results]; None if not known."""
-    found = results(version)
-    if found is None:
+def table(first: Version | None, last: Version) -> npt.NDArray[np.int64] | None:
+    """Stored number of each number of a kernel that is between two versions: -1 for those that mean one thing in one of
+    them and another, or nothing that is known, in the next. None if that is so of all.
+    """
+    low = first or _RESULTS[0][0]
+    rows = [
+        named
+        for index, (version, named) in enumerate(_RESULTS)
+        if version <= last and not (index + 1 < len(_RESULTS) and _RESULTS[index + 1][0] <= low)
+    ]
+    if not rows or None in rows:
         return None
-    return np.array([RESULTS.index(LATER_NAMES.get(name, name)) for name in found], np.int64)
+    stored = [[RESULTS.index(LATER_NAMES.get(name, name)) for name in named or ()] for named in rows]
+    most = min(len(numbers) for numbers in stored)
+    return np.array(
+        [n if len({r[i] for r in stored}) == 1 else -1 for i, n in enumerate(stored[0][:most])], np.int64
+    )

@@ -141,6 +141,10 @@ BY_EVENT: dict[str, Proof] = {
 mm_migrate_pages_start back as far as 4.4."""
 
 BY_TEXT: tuple[tuple[str, str, Proof], ...] = (
+    ("mm_compaction_isolate_migratepages", "^nr_scanned=", Proof(None, (3, 19))),
+    ("mm_compaction_isolate_freepages", "^nr_scanned=", Proof(None, (3, 19))),
+    ("mm_compaction_end", "^status=", Proof(None, (3, 15))),
+    ("mm_page_alloc_extfrag", "change_ownership=1", Proof((3, 12), None)),
     ("mm_page_free_batched", " cold=", Proof(None, (4, 14))),
     ("mm_compaction_try_to_compact_pages", " mode=", Proof(None, (4, 7))),
     ("mm_compaction_try_to_compact_pages", " priority=", Proof((4, 8), None)),
@@ -159,4 +163,4 @@ BY_TEXT: tuple[tuple[str, str, Proof], ...] = (
     ("mm_page_alloc", "|GFP_COMP", Proof(None, (4, 5))),
     ("mm_page_alloc", "|__GFP_", Proof((4, 6), None)),
 )
-"""By what an event's line holds: event, part of its text (a blank is put behind the line), proof."""
+"""By what an event's line holds: event, part of its text (a blank is put behind the line; ^: where it begins), proof."""

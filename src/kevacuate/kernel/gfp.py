@@ -254,12 +254,17 @@ class Conversion(NamedTuple):
 
     def convert(self, flags: int) -> int:
         """The stored flags of a kernel's."""
-        value, cleared = self.base, 0
+        cleared = 0
         for bit in range(32):
-            if flags >> bit & 1:
-                value |= int(self.sets[bit])
-                cleared |= int(self.clears[bit])
-        return value & ~cleared & GFP_MASK
+            cleared |= int(self.clears[bit]) if flags >> bit & 1 else 0
+        return (self.base | self.single(flags)) & ~cleared & GFP_MASK
+
+    def single(self, flags: int) -> int:
+        """The stored flags that a kernel's bits set, for bits that are only a part of its flags."""
+        value = 0
+        for bit in range(32):
+            value |= int(self.sets[bit]) if flags >> bit & 1 else 0
+        return value & GFP_MASK
 
 
 def conversion(named: Mapping[str, int]) -> Conversion:

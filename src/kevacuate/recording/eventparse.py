@@ -24,6 +24,9 @@ from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLU
 DEFAULT_ZONES = ("DMA", "DMA32", "Normal", "Movable", "Device")
 """Zone names by index of a usual x86-64 kernel: printed lines show names, and the file has no table of them."""
 
+HIGHMEM_ZONES = ("DMA", "Normal", "HighMem", "Movable", "Device")
+"""Those of a usual 32-bit kernel, whose lines name the zone HighMem."""
+
 _entry_pfn = getattr(pte_pfn, "py_func", pte_pfn)
 _PAIRS = re.compile(r"(\w++)=([^\s,]++)(?: \((-?\d++)\))?")
 _SLAB = re.compile(
@@ -33,6 +36,7 @@ _SLAB = re.compile(
 _RANGE = re.compile(r"range=\((\S+) ~ (\S+)\)")
 _NULL = re.compile(r"page=\s*(?:\(nil\)|\(null\)|<null>|NULL|(?:0x)?0{1,16})(?:\s|$)")
 """A page pointer that is none, as kernels, perf and trace-cmd print it; until Linux 5.1 right-aligned behind blanks."""
+_NO_PFN_32 = (1 << 32) - 1
 _COLUMN_BITS = {"order": 8, "mt": 8, "gfp": 32}
 _PFN, _A, _C = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "c"))
 _C_HIGH = len(VALUE_COLUMNS)
@@ -64,6 +68,8 @@ class Names:
         """Whether GFP flags were numbers, without a table of what their bits mean: read as those of Linux 7.2."""
         self.numbers_not_read = 0
         """Events whose GFP flags were numbers of an older kernel, which one is not known: stored as 0."""
+        self.results_not_read = 0
+        """Results of compaction that were such numbers: stored as -1."""
         self.kernel = kernel
         self._bits = None if bits is None else bits.tolist()
         self._conversion, self._contested = _number_reader(kernel) if bits is None else (None, 0)
@@ -77,7 +83,10 @@ class Names:
                 return values[text]
             if text[:1].isdigit() or text[:1] == "-":
                 number = _number(text)
-                return number if numbers is None else numbers.get(number, -1)
+                if numbers is None:
+                    return number
+                self.results_not_read += numbers.get(number, -1) < 0
+                return numbers.get(number, -1)
             self._unknown(text)
             return -1
 
@@ -100,9 +109,20 @@ class Names:
     def _gfp(self, text: str) -> int | None:
         if text[:1].isdigit():
             return self._flags(_number(text))
-        found, unknown = gfp_value(text, self.kernel.last)
+        found, unknown = gfp_value(text, self.kernel.last, self._unnamed)
         self._unknown(*unknown)
         return found
+
+    def _unnamed(self, flags: int) -> int | None:
+        """The stored flags of bits that stand as a number behind names, None if their meaning is not known.
+
+        Kernels until 4.5 had no name for some: 3.10 prints __GFP_MEMALLOC as 0x2000, which is __GFP_NOWARN in Linux 7.2.
+        """
+        if self._bits is not None:
+            return (self._flags(flags) or 0) & ~int(self._bits[32])
+        if self._conversion is None:
+            return flags
+        return None if flags & self._contested else self._conversion.single(flags)
 
     def _flags(self, flags: int) -> int | None:
         """The stored flags of a number, None if its bits are those of a kernel that is not known."""
@@ -181,9 +201,11 @@ _OLD_NAMES = {
 
 
 def _results(kernel: KernelRange) -> dict[int, int] | None:
-    """Stored result of compaction by the kernel's own number, where the kernel is known and has others than Linux 7.2."""
-    table = compaction.table(kernel.exact)
-    return None if table is None else dict(enumerate(table.tolist()))
+    """Stored result of compaction by the kernel's own number, as far as all kernels that it can be agree; None: as Linux 7.2."""
+    if kernel.last is None:
+        return None
+    table = compaction.table(kernel.first, kernel.last)
+    return {} if table is None else dict(enumerate(table.tolist()))
 
 
 def _types(kernel: KernelRange) -> dict[int, int] | None:
@@ -295,8 +317,8 @@ class EventParser:
 
 
 def _finish_given(row: list[int], body: str, needed: set[int]) -> None:
-    """A failed allocation prints pfn 0 of no page."""
-    if row[_PFN] == 0 and _NULL.search(body):
+    """A failed allocation prints pfn 0 of no page, or the pfn -1 of a 32-bit kernel as it is."""
+    if row[_PFN] == _NO_PFN_32 or (row[_PFN] == 0 and _NULL.search(body)):
         row[_PFN] = NO_PFN
 
 

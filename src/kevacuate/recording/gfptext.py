@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kevacuate.kernel import gfp
 from kevacuate.kernel.gfp import COMPOSED, GFP_BITS, GFP_MASK
 from kevacuate.kernel.versions import Version
@@ -24,7 +26,13 @@ def gfp_text(flags: int) -> str:
     return "|".join(names + ([hex(flags)] if flags else []))
 
 
-def gfp_value(text: str, version: Version | None = None) -> tuple[int, tuple[str, ...]]:
+def _same(flags: int) -> int | None:
+    return flags
+
+
+def gfp_value(
+    text: str, version: Version | None = None, number: Callable[[int], int | None] = _same
+) -> tuple[int, tuple[str, ...]]:
     """The flags that such a text (or a number of Linux 7.2) names, and the names in it that are not known.
 
     A composed name means what it meant in the kernel that printed it: GFP_NOWAIT, for one, lacked __GFP_NOWARN until 6.6.
@@ -36,6 +44,8 @@ def gfp_value(text: str, version: Version | None = None) -> tuple[int, tuple[str
         Names joined by ``|``.
     version : Version, optional
         The kernel that printed it; None for Linux 7.2.
+    number : callable, optional
+        What the bits without a name, printed as a number behind the names, are in Linux 7.2; None if that is not known.
 
     Raises
     ------
@@ -46,7 +56,9 @@ def gfp_value(text: str, version: Version | None = None) -> tuple[int, tuple[str
     value, unknown, names = 0, [], text.split("|")
     for name in names:
         if name[:1].isdigit():
-            value |= int(name, 0)
+            bits = number(int(name, 0))
+            value |= bits or 0
+            unknown += [] if bits is not None else [name]
         elif name == "GFP_ATOMIC" and "GFP_HIGH" in names:
             continue  # the bit __GFP_ATOMIC of 4.4 and 4.5, beside another name of __GFP_HIGH
         elif (found := _named(name, version)) is not None:

@@ -23,11 +23,12 @@ def _zstd(file: IO[bytes]) -> Any:
 
 _PACKED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
     (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\x5d\x00\x00", lzma.LZMAFile),
     (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
     (b"BZh", bz2.BZ2File),
     (b"\x28\xb5\x2f\xfd", _zstd),
 )
-"""First bytes to what decompresses: xz, gzip, bzip2, zstd."""
+"""First bytes to what decompresses: xz, lzma, gzip, bzip2, zstd."""
 
 _DAMAGED = (EOFError, lzma.LZMAError, zlib.error, ValueError, pa.ArrowException, OSError)
 
@@ -62,7 +63,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def open_any(path: Path) -> tuple[IO[bytes], bool]:
-    """Open a file for reading from its beginning to its end, decompressed if it is xz, gzip, bzip2 or zstd.
+    """Open a file for reading from its beginning to its end, decompressed if it is xz, lzma, gzip, bzip2 or zstd.
 
     Returns
     -------

@@ -39,6 +39,25 @@ def _kind(what: str, lacks: str, instead: str, pattern: str) -> Recogniser:
 
 
 RECOGNISERS: tuple[Recogniser, ...] = (
+    _kind("empty", "it holds no events", TRACE, r"\A\s*\Z"),
+    _kind(
+        "text in UTF-16",
+        "read is UTF-8",
+        "Convert it with `iconv -f UTF-16 -t UTF-8`, and import the result",
+        r"\A(?:\xff\xfe(?:[\x09-\x7e]\0){4}|\xfe\xff(?:\0[\x09-\x7e]){4})",
+    ),
+    _kind(
+        "an archive",
+        "the files in it are not looked at",
+        "Unpack it, and `kevacuate import` the trace",
+        r"\A(?:PK\x03\x04|7z\xbc\xaf|[\s\S]{257}ustar)",
+    ),
+    _kind(
+        "compressed with lz4 or lzop",
+        "read are xz, lzma, gzip, bzip2 and zstd",
+        "Decompress it, and `kevacuate import` what comes out",
+        r"\A(?:\x04\x22\x4d\x18|\x89LZO\0)",
+    ),
     _kind(
         "a perf.data file",
         "its events are not read",
@@ -80,21 +99,39 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         r"^ *\d+\.\d{3} (?:\( *[\d.]* ms\): )?\S.{0,30}?/\d+ \w+:\w+\(",
     ),
     _kind(
+        "what perf stat prints",
+        "it holds counters, not events",
+        "Record with `perf record -a -e 'kmem:*'`, and import what `perf script` prints of it",
+        r"^ *Performance counter stats for ",
+    ),
+    _kind(
+        "a histogram of ftrace's hist trigger",
+        "it holds sums, not events",
+        TRACE,
+        r"^# event histogram|^# trigger info: hist:|^\{ .{1,200} \} hitcount: ",
+    ),
+    _kind(
+        "a trace in Chrome's JSON",
+        "its events are not read",
+        TRACE,
+        r'\A\s*(?:\{\s*"traceEvents"|\[\s*\{\s*"(?:name|ph)")',
+    ),
+    _kind(
         "what bpftrace prints",
         "it holds sums, not events",
         TRACE,
         r"^Attaching \d+ probes?\.\.\.|^@\w*\[.{0,200}\]: ?(?:\d+$|$)",
     ),
-    _kind("what drgn's corelens prints", "it is one moment, not a trace", VMCORE, r"^=+ MODULE \w+ =+"),
+    _kind("what drgn's corelens prints", "it shows moments, not events", VMCORE, r"^=+ MODULE \w+ =+"),
     _kind(
         "what page-types prints",
-        "it is one moment, not a trace",
+        "it shows moments, not events",
         "`kevacuate record` keeps /proc/kpageflags with its events",
         r"^voffset\toffset\t|^offset\tlen\tflags|^ +flags\tpage-count +MB",
     ),
     _kind(
         "a copy of page_owner",
-        "it is one moment, not a trace",
+        "it shows moments, not events",
         "`kevacuate record` keeps each allocation's task and flags as it happens",
         r"^Page allocated via order \d+, mask 0x",
     ),
@@ -106,30 +143,54 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     ),
     _kind(
         "a copy of /proc/pagetypeinfo",
-        "it is one moment, not a trace",
+        "it shows moments, not events",
         SNAPSHOT,
         r"^Page block order: \d+|^Number of blocks type ",
     ),
     _kind(
         "a copy of /proc/zoneinfo",
-        "it is one moment, not a trace",
+        "it shows moments, not events",
         SNAPSHOT,
         r"^Node \d+, zone +\w+\n(?: +per-node stats| +pages free)",
     ),
     _kind(
         "a copy of /proc/buddyinfo",
-        "it is one moment, not a trace",
+        "it shows moments, not events",
         SNAPSHOT,
         r"^Node \d+, zone +\w+(?: +\d+){8,}",
+    ),
+    _kind(
+        "a copy of extfrag_index or unusable_index",
+        "it shows moments, not events",
+        SNAPSHOT,
+        r"^Node \d+, zone +\w+(?: +-?\d\.\d{3}){8,}",
     ),
     _kind(
         "a copy of /proc/vmstat",
         "it holds counters, not events",
         TRACE,
-        r"^nr_free_pages \d+\n|^compact_stall \d+\n",
+        r"^(?:nr_free_pages|(?:compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)_\w+) \d+\n",
     ),
-    _kind("a copy of /proc/meminfo", "it is one moment, not a trace", SNAPSHOT, r"^MemTotal: +\d+ kB"),
-    _kind("a copy of /proc/slabinfo", "it is one moment, not a trace", SNAPSHOT, r"^slabinfo - version: "),
+    _kind(
+        "a copy of /proc/allocinfo",
+        "it holds sums, not events",
+        TRACE,
+        r"^allocinfo - version: ",
+    ),
+    _kind(
+        "a copy of /proc/pressure",
+        "it holds counters, not events",
+        TRACE,
+        r"^(?:some|full) avg10=",
+    ),
+    _kind(
+        "what vmstat, free or sar prints",
+        "it holds counters, not events",
+        TRACE,
+        r"^procs -+memory|^ r +b +swpd +free|^ +total +used +free|^\d\d:\d\d:\d\d(?: [AP]M)? +(?:pgpgin/s|kbmemfree)",
+    ),
+    _kind("a copy of /proc/meminfo", "it shows moments, not events", SNAPSHOT, r"^MemTotal: +\d+ kB"),
+    _kind("a copy of /proc/slabinfo", "it shows moments, not events", SNAPSHOT, r"^slabinfo - version: "),
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
@@ -146,7 +207,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         "what perf script prints without the task",
         "each line needs task, CPU and time",
         PERF,
-        r"^ *(?:\[\d+\] +)?\d+\.\d{6,9}: +(?:\d+ +)?\w+:\w+: ",
+        r"^ *(?:\d+ +|\S.{0,14}[^\s\d] +(?=\[))?(?:\[\d+\] +)?\d+\.\d{6,9}: +(?:\d+ +)?\w+:\w+: ",
     ),
     _kind(
         "what perf script prints without the time",
@@ -161,8 +222,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         r"^ *\S.{0,15} +-?\d+ +(?:\[\d+\] +)?\d+\.\d{6,9}: +\w+:mm_\w+:? *$",
     ),
     _kind(
-        "text with events that lack a task, a CPU or a time",
-        "each line needs them before the event",
+        "text with events of the allocator in a form that is not read",
+        "each line needs task, CPU and time before the event",
         "Import what the kernel's trace file, `trace-cmd report` or `perf script` prints, unchanged",
         r"\b(?:mm_page_(?:alloc|free)\w*|mm_compaction_\w+|mm_vmscan_\w+)\b",
     ),
@@ -189,7 +250,7 @@ def directory_sentence(path: Path) -> str | None:
     below = {entry.name for entry in (path / "proc").iterdir()} if (path / "proc").is_dir() else set()
     saved = sorted(_PROC & (names | below))
     if saved:
-        return f"{path} holds copies of /proc files ({', '.join(saved)}): they are one moment, not a trace. {SNAPSHOT}."
+        return f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. {SNAPSHOT}."
     if "metadata" in names and any(name.startswith("channel") for name in names):
         return f"{path} is an LTTng trace: LTTng does not record the page allocator's own events. {TRACE}."
     if "data" in names and any(name.startswith("data.") for name in names):

@@ -6,9 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kevacuate.kernel.events import OWNERSHIP_FIRST
+from kevacuate.kernel.versions import parse_version
 from kevacuate.recording.ringbuf import NO_FORMAT
+from kevacuate.report.story_words import plural
 
 About = Mapping[str, Any]
+
+TYPED = {"MM_PAGE_ALLOC", "MM_PAGE_ALLOC_ZONE_LOCKED", "MM_PAGE_PCPU_DRAIN", "MM_PAGE_ALLOC_EXTFRAG"}
+"""Kinds of events that hold a migratetype's number."""
 
 NOTHING_BEFORE = (
     "The file does not say what was in memory when it began, so the recording cannot be replayed: kevacuate record takes that "
@@ -27,7 +33,7 @@ def _lost(about: About) -> str:
 def _losses_hidden(about: About) -> str:
     if about.get("losses_shown", True):
         return ""
-    if "cpu" in about.get("lines_lack", ()):
+    if "pid" in about.get("lines_lack", ()):
         return "A kernel log does not say whether events were lost."
     return "Whether events were lost is not known: perf script prints losses only with --show-lost-events."
 
@@ -62,11 +68,11 @@ def _joined(about: About) -> str:
 
 def _lines_lack(about: About) -> str:
     lacks = about.get("lines_lack", ())
-    return (
-        "Its lines name no CPU and no task: events stand on CPU 0, without a process id."
-        if "cpu" in lacks
-        else ""
-    )
+    if "cpu" not in lacks:
+        return ""
+    if "pid" in lacks:
+        return "Its lines name no CPU and no task: events stand on CPU 0, without a process id."
+    return "It has lines that name no CPU: those events stand on CPU 0."
 
 
 def _kernel(about: About) -> str:
@@ -79,10 +85,24 @@ def _kernel(about: About) -> str:
     if how == "proven" and last:
         between = f"{first} to {last}" if first else f"{last} or older"
         return f"The file does not name its kernel; its lines are those of Linux {between}, and are read as such."
+    if how == "proven" and first:
+        return (
+            f"The file does not name its kernel; its lines are those of Linux {first} or later, and are read as those of "
+            "Linux 7.2. --kernel VERSION says another."
+        )
     return ""
 
 
 def _migratetypes(about: About) -> str:
+    if (
+        about.get("migratetypes_assumed")
+        and about["kernel_range"][1]
+        and TYPED & set(about["events_by_kind"])
+    ):
+        return (
+            "Its migratetypes are read as those of Linux 4.4 or later, where 1 is movable (until 4.3: reclaimable): "
+            "--kernel VERSION says another."
+        )
     if not about.get("old_migratetypes"):
         return ""
     return "Migratetypes are renumbered: until Linux 4.3, 1 was reclaimable and 2 was movable."
@@ -91,7 +111,9 @@ def _migratetypes(about: About) -> str:
 def _ownership(about: About) -> str:
     if not about.get("change_ownership_unknown"):
         return ""
-    return "This kernel prints change_ownership=0 whatever happened (until Linux 3.11): claims cannot be told from steals."
+    last = parse_version(about.get("kernel_range", (None, None))[1] or "")
+    may = "may be one that prints" if last and last >= OWNERSHIP_FIRST else "prints"
+    return f"This kernel {may} change_ownership=0 whatever happened (until Linux 3.11): claims cannot be told from steals."
 
 
 def _flags(about: About) -> str:
@@ -102,15 +124,27 @@ def _flags(about: About) -> str:
         )
     if about.get("gfp_numbers_not_read"):
         said.append(
-            f"The GFP flags of {about['gfp_numbers_not_read']:,} events are numbers of an older kernel and were not read: "
+            f"The GFP flags of {plural(about['gfp_numbers_not_read'], 'event')} are numbers of an older kernel and were not "
+            "read: --kernel VERSION says of which."
+        )
+    if about.get("results_not_read"):
+        said.append(
+            f"{plural(about['results_not_read'], 'result')} of compaction are numbers of an older kernel and were not read: "
             "--kernel VERSION says of which."
         )
     return "\n".join(said)
 
 
 def _names(about: About) -> str:
-    names = about.get("names_not_known")
-    return f"Names that Linux 7.2 does not have were dropped: {', '.join(names)}." if names else ""
+    said, dropped = [], about.get("names_not_known", ())
+    names = [name for name in dropped if not name[:1].isdigit()]
+    if numbers := [name for name in dropped if name not in names]:
+        said.append(
+            f"Flags without a name were dropped, as their meaning is not known: {', '.join(numbers)}. --kernel VERSION says it."
+        )
+    if names:
+        said.append(f"Names that Linux 7.2 does not have were dropped: {', '.join(names)}.")
+    return "\n".join(said)
 
 
 def _clock(about: About) -> str:

@@ -77,6 +77,8 @@ def _kernel(about: About) -> str:
     first, last = about["kernel_range"]
     if about["kernel_known"] == "proven" and last:
         return f"Linux {f'{first} to {last}' if first else f'{last} or older'}, as its lines prove"
+    if about["kernel_known"] == "proven" and first:
+        return f"Linux {first} or later, as its lines prove: read with the names and numbers of Linux 7.2"
     if about["kernel_known"] == "assumed":
         return "not known: read with the names and numbers of Linux 7.2"
     return "not known"

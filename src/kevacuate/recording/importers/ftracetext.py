@@ -39,7 +39,8 @@ _FACTS = (
     ("cpus", re.compile(r"# entries-in-buffer/entries-written: .{1,60}#P:(\d{1,5})$")),
     ("cpus", re.compile(r"(?:cpus=|# cpus )(\d{1,5})$")),
 )
-_EVENT = r"(\w{1,100}+):(?: +|$)(.*)"
+_EVENT = r" *+(?:\(\+\d{1,20}+\) *+)?(\w{1,100}+):(?: +|$)(.*)"
+"""The event, behind the time since the last one where trace-cmd report --ts-diff prints it."""
 _FLAGS = r"(?:-0x[0-9a-fA-F]{1,8}+)?\s++(?:[\w.#!]{4,8}+\s++)?"
 """Interrupt flags: letters, or raw behind the CPU as trace-cmd report -R prints them since 3.2; or none."""
 
@@ -79,9 +80,8 @@ _OURS = "|".join(sorted({*EVENT_SPECS, *events.EVENTS}))
 PRINTK = Dialect(
     "kernel log of the boot option tp_printk",
     re.compile(
-        r"(?:.{0,60}? kernel: )?\[\s*+(?=\d)()()(\d{1,12}+)\.(\d{6,9}+)\]\s++(?:\[\s*+[TC]\d{1,10}+\]\s++)?("
-        + _OURS
-        + r"): (.*)"
+        r"(?:.{0,60}? kernel: |<\d{1,3}>|\w{1,8} *:\w{1,6} *: )?\[\s*+(?=\d)()()(\d{1,12}+)\.(\d{6,9}+)\]\s++"
+        r"(?:\[\s*+[TC]\d{1,10}+\]\s++)?(" + _OURS + r"): (.*)"
     ),
     False,
     _lost,

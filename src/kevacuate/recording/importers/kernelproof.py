@@ -32,6 +32,7 @@ _IN_LOGS = (b"Linux version ", b" Comm: ")
 
 _MOVABLE = re.compile(rb"migratetype=([12])\b[^\n]{0,200}?gfp_flags=(?:GFP_HIGHUSER_MOVABLE|GFP_TRANSHUGE)")
 _OLD_FREES = re.compile(rb"\b(?:mm_page_free_direct|mm_pagevec_free): ")
+_HIGHMEM = re.compile(rb"\b(?:zone|\w{3,12}_?zone_?idx|zid)=HighMem\b")
 _EVENT_NAME = re.compile(rb"\b(mm_\w{1,60}|gt_\w{1,20}|\w{3,6}_migration_pte): ")
 _BUFFER = re.compile(rb"^ *([^\s:]{1,64}): [^\n]{16}-\d{1,10} ", re.MULTILINE)
 """An instance's name before a line of ``trace-cmd report``: the task's name behind it is set to 16 columns, longer than any."""
@@ -50,9 +51,15 @@ class Kernel(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _line_with(event: str, text: str) -> re.Pattern[bytes]:
-    """What finds the text in a line of the event."""
-    words = re.escape(text.rstrip().encode()) + (rb"\s" if text.endswith(" ") else b"")
-    return re.compile(rb"\b%s: [^\n]{0,300}?%s" % (event.encode(), words))
+    """What finds the text in a line of the event, at its beginning behind a ^."""
+    words = re.escape(_words(text)) + (rb"\s" if text.endswith(" ") else b"")
+    before = rb" *" if text.startswith("^") else rb"[^\n]{0,300}?"
+    return re.compile(rb"\b%s: %s%s" % (event.encode(), before, words))
+
+
+def _words(text: str) -> bytes:
+    """The text that such an entry asks for, without its marks."""
+    return text.removeprefix("^").rstrip().encode()
 
 
 class _Proofs:
@@ -80,7 +87,7 @@ class _Proofs:
             name, text, proof = entry
             if not self._says_more(proof):
                 del self._texts[entry]
-            elif text.rstrip().encode() in block and _line_with(name, text).search(block):
+            elif _words(text) in block and _line_with(name, text).search(block):
                 self._narrow(proof)
                 del self._texts[entry]
 
@@ -133,6 +140,8 @@ class Survey:
         self.release = ""
         self.ours = False
         """Whether it is this program's own export: its numbers and names are those of Linux 7.2."""
+        self.highmem = False
+        """Whether the lines of that part name the zone HighMem, which 32-bit kernels have."""
         self.buffers: set[str] = set()
         """Names of instances before lines of the part that is searched for everything."""
         self._patterns = [pattern for key, pattern in facts if key == "kernel"]
@@ -145,6 +154,7 @@ class Survey:
                     break
                 self._proofs.add(block, seen < SEARCHED_BYTES)
                 if seen < SEARCHED_BYTES:
+                    self.highmem = self.highmem or bool(_HIGHMEM.search(block))
                     self.buffers |= {name.decode("utf-8", "replace") for name in set(_BUFFER.findall(block))}
                 seen += len(block)
 
@@ -180,6 +190,8 @@ class Survey:
         version = parse_version(self.release)
         if self.ours:
             return Kernel(self.release, ANY_KERNEL, NAMED)
+        if version is not None:
+            version = max(version, OLDEST)  # Red Hat's 2.6.32 has the events, as 2.6.33 numbers them
         if version is not None and not _contradicts(version, self._proofs):
             return Kernel(self.release, KernelRange(version, version), NAMED)
         return Kernel(self.release, proven, PROVEN if proven != ANY_KERNEL else ASSUMED)

@@ -19,11 +19,11 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel import events as kernel_events
 from kevacuate.kernel import migratetypes
-from kevacuate.kernel.versions import version_text
-from kevacuate.recording.eventparse import DEFAULT_ZONES, EventParser, Names, event_parsers
+from kevacuate.kernel.versions import NEWEST, OLDEST, version_text
+from kevacuate.recording.eventparse import DEFAULT_ZONES, HIGHMEM_ZONES, EventParser, Names, event_parsers
 from kevacuate.recording.formats import gfp_table, kernel_gfp_bits, load_formats, zone_names
 from kevacuate.recording.importers.dialect import Dialect, Said
-from kevacuate.recording.importers.kernelproof import Kernel, Survey
+from kevacuate.recording.importers.kernelproof import PROVEN, Kernel, Survey
 from kevacuate.recording.importers.source import MAX_CPUS, ImportOptions, machine_of
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import sorted_within
@@ -47,6 +47,9 @@ _BUFFER = re.compile(r"([^\s:]{1,64}): (?=.{16}-\d{1,10}\s)(.+)")
 _KNOWN = re.compile(
     r"(?<![\w/])(mm_\w{1,60}|gt_(?:rmq|list|blk|evac|dump)|(?:set|remove)_migration_pte):(?: |$)"
 )
+_TIMED = re.compile(r"\d\.\d{6,9}:")
+"""What tools put before an event: its time."""
+
 BROKEN = re.compile(r".{0,100}?[\s\]]\d{1,12}\.\d{6,9}: *(?:[\w-]{1,60}:)?(?:\w{1,100}:)?$")
 EVENT_WORDS = re.compile(rb"\b(?:mm_\w{1,60}|(?:set|remove)_migration_pte): ")
 """What a block of text with an event of a recording's holds."""
@@ -65,6 +68,8 @@ class Line(NamedTuple):
     ts: int
     event: str
     body: str
+    no_cpu: bool = False
+    """Whether the line names no CPU: it stands on CPU 0."""
 
 
 class TextSource:
@@ -110,6 +115,7 @@ class TextSource:
         self._held: Line | None = None
         self._held_lines = 0
         self._cpus = 0
+        self._without_cpu = self._begun = False
         self._buffer: str | None = None
         self._check_buffer()
 
@@ -162,7 +168,8 @@ class TextSource:
     def _zones(self) -> tuple[str, ...]:
         """Zone names by index: of the format files, of the text's heading, or those of a usual kernel."""
         said = self.said.facts.get("zones")
-        return zone_names(self.formats) or (tuple(said.split(",")) if said else DEFAULT_ZONES)
+        usual = HIGHMEM_ZONES if self.survey.highmem else DEFAULT_ZONES
+        return zone_names(self.formats) or (tuple(said.split(",")) if said else usual)
 
     def _rows(self, text: str, number: int) -> list[tuple[int, ...]]:
         """The columns, in the table's order, of the events that the line completes: none, one, or a held one and its own."""
@@ -191,7 +198,8 @@ class TextSource:
         if not self._of_buffer(named[1] if named else "", event):
             return Line(number, line, NO_PID, 0, 0, "", "")
         ts = self._time(seconds, fraction, number)
-        if self.dialect.zero_is_relative and not self._cpus and ts == 0 and event in self._parsers:
+        first, self._begun = not self._begun, True
+        if self.dialect.zero_is_relative and first and ts == 0:
             raise KevacuateError(
                 f"{self.path} begins at time 0: perf script printed it with --deltatime or --reltime. "
                 "Print it again without."
@@ -199,7 +207,7 @@ class TextSource:
         if int(cpu or 0) >= MAX_CPUS or int(pid or 0) >= 1 << 31:
             raise self._bad(number, "a CPU or process number that cannot be")
         nobody = not pid or int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-"))
-        return Line(number, line, NO_PID if nobody else int(pid), int(cpu or 0), ts, event, body)
+        return Line(number, line, NO_PID if nobody else int(pid), int(cpu or 0), ts, event, body, not cpu)
 
     def _of_buffer(self, name: str, event: str) -> bool:
         """Whether a line of that instance is wanted; raises where the text has several and none is chosen."""
@@ -226,6 +234,7 @@ class TextSource:
             found = _BLOCK_ORDER.search(line.body)
             self.said.facts |= {"pageblock_order": found[1]} if found else {}
         self._cpus = max(self._cpus, line.cpu + 1)
+        self._without_cpu = self._without_cpu or line.no_cpu
         try:
             values = parser.parse(line.body)
         except ValueError as error:
@@ -302,10 +311,14 @@ class TextSource:
         return []
 
     def _not_read(self, line: str) -> None:
-        """Count a line that was not read, and the known event in it."""
-        self.unread += 1
+        """Count a line that was not read and may be an event, and the known event in it.
+
+        A line without a time and a known event, as of a stack, a kernel log, HTML or a mail, is none.
+        """
         known = _KNOWN.search(line)
-        if known and known[1] in self._parsers:
+        named = known is not None and known[1] in self._parsers
+        self.unread += named or (_TIMED.search(line) is not None and "<stack trace" not in line)
+        if known is not None and named:
             self.not_read[known[1]] += 1
 
     def _bad(self, number: int, what: str) -> KevacuateError:
@@ -341,7 +354,11 @@ class TextSource:
     def _about_kernel(self) -> dict[str, Any]:
         """How the kernel is known, for ``machine.extra``."""
         first, last = self.kernel.versions
-        fooled = last is not None and last < kernel_events.OWNERSHIP_FIRST
+        fooled = (
+            last is not None
+            and last < migratetypes.SWAPPED_FIRST
+            and (first is None or first < kernel_events.OWNERSHIP_FIRST)
+        )
         return {
             "kernel_known": self.kernel.how,
             "kernel_range": [version_text(v) if v else None for v in (first, last)],
@@ -355,15 +372,19 @@ class TextSource:
 
     def facts(self) -> dict[str, Any]:
         """Lines of other events, lines not understood, names not known, how the kernel is known."""
+        first, last = self.kernel.versions
+        either = (first or OLDEST) < migratetypes.SWAPPED_FIRST <= (last or NEWEST)
         unread = {"events_not_read": dict(sorted(self.not_read.items()))} if self.not_read else {}
         return {
             "other_events": self.others,
             "lines_not_read": self.unread,
             "lines_joined": self.joined,
             "names_not_known": sorted(self.names.unknown),
+            "migratetypes_assumed": self.kernel.how == PROVEN and either,
             "gfp_numbers_unmapped": self.names.numbers,
             "gfp_numbers_not_read": self.names.numbers_not_read,
-            "lines_lack": list(self.dialect.lacks),
+            "results_not_read": self.names.results_not_read,
+            "lines_lack": list(self.dialect.lacks) or ["cpu"] * self._without_cpu,
             "losses_shown": self.said.shows_losses,
             **self._about_kernel(),
             **unread,
