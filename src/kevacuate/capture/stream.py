@@ -172,9 +172,16 @@ class SpoolStream:
         return sum(self.words.spooled(c.at) - c.offset for c in self.cpus)
 
     def warm_up(self) -> None:
-        """Have the decoder compiled or loaded, by decoding one empty sub-buffer."""
+        """Have the decoder compiled or loaded, by decoding one empty sub-buffer.
+
+        A decoder that nobody else uses does it: one that has seen an empty sub-buffer takes the next for a gap.
+        """
         for cpu in self.cpus[:1]:
-            for _ in cpu.decoder.decode(cpu.decoder.page_bytes, 0):
+            used = cpu.decoder
+            spare = PageDecoder(
+                used.path, used.cpu, {}, ALL_KINDS, used.page_bytes, 1, block_bytes=1, table=used.decoding
+            )
+            for _ in spare.decode(used.page_bytes, 0):
                 pass
 
     def start_at(self, offsets: list[int], bound: int) -> None:
