@@ -123,7 +123,7 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     for part in compared["conclusion"]:
         assert part["text"] in done.stdout.splitlines()
         assert set(part["rows"]) <= ids
-    assert [part["kind"] for part in compared["conclusion"]][-2:] == ["rule", "basis"]
+    assert [part["kind"] for part in compared["conclusion"]][-3:] == ["rule", "basis", "worth"]
 
 
 def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:
@@ -173,7 +173,10 @@ def test_info_of_a_recording_with_losses_and_of_unknown_quality(tmp_path: Path) 
     lossy = write_recording(tmp_path / "lossy.kev", missed=5)
     said = json.loads(call("info", lossy, "--json").stdout)
     assert said["lost_events"] == [0, 5]
-    assert said["verdict"].startswith("5 events were lost")
+    assert said["verdict"].startswith("5 events were lost, so objects are missing or never freed: at most 100.00% of the demand")
+    one = write_recording(tmp_path / "one.kev", missed=1)
+    said = json.loads(call("info", one, "--json").stdout)
+    assert said["verdict"].startswith("1 event was lost, so objects are missing or never freed: at most 100.00% of the demand")
     bare = write_recording(tmp_path / "bare.kev", facts={})
     done = call("info", bare)
     assert done.returncode == 0, done.stderr
