@@ -27,5 +27,6 @@ def test_the_last_line_says_what_took_the_time_and_what_was_lost() -> None:
     said = _sentence(slow, 1 << 20, light=False)
     assert "in 9.3 s (1.0 s between the snapshots at both ends), 7 events were LOST" in said
     assert "COMMAND ended with status 3." in said
+    assert ", 1 event was LOST (" in _sentence(Result(Path("a.kev"), 9, 1, 1, "", None, 1), 0, light=True)
     assert said.endswith("kevacuate info a.kev")
     assert "kevacuate triage a.kev" in _sentence(Result(Path("a.kev"), 0, 0, 1, "", None, 1), 0, light=True)

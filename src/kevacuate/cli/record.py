@@ -153,7 +153,8 @@ def _json(result: Result, size: int) -> dict[str, Any]:
 def _sentence(result: Result, size: int, *, light: bool) -> str:
     lost = "no event was lost"
     if result.lost:
-        lost = f"{result.lost:,} events were LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
+        were = "event was" if result.lost == 1 else "events were"
+        lost = f"{result.lost:,} {were} LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
     seconds = f"{result.seconds:.1f} s"
     if result.seconds - result.between > 0.5:
         seconds += f" ({result.between:.1f} s between the snapshots at both ends)"

@@ -109,7 +109,7 @@ def _recording_page(
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.about import lost_events
+    from kevacuate.replay.about import lost_events, lost_words
     from kevacuate.replay.compare import compare
     from kevacuate.report.page import comparison_page
     from kevacuate.report.write import AS_RECORDED
@@ -126,7 +126,7 @@ def _recording_page(
             source, "The recording holds no state to start a replay from: this is what it recorded."
         )
     if lost and not options.despite_losses:
-        why = f"{lost:,} events were lost, so the demand was not replayed (--despite-losses does it): this is what was recorded."
+        why = f"{lost_words(lost)}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return _as_recorded(source, why)
     with progress_bar() as progress:
         return comparison_page(compare(source, chosen, repeats=repeats, options=options, progress=progress))

@@ -137,7 +137,7 @@ def _show(survey: Survey, *, lists_known: bool = False) -> None:
         }
         row |= {
             "on pcp lists": sum(p.count for p in zone.pcp),
-            "free huge pages": huge_free(zone.chunks, survey.block_order),
+            "huge pages free": huge_free(zone.chunks, survey.block_order),
         }
         row |= {f"{name} blocks": count for name, count in zone.blocks_by_type.items() if name in _SHOWN}
         rows.append(row)

@@ -35,6 +35,11 @@ def lost_events(loss: CpuLosses) -> int:
     return int(max(loss.missed + loss.gaps, kernel))
 
 
+def lost_words(events: int) -> str:
+    """``No event was lost``, ``1 event was lost``, ``2 events were lost``."""
+    return f"{events:,} events were lost" if events > 1 else f"{'1' if events else 'No'} event was lost"
+
+
 def events_not_read(recording: Recording) -> dict[str, int]:
     """Event name to how many of them were there and could not be read; those without a format are "(no format)"."""
     named = {
@@ -222,10 +227,8 @@ def _lost(about: dict[str, Any]) -> str:
     events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
     if not about["lost_events"]:
         lost = "Whether events were lost is not known"
-    elif events:
-        lost = f"{events:,} event{'s were' if events > 1 else ' was'} lost"
     else:
-        lost = "No event was lost"
+        lost = lost_words(events)
     if not unread:
         return lost
     could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
@@ -280,9 +283,10 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
     if trusted is None:
         return f"{said}; how much of the demand is a guess was not kept."
     if lost:
+        guessed = guessed_words(about["start"])
         return (
-            f"{lost} events were lost, so objects are missing or never freed: {trusted:.1%} of the demand can be trusted. "
-            "Record again with larger buffers before drawing conclusions."
+            f"{said}, so objects are missing or never freed: at most {trusted:.2%} of the demand is known. "
+            f"Record again with larger buffers before drawing conclusions.{f' {guessed}' if guessed else ''}"
         )
     return (
         f"{said}; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted, about['start'])} "

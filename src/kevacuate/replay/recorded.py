@@ -14,7 +14,7 @@ from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes, page_count
 from kevacuate.recording import EventKind, Recording
-from kevacuate.replay.about import lost_events
+from kevacuate.replay.about import lost_events, lost_words
 from kevacuate.replay.frames import PAGES_KEPT
 
 
@@ -110,5 +110,5 @@ def about_recorded(recording: Recording) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         "states": [state.label or state.tag for state in recording.states],
         "lost_events": lost,
-        "verdict": f"{f'{sum(lost):,}' if sum(lost) else 'No'} events were lost; {len(recording.states)} states were recorded.",
+        "verdict": f"{lost_words(sum(lost))}; {len(recording.states)} states were recorded.",
     }

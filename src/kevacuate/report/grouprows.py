@@ -108,10 +108,22 @@ def number(value: float) -> str:
 
 
 def change(base: float, value: float) -> str:
-    """The change in per cent; a sign, ``=`` for none, and nothing where the base is 0."""
+    """The change in per cent; ``=`` for none, ``new`` where the base is 0.
+
+    Nothing where a value is negative: that is a fragmentation index, whose -1,000 is no amount. A decimal is added where
+    the whole number would say that nothing changed, or that nothing is left.
+    """
     if value == base:
         return "="
-    return f"{(value - base) / abs(base):+.0%}" if base else "new"
+    if min(base, value) < 0:
+        return ""
+    if not base:
+        return "new"
+    share = (value - base) / base
+    text = f"{share:+.0%}"
+    if text in ("+0%", "-0%") or (text == "-100%" and value):
+        text = f"{share:+.1%}"
+    return "<0.1%" if text in ("+0.0%", "-0.0%") else text
 
 
 def mean_text(middle: float | None, varies: float | None) -> str:
@@ -209,13 +221,18 @@ def found_in(
     if not tested:
         return
     decisions = [row.decisions[group - 1] for row in tested]
-    differ = sum(d.verdict == DIFFERS for d in decisions)
-    apart = [d.least_p or LEVEL for d in decisions if d.verdict == APART]
-    said = f"{names[group]} against {names[0]}: of {len(decisions)} {what} {differ} {'differs' if differ == 1 else 'differ'}"
-    said += f" and {len(apart)} are apart" if apart else ""
-    chance = max(apart, default=LEVEL) * len(decisions)
+    least = max(d.least_p or 0.0 for d in decisions)
+    few = least > LEVEL  # no p can reach LEVEL: nothing can differ, by chance or not
+    many = sum(d.verdict == (APART if few else DIFFERS) for d in decisions)
+    is_, would = (
+        ("is apart" if many == 1 else "are apart", "would be")
+        if few
+        else ("differ" + "s" * (many == 1), "would")
+    )
+    said = f"{names[group]} against {names[0]}: of {len(decisions)} {what} {many} {is_}."
+    chance = f"About {max(least, LEVEL) * len(decisions):.0f} {would} by chance alone."
     together = f"{what.capitalize()} are correlated, so they tend to differ together."
-    text = f"{said}. About {chance:.0f} would by chance alone. {together}"
+    text = f"{said} {chance} {together}"
     yield Part("found", text, tuple(row.row.id for row in tested if told_apart(row.decisions[group - 1])))
 
 

@@ -34,8 +34,8 @@ def guessed_parts(comparison: Comparison) -> Iterator[Part]:
         yield Part("guessed", text, _rows(BY_TYPES))
     if guesses and guesses["pcp_pages_unknown"]:
         text = (
-            f"Which pages {guesses['pcp_pages_unknown']:,} of {guesses['pcp_pages']:,} on per-CPU lists are is not known: they "
-            f"count as in use.{_bounds(start)} Mixed, polluted and tainted rest on them."
+            f"{guesses['pcp_pages_unknown']:,} of {guesses['pcp_pages']:,} pages on per-CPU lists are not known by pfn: "
+            f"they count as in use.{_bounds(start)} Mixed, polluted and tainted rest on them."
         )
         yield Part("guessed", text, _rows(BY_PCP))
     if start.get("approximate") and not guesses:

@@ -20,7 +20,7 @@ Kind = Literal["steal", "claim", "claim_block"]
 KINDS: dict[str, str] = {
     "steal": "steals",
     "claim": "claims below a pageblock",
-    "claim_block": "claims of whole blocks",
+    "claim_block": "whole-block claims",
 }
 TYPES = ("unmovable", "movable", "reclaimable")
 

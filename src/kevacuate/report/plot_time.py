@@ -46,7 +46,7 @@ SERIES: dict[str, Series] = {
     "huge": Series("huge pages free at once", "pages", _plain("huge_pages_free")),
     "steals": Series("steals so far", "events", _plain("steals")),
     "claims": Series("claims below a pageblock so far", "events", _plain("claims")),
-    "claims-whole": Series("claims of whole blocks so far", "events", _plain("claims_whole_block")),
+    "claims-whole": Series("whole-block claims so far", "events", _plain("claims_whole_block")),
     "queued": Series("evacuations queued so far", "blocks", _plain("evacuations_queued")),
     "migrated": Series("pages migrated by evacuation so far", "pages", _plain("pages_migrated")),
     "dropped": Series("clean cache dropped so far", "pages", _plain("pages_dropped")),

@@ -12,6 +12,7 @@ from kevacuate.measure.recorded import Recorded
 from kevacuate.report.grouprows import GroupRow, rows_of
 from kevacuate.report.rows import (
     AT_THE_END,
+    COMPACTION,
     CONTROL,
     EXTFRAG,
     HIGHER,
@@ -24,8 +25,8 @@ from kevacuate.report.rows import (
 
 Value = Callable[[Recorded], float | None]
 
-_MODEL_ONLY = (OVER_THE_RUN, CONTROL, AT_THE_END)
-"""Sections of a comparison that mean something else here, or stand elsewhere."""
+_MODEL_ONLY = (COMPACTION, OVER_THE_RUN, CONTROL, AT_THE_END)
+"""Sections of a comparison that mean something else here, or stand elsewhere: a recorded kernel's compaction is direct, too."""
 
 
 @dataclass(frozen=True)

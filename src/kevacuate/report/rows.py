@@ -80,7 +80,7 @@ EXTFRAG_ROWS = (
     ("claims_from_movable", "claims of movable blocks", "claims_from_movable", LOWER),
     (
         "claims_whole_block_from_movable",
-        "claims of whole free blocks",
+        "whole-block claims of movable blocks",
         "claims_whole_block_from_movable",
         NEITHER,
     ),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ NARROW_BOX = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 
 LEAST_NAME = 24
 """Characters that a row's name keeps where it must be wrapped."""
+
+MOST_HEAD = 18
+"""Characters of a line of a head where there is little room; one word may be longer."""
 
 COUNTS = frozenset(("events", "blocks", "pages", "zones", "regions", "requests", "rows", "times", "runs"))
 """Units that a row's name implies: left out where columns are few."""
@@ -97,7 +101,10 @@ class SideBySide:
         for group in groups:
             for i, head in enumerate((self.brief_heads if brief else self.heads)[group]):
                 table.add_column(
-                    head.replace(",", ",\n"), justify="left" if i > 1 else "right", no_wrap=not brief
+                    broken(head) if brief else head.replace(",", ",\n"),
+                    justify="left" if i > 1 else "right",
+                    no_wrap=not brief,
+                    overflow="fold",
                 )
         section = ""
         for line in self.lines:
@@ -119,6 +126,20 @@ class SideBySide:
         said = [f"{mark} {word}" for mark, word in MARKS.items() if mark in last]
         if said:
             yield Text(f"p: {', '.join(said)}\n", style="dim")
+
+
+def broken(head: str) -> str:
+    """A head in lines: one for each part between commas, and of longer parts as many as MOST_HEAD characters need."""
+    lines: list[str] = []
+    for part in re.findall(r"[^,]+,?", head):
+        line = ""
+        for piece in re.findall(r"[^-._/ ]+[-._/ ]?|[-._/ ]", part):
+            if line and len(line + piece) > MOST_HEAD:
+                lines.append(line)
+                line = ""
+            line += piece
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def width_of(table: Table) -> int:

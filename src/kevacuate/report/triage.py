@@ -265,7 +265,8 @@ def _doubts(triage: Triage) -> Iterator[str]:
     if triage["events_without_page"]:
         yield f"{plural(triage['events_without_page'], 'event')} did not name a page, so counts of blocks leave them out."
     if triage["lost_events"]:
-        yield f"{plural(triage['lost_events'], 'event')} of any kind were lost: all counts are too low."
+        were = "was" if triage["lost_events"] == 1 else "were"
+        yield f"{plural(triage['lost_events'], 'event')} of any kind {were} lost: all counts are too low."
     if not triage["losses_known"]:
         yield "Whether events were lost is not known."
     if triage["events_not_read"]:

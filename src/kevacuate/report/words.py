@@ -77,7 +77,7 @@ def _effect(runs: Sequence[Run], rows: Mapping[str, GroupRow[Row]], group: int) 
     )
     told = {
         "end.mixed_blocks": "Mixed pageblocks at the end",
-        "end.regions_2m_movable_only": "2 MiB regions free of unmovable pages",
+        "end.regions_2m_movable_only": "2 MiB regions free or movable at the end",
     }
     became = ". ".join(_became(name, rows[row_id], group) for row_id, name in told.items())
     return Part("effect", f"{did}{became}.", tuple(told))
@@ -134,7 +134,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
     }
     parts: list[Part] = []
     if not evacuating:
-        text = f"No policy queued an evacuation that {comparison.baseline.policy} did not."
+        text = "No policy queued an evacuation."
         why = nothing_words(comparison.recording)
         parts.append(Part("nothing", f"{text} {why or 'This comparison says nothing about evacuation.'}"))
     for i in range(1, len(groups)):

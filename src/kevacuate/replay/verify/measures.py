@@ -17,7 +17,7 @@ MOMENTS = ("peak", "freed", "end")
 
 COUNTS = {
     "claims_below_pageblock_order": "claims of movable blocks below pageblock order",
-    "claims_whole_block": "claims of whole movable blocks",
+    "claims_whole_block": "whole-block claims of movable blocks",
     "claims_refused": "claims of movable blocks refused",
     "steals_from_movable": "steals from movable",
     "steals_by_movable": "steals by movable",
