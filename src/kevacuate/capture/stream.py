@@ -172,9 +172,23 @@ class SpoolStream:
         return sum(self.words.spooled(c.at) - c.offset for c in self.cpus)
 
     def warm_up(self) -> None:
-        """Have the decoder compiled or loaded, by decoding one empty sub-buffer."""
+        """Have the decoder compiled or loaded, by decoding one empty sub-buffer.
+
+        A decoder of its own does it: to one that reads on, an empty sub-buffer means that events are missing.
+        """
         for cpu in self.cpus[:1]:
-            for _ in cpu.decoder.decode(cpu.decoder.page_bytes, 0):
+            size = cpu.decoder.page_bytes
+            own = PageDecoder(
+                cpu.decoder.path,
+                cpu.cpu,
+                {},
+                ALL_KINDS,
+                size,
+                chunk_rows=CHUNK_ROWS,
+                block_bytes=size,
+                table=cpu.decoder.decoding,
+            )
+            for _ in own.decode(size, 0):
                 pass
 
     def start_at(self, offsets: list[int], bound: int) -> None:
