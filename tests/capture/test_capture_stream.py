@@ -46,6 +46,16 @@ def test_a_partial_sub_buffer_waits(tmp_path: Path) -> None:
     assert stream.decoded == 0
 
 
+def test_warming_up_loses_nothing(tmp_path: Path) -> None:
+    spool = FakeSpool(tmp_path, 2)
+    stream = SpoolStream(tmp_path, [0, 1], FORMATS, PAGE)
+    stream.warm_up()
+    spool.put(0, sub_buffer(100, free(1)), until=900)
+    spool.put(1, sub_buffer(110, free(2)), until=900)
+    assert pump(stream).pfn.tolist() == [1, 2]
+    assert (stream.losses(), [cpu.decoder.gaps for cpu in stream.cpus]) == ([], [0, 0])
+
+
 def test_losses_are_placed_in_time(tmp_path: Path) -> None:
     spool = FakeSpool(tmp_path, 1)
     stream = SpoolStream(tmp_path, [0], FORMATS, PAGE)

@@ -3,12 +3,16 @@
 
 import json
 import lzma
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cli_tools import call, files, refusal, run
 
 import kevacuate
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.importers import import_recording
 
 DATA = Path(__file__).parent.parent / "data"
 SHIPPED = Path(kevacuate.__file__).parent / "data"
@@ -128,3 +132,30 @@ def test_import_of_standard_input(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"kevacuate: Standard input is a copy of /proc/meminfo: ")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["imported.kev", "live.kev"]
+
+
+def test_import_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "trace.pipe"
+    os.mkfifo(pipe)
+    monkeypatch.chdir(tmp_path)
+    writer = Thread(target=pipe.write_bytes, args=(LIVE.read_bytes(),))
+    writer.start()
+    done = call("import", pipe)
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"kevacuate: reading {pipe}, a pipe, until its writer closes it.\n"
+    assert done.stdout.startswith("trace.pipe.kev: 3,078 events")
+    assert sorted(p.name for p in tmp_path.glob("*") if p.name != "tmp") == ["trace.pipe", "trace.pipe.kev"]
+    read, write = os.pipe()
+    os.close(write)
+    with pytest.raises(KevacuateError, match=r"^/dev/fd/\d+ is a pipe, which cannot be read twice: "):
+        import_recording(Path(f"/dev/fd/{read}"), tmp_path / "x.kev")
+    os.close(read)
+
+
+@pytest.mark.parametrize("command", ["import", "report", "info"])
+def test_a_link_to_itself_is_refused(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    assert "loop" in refusal(command, "loop")
+    assert files(tmp_path) == {}

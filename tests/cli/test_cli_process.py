@@ -160,11 +160,15 @@ def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     }
     environment |= {"HOME": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
-    code = "from kevacuate.mm.jit import cache_dir; import os; print(os.path.isdir(cache_dir()))"
+    code = (
+        "from kevacuate.mm.jit import cache_dir; import os; here = cache_dir(); print(os.path.isdir(here))\n"
+        "from pathlib import Path; from kevacuate.recording.beside import remove_leftovers\n"
+        "print(remove_leftovers(Path(here).parent), os.path.isdir(here))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "True\n"
+    assert done.stdout == "True\n[] True\n"
     assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
     assert list((tmp_path / "tmp").iterdir()) == []
 

@@ -156,3 +156,18 @@ def test_the_last_of_two_that_replace_wins(tmp_path: Path) -> None:
             file.path.write_text("mine")
         holder.kill()
     assert target.read_text() == "mine"
+
+
+def test_a_private_directory_is_nobody_elses_leftover_while_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with beside.private_directory("input") as directory:
+        assert directory.name.startswith(f"kevacuate-input-{os.getpid()}-")
+        assert remove_leftovers(tmp_path) == []
+        assert directory.is_dir()
+    assert list(place.iterdir()) == []
+    directory.mkdir()  # a killed process's that had this id
+    assert [left.path for left in remove_leftovers(tmp_path)] == [directory]

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import click
 from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.beside import private_directory
 
 _SUFFIXES = (".xz", ".gz", ".zst", ".bz2", ".dat", ".txt", ".raw", ".trace")
 STDIN = "-"
@@ -24,34 +26,50 @@ def default_target(file: Path) -> Path:
     """``trace.dat`` becomes ``trace.kev`` in the current directory."""
     if str(file) == STDIN:
         return Path("imported.kev")
-    name = file.resolve().name
+    name = os.path.basename(os.path.realpath(file))
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix) or name
     return Path(f"{name}.kev")
 
 
+def _is_pipe(file: Path) -> bool:
+    """Whether FILE is a pipe, as the shell's ``<(zcat trace.txt.gz)`` and mkfifo make them."""
+    try:
+        return stat.S_ISFIFO(file.stat().st_mode)
+    except (OSError, ValueError):  # the importer says what is wrong with it
+        return False
+
+
 @contextmanager
 def stored(file: Path) -> Iterator[Path]:
-    """The file to read: FILE itself, or what standard input holds, kept in a file for as long as it is read.
+    """The file to read: FILE itself, or what standard input or a pipe holds, kept in a file for as long as it is read.
 
     An importer looks at a file before it reads it, which a pipe does not allow.
     """
-    if str(file) != STDIN:
+    if str(file) == STDIN:
+        name = "Standard input"
+    elif _is_pipe(file):
+        name = str(file)
+        click.echo(f"kevacuate: reading {name}, a pipe, until its writer closes it.", err=True)
+    else:
         yield file
         return
-    with tempfile.TemporaryDirectory(prefix="kevacuate-") as directory:
-        kept = Path(directory) / "standard input"
+    with private_directory("input") as directory:
+        kept = directory / "standard input"
         try:
-            with kept.open("wb") as out:
-                shutil.copyfileobj(sys.stdin.buffer, out)
+            with (
+                kept.open("wb") as out,
+                nullcontext(sys.stdin.buffer) if file == Path(STDIN) else file.open("rb") as pipe,
+            ):
+                shutil.copyfileobj(pipe, out)
         except OSError as error:
             raise KevacuateError(
-                f"Standard input cannot be kept in {directory}: {error.strerror or error}; set TMPDIR to a place with room."
+                f"{name} cannot be kept in {directory}: {error.strerror or error}; set TMPDIR to a place with room."
             ) from None
         try:
             yield kept
         except KevacuateError as error:
-            raise KevacuateError(str(error).replace(str(kept), "Standard input")) from None
+            raise KevacuateError(str(error).replace(str(kept), name)) from None
 
 
 @click.command("import", short_help="Make a recording of a trace that another tool wrote.")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def command(
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report.page import comparison_page, write_page
 
-    output = output or Path(f"{inputs[0].resolve().stem if inputs else Path(SHIPPED).stem}.html")
+    output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
     saved = [path for path in inputs if path.is_file()]
     if saved and len(saved) < len(inputs):

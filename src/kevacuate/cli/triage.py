@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,11 +62,12 @@ def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
+    from kevacuate.recording.beside import private_directory
     from kevacuate.replay.light import triage_recording
 
     tidy(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"kevacuate-triage-{os.getpid()}-") as directory:
-        target = Path(directory) / "live.kev"
+    with private_directory("triage") as directory:
+        target = directory / "live.kev"
         chosen = RecordOptions(target=target, duration=duration, light=True)
         with live_status() as report:
             record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))

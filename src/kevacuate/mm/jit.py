@@ -16,6 +16,7 @@ other kernels do. Two things are decided here and nowhere else:
 from __future__ import annotations
 
 import atexit
+import fcntl
 import hashlib
 import os
 import platform
@@ -23,7 +24,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,8 +76,16 @@ def cache_dir() -> str:
     except OSError:
         pass
     private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
+    _lock(private)
     atexit.register(_remove_private, private, os.getpid())
     return private
+
+
+def _lock(directory: str) -> None:
+    """Lock a private cache until this process ends: without a lock it would count as a killed process's."""
+    with suppress(OSError):  # a file system without locks
+        descriptor = os.open(directory, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _cache_base() -> str:

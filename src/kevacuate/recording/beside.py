@@ -23,7 +23,7 @@ from typing import NamedTuple
 from kevacuate.errors import KevacuateError
 
 _BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
-_PRIVATE = re.compile(r"kevacuate-(?:triage|kernels)-(\d{1,10})-\w+")
+_PRIVATE = re.compile(r"kevacuate-(?:triage|kernels|input)-(\d{1,10})-\w+")
 _LOCK_SECONDS = 2.0
 _held: dict[Path, int] = {}
 
@@ -68,6 +68,21 @@ def release(path: Path) -> None:
     descriptor = _held.pop(path, None)
     if descriptor is not None:
         os.close(descriptor)
+
+
+@contextmanager
+def private_directory(purpose: str) -> Iterator[Path]:
+    """A directory in the place for temporary files, held and then removed; :func:`leftovers` finds it after a kill.
+
+    *purpose* is part of its name, ``kevacuate-PURPOSE-PID-...``: ``triage`` or ``input``.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"kevacuate-{purpose}-{os.getpid()}-") as name:
+        directory = Path(name)
+        hold(directory)
+        try:
+            yield directory
+        finally:
+            release(directory)
 
 
 def _locked(path: Path) -> bool | None:

@@ -80,6 +80,10 @@ def open_any(path: Path) -> tuple[IO[bytes], bool]:
         file = path.open("rb")
         magic = file.read(6)
         file.seek(0)
+    except io.UnsupportedOperation:
+        raise KevacuateError(
+            f"{path} is a pipe, which cannot be read twice: write what it holds to a file."
+        ) from None
     except OSError as error:
         raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
     unpack = next((opener for first, opener in _PACKED if magic.startswith(first)), None)
