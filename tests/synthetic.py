@@ -48,8 +48,8 @@ FRAGMENTING_ROWS = 24_000
 PHASE_ROWS = 4_000
 """Rows of the fragmenting demand until the other kind of memory grows."""
 PHASE_STEP, PHASE_PAUSE = 1_000, 76_000_000
-"""Its ns from row to row, and from phase to phase. A phase takes 4 ms: blocks are claimed and evacuated before kcompactd, which kswapd
-wakes as boosts end, has been over them. Their skip bits would stop every evacuation: nothing of what is modelled clears one."""
+"""Its ns from row to row, and from phase to phase. In a phase of 4 ms blocks are claimed and evacuated before kcompactd, which
+kswapd wakes as boosts end, has been over them: its skip bits would stop every evacuation, and nothing in the model clears one."""
 OBJECTS = 20_000
 """Ids that the fragmenting demand may use."""
 
