@@ -37,7 +37,7 @@ enum {
 	GFP_THISNODE = 0x200000,
 };
 enum { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE };
-enum { COSTLY_ORDER = 3, BATCH_SCALE_MAX = 5, FOLIO_BATCH = 31, PREV_FREE_HIGH_ORDER = 1, FREE_HIGH_BATCH = 2 };
+enum { COSTLY_ORDER = 3, BATCH_SCALE_MAX = 5, SWAP_CLUSTER_MAX = 32, FOLIO_BATCH = 31, PREV_FREE_HIGH_ORDER = 1, FREE_HIGH_BATCH = 2 };
 enum { RMQUEUE_NORMAL, RMQUEUE_CMA, RMQUEUE_CLAIM, RMQUEUE_STEAL };
 enum { LISTS_PER_ZONE = 128, NR_TYPES = 8, PCP_LISTS = 16, LRU_STRIDE = 32, LOG_RECORD = 8, LOG_MARGIN = 1 << 14 };
 enum { OP_ALLOC, OP_FREE, STOP_END = 0, STOP_SAMPLE, STOP_LOG };
@@ -45,7 +45,6 @@ enum { KSWAPD_IDLE, KSWAPD_WOKEN, KSWAPD_RUNNING, WORKER_STRIDE = 144, WK_DUE = 
 enum { L_EXTFRAG = 1, L_CLAIM = 2, L_ALLOC_FAILED = 13, L_BLOCK_TYPE = 14, L_BOOST = 15, L_KSWAPD = 18, L_ZONE_LOCKED = 32,
        L_PCPU_DRAIN = 33, L_LIST = 34 };
 #define NEVER ((s64)1 << 62)
-#define SECOND 1000000000LL
 
 struct link { s32 next, prev; };	/* of an allocated page: object, attributes */
 struct block { u8 bits, zone; };
@@ -60,7 +59,7 @@ struct stat {
 		claim_refused, kswapd_wakes, to_failed_then_freed[6], failed_then_freed, bad_free, dst_allocs, tail_placed,
 		decays, watermark_refused, below_watermark, mode[16], extfrag[];
 };
-struct kswapd { s64 state, due; };
+struct kswapd { s64 state, due, order, hi, alloc_order, reclaim_order, run_hi, pad; };
 
 struct mm {
 	struct link *link;
@@ -73,7 +72,7 @@ struct mm {
 	s64 *log, *ticks, *workers;
 	struct kswapd *kswapd;
 	const s64 *cpu_node, *node_cpu, *zonelist;
-	s64 npages, pcp_base, log_level, log_capacity, boost_factor, kswapd_wake, kswapd_run, open_loop, dma32;
+	s64 npages, pcp_base, log_level, log_capacity, boost_factor, kswapd_wake, kswapd_run, stat_interval, open_loop, dma32;
 	int nzones, ncpus, nnodes, nworkers, max_order, pageblock_order, hpage_order, nr_pcp_lists;
 };
 
@@ -391,29 +390,44 @@ static void boost_watermark(struct mm *m, int z, int flags)
 		zone->boosted = 1;
 }
 
-static bool kswapd_has_work(struct mm *m, int node, int order, int hi)
+static bool pgdat_balanced(struct mm *m, int node, int order, int hi)
 {
-	bool managed = false, balanced = false;
+	bool managed = false;
 
 	for (int z = 0; z < m->nzones; z++) {
 		const struct zone *zone = &m->zone[z];
 
 		if (zone->node != node || zone->index > hi || !zone->managed)
 			continue;
-		if (zone->boost)
-			return true;
 		managed = true;
-		balanced = balanced || zone_watermark_ok(m, z, order, wmark_pages(zone, WMARK_HIGH), hi, 0);
+		if (zone_watermark_ok(m, z, order, wmark_pages(zone, WMARK_HIGH), hi, 0))
+			return true;
 	}
-	return managed && !balanced;
+	return !managed;
 }
 
+static bool node_boosted(struct mm *m, int node, int hi)
+{
+	for (int z = 0; z < m->nzones; z++) {
+		const struct zone *zone = &m->zone[z];
+
+		if (zone->node == node && zone->index <= hi && zone->managed && zone->boost)
+			return true;
+	}
+	return false;
+}
+
+/* Compaction is off here (see attach), so nothing is left to kcompactd where kswapd has no work. */
 static void wakeup_kswapd(struct mm *m, int z, int order, int hi)
 {
 	int node = m->zone[z].node;
 	struct kswapd *kswapd = &m->kswapd[node];
 
-	if (kswapd->state != KSWAPD_IDLE || !m->zone[z].managed || !kswapd_has_work(m, node, order, hi))
+	if (!m->zone[z].managed)
+		return;
+	kswapd->hi = max(kswapd->hi, hi);
+	kswapd->order = max(kswapd->order, order);
+	if (kswapd->state != KSWAPD_IDLE || (!node_boosted(m, node, hi) && pgdat_balanced(m, node, order, hi)))
 		return;
 	kswapd->state = KSWAPD_WOKEN;
 	kswapd->due = m->stat->now + m->kswapd_wake;
@@ -443,7 +457,7 @@ static int suitable_fallback(struct mm *m, int z, int order, int start)
 static void count_extfrag(struct mm *m, s32 pfn, int order, int from, int start, int mt, int kind)
 {
 	m->stat->extfrag[((kind * 3 + start) * 3 + mt) * 16 + from]++;
-	trace(m, 1, L_EXTFRAG, pfn, order, from, start + 256 * mt, pageblock_type(m, pfn) == start);
+	trace(m, 1, L_EXTFRAG, pfn, order, from, 256 * start + mt, pageblock_type(m, pfn) == start);
 }
 
 static s32 claim_whole_block(struct mm *m, int z, s32 pfn, int current, int order, int start, int mt)
@@ -791,23 +805,81 @@ static void drain_all_pages(struct mm *m)
 
 /* ---- virtual time ---- */
 
+static int reclaim_order(struct mm *m, int node, int order, int hi, bool boosted)
+{
+	s64 lru = 0;
+
+	if (!order || (!boosted && pgdat_balanced(m, node, order, hi)))
+		return order;
+	for (int z = 0; z < m->nzones; z++)
+		if (m->zone[z].node == node)
+			lru += m->zone[z].nr_lru;
+	return lru >= min(2 << order, SWAP_CLUSTER_MAX) ? 0 : order;
+}
+
+static void kswapd_begin(struct mm *m, int node, struct kswapd *kswapd)
+{
+	int order = kswapd->order, hi = kswapd->hi >= 0 ? kswapd->hi : kswapd->run_hi;
+	bool boosted = false;
+
+	kswapd->order = 0;
+	kswapd->hi = -1;
+	kswapd->alloc_order = order;
+	kswapd->run_hi = hi;
+	for (int z = 0; z < m->nzones; z++) {
+		struct zone *zone = &m->zone[z];
+
+		if (zone->node != node || zone->index > hi)
+			continue;
+		zone->reclaim_active = 1;
+		zone->boost_seen = zone->boost;
+		boosted |= zone->boost != 0;
+	}
+	kswapd->reclaim_order = reclaim_order(m, node, order, hi, boosted);
+	kswapd->state = KSWAPD_RUNNING;
+	kswapd->due = m->stat->now + m->kswapd_run;
+}
+
+static void give_boosts_back(struct mm *m, int node, int hi)
+{
+	for (int z = 0; z < m->nzones; z++) {
+		struct zone *zone = &m->zone[z];
+
+		if (zone->node != node || zone->index > hi)
+			continue;
+		zone->reclaim_active = 0;
+		zone->boost -= min(zone->boost, zone->boost_seen);
+		zone->boost_seen = 0;
+	}
+}
+
+static void kswapd_try_to_sleep(struct mm *m, int node, struct kswapd *kswapd)
+{
+	int order = kswapd->reclaim_order, hi = kswapd->run_hi;
+
+	kswapd->state = KSWAPD_IDLE;
+	kswapd->due = NEVER;
+	if (order >= kswapd->alloc_order) {
+		order = kswapd->order;
+		hi = kswapd->hi >= 0 ? kswapd->hi : hi;
+	}
+	if (order > 0 && !pgdat_balanced(m, node, order, hi)) {
+		kswapd->state = KSWAPD_WOKEN;
+		kswapd->due = m->stat->now;
+	}
+}
+
 static void kswapd_step(struct mm *m, int node)
 {
 	struct kswapd *kswapd = &m->kswapd[node];
 	bool begins = kswapd->state == KSWAPD_WOKEN;
 
-	for (int z = 0; z < m->nzones; z++) {
-		struct zone *zone = &m->zone[z];
-
-		if (zone->node != node)
-			continue;
-		zone->reclaim_active = begins;
-		if (!begins)
-			zone->boost -= min(zone->boost, zone->boost_seen);
-		zone->boost_seen = begins ? zone->boost : 0;
+	if (begins) {
+		kswapd_begin(m, node, kswapd);
+	} else {
+		give_boosts_back(m, node, kswapd->run_hi);
+		kswapd_try_to_sleep(m, node, kswapd);
 	}
-	kswapd->state = begins ? KSWAPD_RUNNING : KSWAPD_IDLE;
-	kswapd->due = begins ? m->stat->now + m->kswapd_run : NEVER;
 	trace(m, 1, L_KSWAPD, -1, node, begins ? 2 : 3, 0, 0);
 }
 
@@ -843,7 +915,7 @@ static __attribute__((noinline)) void advance(struct mm *m, s64 t)
 			kswapd_step(m, which);
 		} else {
 			which -= m->nnodes;
-			m->ticks[which] += SECOND;
+			m->ticks[which] += m->stat_interval;
 			m->stat->cpu = which;
 			for (int z = 0; z < m->nzones; z++)
 				decay_pcp_high(m, z, which);
@@ -1127,8 +1199,8 @@ static struct mm attach(void **state)
 	const s64 *cfg = state[5];
 	s64 *work = state[7];
 
-	if (cfg[8] || cfg[10] || cfg[17] || !cfg[55])
-		die("defrag_mode, disabled mobility, evacuation or a kernel other than 7.2");
+	if (cfg[8] || cfg[10] || cfg[17] || cfg[46] || !cfg[55])
+		die("defrag_mode, disabled mobility, evacuation, compaction or a kernel other than 7.2");
 	return (struct mm){
 		.link = state[0], .meta = state[1], .block = state[2], .zone = state[3], .pcp = state[4], .stat = state[6],
 		.lru = state[8], .log = state[9], .obj = state[10],
@@ -1137,7 +1209,7 @@ static struct mm attach(void **state)
 		.log_capacity = cfg[12], .kswapd_wake = cfg[14], .kswapd_run = cfg[15], .nworkers = cfg[16],
 		.nr_pcp_lists = cfg[29], .pcp_base = cfg[30], .cpu_node = cfg + cfg[32], .node_cpu = cfg + cfg[33],
 		.zonelist = cfg + cfg[34], .workers = work + cfg[37], .kswapd = (void *)(work + cfg[38]),
-		.ticks = work + cfg[39], .open_loop = cfg[41],
+		.ticks = work + cfg[39], .open_loop = cfg[41], .stat_interval = cfg[43],
 	};
 }
 

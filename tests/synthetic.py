@@ -45,6 +45,11 @@ START_OBJECTS = range(FIRST + 192, FIRST + 256)
 """Pages of objects 0, 1, ... on LRU lists at the start."""
 KPF_RESERVED, KPF_LRU = 32, 5
 FRAGMENTING_ROWS = 24_000
+PHASE_ROWS = 4_000
+"""Rows of the fragmenting demand until the other kind of memory grows."""
+PHASE_STEP, PHASE_PAUSE = 1_000, 76_000_000
+"""Its ns from row to row, and from phase to phase. In a phase of 4 ms blocks are claimed and evacuated before kcompactd, which
+kswapd wakes as boosts end, has been over them: its skip bits would stop every evacuation, and nothing in the model clears one."""
 OBJECTS = 20_000
 """Ids that the fragmenting demand may use."""
 
@@ -146,15 +151,16 @@ def fragmenting(rows: int = FRAGMENTING_ROWS, seed: int = 1) -> Script:
     """Movable pages fill memory, give way while kernel allocations grow into their blocks, and come back.
 
     Some are too large for what is left, some are split, some come in bulk; start pages are freed too.
+    Each phase is a burst, followed by a pause in which the background work ends.
     """
     rng = np.random.default_rng(seed)
-    script = Script()
+    script = Script(PHASE_STEP)
     spare = list(range(OBJECTS - 1, len(START_OBJECTS) - 1, -1))
     live = {"movable": [(i, 0) for i in range(len(START_OBJECTS))], "kernel": []}
     used = {"movable": len(START_OBJECTS), "kernel": 0}
     anonymous = list(ANONYMOUS)
     while len(script.rows) < rows:
-        kernel_grows = len(script.rows) // 4_000 % 2 == 1
+        kernel_grows = len(script.rows) // PHASE_ROWS % 2 == 1
         goal = {"movable": 0.45, "kernel": 0.4} if kernel_grows else {"movable": 0.8, "kernel": 0.08}
         kind = "movable" if rng.random() < 0.7 else "kernel"
         cpu = int(rng.integers(CPUS))
@@ -175,6 +181,7 @@ def fragmenting(rows: int = FRAGMENTING_ROWS, seed: int = 1) -> Script:
             order = _movable(script, rng, obj, cpu) if kind == "movable" else _kernel(script, rng, obj, cpu)
             live[kind].append((obj, order))
             used[kind] += 1 << order
+    script.rows = [(t + n // PHASE_ROWS * PHASE_PAUSE, *row) for n, (t, *row) in enumerate(script.rows)]
     return script
 
 
