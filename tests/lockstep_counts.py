@@ -81,7 +81,7 @@ REQUIRED_OF_COMPACTION = {
     "suitability: nothing to do": 1_000,
     "suitability: cannot help": 1_000,
     "suitability: go": 1_000,
-    "compacts, then gives up without reclaim": 100,
+    "compacts, then gives up without reclaim": 10,
     "defrag_mode: given up rather than fallen back": 100,
     "defrag_mode: fallback allowed at last": 50,
 }
