@@ -229,7 +229,7 @@ def test_lost_and_unread_events_leave_the_verdict_open(tmp_path: Path, more: Any
     calm = [event(t * SECOND, K.MM_PAGE_FREE, 1) for t in (0, 60)]
     full = triage_recording(Recording.open(write_events(tmp_path / "full.kev", calm, **ON)))
     assert full["verdict"] == "not fragmenting"
-    other = {"imported": {"events_not_read": {"mm_page_free": 3}, "lines_not_read": "none"}}
+    other = {"imported": {"events_not_read": {"mm_page_free": 3}, "lines_not_read": 0}}
     apart = triage_recording(Recording.open(write_events(tmp_path / "apart.kev", calm, quality=other, **ON)))
     assert apart["verdict"] == "not fragmenting"
     found = triage_recording(Recording.open(write_events(tmp_path / "lossy.kev", calm, **ON, **more)))
