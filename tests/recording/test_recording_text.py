@@ -173,7 +173,7 @@ def test_what_is_no_trace(tmp_path: Path) -> None:
         (b"PERFILE2" + bytes(100), "is a perf.data file: .*Import the text that `perf script` prints"),
         (b"PERFILE2" + bytes([104, *[0] * 95]), "is a perf.data file"),  # a length that a sub-buffer may have
         (b"\x1f\x8b" + bytes(100), "is corrupted: it does not decompress"),
-        (b"", "is not a file that can be imported"),
+        (b"", "is empty: it holds no events"),
     ):
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(KevacuateError, match=said):
