@@ -173,10 +173,14 @@ def test_info_of_a_recording_with_losses_and_of_unknown_quality(tmp_path: Path) 
     lossy = write_recording(tmp_path / "lossy.kev", missed=5)
     said = json.loads(call("info", lossy, "--json").stdout)
     assert said["lost_events"] == [0, 5]
-    assert said["verdict"].startswith("5 events were lost, so objects are missing or never freed: at most 100.00% of the demand")
+    assert said["verdict"].startswith(
+        "5 events were lost, so objects are missing or never freed: at most 100.00% of the demand"
+    )
     one = write_recording(tmp_path / "one.kev", missed=1)
     said = json.loads(call("info", one, "--json").stdout)
-    assert said["verdict"].startswith("1 event was lost, so objects are missing or never freed: at most 100.00% of the demand")
+    assert said["verdict"].startswith(
+        "1 event was lost, so objects are missing or never freed: at most 100.00% of the demand"
+    )
     bare = write_recording(tmp_path / "bare.kev", facts={})
     done = call("info", bare)
     assert done.returncode == 0, done.stderr

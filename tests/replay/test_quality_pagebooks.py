@@ -145,7 +145,9 @@ def test_what_was_guessed_is_named_whatever_was_lost() -> None:
     start = {"guesses": {"blocks": 9, "block_types": 4, "pcp_pages": 0, "pcp_pages_unknown": 0}}
     about = {"no_demand": "", "lost_events": [1], "events_not_read": {}, "start": start, "moves": None}
     said = verdict(about, 0.9999)
-    assert said.startswith("1 event was lost, so objects are missing or never freed: at most 99.99% of the demand is known.")
+    assert said.startswith(
+        "1 event was lost, so objects are missing or never freed: at most 99.99% of the demand is known."
+    )
     assert "Guessed at the start: types of 4 of 9 pageblocks" in said
     assert lost_words(0) == "No event was lost"
     assert lost_words(1234) == "1,234 events were lost"

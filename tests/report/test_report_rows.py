@@ -133,7 +133,9 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     wanted = dict(RECORDED)
     wanted |= {f"snapshot.s.free_chunks_{i}": "neither" for i in range(11)}
     shared = {
-        name: way for name, way in DIRECTIONS.items() if name.split(".")[0] not in ("mean", "end", "control", "compaction")
+        name: way
+        for name, way in DIRECTIONS.items()
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 
