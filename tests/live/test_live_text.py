@@ -33,6 +33,22 @@ def test_a_name_as_it_is() -> None:
     assert clean("[bold]x[/bold]") == "[bold]x[/bold]"
 
 
+@pytest.mark.parametrize(
+    ("taken", "claimed", "source", "said"),
+    [
+        (8, True, MIGRATE_MOVABLE, "claim would queue block 2: movable for unmovable, order 0 from 8"),
+        (9, True, MIGRATE_MOVABLE, "claim whole block 2: movable for unmovable, order 0 from 9"),
+        (8, True, MIGRATE_RECLAIMABLE, "claim block 2: reclaimable for unmovable, order 0 from 8"),
+        (8, False, MIGRATE_MOVABLE, "steal block 2: movable for unmovable, order 0 from 8"),
+    ],
+)
+def test_an_event_says_what_it_was_and_what_evacuation_would_do(
+    taken: int, claimed: bool, source: int, said: str
+) -> None:
+    event = Extfrag(0, 0, "", 1024, MIGRATE_UNMOVABLE, source, 0, taken, claimed)
+    assert event_line(event, view(["free"]), 200).plain.endswith(f" {said}")
+
+
 def test_markup_in_a_name_stays_text() -> None:
     event = Extfrag(0, 0, "[red]x[/red]-1", 1, 0, 1, 0, 0, False)
     assert "[red]x[/red]-1" in event_line(event, view(["free"]), 200).plain

@@ -164,6 +164,8 @@ def test_the_report_of_light_data(tmp_path: Path) -> None:
 
 def test_moves_by_event_and_by_rule_are_told_apart() -> None:
     about = about_recording(Recording.open(DATA / "two-cpus.kev"))
+    assert "seconds" not in about  # triage's word for the recording's own time
+    assert 0 < about["demand_seconds"] <= about["recorded_seconds"]
     quality, moves = about["quality"], about["moves"]
     assert moves["by_rule"] == quality["moves_by_destination"] + quality["moves_by_list"] > 0
     assert moves["waiting"] == quality["moves_unresolved"] > 0

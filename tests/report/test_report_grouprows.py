@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+import kevacuate
 from kevacuate.measure.groups import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.report.grouprows import GroupRow, change, found_in
 from kevacuate.report.recordedrows import rows_for
 from kevacuate.report.sidebyside import MOST_HEAD, Line, SideBySide, broken
+
+ONE_CPU = Path(__file__).parents[1] / "data" / "one-cpu.kev"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,13 @@ def test_where_nothing_can_differ_chance_makes_nothing_differ() -> None:
     five = [[1, 2, 3, 4, 5], [11, 12, 13, 14, 15]]
     assert said_of(five).startswith("B against A: of 20 rows 20 differ. About 1 would by chance alone.")
     assert said_of(five, 1).startswith("B against A: of 1 rows 1 differs.")
+
+
+def test_what_is_apart_is_not_said_to_differ() -> None:
+    compared = kevacuate.compare(str(ONE_CPU), ["mainline", "evacuate"], repeats=2)
+    told = [part.text for part in kevacuate.conclusion(compared) if part.kind == "differs"]
+    assert told
+    assert all(text.startswith("Apart under evacuate: ") for text in told)
 
 
 def test_heads_break_where_their_words_end() -> None:

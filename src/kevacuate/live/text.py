@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.text import Text
 
+from kevacuate.kernel.extfrag import CLAIM_BLOCK
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
 from kevacuate.mm.constants import MIGRATE_NAMES
@@ -227,7 +228,9 @@ def event_line(event: Extfrag, view: View, width: int) -> Text:
         f"{'claim' if event.claimed else 'steal':<6}", style="bold #d55e00" if event.claimed else "#e69f00"
     )
     if event.queues(view.pageblock_order):
-        text.append("queued", style=QUEUED_STYLE).append(" ")
+        text.append("would queue", style=QUEUED_STYLE).append(" ")
+    elif event.kind(view.pageblock_order) == CLAIM_BLOCK:
+        text.append("whole ")
     types = f"{MIGRATE_NAMES[event.source]} for {MIGRATE_NAMES[event.wanted]}"
     text.append(
         f"block {event.pfn >> view.pageblock_order}: {types}, order {event.order_asked} from {event.order_taken}"

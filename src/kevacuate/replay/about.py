@@ -182,7 +182,7 @@ def page_books(recording: Recording, report: Progress) -> PageBooks:
 
 def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
     """The demand's size and what its reconstruction counted; where none can be made, ``no_demand`` says why."""
-    none = {"demand_rows": 0, "seconds": 0.0, "start_objects": 0, "quality": {}, "moves": None}
+    none = {"demand_rows": 0, "demand_seconds": 0.0, "start_objects": 0, "quality": {}, "moves": None}
     if not has_demand(recording.path):
         if recording.start is None:
             return {**none, "no_demand": "it holds no state of the allocator to start from"}
@@ -198,7 +198,7 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
     quality = {} if demand.max_objects is None else demand.quality.as_dict()
     return {
         "demand_rows": rows,
-        "seconds": span / 1e9,
+        "demand_seconds": span / 1e9,
         "start_objects": int(demand.start_objects.pfn.size),
         "quality": quality,
         "moves": moves(quality) if quality else None,

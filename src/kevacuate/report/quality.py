@@ -193,7 +193,9 @@ def pages_table(about: About) -> Table:
 def demand_table(about: About) -> Table:
     """The demand: its size, the moves, and what the reconstruction counted."""
     table = _table("Demand")
-    table.add_row("rows", f"{about['demand_rows']:,} over {about['seconds']:.1f} s of the recorded clock")
+    table.add_row(
+        "rows", f"{about['demand_rows']:,} over {about['demand_seconds']:.1f} s of the recorded clock"
+    )
     table.add_row("objects at the start", f"{about['start_objects']:,}")
     quality = about["quality"]
     if not quality:

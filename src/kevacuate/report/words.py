@@ -109,7 +109,9 @@ def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> It
         for row in sure[:MOST_NAMED]
     ]
     more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
-    text = f"{'Differ' if len(sure) > 1 else 'Differs'} under {names[i]}: {'; '.join(told)}{more}."
+    differ = "Differ" if len(sure) > 1 else "Differs"
+    how = differ if sure[0].decisions[i - 1].verdict == DIFFERS else "Apart"
+    text = f"{how} under {names[i]}: {'; '.join(told)}{more}."
     yield Part("differs", text, tuple(row.row.id for row in sure))
 
 
