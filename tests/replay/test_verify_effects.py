@@ -80,7 +80,9 @@ def test_single_orders_and_measures_of_one_side_are_left_out() -> None:
 
 
 def verified(*rows_: Effect) -> Verification:
-    level = LevelResult("counterfactual", effects=rows_)
+    level = LevelResult(
+        "counterfactual", inputs={"real runs, stock": 25, "real runs, fixskip": 24}, effects=rows_
+    )
     return Verification("stock.kev", "0" * 64, "7.2.13", "7.2", 1, {"counterfactual": level})
 
 
@@ -115,4 +117,5 @@ def test_the_document_says_what_a_verdict_is_worth() -> None:
         in text
     )
     assert "only the model differs" in text
+    assert "Kernels booted: stock 25, fixskip 24." in text
     assert "has enough repeats" in told()

@@ -100,8 +100,16 @@ def _effects(level: LevelResult) -> Iterator[str]:
 
 
 def _change(side: Change) -> str:
-    p = "" if side.p is None else f"{side.p:.3f}"
+    p = "" if side.p is None else f"{side.p:.3f}" if side.p >= 0.0005 else "< 0.001"
     return f"{side.before:,.1f} ({side.before_sd:,.1f}) | {side.after:,.1f} ({side.after_sd:,.1f}) | {p}"
+
+
+def _boots(level: LevelResult) -> str:
+    """How often each kernel was booted."""
+    runs = "real runs, "
+    return ", ".join(
+        f"{name.removeprefix(runs)} {count}" for name, count in level.inputs.items() if name.startswith(runs)
+    )
 
 
 def _worth(results: Sequence[Verification]) -> Iterator[str]:
@@ -127,6 +135,7 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
         yield f"### {name}: the effect of each policy"
         yield ""
         yield effect_words(level.effects)
+        yield f"Kernels booted: {_boots(level)}. Few boots show large effects only."
         if ratios:
             yield (
                 "The spread between replays, as a share of the spread between boots of the stock kernel, is "
