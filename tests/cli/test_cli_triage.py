@@ -115,7 +115,7 @@ def test_triage_of_a_real_excerpt() -> None:
     )
     assert "Evacuation: 8 claims would have queued one, in 8 blocks." in text
     assert "that is 35%: a whole-block claim (15 came) leaves nothing to evacuate" in text
-    assert "Claims and whole-block claims took 35 movable pageblocks" in text
+    assert "From first event to last, claims and whole-block claims took 35 movable pageblocks" in text
     assert "GFP_KERNEL|__GFP_RECLAIMABLE" in text
 
 

@@ -151,7 +151,7 @@ def _show(survey: Survey, *, lists_known: bool = False) -> None:
     if not lists_known:
         out.print(
             f"Mixed pageblocks: {survey.mixed.words()}. Pages on per-CPU lists look like the kernel's own (no flag): blocks that "
-            "only they may make mixed or unmovable are unclear.",
+            "only they may make mixed or unmovable are unclear. A recording knows more of them: `kevacuate record`.",
             highlight=False,
         )
     out.print(legend({name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}))

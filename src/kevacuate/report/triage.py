@@ -154,8 +154,8 @@ def _blocks(triage: Triage) -> Iterator[str]:
         net = blocks["net_lost"]
         way = f"{net:,} net lost" if net >= 0 else f"{-net:,} net regained"
         yield (
-            f"Claims and whole-block claims took {plural(blocks['lost'], 'movable pageblock')}; movable requests claimed "
-            f"{blocks['claimed_back']:,} back ({way})."
+            f"From first event to last, claims and whole-block claims took {plural(blocks['lost'], 'movable pageblock')}; "
+            f"movable requests claimed {blocks['claimed_back']:,} back ({way})."
         )
     if len(triage["snapshots"]) == 2:
         yield from _snapshots(triage)
