@@ -127,7 +127,8 @@ def _recording_page(
             source, "The recording holds no state to start a replay from: this is what it recorded."
         )
     if lost and not options.despite_losses:
-        why = f"{lost:,} events were lost, so the demand was not replayed (--despite-losses does it): this is what was recorded."
+        events = "events were" if lost > 1 else "event was"
+        why = f"{lost:,} {events} lost, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return _as_recorded(source, why)
     with progress_bar() as progress:
         return comparison_page(compare(source, chosen, repeats=repeats, options=options, progress=progress))

@@ -280,7 +280,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
         return f"{said}; how much of the demand is a guess was not kept."
     if lost:
         return (
-            f"{lost} events were lost, so objects are missing or never freed: {trusted:.1%} of the demand can be trusted. "
+            f"{said}, so objects are missing or never freed: {trusted:.2%} of the demand can be trusted. "
             "Record again with larger buffers before drawing conclusions."
         )
     return (

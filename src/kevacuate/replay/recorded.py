@@ -99,6 +99,7 @@ def about_recorded(recording: Recording) -> dict[str, Any]:
     """The facts of a recording that need no demand."""
     machine = recording.machine
     lost = [lost_events(loss) for loss in recording.losses]
+    events = "event was" if sum(lost) < 2 else "events were"
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -110,5 +111,5 @@ def about_recorded(recording: Recording) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         "states": [state.label or state.tag for state in recording.states],
         "lost_events": lost,
-        "verdict": f"{f'{sum(lost):,}' if sum(lost) else 'No'} events were lost; {len(recording.states)} states were recorded.",
+        "verdict": f"{sum(lost) or 'No'} {events} lost; {len(recording.states)} states were recorded.",
     }
