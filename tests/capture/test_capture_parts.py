@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ from capture_tools import FREE_TEXT, TEXTS
 
 from kevacuate.capture import options as opt
 from kevacuate.capture.command import check_command, invoking_user
-from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, choose_events
+from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, EventChoice, choose_events
 from kevacuate.capture.options import choose_buffer, parse_size
+from kevacuate.capture.session import Session
 from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.tracefs import sub_buffer_bytes
+from kevacuate.cli.process import ended_by_signal
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.recording.schema import EVENT_SPECS
@@ -162,3 +165,26 @@ def test_the_map_needs_no_colour() -> None:
     assert (text.plain, per) == ("..XU\nm-\n", 1)
     text, per = block_map(np.array([2, 4, 2, 2, 5, 5, 5, 3], np.uint8), 2, 2)
     assert (text.plain, per) == ("X.\nUU\n", 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_what_ended_a_recorder_before_its_first_event_is_known_to_its_caller(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    session = Session(opt.RecordOptions(tmp_path / "a.kev"), tmp_path, EventChoice((), ()))
+
+    def recorded() -> None:
+        with session._signals():
+            session._go_on()
+            os.kill(os.getpid(), number)
+            session._go_on()
+
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # SIGINT is ignored where the tests run in the background
+    try:
+        with ended_by_signal() as caught:
+            with pytest.raises(KeyboardInterrupt):
+                recorded()
+            assert caught == [number]
+    finally:
+        signal.signal(number, before)

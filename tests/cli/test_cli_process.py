@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cli_tools import COMMAND, files, refusal, run, without_compiling
 
+from kevacuate.cli.common import progress_bar
+from kevacuate.cli.process import ended_by_signal, heed
 from kevacuate.recording.parquet import combined_digest, file_digest
 
 STOPS = {
@@ -213,3 +216,25 @@ def test_a_state_without_a_time(synthetic_kev: Path, tmp_path: Path, words: list
         "state.json does not describe a state (the state.ts is [], not a whole number): record again." in said
     )
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_that_a_library_dropped_ends_the_command_all_the_same(number: signal.Signals) -> None:
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # SIGINT is ignored where the tests run in the background
+    try:
+        _drop_and_go_on(number)
+    finally:
+        signal.signal(number, before)
+
+
+def _drop_and_go_on(number: signal.Signals) -> None:
+    with ended_by_signal() as caught:
+        heed()
+        with suppress(KeyboardInterrupt):  # as an import does that takes any failure for a missing option
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        with pytest.raises(KeyboardInterrupt), progress_bar():
+            pytest.fail("goes on")
+        assert caught == [number]
+    heed()

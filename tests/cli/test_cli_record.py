@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kevacuate.capture.status import Result
+from kevacuate.capture.status import Result, Status
 from kevacuate.cli import main
+from kevacuate.cli.common import phase_lines
 from kevacuate.cli.record import _sentence
 
 
@@ -26,7 +27,25 @@ def test_the_last_line_says_what_took_the_time_and_what_was_lost() -> None:
     slow = Result(Path("a.kev"), 1000, 7, 9.3, "with the command", 3, 1.0)
     said = _sentence(slow, 1 << 20, light=False)
     assert "in 9.3 s (1.0 s between the snapshots at both ends), 7 events were LOST" in said
+    one = Result(Path("a.kev"), 1000, 1, 5.2, "by SIGINT", None, 5.1)
+    assert "1 event was LOST (" in _sentence(one, 1 << 20, light=False)
     assert "COMMAND ended with status 3." in said
     assert ", 1 event was LOST (" in _sentence(Result(Path("a.kev"), 9, 1, 1, "", None, 1), 0, light=True)
     assert said.endswith("kevacuate info a.kev")
     assert "kevacuate triage a.kev" in _sentence(Result(Path("a.kev"), 0, 0, 1, "", None, 1), 0, light=True)
+
+
+def test_outside_a_terminal_each_thing_that_takes_time_is_named_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = phase_lines()
+    for phase in (
+        "reading page flags (3%)",
+        "reading page flags (80%)",
+        "recording",
+        "recording",
+        "finishing",
+    ):
+        report(Status(phase=phase))
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["kevacuate: reading page flags.", "kevacuate: recording.", "kevacuate: finishing."]

@@ -158,10 +158,15 @@ def test_no_policy_to_compare(synthetic_kev: Path) -> None:
         compare(Recording.open(synthetic_kev), [])
 
 
-def test_lost_events_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
+def test_lost_events_are_refused_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_recording(tmp_path / "x.kev", sane(), missed=1234)
     with pytest.raises(KevacuateError, match=r"lost events \(1,234 on CPU 1\).*--despite-losses"):
         replay(Recording.open(path))
+    monkeypatch.setattr("kevacuate.replay.compare.build_demand", None)  # minutes, on a large recording
+    with pytest.raises(KevacuateError, match=r"lost events \(1,234 on CPU 1\).*--despite-losses"):
+        compare(Recording.open(path), "mainline")
     assert (
         replay(Recording.open(path), options=ReplayOptions(despite_losses=True)).metrics["demand_rows"]
         == BAD_ROW

@@ -99,8 +99,7 @@ class Session:
         try:
             opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
             with self._instance(work):
-                if self._signal:
-                    raise KeyboardInterrupt  # nothing was recorded yet
+                self._go_on()
                 self._record(work)
                 return self._finish(work)
         except (OSError, KevacuateError) as error:
@@ -142,7 +141,9 @@ class Session:
             self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
             self.status.phase = "preparing the decoder"
             self.report(self.status)
+            self._go_on()
             self.stream.warm_up()
+            self._go_on()
             self.status.phase = "starting"
             self.reader = reader = start_reader(
                 self.instance.path, work.spool, self.words, self.cpus, self.page_bytes, self.options
@@ -155,6 +156,11 @@ class Session:
                 self.instance.remove()
             if reader is not None and reader.stdin is not None:
                 reader.stdin.close()
+
+    def _go_on(self) -> None:
+        """Raise KeyboardInterrupt if a signal has come: nothing is recorded yet."""
+        if self._signal:
+            raise KeyboardInterrupt
 
     def _write_facts(self, work: WorkDir) -> None:
         work.write(
@@ -170,7 +176,7 @@ class Session:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM and SIGHUP end the recording, not the program; a second one does."""
+        """Ctrl-C, SIGTERM and SIGHUP end the recording, not the program; a second one does, as the caller's handler has it."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -180,12 +186,16 @@ class Session:
                 raise KeyboardInterrupt
             self._signal = signal.Signals(number).name
 
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, note) for number in numbers]
+        before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
+        except KeyboardInterrupt:
+            theirs = before[signal.Signals[self._signal]] if self._signal else None
+            if callable(theirs):
+                theirs(signal.Signals[self._signal], None)  # it may tell SIGTERM from Ctrl-C
+            raise
         finally:
-            for number, handler in zip(numbers, before, strict=True):
+            for number, handler in before.items():
                 signal.signal(number, handler)
 
     # -- recording -------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
+from kevacuate.cli.process import heed
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import when_compiling
 from kevacuate.recording import Recording
@@ -61,6 +62,7 @@ def tidy(directory: Path) -> None:
 
 def open_recording(path: Path | None) -> Recording:
     """The recording at *path*, or the one that ships with the package."""
+    heed()
     return Recording.shipped() if path is None else Recording.open(path)
 
 
@@ -96,12 +98,27 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def phase_lines() -> Callable[[Any], None]:
+    """For a recorder outside a terminal: a function of its Status that says on stderr what is begun, once each time."""
+    said = ""
+
+    def report(status: Any) -> None:
+        nonlocal said
+        phase = status.phase.partition(" (")[0]  # how far it is changes all the time
+        if phase != said:
+            said = phase
+            click.echo(f"kevacuate: {phase}.", err=True)
+
+    return report
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr, of rows replayed; yields a function of (run, rows done, rows in all).
 
     Says that the model is being compiled, when it is. Outside a terminal nothing else is said.
     """
+    heed()
     screen = console(stderr=True)
     if not screen.is_terminal:
         with when_compiling(lambda: click.echo(f"kevacuate: {COMPILING}.", err=True)):

@@ -103,8 +103,9 @@ def main(args: list[str] | None = None) -> Any:
             code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
             sys.stdout.flush()
         except (click.Abort, KeyboardInterrupt):
-            by = f"stopped by {signal.Signals(caught[0]).name}" if caught else "interrupted"
-            code = _fail(f"{by}; nothing was written.", 128 + (caught[0] if caught else signal.SIGINT))
+            number = signal.Signals(caught[0] if caught else signal.SIGINT)
+            by = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+            code = _fail(f"{by}; nothing was written.", 128 + number)
         except BrokenPipeError:
             discard_stdout()
             code = 141

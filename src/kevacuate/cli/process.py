@@ -11,8 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a command as Ctrl-C does: what it was writing is removed."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command: what it was writing is removed."""
+
+_caught: list[int] = []
+
+
+def heed() -> None:
+    """Raise KeyboardInterrupt if one was raised already and got lost: a library that is being imported may drop it."""
+    if _caught:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -21,7 +29,8 @@ def ended_by_signal() -> Iterator[list[int]]:
 
     A signal that is ignored (nohup) or handled by the caller stays so.
     """
-    caught: list[int] = []
+    caught = _caught
+    caught.clear()
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
@@ -30,14 +39,16 @@ def ended_by_signal() -> Iterator[list[int]]:
         caught.append(number)
         raise KeyboardInterrupt
 
-    taken = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    taken = {n: handler for n in ENDING if (handler := signal.getsignal(n)) in usual}
     for number in taken:
         signal.signal(number, note)
     try:
         yield caught
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        caught.clear()
+        for number, handler in taken.items():
+            signal.signal(number, handler)
 
 
 def fill_standard_streams() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kevacuate.cli.common import console, print_json, writable
+from kevacuate.cli.common import console, phase_lines, print_json, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ def _at_least(option: str, size: str, least: int) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A line on stderr with what is going on; nothing outside a terminal."""
+    """A line on stderr with what is going on; outside a terminal one for each thing that is begun."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield lambda status: None
+        yield phase_lines()
         return
     with screen.status("starting", spinner="dots") as line:
         yield lambda status: line.update(_line(status))

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, print_json, progress_bar, tidy
+from kevacuate.cli.common import console, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
 from kevacuate.recording import Recording
 
@@ -76,10 +76,10 @@ def _live(duration: float) -> dict[str, Any]:
 
 @contextmanager
 def live_status() -> Iterator[Callable[[Any], None]]:
-    """A line on a terminal's stderr that says how long it has been recording, and what it has lost."""
+    """A line on a terminal's stderr that says how long it has been recording, and what it has lost; else what is begun."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield lambda status: None
+        yield phase_lines()
         return
     with screen.status("starting") as line:
         yield lambda s: line.update(

@@ -21,7 +21,7 @@ from kevacuate.measure.groups import REPEATS
 from kevacuate.mm.jit import JIT_DISABLED
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.replay.about import about_result
+from kevacuate.replay.about import about_result, refuse_losses
 from kevacuate.replay.demand import Demand, build_demand
 from kevacuate.replay.initial import ReplayOptions
 from kevacuate.replay.run import Progress, replay
@@ -166,6 +166,8 @@ def compare(
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = options if seed is None else replace(options, seed=seed)
     recording = Recording.of(recording)
+    if not options.despite_losses:
+        refuse_losses(recording)
     demand = build_demand(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
