@@ -52,3 +52,12 @@ def test_a_saved_comparison(synthetic_kev: Path, tmp_path: Path) -> None:
 def test_refusals(synthetic_kev: Path) -> None:
     assert "There is no policy" in refusal("plot", synthetic_kev, "--policy", "x")
     assert "is not one of" in refusal("plot", synthetic_kev, "--figure", "x")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    synthetic_kev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kevacuate.replay.compare.compare", None)
+    (tmp_path / "file").write_text("")
+    said = refusal("plot", synthetic_kev, "-o", tmp_path / "file" / "figures")
+    assert said == f"{tmp_path / 'file'} is not a directory, so the figures cannot be written there."

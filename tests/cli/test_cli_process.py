@@ -128,6 +128,14 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
     )
 
 
+def test_a_terminal_without_unicode_shows_question_marks(synthetic_kev: Path, tmp_path: Path) -> None:
+    shown = run("info", synthetic_kev, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert shown.returncode == 0, shown.stderr
+    assert "share a replay can trust" in shown.stdout
+    name = os.fsdecode(b"caf\xe9.kev")
+    assert "caf" in refusal("info", tmp_path / name, apart=True)
+
+
 def test_a_closed_stdout_is_one_sentence() -> None:
     words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
     done = subprocess.run(["bash", "-c", f"{words} >&-"], capture_output=True, text=True, check=False)

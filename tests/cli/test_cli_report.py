@@ -2,6 +2,7 @@
 """``kevacuate report``, and ``--save``."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,19 @@ def test_refusals(synthetic_kev: Path, saved: Path, tmp_path: Path) -> None:
     assert "does not exist" in refusal("report", tmp_path / "absent", "-o", page)
     assert "is not a directory" in refusal("compare", synthetic_kev, "--save", tmp_path / "no" / "x")
     assert "page.html" not in files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("report", "--recorded", "-o"), ("replay", "--save"), ("compare", "--save"), ("snapshot", "-o")],
+    ids=lambda w: w[0],
+)
+def test_a_pipe_is_refused_before_the_work(
+    words: tuple[str, ...], synthetic_kev: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    recording = () if words[0] == "snapshot" else (synthetic_kev,)
+    said = refusal(words[0], *recording, *words[1:], pipe)
+    assert said == f"{pipe} is a device or a pipe, whose place a file would take: choose another name."
+    assert pipe.is_fifo()

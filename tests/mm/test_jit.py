@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core.caching import IndexDataCacheFile
 
 import kevacuate
+from kevacuate.errors import KevacuateError
 from kevacuate.mm import jit
 
 PACKAGE = Path(kevacuate.__file__).parent
@@ -129,3 +132,19 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names
+
+
+def test_a_full_cache_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jit, "cache_dir", lambda: str(tmp_path))
+    compiled = jit.kernel(_one_more)
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    said = r"cannot be kept in .*\(No space left on device\): make room, or set KEVACUATE_CACHE_DIR"
+    with pytest.raises(KevacuateError, match=said):
+        compiled(1)
+
+
+def _one_more(number):  # type: ignore[no-untyped-def]
+    return number + 1

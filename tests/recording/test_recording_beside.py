@@ -158,6 +158,31 @@ def test_the_last_of_two_that_replace_wins(tmp_path: Path) -> None:
     assert target.read_text() == "mine"
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_device_or_pipe_is_never_replaced(tmp_path: Path, replace: bool) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link, *([Path("/dev/null")] if os.geteuid() else [])):
+        with (
+            pytest.raises(KevacuateError, match=r"a device or a pipe|exists already"),
+            written(target, replace=replace),
+        ):
+            pytest.fail("goes on")
+    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    for name in ("there", "not-there"):
+        (tmp_path / "there").write_text("old")
+        link = tmp_path / f"link-to-{name}"
+        link.symlink_to(name)
+        with written(link, replace=True) as file:
+            file.path.write_text("new")
+        assert link.is_symlink()
+        assert (tmp_path / name).read_text() == "new"
+
+
 def test_a_private_directory_is_nobody_elses_leftover_while_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

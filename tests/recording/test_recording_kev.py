@@ -241,6 +241,18 @@ def test_a_full_disk_is_one_sentence_and_no_more(
     assert not said
 
 
+def test_a_disk_that_fills_up_before_the_end_is_told_of_once_more_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an import meets it, which closes the file on its way out."""
+    writer = parquet.TableWriter(tmp_path / "x.parquet", {"pfn": np.int64})
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(writer._writer, "writer", FullDisk())
+    for use in (lambda: writer.add({"pfn": np.arange(15)}), writer.close):
+        with pytest.raises(KevacuateError, match=r"x\.parquet cannot be written: .*No space left on device"):
+            use()
+
+
 def three_events(first: int) -> EventChunk:
     """Frees at three successive nanoseconds."""
     return chunk_of({"kind": EventKind.MM_PAGE_FREE, "ts": first + i, "pfn": i} for i in range(3))

@@ -29,7 +29,7 @@ from kevacuate.cli.process import heed
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.jit import when_compiling
 from kevacuate.recording import Recording
-from kevacuate.recording.beside import remove_leftovers
+from kevacuate.recording.beside import refuse_special, remove_leftovers
 from kevacuate.report.page_text import visible_block
 
 COMPILING = "compiling the model, first run only (up to a minute)"
@@ -43,6 +43,7 @@ def writable(target: Path | None) -> None:
     """
     if target is None:
         return
+    refuse_special(target)
     if not target.parent.is_dir():
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
     policies_option,
@@ -74,6 +74,7 @@ def command(
     pyplot().switch_backend("Agg")
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
+    writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
     comparison, name = _comparison(source, policies, repeats, options)
     output.mkdir(parents=True, exist_ok=True)
     written = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -54,6 +55,8 @@ def ended_by_signal() -> Iterator[list[int]]:
 def fill_standard_streams() -> bool:
     """Give closed standard streams something to stand on, so that no file of ours gets their numbers; whether stdout was closed.
 
+    What a stream's encoding cannot say is shown as a question mark.
+
     Writing to a stdout that was closed fails (EBADF), as the caller asked for; writing to such a stderr goes nowhere.
     """
     closed = sys.stdout is None
@@ -66,6 +69,11 @@ def fill_standard_streams() -> bool:
             os.close(descriptor)
         stream = open(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (stays open)
         setattr(sys, name, stream)
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
+            stream.reconfigure(
+                errors="replace"
+            )  # a locale without a table's lines, a file's name in another encoding
     return closed
 
 

@@ -39,6 +39,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
+from kevacuate.errors import KevacuateError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 JIT_DISABLED: bool = bool(config.DISABLE_JIT)
@@ -285,6 +287,26 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
     return _one_version(compiled)
 
 
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """Numba's cache on disk, with a sentence where the disk is full."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the machine code.
+
+        Raises
+        ------
+        KevacuateError
+            It cannot be written.
+        """
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            raise KevacuateError(
+                f"The compiled model cannot be kept in {self.cache_path} ({error.strerror or error}): "
+                "make room, or set KEVACUATE_CACHE_DIR to another directory."
+            ) from None
+
+
 def kernel(function: F) -> Any:
     """Compile *function*, which Python calls on a state of arrays, and keep the machine code on disk."""
     if JIT_DISABLED:
@@ -292,9 +314,11 @@ def kernel(function: F) -> Any:
     before = config.CACHE_DIR
     config.CACHE_DIR = cache_dir()
     try:
-        return numba.njit(
-            pipeline_class=_EntryCompiler, cache=True, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
+        compiled = numba.njit(
+            pipeline_class=_EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
         )(function)
+        compiled._cache = _Kept(function)  # as cache=True does, with a cache of ours
+        return compiled
     finally:
         config.CACHE_DIR = before
 

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -207,6 +208,25 @@ def put(own: Path, target: Path) -> Path:
         number += 1
 
 
+def refuse_special(target: Path) -> None:
+    """Refuse a device, pipe or socket (``/dev/null``): a file renamed to its name would take its place for everyone.
+
+    Raises
+    ------
+    KevacuateError
+        *target*, or what it links to, is one.
+
+    """
+    try:
+        mode = target.stat().st_mode
+    except (OSError, ValueError):  # not there; what else is wrong with it is said when it is written
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise KevacuateError(
+            f"{target} is a device or a pipe, whose place a file would take: choose another name."
+        )
+
+
 class Written:
     """A file that is being written: :attr:`path` is where, :attr:`target` its name when it is complete."""
 
@@ -221,7 +241,7 @@ def written(target: Path, *, replace: bool) -> Iterator[Written]:
     Parameters
     ----------
     target : Path
-        The file.
+        The file. A link stays one: what it points to is written.
     replace : bool
         Whether an older one is replaced. If not, it is refused at the beginning; one that appears meanwhile is kept, and the new
         one gets another name (:func:`put`), which is then ``target`` of what was yielded.
@@ -234,6 +254,9 @@ def written(target: Path, *, replace: bool) -> Iterator[Written]:
     """
     if not replace and os.path.lexists(target):
         raise KevacuateError(f"{target} exists already: remove it or choose another name.")
+    refuse_special(target)
+    if replace:
+        target = Path(os.path.realpath(target))
     own = beside(target)
     file = Written(own, target)
     try:

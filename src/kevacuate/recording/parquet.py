@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,7 @@ class TableWriter:
         self.path, self.types, self.rows = path, dict(types), 0
         self._held: list[dict[str, npt.NDArray[Any]]] = []
         self._held_rows = 0
+        self._failure = ""
         self.schema = pa.schema([(n, pa.from_numpy_dtype(np.dtype(t))) for n, t in self.types.items()])
         plain = {n: "DELTA_BINARY_PACKED" for n in self.types if n in DELTA_COLUMNS}
         plain |= {n: "BYTE_STREAM_SPLIT" for n in self.types if n in SPLIT_COLUMNS}
@@ -90,21 +91,34 @@ class TableWriter:
         try:
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         except (OSError, pa.ArrowException) as error:
-            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
-            raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
+            self._fail(error)
         self._held = [{n: c[rows:] for n, c in joined.items()}]
         self._held_rows -= rows
         self.rows += rows
 
     def close(self) -> None:
-        """Write what is held and finish the file."""
+        """Write what is held and finish the file.
+
+        Raises
+        ------
+        KevacuateError
+            It cannot be written, now or before.
+
+        """
+        if self._failure:
+            raise KevacuateError(self._failure)
         if self._held_rows:
             self._flush(self._held_rows)
         try:
             self._writer.close()
         except (OSError, pa.ArrowException) as error:
-            self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
-            raise KevacuateError(f"{self.path} cannot be written: {error}.") from None
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Give the file up, in words; what is held of it is not written."""
+        self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
+        self._failure = f"{self.path} cannot be written: {error}."
+        raise KevacuateError(self._failure) from None
 
 
 def write_table(path: Path, columns: Columns) -> None:
