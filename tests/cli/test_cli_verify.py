@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
+import pytest
 from cli_tools import call, refusal
+
+from kevacuate.recording.parquet import combined_digest, file_digest, write_table
+from kevacuate.recording.statefiles import FREE_TYPES
 
 DATA = Path(__file__).parent.parent / "data"
 ONE_CPU, TWO_CPUS = DATA / "one-cpu.kev", DATA / "two-cpus.kev"
@@ -34,3 +40,40 @@ def test_details_name_inputs_and_decisions() -> None:
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     assert "is not a recording" in refusal("verify", tmp_path)
+
+
+def signed(path: Path) -> None:
+    """Give a recording the digests of what it holds now."""
+    body = json.loads((path / "machine.json").read_text())
+    own = {name: file_digest(path / name) for name in body.pop("files")}
+    body.pop("digest")
+    body |= {"files": own, "digest": combined_digest(body, own)}
+    (path / "machine.json").write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize("number", ["000", "001"])
+def test_a_state_of_another_zone_is_refused(number: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.kev"
+    shutil.copytree(ONE_CPU, path)
+    file = path / "states" / number / "free.parquet"
+    table = {
+        name: column.to_numpy().copy()
+        for name, column in zip(FREE_TYPES, pq.read_table(file).columns, strict=True)
+    }
+    table["zone"][5:9] = 32767
+    write_table(file, table)
+    signed(path)
+    said = refusal("verify", path, "--level", "buddy")
+    assert "holds something of a zone that it does not describe; the recording is corrupted" in said
+
+
+def test_a_watermark_beyond_any_kernels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.kev"
+    shutil.copytree(ONE_CPU, path)
+    file = path / "states/000/state.json"
+    body = json.loads(file.read_text())
+    body["zones"][0]["watermark"][2] = 1 << 63
+    file.write_text(json.dumps(body))
+    signed(path)
+    for command in ("verify", "replay"):
+        assert "holds zones, pages or pageblocks that cannot be" in refusal(command, path)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ BLOCK_TYPES: Types = {"zone": np.int16, "pfn": np.int64, "mt": np.int8, "skip": 
 PCP_TYPES: Types = {"zone": np.int16, "cpu": np.int16} | dict.fromkeys(PcpFields._fields[2:], np.int32)
 PCP_PAGE_TYPES: Types = {"zone": np.int16, "cpu": np.int16, "pindex": np.int8, "pfn": np.int64}
 MOST_ORDER, MOST_PINDEX, HUGE_PCP_ORDER = 13, 13, 9
+MOST_NUMBER = (1 << 63) - 1
 MOST_PAGES = 1 << 52
 """More pages than 64-bit physical addresses can name: no zone ends beyond it."""
 
@@ -131,7 +133,9 @@ def _refuse_outside(directory: Path, state: AllocatorState) -> None:
     last = max((end for _, end in ends), default=0)
     free, pcp = state.free, state.pcp_pages
     orders = pcp_order(pcp.pindex, HUGE_PCP_ORDER)
-    wrong = any(first < 0 or end < first or end > MOST_PAGES for first, end in ends)
+    numbers = [n for zone in state.zones for value in vars(zone).values() for n in _numbers(value)]
+    wrong = any(not -MOST_PAGES <= number <= MOST_NUMBER for number in numbers)
+    wrong |= any(first < 0 or end < first or end > MOST_PAGES for first, end in ends)
     wrong |= outside(free.order, 0, MOST_ORDER) or outside(pcp.pindex, 0, MOST_PINDEX)
     if (
         wrong
@@ -144,6 +148,13 @@ def _refuse_outside(directory: Path, state: AllocatorState) -> None:
         raise KevacuateError(
             f"{directory} holds zones, pages or pageblocks that cannot be: the recording is corrupted, record again."
         )
+
+
+def _numbers(value: object) -> Iterator[int]:
+    """The whole numbers of a zone's field."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int):
+            yield number
 
 
 def outside(values: npt.NDArray[np.generic], least: int, most: int) -> bool:

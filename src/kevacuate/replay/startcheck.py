@@ -66,7 +66,7 @@ def _problems(
 
 
 def refuse_impossible(config: MachineConfig, state: AllocatorState, start: StartObjects) -> None:
-    """Refuse a start state whose values cannot be.
+    """Refuse a start state, or a later one that a verification takes over, whose values cannot be.
 
     Raises
     ------

@@ -15,10 +15,11 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
-from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
 from kevacuate.recording.state import DUMP_END
 from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.initial import machine_config
+from kevacuate.replay.startcheck import refuse_impossible
 from kevacuate.replay.verify.buddy import BuddyLevel
 from kevacuate.replay.verify.context import events_around
 from kevacuate.replay.verify.counterfactual import REPLAYS, verify_counterfactual
@@ -86,6 +87,9 @@ def verify(
         )
     _, standing = profile_for(source.machine.kernel)
     given = Given.of(source, start, resync=resync)
+    nothing = StartObjects(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
+    for state in (start, *source.states):
+        refuse_impossible(machine_config(source.machine, state), state, nothing)
     report = progress or (lambda name, done, total: None)
     results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
     if "counterfactual" in chosen:
