@@ -134,6 +134,16 @@ def test_a_terminal_without_unicode_shows_question_marks(synthetic_kev: Path, tm
     assert "caf" in refusal("info", tmp_path / name, apart=True)
 
 
+def test_a_current_directory_that_is_gone_is_named(synthetic_kev: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = " ".join(f"'{word}'" for word in [*COMMAND, "info", str(synthetic_kev)])
+    script = f"cd '{gone}' && rmdir '{gone}' && {words}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    said = "kevacuate: the current directory does not exist any more: change to another one.\n"
+    assert (done.returncode, without_compiling(done.stderr)) == (2, said)
+
+
 def test_a_closed_stdout_is_one_sentence() -> None:
     words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
     done = subprocess.run(["bash", "-c", f"{words} >&-"], capture_output=True, text=True, check=False)

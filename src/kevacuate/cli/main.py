@@ -129,6 +129,8 @@ def _refused(error: Exception, closed: bool) -> int:
         raise error
     if not error.filename:
         discard_stdout()
+        if error.errno == errno.ENOENT:  # os.getcwd
+            return _fail("the current directory does not exist any more: change to another one.", 2)
     if closed and error.errno == errno.EBADF:
         return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
     where = f" {error.filename}" if error.filename else ""

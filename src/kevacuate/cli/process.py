@@ -71,7 +71,7 @@ def fill_standard_streams() -> bool:
         setattr(sys, name, stream)
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
-            stream.reconfigure(
+            out.reconfigure(
                 errors="replace"
             )  # a locale without a table's lines, a file's name in another encoding
     return closed
