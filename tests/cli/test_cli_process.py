@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_tools import COMMAND, files, refusal, run, without_compiling
+from cli_tools import COMMAND, call, files, refusal, run, without_compiling
 
 from kevacuate.cli.common import progress_bar
 from kevacuate.cli.process import ended_by_signal, heed
@@ -136,6 +136,14 @@ def test_a_terminal_without_unicode_shows_question_marks(synthetic_kev: Path, tm
     assert "caf" in refusal("info", tmp_path / name, apart=True)
 
 
+def test_a_current_directory_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    said = "the current directory does not exist any more: change to another one."
+    assert refusal("report", "x.kev") == said
+
+
 def test_a_closed_stdout_is_one_sentence() -> None:
     words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
     done = subprocess.run(["bash", "-c", f"{words} >&-"], capture_output=True, text=True, check=False)
@@ -244,5 +252,30 @@ def _drop_and_go_on(number: signal.Signals) -> None:
             time.sleep(1)
         with pytest.raises(KeyboardInterrupt), progress_bar():
             pytest.fail("goes on")
+        caught.clear()
+        with progress_bar() as report:
+            report("mainline", 1, 2)
+            caught.append(number)
+            with pytest.raises(KeyboardInterrupt):
+                report("mainline", 2, 2)
         assert caught == [number]
     heed()
+
+
+def test_a_failure_that_a_signal_caused_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, synthetic_kev: Path
+) -> None:
+    """As when the signal comes within a callback of the compiler, which then has no compiled object."""
+
+    def hit(*_: object) -> None:
+        class Raises:
+            def __del__(self) -> None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+
+        Raises()  # KeyboardInterrupt in a destructor: Python cannot raise it
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setattr("kevacuate.replay.about.about_recording", hit)
+    done = call("info", synthetic_kev)
+    assert (done.returncode, done.stderr) == (143, "kevacuate: stopped by SIGTERM; nothing was written.\n")

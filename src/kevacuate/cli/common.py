@@ -123,7 +123,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     screen = console(stderr=True)
     if not screen.is_terminal:
         with when_compiling(lambda: click.echo(f"kevacuate: {COMPILING}.", err=True)):
-            yield lambda name, done, total: None
+            yield lambda name, done, total: heed()
         return
     bar = Progress(
         SpinnerColumn(),
@@ -139,6 +139,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     with bar, when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)):
 
         def report(name: str, done: int, total: int) -> None:
+            heed()
             if name not in tasks:
                 bar.update(waiting, visible=False)
                 tasks[name] = bar.add_task(name, total=total or None)

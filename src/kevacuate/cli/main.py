@@ -103,15 +103,23 @@ def main(args: list[str] | None = None) -> Any:
             code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
             sys.stdout.flush()
         except (click.Abort, KeyboardInterrupt):
-            number = signal.Signals(caught[0] if caught else signal.SIGINT)
-            by = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-            code = _fail(f"{by}; nothing was written.", 128 + number)
+            code = _interrupted(caught)
         except BrokenPipeError:
             discard_stdout()
             code = 141
         except Exception as error:
-            code = _refused(error, closed)
+            code = _interrupted(caught) if caught else _refused(error, closed)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted(caught: list[int]) -> int:
+    """Say which signal ended the command, and return the exit code.
+
+    What is raised then need not be KeyboardInterrupt: the compiler takes one in a callback for a failure of its own.
+    """
+    number = signal.Signals(caught[0] if caught else signal.SIGINT)
+    by = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    return _fail(f"{by}; nothing was written.", 128 + number)
 
 
 def _refused(error: Exception, closed: bool) -> int:
@@ -129,6 +137,8 @@ def _refused(error: Exception, closed: bool) -> int:
         raise error
     if not error.filename:
         discard_stdout()
+        if error.errno == errno.ENOENT:  # os.getcwd
+            return _fail("the current directory does not exist any more: change to another one.", 2)
     if closed and error.errno == errno.EBADF:
         return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
     where = f" {error.filename}" if error.filename else ""

@@ -32,8 +32,16 @@ def _hanging(text: str) -> str:
     return textwrap.fill(text, 76, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
 
+class Integer(click.IntRange):
+    """A whole number in a range, which is called one where something else is given."""
+
+    name = "integer"
+
+
 class Number(click.FloatRange):
     """A finite number in a range. click's own takes NaN, which no comparison refuses."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number.
@@ -43,7 +51,10 @@ class Number(click.FloatRange):
         click.BadParameter
             It is none, is not finite, or lies outside the range.
         """
-        number = click.FLOAT.convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return super().convert(value, param, ctx)
@@ -62,7 +73,7 @@ seed_option = click.option(
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0, 2**31 - 1),
+    type=Integer(0, 2**31 - 1),
     help="Seeds the random choices of a run: when background work starts (not with 0), which blocks carry a drawn skip bit.",
 )
 
@@ -94,7 +105,7 @@ def repeats_option(function: Any) -> Any:
         "-r",
         "--repeats",
         metavar="N",
-        type=click.IntRange(1, 1000),
+        type=Integer(1, 1000),
         help=f"Replays of each policy, with seeds from --seed on. A single one is one draw of chance. Default: {REPEATS}.",
     )(function)
 

@@ -24,6 +24,12 @@ def heed() -> None:
         raise KeyboardInterrupt
 
 
+def _unraisable(given: sys.UnraisableHookArgs) -> None:
+    """Pass over what a signal raised where nothing can be raised, as in a callback of the compiler: it is noted."""
+    if not _caught:
+        sys.__unraisablehook__(given)
+
+
 @contextmanager
 def ended_by_signal() -> Iterator[list[int]]:
     """Have :data:`ENDING` raise KeyboardInterrupt; yields a list, which then holds the signal's number.
@@ -44,9 +50,11 @@ def ended_by_signal() -> Iterator[list[int]]:
     taken = {n: handler for n in ENDING if (handler := signal.getsignal(n)) in usual}
     for number in taken:
         signal.signal(number, note)
+    usual_hook, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         yield caught
     finally:
+        sys.unraisablehook = usual_hook
         caught.clear()
         for number, handler in taken.items():
             signal.signal(number, handler)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kevacuate.cli.common import console, print_json, progress_bar
-from kevacuate.cli.options import Number, json_option
+from kevacuate.cli.options import Integer, Number, json_option
 from kevacuate.measure.fidelity import LEVELS
 
 
@@ -37,7 +37,7 @@ from kevacuate.measure.fidelity import LEVELS
 )
 @click.option(
     "--replays",
-    type=click.IntRange(1, 1000),
+    type=Integer(1, 1000),
     default=6,
     show_default=True,
     help="Replays of each policy, for the counterfactual level.",
