@@ -54,7 +54,10 @@ def mixed_bounds_of(state: AllocatorState, counts: BlockCounts, pageblock_order:
     if state.guesses is None or state.page_flags is None:
         return None
     size = 1 << pageblock_order
-    words = np.zeros(-(-len(state.page_flags) // size) * size, np.bool_)
+    end = max(
+        len(state.page_flags), int(counts.start.max(initial=0)) + size
+    )  # the flags may end before the last block
+    words = np.zeros(-(-end // size) * size, np.bool_)
     words[: len(state.page_flags)] = state.page_flags == UNCLEAR
     unclear = words.reshape(-1, size).sum(axis=1)[counts.start >> pageblock_order]
     fixed = counts.pages[:, UNMOVABLE] - unclear
