@@ -7,12 +7,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from cli_tools import call, refusal
+from cli_tools import call, refusal, run
 
 from kevacuate.recording.parquet import combined_digest, file_digest, write_table
-from kevacuate.recording.statefiles import FREE_TYPES
+from kevacuate.recording.statefiles import FREE_TYPES, PCP_PAGE_TYPES
 
 DATA = Path(__file__).parent.parent / "data"
 ONE_CPU, TWO_CPUS = DATA / "one-cpu.kev", DATA / "two-cpus.kev"
@@ -77,3 +78,17 @@ def test_a_watermark_beyond_any_kernels_is_refused(tmp_path: Path) -> None:
     signed(path)
     for command in ("verify", "replay"):
         assert "holds zones, pages or pageblocks that cannot be" in refusal(command, path)
+
+
+def test_lists_in_another_order_are_mismatches_and_no_endless_drain(tmp_path: Path) -> None:
+    path = tmp_path / "x.kev"
+    shutil.copytree(ONE_CPU, path)
+    file = path / "states/000/pcp_pages.parquet"
+    columns = zip(PCP_PAGE_TYPES, pq.read_table(file).columns, strict=True)
+    table = {name: column.to_numpy() for name, column in columns}
+    order = np.random.default_rng(1).permutation(table["pfn"].size)
+    write_table(file, {name: column[order] for name, column in table.items()})
+    signed(path)
+    done = run("verify", path, "--level", "pcp", "--json")
+    level = json.loads(done.stdout)["levels"]["pcp"]
+    assert level["exactness"] < 1.0

@@ -232,18 +232,22 @@ def free_pcppages_bulk(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def
     """Drain about *count* pages to the buddy lists: oldest first, one list emptied before the next (:1459).
 
     May over-drain by less than one chunk. Each page goes to the list of the type its block has now; in old kernels, of the
-    type that was noted of it.
+    type that was noted of it. Ends where all lists are empty, even if the count says otherwise: a verification that has parted
+    from the recorded lists would go round for ever.
     """
     at = pcp_at(s, z, cpu)
     noted = s.cfg[C_PCP_TYPE_CACHED] != 0
     lists = s.cfg[C_NR_PCP_LISTS]
     count = min(s.pcp[at + P_COUNT] + 0, count)
-    while count > 0:
+    empty = 0
+    while count > 0 and empty < lists:
         head = pcp_list(s, z, cpu, pindex)
         pfn = s.link[2 * head + 1] + 0
         if pfn == head:
             pindex = pindex + 1 if pindex + 1 < lists else 0
+            empty += 1
             continue
+        empty = 0
         order = s.meta[pfn] & 15
         list_del(s, pfn)
         count -= 1 << order
