@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from capture_tools import kevacuate, unavailable
 
 from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.start import record
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.moments import recorded_blocks, state_moment
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording.evidence import ALLOCATED, FREED, touches
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.replay.about import about_result
 from kevacuate.replay.demand import build_demand
@@ -122,13 +125,52 @@ def test_mixed_does_not_fall_in_the_first_second(job: Recording) -> None:
     assert run.metrics["frees_refused"] <= 0.001 * run.metrics["frees"]
 
 
-def test_pages_on_per_cpu_lists_are_mostly_known(job: Recording) -> None:
+IN_USE, FREE, ON_A_PER_CPU_LIST = range(3)
+
+
+def places(recording: Recording, state: AllocatorState) -> npt.NDArray[np.int8]:
+    """Where the state says that each page is [pages]."""
+    where = np.full(max(zone.start_pfn + zone.spanned for zone in state.zones), IN_USE, np.int8)
+    cached = state.pcp_pages
+    cached_order = pcp_order(cached.pindex, recording.machine.hugepage_order)
+    for place, pfns, orders in (
+        (FREE, state.free.pfn, state.free.order),
+        (ON_A_PER_CPU_LIST, cached.pfn, cached_order),
+    ):
+        for pfn, order in zip(pfns.tolist(), orders.tolist(), strict=True):
+            where[pfn : pfn + (1 << order)] = place
+    return where
+
+
+def first_touches(recording: Recording, state: AllocatorState, pages: int) -> npt.NDArray[np.uint8]:
+    """What the first event after the state on each page is, 0 for none [pages]."""
+    first = np.zeros(pages, np.uint8)
+    for chunk in recording.events(after=state):
+        touched = touches(chunk, pages, recording.machine.pageblock_order)
+        pfn, at = np.unique(touched.pfn, return_index=True)
+        new = first[pfn] == 0
+        first[pfn[new]] = touched.code[at][new]
+    return first
+
+
+def test_pages_on_per_cpu_lists_are_known_as_far_as_events_tell(job: Recording) -> None:
+    assert job.start is not None
+    where = places(job, job.start)
+    first = first_touches(job, job.start, len(where))
+    assert (first == ALLOCATED).any()
+    assert (first == FREED).any()
+    assert not (where[first == ALLOCATED] == IN_USE).any()
+    assert (where[first == FREED] == IN_USE).all()
+
+
+def test_pages_of_per_cpu_lists_that_are_not_known_are_counted(job: Recording) -> None:
     for state, snapshot in pairs(job):
         counted = sum(pcp.count for zone in snapshot.zones for pcp in zone.pcp)
         guesses = state.guesses
         assert guesses is not None
         assert guesses.pcp_pages == counted
-        assert guesses.pcp_pages_unknown < 0.6 * counted + 2000
+        known = int((places(job, state) == ON_A_PER_CPU_LIST).sum())
+        assert guesses.pcp_pages_unknown == min(max(counted - known, 0), guesses.unclear_pages)
 
 
 def test_the_verdict_names_what_is_guessed(job: Recording) -> None:
