@@ -15,8 +15,8 @@ from kevacuate.cli.main import COMMANDS
 from kevacuate.measure.groups import Direction
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy.policy import _FIELDS, KNOBS
-from kevacuate.report.rows import ROWS
-from kevacuate.report.triage import HEADLINES
+from kevacuate.reports.comparison.rows import ROWS
+from kevacuate.reports.triage.words import HEADLINES
 
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")

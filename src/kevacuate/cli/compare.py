@@ -72,12 +72,12 @@ def command(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
     recording = Path(recordings[0]) if recordings else None
+    from kevacuate.demand.refusals import claims_facts, nothing_words, refuse_without_demand
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.ahead import claims_facts, nothing_words, refuse_without_demand
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report.tables import comparison_table
-    from kevacuate.report.words import comparison_json, conclusion
+    from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
+    from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.initial_state import ReplayOptions
 
     writable(save)
     chosen = policies or DEFAULT_POLICIES

@@ -15,7 +15,7 @@ import click
 from kevacuate._version import __version__
 from kevacuate.cli.process import discard_stdout, ended_by_signal, fill_standard_streams
 from kevacuate.errors import KevacuateError
-from kevacuate.report.page_text import visible_block
+from kevacuate.reports.harmless import visible_block
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",

@@ -30,9 +30,9 @@ def command(
     """
     from kevacuate.measure.saved import save_comparison
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report.tables import comparison_table
+    from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.initial_state import ReplayOptions
 
     parse_policy(policy)
     writable(save)
