@@ -42,7 +42,7 @@ def comparison() -> Comparison:
     """The typical run of each policy on the shipped recording, with the map kept."""
     from kevacuate.cli.common import open_recording
     from kevacuate.runs.compare import compare
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
     options = ReplayOptions(keep=True, samples=SAMPLES)
     return compare(open_recording(None), POLICIES, repeats=REPEATS, options=options).typical

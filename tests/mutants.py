@@ -24,7 +24,8 @@ GROUPS = "tests/measure/test_measure_groups.py"
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
     ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("reports/comparison/recorded_rows.py", '("vmstat", "thp_fault_alloc"), HIGHER)', '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
+    ("reports/comparison/recorded_rows.py", '("vmstat", "thp_fault_alloc"), HIGHER)',
+     '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
     ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kevacuate.measure import Comparison, Run
     from kevacuate.measure.fidelity import Verification
     from kevacuate.mm.machine import Machine
-    from kevacuate.observe.triage_of import triage
+    from kevacuate.observe.triage import triage
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.reports import plot
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
     from kevacuate.runs.compare import compare
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
 __all__ = [
     "POLICIES",
@@ -68,7 +68,7 @@ _HOMES = {
     "parse_policy": "policy",
     "Recording": "recording",
     "build_demand": "demand.build",
-    "ReplayOptions": "runs.initial_state",
+    "ReplayOptions": "runs.options",
     "compare": "runs.compare",
     "conclusion": "reports.comparison.conclusion",
     "summary": "reports.comparison.summary",
@@ -78,7 +78,7 @@ _HOMES = {
     "Story": "reports.story.story",
     "explain": "reports.story.explain",
     "snapshot": "capture.survey",
-    "triage": "observe.triage_of",
+    "triage": "observe.triage",
     "write_report": "reports.page.write",
 }
 _CALLED = {"snapshot": "take_survey"}

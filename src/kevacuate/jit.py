@@ -49,7 +49,7 @@ JIT_DISABLED: bool = bool(config.DISABLE_JIT)
 ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
 """True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
 
-_KERNEL_ROOMS = ("kernel", "mm", "measure", "replay", "recording")
+_KERNEL_ROOMS = ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity")
 
 
 @cache
@@ -57,11 +57,11 @@ def source_digest() -> str:
     """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version, Python's, and the form of the state."""
     form = "arrays" if ARRAY_FORM else "pointers"
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
-    package = Path(__file__).resolve().parent.parent
-    for room in _KERNEL_ROOMS:
-        for path in sorted((package / room).rglob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    package = Path(__file__).resolve().parent
+    files = [path for room in _KERNEL_ROOMS for path in sorted((package / room).rglob("*.py"))]
+    for path in (Path(__file__), *files):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

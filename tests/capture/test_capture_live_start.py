@@ -17,14 +17,15 @@ from kevacuate.capture.start import record
 from kevacuate.demand.build import build_demand
 from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.moments import recorded_blocks, state_moment
-from kevacuate.observe.info import about_result
 from kevacuate.observe.maps import recorded_run
 from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.runs.initial_state import ReplayOptions, initial_state, skip_bits
+from kevacuate.runs.initial_state import initial_state, skip_bits
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
+from kevacuate.runs.trust import about_result
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "never")
 

@@ -11,8 +11,8 @@ from kevacuate.capture.spool import GoneCpu, note_gone
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
-from kevacuate.observe.info import refuse_losses
 from kevacuate.recording import Recording, parquet
+from kevacuate.recording.losses import refuse_losses
 from kevacuate.recording.snapshot import snapshot_from_texts
 
 DEAD = 999_999_999

@@ -10,7 +10,7 @@ from cli_tools import call, refusal
 from kevacuate.measure.saved import save_comparison
 from kevacuate.recording import Recording
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 
 pytest.importorskip("matplotlib")
 

@@ -23,6 +23,7 @@ from kevacuate.fidelity.counterfactual.verdict import INFORMATIONAL, OUTSIDE, SH
 from kevacuate.fidelity.level import Given
 from kevacuate.measure.fidelity import LevelResult, Outcome
 from kevacuate.mm import constants as k
+from kevacuate.policy import BOOTED
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording, write_demand
 from kevacuate.recording.schema import COLUMN_TYPES
 from kevacuate.reports.fidelity.tables import outcome_line
@@ -121,7 +122,7 @@ def replays(recording: Recording) -> dict[str, list[counterfactual.Run]]:
 def true_rows(replays: dict[str, list[counterfactual.Run]], **changes: float) -> list[dict[str, Any]]:
     """A table in which kernels came to what the replays do, times the factors given by column."""
     rows = []
-    for policy, kernel in counterfactual.POLICIES.items():
+    for policy, kernel in BOOTED.items():
         for i, run in enumerate(replays[policy]):
             values = dict(run.values)
             values["claims_whole_block"] += 1  # recorded before the start

@@ -14,7 +14,7 @@ from kevacuate.measure.frames import Frames, Steps, StepsBuilder, decode, encode
 from kevacuate.mm import constants as k
 from kevacuate.observe.maps import recorded_flows, recorded_frames
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 DATA = Path(__file__).resolve().parent.parent / "data"

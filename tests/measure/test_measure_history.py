@@ -12,7 +12,7 @@ from kevacuate.measure.history import KIND, History
 from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay
 
 ORDER = 9

@@ -15,7 +15,7 @@ from kevacuate.measure.saved import is_saved, load_comparison, save_comparison
 from kevacuate.mm import constants as k
 from kevacuate.recording import Recording
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,8 @@ from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import read_start_objects
-from kevacuate.runs.initial_state import ReplayOptions, initial_state
+from kevacuate.runs.initial_state import initial_state
+from kevacuate.runs.options import ReplayOptions
 
 TRUTH = Path(__file__).resolve().parent.parent / "data" / "truth"
 

@@ -54,11 +54,11 @@ def boot_first_free(package_parent: Path, cache: Path, **environment: str) -> tu
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package's source; its parent directory."""
-    for room in ("kernel", "mm", "measure", "replay", "recording"):
+    for room in ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity"):
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("errors.py", "_version.py"):
+    for name in ("errors.py", "_version.py", "jit.py"):
         shutil.copy(PACKAGE / name, tmp_path / "kevacuate" / name)
     (tmp_path / "kevacuate" / "__init__.py").write_text("")
     return tmp_path

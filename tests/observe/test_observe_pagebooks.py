@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_tools import DATA, K, M, U, chunk_of, event, extfrag, write_events
 
-from kevacuate.observe.info import about_recording, lost_words, verdict
+from kevacuate.observe.info import about_recording, verdict
 from kevacuate.observe.pagebooks import MAX_PAGES, PageBooks
 from kevacuate.recording import Recording
+from kevacuate.recording.losses import lost_words
 
 PAGES = 64
 TAIL = 8  # the largest chunk may begin at the last page

@@ -21,7 +21,7 @@ from kevacuate.reports.page.pack import Blobs
 from kevacuate.reports.page.stories import block_story, eventful_rows, explain_command, pack_stories, place_of
 from kevacuate.reports.story.sources import replayed_story
 from kevacuate.reports.story.story import between
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")

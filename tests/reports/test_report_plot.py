@@ -19,7 +19,7 @@ from kevacuate.recording import Recording
 from kevacuate.reports import plot
 from kevacuate.reports.plot.map import columns_for, grid
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 
 plt = pytest.importorskip("matplotlib.pyplot")
 

@@ -14,8 +14,8 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp, Recording
-from kevacuate.runs.initial_state import ReplayOptions
 from kevacuate.runs.loop import OBJ_DROPPED, OBJ_FAILED, OBJ_NONE
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 

@@ -11,7 +11,7 @@ from synthetic import Script, start_state, write_recording
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import DemandOp, Recording
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 BAD_ROW = 43

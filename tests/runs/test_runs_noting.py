@@ -14,7 +14,6 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions
 from kevacuate.runs.noting import (
     NOTE_ALLOC,
     NOTE_DROPPED,
@@ -24,6 +23,7 @@ from kevacuate.runs.noting import (
     NOTE_START,
     NotingReplay,
 )
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 SAMPLES = 20

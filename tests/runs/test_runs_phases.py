@@ -15,7 +15,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay
 
 SECOND = 1_000_000_000

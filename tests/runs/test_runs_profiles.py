@@ -13,11 +13,13 @@ from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.mm.profile import PROFILES
-from kevacuate.observe.info import about_recording, about_result
+from kevacuate.observe.info import about_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions, machine_config
+from kevacuate.runs.initial_state import machine_config
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay
+from kevacuate.runs.trust import about_result
 
 PRINTED = {
     "7.2.13": "7.2",

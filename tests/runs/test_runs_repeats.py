@@ -12,7 +12,7 @@ from kevacuate.measure.results import typical_run
 from kevacuate.recording import Recording
 from kevacuate.runs import compare as module
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 POLICIES = ("mainline,skip-bits=0.5", "evacuate,skip-bits=0.5")

@@ -11,7 +11,7 @@ import pytest
 from kevacuate.measure import Run
 from kevacuate.recording import Recording
 from kevacuate.runs.compare import compare
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 POLICIES = ("mainline", "evacuate", "evacuate,pool=0", "evacuate,wq=per-node,skip-hint=ignore")

@@ -21,7 +21,8 @@ from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
 from kevacuate.runs import initial_state as initial
-from kevacuate.runs.initial_state import ReplayOptions, machine_config
+from kevacuate.runs.initial_state import machine_config
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 FIELDS = {

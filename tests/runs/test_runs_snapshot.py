@@ -11,7 +11,8 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions, initial_state, skip_bits
+from kevacuate.runs.initial_state import initial_state, skip_bits
+from kevacuate.runs.options import ReplayOptions
 
 DEBIAN = Path(__file__).parents[1] / "data/debian-6.1/state.kev"
 

@@ -20,7 +20,8 @@ from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording, StartObjects
 from kevacuate.recording.demand import DemandOp
 from kevacuate.recording.state import PcpPages
-from kevacuate.runs.initial_state import ReplayOptions, initial_state, skip_bits
+from kevacuate.runs.initial_state import initial_state, skip_bits
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 

@@ -9,9 +9,10 @@ import pytest
 from recorded_tools import M, U, event, extfrag, write_events
 from synthetic import Script, start_state, write_recording
 
-from kevacuate.demand.refusals import claims_to_evacuate, nothing_words, refuse_without_demand
+from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
+from kevacuate.measure.claims import claims_to_evacuate, nothing_words
 from kevacuate.observe.info import about_recording
 from kevacuate.recording import AllocatorState, EventKind, Recording
 from kevacuate.recording.state import UNCLEAR, Guesses

@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: kevacuate compare --policy mainline --policy evacuate,pool=8",
+    epilog="Example: kevacuate compare RECORDING.kev",
 )
 @click.version_option(__version__, prog_name="kevacuate")
 @click.pass_context

@@ -22,7 +22,7 @@ from kevacuate.policy import PAIR
 
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
 FIGURES = {"map": "pageblock_maps", "time": "timelines", "flow": "flows", "bars": "bars"}
 """Name of a figure, and the function of :mod:`kevacuate.reports.plot` that draws it."""
@@ -69,7 +69,7 @@ def command(
     from kevacuate.measure.saved import figures_of
     from kevacuate.reports import plot
     from kevacuate.reports.plot.style import pyplot
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
     pyplot().switch_backend("Agg")
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)

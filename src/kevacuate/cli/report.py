@@ -24,7 +24,7 @@ from kevacuate.recording.recording import SHIPPED
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison, Run
     from kevacuate.recording import Recording
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
 SAMPLES = 200
 """Moments of the map and of the timelines."""
@@ -61,7 +61,7 @@ def command(
     Example: kevacuate report my-server.kev -o my-server.html
     """
     from kevacuate.reports.page.page import comparison_page, write_page
-    from kevacuate.runs.initial_state import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
     output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
@@ -109,8 +109,8 @@ def _recording_page(
     path: Path | None, policies: tuple[str, ...], repeats: int, recorded: bool, options: ReplayOptions
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
-    from kevacuate.observe.info import lost_events, lost_words
     from kevacuate.policy import parse_policy
+    from kevacuate.recording.losses import lost_events, lost_words
     from kevacuate.reports.page.page import comparison_page
     from kevacuate.reports.page.write import AS_RECORDED
     from kevacuate.runs.compare import compare

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Demand reconstruction and the replay loop."""
+"""From events to objects: the demand of a recording, whatever pfns its objects had."""

@@ -24,7 +24,6 @@ from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.demand.tables import EventInput, KnownKinds, event_input, new_tables
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.pages import page_count
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
@@ -34,6 +33,7 @@ from kevacuate.recording.demand import (
     read_demand,
     read_start_objects,
 )
+from kevacuate.recording.state import page_count
 
 __all__ = ["Demand", "DemandChunk", "StartObjects", "build_demand"]
 

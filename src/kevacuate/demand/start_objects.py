@@ -11,9 +11,8 @@ from kevacuate.demand.pagekinds import attr_from_flags
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, can_move, flag
 from kevacuate.kernel.pcp import pcp_order
-from kevacuate.measure.pages import page_count
 from kevacuate.recording.demand import StartObjects
-from kevacuate.recording.state import AllocatorState
+from kevacuate.recording.state import AllocatorState, page_count
 
 
 def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:

@@ -23,8 +23,8 @@ from kevacuate.fidelity.pcp.level import PcpLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
-from kevacuate.observe.info import refuse_losses
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
+from kevacuate.recording.losses import refuse_losses
 from kevacuate.recording.state import DUMP_END
 from kevacuate.runs.initial_state import machine_config
 from kevacuate.runs.startcheck import refuse_impossible

@@ -22,7 +22,7 @@ from kevacuate.observe.maps import recorded_frames
 from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.machine import kernel_words
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 MOMENTS = 200

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a recording holds and how far a replay can trust it."""
+"""What a recording holds: its machine, its events by kind, whether they fit together, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -7,57 +7,22 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from kevacuate.demand.build import Demand, build_demand
-from kevacuate.demand.refusals import claims_facts
+from kevacuate.demand.build import build_demand
 from kevacuate.demand.start_objects import pages_in_use
-from kevacuate.errors import KevacuateError
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.observe.pagebooks import PAGE_KINDS, PageBooks
-from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
+from kevacuate.recording import EventKind, Recording, has_demand
+from kevacuate.recording.losses import events_not_read, lost_events
 from kevacuate.recording.quality import QualityCounter
-from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.settings import recorded_settings, settings_in_words
-from kevacuate.runs.start_guesses import firm, guessed_words, start_facts
-
-GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
-"""From these shares of known demand on a replay stands on firm ground, and on fair ground."""
+from kevacuate.runs.start_guesses import guessed_words, start_facts
+from kevacuate.runs.trust import lost_and_unread, trust_words
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is under way, events or rows done, in all; 0 if not known)."""
-
-
-def lost_events(loss: CpuLosses) -> int:
-    """Events one CPU is known to have lost; a gap of unknown size counts as one."""
-    kernel = loss.overrun + loss.commit_overrun + loss.dropped
-    return int(max(loss.missed + loss.gaps, kernel))
-
-
-def lost_words(events: int) -> str:
-    """``No event was lost``, ``1 event was lost``, ``2 events were lost``."""
-    return f"{events:,} events were lost" if events > 1 else f"{'1' if events else 'No'} event was lost"
-
-
-def events_not_read(recording: Recording) -> dict[str, int]:
-    """Event name to how many of them were there and could not be read; those without a format are "(no format)"."""
-    named = {
-        str(k): int(n) for k, n in recording.quality.get("imported", {}).get("events_not_read", {}).items()
-    }
-    rest = sum(loss.unknown for loss in recording.losses) - sum(named.values())
-    return named | ({NO_FORMAT: rest} if rest > 0 else {})
-
-
-def refuse_losses(recording: Recording, so: str = "its demand is incomplete") -> None:
-    """Raise KevacuateError if events were lost: what a replay would make of them is a guess."""
-    lost = {loss.cpu: lost_events(loss) for loss in recording.losses if loss.any}
-    if lost:
-        where = ", ".join(f"{events:,} on CPU {cpu}" for cpu, events in lost.items())
-        raise KevacuateError(
-            f"{recording.path} lost events ({where}), so {so}: record again with larger buffers, or "
-            "use it all the same with --despite-losses."
-        )
 
 
 def about_recording(recording: Recording, progress: Progress | None = None) -> dict[str, Any]:
@@ -108,35 +73,6 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
     about |= about_demand(recording, report)
     about["verdict"] = verdict(about, about["quality"].get("trusted"))
     return about
-
-
-def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
-    """The facts that every result carries: what was recorded, how much of the demand is known, the verdict in words.
-
-    A demand that is reconstructed must have been read to its end once.
-    """
-    machine = recording.machine
-    quality = {} if demand.max_objects is None else demand.quality.as_dict()
-    losses = [lost_events(loss) for loss in recording.losses]
-    trusted, start = quality.get("trusted"), start_facts(recording)
-    known = "How much of the demand is a guess was not kept."
-    if trusted is not None:
-        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted, start)}"
-    return {
-        "name": recording.path.name,
-        "digest": recording.digest,
-        "kernel": machine.kernel,
-        "profile": profile_for(machine.kernel)[1],
-        "arch": machine.arch,
-        "cpus": machine.cpus,
-        "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
-        "pageblock_order": machine.pageblock_order,
-        "lost_events": losses,
-        "quality": quality,
-        "start": start,
-        **claims_facts(recording),
-        "verdict": f"{_lost({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
-    }
 
 
 def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
@@ -222,39 +158,6 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _lost(about: dict[str, Any]) -> str:
-    """How many events were lost, if that is known, and how many could not be read, without the period."""
-    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
-    if not about["lost_events"]:
-        lost = "Whether events were lost is not known"
-    else:
-        lost = lost_words(events)
-    if not unread:
-        return lost
-    could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
-    if not about["lost_events"]:
-        return f"{could}; whether others were lost is not known"
-    return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
-
-
-def _trust(trusted: float, start: dict[str, Any]) -> str:
-    """What a share of known demand is good for, with a start (:func:`start_facts`) of which so much is guessed."""
-    said = _ground(trusted, firm(start))
-    words = guessed_words(start)
-    return f"{said} {words}" if words else said
-
-
-def _ground(trusted: float, known_start: bool) -> str:
-    """On what ground a replay stands."""
-    if trusted >= GOOD_TRUST and known_start:
-        return "A replay of it stands on firm ground."
-    if trusted >= GOOD_TRUST:
-        return "A replay of it shows the large effects; what rests on a guessed start may be a guess."
-    if trusted >= FAIR_TRUST:
-        return "A replay of it shows the large effects; small ones may be guesses."
-    return "Too much of it is guessed for a replay to be trusted."
-
-
 def _moved(about: dict[str, Any]) -> str:
     """What is not known of moved pages, and how to know it next time; nothing where it is known."""
     moved = about["moves"] or {"by_block": 0, "waiting": 0}
@@ -272,7 +175,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost, said = sum(about["lost_events"]), _lost(about)
+    lost, said = sum(about["lost_events"]), lost_and_unread(about)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"
@@ -289,7 +192,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
             f"Record again with larger buffers before drawing conclusions.{f' {guessed}' if guessed else ''}"
         )
     return (
-        f"{said}; {trusted:.2%} of the demand is known from the kernel's own events. {_trust(trusted, about['start'])} "
+        f"{said}; {trusted:.2%} of the demand is known from the kernel's own events. {trust_words(trusted, about['start'])} "
         f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
         "run's provenance."
     )

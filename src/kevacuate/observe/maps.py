@@ -12,9 +12,10 @@ from kevacuate.measure import Run
 from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, tells_ownership
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
-from kevacuate.measure.pages import RESERVED, count_classes, page_classes, page_count
-from kevacuate.observe.info import lost_events, lost_words
+from kevacuate.measure.pages import RESERVED, count_classes, page_classes
 from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.losses import lost_events, lost_words
+from kevacuate.recording.state import page_count
 from kevacuate.runs.map_keeper import PAGES_KEPT
 
 

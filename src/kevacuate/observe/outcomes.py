@@ -9,8 +9,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of, vmstat_change
 from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
-from kevacuate.observe.info import lost_events, refuse_losses
 from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.losses import lost_events, refuse_losses
 
 KINDS_READ: tuple[EventKind, ...] = tuple(
     kind for kind in EventKind if kind not in (EventKind.GT_LIST, EventKind.GT_RMQ, EventKind.GT_DUMP)

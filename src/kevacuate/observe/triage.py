@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kevacuate.errors import KevacuateError
@@ -11,9 +12,9 @@ from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
-from kevacuate.observe.info import lost_events
 from kevacuate.observe.outcomes import knows_none_came, total_events
 from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.losses import lost_events
 from kevacuate.recording.schema import EVENT_SPECS
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
@@ -108,3 +109,23 @@ def _were_recorded(counter: TriageCounter, recording: Recording) -> bool | None:
         return True
     kinds = recorded_kinds(recording.machine)
     return None if kinds is None else int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds
+
+
+def triage(
+    recording: Recording | str | Path, *, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Say whether a recorded machine was fragmenting, and by whom; what ``kevacuate triage --json`` prints.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With external fragmentation events.
+    progress : callable, optional
+        Called with (events done, events in all).
+
+    Raises
+    ------
+    KevacuateError
+        The recording holds no events, or is corrupted.
+    """
+    return triage_recording(Recording.of(recording), progress=progress)

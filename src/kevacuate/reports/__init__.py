@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tables and words for people."""
+"""Tables, words, pages, figures and traces for people."""

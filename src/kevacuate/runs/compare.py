@@ -20,11 +20,12 @@ from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import REPEATS
-from kevacuate.observe.info import about_result, refuse_losses
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.recording.losses import refuse_losses
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Progress, replay
+from kevacuate.runs.trust import about_result
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from kevacuate.demand.start_objects import pages_in_use
-from kevacuate.errors import KevacuateError, whole_number
+from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import absent_pages, movable_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
@@ -16,7 +14,7 @@ from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, 
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
-from kevacuate.runs.loop import LOG_MARGIN
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.startcheck import refuse_impossible
 from kevacuate.runs.sysctls import model_settings
 
@@ -30,54 +28,6 @@ In a recorded kernel that ignores the skip hint, 54 real evacuations took 23 tim
 
 EMULATED_KSWAPD_RUN_NS = 29_000_000
 """Median time from balance_pgdat_begin to _end in an emulated recorded kernel (161 runs)."""
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """Sizes and parameters of a replay that are not the policy's.
-
-    Attributes
-    ----------
-    seed : int
-        Seed of what is drawn: which blocks carry a skip bit, and, unless it is 0, when the once-a-second and the
-        twice-a-second work of the background begins. Replays of different seeds tell chance from effect.
-    samples : int
-        Points of the time series.
-    chunk_rows : int
-        Demand rows per call of the compiled loop; changes nothing but speed.
-    log_capacity : int
-        Log records kept between two reads.
-    prefetch : int
-        How many events ahead to prefetch; changes nothing but speed.
-    despite_losses : bool
-        Replay a recording that lost events.
-    keep : bool
-        Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
-
-    Raises
-    ------
-    KevacuateError
-        A size that no replay can work with.
-
-    """
-
-    seed: int = 0
-    samples: int = 100
-    chunk_rows: int = 1 << 18
-    log_capacity: int = 1 << 17
-    prefetch: int = 8
-    despite_losses: bool = False
-    keep: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("seed", 0),
-            ("samples", 1),
-            ("chunk_rows", 1),
-            ("log_capacity", 2 * LOG_MARGIN),
-            ("prefetch", 0),
-        ):
-            whole_number(f"{name} of a replay", getattr(self, name), least)
 
 
 def zone_index(name: str) -> int:

@@ -22,10 +22,10 @@ from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.mm.profile import profile_for
-from kevacuate.observe.info import refuse_losses
-from kevacuate.policy import Policy, parse_policy
+from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.runs.initial_state import ReplayOptions, default_time_scale, initial_state, skip_bits
+from kevacuate.recording.losses import refuse_losses
+from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
 from kevacuate.runs.loop import (
     STOP_LOG,
     STOP_OBJECT,
@@ -34,6 +34,7 @@ from kevacuate.runs.loop import (
     replay_rows,
 )
 from kevacuate.runs.map_keeper import MapKeeper
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.sysctls import settings_used
 
 Progress = Callable[[int, int], None]
@@ -255,7 +256,7 @@ def state_digest(state: State) -> str:
 
 def replay(
     recording: Recording,
-    policy: str | Policy = "mainline",
+    policy: str | Policy = BASELINE,
     *,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     demand: Demand | None = None,

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from kevacuate.measure.moments import mixed_bounds_of, recorded_blocks
+from kevacuate.policy import SKIP_BITS_EXAMPLE
 from kevacuate.recording import Recording
 
 FIRM_SHARE = 0.02
 """Up to this share of block types, and of pages on per-CPU lists, a guess leaves a replay on firm ground."""
 
 SKIP_HINT = "skip-bits=SHARE assumes a share"
-SKIP_SENTENCE = "A policy's skip-bits=SHARE assumes a share of them, as in evacuate,skip-bits=0.5."
+SKIP_SENTENCE = f"A policy's skip-bits=SHARE assumes a share of them, as in {SKIP_BITS_EXAMPLE}."
 """What to do where skip bits were not recorded."""
 
 

@@ -32,15 +32,12 @@ from kevacuate.measure import moment, run_metrics
 from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
-from kevacuate.policy import parse_policy
+from kevacuate.policy import BASELINE, BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay
 
 Report = Callable[[str, int, int], None]
-
-POLICIES = {"mainline": "stock", "evacuate": "patched", "evacuate,skip-hint=ignore": "fixskip"}
-"""Policy to the kernel that ran so."""
 
 REPLAYS = 6
 """Replays of each policy, with seeds 0 to 5: as exact repeats of a kernel do, they differ in when background work begins, which
@@ -80,7 +77,7 @@ class Run:
 def verify_counterfactual(
     given: Given, outcomes: Path | None, report: Report, replays: int = REPLAYS
 ) -> LevelResult:
-    """Replay a stock recording's demand under every policy of :data:`POLICIES`, and hold it against real runs.
+    """Replay a stock recording's demand under every policy of :data:`kevacuate.policy.BOOTED`, and hold it against real runs.
 
     Parameters
     ----------
@@ -109,7 +106,7 @@ def verify_counterfactual(
         return _not_exercised(
             "the recording does not say which workload and seed it ran (gtwl, gtmem, gtseed)"
         )
-    runs = {policy: _runs(read_outcomes(path), kernel, workload) for policy, kernel in POLICIES.items()}
+    runs = {policy: _runs(read_outcomes(path), kernel, workload) for policy, kernel in BOOTED.items()}
     if not any(runs.values()):
         return _not_exercised(f"{path.name} has no run of {workload}")
     before, own = recorded_counts(recording, given.recording.start or given.start)
@@ -171,9 +168,7 @@ def _pcp(recording: Recording, replays: Mapping[str, list[Run]]) -> dict[str, tu
 def _replayed(recording: Recording, report: Report, number: int = REPLAYS) -> dict[str, list[Run]]:
     """Every policy's replays, side by side in one pass over the demand."""
     demand = build_demand(recording)
-    replays = {
-        policy: [Run(recording, demand, policy, seed) for seed in range(number)] for policy in POLICIES
-    }
+    replays = {policy: [Run(recording, demand, policy, seed) for seed in range(number)] for policy in BOOTED}
     every = [run for runs in replays.values() for run in runs]
     marks = sorted(_moments(recording).items(), key=lambda item: item[1])
     rows, last = 0, 0
@@ -217,7 +212,7 @@ def _rows(
     policy: str, runs: list[KernelRun], replays: list[Run], moments: tuple[str, ...]
 ) -> Iterator[Compared]:
     """A row for everything that both sides tell."""
-    for column, name in measures.columns_for(policy != "mainline", moments).items():
+    for column, name in measures.columns_for(policy != BASELINE, moments).items():
         found = [measures.kernel_value(run.values, column) for run in runs]
         theirs = [value for value in found if value is not None]
         ours = [run.values[column] for run in replays if column in run.values]
@@ -239,7 +234,7 @@ def _result(
     rows: list[Outcome] = []
     outside = decided = 0
     sides: dict[str, dict[str, Sides]] = {}
-    for policy, kernel in POLICIES.items():
+    for policy, kernel in BOOTED.items():
         result.inputs[f"real runs, {kernel}"] = len(runs[policy])
         tally = Tally()
         for column, plain, theirs, ours in _rows(policy, runs[policy], replays[policy], moments):
@@ -259,7 +254,7 @@ def _result(
             result.kinds[f"{policy} against {kernel}: rows"] = tally
     result.outcomes, result.causes = tuple(rows), dict(causes)
     result.effects = _effects(sides)
-    result.notes = _notes(workload, moments, outside, decided, len(replays["mainline"]))
+    result.notes = _notes(workload, moments, outside, decided, len(replays[BASELINE]))
     if not result.kinds:
         result.not_exercised = (
             f"no row decides: there are fewer than {LEAST_RUNS} real runs of {workload} for each kernel; the rows are "
@@ -269,12 +264,12 @@ def _result(
 
 
 def _effects(sides: Mapping[str, Mapping[str, Sides]]) -> tuple[Effect, ...]:
-    """What every policy changes against `mainline`."""
-    base = sides.get("mainline", {})
+    """What every policy changes against the baseline."""
+    base = sides.get(BASELINE, {})
     found: list[Effect] = []
-    for policy, kernel in POLICIES.items():
-        if policy != "mainline":
-            found += effects(base, sides.get(policy, {}), policy, (POLICIES["mainline"], kernel))
+    for policy, kernel in BOOTED.items():
+        if policy != BASELINE:
+            found += effects(base, sides.get(policy, {}), policy, (BOOTED[BASELINE], kernel))
     return tuple(found)
 
 

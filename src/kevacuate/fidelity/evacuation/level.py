@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.fidelity.evacuation import steps as steps
+from kevacuate.fidelity.evacuation import steps
 from kevacuate.fidelity.evacuation.folios import NO_FOLIOS, Folios
 from kevacuate.fidelity.evacuation.views import ISOLATE, STARTED, BlockViews, Views
 from kevacuate.fidelity.level import Given, Level

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kevacuate.demand.refusals import nothing_words
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.claims import nothing_words
 from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
+from kevacuate.measure.rows import Row
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
     GroupRow,
@@ -26,7 +27,6 @@ from kevacuate.reports.comparison.rows import (
     COMPACTION,
     EXTFRAG,
     OVER_THE_RUN,
-    Row,
     comparison_rows,
     replays_words,
 )

@@ -9,16 +9,14 @@ from typing import Any
 
 from kevacuate.measure.groups import Direction
 from kevacuate.measure.recorded import Recorded
+from kevacuate.measure.rows import HIGHER, LOWER, NEITHER
 from kevacuate.reports.comparison.group_rows import GroupRow, rows_of
 from kevacuate.reports.comparison.rows import (
     AT_THE_END,
     COMPACTION,
     CONTROL,
     EXTFRAG,
-    HIGHER,
-    LOWER,
     MOMENT_ROWS,
-    NEITHER,
     OVER_THE_RUN,
     ROWS,
 )

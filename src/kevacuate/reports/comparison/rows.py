@@ -3,64 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run, prices
 from kevacuate.measure.groups import Direction
+from kevacuate.measure.rows import (
+    HIGHER,
+    LOWER,
+    NEITHER,
+    Row,
+    at_the_end,
+    counter,
+    mean_of_samples,
+    milliseconds,
+)
+from kevacuate.policy import POLICIES
 from kevacuate.reports.comparison.group_rows import GroupRow, by_id, told_apart
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row: its id, the section and label that people see, its unit, how to get its value from a run, and which way is better.
-
-    Code finds a row by its id, which never changes; section and label are words.
-    """
-
-    id: str
-    section: str
-    label: str
-    unit: str
-    value: Callable[[Run], float]
-    direction: Direction = Direction.NEITHER
-
-
-def _metric(name: str) -> Callable[[Run], float]:
-    """A counter of the whole run."""
-    return lambda run: float(run.metrics[name])
-
-
-def _end(*names: Any) -> Callable[[Run], float]:
-    """A value of the last moment; names are keys or list indices."""
-
-    def get(run: Run) -> float:
-        value: Any = run.metrics["end"]
-        for name in names:
-            value = value[name]
-        return float(value)
-
-    return get
-
-
-def _mean(name: str) -> Callable[[Run], float]:
-    """The mean over the run's samples of virtual time."""
-    return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)
-
-
-def _milliseconds(name: str) -> Callable[[Run], float]:
-    """A time of the whole run that is counted in seconds."""
-    return lambda run: float(run.metrics[name] * 1e3)
-
-
-def _ended(start: str) -> Callable[[Run], float]:
-    """Evacuations that ended in the way whose name begins so."""
-    return lambda run: float(
-        sum(n for name, n in run.metrics["evacuations_ended"].items() if name.startswith(start))
-    )
-
 
 EXTFRAG = "External fragmentation events"
 COMPACTION = "Compaction (kcompactd)"
@@ -71,8 +32,6 @@ CONTROL = "Control (should not move)"
 
 SKIP_BITS_ROW = "input.blocks_with_skip_bit"
 """The row whose values may be missing: the only input that some recordings lack."""
-
-LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
 
 EXTFRAG_ROWS = (
     ("all", "all (mm_page_alloc_extfrag)", "extfrag", LOWER),
@@ -127,7 +86,7 @@ MOMENT_ROWS: tuple[tuple[str, str, str, tuple[Any, ...], Direction], ...] = (
 
 ROWS: tuple[Row, ...] = (
     *(
-        Row(f"extfrag.{end}", EXTFRAG, label, "events", _metric(name), direction)
+        Row(f"extfrag.{end}", EXTFRAG, label, "events", counter(name), direction)
         for end, label, name, direction in EXTFRAG_ROWS
     ),
     Row(
@@ -135,44 +94,16 @@ ROWS: tuple[Row, ...] = (
         "Input",
         "blocks with skip bit at the start",
         "blocks",
-        _metric("start_blocks_with_skip_bit"),
+        counter("start_blocks_with_skip_bit"),
     ),
-    *(
-        Row(f"evacuations.{end}", "Evacuations", label, "blocks", value)
-        for end, label, value in (
-            ("queued", "queued", _metric("evacuations_queued")),
-            ("dropped", "dropped, no item left", _metric("evacuations_dropped")),
-            (
-                "started_with_skip_bit",
-                "started with the skip bit set",
-                _metric("evacuations_started_with_skip_bit"),
-            ),
-            ("movable_again", "movable again when started", _metric("evacuations_movable_again")),
-            ("ran_to_the_end", "ran to the end of the block", _ended("ran")),
-            ("nothing_isolated", "found nothing to isolate", _ended("nothing isolated")),
-            ("page_failed", "ended by a page that failed", _ended("a page failed")),
-            ("too_many_isolated", "ended by too many isolated", _ended("too many")),
-        )
-    ),
-    Row("cost.pages_isolated", "Cost", "pages isolated", "pages", _metric("pages_isolated")),
-    Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", _metric("pages_dropped"), LOWER),
-    Row("cost.pages_migrated", "Cost", "migrated", "pages", _metric("pages_migrated")),
-    Row("cost.pages_failed", "Cost", "failed to migrate", "pages", _metric("pages_failed"), LOWER),
-    Row(
-        "cost.worker_ms",
-        "Cost",
-        "workers' CPU time (virtual)",
-        "ms",
-        _milliseconds("worker_cpu_seconds"),
-        LOWER,
-    ),
-    Row("compaction.runs", COMPACTION, "runs", "zones", _metric("compactions"), LOWER),
+    *(row for policy in POLICIES.values() for row in policy.rows),
+    Row("compaction.runs", COMPACTION, "runs", "zones", counter("compactions"), LOWER),
     Row(
         "compaction.pages_migrated",
         COMPACTION,
         "pages moved",
         "pages",
-        _metric("compaction_pages_migrated"),
+        counter("compaction_pages_migrated"),
         LOWER,
     ),
     Row(
@@ -180,24 +111,36 @@ ROWS: tuple[Row, ...] = (
         COMPACTION,
         "CPU time (virtual)",
         "ms",
-        _milliseconds("compaction_cpu_seconds"),
+        milliseconds("compaction_cpu_seconds"),
         LOWER,
     ),
-    Row("mean.mixed_blocks", OVER_THE_RUN, "mixed pageblocks", "blocks", _mean("mixed_blocks"), LOWER),
     Row(
-        "mean.polluted_blocks", OVER_THE_RUN, "polluted pageblocks", "blocks", _mean("polluted_blocks"), LOWER
+        "mean.mixed_blocks",
+        OVER_THE_RUN,
+        "mixed pageblocks",
+        "blocks",
+        mean_of_samples("mixed_blocks"),
+        LOWER,
+    ),
+    Row(
+        "mean.polluted_blocks",
+        OVER_THE_RUN,
+        "polluted pageblocks",
+        "blocks",
+        mean_of_samples("polluted_blocks"),
+        LOWER,
     ),
     *(
-        Row(f"end.{end}", AT_THE_END, label, unit, _end(*path), direction)
+        Row(f"end.{end}", AT_THE_END, label, unit, at_the_end(*path), direction)
         for end, label, unit, path, direction in MOMENT_ROWS
     ),
-    Row("control.demand_rows", CONTROL, "rows of demand", "rows", _metric("demand_rows")),
+    Row("control.demand_rows", CONTROL, "rows of demand", "rows", counter("demand_rows")),
     Row(
         "control.allocations_failed",
         CONTROL,
         "allocations that failed",
         "requests",
-        _metric("allocations_failed"),
+        counter("allocations_failed"),
         LOWER,
     ),
     Row(
@@ -205,11 +148,11 @@ ROWS: tuple[Row, ...] = (
         CONTROL,
         "taken below the watermarks",
         "requests",
-        _metric("allocations_below_watermark"),
+        counter("allocations_below_watermark"),
         LOWER,
     ),
     Row(
-        "control.frees_of_dropped", CONTROL, "frees of dropped pages", "requests", _metric("frees_of_dropped")
+        "control.frees_of_dropped", CONTROL, "frees of dropped pages", "requests", counter("frees_of_dropped")
     ),
 )
 

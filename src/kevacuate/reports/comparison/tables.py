@@ -7,9 +7,10 @@ from rich.text import Text
 
 from kevacuate.measure import Comparison
 from kevacuate.measure.groups import UNKNOWN
+from kevacuate.measure.rows import Row
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
-from kevacuate.reports.comparison.rows import Row, comparison_rows, price_rows, replays_words
+from kevacuate.reports.comparison.rows import comparison_rows, price_rows, replays_words
 from kevacuate.reports.comparison.side_by_side import Line, SideBySide
 
 

@@ -69,7 +69,7 @@ def worth_of(results: Sequence[Verification]) -> Worth:
 @cache
 def worth() -> Worth:
     """The counts that the package holds."""
-    values = json.loads(files("kevacuate.reports").joinpath(FILE).read_text(encoding="utf-8"))
+    values = json.loads(files("kevacuate.reports.comparison").joinpath(FILE).read_text(encoding="utf-8"))
     return Worth(**{**values, "recordings": tuple(values["recordings"])})
 
 

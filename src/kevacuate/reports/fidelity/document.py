@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
+from kevacuate.policy import BASELINE, BOOTED
 from kevacuate.reports.comparison.worth import spread_ratios
 from kevacuate.reports.fidelity.tables import effect_words, share
+
+_POLICIES = " and ".join(", ".join(f"`{policy}`" for policy in BOOTED).rsplit(", ", 1))
 
 ABOUT = {
     "buddy": (
@@ -45,8 +48,8 @@ ABOUT = {
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "counterfactual": (
-        "The demand of a *stock* recording is replayed under `mainline`, `evacuate` and "
-        "`evacuate,skip-hint=ignore`, several times each, and held against kernels that really ran with that workload and seed.",
+        f"The demand of a *stock* recording is replayed under {_POLICIES}, several times each, and held against "
+        "kernels that really ran with that workload and seed.",
         "the demand, and `outcomes.csv`: what each real run came to.",
         "rows of small spread: the replays' mean within two standard deviations of the real runs. Every row shows the widest "
         "wrong value it would still accept.",
@@ -122,7 +125,7 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
     yield "## What a verdict is worth"
     yield ""
     yield (
-        "A comparison says where a policy *differs* from `mainline`. Kernels with and without the patch were booted again and "
+        f"A comparison says where a policy *differs* from `{BASELINE}`. Kernels with and without the patch were booted again and "
         "again, with one program and seed. The model replayed one recording of that load. The same permutation test judges both. "
         "Where *the model only* differs, the kernels show no such difference: there, `compare` misleads."
     )

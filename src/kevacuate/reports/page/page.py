@@ -57,7 +57,7 @@ SCRIPTS = (
 
 def _part(name: str) -> str:
     """The text of one of the page's files."""
-    return files("kevacuate").joinpath("report", "page", *name.split("/")).read_text(encoding="utf-8")
+    return files("kevacuate").joinpath("reports", "page", *name.split("/")).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
@@ -244,7 +244,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
     Parameters
     ----------
     recording : dict
-        Facts of the recording (:func:`kevacuate.observe.info.about_result`, or less).
+        Facts of the recording (:func:`kevacuate.runs.trust.about_result`, or less).
     run : Run
         The recorded states as a run: its frames and time series, no metrics.
     flows : list

@@ -10,6 +10,7 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import UNKNOWN
+from kevacuate.measure.rows import Row
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.reports.comparison.group_rows import (
     GroupRow,
@@ -21,7 +22,7 @@ from kevacuate.reports.comparison.group_rows import (
     told_apart,
     verdict_text,
 )
-from kevacuate.reports.comparison.rows import Row, comparison_rows, price_rows
+from kevacuate.reports.comparison.rows import comparison_rows, price_rows
 from kevacuate.reports.harmless import visible
 
 FLOW_TITLES = {

@@ -12,13 +12,13 @@ from kevacuate.demand.build import Demand, build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.observe.event_records import allocator_records, beginning, with_ownership
-from kevacuate.policy import parse_policy
+from kevacuate.policy import PATCHED, parse_policy
 from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.perfetto.group import Group
 from kevacuate.reports.perfetto.tracks import PerfettoWriter
 from kevacuate.reports.story.words import Happening
-from kevacuate.runs.initial_state import ReplayOptions
+from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay
 
 FLOWS = 1 << 32
@@ -68,7 +68,7 @@ def write_perfetto(
     _recorded(recording, out, progress)
     if not chosen and not out.events:
         raise KevacuateError(
-            f"{recording.path} keeps no events that a trace could show: name a policy to export its replay, as --policy evacuate."
+            f"{recording.path} keeps no events that a trace could show: name a policy to export its replay: --policy {PATCHED}."
         )
     demand = build_demand(recording) if chosen else None
     for i, policy in enumerate(chosen):

@@ -16,8 +16,8 @@ from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.story import Story, tell
-from kevacuate.runs.initial_state import ReplayOptions
 from kevacuate.runs.noting import NotingReplay
+from kevacuate.runs.options import ReplayOptions
 
 
 def start_text(state: AllocatorState | None, place: Place) -> str:
