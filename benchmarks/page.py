@@ -41,7 +41,7 @@ def measure(blocks: int, moments: int, pages: bool) -> None:
     from browser import browser, opened
     from page_synthetic import comparison
 
-    from kevacuate.report.page import comparison_page
+    from kevacuate.reports.page.page import comparison_page
 
     made = comparison(blocks, moments, pages=pages, claims=4000, steals=100_000)
     begin = time.perf_counter()

@@ -27,7 +27,7 @@ from benchmarks import streams
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, copy_state, state_bytes
 from kevacuate.recording import DemandChunk
-from kevacuate.replay.loop import STOP_LOG, replay_rows
+from kevacuate.runs.loop import STOP_LOG, replay_rows
 
 HERE = Path(__file__).parent
 CFLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared")
@@ -140,7 +140,7 @@ import time; begin = time.perf_counter()
 from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
 from kevacuate.mm.boot import memblock_free_all
 from kevacuate.recording import DemandChunk
-from kevacuate.replay.loop import replay_rows
+from kevacuate.runs.loop import replay_rows
 import numpy as np
 machine = MachineConfig(npages=1 << 16, zones=(ZoneConfig(0, 2, 0, 1 << 16),))
 state = build_state(machine); memblock_free_all(state, machine)

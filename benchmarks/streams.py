@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from kevacuate.demand.objects import OP_ALLOC, OP_FREE
 from kevacuate.mm import constants as k
 from kevacuate.mm.boot import (
     khugepaged_min_free_kbytes,
@@ -24,7 +25,6 @@ from kevacuate.mm.boot import (
 )
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.recording import DemandChunk
-from kevacuate.replay.objects import OP_ALLOC, OP_FREE
 
 KINDS = ("random", "local", "fragmenting")
 CPUS = 4

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kevacuate import Recording, verify
-from kevacuate.replay.verify.run import STREAMED
+from kevacuate.fidelity.verify import STREAMED
 
 
 def read_only(recording: Recording) -> int:

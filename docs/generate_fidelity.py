@@ -14,11 +14,11 @@ from pathlib import Path
 
 from kevacuate import KevacuateError, Recording, verify
 from kevacuate.mm.profile import NOT_MODELLED
-from kevacuate.report.fidelity_doc import fidelity_document
-from kevacuate.report.worth import FILE, worth_of
+from kevacuate.reports.comparison.worth import FILE, worth_of
+from kevacuate.reports.fidelity.document import fidelity_document
 
 TARGET = Path(__file__).with_name("fidelity.md")
-WORTH = Path(__file__).parent.parent / "src" / "kevacuate" / "report" / FILE
+WORTH = Path(__file__).parent.parent / "src" / "kevacuate" / "reports" / "comparison" / FILE
 
 
 def recordings(directory: Path) -> list[Recording]:

@@ -41,8 +41,8 @@ WINDOW = (1160, 1345)
 def comparison() -> Comparison:
     """The typical run of each policy on the shipped recording, with the map kept."""
     from kevacuate.cli.common import open_recording
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.options import ReplayOptions
 
     options = ReplayOptions(keep=True, samples=SAMPLES)
     return compare(open_recording(None), POLICIES, repeats=REPEATS, options=options).typical
@@ -68,7 +68,7 @@ def draw_pageblocks(made: Comparison, target: Path) -> None:
 
     mpl.use("Agg")
     from kevacuate import plot
-    from kevacuate.report.plot_style import pyplot, style
+    from kevacuate.reports.plot.style import pyplot, style
 
     with style():
         figure, panels = pyplot().subplots(1, 3, figsize=(11, 2.6), layout="constrained")
@@ -102,7 +102,7 @@ def photograph_page(made: Comparison, target: Path) -> None:
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
-    from kevacuate.report.page import comparison_page, write_page
+    from kevacuate.reports.page.page import comparison_page, write_page
 
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as play:
         page_file = Path(scratch) / "page.html"

@@ -63,10 +63,10 @@ def comparison() -> tuple[str, str]:
     from kevacuate.cli.common import open_recording
     from kevacuate.cli.compare import DEFAULT_POLICIES
     from kevacuate.cli.options import REPEATS
-    from kevacuate.replay.compare import compare
-    from kevacuate.report.rows import ROWS, row_of
-    from kevacuate.report.tables import comparison_table
-    from kevacuate.report.words import conclusion
+    from kevacuate.reports.comparison.conclusion import conclusion
+    from kevacuate.reports.comparison.rows import ROWS, row_of
+    from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.runs.compare import compare
 
     result = compare(open_recording(None), DEFAULT_POLICIES, repeats=REPEATS)
     screen = io.StringIO()

@@ -18,14 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEFINITIONS = "tests/measure/test_measure_definitions.py"
 TRUTH = "tests/measure/test_measure_truth.py"
-ROWS = "tests/report/test_report_rows.py"
+ROWS = "tests/reports/test_report_rows.py"
 GROUPS = "tests/measure/test_measure_groups.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
-    ("report/grouprows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
-    ("report/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("report/recordedrows.py", '("vmstat", "thp_fault_alloc"), HIGHER)', '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
-    ("report/triage.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
+    ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
+    ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
+    ("reports/comparison/recorded_rows.py", '("vmstat", "thp_fault_alloc"), HIGHER)',
+     '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
+    ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
     ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
@@ -46,10 +47,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("live/view.py", '"order_asked": self.order_asked', '"order_asked": self.order_taken', DEFINITIONS),
     ("live/tap.py", 'order_taken=fields["fallback_order"]', 'order_taken=fields["alloc_order"]', DEFINITIONS),
     ("measure/groups.py", "(self is Direction.HIGHER) else", "(self is Direction.LOWER) else", ROWS),
-    ("report/plot_bars.py", 'Direction.LOWER: ", less is better"', 'Direction.LOWER: ", more is better"', ROWS),
+    ("reports/plot/bars.py", 'Direction.LOWER: ", less is better"', 'Direction.LOWER: ", more is better"', ROWS),
     ("measure/groups.py", "TIE = 1e-13", "TIE = 1e-2", GROUPS),
     ("measure/groups.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
-    ("report/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
+    ("reports/comparison/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
      '"movable_only_per_dropped_page",\n        "end.regions_2m_tainted"', ROWS),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.quality import DemandQuality
 from kevacuate.mm import constants as k
 from kevacuate.recording import (
     AllocatorState,
@@ -28,8 +30,6 @@ from kevacuate.recording import (
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.recording.schema import COLUMN_TYPES
 from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages
-from kevacuate.replay.pagekinds import PageKindModel
-from kevacuate.replay.quality import DemandQuality
 
 FIRST = 1024
 """First pfn: below it there is no memory."""

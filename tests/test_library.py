@@ -17,7 +17,7 @@ from kevacuate import KevacuateError, Machine, Recording, ReplayOptions, compare
 from kevacuate.cli.options import repeats_of
 from kevacuate.errors import whole_number
 from kevacuate.measure.saved import save_comparison
-from kevacuate.replay.run import replay
+from kevacuate.runs.replay import replay
 
 
 @pytest.fixture(scope="module")

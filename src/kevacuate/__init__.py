@@ -16,22 +16,22 @@ from kevacuate.errors import KevacuateError
 if TYPE_CHECKING:
     from kevacuate.capture.survey import Survey
     from kevacuate.capture.survey import take_survey as snapshot
+    from kevacuate.demand.build import build_demand
+    from kevacuate.fidelity.verify import verify
     from kevacuate.measure import Comparison, Run
     from kevacuate.measure.fidelity import Verification
     from kevacuate.mm.machine import Machine
+    from kevacuate.observe.triage import triage
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.demand import build_demand
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.replay.triage import triage
-    from kevacuate.replay.verify.run import verify
-    from kevacuate.report import plot
-    from kevacuate.report.explain import explain
-    from kevacuate.report.story import Story
-    from kevacuate.report.summary import summary
-    from kevacuate.report.words import conclusion
-    from kevacuate.report.write import write_report
+    from kevacuate.reports import plot
+    from kevacuate.reports.comparison.conclusion import conclusion
+    from kevacuate.reports.comparison.summary import summary
+    from kevacuate.reports.page.write import write_report
+    from kevacuate.reports.story.explain import explain
+    from kevacuate.reports.story.story import Story
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.options import ReplayOptions
 
 __all__ = [
     "POLICIES",
@@ -67,23 +67,23 @@ _HOMES = {
     "Policy": "policy",
     "parse_policy": "policy",
     "Recording": "recording",
-    "build_demand": "replay.demand",
-    "ReplayOptions": "replay.initial",
-    "compare": "replay.compare",
-    "conclusion": "report.words",
-    "summary": "report.summary",
+    "build_demand": "demand.build",
+    "ReplayOptions": "runs.options",
+    "compare": "runs.compare",
+    "conclusion": "reports.comparison.conclusion",
+    "summary": "reports.comparison.summary",
     "Verification": "measure.fidelity",
-    "verify": "replay.verify.run",
+    "verify": "fidelity.verify",
     "Survey": "capture.survey",
-    "Story": "report.story",
-    "explain": "report.explain",
+    "Story": "reports.story.story",
+    "explain": "reports.story.explain",
     "snapshot": "capture.survey",
-    "triage": "replay.triage",
-    "write_report": "report.write",
+    "triage": "observe.triage",
+    "write_report": "reports.page.write",
 }
 _CALLED = {"snapshot": "take_survey"}
 """Names that have another one at home."""
-_MODULES = {"plot": "report.plot"}
+_MODULES = {"plot": "reports.plot"}
 
 
 def __getattr__(name: str) -> Any:

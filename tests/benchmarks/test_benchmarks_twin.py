@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kevacuate.mm.jit import ARRAY_FORM
+from kevacuate.jit import ARRAY_FORM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

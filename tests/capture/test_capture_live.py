@@ -19,9 +19,9 @@ from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.start import record
 from kevacuate.capture.status import Result
 from kevacuate.capture.tracefs import PREFIX, find_tracefs
+from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, Recording
-from kevacuate.replay.demand import build_demand
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "never")
 

@@ -15,19 +15,20 @@ from capture_tools import kevacuate, unavailable
 
 from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.start import record
+from kevacuate.demand.build import build_demand
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.moments import recorded_blocks, state_moment
+from kevacuate.observe.maps import recorded_run
+from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.evidence import ALLOCATED, FREED, touches
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.replay.about import about_result
-from kevacuate.replay.demand import build_demand
-from kevacuate.replay.initial import ReplayOptions, initial_state, skip_bits
-from kevacuate.replay.light import triage_recording
-from kevacuate.replay.recorded import recorded_run
-from kevacuate.replay.run import replay
+from kevacuate.runs.initial_state import initial_state, skip_bits
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import replay
+from kevacuate.runs.trust import about_result
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "never")
 

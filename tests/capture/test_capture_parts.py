@@ -20,7 +20,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import tails_as_heads
 from kevacuate.recording.schema import EVENT_SPECS
 from kevacuate.recording.snapshot import snapshot_from_texts
-from kevacuate.report.blockmap import MARKS, block_map
+from kevacuate.reports.blockmap import MARKS, block_map
 
 HEADER_PAGE = """	field: u64 timestamp;	offset:0;	size:8;	signed:0;
 	field: local_t commit;	offset:8;	size:8;	signed:1;

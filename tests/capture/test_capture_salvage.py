@@ -12,8 +12,8 @@ from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording, parquet
+from kevacuate.recording.losses import refuse_losses
 from kevacuate.recording.snapshot import snapshot_from_texts
-from kevacuate.replay.about import refuse_losses
 
 DEAD = 999_999_999
 

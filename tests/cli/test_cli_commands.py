@@ -17,7 +17,7 @@ from kevacuate.cli.main import COMMANDS
 from kevacuate.cli.options import REPEATS
 from kevacuate.measure.groups import decide
 from kevacuate.policy import KNOBS, POLICIES
-from kevacuate.report.grouprows import mean_text
+from kevacuate.reports.comparison.group_rows import mean_text
 
 PAIR = ("--policy", "mainline", "--policy", "evacuate")
 POLICIES_OF_PAIR = ("mainline", "evacuate")

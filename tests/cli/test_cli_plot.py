@@ -9,8 +9,8 @@ from cli_tools import call, refusal
 
 from kevacuate.measure.saved import save_comparison
 from kevacuate.recording import Recording
-from kevacuate.replay.compare import compare
-from kevacuate.replay.initial import ReplayOptions
+from kevacuate.runs.compare import compare
+from kevacuate.runs.options import ReplayOptions
 
 pytest.importorskip("matplotlib")
 
@@ -57,7 +57,7 @@ def test_refusals(synthetic_kev: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     synthetic_kev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kevacuate.replay.compare.compare", None)
+    monkeypatch.setattr("kevacuate.runs.compare.compare", None)
     (tmp_path / "file").write_text("")
     said = refusal("plot", synthetic_kev, "-o", tmp_path / "file" / "figures")
     assert said == f"{tmp_path / 'file'} is not a directory, so the figures cannot be written there."

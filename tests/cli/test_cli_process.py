@@ -22,8 +22,8 @@ from kevacuate.recording.parquet import combined_digest, file_digest
 
 STOPS = {
     "import": ("kevacuate.recording.kev", "KevWriter.add_events"),
-    "export": ("kevacuate.report.ftrace", "write_ftrace"),
-    "report": ("kevacuate.report.page", "_render"),
+    "export": ("kevacuate.reports.ftrace", "write_ftrace"),
+    "report": ("kevacuate.reports.page.page", "_render"),
     "compare": ("kevacuate.measure.saved", "_member"),
 }
 """Command, and the function within which it is stopped, some time before its output is complete."""
@@ -180,7 +180,7 @@ def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     environment |= {"HOME": str(tmp_path / "none"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     code = (
-        "from kevacuate.mm.jit import cache_dir; import os; here = cache_dir(); print(os.path.isdir(here))\n"
+        "from kevacuate.jit import cache_dir; import os; here = cache_dir(); print(os.path.isdir(here))\n"
         "from pathlib import Path; from kevacuate.recording.beside import remove_leftovers\n"
         "print(remove_leftovers(Path(here).parent), os.path.isdir(here))"
     )
@@ -276,6 +276,6 @@ def test_a_failure_that_a_signal_caused_is_an_interruption(
         Raises()  # KeyboardInterrupt in a destructor: Python cannot raise it
         raise RuntimeError("no compiled object yet")
 
-    monkeypatch.setattr("kevacuate.replay.about.about_recording", hit)
+    monkeypatch.setattr("kevacuate.observe.info.about_recording", hit)
     done = call("info", synthetic_kev)
     assert (done.returncode, done.stderr) == (143, "kevacuate: stopped by SIGTERM; nothing was written.\n")

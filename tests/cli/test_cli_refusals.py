@@ -186,7 +186,7 @@ def test_what_is_named_in_an_error_is_shown_and_not_obeyed(tmp_path: Path) -> No
 def interrupted_when(args: list[str], ready: Path, cwd: Path) -> tuple[int, str, str]:
     """Start the command, send SIGINT once a file appears; exit code, stdout and stderr."""
     code = (
-        "import signal, sys, pathlib, kevacuate.replay.run as r\n"
+        "import signal, sys, pathlib, kevacuate.runs.replay as r\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
         "feed = r.Replay.feed\n"
         "def marked(self, chunk, row=0):\n"

@@ -11,7 +11,7 @@ from cli_tools import call, refusal, run
 from recorded_tools import DATA, K, M, R, U, event, extfrag, proc_snapshot, write_events
 
 from kevacuate.measure.triage import VERDICTS
-from kevacuate.report.triage import HEADLINES, SHORT_SECONDS
+from kevacuate.reports.triage.words import HEADLINES, SHORT_SECONDS
 
 SECOND = 10**9
 ON = {"events": {"kmem/mm_page_alloc_extfrag": ""}, "extra": {"mode": "light"}}

@@ -22,15 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from kevacuate.fidelity.buddy.level import BuddyLevel
+from kevacuate.fidelity.evacuation.pages import MovablePages
+from kevacuate.fidelity.event_rows import wide
+from kevacuate.fidelity.level import Given
+from kevacuate.fidelity.model_from_dump import free_lists
+from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.mm import constants as k
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording
 from kevacuate.recording.state import Blocks, FreePages, PcpPages
-from kevacuate.replay.verify.buddy import BuddyLevel
-from kevacuate.replay.verify.evacuation_pages import MovablePages
-from kevacuate.replay.verify.level import Given
-from kevacuate.replay.verify.rows import wide
-from kevacuate.replay.verify.startstate import free_lists
-from kevacuate.replay.verify.tuning import TuningLevel
 
 HERE = Path(__file__).parent
 

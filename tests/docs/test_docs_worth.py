@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kevacuate.measure.fidelity import BOTH, KERNELS_ONLY, MODEL_ONLY, NEITHER, OPPOSITE
-from kevacuate.report.worth import worth, worth_words
+from kevacuate.reports.comparison.worth import worth, worth_words
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

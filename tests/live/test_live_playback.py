@@ -11,10 +11,10 @@ from recorded_tools import K, M, event, write_events
 
 from kevacuate.live.playback import play_recording, play_replay
 from kevacuate.live.view import SO_FAR
+from kevacuate.observe.maps import recorded_flows
 from kevacuate.policy import parse_policy
 from kevacuate.recording import EventKind, Recording
-from kevacuate.replay.recorded import recorded_flows
-from kevacuate.replay.run import replay
+from kevacuate.runs.replay import replay
 
 HOOKED = Path(__file__).parent.parent / "data" / "one-cpu.kev"
 

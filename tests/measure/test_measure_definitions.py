@@ -30,10 +30,10 @@ from kevacuate.measure.pages import (
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.mm.movable import can_move
+from kevacuate.observe.event_records import allocator_records
+from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import EventKind, Recording
-from kevacuate.replay.happenings import allocator_records
-from kevacuate.replay.light import triage_recording
-from kevacuate.report.triage import SHORT_SECONDS, words
+from kevacuate.reports.triage.words import SHORT_SECONDS, words
 
 ORDER = 9
 TAKEN = [

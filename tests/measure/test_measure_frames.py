@@ -12,10 +12,10 @@ from kevacuate.measure import frames as f
 from kevacuate.measure import pages as p
 from kevacuate.measure.frames import Frames, Steps, StepsBuilder, decode, encode, levels
 from kevacuate.mm import constants as k
+from kevacuate.observe.maps import recorded_flows, recorded_frames
 from kevacuate.recording import Recording
-from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.recorded import recorded_flows, recorded_frames
-from kevacuate.replay.run import replay
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import replay
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kevacuate.demand.build import build_demand
 from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
 from kevacuate.measure.history import KIND, History
 from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.replay.demand import build_demand
-from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import Replay
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import Replay
 
 ORDER = 9
 

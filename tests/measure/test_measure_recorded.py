@@ -14,9 +14,9 @@ from kevacuate.kernel.pageflags import movable_pages
 from kevacuate.measure.moments import moments_of, snapshot_moment, state_moment, vmstat_change
 from kevacuate.measure.recorded import RecordedCounter, recorded_kinds
 from kevacuate.measure.triage import TriageCounter
+from kevacuate.observe.outcomes import recorded_outcome
+from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
-from kevacuate.replay.light import triage_recording
-from kevacuate.replay.outcomes import recorded_outcome
 
 SHIPPED = ["one-cpu.kev", "two-cpus.kev"]
 

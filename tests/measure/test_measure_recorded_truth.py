@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from kevacuate.observe.outcomes import recorded_outcome
+from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
-from kevacuate.replay.light import triage_recording
-from kevacuate.replay.outcomes import recorded_outcome
 
 COUNTS = {
     "mm_page_alloc": "allocations",

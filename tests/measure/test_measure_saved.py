@@ -14,8 +14,8 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.saved import is_saved, load_comparison, save_comparison
 from kevacuate.mm import constants as k
 from kevacuate.recording import Recording
-from kevacuate.replay.compare import compare
-from kevacuate.replay.initial import ReplayOptions
+from kevacuate.runs.compare import compare
+from kevacuate.runs.options import ReplayOptions
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from recorded_tools import DATA, K, M, R, U, chunk_of, event, extfrag, proc_snap
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.extfrag import NOT_TOLD
 from kevacuate.measure.triage import BURST_NS, TREND, VERDICTS, TriageCounter, verdict_of
+from kevacuate.observe.event_records import recorded_happenings
+from kevacuate.observe.info import about_recording
+from kevacuate.observe.outcomes import recorded_outcome
+from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import EventChunk, Recording
-from kevacuate.replay.about import about_recording
-from kevacuate.replay.happenings import recorded_happenings
-from kevacuate.replay.light import triage_recording
-from kevacuate.replay.outcomes import recorded_outcome
 
 SECOND = 10**9
 MINUTE = (0, 60 * SECOND)

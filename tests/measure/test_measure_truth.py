@@ -17,6 +17,8 @@ import pytest
 
 import kevacuate
 from kevacuate.capture.survey import count_blocks
+from kevacuate.demand.start_objects import pages_in_use, start_objects
+from kevacuate.fidelity.counterfactual.recorded_run import recorded_counts, recorded_moment
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_SLAB
 from kevacuate.live.flags import block_pages, contents
 from kevacuate.live.playback import play_recording
@@ -25,15 +27,14 @@ from kevacuate.measure.blocks import is_mixed
 from kevacuate.measure.frames import CONTENT_NAMES
 from kevacuate.measure.moments import moments_of, state_moment
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE, page_classes
+from kevacuate.observe.maps import recorded_flows, recorded_frames, recorded_run
+from kevacuate.observe.outcomes import recorded_outcome
+from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import read_start_objects
-from kevacuate.replay.initial import ReplayOptions, initial_state
-from kevacuate.replay.light import triage_recording
-from kevacuate.replay.outcomes import recorded_outcome
-from kevacuate.replay.recorded import recorded_flows, recorded_frames, recorded_run
-from kevacuate.replay.start import pages_in_use, start_objects
-from kevacuate.replay.verify.recorded_run import recorded_counts, recorded_moment
+from kevacuate.runs.initial_state import initial_state
+from kevacuate.runs.options import ReplayOptions
 
 TRUTH = Path(__file__).resolve().parent.parent / "data" / "truth"
 

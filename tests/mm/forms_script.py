@@ -10,9 +10,9 @@ from lockstep import Lockstep
 from lockstep_script import Script
 from lockstep_spec import Spec
 
+from kevacuate.jit import ARRAY_FORM, JIT_DISABLED
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
-from kevacuate.mm.jit import ARRAY_FORM, JIT_DISABLED
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
 
 MARKS = (4, 6, 8, 10)

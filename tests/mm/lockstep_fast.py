@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
@@ -87,7 +88,6 @@ from kevacuate.mm.constants import (
     ZONE_MOVABLE,
     ZS,
 )
-from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
 from kevacuate.mm.pcp import pcp_list
 from kevacuate.mm.watermark import kcompactd_at

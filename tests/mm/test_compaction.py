@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kevacuate import Machine
+from kevacuate.jit import kernel, pointers
 from kevacuate.mm import constants as k
 from kevacuate.mm.free_chunks import move_freelist
-from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.machine import Chunk
 
 ORDER = 6

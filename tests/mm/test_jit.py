@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules of `kevacuate.mm.jit`: what is compiled anew when, and where kernels may live."""
+"""The rules of `kevacuate.jit`: what is compiled anew when, and where kernels may live."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from numba.core.caching import IndexDataCacheFile
 
 import kevacuate
+from kevacuate import jit
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import jit
 
 PACKAGE = Path(kevacuate.__file__).parent
 BOOT = """
-from kevacuate.mm import boot, jit
+from kevacuate import jit
+from kevacuate.mm import boot
 from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
 machine = MachineConfig(npages=64, zones=(ZoneConfig(0, 2, 0, 64),), max_page_order=4, pageblock_order=4)
 state = build_state(machine)
@@ -53,11 +54,11 @@ def boot_first_free(package_parent: Path, cache: Path, **environment: str) -> tu
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package's source; its parent directory."""
-    for room in ("kernel", "mm", "measure", "replay", "recording"):
+    for room in ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity"):
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("errors.py", "_version.py"):
+    for name in ("errors.py", "_version.py", "jit.py"):
         shutil.copy(PACKAGE / name, tmp_path / "kevacuate" / name)
     (tmp_path / "kevacuate" / "__init__.py").write_text("")
     return tmp_path
@@ -88,7 +89,7 @@ def test_the_digest_tells_the_forms_apart(copy: Path, tmp_path: Path) -> None:
 def makes_kernels(path: Path) -> bool:
     """Whether a file compiles anything."""
     for node in ast.walk(ast.parse(path.read_text())):
-        from_jit = isinstance(node, ast.ImportFrom) and node.module == "kevacuate.mm.jit"
+        from_jit = isinstance(node, ast.ImportFrom) and node.module == "kevacuate.jit"
         if from_jit and {alias.name for alias in node.names} & {"kernel", "part"}:
             return True
         if isinstance(node, ast.ImportFrom | ast.Import):

@@ -28,10 +28,10 @@ from oracle.vectors import (
     Watermarks,
 )
 
+from kevacuate.jit import kernel, pointers
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
-from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.layout import State, zone_batchsize
 from kevacuate.mm.pcp import nr_pcp_alloc
 from kevacuate.mm.watermark import boost_watermark, zone_watermark_ok_free

@@ -95,7 +95,7 @@ def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> 
     said = refusal(f"{policy},{knob}=3")
     takes = re.search(r"it takes (.*)\.$", said)
     assert takes is not None
-    assert takes[1].split(", ") == list(POLICIES[policy][1])
+    assert takes[1].split(", ") == list(POLICIES[policy].knobs)
 
 
 def test_mainline_takes_no_knob_of_the_patch() -> None:

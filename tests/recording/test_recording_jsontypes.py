@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from kevacuate.demand.build import build_demand
+from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording, demand_facts
 from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.parquet import combined_digest, file_digest
-from kevacuate.replay.demand import build_demand
-from kevacuate.replay.start import pages_in_use
 
 WRONG: tuple[Any, ...] = (None, [], {}, "x", -1, 1.5, True, 2**70, [[]], 1 << 62)
 GONE = object()

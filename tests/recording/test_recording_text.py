@@ -21,7 +21,7 @@ from kevacuate.recording.importers.registry import text_dialect
 from kevacuate.recording.importers.source import machine_of
 from kevacuate.recording.importers.tracedat import TraceDat
 from kevacuate.recording.schema import COLUMN_TYPES, GFP_MASK, VALUE_COLUMNS, concat_chunks
-from kevacuate.report.ftrace import write_ftrace
+from kevacuate.reports.ftrace import write_ftrace
 
 HERE = Path(__file__).parent.parent / "data" / "text"
 NOT_PRINTED = {int(EventKind.VMSCAN_KSWAPD_WAKE), int(EventKind.VMSCAN_WAKEUP_KSWAPD)}

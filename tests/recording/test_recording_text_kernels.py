@@ -327,7 +327,7 @@ def test_compressed_text(tmp_path: Path, pack: object) -> None:
 
 
 def test_an_export_of_an_old_kernels_events_comes_back(tmp_path: Path) -> None:
-    from kevacuate.report.ftrace import write_ftrace
+    from kevacuate.reports.ftrace import write_ftrace
 
     events, _ = read(
         tmp_path,

@@ -27,10 +27,10 @@ from rich.text import Text
 
 from kevacuate.cli.process import heed
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.jit import when_compiling
+from kevacuate.jit import when_compiling
 from kevacuate.recording import Recording
 from kevacuate.recording.beside import refuse_special, remove_leftovers
-from kevacuate.report.page_text import visible_block
+from kevacuate.reports.harmless import visible_block
 
 COMPILING = "compiling the model, first run only (up to a minute)"
 """Said when the model is compiled: its machine code is then kept on disk."""

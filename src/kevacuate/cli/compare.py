@@ -10,8 +10,7 @@ import click
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
-
-DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
+from kevacuate.policy import COMPARED
 
 
 @click.command(
@@ -26,7 +25,7 @@ DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
     is_flag=True,
     help="No replay: set recordings of real kernels side by side, A B ... or groups of repeats A1 A2 -- B1 B2 ...",
 )
-@policies_option("NAME[,knob=value...]; the first is what the others are compared with", DEFAULT_POLICIES)
+@policies_option("NAME[,knob=value...]; the first is what the others are compared with", COMPARED)
 @repeats_option
 @click.option(
     "--details",
@@ -72,15 +71,16 @@ def command(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
     recording = Path(recordings[0]) if recordings else None
+    from kevacuate.demand.refusals import refuse_without_demand
+    from kevacuate.measure.claims import claims_facts, nothing_words
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.ahead import claims_facts, nothing_words, refuse_without_demand
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report.tables import comparison_table
-    from kevacuate.report.words import comparison_json, conclusion
+    from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
+    from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.options import ReplayOptions
 
     writable(save)
-    chosen = policies or DEFAULT_POLICIES
+    chosen = policies or COMPARED
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(recording)

@@ -14,8 +14,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.policy import PAIR
 
 if TYPE_CHECKING:
-    from kevacuate.report.story import Story
-    from kevacuate.report.story_place import Place
+    from kevacuate.reports.story.place import Place
+    from kevacuate.reports.story.story import Story
 
 
 @click.command("explain", short_help="The story of one page or pageblock.")
@@ -34,8 +34,8 @@ def command(
     Example: kevacuate explain block:209 --policy mainline --policy evacuate
     """
     from kevacuate.policy import parse_policies
-    from kevacuate.report.explain import explain, parse_place
-    from kevacuate.report.story import compared
+    from kevacuate.reports.story.explain import explain, parse_place
+    from kevacuate.reports.story.story import compared
 
     if len(words) > 2:
         raise KevacuateError(
@@ -63,7 +63,7 @@ def command(
 
 def _print(place: Place, stories: list[Story], lines: list[str]) -> None:
     """The stories for people."""
-    from kevacuate.report.story_words import seconds
+    from kevacuate.reports.story.words import seconds
 
     out = console()
     out.print(place.text, style="bold", markup=False, highlight=False)

@@ -35,12 +35,12 @@ FORMATS: dict[str, Format] = {
     "ftrace": Format(
         "ftrace text, as the kernel's trace file and trace-cmd report -t show it.",
         ".trace.txt",
-        "kevacuate.report.ftrace:write_ftrace",
+        "kevacuate.reports.ftrace:write_ftrace",
     ),
     "perfetto": Format(
         "Perfetto trace: claims, steals, compaction and evacuations on per-CPU and per-worker tracks, for https://ui.perfetto.dev.",
         ".pftrace",
-        "kevacuate.report.perfetto:write_perfetto",
+        "kevacuate.reports.perfetto.export:write_perfetto",
         replays=True,
     ),
 }

@@ -117,7 +117,7 @@ def command(
     Example: kevacuate import trace.dat -o my-server.kev
     """
     from kevacuate.recording.importers import ImportOptions, import_recording
-    from kevacuate.report.imported import imported_text
+    from kevacuate.reports.imported import imported_text
 
     target = output or default_target(file)
     writable(target)

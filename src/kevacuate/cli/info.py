@@ -22,8 +22,8 @@ def command(recording: Path | None, as_json: bool) -> None:
 
     Example: kevacuate info my-server.kev
     """
-    from kevacuate.replay.about import about_recording
-    from kevacuate.report.quality import quality_tables
+    from kevacuate.observe.info import about_recording
+    from kevacuate.reports.info import quality_tables
 
     source = open_recording(recording)
     with progress_bar() as progress:

@@ -15,7 +15,7 @@ import click
 from kevacuate._version import __version__
 from kevacuate.cli.process import discard_stdout, ended_by_signal, fill_standard_streams
 from kevacuate.errors import KevacuateError
-from kevacuate.report.page_text import visible_block
+from kevacuate.reports.harmless import visible_block
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: kevacuate compare --policy mainline --policy evacuate,pool=8",
+    epilog="Example: kevacuate compare RECORDING.kev",
 )
 @click.version_option(__version__, prog_name="kevacuate")
 @click.pass_context

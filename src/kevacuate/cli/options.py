@@ -18,11 +18,11 @@ Decorator = Callable[[Any], Any]
 
 def policies_help() -> str:
     """The policies and knobs, for ``--help``."""
-    from kevacuate.policy import KNOBS, POLICIES
+    from kevacuate.policy import KNOBS, PATCHED, POLICIES
 
     lines = ["\b", "Policies:"]
-    lines += [_hanging(f"{name}: {what}") for name, (what, _) in POLICIES.items()]
-    lines += ["Knobs (evacuate,KNOB=VALUE,...):"]
+    lines += [_hanging(f"{name}: {kind.what}") for name, kind in POLICIES.items()]
+    lines += [f"Knobs ({PATCHED},KNOB=VALUE,...):"]
     lines += [_hanging(f"{name}: {knob.help}; {knob.values}") for name, knob in KNOBS.items()]
     return "\n".join(lines)
 

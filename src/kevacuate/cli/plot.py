@@ -22,10 +22,10 @@ from kevacuate.policy import PAIR
 
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison
-    from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
 FIGURES = {"map": "pageblock_maps", "time": "timelines", "flow": "flows", "bars": "bars"}
-"""Name of a figure, and the function of :mod:`kevacuate.report.plot` that draws it."""
+"""Name of a figure, and the function of :mod:`kevacuate.reports.plot` that draws it."""
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -67,9 +67,9 @@ def command(
     Example: kevacuate plot --figure map --figure bars --format svg -o figures
     """
     from kevacuate.measure.saved import figures_of
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report import plot
-    from kevacuate.report.plot_style import pyplot
+    from kevacuate.reports import plot
+    from kevacuate.reports.plot.style import pyplot
+    from kevacuate.runs.options import ReplayOptions
 
     pyplot().switch_backend("Agg")
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
@@ -97,7 +97,7 @@ def _comparison(
     """What to draw, and the name that the files begin with."""
     from kevacuate.measure.saved import is_saved, load_comparison
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.compare import compare
+    from kevacuate.runs.compare import compare
 
     if source is not None and source.is_file() and is_saved(source):
         if policies or repeats:

@@ -58,9 +58,9 @@ def compare_recorded(
     arguments: tuple[str, ...], *, as_json: bool, details: bool, despite_losses: bool
 ) -> None:
     """Measure every recording once and print them side by side."""
-    from kevacuate.replay.outcomes import recorded_outcome
-    from kevacuate.report.recorded import conclusion, recorded_json, recorded_table
-    from kevacuate.report.recordedrows import group_rows
+    from kevacuate.observe.outcomes import recorded_outcome
+    from kevacuate.reports.comparison.recorded import conclusion, recorded_json, recorded_table
+    from kevacuate.reports.comparison.recorded_rows import group_rows
 
     groups = [[Recording.open(path) for path in group] for group in split_groups(arguments)]
     with progress_bar() as progress:

@@ -9,11 +9,12 @@ import click
 
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policy_option, recording_argument, result_options
+from kevacuate.policy import BASELINE
 
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
-@policy_option("NAME[,knob=value...].", "mainline")
+@policy_option("NAME[,knob=value...].", BASELINE)
 @result_options
 def command(
     recording: Path | None,
@@ -30,9 +31,9 @@ def command(
     """
     from kevacuate.measure.saved import save_comparison
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report.tables import comparison_table
+    from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.runs.compare import compare
+    from kevacuate.runs.options import ReplayOptions
 
     parse_policy(policy)
     writable(save)

@@ -24,7 +24,7 @@ from kevacuate.recording.recording import SHIPPED
 if TYPE_CHECKING:
     from kevacuate.measure import Comparison, Run
     from kevacuate.recording import Recording
-    from kevacuate.replay.initial import ReplayOptions
+    from kevacuate.runs.options import ReplayOptions
 
 SAMPLES = 200
 """Moments of the map and of the timelines."""
@@ -60,8 +60,8 @@ def command(
 
     Example: kevacuate report my-server.kev -o my-server.html
     """
-    from kevacuate.replay.initial import ReplayOptions
-    from kevacuate.report.page import comparison_page, write_page
+    from kevacuate.reports.page.page import comparison_page, write_page
+    from kevacuate.runs.options import ReplayOptions
 
     output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
@@ -110,10 +110,10 @@ def _recording_page(
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.about import lost_events, lost_words
-    from kevacuate.replay.compare import compare
-    from kevacuate.report.page import comparison_page
-    from kevacuate.report.write import AS_RECORDED
+    from kevacuate.recording.losses import lost_events, lost_words
+    from kevacuate.reports.page.page import comparison_page
+    from kevacuate.reports.page.write import AS_RECORDED
+    from kevacuate.runs.compare import compare
 
     chosen = policies or PAIR
     for spec in chosen:
@@ -135,7 +135,7 @@ def _recording_page(
 
 def _as_recorded(source: Recording, why: str) -> str:
     """The page of what was recorded."""
-    from kevacuate.report.write import recording_page
+    from kevacuate.reports.page.write import recording_page
 
     with progress_bar():
         return recording_page(source, why)

@@ -108,7 +108,7 @@ def _write(output: Path, values: dict[str, Any]) -> None:
 
 
 def _show_core(found: CoreSnapshot) -> None:
-    from kevacuate.report.corelists import checks_text, free_table, pcp_table
+    from kevacuate.reports.corelists import checks_text, free_table, pcp_table
 
     out = console()
     out.print(f"From {found.source}:", markup=False, highlight=False)
@@ -125,7 +125,7 @@ def _show_core(found: CoreSnapshot) -> None:
 
 def _show(survey: Survey, *, lists_known: bool = False) -> None:
     from kevacuate.capture.survey import CLASSES
-    from kevacuate.report.blockmap import block_map, legend, zone_table
+    from kevacuate.reports.blockmap import block_map, legend, zone_table
 
     out = console()
     rows: list[dict[str, int | str]] = []

@@ -51,7 +51,7 @@ def command(recording: Path | None, live: bool, duration: float, as_json: bool) 
 
 def _recorded(path: Path) -> dict[str, Any]:
     """Triage a recording, with a progress bar."""
-    from kevacuate.replay.light import triage_recording
+    from kevacuate.observe.triage import triage_recording
 
     source = Recording.open(path)
     with progress_bar() as progress:
@@ -62,8 +62,8 @@ def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
+    from kevacuate.observe.triage import triage_recording
     from kevacuate.recording.beside import private_directory
-    from kevacuate.replay.light import triage_recording
 
     tidy(Path(tempfile.gettempdir()))
     with private_directory("triage") as directory:
@@ -90,8 +90,8 @@ def live_status() -> Iterator[Callable[[Any], None]]:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
-    from kevacuate.report.triage import words
-    from kevacuate.report.triage_tables import requesters_table, tasks_table, timeline_table
+    from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
+    from kevacuate.reports.triage.words import words
 
     out = console()
     title = f"{result['name']}, {kernel_words(result['kernel'])}"

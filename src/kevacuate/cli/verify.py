@@ -64,8 +64,8 @@ def command(
 
     Example: kevacuate verify stock-churn.kev --level buddy --level pcp --require 0.999
     """
-    from kevacuate.replay.verify.run import verify
-    from kevacuate.report.fidelity import details_text, verification_table
+    from kevacuate.fidelity.verify import verify
+    from kevacuate.reports.fidelity.tables import details_text, verification_table
 
     with progress_bar() as progress:
         result = verify(

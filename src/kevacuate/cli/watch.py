@@ -63,13 +63,13 @@ def _source(recording: Path | None, policy: str | None, interval: float) -> Sour
 
         return LiveSource(interval)
     from kevacuate.live.playback import play_recording, play_replay
-    from kevacuate.policy import parse_policy
+    from kevacuate.policy import PATCHED, parse_policy
 
     chosen = parse_policy(policy) if policy else None
     source = open_recording(recording)
     with progress_bar() as progress:
         if chosen is None and source.quality.get("events", 0) < 2:
-            chosen = parse_policy("evacuate")
+            chosen = parse_policy(PATCHED)
         if chosen is not None:
             name = chosen.spec
             return play_replay(source, chosen, progress=lambda done, total: progress(name, done, total))

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.demand.build import build_demand
 from kevacuate.kernel.extfrag import STEAL
 from kevacuate.live.machine import EVENTS_KEPT
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
+from kevacuate.observe.event_records import allocator_records
+from kevacuate.observe.maps import recorded_frames
 from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.machine import kernel_words
-from kevacuate.replay.demand import build_demand
-from kevacuate.replay.happenings import allocator_records
-from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.recorded import recorded_frames
-from kevacuate.replay.run import replay
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import replay
 
 MOMENTS = 200
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
@@ -28,7 +29,6 @@ from kevacuate.mm.constants import (
     PG_ISOLATED,
     PG_PCP,
 )
-from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import attr_can_move
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import page_class
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.pages import PAGE_NAMES, RECLAIMABLE, UNMOVABLE
@@ -22,7 +23,6 @@ from kevacuate.mm.constants import (
     PB_SKIP,
     PG_ALLOC,
 )
-from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
 
 CLASSES = len(PAGE_NAMES)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_NOPAGE, Words, absent_pages, flag, movable_pages
 from kevacuate.kernel.pcp import pcp_order
-from kevacuate.recording.state import AllocatorState
+from kevacuate.recording.state import AllocatorState, page_count
 
 PAGE_NAMES = ("free", "pcp", "movable", "unmovable", "reserved", "reclaimable", "in use")
 """Classes of a page. The last two are not told by page flags: pages that cannot move but were asked for as reclaimable (in a
@@ -24,11 +24,6 @@ replay), and pages of which a recorded state says only that they are in use, as 
 FREE, PCP, MOVABLE, UNMOVABLE, RESERVED, RECLAIMABLE, IN_USE = range(7)
 
 Classes = npt.NDArray[np.uint8]
-
-
-def page_count(state: AllocatorState) -> int:
-    """One more than the largest pfn of any zone."""
-    return max((int(z.start_pfn) + int(z.spanned) for z in state.zones), default=0)
 
 
 def flag_classes(words: Words) -> Classes:

@@ -8,11 +8,11 @@ from math import isqrt
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import kernel, pointers
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
 from kevacuate.mm.constants import C_MAX_PAGE_ORDER, FPI_TO_TAIL
-from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.layout import Int32Array, Int64Array, MachineConfig, State, set_pcp_bounds
 
 

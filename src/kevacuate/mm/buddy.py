@@ -7,6 +7,7 @@ Every function runs under what would be the zone lock. A free list is a doubly l
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import (
     C_FREE_HIGHATOMIC,
     C_FREE_PIECE_ORDER,
@@ -47,7 +48,6 @@ from kevacuate.mm.constants import (
     Z_START,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
 
 

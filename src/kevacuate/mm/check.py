@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.constants import (
     ATTR_FREED,
@@ -51,7 +52,6 @@ from kevacuate.mm.constants import (
     Z_NR_RESERVED_HIGHATOMIC,
     ZS,
 )
-from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
 from kevacuate.mm.pcp import pcp_list
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import (
     C_COMPACTION,
     C_NCPUS,
@@ -25,7 +26,6 @@ from kevacuate.mm.constants import (
     WS,
 )
 from kevacuate.mm.evacuate import evacuate_pageblock
-from kevacuate.mm.jit import part
 from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.vmscan import kswapd_step

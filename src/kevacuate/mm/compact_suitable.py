@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import (
     ALLOC_CMA,
     C_DEFRAG_MODE,
@@ -24,7 +25,6 @@ from kevacuate.mm.constants import (
     Z_NR_FREE_BLOCKS,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok, zone_watermark_ok_free
 
 

@@ -9,6 +9,7 @@ Direct compaction is not modelled, and with it what only it does: flushing the s
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compact_suitable import extfrag_for_order
 from kevacuate.mm.constants import (
@@ -68,7 +69,6 @@ from kevacuate.mm.fallback import find_suitable_fallback
 from kevacuate.mm.free_chunks import block_start
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
 from kevacuate.mm.isolate_migratepages import isolate_migratepages
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, unaccount_isolated
 from kevacuate.mm.pcp import drain_pages_zone

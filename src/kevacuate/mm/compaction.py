@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import block_in_zone, page_zone
 from kevacuate.mm.constants import (
     ATTR_FILE,
@@ -28,7 +29,6 @@ from kevacuate.mm.constants import (
     Z_START,
     ZS,
 )
-from kevacuate.mm.jit import part
 
 
 @part

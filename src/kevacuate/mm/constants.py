@@ -2,7 +2,7 @@
 """The kernel's constants, and the meaning of every field of the model's flat arrays.
 
 Numba freezes module-level integers into the compiled code, so all of them live here, where the cache key
-(:func:`kevacuate.mm.jit.source_digest`) sees every change.
+(:func:`kevacuate.jit.source_digest`) sees every change.
 """
 
 from __future__ import annotations

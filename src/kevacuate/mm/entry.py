@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compiled entry points: what Python calls on a :class:`~kevacuate.mm.layout.State`, one operation each.
 
-Each turns the arrays into pointers once. A whole replay has its own entry (:mod:`kevacuate.replay`), so that the
+Each turns the arrays into pointers once. A whole replay has its own entry (:mod:`kevacuate.demand`), so that the
 loop too is compiled.
 """
 
 from __future__ import annotations
 
+from kevacuate.jit import kernel, pointers
 from kevacuate.mm import boot as _boot
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU, ZONE_MOVABLE
-from kevacuate.mm.jit import kernel, pointers
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,

@@ -6,6 +6,7 @@ The patch's loop is cut where virtual time passes: isolate, reclaim clean pages,
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
 from kevacuate.mm.compaction import isolate_migratepages_range
 from kevacuate.mm.constants import (
@@ -72,7 +73,6 @@ from kevacuate.mm.constants import (
     WORKER_START,
     WS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import migrate_pages, putback_movable_pages
 from kevacuate.mm.vmscan import reclaim_clean_pages_from_list

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.kernel.extfrag import extfrag_kind
 from kevacuate.mm.buddy import (
     account_freepages,
@@ -52,7 +53,6 @@ from kevacuate.mm.constants import (
     Z_NR_FREE_CMA,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 from kevacuate.mm.workqueue import queue_pageblock_evacuate

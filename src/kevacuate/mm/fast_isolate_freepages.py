@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.constants import (
     C_PAGEBLOCK_ORDER,
@@ -29,7 +30,6 @@ from kevacuate.mm.free_chunks import (
     move_freelist,
     set_pageblock_skip,
 )
-from kevacuate.mm.jit import part
 
 
 @part

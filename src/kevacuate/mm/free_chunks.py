@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     account_freepages,
     del_page_from_free_list,
@@ -34,7 +35,6 @@ from kevacuate.mm.constants import (
     Z_WMARK,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.watermark import zone_watermark_ok
 
 

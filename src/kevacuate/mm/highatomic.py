@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     change_pageblock_range,
     free_list,
@@ -28,7 +29,6 @@ from kevacuate.mm.constants import (
     Z_NR_RESERVED_HIGHATOMIC,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.steal_suitable import move_freepages_block_counting
 

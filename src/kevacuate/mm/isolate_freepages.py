@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
 from kevacuate.mm.constants import (
     C_MAX_PAGE_ORDER,
@@ -29,7 +30,6 @@ from kevacuate.mm.free_chunks import (
     isolation_suitable,
     set_pageblock_skip,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.page_alloc import free_frozen_pages
 
 

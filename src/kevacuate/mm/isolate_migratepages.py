@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compaction import may_isolate
 from kevacuate.mm.constants import (
@@ -45,7 +46,6 @@ from kevacuate.mm.free_chunks import (
     move_freelist,
     set_pageblock_skip,
 )
-from kevacuate.mm.jit import part
 
 SPENT = -1
 """``KC_FAST_START`` once it has been used."""

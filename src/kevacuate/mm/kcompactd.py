@@ -7,6 +7,7 @@ demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.compact_suitable import (
     compaction_defer_reset,
     compaction_deferred,
@@ -54,7 +55,6 @@ from kevacuate.mm.constants import (
     ZONE_MOVABLE,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.pcp import drain_all_pages_of_zone
 from kevacuate.mm.wakeups import kcompactd_due
 from kevacuate.mm.watermark import kcompactd_at

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import C_LOG_CAPACITY, C_LOG_LEVEL, LR, T_CPU, T_NLOG, T_NOW
-from kevacuate.mm.jit import part
 
 
 @part(inline=True)

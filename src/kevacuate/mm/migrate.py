@@ -7,6 +7,7 @@ page is busy, pinned or under writeback for as long as its attributes say so.
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
     ATTR_BUSY,
@@ -33,7 +34,6 @@ from kevacuate.mm.constants import (
     Z_NR_ISOLATED,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.page_alloc import alloc_pages, free_frozen_pages, prep_new_page
 from kevacuate.mm.swap import folio_add_lru
 

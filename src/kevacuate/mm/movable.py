@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import ATTR_FILE, ATTR_LRU, ATTR_MOVABLE_OPS, ATTR_ON_LRU
-from kevacuate.mm.jit import part
 
 
 def can_move(attr: Any) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     free_one_page,
     get_pfnblock_migratetype,
@@ -93,7 +94,6 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.highatomic import reserve_highatomic_pageblock, unreserve_zone
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.pcp import (
     drain_all_pages,

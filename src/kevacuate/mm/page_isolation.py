@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     account_freepages,
     block_in_zone,
@@ -41,7 +42,6 @@ from kevacuate.mm.constants import (
     ZONE_MOVABLE,
     ZS,
 )
-from kevacuate.mm.jit import part
 
 
 @part

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     free_one_page_merge,
     get_pfnblock_migratetype,
@@ -56,7 +57,6 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.fallback import rmqueue_mode
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_kmem
 from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok

@@ -6,6 +6,7 @@ Blocks and lists need not agree there: a block's free pages are moved before it 
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     change_pageblock_range,
     free_list,
@@ -45,7 +46,6 @@ from kevacuate.mm.fallback import (
     queue_claimed_block,
     should_try_claim_block,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
     ATTR_IN_BATCH,
@@ -13,7 +14,6 @@ from kevacuate.mm.constants import (
     Z_NR_LRU,
     ZS,
 )
-from kevacuate.mm.jit import part
 
 
 @part(cold=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
     ATTR_BUSY,
@@ -46,7 +47,6 @@ from kevacuate.mm.constants import (
     Z_RECLAIM_ACTIVE,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_alloc import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
     C_COMPACTION,
@@ -34,7 +35,6 @@ from kevacuate.mm.constants import (
     Z_NODE,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 from kevacuate.mm.watermark import kcompactd_at, node_boosted, pgdat_balanced
 

@@ -7,6 +7,7 @@ differently by up to threshold * CPUs pages.
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.constants import (
     ALLOC_CMA,
@@ -45,7 +46,6 @@ from kevacuate.mm.constants import (
     Z_WMARK,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 
 

@@ -8,6 +8,7 @@ pageblock_evacuate_init live here: what runs inside the allocator. What a worker
 
 from __future__ import annotations
 
+from kevacuate.jit import part
 from kevacuate.mm.constants import (
     C_IRQ_WORK_NS,
     C_NCPUS,
@@ -47,7 +48,6 @@ from kevacuate.mm.constants import (
     Z_NODE,
     ZS,
 )
-from kevacuate.mm.jit import part
 from kevacuate.mm.log import log_event
 
 

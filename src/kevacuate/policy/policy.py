@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.layout import EvacuationConfig
-
-SkipBits = str | float
+from kevacuate.policy.evacuate import EVACUATE
+from kevacuate.policy.kind import PolicyKind
+from kevacuate.policy.knobs import Knob, SkipBits
+from kevacuate.policy.mainline import MAINLINE
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Policy:
     spec : str
         As the user wrote it; the run's name.
     name : str
-        ``mainline`` or ``evacuate``.
+        One of :data:`POLICIES`.
     knobs : dict
         The knobs that were given, by name.
     """
@@ -34,7 +36,7 @@ class Policy:
     @property
     def evacuates(self) -> bool:
         """Whether the evacuation patch is in."""
-        return self.name == "evacuate"
+        return POLICIES[self.name].evacuates
 
     @property
     def skip_bits(self) -> SkipBits:
@@ -53,7 +55,8 @@ class Policy:
         KevacuateError
             A knob names a node that the machine does not have.
         """
-        given = {_FIELDS[name]: value for name, value in self.knobs.items() if name in _FIELDS}
+        turned = POLICIES[self.name].knobs
+        given = {turned[name].field: value for name, value in self.knobs.items() if turned[name].field}
         given.setdefault("time_scale", time_scale)
         failed = self.knobs.get("no-workqueue")
         if failed is not None:
@@ -65,110 +68,11 @@ class Policy:
         return EvacuationConfig(evacuate=self.evacuates, **given)
 
 
-MOST = 1_000_000
-"""Largest number a knob takes: with it no time of a step exceeds 2^63 ns."""
+POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
+"""Name to what the policy says of itself. A further policy is a further file of this folder, and its name here."""
 
-
-def _count(text: str) -> int:
-    """A whole number from 0 to MOST, in plain digits."""
-    if not (text.isascii() and text.isdigit()) or int(text) > MOST:
-        raise ValueError
-    return int(text)
-
-
-def _choice(**values: Any) -> Callable[[str], Any]:
-    """One of the named values; ``_`` in a name stands for ``-``."""
-    table = {name.replace("_", "-"): value for name, value in values.items()}
-
-    def convert(text: str) -> Any:
-        return table[text]
-
-    convert.__doc__ = " or ".join(table)
-    return convert
-
-
-def _skip_bits(text: str) -> SkipBits:
-    """One of recorded, none, all, or a share of the blocks from 0 to 1."""
-    if text in ("recorded", "none", "all"):
-        return text
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return share
-
-
-def _nodes(text: str) -> tuple[int, ...]:
-    """Node numbers joined by +."""
-    return tuple(_count(part) for part in text.split("+"))
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A knob: how its text becomes a value, what values it takes, what it does."""
-
-    convert: Callable[[str], Any]
-    values: str
-    help: str
-
-
-_COST = f"ns of virtual time, 0 to {MOST}"
-KNOBS: dict[str, Knob] = {
-    "pool": Knob(
-        _count, f"a number from 0 to {MOST}, default 64", "preallocated work items (NR_EVACUATE_ITEMS)"
-    ),
-    "wq": Knob(
-        _choice(per_cpu="per_cpu", per_node="per_node"),
-        "per-cpu (default, as 7.2 does) or per-node",
-        "where max_active=1 applies: one evacuation at a time per CPU, or per node as the patch intends",
-    ),
-    "skip-hint": Knob(
-        _choice(honour=True, ignore=False),
-        "honour (default, as the patch does) or ignore",
-        "whether isolation reads and sets the block's skip bit",
-    ),
-    "skip-bits": Knob(
-        _skip_bits,
-        "recorded (default), none, all, or a share of the blocks",
-        "input: which blocks carry compaction's skip bit when the replay starts",
-    ),
-    "time-scale": Knob(
-        _count,
-        f"a number from 0 to {MOST}",
-        "how many times slower than the costs' native machine the recorded one is",
-    ),
-    "no-workqueue": Knob(_nodes, "node numbers joined by +", "nodes whose workqueue could not be created"),
-    "irq-work-ns": Knob(_count, _COST, "from the end of the lock hold to the irq_work"),
-    "wakeup-ns": Knob(_count, _COST, "waking an idle kworker"),
-    "work-ns": Knob(_count, _COST, "taking an item and re-checking its block"),
-    "scan-ns": Knob(_count, _COST, "passing a page that cannot be isolated"),
-    "isolate-ns": Knob(_count, _COST, "isolating a page"),
-    "reclaim-ns": Knob(_count, _COST, "dropping a clean cache page"),
-    "migrate-ns": Knob(_count, _COST, "migrating a page"),
-}
-
-_FIELDS = {
-    "pool": "pool",
-    "wq": "wq",
-    "skip-hint": "skip_hint",
-    "time-scale": "time_scale",
-    "irq-work-ns": "irq_work_ns",
-    "wakeup-ns": "wakeup_ns",
-    "work-ns": "work_ns",
-    "scan-ns": "scan_ns",
-    "isolate-ns": "isolate_ns",
-    "reclaim-ns": "reclaim_ns",
-    "migrate-ns": "migrate_ns",
-}
-
-POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "mainline": ("Linux 7.2 as it is", ("skip-bits",)),
-    "evacuate": ("with the asynchronous evacuation of stolen movable pageblocks", tuple(KNOBS)),
-}
-"""Name to what it is and which knobs it takes."""
-
-
-PAIR = ("mainline", "evacuate")
-"""What a recording is replayed under by default, where two stand side by side."""
+KNOBS: dict[str, Knob] = {name: knob for kind in (EVACUATE, MAINLINE) for name, knob in kind.knobs.items()}
+"""Every knob of every policy, in the order in which they are shown."""
 
 
 def parse_policies(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
@@ -202,7 +106,7 @@ def parse_policy(spec: str) -> Policy:
     if name not in POLICIES:
         known = ", ".join(POLICIES)
         raise KevacuateError(f"There is no policy {name!r}: the known ones are {known}.")
-    takes = POLICIES[name][1]
+    takes = POLICIES[name].knobs
     knobs: dict[str, Any] = {}
     for part in parts:
         knob, equals, text = part.partition("=")
@@ -211,10 +115,10 @@ def parse_policy(spec: str) -> Policy:
         if knob in knobs:
             raise KevacuateError(f"Policy {spec!r} gives the knob {knob} twice: keep one.")
         try:
-            knobs[knob] = KNOBS[knob].convert(text)
+            knobs[knob] = takes[knob].convert(text)
         except (KeyError, ValueError):
             shown = text if equals else "nothing"
             raise KevacuateError(
-                f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {KNOBS[knob].values}."
+                f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {takes[knob].values}."
             ) from None
     return Policy(spec.strip(), name, knobs)

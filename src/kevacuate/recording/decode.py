@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.jit import kernel, part, pointers
 
 ROW_WORDS = 48
 """int64 words of one row of the field table: special, payload bytes, kind, HAS_ bits, five per column."""

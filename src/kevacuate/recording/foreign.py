@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.jit import kernel, part, pointers
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.recording.decode import (
     MAX_PAUSE,
     MAX_TIME,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a page was asked for, by the gfp flags and migratetype of its allocation, and which page flags such a page gets.
 
-The rule is that of :func:`kevacuate.replay.pagekinds.page_class`, for whole columns; a test holds the two together.
+The rule is that of :func:`kevacuate.demand.pagekinds.page_class`, for whole columns; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -291,3 +291,8 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
 def zone_to_json(zone: ZoneState) -> dict[str, Any]:
     """The zone as plain JSON values."""
     return {f.name: (list(v) if isinstance(v := getattr(zone, f.name), tuple) else v) for f in fields(zone)}
+
+
+def page_count(state: AllocatorState) -> int:
+    """One more than the largest pfn of any zone."""
+    return max((int(z.start_pfn) + int(z.spanned) for z in state.zones), default=0)

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demand of a recording: allocations and frees of objects, whatever pfns they had.
+
+``build_demand(recording)`` reconstructs it from the events, streaming; :mod:`.reconstruct` has the rules,
+:mod:`.migrations` what is recognised as the recorded kernel's own work, :mod:`.pagekinds` what kind of page an
+object is. A recording that already holds a demand (a shipped ``.kev``) is read instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.demand import pagekinds, reconstruct
+from kevacuate.demand.objects import FREE_CODE, G_OUT, Rows
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.quality import DemandQuality
+from kevacuate.demand.refusals import refuse_without_demand
+from kevacuate.demand.start_objects import pages_in_use, start_objects
+from kevacuate.demand.tables import EventInput, KnownKinds, event_input, new_tables
+from kevacuate.errors import KevacuateError
+from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording.demand import (
+    DEMAND_TYPES,
+    DemandChunk,
+    StartObjects,
+    demand_facts,
+    read_demand,
+    read_start_objects,
+)
+from kevacuate.recording.state import page_count
+
+__all__ = ["Demand", "DemandChunk", "StartObjects", "build_demand"]
+
+DEFAULT_CHUNK_ROWS = 1 << 18
+
+
+class Demand:
+    """A demand that can be read any number of times, chunk by chunk."""
+
+    def __init__(
+        self,
+        start_objects: StartObjects,
+        chunks: Callable[[Demand], Iterator[DemandChunk]],
+        kinds: PageKindModel,
+        quality: DemandQuality | None = None,
+    ) -> None:
+        self.start_objects = start_objects
+        """Objects in use at the start that may move: ids 0 to n - 1."""
+        self.kinds = kinds
+        """The page kind model that ``attr`` was drawn with."""
+        self._chunks = chunks
+        self._quality = quality
+        self._span: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        """How many rows, where that is known already."""
+        rows = "rows not counted yet" if self._span is None else f"{self._span[1]:,} rows"
+        return f"<Demand: {rows}, {len(self.start_objects.pfn):,} objects at the start>"
+
+    @property
+    def quality(self) -> DemandQuality:
+        """What was counted.
+
+        Raises
+        ------
+        KevacuateError
+            It is not known before the first full iteration of :meth:`chunks`.
+
+        """
+        if self._quality is None:
+            raise KevacuateError("The demand's quality is known only after a full iteration of chunks().")
+        return self._quality
+
+    @property
+    def max_objects(self) -> int | None:
+        """Number of object ids the demand uses; None before it is known (see :attr:`quality`)."""
+        return None if self._quality is None else self._quality.peak_objects
+
+    def chunks(self) -> Iterator[DemandChunk]:
+        """The rows in order of time, in chunks of any size, none empty."""
+        return self._chunks(self)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """(virtual ns from the start to the last row, number of rows); one pass over the rows when first asked for.
+
+        After it :attr:`quality` and :attr:`max_objects` are known, too. An empty demand gives (0, 0).
+        """
+        if self._span is None:
+            last, rows = 0, 0
+            for chunk in self.chunks():
+                if chunk.t.size:
+                    last, rows = int(chunk.t[-1]), rows + chunk.t.size
+            self._span = last, rows
+        return self._span
+
+    def complete(self, quality: DemandQuality) -> None:
+        """Note what a full iteration has counted."""
+        self._quality = quality
+
+
+class Reconstruction:
+    """One pass over a recording's events: tables, output rows, and the compiled code that fills them."""
+
+    def __init__(
+        self,
+        used: npt.NDArray[np.bool_],
+        start: StartObjects,
+        kinds: PageKindModel,
+        known: KnownKinds | None = None,
+        out_rows: int = DEFAULT_CHUNK_ROWS,
+    ) -> None:
+        self.tables = new_tables(used, start, kinds, known)
+        rows = out_rows + reconstruct.MARGIN
+        self.rows = Rows(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+
+    def feed(self, events: EventInput) -> Iterator[DemandChunk]:
+        """Work through the events; yields rows whenever the buffer is nearly full."""
+        at, end = 0, len(events.t)
+        while at < end:
+            at = reconstruct.consume(self.tables, self.rows, events, at, end)
+            if at < end:
+                yield self.drain()
+
+    def finish(self) -> Iterator[DemandChunk]:
+        """The events are over: settle what waits, and yield the last rows."""
+        step = 0
+        while step >= 0:
+            step = reconstruct.finish(self.tables, self.rows, step)
+            if self.tables.g[G_OUT]:
+                yield self.drain()
+
+    def drain(self) -> DemandChunk:
+        """The rows so far, copied out of the buffer."""
+        count = int(self.tables.g[G_OUT])
+        self.tables.g[G_OUT] = 0
+        columns: list[Any] = [column[:count].copy() for column in self.rows]
+        return DemandChunk(*columns)
+
+    @property
+    def quality(self) -> DemandQuality:
+        """The counters now."""
+        return DemandQuality.from_counters(self.tables.q)
+
+
+class _Source:
+    """The recording, its start, and how to go through its events."""
+
+    def __init__(self, recording: Recording, chunk_rows: int) -> None:
+        state = recording.start
+        if state is None:
+            raise KevacuateError(
+                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types): "
+                "record it again with a snapshot at the start."
+            )
+        if page_count(state) >= 1 << 31:
+            raise KevacuateError(
+                f"{recording.path} has more than 2^31 pages: more than this program handles."
+            )
+        self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
+        self.used = pages_in_use(state)
+        self.start = start_objects(state, self.used)
+
+    def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:
+        """The events after the start, with their times on the recording's clock."""
+        stream = self.recording.events(
+            kinds=reconstruct.KINDS_READ, chunk_rows=self.chunk_rows, after=self.state
+        )
+        for chunk in stream:
+            yield event_input(chunk, self.state.ts), chunk.ts
+
+    def later_states(self) -> list[AllocatorState]:
+        """States after the start that have page flags, in order of time."""
+        later = [s for s in self.recording.states if s.ts > self.state.ts and s.page_flags is not None]
+        return sorted(later, key=lambda s: s.ts)
+
+
+def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, DemandQuality]:
+    """First pass: what the snapshots say of the objects alive at each, and what the pass has counted.
+
+    The first snapshot at which an object is alive counts. Memory: one entry per object so found.
+    """
+    work = Reconstruction(source.used, source.start, kinds)
+    seqs, attrs = np.empty(0, np.int64), np.empty(0, np.uint8)
+    waiting = source.later_states()
+    for events, ts in source.events():
+        at = 0
+        while waiting and len(ts) and waiting[0].ts < ts[-1]:
+            cut = int(np.searchsorted(ts, waiting[0].ts, "right"))
+            _run(work, _part(events, at, cut))
+            seqs, attrs = _merge_known((seqs, attrs), _alive(work, waiting.pop(0)))
+            at = cut
+        _run(work, _part(events, at, len(ts)))
+    for state in waiting:
+        seqs, attrs = _merge_known((seqs, attrs), _alive(work, state))
+    for _ in work.finish():
+        pass
+    return (seqs, attrs), work.quality
+
+
+def _part(events: EventInput, first: int, last: int) -> EventInput:
+    """Events [first, last)."""
+    columns: list[Any] = [column[first:last] for column in events]
+    return EventInput(*columns)
+
+
+def _run(work: Reconstruction, events: EventInput) -> None:
+    """Work through the events and forget the rows."""
+    for _ in work.feed(events):
+        pass
+    work.tables.g[G_OUT] = 0
+
+
+def _alive(work: Reconstruction, state: AllocatorState) -> KnownKinds:
+    """Numbers and kinds of the allocated objects that the state's page flags show."""
+    tables, flags = work.tables, state.page_flags
+    assert flags is not None
+    owner = tables.owner[: len(flags)]
+    pages = np.flatnonzero(owner > FREE_CODE)
+    heads = pages[tables.pfn[owner[pages]] == pages]
+    ids = owner[heads]
+    attr = pagekinds.known_attr(flags[heads], tables.mt[ids])
+    wanted = (tables.seq[ids] >= 0) & (attr != 0)
+    return tables.seq[ids][wanted], attr[wanted]
+
+
+def _merge_known(old: KnownKinds, new: KnownKinds) -> KnownKinds:
+    """Both, by ascending number; where both know one, the old."""
+    seqs, first = np.unique(np.concatenate([old[0], new[0]]), return_index=True)
+    return seqs, np.concatenate([old[1], new[1]])[first]
+
+
+def build_demand(
+    recording: Recording | str | Path,
+    *,
+    kinds: PageKindModel = PageKindModel(),  # noqa: B008 (frozen)
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+) -> Demand:
+    """The demand of a recording.
+
+    Memory is bounded by the pages and by the objects alive at snapshots, not by the recording's length.
+    Equal input gives equal rows, whatever *chunk_rows* is.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With events, or with a stored demand, which is then read.
+    kinds : PageKindModel
+        Shares of what no recording shows. A stored demand made with other shares is drawn anew.
+    chunk_rows : int
+        About how many events are worked on at once.
+
+    Raises
+    ------
+    KevacuateError
+        The recording has no start state, or page flags that do not fit it.
+
+    """
+    recording = Recording.of(recording)
+    refuse_without_demand(recording)
+    if recording.has_demand:
+        return _stored_demand(recording, kinds, chunk_rows)
+    source = _Source(recording, chunk_rows)
+    known, quality = known_kinds(source, kinds) if source.later_states() else (None, None)
+
+    def chunks(demand: Demand) -> Iterator[DemandChunk]:
+        work = Reconstruction(source.used, source.start, kinds, known)
+        for events, _ in source.events():
+            yield from work.feed(events)
+        yield from work.finish()
+        demand.complete(work.quality)
+
+    attr = pagekinds.draw_start(source.start.attr, kinds)
+    return Demand(source.start._replace(attr=attr), chunks, kinds, quality)
+
+
+def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) -> Demand:
+    """The demand that lies beside the recording."""
+    facts = demand_facts(recording.path)["facts"]
+    counted = facts.get("quality", {})
+    if not isinstance(counted, dict):
+        raise KevacuateError(
+            f"{recording.path / 'demand.json'} has no quality report of this program's making."
+        )
+    quality = DemandQuality.from_dict(counted) if "quality" in facts else None
+    start = read_start_objects(recording.path)
+    same = facts.get("page_kinds") == asdict(kinds)
+    if not same:
+        shown = start.attr & np.uint8(pagekinds.A_SHOWN)
+        start = start._replace(attr=pagekinds.draw_start(shown, kinds))
+
+    def chunks(_: Demand) -> Iterator[DemandChunk]:
+        number = 0
+        for chunk in read_demand(recording.path, chunk_rows, verify=False):
+            if same:
+                yield chunk
+            else:
+                attr = chunk.attr & np.uint8(pagekinds.A_SHOWN)
+                number = pagekinds.draw_again(chunk.op, chunk.gfp, chunk.mt, attr, number, kinds.shares())
+                yield chunk._replace(attr=attr)
+
+    return Demand(start, chunks, kinds, quality)

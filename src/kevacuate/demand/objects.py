@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reconstruction's tables, and what can happen to an object: birth, free, split, move.
+
+Every page has an *owner code* (int32): ``FREE_CODE`` (-1) if not in use, an object's id if >= 0, and
+``ANON_BASE - pfn`` (<= -2) for a page in use at the start that no object stands for, with the pfn that it
+had at the start: such a page keeps that identity when the recorded kernel moves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.demand.quality import COUNTERS
+from kevacuate.jit import JIT_DISABLED, part
+
+OP_ALLOC = 0
+OP_FREE = 1
+OP_SPLIT = 2
+OP_FREE_PFN = 3
+OP_ALLOC_BULK = 4
+
+MAX_ORDER = 10
+"""MAX_PAGE_ORDER: the largest chunk is 2**10 pages (include/linux/mmzone.h)."""
+
+FREE_CODE = -1
+ANON_BASE = -2
+
+FLAG_COMP = 1
+"""The object is compound (``__GFP_COMP``): its pages cannot be freed one by one."""
+FLAG_GROUP = 2
+"""The object is being freed page by page, and its run is not over yet."""
+FLAG_PENDING = 4
+"""The object is a destination that the mover allocated: not in the demand unless nobody takes it."""
+
+G_TOP = 0
+G_FRESH = 1
+G_SEQ = 2
+G_OUT = 3
+G_NOW = 4
+G_CPU = 5
+G_LIVE = 6
+G_LIMBO = 7
+G_LIMBO_FREE = 8
+G_SESSIONS = 9
+G_GROUPS = 10
+G_PAGES = 11
+G_BLOCKS = 12
+G_OBJECTS = 13
+G_CPUS = 14
+G_LIMBO_MAX = 15
+G_SEED = 16
+G_KNOWN = 17
+G_LISTS = 18
+G_SIZE = 24
+"""Places of the scalars in ``Tables.g``."""
+
+Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
+
+
+i64: Any = int if JIT_DISABLED else np.int64
+"""What a number is made before it is passed on: with one integer type, each function is compiled once."""
+
+
+class Tables(NamedTuple):
+    """All state of a reconstruction; sizes: P pages, N objects, L nodes of limbo, B pageblocks."""
+
+    owner: npt.NDArray[np.int32]
+    """Owner code of each page [P]."""
+    pfn: npt.NDArray[np.int32]
+    """First page of each object, -1 while it has none (moved, destination not known) [N]."""
+    order: npt.NDArray[np.uint8]
+    """Order of each object [N]."""
+    mt: npt.NDArray[np.uint8]
+    """Migratetype of the object's request (1 for objects of the start state) [N]."""
+    flags: npt.NDArray[np.uint8]
+    """FLAG_* of each object [N]."""
+    gfp: npt.NDArray[np.uint32]
+    """gfp of the object's request [N]."""
+    seq: npt.NDArray[np.int64]
+    """Number of the allocation that made the object, counted from 0; -1 - i for start object i [N]."""
+    free_ids: npt.NDArray[np.int32]
+    """Stack of ids to use again [N]."""
+    g: npt.NDArray[np.int64]
+    """Scalars, at the G_* places."""
+    q: npt.NDArray[np.int64]
+    """Counters, in the order of :data:`kevacuate.demand.quality.COUNTERS`."""
+    groups: npt.NDArray[np.int64]
+    """Per CPU: object being freed page by page (-1 none), number of its pages freed so far [2 x CPUs]."""
+    sessions: npt.NDArray[np.int64]
+    """Movers at work: SLOTS records of S_SIZE scalars, see :mod:`kevacuate.demand.migrations`."""
+    sources: npt.NDArray[np.int32]
+    """Per session: owner codes of moved pages that wait for their destination [SLOTS x QUEUE]."""
+    source_order: npt.NDArray[np.uint8]
+    """Orders of those [SLOTS x QUEUE]."""
+    source_known: npt.NDArray[np.int32]
+    """First page of the destination where an event gave it, else -1 [SLOTS x QUEUE]."""
+    targets: npt.NDArray[np.int32]
+    """Per session: destinations (object ids) of an evacuation, or chunks (pfns) that compaction has just
+    taken from the buddy lists [SLOTS x QUEUE]."""
+    target_order: npt.NDArray[np.uint8]
+    """Orders of those [SLOTS x QUEUE]."""
+    chunk_pfn: npt.NDArray[np.int32]
+    """Compaction's free pages: nodes of the lists in list order [SLOTS x CHUNKS]."""
+    chunk_next: npt.NDArray[np.int32]
+    """Next node of the list, or of the free nodes [SLOTS x CHUNKS]."""
+    ready: npt.NDArray[np.int32]
+    """Compaction's free pages in the order in which it handed them out [SLOTS x 2 CHUNKS]."""
+    returned: npt.NDArray[np.int32]
+    """Pages that failed migrations gave back since the last source [SLOTS x QUEUE]."""
+    stock_block: npt.NDArray[np.int32]
+    """Pageblocks that compaction took free pages from, in order; -1 where the event does not tell [SLOTS x
+    QUEUE]."""
+    stock_pages: npt.NDArray[np.int32]
+    """How many of those pages are not used up [SLOTS x QUEUE]."""
+    limbo_code: npt.NDArray[np.int32]
+    """Owner code of a moved object without a pfn [L]."""
+    limbo_next: npt.NDArray[np.int32]
+    """Next node in the same pageblock's list, or of the free nodes [L]."""
+    limbo_order: npt.NDArray[np.uint8]
+    """Order of the node's object [L]."""
+    limbo_head: npt.NDArray[np.int32]
+    """First node per target pageblock, the last one for an unknown block [B + 1]."""
+    limbo_tail: npt.NDArray[np.int32]
+    """Last node [B + 1]."""
+    known_seq: npt.NDArray[np.int64]
+    """Allocation numbers, ascending, whose page kind a later snapshot of the recording shows [K]."""
+    known_attr: npt.NDArray[np.uint8]
+    """The kind of each of those [K]."""
+    shares: npt.NDArray[np.int64]
+    """The page kind model's shares, see :mod:`kevacuate.demand.pagekinds`."""
+
+
+class Rows(NamedTuple):
+    """Output rows of the reconstruction: the columns of a demand chunk."""
+
+    t: npt.NDArray[np.int64]
+    op: npt.NDArray[np.uint8]
+    cpu: npt.NDArray[np.uint16]
+    obj: npt.NDArray[np.int32]
+    order: npt.NDArray[np.uint8]
+    mt: npt.NDArray[np.uint8]
+    gfp: npt.NDArray[np.uint32]
+    attr: npt.NDArray[np.uint8]
+    aux: npt.NDArray[np.int32]
+
+
+@part
+def emit(s, out, op, obj, order, mt, gfp, attr, aux):  # type: ignore[no-untyped-def]
+    """Append one row at the current event's time and CPU."""
+    i = s.g[G_OUT]
+    out.t[i] = s.g[G_NOW]
+    out.op[i] = op
+    out.cpu[i] = s.g[G_CPU]
+    out.obj[i] = obj
+    out.order[i] = order
+    out.mt[i] = mt
+    out.gfp[i] = gfp
+    out.attr[i] = attr
+    out.aux[i] = aux
+    s.g[G_OUT] = i + 1
+
+
+@part
+def new_id(s):  # type: ignore[no-untyped-def]
+    """A free object id: the one returned last, or a fresh one."""
+    top = s.g[G_TOP]
+    if top > 0:
+        s.g[G_TOP] = top - 1
+        return i64(s.free_ids[top - 1])
+    fresh = s.g[G_FRESH]
+    s.g[G_FRESH] = fresh + 1
+    s.q[Q_PEAK] = fresh + 1
+    return fresh
+
+
+@part
+def release_id(s, obj):  # type: ignore[no-untyped-def]
+    """Give the object's id back."""
+    top = s.g[G_TOP]
+    s.free_ids[top] = obj
+    s.g[G_TOP] = top + 1
+    s.pfn[obj] = -1
+
+
+Q_PEAK = Q["peak_objects"]
+Q_FREES = Q["frees"]
+Q_START_FREES = Q["frees_of_start_pages"]
+Q_SPLITS = Q["splits"]
+
+
+@part
+def set_owner(s, pfn, order, code):  # type: ignore[no-untyped-def]
+    """Give the 2**order pages from pfn to the object or to nobody."""
+    for page in range(pfn, pfn + (1 << order)):
+        s.owner[page] = code
+
+
+@part
+def open_object(s, pfn, order, mt, gfp, flags, seq):  # type: ignore[no-untyped-def]
+    """A new object that owns the pages; returns its id."""
+    obj = new_id(s)
+    s.pfn[obj] = pfn
+    s.order[obj] = order
+    s.mt[obj] = mt
+    s.gfp[obj] = gfp
+    s.flags[obj] = flags
+    s.seq[obj] = seq
+    set_owner(s, pfn, order, obj)
+    return obj
+
+
+@part
+def free_object(s, out, obj):  # type: ignore[no-untyped-def]
+    """The whole object dies: row FREE, pages to nobody, id back."""
+    order = i64(s.order[obj])
+    emit(s, out, OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, 0)
+    pfn = i64(s.pfn[obj])
+    if pfn >= 0:
+        set_owner(s, pfn, order, FREE_CODE)
+    s.q[Q_FREES] += 1
+    release_id(s, obj)
+
+
+@part
+def split_to(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+    """Halve the object until one piece is exactly [pfn, pfn + 2**order); returns that piece's id."""
+    while i64(s.order[obj]) > order:
+        before = i64(s.order[obj])
+        half = before - 1
+        base = i64(s.pfn[obj])
+        upper = base + (1 << half)
+        other = open_object(
+            s, upper, half, i64(s.mt[obj]), i64(s.gfp[obj]), i64(s.flags[obj]) & FLAG_COMP, s.seq[obj]
+        )
+        s.order[obj] = half
+        emit(s, out, OP_SPLIT, obj, before, i64(s.mt[obj]), 0, 0, other)
+        s.q[Q_SPLITS] += 1
+        if pfn >= upper:
+            obj = other
+    return obj
+
+
+@part
+def free_piece(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+    """Free [pfn, pfn + 2**order) of the object, which may be all of it."""
+    free_object(s, out, split_to(s, out, obj, pfn, order))
+
+
+@part
+def free_start_pages(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free pages that no object stands for: one row if they are still neighbours, else page by page."""
+    count = 1 << order
+    first = ANON_BASE - i64(s.owner[pfn])
+    together = first % count == 0
+    for i in range(count):
+        if ANON_BASE - i64(s.owner[pfn + i]) != first + i:
+            together = False
+    if together:
+        emit(s, out, OP_FREE_PFN, -1, order, 0, 0, 0, first)
+        s.q[Q_START_FREES] += 1
+    else:
+        for i in range(count):
+            emit(s, out, OP_FREE_PFN, -1, 0, 0, 0, 0, ANON_BASE - i64(s.owner[pfn + i]))
+            s.q[Q_START_FREES] += 1
+    set_owner(s, pfn, order, FREE_CODE)
+
+
+@part
+def free_everything(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free whatever is in use in [pfn, pfn + 2**order); returns the number of pages that were.
+
+    Owners' ranges are aligned, so each is either inside the range or contains it.
+    """
+    page = pfn
+    end = pfn + (1 << order)
+    used = 0
+    while page < end:
+        code = i64(s.owner[page])
+        size = 0
+        if code >= 0:
+            if i64(s.order[code]) > order:
+                size = order
+                free_piece(s, out, code, pfn, order)
+            else:
+                size = i64(s.order[code])
+                free_object(s, out, code)
+            used += 1 << size
+        elif code <= ANON_BASE:
+            free_start_pages(s, out, page, i64(0))
+            used += 1
+        page += 1 << size
+    return used

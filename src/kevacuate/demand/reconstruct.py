@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The compiled reconstruction: events in, demand rows out."""
+
+from __future__ import annotations
+
+from kevacuate.demand.freepages import (
+    KIND_COMPACT,
+    KIND_EVACUATE,
+    QUEUE,
+    S_KIND,
+    S_NEW,
+    S_OPEN,
+    S_PID,
+    S_SIZE,
+    S_TARGETS,
+    SLOTS,
+    stage_delete,
+    unstage,
+)
+from kevacuate.demand.migrations import (
+    close_session,
+    find_session,
+    free_chunks_isolated,
+    mover_alloc,
+    mover_free,
+    open_batch,
+    open_session,
+    resolve_compaction,
+    resolve_evacuation,
+)
+from kevacuate.demand.objects import (
+    FLAG_COMP,
+    FLAG_GROUP,
+    FLAG_PENDING,
+    FREE_CODE,
+    G_CPU,
+    G_CPUS,
+    G_GROUPS,
+    G_LIMBO,
+    G_LISTS,
+    G_NOW,
+    G_OUT,
+    G_PAGES,
+    G_SEQ,
+    G_SESSIONS,
+    MAX_ORDER,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    Q,
+    emit,
+    free_everything,
+    free_object,
+    free_piece,
+    free_start_pages,
+    i64,
+    open_object,
+)
+from kevacuate.demand.pagekinds import (
+    GFP_COMP,
+    GFP_HARDWALL,
+    GFP_HIGHMEM,
+    GFP_MOVABLE,
+    GFP_WRITE,
+    GFP_ZERO,
+    attr_of,
+)
+from kevacuate.demand.unplaced import leave_limbo
+from kevacuate.jit import kernel, part, pointers
+from kevacuate.recording.event_numbers import (
+    COMPACTION_BEGIN,
+    COMPACTION_END,
+    COMPACTION_FAST_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_MIGRATEPAGES,
+    GT_LIST,
+    GT_RMQ,
+    MIGRATE_PAGES,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    REMOVE_MIGRATION_PTE,
+)
+from kevacuate.recording.schema import EventKind
+
+MARGIN = 1 << 16
+"""More rows than one event can make: all queues of all sessions, ended runs and the free of 1024 objects."""
+
+TARGET_MASK = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP | GFP_ZERO | GFP_WRITE
+TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
+"""alloc_migration_target's gfp (specification 4.6): GFP_HIGHUSER_MOVABLE | __GFP_COMP, or GFP_TRANSHUGE."""
+
+BULK_GFP = 0xCC0
+"""gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
+
+
+KINDS_READ: tuple[EventKind, ...] = (
+    EventKind.MM_PAGE_ALLOC,
+    EventKind.MM_PAGE_FREE,
+    EventKind.MM_PAGE_FREE_BATCHED,
+    EventKind.MM_PAGE_ALLOC_ZONE_LOCKED,
+    EventKind.MM_PAGE_ALLOC_EXTFRAG,
+    EventKind.GT_RMQ,
+    EventKind.GT_LIST,
+    EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
+    EventKind.COMPACTION_ISOLATE_FREEPAGES,
+    EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES,
+    EventKind.COMPACTION_BEGIN,
+    EventKind.COMPACTION_END,
+    EventKind.MIGRATE_PAGES,
+    EventKind.REMOVE_MIGRATION_PTE,
+)
+"""The kinds of events that the reconstruction needs, as far as the recording has them."""
+
+_Q_ALLOC_EVENTS = Q["alloc_events"]
+_Q_FAILED = Q["failed_allocs"]
+_Q_MALFORMED = Q["malformed"]
+_Q_BULK = Q["bulk_allocs"]
+_Q_FREE_EVENTS = Q["free_events"]
+_Q_DUPLICATES = Q["free_duplicates"]
+_Q_ALLOCS = Q["allocs"]
+_Q_PARTIAL = Q["partial_frees"]
+_Q_REGROUPED = Q["regrouped"]
+_Q_REGROUPED_PAGES = Q["regrouped_pages"]
+_Q_BROKEN = Q["regroup_broken"]
+_Q_MISSED = Q["missed_frees"]
+_Q_COVERING = Q["covering_frees"]
+_Q_ORPHANS = Q["orphan_frees"]
+_Q_UNPAIRED_TARGETS = Q["unpaired_destinations"]
+_Q_EVENTS = Q["events"]
+_Q_UNRESOLVED = Q["moves_unresolved"]
+
+
+@part
+def _well_formed(s, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether the chunk exists: order in range, pfn aligned and inside the machine."""
+    if order < 0 or order > MAX_ORDER:
+        return False
+    size = 1 << order
+    return 0 <= pfn <= s.g[G_PAGES] - size and pfn % size == 0
+
+
+@part
+def _emit_alloc(s, out, obj, op):  # type: ignore[no-untyped-def]
+    """The row of the object's birth."""
+    gfp = i64(s.gfp[obj])
+    order = i64(s.order[obj])
+    mt = i64(s.mt[obj])
+    emit(s, out, op, obj, order, mt, gfp, attr_of(s, i64(s.seq[obj]), s.q[_Q_ALLOCS], gfp, mt), 0)
+    s.q[_Q_ALLOCS] += 1
+
+
+@part
+def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
+    """The CPU's page-by-page free stopped before the object's end: free the pages one by one."""
+    obj = i64(s.groups[2 * cpu])
+    if obj < 0:
+        return
+    count = i64(s.groups[2 * cpu + 1])
+    s.groups[2 * cpu] = -1
+    s.g[G_GROUPS] -= 1
+    s.flags[obj] = i64(s.flags[obj]) & ~FLAG_GROUP
+    before = s.g[G_CPU]
+    s.g[G_CPU] = cpu
+    base = i64(s.pfn[obj])
+    for page in range(base, base + count):
+        free_piece(s, out, i64(s.owner[page]), page, i64(0))
+        s.q[_Q_PARTIAL] += 1
+    s.q[_Q_BROKEN] += count > 1
+    s.g[G_CPU] = before
+
+
+@part
+def flush_owner(s, out, obj):  # type: ignore[no-untyped-def]
+    """End the page-by-page free of this object."""
+    for cpu in range(s.g[G_CPUS]):
+        if i64(s.groups[2 * cpu]) == obj:
+            flush_group(s, out, cpu)
+
+
+@part
+def resolve(s, out, slot):  # type: ignore[no-untyped-def]
+    """Settle everything that the session still holds."""
+    record = slot * S_SIZE
+    if s.sessions[record + S_KIND] == KIND_COMPACT:
+        resolve_compaction(s, out, slot)
+        return
+    resolve_evacuation(s, out, slot)
+    for i in range(i64(s.sessions[record + S_TARGETS])):
+        obj = i64(s.targets[slot * QUEUE + i])
+        if obj >= 0:
+            s.flags[obj] = FLAG_COMP
+            _emit_alloc(s, out, obj, i64(OP_ALLOC))
+            s.q[_Q_UNPAIRED_TARGETS] += 1
+    s.sessions[record + S_TARGETS] = 0
+
+
+@part
+def resolve_all(s, out):  # type: ignore[no-untyped-def]
+    """Settle all sessions, because a page that one of them may hold is wanted."""
+    for slot in range(SLOTS):
+        if s.sessions[slot * S_SIZE + S_PID] != -1:
+            resolve(s, out, slot)
+
+
+@part
+def _settle(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Make sure that nothing is undecided about the pages: no run under way, no batch open."""
+    for page in range(pfn, pfn + (1 << order)):
+        code = i64(s.owner[page])
+        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
+            flush_owner(s, out, code)
+    if s.g[G_SESSIONS] > 0:
+        resolve_all(s, out)
+
+
+@part
+def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Make sure that nobody owns the pages of a new allocation."""
+    used = False
+    for page in range(pfn, pfn + (1 << order)):
+        if i64(s.owner[page]) != FREE_CODE:
+            used = True
+    if not used:
+        return
+    _settle(s, out, pfn, order)
+    if free_everything(s, out, pfn, order) > 0:
+        s.q[_Q_MISSED] += 1
+
+
+@part
+def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-def]
+    """A page allocation: a birth, or the destination of an evacuation."""
+    cpu = i64(s.g[G_CPU])
+    if s.g[G_GROUPS] > 0:
+        flush_group(s, out, cpu)
+    if not (_well_formed(s, pfn, order) and 0 <= mt <= 5):
+        s.q[_Q_MALFORMED] += 1
+        return
+    _clear_range(s, out, pfn, order)
+    seq = s.g[G_SEQ]
+    s.g[G_SEQ] = seq + 1
+    if mt == 1 and gfp & TARGET_MASK == TARGET_GFP:
+        slot = find_session(s, pid)
+        if slot >= 0:
+            record = slot * S_SIZE
+            if (
+                s.sessions[record + S_KIND] == KIND_EVACUATE
+                and s.sessions[record + S_OPEN]
+                and mover_alloc(s, slot, pfn, order, mt, gfp, seq)
+            ):
+                return
+    obj = open_object(s, pfn, order, mt, gfp, FLAG_COMP if gfp & GFP_COMP else 0, seq)
+    _emit_alloc(s, out, obj, op)
+
+
+@part
+def on_bulk(s, out, pfn, mt):  # type: ignore[no-untyped-def]
+    """alloc_pages_bulk handed out a page; no event tells its gfp."""
+    s.q[_Q_BULK] += 1
+    on_alloc(s, out, i64(-1), pfn, i64(0), mt, i64(BULK_GFP), i64(OP_ALLOC_BULK))
+
+
+@part
+def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether the free is the next page of this CPU's run; if not, the run ends here."""
+    cpu = i64(s.g[G_CPU])
+    obj = i64(s.groups[2 * cpu])
+    if obj < 0:
+        return False
+    count = i64(s.groups[2 * cpu + 1])
+    if order != 0 or pfn != i64(s.pfn[obj]) + count:
+        flush_group(s, out, cpu)
+        return False
+    count += 1
+    s.groups[2 * cpu + 1] = count
+    if count == 1 << i64(s.order[obj]):
+        s.groups[2 * cpu] = -1
+        s.g[G_GROUPS] -= 1
+        free_object(s, out, obj)
+        s.q[_Q_REGROUPED] += 1
+        s.q[_Q_REGROUPED_PAGES] += count
+    return True
+
+
+@part
+def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+    """Free [pfn, pfn + 2**order) of an object at least that large."""
+    size = i64(s.order[obj])
+    if size == order:
+        free_object(s, out, obj)
+    elif order == 0 and pfn == i64(s.pfn[obj]) and i64(s.flags[obj]) & (FLAG_COMP | FLAG_PENDING) == 0:
+        cpu = i64(s.g[G_CPU])
+        s.flags[obj] = i64(s.flags[obj]) | FLAG_GROUP
+        s.groups[2 * cpu] = obj
+        s.groups[2 * cpu + 1] = 1
+        s.g[G_GROUPS] += 1
+    else:
+        s.q[_Q_PARTIAL] += 1
+        free_piece(s, out, obj, pfn, order)
+
+
+@part
+def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free the range if one object covers it, or start pages only; returns whether that is so."""
+    code = i64(s.owner[pfn])
+    if code >= 0 and i64(s.order[code]) >= order:
+        _free_owned(s, out, code, pfn, order)
+        return True
+    for page in range(pfn, pfn + (1 << order)):
+        if i64(s.owner[page]) >= FREE_CODE:
+            return False
+    free_start_pages(s, out, pfn, order)
+    return True
+
+
+@part
+def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
+    """Free pages the first of which is not in use, or whose owners are smaller than the range."""
+    _settle(s, out, pfn, order)
+    if i64(s.owner[pfn]) == FREE_CODE:
+        leave_limbo(s, pfn, order)
+    if _free_used(s, out, pfn, order):
+        return
+    if free_everything(s, out, pfn, order) > 0:
+        s.q[_Q_COVERING] += 1
+    else:
+        s.q[_Q_ORPHANS] += 1
+
+
+@part
+def on_free(s, out, pid, pfn, order):  # type: ignore[no-untyped-def]
+    """A page free: a death, a part of one, a move, or nothing that concerns the demand."""
+    if not _well_formed(s, pfn, order):
+        s.q[_Q_MALFORMED] += 1
+        return
+    if s.g[G_GROUPS] > 0:
+        if _continue_group(s, out, pfn, order):
+            return
+        code = i64(s.owner[pfn])
+        if code >= 0 and i64(s.flags[code]) & FLAG_GROUP:
+            flush_owner(s, out, code)
+    slot = find_session(s, pid)
+    if slot >= 0 and mover_free(s, out, slot, pfn, order):
+        return
+    code = i64(s.owner[pfn])
+    if code >= 0 and i64(s.flags[code]) & FLAG_PENDING:
+        resolve_all(s, out)
+    if not _free_used(s, out, pfn, order):
+        _free_unowned(s, out, pfn, order)
+
+
+@part
+def _on_list_event(s, kind, pid, pfn, order, op):  # type: ignore[no-untyped-def]
+    """A buddy-list operation or a taken chunk: which chunks a compacting task keeps for itself."""
+    slot = find_session(s, pid)
+    if slot < 0 or s.sessions[slot * S_SIZE + S_KIND] != KIND_COMPACT:
+        return
+    if not 0 <= order <= MAX_ORDER or pfn < 0 or pfn >= s.g[G_PAGES]:
+        return
+    if kind == GT_LIST and op == 2:
+        stage_delete(s, slot, pfn, order)
+    elif kind != GT_LIST or op < 2:
+        unstage(s, slot, pfn, order)
+
+
+@part
+def _on_isolate(s, out, pid, start, end, taken):  # type: ignore[no-untyped-def]
+    """A scan for pages to migrate has ended."""
+    slot = find_session(s, pid)
+    if slot >= 0 and s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
+        resolve(s, out, slot)
+        if taken <= 0:
+            close_session(s, slot)
+            return
+        s.sessions[slot * S_SIZE + S_OPEN] = 0
+    if taken <= 0:
+        return
+    if slot < 0:
+        slot = open_session(s, pid, KIND_EVACUATE)
+    if slot >= 0:
+        open_batch(s, slot, start, end)
+
+
+@part
+def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untyped-def]
+    """An event of a task that compacts or migrates."""
+    if kind == COMPACTION_ISOLATE_MIGRATEPAGES:
+        _on_isolate(s, out, pid, pfn, a, taken)
+        return
+    slot = find_session(s, pid)
+    if kind == COMPACTION_BEGIN:
+        if slot >= 0:
+            resolve(s, out, slot)
+            close_session(s, slot)
+        open_session(s, pid, KIND_COMPACT)
+    if slot < 0:
+        return
+    if kind == REMOVE_MIGRATION_PTE:
+        s.sessions[slot * S_SIZE + S_NEW] = pfn
+    elif kind == MIGRATE_PAGES:
+        resolve(s, out, slot)
+        s.sessions[slot * S_SIZE + S_OPEN] = 0
+        if s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
+            close_session(s, slot)
+    elif kind == COMPACTION_END:
+        resolve(s, out, slot)
+        close_session(s, slot)
+    elif (
+        kind in (COMPACTION_ISOLATE_FREEPAGES, COMPACTION_FAST_ISOLATE_FREEPAGES)
+        and s.sessions[slot * S_SIZE + S_KIND] == KIND_COMPACT
+    ):
+        free_chunks_isolated(s, slot, pfn, a, taken, kind == COMPACTION_FAST_ISOLATE_FREEPAGES)
+
+
+@kernel
+def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
+    """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
+
+    The Rows are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
+    """
+    s = pointers(tables)
+    out = pointers(rows)
+    e = pointers(events)
+    room = len(rows.t) - MARGIN
+    i = first
+    while i < last and s.g[G_OUT] <= room:
+        kind = i64(e.kind[i])
+        s.q[_Q_EVENTS] += 1
+        if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            pfn = i64(e.pfn[i])
+            if kind == MM_PAGE_FREE:
+                s.q[_Q_FREE_EVENTS] += 1
+                on_free(s, out, i64(e.pid[i]), pfn, i64(e.order[i]))
+            else:
+                s.q[_Q_ALLOC_EVENTS] += 1
+                if pfn < 0:
+                    s.q[_Q_FAILED] += 1
+                else:
+                    order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
+                    on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
+        elif kind == MM_PAGE_FREE_BATCHED:
+            s.q[_Q_DUPLICATES] += 1
+        elif kind == GT_RMQ:
+            if e.a[i] == 4:
+                s.g[G_NOW] = e.t[i]
+                s.g[G_CPU] = e.cpu[i]
+
+                on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
+        elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
+            if kind == GT_LIST:
+                s.g[G_LISTS] = 1
+            if s.g[G_SESSIONS] > 0:
+                _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
+        elif kind >= COMPACTION_ISOLATE_MIGRATEPAGES:
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            _on_mover_event(s, out, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.a[i]), i64(e.c[i]))
+        i += 1
+    return i
+
+
+@kernel
+def finish(tables, rows, step):  # type: ignore[no-untyped-def]
+    """The events are over: settle what waits. Returns the next step, -1 after the last one."""
+    s = pointers(tables)
+    out = pointers(rows)
+    room = len(rows.t) - MARGIN
+    cpus = s.g[G_CPUS]
+    while step < cpus + SLOTS:
+        if s.g[G_OUT] > room:
+            return step
+        if step < cpus:
+            flush_group(s, out, step)
+        elif s.sessions[(step - cpus) * S_SIZE + S_PID] != -1:
+            resolve(s, out, step - cpus)
+        step += 1
+    s.q[_Q_UNRESOLVED] = s.g[G_LIMBO]
+    return -1

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reconstruction's tables at the start, and its input columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.demand.freepages import CHUNKS, QUEUE, S_PID, S_SIZE, SLOTS
+from kevacuate.demand.objects import (
+    ANON_BASE,
+    FLAG_COMP,
+    FREE_CODE,
+    G_BLOCKS,
+    G_CPUS,
+    G_FRESH,
+    G_LIMBO_FREE,
+    G_PAGES,
+    G_SIZE,
+    Tables,
+)
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.quality import COUNTERS
+from kevacuate.recording.demand import StartObjects
+from kevacuate.recording.schema import EventChunk
+
+MAX_CPUS = 1 << 16
+"""CPU numbers are 16 bits in a recording."""
+
+KnownKinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+"""Allocation numbers, ascending, and for each what a snapshot says of its page."""
+
+
+class EventInput(NamedTuple):
+    """The columns of events that the reconstruction reads; ``t`` counts from the start state."""
+
+    t: npt.NDArray[np.int64]
+    cpu: npt.NDArray[np.uint16]
+    pid: npt.NDArray[np.int32]
+    kind: npt.NDArray[np.uint8]
+    pfn: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int8]
+    mt: npt.NDArray[np.int8]
+    gfp: npt.NDArray[np.uint32]
+    a: npt.NDArray[np.int64]
+    c: npt.NDArray[np.int64]
+
+
+def event_input(chunk: EventChunk, start_ts: int) -> EventInput:
+    """The columns of *chunk* that the compiled code wants, contiguous."""
+    columns = {name: np.ascontiguousarray(getattr(chunk, name)) for name in EventInput._fields[1:]}
+    return EventInput(t=chunk.ts - start_ts, **columns)
+
+
+def new_tables(
+    used: npt.NDArray[np.bool_],
+    start: StartObjects,
+    kinds: PageKindModel,
+    known: KnownKinds | None,
+) -> Tables:
+    """The tables at the start: pages in use are anonymous or start objects, no session, no waiting object.
+
+    Ids can never run out: an object is either on at least one page, or in limbo (at most P), or queued.
+    """
+    pages = len(used)
+    blocks = (pages >> 9) + 1
+    ids = 2 * pages + 4 * SLOTS * QUEUE
+    sequence = np.arange(pages, dtype=np.int64)
+    known_seq, known_attr = known or (np.empty(0, np.int64), np.empty(0, np.uint8))
+    tables = Tables(
+        owner=np.where(used, ANON_BASE - sequence, FREE_CODE).astype(np.int32),
+        pfn=np.empty(ids, np.int32),
+        order=np.empty(ids, np.uint8),
+        mt=np.empty(ids, np.uint8),
+        flags=np.empty(ids, np.uint8),
+        gfp=np.empty(ids, np.uint32),
+        seq=np.empty(ids, np.int64),
+        free_ids=np.empty(ids, np.int32),
+        g=np.zeros(G_SIZE, np.int64),
+        q=np.zeros(len(COUNTERS), np.int64),
+        groups=np.full(2 * MAX_CPUS, -1, np.int64),
+        sessions=np.zeros(SLOTS * S_SIZE, np.int64),
+        sources=np.empty(SLOTS * QUEUE, np.int32),
+        source_order=np.empty(SLOTS * QUEUE, np.uint8),
+        source_known=np.empty(SLOTS * QUEUE, np.int32),
+        targets=np.empty(SLOTS * QUEUE, np.int32),
+        target_order=np.empty(SLOTS * QUEUE, np.uint8),
+        chunk_pfn=np.empty(SLOTS * CHUNKS, np.int32),
+        chunk_next=np.empty(SLOTS * CHUNKS, np.int32),
+        ready=np.empty(SLOTS * 2 * CHUNKS, np.int32),
+        returned=np.empty(SLOTS * QUEUE, np.int32),
+        stock_block=np.empty(SLOTS * QUEUE, np.int32),
+        stock_pages=np.empty(SLOTS * QUEUE, np.int32),
+        limbo_code=np.empty(pages, np.int32),
+        limbo_next=np.append(sequence[1:], -1).astype(np.int32),
+        limbo_order=np.empty(pages, np.uint8),
+        limbo_head=np.full(blocks + 1, -1, np.int32),
+        limbo_tail=np.full(blocks + 1, -1, np.int32),
+        known_seq=np.append(known_seq, np.iinfo(np.int64).max),
+        known_attr=np.append(known_attr, np.uint8(0)),
+        shares=kinds.shares(),
+    )
+    tables.sessions[S_PID::S_SIZE] = -1
+    tables.g[G_PAGES], tables.g[G_BLOCKS] = pages, blocks
+    tables.g[G_CPUS] = MAX_CPUS
+    tables.g[G_LIMBO_FREE] = 0
+    _place_start_objects(tables, start)
+    return tables
+
+
+def _place_start_objects(tables: Tables, start: StartObjects) -> None:
+    """Give the start objects ids 0..n-1 and their pages."""
+    count = len(start.pfn)
+    ids = np.arange(count)
+    tables.pfn[:count] = start.pfn
+    tables.order[:count] = start.order
+    tables.mt[:count] = 1
+    tables.gfp[:count] = 0
+    tables.flags[:count] = FLAG_COMP
+    tables.seq[:count] = -1 - ids
+    for order in np.unique(start.order):
+        these = ids[start.order == order]
+        for i in range(1 << int(order)):
+            tables.owner[start.pfn[these] + i] = these
+    tables.g[G_FRESH] = count
+    tables.q[COUNTERS.index("peak_objects")] = count

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the buddy level keeps beside the model's state: which page is which, counts, and the first divergence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.fidelity.tally import FACTS
+
+KINDS = (
+    "page taken (mm_page_alloc_zone_locked)",
+    "claim or steal (mm_page_alloc_extfrag)",
+    "free-list operation (gt_list)",
+    "claim attempt (gt_evac 0)",
+    "pageblock type change (gt_blk)",
+    "type of a drained chunk (mm_page_pcpu_drain)",
+    "refusal (fewer chunks than asked for)",
+    "page captured for a direct compactor",
+    "free list at a dump",
+    "pageblock type at a dump",
+)
+"""The kinds of decision, by number."""
+
+D_TAKEN, D_EXTFRAG, D_LIST, D_CLAIM, D_BLOCK, D_DRAIN, D_REFUSAL, D_CAPTURE, D_DUMP_LIST, D_DUMP_BLOCK = (
+    range(10)
+)
+
+INPUTS = (
+    "refills (gt_rmq 0)",
+    "direct allocations (gt_rmq 1)",
+    "drains (gt_rmq 2)",
+    "direct frees (gt_rmq 3)",
+    "chunks drained (pfn)",
+    "movable pages of a block at a claim",
+    "chunks that compaction took off the lists",
+    "rotations of a list by compaction",
+    "direct compactions (begin and end)",
+    "pages freed that compaction had taken unseen",
+    "list operations of compaction on chunks the model does not hold",
+)
+"""What is taken from the recording, by number."""
+
+(
+    N_BULK,
+    N_BUDDY,
+    N_DRAIN,
+    N_FREE,
+    N_CHUNKS,
+    N_COUNTS,
+    N_ISOLATED,
+    N_ROTATED,
+    N_COMPACTORS,
+    N_UNSEEN,
+    N_LOST,
+) = range(11)
+
+F_ACTIVE = 1  # and not yet ended
+F_DIVERGED = 2
+F_OVERFLOW = 5
+F_CUT = 8  # first row that was not decided
+
+# The first divergence: number of the event, ts, kind of decision; the request; record of the model and of the kernel.
+V_POSITION = 0
+V_TS = 1
+V_KIND = 2
+V_REQUEST = 3  # gt_rmq kind, zone, order, type, value, count, CPU
+V_MODEL = 10  # log kind (0: none), pfn, a, b, c, d
+V_KERNEL = 16
+FIRST = 24
+
+COMPACTORS = 16  # direct compactors at a time
+COMPACTING = 64  # tasks inside compact_zone at a time
+CS = 6
+CO_PID = 0  # pid + 1; 0: unused
+CO_ORDER = 1
+CO_MT = 2
+CO_ZONE = 3  # zone number; -1 outside compact_zone
+CO_PFN = 4  # captured, -1 so far
+
+
+class BuddyBooks(NamedTuple):
+    """The arrays."""
+
+    same: npt.NDArray[np.int64]
+    """Recorded pfn to the model's: the identity as long as nothing diverged."""
+    tally: npt.NDArray[np.int64]
+    """Per kind of decision: made, wrong."""
+    inputs: npt.NDArray[np.int64]
+    facts: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    compactors: npt.NDArray[np.int64]
+    compacting: npt.NDArray[np.int64]
+    """Tasks inside compact_zone (pid + 1; 0: unused): only what they delete from the lists is compaction's."""
+    zone_of: npt.NDArray[np.int64]
+    """Recorded zone index to the model's zone."""
+    last_request: npt.NDArray[np.int64]
+    """Scratch: per CPU, the row of its next request."""
+    claiming: npt.NDArray[np.int64]
+    """Scratch: per CPU, whether a claim was seen since."""
+
+
+def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> BuddyBooks:
+    """Empty books for a machine of *npages* page frames."""
+    return BuddyBooks(
+        same=np.arange(npages, dtype=np.int64),
+        tally=np.zeros(2 * len(KINDS), np.int64),
+        inputs=np.zeros(len(INPUTS), np.int64),
+        facts=np.zeros(FACTS, np.int64),
+        first=np.zeros(FIRST, np.int64),
+        compactors=np.zeros(COMPACTORS * CS, np.int64),
+        compacting=np.zeros(COMPACTING, np.int64),
+        zone_of=zone_of,
+        last_request=np.zeros(cpus, np.int64),
+        claiming=np.zeros(cpus, np.int64),
+    )
+
+
+class Scratch(NamedTuple):
+    """Per row of the events at hand."""
+
+    following: npt.NDArray[np.int64]
+    """Row of the next request on the same CPU; the number of rows if there is none."""
+    claims: npt.NDArray[np.uint8]
+    """Whether events of claims (or evacuations) follow a request on its CPU."""
+    done: npt.NDArray[np.uint8]
+    """Whether a request has already accounted for the row."""
+
+
+def new_scratch(rows: int, done: npt.NDArray[np.uint8]) -> Scratch:
+    """Scratch for so many rows, of which *done* are accounted for."""
+    return Scratch(np.empty(rows, np.int64), np.empty(rows, np.uint8), done)

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The buddy level, compiled: each request is put to the model, and what it did is held against what the kernel did.
+
+A request is a ``gt_rmq`` event; what the kernel did for it are the events that follow on that CPU, up to the next
+request. The model runs the whole request first and logs what it does; only then are the events looked at.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.buddy.books import (
+    D_BLOCK,
+    D_CAPTURE,
+    D_CLAIM,
+    D_DRAIN,
+    D_EXTFRAG,
+    D_LIST,
+    D_REFUSAL,
+    D_TAKEN,
+    F_CUT,
+    F_DIVERGED,
+    F_OVERFLOW,
+    N_COUNTS,
+    N_ISOLATED,
+    N_LOST,
+    N_ROTATED,
+    V_KERNEL,
+    V_KIND,
+    V_MODEL,
+    V_POSITION,
+    V_REQUEST,
+    V_TS,
+)
+from kevacuate.fidelity.buddy.requests import (
+    captured_page,
+    compaction_begin,
+    compaction_end,
+    direct_compaction,
+    is_compacting,
+    perform,
+)
+from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
+from kevacuate.jit import kernel, part, pointers
+from kevacuate.mm.as_recorded import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
+from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.constants import (
+    C_LOG_CAPACITY,
+    L_BLOCK_TYPE,
+    L_EVAC_CLAIM,
+    L_EXTFRAG,
+    L_LIST,
+    L_PCPU_DRAIN,
+    L_ZONE_LOCKED,
+    LR,
+    T_CPU,
+    T_NLOG,
+)
+from kevacuate.mm.log import pack_types
+from kevacuate.recording.event_numbers import (
+    COMPACTION_BEGIN,
+    COMPACTION_END,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_BLK,
+    GT_EVAC,
+    GT_LIST,
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_PCPU_DRAIN,
+)
+
+LAST_REQUEST = 3
+"""Kinds of gt_rmq up to this one take the zone lock."""
+
+
+@part(inline=True)
+def is_request(e, i):  # type: ignore[no-untyped-def]
+    """Whether row *i* is a request that takes the zone lock."""
+    return e.kind[i] == GT_RMQ and e.a[i] <= LAST_REQUEST
+
+
+@part(inline=True)
+def answer_kind(e, i):  # type: ignore[no-untyped-def]
+    """The model's log kind of what row *i* shows; 0 if it is not part of an answer."""
+    kind = e.kind[i]
+    if kind == GT_LIST:
+        return L_LIST
+    if kind == MM_PAGE_ALLOC_ZONE_LOCKED:
+        return L_ZONE_LOCKED
+    if kind == MM_PAGE_PCPU_DRAIN:
+        return L_PCPU_DRAIN
+    if kind == MM_PAGE_ALLOC_EXTFRAG:
+        return L_EXTFRAG
+    if kind == GT_BLK and e.mt[i] != e.a[i]:
+        return L_BLOCK_TYPE
+    if kind == GT_EVAC and e.order[i] == 0:
+        return L_EVAC_CLAIM
+    return 0
+
+
+@part(inline=True)
+def decision_kind(logged):  # type: ignore[no-untyped-def]
+    """Kind of decision of a record of the model's log; -1: it is not compared."""
+    if logged == L_LIST:
+        return D_LIST
+    if logged == L_ZONE_LOCKED:
+        return D_TAKEN
+    if logged == L_PCPU_DRAIN:
+        return D_DRAIN
+    if logged == L_EXTFRAG:
+        return D_EXTFRAG
+    if logged == L_BLOCK_TYPE:
+        return D_BLOCK
+    if logged == L_EVAC_CLAIM:
+        return D_CLAIM
+    return -1
+
+
+@part(inline=True)
+def agrees(s, at, e, i, logged):  # type: ignore[no-untyped-def]
+    """Whether the log record at *at* says what row *i* says; both are of the kind *logged*."""
+    log = s.log
+    if log[at + 3] != e.pfn[i]:
+        return False
+    if logged == L_LIST:
+        mt = e.mt[i] + 256 * e.b[i]
+        return log[at + 4] == e.a[i] and log[at + 5] == e.order[i] and log[at + 6] == mt
+    if logged == L_EXTFRAG:
+        mt = pack_types(e.mt[i], e.b[i])
+        same = log[at + 4] == e.order[i] and log[at + 5] == e.a[i]
+        return same and log[at + 6] == mt and log[at + 7] == e.c[i]
+    if logged == L_BLOCK_TYPE:
+        return log[at + 4] == e.mt[i] and log[at + 5] == e.a[i]
+    if logged == L_EVAC_CLAIM:
+        same = log[at + 4] == e.a[i] and log[at + 5] == e.b[i]
+        return same and log[at + 6] == e.c[i] and log[at + 7] == e.d[i]
+    return log[at + 4] == e.order[i] and log[at + 5] == e.mt[i]
+
+
+@part(cold=True)
+def note_kernel(b, e, row):  # type: ignore[no-untyped-def]
+    """The kernel's side of the first divergence, in the log's terms."""
+    logged = answer_kind(e, row)
+    b.first[V_KERNEL] = logged
+    b.first[V_KERNEL + 1] = e.pfn[row]
+    values = (e.order[row] + 0, e.mt[row] + 0, 0, 0)
+    if logged == L_LIST:
+        values = (e.a[row] + 0, e.order[row] + 0, e.mt[row] + 256 * e.b[row], 0)
+    elif logged == L_EXTFRAG:
+        values = (e.order[row] + 0, e.a[row] + 0, pack_types(e.mt[row], e.b[row]), e.c[row] + 0)
+    elif logged == L_BLOCK_TYPE:
+        values = (e.mt[row] + 0, e.a[row] + 0, 0, 0)
+    elif logged == L_EVAC_CLAIM:
+        values = (e.a[row] + 0, e.b[row] + 0, e.c[row] + 0, e.d[row] + 0)
+    for n in range(4):
+        b.first[V_KERNEL + 2 + n] = values[n]
+
+
+@part(cold=True)
+def mismatch(s, b, e, request, row, at, number, kind):  # type: ignore[no-untyped-def]
+    """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log record (-1)."""
+    shown = row if row >= 0 else request
+    b.facts[F_LAST] = number + shown
+    if b.facts[F_DIVERGED]:
+        return
+    b.facts[F_DIVERGED] = 1
+    b.first[V_POSITION] = number + shown
+    b.first[V_TS] = e.ts[shown]
+    b.first[V_KIND] = kind
+    b.first[V_REQUEST] = -1
+    if request >= 0:
+        values = (e.a[request], e.b[request], e.order[request], e.mt[request], e.c[request], e.d[request])
+        for n in range(6):
+            b.first[V_REQUEST + n] = values[n]
+    b.first[V_REQUEST + 6] = e.cpu[shown]
+    if at >= 0:
+        b.first[V_MODEL] = s.log[at + 1]
+        for n in range(5):
+            b.first[V_MODEL + 1 + n] = s.log[at + 3 + n]
+    if row >= 0:
+        note_kernel(b, e, row)
+
+
+@part(cold=True)
+def pair(s, b, e, row, at, logged):  # type: ignore[no-untyped-def]
+    """After a divergence: remember which page of the model stands for the page the kernel took."""
+    if logged == L_ZONE_LOCKED or logged == L_EXTFRAG:
+        for n in range(1 << e.order[row]):
+            b.same[e.pfn[row] + n] = s.log[at + 3] + n
+
+
+@part
+def next_answer(e, w, j, end, cpu):  # type: ignore[no-untyped-def]
+    """The next row from *j* on that is part of an answer on this CPU; *end* if there is none."""
+    while j < end:
+        if e.cpu[j] == cpu and not w.done[j] and answer_kind(e, j) != 0:
+            return j
+        j += 1
+    return end
+
+
+@part
+def compare_answer(s, b, e, w, request, number, skip):  # type: ignore[no-untyped-def]
+    """Hold the model's log, without its first *skip* records, against the rows that follow the request on its CPU.
+
+    Returns the row after the last one compared.
+    """
+    cpu = e.cpu[request]
+    end = w.following[request]
+    records = s.stat[T_NLOG]
+    if records > s.cfg[C_LOG_CAPACITY]:
+        b.facts[F_OVERFLOW] = 1
+        records = s.cfg[C_LOG_CAPACITY]
+    j = request + 1
+    for n in range(skip, records):
+        at = n * LR
+        logged = s.log[at + 1]
+        kind = decision_kind(logged)
+        if kind < 0:
+            continue
+        j = next_answer(e, w, j, end, cpu)
+        if j == end:
+            decided(b, kind, False)
+            mismatch(s, b, e, request, -1, at, number, kind)
+            continue
+        same_kind = answer_kind(e, j) == logged
+        right = same_kind and agrees(s, at, e, j, logged)
+        decided(b, kind, right)
+        if not right:
+            mismatch(s, b, e, request, j, at, number, kind)
+        if b.facts[F_DIVERGED] and same_kind:
+            pair(s, b, e, j, at, logged)
+        w.done[j] = 1
+        j += 1
+    return j
+
+
+@part
+def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+    """Put one request to the model, and compare."""
+    end = w.following[i]
+    counted = False
+    if e.a[i] <= 1 and w.claims[i]:
+        for j in range(i + 1, end):
+            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+                count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
+                b.inputs[N_COUNTS] += 1
+                counted = True
+    s.stat[T_NLOG] = 0
+    s.stat[T_CPU] = e.cpu[i]
+    refused = perform(s, b, e, i, end)
+    if counted:
+        for j in range(i + 1, end):
+            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+                uncount_lru(s, e.pfn[j] + 0)
+    j = compare_answer(s, b, e, w, i, number, 0)
+    if refused:
+        j = next_answer(e, w, j, end, e.cpu[i])
+        took_more = j < end and (e.kind[j] == MM_PAGE_ALLOC_ZONE_LOCKED or e.kind[j] == MM_PAGE_ALLOC_EXTFRAG)
+        decided(b, D_REFUSAL, not took_more)
+
+
+@part
+def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+    """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
+    logged = answer_kind(e, i)
+    op = e.a[i]
+    if logged == L_LIST and op == 2 and is_compacting(b, e.pid[i]):
+        s.stat[T_NLOG] = 0
+        if isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0):
+            b.inputs[N_ISOLATED] += 1
+            compare_answer(s, b, e, w, i, number, 1)
+        else:
+            b.inputs[N_LOST] += 1
+        if b.facts[F_DIVERGED]:
+            for n in range(1 << e.order[i]):
+                b.same[e.pfn[i] + n] = e.pfn[i] + n
+        return
+    if logged == L_LIST and op >= 4:
+        if rotate_free_list(s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == 5):
+            b.inputs[N_ROTATED] += 1
+        else:
+            b.inputs[N_LOST] += 1
+        return
+    kind = decision_kind(logged)
+    decided(b, kind, False)
+    mismatch(s, b, e, -1, i, -1, number, kind)
+
+
+@part(cold=True)
+def other_event(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """Events that no answer consists of: compaction's begin and end, and allocations that may have been captured."""
+    kind = e.kind[i]
+    if kind == COMPACTION_TRY_TO_COMPACT_PAGES:
+        direct_compaction(b, e.pid[i] + 0, e.order[i] + 0, e.gfp[i] + 0)
+    elif kind == COMPACTION_BEGIN:
+        compaction_begin(s, b, e.pid[i] + 0, e.b[i] + 0)
+    elif kind == COMPACTION_END:
+        compaction_end(b, e.pid[i] + 0)
+
+
+@part(inline=True)
+def captured_allocation(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """mm_page_alloc of a task whose direct compaction has ended: what was captured for it must be what it gets."""
+    pfn = captured_page(b, e.pid[i] + 0, e.order[i] + 0)
+    if pfn >= 0:
+        right = pfn == e.pfn[i]
+        decided(b, D_CAPTURE, right)
+        if not right:
+            mismatch(s, b, e, -1, i, -1, number, D_CAPTURE)
+
+
+@part
+def link_requests(b, e, w, rows, cpus):  # type: ignore[no-untyped-def]
+    """For each row the next request on its CPU; returns the first row that is not surely complete."""
+    for cpu in range(cpus):
+        b.last_request[cpu] = rows
+        b.claiming[cpu] = 0
+    cut = rows
+    i = rows - 1
+    while i >= 0:
+        cpu = e.cpu[i]
+        w.following[i] = b.last_request[cpu]
+        if e.kind[i] == GT_EVAC:
+            b.claiming[cpu] = 1
+        elif is_request(e, i):
+            if b.last_request[cpu] == rows:
+                cut = i
+            b.last_request[cpu] = i
+            w.claims[i] = b.claiming[cpu]
+            b.claiming[cpu] = 0
+        i -= 1
+    return cut
+
+
+@kernel
+def buddy_rows(sa, books, events, scratch, number, whole):  # type: ignore[no-untyped-def]
+    """Run rows through the buddy level; *number* is that of the first. Returns how many rows were decided.
+
+    Unless *whole*, stops before the first request whose answer may go on in rows yet to come.
+    """
+    s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
+    rows = events.kind.size
+    cut = link_requests(b, e, w, rows, books.last_request.size)
+    if whole:
+        cut = rows
+    b.facts[F_CUT] = cut
+    for i in range(cut):
+        kind = e.kind[i]
+        if is_request(e, i):
+            run_request(s, b, e, w, i, number)
+        elif kind == MM_PAGE_ALLOC:
+            if b.facts[F_COMPACTIONS] > 0:
+                captured_allocation(s, b, e, i, number)
+        elif kind >= COMPACTION_BEGIN:
+            other_event(s, b, e, i, number)
+        elif not w.done[i] and answer_kind(e, i) != 0:
+            unasked(s, b, e, w, i, number)
+    return cut

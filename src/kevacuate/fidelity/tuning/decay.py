@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level's one-second decay under every phase, compiled: decay_pcp_high as the vmstat worker calls it.
+
+The worker's timer is deferrable and rounded to a phase of the second (:func:`wake_up`), and the worker waits for the CPU. A decay
+that drains is seen, and happens when it is; one that does not happens at the tick, unless a free soon shows that it has not.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.tuning.books import (
+    D_DECAY,
+    O_LOW,
+    O_TOP,
+    OW,
+    PHASE_NS,
+    PHASES,
+    X_DECAY,
+)
+from kevacuate.fidelity.tuning.phases import (
+    decided,
+    mismatch,
+    summarise,
+)
+from kevacuate.jit import (
+    part,
+)
+from kevacuate.mm.constants import (
+    C_DECAY,
+    C_NZONES,
+    P_BATCH,
+    P_COUNT,
+    P_HIGH,
+    P_HIGH_MIN,
+    PS,
+)
+from kevacuate.mm.pcp import (
+    decay_high,
+    pcp_at,
+)
+
+WAIT_NS = 100_000_000
+"""A decay that should have drained counts as one that did not after so long."""
+
+WORKER_NS = 50_000_000
+"""The longest that the vmstat worker waits for the CPU after its tick: visible ones in emulated kernels came 1 to 40 ms after."""
+
+IDLE_NS = 250_000_000
+"""A CPU without an event for so long was idle: a quarter of a second is also what round_jiffies rounds by."""
+
+
+@part(inline=True)
+def decay_one(s, b, at, p):  # type: ignore[no-untyped-def]
+    """decay_high under one phase; how many pages it drains."""
+    here = at // PS * PHASES + p
+    s.pcp[at + P_HIGH] = b.high[here]
+    to_drain = decay_high(s, at)
+    b.high[here] = s.pcp[at + P_HIGH]
+    return max(to_drain, 0)
+
+
+@part(cold=True)
+def decay_wrong(b, at, p, ts, model, kernel, position):  # type: ignore[no-untyped-def]
+    """A drain of the decay that the kernel did not do, or did otherwise."""
+    decided(b, p, D_DECAY, 1)
+    mismatch(b, p, X_DECAY, position, ts, D_DECAY, at, model, kernel, 0, 0, 0, 0)
+
+
+@part(cold=True)
+def give_up_decay(s, b, z, cpu, p, now, position):  # type: ignore[no-untyped-def]
+    """A decay whose drain was not seen for long: it did not drain, or was not at this moment."""
+    at = pcp_at(s, z, cpu)
+    here = at // PS * PHASES + p
+    if b.decay[here] == 0 or now - b.since[here] < WAIT_NS:
+        return
+    left = b.decay[here] + 0
+    b.decay[here] = 0
+    if left < 0:
+        left = decay_one(s, b, at, p)
+        summarise(s, b, at // PS)
+    if left > 0:
+        decay_wrong(b, cpu + 4096 * z, p, now, left, 0, position)
+
+
+@part(cold=True)
+def vmstat_update(s, b, cpu, p, now, position):  # type: ignore[no-untyped-def]
+    """The vmstat worker of one phase: what would drain waits for the drain to be seen. Old kernels do not decay."""
+    if not s.cfg[C_DECAY]:
+        return
+    for z in range(s.cfg[C_NZONES]):
+        at = pcp_at(s, z, cpu)
+        pcp = at // PS
+        here = pcp * PHASES + p
+        give_up_decay(s, b, z, cpu, p, b.since[here] + WAIT_NS, position)
+        before = b.high[here] + 0
+        if before <= s.pcp[at + P_HIGH_MIN] and s.pcp[at + P_COUNT] <= before:
+            continue
+        to_drain = decay_one(s, b, at, p)
+        if to_drain > 0:
+            b.high[here] = before
+            b.decay[here] = -1
+            b.since[here] = now
+        elif b.high[here] != before:
+            b.drop[here] = before - b.high[here]
+            b.since[here] = now
+            low_and_top(b, pcp, b.high[here] + 0, before)
+
+
+@part(cold=True)
+def take_decay_back(s, b, pcp, p, count, ts):  # type: ignore[no-untyped-def]
+    """A free that was to drain did not: if the phase's tick was just before, its worker has not run yet."""
+    here = pcp * PHASES + p
+    if b.drop[here] and ts - b.since[here] <= WORKER_NS and b.high[here] + b.drop[here] > count:
+        b.high[here] += b.drop[here]
+        b.drop[here] = 0
+        b.decay[here] = -1
+        return True
+    return False
+
+
+@part(cold=True)
+def tick(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+    """The phase that is due on a CPU, at *now*."""
+    p = b.due[2 * cpu + 1] + 0
+    b.due[2 * cpu] += PHASE_NS
+    b.due[2 * cpu + 1] = p + 1 if p + 1 < PHASES else 0
+    waited = p - WAIT_NS // PHASE_NS if p >= WAIT_NS // PHASE_NS else p - WAIT_NS // PHASE_NS + PHASES
+    for z in range(s.cfg[C_NZONES]):
+        give_up_decay(s, b, z, cpu, waited, now, position)
+    skip = cpu * PHASES + p
+    if b.skip[skip]:
+        b.skip[skip] = 0
+    else:
+        vmstat_update(s, b, cpu, p, now, position)
+
+
+@part(cold=True)
+def wake_up(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+    """The CPU was idle: its timer is deferrable, and expires once, when it wakes up.
+
+    It is then set to the next tick but a quarter of a second from now at least: round_jiffies_relative (timer.c:348).
+    """
+    behind = (now - b.due[2 * cpu]) // PHASE_NS
+    if behind >= PHASES:
+        b.due[2 * cpu] += behind // PHASES * PHASES * PHASE_NS - PHASES * PHASE_NS
+        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] % PHASES
+    while b.due[2 * cpu] + PHASES * PHASE_NS <= now:
+        b.due[2 * cpu] += PHASE_NS
+        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] + 1 if b.due[2 * cpu + 1] + 1 < PHASES else 0
+    while b.due[2 * cpu] <= now:
+        late = now - b.due[2 * cpu]
+        skip = cpu * PHASES + b.due[2 * cpu + 1]
+        tick(s, b, cpu, now, position)
+        if late >= IDLE_NS:
+            b.skip[skip] = 1
+
+
+@part(cold=True)
+def low_and_top(b, pcp, high, before):  # type: ignore[no-untyped-def]
+    """One phase's high went down."""
+    at = pcp * OW
+    b.sets[at + O_LOW] = min(b.sets[at + O_LOW] + 0, high)
+    if before == b.sets[at + O_TOP]:
+        base = pcp * PHASES
+        top = b.high[base] + 0
+        for p in range(PHASES):
+            top = max(top, b.high[base + p] + 0)
+        b.sets[at + O_TOP] = top
+
+
+@part(cold=True)
+def decay_drains(s, b, z, cpu, asked, ts, position):  # type: ignore[no-untyped-def]
+    """A sub-batch of the decay's drain: what each phase would ask for now."""
+    at = pcp_at(s, z, cpu)
+    batch, count = s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
+    for p in range(PHASES):
+        here = at // PS * PHASES + p
+        if b.decay[here] < 0:
+            b.decay[here] = decay_one(s, b, at, p)
+        left = b.decay[here] + 0
+        wanted = min(left, batch, count)
+        if wanted == asked:
+            decided(b, p, D_DECAY, 0)
+        else:
+            decay_wrong(b, cpu + 4096 * z, p, ts, wanted, asked, position)
+        b.decay[here] = max(left - batch, 0)
+    summarise(s, b, at // PS)
+
+
+@part(inline=True)
+def catch_up(s, b, cpu, ts, position):  # type: ignore[no-untyped-def]
+    """Run the ticks that are due."""
+    if b.due[2 * cpu] <= ts:
+        if ts - b.last[cpu] >= IDLE_NS:
+            wake_up(s, b, cpu, ts, position)
+        while b.due[2 * cpu] <= ts:
+            tick(s, b, cpu, b.due[2 * cpu] + 0, position)
+    b.last[cpu] = ts

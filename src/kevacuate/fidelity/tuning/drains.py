@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level's drains, compiled: each recorded sub-batch is a free's, the decay's, or a full drain's.
+
+The model has decided before. What a comparison shows of hidden state is put right after it, so that an error does not spread.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.tuning.books import (
+    F_INSERTIONS,
+    F_QUIET,
+    N_BEFORE,
+    N_FULL,
+    N_UNSEEN,
+    O_OWED,
+    O_OWED_PID,
+    OW,
+    PHASES,
+    SL_ACTIVE,
+    SL_ASKED,
+    SL_BELOW,
+    SL_COUNT,
+    SL_DRAINS,
+    SL_FREE_HIGH,
+    SL_OPEN,
+    SL_PCP,
+    SL_TASK,
+    SLOTS,
+    SW,
+    W_BEFORE,
+    W_CLEARING,
+    W_COMMITS,
+    W_DRAINER,
+    W_INDEX,
+    W_PCP,
+    W_PID,
+    W_SLOT,
+    WW,
+)
+from kevacuate.fidelity.tuning.decay import decay_drains
+from kevacuate.fidelity.tuning.slots import (
+    free_slot,
+    open_slot,
+    settle,
+    slot_of,
+)
+from kevacuate.fidelity.tuning.zone import (
+    is_kswapd,
+    not_below_high,
+    put_right,
+)
+from kevacuate.jit import (
+    part,
+)
+from kevacuate.mm.constants import (
+    C_NCPUS,
+    C_NZONES,
+    C_SUB_BATCHES,
+    P_BATCH,
+    P_COUNT,
+    P_FREE_COUNT,
+    P_HIGH_MIN,
+    PCP_BATCH_SCALE_MAX,
+    PS,
+)
+from kevacuate.mm.pcp import (
+    pcp_at,
+)
+
+MOST_PAGES = 1 << 24
+
+UNSURE = 16
+"""Where insertions are not recorded, the count may be too high by so many pages: taken, but not shown yet."""
+
+
+@part(cold=True)
+def taken_unseen(s, b, pcp, cpu):  # type: ignore[no-untyped-def]
+    """A free that just reached the limit did not drain: the task that ran before has taken a page, which shows later."""
+    if b.sets[pcp * OW + O_OWED]:
+        return
+    b.inputs[N_UNSEEN] += 1
+    s.pcp[pcp * PS + P_COUNT] -= 1
+    b.sets[pcp * OW + O_OWED] = 1
+    b.sets[pcp * OW + O_OWED_PID] = b.cpu[cpu * WW + W_BEFORE]
+    pages = min(s.pcp[pcp * PS + P_FREE_COUNT] + 0, b.cpu[cpu * WW + W_COMMITS] + 0)
+    earlier = s.pcp[pcp * PS + P_FREE_COUNT] - pages
+    s.pcp[pcp * PS + P_FREE_COUNT] = pages + (earlier >> 1)
+
+
+@part(cold=True)
+def not_taken(s, b, pid):  # type: ignore[no-untyped-def]
+    """The task runs on, and shows no such page: it had taken none."""
+    for pcp in range(s.cfg[C_NZONES] * s.cfg[C_NCPUS]):
+        if b.sets[pcp * OW + O_OWED] and b.sets[pcp * OW + O_OWED_PID] == pid:
+            s.pcp[pcp * PS + P_COUNT] += b.sets[pcp * OW + O_OWED]
+            b.sets[pcp * OW + O_OWED] = 0
+
+
+@part(cold=True)
+def learn(s, b, w, cpu, now):  # type: ignore[no-untyped-def]
+    """What it shows that a free drained nothing: kswapd idle, a count that was smaller, or BELOW_HIGH clear."""
+    sl = w * SW
+    at = b.slots[sl + SL_PCP] * PS
+    limit = 4 * s.pcp[at + P_BATCH]
+    if b.slots[sl + SL_ACTIVE]:
+        sure = b.facts[F_INSERTIONS] or b.slots[sl + SL_COUNT] >= limit + UNSURE
+        if sure or not is_kswapd(b, b.slots[sl + SL_TASK] + 0):
+            put_right(s, b, 0, now)
+        elif b.slots[sl + SL_COUNT] == limit:
+            taken_unseen(s, b, at // PS, cpu)
+    elif b.slots[sl + SL_BELOW]:
+        not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg[C_NCPUS])
+
+
+@part(cold=True)
+def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
+    """The free that waited on *cpu* for its first sub-batch had none: the kernel did not drain."""
+    w = b.cpu[cpu * WW + W_SLOT] + 0
+    b.cpu[cpu * WW + W_PID] = 0
+    sl = w * SW
+    if w < 0 or b.slots[sl + SL_DRAINS] > 0:
+        return
+    if not b.slots[sl + SL_FREE_HIGH]:
+        learn(s, b, w, cpu, now)
+    settle(s, b, w)
+
+
+@part(cold=True)
+def settle_all(s, b):  # type: ignore[no-untyped-def]
+    """Nothing goes on behind a dump, or the end."""
+    for cpu in range(s.cfg[C_NCPUS]):
+        if b.cpu[cpu * WW + W_PID]:
+            drained_nothing(s, b, cpu, 0)
+    for w in range(SLOTS):
+        settle(s, b, w)
+
+
+@part(inline=True)
+def largest_step(s, batch):  # type: ignore[no-untyped-def]
+    """How many pages one call of free_pcppages_bulk is asked for by a free: a batch; all of them in old kernels."""
+    return batch if s.cfg[C_SUB_BATCHES] else MOST_PAGES
+
+
+@part
+def expected(b, w, asked, step, count):  # type: ignore[no-untyped-def]
+    """Whether under some phase the drain's next sub-batch asks for so many pages."""
+    for p in range(PHASES):
+        left = b.left[w * PHASES + p] + 0
+        if left > 0 and min(left, step, count) == asked:
+            return True
+    return False
+
+
+@part
+def compare_sub_batch(b, w, asked, step, count):  # type: ignore[no-untyped-def]
+    """Hold a sub-batch against what each phase asks for."""
+    sl = w * SW
+    b.slots[sl + SL_DRAINS] += 1
+    b.slots[sl + SL_ASKED] += asked
+    more = 0
+    for p in range(PHASES):
+        here = w * PHASES + p
+        left = b.left[here] + 0
+        if min(left, step, count) != asked:
+            b.wrong[here] = 1
+        left = max(left - step, 0)
+        b.left[here] = left
+        more |= left
+    b.slots[sl + SL_OPEN] = more != 0
+
+
+@part
+def is_full_drain(s, z, asked, pindex):  # type: ignore[no-untyped-def]
+    """Whether a drain empties a whole list set, this CPU's or in drain_all_pages another's: it asks for all there is.
+
+    More than a batch is asked for by full drains only.
+    """
+    if pindex != 0:
+        return False
+    for cpu in range(s.cfg[C_NCPUS]):
+        at = pcp_at(s, z, cpu)
+        batch = s.pcp[at + P_BATCH] + 0
+        if asked > batch or asked == min(s.pcp[at + P_COUNT] + 0, batch << PCP_BATCH_SCALE_MAX):
+            return True
+    return False
+
+
+@part
+def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """gt_rmq 2: the sub-batch of some free's drain, of the decay's, or of a full drain."""
+    z, cpu, asked, pindex, pid = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0, e.mt[i] + 0, e.pid[i] + 0
+    at = pcp_at(s, z, cpu)
+    pcp, batch, count = at // PS, s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
+    waits = cpu * WW
+    w = slot_of(b, pid, pcp, pindex)
+    step = largest_step(s, batch)
+    known = w >= 0 and expected(b, w, asked, step, count)
+    if not known and is_full_drain(s, z, asked, pindex):
+        b.inputs[N_FULL] += 1
+        return
+    unexpected = (
+        b.cpu[waits + W_PID] == pid + 1 and b.cpu[waits + W_PCP] == pcp and b.cpu[waits + W_INDEX] == pindex
+    )
+    if not known and unexpected and b.cpu[waits + W_SLOT] < 0:
+        w = free_slot(s, b, e.ts[i] + 0)
+        for p in range(PHASES):
+            b.left[w * PHASES + p] = 0
+        open_slot(s, b, w, cpu, e.ts[i] + 0, count, 0, 0)
+    if w < 0 and b.facts[F_QUIET] == 0:
+        b.inputs[N_BEFORE] += 1
+        return
+    if w < 0:
+        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, number + i)
+        return
+    sl = w * SW
+    begins = b.slots[sl + SL_DRAINS] == 0 and not b.slots[sl + SL_FREE_HIGH]
+    if begins and count < s.pcp[at + P_HIGH_MIN] and not b.slots[sl + SL_ACTIVE]:
+        put_right(s, b, 1, e.ts[i] + 0)
+    compare_sub_batch(b, w, asked, step, count)
+    b.cpu[waits + W_CLEARING] = z + 1
+    b.cpu[waits + W_DRAINER] = pid

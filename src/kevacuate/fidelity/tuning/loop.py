@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level, compiled: refills and frees are decided by the model's own functions before the recording is looked at."""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.pcp_frees import (
+    F_ROWS,
+    GROUP,
+    find_fates,
+    group_end,
+    group_order,
+    inserted_order,
+    scans,
+    unused,
+)
+from kevacuate.fidelity.tuning.books import (
+    F_INSERTIONS,
+    F_KSWAPD,
+    F_LISTS,
+    F_QUIET,
+    N_FREES,
+    N_INSERTED,
+    O_FACTORS,
+    OW,
+    W_BEFORE,
+    W_COMMITS,
+    W_FREE_COUNT,
+    W_FREE_HIGH,
+    W_INDEX,
+    W_LOCKED,
+    W_PCP,
+    W_PID,
+    W_REFILL,
+    W_ROW,
+    W_RUN,
+    W_SLOT,
+    WW,
+)
+from kevacuate.fidelity.tuning.decay import (
+    catch_up,
+)
+from kevacuate.fidelity.tuning.drains import (
+    drain,
+    drained_nothing,
+    not_taken,
+    settle_all,
+)
+from kevacuate.fidelity.tuning.pages import (
+    allocate,
+    buddy_request,
+    bulk_page,
+    drain_counted,
+    drained,
+    follow_count,
+    isolated,
+    put_on,
+    refill,
+    set_aside,
+    taken,
+)
+from kevacuate.fidelity.tuning.phases import (
+    drain_sizes,
+    halve_factors,
+    may_matter,
+)
+from kevacuate.fidelity.tuning.slots import (
+    free_slot,
+    goes_on,
+    open_slot,
+    settle_finished,
+)
+from kevacuate.fidelity.tuning.zone import (
+    claim_attempt,
+    find_next_kswapd,
+    infer_kswapd,
+    is_kswapd,
+    kswapd_idle,
+    list_operation,
+    no_chunk_found,
+    vmscan_event,
+)
+from kevacuate.jit import (
+    kernel,
+    part,
+    pointers,
+)
+from kevacuate.mm.buddy import (
+    get_pfnblock_migratetype,
+    page_zone,
+    set_pageblock_migratetype,
+)
+from kevacuate.mm.constants import (
+    C_NCPUS,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    P_COUNT,
+    P_FREE_COUNT,
+    PS,
+    Z_BELOW_HIGH,
+    Z_NR_FREE,
+    Z_RECLAIM_ACTIVE,
+    ZS,
+)
+from kevacuate.mm.pcp import (
+    count_free,
+    order_to_pindex,
+    pcp_allowed_order,
+    pcp_at,
+)
+from kevacuate.recording.event_numbers import (
+    COMPACTION_FAST_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_FREEPAGES,
+    COMPACTION_ISOLATE_MIGRATEPAGES,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_BLK,
+    GT_EVAC,
+    GT_LIST,
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_ALLOC_EXTFRAG,
+    MM_PAGE_ALLOC_ZONE_LOCKED,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    MM_PAGE_PCPU_DRAIN,
+    VMSCAN_BALANCE_PGDAT_BEGIN,
+    VMSCAN_BALANCE_PGDAT_END,
+)
+
+
+@part(inline=True)
+def commit(s, b, e, i, number, pfn, order, pindex):  # type: ignore[no-untyped-def]
+    """A free reaches a per-CPU list: decide whether and how much it drains (free_frozen_page_commit)."""
+    z, cpu, pid = page_zone(s, pfn), e.cpu[i] + 0, e.pid[i] + 0
+    waits = cpu * WW
+    if b.cpu[waits + W_PID]:
+        drained_nothing(s, b, cpu, e.ts[i] + 0)
+    drain_counted(s, b, cpu)
+    at = pcp_at(s, z, cpu)
+    pcp = at // PS
+    set_aside(s, b, pfn, order)
+    put_on(s, b, pfn, order, pcp)
+    b.cpu[waits + W_COMMITS] += 1
+    if not b.facts[F_INSERTIONS]:
+        unused(b, pfn, order)
+    elif s.pcp[at + P_COUNT] != e.d[i]:
+        follow_count(s, b, pcp, cpu, pid, e.d[i] + 0)
+    if b.sets[pcp * OW + O_FACTORS]:
+        halve_factors(b, pcp)
+    count = s.pcp[at + P_COUNT] + 0
+    free_high = count_free(s, at, order, count)
+    b.cpu[waits + W_PID] = pid + 1
+    b.cpu[waits + W_PCP] = pcp
+    b.cpu[waits + W_INDEX] = pindex
+    b.cpu[waits + W_ROW] = number + i
+    b.cpu[waits + W_SLOT] = -1
+    b.cpu[waits + W_FREE_COUNT] = s.pcp[at + P_FREE_COUNT]
+    b.cpu[waits + W_FREE_HIGH] = free_high
+    b.facts[F_QUIET] += 1
+    if may_matter(s, b, z, at, count, free_high):
+        decide_drain(s, b, z, cpu, pid, count, free_high, e.ts[i] + 0)
+
+
+@part
+def decide_drain(s, b, z, cpu, pid, count, free_high, ts):  # type: ignore[no-untyped-def]
+    """Decide under every phase, and keep what is to be drained until the kernel's sub-batches are seen."""
+    settle_finished(s, b, pid)
+    w = free_slot(s, b, ts)
+    active, below = s.zone[z * ZS + Z_RECLAIM_ACTIVE] + 0, s.zone[z * ZS + Z_BELOW_HIGH] + 0
+    if drain_sizes(s, b, z, cpu, count, free_high, w):
+        open_slot(s, b, w, cpu, ts, count, active, below)
+
+
+@part(inline=True)
+def free_without_insertions(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+    """Where gt_rmq 5 is not recorded: what reaches the lists at a free follows from the page's other events."""
+    order = inserted_order(b, e, w, i)
+    first = e.pfn[i] + 0
+    end = first + 1
+    if order == GROUP:
+        end = group_end(b, e, w, i)
+        order = group_order(s, first, end)
+    while order >= 0 and first < end:
+        b.inputs[N_FREES] += 1
+        mt = get_pfnblock_migratetype(s, first)
+        if pcp_allowed_order(s, order) and mt != MIGRATE_ISOLATE:
+            if mt >= MIGRATE_PCPTYPES:
+                mt = MIGRATE_MOVABLE
+            commit(s, b, e, i, number, first, order, order_to_pindex(order, mt))
+        first += 1 << order
+        if first < end:
+            order = group_order(s, first, end)
+
+
+@part(inline=True)
+def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
+    """A gt_rmq event."""
+    kind, cpu = e.a[i], e.cpu[i]
+    if kind == 5:
+        if b.facts[F_INSERTIONS]:
+            b.inputs[N_INSERTED] += 1
+            commit(s, b, e, i, number, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
+        return
+    drain_counted(s, b, cpu + 0)
+    b.cpu[cpu * WW + W_LOCKED] = -1
+    b.cpu[cpu * WW + W_REFILL] = 0
+    if kind == 0:
+        refill(s, b, e, i, number)
+    elif kind == 1:
+        buddy_request(s, b, e, i)
+    elif kind == 2:
+        drain(s, b, e, i, number)
+    elif kind == 4:
+        bulk_page(s, b, e.pfn[i] + 0)
+    elif kind == 3:
+        unused(b, e.pfn[i] + 0, e.order[i] + 0)
+        if not b.facts[F_LISTS]:
+            s.zone[page_zone(s, e.pfn[i] + 0) * ZS + Z_NR_FREE] += 1 << e.order[i]
+
+
+@part(cold=True)
+def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
+    """What concerns the zones only."""
+    kind = e.kind[i]
+    if kind == GT_BLK:
+        set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+    elif kind == GT_EVAC:
+        if e.order[i] == 0:
+            claim_attempt(s, b, page_zone(s, e.pfn[i] + 0))
+    elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
+        scans(b, e, i)
+    elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
+        no_chunk_found(s)
+    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_BALANCE_PGDAT_END:
+        vmscan_event(s, b, e, i)
+    elif (kind == COMPACTION_ISOLATE_FREEPAGES or kind == COMPACTION_FAST_ISOLATE_FREEPAGES) and not b.facts[
+        F_LISTS
+    ]:
+        isolated(s, e.pfn[i] + 0, e.c[i] + 0)
+
+
+@part(inline=True)
+def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
+    """Keep which task runs on the CPU, and what is inferred of kswapd."""
+    at, pid = e.cpu[i] * WW, e.pid[i]
+    if b.cpu[at + W_RUN] != pid:
+        b.cpu[at + W_BEFORE] = b.cpu[at + W_RUN]
+        b.cpu[at + W_RUN] = pid
+        b.cpu[at + W_COMMITS] = 0
+        goes_on(s, b, e.cpu[i] + 0, pid + 0)
+        if not b.facts[F_INSERTIONS] and e.kind[i] != MM_PAGE_ALLOC:
+            not_taken(s, b, pid + 0)
+    if is_kswapd(b, pid):
+        infer_kswapd(s, b, e, w, i)
+
+
+@kernel
+def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyped-def]
+    """Run the first *rows* rows through the tuning level; the rest is there to look ahead. *number* is that of row 0."""
+    s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
+    b.facts[F_ROWS] = events.kind.size
+    if not b.facts[F_INSERTIONS]:
+        find_fates(b, e, w, events.kind.size)
+    if b.facts[F_KSWAPD]:
+        find_next_kswapd(b, e, w, events.kind.size)
+    for i in range(rows):
+        kind, cpu = e.kind[i], e.cpu[i]
+        if kind == GT_LIST:
+            if b.facts[F_LISTS]:
+                list_operation(s, page_zone(s, e.pfn[i] + 0), e.a[i] + 0, e.order[i] + 0, e.mt[i] + 0)
+            continue
+        catch_up(s, b, cpu + 0, e.ts[i] + 0, number + i)
+        kswapd_idle(s, b, e.ts[i] + 0)
+        task_runs(s, b, e, w, i)
+        if kind <= MM_PAGE_FREE and b.cpu[cpu * WW + W_SLOT] < 0:
+            b.cpu[cpu * WW + W_PID] = 0
+        if kind == MM_PAGE_ALLOC:
+            drain_counted(s, b, cpu + 0)
+            allocate(s, b, e, i)
+        elif kind == GT_RMQ:
+            request(s, b, e, i, number)
+        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
+            taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
+            b.cpu[cpu * WW + W_LOCKED] = e.pfn[i]
+        elif kind == MM_PAGE_ALLOC_EXTFRAG:
+            if b.cpu[cpu * WW + W_LOCKED] != e.pfn[i]:
+                taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
+            b.cpu[cpu * WW + W_LOCKED] = -1
+        elif kind == MM_PAGE_PCPU_DRAIN:
+            drained(s, b, e.pfn[i] + 0, e.order[i] + 0)
+        elif kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
+            if not b.facts[F_INSERTIONS]:
+                free_without_insertions(s, b, e, w, i, number)
+        else:
+            other_event(s, b, e, i)
+
+
+@kernel
+def tuning_settled(sa, books):  # type: ignore[no-untyped-def]
+    """Settle every drain that is under way: a dump, or the end."""
+    s, b = pointers(sa), pointers(books)
+    for cpu in range(s.cfg[C_NCPUS]):
+        drain_counted(s, b, cpu)
+    settle_all(s, b)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level's first divergence and its notes, as people read them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.fidelity.tuning import books as t
+from kevacuate.measure.fidelity import Divergence
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import State
+
+
+def divergence(first: npt.NDArray[np.int64]) -> Divergence:
+    """The first mismatch in words."""
+    v = [int(x) for x in first]
+    kind = v[t.V_KIND]
+    what = f"{t.KINDS[kind]}, CPU {v[t.V_CPU]}, zone {v[t.V_ZONE]}"
+    if kind == t.D_REFILL:
+        model = f"{v[t.V_MODEL]} chunks, with count {v[t.V_COUNT]} and high {v[t.V_HIGH]}"
+        kernel = f"{v[t.V_KERNEL]} chunks of order {v[t.V_FREE_COUNT]}"
+    elif kind == t.D_DRAIN:
+        flags = v[t.V_ACTIVE]
+        zone = "RECLAIM_ACTIVE" if flags & 1 else "BELOW_HIGH" if flags & 2 else "no zone flag"
+        model = f"{v[t.V_MODEL]} pages, with count {v[t.V_COUNT]}, high {v[t.V_HIGH]}, free_count {v[t.V_FREE_COUNT]}, {zone}"
+        kernel = f"{v[t.V_KERNEL]} pages"
+    elif kind == t.D_DECAY:
+        model, kernel = f"{v[t.V_MODEL]} pages", f"{v[t.V_KERNEL]} pages"
+    else:
+        model, kernel = f"{v[t.V_MODEL]}, with count {v[t.V_COUNT]}", f"{v[t.V_KERNEL]}"
+    return Divergence(v[t.V_POSITION], v[t.V_TS], what, model, kernel)
+
+
+def notes(
+    state: State,
+    books: t.TuningBooks,
+    quiet: int,
+    skipped: int,
+    phase: int,
+    fits: int,
+    wrong: npt.NDArray[np.int64],
+) -> tuple[str, ...]:
+    """What a reader must know."""
+    lines = [
+        f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
+        "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
+        f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
+        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
+        f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
+        "a decay that drains nothing is not seen: it happens at the fitted phase, or up to 50 ms later if a free that has been "
+        "compared shows so; one that drains happens at its first recorded drain",
+    ]
+    if skipped:
+        lines.append(
+            f"nothing is decided in the {skipped:,} events before the first dump with per-CPU lists: those of boot are others"
+        )
+    if not books.facts[t.F_VMSCAN]:
+        lines.append(_kswapd(books))
+    if books.facts[t.F_INSERTIONS]:
+        lines.append(
+            "a page that a task has taken before its mm_page_alloc shows is known by the count at an insertion (gt_rmq 5)"
+        )
+    else:
+        lines.append(
+            "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
+            "mm_page_free; a page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
+        )
+    if not books.facts[t.F_LISTS]:
+        lines.append(
+            "list operations (gt_list) were not recorded: NR_FREE_PAGES follows what is taken, drained, freed, isolated"
+        )
+    if int(state.cfg[k.C_NZONES]) > 1:
+        lines.append(
+            "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
+        )
+    if int(state.cfg[k.C_NNODES]) > 1:
+        lines.append(
+            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
+            "does not, so those drains are mismatches"
+        )
+    return tuple(lines)
+
+
+def _kswapd(books: t.TuningBooks) -> str:
+    if not books.facts[t.F_KSWAPD]:
+        return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
+    return (
+        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 30 ms at most, "
+        "unless a free that has been compared shows otherwise, and then gives the boost back"
+    )

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level's zones, compiled: NR_FREE_PAGES, BELOW_HIGH, the boost, and when kswapd is active.
+
+NR_FREE_PAGES follows the recorded list operations, or without them what was taken, drained, freed and isolated. What is
+approximate: whether a free chunk of a high order exists is not known, so BELOW_HIGH is set by such a request only if the zone has
+too few pages, or if direct compaction or a failed allocation shows it.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.tuning.books import (
+    F_BATCHED,
+    F_KSWAPD,
+    F_RUNNING,
+    F_UNTIL,
+    F_VMSCAN,
+    N_BALANCES,
+    N_BOOSTS,
+    N_CORRECTED,
+    N_INFERRED,
+)
+from kevacuate.jit import part
+from kevacuate.mm.constants import (
+    C_BELOW_HIGH,
+    C_NZONES,
+    MIGRATE_ISOLATE,
+    NEVER,
+    WMARK_HIGH,
+    Z_BELOW_HIGH,
+    Z_BOOST,
+    Z_BOOST_SEEN,
+    Z_INDEX,
+    Z_LOWMEM,
+    Z_NODE,
+    Z_NR_FREE,
+    Z_RECLAIM_ACTIVE,
+    Z_WMARK,
+    ZONE_MOVABLE,
+    ZS,
+)
+from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
+from kevacuate.recording.event_numbers import (
+    COMPACTION_SUITABLE,
+    COMPACTION_WAKEUP_KCOMPACTD,
+    MM_PAGE_FREE_BATCHED,
+    VMSCAN_BALANCE_PGDAT_BEGIN,
+)
+
+KSWAPD_GAP_NS = 30_000_000
+"""kswapd's batched frees are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown.
+
+In two emulated recordings that show balance_pgdat, gaps within a run were 18 ms at most, between runs mostly 25 or more; a
+slower one has gaps of 30 in which a free shows it active.
+"""
+
+BOOST_GAP_NS = 10_000_000
+"""After a gap longer than this the boost is given back: it may have been the end of one run and the begin of another."""
+
+KSWAPD_END_NS = 150_000
+"""How long balance_pgdat lasts after its last free."""
+
+
+@part(inline=True)
+def test_high_mark(s, z, order):  # type: ignore[no-untyped-def]
+    """A request for the zone: set BELOW_HIGH unless it passes at HIGH (page_alloc.c:3860)."""
+    zat = z * ZS
+    if s.zone[zat + Z_BELOW_HIGH] == 0:
+        mark = s.zone[zat + Z_WMARK + WMARK_HIGH] + s.zone[zat + Z_BOOST]
+        least = mark + s.zone[zat + Z_LOWMEM + ZONE_MOVABLE] + (1 << order) - 1
+        if s.zone[zat + Z_NR_FREE] <= least:
+            s.zone[zat + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
+
+
+@part
+def test_zones_above(s, z, hi, order):  # type: ignore[no-untyped-def]
+    """The zones before *z* in the zonelist of its node, up to index *hi*, were tried first."""
+    for other in range(s.cfg[C_NZONES]):
+        index = s.zone[other * ZS + Z_INDEX]
+        if (
+            index > s.zone[z * ZS + Z_INDEX]
+            and index <= hi
+            and s.zone[other * ZS + Z_NODE] == s.zone[z * ZS + Z_NODE]
+        ):
+            test_high_mark(s, other, order)
+
+
+@part(cold=True)
+def no_chunk_found(s):  # type: ignore[no-untyped-def]
+    """A request that went to direct compaction or failed had not passed at HIGH in any zone."""
+    for z in range(s.cfg[C_NZONES]):
+        s.zone[z * ZS + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
+
+
+@part(cold=True)
+def clear_below_high(s, z):  # type: ignore[no-untyped-def]
+    """After a free's drain: clear BELOW_HIGH if the zone passes at HIGH again (page_alloc.c:2914)."""
+    if s.zone[z * ZS + Z_BELOW_HIGH] and zone_watermark_ok(
+        s, z, 0, wmark_pages(s, z, WMARK_HIGH), ZONE_MOVABLE, 0
+    ):
+        s.zone[z * ZS + Z_BELOW_HIGH] = 0
+
+
+@part(inline=True)
+def list_operation(s, z, op, order, mt):  # type: ignore[no-untyped-def]
+    """gt_list: a chunk came to a free list, or left it."""
+    if mt != MIGRATE_ISOLATE and op <= 2:
+        s.zone[z * ZS + Z_NR_FREE] += (1 << order) if op < 2 else -(1 << order)
+
+
+@part(cold=True)
+def claim_attempt(s, b, z):  # type: ignore[no-untyped-def]
+    """gt_evac 0: every attempt to claim below pageblock order boosts first."""
+    b.inputs[N_BOOSTS] += 1
+    boost_watermark(s, z, 0)
+
+
+@part(cold=True)
+def balance_begins(s, node, hi, b):  # type: ignore[no-untyped-def]
+    """balance_pgdat begins: RECLAIM_ACTIVE, and the boost that it will give back (vmscan.c:7014)."""
+    for z in range(s.cfg[C_NZONES]):
+        zat = z * ZS
+        if s.zone[zat + Z_NODE] == node and b.zone_index[z] <= hi:
+            s.zone[zat + Z_RECLAIM_ACTIVE] = 1
+            s.zone[zat + Z_BOOST_SEEN] = s.zone[zat + Z_BOOST]
+
+
+@part(cold=True)
+def balance_ends(s, node):  # type: ignore[no-untyped-def]
+    """It ends: no longer active, and the boost seen at its begin is given back (vmscan.c:7235)."""
+    for z in range(s.cfg[C_NZONES]):
+        zat = z * ZS
+        if s.zone[zat + Z_NODE] == node:
+            s.zone[zat + Z_RECLAIM_ACTIVE] = 0
+            s.zone[zat + Z_BOOST] -= min(s.zone[zat + Z_BOOST], s.zone[zat + Z_BOOST_SEEN])
+            s.zone[zat + Z_BOOST_SEEN] = 0
+
+
+@part(cold=True)
+def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
+    """Begin and end of balance_pgdat, where they are recorded."""
+    if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
+        b.inputs[N_BALANCES] += 1
+        balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+    else:
+        balance_ends(s, e.a[i] + 0)
+
+
+@part
+def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
+    """When kswapd next frees a batch, or asks whether to wake kcompactd, which it does at its end; NEVER: not soon."""
+    later = NEVER
+    i = rows - 1
+    while i >= 0:
+        kind = e.kind[i]
+        if (
+            kind == MM_PAGE_FREE_BATCHED or kind == COMPACTION_SUITABLE or kind == COMPACTION_WAKEUP_KCOMPACTD
+        ) and is_kswapd(b, e.pid[i]):
+            w.later[i] = later
+            later = e.ts[i] + 0
+        i -= 1
+
+
+@part(cold=True)
+def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
+    """An event of kswapd's, where balance_pgdat is not recorded: what it frees it frees within balance_pgdat.
+
+    Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
+    """
+    if e.kind[i] == COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == COMPACTION_SUITABLE:
+        inferred_end(s, b)
+    if e.kind[i] != MM_PAGE_FREE_BATCHED:
+        return
+    if b.facts[F_RUNNING] and e.ts[i] - b.facts[F_BATCHED] > BOOST_GAP_NS:
+        inferred_end(s, b)
+    b.facts[F_BATCHED] = e.ts[i]
+    if not b.facts[F_RUNNING]:
+        b.inputs[N_INFERRED] += 1
+        b.facts[F_RUNNING] = 1
+        balance_begins(s, 0, ZONE_MOVABLE, b)
+    set_active(s, 1)
+    goes_on = w.later[i] - e.ts[i] <= KSWAPD_GAP_NS
+    b.facts[F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
+
+
+@part(cold=True)
+def inferred_end(s, b):  # type: ignore[no-untyped-def]
+    """kswapd has ended, as far as can be told."""
+    if b.facts[F_RUNNING]:
+        b.facts[F_RUNNING] = 0
+        balance_ends(s, 0)
+    set_active(s, 0)
+
+
+@part(cold=True)
+def set_active(s, active):  # type: ignore[no-untyped-def]
+    """Set or clear RECLAIM_ACTIVE in all zones; the boost stays as it is."""
+    for z in range(s.cfg[C_NZONES]):
+        s.zone[z * ZS + Z_RECLAIM_ACTIVE] = active
+
+
+@part(cold=True)
+def put_right(s, b, active, now):  # type: ignore[no-untyped-def]
+    """A free that has been compared shows whether kswapd was active; by inference only."""
+    if b.facts[F_VMSCAN]:
+        return
+    b.inputs[N_CORRECTED] += 1
+    set_active(s, active)
+    if active:
+        b.facts[F_UNTIL] = max(b.facts[F_UNTIL] + 0, now + KSWAPD_GAP_NS)
+        b.facts[F_RUNNING] = 1
+
+
+@part(cold=True)
+def not_below_high(s, b, z):  # type: ignore[no-untyped-def]
+    """A free that has been compared shows BELOW_HIGH clear: more boost was given back than was inferred."""
+    if b.facts[F_VMSCAN]:
+        return
+    b.inputs[N_CORRECTED] += 1
+    zat = z * ZS
+    most = s.zone[zat + Z_NR_FREE] - s.zone[zat + Z_WMARK + WMARK_HIGH] - 1
+    s.zone[zat + Z_BELOW_HIGH] = 0
+    s.zone[zat + Z_BOOST] = max(min(s.zone[zat + Z_BOOST] + 0, most), 0)
+
+
+@part(inline=True)
+def kswapd_idle(s, b, now):  # type: ignore[no-untyped-def]
+    """By inference: kswapd has ended if it has not been seen for a while."""
+    if b.facts[F_RUNNING] and now > b.facts[F_UNTIL]:
+        inferred_end(s, b)
+
+
+@part(inline=True)
+def is_kswapd(b, pid):  # type: ignore[no-untyped-def]
+    """Whether the task is kswapd, as far as it was found."""
+    return b.facts[F_KSWAPD] == pid + 1

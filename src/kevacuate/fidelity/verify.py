@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One pass over a recording, every level asked for along with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kevacuate.errors import KevacuateError
+from kevacuate.fidelity.buddy.level import BuddyLevel
+from kevacuate.fidelity.counterfactual.level import REPLAYS, verify_counterfactual
+from kevacuate.fidelity.evacuation.level import EvacuationLevel
+from kevacuate.fidelity.event_context import events_around
+from kevacuate.fidelity.event_rows import Bounds, wide
+from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.pcp.level import PcpLevel
+from kevacuate.fidelity.tuning.level import TuningLevel
+from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
+from kevacuate.mm.profile import profile_for
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
+from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.state import DUMP_END
+from kevacuate.runs.initial_state import machine_config
+from kevacuate.runs.startcheck import refuse_impossible
+
+Progress = Callable[[str, int, int], None]
+
+STREAMED: dict[str, type[Level]] = {
+    "buddy": BuddyLevel,
+    "pcp": PcpLevel,
+    "tuning": TuningLevel,
+    "evacuation": EvacuationLevel,
+}
+"""The levels that read the events as they come; `counterfactual` replays instead."""
+
+
+def verify(
+    recording: Recording | str | Path,
+    levels: Sequence[str] = LEVELS,
+    *,
+    resync: bool = False,
+    despite_losses: bool = False,
+    outcomes: Path | None = None,
+    replays: int = REPLAYS,
+    progress: Progress | None = None,
+) -> Verification:
+    """Hold the model against the recorded kernel's own decisions.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        A ``.kev`` directory, or one with the raw trace, from a kernel with the recording hooks.
+    levels : str or sequence of str
+        Of :data:`kevacuate.measure.fidelity.LEVELS`.
+    resync : bool
+        Take over the recorded state at each dump that shows a difference; how often is counted.
+    despite_losses : bool
+        Verify a recording that lost events.
+    outcomes : path, optional
+        CSV of what real kernels came to, for the counterfactual level; looked for beside the recording by default.
+    replays : int
+        Replays of each policy at the counterfactual level, at least 1.
+    progress : callable, optional
+        Called with (level, events done, events in all; 0 if not known).
+
+    Raises
+    ------
+    KevacuateError
+        The recording is corrupted, lost events, or has no state to start from; a level does not exist.
+    """
+    source = Recording.of(recording)
+    chosen = _chosen([levels] if isinstance(levels, str) else levels)
+    if replays < 1:
+        raise KevacuateError(f"A verification makes at least 1 replay of each policy, not {replays}.")
+    if not despite_losses:
+        refuse_losses(source)
+    start = source.boot or source.start
+    if start is None:
+        raise KevacuateError(
+            f"{source.path} holds no state of the allocator to start from: only a kernel with the recording hooks dumps one."
+        )
+    _, standing = profile_for(source.machine.kernel)
+    given = Given.of(source, start, resync=resync)
+    nothing = StartObjects(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
+    for state in (start, *source.states):
+        refuse_impossible(machine_config(source.machine, state), state, nothing)
+    report = progress or (lambda name, done, total: None)
+    results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
+    if "counterfactual" in chosen:
+        results["counterfactual"] = verify_counterfactual(given, outcomes, report, replays)
+    for result in results.values():
+        if result.decisions == 0 and not result.not_exercised:
+            result.not_exercised = "the recording holds no event that this level decides about"
+    ordered = {name: results[name] for name in chosen if name in results}
+    name = source.path.resolve().name
+    return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
+
+
+def _chosen(levels: Sequence[str]) -> list[str]:
+    for name in levels:
+        if name not in LEVELS:
+            raise KevacuateError(f"There is no level {name!r}: choose from {', '.join(LEVELS)}.")
+    return [name for name in LEVELS if name in levels]
+
+
+def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[str, LevelResult], int]:
+    """Feed the levels with one pass over the events; their results, and the number of events."""
+    results: dict[str, LevelResult] = {}
+    running: dict[str, Level] = {}
+    for name in names:
+        lacking = STREAMED[name].missing(given)
+        if lacking:
+            results[name] = LevelResult(name, not_exercised=lacking)
+        else:
+            running[name] = STREAMED[name](given)
+    events = _feed(given, list(running.values()), progress) if running else 0
+    for name, level in running.items():
+        results[name] = level.finish()
+    _add_context(given, results)
+    return results, events
+
+
+def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
+    """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
+    events, total = 0, _total(given.recording)
+    with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
+        pieces = _checked(given)
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            list(pool.map(_take, levels, repeat(piece), repeat(events)))
+            events += piece.chunk.rows - piece.lead
+            progress("events", events, total)
+    return events
+
+
+LEAD = 1 << 14
+"""Events before a piece that are given along with it, for levels that look back: more than most of them keep."""
+
+
+class Piece(NamedTuple):
+    """Some events, and the state dumped after them."""
+
+    chunk: EventChunk
+    """Wide, and checked against the machine."""
+    lead: int
+    """How many of them, at the beginning, stood in the piece before already."""
+    state: AllocatorState | None
+
+
+def _checked(given: Given) -> Iterator[Piece]:
+    """The pieces of the recording."""
+    events, bounds = 0, bounds_of(given)
+    before: EventChunk | None = None
+    for piece, state in segments(given):
+        chunk = wide(piece, before)
+        lead = chunk.rows - piece.rows
+        bounds.refuse_impossible(chunk.take(slice(lead, None)), events)
+        events += piece.rows
+        yield Piece(chunk, lead, state)
+        before = chunk.take(slice(max(chunk.rows - LEAD, 0), None))
+
+
+def _take(level: Level, piece: Piece, first: int) -> None:
+    """Give a level its next piece, whose first event has that number."""
+    if piece.chunk.rows > piece.lead:
+        level.feed(piece.chunk, first, piece.lead)
+    if piece.state is not None:
+        level.at_state(piece.state)
+
+
+def _total(recording: Recording) -> int:
+    """Events in the recording, where that is known beforehand; else 0."""
+    return int(recording.quality.get("events", 0)) if recording.path.joinpath("machine.json").exists() else 0
+
+
+def bounds_of(given: Given) -> Bounds:
+    """What the events of the recording may name."""
+    machine = given.recording.machine
+    config = machine_config(machine, given.start)
+    return Bounds(config, max(machine.cpus, 1), max(zone.index for zone in given.start.zones) + 1)
+
+
+def segments(given: Given) -> Iterator[tuple[EventChunk, AllocatorState | None]]:
+    """The events after the start state without the dumps, cut at each dump: (events, the state dumped after them)."""
+    states = {(state.ts, state.cpu): state for state in given.recording.states}
+    for chunk in given.recording.events(after=given.start):
+        ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END))
+        low = 0
+        for end in [*ends.tolist(), chunk.rows]:
+            piece = chunk.take(slice(low, end))
+            piece = piece.take(piece.kind != EventKind.GT_DUMP) if ends.size else piece
+            dumped = None
+            if end < chunk.rows:
+                dumped = states.get((int(chunk.ts[end]), int(chunk.cpu[end])))
+            yield piece, dumped
+            low = end
+
+
+def _add_context(given: Given, results: dict[str, LevelResult]) -> None:
+    """Put the recorded events around each first divergence into it."""
+    wanted = {name: r.first for name, r in results.items() if r.first is not None and r.first.position >= 0}
+    if not wanted:
+        return
+    lines = events_around(
+        (piece for piece, _ in segments(given)), [first.position for first in wanted.values()]
+    )
+    for name, first in wanted.items():
+        results[name].first = replace(first, around=lines[first.position])

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Putting onto the state what a recording says and the model did not decide: pages in use, what compaction took.
+
+A verification (:mod:`kevacuate.fidelity`) runs parts of the model by themselves; what the other parts of the
+kernel did meanwhile comes from the recording, through these.
+"""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm.buddy import (
+    account_freepages,
+    add_to_free_list,
+    del_page_from_free_list,
+    free_list,
+    free_one_page_merge,
+    get_pfnblock_migratetype,
+    page_zone,
+)
+from kevacuate.mm.constants import (
+    ATTR_DIRTY,
+    ATTR_FILE,
+    ATTR_LRU,
+    ATTR_ON_LRU,
+    C_MAX_PAGE_ORDER,
+    C_OFF_WORKERS,
+    C_PAGEBLOCK_ORDER,
+    FPI_NONE,
+    L_PCPU_DRAIN,
+    PB_SKIP,
+    PG_ALLOC,
+    PG_BUDDY,
+    PG_TAIL,
+    WK_LIST,
+    WK_NLIST,
+    WS,
+)
+from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
+from kevacuate.mm.log import log_kmem
+
+UNSURE = ATTR_DIRTY
+"""Attribute bits of a staged folio of which it is not known whether it is clean page cache: dirty, and no file's."""
+
+
+@part
+def put_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
+    """Mark the pages of a chunk that left the lists as in use, one by one, by nobody in particular."""
+    for page in range(pfn, pfn + (1 << order)):
+        s.meta[page] = PG_ALLOC << 4
+        s.link[2 * page] = -1
+        s.link[2 * page + 1] = 0
+
+
+@part
+def is_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether every page of the chunk is in use."""
+    for page in range(pfn, pfn + (1 << order)):
+        if s.meta[page] != PG_ALLOC << 4:
+            return False
+    return True
+
+
+@part(cold=True)
+def mark_lru(s, start, pages, attr):  # type: ignore[no-untyped-def]
+    """Give the first pages in use of a block the attribute bits *attr*; how many of *pages* were found."""
+    found = 0
+    page = start
+    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
+    while found < pages and page < end:
+        if s.meta[page] == PG_ALLOC << 4:
+            s.link[2 * page + 1] = attr
+            found += 1
+        page += 1
+    return found
+
+
+@part(cold=True)
+def count_as_lru(s, start, pages):  # type: ignore[no-untyped-def]
+    """Make so many of the block's pages in use PageLRU: a claim counts them, whichever they are."""
+    return mark_lru(s, start, pages, ATTR_LRU | ATTR_ON_LRU)
+
+
+@part(cold=True)
+def uncount_lru(s, start):  # type: ignore[no-untyped-def]
+    """Take that back."""
+    for page in range(start, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+        if s.meta[page] == PG_ALLOC << 4:
+            s.link[2 * page + 1] = 0
+
+
+@part
+def free_from_pcp(s, pfn, order):  # type: ignore[no-untyped-def]
+    """What free_pcppages_bulk does with one chunk once it is off its list (page_alloc.c:1459 at 7.2)."""
+    mt = get_pfnblock_migratetype(s, pfn)
+    free_one_page_merge(s, page_zone(s, pfn), pfn, order, mt, FPI_NONE)
+    log_kmem(s, L_PCPU_DRAIN, pfn, order, mt)
+
+
+@part(cold=True)
+def isolate_free_chunk(s, pfn, order):  # type: ignore[no-untyped-def]
+    """__isolate_free_page (:3123) of a free chunk of exactly this order, which is in use then; False if there is none."""
+    if s.meta[pfn] != (PG_BUDDY << 4 | order):
+        return False
+    take_free_chunk(s, page_zone(s, pfn), pfn, order)
+    put_in_use(s, pfn, order)
+    return True
+
+
+@part(cold=True)
+def take_free_page(s, pfn):  # type: ignore[no-untyped-def]
+    """Take one page out of the free chunk that holds it; the rest goes back to the heads. False if it is not free."""
+    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
+        head = (pfn >> order) << order
+        if s.meta[head] != (PG_BUDDY << 4 | order):
+            continue
+        z = page_zone(s, head)
+        mt = get_pfnblock_migratetype(s, head)
+        del_page_from_free_list(s, z, head, order, mt)
+        account_freepages(s, z, -1, mt)
+        low = order - 1
+        while low >= 0:
+            upper = head + (1 << low)
+            if pfn >= upper:
+                add_to_free_list(s, z, head, low, mt, False)
+                head = upper
+            else:
+                add_to_free_list(s, z, upper, low, mt, False)
+            low -= 1
+        put_in_use(s, pfn, 0)
+        return True
+    return False
+
+
+@part(cold=True)
+def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def]
+    """Rotate a free list so that *pfn* is its first, or its last (move_freelist_head and _tail, compaction.c)."""
+    if s.meta[pfn] != (PG_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
+        return False
+    move_freelist(s, free_list(s, z, order, mt), pfn, last)
+    return True
+
+
+@part(cold=True)
+def stage_block(s, start):  # type: ignore[no-untyped-def]
+    """Make every page of a block in use by nobody in particular."""
+    for page in range(start, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+        take_free_page(s, page)
+    put_in_use(s, start, s.cfg[C_PAGEBLOCK_ORDER])
+
+
+@part(cold=True)
+def place_folios(s, start, first, offsets, orders, attr):  # type: ignore[no-untyped-def]
+    """Of a staged block's pages from offset *first* on, exactly the folios at the given offsets are PageLRU.
+
+    *attr*: their attribute bits beside those of the LRU.
+    """
+    for page in range(start + first, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+        put_in_use(s, page, 0)
+    for n in range(offsets.size):
+        head = start + offsets[n]
+        if offsets[n] < first:
+            continue
+        s.meta[head] = PG_ALLOC << 4 | orders[n]
+        s.link[2 * head + 1] = ATTR_LRU | ATTR_ON_LRU | attr[n]
+        for page in range(head + 1, head + (1 << orders[n])):
+            s.meta[page] = PG_TAIL << 4
+
+
+@part(cold=True)
+def set_block_skip(s, start, skip):  # type: ignore[no-untyped-def]
+    """Set or clear the block's skip bit, as compaction does."""
+    at = 2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])
+    s.block[at] = (s.block[at] & ~PB_SKIP) | (PB_SKIP if skip else 0)
+
+
+@part(cold=True)
+def unsure_pages(s, worker):  # type: ignore[no-untyped-def]
+    """Of a worker's private list: (pages of clean page cache, pages of which that is not known)."""
+    at = s.cfg[C_OFF_WORKERS] + worker * WS
+    clean = 0
+    unsure = 0
+    for n in range(s.work[at + WK_NLIST]):
+        pfn = s.work[at + WK_LIST + n]
+        attr = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
+        clean += 1 << (s.meta[pfn] & 15) if attr == ATTR_FILE else 0
+        unsure += 1 << (s.meta[pfn] & 15) if attr == UNSURE else 0
+    return clean, unsure
+
+
+@part(cold=True)
+def mark_isolated(s, worker, count, only, attr):  # type: ignore[no-untyped-def]
+    """Give *count* pages of a worker's private list the attribute bits *attr*: what becomes of so many is given.
+
+    *only*: UNSURE, so that only those are taken (and are unsure no longer), or -1: any. Which folios they are is not
+    given: the largest that fit, the first of a size.
+    """
+    at = s.cfg[C_OFF_WORKERS] + worker * WS
+    left = count
+    for order in range(s.cfg[C_PAGEBLOCK_ORDER], -1, -1):
+        for n in range(s.work[at + WK_NLIST]):
+            pfn = s.work[at + WK_LIST + n]
+            kind = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
+            if s.meta[pfn] & 15 == order and 1 << order <= left and only in (-1, kind):
+                s.link[2 * pfn + 1] = s.link[2 * pfn + 1] & ~(ATTR_DIRTY if only == UNSURE else 0) | attr
+                left -= 1 << order

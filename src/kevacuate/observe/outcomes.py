@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a recorded kernel came to: one pass over a recording, counted without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.extfrag import tells_ownership
+from kevacuate.measure.moments import moments_of, vmstat_change
+from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
+from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.losses import lost_events, refuse_losses
+
+KINDS_READ: tuple[EventKind, ...] = tuple(
+    kind for kind in EventKind if kind not in (EventKind.GT_LIST, EventKind.GT_RMQ, EventKind.GT_DUMP)
+)
+"""Every kind of event but those that only repeat what the allocator did inside."""
+
+
+def total_events(recording: Recording) -> int:
+    """Events in the recording, where that is known without reading them; else 0."""
+    return int(recording.quality.get("events", 0)) if (recording.path / "machine.json").exists() else 0
+
+
+def knows_none_came(recording: Recording) -> bool:
+    """Whether a recording without external fragmentation events tells that there were none: they were on, and time passed."""
+    kinds = recorded_kinds(recording.machine)
+    return kinds is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds and recording.seconds > 0
+
+
+def recorded_outcome(
+    recording: Recording,
+    *,
+    despite_losses: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Recorded:
+    """Count what the recorded kernel did, and measure its snapshots.
+
+    Parameters
+    ----------
+    recording : Recording
+        With events; snapshots are measured where there are some.
+    despite_losses : bool
+        Count a recording that lost events: its counts are then too low.
+    progress : callable, optional
+        Called with (events read, events in all; 0 if not known).
+
+    Raises
+    ------
+    KevacuateError
+        The recording lost events, holds none, or is corrupted.
+    """
+    if not despite_losses:
+        refuse_losses(recording, "its counts are too low")
+    machine, total = recording.machine, total_events(recording)
+    counter = RecordedCounter(
+        machine.pageblock_order,
+        recorded_kinds(machine),
+        hooks=machine.hooks,
+        seconds=recording.seconds,
+        ownership=tells_ownership(machine),
+    )
+    done = 0
+    for chunk in recording.events(kinds=KINDS_READ):
+        counter.add(chunk)
+        done += chunk.rows
+        if progress:
+            progress(done, max(total, done) if total else 0)
+    if not done and not knows_none_came(recording):
+        raise KevacuateError(
+            f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to "
+            "count."
+        )
+    moments = moments_of(
+        recording.states, recording.snapshots, machine.pageblock_order, machine.hugepage_order
+    )
+    metrics = {**counter.metrics(), "vmstat": vmstat_change(recording.snapshots)}
+    if moments:
+        metrics["end"] = next(reversed(moments.values()))
+    start = recording.start
+    if start is not None and start.ordinal >= 0:
+        metrics["start_blocks"] = int(start.blocks.pfn.size)
+        metrics["start_blocks_with_skip_bit"] = int(start.blocks.skip.sum()) if start.skip_known else None
+    return Recorded(_name(recording), metrics, moments, _about(recording))
+
+
+def _name(recording: Recording) -> str:
+    """The directory's name, also where the path is ``.``."""
+    return recording.path.resolve().name
+
+
+def _about(recording: Recording) -> dict[str, object]:
+    """What must be alike for figures to be compared, and what identifies the recording."""
+    machine = recording.machine
+    return {
+        "path": str(recording.path),
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "cpus": machine.cpus,
+        "managed_pages": sum(zone.managed for zone in machine.zones),
+        "pageblock_order": machine.pageblock_order,
+        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+    }

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Triage of a recording, of any: all it takes is external fragmentation events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.extfrag import tells_ownership
+from kevacuate.measure.moments import moments_of
+from kevacuate.measure.recorded import recorded_kinds
+from kevacuate.measure.triage import TriageCounter
+from kevacuate.observe.outcomes import knows_none_came, total_events
+from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.losses import lost_events
+from kevacuate.recording.schema import EVENT_SPECS
+
+TRIAGE_KINDS: tuple[EventKind, ...] = (
+    EventKind.MM_PAGE_ALLOC,
+    EventKind.MM_PAGE_ALLOC_EXTFRAG,
+    EventKind.COMPACTION_END,
+    EventKind.COMPACTION_MIGRATEPAGES,
+)
+"""The kinds of events that a triage reads, as far as the recording has them."""
+
+
+STALL_KINDS: tuple[EventKind, ...] = (
+    EventKind.VMSCAN_DIRECT_RECLAIM_BEGIN,
+    EventKind.COMPACTION_TRY_TO_COMPACT_PAGES,
+)
+"""Events with which an allocation's stall begins: direct reclaim, direct compaction. A triage names them and pairs none yet."""
+
+EXTFRAG_NAME = "mm_page_alloc_extfrag"
+
+KERNEL_EVENTS = {spec.kind.name: name for name, spec in reversed(EVENT_SPECS.items())}
+"""Name of a kind to the kernel's name of the event, the first where it had several."""
+
+
+def triage_recording(
+    recording: Recording, *, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """The triage of a recording: :meth:`kevacuate.measure.triage.TriageCounter.result`, and which recording it is.
+
+    Raises
+    ------
+    KevacuateError
+        The recording holds no events, or is corrupted.
+    """
+    machine, total = recording.machine, total_events(recording)
+    counter = TriageCounter(
+        machine.pageblock_order, recording.span or (0, 0), ownership=tells_ownership(machine)
+    )
+    done = 0
+    for chunk in recording.events(kinds=TRIAGE_KINDS):
+        counter.add(chunk)
+        done += chunk.rows
+        if progress:
+            progress(done, max(total, done) if total else 0)
+    held = recording.quality.get("events_by_kind", {})
+    if not held and not knows_none_came(recording):
+        raise KevacuateError(
+            f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): nothing to triage."
+        )
+    moments = moments_of(
+        recording.states, recording.snapshots, machine.pageblock_order, machine.hugepage_order
+    )
+    recorded, unseen = _were_recorded(counter, recording), _unseen(recording)
+    huge_order = machine.hugepage_order if machine.hugepage_order > 0 else machine.pageblock_order
+    return {
+        "name": recording.path.resolve().name,
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "pageblock_order": machine.pageblock_order,
+        "managed_pages": sum(zone.managed for zone in machine.zones),
+        **unseen,
+        "losses_known": bool(recording.losses),
+        "extfrag_recorded": recorded,
+        "events_held": {KERNEL_EVENTS.get(kind, kind): int(count) for kind, count in held.items()},
+        "stalls": any(kind.name in held for kind in STALL_KINDS),
+        "pids_kept": bool(machine.extra.get("pids_kept", True)),
+        "task_names": recording.quality.get("tasks", {}),
+        **counter.result(moments, known=recorded is True and not any(unseen.values()), huge_order=huge_order),
+    }
+
+
+def _unseen(recording: Recording) -> dict[str, int]:
+    """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer.
+
+    Events without a format are none of them where the recording has the format of mm_page_alloc_extfrag.
+    """
+    imported = recording.quality.get("imported")
+    facts = imported if isinstance(imported, dict) else {}
+    lines, unread = facts.get("lines_not_read"), facts.get("events_not_read")
+    events = unread.get(EXTFRAG_NAME) if isinstance(unread, dict) else 0
+    has_format = any(name.rpartition("/")[2] == EXTFRAG_NAME for name in recording.machine.events)
+    return {
+        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        "events_not_read": events if isinstance(events, int) else 0,
+        "events_without_format": 0 if has_format else sum(loss.unknown for loss in recording.losses),
+        "lines_not_read": lines if isinstance(lines, int) else 0,
+    }
+
+
+def _were_recorded(counter: TriageCounter, recording: Recording) -> bool | None:
+    """Whether external fragmentation events were switched on; None where none came and the recording does not say."""
+    if counter.seen or recording.machine.hooks:
+        return True
+    kinds = recorded_kinds(recording.machine)
+    return None if kinds is None else int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds
+
+
+def triage(
+    recording: Recording | str | Path, *, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Say whether a recorded machine was fragmenting, and by whom; what ``kevacuate triage --json`` prints.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With external fragmentation events.
+    progress : callable, optional
+        Called with (events done, events in all).
+
+    Raises
+    ------
+    KevacuateError
+        The recording holds no events, or is corrupted.
+    """
+    return triage_recording(Recording.of(recording), progress=progress)

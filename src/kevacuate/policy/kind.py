@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a policy says of itself: its name, its knobs, its counters and the rows that it adds to a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kevacuate.measure.rows import Row
+from kevacuate.policy.knobs import Knob
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    """A policy before its knobs are turned.
+
+    Attributes
+    ----------
+    name : str
+        As users write it.
+    what : str
+        What it is, in a few words.
+    knobs : mapping of str to Knob
+        What may be turned.
+    evacuates : bool
+        Whether the evacuation patch is in.
+    counters : tuple of str
+        Counters of a run (:func:`kevacuate.measure.metrics.run_metrics`) that only this policy moves.
+    rows : tuple of Row
+        The rows that it adds to a comparison.
+    """
+
+    name: str
+    what: str
+    knobs: Mapping[str, Knob]
+    evacuates: bool = False
+    counters: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A comparison in plain words, computed from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kevacuate.measure import Comparison, Run
+from kevacuate.measure.claims import nothing_words
+from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
+from kevacuate.measure.rows import Row
+from kevacuate.reports.comparison.group_rows import (
+    Conclusion,
+    GroupRow,
+    Part,
+    by_id,
+    found_in,
+    mean_text,
+    moved,
+    p_text,
+    told_apart,
+    verdict_text,
+)
+from kevacuate.reports.comparison.rows import (
+    AT_THE_END,
+    COMPACTION,
+    EXTFRAG,
+    OVER_THE_RUN,
+    comparison_rows,
+    replays_words,
+)
+from kevacuate.reports.comparison.start_guesses import guessed_parts
+from kevacuate.reports.comparison.worth import worth_words
+
+OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
+"""Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
+
+MOST_NAMED = 5
+"""Outcomes that differ which a sentence names."""
+
+
+def _figure(runs: Sequence[Run], *names: str, factor: float = 1, digits: int | None = None) -> str:
+    """A metric of one run, or mean and spread of several; *digits* after the point, where it is not a count."""
+    values = []
+    for run in runs:
+        value: Any = run.metrics
+        for name in names:
+            value = value[name]
+        values.append(value * factor)
+    if len(values) > 1:
+        return mean_text(mean(values), spread(values))
+    return f"{values[0]:,}" if digits is None else f"{values[0]:.{digits}f}"
+
+
+def _became(name: str, row: GroupRow[Row], group: int) -> str:
+    """What became of a figure: before, after, and with several runs what they say of that."""
+    decision = row.decisions[group - 1]
+    said = f" ({decision.verdict}, {p_text(decision)})" if decision.p is not None else ""
+    return f"{name}: {mean_text(*row.summary(0))} -> {mean_text(*row.summary(group))}{said}"
+
+
+def _effect(runs: Sequence[Run], rows: Mapping[str, GroupRow[Row]], group: int) -> Part:
+    """What an evacuating policy did and what became of the mixed blocks."""
+    honoured = "did nothing" if runs[0].provenance["evacuation"]["skip_hint"] else "went on"
+    marked = "Skip bits were not recorded, so none was set at the start. "
+    if all(run.metrics.get("start_blocks_with_skip_bit") is not None for run in runs):
+        marked = (
+            f"At the start compaction had marked {_figure(runs, 'start_blocks_with_skip_bit')} of "
+            f"{_figure(runs[:1], 'start_blocks')} blocks. "
+        )
+    did = (
+        f"{runs[0].policy} queued {_figure(runs, 'evacuations_queued')} evacuations; "
+        f"{_figure(runs, 'evacuations_started_with_skip_bit')} of them found the skip bit set and {honoured}. {marked}"
+        f"{_figure(runs, 'pages_migrated')} pages were migrated and {_figure(runs, 'pages_dropped')} cache pages dropped, in "
+        f"{_figure(runs, 'worker_cpu_seconds', factor=1e3, digits=1)} ms of worker time. "
+    )
+    told = {
+        "end.mixed_blocks": "Mixed pageblocks at the end",
+        "end.regions_2m_movable_only": "2 MiB regions free or movable at the end",
+    }
+    became = ". ".join(_became(name, rows[row_id], group) for row_id, name in told.items())
+    return Part("effect", f"{did}{became}.", tuple(told))
+
+
+def _single(base: Run, runs: Sequence[Run]) -> Part:
+    """What single runs that moved pages came to: a draw each."""
+    isolating = [run for run in runs if run.metrics["pages_isolated"]]
+    if not isolating:
+        return Part("single", "No run isolated a page: with these skip bits evacuation changes nothing.")
+    deltas = [run.metrics["end"]["mixed_blocks"] - base.metrics["end"]["mixed_blocks"] for run in isolating]
+    low, high = min(deltas), max(deltas)
+    span = f"{low:+d}" if low == high else f"{low:+d} to {high:+d}"
+    text = f"Where evacuation moved pages, mixed pageblocks at the end changed by {span}."
+    return Part("single", text, ("end.mixed_blocks",))
+
+
+def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
+    """How many outcomes of a policy differ, and which."""
+    tested = [row for row in rows if row.row.section in OUTCOMES]
+    yield from found_in(names, i, tested, "outcomes")
+    sure = [row for row in tested if told_apart(row.decisions[i - 1])]
+    sure.sort(key=lambda row: (row.decisions[i - 1].verdict != DIFFERS, row.decisions[i - 1].p or 0.0))
+    if not sure:
+        return
+    told = [
+        f"{row.row.label}{_when(row.row)} {mean_text(*row.summary(0))} -> {mean_text(*row.summary(i))} "
+        f"({moved(row, i)}; {verdict_text(row.decisions[i - 1])})"
+        for row in sure[:MOST_NAMED]
+    ]
+    more = f"; and {len(sure) - MOST_NAMED} more" if len(sure) > MOST_NAMED else ""
+    differ = "Differ" if len(sure) > 1 else "Differs"
+    how = differ if sure[0].decisions[i - 1].verdict == DIFFERS else "Apart"
+    text = f"{how} under {names[i]}: {'; '.join(told)}{more}."
+    yield Part("differs", text, tuple(row.row.id for row in sure))
+
+
+def _when(row: Row) -> str:
+    """When a row's figure is measured, where its name leaves that open."""
+    return {AT_THE_END: " at the end", OVER_THE_RUN: " over the run"}.get(row.section, "")
+
+
+def conclusion(comparison: Comparison) -> Conclusion:
+    """What the policies did, on what that rests, and how much so many replays of one demand can decide.
+
+    Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
+    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``guessed`` (what of the start was, and the rows
+    that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted kernels
+    said the same).
+    """
+    groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
+    evacuating = {
+        i: runs
+        for i, runs in enumerate(groups)
+        if i and any(run.metrics["evacuations_queued"] for run in runs)
+    }
+    parts: list[Part] = []
+    if not evacuating:
+        text = "No policy queued an evacuation."
+        why = nothing_words(comparison.recording)
+        parts.append(Part("nothing", f"{text} {why or 'This comparison says nothing about evacuation.'}"))
+    for i in range(1, len(groups)):
+        parts += [_effect(groups[i], by_id(rows), i)] if i in evacuating else []
+        parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
+    if evacuating and not comparison.repeated:
+        parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
+    parts += guessed_parts(comparison)
+    if comparison.repeated or evacuating:
+        parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
+        text = (
+            f"One demand, {replays_words(comparison)}. A seed draws what no recording shows, such as when background work "
+            "begins. How much evacuation moves rests on the skip bits that compaction has set. Reclaim is the recorded "
+            "kernel's own."
+        )
+        parts.append(Part("basis", text))
+        parts.append(Part("worth", worth_words()))
+    return Conclusion(parts)
+
+
+def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str, Any]:
+    """Everything, as plain JSON values: runs, groups of them, rows with mean, spread and decision, prices, sentences."""
+    sizes = [len(runs) for runs in comparison.groups.values()]
+    return {
+        **comparison.to_json(series=series),
+        "groups": [
+            {"name": policy, "seeds": [run.seed for run in runs]}
+            for policy, runs in comparison.groups.items()
+        ],
+        "rows": [row.to_json() for row in comparison_rows(comparison)],
+        "rule": rule(sizes, RUNS),
+        "conclusion": [part.as_dict() for part in conclusion(comparison)],
+    }

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/fidelity.md: recordings by levels, with inputs, causes and what is not modelled, from verifications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
+from kevacuate.policy import BASELINE, BOOTED
+from kevacuate.reports.comparison.worth import spread_ratios
+from kevacuate.reports.fidelity.tables import effect_words, share
+
+_POLICIES = " and ".join(", ".join(f"`{policy}`" for policy in BOOTED).rsplit(", ", 1))
+
+ABOUT = {
+    "buddy": (
+        "The start state's free lists are loaded; every other page is in use. Each recorded refill, direct allocation, direct "
+        "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
+        "`__free_one_page`. The model runs the whole request before its answer is looked at.",
+        "the requests (order, type, alloc_flags, count), the chunks of a drain, the number of movable pages in a block at a "
+        "claim, and compaction's own list operations (which free chunks it isolates, rotations). Begin and end of direct "
+        "compactions with their order and type: what is captured for them is a decision.",
+        "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
+        "captured pages, and at every dump each free list in order and each pageblock's type.",
+    ),
+    "pcp": (
+        "The per-CPU lists, apart from the buddy lists.",
+        "allocations and frees (CPU, order, gfp), when and how much was refilled and drained, which pages a refill brought (the "
+        "buddy level's decision).",
+        "the pfn of every `mm_page_alloc` that a per-CPU list served, every page drained, and at every dump each list in order.",
+    ),
+    "tuning": (
+        "`pcp->high`, `alloc_factor`, `free_count` and flags, run forward from the first dump by the model's own "
+        "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`; BELOW_HIGH "
+        "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
+        "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded; "
+        "kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
+        "phase of the one-second decay: of 250 phases that are all carried along, the one with the fewest mismatches.",
+        "the size of every refill, also of those that bring nothing. For every free that drains in the model or the kernel, "
+        "whether it does and the size of each sub-batch. The decay's drains. At every dump every field of every per-CPU list "
+        "set, its bounds as derived from the zone's marks and size.",
+    ),
+    "evacuation": (
+        "Patched kernels only: the queue, the workers, and the loop of `evacuate_pageblock`.",
+        "claims' blocks and counts, when a worker starts its next item, the block's page counts at that moment, skip bits that "
+        "compaction set, and what reclaim and migration came to.",
+        "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
+    ),
+    "counterfactual": (
+        f"The demand of a *stock* recording is replayed under {_POLICIES}, several times each, and held against "
+        "kernels that really ran with that workload and seed.",
+        "the demand, and `outcomes.csv`: what each real run came to.",
+        "rows of small spread: the replays' mean within two standard deviations of the real runs. Every row shows the widest "
+        "wrong value it would still accept.",
+    ),
+}
+"""Per level: what it is, its inputs, its decisions."""
+
+
+def _cell(level: LevelResult | None) -> str:
+    if level is None:
+        return ""
+    if level.not_exercised:
+        return "not exercised"
+    text = f"{share(level.exactness)} of {level.decisions:,}"
+    before = level.until_compaction
+    if before is not None and level.mismatches:
+        text += f"; until the first compaction {share(before.exactness)} of {before.decisions:,}"
+    if level.dumps:
+        text += f"; dumps {sum(level.dumps.values())}/{len(level.dumps)}"
+    return text
+
+
+def _overview(results: Sequence[Verification]) -> Iterator[str]:
+    yield "| recording | kernel | events | " + " | ".join(LEVELS) + " |"
+    yield "|---" * (3 + len(LEVELS)) + "|"
+    for result in results:
+        cells = " | ".join(_cell(result.levels.get(name)) for name in LEVELS)
+        yield f"| {result.recording} | {result.profile} | {result.events:,} | {cells} |"
+
+
+def _rows(level: LevelResult) -> Iterator[str]:
+    """The counterfactual level's rows."""
+    yield "| policy | row | real runs | mean | sd | ours | sd | z | accepts | verdict |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---|---|"
+    for row in level.outcomes:
+        z = "" if row.z is None else f"{row.z:+.1f}"
+        verdict = row.verdict + (f": {row.cause}" if row.cause else "")
+        yield (
+            f"| {row.policy} | {row.name} | {row.runs} | {row.mean:.1f} | {row.sd:.1f} | {row.ours:.1f} | "
+            f"{row.ours_sd:.1f} | {z} | {row.accepts[0]:.0f} to {row.accepts[1]:.0f} | {verdict} |"
+        )
+
+
+def _effects(level: LevelResult) -> Iterator[str]:
+    """What policies change, in kernels and in the model."""
+    yield "| policy | row | kernels: without | with | p | model: without | with | p | differs |"
+    yield "|---|---|---|---|---:|---|---|---:|---|"
+    for row in level.effects:
+        cells = " | ".join(_change(side) for side in (row.theirs, row.ours))
+        yield f"| {row.policy} | {row.name} | {cells} | {row.agreement} |"
+
+
+def _change(side: Change) -> str:
+    p = "" if side.p is None else f"{side.p:.3f}" if side.p >= 0.0005 else "< 0.001"
+    return f"{side.before:,.1f} ({side.before_sd:,.1f}) | {side.after:,.1f} ({side.after_sd:,.1f}) | {p}"
+
+
+def _boots(level: LevelResult) -> str:
+    """How often each kernel was booted."""
+    runs = "real runs, "
+    return ", ".join(
+        f"{name.removeprefix(runs)} {count}" for name, count in level.inputs.items() if name.startswith(runs)
+    )
+
+
+def _worth(results: Sequence[Verification]) -> Iterator[str]:
+    """What a verdict of the model is worth, by the recordings that have repeats of real kernels."""
+    told = [
+        (result.recording, level)
+        for result in results
+        if (level := result.levels.get("counterfactual")) is not None and level.effects
+    ]
+    yield "## What a verdict is worth"
+    yield ""
+    yield (
+        f"A comparison says where a policy *differs* from `{BASELINE}`. Kernels with and without the patch were booted again and "
+        "again, with one program and seed. The model replayed one recording of that load. The same permutation test judges both. "
+        "Where *the model only* differs, the kernels show no such difference: there, `compare` misleads."
+    )
+    yield ""
+    if not told:
+        yield "No recording at hand has enough repeats of real kernels."
+        yield ""
+    for name, level in told:
+        ratios = spread_ratios(level.effects)
+        yield f"### {name}: the effect of each policy"
+        yield ""
+        yield effect_words(level.effects)
+        yield f"Kernels booted: {_boots(level)}. Few boots show large effects only."
+        if ratios:
+            yield (
+                "The spread between replays, as a share of the spread between boots of the stock kernel, is "
+                f"{median(ratios):.2f} in the median row ({ratios[0]:.2f} to {ratios[-1]:.2f})."
+            )
+        yield ""
+        yield from _effects(level)
+        yield ""
+
+
+def _counts(title: str, counts: Mapping[str, str]) -> Iterator[str]:
+    """A list of what was counted; nothing where there is nothing."""
+    if counts:
+        yield f"{title}:"
+        yield ""
+        yield from (f"- {name}: {count}" for name, count in counts.items())
+        yield ""
+
+
+def _facts(recording: str, level: LevelResult) -> Iterator[str]:
+    """One recording under one level."""
+    yield f"### {recording}"
+    yield ""
+    if level.not_exercised:
+        yield f"Not exercised: {level.not_exercised}."
+        yield ""
+        return
+    decided = {
+        name: f"{t.decisions:,}" + (f" (**{t.mismatches:,} not the kernel's**)" if t.mismatches else "")
+        for name, t in level.kinds.items()
+    }
+    yield from _counts("Decisions", decided)
+    yield from _counts("Inputs", {name: f"{count:,}" for name, count in level.inputs.items()})
+    yield from _counts("Causes", {name: f"{count:,}" for name, count in level.causes.items()})
+    if level.first is not None:
+        first = level.first
+        where = f"event {first.position:,}" if first.position >= 0 else "a dump"
+        yield f"First divergence ({where}, {first.ts / 1e9:.6f} s): {first.what}."
+        yield ""
+        yield "```"
+        yield f"model:  {first.model}"
+        yield f"kernel: {first.kernel}"
+        yield from first.around
+        yield "```"
+        yield ""
+    yield from (f"- {note}" for note in level.notes)
+    if level.notes:
+        yield ""
+    if level.outcomes:
+        yield from _rows(level)
+        yield ""
+
+
+def fidelity_document(results: Sequence[Verification], not_modelled: Sequence[str]) -> str:
+    """The document, as Markdown."""
+    lines = [
+        "# Fidelity: the model against recorded kernels",
+        "",
+        "Generated by `python docs/generate_fidelity.py DIRECTORY`, which verifies every recording in DIRECTORY; nothing in it",
+        "is written by hand. Exactness counts decisions that the model made by itself; what it took from the recording is",
+        "listed as inputs. No decision is read from the event that checks it: the model decides first. Nothing is put back to",
+        "the recorded state after a mismatch unless a level's notes say so.",
+        "",
+        *_overview(results),
+        "",
+        *_worth(results),
+    ]
+    for name in LEVELS:
+        what, inputs, decisions = ABOUT[name]
+        lines += [f"## {name}", "", what, "", f"*Inputs*: {inputs}", "", f"*Decisions*: {decisions}", ""]
+        for result in results:
+            if name in result.levels:
+                lines += _facts(result.recording, result.levels[name])
+    lines += ["## What is not modelled", "", *(f"- {text}" for text in not_modelled), ""]
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where stories come from: a recording's events, or a replay that notes what happens at the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kevacuate.demand.build import build_demand
+from kevacuate.demand.start_objects import pages_in_use
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import constants as k
+from kevacuate.observe.event_records import recorded_happenings
+from kevacuate.policy import Policy
+from kevacuate.recording import AllocatorState, Recording
+from kevacuate.reports.story.place import Place
+from kevacuate.reports.story.story import Story, tell
+from kevacuate.runs.noting import NotingReplay
+from kevacuate.runs.options import ReplayOptions
+
+
+def start_text(state: AllocatorState | None, place: Place) -> str:
+    """What a state says of a place, in words."""
+    if state is None:
+        return ""
+    at = np.flatnonzero(state.blocks.pfn == place.block << place.pageblock_order)
+    if not at.size:
+        return ""
+    mt = k.MIGRATE_NAMES[int(state.blocks.mt[at[0]])]
+    used = int(pages_in_use(state)[place.first : place.last].sum())
+    marked = "set" if state.blocks.skip[at[0]] else "" if state.skip_known else "not recorded"
+    skip = f", compaction's skip bit {marked}" if marked else ""
+    if place.is_page:
+        return f"{'in use' if used else 'free'}, in a {mt} block{skip}"
+    return f"type {mt}{skip}; {used} pages in use, {place.last - place.first - used} free"
+
+
+def recorded_story(
+    recording: Recording, place: Place, *, progress: Callable[[int], None] | None = None
+) -> Story | None:
+    """What the recorded kernel did there; None if the recording keeps none of its events.
+
+    Raises
+    ------
+    KevacuateError
+        The events cannot be read, or none is of that place and the recording has no state that a replay could start from.
+    """
+    if recording.has_demand and recording.quality.get("events", 0) < 2:
+        return None
+    records, events = recorded_happenings(recording, place.first, place.last, progress)
+    if not events:
+        if recording.start is None and not recording.has_demand:
+            raise KevacuateError(
+                f"{recording.path} has no event of {place.text}. Events are all that it holds: `kevacuate triage` lists the "
+                "tasks and requests that they name."
+            )
+        return None
+    return tell(records, place, "recorded", start=start_text(recording.start, place))
+
+
+def replayed_story(
+    recording: Recording,
+    place: Place,
+    policy: Policy,
+    *,
+    seed: int = 0,
+    despite_losses: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Story:
+    """What happens there in a replay under *policy*.
+
+    Raises
+    ------
+    KevacuateError
+        The recording cannot be replayed.
+    """
+    options = ReplayOptions(seed=seed, despite_losses=despite_losses)
+    replay = NotingReplay(recording, build_demand(recording), policy, options)
+    replay.watch(place.first, place.last)
+    replay.run(progress)
+    start = start_text(recording.start, place)
+    return tell(replay.records(), place, policy.spec, start=start, contents=replay.contents)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of a triage: over time, by requester, by task. All fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from kevacuate.measure.triage import LATE_SHARE
+from kevacuate.reports.bars import duration, sparkline
+from kevacuate.reports.gfp import gfp_words
+
+MOST_ROWS = 12
+"""Requesters shown; the JSON has all."""
+
+MOST_BARS = 40
+"""Bars in a row: with its name and sum it fits 80 columns."""
+
+COUNTED = {
+    "claims": "claims",
+    "claims_whole_block": "whole-block claims",
+    "steals": "steals",
+    "claims_or_steals": "claims or steals",
+}
+"""Kinds of events, and how a heading names them."""
+
+
+class Flags:
+    """gfp flags that break between two of them where the line is full."""
+
+    def __init__(self, text: str) -> None:
+        self.parts = [f"{part}|" for part in text.split("|")]
+        self.parts[-1] = self.parts[-1].removesuffix("|")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, self.parts)), sum(map(len, self.parts)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for part in self.parts:
+            if lines[-1] and len(lines[-1]) + len(part) > options.max_width:
+                lines.append("")
+            lines[-1] += part
+        yield Text("\n".join(lines), no_wrap=True)
+
+
+def _kinds(triage: Mapping[str, Any]) -> list[str]:
+    """The kinds of events that this recording tells apart."""
+    told = triage["claims_told_from_steals"]
+    return ["claims", "claims_whole_block", "steals"] if told else ["claims_whole_block", "claims_or_steals"]
+
+
+def _merged(values: Sequence[int]) -> tuple[list[int], int]:
+    """The values added up in neighbours until there are few enough, and how many went into one."""
+    each = -(-len(values) // MOST_BARS) or 1
+    return [sum(values[i : i + each]) for i in range(0, len(values), each)], each
+
+
+def timeline_table(triage: Mapping[str, Any]) -> Table:
+    """Claims, steals and newly hit blocks over time."""
+    line = triage["timeline"]
+    _, each = _merged(line["new_blocks"])
+    title = f"Over time, {duration(line['bucket_ns'] * each)} a bar; the verdict looks at the last {LATE_SHARE:.0%}"
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    for column in ("name", "bars", "sum"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "sum" else "left")
+    for name in (*_kinds(triage), "new_blocks"):
+        label = COUNTED.get(name, "blocks hit for the first time")
+        table.add_row(label, sparkline(_merged(line[name])[0]), f"{sum(line[name]):,}")
+    return table
+
+
+def _counts_table(title: str, first: Sequence[str], kinds: Sequence[str]) -> Table:
+    """An empty table: columns of text, then one for each kind of event."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in first:
+        table.add_column(name, no_wrap=name != "gfp", justify="right" if name == "order" else "left")
+    for kind in kinds:
+        heading = COUNTED[kind].replace(" ", "\n", 1)
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def requesters_table(triage: Mapping[str, Any]) -> Table:
+    """Who took movable memory: by type, order and gfp."""
+    kinds, rows = _kinds(triage), triage["requesters"]
+    table = _counts_table("Who took movable memory", ("type", "order", "gfp"), kinds)
+    for row in rows[:MOST_ROWS]:
+        gfp = Text("not known") if row["gfp"] is None else Flags(gfp_words(row["gfp"]))
+        table.add_row(row["type"], str(row["order_asked"]), gfp, *(f"{row[kind]:,}" for kind in kinds))
+    if len(rows) > MOST_ROWS:
+        rest = rows[MOST_ROWS:]
+        sums = (f"{sum(row[kind] for row in rest):,}" for kind in kinds)
+        table.add_row(f"{len(rest)} others", "", "", *sums)
+    return table
+
+
+def tasks_table(triage: Mapping[str, Any]) -> Table:
+    """The tasks that took most, where the recording tells tasks apart."""
+    kinds, names = _kinds(triage), triage["task_names"]
+    title = (
+        "Tasks, by process id" if triage["pids_kept"] else "Tasks, numbered (recorded without process ids)"
+    )
+    table = _counts_table(title, ("task",), kinds)
+    for row in triage["tasks"]:
+        task = f"{row['pid']} {names.get(str(row['pid']), '')}".rstrip()
+        table.add_row(task, *(f"{row[kind]:,}" for kind in kinds))
+    return table

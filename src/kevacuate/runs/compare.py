@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Several policies side by side, each replayed several times: a single replay is one draw of what depends on chance.
+
+The replays share nothing but the demand, which is read only, so they run on all cores, as threads: the compiled loop holds no
+lock of the interpreter. Their number and order change nothing in any result.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from kevacuate.demand.build import Demand, build_demand
+from kevacuate.errors import KevacuateError, whole_number
+from kevacuate.jit import JIT_DISABLED
+from kevacuate.measure import Comparison, Run
+from kevacuate.measure.groups import REPEATS
+from kevacuate.policy import Policy, parse_policies
+from kevacuate.recording import Recording
+from kevacuate.recording.losses import refuse_losses
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import Progress, replay
+from kevacuate.runs.trust import about_result
+
+STATE_BYTES = 16
+"""A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
+
+Report = Callable[[str, int, int], None]
+"""Called with (which policy, rows done, rows in all)."""
+
+
+class _Job(NamedTuple):
+    """One replay to do; *name* is what its progress is told under."""
+
+    policy: Policy
+    options: ReplayOptions
+    name: str
+
+
+class _Stopped(Exception):
+    """The comparison was given up: a replay under way ends at its next chunk."""
+
+
+class _Tally:
+    """Rows done by all replays of one name, told as one figure; replays report from threads of their own."""
+
+    def __init__(self, jobs: Sequence[_Job], rows: int, report: Report | None) -> None:
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._report = report
+        self._done = [0] * len(jobs)
+        self._names = [job.name for job in jobs]
+        self._rows = rows
+
+    def of(self, number: int) -> Progress:
+        """The progress of job *number*."""
+        same = [i for i, name in enumerate(self._names) if name == self._names[number]]
+
+        def progress(done: int, total: int) -> None:
+            if self.stopped.is_set():
+                raise _Stopped
+            with self._lock:
+                self._done[number] = done
+                if self._report:
+                    self._report(
+                        self._names[number], sum(self._done[i] for i in same), self._rows * len(same)
+                    )
+
+        return progress
+
+
+def _workers(recording: Recording, jobs: int) -> int:
+    """As many replays at once as there are cores to use, and as fit into half of the machine's memory."""
+    if JIT_DISABLED:
+        return 1
+    start = recording.start
+    pages = (
+        max((zone.start_pfn + zone.spanned for zone in start.zones), default=0) if start is not None else 0
+    )
+    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return max(1, min(jobs, len(os.sched_getaffinity(0)), room // max(pages * STATE_BYTES, 1)))
+
+
+def _replayed(
+    recording: Recording, demand: Demand, jobs: Sequence[_Job], workers: int | None, report: Report | None
+) -> list[Run]:
+    """The run of every job, in their order."""
+    tally = _Tally(jobs, demand.span[1], report)
+
+    def one(number: int) -> Run:
+        policy, options, _ = jobs[number]
+        return replay(recording, policy, options=options, demand=demand, progress=tally.of(number))
+
+    most = _workers(recording, len(jobs)) if workers is None else min(workers, len(jobs))
+    if most == 1:
+        return [one(number) for number in range(len(jobs))]
+    with ThreadPoolExecutor(most, "replay") as pool:
+        waiting = [pool.submit(one, number) for number in range(len(jobs))]
+        try:
+            return [future.result() for future in waiting]
+        finally:
+            tally.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _chosen(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
+    """The policies, each named once."""
+    chosen = parse_policies(policies)
+    if not chosen:
+        raise KevacuateError("No policy was given, so there is nothing to compare: name at least one.")
+    specs = [policy.spec for policy in chosen]
+    twice = next((spec for spec in specs if specs.count(spec) > 1), None)
+    if twice is not None:
+        raise KevacuateError(
+            f"The policy {twice} was named more than once: to replay a policy several times, ask for repeats."
+        )
+    return chosen
+
+
+def compare(
+    recording: Recording | str | Path,
+    policies: str | Policy | Sequence[str | Policy],
+    *,
+    repeats: int = REPEATS,
+    seed: int | None = None,
+    workers: int | None = None,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
+    progress: Report | None = None,
+) -> Comparison:
+    """Replay a recording's demand under several policies; the first is the baseline.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With a start state and a demand, or events to make one of.
+    policies : policy or sequence of policies
+        ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
+    repeats : int
+        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ...
+    seed : int, optional
+        In place of ``options.seed``.
+    workers : int, optional
+        Replays at once; changes nothing but speed. Default: one per core that this process may use, fewer where memory is short.
+    options : ReplayOptions
+        With ``keep`` the typical run of each policy (:func:`kevacuate.measure.results.typical_run`) has map and history; with
+        several repeats it is replayed once more for them.
+    progress : callable, optional
+        Called with (policy, rows done by all its replays, rows in all), from whichever thread.
+
+    Returns
+    -------
+    Comparison
+        Its runs by policy, then by seed.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`kevacuate.runs.replay.replay`; or a policy is named twice, or none, or there are to be no repeats.
+    """
+    chosen = _chosen(policies)
+    repeats = whole_number("repeats", repeats, 1)
+    workers = None if workers is None else whole_number("workers", workers, 1)
+    options = options if seed is None else replace(options, seed=seed)
+    recording = Recording.of(recording)
+    if not options.despite_losses:
+        refuse_losses(recording)
+    demand = build_demand(recording)
+    jobs = [
+        _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
+        for policy in chosen
+        for i in range(repeats)
+    ]
+    made = _replayed(recording, demand, jobs, workers, progress)
+    result = Comparison(tuple(made), about_result(recording, demand))
+    if not options.keep or repeats == 1:
+        return result
+    again = [
+        _Job(policy, replace(options, seed=run.seed), f"{policy.spec}: map")
+        for policy, run in zip(chosen, result.typical.runs, strict=True)
+    ]
+    kept = {(run.policy, run.seed): run for run in _replayed(recording, demand, again, workers, progress)}
+    return replace(result, runs=tuple(kept.get((run.policy, run.seed), run) for run in made))

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a recorded start state to the model's state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kevacuate.demand.start_objects import pages_in_use
+from kevacuate.errors import KevacuateError
+from kevacuate.kernel.pageflags import absent_pages, movable_pages
+from kevacuate.mm import boot, entry
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, kcompactd_size
+from kevacuate.mm.profile import profile_for
+from kevacuate.policy import Policy
+from kevacuate.recording import AllocatorState, Machine, StartObjects
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.startcheck import refuse_impossible
+from kevacuate.runs.sysctls import model_settings
+
+EMULATED_TIME_SCALE = 25
+"""How many times slower than the costs' native machine an emulated (qemu TCG) recorded kernel is.
+
+In a recorded kernel that ignores the skip hint, 54 real evacuations took 23 times (median) what the costs of
+:class:`~kevacuate.mm.layout.EvacuationConfig` say; queue to start took 0.85 to 4.6 ms (medians of three recordings),
+27 to 140 times irq_work plus wakeup.
+"""
+
+EMULATED_KSWAPD_RUN_NS = 29_000_000
+"""Median time from balance_pgdat_begin to _end in an emulated recorded kernel (161 runs)."""
+
+
+def zone_index(name: str) -> int:
+    """The model's zone index of a zone's name."""
+    if name not in k.ZONE_NAMES:
+        known = ", ".join(k.ZONE_NAMES)
+        raise KevacuateError(
+            f"The recording has a zone {name!r}, which the model does not know: it knows {known}."
+        )
+    return k.ZONE_NAMES.index(name)
+
+
+def node_distances(machine: Machine, nodes: int) -> tuple[tuple[int, ...], ...] | None:
+    """The recorded distances between *nodes* nodes, which order the zonelists; None if they were not recorded.
+
+    Raises
+    ------
+    KevacuateError
+        They are not a table of that many nodes.
+    """
+    table = machine.extra.get("node_distance")
+    if table is None:
+        return None
+    rows = table if isinstance(table, list) else []
+    good = [row for row in rows if isinstance(row, list) and len(row) == len(rows) >= nodes]
+    known = all(isinstance(x, int) and 10 <= x <= 255 for row in good for x in row)
+    if len(good) != len(rows) or not rows or not known:
+        raise KevacuateError(
+            f"The recording's table of node distances is not one of {nodes} nodes with distances of 10 to 255: record again."
+        )
+    return tuple(tuple(row) for row in good)
+
+
+def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, ...]:
+    """The recorded zones as the model describes zones."""
+    zones = []
+    for info in machine.zones:
+        recorded = next((z for z in state.zones if z.start_pfn == info.start_pfn), None)
+        if recorded is None:
+            raise KevacuateError(
+                f"The start state has no zone {info.name} of node {info.node}: record again."
+            )
+        reserve = [0, 0, 0, 0]
+        for i, pages in enumerate(recorded.lowmem_reserve[: len(machine.zone_names)]):
+            reserve[zone_index(machine.zone_names[i])] = int(pages)
+        mark = [*recorded.watermark, 0, 0, 0, 0]
+        zones.append(
+            ZoneConfig(
+                node=info.node,
+                index=zone_index(info.name),
+                start_pfn=int(recorded.start_pfn),
+                end_pfn=int(recorded.start_pfn) + int(recorded.spanned),
+                watermark=(int(mark[0]), int(mark[1]), int(mark[2]), int(mark[3])),
+                lowmem_reserve=(reserve[0], reserve[1], reserve[2], reserve[3]),
+                managed=int(recorded.managed),
+            )
+        )
+    if not zones:
+        raise KevacuateError("The recording's start state has no zones: it cannot be replayed, record again.")
+    return tuple(zones)
+
+
+def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
+    """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
+
+    Raises
+    ------
+    KevacuateError
+        The model cannot hold it, its kernel's release is none, or a sysctl has a value that the kernel does not take.
+
+    """
+    zones = _zone_configs(machine, state)
+    nodes = machine.extra.get("cpu_node", (0,) * machine.cpus)
+    if len(nodes) != machine.cpus:
+        raise KevacuateError(
+            f"The recording gives {len(nodes)} CPUs a node, but its machine has {machine.cpus}: record again."
+        )
+    most = int(machine.extra.get("max_page_order", max(10, machine.pageblock_order)))
+    if not -1 <= machine.hugepage_order <= most:
+        raise KevacuateError(
+            f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
+        )
+    profile = profile_for(machine.kernel)[0]
+    return MachineConfig(
+        npages=max(zone.end_pfn for zone in zones),
+        zones=zones,
+        cpu_node=tuple(nodes),
+        distance=node_distances(machine, 1 + max([zone.node for zone in zones] + list(nodes))),
+        pageblock_order=machine.pageblock_order,
+        hpage_order=machine.hugepage_order,
+        max_page_order=most,
+        kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
+        kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
+        zone_dma32="DMA32" in machine.zone_names,
+        open_loop=True,
+        profile=profile,
+        compaction=True,
+        **model_settings(machine, profile),
+    )
+
+
+def default_time_scale(machine: Machine) -> int:
+    """How much slower than the costs' machine the recorded one is: 1, but an emulated kernel's for the hooked kernels."""
+    return EMULATED_TIME_SCALE if machine.hooks else 1
+
+
+def splitmix64(values: np.ndarray, seed: int) -> np.ndarray:
+    """A well-mixed 64-bit hash of each value (Steele, Lea, Flood 2014), the same on every machine."""
+    with np.errstate(over="ignore"):
+        x = (
+            values.astype(np.uint64)
+            + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+            + np.uint64(0x9E3779B97F4A7C15)
+        )
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def skip_bits(state: AllocatorState, policy: Policy, seed: int) -> np.ndarray:
+    """Which of the recorded blocks carry the skip bit at the start (bool), as the policy's knob names it."""
+    wanted = policy.skip_bits
+    blocks = state.blocks.pfn.size
+    if wanted == "recorded":
+        return np.asarray(state.blocks.skip, np.bool_)
+    if isinstance(wanted, str):
+        return np.full(blocks, wanted == "all")
+    drawn = splitmix64(np.arange(blocks), seed) >> np.uint64(11)
+    return drawn.astype(np.float64) < wanted * 2.0**53
+
+
+def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+    """The fields of every per-CPU list set as recorded; counts were set from the lists.
+
+    A kernel with a fixed high has no bounds: both are that high.
+    """
+    cpus = int(state.cfg[k.C_NCPUS])
+    pcp = state.pcp.reshape(-1, k.PS)
+    row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
+    for index, values in (
+        (k.P_HIGH, recorded.pcp.high),
+        (k.P_HIGH_MIN, recorded.pcp.high_min),
+        (k.P_HIGH_MAX, recorded.pcp.high_max),
+        (k.P_BATCH, recorded.pcp.batch),
+        (k.P_FLAGS, recorded.pcp.flags),
+        (k.P_ALLOC_FACTOR, recorded.pcp.alloc_factor),
+        (k.P_FREE_COUNT, recorded.pcp.free_count),
+    ):
+        pcp[row, index] = values
+    if state.cfg[k.C_PCP_FIXED]:
+        pcp[row, k.P_HIGH_MIN] = pcp[row, k.P_HIGH_MAX] = recorded.pcp.high
+
+
+def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+    """Where compaction's scanners start, and whether it is deferred."""
+    zones = state.zone.reshape(-1, k.ZS)
+    for zone in recorded.zones:
+        fields = zones[zone_of[zone.index]]
+        fields[k.Z_CACHED_FREE_PFN] = zone.cached_free_pfn
+        fields[[k.Z_CACHED_MIGRATE_PFN, k.Z_CACHED_MIGRATE_SYNC]] = (*zone.cached_migrate_pfn, 0, 0)[:2]
+        fields[k.Z_COMPACT_CONSIDERED] = zone.compact_considered
+        fields[k.Z_COMPACT_DEFER_SHIFT] = min(max(zone.compact_defer_shift, 0), k.COMPACT_MAX_DEFER_SHIFT)
+        fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
+
+
+def initial_state(
+    machine: Machine,
+    recorded: AllocatorState,
+    start: StartObjects,
+    policy: Policy,
+    options: ReplayOptions,
+    objects: int,
+    skip: np.ndarray,
+) -> State:
+    """The model's state at the recording's start, ready for the first row of the demand.
+
+    *objects* is the least number of objects to have room for, *skip* a bool per recorded block: see :func:`skip_bits`.
+
+    Raises
+    ------
+    KevacuateError
+        The state is inconsistent, or the model cannot hold the machine.
+
+    """
+    config = machine_config(machine, recorded)
+    refuse_impossible(config, recorded, start)
+    evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
+    sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
+    state = build_state(config, evacuation, sizes)
+    zone_of = np.zeros(max(z.index for z in recorded.zones) + 1, np.int64)
+    for z in recorded.zones:
+        zone_of[z.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == z.start_pfn)
+    boot.load_pageblocks(
+        state,
+        recorded.blocks.pfn.astype(np.int64),
+        recorded.blocks.mt.astype(np.int64),
+        skip,
+    )
+    free, pages = recorded.free, recorded.pcp_pages
+    boot.load_free_lists(
+        state,
+        zone_of[free.zone],
+        free.order.astype(np.int64),
+        free.mt.astype(np.int64),
+        free.pfn.astype(np.int64),
+    )
+    boot.load_pcp_lists(
+        state,
+        zone_of[pages.zone],
+        pages.cpu.astype(np.int64),
+        pages.pindex.astype(np.int64),
+        pages.pfn.astype(np.int64),
+    )
+    _load_pcp(state, recorded, zone_of)
+    _load_compaction(state, recorded, zone_of)
+    boot.load_allocated(
+        state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
+    )
+    boot.load_in_use(state, *_pages_of_nobody(state, recorded))
+    entry.late_initcall(state, 1)
+    _draw_phases(state, options.seed)
+    return state
+
+
+def _draw_phases(state: State, seed: int) -> None:
+    """Draw when the vmstat workers and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
+    if seed == 0:
+        return
+    ticks, nodes, interval = (int(state.cfg[i]) for i in (k.C_OFF_TICKS, k.C_NNODES, k.C_STAT_INTERVAL))
+    drawn = [int(value) >> 32 for value in splitmix64(np.arange(2), seed)]
+    cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
+    state.work[cpus] -= drawn[0] * interval >> 32
+    state.work[cpus] += np.where(state.work[cpus] < 0, interval, 0)
+    for node in range(nodes):
+        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(state.cfg) + k.KC_DUE
+        if state.work[due] != k.NEVER:
+            state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
+
+
+def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray, np.ndarray]:
+    """Pages in use that no object holds and that are the allocator's, where page flags tell; and their attributes.
+
+    Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
+    but nobody moves them.
+    """
+    used = np.flatnonzero(pages_in_use(recorded))
+    used = used[state.meta[used] == k.PG_RESERVED << 4]
+    if recorded.page_flags is not None:
+        used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does
+        used = used[~absent_pages(recorded.page_flags)[used]]
+        return used, np.where(movable_pages(recorded.page_flags)[used], k.ATTR_LRU, 0)
+    return used, np.zeros(len(used), np.int64)

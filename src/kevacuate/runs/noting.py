@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A replay that also notes what becomes of the pages of one range: who gets them, who lets them go, what moves them.
+
+The model's own log tells of pageblocks; the pages' traffic would be too much for it. So the rows are replayed by an entry of its
+own, which writes a record, laid out as those of the log, whenever a row or a worker touches a page of the range.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN
+from kevacuate.errors import KevacuateError
+from kevacuate.jit import kernel, part, pointers
+from kevacuate.measure.blocks import block_counts
+from kevacuate.mm import constants as k
+from kevacuate.mm.clock import advance
+from kevacuate.mm.constants import C_LOG_CAPACITY, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
+from kevacuate.mm.log import write_record
+from kevacuate.recording import DemandChunk
+from kevacuate.runs.loop import (
+    LOG_MARGIN,
+    OBJ_DROPPED,
+    STOP_END,
+    STOP_LOG,
+    STOP_OBJECT,
+    STOP_SAMPLE,
+    replay_row,
+)
+from kevacuate.runs.replay import Replay
+
+NOTE_ALLOC = 64
+"""A request got pages: a = order, b = migratetype asked for, c = gfp + 2**32 * attributes, d = object."""
+NOTE_FREE = 65
+"""Pages were freed: a = order, d = object (-1: in use since the start)."""
+NOTE_MOVED_OUT = 66
+"""Migrated away: a = order, b = pfn it has now, d = object."""
+NOTE_DROPPED = 67
+"""Clean page cache, dropped: a = order, d = object."""
+NOTE_MOVED_IN = 68
+"""A migration's destination: a = order, d = object."""
+NOTE_START = 69
+"""In use when the replay starts: a = order, c = 2**32 * attributes, d = object (-1: cannot move)."""
+
+N_COUNT = 0
+N_CAPACITY = 1
+N_FIRST = 2
+N_LAST = 3
+
+
+class Notes(NamedTuple):
+    """What the compiled loop writes to."""
+
+    records: npt.NDArray[np.int64]
+    """Records of eight int64: t, kind, cpu, pfn, a, b, c, d."""
+    resident: npt.NDArray[np.int64]
+    """Scratch: the object that starts at each page of the range, 16 * object + order, or -1."""
+    fixed: npt.NDArray[np.int64]
+    """Records written (beyond the capacity they are only counted), capacity, first pfn, pfn after the last."""
+
+
+@part(cold=True)
+def note(s, n, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Append a record."""
+    i = n.fixed[N_COUNT]
+    n.fixed[N_COUNT] = i + 1
+    if i < n.fixed[N_CAPACITY]:
+        write_record(s, n.records, i, kind, pfn, a, b, c, d)
+
+
+@part
+def overlaps(n, pfn, order):  # type: ignore[no-untyped-def]
+    """Whether a chunk has a page in the range."""
+    return pfn >= 0 and pfn < n.fixed[N_LAST] and pfn + (1 << order) > n.fixed[N_FIRST]
+
+
+@part
+def held_by(s, pfn):  # type: ignore[no-untyped-def]
+    """16 * object + order of the object that starts at *pfn*, or -1."""
+    meta = s.meta[pfn] + 0
+    state = meta >> 4
+    if (state == PG_ALLOC or state == PG_ISOLATED) and s.link[2 * pfn] >= 0:
+        return 16 * int(s.link[2 * pfn]) + (meta & 15)
+    return -1
+
+
+@part
+def note_changes(s, n):  # type: ignore[no-untyped-def]
+    """Note every object that has come or gone since ``resident`` was filled: only the background has run since."""
+    first = n.fixed[N_FIRST]
+    for i in range(n.fixed[N_LAST] - first):
+        before = n.resident[i] + 0
+        now = held_by(s, first + i)
+        if before == now:
+            continue
+        if before >= 0:
+            where = s.obj[before >> 4] + 0
+            if where >= 0:
+                note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
+            else:
+                kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
+                note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
+        if now >= 0:
+            note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
+
+
+@part
+def advance_noting(s, n, t):  # type: ignore[no-untyped-def]
+    """Run what is due until *t*, one due time at a time, and note what it did to the range."""
+    while s.stat[T_NEXT_DUE] <= t:
+        for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
+            n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
+        advance(s, max(s.stat[T_NEXT_DUE], s.stat[T_NOW]))
+        note_changes(s, n)
+
+
+@part
+def note_before(s, n, d, i):  # type: ignore[no-untyped-def]
+    """Note a free before it happens, while the pages still say what they are."""
+    s.stat[T_CPU] = d.cpu[i]
+    if d.op[i] == OP_FREE:
+        pfn = s.obj[d.obj[i]] + 0
+        if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
+            note(s, n, NOTE_FREE, pfn, s.meta[pfn] & 15, 0, 0, d.obj[i] + 0)
+    elif d.op[i] == OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
+        note(s, n, NOTE_FREE, d.aux[i] + 0, d.order[i] + 0, 0, 0, -1)
+
+
+@part
+def note_after(s, n, d, i):  # type: ignore[no-untyped-def]
+    """Note an allocation, now that it has its pages."""
+    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK:
+        pfn = s.obj[d.obj[i]] + 0
+        if overlaps(n, pfn, d.order[i] + 0):
+            flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
+            note(s, n, NOTE_ALLOC, pfn, d.order[i] + 0, d.mt[i] + 0, flags, d.obj[i] + 0)
+
+
+@kernel
+def replay_rows_noting(sa, na, da, start, end, next_sample, until):  # type: ignore[no-untyped-def]
+    """As :func:`kevacuate.runs.loop.replay_rows`; first what is due until *until* (ns; -1: nothing) is run."""
+    s = pointers(sa)
+    n = pointers(na)
+    d = pointers(da)
+    room = s.cfg[C_LOG_CAPACITY] - LOG_MARGIN
+    if until >= 0:
+        advance_noting(s, n, until)
+    i = start
+    while i < end:
+        t = d.t[i]
+        if t >= next_sample:
+            return i, STOP_SAMPLE
+        if s.stat[T_NLOG] > room or n.fixed[N_COUNT] > n.fixed[N_CAPACITY] - LOG_MARGIN:
+            return i, STOP_LOG
+        advance_noting(s, n, t)
+        s.stat[T_NOW] = max(t, s.stat[T_NOW])
+        note_before(s, n, d, i)
+        if not replay_row(s, d, i):
+            return i, STOP_OBJECT
+        note_after(s, n, d, i)
+        i += 1
+    return i, STOP_END
+
+
+CAPACITY = 1 << 16
+"""Records between two reads of the notes."""
+
+_NO_ROWS = DemandChunk(
+    *(
+        np.zeros(0, t)
+        for t in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
+    )
+)
+
+
+class NotingReplay(Replay):
+    """A replay that notes what becomes of the pages ``[first, last)``.
+
+    Set by :meth:`watch` before :meth:`~kevacuate.runs.replay.Replay.run`; keeps the log, too.
+
+    Attributes
+    ----------
+    notes : list of arrays
+        int64[n, 8] each, laid out as the log's records, kinds ``NOTE_*``.
+    contents : list of tuples
+        At every sample (t in ns, migratetype, pages free, pcp, movable, unmovable, reserved) of the range's first pageblock.
+    """
+
+    def watch(self, first: int, last: int) -> None:
+        """Note the pages from *first* to *last* (exclusive), which must lie in the model's memory.
+
+        Raises
+        ------
+        KevacuateError
+            They do not.
+        """
+        pages = int(self.state.cfg[k.C_NPAGES_REAL])
+        if not 0 <= first < last <= pages:
+            raise KevacuateError(
+                f"The machine has no page at pfn {max(first, last - 1):#x}: its pfns end at {pages - 1:#x}."
+            )
+        self.keep_log = True
+        self.notes: list[np.ndarray] = [self._in_use(first, last)]
+        self.contents: list[tuple[int, ...]] = []
+        self._notes = Notes(
+            np.zeros(CAPACITY * k.LR, np.int64),
+            np.zeros(last - first, np.int64),
+            np.array([0, CAPACITY, first, last], np.int64),
+        )
+
+    def _in_use(self, first: int, last: int) -> np.ndarray:
+        """A NOTE_START record of every chunk of the range that is in use now."""
+        heads = first + np.flatnonzero(self.state.meta[first:last] >> 4 == PG_ALLOC)
+        table = np.zeros((heads.size, k.LR), np.int64)
+        table[:, 1] = NOTE_START
+        table[:, 3] = heads
+        table[:, 4] = self.state.meta[heads] & 15
+        table[:, 6] = (self.state.link[2 * heads + 1].astype(np.int64) & k.ATTR_STATIC) << 32
+        table[:, 7] = self.state.link[2 * heads]
+        return table
+
+    def sample(self, t: int) -> None:
+        """Run what is due until *t*, noting, and measure; the watched block's contents too."""
+        replay_rows_noting(self.state, self._notes, _NO_ROWS, 0, 0, k.NEVER, t)
+        self.take_log()
+        super().sample(t)
+        counts, _ = block_counts(self.state)
+        order = int(self.state.cfg[k.C_PAGEBLOCK_ORDER])
+        at = np.flatnonzero(counts.start == int(self._notes.fixed[N_FIRST]) >> order << order)
+        if at.size:
+            row = int(at[0])
+            self.contents.append((t, int(counts.mt[row]), *counts.pages[row].tolist()))
+
+    def take_log(self) -> None:
+        """Empty the log and the notes, keeping both."""
+        super().take_log()
+        kept = min(int(self._notes.fixed[N_COUNT]), CAPACITY)
+        self.lost_log += int(self._notes.fixed[N_COUNT]) - kept
+        self.notes.append(self._notes.records[: kept * k.LR].reshape(-1, k.LR).copy())
+        self._notes.fixed[N_COUNT] = 0
+
+    def step_rows(self, rows: Any, at: int, end: int) -> tuple[int, int]:
+        """The rows from *at* on, noting."""
+        stopped: tuple[int, int] = replay_rows_noting(
+            self.state, self._notes, rows, at, end, self._next_sample, -1
+        )
+        return stopped
+
+    def records(self) -> np.ndarray:
+        """Log and notes together, int64[n, 8], in order of time.
+
+        At one time: what a worker did to pages, the log, then what requests got (a claim before the page that it was for).
+        """
+        table = np.concatenate([np.empty((0, k.LR), np.int64), *self.log, *self.notes])
+        rank = np.where(table[:, 1] < NOTE_ALLOC, 1, 2)
+        rank[np.isin(table[:, 1], (NOTE_START, NOTE_MOVED_OUT, NOTE_DROPPED))] = 0
+        return table[np.lexsort((rank, table[:, 0]))]

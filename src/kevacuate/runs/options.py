@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sizes and parameters of a replay that are not the policy's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kevacuate.errors import whole_number
+from kevacuate.runs.loop import LOG_MARGIN
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Sizes and parameters of a replay that are not the policy's.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of what is drawn: which blocks carry a skip bit, and, unless it is 0, when the once-a-second and the
+        twice-a-second work of the background begins. Replays of different seeds tell chance from effect.
+    samples : int
+        Points of the time series.
+    chunk_rows : int
+        Demand rows per call of the compiled loop; changes nothing but speed.
+    log_capacity : int
+        Log records kept between two reads.
+    prefetch : int
+        How many events ahead to prefetch; changes nothing but speed.
+    despite_losses : bool
+        Replay a recording that lost events.
+    keep : bool
+        Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
+
+    Raises
+    ------
+    KevacuateError
+        A size that no replay can work with.
+
+    """
+
+    seed: int = 0
+    samples: int = 100
+    chunk_rows: int = 1 << 18
+    log_capacity: int = 1 << 17
+    prefetch: int = 8
+    despite_losses: bool = False
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("seed", 0),
+            ("samples", 1),
+            ("chunk_rows", 1),
+            ("log_capacity", 2 * LOG_MARGIN),
+            ("prefetch", 0),
+        ):
+            whole_number(f"{name} of a replay", getattr(self, name), least)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Replays: a demand through the model under one policy."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from kevacuate._version import __version__
+from kevacuate.demand.build import Demand, build_demand
+from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
+from kevacuate.demand.refusals import empty_demand
+from kevacuate.errors import KevacuateError
+from kevacuate.measure import Run, moment, run_metrics, so_far
+from kevacuate.measure.history import History
+from kevacuate.mm import constants as k
+from kevacuate.mm import entry
+from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.mm.profile import profile_for
+from kevacuate.policy import BASELINE, Policy, parse_policy
+from kevacuate.recording import DemandChunk, Recording
+from kevacuate.recording.losses import refuse_losses
+from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
+from kevacuate.runs.loop import (
+    STOP_LOG,
+    STOP_OBJECT,
+    STOP_SAMPLE,
+    check_rows,
+    replay_rows,
+)
+from kevacuate.runs.map_keeper import MapKeeper
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.sysctls import settings_used
+
+Progress = Callable[[int, int], None]
+"""Called with (rows done, rows in all, 0 if not known)."""
+
+ROW_PROBLEMS = {
+    1: "an operation that this program does not know",
+    2: "a CPU that the machine does not have",
+    3: "an order above MAX_PAGE_ORDER",
+    4: "a migratetype that nobody can ask for",
+    5: "an object id outside the table",
+    6: "a time that runs backwards or is years away",
+    7: "a page frame that the machine does not have",
+}
+
+
+class Replay:
+    """One replay in progress.
+
+    Attributes
+    ----------
+    state : State
+        The model's state.
+    log : list of arrays
+        The event log taken so far, int64[n, 8] each, if it is kept.
+    """
+
+    def __init__(self, recording: Recording, demand: Demand, policy: Policy, options: ReplayOptions) -> None:
+        if not options.despite_losses:
+            refuse_losses(recording)
+        recorded = recording.start
+        if recorded is None:
+            raise KevacuateError(
+                f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot."
+            )
+        self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
+        objects = demand.max_objects or 1 << 16
+        skip = skip_bits(recorded, policy, options.seed)
+        self.state: State = initial_state(
+            recording.machine, recorded, demand.start_objects, policy, options, objects, skip
+        )
+        self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
+        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
+        self.log: list[np.ndarray] = []
+        self.keep_log = options.keep
+        self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
+        self.lost_log = 0
+        self.series: dict[str, list[Any]] = {}
+        self._moment: dict[str, Any] = {}
+        self._next_sample = k.NEVER
+        self._interval = 0
+        self._last_time = 0
+
+    def sample(self, t: int) -> None:
+        """Run what is due until *t* and measure."""
+        entry.advance(self.state, t)
+        self._moment = moment(self.state)
+        for name, value in {"t": t, **self._moment, **so_far(self.state)}.items():
+            self.series.setdefault(name, []).append(value)
+        if self.map:
+            self.map.look(self.state, t)
+
+    def take_log(self) -> None:
+        """Empty the log; keep its records if asked to."""
+        records = int(self.state.stat[k.T_NLOG])
+        kept = min(records, int(self.state.cfg[k.C_LOG_CAPACITY]))
+        self.lost_log += records - kept
+        if self.keep_log:
+            self.log.append(self.state.log[: kept * k.LR].reshape(-1, k.LR).copy())
+        self.state.stat[k.T_NLOG] = 0
+
+    def _checked(self, chunk: DemandChunk, row: int) -> DemandChunk:
+        """The chunk's columns for the loop, after a check of every row; the object table grows if need be.
+
+        All are made writable, as some columns of a stored demand are not: Numba takes those for other types and would compile
+        the loop once more for every mixture.
+        """
+        rows = DemandChunk(
+            *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
+        )
+        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
+        if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
+            raise KevacuateError(
+                f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
+            )
+        self.state = grow_objects(self.state, largest)
+        cfg = self.state.cfg
+        problem, at = check_rows(
+            rows,
+            cfg[k.C_NCPUS],
+            cfg[k.C_MAX_PAGE_ORDER],
+            self.state.obj.size,
+            cfg[k.C_NPAGES_REAL],
+            self._last_time,
+        )
+        if problem:
+            raise KevacuateError(
+                f"Row {row + at} of the demand holds {ROW_PROBLEMS[problem]}; the recording is corrupted, make it again."
+            )
+        self._last_time = int(rows.t[-1]) if rows.t.size else self._last_time
+        return rows
+
+    def feed(self, chunk: DemandChunk, row: int = 0) -> None:
+        """Replay a chunk; *row* is its first row's number, for messages."""
+        rows = self._checked(chunk, row)
+        at, end = 0, rows.t.size
+        while at < end:
+            before = at
+            at, why = self.step_rows(rows, at, end)
+            if self.map:
+                self.map.note(self.state, rows, before, at)
+            if why == STOP_OBJECT:
+                raise KevacuateError(contradiction(rows, at, row + at))
+            if why == STOP_SAMPLE:
+                self.sample(self._next_sample)
+                self._next_sample += self._interval
+            if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
+                self.take_log()
+
+    def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
+        """Rows [at, end) through the compiled loop until it stops: (rows done up to here, why: STOP_*)."""
+        stopped: tuple[int, int] = replay_rows(
+            self.state, rows, at, end, self._next_sample, self.options.prefetch
+        )
+        return stopped
+
+    def run(self, progress: Progress | None = None) -> Run:
+        """Replay the whole demand and measure the end."""
+        begin = time.perf_counter()
+        span, total = self.demand.span
+        if not total:
+            raise empty_demand(self.recording)
+        self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
+        rows, busy = 0, 0.0
+        for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
+            started = time.perf_counter()
+            self.feed(chunk, rows)
+            busy += time.perf_counter() - started
+            rows += chunk.t.size
+            if progress:
+                progress(rows, total)
+        self.sample(max(span, int(self.state.stat[k.T_NOW])) + SETTLE_NS)
+        self.take_log()
+        timing = {
+            "seconds": time.perf_counter() - begin,
+            "model_seconds": busy,
+            "events_per_second": rows / max(busy, 1e-9),
+        }
+        history = None
+        if self.map:
+            history = History.of_log(self.log, int(self.state.cfg[k.C_PAGEBLOCK_ORDER]), self.lost_log)
+        frames = self.map.frames() if self.map else None
+        metrics, provenance = self._metrics(rows), self._provenance()
+        return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
+
+    def _metrics(self, rows: int) -> dict[str, Any]:
+        return {
+            "demand_rows": rows,
+            "virtual_seconds": self.series["t"][-1] / 1e9,
+            "start_blocks": self.start_blocks,
+            "start_blocks_with_skip_bit": self.start_skip if self._skip_known else None,
+            **run_metrics(self.state, self._moment),
+        }
+
+    def _provenance(self) -> dict[str, Any]:
+        machine = self.recording.machine
+        evacuation = self.policy.evacuation(default_time_scale(machine), int(self.state.cfg[k.C_NNODES]))
+        options = {"seed": self.options.seed, "samples": self.options.samples}
+        return {
+            "kevacuate": __version__,
+            "recording": self.recording.path.name,
+            "recording_digest": self.recording.digest,
+            "kernel": machine.kernel,
+            "profile": profile_for(machine.kernel)[1],
+            "vm_settings": settings_used(machine),
+            "policy": self.policy.spec,
+            "skip_bits": self.policy.skip_bits,
+            "evacuation": asdict(evacuation),
+            "page_kinds": asdict(self.demand.kinds),
+            "options": options,
+            "final_state_digest": state_digest(self.state),
+            "state_bytes": sum(
+                n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")
+            ),
+        }
+
+
+SETTLE_NS = 1_000_000_000
+"""Virtual time after the last row of the demand, so that queued evacuations end before the last measurement."""
+
+
+def contradiction(rows: DemandChunk, at: int, number: int) -> str:
+    """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
+    obj, aux = int(rows.obj[at]), int(rows.aux[at])
+    what = {
+        OP_ALLOC: f"allocates object {obj}, which is still in use",
+        OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
+        OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
+        OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
+        OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
+    }
+    return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."
+
+
+def rechunk(chunks: Iterator[DemandChunk], rows: int) -> Iterator[DemandChunk]:
+    """The same rows in chunks of at most *rows*."""
+    for chunk in chunks:
+        for at in range(0, chunk.t.size, rows):
+            yield DemandChunk._make(column[at : at + rows] for column in chunk)
+
+
+def state_digest(state: State) -> str:
+    """SHA-256 (hex) of everything the allocator is: pages, lists, blocks, zones, per-CPU lists, objects."""
+    digest = hashlib.sha256()
+    for name in ("link", "meta", "block", "zone", "pcp", "lru", "obj"):
+        digest.update(np.ascontiguousarray(getattr(state, name)).data)
+    return digest.hexdigest()
+
+
+def replay(
+    recording: Recording,
+    policy: str | Policy = BASELINE,
+    *,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
+    demand: Demand | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Replay a recording's demand under one policy.
+
+    Raises
+    ------
+    KevacuateError
+        The recording cannot be replayed, or there is no such policy.
+    """
+    chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
+    rows = demand or build_demand(recording)
+    if rows.max_objects is None and recording.start is not None:
+        _ = (
+            rows.span
+        )  # then the object table is as large whether this replay is the first of the demand or not
+    return Replay(recording, rows, chosen, options).run(progress)

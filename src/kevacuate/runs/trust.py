@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How far a replay of a recording can be trusted: what was lost, what is known, what is guessed; in figures and in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kevacuate.demand.build import Demand
+from kevacuate.measure.claims import claims_facts
+from kevacuate.mm.profile import profile_for
+from kevacuate.recording import Recording
+from kevacuate.recording.losses import events_not_read, lost_events, lost_words
+from kevacuate.runs.start_guesses import firm, guessed_words, start_facts
+
+GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
+"""From these shares of known demand on a replay stands on firm ground, and on fair ground."""
+
+
+def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
+    """The facts that every result carries: what was recorded, how much of the demand is known, the verdict in words.
+
+    A demand that is reconstructed must have been read to its end once.
+    """
+    machine = recording.machine
+    quality = {} if demand.max_objects is None else demand.quality.as_dict()
+    losses = [lost_events(loss) for loss in recording.losses]
+    trusted, start = quality.get("trusted"), start_facts(recording)
+    known = "How much of the demand is a guess was not kept."
+    if trusted is not None:
+        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {trust_words(trusted, start)}"
+    return {
+        "name": recording.path.name,
+        "digest": recording.digest,
+        "kernel": machine.kernel,
+        "profile": profile_for(machine.kernel)[1],
+        "arch": machine.arch,
+        "cpus": machine.cpus,
+        "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
+        "pageblock_order": machine.pageblock_order,
+        "lost_events": losses,
+        "quality": quality,
+        "start": start,
+        **claims_facts(recording),
+        "verdict": f"{lost_and_unread({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
+    }
+
+
+def lost_and_unread(about: dict[str, Any]) -> str:
+    """How many events were lost, if that is known, and how many could not be read, without the period."""
+    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
+    if not about["lost_events"]:
+        lost = "Whether events were lost is not known"
+    else:
+        lost = lost_words(events)
+    if not unread:
+        return lost
+    could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
+    if not about["lost_events"]:
+        return f"{could}; whether others were lost is not known"
+    return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
+
+
+def trust_words(trusted: float, start: dict[str, Any]) -> str:
+    """What a share of known demand is good for, with a start (:func:`start_facts`) of which so much is guessed."""
+    said = _ground(trusted, firm(start))
+    words = guessed_words(start)
+    return f"{said} {words}" if words else said
+
+
+def _ground(trusted: float, known_start: bool) -> str:
+    """On what ground a replay stands."""
+    if trusted >= GOOD_TRUST and known_start:
+        return "A replay of it stands on firm ground."
+    if trusted >= GOOD_TRUST:
+        return "A replay of it shows the large effects; what rests on a guessed start may be a guess."
+    if trusted >= FAIR_TRUST:
+        return "A replay of it shows the large effects; small ones may be guesses."
+    return "Too much of it is guessed for a replay to be trusted."

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tuning level: on an excerpt of a real recording as it is and altered, and on hand-made events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kevacuate import Recording, verify
+from kevacuate.fidelity.event_rows import wide
+from kevacuate.fidelity.level import Given
+from kevacuate.fidelity.tuning.books import (
+    CAUSES,
+    D_DECAY,
+    D_DRAIN,
+    D_HIGH,
+    D_REFILL,
+    KINDS,
+    X_AMOUNT,
+    X_BROKEN,
+    X_REFILL,
+)
+from kevacuate.fidelity.tuning.level import TuningLevel, best_phase
+from kevacuate.measure.fidelity import LevelResult
+from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter
+from kevacuate.recording.state import PcpPages
+
+DATA = Path(__file__).parent.parent / "data"
+ONE_CPU, TWO_CPUS = DATA / "one-cpu.kev", DATA / "two-cpus.kev"
+SOURCE = Recording.open(ONE_CPU)
+BEGIN = SOURCE.states[0]
+
+RMQ, DRAINED, FREED, ALLOCATED = (
+    EventKind.GT_RMQ,
+    EventKind.MM_PAGE_PCPU_DRAIN,
+    EventKind.MM_PAGE_FREE,
+    EventKind.MM_PAGE_ALLOC,
+)
+LIST_PAGES = 0x10000
+"""First pfn of the pages on the hand-made list."""
+
+
+def altered(target: Path, change: Callable[[EventChunk], EventChunk]) -> LevelResult:
+    """The tuning level on the one-CPU excerpt with other events."""
+    with KevWriter(target, SOURCE.machine) as writer:
+        for chunk in SOURCE.events():
+            writer.add_events(change(chunk))
+        for state in SOURCE.states:
+            writer.add_state(state)
+        writer.set_losses(SOURCE.losses)
+        writer.set_quality({})
+    return verify(target, ["tuning"]).levels["tuning"]
+
+
+def one_more(kind: int, which: int) -> Callable[[EventChunk], EventChunk]:
+    """The kernel asked for one more, in the given gt_rmq of a kind."""
+
+    def change(chunk: EventChunk) -> EventChunk:
+        count = chunk.d.copy()
+        count[np.flatnonzero((chunk.kind == RMQ) & (chunk.a == kind))[which]] += 1
+        return chunk._replace(d=count)
+
+    return change
+
+
+def without_a_drain(chunk: EventChunk) -> EventChunk:
+    """The kernel's first drain after the first insertion did not happen."""
+    insertion = np.flatnonzero((chunk.kind == RMQ) & (chunk.a == 5))[0]
+    drain = next(i for i in np.flatnonzero((chunk.kind == RMQ) & (chunk.a == 2)) if i > insertion)
+    return chunk.take(np.arange(chunk.rows) != drain)
+
+
+def made(rows: list[dict[str, int]]) -> EventChunk:
+    """Events by hand: times in milliseconds after the start, everything else 0 or absent by default."""
+    columns: dict[str, Any] = {name: [row.get(name, 0) for row in rows] for name in EventChunk._fields}
+    columns["ts"] = [BEGIN.ts + round(row["ms"] * 1e6) for row in rows]
+    columns["pfn"] = [row.get("pfn", -1) for row in rows]
+    return wide(EventChunk(**{name: np.array(values, np.int64) for name, values in columns.items()}))
+
+
+def begun(count: int, *, active: bool = False, **fields: int) -> AllocatorState:
+    """A start state whose only list holds *count* movable pages."""
+    nothing = np.zeros(count, np.int16)
+    pages = PcpPages(nothing, nothing, (nothing + 1).astype(np.int8), LIST_PAGES + np.arange(count))
+    own = {name: np.array([value], np.int32) for name, value in fields.items()}
+    zone = replace(BEGIN.zones[0], flags=2 if active else 0)
+    return replace(
+        BEGIN,
+        zones=(zone,),
+        pcp=BEGIN.pcp._replace(count=np.array([count], np.int32), **own),
+        pcp_pages=pages,
+    )
+
+
+def level_of(start: AllocatorState, rows: list[dict[str, int]], *dumps: AllocatorState) -> LevelResult:
+    """What the level says of hand-made events, with dumps in between at their times."""
+    level = TuningLevel(Given.of(SOURCE, start))
+    chunk, done = made(rows), 0
+    for dump in [*dumps, None]:
+        end = chunk.rows if dump is None else int(np.searchsorted(chunk.ts, dump.ts))
+        level.feed(chunk.take(slice(done, end)), done)
+        done = end
+        if dump is not None:
+            level.at_state(dump)
+    return level.finish()
+
+
+def insertion(ms: float, pid: int, pfn: int, count: int) -> dict[str, Any]:
+    return {"ms": ms, "pid": pid, "kind": RMQ, "a": 5, "pfn": pfn, "mt": 1, "d": count}
+
+
+def sub_batch(ms: float, pid: int, first: int, count: int, mt: int = 1) -> list[dict[str, Any]]:
+    """A gt_rmq 2, and the pages that it drains."""
+    request = {"ms": ms, "pid": pid, "kind": RMQ, "a": 2, "mt": mt, "d": count}
+    pages = [{"ms": ms, "pid": pid, "kind": DRAINED, "pfn": first + n, "mt": 1} for n in range(count)]
+    return [request, *pages]
+
+
+def test_one_cpu_refills_drains_and_fields_are_the_kernels() -> None:
+    level = verify(ONE_CPU, ["tuning"]).levels["tuning"]
+    assert level.mismatches == 0, level.first
+    assert level.kinds[KINDS[D_REFILL]].decisions == 32
+    assert level.kinds[KINDS[D_DRAIN]].decisions == 42
+    assert level.dumps == {"1": True}
+    assert not any(
+        "gt_rmq 2" in name and "full" not in name and "before" not in name for name in level.inputs
+    )
+    assert any("are not counted as decisions" in note for note in level.notes)
+
+
+def test_two_cpus_without_insertions() -> None:
+    level = verify(TWO_CPUS, ["tuning"]).levels["tuning"]
+    assert level.kinds[KINDS[D_REFILL]].exactness == 1.0
+    assert level.kinds[KINDS[D_DRAIN]].decisions > 100
+    assert level.exactness is not None
+    assert level.exactness > 0.99
+
+
+def test_a_recording_without_refills_and_drains_does_not_exercise_it() -> None:
+    stock = verify(
+        DATA.parent.parent / "src" / "kevacuate" / "data" / "stock-churn-1g-smp1-s3.kev", ["tuning"]
+    )
+    assert stock.levels["tuning"].not_exercised
+    assert not stock.passes(0.0)
+
+
+def test_a_refill_of_another_size_is_a_mismatch(tmp_path: Path) -> None:
+    level = altered(tmp_path / "refill.kev", one_more(0, 3))
+    assert level.kinds[KINDS[D_REFILL]].mismatches == 1
+    assert level.causes[CAUSES[X_REFILL]] == 1
+    assert level.first is not None
+    assert "size of a refill" in level.first.what
+    assert level.first.around == () or any(line.startswith(">") for line in level.first.around)
+
+
+def test_a_sub_batch_of_another_size_is_a_mismatch(tmp_path: Path) -> None:
+    level = altered(tmp_path / "drain.kev", one_more(2, 5))
+    assert level.kinds[KINDS[D_DRAIN]].mismatches == 1
+    assert level.causes == {CAUSES[X_AMOUNT]: 1}
+
+
+def test_a_drain_that_did_not_happen_is_a_mismatch(tmp_path: Path) -> None:
+    level = altered(tmp_path / "none.kev", without_a_drain)
+    assert level.kinds[KINDS[D_DRAIN]].mismatches >= 1
+
+
+def test_a_field_that_differs_at_a_dump_is_a_mismatch_and_resynchronising_is_counted() -> None:
+    rows = [{"ms": 1, "pid": 7, "kind": ALLOCATED, "pfn": 0x20000}]
+    start = begun(10, high=8000)
+    right = replace(start, tag="x", ts=BEGIN.ts + 2_000_000)
+    wrong = replace(right, pcp=right.pcp._replace(high=np.array([8001], np.int32)))
+    assert level_of(start, rows, right).mismatches == 0
+    level = level_of(start, rows, wrong)
+    assert level.kinds[KINDS[D_HIGH]].mismatches == 1
+    assert level.dumps == {"x": False}
+    assert level.first is not None
+    assert (level.first.position, level.first.model, level.first.kernel) == (
+        -1,
+        "8000, with count 10",
+        "8001",
+    )
+    resynced = TuningLevel(Given.of(SOURCE, start, resync=True))
+    resynced.at_state(wrong)
+    resynced.at_state(wrong)
+    assert resynced.finish().resyncs == 1
+
+
+def test_refills_that_bring_nothing_still_change_the_tuning() -> None:
+    def refill(ms: float, count: int) -> dict[str, Any]:
+        return {"ms": ms, "pid": 7, "kind": RMQ, "a": 0, "d": count, "pfn": -1}
+
+    ramp = [refill(n, count) for n, count in enumerate((63, 126, 252, 504, 1008, 2016, 2016), 1)]
+    freed = insertion(8, 7, 0x20000, 1)
+    start = begun(0, high=0, alloc_factor=0, free_count=0)
+    level = level_of(start, [*ramp, freed, refill(9, 252)])
+    assert level.kinds[KINDS[D_REFILL]].decisions == 8
+    assert level.mismatches == 0
+    assert level_of(start, [*ramp, freed, refill(9, 2016)]).causes == {CAUSES[X_REFILL]: 1}
+    again = insertion(8.5, 7, 0x20001, 2)
+    assert level_of(start, [*ramp, freed, again, refill(9, 126)]).mismatches == 0
+
+
+def test_a_drain_goes_on_after_another_task_came_between_its_sub_batches() -> None:
+    start = begun(251, active=True, high=7040, alloc_factor=0, free_count=150)
+    rows = [
+        insertion(1, 100, 0x20000, 252),
+        *sub_batch(1.1, 100, LIST_PAGES, 63),
+        insertion(2, 200, 0x20001, 190),
+        *sub_batch(3, 100, LIST_PAGES + 63, 63),
+        *sub_batch(3.1, 100, LIST_PAGES + 126, 25),
+    ]
+    level = level_of(start, rows)
+    assert level.kinds[KINDS[D_DRAIN]].decisions == 1
+    assert level.mismatches == 0
+    assert level_of(start, rows[:-26]).causes == {CAUSES[X_BROKEN]: 1}
+
+
+def test_a_drain_whose_list_was_emptied_meanwhile_is_over() -> None:
+    start = begun(251, active=True, high=7040, alloc_factor=0, free_count=150)
+    rows = [
+        insertion(1, 100, 0x20000, 252),
+        *sub_batch(1.1, 100, LIST_PAGES, 63),
+        {"ms": 2, "pid": 200, "kind": RMQ, "a": 2, "mt": 0, "d": 189},  # a full drain asks for all there is
+        *[{"ms": 2.1, "pid": 200, "kind": DRAINED, "pfn": LIST_PAGES + n, "mt": 1} for n in range(63, 251)],
+        {"ms": 2.1, "pid": 200, "kind": DRAINED, "pfn": 0x20000, "mt": 1},
+        {"ms": 3, "pid": 100, "kind": FREED, "pfn": 0x20001},
+    ]
+    level = level_of(start, rows)
+    assert level.inputs["full drains: compaction, drain_all_pages (gt_rmq 2)"] == 1
+    assert level.mismatches == 0
+
+
+def test_the_phase_is_fitted_and_one_number() -> None:
+    ticks = [{"ms": ms, "pid": 7, "kind": ALLOCATED, "pfn": 0x20000} for ms in range(10, 900, 10)]
+    start = begun(100, high=12000)
+    phase = (BEGIN.ts // 1_000_000 + 300) % 1000
+    before, after = (
+        replace(start, tag=tag, ts=BEGIN.ts + ms * 1_000_000) for tag, ms in (("before", 250), ("after", 350))
+    )
+    after = replace(after, pcp=after.pcp._replace(high=np.array([12000 - 1500], np.int32)))
+    level = level_of(start, ticks, before, after)
+    assert level.dumps == {"before": True, "after": True}
+    note = next(note for note in level.notes if "was fitted" in note)
+    fitted = round(float(note.split("fitted: ")[1].split(" s")[0]) * 1000)
+    assert abs(fitted - phase) <= 50
+
+
+def test_a_decay_that_drains_happens_when_it_is_seen() -> None:
+    start = begun(7100, high=8000, free_count=0)
+    tick = [{"ms": ms, "pid": 7, "kind": ALLOCATED, "pfn": 0x20000} for ms in range(10, 1300, 10)]
+    freed = insertion(5, 7, 0x30000, 7101)
+    rows = sorted([freed, *tick, *sub_batch(605, 9, LIST_PAGES, 61, mt=0)], key=lambda row: row["ms"])
+    level = level_of(start, rows)
+    assert level.kinds[KINDS[D_DECAY]].decisions >= 1
+    assert level.mismatches == 0
+    assert level_of(start, [freed, *tick]).kinds[KINDS[D_DECAY]].mismatches == 1
+
+
+@pytest.mark.parametrize(
+    ("equal", "expected"),
+    [
+        (range(10, 21), (15, 11)),
+        ([*range(240, 250), *range(5)], (247, 15)),
+        ([7, *range(100, 104)], (101, 4)),
+    ],
+)
+def test_of_equal_phases_the_middle_of_the_longest_row_is_taken(
+    equal: range, expected: tuple[int, int]
+) -> None:
+    mismatches = np.full(250, 9)
+    mismatches[list(equal)] = 2
+    phase, fits, ascending = best_phase(mismatches)
+    assert (phase, fits) == expected
+    assert ascending[0] == 2
+
+
+def test_no_phase_is_better_than_another_without_evidence() -> None:
+    assert best_phase(np.zeros(250, np.int64))[:2] == (0, 250)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows of the tables: their ids, which way each is better, and what the tables, the page and the figures make of that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kevacuate.errors import KevacuateError
+from kevacuate.measure.groups import Direction
+from kevacuate.measure.recorded import Recorded
+from kevacuate.reports.comparison.group_rows import GroupRow, style
+from kevacuate.reports.comparison.recorded_rows import rows_for
+from kevacuate.reports.comparison.rows import MOMENT_ROWS, PRICES, ROWS, Row, row_of
+from kevacuate.reports.comparison.tables import _single_cells
+from kevacuate.reports.page.tables import _cell
+from kevacuate.reports.plot.bars import _BETTER
+
+DIRECTIONS = {
+    "extfrag.all": "lower",
+    "extfrag.below_pageblock": "lower",
+    "extfrag.claims_from_movable": "lower",
+    "extfrag.claims_whole_block_from_movable": "neither",
+    "extfrag.steals_from_movable": "lower",
+    "extfrag.steals_by_movable": "lower",
+    "input.blocks_with_skip_bit": "neither",
+    "evacuations.queued": "neither",
+    "evacuations.dropped": "neither",
+    "evacuations.started_with_skip_bit": "neither",
+    "evacuations.movable_again": "neither",
+    "evacuations.ran_to_the_end": "neither",
+    "evacuations.nothing_isolated": "neither",
+    "evacuations.page_failed": "neither",
+    "evacuations.too_many_isolated": "neither",
+    "cost.pages_isolated": "neither",
+    "cost.pages_dropped": "lower",
+    "cost.pages_migrated": "neither",
+    "cost.pages_failed": "lower",
+    "cost.worker_ms": "lower",
+    "compaction.runs": "lower",
+    "compaction.pages_migrated": "lower",
+    "compaction.ms": "lower",
+    "mean.mixed_blocks": "lower",
+    "mean.polluted_blocks": "lower",
+    "end.mixed_blocks": "lower",
+    "end.polluted_blocks": "lower",
+    "end.polluted_pages": "lower",
+    "end.blocks_unmovable": "lower",
+    "end.blocks_reclaimable": "lower",
+    "end.blocks_movable": "higher",
+    "end.regions_2m_tainted": "lower",
+    "end.regions_2m_movable_only": "higher",
+    "end.regions_32m_movable_only": "higher",
+    "end.regions_1g_movable_only": "higher",
+    "end.huge_pages_free": "higher",
+    "end.unusable_free_index_9": "lower",
+    "end.fragmentation_index_9": "neither",
+    "end.free_pages": "neither",
+    "control.demand_rows": "neither",
+    "control.allocations_failed": "lower",
+    "control.below_watermark": "lower",
+    "control.frees_of_dropped": "neither",
+}
+"""Of the rows of a comparison, all of them, in order."""
+
+RECORDED = {
+    "extfrag.claims_refused_from_movable": "lower",
+    "extfrag.claims_by_movable": "neither",
+    "work.compaction_runs": "lower",
+    "work.direct_compactions": "lower",
+    "work.kcompactd_wakes": "lower",
+    "work.compaction_pages_scanned": "lower",
+    "work.compaction_pages_isolated": "lower",
+    "work.compaction_pages_migrated": "lower",
+    "work.compaction_pages_failed": "lower",
+    "work.migrate_pages_succeeded": "lower",
+    "work.direct_reclaims": "lower",
+    "work.direct_reclaim_pages": "lower",
+    "work.kswapd_balances": "lower",
+    "work.kswapd_pages": "lower",
+    "vmstat.compact_stall": "lower",
+    "vmstat.compact_success": "neither",
+    "vmstat.compact_fail": "lower",
+    "vmstat.compact_daemon_wake": "lower",
+    "vmstat.pgmigrate_success": "lower",
+    "vmstat.pgmigrate_fail": "lower",
+    "vmstat.allocstall": "lower",
+    "vmstat.pgsteal_direct": "lower",
+    "vmstat.pgsteal_kswapd": "lower",
+    "vmstat.thp_fault_alloc": "higher",
+    "vmstat.thp_fault_fallback": "lower",
+    "rate.extfrag": "lower",
+    "rate.claims_from_movable": "lower",
+    "rate.steals_from_movable": "lower",
+    "rate.compaction_runs": "lower",
+    "rate.allocations": "neither",
+    "snapshot.s.mixed_blocks": "lower",
+    "snapshot.s.polluted_blocks": "lower",
+    "snapshot.s.polluted_pages": "lower",
+    "snapshot.s.blocks_with_unmovable": "lower",
+    "snapshot.s.blocks_unmovable": "lower",
+    "snapshot.s.blocks_reclaimable": "lower",
+    "snapshot.s.blocks_movable": "higher",
+    "snapshot.s.regions_2m_tainted": "lower",
+    "snapshot.s.regions_2m_movable_only": "higher",
+    "snapshot.s.regions_32m_movable_only": "higher",
+    "snapshot.s.regions_1g_movable_only": "higher",
+    "snapshot.s.huge_pages_free": "higher",
+    "snapshot.s.unusable_free_index_9": "lower",
+    "snapshot.s.fragmentation_index_9": "neither",
+    "snapshot.s.free_pages": "neither",
+    "snapshot.s.free_chunks_0": "neither",
+    "snapshot.s.free_chunks_1": "neither",
+    "control.allocations": "neither",
+    "control.pages_allocated": "neither",
+    "control.allocations_failed": "lower",
+    "control.pgalloc": "neither",
+    "control.recorded_seconds": "neither",
+}
+"""Of the rows that only recordings side by side have; free chunks of order 2 and up as those of order 1."""
+
+
+def test_every_row_of_a_comparison_has_its_id_and_direction() -> None:
+    assert {row.id: str(row.direction) for row in ROWS} == DIRECTIONS
+    assert [row.id for row in ROWS] == list(DIRECTIONS)
+
+
+def test_every_row_of_recordings_has_its_id_and_direction() -> None:
+    rows = rows_for([Recorded("a", {}, {"s": {}})])
+    ids = [row.id for row in rows]
+    assert len(ids) == len(set(ids))
+    wanted = dict(RECORDED)
+    wanted |= {f"snapshot.s.free_chunks_{i}": "neither" for i in range(11)}
+    shared = {
+        name: way
+        for name, way in DIRECTIONS.items()
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction")
+    }
+    assert {row.id: str(row.direction) for row in rows} == wanted | shared
+
+
+def test_a_snapshot_is_judged_as_the_end_of_a_run_is() -> None:
+    for end, _, _, _, direction in MOMENT_ROWS:
+        assert RECORDED[f"snapshot.s.{end}"] == DIRECTIONS[f"end.{end}"] == direction
+
+
+def test_what_a_price_buys_is_a_row_that_is_better_when_higher() -> None:
+    assert {price.id for price in PRICES}.isdisjoint(DIRECTIONS)
+    assert {row_of(price.gain).direction for price in PRICES} == {Direction.HIGHER}
+
+
+def test_a_row_is_found_by_its_id() -> None:
+    assert row_of("end.mixed_blocks").label == "mixed pageblocks"
+    with pytest.raises(KevacuateError, match=r"no row 'mixed pageblocks': the known ones are extfrag\.all, "):
+        row_of("mixed pageblocks")
+
+
+@pytest.mark.parametrize(
+    ("direction", "less", "more"),
+    [("lower", "better", "worse"), ("higher", "worse", "better"), ("neither", "", "")],
+)
+def test_better_and_worse(direction: str, less: str, more: str) -> None:
+    way = Direction(direction)
+    assert (way.judged(-0.5), way.judged(3), way.judged(0), way.judged(None)) == (less, more, "", "")
+
+
+COLOURS = {"better": "green", "worse": "red"}
+
+
+def made(direction: Direction, base: list[float], other: list[float]) -> GroupRow[Row]:
+    def none(run: Any) -> float:
+        raise AssertionError(run)
+
+    return GroupRow.of(Row("x.y", "S", "l", "u", none, direction), (base, other))
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("higher", [False, True])
+def test_better_is_green_and_worse_is_red_wherever_it_is_shown(direction: Direction, higher: bool) -> None:
+    low, high = [1.0, 2.0, 3.0, 4.0], [21.0, 22.0, 23.0, 24.0]
+    base, other = (low, high) if higher else (high, low)
+    said = direction.judged(1 if higher else -1)
+    many = made(direction, base, other)
+    assert style(many.row, many.decisions[0]) == COLOURS.get(said, "bold")
+    assert _cell(many, 1).verdict == said
+    single = made(direction, base[:1], other[:1])
+    (cell,) = _single_cells(single, 1)
+    assert [str(span.style) for span in cell.spans] == [COLOURS.get(said, "dim")]
+    assert _cell(single, 1).verdict == said
+
+
+def test_no_colour_where_chance_may_have_done_it() -> None:
+    row = made(Direction.LOWER, [1.0, 5.0, 9.0], [2.0, 6.0, 8.0])
+    assert style(row.row, row.decisions[0]) == "dim"
+    assert _cell(row, 1).verdict == ""
+
+
+def test_the_axis_of_a_figure_says_which_way_is_better() -> None:
+    assert _BETTER == {
+        Direction.LOWER: ", less is better",
+        Direction.NEITHER: "",
+        Direction.HIGHER: ", more is better",
+    }

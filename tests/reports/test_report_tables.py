@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of a comparison: whole at every width, and as values."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import kevacuate
+from kevacuate.measure import Comparison
+from kevacuate.measure.groups import DIFFERS, EQUAL, SAME, UNDECIDED, Decision
+from kevacuate.reports.blockmap import zone_table
+from kevacuate.reports.comparison.group_rows import mark_text, mean_text, moved
+from kevacuate.reports.comparison.rows import comparison_rows
+from kevacuate.reports.comparison.tables import comparison_table
+
+POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
+
+
+@pytest.fixture(scope="module")
+def compared(synthetic_kev: Path) -> Comparison:
+    return kevacuate.compare(str(synthetic_kev), POLICIES, repeats=3)
+
+
+def printed(comparison: Comparison, width: int) -> str:
+    screen = io.StringIO()
+    Console(file=screen, width=width, no_color=True).print(comparison_table(comparison))
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_nothing_is_cut_off_at_any_width(compared: Comparison, width: int) -> None:
+    text = printed(compared, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    shown = " ".join(text.split())
+    for row in comparison_rows(compared):
+        for i in range(3):
+            wanted = mean_text(*row.summary(i))
+            assert wanted in shown
+            assert not i or moved(row, i) in shown
+
+
+def test_a_narrow_terminal_gets_one_policy_after_the_other(compared: Comparison) -> None:
+    wide, middle, narrow = (printed(compared, width) for width in (200, 125, 80))
+    assert [text.count("External fragmentation events") for text in (wide, middle, narrow)] == [1, 1, 2]
+    assert ("differs, p " in wide, "differs, p " in middle) == (True, False) or "differs" not in wide
+    assert "events" in wide
+    assert not re.search(r"\bqueued +blocks", narrow)
+    assert re.search(r"workers' CPU time \(virtual\), ms", " ".join(narrow.split()))
+    assert narrow.rstrip().splitlines()[-1].startswith("p: ")
+
+
+def test_marks_stand_for_verdicts() -> None:
+    def marked(p: float | None, verdict: str) -> str:
+        return mark_text(Decision(1.0, p, 0.008, verdict))
+
+    assert marked(0.008, DIFFERS) == "0.008 *"
+    assert marked(0.0001, DIFFERS) == "<0.001 *"
+    assert marked(0.1, "apart") == "0.10 +"
+    assert marked(0.97, SAME) == "0.97"
+    assert (marked(1.0, EQUAL), marked(None, UNDECIDED)) == ("=", "?")
+
+
+def test_the_table_as_values(compared: Comparison) -> None:
+    table = kevacuate.summary(compared).to_pylist()
+    rows = comparison_rows(compared)
+    assert len(table) == 3 * len(rows)
+    for i, one in enumerate(table):
+        row, group = rows[i // 3], i % 3
+        assert (one["id"], one["section"], one["label"], one["direction"], one["policy"]) == (
+            row.row.id,
+            row.row.section,
+            row.row.label,
+            row.row.direction,
+            POLICIES[group],
+        )
+        assert (one["mean"], one["sd"], one["runs"]) == (*row.summary(group), 3)
+        if group:
+            decision = row.decisions[group - 1]
+            assert (one["p"], one["verdict"]) == (decision.p, decision.verdict)
+        else:
+            assert (one["change"], one["p"], one["verdict"]) == (None, None, None)
+    queued = next(one for one in table if one["id"] == "evacuations.queued" and one["policy"] == "evacuate")
+    assert queued["mean"] > 0
+    assert queued["change"] is None, "of nothing there is no share"
+
+
+def test_results_are_short_to_look_at(compared: Comparison) -> None:
+    assert repr(compared) == (
+        "<Comparison of 'tiny.kev': runs of mainline (3), evacuate (3), evacuate,skip-hint=ignore (3)>"
+    )
+    assert len(repr(compared.runs[0])) < 60
+    seeds = compared.to_arrow("metrics").column("seed").to_pylist()
+    assert seeds == [0, 1, 2] * 3
+    assert {"compare", "summary", "Recording"} <= set(dir(kevacuate))
+
+
+def test_the_shipped_recording_is_at_hand() -> None:
+    shipped = kevacuate.Recording.shipped()
+    assert repr(shipped).endswith("stock-churn-1g-smp1-s3.kev', Linux 7.2.13>")
+    assert shipped.has_demand
+
+
+def test_zones_stand_side_by_side_where_their_rows_are_too_wide() -> None:
+    rows: list[dict[str, int | str]] = [
+        {"zone": f"node {i} Normal", "managed": 5_394_266, "free": 4_447_420, "on pcp lists": 20_116}
+        | {f"{name} blocks": 10_587 for name in ("Unmovable", "Movable", "Reclaimable", "HighAtomic")}
+        for i in range(3)
+    ]
+    for width, first in ((200, "node 0 Normal +5,394,266 +4,447,420"), (80, "managed +5,394,266 +5,394,266")):
+        screen = io.StringIO()
+        Console(file=screen, width=width).print(zone_table(rows, width))
+        assert re.search(first, screen.getvalue())
+        assert "…" not in screen.getvalue()
