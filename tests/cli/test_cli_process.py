@@ -17,7 +17,8 @@ import pytest
 from cli_tools import COMMAND, call, files, refusal, run, without_compiling
 
 from kevacuate.cli.common import progress_bar
-from kevacuate.cli.process import ended_by_signal, heed
+from kevacuate.cli.process import ended_by_signal
+from kevacuate.ending import heed
 from kevacuate.recording.parquet import combined_digest, file_digest
 
 STOPS = {

@@ -163,12 +163,13 @@ def salvage(work: WorkDir, name: str) -> Path | None:
         number += 1
     try:
         if not work.snapshots():
+            work.remove()
             return None
         _Salvage(work, target).run()
     except (KevacuateError, FileNotFoundError, KeyError, TypeError, ValueError):
-        return None
-    finally:
         work.remove()
+        return None
+    work.remove()
     return target
 
 

@@ -27,6 +27,7 @@ from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
+from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
@@ -100,13 +101,16 @@ class Session:
             opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
             with self._instance(work):
                 self._go_on()
-                self._record(work)
-                return self._finish(work)
+                with patient():
+                    self._record(work)
+                    return self._finish(work)
         except (OSError, KevacuateError) as error:
             keep = bool(work.snapshots()) and not options.target.exists()
             raise explain(error, options.target, work if keep else None) from None
         finally:
-            if not keep:
+            if keep:
+                work.keep()
+            else:
                 work.remove()
 
     # -- setting up ------------------------------------------------------------------------------------------

@@ -99,6 +99,10 @@ class WorkDir:
         """Bytes of all files."""
         return beside.size_of(self.path)
 
+    def keep(self) -> None:
+        """Leave it for the next recording to save."""
+        beside.release(self.path)
+
     def remove(self) -> None:
         """Remove everything."""
         beside.release(self.path)

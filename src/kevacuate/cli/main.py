@@ -8,12 +8,13 @@ import errno
 import importlib
 import signal
 import sys
+import threading
 from typing import Any
 
 import click
 
 from kevacuate._version import __version__
-from kevacuate.cli.process import discard_stdout, ended_by_signal, fill_standard_streams
+from kevacuate.cli.process import Watchdog, discard_stdout, ended_by_signal, fill_standard_streams
 from kevacuate.errors import KevacuateError
 from kevacuate.report.page_text import visible_block
 
@@ -98,6 +99,15 @@ def _fail(text: str, code: int) -> int:
 def main(args: list[str] | None = None) -> Any:
     """Run the command line and exit: 0 done, 2 with one sentence for anything wrong, 130 after Ctrl-C, 143 after SIGTERM."""
     closed = fill_standard_streams()
+    if args is not None or threading.current_thread() is not threading.main_thread():
+        sys.exit(_run(args, closed))
+    watchdog = Watchdog(lambda number: f"kevacuate: {_stopped_by(number)}\n")
+    with watchdog.watching():  # the process is the command's own
+        watchdog.leave(_run(None, closed))
+
+
+def _run(args: list[str] | None, closed: bool) -> int:
+    """Run the command line; the exit code."""
     with ended_by_signal() as caught:
         try:
             code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
@@ -109,7 +119,7 @@ def main(args: list[str] | None = None) -> Any:
             code = 141
         except Exception as error:
             code = _interrupted(caught) if caught else _refused(error, closed)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _interrupted(caught: list[int]) -> int:
@@ -117,9 +127,14 @@ def _interrupted(caught: list[int]) -> int:
 
     What is raised then need not be KeyboardInterrupt: the compiler takes one in a callback for a failure of its own.
     """
-    number = signal.Signals(caught[0] if caught else signal.SIGINT)
-    by = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-    return _fail(f"{by}; nothing was written.", 128 + number)
+    number = caught[0] if caught else signal.SIGINT
+    return _fail(_stopped_by(number), 128 + number)
+
+
+def _stopped_by(number: int) -> str:
+    """The sentence for a signal that ended the command."""
+    by = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    return f"{by}; nothing was written."
 
 
 def _refused(error: Exception, closed: bool) -> int:

@@ -13,6 +13,7 @@ import click
 
 from kevacuate.cli.common import console, phase_lines, print_json, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option
+from kevacuate.ending import owed
 
 if TYPE_CHECKING:
     from kevacuate.capture.status import Result, Status
@@ -124,7 +125,7 @@ def _progress() -> Iterator[Any]:
     if not screen.is_terminal:
         yield phase_lines()
         return
-    with screen.status("starting", spinner="dots") as line:
+    with screen.status("starting", spinner="dots") as line, owed(line.stop):
         yield lambda status: line.update(_line(status))
 
 

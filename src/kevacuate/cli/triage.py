@@ -13,6 +13,7 @@ import click
 
 from kevacuate.cli.common import console, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
+from kevacuate.ending import owed
 from kevacuate.recording import Recording
 
 
@@ -55,7 +56,7 @@ def _recorded(path: Path) -> dict[str, Any]:
 
     source = Recording.open(path)
     with progress_bar() as progress:
-        return triage_recording(source, progress=lambda done, total: progress("events", done, total))
+        return triage_recording(source, progress=lambda done, total: progress("reading events", done, total))
 
 
 def _live(duration: float) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def live_status() -> Iterator[Callable[[Any], None]]:
     if not screen.is_terminal:
         yield phase_lines()
         return
-    with screen.status("starting") as line:
+    with screen.status("starting") as line, owed(line.stop):
         yield lambda s: line.update(
             f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
         )

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kevacuate import ending
 from kevacuate.errors import KevacuateError
 
 _BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
@@ -57,7 +58,8 @@ def is_alive(pid: int) -> bool:
 
 
 def hold(path: Path) -> None:
-    """Lock a file or directory of this process's making until :func:`release` or the process's end."""
+    """Lock a file or directory of this process's making until :func:`release` or the process's end, which removes it."""
+    ending.owe(path, lambda: _remove(path))
     with suppress(OSError):  # a file system without locks
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         _held[path] = descriptor
@@ -66,9 +68,18 @@ def hold(path: Path) -> None:
 
 def release(path: Path) -> None:
     """End what :func:`hold` began."""
+    ending.settle(path)
     descriptor = _held.pop(path, None)
     if descriptor is not None:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or directory, as far as it can be."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -308,10 +319,7 @@ def remove_leftovers(directory: Path) -> list[Leftover]:
     """Remove :func:`leftovers`; those that are gone now."""
     gone = []
     for left in leftovers(directory):
-        if left.path.is_dir():
-            shutil.rmtree(left.path, ignore_errors=True)
-        else:
-            left.path.unlink(missing_ok=True)
+        _remove(left.path)
         if not left.path.exists():
             gone.append(left)
     return gone
