@@ -178,6 +178,18 @@ def test_a_recording_whose_name_was_taken_meanwhile_gets_another(tmp_path: Path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-2.kev", "a.kev"]
 
 
+@pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("kill -KILL $$", 137), ("true", 0)])
+def test_the_exit_status_is_the_commands(tmp_path: Path, command: str, code: int) -> None:
+    words = ["record", "-o", str(tmp_path / "a.kev"), "--light", "--no-pages", "--", "sh", "-c", command]
+    process = kevacuate(*words)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    done = ("draining the trace buffers", "decoding the last events", "writing the recording")
+    for doing in done:
+        assert f"kevacuate: stopped with the command; {doing}.\n" in said
+    assert Recording.open(tmp_path / "a.kev").quality["stopped"] == "with the command"
+
+
 @pytest.mark.parametrize("words", [["record", "-o", "a.kev"], ["triage", "--live"]], ids=lambda w: w[0])
 def test_a_signal_while_the_decoder_is_compiled_leaves_nothing(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "tmp").mkdir()

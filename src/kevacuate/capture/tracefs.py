@@ -184,7 +184,7 @@ class Instance:
         except KevacuateError:
             raise KevacuateError(
                 f"The kernel has not enough memory for trace buffers of {buffer_kb / 1024:,.0f} MiB per CPU: "
-                "give a smaller --buffer."
+                "free some memory (`kevacuate record` takes a smaller --buffer)."
             ) from None
 
     def enable(self, events: Iterable[str]) -> None:

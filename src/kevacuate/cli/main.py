@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from kevacuate._version import __version__
-from kevacuate.cli.process import Watchdog, discard_stdout, ended_by_signal, fill_standard_streams
+from kevacuate.cli.process import Watchdog, can_print, discard_stdout, ended_by_signal, fill_standard_streams
 from kevacuate.errors import KevacuateError
 from kevacuate.report.page_text import visible_block
 
@@ -150,12 +150,17 @@ def _refused(error: Exception, closed: bool) -> int:
         return _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
     if not isinstance(error, OSError):
         raise error
-    if not error.filename:
-        discard_stdout()
-        if error.errno == errno.ENOENT:  # os.getcwd
-            return _fail("the current directory does not exist any more: change to another one.", 2)
+    what = error.strerror or error
+    if error.filename:
+        return _fail(
+            f"the system refused: {error.filename} {what}; check the path, its permissions and free space.", 2
+        )
+    lost = not can_print()
+    discard_stdout()
+    if error.errno == errno.ENOENT:  # os.getcwd
+        return _fail("the current directory does not exist any more: change to another one.", 2)
     if closed and error.errno == errno.EBADF:
         return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
-    where = f" {error.filename}" if error.filename else ""
-    what = error.strerror or error
-    return _fail(f"the system refused:{where} {what}; check the path, its permissions and free space.", 2)
+    if lost:
+        return _fail(f"the result cannot be printed: {what}; send standard output elsewhere.", 2)
+    return _fail(f"the system refused: {what}; check free space and permissions.", 2)

@@ -147,6 +147,15 @@ def fill_standard_streams() -> bool:
     return closed
 
 
+def can_print() -> bool:
+    """Whether what is still to be written to stdout can be."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def discard_stdout() -> None:
     """Let what is still to be written to stdout, which failed, go nowhere: else Python tries again at its end, and complains."""
     try:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,13 +62,14 @@ def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
-    from kevacuate.recording.beside import private_directory
+    from kevacuate.recording.beside import private_directory, temporary_place
     from kevacuate.replay.light import triage_recording
 
-    tidy(Path(tempfile.gettempdir()))
+    tidy(temporary_place())
     with private_directory("triage") as directory:
         target = directory / "live.kev"
-        chosen = RecordOptions(target=target, duration=duration, light=True)
+        place = "set TMPDIR to another place"
+        chosen = RecordOptions(target=target, duration=duration, light=True, elsewhere=place)
         with live_status() as report:
             record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
         return {**triage_recording(Recording.open(target)), "name": "this machine"}

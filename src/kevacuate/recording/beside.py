@@ -82,13 +82,41 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def temporary_place() -> Path:
+    """The directory for temporary files, as TMPDIR says.
+
+    Raises
+    ------
+    KevacuateError
+        No such directory can be written to.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        raise KevacuateError(
+            "No directory for temporary files can be written to: set TMPDIR to one that can."
+        ) from None
+
+
 @contextmanager
 def private_directory(purpose: str) -> Iterator[Path]:
     """A directory in the place for temporary files, held and then removed; :func:`leftovers` finds it after a kill.
 
     *purpose* is part of its name, ``kevacuate-PURPOSE-PID-...``: ``triage`` or ``input``.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix=f"kevacuate-{purpose}-{os.getpid()}-") as name:
+    place = temporary_place()
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f"kevacuate-{purpose}-{os.getpid()}-", dir=place)
+    except OSError as error:
+        raise KevacuateError(
+            f"{place} cannot be written to ({error.strerror or error}): set TMPDIR to another place."
+        ) from None
+    with made as name:
         directory = Path(name)
         hold(directory)
         try:
@@ -312,7 +340,10 @@ def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftov
 
 def leftovers(directory: Path) -> list[Leftover]:
     """What killed processes of this user left in *directory*, and of private directories in the place for temporary files."""
-    return _left_in(directory, _BESIDE, 2) + _left_in(Path(tempfile.gettempdir()), _PRIVATE, 1)
+    found = _left_in(directory, _BESIDE, 2)
+    with suppress(KevacuateError):
+        found += _left_in(temporary_place(), _PRIVATE, 1)
+    return found
 
 
 def remove_leftovers(directory: Path) -> list[Leftover]:
