@@ -20,7 +20,7 @@ FLOORS = (
     "live", "cli",
 )  # fmt: skip
 """The rooms from the ground up: each imports only from those before it."""
-ANYWHERE = {"kevacuate.errors", "kevacuate._version", "kevacuate.jit"}
+ANYWHERE = {"kevacuate.errors", "kevacuate.ending", "kevacuate._version", "kevacuate.jit"}
 THIRD_PARTY = {"kernel": {"numpy"}, "mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}
 COMPILER = {"numba", "llvmlite"}
 FILE_MODULES = {"os", "io", "pathlib", "tempfile", "shutil", "glob", "mmap", "sqlite3", "pickle"}

@@ -25,7 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
+from kevacuate.ending import owe, uncut
 from kevacuate.errors import KevacuateError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +81,7 @@ def cache_dir() -> str:
     private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
     _lock(private)
     atexit.register(_remove_private, private, os.getpid())
+    owe(private, partial(_remove_private, private, os.getpid()))
     return private
 
 
@@ -291,7 +293,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
     """Numba's cache on disk, with a sentence where the disk is full."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the machine code.
+        """Keep the machine code; a signal that ends the command waits, else Numba would leave a file of half the code.
 
         Raises
         ------
@@ -299,7 +301,8 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             It cannot be written.
         """
         try:
-            super().save_overload(sig, data)
+            with uncut():
+                super().save_overload(sig, data)
         except OSError as error:
             raise KevacuateError(
                 f"The compiled model cannot be kept in {self.cache_path} ({error.strerror or error}): "

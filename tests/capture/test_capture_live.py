@@ -178,6 +178,54 @@ def test_a_recording_whose_name_was_taken_meanwhile_gets_another(tmp_path: Path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-2.kev", "a.kev"]
 
 
+@pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("kill -KILL $$", 137), ("true", 0)])
+def test_the_exit_status_is_the_commands(tmp_path: Path, command: str, code: int) -> None:
+    words = ["record", "-o", str(tmp_path / "a.kev"), "--light", "--no-pages", "--", "sh", "-c", command]
+    process = kevacuate(*words)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    done = ("draining the trace buffers", "decoding the last events", "writing the recording")
+    for doing in done:
+        assert f"kevacuate: stopped with the command; {doing}.\n" in said
+    assert Recording.open(tmp_path / "a.kev").quality["stopped"] == "with the command"
+
+
+@pytest.mark.parametrize("words", [["record", "-o", "a.kev"], ["triage", "--live"]], ids=lambda w: w[0])
+def test_a_signal_while_the_decoder_is_compiled_leaves_nothing(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "tmp").mkdir()
+    code = (
+        "import hashlib, pathlib, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "import kevacuate.capture.session as m\n"
+        "def compiles(self):\n"
+        f"    pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 30)\n"
+        "m.SpoolStream.warm_up = compiles\n"
+        "from kevacuate.cli import main; main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, said.splitlines()[-1]) == (
+        143,
+        "kevacuate: stopped by SIGTERM; nothing was written.",
+    )
+    assert f"{PREFIX}{process.pid}" not in instances()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["ready", "tmp"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_a_killed_recorder_leaves_nothing_or_a_recording(tmp_path: Path, number: signal.Signals) -> None:
     process = kevacuate("record", "-o", str(tmp_path / "a.kev"), "--duration", "60", "--no-pages")

@@ -8,7 +8,7 @@ import pytest
 from kevacuate.capture.status import Result, Status
 from kevacuate.cli import main
 from kevacuate.cli.common import phase_lines
-from kevacuate.cli.record import _sentence
+from kevacuate.cli.record import _sentence, handed_on
 
 
 @pytest.mark.parametrize(("option", "size"), [("--max-size", "512"), ("--buffer", "0"), ("--buffer", "128")])
@@ -33,6 +33,12 @@ def test_the_last_line_says_what_took_the_time_and_what_was_lost() -> None:
     assert ", 1 event was LOST (" in _sentence(Result(Path("a.kev"), 9, 1, 1, "", None, 1), 0, light=True)
     assert said.endswith("kevacuate info a.kev")
     assert "kevacuate triage a.kev" in _sentence(Result(Path("a.kev"), 0, 0, 1, "", None, 1), 0, light=True)
+
+
+def test_the_status_of_the_command_is_handed_on() -> None:
+    assert [handed_on(status) for status in (None, 0, 3, -9)] == [0, 0, 3, 137]
+    killed = Result(Path("a.kev"), 9, 0, 1, "with the command", -9, 1)
+    assert " COMMAND was ended by SIGKILL." in _sentence(killed, 0, light=False)
 
 
 def test_outside_a_terminal_each_thing_that_takes_time_is_named_once(

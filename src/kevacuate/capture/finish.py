@@ -32,6 +32,7 @@ def finish_recording(
     *,
     whole: bool,
     progress: Callable[[], None] = lambda: None,
+    begin: Callable[[str], None] = lambda doing: None,
     earlier: list[LossInterval] | None = None,
 ) -> int:
     """Decode the rest of the spool and close the recording.
@@ -49,6 +50,8 @@ def finish_recording(
         CPU are missing.
     progress : callable
         Called now and then.
+    begin : callable
+        Called with what is done, when that begins.
     earlier : list of LossInterval, optional
         Losses in what was decoded before.
 
@@ -58,6 +61,7 @@ def finish_recording(
         Events known to be lost; a place where an unknown number is missing counts as one.
 
     """
+    begin("decoding the last events")
     while True:
         for chunk in stream.pump():
             writer.add(chunk)
@@ -72,7 +76,9 @@ def finish_recording(
         extra = extra | {"cut_ts": stream.bound}
     snapshots = work.snapshots()
     progress()
+    begin("building the states from page flags and events")
     writer.add_states(snapshots)
+    begin("writing the recording")
     writer.kev.add_snapshots(snapshots)
     gone = gone_cpus(work.spool)
     end = int(extra.get("stopped_ts", stream.bound))
@@ -163,12 +169,13 @@ def salvage(work: WorkDir, name: str) -> Path | None:
         number += 1
     try:
         if not work.snapshots():
+            work.remove()
             return None
         _Salvage(work, target).run()
     except (KevacuateError, FileNotFoundError, KeyError, TypeError, ValueError):
-        return None
-    finally:
         work.remove()
+        return None
+    work.remove()
     return target
 
 

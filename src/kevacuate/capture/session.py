@@ -27,6 +27,7 @@ from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
+from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
@@ -91,22 +92,26 @@ class Session:
         check_command(options.command)
         keep_memory()
         with self._signals():
-            return self._run(WorkDir.create(options.target))
+            return self._run(WorkDir.create(options.target, options.elsewhere))
 
     def _run(self, work: WorkDir) -> Result:
         """Record in the work directory, which is gone afterwards unless something in it can still be saved."""
         options, keep = self.options, False
         try:
-            opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
+            pages = top_pfn(take_counts("start")) if options.pages else 0
+            opt.check_disk(options.target.parent, pages, options.elsewhere)
             with self._instance(work):
                 self._go_on()
-                self._record(work)
-                return self._finish(work)
+                with patient():
+                    self._record(work)
+                    return self._finish(work)
         except (OSError, KevacuateError) as error:
             keep = bool(work.snapshots()) and not options.target.exists()
-            raise explain(error, options.target, work if keep else None) from None
+            raise explain(error, options.target, work if keep else None, options.elsewhere) from None
         finally:
-            if not keep:
+            if keep:
+                work.keep()
+            else:
                 work.remove()
 
     # -- setting up ------------------------------------------------------------------------------------------
@@ -217,6 +222,7 @@ class Session:
                 self._step(work)
                 self.stopped = self._why_stop(work)
             self.between = time.monotonic() - self._from
+            self._hurry()  # whoever ended it waits
             if (
                 not self.words[W_ERROR]
                 and self.reader.poll() is None
@@ -225,9 +231,17 @@ class Session:
                 self._snapshot(work, "end", pages=True)
         finally:
             self.instance.switch(False)
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, 0)
+            self._hurry()
         self.seconds = time.monotonic() - self._began
+
+    def _hurry(self) -> None:
+        """Back to normal priority."""
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+    def _why(self) -> str:
+        """What was said of the end, in front of what is still done after it."""
+        return f"stopped {self.stopped}; " if self.stopped else ""
 
     def _step(self, work: WorkDir) -> None:
         """Decode what there is, take a snapshot if one is due, report."""
@@ -265,7 +279,7 @@ class Session:
         at = time.monotonic()
         if at - self._checked > _HOUSEKEEPING_SECONDS:
             self._checked = at
-            self.status.phase = f"reading page flags ({min(share, 1.0):.0%})"
+            self.status.phase = f"{self._why()}reading page flags ({min(share, 1.0):.0%})"
             self.status.seconds = at - self._began
             self.report(self.status)
 
@@ -308,8 +322,7 @@ class Session:
 
     def _finish(self, work: WorkDir) -> Result:
         """Drain, remove the instance, decode the rest, and close the recording."""
-        self.status.phase = "finishing"
-        self.report(self.status)
+        self._begin("draining the trace buffers")
         stopped_at = now()
         whole = drain_reader(self.reader, self.words)
         stats = {cpu: self.instance.stats(cpu) for cpu in self.cpus}
@@ -319,17 +332,29 @@ class Session:
         extra = {"stopped": self.stopped, "stopped_ts": stopped_at, "options": self._options_json()}
         if self.options.keep_pids:
             extra["tasks"] = task_names(self.tracefs)
+        if self.command is not None and self.command.poll() is None:
+            self._begin("waiting for COMMAND to end")
         status = self.command.wait() if self.command is not None else None
         if status is not None:
             extra["command_status"] = status
-        self.status.phase = "decoding the rest and building the states"
-        self.report(self.status)
         lost = finish_recording(
-            work, self.writer, self.stream, stats, extra, whole=whole, progress=self._progress
+            work,
+            self.writer,
+            self.stream,
+            stats,
+            extra,
+            whole=whole,
+            progress=self._progress,
+            begin=self._begin,
         )
         return Result(
             self.writer.kev.path, self.writer.rows, lost, self.seconds, self.stopped, status, self.between
         )
+
+    def _begin(self, doing: str) -> None:
+        """Report what is done now, after the recording's end."""
+        self.status.phase = self._why() + doing
+        self.report(self.status)
 
     def _progress(self) -> None:
         if time.monotonic() - self._checked > _HOUSEKEEPING_SECONDS:

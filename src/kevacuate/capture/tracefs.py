@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.beside import is_alive
 from kevacuate.recording.formats import EventFormat, parse_format, read_text
@@ -24,6 +25,7 @@ CLOCK = "mono"
 """The trace clock: CLOCK_MONOTONIC, so that what is read from /proc can be put into the order of the events."""
 
 _REMOVE_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.2
 _DATA = re.compile(r"field: char data;\s*offset:(\d+);\s*size:(\d+);")
 _COMMIT = re.compile(r"commit;\s*offset:8;\s*size:8;")
 
@@ -143,6 +145,7 @@ class Instance:
             self._make_again()
         except OSError as error:
             raise self._refused(error) from None
+        owe(self.path, lambda: self._remove(_AT_ONCE_SECONDS))
         self.write("tracing_on", "0")
 
     def _make_again(self) -> None:
@@ -181,7 +184,7 @@ class Instance:
         except KevacuateError:
             raise KevacuateError(
                 f"The kernel has not enough memory for trace buffers of {buffer_kb / 1024:,.0f} MiB per CPU: "
-                "give a smaller --buffer."
+                "free some memory (`kevacuate record` takes a smaller --buffer)."
             ) from None
 
     def enable(self, events: Iterable[str]) -> None:
@@ -207,6 +210,13 @@ class Instance:
 
     def remove(self) -> bool:
         """Stop and remove the instance; whether it is gone."""
+        gone = self._remove(_REMOVE_SECONDS)
+        if gone:
+            settle(self.path)
+        return gone
+
+    def _remove(self, seconds: float) -> bool:
+        """As :meth:`remove`, for so long; a recorder's reader removes what it still holds itself."""
         with contextlib.suppress(OSError):
             (self.path / "tracing_on").write_text("0")
-        return remove_instance(self.path)
+        return remove_instance(self.path, seconds)

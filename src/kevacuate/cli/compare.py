@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 from kevacuate.policy import COMPARED
@@ -83,15 +83,18 @@ def command(
     chosen = policies or COMPARED
     for spec in chosen:
         parse_policy(spec)
-    source = open_recording(recording)
-    refuse_without_demand(source)
-    known = nothing_words(claims_facts(source))
+    with progress_bar():
+        source = open_recording(recording)
+        refuse_without_demand(source)
+        known = nothing_words(claims_facts(source))
     if known:
         console(stderr=True).print(known, markup=False, highlight=False)
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=progress)
+        told = doing("replaying", progress)
+        result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=told)
         if save:
+            progress(f"writing {save}", 0, 0)
             save_comparison(save, result)
     if as_json:
         print_json(comparison_json(result, series=series))

@@ -118,7 +118,7 @@ def command(
         return
     writable(target)
     with progress_bar() as progress, written(target, replace=False) as made, made.path.open("wb") as file:
-        events = write(source, file, lambda done: progress(f"{form} (events)", done, total))
+        events = write(source, file, lambda done: progress(f"writing {form} (events)", done, total))
     target = made.target
     size = target.stat().st_size
     if as_json:

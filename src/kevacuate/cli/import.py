@@ -121,13 +121,14 @@ def command(
 
     target = output or default_target(file)
     writable(target)
-    with progress_bar() as progress, stored(file) as source:
+    what = f"reading {'standard input' if str(file) == STDIN else file} (bytes)"
+    with progress_bar(what) as progress, stored(file) as source:
         about = import_recording(
             source,
             target,
             ImportOptions(formats, buffer, kernel),
             pids=not no_pids,
-            progress=lambda done, total: progress("reading (bytes)", done, total),
+            progress=lambda done, total: progress(what, done, total),
         )
     if as_json:
         print_json(about)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar
 from kevacuate.cli.options import json_option, recording_argument
 
 
@@ -25,9 +25,8 @@ def command(recording: Path | None, as_json: bool) -> None:
     from kevacuate.observe.info import about_recording
     from kevacuate.reports.info import quality_tables
 
-    source = open_recording(recording)
     with progress_bar() as progress:
-        about = about_recording(source, progress)
+        about = about_recording(open_recording(recording), doing("reading", progress))
     if as_json:
         print_json(about)
         return

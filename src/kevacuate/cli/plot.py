@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
     policies_option,
@@ -78,12 +78,14 @@ def command(
     comparison, name = _comparison(source, policies, repeats, options)
     output.mkdir(parents=True, exist_ok=True)
     written = []
-    for figure in figures or FIGURES:
-        with figures_of(source) if saved else nullcontext():
-            drawn = getattr(plot, FIGURES[figure])(comparison)
-        for form in formats or ("png",):
-            written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
-        pyplot().close(drawn)
+    with progress_bar("drawing the figures") as progress:
+        for figure in figures or FIGURES:
+            progress(f"drawing {figure}", 0, 0)
+            with figures_of(source) if saved else nullcontext():
+                drawn = getattr(plot, FIGURES[figure])(comparison)
+            for form in formats or ("png",):
+                written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
+            pyplot().close(drawn)
     if as_json:
         print_json({"files": [str(path) for path in written], "digest": comparison.recording["digest"]})
         return
@@ -110,5 +112,6 @@ def _comparison(
         parse_policy(spec)
     recording = open_recording(source)
     with progress_bar() as progress:
-        made = compare(recording, chosen, repeats=repeats_of(repeats), options=options, progress=progress)
+        told = doing("replaying", progress)
+        made = compare(recording, chosen, repeats=repeats_of(repeats), options=options, progress=told)
     return made, recording.path.name.removesuffix(".kev")

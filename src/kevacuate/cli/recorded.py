@@ -69,7 +69,7 @@ def compare_recorded(
                 recorded_outcome(
                     one,
                     despite_losses=despite_losses,
-                    progress=lambda done, total, name=str(one.path): progress(name, done, total),  # type: ignore[misc]
+                    progress=lambda done, total, name=f"reading {one.path}": progress(name, done, total),  # type: ignore[misc]
                 )
                 for one in group
             ]

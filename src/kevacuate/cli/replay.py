@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
 
@@ -40,8 +40,10 @@ def command(
     source = open_recording(recording)
     options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = compare(source, policy, repeats=1, options=options, progress=progress)
+        told = doing("replaying", progress)
+        result = compare(source, policy, repeats=1, options=options, progress=told)
         if save:
+            progress(f"writing {save}", 0, 0)
             save_comparison(save, result)
     if as_json:
         print_json(result.baseline.to_json(series=series))

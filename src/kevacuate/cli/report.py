@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import open_recording, progress_bar, writable
+from kevacuate.cli.common import doing, open_recording, progress_bar, writable
 from kevacuate.cli.options import (
     policies_help,
     policies_option,
@@ -75,7 +75,8 @@ def command(
             raise KevacuateError(
                 "A saved result is shown as it is: leave out --policy, --repeats and --recorded."
             )
-        text = comparison_page(_together(saved))
+        with progress_bar("drawing the page"):
+            text = comparison_page(_together(saved))
     elif len(inputs) > 1:
         raise KevacuateError("One recording makes one page: name a single recording.")
     else:
@@ -130,7 +131,10 @@ def _recording_page(
         why = f"{lost_words(lost)}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return _as_recorded(source, why)
     with progress_bar() as progress:
-        return comparison_page(compare(source, chosen, repeats=repeats, options=options, progress=progress))
+        told = doing("replaying", progress)
+        result = compare(source, chosen, repeats=repeats, options=options, progress=told)
+        progress("drawing the page", 0, 0)
+        return comparison_page(result)
 
 
 def _as_recorded(source: Recording, why: str) -> str:

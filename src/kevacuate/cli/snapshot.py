@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kevacuate.cli.common import console, print_json, writable
+from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.beside import written
@@ -77,7 +77,8 @@ def _from_proc(output: Path | None, as_json: bool) -> None:
             f"{output.stem}.json."
         )
     writable(output)
-    survey = take_survey()
+    with progress_bar("reading page flags"):
+        survey = take_survey()
     if output is not None:
         _write(output, survey.to_json())
     if as_json:
@@ -91,7 +92,8 @@ def _from_core(vmcore: Path | None, vmlinux: Path | None, output: Path | None, a
     from kevacuate.capture.core_state import read_core
 
     writable(output)
-    found = read_core(open_core(vmcore, vmlinux))
+    with progress_bar("reading the kernel's memory"):
+        found = read_core(open_core(vmcore, vmlinux))
     if output is not None and output.suffix == ".kev":
         found.save(output)
     elif output is not None:

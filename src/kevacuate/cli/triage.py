@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from kevacuate.cli.common import console, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
+from kevacuate.ending import owed
 from kevacuate.recording import Recording
 
 
@@ -55,7 +55,7 @@ def _recorded(path: Path) -> dict[str, Any]:
 
     source = Recording.open(path)
     with progress_bar() as progress:
-        return triage_recording(source, progress=lambda done, total: progress("events", done, total))
+        return triage_recording(source, progress=lambda done, total: progress("reading events", done, total))
 
 
 def _live(duration: float) -> dict[str, Any]:
@@ -63,12 +63,13 @@ def _live(duration: float) -> dict[str, Any]:
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import record
     from kevacuate.observe.triage import triage_recording
-    from kevacuate.recording.beside import private_directory
+    from kevacuate.recording.beside import private_directory, temporary_place
 
-    tidy(Path(tempfile.gettempdir()))
+    tidy(temporary_place())
     with private_directory("triage") as directory:
         target = directory / "live.kev"
-        chosen = RecordOptions(target=target, duration=duration, light=True)
+        place = "set TMPDIR to another place"
+        chosen = RecordOptions(target=target, duration=duration, light=True, elsewhere=place)
         with live_status() as report:
             record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
         return {**triage_recording(Recording.open(target)), "name": "this machine"}
@@ -81,7 +82,7 @@ def live_status() -> Iterator[Callable[[Any], None]]:
     if not screen.is_terminal:
         yield phase_lines()
         return
-    with screen.status("starting") as line:
+    with screen.status("starting") as line, owed(line.stop):
         yield lambda s: line.update(
             f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.common import console, doing, print_json, progress_bar
 from kevacuate.cli.options import Integer, Number, json_option
 from kevacuate.measure.fidelity import LEVELS
 
@@ -75,7 +75,7 @@ def command(
             despite_losses=despite_losses,
             outcomes=outcomes,
             replays=replays,
-            progress=progress,
+            progress=doing("verifying", progress),
         )
     passed = require is None or result.passes(require, must_run=bool(levels))
     if as_json:

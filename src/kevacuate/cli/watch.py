@@ -12,6 +12,7 @@ import click
 
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
+from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def _source(recording: Path | None, policy: str | None, interval: float) -> Sour
         if chosen is None and source.quality.get("events", 0) < 2:
             chosen = parse_policy(PATCHED)
         if chosen is not None:
-            name = chosen.spec
+            name = f"replaying {chosen.spec}"
             return play_replay(source, chosen, progress=lambda done, total: progress(name, done, total))
-        return play_recording(source, progress=lambda done: progress("events read", done, 0))
+        return play_recording(source, progress=lambda done: progress("reading events", done, 0))
 
 
 def _look(source: Source, interval: float) -> View:
@@ -85,9 +86,11 @@ def _look(source: Source, interval: float) -> View:
 
     assert isinstance(source, LiveSource)
     began = time.monotonic()
-    source.read_all()
-    time.sleep(max(interval - (time.monotonic() - began), 0))
-    return source.poll()
+    with progress_bar("reading page flags") as progress:
+        source.read_all()
+        progress("listening for events", 0, 0)
+        time.sleep(max(interval - (time.monotonic() - began), 0))
+        return source.poll()
 
 
 def _print(view: View, as_json: bool) -> None:
@@ -121,6 +124,7 @@ def _run(source: Source, interval: float, duration: float) -> None:
     if not console().is_terminal:
         raise KevacuateError("The terminal view needs a terminal: use --once, with --json for scripts.")
     app = WatchApp(source, interval, duration)
-    app.run()
+    with patient():  # the application gives the terminal back
+        app.run()
     if app.error is not None:
         raise app.error

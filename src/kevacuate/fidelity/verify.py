@@ -129,7 +129,8 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
 def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
     """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
     events, total = 0, _total(given.recording)
-    with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
+    pool = ThreadPoolExecutor(thread_name_prefix="verify")
+    try:
         pieces = _checked(given)
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
@@ -137,6 +138,8 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
             list(pool.map(_take, levels, repeat(piece), repeat(events)))
             events += piece.chunk.rows - piece.lead
             progress("events", events, total)
+    finally:  # of an exception: a level that is being compiled ends only after that, and nobody waits for it
+        pool.shutdown(wait=False, cancel_futures=True)
     return events
 
 

@@ -8,6 +8,7 @@ import re
 
 from kevacuate.capture.events import LIGHT
 from kevacuate.capture.tracefs import Instance, find_tracefs, mount_tracefs, remove_instance, stale_instances
+from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
 from kevacuate.live.view import Extfrag
 from kevacuate.mm.constants import MIGRATE_TYPES
@@ -83,6 +84,7 @@ class ExtfragTap:
             self.instance.configure(BUFFER_KB)
             self.instance.enable([EVENT])
             self._pipe = os.open(self.instance.path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
+            owe(self, self.close)
             self.instance.switch(True)
         except BaseException as error:
             self.instance.remove()
@@ -124,6 +126,7 @@ class ExtfragTap:
         KevacuateError
             It cannot be removed.
         """
+        settle(self)
         os.close(self._pipe)
         if not self.instance.remove():
             raise KevacuateError(

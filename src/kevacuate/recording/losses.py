@@ -34,6 +34,6 @@ def refuse_losses(recording: Recording, so: str = "its demand is incomplete") ->
     if lost:
         where = ", ".join(f"{events:,} on CPU {cpu}" for cpu, events in lost.items())
         raise KevacuateError(
-            f"{recording.path} lost events ({where}), so {so}: record again with larger buffers, or "
-            "use it all the same with --despite-losses."
+            f"{recording.path} lost events ({where}), so {so}: record again with larger buffers. With --despite-losses, "
+            "`kevacuate compare`, replay, report, plot, explain and verify use it all the same."
         )
