@@ -125,8 +125,8 @@ def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
         raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
-    """The file's content, decompressed, in blocks of *size* bytes; each is valid until the next is asked for.
+def read_blocks(path: Path) -> Iterator[memoryview]:
+    """The file's content, decompressed, in blocks of 1 MiB; each is valid until the next is asked for.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
         As :func:`open_raw` and :func:`read_into`.
 
     """
-    buffer = memoryview(bytearray(size))
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
     with closing(open_raw(path)) as file:
         while done := read_into(file, path, buffer):
             yield buffer[:done]
