@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import streams
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import State, copy_state, state_bytes
+from kevacuate.mm.layout import State, state_bytes
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import STOP_LOG, replay_rows
 
@@ -100,7 +100,7 @@ def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, Demand
 def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> dict[str, Any]:
     """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the rates."""
     start, demand = filled(kind, gib, rows)
-    ours, theirs = copy_state(start), copy_state(start)
+    ours, theirs = (State._make(array.copy() for array in start) for _ in range(2))
     seconds: dict[str, list[float]] = {}
     for _ in range(repeats):
         for ahead in (0, DISTANCE):

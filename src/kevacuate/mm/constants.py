@@ -375,32 +375,6 @@ L_COMPACT_MIGRATE = 21
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
-LOG_NAMES = {
-    L_EXTFRAG: "mm_page_alloc_extfrag",
-    L_EVAC_CLAIM: "try_to_claim_block",
-    L_EVAC_QUEUED: "queue_pageblock_evacuate",
-    L_EVAC_DROPPED: "evacuate_item_alloc: none left",
-    L_IRQ_WORK: "evacuate_irq_work_fn",
-    L_EVAC_STARTED: "evacuate_pageblock",
-    L_EVAC_SKIPPED: "evacuate_pageblock: movable again",
-    L_EVAC_ISOLATE: "isolate_migratepages_range",
-    L_EVAC_RECLAIM: "reclaim_clean_pages_from_list",
-    L_EVAC_MIGRATE: "migrate_pages",
-    L_EVAC_PUTBACK: "putback_movable_pages",
-    L_EVAC_FINISHED: "evacuate_item_free",
-    L_ALLOC_FAILED: "alloc_pages failed",
-    L_BLOCK_TYPE: "set_pageblock_migratetype",
-    L_BOOST: "boost_watermark",
-    L_HIGHATOMIC_RESERVE: "reserve_highatomic_pageblock",
-    L_HIGHATOMIC_UNRESERVE: "unreserve_highatomic_pageblock",
-    L_KSWAPD: "kswapd",
-    L_COMPACT_BEGIN: "mm_compaction_begin",
-    L_COMPACT_END: "mm_compaction_end",
-    L_COMPACT_MIGRATE: "mm_compaction_migratepages",
-    L_ZONE_LOCKED: "mm_page_alloc_zone_locked",
-    L_PCPU_DRAIN: "mm_page_pcpu_drain",
-    L_LIST: "free list",
-}
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 PG_COMPACT = 6

@@ -454,11 +454,6 @@ def build_state(
     return state
 
 
-def copy_state(state: State) -> State:
-    """A deep copy: two runs can start from one state."""
-    return State._make(array.copy() for array in state)
-
-
 def grow_objects(state: State, size: int) -> State:
     """The same state with room for *size* objects; the other arrays are shared."""
     if size <= state.obj.size:

@@ -14,7 +14,7 @@ from kevacuate.recording.demand import (
 )
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.machine import Machine, ZoneInfo
-from kevacuate.recording.recording import PageKinds, Recording
+from kevacuate.recording.recording import Recording
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import SCHEMA_VERSION, EventChunk, EventKind
 from kevacuate.recording.state import AllocatorState, ZoneState
@@ -30,7 +30,6 @@ __all__ = [
     "KevWriter",
     "Machine",
     "PageAttr",
-    "PageKinds",
     "Recording",
     "StartObjects",
     "ZoneInfo",

@@ -30,11 +30,9 @@ COLUMN_WORDS = 5
 HAS_MT, HAS_GFP, HAS_AB, HAS_CD = 1, 2, 4, 8
 """Which columns a kind fills at all; the others stay 0, as they were made."""
 
-UNKNOWN_ID, UNWANTED_ID, PASSED_OVER_ID = -1, -2, -3
-"""An id without a format; of a kind that is not wanted; and from here downwards one for each event that no kind stands for."""
-
-KIND_UNREADABLE = 255
-"""Kind of a row that stands for an event whose fields cannot be read; its column a is the event's id."""
+UNKNOWN_ID, UNWANTED_ID, COUNTED_ID = -1, -2, -3
+"""An id without a format; of a kind that is not wanted; and from here downwards one for each event that is
+only counted."""
 
 SPECIAL_NONE, SPECIAL_GFP, SPECIAL_RMQ, SPECIAL_PTE, SPECIAL_NAME = 0, 1, 2, 3, 4
 
@@ -47,7 +45,7 @@ S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST, S_EMPTY
 STATUS_WORDS = 9
 """Rows written; sub-buffers done; error code; its byte offset in the block; events missed where the kernel
 stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time; whether the
-last sub-buffer was zeros. Behind these words stands how many there were of each event that is passed over."""
+last sub-buffer was zeros. Behind these words stands how many there were of each event that is only counted."""
 
 SMALLEST_PAGE_WORDS = 1024
 """32-bit words of the smallest sub-buffer there is, 4096 bytes."""
@@ -68,7 +66,7 @@ class FieldTable(NamedTuple):
     """Where the kinds' fields lie: event id to row, and the rows."""
 
     ids: npt.NDArray[np.int32]
-    """int32[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or PASSED_OVER_ID less its number among those."""
+    """int32[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or COUNTED_ID less its place in Decoding.counted."""
     rows: npt.NDArray[np.int64]
     """int64[n * ROW_WORDS]."""
     gfp: npt.NDArray[np.int64]
@@ -302,8 +300,8 @@ def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-u
             n += 1
         elif row == UNKNOWN_ID:
             status[S_SKIPPED] += 1
-        elif row <= PASSED_OVER_ID:
-            status[STATUS_WORDS + PASSED_OVER_ID - row] += 1
+        elif row <= COUNTED_ID:
+            status[STATUS_WORDS + COUNTED_ID - row] += 1
     status[S_LAST] = seen
     if error != OK:
         status[S_ERROR] = error

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import demand as demand_files
@@ -29,15 +28,6 @@ DEFAULT_CHUNK_ROWS = 1 << 17
 
 SHIPPED = "stock-churn-1g-smp1-s3.kev"
 """The recording that ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
-
-
-class PageKinds(NamedTuple):
-    """What /proc showed of every page at a snapshot, indexed by pfn."""
-
-    flags: npt.NDArray[np.uint64]
-    """/proc/kpageflags."""
-    counts: npt.NDArray[np.uint64] | None
-    """/proc/kpagecount, if it was saved."""
 
 
 class Recording:
@@ -172,13 +162,6 @@ class Recording:
             first = first or state
         return first
 
-    def page_kinds(self, index: int) -> PageKinds | None:
-        """Flags and counts of every page at state *index*, or None if they were not saved."""
-        if not 0 <= index < len(self.states):
-            raise KevacuateError(f"{self.path} has {len(self.states)} states, so none with index {index}.")
-        state = self.states[index]
-        return None if state.page_flags is None else PageKinds(state.page_flags, state.page_count)
-
     def events(
         self,
         *,
@@ -221,35 +204,17 @@ class Recording:
         """Whether a demand is stored beside the recording."""
         return demand_files.has_demand(self.path)
 
-    def save(
-        self,
-        target: str | Path,
-        *,
-        chunk_rows: int = DEFAULT_CHUNK_ROWS,
-        quality: Mapping[str, Any] | None = None,
-    ) -> Recording:
-        """Write this recording as a ``.kev`` directory and open that.
-
-        Parameters
-        ----------
-        target : path
-            The directory to make.
-        chunk_rows : int
-            Size of the chunks it goes through in.
-        quality : mapping, optional
-            Further JSON values for ``quality.json``.
-
-        """
+    def save(self, target: str | Path) -> Recording:
+        """Write this recording as the ``.kev`` directory *target* and open that."""
         with KevWriter(target, self.machine) as writer:
-            for chunk in self.events(chunk_rows=chunk_rows):
+            for chunk in self.events():
                 writer.add_events(chunk)
             for state in self._source.states():
                 writer.add_state(state)
             if self.snapshots:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
-            kept = {"source_digest": self.digest, "events_passed_over": self.passed_over}
-            writer.set_quality({**kept, **(quality or {})})
+            writer.set_quality({"source_digest": self.digest, "events_passed_over": self.passed_over})
         return Recording.open(writer.path, verify=False)
 
 

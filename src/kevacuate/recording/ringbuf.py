@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import Decoding, decoding, passed_over
+from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.schema import EventChunk, EventKind
@@ -125,8 +125,8 @@ def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
         raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
-    """The file's content, decompressed, in blocks of *size* bytes; each is valid until the next is asked for.
+def read_blocks(path: Path) -> Iterator[memoryview]:
+    """The file's content, decompressed, in blocks of 1 MiB; each is valid until the next is asked for.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
         As :func:`open_raw` and :func:`read_into`.
 
     """
-    buffer = memoryview(bytearray(size))
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
     with closing(open_raw(path)) as file:
         while done := read_into(file, path, buffer):
             yield buffer[:done]
@@ -210,7 +210,6 @@ class PageDecoder:
         self._block = np.zeros(max(1, block_bytes // page_bytes) * page_bytes // 4 + 2, np.int32)
         self.buffer: memoryview = self._block[:-2].view(np.uint8).data
         """Where to put the next sub-buffers; at most this many bytes at once."""
-        self._passed_names = tuple(event.name for event in passed_over(formats))
         self.passed_over: Counter[str] = Counter()
         """How many there were of each event that no kind stands for, by name."""
         self._out, self._rows = self._new_out(), 0
@@ -251,9 +250,7 @@ class PageDecoder:
         if self._rows:
             out, rows, self._rows = self._out, self._rows, 0
             self._out = self._new_out()
-            chunk = self._chunk(out, rows)
-            if chunk.rows:
-                yield chunk
+            yield self._chunk(out, rows)
 
     def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
         self.missed += int(status[dc.S_MISSED])
@@ -261,7 +258,12 @@ class PageDecoder:
         self.unknown += int(status[dc.S_SKIPPED])
         counts = status[dc.STATUS_WORDS :]
         for place in np.flatnonzero(counts).tolist():
-            self.passed_over[self._passed_names[place]] += int(counts[place])
+            event, count = self.decoding.counted[place], int(counts[place])
+            if event.id in self.decoding.unreadable:
+                self.unreadable[event.id] += count
+                self.unknown += count
+            else:
+                self.passed_over[event.name] += count
         if status[dc.S_ERROR] != dc.OK:
             where = offset + int(status[dc.S_OFFSET])
             raise KevacuateError(
@@ -271,7 +273,7 @@ class PageDecoder:
     def _new_out(self) -> dc.DecodeOut:
         types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
         columns: list[npt.NDArray[Any]] = [np.zeros(self.capacity, t) for t in types]
-        status = np.zeros(dc.STATUS_WORDS + len(self._passed_names), np.int64)
+        status = np.zeros(dc.STATUS_WORDS + len(self.decoding.counted), np.int64)
         return dc.DecodeOut(*columns, status)  # type: ignore[call-arg]
 
     def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
@@ -279,8 +281,6 @@ class PageDecoder:
         cpu = np.full(rows, self.cpu, np.uint16)
         columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
         chunk = EventChunk(columns[0], cpu, *columns[1:])
-        if self.decoding.unreadable:
-            chunk = self._readable(chunk)
         self.decoding.numbers.apply(chunk)
         zones = self.decoding.zones
         for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
@@ -290,14 +290,6 @@ class PageDecoder:
             chunk.order[i] = zones.index(name) if name in zones else -1
             chunk.pfn[i] = -1
         return chunk
-
-    def _readable(self, chunk: EventChunk) -> EventChunk:
-        """The events that could be read; the others are counted."""
-        unreadable = chunk.kind == dc.KIND_UNREADABLE
-        idents, counts = np.unique(chunk.a[unreadable], return_counts=True)
-        self.unreadable.update(dict(zip(idents.tolist(), counts.tolist(), strict=True)))
-        self.unknown += int(counts.sum())
-        return chunk.take(~unreadable) if len(idents) else chunk
 
 
 class RawReader:
