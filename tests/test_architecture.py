@@ -105,7 +105,10 @@ def test_only_one_file_knows_the_compiler() -> None:
 
 
 def test_the_compilers_decorator_lies_below_all() -> None:
-    assert {name for name in imports(Path("jit.py")) if name.startswith("kevacuate")} == {"kevacuate.errors"}
+    assert {name for name in imports(Path("jit.py")) if name.startswith("kevacuate")} == {
+        "kevacuate.ending",
+        "kevacuate.errors",
+    }
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] == "mm"], ids=str)

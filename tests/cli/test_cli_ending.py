@@ -14,7 +14,7 @@ import pytest
 
 from kevacuate import ending
 from kevacuate.cli.process import ended_by_signal
-from kevacuate.mm import jit
+from kevacuate import jit
 
 ONE_CPU = Path(__file__).parent.parent / "data/one-cpu.kev"
 
