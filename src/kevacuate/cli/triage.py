@@ -6,14 +6,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, phase_lines, print_json, progress_bar, tidy
+import kevacuate
+from kevacuate.cli.common import console, open_recording, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
-from kevacuate.recording import Recording
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
@@ -51,27 +52,18 @@ def command(recording: Path | None, live: bool, duration: float, as_json: bool) 
 
 def _recorded(path: Path) -> dict[str, Any]:
     """Triage a recording, with a progress bar."""
-    from kevacuate.observe.triage import triage_recording
-
-    source = Recording.open(path)
+    source = open_recording(path)
     with progress_bar() as progress:
-        return triage_recording(source, progress=lambda done, total: progress("events", done, total))
+        return kevacuate.triage(source, progress=partial(progress, "events"))
 
 
 def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
-    from kevacuate.capture.options import RecordOptions
-    from kevacuate.capture.start import record
-    from kevacuate.observe.triage import triage_recording
-    from kevacuate.recording.beside import private_directory
-
     tidy(Path(tempfile.gettempdir()))
-    with private_directory("triage") as directory:
-        target = directory / "live.kev"
-        chosen = RecordOptions(target=target, duration=duration, light=True)
-        with live_status() as report:
-            record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
-        return {**triage_recording(Recording.open(target)), "name": "this machine"}
+    with live_status() as report:
+        return kevacuate.triage_live(
+            duration, progress=report, say=lambda text: click.echo(f"kevacuate: {text}", err=True)
+        )
 
 
 @contextmanager
