@@ -61,14 +61,14 @@ def comparison() -> tuple[str, str]:
     from rich.console import Console
 
     from kevacuate.cli.common import open_recording
-    from kevacuate.cli.compare import DEFAULT_POLICIES
     from kevacuate.cli.options import REPEATS
+    from kevacuate.policy import COMPARED
     from kevacuate.reports.comparison.conclusion import conclusion
     from kevacuate.reports.comparison.rows import ROWS, row_of
     from kevacuate.reports.comparison.tables import comparison_table
     from kevacuate.runs.compare import compare
 
-    result = compare(open_recording(None), DEFAULT_POLICIES, repeats=REPEATS)
+    result = compare(open_recording(None), COMPARED, repeats=REPEATS)
     screen = io.StringIO()
     Console(file=screen, width=WIDTH, no_color=True).print(comparison_table(result))
     sections = {row.section for row in ROWS}

@@ -21,6 +21,26 @@ FLOORS = (
 )  # fmt: skip
 """The rooms from the ground up: each imports only from those before it."""
 ANYWHERE = {"kevacuate.errors", "kevacuate.ending", "kevacuate._version", "kevacuate.jit"}
+USERS = {"cli"}
+"""Rooms that use the package as scripts do, by its facade."""
+CLI_KNOWS = {
+    "kevacuate",
+    "kevacuate.ending",
+    "kevacuate.errors",
+    "kevacuate._version",
+    "kevacuate.jit",
+    "kevacuate.recording.beside",
+}
+"""What the command line takes besides rendering (reports), the live view, and the names of policies: the facade; errors; when the
+model is compiled; how a process ends; files written beside their place."""
+HELP = {
+    "kevacuate.measure.groups",
+    "kevacuate.measure.fidelity",
+    "kevacuate.measure.saved",
+    "kevacuate.recording.recording",
+    "kevacuate.recording.machine",
+}
+"""Homes of constants, words and checks of files that ``--help``, titles and figures need."""
 THIRD_PARTY = {"kernel": {"numpy"}, "mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}
 COMPILER = {"numba", "llvmlite"}
 FILE_MODULES = {"os", "io", "pathlib", "tempfile", "shutil", "glob", "mmap", "sqlite3", "pickle"}
@@ -42,14 +62,14 @@ def is_type_checking(node: ast.If) -> bool:
     return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def imports(path: Path, *, running: bool = False) -> Iterator[str]:
-    """Dotted names of the modules a file imports; `running`: only those imported when it is loaded."""
+def imports(path: Path, *, running: bool = False, typing: bool = True) -> Iterator[str]:
+    """Dotted names of the modules a file imports; `running`: only those imported when it is loaded; `typing`: for types too."""
     stack: list[ast.AST] = [ast.parse((PACKAGE / path).read_text())]
     while stack:
         node = stack.pop()
         if running and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        if running and isinstance(node, ast.If) and is_type_checking(node):
+        if (running or not typing) and isinstance(node, ast.If) and is_type_checking(node):
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -86,6 +106,8 @@ def test_a_room_imports_only_from_floors_below(path: Path) -> None:
     room = path.parts[0]
     for name in imports(path):
         if name.split(".")[0] != "kevacuate" or name in ANYWHERE or room_of(name) == room:
+            continue
+        if name == "kevacuate" and room in USERS:
             continue
         assert room_of(name), f"{path} imports {name}: the facade is for users"
         assert FLOORS.index(room_of(name)) < FLOORS.index(room), f"{path} imports {name}, from a floor above"
@@ -207,3 +229,26 @@ def test_no_folder_of_a_room_lies_in_a_circle(room: str) -> None:
     }:
         done |= ready
     assert set(graph) == done, f"circle among {sorted(set(graph) - done)}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] == "cli"], ids=str)
+def test_the_command_line_calls_only_the_facade(path: Path) -> None:
+    for name in imports(path, typing=False):
+        parts = name.split(".")
+        if parts[0] != "kevacuate" or name in CLI_KNOWS | HELP:
+            continue
+        assert parts[1] in ("cli", "reports", "live", "policy"), f"{path} imports {name}"
+
+
+def test_a_command_calls_no_verb_past_the_facade() -> None:
+    homes = {f"kevacuate.{home}" for home in kevacuate._HOMES.values()}
+    verbs = {
+        f"{home}.{kevacuate._CALLED.get(name, name)}"
+        for name, home in kevacuate._HOMES.items()
+        if name.islower()
+    }
+    for path in (path for path in MODULES if path.parts[0] == "cli"):
+        for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in homes:
+                taken = {f"{node.module.removeprefix('kevacuate.')}.{alias.name}" for alias in node.names}
+                assert not taken & verbs, f"{path} imports {taken & verbs}"

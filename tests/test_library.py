@@ -159,12 +159,14 @@ def test_a_triage_from_the_package(synthetic_kev: Path) -> None:
 def test_a_page_from_the_package(synthetic_kev: Path, tmp_path: Path) -> None:
     options = ReplayOptions(keep=True)
     made = compare(synthetic_kev, "mainline", repeats=1, options=options)
-    page = kevacuate.write_report(made, tmp_path / "a.html")
+    page = kevacuate.report(made, tmp_path / "a.html")
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert kevacuate.write_report(synthetic_kev, tmp_path / "b.html").stat().st_size > 10_000
+    assert kevacuate.report(synthetic_kev, tmp_path / "b.html", recorded=True).stat().st_size > 10_000
     save_comparison(tmp_path / "a.kevc", made)
-    with pytest.raises(KevacuateError, match="is a file, but a recording is a directory"):
-        kevacuate.write_report(tmp_path / "a.kevc", tmp_path / "c.html")
+    kept = kevacuate.report([tmp_path / "a.kevc"], tmp_path / "c.html")
+    assert kept.stat().st_size == page.stat().st_size
+    with pytest.raises(KevacuateError, match="A saved result is shown as it is"):
+        kevacuate.report(tmp_path / "a.kevc", tmp_path / "d.html", "mainline")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -14,31 +14,45 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
+    from kevacuate.capture.core_state import CoreSnapshot
+    from kevacuate.capture.doctor import examine as doctor
+    from kevacuate.capture.record import record, triage_live
+    from kevacuate.capture.snapshot import snapshot
+    from kevacuate.capture.status import Result as RecordResult
     from kevacuate.capture.survey import Survey
-    from kevacuate.capture.survey import take_survey as snapshot
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
-    from kevacuate.measure import Comparison, Run
     from kevacuate.measure.fidelity import Verification
+    from kevacuate.measure.results import Comparison, Run
+    from kevacuate.measure.saved import load, save
     from kevacuate.mm.machine import Machine
+    from kevacuate.observe.info import info
+    from kevacuate.observe.outcomes import compare_recorded
     from kevacuate.observe.triage import triage
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
+    from kevacuate.recording.importers import ImportOptions, import_recording
+    from kevacuate.recording.recording import open_recording as open
     from kevacuate.reports import plot
     from kevacuate.reports.comparison.conclusion import conclusion
     from kevacuate.reports.comparison.summary import summary
-    from kevacuate.reports.page.write import write_report
+    from kevacuate.reports.export import export
+    from kevacuate.reports.page.write import report
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
     from kevacuate.runs.compare import compare
     from kevacuate.runs.options import ReplayOptions
+    from kevacuate.runs.replay import replay
 
 __all__ = [
     "POLICIES",
     "Comparison",
+    "CoreSnapshot",
+    "ImportOptions",
     "KevacuateError",
     "Machine",
     "Policy",
+    "RecordResult",
     "Recording",
     "ReplayOptions",
     "Run",
@@ -48,40 +62,65 @@ __all__ = [
     "__version__",
     "build_demand",
     "compare",
+    "compare_recorded",
     "conclusion",
+    "doctor",
     "explain",
+    "export",
+    "import_recording",
+    "info",
+    "load",
+    "open",
     "parse_policy",
     "plot",
+    "record",
+    "replay",
+    "report",
+    "save",
     "snapshot",
     "summary",
     "triage",
+    "triage_live",
     "verify",
-    "write_report",
 ]
 
 _HOMES = {
-    "Comparison": "measure",
-    "Run": "measure",
+    "Comparison": "measure.results",
+    "CoreSnapshot": "capture.core_state",
+    "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
     "POLICIES": "policy",
     "Policy": "policy",
-    "parse_policy": "policy",
+    "RecordResult": "capture.status",
     "Recording": "recording",
-    "build_demand": "demand.build",
     "ReplayOptions": "runs.options",
-    "compare": "runs.compare",
-    "conclusion": "reports.comparison.conclusion",
-    "summary": "reports.comparison.summary",
-    "Verification": "measure.fidelity",
-    "verify": "fidelity.verify",
-    "Survey": "capture.survey",
+    "Run": "measure.results",
     "Story": "reports.story.story",
+    "Survey": "capture.survey",
+    "Verification": "measure.fidelity",
+    "build_demand": "demand.build",
+    "compare": "runs.compare",
+    "compare_recorded": "observe.outcomes",
+    "conclusion": "reports.comparison.conclusion",
+    "doctor": "capture.doctor",
     "explain": "reports.story.explain",
-    "snapshot": "capture.survey",
+    "export": "reports.export",
+    "import_recording": "recording.importers",
+    "info": "observe.info",
+    "load": "measure.saved",
+    "open": "recording.recording",
+    "parse_policy": "policy",
+    "record": "capture.record",
+    "replay": "runs.replay",
+    "report": "reports.page.write",
+    "save": "measure.saved",
+    "snapshot": "capture.snapshot",
+    "summary": "reports.comparison.summary",
     "triage": "observe.triage",
-    "write_report": "reports.page.write",
+    "triage_live": "capture.record",
+    "verify": "fidelity.verify",
 }
-_CALLED = {"snapshot": "take_survey"}
+_CALLED = {"RecordResult": "Result", "doctor": "examine", "open": "open_recording"}
 """Names that have another one at home."""
 _MODULES = {"plot": "reports.plot"}
 

@@ -2,6 +2,8 @@
 """The one exception the package raises for bad input or a machine that cannot do what was asked, and the check of numbers."""
 
 import operator
+import os
+from pathlib import Path
 from typing import Any
 
 
@@ -25,3 +27,16 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
     if isinstance(value, bool) or number < least or (most is not None and number > most):
         raise KevacuateError(f"{name} cannot be {value!r}: it is a whole number, {limits}.")
     return number
+
+
+def named_file(path: Any) -> Path:
+    """The argument *path* of a function as a Path.
+
+    Raises
+    ------
+    KevacuateError
+        It is neither a string nor a Path.
+    """
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise KevacuateError(f"{path!r} is no path: name the file by a string or a Path.")
+    return Path(path)

@@ -28,7 +28,7 @@ from capture_tools import (
 
 from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.spool import Words
-from kevacuate.capture.start import record
+from kevacuate.capture.start import start_recording as record
 from kevacuate.capture.status import Result
 from kevacuate.capture.tracefs import PREFIX, find_tracefs
 from kevacuate.demand.build import build_demand

@@ -14,7 +14,7 @@ import pytest
 from capture_tools import kevacuate, unavailable
 
 from kevacuate.capture.options import RecordOptions
-from kevacuate.capture.start import record
+from kevacuate.capture.start import start_recording as record
 from kevacuate.demand.build import build_demand
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.blocks import block_counts

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kevacuate import ending
+from kevacuate import ending, jit
 from kevacuate.cli.process import ended_by_signal
-from kevacuate import jit
 
 ONE_CPU = Path(__file__).parent.parent / "data/one-cpu.kev"
 

@@ -102,7 +102,7 @@ def makes_kernels(path: Path) -> bool:
 def test_kernels_live_where_the_digest_looks() -> None:
     rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if makes_kernels(path)}
     assert "mm" in rooms
-    assert rooms <= set(jit._KERNEL_ROOMS)
+    assert rooms - {"jit.py"} <= set(jit._KERNEL_ROOMS)
 
 
 def test_the_digest_reads_every_file_of_the_kernel_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_the_digest_reads_every_file_of_the_kernel_rooms(monkeypatch: pytest.Mon
 
 
 def test_only_jit_knows_numba() -> None:
-    for path in (PACKAGE / "mm").glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         if path.name != "jit.py":
             assert "numba" not in {name.split(".")[0] for name in imported(path)}, path
 

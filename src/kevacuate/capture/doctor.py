@@ -255,7 +255,22 @@ def _left(tracefs: Path | None) -> Iterator[Check]:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order in which they are best read."""
+    """What this machine offers for recording: all checks, in the order in which they are best read.
+
+    Makes and removes a tracing instance, and changes nothing else.
+
+    Returns
+    -------
+    list of Check
+        Each with ``name``, ``status`` ("ok", "note" or "missing"), ``found`` and ``advice``, in words. Where none is missing,
+        recording is possible.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> {check.status for check in kevacuate.doctor()} <= {"ok", "note", "missing"}
+    True
+    """
     checks: list[Check] = []
 
     def each(make: Callable[[], Iterator[Check]]) -> None:

@@ -32,7 +32,7 @@ def need_root() -> None:
         )
 
 
-def record(
+def start_recording(
     options: RecordOptions,
     report: Callable[[Status], None] = lambda status: None,
     say: Callable[[str], None] = lambda text: None,

@@ -89,6 +89,12 @@ class Survey:
         there = ~self.absent
         return mixed_bounds(self.blocks.movable[there], self.fixed[there], unclear[there], cached)
 
+    @property
+    def blocks_by_class(self) -> dict[str, int]:
+        """Name of a class to how many blocks are of it; holes, which are no blocks, are "absent"."""
+        classes = self.classes
+        return {name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}
+
     def to_json(self) -> dict[str, Any]:
         """Zones, totals and every block, as plain JSON values."""
         classes = self.classes
@@ -98,9 +104,7 @@ class Survey:
             "zones": [asdict(zone) for zone in self.counts.zones],
             "vmstat": self.counts.vmstat,
             "mixed_blocks": self.mixed._asdict(),
-            "blocks_by_class": {
-                name: int((classes == i).sum()) for i, name in enumerate(CLASSES) if i != ABSENT
-            },
+            "blocks_by_class": {k: n for k, n in self.blocks_by_class.items() if k != CLASSES[ABSENT]},
             "pages": {name: int(column.sum()) for name, column in self.blocks._asdict().items()},
             "blocks": {
                 "class": [CLASSES[c] for c in classes.tolist()],

@@ -27,10 +27,10 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
+import kevacuate
 from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import when_compiling
-from kevacuate.recording import Recording
 from kevacuate.recording.beside import refuse_special, remove_leftovers
 from kevacuate.reports.harmless import visible_block
 
@@ -70,10 +70,10 @@ def tidy(directory: Path) -> None:
         click.echo(f"kevacuate: removed {visible_block(str(left))}, which a killed command left.", err=True)
 
 
-def open_recording(path: Path | None) -> Recording:
+def open_recording(path: Path | None) -> kevacuate.Recording:
     """The recording at *path*, or the one that ships with the package."""
     heed()
-    return Recording.shipped() if path is None else Recording.open(path)
+    return kevacuate.open(path)
 
 
 class PlainConsole(Console):

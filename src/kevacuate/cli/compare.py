@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
@@ -57,8 +58,6 @@ def command(
 
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
-    from kevacuate.measure.saved import save_comparison
-
     if recorded:
         if policies or series or save or repeats:
             raise click.UsageError(
@@ -71,34 +70,34 @@ def command(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
     recording = Path(recordings[0]) if recordings else None
-    from kevacuate.demand.refusals import refuse_without_demand
-    from kevacuate.measure.claims import claims_facts, nothing_words
-    from kevacuate.policy import parse_policy
-    from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
+    from kevacuate.reports.comparison.conclusion import comparison_json
     from kevacuate.reports.comparison.tables import comparison_table
-    from kevacuate.runs.compare import compare
-    from kevacuate.runs.options import ReplayOptions
 
     writable(save)
     chosen = policies or COMPARED
     for spec in chosen:
-        parse_policy(spec)
-    with progress_bar():
-        source = open_recording(recording)
-        refuse_without_demand(source)
-        known = nothing_words(claims_facts(source))
-    if known:
-        console(stderr=True).print(known, markup=False, highlight=False)
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+        kevacuate.parse_policy(spec)
+    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        told = doing("replaying", progress)
-        result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=told)
+        result = kevacuate.compare(
+            open_recording(recording),
+            chosen,
+            repeats=repeats_of(repeats),
+            options=options,
+            progress=doing("replaying", progress),
+            say=_say,
+        )
         if save:
             progress(f"writing {save}", 0, 0)
-            save_comparison(save, result)
+            kevacuate.save(result, save)
     if as_json:
         print_json(comparison_json(result, series=series))
         return
     out = console()
     out.print(comparison_table(result))
-    out.print(str(conclusion(result)), markup=False, highlight=False)
+    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+
+
+def _say(sentence: str) -> None:
+    """What is known before the replays, on stderr."""
+    console(stderr=True).print(sentence, markup=False, highlight=False)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, print_json
 from kevacuate.cli.options import json_option
 
@@ -25,10 +26,8 @@ def command(as_json: bool) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from kevacuate.capture.doctor import examine, possible
-
-    checks = examine()
-    good = possible(checks)
+    checks = kevacuate.doctor()
+    good = all(check.status != "missing" for check in checks)
     if as_json:
         print_json({"recording_possible": good, "checks": [asdict(check) for check in checks]})
         return 0 if good else 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import json_option, policies_option, replay_options
 from kevacuate.errors import KevacuateError
@@ -15,7 +16,6 @@ from kevacuate.policy import PAIR
 
 if TYPE_CHECKING:
     from kevacuate.reports.story.place import Place
-    from kevacuate.reports.story.story import Story
 
 
 @click.command("explain", short_help="The story of one page or pageblock.")
@@ -33,19 +33,20 @@ def command(
 
     Example: kevacuate explain block:209 --policy mainline --policy evacuate
     """
-    from kevacuate.policy import parse_policies
-    from kevacuate.reports.story.explain import explain, parse_place
+    from kevacuate.reports.story.explain import parse_place
     from kevacuate.reports.story.story import compared
 
     if len(words) > 2:
         raise KevacuateError(
             f"One recording and one place, not {len(words)} words: kevacuate explain RECORDING block:209."
         )
-    chosen = parse_policies(policies)
+    chosen = [kevacuate.parse_policy(spec) for spec in policies]
     source = open_recording(Path(words[0]) if len(words) == 2 else None)
     place = parse_place(source, words[-1])
     with progress_bar() as progress:
-        stories = explain(source, place, chosen, seed=seed, despite_losses=despite_losses, progress=progress)
+        stories = kevacuate.explain(
+            source, place, chosen, seed=seed, despite_losses=despite_losses, progress=progress
+        )
     lines = compared(stories)
     if not as_json:
         _print(place, stories, lines)
@@ -61,7 +62,7 @@ def command(
     )
 
 
-def _print(place: Place, stories: list[Story], lines: list[str]) -> None:
+def _print(place: Place, stories: list[kevacuate.Story], lines: list[str]) -> None:
     """The stories for people."""
     from kevacuate.reports.story.words import seconds
 

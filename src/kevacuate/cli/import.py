@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
@@ -116,17 +117,16 @@ def command(
 
     Example: kevacuate import trace.dat -o my-server.kev
     """
-    from kevacuate.recording.importers import ImportOptions, import_recording
     from kevacuate.reports.imported import imported_text
 
     target = output or default_target(file)
     writable(target)
     what = f"reading {'standard input' if str(file) == STDIN else file} (bytes)"
     with progress_bar(what) as progress, stored(file) as source:
-        about = import_recording(
+        about = kevacuate.import_recording(
             source,
             target,
-            ImportOptions(formats, buffer, kernel),
+            kevacuate.ImportOptions(formats, buffer, kernel),
             pids=not no_pids,
             progress=lambda done, total: progress(what, done, total),
         )

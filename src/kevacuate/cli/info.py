@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar
 from kevacuate.cli.options import json_option, recording_argument
 
@@ -22,11 +23,10 @@ def command(recording: Path | None, as_json: bool) -> None:
 
     Example: kevacuate info my-server.kev
     """
-    from kevacuate.observe.info import about_recording
     from kevacuate.reports.info import quality_tables
 
     with progress_bar() as progress:
-        about = about_recording(open_recording(recording), doing("reading", progress))
+        about = kevacuate.info(open_recording(recording), progress=doing("reading", progress))
     if as_json:
         print_json(about)
         return

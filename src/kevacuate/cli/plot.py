@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
@@ -19,10 +19,6 @@ from kevacuate.cli.options import (
 )
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import PAIR
-
-if TYPE_CHECKING:
-    from kevacuate.measure import Comparison
-    from kevacuate.runs.options import ReplayOptions
 
 FIGURES = {"map": "pageblock_maps", "time": "timelines", "flow": "flows", "bars": "bars"}
 """Name of a figure, and the function of :mod:`kevacuate.reports.plot` that draws it."""
@@ -69,10 +65,9 @@ def command(
     from kevacuate.measure.saved import figures_of
     from kevacuate.reports import plot
     from kevacuate.reports.plot.style import pyplot
-    from kevacuate.runs.options import ReplayOptions
 
     pyplot().switch_backend("Agg")
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
+    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
     comparison, name = _comparison(source, policies, repeats, options)
@@ -94,24 +89,27 @@ def command(
 
 
 def _comparison(
-    source: Path | None, policies: tuple[str, ...], repeats: int | None, options: ReplayOptions
-) -> tuple[Comparison, str]:
+    source: Path | None, policies: tuple[str, ...], repeats: int | None, options: kevacuate.ReplayOptions
+) -> tuple[kevacuate.Comparison, str]:
     """What to draw, and the name that the files begin with."""
-    from kevacuate.measure.saved import is_saved, load_comparison
-    from kevacuate.policy import parse_policy
-    from kevacuate.runs.compare import compare
+    from kevacuate.measure.saved import is_saved
 
     if source is not None and source.is_file() and is_saved(source):
         if policies or repeats:
             raise KevacuateError(
                 f"{source} is a saved comparison: its runs are made; leave --policy and --repeats out."
             )
-        return load_comparison(source), source.stem
+        return kevacuate.load(source), source.stem
     chosen = policies or PAIR
     for spec in chosen:
-        parse_policy(spec)
+        kevacuate.parse_policy(spec)
     recording = open_recording(source)
     with progress_bar() as progress:
-        told = doing("replaying", progress)
-        made = compare(recording, chosen, repeats=repeats_of(repeats), options=options, progress=told)
+        made = kevacuate.compare(
+            recording,
+            chosen,
+            repeats=repeats_of(repeats),
+            options=options,
+            progress=doing("replaying", progress),
+        )
     return made, recording.path.name.removesuffix(".kev")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, phase_lines, print_json, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option
 from kevacuate.ending import owed
 
 if TYPE_CHECKING:
-    from kevacuate.capture.status import Result, Status
+    from kevacuate.capture.status import Status
 
 MIB = 1 << 20
 
@@ -77,54 +79,41 @@ def command(output: Path | None, as_json: bool, **given: Any) -> int:
 
     Example: kevacuate record -o build.kev -- make -j8
     """
-    from kevacuate.capture.options import RecordOptions
-    from kevacuate.capture.start import need_root, record
-
     if given["command"] and given["command"][0].startswith("-"):
         raise click.UsageError(
             f"record has no option {given['command'][0]!r}. All CPUs and tasks are recorded; what stands after -- is the command."
         )
     target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
-    writable(output)
-    need_root()
-    writable(target)
-    options = RecordOptions(
-        target=target,
-        duration=given["duration"] or 0.0,
-        command=given["command"],
-        light=given["light"],
-        groups=tuple(name for name in ("compaction", "migrate", "vmscan") if given[name]),
-        keep_pids=given["pids"],
-        buffer_kb=-(-_at_least("--buffer", given["buffer_"], 64 << 10) // 1024) if given["buffer_"] else 0,
-        max_bytes=_at_least("--max-size", given["max_size"], MIB),
-        snapshot_seconds=given["snapshots"],
-        pages=not given["no_pages"],
-    )
+    if output is not None or os.geteuid() == 0:
+        writable(target)
     with _progress() as report:
-        result = record(options, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
+        result = kevacuate.record(
+            target,
+            duration=given["duration"] or 0.0,
+            command=given["command"],
+            light=given["light"],
+            compaction=given["compaction"],
+            migrate=given["migrate"],
+            vmscan=given["vmscan"],
+            pids=given["pids"],
+            buffer=given["buffer_"] or 0,
+            max_size=given["max_size"],
+            snapshots=given["snapshots"],
+            pages=not given["no_pages"],
+            progress=report,
+            say=lambda text: click.echo(f"kevacuate: {text}", err=True),
+        )
     size = sum(p.stat().st_size for p in result.target.rglob("*") if p.is_file())
     if as_json:
         print_json(_json(result, size))
     else:
-        click.echo(_sentence(result, size, light=options.light), err=True)
+        click.echo(_sentence(result, size, light=given["light"]), err=True)
     return handed_on(result.exit_status)
 
 
 def handed_on(status: int | None) -> int:
     """The exit status for COMMAND's (as :class:`subprocess.Popen` has it, None without one): as a shell's, and perf record's."""
     return 128 - status if status is not None and status < 0 else status or 0
-
-
-def _at_least(option: str, size: str, least: int) -> int:
-    """The size in bytes; one that is too small for anything lacks its letter."""
-    from kevacuate.capture.options import parse_size
-
-    found = parse_size(size)
-    if found < least:
-        raise click.UsageError(
-            f"{option} {size} is {found:,} bytes, too little to hold anything: write for example {option} 512M."
-        )
-    return found
 
 
 @contextmanager
@@ -147,7 +136,7 @@ def _line(status: Status) -> str:
     )
 
 
-def _json(result: Result, size: int) -> dict[str, Any]:
+def _json(result: kevacuate.RecordResult, size: int) -> dict[str, Any]:
     return {
         "recording": str(result.target),
         "events": result.events,
@@ -168,7 +157,7 @@ def _ended(status: int) -> str:
     return f"was ended by {names.get(-status, f'signal {-status}')}"
 
 
-def _sentence(result: Result, size: int, *, light: bool) -> str:
+def _sentence(result: kevacuate.RecordResult, size: int, *, light: bool) -> str:
     lost = "no event was lost"
     if result.lost:
         were = "event was" if result.lost == 1 else "events were"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from kevacuate.cli.common import console, print_json, progress_bar
+import kevacuate
+from kevacuate.cli.common import console, doing, print_json, progress_bar
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import Recording
 
 GROUP_MARK = "\0"
 """Stands for ``--`` between groups; no path can contain it."""
@@ -58,23 +58,14 @@ def compare_recorded(
     arguments: tuple[str, ...], *, as_json: bool, details: bool, despite_losses: bool
 ) -> None:
     """Measure every recording once and print them side by side."""
-    from kevacuate.observe.outcomes import recorded_outcome
     from kevacuate.reports.comparison.recorded import conclusion, recorded_json, recorded_table
     from kevacuate.reports.comparison.recorded_rows import group_rows
 
-    groups = [[Recording.open(path) for path in group] for group in split_groups(arguments)]
+    groups = split_groups(arguments)
     with progress_bar() as progress:
-        measured = [
-            [
-                recorded_outcome(
-                    one,
-                    despite_losses=despite_losses,
-                    progress=lambda done, total, name=f"reading {one.path}": progress(name, done, total),  # type: ignore[misc]
-                )
-                for one in group
-            ]
-            for group in groups
-        ]
+        measured = kevacuate.compare_recorded(
+            groups, despite_losses=despite_losses, progress=doing("reading", progress)
+        )
     rows = group_rows(measured)
     if as_json:
         print_json(recorded_json(measured, rows))

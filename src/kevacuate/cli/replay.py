@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
@@ -29,22 +30,18 @@ def command(
 
     Example: kevacuate replay --policy evacuate,pool=8 --json
     """
-    from kevacuate.measure.saved import save_comparison
-    from kevacuate.policy import parse_policy
     from kevacuate.reports.comparison.tables import comparison_table
-    from kevacuate.runs.compare import compare
-    from kevacuate.runs.options import ReplayOptions
 
-    parse_policy(policy)
+    kevacuate.parse_policy(policy)
     writable(save)
     source = open_recording(recording)
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
         told = doing("replaying", progress)
-        result = compare(source, policy, repeats=1, options=options, progress=told)
+        result = kevacuate.compare(source, policy, repeats=1, options=options, progress=told)
         if save:
             progress(f"writing {save}", 0, 0)
-            save_comparison(save, result)
+            kevacuate.save(result, save)
     if as_json:
         print_json(result.baseline.to_json(series=series))
         return

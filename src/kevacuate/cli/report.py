@@ -5,29 +5,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from kevacuate.cli.common import doing, open_recording, progress_bar, writable
+import kevacuate
+from kevacuate.cli.common import progress_bar, writable
 from kevacuate.cli.options import (
     policies_help,
     policies_option,
-    repeats_of,
     repeats_option,
     replay_options,
 )
-from kevacuate.errors import KevacuateError
 from kevacuate.policy import PAIR
 from kevacuate.recording.recording import SHIPPED
-
-if TYPE_CHECKING:
-    from kevacuate.measure import Comparison, Run
-    from kevacuate.recording import Recording
-    from kevacuate.runs.options import ReplayOptions
-
-SAMPLES = 200
-"""Moments of the map and of the timelines."""
 
 
 @click.command("report", epilog=policies_help(), short_help="One HTML page to look at and to mail.")
@@ -60,86 +50,19 @@ def command(
 
     Example: kevacuate report my-server.kev -o my-server.html
     """
-    from kevacuate.reports.page.page import comparison_page, write_page
-    from kevacuate.runs.options import ReplayOptions
-
     output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
-    saved = [path for path in inputs if path.is_file()]
-    if saved and len(saved) < len(inputs):
-        raise KevacuateError(
-            "Files and recordings cannot be shown together: save a comparison of the recording first."
-        )
-    if saved:
-        if policies or repeats or recorded:
-            raise KevacuateError(
-                "A saved result is shown as it is: leave out --policy, --repeats and --recorded."
-            )
-        with progress_bar("drawing the page"):
-            text = comparison_page(_together(saved))
-    elif len(inputs) > 1:
-        raise KevacuateError("One recording makes one page: name a single recording.")
-    else:
-        options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True, samples=SAMPLES)
-        path = inputs[0] if inputs else None
-        text = _recording_page(path, policies, repeats_of(repeats), recorded, options)
-    write_page(output, text)
-    click.echo(f"{output}: {len(text.encode()) / 1e6:.1f} MB", err=True)
-
-
-def _together(paths: list[Path]) -> Comparison:
-    """The runs of several saved files of one recording as one comparison; one seed of a policy is one run, wherever it stands."""
-    from kevacuate.measure import Comparison
-    from kevacuate.measure.saved import load_comparison
-
-    first, *others = (load_comparison(path) for path in paths)
-    for path, other in zip(paths[1:], others, strict=True):
-        if other.recording.get("digest") != first.recording.get("digest"):
-            raise KevacuateError(
-                f"{path} is of another recording than {paths[0]}: compare what replays one demand."
-            )
-    once: dict[tuple[str, int], Run] = {}
-    for run in (run for one in (first, *others) for run in one.runs):
-        kept = once.setdefault((run.policy, run.seed), run)
-        if kept.frames is None and run.frames is not None:
-            once[run.policy, run.seed] = run
-    return Comparison(tuple(once.values()), first.recording)
-
-
-def _recording_page(
-    path: Path | None, policies: tuple[str, ...], repeats: int, recorded: bool, options: ReplayOptions
-) -> str:
-    """The page of a recording: of a comparison made now, or of what was recorded."""
-    from kevacuate.policy import parse_policy
-    from kevacuate.recording.losses import lost_events, lost_words
-    from kevacuate.reports.page.page import comparison_page
-    from kevacuate.reports.page.write import AS_RECORDED
-    from kevacuate.runs.compare import compare
-
-    chosen = policies or PAIR
-    for spec in chosen:
-        parse_policy(spec)
-    source = open_recording(path)
-    lost = sum(lost_events(loss) for loss in source.losses)
-    if recorded:
-        return _as_recorded(source, AS_RECORDED)
-    if source.start is None:
-        return _as_recorded(
-            source, "The recording holds no state to start a replay from: this is what it recorded."
-        )
-    if lost and not options.despite_losses:
-        why = f"{lost_words(lost)}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
-        return _as_recorded(source, why)
+    for spec in policies:
+        kevacuate.parse_policy(spec)
     with progress_bar() as progress:
-        told = doing("replaying", progress)
-        result = compare(source, chosen, repeats=repeats, options=options, progress=told)
-        progress("drawing the page", 0, 0)
-        return comparison_page(result)
-
-
-def _as_recorded(source: Recording, why: str) -> str:
-    """The page of what was recorded."""
-    from kevacuate.reports.page.write import recording_page
-
-    with progress_bar():
-        return recording_page(source, why)
+        made = kevacuate.report(
+            inputs,
+            output,
+            policies or None,
+            repeats=repeats,
+            recorded=recorded,
+            seed=seed,
+            despite_losses=despite_losses,
+            progress=progress,
+        )
+    click.echo(f"{output}: {made.stat().st_size / 1e6:.1f} MB", err=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.beside import written
-
-if TYPE_CHECKING:
-    from kevacuate.capture.core_state import CoreSnapshot
-    from kevacuate.capture.survey import Survey
 
 
 @click.command("snapshot", short_help="The state of a machine's memory, now or in a dump.")
@@ -69,8 +66,6 @@ def command(
 
 
 def _from_proc(output: Path | None, as_json: bool) -> None:
-    from kevacuate.capture.survey import take_survey
-
     if output is not None and output.suffix == ".kev":
         raise KevacuateError(
             f"{output.name} would hold the allocator's lists, which /proc does not show: add --kcore, or choose a name like "
@@ -78,7 +73,7 @@ def _from_proc(output: Path | None, as_json: bool) -> None:
         )
     writable(output)
     with progress_bar("reading page flags"):
-        survey = take_survey()
+        survey = kevacuate.snapshot()
     if output is not None:
         _write(output, survey.to_json())
     if as_json:
@@ -88,12 +83,12 @@ def _from_proc(output: Path | None, as_json: bool) -> None:
 
 
 def _from_core(vmcore: Path | None, vmlinux: Path | None, output: Path | None, as_json: bool) -> None:
-    from kevacuate.capture.core_drgn import open_core
-    from kevacuate.capture.core_state import read_core
-
     writable(output)
     with progress_bar("reading the kernel's memory"):
-        found = read_core(open_core(vmcore, vmlinux))
+        if vmcore is None:
+            found = kevacuate.snapshot(kcore=True, vmlinux=vmlinux)
+        else:
+            found = kevacuate.snapshot(vmcore, vmlinux=vmlinux)
     if output is not None and output.suffix == ".kev":
         found.save(output)
     elif output is not None:
@@ -109,7 +104,7 @@ def _write(output: Path, values: dict[str, Any]) -> None:
         file.path.write_text(json.dumps(values, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _show_core(found: CoreSnapshot) -> None:
+def _show_core(found: kevacuate.CoreSnapshot) -> None:
     from kevacuate.reports.corelists import checks_text, free_table, pcp_table
 
     out = console()
@@ -125,8 +120,7 @@ def _show_core(found: CoreSnapshot) -> None:
         out.print(line, markup=False)
 
 
-def _show(survey: Survey, *, lists_known: bool = False) -> None:
-    from kevacuate.capture.survey import CLASSES
+def _show(survey: kevacuate.Survey, *, lists_known: bool = False) -> None:
     from kevacuate.reports.blockmap import block_map, legend, zone_table
 
     out = console()
@@ -156,7 +150,7 @@ def _show(survey: Survey, *, lists_known: bool = False) -> None:
             "only they may make mixed or unmovable are unclear. A recording knows more of them: `kevacuate record`.",
             highlight=False,
         )
-    out.print(legend({name: int((classes == i).sum()) for i, name in enumerate(CLASSES)}))
+    out.print(legend(survey.blocks_by_class))
 
 
 _SHOWN = ("Unmovable", "Movable", "Reclaimable", "HighAtomic")

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kevacuate.cli.common import console, phase_lines, print_json, progress_bar, tidy
+import kevacuate
+from kevacuate.cli.common import console, open_recording, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
 from kevacuate.ending import owed
-from kevacuate.recording import Recording
+from kevacuate.recording.beside import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
@@ -51,28 +53,18 @@ def command(recording: Path | None, live: bool, duration: float, as_json: bool) 
 
 def _recorded(path: Path) -> dict[str, Any]:
     """Triage a recording, with a progress bar."""
-    from kevacuate.observe.triage import triage_recording
-
-    source = Recording.open(path)
+    source = open_recording(path)
     with progress_bar() as progress:
-        return triage_recording(source, progress=lambda done, total: progress("reading events", done, total))
+        return kevacuate.triage(source, progress=partial(progress, "reading events"))
 
 
 def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
-    from kevacuate.capture.options import RecordOptions
-    from kevacuate.capture.start import record
-    from kevacuate.observe.triage import triage_recording
-    from kevacuate.recording.beside import private_directory, temporary_place
-
     tidy(temporary_place())
-    with private_directory("triage") as directory:
-        target = directory / "live.kev"
-        place = "set TMPDIR to another place"
-        chosen = RecordOptions(target=target, duration=duration, light=True, elsewhere=place)
-        with live_status() as report:
-            record(chosen, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
-        return {**triage_recording(Recording.open(target)), "name": "this machine"}
+    with live_status() as report:
+        return kevacuate.triage_live(
+            duration, progress=report, say=lambda text: click.echo(f"kevacuate: {text}", err=True)
+        )
 
 
 @contextmanager

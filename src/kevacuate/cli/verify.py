@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, doing, print_json, progress_bar
 from kevacuate.cli.options import Integer, Number, json_option
 from kevacuate.measure.fidelity import LEVELS
@@ -64,11 +65,10 @@ def command(
 
     Example: kevacuate verify stock-churn.kev --level buddy --level pcp --require 0.999
     """
-    from kevacuate.fidelity.verify import verify
     from kevacuate.reports.fidelity.tables import details_text, verification_table
 
     with progress_bar() as progress:
-        result = verify(
+        result = kevacuate.verify(
             recording,
             levels or LEVELS,
             resync=resync,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
 from kevacuate.ending import patient
@@ -64,13 +65,13 @@ def _source(recording: Path | None, policy: str | None, interval: float) -> Sour
 
         return LiveSource(interval)
     from kevacuate.live.playback import play_recording, play_replay
-    from kevacuate.policy import PATCHED, parse_policy
+    from kevacuate.policy import PATCHED
 
-    chosen = parse_policy(policy) if policy else None
+    chosen = kevacuate.parse_policy(policy) if policy else None
     source = open_recording(recording)
     with progress_bar() as progress:
         if chosen is None and source.quality.get("events", 0) < 2:
-            chosen = parse_policy(PATCHED)
+            chosen = kevacuate.parse_policy(PATCHED)
         if chosen is not None:
             name = f"replaying {chosen.spec}"
             return play_replay(source, chosen, progress=lambda done, total: progress(name, done, total))

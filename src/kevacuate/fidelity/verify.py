@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, named_file, whole_number
 from kevacuate.fidelity.buddy.level import BuddyLevel
 from kevacuate.fidelity.counterfactual.level import REPLAYS, verify_counterfactual
 from kevacuate.fidelity.evacuation.level import EvacuationLevel
@@ -46,7 +46,7 @@ def verify(
     *,
     resync: bool = False,
     despite_losses: bool = False,
-    outcomes: Path | None = None,
+    outcomes: str | Path | None = None,
     replays: int = REPLAYS,
     progress: Progress | None = None,
 ) -> Verification:
@@ -72,12 +72,26 @@ def verify(
     Raises
     ------
     KevacuateError
-        The recording is corrupted, lost events, or has no state to start from; a level does not exist.
+        The recording is corrupted, lost events, or has no state to start from; a level does not exist; *replays* is less than 1.
+
+    Returns
+    -------
+    Verification
+        ``levels``: name to its result, with ``decisions``, ``mismatches``, ``exactness`` (a share, 0 to 1), the first divergence,
+        and ``not_exercised``, a sentence where the recording holds nothing that the level decides about.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> result = kevacuate.verify("my-server.kev", "buddy")
+    >>> result.levels["buddy"].exactness
+    1.0
     """
     source = Recording.of(recording)
     chosen = _chosen([levels] if isinstance(levels, str) else levels)
-    if replays < 1:
-        raise KevacuateError(f"A verification makes at least 1 replay of each policy, not {replays}.")
+    whole_number("replays", replays, 1)
+    if outcomes is not None:
+        outcomes = named_file(outcomes)
     if not despite_losses:
         refuse_losses(source)
     start = source.boot or source.start
@@ -103,6 +117,8 @@ def verify(
 
 
 def _chosen(levels: Sequence[str]) -> list[str]:
+    if not isinstance(levels, Iterable):
+        raise KevacuateError(f"levels cannot be {levels!r}: choose from {', '.join(LEVELS)}.")
     for name in levels:
         if name not in LEVELS:
             raise KevacuateError(f"There is no level {name!r}: choose from {', '.join(LEVELS)}.")

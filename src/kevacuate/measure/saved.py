@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, named_file
 from kevacuate.measure.frames import Frames, Steps
 from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
@@ -230,3 +230,79 @@ def load_comparison(path: str | Path) -> Comparison:
         if type(error).__module__ == "zlib":
             raise KevacuateError(f"{source} is damaged: save it again.") from None
         raise
+
+
+def save(what: Comparison, path: str | Path) -> Path:
+    """Keep a comparison in one file, with everything of its runs; an older file is replaced.
+
+    Parameters
+    ----------
+    what : Comparison
+        Of :func:`kevacuate.compare`. Made with ``ReplayOptions(keep=True)`` it has maps, which are kept too.
+    path : path
+        The file; it appears there only when it is complete. Equal comparisons make equal files, but for ``timing``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    KevacuateError
+        *what* is no comparison, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> result = kevacuate.compare("my-server.kev", "mainline", repeats=1)
+    >>> kevacuate.save(result, "result.kevc")
+    PosixPath('result.kevc')
+    """
+    if not isinstance(what, Comparison):
+        raise KevacuateError(f"{what!r} is no comparison: give what kevacuate.compare returned.")
+    target = named_file(path)
+    save_comparison(target, what)
+    return target
+
+
+def load(path: str | Path, *more: str | Path) -> Comparison:
+    """Read what :func:`save` wrote; of several files of one recording, the runs together.
+
+    Parameters
+    ----------
+    path, *more : path
+        Files. One seed of a policy is one run, wherever it stands; one with a map is taken before one without.
+
+    Returns
+    -------
+    Comparison
+        As it was saved.
+
+    Raises
+    ------
+    KevacuateError
+        A file is no saved comparison, damaged, of another version, or of another recording than the first.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> result = kevacuate.compare("my-server.kev", "mainline", repeats=1)
+    >>> kevacuate.load(kevacuate.save(result, "result.kevc")).runs == result.runs
+    True
+    """
+    paths = [named_file(one) for one in (path, *more)]
+    first, *others = (load_comparison(one) for one in paths)
+    if not others:
+        return first
+    for one, other in zip(paths[1:], others, strict=True):
+        if other.recording.get("digest") != first.recording.get("digest"):
+            raise KevacuateError(
+                f"{one} is of another recording than {paths[0]}: compare what replays one demand."
+            )
+    once: dict[tuple[str, int], Run] = {}
+    for run in (run for one in (first, *others) for run in one.runs):
+        kept = once.setdefault((run.policy, run.seed), run)
+        if kept.frames is None and run.frames is not None:
+            once[run.policy, run.seed] = run
+    return Comparison(tuple(once.values()), first.recording)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from kevacuate.demand.build import build_demand
@@ -196,3 +197,35 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
         f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
         "run's provenance."
     )
+
+
+def info(recording: Recording | str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """What a recording holds and how good it is: what ``kevacuate info --json`` prints.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        Any recording; the demand's figures need a start state.
+    progress : callable, optional
+        Called with (what is under way, events or rows done, in all; 0 where that is not known).
+
+    Returns
+    -------
+    dict
+        JSON values: the machine (sizes in pages), ``events_by_kind``, ``recorded_seconds``, ``lost_events`` by CPU,
+        ``demand_rows``, ``quality`` (counts of the reconstruction), ``start`` (what of it is guessed), and ``verdict``, in
+        sentences.
+
+    Raises
+    ------
+    KevacuateError
+        The recording cannot be read.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> about = kevacuate.info("my-server.kev")
+    >>> about["kernel"], about["lost_events"]
+    ('7.2.13', [0])
+    """
+    return about_recording(Recording.of(recording), progress)

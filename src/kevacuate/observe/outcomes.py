@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.extfrag import tells_ownership
@@ -102,3 +104,57 @@ def _about(recording: Recording) -> dict[str, object]:
         "pageblock_order": machine.pageblock_order,
         "lost_events": sum(lost_events(loss) for loss in recording.losses),
     }
+
+
+def compare_recorded(
+    groups: Sequence[Sequence[Recording | str | Path]],
+    *,
+    despite_losses: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[list[Recorded]]:
+    """Recordings of real kernels side by side, each counted from its events and snapshots; no model has a part in it.
+
+    Parameters
+    ----------
+    groups : sequence of sequences of Recording or path
+        Two groups at least; the recordings of a group are repeats of each other.
+    despite_losses : bool
+        Count recordings that lost events: their counts are then too low.
+    progress : callable, optional
+        Called with (recording, events read, events in all; 0 where that is not known).
+
+    Returns
+    -------
+    list of list of Recorded
+        As *groups*: each with ``metrics``, ``moments`` (by snapshot) and ``about``.
+
+    Raises
+    ------
+    KevacuateError
+        Fewer than two groups, an empty one, or a recording that cannot be counted.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> one, other = kevacuate.compare_recorded([["my-server.kev"], ["my-server.kev"]])
+    >>> one[0].metrics == other[0].metrics
+    True
+    """
+    try:
+        opened = [[Recording.of(one) for one in group] for group in groups]
+    except TypeError:
+        raise KevacuateError(
+            f"groups cannot be {groups!r}: give lists of recordings, one list a group."
+        ) from None
+    if len(opened) < 2 or not all(opened):
+        raise KevacuateError(
+            "Recordings stand side by side: give two groups or more, each of at least one recording."
+        )
+    told = progress or (lambda name, done, total: None)
+    return [
+        [
+            recorded_outcome(one, despite_losses=despite_losses, progress=partial(told, str(one.path)))
+            for one in group
+        ]
+        for group in opened
+    ]

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.demand.build import Demand, build_demand
+from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import Comparison, Run
+from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.groups import REPEATS
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.losses import refuse_losses
-from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, replay
 from kevacuate.runs.trust import about_result
 
@@ -131,6 +133,7 @@ def compare(
     workers: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     progress: Report | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Replay a recording's demand under several policies; the first is the baseline.
 
@@ -151,24 +154,40 @@ def compare(
         several repeats it is replayed once more for them.
     progress : callable, optional
         Called with (policy, rows done by all its replays, rows in all), from whichever thread.
+    say : callable, optional
+        Called before the replays with a sentence on what the recording tells already: that evacuation would do nothing.
 
     Returns
     -------
     Comparison
-        Its runs by policy, then by seed.
+        Its runs by policy, then by seed. :func:`kevacuate.summary` makes a table of it, :func:`kevacuate.conclusion` sentences,
+        :func:`kevacuate.report` a page.
 
     Raises
     ------
     KevacuateError
-        As :func:`kevacuate.runs.replay.replay`; or a policy is named twice, or none, or there are to be no repeats.
+        As :func:`kevacuate.replay`; or a policy is named twice, or none, or there are to be no repeats.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> result = kevacuate.compare("my-server.kev", ["mainline", "evacuate,pool=8"], repeats=2)
+    >>> [(run.policy, run.seed) for run in result.runs]
+    [('mainline', 0), ('mainline', 1), ('evacuate,pool=8', 0), ('evacuate,pool=8', 1)]
+    >>> kevacuate.summary(result).column_names[:3]
+    ['id', 'section', 'label']
     """
     chosen = _chosen(policies)
     repeats = whole_number("repeats", repeats, 1)
     workers = None if workers is None else whole_number("workers", workers, 1)
-    options = options if seed is None else replace(options, seed=seed)
+    options = given_options(options, seed)
     recording = Recording.of(recording)
     if not options.despite_losses:
         refuse_losses(recording)
+    refuse_without_demand(recording)
+    known = nothing_words(claims_facts(recording)) if say else ""
+    if say and known:
+        say(known)
     demand = build_demand(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kevacuate.errors import whole_number
+from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.runs.loop import LOG_MARGIN
 
 
@@ -55,3 +55,16 @@ class ReplayOptions:
             ("prefetch", 0),
         ):
             whole_number(f"{name} of a replay", getattr(self, name), least)
+
+
+def given_options(options: object, seed: int | None) -> ReplayOptions:
+    """The options of a replay, with the seed that is given beside them.
+
+    Raises
+    ------
+    KevacuateError
+        They are none, or the seed is no whole number.
+    """
+    if not isinstance(options, ReplayOptions):
+        raise KevacuateError(f"options cannot be {options!r}: give kevacuate.ReplayOptions(...).")
+    return options if seed is None else replace(options, seed=seed)

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from kevacuate.runs.loop import (
     replay_rows,
 )
 from kevacuate.runs.map_keeper import MapKeeper
-from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
 
 Progress = Callable[[int, int], None]
@@ -255,24 +256,57 @@ def state_digest(state: State) -> str:
 
 
 def replay(
-    recording: Recording,
+    recording: Recording | str | Path,
     policy: str | Policy = BASELINE,
     *,
+    seed: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     demand: Demand | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Replay a recording's demand under one policy.
+    """Replay a recording's demand once, under one policy. A single replay is one draw of chance: see :func:`kevacuate.compare`.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With a start state and a demand, or events to make one of.
+    policy : str or Policy
+        ``NAME[,knob=value...]``, or what :func:`kevacuate.parse_policy` made of it.
+    seed : int, optional
+        In place of ``options.seed``. Equal seeds give equal results, bit for bit.
+    options : ReplayOptions
+        With ``keep`` the run has map and history.
+    demand : Demand, optional
+        The recording's demand, where :func:`kevacuate.build_demand` has made it already.
+    progress : callable, optional
+        Called with (rows done, rows in all; 0 where that is not known).
+
+    Returns
+    -------
+    Run
+        ``metrics`` (counters of the whole run, and ``end``, the last moment; pages and blocks), ``series`` (lists of equal
+        length, one value a sample; ``t`` in ns of virtual time), ``provenance``, ``timing`` (seconds of the wall clock).
 
     Raises
     ------
     KevacuateError
-        The recording cannot be replayed, or there is no such policy.
+        The recording cannot be replayed, lost events, or is corrupted; there is no such policy; an option is out of its range.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> run = kevacuate.replay("my-server.kev", "mainline", seed=1)
+    >>> run.policy, run.seed, run.metrics["demand_rows"] > 0
+    ('mainline', 1, True)
     """
     chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
-    rows = demand or build_demand(recording)
-    if rows.max_objects is None and recording.start is not None:
+    given = given_options(options, seed)
+    source = Recording.of(recording)
+    if demand is not None and not isinstance(demand, Demand):
+        raise KevacuateError(f"demand cannot be {demand!r}: give what kevacuate.build_demand returned.")
+    rows = demand or build_demand(source)
+    if rows.max_objects is None and source.start is not None:
         _ = (
             rows.span
         )  # then the object table is as large whether this replay is the first of the demand or not
-    return Replay(recording, rows, chosen, options).run(progress)
+    return Replay(source, rows, chosen, given).run(progress)

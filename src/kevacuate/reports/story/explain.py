@@ -58,7 +58,7 @@ def explain(
     place : str or Place
         ``block:N``, ``pfn:N`` or a bare pfn.
     policies : policy or sequence of policies
-        Replay under these. Without: the recorded kernel's story, or, where the recording keeps no events, mainline and evacuate.
+        Replay under these. Without: the recorded kernel's story, or, where the recording keeps no events, that of replays.
     seed : int
         As of :class:`kevacuate.ReplayOptions`.
     despite_losses : bool
@@ -69,12 +69,20 @@ def explain(
     Returns
     -------
     list of Story
-        The recorded kernel's, or one for each policy.
+        The recorded kernel's, or one for each policy. ``steps`` has a time (ns since the start), a CPU (-1: none) and a sentence
+        each; ``start`` and ``end`` are sentences.
 
     Raises
     ------
     KevacuateError
         There is no such place or policy, or the recording cannot be read or replayed.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> (story,) = kevacuate.explain("my-server.kev", "block:2", "mainline")
+    >>> story.source
+    'mainline'
     """
     chosen = parse_policies(policies)
     source = Recording.of(recording)
