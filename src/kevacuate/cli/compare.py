@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
+
+if TYPE_CHECKING:
+    from kevacuate.measure import Comparison
 
 DEFAULT_POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
 
@@ -58,8 +63,6 @@ def command(
 
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
-    from kevacuate.measure.saved import save_comparison
-
     if recorded:
         if policies or series or save or repeats:
             raise click.UsageError(
@@ -71,31 +74,45 @@ def command(
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
-    recording = Path(recordings[0]) if recordings else None
-    from kevacuate.policy import parse_policy
-    from kevacuate.replay.ahead import claims_facts, nothing_words, refuse_without_demand
-    from kevacuate.replay.compare import compare
-    from kevacuate.replay.initial import ReplayOptions
+    result = _replays(
+        Path(recordings[0]) if recordings else None,
+        policies or DEFAULT_POLICIES,
+        repeats_of(repeats),
+        {"seed": seed, "despite_losses": despite_losses},
+        save,
+    )
     from kevacuate.report.tables import comparison_table
     from kevacuate.report.words import comparison_json, conclusion
 
-    writable(save)
-    chosen = policies or DEFAULT_POLICIES
-    for spec in chosen:
-        parse_policy(spec)
-    source = open_recording(recording)
-    refuse_without_demand(source)
-    known = nothing_words(claims_facts(source))
-    if known:
-        console(stderr=True).print(known, markup=False, highlight=False)
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
-    with progress_bar() as progress:
-        result = compare(source, chosen, repeats=repeats_of(repeats), options=options, progress=progress)
-        if save:
-            save_comparison(save, result)
     if as_json:
         print_json(comparison_json(result, series=series))
         return
     out = console()
     out.print(comparison_table(result))
     out.print(str(conclusion(result)), markup=False, highlight=False)
+
+
+def _replays(
+    path: Path | None, policies: Sequence[str], repeats: int, given: dict[str, Any], save: Path | None
+) -> Comparison:
+    """Replay the recording at *path* (None: the one that ships) under the policies, and save the comparison where asked to."""
+    from kevacuate.measure.saved import save_comparison
+    from kevacuate.policy import parse_policy
+    from kevacuate.replay.ahead import claims_facts, nothing_words, refuse_without_demand
+    from kevacuate.replay.compare import compare
+    from kevacuate.replay.initial import ReplayOptions
+
+    writable(save)
+    for spec in policies:
+        parse_policy(spec)
+    source = open_recording(path)
+    refuse_without_demand(source)
+    known = nothing_words(claims_facts(source))
+    if known:
+        console(stderr=True).print(known, markup=False, highlight=False)
+    options = ReplayOptions(keep=save is not None, **given)
+    with progress_bar() as progress:
+        result = compare(source, policies, repeats=repeats, options=options, progress=progress)
+        if save:
+            save_comparison(save, result)
+    return result

@@ -66,6 +66,16 @@ def _events(recording: Recording) -> int:
     return events
 
 
+def _the_one(forms: list[str]) -> str:
+    """The one format that was asked for."""
+    listed = ", ".join(f"--{name}" for name in FORMATS)
+    if not forms:
+        raise click.UsageError(f"Say in which format: {listed}.")
+    if len(forms) > 1:
+        raise click.UsageError(f"export writes one file in one format: give one of {listed}.")
+    return forms[0]
+
+
 @click.command("export", short_help="Write a recording's events in another tool's format.")
 @recording_argument
 @_format_options
@@ -89,13 +99,7 @@ def command(
 
     Example: kevacuate export --perfetto --policy mainline --policy evacuate -o two.pftrace
     """
-    listed = ", ".join(f"--{name}" for name in FORMATS)
-    forms = [name for name in FORMATS if given[name]]
-    if not forms:
-        raise click.UsageError(f"Say in which format: {listed}.")
-    if len(forms) > 1:
-        raise click.UsageError(f"export writes one file in one format: give one of {listed}.")
-    form = forms[0]
+    form = _the_one([name for name in FORMATS if given[name]])
     chosen = FORMATS[form]
     module, _, name = chosen.writer.partition(":")
     write = getattr(importlib.import_module(module), name)
