@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError
 from kevacuate.recording import beside, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
@@ -51,9 +50,7 @@ class WorkDir:
             beside.claim(target, work.path, directory=True, mode=0o700)
             work.spool.mkdir()
         except OSError as error:
-            raise KevacuateError(
-                f"{target.parent} cannot be written to ({error.strerror or error}): choose another place with -o."
-            ) from None
+            raise beside.unwritable(target, error.errno or 0) from None
         return work
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:

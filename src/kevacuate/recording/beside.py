@@ -45,6 +45,13 @@ def beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.kevacuate-{os.getpid()}")
 
 
+def unwritable(target: Path, number: int) -> KevacuateError:
+    """What to say where *target*'s directory cannot be written to, for the reason of that errno."""
+    return KevacuateError(
+        f"{target.parent} cannot be written to ({os.strerror(number)}): choose another place for {target.name}."
+    )
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of that id exists."""
     try:
