@@ -67,17 +67,6 @@ def test_losses_are_placed_in_time(tmp_path: Path) -> None:
     assert (loss.cpu, loss.begin, loss.end, loss.missed, loss.gaps) == (0, 100, 900, 12, 0)
 
 
-def test_warming_up_is_no_loss(tmp_path: Path) -> None:
-    spool = FakeSpool(tmp_path, 2)
-    stream = SpoolStream(tmp_path, [0, 1], FORMATS, PAGE)
-    stream.warm_up()
-    spool.put(0, sub_buffer(100, free(1)), until=1000)
-    spool.put(1, sub_buffer(120, free(3)), until=1000)
-    assert pump(stream).pfn.tolist() == [1, 3]
-    assert stream.losses() == []
-    assert [cpu.decoder.gaps for cpu in stream.cpus] == [0, 0]
-
-
 def test_segments_go_only_when_what_they_held_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,12 +91,3 @@ def test_a_damaged_spool_is_named(tmp_path: Path) -> None:
     (tmp_path / "cpu0.000000.raw").write_bytes(b"")
     with pytest.raises(KevacuateError, match=r"cpu0\.000000\.raw is cut off"):
         pump(stream)
-
-
-def test_warming_up_counts_nothing(tmp_path: Path) -> None:
-    spool = FakeSpool(tmp_path, 1)
-    stream = SpoolStream(tmp_path, [0], FORMATS, PAGE)
-    stream.warm_up()
-    spool.put(0, sub_buffer(100, free(1)), until=1000)
-    assert pump(stream).pfn.tolist() == [1]
-    assert list(stream.losses()) == []

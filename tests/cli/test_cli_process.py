@@ -46,13 +46,13 @@ def stopped(command: str, args: list[str], ready: Path, cwd: Path) -> subprocess
         "    signal.signal(number, signal.SIG_DFL)\n"
         "def wait(*args, **kwargs):\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(1000)\n"
         f"{owner}.{attribute} = wait\n"
         "from kevacuate.cli import main; main()\n"
     )
     words = [sys.executable, "-c", code, command, *args]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()
@@ -83,7 +83,7 @@ def test_a_signal_leaves_nothing(
     args, _ = arguments(command, synthetic_kev, tmp_path)
     process = stopped(command, args, tmp_path / "ready", work)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (128 + number, "")
     assert err.splitlines()[-1] == f"kevacuate: stopped by {number.name}; nothing was written."
     assert list(work.iterdir()) == []
@@ -100,7 +100,7 @@ def test_what_a_kill_leaves_is_named_and_removed(synthetic_kev: Path, tmp_path: 
         assert second.returncode == 2
         assert f"{name} is being written by process {process.pid}: wait for it" in second.stderr
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     (left,) = work.iterdir()
     assert left.name == f".{name}.kevacuate-{process.pid}"
     doctor = subprocess.run(

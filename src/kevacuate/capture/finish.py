@@ -89,11 +89,14 @@ def finish_recording(
     writer.set_quality(stream, (earlier or []) + missing, extra)
     stream.close()
     writer.kev.__exit__(None, None, None)
-    marked = sum(i.missed + i.gaps for i in (earlier or []) + missing + stream.losses())
-    counted = sum(
-        s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
-    )
-    return max(marked, counted)
+    return _known_lost((earlier or []) + missing + stream.losses(), stats)
+
+
+def _known_lost(marked: list[LossInterval], stats: dict[int, dict[str, int]]) -> int:
+    """Events lost by the marks in the streams, or by the kernel's counts, whichever says more."""
+    counts = ("overrun", "commit overrun", "dropped events")
+    counted = sum(cpu.get(name, 0) for cpu in stats.values() for name in counts)
+    return max(sum(i.missed + i.gaps for i in marked), counted)
 
 
 def _formats(machine: Machine) -> dict[int, EventFormat]:

@@ -130,14 +130,7 @@ class Session:
             self.instance.enable(self.events.chosen)
             formats = read_formats(self.tracefs, self.events.chosen)
             self.page_bytes = sub_buffer_bytes(read_text(self.tracefs / "events/header_page"))
-            extra = {
-                "mode": "light" if self.options.light else "default",
-                "groups": list(self.options.groups),
-                "buffer_kb": buffer_kb,
-                "missing_events": list(self.events.missing),
-                "pids_kept": self.options.keep_pids,
-            }
-            self.machine = describe(max(self.cpus) + 1, formats, extra)
+            self.machine = describe(max(self.cpus) + 1, formats, self._how_recorded(buffer_kb))
             self._write_facts(work)
             self.words = Words(work.spool, len(self.cpus), create=True)
             self.writer = LiveWriter(
@@ -161,6 +154,16 @@ class Session:
                 self.instance.remove()
             if reader is not None and reader.stdin is not None:
                 reader.stdin.close()
+
+    def _how_recorded(self, buffer_kb: int) -> dict[str, Any]:
+        """What the machine's description says about the recording of it."""
+        return {
+            "mode": "light" if self.options.light else "default",
+            "groups": list(self.options.groups),
+            "buffer_kb": buffer_kb,
+            "missing_events": list(self.events.missing),
+            "pids_kept": self.options.keep_pids,
+        }
 
     def _go_on(self) -> None:
         """Raise KeyboardInterrupt if a signal has come: nothing is recorded yet."""

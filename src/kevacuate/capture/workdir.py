@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from kevacuate.capture.options import ELSEWHERE
-from kevacuate.errors import KevacuateError
 from kevacuate.recording import beside, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
@@ -52,9 +51,7 @@ class WorkDir:
             beside.claim(target, work.path, directory=True, mode=0o700)
             work.spool.mkdir()
         except OSError as error:
-            raise KevacuateError(
-                f"{target.parent} cannot be written to ({error.strerror or error}): {elsewhere}."
-            ) from None
+            raise beside.unwritable(target, error.errno or 0, elsewhere) from None
         return work
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:

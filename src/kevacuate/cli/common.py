@@ -31,7 +31,7 @@ import kevacuate
 from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import when_compiling
-from kevacuate.recording.beside import refuse_special, remove_leftovers
+from kevacuate.recording.beside import refuse_special, remove_leftovers, unwritable
 from kevacuate.reports.harmless import visible_block
 
 COMPILING = "compiling the model, first run only (up to a minute)"
@@ -57,10 +57,7 @@ def writable(target: Path | None) -> None:
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):
         read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
-        why = os.strerror(errno.EROFS if read_only else errno.EACCES)
-        raise KevacuateError(
-            f"{target.parent} cannot be written to ({why}): choose another place for {target.name}."
-        )
+        raise unwritable(target, errno.EROFS if read_only else errno.EACCES)
     tidy(target.parent)
 
 

@@ -444,12 +444,10 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
                     on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
-        elif kind == GT_RMQ:
-            if e.a[i] == 4:
-                s.g[G_NOW] = e.t[i]
-                s.g[G_CPU] = e.cpu[i]
-
-                on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
+        elif kind == GT_RMQ and e.a[i] == 4:
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
             if kind == GT_LIST:
                 s.g[G_LISTS] = 1

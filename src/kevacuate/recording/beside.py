@@ -46,6 +46,12 @@ def beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.kevacuate-{os.getpid()}")
 
 
+def unwritable(target: Path, number: int, elsewhere: str = "") -> KevacuateError:
+    """What to say where *target*'s directory cannot be written to, for the reason of that errno; *elsewhere*: the way out."""
+    way_out = elsewhere or f"choose another place for {target.name}"
+    return KevacuateError(f"{target.parent} cannot be written to ({os.strerror(number)}): {way_out}.")
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of that id exists."""
     try:

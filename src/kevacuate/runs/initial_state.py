@@ -193,6 +193,31 @@ def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray
         fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
 
 
+def _load_lists(state: State, recorded: AllocatorState, skip: np.ndarray, zone_of: np.ndarray) -> None:
+    """Pageblocks, free lists and per-CPU lists as recorded; *zone_of* is the model's number of each recorded zone."""
+    boot.load_pageblocks(
+        state,
+        recorded.blocks.pfn.astype(np.int64),
+        recorded.blocks.mt.astype(np.int64),
+        skip,
+    )
+    free, pages = recorded.free, recorded.pcp_pages
+    boot.load_free_lists(
+        state,
+        zone_of[free.zone],
+        free.order.astype(np.int64),
+        free.mt.astype(np.int64),
+        free.pfn.astype(np.int64),
+    )
+    boot.load_pcp_lists(
+        state,
+        zone_of[pages.zone],
+        pages.cpu.astype(np.int64),
+        pages.pindex.astype(np.int64),
+        pages.pfn.astype(np.int64),
+    )
+
+
 def initial_state(
     machine: Machine,
     recorded: AllocatorState,
@@ -220,27 +245,7 @@ def initial_state(
     zone_of = np.zeros(max(z.index for z in recorded.zones) + 1, np.int64)
     for z in recorded.zones:
         zone_of[z.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == z.start_pfn)
-    boot.load_pageblocks(
-        state,
-        recorded.blocks.pfn.astype(np.int64),
-        recorded.blocks.mt.astype(np.int64),
-        skip,
-    )
-    free, pages = recorded.free, recorded.pcp_pages
-    boot.load_free_lists(
-        state,
-        zone_of[free.zone],
-        free.order.astype(np.int64),
-        free.mt.astype(np.int64),
-        free.pfn.astype(np.int64),
-    )
-    boot.load_pcp_lists(
-        state,
-        zone_of[pages.zone],
-        pages.cpu.astype(np.int64),
-        pages.pindex.astype(np.int64),
-        pages.pfn.astype(np.int64),
-    )
+    _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
     boot.load_allocated(

@@ -55,6 +55,22 @@ def notes(
         lines.append(
             f"nothing is decided in the {skipped:,} events before the first dump with per-CPU lists: those of boot are others"
         )
+    lines += _by_what_was_recorded(books)
+    if int(state.cfg[k.C_NZONES]) > 1:
+        lines.append(
+            "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
+        )
+    if int(state.cfg[k.C_NNODES]) > 1:
+        lines.append(
+            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
+            "does not, so those drains are mismatches"
+        )
+    return tuple(lines)
+
+
+def _by_what_was_recorded(books: t.TuningBooks) -> list[str]:
+    """What follows from the kinds of events there are."""
+    lines = []
     if not books.facts[t.F_VMSCAN]:
         lines.append(_kswapd(books))
     if books.facts[t.F_INSERTIONS]:
@@ -70,16 +86,7 @@ def notes(
         lines.append(
             "list operations (gt_list) were not recorded: NR_FREE_PAGES follows what is taken, drained, freed, isolated"
         )
-    if int(state.cfg[k.C_NZONES]) > 1:
-        lines.append(
-            "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
-        )
-    if int(state.cfg[k.C_NNODES]) > 1:
-        lines.append(
-            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
-            "does not, so those drains are mismatches"
-        )
-    return tuple(lines)
+    return lines
 
 
 def _kswapd(books: t.TuningBooks) -> str:

@@ -164,23 +164,15 @@ _UNMOVABLE_ROW = (
 def _moment_rows(label: str) -> list[RecordedRow]:
     """The rows of one snapshot: those of a run's end, one more, and the free chunks by order."""
     section, prefix = f"At snapshot {label}", f"snapshot.{label}"
-    shown = (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])
-    rows = [
-        RecordedRow(f"{prefix}.{end}", section, name, unit, at(label, *path), direction)
-        for end, name, unit, path, direction in shown
-    ]
-    rows += [
-        RecordedRow(
-            f"{prefix}.free_chunks_{i}",
-            section,
-            f"free chunks of order {i}",
-            "chunks",
-            at(label, "free_by_order", i),
-            detail=True,
-        )
+    shown = [(*row, False) for row in (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])]
+    shown += [
+        (f"free_chunks_{i}", f"free chunks of order {i}", "chunks", ("free_by_order", i), NEITHER, True)
         for i in range(_ORDERS)
     ]
-    return rows
+    return [
+        RecordedRow(f"{prefix}.{end}", section, name, unit, at(label, *path), direction, detail)
+        for end, name, unit, path, direction, detail in shown
+    ]
 
 
 def common_labels(recordings: Sequence[Recorded]) -> list[str]:
