@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -69,20 +70,36 @@ def command(
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
-    recording = Path(recordings[0]) if recordings else None
     from kevacuate.reports.comparison.conclusion import comparison_json
     from kevacuate.reports.comparison.tables import comparison_table
 
-    writable(save)
-    chosen = policies or COMPARED
-    for spec in chosen:
-        kevacuate.parse_policy(spec)
     options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    path = Path(recordings[0]) if recordings else None
+    result = _replays(path, policies or COMPARED, repeats_of(repeats), options, save)
+    if as_json:
+        print_json(comparison_json(result, series=series))
+        return
+    out = console()
+    out.print(comparison_table(result))
+    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+
+
+def _replays(
+    path: Path | None,
+    policies: Sequence[str],
+    repeats: int,
+    options: kevacuate.ReplayOptions,
+    save: Path | None,
+) -> kevacuate.Comparison:
+    """Replay the recording at *path* (None: the one that ships) under the policies, and save the comparison where asked to."""
+    writable(save)
+    for spec in policies:
+        kevacuate.parse_policy(spec)
     with progress_bar() as progress:
         result = kevacuate.compare(
-            open_recording(recording),
-            chosen,
-            repeats=repeats_of(repeats),
+            open_recording(path),
+            policies,
+            repeats=repeats,
             options=options,
             progress=doing("replaying", progress),
             say=_say,
@@ -90,12 +107,7 @@ def command(
         if save:
             progress(f"writing {save}", 0, 0)
             kevacuate.save(result, save)
-    if as_json:
-        print_json(comparison_json(result, series=series))
-        return
-    out = console()
-    out.print(comparison_table(result))
-    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+    return result
 
 
 def _say(sentence: str) -> None:
