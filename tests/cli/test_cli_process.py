@@ -156,9 +156,16 @@ def test_a_closed_stdout_is_one_sentence() -> None:
     assert silent.returncode == 0
 
 
-def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_sentence(unbuffered: str) -> None:
     words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
-    done = subprocess.run(["bash", "-c", f"{words} >/dev/full"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"{words} >/dev/full"],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     said = without_compiling(done.stderr)
     assert (

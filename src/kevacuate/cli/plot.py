@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kevacuate import ending
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
@@ -85,6 +86,7 @@ def command(
                 drawn = getattr(plot, FIGURES[figure])(comparison)
             for form in formats or ("png",):
                 written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
+                ending.written.append(str(written[-1]))
             pyplot().close(drawn)
     if as_json:
         print_json({"files": [str(path) for path in written], "digest": comparison.recording["digest"]})
