@@ -15,6 +15,9 @@ from contextlib import contextmanager, suppress
 caught: list[int] = []
 """Numbers of the signals that were to end this command, as they came."""
 
+written: list[str] = []
+"""Files that are complete, of a command that makes several: they stay."""
+
 _owed: dict[Hashable, Callable[[], object]] = {}
 _cutting = threading.RLock()
 _depth = {"uncut": 0, "patient": 0}

@@ -145,8 +145,8 @@ def test_reading_the_page_flags_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     assert in_order[:3] == ["preparing the decoder", "reading page flags (N%)", "recording"]
     assert phases.index("reading page flags (100%)") < phases.index("recording")
     after = phases[len(phases) - phases[::-1].index("recording") :]
-    assert after[0].startswith("reading page flags")
-    assert after[-1] == "decoding the rest and building the states"
+    assert after[0].startswith("stopped after the time asked for; reading page flags (")
+    assert after[-1] == "stopped after the time asked for; writing the recording"
 
 
 def test_pids_and_names_on_request_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_tools import TEXT
 
 from kevacuate import ending, jit
 from kevacuate.cli.process import ended_by_signal
@@ -34,12 +35,6 @@ HELD = {
     "verify": ("kevacuate.fidelity.verify", "_take"),
 }
 """Command, and the function that does not return: the first two in the main thread, the others in threads of a pool."""
-
-TEXT = """# tracer: nop
-#
-# entries-in-buffer/entries-written: 1/1   #P:2
-           <...>-1   [000] d..1. 1.000001: mm_page_alloc: page=0x0 pfn=0x100 order=0 migratetype=1 gfp_flags=GFP_KERNEL
-"""
 
 
 def arguments(command: str, recording: Path, tmp_path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_tools import COMMAND, call, files, refusal, run, without_compiling
+from cli_tools import COMMAND, TEXT, call, files, refusal, run, without_compiling, without_waits
 
 from kevacuate.cli.common import progress_bar
 from kevacuate.cli.process import ended_by_signal
@@ -28,12 +28,6 @@ STOPS = {
     "compare": ("kevacuate.measure.saved", "_member"),
 }
 """Command, and the function within which it is stopped, some time before its output is complete."""
-
-TEXT = """# tracer: nop
-#
-# entries-in-buffer/entries-written: 1/1   #P:2
-           <...>-1   [000] d..1. 1.000001: mm_page_alloc: page=0x0 pfn=0x100 order=0 migratetype=1 gfp_flags=GFP_KERNEL
-"""
 
 
 def stopped(command: str, args: list[str], ready: Path, cwd: Path) -> subprocess.Popen[str]:
@@ -156,9 +150,16 @@ def test_a_closed_stdout_is_one_sentence() -> None:
     assert silent.returncode == 0
 
 
-def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_sentence(unbuffered: str) -> None:
     words = " ".join(f"'{word}'" for word in [*COMMAND, "info", "--json"])
-    done = subprocess.run(["bash", "-c", f"{words} >/dev/full"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"{words} >/dev/full"],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     said = without_compiling(done.stderr)
     assert (
@@ -202,7 +203,7 @@ def test_compiling_is_said_where_it_happens_only(synthetic_kev: Path, tmp_path: 
         words = [*COMMAND, "info", str(synthetic_kev)]
         environment = os.environ | {"KEVACUATE_CACHE_DIR": str(tmp_path / "cache")}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-        shown.append(done.stderr)
+        shown.append(without_waits(done.stderr))
     assert shown == [said, ""]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_tools import call, refusal
+from cli_tools import TEXT, call, refusal
 
 from kevacuate.capture import options as opt
 from kevacuate.capture import start
@@ -20,12 +20,6 @@ from kevacuate.cli.main import COMMANDS, cli
 from kevacuate.errors import KevacuateError
 
 ONE_CPU = Path(__file__).parent.parent / "data/one-cpu.kev"
-
-TEXT = """# tracer: nop
-#
-# entries-in-buffer/entries-written: 1/1   #P:2
-           <...>-1   [000] d..1. 1.000001: mm_page_alloc: page=0x0 pfn=0x100 order=0 migratetype=1 gfp_flags=GFP_KERNEL
-"""
 
 WAITS = {
     "compare REC --policy mainline --repeats 1": ["reading the recording", "replaying mainline"],

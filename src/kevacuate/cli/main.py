@@ -13,8 +13,16 @@ from typing import Any
 
 import click
 
+from kevacuate import ending
 from kevacuate._version import __version__
-from kevacuate.cli.process import Watchdog, can_print, discard_stdout, ended_by_signal, fill_standard_streams
+from kevacuate.cli.process import (
+    Watchdog,
+    discard_stdout,
+    ended_by_signal,
+    fill_standard_streams,
+    know_failures,
+    printing_failed,
+)
 from kevacuate.errors import KevacuateError
 from kevacuate.reports.harmless import visible_block
 
@@ -101,6 +109,7 @@ def main(args: list[str] | None = None) -> Any:
     closed = fill_standard_streams()
     if args is not None or threading.current_thread() is not threading.main_thread():
         sys.exit(_run(args, closed))
+    know_failures()
     watchdog = Watchdog(lambda number: f"kevacuate: {_stopped_by(number)}\n")
     with watchdog.watching():  # the process is the command's own
         watchdog.leave(_run(None, closed))
@@ -134,7 +143,7 @@ def _interrupted(caught: list[int]) -> int:
 def _stopped_by(number: int) -> str:
     """The sentence for a signal that ended the command."""
     by = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-    return f"{by}; nothing was written."
+    return f"{by}; {', '.join(ending.written) or 'nothing'} was written."
 
 
 def _refused(error: Exception, closed: bool) -> int:
@@ -155,7 +164,7 @@ def _refused(error: Exception, closed: bool) -> int:
         return _fail(
             f"the system refused: {error.filename} {what}; check the path, its permissions and free space.", 2
         )
-    lost = not can_print()
+    lost = printing_failed()
     discard_stdout()
     if error.errno == errno.ENOENT:  # os.getcwd
         return _fail("the current directory does not exist any more: change to another one.", 2)

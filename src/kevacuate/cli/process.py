@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kevacuate import ending
 
@@ -39,6 +39,7 @@ def ended_by_signal() -> Iterator[list[int]]:
     """
     caught = ending.caught
     caught.clear()
+    ending.written.clear()
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
@@ -147,13 +148,39 @@ def fill_standard_streams() -> bool:
     return closed
 
 
-def can_print() -> bool:
-    """Whether what is still to be written to stdout can be."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return False
-    return True
+class _Printed(io.FileIO):
+    """A standard output that knows whether a write to it failed: such an error does not say of what file it is."""
+
+    failed = False
+
+    def write(self, data: Any, /) -> int:
+        """As a file's."""
+        try:
+            return super().write(data)
+        except OSError:
+            self.failed = True
+            raise
+
+
+def know_failures() -> None:
+    """Have :func:`printing_failed` know of stdout; in a process that is the command's own."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or not isinstance(out.buffer, io.BufferedWriter | io.FileIO):
+        return
+    raw = _Printed(out.fileno(), "w", closefd=False)
+    at_once = isinstance(out.buffer, io.FileIO)  # PYTHONUNBUFFERED
+    buffer = raw if at_once else io.BufferedWriter(raw)
+    line = out.line_buffering
+    sys.stdout = io.TextIOWrapper(
+        buffer, out.encoding, out.errors, line_buffering=line, write_through=at_once
+    )
+
+
+def printing_failed() -> bool:
+    """Whether something could not be written to stdout."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return isinstance(raw, _Printed) and raw.failed
 
 
 def discard_stdout() -> None:
