@@ -17,6 +17,7 @@ from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import EventFormat, parse_format
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import COLUMN_TYPES, EventChunk
 
@@ -33,7 +34,7 @@ def finish_recording(
     whole: bool,
     progress: Callable[[], None] = lambda: None,
     earlier: list[LossInterval] | None = None,
-) -> int:
+) -> Lost:
     """Decode the rest of the spool and close the recording.
 
     Parameters
@@ -54,8 +55,8 @@ def finish_recording(
 
     Returns
     -------
-    int
-        Events known to be lost; a place where an unknown number is missing counts as one.
+    Lost
+        Events known to be lost, and whether more may be.
 
     """
     while True:
@@ -83,11 +84,11 @@ def finish_recording(
     writer.set_quality(stream, (earlier or []) + missing, extra)
     stream.close()
     writer.kev.__exit__(None, None, None)
-    marked = sum(i.missed + i.gaps for i in (earlier or []) + missing + stream.losses())
+    intervals = (earlier or []) + missing + stream.losses()
     counted = sum(
         s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
     )
-    return max(marked, counted)
+    return Lost.marked(sum(i.missed for i in intervals), sum(i.gaps for i in intervals), counted)
 
 
 def _formats(machine: Machine) -> dict[int, EventFormat]:

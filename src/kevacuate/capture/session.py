@@ -30,6 +30,7 @@ from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
+from kevacuate.recording.losses import Lost
 
 PAGES_SHARE = 100
 """Page flags are read again only after this many times as long as reading them took."""
@@ -276,7 +277,7 @@ class Session:
         status.seconds, status.events = at - self._began, self.writer.rows
         status.rate = (self.writer.rows - events) / max(at - before, 1e-9)
         status.written, status.waiting = work.size(), self.stream.waiting_bytes()
-        status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
+        status.lost = Lost.total(Lost.marked(loss.missed, loss.gaps) for loss in self.stream.losses())
         self._clock, self._checked = (at, self.writer.rows), at
         self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
         busy = status.waiting > BACKLOG_BYTES or status.phase not in ("starting", "recording")

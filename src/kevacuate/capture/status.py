@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.losses import Lost
 
 
 @dataclass
@@ -18,7 +19,7 @@ class Status:
     events: int = 0
     rate: float = 0.0
     """Events decoded per second, lately."""
-    lost: int = 0
+    lost: Lost = Lost()
     written: int = 0
     """Bytes of the recording so far, spool and all."""
     waiting: int = 0
@@ -32,7 +33,7 @@ class Result:
 
     target: Path
     events: int
-    lost: int
+    lost: Lost
     seconds: float
     stopped: str
     """Why recording ended, in words."""

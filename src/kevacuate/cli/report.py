@@ -110,7 +110,6 @@ def _recording_page(
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
     from kevacuate.policy import parse_policy
-    from kevacuate.replay.about import lost_events, lost_words
     from kevacuate.replay.compare import compare
     from kevacuate.report.page import comparison_page
     from kevacuate.report.write import AS_RECORDED
@@ -119,15 +118,14 @@ def _recording_page(
     for spec in chosen:
         parse_policy(spec)
     source = open_recording(path)
-    lost = sum(lost_events(loss) for loss in source.losses)
     if recorded:
         return _as_recorded(source, AS_RECORDED)
     if source.start is None:
         return _as_recorded(
             source, "The recording holds no state to start a replay from: this is what it recorded."
         )
-    if lost and not options.despite_losses:
-        why = f"{lost_words(lost)}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
+    if source.lost and not options.despite_losses:
+        why = f"{source.lost.sentence}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return _as_recorded(source, why)
     with progress_bar() as progress:
         return comparison_page(compare(source, chosen, repeats=repeats, options=options, progress=progress))

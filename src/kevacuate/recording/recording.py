@@ -17,6 +17,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
 from kevacuate.recording.recognise import directory_sentence
@@ -121,6 +122,11 @@ class Recording:
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU's buffer lost, in order of CPU."""
         return self._source.losses()
+
+    @property
+    def lost(self) -> Lost:
+        """How many events all CPUs lost together, exactly or at least; none also where :attr:`losses` says nothing."""
+        return Lost.total(loss.lost for loss in self.losses)
 
     @cached_property
     def passed_over(self) -> dict[str, int]:

@@ -20,6 +20,7 @@ from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding, decoding, passed_over
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.schema import EventChunk, EventKind
 
 PAGE_BYTES = 4096
@@ -59,7 +60,12 @@ class CpuLosses:
     @property
     def any(self) -> bool:
         """Whether events were lost."""
-        return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
+        return bool(self.lost)
+
+    @property
+    def lost(self) -> Lost:
+        """Events known to be lost, and whether there may be more."""
+        return Lost.marked(self.missed, self.gaps, self.overrun + self.commit_overrun + self.dropped)
 
 
 _COUNT = re.compile(r"^([a-z ]+): (\d{1,18})$", re.MULTILINE)

@@ -12,7 +12,7 @@ from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
-from kevacuate.recording import CpuLosses, EventKind, Recording, has_demand
+from kevacuate.recording import EventKind, Lost, Recording, has_demand
 from kevacuate.recording.quality import QualityCounter
 from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.settings import recorded_settings, settings_in_words
@@ -29,15 +29,12 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is under way, events or rows done, in all; 0 if not known)."""
 
 
-def lost_events(loss: CpuLosses) -> int:
-    """Events one CPU is known to have lost; a gap of unknown size counts as one."""
-    kernel = loss.overrun + loss.commit_overrun + loss.dropped
-    return int(max(loss.missed + loss.gaps, kernel))
-
-
-def lost_words(events: int) -> str:
-    """``No event was lost``, ``1 event was lost``, ``2 events were lost``."""
-    return f"{events:,} events were lost" if events > 1 else f"{'1' if events else 'No'} event was lost"
+def losses_by_cpu(recording: Recording) -> dict[str, Any]:
+    """``lost_events`` by CPU ([] if not known), and ``lost_events_at_least``: whether more may be missing."""
+    return {
+        **recording.lost.to_json(),
+        "lost_events": [loss.lost.events for loss in recording.losses],
+    }
 
 
 def events_not_read(recording: Recording) -> dict[str, int]:
@@ -51,9 +48,8 @@ def events_not_read(recording: Recording) -> dict[str, int]:
 
 def refuse_losses(recording: Recording, so: str = "its demand is incomplete") -> None:
     """Raise KevacuateError if events were lost: what a replay would make of them is a guess."""
-    lost = {loss.cpu: lost_events(loss) for loss in recording.losses if loss.any}
-    if lost:
-        where = ", ".join(f"{events:,} on CPU {cpu}" for cpu, events in lost.items())
+    if recording.lost:
+        where = ", ".join(f"{loss.lost.number} on CPU {loss.cpu}" for loss in recording.losses if loss.any)
         raise KevacuateError(
             f"{recording.path} lost events ({where}), so {so}: record again with larger buffers, or "
             "use it all the same with --despite-losses."
@@ -98,7 +94,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "snapshots": len(getattr(recording, "snapshots", ())),
         "start": start_facts(recording),
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
-        "lost_events": [lost_events(loss) for loss in recording.losses],
+        **losses_by_cpu(recording),
         "losses": [asdict(loss) for loss in recording.losses],
         "events_not_read": events_not_read(recording),
         "events_passed_over": recording.passed_over,
@@ -117,7 +113,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     """
     machine = recording.machine
     quality = {} if demand.max_objects is None else demand.quality.as_dict()
-    losses = [lost_events(loss) for loss in recording.losses]
+    losses = losses_by_cpu(recording)
     trusted, start = quality.get("trusted"), start_facts(recording)
     known = "How much of the demand is a guess was not kept."
     if trusted is not None:
@@ -131,11 +127,11 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "cpus": machine.cpus,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
-        "lost_events": losses,
+        **losses,
         "quality": quality,
         "start": start,
         **claims_facts(recording),
-        "verdict": f"{_lost({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
+        "verdict": f"{_lost({**losses, 'events_not_read': events_not_read(recording)})}. {known}",
     }
 
 
@@ -224,17 +220,13 @@ def moves(quality: dict[str, Any]) -> dict[str, int]:
 
 def _lost(about: dict[str, Any]) -> str:
     """How many events were lost, if that is known, and how many could not be read, without the period."""
-    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
-    if not about["lost_events"]:
-        lost = "Whether events were lost is not known"
-    else:
-        lost = lost_words(events)
+    lost, unread = Lost.of_json(about), sum(about["events_not_read"].values())
     if not unread:
-        return lost
+        return lost.sentence if about["lost_events"] else "Whether events were lost is not known"
     could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
     if not about["lost_events"]:
         return f"{could}; whether others were lost is not known"
-    return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
+    return f"{could} and {lost.number} {'was' if lost.events == 1 else 'were'} lost" if lost else could
 
 
 def _trust(trusted: float, start: dict[str, Any]) -> str:
@@ -272,7 +264,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost, said = sum(about["lost_events"]), _lost(about)
+    lost, said = Lost.of_json(about), _lost(about)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"

@@ -13,7 +13,6 @@ from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import EventKind, Recording
 from kevacuate.recording.schema import EVENT_SPECS
-from kevacuate.replay.about import lost_events
 from kevacuate.replay.outcomes import knows_none_came, total_events
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
@@ -84,7 +83,7 @@ def triage_recording(
     }
 
 
-def _unseen(recording: Recording) -> dict[str, int]:
+def _unseen(recording: Recording) -> dict[str, Any]:
     """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer.
 
     Events without a format are none of them where the recording has the format of mm_page_alloc_extfrag.
@@ -95,7 +94,7 @@ def _unseen(recording: Recording) -> dict[str, int]:
     events = unread.get(EXTFRAG_NAME) if isinstance(unread, dict) else 0
     has_format = any(name.rpartition("/")[2] == EXTFRAG_NAME for name in recording.machine.events)
     return {
-        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        **recording.lost.to_json(),
         "events_not_read": events if isinstance(events, int) else 0,
         "events_without_format": 0 if has_format else sum(loss.unknown for loss in recording.losses),
         "lines_not_read": lines if isinstance(lines, int) else 0,

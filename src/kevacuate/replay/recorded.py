@@ -14,7 +14,7 @@ from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes, page_count
 from kevacuate.recording import EventKind, Recording
-from kevacuate.replay.about import lost_events, lost_words
+from kevacuate.replay.about import losses_by_cpu
 from kevacuate.replay.frames import PAGES_KEPT
 
 
@@ -98,7 +98,6 @@ def recorded_run(recording: Recording) -> Run:
 def about_recorded(recording: Recording) -> dict[str, Any]:
     """The facts of a recording that need no demand."""
     machine = recording.machine
-    lost = [lost_events(loss) for loss in recording.losses]
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -109,6 +108,6 @@ def about_recorded(recording: Recording) -> dict[str, Any]:
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
         "states": [state.label or state.tag for state in recording.states],
-        "lost_events": lost,
-        "verdict": f"{lost_words(sum(lost))}; {len(recording.states)} states were recorded.",
+        **losses_by_cpu(recording),
+        "verdict": f"{recording.lost.sentence}; {len(recording.states)} states were recorded.",
     }

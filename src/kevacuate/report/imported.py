@@ -23,9 +23,10 @@ NOTHING_BEFORE = (
 
 
 def _lost(about: About) -> str:
-    lost = ", ".join(f"{count:,} on CPU {cpu}" for cpu, count in about["lost_events"].items())
+    least = "at least " if about["lost_events_at_least"] else ""
+    lost = least + ", ".join(f"{count:,} on CPU {cpu}" for cpu, count in about["lost_events"].items())
     return (
-        lost
+        about["lost_events"]
         and f"Events were lost before they were written ({lost}): whatever is made of this recording has holes."
     )
 

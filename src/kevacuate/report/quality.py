@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.measure.unclear import Bounds
+from kevacuate.recording import CpuLosses
 from kevacuate.replay.guessed import SKIP_HINT
 from kevacuate.report.bars import duration, sparkline
 
@@ -59,7 +60,8 @@ def _losses(about: About) -> str:
                 for name in ("missed", "gaps", "overrun", "commit_overrun", "dropped")
                 if loss[name]
             )
-            parts.append(f"CPU {loss['cpu']}: {events:,} ({kinds})")
+            number = CpuLosses(**loss).lost.number
+            parts.append(f"CPU {loss['cpu']}: {number} ({kinds})")
     return "; ".join(parts)
 
 

@@ -150,8 +150,8 @@ def import_recording(
     Returns
     -------
     dict
-        JSON values: ``form``, ``recording``, ``events``, ``events_by_kind``, ``lost_events`` per CPU, what the
-        importer counted, and what the recording ``lacks``.
+        JSON values: ``form``, ``recording``, ``events``, ``events_by_kind``, ``lost_events`` per CPU and
+        whether there may be more (``lost_events_at_least``), what the importer counted, and what the recording ``lacks``.
 
     Raises
     ------
@@ -221,9 +221,6 @@ def _summary(target: Path, about: dict[str, Any]) -> dict[str, Any]:
         "events": quality["events"],
         "events_by_kind": quality["events_by_kind"],
         "seconds": made.seconds,
-        "lost_events": {
-            str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped
-            for x in made.losses
-            if x.any
-        },
+        "lost_events": {str(x.cpu): x.lost.events for x in made.losses if x.any},
+        "lost_events_at_least": made.lost.at_least,
     }
