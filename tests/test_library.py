@@ -163,7 +163,7 @@ def test_a_page_from_the_package(synthetic_kev: Path, tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert kevacuate.write_report(synthetic_kev, tmp_path / "b.html").stat().st_size > 10_000
     save_comparison(tmp_path / "a.kevc", made)
-    with pytest.raises(KevacuateError, match="is a file, but a recording is a directory"):
+    with pytest.raises(KevacuateError, match="is a saved result of"):
         kevacuate.write_report(tmp_path / "a.kevc", tmp_path / "c.html")
 
 

@@ -12,8 +12,8 @@ from recorded_tools import write_events
 from synthetic import start_state, write_recording
 from test_cli_triage import steal
 
-from kevacuate.cli.record import _json, _sentence
 from kevacuate.capture.status import Result
+from kevacuate.cli.record import _json, _sentence
 from kevacuate.live.playback import play_recording
 from kevacuate.live.tap import parse_lost
 from kevacuate.live.text import Options, head_text

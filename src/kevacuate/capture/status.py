@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kevacuate.capture.workdir import WorkDir
@@ -19,7 +19,7 @@ class Status:
     events: int = 0
     rate: float = 0.0
     """Events decoded per second, lately."""
-    lost: Lost = Lost()
+    lost: Lost = field(default_factory=Lost)
     written: int = 0
     """Bytes of the recording so far, spool and all."""
     waiting: int = 0

@@ -60,12 +60,16 @@ def command(
 
     Example: kevacuate report my-server.kev -o my-server.html
     """
+    from kevacuate.measure.saved import is_saved
     from kevacuate.replay.initial import ReplayOptions
     from kevacuate.report.page import comparison_page, write_page
 
     output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
     saved = [path for path in inputs if path.is_file()]
+    for path in saved:
+        if not is_saved(path):
+            open_recording(path)  # names what it is instead
     if saved and len(saved) < len(inputs):
         raise KevacuateError(
             "Files and recordings cannot be shown together: save a comparison of the recording first."
@@ -73,7 +77,7 @@ def command(
     if saved:
         if policies or repeats or recorded:
             raise KevacuateError(
-                "A saved result is shown as it is: leave out --policy, --repeats and --recorded."
+                f"{saved[0]} is a saved result, which is shown as it is: leave out --policy, --repeats and --recorded."
             )
         text = comparison_page(_together(saved))
     elif len(inputs) > 1:

@@ -20,7 +20,6 @@ from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
-from kevacuate.recording.recognise import directory_sentence
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
@@ -87,10 +86,7 @@ class Recording:
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
-                raise KevacuateError(
-                    f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`; "
-                    "what --save wrote is for `kevacuate report` and `kevacuate plot`."
-                )
+                raise KevacuateError(_file_sentence(where))
             refuse_unencodable(where)
             if is_kev(where):
                 return cls(where, KevSource(where, verify=verify))
@@ -99,7 +95,7 @@ class Recording:
         except OSError as error:
             raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
-            directory_sentence(where)
+            _directory_sentence(where)
             or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
         )
 
@@ -257,6 +253,26 @@ class Recording:
             kept = {"source_digest": self.digest, "events_passed_over": self.passed_over}
             writer.set_quality({**kept, **(quality or {})})
         return Recording.open(writer.path, verify=False)
+
+
+def _file_sentence(where: Path) -> str:
+    """What a file is that was given for a recording, and what to do with it."""
+    from kevacuate.recording.importers.registry import kind_of_file
+
+    known = kind_of_file(where) if where.is_file() else None
+    if known is None and is_kev(where.absolute().parent):
+        known = f"{where} is a part of the recording {where.absolute().parent}: name that directory."
+    return known or (
+        f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`, and this "
+        "is of no kind that is known."
+    )
+
+
+def _directory_sentence(where: Path) -> str | None:
+    """What a directory is that was given for a recording, and what to do with it; None if that is not known."""
+    from kevacuate.recording.importers.registry import kind_of_directory
+
+    return kind_of_directory(where)
 
 
 def _times(snapshots: Sequence[Snapshot]) -> tuple[int, int] | None:

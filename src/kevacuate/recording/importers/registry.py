@@ -124,6 +124,35 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")
 
 
+def kind_of_file(path: Path) -> str | None:
+    """What a file is that stands where a recording or a saved result should, and what to do; None if that is not known.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be read, or is compressed and damaged.
+
+    """
+    head = _head(path)
+    if is_trace_dat(head):
+        form = "a trace.dat of trace-cmd"
+    elif b"\0" not in head and (dialect := text_dialect(head)) is not None:
+        form = f"a trace's text ({dialect.name})"
+    elif is_raw_name(path) and is_raw_page(head, path):
+        form = "one CPU's raw ring-buffer pages"
+    else:
+        kind = recognised(head)
+        return None if kind is None else kind.sentence(str(path))
+    return f"{path} is {form}, not a recording: `kevacuate import` makes one of it."
+
+
+def kind_of_directory(path: Path) -> str | None:
+    """As :func:`kind_of_file`, of a directory that is no recording."""
+    if is_raw_directory(path):
+        return f"{path} holds raw ring-buffer pages and is no recording: `kevacuate import` makes one of it."
+    return directory_sentence(path)
+
+
 def import_recording(
     path: str | Path,
     target: str | Path,
