@@ -221,7 +221,7 @@ def write_recording(
     gaps: int = 0,
     facts: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a ``.kev`` directory with a demand (by default the fragmenting one); *missed* events were lost, more at *gaps* places."""
+    """Write a ``.kev`` directory with a demand (the fragmenting one unless said); *missed* events lost, more at *gaps*."""
     with KevWriter(path, described or machine()) as writer:
         event: dict[str, Any] = {n: np.zeros(1, t) for n, t in COLUMN_TYPES.items()}
         event["kind"][0], event["ts"][0] = EventKind.MM_PAGE_FREE, 1

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from kevacuate.capture import options as opt
-from kevacuate.capture.command import check_command, start_command
+from kevacuate.capture.command import check_asked, start_command
 from kevacuate.capture.events import EventChoice
 from kevacuate.capture.finish import finish_recording
 from kevacuate.capture.livewriter import LiveWriter
@@ -84,15 +84,10 @@ class Session:
             Nothing could be recorded, or what was could not be written; what is left then is said.
 
         """
-        options = self.options
-        if options.target.exists():
-            raise KevacuateError(
-                f"{options.target} exists already: remove it or choose another name with -o."
-            )
-        check_command(options.command)
+        check_asked(self.options)
         keep_memory()
         with self._signals():
-            return self._run(WorkDir.create(options.target))
+            return self._run(WorkDir.create(self.options.target))
 
     def _run(self, work: WorkDir) -> Result:
         """Record in the work directory, which is gone afterwards unless something in it can still be saved."""

@@ -73,6 +73,7 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
 
     Example: kevacuate record -o build.kev -- make -j8
     """
+    from kevacuate.capture.command import check_asked
     from kevacuate.capture.options import RecordOptions
     from kevacuate.capture.start import need_root, record
 
@@ -82,8 +83,6 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
         )
     target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
     writable(output)
-    need_root()
-    writable(target)
     options = RecordOptions(
         target=target,
         duration=given["duration"] or 0.0,
@@ -96,6 +95,9 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
         snapshot_seconds=given["snapshots"],
         pages=not given["no_pages"],
     )
+    check_asked(options)
+    need_root()
+    writable(target)
     with _progress() as report:
         result = record(options, report, lambda text: click.echo(f"kevacuate: {text}", err=True))
     size = sum(p.stat().st_size for p in result.target.rglob("*") if p.is_file())

@@ -67,9 +67,8 @@ def command(
     output = output or Path(f"{Path(os.path.realpath(inputs[0]) if inputs else SHIPPED).stem}.html")
     writable(output)
     saved = [path for path in inputs if path.is_file()]
-    for path in saved:
-        if not is_saved(path):
-            open_recording(path)  # names what it is instead
+    for other in (path for path in saved if not is_saved(path)):
+        open_recording(other)  # names what it is instead
     if saved and len(saved) < len(inputs):
         raise KevacuateError(
             "Files and recordings cannot be shown together: save a comparison of the recording first."
