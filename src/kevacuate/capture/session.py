@@ -25,7 +25,7 @@ from kevacuate.capture.snapshots import STEP, PageReader, now, take_counts, top_
 from kevacuate.capture.spool import W_ERROR, Words
 from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
-from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
+from kevacuate.capture.tracefs import Instance, ftrace_formats, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
@@ -134,7 +134,8 @@ class Session:
             self.writer = LiveWriter(
                 self.options.target, self.machine, work, keep_pids=self.options.keep_pids
             )
-            self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
+            named = ftrace_formats(self.tracefs) | formats  # ftrace's own records are passed over by name
+            self.stream = SpoolStream(work.spool, self.cpus, named, self.page_bytes)
             self.status.phase = "preparing the decoder"
             self.report(self.status)
             self._go_on()

@@ -90,6 +90,16 @@ def read_formats(tracefs: Path, events: Iterable[str]) -> dict[int, EventFormat]
     return formats
 
 
+def ftrace_formats(tracefs: Path) -> dict[int, EventFormat]:
+    """Formats of the records that ftrace itself may write into any buffer, by id; what a kernel does not show is left out."""
+    found = {}
+    for file in sorted((tracefs / "events" / "ftrace").glob("*/format")):
+        with contextlib.suppress(KevacuateError):
+            parsed = parse_format(read_text(file), "ftrace", str(file))
+            found[parsed.id] = parsed
+    return found
+
+
 def stale_instances(tracefs: Path) -> list[Path]:
     """Instances of recorders that are no more."""
     found = []

@@ -20,7 +20,7 @@ from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
-from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
@@ -128,6 +128,13 @@ class Recording:
     def passed_over(self) -> dict[str, int]:
         """What the recorded stream held that no kind of event stands for: name to how many there were."""
         return self._source.passed_over()
+
+    @cached_property
+    def not_read(self) -> dict[str, int]:
+        """Event name to how many were there and could not be read; those without a format stand by ``(no format)``."""
+        named = dict(self._source.not_read())
+        rest = sum(loss.unknown for loss in self.losses) - sum(named.values())
+        return named | ({NO_FORMAT: named.get(NO_FORMAT, 0) + rest} if rest > 0 else {})
 
     @cached_property
     def quality(self) -> dict[str, Any]:
@@ -250,7 +257,11 @@ class Recording:
             if self.snapshots:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
-            kept = {"source_digest": self.digest, "events_passed_over": self.passed_over}
+            kept = {
+                "source_digest": self.digest,
+                "events_passed_over": self.passed_over,
+                "events_not_read": self.not_read,
+            }
             writer.set_quality({**kept, **(quality or {})})
         return Recording.open(writer.path, verify=False)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +166,18 @@ def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
     if len(line) > longest:
         raise KevacuateError(f"{path} has a line of more than {longest} bytes: it is not a trace's text.")
     return line
+
+
+def unread_by_name(
+    unreadable: Mapping[int, int], unknown: int, formats: Mapping[int, EventFormat]
+) -> dict[str, int]:
+    """Event name to how many could not be read, of the counts by id; of ids without a format the number stands by NO_FORMAT.
+
+    *unknown* is the number of all of them.
+    """
+    named = {formats[ident].name: count for ident, count in sorted(unreadable.items())}
+    rest = unknown - sum(unreadable.values())
+    return named | ({NO_FORMAT: rest} if rest else {})
 
 
 class PageDecoder:

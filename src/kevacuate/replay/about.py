@@ -13,8 +13,7 @@ from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.recording import EventKind, Lost, Recording, has_demand
-from kevacuate.recording.quality import QualityCounter
-from kevacuate.recording.ringbuf import NO_FORMAT
+from kevacuate.recording.quality import QualityCounter, events_only
 from kevacuate.recording.settings import recorded_settings, settings_in_words
 from kevacuate.replay.ahead import claims_facts
 from kevacuate.replay.demand import Demand, build_demand
@@ -35,15 +34,6 @@ def losses_by_cpu(recording: Recording) -> dict[str, Any]:
         **recording.lost.to_json(),
         "lost_events": [loss.lost.events for loss in recording.losses],
     }
-
-
-def events_not_read(recording: Recording) -> dict[str, int]:
-    """Event name to how many of them were there and could not be read; those without a format are "(no format)"."""
-    named = {
-        str(k): int(n) for k, n in recording.quality.get("imported", {}).get("events_not_read", {}).items()
-    }
-    rest = sum(loss.unknown for loss in recording.losses) - sum(named.values())
-    return named | ({NO_FORMAT: rest} if rest > 0 else {})
 
 
 def refuse_losses(recording: Recording, so: str = "its demand is incomplete") -> None:
@@ -96,7 +86,7 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
         **losses_by_cpu(recording),
         "losses": [asdict(loss) for loss in recording.losses],
-        "events_not_read": events_not_read(recording),
+        "events_not_read": recording.not_read,
         "events_passed_over": recording.passed_over,
     }
     about |= about_events(recording, report)
@@ -131,7 +121,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "quality": quality,
         "start": start,
         **claims_facts(recording),
-        "verdict": f"{_lost({**losses, 'events_not_read': events_not_read(recording)})}. {known}",
+        "verdict": f"{_lost({**losses, 'events_not_read': recording.not_read})}. {known}",
     }
 
 
@@ -147,7 +137,7 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
     done = 0
     for chunk in recording.events():
         counter.add(chunk)
-        time.add(chunk.ts)
+        time.add(events_only(chunk).ts)
         done += chunk.rows
         report("events", done, max(int(kept), done) if kept else 0)
     counted = counter.to_json()
@@ -168,7 +158,7 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
 def page_books(recording: Recording, report: Progress) -> PageBooks:
     """Enter the recording's allocations and frees into books that begin at its start state, if it has one."""
     start, done = recording.start, 0
-    books = PageBooks(pages_in_use(start) if start is not None else None)
+    books = PageBooks(pages_in_use(start, recording.machine.hugepage_order) if start is not None else None)
     for chunk in recording.events(kinds=PAGE_KINDS, after=start):
         books.add(chunk)
         done += chunk.rows

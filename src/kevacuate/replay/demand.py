@@ -164,7 +164,7 @@ class _Source:
                 f"{recording.path} has more than 2^31 pages: more than this program handles."
             )
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
-        self.used = pages_in_use(state)
+        self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)
 
     def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:

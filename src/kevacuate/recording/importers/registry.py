@@ -228,7 +228,10 @@ def _import_directory(where: Path, target: Path, pids: bool, progress: Progress 
             writer.add_state(state)
         about["lacks"] = [] if source.states else ["states"]
         writer.set_losses(source.losses)
-        writer.set_quality({"source_digest": source.digest, "imported": about})
+        if source.not_read:
+            about["events_not_read"] = source.not_read
+        kept = {"source_digest": source.digest, "events_passed_over": source.passed_over}
+        writer.set_quality({**kept, "imported": about})
     return _summary(writer.path, about)
 
 

@@ -16,6 +16,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
+from kevacuate.recording.quality import events_only
 from kevacuate.recording.state import DUMP_END
 from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.initial import machine_config
@@ -91,7 +92,7 @@ def verify(
     for state in (start, *source.states):
         refuse_impossible(machine_config(source.machine, state), state, nothing)
     report = progress or (lambda name, done, total: None)
-    results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
+    results = _streamed(given, [name for name in chosen if name in STREAMED], report)
     if "counterfactual" in chosen:
         results["counterfactual"] = verify_counterfactual(given, outcomes, report, replays)
     for result in results.values():
@@ -99,6 +100,7 @@ def verify(
             result.not_exercised = "the recording holds no event that this level decides about"
     ordered = {name: results[name] for name in chosen if name in results}
     name = source.path.resolve().name
+    events = int(source.quality.get("events", 0))
     return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
 
 
@@ -109,8 +111,8 @@ def _chosen(levels: Sequence[str]) -> list[str]:
     return [name for name in LEVELS if name in levels]
 
 
-def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[str, LevelResult], int]:
-    """Feed the levels with one pass over the events; their results, and the number of events."""
+def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, LevelResult]:
+    """Feed the levels with one pass over the events; their results."""
     results: dict[str, LevelResult] = {}
     running: dict[str, Level] = {}
     for name in names:
@@ -119,15 +121,16 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
             results[name] = LevelResult(name, not_exercised=lacking)
         else:
             running[name] = STREAMED[name](given)
-    events = _feed(given, list(running.values()), progress) if running else 0
+    if running:
+        _feed(given, list(running.values()), progress)
     for name, level in running.items():
         results[name] = level.finish()
     _add_context(given, results)
-    return results, events
+    return results
 
 
-def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
-    """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
+def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
+    """One pass over the events. Levels take a piece side by side, while the next one is read."""
     events, total = 0, _total(given.recording)
     with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
         pieces = _checked(given)
@@ -137,7 +140,6 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
             list(pool.map(_take, levels, repeat(piece), repeat(events)))
             events += piece.chunk.rows - piece.lead
             progress("events", events, total)
-    return events
 
 
 LEAD = 1 << 14
@@ -194,8 +196,7 @@ def segments(given: Given) -> Iterator[tuple[EventChunk, AllocatorState | None]]
         ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END))
         low = 0
         for end in [*ends.tolist(), chunk.rows]:
-            piece = chunk.take(slice(low, end))
-            piece = piece.take(piece.kind != EventKind.GT_DUMP) if ends.size else piece
+            piece = events_only(chunk.take(slice(low, end)))
             dumped = None
             if end < chunk.rows:
                 dumped = states.get((int(chunk.ts[end]), int(chunk.cpu[end])))
