@@ -50,7 +50,7 @@ def mount_tracefs() -> Path:
     if not MOUNT_POINT.is_dir():
         raise KevacuateError(
             f"This kernel has no {MOUNT_POINT}: it was built without tracing (CONFIG_FTRACE, CONFIG_EVENT_TRACING), so "
-            "nothing can be recorded here; boot a kernel with tracing, as distributions' kernels are."
+            "nothing can be recorded here. Boot a kernel with tracing, as distributions' kernels are."
         )
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"nodev", str(MOUNT_POINT).encode(), b"tracefs", 0, None) != 0:

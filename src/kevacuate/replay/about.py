@@ -244,7 +244,7 @@ def _moved(about: dict[str, Any]) -> str:
     if not lost or about["events_by_kind"].get(EventKind.REMOVE_MIGRATION_PTE.name):
         return ""
     return (
-        f"Compaction moved {lost:,} objects to pages that no event names: they live on, where the rule puts them; recording "
+        f"Compaction moved {lost:,} objects to pages that no event names: they live on, where the rule puts them. Recording "
         "set_migration_pte and remove_migration_pte as well names most. "
     )
 

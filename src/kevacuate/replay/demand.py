@@ -156,8 +156,8 @@ class _Source:
         state = recording.start
         if state is None:
             raise KevacuateError(
-                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types): "
-                "record it again with a snapshot at the start."
+                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types). "
+                "Record it again with a snapshot at the start."
             )
         if page_count(state) >= 1 << 31:
             raise KevacuateError(

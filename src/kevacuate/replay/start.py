@@ -57,7 +57,7 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
     if len(flags) < len(used):
         raise KevacuateError(
             f"the start state {state.tag!r} has flags of {len(flags)} pages but zones up to pfn {len(used)}: "
-            "the recording's kpageflags is cut off; record it again or remove it"
+            "the recording's kpageflags is cut off. Record it again or remove it"
         )
     flags = flags[: len(used)]
     heads = np.flatnonzero(used & can_move(flags) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))

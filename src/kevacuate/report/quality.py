@@ -66,7 +66,7 @@ def _losses(about: About) -> str:
 
 
 UNVERIFIED = (
-    "what to do: compare policies with each other, not with this machine; verify says how near the model is, where the recorded "
+    "what to do: compare policies with each other, not with this machine. Verify says how near the model is, where the recorded "
     "kernel has the recording hooks (docs/fidelity.md)"
 )
 """What the reader can do about a profile that no recording was held against."""

@@ -87,8 +87,8 @@ class BlockViews:
     def notes(self) -> tuple[str, ...]:
         """What is approximate, in words."""
         unsure = (
-            f"{self._unsure:,} evacuations of blocks with pages in use since before the recording, of which no flags tell "
-            "what they are, are not decided beyond their start",
+            f"{self._unsure:,} evacuations of blocks with pages in use since before the recording are not decided beyond their "
+            "start: no flags tell what these pages are",
         )
         return (
             "where a block's movable folios lie, and of what order, is followed through the allocations and frees before it "
