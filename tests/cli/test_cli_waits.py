@@ -119,7 +119,7 @@ def test_triage_on_a_full_disk_names_tmpdir_not_an_option_that_it_lacks(
 
 def test_the_advice_on_lost_events_names_commands_that_have_the_option() -> None:
     from kevacuate.recording import Recording
-    from kevacuate.recording.losses import refuse_losses
+    from kevacuate.recording.completeness import refuse_losses
     from kevacuate.recording.ringbuf import CpuLosses
 
     class Lossy(Recording):

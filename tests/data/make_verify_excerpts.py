@@ -170,7 +170,7 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
     tuning = TuningLevel(Given.of(recording, recording.start))
     machine = recording.machine
     npages = int(level.state.cfg[k.C_NPAGES])
-    movable = MovablePages(npages, machine.cpus, recording.boot)
+    movable = MovablePages(npages, machine.cpus, recording.boot, machine.hugepage_order)
     kept = []
     number = ts = 0
     for early, late in pieces(recording, first, last):

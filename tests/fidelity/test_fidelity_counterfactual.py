@@ -236,13 +236,13 @@ def test_the_recorded_runs_own_counts(recording: Recording) -> None:
 
 def test_the_recorded_runs_own_moment() -> None:
     state: AllocatorState = synthetic.start_state()
-    found = recorded_moment(state, 9)
+    found = recorded_moment(state, 9, 9)
     blocks = (synthetic.END - synthetic.FIRST) // synthetic.BLOCK
     assert found["blocks_movable"] == found["polluted"] + blocks - 1
     assert (found["mixed"], found["blocks_with_unmovable"], found["polluted"]) == (1, 1, 1)
     assert found["free_pages"] == sum(1 << int(order) for order in state.free.order)
     assert found["free_by_order 10"] == int((state.free.order == 10).sum())
-    assert "mixed" not in recorded_moment(replace(state, page_flags=None), 9)
+    assert "mixed" not in recorded_moment(replace(state, page_flags=None), 9, 9)
 
 
 def test_what_a_log_shows_as_refused() -> None:

@@ -111,10 +111,13 @@ def from_text(tmp_path: Path, text: str) -> tuple[Recording, dict[str, object]]:
 def test_lost_events(tmp_path: Path) -> None:
     text = "# entries-in-buffer/entries-written: 3/10   #P:4\n" + LINE.format(1)
     text += "CPU:1 [LOST 23 EVENTS]\n" + LINE.format(2) + "CPU:1 [EVENTS DROPPED]\n" + LINE.format(3)
+    text += "CPU:2 [LOST EVENTS]\n" + LINE.format(4)
     made, about = from_text(tmp_path, text)
-    assert [(x.cpu, x.missed, x.gaps, x.overrun) for x in made.losses] == [(0, 0, 0, 7), (1, 23, 1, 0)]
+    found = [(x.cpu, x.missed, x.gaps, x.overrun) for x in made.losses]
+    assert found == [(0, 0, 0, 7), (1, 23, 1, 0), (2, 0, 1, 0)]
     assert made.machine.cpus == 4
-    assert about["lost_events"] == {"0": 7, "1": 24}
+    assert about["lost_events"] == {"0": 7, "1": 24, "2": 1}
+    assert about["lost_events_at_least"] is True
 
 
 def test_lost_events_of_perf(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import EventFormat, parse_format
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import COLUMN_TYPES, EventChunk
 
@@ -34,7 +35,7 @@ def finish_recording(
     progress: Callable[[], None] = lambda: None,
     begin: Callable[[str], None] = lambda doing: None,
     earlier: list[LossInterval] | None = None,
-) -> int:
+) -> Lost:
     """Decode the rest of the spool and close the recording.
 
     Parameters
@@ -57,8 +58,8 @@ def finish_recording(
 
     Returns
     -------
-    int
-        Events known to be lost; a place where an unknown number is missing counts as one.
+    Lost
+        Events known to be lost, and whether more may be.
 
     """
     begin("decoding the last events")
@@ -89,14 +90,11 @@ def finish_recording(
     writer.set_quality(stream, (earlier or []) + missing, extra)
     stream.close()
     writer.kev.__exit__(None, None, None)
-    return _known_lost((earlier or []) + missing + stream.losses(), stats)
-
-
-def _known_lost(marked: list[LossInterval], stats: dict[int, dict[str, int]]) -> int:
-    """Events lost by the marks in the streams, or by the kernel's counts, whichever says more."""
-    counts = ("overrun", "commit overrun", "dropped events")
-    counted = sum(cpu.get(name, 0) for cpu in stats.values() for name in counts)
-    return max(sum(i.missed + i.gaps for i in marked), counted)
+    intervals = (earlier or []) + missing + stream.losses()
+    counted = sum(
+        s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
+    )
+    return Lost.marked(sum(i.missed for i in intervals), sum(i.gaps for i in intervals), counted)
 
 
 def _formats(machine: Machine) -> dict[int, EventFormat]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kevacuate.capture.command import check_asked
 from kevacuate.capture.options import MIB, RecordOptions, parse_size
 from kevacuate.capture.start import need_root, start_recording
 from kevacuate.capture.status import Result, Status
@@ -107,6 +108,7 @@ def _start(
     options: RecordOptions, progress: Callable[[Status], None] | None, say: Callable[[str], None] | None
 ) -> Result:
     """Record; who does not want to hear of it is told nothing."""
+    check_asked(options)
     need_root()
     return start_recording(options, progress or (lambda status: None), say or (lambda text: None))
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from kevacuate.capture import options as opt
-from kevacuate.capture.command import check_command, start_command
+from kevacuate.capture.command import check_asked, start_command
 from kevacuate.capture.events import EventChoice
 from kevacuate.capture.finish import finish_recording
 from kevacuate.capture.livewriter import LiveWriter
@@ -25,12 +25,13 @@ from kevacuate.capture.snapshots import STEP, PageReader, now, take_counts, top_
 from kevacuate.capture.spool import W_ERROR, Words
 from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
-from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
+from kevacuate.capture.tracefs import Instance, ftrace_formats, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
+from kevacuate.recording.losses import Lost
 
 PAGES_SHARE = 100
 """Page flags are read again only after this many times as long as reading them took."""
@@ -84,15 +85,10 @@ class Session:
             Nothing could be recorded, or what was could not be written; what is left then is said.
 
         """
-        options = self.options
-        if options.target.exists():
-            raise KevacuateError(
-                f"{options.target} exists already: remove it or choose another name with -o."
-            )
-        check_command(options.command)
+        check_asked(self.options)
         keep_memory()
         with self._signals():
-            return self._run(WorkDir.create(options.target, options.elsewhere))
+            return self._run(WorkDir.create(self.options.target, self.options.elsewhere))
 
     def _run(self, work: WorkDir) -> Result:
         """Record in the work directory, which is gone afterwards unless something in it can still be saved."""
@@ -136,7 +132,8 @@ class Session:
             self.writer = LiveWriter(
                 self.options.target, self.machine, work, keep_pids=self.options.keep_pids
             )
-            self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
+            named = ftrace_formats(self.tracefs) | formats  # ftrace's own records are passed over by name
+            self.stream = SpoolStream(work.spool, self.cpus, named, self.page_bytes)
             self.status.phase = "preparing the decoder"
             self.report(self.status)
             self._go_on()
@@ -293,7 +290,7 @@ class Session:
         status.seconds, status.events = at - self._began, self.writer.rows
         status.rate = (self.writer.rows - events) / max(at - before, 1e-9)
         status.written, status.waiting = work.size(), self.stream.waiting_bytes()
-        status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
+        status.lost = Lost.total(Lost.marked(loss.missed, loss.gaps) for loss in self.stream.losses())
         self._clock, self._checked = (at, self.writer.rows), at
         self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
         busy = status.waiting > BACKLOG_BYTES or status.phase not in ("starting", "recording")

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kevacuate.capture.options import ELSEWHERE
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.losses import Lost
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Status:
     events: int = 0
     rate: float = 0.0
     """Events decoded per second, lately."""
-    lost: int = 0
+    lost: Lost = field(default_factory=Lost)
     written: int = 0
     """Bytes of the recording so far, spool and all."""
     waiting: int = 0
@@ -33,7 +34,7 @@ class Result:
 
     target: Path
     events: int
-    lost: int
+    lost: Lost
     seconds: float
     stopped: str
     """Why recording ended, in words."""

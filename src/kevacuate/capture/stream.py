@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from kevacuate.capture.spool import SEGMENT_BYTES, Words, segment_path
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.formats import EventFormat
-from kevacuate.recording.ringbuf import PageDecoder, read_into
+from kevacuate.recording.ringbuf import PageDecoder, read_into, unread_by_name
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
 
 CHUNK_ROWS = 1 << 17
@@ -156,7 +157,7 @@ class SpoolStream:
     def __init__(
         self, spool: Path, cpus: list[int], formats: dict[int, EventFormat], page_bytes: int
     ) -> None:
-        self.spool = spool
+        self.spool, self.formats = spool, formats
         self.words = Words(spool, len(cpus))
         self.cpus = [SpoolCpu(spool, cpu, at, formats, page_bytes) for at, cpu in enumerate(cpus)]
         self.bound = 0
@@ -212,6 +213,17 @@ class SpoolStream:
             chunk.ts[:late] = self.bound
         self.bound = max(self.bound, bound)
         yield chunk
+
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read, by name: how many there were."""
+        found: Counter[str] = Counter()
+        for cpu in self.cpus:
+            found.update(unread_by_name(cpu.decoder.unreadable, cpu.decoder.unknown, self.formats))
+        return dict(found)
+
+    def passed_over(self) -> dict[str, int]:
+        """Events that no kind stands for, by name: how many there were."""
+        return dict(sum((cpu.decoder.passed_over for cpu in self.cpus), Counter()))
 
     def losses(self) -> list[LossInterval]:
         """All intervals with losses, by CPU."""

@@ -52,7 +52,7 @@ def mount_tracefs() -> Path:
     if not MOUNT_POINT.is_dir():
         raise KevacuateError(
             f"This kernel has no {MOUNT_POINT}: it was built without tracing (CONFIG_FTRACE, CONFIG_EVENT_TRACING), so "
-            "nothing can be recorded here; boot a kernel with tracing, as distributions' kernels are."
+            "nothing can be recorded here. Boot a kernel with tracing, as distributions' kernels are."
         )
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"nodev", str(MOUNT_POINT).encode(), b"tracefs", 0, None) != 0:
@@ -90,6 +90,16 @@ def read_formats(tracefs: Path, events: Iterable[str]) -> dict[int, EventFormat]
         parsed = parse_format(read_text(file), event.split("/")[0], str(file))
         formats[parsed.id] = parsed
     return formats
+
+
+def ftrace_formats(tracefs: Path) -> dict[int, EventFormat]:
+    """Formats of the records that ftrace itself may write into any buffer, by id; what a kernel does not show is left out."""
+    found = {}
+    for file in sorted((tracefs / "events" / "ftrace").glob("*/format")):
+        with contextlib.suppress(KevacuateError):
+            parsed = parse_format(read_text(file), "ftrace", str(file))
+            found[parsed.id] = parsed
+    return found
 
 
 def stale_instances(tracefs: Path) -> list[Path]:

@@ -111,8 +111,8 @@ def command(
 ) -> None:
     """Make a recording of FILE, which another tool wrote; - is standard input.
 
-    FILE is trace-cmd's trace.dat (versions 6 and 7), the text of ftrace, of trace-cmd report or of perf script, raw
-    per-CPU ring-buffer pages, or a directory of those. It may be compressed with xz, lzma, gzip, bzip2 or zstd. It is
+    FILE is trace-cmd's trace.dat (versions 6 and 7), or the text of ftrace, of trace-cmd report or of perf script. Raw per-CPU
+    ring-buffer pages are read too, and a directory of those. FILE may be compressed with xz, lzma, gzip, bzip2 or zstd, and is
     recognised by its content.
 
     Example: kevacuate import trace.dat -o my-server.kev

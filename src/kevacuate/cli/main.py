@@ -91,8 +91,8 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context) -> None:
     """A laboratory for the Linux page allocator.
 
-    Replays the memory demand of a recorded machine through a model of mm/page_alloc.c under one policy or another, and says what
-    each did to fragmentation and what it cost.
+    It replays the memory demand of a recorded machine through a model of mm/page_alloc.c, under one policy or another. It says
+    what each did to fragmentation and what it cost.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

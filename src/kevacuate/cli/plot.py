@@ -99,7 +99,7 @@ def _comparison(
     if source is not None and source.is_file() and is_saved(source):
         if policies or repeats:
             raise KevacuateError(
-                f"{source} is a saved comparison: its runs are made; leave --policy and --repeats out."
+                f"{source} is a saved result: its runs are made; leave --policy and --repeats out."
             )
         return kevacuate.load(source), source.stem
     chosen = policies or PAIR

@@ -128,7 +128,7 @@ def _progress() -> Iterator[Any]:
 
 
 def _line(status: Status) -> str:
-    lost = f"[red]{status.lost:,} lost[/red]" if status.lost else "none lost"
+    lost = f"[red]{status.lost.number} lost[/red]" if status.lost else "none lost"
     waiting = f", {status.waiting / MIB:,.0f} MiB to decode" if status.waiting > MIB else ""
     return (
         f"{status.phase} {status.seconds:,.0f} s: {status.events:,} events, {status.rate:,.0f} events/s, {lost}, "
@@ -140,7 +140,7 @@ def _json(result: kevacuate.RecordResult, size: int) -> dict[str, Any]:
     return {
         "recording": str(result.target),
         "events": result.events,
-        "lost": result.lost,
+        **result.lost.to_json(),
         "seconds": result.seconds,
         "seconds_between_snapshots": result.between,
         "stopped": result.stopped,
@@ -160,8 +160,7 @@ def _ended(status: int) -> str:
 def _sentence(result: kevacuate.RecordResult, size: int, *, light: bool) -> str:
     lost = "no event was lost"
     if result.lost:
-        were = "event was" if result.lost == 1 else "events were"
-        lost = f"{result.lost:,} {were} LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
+        lost = f"{result.lost.were} LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
     seconds = f"{result.seconds:.1f} s"
     if result.seconds - result.between > 0.5:
         seconds += f" ({result.between:.1f} s between the snapshots at both ends)"

@@ -48,7 +48,7 @@ def split_groups(arguments: tuple[str, ...]) -> list[list[Path]]:
                 groups[-1].append(Path(one))
     if len(groups) < 2 or not all(groups):
         raise KevacuateError(
-            "compare --recorded sets recordings side by side: give two or more (A B), or groups of repeats with -- between "
+            "compare --recorded sets recordings side by side. Give two or more (A B), or groups of repeats with -- between "
             "them (A1 A2 A3 -- B1 B2 B3)."
         )
     return groups

@@ -76,7 +76,7 @@ def live_status() -> Iterator[Callable[[Any], None]]:
         return
     with screen.status("starting") as line, owed(line.stop):
         yield lambda s: line.update(
-            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
+            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost.number} lost; Ctrl-C ends it"
         )
 
 

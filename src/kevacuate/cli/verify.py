@@ -59,8 +59,9 @@ def command(
 ) -> int:
     """Put the recorded kernel's requests to the model, and count how often it decides what the kernel decided.
 
-    RECORDING is a .kev directory, or one with the raw trace of a kernel with the recording hooks. docs/fidelity.md
-    says what each level takes from the recording (its inputs) and what the model decides by itself. Only decisions are counted.
+    RECORDING is a .kev directory, or one with the raw trace of a kernel with the recording hooks.
+    The page docs/fidelity.md says what each level takes from the recording (its inputs). Only what the model decides by itself is
+    counted.
     A level that the recording cannot support is "not exercised", which is not a pass.
 
     Example: kevacuate verify stock-churn.kev --level buddy --level pcp --require 0.999

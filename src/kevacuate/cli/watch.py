@@ -18,6 +18,7 @@ from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
     from kevacuate.live.view import Source, View
+    from kevacuate.policy import Policy
 
 
 @click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
@@ -51,23 +52,25 @@ def command(
     """
     if as_json and not once:
         raise click.UsageError("--json is for --once: a terminal view cannot be JSON.")
-    with closing(_source(recording, policy, interval)) as source:
+    chosen = kevacuate.parse_policy(policy) if policy else None
+    if not once:
+        _need_terminal()
+    with closing(_source(recording, chosen, interval)) as source:
         if once:
             _print(_look(source, interval), as_json)
             return
         _run(source, interval, duration)
 
 
-def _source(recording: Path | None, policy: str | None, interval: float) -> Source:
+def _source(recording: Path | None, chosen: Policy | None, interval: float) -> Source:
     """The running machine, or a recording."""
-    if recording is None and policy is None:
+    if recording is None and chosen is None:
         from kevacuate.live.machine import LiveSource
 
         return LiveSource(interval)
     from kevacuate.live.playback import play_recording, play_replay
     from kevacuate.policy import PATCHED
 
-    chosen = kevacuate.parse_policy(policy) if policy else None
     source = open_recording(recording)
     with progress_bar() as progress:
         if chosen is None and source.quality.get("events", 0) < 2:
@@ -114,16 +117,22 @@ def _print(view: View, as_json: bool) -> None:
         out.print()
 
 
-def _run(source: Source, interval: float, duration: float) -> None:
-    """The terminal application."""
+def _need_terminal() -> None:
+    """Refuse the terminal view where there is none, before privileges are looked at."""
     try:
-        from kevacuate.live.app import WatchApp
+        import kevacuate.live.app  # noqa: F401  (whether it loads is the question)
     except ImportError:
         raise KevacuateError(
             "The terminal view needs Textual: pip install 'kevacuate[watch]', or use --once."
         ) from None
     if not console().is_terminal:
         raise KevacuateError("The terminal view needs a terminal: use --once, with --json for scripts.")
+
+
+def _run(source: Source, interval: float, duration: float) -> None:
+    """The terminal application."""
+    from kevacuate.live.app import WatchApp
+
     app = WatchApp(source, interval, duration)
     with patient():  # the application gives the terminal back
         app.run()

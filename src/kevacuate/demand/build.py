@@ -156,15 +156,15 @@ class _Source:
         state = recording.start
         if state is None:
             raise KevacuateError(
-                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types): "
-                "record it again with a snapshot at the start."
+                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types). "
+                "Record it again with a snapshot at the start."
             )
         if page_count(state) >= 1 << 31:
             raise KevacuateError(
                 f"{recording.path} has more than 2^31 pages: more than this program handles."
             )
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
-        self.used = pages_in_use(state)
+        self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)
 
     def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:

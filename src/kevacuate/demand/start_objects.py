@@ -15,16 +15,18 @@ from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState, page_count
 
 
-def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
-    """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use)."""
+def pages_in_use(state: AllocatorState, hugepage_order: int) -> npt.NDArray[np.bool_]:
+    """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use).
+
+    *hugepage_order* is that of the machine's huge pages, which have pcp lists of their own.
+    """
     used = np.zeros(page_count(state), np.bool_)
     for zone in state.zones:
         used[int(zone.start_pfn) : int(zone.start_pfn) + int(zone.spanned)] = True
-    for order in range(MAX_ORDER + 1):
-        for heads in (
-            state.free.pfn[state.free.order == order],
-            state.pcp_pages.pfn[pcp_order(state.pcp_pages.pindex) == order],
-        ):
+    cached = pcp_order(state.pcp_pages.pindex, hugepage_order)
+    for pfn, orders in ((state.free.pfn, state.free.order), (state.pcp_pages.pfn, cached)):
+        for order in np.unique(orders).tolist():
+            heads = pfn[orders == order]
             for i in range(1 << order):
                 used[heads + i] = False
     return used
@@ -54,7 +56,7 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
     if len(flags) < len(used):
         raise KevacuateError(
             f"the start state {state.tag!r} has flags of {len(flags)} pages but zones up to pfn {len(used)}: "
-            "the recording's kpageflags is cut off; record it again or remove it"
+            "the recording's kpageflags is cut off. Record it again or remove it"
         )
     flags = flags[: len(used)]
     heads = np.flatnonzero(used & can_move(flags) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))

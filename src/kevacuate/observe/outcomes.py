@@ -12,7 +12,7 @@ from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of, vmstat_change
 from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
 from kevacuate.recording import EventKind, Recording
-from kevacuate.recording.losses import lost_events, refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 
 KINDS_READ: tuple[EventKind, ...] = tuple(
     kind for kind in EventKind if kind not in (EventKind.GT_LIST, EventKind.GT_RMQ, EventKind.GT_DUMP)
@@ -102,7 +102,7 @@ def _about(recording: Recording) -> dict[str, object]:
         "cpus": machine.cpus,
         "managed_pages": sum(zone.managed for zone in machine.zones),
         "pageblock_order": machine.pageblock_order,
-        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        **recording.lost.to_json(),
     }
 
 

@@ -13,6 +13,7 @@ from kevacuate.recording.demand import (
     write_demand,
 )
 from kevacuate.recording.kev import KevWriter
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, ZoneInfo
 from kevacuate.recording.recording import Recording
 from kevacuate.recording.ringbuf import CpuLosses
@@ -28,6 +29,7 @@ __all__ = [
     "EventChunk",
     "EventKind",
     "KevWriter",
+    "Lost",
     "Machine",
     "PageAttr",
     "Recording",

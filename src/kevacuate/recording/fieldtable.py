@@ -66,7 +66,7 @@ def _no_field(event: EventFormat, name: str) -> str:
     if name == "pfn" and event.field("page") is not None:
         return (
             f"The format of {event.name} has a pointer to struct page and no pfn (Linux before 4.1): only the machine "
-            "itself can tell the pfn, so import the text of its trace or trace_pipe instead."
+            "itself can tell the pfn. Instead, import the text of its trace or trace_pipe."
         )
     return f"The format of {event.name} has no field {name}."
 

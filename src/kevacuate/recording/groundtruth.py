@@ -38,6 +38,7 @@ from kevacuate.recording.ringbuf import (
     cpu_losses,
     read_blocks,
     sub_buffer_bytes,
+    unread_by_name,
 )
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
 from kevacuate.recording.snapshot import Snapshot
@@ -245,19 +246,26 @@ class GroundTruth:
         """Events that no kind stands for, and rows of dumps that no state holds, by name: how many there are."""
         return self._read_through[2]
 
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read, by name: how many there are."""
+        return self._read_through[3]
+
     @cached_property
-    def _read_through(self) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None, dict[str, int]]:
-        """Losses, times of the events, and what was passed over, from one pass over each CPU's file."""
-        losses, times, passed = [], list[int](), Counter[str]()
+    def _read_through(
+        self,
+    ) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None, dict[str, int], dict[str, int]]:
+        """Losses, times of the events, what was passed over and what was not read, from one pass over each CPU's file."""
+        losses, times, passed, unread = [], list[int](), Counter[str](), Counter[str]()
         for reader in self.readers(ALL_KINDS):
             for chunk in reader.chunks(1 << 16):
                 if chunk.rows:
                     times += [int(chunk.ts[0]), int(chunk.ts[-1])]
                 passed.update(_dumped_beside(chunk))
             passed.update(reader.passed_over)
+            unread.update(unread_by_name(reader.unreadable, reader.unknown, reader.formats))
             losses.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
         counts = {name: count for name, count in sorted(passed.items()) if count}
-        return tuple(losses), (min(times), max(times)) if times else None, counts
+        return tuple(losses), (min(times), max(times)) if times else None, counts, dict(unread)
 
     @property
     def quality(self) -> dict[str, Any]:
@@ -268,6 +276,7 @@ class GroundTruth:
         return counter.to_json() | {
             "losses": [asdict(x) for x in self.losses()],
             "events_passed_over": self.passed_over(),
+            "events_not_read": self.not_read(),
         }
 
     @property

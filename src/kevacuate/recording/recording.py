@@ -16,10 +16,10 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
-from kevacuate.recording.recognise import directory_sentence
-from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
@@ -106,10 +106,7 @@ class Recording:
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
-                raise KevacuateError(
-                    f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`; "
-                    "what --save wrote is for `kevacuate report` and `kevacuate plot`."
-                )
+                raise KevacuateError(_file_sentence(where))
             refuse_unencodable(where)
             if is_kev(where):
                 return cls(where, KevSource(where, verify=verify))
@@ -118,7 +115,7 @@ class Recording:
         except OSError as error:
             raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
-            directory_sentence(where)
+            _directory_sentence(where)
             or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
         )
 
@@ -142,10 +139,22 @@ class Recording:
         """What each CPU's buffer lost, in order of CPU."""
         return self._source.losses()
 
+    @property
+    def lost(self) -> Lost:
+        """How many events all CPUs lost together, exactly or at least; none also where :attr:`losses` says nothing."""
+        return Lost.total(loss.lost for loss in self.losses)
+
     @cached_property
     def passed_over(self) -> dict[str, int]:
         """What the recorded stream held that no kind of event stands for: name to how many there were."""
         return self._source.passed_over()
+
+    @cached_property
+    def not_read(self) -> dict[str, int]:
+        """Event name to how many were there and could not be read; those without a format stand by ``(no format)``."""
+        named = dict(self._source.not_read())
+        rest = sum(loss.unknown for loss in self.losses) - sum(named.values())
+        return named | ({NO_FORMAT: named.get(NO_FORMAT, 0) + rest} if rest > 0 else {})
 
     @cached_property
     def quality(self) -> dict[str, Any]:
@@ -244,8 +253,34 @@ class Recording:
             if self.snapshots:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
-            writer.set_quality({"source_digest": self.digest, "events_passed_over": self.passed_over})
+            writer.set_quality(
+                {
+                    "source_digest": self.digest,
+                    "events_passed_over": self.passed_over,
+                    "events_not_read": self.not_read,
+                }
+            )
         return Recording.open(writer.path, verify=False)
+
+
+def _file_sentence(where: Path) -> str:
+    """What a file is that was given for a recording, and what to do with it."""
+    from kevacuate.recording.importers.registry import kind_of_file
+
+    known = kind_of_file(where) if where.is_file() else None
+    if known is None and is_kev(where.absolute().parent):
+        known = f"{where} is a part of the recording {where.absolute().parent}: name that directory."
+    return known or (
+        f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`, and this "
+        "is of no kind that is known."
+    )
+
+
+def _directory_sentence(where: Path) -> str | None:
+    """What a directory is that was given for a recording, and what to do with it; None if that is not known."""
+    from kevacuate.recording.importers.registry import kind_of_directory
+
+    return kind_of_directory(where)
 
 
 def _times(snapshots: Sequence[Snapshot]) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.schema import EventChunk, EventKind
 
 PAGE_BYTES = 4096
@@ -59,7 +60,12 @@ class CpuLosses:
     @property
     def any(self) -> bool:
         """Whether events were lost."""
-        return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
+        return bool(self.lost)
+
+    @property
+    def lost(self) -> Lost:
+        """Events known to be lost, and whether there may be more."""
+        return Lost.marked(self.missed, self.gaps, self.overrun + self.commit_overrun + self.dropped)
 
 
 _COUNT = re.compile(r"^([a-z ]+): (\d{1,18})$", re.MULTILINE)
@@ -160,6 +166,18 @@ def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
     if len(line) > longest:
         raise KevacuateError(f"{path} has a line of more than {longest} bytes: it is not a trace's text.")
     return line
+
+
+def unread_by_name(
+    unreadable: Mapping[int, int], unknown: int, formats: Mapping[int, EventFormat]
+) -> dict[str, int]:
+    """Event name to how many could not be read, of the counts by id; of ids without a format the number stands by NO_FORMAT.
+
+    *unknown* is the number of all of them.
+    """
+    named = {formats[ident].name: count for ident, count in sorted(unreadable.items())}
+    rest = unknown - sum(unreadable.values())
+    return named | ({NO_FORMAT: rest} if rest else {})
 
 
 class PageDecoder:

@@ -335,7 +335,7 @@ def _sentences(guesses: Guesses) -> tuple[str, ...]:
     """What is approximate, in words with figures."""
     g = guesses
     lines = [
-        "Free lists: the chunks follow from the page flags; their order in a list is that in which events took them, "
+        "Free lists: the chunks follow from the page flags. Their order in a list is that in which events took them, "
         "and ascending by address for the others.",
         f"Types of {g.blocks:,} pageblocks: {g.blocks - g.block_types:,} are named by events, the others are guessed from page "
         "flags so that the numbers of /proc/pagetypeinfo come out.",

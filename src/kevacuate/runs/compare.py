@@ -24,7 +24,7 @@ from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.groups import REPEATS
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, replay
 from kevacuate.runs.trust import about_result

@@ -278,7 +278,7 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
     but nobody moves them.
     """
-    used = np.flatnonzero(pages_in_use(recorded))
+    used = np.flatnonzero(pages_in_use(recorded, int(state.cfg[k.C_HPAGE_ORDER])))
     used = used[state.meta[used] == k.PG_RESERVED << 4]
     if recorded.page_flags is not None:
         used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does

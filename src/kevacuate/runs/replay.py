@@ -25,7 +25,7 @@ from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
 from kevacuate.runs.loop import (
     STOP_LOG,

@@ -172,7 +172,7 @@ class BuddyLevel(Level):
         )
         if not self._has_lists:
             result.notes += (
-                "list operations were not recorded (gt_list): what compaction took from the lists is unknown until its "
+                "list operations were not recorded (gt_list). What compaction took from the lists is unknown until its "
                 "pages are freed, and its rotations of the lists are unknown for good",
             )
         return result

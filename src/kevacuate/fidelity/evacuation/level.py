@@ -39,8 +39,8 @@ TOTAL_BECAME = "pages dropped, and left to migrate, in total, within 5 %"
 WITHIN = 0.05
 
 JOINED = (
-    "folios allocated in the block while it was evacuated: how full their CPU's batch was, and so when they joined the LRU, "
-    "no event shows"
+    "folios allocated in the block while it was evacuated. No event shows how full their CPU's batch was, and so when they "
+    "joined the LRU"
 )
 OFF_LRU = "more of the block's movable folios were off the LRU than a batch holds: which, no event shows"
 OTHERWISE = "cause not found"

@@ -63,7 +63,7 @@ class MovablePages:
     taken for movable then, and the range is counted (``open_ranges``).
     """
 
-    def __init__(self, npages: int, cpus: int, start: AllocatorState) -> None:
+    def __init__(self, npages: int, cpus: int, start: AllocatorState, hugepage_order: int) -> None:
         self._pages = Pages(
             use=np.full(npages, OTHER, np.uint8),
             order=np.zeros(npages, np.uint8),
@@ -74,14 +74,14 @@ class MovablePages:
             allocated=np.zeros(cpus, np.int64),
             counts=np.zeros(2, np.int64),
         )
-        self._load(start)
+        self._load(start, hugepage_order)
 
-    def _load(self, start: AllocatorState) -> None:
+    def _load(self, start: AllocatorState, hugepage_order: int) -> None:
         """What the state shows: at boot nothing that is in use can move; later /proc/kpageflags tells, if it is there."""
         p = self._pages
         if start.page_flags is None and start.tag != BOOT_TAG:
             p.use[:] = UNKNOWN
-        used = pages_in_use(start)
+        used = pages_in_use(start, hugepage_order)
         p.use[np.flatnonzero(~used)] = UNUSED
         folios = start_objects(start, used)
         for order in np.unique(folios.order).tolist():

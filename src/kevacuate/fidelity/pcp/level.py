@@ -198,8 +198,8 @@ class PcpLevel(Level):
     def _notes(self) -> tuple[str, ...]:
         notes = [
             "a wrong page is counted and then put right: the kernel's page leaves the lists, so that an error does not spread",
-            "whether a task that is switched away from holds a page already, its mm_page_alloc still to come, no event shows; "
-            "its gfp, the time since its last event and the context flags of the events around do not tell either",
+            "no event shows whether a task that is switched away from holds a page already, its mm_page_alloc still to come. "
+            "Its gfp, the time since its last event and the context flags of the events around do not tell either",
         ]
         if not self._books.facts[F_INSERTIONS]:
             notes.append(

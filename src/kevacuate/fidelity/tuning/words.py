@@ -45,11 +45,11 @@ def notes(
     lines = [
         f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
         "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
-        f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
-        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
+        f"the decay's phase was fitted. {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
+        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {t.PHASES} phases has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
-        "a decay that drains nothing is not seen: it happens at the fitted phase, or up to 50 ms later if a free that has been "
-        "compared shows so; one that drains happens at its first recorded drain",
+        "a decay that drains nothing is not seen. It happens at the fitted phase, or up to 50 ms later if a free that has been "
+        "compared shows so. A decay that drains happens at its first recorded drain",
     ]
     if skipped:
         lines.append(
@@ -80,7 +80,7 @@ def _by_what_was_recorded(books: t.TuningBooks) -> list[str]:
     else:
         lines.append(
             "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
-            "mm_page_free; a page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
+            "mm_page_free. A page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
         )
     if not books.facts[t.F_LISTS]:
         lines.append(
@@ -93,6 +93,6 @@ def _kswapd(books: t.TuningBooks) -> str:
     if not books.facts[t.F_KSWAPD]:
         return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
     return (
-        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 30 ms at most, "
-        "unless a free that has been compared shows otherwise, and then gives the boost back"
+        "balance_pgdat was not recorded. Kswapd counts as active from its first batched free to its last, over gaps of 30 ms "
+        "at most. It then gives the boost back, and a free that has been compared may show otherwise"
     )

@@ -109,8 +109,8 @@ class RawPages:
             formats = self.directory / "formats"
         if formats is None:
             raise KevacuateError(
-                f"{path} holds raw ring-buffer pages, which mean nothing without the recorded kernel's format files: "
-                "name their directory with --formats DIR (a copy of /sys/kernel/tracing/events will do)."
+                f"{path} holds raw ring-buffer pages, which mean nothing without the recorded kernel's format files. "
+                "Name their directory with --formats DIR (a copy of /sys/kernel/tracing/events will do)."
             )
         self.formats = load_formats(formats)
         self.clock = trace_clock(self._text("trace_clock").encode()) or "local"
