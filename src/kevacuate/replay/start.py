@@ -15,6 +15,8 @@ from kevacuate.recording.state import AllocatorState
 from kevacuate.replay.objects import MAX_ORDER
 from kevacuate.replay.pagekinds import attr_from_flags
 
+_PAGES_AT_ONCE = 1 << 16
+
 
 def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
     """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use)."""
@@ -26,8 +28,9 @@ def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
             state.free.pfn[state.free.order == order],
             state.pcp_pages.pfn[pcp_order(state.pcp_pages.pindex) == order],
         ):
-            for i in range(1 << order):
-                used[heads + i] = False
+            within = np.arange(1 << order, dtype=heads.dtype)
+            for at in range(0, len(heads), max(_PAGES_AT_ONCE >> order, 1)):
+                used[heads[at : at + max(_PAGES_AT_ONCE >> order, 1), None] + within] = False
     return used
 
 
