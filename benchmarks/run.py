@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The benchmark: the replay loop against its C twin, interleaved in one process on copies of one state.
 
-``python -m benchmarks.run`` prints events/s of both, with and without prefetch, and bytes per page; it fails if
+``python -m benchmarks.run`` prints events/s of CPU time of both, with and without prefetch, and bytes per page; it fails if
 the two final states differ in a single byte. Needs a C compiler (``cc``).
 """
 
@@ -107,13 +107,13 @@ def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> 
             for name, state in (("numba", ours), ("c", theirs)):
                 for array, source in zip(state, start, strict=True):
                     np.copyto(array, source)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 if name == "c":
                     run_c(twin, state, demand, ahead)
                 else:
                     run_numba(state, demand, ahead)
                 seconds.setdefault(f"{name}{' prefetch' if ahead else ''}", []).append(
-                    time.perf_counter() - begin
+                    time.process_time() - begin
                 )
             if different := differences(ours, theirs):
                 raise Mismatch(f"{kind}, {gib} GiB, prefetch {ahead}: {', '.join(different)} differ")

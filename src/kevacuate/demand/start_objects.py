@@ -14,6 +14,8 @@ from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState, page_count
 
+_PAGES_AT_ONCE = 1 << 16
+
 
 def pages_in_use(state: AllocatorState, hugepage_order: int) -> npt.NDArray[np.bool_]:
     """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use).
@@ -26,9 +28,10 @@ def pages_in_use(state: AllocatorState, hugepage_order: int) -> npt.NDArray[np.b
     cached = pcp_order(state.pcp_pages.pindex, hugepage_order)
     for pfn, orders in ((state.free.pfn, state.free.order), (state.pcp_pages.pfn, cached)):
         for order in np.unique(orders).tolist():
-            heads = pfn[orders == order]
-            for i in range(1 << order):
-                used[heads + i] = False
+            heads, within = pfn[orders == order], np.arange(1 << order, dtype=pfn.dtype)
+            at_once = max(_PAGES_AT_ONCE >> order, 1)
+            for at in range(0, len(heads), at_once):
+                used[heads[at : at + at_once, None] + within] = False
     return used
 
 
