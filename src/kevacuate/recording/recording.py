@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
@@ -23,7 +24,7 @@ from kevacuate.recording.recognise import directory_sentence
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
+from kevacuate.recording.state import BOOT_TAG, AllocatorState
 
 DEFAULT_CHUNK_ROWS = 1 << 17
 
@@ -297,7 +298,7 @@ def _following(stream: Iterator[EventChunk], state: AllocatorState) -> Iterator[
         elif state.ordinal < 0:
             yield chunk.take(slice(int(np.searchsorted(chunk.ts, state.ts, "right")), None))
         else:
-            end = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END)
+            end = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.END)
             at = np.flatnonzero(end & (chunk.ts == state.ts) & (chunk.cpu == state.cpu))
             if len(at):
                 found = True
