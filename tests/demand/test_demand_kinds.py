@@ -13,16 +13,17 @@ from kevacuate.demand.pack import pack
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel import gfp as gfp_bits
 from kevacuate.recording import AllocatorState, Machine, Recording, ZoneState
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.requests import COMPOUND, request_classes
 from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages
 
 NONE = PageKindModel(0, 0, 0, 0, 0, 0, 0, 0)
-READAHEAD = 0x152C4A | pk.GFP_NOWARN | pk.GFP_NORETRY
-WRITE = TARGET | pk.GFP_WRITE
+READAHEAD = 0x152C4A | gfp_bits.GFP_NOWARN | gfp_bits.GFP_NORETRY
+WRITE = TARGET | gfp_bits.GFP_WRITE
 BUFFER = 0x148C48
-THP = (TARGET | pk.GFP_NOMEMALLOC | pk.GFP_NOWARN | pk.GFP_NORETRY) & ~pk.GFP_ZERO
+THP = (TARGET | gfp_bits.GFP_NOMEMALLOC | gfp_bits.GFP_NOWARN | gfp_bits.GFP_NORETRY) & ~gfp_bits.GFP_ZERO
 LRU, FILE = pk.A_LRU, pk.A_LRU | pk.A_FILE
 
 
@@ -32,10 +33,10 @@ LRU, FILE = pk.A_LRU, pk.A_LRU | pk.A_FILE
         (ANON, 1, LRU),
         (TARGET, 1, LRU),
         (THP, 1, LRU),
-        (READAHEAD & ~pk.GFP_FS, 1, FILE),
+        (READAHEAD & ~gfp_bits.GFP_FS, 1, FILE),
         (WRITE, 1, FILE),
         (BUFFER, 1, FILE),
-        (BUFFER & ~pk.GFP_MOVABLE, 0, FILE),
+        (BUFFER & ~gfp_bits.GFP_MOVABLE, 0, FILE),
         (0x42800, 0, FILE),
         (0x440DC0, 0, 0),
         (VMALLOC, 0, 0),
@@ -184,5 +185,5 @@ def test_the_recorder_and_the_replay_class_requests_alike() -> None:
     alone = [pk.page_class.py_func(int(g), int(m)) for g, m in zip(gfp, mt, strict=True)]
     found = request_classes(gfp, mt)
     assert (found & 7).tolist() == alone
-    assert ((found & COMPOUND != 0) == (gfp & pk.GFP_COMP != 0)).all()
+    assert ((found & COMPOUND != 0) == (gfp & gfp_bits.GFP_COMP != 0)).all()
     assert len(set(alone)) == 5

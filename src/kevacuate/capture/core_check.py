@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kevacuate.capture.core_lists import ZoneReader
 from kevacuate.capture.core_pages import PageWords
+from kevacuate.kernel.migratetypes import MIGRATE_ISOLATE
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.state import AllocatorState, FreePages
 
@@ -81,7 +82,7 @@ def _counted(
     for zone, (nr_free, total) in zip(zones, counters, strict=True):
         listed = chunks_by_order(state.free, zone.index, zone.sizes.orders)
         by_order.append((listed, nr_free))
-        mine = (state.free.zone == zone.index) & (state.free.mt != 5)
+        mine = (state.free.zone == zone.index) & (state.free.mt != MIGRATE_ISOLATE)
         pages.append((int((1 << state.free.order[mine].astype(np.int64)).sum()), total))
     listed_chunks = sum(sum(listed) for listed, _ in by_order)
     wrong = sum(a != b for listed, nr_free in by_order for a, b in zip(listed, nr_free, strict=True))
@@ -127,7 +128,7 @@ def _merged(state: AllocatorState, orders: int) -> ListCheck:
     a pageblock's type forbids it (page_is_buddy, and the checks above pageblock_order).
     """
     free, unmerged = state.free, 0
-    isolated = free.mt == 5
+    isolated = free.mt == MIGRATE_ISOLATE
     for order in range(orders - 1):
         here = (free.order == order) & ~isolated
         for zone in np.unique(free.zone[here]).tolist():

@@ -16,6 +16,21 @@ import numpy.typing as npt
 from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, i64
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part
+from kevacuate.kernel.gfp import (
+    GFP_ACCOUNT,
+    GFP_COMP,
+    GFP_FS,
+    GFP_HARDWALL,
+    GFP_HIGH,
+    GFP_HIGHMEM,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_WRITE,
+    GFP_ZERO,
+)
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
+from kevacuate.kernel.pageattr import PageAttr
 from kevacuate.kernel.pageflags import (
     KPF_ANON,
     KPF_DIRTY,
@@ -25,7 +40,6 @@ from kevacuate.kernel.pageflags import (
     can_move,
     flag,
 )
-from kevacuate.recording.demand import PageAttr
 
 A_LRU = int(PageAttr.LRU)
 A_FILE = int(PageAttr.FILE)
@@ -36,20 +50,6 @@ A_BUSY = int(PageAttr.BUSY)
 A_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
 A_SHOWN = A_LRU | A_FILE | A_MOVABLE_OPS
 """What is known of an object for good: all else of its attr is drawn, or may change."""
-
-GFP_HIGHMEM = 1 << 1
-GFP_MOVABLE = 1 << 3
-GFP_HIGH = 1 << 5
-GFP_FS = 1 << 7
-GFP_ZERO = 1 << 8
-GFP_WRITE = 1 << 12
-GFP_NOWARN = 1 << 13
-GFP_NORETRY = 1 << 16
-GFP_COMP = 1 << 18
-GFP_NOMEMALLOC = 1 << 19
-GFP_HARDWALL = 1 << 20
-GFP_ACCOUNT = 1 << 22
-"""Bits of the demand's ``gfp`` column (numbering of Linux 7.2)."""
 
 CLASS_KERNEL = 0
 CLASS_ANON = 1
@@ -153,7 +153,7 @@ def page_class(gfp, mt):  # type: ignore[no-untyped-def]
     HIGHMEM that of a block device; the rest is anonymous or shmem. Not movable, but a folio of plain page
     cache (compound, without FS, ZERO, HIGH, NORETRY, NOMEMALLOC, ACCOUNT): buffers, and the initramfs.
     """
-    if mt == 1:
+    if mt == MIGRATE_MOVABLE:
         if gfp & GFP_WRITE:
             return CLASS_WRITTEN
         if gfp & READAHEAD == READAHEAD and gfp & GFP_NOMEMALLOC == 0:
@@ -161,7 +161,7 @@ def page_class(gfp, mt):  # type: ignore[no-untyped-def]
         if gfp & GFP_FS:
             return CLASS_ANON
         return CLASS_READ if gfp & GFP_HIGHMEM else CLASS_BUFFER
-    if mt == 0 and gfp & GFP_COMP and gfp & NOT_A_FOLIO == 0:
+    if mt == MIGRATE_UNMOVABLE and gfp & GFP_COMP and gfp & NOT_A_FOLIO == 0:
         return CLASS_BUFFER if gfp & GFP_HARDWALL else CLASS_READ
     return CLASS_KERNEL
 
@@ -263,5 +263,5 @@ def attr_from_flags(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 def known_attr(flags: npt.NDArray[np.uint64], mt: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Entries for the table of known kinds; 0 (unknown) for a movable page that is on no LRU list yet."""
     attr = attr_from_flags(flags)
-    kernel_page = (attr & A_LRU == 0) & ((mt != 1) | (attr != 0))
+    kernel_page = (attr & A_LRU == 0) & ((mt != MIGRATE_MOVABLE) | (attr != 0))
     return np.where(attr & A_LRU, attr, np.where(kernel_page, attr | KNOWN_KERNEL, 0)).astype(np.uint8)

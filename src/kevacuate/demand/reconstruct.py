@@ -55,17 +55,19 @@ from kevacuate.demand.objects import (
     i64,
     open_object,
 )
-from kevacuate.demand.pagekinds import (
+from kevacuate.demand.pagekinds import attr_of
+from kevacuate.demand.unplaced import leave_limbo
+from kevacuate.jit import kernel, part, pointers
+from kevacuate.kernel.gfp import (
     GFP_COMP,
     GFP_HARDWALL,
     GFP_HIGHMEM,
+    GFP_KERNEL,
     GFP_MOVABLE,
     GFP_WRITE,
     GFP_ZERO,
-    attr_of,
 )
-from kevacuate.demand.unplaced import leave_limbo
-from kevacuate.jit import kernel, part, pointers
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_END,
@@ -74,6 +76,7 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_ISOLATE_MIGRATEPAGES,
     GT_LIST,
     GT_RMQ,
+    LIST_DELETE,
     MIGRATE_PAGES,
     MM_PAGE_ALLOC,
     MM_PAGE_ALLOC_EXTFRAG,
@@ -81,6 +84,7 @@ from kevacuate.recording.event_numbers import (
     MM_PAGE_FREE,
     MM_PAGE_FREE_BATCHED,
     REMOVE_MIGRATION_PTE,
+    RMQ_BULK_PAGE,
 )
 from kevacuate.recording.schema import EventKind
 
@@ -91,7 +95,7 @@ TARGET_MASK = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP | GFP_ZERO | G
 TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
 """alloc_migration_target's gfp (specification 4.6): GFP_HIGHUSER_MOVABLE | __GFP_COMP, or GFP_TRANSHUGE."""
 
-BULK_GFP = 0xCC0
+BULK_GFP = GFP_KERNEL
 """gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
 
 
@@ -241,7 +245,7 @@ def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-d
     _clear_range(s, out, pfn, order)
     seq = s.g[G_SEQ]
     s.g[G_SEQ] = seq + 1
-    if mt == 1 and gfp & TARGET_MASK == TARGET_GFP:
+    if mt == MIGRATE_MOVABLE and gfp & TARGET_MASK == TARGET_GFP:
         slot = find_session(s, pid)
         if slot >= 0:
             record = slot * S_SIZE
@@ -359,9 +363,9 @@ def _on_list_event(s, kind, pid, pfn, order, op):  # type: ignore[no-untyped-def
         return
     if not 0 <= order <= MAX_ORDER or pfn < 0 or pfn >= s.g[G_PAGES]:
         return
-    if kind == GT_LIST and op == 2:
+    if kind == GT_LIST and op == LIST_DELETE:
         stage_delete(s, slot, pfn, order)
-    elif kind != GT_LIST or op < 2:
+    elif kind != GT_LIST or op < LIST_DELETE:
         unstage(s, slot, pfn, order)
 
 
@@ -444,7 +448,7 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
                     on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
-        elif kind == GT_RMQ and e.a[i] == 4:
+        elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:
             s.g[G_NOW] = e.t[i]
             s.g[G_CPU] = e.cpu[i]
             on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import OF_A_LIST, RmqKind
 from kevacuate.mm.constants import MIGRATE_TYPES, NR_PCP_LISTS
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import EventChunk, EventKind
@@ -82,7 +83,7 @@ class Bounds:
             )
         evac, request = rows.kind == EventKind.GT_EVAC, rows.kind == EventKind.GT_RMQ
         order = np.where(evac, 0, rows.order)
-        indexed = request & ((rows.a == 2) | (rows.a == 5))  # their mt is the index of a per-CPU list
+        indexed = request & np.isin(rows.a, OF_A_LIST)
         bad = (order < 0) | (order > self.most)
         size = np.left_shift(1, np.clip(order, 0, self.most))
         bad |= rows.pfn + size > self.npages
@@ -90,8 +91,8 @@ class Bounds:
         bad |= ~indexed & ~evac & ((rows.mt < 0) | (rows.mt >= MIGRATE_TYPES))
         bad |= indexed & ((rows.mt < 0) | (rows.mt >= NR_PCP_LISTS))
         bad |= request & ((rows.b < 0) | (rows.b >= self.zone_indices))
-        bad |= request & ((rows.a == 3) | (rows.a == 5)) & (rows.pfn < 0)
-        bad |= request & ((rows.d < 0) | (rows.d > 1 << 24)) & (rows.a != 5)
+        bad |= request & np.isin(rows.a, (RmqKind.FREE, RmqKind.INSERT)) & (rows.pfn < 0)
+        bad |= request & ((rows.d < 0) | (rows.d > 1 << 24)) & (rows.a != RmqKind.INSERT)
         bad &= np.isin(rows.kind, _WITH_CHUNK)
         bad |= (rows.cpu < 0) | (rows.cpu >= self.cpus)
         if bad.any():

@@ -6,10 +6,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
+from kevacuate.kernel.hooks import RmqKind
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 
-_INSERTED = 5
 """gt_rmq: a page was put on a per-CPU list."""
 
 
@@ -44,7 +44,7 @@ class Given(NamedTuple):
         insertions = lists = False
         seen = 0
         for chunk in recording.events(after=start):
-            insertions |= bool(((chunk.kind == EventKind.GT_RMQ) & (chunk.a == _INSERTED)).any())
+            insertions |= bool(((chunk.kind == EventKind.GT_RMQ) & (chunk.a == RmqKind.INSERT)).any())
             lists |= bool((chunk.kind == EventKind.GT_LIST).any())
             seen += chunk.rows
             if seen >= PEEK_EVENTS or (insertions and lists):

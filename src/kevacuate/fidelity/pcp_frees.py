@@ -22,6 +22,7 @@ from kevacuate.recording.event_numbers import (
     MM_PAGE_ALLOC_EXTFRAG,
     MM_PAGE_FREE,
     MM_PAGE_FREE_BATCHED,
+    RMQ_FREE,
 )
 
 F_EPOCH = 6  # fact: number of the last find_fates
@@ -68,7 +69,7 @@ def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
             if b.phase[e.pid[i] & 4095] == epoch:
                 w.fate[i] |= MIGRATING
             b.fate[pfn] = epoch | (FATE_BATCHED if kind == MM_PAGE_FREE_BATCHED else FATE_FREED)
-        elif kind == GT_RMQ and e.a[i] == 3:
+        elif kind == GT_RMQ and e.a[i] == RMQ_FREE:
             for page in range(pfn, pfn + (1 << e.order[i])):
                 b.fate[page] = epoch | FATE_BUDDY
         elif kind <= MM_PAGE_ALLOC_EXTFRAG and pfn >= 0:

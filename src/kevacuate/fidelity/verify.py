@@ -21,12 +21,12 @@ from kevacuate.fidelity.event_rows import Bounds, wide
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.pcp.level import PcpLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.quality import events_only
-from kevacuate.recording.state import DUMP_END
 from kevacuate.runs.initial_state import machine_config
 from kevacuate.runs.startcheck import refuse_impossible
 
@@ -212,7 +212,7 @@ def segments(given: Given) -> Iterator[tuple[EventChunk, AllocatorState | None]]
     """The events after the start state without the dumps, cut at each dump: (events, the state dumped after them)."""
     states = {(state.ts, state.cpu): state for state in given.recording.states}
     for chunk in given.recording.events(after=given.start):
-        ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END))
+        ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.END))
         low = 0
         for end in [*ends.tolist(), chunk.rows]:
             piece = events_only(chunk.take(slice(low, end)))

@@ -43,6 +43,41 @@ GFP_BITS: dict[str, int] = {
 }
 """Bit numbers of the stored ``gfp`` column: those of Linux 7.2, low 23 bits."""
 
+
+def _bit(name: str) -> int:
+    """The flag ``__GFP_name`` as Linux 7.2 has it."""
+    return 1 << GFP_BITS[f"__GFP_{name}"]
+
+
+GFP_DMA = _bit("DMA")
+GFP_HIGHMEM = _bit("HIGHMEM")
+GFP_DMA32 = _bit("DMA32")
+GFP_MOVABLE = _bit("MOVABLE")
+GFP_RECLAIMABLE = _bit("RECLAIMABLE")
+GFP_HIGH = _bit("HIGH")
+GFP_IO = _bit("IO")
+GFP_FS = _bit("FS")
+GFP_ZERO = _bit("ZERO")
+GFP_DIRECT_RECLAIM = _bit("DIRECT_RECLAIM")
+GFP_KSWAPD_RECLAIM = _bit("KSWAPD_RECLAIM")
+GFP_WRITE = _bit("WRITE")
+GFP_NOWARN = _bit("NOWARN")
+GFP_RETRY_MAYFAIL = _bit("RETRY_MAYFAIL")
+GFP_NOFAIL = _bit("NOFAIL")
+GFP_NORETRY = _bit("NORETRY")
+GFP_MEMALLOC = _bit("MEMALLOC")
+GFP_COMP = _bit("COMP")
+GFP_NOMEMALLOC = _bit("NOMEMALLOC")
+GFP_HARDWALL = _bit("HARDWALL")
+GFP_THISNODE = _bit("THISNODE")
+GFP_ACCOUNT = _bit("ACCOUNT")
+GFP_RECLAIM = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
+GFP_KERNEL = GFP_RECLAIM | GFP_IO | GFP_FS
+GFP_ATOMIC = GFP_HIGH | GFP_KSWAPD_RECLAIM
+GFP_HIGHUSER_MOVABLE = GFP_KERNEL | GFP_HARDWALL | GFP_HIGHMEM | GFP_MOVABLE
+GFP_TRANSHUGE_LIGHT = (GFP_HIGHUSER_MOVABLE | GFP_COMP | GFP_NOMEMALLOC | GFP_NOWARN) & ~GFP_RECLAIM
+GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | GFP_DIRECT_RECLAIM
+
 GFP_MASK = (1 << 23) - 1
 """The bits that the stored ``gfp`` column keeps."""
 

@@ -16,6 +16,16 @@ from kevacuate.kernel.versions import Version, at
 NAMES = ("unmovable", "movable", "reclaimable", "highatomic", "cma", "isolate")
 """Names of the stored numbers."""
 
+MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC, MIGRATE_CMA, MIGRATE_ISOLATE = (
+    range(6)
+)
+"""The stored numbers."""
+
+MIGRATE_PCPTYPES = 3
+"""The first three have per-CPU lists; only they can be asked for."""
+
+MIGRATE_TYPES = len(NAMES)
+
 RESERVE = -1
 """Stored for MIGRATE_RESERVE, which ended with Linux 4.3: Linux 7.2 has no such type."""
 

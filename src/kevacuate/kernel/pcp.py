@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+
 PAGE_ALLOC_COSTLY_ORDER = 3
-MIGRATE_PCPTYPES = 3
+"""The largest order with per-CPU lists for each type (include/linux/mmzone.h)."""
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 
 Ints = npt.NDArray[np.int64]
@@ -30,5 +32,5 @@ def pcp_order(pindex: npt.NDArray[np.integer[Any]], hugepage_order: int) -> Ints
 
 def pcp_index(order: Ints, mt: Ints) -> Ints:
     """Number of the list that chunks of this order and migratetype (0 to 2) go to; all orders above 3 are huge pages."""
-    huge = NR_LOWORDER_PCP_LISTS + (mt == 1)
+    huge = NR_LOWORDER_PCP_LISTS + (mt == MIGRATE_MOVABLE)
     return np.where(order <= PAGE_ALLOC_COSTLY_ORDER, MIGRATE_PCPTYPES * order + mt, huge)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kevacuate.kernel.hooks import EvacOp
 from kevacuate.measure.extfrag import KERNEL_OWN, ExtfragTable, extfrag_of
 from kevacuate.measure.results import Run
 from kevacuate.mm.constants import MIGRATE_MOVABLE, WHY_NAMES
@@ -63,7 +64,7 @@ class EvacuationCounter:
     """``gt_evac``, which only kernels with the recording hooks emit: claims attempted, and the worker's steps."""
 
     def __init__(self) -> None:
-        self.ops = np.zeros(16, np.int64)
+        self.ops = np.zeros(len(EvacOp), np.int64)
         self.refused = 0
         self.refused_from_movable = 0
         self.with_skip_bit = 0
@@ -76,13 +77,13 @@ class EvacuationCounter:
         if not rows.rows:
             return
         op = rows.order.astype(np.int64)
-        self.ops += np.bincount(op[(op >= 0) & (op < 16)], minlength=16)
-        refused = (op == 0) & (rows.d == 0)
+        self.ops += np.bincount(op[np.isin(op, list(EvacOp))], minlength=len(EvacOp))
+        refused = (op == EvacOp.CLAIM) & (rows.d == 0)
         own = np.isin(rows.a >> 8, KERNEL_OWN) & (rows.a & 0xFF == MIGRATE_MOVABLE)
         self.refused += int(refused.sum())
         self.refused_from_movable += int((refused & own).sum())
-        self.with_skip_bit += int((rows.a[op == 4] & 0xFF != 0).sum())
-        end = rows.take(op == 9)
+        self.with_skip_bit += int((rows.a[op == EvacOp.STARTED] & 0xFF != 0).sum())
+        end = rows.take(op == EvacOp.FINISHED)
         for name, pages in zip(self.done, (end.a, end.b, end.c, end.d >> 8), strict=True):
             self.done[name] += int(pages.sum())
         why = end.d & 0xFF
@@ -93,12 +94,12 @@ class EvacuationCounter:
         return {
             "claims_refused": self.refused,
             "claims_refused_from_movable": self.refused_from_movable,
-            "evacuations_queued": int(self.ops[1]),
-            "evacuations_dropped": int(self.ops[2]),
-            "evacuations_started": int(self.ops[4]),
+            "evacuations_queued": int(self.ops[EvacOp.QUEUED]),
+            "evacuations_dropped": int(self.ops[EvacOp.DROPPED]),
+            "evacuations_started": int(self.ops[EvacOp.STARTED]),
             "evacuations_started_with_skip_bit": self.with_skip_bit,
-            "evacuations_movable_again": int(self.ops[5]),
-            "evacuations_finished": int(self.ops[9]),
+            "evacuations_movable_again": int(self.ops[EvacOp.SKIPPED]),
+            "evacuations_finished": int(self.ops[EvacOp.FINISHED]),
             **{f"pages_{name}": pages for name, pages in self.done.items()},
             "evacuations_ended": {name: int(n) for name, n in zip(WHY_NAMES, self.ended, strict=True)},
         }

@@ -7,16 +7,46 @@ Numba freezes module-level integers into the compiled code, so all of them live 
 
 from __future__ import annotations
 
-# Migratetypes (include/linux/mmzone.h at 7.2).
-MIGRATE_UNMOVABLE = 0
-MIGRATE_MOVABLE = 1
-MIGRATE_RECLAIMABLE = 2
-MIGRATE_HIGHATOMIC = 3
-MIGRATE_PCPTYPES = 3
-MIGRATE_CMA = 4
-MIGRATE_ISOLATE = 5
-MIGRATE_TYPES = 6
-MIGRATE_NAMES = ("unmovable", "movable", "reclaimable", "highatomic", "cma", "isolate")
+from kevacuate.kernel.gfp import GFP_ATOMIC as GFP_ATOMIC
+from kevacuate.kernel.gfp import GFP_COMP as GFP_COMP
+from kevacuate.kernel.gfp import GFP_DIRECT_RECLAIM as GFP_DIRECT_RECLAIM
+from kevacuate.kernel.gfp import GFP_DMA as GFP_DMA
+from kevacuate.kernel.gfp import GFP_DMA32 as GFP_DMA32
+from kevacuate.kernel.gfp import GFP_FS as GFP_FS
+from kevacuate.kernel.gfp import GFP_HARDWALL as GFP_HARDWALL
+from kevacuate.kernel.gfp import GFP_HIGH as GFP_HIGH
+from kevacuate.kernel.gfp import GFP_HIGHMEM as GFP_HIGHMEM
+from kevacuate.kernel.gfp import GFP_HIGHUSER_MOVABLE as GFP_HIGHUSER_MOVABLE
+from kevacuate.kernel.gfp import GFP_IO as GFP_IO
+from kevacuate.kernel.gfp import GFP_KERNEL as GFP_KERNEL
+from kevacuate.kernel.gfp import GFP_KSWAPD_RECLAIM as GFP_KSWAPD_RECLAIM
+from kevacuate.kernel.gfp import GFP_MEMALLOC as GFP_MEMALLOC
+from kevacuate.kernel.gfp import GFP_MOVABLE as GFP_MOVABLE
+from kevacuate.kernel.gfp import GFP_NOFAIL as GFP_NOFAIL
+from kevacuate.kernel.gfp import GFP_NOMEMALLOC as GFP_NOMEMALLOC
+from kevacuate.kernel.gfp import GFP_NORETRY as GFP_NORETRY
+from kevacuate.kernel.gfp import GFP_NOWARN as GFP_NOWARN
+from kevacuate.kernel.gfp import GFP_RECLAIM as GFP_RECLAIM
+from kevacuate.kernel.gfp import GFP_RECLAIMABLE as GFP_RECLAIMABLE
+from kevacuate.kernel.gfp import GFP_RETRY_MAYFAIL as GFP_RETRY_MAYFAIL
+from kevacuate.kernel.gfp import GFP_THISNODE as GFP_THISNODE
+from kevacuate.kernel.gfp import GFP_TRANSHUGE as GFP_TRANSHUGE
+from kevacuate.kernel.gfp import GFP_TRANSHUGE_LIGHT as GFP_TRANSHUGE_LIGHT
+from kevacuate.kernel.gfp import GFP_WRITE as GFP_WRITE
+from kevacuate.kernel.gfp import GFP_ZERO as GFP_ZERO
+from kevacuate.kernel.migratetypes import MIGRATE_CMA as MIGRATE_CMA
+from kevacuate.kernel.migratetypes import MIGRATE_HIGHATOMIC as MIGRATE_HIGHATOMIC
+from kevacuate.kernel.migratetypes import MIGRATE_ISOLATE as MIGRATE_ISOLATE
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE as MIGRATE_MOVABLE
+from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES as MIGRATE_PCPTYPES
+from kevacuate.kernel.migratetypes import MIGRATE_RECLAIMABLE as MIGRATE_RECLAIMABLE
+from kevacuate.kernel.migratetypes import MIGRATE_TYPES as MIGRATE_TYPES
+from kevacuate.kernel.migratetypes import MIGRATE_UNMOVABLE as MIGRATE_UNMOVABLE
+from kevacuate.kernel.migratetypes import NAMES
+from kevacuate.kernel.pageattr import PageAttr
+from kevacuate.kernel.pcp import PAGE_ALLOC_COSTLY_ORDER as PAGE_ALLOC_COSTLY_ORDER
+
+MIGRATE_NAMES = NAMES
 
 # Zone indices.
 ZONE_DMA = 0
@@ -25,7 +55,6 @@ ZONE_NORMAL = 2
 ZONE_MOVABLE = 3
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
-PAGE_ALLOC_COSTLY_ORDER = 3
 PCP_BATCH_SCALE_MAX = 5
 COMPACT_CLUSTER_MAX = 32
 SWAP_CLUSTER_MAX = 32
@@ -41,13 +70,13 @@ PG_RESERVED = 4
 PG_ISOLATED = 5
 
 # Attributes of an allocated chunk. Those below 256 come with the allocation.
-ATTR_LRU = 1
-ATTR_FILE = 2
-ATTR_DIRTY = 4
-ATTR_WRITEBACK = 8
-ATTR_PINNED = 16
-ATTR_BUSY = 32
-ATTR_MOVABLE_OPS = 64
+ATTR_LRU = int(PageAttr.LRU)
+ATTR_FILE = int(PageAttr.FILE)
+ATTR_DIRTY = int(PageAttr.DIRTY)
+ATTR_WRITEBACK = int(PageAttr.WRITEBACK)
+ATTR_PINNED = int(PageAttr.PINNED)
+ATTR_BUSY = int(PageAttr.BUSY)
+ATTR_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
 ATTR_STATIC = 255
 ATTR_ON_LRU = 256
 ATTR_IN_BATCH = 512
@@ -60,35 +89,6 @@ PB_ISOLATE = 16
 PB_ABSENT = 32
 """No page of the block exists, or not yet: the zone spans a hole there. The kernel has no such bit, but no pageblock either."""
 NO_ZONE = 255
-
-# gfp bits, numbered as Linux 7.2 does (include/linux/gfp_types.h).
-GFP_DMA = 1 << 0
-GFP_HIGHMEM = 1 << 1
-GFP_DMA32 = 1 << 2
-GFP_MOVABLE = 1 << 3
-GFP_RECLAIMABLE = 1 << 4
-GFP_HIGH = 1 << 5
-GFP_IO = 1 << 6
-GFP_FS = 1 << 7
-GFP_ZERO = 1 << 8
-GFP_DIRECT_RECLAIM = 1 << 10
-GFP_KSWAPD_RECLAIM = 1 << 11
-GFP_WRITE = 1 << 12
-GFP_NOWARN = 1 << 13
-GFP_RETRY_MAYFAIL = 1 << 14
-GFP_NOFAIL = 1 << 15
-GFP_NORETRY = 1 << 16
-GFP_MEMALLOC = 1 << 17
-GFP_COMP = 1 << 18
-GFP_NOMEMALLOC = 1 << 19
-GFP_HARDWALL = 1 << 20
-GFP_THISNODE = 1 << 21
-GFP_RECLAIM = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
-GFP_KERNEL = GFP_RECLAIM | GFP_IO | GFP_FS
-GFP_ATOMIC = GFP_HIGH | GFP_KSWAPD_RECLAIM
-GFP_HIGHUSER_MOVABLE = GFP_KERNEL | GFP_HARDWALL | GFP_HIGHMEM | GFP_MOVABLE
-GFP_TRANSHUGE_LIGHT = (GFP_HIGHUSER_MOVABLE | GFP_COMP | GFP_NOMEMALLOC | GFP_NOWARN) & ~GFP_RECLAIM
-GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | GFP_DIRECT_RECLAIM
 
 # alloc_flags (mm/internal.h at 7.2).
 WMARK_MIN = 0

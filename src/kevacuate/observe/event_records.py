@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.extfrag import NOT_TOLD
+from kevacuate.kernel.hooks import EvacOp, RmqKind
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.history import KIND, B, D
 from kevacuate.mm import constants as k
@@ -29,12 +30,12 @@ spans all the memory that it might have taken from, cannot be told of a block.)"
 NOTE_UNMAPPED = 82
 """A mapping became a migration entry: the page is about to be moved; a = order, d = task."""
 
-_GT_EVAC = {
-    0: k.L_EVAC_CLAIM, 1: k.L_EVAC_QUEUED, 2: k.L_EVAC_DROPPED, 4: k.L_EVAC_STARTED, 5: k.L_EVAC_SKIPPED, 6: k.L_EVAC_ISOLATE,
-    7: k.L_EVAC_RECLAIM, 8: k.L_EVAC_MIGRATE, 9: k.L_EVAC_FINISHED,
+_GT_EVAC: dict[int, int] = {
+    EvacOp.CLAIM: k.L_EVAC_CLAIM, EvacOp.QUEUED: k.L_EVAC_QUEUED, EvacOp.DROPPED: k.L_EVAC_DROPPED,
+    EvacOp.STARTED: k.L_EVAC_STARTED, EvacOp.SKIPPED: k.L_EVAC_SKIPPED, EvacOp.ISOLATE: k.L_EVAC_ISOLATE,
+    EvacOp.RECLAIM: k.L_EVAC_RECLAIM,
+    EvacOp.MIGRATE: k.L_EVAC_MIGRATE, EvacOp.FINISHED: k.L_EVAC_FINISHED,
 }  # fmt: skip
-BULK_PAGE = 4
-"""gt_rmq: a page that alloc_pages_bulk handed out, which no stock event shows."""
 
 
 Values = int | npt.NDArray[Any]
@@ -96,7 +97,7 @@ def _touching(events: EventChunk, kind: int, first: int, last: int, block: int) 
     e = events.take(rows)
     mask: npt.NDArray[np.bool_]
     if kind == EventKind.GT_RMQ:
-        mask = (e.a == BULK_PAGE) & (e.pfn >= first) & (e.pfn < last)
+        mask = (e.a == RmqKind.BULK_PAGE) & (e.pfn >= first) & (e.pfn < last)
     elif kind == EventKind.GT_EVAC:
         mask = (e.pfn // block == first // block) & np.isin(e.order, list(_GT_EVAC))
     elif kind == EventKind.GT_BLK:

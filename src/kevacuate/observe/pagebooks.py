@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import kernel, part
-from kevacuate.recording.event_numbers import GT_RMQ, MM_PAGE_ALLOC, MM_PAGE_FREE, MM_PAGE_FREE_BATCHED
+from kevacuate.recording.event_numbers import (
+    GT_RMQ,
+    MM_PAGE_ALLOC,
+    MM_PAGE_FREE,
+    MM_PAGE_FREE_BATCHED,
+    RMQ_BULK_PAGE,
+)
 from kevacuate.recording.schema import EventChunk, EventKind
 
 UNKNOWN, ALLOCATED, FREE, BEFORE = 0, 1, 2, 3
@@ -26,7 +32,6 @@ HEAD = 4
 MAX_PAGES = 1 << 31
 """Pages beyond are not believed (8 TiB)."""
 
-_BULK = 4
 _MAX_ORDER = 10
 
 PAGE_KINDS = (
@@ -125,7 +130,7 @@ def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped
     size = len(pages)
     for i in range(len(kind)):
         what = kind[i]
-        bulk = what == GT_RMQ and a[i] == _BULK
+        bulk = what == GT_RMQ and a[i] == RMQ_BULK_PAGE
         if what == GT_RMQ and not bulk:
             continue
         first = pfn[i]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Recordings: the on-disk format, its reader and writer, and the importers of other formats."""
 
+from kevacuate.kernel.pageattr import PageAttr
 from kevacuate.recording.demand import (
     DemandChunk,
     DemandOp,
-    PageAttr,
     StartObjects,
     demand_facts,
     has_demand,

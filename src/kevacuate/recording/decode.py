@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import kernel, part, pointers
+from kevacuate.kernel.hooks import FIRST_OF_A_PAGE, LAST_OF_A_PAGE
 
 ROW_WORDS = 48
 """int64 words of one row of the field table: special, payload bytes, kind, HAS_ bits, five per column."""
@@ -168,7 +169,7 @@ def _fix(o, n, t, special, words, at, payload, r):  # type: ignore[no-untyped-de
     if special == SPECIAL_GFP:
         o.gfp[n] = _remap_gfp(int(o.gfp[n]), t.gfp)
     elif special == SPECIAL_RMQ:
-        if o.a[n] < 3 or o.a[n] > 5:
+        if o.a[n] < FIRST_OF_A_PAGE or o.a[n] > LAST_OF_A_PAGE:
             o.pfn[n] = -1
     elif special == SPECIAL_PTE:
         o.pfn[n] = pte_pfn(o.pfn[n], o.order[n])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,18 +38,6 @@ class DemandOp(IntEnum):
     """Free the start state's page at pfn ``aux``, which has no object, of ``order``."""
     ALLOC_BULK = 4
     """As ALLOC, of order 0, through alloc_pages_bulk."""
-
-
-class PageAttr(IntFlag):
-    """What kind of page an object is: the bits of ``attr``."""
-
-    LRU = 1
-    FILE = 2
-    DIRTY = 4
-    WRITEBACK = 8
-    PINNED = 16
-    BUSY = 32
-    MOVABLE_OPS = 64
 
 
 class DemandChunk(NamedTuple):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kinds of events as plain integers, for the compiled loops that go through them; the names are EventKind's."""
+"""Kinds of events, and of the hooks' fields, as plain integers for the compiled loops; the names are those of the enums."""
 
 from __future__ import annotations
 
+from kevacuate.kernel.hooks import EvacOp, ListOp, RmqKind
 from kevacuate.recording.schema import EventKind
 
 MM_PAGE_ALLOC = int(EventKind.MM_PAGE_ALLOC)
@@ -28,3 +29,14 @@ VMSCAN_BALANCE_PGDAT_END = int(EventKind.VMSCAN_BALANCE_PGDAT_END)
 COMPACTION_MIGRATEPAGES = int(EventKind.COMPACTION_MIGRATEPAGES)
 COMPACTION_SUITABLE = int(EventKind.COMPACTION_SUITABLE)
 COMPACTION_WAKEUP_KCOMPACTD = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
+
+RMQ_BULK = int(RmqKind.BULK)
+RMQ_BUDDY = int(RmqKind.BUDDY)
+RMQ_DRAIN = int(RmqKind.DRAIN)
+RMQ_FREE = int(RmqKind.FREE)
+RMQ_BULK_PAGE = int(RmqKind.BULK_PAGE)
+RMQ_INSERT = int(RmqKind.INSERT)
+LIST_DELETE = int(ListOp.DELETE)
+LIST_ROTATE_FIRST = int(ListOp.ROTATE_FIRST)
+LIST_ROTATE_LAST = int(ListOp.ROTATE_LAST)
+EVAC_CLAIM = int(EvacOp.CLAIM)

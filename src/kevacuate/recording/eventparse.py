@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
+from kevacuate.kernel.hooks import OF_A_PAGE
 from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
@@ -333,7 +334,7 @@ def _finish_entry(row: list[int], body: str, needed: set[int]) -> None:
 
 
 def _finish_rmq(row: list[int], body: str, needed: set[int]) -> None:
-    row[_PFN] = row[_C] if 3 <= row[_A] <= 5 else NO_PFN
+    row[_PFN] = row[_C] if row[_A] in OF_A_PAGE else NO_PFN
 
 
 def _finish_dump(row: list[int], body: str, needed: set[int]) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import procfs
 from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_names
 from kevacuate.recording.machine import Machine
@@ -42,7 +43,7 @@ from kevacuate.recording.ringbuf import (
 )
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.recording.state import DUMP_END, DUMP_HEADER, AllocatorState, state_from_dump
+from kevacuate.recording.state import AllocatorState, state_from_dump
 
 _RAW = re.compile(r"^cpu(\d{1,5})\.raw(\.xz)?$")
 _SNAP = re.compile(r"^snap-(\w)-(\w+)$")
@@ -197,9 +198,9 @@ class GroundTruth:
         held: list[EventChunk] = []
         for chunk in self.events(kinds):
             marks = np.flatnonzero(_of_state(chunk))
-            headers = marks[chunk.a[marks] == DUMP_HEADER]
+            headers = marks[chunk.a[marks] == DumpKind.HEADER]
             begin = 0 if held else _first(headers, -1, chunk.rows)
-            for end in marks[chunk.a[marks] == DUMP_END].tolist():
+            for end in marks[chunk.a[marks] == DumpKind.END].tolist():
                 held.append(chunk.take(slice(begin, end + 1)))
                 yield _state(concat_chunks(held), ordinal, names)
                 ordinal, held = ordinal + 1, []
@@ -301,7 +302,7 @@ class GroundTruth:
 
 def _dumped_beside(chunk: EventChunk) -> dict[str, int]:
     """Rows of dumps that no state holds, by name."""
-    beside = (chunk.kind == EventKind.GT_DUMP) & (chunk.a > DUMP_END)
+    beside = (chunk.kind == EventKind.GT_DUMP) & (chunk.a > DumpKind.END)
     kinds, rows = np.unique(chunk.a[beside], return_counts=True)
     return {f"gt_dump of kind {kind}": n for kind, n in zip(kinds.tolist(), rows.tolist(), strict=True)}
 
@@ -320,4 +321,4 @@ def _state(dump: EventChunk, ordinal: int, names: tuple[str, ...]) -> AllocatorS
 
 def _of_state(chunk: EventChunk) -> npt.NDArray[np.bool_]:
     """Which events are part of a dump's state: those of the kinds that are known. The LRU lists that may follow one are not."""
-    return np.asarray((chunk.kind == EventKind.GT_DUMP) & (chunk.a <= DUMP_END))
+    return np.asarray((chunk.kind == EventKind.GT_DUMP) & (chunk.a <= DumpKind.END))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import beside, parquet
 from kevacuate.recording.demand import check_version
 from kevacuate.recording.jsontypes import WrongType, build, checked
@@ -29,7 +30,7 @@ from kevacuate.recording.schema import (
     EventKind,
 )
 from kevacuate.recording.snapshot import Snapshot, read_snapshots, write_snapshots
-from kevacuate.recording.state import DUMP_END, AllocatorState
+from kevacuate.recording.state import AllocatorState
 from kevacuate.recording.statefiles import read_state, write_state
 
 FORMAT_NAME = "kevacuate recording"
@@ -156,7 +157,7 @@ class KevWriter:
             If the events are not sorted by time.
 
         """
-        body = (chunk.kind == EventKind.GT_DUMP) & (chunk.a != DUMP_END)
+        body = (chunk.kind == EventKind.GT_DUMP) & (chunk.a != DumpKind.END)
         if body.any():
             chunk = chunk.take(~body)
         if not chunk.rows:

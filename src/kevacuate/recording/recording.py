@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
@@ -22,7 +23,7 @@ from kevacuate.recording.parquet import refuse_unencodable
 from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.recording.state import BOOT_TAG, DUMP_END, AllocatorState
+from kevacuate.recording.state import BOOT_TAG, AllocatorState
 
 DEFAULT_CHUNK_ROWS = 1 << 17
 
@@ -297,7 +298,7 @@ def _following(stream: Iterator[EventChunk], state: AllocatorState) -> Iterator[
         elif state.ordinal < 0:
             yield chunk.take(slice(int(np.searchsorted(chunk.ts, state.ts, "right")), None))
         else:
-            end = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DUMP_END)
+            end = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.END)
             at = np.flatnonzero(end & (chunk.ts == state.ts) & (chunk.cpu == state.cpu))
             if len(at):
                 found = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from kevacuate.kernel.pageflags import (
     KPF_ANON,
     KPF_COMPOUND_HEAD,
@@ -70,8 +71,8 @@ def request_classes(gfp: npt.NDArray[np.uint32], mt: npt.NDArray[np.int8]) -> np
         [has("WRITE"), readahead, has("FS"), has("HIGHMEM")], [WRITTEN, READ, ANON, READ], BUFFER
     )
     folio = has("COMP") & (flags & _NOT_A_FOLIO == 0)
-    other = np.where(folio & (mt == 0), np.where(has("HARDWALL"), BUFFER, READ), KERNEL)
-    found = np.where(mt == 1, movable, other)
+    other = np.where(folio & (mt == MIGRATE_UNMOVABLE), np.where(has("HARDWALL"), BUFFER, READ), KERNEL)
+    found = np.where(mt == MIGRATE_MOVABLE, movable, other)
     return np.asarray(found | np.where(has("COMP"), COMPOUND, 0)).astype(np.uint8)
 
 

@@ -13,13 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.hooks import ZONES_PER_NODE, DumpKind
 from kevacuate.recording.schema import EventChunk
-
-DUMP_HEADER, DUMP_ZONE, DUMP_BLOCK, DUMP_FREE, DUMP_PCP, DUMP_PCP_PAGE, DUMP_END = range(7)
-"""Kinds of ``gt_dump``: its column ``a``."""
-
-ZONES_PER_NODE = 16
-"""The zone of gt_* events is its index within its node plus this many for each node before it."""
 
 BOOT_TAG = "b"
 """Tag of the dump taken when the buddy allocator had just been filled."""
@@ -255,11 +250,11 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
 
     """
     kind, zone, sub, val = dump.a, dump.b, dump.c, dump.d
-    if not dump.rows or kind[0] != DUMP_HEADER or kind[-1] != DUMP_END:
+    if not dump.rows or kind[0] != DumpKind.HEADER or kind[-1] != DumpKind.END:
         raise KevacuateError("A dump of the allocator in this recording is incomplete: record again.")
     a, b = sub & 0xFF, sub >> 8
-    header = kind == DUMP_HEADER
-    which = kind == DUMP_ZONE
+    header = kind == DumpKind.HEADER
+    which = kind == DumpKind.ZONE
     zones = [
         _zone(
             int(z),
@@ -268,7 +263,9 @@ def state_from_dump(dump: EventChunk, ordinal: int = 0, zone_names: tuple[str, .
         )
         for z in np.unique(zone[which]).tolist()
     ]
-    block, free, pcp, page = (kind == k for k in (DUMP_BLOCK, DUMP_FREE, DUMP_PCP, DUMP_PCP_PAGE))
+    block, free, pcp, page = (
+        kind == k for k in (DumpKind.BLOCK, DumpKind.FREE, DumpKind.PCP, DumpKind.PCP_PAGE)
+    )
     counters = {
         _COUNTERS[z]: v for z, v in zip(zone[header].tolist(), val[header].tolist(), strict=True) if z < 3
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
 from kevacuate.jit import kernel, part, pointers, prefetch
+from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
@@ -207,7 +208,7 @@ def check_rows(da, ncpus, max_order, nobjects, npages, earliest):  # type: ignor
             return 2, i
         if da.order[i] > max_order or (op == OP_SPLIT and da.order[i] == 0):
             return 3, i
-        if op in (OP_ALLOC, OP_ALLOC_BULK) and da.mt[i] > 2:
+        if op in (OP_ALLOC, OP_ALLOC_BULK) and da.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
         if op != OP_FREE_PFN and (da.obj[i] < 0 or da.obj[i] >= nobjects):
             return 5, i

@@ -116,7 +116,7 @@ class Replay:
         rows = DemandChunk(
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
-        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == 2].max(initial=0))) + 1
+        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == OP_SPLIT].max(initial=0))) + 1
         if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."

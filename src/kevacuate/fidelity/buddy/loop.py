@@ -40,6 +40,7 @@ from kevacuate.fidelity.buddy.requests import (
 )
 from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
 from kevacuate.jit import kernel, part, pointers
+from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.as_recorded import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
@@ -59,17 +60,21 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_END,
     COMPACTION_TRY_TO_COMPACT_PAGES,
+    EVAC_CLAIM,
     GT_BLK,
     GT_EVAC,
     GT_LIST,
     GT_RMQ,
+    LIST_DELETE,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
     MM_PAGE_ALLOC,
     MM_PAGE_ALLOC_EXTFRAG,
     MM_PAGE_ALLOC_ZONE_LOCKED,
     MM_PAGE_PCPU_DRAIN,
+    RMQ_BUDDY,
 )
 
-LAST_REQUEST = 3
 """Kinds of gt_rmq up to this one take the zone lock."""
 
 
@@ -93,7 +98,7 @@ def answer_kind(e, i):  # type: ignore[no-untyped-def]
         return L_EXTFRAG
     if kind == GT_BLK and e.mt[i] != e.a[i]:
         return L_BLOCK_TYPE
-    if kind == GT_EVAC and e.order[i] == 0:
+    if kind == GT_EVAC and e.order[i] == EVAC_CLAIM:
         return L_EVAC_CLAIM
     return 0
 
@@ -240,9 +245,9 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     """Put one request to the model, and compare."""
     end = w.following[i]
     counted = False
-    if e.a[i] <= 1 and w.claims[i]:
+    if e.a[i] <= RMQ_BUDDY and w.claims[i]:
         for j in range(i + 1, end):
-            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == GT_EVAC and e.order[j] == EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
                 b.inputs[N_COUNTS] += 1
                 counted = True
@@ -251,7 +256,7 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     refused = perform(s, b, e, i, end)
     if counted:
         for j in range(i + 1, end):
-            if e.kind[j] == GT_EVAC and e.order[j] == 0 and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == GT_EVAC and e.order[j] == EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 uncount_lru(s, e.pfn[j] + 0)
     j = compare_answer(s, b, e, w, i, number, 0)
     if refused:
@@ -265,7 +270,7 @@ def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
     logged = answer_kind(e, i)
     op = e.a[i]
-    if logged == L_LIST and op == 2 and is_compacting(b, e.pid[i]):
+    if logged == L_LIST and op == LIST_DELETE and is_compacting(b, e.pid[i]):
         s.stat[T_NLOG] = 0
         if isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0):
             b.inputs[N_ISOLATED] += 1
@@ -276,8 +281,10 @@ def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
             for n in range(1 << e.order[i]):
                 b.same[e.pfn[i] + n] = e.pfn[i] + n
         return
-    if logged == L_LIST and op >= 4:
-        if rotate_free_list(s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == 5):
+    if logged == L_LIST and op >= LIST_ROTATE_FIRST:
+        if rotate_free_list(
+            s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == LIST_ROTATE_LAST
+        ):
             b.inputs[N_ROTATED] += 1
         else:
             b.inputs[N_LOST] += 1

@@ -36,9 +36,8 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.page_alloc import rmqueue_buddy
 from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
-from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN
+from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE
 
-BULK, BUDDY, DRAIN, FREE = range(4)
 """Kinds of gt_rmq that take the zone lock."""
 
 
@@ -123,20 +122,20 @@ def perform(s, b, e, i, end):  # type: ignore[no-untyped-def]
     """Run the request of row *i*; whether an allocation got fewer chunks than it asked for."""
     kind, order, mt = e.a[i], e.order[i] + 0, e.mt[i] + 0
     z, cpu, value = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.c[i] + 0
-    if kind == BULK:
+    if kind == RMQ_BULK:
         b.inputs[N_BULK] += 1
         return refill(s, z, cpu, order, e.d[i] + 0, mt, value)
-    if kind == BUDDY:
+    if kind == RMQ_BUDDY:
         b.inputs[N_BUDDY] += 1
         pfn = rmqueue_buddy(s, z, order, mt, value)
         if pfn >= 0:
             put_in_use(s, pfn, order)
         return pfn < 0
     arm_capture(s, b, e.pid[i] + 0)
-    if kind == DRAIN:
+    if kind == RMQ_DRAIN:
         b.inputs[N_DRAIN] += 1
         drain(s, b, e, i, end)
-    elif kind == FREE:
+    elif kind == RMQ_FREE:
         b.inputs[N_FREE] += 1
         page = hand_in(s, b, value, order)
         if page >= 0:

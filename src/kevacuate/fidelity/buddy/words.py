@@ -14,6 +14,7 @@ from kevacuate.fidelity.buddy.books import (
     V_REQUEST,
     V_TS,
 )
+from kevacuate.kernel.hooks import ListOp, RmqKind
 from kevacuate.measure.fidelity import Divergence
 from kevacuate.mm import constants as k
 
@@ -33,7 +34,7 @@ def _mt(number: int) -> str:
 def record_words(logged: int, pfn: int, a: int, b: int, c: int, d: int) -> str:
     """A record of the model's log, or the kernel's event in its terms, as a short sentence."""
     if logged == k.L_LIST:
-        to = c >> 8 if a == 3 else c & 255
+        to = c >> 8 if a == ListOp.MOVE else c & 255
         op = LIST_OPS[a] if 0 <= a < len(LIST_OPS) else f"operation {a} on"
         return f"pfn {pfn:#x} {op} list order {b} {_mt(to)}"
     if logged == k.L_ZONE_LOCKED:
@@ -56,11 +57,11 @@ def request_words(first: Any) -> str:
     kind, zone, order, mt, value, count, cpu = (int(x) for x in first[V_REQUEST : V_REQUEST + 7])
     if kind < 0:
         return f"outside any request, CPU {cpu}"
-    if kind == 3:
-        return f"{REQUESTS[3]} of pfn {value:#x} order {order}, zone {zone}, CPU {cpu}"
-    size = f"{count} x order {order} {_mt(mt)}" if kind == 0 else f"order {order} {_mt(mt)}"
-    if kind == 2:
-        return f"{REQUESTS[2]} of {count} pages, zone {zone}, CPU {cpu}"
+    if kind == RmqKind.FREE:
+        return f"{REQUESTS[kind]} of pfn {value:#x} order {order}, zone {zone}, CPU {cpu}"
+    size = f"{count} x order {order} {_mt(mt)}" if kind == RmqKind.BULK else f"order {order} {_mt(mt)}"
+    if kind == RmqKind.DRAIN:
+        return f"{REQUESTS[kind]} of {count} pages, zone {zone}, CPU {cpu}"
     return f"{REQUESTS[kind]} of {size}, alloc_flags {value:#x}, zone {zone}, CPU {cpu}"
 
 

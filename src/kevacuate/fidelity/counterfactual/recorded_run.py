@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.fidelity.counterfactual.measures import replay_fallbacks, replay_moment
+from kevacuate.kernel.hooks import EvacOp
 from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, from_movable
 from kevacuate.measure.moments import state_moment
 from kevacuate.mm.log import unpack_types
@@ -44,8 +45,8 @@ class _Counts:
         """Add what the rows show; gt_evac operation 0 is a claim attempt: a = the types, d = whether it succeeded."""
         self.extfrag.add(*extfrag_of(rows, self.order))
         evac = rows.take(rows.kind == EventKind.GT_EVAC)
-        self.patch_events += int((evac.order != 0).sum())
-        refused = evac.take((evac.order == 0) & (evac.d == 0))
+        self.patch_events += int((evac.order != EvacOp.CLAIM).sum())
+        refused = evac.take((evac.order == EvacOp.CLAIM) & (evac.d == 0))
         self.refused += int(from_movable(*unpack_types(refused.a)).sum())
 
     def columns(self) -> dict[str, int]:

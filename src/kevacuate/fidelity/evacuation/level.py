@@ -11,17 +11,16 @@ import numpy.typing as npt
 
 from kevacuate.fidelity.evacuation import steps
 from kevacuate.fidelity.evacuation.folios import NO_FOLIOS, Folios
-from kevacuate.fidelity.evacuation.views import ISOLATE, STARTED, BlockViews, Views
+from kevacuate.fidelity.evacuation.views import ISOLATE, BlockViews, Views
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.model_from_dump import state_with_free_lists
+from kevacuate.kernel.hooks import LAST_REQUEST, EvacOp
 from kevacuate.measure.fidelity import Divergence, LevelResult, Tally
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.layout import EvacuationConfig, StateOptions
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 
-CLAIM, QUEUED, DROPPED, SKIPPED = 0, 1, 2, 5
-RECLAIM, MIGRATE, FINISHED, AFTER = 7, 8, 9, 10
 """Operations of gt_evac, with STARTED and ISOLATE."""
 
 QUEUES = "claims: queued or not"
@@ -119,7 +118,7 @@ class EvacuationLevel(Level):
         cpus = {*np.unique(chunk.cpu[wanted]).tolist(), *self._pending, *(row.cpu for row in self._rows)}
         if not cpus:
             return found
-        requests = (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= 3)
+        requests = (chunk.kind == EventKind.GT_RMQ) & (chunk.a <= LAST_REQUEST)
         for cpu in cpus:
             at = np.flatnonzero((wanted | requests) & (chunk.cpu == cpu))
             request = requests[at]
@@ -137,26 +136,26 @@ class EvacuationLevel(Level):
                 self._unlock(row.cpu)
             elif row.kind == EventKind.GT_BLK:
                 steps.change_type(self._state, row.pfn, row.a)
-            elif row.op == CLAIM:
+            elif row.op == EvacOp.CLAIM:
                 after = next(
                     (x for x in self._rows[n + 1 :] if x.cpu == row.cpu and x.kind != EventKind.GT_BLK), None
                 )
                 if after is None and not whole:
                     break
                 self._claim(row, after)
-            elif row.op in (STARTED, SKIPPED):
+            elif row.op in (EvacOp.STARTED, EvacOp.SKIPPED):
                 story = self._story(n)
                 if story is None and not whole:
                     break
                 self._start(row, story or [])
-            self._patched |= row.kind == EventKind.GT_EVAC and row.op != CLAIM
+            self._patched |= row.kind == EventKind.GT_EVAC and row.op != EvacOp.CLAIM
             n += 1
         del self._rows[:n]
 
     def _story(self, n: int) -> list[Row] | None:
         """What followed a start on its CPU, up to the state at the end; None if that is not there yet."""
         first = self._rows[n]
-        if first.op == SKIPPED:
+        if first.op == EvacOp.SKIPPED:
             return []
         found = []
         for row in self._rows[n + 1 :]:
@@ -167,7 +166,7 @@ class EvacuationLevel(Level):
                 and row.cpu == first.cpu
             ):
                 found.append(row)
-                if row.op == AFTER:
+                if row.op == EvacOp.AFTER:
                     return found
         return None
 
@@ -195,7 +194,11 @@ class EvacuationLevel(Level):
         if row.d:
             ours = int(steps.claim(self._state, row.pfn, row.a >> 8, row.a & 255, row.cpu))
         theirs = 0
-        if after is not None and after.kind == EventKind.GT_EVAC and after.op in (QUEUED, DROPPED):
+        if (
+            after is not None
+            and after.kind == EventKind.GT_EVAC
+            and after.op in (EvacOp.QUEUED, EvacOp.DROPPED)
+        ):
             theirs = after.op if after.pfn == row.pfn else 0
         words = ("not queued", "queued", "dropped")
         self._count(QUEUES, row, ours == theirs, words[ours], words[theirs])
@@ -214,14 +217,14 @@ class EvacuationLevel(Level):
         self._count(CPU, row, here, "queued to another CPU's worker, or to none", f"CPU {row.cpu}")
         if not here:
             return
-        skip = bool(row.a & 1) if row.op == STARTED else False
+        skip = bool(row.a & 1) if row.op == EvacOp.STARTED else False
         self._inputs["page counts and skip bits at a start (gt_evac 4)"] += 1
         known = self._honours is not None
-        if not known and row.op == STARTED:
+        if not known and row.op == EvacOp.STARTED:
             self._learn(skip, story)
         views = Views([NO_FOLIOS])
-        if row.op == STARTED:
-            calls = [after.number for after in story if after.op == ISOLATE]
+        if row.op == EvacOp.STARTED:
+            calls = [after.number for after in story if after.op == EvacOp.ISOLATE]
             views = self._views.of_evacuation(row.number, row.c, calls)
         first, *later = views.at_calls
         steps.begin(self._state, row.cpu, row.pfn, skip, first.offset, first.order, first.attributes())
@@ -229,8 +232,14 @@ class EvacuationLevel(Level):
         records = self._records()
         started = any(record[0] == k.L_EVAC_STARTED for record in records)
         words = ("skipped", "started")
-        self._count(RECHECK, row, started == (row.op == STARTED), words[started], words[row.op == STARTED])
-        if started and row.op == STARTED and known and views.sure:
+        self._count(
+            RECHECK,
+            row,
+            started == (row.op == EvacOp.STARTED),
+            words[started],
+            words[row.op == EvacOp.STARTED],
+        )
+        if started and row.op == EvacOp.STARTED and known and views.sure:
             before = self._mismatches()
             self._compare(row, story, records, sure)
             cause = JOINED if views.joined else OFF_LRU if views.off_lru else OTHERWISE
@@ -241,8 +250,8 @@ class EvacuationLevel(Level):
 
     def _learn(self, skip: bool, story: list[Row]) -> None:
         """Whether this kernel honours the skip hint: the first evacuation that tells is an input, not a decision."""
-        isolated = sum(after.b for after in story if after.op == ISOLATE)
-        after = [row for row in story if row.op == AFTER]
+        isolated = sum(after.b for after in story if after.op == EvacOp.ISOLATE)
+        after = [row for row in story if row.op == EvacOp.AFTER]
         if skip:
             self._honours = isolated == 0
         elif isolated and after:
@@ -257,8 +266,8 @@ class EvacuationLevel(Level):
         Given: what lies before each call, the pages that failed to migrate, and how many were dropped of a batch with
         pages of which it is not known whether they are clean page cache.
         """
-        dropped = [after.a for after in story if after.op == RECLAIM]
-        failed = [after.b - after.c for after in story if after.op == MIGRATE]
+        dropped = [after.a for after in story if after.op == EvacOp.RECLAIM]
+        failed = [after.b - after.c for after in story if after.op == EvacOp.MIGRATE]
         self._inputs["batches: pages that failed to migrate (gt_evac 8)"] += len(failed)
         sure = []
         while (doing := steps.worker_state(self._state, row.cpu)) != k.WORKER_IDLE:
@@ -295,8 +304,8 @@ class EvacuationLevel(Level):
     def _compare_batches(self, row: Row, story: list[Row], records: list[tuple[int, ...]]) -> None:
         """Each isolate call: the pages it took, and the offsets between which it scanned."""
         ours = [(r[3], r[4], r[5]) for r in records if r[0] == k.L_EVAC_ISOLATE]
-        theirs = [(after.b, after.c, after.d) for after in story if after.op == ISOLATE]
-        calls = [after for after in story if after.op == ISOLATE]
+        theirs = [(after.b, after.c, after.d) for after in story if after.op == EvacOp.ISOLATE]
+        calls = [after for after in story if after.op == EvacOp.ISOLATE]
         for n in range(max(len(ours), len(theirs))):
             at = calls[n] if n < len(calls) else row
             mine = ours[n] if n < len(ours) else "no call"
@@ -308,7 +317,7 @@ class EvacuationLevel(Level):
     ) -> None:
         """What became of each batch whose pages' kinds are known: dropped as clean page cache, or left to migrate."""
         ours = [(r[2], r[3]) for r in records if r[0] == k.L_EVAC_RECLAIM]
-        theirs = [after for after in story if after.op == RECLAIM]
+        theirs = [after for after in story if after.op == EvacOp.RECLAIM]
         for mine, after, known in zip(ours, theirs, sure, strict=False):
             if known:
                 self._count(BECAME, after, mine == (after.a, after.b), mine, (after.a, after.b))
@@ -319,7 +328,7 @@ class EvacuationLevel(Level):
         self._compare_batches(row, story, records)
         self._compare_became(row, story, records, sure)
         ended = [r for r in records if r[0] == k.L_EVAC_FINISHED]
-        finished = [after for after in story if after.op == FINISHED]
+        finished = [after for after in story if after.op == EvacOp.FINISHED]
         if not ended or not finished:
             self._count(ENDINGS, row, False, bool(ended), bool(finished))
             return

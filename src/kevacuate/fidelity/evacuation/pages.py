@@ -18,13 +18,13 @@ from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_ISOLATE_FREEPAGES,
     GT_LIST,
+    LIST_DELETE,
     MM_PAGE_ALLOC,
     MM_PAGE_ALLOC_ZONE_LOCKED,
     MM_PAGE_FREE,
 )
 from kevacuate.recording.state import BOOT_TAG
 
-_LIST_DELETE = 2
 """gt_list: this operation deletes a chunk from its list, those below it add one."""
 
 UNUSED, OTHER, UNKNOWN, MOVABLE, TAKEN = 0, 1, 2, 3, 4
@@ -178,9 +178,9 @@ def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
 def follow_list(p, e, i, number):  # type: ignore[no-untyped-def]
     """gt_list: what is added is free; what is deleted is taken, until it is added again or handed out."""
     pfn, order = e.pfn[i], e.order[i]
-    if e.a[i] < _LIST_DELETE:
+    if e.a[i] < LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), UNUSED, 0, number)
-    elif e.a[i] == _LIST_DELETE:
+    elif e.a[i] == LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), TAKEN, 0, number)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from kevacuate.fidelity.evacuation.folios import Folios, Look, hidden_destinations, on_lru
 from kevacuate.fidelity.evacuation.pages import MovablePages
+from kevacuate.kernel.hooks import EvacOp
 from kevacuate.mm import constants as k
 from kevacuate.mm.constants import FOLIO_BATCH_SIZE
 from kevacuate.mm.layout import State
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Machine
 
-STARTED, ISOLATE = 4, 6
+STARTED, ISOLATE = EvacOp.STARTED, EvacOp.ISOLATE
 """Operations of gt_evac: a worker starts on a block; a call of isolate_migratepages_range has returned."""
 
 

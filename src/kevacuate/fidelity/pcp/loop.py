@@ -54,6 +54,7 @@ from kevacuate.fidelity.pcp_frees import (
 )
 from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
 from kevacuate.jit import kernel, part, pointers
+from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.as_recorded import put_in_use, take_free_page
 from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
@@ -102,6 +103,11 @@ from kevacuate.recording.event_numbers import (
     MM_PAGE_FREE,
     MM_PAGE_FREE_BATCHED,
     MM_PAGE_PCPU_DRAIN,
+    RMQ_BUDDY,
+    RMQ_BULK,
+    RMQ_DRAIN,
+    RMQ_FREE,
+    RMQ_INSERT,
 )
 
 NEAR = 4
@@ -396,7 +402,7 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     rows = b.facts[F_ROWS]
     while left > 0 and j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] == GT_RMQ and e.a[j] <= 3:
+            if e.kind[j] == GT_RMQ and e.a[j] <= LAST_REQUEST:
                 break
             if e.kind[j] == MM_PAGE_PCPU_DRAIN:
                 left -= 1 << e.order[j]
@@ -454,7 +460,7 @@ def drained_soon(e, j, cpu, pfn, rows):  # type: ignore[no-untyped-def]
     near = NEAR
     while near > 0 and j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] == GT_RMQ and e.a[j] <= 3:
+            if e.kind[j] == GT_RMQ and e.a[j] <= LAST_REQUEST:
                 return False
             if e.kind[j] == MM_PAGE_PCPU_DRAIN:
                 if e.pfn[j] == pfn:
@@ -508,7 +514,7 @@ def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
 def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
-    if kind == 5:
+    if kind == RMQ_INSERT:
         if b.facts[F_INSERTIONS]:
             b.inputs[N_INSERTED] += 1
             insert(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
@@ -516,17 +522,17 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     b.locked[cpu] = NOTHING
     b.refill[cpu] = NOTHING
     b.refiller[cpu] = NOTHING
-    if kind == 0:
+    if kind == RMQ_BULK:
         b.refiller[cpu] = e.pid[i]
         b.refill_mt[cpu] = e.mt[i]
         b.inputs[N_REFILLS] += 1
         head = pcp_list(s, b.zone_of[e.b[i]] + 0, cpu + 0, order_to_pindex(e.order[i] + 0, e.mt[i] + 0))
         b.refill[cpu] = head - s.cfg[C_PCP_BASE]
-    elif kind == 1:
+    elif kind == RMQ_BUDDY:
         b.refill[cpu] = DIRECT
-    elif kind == 2:
+    elif kind == RMQ_DRAIN:
         drain(s, b, e, i, number)
-    elif kind == 3:
+    elif kind == RMQ_FREE:
         b.inputs[N_BYPASS] += 1
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
 

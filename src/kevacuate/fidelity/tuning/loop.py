@@ -113,6 +113,7 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_ISOLATE_FREEPAGES,
     COMPACTION_ISOLATE_MIGRATEPAGES,
     COMPACTION_TRY_TO_COMPACT_PAGES,
+    EVAC_CLAIM,
     GT_BLK,
     GT_EVAC,
     GT_LIST,
@@ -123,6 +124,12 @@ from kevacuate.recording.event_numbers import (
     MM_PAGE_FREE,
     MM_PAGE_FREE_BATCHED,
     MM_PAGE_PCPU_DRAIN,
+    RMQ_BUDDY,
+    RMQ_BULK,
+    RMQ_BULK_PAGE,
+    RMQ_DRAIN,
+    RMQ_FREE,
+    RMQ_INSERT,
     VMSCAN_BALANCE_PGDAT_BEGIN,
     VMSCAN_BALANCE_PGDAT_END,
 )
@@ -196,7 +203,7 @@ def free_without_insertions(s, b, e, w, i, number):  # type: ignore[no-untyped-d
 def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
-    if kind == 5:
+    if kind == RMQ_INSERT:
         if b.facts[F_INSERTIONS]:
             b.inputs[N_INSERTED] += 1
             commit(s, b, e, i, number, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
@@ -204,15 +211,15 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     drain_counted(s, b, cpu + 0)
     b.cpu[cpu * WW + W_LOCKED] = -1
     b.cpu[cpu * WW + W_REFILL] = 0
-    if kind == 0:
+    if kind == RMQ_BULK:
         refill(s, b, e, i, number)
-    elif kind == 1:
+    elif kind == RMQ_BUDDY:
         buddy_request(s, b, e, i)
-    elif kind == 2:
+    elif kind == RMQ_DRAIN:
         drain(s, b, e, i, number)
-    elif kind == 4:
+    elif kind == RMQ_BULK_PAGE:
         bulk_page(s, b, e.pfn[i] + 0)
-    elif kind == 3:
+    elif kind == RMQ_FREE:
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
         if not b.facts[F_LISTS]:
             s.zone[page_zone(s, e.pfn[i] + 0) * ZS + Z_NR_FREE] += 1 << e.order[i]
@@ -225,7 +232,7 @@ def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
     if kind == GT_BLK:
         set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
     elif kind == GT_EVAC:
-        if e.order[i] == 0:
+        if e.order[i] == EVAC_CLAIM:
             claim_attempt(s, b, page_zone(s, e.pfn[i] + 0))
     elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
         scans(b, e, i)

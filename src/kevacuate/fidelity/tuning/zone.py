@@ -42,6 +42,7 @@ from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_
 from kevacuate.recording.event_numbers import (
     COMPACTION_SUITABLE,
     COMPACTION_WAKEUP_KCOMPACTD,
+    LIST_DELETE,
     MM_PAGE_FREE_BATCHED,
     VMSCAN_BALANCE_PGDAT_BEGIN,
 )
@@ -103,8 +104,8 @@ def clear_below_high(s, z):  # type: ignore[no-untyped-def]
 @part(inline=True)
 def list_operation(s, z, op, order, mt):  # type: ignore[no-untyped-def]
     """gt_list: a chunk came to a free list, or left it."""
-    if mt != MIGRATE_ISOLATE and op <= 2:
-        s.zone[z * ZS + Z_NR_FREE] += (1 << order) if op < 2 else -(1 << order)
+    if mt != MIGRATE_ISOLATE and op <= LIST_DELETE:
+        s.zone[z * ZS + Z_NR_FREE] += (1 << order) if op < LIST_DELETE else -(1 << order)
 
 
 @part(cold=True)

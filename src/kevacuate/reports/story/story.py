@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.mm import constants as k
+from kevacuate.observe.event_records import NOTE_COMPACT_FROM
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.traffic import KINDS, Traffic
 from kevacuate.reports.story.words import Happening, Teller, duration, plural, seconds
@@ -117,7 +118,7 @@ def _near(records: npt.NDArray[np.int64], place: Place) -> npt.NDArray[np.bool_]
     kind, pfn = records[:, 1], records[:, 3]
     size = np.int64(1) << np.clip(records[:, 4], 0, 20) * np.isin(kind, list(KINDS))
     near: npt.NDArray[np.bool_] = (
-        ((pfn < last) & (pfn + size > first)) | (kind == k.L_IRQ_WORK) | (kind >= 80)
+        ((pfn < last) & (pfn + size > first)) | (kind == k.L_IRQ_WORK) | (kind >= NOTE_COMPACT_FROM)
     )
     return near
 
