@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_names
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
@@ -177,7 +178,8 @@ class GroundTruth:
 
     def readers(self, kinds: frozenset[int]) -> list[RawReader]:
         """One reader per CPU."""
-        return [RawReader(file, cpu, self.formats, kinds, self.page_bytes) for cpu, file in self.raw.items()]
+        table = decoding(self.formats, kinds)
+        return [RawReader(file, cpu, table, self.page_bytes) for cpu, file in self.raw.items()]
 
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1

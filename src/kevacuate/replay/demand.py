@@ -29,7 +29,7 @@ from kevacuate.recording.demand import (
 )
 from kevacuate.replay import pagekinds, reconstruct
 from kevacuate.replay.ahead import refuse_without_demand
-from kevacuate.replay.objects import FREE_CODE, G_OUT, Rows
+from kevacuate.replay.objects import FREE_CODE, G_OUT
 from kevacuate.replay.pagekinds import PageKindModel
 from kevacuate.replay.quality import DemandQuality
 from kevacuate.replay.start import pages_in_use, start_objects
@@ -118,7 +118,7 @@ class Reconstruction:
     ) -> None:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
-        self.rows = Rows(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
