@@ -13,6 +13,7 @@ import numpy as np
 
 from kevacuate.capture.spool import SEGMENT_BYTES, Words, segment_path
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.ringbuf import PageDecoder, read_into, unread_by_name
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
@@ -36,13 +37,9 @@ class LossInterval:
 class SpoolCpu:
     """One CPU's spool: decodes what has been written since the last time."""
 
-    def __init__(
-        self, spool: Path, cpu: int, at: int, formats: dict[int, EventFormat], page_bytes: int
-    ) -> None:
+    def __init__(self, spool: Path, cpu: int, at: int, table: Decoding, page_bytes: int) -> None:
         self.spool, self.cpu, self.at = spool, cpu, at
-        self.decoder = PageDecoder(
-            spool / f"cpu{cpu}", cpu, formats, ALL_KINDS, page_bytes, chunk_rows=CHUNK_ROWS
-        )
+        self.decoder = PageDecoder(spool / f"cpu{cpu}", cpu, table, page_bytes, chunk_rows=CHUNK_ROWS)
         self.offset = 0
         """Bytes decoded."""
         self.losses: list[LossInterval] = []
@@ -159,7 +156,8 @@ class SpoolStream:
     ) -> None:
         self.spool, self.formats = spool, formats
         self.words = Words(spool, len(cpus))
-        self.cpus = [SpoolCpu(spool, cpu, at, formats, page_bytes) for at, cpu in enumerate(cpus)]
+        table = decoding(formats, ALL_KINDS)
+        self.cpus = [SpoolCpu(spool, cpu, at, table, page_bytes) for at, cpu in enumerate(cpus)]
         self.bound = 0
         """Every event earlier than this, ns, has been given out, and none that is later."""
         self._skip = 0

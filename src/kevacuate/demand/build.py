@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import pagekinds, reconstruct
-from kevacuate.demand.objects import FREE_CODE, G_OUT, Rows
+from kevacuate.demand.objects import FREE_CODE, G_OUT
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
@@ -118,7 +118,7 @@ class Reconstruction:
     ) -> None:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
-        self.rows = Rows(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""

@@ -129,20 +129,6 @@ class Tables(NamedTuple):
     """The page kind model's shares, see :mod:`kevacuate.demand.pagekinds`."""
 
 
-class Rows(NamedTuple):
-    """Output rows of the reconstruction: the columns of a demand chunk."""
-
-    t: npt.NDArray[np.int64]
-    op: npt.NDArray[np.uint8]
-    cpu: npt.NDArray[np.uint16]
-    obj: npt.NDArray[np.int32]
-    order: npt.NDArray[np.uint8]
-    mt: npt.NDArray[np.uint8]
-    gfp: npt.NDArray[np.uint32]
-    attr: npt.NDArray[np.uint8]
-    aux: npt.NDArray[np.int32]
-
-
 @part
 def emit(s, out, op, obj, order, mt, gfp, attr, aux):  # type: ignore[no-untyped-def]
     """Append one row at the current event's time and CPU."""

@@ -12,7 +12,7 @@ from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
-from kevacuate.observe.outcomes import knows_none_came, total_events
+from kevacuate.observe.outcomes import count_events, knows_none_came
 from kevacuate.recording import EventKind, Recording
 from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.schema import EVENT_SPECS
@@ -48,16 +48,11 @@ def triage_recording(
     KevacuateError
         The recording holds no events, or is corrupted.
     """
-    machine, total = recording.machine, total_events(recording)
+    machine = recording.machine
     counter = TriageCounter(
         machine.pageblock_order, recording.span or (0, 0), ownership=tells_ownership(machine)
     )
-    done = 0
-    for chunk in recording.events(kinds=TRIAGE_KINDS):
-        counter.add(chunk)
-        done += chunk.rows
-        if progress:
-            progress(done, max(total, done) if total else 0)
+    count_events(recording, TRIAGE_KINDS, counter.add, progress)
     held = recording.quality.get("events_by_kind", {})
     if not held and not knows_none_came(recording):
         raise KevacuateError(

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import procfs
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_names
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
@@ -179,7 +180,8 @@ class GroundTruth:
 
     def readers(self, kinds: frozenset[int]) -> list[RawReader]:
         """One reader per CPU."""
-        return [RawReader(file, cpu, self.formats, kinds, self.page_bytes) for cpu, file in self.raw.items()]
+        table = decoding(self.formats, kinds)
+        return [RawReader(file, cpu, table, self.page_bytes) for cpu, file in self.raw.items()]
 
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1
@@ -263,7 +265,7 @@ class GroundTruth:
                     times += [int(chunk.ts[0]), int(chunk.ts[-1])]
                 passed.update(_dumped_beside(chunk))
             passed.update(reader.passed_over)
-            unread.update(unread_by_name(reader.unreadable, reader.unknown, reader.formats))
+            unread.update(unread_by_name(reader.unreadable, reader.unknown, self.formats))
             losses.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
         counts = {name: count for name, count in sorted(passed.items()) if count}
         return tuple(losses), (min(times), max(times)) if times else None, counts, dict(unread)

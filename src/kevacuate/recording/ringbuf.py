@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import Decoding, decoding
+from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.losses import Lost
@@ -189,18 +189,14 @@ class PageDecoder:
         Where the sub-buffers come from, for messages.
     cpu : int
         The CPU.
-    formats : dict
-        Event formats by id.
-    kinds : frozenset of int
-        The kinds wanted; others are passed over (but still checked).
+    table : Decoding
+        Of the formats and the kinds wanted; other events are passed over (but still checked).
     page_bytes : int
         Bytes of a sub-buffer.
     chunk_rows : int
         Most rows of a chunk (at least one sub-buffer's worth).
     block_bytes : int
         Bytes of the buffer, at least a sub-buffer.
-    table : Decoding, optional
-        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -208,16 +204,13 @@ class PageDecoder:
         self,
         path: Path,
         cpu: int,
-        formats: dict[int, EventFormat],
-        kinds: frozenset[int],
+        table: Decoding,
         page_bytes: int = PAGE_BYTES,
         chunk_rows: int = 1 << 17,
         *,
         block_bytes: int = _BLOCK_BYTES,
-        table: Decoding | None = None,
     ) -> None:
-        self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
-        self.decoding = table or decoding(formats, kinds)
+        self.path, self.cpu, self.decoding, self.page_bytes = path, cpu, table, page_bytes
         self.missed = self.gaps = self.unknown = 0
         self.unreadable: Counter[int] = Counter()
         """Event id to how many of them could not be read; they count as unknown, too."""
@@ -319,18 +312,12 @@ class RawReader:
         ``cpuN.raw`` or ``cpuN.raw.xz``, or the file that holds the data.
     cpu : int
         Its number.
-    formats : dict
-        Event formats by id.
-    kinds : frozenset of int
-        The kinds wanted; others are passed over (but still checked).
-    page_bytes : int
-        Bytes of a sub-buffer.
+    table, page_bytes
+        As of :class:`PageDecoder`.
     opener : callable, optional
         Opens the data where they are only a part of the file.
     block_bytes : int
         Bytes that are read at once, at least a sub-buffer.
-    table : Decoding, optional
-        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -338,18 +325,15 @@ class RawReader:
         self,
         path: Path,
         cpu: int,
-        formats: dict[int, EventFormat],
-        kinds: frozenset[int],
+        table: Decoding,
         page_bytes: int = PAGE_BYTES,
         *,
         opener: Callable[[], IO[bytes]] | None = None,
         block_bytes: int = _BLOCK_BYTES,
-        table: Decoding | None = None,
     ) -> None:
-        self.path, self.cpu, self.formats, self.kinds, self.page_bytes = path, cpu, formats, kinds, page_bytes
+        self.path, self.cpu, self.table, self.page_bytes = path, cpu, table, page_bytes
         self._open = opener or (lambda: open_raw(path))
         self._block_bytes = block_bytes
-        self.table = table or decoding(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
         self.unreadable: Counter[int] = Counter()
         self.passed_over: Counter[str] = Counter()
@@ -365,14 +349,7 @@ class RawReader:
 
         """
         decoder = PageDecoder(
-            self.path,
-            self.cpu,
-            self.formats,
-            self.kinds,
-            self.page_bytes,
-            chunk_rows,
-            block_bytes=self._block_bytes,
-            table=self.table,
+            self.path, self.cpu, self.table, self.page_bytes, chunk_rows, block_bytes=self._block_bytes
         )
         offset = 0
         with closing(self._open()) as file:

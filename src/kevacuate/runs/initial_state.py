@@ -193,6 +193,14 @@ def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray
         fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
 
 
+def zone_numbers(config: MachineConfig, recorded: AllocatorState) -> np.ndarray:
+    """Recorded zone index (as in ``gt_rmq``) to the model's zone number."""
+    numbers = np.zeros(max(zone.index for zone in recorded.zones) + 1, np.int64)
+    for zone in recorded.zones:
+        numbers[zone.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == zone.start_pfn)
+    return numbers
+
+
 def _load_lists(state: State, recorded: AllocatorState, skip: np.ndarray, zone_of: np.ndarray) -> None:
     """Pageblocks, free lists and per-CPU lists as recorded; *zone_of* is the model's number of each recorded zone."""
     boot.load_pageblocks(
@@ -242,9 +250,7 @@ def initial_state(
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
     state = build_state(config, evacuation, sizes)
-    zone_of = np.zeros(max(z.index for z in recorded.zones) + 1, np.int64)
-    for z in recorded.zones:
-        zone_of[z.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == z.start_pfn)
+    zone_of = zone_numbers(config, recorded)
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
