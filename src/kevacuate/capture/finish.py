@@ -63,17 +63,8 @@ def finish_recording(
 
     """
     begin("decoding the last events")
-    while True:
-        for chunk in stream.pump():
-            writer.add(chunk)
-        writer.save(stream)
-        progress()
-        if not stream.decoded:
-            break
-    if whole:
-        for chunk in stream.give(_FOREVER):
-            writer.add(chunk)
-    else:
+    _decode_rest(writer, stream, progress, whole=whole)
+    if not whole:
         extra = extra | {"cut_ts": stream.bound}
     snapshots = work.snapshots()
     progress()
@@ -95,6 +86,22 @@ def finish_recording(
         s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
     )
     return Lost.marked(sum(i.missed for i in intervals), sum(i.gaps for i in intervals), counted)
+
+
+def _decode_rest(
+    writer: LiveWriter, stream: SpoolStream, progress: Callable[[], None], *, whole: bool
+) -> None:
+    """Write every event that is left in the spool; of a recording that is not whole, those up to the stream's bound."""
+    while True:
+        for chunk in stream.pump():
+            writer.add(chunk)
+        writer.save(stream)
+        progress()
+        if not stream.decoded:
+            break
+    if whole:
+        for chunk in stream.give(_FOREVER):
+            writer.add(chunk)
 
 
 def _formats(machine: Machine) -> dict[int, EventFormat]:
