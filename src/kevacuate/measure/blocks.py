@@ -16,8 +16,6 @@ import numpy.typing as npt
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
-    C_NPAGES,
-    C_PAGEBLOCK_ORDER,
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NO_ZONE,
@@ -28,9 +26,11 @@ from kevacuate.mm.constants import (
     PG_ISOLATED,
     PG_PCP,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import attr_can_move
+from kevacuate.mm.records import Words
 
 COLUMNS = 5
 """How many columns :attr:`BlockCounts.pages` has: the classes FREE to RESERVED."""
@@ -75,7 +75,7 @@ class BlockCounts(NamedTuple):
 
 
 @part
-def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
+def page_class(s: View, pfn: int, meta: int) -> int:
     """Which of the five columns a chunk's pages count in."""
     state = meta >> 4
     if state == PG_BUDDY:
@@ -92,13 +92,13 @@ def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
+def count_blocks(sa: State, mt: Words, pages: Words, free_by: Words) -> None:
     """Fill mt (int8[blocks]), pages (int32[blocks * 5]) and free_by (int64[16 * 8], chunks by order and type)."""
     s = pointers(sa)
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pageblock_order = s.cfg.pageblock_order
     covered_to = 0
     covering = RESERVED
-    for b in range(s.cfg[C_NPAGES] >> pageblock_order):
+    for b in range(s.cfg.npages >> pageblock_order):
         pfn = b << pageblock_order
         end = pfn + (1 << pageblock_order)
         mt[b] = get_pfnblock_migratetype(s, pfn)
@@ -124,12 +124,12 @@ def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
 
 def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
-    blocks = int(state.cfg[C_NPAGES]) >> int(state.cfg[C_PAGEBLOCK_ORDER])
+    blocks = state.view.cfg.npages >> state.view.cfg.pageblock_order
     mt = np.zeros(blocks, np.int8)
     pages = np.zeros(blocks * 5, np.int32)
     free_by = np.zeros(16 * 8, np.int64)
     count_blocks(state, mt, pages, free_by)
     inside = mt >= 0
-    start = np.flatnonzero(inside).astype(np.int64) << int(state.cfg[C_PAGEBLOCK_ORDER])
+    start = np.flatnonzero(inside).astype(np.int64) << state.view.cfg.pageblock_order
     counts = BlockCounts(mt[inside], pages.reshape(blocks, 5)[inside], start)
     return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]

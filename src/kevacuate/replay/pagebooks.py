@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.mm.jit import kernel
+from kevacuate.mm.records import Words
 from kevacuate.recording.schema import EventChunk, EventKind
 from kevacuate.replay.kinds import GT_RMQ, MM_PAGE_ALLOC, MM_PAGE_FREE, MM_PAGE_FREE_BATCHED
 
@@ -84,7 +85,7 @@ class PageFacts:
 
 
 @kernel
-def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped-def]
+def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Words, a: Words) -> None:
     """Enter events into the books: *pages* uint8[P], *counts* int64, the others columns of one chunk."""
     size = len(pages)
     for i in range(len(kind)):

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure.fidelity import Divergence
-from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 from kevacuate.replay.verify import tuning_books as t
 
@@ -70,11 +69,11 @@ def notes(
         lines.append(
             "list operations (gt_list) were not recorded: NR_FREE_PAGES follows what is taken, drained, freed, isolated"
         )
-    if int(state.cfg[k.C_NZONES]) > 1:
+    if state.view.cfg.nr_zones > 1:
         lines.append(
             "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
         )
-    if int(state.cfg[k.C_NNODES]) > 1:
+    if state.view.cfg.nr_nodes > 1:
         lines.append(
             "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
             "does not, so those drains are mismatches"
