@@ -27,7 +27,7 @@ _CHILD = """
 import json, resource, sys
 import kevacuate
 try:
-    from kevacuate.replay.run import replay
+    from kevacuate.runs.replay import replay
 except ImportError:
     from kevacuate import replay
 where = sys.argv[1]
@@ -70,7 +70,8 @@ class Tree:
 
     def replay(self, policy: str) -> dict[str, Any]:
         """One replay: user CPU seconds, peak MiB of the process so far, rows, digest of the final state."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(policy + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -23,6 +23,7 @@ from kevacuate.fidelity.counterfactual.verdict import INFORMATIONAL, OUTSIDE, SH
 from kevacuate.fidelity.level import Given
 from kevacuate.measure.fidelity import LevelResult, Outcome
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.policy import BOOTED
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording, write_demand
 from kevacuate.recording.schema import COLUMN_TYPES
@@ -246,7 +247,7 @@ def test_the_recorded_runs_own_moment() -> None:
 
 
 def test_what_a_log_shows_as_refused() -> None:
-    log = np.zeros((4, k.LR), np.int64)
+    log = np.zeros((4, LogRecord.STRIDE), np.int64)
     log[:, 1] = k.L_EVAC_CLAIM
     log[:, 4] = [0 << 8 | 1, 2 << 8 | 1, 0 << 8 | 2, 0 << 8 | 1]
     log[3, 7] = 1

@@ -52,8 +52,8 @@ def state_with_free_lists(
 
 def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: AllocatorState) -> None:
     """Give *state* the recorded pageblocks and free lists, whatever it held before."""
-    npages = int(state.cfg[k.C_NPAGES])
-    lists = int(state.cfg[k.C_NZONES]) * k.LISTS_PER_ZONE
+    npages = state.view.cfg.npages
+    lists = state.view.cfg.nr_zones * k.LISTS_PER_ZONE
     heads = np.arange(npages, npages + lists, dtype=np.int32)
     state.link[2 * npages : 2 * (npages + lists)] = np.repeat(heads, 2)
     state.meta[:] = k.PG_RESERVED << 4
@@ -72,9 +72,9 @@ def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: Allo
 def free_lists(state: State) -> list[FreeList]:
     """Every free list that is not empty, in list order."""
     found = []
-    base = int(state.cfg[k.C_NPAGES])
-    for z in range(int(state.cfg[k.C_NZONES])):
-        for order in range(int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1):
+    base = state.view.cfg.npages
+    for z in range(state.view.cfg.nr_zones):
+        for order in range(state.view.cfg.max_page_order + 1):
             for mt in range(k.MIGRATE_TYPES):
                 head = base + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
                 pfns = []

@@ -16,7 +16,7 @@ from kevacuate.live.machine import EVENTS_KEPT
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.history import History
-from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import allocator_records
 from kevacuate.observe.maps import recorded_frames
 from kevacuate.policy import Policy
@@ -164,10 +164,10 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
     frames = recorded_frames(recording)
     states = recording.states
     base = states[0].ts
-    tables, seen = [np.empty((0, k.LR), np.int64)], 0
+    tables, seen = [np.empty((0, LogRecord.STRIDE), np.int64)], 0
     for chunk in recording.events():
         records = allocator_records(chunk)
-        records[:, 0] -= base
+        LogRecord.table(records)["time"] -= base
         tables.append(records)
         seen += chunk.rows
         if progress:

@@ -17,8 +17,6 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
-    C_NPAGES,
-    C_PAGEBLOCK_ORDER,
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NO_ZONE,
@@ -29,8 +27,10 @@ from kevacuate.mm.constants import (
     PG_ISOLATED,
     PG_PCP,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import attr_can_move
+from kevacuate.mm.records import Words
 
 COLUMNS = 5
 """How many columns :attr:`BlockCounts.pages` has: the classes FREE to RESERVED."""
@@ -75,7 +75,7 @@ class BlockCounts(NamedTuple):
 
 
 @part
-def page_class(s, pfn, meta):  # type: ignore[no-untyped-def]
+def page_class(s: View, pfn: int, meta: int) -> int:
     """Which of the five columns a chunk's pages count in."""
     state = meta >> 4
     if state == PG_BUDDY:
@@ -96,7 +96,7 @@ ORDERS_AT_ONCE = 4
 
 
 @part(inline=False)
-def count_pages(s, first, end):  # type: ignore[no-untyped-def]
+def count_pages(s: View, first: int, end: int) -> tuple[int, int, int, int]:
     """Pages of the classes FREE, PCP, MOVABLE and UNMOVABLE in [first, end), which no chunk leaves: as :func:`page_class` says.
 
     It looks at every page rather than only at heads (the others hold 0), without a branch and in 32 bits, so that LLVM makes
@@ -116,11 +116,11 @@ def count_pages(s, first, end):  # type: ignore[no-untyped-def]
         pcp = np.int32(pcp + (size if state == PG_PCP else none))
         movable = np.int32(movable + (size if (state == PG_ISOLATED) | (alloc & moves) else none))
         unmovable = np.int32(unmovable + (size if (state == PG_COMPACT) | (alloc & (not moves)) else none))
-    return free + 0, pcp + 0, movable + 0, unmovable + 0
+    return int(free), int(pcp), int(movable), int(unmovable)
 
 
 @part(inline=False)
-def count_free_chunks(s, first, end, free, counts, mt):  # type: ignore[no-untyped-def]
+def count_free_chunks(s: View, first: int, end: int, free: int, counts: Words, mt: int) -> None:
     """Add the free chunks in [first, end), which hold *free* pages, to *counts*[order * 8 + *mt*]."""
     low = 0
     while free > 0 and low < 16:
@@ -138,14 +138,14 @@ def count_free_chunks(s, first, end, free, counts, mt):  # type: ignore[no-untyp
 
 
 @kernel
-def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
+def count_blocks(sa: State, mt: Words, pages: Words, free_by: Words) -> None:
     """Fill mt (int8[blocks]), pages (int32[blocks * 5]) and free_by (int64[16 * 8], chunks by order and type)."""
     s = pointers(sa)
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pageblock_order = s.cfg.pageblock_order
     size = 1 << pageblock_order
     covered_to = 0
     covering = RESERVED
-    for b in range(s.cfg[C_NPAGES] >> pageblock_order):
+    for b in range(s.cfg.npages >> pageblock_order):
         first = b << pageblock_order
         block_mt = get_pfnblock_migratetype(s, first)
         exists = s.block[2 * b + 1] != NO_ZONE and s.block[2 * b] & PB_ABSENT == 0
@@ -170,12 +170,12 @@ def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
 
 def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
-    blocks = int(state.cfg[C_NPAGES]) >> int(state.cfg[C_PAGEBLOCK_ORDER])
+    blocks = state.view.cfg.npages >> state.view.cfg.pageblock_order
     mt = np.zeros(blocks, np.int8)
     pages = np.zeros(blocks * 5, np.int32)
     free_by = np.zeros(16 * 8, np.int64)
     count_blocks(state, mt, pages, free_by)
     inside = mt >= 0
-    start = np.flatnonzero(inside).astype(np.int64) << int(state.cfg[C_PAGEBLOCK_ORDER])
+    start = np.flatnonzero(inside).astype(np.int64) << state.view.cfg.pageblock_order
     counts = BlockCounts(mt[inside], pages.reshape(blocks, 5)[inside], start)
     return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +14,7 @@ from kevacuate.measure.blocks import BlockCounts, block_counts
 from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import Counters
 from kevacuate.mm.layout import State
 
 REGIONS = (("2m", 9), ("32m", 13), ("1g", 18))
@@ -125,8 +125,8 @@ def free_metrics(chunks: npt.NDArray[np.int64], huge_order: int) -> dict[str, An
 def moment(state: State) -> dict[str, Any]:
     """Everything that is measured at one moment of virtual time: :func:`block_metrics`, :func:`free_metrics`, blocks by type."""
     counts, free_by = block_counts(state)
-    pageblock_order, huge = int(state.cfg[k.C_PAGEBLOCK_ORDER]), int(state.cfg[k.C_HPAGE_ORDER])
-    orders = int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1
+    pageblock_order, huge = state.view.cfg.pageblock_order, state.view.cfg.hpage_order
+    orders = state.view.cfg.max_page_order + 1
     by_type = np.bincount(counts.mt, minlength=len(k.MIGRATE_NAMES)).tolist()
     return {
         "blocks": dict(zip(k.MIGRATE_NAMES, by_type, strict=False)),
@@ -139,13 +139,13 @@ def moment(state: State) -> dict[str, Any]:
 def extfrag_table(state: State) -> npt.NDArray[np.int64]:
     """The model's events, int64[kind, type asked for, type taken, order taken]; the three types that have lists of their own."""
     shape = (len(KIND_NAMES), 3, 3, ORDERS)
-    table: npt.NDArray[np.int64] = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + math.prod(shape)].reshape(shape)
-    return table
+    return Counters.table(state.stat)["extfrag"].reshape(shape)
 
 
 def so_far(state: State) -> dict[str, int]:
     """The counters a time series shows, since the start: extfrag events by kind, evacuations, pages, worker time (ns)."""
     kinds = extfrag_table(state).sum(axis=(1, 2, 3))
+    stat = state.view.stat
     names = (
         "evacuations_queued",
         "evacuations_dropped",
@@ -161,50 +161,49 @@ def so_far(state: State) -> dict[str, int]:
         "steals": int(kinds[STEAL]),
         "claims": int(kinds[CLAIM]),
         "claims_whole_block": int(kinds[CLAIM_BLOCK]),
-        **{name: int(state.stat[_COUNTERS[name]]) for name in names},
-        "worker_ns": int(state.stat[k.T_WORKER_NS]),
+        **{name: getattr(stat, _COUNTERS[name]) for name in names},
+        "worker_ns": stat.worker_ns,
     }
 
 
 def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a whole run did, from the counters, and its last moment: *end*, where it has been measured already."""
-    stat = {name: int(state.stat[index]) for name, index in _COUNTERS.items()}
-    ended = state.stat[k.T_WHY : k.T_WHY + len(k.WHY_NAMES)]
+    stat = state.view.stat
     return {
-        **stat,
-        "worker_cpu_seconds": int(state.stat[k.T_WORKER_NS]) / 1e9,
-        "compaction_cpu_seconds": int(state.stat[k.T_COMPACT_NS]) / 1e9,
-        "evacuations_ended": {name: int(n) for name, n in zip(k.WHY_NAMES, ended, strict=True)},
-        **extfrag_metrics(extfrag_table(state), int(state.cfg[k.C_PAGEBLOCK_ORDER])),
+        **{name: getattr(stat, counter) for name, counter in _COUNTERS.items()},
+        "worker_cpu_seconds": stat.worker_ns / 1e9,
+        "compaction_cpu_seconds": stat.compact_ns / 1e9,
+        "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
+        **extfrag_metrics(extfrag_table(state), state.view.cfg.pageblock_order),
         "end": moment(state) if end is None else end,
     }
 
 
 _COUNTERS = {
-    "allocations": k.T_ALLOCS,
-    "allocations_failed": k.T_ALLOC_FAILED,
-    "frees": k.T_FREES,
-    "frees_of_dropped": k.T_DROPPED_THEN_FREED,
-    "frees_of_failed": k.T_FAILED_THEN_FREED,
-    "frees_refused": k.T_BAD_FREE,
-    "allocations_below_watermark": k.T_BELOW_WATERMARK,
-    "slow_path_entries": k.T_SLOWPATH,
-    "watermark_boosts": k.T_BOOSTS,
-    "claims_refused": k.T_CLAIM_REFUSED,
-    "kswapd_wakes": k.T_KSWAPD_WAKES,
-    "highatomic_reserved": k.T_HIGHATOMIC_RESERVED,
-    "evacuations_queued": k.T_QUEUED,
-    "evacuations_dropped": k.T_DROPPED,
-    "evacuations_before_init": k.T_UNREADY,
-    "evacuations_started": k.T_STARTED,
-    "evacuations_started_with_skip_bit": k.T_STARTED_SKIP_BIT,
-    "evacuations_movable_again": k.T_SKIPPED,
-    "evacuations_finished": k.T_FINISHED,
-    "pages_isolated": k.T_ISOLATED,
-    "pages_dropped": k.T_RECLAIMED,
-    "pages_migrated": k.T_MIGRATED,
-    "pages_failed": k.T_FAILED,
-    "compactions": k.T_COMPACTIONS,
-    "compaction_pages_migrated": k.T_COMPACT_MIGRATED,
-    "compaction_folios_failed": k.T_COMPACT_FAILED,
+    "allocations": "allocs",
+    "allocations_failed": "alloc_failed",
+    "frees": "frees",
+    "frees_of_dropped": "dropped_then_freed",
+    "frees_of_failed": "failed_then_freed",
+    "frees_refused": "bad_free",
+    "allocations_below_watermark": "below_watermark",
+    "slow_path_entries": "slowpath",
+    "watermark_boosts": "boosts",
+    "claims_refused": "claim_refused",
+    "kswapd_wakes": "kswapd_wakes",
+    "highatomic_reserved": "highatomic_reserved",
+    "evacuations_queued": "queued",
+    "evacuations_dropped": "dropped",
+    "evacuations_before_init": "unready",
+    "evacuations_started": "started",
+    "evacuations_started_with_skip_bit": "started_skip_bit",
+    "evacuations_movable_again": "skipped",
+    "evacuations_finished": "finished",
+    "pages_isolated": "isolated",
+    "pages_dropped": "reclaimed",
+    "pages_migrated": "migrated",
+    "pages_failed": "failed",
+    "compactions": "compactions",
+    "compaction_pages_migrated": "compact_migrated",
+    "compaction_folios_failed": "compact_failed",
 }

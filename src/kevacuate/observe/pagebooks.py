@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import kernel, part
+from kevacuate.mm.records import Words
 from kevacuate.recording.event_numbers import (
     GT_RMQ,
     MM_PAGE_ALLOC,
@@ -89,7 +90,7 @@ class PageFacts:
 
 
 @part(inline=True)
-def _enter_allocation(pages, counts, first, width):  # type: ignore[no-untyped-def]
+def _enter_allocation(pages: Words, counts: Words, first: int, width: int) -> None:
     """The 2**width pages from *first* on are in use from now on."""
     counts[_C_ALLOC] += 1
     used = 0
@@ -104,7 +105,7 @@ def _enter_allocation(pages, counts, first, width):  # type: ignore[no-untyped-d
 
 
 @part(inline=True)
-def _enter_free(pages, counts, first, width):  # type: ignore[no-untyped-def]
+def _enter_free(pages: Words, counts: Words, first: int, width: int) -> None:
     """The 2**width pages from *first* on are free from now on."""
     counts[_C_FREE] += 1
     unknown = 0
@@ -125,7 +126,7 @@ def _enter_free(pages, counts, first, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped-def]
+def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Words, a: Words) -> None:
     """Enter events into the books: *pages* uint8[P], *counts* int64, the others columns of one chunk."""
     size = len(pages)
     for i in range(len(kind)):

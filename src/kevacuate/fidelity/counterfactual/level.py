@@ -30,7 +30,6 @@ from kevacuate.fidelity.counterfactual.verdict import (
 from kevacuate.fidelity.level import Given
 from kevacuate.measure import moment, run_metrics
 from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
-from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.policy import BASELINE, BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
@@ -69,7 +68,7 @@ class Run:
 
     def finish(self, t: int) -> None:
         """Let what is under way end, after the demand's last row at *t*, and take the counts."""
-        entry.advance(self._replay.state, max(t, int(self._replay.state.stat[k.T_NOW])) + SETTLE_NS)
+        entry.advance(self._replay.state, max(t, self._replay.state.view.stat.now) + SETTLE_NS)
         self.values |= measures.replay_counts(run_metrics(self._replay.state))
         self.values["claims_refused"] = self._refused
 

@@ -11,7 +11,6 @@ from kevacuate.fidelity.evacuation.folios import Folios, Look, hidden_destinatio
 from kevacuate.fidelity.evacuation.pages import MovablePages
 from kevacuate.kernel.hooks import EvacOp
 from kevacuate.mm import constants as k
-from kevacuate.mm.constants import FOLIO_BATCH_SIZE
 from kevacuate.mm.layout import State
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Machine
 
@@ -40,9 +39,9 @@ class BlockViews:
     """
 
     def __init__(self, state: State, machine: Machine, start: AllocatorState) -> None:
-        npages = int(state.cfg[k.C_NPAGES])
+        npages = state.view.cfg.npages
         self._pages = MovablePages(npages, max(machine.cpus, 1), start, machine.hugepage_order)
-        self._block_pages = 1 << int(state.cfg[k.C_PAGEBLOCK_ORDER])
+        self._block_pages = 1 << state.view.cfg.pageblock_order
         self._looks: dict[int, Look] = {}
         self._folios = 0
         self._waiting = 0
@@ -77,7 +76,7 @@ class BlockViews:
             self._hidden += hidden.size
         found = [on_lru(start, look, waiting).with_pages(hidden) for look in looks or [start]]
         joined = any(not look.folios.among(held).all() for look in looks)
-        return Views(found, not start.unknown, joined, waiting.offset.size >= FOLIO_BATCH_SIZE)
+        return Views(found, not start.unknown, joined, waiting.offset.size >= k.FOLIO_BATCH_SIZE)
 
     def inputs(self) -> dict[str, int]:
         """What was taken from the recording."""

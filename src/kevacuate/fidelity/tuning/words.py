@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from kevacuate.fidelity.tuning import books as t
 from kevacuate.measure.fidelity import Divergence
-from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 
 
@@ -56,11 +55,11 @@ def notes(
             f"nothing is decided in the {skipped:,} events before the first dump with per-CPU lists: those of boot are others"
         )
     lines += _by_what_was_recorded(books)
-    if int(state.cfg[k.C_NZONES]) > 1:
+    if state.view.cfg.nr_zones > 1:
         lines.append(
             "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
         )
-    if int(state.cfg[k.C_NNODES]) > 1:
+    if state.view.cfg.nr_nodes > 1:
         lines.append(
             "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
             "does not, so those drains are mismatches"
