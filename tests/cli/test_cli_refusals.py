@@ -192,7 +192,7 @@ def interrupted_when(args: list[str], ready: Path, cwd: Path) -> tuple[int, str,
         "def marked(self, chunk, row=0):\n"
         "    feed(self, chunk, row)\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n"
-        "    import time; time.sleep(1000)\n"
+        "    import time; time.sleep(30)\n"
         "r.Replay.feed = marked\n"
         "from kevacuate.cli import main; main()\n"
     )
