@@ -9,7 +9,7 @@ other kernels do. Two things are decided here and nowhere else:
   and Python, and the form below: edit any of them and everything is compiled anew.
 * **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
   compiled code, into a NamedTuple of the same field names that holds raw pointers, which LLVM handles as fast as C, and
-  records of named fields (:mod:`kevacuate.mm.records`). ``s.meta[i]`` and ``s.zone[z].nr_free_pages`` read the same
+  records of named fields (:mod:`kevacuate.records`). ``s.meta[i]`` and ``s.zone[z].nr_free_pages`` read the same
   everywhere, so the same source also runs on the arrays, with bounds checked (``NUMBA_BOUNDSCHECK=1``), and as plain
   Python (``NUMBA_DISABLE_JIT=1``).
 """
@@ -42,7 +42,7 @@ from numba.extending import intrinsic
 
 from kevacuate.ending import owe, uncut
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.records import field_value, plain, view_of, view_type
+from kevacuate.records import field_value, plain, view_of, view_type
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def source_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
     package = Path(__file__).resolve().parent
     files = [path for room in _KERNEL_ROOMS for path in sorted((package / room).rglob("*.py"))]
-    for path in (Path(__file__), *files):
+    for path in (Path(__file__), Path(__file__).with_name("records.py"), *files):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

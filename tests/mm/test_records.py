@@ -18,7 +18,7 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm import constants
 from kevacuate.mm.fields import Config, PerCpuPages, View, Zone
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
-from kevacuate.mm.records import Record, Records, Words, record_kinds, seen_as, words
+from kevacuate.records import Record, Records, Words, record_kinds, seen_as, words
 
 MM = Path(kevacuate.__file__).parent / "mm"
 

@@ -40,7 +40,7 @@ from kevacuate.kernel.pageflags import (
     can_move,
     flag,
 )
-from kevacuate.mm.records import Words
+from kevacuate.records import Words
 
 A_LRU = int(PageAttr.LRU)
 A_FILE = int(PageAttr.FILE)

@@ -30,7 +30,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import attr_can_move
-from kevacuate.mm.records import Words
+from kevacuate.records import Words
 
 COLUMNS = 5
 """How many columns :attr:`BlockCounts.pages` has: the classes FREE to RESERVED."""

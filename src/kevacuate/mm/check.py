@@ -9,7 +9,7 @@ from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.pcp import pcp_at, pcp_list
-from kevacuate.mm.records import Words
+from kevacuate.records import Words
 
 PROBLEMS = {
     1: "a free list holds a page that is not a free chunk of its order",

@@ -2,7 +2,7 @@
 """What a simulated machine's state consists of: every record's fields, by the kernel's names. To add a field, add a line here.
 
 Fields that the kernel has bear its names (7.2); times are ns of virtual time, memory is in pages. A field of flags is 0 or 1.
-How the fields become loads and stores: :mod:`kevacuate.mm.records`.
+How the fields become loads and stores: :mod:`kevacuate.records`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, FOLIO_BATCH_SIZE, NR_ORDERS, WHY_NAMES
-from kevacuate.mm.records import Record, Records, Words, words
+from kevacuate.records import Record, Records, Words, words
 
 
 class Zone(Record):

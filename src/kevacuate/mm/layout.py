@@ -30,7 +30,7 @@ from kevacuate.mm.fields import (
     Zone,
 )
 from kevacuate.mm.profile import PROFILES, Profile
-from kevacuate.mm.records import plain, seen_as
+from kevacuate.records import plain, seen_as
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]

@@ -10,9 +10,9 @@ from kevacuate.mm.fields import Node, View, Worker
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_alloc import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
-from kevacuate.mm.records import Words
 from kevacuate.mm.wakeups import wakeup_kcompactd
 from kevacuate.mm.watermark import pgdat_balanced
+from kevacuate.records import Words
 
 
 @part

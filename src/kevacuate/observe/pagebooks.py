@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import kernel, part
-from kevacuate.mm.records import Words
 from kevacuate.recording.event_numbers import (
     GT_RMQ,
     MM_PAGE_ALLOC,
@@ -23,6 +22,7 @@ from kevacuate.recording.event_numbers import (
     RMQ_BULK_PAGE,
 )
 from kevacuate.recording.schema import EventChunk, EventKind
+from kevacuate.records import Words
 
 UNKNOWN, ALLOCATED, FREE, BEFORE = 0, 1, 2, 3
 """What is known of a page: nothing; allocated in the recording; free; in use since before the recording."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import FIRST_OF_A_PAGE, LAST_OF_A_PAGE
-from kevacuate.mm.records import Words
+from kevacuate.records import Words
 
 ROW_WORDS = 48
 """int64 words of one row of the field table: special, payload bytes, kind, HAS_ bits, five per column."""

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.mm.records import Words
 from kevacuate.recording.decode import (
     MAX_PAUSE,
     MAX_TIME,
@@ -29,6 +28,7 @@ from kevacuate.recording.decode import (
     TIME_SLACK,
 )
 from kevacuate.recording.formats import EventFormat
+from kevacuate.records import Words
 
 ByteOrder = Literal["little", "big"]
 

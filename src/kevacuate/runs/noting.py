@@ -21,8 +21,8 @@ from kevacuate.mm.clock import advance
 from kevacuate.mm.fields import LogRecord, View
 from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
-from kevacuate.mm.records import Records, Words, seen_as
 from kevacuate.recording import DemandChunk
+from kevacuate.records import Records, Words, seen_as
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     OBJ_DROPPED,
