@@ -20,7 +20,25 @@ MOST_WORDS = 25
 
 def mentions() -> list[tuple[str, str]]:
     """(file or folder, function or empty) of everything that the page names."""
-    return sorted({(found[1], found[2] or "") for found in MENTION.finditer(PAGE.read_text(encoding="utf-8"))})
+    return sorted(
+        {(found[1], found[2] or "") for found in MENTION.finditer(PAGE.read_text(encoding="utf-8"))}
+    )
+
+
+def source_files(page: Path) -> set[str]:
+    """Every Python file, by its path, that a page names."""
+    return {
+        one[1]
+        for one in MENTION.finditer(page.read_text(encoding="utf-8"))
+        if re.search(r"/\w+\.py$", one[1])
+    }
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_page_names_source_files_that_exist(page: Path) -> None:
+    assert [name for name in sorted(source_files(page)) if found(name) is None] == []
 
 
 def found(name: str) -> Path | None:
