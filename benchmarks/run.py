@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The benchmark: the replay loop against its C twin, interleaved in one process on copies of one state.
 
-``python -m benchmarks.run`` prints events/s of both, with and without prefetch, and bytes per page; it fails if
+``python -m benchmarks.run`` prints events/s of CPU time of both, with and without prefetch, and bytes per page; it fails if
 the two final states differ in a single byte. Needs a C compiler (``cc``).
 """
 
@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -25,7 +26,8 @@ import numpy as np
 
 from benchmarks import streams
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import State, copy_state, state_bytes
+from kevacuate.mm.fields import Config, Counters, Cpu, LogRecord, Node, PerCpuPages, Worker, Zone
+from kevacuate.mm.layout import State, state_bytes
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import STOP_LOG, replay_rows
 
@@ -35,15 +37,13 @@ DISTANCE = 8
 """Prefetch distance in rows."""
 _NO_SAMPLE = 1 << 62
 _COUNTERS = {
-    "refills": k.T_REFILLS,
-    "drains": k.T_DRAINS,
-    "boosts": k.T_BOOSTS,
-    "claims": k.T_MODE + k.RMQUEUE_CLAIM,
-    "claims refused": k.T_CLAIM_REFUSED,
-    "steals": k.T_MODE + k.RMQUEUE_STEAL,
-    "kswapd wakes": k.T_KSWAPD_WAKES,
-    "slow paths": k.T_SLOWPATH,
-    "failed": k.T_ALLOC_FAILED,
+    "refills": "refills",
+    "drains": "drains",
+    "boosts": "boosts",
+    "claims refused": "claim_refused",
+    "kswapd wakes": "kswapd_wakes",
+    "slow paths": "slowpath",
+    "failed": "alloc_failed",
 }
 
 
@@ -51,10 +51,23 @@ class Mismatch(Exception):
     """The two final states differ."""
 
 
+def records_header() -> str:
+    """The records as C structs over the state's arrays, and each array's place in the state."""
+    lines = [f"enum {{ {', '.join(f'STATE_{name.upper()}' for name in State._fields)} }};"]
+    for record in (Zone, PerCpuPages, Config, Counters, Node, Cpu, Worker, LogRecord):
+        name = re.sub("(?<!^)([A-Z])", r"_\1", record.__name__).lower()
+        word = f"int{8 * np.dtype(record.DTYPE).itemsize}_t"
+        fields = (f"{one}[{at.length}]" if at.length else one for one, at in record.FIELDS.items())
+        lines.append(f"struct {name} {{ {word} {', '.join(fields)}; }};")
+    return "\n".join(lines) + "\n"
+
+
 def build_twin(directory: str) -> ctypes.CDLL:
     """Compile ``twin.c`` into *directory* and load it."""
     library = os.path.join(directory, "twin.so")
-    subprocess.run([os.environ.get("CC", "cc"), *CFLAGS, "-o", library, str(HERE / "twin.c")], check=True)
+    Path(directory, "records.h").write_text(records_header())
+    command = [os.environ.get("CC", "cc"), *CFLAGS, "-I", directory, "-o", library, str(HERE / "twin.c")]
+    subprocess.run(command, check=True)
     twin = ctypes.CDLL(library)
     twin.replay_rows.restype = ctypes.c_int64
     return twin
@@ -66,7 +79,7 @@ def run_numba(state: State, rows: DemandChunk, ahead: int) -> None:
     while at < end:
         at, why = replay_rows(state, rows, at, end, _NO_SAMPLE, ahead)
         if why == STOP_LOG:
-            state.stat[k.T_NLOG] = 0
+            state.view.stat.nr_log = 0
 
 
 def run_c(twin: ctypes.CDLL, state: State, rows: DemandChunk, ahead: int) -> None:
@@ -80,7 +93,7 @@ def run_c(twin: ctypes.CDLL, state: State, rows: DemandChunk, ahead: int) -> Non
             arrays, columns, ctypes.c_int64(at), ctypes.c_int64(end), *limits, ctypes.byref(why)
         )
         if why.value == STOP_LOG:
-            state.stat[k.T_NLOG] = 0
+            state.view.stat.nr_log = 0
 
 
 def differences(ours: State, theirs: State) -> list[str]:
@@ -93,32 +106,32 @@ def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, Demand
     state, generator = streams.booted(gib), streams.generator(gib, seed)
     for chunk in streams.fill(generator, kind, gib):
         run_numba(state, chunk, DISTANCE)
-    state.stat[k.T_NLOG] = 0
+    state.view.stat.nr_log = 0
     return state, streams.churn(generator, kind, gib, rows)
 
 
 def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> dict[str, Any]:
     """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the rates."""
     start, demand = filled(kind, gib, rows)
-    ours, theirs = copy_state(start), copy_state(start)
+    ours, theirs = (State._make(array.copy() for array in start) for _ in range(2))
     seconds: dict[str, list[float]] = {}
     for _ in range(repeats):
         for ahead in (0, DISTANCE):
             for name, state in (("numba", ours), ("c", theirs)):
                 for array, source in zip(state, start, strict=True):
                     np.copyto(array, source)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 if name == "c":
                     run_c(twin, state, demand, ahead)
                 else:
                     run_numba(state, demand, ahead)
                 seconds.setdefault(f"{name}{' prefetch' if ahead else ''}", []).append(
-                    time.perf_counter() - begin
+                    time.process_time() - begin
                 )
             if different := differences(ours, theirs):
                 raise Mismatch(f"{kind}, {gib} GiB, prefetch {ahead}: {', '.join(different)} differ")
     rate = {name: rows / statistics.median(values) for name, values in seconds.items()}
-    done = ours.stat - start.stat
+    done = Counters.table(ours.stat - start.stat)
     sizes = state_bytes(start)
     pages = gib * streams.GIB_PAGES
     return {
@@ -131,7 +144,11 @@ def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> 
         "ratio_prefetch": rate["numba prefetch"] / rate["c prefetch"],
         "bytes_per_page": (sum(sizes.values()) - sizes["obj"] - sizes["log"]) / pages,
         "bytes_per_page_with_objects": (sum(sizes.values()) - sizes["log"]) / pages,
-        "counters": {name: int(done[index]) for name, index in _COUNTERS.items()},
+        "counters": {
+            **{name: int(done[counter][0]) for name, counter in _COUNTERS.items()},
+            "claims": int(done["mode"][0, k.RMQUEUE_CLAIM]),
+            "steals": int(done["mode"][0, k.RMQUEUE_STEAL]),
+        },
     }
 
 
@@ -169,7 +186,7 @@ def large_machine(gib: int, rows: int) -> dict[str, Any]:
     run_numba(state, demand, DISTANCE)
     return {
         "gib": gib,
-        "events": int(state.stat[k.T_ALLOCS] + state.stat[k.T_FREES]),
+        "events": int(state.view.stat.allocs + state.view.stat.frees),
         "seconds": time.perf_counter() - begin,
         "state_gib": sum(state_bytes(state).values()) / 2**30,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

@@ -3,7 +3,8 @@
  * The yardstick: the model's hot path in C, on the very same arrays.
  *
  * What src/kevacuate/mm does for a stream of allocations and frees on a machine without evacuation is done here again, in
- * the kernel's idiom: structs laid over the flat arrays, the parameters in one struct, no dispatch. The benchmark runs both
+ * the kernel's idiom: structs laid over the flat arrays (records.h, which benchmarks/run.py writes from the records' own
+ * declarations), the parameters in one struct, no dispatch. The benchmark runs both
  * on copies of one state and fails unless every array is equal afterwards, log and counters included. What the benchmark's
  * streams never do (highatomic requests, evacuation, splitting) aborts here instead of being half-done.
  */
@@ -12,13 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+typedef int32_t s32;
+typedef int64_t s64;
+#include "records.h"
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
 
-typedef int32_t s32;
-typedef int64_t s64;
 typedef uint8_t u8;
 
 enum { UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE, PCPTYPES = 3 };
@@ -39,39 +42,27 @@ enum {
 enum { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE };
 enum { COSTLY_ORDER = 3, BATCH_SCALE_MAX = 5, SWAP_CLUSTER_MAX = 32, FOLIO_BATCH = 31, PREV_FREE_HIGH_ORDER = 1, FREE_HIGH_BATCH = 2 };
 enum { RMQUEUE_NORMAL, RMQUEUE_CMA, RMQUEUE_CLAIM, RMQUEUE_STEAL };
-enum { LISTS_PER_ZONE = 128, NR_TYPES = 8, PCP_LISTS = 16, LRU_STRIDE = 32, LOG_RECORD = 8, LOG_MARGIN = 1 << 14 };
+enum { LISTS_PER_ZONE = 128, NR_TYPES = 8, PCP_LISTS = 16, LOG_MARGIN = 1 << 14 };
 enum { OP_ALLOC, OP_FREE, STOP_END = 0, STOP_SAMPLE, STOP_LOG };
-enum { KSWAPD_IDLE, KSWAPD_WOKEN, KSWAPD_RUNNING, WORKER_STRIDE = 144, WK_DUE = 1 };
+enum { KSWAPD_IDLE, KSWAPD_WOKEN, KSWAPD_RUNNING };
 enum { L_EXTFRAG = 1, L_CLAIM = 2, L_ALLOC_FAILED = 13, L_BLOCK_TYPE = 14, L_BOOST = 15, L_KSWAPD = 18, L_ZONE_LOCKED = 32,
        L_PCPU_DRAIN = 33, L_LIST = 34 };
 #define NEVER ((s64)1 << 62)
 
 struct link { s32 next, prev; };	/* of an allocated page: object, attributes */
 struct block { u8 bits, zone; };
-struct pcp { s32 count, high, high_min, high_max, batch, flags, alloc_factor, free_count; };
-struct zone {
-	s64 node, index, start, end, managed, wmark[4], boost, lowmem[4], nr_free, nr_free_cma, nr_free_highatomic,
-		nr_free_blocks, below_high, boosted, reclaim_active, nr_reserved_highatomic, nr_lru, nr_isolated,
-		cached_migrate_pfn, boost_seen, present, pad[5], area[16], pad2[16];
-};
-struct stat {
-	s64 now, next_due, cpu, nlog, allocs, frees, alloc_failed, refills, drains, slowpath, boosts, to_claim_refused[22],
-		claim_refused, kswapd_wakes, to_failed_then_freed[6], failed_then_freed, bad_free, dst_allocs, tail_placed,
-		decays, watermark_refused, below_watermark, mode[16], extfrag[];
-};
-struct kswapd { s64 state, due, order, hi, alloc_order, reclaim_order, run_hi, pad; };
-
 struct mm {
 	struct link *link;
 	u8 *meta;
 	struct block *block;
 	struct zone *zone;
-	struct pcp *pcp;
-	struct stat *stat;
-	s32 *lru, *obj;
-	s64 *log, *ticks, *workers;
-	struct kswapd *kswapd;
-	const s64 *cpu_node, *node_cpu, *zonelist;
+	struct per_cpu_pages *pcp;
+	struct counters *stat;
+	struct node *node;
+	struct cpu *cpu;
+	struct worker *worker;
+	struct log_record *log;
+	s32 *obj;
 	s64 npages, pcp_base, log_level, log_capacity, boost_factor, kswapd_wake, kswapd_run, stat_interval, open_loop, dma32;
 	int nzones, ncpus, nnodes, nworkers, max_order, pageblock_order, hpage_order, nr_pcp_lists;
 };
@@ -97,19 +88,19 @@ static void __attribute__((noreturn)) die(const char *why)
 
 static __attribute__((noinline)) void log_record(struct mm *m, s64 kind, s64 pfn, s64 a, s64 b, s64 c, s64 d)
 {
-	s64 n = m->stat->nlog++;
-	s64 *rec = m->log + n * LOG_RECORD;
+	s64 n = m->stat->nr_log++;
+	struct log_record *rec = m->log + n;
 
 	if (n >= m->log_capacity)
 		return;
-	rec[0] = m->stat->now;
-	rec[1] = kind;
-	rec[2] = m->stat->cpu;
-	rec[3] = pfn;
-	rec[4] = a;
-	rec[5] = b;
-	rec[6] = c;
-	rec[7] = d;
+	rec->time = m->stat->now;
+	rec->kind = kind;
+	rec->cpu = m->stat->cpu;
+	rec->pfn = pfn;
+	rec->a = a;
+	rec->b = b;
+	rec->c = c;
+	rec->d = d;
 }
 
 #define trace(m, level, ...) do { if (unlikely((m)->log_level >= (level))) log_record(m, __VA_ARGS__); } while (0)
@@ -186,7 +177,7 @@ static inline void account_freepages(struct mm *m, int z, s64 pages, int mt)
 {
 	if (unlikely(mt == ISOLATE))
 		return;
-	m->zone[z].nr_free += pages;
+	m->zone[z].nr_free_pages += pages;
 	if (unlikely(mt == CMA))
 		m->zone[z].nr_free_cma += pages;
 	else if (unlikely(mt == HIGHATOMIC))
@@ -195,9 +186,9 @@ static inline void account_freepages(struct mm *m, int z, s64 pages, int mt)
 
 static inline void count_free_area(struct mm *m, int z, int order, int mt, int sign)
 {
-	m->zone[z].area[order] += sign;
+	m->zone[z].free_area[order] += sign;
 	if (order >= m->pageblock_order && mt != ISOLATE)
-		m->zone[z].nr_free_blocks += (s64)sign * (1 << order);
+		m->zone[z].nr_free_pages_blocks += (s64)sign * (1 << order);
 }
 
 static inline void add_to_free_list(struct mm *m, int z, s32 pfn, int order, int mt, bool tail)
@@ -310,7 +301,7 @@ static s32 rmqueue_smallest(struct mm *m, int z, int order, int mt)
 
 static inline s64 wmark_pages(const struct zone *zone, int which)
 {
-	return zone->wmark[which] + zone->boost;
+	return zone->watermark[which] + zone->watermark_boost;
 }
 
 static inline s64 unusable_free(const struct zone *zone, int order, int flags)
@@ -327,7 +318,7 @@ static inline s64 unusable_free(const struct zone *zone, int order, int flags)
 static bool has_free_chunk(struct mm *m, int z, int order, int flags)
 {
 	for (int o = order; o <= m->max_order; o++) {
-		if (!m->zone[z].area[o])
+		if (!m->zone[z].free_area[o])
 			continue;
 		for (int mt = 0; mt < PCPTYPES; mt++)
 			if (!list_empty(m, free_list(m, z, o, mt)))
@@ -352,7 +343,7 @@ static bool zone_watermark_ok(struct mm *m, int z, int order, s64 mark, int hi, 
 	}
 	if (flags & ALLOC_OOM)
 		least -= least / 2;
-	if (zone->nr_free - unusable_free(zone, order, flags) <= least + zone->lowmem[hi])
+	if (zone->nr_free_pages - unusable_free(zone, order, flags) <= least + zone->lowmem_reserve[hi])
 		return false;
 	return !order || has_free_chunk(m, z, order, flags);
 }
@@ -364,13 +355,13 @@ static inline bool zone_watermark_fast(struct mm *m, int z, int order, s64 mark,
 	if (order == 0) {
 		s64 unusable = unusable_free(zone, 0, flags);
 
-		if (likely(zone->nr_free - min(zone->nr_free, unusable) > mark + zone->lowmem[hi]))
+		if (likely(zone->nr_free_pages - min(zone->nr_free_pages, unusable) > mark + zone->lowmem_reserve[hi]))
 			return true;
 	}
 	if (zone_watermark_ok(m, z, order, mark, hi, flags))
 		return true;
-	if (!order && flags & ALLOC_MIN_RESERVE && zone->boost && (flags & 3) == WMARK_MIN)
-		return zone_watermark_ok(m, z, order, zone->wmark[WMARK_MIN], hi, flags);
+	if (!order && flags & ALLOC_MIN_RESERVE && zone->watermark_boost && (flags & 3) == WMARK_MIN)
+		return zone_watermark_ok(m, z, order, zone->watermark[WMARK_MIN], hi, flags);
 	return false;
 }
 
@@ -378,16 +369,16 @@ static void boost_watermark(struct mm *m, int z, int flags)
 {
 	struct zone *zone = &m->zone[z];
 	s64 block_pages = 1 << m->pageblock_order;
-	s64 most = zone->wmark[WMARK_HIGH] * m->boost_factor / 10000;
+	s64 most = zone->watermark[WMARK_HIGH] * m->boost_factor / 10000;
 
-	if (!m->boost_factor || 4 * block_pages > zone->managed || !most)
+	if (!m->boost_factor || 4 * block_pages > zone->managed_pages || !most)
 		return;
 	most = max(block_pages, most);
-	zone->boost = min(zone->boost + block_pages, most);
+	zone->watermark_boost = min(zone->watermark_boost + block_pages, most);
 	m->stat->boosts++;
-	trace(m, 1, L_BOOST, -1, z, zone->boost, 0, 0);
+	trace(m, 1, L_BOOST, -1, z, zone->watermark_boost, 0, 0);
 	if (flags & ALLOC_KSWAPD)
-		zone->boosted = 1;
+		zone->boosted_watermark = 1;
 }
 
 static bool pgdat_balanced(struct mm *m, int node, int order, int hi)
@@ -397,7 +388,7 @@ static bool pgdat_balanced(struct mm *m, int node, int order, int hi)
 	for (int z = 0; z < m->nzones; z++) {
 		const struct zone *zone = &m->zone[z];
 
-		if (zone->node != node || zone->index > hi || !zone->managed)
+		if (zone->node != node || zone->index > hi || !zone->managed_pages)
 			continue;
 		managed = true;
 		if (zone_watermark_ok(m, z, order, wmark_pages(zone, WMARK_HIGH), hi, 0))
@@ -411,7 +402,7 @@ static bool node_boosted(struct mm *m, int node, int hi)
 	for (int z = 0; z < m->nzones; z++) {
 		const struct zone *zone = &m->zone[z];
 
-		if (zone->node == node && zone->index <= hi && zone->managed && zone->boost)
+		if (zone->node == node && zone->index <= hi && zone->managed_pages && zone->watermark_boost)
 			return true;
 	}
 	return false;
@@ -421,17 +412,17 @@ static bool node_boosted(struct mm *m, int node, int hi)
 static void wakeup_kswapd(struct mm *m, int z, int order, int hi)
 {
 	int node = m->zone[z].node;
-	struct kswapd *kswapd = &m->kswapd[node];
+	struct node *pgdat = &m->node[node];
 
-	if (!m->zone[z].managed)
+	if (!m->zone[z].managed_pages)
 		return;
-	kswapd->hi = max(kswapd->hi, hi);
-	kswapd->order = max(kswapd->order, order);
-	if (kswapd->state != KSWAPD_IDLE || (!node_boosted(m, node, hi) && pgdat_balanced(m, node, order, hi)))
+	pgdat->kswapd_highest_zoneidx = max(pgdat->kswapd_highest_zoneidx, hi);
+	pgdat->kswapd_order = max(pgdat->kswapd_order, order);
+	if (pgdat->kswapd_state != KSWAPD_IDLE || (!node_boosted(m, node, hi) && pgdat_balanced(m, node, order, hi)))
 		return;
-	kswapd->state = KSWAPD_WOKEN;
-	kswapd->due = m->stat->now + m->kswapd_wake;
-	m->stat->next_due = min(m->stat->next_due, kswapd->due);
+	pgdat->kswapd_state = KSWAPD_WOKEN;
+	pgdat->kswapd_due = m->stat->now + m->kswapd_wake;
+	m->stat->next_due = min(m->stat->next_due, pgdat->kswapd_due);
 	m->stat->kswapd_wakes++;
 	trace(m, 1, L_KSWAPD, -1, node, 1, 0, 0);
 }
@@ -446,7 +437,7 @@ static const u8 fallbacks[PCPTYPES][2] = {
 
 static int suitable_fallback(struct mm *m, int z, int order, int start)
 {
-	if (!m->zone[z].area[order])
+	if (!m->zone[z].free_area[order])
 		return -1;
 	for (int i = 0; i < 2; i++)
 		if (!list_empty(m, free_list(m, z, order, fallbacks[start][i])))
@@ -507,7 +498,7 @@ static s32 try_to_claim_block(struct mm *m, int z, s32 pfn, int current, int ord
 	if (current >= m->pageblock_order)
 		return claim_whole_block(m, z, pfn, current, order, start, mt);
 	boost_watermark(m, z, flags);
-	if (first < m->zone[z].start || first + (1 << m->pageblock_order) > m->zone[z].end)
+	if (first < m->zone[z].zone_start_pfn || first + (1 << m->pageblock_order) > m->zone[z].zone_end_pfn)
 		return -1;
 	count_block(m, first, &free, &movable);
 	if (start == MOVABLE)
@@ -567,7 +558,7 @@ static s32 __rmqueue(struct mm *m, int z, int order, int mt, int flags, int *mod
 {
 	s32 pfn;
 
-	if (flags & ALLOC_CMA && unlikely(m->zone[z].nr_free_cma > m->zone[z].nr_free / 2)) {
+	if (flags & ALLOC_CMA && unlikely(m->zone[z].nr_free_cma > m->zone[z].nr_free_pages / 2)) {
 		pfn = rmqueue_smallest(m, z, order, CMA);
 		if (pfn >= 0)
 			return pfn;
@@ -621,7 +612,7 @@ static inline int order_to_pindex(int order, int mt)
 	return unlikely(order > COSTLY_ORDER) ? PCPTYPES * (COSTLY_ORDER + 1) + (mt == MOVABLE) : PCPTYPES * order + mt;
 }
 
-static inline struct pcp *pcp_of(struct mm *m, int z, int cpu)
+static inline struct per_cpu_pages *pcp_of(struct mm *m, int z, int cpu)
 {
 	return &m->pcp[z * m->ncpus + cpu];
 }
@@ -631,7 +622,7 @@ static inline s32 pcp_list(struct mm *m, int z, int cpu, int pindex)
 	return m->pcp_base + (z * m->ncpus + cpu) * PCP_LISTS + pindex;
 }
 
-static int nr_pcp_alloc(struct mm *m, int z, struct pcp *pcp, int order)
+static int nr_pcp_alloc(struct mm *m, int z, struct per_cpu_pages *pcp, int order)
 {
 	int high = pcp->high = clamp(pcp->high, pcp->high_min, pcp->high_max);
 	int wanted = order ? pcp->batch : pcp->batch << pcp->alloc_factor;
@@ -668,7 +659,7 @@ static int rmqueue_bulk(struct mm *m, int z, s32 head, int order, int count, int
 
 static inline s32 rmqueue_pcplist(struct mm *m, int z, int cpu, int order, int mt, int flags)
 {
-	struct pcp *pcp = pcp_of(m, z, cpu);
+	struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 	s32 head = pcp_list(m, z, cpu, order_to_pindex(order, mt)), pfn;
 
 	pcp->free_count >>= 1;
@@ -687,7 +678,7 @@ static inline s32 rmqueue_pcplist(struct mm *m, int z, int cpu, int order, int m
 
 static void free_pcppages_bulk(struct mm *m, int z, int cpu, int count, int pindex)
 {
-	struct pcp *pcp = pcp_of(m, z, cpu);
+	struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 
 	count = min(pcp->count, count);
 	while (count > 0) {
@@ -710,7 +701,7 @@ static void free_pcppages_bulk(struct mm *m, int z, int cpu, int count, int pind
 	m->stat->drains++;
 }
 
-static int nr_pcp_high(struct mm *m, int z, struct pcp *pcp, bool free_high)
+static int nr_pcp_high(struct mm *m, int z, struct per_cpu_pages *pcp, bool free_high)
 {
 	int high = pcp->high = clamp(pcp->high, pcp->high_min, pcp->high_max);
 
@@ -737,7 +728,7 @@ static int nr_pcp_high(struct mm *m, int z, struct pcp *pcp, bool free_high)
 
 static __attribute__((noinline)) void drain_after_commit(struct mm *m, int z, int cpu, int limit, bool free_high, int pindex)
 {
-	struct pcp *pcp = pcp_of(m, z, cpu);
+	struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 	int to_free;
 
 	if (free_high)
@@ -755,7 +746,7 @@ static __attribute__((noinline)) void drain_after_commit(struct mm *m, int z, in
 
 static inline void free_frozen_page_commit(struct mm *m, int z, int cpu, s32 pfn, int order, int mt)
 {
-	struct pcp *pcp = pcp_of(m, z, cpu);
+	struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 	int pindex = order_to_pindex(order, mt), limit;
 	bool free_high = false;
 
@@ -779,7 +770,7 @@ static inline void free_frozen_page_commit(struct mm *m, int z, int cpu, s32 pfn
 
 static void decay_pcp_high(struct mm *m, int z, int cpu)
 {
-	struct pcp *pcp = pcp_of(m, z, cpu);
+	struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 	int to_drain;
 
 	if (pcp->high > pcp->high_min) {
@@ -796,7 +787,7 @@ static void drain_all_pages(struct mm *m)
 {
 	for (int cpu = 0; cpu < m->ncpus; cpu++)
 		for (int z = 0; z < m->nzones; z++) {
-			struct pcp *pcp = pcp_of(m, z, cpu);
+			struct per_cpu_pages *pcp = pcp_of(m, z, cpu);
 
 			while (pcp->count > 0)
 				free_pcppages_bulk(m, z, cpu, min(pcp->count, pcp->batch << BATCH_SCALE_MAX), 0);
@@ -817,27 +808,27 @@ static int reclaim_order(struct mm *m, int node, int order, int hi, bool boosted
 	return lru >= min(2 << order, SWAP_CLUSTER_MAX) ? 0 : order;
 }
 
-static void kswapd_begin(struct mm *m, int node, struct kswapd *kswapd)
+static void kswapd_begin(struct mm *m, int node, struct node *pgdat)
 {
-	int order = kswapd->order, hi = kswapd->hi >= 0 ? kswapd->hi : kswapd->run_hi;
+	int order = pgdat->kswapd_order, hi = pgdat->kswapd_highest_zoneidx >= 0 ? pgdat->kswapd_highest_zoneidx : pgdat->kswapd_run_highest_zoneidx;
 	bool boosted = false;
 
-	kswapd->order = 0;
-	kswapd->hi = -1;
-	kswapd->alloc_order = order;
-	kswapd->run_hi = hi;
+	pgdat->kswapd_order = 0;
+	pgdat->kswapd_highest_zoneidx = -1;
+	pgdat->kswapd_alloc_order = order;
+	pgdat->kswapd_run_highest_zoneidx = hi;
 	for (int z = 0; z < m->nzones; z++) {
 		struct zone *zone = &m->zone[z];
 
 		if (zone->node != node || zone->index > hi)
 			continue;
 		zone->reclaim_active = 1;
-		zone->boost_seen = zone->boost;
-		boosted |= zone->boost != 0;
+		zone->boost_seen = zone->watermark_boost;
+		boosted |= zone->watermark_boost != 0;
 	}
-	kswapd->reclaim_order = reclaim_order(m, node, order, hi, boosted);
-	kswapd->state = KSWAPD_RUNNING;
-	kswapd->due = m->stat->now + m->kswapd_run;
+	pgdat->kswapd_reclaim_order = reclaim_order(m, node, order, hi, boosted);
+	pgdat->kswapd_state = KSWAPD_RUNNING;
+	pgdat->kswapd_due = m->stat->now + m->kswapd_run;
 }
 
 static void give_boosts_back(struct mm *m, int node, int hi)
@@ -848,37 +839,37 @@ static void give_boosts_back(struct mm *m, int node, int hi)
 		if (zone->node != node || zone->index > hi)
 			continue;
 		zone->reclaim_active = 0;
-		zone->boost -= min(zone->boost, zone->boost_seen);
+		zone->watermark_boost -= min(zone->watermark_boost, zone->boost_seen);
 		zone->boost_seen = 0;
 	}
 }
 
-static void kswapd_try_to_sleep(struct mm *m, int node, struct kswapd *kswapd)
+static void kswapd_try_to_sleep(struct mm *m, int node, struct node *pgdat)
 {
-	int order = kswapd->reclaim_order, hi = kswapd->run_hi;
+	int order = pgdat->kswapd_reclaim_order, hi = pgdat->kswapd_run_highest_zoneidx;
 
-	kswapd->state = KSWAPD_IDLE;
-	kswapd->due = NEVER;
-	if (order >= kswapd->alloc_order) {
-		order = kswapd->order;
-		hi = kswapd->hi >= 0 ? kswapd->hi : hi;
+	pgdat->kswapd_state = KSWAPD_IDLE;
+	pgdat->kswapd_due = NEVER;
+	if (order >= pgdat->kswapd_alloc_order) {
+		order = pgdat->kswapd_order;
+		hi = pgdat->kswapd_highest_zoneidx >= 0 ? pgdat->kswapd_highest_zoneidx : hi;
 	}
 	if (order > 0 && !pgdat_balanced(m, node, order, hi)) {
-		kswapd->state = KSWAPD_WOKEN;
-		kswapd->due = m->stat->now;
+		pgdat->kswapd_state = KSWAPD_WOKEN;
+		pgdat->kswapd_due = m->stat->now;
 	}
 }
 
 static void kswapd_step(struct mm *m, int node)
 {
-	struct kswapd *kswapd = &m->kswapd[node];
-	bool begins = kswapd->state == KSWAPD_WOKEN;
+	struct node *pgdat = &m->node[node];
+	bool begins = pgdat->kswapd_state == KSWAPD_WOKEN;
 
 	if (begins) {
-		kswapd_begin(m, node, kswapd);
+		kswapd_begin(m, node, pgdat);
 	} else {
-		give_boosts_back(m, node, kswapd->run_hi);
-		kswapd_try_to_sleep(m, node, kswapd);
+		give_boosts_back(m, node, pgdat->kswapd_run_highest_zoneidx);
+		kswapd_try_to_sleep(m, node, pgdat);
 	}
 	trace(m, 1, L_KSWAPD, -1, node, begins ? 2 : 3, 0, 0);
 }
@@ -888,16 +879,16 @@ static s64 next_due(struct mm *m, int *which)
 	s64 due = NEVER;
 
 	for (int i = 0; i < m->nworkers; i++)
-		if (m->workers[i * WORKER_STRIDE + WK_DUE] < due)
+		if (m->worker[i].due < due)
 			die("evacuation");
 	for (int i = 0; i < m->nnodes; i++)
-		if (m->kswapd[i].due < due) {
-			due = m->kswapd[i].due;
+		if (m->node[i].kswapd_due < due) {
+			due = m->node[i].kswapd_due;
 			*which = i;
 		}
 	for (int i = 0; i < m->ncpus; i++)
-		if (m->ticks[i] < due) {
-			due = m->ticks[i];
+		if (m->cpu[i].vmstat_due < due) {
+			due = m->cpu[i].vmstat_due;
 			*which = m->nnodes + i;
 		}
 	return due;
@@ -911,11 +902,11 @@ static __attribute__((noinline)) void advance(struct mm *m, s64 t)
 	while ((due = next_due(m, &which)) <= t) {
 		m->stat->now = max(due, m->stat->now);
 		if (which < m->nnodes) {
-			m->stat->cpu = m->node_cpu[which];
+			m->stat->cpu = m->node[which].cpu;
 			kswapd_step(m, which);
 		} else {
 			which -= m->nnodes;
-			m->ticks[which] += m->stat_interval;
+			m->cpu[which].vmstat_due += m->stat_interval;
 			m->stat->cpu = which;
 			for (int z = 0; z < m->nzones; z++)
 				decay_pcp_high(m, z, which);
@@ -936,16 +927,16 @@ static inline int gfp_zone(unsigned gfp)
 	return (gfp & (GFP_HIGHMEM | GFP_MOVABLE)) == (GFP_HIGHMEM | GFP_MOVABLE) ? ZONE_MOVABLE : ZONE_NORMAL;
 }
 
-static inline const s64 *zonelist_of(struct mm *m, int node)
+static inline const struct node *zonelist_of(struct mm *m, int node)
 {
-	return m->zonelist + node * (m->nzones + 1);
+	return &m->node[node];
 }
 
-static inline int first_zone(struct mm *m, const s64 *zonelist, int hi)
+static inline int first_zone(struct mm *m, const struct node *pgdat, int hi)
 {
 	int i = 0;
 
-	while (i < zonelist[0] && m->zone[zonelist[1 + i]].index > hi)
+	while (i < pgdat->nr_zonelist && m->zone[pgdat->zonelist[i]].index > hi)
 		i++;
 	return i;
 }
@@ -969,8 +960,8 @@ static inline s32 rmqueue(struct mm *m, int z, int cpu, int order, int mt, int f
 		pfn = rmqueue_pcplist(m, z, cpu, order, mt, flags);
 	if (unlikely(pfn < 0))
 		pfn = rmqueue_buddy(m, z, order, mt, flags);
-	if (flags & ALLOC_KSWAPD && unlikely(zone->boosted)) {
-		zone->boosted = 0;
+	if (flags & ALLOC_KSWAPD && unlikely(zone->boosted_watermark)) {
+		zone->boosted_watermark = 0;
 		wakeup_kswapd(m, z, 0, zone->index);
 	}
 	return pfn;
@@ -991,27 +982,27 @@ static inline bool zone_allows(struct mm *m, int z, int order, int hi, int flags
 	return false;
 }
 
-static s32 get_page_from_freelist(struct mm *m, int cpu, int order, int mt, int flags, const s64 *zonelist, int hi)
+static s32 get_page_from_freelist(struct mm *m, int cpu, int order, int mt, int flags, const struct node *pgdat, int hi)
 {
-	int first = first_zone(m, zonelist, hi);
+	int first = first_zone(m, pgdat, hi);
 	bool skip_awake = m->nnodes > 1;
 
 	for (;;) {
 		bool skipped = false, restart = false;
 		bool no_fallback = flags & ALLOC_NOFRAGMENT;
 
-		for (int i = first; i < zonelist[0]; i++) {
-			int z = zonelist[1 + i];
+		for (int i = first; i < pgdat->nr_zonelist; i++) {
+			int z = pgdat->zonelist[i];
 			const struct zone *zone = &m->zone[z];
 			s32 pfn;
 
 			if (zone->index > hi)
 				continue;
-			if (no_fallback && m->nnodes > 1 && zone->node != m->zone[zonelist[1 + first]].node) {
+			if (no_fallback && m->nnodes > 1 && zone->node != m->zone[pgdat->zonelist[first]].node) {
 				restart = true;
 				break;
 			}
-			if (skip_awake && m->kswapd[zone->node].state != KSWAPD_IDLE) {
+			if (skip_awake && m->node[zone->node].kswapd_state != KSWAPD_IDLE) {
 				skipped = true;
 				continue;
 			}
@@ -1030,21 +1021,21 @@ static s32 get_page_from_freelist(struct mm *m, int cpu, int order, int mt, int 
 	}
 }
 
-static inline int alloc_flags_nofragment(struct mm *m, const s64 *zonelist, unsigned gfp, int hi)
+static inline int alloc_flags_nofragment(struct mm *m, const struct node *pgdat, unsigned gfp, int hi)
 {
 	int flags = gfp & GFP_KSWAPD_RECLAIM;
-	int first = first_zone(m, zonelist, hi);
+	int first = first_zone(m, pgdat, hi);
 	const struct zone *preferred;
 
-	if (!m->dma32 || first >= zonelist[0])
+	if (!m->dma32 || first >= pgdat->nr_zonelist)
 		return flags;
-	preferred = &m->zone[zonelist[1 + first]];
+	preferred = &m->zone[pgdat->zonelist[first]];
 	if (preferred->index != ZONE_NORMAL)
 		return flags;
 	if (m->nnodes == 1)
 		return flags | ALLOC_NOFRAGMENT;
-	for (int i = 0; i < zonelist[0]; i++) {
-		const struct zone *zone = &m->zone[zonelist[1 + i]];
+	for (int i = 0; i < pgdat->nr_zonelist; i++) {
+		const struct zone *zone = &m->zone[pgdat->zonelist[i]];
 
 		if (zone->node == preferred->node && zone->index == ZONE_DMA32)
 			return flags | ALLOC_NOFRAGMENT;
@@ -1052,27 +1043,27 @@ static inline int alloc_flags_nofragment(struct mm *m, const s64 *zonelist, unsi
 	return flags;
 }
 
-static void wake_all_kswapds(struct mm *m, int order, const s64 *zonelist, int hi)
+static void wake_all_kswapds(struct mm *m, int order, const struct node *pgdat, int hi)
 {
 	s64 last = -1;
 
-	for (int i = first_zone(m, zonelist, hi); i < zonelist[0]; i++) {
-		const struct zone *zone = &m->zone[zonelist[1 + i]];
+	for (int i = first_zone(m, pgdat, hi); i < pgdat->nr_zonelist; i++) {
+		const struct zone *zone = &m->zone[pgdat->zonelist[i]];
 
-		if (zone->index > hi || !zone->managed || zone->node == last)
+		if (zone->index > hi || !zone->managed_pages || zone->node == last)
 			continue;
-		wakeup_kswapd(m, zonelist[1 + i], order, hi);
+		wakeup_kswapd(m, pgdat->zonelist[i], order, hi);
 		last = zone->node;
 	}
 }
 
-static __attribute__((noinline)) s32 alloc_slowpath(struct mm *m, int cpu, int order, int mt, unsigned gfp, const s64 *zonelist)
+static __attribute__((noinline)) s32 alloc_slowpath(struct mm *m, int cpu, int order, int mt, unsigned gfp, const struct node *pgdat)
 {
 	int hi = gfp_zone(gfp), flags = WMARK_MIN | (gfp & GFP_KSWAPD_RECLAIM);
 	s32 pfn;
 
 	m->stat->slowpath++;
-	if (first_zone(m, zonelist, hi) >= zonelist[0])
+	if (first_zone(m, pgdat, hi) >= pgdat->nr_zonelist)
 		return -1;
 	if (gfp & (GFP_HIGH | GFP_MEMALLOC | GFP_NOFAIL))
 		die("an allocation with __GFP_HIGH, __GFP_MEMALLOC or __GFP_NOFAIL");
@@ -1081,29 +1072,29 @@ static __attribute__((noinline)) s32 alloc_slowpath(struct mm *m, int cpu, int o
 	if (mt == MOVABLE)
 		flags |= ALLOC_CMA;
 	if (flags & ALLOC_KSWAPD)
-		wake_all_kswapds(m, order, zonelist, hi);
-	pfn = get_page_from_freelist(m, cpu, order, mt, flags, zonelist, hi);
+		wake_all_kswapds(m, order, pgdat, hi);
+	pfn = get_page_from_freelist(m, cpu, order, mt, flags, pgdat, hi);
 	if (pfn < 0 && m->open_loop) {
 		flags |= ALLOC_NO_WATERMARKS;
-		pfn = get_page_from_freelist(m, cpu, order, mt, flags, zonelist, hi);
+		pfn = get_page_from_freelist(m, cpu, order, mt, flags, pgdat, hi);
 		m->stat->below_watermark += pfn >= 0;
 	}
 	if (pfn >= 0 || !(gfp & GFP_DIRECT_RECLAIM))
 		return pfn;
-	pfn = get_page_from_freelist(m, cpu, order, mt, flags, zonelist, hi);
+	pfn = get_page_from_freelist(m, cpu, order, mt, flags, pgdat, hi);
 	if (pfn < 0) {
 		drain_all_pages(m);
-		pfn = get_page_from_freelist(m, cpu, order, mt, flags, zonelist, hi);
+		pfn = get_page_from_freelist(m, cpu, order, mt, flags, pgdat, hi);
 	}
 	return pfn;
 }
 
 static void lru_add_drain_cpu(struct mm *m, int cpu)
 {
-	s32 *batch = m->lru + cpu * LRU_STRIDE;
+	struct cpu *batch = &m->cpu[cpu];
 
-	for (int i = 1; i <= batch[0]; i++) {
-		s32 pfn = batch[i];
+	for (int i = 0; i < batch->lru_add_nr; i++) {
+		s32 pfn = batch->lru_add[i];
 		int meta = m->meta[pfn];
 
 		if (meta >> 4 == PG_ALLOC && m->link[pfn].prev & ATTR_IN_BATCH) {
@@ -1111,32 +1102,32 @@ static void lru_add_drain_cpu(struct mm *m, int cpu)
 			m->zone[pageblock(m, pfn)->zone].nr_lru += 1 << (meta & 15);
 		}
 	}
-	batch[0] = 0;
+	batch->lru_add_nr = 0;
 }
 
 static inline void folio_add_lru(struct mm *m, int cpu, s32 pfn, int order)
 {
-	s32 *batch = m->lru + cpu * LRU_STRIDE;
+	struct cpu *batch = &m->cpu[cpu];
 
 	m->link[pfn].prev |= ATTR_IN_BATCH;
-	batch[++batch[0]] = pfn;
-	if (batch[0] == FOLIO_BATCH || order > 0)
+	batch->lru_add[batch->lru_add_nr++] = pfn;
+	if (batch->lru_add_nr == FOLIO_BATCH || order > 0)
 		lru_add_drain_cpu(m, cpu);
 }
 
 static inline void alloc_pages(struct mm *m, int cpu, int order, int mt, unsigned gfp, int attr, s32 obj)
 {
-	const s64 *zonelist = zonelist_of(m, m->cpu_node[cpu]);
+	const struct node *pgdat = zonelist_of(m, m->cpu[cpu].node);
 	int hi = gfp_zone(gfp);
-	int flags = WMARK_LOW | alloc_flags_nofragment(m, zonelist, gfp, hi) | (mt == MOVABLE ? ALLOC_CMA : 0);
+	int flags = WMARK_LOW | alloc_flags_nofragment(m, pgdat, gfp, hi) | (mt == MOVABLE ? ALLOC_CMA : 0);
 	s32 pfn;
 
 	m->stat->cpu = cpu;
 	if (unlikely(gfp & GFP_THISNODE))
 		die("__GFP_THISNODE");
-	pfn = get_page_from_freelist(m, cpu, order, mt, flags, zonelist, hi);
+	pfn = get_page_from_freelist(m, cpu, order, mt, flags, pgdat, hi);
 	if (unlikely(pfn < 0))
-		pfn = alloc_slowpath(m, cpu, order, mt, gfp, zonelist);
+		pfn = alloc_slowpath(m, cpu, order, mt, gfp, pgdat);
 	if (unlikely(pfn < 0)) {
 		m->stat->alloc_failed++;
 		trace(m, 1, L_ALLOC_FAILED, -1, order, mt, gfp, obj);
@@ -1196,20 +1187,20 @@ static inline __attribute__((always_inline)) void look_ahead(struct mm *m, const
 
 static struct mm attach(void **state)
 {
-	const s64 *cfg = state[5];
-	s64 *work = state[7];
+	const struct config *cfg = state[STATE_CFG];
 
-	if (cfg[8] || cfg[10] || cfg[17] || cfg[46] || !cfg[55])
+	if (cfg->defrag_mode || cfg->mobility_disabled || cfg->evacuate || cfg->compaction || !cfg->sub_batches)
 		die("defrag_mode, disabled mobility, evacuation, compaction or a kernel other than 7.2");
 	return (struct mm){
-		.link = state[0], .meta = state[1], .block = state[2], .zone = state[3], .pcp = state[4], .stat = state[6],
-		.lru = state[8], .log = state[9], .obj = state[10],
-		.npages = cfg[0], .nzones = cfg[1], .ncpus = cfg[2], .nnodes = cfg[3], .max_order = cfg[4],
-		.pageblock_order = cfg[5], .hpage_order = cfg[6], .dma32 = cfg[7], .boost_factor = cfg[9], .log_level = cfg[11],
-		.log_capacity = cfg[12], .kswapd_wake = cfg[14], .kswapd_run = cfg[15], .nworkers = cfg[16],
-		.nr_pcp_lists = cfg[29], .pcp_base = cfg[30], .cpu_node = cfg + cfg[32], .node_cpu = cfg + cfg[33],
-		.zonelist = cfg + cfg[34], .workers = work + cfg[37], .kswapd = (void *)(work + cfg[38]),
-		.ticks = work + cfg[39], .open_loop = cfg[41], .stat_interval = cfg[43],
+		.link = state[STATE_LINK], .meta = state[STATE_META], .block = state[STATE_BLOCK], .zone = state[STATE_ZONE],
+		.pcp = state[STATE_PCP], .stat = state[STATE_STAT], .node = state[STATE_NODE], .cpu = state[STATE_CPU],
+		.worker = state[STATE_WORKER], .log = state[STATE_LOG], .obj = state[STATE_OBJ],
+		.npages = cfg->npages, .nzones = cfg->nr_zones, .ncpus = cfg->nr_cpus, .nnodes = cfg->nr_nodes,
+		.max_order = cfg->max_page_order, .pageblock_order = cfg->pageblock_order, .hpage_order = cfg->hpage_order,
+		.dma32 = cfg->zone_dma32, .boost_factor = cfg->watermark_boost_factor, .log_level = cfg->log_level,
+		.log_capacity = cfg->log_capacity, .kswapd_wake = cfg->kswapd_wake, .kswapd_run = cfg->kswapd_run,
+		.nworkers = cfg->nr_workers, .nr_pcp_lists = cfg->nr_pcp_lists, .pcp_base = cfg->pcp_base,
+		.open_loop = cfg->open_loop, .stat_interval = cfg->stat_interval,
 	};
 }
 
@@ -1225,7 +1216,7 @@ s64 replay_rows(void **state, void **columns, s64 start, s64 end, s64 next_sampl
 	for (i = start; i < end; i++) {
 		s64 t = d->t[i];
 
-		if (unlikely(t >= next_sample || m->stat->nlog > room)) {
+		if (unlikely(t >= next_sample || m->stat->nr_log > room)) {
 			*why = t >= next_sample ? STOP_SAMPLE : STOP_LOG;
 			return i;
 		}

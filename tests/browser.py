@@ -23,6 +23,8 @@ ARGUMENTS = [
     "--force-color-profile=srgb",
 ]
 SCHEMES = ("light", "dark")
+LONGEST_MS = 120_000
+"""Milliseconds that a test waits for what surely comes, on however busy a machine."""
 
 
 def chromium() -> str | None:
@@ -84,6 +86,7 @@ def opened(
     )
     try:
         page = context.new_page()
+        page.set_default_timeout(LONGEST_MS)
         watched = Watched(page)
         page.on("console", lambda message: watched.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: watched.said.append(f"error: {error}"))
@@ -91,7 +94,7 @@ def opened(
         page.on("dialog", lambda dialog: (watched.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.goto(path.absolute().as_uri() + fragment)
         if more.get("java_script_enabled", True):
-            page.wait_for_selector(ready, state="attached", timeout=120_000)
+            page.wait_for_selector(ready, state="attached")
         yield watched
     finally:
         context.close()

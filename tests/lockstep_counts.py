@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
@@ -115,16 +116,15 @@ BY_KIND = {
     k.L_EVAC_PUTBACK: "batch with failures put back",
 }
 BY_STAT = {
-    k.T_REFILLS: "refill of a pcp",
-    k.T_DRAINS: "drain of a pcp",
-    k.T_DECAYS: "decay of a pcp",
-    k.T_SLOWPATH: "slow path",
-    k.T_WATERMARK_REFUSED: "watermark refused",
-    k.T_BELOW_WATERMARK: "taken below the watermark (open loop)",
-    k.T_GUARD_REFUSED: "claim refused: isolate bit",
-    k.T_UNREADY: "evacuation unready (no irq_work)",
-    k.T_FREED_WHILE_ISOLATED: "freed while isolated",
-    k.T_MODE + k.RMQUEUE_CMA: "rmqueue: CMA mode",
+    "refills": "refill of a pcp",
+    "drains": "drain of a pcp",
+    "decays": "decay of a pcp",
+    "slowpath": "slow path",
+    "watermark_refused": "watermark refused",
+    "below_watermark": "taken below the watermark (open loop)",
+    "guard_refused": "claim refused: isolate bit",
+    "unready": "evacuation unready (no irq_work)",
+    "freed_while_isolated": "freed while isolated",
 }
 ENDINGS = {
     k.WHY_END: "evacuation ended: 0 end of block",
@@ -158,7 +158,7 @@ class Counts:
     def _digest_logs(self) -> None:
         if not self._logs:
             return
-        log = np.concatenate(self._logs).reshape(-1, k.LR)
+        log = np.concatenate(self._logs).reshape(-1, LogRecord.STRIDE)
         self._logs = []
         kind, a, b, d = log[:, 1], log[:, 4], log[:, 5], log[:, 7]
         for number, what in BY_KIND.items():
@@ -180,35 +180,36 @@ class Counts:
         self.add("compaction began, for an order", int((orders > 0).sum()))
         self.add("destination missing (-ENOMEM)", int((a[kind == k.L_EVAC_MIGRATE] == -k.ENOMEM).sum()))
 
-    def take_stat(self, stat: np.ndarray) -> None:
+    def take_stat(self, stat: Counters) -> None:
         """Take in the fast model's counters, and hold those that the log knows too against it."""
         self._digest_logs()
         self._check_stat(stat)
-        for index, what in BY_STAT.items():
-            self.add(what, int(stat[index]))
-        extfrag = stat[k.T_EXTFRAG :].reshape(3, -1).sum(axis=1)
+        for name, what in BY_STAT.items():
+            self.add(what, getattr(stat, name))
+        self.add("rmqueue: CMA mode", stat.mode[k.RMQUEUE_CMA])
+        extfrag = np.array(stat.extfrag).reshape(3, -1).sum(axis=1)
         self.add("rmqueue: steal", int(extfrag[0]))
         self.add("rmqueue: claim below block size", int(extfrag[1]))
         self.add("rmqueue: claim of whole blocks", int(extfrag[2]))
 
-    def _check_stat(self, stat: np.ndarray) -> None:
+    def _check_stat(self, stat: Counters) -> None:
         pairs = {
-            k.T_BOOSTS: "boost",
-            k.T_ALLOC_FAILED: "allocation failed",
-            k.T_QUEUED: "evacuation queued",
-            k.T_DROPPED: "evacuation dropped (no item)",
-            k.T_IRQ_WORKS: "irq_work",
-            k.T_STARTED: "evacuation started",
-            k.T_STARTED_SKIP_BIT: "evacuation started, skip bit set",
-            k.T_SKIPPED: "evacuation skipped",
-            k.T_CLAIM_REFUSED: "claim refused: too little",
-            k.T_KSWAPD_WAKES: "kswapd woken",
-            k.T_HIGHATOMIC_RESERVED: "highatomic block reserved",
-            k.T_HIGHATOMIC_UNRESERVED: "highatomic block unreserved",
-            **{k.T_WHY + why: what for why, what in ENDINGS.items()},
+            "boosts": "boost",
+            "alloc_failed": "allocation failed",
+            "queued": "evacuation queued",
+            "dropped": "evacuation dropped (no item)",
+            "irq_works": "irq_work",
+            "started": "evacuation started",
+            "started_skip_bit": "evacuation started, skip bit set",
+            "skipped": "evacuation skipped",
+            "claim_refused": "claim refused: too little",
+            "kswapd_wakes": "kswapd woken",
+            "highatomic_reserved": "highatomic block reserved",
+            "highatomic_unreserved": "highatomic block unreserved",
         }
-        for index, what in pairs.items():
-            assert stat[index] == self.total[what], f"{what}: counter {stat[index]}, log {self.total[what]}"
+        counted = [(getattr(stat, name), what) for name, what in pairs.items()]
+        for count, what in counted + [(stat.why[why], what) for why, what in ENDINGS.items()]:
+            assert count == self.total[what], f"{what}: counter {count}, log {self.total[what]}"
 
     def save(self, directory: Path, name: str) -> None:
         """Write the counts of one test for the session's summary."""

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Faults put into a copy of the program, one at a time: the tests named beside each must notice it.
 
-    python tests/mutants.py [NUMBER ...]
+    python tests/mutants.py [--places] [NUMBER ...]
 
 Not collected by pytest: it takes some minutes. Exits with 1 if a mutant survives.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -86,9 +87,29 @@ def survives(number: int, copy: Path) -> bool:
     return done.returncode == 0
 
 
+def places(numbers: list[int]) -> int:
+    """Whether each mutant's text stands in its file; 1 if one does not."""
+    lost = [
+        n for n in numbers if MUTANTS[n][1] not in (ROOT / "src" / "kevacuate" / MUTANTS[n][0]).read_text()
+    ]
+    for number in lost:
+        print(f"{number:2} not found: {MUTANTS[number][0]}: {MUTANTS[number][1]!r}")
+    return 1 if lost else 0
+
+
 def main() -> int:
     """Try all mutants, or those named."""
-    numbers = [int(word) for word in sys.argv[1:]] or list(range(len(MUTANTS)))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "numbers", nargs="*", type=int, metavar="NUMBER", help=f"0 to {len(MUTANTS) - 1}; all without"
+    )
+    parser.add_argument(
+        "--places", action="store_true", help="only look whether each place is still there, once"
+    )
+    given = parser.parse_args()
+    numbers = given.numbers or list(range(len(MUTANTS)))
+    if given.places:
+        return places(numbers)
     alive = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)

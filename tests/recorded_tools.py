@@ -68,6 +68,7 @@ def write_events(
     quality: dict[str, Any] | None = None,
     described: Machine | None = None,
     missed: int = 0,
+    gaps: int = 0,
     unknown: int = 0,
     **facts: Any,
 ) -> Path:
@@ -80,6 +81,6 @@ def write_events(
             writer.add_state(state)
         if snapshots:
             writer.add_snapshots(snapshots)
-        writer.set_losses([CpuLosses(0), CpuLosses(1, missed=missed, unknown=unknown)])
+        writer.set_losses([CpuLosses(0), CpuLosses(1, missed=missed, gaps=gaps, unknown=unknown)])
         writer.set_quality(quality or {})
     return path

@@ -218,17 +218,18 @@ def write_recording(
     described: Machine | None = None,
     start: StartObjects | None = None,
     missed: int = 0,
+    gaps: int = 0,
     facts: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a ``.kev`` directory with a demand (by default the fragmenting one); *missed* events were lost."""
+    """Write a ``.kev`` directory with a demand (the fragmenting one unless said); *missed* events lost, more at *gaps*."""
     with KevWriter(path, described or machine()) as writer:
         event: dict[str, Any] = {n: np.zeros(1, t) for n, t in COLUMN_TYPES.items()}
         event["kind"][0], event["ts"][0] = EventKind.MM_PAGE_FREE, 1
         writer.add_events(EventChunk(**event))
         writer.add_state(state or start_state())
         losses = [CpuLosses(cpu) for cpu in range(CPUS)]
-        if missed:
-            losses[1] = CpuLosses(1, missed=missed)
+        if missed or gaps:
+            losses[1] = CpuLosses(1, missed=missed, gaps=gaps)
         writer.set_losses(losses)
     script = script or fragmenting()
     quality = DemandQuality(alloc_events=len(script.rows), peak_objects=OBJECTS)

@@ -20,18 +20,19 @@ FLOORS = (
     "live", "cli",
 )  # fmt: skip
 """The rooms from the ground up: each imports only from those before it."""
-ANYWHERE = {"kevacuate.errors", "kevacuate._version", "kevacuate.jit"}
+ANYWHERE = {"kevacuate.errors", "kevacuate.ending", "kevacuate._version", "kevacuate.jit"}
 USERS = {"cli"}
 """Rooms that use the package as scripts do, by its facade."""
 CLI_KNOWS = {
     "kevacuate",
+    "kevacuate.ending",
     "kevacuate.errors",
     "kevacuate._version",
     "kevacuate.jit",
     "kevacuate.recording.beside",
 }
 """What the command line takes besides rendering (reports), the live view, and the names of policies: the facade; errors; when the
-model is compiled; files written beside their place."""
+model is compiled; how a process ends; files written beside their place."""
 HELP = {
     "kevacuate.measure.groups",
     "kevacuate.measure.fidelity",
@@ -126,7 +127,10 @@ def test_only_one_file_knows_the_compiler() -> None:
 
 
 def test_the_compilers_decorator_lies_below_all() -> None:
-    assert {name for name in imports(Path("jit.py")) if name.startswith("kevacuate")} == {"kevacuate.errors"}
+    assert {name for name in imports(Path("jit.py")) if name.startswith("kevacuate")} == {
+        "kevacuate.ending",
+        "kevacuate.errors",
+    }
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] == "mm"], ids=str)

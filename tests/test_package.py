@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,16 @@ def resolves(dotted: str) -> bool:
             return False
         return True
     return False
+
+
+@pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the repository")
+def test_the_extras_that_pages_and_messages_name_exist_and_the_quickstart_lists_them() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named: dict[str, Path] = {}
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]:
+        for found in re.findall(r"pip install[^\n]*?'(?:kevacuate|\.)\[([\w,]+)\]'", path.read_text()):
+            named |= dict.fromkeys(found.split(","), path)
+    assert {"plot", "watch", "drgn", "perfetto"} <= set(named), "this test reads what is written there"
+    assert set(named) <= set(extras), {extra: path for extra, path in named.items() if extra not in extras}
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "quickstart.md").read_text(), re.MULTILINE)
+    assert {extra for row in rows for extra in re.findall(r"`(\w+)`", row)} >= set(extras)

@@ -23,6 +23,7 @@ from kevacuate.capture.core_drgn import DrgnCore, open_core
 from kevacuate.capture.core_state import CoreSnapshot, read_core
 from kevacuate.recording import EventChunk, KevWriter
 from kevacuate.recording import EventKind as K
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits, load_formats
 from kevacuate.recording.ringbuf import RawReader, cpu_losses
 from kevacuate.recording.schema import ALL_KINDS, concat_chunks
@@ -134,7 +135,7 @@ def snapshots(share: Path, vmlinux: Path) -> tuple[list[CoreSnapshot], list[int]
 def main(share: Path, vmlinux: Path, out: Path) -> None:
     found, stamps, pages = snapshots(share, vmlinux)
     formats = load_formats(share / "formats")
-    reader = RawReader(share / "trace/cpu0.raw", 0, formats, ALL_KINDS)
+    reader = RawReader(share / "trace/cpu0.raw", 0, decoding(formats, ALL_KINDS))
     events = concat_chunks(list(reader.chunks(1 << 17)))
     losses = cpu_losses(reader, (share / "trace/cpu0.stats").read_text())
     rows: Columns = {name: np.array(column) for name, column in events._asdict().items()}

@@ -8,9 +8,10 @@ other kernels do. Two things are decided here and nowhere else:
   the cache directory's name is a hash of every source file that holds kernels, the versions of Numba
   and Python, and the form below: edit any of them and everything is compiled anew.
 * **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
-  compiled code, into the same NamedTuple of raw pointers, which LLVM handles as fast as C. ``s.meta[i]``
-  reads the same in both, so the same source also runs on the arrays, with bounds checked
-  (``NUMBA_BOUNDSCHECK=1``), and as plain Python (``NUMBA_DISABLE_JIT=1``).
+  compiled code, into a NamedTuple of the same field names that holds raw pointers, which LLVM handles as fast as C, and
+  records of named fields (:mod:`kevacuate.mm.records`). ``s.meta[i]`` and ``s.zone[z].nr_free_pages`` read the same
+  everywhere, so the same source also runs on the arrays, with bounds checked (``NUMBA_BOUNDSCHECK=1``), and as plain
+  Python (``NUMBA_DISABLE_JIT=1``).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numba
 from llvmlite import ir
@@ -39,7 +40,9 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
+from kevacuate.ending import owe, uncut
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.records import field_value, plain, view_of, view_type
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,6 +83,7 @@ def cache_dir() -> str:
     private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
     _lock(private)
     atexit.register(_remove_private, private, os.getpid())
+    owe(private, partial(_remove_private, private, os.getpid()))
     return private
 
 
@@ -256,6 +260,14 @@ def _one_version(dispatcher: Any) -> Any:
     return dispatcher
 
 
+@overload
+def part(function: F) -> F: ...
+
+
+@overload
+def part(*, inline: bool | None = None, cold: bool = False) -> Callable[[F], F]: ...
+
+
 def part(function: F | None = None, *, inline: bool | None = None, cold: bool = False) -> Any:
     """Compile *function*, which only other kernels call, with the package's options.
 
@@ -271,7 +283,12 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
         short and the entry points small; without it LLVM inlines the slow paths again and again.
     """
     if function is None:
-        return lambda f: part(f, inline=inline, cold=cold)
+        return lambda f: _part(f, inline, cold)
+    return _part(function, inline, cold)
+
+
+def _part(function: F, inline: bool | None, cold: bool) -> Any:
+    """Compile *function*: see :func:`part`."""
     if JIT_DISABLED:
         return function
     compiler = _ColdCompiler if cold else _ApartCompiler if inline is False else _PartCompiler
@@ -291,7 +308,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
     """Numba's cache on disk, with a sentence where the disk is full."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the machine code.
+        """Keep the machine code; a signal that ends the command waits, else Numba would leave a file of half the code.
 
         Raises
         ------
@@ -299,7 +316,8 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             It cannot be written.
         """
         try:
-            super().save_overload(sig, data)
+            with uncut():
+                super().save_overload(sig, data)
         except OSError as error:
             raise KevacuateError(
                 f"The compiled model cannot be kept in {self.cache_path} ({error.strerror or error}): "
@@ -307,7 +325,7 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             ) from None
 
 
-def kernel(function: F) -> Any:
+def kernel(function: F) -> F:
     """Compile *function*, which Python calls on a state of arrays, and keep the machine code on disk."""
     if JIT_DISABLED:
         return function
@@ -318,7 +336,7 @@ def kernel(function: F) -> Any:
             pipeline_class=_EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
         )(function)
         compiled._cache = _Kept(function)  # as cache=True does, with a cache of ours
-        return compiled
+        return compiled  # type: ignore[no-any-return]
     finally:
         config.CACHE_DIR = before
 
@@ -327,7 +345,29 @@ if JIT_DISABLED:
 
     def pointers(state: Any) -> Any:
         """The state with each array as a memoryview: items are then plain ints, which do not overflow."""
-        return type(state)(*(memoryview(array) for array in state))
+        return plain(view_of(type(state)), state)
+
+else:
+
+    @intrinsic
+    def pointers(typingctx: Any, state: Any) -> Any:
+        """Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.
+
+        The caller keeps the arrays alive for as long as the pointers are used.
+        """
+        result = view_type(view_of(state.instance_class), state.types)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values = [
+                field_value(context, builder, of, array, builder.extract_value(args[0], i))
+                for i, (of, array) in enumerate(zip(result.types, state.types, strict=True))
+            ]
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return result(state), codegen
+
+
+if JIT_DISABLED:
 
     def prefetch(array: Any, index: int) -> None:
         """Nothing: plain Python has no prefetch."""
@@ -335,39 +375,16 @@ if JIT_DISABLED:
 elif ARRAY_FORM:
 
     @part(inline=True)
-    def pointers(state):  # type: ignore[no-untyped-def]
-        """The state itself: the checked form keeps the arrays."""
-        return state
-
-    @part(inline=True)
-    def prefetch(array, index):  # type: ignore[no-untyped-def]
+    def prefetch(array: Any, index: int) -> None:
         """Nothing: the checked form does not prefetch."""
 
 else:
 
     @intrinsic
-    def pointers(typingctx, state):  # type: ignore[no-untyped-def]
-        """Turn a NamedTuple of C-contiguous arrays into one, of the same field names, of raw pointers.
-
-        The caller keeps the arrays alive for as long as the pointers are used.
-        """
-        fields = tuple(types.CPointer(array.dtype) for array in state.types)
-        result = types.NamedTuple(fields, state.instance_class)
-
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            data = []
-            for i, array_type in enumerate(state.types):
-                array = builder.extract_value(args[0], i)
-                data.append(context.make_array(array_type)(context, builder, array).data)
-            return context.make_tuple(builder, signature.return_type, data)
-
-        return result(state), codegen
-
-    @intrinsic
-    def prefetch(typingctx, pointer, index):  # type: ignore[no-untyped-def]
+    def prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
         """Ask the processor to load the cache line of ``pointer[index]``, which will be written."""
 
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             address = builder.gep(args[0], [args[1]])
             byte = ir.IntType(8).as_pointer()
             int32 = ir.IntType(32)

@@ -7,12 +7,32 @@ import os
 import struct
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from kevacuate.capture.spool import DONE, W_DONE, Words, segment_path
 from kevacuate.capture.tracefs import find_tracefs
+from kevacuate.kernel.pcp import pcp_order
+from kevacuate.recording import EventKind, Recording
 from kevacuate.recording.formats import EventFormat, parse_format
 from kevacuate.recording.machine import Machine, ZoneInfo
+from kevacuate.recording.schema import concat_chunks
+
+LONGEST = 600.0
+"""Seconds that a test waits for what surely comes, on however busy a machine."""
+DRIFT = 125 * (os.cpu_count() or 1)
+"""Pages by which a zone's count of free pages may be late: each CPU holds up to so many back (mm/vmstat.c)."""
+TOUCHING = [
+    EventKind.MM_PAGE_ALLOC,
+    EventKind.MM_PAGE_FREE,
+    EventKind.MM_PAGE_ALLOC_ZONE_LOCKED,
+    EventKind.MM_PAGE_ALLOC_EXTFRAG,
+    EventKind.MM_PAGE_PCPU_DRAIN,
+]
+"""The kinds of events that tell where a page was."""
 
 PAGE = 4096
 HEAD = """	field:unsigned short common_type;	offset:0;	size:2;	signed:0;
@@ -153,3 +173,45 @@ def kevacuate(*arguments: str, **options: object) -> subprocess.Popen[str]:
         text=True,
         **options,  # type: ignore[call-overload]
     )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that surely comes true."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def pages_moved(recording: Recording, begin: int, end: int) -> int:
+    """Pages that went to or from the buddy or a per-CPU list between two times (ns)."""
+    return sum(
+        int((1 << chunk.order[(chunk.ts >= begin) & (chunk.ts <= end)].clip(0).astype(np.int64)).sum())
+        for chunk in recording.events(kinds=TOUCHING)
+    )
+
+
+def agrees_with_first_events(recording: Recording) -> None:
+    """Check the start state: pages that are allocated first are free, of those freed first none is on a per-CPU list."""
+    start = recording.start
+    assert start is not None
+    listed, free = start.pcp_pages, start.free
+    order = pcp_order(listed.pindex, recording.machine.hugepage_order)
+    size = max(zone.start_pfn + zone.spanned for zone in start.zones) + (1 << 11)
+    buddy, cached = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    for where, pfns, orders in ((buddy, free.pfn, free.order), (cached, listed.pfn, order)):
+        for i in np.unique(orders).tolist():
+            where[(pfns[orders == i][:, None] + np.arange(1 << i)).ravel()] = True
+    events = concat_chunks(list(recording.events(kinds=TOUCHING, after=start)))
+    pages = np.where(
+        events.kind == EventKind.MM_PAGE_ALLOC_EXTFRAG, np.maximum(events.a, events.order), events.order
+    )
+    seen = np.zeros(size, np.bool_)
+    for kind, pfn, order_ in zip(events.kind.tolist(), events.pfn.tolist(), pages.tolist(), strict=True):
+        if pfn < 0 or seen[pfn]:
+            continue
+        seen[pfn : pfn + (1 << order_)] = True
+        if kind == EventKind.MM_PAGE_ALLOC and order_ <= 3:
+            assert buddy[pfn] or cached[pfn], f"page {pfn:#x} is in use, and then allocated"
+        if kind == EventKind.MM_PAGE_FREE:
+            assert not cached[pfn], f"page {pfn:#x} is on a per-CPU list, and then freed"

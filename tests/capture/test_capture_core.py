@@ -165,6 +165,7 @@ def test_a_snapshot_is_a_recording_that_a_replay_can_begin_from(tmp_path: Path) 
 
 def test_without_drgn_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "drgn", None)
+    (tmp_path / "vmcore").write_bytes(b"\x7fELF")
     with pytest.raises(KevacuateError, match=r"pip install 'kevacuate\[drgn\]'"):
         open_core(tmp_path / "vmcore")
 

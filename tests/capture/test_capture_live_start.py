@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from capture_tools import kevacuate, unavailable
+from capture_tools import LONGEST, agrees_with_first_events, kevacuate, unavailable
 
 from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.start import start_recording as record
+from kevacuate.capture.survey import Survey, count_blocks
 from kevacuate.demand.build import build_demand
+from kevacuate.kernel.pageflags import tails_as_heads
+from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.moments import recorded_blocks, state_moment
 from kevacuate.observe.maps import recorded_run
@@ -22,6 +26,7 @@ from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.snapshot import Snapshot
+from kevacuate.recording.state import UNCLEAR
 from kevacuate.runs.initial_state import initial_state, skip_bits
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
@@ -68,7 +73,12 @@ def test_blocks_add_up_to_the_machines(job: Recording) -> None:
         by_type = np.bincount(state.blocks.mt, minlength=3)[:3].tolist()
         names = ("Unmovable", "Movable", "Reclaimable")
         counted = [sum(zone.blocks_by_type.get(name, 0) for zone in snapshot.zones) for name in names]
-        assert np.abs(np.array(by_type) - counted).sum() <= 0.02 * sum(counted)
+        guesses = state.guesses
+        assert guesses is not None
+        named = (
+            guesses.blocks - guesses.block_types
+        )  # whose type may have changed since the event that named it
+        assert np.abs(np.array(by_type) - counted).sum() <= 2 * named
 
 
 def test_all_readers_count_the_same_blocks_as_mixed(job: Recording) -> None:
@@ -99,37 +109,67 @@ def test_all_readers_count_the_same_blocks_as_mixed(job: Recording) -> None:
 
 
 def test_a_snapshots_bounds_hold_what_the_recording_ends_with(job: Recording) -> None:
+    order, end = job.machine.pageblock_order, job.states[-1]
+    assert end.page_flags is not None
+    said = state_moment(end, order, job.machine.hugepage_order)
+    flags = np.where(end.page_flags == UNCLEAR, 0, end.page_flags)
+    counts = count_blocks(tails_as_heads(flags), order)
+    absent = np.ones(len(counts.free), np.bool_)
+    absent[end.blocks.pfn >> order] = False
+    bounds = Survey(job.snapshots[-1], order, counts, job.machine.kernel, absent).mixed
+    assert bounds.least <= said["mixed_blocks"]
+    assert said["mixed_blocks_least"] <= bounds.most
+
+
+def test_a_snapshot_counts_the_machines_blocks() -> None:
     process = kevacuate("snapshot", "--json")
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, errors
     found = json.loads(out)
-    order = job.machine.pageblock_order
-    counted = sum(sum(zone["blocks_by_type"].values()) for zone in found["zones"] if zone["name"] != "Device")
-    assert abs(sum(found["blocks_by_class"].values()) - counted) <= 0.01 * counted
-    end = state_moment(job.states[-1], order, job.machine.hugepage_order)
-    least, most = found["mixed_blocks"]["least"], found["mixed_blocks"]["most"]
-    slack = 0.1 * end["mixed_blocks"] + 50  # the machine went on in between
-    assert least - slack <= end["mixed_blocks"]
-    assert end["mixed_blocks_least"] <= most + slack
+    zones = [zone for zone in found["zones"] if zone["name"] != "Device"]
+    counted = sum(sum(zone["blocks_by_type"].values()) for zone in zones)
+    assert 0 <= counted - sum(found["blocks_by_class"].values()) < len(zones)  # two zones may share a block
+    assert found["mixed_blocks"]["least"] <= found["mixed_blocks"]["most"]
 
 
-def test_mixed_does_not_fall_in_the_first_second(job: Recording) -> None:
-    run = replay(job, options=ReplayOptions(samples=100))
-    first = [
-        n for n, t in zip(run.series["mixed_blocks"], run.series["t"], strict=True) if t <= 1_000_000_000
-    ]
-    assert len(first) > 5
-    assert min(first) > 0.8 * first[0] - 20
+def test_pages_begin_as_their_first_events_find_them(job: Recording) -> None:
+    agrees_with_first_events(job)
+
+
+def test_a_replay_begins_with_the_blocks_recorded(job: Recording) -> None:
+    run = replay(job)
+    start = job.start
+    assert start is not None
+    said = state_moment(start, job.machine.pageblock_order, job.machine.hugepage_order)
+    assert run.series["mixed_blocks"][0] == said["mixed_blocks"]
     assert run.metrics["frees_refused"] <= 0.001 * run.metrics["frees"]
 
 
-def test_pages_on_per_cpu_lists_are_mostly_known(job: Recording) -> None:
+IN_USE, FREE, ON_A_PER_CPU_LIST = range(3)
+
+
+def places(recording: Recording, state: AllocatorState) -> npt.NDArray[np.int8]:
+    """Where the state says that each page is [pages]."""
+    where = np.full(max(zone.start_pfn + zone.spanned for zone in state.zones), IN_USE, np.int8)
+    cached = state.pcp_pages
+    cached_order = pcp_order(cached.pindex, recording.machine.hugepage_order)
+    for place, pfns, orders in (
+        (FREE, state.free.pfn, state.free.order),
+        (ON_A_PER_CPU_LIST, cached.pfn, cached_order),
+    ):
+        for pfn, order in zip(pfns.tolist(), orders.tolist(), strict=True):
+            where[pfn : pfn + (1 << order)] = place
+    return where
+
+
+def test_pages_of_per_cpu_lists_that_are_not_known_are_counted(job: Recording) -> None:
     for state, snapshot in pairs(job):
         counted = sum(pcp.count for zone in snapshot.zones for pcp in zone.pcp)
         guesses = state.guesses
         assert guesses is not None
         assert guesses.pcp_pages == counted
-        assert guesses.pcp_pages_unknown < 0.6 * counted + 2000
+        known = int((places(job, state) == ON_A_PER_CPU_LIST).sum())
+        assert guesses.pcp_pages_unknown == min(max(counted - known, 0), guesses.unclear_pages)
 
 
 def test_the_verdict_names_what_is_guessed(job: Recording) -> None:

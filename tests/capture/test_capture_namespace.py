@@ -25,7 +25,7 @@ def shell(script: str) -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=1200,
         cwd="/",
     )
     return done.returncode, done.stdout, done.stderr
@@ -104,7 +104,7 @@ def test_a_read_only_or_full_disk_is_one_sentence(tmp_path: Path, options: str, 
 FILL = """
 {record} & child=$!
 echo $child > {keep}/../pid
-for i in $(seq 600); do ls $D/.a.kev.rec-*/snapshots.jsonl >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 6000); do ls $D/.a.kev.rec-*/snapshots.jsonl >/dev/null 2>&1 && break; sleep 0.1; done
 dd if=/dev/zero of=$D/full bs=64k 2>/dev/null
 {touch}
 wait $child; code=$?
@@ -120,7 +120,7 @@ def test_a_disk_that_fills_up_leaves_a_recording(tmp_path: Path) -> None:
     """Another program takes the last byte while it records: it ends in words, and what was captured is kept or saved."""
     (tmp_path / "keep").mkdir()
     script = FILL.format(
-        record=f"{KEVACUATE} record --duration 60 --no-pages --buffer 4M -o $D/a.kev",
+        record=f"{KEVACUATE} record --duration 36000 --no-pages --buffer 4M -o $D/a.kev",
         touch=f"{sys.executable} -c 'bytearray(200 << 20)'",
         again=f"{KEVACUATE} record --light --no-pages --duration 0.1 -o $D/b.kev",
         keep=tmp_path / "keep",

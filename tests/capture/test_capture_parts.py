@@ -8,9 +8,9 @@ import pytest
 from capture_tools import FREE_TEXT, TEXTS
 
 from kevacuate.capture import options as opt
-from kevacuate.capture.command import check_command, invoking_user
+from kevacuate.capture.command import check_asked, invoking_user
 from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, EventChoice, choose_events
-from kevacuate.capture.options import choose_buffer, parse_size
+from kevacuate.capture.options import RecordOptions, choose_buffer, parse_size
 from kevacuate.capture.session import Session
 from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
@@ -96,9 +96,9 @@ def test_sub_buffer_size_is_read_not_assumed() -> None:
         sub_buffer_bytes("field: char data; offset:12; size:4084;")
 
 
-def test_a_program_that_does_not_exist_is_refused() -> None:
+def test_a_program_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KevacuateError, match="no program 'no-such-program-here'"):
-        check_command(["no-such-program-here"])
+        check_asked(RecordOptions(tmp_path / "x.kev", command=("no-such-program-here",)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -37,7 +37,7 @@ def test_a_raw_file_that_is_not_there_ends_that_cpu_only(tmp_path: Path) -> None
     words = Words(tmp_path / "spool", 2, create=True)
     arguments = [str(path), str(tmp_path / "spool"), str(PAGE), "0.01", "0.01", "0,1"]
     reader = subprocess.run(
-        [sys.executable, "-m", "kevacuate.capture.reader", *arguments], input=b"s", check=False, timeout=60
+        [sys.executable, "-m", "kevacuate.capture.reader", *arguments], input=b"s", check=False, timeout=600
     )
     assert reader.returncode == 0
     assert (words[W_DONE], words[W_ERROR]) == (DONE, 0)
@@ -53,7 +53,7 @@ def test_without_any_raw_file_nothing_can_be_recorded(tmp_path: Path) -> None:
     words = Words(tmp_path / "spool", 1, create=True)
     arguments = [str(path), str(tmp_path / "spool"), str(PAGE), "0.01", "0.01", "0"]
     subprocess.run(
-        [sys.executable, "-m", "kevacuate.capture.reader", *arguments], input=b"s", check=False, timeout=60
+        [sys.executable, "-m", "kevacuate.capture.reader", *arguments], input=b"s", check=False, timeout=600
     )
     assert words[W_ERROR] == errno.ENOENT
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from capture_tools import FORMATS, PAGE, TEXTS, FakeSpool, free, small_machine, sub_buffer
+from capture_tools import FORMATS, FREE_TEXT, PAGE, TEXTS, FakeSpool, free, small_machine, sub_buffer
 
 from kevacuate.capture.finish import salvage, salvage_all
 from kevacuate.capture.livewriter import LiveWriter
@@ -11,18 +13,20 @@ from kevacuate.capture.spool import GoneCpu, note_gone
 from kevacuate.capture.stream import SpoolStream
 from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
+from kevacuate.observe.info import about_recording
 from kevacuate.recording import Recording, parquet
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.snapshot import snapshot_from_texts
 
 DEAD = 999_999_999
 
 
-def work_of_a_killed_recorder(tmp_path: Path) -> tuple[WorkDir, FakeSpool]:
+def work_of_a_killed_recorder(tmp_path: Path, **events: str) -> tuple[WorkDir, FakeSpool]:
     """As a recorder leaves it that is killed after its snapshot at the start."""
     work = WorkDir(tmp_path / f".x.kev.rec-{DEAD}")
     work.spool.mkdir(parents=True)
     machine = small_machine()
+    machine = replace(machine, events=machine.events | events)
     facts = {
         "target": "x.kev",
         "cpus": [0, 1],
@@ -140,3 +144,17 @@ def test_the_directory_of_a_living_recorder_is_left_alone(tmp_path: Path) -> Non
     assert left_behind(tmp_path) == []
     assert salvage_all(tmp_path) == []
     assert work.path.is_dir()
+
+
+def test_events_that_could_not_be_read_are_named(tmp_path: Path) -> None:
+    text = FREE_TEXT.replace("mm_page_free", "mm_compaction_migratepages").replace("266", "300")
+    work, spool = work_of_a_killed_recorder(tmp_path, **{"compaction/mm_compaction_migratepages": text})
+    work.kev.mkdir()
+    unread = free(1).replace(struct.pack("<H", 266), struct.pack("<H", 300), 1)
+    spool.put(0, sub_buffer(100, free(1), unread, unread), until=400)
+    spool.put(1, sub_buffer(120, free(3)), until=400)
+    (made,) = salvage_all(tmp_path)
+    recording = Recording.open(made)
+    assert recording.not_read == {"mm_compaction_migratepages": 2}
+    assert about_recording(recording)["events_not_read"] == {"mm_compaction_migratepages": 2}
+    assert recording.save(tmp_path / "again.kev").not_read == {"mm_compaction_migratepages": 2}

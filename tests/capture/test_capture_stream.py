@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import struct
 from pathlib import Path
 
 import pytest
-from capture_tools import FORMATS, PAGE, FakeSpool, free, sub_buffer
+from capture_tools import FORMATS, FREE_TEXT, PAGE, FakeSpool, free, sub_buffer
 
 from kevacuate.capture import stream as st
 from kevacuate.capture.stream import SpoolStream
+from kevacuate.capture.tracefs import ftrace_formats
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.formats import parse_format
+from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.schema import EventChunk, concat_chunks
 
 
@@ -67,17 +71,6 @@ def test_losses_are_placed_in_time(tmp_path: Path) -> None:
     assert (loss.cpu, loss.begin, loss.end, loss.missed, loss.gaps) == (0, 100, 900, 12, 0)
 
 
-def test_warming_up_is_no_loss(tmp_path: Path) -> None:
-    spool = FakeSpool(tmp_path, 2)
-    stream = SpoolStream(tmp_path, [0, 1], FORMATS, PAGE)
-    stream.warm_up()
-    spool.put(0, sub_buffer(100, free(1)), until=1000)
-    spool.put(1, sub_buffer(120, free(3)), until=1000)
-    assert pump(stream).pfn.tolist() == [1, 3]
-    assert stream.losses() == []
-    assert [cpu.decoder.gaps for cpu in stream.cpus] == [0, 0]
-
-
 def test_segments_go_only_when_what_they_held_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,10 +97,26 @@ def test_a_damaged_spool_is_named(tmp_path: Path) -> None:
         pump(stream)
 
 
-def test_warming_up_counts_nothing(tmp_path: Path) -> None:
-    spool = FakeSpool(tmp_path, 1)
-    stream = SpoolStream(tmp_path, [0], FORMATS, PAGE)
-    stream.warm_up()
-    spool.put(0, sub_buffer(100, free(1)), until=1000)
-    assert pump(stream).pfn.tolist() == [1]
-    assert list(stream.losses()) == []
+def test_events_that_cannot_be_read_and_such_that_nobody_reads_are_counted_by_name(tmp_path: Path) -> None:
+    def event(ident: int) -> bytes:
+        return free(1).replace(struct.pack("<H", 266), struct.pack("<H", ident), 1)
+
+    lacking = FREE_TEXT.replace("mm_page_free", "mm_compaction_migratepages").replace("266", "300")
+    printed = FREE_TEXT.replace("mm_page_free", "print").replace("266", "5")
+    formats = FORMATS | {300: parse_format(lacking, "compaction"), 5: parse_format(printed, "ftrace")}
+    spool = FakeSpool(tmp_path / "spool", 1)
+    stream = SpoolStream(tmp_path / "spool", [0], formats, PAGE)
+    spool.put(0, sub_buffer(100, free(1), event(300), event(300), event(5), event(999)), until=900)
+    assert pump(stream).rows == 1
+    assert stream.not_read() == {"mm_compaction_migratepages": 2, NO_FORMAT: 1}
+    assert stream.passed_over() == {"print": 1}
+
+
+def test_records_of_ftrace_itself_have_names(tmp_path: Path) -> None:
+    for name, text in (
+        ("print", FREE_TEXT.replace("mm_page_free", "print").replace("266", "5")),
+        ("odd", "?"),
+    ):
+        (tmp_path / "events/ftrace" / name).mkdir(parents=True)
+        (tmp_path / "events/ftrace" / name / "format").write_text(text)
+    assert {ident: one.name for ident, one in ftrace_formats(tmp_path).items()} == {5: "print"}

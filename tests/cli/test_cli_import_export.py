@@ -12,6 +12,7 @@ from cli_tools import call, files, refusal, run
 
 import kevacuate
 from kevacuate.errors import KevacuateError
+from kevacuate.recording import EventKind, Recording
 from kevacuate.recording.importers import import_recording
 
 DATA = Path(__file__).parent.parent / "data"
@@ -159,3 +160,29 @@ def test_a_link_to_itself_is_refused(command: str, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert "loop" in refusal(command, "loop")
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["one-cpu.kev", "raw-1cpu"])
+def test_every_command_gives_one_number_of_events(name: str, tmp_path: Path) -> None:
+    source = DATA / name
+
+    def said(*words: object) -> int:
+        done = call(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["events"])
+
+    rows = [chunk.kind for chunk in Recording.open(source).events()]
+    number = sum(int((kinds != EventKind.GT_DUMP).sum()) for kinds in rows)
+    assert number < sum(map(len, rows)), (
+        "the recording holds rows of a dump, so that one can be counted by mistake"
+    )
+    found = {"info": said("info", source), "verify": said("verify", source, "--level", "pcp")}
+    found["export"] = said("export", "--ftrace", source, "-o", tmp_path / "x.txt")
+    if name == "raw-1cpu":
+        found["import"] = said("import", source, "-o", tmp_path / "x.kev")
+        found["info of the import"] = said("info", tmp_path / "x.kev")
+    found["quality"] = Recording.open(source).quality["events"]
+    about = json.loads(call("info", source, "--json").stdout)
+    found["by kind"] = sum(about["events_by_kind"].values())
+    found["over time"] = sum(about["timeline"]["events"])
+    assert set(found.values()) == {number}, found

@@ -9,6 +9,7 @@ from cli_tools import call, refusal
 
 from kevacuate.measure.saved import save_comparison
 from kevacuate.recording import Recording
+from kevacuate.reports import plot
 from kevacuate.runs.compare import compare
 from kevacuate.runs.options import ReplayOptions
 
@@ -35,6 +36,23 @@ def test_every_figure_in_every_format(synthetic_kev: Path, tmp_path: Path) -> No
         f"tiny-{figure}.{form}" for figure in ("map", "time", "flow", "bars") for form in ("png", "svg")
     )
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+
+
+def test_what_a_stopped_command_wrote_is_named(
+    synthetic_kev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, turns = plot.save, iter(range(2))
+
+    def second_is_stopped(figure: object, path: Path) -> Path:
+        if next(turns):
+            raise KeyboardInterrupt
+        return save(figure, path)
+
+    monkeypatch.setattr(plot, "save", second_is_stopped)
+    done = call("plot", synthetic_kev, "--repeats", "1", "-o", tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == f"kevacuate: interrupted; {tmp_path / 'tiny-map.png'} was written."
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-map.png"]
 
 
 def test_a_saved_comparison(synthetic_kev: Path, tmp_path: Path) -> None:

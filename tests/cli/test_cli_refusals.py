@@ -192,18 +192,18 @@ def interrupted_when(args: list[str], ready: Path, cwd: Path) -> tuple[int, str,
         "def marked(self, chunk, row=0):\n"
         "    feed(self, chunk, row)\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n"
-        "    import time; time.sleep(30)\n"
+        "    import time; time.sleep(1000)\n"
         "r.Replay.feed = marked\n"
         "from kevacuate.cli import main; main()\n"
     )
     process = subprocess.Popen(
         [COMMAND[0], "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 

@@ -115,7 +115,7 @@ def test_refusals(synthetic_kev: Path, saved: Path, tmp_path: Path) -> None:
     assert call("replay", skipped, "--save", other).returncode == 0
     assert "another recording" in refusal("report", saved, other, "-o", page)
     (tmp_path / "junk").write_bytes(b"PK junk")
-    assert "not a saved comparison" in refusal("report", tmp_path / "junk", "-o", page)
+    assert "is a file, but a recording is a directory" in refusal("report", tmp_path / "junk", "-o", page)
     assert "does not exist" in refusal("report", tmp_path / "absent", "-o", page)
     assert "is not a directory" in refusal("compare", synthetic_kev, "--save", tmp_path / "no" / "x")
     assert "page.html" not in files(tmp_path)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tracecmd_tools import TRACEFS, copy_raw, instance, restore, touch, trace_cmd, tracing_directory
 
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import load_formats
 from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS
@@ -30,13 +31,13 @@ def chosen_pages(data: bytes, source: Path, work: Path) -> bytes:
     formats, seen, pages = load_formats(source / "formats"), set[int](), []
     for first in range(0, len(data), 256 * PAGE):
         (work / "block").write_bytes(data[first : first + 256 * PAGE])
-        reader = RawReader(work / "block", 0, formats, ALL_KINDS)
+        reader = RawReader(work / "block", 0, decoding(formats, ALL_KINDS))
         kinds = {k for chunk in reader.chunks(1 << 17) for k in chunk.kind.tolist()}
         if kinds <= seen:
             continue
         for at in range(first, min(first + 256 * PAGE, len(data)), PAGE):
             (work / "block").write_bytes(data[at : at + PAGE])
-            reader = RawReader(work / "block", 0, formats, ALL_KINDS)
+            reader = RawReader(work / "block", 0, decoding(formats, ALL_KINDS))
             found = {k for chunk in reader.chunks(1 << 17) for k in chunk.kind.tolist()}
             if found - seen:
                 seen |= found

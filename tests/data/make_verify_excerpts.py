@@ -122,7 +122,7 @@ def reached(
         np.repeat([getattr(x, name) for x in lists], sizes).astype(np.int8) for name in ("order", "mt")
     )
     blocks = like.blocks
-    types = level.state.block[2 * (blocks.pfn >> int(level.state.cfg[k.C_PAGEBLOCK_ORDER]))] & k.PB_TYPE_MASK
+    types = level.state.block[2 * (blocks.pfn >> level.state.view.cfg.pageblock_order)] & k.PB_TYPE_MASK
     pages = pcp.pages(zone)
     held = np.left_shift(1, np.where(pages.pindex >= 12, 9, pages.pindex // 3)).sum()
     return replace(
@@ -169,8 +169,8 @@ def cut_one_cpu(recording: Recording, first: int, last: int) -> None:
     pcp = PcpBooks()
     tuning = TuningLevel(Given.of(recording, recording.start))
     machine = recording.machine
-    npages = int(level.state.cfg[k.C_NPAGES])
-    movable = MovablePages(npages, machine.cpus, recording.boot)
+    npages = level.state.view.cfg.npages
+    movable = MovablePages(npages, machine.cpus, recording.boot, machine.hugepage_order)
     kept = []
     number = ts = 0
     for early, late in pieces(recording, first, last):

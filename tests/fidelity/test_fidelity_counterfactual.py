@@ -23,6 +23,7 @@ from kevacuate.fidelity.counterfactual.verdict import INFORMATIONAL, OUTSIDE, SH
 from kevacuate.fidelity.level import Given
 from kevacuate.measure.fidelity import LevelResult, Outcome
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.policy import BOOTED
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording, write_demand
 from kevacuate.recording.schema import COLUMN_TYPES
@@ -236,17 +237,17 @@ def test_the_recorded_runs_own_counts(recording: Recording) -> None:
 
 def test_the_recorded_runs_own_moment() -> None:
     state: AllocatorState = synthetic.start_state()
-    found = recorded_moment(state, 9)
+    found = recorded_moment(state, 9, 9)
     blocks = (synthetic.END - synthetic.FIRST) // synthetic.BLOCK
     assert found["blocks_movable"] == found["polluted"] + blocks - 1
     assert (found["mixed"], found["blocks_with_unmovable"], found["polluted"]) == (1, 1, 1)
     assert found["free_pages"] == sum(1 << int(order) for order in state.free.order)
     assert found["free_by_order 10"] == int((state.free.order == 10).sum())
-    assert "mixed" not in recorded_moment(replace(state, page_flags=None), 9)
+    assert "mixed" not in recorded_moment(replace(state, page_flags=None), 9, 9)
 
 
 def test_what_a_log_shows_as_refused() -> None:
-    log = np.zeros((4, k.LR), np.int64)
+    log = np.zeros((4, LogRecord.STRIDE), np.int64)
     log[:, 1] = k.L_EVAC_CLAIM
     log[:, 4] = [0 << 8 | 1, 2 << 8 | 1, 0 << 8 | 2, 0 << 8 | 1]
     log[3, 7] = 1

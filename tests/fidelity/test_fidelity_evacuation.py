@@ -31,7 +31,7 @@ def boot_state():
 
 
 def followed(*events) -> MovablePages:
-    pages = MovablePages(NPAGES, 2, boot_state_with_one_block())
+    pages = MovablePages(NPAGES, 2, boot_state_with_one_block(), 9)
     rows = wide(chunk_of(list(events)))
     pages.feed(rows, 100, 0, rows.rows)
     return pages
@@ -99,9 +99,9 @@ def test_flags_give_back_what_was_followed() -> None:
     before = followed(alloc(BLOCK + 3), alloc(BLOCK + 8, 2), alloc(BLOCK + 4, gfp=VMALLOC))
     state = dataclasses.replace(boot_state_with_one_block(), tag="m", page_flags=before.flags())
     nothing = type(state.free)(*(column[:0] for column in state.free))
-    after = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing))
+    after = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing), 9)
     assert folios(after) == folios(before)
-    unknown = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing, page_flags=None))
+    unknown = MovablePages(NPAGES, 2, dataclasses.replace(state, free=nothing, page_flags=None), 9)
     assert unknown.look(BLOCK, 512).unknown == 512
 
 

@@ -39,8 +39,8 @@ MUTATIONS = {
     ),
     "wrong fallback order": Mutation(
         "mm/fallback.py",
-        "    return MIGRATE_MOVABLE if start == MIGRATE_UNMOVABLE else MIGRATE_UNMOVABLE",
-        "    return MIGRATE_RECLAIMABLE if start == MIGRATE_UNMOVABLE else MIGRATE_MOVABLE",
+        "    return k.MIGRATE_MOVABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_UNMOVABLE",
+        "    return k.MIGRATE_RECLAIMABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_MOVABLE",
         "buddy",
     ),
     "threshold off by one": Mutation(
@@ -57,9 +57,9 @@ MUTATIONS = {
     ),
     "oldest first in a collection": Mutation(
         "mm/workqueue.py",
-        "        queue_work(s, worker, item)\n        item = following",
-        "        if following >= 0:\n            queue_work(s, worker, following)\n        queue_work(s, worker, item)\n"
-        "        item = s.work[s.cfg[C_OFF_ITEMS] + following * IS + I_NEXT] if following >= 0 else -1",
+        "        queue_work(s, number, item)\n        item = following",
+        "        if following >= 0:\n            queue_work(s, number, following)\n        queue_work(s, number, item)\n"
+        "        item = s.item[following].next if following >= 0 else -1",
         "evacuation",
     ),
     "skip bit ignored": Mutation(

@@ -22,6 +22,12 @@ from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
 from kevacuate.kernel.versions import Version, parse_version, version_text
 
 HEADERS = ("kmem", "compaction", "vmscan", "migrate")
+PFN_FIRST: Version = (4, 1)
+"""Before, the events of the kmem system held a pointer to struct page (field ``page``) and no pfn."""
+PLAIN_NAMES_UNTIL: Version = (4, 5)
+"""The last version that prints names of single bits without underscores, and ``GFP_NOWAIT`` for no flag at all."""
+GONE_MODES = {"MIGRATE_SYNC_NO_COPY": 3}
+"""Modes that Linux 7.2 does not have, with their number (4.14 to 6.11 or earlier)."""
 NAMED = re.compile(r"(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -103,7 +109,7 @@ def check_headers(root: Path, version: Version) -> Check:
     for number, name in ks.migrate_modes(modes).items():
         check.same(
             f"mode {name}",
-            (migrate.GONE_MODES | {n: i for i, n in enumerate(migrate.MODES)}).get(name),
+            (GONE_MODES | {n: i for i, n in enumerate(migrate.MODES)}).get(name),
             number,
         )
     if all(trace.values()) or version < (3, 8):
@@ -128,7 +134,7 @@ def check_gfp(
     for name, parts in composed.items():
         if name not in gfp.COMPOSED and name != "GFP_TEMPORARY":
             continue
-        if version <= gfp.PLAIN_NAMES_UNTIL and name == "GFP_NOWAIT":
+        if version <= PLAIN_NAMES_UNTIL and name == "GFP_NOWAIT":
             continue  # printed for no flag at all
         flags, ours_now = sum(1 << bits[part] for part in parts), gfp.composed(name, version)
         light = conversion.base if gfp.NO_KSWAPD not in parts else 0
@@ -164,7 +170,7 @@ def check_events(check: Check, version: Version, found: dict[str, tuple[tuple[st
     extfrag = found.get("mm_page_alloc_extfrag")
     if extfrag:
         check.same("change_ownership", version >= events.OWNERSHIP_FIRST, "change_ownership" in extfrag[0])
-        check.same("pfn", version >= events.PFN_FIRST, "pfn" in extfrag[0])
+        check.same("pfn", version >= PFN_FIRST, "pfn" in extfrag[0])
 
 
 def within(version: Version, proof: events.Proof) -> bool:
@@ -204,7 +210,7 @@ def check_formats(directory: Path, version: Version) -> Check:
         )
     for name in ("mm_page_alloc", "mm_page_free"):
         if name in found:
-            check.same(f"pfn of {name}", version >= events.PFN_FIRST, "pfn" in found[name][0])
+            check.same(f"pfn of {name}", version >= PFN_FIRST, "pfn" in found[name][0])
     return check
 
 
@@ -214,7 +220,7 @@ def check_printed_bits(check: Check, version: Version, text: str) -> None:
     for value, name in re.findall(
         r"\{\s*\(unsigned long\)\(+\s*gfp_t\s*\)\s*\(?(0x[0-9a-f]+)u\s*\)*\s*,\s*\"(\w+)\"", text
     ):
-        flag = gfp.printed_name(name) if version <= gfp.PLAIN_NAMES_UNTIL else name
+        flag = gfp.printed_name(name) if version <= PLAIN_NAMES_UNTIL else name
         mask = int(value, 16)
         if ours is not None and flag in ours and mask.bit_count() == 1:
             check.same(f"printed bit {name}", ours[flag], mask.bit_length() - 1)

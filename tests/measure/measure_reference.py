@@ -32,9 +32,9 @@ def small_machine(pageblock_order: int = 5, pages: int = 2048) -> tuple[MachineC
 def drive(state: State, rng: np.random.Generator, steps: int) -> None:
     """Random allocations, frees, splits and steps of time; object ids count up."""
     live = [int(o) for o in np.flatnonzero(state.obj >= 0)]
-    number = int(state.stat[k.T_ALLOCS] + state.stat[k.T_ALLOC_FAILED])
+    number = int(state.view.stat.allocs + state.view.stat.alloc_failed)
     for _ in range(steps):
-        entry.advance(state, int(state.stat[k.T_NOW]) + int(rng.integers(200_000)))
+        entry.advance(state, state.view.stat.now + int(rng.integers(200_000)))
         live = [obj for obj in live if state.obj[obj] >= 0]
         what = rng.random()
         if what < 0.55 or not live:

@@ -11,6 +11,7 @@ from kevacuate.measure.metrics import region_metrics
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.check import check
+from kevacuate.mm.fields import Zone
 from kevacuate.mm.layout import State
 
 ROUNDS = 12
@@ -65,10 +66,10 @@ def test_free_chunks_and_indices_are_those_of_the_zones(order: int, seed: int) -
     drive(state, np.random.default_rng(seed), 300)
     now = moment(state)
     orders = config.max_page_order + 1
-    areas = state.zone.reshape(-1, k.ZS)[:, k.Z_AREA : k.Z_AREA + orders].sum(axis=0)
+    areas = Zone.table(state.zone)["free_area"][:, :orders].sum(axis=0)
     by_order = np.array([now["free_chunks"][name] for name in k.MIGRATE_NAMES]).sum(axis=0)
     assert by_order.tolist() == areas.tolist()
-    assert now["free_pages"] == int(state.zone.reshape(-1, k.ZS)[:, k.Z_NR_FREE].sum())
+    assert now["free_pages"] == sum(zone.nr_free_pages for zone in state.view.zone)
     assert now["fragmentation_index"] == [fragmentation_index(areas, o) for o in range(orders)]
     assert now["unusable_free_index"] == [unusable_free_index(areas, o) for o in range(orders)]
     assert now["huge_pages_free"] == sum(int(areas[o]) << (o - order) for o in range(order, orders))

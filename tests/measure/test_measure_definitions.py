@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import synthetic
 from recorded_tools import M, R, U, chunk_of, event, extfrag, write_events
 
+from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.kernel import extfrag as kinds
 from kevacuate.kernel import pageflags as pf
 from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, STEAL, extfrag_kind
@@ -18,6 +24,7 @@ from kevacuate.live.view import Extfrag
 from kevacuate.measure.blocks import BlockCounts, block_kinds, is_mixed
 from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, from_movable, queues_evacuation
 from kevacuate.measure.history import History
+from kevacuate.measure.moments import recorded_blocks, state_moment
 from kevacuate.measure.pages import (
     FREE,
     MOVABLE,
@@ -26,6 +33,7 @@ from kevacuate.measure.pages import (
     UNMOVABLE,
     count_classes,
     flag_classes,
+    page_classes,
 )
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
@@ -33,6 +41,8 @@ from kevacuate.mm.movable import can_move
 from kevacuate.observe.event_records import allocator_records
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import EventKind, Recording
+from kevacuate.recording.state import PcpPages
+from kevacuate.recording.statefiles import read_state
 from kevacuate.reports.triage.words import SHORT_SECONDS, words
 
 ORDER = 9
@@ -132,7 +142,7 @@ def test_classes_are_counted_by_block() -> None:
 
 def test_the_order_of_a_per_cpu_list() -> None:
     index = np.arange(14)
-    assert pcp_order(index).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 9, 9]
+    assert pcp_order(index, 9).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 9, 9]
     assert pcp_order(index, 7).tolist()[9:] == [3, 3, 3, 7, 7]
     assert pcp_order(index, 13).tolist()[-1] == 13
     orders, types = np.array([0, 0, 1, 3, 3, 9, 9, 9]), np.array([0, 2, 1, 0, 2, 0, 1, 2])
@@ -234,3 +244,27 @@ def test_what_is_a_sample(tmp_path: Path, seconds: int, sample: bool) -> None:
     triage = triage_recording(Recording.open(write_events(tmp_path / "a.kev", rows)))
     assert triage["seconds"] == seconds
     assert ("a sample, not its life" in words(triage)) is sample
+
+
+@pytest.mark.parametrize("order", [9, 10, 7, 13])
+def test_huge_pages_on_per_cpu_lists_have_the_machines_order(order: int) -> None:
+    """9 is that of x86-64, 10 of 32-bit x86 without PAE, 13 of arm64 with 64 KiB pages: each reader takes the machine's."""
+    start = synthetic.start_state(page_flags=False)
+    zone = replace(start.zones[0], start_pfn=0, spanned=1 << 15)
+    huge = PcpPages(
+        *(
+            np.array([value], column.dtype)
+            for value, column in zip((0, 0, 13, 1 << 14), start.pcp_pages, strict=True)
+        )
+    )
+    nothing = type(start.free)(*(column[:0] for column in start.free))
+    state = replace(start, zones=[zone], free=nothing, pcp_pages=huge)
+    assert int((~pages_in_use(state, order)).sum()) == 1 << order
+    assert int((page_classes(state, order) == PCP).sum()) == 1 << order
+
+
+@pytest.mark.parametrize(
+    "function", [pcp_order, pages_in_use, page_classes, recorded_blocks, state_moment, read_state]
+)
+def test_no_order_of_a_huge_page_is_taken_unsaid(function: Callable[..., Any]) -> None:
+    assert inspect.signature(function).parameters["hugepage_order"].default is inspect.Parameter.empty

@@ -152,7 +152,7 @@ def test_the_start_of_a_replay_from_each_dump(name: str) -> None:
     """The model's own count (compiled) of the state that a replay would begin from."""
     recording = opened(name)
     for state, wanted in dumps(name):
-        objects = start_objects(state, pages_in_use(state))
+        objects = start_objects(state, pages_in_use(state, 9))
         policy, options = parse_policy("mainline"), ReplayOptions()
         skip = np.zeros(len(state.blocks.pfn), np.bool_)
         model = initial_state(recording.machine, state, objects, policy, options, 0, skip)
@@ -179,7 +179,7 @@ def with_lists(state: AllocatorState) -> np.ndarray:
     """
     flags = state.page_flags
     assert flags is not None
-    classes = page_classes(state)
+    classes = page_classes(state, 9)
     flags = flags[: len(classes)] & ~np.uint64(1 << KPF_BUDDY)
     on_lists = (classes == FREE) | (classes == PCP)
     flags = np.where(on_lists, np.uint64(1 << KPF_BUDDY), flags)

@@ -23,6 +23,8 @@ from oracle.serialise import serialise
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import PROBLEMS, check_state
+from kevacuate.mm.fields import PerCpuPages
+from kevacuate.mm.layout import log_table
 
 
 class Disagreement(AssertionError):
@@ -161,7 +163,7 @@ class Lockstep:
         boot.setup_per_zone_wmarks(self.fast, self.spec.machine, kbytes)
         self.oracle.setup_per_zone_wmarks(kbytes)
         if self.spec.batch is not None:
-            self.fast.pcp[k.P_BATCH :: k.PS] = self.spec.batch
+            PerCpuPages.table(self.fast.pcp)["batch"][:] = self.spec.batch
             set_batch(self.oracle, self.spec.batch)
         self._compare(0, 0)
 
@@ -199,14 +201,14 @@ class Lockstep:
         return fast_result
 
     def _take_fast_log(self) -> np.ndarray:
-        count = int(self.fast.stat[k.T_NLOG])
-        assert count <= LOG_CAPACITY
-        self.fast.stat[k.T_NLOG] = 0
-        return self.fast.log[: count * k.LR].copy()
+        assert self.fast.view.stat.nr_log <= LOG_CAPACITY
+        records = log_table(self.fast).ravel().copy()
+        self.fast.view.stat.nr_log = 0
+        return records
 
     def finish(self) -> Counts:
         """What happened, with the fast model's own counters checked against the log and taken in."""
-        self.counts.take_stat(self.fast.stat)
+        self.counts.take_stat(self.fast.view.stat)
         self.counts.total.update(self.oracle.m.reached)
         kernel = self.spec.machine.profile.name
         if kernel != "7.2":

@@ -7,102 +7,19 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
-    C_MAX_PAGE_ORDER,
-    C_NCPUS,
-    C_NNODES,
-    C_NPAGES_REAL,
-    C_NR_PCP_LISTS,
-    C_NWORKERS,
-    C_NZONES,
-    C_OFF_ITEMS,
-    C_OFF_KSWAPD,
-    C_OFF_NODE_CPU,
-    C_OFF_PENDING,
-    C_OFF_TICKS,
-    C_OFF_WORKERS,
-    C_PAGEBLOCK_ORDER,
-    I_NEXT,
-    I_PFN,
-    I_ZONE,
-    IS,
-    KC_DUE,
-    KC_HI,
-    KC_MAX_ORDER,
-    KC_ORDER,
-    KC_PROACTIVE,
-    KC_RUN_HI,
-    KC_SCORE,
-    KC_STATE,
-    KC_ZONE,
     KCOMPACTD_RUNNING,
-    KS,
-    KS_DUE,
-    KS_RUN_HI,
-    LS,
     MIGRATE_TYPES,
     NEVER,
     PG_ALLOC,
     PG_ISOLATED,
-    PS,
-    T_CPU,
-    T_NEXT_DUE,
-    T_NOW,
-    T_WORKER_NS,
-    W_FREELIST,
-    WK_BUSY,
-    WK_CURSOR,
-    WK_DUE,
-    WK_FAILED,
-    WK_HEAD,
-    WK_ISOLATED,
-    WK_ITEM,
-    WK_LIST,
-    WK_MIGRATED,
-    WK_NLIST,
-    WK_RECLAIMED,
-    WK_STATE,
-    WS,
-    Z_AREA,
-    Z_BELOW_HIGH,
-    Z_BOOST,
-    Z_BOOST_SEEN,
-    Z_BOOSTED,
-    Z_CACHED_FREE_PFN,
-    Z_CACHED_MIGRATE_PFN,
-    Z_CACHED_MIGRATE_SYNC,
-    Z_COMPACT_CONSIDERED,
-    Z_COMPACT_DEFER_SHIFT,
-    Z_COMPACT_ORDER_FAILED,
-    Z_INDEX,
-    Z_LOWMEM,
-    Z_MANAGED,
-    Z_NR_FREE,
-    Z_NR_FREE_BLOCKS,
-    Z_NR_FREE_CMA,
-    Z_NR_FREE_HIGHATOMIC,
-    Z_NR_ISOLATED,
-    Z_NR_LRU,
-    Z_NR_RESERVED_HIGHATOMIC,
-    Z_RECLAIM_ACTIVE,
-    Z_WMARK,
     ZONE_MOVABLE,
-    ZS,
 )
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
-from kevacuate.mm.pcp import pcp_list
-from kevacuate.mm.watermark import kcompactd_at
-
-ZONE_FIELDS = (
-    Z_NR_FREE, Z_NR_FREE_CMA, Z_NR_FREE_HIGHATOMIC, Z_NR_FREE_BLOCKS, Z_BOOST, Z_BOOSTED, Z_BELOW_HIGH,
-    Z_RECLAIM_ACTIVE, Z_NR_RESERVED_HIGHATOMIC, Z_NR_LRU, Z_NR_ISOLATED, Z_CACHED_MIGRATE_PFN,
-    Z_CACHED_MIGRATE_SYNC, Z_CACHED_FREE_PFN, Z_COMPACT_CONSIDERED, Z_COMPACT_DEFER_SHIFT, Z_COMPACT_ORDER_FAILED, Z_BOOST_SEEN,
-    Z_MANAGED, Z_WMARK, Z_WMARK + 1, Z_WMARK + 2, Z_WMARK + 3, Z_LOWMEM, Z_LOWMEM + 1, Z_LOWMEM + 2, Z_LOWMEM + 3,
-)  # fmt: skip
-WORK_FIELDS = (WK_CURSOR, WK_ISOLATED, WK_RECLAIMED, WK_MIGRATED, WK_FAILED, WK_NLIST)
+from kevacuate.mm.pcp import pcp_at, pcp_list
 
 
 @part
-def put_list(s, head, out, at):  # type: ignore[no-untyped-def]
+def put_list(s, head, out, at):
     """A linked list: its length, then its entries; stops at the end of *out* if the links run in circles."""
     first = at
     at += 1
@@ -116,30 +33,55 @@ def put_list(s, head, out, at):  # type: ignore[no-untyped-def]
 
 
 @part
-def put_zone(s, z, out, at):  # type: ignore[no-untyped-def]
-    """Counters, marks, free lists, pcps."""
-    for field in ZONE_FIELDS:
-        out[at] = s.zone[z * ZS + field]
+def put_counters(zone, out, at):
+    """Counters and marks."""
+    values = (
+        zone.nr_free_pages, zone.nr_free_cma, zone.nr_free_highatomic, zone.nr_free_pages_blocks, zone.watermark_boost,
+        zone.boosted_watermark, zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru,
+        zone.nr_isolated, zone.compact_cached_migrate_pfn[0], zone.compact_cached_migrate_pfn[1],
+        zone.compact_cached_free_pfn, zone.compact_considered, zone.compact_defer_shift, zone.compact_order_failed,
+        zone.boost_seen, zone.managed_pages,
+    )  # fmt: skip
+    for value in values:
+        out[at] = value
         at += 1
-    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
-        out[at] = s.zone[z * ZS + Z_AREA + order]
+    for i in range(4):
+        out[at + i], out[at + 4 + i] = zone.watermark[i], zone.lowmem_reserve[i]
+    return at + 8
+
+
+@part
+def put_pcp(pcp, out, at):
+    """The fields of a per-CPU list set."""
+    for value in (
+        pcp.count, pcp.high, pcp.high_min, pcp.high_max, pcp.batch, pcp.flags, pcp.alloc_factor, pcp.free_count,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    return at
+
+
+@part
+def put_zone(s, z, out, at):
+    """Counters, marks, free lists, pcps."""
+    at = put_counters(s.zone[z], out, at)
+    for order in range(s.cfg.max_page_order + 1):
+        out[at] = s.zone[z].free_area[order]
         at += 1
         for mt in range(MIGRATE_TYPES):
             at = put_list(s, free_list(s, z, order, mt), out, at)
-    for cpu in range(s.cfg[C_NCPUS]):
-        for field in range(PS):
-            out[at] = s.pcp[(z * s.cfg[C_NCPUS] + cpu) * PS + field]
-            at += 1
-        for pindex in range(s.cfg[C_NR_PCP_LISTS]):
+    for cpu in range(s.cfg.nr_cpus):
+        at = put_pcp(pcp_at(s, z, cpu), out, at)
+        for pindex in range(s.cfg.nr_pcp_lists):
             at = put_list(s, pcp_list(s, z, cpu, pindex), out, at)
     return at
 
 
 @part
-def put_pages(s, out, at):  # type: ignore[no-untyped-def]
+def put_pages(s, out, at):
     """Blocks, then page frames."""
-    pages = s.cfg[C_NPAGES_REAL]
-    for block in range((pages + (1 << s.cfg[C_PAGEBLOCK_ORDER]) - 1) >> s.cfg[C_PAGEBLOCK_ORDER]):
+    pages = s.cfg.npages_real
+    for block in range((pages + (1 << s.cfg.pageblock_order) - 1) >> s.cfg.pageblock_order):
         out[at] = s.block[2 * block]
         at += 1
     for pfn in range(pages):
@@ -153,131 +95,144 @@ def put_pages(s, out, at):  # type: ignore[no-untyped-def]
 
 
 @part
-def put_items(s, item, out, at):  # type: ignore[no-untyped-def]
+def put_items(s, item, out, at):
     """A chain of items in use: number, zone, block of each."""
     first = at
     at += 1
     while item >= 0 and at < out.size - 64:
-        base = s.cfg[C_OFF_ITEMS] + item * IS
         out[at] = item
-        out[at + 1] = s.work[base + I_ZONE]
-        out[at + 2] = s.work[base + I_PFN]
+        out[at + 1] = s.item[item].zone
+        out[at + 2] = s.item[item].start_pfn
         at += 3
-        item = s.work[base + I_NEXT]
+        item = s.item[item].next
     out[first] = (at - first - 1) // 3
     return at
 
 
 @part
-def put_worker(s, base, out, at):  # type: ignore[no-untyped-def]
+def put_worker(s, worker, out, at):
     """A worker: times, the work in progress if there is any, the queue."""
-    due = s.work[base + WK_DUE]
-    item = s.work[base + WK_ITEM]
-    out[at] = s.work[base + WK_STATE]
+    due = worker.due
+    item = worker.item
+    out[at] = worker.state
     out[at + 1] = -1 if due == NEVER else due
-    out[at + 2] = s.work[base + WK_BUSY]
+    out[at + 2] = worker.busy
     out[at + 3] = item
     at += 4
     if item >= 0:
-        out[at] = s.work[s.cfg[C_OFF_ITEMS] + item * IS + I_ZONE]
-        out[at + 1] = s.work[s.cfg[C_OFF_ITEMS] + item * IS + I_PFN]
+        out[at] = s.item[item].zone
+        out[at + 1] = s.item[item].start_pfn
         at += 2
-        for field in WORK_FIELDS:
-            out[at] = s.work[base + field]
+        for value in (
+            worker.cursor, worker.isolated, worker.reclaimed, worker.migrated, worker.failed, worker.nr_migratepages,
+        ):  # fmt: skip
+            out[at] = value
             at += 1
-        for i in range(s.work[base + WK_NLIST]):
-            out[at + i] = s.work[base + WK_LIST + i]
-        at += s.work[base + WK_NLIST]
-    return put_items(s, s.work[base + WK_HEAD], out, at)
+        for i in range(worker.nr_migratepages):
+            out[at + i] = worker.migratepages[i]
+        at += worker.nr_migratepages
+    return put_items(s, worker.head, out, at)
 
 
 @part
-def put_free_items(s, out, at):  # type: ignore[no-untyped-def]
+def put_free_items(s, out, at):
     """The stack of free items, top first."""
     first = at
     at += 1
-    item = s.work[W_FREELIST]
+    item = s.stat.evacuate_freelist
     while item >= 0 and at < out.size - 64:
         out[at] = item
         at += 1
-        item = s.work[s.cfg[C_OFF_ITEMS] + item * IS + I_NEXT]
+        item = s.item[item].next
     out[first] = at - first - 1
     return at
 
 
 @part
-def put_kcompactd(s, base, out, at):  # type: ignore[no-untyped-def]
+def put_kswapd(pgdat, out, at):
+    """A kswapd: state, due, what it was asked for; the run in progress."""
+    due = -1 if pgdat.kswapd_due == NEVER else pgdat.kswapd_due
+    for value in (
+        pgdat.kswapd_state, due, pgdat.kswapd_order, pgdat.kswapd_highest_zoneidx, pgdat.kswapd_alloc_order,
+        pgdat.kswapd_reclaim_order, pgdat.kswapd_run_highest_zoneidx,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    return at
+
+
+@part
+def put_kcompactd(pgdat, cc, out, at):
     """A kcompactd: state, due, what it was asked for; the run in progress."""
-    due = s.work[base + KC_DUE]
-    proactive = s.work[base + KC_PROACTIVE] != 0
-    out[at] = s.work[base + KC_STATE]
+    due = pgdat.kcompactd_due
+    proactive = cc.proactive_compaction != 0
+    out[at] = pgdat.kcompactd_state
     out[at + 1] = -1 if due == NEVER else due
-    out[at + 2] = s.work[base + KC_MAX_ORDER]
-    out[at + 3] = s.work[base + KC_HI]
-    if s.work[base + KC_STATE] != KCOMPACTD_RUNNING:
+    out[at + 2] = pgdat.kcompactd_max_order
+    out[at + 3] = pgdat.kcompactd_highest_zoneidx
+    if pgdat.kcompactd_state != KCOMPACTD_RUNNING:
         return at + 4
-    out[at + 4] = s.work[base + KC_ZONE]
-    out[at + 5] = s.work[base + KC_ORDER]
-    out[at + 6] = s.work[base + KC_RUN_HI]
+    out[at + 4] = cc.zone
+    out[at + 5] = cc.order
+    out[at + 6] = cc.highest_zoneidx
     out[at + 7] = proactive
-    out[at + 8] = s.work[base + KC_SCORE] if proactive else -1
+    out[at + 8] = cc.score if proactive else -1
     return at + 9
 
 
 @kernel
-def compaction_ended(sa, node, result):  # type: ignore[no-untyped-def]
+def compaction_ended(sa, node, result):
     """What kcompactd makes of a zone's result, which is given."""
     s = pointers(sa)
-    at = kcompactd_at(s, node)
-    cpu = s.cfg[s.cfg[C_OFF_NODE_CPU] + node]
-    s.stat[T_CPU] = cpu
-    compacted(s, at, s.work[at + KC_ZONE], result)
-    kcompactd_next(s, node, at, cpu, 0)
+    cc = s.cc[node]
+    cpu = s.node[node].cpu
+    s.stat.cpu = cpu
+    compacted(s, cc, cc.zone, result)
+    kcompactd_next(s, node, cc, cpu, 0)
 
 
 @kernel
-def suitabilities(sa, out):  # type: ignore[no-untyped-def]
+def suitabilities(sa, out):
     """compaction_suit_allocation_order of every zone, order and highest zone index into *out* (int64); returns how many."""
     s = pointers(sa)
     at = 0
-    for z in range(s.cfg[C_NZONES]):
-        for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
-            for hi in range(s.zone[z * ZS + Z_INDEX], ZONE_MOVABLE + 1):
+    for z in range(s.cfg.nr_zones):
+        for order in range(s.cfg.max_page_order + 1):
+            for hi in range(s.zone[z].index, ZONE_MOVABLE + 1):
                 out[at] = compaction_suit_allocation_order(s, z, order, hi)
                 at += 1
     return at
 
 
 @kernel
-def snapshot(sa, objects, out):  # type: ignore[no-untyped-def]
+def snapshot(sa, objects, out):
     """Write the row into *out* (int64); returns its length."""
     s = pointers(sa)
-    out[0] = s.stat[T_NOW]
-    out[1] = s.stat[T_NEXT_DUE]
-    out[2] = s.stat[T_WORKER_NS]
+    out[0] = s.stat.now
+    out[1] = s.stat.next_due
+    out[2] = s.stat.worker_ns
     at = 3
-    for z in range(s.cfg[C_NZONES]):
+    for z in range(s.cfg.nr_zones):
         at = put_zone(s, z, out, at)
     at = put_pages(s, out, at)
-    for cpu in range(s.cfg[C_NCPUS]):
-        for i in range(s.lru[cpu * LS] + 1):
-            out[at] = s.lru[cpu * LS + i]
+    for cpu in range(s.cfg.nr_cpus):
+        batch = s.cpu[cpu]
+        out[at] = batch.lru_add_nr
+        at += 1
+        for i in range(batch.lru_add_nr):
+            out[at] = batch.lru_add[i]
             at += 1
     at = put_free_items(s, out, at)
-    for node in range(s.cfg[C_NNODES]):
-        at = put_items(s, s.work[s.cfg[C_OFF_PENDING] + node], out, at)
-    for worker in range(s.cfg[C_NWORKERS]):
-        at = put_worker(s, s.cfg[C_OFF_WORKERS] + worker * WS, out, at)
-    for node in range(s.cfg[C_NNODES]):
-        for field in range(KS_RUN_HI + 1):
-            out[at + field] = s.work[s.cfg[C_OFF_KSWAPD] + node * KS + field]
-        if out[at + KS_DUE] == NEVER:
-            out[at + KS_DUE] = -1
-        at += KS_RUN_HI + 1
-    for node in range(s.cfg[C_NNODES]):
-        at = put_kcompactd(s, kcompactd_at(s, node), out, at)
-    for cpu in range(s.cfg[C_NCPUS]):
-        out[at] = s.work[s.cfg[C_OFF_TICKS] + cpu]
+    for node in range(s.cfg.nr_nodes):
+        at = put_items(s, s.node[node].evacuate_pending, out, at)
+    for worker in range(s.cfg.nr_workers):
+        at = put_worker(s, s.worker[worker], out, at)
+    for node in range(s.cfg.nr_nodes):
+        at = put_kswapd(s.node[node], out, at)
+    for node in range(s.cfg.nr_nodes):
+        at = put_kcompactd(s.node[node], s.cc[node], out, at)
+    for cpu in range(s.cfg.nr_cpus):
+        out[at] = s.cpu[cpu].vmstat_due
         at += 1
     for obj in range(objects):
         out[at + obj] = s.obj[obj]

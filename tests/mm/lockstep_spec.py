@@ -11,6 +11,7 @@ from oracle.buddy import memblock_free_all
 
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, build_state
 
 LOG_CAPACITY = 1 << 16
@@ -78,11 +79,11 @@ def build_fast(spec: Spec) -> State:
     """The fast model of the machine, booted."""
     state = build_state(spec.machine, spec.policy, StateOptions(spec.objects, spec.log_level, LOG_CAPACITY))
     if spec.machine.compaction:
-        state.cfg[k.C_COMPACTION] = 2  # the oracle has no compact_zone: its results are given
+        state.view.cfg.compaction = 2  # the oracle has no compact_zone: its results are given
     for block in spec.cma:
         state.block[2 * block] = k.MIGRATE_CMA
     if spec.batch is not None:
-        state.pcp[k.P_BATCH :: k.PS] = spec.batch
+        PerCpuPages.table(state.pcp)["batch"][:] = spec.batch
     boot.memblock_free_all(state, spec.machine)
     entry.late_initcall(state, int(spec.initcall))
     entry.advance(state, 0)

@@ -10,7 +10,15 @@ import numpy as np
 
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.layout import (
+    EvacuationConfig,
+    MachineConfig,
+    State,
+    StateOptions,
+    ZoneConfig,
+    build_state,
+    log_table,
+)
 from kevacuate.mm.profile import PROFILES
 
 FreeLists = Iterable[tuple[int, int, list[int]]]
@@ -42,7 +50,7 @@ def columns(rows: Iterable[tuple[int, ...]], width: int) -> list[np.ndarray]:
 
 def load(state: State, free: FreeLists, default: int = k.MIGRATE_UNMOVABLE) -> None:
     """Free lists as given; all blocks of type *default*."""
-    state.block[: int(state.cfg[k.C_OFF_PCP_TYPE]) : 2] = default
+    state.block[: state.view.cfg.pcp_type_base : 2] = default
     rows = [(0, order, mt, pfn) for order, mt, pfns in free for pfn in pfns]
     boot.load_free_lists(state, *columns(rows, 4))
 
@@ -59,12 +67,12 @@ def entries(state: State, head: int) -> list[int]:
 
 def free_list(state: State, order: int, mt: int) -> list[int]:
     """A free list of zone 0."""
-    return entries(state, int(state.cfg[k.C_NPAGES]) + order * k.NR_TYPES + mt)
+    return entries(state, state.view.cfg.npages + order * k.NR_TYPES + mt)
 
 
 def pcp_list(state: State, pindex: int) -> list[int]:
     """A list of the pcp of zone 0 and CPU 0."""
-    return entries(state, int(state.cfg[k.C_PCP_BASE]) + pindex)
+    return entries(state, state.view.cfg.pcp_base + pindex)
 
 
 def free_lists(state: State) -> list[tuple[int, int, list[int]]]:
@@ -75,6 +83,6 @@ def free_lists(state: State) -> list[tuple[int, int, list[int]]]:
 
 def take_log(state: State) -> list[tuple[int, ...]]:
     """The log records since the last call."""
-    count = int(state.stat[k.T_NLOG])
-    state.stat[k.T_NLOG] = 0
-    return [tuple(record) for record in state.log[: count * k.LR].reshape(-1, k.LR).tolist()]
+    records = [tuple(record) for record in log_table(state).tolist()]
+    state.view.stat.nr_log = 0
+    return records

@@ -40,7 +40,7 @@ def skip_bits(machine: Machine) -> int:
 
 
 def free_chunks(machine: Machine, order: int) -> int:
-    return int(machine.state.zone[k.Z_AREA + order : k.Z_AREA + 11].sum())
+    return sum(machine.state.view.zone[0].free_area[order:11])
 
 
 def compacted(machine: Machine, order: int = ORDER, ns: int = 50_000_000) -> list[str]:
@@ -60,24 +60,24 @@ def test_a_block_is_emptied_into_the_other_end_of_memory() -> None:
     moved = [(before[page.number], page.pfn) for page in kept if page.pfn != before[page.number]]
     assert moved
     assert all(old is not None and new is not None and old < new for old, new in moved)
-    assert int(machine.state.stat[k.T_COMPACT_MIGRATED]) == len(moved)
+    assert machine.state.view.stat.compact_migrated == len(moved)
 
 
 def test_every_page_keeps_its_owner_and_none_is_lost() -> None:
     machine, kept = scattered()
-    free = int(machine.state.zone[k.Z_NR_FREE])
+    free = machine.state.view.zone[0].nr_free_pages
     compacted(machine)
     machine.drain()
     assert len({page.pfn for page in kept}) == len(kept)
-    assert int(machine.state.zone[k.Z_NR_FREE]) == free
-    assert int(machine.state.zone[k.Z_NR_ISOLATED]) == 0
+    assert machine.state.view.zone[0].nr_free_pages == free
+    assert machine.state.view.zone[0].nr_isolated == 0
     assert not (machine.state.meta >> 4 == k.PG_COMPACT).any()
 
 
 def test_what_is_free_already_needs_no_compaction() -> None:
     machine = Machine(PAGES, pageblock_order=ORDER, compaction=True)
     assert compacted(machine) == []
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == 0
+    assert machine.state.view.stat.compactions == 0
 
 
 def test_a_pinned_page_in_every_block_defeats_it_and_it_is_deferred() -> None:
@@ -85,19 +85,19 @@ def test_a_pinned_page_in_every_block_defeats_it_and_it_is_deferred() -> None:
     lines = compacted(machine)
     assert any("compact_zone ends: complete" in line for line in lines)
     assert free_chunks(machine, ORDER) == 0
-    assert int(machine.state.zone[k.Z_COMPACT_DEFER_SHIFT]) == 1
-    runs = int(machine.state.stat[k.T_COMPACTIONS])
+    assert machine.state.view.zone[0].compact_defer_shift == 1
+    runs = machine.state.view.stat.compactions
     compacted(machine)
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == runs, "the first attempt after a failure is deferred"
+    assert machine.state.view.stat.compactions == runs, "the first attempt after a failure is deferred"
     compacted(machine)
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == runs + 1
+    assert machine.state.view.stat.compactions == runs + 1
 
 
 def test_pinned_anonymous_pages_are_not_even_isolated() -> None:
     machine, _ = scattered(pinned=True)
     compacted(machine)
-    assert int(machine.state.stat[k.T_COMPACT_FAILED]) == 0
-    assert int(machine.state.stat[k.T_COMPACT_MIGRATED]) == 0
+    assert machine.state.view.stat.compact_failed == 0
+    assert machine.state.view.stat.compact_migrated == 0
 
 
 def test_skip_bits_are_set_on_the_way_and_keep_the_scanners_out() -> None:
@@ -107,8 +107,8 @@ def test_skip_bits_are_set_on_the_way_and_keep_the_scanners_out() -> None:
     machine, _ = scattered()
     machine.state.block[::2] |= k.PB_SKIP
     compacted(machine)
-    assert int(machine.state.stat[k.T_COMPACT_MIGRATED]) == 0
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == 1
+    assert machine.state.view.stat.compact_migrated == 0
+    assert machine.state.view.stat.compactions == 1
 
 
 def test_an_evacuation_finds_the_bit_that_compaction_set() -> None:
@@ -127,23 +127,23 @@ def test_an_evacuation_finds_the_bit_that_compaction_set() -> None:
 def test_left_alone_it_compacts_proactively_and_rests_after_no_gain() -> None:
     machine, _ = scattered()
     machine.run(k.KCOMPACTD_NS - machine.now - 1)
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == 0
+    assert machine.state.view.stat.compactions == 0
     machine.run(100_000_000)
     machine.check()
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == 1
-    assert int(machine.state.stat[k.T_COMPACT_MIGRATED]) > 0
+    assert machine.state.view.stat.compactions == 1
+    assert machine.state.view.stat.compact_migrated > 0
     stuck, _ = scattered(pinned=True)
     stuck.run(20_000_000_000)
-    assert int(stuck.state.stat[k.T_COMPACTIONS]) == 1
+    assert stuck.state.view.stat.compactions == 1
     stuck.run(20_000_000_000)
-    assert int(stuck.state.stat[k.T_COMPACTIONS]) == 2
+    assert stuck.state.view.stat.compactions == 2
 
 
 def test_without_compaction_nothing_runs() -> None:
     machine = Machine(PAGES, pageblock_order=ORDER)
     machine.compact(ORDER)
     machine.run(2_000_000_000)
-    assert int(machine.state.stat[k.T_COMPACTIONS]) == 0
+    assert machine.state.view.stat.compactions == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -172,8 +172,8 @@ def test_allocations_and_frees_in_between_leave_the_state_consistent(seed: int) 
             made = machine.alloc(kind, order, **(odd if kind == "movable" else {}))
             live += [made] if made is not None else []
         machine.check()
-    assert int(machine.state.stat[k.T_COMPACTIONS]) > 3
-    assert int(machine.state.stat[k.T_COMPACT_MIGRATED]) > 50
+    assert machine.state.view.stat.compactions > 3
+    assert machine.state.view.stat.compact_migrated > 50
     assert freed_isolated > 0
 
 
@@ -199,7 +199,7 @@ def test_a_rotation_makes_the_chunk_last_or_first_wherever_it_was() -> None:
         assert page is not None
         machine.free(page)
     machine.drain()
-    head = int(machine.state.cfg[k.C_NPAGES]) + k.MIGRATE_MOVABLE  # order 0
+    head = machine.state.view.cfg.npages + k.MIGRATE_MOVABLE  # order 0
 
     def chunks() -> list[int]:
         found, pfn = [], int(machine.state.link[2 * head])

@@ -140,20 +140,20 @@ class FastReplay:
             boot.load_in_use(self.state, np.arange(pfn, pfn + (1 << order)))
 
     def _empty_pcp(self, pindex: int) -> None:
-        head = int(self.state.cfg[k.C_PCP_BASE]) + pindex
+        head = self.state.view.cfg.pcp_base + pindex
         self.state.link[2 * head] = self.state.link[2 * head + 1] = head
 
     def _drain_one_page(self, pfn: int, order: int) -> None:
         """Put the chunk on a pcp list of its order, alone, and drain it."""
         pindex = 3 * order if order <= 3 else 12
-        head = int(self.state.cfg[k.C_PCP_BASE]) + pindex
+        head = self.state.view.cfg.pcp_base + pindex
         self.state.meta[pfn : pfn + (1 << order)] = 0
         self.state.meta[pfn] = k.PG_PCP << 4 | order
         self.state.link[2 * head] = self.state.link[2 * head + 1] = pfn
         self.state.link[2 * pfn] = self.state.link[2 * pfn + 1] = head
-        self.state.pcp[k.P_COUNT] = 1 << order
+        self.state.view.pcp[0].count = 1 << order
         entry.drain_pcp(self.state, 0, 0, 1 << order, pindex)
-        assert self.state.pcp[k.P_COUNT] == 0
+        assert self.state.view.pcp[0].count == 0
 
     def _apply_given(self, event: Event) -> None:
         """Compaction takes its targets off the lists, and rotates lists."""
@@ -161,17 +161,17 @@ class FastReplay:
             self.outcome.mismatches.append(Mismatch(self.outcome.requests, event, decision_of(event), None))
             return
         self.outcome.given[f"list {event.a}"] += 1
-        link, zone = self.state.link, self.state.zone
+        link, zone = self.state.link, self.state.view.zone[0]
         if event.a == DELETED:
             after, before = int(link[2 * event.pfn]), int(link[2 * event.pfn + 1])
             link[2 * before], link[2 * after + 1] = after, before
-            zone[k.Z_AREA + event.order] -= 1
-            zone[k.Z_NR_FREE] -= 1 << event.order
+            zone.free_area[event.order] -= 1
+            zone.nr_free_pages -= 1 << event.order
             if event.order >= FACTS["pageblock_order"]:
-                zone[k.Z_NR_FREE_BLOCKS] -= 1 << event.order
+                zone.nr_free_pages_blocks -= 1 << event.order
             self._in_use([event.pfn], event.order)
             return
-        head = int(self.state.cfg[k.C_NPAGES]) + event.order * k.NR_TYPES + event.mt
+        head = self.state.view.cfg.npages + event.order * k.NR_TYPES + event.mt
         first, last = int(link[2 * head]), int(link[2 * head + 1])
         link[2 * last], link[2 * first + 1] = first, last
         new_first = event.pfn if event.a == ROTATED_FIRST else int(link[2 * event.pfn])
@@ -215,6 +215,6 @@ def test_claims_were_among_them() -> None:
 def test_a_wrong_decision_is_noticed() -> None:
     state = state_at("boot")
     order, mt, pages = next(entry for entry in model.free_lists(state) if len(entry[2]) > 1)
-    head = int(state.cfg[k.C_NPAGES]) + order * k.NR_TYPES + mt
+    head = state.view.cfg.npages + order * k.NR_TYPES + mt
     boot._thread(state.link, np.full(len(pages), head), np.array(pages[::-1]))
     assert FastReplay(state).run(recorded_events("events")).mismatches

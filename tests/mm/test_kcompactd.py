@@ -12,6 +12,7 @@ from kevacuate import Machine
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import CompactControl, Node, Zone
 from kevacuate.mm.layout import (
     EvacuationConfig,
     MachineConfig,
@@ -19,7 +20,6 @@ from kevacuate.mm.layout import (
     StateOptions,
     ZoneConfig,
     build_state,
-    kcompactd_size,
 )
 
 PAGES = 65536
@@ -41,12 +41,14 @@ def every_other_page_free(kind: str = "movable", gfp: int = k.GFP_HIGHUSER_MOVAB
     return machine
 
 
-def thread(machine: Machine, field: int) -> int:
-    return int(machine.state.work[machine.state.cfg[k.C_OFF_KCOMPACTD] + field])
+def pgdat(machine: Machine) -> Node:
+    """The node, with what its kswapd and its kcompactd are about."""
+    return machine.state.view.node[0]
 
 
-def kswapd(machine: Machine, field: int) -> int:
-    return int(machine.state.work[machine.state.cfg[k.C_OFF_KSWAPD] + field])
+def control(machine: Machine) -> CompactControl:
+    """Its kcompactd's compact_control."""
+    return machine.state.view.cc[0]
 
 
 def begins(lines: list[str]) -> list[str]:
@@ -68,9 +70,9 @@ def test_kswapd_that_has_nothing_to_reclaim_stays_at_its_order_and_forgets_it() 
     machine = every_other_page_free("unmovable", k.GFP_KERNEL)
     assert machine.alloc("movable", 4, gfp=THP) is None
     machine.run(1_000_000)
-    assert (kswapd(machine, k.KS_ALLOC_ORDER), kswapd(machine, k.KS_RECLAIM_ORDER)) == (4, 4)
+    assert (pgdat(machine).kswapd_alloc_order, pgdat(machine).kswapd_reclaim_order) == (4, 4)
     assert begins(machine.run(100_000_000)) == []
-    assert thread(machine, k.KC_MAX_ORDER) == 0
+    assert pgdat(machine).kcompactd_max_order == 0
 
 
 def test_an_order_asked_for_while_kswapd_runs_is_its_next_run_s() -> None:
@@ -78,9 +80,9 @@ def test_an_order_asked_for_while_kswapd_runs_is_its_next_run_s() -> None:
     machine.alloc("movable", 2, gfp=THP)
     machine.run(100_000)
     machine.alloc("movable", 9, gfp=THP)
-    assert (kswapd(machine, k.KS_ORDER), kswapd(machine, k.KS_ALLOC_ORDER)) == (9, 2)
+    assert (pgdat(machine).kswapd_order, pgdat(machine).kswapd_alloc_order) == (9, 2)
     assert "order 2," in begins(machine.run(100_000_000))[0]
-    assert kswapd(machine, k.KS_ORDER) == 9, "the next run's, whoever wakes it"
+    assert pgdat(machine).kswapd_order == 9, "the next run's, whoever wakes it"
 
 
 def proactive_run() -> Machine:
@@ -93,11 +95,11 @@ def proactive_run() -> Machine:
 def test_an_order_asked_for_during_a_proactive_run_is_worked_on_right_after_it() -> None:
     machine = proactive_run()
     machine.compact(9)
-    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_ORDER)) == (9, -1)
-    while thread(machine, k.KC_STATE) == k.KCOMPACTD_RUNNING:
+    assert (pgdat(machine).kcompactd_max_order, control(machine).order) == (9, -1)
+    while pgdat(machine).kcompactd_state == k.KCOMPACTD_RUNNING:
         machine.step()
-    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_ORDER)) == (0, 9)
-    assert thread(machine, k.KC_DUE) == machine.now + k.KCOMPACTD_NS
+    assert (pgdat(machine).kcompactd_max_order, control(machine).order) == (0, 9)
+    assert pgdat(machine).kcompactd_due == machine.now + k.KCOMPACTD_NS
 
 
 def test_a_smaller_order_asked_for_meanwhile_is_done_with_the_larger_one() -> None:
@@ -106,22 +108,23 @@ def test_a_smaller_order_asked_for_meanwhile_is_done_with_the_larger_one() -> No
     while not begins(machine.step()):
         pass
     machine.compact(3)
-    assert thread(machine, k.KC_MAX_ORDER) == 9
+    assert pgdat(machine).kcompactd_max_order == 9
     machine.run(50_000_000)
-    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_STATE)) == (0, k.KCOMPACTD_IDLE)
+    assert (pgdat(machine).kcompactd_max_order, pgdat(machine).kcompactd_state) == (0, k.KCOMPACTD_IDLE)
 
 
 def test_an_order_that_it_is_not_woken_for_puts_the_proactive_look_off() -> None:
     machine = every_other_page_free()
-    kept = machine.state.zone[k.Z_AREA + 9]
-    machine.state.zone[k.Z_WMARK : k.Z_WMARK + 4] += PAGES  # nothing is suitable: far below the marks
+    kept = machine.state.view.zone[0].free_area[9]
+    marks = Zone.table(machine.state.zone)["watermark"]
+    marks += PAGES  # nothing is suitable: far below the marks
     machine.compact(9)
-    assert (thread(machine, k.KC_MAX_ORDER), thread(machine, k.KC_STATE)) == (9, k.KCOMPACTD_IDLE)
-    machine.state.zone[k.Z_WMARK : k.Z_WMARK + 4] -= PAGES
+    assert (pgdat(machine).kcompactd_max_order, pgdat(machine).kcompactd_state) == (9, k.KCOMPACTD_IDLE)
+    marks -= PAGES
     assert kept == 0
     lines = machine.run(k.KCOMPACTD_NS + 1_000_000)
     assert ["order 9," in line for line in begins(lines)] == [True]
-    assert thread(machine, k.KC_MAX_ORDER) in (0, 9)
+    assert pgdat(machine).kcompactd_max_order in (0, 9)
 
 
 def test_a_zone_is_asked_with_its_own_index_first() -> None:
@@ -130,26 +133,25 @@ def test_a_zone_is_asked_with_its_own_index_first() -> None:
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
     boot.memblock_free_all(state, config)
-    state.zone[k.Z_LOWMEM + k.ZONE_NORMAL : k.Z_LOWMEM + 4] = state.zone[k.Z_NR_FREE] - 100
-    state.zone[k.ZS + k.Z_WMARK : k.ZS + k.Z_WMARK + 4] = PAGES  # the upper zone is no help
+    fields = Zone.table(state.zone)
+    fields["lowmem_reserve"][0, k.ZONE_NORMAL :] = state.view.zone[0].nr_free_pages - 100
+    fields["watermark"][1] = PAGES  # the upper zone is no help
     entry.wake_kcompactd(state, 0, 9)
-    assert state.work[state.cfg[k.C_OFF_KCOMPACTD] + k.KC_STATE] == k.KCOMPACTD_WOKEN
+    assert state.view.node[0].kcompactd_state == k.KCOMPACTD_WOKEN
     entry.advance(state, 100_000_000)
-    assert state.work[state.cfg[k.C_OFF_KCOMPACTD] + k.KC_STATE] == k.KCOMPACTD_IDLE
-    assert state.stat[k.T_COMPACTIONS] == 0
+    assert state.view.node[0].kcompactd_state == k.KCOMPACTD_IDLE
+    assert state.view.stat.compactions == 0
 
 
 def test_with_proactiveness_0_it_has_no_timeout() -> None:
     config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, proactiveness=0)
     state = build_state(config)
-    at = int(state.cfg[k.C_OFF_KCOMPACTD])
-    assert state.work[at + k.KC_DUE] == k.NEVER
+    assert state.view.node[0].kcompactd_due == k.NEVER
     machine = every_other_page_free()
-    machine.state.cfg[k.C_PROACTIVENESS] = 0
+    machine.state.view.cfg.proactiveness = 0
     machine.compact(9)
     assert begins(machine.run(100_000_000))
-    assert thread(machine, k.KC_DUE) == k.NEVER
-    assert kcompactd_size(state.cfg) > k.KC_LISTS
+    assert pgdat(machine).kcompactd_due == k.NEVER
 
 
 def test_the_first_compaction_of_a_machine_compacts() -> None:
@@ -158,7 +160,7 @@ def test_the_first_compaction_of_a_machine_compacts() -> None:
     lines = machine.run(30_000_000)
     assert "scanners at pfn 0 and 65024" in begins(lines)[0]
     assert any("compact_zone ends: success" in line for line in lines)
-    assert machine.state.zone[k.Z_COMPACT_DEFER_SHIFT] == 0
+    assert machine.state.view.zone[0].compact_defer_shift == 0
 
 
 def test_a_compaction_that_fails_drains_the_lists_of_its_zone_alone() -> None:
@@ -168,13 +170,12 @@ def test_a_compaction_that_fails_drains_the_lists_of_its_zone_alone() -> None:
     boot.memblock_free_all(state, config)
     for gfp in (k.GFP_KERNEL | k.GFP_DMA32, k.GFP_KERNEL):
         entry.free(state, 0, entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1))
-    pcp = state.pcp.reshape(-1, k.PS)
-    before = pcp[: len(zones), k.P_COUNT].tolist()
-    at = int(state.cfg[k.C_OFF_KCOMPACTD])
-    state.work[[at + k.KC_ZONE, at + k.KC_ORDER]] = 1, 9
+    pcp, cc = state.view.pcp, state.view.cc[0]
+    before = [pcp[z].count for z in range(len(zones))]
+    cc.zone, cc.order = 1, 9
     compaction_ended(state, 0, k.COMPACT_COMPLETE)
     assert min(before) > 0
-    assert pcp[: len(zones), k.P_COUNT].tolist() == [before[0], 0]
+    assert [pcp[z].count for z in range(len(zones))] == [before[0], 0]
 
 
 @pytest.mark.parametrize(("extra", "left"), [(0, 0), (k.GFP_THISNODE, 1)])
@@ -185,7 +186,7 @@ def test_a_huge_page_of_one_node_alone_gives_up_without_draining(extra: int, lef
     machine.drain()
     machine.free(page)
     assert machine.alloc("movable", 9, gfp=THP | extra) is None
-    assert machine.state.pcp[k.P_COUNT] == left
+    assert machine.state.view.pcp[0].count == left
 
 
 # defrag_mode.
@@ -221,9 +222,9 @@ def only_movable_chunks_free() -> State:
 )
 def test_in_defrag_mode_only_a_request_that_is_retried_falls_back(gfp: int, pfn: int) -> None:
     state = only_movable_chunks_free()
-    before = int(state.stat[k.T_EXTFRAG :].sum())
+    before = sum(state.view.stat.extfrag)
     assert entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1) == pfn
-    assert int(state.stat[k.T_EXTFRAG :].sum()) - before == (pfn >= 0)
+    assert sum(state.view.stat.extfrag) - before == (pfn >= 0)
 
 
 @pytest.mark.parametrize(
@@ -250,13 +251,13 @@ def test_in_defrag_mode_a_costly_order_falls_back_with_retry_mayfail_alone(gfp: 
 
 
 def free_blocks(machine: Machine) -> int:
-    return int(machine.state.zone[k.Z_NR_FREE_BLOCKS])
+    return machine.state.view.zone[0].nr_free_pages_blocks
 
 
 def test_in_defrag_mode_kcompactd_goes_on_until_high_is_met_in_whole_blocks() -> None:
     plain, defrag = every_other_page_free(), every_other_page_free()
-    defrag.state.cfg[k.C_DEFRAG_MODE] = 1
-    high = int(defrag.state.zone[k.Z_WMARK + k.WMARK_HIGH])
+    defrag.state.view.cfg.defrag_mode = 1
+    high = defrag.state.view.zone[0].watermark[k.WMARK_HIGH]
     for machine in (plain, defrag):
         machine.compact(3)
         lines = machine.run(100_000_000)
@@ -272,9 +273,9 @@ def test_in_defrag_mode_a_free_chunk_below_a_block_is_not_enough_to_leave_kcompa
         machine = every_other_page_free()
         machine.compact(3)
         machine.run(100_000_000)
-        machine.state.cfg[k.C_DEFRAG_MODE] = mode
+        machine.state.view.cfg.defrag_mode = mode
         machine.compact(3)
-        woken.append(thread(machine, k.KC_STATE) == k.KCOMPACTD_WOKEN)
+        woken.append(pgdat(machine).kcompactd_state == k.KCOMPACTD_WOKEN)
     assert woken == [False, True]
 
 
@@ -283,9 +284,9 @@ def test_the_threshold_of_the_fragmentation_index_is_vm_extfrag_threshold() -> N
     woken = []
     for threshold in (997, 999):
         machine = every_other_page_free()
-        machine.state.cfg[k.C_EXTFRAG_THRESHOLD] = threshold
+        machine.state.view.cfg.extfrag_threshold = threshold
         machine.compact(9)
-        woken.append(thread(machine, k.KC_STATE) == k.KCOMPACTD_WOKEN)
+        woken.append(pgdat(machine).kcompactd_state == k.KCOMPACTD_WOKEN)
     assert woken == [True, False]
 
 

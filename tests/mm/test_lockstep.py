@@ -21,6 +21,7 @@ from lockstep_script import Script
 from lockstep_spec import Spec
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import Cpu, PerCpuPages, Zone
 
 
 class Shard(NamedTuple):
@@ -201,11 +202,11 @@ def small_lock() -> Lockstep:
 @pytest.mark.parametrize(
     ("array", "index", "says"),
     [
-        ("zone", k.Z_NR_LRU, "nr_lru: fast"),
+        ("zone", Zone.FIELDS["nr_lru"].offset, "nr_lru: fast"),
         ("block", 2, "block 1 bits: fast"),
-        ("pcp", k.P_HIGH, "pcp 0 high: fast"),
+        ("pcp", PerCpuPages.FIELDS["high"].offset, "pcp 0 high: fast"),
         ("obj", 3, "object 3: fast"),
-        ("lru", 0, "lru batch 0: fast"),
+        ("cpu", Cpu.FIELDS["lru_add_nr"].offset, "lru batch 0: fast"),
     ],
 )
 def test_a_difference_is_noticed_and_named(array: str, index: int, says: str) -> None:
@@ -219,7 +220,7 @@ def test_the_order_of_a_list_is_compared() -> None:
     lock = small_lock()
     link, head = (
         lock.fast.link,
-        int(lock.fast.cfg[k.C_NPAGES]) + lock.spec.machine.max_page_order * k.NR_TYPES + 1,
+        lock.fast.view.cfg.npages + lock.spec.machine.max_page_order * k.NR_TYPES + 1,
     )
     first = int(link[2 * head])
     second, last = int(link[2 * first]), int(link[2 * head + 1])

@@ -58,7 +58,7 @@ def use(state: State, pfns: list[int], lru: int = 0) -> None:
     state.meta[pfns] = k.PG_ALLOC << 4
     state.link[2 * np.array(pfns)] = -1
     state.link[2 * np.array(pfns) + 1] = attr
-    state.zone[k.Z_NR_LRU] += lru
+    state.view.zone[0].nr_lru += lru
 
 
 def take(state: State, order: int, mt: int) -> int:
@@ -196,7 +196,7 @@ def test_a_candidate_in_a_highatomic_block(
     assert model.free_lists(state) == left
     assert block_type(state, 1) == now
     assert len(events(state, k.L_EVAC_CLAIM)) == claims
-    assert state.zone[k.Z_BOOST] == 0
+    assert state.view.zone[0].watermark_boost == 0
 
 
 # merge_retypes and split_by_block.
@@ -235,7 +235,7 @@ def refilled(profile: str) -> State:
     """Pages 64 and 65 of a movable block on the per-CPU list; the block has become unmovable since."""
     state = model.one_zone(profile=profile)
     model.load(state, [(1, M, [64])], default=M)
-    state.pcp[k.P_COUNT] = entry.refill(state, 0, 0, 0, 2, M, 0)
+    state.view.pcp[0].count = entry.refill(state, 0, 0, 0, 2, M, 0)
     state.block[0] = U
     return state
 
@@ -261,7 +261,7 @@ def test_6_1_drains_by_the_block_while_the_zone_has_isolated_blocks() -> None:
 @pytest.mark.parametrize(("profile", "mt"), [("7.2", M), ("6.12", M), ("6.1", HA)])
 def test_a_freed_page_of_a_block_that_left_the_reserve(profile: str, mt: int) -> None:
     state = model.one_zone(profile=profile)
-    state.pcp[k.P_HIGH_MAX] = state.pcp[k.P_HIGH_MIN] = state.pcp[k.P_HIGH] = 100
+    state.view.pcp[0].high_max = state.view.pcp[0].high_min = state.view.pcp[0].high = 100
     model.load(state, [], default=HA)
     boot.load_allocated(state, *model.columns([(64, 0, 0)], 3), 0)
     entry.free(state, 0, 64)
@@ -277,27 +277,30 @@ def test_a_freed_page_of_a_block_that_left_the_reserve(profile: str, mt: int) ->
 def test_6_1_refills_a_batch_and_keeps_high() -> None:
     state = model.one_zone(profile="6.1")
     model.load(state, [(10, M, [0, 1024])], default=M)
-    assert (state.pcp[k.P_HIGH], state.pcp[k.P_HIGH_MAX]) == (4, 4)  # four times the batch of a small zone, 1
-    state.pcp[k.P_BATCH], state.pcp[k.P_HIGH] = 15, 60
+    assert (state.view.pcp[0].high, state.view.pcp[0].high_max) == (
+        4,
+        4,
+    )  # four times the batch of a small zone, 1
+    state.view.pcp[0].batch, state.view.pcp[0].high = 15, 60
     for order, chunks in ((0, 15), (1, 7), (2, 3), (3, 2)):
         entry.alloc(state, 0, -1, order, M, MOVABLE, 0, -1)
         assert len(model.pcp_list(state, 3 * order + M)) == chunks - 1
-    assert (state.pcp[k.P_HIGH], state.pcp[k.P_ALLOC_FACTOR]) == (60, 0)
+    assert (state.view.pcp[0].high, state.view.pcp[0].alloc_factor) == (60, 0)
 
 
 def test_6_1_doubles_what_it_drains_until_an_allocation() -> None:
     state = with_objects("6.1", [(2 * n, 0) for n in range(200)])
-    state.pcp[k.P_BATCH], state.pcp[k.P_HIGH] = 3, 40
+    state.view.pcp[0].batch, state.view.pcp[0].high = 3, 40
     drained, count = [], 0
     for n in range(200):
         entry.free(state, 0, 2 * n)
-        if state.pcp[k.P_COUNT] != count + 1:
-            drained.append(count + 1 - int(state.pcp[k.P_COUNT]))
-        count = int(state.pcp[k.P_COUNT])
+        if state.view.pcp[0].count != count + 1:
+            drained.append(count + 1 - state.view.pcp[0].count)
+        count = state.view.pcp[0].count
     assert drained[:5] == [3, 6, 12, 24, 37]  # 3 << free_factor, leaving at least a batch of 40
-    assert state.pcp[k.P_FREE_COUNT] == 4  # not raised by the one that was cut
+    assert state.view.pcp[0].free_count == 4  # not raised by the one that was cut
     entry.alloc(state, 0, -1, 0, M, MOVABLE, 0, -1)
-    assert state.pcp[k.P_FREE_COUNT] == 2
+    assert state.view.pcp[0].free_count == 2
     check(state)
 
 
@@ -305,10 +308,11 @@ def high_order_free(profile: str, free_count: int, high_min: int) -> State:
     """Four order-0 pages on the per-CPU list, then two frees of order 1 with this free_count (free_factor in 6.1)."""
     pages = [(16 * n, 0) for n in range(4)] + [(128 * n, 1) for n in (1, 2)]
     state = with_objects(profile, pages)
-    state.pcp[[k.P_BATCH, k.P_HIGH_MIN, k.P_HIGH_MAX, k.P_HIGH]] = 63, high_min, high_min, 1000
+    pcp = state.view.pcp[0]
+    pcp.batch, pcp.high_min, pcp.high_max, pcp.high = 63, high_min, high_min, 1000
     for pfn, _ in pages[:5]:
         entry.free(state, 0, pfn)
-    state.pcp[k.P_FREE_COUNT] = free_count
+    state.view.pcp[0].free_count = free_count
     entry.free(state, 0, 256)
     return state
 
@@ -325,17 +329,20 @@ def high_order_free(profile: str, free_count: int, high_min: int) -> State:
     ],
 )
 def test_when_high_order_frees_give_everything_back(profile: str, free_count: int, left: int) -> None:
-    assert high_order_free(profile, free_count, 1000).pcp[k.P_COUNT] == left
+    assert high_order_free(profile, free_count, 1000).view.pcp[0].count == left
 
 
 @pytest.mark.parametrize(("profile", "left"), [("7.2", 0), ("6.12", 1024)])
 def test_a_drain_of_huge_pages_in_calls_of_a_batch_or_in_one(profile: str, left: int) -> None:
     state = with_objects(profile, [(512 * n, 9) for n in range(3)])
-    state.pcp[[k.P_BATCH, k.P_HIGH_MIN, k.P_HIGH_MAX]] = 63, 1536, 1536
+    pcp = state.view.pcp[0]
+    pcp.batch, pcp.high_min, pcp.high_max = 63, 1536, 1536
     for n in range(3):
-        state.pcp[k.P_FREE_COUNT] = 0
+        state.view.pcp[0].free_count = 0
         entry.free(state, 0, 512 * n)
-    assert state.pcp[k.P_COUNT] == left  # 512 pages to free: nine calls of 63, each a huge page, or one call
+    assert (
+        state.view.pcp[0].count == left
+    )  # 512 pages to free: nine calls of 63, each a huge page, or one call
 
 
 # below_high and decay.
@@ -345,16 +352,16 @@ def test_a_drain_of_huge_pages_in_calls_of_a_batch_or_in_one(profile: str, left:
 def test_below_high(profile: str, below: int) -> None:
     state = small(profile, (10, 20, 2000, 2001))
     assert entry.alloc(state, 0, -1, 0, M, MOVABLE, 0, -1) >= 0
-    assert state.zone[k.Z_BELOW_HIGH] == below
+    assert state.view.zone[0].below_high == below
 
 
 @pytest.mark.parametrize(("profile", "high"), [("7.2", 88), ("6.12", 88), ("6.1", 100)])
 def test_decay(profile: str, high: int) -> None:
     state = small(profile)
-    state.pcp[k.P_HIGH], state.pcp[k.P_HIGH_MIN] = 100, 10
+    state.view.pcp[0].high, state.view.pcp[0].high_min = 100, 10
     entry.advance(state, 1_000_000_000)
-    assert state.pcp[k.P_HIGH] == high
-    assert state.stat[k.T_DECAYS] == (high != 100)
+    assert state.view.pcp[0].high == high
+    assert state.view.stat.decays == (high != 100)
 
 
 # The highatomic reserve.
@@ -364,7 +371,7 @@ def atomic_request(profile: str) -> State:
     """An atomic request of order 1 in a zone below its LOW mark: it claims a block, which is reserved."""
     state = small(profile, (800, 1100, 1110, 1120))
     entry.alloc(state, 0, -1, 1, U, k.GFP_ATOMIC, 0, -1)
-    assert state.zone[k.Z_NR_RESERVED_HIGHATOMIC] == 8
+    assert state.view.zone[0].nr_reserved_highatomic == 8
     return state
 
 
@@ -373,7 +380,7 @@ def test_where_the_highatomic_reserve_is_made(profile: str) -> None:
     state = atomic_request(profile)
     assert [record[3] for record in events(state, k.L_HIGHATOMIC_RESERVE)] == [1]  # order
     by_buddy = PROFILES[profile].reserve_point == "rmqueue_buddy"
-    assert (state.stat[k.T_REFILLS] == 0) == by_buddy  # 7.2 does not refill for such a request
+    assert (state.view.stat.refills == 0) == by_buddy  # 7.2 does not refill for such a request
     check(state)
 
 
@@ -383,7 +390,7 @@ def test_what_the_watermarks_keep_for_the_reserve(profile: str, unusable: str) -
     lists = [(order, pfns) for order, mt, pfns in model.free_lists(state) if mt == HA]
     free = sum(len(pfns) << order for order, pfns in lists)
     assert free == 6
-    assert state.zone[k.Z_NR_FREE_HIGHATOMIC] == (free if unusable == "free" else 8)
+    assert state.view.zone[0].nr_free_highatomic == (free if unusable == "free" else 8)
 
 
 @pytest.mark.parametrize(("profile", "most"), [("7.2", 16), ("6.12", 16), ("6.1", 24)])
@@ -392,7 +399,7 @@ def test_how_far_the_reserve_grows(profile: str, most: int) -> None:
     for _ in range(200):
         entry.alloc(state, 0, -1, 1, U, k.GFP_ATOMIC, 0, -1)
     # A hundredth of 1024 pages in blocks of 8; or until it is not below 10 + 8.
-    assert state.zone[k.Z_NR_RESERVED_HIGHATOMIC] == most
+    assert state.view.zone[0].nr_reserved_highatomic == most
     check(state)
 
 
@@ -411,11 +418,11 @@ def test_isolating_an_unmovable_block(profile: str, bits: int, after: int) -> No
     assert block_type(state, block) == U
     assert entry.isolate_block(state, block)
     assert state.block[2 * block] == bits
-    assert state.zone[k.Z_NR_FREE] == 1016
+    assert state.view.zone[0].nr_free_pages == 1016
     check(state)
     entry.unisolate_block(state, block)
     assert state.block[2 * block] == after
-    assert state.zone[k.Z_NR_FREE] == 1024
+    assert state.view.zone[0].nr_free_pages == 1024
     check(state)
 
 
@@ -425,7 +432,7 @@ def test_isolating_half_of_a_chunk_in_use(profile: str, isolated: bool) -> None:
     pfn = entry.alloc(state, 0, -1, 4, M, MOVABLE, k.ATTR_LRU, -1)
     assert bool(entry.isolate_block(state, (pfn >> 3) + 1)) == isolated
     entry.free(state, 0, pfn)
-    assert state.zone[k.Z_NR_FREE] == (1016 if isolated else 1024)
+    assert state.view.zone[0].nr_free_pages == (1016 if isolated else 1024)
     check(state)
 
 
@@ -435,13 +442,13 @@ def test_isolating_half_of_a_chunk_in_use(profile: str, isolated: bool) -> None:
 @pytest.mark.parametrize(("profile", "node"), [("7.2", 1), ("6.18", 1), ("6.12", 0), ("6.1", 0)])
 def test_a_node_whose_kswapd_is_awake(profile: str, node: int) -> None:
     state = small(profile, nodes=2)
-    state.work[state.cfg[k.C_OFF_KSWAPD]] = k.KSWAPD_RUNNING
+    state.view.node[0].kswapd_state = k.KSWAPD_RUNNING
     assert entry.alloc(state, 0, -1, 0, M, MOVABLE, 0, -1) // 1024 == node
 
 
 @pytest.mark.parametrize(("profile", "awake"), [("7.2", 0), ("6.12", 0), ("6.1", 1)])
 def test_a_request_that_may_not_wake_kswapd_finds_a_boosted_zone(profile: str, awake: int) -> None:
     state = small(profile)
-    state.zone[k.Z_BOOST], state.zone[k.Z_BOOSTED] = 8, 1
+    state.view.zone[0].watermark_boost, state.view.zone[0].boosted_watermark = 8, 1
     entry.alloc(state, 0, -1, 0, U, k.GFP_HIGH, 0, -1)
-    assert (state.stat[k.T_KSWAPD_WAKES], state.zone[k.Z_BOOSTED]) == (awake, 1 - awake)
+    assert (state.view.stat.kswapd_wakes, state.view.zone[0].boosted_watermark) == (awake, 1 - awake)

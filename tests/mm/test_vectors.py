@@ -51,7 +51,7 @@ def ask(sa, what, order, mark, flags, free):  # type: ignore[no-untyped-def]
 
 def with_managed(pages: int) -> State:
     state = model.one_zone()
-    state.zone[k.Z_MANAGED] = pages
+    state.view.zone[0].managed_pages = pages
     return state
 
 
@@ -75,13 +75,17 @@ def test_khugepaged_min_free_kbytes(zones: int, pages: int, before: int, after: 
 def test_watermarks(case: Watermarks) -> None:
     state = with_managed(case.managed)
     boot.setup_per_zone_wmarks(state, model.machine_of(4096), case.min_free_kbytes)
-    assert tuple(state.zone[k.Z_WMARK : k.Z_WMARK + 4]) == case.marks
+    assert tuple(state.view.zone[0].watermark) == case.marks
 
 
 def ramp_state() -> State:
     state = model.one_zone()
     batch, high_min, high_max = REFILL_RAMP_BOUNDS
-    state.pcp[k.P_BATCH], state.pcp[k.P_HIGH_MIN], state.pcp[k.P_HIGH_MAX] = batch, high_min, high_max
+    state.view.pcp[0].batch, state.view.pcp[0].high_min, state.view.pcp[0].high_max = (
+        batch,
+        high_min,
+        high_max,
+    )
     return state
 
 
@@ -89,7 +93,7 @@ def test_refill_ramp() -> None:
     state = ramp_state()
     for step in REFILL_RAMP:
         assert ask(state, 0, 0, 0, 0, 0) == step.nr
-        assert (state.pcp[k.P_HIGH], state.pcp[k.P_ALLOC_FACTOR]) == (step.high, step.alloc_factor)
+        assert (state.view.pcp[0].high, state.view.pcp[0].alloc_factor) == (step.high, step.alloc_factor)
 
 
 @pytest.mark.parametrize(("order", "chunks"), REFILL_BY_ORDER)
@@ -99,7 +103,7 @@ def test_refill_by_order(order: int, chunks: int) -> None:
 
 def refill(state: State, order: int, count: int, mt: int) -> None:
     taken = entry.refill(state, 0, 0, order, count, mt, 0)
-    state.pcp[k.P_COUNT] += taken << order
+    state.view.pcp[0].count += taken << order
 
 
 @pytest.mark.parametrize("case", EXPANSIONS)
@@ -143,8 +147,8 @@ def claim_state(case: Claim, high: int, evacuate: bool = False) -> State:
         attr = k.ATTR_LRU | k.ATTR_ON_LRU if number < case.lru else 0
         state.meta[pfn] = k.PG_ALLOC << 4
         state.link[2 * pfn], state.link[2 * pfn + 1] = -1, attr
-    state.zone[k.Z_NR_LRU] = case.lru
-    state.zone[k.Z_WMARK + k.WMARK_HIGH] = high
+    state.view.zone[0].nr_lru = case.lru
+    state.view.zone[0].watermark[k.WMARK_HIGH] = high
     return state
 
 
@@ -154,7 +158,7 @@ def test_claim(case: Claim, boost: int) -> None:
     assert entry.take_from_buddy(state, 0, 2, k.MIGRATE_UNMOVABLE, 0) == case.taken
     log = model.take_log(state)
     assert model.free_lists(state) == case.left
-    assert state.zone[k.Z_BOOST] == boost
+    assert state.view.zone[0].watermark_boost == boost
     assert state.block[2] & k.PB_TYPE_MASK == (k.MIGRATE_UNMOVABLE if case.claimed else k.MIGRATE_MOVABLE)
     attempts = [r[3:] for r in log if r[1] == k.L_EVAC_CLAIM]
     assert attempts[0] == (512, k.MIGRATE_MOVABLE, case.counted_free, case.lru, int(case.claimed))
@@ -171,16 +175,16 @@ def test_claim_queues_evacuation() -> None:
     entry.late_initcall(state, 1)
     entry.take_from_buddy(state, 0, 2, k.MIGRATE_UNMOVABLE, 0)
     assert [r[3:6] for r in model.take_log(state) if r[1] == k.L_EVAC_QUEUED] == [(512, 63, 0)]
-    assert state.work[int(state.cfg[k.C_OFF_WORKERS]) + k.WK_HEAD] == 63
+    assert state.view.worker[0].head == 63
 
 
 def test_boost_is_bounded() -> None:
     state = model.one_zone()
     high, boosts = MAX_BOOST
-    state.zone[k.Z_WMARK + k.WMARK_HIGH] = high
+    state.view.zone[0].watermark[k.WMARK_HIGH] = high
     for boost in boosts:
         ask(state, 2, 0, 0, 0, 0)
-        assert state.zone[k.Z_BOOST] == boost
+        assert state.view.zone[0].watermark_boost == boost
 
 
 def test_over_drain() -> None:
@@ -192,7 +196,7 @@ def test_over_drain() -> None:
     for _ in range(to_free // batch):
         entry.drain_pcp(state, 0, 0, batch, 13)
     assert sum(r[1] == k.L_PCPU_DRAIN for r in model.take_log(state)) == freed
-    assert state.pcp[k.P_COUNT] == (chunks - freed) << 9
+    assert state.view.pcp[0].count == (chunks - freed) << 9
     check(state)
 
 

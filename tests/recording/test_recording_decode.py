@@ -31,13 +31,13 @@ FREE_ONLY = {266: parse_format(FREE_FORMAT, "kmem")}
 
 def read(path: Path, kinds: frozenset[int] = ALL_KINDS, rows: int = 1 << 14) -> EventChunk:
     formats = load_formats(RAW_1CPU / "formats")
-    return concat_chunks(list(RawReader(path, 0, formats, kinds).chunks(rows)))
+    return concat_chunks(list(RawReader(path, 0, decoding(formats, kinds)).chunks(rows)))
 
 
 def decode(tmp_path: Path, *pages: bytes, page_bytes: int = 4096) -> tuple[RawReader, list[EventChunk]]:
     file = tmp_path / "cpu0.raw"
     file.write_bytes(b"".join(pages))
-    reader = RawReader(file, 0, FREE_ONLY, ALL_KINDS, page_bytes)
+    reader = RawReader(file, 0, decoding(FREE_ONLY, ALL_KINDS), page_bytes)
     return reader, list(reader.chunks(1 << 14))
 
 
@@ -45,7 +45,7 @@ def decode(tmp_path: Path, *pages: bytes, page_bytes: int = 4096) -> tuple[RawRe
 def test_decoder_agrees_with_slow_reference(directory: Path, cpu: int) -> None:
     formats = load_formats(directory / "formats")
     file = directory / "trace" / f"cpu{cpu}.raw.xz"
-    chunk = concat_chunks(list(RawReader(file, cpu, formats, ALL_KINDS).chunks(1000)))
+    chunk = concat_chunks(list(RawReader(file, cpu, decoding(formats, ALL_KINDS)).chunks(1000)))
     expected = ref_decode(lzma.decompress(file.read_bytes()), formats)
     assert chunk.rows == len(expected) > 2000
     for name in ("ts", "pid", "kind", "pfn", "order", "mt", "gfp", "a", "b", "c", "d"):
@@ -163,7 +163,7 @@ def test_gfp_bits_are_moved_to_those_of_72(tmp_path: Path) -> None:
     payload[24:32] = (1 << 25 | 1 << 9 | 1 << 6).to_bytes(8, "little")
     file = tmp_path / "cpu0.raw"
     file.write_bytes(make_page(0, data_event(bytes(payload))))
-    (chunk,) = RawReader(file, 0, {alloc.id: parse_format(text)}, ALL_KINDS).chunks(10)
+    (chunk,) = RawReader(file, 0, decoding({alloc.id: parse_format(text)}, ALL_KINDS)).chunks(10)
     assert chunk.gfp.tolist() == [1 << 22 | 1 << 3 | 1 << 6]
 
 

@@ -14,6 +14,7 @@ from recording_reference import RAW_1CPU, RAW_2CPU
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import Recording
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import load_formats, parse_format
 from kevacuate.recording.ringbuf import RawReader
 from kevacuate.recording.schema import ALL_KINDS
@@ -30,7 +31,7 @@ def decode(data: bytes) -> int:
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "cpu0.raw"
         file.write_bytes(data)
-        reader = RawReader(file, 0, load_formats(RAW_1CPU / "formats"), ALL_KINDS)
+        reader = RawReader(file, 0, decoding(load_formats(RAW_1CPU / "formats"), ALL_KINDS))
         return sum(chunk.rows for chunk in reader.chunks(1 << 14))
 
 

@@ -72,7 +72,7 @@ def read_all(recording: Path) -> None:
     for state in opened.states:
         repr(state)
         if sum(zone.spanned for zone in state.zones) < 1 << 30:
-            pages_in_use(state)
+            pages_in_use(state, opened.machine.hugepage_order)
     demand_facts(recording)
     repr(build_demand(opened))
 

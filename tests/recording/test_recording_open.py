@@ -69,13 +69,9 @@ def test_states(path: Path) -> None:
     assert start.zones[0].watermark == (5632, 7040, 8448, 9856)
     assert len(start.pcp.cpu) == recording.machine.cpus
     assert int(start.pcp.nr_lists[0]) == 14
-    kinds = recording.page_kinds(1)
-    assert kinds is not None
-    assert kinds.counts is not None
-    assert len(kinds.flags) == len(kinds.counts) == 1 << 18
-    assert recording.page_kinds(0) is None
-    with pytest.raises(KevacuateError, match="none with index 2"):
-        recording.page_kinds(2)
+    assert start.page_flags is not None
+    assert start.page_count is not None
+    assert len(start.page_flags) == len(start.page_count) == 1 << 18
 
 
 def test_pcp_pages_add_up() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import EventChunk, EventKind, Recording, fieldtable
 from kevacuate.recording import decode as dc
 from kevacuate.recording.formats import EventFormat, FieldFormat
 from kevacuate.recording.groundtruth import GroundTruth
 from kevacuate.recording.schema import concat_chunks
-from kevacuate.recording.state import DUMP_END, state_from_dump
+from kevacuate.recording.state import state_from_dump
 
 RAW = Path(__file__).parent.parent / "data" / "raw-1cpu"
 
@@ -60,7 +61,7 @@ def with_lru_lists(dump: EventChunk) -> EventChunk:
 
 def test_a_dump_ends_at_its_end_whatever_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     dumps = rows_of(RAW, EventKind.GT_DUMP)
-    ends = np.flatnonzero(dumps.a == DUMP_END)
+    ends = np.flatnonzero(dumps.a == DumpKind.END)
     cut = [0, *(ends + 1).tolist()]
     parts = [with_lru_lists(dumps.take(slice(a, b))) for a, b in pairwise(cut)]
     plain = [state.free.pfn.tolist() for state in GroundTruth(RAW).dumps()]
@@ -79,7 +80,7 @@ def test_a_dump_ends_at_its_end_whatever_follows(monkeypatch: pytest.MonkeyPatch
 
 def test_the_zone_of_a_second_node_has_its_name() -> None:
     dumps = rows_of(RAW, EventKind.GT_DUMP)
-    dump = dumps.take(slice(0, int(np.flatnonzero(dumps.a == DUMP_END)[0]) + 1))
+    dump = dumps.take(slice(0, int(np.flatnonzero(dumps.a == DumpKind.END)[0]) + 1))
     names = Recording.open(RAW).machine.zone_names
     assert [zone.name for zone in state_from_dump(dump, 0, names).zones] == ["DMA32"]
     dump.b[dump.a == 1] += 16

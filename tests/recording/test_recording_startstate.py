@@ -379,7 +379,7 @@ def test_what_is_guessed_is_counted_and_comes_back_from_disk(tmp_path: Path) -> 
     )
     assert not state.skip_known
     write_state(tmp_path / "s", state)
-    back = read_state(tmp_path / "s")
+    back = read_state(tmp_path / "s", 9)
     assert (back.guesses, back.skip_known) == (state.guesses, False)
 
 

@@ -24,6 +24,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel import compaction
 from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.cconstant import constant
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.gfptext import gfp_text
 from kevacuate.recording.importers import ImportOptions, container, import_recording, open_source
@@ -283,7 +284,7 @@ def test_sub_buffers_smaller_than_said_are_never_a_silent_loss(tmp_path: Path) -
     raw = tmp_path / "cpu0.raw"
     raw.write_bytes(b"".join(small.page(10**9 + i, *frees(small, free, 0, 3)) for i in range(4)))
     with pytest.raises(KevacuateError, match="sub-buffers are smaller than the file says"):
-        list(RawReader(raw, 0, {free.id: free}, ALL_KINDS, 16384).chunks(1 << 12))
+        list(RawReader(raw, 0, decoding({free.id: free}, ALL_KINDS), 16384).chunks(1 << 12))
 
 
 def test_zeros_between_sub_buffers_are_a_gap_and_behind_them_nothing(tmp_path: Path) -> None:

@@ -110,9 +110,14 @@ def test_play_goes_to_the_end_and_stops(page: Watched) -> None:
     shown = page.page
     shown.locator("#speed").select_option("30")
     button = shown.get_by_role("button", name="Play")
+    shown.evaluate(
+        "() => { window.played = []; const play = document.querySelector('#play');"
+        " new MutationObserver(() => window.played.push(play.dataset.playing))"
+        ".observe(play, {attributes: true, attributeFilter: ['data-playing']}); }"
+    )
     button.click()
-    shown.wait_for_selector("#play[data-playing=true]")
-    shown.wait_for_selector("#play[data-playing=false]", timeout=20_000)
+    shown.wait_for_function("() => window.played.includes('false')")
+    assert shown.evaluate("() => window.played") == ["true", "false"]
     assert shown.locator("#time").input_value() == "19"
     shown.locator("h1").click()
     shown.keyboard.press(",")

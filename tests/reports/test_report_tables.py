@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from page_synthetic import run
 from rich.console import Console
 
 import kevacuate
-from kevacuate.measure import Comparison
+from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import DIFFERS, EQUAL, SAME, UNDECIDED, Decision
 from kevacuate.reports.blockmap import zone_table
+from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
 from kevacuate.reports.comparison.group_rows import mark_text, mean_text, moved
-from kevacuate.reports.comparison.rows import comparison_rows
+from kevacuate.reports.comparison.rows import Zeros, comparison_rows, shown_rows
 from kevacuate.reports.comparison.tables import comparison_table
+from kevacuate.reports.page.tables import figure_sections, key_figures
 
+ABOUT = {"name": "x.kev", "kernel": "7.2.0", "profile": "7.2"}
 POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
 
 
@@ -117,3 +122,49 @@ def test_zones_stand_side_by_side_where_their_rows_are_too_wide() -> None:
         Console(file=screen, width=width).print(zone_table(rows, width))
         assert re.search(first, screen.getvalue())
         assert "…" not in screen.getvalue()
+
+
+def replays(policy: str, seeds: tuple[int, ...], drawn: tuple[int, ...]) -> list[Run]:
+    """Replays with these seeds whose figures follow from what was *drawn*."""
+    made = []
+    for seed, draw in zip(seeds, drawn, strict=True):
+        one = run(policy, 64, 4, seed=draw)
+        options = {**one.provenance["options"], "seed": seed}
+        made.append(replace(one, provenance={**one.provenance, "options": options}))
+    return made
+
+
+def test_replays_that_never_part_are_said_to_tell_nothing_of_chance() -> None:
+    seeds = (0, 1, 2)
+    same = replays("mainline", seeds, (5, 5, 5)) + replays("evacuate", seeds, (6, 6, 6))
+    (part,) = (part for part in conclusion(Comparison(tuple(same), ABOUT)) if part.kind == "seed")
+    assert part.text.startswith(
+        "The replays of each policy are equal in every figure: the seed decided nothing."
+    )
+    one = replays("mainline", seeds, (5, 5, 5)) + replays("evacuate", seeds, (6, 6, 7))
+    (part,) = (part for part in conclusion(Comparison(tuple(one), ABOUT)) if part.kind == "seed")
+    assert part.text.startswith("The replays of mainline are equal in every figure")
+    none = replays("mainline", seeds, (5, 6, 5)) + replays("evacuate", seeds, (6, 6, 7))
+    assert "seed" not in {part.kind for part in conclusion(Comparison(tuple(none), ABOUT))}
+    single = replays("mainline", (0,), (5,)) + replays("evacuate", (0,), (6,))
+    assert "seed" not in {part.kind for part in conclusion(Comparison(tuple(single), ABOUT))}
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_rows_that_are_zero_everywhere_are_one_line(seeds: tuple[int, ...]) -> None:
+    runs = replays("mainline", seeds, seeds) + replays("mainline,thp=0", seeds, seeds)
+    compared = Comparison(tuple(runs), ABOUT)
+    rows = comparison_rows(compared)
+    zeros = [one for one in shown_rows(rows) if isinstance(one, Zeros)]
+    assert "Evacuations" in [one.section for one in zeros]
+    assert sum(len(one.rows) if isinstance(one, Zeros) else 1 for one in shown_rows(rows)) == len(rows)
+    assert all(value == 0 for one in zeros for row in one.rows for group in row.values for value in group)
+    for width in (80, 200):
+        text = " ".join(printed(compared, width).split())
+        for one in zeros:
+            assert one.label in text
+    assert not re.search(r"^ +queued ", printed(compared, 200), re.MULTILINE)
+    page = [row["label"] for section in figure_sections(compared) for row in section["rows"]]
+    assert [label for label in page if ": 0 in every run (" in label] == [one.named for one in zeros]
+    assert "cost.pages_migrated" in [one["id"] for one in key_figures(compared)]
+    assert [row["id"] for row in comparison_json(compared)["rows"]] == [row.row.id for row in rows]

@@ -10,7 +10,6 @@ import synthetic
 from synthetic import Script, write_recording
 
 from kevacuate.demand.build import build_demand
-from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp, Recording
@@ -80,10 +79,10 @@ def test_frees_of_lost_objects_are_counted_row_by_row(synthetic_kev: Path) -> No
         failed += before == OBJ_FAILED
         at = row + 1
     run.feed(part(rows, at, rows.t.size), at)
-    stat = run.state.stat
-    assert dropped == stat[k.T_DROPPED_THEN_FREED] > 0
-    assert failed == stat[k.T_FAILED_THEN_FREED] > 0
-    assert freed + int((rows.op == DemandOp.FREE_PFN).sum()) == stat[k.T_FREES]
+    stat = run.state.view.stat
+    assert dropped == stat.dropped_then_freed > 0
+    assert failed == stat.failed_then_freed > 0
+    assert freed + int((rows.op == DemandOp.FREE_PFN).sum()) == stat.frees
     assert freed + dropped + failed == frees.size
 
 

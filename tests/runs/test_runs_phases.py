@@ -34,13 +34,12 @@ def begun(path: Path, seed: int) -> Replay:
 
 def ticks(run: Replay) -> list[int]:
     """When each CPU's vmstat worker is due."""
-    at = int(run.state.cfg[k.C_OFF_TICKS])
-    return [int(t) for t in run.state.work[at : at + synthetic.CPUS]]
+    return [cpu.vmstat_due for cpu in run.state.view.cpu]
 
 
 def kcompactd_due(run: Replay) -> int:
     """When the (only) node's kcompactd is due."""
-    return int(run.state.work[int(run.state.cfg[k.C_OFF_KCOMPACTD]) + k.KC_DUE])
+    return run.state.view.node[0].kcompactd_due
 
 
 @pytest.fixture(scope="module")

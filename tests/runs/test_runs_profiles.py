@@ -11,7 +11,6 @@ import synthetic
 
 from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import constants as k
 from kevacuate.mm.profile import PROFILES
 from kevacuate.observe.info import about_recording
 from kevacuate.policy import parse_policy
@@ -52,7 +51,7 @@ def test_a_run_says_its_profile(kernel: str, tmp_path: Path) -> None:
     run = replay.run()
     assert run.provenance["profile"] == about_result(recording, replay.demand)["profile"] == PRINTED[kernel]
     fixed = PRINTED[kernel].startswith("6.1 ")
-    assert bool(replay.state.cfg[k.C_PCP_FIXED]) == fixed
+    assert bool(replay.state.view.cfg.pcp_fixed) == fixed
     about = about_recording(recording)
     assert about["profile"] == PRINTED[kernel]
     assert bool(about["profile_unsure"]) == (kernel != "7.2.13")
@@ -79,5 +78,5 @@ def test_a_fixed_high_is_the_recorded_one(tmp_path: Path) -> None:
     )
     recording = Recording.open(path)
     model = Replay(recording, build_demand(recording), parse_policy("mainline"), ReplayOptions()).state
-    for field in (k.P_HIGH, k.P_HIGH_MIN, k.P_HIGH_MAX):
-        assert set(model.pcp[field :: k.PS].tolist()) == {77}
+    for name in ("high", "high_min", "high_max"):
+        assert {getattr(pcp, name) for pcp in model.view.pcp} == {77}

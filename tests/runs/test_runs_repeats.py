@@ -2,6 +2,7 @@
 """Several replays of each policy: which they are, that their order and number at once change nothing, what goes wrong."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from kevacuate.recording import Recording
 from kevacuate.runs import compare as module
 from kevacuate.runs.compare import compare
 from kevacuate.runs.options import ReplayOptions
-from kevacuate.runs.replay import replay
+from kevacuate.runs.replay import Progress, replay
 
 POLICIES = ("mainline,skip-bits=0.5", "evacuate,skip-bits=0.5")
 REPEATS = 4
@@ -90,20 +91,24 @@ def test_progress_is_of_all_replays_of_a_policy(synthetic_kev: Path) -> None:
 def test_what_goes_wrong_in_one_replay_ends_them_all(
     synthetic_kev: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[int] = []
+    finished: list[int] = []
 
-    def broken(*args: object, options: ReplayOptions, **named: object) -> object:
-        begun.append(options.seed)
+    def broken(*args: object, options: ReplayOptions, progress: Progress, **named: object) -> object:
         if options.seed == 1:
             raise KevacuateError("seed 1 is refused")
-        return replay(*args, options=options, **named)  # type: ignore[arg-type]
+        end = time.monotonic() + 600
+        while options.seed and time.monotonic() < end:  # a replay that takes long, until it is told to end
+            progress(0, 1)
+            time.sleep(0.001)
+        run = replay(*args, options=options, progress=progress, **named)  # type: ignore[arg-type]
+        finished.append(options.seed)
+        return run
 
     monkeypatch.setattr(module, "replay", broken)
-    before = threading.active_count()
     with pytest.raises(KevacuateError, match="seed 1 is refused"):
         compare(Recording.open(synthetic_kev), POLICIES, repeats=50, workers=workers)
-    assert len(begun) < 60, "what had not begun is left alone"
-    assert threading.active_count() == before
+    assert finished == [0], "no other replay goes on to its end"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("replay")]
 
 
 def test_an_interrupt_ends_the_replays_under_way(synthetic_kev: Path) -> None:

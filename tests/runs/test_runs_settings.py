@@ -17,7 +17,6 @@ from kevacuate.capture import machine as capture_machine
 from kevacuate.cli.main import cli
 from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import constants as k
 from kevacuate.policy import parse_policy
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
 from kevacuate.runs import initial_state as initial
@@ -26,11 +25,11 @@ from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 FIELDS = {
-    "compaction_proactiveness": (7, k.C_PROACTIVENESS, 7),
-    "extfrag_threshold": (250, k.C_EXTFRAG_THRESHOLD, 250),
-    "watermark_boost_factor": (0, k.C_BOOST_FACTOR, 0),
-    "defrag_mode": (1, k.C_DEFRAG_MODE, 1),
-    "stat_interval": (3, k.C_STAT_INTERVAL, 3_000_000_000),
+    "compaction_proactiveness": (7, "proactiveness", 7),
+    "extfrag_threshold": (250, "extfrag_threshold", 250),
+    "watermark_boost_factor": (0, "watermark_boost_factor", 0),
+    "defrag_mode": (1, "defrag_mode", 1),
+    "stat_interval": (3, "stat_interval", 3_000_000_000),
 }
 """A value that is not the default, and where and how the model's state holds it."""
 
@@ -42,10 +41,10 @@ def recorded_with(path: Path, settings: dict[str, Any], **machine: Any) -> Recor
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_recorded_sysctl_is_in_the_models_state_and_in_the_provenance(name: str, tmp_path: Path) -> None:
-    value, index, kept = FIELDS[name]
+    value, field, kept = FIELDS[name]
     recording = recorded_with(tmp_path / "a.kev", {name: value})
     one = Replay(recording, build_demand(recording), parse_policy("mainline"), ReplayOptions(samples=2))
-    assert int(one.state.cfg[index]) == kept
+    assert getattr(one.state.view.cfg, field) == kept
     used = one.run().provenance["vm_settings"]
     assert used["replayed"][name] == value
     assert name not in used["not_recorded"]

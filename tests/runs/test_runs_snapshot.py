@@ -21,7 +21,7 @@ def test_the_model_holds_debians_lists_in_order() -> None:
     recording = Recording.open(DEBIAN)
     start = recording.start
     assert start is not None
-    objects = start_objects(start, pages_in_use(start))
+    objects = start_objects(start, pages_in_use(start, 9))
     policy = parse_policy("mainline")
     skip = skip_bits(start, policy, 0)
     state = initial_state(recording.machine, start, objects, policy, ReplayOptions(), objects.pfn.size, skip)

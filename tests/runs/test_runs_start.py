@@ -52,12 +52,12 @@ def test_every_page_is_in_the_state_the_recording_says() -> None:
 
 def test_the_zone_and_the_per_cpu_lists_are_as_recorded() -> None:
     recorded = start_state()
-    zone = build(recorded).zone
-    assert zone[k.Z_WMARK : k.Z_WMARK + 4].tolist() == [64, 80, 96, 112]
-    assert zone[k.Z_NR_FREE] == int((1 << recorded.free.order.astype(np.int64)).sum())
-    pcp = build(recorded).pcp.reshape(-1, k.PS)
-    assert pcp[:, k.P_BATCH].tolist() == [4, 4]
-    assert pcp[:, k.P_HIGH_MAX].tolist() == [64, 64]
+    zone = build(recorded).view.zone[0]
+    assert list(zone.watermark) == [64, 80, 96, 112]
+    assert zone.nr_free_pages == int((1 << recorded.free.order.astype(np.int64)).sum())
+    pcp = build(recorded).view.pcp
+    assert [own.batch for own in pcp] == [4, 4]
+    assert [own.high_max for own in pcp] == [64, 64]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_impossible_state_is_one_sentence(case: str) -> None:
 def test_a_list_entry_that_is_right_is_no_error() -> None:
     state = build(on_pcp(3, synthetic.RESERVED.start)(start_state()))
     check(state)
-    assert state.pcp.reshape(-1, k.PS)[:, k.P_COUNT].tolist() == [2, 0]
+    assert [pcp.count for pcp in state.view.pcp] == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kevacuate.capture.options import RecordOptions
 from kevacuate.errors import KevacuateError
 
 
@@ -38,15 +39,18 @@ def invoking_user(environment: Mapping[str, str]) -> User | None:
     return User(int(uid), int(gid), groups, names)
 
 
-def check_command(command: Sequence[str]) -> None:
-    """Refuse what cannot be run, before anything else is done.
+def check_asked(options: RecordOptions) -> None:
+    """Refuse what cannot be done as asked, before privileges are looked at and before anything else is done.
 
     Raises
     ------
     KevacuateError
-        There is no such program.
+        The target exists already, or there is no such program.
 
     """
+    if options.target.exists():
+        raise KevacuateError(f"{options.target} exists already: remove it or choose another name with -o.")
+    command = options.command
     if command and shutil.which(command[0]) is None:
         raise KevacuateError(f"There is no program {command[0]!r} to run: give its path, or check PATH.")
 

@@ -144,10 +144,10 @@ def text(core: Core, address: int, most: int = 4096) -> str:
     return found.split(b"\0")[0].decode("utf-8", "replace")
 
 
-def variable(core: Core, name: str, width: int, default: int = 0, *, signed: bool = False) -> int:
-    """A global variable's value, the default where this kernel has none of that name."""
+def variable(core: Core, name: str, width: int) -> int:
+    """A global variable's value, 0 where this kernel has none of that name."""
     at = core.symbol(name)
-    return default if at is None else number(core, at, width, signed=signed)
+    return 0 if at is None else number(core, at, width)
 
 
 def needed(core: Core, name: str) -> int:

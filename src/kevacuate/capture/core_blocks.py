@@ -21,7 +21,7 @@ def pageblocks(zones: list[ZoneReader]) -> Blocks:
         for zone in zones
         for pfn, mt, skip in _sections(zone.core, zone.sizes, zone)
     ]
-    zone_, pfn_, mt_, skip_ = columns_of(parts, 4)
+    zone_, pfn_, mt_, skip_ = columns_of(parts)
     _, first = np.unique(pfn_, return_index=True)
     return Blocks(zone_[first].astype(np.int16), pfn_[first], mt_[first].astype(np.int8), skip_[first] != 0)
 

@@ -47,9 +47,6 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
         drgn is missing, a file is, it is no dump of a kernel, or there is no debug information for it.
 
     """
-    drgn = _drgn()
-    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions, too
-    program = drgn.Program()
     file = vmcore or KCORE
     for path, what in ((vmcore, "the dump"), (vmlinux, "the kernel's debug information")):
         if path is not None and not path.is_file():
@@ -60,6 +57,9 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
         raise KevacuateError(
             f"There is no {file}: this kernel was built without CONFIG_PROC_KCORE, or this is a container."
         )
+    drgn = _drgn()
+    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions, too
+    program = drgn.Program()
     try:
         if vmcore is None:
             program.set_kernel()

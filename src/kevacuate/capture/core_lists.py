@@ -240,7 +240,7 @@ def free_pages(zones: list[ZoneReader]) -> FreePages:
         for zone in zones
         for order, mt, pfns in zone.free()
     ]
-    zone_, order_, mt_, pfn_ = columns_of(parts, 4)
+    zone_, order_, mt_, pfn_ = columns_of(parts)
     return FreePages(zone_.astype(np.int16), order_.astype(np.int8), mt_.astype(np.int8), pfn_)
 
 
@@ -252,7 +252,7 @@ def pcp_pages(zones: list[ZoneReader]) -> PcpPages:
         for cpu in zone.core.cpus
         for pindex, pfns in zone.pcp_lists(cpu)
     ]
-    zone_, cpu_, pindex_, pfn_ = columns_of(parts, 4)
+    zone_, cpu_, pindex_, pfn_ = columns_of(parts)
     return PcpPages(zone_.astype(np.int16), cpu_.astype(np.int16), pindex_.astype(np.int8), pfn_)
 
 
@@ -271,10 +271,8 @@ def pcp_fields(zones: list[ZoneReader]) -> PcpFields:
     )
 
 
-def columns_of(
-    parts: Sequence[tuple[npt.NDArray[np.integer], ...]], count: int
-) -> list[npt.NDArray[np.int64]]:
-    """The parts' columns, each in one piece."""
+def columns_of(parts: Sequence[tuple[npt.NDArray[np.integer], ...]]) -> list[npt.NDArray[np.int64]]:
+    """The parts' four columns, each in one piece."""
     return [
-        np.concatenate([np.empty(0, np.int64), *(p[i] for p in parts)]).astype(np.int64) for i in range(count)
+        np.concatenate([np.empty(0, np.int64), *(p[i] for p in parts)]).astype(np.int64) for i in range(4)
     ]

@@ -17,6 +17,7 @@ from kevacuate.capture.workdir import WorkDir, left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import EventFormat, parse_format
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.schema import COLUMN_TYPES, EventChunk
 
@@ -32,8 +33,9 @@ def finish_recording(
     *,
     whole: bool,
     progress: Callable[[], None] = lambda: None,
+    begin: Callable[[str], None] = lambda doing: None,
     earlier: list[LossInterval] | None = None,
-) -> int:
+) -> Lost:
     """Decode the rest of the spool and close the recording.
 
     Parameters
@@ -49,30 +51,26 @@ def finish_recording(
         CPU are missing.
     progress : callable
         Called now and then.
+    begin : callable
+        Called with what is done, when that begins.
     earlier : list of LossInterval, optional
         Losses in what was decoded before.
 
     Returns
     -------
-    int
-        Events known to be lost; a place where an unknown number is missing counts as one.
+    Lost
+        Events known to be lost, and whether more may be.
 
     """
-    while True:
-        for chunk in stream.pump():
-            writer.add(chunk)
-        writer.save(stream)
-        progress()
-        if not stream.decoded:
-            break
-    if whole:
-        for chunk in stream.give(_FOREVER):
-            writer.add(chunk)
-    else:
+    begin("decoding the last events")
+    _decode_rest(writer, stream, progress, whole=whole)
+    if not whole:
         extra = extra | {"cut_ts": stream.bound}
     snapshots = work.snapshots()
     progress()
+    begin("building the states from page flags and events")
     writer.add_states(snapshots)
+    begin("writing the recording")
     writer.kev.add_snapshots(snapshots)
     gone = gone_cpus(work.spool)
     end = int(extra.get("stopped_ts", stream.bound))
@@ -83,11 +81,27 @@ def finish_recording(
     writer.set_quality(stream, (earlier or []) + missing, extra)
     stream.close()
     writer.kev.__exit__(None, None, None)
-    marked = sum(i.missed + i.gaps for i in (earlier or []) + missing + stream.losses())
+    intervals = (earlier or []) + missing + stream.losses()
     counted = sum(
         s.get("overrun", 0) + s.get("commit overrun", 0) + s.get("dropped events", 0) for s in stats.values()
     )
-    return max(marked, counted)
+    return Lost.marked(sum(i.missed for i in intervals), sum(i.gaps for i in intervals), counted)
+
+
+def _decode_rest(
+    writer: LiveWriter, stream: SpoolStream, progress: Callable[[], None], *, whole: bool
+) -> None:
+    """Write every event that is left in the spool; of a recording that is not whole, those up to the stream's bound."""
+    while True:
+        for chunk in stream.pump():
+            writer.add(chunk)
+        writer.save(stream)
+        progress()
+        if not stream.decoded:
+            break
+    if whole:
+        for chunk in stream.give(_FOREVER):
+            writer.add(chunk)
 
 
 def _formats(machine: Machine) -> dict[int, EventFormat]:
@@ -163,12 +177,13 @@ def salvage(work: WorkDir, name: str) -> Path | None:
         number += 1
     try:
         if not work.snapshots():
+            work.remove()
             return None
         _Salvage(work, target).run()
     except (KevacuateError, FileNotFoundError, KeyError, TypeError, ValueError):
-        return None
-    finally:
         work.remove()
+        return None
+    work.remove()
     return target
 
 

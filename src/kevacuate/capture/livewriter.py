@@ -18,6 +18,7 @@ from kevacuate.recording import parquet
 from kevacuate.recording.evidence import Evidence, History
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.machine import Machine
+from kevacuate.recording.quality import events_only
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import EventChunk
 from kevacuate.recording.snapshot import Snapshot
@@ -82,7 +83,7 @@ class LiveWriter:
         """Take events whose tasks have their numbers already."""
         self._follow(chunk)
         self.kev.add_events(chunk)
-        self.rows += chunk.rows
+        self.rows += events_only(chunk).rows
         self._part_rows += chunk.rows
 
     def save(self, stream: SpoolStream, *, now: bool = False) -> None:
@@ -184,6 +185,8 @@ class LiveWriter:
             {
                 "loss_intervals": [asdict(i) for i in intervals],
                 "late_events": stream.late,
+                "events_not_read": stream.not_read(),
+                "events_passed_over": stream.passed_over(),
                 "recorder_events": self.own_rows,
                 **extra,
             }

@@ -12,6 +12,9 @@ from pathlib import Path
 from kevacuate.capture.machine import PROC, text_of
 from kevacuate.errors import KevacuateError
 
+ELSEWHERE = "choose another place with -o"
+"""How the user of ``kevacuate record`` chooses another place for the recording."""
+
 MIB = 1 << 20
 FREE_DISK = 48 * MIB
 """Recording stops when the disk has less than this free: finishing needs some of it."""
@@ -48,6 +51,8 @@ class RecordOptions:
         Time between two snapshots.
     pages : bool
         Take flags and counts of every page with the snapshots: without them there is no replay.
+    elsewhere : str
+        How the user chooses another place for *target*, in errors.
 
     Raises
     ------
@@ -66,6 +71,7 @@ class RecordOptions:
     max_bytes: int = 8 << 30
     snapshot_seconds: float = 60.0
     pages: bool = True
+    elsewhere: str = ELSEWHERE
 
     def __post_init__(self) -> None:
         least = {"duration": 0.0, "buffer_kb": 0, "max_bytes": 1, "snapshot_seconds": 0.0}
@@ -119,8 +125,8 @@ def free_disk(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def check_disk(path: Path, pages: int) -> None:
-    """Refuse to begin where there is too little room.
+def check_disk(path: Path, pages: int, elsewhere: str = ELSEWHERE) -> None:
+    """Refuse to begin where there is too little room; *elsewhere* as of :class:`RecordOptions`.
 
     Raises
     ------
@@ -133,5 +139,5 @@ def check_disk(path: Path, pages: int) -> None:
     if free < needed:
         raise KevacuateError(
             f"{path} has {free // MIB} MiB free, but recording needs at least {-(-needed // MIB)} MiB to begin: "
-            "make room or choose another place with -o."
+            f"make room or {elsewhere}."
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kevacuate.capture.command import check_asked
 from kevacuate.capture.options import MIB, RecordOptions, parse_size
 from kevacuate.capture.start import need_root, start_recording
 from kevacuate.capture.status import Result, Status
@@ -100,6 +101,14 @@ def record(
         snapshots=snapshots,
         pages=pages,
     )
+    return _start(options, progress, say)
+
+
+def _start(
+    options: RecordOptions, progress: Callable[[Status], None] | None, say: Callable[[str], None] | None
+) -> Result:
+    """Record; who does not want to hear of it is told nothing."""
+    check_asked(options)
     need_root()
     return start_recording(options, progress or (lambda status: None), say or (lambda text: None))
 
@@ -189,5 +198,14 @@ def triage_live(
     if not 1 <= _seconds("duration", duration) <= 86400:
         raise KevacuateError(f"duration cannot be {duration!r}: it is a number of seconds, from 1 to 86,400.")
     with private_directory("triage") as directory:
-        made = record(directory / "live.kev", duration=duration, light=True, progress=progress, say=say)
+        made = _start(
+            RecordOptions(
+                target=directory / "live.kev",
+                duration=duration,
+                light=True,
+                elsewhere="set TMPDIR to another place",
+            ),
+            progress,
+            say,
+        )
         return {**triage_recording(Recording.open(made.target)), "name": "this machine"}

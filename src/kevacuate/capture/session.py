@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from kevacuate.capture import options as opt
-from kevacuate.capture.command import check_command, start_command
+from kevacuate.capture.command import check_asked, start_command
 from kevacuate.capture.events import EventChoice
 from kevacuate.capture.finish import finish_recording
 from kevacuate.capture.livewriter import LiveWriter
@@ -25,11 +25,13 @@ from kevacuate.capture.snapshots import STEP, PageReader, now, take_counts, top_
 from kevacuate.capture.spool import W_ERROR, Words
 from kevacuate.capture.status import Result, Status, explain
 from kevacuate.capture.stream import SpoolStream
-from kevacuate.capture.tracefs import Instance, read_formats, sub_buffer_bytes
+from kevacuate.capture.tracefs import Instance, ftrace_formats, read_formats, sub_buffer_bytes
 from kevacuate.capture.workdir import WorkDir
+from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
+from kevacuate.recording.losses import Lost
 
 PAGES_SHARE = 100
 """Page flags are read again only after this many times as long as reading them took."""
@@ -83,30 +85,29 @@ class Session:
             Nothing could be recorded, or what was could not be written; what is left then is said.
 
         """
-        options = self.options
-        if options.target.exists():
-            raise KevacuateError(
-                f"{options.target} exists already: remove it or choose another name with -o."
-            )
-        check_command(options.command)
+        check_asked(self.options)
         keep_memory()
         with self._signals():
-            return self._run(WorkDir.create(options.target))
+            return self._run(WorkDir.create(self.options.target, self.options.elsewhere))
 
     def _run(self, work: WorkDir) -> Result:
         """Record in the work directory, which is gone afterwards unless something in it can still be saved."""
         options, keep = self.options, False
         try:
-            opt.check_disk(options.target.parent, top_pfn(take_counts("start")) if options.pages else 0)
+            pages = top_pfn(take_counts("start")) if options.pages else 0
+            opt.check_disk(options.target.parent, pages, options.elsewhere)
             with self._instance(work):
                 self._go_on()
-                self._record(work)
-                return self._finish(work)
+                with patient():
+                    self._record(work)
+                    return self._finish(work)
         except (OSError, KevacuateError) as error:
             keep = bool(work.snapshots()) and not options.target.exists()
-            raise explain(error, options.target, work if keep else None) from None
+            raise explain(error, options.target, work if keep else None, options.elsewhere) from None
         finally:
-            if not keep:
+            if keep:
+                work.keep()
+            else:
                 work.remove()
 
     # -- setting up ------------------------------------------------------------------------------------------
@@ -125,20 +126,14 @@ class Session:
             self.instance.enable(self.events.chosen)
             formats = read_formats(self.tracefs, self.events.chosen)
             self.page_bytes = sub_buffer_bytes(read_text(self.tracefs / "events/header_page"))
-            extra = {
-                "mode": "light" if self.options.light else "default",
-                "groups": list(self.options.groups),
-                "buffer_kb": buffer_kb,
-                "missing_events": list(self.events.missing),
-                "pids_kept": self.options.keep_pids,
-            }
-            self.machine = describe(max(self.cpus) + 1, formats, extra)
+            self.machine = describe(max(self.cpus) + 1, formats, self._how_recorded(buffer_kb))
             self._write_facts(work)
             self.words = Words(work.spool, len(self.cpus), create=True)
             self.writer = LiveWriter(
                 self.options.target, self.machine, work, keep_pids=self.options.keep_pids
             )
-            self.stream = SpoolStream(work.spool, self.cpus, formats, self.page_bytes)
+            named = ftrace_formats(self.tracefs) | formats  # ftrace's own records are passed over by name
+            self.stream = SpoolStream(work.spool, self.cpus, named, self.page_bytes)
             self.status.phase = "preparing the decoder"
             self.report(self.status)
             self._go_on()
@@ -156,6 +151,16 @@ class Session:
                 self.instance.remove()
             if reader is not None and reader.stdin is not None:
                 reader.stdin.close()
+
+    def _how_recorded(self, buffer_kb: int) -> dict[str, Any]:
+        """What the machine's description says about the recording of it."""
+        return {
+            "mode": "light" if self.options.light else "default",
+            "groups": list(self.options.groups),
+            "buffer_kb": buffer_kb,
+            "missing_events": list(self.events.missing),
+            "pids_kept": self.options.keep_pids,
+        }
 
     def _go_on(self) -> None:
         """Raise KeyboardInterrupt if a signal has come: nothing is recorded yet."""
@@ -217,6 +222,7 @@ class Session:
                 self._step(work)
                 self.stopped = self._why_stop(work)
             self.between = time.monotonic() - self._from
+            self._hurry()  # whoever ended it waits
             if (
                 not self.words[W_ERROR]
                 and self.reader.poll() is None
@@ -225,9 +231,17 @@ class Session:
                 self._snapshot(work, "end", pages=True)
         finally:
             self.instance.switch(False)
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, 0)
+            self._hurry()
         self.seconds = time.monotonic() - self._began
+
+    def _hurry(self) -> None:
+        """Back to normal priority."""
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+    def _why(self) -> str:
+        """What was said of the end, in front of what is still done after it."""
+        return f"stopped {self.stopped}; " if self.stopped else ""
 
     def _step(self, work: WorkDir) -> None:
         """Decode what there is, take a snapshot if one is due, report."""
@@ -265,7 +279,7 @@ class Session:
         at = time.monotonic()
         if at - self._checked > _HOUSEKEEPING_SECONDS:
             self._checked = at
-            self.status.phase = f"reading page flags ({min(share, 1.0):.0%})"
+            self.status.phase = f"{self._why()}reading page flags ({min(share, 1.0):.0%})"
             self.status.seconds = at - self._began
             self.report(self.status)
 
@@ -276,7 +290,7 @@ class Session:
         status.seconds, status.events = at - self._began, self.writer.rows
         status.rate = (self.writer.rows - events) / max(at - before, 1e-9)
         status.written, status.waiting = work.size(), self.stream.waiting_bytes()
-        status.lost = sum(loss.missed + loss.gaps for loss in self.stream.losses())
+        status.lost = Lost.total(Lost.marked(loss.missed, loss.gaps) for loss in self.stream.losses())
         self._clock, self._checked = (at, self.writer.rows), at
         self.writer.own = {int(name) for name in os.listdir("/proc/self/task")} | {self.reader.pid}
         busy = status.waiting > BACKLOG_BYTES or status.phase not in ("starting", "recording")
@@ -308,8 +322,7 @@ class Session:
 
     def _finish(self, work: WorkDir) -> Result:
         """Drain, remove the instance, decode the rest, and close the recording."""
-        self.status.phase = "finishing"
-        self.report(self.status)
+        self._begin("draining the trace buffers")
         stopped_at = now()
         whole = drain_reader(self.reader, self.words)
         stats = {cpu: self.instance.stats(cpu) for cpu in self.cpus}
@@ -319,17 +332,29 @@ class Session:
         extra = {"stopped": self.stopped, "stopped_ts": stopped_at, "options": self._options_json()}
         if self.options.keep_pids:
             extra["tasks"] = task_names(self.tracefs)
+        if self.command is not None and self.command.poll() is None:
+            self._begin("waiting for COMMAND to end")
         status = self.command.wait() if self.command is not None else None
         if status is not None:
             extra["command_status"] = status
-        self.status.phase = "decoding the rest and building the states"
-        self.report(self.status)
         lost = finish_recording(
-            work, self.writer, self.stream, stats, extra, whole=whole, progress=self._progress
+            work,
+            self.writer,
+            self.stream,
+            stats,
+            extra,
+            whole=whole,
+            progress=self._progress,
+            begin=self._begin,
         )
         return Result(
             self.writer.kev.path, self.writer.rows, lost, self.seconds, self.stopped, status, self.between
         )
+
+    def _begin(self, doing: str) -> None:
+        """Report what is done now, after the recording's end."""
+        self.status.phase = self._why() + doing
+        self.report(self.status)
 
     def _progress(self) -> None:
         if time.monotonic() - self._checked > _HOUSEKEEPING_SECONDS:

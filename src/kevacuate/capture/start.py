@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from kevacuate.capture.command import give_to_user
+from kevacuate.capture.command import check_asked, give_to_user
 from kevacuate.capture.events import choose_events
 from kevacuate.capture.finish import salvage_all
 from kevacuate.capture.options import RecordOptions
@@ -54,6 +54,7 @@ def start_recording(
         Recording is not possible here, or failed.
 
     """
+    check_asked(options)
     need_root()
     tracefs = find_tracefs()
     if tracefs is None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from kevacuate.capture.options import ELSEWHERE
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.losses import Lost
 
 
 @dataclass
@@ -18,7 +20,7 @@ class Status:
     events: int = 0
     rate: float = 0.0
     """Events decoded per second, lately."""
-    lost: int = 0
+    lost: Lost = field(default_factory=Lost)
     written: int = 0
     """Bytes of the recording so far, spool and all."""
     waiting: int = 0
@@ -32,7 +34,7 @@ class Result:
 
     target: Path
     events: int
-    lost: int
+    lost: Lost
     seconds: float
     stopped: str
     """Why recording ended, in words."""
@@ -42,11 +44,13 @@ class Result:
     """Seconds between the snapshots at the start and at the end, which take their time and are recorded too."""
 
 
-def explain(error: OSError | KevacuateError, target: Path, work: WorkDir | None) -> KevacuateError:
-    """The error in one sentence, and where what was captured is to be found."""
+def explain(
+    error: OSError | KevacuateError, target: Path, work: WorkDir | None, elsewhere: str = ELSEWHERE
+) -> KevacuateError:
+    """The error in one sentence, and where what was captured is to be found; *elsewhere* as of :class:`RecordOptions`."""
     what = str(error)
     if isinstance(error, OSError):
-        what = f"{target} cannot be written ({error.strerror or error}): make room or choose another place with -o."
+        what = f"{target} cannot be written ({error.strerror or error}): make room or {elsewhere}."
     if work is not None:
         what += f" What was captured is in {work.path}; the next recording in that directory saves it."
     return KevacuateError(what)

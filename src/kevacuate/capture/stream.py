@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 
 from kevacuate.capture.spool import SEGMENT_BYTES, Words, segment_path
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.formats import EventFormat
-from kevacuate.recording.ringbuf import PageDecoder, read_into
+from kevacuate.recording.ringbuf import PageDecoder, read_into, unread_by_name
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
 
 CHUNK_ROWS = 1 << 17
@@ -35,13 +37,9 @@ class LossInterval:
 class SpoolCpu:
     """One CPU's spool: decodes what has been written since the last time."""
 
-    def __init__(
-        self, spool: Path, cpu: int, at: int, formats: dict[int, EventFormat], page_bytes: int
-    ) -> None:
+    def __init__(self, spool: Path, cpu: int, at: int, table: Decoding, page_bytes: int) -> None:
         self.spool, self.cpu, self.at = spool, cpu, at
-        self.decoder = PageDecoder(
-            spool / f"cpu{cpu}", cpu, formats, ALL_KINDS, page_bytes, chunk_rows=CHUNK_ROWS
-        )
+        self.decoder = PageDecoder(spool / f"cpu{cpu}", cpu, table, page_bytes, chunk_rows=CHUNK_ROWS)
         self.offset = 0
         """Bytes decoded."""
         self.losses: list[LossInterval] = []
@@ -156,9 +154,10 @@ class SpoolStream:
     def __init__(
         self, spool: Path, cpus: list[int], formats: dict[int, EventFormat], page_bytes: int
     ) -> None:
-        self.spool = spool
+        self.spool, self.formats = spool, formats
         self.words = Words(spool, len(cpus))
-        self.cpus = [SpoolCpu(spool, cpu, at, formats, page_bytes) for at, cpu in enumerate(cpus)]
+        table = decoding(formats, ALL_KINDS)
+        self.cpus = [SpoolCpu(spool, cpu, at, table, page_bytes) for at, cpu in enumerate(cpus)]
         self.bound = 0
         """Every event earlier than this, ns, has been given out, and none that is later."""
         self._skip = 0
@@ -212,6 +211,17 @@ class SpoolStream:
             chunk.ts[:late] = self.bound
         self.bound = max(self.bound, bound)
         yield chunk
+
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read, by name: how many there were."""
+        found: Counter[str] = Counter()
+        for cpu in self.cpus:
+            found.update(unread_by_name(cpu.decoder.unreadable, cpu.decoder.unknown, self.formats))
+        return dict(found)
+
+    def passed_over(self) -> dict[str, int]:
+        """Events that no kind stands for, by name: how many there were."""
+        return dict(sum((cpu.decoder.passed_over for cpu in self.cpus), Counter()))
 
     def losses(self) -> list[LossInterval]:
         """All intervals with losses, by CPU."""

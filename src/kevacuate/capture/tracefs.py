@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.beside import is_alive
 from kevacuate.recording.formats import EventFormat, parse_format, read_text
@@ -24,6 +25,7 @@ CLOCK = "mono"
 """The trace clock: CLOCK_MONOTONIC, so that what is read from /proc can be put into the order of the events."""
 
 _REMOVE_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.2
 _DATA = re.compile(r"field: char data;\s*offset:(\d+);\s*size:(\d+);")
 _COMMIT = re.compile(r"commit;\s*offset:8;\s*size:8;")
 
@@ -50,7 +52,7 @@ def mount_tracefs() -> Path:
     if not MOUNT_POINT.is_dir():
         raise KevacuateError(
             f"This kernel has no {MOUNT_POINT}: it was built without tracing (CONFIG_FTRACE, CONFIG_EVENT_TRACING), so "
-            "nothing can be recorded here; boot a kernel with tracing, as distributions' kernels are."
+            "nothing can be recorded here. Boot a kernel with tracing, as distributions' kernels are."
         )
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"nodev", str(MOUNT_POINT).encode(), b"tracefs", 0, None) != 0:
@@ -88,6 +90,16 @@ def read_formats(tracefs: Path, events: Iterable[str]) -> dict[int, EventFormat]
         parsed = parse_format(read_text(file), event.split("/")[0], str(file))
         formats[parsed.id] = parsed
     return formats
+
+
+def ftrace_formats(tracefs: Path) -> dict[int, EventFormat]:
+    """Formats of the records that ftrace itself may write into any buffer, by id; what a kernel does not show is left out."""
+    found = {}
+    for file in sorted((tracefs / "events" / "ftrace").glob("*/format")):
+        with contextlib.suppress(KevacuateError):
+            parsed = parse_format(read_text(file), "ftrace", str(file))
+            found[parsed.id] = parsed
+    return found
 
 
 def stale_instances(tracefs: Path) -> list[Path]:
@@ -143,6 +155,7 @@ class Instance:
             self._make_again()
         except OSError as error:
             raise self._refused(error) from None
+        owe(self.path, lambda: self._remove(_AT_ONCE_SECONDS))
         self.write("tracing_on", "0")
 
     def _make_again(self) -> None:
@@ -181,7 +194,7 @@ class Instance:
         except KevacuateError:
             raise KevacuateError(
                 f"The kernel has not enough memory for trace buffers of {buffer_kb / 1024:,.0f} MiB per CPU: "
-                "give a smaller --buffer."
+                "free some memory (`kevacuate record` takes a smaller --buffer)."
             ) from None
 
     def enable(self, events: Iterable[str]) -> None:
@@ -207,6 +220,13 @@ class Instance:
 
     def remove(self) -> bool:
         """Stop and remove the instance; whether it is gone."""
+        gone = self._remove(_REMOVE_SECONDS)
+        if gone:
+            settle(self.path)
+        return gone
+
+    def _remove(self, seconds: float) -> bool:
+        """As :meth:`remove`, for so long; a recorder's reader removes what it still holds itself."""
         with contextlib.suppress(OSError):
             (self.path / "tracing_on").write_text("0")
-        return remove_instance(self.path)
+        return remove_instance(self.path, seconds)

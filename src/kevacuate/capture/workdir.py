@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError
+from kevacuate.capture.options import ELSEWHERE
 from kevacuate.recording import beside, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
@@ -36,8 +36,8 @@ class WorkDir:
         self.spool, self.kev = path / "spool", path / "kev"
 
     @classmethod
-    def create(cls, target: Path) -> WorkDir:
-        """Make the one for this process's recording of that name.
+    def create(cls, target: Path, elsewhere: str = ELSEWHERE) -> WorkDir:
+        """Make the one for this process's recording of that name; *elsewhere* as of :class:`RecordOptions`.
 
         Raises
         ------
@@ -51,9 +51,7 @@ class WorkDir:
             beside.claim(target, work.path, directory=True, mode=0o700)
             work.spool.mkdir()
         except OSError as error:
-            raise KevacuateError(
-                f"{target.parent} cannot be written to ({error.strerror or error}): choose another place with -o."
-            ) from None
+            raise beside.unwritable(target, error.errno or 0, elsewhere) from None
         return work
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:
@@ -98,6 +96,10 @@ class WorkDir:
     def size(self) -> int:
         """Bytes of all files."""
         return beside.size_of(self.path)
+
+    def keep(self) -> None:
+        """Leave it for the next recording to save."""
+        beside.release(self.path)
 
     def remove(self) -> None:
         """Remove everything."""

@@ -7,8 +7,10 @@ import errno
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,21 @@ from rich.segment import Segment
 from rich.text import Text
 
 import kevacuate
-from kevacuate.cli.process import heed
+from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import when_compiling
-from kevacuate.recording.beside import refuse_special, remove_leftovers
+from kevacuate.recording.beside import refuse_special, remove_leftovers, unwritable
 from kevacuate.reports.harmless import visible_block
 
 COMPILING = "compiling the model, first run only (up to a minute)"
 """Said when the model is compiled: its machine code is then kept on disk."""
+
+
+QUIET_SECONDS = 1.0
+"""Outside a terminal: a command that has said nothing for so long says what it does."""
+
+Report = Callable[[str, int, int], None]
+"""Called with (what is done, how much of it, all of it; 0 if not known)."""
 
 
 def writable(target: Path | None) -> None:
@@ -48,10 +57,7 @@ def writable(target: Path | None) -> None:
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):
         read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
-        why = os.strerror(errno.EROFS if read_only else errno.EACCES)
-        raise KevacuateError(
-            f"{target.parent} cannot be written to ({why}): choose another place for {target.name}."
-        )
+        raise unwritable(target, errno.EROFS if read_only else errno.EACCES)
     tidy(target.parent)
 
 
@@ -113,17 +119,71 @@ def phase_lines() -> Callable[[Any], None]:
     return report
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on stderr, of rows replayed; yields a function of (run, rows done, rows in all).
+class _Waits:
+    """Says on stderr what the command does, once for each thing, where nothing was said for :data:`QUIET_SECONDS`."""
 
-    Says that the model is being compiled, when it is. Outside a terminal nothing else is said.
+    def __init__(self, first: str) -> None:
+        self._doing, self._said = first, {""}
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self.over = threading.Event()
+
+    def begin(self, doing: str) -> None:
+        """The command does this now."""
+        with self._lock:
+            if doing not in self._said:
+                self._doing = doing
+
+    def say(self, text: str) -> None:
+        """Say something now."""
+        with self._lock, suppress(OSError, ValueError):  # a stderr that is closed or full
+            self._last = time.monotonic()
+            click.echo(f"kevacuate: {visible_block(text)}.", err=True)
+
+    def watch(self) -> None:
+        """Say what is done, until :attr:`over` is set: a thread's work, as what is waited for does not call anybody."""
+        while not self.over.wait(QUIET_SECONDS / 10):
+            doing = self._doing
+            if doing not in self._said and time.monotonic() - self._last >= QUIET_SECONDS:
+                self._said.add(doing)
+                self.say(doing)
+
+
+@contextmanager
+def _said_waits(first: str) -> Iterator[Report]:
+    """What :func:`progress_bar` is outside a terminal."""
+    waits = _Waits(first)
+
+    def report(name: str, done: int, total: int) -> None:
+        heed()
+        waits.begin(name)
+
+    thread = threading.Thread(target=waits.watch, name="waits", daemon=True)
+    thread.start()
+    try:
+        with when_compiling(lambda: waits.say(COMPILING)):
+            yield report
+    finally:
+        waits.over.set()
+        thread.join()
+
+
+def doing(verb: str, report: Report) -> Report:
+    """For a library function that names what it works on: says what is done with it, as ``replaying mainline``."""
+    return lambda name, done, total: report(f"{verb} {name}", done, total)
+
+
+@contextmanager
+def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
+    """A progress bar on stderr; yields a function to tell it what is done. *first* is what is done before that is called.
+
+    Says that the model is being compiled, when it is. Outside a terminal a wait of over a second is said in a line, once.
     """
     heed()
     screen = console(stderr=True)
     if not screen.is_terminal:
-        with when_compiling(lambda: click.echo(f"kevacuate: {COMPILING}.", err=True)):
-            yield lambda name, done, total: heed()
+        with _said_waits(first) as said:
+            yield said
         return
     bar = Progress(
         SpinnerColumn(),
@@ -135,8 +195,12 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         transient=True,
     )
     tasks: dict[str, Any] = {}
-    waiting = bar.add_task("reading", total=None)
-    with bar, when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)):
+    waiting = bar.add_task(first, total=None)
+    with (
+        owed(bar.stop),
+        bar,
+        when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)),
+    ):
 
         def report(name: str, done: int, total: int) -> None:
             heed()

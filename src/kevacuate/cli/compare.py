@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 from kevacuate.policy import COMPARED
@@ -69,28 +70,44 @@ def command(
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
-    recording = Path(recordings[0]) if recordings else None
     from kevacuate.reports.comparison.conclusion import comparison_json
     from kevacuate.reports.comparison.tables import comparison_table
 
-    writable(save)
-    chosen = policies or COMPARED
-    for spec in chosen:
-        kevacuate.parse_policy(spec)
-    source = open_recording(recording)
     options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
-    with progress_bar() as progress:
-        result = kevacuate.compare(
-            source, chosen, repeats=repeats_of(repeats), options=options, progress=progress, say=_say
-        )
-        if save:
-            kevacuate.save(result, save)
+    path = Path(recordings[0]) if recordings else None
+    result = _replays(path, policies or COMPARED, repeats_of(repeats), options, save)
     if as_json:
         print_json(comparison_json(result, series=series))
         return
     out = console()
     out.print(comparison_table(result))
     out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+
+
+def _replays(
+    path: Path | None,
+    policies: Sequence[str],
+    repeats: int,
+    options: kevacuate.ReplayOptions,
+    save: Path | None,
+) -> kevacuate.Comparison:
+    """Replay the recording at *path* (None: the one that ships) under the policies, and save the comparison where asked to."""
+    writable(save)
+    for spec in policies:
+        kevacuate.parse_policy(spec)
+    with progress_bar() as progress:
+        result = kevacuate.compare(
+            open_recording(path),
+            policies,
+            repeats=repeats,
+            options=options,
+            progress=doing("replaying", progress),
+            say=_say,
+        )
+        if save:
+            progress(f"writing {save}", 0, 0)
+            kevacuate.save(result, save)
+    return result
 
 
 def _say(sentence: str) -> None:

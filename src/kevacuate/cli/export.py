@@ -22,6 +22,16 @@ def _format_options(function: Any) -> Any:
     return function
 
 
+def _the_one(forms: list[str]) -> str:
+    """The one format that was asked for."""
+    listed = ", ".join(f"--{name}" for name in FORMATS)
+    if not forms:
+        raise click.UsageError(f"Say in which format: {listed}.")
+    if len(forms) > 1:
+        raise click.UsageError(f"export writes one file in one format: give one of {listed}.")
+    return forms[0]
+
+
 @click.command("export", short_help="Write a recording's events in another tool's format.")
 @recording_argument
 @_format_options
@@ -45,13 +55,7 @@ def command(
 
     Example: kevacuate export --perfetto --policy mainline --policy evacuate -o two.pftrace
     """
-    listed = ", ".join(f"--{name}" for name in FORMATS)
-    forms = [name for name in FORMATS if given[name]]
-    if not forms:
-        raise click.UsageError(f"Say in which format: {listed}.")
-    if len(forms) > 1:
-        raise click.UsageError(f"export writes one file in one format: give one of {listed}.")
-    form = forms[0]
+    form = _the_one([name for name in FORMATS if given[name]])
     if policies and not FORMATS[form].replays:
         raise click.UsageError(f"--{form} writes recorded events alone: leave --policy out.")
     source = open_recording(recording)
@@ -67,7 +71,7 @@ def command(
     writable(target)
     with progress_bar() as progress:
         made = kevacuate.export(
-            source, target, form, policies, progress=partial(progress, f"{form} (events)")
+            source, target, form, policies, progress=partial(progress, f"writing {form} (events)")
         )
     target = made.file or target
     size = target.stat().st_size

@@ -111,8 +111,8 @@ def command(
 ) -> None:
     """Make a recording of FILE, which another tool wrote; - is standard input.
 
-    FILE is trace-cmd's trace.dat (versions 6 and 7), the text of ftrace, of trace-cmd report or of perf script, raw
-    per-CPU ring-buffer pages, or a directory of those. It may be compressed with xz, lzma, gzip, bzip2 or zstd. It is
+    FILE is trace-cmd's trace.dat (versions 6 and 7), or the text of ftrace, of trace-cmd report or of perf script. Raw per-CPU
+    ring-buffer pages are read too, and a directory of those. FILE may be compressed with xz, lzma, gzip, bzip2 or zstd, and is
     recognised by its content.
 
     Example: kevacuate import trace.dat -o my-server.kev
@@ -121,13 +121,14 @@ def command(
 
     target = output or default_target(file)
     writable(target)
-    with progress_bar() as progress, stored(file) as source:
+    what = f"reading {'standard input' if str(file) == STDIN else file} (bytes)"
+    with progress_bar(what) as progress, stored(file) as source:
         about = kevacuate.import_recording(
             source,
             target,
             kevacuate.ImportOptions(formats, buffer, kernel),
             pids=not no_pids,
-            progress=lambda done, total: progress("reading (bytes)", done, total),
+            progress=lambda done, total: progress(what, done, total),
         )
     if as_json:
         print_json(about)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar
 from kevacuate.cli.options import json_option, recording_argument
 
 
@@ -25,9 +25,8 @@ def command(recording: Path | None, as_json: bool) -> None:
     """
     from kevacuate.reports.info import quality_tables
 
-    source = open_recording(recording)
     with progress_bar() as progress:
-        about = kevacuate.info(source, progress=progress)
+        about = kevacuate.info(open_recording(recording), progress=doing("reading", progress))
     if as_json:
         print_json(about)
         return

@@ -8,12 +8,21 @@ import errno
 import importlib
 import signal
 import sys
+import threading
 from typing import Any
 
 import click
 
+from kevacuate import ending
 from kevacuate._version import __version__
-from kevacuate.cli.process import discard_stdout, ended_by_signal, fill_standard_streams
+from kevacuate.cli.process import (
+    Watchdog,
+    discard_stdout,
+    ended_by_signal,
+    fill_standard_streams,
+    know_failures,
+    printing_failed,
+)
 from kevacuate.errors import KevacuateError
 from kevacuate.reports.harmless import visible_block
 
@@ -82,8 +91,8 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context) -> None:
     """A laboratory for the Linux page allocator.
 
-    Replays the memory demand of a recorded machine through a model of mm/page_alloc.c under one policy or another, and says what
-    each did to fragmentation and what it cost.
+    It replays the memory demand of a recorded machine through a model of mm/page_alloc.c, under one policy or another. It says
+    what each did to fragmentation and what it cost.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -98,6 +107,16 @@ def _fail(text: str, code: int) -> int:
 def main(args: list[str] | None = None) -> Any:
     """Run the command line and exit: 0 done, 2 with one sentence for anything wrong, 130 after Ctrl-C, 143 after SIGTERM."""
     closed = fill_standard_streams()
+    if args is not None or threading.current_thread() is not threading.main_thread():
+        sys.exit(_run(args, closed))
+    know_failures()
+    watchdog = Watchdog(lambda number: f"kevacuate: {_stopped_by(number)}\n")
+    with watchdog.watching():  # the process is the command's own
+        watchdog.leave(_run(None, closed))
+
+
+def _run(args: list[str] | None, closed: bool) -> int:
+    """Run the command line; the exit code."""
     with ended_by_signal() as caught:
         try:
             code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
@@ -109,7 +128,7 @@ def main(args: list[str] | None = None) -> Any:
             code = 141
         except Exception as error:
             code = _interrupted(caught) if caught else _refused(error, closed)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _interrupted(caught: list[int]) -> int:
@@ -117,9 +136,14 @@ def _interrupted(caught: list[int]) -> int:
 
     What is raised then need not be KeyboardInterrupt: the compiler takes one in a callback for a failure of its own.
     """
-    number = signal.Signals(caught[0] if caught else signal.SIGINT)
-    by = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-    return _fail(f"{by}; nothing was written.", 128 + number)
+    number = caught[0] if caught else signal.SIGINT
+    return _fail(_stopped_by(number), 128 + number)
+
+
+def _stopped_by(number: int) -> str:
+    """The sentence for a signal that ended the command."""
+    by = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    return f"{by}; {', '.join(ending.written) or 'nothing'} was written."
 
 
 def _refused(error: Exception, closed: bool) -> int:
@@ -135,12 +159,17 @@ def _refused(error: Exception, closed: bool) -> int:
         return _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
     if not isinstance(error, OSError):
         raise error
-    if not error.filename:
-        discard_stdout()
-        if error.errno == errno.ENOENT:  # os.getcwd
-            return _fail("the current directory does not exist any more: change to another one.", 2)
+    what = error.strerror or error
+    if error.filename:
+        return _fail(
+            f"the system refused: {error.filename} {what}; check the path, its permissions and free space.", 2
+        )
+    lost = printing_failed()
+    discard_stdout()
+    if error.errno == errno.ENOENT:  # os.getcwd
+        return _fail("the current directory does not exist any more: change to another one.", 2)
     if closed and error.errno == errno.EBADF:
         return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
-    where = f" {error.filename}" if error.filename else ""
-    what = error.strerror or error
-    return _fail(f"the system refused:{where} {what}; check the path, its permissions and free space.", 2)
+    if lost:
+        return _fail(f"the result cannot be printed: {what}; send standard output elsewhere.", 2)
+    return _fail(f"the system refused: {what}; check free space and permissions.", 2)

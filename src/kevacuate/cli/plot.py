@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate import ending
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
     policies_option,
@@ -73,12 +74,15 @@ def command(
     comparison, name = _comparison(source, policies, repeats, options)
     output.mkdir(parents=True, exist_ok=True)
     written = []
-    for figure in figures or FIGURES:
-        with figures_of(source) if saved else nullcontext():
-            drawn = getattr(plot, FIGURES[figure])(comparison)
-        for form in formats or ("png",):
-            written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
-        pyplot().close(drawn)
+    with progress_bar("drawing the figures") as progress:
+        for figure in figures or FIGURES:
+            progress(f"drawing {figure}", 0, 0)
+            with figures_of(source) if saved else nullcontext():
+                drawn = getattr(plot, FIGURES[figure])(comparison)
+            for form in formats or ("png",):
+                written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
+                ending.written.append(str(written[-1]))
+            pyplot().close(drawn)
     if as_json:
         print_json({"files": [str(path) for path in written], "digest": comparison.recording["digest"]})
         return
@@ -95,7 +99,7 @@ def _comparison(
     if source is not None and source.is_file() and is_saved(source):
         if policies or repeats:
             raise KevacuateError(
-                f"{source} is a saved comparison: its runs are made; leave --policy and --repeats out."
+                f"{source} is a saved result: its runs are made; leave --policy and --repeats out."
             )
         return kevacuate.load(source), source.stem
     chosen = policies or PAIR
@@ -104,6 +108,10 @@ def _comparison(
     recording = open_recording(source)
     with progress_bar() as progress:
         made = kevacuate.compare(
-            recording, chosen, repeats=repeats_of(repeats), options=options, progress=progress
+            recording,
+            chosen,
+            repeats=repeats_of(repeats),
+            options=options,
+            progress=doing("replaying", progress),
         )
     return made, recording.path.name.removesuffix(".kev")

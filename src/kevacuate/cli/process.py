@@ -8,25 +8,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, NoReturn
+
+from kevacuate import ending
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command: what it was writing is removed."""
 
-_caught: list[int] = []
+GRACE_SECONDS = 0.5
+"""A command that has not ended by itself so long after such a signal is ended at once."""
 
-
-def heed() -> None:
-    """Raise KeyboardInterrupt if one was raised already and got lost: a library that is being imported may drop it."""
-    if _caught:
-        raise KeyboardInterrupt
+_CUT_SECONDS = 5.0
 
 
 def _unraisable(given: sys.UnraisableHookArgs) -> None:
     """Pass over what a signal raised where nothing can be raised, as in a callback of the compiler: it is noted."""
-    if not _caught:
+    if not ending.caught:
         sys.__unraisablehook__(given)
 
 
@@ -36,15 +37,17 @@ def ended_by_signal() -> Iterator[list[int]]:
 
     A signal that is ignored (nohup) or handled by the caller stays so.
     """
-    caught = _caught
+    caught = ending.caught
     caught.clear()
+    ending.written.clear()
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
 
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        raise KeyboardInterrupt
+        if not ending.is_uncut():
+            raise KeyboardInterrupt
 
     usual = (signal.SIG_DFL, signal.default_int_handler)
     taken = {n: handler for n in ENDING if (handler := signal.getsignal(n)) in usual}
@@ -58,6 +61,68 @@ def ended_by_signal() -> Iterator[list[int]]:
         caught.clear()
         for number, handler in taken.items():
             signal.signal(number, handler)
+
+
+class Watchdog:
+    """Ends the process at once after one of :data:`ENDING`, where Python cannot: its main thread is within the compiler.
+
+    A thread is told of every signal by the C part of Python, whatever the main thread does.
+
+    Parameters
+    ----------
+    sentence : callable
+        From a signal's number to what is said of it on stderr.
+
+    """
+
+    def __init__(self, sentence: Callable[[int], str]) -> None:
+        self._sentence = sentence
+        self._leaving = threading.Lock()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch within the block; from the main thread only."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(read_end,), name="signals", daemon=True).start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(write_end)
+
+    def _watch(self, read_end: int) -> None:
+        with open(read_end, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if number[0] not in ENDING or ending.is_patient():
+                    continue
+                time.sleep(GRACE_SECONDS)
+                if not ending.is_patient() and self._leaving.acquire(blocking=False):
+                    _end_at_once(128 + number[0], self._sentence(number[0]))
+
+    def leave(self, code: int) -> NoReturn:
+        """End the process: at once after a signal, and where threads still work, for which Python would wait.
+
+        Its own end takes Python a second or two when the compiler was at work.
+        """
+        self._leaving.acquire()  # the other thread may be at it, and then ends this one
+        others = (t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon)
+        if code > 128 or any(others):
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            _end_at_once(code, "")
+        sys.exit(code)
+
+
+def _end_at_once(code: int, sentence: str) -> NoReturn:
+    """End the process without waiting for its threads, everything undone that it owes."""
+    ending.cut(_CUT_SECONDS)
+    ending.undo_all()
+    with suppress(OSError):
+        os.write(2, sentence.encode())
+    os._exit(code)
 
 
 def fill_standard_streams() -> bool:
@@ -81,6 +146,41 @@ def fill_standard_streams() -> bool:
         if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
             out.reconfigure(errors="replace")  # an ASCII locale, a file's name in another encoding
     return closed
+
+
+class _Printed(io.FileIO):
+    """A standard output that knows whether a write to it failed: such an error does not say of what file it is."""
+
+    failed = False
+
+    def write(self, data: Any, /) -> int:
+        """As a file's."""
+        try:
+            return super().write(data)
+        except OSError:
+            self.failed = True
+            raise
+
+
+def know_failures() -> None:
+    """Have :func:`printing_failed` know of stdout; in a process that is the command's own."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or not isinstance(out.buffer, io.BufferedWriter | io.FileIO):
+        return
+    raw = _Printed(out.fileno(), "w", closefd=False)
+    at_once = isinstance(out.buffer, io.FileIO)  # PYTHONUNBUFFERED
+    buffer = raw if at_once else io.BufferedWriter(raw)
+    line = out.line_buffering
+    sys.stdout = io.TextIOWrapper(
+        buffer, out.encoding, out.errors, line_buffering=line, write_through=at_once
+    )
+
+
+def printing_failed() -> bool:
+    """Whether something could not be written to stdout."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return isinstance(raw, _Printed) and raw.failed
 
 
 def discard_stdout() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, phase_lines, print_json, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option
+from kevacuate.ending import owed
 
 if TYPE_CHECKING:
     from kevacuate.capture.status import Status
@@ -66,10 +68,12 @@ MIB = 1 << 20
 )
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def command(output: Path | None, as_json: bool, **given: Any) -> None:
+def command(output: Path | None, as_json: bool, **given: Any) -> int:
     """Record the page allocator of the running machine until COMMAND ends, the time is over, or Ctrl-C.
 
     Needs root; COMMAND runs as the user who called sudo. Makes a tracing instance of its own and removes it at the end.
+
+    The exit status is COMMAND's own, 128 + N where signal N ended it, and 0 without COMMAND. It is 2 where nothing was recorded.
 
     Example: kevacuate record --duration 60 -o server.kev
 
@@ -102,8 +106,14 @@ def command(output: Path | None, as_json: bool, **given: Any) -> None:
     size = sum(p.stat().st_size for p in result.target.rglob("*") if p.is_file())
     if as_json:
         print_json(_json(result, size))
-        return
-    click.echo(_sentence(result, size, light=given["light"]), err=True)
+    else:
+        click.echo(_sentence(result, size, light=given["light"]), err=True)
+    return handed_on(result.exit_status)
+
+
+def handed_on(status: int | None) -> int:
+    """The exit status for COMMAND's (as :class:`subprocess.Popen` has it, None without one): as a shell's, and perf record's."""
+    return 128 - status if status is not None and status < 0 else status or 0
 
 
 @contextmanager
@@ -113,12 +123,12 @@ def _progress() -> Iterator[Any]:
     if not screen.is_terminal:
         yield phase_lines()
         return
-    with screen.status("starting", spinner="dots") as line:
+    with screen.status("starting", spinner="dots") as line, owed(line.stop):
         yield lambda status: line.update(_line(status))
 
 
 def _line(status: Status) -> str:
-    lost = f"[red]{status.lost:,} lost[/red]" if status.lost else "none lost"
+    lost = f"[red]{status.lost.number} lost[/red]" if status.lost else "none lost"
     waiting = f", {status.waiting / MIB:,.0f} MiB to decode" if status.waiting > MIB else ""
     return (
         f"{status.phase} {status.seconds:,.0f} s: {status.events:,} events, {status.rate:,.0f} events/s, {lost}, "
@@ -130,7 +140,7 @@ def _json(result: kevacuate.RecordResult, size: int) -> dict[str, Any]:
     return {
         "recording": str(result.target),
         "events": result.events,
-        "lost": result.lost,
+        **result.lost.to_json(),
         "seconds": result.seconds,
         "seconds_between_snapshots": result.between,
         "stopped": result.stopped,
@@ -139,15 +149,22 @@ def _json(result: kevacuate.RecordResult, size: int) -> dict[str, Any]:
     }
 
 
+def _ended(status: int) -> str:
+    """How COMMAND ended, as :class:`subprocess.Popen` has its status."""
+    if status >= 0:
+        return f"ended with status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-status, f'signal {-status}')}"
+
+
 def _sentence(result: kevacuate.RecordResult, size: int, *, light: bool) -> str:
     lost = "no event was lost"
     if result.lost:
-        were = "event was" if result.lost == 1 else "events were"
-        lost = f"{result.lost:,} {were} LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
+        lost = f"{result.lost.were} LOST (a larger --buffer, or a quieter disk for -o, loses fewer)"
     seconds = f"{result.seconds:.1f} s"
     if result.seconds - result.between > 0.5:
         seconds += f" ({result.between:.1f} s between the snapshots at both ends)"
-    status = f" COMMAND ended with status {result.exit_status}." if result.exit_status else ""
+    status = f" COMMAND {_ended(result.exit_status)}." if result.exit_status else ""
     following = "triage" if light else "info"
     quiet = " Nothing fell back and no compaction ended in that time." if light and not result.events else ""
     return (

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.common import console, doing, print_json, progress_bar
 from kevacuate.errors import KevacuateError
 
 GROUP_MARK = "\0"
@@ -48,7 +48,7 @@ def split_groups(arguments: tuple[str, ...]) -> list[list[Path]]:
                 groups[-1].append(Path(one))
     if len(groups) < 2 or not all(groups):
         raise KevacuateError(
-            "compare --recorded sets recordings side by side: give two or more (A B), or groups of repeats with -- between "
+            "compare --recorded sets recordings side by side. Give two or more (A B), or groups of repeats with -- between "
             "them (A1 A2 A3 -- B1 B2 B3)."
         )
     return groups
@@ -63,7 +63,9 @@ def compare_recorded(
 
     groups = split_groups(arguments)
     with progress_bar() as progress:
-        measured = kevacuate.compare_recorded(groups, despite_losses=despite_losses, progress=progress)
+        measured = kevacuate.compare_recorded(
+            groups, despite_losses=despite_losses, progress=doing("reading", progress)
+        )
     rows = group_rows(measured)
     if as_json:
         print_json(recorded_json(measured, rows))

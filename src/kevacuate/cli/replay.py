@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
 
@@ -37,8 +37,10 @@ def command(
     source = open_recording(recording)
     options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
     with progress_bar() as progress:
-        result = kevacuate.compare(source, policy, repeats=1, options=options, progress=progress)
+        told = doing("replaying", progress)
+        result = kevacuate.compare(source, policy, repeats=1, options=options, progress=told)
         if save:
+            progress(f"writing {save}", 0, 0)
             kevacuate.save(result, save)
     if as_json:
         print_json(result.baseline.to_json(series=series))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, print_json, writable
+from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.beside import written
@@ -72,7 +72,8 @@ def _from_proc(output: Path | None, as_json: bool) -> None:
             f"{output.stem}.json."
         )
     writable(output)
-    survey = kevacuate.snapshot()
+    with progress_bar("reading page flags"):
+        survey = kevacuate.snapshot()
     if output is not None:
         _write(output, survey.to_json())
     if as_json:
@@ -83,10 +84,11 @@ def _from_proc(output: Path | None, as_json: bool) -> None:
 
 def _from_core(vmcore: Path | None, vmlinux: Path | None, output: Path | None, as_json: bool) -> None:
     writable(output)
-    if vmcore is None:
-        found = kevacuate.snapshot(kcore=True, vmlinux=vmlinux)
-    else:
-        found = kevacuate.snapshot(vmcore, vmlinux=vmlinux)
+    with progress_bar("reading the kernel's memory"):
+        if vmcore is None:
+            found = kevacuate.snapshot(kcore=True, vmlinux=vmlinux)
+        else:
+            found = kevacuate.snapshot(vmcore, vmlinux=vmlinux)
     if output is not None and output.suffix == ".kev":
         found.save(output)
     elif output is not None:

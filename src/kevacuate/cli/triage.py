@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,8 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, open_recording, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
+from kevacuate.ending import owed
+from kevacuate.recording.beside import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
@@ -54,12 +55,12 @@ def _recorded(path: Path) -> dict[str, Any]:
     """Triage a recording, with a progress bar."""
     source = open_recording(path)
     with progress_bar() as progress:
-        return kevacuate.triage(source, progress=partial(progress, "events"))
+        return kevacuate.triage(source, progress=partial(progress, "reading events"))
 
 
 def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
-    tidy(Path(tempfile.gettempdir()))
+    tidy(temporary_place())
     with live_status() as report:
         return kevacuate.triage_live(
             duration, progress=report, say=lambda text: click.echo(f"kevacuate: {text}", err=True)
@@ -73,9 +74,9 @@ def live_status() -> Iterator[Callable[[Any], None]]:
     if not screen.is_terminal:
         yield phase_lines()
         return
-    with screen.status("starting") as line:
+    with screen.status("starting") as line, owed(line.stop):
         yield lambda s: line.update(
-            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost:,} lost; Ctrl-C ends it"
+            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost.number} lost; Ctrl-C ends it"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, print_json, progress_bar
+from kevacuate.cli.common import console, doing, print_json, progress_bar
 from kevacuate.cli.options import Integer, Number, json_option
 from kevacuate.measure.fidelity import LEVELS
 
@@ -59,8 +59,9 @@ def command(
 ) -> int:
     """Put the recorded kernel's requests to the model, and count how often it decides what the kernel decided.
 
-    RECORDING is a .kev directory, or one with the raw trace of a kernel with the recording hooks. docs/fidelity.md
-    says what each level takes from the recording (its inputs) and what the model decides by itself. Only decisions are counted.
+    RECORDING is a .kev directory, or one with the raw trace of a kernel with the recording hooks.
+    The page docs/fidelity.md says what each level takes from the recording (its inputs). Only what the model decides by itself is
+    counted.
     A level that the recording cannot support is "not exercised", which is not a pass.
 
     Example: kevacuate verify stock-churn.kev --level buddy --level pcp --require 0.999
@@ -75,7 +76,7 @@ def command(
             despite_losses=despite_losses,
             outcomes=outcomes,
             replays=replays,
-            progress=progress,
+            progress=doing("verifying", progress),
         )
     passed = require is None or result.passes(require, must_run=bool(levels))
     if as_json:

@@ -13,10 +13,12 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
+from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
     from kevacuate.live.view import Source, View
+    from kevacuate.policy import Policy
 
 
 @click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
@@ -50,31 +52,33 @@ def command(
     """
     if as_json and not once:
         raise click.UsageError("--json is for --once: a terminal view cannot be JSON.")
-    with closing(_source(recording, policy, interval)) as source:
+    chosen = kevacuate.parse_policy(policy) if policy else None
+    if not once:
+        _need_terminal()
+    with closing(_source(recording, chosen, interval)) as source:
         if once:
             _print(_look(source, interval), as_json)
             return
         _run(source, interval, duration)
 
 
-def _source(recording: Path | None, policy: str | None, interval: float) -> Source:
+def _source(recording: Path | None, chosen: Policy | None, interval: float) -> Source:
     """The running machine, or a recording."""
-    if recording is None and policy is None:
+    if recording is None and chosen is None:
         from kevacuate.live.machine import LiveSource
 
         return LiveSource(interval)
     from kevacuate.live.playback import play_recording, play_replay
     from kevacuate.policy import PATCHED
 
-    chosen = kevacuate.parse_policy(policy) if policy else None
     source = open_recording(recording)
     with progress_bar() as progress:
         if chosen is None and source.quality.get("events", 0) < 2:
             chosen = kevacuate.parse_policy(PATCHED)
         if chosen is not None:
-            name = chosen.spec
+            name = f"replaying {chosen.spec}"
             return play_replay(source, chosen, progress=lambda done, total: progress(name, done, total))
-        return play_recording(source, progress=lambda done: progress("events read", done, 0))
+        return play_recording(source, progress=lambda done: progress("reading events", done, 0))
 
 
 def _look(source: Source, interval: float) -> View:
@@ -86,9 +90,11 @@ def _look(source: Source, interval: float) -> View:
 
     assert isinstance(source, LiveSource)
     began = time.monotonic()
-    source.read_all()
-    time.sleep(max(interval - (time.monotonic() - began), 0))
-    return source.poll()
+    with progress_bar("reading page flags") as progress:
+        source.read_all()
+        progress("listening for events", 0, 0)
+        time.sleep(max(interval - (time.monotonic() - began), 0))
+        return source.poll()
 
 
 def _print(view: View, as_json: bool) -> None:
@@ -111,17 +117,24 @@ def _print(view: View, as_json: bool) -> None:
         out.print()
 
 
-def _run(source: Source, interval: float, duration: float) -> None:
-    """The terminal application."""
+def _need_terminal() -> None:
+    """Refuse the terminal view where there is none, before privileges are looked at."""
     try:
-        from kevacuate.live.app import WatchApp
+        import kevacuate.live.app  # noqa: F401  (whether it loads is the question)
     except ImportError:
         raise KevacuateError(
             "The terminal view needs Textual: pip install 'kevacuate[watch]', or use --once."
         ) from None
     if not console().is_terminal:
         raise KevacuateError("The terminal view needs a terminal: use --once, with --json for scripts.")
+
+
+def _run(source: Source, interval: float, duration: float) -> None:
+    """The terminal application."""
+    from kevacuate.live.app import WatchApp
+
     app = WatchApp(source, interval, duration)
-    app.run()
+    with patient():  # the application gives the terminal back
+        app.run()
     if app.error is not None:
         raise app.error

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import pagekinds, reconstruct
-from kevacuate.demand.objects import FREE_CODE, G_OUT, Rows
+from kevacuate.demand.objects import FREE_CODE, G_OUT
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
@@ -118,7 +118,7 @@ class Reconstruction:
     ) -> None:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
-        self.rows = Rows(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
@@ -156,15 +156,15 @@ class _Source:
         state = recording.start
         if state is None:
             raise KevacuateError(
-                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types): "
-                "record it again with a snapshot at the start."
+                f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types). "
+                "Record it again with a snapshot at the start."
             )
         if page_count(state) >= 1 << 31:
             raise KevacuateError(
                 f"{recording.path} has more than 2^31 pages: more than this program handles."
             )
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
-        self.used = pages_in_use(state)
+        self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)
 
     def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:

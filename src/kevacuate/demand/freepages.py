@@ -15,7 +15,7 @@ pages that a failed migration gave back.
 
 from __future__ import annotations
 
-from kevacuate.demand.objects import MAX_ORDER, i64
+from kevacuate.demand.objects import MAX_ORDER, Tables, i64
 from kevacuate.jit import part
 
 SLOTS = 16
@@ -56,7 +56,7 @@ KIND_COMPACT = 1
 
 
 @part
-def clear_lists(s, slot):  # type: ignore[no-untyped-def]
+def clear_lists(s: Tables, slot: int) -> None:
     """Empty the session's lists."""
     record = slot * S_SIZE
     first = slot * CHUNKS
@@ -74,7 +74,7 @@ def clear_lists(s, slot):  # type: ignore[no-untyped-def]
 
 
 @part
-def _node(s, slot, pfn):  # type: ignore[no-untyped-def]
+def _node(s: Tables, slot: int, pfn: int) -> int:
     """A node that holds the pfn, -1 if none is left."""
     record = slot * S_SIZE
     node = i64(s.sessions[record + S_FREE_NODE])
@@ -85,7 +85,7 @@ def _node(s, slot, pfn):  # type: ignore[no-untyped-def]
 
 
 @part
-def push_head(s, slot, pfn, order):  # type: ignore[no-untyped-def]
+def push_head(s: Tables, slot: int, pfn: int, order: int) -> None:
     """Put the chunk at the head of its order's list."""
     node = _node(s, slot, pfn)
     if node < 0:
@@ -99,7 +99,7 @@ def push_head(s, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def push_tail(s, slot, pfn, order):  # type: ignore[no-untyped-def]
+def push_tail(s: Tables, slot: int, pfn: int, order: int) -> None:
     """Put the chunk at the tail of its order's list."""
     node = _node(s, slot, pfn)
     if node < 0:
@@ -115,7 +115,7 @@ def push_tail(s, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def pop_head(s, slot, order):  # type: ignore[no-untyped-def]
+def pop_head(s: Tables, slot: int, order: int) -> int:
     """Take the chunk at the head of the order's list: its pfn, -1 if the list is empty."""
     record = slot * S_SIZE
     node = i64(s.sessions[record + S_HEAD + order])
@@ -131,7 +131,7 @@ def pop_head(s, slot, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def put_ready(s, slot, pfn):  # type: ignore[no-untyped-def]
+def put_ready(s: Tables, slot: int, pfn: int) -> None:
     """Put a page in front of the ready queue."""
     first = i64(s.sessions[slot * S_SIZE + S_READY_FIRST])
     if first > 0:
@@ -141,7 +141,7 @@ def put_ready(s, slot, pfn):  # type: ignore[no-untyped-def]
 
 
 @part
-def lists_run_out(s, slot):  # type: ignore[no-untyped-def]
+def lists_run_out(s: Tables, slot: int) -> None:
     """More is about to be isolated: what is on the lists has been handed out, smallest order first."""
     record = slot * S_SIZE
     first = i64(s.sessions[record + S_READY_FIRST])
@@ -164,7 +164,7 @@ def lists_run_out(s, slot):  # type: ignore[no-untyped-def]
 
 
 @part
-def _take_ready(s, slot, order):  # type: ignore[no-untyped-def]
+def _take_ready(s: Tables, slot: int, order: int) -> int:
     """The first aligned run of 2**order pages of the ready queue, -1 if it has none."""
     record = slot * S_SIZE
     base = slot * 2 * CHUNKS
@@ -182,7 +182,7 @@ def _take_ready(s, slot, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def compaction_alloc(s, slot, order):  # type: ignore[no-untyped-def]
+def compaction_alloc(s: Tables, slot: int, order: int) -> int:
     """The destination that compaction took next for a folio of this order, -1 if there was none."""
     pfn = _take_ready(s, slot, order)
     found = order
@@ -197,7 +197,7 @@ def compaction_alloc(s, slot, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def stage_delete(s, slot, pfn, order):  # type: ignore[no-untyped-def]
+def stage_delete(s: Tables, slot: int, pfn: int, order: int) -> None:
     """The mover's task took the chunk off a buddy list; why, later events tell."""
     record = slot * S_SIZE
     count = i64(s.sessions[record + S_TARGETS])
@@ -208,7 +208,7 @@ def stage_delete(s, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def unstage(s, slot, pfn, order):  # type: ignore[no-untyped-def]
+def unstage(s: Tables, slot: int, pfn: int, order: int) -> None:
     """Forget the deletions of chunks that overlap [pfn, pfn + 2**order): allocated or merged."""
     record = slot * S_SIZE
     first = slot * QUEUE
@@ -224,7 +224,7 @@ def unstage(s, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def stock_isolated(s, slot, taken):  # type: ignore[no-untyped-def]
+def stock_isolated(s: Tables, slot: int, taken: int) -> None:
     """An isolate_freepages call ended: the staged chunks go to the lists if they add up to *taken*."""
     record = slot * S_SIZE
     first = slot * QUEUE

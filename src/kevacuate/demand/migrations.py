@@ -54,6 +54,7 @@ from kevacuate.demand.objects import (
     G_PAGES,
     G_SESSIONS,
     Q,
+    Tables,
     i64,
     open_object,
     release_id,
@@ -62,6 +63,7 @@ from kevacuate.demand.objects import (
 )
 from kevacuate.demand.unplaced import BLOCK_ORDER, enter_limbo, give_up, place
 from kevacuate.jit import part
+from kevacuate.recording.demand import DemandChunk
 
 MAX_CHUNKS_TRIED = 64
 """How many chunks of compaction's list are tried for the pfn that an event named."""
@@ -77,7 +79,7 @@ _Q_ANON = Q["anonymous_moves"]
 
 
 @part
-def find_session(s, pid):  # type: ignore[no-untyped-def]
+def find_session(s: Tables, pid: int) -> int:
     """The task's session, -1 if it has none."""
     if s.g[G_SESSIONS] == 0 or pid < 0:
         return -1
@@ -88,7 +90,7 @@ def find_session(s, pid):  # type: ignore[no-untyped-def]
 
 
 @part
-def open_session(s, pid, kind):  # type: ignore[no-untyped-def]
+def open_session(s: Tables, pid: int, kind: int) -> int:
     """A session for the task; -1 if there are too many movers (their moves then stay unrecognised)."""
     if pid < 0:
         return -1
@@ -108,14 +110,14 @@ def open_session(s, pid, kind):  # type: ignore[no-untyped-def]
 
 
 @part
-def close_session(s, slot):  # type: ignore[no-untyped-def]
+def close_session(s: Tables, slot: int) -> None:
     """The session is over; everything in it has been resolved."""
     s.sessions[slot * S_SIZE + S_PID] = -1
     s.g[G_SESSIONS] -= 1
 
 
 @part
-def open_batch(s, slot, start, end):  # type: ignore[no-untyped-def]
+def open_batch(s: Tables, slot: int, start: int, end: int) -> None:
     """Pages of [start, end) were isolated."""
     record = slot * S_SIZE
     if s.sessions[record + S_OPEN] == 0:
@@ -130,7 +132,7 @@ def open_batch(s, slot, start, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def free_chunks_isolated(s, slot, start, end, taken, fast):  # type: ignore[no-untyped-def]
+def free_chunks_isolated(s: Tables, slot: int, start: int, end: int, taken: int, fast: int) -> None:
     """Compaction took *taken* free pages of [start, end); the fast search does not tell from which block."""
     record = slot * S_SIZE
     if fast or s.sessions[record + S_CALL] == 0:
@@ -146,7 +148,7 @@ def free_chunks_isolated(s, slot, start, end, taken, fast):  # type: ignore[no-u
 
 
 @part
-def _draw_stock(s, slot, pages):  # type: ignore[no-untyped-def]
+def _draw_stock(s: Tables, slot: int, pages: int) -> int:
     """The pageblock that the next destination of so many pages probably comes from, -1 if unknown."""
     record = slot * S_SIZE
     first = i64(s.sessions[record + S_STOCK_FIRST])
@@ -169,7 +171,7 @@ def _draw_stock(s, slot, pages):  # type: ignore[no-untyped-def]
 
 
 @part
-def _all_free(s, pfn, order):  # type: ignore[no-untyped-def]
+def _all_free(s: Tables, pfn: int, order: int) -> bool:
     """Whether the pages exist and nobody owns one."""
     if pfn < 0 or pfn + (1 << order) > s.g[G_PAGES]:
         return False
@@ -180,7 +182,7 @@ def _all_free(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _outstanding(s, slot, order):  # type: ignore[no-untyped-def]
+def _outstanding(s: Tables, slot: int, order: int) -> int:
     """Destinations of this order that the evacuation holds, less the sources that will take one."""
     record = slot * S_SIZE
     count = 0
@@ -195,7 +197,7 @@ def _outstanding(s, slot, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _movable_source(s, pfn, order):  # type: ignore[no-untyped-def]
+def _movable_source(s: Tables, pfn: int, order: int) -> int:
     """Whether the pages can be a source: of one folio, or start pages that lie together.
 
     A folio is movable or compound: page cache of block devices and of the initramfs is on the LRU lists
@@ -215,7 +217,7 @@ def _movable_source(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def drop_target(s, slot, obj):  # type: ignore[no-untyped-def]
+def drop_target(s: Tables, slot: int, obj: int) -> None:
     """Remove the destination from the session's queue and from the pages."""
     for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):
         if i64(s.targets[slot * QUEUE + i]) == obj:
@@ -229,7 +231,7 @@ def drop_target(s, slot, obj):  # type: ignore[no-untyped-def]
 
 
 @part
-def _is_target(s, slot, obj):  # type: ignore[no-untyped-def]
+def _is_target(s: Tables, slot: int, obj: int) -> bool:
     """Whether the object is a destination that this session holds."""
     for i in range(i64(s.sessions[slot * S_SIZE + S_TARGETS])):
         if i64(s.targets[slot * QUEUE + i]) == obj:
@@ -238,7 +240,7 @@ def _is_target(s, slot, obj):  # type: ignore[no-untyped-def]
 
 
 @part
-def mover_alloc(s, slot, pfn, order, mt, gfp, seq):  # type: ignore[no-untyped-def]
+def mover_alloc(s: Tables, slot: int, pfn: int, order: int, mt: int, gfp: int, seq: int) -> bool:
     """An allocation like a migration target's, by an evacuating task: kept back; False if full."""
     record = slot * S_SIZE
     count = i64(s.sessions[record + S_TARGETS])
@@ -250,7 +252,7 @@ def mover_alloc(s, slot, pfn, order, mt, gfp, seq):  # type: ignore[no-untyped-d
 
 
 @part
-def _named_destination(s, slot, order):  # type: ignore[no-untyped-def]
+def _named_destination(s: Tables, slot: int, order: int) -> int:
     """First page of the destination that remove_migration_pte named, if it can be one; else -1."""
     record = slot * S_SIZE
     new = i64(s.sessions[record + S_NEW])
@@ -273,7 +275,7 @@ def _named_destination(s, slot, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _push_source(s, out, slot, code, order, known):  # type: ignore[no-untyped-def]
+def _push_source(s: Tables, out: DemandChunk, slot: int, code: int, order: int, known: int) -> None:
     """Queue a moved owner (or, with code FREE_CODE, the place of one already paired)."""
     record = slot * S_SIZE
     count = i64(s.sessions[record + S_SOURCES])
@@ -288,7 +290,7 @@ def _push_source(s, out, slot, code, order, known):  # type: ignore[no-untyped-d
 
 
 @part
-def _move_source(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
+def _move_source(s: Tables, out: DemandChunk, slot: int, pfn: int, order: int) -> None:
     """The pages' owner has been moved away from them."""
     code = i64(s.owner[pfn])
     if code >= 0:
@@ -311,7 +313,7 @@ def _move_source(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def mover_free(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
+def mover_free(s: Tables, out: DemandChunk, slot: int, pfn: int, order: int) -> bool:
     """A free by a migrating task. True if it was no death: a moved source, or the mover's own page."""
     record = slot * S_SIZE
     code = i64(s.owner[pfn])
@@ -342,7 +344,7 @@ def mover_free(s, out, slot, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _was_returned(s, slot, pfn):  # type: ignore[no-untyped-def]
+def _was_returned(s: Tables, slot: int, pfn: int) -> bool:
     """Whether a failed migration gave the page back."""
     for i in range(i64(s.sessions[slot * S_SIZE + S_RETURNED])):
         if i64(s.returned[slot * QUEUE + i]) == pfn:
@@ -351,7 +353,7 @@ def _was_returned(s, slot, pfn):  # type: ignore[no-untyped-def]
 
 
 @part
-def _listed_destination(s, slot, order, known):  # type: ignore[no-untyped-def]
+def _listed_destination(s: Tables, slot: int, order: int, known: int) -> int:
     """The next destination of compaction's lists; single pages passed over stand first in line afterwards."""
     passed = 0
     found = -1
@@ -372,7 +374,7 @@ def _listed_destination(s, slot, order, known):  # type: ignore[no-untyped-def]
 
 
 @part
-def resolve_compaction(s, out, slot):  # type: ignore[no-untyped-def]
+def resolve_compaction(s: Tables, out: DemandChunk, slot: int) -> None:
     """Give the waiting sources their destinations, or send them to limbo."""
     record = slot * S_SIZE
     staged = i64(s.sessions[record + S_TARGETS])
@@ -395,7 +397,7 @@ def resolve_compaction(s, out, slot):  # type: ignore[no-untyped-def]
 
 
 @part
-def resolve_evacuation(s, out, slot):  # type: ignore[no-untyped-def]
+def resolve_evacuation(s: Tables, out: DemandChunk, slot: int) -> None:
     """Pair sources and destinations in order; sources left over die."""
     record = slot * S_SIZE
     first = slot * QUEUE

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.jit import JIT_DISABLED, part
+from kevacuate.recording.demand import DemandChunk
 
 OP_ALLOC = 0
 OP_FREE = 1
@@ -41,20 +42,16 @@ G_SEQ = 2
 G_OUT = 3
 G_NOW = 4
 G_CPU = 5
-G_LIVE = 6
-G_LIMBO = 7
-G_LIMBO_FREE = 8
-G_SESSIONS = 9
-G_GROUPS = 10
-G_PAGES = 11
-G_BLOCKS = 12
-G_OBJECTS = 13
-G_CPUS = 14
-G_LIMBO_MAX = 15
-G_SEED = 16
-G_KNOWN = 17
-G_LISTS = 18
-G_SIZE = 24
+G_LIMBO = 6
+G_LIMBO_FREE = 7
+G_SESSIONS = 8
+G_GROUPS = 9
+G_PAGES = 10
+G_BLOCKS = 11
+G_CPUS = 12
+G_KNOWN = 13
+G_LISTS = 14
+G_SIZE = 15
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
@@ -133,22 +130,10 @@ class Tables(NamedTuple):
     """The page kind model's shares, see :mod:`kevacuate.demand.pagekinds`."""
 
 
-class Rows(NamedTuple):
-    """Output rows of the reconstruction: the columns of a demand chunk."""
-
-    t: npt.NDArray[np.int64]
-    op: npt.NDArray[np.uint8]
-    cpu: npt.NDArray[np.uint16]
-    obj: npt.NDArray[np.int32]
-    order: npt.NDArray[np.uint8]
-    mt: npt.NDArray[np.uint8]
-    gfp: npt.NDArray[np.uint32]
-    attr: npt.NDArray[np.uint8]
-    aux: npt.NDArray[np.int32]
-
-
 @part
-def emit(s, out, op, obj, order, mt, gfp, attr, aux):  # type: ignore[no-untyped-def]
+def emit(
+    s: Tables, out: DemandChunk, op: int, obj: int, order: int, mt: int, gfp: int, attr: int, aux: int
+) -> None:
     """Append one row at the current event's time and CPU."""
     i = s.g[G_OUT]
     out.t[i] = s.g[G_NOW]
@@ -164,7 +149,7 @@ def emit(s, out, op, obj, order, mt, gfp, attr, aux):  # type: ignore[no-untyped
 
 
 @part
-def new_id(s):  # type: ignore[no-untyped-def]
+def new_id(s: Tables) -> int:
     """A free object id: the one returned last, or a fresh one."""
     top = s.g[G_TOP]
     if top > 0:
@@ -177,7 +162,7 @@ def new_id(s):  # type: ignore[no-untyped-def]
 
 
 @part
-def release_id(s, obj):  # type: ignore[no-untyped-def]
+def release_id(s: Tables, obj: int) -> None:
     """Give the object's id back."""
     top = s.g[G_TOP]
     s.free_ids[top] = obj
@@ -192,14 +177,14 @@ Q_SPLITS = Q["splits"]
 
 
 @part
-def set_owner(s, pfn, order, code):  # type: ignore[no-untyped-def]
+def set_owner(s: Tables, pfn: int, order: int, code: int) -> None:
     """Give the 2**order pages from pfn to the object or to nobody."""
     for page in range(pfn, pfn + (1 << order)):
         s.owner[page] = code
 
 
 @part
-def open_object(s, pfn, order, mt, gfp, flags, seq):  # type: ignore[no-untyped-def]
+def open_object(s: Tables, pfn: int, order: int, mt: int, gfp: int, flags: int, seq: int) -> int:
     """A new object that owns the pages; returns its id."""
     obj = new_id(s)
     s.pfn[obj] = pfn
@@ -213,7 +198,7 @@ def open_object(s, pfn, order, mt, gfp, flags, seq):  # type: ignore[no-untyped-
 
 
 @part
-def free_object(s, out, obj):  # type: ignore[no-untyped-def]
+def free_object(s: Tables, out: DemandChunk, obj: int) -> None:
     """The whole object dies: row FREE, pages to nobody, id back."""
     order = i64(s.order[obj])
     emit(s, out, OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, 0)
@@ -225,7 +210,7 @@ def free_object(s, out, obj):  # type: ignore[no-untyped-def]
 
 
 @part
-def split_to(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+def split_to(s: Tables, out: DemandChunk, obj: int, pfn: int, order: int) -> int:
     """Halve the object until one piece is exactly [pfn, pfn + 2**order); returns that piece's id."""
     while i64(s.order[obj]) > order:
         before = i64(s.order[obj])
@@ -244,13 +229,13 @@ def split_to(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def free_piece(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+def free_piece(s: Tables, out: DemandChunk, obj: int, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2**order) of the object, which may be all of it."""
     free_object(s, out, split_to(s, out, obj, pfn, order))
 
 
 @part
-def free_start_pages(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def free_start_pages(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
     """Free pages that no object stands for: one row if they are still neighbours, else page by page."""
     count = 1 << order
     first = ANON_BASE - i64(s.owner[pfn])
@@ -269,7 +254,7 @@ def free_start_pages(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def free_everything(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def free_everything(s: Tables, out: DemandChunk, pfn: int, order: int) -> int:
     """Free whatever is in use in [pfn, pfn + 2**order); returns the number of pages that were.
 
     Owners' ranges are aligned, so each is either inside the range or contains it.

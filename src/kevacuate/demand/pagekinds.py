@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, i64
+from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, Tables, i64
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part
 from kevacuate.kernel.gfp import (
@@ -40,6 +40,7 @@ from kevacuate.kernel.pageflags import (
     can_move,
     flag,
 )
+from kevacuate.mm.records import Words
 
 A_LRU = int(PageAttr.LRU)
 A_FILE = int(PageAttr.FILE)
@@ -135,7 +136,7 @@ M_SEED, M_DIRTY_READ, M_DIRTY_WRITTEN, M_DIRTY_BUFFER, M_WRITEBACK, M_PINNED, M_
 
 
 @part
-def mix(value, salt):  # type: ignore[no-untyped-def]
+def mix(value: int, salt: int) -> int:
     """A well-mixed 32-bit hash of a number and a salt (multiply and shift, no state)."""
     x = ((value ^ (value >> 32)) & 0xFFFFFFFF) ^ ((salt * 0x05EBCA6B) & 0xFFFFFFFF)
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
@@ -145,7 +146,7 @@ def mix(value, salt):  # type: ignore[no-untyped-def]
 
 
 @part
-def page_class(gfp, mt):  # type: ignore[no-untyped-def]
+def page_class(gfp: int, mt: int) -> int:
     """Class of a request by its gfp flags and migratetype.
 
     Movable: ``__GFP_WRITE`` is a page-cache write; NORETRY with NOWARN but without NOMEMALLOC is readahead
@@ -167,7 +168,7 @@ def page_class(gfp, mt):  # type: ignore[no-untyped-def]
 
 
 @part
-def _dirty_share(shares, page):  # type: ignore[no-untyped-def]
+def _dirty_share(shares: Words, page: int) -> int:
     """Share of dirty pages in the class."""
     if page == CLASS_WRITTEN:
         return shares[M_DIRTY_WRITTEN]
@@ -177,7 +178,7 @@ def _dirty_share(shares, page):  # type: ignore[no-untyped-def]
 
 
 @part
-def _known(s, seq):  # type: ignore[no-untyped-def]
+def _known(s: Tables, seq: int) -> int:
     """What a snapshot says about the allocation, 0 if nothing. Asked in ascending order of seq."""
     at = s.g[G_KNOWN]
     while s.known_seq[at] < seq:
@@ -187,7 +188,7 @@ def _known(s, seq):  # type: ignore[no-untyped-def]
 
 
 @part
-def drawn_attr(shares, seq, page, attr):  # type: ignore[no-untyped-def]
+def drawn_attr(shares: Words, seq: int, page: int, attr: int) -> int:
     """Add to what is known of the attr (LRU, FILE, DIRTY) what is drawn from the number *seq*."""
     salt = i64(shares[M_SEED]) * 8
     if attr & A_FILE:
@@ -203,7 +204,7 @@ def drawn_attr(shares, seq, page, attr):  # type: ignore[no-untyped-def]
 
 
 @part
-def attr_of(s, seq, number, gfp, mt):  # type: ignore[no-untyped-def]
+def attr_of(s: Tables, seq: int, number: int, gfp: int, mt: int) -> int:
     """Attr of the object that allocation event *seq* made, the *number*-th of the demand."""
     known = _known(s, seq)
     if known & KNOWN_KERNEL:
@@ -217,7 +218,7 @@ def attr_of(s, seq, number, gfp, mt):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_again(op, gfp, mt, attr, number, shares):  # type: ignore[no-untyped-def]
+def draw_again(op: Words, gfp: Words, mt: Words, attr: Words, number: int, shares: Words) -> int:
     """Draw anew the attr (holding only A_SHOWN bits, changed in place) of the allocations among some rows.
 
     *number* counts the allocations before; returns it for the next rows.
@@ -232,7 +233,7 @@ def draw_again(op, gfp, mt, attr, number, shares):  # type: ignore[no-untyped-de
 
 
 @kernel
-def draw_rows(attr, shares):  # type: ignore[no-untyped-def]
+def draw_rows(attr: Words, shares: Words) -> None:
     """Complete the attr of the start objects, numbered -1, -2 and so on, in place."""
     for i in range(len(attr)):
         known = i64(attr[i])

@@ -47,6 +47,7 @@ from kevacuate.demand.objects import (
     OP_ALLOC,
     OP_ALLOC_BULK,
     Q,
+    Tables,
     emit,
     free_everything,
     free_object,
@@ -56,6 +57,7 @@ from kevacuate.demand.objects import (
     open_object,
 )
 from kevacuate.demand.pagekinds import attr_of
+from kevacuate.demand.tables import EventInput
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.gfp import (
@@ -68,6 +70,7 @@ from kevacuate.kernel.gfp import (
     GFP_ZERO,
 )
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
+from kevacuate.recording.demand import DemandChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_END,
@@ -137,7 +140,7 @@ _Q_UNRESOLVED = Q["moves_unresolved"]
 
 
 @part
-def _well_formed(s, pfn, order):  # type: ignore[no-untyped-def]
+def _well_formed(s: Tables, pfn: int, order: int) -> bool:
     """Whether the chunk exists: order in range, pfn aligned and inside the machine."""
     if order < 0 or order > MAX_ORDER:
         return False
@@ -146,7 +149,7 @@ def _well_formed(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _emit_alloc(s, out, obj, op):  # type: ignore[no-untyped-def]
+def _emit_alloc(s: Tables, out: DemandChunk, obj: int, op: int) -> None:
     """The row of the object's birth."""
     gfp = i64(s.gfp[obj])
     order = i64(s.order[obj])
@@ -156,7 +159,7 @@ def _emit_alloc(s, out, obj, op):  # type: ignore[no-untyped-def]
 
 
 @part
-def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
+def flush_group(s: Tables, out: DemandChunk, cpu: int) -> None:
     """The CPU's page-by-page free stopped before the object's end: free the pages one by one."""
     obj = i64(s.groups[2 * cpu])
     if obj < 0:
@@ -176,7 +179,7 @@ def flush_group(s, out, cpu):  # type: ignore[no-untyped-def]
 
 
 @part
-def flush_owner(s, out, obj):  # type: ignore[no-untyped-def]
+def flush_owner(s: Tables, out: DemandChunk, obj: int) -> None:
     """End the page-by-page free of this object."""
     for cpu in range(s.g[G_CPUS]):
         if i64(s.groups[2 * cpu]) == obj:
@@ -184,7 +187,7 @@ def flush_owner(s, out, obj):  # type: ignore[no-untyped-def]
 
 
 @part
-def resolve(s, out, slot):  # type: ignore[no-untyped-def]
+def resolve(s: Tables, out: DemandChunk, slot: int) -> None:
     """Settle everything that the session still holds."""
     record = slot * S_SIZE
     if s.sessions[record + S_KIND] == KIND_COMPACT:
@@ -201,7 +204,7 @@ def resolve(s, out, slot):  # type: ignore[no-untyped-def]
 
 
 @part
-def resolve_all(s, out):  # type: ignore[no-untyped-def]
+def resolve_all(s: Tables, out: DemandChunk) -> None:
     """Settle all sessions, because a page that one of them may hold is wanted."""
     for slot in range(SLOTS):
         if s.sessions[slot * S_SIZE + S_PID] != -1:
@@ -209,7 +212,7 @@ def resolve_all(s, out):  # type: ignore[no-untyped-def]
 
 
 @part
-def _settle(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def _settle(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
     """Make sure that nothing is undecided about the pages: no run under way, no batch open."""
     for page in range(pfn, pfn + (1 << order)):
         code = i64(s.owner[page])
@@ -220,7 +223,7 @@ def _settle(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def _clear_range(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
     """Make sure that nobody owns the pages of a new allocation."""
     used = False
     for page in range(pfn, pfn + (1 << order)):
@@ -234,7 +237,7 @@ def _clear_range(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-def]
+def on_alloc(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int, mt: int, gfp: int, op: int) -> None:
     """A page allocation: a birth, or the destination of an evacuation."""
     cpu = i64(s.g[G_CPU])
     if s.g[G_GROUPS] > 0:
@@ -260,14 +263,14 @@ def on_alloc(s, out, pid, pfn, order, mt, gfp, op):  # type: ignore[no-untyped-d
 
 
 @part
-def on_bulk(s, out, pfn, mt):  # type: ignore[no-untyped-def]
+def on_bulk(s: Tables, out: DemandChunk, pfn: int, mt: int) -> None:
     """alloc_pages_bulk handed out a page; no event tells its gfp."""
     s.q[_Q_BULK] += 1
     on_alloc(s, out, i64(-1), pfn, i64(0), mt, i64(BULK_GFP), i64(OP_ALLOC_BULK))
 
 
 @part
-def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def _continue_group(s: Tables, out: DemandChunk, pfn: int, order: int) -> bool:
     """Whether the free is the next page of this CPU's run; if not, the run ends here."""
     cpu = i64(s.g[G_CPU])
     obj = i64(s.groups[2 * cpu])
@@ -289,7 +292,7 @@ def _continue_group(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
+def _free_owned(s: Tables, out: DemandChunk, obj: int, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2**order) of an object at least that large."""
     size = i64(s.order[obj])
     if size == order:
@@ -306,7 +309,7 @@ def _free_owned(s, out, obj, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def _free_used(s: Tables, out: DemandChunk, pfn: int, order: int) -> bool:
     """Free the range if one object covers it, or start pages only; returns whether that is so."""
     code = i64(s.owner[pfn])
     if code >= 0 and i64(s.order[code]) >= order:
@@ -320,7 +323,7 @@ def _free_used(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
+def _free_unowned(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
     """Free pages the first of which is not in use, or whose owners are smaller than the range."""
     _settle(s, out, pfn, order)
     if i64(s.owner[pfn]) == FREE_CODE:
@@ -334,7 +337,7 @@ def _free_unowned(s, out, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def on_free(s, out, pid, pfn, order):  # type: ignore[no-untyped-def]
+def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None:
     """A page free: a death, a part of one, a move, or nothing that concerns the demand."""
     if not _well_formed(s, pfn, order):
         s.q[_Q_MALFORMED] += 1
@@ -356,7 +359,7 @@ def on_free(s, out, pid, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _on_list_event(s, kind, pid, pfn, order, op):  # type: ignore[no-untyped-def]
+def _on_list_event(s: Tables, kind: int, pid: int, pfn: int, order: int, op: int) -> None:
     """A buddy-list operation or a taken chunk: which chunks a compacting task keeps for itself."""
     slot = find_session(s, pid)
     if slot < 0 or s.sessions[slot * S_SIZE + S_KIND] != KIND_COMPACT:
@@ -370,7 +373,7 @@ def _on_list_event(s, kind, pid, pfn, order, op):  # type: ignore[no-untyped-def
 
 
 @part
-def _on_isolate(s, out, pid, start, end, taken):  # type: ignore[no-untyped-def]
+def _on_isolate(s: Tables, out: DemandChunk, pid: int, start: int, end: int, taken: int) -> None:
     """A scan for pages to migrate has ended."""
     slot = find_session(s, pid)
     if slot >= 0 and s.sessions[slot * S_SIZE + S_KIND] == KIND_EVACUATE:
@@ -388,7 +391,7 @@ def _on_isolate(s, out, pid, start, end, taken):  # type: ignore[no-untyped-def]
 
 
 @part
-def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untyped-def]
+def _on_mover_event(s: Tables, out: DemandChunk, kind: int, pid: int, pfn: int, a: int, taken: int) -> None:
     """An event of a task that compacts or migrates."""
     if kind == COMPACTION_ISOLATE_MIGRATEPAGES:
         _on_isolate(s, out, pid, pfn, a, taken)
@@ -419,10 +422,10 @@ def _on_mover_event(s, out, kind, pid, pfn, a, taken):  # type: ignore[no-untype
 
 
 @kernel
-def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
+def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
-    The Rows are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
+    The DemandChunk are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
     """
     s = pointers(tables)
     out = pointers(rows)
@@ -448,12 +451,10 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
                     on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
-        elif kind == GT_RMQ:
-            if e.a[i] == RMQ_BULK_PAGE:
-                s.g[G_NOW] = e.t[i]
-                s.g[G_CPU] = e.cpu[i]
-
-                on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
+        elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:
+            s.g[G_NOW] = e.t[i]
+            s.g[G_CPU] = e.cpu[i]
+            on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
             if kind == GT_LIST:
                 s.g[G_LISTS] = 1
@@ -468,7 +469,7 @@ def consume(tables, rows, events, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def finish(tables, rows, step):  # type: ignore[no-untyped-def]
+def finish(tables: Tables, rows: DemandChunk, step: int) -> int:
     """The events are over: settle what waits. Returns the next step, -1 after the last one."""
     s = pointers(tables)
     out = pointers(rows)

@@ -14,19 +14,24 @@ from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.state import AllocatorState, page_count
 
+_PAGES_AT_ONCE = 1 << 16
 
-def pages_in_use(state: AllocatorState) -> npt.NDArray[np.bool_]:
-    """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use)."""
+
+def pages_in_use(state: AllocatorState, hugepage_order: int) -> npt.NDArray[np.bool_]:
+    """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use).
+
+    *hugepage_order* is that of the machine's huge pages, which have pcp lists of their own.
+    """
     used = np.zeros(page_count(state), np.bool_)
     for zone in state.zones:
         used[int(zone.start_pfn) : int(zone.start_pfn) + int(zone.spanned)] = True
-    for order in range(MAX_ORDER + 1):
-        for heads in (
-            state.free.pfn[state.free.order == order],
-            state.pcp_pages.pfn[pcp_order(state.pcp_pages.pindex) == order],
-        ):
-            for i in range(1 << order):
-                used[heads + i] = False
+    cached = pcp_order(state.pcp_pages.pindex, hugepage_order)
+    for pfn, orders in ((state.free.pfn, state.free.order), (state.pcp_pages.pfn, cached)):
+        for order in np.unique(orders).tolist():
+            heads, within = pfn[orders == order], np.arange(1 << order, dtype=pfn.dtype)
+            at_once = max(_PAGES_AT_ONCE >> order, 1)
+            for at in range(0, len(heads), at_once):
+                used[heads[at : at + at_once, None] + within] = False
     return used
 
 
@@ -54,7 +59,7 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
     if len(flags) < len(used):
         raise KevacuateError(
             f"the start state {state.tag!r} has flags of {len(flags)} pages but zones up to pfn {len(used)}: "
-            "the recording's kpageflags is cut off; record it again or remove it"
+            "the recording's kpageflags is cut off. Record it again or remove it"
         )
     flags = flags[: len(used)]
     heads = np.flatnonzero(used & can_move(flags) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))

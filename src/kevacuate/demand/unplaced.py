@@ -19,12 +19,14 @@ from kevacuate.demand.objects import (
     OP_FREE_PFN,
     Q_START_FREES,
     Q,
+    Tables,
     emit,
     free_object,
     i64,
     set_owner,
 )
 from kevacuate.jit import part
+from kevacuate.recording.demand import DemandChunk
 
 BLOCK_ORDER = 9
 """The lists are per 512 pages, whatever the pageblock order of the recorded machine."""
@@ -40,7 +42,7 @@ _Q_DROPPED = Q["moves_dropped"]
 
 
 @part
-def enter_limbo(s, out, code, order, block):  # type: ignore[no-untyped-def]
+def enter_limbo(s: Tables, out: DemandChunk, code: int, order: int, block: int) -> None:
     """The moved owner waits in the list of the pageblock (-1: unknown); given up if no node is left."""
     node = s.g[G_LIMBO_FREE]
     if node < 0:
@@ -63,7 +65,7 @@ def enter_limbo(s, out, code, order, block):  # type: ignore[no-untyped-def]
 
 
 @part
-def give_up(s, out, code, order):  # type: ignore[no-untyped-def]
+def give_up(s: Tables, out: DemandChunk, code: int, order: int) -> None:
     """Free a moved owner that has no pfn."""
     if code >= 0:
         free_object(s, out, code)
@@ -73,7 +75,7 @@ def give_up(s, out, code, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _fits(s, pfn, order, size):  # type: ignore[no-untyped-def]
+def _fits(s: Tables, pfn: int, order: int, size: int) -> bool:
     """Whether an object of order *size* can be the one that the free pages at pfn are a part of."""
     if size <= order:
         return size == order
@@ -87,7 +89,7 @@ def _fits(s, pfn, order, size):  # type: ignore[no-untyped-def]
 
 
 @part
-def _take(s, block, pfn, order):  # type: ignore[no-untyped-def]
+def _take(s: Tables, block: int, pfn: int, order: int) -> int:
     """Unlink the first node of the block's list whose object fits; -1 if there is none."""
     node = i64(s.limbo_head[block])
     before = -1
@@ -112,7 +114,7 @@ def _take(s, block, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _find(s, pfn, order):  # type: ignore[no-untyped-def]
+def _find(s: Tables, pfn: int, order: int) -> int:
     """A waiting node for the page: in its block, in the nearest neighbour, or of unknown block."""
     blocks = i64(s.g[G_BLOCKS])
     block = pfn >> BLOCK_ORDER
@@ -130,7 +132,7 @@ def _find(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def leave_limbo(s, pfn, order):  # type: ignore[no-untyped-def]
+def leave_limbo(s: Tables, pfn: int, order: int) -> bool:
     """Give the free pages at *pfn* to an object that waits; returns whether there was one.
 
     A larger object gets the aligned range around the pages, if none of it is in use.
@@ -147,7 +149,7 @@ def leave_limbo(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def place(s, base, order, code):  # type: ignore[no-untyped-def]
+def place(s: Tables, base: int, order: int, code: int) -> None:
     """The moved owner now has the 2**order pages from *base*."""
     if code >= 0:
         s.pfn[code] = base

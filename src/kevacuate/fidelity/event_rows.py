@@ -99,5 +99,5 @@ class Bounds:
             at = int(np.flatnonzero(bad)[0])
             raise KevacuateError(
                 f"Event {first + at} of the recording ({EventKind(int(rows.kind[at])).name.lower()}) names a page, order, "
-                "type, zone or CPU that its machine does not have: the recording is corrupted, record again."
+                "type, zone or CPU that its machine does not have. The recording is corrupted: record again."
             )

@@ -12,7 +12,7 @@ from kevacuate.mm import boot
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import EvacuationConfig, State, StateOptions, build_state
 from kevacuate.recording import AllocatorState, Machine
-from kevacuate.runs.initial_state import machine_config
+from kevacuate.runs import initial_state
 
 
 class FreeList(NamedTuple):
@@ -28,11 +28,7 @@ class FreeList(NamedTuple):
 
 def zone_numbers(machine: Machine, recorded: AllocatorState) -> npt.NDArray[np.int64]:
     """Recorded zone index (as in ``gt_rmq``) to the model's zone number."""
-    config = machine_config(machine, recorded)
-    numbers = np.zeros(max(zone.index for zone in recorded.zones) + 1, np.int64)
-    for zone in recorded.zones:
-        numbers[zone.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == zone.start_pfn)
-    return numbers
+    return initial_state.zone_numbers(initial_state.machine_config(machine, recorded), recorded)
 
 
 def state_with_free_lists(
@@ -48,7 +44,7 @@ def state_with_free_lists(
     KevacuateError
         The state is inconsistent, or the model cannot hold the machine.
     """
-    config = machine_config(machine, recorded)
+    config = initial_state.machine_config(machine, recorded)
     state = build_state(config, evacuation, options)
     load_free_lists(state, zone_numbers(machine, recorded), recorded)
     return state
@@ -56,8 +52,8 @@ def state_with_free_lists(
 
 def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: AllocatorState) -> None:
     """Give *state* the recorded pageblocks and free lists, whatever it held before."""
-    npages = int(state.cfg[k.C_NPAGES])
-    lists = int(state.cfg[k.C_NZONES]) * k.LISTS_PER_ZONE
+    npages = state.view.cfg.npages
+    lists = state.view.cfg.nr_zones * k.LISTS_PER_ZONE
     heads = np.arange(npages, npages + lists, dtype=np.int32)
     state.link[2 * npages : 2 * (npages + lists)] = np.repeat(heads, 2)
     state.meta[:] = k.PG_RESERVED << 4
@@ -76,9 +72,9 @@ def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: Allo
 def free_lists(state: State) -> list[FreeList]:
     """Every free list that is not empty, in list order."""
     found = []
-    base = int(state.cfg[k.C_NPAGES])
-    for z in range(int(state.cfg[k.C_NZONES])):
-        for order in range(int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1):
+    base = state.view.cfg.npages
+    for z in range(state.view.cfg.nr_zones):
+        for order in range(state.view.cfg.max_page_order + 1):
             for mt in range(k.MIGRATE_TYPES):
                 head = base + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
                 pfns = []

@@ -7,13 +7,14 @@ The functions take a level's books *b*, its events *e* and a :class:`Scratch` *w
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import C_MAX_PAGE_ORDER
+from kevacuate.mm.fields import View
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_END,
@@ -49,14 +50,14 @@ class Scratch(NamedTuple):
 
 
 @part(inline=True)
-def unused(b, pfn, order):  # type: ignore[no-untyped-def]
+def unused(b: Any, pfn: int, order: int) -> None:
     """Note that no event has shown an allocation of these pages since."""
     for page in range(pfn, pfn + (1 << order)):
         b.used[page] = 0
 
 
 @part
-def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
+def find_fates(b: Any, e: EventChunk, w: Any, rows: int) -> None:
     """For each free what the page's next event is: batched, straight to the buddy lists, or something else."""
     b.facts[F_EPOCH] += 1
     epoch = b.facts[F_EPOCH] << 4
@@ -82,7 +83,7 @@ def find_fates(b, e, w, rows):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def scans(b, e, i):  # type: ignore[no-untyped-def]
+def scans(b: Any, e: EventChunk, i: int) -> None:
     """mm_compaction_isolate_migratepages: what the task frees out of there is a page that has been migrated away."""
     at = 2 * (e.pid[i] & 4095)
     b.scanned[at] = e.pfn[i]
@@ -90,14 +91,14 @@ def scans(b, e, i):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def scanned(b, pid, pfn):  # type: ignore[no-untyped-def]
+def scanned(b: Any, pid: int, pfn: int) -> bool:
     """Whether the page lies where the task's migrate scanner was last."""
     at = 2 * (pid & 4095)
     return b.scanned[at] <= pfn < b.scanned[at + 1]
 
 
 @part(inline=True)
-def inserted_order(b, e, w, i):  # type: ignore[no-untyped-def]
+def inserted_order(b: Any, e: EventChunk, w: Any, i: int) -> int:
     """Order of the chunk that goes into a per-CPU list at this free; GROUP, or -1 if none does.
 
     A free is inserted when it is freed, or batched, unless it bypasses the lists.
@@ -113,7 +114,7 @@ def inserted_order(b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def group_end(b, e, w, i):  # type: ignore[no-untyped-def]
+def group_end(b: Any, e: EventChunk, w: Any, i: int) -> int:
     """First pfn after the run of pages of a split chunk that are freed one by one (vfree); they count as done."""
     rows, cpu, end = b.facts[F_ROWS], e.cpu[i], e.pfn[i] + 0
     j = i
@@ -129,9 +130,9 @@ def group_end(b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def group_order(s, first, end):  # type: ignore[no-untyped-def]
+def group_order(s: View, first: int, end: int) -> int:
     """Order of the first chunk into which __free_contig_range regroups the pages (:6902 at 7.2)."""
     order = 0
-    while order < s.cfg[C_MAX_PAGE_ORDER] and first & (1 << order) == 0 and first + (2 << order) <= end:
+    while order < s.cfg.max_page_order and first & (1 << order) == 0 and first + (2 << order) <= end:
         order += 1
     return order

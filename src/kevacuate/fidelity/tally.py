@@ -18,7 +18,7 @@ FACTS = 16
 
 
 @part(inline=True)
-def decided(b, kind, right):  # type: ignore[no-untyped-def]
+def decided(b: Any, kind: int, right: bool) -> None:
     """Count a decision."""
     b.tally[2 * kind] += 1
     if b.facts[F_COMPACTIONS] == 0:

@@ -25,7 +25,8 @@ from kevacuate.kernel.hooks import DumpKind
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
+from kevacuate.recording.quality import events_only
 from kevacuate.runs.initial_state import machine_config
 from kevacuate.runs.startcheck import refuse_impossible
 
@@ -105,7 +106,7 @@ def verify(
     for state in (start, *source.states):
         refuse_impossible(machine_config(source.machine, state), state, nothing)
     report = progress or (lambda name, done, total: None)
-    results, events = _streamed(given, [name for name in chosen if name in STREAMED], report)
+    results = _streamed(given, [name for name in chosen if name in STREAMED], report)
     if "counterfactual" in chosen:
         results["counterfactual"] = verify_counterfactual(given, outcomes, report, replays)
     for result in results.values():
@@ -113,6 +114,7 @@ def verify(
             result.not_exercised = "the recording holds no event that this level decides about"
     ordered = {name: results[name] for name in chosen if name in results}
     name = source.path.resolve().name
+    events = int(source.quality.get("events", 0))
     return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
 
 
@@ -125,8 +127,8 @@ def _chosen(levels: Sequence[str]) -> list[str]:
     return [name for name in LEVELS if name in levels]
 
 
-def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[str, LevelResult], int]:
-    """Feed the levels with one pass over the events; their results, and the number of events."""
+def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, LevelResult]:
+    """Feed the levels with one pass over the events; their results."""
     results: dict[str, LevelResult] = {}
     running: dict[str, Level] = {}
     for name in names:
@@ -135,17 +137,19 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
             results[name] = LevelResult(name, not_exercised=lacking)
         else:
             running[name] = STREAMED[name](given)
-    events = _feed(given, list(running.values()), progress) if running else 0
+    if running:
+        _feed(given, list(running.values()), progress)
     for name, level in running.items():
         results[name] = level.finish()
     _add_context(given, results)
-    return results, events
+    return results
 
 
-def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
-    """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
+def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
+    """One pass over the events. Levels take a piece side by side, while the next one is read."""
     events, total = 0, _total(given.recording)
-    with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
+    pool = ThreadPoolExecutor(thread_name_prefix="verify")
+    try:
         pieces = _checked(given)
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
@@ -153,7 +157,8 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
             list(pool.map(_take, levels, repeat(piece), repeat(events)))
             events += piece.chunk.rows - piece.lead
             progress("events", events, total)
-    return events
+    finally:  # of an exception: a level that is being compiled ends only after that, and nobody waits for it
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 LEAD = 1 << 14
@@ -210,8 +215,7 @@ def segments(given: Given) -> Iterator[tuple[EventChunk, AllocatorState | None]]
         ends = np.flatnonzero((chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.END))
         low = 0
         for end in [*ends.tolist(), chunk.rows]:
-            piece = chunk.take(slice(low, end))
-            piece = piece.take(piece.kind != EventKind.GT_DUMP) if ends.size else piece
+            piece = events_only(chunk.take(slice(low, end)))
             dumped = None
             if end < chunk.rows:
                 dumped = states.get((int(chunk.ts[end]), int(chunk.cpu[end])))

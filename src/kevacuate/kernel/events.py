@@ -80,27 +80,10 @@ FIRST: dict[str, Version] = {
 }
 """The earliest version whose header was seen to have the event; the event may be one or two versions older."""
 
-PFN_FIRST: Version = (4, 1)
-"""Before, the events of the kmem system held a pointer to struct page (field ``page``) and no pfn: the kernel's own
-text prints the pfn, other programs cannot."""
-
 OWNERSHIP_FIRST: Version = (3, 12)
 """Before, ``change_ownership`` was printed as whether the types asked for and taken from are equal, which they never
 are: 0 in every event, whatever happened to the block (commit 52c8f6a5aeb0). A claim cannot be told from a steal
 there."""
-
-RANGE_FIRST: Version = (4, 0)
-"""Before, the events mm_compaction_isolate_* had no range of pfns."""
-
-NO_RANGE_EVENTS = frozenset({"mm_compaction_isolate_migratepages", "mm_compaction_isolate_freepages"})
-"""The events that had none."""
-
-ZONE_NUMBER_FIRST: Version = (4, 4)
-"""Before, mm_compaction_finished and its like held a pointer to the zone's name (field ``name``), not its index: only
-the kernel's own text names the zone."""
-
-LRU_NUMBER_FIRST: Version = (4, 11)
-"""Before, mm_vmscan_lru_isolate said ``file`` (0 or 1) and not which list: active or inactive is not known."""
 
 
 class Proof(NamedTuple):

@@ -108,9 +108,6 @@ WAIT, NO_KSWAPD = "__GFP_WAIT", "__GFP_NO_KSWAPD"
 WAIT_UNTIL: Version = (4, 3)
 """The last version with __GFP_WAIT: kswapd is woken unless __GFP_NO_KSWAPD is set."""
 
-PLAIN_NAMES_UNTIL: Version = (4, 5)
-"""The last version that prints names of single bits without underscores, and ``GFP_NOWAIT`` for no flag at all."""
-
 _COMMON = {
     "__GFP_DMA": 0,
     "__GFP_HIGHMEM": 1,

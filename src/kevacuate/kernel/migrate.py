@@ -10,9 +10,6 @@ from __future__ import annotations
 MODES = ("MIGRATE_ASYNC", "MIGRATE_SYNC_LIGHT", "MIGRATE_SYNC")
 """Printed names of the modes by number."""
 
-GONE_MODES = {"MIGRATE_SYNC_NO_COPY": 3}
-"""Modes that Linux 7.2 does not have, with their number (4.14 to 6.11 or earlier)."""
-
 REASONS = (
     "compaction", "memory_failure", "memory_hotplug", "syscall_or_cpuset", "mempolicy_mbind", "numa_misplaced", "contig_range",
     "longterm_pin", "demotion", "damon",

@@ -15,7 +15,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.tap import ExtfragTap
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
-from kevacuate.recording import procfs
+from kevacuate.recording import Lost, procfs
 from kevacuate.recording.snapshot import ZoneCounts, snapshot_from_texts
 
 PROC = Path("/proc")
@@ -82,7 +82,7 @@ class LiveSource:
         self._swept = 0
         self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
         self.queued: list[Queued] = []
-        self.counts = dict.fromkeys((*SO_FAR, "events_lost", "pages_to_move"), 0)
+        self.counts = dict.fromkeys((*SO_FAR, "pages_to_move"), 0) | Lost().to_json()
 
     def _take(self, event: Extfrag) -> None:
         """Count an event; if the evacuation would have queued its block, look what is in that now."""
@@ -102,7 +102,7 @@ class LiveSource:
         """What is new."""
         for event in self.tap.poll():
             self._take(event)
-        self.counts["events_lost"] = self.tap.lost
+        self.counts |= self.tap.lost.to_json()
         self.flags.sweep(self.interval * (SHARE if self.flags.sweeps else FIRST_SHARE))
         if self.flags.sweeps != self._swept:
             texts = {name: _text(name) for name in ("zoneinfo", "pagetypeinfo")}

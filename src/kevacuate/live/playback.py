@@ -16,16 +16,17 @@ from kevacuate.live.machine import EVENTS_KEPT
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.history import History
-from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import allocator_records
 from kevacuate.observe.maps import recorded_frames
 from kevacuate.policy import Policy
-from kevacuate.recording import Recording
+from kevacuate.recording import Lost, Recording
 from kevacuate.recording.machine import kernel_words
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 MOMENTS = 200
+_NONE = Lost()
 
 
 class Playback:
@@ -43,6 +44,8 @@ class Playback:
         The moments, in ns.
     free_orders : callable
         The free chunks by order at the moment of a frame, as in the views.
+    lost : Lost
+        Events that the recording lost; the views show them from the first moment on.
     """
 
     playback = True
@@ -55,9 +58,10 @@ class Playback:
         history: History,
         times: npt.NDArray[np.int64],
         free_orders: Callable[[int], list[tuple[str, list[int]]]],
+        lost: Lost = _NONE,
     ) -> None:
         self.title, self.subtitle, self.frames, self.times = title, subtitle, frames, times
-        self.free_orders = free_orders
+        self.free_orders, self.lost = free_orders, lost
         self.at = -1
         order = frames.pageblock_order
         self.events = [
@@ -105,7 +109,7 @@ class Playback:
             queued=queued,
             counts={
                 **{name: kinds[kind] for kind, name in enumerate(SO_FAR)},
-                "events_lost": 0,
+                **self.lost.to_json(),
                 "pages_to_move": sum(max(one.pages, 0) for one in queued),
             },
             pageblock_order=order,
@@ -160,10 +164,10 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
     frames = recorded_frames(recording)
     states = recording.states
     base = states[0].ts
-    tables, seen = [np.empty((0, k.LR), np.int64)], 0
+    tables, seen = [np.empty((0, LogRecord.STRIDE), np.int64)], 0
     for chunk in recording.events():
         records = allocator_records(chunk)
-        records[:, 0] -= base
+        LogRecord.table(records)["time"] -= base
         tables.append(records)
         seen += chunk.rows
         if progress:
@@ -177,4 +181,4 @@ def play_recording(recording: Recording, *, progress: Callable[[int], None] | No
     title = f"{recording.path.name}, {kernel_words(recording.machine.kernel)}"
     last = recording.span[1] - base if recording.span else 0
     times = np.linspace(0, max(last, int(frames.t[-1])), MOMENTS).astype(np.int64)
-    return Playback(title, "as recorded", frames, history, times, free)
+    return Playback(title, "as recorded", frames, history, times, free, recording.lost)

@@ -8,9 +8,11 @@ import re
 
 from kevacuate.capture.events import LIGHT
 from kevacuate.capture.tracefs import Instance, find_tracefs, mount_tracefs, remove_instance, stale_instances
+from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
 from kevacuate.live.view import Extfrag
 from kevacuate.mm.constants import MIGRATE_TYPES
+from kevacuate.recording import Lost
 
 EVENT = LIGHT[0]
 BUFFER_KB = 256
@@ -25,7 +27,8 @@ _LINE = re.compile(
 _FIELD = re.compile(
     r"\b(pfn|alloc_order|fallback_order|alloc_migratetype|fallback_migratetype|change_ownership)=(0x[0-9a-f]{1,16}|\d{1,19})\b"
 )
-_LOST = re.compile(r"^CPU:\d+ \[LOST (\d+) EVENTS\]")
+_LOST = re.compile(r"^CPU:\d+ \[LOST (?:(\d+) )?EVENTS\]")
+"""Without a number where the kernel does not know it (kernel/trace/trace.c:print_trace_line at 7.2)."""
 
 
 def parse_line(line: str, began: float) -> Extfrag | None:
@@ -57,6 +60,13 @@ def parse_line(line: str, began: float) -> Extfrag | None:
         return None
 
 
+def parse_lost(line: str) -> Lost | None:
+    """What a line of trace_pipe says was lost; None if it is about something else."""
+    if found := _LOST.match(line):
+        return Lost(int(found[1])) if found[1] else Lost.marked(0, 1)
+    return None
+
+
 class ExtfragTap:
     """The events, from now on. Close it: that removes the instance.
 
@@ -68,7 +78,7 @@ class ExtfragTap:
 
     def __init__(self, began: float) -> None:
         self.began = began
-        self.lost = 0
+        self.lost = Lost()
         self._half = b""
         self._lines: list[str] = []
         tracefs = find_tracefs() or mount_tracefs()
@@ -83,6 +93,7 @@ class ExtfragTap:
             self.instance.configure(BUFFER_KB)
             self.instance.enable([EVENT])
             self._pipe = os.open(self.instance.path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
+            owe(self, self.close)
             self.instance.switch(True)
         except BaseException as error:
             self.instance.remove()
@@ -112,8 +123,8 @@ class ExtfragTap:
         for line in lines:
             if event := parse_line(line, self.began):
                 events.append(event)
-            elif lost := _LOST.match(line):
-                self.lost += int(lost[1])
+            elif lost := parse_lost(line):
+                self.lost = Lost.total((self.lost, lost))
         return events
 
     def close(self) -> None:
@@ -124,6 +135,7 @@ class ExtfragTap:
         KevacuateError
             It cannot be removed.
         """
+        settle(self)
         os.close(self._pipe)
         if not self.instance.remove():
             raise KevacuateError(

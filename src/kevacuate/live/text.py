@@ -19,6 +19,7 @@ from kevacuate.kernel.extfrag import CLAIM_BLOCK
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
 from kevacuate.mm.constants import MIGRATE_NAMES
+from kevacuate.recording import Lost
 
 LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))
 """A block's letter: free, movable, unmovable, reclaimable, mixed, reserved, in use, absent, unclear, not read yet."""
@@ -103,8 +104,8 @@ def head_text(view: View, options: Options, width: int) -> Text:
         f"claims {counts['claims']:,}, whole-block {counts['claims_whole_block']:,}  steals {counts['steals']:,}  "
         f"would be queued {len(view.queued):,} blocks, {counts['pages_to_move']:,} pages to move"
     )
-    if counts["events_lost"]:
-        line += f"  LOST {counts['events_lost']:,} events"
+    if lost := Lost.of_json(counts):
+        line += f"  LOST {lost.number} events"
     return text.append("\n" + line)
 
 

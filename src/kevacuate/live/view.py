@@ -102,7 +102,7 @@ class View:
     queued : list of Queued
         All of them, oldest first.
     counts : dict
-        Events so far by kind (:data:`SO_FAR`), ``events_lost``, ``pages_to_move``.
+        Events so far by kind (:data:`SO_FAR`), ``lost_events`` and ``lost_events_at_least``, ``pages_to_move``.
     pageblock_order : int
         Order of a pageblock.
     ended : bool

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _Evacuations:
             k.L_EVAC_SKIPPED: self._skipped,
         }
         later = (k.L_EVAC_ISOLATE, k.L_EVAC_RECLAIM, k.L_EVAC_MIGRATE, k.L_EVAC_PUTBACK, k.L_EVAC_FINISHED)
-        wanted = records[np.isin(records[:, 1], (*steps, *later))]
+        wanted = records[np.isin(LogRecord.table(records)["kind"], (*steps, *later))]
         for t, kind, cpu, pfn, *values in wanted.tolist():
             if kind in steps:
                 steps[kind](t, cpu, pfn >> self.order, values)

@@ -178,7 +178,7 @@ def rule(sizes: Sequence[int], of: tuple[str, str, str] = RECORDINGS) -> str:
         return f"Undecided: {alone} cannot tell a difference between {what} from one between repeats. {more}."
     least = max(least_p(sizes[0], n) for n in sizes[1:])
     text = (
-        f"A row differs where at most {LEVEL:.0%} of all ways to deal its values to two such groups put the means at least as "
+        f"A row differs where at most {LEVEL:.0%} of ways to deal its values to two such groups put the means at least as "
         "far apart. This is the exact permutation test, two-sided."
     )
     if least > LEVEL:

@@ -36,7 +36,7 @@ class KeyCounts:
         """Which of these keys have been seen."""
         return np.isin(keys, self.keys)
 
-    def top(self, most: int | None = None) -> list[tuple[int, int]]:
+    def top(self) -> list[tuple[int, int]]:
         """(key, count), the most frequent first, equal ones by key."""
-        order = np.lexsort((self.keys, -self.counts))[:most]
+        order = np.lexsort((self.keys, -self.counts))
         return list(zip(self.keys[order].tolist(), self.counts[order].tolist(), strict=True))

@@ -13,16 +13,8 @@ from kevacuate.measure.blocks import page_class
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.pages import PAGE_NAMES, RECLAIMABLE, UNMOVABLE
 from kevacuate.mm import constants as k
+from kevacuate.mm import fields as mm_fields
 from kevacuate.mm.buddy import get_pfnblock_migratetype
-from kevacuate.mm.constants import (
-    C_NPAGES,
-    C_PAGEBLOCK_ORDER,
-    MIGRATE_RECLAIMABLE,
-    NO_ZONE,
-    PB_ABSENT,
-    PB_SKIP,
-    PG_ALLOC,
-)
 from kevacuate.mm.layout import State
 
 CLASSES = len(PAGE_NAMES)
@@ -43,29 +35,29 @@ class View(NamedTuple):
 
 
 @part
-def look_class(s, v, pfn, meta):  # type: ignore[no-untyped-def]
+def look_class(s: mm_fields.View, v: View, pfn: int, meta: int) -> int:
     """The class of a chunk: as the metrics have it, but pages asked for as reclaimable told apart."""
     which = page_class(s, pfn, meta)
-    if which == UNMOVABLE and meta >> 4 == PG_ALLOC:
+    if which == UNMOVABLE and meta >> 4 == k.PG_ALLOC:
         obj = s.link[2 * pfn] + 0
-        if obj >= 0 and v.kinds[obj] == MIGRATE_RECLAIMABLE:
+        if obj >= 0 and v.kinds[obj] == k.MIGRATE_RECLAIMABLE:
             return RECLAIMABLE
     return which
 
 
 @kernel
-def look_at(sa, va, keep_pages):  # type: ignore[no-untyped-def]
+def look_at(sa: State, va: View, keep_pages: bool) -> None:
     """Fill the view's arrays, which must be zero, except ``kinds``."""
     s = pointers(sa)
     v = pointers(va)
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
-    pages = s.cfg[C_NPAGES] >> pageblock_order << pageblock_order
+    pageblock_order = s.cfg.pageblock_order
+    pages = s.cfg.npages >> pageblock_order << pageblock_order
     for block in range(pages >> pageblock_order):
         first = block << pageblock_order
         v.mt[block] = get_pfnblock_migratetype(s, first)
-        if s.block[2 * block + 1] == NO_ZONE or s.block[2 * block] & PB_ABSENT:
+        if s.block[2 * block + 1] == k.NO_ZONE or s.block[2 * block] & k.PB_ABSENT:
             v.mt[block] = -1
-        if s.block[2 * block] & PB_SKIP:
+        if s.block[2 * block] & k.PB_SKIP:
             v.skip[block] = 1
     pfn = 0
     while pfn < pages:
@@ -93,8 +85,8 @@ class FrameKeeper:
     """
 
     def __init__(self, state: State, *, pages: bool = True) -> None:
-        self.order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
-        self.total = int(state.cfg[k.C_NPAGES]) >> self.order
+        self.order = state.view.cfg.pageblock_order
+        self.total = state.view.cfg.npages >> self.order
         self.keep_pages = pages
         self._t: list[int] = []
         self._blocks, self._pages = StepsBuilder(), StepsBuilder()
@@ -103,8 +95,7 @@ class FrameKeeper:
         self._exists = np.zeros(int(self.inside.sum()), np.bool_)
         """Of the blocks of zones those that exist at one moment at least."""
         self.zone = zone[self.inside].copy()
-        fields = state.zone.reshape(-1, k.ZS)
-        self.zones = tuple(f"node {int(z[k.Z_NODE])} {k.ZONE_NAMES[int(z[k.Z_INDEX])]}" for z in fields)
+        self.zones = tuple(f"node {own.node} {k.ZONE_NAMES[own.index]}" for own in state.view.zone)
 
     def look(self, state: State, kinds: npt.NDArray[np.uint8], t: int) -> None:
         """Keep the moment *t* (ns); *kinds* is the migratetype each object was asked for with."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import math
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,35 +12,47 @@ import numpy.typing as npt
 from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
 from kevacuate.measure.blocks import BlockCounts, block_counts
 from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
-from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
+from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import Counters
 from kevacuate.mm.layout import State
 
 REGIONS = (("2m", 9), ("32m", 13), ("1g", 18))
 """Region name and its order in pages of 4 KiB (Contiguitas, ISCA'23, uses the same three sizes)."""
 
 
-def fragmentation_index(nr_free: npt.NDArray[np.int64], order: int) -> int:
+def fragmentation_index(nr_free: npt.ArrayLike, order: int) -> int:
     """__fragmentation_index in thousandths (mm/vmstat.c:1102 at 7.2); -1000 where a free chunk of *order* exists.
 
     *nr_free* is the number of free chunks by order, all types.
     """
-    total = int(nr_free.sum())
+    chunks = np.asarray(nr_free, np.int64).tolist()
+    return _fragmentation_index(sum(chunks), _pages_of(chunks), any(chunks[order:]), order)
+
+
+def _fragmentation_index(total: int, pages: int, found: bool, order: int) -> int:
+    """:func:`fragmentation_index` from the free chunks, their pages, and whether one is of *order* or larger."""
     if total == 0:
         return 0
-    if int(nr_free[order:].sum()) > 0:
+    if found:
         return -1000
-    pages = int((nr_free << np.arange(len(nr_free))).sum())
     return 1000 - (1000 + pages * 1000 // (1 << order)) // total
 
 
-def unusable_free_index(nr_free: npt.NDArray[np.int64], order: int) -> int:
+def unusable_free_index(nr_free: npt.ArrayLike, order: int) -> int:
     """unusable_free_index in thousandths: the share of free memory in chunks smaller than *order* (mm/vmstat.c:2308 at 7.2)."""
-    pages = int((nr_free << np.arange(len(nr_free))).sum())
-    if pages == 0:
-        return 1000
-    suitable = int((nr_free[order:] << np.arange(order, len(nr_free))).sum())
-    return (pages - suitable) * 1000 // pages
+    chunks = np.asarray(nr_free, np.int64).tolist()
+    return _unusable_free_index(_pages_of(chunks), _pages_of(chunks[order:]) << order)
+
+
+def _unusable_free_index(pages: int, suitable: int) -> int:
+    """:func:`unusable_free_index` from the free pages, and those in chunks of the order or larger."""
+    return (pages - suitable) * 1000 // pages if pages else 1000
+
+
+def _pages_of(chunks: list[int]) -> int:
+    """Pages in the free chunks by order."""
+    return sum(n << order for order, n in enumerate(chunks))
 
 
 def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dict[str, int]:
@@ -52,18 +64,19 @@ def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dic
     missing reserved.
     """
     order = max(order, pageblock_order)
-    region = counts.start >> order
-    names, where = np.unique(region, return_inverse=True)
-    pages = np.zeros((len(names), 5), np.int64)
-    np.add.at(pages, where, counts.pages)
-    whole = pages[:, :RESERVED].sum(axis=1) == 1 << order
+    pages = counts.pages
+    if order > pageblock_order and len(pages):
+        region = counts.start >> order
+        begins = np.flatnonzero(region[1:] != region[:-1]) + 1  # blocks are in order of pfn
+        pages = np.add.reduceat(pages, np.concatenate(([0], begins)), axis=0, dtype=np.int64)
+    usable = pages[:, FREE] + pages[:, PCP]
     tainted = pages[:, UNMOVABLE] > 0
-    free = whole & (pages[:, FREE] + pages[:, PCP] == 1 << order)
+    whole = usable + pages[:, MOVABLE] + pages[:, UNMOVABLE] == 1 << order
     return {
-        "regions": len(names),
-        "free": int(free.sum()),
-        "movable_only": int((whole & ~tainted).sum()),
-        "tainted": int(tainted.sum()),
+        "regions": len(pages),
+        "free": int(np.count_nonzero(usable == 1 << order)),
+        "movable_only": int(np.count_nonzero(whole & ~tainted)),
+        "tainted": int(np.count_nonzero(tainted)),
     }
 
 
@@ -73,17 +86,18 @@ def block_metrics(counts: BlockCounts, pageblock_order: int) -> dict[str, Any]:
     ``mixed_blocks``, ``polluted_blocks``, ``blocks_with_unmovable``: :func:`kevacuate.measure.blocks.block_kinds`.
     ``mixed_unmovable_pages``, ``polluted_pages``: the pages that cannot move in mixed and in polluted blocks.
     """
-    unmovable, movable = counts.pages[:, UNMOVABLE], counts.pages[:, MOVABLE]
+    unmovable = counts.pages[:, UNMOVABLE]
     kinds = counts.kinds
+    totals = counts.pages.sum(axis=0, dtype=np.int64).tolist()
     return {
-        "mixed_blocks": int(kinds.mixed.sum()),
+        "mixed_blocks": int(np.count_nonzero(kinds.mixed)),
         "mixed_unmovable_pages": int(unmovable[kinds.mixed].sum()),
-        "polluted_blocks": int(kinds.polluted.sum()),
+        "polluted_blocks": int(np.count_nonzero(kinds.polluted)),
         "polluted_pages": int(unmovable[kinds.polluted].sum()),
-        "blocks_with_unmovable": int(kinds.with_unmovable.sum()),
-        "pcp_pages": int(counts.pages[:, PCP].sum()),
-        "movable_pages": int(movable.sum()),
-        "unmovable_pages": int(unmovable.sum()),
+        "blocks_with_unmovable": int(np.count_nonzero(kinds.with_unmovable)),
+        "pcp_pages": totals[PCP],
+        "movable_pages": totals[MOVABLE],
+        "unmovable_pages": totals[UNMOVABLE],
         **{f"regions_{name}": region_metrics(counts, order, pageblock_order) for name, order in REGIONS},
     }
 
@@ -93,26 +107,31 @@ def free_metrics(chunks: npt.NDArray[np.int64], huge_order: int) -> dict[str, An
 
     ``huge_pages_free``: free chunks of *huge_order*, those split from larger ones included: the huge pages to be had at once.
     """
-    orders = np.arange(len(chunks))
-    huge = min(max(huge_order, 0), len(chunks) - 1)
+    by_order: list[int] = chunks.tolist()
+    larger = list(accumulate((n << order for order, n in reversed([*enumerate(by_order)])), initial=0))[:0:-1]
+    total, pages, orders = sum(by_order), larger[0] if larger else 0, range(len(by_order))
+    huge = min(max(huge_order, 0), len(by_order) - 1)
     return {
-        "free_pages": int((chunks << orders).sum()),
-        "free_by_order": chunks.tolist(),
-        "huge_pages_free": int((chunks[huge:] << np.arange(len(chunks) - huge)).sum()),
-        "unusable_free_index": [unusable_free_index(chunks, order) for order in orders.tolist()],
-        "fragmentation_index": [fragmentation_index(chunks, order) for order in orders.tolist()],
+        "free_pages": pages,
+        "free_by_order": by_order,
+        "huge_pages_free": larger[huge] >> huge,
+        "unusable_free_index": [_unusable_free_index(pages, larger[order]) for order in orders],
+        "fragmentation_index": [
+            _fragmentation_index(total, pages, larger[order] > 0, order) for order in orders
+        ],
     }
 
 
 def moment(state: State) -> dict[str, Any]:
     """Everything that is measured at one moment of virtual time: :func:`block_metrics`, :func:`free_metrics`, blocks by type."""
     counts, free_by = block_counts(state)
-    pageblock_order, huge = int(state.cfg[k.C_PAGEBLOCK_ORDER]), int(state.cfg[k.C_HPAGE_ORDER])
-    orders = int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1
+    pageblock_order, huge = state.view.cfg.pageblock_order, state.view.cfg.hpage_order
+    orders = state.view.cfg.max_page_order + 1
+    by_type = np.bincount(counts.mt, minlength=len(k.MIGRATE_NAMES)).tolist()
     return {
-        "blocks": {name: int((counts.mt == i).sum()) for i, name in enumerate(k.MIGRATE_NAMES)},
+        "blocks": dict(zip(k.MIGRATE_NAMES, by_type, strict=False)),
         **free_metrics(free_by.sum(axis=1)[:orders], huge if huge > 0 else pageblock_order),
-        "free_chunks": {name: free_by[:orders, i].tolist() for i, name in enumerate(k.MIGRATE_NAMES)},
+        "free_chunks": dict(zip(k.MIGRATE_NAMES, free_by[:orders].T.tolist(), strict=True)),
         **block_metrics(counts, pageblock_order),
     }
 
@@ -120,13 +139,13 @@ def moment(state: State) -> dict[str, Any]:
 def extfrag_table(state: State) -> npt.NDArray[np.int64]:
     """The model's events, int64[kind, type asked for, type taken, order taken]; the three types that have lists of their own."""
     shape = (len(KIND_NAMES), 3, 3, ORDERS)
-    table: npt.NDArray[np.int64] = state.stat[k.T_EXTFRAG : k.T_EXTFRAG + math.prod(shape)].reshape(shape)
-    return table
+    return Counters.table(state.stat)["extfrag"].reshape(shape)
 
 
 def so_far(state: State) -> dict[str, int]:
     """The counters a time series shows, since the start: extfrag events by kind, evacuations, pages, worker time (ns)."""
     kinds = extfrag_table(state).sum(axis=(1, 2, 3))
+    stat = state.view.stat
     names = (
         "evacuations_queued",
         "evacuations_dropped",
@@ -142,50 +161,49 @@ def so_far(state: State) -> dict[str, int]:
         "steals": int(kinds[STEAL]),
         "claims": int(kinds[CLAIM]),
         "claims_whole_block": int(kinds[CLAIM_BLOCK]),
-        **{name: int(state.stat[_COUNTERS[name]]) for name in names},
-        "worker_ns": int(state.stat[k.T_WORKER_NS]),
+        **{name: getattr(stat, _COUNTERS[name]) for name in names},
+        "worker_ns": stat.worker_ns,
     }
 
 
 def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a whole run did, from the counters, and its last moment: *end*, where it has been measured already."""
-    stat = {name: int(state.stat[index]) for name, index in _COUNTERS.items()}
-    ended = state.stat[k.T_WHY : k.T_WHY + len(k.WHY_NAMES)]
+    stat = state.view.stat
     return {
-        **stat,
-        "worker_cpu_seconds": int(state.stat[k.T_WORKER_NS]) / 1e9,
-        "compaction_cpu_seconds": int(state.stat[k.T_COMPACT_NS]) / 1e9,
-        "evacuations_ended": {name: int(n) for name, n in zip(k.WHY_NAMES, ended, strict=True)},
-        **extfrag_metrics(extfrag_table(state), int(state.cfg[k.C_PAGEBLOCK_ORDER])),
+        **{name: getattr(stat, counter) for name, counter in _COUNTERS.items()},
+        "worker_cpu_seconds": stat.worker_ns / 1e9,
+        "compaction_cpu_seconds": stat.compact_ns / 1e9,
+        "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
+        **extfrag_metrics(extfrag_table(state), state.view.cfg.pageblock_order),
         "end": moment(state) if end is None else end,
     }
 
 
 _COUNTERS = {
-    "allocations": k.T_ALLOCS,
-    "allocations_failed": k.T_ALLOC_FAILED,
-    "frees": k.T_FREES,
-    "frees_of_dropped": k.T_DROPPED_THEN_FREED,
-    "frees_of_failed": k.T_FAILED_THEN_FREED,
-    "frees_refused": k.T_BAD_FREE,
-    "allocations_below_watermark": k.T_BELOW_WATERMARK,
-    "slow_path_entries": k.T_SLOWPATH,
-    "watermark_boosts": k.T_BOOSTS,
-    "claims_refused": k.T_CLAIM_REFUSED,
-    "kswapd_wakes": k.T_KSWAPD_WAKES,
-    "highatomic_reserved": k.T_HIGHATOMIC_RESERVED,
-    "evacuations_queued": k.T_QUEUED,
-    "evacuations_dropped": k.T_DROPPED,
-    "evacuations_before_init": k.T_UNREADY,
-    "evacuations_started": k.T_STARTED,
-    "evacuations_started_with_skip_bit": k.T_STARTED_SKIP_BIT,
-    "evacuations_movable_again": k.T_SKIPPED,
-    "evacuations_finished": k.T_FINISHED,
-    "pages_isolated": k.T_ISOLATED,
-    "pages_dropped": k.T_RECLAIMED,
-    "pages_migrated": k.T_MIGRATED,
-    "pages_failed": k.T_FAILED,
-    "compactions": k.T_COMPACTIONS,
-    "compaction_pages_migrated": k.T_COMPACT_MIGRATED,
-    "compaction_folios_failed": k.T_COMPACT_FAILED,
+    "allocations": "allocs",
+    "allocations_failed": "alloc_failed",
+    "frees": "frees",
+    "frees_of_dropped": "dropped_then_freed",
+    "frees_of_failed": "failed_then_freed",
+    "frees_refused": "bad_free",
+    "allocations_below_watermark": "below_watermark",
+    "slow_path_entries": "slowpath",
+    "watermark_boosts": "boosts",
+    "claims_refused": "claim_refused",
+    "kswapd_wakes": "kswapd_wakes",
+    "highatomic_reserved": "highatomic_reserved",
+    "evacuations_queued": "queued",
+    "evacuations_dropped": "dropped",
+    "evacuations_before_init": "unready",
+    "evacuations_started": "started",
+    "evacuations_started_with_skip_bit": "started_skip_bit",
+    "evacuations_movable_again": "skipped",
+    "evacuations_finished": "finished",
+    "pages_isolated": "isolated",
+    "pages_dropped": "reclaimed",
+    "pages_migrated": "migrated",
+    "pages_failed": "failed",
+    "compactions": "compactions",
+    "compaction_pages_migrated": "compact_migrated",
+    "compaction_folios_failed": "compact_failed",
 }

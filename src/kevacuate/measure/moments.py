@@ -35,9 +35,7 @@ class ProcSnapshot(Protocol):
     """Of :class:`ZoneCounts`."""
 
 
-def recorded_blocks(
-    state: AllocatorState, pageblock_order: int, hugepage_order: int = 9
-) -> BlockCounts | None:
+def recorded_blocks(state: AllocatorState, pageblock_order: int, hugepage_order: int) -> BlockCounts | None:
     """What every pageblock holds; None where the snapshot has no page flags."""
     if state.page_flags is None:
         return None
@@ -64,7 +62,7 @@ def mixed_bounds_of(state: AllocatorState, counts: BlockCounts, pageblock_order:
     return mixed_bounds(counts.pages[:, MOVABLE], fixed, unclear, state.guesses.pcp_pages_unknown)
 
 
-def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int = -1) -> dict[str, Any]:
+def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int) -> dict[str, Any]:
     """Everything measured at a recorded state; without page flags, no mixed, polluted or tainted.
 
     In a state that is not a dump (``approximate``) pages on per-CPU lists that no event named count as pages that cannot
@@ -89,7 +87,7 @@ def state_moment(state: AllocatorState, pageblock_order: int, hugepage_order: in
     }
 
 
-def snapshot_moment(snapshot: ProcSnapshot, pageblock_order: int, hugepage_order: int = -1) -> dict[str, Any]:
+def snapshot_moment(snapshot: ProcSnapshot, pageblock_order: int, hugepage_order: int) -> dict[str, Any]:
     """What is measured of /proc's counts alone: pageblocks by type, free pages by order and the indices."""
     chunks = np.zeros(ORDERS, np.int64)
     blocks = dict.fromkeys(MIGRATE_NAMES, 0)
@@ -109,7 +107,7 @@ def moments_of(
     states: Iterable[AllocatorState],
     snapshots: Iterable[Any],
     pageblock_order: int,
-    hugepage_order: int = -1,
+    hugepage_order: int,
 ) -> dict[str, dict[str, Any]]:
     """What all snapshots show, by label, in order of time; a state at boot, before there were per-CPU lists, is left out.
 

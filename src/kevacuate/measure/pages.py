@@ -37,7 +37,7 @@ def flag_classes(words: Words) -> Classes:
     return classes
 
 
-def page_classes(state: AllocatorState, hugepage_order: int = 9) -> Classes:
+def page_classes(state: AllocatorState, hugepage_order: int) -> Classes:
     """The class of every page of a recorded state, uint8[pages up to the last zone's end].
 
     The free and per-CPU lists tell first, then the page flags, which were read some milliseconds later. A page that they show in

@@ -168,7 +168,7 @@ class RecordedCounter:
 
     def metrics(self) -> dict[str, Any]:
         """The figures; those of events that the recording does not show are absent, never 0."""
-        out: dict[str, Any] = {"events": int(self.kinds.sum()), "recorded_seconds": self.seconds}
+        out: dict[str, Any] = {"recorded_seconds": self.seconds}
         if self.shows(_K.MM_PAGE_ALLOC_EXTFRAG):
             out |= self.extfrag.metrics()
         if self.shows(_K.MM_PAGE_ALLOC):

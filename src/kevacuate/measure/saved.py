@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,15 @@ from kevacuate.measure.frames import Frames, Steps
 from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
 from kevacuate.recording.beside import written
+from kevacuate.recording.recognise import SAVED, recognised
 
 FORMAT = "kevacuate comparison"
 VERSION = 2
 MOST_BYTES = 1 << 34
 """Arrays of more than this (16 GiB) in all are not read."""
+
+_HEAD = 64
+"""Bytes in which a saved result shows as one."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -99,19 +104,44 @@ def _no_number(name: str) -> None:
 
 
 def is_saved(path: str | Path) -> bool:
-    """Whether a file is a saved comparison, by its first bytes and its table of contents."""
+    """Whether a file is a saved result, whole or damaged: by its first bytes, or else by its table of contents."""
     try:
+        with Path(path).open("rb") as file:
+            kind = recognised(file.read(_HEAD))
+        if kind is not None and kind.what == SAVED:
+            return True
         with zipfile.ZipFile(path) as archive:
             return "about.json" in archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return False
 
 
+def _damaged(source: object, what: str) -> KevacuateError:
+    """What is said of a saved result that is damaged; *what* says where."""
+    return KevacuateError(f"{source} is a saved result and is damaged: {what}. Make it again with --save.")
+
+
+def _member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
+    """An entry's content.
+
+    Raises
+    ------
+    KevacuateError
+        It is damaged.
+    KeyError
+        There is none of that name.
+    """
+    info = archive.getinfo(name)
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        where = f"its entry {name} (from byte {info.header_offset} on) cannot be unpacked"
+        raise _damaged(archive.filename, where) from None
+
+
 def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
     """One array of integers; its header may not promise more than the entry holds."""
-    info = archive.getinfo(f"{name}.npy")
-    with archive.open(info) as member:
-        data = member.read(info.file_size)
+    data = _member_bytes(archive, f"{name}.npy")
     stream: IO[bytes] = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
@@ -205,9 +235,9 @@ def load_comparison(path: str | Path) -> Comparison:
         with zipfile.ZipFile(source) as archive:
             if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
                 raise KevacuateError(f"{source} would unpack to more than 16 GiB: it is not read.")
-            about = json.loads(archive.read("about.json"), parse_constant=_no_number)
+            about = json.loads(_member_bytes(archive, "about.json"), parse_constant=_no_number)
             if about["format"] != FORMAT:
-                raise ValueError("another format")
+                raise KevacuateError(f"{source} is not a saved result: another program wrote it.")
             if int(about["version"]) > VERSION:
                 raise KevacuateError(f"{source} was saved by a newer version: upgrade kevacuate.")
             if int(about["version"]) < VERSION:
@@ -220,16 +250,16 @@ def load_comparison(path: str | Path) -> Comparison:
             return Comparison(runs, dict(about["recording"]))
     except OSError as error:
         raise KevacuateError(f"{source} cannot be read: {error.strerror or error}.") from None
-    except (
-        zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, RecursionError, NotImplementedError, EOFError
-    ) as error:  # fmt: skip
-        raise KevacuateError(
-            f"{source} is not a saved comparison or is damaged ({type(error).__name__}: {error}): save it again."
+    except zipfile.BadZipFile:
+        if not is_saved(source):
+            raise KevacuateError(f"{source} is not a saved result: it is not what --save writes.") from None
+        raise _damaged(
+            source, f"its table of contents is not at its end, byte {source.stat().st_size}"
         ) from None
-    except Exception as error:
-        if type(error).__module__ == "zlib":
-            raise KevacuateError(f"{source} is damaged: save it again.") from None
-        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, NotImplementedError) as error:
+        raise _damaged(
+            source, f"what it holds does not fit together ({type(error).__name__}: {error})"
+        ) from None
 
 
 def save(what: Comparison, path: str | Path) -> Path:

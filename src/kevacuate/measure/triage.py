@@ -199,7 +199,7 @@ class TriageCounter:
         moments: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         known: bool = True,
-        huge_order: int = 9,
+        huge_order: int,
     ) -> dict[str, Any]:
         """The whole triage as plain JSON values; call once, at the end.
 

@@ -22,20 +22,16 @@ from kevacuate.mm.constants import (
     ATTR_FILE,
     ATTR_LRU,
     ATTR_ON_LRU,
-    C_MAX_PAGE_ORDER,
-    C_OFF_WORKERS,
-    C_PAGEBLOCK_ORDER,
     FPI_NONE,
     L_PCPU_DRAIN,
     PB_SKIP,
     PG_ALLOC,
     PG_BUDDY,
     PG_TAIL,
-    WK_LIST,
-    WK_NLIST,
-    WS,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
+from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.log import log_kmem
 
 UNSURE = ATTR_DIRTY
@@ -43,7 +39,7 @@ UNSURE = ATTR_DIRTY
 
 
 @part
-def put_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
+def put_in_use(s: View, pfn: int, order: int) -> None:
     """Mark the pages of a chunk that left the lists as in use, one by one, by nobody in particular."""
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = PG_ALLOC << 4
@@ -52,7 +48,7 @@ def put_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def is_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
+def is_in_use(s: View, pfn: int, order: int) -> bool:
     """Whether every page of the chunk is in use."""
     for page in range(pfn, pfn + (1 << order)):
         if s.meta[page] != PG_ALLOC << 4:
@@ -61,11 +57,11 @@ def is_in_use(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def mark_lru(s, start, pages, attr):  # type: ignore[no-untyped-def]
+def mark_lru(s: View, start: int, pages: int, attr: int) -> int:
     """Give the first pages in use of a block the attribute bits *attr*; how many of *pages* were found."""
     found = 0
     page = start
-    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
+    end = start + (1 << s.cfg.pageblock_order)
     while found < pages and page < end:
         if s.meta[page] == PG_ALLOC << 4:
             s.link[2 * page + 1] = attr
@@ -75,21 +71,21 @@ def mark_lru(s, start, pages, attr):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def count_as_lru(s, start, pages):  # type: ignore[no-untyped-def]
+def count_as_lru(s: View, start: int, pages: int) -> int:
     """Make so many of the block's pages in use PageLRU: a claim counts them, whichever they are."""
     return mark_lru(s, start, pages, ATTR_LRU | ATTR_ON_LRU)
 
 
 @part(cold=True)
-def uncount_lru(s, start):  # type: ignore[no-untyped-def]
+def uncount_lru(s: View, start: int) -> None:
     """Take that back."""
-    for page in range(start, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+    for page in range(start, start + (1 << s.cfg.pageblock_order)):
         if s.meta[page] == PG_ALLOC << 4:
             s.link[2 * page + 1] = 0
 
 
 @part
-def free_from_pcp(s, pfn, order):  # type: ignore[no-untyped-def]
+def free_from_pcp(s: View, pfn: int, order: int) -> None:
     """What free_pcppages_bulk does with one chunk once it is off its list (page_alloc.c:1459 at 7.2)."""
     mt = get_pfnblock_migratetype(s, pfn)
     free_one_page_merge(s, page_zone(s, pfn), pfn, order, mt, FPI_NONE)
@@ -97,7 +93,7 @@ def free_from_pcp(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def isolate_free_chunk(s, pfn, order):  # type: ignore[no-untyped-def]
+def isolate_free_chunk(s: View, pfn: int, order: int) -> bool:
     """__isolate_free_page (:3123) of a free chunk of exactly this order, which is in use then; False if there is none."""
     if s.meta[pfn] != (PG_BUDDY << 4 | order):
         return False
@@ -107,9 +103,9 @@ def isolate_free_chunk(s, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def take_free_page(s, pfn):  # type: ignore[no-untyped-def]
+def take_free_page(s: View, pfn: int) -> bool:
     """Take one page out of the free chunk that holds it; the rest goes back to the heads. False if it is not free."""
-    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
+    for order in range(s.cfg.max_page_order + 1):
         head = (pfn >> order) << order
         if s.meta[head] != (PG_BUDDY << 4 | order):
             continue
@@ -132,7 +128,7 @@ def take_free_page(s, pfn):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def]
+def rotate_free_list(s: View, z: int, order: int, mt: int, pfn: int, last: bool) -> bool:
     """Rotate a free list so that *pfn* is its first, or its last (move_freelist_head and _tail, compaction.c)."""
     if s.meta[pfn] != (PG_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
         return False
@@ -141,20 +137,22 @@ def rotate_free_list(s, z, order, mt, pfn, last):  # type: ignore[no-untyped-def
 
 
 @part(cold=True)
-def stage_block(s, start):  # type: ignore[no-untyped-def]
+def stage_block(s: View, start: int) -> None:
     """Make every page of a block in use by nobody in particular."""
-    for page in range(start, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+    for page in range(start, start + (1 << s.cfg.pageblock_order)):
         take_free_page(s, page)
-    put_in_use(s, start, s.cfg[C_PAGEBLOCK_ORDER])
+    put_in_use(s, start, s.cfg.pageblock_order)
 
 
 @part(cold=True)
-def place_folios(s, start, first, offsets, orders, attr):  # type: ignore[no-untyped-def]
+def place_folios(
+    s: View, start: int, first: int, offsets: Int64Array, orders: Int64Array, attr: Int64Array
+) -> None:
     """Of a staged block's pages from offset *first* on, exactly the folios at the given offsets are PageLRU.
 
     *attr*: their attribute bits beside those of the LRU.
     """
-    for page in range(start + first, start + (1 << s.cfg[C_PAGEBLOCK_ORDER])):
+    for page in range(start + first, start + (1 << s.cfg.pageblock_order)):
         put_in_use(s, page, 0)
     for n in range(offsets.size):
         head = start + offsets[n]
@@ -167,20 +165,20 @@ def place_folios(s, start, first, offsets, orders, attr):  # type: ignore[no-unt
 
 
 @part(cold=True)
-def set_block_skip(s, start, skip):  # type: ignore[no-untyped-def]
+def set_block_skip(s: View, start: int, skip: bool) -> None:
     """Set or clear the block's skip bit, as compaction does."""
-    at = 2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])
+    at = 2 * (start >> s.cfg.pageblock_order)
     s.block[at] = (s.block[at] & ~PB_SKIP) | (PB_SKIP if skip else 0)
 
 
 @part(cold=True)
-def unsure_pages(s, worker):  # type: ignore[no-untyped-def]
+def unsure_pages(s: View, number: int) -> tuple[int, int]:
     """Of a worker's private list: (pages of clean page cache, pages of which that is not known)."""
-    at = s.cfg[C_OFF_WORKERS] + worker * WS
+    worker = s.worker[number]
     clean = 0
     unsure = 0
-    for n in range(s.work[at + WK_NLIST]):
-        pfn = s.work[at + WK_LIST + n]
+    for n in range(worker.nr_migratepages):
+        pfn = worker.migratepages[n]
         attr = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
         clean += 1 << (s.meta[pfn] & 15) if attr == ATTR_FILE else 0
         unsure += 1 << (s.meta[pfn] & 15) if attr == UNSURE else 0
@@ -188,17 +186,17 @@ def unsure_pages(s, worker):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def mark_isolated(s, worker, count, only, attr):  # type: ignore[no-untyped-def]
+def mark_isolated(s: View, number: int, count: int, only: int, attr: int) -> None:
     """Give *count* pages of a worker's private list the attribute bits *attr*: what becomes of so many is given.
 
     *only*: UNSURE, so that only those are taken (and are unsure no longer), or -1: any. Which folios they are is not
     given: the largest that fit, the first of a size.
     """
-    at = s.cfg[C_OFF_WORKERS] + worker * WS
+    worker = s.worker[number]
     left = count
-    for order in range(s.cfg[C_PAGEBLOCK_ORDER], -1, -1):
-        for n in range(s.work[at + WK_NLIST]):
-            pfn = s.work[at + WK_LIST + n]
+    for order in range(s.cfg.pageblock_order, -1, -1):
+        for n in range(worker.nr_migratepages):
+            pfn = worker.migratepages[n]
             kind = s.link[2 * pfn + 1] & (ATTR_FILE | ATTR_DIRTY)
             if s.meta[pfn] & 15 == order and 1 << order <= left and only in (-1, kind):
                 s.link[2 * pfn + 1] = s.link[2 * pfn + 1] & ~(ATTR_DIRTY if only == UNSURE else 0) | attr

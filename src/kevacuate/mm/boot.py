@@ -12,15 +12,15 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
-from kevacuate.mm.constants import C_MAX_PAGE_ORDER, FPI_TO_TAIL
+from kevacuate.mm.fields import PerCpuPages, Zone
 from kevacuate.mm.layout import Int32Array, Int64Array, MachineConfig, State, set_pcp_bounds
 
 
 @kernel
-def free_range(sa, start, end):  # type: ignore[no-untyped-def]
+def free_range(sa: State, start: int, end: int) -> None:
     """Free [start, end) as memblock_free_all does: the largest aligned chunks, ascending, each to the tail (mm/memblock.c)."""
     s = pointers(sa)
-    most = s.cfg[C_MAX_PAGE_ORDER]
+    most = s.cfg.max_page_order
     pfn = start
     while pfn < end:
         order = most
@@ -28,7 +28,7 @@ def free_range(sa, start, end):  # type: ignore[no-untyped-def]
             order -= 1
         for i in range(1 << order):
             s.meta[pfn + i] = 0
-        split_large_buddy(s, page_zone(s, pfn), pfn, order, FPI_TO_TAIL)
+        split_large_buddy(s, page_zone(s, pfn), pfn, order, k.FPI_TO_TAIL)
         pfn += 1 << order
 
 
@@ -40,7 +40,7 @@ def memblock_free_all(state: State, machine: MachineConfig) -> None:
             if at < start:
                 free_range(state, at, start)
             at = max(at, end)
-    state.stat[k.T_NLOG] = 0
+    state.view.stat.nr_log = 0
 
 
 def _thread(link: Int32Array, sentinels: Int64Array, pfns: Int64Array) -> None:
@@ -62,21 +62,21 @@ def load_free_lists(
 
     The pages must be RESERVED so far. Raises KevacuateError where two chunks overlap or a list is named twice.
     """
-    sentinels = state.cfg[k.C_NPAGES] + zone * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
+    s = state.view
+    sentinels = s.cfg.npages + zone * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
     _take_pages(state, pfn, order, k.PG_BUDDY)
     _thread(state.link, sentinels, pfn)
-    pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
-    for z in range(int(state.cfg[k.C_NZONES])):
-        fields = state.zone[z * k.ZS : (z + 1) * k.ZS]
+    for z, fields in enumerate(s.zone):
         here = zone == z
         pages = np.left_shift(1, order[here])
         free = mt[here] != k.MIGRATE_ISOLATE
-        fields[k.Z_AREA : k.Z_AREA + 16] = np.bincount(order[here], minlength=16)[:16]
-        fields[k.Z_NR_FREE] = pages[free].sum()
-        fields[k.Z_NR_FREE_CMA] = pages[mt[here] == k.MIGRATE_CMA].sum()
-        if state.cfg[k.C_FREE_HIGHATOMIC]:
-            fields[k.Z_NR_FREE_HIGHATOMIC] = pages[mt[here] == k.MIGRATE_HIGHATOMIC].sum()
-        fields[k.Z_NR_FREE_BLOCKS] = pages[free & (order[here] >= pageblock_order)].sum()
+        for o, chunks in enumerate(np.bincount(order[here], minlength=k.NR_ORDERS)[: k.NR_ORDERS].tolist()):
+            fields.free_area[o] = chunks
+        fields.nr_free_pages = int(pages[free].sum())
+        fields.nr_free_cma = int(pages[mt[here] == k.MIGRATE_CMA].sum())
+        if s.cfg.free_highatomic:
+            fields.nr_free_highatomic = int(pages[mt[here] == k.MIGRATE_HIGHATOMIC].sum())
+        fields.nr_free_pages_blocks = int(pages[free & (order[here] >= s.cfg.pageblock_order)].sum())
 
 
 def load_pcp_lists(
@@ -86,16 +86,17 @@ def load_pcp_lists(
 
     Kernels that note a page's type there are taken to have noted its block's.
     """
-    cpus = int(state.cfg[k.C_NCPUS])
-    order = pcp_order(pindex, int(state.cfg[k.C_HPAGE_ORDER]))
-    sentinels = state.cfg[k.C_PCP_BASE] + (zone * cpus + cpu) * k.PCP_LISTS + pindex
+    cfg = state.view.cfg
+    order = pcp_order(pindex, cfg.hpage_order)
+    which = zone * cfg.nr_cpus + cpu
     _take_pages(state, pfn, order, k.PG_PCP)
-    _thread(state.link, sentinels, pfn)
-    counts = np.bincount(zone * cpus + cpu, np.left_shift(1, order), state.pcp.size // k.PS)
-    state.pcp[k.P_COUNT :: k.PS] = counts.astype(np.int32)
-    if state.cfg[k.C_PCP_TYPE_CACHED]:
-        blocks = state.block[2 * (pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER]))]
-        state.block[state.cfg[k.C_OFF_PCP_TYPE] + pfn] = blocks & k.PB_TYPE_MASK
+    _thread(state.link, cfg.pcp_base + which * k.PCP_LISTS + pindex, pfn)
+    PerCpuPages.table(state.pcp)["count"][:] = np.bincount(
+        which, np.left_shift(1, order), cfg.nr_zones * cfg.nr_cpus
+    )
+    if cfg.pcp_type_cached:
+        blocks = state.block[2 * (pfn >> cfg.pageblock_order)]
+        state.block[cfg.pcp_type_base + pfn] = blocks & k.PB_TYPE_MASK
 
 
 def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: int) -> None:
@@ -126,9 +127,9 @@ def load_allocated(
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
     state.link[2 * pfn + 1] = attr | on_lru
     state.obj[first_object : first_object + pfn.size] = pfn
-    zones = state.block[2 * (pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER])) + 1].astype(np.int64)
+    zones = state.block[2 * (pfn >> state.view.cfg.pageblock_order) + 1].astype(np.int64)
     pages = np.where(on_lru > 0, np.left_shift(1, order), 0)
-    np.add.at(state.zone, zones * k.ZS + k.Z_NR_LRU, pages)
+    np.add.at(Zone.table(state.zone)["nr_lru"], zones, pages)
 
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:
@@ -143,49 +144,49 @@ def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndar
 
     All other blocks do not exist (:data:`~kevacuate.mm.constants.PB_ABSENT`).
     """
-    blocks = int(state.cfg[k.C_NPAGES]) >> int(state.cfg[k.C_PAGEBLOCK_ORDER])
+    cfg = state.view.cfg
+    blocks = cfg.npages >> cfg.pageblock_order
     state.block[: 2 * blocks : 2] |= k.PB_ABSENT
     isolated = mt == k.MIGRATE_ISOLATE
-    bits = mt if state.cfg[k.C_ISOLATE_TYPE] else np.where(isolated, k.MIGRATE_MOVABLE | k.PB_ISOLATE, mt)
-    zones = state.block[2 * (pfn[isolated] >> int(state.cfg[k.C_PAGEBLOCK_ORDER])) + 1].astype(np.int64)
-    np.add.at(state.zone, zones * k.ZS + k.Z_NR_ISOLATE_BLOCKS, 1)
-    at = 2 * (pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER]))
+    bits = mt if cfg.isolate_type else np.where(isolated, k.MIGRATE_MOVABLE | k.PB_ISOLATE, mt)
+    zones = state.block[2 * (pfn[isolated] >> cfg.pageblock_order) + 1].astype(np.int64)
+    np.add.at(Zone.table(state.zone)["nr_isolate_pageblock"], zones, 1)
+    at = 2 * (pfn >> cfg.pageblock_order)
     state.block[at] = bits | np.where(skip, k.PB_SKIP, 0)
 
 
 def min_free_kbytes(state: State) -> int:
     """The kernel's own choice: sqrt(16 * lowmem kB), clamped to 128..262144 (mm/page_alloc.c:6506)."""
-    lowmem = 0
-    for z in range(int(state.cfg[k.C_NZONES])):
-        fields = state.zone[z * k.ZS : (z + 1) * k.ZS]
-        if fields[k.Z_INDEX] <= k.ZONE_NORMAL:
-            lowmem += max(0, int(fields[k.Z_MANAGED] - fields[k.Z_WMARK + k.WMARK_HIGH]))
+    lowmem = sum(
+        max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH])
+        for zone in state.view.zone
+        if zone.index <= k.ZONE_NORMAL
+    )
     return min(max(isqrt(4 * lowmem * 16), 128), 262144)
 
 
 def setup_per_zone_wmarks(state: State, machine: MachineConfig, kbytes: int, scale_factor: int = 10) -> None:
     """Watermarks from min_free_kbytes, boosts reset, per-CPU bounds recomputed (mm/page_alloc.c:6580)."""
-    zones = [state.zone[z * k.ZS : (z + 1) * k.ZS] for z in range(len(machine.zones))]
-    lowmem = sum(int(f[k.Z_MANAGED]) for f in zones if f[k.Z_INDEX] != k.ZONE_MOVABLE)
+    zones = state.view.zone
+    lowmem = sum(zone.managed_pages for zone in zones if zone.index != k.ZONE_MOVABLE)
     pages_min = kbytes // 4
-    for fields in zones:
-        managed = int(fields[k.Z_MANAGED])
-        share = pages_min * managed // max(lowmem, 1)
+    for zone in zones:
+        share = pages_min * zone.managed_pages // max(lowmem, 1)
         low = share
-        if fields[k.Z_INDEX] == k.ZONE_MOVABLE:
-            low = min(max(managed // 1024, 32), 128)
-        gap = max(share // 4, managed * scale_factor // 10000)
-        fields[k.Z_BOOST] = 0
-        fields[k.Z_WMARK : k.Z_WMARK + 4] = [low + i * gap for i in range(4)]
+        if zone.index == k.ZONE_MOVABLE:
+            low = min(max(zone.managed_pages // 1024, 32), 128)
+        gap = max(share // 4, zone.managed_pages * scale_factor // 10000)
+        zone.watermark_boost = 0
+        for i in range(4):
+            zone.watermark[i] = low + i * gap
     set_pcp_bounds(state, machine)
 
 
 def khugepaged_min_free_kbytes(state: State, kbytes: int) -> int:
     """What khugepaged raises min_free_kbytes to when THP is enabled (mm/khugepaged.c:3055)."""
-    zones = [state.zone[z * k.ZS : (z + 1) * k.ZS] for z in range(int(state.cfg[k.C_NZONES]))]
-    normal = [f for f in zones if f[k.Z_INDEX] <= k.ZONE_NORMAL]
-    pageblock = 1 << int(state.cfg[k.C_PAGEBLOCK_ORDER])
+    normal = [zone for zone in state.view.zone if zone.index <= k.ZONE_NORMAL]
+    pageblock = 1 << state.view.cfg.pageblock_order
     wanted = pageblock * len(normal) * 2 + pageblock * len(normal) * 9
-    buffer_pages = sum(max(0, int(f[k.Z_MANAGED] - f[k.Z_WMARK + k.WMARK_HIGH])) for f in normal)
+    buffer_pages = sum(max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH]) for zone in normal)
     wanted = min(wanted, buffer_pages // 20) * 4
     return max(wanted, kbytes)

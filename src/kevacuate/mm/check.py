@@ -4,56 +4,12 @@
 from __future__ import annotations
 
 from kevacuate.jit import kernel, part, pointers
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
-from kevacuate.mm.constants import (
-    ATTR_FREED,
-    ATTR_LRU,
-    ATTR_ON_LRU,
-    C_FREE_HIGHATOMIC,
-    C_LISTS_FOLLOW_BLOCKS,
-    C_MAX_PAGE_ORDER,
-    C_NCPUS,
-    C_NNODES,
-    C_NPAGES,
-    C_NR_PCP_LISTS,
-    C_NWORKERS,
-    C_NZONES,
-    C_OFF_ITEMS,
-    C_OFF_PENDING,
-    C_OFF_WORKERS,
-    C_PAGEBLOCK_ORDER,
-    C_POOL,
-    I_NEXT,
-    IS,
-    MIGRATE_CMA,
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_ISOLATE,
-    MIGRATE_TYPES,
-    P_COUNT,
-    PG_ALLOC,
-    PG_BUDDY,
-    PG_COMPACT,
-    PG_ISOLATED,
-    PG_PCP,
-    PG_RESERVED,
-    PG_TAIL,
-    PS,
-    W_FREELIST,
-    WK_HEAD,
-    WK_ITEM,
-    WS,
-    Z_AREA,
-    Z_NR_FREE,
-    Z_NR_FREE_BLOCKS,
-    Z_NR_FREE_CMA,
-    Z_NR_FREE_HIGHATOMIC,
-    Z_NR_ISOLATED,
-    Z_NR_LRU,
-    Z_NR_RESERVED_HIGHATOMIC,
-    ZS,
-)
+from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
-from kevacuate.mm.pcp import pcp_list
+from kevacuate.mm.pcp import pcp_at, pcp_list
+from kevacuate.mm.records import Words
 
 PROBLEMS = {
     1: "a free list holds a page that is not a free chunk of its order",
@@ -78,25 +34,25 @@ PROBLEMS = {
 
 
 @part
-def list_fits_block(s, pfn, mt):  # type: ignore[no-untyped-def]
+def list_fits_block(s: View, pfn: int, mt: int) -> bool:
     """Whether a free chunk on a list of type *mt* may lie in its block: the types are equal, or the kernel does not care.
 
     An isolated block's free pages are on isolate lists in every kernel, and no others are.
     """
     block_mt = get_pfnblock_migratetype(s, pfn)
-    if s.cfg[C_LISTS_FOLLOW_BLOCKS] or mt == MIGRATE_ISOLATE or block_mt == MIGRATE_ISOLATE:
+    if s.cfg.lists_follow_blocks or mt == k.MIGRATE_ISOLATE or block_mt == k.MIGRATE_ISOLATE:
         return block_mt == mt
     return True
 
 
 @part
-def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
+def check_list(s: View, z: int, order: int, mt: int, sums: Words) -> tuple[int, int]:
     """Check one buddy list; adds its chunks to *sums* (pages, by type class). Returns (code, pfn)."""
     head = free_list(s, z, order, mt)
     before = head
     pfn = s.link[2 * head] + 0
     while pfn != head:
-        if pfn < 0 or pfn >= s.cfg[C_NPAGES] or s.meta[pfn] != (PG_BUDDY << 4 | order):
+        if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] != (k.PG_BUDDY << 4 | order):
             return 1, pfn
         if s.link[2 * pfn + 1] != before:
             return 3, pfn
@@ -105,13 +61,13 @@ def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
         if page_zone(s, pfn) != z or pfn & ((1 << order) - 1):
             return 18, pfn
         sums[order] += 1
-        if mt != MIGRATE_ISOLATE:
+        if mt != k.MIGRATE_ISOLATE:
             sums[16] += 1 << order
-            if order >= s.cfg[C_PAGEBLOCK_ORDER]:
+            if order >= s.cfg.pageblock_order:
                 sums[19] += 1 << order
-        if mt == MIGRATE_CMA:
+        if mt == k.MIGRATE_CMA:
             sums[17] += 1 << order
-        if mt == MIGRATE_HIGHATOMIC:
+        if mt == k.MIGRATE_HIGHATOMIC:
             sums[18] += 1 << order
         sums[20] += 1 << order
         before = pfn
@@ -122,74 +78,74 @@ def check_list(s, z, order, mt, sums):  # type: ignore[no-untyped-def]
 
 
 @part
-def check_zone_lists(s, z, sums):  # type: ignore[no-untyped-def]
+def check_zone_lists(s: View, z: int, sums: Words) -> tuple[int, int]:
     """All buddy lists and counters of a zone. Returns (code, pfn)."""
     for i in range(20):
         sums[i] = 0
-    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
-        for mt in range(MIGRATE_TYPES):
+    for order in range(s.cfg.max_page_order + 1):
+        for mt in range(k.MIGRATE_TYPES):
             code, pfn = check_list(s, z, order, mt, sums)
             if code:
                 return code, pfn
-        if s.zone[z * ZS + Z_AREA + order] != sums[order]:
+        if s.zone[z].free_area[order] != sums[order]:
             return 4, order
-    at = z * ZS
-    if s.zone[at + Z_NR_FREE] != sums[16]:
+    zone = s.zone[z]
+    if zone.nr_free_pages != sums[16]:
         return 5, z
-    highatomic = sums[18] if s.cfg[C_FREE_HIGHATOMIC] else s.zone[at + Z_NR_RESERVED_HIGHATOMIC]
-    if s.zone[at + Z_NR_FREE_CMA] != sums[17] or s.zone[at + Z_NR_FREE_HIGHATOMIC] != highatomic:
+    highatomic = sums[18] if s.cfg.free_highatomic else zone.nr_reserved_highatomic
+    if zone.nr_free_cma != sums[17] or zone.nr_free_highatomic != highatomic:
         return 6, z
-    if s.zone[at + Z_NR_FREE_BLOCKS] != sums[19]:
+    if zone.nr_free_pages_blocks != sums[19]:
         return 7, z
     return 0, 0
 
 
 @part
-def check_pcp(s, z, cpu, sums):  # type: ignore[no-untyped-def]
+def check_pcp(s: View, z: int, cpu: int, sums: Words) -> tuple[int, int]:
     """The per-CPU lists of one (zone, CPU). Returns (code, pfn)."""
     pages = 0
-    for pindex in range(s.cfg[C_NR_PCP_LISTS]):
+    for pindex in range(s.cfg.nr_pcp_lists):
         head = pcp_list(s, z, cpu, pindex)
         before = head
         pfn = s.link[2 * head] + 0
         while pfn != head:
-            if pfn < 0 or pfn >= s.cfg[C_NPAGES] or s.meta[pfn] >> 4 != PG_PCP:
+            if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] >> 4 != k.PG_PCP:
                 return 8, pfn
             if s.link[2 * pfn + 1] != before:
                 return 3, pfn
             pages += 1 << (s.meta[pfn] & 15)
             before = pfn
             pfn = s.link[2 * pfn] + 0
-    if pages != s.pcp[(z * s.cfg[C_NCPUS] + cpu) * PS + P_COUNT]:
+    if pages != pcp_at(s, z, cpu).count:
         return 9, z
     sums[21] += pages
     return 0, 0
 
 
 @part
-def check_chunk(s, pfn, sums):  # type: ignore[no-untyped-def]
+def check_chunk(s: View, pfn: int, sums: Words) -> tuple[int, int]:
     """One chunk found by walking the pages. Returns (code, pages of it)."""
     meta = s.meta[pfn] + 0
     order = meta & 15
     state = meta >> 4
     pages = 1 << order
-    if state == PG_TAIL:
+    if state == k.PG_TAIL:
         return 11, 1
-    if state == PG_RESERVED:
+    if state == k.PG_RESERVED:
         return 0, 1
-    if state == PG_COMPACT:
+    if state == k.PG_COMPACT:
         return 0, pages
     if pfn & (pages - 1):
         return 18, pages
     for i in range(1, pages):
         if s.meta[pfn + i] != 0:
             return 10, pages
-    if state == PG_BUDDY:
+    if state == k.PG_BUDDY:
         sums[22] += pages
-        whole = order >= s.cfg[C_PAGEBLOCK_ORDER]
+        whole = order >= s.cfg.pageblock_order
         if not whole and s.meta[pfn ^ pages] == meta:
             return 12, pages
-    elif state == PG_PCP:
+    elif state == k.PG_PCP:
         sums[23] += pages
     else:
         return check_owned(s, pfn, state, pages, sums), pages
@@ -197,72 +153,71 @@ def check_chunk(s, pfn, sums):  # type: ignore[no-untyped-def]
 
 
 @part
-def check_owned(s, pfn, state, pages, sums):  # type: ignore[no-untyped-def]
+def check_owned(s: View, pfn: int, state: int, pages: int, sums: Words) -> int:
     """An allocated or isolated chunk: object table, LRU counters."""
     attr = s.link[2 * pfn + 1] + 0
     obj = s.link[2 * pfn] + 0
-    if attr & ATTR_ON_LRU:
+    if attr & k.ATTR_ON_LRU:
         sums[24 + page_zone(s, pfn)] += pages
-    if state == PG_ISOLATED and attr & ATTR_LRU:
+    if state == k.PG_ISOLATED and attr & k.ATTR_LRU:
         sums[64 + page_zone(s, pfn)] += pages
-    if obj >= 0 and not attr & ATTR_FREED and s.obj[obj] != pfn:
+    if obj >= 0 and not attr & k.ATTR_FREED and s.obj[obj] != pfn:
         return 17
-    if state == PG_ALLOC and attr & ATTR_FREED:
+    if state == k.PG_ALLOC and attr & k.ATTR_FREED:
         return 17
     return 0
 
 
 @part
-def check_items(s):  # type: ignore[no-untyped-def]
+def check_items(s: View) -> bool:
     """Every evacuate item is in exactly one place. Returns whether all are accounted for."""
-    items = s.cfg[C_OFF_ITEMS]
     found = 0
-    item = s.work[W_FREELIST]
-    while item >= 0 and found <= s.cfg[C_POOL]:
+    item = s.stat.evacuate_freelist
+    while item >= 0 and found <= s.cfg.pool:
         found += 1
-        item = s.work[items + item * IS + I_NEXT]
-    for node in range(s.cfg[C_NNODES]):
-        item = s.work[s.cfg[C_OFF_PENDING] + node]
-        while item >= 0 and found <= s.cfg[C_POOL]:
+        item = s.item[item].next
+    for node in range(s.cfg.nr_nodes):
+        item = s.node[node].evacuate_pending
+        while item >= 0 and found <= s.cfg.pool:
             found += 1
-            item = s.work[items + item * IS + I_NEXT]
-    for worker in range(s.cfg[C_NWORKERS]):
-        at = s.cfg[C_OFF_WORKERS] + worker * WS
-        if s.work[at + WK_ITEM] >= 0:
+            item = s.item[item].next
+    for w in range(s.cfg.nr_workers):
+        worker = s.worker[w]
+        if worker.item >= 0:
             found += 1
-        item = s.work[at + WK_HEAD]
-        while item >= 0 and found <= s.cfg[C_POOL]:
+        item = worker.head
+        while item >= 0 and found <= s.cfg.pool:
             found += 1
-            item = s.work[items + item * IS + I_NEXT]
-    return found == s.cfg[C_POOL] or (s.work[W_FREELIST] == -1 and found == 0)
+            item = s.item[item].next
+    return found == s.cfg.pool or (s.stat.evacuate_freelist == -1 and found == 0)
 
 
 @kernel
-def check_state(sa, sums):  # type: ignore[no-untyped-def]
+def check_state(sa: State, sums: Words) -> tuple[int, int]:
     """All invariants; *sums* is scratch, int64[96]. Returns (code of PROBLEMS or 0, pfn or index)."""
     s = pointers(sa)
     for i in range(96):
         sums[i] = 0
-    for z in range(s.cfg[C_NZONES]):
+    for z in range(s.cfg.nr_zones):
         code, where = check_zone_lists(s, z, sums)
         if code:
             return code, where
-        for cpu in range(s.cfg[C_NCPUS]):
+        for cpu in range(s.cfg.nr_cpus):
             code, where = check_pcp(s, z, cpu, sums)
             if code:
                 return code, where
     pfn = 0
-    while pfn < s.cfg[C_NPAGES]:
+    while pfn < s.cfg.npages:
         code, pages = check_chunk(s, pfn, sums)
         if code:
             return code, pfn
         pfn += pages
     if sums[20] != sums[22] or sums[21] != sums[23]:
         return 13, 0
-    for z in range(s.cfg[C_NZONES]):
-        if s.zone[z * ZS + Z_NR_LRU] != sums[24 + z]:
+    for z in range(s.cfg.nr_zones):
+        if s.zone[z].nr_lru != sums[24 + z]:
             return 14, z
-        if s.zone[z * ZS + Z_NR_ISOLATED] != sums[64 + z]:
+        if s.zone[z].nr_isolated != sums[64 + z]:
             return 15, z
     return (0, 0) if check_items(s) else (16, 0)
 

@@ -6,9 +6,6 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.constants import (
     ALLOC_CMA,
-    C_DEFRAG_MODE,
-    C_EXTFRAG_THRESHOLD,
-    C_MAX_PAGE_ORDER,
     COMPACT_CONTINUE,
     COMPACT_MAX_DEFER_SHIFT,
     COMPACT_SKIPPED,
@@ -17,25 +14,19 @@ from kevacuate.mm.constants import (
     WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
-    Z_AREA,
-    Z_COMPACT_CONSIDERED,
-    Z_COMPACT_DEFER_SHIFT,
-    Z_COMPACT_ORDER_FAILED,
-    Z_NR_FREE,
-    Z_NR_FREE_BLOCKS,
-    ZS,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok, zone_watermark_ok_free
 
 
 @part
-def free_chunks(s, z, order):  # type: ignore[no-untyped-def]
+def free_chunks(s: View, z: int, order: int) -> tuple[int, int, int]:
     """fill_contig_page_info: (free pages, free chunks, chunks of *order* that they make) (mm/vmstat.c:1063)."""
     pages = 0
     chunks = 0
     suitable = 0
-    for o in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
-        here = s.zone[z * ZS + Z_AREA + o]
+    for o in range(s.cfg.max_page_order + 1):
+        here = s.zone[z].free_area[o]
         chunks += here
         pages += here << o
         if o >= order:
@@ -44,7 +35,7 @@ def free_chunks(s, z, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def extfrag_for_order(s, z, order):  # type: ignore[no-untyped-def]
+def extfrag_for_order(s: View, z: int, order: int) -> int:
     """Per cent of the free pages that are in chunks smaller than *order* (mm/vmstat.c:1130)."""
     pages, _, suitable = free_chunks(s, z, order)
     if pages == 0:
@@ -53,7 +44,7 @@ def extfrag_for_order(s, z, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def lack_of_memory(s, z, order):  # type: ignore[no-untyped-def]
+def lack_of_memory(s: View, z: int, order: int) -> bool:
     """Whether an allocation of *order* would fail for lack of memory rather than for fragmentation (fragmentation_index)."""
     pages, chunks, suitable = free_chunks(s, z, order)
     if chunks == 0:
@@ -61,17 +52,18 @@ def lack_of_memory(s, z, order):  # type: ignore[no-untyped-def]
     if suitable > 0:
         return False
     index = 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
-    return 0 <= index <= s.cfg[C_EXTFRAG_THRESHOLD]
+    return 0 <= index <= s.cfg.extfrag_threshold
 
 
 @part(cold=True)
-def compaction_suit_allocation_order(s, z, order, hi):  # type: ignore[no-untyped-def]
+def compaction_suit_allocation_order(s: View, z: int, order: int, hi: int) -> int:
     """COMPACT_SUCCESS: there is nothing to do; SKIPPED: it cannot help; CONTINUE: go (:2523, as kcompactd asks).
 
     The mark is MIN; in defrag_mode it is HIGH, and only whole blocks count for SUCCESS.
     """
-    mark = wmark_pages(s, z, WMARK_HIGH if s.cfg[C_DEFRAG_MODE] else WMARK_MIN)
-    free = s.zone[z * ZS + (Z_NR_FREE_BLOCKS if s.cfg[C_DEFRAG_MODE] else Z_NR_FREE)]
+    zone = s.zone[z]
+    mark = wmark_pages(s, z, WMARK_HIGH if s.cfg.defrag_mode else WMARK_MIN)
+    free = zone.nr_free_pages_blocks if s.cfg.defrag_mode else zone.nr_free_pages
     if zone_watermark_ok_free(s, z, order, mark, hi, 0, free):
         return COMPACT_SUCCESS
     mark += min(2 << order, 32)
@@ -85,30 +77,30 @@ def compaction_suit_allocation_order(s, z, order, hi):  # type: ignore[no-untype
 
 
 @part
-def compaction_deferred(s, z, order):  # type: ignore[no-untyped-def]
+def compaction_deferred(s: View, z: int, order: int) -> bool:
     """Whether the zone waits after failures; counts the attempt (:155)."""
-    at = z * ZS
-    if order < s.zone[at + Z_COMPACT_ORDER_FAILED]:
+    zone = s.zone[z]
+    if order < zone.compact_order_failed:
         return False
-    limit = 1 << s.zone[at + Z_COMPACT_DEFER_SHIFT]
-    s.zone[at + Z_COMPACT_CONSIDERED] += 1
-    if s.zone[at + Z_COMPACT_CONSIDERED] >= limit:
-        s.zone[at + Z_COMPACT_CONSIDERED] = limit
+    limit = 1 << zone.compact_defer_shift
+    zone.compact_considered += 1
+    if zone.compact_considered >= limit:
+        zone.compact_considered = limit
         return False
     return True
 
 
 @part
-def defer_compaction(s, z, order):  # type: ignore[no-untyped-def]
+def defer_compaction(s: View, z: int, order: int) -> None:
     """A compaction failed: wait twice as many attempts (:126)."""
-    at = z * ZS
-    s.zone[at + Z_COMPACT_CONSIDERED] = 0
-    s.zone[at + Z_COMPACT_DEFER_SHIFT] = min(s.zone[at + Z_COMPACT_DEFER_SHIFT] + 1, COMPACT_MAX_DEFER_SHIFT)
-    s.zone[at + Z_COMPACT_ORDER_FAILED] = min(s.zone[at + Z_COMPACT_ORDER_FAILED], order)
+    zone = s.zone[z]
+    zone.compact_considered = 0
+    zone.compact_defer_shift = min(zone.compact_defer_shift + 1, COMPACT_MAX_DEFER_SHIFT)
+    zone.compact_order_failed = min(zone.compact_order_failed, order)
 
 
 @part
-def compaction_defer_reset(s, z, order):  # type: ignore[no-untyped-def]
+def compaction_defer_reset(s: View, z: int, order: int) -> None:
     """A compaction succeeded, an allocation has not yet (:170)."""
-    at = z * ZS + Z_COMPACT_ORDER_FAILED
-    s.zone[at] = max(s.zone[at], order + 1)
+    zone = s.zone[z]
+    zone.compact_order_failed = max(zone.compact_order_failed, order + 1)

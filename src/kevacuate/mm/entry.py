@@ -11,7 +11,8 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.mm import boot as _boot
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import C_NCPUS, C_NPAGES, PG_ALLOC, PG_ISOLATED, T_BAD_FREE, T_CPU, ZONE_MOVABLE
+from kevacuate.mm.constants import PG_ALLOC, PG_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.layout import State
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
@@ -27,82 +28,80 @@ free_range = _boot.free_range
 
 
 @kernel
-def late_initcall(sa, ready):  # type: ignore[no-untyped-def]
+def late_initcall(sa: State, ready: int) -> None:
     """pageblock_evacuate_init: fill the pool; *ready* 0 leaves requests vanishing as before the initcall."""
     pageblock_evacuate_init(pointers(sa), ready)
 
 
 @kernel
-def alloc(sa, cpu, nid, order, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+def alloc(sa: State, cpu: int, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """alloc_pages; the pfn, or -1."""
     return alloc_pages(pointers(sa), cpu, nid, order, mt, gfp, attr, obj)
 
 
 @kernel
-def alloc_bulk(sa, cpu, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+def alloc_bulk(sa: State, cpu: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """One page of alloc_pages_bulk; the pfn, or -1."""
     return alloc_pages_bulk(pointers(sa), cpu, mt, gfp, attr, obj)
 
 
 @kernel
-def free(sa, cpu, pfn):  # type: ignore[no-untyped-def]
+def free(sa: State, cpu: int, pfn: int) -> bool:
     """Free the chunk that starts at *pfn*; False if no allocated chunk starts there."""
     s = pointers(sa)
-    if (
-        pfn < 0
-        or pfn >= s.cfg[C_NPAGES]
-        or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED)
-    ):
-        s.stat[T_BAD_FREE] += 1
+    if pfn < 0 or pfn >= s.cfg.npages or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED):
+        s.stat.bad_free += 1
         return False
     free_pages(s, cpu, pfn)
     return True
 
 
 @kernel
-def split(sa, pfn, obj):  # type: ignore[no-untyped-def]
+def split(sa: State, pfn: int, obj: int) -> None:
     """Halve an allocated chunk."""
     split_page(pointers(sa), pfn, obj)
 
 
 @kernel
-def advance(sa, t):  # type: ignore[no-untyped-def]
+def advance(sa: State, t: int) -> None:
     """Run what is due until *t* ns."""
     _advance(pointers(sa), t)
 
 
 @kernel
-def wake_kcompactd(sa, node, order):  # type: ignore[no-untyped-def]
+def wake_kcompactd(sa: State, node: int, order: int) -> None:
     """wakeup_kcompactd for all zones of the node."""
     wakeup_kcompactd(pointers(sa), node, order, ZONE_MOVABLE)
 
 
 @kernel
-def drain_all(sa):  # type: ignore[no-untyped-def]
+def drain_all(sa: State) -> None:
     """drain_all_pages, from CPU 0."""
     s = pointers(sa)
-    s.stat[T_CPU] = 0
+    s.stat.cpu = 0
     drain_all_pages(s)
 
 
 @kernel
-def isolate_block(sa, block):  # type: ignore[no-untyped-def]
+def isolate_block(sa: State, block: int) -> int:
     """set_migratetype_isolate; False if refused."""
     s = pointers(sa)
-    s.stat[T_CPU] = 0
+    s.stat.cpu = 0
     return set_migratetype_isolate(s, block)
 
 
 @kernel
-def unisolate_block(sa, block):  # type: ignore[no-untyped-def]
+def unisolate_block(sa: State, block: int) -> None:
     """unset_migratetype_isolate."""
     s = pointers(sa)
-    s.stat[T_CPU] = 0
+    s.stat.cpu = 0
     unset_migratetype_isolate(s, block)
 
 
 @kernel
-def alloc_with_isolate_bit(sa, block_pfn, cpu, order, mt, gfp, attr, obj):  # type: ignore[no-untyped-def]
+def alloc_with_isolate_bit(
+    sa: State, block_pfn: int, cpu: int, order: int, mt: int, gfp: int, attr: int, obj: int
+) -> int:
     """Allocate while one block's isolate bit alone is raised: the case the patch's guard exists for."""
     s = pointers(sa)
     set_pageblock_isolate(s, block_pfn, True)
@@ -112,33 +111,33 @@ def alloc_with_isolate_bit(sa, block_pfn, cpu, order, mt, gfp, attr, obj):  # ty
 
 
 @kernel
-def refill(sa, z, cpu, order, count, mt, flags):  # type: ignore[no-untyped-def]
+def refill(sa: State, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
     """rmqueue_bulk onto a per-CPU list; the chunks taken (the count field is the caller's to keep)."""
     return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, flags)
 
 
 @kernel
-def take_from_buddy(sa, z, order, mt, flags):  # type: ignore[no-untyped-def]
+def take_from_buddy(sa: State, z: int, order: int, mt: int, flags: int) -> int:
     """rmqueue_buddy; the pfn, or -1."""
     return rmqueue_buddy(pointers(sa), z, order, mt, flags)
 
 
 @kernel
-def free_to_buddy(sa, pfn, order, fpi):  # type: ignore[no-untyped-def]
+def free_to_buddy(sa: State, pfn: int, order: int, fpi: int) -> None:
     """free_one_page."""
     s = pointers(sa)
     free_one_page(s, page_zone(s, pfn), pfn, order, fpi)
 
 
 @kernel
-def drain_pcp(sa, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
+def drain_pcp(sa: State, z: int, cpu: int, count: int, pindex: int) -> None:
     """free_pcppages_bulk."""
     free_pcppages_bulk(pointers(sa), z, cpu, count, pindex)
 
 
 @kernel
-def lru_add_drain_all(sa):  # type: ignore[no-untyped-def]
+def lru_add_drain_all(sa: State) -> None:
     """Drain every CPU's lru_add batch."""
     s = pointers(sa)
-    for cpu in range(s.cfg[C_NCPUS]):
+    for cpu in range(s.cfg.nr_cpus):
         lru_add_drain_cpu(s, cpu)

@@ -5,23 +5,8 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.constants import (
-    C_PAGEBLOCK_ORDER,
-    COMPACT_CLUSTER_MAX,
-    KC_FREE_PFN,
-    KC_MIGRATE_PFN,
-    KC_NR_FREE,
-    KC_NR_MIGRATE,
-    KC_ORDER,
-    KC_SEARCH_FAIL,
-    KC_SEARCH_ORDER,
-    MIGRATE_MOVABLE,
-    Z_AREA,
-    Z_CACHED_FREE_PFN,
-    Z_INIT_FREE_PFN,
-    Z_START,
-    ZS,
-)
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.free_chunks import (
     block_start,
     block_usable,
@@ -33,27 +18,29 @@ from kevacuate.mm.free_chunks import (
 
 
 @part
-def freelist_scan_limit(s, at):  # type: ignore[no-untyped-def]
+def freelist_scan_limit(s: View, cc: CompactControl) -> int:
     """How many chunks a fast search may look at: fewer after every failure."""
-    return (COMPACT_CLUSTER_MAX >> min(63, s.work[at + KC_SEARCH_FAIL])) + 1
+    return (COMPACT_CLUSTER_MAX >> min(63, cc.fast_search_fail)) + 1
 
 
 @part
-def next_search_order(s, at, order):  # type: ignore[no-untyped-def]
+def next_search_order(s: View, cc: CompactControl, order: int) -> int:
     """The next lower order, cyclically; -1 once all have been searched."""
     order -= 1
     if order < 0:
-        order = s.work[at + KC_ORDER] - 1
-    if order == s.work[at + KC_SEARCH_ORDER]:
-        s.work[at + KC_SEARCH_ORDER] -= 1
-        if s.work[at + KC_SEARCH_ORDER] < 0:
-            s.work[at + KC_SEARCH_ORDER] = s.work[at + KC_ORDER] - 1
+        order = cc.order - 1
+    if order == cc.search_order:
+        cc.search_order -= 1
+        if cc.search_order < 0:
+            cc.search_order = cc.order - 1
         return -1
     return order
 
 
 @part(cold=True)
-def search_free_list(s, z, order, limit, low, least, highest):  # type: ignore[no-untyped-def]
+def search_free_list(
+    s: View, z: int, order: int, limit: int, low: int, least: int, highest: int
+) -> tuple[int, bool, int, int, int]:
     """Walk one movable list from its tail for a chunk at *low* or above, or the highest from *least* on.
 
     Returns (chunk or -1, whether it is a preferred one, limit, chunks seen, highest block seen).
@@ -67,7 +54,7 @@ def search_free_list(s, z, order, limit, low, least, highest):  # type: ignore[n
         seen += 1
         at_last = pfn
         if pfn >= highest:
-            highest = max(block_start(s, pfn), s.zone[z * ZS + Z_START])
+            highest = max(block_start(s, pfn), s.zone[z].zone_start_pfn)
         if pfn >= low:
             move_freelist(s, head, pfn, False)
             return pfn, True, limit, seen, highest
@@ -86,64 +73,65 @@ def search_free_list(s, z, order, limit, low, least, highest):  # type: ignore[n
 
 
 @part
-def fast_search(s, z, at, limit, low, least):  # type: ignore[no-untyped-def]
+def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least: int) -> tuple[int, int]:
     """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen)."""
     highest = 0
     page = -1
-    order = s.work[at + KC_SEARCH_ORDER] + 0
+    order = cc.search_order
     while page < 0 and order >= 0:
-        if s.zone[z * ZS + Z_AREA + order]:
+        if s.zone[z].free_area[order]:
             page, preferred, limit, seen, highest = search_free_list(s, z, order, limit, low, least, highest)
             if preferred:
-                s.work[at + KC_SEARCH_FAIL] = 0
-                s.work[at + KC_SEARCH_ORDER] = order
-            if page >= 0 and not isolate_free_page(s, z, at, page, order):
-                order = s.work[at + KC_SEARCH_ORDER] + 1
+                cc.fast_search_fail = 0
+                cc.search_order = order
+            if page >= 0 and not isolate_free_page(s, z, cc, page, order):
+                order = cc.search_order + 1
                 page = -1
-            if s.work[at + KC_NR_FREE] >= s.work[at + KC_NR_MIGRATE]:
+            if cc.nr_freepages >= cc.nr_migratepages:
                 break
             if seen >= limit:
                 limit = max(1, limit >> 1)
         if page < 0:
-            order = next_search_order(s, at, order)
+            order = next_search_order(s, cc, order)
     return page, highest
 
 
 @part
-def fast_isolate_around(s, z, at, pfn):  # type: ignore[no-untyped-def]
+def fast_isolate_around(s: View, z: int, cc: CompactControl, pfn: int) -> None:
     """Take the rest of the block that a fast search has found; scanned to its end it is marked (:1532)."""
-    if s.work[at + KC_NR_FREE] >= s.work[at + KC_NR_MIGRATE]:
+    if cc.nr_freepages >= cc.nr_migratepages:
         return
     start = block_start(s, pfn)
     if not block_usable(s, z, start):
         return
-    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
-    stopped, _ = isolate_freepages_block(s, z, at, max(start, s.zone[z * ZS + Z_START]), end, 1)
+    end = start + (1 << s.cfg.pageblock_order)
+    stopped, _ = isolate_freepages_block(s, z, cc, max(start, s.zone[z].zone_start_pfn), end, 1)
     if stopped == end:
         set_pageblock_skip(s, start)
 
 
 @part(cold=True)
-def fast_isolate_freepages(s, z, at):  # type: ignore[no-untyped-def]
+def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     """Search the movable lists for a chunk high in memory, then take what else its block has free (:1553)."""
-    if s.work[at + KC_ORDER] <= 0:
+    zone = s.zone[z]
+    if cc.order <= 0:
         return
-    free_pfn = s.work[at + KC_FREE_PFN] + 0
-    limit = max(1, freelist_scan_limit(s, at) >> 1)
-    scan_start = free_pfn >= s.zone[z * ZS + Z_INIT_FREE_PFN]
+    free_pfn = cc.free_pfn
+    limit = max(1, freelist_scan_limit(s, cc) >> 1)
+    scan_start = free_pfn >= zone.compact_init_free_pfn
     if scan_start:
-        limit = (1 << s.cfg[C_PAGEBLOCK_ORDER]) >> 1
-    distance = free_pfn - s.work[at + KC_MIGRATE_PFN]
+        limit = (1 << s.cfg.pageblock_order) >> 1
+    distance = free_pfn - cc.migrate_pfn
     low = block_start(s, free_pfn - (distance >> 2))
     least = block_start(s, free_pfn - (distance >> 1))
-    s.work[at + KC_SEARCH_ORDER] = min(s.work[at + KC_ORDER] - 1, s.work[at + KC_SEARCH_ORDER])
-    page, highest = fast_search(s, z, at, limit, low, least)
+    cc.search_order = min(cc.order - 1, cc.search_order)
+    page, highest = fast_search(s, z, cc, limit, low, least)
     if page < 0:
-        s.work[at + KC_SEARCH_FAIL] += 1
+        cc.fast_search_fail += 1
         if scan_start and highest >= least:
             page = highest
-            s.work[at + KC_FREE_PFN] = highest
-    if highest and highest >= s.zone[z * ZS + Z_CACHED_FREE_PFN]:
-        s.zone[z * ZS + Z_CACHED_FREE_PFN] = highest - (1 << s.cfg[C_PAGEBLOCK_ORDER])
+            cc.free_pfn = highest
+    if highest and highest >= zone.compact_cached_free_pfn:
+        zone.compact_cached_free_pfn = highest - (1 << s.cfg.pageblock_order)
     if page >= 0:
-        fast_isolate_around(s, z, at, page)
+        fast_isolate_around(s, z, cc, page)

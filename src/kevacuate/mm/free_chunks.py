@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What both scanners of a compaction use: pageblocks and their skip bits, list rotations, taking free chunks.
 
-*at* is everywhere the offset in ``work`` of the compact_control (fields ``KC_*``), *z* the zone being compacted
-(mm/compaction.c, 7.2).
+*cc* is everywhere the compact_control, *z* the zone being compacted (mm/compaction.c, 7.2).
 """
 
 from __future__ import annotations
@@ -20,63 +19,57 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.constants import (
     ALLOC_CMA,
-    C_PAGEBLOCK_ORDER,
     FREEPAGES,
-    KC_NR_FREE,
-    KC_NR_MIGRATE,
-    KC_PROACTIVE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
     PB_SKIP,
     PG_BUDDY,
     PG_COMPACT,
     WMARK_MIN,
-    Z_END,
-    Z_WMARK,
-    ZS,
 )
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
 @part
-def freepages(s, z, order):  # type: ignore[no-untyped-def]
+def freepages(s: View, z: int, order: int) -> int:
     """Sentinel of cc->freepages[order]."""
     return free_list(s, z, order, FREEPAGES)
 
 
 @part
-def get_pageblock_skip(s, pfn):  # type: ignore[no-untyped-def]
+def get_pageblock_skip(s: View, pfn: int) -> bool:
     """Whether the skip bit of *pfn*'s block is set."""
-    return s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_SKIP != 0
+    return s.block[2 * (pfn >> s.cfg.pageblock_order)] & PB_SKIP != 0
 
 
 @part
-def set_pageblock_skip(s, pfn):  # type: ignore[no-untyped-def]
+def set_pageblock_skip(s: View, pfn: int) -> None:
     """Set the skip bit of *pfn*'s block."""
-    s.block[2 * (pfn >> s.cfg[C_PAGEBLOCK_ORDER])] |= PB_SKIP
+    s.block[2 * (pfn >> s.cfg.pageblock_order)] |= PB_SKIP
 
 
 @part
-def isolation_suitable(s, at, pfn):  # type: ignore[no-untyped-def]
+def isolation_suitable(s: View, cc: CompactControl, pfn: int) -> bool:
     """Whether the skip bit lets the scanners into the block; proactive compaction ignores it (:188)."""
-    return s.work[at + KC_PROACTIVE] != 0 or not get_pageblock_skip(s, pfn)
+    return cc.proactive_compaction != 0 or not get_pageblock_skip(s, pfn)
 
 
 @part
-def block_start(s, pfn):  # type: ignore[no-untyped-def]
+def block_start(s: View, pfn: int) -> int:
     """pageblock_start_pfn."""
-    return (pfn >> s.cfg[C_PAGEBLOCK_ORDER]) << s.cfg[C_PAGEBLOCK_ORDER]
+    return (pfn >> s.cfg.pageblock_order) << s.cfg.pageblock_order
 
 
 @part
-def block_usable(s, z, start):  # type: ignore[no-untyped-def]
+def block_usable(s: View, z: int, start: int) -> bool:
     """pageblock_pfn_to_page: whether the block that starts at *start* belongs to the zone up to its last page."""
-    end = start + (1 << s.cfg[C_PAGEBLOCK_ORDER])
-    return start >= 0 and end <= s.zone[z * ZS + Z_END] and page_zone(s, start) == z
+    end = start + (1 << s.cfg.pageblock_order)
+    return start >= 0 and end <= s.zone[z].zone_end_pfn and page_zone(s, start) == z
 
 
 @part(cold=True)
-def move_freelist(s, head, pfn, last):  # type: ignore[no-untyped-def]
+def move_freelist(s: View, head: int, pfn: int, last: bool) -> None:
     """Rotate a free list so that *pfn* is its last (move_freelist_tail) or its first (move_freelist_head, compaction.c).
 
     Where it is that already nothing changes, as the kernel's own check says.
@@ -90,13 +83,13 @@ def move_freelist(s, head, pfn, last):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def take_free_chunk(s, z, pfn, order):  # type: ignore[no-untyped-def]
+def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
     """What __isolate_free_page does once it may (:3123): half a block or more makes its blocks movable."""
     mt = get_pfnblock_migratetype(s, pfn)
     del_page_from_free_list(s, z, pfn, order, mt)
     account_freepages(s, z, -(1 << order), mt)
     s.meta[pfn] = PG_COMPACT << 4 | order
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order - 1:
         page = pfn
         while page < pfn + (1 << order):
@@ -107,29 +100,31 @@ def take_free_chunk(s, z, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def isolate_free_page(s, z, at, pfn, order):  # type: ignore[no-untyped-def]
+def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> bool:
     """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN."""
-    mark = s.zone[z * ZS + Z_WMARK + WMARK_MIN] + (1 << order)
+    mark = s.zone[z].watermark[WMARK_MIN] + (1 << order)
     if not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
         return False
     take_free_chunk(s, z, pfn, order)
     list_add_tail(s, pfn, freepages(s, z, order))
-    s.work[at + KC_NR_FREE] += 1 << order
+    cc.nr_freepages += 1 << order
     return True
 
 
 @part
-def isolate_freepages_block(s, z, at, pfn, end, stride):  # type: ignore[no-untyped-def]
+def isolate_freepages_block(
+    s: View, z: int, cc: CompactControl, pfn: int, end: int, stride: int
+) -> tuple[int, int]:
     """Take the free chunks of a block until there are enough. Returns (where it stopped, pages taken)."""
     taken = 0
     while pfn < end:
         meta = s.meta[pfn] + 0
         size = 1 << (meta & 15)
         if meta >> 4 == PG_BUDDY:
-            if not isolate_free_page(s, z, at, pfn, meta & 15):
+            if not isolate_free_page(s, z, cc, pfn, meta & 15):
                 break
             taken += size
-            if s.work[at + KC_NR_MIGRATE] <= s.work[at + KC_NR_FREE]:
+            if cc.nr_migratepages <= cc.nr_freepages:
                 pfn += size
                 break
             pfn += size - 1

@@ -5,23 +5,9 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
-from kevacuate.mm.constants import (
-    C_MAX_PAGE_ORDER,
-    C_PAGEBLOCK_ORDER,
-    COMPACT_CLUSTER_MAX,
-    KC_FREE_PFN,
-    KC_MIGRATE_PFN,
-    KC_NR_FREE,
-    KC_NR_MIGRATE,
-    KC_ORDER,
-    MIGRATE_CMA,
-    MIGRATE_MOVABLE,
-    PG_BUDDY,
-    PG_COMPACT,
-    Z_CACHED_FREE_PFN,
-    ZS,
-)
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_CMA, MIGRATE_MOVABLE, PG_BUDDY, PG_COMPACT
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.free_chunks import (
     block_start,
     block_usable,
@@ -34,9 +20,9 @@ from kevacuate.mm.page_alloc import free_frozen_pages
 
 
 @part
-def suitable_migration_target(s, at, start):  # type: ignore[no-untyped-def]
+def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
     """Whether the block is a movable one and not free altogether."""
-    order = s.work[at + KC_ORDER] if s.work[at + KC_ORDER] > 0 else s.cfg[C_PAGEBLOCK_ORDER]
+    order = cc.order if cc.order > 0 else s.cfg.pageblock_order
     meta = s.meta[start] + 0
     if meta >> 4 == PG_BUDDY and meta & 15 >= order:
         return False
@@ -45,26 +31,26 @@ def suitable_migration_target(s, at, start):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def isolate_freepages(s, z, at):  # type: ignore[no-untyped-def]
+def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     """Fill cc->freepages: a fast search, else block by block downward to the migrate scanner (:1726)."""
-    fast_isolate_freepages(s, z, at)
-    if s.work[at + KC_NR_FREE]:
+    fast_isolate_freepages(s, z, cc)
+    if cc.nr_freepages:
         return
-    pageblock = 1 << s.cfg[C_PAGEBLOCK_ORDER]
-    pfn = s.work[at + KC_FREE_PFN] + 0
+    pageblock = 1 << s.cfg.pageblock_order
+    pfn = cc.free_pfn
     start = block_start(s, pfn)
-    low = block_start(s, s.work[at + KC_MIGRATE_PFN]) + pageblock
+    low = block_start(s, cc.migrate_pfn) + pageblock
     stride = 1
     while start >= low:
         usable = block_usable(s, z, start)
-        if usable and suitable_migration_target(s, at, start) and isolation_suitable(s, at, start):
+        if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
             end = start + pageblock
-            pfn, taken = isolate_freepages_block(s, z, at, pfn, end, stride)
+            pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
             if pfn == end:
                 set_pageblock_skip(s, start)
-                cached = z * ZS + Z_CACHED_FREE_PFN
-                s.zone[cached] = min(s.zone[cached], start - pageblock)
-            if s.work[at + KC_NR_FREE] >= s.work[at + KC_NR_MIGRATE]:
+                zone = s.zone[z]
+                zone.compact_cached_free_pfn = min(zone.compact_cached_free_pfn, start - pageblock)
+            if cc.nr_freepages >= cc.nr_migratepages:
                 if pfn >= end:
                     pfn = start - pageblock
                 break
@@ -73,14 +59,14 @@ def isolate_freepages(s, z, at):  # type: ignore[no-untyped-def]
             stride = 1 if taken else min(COMPACT_CLUSTER_MAX, stride << 1)
         start -= pageblock
         pfn = start
-    s.work[at + KC_FREE_PFN] = pfn
+    cc.free_pfn = pfn
 
 
 @part
-def compaction_alloc(s, z, at, order):  # type: ignore[no-untyped-def]
+def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
     """A destination off cc->freepages, more isolated if need be (:1846); -1 if there is none."""
     for attempt in range(2):
-        for found in range(order, s.cfg[C_MAX_PAGE_ORDER] + 1):
+        for found in range(order, s.cfg.max_page_order + 1):
             head = freepages(s, z, found)
             pfn = s.link[2 * head] + 0
             if pfn == head:
@@ -92,28 +78,28 @@ def compaction_alloc(s, z, at, order):  # type: ignore[no-untyped-def]
                 s.meta[pfn + (1 << size)] = PG_COMPACT << 4 | size
                 list_add(s, pfn + (1 << size), freepages(s, z, size))
             s.meta[pfn] = PG_COMPACT << 4 | order
-            s.work[at + KC_NR_FREE] -= 1 << order
-            s.work[at + KC_NR_MIGRATE] -= 1 << order
+            cc.nr_freepages -= 1 << order
+            cc.nr_migratepages -= 1 << order
             return pfn
         if attempt == 0:
-            isolate_freepages(s, z, at)
+            isolate_freepages(s, z, cc)
     return -1
 
 
 @part
-def compaction_free(s, z, at, pfn, order):  # type: ignore[no-untyped-def]
+def compaction_free(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
     """Give a destination back to the head of cc->freepages."""
     s.meta[pfn] = PG_COMPACT << 4 | order
     list_add(s, pfn, freepages(s, z, order))
-    s.work[at + KC_NR_FREE] += 1 << order
-    s.work[at + KC_NR_MIGRATE] += 1 << order
+    cc.nr_freepages += 1 << order
+    cc.nr_migratepages += 1 << order
 
 
 @part(cold=True)
-def release_free_list(s, z, at, cpu):  # type: ignore[no-untyped-def]
+def release_free_list(s: View, z: int, cc: CompactControl, cpu: int) -> int:
     """Free what is left on cc->freepages; returns the highest pfn among it, 0 if there was nothing."""
     highest = 0
-    for order in range(s.cfg[C_MAX_PAGE_ORDER] + 1):
+    for order in range(s.cfg.max_page_order + 1):
         head = freepages(s, z, order)
         pfn = s.link[2 * head] + 0
         while pfn != head:
@@ -121,5 +107,5 @@ def release_free_list(s, z, at, cpu):  # type: ignore[no-untyped-def]
             highest = max(highest, pfn)
             free_frozen_pages(s, cpu, pfn, order)
             pfn = s.link[2 * head] + 0
-    s.work[at + KC_NR_FREE] = 0
+    cc.nr_freepages = 0
     return highest

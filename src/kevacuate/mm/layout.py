@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The model's state: which arrays there are, their dtypes and shapes, and how a machine's description becomes them.
 
-Nine bytes a page (``link`` and ``meta``) and two a pageblock, plus what CPUs, zones and workers need. What each index
-of the flat arrays means is in :mod:`kevacuate.mm.constants`.
+Nine bytes a page (``link`` and ``meta``) and two a pageblock, plus what CPUs, zones and workers need: the records of
+:mod:`kevacuate.mm.fields`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +16,30 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import (
+    CompactControl,
+    Config,
+    Counters,
+    Cpu,
+    EvacuateItem,
+    LogRecord,
+    Node,
+    PerCpuPages,
+    View,
+    Worker,
+    Zone,
+)
 from kevacuate.mm.profile import PROFILES, Profile
+from kevacuate.mm.records import plain, seen_as
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 
 
+@seen_as(View)
 class State(NamedTuple):
-    """All of a simulated machine. Nobody but :mod:`kevacuate.mm` indexes these arrays.
+    """All of a simulated machine, as flat arrays. By names, from Python: ``state.view.zone[0].nr_free_pages``.
 
     Attributes
     ----------
@@ -34,20 +50,12 @@ class State(NamedTuple):
     block : uint8[2 * pageblocks]
         Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
         behind it, uint8[pages].
-    zone : int64[zones * 64]
-        Fields ``Z_*`` of every zone, nr_free per order included.
-    pcp : int32[zones * CPUs * 8]
-        Fields ``P_*`` of every per-CPU list set.
-    cfg : int64
-        Parameters ``C_*``, then ready flags, CPU nodes, node CPUs, zonelists.
-    stat : int64[T_SIZE]
-        Clock and counters ``T_*``.
-    work : int64
-        Evacuate items, pending lists, workers, kswapds, vmstat ticks.
-    lru : int32[CPUs * 32]
-        lru_add batches.
-    log : int64[8 * capacity]
-        The event log.
+    zone, cfg, stat, node, cpu, worker, item, cc, log : int64
+        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one.
+    pcp : int32
+        Per-CPU lists' records: zone by zone, in each CPU by CPU.
+    folios : int64[nodes * 2 << pageblock order]
+        Of every node's compaction: its sources, then their destinations.
     obj : int32[objects]
         First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
         of pages).
@@ -60,10 +68,20 @@ class State(NamedTuple):
     pcp: Int32Array
     cfg: Int64Array
     stat: Int64Array
-    work: Int64Array
-    lru: Int32Array
+    node: Int64Array
+    cpu: Int64Array
+    worker: Int64Array
+    item: Int64Array
+    cc: Int64Array
+    folios: Int64Array
     log: Int64Array
     obj: Int32Array
+
+    @property
+    def view(self) -> View:
+        """The same memory by named fields, to read and to write, with plain ints."""
+        view: View = plain(View, self)
+        return view
 
 
 @dataclass(frozen=True)
@@ -225,181 +243,116 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
 
 
-def _zonelists(machine: MachineConfig) -> list[int]:
-    """Per node: the number of zones, then the zones, own ones first, then by distance; padded to zones + 1."""
+def _zonelist(machine: MachineConfig, node: int) -> list[int]:
+    """The zones that a node allocates from: its own first, then by distance."""
     nodes, zones = machine.nodes, machine.zones
-    flat: list[int] = []
-    for node in range(nodes):
 
-        def rank(other: int, node: int = node) -> tuple[int, int]:
-            near = machine.distance[node][other] if machine.distance else (10 if other == node else 20)
-            return (near if other != node else -1), (other - node) % nodes
+    def rank(other: int) -> tuple[int, int]:
+        near = machine.distance[node][other] if machine.distance else (10 if other == node else 20)
+        return (near if other != node else -1), (other - node) % nodes
 
-        order = sorted(range(len(zones)), key=lambda z: (rank(zones[z].node), -zones[z].index))
-        flat += [len(order), *order]
-    return flat
+    return sorted(range(len(zones)), key=lambda z: (rank(zones[z].node), -zones[z].index))
 
 
-def _profile_switches(machine: MachineConfig, npages: int) -> dict[int, int]:
-    """The kernel profile's fields of ``cfg``."""
+def _set_profile(cfg: Config, machine: MachineConfig) -> None:
+    """The kernel profile's fields."""
     profile = machine.profile
-    return {
-        k.C_STEAL_SUITABLE: profile.fallback == "steal_suitable",
-        k.C_REFUSE_HIGHATOMIC: profile.claim_refuses_highatomic,
-        k.C_MERGE_RETYPES: profile.merge_retypes,
-        k.C_FREE_PIECE_ORDER: machine.pageblock_order if profile.split_by_block else machine.max_page_order,
-        k.C_SPLIT_BY_BLOCK: profile.split_by_block,
-        k.C_PCP_TYPE_CACHED: profile.pcp_type == "cached",
-        k.C_OFF_PCP_TYPE: 2 * (npages >> machine.pageblock_order),
-        k.C_PCP_FIXED: profile.pcp_tuning == "fixed",
-        k.C_SUB_BATCHES: profile.pcp_tuning == "sub_batches",
-        k.C_FREE_HIGH_SHIFT: 1 if profile.pcp_tuning == "sub_batches" else 31,
-        k.C_BELOW_HIGH: profile.below_high,
-        k.C_DECAY: profile.decay,
-        k.C_FREE_HIGHATOMIC: profile.free_highatomic,
-        k.C_RESERVE_ANY_PATH: profile.reserve_point == "get_page_from_freelist",
-        k.C_RESERVE_ONE_MORE: profile.reserve_size == "hundredth_and_block",
-        k.C_ISOLATE_TYPE: profile.isolate == "type",
-        k.C_SKIP_AWAKE: profile.skip_awake_nodes and machine.nodes > 1,
-        k.C_BOOST_WAKES_ALL: profile.boost_wakes_all,
-        k.C_LISTS_FOLLOW_BLOCKS: profile.lists_follow_blocks,
-    }
+    cfg.steal_suitable = profile.fallback == "steal_suitable"
+    cfg.refuse_highatomic = profile.claim_refuses_highatomic
+    cfg.merge_retypes = profile.merge_retypes
+    cfg.free_piece_order = machine.pageblock_order if profile.split_by_block else machine.max_page_order
+    cfg.split_by_block = profile.split_by_block
+    cfg.pcp_type_cached = profile.pcp_type == "cached"
+    cfg.pcp_type_base = 2 * (cfg.npages >> machine.pageblock_order)
+    cfg.pcp_fixed = profile.pcp_tuning == "fixed"
+    cfg.sub_batches = profile.pcp_tuning == "sub_batches"
+    cfg.free_high_shift = 1 if profile.pcp_tuning == "sub_batches" else 31
+    cfg.below_high = profile.below_high
+    cfg.decay = profile.decay
+    cfg.free_highatomic = profile.free_highatomic
+    cfg.reserve_any_path = profile.reserve_point == "get_page_from_freelist"
+    cfg.reserve_one_more = profile.reserve_size == "hundredth_and_block"
+    cfg.isolate_type = profile.isolate == "type"
+    cfg.skip_awake = profile.skip_awake_nodes and machine.nodes > 1
+    cfg.boost_wakes_all = profile.boost_wakes_all
+    cfg.lists_follow_blocks = profile.lists_follow_blocks
 
 
-def _config_array(machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> Int64Array:
-    """``cfg``, without the offsets into ``work``."""
-    nodes, cpus, zones = machine.nodes, len(machine.cpu_node), len(machine.zones)
+def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> None:
+    """``cfg``: what bears the same name in a description, then the rest."""
+    for description in (machine, policy, options):
+        for one in dataclass_fields(description):
+            if one.name in Config.FIELDS and one.name != "npages":
+                setattr(cfg, one.name, getattr(description, one.name))
     chunk = 1 << machine.max_page_order
-    npages = (machine.npages + chunk - 1) // chunk * chunk
-    off_ready = k.C_FIXED
-    off_cpu_node = off_ready + nodes
-    off_node_cpu = off_cpu_node + cpus
-    off_zonelist = off_node_cpu + nodes
-    cfg = np.zeros(off_zonelist + nodes * (zones + 1), np.int64)
-    ready = policy.ready if policy.ready is not None else (True,) * nodes
-    values = {
-        k.C_NPAGES: npages,
-        k.C_NPAGES_REAL: machine.npages,
-        k.C_NZONES: zones,
-        k.C_NCPUS: cpus,
-        k.C_NNODES: nodes,
-        k.C_MAX_PAGE_ORDER: machine.max_page_order,
-        k.C_PAGEBLOCK_ORDER: machine.pageblock_order,
-        k.C_HPAGE_ORDER: machine.hpage_order,
-        k.C_ZONE_DMA32: machine.zone_dma32,
-        k.C_DEFRAG_MODE: machine.defrag_mode,
-        k.C_OPEN_LOOP: machine.open_loop,
-        k.C_BOOST_FACTOR: machine.watermark_boost_factor,
-        k.C_MOBILITY_DISABLED: machine.mobility_disabled,
-        k.C_LOG_LEVEL: options.log_level,
-        k.C_LOG_CAPACITY: options.log_capacity,
-        k.C_VMSTAT_PHASE: machine.vmstat_phase_ns,
-        k.C_KSWAPD_WAKE: machine.kswapd_wake_ns,
-        k.C_KSWAPD_RUN: machine.kswapd_run_ns,
-        k.C_COMPACTION: machine.compaction,
-        k.C_PROACTIVENESS: machine.proactiveness,
-        k.C_EXTFRAG_THRESHOLD: machine.extfrag_threshold,
-        k.C_STAT_INTERVAL: machine.stat_interval_ns,
-        k.C_NWORKERS: nodes if policy.wq == "per_node" else cpus,
-        k.C_EVACUATE: policy.evacuate,
-        k.C_POOL: policy.pool,
-        k.C_PER_NODE: policy.wq == "per_node",
-        k.C_SKIP_HINT: policy.skip_hint,
-        k.C_WORK_NS: policy.work_ns,
-        k.C_IRQ_WORK_NS: policy.irq_work_ns,
-        k.C_WAKEUP_NS: policy.wakeup_ns,
-        k.C_SCAN_NS: policy.scan_ns,
-        k.C_ISOLATE_NS: policy.isolate_ns,
-        k.C_RECLAIM_NS: policy.reclaim_ns,
-        k.C_MIGRATE_NS: policy.migrate_ns,
-        k.C_TIME_SCALE: policy.time_scale,
-        k.C_NR_PCP_LISTS: k.NR_PCP_LISTS if machine.hpage_order >= 0 else k.NR_PCP_LISTS - 2,
-        k.C_PCP_BASE: npages + zones * k.LISTS_PER_ZONE,
-        k.C_OFF_READY: off_ready,
-        k.C_OFF_CPU_NODE: off_cpu_node,
-        k.C_OFF_NODE_CPU: off_node_cpu,
-        k.C_OFF_ZONELIST: off_zonelist,
-    }
-    for index, value in {**values, **_profile_switches(machine, npages)}.items():
-        cfg[index] = int(value)
-    cfg[off_ready:off_cpu_node] = ready
-    cfg[off_cpu_node:off_node_cpu] = machine.cpu_node
-    for node in range(nodes):
-        own = [cpu for cpu, its in enumerate(machine.cpu_node) if its == node]
-        cfg[off_node_cpu + node] = own[0] if own else 0
-    cfg[off_zonelist:] = _zonelists(machine)
-    return cfg
+    cfg.npages = (machine.npages + chunk - 1) // chunk * chunk
+    cfg.npages_real = machine.npages
+    cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes = len(machine.zones), len(machine.cpu_node), machine.nodes
+    cfg.stat_interval, cfg.vmstat_phase = machine.stat_interval_ns, machine.vmstat_phase_ns
+    cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
+    cfg.per_node = policy.wq == "per_node"
+    cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
+    cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_order >= 0 else k.NR_PCP_LISTS - 2
+    cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
+    _set_profile(cfg, machine)
 
 
-def kcompactd_size(cfg: Int64Array) -> int:
-    """Entries of ``work`` that a kcompactd takes: its fields, a pageblock's worth of sources, as many destinations."""
-    return k.KC_LISTS + (2 << int(cfg[k.C_PAGEBLOCK_ORDER]))
+def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: int) -> None:
+    """A node with nothing to do, and its kcompactd's compact_control."""
+    pgdat, cc, cfg = s.node[node], s.cc[node], s.cfg
+    pgdat.cpu = machine.cpu_node.index(node) if node in machine.cpu_node else 0
+    zonelist = _zonelist(machine, node)
+    pgdat.nr_zonelist = len(zonelist)
+    for i, z in enumerate(zonelist):
+        pgdat.zonelist[i] = z
+    pgdat.evacuate_ready = policy.ready is None or policy.ready[node]
+    pgdat.evacuate_pending = pgdat.kswapd_highest_zoneidx = -1
+    pgdat.kswapd_due = k.NEVER
+    pgdat.kswapd_run_highest_zoneidx = pgdat.kcompactd_highest_zoneidx = k.ZONE_MOVABLE
+    pgdat.kcompactd_due = k.KCOMPACTD_NS if cfg.compaction and cfg.proactiveness else k.NEVER
+    cc.sources = node * (2 << cfg.pageblock_order)
+    cc.targets = cc.sources + (1 << cfg.pageblock_order)
 
 
-def _work_array(cfg: Int64Array) -> Int64Array:
-    """``work``, and its offsets written into *cfg*."""
-    pool, nodes, cpus = int(cfg[k.C_POOL]), int(cfg[k.C_NNODES]), int(cfg[k.C_NCPUS])
-    workers = int(cfg[k.C_NWORKERS])
-    at = k.W_FIXED
-    for index, size in (
-        (k.C_OFF_ITEMS, pool * k.IS),
-        (k.C_OFF_PENDING, nodes),
-        (k.C_OFF_WORKERS, workers * k.WS),
-        (k.C_OFF_KSWAPD, nodes * k.KS),
-        (k.C_OFF_TICKS, cpus),
-        (k.C_OFF_KCOMPACTD, nodes * kcompactd_size(cfg)),
-    ):
-        cfg[index] = at
-        at += size
-    work = np.zeros(at, np.int64)
-    work[k.W_FREELIST] = -1
-    work[cfg[k.C_OFF_PENDING] : cfg[k.C_OFF_WORKERS]] = -1
-    for worker in range(workers):
-        base = int(cfg[k.C_OFF_WORKERS]) + worker * k.WS
-        work[base + k.WK_DUE] = k.NEVER
-        work[base + k.WK_ITEM] = work[base + k.WK_HEAD] = work[base + k.WK_TAIL] = -1
-    for offset, first in ((k.KS_DUE, k.NEVER), (k.KS_HI, -1), (k.KS_RUN_HI, k.ZONE_MOVABLE)):
-        work[int(cfg[k.C_OFF_KSWAPD]) + offset : cfg[k.C_OFF_TICKS] : k.KS] = first
-    for node in range(nodes):
-        base = int(cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(cfg)
-        looks = cfg[k.C_COMPACTION] and cfg[k.C_PROACTIVENESS]
-        work[base + k.KC_DUE] = k.KCOMPACTD_NS if looks else k.NEVER
-        work[base + k.KC_HI] = k.ZONE_MOVABLE
-    for cpu in range(cpus):
-        tick = int(cfg[k.C_VMSTAT_PHASE]) + cpu * 12_000_000
-        work[int(cfg[k.C_OFF_TICKS]) + cpu] = tick if tick > 0 else tick + int(cfg[k.C_STAT_INTERVAL])
-    return work
+def _set_zone(zone: Zone, config: ZoneConfig) -> None:
+    """A zone with nothing free yet."""
+    zone.node, zone.index = config.node, config.index
+    zone.zone_start_pfn, zone.zone_end_pfn = config.start_pfn, config.end_pfn
+    zone.managed_pages = zone.present_pages = config.managed_pages
+    for i in range(4):
+        zone.watermark[i], zone.lowmem_reserve[i] = config.watermark[i], config.lowmem_reserve[i]
 
 
-def _zone_array(machine: MachineConfig) -> Int64Array:
-    """``zone`` with nothing free yet."""
-    zone = np.zeros(len(machine.zones) * k.ZS, np.int64)
-    for z, config in enumerate(machine.zones):
-        fields = zone[z * k.ZS : (z + 1) * k.ZS]
-        fields[k.Z_NODE], fields[k.Z_INDEX] = config.node, config.index
-        fields[k.Z_START], fields[k.Z_END] = config.start_pfn, config.end_pfn
-        fields[k.Z_MANAGED] = fields[k.Z_PRESENT] = config.managed_pages
-        fields[k.Z_WMARK : k.Z_WMARK + 4] = config.watermark
-        fields[k.Z_LOWMEM : k.Z_LOWMEM + 4] = config.lowmem_reserve
-    return zone
+def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
+    """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
+    s.stat.evacuate_freelist = s.stat.capture_order = -1
+    for node in range(s.cfg.nr_nodes):
+        _set_node(s, machine, policy, node)
+    for zone, config in zip(s.zone, machine.zones, strict=True):
+        _set_zone(zone, config)
+    for worker in s.worker:
+        worker.due = k.NEVER
+        worker.item = worker.head = worker.tail = -1
+    for number, cpu in enumerate(s.cpu):
+        cpu.node = machine.cpu_node[number]
+        tick = s.cfg.vmstat_phase + number * 12_000_000
+        cpu.vmstat_due = tick if tick > 0 else tick + s.cfg.stat_interval
 
 
 def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
     """Recompute batch, high_min and high_max of every per-CPU list set from the zones' marks and sizes."""
     cpus = len(machine.cpu_node)
-    pcp = state.pcp.reshape(len(machine.zones), cpus, k.PS)
-    for z in range(len(machine.zones)):
-        node = int(state.zone[z * k.ZS + k.Z_NODE])
-        managed = int(state.zone[z * k.ZS + k.Z_MANAGED])
-        low = int(state.zone[z * k.ZS + k.Z_WMARK + k.WMARK_LOW] + state.zone[z * k.ZS + k.Z_BOOST])
-        local = machine.cpu_node.count(node) or cpus
-        batch = zone_batchsize(managed)
-        pcp[z, :, k.P_BATCH] = batch
-        high_min, high_max = pcp_high_bounds(managed, low, batch, local, machine.pcp_high_fraction)
-        fixed = machine.profile.pcp_tuning == "fixed"
-        pcp[z, :, k.P_HIGH_MIN], pcp[z, :, k.P_HIGH_MAX] = high_min, high_min if fixed else high_max
-        if fixed:
-            pcp[z, :, k.P_HIGH] = high_min
+    fixed = machine.profile.pcp_tuning == "fixed"
+    for z, zone in enumerate(state.view.zone):
+        low = zone.watermark[k.WMARK_LOW] + zone.watermark_boost
+        local = machine.cpu_node.count(zone.node) or cpus
+        batch = zone_batchsize(zone.managed_pages)
+        high_min, high_max = pcp_high_bounds(zone.managed_pages, low, batch, local, machine.pcp_high_fraction)
+        for cpu in range(cpus):
+            pcp = state.view.pcp[z * cpus + cpu]
+            pcp.batch, pcp.high_min, pcp.high_max = batch, high_min, high_min if fixed else high_max
+            if fixed:
+                pcp.high = high_min
 
 
 def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
@@ -422,41 +375,47 @@ def build_state(
     policy = policy or EvacuationConfig()
     options = options or StateOptions()
     _check(machine, policy)
-    cfg = _config_array(machine, policy, options)
-    work = _work_array(cfg)
-    npages, zones, cpus = int(cfg[k.C_NPAGES]), len(machine.zones), len(machine.cpu_node)
+    config = Config.new()
+    cfg = Config(config.data)
+    _set_config(cfg, machine, policy, options)
+    npages, zones, cpus, nodes = cfg.npages, cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes
     sentinels = zones * k.LISTS_PER_ZONE + zones * cpus * k.PCP_LISTS
     link = np.empty(2 * (npages + sentinels), np.int32)
     link[: 2 * npages] = -1
     link[2 * npages :] = np.repeat(np.arange(npages, npages + sentinels, dtype=np.int32), 2)
     block = np.empty((npages >> machine.pageblock_order, 2), np.uint8)
     block[:, 0], block[:, 1] = k.MIGRATE_MOVABLE, k.NO_ZONE
-    for z, config in enumerate(machine.zones):
-        last = (config.end_pfn - 1) >> machine.pageblock_order
-        block[config.start_pfn >> machine.pageblock_order : last + 1, 1] = z
+    for z, its in enumerate(machine.zones):
+        last = (its.end_pfn - 1) >> machine.pageblock_order
+        block[its.start_pfn >> machine.pageblock_order : last + 1, 1] = z
     state = State(
         link=link,
         meta=np.full(npages, k.PG_RESERVED << 4, np.uint8),
         block=np.concatenate([block.reshape(-1), _pcp_types(machine, npages)]),
-        zone=_zone_array(machine),
-        pcp=np.zeros(zones * cpus * k.PS, np.int32),
-        cfg=cfg,
-        stat=np.zeros(k.T_SIZE, np.int64),
-        work=work,
-        lru=np.zeros(cpus * k.LS, np.int32),
-        log=np.zeros(options.log_capacity * k.LR, np.int64),
+        zone=Zone.new(zones),
+        pcp=PerCpuPages.new(zones * cpus),
+        cfg=config,
+        stat=Counters.new(),
+        node=Node.new(nodes),
+        cpu=Cpu.new(cpus),
+        worker=Worker.new(cfg.nr_workers),
+        item=EvacuateItem.new(cfg.pool),
+        cc=CompactControl.new(nodes),
+        folios=np.zeros(nodes * 2 << machine.pageblock_order, np.int64),
+        log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
     )
+    _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
-    state.stat[k.T_CAPTURE_ORDER] = -1
     if machine.free_high_batch:
-        state.pcp[k.P_FLAGS :: k.PS] |= k.PCPF_FREE_HIGH_BATCH
+        PerCpuPages.table(state.pcp)["flags"] |= k.PCPF_FREE_HIGH_BATCH
     return state
 
 
-def copy_state(state: State) -> State:
-    """A deep copy: two runs can start from one state."""
-    return State._make(array.copy() for array in state)
+def log_table(state: State) -> Int64Array:
+    """The log's records, int64[records, 8], in the order of :class:`~kevacuate.mm.fields.LogRecord`'s fields; no copy."""
+    kept = min(state.view.stat.nr_log, state.view.cfg.log_capacity)
+    return state.log[: kept * LogRecord.STRIDE].reshape(-1, LogRecord.STRIDE)
 
 
 def grow_objects(state: State, size: int) -> State:

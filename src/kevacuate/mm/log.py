@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import C_LOG_CAPACITY, C_LOG_LEVEL, LR, T_CPU, T_NLOG, T_NOW
+from kevacuate.mm.fields import LogRecord, View
 
 
 @part(inline=True)
-def pack_types(start, mt):  # type: ignore[no-untyped-def]
+def pack_types(start: int, mt: int) -> int:
     """The type that a request asks for and the type of what it takes, as every record packs such a pair: *start* above."""
     return 256 * start + mt
 
@@ -21,44 +21,43 @@ def unpack_types(packed: Any) -> tuple[Any, Any]:
 
 
 @part(inline=True)
-def write_record(s, records, n, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Make record *n* of *records* one of now and of the current CPU."""
-    at = n * LR
-    records[at] = s.stat[T_NOW]
-    records[at + 1] = kind
-    records[at + 2] = s.stat[T_CPU]
-    records[at + 3] = pfn
-    records[at + 4] = a
-    records[at + 5] = b
-    records[at + 6] = c
-    records[at + 7] = d
+def write_record(s: View, record: LogRecord, kind: int, pfn: int, a: int, b: int, c: int, d: int) -> None:
+    """Make *record* one of now and of the current CPU."""
+    record.time = s.stat.now
+    record.kind = kind
+    record.cpu = s.stat.cpu
+    record.pfn = pfn
+    record.a = a
+    record.b = b
+    record.c = c
+    record.d = d
 
 
 @part(cold=True)
-def log_record(s, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
+def log_record(s: View, kind: int, pfn: int, a: int, b: int, c: int, d: int) -> None:
     """Append a record; beyond the capacity only the count rises, and whoever takes the log sees the loss."""
-    n = s.stat[T_NLOG]
-    s.stat[T_NLOG] = n + 1
-    if n < s.cfg[C_LOG_CAPACITY]:
-        write_record(s, s.log, n, kind, pfn, a, b, c, d)
+    n = s.stat.nr_log
+    s.stat.nr_log = n + 1
+    if n < s.cfg.log_capacity:
+        write_record(s, s.log[n], kind, pfn, a, b, c, d)
 
 
 @part(inline=True)
-def log_event(s, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
+def log_event(s: View, kind: int, pfn: int, a: int, b: int, c: int, d: int) -> None:
     """Log at level 1: what happens rarely."""
-    if s.cfg[C_LOG_LEVEL] >= 1:
+    if s.cfg.log_level >= 1:
         log_record(s, kind, pfn, a, b, c, d)
 
 
 @part(inline=True)
-def log_kmem(s, kind, pfn, a, b):  # type: ignore[no-untyped-def]
+def log_kmem(s: View, kind: int, pfn: int, a: int, b: int) -> None:
     """Log at level 2: the kernel's frequent kmem events."""
-    if s.cfg[C_LOG_LEVEL] >= 2:
+    if s.cfg.log_level >= 2:
         log_record(s, kind, pfn, a, b, 0, 0)
 
 
 @part(inline=True)
-def log_list(s, kind, pfn, a, b, c):  # type: ignore[no-untyped-def]
+def log_list(s: View, kind: int, pfn: int, a: int, b: int, c: int) -> None:
     """Log at level 3: every free-list operation."""
-    if s.cfg[C_LOG_LEVEL] >= 3:
+    if s.cfg.log_level >= 3:
         log_record(s, kind, pfn, a, b, c, 0)

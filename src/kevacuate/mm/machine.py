@@ -11,13 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.layout import (
+    EvacuationConfig,
+    MachineConfig,
+    State,
+    StateOptions,
+    ZoneConfig,
+    build_state,
+    log_table,
+)
 from kevacuate.mm.picture import block_picture, describe, free_lists_picture
 
 TYPES = {"unmovable": k.MIGRATE_UNMOVABLE, "movable": k.MIGRATE_MOVABLE, "reclaimable": k.MIGRATE_RECLAIMABLE}
@@ -126,9 +132,9 @@ class Machine:
             boot.setup_per_zone_wmarks(self.state, self.config, min_free_kbytes)
         entry.late_initcall(self.state, 1)
         last = (pages - 1) >> pageblock_order << pageblock_order
-        self.state.zone[k.Z_CACHED_FREE_PFN] = (
-            last  # as in zones that begin above pfn 0, where its 0 is no position
-        )
+        self.state.view.zone[
+            0
+        ].compact_cached_free_pfn = last  # as in zones above pfn 0, where its 0 is no position
         self._spare = list(range(self.state.obj.size - 1, -1, -1))
 
     def alloc(
@@ -186,11 +192,11 @@ class Machine:
     @property
     def now(self) -> int:
         """Virtual time in ns."""
-        return int(self.state.stat[k.T_NOW])
+        return self.state.view.stat.now
 
     def step(self) -> list[str]:
         """Run the next thing that is due in the background (a worker's step, kswapd, a vmstat tick); what happened, in lines."""
-        due = int(self.state.stat[k.T_NEXT_DUE]) or self._next_due()
+        due = self.state.view.stat.next_due or self._next_due()
         entry.advance(self.state, due)
         return self.events()
 
@@ -220,10 +226,9 @@ class Machine:
 
     def events(self) -> list[str]:
         """What the model logged since the last call, in lines."""
-        count = min(int(self.state.stat[k.T_NLOG]), int(self.state.cfg[k.C_LOG_CAPACITY]))
-        records = self.state.log[: count * k.LR].reshape(-1, k.LR)
-        self.state.stat[k.T_NLOG] = 0
-        return [line for line in (describe(self.state, record) for record in records.tolist()) if line]
+        records = log_table(self.state).tolist()
+        self.state.view.stat.nr_log = 0
+        return [line for line in (describe(self.state, record) for record in records) if line]
 
     def drain(self) -> None:
         """drain_all_pages: what lies on the per-CPU lists goes back to the buddy lists; then lru_add_drain_all."""
@@ -250,7 +255,7 @@ class Machine:
         cpus = len(self.config.cpu_node)
         return (
             f"<Machine of {self.config.npages:,} pages in {self._blocks:,} pageblocks, {cpus} CPU{'s' * (cpus > 1)}: "
-            f"{int(self.state.zone[k.Z_NR_FREE]):,} pages free>"
+            f"{self.state.view.zone[0].nr_free_pages:,} pages free>"
         )
 
     def __str__(self) -> str:
@@ -268,10 +273,8 @@ class Machine:
 
     def _next_due(self) -> int:
         entry.advance(self.state, self.now)
-        return int(self.state.stat[k.T_NEXT_DUE])
+        return self.state.view.stat.next_due
 
     def _busy(self) -> bool:
         """Whether some worker has something to do."""
-        at = int(self.state.cfg[k.C_OFF_WORKERS])
-        workers = self.state.work[at : at + int(self.state.cfg[k.C_NWORKERS]) * k.WS].reshape(-1, k.WS)
-        return bool(np.any(workers[:, k.WK_STATE] != k.WORKER_IDLE))
+        return any(worker.state != k.WORKER_IDLE for worker in self.state.view.worker)

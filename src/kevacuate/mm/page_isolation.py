@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     account_freepages,
     block_in_zone,
@@ -17,121 +18,97 @@ from kevacuate.mm.buddy import (
     set_pageblock_migratetype,
     split_large_buddy,
 )
-from kevacuate.mm.constants import (
-    ATTR_MOVABLE_OPS,
-    ATTR_ON_LRU,
-    C_ISOLATE_TYPE,
-    C_MAX_PAGE_ORDER,
-    C_MOBILITY_DISABLED,
-    C_PAGEBLOCK_ORDER,
-    C_SPLIT_BY_BLOCK,
-    FPI_NONE,
-    FPI_TO_TAIL,
-    MIGRATE_CMA,
-    MIGRATE_ISOLATE,
-    MIGRATE_MOVABLE,
-    MIGRATE_UNMOVABLE,
-    PB_ISOLATE,
-    PB_TYPE_MASK,
-    PG_ALLOC,
-    PG_BUDDY,
-    PG_ISOLATED,
-    PG_RESERVED,
-    Z_INDEX,
-    Z_NR_ISOLATE_BLOCKS,
-    ZONE_MOVABLE,
-    ZS,
-)
+from kevacuate.mm.fields import View
 
 
 @part
-def has_unmovable_pages(s, start):  # type: ignore[no-untyped-def]
+def has_unmovable_pages(s: View, start: int) -> bool:
     """Whether the block holds a page that isolation refuses: of type CMA, reserved, or, outside ZONE_MOVABLE, in use and
     neither PageLRU nor movable_ops (mm/page_isolation.c, as memory offlining asks).
     """
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
-    if s.block[2 * (start >> pageblock_order)] & PB_TYPE_MASK == MIGRATE_CMA:
+    pageblock_order = s.cfg.pageblock_order
+    if s.block[2 * (start >> pageblock_order)] & k.PB_TYPE_MASK == k.MIGRATE_CMA:
         return True
-    zone_movable = s.zone[page_zone(s, start) * ZS + Z_INDEX] == ZONE_MOVABLE
+    zone_movable = s.zone[page_zone(s, start)].index == k.ZONE_MOVABLE
     end = start + (1 << pageblock_order)
     head = covering_chunk(s, start)
     pfn = start if head < 0 else head
     while pfn < end:
         meta = s.meta[pfn] + 0
         state = meta >> 4
-        if state == PG_RESERVED:
+        if state == k.PG_RESERVED:
             return True
-        in_use = state in (PG_ALLOC, PG_ISOLATED) and not zone_movable
-        if in_use and not s.link[2 * pfn + 1] & (ATTR_ON_LRU | ATTR_MOVABLE_OPS):
+        in_use = state in (k.PG_ALLOC, k.PG_ISOLATED) and not zone_movable
+        if in_use and not s.link[2 * pfn + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
             return True
         pfn += 1 << (meta & 15)
     return False
 
 
 @part
-def set_pageblock_isolate(s, start, isolate):  # type: ignore[no-untyped-def]
+def set_pageblock_isolate(s: View, start: int, isolate: bool) -> None:
     """Write the block's isolate bit and nothing else."""
-    at = 2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])
+    at = 2 * (start >> s.cfg.pageblock_order)
     if isolate:
-        s.block[at] |= PB_ISOLATE
+        s.block[at] |= k.PB_ISOLATE
     else:
-        s.block[at] &= 255 - PB_ISOLATE
+        s.block[at] &= 255 - k.PB_ISOLATE
 
 
 @part
-def mark_isolated_block(s, start, isolate):  # type: ignore[no-untyped-def]
+def mark_isolated_block(s: View, start: int, isolate: bool) -> None:
     """Mark the block isolated, or no longer: by the bit, or by its type, in which case it becomes movable afterwards."""
-    s.zone[page_zone(s, start) * ZS + Z_NR_ISOLATE_BLOCKS] += 1 if isolate else -1
-    if s.cfg[C_ISOLATE_TYPE]:
-        set_pageblock_migratetype(s, start, MIGRATE_ISOLATE if isolate else MIGRATE_MOVABLE)
+    s.zone[page_zone(s, start)].nr_isolate_pageblock += 1 if isolate else -1
+    if s.cfg.isolate_type:
+        set_pageblock_migratetype(s, start, k.MIGRATE_ISOLATE if isolate else k.MIGRATE_MOVABLE)
     else:
         set_pageblock_isolate(s, start, isolate)
 
 
 @part
-def type_below(s, start, isolate):  # type: ignore[no-untyped-def]
+def type_below(s: View, start: int, isolate: bool) -> int:
     """The type the block has, or will have again, when it is not isolated."""
-    if s.cfg[C_ISOLATE_TYPE] and not isolate:
-        return MIGRATE_UNMOVABLE if s.cfg[C_MOBILITY_DISABLED] else MIGRATE_MOVABLE
-    return s.block[2 * (start >> s.cfg[C_PAGEBLOCK_ORDER])] & PB_TYPE_MASK
+    if s.cfg.isolate_type and not isolate:
+        return k.MIGRATE_UNMOVABLE if s.cfg.mobility_disabled else k.MIGRATE_MOVABLE
+    return s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_TYPE_MASK
 
 
 @part
-def straddled_in_use(s, start):  # type: ignore[no-untyped-def]
+def straddled_in_use(s: View, start: int) -> bool:
     """Whether a chunk in use reaches beyond the block, in kernels that would free it with one type for all its blocks."""
-    if s.cfg[C_SPLIT_BY_BLOCK]:
+    if s.cfg.split_by_block:
         return False
     head = covering_chunk(s, start)
-    return head >= 0 and s.meta[head] >> 4 != PG_BUDDY
+    return head >= 0 and s.meta[head] >> 4 != k.PG_BUDDY
 
 
 @part
-def pageblock_isolate_and_move_free_pages(s, z, start, isolate):  # type: ignore[no-untyped-def]
+def pageblock_isolate_and_move_free_pages(s: View, z: int, start: int, isolate: bool) -> None:
     """Toggle the isolate bit and bring the block's free pages onto the right lists (page_alloc.c:2099).
 
     A free chunk larger than the block is taken off its list and freed again block by block.
     """
     preserved = type_below(s, start, isolate)
     head = covering_chunk(s, start)
-    if head >= 0 and s.meta[head] >> 4 == PG_BUDDY:
+    if head >= 0 and s.meta[head] >> 4 == k.PG_BUDDY:
         order = s.meta[head] & 15
         mt = get_pfnblock_migratetype(s, head)
         del_page_from_free_list(s, z, head, order, mt)
         account_freepages(s, z, -(1 << order), mt)
         mark_isolated_block(s, start, isolate)
-        split_large_buddy(s, z, head, order, FPI_NONE)
+        split_large_buddy(s, z, head, order, k.FPI_NONE)
         return
     if isolate:
-        move_freepages_block_list(s, z, start, preserved, MIGRATE_ISOLATE)
+        move_freepages_block_list(s, z, start, preserved, k.MIGRATE_ISOLATE)
     else:
-        move_freepages_block_list(s, z, start, MIGRATE_ISOLATE, preserved)
+        move_freepages_block_list(s, z, start, k.MIGRATE_ISOLATE, preserved)
     mark_isolated_block(s, start, isolate)
 
 
 @part
-def set_migratetype_isolate(s, block):  # type: ignore[no-untyped-def]
+def set_migratetype_isolate(s: View, block: int) -> bool:
     """Isolate block number *block*; False (EBUSY) if it is isolated already, leaves its zone, or holds unmovable pages."""
-    start = block << s.cfg[C_PAGEBLOCK_ORDER]
+    start = block << s.cfg.pageblock_order
     z = page_zone(s, start)
     if get_pageblock_isolate(s, start) or not block_in_zone(s, z, start) or has_unmovable_pages(s, start):
         return False
@@ -142,21 +119,21 @@ def set_migratetype_isolate(s, block):  # type: ignore[no-untyped-def]
 
 
 @part
-def unset_migratetype_isolate(s, block):  # type: ignore[no-untyped-def]
+def unset_migratetype_isolate(s: View, block: int) -> None:
     """Undo it: a free block whose partner is a free block too is freed again so that they merge, else moved back."""
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pageblock_order = s.cfg.pageblock_order
     start = block << pageblock_order
     if not get_pageblock_isolate(s, start):
         return
     z = page_zone(s, start)
-    whole = PG_BUDDY << 4 | pageblock_order
-    if pageblock_order < s.cfg[C_MAX_PAGE_ORDER] and s.meta[start] == whole:
+    whole = k.PG_BUDDY << 4 | pageblock_order
+    if pageblock_order < s.cfg.max_page_order and s.meta[start] == whole:
         partner = start ^ (1 << pageblock_order)
         same_zone = page_zone(s, partner) == z
         if s.meta[partner] == whole and same_zone and not get_pageblock_isolate(s, partner):
-            del_page_from_free_list(s, z, start, pageblock_order, MIGRATE_ISOLATE)
+            del_page_from_free_list(s, z, start, pageblock_order, k.MIGRATE_ISOLATE)
             mark_isolated_block(s, start, False)
             mt = get_pfnblock_migratetype(s, start)
-            free_one_page_merge(s, z, start, pageblock_order, mt, FPI_TO_TAIL)
+            free_one_page_merge(s, z, start, pageblock_order, mt, k.FPI_TO_TAIL)
             return
     pageblock_isolate_and_move_free_pages(s, z, start, False)

@@ -18,7 +18,7 @@ def block_picture(state: State, number: int) -> str:
     batch, so that it cannot move yet, ``U`` in use and cannot, ``i`` isolated to be moved, ``c`` free and held by a compaction,
     ``-`` reserved.
     """
-    pageblock_order = int(state.cfg[k.C_PAGEBLOCK_ORDER])
+    pageblock_order = state.view.cfg.pageblock_order
     start = number << pageblock_order
     bits = int(state.block[2 * number])
     mt = k.MIGRATE_ISOLATE if bits & k.PB_ISOLATE else bits & k.PB_TYPE_MASK
@@ -31,7 +31,7 @@ def block_picture(state: State, number: int) -> str:
 def _page_letter(state: State, pfn: int) -> str:
     """The character of one page."""
     head = pfn
-    for order in range(int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1):
+    for order in range(state.view.cfg.max_page_order + 1):
         head = (pfn >> order) << order
         meta = int(state.meta[head])
         if meta >> 4 != k.PG_TAIL and head + (1 << (meta & 15)) > pfn:
@@ -46,9 +46,9 @@ def _page_letter(state: State, pfn: int) -> str:
 
 def free_lists_picture(state: State) -> str:
     """Free chunks by type and order, as /proc/pagetypeinfo prints them."""
-    orders = int(state.cfg[k.C_MAX_PAGE_ORDER]) + 1
+    orders = state.view.cfg.max_page_order + 1
     lines = ["free chunks at order  " + "".join(f"{order:>5}" for order in range(orders))]
-    for z in range(int(state.cfg[k.C_NZONES])):
+    for z in range(state.view.cfg.nr_zones):
         for mt, name in enumerate(k.MIGRATE_NAMES[:4]):
             counts = [_list_length(state, z, order, mt) for order in range(orders)]
             lines.append(f"zone {z} {name:<15}" + "".join(f"{count:>5}" for count in counts))
@@ -57,7 +57,7 @@ def free_lists_picture(state: State) -> str:
 
 def _list_length(state: State, z: int, order: int, mt: int) -> int:
     """Number of chunks on one free list."""
-    head = int(state.cfg[k.C_NPAGES]) + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
+    head = state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
     length, at = 0, int(state.link[2 * head])
     while at != head:
         length += 1
@@ -71,11 +71,9 @@ def describe(state: State, record: list[int]) -> str:
     words = _WORDS.get(kind)
     if words is None:
         return ""
-    block = pfn >> int(state.cfg[k.C_PAGEBLOCK_ORDER])
+    block = pfn >> state.view.cfg.pageblock_order
     zone = int(state.block[2 * block + 1]) if pfn >= 0 else 0
-    text = words(block, pfn, a, b, c, d).replace(
-        "kevacuate/N", f"kevacuate/{state.zone[zone * k.ZS + k.Z_NODE]}"
-    )
+    text = words(block, pfn, a, b, c, d).replace("kevacuate/N", f"kevacuate/{state.view.zone[zone].node}")
     return f"{t / 1000:>9.1f} us  CPU {cpu}  {text}"
 
 

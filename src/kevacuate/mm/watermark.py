@@ -8,102 +8,69 @@ differently by up to threshold * CPUs pages.
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.constants import (
-    ALLOC_CMA,
-    ALLOC_HIGHATOMIC,
-    ALLOC_KSWAPD,
-    ALLOC_MIN_RESERVE,
-    ALLOC_NON_BLOCK,
-    ALLOC_OOM,
-    ALLOC_RESERVES,
-    ALLOC_WMARK_MASK,
-    C_BOOST_FACTOR,
-    C_DEFRAG_MODE,
-    C_MAX_PAGE_ORDER,
-    C_NZONES,
-    C_OFF_KCOMPACTD,
-    C_PAGEBLOCK_ORDER,
-    KC_LISTS,
-    L_BOOST,
-    MIGRATE_CMA,
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_PCPTYPES,
-    T_BOOSTS,
-    WMARK_HIGH,
-    WMARK_MIN,
-    Z_AREA,
-    Z_BOOST,
-    Z_BOOSTED,
-    Z_INDEX,
-    Z_LOWMEM,
-    Z_MANAGED,
-    Z_NODE,
-    Z_NR_FREE,
-    Z_NR_FREE_BLOCKS,
-    Z_NR_FREE_CMA,
-    Z_NR_FREE_HIGHATOMIC,
-    Z_WMARK,
-    ZS,
-)
+from kevacuate.mm.fields import View
 from kevacuate.mm.log import log_event
 
 
 @part(inline=True)
-def wmark_pages(s, z, which):  # type: ignore[no-untyped-def]
+def wmark_pages(s: View, z: int, which: int) -> int:
     """The effective mark: the boost is part of every one (mmzone.h:1169)."""
-    return s.zone[z * ZS + Z_WMARK + which] + s.zone[z * ZS + Z_BOOST]
+    zone = s.zone[z]
+    return zone.watermark[which] + zone.watermark_boost
 
 
 @part(inline=True)
-def unusable_free(s, z, order, flags):  # type: ignore[no-untyped-def]
+def unusable_free(s: View, z: int, order: int, flags: int) -> int:
     """__zone_watermark_unusable_free: pages this request may not use (:3561)."""
+    zone = s.zone[z]
     pages = (1 << order) - 1
-    if not flags & ALLOC_RESERVES:
-        pages += s.zone[z * ZS + Z_NR_FREE_HIGHATOMIC]
-    if not flags & ALLOC_CMA:
-        pages += s.zone[z * ZS + Z_NR_FREE_CMA]
+    if not flags & k.ALLOC_RESERVES:
+        pages += zone.nr_free_highatomic
+    if not flags & k.ALLOC_CMA:
+        pages += zone.nr_free_cma
     return pages
 
 
 @part
-def has_free_chunk(s, z, order, flags):  # type: ignore[no-untyped-def]
+def has_free_chunk(s: View, z: int, order: int, flags: int) -> bool:
     """Whether some list of *order* or more that this request may use is not empty; any of U, M, R counts (:3630)."""
-    for o in range(order, s.cfg[C_MAX_PAGE_ORDER] + 1):
-        if s.zone[z * ZS + Z_AREA + o] == 0:
+    for o in range(order, s.cfg.max_page_order + 1):
+        if s.zone[z].free_area[o] == 0:
             continue
-        for mt in range(MIGRATE_PCPTYPES):
+        for mt in range(k.MIGRATE_PCPTYPES):
             head = free_list(s, z, o, mt)
             if s.link[2 * head] != head:
                 return True
-        head = free_list(s, z, o, MIGRATE_CMA)
-        if flags & ALLOC_CMA and s.link[2 * head] != head:
+        head = free_list(s, z, o, k.MIGRATE_CMA)
+        if flags & k.ALLOC_CMA and s.link[2 * head] != head:
             return True
-        head = free_list(s, z, o, MIGRATE_HIGHATOMIC)
-        if flags & (ALLOC_HIGHATOMIC | ALLOC_OOM) and s.link[2 * head] != head:
+        head = free_list(s, z, o, k.MIGRATE_HIGHATOMIC)
+        if flags & (k.ALLOC_HIGHATOMIC | k.ALLOC_OOM) and s.link[2 * head] != head:
             return True
     return False
 
 
 @part(cold=True)
-def zone_watermark_ok(s, z, order, mark, hi, flags):  # type: ignore[no-untyped-def]
+def zone_watermark_ok(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
     """zone_watermark_ok for a mark in pages and highest zone index *hi* (:3588)."""
-    return zone_watermark_ok_free(s, z, order, mark, hi, flags, s.zone[z * ZS + Z_NR_FREE])
+    return zone_watermark_ok_free(s, z, order, mark, hi, flags, s.zone[z].nr_free_pages)
 
 
 @part
-def zone_watermark_ok_free(s, z, order, mark, hi, flags, free):  # type: ignore[no-untyped-def]
+def zone_watermark_ok_free(s: View, z: int, order: int, mark: int, hi: int, flags: int, free: int) -> int:
     """__zone_watermark_ok: the same with *free* pages given."""
     free -= unusable_free(s, z, order, flags)
     least = mark
-    if flags & ALLOC_RESERVES:
-        if flags & ALLOC_MIN_RESERVE:
+    if flags & k.ALLOC_RESERVES:
+        if flags & k.ALLOC_MIN_RESERVE:
             least -= least // 2
-            if flags & ALLOC_NON_BLOCK:
+            if flags & k.ALLOC_NON_BLOCK:
                 least -= least // 4
-        if flags & ALLOC_OOM:
+        if flags & k.ALLOC_OOM:
             least -= least // 2
-    if free <= least + s.zone[z * ZS + Z_LOWMEM + hi]:
+    if free <= least + s.zone[z].lowmem_reserve[hi]:
         return False
     if order == 0:
         return True
@@ -111,80 +78,76 @@ def zone_watermark_ok_free(s, z, order, mark, hi, flags, free):  # type: ignore[
 
 
 @part(inline=True)
-def zone_watermark_fast(s, z, order, mark, hi, flags):  # type: ignore[no-untyped-def]
+def zone_watermark_fast(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
     """zone_watermark_fast: the order-0 shortcut, then the full test (:3673)."""
+    zone = s.zone[z]
     if order == 0:
-        free = s.zone[z * ZS + Z_NR_FREE]
+        free = zone.nr_free_pages
         usable = free - min(free, unusable_free(s, z, 0, flags))
-        if usable > mark + s.zone[z * ZS + Z_LOWMEM + hi]:
+        if usable > mark + zone.lowmem_reserve[hi]:
             return True
     return zone_watermark_slow(s, z, order, mark, hi, flags)
 
 
 @part(cold=True)
-def zone_watermark_slow(s, z, order, mark, hi, flags):  # type: ignore[no-untyped-def]
+def zone_watermark_slow(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
     """The rest of zone_watermark_fast, with the retest of an atomic request against the unboosted MIN."""
+    zone = s.zone[z]
     if zone_watermark_ok(s, z, order, mark, hi, flags):
         return True
     if (
         order == 0
-        and flags & ALLOC_MIN_RESERVE
-        and s.zone[z * ZS + Z_BOOST] != 0
-        and flags & ALLOC_WMARK_MASK == WMARK_MIN
+        and flags & k.ALLOC_MIN_RESERVE
+        and zone.watermark_boost != 0
+        and flags & k.ALLOC_WMARK_MASK == k.WMARK_MIN
     ):
-        return zone_watermark_ok(s, z, order, s.zone[z * ZS + Z_WMARK + WMARK_MIN], hi, flags)
+        return zone_watermark_ok(s, z, order, zone.watermark[k.WMARK_MIN], hi, flags)
     return False
 
 
 @part(cold=True)
-def boost_watermark(s, z, flags):  # type: ignore[no-untyped-def]
+def boost_watermark(s: View, z: int, flags: int) -> None:
     """Raise the zone's boost by a block, bounded; mark it for kswapd if the request may wake it (:2163)."""
-    at = z * ZS
-    factor = s.cfg[C_BOOST_FACTOR]
-    pageblock_pages = 1 << s.cfg[C_PAGEBLOCK_ORDER]
-    if factor == 0 or 4 * pageblock_pages > s.zone[at + Z_MANAGED]:
+    zone = s.zone[z]
+    factor = s.cfg.watermark_boost_factor
+    pageblock_pages = 1 << s.cfg.pageblock_order
+    if factor == 0 or 4 * pageblock_pages > zone.managed_pages:
         return
-    most = s.zone[at + Z_WMARK + WMARK_HIGH] * factor // 10000
+    most = zone.watermark[k.WMARK_HIGH] * factor // 10000
     if most == 0:
         return
     most = max(pageblock_pages, most)
-    boost = min(s.zone[at + Z_BOOST] + pageblock_pages, most)
-    s.zone[at + Z_BOOST] = boost
-    s.stat[T_BOOSTS] += 1
-    log_event(s, L_BOOST, -1, z, boost, 0, 0)
-    if flags & ALLOC_KSWAPD:
-        s.zone[at + Z_BOOSTED] = 1
+    boost = min(zone.watermark_boost + pageblock_pages, most)
+    zone.watermark_boost = boost
+    s.stat.boosts += 1
+    log_event(s, k.L_BOOST, -1, z, boost, 0, 0)
+    if flags & k.ALLOC_KSWAPD:
+        zone.boosted_watermark = 1
 
 
 @part
-def pgdat_balanced(s, node, order, hi):  # type: ignore[no-untyped-def]
+def pgdat_balanced(s: View, node: int, order: int, hi: int) -> bool:
     """Whether any zone of the node up to *hi* passes at HIGH (mm/vmscan.c:6861); with none managed it is balanced."""
     managed = False
-    for z in range(s.cfg[C_NZONES]):
-        at = z * ZS
-        if s.zone[at + Z_NODE] != node or s.zone[at + Z_INDEX] > hi or s.zone[at + Z_MANAGED] == 0:
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        if zone.node != node or zone.index > hi or zone.managed_pages == 0:
             continue
         managed = True
-        free = s.zone[at + Z_NR_FREE]
-        if s.cfg[C_DEFRAG_MODE] and order > 0:
-            free = s.zone[at + Z_NR_FREE_BLOCKS]
-        if zone_watermark_ok_free(s, z, order, wmark_pages(s, z, WMARK_HIGH), hi, 0, free):
+        free = zone.nr_free_pages
+        if s.cfg.defrag_mode and order > 0:
+            free = zone.nr_free_pages_blocks
+        if zone_watermark_ok_free(s, z, order, wmark_pages(s, z, k.WMARK_HIGH), hi, 0, free):
             return True
     return not managed
 
 
 @part
-def node_boosted(s, node, hi):  # type: ignore[no-untyped-def]
+def node_boosted(s: View, node: int, hi: int) -> bool:
     """Whether any zone of the node up to *hi* has a watermark boost."""
-    for z in range(s.cfg[C_NZONES]):
-        at = z * ZS
-        mine = s.zone[at + Z_NODE] == node and s.zone[at + Z_INDEX] <= hi and s.zone[at + Z_MANAGED] != 0
-        if mine and s.zone[at + Z_BOOST] != 0:
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        mine = zone.node == node and zone.index <= hi and zone.managed_pages != 0
+        if mine and zone.watermark_boost != 0:
             return True
     return False
-
-
-@part
-def kcompactd_at(s, node):  # type: ignore[no-untyped-def]
-    """Offset in ``work`` of the node's kcompactd."""
-    return s.cfg[C_OFF_KCOMPACTD] + node * (KC_LISTS + (2 << s.cfg[C_PAGEBLOCK_ORDER]))

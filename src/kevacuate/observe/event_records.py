@@ -19,6 +19,7 @@ from kevacuate.kernel.hooks import EvacOp, RmqKind
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.history import KIND, B, D
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.recording import EventChunk, EventKind, Machine, Recording
 from kevacuate.runs.noting import NOTE_ALLOC, NOTE_FREE, NOTE_MOVED_IN
 
@@ -50,7 +51,7 @@ def _records(
     d: Values = 0,
 ) -> npt.NDArray[np.int64]:
     """Records of the events, with these four values."""
-    table = np.zeros((events.rows, k.LR), np.int64)
+    table = np.zeros((events.rows, LogRecord.STRIDE), np.int64)
     for column, values in enumerate((events.ts, kind, events.cpu, events.pfn, a, b, c, d)):
         table[:, column] = values
     return table
@@ -148,7 +149,7 @@ def recorded_happenings(
     block = 1 << recording.machine.pageblock_order
     start = recording.start
     base = beginning(recording)
-    tables, places, seen = [np.empty((0, k.LR), np.int64)], [np.empty(0, np.int64)], 0
+    tables, places, seen = [np.empty((0, LogRecord.STRIDE), np.int64)], [np.empty(0, np.int64)], 0
     for events in recording.events(kinds=_HANDLERS, after=start):
         for kind, handler in _HANDLERS.items():
             rows = _touching(events, kind, first, last, block)
@@ -159,7 +160,7 @@ def recorded_happenings(
         if progress:
             progress(seen)
     records = with_ownership(np.concatenate(tables), recording.machine)
-    records[:, 0] -= base
+    LogRecord.table(records)["time"] -= base
     return records[np.argsort(np.concatenate(places), kind="stable")], seen
 
 
@@ -171,11 +172,11 @@ def allocator_records(events: EventChunk) -> npt.NDArray[np.int64]:
     int64[n, 8]
         Kinds below 32 alone (docs/model.md, section Log).
     """
-    tables, places = [np.empty((0, k.LR), np.int64)], [np.empty(0, np.int64)]
+    tables, places = [np.empty((0, LogRecord.STRIDE), np.int64)], [np.empty(0, np.int64)]
     for kind in _OF_ALLOCATOR:
         rows = np.flatnonzero(events.kind == kind)
         table = _HANDLERS[kind](events.take(rows))
-        known = table[:, 1] > 0
+        known = LogRecord.table(table)["kind"] > 0
         tables.append(table[known])
         places.append(rows[known])
     return np.concatenate(tables)[np.argsort(np.concatenate(places), kind="stable")]

@@ -15,9 +15,9 @@ from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.observe.pagebooks import PAGE_KINDS, PageBooks
-from kevacuate.recording import EventKind, Recording, has_demand
-from kevacuate.recording.losses import events_not_read, lost_events
-from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording import EventKind, Lost, Recording, has_demand
+from kevacuate.recording.completeness import losses_by_cpu
+from kevacuate.recording.quality import QualityCounter, events_only
 from kevacuate.recording.settings import recorded_settings, settings_in_words
 from kevacuate.runs.start_guesses import guessed_words, start_facts
 from kevacuate.runs.trust import lost_and_unread, trust_words
@@ -64,9 +64,9 @@ def about_recording(recording: Recording, progress: Progress | None = None) -> d
         "snapshots": len(getattr(recording, "snapshots", ())),
         "start": start_facts(recording),
         "extfrag_known": int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in (recorded_kinds(machine) or ()),
-        "lost_events": [lost_events(loss) for loss in recording.losses],
+        **losses_by_cpu(recording),
         "losses": [asdict(loss) for loss in recording.losses],
-        "events_not_read": events_not_read(recording),
+        "events_not_read": recording.not_read,
         "events_passed_over": recording.passed_over,
     }
     about |= about_events(recording, report)
@@ -88,7 +88,7 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
     done = 0
     for chunk in recording.events():
         counter.add(chunk)
-        time.add(chunk.ts)
+        time.add(events_only(chunk).ts)
         done += chunk.rows
         report("events", done, max(int(kept), done) if kept else 0)
     counted = counter.to_json()
@@ -109,7 +109,7 @@ def about_events(recording: Recording, report: Progress) -> dict[str, Any]:
 def page_books(recording: Recording, report: Progress) -> PageBooks:
     """Enter the recording's allocations and frees into books that begin at its start state, if it has one."""
     start, done = recording.start, 0
-    books = PageBooks(pages_in_use(start) if start is not None else None)
+    books = PageBooks(pages_in_use(start, recording.machine.hugepage_order) if start is not None else None)
     for chunk in recording.events(kinds=PAGE_KINDS, after=start):
         books.add(chunk)
         done += chunk.rows
@@ -166,7 +166,7 @@ def _moved(about: dict[str, Any]) -> str:
     if not lost or about["events_by_kind"].get(EventKind.REMOVE_MIGRATION_PTE.name):
         return ""
     return (
-        f"Compaction moved {lost:,} objects to pages that no event names: they live on, where the rule puts them; recording "
+        f"Compaction moved {lost:,} objects to pages that no event names: they live on, where the rule puts them. Recording "
         "set_migration_pte and remove_migration_pte as well names most. "
     )
 
@@ -176,7 +176,7 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
 
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
-    lost, said = sum(about["lost_events"]), lost_and_unread(about)
+    lost, said = Lost.of_json(about), lost_and_unread(about)
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"

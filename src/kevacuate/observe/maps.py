@@ -14,7 +14,7 @@ from kevacuate.measure.frames import Frames, StepsBuilder, encode
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes
 from kevacuate.recording import EventKind, Recording
-from kevacuate.recording.losses import lost_events, lost_words
+from kevacuate.recording.completeness import losses_by_cpu
 from kevacuate.recording.state import page_count
 from kevacuate.runs.map_keeper import PAGES_KEPT
 
@@ -99,7 +99,6 @@ def recorded_run(recording: Recording) -> Run:
 def about_recorded(recording: Recording) -> dict[str, Any]:
     """The facts of a recording that need no demand."""
     machine = recording.machine
-    lost = [lost_events(loss) for loss in recording.losses]
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -110,6 +109,6 @@ def about_recorded(recording: Recording) -> dict[str, Any]:
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
         "states": [state.label or state.tag for state in recording.states],
-        "lost_events": lost,
-        "verdict": f"{lost_words(sum(lost))}; {len(recording.states)} states were recorded.",
+        **losses_by_cpu(recording),
+        "verdict": f"{recording.lost.sentence}; {len(recording.states)} states were recorded.",
     }

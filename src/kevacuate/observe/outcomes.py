@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of, vmstat_change
 from kevacuate.measure.recorded import Recorded, RecordedCounter, recorded_kinds
-from kevacuate.recording import EventKind, Recording
-from kevacuate.recording.losses import lost_events, refuse_losses
+from kevacuate.recording import EventChunk, EventKind, Recording
+from kevacuate.recording.completeness import refuse_losses
 
 KINDS_READ: tuple[EventKind, ...] = tuple(
     kind for kind in EventKind if kind not in (EventKind.GT_LIST, EventKind.GT_RMQ, EventKind.GT_DUMP)
@@ -29,6 +29,22 @@ def knows_none_came(recording: Recording) -> bool:
     """Whether a recording without external fragmentation events tells that there were none: they were on, and time passed."""
     kinds = recorded_kinds(recording.machine)
     return kinds is not None and int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds and recording.seconds > 0
+
+
+def count_events(
+    recording: Recording,
+    kinds: Iterable[int],
+    add: Callable[[EventChunk], None],
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Give *add* the events of these kinds, chunk by chunk; how many there were."""
+    done, total = 0, total_events(recording)
+    for chunk in recording.events(kinds=kinds):
+        add(chunk)
+        done += chunk.rows
+        if progress:
+            progress(done, max(total, done) if total else 0)
+    return done
 
 
 def recorded_outcome(
@@ -55,7 +71,7 @@ def recorded_outcome(
     """
     if not despite_losses:
         refuse_losses(recording, "its counts are too low")
-    machine, total = recording.machine, total_events(recording)
+    machine = recording.machine
     counter = RecordedCounter(
         machine.pageblock_order,
         recorded_kinds(machine),
@@ -63,12 +79,7 @@ def recorded_outcome(
         seconds=recording.seconds,
         ownership=tells_ownership(machine),
     )
-    done = 0
-    for chunk in recording.events(kinds=KINDS_READ):
-        counter.add(chunk)
-        done += chunk.rows
-        if progress:
-            progress(done, max(total, done) if total else 0)
+    done = count_events(recording, KINDS_READ, counter.add, progress)
     if not done and not knows_none_came(recording):
         raise KevacuateError(
             f"{recording.path} holds no events of the recorded kernel (only what a replay needs, perhaps): there is nothing to "
@@ -102,7 +113,7 @@ def _about(recording: Recording) -> dict[str, object]:
         "cpus": machine.cpus,
         "managed_pages": sum(zone.managed for zone in machine.zones),
         "pageblock_order": machine.pageblock_order,
-        "lost_events": sum(lost_events(loss) for loss in recording.losses),
+        **recording.lost.to_json(),
     }
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.jit import kernel
+from kevacuate.jit import kernel, part
+from kevacuate.mm.records import Words
 from kevacuate.recording.event_numbers import (
     GT_RMQ,
     MM_PAGE_ALLOC,
@@ -88,8 +89,44 @@ class PageFacts:
 ) = range(11)
 
 
+@part(inline=True)
+def _enter_allocation(pages: Words, counts: Words, first: int, width: int) -> None:
+    """The 2**width pages from *first* on are in use from now on."""
+    counts[_C_ALLOC] += 1
+    used = 0
+    for page in range(first, first + (1 << width)):
+        now = pages[page] & 3
+        if now == ALLOCATED or now == BEFORE:
+            used += 1
+        pages[page] = ALLOCATED
+    pages[first] = ALLOCATED | HEAD
+    counts[_C_REUSED] += used > 0
+    counts[_C_REUSED_PAGES] += used
+
+
+@part(inline=True)
+def _enter_free(pages: Words, counts: Words, first: int, width: int) -> None:
+    """The 2**width pages from *first* on are free from now on."""
+    counts[_C_FREE] += 1
+    unknown = 0
+    earlier = 0
+    double = 0
+    for page in range(first, first + (1 << width)):
+        now = pages[page] & 3
+        unknown += now == UNKNOWN
+        earlier += now == BEFORE
+        double += now == FREE
+        pages[page] = FREE
+    if double > 0:
+        counts[_C_DOUBLE] += 1
+    elif unknown > 0:
+        counts[_C_UNKNOWN] += 1
+    elif earlier > 0:
+        counts[_C_EARLIER] += 1
+
+
 @kernel
-def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped-def]
+def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Words, a: Words) -> None:
     """Enter events into the books: *pages* uint8[P], *counts* int64, the others columns of one chunk."""
     size = len(pages)
     for i in range(len(kind)):
@@ -110,33 +147,9 @@ def enter_events(pages, counts, kind, pfn, order, a):  # type: ignore[no-untyped
             if pages[first] & 3 == FREE:
                 counts[_C_DUP_OK] += 1
         elif what == MM_PAGE_ALLOC or bulk:
-            counts[_C_ALLOC] += 1
-            used = 0
-            for page in range(first, first + (1 << width)):
-                now = pages[page] & 3
-                if now == ALLOCATED or now == BEFORE:
-                    used += 1
-                pages[page] = ALLOCATED
-            pages[first] = ALLOCATED | HEAD
-            counts[_C_REUSED] += used > 0
-            counts[_C_REUSED_PAGES] += used
+            _enter_allocation(pages, counts, first, width)
         elif what == MM_PAGE_FREE:
-            counts[_C_FREE] += 1
-            unknown = 0
-            earlier = 0
-            double = 0
-            for page in range(first, first + (1 << width)):
-                now = pages[page] & 3
-                unknown += now == UNKNOWN
-                earlier += now == BEFORE
-                double += now == FREE
-                pages[page] = FREE
-            if double > 0:
-                counts[_C_DOUBLE] += 1
-            elif unknown > 0:
-                counts[_C_UNKNOWN] += 1
-            elif earlier > 0:
-                counts[_C_EARLIER] += 1
+            _enter_free(pages, counts, first, width)
 
 
 class PageBooks:

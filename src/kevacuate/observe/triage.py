@@ -12,9 +12,9 @@ from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of
 from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.triage import TriageCounter
-from kevacuate.observe.outcomes import knows_none_came, total_events
+from kevacuate.observe.outcomes import count_events, knows_none_came
 from kevacuate.recording import EventKind, Recording
-from kevacuate.recording.losses import lost_events
+from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.schema import EVENT_SPECS
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
@@ -48,16 +48,11 @@ def triage_recording(
     KevacuateError
         The recording holds no events, or is corrupted.
     """
-    machine, total = recording.machine, total_events(recording)
+    machine = recording.machine
     counter = TriageCounter(
         machine.pageblock_order, recording.span or (0, 0), ownership=tells_ownership(machine)
     )
-    done = 0
-    for chunk in recording.events(kinds=TRIAGE_KINDS):
-        counter.add(chunk)
-        done += chunk.rows
-        if progress:
-            progress(done, max(total, done) if total else 0)
+    count_events(recording, TRIAGE_KINDS, counter.add, progress)
     held = recording.quality.get("events_by_kind", {})
     if not held and not knows_none_came(recording):
         raise KevacuateError(
@@ -85,20 +80,19 @@ def triage_recording(
     }
 
 
-def _unseen(recording: Recording) -> dict[str, int]:
+def _unseen(recording: Recording) -> dict[str, Any]:
     """What may have been external fragmentation events and cannot be counted: lost, or left unread by the importer.
 
     Events without a format are none of them where the recording has the format of mm_page_alloc_extfrag.
     """
     imported = recording.quality.get("imported")
     facts = imported if isinstance(imported, dict) else {}
-    lines, unread = facts.get("lines_not_read"), facts.get("events_not_read")
-    events = unread.get(EXTFRAG_NAME) if isinstance(unread, dict) else 0
+    lines = facts.get("lines_not_read")
     has_format = any(name.rpartition("/")[2] == EXTFRAG_NAME for name in recording.machine.events)
     return {
-        "lost_events": sum(lost_events(loss) for loss in recording.losses),
-        "events_not_read": events if isinstance(events, int) else 0,
-        "events_without_format": 0 if has_format else sum(loss.unknown for loss in recording.losses),
+        **recording.lost.to_json(),
+        "events_not_read": recording.not_read.get(EXTFRAG_NAME, 0),
+        "events_without_format": 0 if has_format else recording.not_read.get(NO_FORMAT, 0),
         "lines_not_read": lines if isinstance(lines, int) else 0,
     }
 

@@ -13,8 +13,9 @@ from kevacuate.recording.demand import (
     write_demand,
 )
 from kevacuate.recording.kev import KevWriter
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, ZoneInfo
-from kevacuate.recording.recording import PageKinds, Recording
+from kevacuate.recording.recording import Recording
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import SCHEMA_VERSION, EventChunk, EventKind
 from kevacuate.recording.state import AllocatorState, ZoneState
@@ -28,9 +29,9 @@ __all__ = [
     "EventChunk",
     "EventKind",
     "KevWriter",
+    "Lost",
     "Machine",
     "PageAttr",
-    "PageKinds",
     "Recording",
     "StartObjects",
     "ZoneInfo",

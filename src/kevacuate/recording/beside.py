@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kevacuate import ending
 from kevacuate.errors import KevacuateError
 
 _BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
@@ -45,6 +46,12 @@ def beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.kevacuate-{os.getpid()}")
 
 
+def unwritable(target: Path, number: int, elsewhere: str = "") -> KevacuateError:
+    """What to say where *target*'s directory cannot be written to, for the reason of that errno; *elsewhere*: the way out."""
+    way_out = elsewhere or f"choose another place for {target.name}"
+    return KevacuateError(f"{target.parent} cannot be written to ({os.strerror(number)}): {way_out}.")
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of that id exists."""
     try:
@@ -57,7 +64,8 @@ def is_alive(pid: int) -> bool:
 
 
 def hold(path: Path) -> None:
-    """Lock a file or directory of this process's making until :func:`release` or the process's end."""
+    """Lock a file or directory of this process's making until :func:`release` or the process's end, which removes it."""
+    ending.owe(path, lambda: _remove(path))
     with suppress(OSError):  # a file system without locks
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         _held[path] = descriptor
@@ -66,9 +74,34 @@ def hold(path: Path) -> None:
 
 def release(path: Path) -> None:
     """End what :func:`hold` began."""
+    ending.settle(path)
     descriptor = _held.pop(path, None)
     if descriptor is not None:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or directory, as far as it can be."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def temporary_place() -> Path:
+    """The directory for temporary files, as TMPDIR says.
+
+    Raises
+    ------
+    KevacuateError
+        No such directory can be written to.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        raise KevacuateError(
+            "No directory for temporary files can be written to: set TMPDIR to one that can."
+        ) from None
 
 
 @contextmanager
@@ -76,8 +109,20 @@ def private_directory(purpose: str) -> Iterator[Path]:
     """A directory in the place for temporary files, held and then removed; :func:`leftovers` finds it after a kill.
 
     *purpose* is part of its name, ``kevacuate-PURPOSE-PID-...``: ``triage`` or ``input``.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix=f"kevacuate-{purpose}-{os.getpid()}-") as name:
+    place = temporary_place()
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f"kevacuate-{purpose}-{os.getpid()}-", dir=place)
+    except OSError as error:
+        raise KevacuateError(
+            f"{place} cannot be written to ({error.strerror or error}): set TMPDIR to another place."
+        ) from None
+    with made as name:
         directory = Path(name)
         hold(directory)
         try:
@@ -301,17 +346,17 @@ def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftov
 
 def leftovers(directory: Path) -> list[Leftover]:
     """What killed processes of this user left in *directory*, and of private directories in the place for temporary files."""
-    return _left_in(directory, _BESIDE, 2) + _left_in(Path(tempfile.gettempdir()), _PRIVATE, 1)
+    found = _left_in(directory, _BESIDE, 2)
+    with suppress(KevacuateError):
+        found += _left_in(temporary_place(), _PRIVATE, 1)
+    return found
 
 
 def remove_leftovers(directory: Path) -> list[Leftover]:
     """Remove :func:`leftovers`; those that are gone now."""
     gone = []
     for left in leftovers(directory):
-        if left.path.is_dir():
-            shutil.rmtree(left.path, ignore_errors=True)
-        else:
-            left.path.unlink(missing_ok=True)
+        _remove(left.path)
         if not left.path.exists():
             gone.append(left)
     return gone

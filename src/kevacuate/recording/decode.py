@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import FIRST_OF_A_PAGE, LAST_OF_A_PAGE
+from kevacuate.mm.records import Words
 
 ROW_WORDS = 48
 """int64 words of one row of the field table: special, payload bytes, kind, HAS_ bits, five per column."""
@@ -31,11 +32,9 @@ COLUMN_WORDS = 5
 HAS_MT, HAS_GFP, HAS_AB, HAS_CD = 1, 2, 4, 8
 """Which columns a kind fills at all; the others stay 0, as they were made."""
 
-UNKNOWN_ID, UNWANTED_ID, PASSED_OVER_ID = -1, -2, -3
-"""An id without a format; of a kind that is not wanted; and from here downwards one for each event that no kind stands for."""
-
-KIND_UNREADABLE = 255
-"""Kind of a row that stands for an event whose fields cannot be read; its column a is the event's id."""
+UNKNOWN_ID, UNWANTED_ID, COUNTED_ID = -1, -2, -3
+"""An id without a format; of a kind that is not wanted; and from here downwards one for each event that is
+only counted."""
 
 SPECIAL_NONE, SPECIAL_GFP, SPECIAL_RMQ, SPECIAL_PTE, SPECIAL_NAME = 0, 1, 2, 3, 4
 
@@ -48,7 +47,7 @@ S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST, S_EMPTY
 STATUS_WORDS = 9
 """Rows written; sub-buffers done; error code; its byte offset in the block; events missed where the kernel
 stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time; whether the
-last sub-buffer was zeros. Behind these words stands how many there were of each event that is passed over."""
+last sub-buffer was zeros. Behind these words stands how many there were of each event that is only counted."""
 
 SMALLEST_PAGE_WORDS = 1024
 """32-bit words of the smallest sub-buffer there is, 4096 bytes."""
@@ -69,7 +68,7 @@ class FieldTable(NamedTuple):
     """Where the kinds' fields lie: event id to row, and the rows."""
 
     ids: npt.NDArray[np.int32]
-    """int32[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or PASSED_OVER_ID less its number among those."""
+    """int32[65536]: row of an event id, UNKNOWN_ID, UNWANTED_ID, or COUNTED_ID less its place in Decoding.counted."""
     rows: npt.NDArray[np.int64]
     """int64[n * ROW_WORDS]."""
     gfp: npt.NDArray[np.int64]
@@ -100,26 +99,26 @@ class Pages(NamedTuple):
 
 
 @part(inline=True)
-def _u32(words, i):  # type: ignore[no-untyped-def]
+def _u32(words: Words, i: int) -> int:
     """Word i, unsigned."""
     return words[i] & 0xFFFFFFFF
 
 
 @part(inline=True)
-def _u64(words, i):  # type: ignore[no-untyped-def]
+def _u64(words: Words, i: int) -> int:
     """The 64 bits from word i, as int64."""
     return (words[i] & 0xFFFFFFFF) | (words[i + 1] << 32)
 
 
 @part(inline=True)
-def _value(words, at, rows, p):  # type: ignore[no-untyped-def]
+def _value(words: Words, at: int, rows: Words, p: int) -> int:
     """The field that the five words of the table at p describe, of the payload at word at."""
     x = _u64(words, at + rows[p])
     return (((x >> rows[p + 1]) & rows[p + 2]) ^ rows[p + 3]) + rows[p + 4]
 
 
 @part
-def pte_pfn(pte, order):  # type: ignore[no-untyped-def]
+def pte_pfn(pte: int, order: int) -> int:
     """Page frame of an x86-64 page-table entry, a migration (swap) entry or an ordinary one; -1 if neither.
 
     A migration entry keeps the inverted offset in bits 9 to 58, whose low 34 bits are the pfn (young and
@@ -139,7 +138,7 @@ def pte_pfn(pte, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def _remap_gfp(flags, table):  # type: ignore[no-untyped-def]
+def _remap_gfp(flags: int, table: Words) -> int:
     """GFP flags with each bit moved to its number in Linux 7.2."""
     result = table[32]
     for bit in range(32):
@@ -149,7 +148,7 @@ def _remap_gfp(flags, table):  # type: ignore[no-untyped-def]
 
 
 @part
-def _name_bytes(words, at, payload, field):  # type: ignore[no-untyped-def]
+def _name_bytes(words: Words, at: int, payload: int, field: int) -> int:
     """First 8 bytes of the string at the __data_loc in word field, 0 where it lies outside the payload."""
     loc = words[at + field] & 0xFFFF
     length = (words[at + field] >> 16) & 0xFFFF
@@ -166,7 +165,9 @@ def _name_bytes(words, at, payload, field):  # type: ignore[no-untyped-def]
 
 
 @part
-def _fix(o, n, t, special, words, at, payload, r):  # type: ignore[no-untyped-def]
+def _fix(
+    o: DecodeOut, n: int, t: FieldTable, special: int, words: Words, at: int, payload: int, r: int
+) -> None:
     """What a plain copy of fields cannot do for row n."""
     if special == SPECIAL_GFP:
         o.gfp[n] = _remap_gfp(int(o.gfp[n]), t.gfp)
@@ -180,7 +181,7 @@ def _fix(o, n, t, special, words, at, payload, r):  # type: ignore[no-untyped-de
 
 
 @part(inline=True)
-def _store(o, n, t, r, words, at, ts, payload):  # type: ignore[no-untyped-def]
+def _store(o: DecodeOut, n: int, t: FieldTable, r: int, words: Words, at: int, ts: int, payload: int) -> None:
     """Fill row n from the payload at word at, by the table's row at r."""
     rows = t.rows
     p = r + FIRST_COLUMN
@@ -205,7 +206,7 @@ def _store(o, n, t, r, words, at, ts, payload):  # type: ignore[no-untyped-def]
 
 
 @part
-def _goes_on(words, begin, end, page_words):  # type: ignore[no-untyped-def]
+def _goes_on(words: Words, begin: int, end: int, page_words: int) -> bool:
     """Whether another sub-buffer begins behind this one's data, but within it: a later time, a length that fits."""
     at = begin + SMALLEST_PAGE_WORDS
     while at + 4 <= begin + page_words:
@@ -220,7 +221,7 @@ def _goes_on(words, begin, end, page_words):  # type: ignore[no-untyped-def]
 
 
 @part
-def _check_page(words, begin, page_words, last, status):  # type: ignore[no-untyped-def]
+def _check_page(words: Words, begin: int, page_words: int, last: int, status: Words) -> int:
     """Error code of the sub-buffer's header; what was missed before it is counted in status."""
     ts = _u64(words, begin)
     commit = _u64(words, begin + 2)
@@ -249,7 +250,7 @@ def _check_page(words, begin, page_words, last, status):  # type: ignore[no-unty
 
 
 @part
-def _long_event(words, w, end, ts):  # type: ignore[no-untyped-def]
+def _long_event(words: Words, w: int, end: int, ts: int) -> tuple[int, int, int, int]:
     """An event of two header words at word w: (next word, time, payload bytes or -1 for none, error code)."""
     if w + 2 > end:
         return w, ts, -1, BAD_LENGTH
@@ -268,7 +269,9 @@ def _long_event(words, w, end, ts):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-untyped-def]
+def _page(
+    words: Words, begin: int, page_words: int, t: FieldTable, o: DecodeOut, n: int, last: int, status: Words
+) -> int:
     """Decode the sub-buffer at word begin from row n on; the new n, or -1 with the error in status."""
     error = _check_page(words, begin, page_words, last, status)
     ts = max(_u64(words, begin), last)
@@ -303,8 +306,8 @@ def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-u
             n += 1
         elif row == UNKNOWN_ID:
             status[S_SKIPPED] += 1
-        elif row <= PASSED_OVER_ID:
-            status[STATUS_WORDS + PASSED_OVER_ID - row] += 1
+        elif row <= COUNTED_ID:
+            status[STATUS_WORDS + COUNTED_ID - row] += 1
     status[S_LAST] = seen
     if error != OK:
         status[S_ERROR] = error
@@ -314,7 +317,16 @@ def _page(words, begin, page_words, t, o, n, last, status):  # type: ignore[no-u
 
 
 @kernel
-def decode_block(pages, table, out, first_page, n_pages, page_words, first_row, capacity):  # type: ignore[no-untyped-def]
+def decode_block(
+    pages: Pages,
+    table: FieldTable,
+    out: DecodeOut,
+    first_page: int,
+    n_pages: int,
+    page_words: int,
+    first_row: int,
+    capacity: int,
+) -> None:
     """Decode sub-buffers until they, or the room for their events, run out.
 
     Parameters

@@ -109,41 +109,50 @@ def write_demand(
 
     """
     where = Path(directory)
-    temporary = [beside(where / name) for name in _FILES]
-    about = beside(where / "demand.json")
+    names = (*_FILES, "demand.json")
+    temporary = [beside(where / name) for name in names]
     try:
         where.mkdir(parents=True, exist_ok=True)
         remove_leftovers(where)
-        for name, path in zip((*_FILES, "demand.json"), (*temporary, about), strict=True):
+        for name, path in zip(names, temporary, strict=True):
             claim(where / name, path, directory=False, alone=False)
-        writer = parquet.TableWriter(temporary[0], DEMAND_TYPES)
-        for chunk in chunks:
-            writer.add(chunk._asdict())
-        writer.close()
-        parquet.write_table(
-            temporary[1], {n: np.asarray(c, START_TYPES[n]) for n, c in start._asdict().items()}
-        )
-        files = {name: parquet.file_digest(path) for name, path in zip(_FILES, temporary, strict=True)}
-        body = {
-            "format": FORMAT_NAME,
-            "schema_version": SCHEMA_VERSION,
-            "rows": writer.rows,
-            "start_objects": len(start.pfn),
-            "facts": dict(facts or {}),
-        }
-        (where / "demand.json").unlink(missing_ok=True)
-        for name, path in zip(_FILES, temporary, strict=True):
-            path.replace(where / name)
-        body |= {"files": files, "digest": parquet.combined_digest(body, files)}
-        parquet.write_json(about, body)
-        about.replace(where / "demand.json")
+        rows = _write(where, temporary, chunks, start, dict(facts or {}))
     except OSError as error:
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
-        for path in [*temporary, about]:
+        for path in temporary:
             release(path)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+    return rows
+
+
+def _write(
+    where: Path,
+    temporary: list[Path],
+    chunks: Iterable[DemandChunk],
+    start: StartObjects,
+    facts: dict[str, Any],
+) -> int:
+    """Write rows, start objects and facts to the temporary files, then put them in place; the number of rows."""
+    rows, objects, about = temporary
+    writer = parquet.TableWriter(rows, DEMAND_TYPES)
+    for chunk in chunks:
+        writer.add(chunk._asdict())
+    writer.close()
+    parquet.write_table(objects, {n: np.asarray(c, START_TYPES[n]) for n, c in start._asdict().items()})
+    files = {name: parquet.file_digest(path) for name, path in zip(_FILES, (rows, objects), strict=True)}
+    body = {
+        "format": FORMAT_NAME,
+        "schema_version": SCHEMA_VERSION,
+        "rows": writer.rows,
+        "start_objects": len(start.pfn),
+        "facts": facts,
+    }
+    parquet.write_json(about, body | {"files": files, "digest": parquet.combined_digest(body, files)})
+    (where / "demand.json").unlink(missing_ok=True)
+    for name, path in zip((*_FILES, "demand.json"), temporary, strict=True):
+        path.replace(where / name)
     return writer.rows
 
 

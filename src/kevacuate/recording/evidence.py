@@ -110,21 +110,7 @@ def taken_by_claims(naming: EventChunk) -> npt.NDArray[np.bool_]:
 
 
 class _EventOfEachPage:
-    """One event of each page."""
-
-    def __init__(self, pages: int) -> None:
-        self.code = np.zeros(pages, np.uint8)
-        """What the event was, 0 for none [pages]."""
-        self.cpu = np.zeros(pages, np.uint16)
-        """Its CPU [pages]."""
-        self.order = np.zeros(pages, np.int8)
-        """Its order [pages]."""
-        self.mt = np.zeros(pages, np.int8)
-        """Its migratetype [pages]."""
-
-
-class History(_EventOfEachPage):
-    """The last event on each page so far: where it left the page.
+    """One event of each page, and the type that an event named for each pageblock.
 
     Memory: 14 bytes for each page that an event touches.
 
@@ -137,13 +123,27 @@ class History(_EventOfEachPage):
 
     """
 
+    def __init__(self, pages: int, block_order: int) -> None:
+        self.block_order = block_order
+        self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
+        """Type of the pageblock, -1 if no event named it [blocks]."""
+        self.code = np.zeros(pages, np.uint8)
+        """What the event was, 0 for none [pages]."""
+        self.cpu = np.zeros(pages, np.uint16)
+        """Its CPU [pages]."""
+        self.order = np.zeros(pages, np.int8)
+        """Its order [pages]."""
+        self.mt = np.zeros(pages, np.int8)
+        """Its migratetype [pages]."""
+
+
+class History(_EventOfEachPage):
+    """The last event on each page so far, which is where it left the page, and the last that named each pageblock's type."""
+
     COLUMNS = ("code", "cpu", "order", "mt", "request", "ts")
 
     def __init__(self, pages: int, block_order: int) -> None:
-        super().__init__(pages)
-        self.block_order = block_order
-        self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
-        """Type of the pageblock by the last event that named it, -1 for none [blocks]."""
+        super().__init__(pages, block_order)
         self.request = np.zeros(pages, np.uint8)
         """Of an allocation the class of its request (:func:`~kevacuate.recording.requests.request_classes`) [pages]."""
         self.ts = np.zeros(pages, np.int64)
@@ -221,14 +221,10 @@ class History(_EventOfEachPage):
 class Evidence(_EventOfEachPage):
     """Collects the first event of each page, and the first that names each pageblock's type, after a time.
 
-    Memory: about 14 bytes for each page that an event touches, and as much for the history.
-
     Parameters
     ----------
-    pages : int
-        One more than the largest pfn.
-    block_order : int
-        Pageblock order.
+    pages, block_order : int
+        As of :class:`History`.
     end : int
         Nanoseconds: the moment. Events up to it go into :attr:`history`, those after it are evidence.
     history : History, optional
@@ -237,14 +233,12 @@ class Evidence(_EventOfEachPage):
     """
 
     def __init__(self, pages: int, block_order: int, end: int, history: History | None = None) -> None:
-        super().__init__(pages)
-        self.pages, self.block_order, self.end = pages, block_order, end
+        super().__init__(pages, block_order)
+        self.pages, self.end = pages, end
         self.history = History(pages, block_order) if history is None else history
         """The last event on each page up to the moment."""
         self.seq = np.zeros(pages, np.int64)
         """Its number among all events [pages]."""
-        self.block_mt = np.full((pages >> block_order) + 1, -1, np.int8)
-        """Type of the pageblock, -1 if no event named it [blocks]."""
         self._named_by = np.full(len(self.block_mt), -1, np.int64)
         """Place of the event that named the block among all that name one [blocks]."""
         self._last: tuple[EventChunk, npt.NDArray[np.int64]] | None = None

@@ -37,8 +37,10 @@ class Decoding:
     zones: tuple[str, ...]
     """Zone names by index, () if no format file lists them."""
     numbers: Numbers
+    counted: tuple[EventFormat, ...]
+    """The events that are only counted: those that no kind stands for, and those that cannot be read."""
     unreadable: dict[int, str]
-    """Event id to what hinders reading, of events that a recording would keep; ``EVENT: why``."""
+    """Of the latter the event id to what hinders reading."""
 
 
 def _field(event: EventFormat, spec: EventSpec, column: str) -> FieldFormat | None:
@@ -64,7 +66,7 @@ def _no_field(event: EventFormat, name: str) -> str:
     if name == "pfn" and event.field("page") is not None:
         return (
             f"The format of {event.name} has a pointer to struct page and no pfn (Linux before 4.1): only the machine "
-            "itself can tell the pfn, so import the text of its trace or trace_pipe instead."
+            "itself can tell the pfn. Instead, import the text of its trace or trace_pipe."
         )
     return f"The format of {event.name} has no field {name}."
 
@@ -131,19 +133,6 @@ def _event_row(event: EventFormat, spec: EventSpec, identity: bool, arch: str) -
     return row + [0] * (dc.ROW_WORDS - len(row))
 
 
-def passed_over(formats: dict[int, EventFormat]) -> list[EventFormat]:
-    """The events that no kind stands for, by id; the decoder passes them over and counts them."""
-    return [event for _, event in sorted(formats.items()) if event_spec(event.name) is None]
-
-
-def _unreadable_row(event: EventFormat) -> list[int]:
-    """A row that only says which event it was: column a is its id."""
-    row = [dc.SPECIAL_NONE, 8, dc.KIND_UNREADABLE, dc.HAS_AB]
-    for column in VALUE_COLUMNS:
-        row += [0, 0, 0, 0, event.id if column == "a" else 0]
-    return row + [0] * (dc.ROW_WORDS - len(row))
-
-
 def decoding(
     formats: dict[int, EventFormat],
     kinds: frozenset[int],
@@ -152,9 +141,9 @@ def decoding(
     arch: str = "",
     release: str = "",
 ) -> Decoding:
-    """How sub-buffers with these formats are decoded, with only *kinds* wanted; what cannot be read is always counted.
+    """How sub-buffers with these formats are decoded, with only *kinds* wanted.
 
-    An event that no kind stands for is passed over, and counted by its place in :func:`passed_over`.
+    What cannot be read, or what no kind stands for, is counted by its place in :attr:`Decoding.counted`.
 
     Parameters
     ----------
@@ -179,32 +168,29 @@ def decoding(
     ids[list(formats)] = dc.UNWANTED_ID
     gfp = gfp_table(_gfp_bits(formats))
     identity = bool((gfp == gfp_table(GFP_BITS)).all())
-    for place, event in enumerate(passed_over(formats)):
-        ids[event.id] = dc.PASSED_OVER_ID - place
     rows: list[int] = []
+    counted: list[EventFormat] = []
     unreadable: dict[int, str] = {}
     for event in sorted(formats.values(), key=lambda e: e.id):
-        spec = event_spec(event.name)
-        if spec is None:
-            continue
-        try:
-            row = _event_row(event, spec, identity, arch)
-        except KevacuateError as error:
-            if spec.kind in _OWN_EVENTS and int(spec.kind) in kinds and not lenient:
-                raise
-            unreadable[event.id] = str(error)
-            row = _unreadable_row(event)
-        else:
-            if int(spec.kind) not in kinds:
-                continue
-        ids[event.id] = len(rows) // dc.ROW_WORDS
-        rows += row
+        spec, row = event_spec(event.name), None
+        if spec is not None:
+            try:
+                row = _event_row(event, spec, identity, arch)
+            except KevacuateError as error:
+                if spec.kind in _OWN_EVENTS and int(spec.kind) in kinds and not lenient:
+                    raise
+                unreadable[event.id] = str(error)
+        if spec is None or row is None:
+            ids[event.id] = dc.COUNTED_ID - len(counted)
+            counted.append(event)
+        elif int(spec.kind) in kinds:
+            ids[event.id] = len(rows) // dc.ROW_WORDS
+            rows += row
     table = np.array(rows or [0], np.int64)
     if identity:
         _mask_gfp(table)
-    return Decoding(
-        dc.FieldTable(ids, table, gfp), zone_names(formats), Numbers(formats.values(), release), unreadable
-    )
+    numbers = Numbers(formats.values(), release)
+    return Decoding(dc.FieldTable(ids, table, gfp), zone_names(formats), numbers, tuple(counted), unreadable)
 
 
 def _gfp_bits(formats: dict[int, EventFormat]) -> dict[str, int]:

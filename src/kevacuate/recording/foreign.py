@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
+from kevacuate.mm.records import Words
 from kevacuate.recording.decode import (
     MAX_PAUSE,
     MAX_TIME,
@@ -138,27 +139,27 @@ def repairs(formats: dict[int, EventFormat]) -> Repairs:
 
 
 @part(inline=True)
-def _signed(x):  # type: ignore[no-untyped-def]
+def _signed(x: int) -> int:
     """32 bits as a signed number."""
     return ((x ^ 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
 @part(inline=True)
-def _reversed(x):  # type: ignore[no-untyped-def]
+def _reversed(x: int) -> int:
     """The four bytes of 32 bits in the other order."""
     x &= 0xFFFFFFFF
     return _signed((x >> 24) | ((x >> 8) & 0xFF00) | ((x & 0xFF00) << 8) | (x << 24))
 
 
 @part(inline=True)
-def _rotated(x):  # type: ignore[no-untyped-def]
+def _rotated(x: int) -> int:
     """The two halves of 32 bits in the other order."""
     x &= 0xFFFFFFFF
     return _signed((x >> 16) | (x << 16))
 
 
 @part
-def _payload(words, at, end, steps, step):  # type: ignore[no-untyped-def]
+def _payload(words: Words, at: int, end: int, steps: Words, step: int) -> None:
     """Give the fields of the payload from word at to end their bytes in order, by the steps from there on."""
     while steps[step + 1] != _END:
         i = at + steps[step]
@@ -177,7 +178,7 @@ def _payload(words, at, end, steps, step):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _repair(block, how, pages, page_words):  # type: ignore[no-untyped-def]
+def _repair(block: _Words, how: Repairs, pages: int, page_words: int) -> None:
     """Rewrite the events of sub-buffers whose 32-bit words are in this machine's byte order already (in place)."""
     words = pointers(block).words
     r = pointers(how)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import procfs
+from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits, load_formats, read_text, zone_names
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
@@ -39,6 +40,7 @@ from kevacuate.recording.ringbuf import (
     cpu_losses,
     read_blocks,
     sub_buffer_bytes,
+    unread_by_name,
 )
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
 from kevacuate.recording.snapshot import Snapshot
@@ -178,7 +180,8 @@ class GroundTruth:
 
     def readers(self, kinds: frozenset[int]) -> list[RawReader]:
         """One reader per CPU."""
-        return [RawReader(file, cpu, self.formats, kinds, self.page_bytes) for cpu, file in self.raw.items()]
+        table = decoding(self.formats, kinds)
+        return [RawReader(file, cpu, table, self.page_bytes) for cpu, file in self.raw.items()]
 
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1
@@ -246,19 +249,26 @@ class GroundTruth:
         """Events that no kind stands for, and rows of dumps that no state holds, by name: how many there are."""
         return self._read_through[2]
 
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read, by name: how many there are."""
+        return self._read_through[3]
+
     @cached_property
-    def _read_through(self) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None, dict[str, int]]:
-        """Losses, times of the events, and what was passed over, from one pass over each CPU's file."""
-        losses, times, passed = [], list[int](), Counter[str]()
+    def _read_through(
+        self,
+    ) -> tuple[tuple[CpuLosses, ...], tuple[int, int] | None, dict[str, int], dict[str, int]]:
+        """Losses, times of the events, what was passed over and what was not read, from one pass over each CPU's file."""
+        losses, times, passed, unread = [], list[int](), Counter[str](), Counter[str]()
         for reader in self.readers(ALL_KINDS):
             for chunk in reader.chunks(1 << 16):
                 if chunk.rows:
                     times += [int(chunk.ts[0]), int(chunk.ts[-1])]
                 passed.update(_dumped_beside(chunk))
             passed.update(reader.passed_over)
+            unread.update(unread_by_name(reader.unreadable, reader.unknown, self.formats))
             losses.append(cpu_losses(reader, self._text(f"trace/cpu{reader.cpu}.stats")))
         counts = {name: count for name, count in sorted(passed.items()) if count}
-        return tuple(losses), (min(times), max(times)) if times else None, counts
+        return tuple(losses), (min(times), max(times)) if times else None, counts, dict(unread)
 
     @property
     def quality(self) -> dict[str, Any]:
@@ -269,6 +279,7 @@ class GroundTruth:
         return counter.to_json() | {
             "losses": [asdict(x) for x in self.losses()],
             "events_passed_over": self.passed_over(),
+            "events_not_read": self.not_read(),
         }
 
     @property

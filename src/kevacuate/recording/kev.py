@@ -20,7 +20,7 @@ from kevacuate.recording import beside, parquet
 from kevacuate.recording.demand import check_version
 from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.machine import Machine
-from kevacuate.recording.quality import QualityCounter
+from kevacuate.recording.quality import QualityCounter, without_dumps
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import (
     ALL_KINDS,
@@ -49,6 +49,7 @@ QUALITY: dict[str, Any] = {
     "events_by_kind": dict[str, int],
     "events_by_cpu": list[int],
     "events_passed_over": dict[str, int],
+    "events_not_read": dict[str, int],
     "first_ts": int | None,
     "last_ts": int | None,
     "losses": list[Any],
@@ -276,11 +277,18 @@ class KevSource:
             raise KevacuateError(
                 f"{self.path / 'quality.json'} is not what this program writes: {error}."
             ) from None
-        return values
+        return without_dumps(values)
 
     def passed_over(self) -> dict[str, int]:
         """Events that no kind stands for, by name: how many of them the recorded stream held."""
         return dict(self.quality.get("events_passed_over", {}))
+
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read, by name, as the recorder or the importer counted them."""
+        return {
+            **self.quality.get("imported", {}).get("events_not_read", {}),
+            **self.quality.get("events_not_read", {}),
+        }
 
     def losses(self) -> tuple[CpuLosses, ...]:
         """What each CPU lost."""
@@ -311,7 +319,7 @@ class KevSource:
     def states(self) -> Iterator[AllocatorState]:
         """The stored states, in order of time."""
         for name in sorted(f for f in self._files if f.endswith("/state.json")):
-            yield read_state(self.path / name.removesuffix("/state.json"))
+            yield read_state(self.path / name.removesuffix("/state.json"), self.machine.hugepage_order)
 
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1

@@ -93,7 +93,7 @@ def sorted_within(chunks: Iterator[EventChunk], rows: int, where: str) -> Iterat
         if held.rows and int(held.ts[0]) < given:
             raise KevacuateError(
                 f"{where} is too far out of order: a time is {(given - int(held.ts[0])) / 1e9:.6f} s before that of "
-                f"an event more than {rows:,} lines above it; sort its lines by time."
+                f"an event more than {rows:,} lines above it. Sort its lines by time."
             )
         out, held = (
             held.take(slice(0, max(0, held.rows - rows))),

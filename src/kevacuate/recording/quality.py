@@ -10,8 +10,30 @@ import numpy as np
 from kevacuate.recording.schema import EventChunk, EventKind
 
 
+def events_only(chunk: EventChunk) -> EventChunk:
+    """The rows that count as events: all but gt_dump's, which spell out a state, or mark where one lies in the stream.
+
+    This is the one definition of a recording's number of events.
+    """
+    dumps = chunk.kind == EventKind.GT_DUMP
+    return chunk.take(~dumps) if dumps.any() else chunk
+
+
+def without_dumps(counts: dict[str, Any]) -> dict[str, Any]:
+    """Counts as :meth:`QualityCounter.to_json` gives them, of a recording that was written when marks of states still counted.
+
+    ``events_by_cpu`` stays as it was written: the marks' CPU is not known.
+    """
+    kinds = counts.get("events_by_kind", {})
+    marks = kinds.get(EventKind.GT_DUMP.name, 0)
+    if not marks or "events" not in counts:
+        return counts
+    kept = {name: count for name, count in kinds.items() if name != EventKind.GT_DUMP.name}
+    return {**counts, "events": counts["events"] - marks, "events_by_kind": kept}
+
+
 class QualityCounter:
-    """Counts events by kind and CPU, and the time they span."""
+    """Counts events (:func:`events_only`) by kind and CPU, and the time that all rows span."""
 
     def __init__(self) -> None:
         self._kinds = np.zeros(256, np.int64)
@@ -23,8 +45,9 @@ class QualityCounter:
         """Count a chunk."""
         if not chunk.rows:
             return
-        self._kinds += np.bincount(chunk.kind, minlength=256)
-        cpus = np.bincount(chunk.cpu, minlength=len(self._cpus))
+        events = events_only(chunk)
+        self._kinds += np.bincount(events.kind, minlength=256)
+        cpus = np.bincount(events.cpu, minlength=len(self._cpus))
         cpus[: len(self._cpus)] += self._cpus
         self._cpus = cpus
         self._first = int(chunk.ts[0]) if self._first is None else self._first

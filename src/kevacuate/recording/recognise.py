@@ -15,6 +15,8 @@ TRACE = "Record events with `trace-cmd record -e kmem -e compaction -e migrate`,
 PERF = "Print it with `perf script -F comm,tid,cpu,time,event,trace`"
 SNAPSHOT = "`kevacuate snapshot` shows the same of a running machine"
 VMCORE = "`kevacuate snapshot --vmcore FILE --vmlinux FILE` reads a memory image"
+SAVED = "a saved result of `compare` or `replay`"
+"""What a file that ``--save`` wrote is called."""
 
 
 class Recogniser(NamedTuple):
@@ -45,6 +47,24 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         "read is UTF-8",
         "Convert it with `iconv -f UTF-16 -t UTF-8`, and import the result",
         r"\A(?:\xff\xfe(?:[\x09-\x7e]\0){4}|\xfe\xff(?:\0[\x09-\x7e]){4})",
+    ),
+    _kind(
+        SAVED,
+        "it holds replays, not events",
+        "Show it with `kevacuate report FILE` or `kevacuate plot FILE`",
+        r"\A(?:PK\x03\x04[\s\S]{26}about\.json)",
+    ),
+    _kind(
+        "a page that `kevacuate report` wrote",
+        "it is for a browser",
+        "Give the recording or the saved result that it was made of",
+        r'\A<!doctype html>[\s\S]{0,1000}<meta name="generator" content="kevacuate ',
+    ),
+    _kind(
+        "what `kevacuate snapshot` wrote",
+        "it shows one moment",
+        "`kevacuate record` makes a recording of this machine",
+        r'\A\{"blocks": \{"class": \["',
     ),
     _kind(
         "an archive",

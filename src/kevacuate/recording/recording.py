@@ -4,24 +4,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
 from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
-from kevacuate.recording.recognise import directory_sentence
-from kevacuate.recording.ringbuf import CpuLosses
+from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BOOT_TAG, AllocatorState
@@ -60,15 +59,6 @@ def open_recording(recording: Recording | str | Path | None = None) -> Recording
     '7.2.13'
     """
     return Recording.shipped() if recording is None else Recording.of(recording)
-
-
-class PageKinds(NamedTuple):
-    """What /proc showed of every page at a snapshot, indexed by pfn."""
-
-    flags: npt.NDArray[np.uint64]
-    """/proc/kpageflags."""
-    counts: npt.NDArray[np.uint64] | None
-    """/proc/kpagecount, if it was saved."""
 
 
 class Recording:
@@ -117,10 +107,7 @@ class Recording:
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
-                raise KevacuateError(
-                    f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`; "
-                    "what --save wrote is for `kevacuate report` and `kevacuate plot`."
-                )
+                raise KevacuateError(_file_sentence(where))
             refuse_unencodable(where)
             if is_kev(where):
                 return cls(where, KevSource(where, verify=verify))
@@ -129,7 +116,7 @@ class Recording:
         except OSError as error:
             raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
-            directory_sentence(where)
+            _directory_sentence(where)
             or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
         )
 
@@ -153,10 +140,22 @@ class Recording:
         """What each CPU's buffer lost, in order of CPU."""
         return self._source.losses()
 
+    @property
+    def lost(self) -> Lost:
+        """How many events all CPUs lost together, exactly or at least; none also where :attr:`losses` says nothing."""
+        return Lost.total(loss.lost for loss in self.losses)
+
     @cached_property
     def passed_over(self) -> dict[str, int]:
         """What the recorded stream held that no kind of event stands for: name to how many there were."""
         return self._source.passed_over()
+
+    @cached_property
+    def not_read(self) -> dict[str, int]:
+        """Event name to how many were there and could not be read; those without a format stand by ``(no format)``."""
+        named = dict(self._source.not_read())
+        rest = sum(loss.unknown for loss in self.losses) - sum(named.values())
+        return named | ({NO_FORMAT: named.get(NO_FORMAT, 0) + rest} if rest > 0 else {})
 
     @cached_property
     def quality(self) -> dict[str, Any]:
@@ -203,13 +202,6 @@ class Recording:
             first = first or state
         return first
 
-    def page_kinds(self, index: int) -> PageKinds | None:
-        """Flags and counts of every page at state *index*, or None if they were not saved."""
-        if not 0 <= index < len(self.states):
-            raise KevacuateError(f"{self.path} has {len(self.states)} states, so none with index {index}.")
-        state = self.states[index]
-        return None if state.page_flags is None else PageKinds(state.page_flags, state.page_count)
-
     def events(
         self,
         *,
@@ -252,36 +244,44 @@ class Recording:
         """Whether a demand is stored beside the recording."""
         return demand_files.has_demand(self.path)
 
-    def save(
-        self,
-        target: str | Path,
-        *,
-        chunk_rows: int = DEFAULT_CHUNK_ROWS,
-        quality: Mapping[str, Any] | None = None,
-    ) -> Recording:
-        """Write this recording as a ``.kev`` directory and open that.
-
-        Parameters
-        ----------
-        target : path
-            The directory to make.
-        chunk_rows : int
-            Size of the chunks it goes through in.
-        quality : mapping, optional
-            Further JSON values for ``quality.json``.
-
-        """
+    def save(self, target: str | Path) -> Recording:
+        """Write this recording as the ``.kev`` directory *target* and open that."""
         with KevWriter(target, self.machine) as writer:
-            for chunk in self.events(chunk_rows=chunk_rows):
+            for chunk in self.events():
                 writer.add_events(chunk)
             for state in self._source.states():
                 writer.add_state(state)
             if self.snapshots:
                 writer.add_snapshots(self.snapshots)
             writer.set_losses(self.losses)
-            kept = {"source_digest": self.digest, "events_passed_over": self.passed_over}
-            writer.set_quality({**kept, **(quality or {})})
+            writer.set_quality(
+                {
+                    "source_digest": self.digest,
+                    "events_passed_over": self.passed_over,
+                    "events_not_read": self.not_read,
+                }
+            )
         return Recording.open(writer.path, verify=False)
+
+
+def _file_sentence(where: Path) -> str:
+    """What a file is that was given for a recording, and what to do with it."""
+    from kevacuate.recording.importers.registry import kind_of_file
+
+    known = kind_of_file(where) if where.is_file() else None
+    if known is None and is_kev(where.absolute().parent):
+        known = f"{where} is a part of the recording {where.absolute().parent}: name that directory."
+    return known or (
+        f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`, and this "
+        "is of no kind that is known."
+    )
+
+
+def _directory_sentence(where: Path) -> str | None:
+    """What a directory is that was given for a recording, and what to do with it; None if that is not known."""
+    from kevacuate.recording.importers.registry import kind_of_directory
+
+    return kind_of_directory(where)
 
 
 def _times(snapshots: Sequence[Snapshot]) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
-from kevacuate.recording.fieldtable import Decoding, decoding, passed_over
+from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.foreign import sub_buffers
 from kevacuate.recording.formats import EventFormat
+from kevacuate.recording.losses import Lost
 from kevacuate.recording.schema import EventChunk, EventKind
 
 PAGE_BYTES = 4096
@@ -59,7 +60,12 @@ class CpuLosses:
     @property
     def any(self) -> bool:
         """Whether events were lost."""
-        return bool(self.missed or self.gaps or self.overrun or self.commit_overrun or self.dropped)
+        return bool(self.lost)
+
+    @property
+    def lost(self) -> Lost:
+        """Events known to be lost, and whether there may be more."""
+        return Lost.marked(self.missed, self.gaps, self.overrun + self.commit_overrun + self.dropped)
 
 
 _COUNT = re.compile(r"^([a-z ]+): (\d{1,18})$", re.MULTILINE)
@@ -125,8 +131,8 @@ def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
         raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
-    """The file's content, decompressed, in blocks of *size* bytes; each is valid until the next is asked for.
+def read_blocks(path: Path) -> Iterator[memoryview]:
+    """The file's content, decompressed, in blocks of 1 MiB; each is valid until the next is asked for.
 
     Raises
     ------
@@ -134,7 +140,7 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[memoryview]:
         As :func:`open_raw` and :func:`read_into`.
 
     """
-    buffer = memoryview(bytearray(size))
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
     with closing(open_raw(path)) as file:
         while done := read_into(file, path, buffer):
             yield buffer[:done]
@@ -162,6 +168,18 @@ def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
     return line
 
 
+def unread_by_name(
+    unreadable: Mapping[int, int], unknown: int, formats: Mapping[int, EventFormat]
+) -> dict[str, int]:
+    """Event name to how many could not be read, of the counts by id; of ids without a format the number stands by NO_FORMAT.
+
+    *unknown* is the number of all of them.
+    """
+    named = {formats[ident].name: count for ident, count in sorted(unreadable.items())}
+    rest = unknown - sum(unreadable.values())
+    return named | ({NO_FORMAT: rest} if rest else {})
+
+
 class PageDecoder:
     """Decodes one CPU's sub-buffers, block by block as they come: fill :attr:`buffer`, then :meth:`decode`.
 
@@ -171,18 +189,14 @@ class PageDecoder:
         Where the sub-buffers come from, for messages.
     cpu : int
         The CPU.
-    formats : dict
-        Event formats by id.
-    kinds : frozenset of int
-        The kinds wanted; others are passed over (but still checked).
+    table : Decoding
+        Of the formats and the kinds wanted; other events are passed over (but still checked).
     page_bytes : int
         Bytes of a sub-buffer.
     chunk_rows : int
         Most rows of a chunk (at least one sub-buffer's worth).
     block_bytes : int
         Bytes of the buffer, at least a sub-buffer.
-    table : Decoding, optional
-        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -190,16 +204,13 @@ class PageDecoder:
         self,
         path: Path,
         cpu: int,
-        formats: dict[int, EventFormat],
-        kinds: frozenset[int],
+        table: Decoding,
         page_bytes: int = PAGE_BYTES,
         chunk_rows: int = 1 << 17,
         *,
         block_bytes: int = _BLOCK_BYTES,
-        table: Decoding | None = None,
     ) -> None:
-        self.path, self.cpu, self.page_bytes = path, cpu, page_bytes
-        self.decoding = table or decoding(formats, kinds)
+        self.path, self.cpu, self.decoding, self.page_bytes = path, cpu, table, page_bytes
         self.missed = self.gaps = self.unknown = 0
         self.unreadable: Counter[int] = Counter()
         """Event id to how many of them could not be read; they count as unknown, too."""
@@ -210,7 +221,6 @@ class PageDecoder:
         self._block = np.zeros(max(1, block_bytes // page_bytes) * page_bytes // 4 + 2, np.int32)
         self.buffer: memoryview = self._block[:-2].view(np.uint8).data
         """Where to put the next sub-buffers; at most this many bytes at once."""
-        self._passed_names = tuple(event.name for event in passed_over(formats))
         self.passed_over: Counter[str] = Counter()
         """How many there were of each event that no kind stands for, by name."""
         self._out, self._rows = self._new_out(), 0
@@ -251,9 +261,7 @@ class PageDecoder:
         if self._rows:
             out, rows, self._rows = self._out, self._rows, 0
             self._out = self._new_out()
-            chunk = self._chunk(out, rows)
-            if chunk.rows:
-                yield chunk
+            yield self._chunk(out, rows)
 
     def _count(self, status: npt.NDArray[np.int64], offset: int) -> None:
         self.missed += int(status[dc.S_MISSED])
@@ -261,7 +269,12 @@ class PageDecoder:
         self.unknown += int(status[dc.S_SKIPPED])
         counts = status[dc.STATUS_WORDS :]
         for place in np.flatnonzero(counts).tolist():
-            self.passed_over[self._passed_names[place]] += int(counts[place])
+            event, count = self.decoding.counted[place], int(counts[place])
+            if event.id in self.decoding.unreadable:
+                self.unreadable[event.id] += count
+                self.unknown += count
+            else:
+                self.passed_over[event.name] += count
         if status[dc.S_ERROR] != dc.OK:
             where = offset + int(status[dc.S_OFFSET])
             raise KevacuateError(
@@ -271,7 +284,7 @@ class PageDecoder:
     def _new_out(self) -> dc.DecodeOut:
         types = [np.int64, np.int32, np.uint8, np.int64, np.int8, np.int8, np.uint32] + [np.int64] * 4
         columns: list[npt.NDArray[Any]] = [np.zeros(self.capacity, t) for t in types]
-        status = np.zeros(dc.STATUS_WORDS + len(self._passed_names), np.int64)
+        status = np.zeros(dc.STATUS_WORDS + len(self.decoding.counted), np.int64)
         return dc.DecodeOut(*columns, status)  # type: ignore[call-arg]
 
     def _chunk(self, out: dc.DecodeOut, rows: int) -> EventChunk:
@@ -279,8 +292,6 @@ class PageDecoder:
         cpu = np.full(rows, self.cpu, np.uint16)
         columns: list[npt.NDArray[Any]] = [column[:rows] for column in out[:-1]]
         chunk = EventChunk(columns[0], cpu, *columns[1:])
-        if self.decoding.unreadable:
-            chunk = self._readable(chunk)
         self.decoding.numbers.apply(chunk)
         zones = self.decoding.zones
         for i in np.flatnonzero(chunk.kind == EventKind.MM_SETUP_PER_ZONE_WMARKS):
@@ -290,14 +301,6 @@ class PageDecoder:
             chunk.order[i] = zones.index(name) if name in zones else -1
             chunk.pfn[i] = -1
         return chunk
-
-    def _readable(self, chunk: EventChunk) -> EventChunk:
-        """The events that could be read; the others are counted."""
-        unreadable = chunk.kind == dc.KIND_UNREADABLE
-        idents, counts = np.unique(chunk.a[unreadable], return_counts=True)
-        self.unreadable.update(dict(zip(idents.tolist(), counts.tolist(), strict=True)))
-        self.unknown += int(counts.sum())
-        return chunk.take(~unreadable) if len(idents) else chunk
 
 
 class RawReader:
@@ -309,18 +312,12 @@ class RawReader:
         ``cpuN.raw`` or ``cpuN.raw.xz``, or the file that holds the data.
     cpu : int
         Its number.
-    formats : dict
-        Event formats by id.
-    kinds : frozenset of int
-        The kinds wanted; others are passed over (but still checked).
-    page_bytes : int
-        Bytes of a sub-buffer.
+    table, page_bytes
+        As of :class:`PageDecoder`.
     opener : callable, optional
         Opens the data where they are only a part of the file.
     block_bytes : int
         Bytes that are read at once, at least a sub-buffer.
-    table : Decoding, optional
-        Made of these formats and kinds already, for another CPU.
 
     """
 
@@ -328,18 +325,15 @@ class RawReader:
         self,
         path: Path,
         cpu: int,
-        formats: dict[int, EventFormat],
-        kinds: frozenset[int],
+        table: Decoding,
         page_bytes: int = PAGE_BYTES,
         *,
         opener: Callable[[], IO[bytes]] | None = None,
         block_bytes: int = _BLOCK_BYTES,
-        table: Decoding | None = None,
     ) -> None:
-        self.path, self.cpu, self.formats, self.kinds, self.page_bytes = path, cpu, formats, kinds, page_bytes
+        self.path, self.cpu, self.table, self.page_bytes = path, cpu, table, page_bytes
         self._open = opener or (lambda: open_raw(path))
         self._block_bytes = block_bytes
-        self.table = table or decoding(formats, kinds)
         self.missed = self.gaps = self.unknown = 0
         self.unreadable: Counter[int] = Counter()
         self.passed_over: Counter[str] = Counter()
@@ -355,14 +349,7 @@ class RawReader:
 
         """
         decoder = PageDecoder(
-            self.path,
-            self.cpu,
-            self.formats,
-            self.kinds,
-            self.page_bytes,
-            chunk_rows,
-            block_bytes=self._block_bytes,
-            table=self.table,
+            self.path, self.cpu, self.table, self.page_bytes, chunk_rows, block_bytes=self._block_bytes
         )
         offset = 0
         with closing(self._open()) as file:

@@ -81,10 +81,6 @@ class EventKind(IntEnum):
     SHRINK_SLAB_END = 93
 
 
-GT_KINDS: frozenset[EventKind] = frozenset(k for k in EventKind if k.name.startswith("GT_"))
-"""The kinds that only kernels with the recording hooks emit."""
-
-
 class EventChunk(NamedTuple):
     """A run of events: equally long arrays, sorted by ``(ts, cpu, position in that CPU's buffer)``."""
 

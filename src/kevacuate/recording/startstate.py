@@ -93,16 +93,9 @@ def build_state(
     flags = np.full(size, KPF_NOPAGE_BIT, np.uint64)
     flags[: min(size, len(pages.flags))] = pages.flags[:size]
     history = evidence.history if evidence is not None else history or ev.History(size, facts.block_order)
-    book = PageBook(size)
-    book.where[flag(flags, KPF_BUDDY)] = BUDDY
-    follow_history(book, flags, history, pages, facts)
-    if evidence is not None:
-        apply_evidence(book, evidence)
-    zone_of = np.full(size, -1, np.int16)
-    for index, zone in enumerate(zones):
-        zone_of[zone.start_pfn : zone.start_pfn + zone.spanned] = index
+    book = _book(flags, history, evidence, pages, facts)
     placed = _mark_absent(flags, zones, facts.block_order, history, evidence)
-    pcp = pcp_pages(book, zone_of, facts)
+    pcp = pcp_pages(book, _zone_of(zones, size), facts)
     named = named_types(history, evidence, -(-size >> facts.block_order))
     types = guess_block_types(zones, flags, book.where, facts.block_order, named)
     blocks = _blocks(zones, types, flags, facts.block_order)
@@ -126,6 +119,30 @@ def build_state(
         guesses=guesses,
         skip_known=False,
     )
+
+
+def _book(
+    flags: npt.NDArray[np.uint64],
+    history: ev.History,
+    evidence: ev.Evidence | None,
+    pages: PageSnapshot,
+    facts: StateFacts,
+) -> PageBook:
+    """Where every page is, by flags (changed in place where an event says more) and events."""
+    book = PageBook(len(flags))
+    book.where[flag(flags, KPF_BUDDY)] = BUDDY
+    follow_history(book, flags, history, pages, facts)
+    if evidence is not None:
+        apply_evidence(book, evidence)
+    return book
+
+
+def _zone_of(zones: tuple[ZoneCounts, ...], size: int) -> npt.NDArray[np.int16]:
+    """Index of the zone of each page, -1 for none [pages]."""
+    zone_of = np.full(size, -1, np.int16)
+    for index, zone in enumerate(zones):
+        zone_of[zone.start_pfn : zone.start_pfn + zone.spanned] = index
+    return zone_of
 
 
 def named_types(history: ev.History, evidence: ev.Evidence | None, blocks: int) -> npt.NDArray[np.int8]:
@@ -318,7 +335,7 @@ def _sentences(guesses: Guesses) -> tuple[str, ...]:
     """What is approximate, in words with figures."""
     g = guesses
     lines = [
-        "Free lists: the chunks follow from the page flags; their order in a list is that in which events took them, "
+        "Free lists: the chunks follow from the page flags. Their order in a list is that in which events took them, "
         "and ascending by address for the others.",
         f"Types of {g.blocks:,} pageblocks: {g.blocks - g.block_types:,} are named by events, the others are guessed from page "
         "flags so that the numbers of /proc/pagetypeinfo come out.",

@@ -31,7 +31,7 @@ FREE_TYPES: Types = {"zone": np.int16, "order": np.int8, "mt": np.int8, "pfn": n
 BLOCK_TYPES: Types = {"zone": np.int16, "pfn": np.int64, "mt": np.int8, "skip": np.bool_}
 PCP_TYPES: Types = {"zone": np.int16, "cpu": np.int16} | dict.fromkeys(PcpFields._fields[2:], np.int32)
 PCP_PAGE_TYPES: Types = {"zone": np.int16, "cpu": np.int16, "pindex": np.int8, "pfn": np.int64}
-MOST_ORDER, MOST_PINDEX, HUGE_PCP_ORDER = 13, 13, 9
+MOST_ORDER, MOST_PINDEX = 13, 13
 MOST_NUMBER = (1 << 63) - 1
 MOST_PAGES = 1 << 52
 """More pages than 64-bit physical addresses can name: no zone ends beyond it."""
@@ -91,7 +91,7 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     return names
 
 
-def read_state(directory: Path) -> AllocatorState:
+def read_state(directory: Path, hugepage_order: int) -> AllocatorState:
     """The inverse of :func:`write_state`.
 
     Raises
@@ -123,16 +123,16 @@ def read_state(directory: Path) -> AllocatorState:
         pcp=PcpFields(**parquet.read_table(directory / "pcp.parquet", PCP_TYPES)),
         pcp_pages=PcpPages(**parquet.read_table(directory / "pcp_pages.parquet", PCP_PAGE_TYPES)),
     )
-    _refuse_outside(directory, state)
+    _refuse_outside(directory, state, hugepage_order)
     return state
 
 
-def _refuse_outside(directory: Path, state: AllocatorState) -> None:
+def _refuse_outside(directory: Path, state: AllocatorState, hugepage_order: int) -> None:
     """Raise KevacuateError at chunks or pageblocks that lie outside all zones: pfns become indices."""
     ends = [(zone.start_pfn, zone.start_pfn + zone.spanned) for zone in state.zones]
     last = max((end for _, end in ends), default=0)
     free, pcp = state.free, state.pcp_pages
-    orders = pcp_order(pcp.pindex, HUGE_PCP_ORDER)
+    orders = pcp_order(pcp.pindex, hugepage_order)
     numbers = [n for zone in state.zones for value in vars(zone).values() for n in _numbers(value)]
     wrong = any(not -MOST_PAGES <= number <= MOST_NUMBER for number in numbers)
     wrong |= any(first < 0 or end < first or end > MOST_PAGES for first, end in ends)

@@ -14,6 +14,7 @@ from typing import IO
 
 from kevacuate.recording import EventChunk, Machine, Recording
 from kevacuate.recording.eventtext import Facts, print_events
+from kevacuate.recording.quality import events_only
 
 CHUNK_ROWS = 1 << 16
 
@@ -65,7 +66,7 @@ def ftrace_text(recording: Recording) -> Iterator[tuple[str, int]]:
     facts = Facts(machine.zone_names, machine.pageblock_order)
     yield header(machine, recording.path.name), 0
     for chunk in recording.events(chunk_rows=CHUNK_ROWS):
-        yield "\n".join([*event_lines(chunk, facts), ""]), chunk.rows
+        yield "\n".join([*event_lines(chunk, facts), ""]), events_only(chunk).rows
 
 
 def write_ftrace(recording: Recording, out: IO[bytes], progress: Callable[[int], None] | None = None) -> int:

@@ -23,9 +23,10 @@ NOTHING_BEFORE = (
 
 
 def _lost(about: About) -> str:
-    lost = ", ".join(f"{count:,} on CPU {cpu}" for cpu, count in about["lost_events"].items())
+    least = "at least " if about["lost_events_at_least"] else ""
+    lost = least + ", ".join(f"{count:,} on CPU {cpu}" for cpu, count in about["lost_events"].items())
     return (
-        lost
+        about["lost_events"]
         and f"Events were lost before they were written ({lost}): whatever is made of this recording has holes."
     )
 
@@ -84,10 +85,10 @@ def _kernel(about: About) -> str:
         )
     if how == "proven" and last:
         between = f"{first} to {last}" if first else f"{last} or older"
-        return f"The file does not name its kernel; its lines are those of Linux {between}, and are read as such."
+        return f"The file does not name its kernel. Its lines are those of Linux {between}, and are read as such."
     if how == "proven" and first:
         return (
-            f"The file does not name its kernel; its lines are those of Linux {first} or later, and are read as those of "
+            f"The file does not name its kernel. Its lines are those of Linux {first} or later, and are read as those of "
             "Linux 7.2. --kernel VERSION says another."
         )
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.measure.unclear import Bounds
+from kevacuate.recording import CpuLosses
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.runs.start_guesses import SKIP_HINT
 
@@ -59,12 +60,13 @@ def _losses(about: About) -> str:
                 for name in ("missed", "gaps", "overrun", "commit_overrun", "dropped")
                 if loss[name]
             )
-            parts.append(f"CPU {loss['cpu']}: {events:,} ({kinds})")
+            number = CpuLosses(**loss).lost.number
+            parts.append(f"CPU {loss['cpu']}: {number} ({kinds})")
     return "; ".join(parts)
 
 
 UNVERIFIED = (
-    "what to do: compare policies with each other, not with this machine; verify says how near the model is, where the recorded "
+    "what to do: compare policies with each other, not with this machine. Verify says how near the model is, where the recorded "
     "kernel has the recording hooks (docs/fidelity.md)"
 )
 """What the reader can do about a profile that no recording was held against."""

@@ -24,7 +24,7 @@ from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.groups import REPEATS
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, replay
 from kevacuate.runs.trust import about_result
@@ -101,13 +101,13 @@ def _replayed(
     most = _workers(recording, len(jobs)) if workers is None else min(workers, len(jobs))
     if most == 1:
         return [one(number) for number in range(len(jobs))]
-    with ThreadPoolExecutor(most, "replay") as pool:
+    pool = ThreadPoolExecutor(most, "replay")
+    try:
         waiting = [pool.submit(one, number) for number in range(len(jobs))]
-        try:
-            return [future.result() for future in waiting]
-        finally:
-            tally.stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+        return [future.result() for future in waiting]
+    finally:  # of an exception: a replay whose loop is being compiled ends only after that, and nobody waits for it
+        tally.stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _chosen(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
@@ -199,7 +199,7 @@ def compare(
     if not options.keep or repeats == 1:
         return result
     again = [
-        _Job(policy, replace(options, seed=run.seed), f"{policy.spec}: map")
+        _Job(policy, replace(options, seed=run.seed), f"{policy.spec} (for its map)")
         for policy, run in zip(chosen, result.typical.runs, strict=True)
     ]
     kept = {(run.policy, run.seed): run for run in _replayed(recording, demand, again, workers, progress)}

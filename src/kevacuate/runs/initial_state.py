@@ -10,7 +10,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import absent_pages, movable_pages
 from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, kcompactd_size
+from kevacuate.mm.fields import PerCpuPages
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
@@ -164,33 +165,61 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
 
     A kernel with a fixed high has no bounds: both are that high.
     """
-    cpus = int(state.cfg[k.C_NCPUS])
-    pcp = state.pcp.reshape(-1, k.PS)
+    cpus = state.view.cfg.nr_cpus
+    pcp = PerCpuPages.table(state.pcp)
     row = zone_of[recorded.pcp.zone] * cpus + recorded.pcp.cpu
-    for index, values in (
-        (k.P_HIGH, recorded.pcp.high),
-        (k.P_HIGH_MIN, recorded.pcp.high_min),
-        (k.P_HIGH_MAX, recorded.pcp.high_max),
-        (k.P_BATCH, recorded.pcp.batch),
-        (k.P_FLAGS, recorded.pcp.flags),
-        (k.P_ALLOC_FACTOR, recorded.pcp.alloc_factor),
-        (k.P_FREE_COUNT, recorded.pcp.free_count),
-    ):
-        pcp[row, index] = values
-    if state.cfg[k.C_PCP_FIXED]:
-        pcp[row, k.P_HIGH_MIN] = pcp[row, k.P_HIGH_MAX] = recorded.pcp.high
+    for name in ("high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count"):
+        pcp[name][row] = getattr(recorded.pcp, name)
+    if state.view.cfg.pcp_fixed:
+        pcp["high_min"][row] = pcp["high_max"][row] = recorded.pcp.high
 
 
 def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
     """Where compaction's scanners start, and whether it is deferred."""
-    zones = state.zone.reshape(-1, k.ZS)
     for zone in recorded.zones:
-        fields = zones[zone_of[zone.index]]
-        fields[k.Z_CACHED_FREE_PFN] = zone.cached_free_pfn
-        fields[[k.Z_CACHED_MIGRATE_PFN, k.Z_CACHED_MIGRATE_SYNC]] = (*zone.cached_migrate_pfn, 0, 0)[:2]
-        fields[k.Z_COMPACT_CONSIDERED] = zone.compact_considered
-        fields[k.Z_COMPACT_DEFER_SHIFT] = min(max(zone.compact_defer_shift, 0), k.COMPACT_MAX_DEFER_SHIFT)
-        fields[k.Z_COMPACT_ORDER_FAILED] = zone.compact_order_failed
+        own = state.view.zone[zone_of[zone.index]]
+        own.compact_cached_free_pfn = zone.cached_free_pfn
+        own.compact_cached_migrate_pfn[0], own.compact_cached_migrate_pfn[1] = (
+            *zone.cached_migrate_pfn,
+            0,
+            0,
+        )[:2]
+        own.compact_considered = zone.compact_considered
+        own.compact_defer_shift = min(max(zone.compact_defer_shift, 0), k.COMPACT_MAX_DEFER_SHIFT)
+        own.compact_order_failed = zone.compact_order_failed
+
+
+def zone_numbers(config: MachineConfig, recorded: AllocatorState) -> np.ndarray:
+    """Recorded zone index (as in ``gt_rmq``) to the model's zone number."""
+    numbers = np.zeros(max(zone.index for zone in recorded.zones) + 1, np.int64)
+    for zone in recorded.zones:
+        numbers[zone.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == zone.start_pfn)
+    return numbers
+
+
+def _load_lists(state: State, recorded: AllocatorState, skip: np.ndarray, zone_of: np.ndarray) -> None:
+    """Pageblocks, free lists and per-CPU lists as recorded; *zone_of* is the model's number of each recorded zone."""
+    boot.load_pageblocks(
+        state,
+        recorded.blocks.pfn.astype(np.int64),
+        recorded.blocks.mt.astype(np.int64),
+        skip,
+    )
+    free, pages = recorded.free, recorded.pcp_pages
+    boot.load_free_lists(
+        state,
+        zone_of[free.zone],
+        free.order.astype(np.int64),
+        free.mt.astype(np.int64),
+        free.pfn.astype(np.int64),
+    )
+    boot.load_pcp_lists(
+        state,
+        zone_of[pages.zone],
+        pages.cpu.astype(np.int64),
+        pages.pindex.astype(np.int64),
+        pages.pfn.astype(np.int64),
+    )
 
 
 def initial_state(
@@ -217,30 +246,8 @@ def initial_state(
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
     state = build_state(config, evacuation, sizes)
-    zone_of = np.zeros(max(z.index for z in recorded.zones) + 1, np.int64)
-    for z in recorded.zones:
-        zone_of[z.index] = next(i for i, own in enumerate(config.zones) if own.start_pfn == z.start_pfn)
-    boot.load_pageblocks(
-        state,
-        recorded.blocks.pfn.astype(np.int64),
-        recorded.blocks.mt.astype(np.int64),
-        skip,
-    )
-    free, pages = recorded.free, recorded.pcp_pages
-    boot.load_free_lists(
-        state,
-        zone_of[free.zone],
-        free.order.astype(np.int64),
-        free.mt.astype(np.int64),
-        free.pfn.astype(np.int64),
-    )
-    boot.load_pcp_lists(
-        state,
-        zone_of[pages.zone],
-        pages.cpu.astype(np.int64),
-        pages.pindex.astype(np.int64),
-        pages.pfn.astype(np.int64),
-    )
+    zone_of = zone_numbers(config, recorded)
+    _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
     boot.load_allocated(
@@ -256,15 +263,14 @@ def _draw_phases(state: State, seed: int) -> None:
     """Draw when the vmstat workers and the kcompactds (their timeout) first run; seed 0 leaves them as they are."""
     if seed == 0:
         return
-    ticks, nodes, interval = (int(state.cfg[i]) for i in (k.C_OFF_TICKS, k.C_NNODES, k.C_STAT_INTERVAL))
+    interval = state.view.cfg.stat_interval
     drawn = [int(value) >> 32 for value in splitmix64(np.arange(2), seed)]
-    cpus = slice(ticks, ticks + int(state.cfg[k.C_NCPUS]))
-    state.work[cpus] -= drawn[0] * interval >> 32
-    state.work[cpus] += np.where(state.work[cpus] < 0, interval, 0)
-    for node in range(nodes):
-        due = int(state.cfg[k.C_OFF_KCOMPACTD]) + node * kcompactd_size(state.cfg) + k.KC_DUE
-        if state.work[due] != k.NEVER:
-            state.work[due] = drawn[1] * k.KCOMPACTD_NS >> 32
+    for cpu in state.view.cpu:
+        cpu.vmstat_due -= drawn[0] * interval >> 32
+        cpu.vmstat_due += interval if cpu.vmstat_due < 0 else 0
+    for node in state.view.node:
+        if node.kcompactd_due != k.NEVER:
+            node.kcompactd_due = drawn[1] * k.KCOMPACTD_NS >> 32
 
 
 def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray, np.ndarray]:
@@ -273,7 +279,7 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
     but nobody moves them.
     """
-    used = np.flatnonzero(pages_in_use(recorded))
+    used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_order))
     used = used[state.meta[used] == k.PG_RESERVED << 4]
     if recorded.page_flags is not None:
         used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does

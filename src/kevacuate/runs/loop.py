@@ -9,22 +9,15 @@ from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
-    C_LOG_CAPACITY,
-    C_PAGEBLOCK_ORDER,
     MIGRATE_MOVABLE,
     PB_ABSENT,
     PG_ALLOC,
     PG_RESERVED,
-    T_BAD_FREE,
-    T_DROPPED_THEN_FREED,
-    T_FAILED_THEN_FREED,
-    T_NEXT_DUE,
-    T_NLOG,
-    T_NOW,
-    Z_MANAGED,
-    ZS,
 )
+from kevacuate.mm.fields import View
+from kevacuate.mm.layout import State
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
+from kevacuate.recording import DemandChunk
 
 LOG_MARGIN = 1 << 14
 """Log records that one row, with all that becomes due before it, may write (a refill takes at most 2,016 chunks)."""
@@ -46,14 +39,14 @@ LATEST_NS = 1 << 56
 
 
 @part(inline=True)
-def born(s, obj, pfn):  # type: ignore[no-untyped-def]
+def born(s: View, obj: int, pfn: int) -> None:
     """Note that the demand's new object got no page."""
     if pfn < 0:
         s.obj[obj] = OBJ_FAILED
 
 
 @part(inline=True)
-def free_object(s, cpu, obj):  # type: ignore[no-untyped-def]
+def free_object(s: View, cpu: int, obj: int) -> bool:
     """Free an object of the demand; count what the model dropped or never got. False if there is no such object."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
@@ -61,14 +54,14 @@ def free_object(s, cpu, obj):  # type: ignore[no-untyped-def]
         return True
     s.obj[obj] = OBJ_NONE
     if pfn == OBJ_DROPPED:
-        s.stat[T_DROPPED_THEN_FREED] += 1
+        s.stat.dropped_then_freed += 1
     elif pfn == OBJ_FAILED:
-        s.stat[T_FAILED_THEN_FREED] += 1
+        s.stat.failed_then_freed += 1
     return pfn != OBJ_NONE
 
 
 @part(cold=True)
-def split_object(s, obj, upper):  # type: ignore[no-untyped-def]
+def split_object(s: View, obj: int, upper: int) -> bool:
     """Halve an object; a lost one's halves are both lost. False if there is no such object, or it is a single page."""
     pfn = s.obj[obj] + 0
     if pfn == OBJ_NONE or s.obj[upper] != OBJ_NONE:
@@ -83,13 +76,13 @@ def split_object(s, obj, upper):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def memory_arrives(s, pfn, order):  # type: ignore[no-untyped-def]
+def memory_arrives(s: View, pfn: int, order: int) -> bool:
     """Whole pageblocks that did not exist (all their pages reserved) are given to the allocator: from now on they do.
 
     Memory that is plugged in, or whose struct pages are set up late, comes in chunks of a pageblock or more (__free_pages_core,
     mm/mm_init.c). The zone's marks stay as they are. False if one of the blocks existed.
     """
-    pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
+    pageblock_order = s.cfg.pageblock_order
     if order < pageblock_order:
         return False
     first = pfn >> pageblock_order
@@ -99,12 +92,12 @@ def memory_arrives(s, pfn, order):  # type: ignore[no-untyped-def]
             return False
     for block in range(first, last):
         s.block[2 * block] = MIGRATE_MOVABLE
-    s.zone[page_zone(s, pfn) * ZS + Z_MANAGED] += 1 << order
+    s.zone[page_zone(s, pfn)].managed_pages += 1 << order
     return True
 
 
 @part(cold=True)
-def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
+def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     """Free pages that were in use at the start and that no object holds.
 
     Pages that the allocator never had (reserved at boot, freed later) are counted as refused, unless they are the whole of
@@ -122,7 +115,7 @@ def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
         elif meta != PG_ALLOC << 4 or s.link[2 * page] >= 0:
             return False
     if reserved:
-        s.stat[T_BAD_FREE] += 1
+        s.stat.bad_free += 1
         return True
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
@@ -132,7 +125,7 @@ def free_start_pages(s, cpu, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def look_ahead(s, d, i, ahead):  # type: ignore[no-untyped-def]
+def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
     """Prefetch what the free *ahead* rows from here will touch, and the object entry one further step away."""
     far = d.obj[i + 2 * ahead] + 0
     prefetch(s.obj, max(far, 0))
@@ -143,7 +136,7 @@ def look_ahead(s, d, i, ahead):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def replay_row(s, d, i):  # type: ignore[no-untyped-def]
+def replay_row(s: View, d: DemandChunk, i: int) -> int:
     """One row of the demand. False if it contradicts the rows before it: nothing has been done then."""
     op = d.op[i]
     cpu = d.cpu[i] + 0
@@ -167,24 +160,26 @@ def replay_row(s, d, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def replay_rows(sa, da, start, end, next_sample, ahead):  # type: ignore[no-untyped-def]
+def replay_rows(
+    sa: State, da: DemandChunk, start: int, end: int, next_sample: int, ahead: int
+) -> tuple[int, int]:
     """Replay rows [start, end) until a sample is due, the log is nearly full or a row is impossible.
 
     Returns (rows done up to here, why it stopped). *ahead* is the prefetch distance in rows, 0 for none.
     """
     s = pointers(sa)
     d = pointers(da)
-    room = s.cfg[C_LOG_CAPACITY] - LOG_MARGIN
+    room = s.cfg.log_capacity - LOG_MARGIN
     i = start
     while i < end:
         t = d.t[i]
         if t >= next_sample:
             return i, STOP_SAMPLE
-        if s.stat[T_NLOG] > room:
+        if s.stat.nr_log > room:
             return i, STOP_LOG
-        if t >= s.stat[T_NEXT_DUE]:
+        if t >= s.stat.next_due:
             advance(s, t)
-        s.stat[T_NOW] = max(t, s.stat[T_NOW])
+        s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
         if not replay_row(s, d, i):
@@ -194,7 +189,9 @@ def replay_rows(sa, da, start, end, next_sample, ahead):  # type: ignore[no-unty
 
 
 @kernel
-def check_rows(da, ncpus, max_order, nobjects, npages, earliest):  # type: ignore[no-untyped-def]
+def check_rows(
+    da: DemandChunk, ncpus: int, max_order: int, nobjects: int, npages: int, earliest: int
+) -> tuple[int, int]:
     """Check a chunk before the loop trusts it; no row may be earlier than *earliest* (ns).
 
     Returns (problem, row): 0 none, 1 op, 2 CPU, 3 order, 4 type, 5 object, 6 time, 7 page.

@@ -19,7 +19,7 @@ PAGES_KEPT = 1 << 25
 
 
 @kernel
-def note_kinds(kinds, da, start, end):  # type: ignore[no-untyped-def]
+def note_kinds(kinds: npt.NDArray[np.uint8], da: DemandChunk, start: int, end: int) -> None:
     """Note the migratetype of every object that rows [start, end) make."""
     d = pointers(da)
     for i in range(start, end):
@@ -42,7 +42,7 @@ class MapKeeper:
     """
 
     def __init__(self, state: State, start_objects: int) -> None:
-        self._keeper = FrameKeeper(state, pages=int(state.cfg[k.C_NPAGES]) <= PAGES_KEPT)
+        self._keeper = FrameKeeper(state, pages=state.view.cfg.npages <= PAGES_KEPT)
         self._kinds: npt.NDArray[np.uint8] = np.zeros(state.obj.size, np.uint8)
         self._kinds[:start_objects] = k.MIGRATE_MOVABLE
 

@@ -18,8 +18,10 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
 from kevacuate.mm import constants as k
 from kevacuate.mm.clock import advance
-from kevacuate.mm.constants import C_LOG_CAPACITY, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
+from kevacuate.mm.fields import LogRecord, View
+from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
+from kevacuate.mm.records import Records, Words, seen_as
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import (
     LOG_MARGIN,
@@ -51,6 +53,15 @@ N_FIRST = 2
 N_LAST = 3
 
 
+class NotesView(NamedTuple):
+    """:class:`Notes` in compiled code."""
+
+    records: Records[LogRecord]
+    resident: Words
+    fixed: Words
+
+
+@seen_as(NotesView)
 class Notes(NamedTuple):
     """What the compiled loop writes to."""
 
@@ -63,32 +74,32 @@ class Notes(NamedTuple):
 
 
 @part(cold=True)
-def note(s, n, kind, pfn, a, b, c, d):  # type: ignore[no-untyped-def]
+def note(s: View, n: NotesView, kind: int, pfn: int, a: int, b: int, c: int, d: int) -> None:
     """Append a record."""
     i = n.fixed[N_COUNT]
     n.fixed[N_COUNT] = i + 1
     if i < n.fixed[N_CAPACITY]:
-        write_record(s, n.records, i, kind, pfn, a, b, c, d)
+        write_record(s, n.records[i], kind, pfn, a, b, c, d)
 
 
 @part
-def overlaps(n, pfn, order):  # type: ignore[no-untyped-def]
+def overlaps(n: NotesView, pfn: int, order: int) -> bool:
     """Whether a chunk has a page in the range."""
     return pfn >= 0 and pfn < n.fixed[N_LAST] and pfn + (1 << order) > n.fixed[N_FIRST]
 
 
 @part
-def held_by(s, pfn):  # type: ignore[no-untyped-def]
+def held_by(s: View, pfn: int) -> int:
     """16 * object + order of the object that starts at *pfn*, or -1."""
     meta = s.meta[pfn] + 0
     state = meta >> 4
-    if (state == PG_ALLOC or state == PG_ISOLATED) and s.link[2 * pfn] >= 0:
+    if (state == k.PG_ALLOC or state == k.PG_ISOLATED) and s.link[2 * pfn] >= 0:
         return 16 * int(s.link[2 * pfn]) + (meta & 15)
     return -1
 
 
 @part
-def note_changes(s, n):  # type: ignore[no-untyped-def]
+def note_changes(s: View, n: NotesView) -> None:
     """Note every object that has come or gone since ``resident`` was filled: only the background has run since."""
     first = n.fixed[N_FIRST]
     for i in range(n.fixed[N_LAST] - first):
@@ -108,19 +119,19 @@ def note_changes(s, n):  # type: ignore[no-untyped-def]
 
 
 @part
-def advance_noting(s, n, t):  # type: ignore[no-untyped-def]
+def advance_noting(s: View, n: NotesView, t: int) -> None:
     """Run what is due until *t*, one due time at a time, and note what it did to the range."""
-    while s.stat[T_NEXT_DUE] <= t:
+    while s.stat.next_due <= t:
         for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
             n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
-        advance(s, max(s.stat[T_NEXT_DUE], s.stat[T_NOW]))
+        advance(s, max(s.stat.next_due, s.stat.now))
         note_changes(s, n)
 
 
 @part
-def note_before(s, n, d, i):  # type: ignore[no-untyped-def]
+def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note a free before it happens, while the pages still say what they are."""
-    s.stat[T_CPU] = d.cpu[i]
+    s.stat.cpu = d.cpu[i]
     if d.op[i] == OP_FREE:
         pfn = s.obj[d.obj[i]] + 0
         if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
@@ -130,7 +141,7 @@ def note_before(s, n, d, i):  # type: ignore[no-untyped-def]
 
 
 @part
-def note_after(s, n, d, i):  # type: ignore[no-untyped-def]
+def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
     if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK:
         pfn = s.obj[d.obj[i]] + 0
@@ -140,12 +151,14 @@ def note_after(s, n, d, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def replay_rows_noting(sa, na, da, start, end, next_sample, until):  # type: ignore[no-untyped-def]
+def replay_rows_noting(
+    sa: State, na: Notes, da: DemandChunk, start: int, end: int, next_sample: int, until: int
+) -> tuple[int, int]:
     """As :func:`kevacuate.runs.loop.replay_rows`; first what is due until *until* (ns; -1: nothing) is run."""
     s = pointers(sa)
     n = pointers(na)
     d = pointers(da)
-    room = s.cfg[C_LOG_CAPACITY] - LOG_MARGIN
+    room = s.cfg.log_capacity - LOG_MARGIN
     if until >= 0:
         advance_noting(s, n, until)
     i = start
@@ -153,10 +166,10 @@ def replay_rows_noting(sa, na, da, start, end, next_sample, until):  # type: ign
         t = d.t[i]
         if t >= next_sample:
             return i, STOP_SAMPLE
-        if s.stat[T_NLOG] > room or n.fixed[N_COUNT] > n.fixed[N_CAPACITY] - LOG_MARGIN:
+        if s.stat.nr_log > room or n.fixed[N_COUNT] > n.fixed[N_CAPACITY] - LOG_MARGIN:
             return i, STOP_LOG
         advance_noting(s, n, t)
-        s.stat[T_NOW] = max(t, s.stat[T_NOW])
+        s.stat.now = max(t, s.stat.now)
         note_before(s, n, d, i)
         if not replay_row(s, d, i):
             return i, STOP_OBJECT
@@ -197,7 +210,7 @@ class NotingReplay(Replay):
         KevacuateError
             They do not.
         """
-        pages = int(self.state.cfg[k.C_NPAGES_REAL])
+        pages = self.state.view.cfg.npages_real
         if not 0 <= first < last <= pages:
             raise KevacuateError(
                 f"The machine has no page at pfn {max(first, last - 1):#x}: its pfns end at {pages - 1:#x}."
@@ -206,20 +219,21 @@ class NotingReplay(Replay):
         self.notes: list[np.ndarray] = [self._in_use(first, last)]
         self.contents: list[tuple[int, ...]] = []
         self._notes = Notes(
-            np.zeros(CAPACITY * k.LR, np.int64),
+            np.zeros(CAPACITY * LogRecord.STRIDE, np.int64),
             np.zeros(last - first, np.int64),
             np.array([0, CAPACITY, first, last], np.int64),
         )
 
     def _in_use(self, first: int, last: int) -> np.ndarray:
         """A NOTE_START record of every chunk of the range that is in use now."""
-        heads = first + np.flatnonzero(self.state.meta[first:last] >> 4 == PG_ALLOC)
-        table = np.zeros((heads.size, k.LR), np.int64)
-        table[:, 1] = NOTE_START
-        table[:, 3] = heads
-        table[:, 4] = self.state.meta[heads] & 15
-        table[:, 6] = (self.state.link[2 * heads + 1].astype(np.int64) & k.ATTR_STATIC) << 32
-        table[:, 7] = self.state.link[2 * heads]
+        heads = first + np.flatnonzero(self.state.meta[first:last] >> 4 == k.PG_ALLOC)
+        table = np.zeros((heads.size, LogRecord.STRIDE), np.int64)
+        fields = LogRecord.table(table)
+        fields["kind"][:] = NOTE_START
+        fields["pfn"][:] = heads
+        fields["a"][:] = self.state.meta[heads] & 15
+        fields["c"][:] = (self.state.link[2 * heads + 1].astype(np.int64) & k.ATTR_STATIC) << 32
+        fields["d"][:] = self.state.link[2 * heads]
         return table
 
     def sample(self, t: int) -> None:
@@ -228,7 +242,7 @@ class NotingReplay(Replay):
         self.take_log()
         super().sample(t)
         counts, _ = block_counts(self.state)
-        order = int(self.state.cfg[k.C_PAGEBLOCK_ORDER])
+        order = self.state.view.cfg.pageblock_order
         at = np.flatnonzero(counts.start == int(self._notes.fixed[N_FIRST]) >> order << order)
         if at.size:
             row = int(at[0])
@@ -239,7 +253,7 @@ class NotingReplay(Replay):
         super().take_log()
         kept = min(int(self._notes.fixed[N_COUNT]), CAPACITY)
         self.lost_log += int(self._notes.fixed[N_COUNT]) - kept
-        self.notes.append(self._notes.records[: kept * k.LR].reshape(-1, k.LR).copy())
+        self.notes.append(self._notes.records[: kept * LogRecord.STRIDE].reshape(-1, LogRecord.STRIDE).copy())
         self._notes.fixed[N_COUNT] = 0
 
     def step_rows(self, rows: Any, at: int, end: int) -> tuple[int, int]:
@@ -254,7 +268,8 @@ class NotingReplay(Replay):
 
         At one time: what a worker did to pages, the log, then what requests got (a claim before the page that it was for).
         """
-        table = np.concatenate([np.empty((0, k.LR), np.int64), *self.log, *self.notes])
-        rank = np.where(table[:, 1] < NOTE_ALLOC, 1, 2)
-        rank[np.isin(table[:, 1], (NOTE_START, NOTE_MOVED_OUT, NOTE_DROPPED))] = 0
-        return table[np.lexsort((rank, table[:, 0]))]
+        table = np.concatenate([np.empty((0, LogRecord.STRIDE), np.int64), *self.log, *self.notes])
+        fields = LogRecord.table(table)
+        rank = np.where(fields["kind"] < NOTE_ALLOC, 1, 2)
+        rank[np.isin(fields["kind"], (NOTE_START, NOTE_MOVED_OUT, NOTE_DROPPED))] = 0
+        return table[np.lexsort((rank, fields["time"]))]

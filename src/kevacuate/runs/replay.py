@@ -21,11 +21,11 @@ from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
-from kevacuate.mm.layout import State, grow_objects, state_bytes
+from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.recording.losses import refuse_losses
+from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
 from kevacuate.runs.loop import (
     STOP_LOG,
@@ -100,12 +100,11 @@ class Replay:
 
     def take_log(self) -> None:
         """Empty the log; keep its records if asked to."""
-        records = int(self.state.stat[k.T_NLOG])
-        kept = min(records, int(self.state.cfg[k.C_LOG_CAPACITY]))
-        self.lost_log += records - kept
+        records = self.state.view.stat.nr_log
+        self.lost_log += records - len(log_table(self.state))
         if self.keep_log:
-            self.log.append(self.state.log[: kept * k.LR].reshape(-1, k.LR).copy())
-        self.state.stat[k.T_NLOG] = 0
+            self.log.append(log_table(self.state).copy())
+        self.state.view.stat.nr_log = 0
 
     def _checked(self, chunk: DemandChunk, row: int) -> DemandChunk:
         """The chunk's columns for the loop, after a check of every row; the object table grows if need be.
@@ -117,18 +116,18 @@ class Replay:
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
         largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == OP_SPLIT].max(initial=0))) + 1
-        if largest > int(self.state.cfg[k.C_NPAGES]) * 2 + (1 << 16):
+        if largest > self.state.view.cfg.npages * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
             )
         self.state = grow_objects(self.state, largest)
-        cfg = self.state.cfg
+        cfg = self.state.view.cfg
         problem, at = check_rows(
             rows,
-            cfg[k.C_NCPUS],
-            cfg[k.C_MAX_PAGE_ORDER],
+            cfg.nr_cpus,
+            cfg.max_page_order,
             self.state.obj.size,
-            cfg[k.C_NPAGES_REAL],
+            cfg.npages_real,
             self._last_time,
         )
         if problem:
@@ -152,7 +151,7 @@ class Replay:
             if why == STOP_SAMPLE:
                 self.sample(self._next_sample)
                 self._next_sample += self._interval
-            if why == STOP_LOG or int(self.state.stat[k.T_NLOG]) > int(self.state.cfg[k.C_LOG_CAPACITY]) // 2:
+            if why == STOP_LOG or self.state.view.stat.nr_log > self.state.view.cfg.log_capacity // 2:
                 self.take_log()
 
     def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
@@ -177,7 +176,7 @@ class Replay:
             rows += chunk.t.size
             if progress:
                 progress(rows, total)
-        self.sample(max(span, int(self.state.stat[k.T_NOW])) + SETTLE_NS)
+        self.sample(max(span, self.state.view.stat.now) + SETTLE_NS)
         self.take_log()
         timing = {
             "seconds": time.perf_counter() - begin,
@@ -186,7 +185,7 @@ class Replay:
         }
         history = None
         if self.map:
-            history = History.of_log(self.log, int(self.state.cfg[k.C_PAGEBLOCK_ORDER]), self.lost_log)
+            history = History.of_log(self.log, self.state.view.cfg.pageblock_order, self.lost_log)
         frames = self.map.frames() if self.map else None
         metrics, provenance = self._metrics(rows), self._provenance()
         return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
@@ -202,7 +201,7 @@ class Replay:
 
     def _provenance(self) -> dict[str, Any]:
         machine = self.recording.machine
-        evacuation = self.policy.evacuation(default_time_scale(machine), int(self.state.cfg[k.C_NNODES]))
+        evacuation = self.policy.evacuation(default_time_scale(machine), self.state.view.cfg.nr_nodes)
         options = {"seed": self.options.seed, "samples": self.options.samples}
         return {
             "kevacuate": __version__,
@@ -250,7 +249,7 @@ def rechunk(chunks: Iterator[DemandChunk], rows: int) -> Iterator[DemandChunk]:
 def state_digest(state: State) -> str:
     """SHA-256 (hex) of everything the allocator is: pages, lists, blocks, zones, per-CPU lists, objects."""
     digest = hashlib.sha256()
-    for name in ("link", "meta", "block", "zone", "pcp", "lru", "obj"):
+    for name in ("link", "meta", "block", "zone", "pcp", "cpu", "obj"):
         digest.update(np.ascontiguousarray(getattr(state, name)).data)
     return digest.hexdigest()
 

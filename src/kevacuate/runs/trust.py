@@ -8,8 +8,8 @@ from typing import Any
 from kevacuate.demand.build import Demand
 from kevacuate.measure.claims import claims_facts
 from kevacuate.mm.profile import profile_for
-from kevacuate.recording import Recording
-from kevacuate.recording.losses import events_not_read, lost_events, lost_words
+from kevacuate.recording import Lost, Recording
+from kevacuate.recording.completeness import losses_by_cpu
 from kevacuate.runs.start_guesses import firm, guessed_words, start_facts
 
 GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
@@ -23,7 +23,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     """
     machine = recording.machine
     quality = {} if demand.max_objects is None else demand.quality.as_dict()
-    losses = [lost_events(loss) for loss in recording.losses]
+    losses = losses_by_cpu(recording)
     trusted, start = quality.get("trusted"), start_facts(recording)
     known = "How much of the demand is a guess was not kept."
     if trusted is not None:
@@ -37,27 +37,23 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "cpus": machine.cpus,
         "zones": [{"node": z.node, "name": z.name, "managed_pages": z.managed} for z in machine.zones],
         "pageblock_order": machine.pageblock_order,
-        "lost_events": losses,
+        **losses,
         "quality": quality,
         "start": start,
         **claims_facts(recording),
-        "verdict": f"{lost_and_unread({'lost_events': losses, 'events_not_read': events_not_read(recording)})}. {known}",
+        "verdict": f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}",
     }
 
 
 def lost_and_unread(about: dict[str, Any]) -> str:
     """How many events were lost, if that is known, and how many could not be read, without the period."""
-    events, unread = sum(about["lost_events"]), sum(about["events_not_read"].values())
-    if not about["lost_events"]:
-        lost = "Whether events were lost is not known"
-    else:
-        lost = lost_words(events)
+    lost, unread = Lost.of_json(about), sum(about["events_not_read"].values())
     if not unread:
-        return lost
+        return lost.sentence if about["lost_events"] else "Whether events were lost is not known"
     could = f"{unread:,} event{'s' if unread > 1 else ''} could not be read"
     if not about["lost_events"]:
         return f"{could}; whether others were lost is not known"
-    return f"{could} and {events:,} {'were' if events > 1 else 'was'} lost" if events else could
+    return f"{could} and {lost.number} {'was' if lost.events == 1 else 'were'} lost" if lost else could
 
 
 def trust_words(trusted: float, start: dict[str, Any]) -> str:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kevacuate.errors import KevacuateError
@@ -71,7 +69,7 @@ class BuddyLevel(Level):
         options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
         self._state = state_with_free_lists(machine, given.start, options)
         self._zone_of = zone_numbers(machine, given.start)
-        self._books = new_books(int(self._state.cfg[k.C_NPAGES]), max(machine.cpus, 1), self._zone_of)
+        self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
         self._kept: EventChunk | None = None
         self._done = np.empty(0, np.uint8)
         self._kept_from = 0
@@ -87,7 +85,7 @@ class BuddyLevel(Level):
         """Put the requests whose answers are complete to the model."""
         if self._has_lists is None:
             self._has_lists = bool((chunk.kind == EventKind.GT_LIST).any())
-            self._state.cfg[k.C_LOG_LEVEL] = 3 if self._has_lists else 2
+            self._state.view.cfg.log_level = 3 if self._has_lists else 2
         if self._kept is None:
             self._kept_from = first
         rows = with_kept(self._kept, chunk, lead)
@@ -108,7 +106,7 @@ class BuddyLevel(Level):
         self._kept = rows.take(slice(cut, None)) if cut < rows.rows else None
         self._done = scratch.done[cut:] if cut < rows.rows else np.empty(0, np.uint8)
 
-    def _rest(self, rows: EventChunk, scratch: Scratch, cut: int) -> tuple[Any, ...]:
+    def _rest(self, rows: EventChunk, scratch: Scratch, cut: int) -> tuple[EventChunk, Scratch, int]:
         rest = rows.take(slice(cut, None))
         return rest, new_scratch(rest.rows, scratch.done[cut:].copy()), self._kept_from + cut
 
@@ -122,7 +120,7 @@ class BuddyLevel(Level):
         ours = {(x.zone, x.order, x.mt): x for x in free_lists(self._state)}
         theirs = {(x.zone, x.order, x.mt): x for x in recorded_free_lists(self._zone_of, state)}
         wrong = [key for key in sorted({*ours, *theirs}) if not _equal(ours.get(key), theirs.get(key))]
-        order = int(self._state.cfg[k.C_PAGEBLOCK_ORDER])
+        order = self._state.view.cfg.pageblock_order
         types = self._state.block[2 * (state.blocks.pfn >> order)] & k.PB_TYPE_MASK
         others = int((types != state.blocks.mt).sum())
         self._count(D_DUMP_LIST, len({*ours, *theirs}), len(wrong))
@@ -172,7 +170,7 @@ class BuddyLevel(Level):
         )
         if not self._has_lists:
             result.notes += (
-                "list operations were not recorded (gt_list): what compaction took from the lists is unknown until its "
+                "list operations were not recorded (gt_list). What compaction took from the lists is unknown until its "
                 "pages are freed, and its rotations of the lists are unknown for good",
             )
         return result

@@ -29,6 +29,8 @@ from kevacuate.fidelity.buddy.books import (
     V_POSITION,
     V_REQUEST,
     V_TS,
+    BuddyBooks,
+    Scratch,
 )
 from kevacuate.fidelity.buddy.requests import (
     captured_page,
@@ -44,18 +46,17 @@ from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.as_recorded import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
-    C_LOG_CAPACITY,
     L_BLOCK_TYPE,
     L_EVAC_CLAIM,
     L_EXTFRAG,
     L_LIST,
     L_PCPU_DRAIN,
     L_ZONE_LOCKED,
-    LR,
-    T_CPU,
-    T_NLOG,
 )
+from kevacuate.mm.fields import LogRecord, View
+from kevacuate.mm.layout import State
 from kevacuate.mm.log import pack_types
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_END,
@@ -79,13 +80,13 @@ from kevacuate.recording.event_numbers import (
 
 
 @part(inline=True)
-def is_request(e, i):  # type: ignore[no-untyped-def]
+def is_request(e: EventChunk, i: int) -> bool:
     """Whether row *i* is a request that takes the zone lock."""
     return e.kind[i] == GT_RMQ and e.a[i] <= LAST_REQUEST
 
 
 @part(inline=True)
-def answer_kind(e, i):  # type: ignore[no-untyped-def]
+def answer_kind(e: EventChunk, i: int) -> int:
     """The model's log kind of what row *i* shows; 0 if it is not part of an answer."""
     kind = e.kind[i]
     if kind == GT_LIST:
@@ -104,7 +105,7 @@ def answer_kind(e, i):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def decision_kind(logged):  # type: ignore[no-untyped-def]
+def decision_kind(logged: int) -> int:
     """Kind of decision of a record of the model's log; -1: it is not compared."""
     if logged == L_LIST:
         return D_LIST
@@ -122,28 +123,27 @@ def decision_kind(logged):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def agrees(s, at, e, i, logged):  # type: ignore[no-untyped-def]
-    """Whether the log record at *at* says what row *i* says; both are of the kind *logged*."""
-    log = s.log
-    if log[at + 3] != e.pfn[i]:
+def agrees(record: LogRecord, e: EventChunk, i: int, logged: int) -> bool:
+    """Whether the log's *record* says what row *i* says; both are of the kind *logged*."""
+    if record.pfn != e.pfn[i]:
         return False
     if logged == L_LIST:
         mt = e.mt[i] + 256 * e.b[i]
-        return log[at + 4] == e.a[i] and log[at + 5] == e.order[i] and log[at + 6] == mt
+        return record.a == e.a[i] and record.b == e.order[i] and record.c == mt
     if logged == L_EXTFRAG:
         mt = pack_types(e.mt[i], e.b[i])
-        same = log[at + 4] == e.order[i] and log[at + 5] == e.a[i]
-        return same and log[at + 6] == mt and log[at + 7] == e.c[i]
+        same = record.a == e.order[i] and record.b == e.a[i]
+        return same and record.c == mt and record.d == e.c[i]
     if logged == L_BLOCK_TYPE:
-        return log[at + 4] == e.mt[i] and log[at + 5] == e.a[i]
+        return record.a == e.mt[i] and record.b == e.a[i]
     if logged == L_EVAC_CLAIM:
-        same = log[at + 4] == e.a[i] and log[at + 5] == e.b[i]
-        return same and log[at + 6] == e.c[i] and log[at + 7] == e.d[i]
-    return log[at + 4] == e.order[i] and log[at + 5] == e.mt[i]
+        same = record.a == e.a[i] and record.b == e.b[i]
+        return same and record.c == e.c[i] and record.d == e.d[i]
+    return record.a == e.order[i] and record.b == e.mt[i]
 
 
 @part(cold=True)
-def note_kernel(b, e, row):  # type: ignore[no-untyped-def]
+def note_kernel(b: BuddyBooks, e: EventChunk, row: int) -> None:
     """The kernel's side of the first divergence, in the log's terms."""
     logged = answer_kind(e, row)
     b.first[V_KERNEL] = logged
@@ -162,8 +162,10 @@ def note_kernel(b, e, row):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def mismatch(s, b, e, request, row, at, number, kind):  # type: ignore[no-untyped-def]
-    """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log record (-1)."""
+def mismatch(
+    s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, model: int, number: int, kind: int
+) -> None:
+    """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
     b.facts[F_LAST] = number + shown
     if b.facts[F_DIVERGED]:
@@ -178,24 +180,25 @@ def mismatch(s, b, e, request, row, at, number, kind):  # type: ignore[no-untype
         for n in range(6):
             b.first[V_REQUEST + n] = values[n]
     b.first[V_REQUEST + 6] = e.cpu[shown]
-    if at >= 0:
-        b.first[V_MODEL] = s.log[at + 1]
-        for n in range(5):
-            b.first[V_MODEL + 1 + n] = s.log[at + 3 + n]
+    if model >= 0:
+        record = s.log[model]
+        values = (record.kind, record.pfn, record.a, record.b, record.c, record.d)
+        for n in range(6):
+            b.first[V_MODEL + n] = values[n]
     if row >= 0:
         note_kernel(b, e, row)
 
 
 @part(cold=True)
-def pair(s, b, e, row, at, logged):  # type: ignore[no-untyped-def]
+def pair(b: BuddyBooks, e: EventChunk, row: int, record: LogRecord, logged: int) -> None:
     """After a divergence: remember which page of the model stands for the page the kernel took."""
     if logged == L_ZONE_LOCKED or logged == L_EXTFRAG:
         for n in range(1 << e.order[row]):
-            b.same[e.pfn[row] + n] = s.log[at + 3] + n
+            b.same[e.pfn[row] + n] = record.pfn + n
 
 
 @part
-def next_answer(e, w, j, end, cpu):  # type: ignore[no-untyped-def]
+def next_answer(e: EventChunk, w: Scratch, j: int, end: int, cpu: int) -> int:
     """The next row from *j* on that is part of an answer on this CPU; *end* if there is none."""
     while j < end:
         if e.cpu[j] == cpu and not w.done[j] and answer_kind(e, j) != 0:
@@ -205,43 +208,45 @@ def next_answer(e, w, j, end, cpu):  # type: ignore[no-untyped-def]
 
 
 @part
-def compare_answer(s, b, e, w, request, number, skip):  # type: ignore[no-untyped-def]
+def compare_answer(
+    s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, number: int, skip: int
+) -> int:
     """Hold the model's log, without its first *skip* records, against the rows that follow the request on its CPU.
 
     Returns the row after the last one compared.
     """
     cpu = e.cpu[request]
     end = w.following[request]
-    records = s.stat[T_NLOG]
-    if records > s.cfg[C_LOG_CAPACITY]:
+    records = s.stat.nr_log
+    if records > s.cfg.log_capacity:
         b.facts[F_OVERFLOW] = 1
-        records = s.cfg[C_LOG_CAPACITY]
+        records = s.cfg.log_capacity
     j = request + 1
     for n in range(skip, records):
-        at = n * LR
-        logged = s.log[at + 1]
+        record = s.log[n]
+        logged = record.kind
         kind = decision_kind(logged)
         if kind < 0:
             continue
         j = next_answer(e, w, j, end, cpu)
         if j == end:
             decided(b, kind, False)
-            mismatch(s, b, e, request, -1, at, number, kind)
+            mismatch(s, b, e, request, -1, n, number, kind)
             continue
         same_kind = answer_kind(e, j) == logged
-        right = same_kind and agrees(s, at, e, j, logged)
+        right = same_kind and agrees(record, e, j, logged)
         decided(b, kind, right)
         if not right:
-            mismatch(s, b, e, request, j, at, number, kind)
+            mismatch(s, b, e, request, j, n, number, kind)
         if b.facts[F_DIVERGED] and same_kind:
-            pair(s, b, e, j, at, logged)
+            pair(b, e, j, record, logged)
         w.done[j] = 1
         j += 1
     return j
 
 
 @part
-def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
     """Put one request to the model, and compare."""
     end = w.following[i]
     counted = False
@@ -251,8 +256,8 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
                 count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
                 b.inputs[N_COUNTS] += 1
                 counted = True
-    s.stat[T_NLOG] = 0
-    s.stat[T_CPU] = e.cpu[i]
+    s.stat.nr_log = 0
+    s.stat.cpu = e.cpu[i]
     refused = perform(s, b, e, i, end)
     if counted:
         for j in range(i + 1, end):
@@ -266,12 +271,12 @@ def run_request(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
     logged = answer_kind(e, i)
     op = e.a[i]
     if logged == L_LIST and op == LIST_DELETE and is_compacting(b, e.pid[i]):
-        s.stat[T_NLOG] = 0
+        s.stat.nr_log = 0
         if isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0):
             b.inputs[N_ISOLATED] += 1
             compare_answer(s, b, e, w, i, number, 1)
@@ -295,7 +300,7 @@ def unasked(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def other_event(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
     """Events that no answer consists of: compaction's begin and end, and allocations that may have been captured."""
     kind = e.kind[i]
     if kind == COMPACTION_TRY_TO_COMPACT_PAGES:
@@ -307,7 +312,7 @@ def other_event(s, b, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def captured_allocation(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
     """mm_page_alloc of a task whose direct compaction has ended: what was captured for it must be what it gets."""
     pfn = captured_page(b, e.pid[i] + 0, e.order[i] + 0)
     if pfn >= 0:
@@ -318,7 +323,7 @@ def captured_allocation(s, b, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def link_requests(b, e, w, rows, cpus):  # type: ignore[no-untyped-def]
+def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int) -> int:
     """For each row the next request on its CPU; returns the first row that is not surely complete."""
     for cpu in range(cpus):
         b.last_request[cpu] = rows
@@ -341,7 +346,9 @@ def link_requests(b, e, w, rows, cpus):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def buddy_rows(sa, books, events, scratch, number, whole):  # type: ignore[no-untyped-def]
+def buddy_rows(
+    sa: State, books: BuddyBooks, events: EventChunk, scratch: Scratch, number: int, whole: bool
+) -> int:
     """Run rows through the buddy level; *number* is that of the first. Returns how many rows were decided.
 
     Unless *whole*, stops before the first request whose answer may go on in rows yet to come.

@@ -21,6 +21,7 @@ from kevacuate.fidelity.buddy.books import (
     N_DRAIN,
     N_FREE,
     N_UNSEEN,
+    BuddyBooks,
 )
 from kevacuate.fidelity.tally import F_COMPACTIONS
 from kevacuate.jit import part
@@ -29,20 +30,18 @@ from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.constants import (
     GFP_MOVABLE,
     GFP_RECLAIMABLE,
-    T_CAPTURE_MT,
-    T_CAPTURE_ORDER,
-    T_CAPTURE_ZONE,
-    T_CAPTURED_PFN,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.page_alloc import rmqueue_buddy
 from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE
 
 """Kinds of gt_rmq that take the zone lock."""
 
 
 @part
-def refill(s, z, cpu, order, count, mt, flags):  # type: ignore[no-untyped-def]
+def refill(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> bool:
     """rmqueue_bulk; the chunks leave the per-CPU list at once, in use. True if there were fewer than asked for."""
     taken = rmqueue_bulk(s, z, cpu, order, count, mt, flags)
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
@@ -57,7 +56,7 @@ def refill(s, z, cpu, order, count, mt, flags):  # type: ignore[no-untyped-def]
 
 
 @part
-def model_page(s, b, pfn, order):  # type: ignore[no-untyped-def]
+def model_page(s: View, b: BuddyBooks, pfn: int, order: int) -> int:
     """The model's chunk that stands for the recorded one, if it is a chunk there too and in use; else -1."""
     page = b.same[pfn] + 0
     if page & ((1 << order) - 1):
@@ -69,7 +68,7 @@ def model_page(s, b, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part
-def hand_in(s, b, pfn, order):  # type: ignore[no-untyped-def]
+def hand_in(s: View, b: BuddyBooks, pfn: int, order: int) -> int:
     """Take a chunk that the kernel frees out of use in the model; its pfn there, -1 if it is none there.
 
     Pages that are free in the model were taken by the recorded kernel without an event (compaction, where list
@@ -87,7 +86,7 @@ def hand_in(s, b, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def free_scattered(s, b, pfn, order, drained):  # type: ignore[no-untyped-def]
+def free_scattered(s: View, b: BuddyBooks, pfn: int, order: int, drained: int) -> None:
     """Free page by page what is not one chunk in the model."""
     for n in range(1 << order):
         page = hand_in(s, b, pfn + n, 0)
@@ -100,7 +99,7 @@ def free_scattered(s, b, pfn, order, drained):  # type: ignore[no-untyped-def]
 
 
 @part
-def drain(s, b, e, request, end):  # type: ignore[no-untyped-def]
+def drain(s: View, b: BuddyBooks, e: EventChunk, request: int, end: int) -> None:
     """free_pcppages_bulk, the chunks given by the events that follow on this CPU."""
     left = e.d[request] + 0
     j = request + 1
@@ -118,7 +117,7 @@ def drain(s, b, e, request, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def perform(s, b, e, i, end):  # type: ignore[no-untyped-def]
+def perform(s: View, b: BuddyBooks, e: EventChunk, i: int, end: int) -> int:
     """Run the request of row *i*; whether an allocation got fewer chunks than it asked for."""
     kind, order, mt = e.a[i], e.order[i] + 0, e.mt[i] + 0
     z, cpu, value = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.c[i] + 0
@@ -147,7 +146,7 @@ def perform(s, b, e, i, end):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def compactor(b, pid):  # type: ignore[no-untyped-def]
+def compactor(b: BuddyBooks, pid: int) -> int:
     """Offset of the direct compactor's record; -1 if the task is none."""
     for n in range(COMPACTORS):
         if b.compactors[n * CS + CO_PID] == pid + 1:
@@ -156,31 +155,31 @@ def compactor(b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def arm_capture(s, b, pid):  # type: ignore[no-untyped-def]
+def arm_capture(s: View, b: BuddyBooks, pid: int) -> None:
     """Let the model's frees see the capture_control of the task that is running."""
-    s.stat[T_CAPTURE_ORDER] = -1
+    s.stat.capture_order = -1
     if b.facts[F_ACTIVE] == 0:
         return
     at = compactor(b, pid)
     if at >= 0 and b.compactors[at + CO_ZONE] >= 0 and b.compactors[at + CO_PFN] < 0:
-        s.stat[T_CAPTURE_ORDER] = b.compactors[at + CO_ORDER]
-        s.stat[T_CAPTURE_MT] = b.compactors[at + CO_MT]
-        s.stat[T_CAPTURE_ZONE] = b.compactors[at + CO_ZONE]
-        s.stat[T_CAPTURED_PFN] = -1
+        s.stat.capture_order = b.compactors[at + CO_ORDER]
+        s.stat.capture_mt = b.compactors[at + CO_MT]
+        s.stat.capture_zone = b.compactors[at + CO_ZONE]
+        s.stat.captured_pfn = -1
 
 
 @part(inline=True)
-def collect_capture(s, b, pid):  # type: ignore[no-untyped-def]
+def collect_capture(s: View, b: BuddyBooks, pid: int) -> None:
     """Note what was captured; it is in use from now on."""
-    if s.stat[T_CAPTURE_ORDER] >= 0 and s.stat[T_CAPTURED_PFN] >= 0:
+    if s.stat.capture_order >= 0 and s.stat.captured_pfn >= 0:
         at = compactor(b, pid)
-        b.compactors[at + CO_PFN] = s.stat[T_CAPTURED_PFN]
-        put_in_use(s, s.stat[T_CAPTURED_PFN] + 0, s.stat[T_CAPTURE_ORDER] + 0)
-    s.stat[T_CAPTURE_ORDER] = -1
+        b.compactors[at + CO_PFN] = s.stat.captured_pfn
+        put_in_use(s, s.stat.captured_pfn, s.stat.capture_order)
+    s.stat.capture_order = -1
 
 
 @part(cold=True)
-def direct_compaction(b, pid, order, gfp):  # type: ignore[no-untyped-def]
+def direct_compaction(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
     """mm_compaction_try_to_compact_pages: this task compacts for a request of *order* with *gfp*."""
     at = compactor(b, pid)
     n = 0
@@ -197,7 +196,7 @@ def direct_compaction(b, pid, order, gfp):  # type: ignore[no-untyped-def]
 
 
 @part
-def is_compacting(b, pid):  # type: ignore[no-untyped-def]
+def is_compacting(b: BuddyBooks, pid: int) -> bool:
     """Whether the task is inside compact_zone."""
     for n in range(COMPACTING):
         if b.compacting[n] == pid + 1:
@@ -206,7 +205,7 @@ def is_compacting(b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def set_compacting(b, old, new):  # type: ignore[no-untyped-def]
+def set_compacting(b: BuddyBooks, old: int, new: int) -> None:
     """Put *new* (pid + 1; 0: nobody) into the first place that holds *old*; a table that is full keeps what it has."""
     for n in range(COMPACTING):
         if b.compacting[n] == old:
@@ -215,7 +214,7 @@ def set_compacting(b, old, new):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def compaction_begin(s, b, pid, zone_start):  # type: ignore[no-untyped-def]
+def compaction_begin(s: View, b: BuddyBooks, pid: int, zone_start: int) -> None:
     """mm_compaction_begin: frees of a direct compactor may be captured from here on."""
     b.facts[F_COMPACTIONS] += 1
     b.facts[F_ACTIVE] += 1
@@ -227,7 +226,7 @@ def compaction_begin(s, b, pid, zone_start):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def compaction_end(b, pid):  # type: ignore[no-untyped-def]
+def compaction_end(b: BuddyBooks, pid: int) -> None:
     """mm_compaction_end: no captures beyond this."""
     b.facts[F_ACTIVE] = max(b.facts[F_ACTIVE] - 1, 0)
     set_compacting(b, pid + 1, 0)
@@ -237,7 +236,7 @@ def compaction_end(b, pid):  # type: ignore[no-untyped-def]
 
 
 @part
-def captured_page(b, pid, order):  # type: ignore[no-untyped-def]
+def captured_page(b: BuddyBooks, pid: int, order: int) -> int:
     """The page captured for this task, which takes it now and ceases to be a compactor; -1 if there is none."""
     at = compactor(b, pid)
     if at < 0:

@@ -30,7 +30,6 @@ from kevacuate.fidelity.counterfactual.verdict import (
 from kevacuate.fidelity.level import Given
 from kevacuate.measure import moment, run_metrics
 from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
-from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.policy import BASELINE, BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
@@ -69,7 +68,7 @@ class Run:
 
     def finish(self, t: int) -> None:
         """Let what is under way end, after the demand's last row at *t*, and take the counts."""
-        entry.advance(self._replay.state, max(t, int(self._replay.state.stat[k.T_NOW])) + SETTLE_NS)
+        entry.advance(self._replay.state, max(t, self._replay.state.view.stat.now) + SETTLE_NS)
         self.values |= measures.replay_counts(run_metrics(self._replay.state))
         self.values["claims_refused"] = self._refused
 
@@ -112,8 +111,8 @@ def verify_counterfactual(
     before, own = recorded_counts(recording, given.recording.start or given.start)
     if own.get("patch_events"):
         return _not_exercised(
-            "the recorded kernel has the patch: what its evacuations did has shaped the recorded demand, which is therefore not "
-            "that of a stock kernel"
+            "the recorded kernel has the patch. What its evacuations did has shaped the recorded demand, which is not that of a "
+            "stock kernel"
         )
     replayed = _replayed(recording, report, replays)
     for values in (run.values for runs_ in replayed.values() for run in runs_):
@@ -257,7 +256,7 @@ def _result(
     result.notes = _notes(workload, moments, outside, decided, len(replays[BASELINE]))
     if not result.kinds:
         result.not_exercised = (
-            f"no row decides: there are fewer than {LEAST_RUNS} real runs of {workload} for each kernel; the rows are "
+            f"no row decides. There are fewer than {LEAST_RUNS} real runs of {workload} for each kernel; the rows are "
             "informational"
         )
     return result
@@ -278,7 +277,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """What a reader must know about the rows."""
     notes = [
-        f"the workload is {workload}; a row decides if there are at least {LEAST_RUNS} real runs and if it would not accept 0, "
+        f"the workload is {workload}. A row decides if there are at least {LEAST_RUNS} real runs and if it would not accept 0, "
         "that is, a model that does nothing",
         f"a row accepts {DEVIATIONS:g} standard deviations (each at least {LEAST_SPREAD:g})",
         f"ours is the mean of {replays} replays of one recorded demand, which differ in when background work begins",
@@ -286,8 +285,8 @@ def _notes(
     ]
     if decided:
         notes.append(
-            f"the same rule applied to the real runs, each against the others of its kernel: {outside} of {decided} are outside "
-            f"({outside / decided:.0%}); that much is to be expected of a perfect model"
+            f"by the same rule, each real run against the others of its kernel, {outside} of {decided} are outside "
+            f"({outside / decided:.0%}). That much is to be expected of a perfect model"
         )
     missing = [label for label in measures.MOMENTS if label not in moments]
     if missing:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kevacuate.measure.extfrag import from_movable
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.mm.log import unpack_types
 
 MOMENTS = ("peak", "freed", "end")
@@ -111,6 +112,6 @@ def replay_moment(found: Mapping[str, Any]) -> dict[str, float]:
 
 def refused_in(log: np.ndarray) -> int:
     """Claims of movable blocks for unmovable or reclaimable requests that a replay's log shows as refused."""
-    claims = log[log[:, 1] == k.L_EVAC_CLAIM]
-    wanted = from_movable(*unpack_types(claims[:, 4])) & (claims[:, 7] == 0)
+    claims = LogRecord.table(log[LogRecord.table(log)["kind"] == k.L_EVAC_CLAIM])
+    wanted = from_movable(*unpack_types(claims["a"])) & (claims["d"] == 0)
     return int(wanted.sum())

@@ -11,9 +11,7 @@ from kevacuate.mm.log import unpack_types
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 
 
-def recorded_moment(
-    state: AllocatorState, pageblock_order: int, hugepage_order: int = -1
-) -> dict[str, float]:
+def recorded_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int) -> dict[str, float]:
     """The measures of one dump, by the names of the outcomes' columns without their moment.
 
     What blocks hold is there where the dump has page flags (:func:`kevacuate.measure.moments.state_moment`).

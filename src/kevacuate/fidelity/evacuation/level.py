@@ -18,7 +18,7 @@ from kevacuate.kernel.hooks import LAST_REQUEST, EvacOp
 from kevacuate.measure.fidelity import Divergence, LevelResult, Tally
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
-from kevacuate.mm.layout import EvacuationConfig, StateOptions
+from kevacuate.mm.layout import EvacuationConfig, StateOptions, log_table
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 
 """Operations of gt_evac, with STARTED and ISOLATE."""
@@ -38,8 +38,8 @@ TOTAL_BECAME = "pages dropped, and left to migrate, in total, within 5 %"
 WITHIN = 0.05
 
 JOINED = (
-    "folios allocated in the block while it was evacuated: how full their CPU's batch was, and so when they joined the LRU, "
-    "no event shows"
+    "folios allocated in the block while it was evacuated. No event shows how full their CPU's batch was, and so when they "
+    "joined the LRU"
 )
 OFF_LRU = "more of the block's movable folios were off the LRU than a batch holds: which, no event shows"
 OTHERWISE = "cause not found"
@@ -257,7 +257,7 @@ class EvacuationLevel(Level):
         elif isolated and after:
             self._honours = bool(after[0].a & 1)
         if self._honours is not None:
-            self._state.cfg[k.C_SKIP_HINT] = int(self._honours)
+            self._state.view.cfg.skip_hint = int(self._honours)
             self._inputs["evacuations that tell whether the kernel honours the skip hint"] += 1
 
     def _run(self, row: Row, story: list[Row], views: list[Folios]) -> list[bool]:
@@ -289,8 +289,7 @@ class EvacuationLevel(Level):
 
     def _records(self) -> list[tuple[int, ...]]:
         """The model's log of the evacuation: (kind, pfn, a, b, c, d)."""
-        count = int(self._state.stat[k.T_NLOG])
-        table = self._state.log[: count * k.LR].reshape(-1, k.LR)
+        table = log_table(self._state)
         kinds = (
             k.L_EVAC_STARTED,
             k.L_EVAC_SKIPPED,
@@ -339,7 +338,7 @@ class EvacuationLevel(Level):
         theirs = (end.a, end.b, end.c, end.d >> 8)
         self._totals += np.array([(isolated, reclaimed, migrated, last >> 8), theirs])
         after_end = story[-1]
-        skip = bool(steps.skip_bit(self._state, row.pfn >> int(self._state.cfg[k.C_PAGEBLOCK_ORDER])))
+        skip = bool(steps.skip_bit(self._state, row.pfn >> self._state.view.cfg.pageblock_order))
         self._count(SKIP_AFTER, after_end, skip == bool(after_end.a & 1), skip, bool(after_end.a & 1))
 
     def finish(self) -> LevelResult:

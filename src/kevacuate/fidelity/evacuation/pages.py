@@ -63,7 +63,7 @@ class MovablePages:
     taken for movable then, and the range is counted (``open_ranges``).
     """
 
-    def __init__(self, npages: int, cpus: int, start: AllocatorState) -> None:
+    def __init__(self, npages: int, cpus: int, start: AllocatorState, hugepage_order: int) -> None:
         self._pages = Pages(
             use=np.full(npages, OTHER, np.uint8),
             order=np.zeros(npages, np.uint8),
@@ -74,14 +74,14 @@ class MovablePages:
             allocated=np.zeros(cpus, np.int64),
             counts=np.zeros(2, np.int64),
         )
-        self._load(start)
+        self._load(start, hugepage_order)
 
-    def _load(self, start: AllocatorState) -> None:
+    def _load(self, start: AllocatorState, hugepage_order: int) -> None:
         """What the state shows: at boot nothing that is in use can move; later /proc/kpageflags tells, if it is there."""
         p = self._pages
         if start.page_flags is None and start.tag != BOOT_TAG:
             p.use[:] = UNKNOWN
-        used = pages_in_use(start)
+        used = pages_in_use(start, hugepage_order)
         p.use[np.flatnonzero(~used)] = UNUSED
         folios = start_objects(start, used)
         for order in np.unique(folios.order).tolist():
@@ -126,7 +126,7 @@ class MovablePages:
 
 
 @part
-def relabel_split(p, pfn):  # type: ignore[no-untyped-def]
+def relabel_split(p: Pages, pfn: int) -> None:
     """A part of a folio is freed by itself: the folio was split, its pages are single ones from here on."""
     order = p.order[pfn] + 0
     head = (pfn >> order) << order
@@ -135,7 +135,7 @@ def relabel_split(p, pfn):  # type: ignore[no-untyped-def]
 
 
 @part
-def set_pages(p, pfn, end, use, order, number):  # type: ignore[no-untyped-def]
+def set_pages(p: Pages, pfn: int, end: int, use: int, order: int, number: int) -> None:
     """The pages from *pfn* to *end* are in use by a folio of *order*, or unused."""
     for page in range(pfn, end):
         p.use[page] = use
@@ -146,7 +146,7 @@ def set_pages(p, pfn, end, use, order, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def take_destinations(p, pfn, end, taken, number):  # type: ignore[no-untyped-def]
+def take_destinations(p: Pages, pfn: int, end: int, taken: int, number: int) -> None:
     """Compaction isolated *taken* free pages between *pfn* and *end*: all that were unused, or it is not known which."""
     unused = 0
     for page in range(pfn, end):
@@ -163,7 +163,7 @@ def take_destinations(p, pfn, end, taken, number):  # type: ignore[no-untyped-de
 
 
 @part
-def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
+def follow_allocation(p: Pages, e: EventChunk, i: int, number: int) -> None:
     """mm_page_alloc: who has the pages, since when, and how many movable folios their CPU has allocated."""
     pfn, order, cpu = e.pfn[i], e.order[i], e.cpu[i]
     movable = e.gfp[i] & GFP_MOVABLE != 0
@@ -175,7 +175,7 @@ def follow_allocation(p, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def follow_list(p, e, i, number):  # type: ignore[no-untyped-def]
+def follow_list(p: Pages, e: EventChunk, i: int, number: int) -> None:
     """gt_list: what is added is free; what is deleted is taken, until it is added again or handed out."""
     pfn, order = e.pfn[i], e.order[i]
     if e.a[i] < LIST_DELETE:
@@ -185,7 +185,7 @@ def follow_list(p, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def follow_pages(p, e, first, low, high):  # type: ignore[no-untyped-def]
+def follow_pages(p: Pages, e: EventChunk, first: int, low: int, high: int) -> None:
     """Keep the pages *p* up to date through the rows *low* to *high* of the events *e*."""
     for i in range(low, high):
         kind, pfn = e.kind[i], e.pfn[i]

@@ -13,30 +13,10 @@ from kevacuate.mm.as_recorded import (
     unsure_pages,
 )
 from kevacuate.mm.buddy import page_zone, set_pageblock_migratetype
-from kevacuate.mm.constants import (
-    ATTR_BUSY,
-    ATTR_FILE,
-    C_OFF_ITEMS,
-    C_OFF_WORKERS,
-    I_NEXT,
-    I_PFN,
-    IS,
-    PB_SKIP,
-    T_CPU,
-    T_DROPPED,
-    T_NLOG,
-    T_QUEUED,
-    WK_CURSOR,
-    WK_HEAD,
-    WK_ITEM,
-    WK_STATE,
-    WORKER_IDLE,
-    WS,
-    Z_NR_LRU,
-    ZS,
-)
+from kevacuate.mm.constants import ATTR_BUSY, ATTR_FILE, PB_SKIP, WORKER_IDLE
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fallback import queue_claimed_block
+from kevacuate.mm.layout import Int64Array, State
 from kevacuate.mm.workqueue import irq_work_run
 
 MANY_LRU = 1 << 24
@@ -44,76 +24,79 @@ MANY_LRU = 1 << 24
 
 
 @kernel
-def claim(sa, pfn, start, block_mt, cpu):  # type: ignore[no-untyped-def]
+def claim(sa: State, pfn: int, start: int, block_mt: int, cpu: int) -> int:
     """A sub-block claim that met the threshold: 1 if the model queues it, 2 if it drops it for want of an item, else 0."""
     s = pointers(sa)
-    s.stat[T_CPU] = cpu
-    queued, dropped = s.stat[T_QUEUED] + 0, s.stat[T_DROPPED] + 0
+    s.stat.cpu = cpu
+    queued, dropped = s.stat.queued, s.stat.dropped
     queue_claimed_block(s, page_zone(s, pfn), pfn, start, block_mt)
-    return (s.stat[T_QUEUED] - queued) + 2 * (s.stat[T_DROPPED] - dropped)
+    return (s.stat.queued - queued) + 2 * (s.stat.dropped - dropped)
 
 
 @kernel
-def unlock(sa, pfn, cpu):  # type: ignore[no-untyped-def]
+def unlock(sa: State, pfn: int, cpu: int) -> None:
     """The zone lock of *pfn*'s zone is dropped on *cpu*: the irq_work runs if something is pending."""
     s = pointers(sa)
-    s.stat[T_CPU] = cpu
+    s.stat.cpu = cpu
     irq_work_run(s, page_zone(s, pfn))
 
 
 @kernel
-def change_type(sa, pfn, mt):  # type: ignore[no-untyped-def]
+def change_type(sa: State, pfn: int, mt: int) -> None:
     """gt_blk: the block's type as recorded."""
     set_pageblock_migratetype(pointers(sa), pfn, mt)
 
 
 @kernel
-def next_block(sa, worker):  # type: ignore[no-untyped-def]
+def next_block(sa: State, worker: int) -> int:
     """First pfn of the block at the head of the worker's queue; -1 if the queue is empty."""
     s = pointers(sa)
-    item = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_HEAD] + 0
-    return s.work[s.cfg[C_OFF_ITEMS] + item * IS + I_PFN] + 0 if item >= 0 else -1
+    item = s.worker[worker].head
+    return s.item[item].start_pfn if item >= 0 else -1
 
 
 @kernel
-def bring_forward(sa, worker, pfn):  # type: ignore[no-untyped-def]
+def bring_forward(sa: State, worker: int, pfn: int) -> bool:
     """After a wrong start: exchange the head's block with *pfn* further back. False if it is not in this queue."""
     s = pointers(sa)
-    items = s.cfg[C_OFF_ITEMS]
-    head = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_HEAD] + 0
+    head = s.worker[worker].head
     item = head
     while item >= 0:
-        if s.work[items + item * IS + I_PFN] == pfn:
-            s.work[items + item * IS + I_PFN] = s.work[items + head * IS + I_PFN]
-            s.work[items + head * IS + I_PFN] = pfn
+        if s.item[item].start_pfn == pfn:
+            s.item[item].start_pfn = s.item[head].start_pfn
+            s.item[head].start_pfn = pfn
             return True
-        item = s.work[items + item * IS + I_NEXT] + 0
+        item = s.item[item].next
     return False
 
 
 @kernel
-def begin(sa, worker, pfn, skip, offsets, orders, attr):  # type: ignore[no-untyped-def]
+def begin(
+    sa: State, worker: int, pfn: int, skip: bool, offsets: Int64Array, orders: Int64Array, attr: Int64Array
+) -> None:
     """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
     s = pointers(sa)
-    s.zone[page_zone(s, pfn) * ZS + Z_NR_LRU] = MANY_LRU
+    s.zone[page_zone(s, pfn)].nr_lru = MANY_LRU
     stage_block(s, pfn)
     place_folios(s, pfn, 0, offsets, orders, attr)
     set_block_skip(s, pfn, skip)
-    s.stat[T_NLOG] = 0
+    s.stat.nr_log = 0
     evacuate_pageblock(s, worker)
 
 
 @kernel
-def isolate(sa, worker, pfn, offsets, orders, attr):  # type: ignore[no-untyped-def]
+def isolate(
+    sa: State, worker: int, pfn: int, offsets: Int64Array, orders: Int64Array, attr: Int64Array
+) -> None:
     """Run the worker's next isolation; the folios from its cursor on are those given."""
     s = pointers(sa)
-    cursor = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_CURSOR] + 0
+    cursor = s.worker[worker].cursor
     place_folios(s, pfn, cursor - pfn, offsets, orders, attr)
     evacuate_pageblock(s, worker)
 
 
 @kernel
-def go_on(sa, worker, clean, busy):  # type: ignore[no-untyped-def]
+def go_on(sa: State, worker: int, clean: int, busy: int) -> None:
     """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
     s = pointers(sa)
     mark_isolated(s, worker, clean, UNSURE, ATTR_FILE)
@@ -122,21 +105,21 @@ def go_on(sa, worker, clean, busy):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def batch_kinds(sa, worker):  # type: ignore[no-untyped-def]
+def batch_kinds(sa: State, worker: int) -> tuple[int, int]:
     """Of the pages that the worker has isolated: (those of clean page cache, those of which that is not known)."""
     return unsure_pages(pointers(sa), worker)
 
 
 @kernel
-def worker_state(sa, worker):  # type: ignore[no-untyped-def]
+def worker_state(sa: State, worker: int) -> int:
     """What the worker does next (WORKER_*); WORKER_IDLE if it is not in the middle of an item."""
     s = pointers(sa)
-    at = s.cfg[C_OFF_WORKERS] + worker * WS
-    return s.work[at + WK_STATE] + 0 if s.work[at + WK_ITEM] >= 0 else WORKER_IDLE
+    at = s.worker[worker]
+    return at.state if at.item >= 0 else WORKER_IDLE
 
 
 @kernel
-def skip_bit(sa, block):  # type: ignore[no-untyped-def]
+def skip_bit(sa: State, block: int) -> bool:
     """The block's skip bit in the model."""
     s = pointers(sa)
     return s.block[2 * block] & PB_SKIP != 0

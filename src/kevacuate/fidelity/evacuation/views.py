@@ -11,7 +11,6 @@ from kevacuate.fidelity.evacuation.folios import Folios, Look, hidden_destinatio
 from kevacuate.fidelity.evacuation.pages import MovablePages
 from kevacuate.kernel.hooks import EvacOp
 from kevacuate.mm import constants as k
-from kevacuate.mm.constants import FOLIO_BATCH_SIZE
 from kevacuate.mm.layout import State
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Machine
 
@@ -40,9 +39,9 @@ class BlockViews:
     """
 
     def __init__(self, state: State, machine: Machine, start: AllocatorState) -> None:
-        npages = int(state.cfg[k.C_NPAGES])
-        self._pages = MovablePages(npages, max(machine.cpus, 1), start)
-        self._block_pages = 1 << int(state.cfg[k.C_PAGEBLOCK_ORDER])
+        npages = state.view.cfg.npages
+        self._pages = MovablePages(npages, max(machine.cpus, 1), start, machine.hugepage_order)
+        self._block_pages = 1 << state.view.cfg.pageblock_order
         self._looks: dict[int, Look] = {}
         self._folios = 0
         self._waiting = 0
@@ -77,7 +76,7 @@ class BlockViews:
             self._hidden += hidden.size
         found = [on_lru(start, look, waiting).with_pages(hidden) for look in looks or [start]]
         joined = any(not look.folios.among(held).all() for look in looks)
-        return Views(found, not start.unknown, joined, waiting.offset.size >= FOLIO_BATCH_SIZE)
+        return Views(found, not start.unknown, joined, waiting.offset.size >= k.FOLIO_BATCH_SIZE)
 
     def inputs(self) -> dict[str, int]:
         """What was taken from the recording."""
@@ -88,19 +87,19 @@ class BlockViews:
     def notes(self) -> tuple[str, ...]:
         """What is approximate, in words."""
         unsure = (
-            f"{self._unsure:,} evacuations of blocks with pages in use since before the recording, of which no flags tell "
-            "what they are, are not decided beyond their start",
+            f"{self._unsure:,} evacuations of blocks with pages in use since before the recording are not decided beyond their "
+            "start: no flags tell what these pages are",
         )
         return (
             "where a block's movable folios lie, and of what order, is followed through the allocations and frees before it "
             "is scanned",
-            f"{self._waiting:,} of their pages, the youngest, exceed the kernel's counts at the starts: they are taken to wait "
+            f"{self._waiting:,} of their pages, the youngest, exceed the kernel's counts at the starts. They are taken to wait "
             "in a per-CPU batch, as are those allocated meanwhile, until 31 have come together",
             f"destinations of compaction: {self._pages.destinations:,} pages by its events, where list operations are not "
-            f"recorded; in {self._pages.open_ranges:,} ranges it took a part and no event says which",
+            f"recorded. In {self._pages.open_ranges:,} ranges it took a part and no event says which",
             f"{self._hidden:,} pages by which the kernel's counts exceed the known ones are put where the free scanner takes "
             "first",
             "page cache from readahead is taken to be clean, from writes dirty: a rule found in recorded evacuations, these "
-            "among them; of block devices' page cache, of what compaction had moved or was in use before, it is not known",
+            "among them. Of block devices' page cache, of what compaction had moved or was in use before, it is not known",
             *(unsure if self._unsure else ()),
         )

@@ -68,7 +68,7 @@ class PcpLevel(Level):
         options = StateOptions(objects=1, log_level=2, log_capacity=1 << 16)
         self._state = build_state(machine_config(machine, given.start), options=options)
         self._zone_of = zone_numbers(machine, given.start)
-        self._books = new_books(int(self._state.cfg[k.C_NPAGES]), max(machine.cpus, 1), self._zone_of)
+        self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
         self._books.facts[F_REGROUPS] = profile_for(machine.kernel)[0].vfree_regroups
         self._kept: EventChunk | None = None
         self._number = 0
@@ -82,7 +82,7 @@ class PcpLevel(Level):
 
     def _load(self, recorded: AllocatorState) -> None:
         """Take over recorded lists; every other page is in use."""
-        state, base = self._state, int(self._state.cfg[k.C_PCP_BASE])
+        state, base = self._state, self._state.view.cfg.pcp_base
         state.link[2 * base :] = np.repeat(np.arange(base, state.link.size // 2, dtype=np.int32), 2)
         state.meta[:] = k.PG_RESERVED << 4
         blocks, pages = recorded.blocks, recorded.pcp_pages
@@ -95,7 +95,7 @@ class PcpLevel(Level):
             pages.pindex.astype(np.int64),
         )
         boot.load_pcp_lists(state, zone, cpu, pindex, pages.pfn)
-        cpus = int(state.cfg[k.C_NCPUS])
+        cpus = state.view.cfg.nr_cpus
         self._books.where[pages.pfn] = (zone * cpus + cpu) * k.PCP_LISTS + pindex
         boot.load_in_use(state, np.flatnonzero(state.meta == k.PG_RESERVED << 4))
 
@@ -136,7 +136,7 @@ class PcpLevel(Level):
 
     def _lists(self) -> Lists:
         found: Lists = {}
-        base, cpus = int(self._state.cfg[k.C_PCP_BASE]), int(self._state.cfg[k.C_NCPUS])
+        base, cpus = self._state.view.cfg.pcp_base, self._state.view.cfg.nr_cpus
         for number in range(self._state.link.size // 2 - base):
             page = int(self._state.link[2 * (base + number)])
             pfns = []
@@ -170,7 +170,7 @@ class PcpLevel(Level):
     def _divergence(self) -> Divergence:
         first = [int(x) for x in self._books.first]
         held = first[V_HELD]
-        cpus = int(self._state.cfg[k.C_NCPUS])
+        cpus = self._state.view.cfg.nr_cpus
         place = "on no list"
         if held >= 0:
             place = f"on list {held % k.PCP_LISTS} of CPU {held // k.PCP_LISTS % cpus}, zone {held // k.PCP_LISTS // cpus}"
@@ -198,15 +198,15 @@ class PcpLevel(Level):
     def _notes(self) -> tuple[str, ...]:
         notes = [
             "a wrong page is counted and then put right: the kernel's page leaves the lists, so that an error does not spread",
-            "whether a task that is switched away from holds a page already, its mm_page_alloc still to come, no event shows; "
-            "its gfp, the time since its last event and the context flags of the events around do not tell either",
+            "no event shows whether a task that is switched away from holds a page already, its mm_page_alloc still to come. "
+            "Its gfp, the time since its last event and the context flags of the events around do not tell either",
         ]
         if not self._books.facts[F_INSERTIONS]:
             notes.append(
                 "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
                 "mm_page_free"
             )
-        if int(self._state.cfg[k.C_NZONES]) > 1:
+        if self._state.view.cfg.nr_zones > 1:
             notes.append("which zone served an allocation is an input: the zone of its pfn")
         return tuple(notes)
 

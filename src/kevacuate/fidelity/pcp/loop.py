@@ -41,10 +41,12 @@ from kevacuate.fidelity.pcp.books import (
     V_ORDER,
     V_POSITION,
     V_TS,
+    PcpBooks,
 )
 from kevacuate.fidelity.pcp_frees import (
     F_ROWS,
     GROUP,
+    Scratch,
     find_fates,
     group_end,
     group_order,
@@ -64,24 +66,18 @@ from kevacuate.mm.buddy import (
     set_pageblock_migratetype,
 )
 from kevacuate.mm.constants import (
-    C_HPAGE_ORDER,
-    C_NCPUS,
-    C_PCP_BASE,
     L_PCPU_DRAIN,
-    LR,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
-    P_BATCH,
-    P_COUNT,
     PAGE_ALLOC_COSTLY_ORDER,
     PCP_BATCH_SCALE_MAX,
     PCP_LISTS,
     PG_ALLOC,
     PG_PCP,
-    PS,
-    T_NLOG,
 )
+from kevacuate.mm.fields import View
+from kevacuate.mm.layout import State
 from kevacuate.mm.pcp import (
     add_to_pcp_list,
     free_pcppages_bulk,
@@ -91,6 +87,7 @@ from kevacuate.mm.pcp import (
     pcp_list,
     take_from_pcp_list,
 )
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
     COMPACTION_ISOLATE_MIGRATEPAGES,
@@ -124,7 +121,18 @@ NOTHING = -1
 
 
 @part(cold=True)
-def mismatch(s, b, e, i, number, kind, order, mt, model, recorded):  # type: ignore[no-untyped-def]
+def mismatch(
+    s: View,
+    b: PcpBooks,
+    e: EventChunk,
+    i: int,
+    number: int,
+    kind: int,
+    order: int,
+    mt: int,
+    model: int,
+    recorded: int,
+) -> None:
     """Note a wrong decision of row *i*, and where the model held the page that the kernel took."""
     b.facts[F_LAST] = number + i
     held = -1
@@ -132,7 +140,7 @@ def mismatch(s, b, e, i, number, kind, order, mt, model, recorded):  # type: ign
         held = b.where[recorded]
     if held < 0:
         b.facts[F_NOWHERE] += 1
-    elif (held // PCP_LISTS) % s.cfg[C_NCPUS] != e.cpu[i]:
+    elif (held // PCP_LISTS) % s.cfg.nr_cpus != e.cpu[i]:
         b.facts[F_OTHER_CPU] += 1
     if b.facts[F_DIVERGED]:
         return
@@ -144,18 +152,18 @@ def mismatch(s, b, e, i, number, kind, order, mt, model, recorded):  # type: ign
 
 
 @part
-def forget(s, b, pfn):  # type: ignore[no-untyped-def]
+def forget(s: View, b: PcpBooks, pfn: int) -> None:
     """Take a chunk off whatever per-CPU list holds it."""
     if s.meta[pfn] >> 4 != PG_PCP:
         return
     order = s.meta[pfn] & 15
     list_del(s, pfn)
-    s.pcp[b.where[pfn] // PCP_LISTS * PS + P_COUNT] -= 1 << order
+    s.pcp[b.where[pfn] // PCP_LISTS].count -= 1 << order
     put_in_use(s, pfn, order)
 
 
 @part
-def forget_pages(s, b, pfn, order):  # type: ignore[no-untyped-def]
+def forget_pages(s: View, b: PcpBooks, pfn: int, order: int) -> None:
     """Take off the lists whatever chunk there holds one of these pages: an event shows them elsewhere now."""
     for page in range(pfn, pfn + (1 << order)):
         if s.meta[page] >> 4 == PG_PCP:
@@ -164,13 +172,13 @@ def forget_pages(s, b, pfn, order):  # type: ignore[no-untyped-def]
         head = (pfn >> larger) << larger
         if s.meta[head] == (PG_PCP << 4 | larger):
             forget(s, b, head)
-    huge = s.cfg[C_HPAGE_ORDER]
+    huge = s.cfg.hpage_order
     if order < huge and s.meta[(pfn >> huge) << huge] == (PG_PCP << 4 | huge):
         forget(s, b, (pfn >> huge) << huge)
 
 
 @part(inline=True)
-def hold(b, pid, pfn, order, mt):  # type: ignore[no-untyped-def]
+def hold(b: PcpBooks, pid: int, pfn: int, order: int, mt: int) -> None:
     """Keep a page for a task that has taken it and whose mm_page_alloc is still to come."""
     for n in range(HOLDERS):
         at = n * HS
@@ -182,7 +190,7 @@ def hold(b, pid, pfn, order, mt):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def held_for(s, b, pid, order, mt):  # type: ignore[no-untyped-def]
+def held_for(s: View, b: PcpBooks, pid: int, order: int, mt: int) -> int:
     """The page kept for the task, which takes it now; -1 if there is none, or events have shown it elsewhere since."""
     for n in range(HOLDERS):
         at = n * HS
@@ -194,7 +202,7 @@ def held_for(s, b, pid, order, mt):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def release(b, pfn):  # type: ignore[no-untyped-def]
+def release(b: PcpBooks, pfn: int) -> None:
     """An event shows the page elsewhere: no task has a hand on it."""
     for n in range(HOLDERS):
         if b.holders[n * HS + 1] == pfn:
@@ -206,7 +214,7 @@ def release(b, pfn):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def refilled(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
+def refilled(s: View, b: PcpBooks, cpu: int, pfn: int, order: int) -> None:
     """A chunk that a refill brought: to the tail of the list that is being refilled."""
     target = b.refill[cpu] + 0
     if target == DIRECT:
@@ -222,13 +230,13 @@ def refilled(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
         return
     b.wrong[pfn] = 0
     s.meta[pfn] = PG_PCP << 4 | order
-    list_add_tail(s, pfn, s.cfg[C_PCP_BASE] + target)
-    s.pcp[target // PCP_LISTS * PS + P_COUNT] += 1 << order
+    list_add_tail(s, pfn, s.cfg.pcp_base + target)
+    s.pcp[target // PCP_LISTS].count += 1 << order
     b.where[pfn] = target
 
 
 @part(inline=True)
-def insert(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
+def insert(s: View, b: PcpBooks, cpu: int, pfn: int, order: int) -> None:
     """A free that reaches the per-CPU lists: to the list of the type that the page's block has now."""
     if not pcp_allowed_order(s, order):
         return
@@ -242,11 +250,11 @@ def insert(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
     unused(b, pfn, order)
     z = page_zone(s, pfn)
     add_to_pcp_list(s, z, cpu, pfn, order, mt)
-    b.where[pfn] = pcp_list(s, z, cpu, order_to_pindex(order, mt)) - s.cfg[C_PCP_BASE]
+    b.where[pfn] = pcp_list(s, z, cpu, order_to_pindex(order, mt)) - s.cfg.pcp_base
 
 
 @part(inline=True)
-def is_compactor(b, pid):  # type: ignore[no-untyped-def]
+def is_compactor(b: PcpBooks, pid: int) -> bool:
     """Whether the task went through direct compaction since its last allocation; it counts no longer."""
     for n in range(COMPACTORS):
         if b.compactors[n] == pid + 1:
@@ -256,7 +264,7 @@ def is_compactor(b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def note_compactor(b, pid):  # type: ignore[no-untyped-def]
+def note_compactor(b: PcpBooks, pid: int) -> None:
     """mm_compaction_try_to_compact_pages: what the task gets next may have been captured."""
     for n in range(COMPACTORS):
         if b.compactors[n] == 0 or b.compactors[n] == pid + 1:
@@ -266,7 +274,7 @@ def note_compactor(b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def note_running(b, e, i):  # type: ignore[no-untyped-def]
+def note_running(b: PcpBooks, e: EventChunk, i: int) -> None:
     """Who runs on the CPU, and what it did last."""
     at = e.cpu[i] * RS
     if b.running[at + R_PID] != e.pid[i]:
@@ -279,7 +287,7 @@ def note_running(b, e, i):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def commit_late(s, b, pid):  # type: ignore[no-untyped-def]
+def commit_late(s: View, b: PcpBooks, pid: int) -> None:
     """The task runs again: what it was about to put on a list goes there now."""
     for n in range(LATE):
         at = 4 * n
@@ -290,7 +298,7 @@ def commit_late(s, b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def interrupted(s, b, pid, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+def interrupted(s: View, b: PcpBooks, pid: int, cpu: int, pfn: int, order: int, mt: int) -> bool:
     """The kernel passed over the head of the list: the task that ran before has a hand on it; whether it can be so.
 
     Either it was about to put it there (its last event is the free of that page), or it has taken it already and
@@ -314,7 +322,7 @@ def interrupted(s, b, pid, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def put_back(s, b, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
+def put_back(s: View, b: PcpBooks, z: int, cpu: int, pfn: int, order: int, mt: int) -> None:
     """Return a wrongly chosen page to the head; chosen wrongly more often, it is not on the kernel's list."""
     b.wrong[pfn] += 1
     if b.wrong[pfn] > OFTEN:
@@ -324,7 +332,7 @@ def put_back(s, b, z, cpu, pfn, order, mt):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def allocate(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
     """mm_page_alloc: the model takes the head of its list; then the pfn is looked at."""
     pfn, order, mt, cpu = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.cpu[i] + 0
     compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
@@ -361,39 +369,39 @@ def allocate(s, b, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def full_quota(s, z, cpu):  # type: ignore[no-untyped-def]
+def full_quota(s: View, z: int, cpu: int) -> int:
     """What drain_pages_zone would ask of this CPU's lists now (:2620 at 7.2)."""
-    at = pcp_at(s, z, cpu)
-    return min(s.pcp[at + P_COUNT] + 0, (s.pcp[at + P_BATCH] + 0) << PCP_BATCH_SCALE_MAX)
+    pcp = pcp_at(s, z, cpu)
+    return min(pcp.count, pcp.batch << PCP_BATCH_SCALE_MAX)
 
 
 @part
-def drained_cpu(s, b, z, cpu, count, pindex):  # type: ignore[no-untyped-def]
+def drained_cpu(s: View, b: PcpBooks, z: int, cpu: int, count: int, pindex: int) -> int:
     """Whose list a drain empties: the CPU's own, or in drain_all_pages the one of which so many pages would be asked.
 
     A full drain begins with list 0; it does not follow a free, as a free's own drain does, of at most a batch.
     """
-    if s.cfg[C_NCPUS] == 1 or pindex != 0 or full_quota(s, z, cpu) == count:
+    if s.cfg.nr_cpus == 1 or pindex != 0 or full_quota(s, z, cpu) == count:
         return cpu
-    at = pcp_at(s, z, cpu)
+    pcp = pcp_at(s, z, cpu)
     kind = b.running[cpu * RS + R_KIND]
     after_free = kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED or kind == MM_PAGE_PCPU_DRAIN
-    if after_free and count <= s.pcp[at + P_BATCH] and count <= s.pcp[at + P_COUNT]:
+    if after_free and count <= pcp.batch and count <= pcp.count:
         return cpu
-    for other in range(s.cfg[C_NCPUS]):
+    for other in range(s.cfg.nr_cpus):
         if full_quota(s, z, other) == count:
             return other
     return cpu
 
 
 @part
-def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def drain(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
     """gt_rmq 2: the model drains first; then the chunks are compared one by one with those that follow on the CPU."""
     z, cpu, count = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0
     b.inputs[N_DRAINS] += 1
-    s.stat[T_NLOG] = 0
+    s.stat.nr_log = 0
     free_pcppages_bulk(s, z, drained_cpu(s, b, z, cpu, count, e.mt[i] + 0), count, e.mt[i] + 0)
-    records = s.stat[T_NLOG] + 0
+    records = s.stat.nr_log
     wrong = 0
     n = next_drained(s, 0, records)
     left = count
@@ -420,14 +428,14 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
                         D_DRAIN,
                         e.order[j] + 0,
                         e.mt[j] + 0,
-                        s.log[n * LR + 3],
+                        s.log[n].pfn,
                         e.pfn[j] + 0,
                     )
                     n = next_drained(s, n + 1, records)
                 decided(b, D_DRAIN, right)
                 if not right:
                     wrong += 1
-                    chosen = s.log[n * LR + 3] if n < records else -1
+                    chosen = s.log[n].pfn if n < records else -1
                     mismatch(s, b, e, j, number, D_DRAIN, e.order[j] + 0, e.mt[j] + 0, chosen, e.pfn[j] + 0)
                 if right or not drained_soon(e, j + 1, cpu, chosen, rows):
                     n = next_drained(s, n + 1, records)
@@ -435,7 +443,7 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
     while n < records:
         wrong += 1
         decided(b, D_DRAIN, False)
-        mismatch(s, b, e, i, number, D_DRAIN, 0, 0, s.log[n * LR + 3], -1)
+        mismatch(s, b, e, i, number, D_DRAIN, 0, 0, s.log[n].pfn, -1)
         n = next_drained(s, n + 1, records)
     take_back(s, records)
     if wrong:
@@ -443,19 +451,19 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def drained_chunk(s, n, records, pfn):  # type: ignore[no-untyped-def]
+def drained_chunk(s: View, n: int, records: int, pfn: int) -> int:
     """Which of the model's next few drained chunks is *pfn*; -1 if none is."""
     for _ in range(NEAR):
         if n >= records:
             return -1
-        if s.log[n * LR + 3] == pfn:
+        if s.log[n].pfn == pfn:
             return n
         n = next_drained(s, n + 1, records)
     return -1
 
 
 @part(cold=True)
-def drained_soon(e, j, cpu, pfn, rows):  # type: ignore[no-untyped-def]
+def drained_soon(e: EventChunk, j: int, cpu: int, pfn: int, rows: int) -> bool:
     """Whether the kernel drains the model's chunk next but a few."""
     near = NEAR
     while near > 0 and j < rows:
@@ -471,25 +479,25 @@ def drained_soon(e, j, cpu, pfn, rows):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def next_drained(s, n, records):  # type: ignore[no-untyped-def]
+def next_drained(s: View, n: int, records: int) -> int:
     """The next record of a drained chunk in the model's log."""
-    while n < records and s.log[n * LR + 1] != L_PCPU_DRAIN:
+    while n < records and s.log[n].kind != L_PCPU_DRAIN:
         n += 1
     return n
 
 
 @part
-def take_back(s, records):  # type: ignore[no-untyped-def]
+def take_back(s: View, records: int) -> None:
     """What was drained leaves the buddy lists again, which this level does not keep."""
     for n in range(records):
-        at = n * LR
-        if s.log[at + 1] == L_PCPU_DRAIN:
-            for page in range(s.log[at + 3], s.log[at + 3] + (1 << s.log[at + 4])):
+        record = s.log[n]
+        if record.kind == L_PCPU_DRAIN:
+            for page in range(record.pfn, record.pfn + (1 << record.a)):
                 take_free_page(s, page)
 
 
 @part(cold=True)
-def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
+def repair_drain(s: View, b: PcpBooks, e: EventChunk, i: int, end: int, records: int) -> None:
     """Forget what the kernel drained and the model did not; return to the tail what only the model drained."""
     b.inputs[N_REPAIRED] += 1
     for j in range(i + 1, end):
@@ -498,12 +506,12 @@ def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
             b.wrong[e.pfn[j]] = DRAINED
     n = records - 1
     while n >= 0:
-        at = n * LR
-        pfn = s.log[at + 3] + 0
-        if s.log[at + 1] == L_PCPU_DRAIN and b.wrong[pfn] < OFTEN:
+        record = s.log[n]
+        pfn = record.pfn
+        if record.kind == L_PCPU_DRAIN and b.wrong[pfn] < OFTEN:
             wrong = b.wrong[pfn] + 1
             b.refill[e.cpu[i]] = b.where[pfn]
-            refilled(s, b, e.cpu[i] + 0, pfn, s.log[at + 4] + 0)
+            refilled(s, b, e.cpu[i] + 0, pfn, record.a)
             b.inputs[N_CHUNKS] -= 1
             b.wrong[pfn] = wrong
         n -= 1
@@ -511,7 +519,7 @@ def repair_drain(s, b, e, i, end, records):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def request(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
     if kind == RMQ_INSERT:
@@ -527,7 +535,7 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
         b.refill_mt[cpu] = e.mt[i]
         b.inputs[N_REFILLS] += 1
         head = pcp_list(s, b.zone_of[e.b[i]] + 0, cpu + 0, order_to_pindex(e.order[i] + 0, e.mt[i] + 0))
-        b.refill[cpu] = head - s.cfg[C_PCP_BASE]
+        b.refill[cpu] = head - s.cfg.pcp_base
     elif kind == RMQ_BUDDY:
         b.refill[cpu] = DIRECT
     elif kind == RMQ_DRAIN:
@@ -538,7 +546,7 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
+def free_without_insertions(s: View, b: PcpBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """Where gt_rmq 5 is not recorded: what goes into the lists at a free follows from the page's other events."""
     order = inserted_order(b, e, w, i)
     if order == GROUP:
@@ -553,7 +561,9 @@ def free_without_insertions(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pcp_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyped-def]
+def pcp_rows(
+    sa: State, books: PcpBooks, events: EventChunk, scratch: Scratch, number: int, rows: int
+) -> None:
     """Run the first *rows* rows through the pcp level; the rest is there to look ahead. *number* is that of row 0."""
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
     b.facts[F_ROWS] = events.kind.size

@@ -7,35 +7,13 @@ that drains is seen, and happens when it is; one that does not happens at the ti
 
 from __future__ import annotations
 
-from kevacuate.fidelity.tuning.books import (
-    D_DECAY,
-    O_LOW,
-    O_TOP,
-    OW,
-    PHASE_NS,
-    PHASES,
-    X_DECAY,
-)
-from kevacuate.fidelity.tuning.phases import (
-    decided,
-    mismatch,
-    summarise,
-)
-from kevacuate.jit import (
-    part,
-)
-from kevacuate.mm.constants import (
-    C_DECAY,
-    C_NZONES,
-    P_BATCH,
-    P_COUNT,
-    P_HIGH,
-    P_HIGH_MIN,
-    PS,
-)
+from kevacuate.fidelity.tuning.books import D_DECAY, O_LOW, O_TOP, OW, PHASE_NS, PHASES, X_DECAY, TuningBooks
+from kevacuate.fidelity.tuning.phases import decided, mismatch, summarise
+from kevacuate.jit import part
+from kevacuate.mm.fields import View
 from kevacuate.mm.pcp import (
     decay_high,
-    pcp_at,
+    pcp_number,
 )
 
 WAIT_NS = 100_000_000
@@ -49,52 +27,53 @@ IDLE_NS = 250_000_000
 
 
 @part(inline=True)
-def decay_one(s, b, at, p):  # type: ignore[no-untyped-def]
+def decay_one(s: View, b: TuningBooks, pcp: int, p: int) -> int:
     """decay_high under one phase; how many pages it drains."""
-    here = at // PS * PHASES + p
-    s.pcp[at + P_HIGH] = b.high[here]
-    to_drain = decay_high(s, at)
-    b.high[here] = s.pcp[at + P_HIGH]
+    lists = s.pcp[pcp]
+    here = pcp * PHASES + p
+    lists.high = b.high[here]
+    to_drain = decay_high(s, lists)
+    b.high[here] = lists.high
     return max(to_drain, 0)
 
 
 @part(cold=True)
-def decay_wrong(b, at, p, ts, model, kernel, position):  # type: ignore[no-untyped-def]
+def decay_wrong(b: TuningBooks, at: int, p: int, ts: int, model: int, kernel: int, position: int) -> None:
     """A drain of the decay that the kernel did not do, or did otherwise."""
     decided(b, p, D_DECAY, 1)
     mismatch(b, p, X_DECAY, position, ts, D_DECAY, at, model, kernel, 0, 0, 0, 0)
 
 
 @part(cold=True)
-def give_up_decay(s, b, z, cpu, p, now, position):  # type: ignore[no-untyped-def]
+def give_up_decay(s: View, b: TuningBooks, z: int, cpu: int, p: int, now: int, position: int) -> None:
     """A decay whose drain was not seen for long: it did not drain, or was not at this moment."""
-    at = pcp_at(s, z, cpu)
-    here = at // PS * PHASES + p
+    pcp = pcp_number(s, z, cpu)
+    here = pcp * PHASES + p
     if b.decay[here] == 0 or now - b.since[here] < WAIT_NS:
         return
     left = b.decay[here] + 0
     b.decay[here] = 0
     if left < 0:
-        left = decay_one(s, b, at, p)
-        summarise(s, b, at // PS)
+        left = decay_one(s, b, pcp, p)
+        summarise(s, b, pcp)
     if left > 0:
         decay_wrong(b, cpu + 4096 * z, p, now, left, 0, position)
 
 
 @part(cold=True)
-def vmstat_update(s, b, cpu, p, now, position):  # type: ignore[no-untyped-def]
+def vmstat_update(s: View, b: TuningBooks, cpu: int, p: int, now: int, position: int) -> None:
     """The vmstat worker of one phase: what would drain waits for the drain to be seen. Old kernels do not decay."""
-    if not s.cfg[C_DECAY]:
+    if not s.cfg.decay:
         return
-    for z in range(s.cfg[C_NZONES]):
-        at = pcp_at(s, z, cpu)
-        pcp = at // PS
+    for z in range(s.cfg.nr_zones):
+        pcp = pcp_number(s, z, cpu)
+        lists = s.pcp[pcp]
         here = pcp * PHASES + p
         give_up_decay(s, b, z, cpu, p, b.since[here] + WAIT_NS, position)
         before = b.high[here] + 0
-        if before <= s.pcp[at + P_HIGH_MIN] and s.pcp[at + P_COUNT] <= before:
+        if before <= lists.high_min and lists.count <= before:
             continue
-        to_drain = decay_one(s, b, at, p)
+        to_drain = decay_one(s, b, pcp, p)
         if to_drain > 0:
             b.high[here] = before
             b.decay[here] = -1
@@ -106,7 +85,7 @@ def vmstat_update(s, b, cpu, p, now, position):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def take_decay_back(s, b, pcp, p, count, ts):  # type: ignore[no-untyped-def]
+def take_decay_back(s: View, b: TuningBooks, pcp: int, p: int, count: int, ts: int) -> bool:
     """A free that was to drain did not: if the phase's tick was just before, its worker has not run yet."""
     here = pcp * PHASES + p
     if b.drop[here] and ts - b.since[here] <= WORKER_NS and b.high[here] + b.drop[here] > count:
@@ -118,13 +97,13 @@ def take_decay_back(s, b, pcp, p, count, ts):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def tick(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+def tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
     """The phase that is due on a CPU, at *now*."""
     p = b.due[2 * cpu + 1] + 0
     b.due[2 * cpu] += PHASE_NS
     b.due[2 * cpu + 1] = p + 1 if p + 1 < PHASES else 0
     waited = p - WAIT_NS // PHASE_NS if p >= WAIT_NS // PHASE_NS else p - WAIT_NS // PHASE_NS + PHASES
-    for z in range(s.cfg[C_NZONES]):
+    for z in range(s.cfg.nr_zones):
         give_up_decay(s, b, z, cpu, waited, now, position)
     skip = cpu * PHASES + p
     if b.skip[skip]:
@@ -134,7 +113,7 @@ def tick(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def wake_up(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
+def wake_up(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
     """The CPU was idle: its timer is deferrable, and expires once, when it wakes up.
 
     It is then set to the next tick but a quarter of a second from now at least: round_jiffies_relative (timer.c:348).
@@ -155,7 +134,7 @@ def wake_up(s, b, cpu, now, position):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def low_and_top(b, pcp, high, before):  # type: ignore[no-untyped-def]
+def low_and_top(b: TuningBooks, pcp: int, high: int, before: int) -> None:
     """One phase's high went down."""
     at = pcp * OW
     b.sets[at + O_LOW] = min(b.sets[at + O_LOW] + 0, high)
@@ -168,14 +147,15 @@ def low_and_top(b, pcp, high, before):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def decay_drains(s, b, z, cpu, asked, ts, position):  # type: ignore[no-untyped-def]
+def decay_drains(s: View, b: TuningBooks, z: int, cpu: int, asked: int, ts: int, position: int) -> None:
     """A sub-batch of the decay's drain: what each phase would ask for now."""
-    at = pcp_at(s, z, cpu)
-    batch, count = s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
+    batch, count = lists.batch, lists.count
     for p in range(PHASES):
-        here = at // PS * PHASES + p
+        here = pcp * PHASES + p
         if b.decay[here] < 0:
-            b.decay[here] = decay_one(s, b, at, p)
+            b.decay[here] = decay_one(s, b, pcp, p)
         left = b.decay[here] + 0
         wanted = min(left, batch, count)
         if wanted == asked:
@@ -183,11 +163,11 @@ def decay_drains(s, b, z, cpu, asked, ts, position):  # type: ignore[no-untyped-
         else:
             decay_wrong(b, cpu + 4096 * z, p, ts, wanted, asked, position)
         b.decay[here] = max(left - batch, 0)
-    summarise(s, b, at // PS)
+    summarise(s, b, pcp)
 
 
 @part(inline=True)
-def catch_up(s, b, cpu, ts, position):  # type: ignore[no-untyped-def]
+def catch_up(s: View, b: TuningBooks, cpu: int, ts: int, position: int) -> None:
     """Run the ticks that are due."""
     if b.due[2 * cpu] <= ts:
         if ts - b.last[cpu] >= IDLE_NS:

@@ -36,6 +36,7 @@ from kevacuate.fidelity.tuning.books import (
     W_PID,
     W_SLOT,
     WW,
+    TuningBooks,
 )
 from kevacuate.fidelity.tuning.decay import decay_drains
 from kevacuate.fidelity.tuning.slots import (
@@ -53,19 +54,13 @@ from kevacuate.jit import (
     part,
 )
 from kevacuate.mm.constants import (
-    C_NCPUS,
-    C_NZONES,
-    C_SUB_BATCHES,
-    P_BATCH,
-    P_COUNT,
-    P_FREE_COUNT,
-    P_HIGH_MIN,
     PCP_BATCH_SCALE_MAX,
-    PS,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.pcp import (
-    pcp_at,
+    pcp_number,
 )
+from kevacuate.recording import EventChunk
 
 MOST_PAGES = 1 << 24
 
@@ -74,46 +69,46 @@ UNSURE = 16
 
 
 @part(cold=True)
-def taken_unseen(s, b, pcp, cpu):  # type: ignore[no-untyped-def]
+def taken_unseen(s: View, b: TuningBooks, pcp: int, cpu: int) -> None:
     """A free that just reached the limit did not drain: the task that ran before has taken a page, which shows later."""
     if b.sets[pcp * OW + O_OWED]:
         return
     b.inputs[N_UNSEEN] += 1
-    s.pcp[pcp * PS + P_COUNT] -= 1
+    s.pcp[pcp].count -= 1
     b.sets[pcp * OW + O_OWED] = 1
     b.sets[pcp * OW + O_OWED_PID] = b.cpu[cpu * WW + W_BEFORE]
-    pages = min(s.pcp[pcp * PS + P_FREE_COUNT] + 0, b.cpu[cpu * WW + W_COMMITS] + 0)
-    earlier = s.pcp[pcp * PS + P_FREE_COUNT] - pages
-    s.pcp[pcp * PS + P_FREE_COUNT] = pages + (earlier >> 1)
+    pages = min(s.pcp[pcp].free_count, b.cpu[cpu * WW + W_COMMITS] + 0)
+    earlier = s.pcp[pcp].free_count - pages
+    s.pcp[pcp].free_count = pages + (earlier >> 1)
 
 
 @part(cold=True)
-def not_taken(s, b, pid):  # type: ignore[no-untyped-def]
+def not_taken(s: View, b: TuningBooks, pid: int) -> None:
     """The task runs on, and shows no such page: it had taken none."""
-    for pcp in range(s.cfg[C_NZONES] * s.cfg[C_NCPUS]):
+    for pcp in range(s.cfg.nr_zones * s.cfg.nr_cpus):
         if b.sets[pcp * OW + O_OWED] and b.sets[pcp * OW + O_OWED_PID] == pid:
-            s.pcp[pcp * PS + P_COUNT] += b.sets[pcp * OW + O_OWED]
+            s.pcp[pcp].count += b.sets[pcp * OW + O_OWED]
             b.sets[pcp * OW + O_OWED] = 0
 
 
 @part(cold=True)
-def learn(s, b, w, cpu, now):  # type: ignore[no-untyped-def]
+def learn(s: View, b: TuningBooks, w: int, cpu: int, now: int) -> None:
     """What it shows that a free drained nothing: kswapd idle, a count that was smaller, or BELOW_HIGH clear."""
     sl = w * SW
-    at = b.slots[sl + SL_PCP] * PS
-    limit = 4 * s.pcp[at + P_BATCH]
+    pcp = b.slots[sl + SL_PCP] + 0
+    limit = 4 * s.pcp[pcp].batch
     if b.slots[sl + SL_ACTIVE]:
         sure = b.facts[F_INSERTIONS] or b.slots[sl + SL_COUNT] >= limit + UNSURE
         if sure or not is_kswapd(b, b.slots[sl + SL_TASK] + 0):
             put_right(s, b, 0, now)
         elif b.slots[sl + SL_COUNT] == limit:
-            taken_unseen(s, b, at // PS, cpu)
+            taken_unseen(s, b, pcp, cpu)
     elif b.slots[sl + SL_BELOW]:
-        not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg[C_NCPUS])
+        not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg.nr_cpus)
 
 
 @part(cold=True)
-def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
+def drained_nothing(s: View, b: TuningBooks, cpu: int, now: int) -> None:
     """The free that waited on *cpu* for its first sub-batch had none: the kernel did not drain."""
     w = b.cpu[cpu * WW + W_SLOT] + 0
     b.cpu[cpu * WW + W_PID] = 0
@@ -126,9 +121,9 @@ def drained_nothing(s, b, cpu, now):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def settle_all(s, b):  # type: ignore[no-untyped-def]
+def settle_all(s: View, b: TuningBooks) -> None:
     """Nothing goes on behind a dump, or the end."""
-    for cpu in range(s.cfg[C_NCPUS]):
+    for cpu in range(s.cfg.nr_cpus):
         if b.cpu[cpu * WW + W_PID]:
             drained_nothing(s, b, cpu, 0)
     for w in range(SLOTS):
@@ -136,13 +131,13 @@ def settle_all(s, b):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def largest_step(s, batch):  # type: ignore[no-untyped-def]
+def largest_step(s: View, batch: int) -> int:
     """How many pages one call of free_pcppages_bulk is asked for by a free: a batch; all of them in old kernels."""
-    return batch if s.cfg[C_SUB_BATCHES] else MOST_PAGES
+    return batch if s.cfg.sub_batches else MOST_PAGES
 
 
 @part
-def expected(b, w, asked, step, count):  # type: ignore[no-untyped-def]
+def expected(b: TuningBooks, w: int, asked: int, step: int, count: int) -> bool:
     """Whether under some phase the drain's next sub-batch asks for so many pages."""
     for p in range(PHASES):
         left = b.left[w * PHASES + p] + 0
@@ -152,7 +147,7 @@ def expected(b, w, asked, step, count):  # type: ignore[no-untyped-def]
 
 
 @part
-def compare_sub_batch(b, w, asked, step, count):  # type: ignore[no-untyped-def]
+def compare_sub_batch(b: TuningBooks, w: int, asked: int, step: int, count: int) -> None:
     """Hold a sub-batch against what each phase asks for."""
     sl = w * SW
     b.slots[sl + SL_DRAINS] += 1
@@ -170,27 +165,28 @@ def compare_sub_batch(b, w, asked, step, count):  # type: ignore[no-untyped-def]
 
 
 @part
-def is_full_drain(s, z, asked, pindex):  # type: ignore[no-untyped-def]
+def is_full_drain(s: View, z: int, asked: int, pindex: int) -> bool:
     """Whether a drain empties a whole list set, this CPU's or in drain_all_pages another's: it asks for all there is.
 
     More than a batch is asked for by full drains only.
     """
     if pindex != 0:
         return False
-    for cpu in range(s.cfg[C_NCPUS]):
-        at = pcp_at(s, z, cpu)
-        batch = s.pcp[at + P_BATCH] + 0
-        if asked > batch or asked == min(s.pcp[at + P_COUNT] + 0, batch << PCP_BATCH_SCALE_MAX):
+    for cpu in range(s.cfg.nr_cpus):
+        lists = s.pcp[pcp_number(s, z, cpu)]
+        batch = lists.batch
+        if asked > batch or asked == min(lists.count, batch << PCP_BATCH_SCALE_MAX):
             return True
     return False
 
 
 @part
-def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def drain(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
     """gt_rmq 2: the sub-batch of some free's drain, of the decay's, or of a full drain."""
     z, cpu, asked, pindex, pid = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0, e.mt[i] + 0, e.pid[i] + 0
-    at = pcp_at(s, z, cpu)
-    pcp, batch, count = at // PS, s.pcp[at + P_BATCH] + 0, s.pcp[at + P_COUNT] + 0
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
+    batch, count = lists.batch, lists.count
     waits = cpu * WW
     w = slot_of(b, pid, pcp, pindex)
     step = largest_step(s, batch)
@@ -214,7 +210,7 @@ def drain(s, b, e, i, number):  # type: ignore[no-untyped-def]
         return
     sl = w * SW
     begins = b.slots[sl + SL_DRAINS] == 0 and not b.slots[sl + SL_FREE_HIGH]
-    if begins and count < s.pcp[at + P_HIGH_MIN] and not b.slots[sl + SL_ACTIVE]:
+    if begins and count < lists.high_min and not b.slots[sl + SL_ACTIVE]:
         put_right(s, b, 1, e.ts[i] + 0)
     compare_sub_batch(b, w, asked, step, count)
     b.cpu[waits + W_CLEARING] = z + 1

@@ -17,6 +17,7 @@ from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.fidelity import LevelResult, Tally
 from kevacuate.mm import boot
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import StateOptions, build_state, set_pcp_bounds
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
@@ -29,15 +30,15 @@ RECLAIM_ACTIVE, BELOW_HIGH = 2, 4
 """Bits of the recorded zone flags (enum zone_flags, mmzone.h at 7.2)."""
 
 FIELDS = (
-    ("high", k.P_HIGH, t.D_HIGH),
-    ("alloc_factor", k.P_ALLOC_FACTOR, t.D_FACTOR),
-    ("free_count", k.P_FREE_COUNT, t.D_FREE_COUNT),
-    ("flags", k.P_FLAGS, t.D_FLAGS),
-    ("batch", k.P_BATCH, t.D_BOUNDS),
-    ("high_min", k.P_HIGH_MIN, t.D_BOUNDS),
-    ("high_max", k.P_HIGH_MAX, t.D_BOUNDS),
+    ("high", t.D_HIGH),
+    ("alloc_factor", t.D_FACTOR),
+    ("free_count", t.D_FREE_COUNT),
+    ("flags", t.D_FLAGS),
+    ("batch", t.D_BOUNDS),
+    ("high_min", t.D_BOUNDS),
+    ("high_max", t.D_BOUNDS),
 )
-"""Recorded field, the model's, and kind of decision."""
+"""A field, by the name it has in a recording and in the model, and the kind of decision."""
 
 
 class TuningLevel(Level):
@@ -68,9 +69,7 @@ class TuningLevel(Level):
         self._state = build_state(config, options=StateOptions(objects=1, log_level=0))
         self._zone_of = zone_numbers(machine, given.start)
         self._cpus = len(config.cpu_node)
-        self._books = t.new_books(
-            int(self._state.cfg[k.C_NPAGES]), len(config.zones), self._cpus, self._zone_of
-        )
+        self._books = t.new_books(self._state.view.cfg.npages, len(config.zones), self._cpus, self._zone_of)
         self._kept: EventChunk | None = None
         self._number = 0
         self._books.facts[t.F_INSERTIONS] = given.shown.insertions
@@ -89,7 +88,7 @@ class TuningLevel(Level):
         nodes = len({zone.node for zone in self._given.recording.machine.zones})
         for chunk in self._given.recording.events(kinds=(begin, wakeup), after=self._given.start):
             found = np.flatnonzero(
-                (chunk.kind == begin) | (chunk.order == int(self._state.cfg[k.C_PAGEBLOCK_ORDER]))
+                (chunk.kind == begin) | (chunk.order == self._state.view.cfg.pageblock_order)
             )
             if found.size:
                 row = int(found[0])
@@ -109,25 +108,25 @@ class TuningLevel(Level):
         size = np.left_shift(1, free.order.astype(np.int64))
         for zone in recorded.zones:
             z = int(self._zone_of[zone.index])
-            at, own = z * k.ZS, config.zones[z]
+            fields, own = state.view.zone[z], config.zones[z]
             counted = (free.zone == zone.index) & (free.mt != k.MIGRATE_ISOLATE)
-            state.zone[at + k.Z_NR_FREE] = size[counted].sum()
-            state.zone[at + k.Z_MANAGED] = zone.managed
-            state.zone[at + k.Z_WMARK : at + k.Z_WMARK + 4] = own.watermark
-            state.zone[at + k.Z_LOWMEM : at + k.Z_LOWMEM + 4] = own.lowmem_reserve
-            state.zone[at + k.Z_BOOST] = 0
-            state.zone[at + k.Z_BELOW_HIGH] = int(zone.flags & BELOW_HIGH != 0)
-            state.zone[at + k.Z_RECLAIM_ACTIVE] = int(zone.flags & RECLAIM_ACTIVE != 0)
+            fields.nr_free_pages = int(size[counted].sum())
+            fields.managed_pages = zone.managed
+            for i in range(4):
+                fields.watermark[i], fields.lowmem_reserve[i] = own.watermark[i], own.lowmem_reserve[i]
+            fields.watermark_boost = 0
+            fields.below_high = int(zone.flags & BELOW_HIGH != 0)
+            fields.reclaim_active = int(zone.flags & RECLAIM_ACTIVE != 0)
         set_pcp_bounds(state, config)
         for zone in recorded.zones:
-            state.zone[int(self._zone_of[zone.index]) * k.ZS + k.Z_BOOST] = zone.boost
+            state.view.zone[int(self._zone_of[zone.index])].watermark_boost = zone.boost
         books.used[:] = 1
         for order in np.unique(free.order).tolist():
             heads = free.pfn[free.order == order]
             books.used[(heads[:, None] + np.arange(1 << order)).ravel()] = 0
         books.owner[:] = 0
         sets = self._zone_of[pages.zone] * self._cpus + pages.cpu
-        held = pcp_order(pages.pindex, int(state.cfg[k.C_HPAGE_ORDER]))
+        held = pcp_order(pages.pindex, state.view.cfg.hpage_order)
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)
@@ -145,11 +144,10 @@ class TuningLevel(Level):
 
     def _load_fields(self, recorded: AllocatorState) -> None:
         """The recorded fields of every per-CPU list set, under every phase; the bounds are the model's own."""
-        pcp = self._state.pcp.reshape(-1, k.PS)
+        pcp = PerCpuPages.table(self._state.pcp)
         sets = self._zone_of[recorded.pcp.zone] * self._cpus + recorded.pcp.cpu
-        pcp[sets, k.P_COUNT] = recorded.pcp.count
-        pcp[sets, k.P_FREE_COUNT] = recorded.pcp.free_count
-        pcp[sets, k.P_FLAGS] = recorded.pcp.flags
+        for name in ("count", "free_count", "flags"):
+            pcp[name][sets] = getattr(recorded.pcp, name)
         self._books.high.reshape(-1, t.PHASES)[sets] = recorded.pcp.high[:, None]
         self._books.factor.reshape(-1, t.PHASES)[sets] = recorded.pcp.alloc_factor[:, None]
         self._books.sets[:] = 0
@@ -186,27 +184,25 @@ class TuningLevel(Level):
         self._flush()
         equal = np.ones(t.PHASES, np.bool_)
         for row in range(len(state.pcp.zone)):
-            for name, field, kind in FIELDS:
-                wrong = self._compare(state, row, name, field, kind)
+            for name, kind in FIELDS:
+                wrong = self._compare(state, row, name, kind)
                 equal &= ~wrong
         self._dumps.append((state.tag, equal))
         if self._given.resync and not equal.any():
             self._load_fields(state)
             self._result.resyncs += 1
 
-    def _compare(
-        self, state: AllocatorState, row: int, name: str, field: int, kind: int
-    ) -> npt.NDArray[np.bool_]:
+    def _compare(self, state: AllocatorState, row: int, name: str, kind: int) -> npt.NDArray[np.bool_]:
         """One field of one per-CPU list set at a dump: per phase, whether it is wrong."""
         books = self._books
         z, cpu = int(self._zone_of[state.pcp.zone[row]]), int(state.pcp.cpu[row])
         pcp = z * self._cpus + cpu
         theirs = int(getattr(state.pcp, name)[row])
-        held = {k.P_HIGH: books.high, k.P_ALLOC_FACTOR: books.factor}.get(field)
+        held = {"high": books.high, "alloc_factor": books.factor}.get(name)
         if held is not None:
             ours = held.reshape(-1, t.PHASES)[pcp]
         else:
-            ours = np.full(t.PHASES, self._bounds_or_field(pcp, field))
+            ours = np.full(t.PHASES, getattr(self._state.view.pcp[pcp], name))
         wrong = np.asarray(ours != theirs)
         tally = books.tally.reshape(t.PHASES, t.ND, 2)
         tally[:, kind, 0] += 1
@@ -218,22 +214,18 @@ class TuningLevel(Level):
         first[fresh, t.V_POSITION], first[fresh, t.V_TS], first[fresh, t.V_KIND] = -1, state.ts, kind
         first[fresh, t.V_CPU], first[fresh, t.V_ZONE] = cpu, z
         first[fresh, t.V_MODEL], first[fresh, t.V_KERNEL] = ours[fresh], theirs
-        first[fresh, t.V_COUNT] = self._state.pcp[pcp * k.PS + k.P_COUNT]
+        first[fresh, t.V_COUNT] = self._state.view.pcp[pcp].count
         return wrong
 
     def fields(self) -> dict[str, npt.NDArray[np.int64]]:
         """Every field now, by its recorded name, under the phase that fits best so far; one entry per per-CPU list set."""
         self._flush()
         phase = best_phase(self._books.tally.reshape(t.PHASES, t.ND, 2)[:, :, 1].sum(axis=1))[0]
-        pcp = self._state.pcp.reshape(-1, k.PS).astype(np.int64)
-        found = {name: pcp[:, field].copy() for name, field, _ in FIELDS}
+        pcp = PerCpuPages.table(self._state.pcp)
+        found = {name: pcp[name].astype(np.int64) for name, _ in FIELDS}
         found["high"] = self._books.high.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
         found["alloc_factor"] = self._books.factor.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
         return found
-
-    def _bounds_or_field(self, pcp: int, field: int) -> int:
-        """A field that is the same under every phase."""
-        return int(self._state.pcp[pcp * k.PS + field])
 
     def finish(self) -> LevelResult:
         """What the level came to, under the phase that fits best."""

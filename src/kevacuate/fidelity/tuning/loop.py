@@ -35,6 +35,8 @@ from kevacuate.fidelity.tuning.books import (
     W_RUN,
     W_SLOT,
     WW,
+    TuningBooks,
+    TuningScratch,
 )
 from kevacuate.fidelity.tuning.decay import (
     catch_up,
@@ -90,24 +92,19 @@ from kevacuate.mm.buddy import (
     set_pageblock_migratetype,
 )
 from kevacuate.mm.constants import (
-    C_NCPUS,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
-    P_COUNT,
-    P_FREE_COUNT,
-    PS,
-    Z_BELOW_HIGH,
-    Z_NR_FREE,
-    Z_RECLAIM_ACTIVE,
-    ZS,
 )
+from kevacuate.mm.fields import View
+from kevacuate.mm.layout import State
 from kevacuate.mm.pcp import (
     count_free,
     order_to_pindex,
     pcp_allowed_order,
-    pcp_at,
+    pcp_number,
 )
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_FAST_ISOLATE_FREEPAGES,
     COMPACTION_ISOLATE_FREEPAGES,
@@ -136,50 +133,56 @@ from kevacuate.recording.event_numbers import (
 
 
 @part(inline=True)
-def commit(s, b, e, i, number, pfn, order, pindex):  # type: ignore[no-untyped-def]
+def commit(
+    s: View, b: TuningBooks, e: EventChunk, i: int, number: int, pfn: int, order: int, pindex: int
+) -> None:
     """A free reaches a per-CPU list: decide whether and how much it drains (free_frozen_page_commit)."""
     z, cpu, pid = page_zone(s, pfn), e.cpu[i] + 0, e.pid[i] + 0
     waits = cpu * WW
     if b.cpu[waits + W_PID]:
         drained_nothing(s, b, cpu, e.ts[i] + 0)
     drain_counted(s, b, cpu)
-    at = pcp_at(s, z, cpu)
-    pcp = at // PS
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
     set_aside(s, b, pfn, order)
     put_on(s, b, pfn, order, pcp)
     b.cpu[waits + W_COMMITS] += 1
     if not b.facts[F_INSERTIONS]:
         unused(b, pfn, order)
-    elif s.pcp[at + P_COUNT] != e.d[i]:
+    elif lists.count != e.d[i]:
         follow_count(s, b, pcp, cpu, pid, e.d[i] + 0)
     if b.sets[pcp * OW + O_FACTORS]:
         halve_factors(b, pcp)
-    count = s.pcp[at + P_COUNT] + 0
-    free_high = count_free(s, at, order, count)
+    count = lists.count
+    free_high = count_free(s, lists, order, count)
     b.cpu[waits + W_PID] = pid + 1
     b.cpu[waits + W_PCP] = pcp
     b.cpu[waits + W_INDEX] = pindex
     b.cpu[waits + W_ROW] = number + i
     b.cpu[waits + W_SLOT] = -1
-    b.cpu[waits + W_FREE_COUNT] = s.pcp[at + P_FREE_COUNT]
+    b.cpu[waits + W_FREE_COUNT] = lists.free_count
     b.cpu[waits + W_FREE_HIGH] = free_high
     b.facts[F_QUIET] += 1
-    if may_matter(s, b, z, at, count, free_high):
+    if may_matter(s, b, z, pcp, count, free_high):
         decide_drain(s, b, z, cpu, pid, count, free_high, e.ts[i] + 0)
 
 
 @part
-def decide_drain(s, b, z, cpu, pid, count, free_high, ts):  # type: ignore[no-untyped-def]
+def decide_drain(
+    s: View, b: TuningBooks, z: int, cpu: int, pid: int, count: int, free_high: bool, ts: int
+) -> None:
     """Decide under every phase, and keep what is to be drained until the kernel's sub-batches are seen."""
     settle_finished(s, b, pid)
     w = free_slot(s, b, ts)
-    active, below = s.zone[z * ZS + Z_RECLAIM_ACTIVE] + 0, s.zone[z * ZS + Z_BELOW_HIGH] + 0
+    active, below = s.zone[z].reclaim_active, s.zone[z].below_high
     if drain_sizes(s, b, z, cpu, count, free_high, w):
         open_slot(s, b, w, cpu, ts, count, active, below)
 
 
 @part(inline=True)
-def free_without_insertions(s, b, e, w, i, number):  # type: ignore[no-untyped-def]
+def free_without_insertions(
+    s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int, number: int
+) -> None:
     """Where gt_rmq 5 is not recorded: what reaches the lists at a free follows from the page's other events."""
     order = inserted_order(b, e, w, i)
     first = e.pfn[i] + 0
@@ -200,7 +203,7 @@ def free_without_insertions(s, b, e, w, i, number):  # type: ignore[no-untyped-d
 
 
 @part(inline=True)
-def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def request(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
     if kind == RMQ_INSERT:
@@ -222,11 +225,11 @@ def request(s, b, e, i, number):  # type: ignore[no-untyped-def]
     elif kind == RMQ_FREE:
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
         if not b.facts[F_LISTS]:
-            s.zone[page_zone(s, e.pfn[i] + 0) * ZS + Z_NR_FREE] += 1 << e.order[i]
+            s.zone[page_zone(s, e.pfn[i] + 0)].nr_free_pages += 1 << e.order[i]
 
 
 @part(cold=True)
-def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
+def other_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """What concerns the zones only."""
     kind = e.kind[i]
     if kind == GT_BLK:
@@ -247,7 +250,7 @@ def other_event(s, b, e, i):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
+def task_runs(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int) -> None:
     """Keep which task runs on the CPU, and what is inferred of kswapd."""
     at, pid = e.cpu[i] * WW, e.pid[i]
     if b.cpu[at + W_RUN] != pid:
@@ -262,7 +265,9 @@ def task_runs(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-untyped-def]
+def tuning_rows(
+    sa: State, books: TuningBooks, events: EventChunk, scratch: TuningScratch, number: int, rows: int
+) -> None:
     """Run the first *rows* rows through the tuning level; the rest is there to look ahead. *number* is that of row 0."""
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
     b.facts[F_ROWS] = events.kind.size
@@ -303,9 +308,9 @@ def tuning_rows(sa, books, events, scratch, number, rows):  # type: ignore[no-un
 
 
 @kernel
-def tuning_settled(sa, books):  # type: ignore[no-untyped-def]
+def tuning_settled(sa: State, books: TuningBooks) -> None:
     """Settle every drain that is under way: a dump, or the end."""
     s, b = pointers(sa), pointers(books)
-    for cpu in range(s.cfg[C_NCPUS]):
+    for cpu in range(s.cfg.nr_cpus):
         drain_counted(s, b, cpu)
     settle_all(s, b)

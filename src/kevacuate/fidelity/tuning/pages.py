@@ -25,6 +25,7 @@ from kevacuate.fidelity.tuning.books import (
     W_FRESH,
     W_REFILL,
     WW,
+    TuningBooks,
 )
 from kevacuate.fidelity.tuning.phases import (
     refill_sizes,
@@ -45,23 +46,18 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.constants import (
     ALLOC_HIGHATOMIC,
-    C_NCPUS,
-    C_NPAGES,
-    C_NZONES,
-    P_COUNT,
-    P_FREE_COUNT,
-    PS,
-    Z_NR_FREE,
     ZONE_MOVABLE,
-    ZS,
 )
+from kevacuate.mm.fields import View
 from kevacuate.mm.page_alloc import (
     gfp_zone,
 )
 from kevacuate.mm.pcp import (
     pcp_allowed_order,
     pcp_at,
+    pcp_number,
 )
+from kevacuate.recording import EventChunk
 
 DIRECT = -1
 
@@ -70,34 +66,34 @@ MOST_PAGES = 1 << 24
 
 
 @part(inline=True)
-def set_aside(s, b, pfn, order):  # type: ignore[no-untyped-def]
+def set_aside(s: View, b: TuningBooks, pfn: int, order: int) -> int:
     """Take the pages of a chunk off the list sets that hold them; the number of the first one's set, -1 if none does."""
     first = b.owner[pfn] - 1
     for page in range(pfn, pfn + (1 << order)):
         pcp = b.owner[page] - 1
         if pcp >= 0:
-            s.pcp[pcp * PS + P_COUNT] -= 1
+            s.pcp[pcp].count -= 1
             b.owner[page] = 0
     return first
 
 
 @part(inline=True)
-def put_on(s, b, pfn, order, pcp):  # type: ignore[no-untyped-def]
+def put_on(s: View, b: TuningBooks, pfn: int, order: int, pcp: int) -> None:
     """Put a chunk on a list of a list set."""
     for page in range(pfn, pfn + (1 << order)):
         b.owner[page] = pcp + 1
-    s.pcp[pcp * PS + P_COUNT] += 1 << order
+    s.pcp[pcp].count += 1 << order
 
 
 @part(inline=True)
-def drain_counted(s, b, cpu):  # type: ignore[no-untyped-def]
+def drain_counted(s: View, b: TuningBooks, cpu: int) -> None:
     """What follows once the pages of a free's sub-batch have been counted."""
     if b.cpu[cpu * WW + W_CLEARING]:
         sub_batch_done(s, b, cpu)
 
 
 @part(inline=True)
-def owed(b, pcp, pid, pages):  # type: ignore[no-untyped-def]
+def owed(b: TuningBooks, pcp: int, pid: int, pages: int) -> bool:
     """Whether the allocation was counted when a list's count showed it."""
     at = pcp * OW
     if b.sets[at + O_OWED] < pages or b.sets[at + O_OWED_PID] != pid:
@@ -107,7 +103,7 @@ def owed(b, pcp, pid, pages):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def allocate(s, b, e, i):  # type: ignore[no-untyped-def]
+def allocate(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """mm_page_alloc: if a per-CPU list held the page, its free_count is halved and its count smaller."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     if pfn < 0:
@@ -122,19 +118,19 @@ def allocate(s, b, e, i):  # type: ignore[no-untyped-def]
         return
     b.inputs[N_ALLOCS] += 1
     if owed(b, pcp, e.pid[i] + 0, 1 << order):
-        s.pcp[pcp * PS + P_COUNT] += 1 << order
+        s.pcp[pcp].count += 1 << order
         return
-    z = pcp // s.cfg[C_NCPUS]
+    z = pcp // s.cfg.nr_cpus
     test_zones_above(s, z, gfp_zone(e.gfp[i] + 0), order)
     test_high_mark(s, z, order)
-    s.pcp[pcp * PS + P_FREE_COUNT] >>= 1
+    s.pcp[pcp].free_count >>= 1
 
 
 @part(inline=True)
-def taken(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
+def taken(s: View, b: TuningBooks, cpu: int, pfn: int, order: int) -> None:
     """A chunk left the buddy lists: for the list set that is being refilled, but for the first, which is allocated at once."""
     if not b.facts[F_LISTS]:
-        s.zone[page_zone(s, pfn) * ZS + Z_NR_FREE] -= 1 << order
+        s.zone[page_zone(s, pfn)].nr_free_pages -= 1 << order
     set_aside(s, b, pfn, order)
     at = cpu * WW
     pcp = b.cpu[at + W_REFILL] - 1
@@ -148,69 +144,70 @@ def taken(s, b, cpu, pfn, order):  # type: ignore[no-untyped-def]
 
 
 @part(inline=True)
-def drained(s, b, pfn, order):  # type: ignore[no-untyped-def]
+def drained(s: View, b: TuningBooks, pfn: int, order: int) -> None:
     """mm_page_pcpu_drain: a chunk went back to the buddy lists."""
     b.inputs[N_DRAINED] += 1
     z = page_zone(s, pfn)
     if not b.facts[F_LISTS]:
-        s.zone[z * ZS + Z_NR_FREE] += 1 << order
+        s.zone[z].nr_free_pages += 1 << order
     set_aside(s, b, pfn, order)
 
 
 @part(cold=True)
-def follow_count(s, b, pcp, cpu, pid, recorded):  # type: ignore[no-untyped-def]
+def follow_count(s: View, b: TuningBooks, pcp: int, cpu: int, pid: int, recorded: int) -> None:
     """The recorded count differs: a task has taken a page and was interrupted, or what was guessed so before is put right."""
     if recorded < 1 or recorded > MOST_PAGES:
         return
-    more = s.pcp[pcp * PS + P_COUNT] - recorded
-    s.pcp[pcp * PS + P_COUNT] = recorded
+    more = s.pcp[pcp].count - recorded
+    s.pcp[pcp].count = recorded
     at = pcp * OW
     if more < 0:
         b.sets[at + O_OWED] = max(b.sets[at + O_OWED] + more, 0)
         return
     b.inputs[N_EARLY] += 1
-    s.pcp[pcp * PS + P_FREE_COUNT] >>= 1
+    s.pcp[pcp].free_count >>= 1
     b.sets[at + O_OWED] += more
     b.sets[at + O_OWED_PID] = pid if b.cpu[cpu * WW + W_COMMITS] > 1 else b.cpu[cpu * WW + W_BEFORE]
 
 
 @part(cold=True)
-def refill(s, b, e, i, number):  # type: ignore[no-untyped-def]
+def refill(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
     """gt_rmq 0: the model says how many chunks; then the kernel's number is looked at."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
     b.inputs[N_REFILLS] += 1
     test_zones_above(s, z, ZONE_MOVABLE, order)
     test_high_mark(s, z, order)
-    at = pcp_at(s, z, cpu)
-    s.pcp[at + P_FREE_COUNT] >>= 1
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
+    lists.free_count >>= 1
     refill_sizes(s, b, z, cpu, order, e.d[i] + 0, number + i, e.ts[i] + 0)
-    b.cpu[cpu * WW + W_REFILL] = at // PS + 1
+    b.cpu[cpu * WW + W_REFILL] = pcp + 1
     b.cpu[cpu * WW + W_FRESH] = 1
 
 
 @part(cold=True)
-def buddy_request(s, b, e, i):  # type: ignore[no-untyped-def]
+def buddy_request(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 1: past the lists; one that may use the highatomic reserve had asked them in vain (page_alloc.c:3361)."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
     test_zones_above(s, z, ZONE_MOVABLE, order)
     test_high_mark(s, z, order)
     if e.c[i] & ALLOC_HIGHATOMIC and pcp_allowed_order(s, order):
-        s.pcp[pcp_at(s, z, cpu) + P_FREE_COUNT] >>= 1
+        pcp_at(s, z, cpu).free_count >>= 1
         refill_sizes(s, b, z, cpu, order, -1, 0, 0)
     b.cpu[cpu * WW + W_REFILL] = DIRECT
 
 
 @part(cold=True)
-def bulk_page(s, b, pfn):  # type: ignore[no-untyped-def]
+def bulk_page(s: View, b: TuningBooks, pfn: int) -> None:
     """gt_rmq 4: a page of alloc_pages_bulk, which does not halve free_count."""
     set_aside(s, b, pfn, 0)
 
 
 @part(cold=True)
-def isolated(s, pfn, pages):  # type: ignore[no-untyped-def]
+def isolated(s: View, pfn: int, pages: int) -> None:
     """Compaction took free pages of a block; the event may name any pfn."""
-    if pfn < 0 or pfn >= s.cfg[C_NPAGES]:
+    if pfn < 0 or pfn >= s.cfg.npages:
         return
     z = page_zone(s, pfn)
-    if z < s.cfg[C_NZONES]:
-        s.zone[z * ZS + Z_NR_FREE] -= pages
+    if z < s.cfg.nr_zones:
+        s.zone[z].nr_free_pages -= pages

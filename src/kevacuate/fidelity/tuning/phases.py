@@ -27,35 +27,25 @@ from kevacuate.fidelity.tuning.books import (
     V_TS,
     V_ZONE,
     X_REFILL,
+    TuningBooks,
 )
 from kevacuate.jit import (
     kernel,
     part,
     pointers,
 )
-from kevacuate.mm.constants import (
-    C_NCPUS,
-    C_NZONES,
-    P_ALLOC_FACTOR,
-    P_BATCH,
-    P_COUNT,
-    P_HIGH,
-    P_HIGH_MIN,
-    PS,
-    Z_BELOW_HIGH,
-    Z_RECLAIM_ACTIVE,
-    ZS,
-)
+from kevacuate.mm.fields import View
+from kevacuate.mm.layout import State
 from kevacuate.mm.pcp import (
     nr_pcp_alloc,
     nr_pcp_free,
     nr_pcp_high,
-    pcp_at,
+    pcp_number,
 )
 
 
 @part(inline=True)
-def decided(b, phase, kind, wrong):  # type: ignore[no-untyped-def]
+def decided(b: TuningBooks, phase: int, kind: int, wrong: int) -> None:
     """Count a decision of one phase."""
     at = (phase * ND + kind) * 2
     b.tally[at] += 1
@@ -63,7 +53,21 @@ def decided(b, phase, kind, wrong):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def mismatch(b, phase, cause, position, ts, kind, at, model, kernel, count, high, free_count, active):  # type: ignore[no-untyped-def]
+def mismatch(
+    b: TuningBooks,
+    phase: int,
+    cause: int,
+    position: int,
+    ts: int,
+    kind: int,
+    at: int,
+    model: int,
+    kernel: int,
+    count: int,
+    high: int,
+    free_count: int,
+    active: int,
+) -> None:
     """Count a wrong decision's cause, and keep the first; *at* is CPU + 4096 * zone."""
     b.causes[phase * NX + cause] += 1
     v = phase * FIRST
@@ -78,7 +82,7 @@ def mismatch(b, phase, cause, position, ts, kind, at, model, kernel, count, high
 
 
 @part
-def summarise(s, b, pcp):  # type: ignore[no-untyped-def]
+def summarise(s: View, b: TuningBooks, pcp: int) -> None:
     """Lowest and highest high of the phases, and whether some alloc_factor is not 0."""
     base = pcp * PHASES
     low = b.high[base] + 0
@@ -95,7 +99,7 @@ def summarise(s, b, pcp):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def halve_factors(b, pcp):  # type: ignore[no-untyped-def]
+def halve_factors(b: TuningBooks, pcp: int) -> None:
     """A free: alloc_factor >>= 1, of every phase."""
     base = pcp * PHASES
     factors = 0
@@ -106,19 +110,21 @@ def halve_factors(b, pcp):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def refill_sizes(s, b, z, cpu, order, asked, position, ts):  # type: ignore[no-untyped-def]
+def refill_sizes(
+    s: View, b: TuningBooks, z: int, cpu: int, order: int, asked: int, position: int, ts: int
+) -> None:
     """nr_pcp_alloc under every phase, held against what the kernel asked for; -1: it did not say."""
-    at = pcp_at(s, z, cpu)
-    pcp = at // PS
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
     for p in range(PHASES):
         here = pcp * PHASES + p
-        s.pcp[at + P_HIGH] = b.high[here]
-        s.pcp[at + P_ALLOC_FACTOR] = b.factor[here]
+        lists.high = b.high[here]
+        lists.alloc_factor = b.factor[here]
         wanted = nr_pcp_alloc(s, z, cpu, order)
         if asked >= 0:
             decided(b, p, D_REFILL, wanted != asked)
             if wanted != asked:
-                high, count = b.high[here] + 0, s.pcp[at + P_COUNT] + 0
+                high, count = b.high[here] + 0, lists.count
                 mismatch(
                     b,
                     p,
@@ -134,50 +140,51 @@ def refill_sizes(s, b, z, cpu, order, asked, position, ts):  # type: ignore[no-u
                     order,
                     0,
                 )
-        b.high[here] = s.pcp[at + P_HIGH]
-        b.factor[here] = s.pcp[at + P_ALLOC_FACTOR]
+        b.high[here] = lists.high
+        b.factor[here] = lists.alloc_factor
     summarise(s, b, pcp)
 
 
 @part(inline=True)
-def drain_size(s, z, cpu, count, free_high):  # type: ignore[no-untyped-def]
+def drain_size(s: View, z: int, cpu: int, count: int, free_high: bool) -> int:
     """What a free drains: nr_pcp_high, and if the count reaches it nr_pcp_free."""
     limit = nr_pcp_high(s, z, cpu, free_high)
     if count < limit:
         return 0
-    at = pcp_at(s, z, cpu)
-    return nr_pcp_free(s, at, s.pcp[at + P_BATCH] + 0, limit, free_high)
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
+    return nr_pcp_free(lists, lists.batch, limit, free_high)
 
 
 @part(inline=True)
-def may_matter(s, b, z, at, count, free_high):  # type: ignore[no-untyped-def]
+def may_matter(s: View, b: TuningBooks, z: int, pcp: int, count: int, free_high: bool) -> bool:
     """Whether nr_pcp_high could return something that is not above the count, or move high, under some phase."""
-    pcp = at // PS
-    zone_says = s.zone[z * ZS + Z_RECLAIM_ACTIVE] or s.zone[z * ZS + Z_BELOW_HIGH]
+    lists = s.pcp[pcp]
+    zone_says = s.zone[z].reclaim_active or s.zone[z].below_high
     if free_high or count >= b.sets[pcp * OW + O_LOW]:
         return True
-    high_min = s.pcp[at + P_HIGH_MIN]
+    high_min = lists.high_min
     if b.sets[pcp * OW + O_LOW] < high_min:
         return True
     if not zone_says:
         return False
-    if b.sets[pcp * OW + O_TOP] > high_min or (s.zone[z * ZS + Z_BELOW_HIGH] and count >= high_min):
+    if b.sets[pcp * OW + O_TOP] > high_min or (s.zone[z].below_high and count >= high_min):
         return True
-    return count >= min((s.pcp[at + P_BATCH] + 0) << 2, high_min)
+    return count >= min(lists.batch << 2, high_min)
 
 
 @part
-def drain_sizes(s, b, z, cpu, count, free_high, slot):  # type: ignore[no-untyped-def]
+def drain_sizes(s: View, b: TuningBooks, z: int, cpu: int, count: int, free_high: bool, slot: int) -> bool:
     """What the free drains under every phase, into *slot*; whether it drains under any."""
-    at = pcp_at(s, z, cpu)
-    pcp = at // PS
+    pcp = pcp_number(s, z, cpu)
+    lists = s.pcp[pcp]
     base = pcp * PHASES
     drains = 0
     if b.sets[pcp * OW + O_LOW] == b.sets[pcp * OW + O_TOP]:
         before = b.high[base] + 0
-        s.pcp[at + P_HIGH] = before
+        lists.high = before
         drains = drain_size(s, z, cpu, count, free_high)
-        high = s.pcp[at + P_HIGH] + 0
+        high = lists.high
         if high != before:
             for p in range(PHASES):
                 b.high[base + p] = high
@@ -187,9 +194,9 @@ def drain_sizes(s, b, z, cpu, count, free_high, slot):  # type: ignore[no-untype
                 b.left[slot * PHASES + p] = drains
         return drains > 0
     for p in range(PHASES):
-        s.pcp[at + P_HIGH] = b.high[base + p]
+        lists.high = b.high[base + p]
         to_free = drain_size(s, z, cpu, count, free_high)
-        b.high[base + p] = s.pcp[at + P_HIGH]
+        b.high[base + p] = lists.high
         b.left[slot * PHASES + p] = to_free
         drains |= to_free
     summarise(s, b, pcp)
@@ -197,8 +204,8 @@ def drain_sizes(s, b, z, cpu, count, free_high, slot):  # type: ignore[no-untype
 
 
 @kernel
-def summarise_all(sa, books):  # type: ignore[no-untyped-def]
+def summarise_all(sa: State, books: TuningBooks) -> None:
     """Do so for every per-CPU list set."""
     s, b = pointers(sa), pointers(books)
-    for pcp in range(s.cfg[C_NZONES] * s.cfg[C_NCPUS]):
+    for pcp in range(s.cfg.nr_zones * s.cfg.nr_cpus):
         summarise(s, b, pcp)

@@ -45,6 +45,7 @@ from kevacuate.fidelity.tuning.books import (
     X_HIGH,
     X_HIGH_LOW,
     X_NOT_ACTIVE,
+    TuningBooks,
 )
 from kevacuate.fidelity.tuning.decay import take_decay_back
 from kevacuate.fidelity.tuning.phases import (
@@ -58,12 +59,7 @@ from kevacuate.fidelity.tuning.zone import (
 from kevacuate.jit import (
     part,
 )
-from kevacuate.mm.constants import (
-    C_NCPUS,
-    P_COUNT,
-    P_HIGH_MIN,
-    PS,
-)
+from kevacuate.mm.fields import View
 
 NEWER = 1 << 60
 
@@ -72,10 +68,10 @@ LONG_NS = 500_000_000
 
 
 @part
-def cause_of(s, b, w, p):  # type: ignore[no-untyped-def]
+def cause_of(s: View, b: TuningBooks, w: int, p: int) -> int:
     """Why a drain was not the kernel's under phase *p*."""
     sl = w * SW
-    low = b.slots[sl + SL_COUNT] < s.pcp[b.slots[sl + SL_PCP] * PS + P_HIGH_MIN]
+    low = b.slots[sl + SL_COUNT] < s.pcp[b.slots[sl + SL_PCP]].high_min
     if b.slots[sl + SL_DRAINS] == 0:
         return X_NOT_ACTIVE if low else X_HIGH_LOW
     if b.said[w * PHASES + p] == 0:
@@ -84,7 +80,7 @@ def cause_of(s, b, w, p):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def settle(s, b, w):  # type: ignore[no-untyped-def]
+def settle(s: View, b: TuningBooks, w: int) -> None:
     """A free's drain is over: count it under each phase under which it drained, or if the kernel's did."""
     sl = w * SW
     if b.slots[sl + SL_PID] == 0:
@@ -92,7 +88,7 @@ def settle(s, b, w):  # type: ignore[no-untyped-def]
     b.slots[sl + SL_PID] = 0
     drains = b.slots[sl + SL_DRAINS] + 0
     pcp = b.slots[sl + SL_PCP] + 0
-    cpus = s.cfg[C_NCPUS]
+    cpus = s.cfg.nr_cpus
     place = b.slots[sl + SL_CPU] + 4096 * (pcp // cpus)
     changed = False
     for p in range(PHASES):
@@ -126,7 +122,7 @@ def settle(s, b, w):  # type: ignore[no-untyped-def]
 
 
 @part
-def free_slot(s, b, now):  # type: ignore[no-untyped-def]
+def free_slot(s: View, b: TuningBooks, now: int) -> int:
     """A slot for a new drain: what has been over for long is settled, and the oldest if none is free."""
     oldest = 0
     found = -1
@@ -145,7 +141,9 @@ def free_slot(s, b, now):  # type: ignore[no-untyped-def]
 
 
 @part
-def open_slot(s, b, w, cpu, ts, count, active, below):  # type: ignore[no-untyped-def]
+def open_slot(
+    s: View, b: TuningBooks, w: int, cpu: int, ts: int, count: int, active: int, below: int
+) -> None:
     """Fill slot *w* for the free that waits on *cpu*; what it is to drain stands in ``left``."""
     sl, at = w * SW, cpu * WW
     b.facts[F_SERIAL] += 1
@@ -172,7 +170,7 @@ def open_slot(s, b, w, cpu, ts, count, active, below):  # type: ignore[no-untype
 
 
 @part
-def slot_of(b, pid, pcp, pindex):  # type: ignore[no-untyped-def]
+def slot_of(b: TuningBooks, pid: int, pcp: int, pindex: int) -> int:
     """The newest drain of this task, list set and list that goes on, else the newest; -1 if there is none."""
     found = -1
     rank = -1
@@ -187,7 +185,7 @@ def slot_of(b, pid, pcp, pindex):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def settle_finished(s, b, pid):  # type: ignore[no-untyped-def]
+def settle_finished(s: View, b: TuningBooks, pid: int) -> None:
     """A task that frees again has no drain under way of which nothing is left."""
     for w in range(SLOTS):
         if b.slots[w * SW + SL_PID] == pid + 1 and not b.slots[w * SW + SL_OPEN]:
@@ -195,7 +193,7 @@ def settle_finished(s, b, pid):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def end_drain(b, w):  # type: ignore[no-untyped-def]
+def end_drain(b: TuningBooks, w: int) -> None:
     """A drain asks for no more."""
     b.slots[w * SW + SL_OPEN] = 0
     for p in range(PHASES):
@@ -203,18 +201,18 @@ def end_drain(b, w):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def goes_on(s, b, cpu, pid):  # type: ignore[no-untyped-def]
+def goes_on(s: View, b: TuningBooks, cpu: int, pid: int) -> None:
     """A task runs again: its drain ends if the list is empty meanwhile, or if it is on another CPU now (:2890)."""
     for w in range(SLOTS):
         sl = w * SW
         mine = b.slots[sl + SL_PID] == pid + 1 and b.slots[sl + SL_DRAINS] > 0 and b.slots[sl + SL_OPEN]
-        empty = s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0
+        empty = s.pcp[b.slots[sl + SL_PCP]].count == 0
         if mine and (empty or b.slots[sl + SL_CPU] != cpu):
             end_drain(b, w)
 
 
 @part(cold=True)
-def sub_batch_done(s, b, cpu):  # type: ignore[no-untyped-def]
+def sub_batch_done(s: View, b: TuningBooks, cpu: int) -> None:
     """The pages of a free's sub-batch have been counted: BELOW_HIGH may be cleared, and an empty list ends the drain."""
     clear_below_high(s, b.cpu[cpu * WW + W_CLEARING] - 1)
     b.cpu[cpu * WW + W_CLEARING] = 0
@@ -222,6 +220,6 @@ def sub_batch_done(s, b, cpu):  # type: ignore[no-untyped-def]
     for w in range(SLOTS):
         sl = w * SW
         mine = b.slots[sl + SL_PID] == pid + 1 and b.slots[sl + SL_DRAINS] > 0 and b.slots[sl + SL_OPEN]
-        empty = s.pcp[b.slots[sl + SL_PCP] * PS + P_COUNT] == 0
+        empty = s.pcp[b.slots[sl + SL_PCP]].count == 0
         if mine and empty and b.slots[sl + SL_CPU] == cpu:
             end_drain(b, w)

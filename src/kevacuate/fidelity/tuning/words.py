@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from kevacuate.fidelity.tuning import books as t
 from kevacuate.measure.fidelity import Divergence
-from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 
 
@@ -45,16 +44,32 @@ def notes(
     lines = [
         f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
         "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
-        f"the decay's phase was fitted: {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
-        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it; the median of all {t.PHASES} phases has "
+        f"the decay's phase was fitted. {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
+        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {t.PHASES} phases has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
-        "a decay that drains nothing is not seen: it happens at the fitted phase, or up to 50 ms later if a free that has been "
-        "compared shows so; one that drains happens at its first recorded drain",
+        "a decay that drains nothing is not seen. It happens at the fitted phase, or up to 50 ms later if a free that has been "
+        "compared shows so. A decay that drains happens at its first recorded drain",
     ]
     if skipped:
         lines.append(
             f"nothing is decided in the {skipped:,} events before the first dump with per-CPU lists: those of boot are others"
         )
+    lines += _by_what_was_recorded(books)
+    if state.view.cfg.nr_zones > 1:
+        lines.append(
+            "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
+        )
+    if state.view.cfg.nr_nodes > 1:
+        lines.append(
+            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
+            "does not, so those drains are mismatches"
+        )
+    return tuple(lines)
+
+
+def _by_what_was_recorded(books: t.TuningBooks) -> list[str]:
+    """What follows from the kinds of events there are."""
+    lines = []
     if not books.facts[t.F_VMSCAN]:
         lines.append(_kswapd(books))
     if books.facts[t.F_INSERTIONS]:
@@ -64,28 +79,19 @@ def notes(
     else:
         lines.append(
             "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
-            "mm_page_free; a page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
+            "mm_page_free. A page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
         )
     if not books.facts[t.F_LISTS]:
         lines.append(
             "list operations (gt_list) were not recorded: NR_FREE_PAGES follows what is taken, drained, freed, isolated"
         )
-    if int(state.cfg[k.C_NZONES]) > 1:
-        lines.append(
-            "that a zone's list is tried is an input (gt_rmq 0), also where the refill then brings nothing"
-        )
-    if int(state.cfg[k.C_NNODES]) > 1:
-        lines.append(
-            "the idle lists of a zone of another node are drained every few seconds (pcp->expire): the model "
-            "does not, so those drains are mismatches"
-        )
-    return tuple(lines)
+    return lines
 
 
 def _kswapd(books: t.TuningBooks) -> str:
     if not books.facts[t.F_KSWAPD]:
         return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
     return (
-        "balance_pgdat was not recorded: kswapd is active from its first batched free to its last, over gaps of 30 ms at most, "
-        "unless a free that has been compared shows otherwise, and then gives the boost back"
+        "balance_pgdat was not recorded. Kswapd counts as active from its first batched free to its last, over gaps of 30 ms "
+        "at most. It then gives the boost back, and a free that has been compared may show otherwise"
     )

@@ -18,27 +18,14 @@ from kevacuate.fidelity.tuning.books import (
     N_BOOSTS,
     N_CORRECTED,
     N_INFERRED,
+    TuningBooks,
+    TuningScratch,
 )
 from kevacuate.jit import part
-from kevacuate.mm.constants import (
-    C_BELOW_HIGH,
-    C_NZONES,
-    MIGRATE_ISOLATE,
-    NEVER,
-    WMARK_HIGH,
-    Z_BELOW_HIGH,
-    Z_BOOST,
-    Z_BOOST_SEEN,
-    Z_INDEX,
-    Z_LOWMEM,
-    Z_NODE,
-    Z_NR_FREE,
-    Z_RECLAIM_ACTIVE,
-    Z_WMARK,
-    ZONE_MOVABLE,
-    ZS,
-)
+from kevacuate.mm.constants import MIGRATE_ISOLATE, NEVER, WMARK_HIGH, ZONE_MOVABLE
+from kevacuate.mm.fields import View
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
+from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_SUITABLE,
     COMPACTION_WAKEUP_KCOMPACTD,
@@ -62,82 +49,78 @@ KSWAPD_END_NS = 150_000
 
 
 @part(inline=True)
-def test_high_mark(s, z, order):  # type: ignore[no-untyped-def]
+def test_high_mark(s: View, z: int, order: int) -> None:
     """A request for the zone: set BELOW_HIGH unless it passes at HIGH (page_alloc.c:3860)."""
-    zat = z * ZS
-    if s.zone[zat + Z_BELOW_HIGH] == 0:
-        mark = s.zone[zat + Z_WMARK + WMARK_HIGH] + s.zone[zat + Z_BOOST]
-        least = mark + s.zone[zat + Z_LOWMEM + ZONE_MOVABLE] + (1 << order) - 1
-        if s.zone[zat + Z_NR_FREE] <= least:
-            s.zone[zat + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
+    zone = s.zone[z]
+    if zone.below_high == 0:
+        mark = zone.watermark[WMARK_HIGH] + zone.watermark_boost
+        least = mark + zone.lowmem_reserve[ZONE_MOVABLE] + (1 << order) - 1
+        if zone.nr_free_pages <= least:
+            zone.below_high = s.cfg.below_high
 
 
 @part
-def test_zones_above(s, z, hi, order):  # type: ignore[no-untyped-def]
+def test_zones_above(s: View, z: int, hi: int, order: int) -> None:
     """The zones before *z* in the zonelist of its node, up to index *hi*, were tried first."""
-    for other in range(s.cfg[C_NZONES]):
-        index = s.zone[other * ZS + Z_INDEX]
-        if (
-            index > s.zone[z * ZS + Z_INDEX]
-            and index <= hi
-            and s.zone[other * ZS + Z_NODE] == s.zone[z * ZS + Z_NODE]
-        ):
+    zone = s.zone[z]
+    for other in range(s.cfg.nr_zones):
+        above = s.zone[other]
+        if zone.index < above.index <= hi and above.node == zone.node:
             test_high_mark(s, other, order)
 
 
 @part(cold=True)
-def no_chunk_found(s):  # type: ignore[no-untyped-def]
+def no_chunk_found(s: View) -> None:
     """A request that went to direct compaction or failed had not passed at HIGH in any zone."""
-    for z in range(s.cfg[C_NZONES]):
-        s.zone[z * ZS + Z_BELOW_HIGH] = s.cfg[C_BELOW_HIGH]
+    for z in range(s.cfg.nr_zones):
+        s.zone[z].below_high = s.cfg.below_high
 
 
 @part(cold=True)
-def clear_below_high(s, z):  # type: ignore[no-untyped-def]
+def clear_below_high(s: View, z: int) -> None:
     """After a free's drain: clear BELOW_HIGH if the zone passes at HIGH again (page_alloc.c:2914)."""
-    if s.zone[z * ZS + Z_BELOW_HIGH] and zone_watermark_ok(
-        s, z, 0, wmark_pages(s, z, WMARK_HIGH), ZONE_MOVABLE, 0
-    ):
-        s.zone[z * ZS + Z_BELOW_HIGH] = 0
+    zone = s.zone[z]
+    if zone.below_high and zone_watermark_ok(s, z, 0, wmark_pages(s, z, WMARK_HIGH), ZONE_MOVABLE, 0):
+        zone.below_high = 0
 
 
 @part(inline=True)
-def list_operation(s, z, op, order, mt):  # type: ignore[no-untyped-def]
+def list_operation(s: View, z: int, op: int, order: int, mt: int) -> None:
     """gt_list: a chunk came to a free list, or left it."""
     if mt != MIGRATE_ISOLATE and op <= LIST_DELETE:
-        s.zone[z * ZS + Z_NR_FREE] += (1 << order) if op < LIST_DELETE else -(1 << order)
+        s.zone[z].nr_free_pages += (1 << order) if op < LIST_DELETE else -(1 << order)
 
 
 @part(cold=True)
-def claim_attempt(s, b, z):  # type: ignore[no-untyped-def]
+def claim_attempt(s: View, b: TuningBooks, z: int) -> None:
     """gt_evac 0: every attempt to claim below pageblock order boosts first."""
     b.inputs[N_BOOSTS] += 1
     boost_watermark(s, z, 0)
 
 
 @part(cold=True)
-def balance_begins(s, node, hi, b):  # type: ignore[no-untyped-def]
+def balance_begins(s: View, node: int, hi: int, b: TuningBooks) -> None:
     """balance_pgdat begins: RECLAIM_ACTIVE, and the boost that it will give back (vmscan.c:7014)."""
-    for z in range(s.cfg[C_NZONES]):
-        zat = z * ZS
-        if s.zone[zat + Z_NODE] == node and b.zone_index[z] <= hi:
-            s.zone[zat + Z_RECLAIM_ACTIVE] = 1
-            s.zone[zat + Z_BOOST_SEEN] = s.zone[zat + Z_BOOST]
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        if zone.node == node and b.zone_index[z] <= hi:
+            zone.reclaim_active = 1
+            zone.boost_seen = zone.watermark_boost
 
 
 @part(cold=True)
-def balance_ends(s, node):  # type: ignore[no-untyped-def]
+def balance_ends(s: View, node: int) -> None:
     """It ends: no longer active, and the boost seen at its begin is given back (vmscan.c:7235)."""
-    for z in range(s.cfg[C_NZONES]):
-        zat = z * ZS
-        if s.zone[zat + Z_NODE] == node:
-            s.zone[zat + Z_RECLAIM_ACTIVE] = 0
-            s.zone[zat + Z_BOOST] -= min(s.zone[zat + Z_BOOST], s.zone[zat + Z_BOOST_SEEN])
-            s.zone[zat + Z_BOOST_SEEN] = 0
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        if zone.node == node:
+            zone.reclaim_active = 0
+            zone.watermark_boost -= min(zone.watermark_boost, zone.boost_seen)
+            zone.boost_seen = 0
 
 
 @part(cold=True)
-def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
+def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """Begin and end of balance_pgdat, where they are recorded."""
     if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
         b.inputs[N_BALANCES] += 1
@@ -147,7 +130,7 @@ def vmscan_event(s, b, e, i):  # type: ignore[no-untyped-def]
 
 
 @part
-def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
+def find_next_kswapd(b: TuningBooks, e: EventChunk, w: TuningScratch, rows: int) -> None:
     """When kswapd next frees a batch, or asks whether to wake kcompactd, which it does at its end; NEVER: not soon."""
     later = NEVER
     i = rows - 1
@@ -162,7 +145,7 @@ def find_next_kswapd(b, e, w, rows):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
+def infer_kswapd(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int) -> None:
     """An event of kswapd's, where balance_pgdat is not recorded: what it frees it frees within balance_pgdat.
 
     Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
@@ -184,7 +167,7 @@ def infer_kswapd(s, b, e, w, i):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def inferred_end(s, b):  # type: ignore[no-untyped-def]
+def inferred_end(s: View, b: TuningBooks) -> None:
     """kswapd has ended, as far as can be told."""
     if b.facts[F_RUNNING]:
         b.facts[F_RUNNING] = 0
@@ -193,14 +176,14 @@ def inferred_end(s, b):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def set_active(s, active):  # type: ignore[no-untyped-def]
+def set_active(s: View, active: int) -> None:
     """Set or clear RECLAIM_ACTIVE in all zones; the boost stays as it is."""
-    for z in range(s.cfg[C_NZONES]):
-        s.zone[z * ZS + Z_RECLAIM_ACTIVE] = active
+    for z in range(s.cfg.nr_zones):
+        s.zone[z].reclaim_active = active
 
 
 @part(cold=True)
-def put_right(s, b, active, now):  # type: ignore[no-untyped-def]
+def put_right(s: View, b: TuningBooks, active: int, now: int) -> None:
     """A free that has been compared shows whether kswapd was active; by inference only."""
     if b.facts[F_VMSCAN]:
         return
@@ -212,25 +195,25 @@ def put_right(s, b, active, now):  # type: ignore[no-untyped-def]
 
 
 @part(cold=True)
-def not_below_high(s, b, z):  # type: ignore[no-untyped-def]
+def not_below_high(s: View, b: TuningBooks, z: int) -> None:
     """A free that has been compared shows BELOW_HIGH clear: more boost was given back than was inferred."""
     if b.facts[F_VMSCAN]:
         return
     b.inputs[N_CORRECTED] += 1
-    zat = z * ZS
-    most = s.zone[zat + Z_NR_FREE] - s.zone[zat + Z_WMARK + WMARK_HIGH] - 1
-    s.zone[zat + Z_BELOW_HIGH] = 0
-    s.zone[zat + Z_BOOST] = max(min(s.zone[zat + Z_BOOST] + 0, most), 0)
+    zone = s.zone[z]
+    most = zone.nr_free_pages - zone.watermark[WMARK_HIGH] - 1
+    zone.below_high = 0
+    zone.watermark_boost = max(min(zone.watermark_boost, most), 0)
 
 
 @part(inline=True)
-def kswapd_idle(s, b, now):  # type: ignore[no-untyped-def]
+def kswapd_idle(s: View, b: TuningBooks, now: int) -> None:
     """By inference: kswapd has ended if it has not been seen for a while."""
     if b.facts[F_RUNNING] and now > b.facts[F_UNTIL]:
         inferred_end(s, b)
 
 
 @part(inline=True)
-def is_kswapd(b, pid):  # type: ignore[no-untyped-def]
+def is_kswapd(b: TuningBooks, pid: int) -> bool:
     """Whether the task is kswapd, as far as it was found."""
     return b.facts[F_KSWAPD] == pid + 1

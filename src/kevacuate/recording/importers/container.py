@@ -101,7 +101,8 @@ def open_plain(path: Path) -> IO[bytes]:
                 whole.flush()
             except OSError as error:
                 raise KevacuateError(
-                    f"{path} cannot be decompressed into {tempfile.gettempdir()}: {error.strerror or error}."
+                    f"{path} cannot be decompressed into {tempfile.gettempdir()}: {error.strerror or error}; "
+                    "set TMPDIR to a place with room."
                 ) from None
     return whole
 

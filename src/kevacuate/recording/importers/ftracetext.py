@@ -15,7 +15,7 @@ from kevacuate.kernel import events
 from kevacuate.recording.importers.dialect import Dialect
 from kevacuate.recording.schema import EVENT_SPECS
 
-_LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (\d{1,18}) EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]")
+_LOST = re.compile(r"CPU:? ?(\d{1,5}) \[(?:LOST (?:(\d{1,18}) )?EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]")
 
 
 def _lost(line: str) -> tuple[int, int | None] | None:

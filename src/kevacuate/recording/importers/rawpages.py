@@ -109,8 +109,8 @@ class RawPages:
             formats = self.directory / "formats"
         if formats is None:
             raise KevacuateError(
-                f"{path} holds raw ring-buffer pages, which mean nothing without the recorded kernel's format files: "
-                "name their directory with --formats DIR (a copy of /sys/kernel/tracing/events will do)."
+                f"{path} holds raw ring-buffer pages, which mean nothing without the recorded kernel's format files. "
+                "Name their directory with --formats DIR (a copy of /sys/kernel/tracing/events will do)."
             )
         self.formats = load_formats(formats)
         self.clock = trace_clock(self._text("trace_clock").encode()) or "local"
@@ -122,20 +122,16 @@ class RawPages:
         header = self._text("header_page") or _below(formats, "header_page")
         self.how = _sub_buffers(header, self.formats, self.files.values())
         self.total = sum(file.stat().st_size for file in self.files.values())
-        self._decoding, block = (
-            decoding(self.formats, ALL_KINDS, lenient=True, release=options.kernel or ""),
-            min(1 << 20, BLOCK_BYTES // len(self.files)),
-        )
+        self._decoding = decoding(self.formats, ALL_KINDS, lenient=True, release=self.kernel)
+        block = min(1 << 20, BLOCK_BYTES // len(self.files))
         self._readers = [
             RawReader(
                 file,
                 cpu,
-                self.formats,
-                ALL_KINDS,
+                self._decoding,
                 self.how.decoded_size,
                 opener=self._opener(file),
                 block_bytes=block,
-                table=self._decoding,
             )
             for cpu, file in self.files.items()
         ]

@@ -124,6 +124,35 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
     raise KevacuateError(f"{where} is not a file that can be imported: read are {READ}.")
 
 
+def kind_of_file(path: Path) -> str | None:
+    """What a file is that stands where a recording or a saved result should, and what to do; None if that is not known.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be read, or is compressed and damaged.
+
+    """
+    head = _head(path)
+    if is_trace_dat(head):
+        form = "a trace.dat of trace-cmd"
+    elif b"\0" not in head and (dialect := text_dialect(head)) is not None:
+        form = f"a trace's text ({dialect.name})"
+    elif is_raw_name(path) and is_raw_page(head, path):
+        form = "one CPU's raw ring-buffer pages"
+    else:
+        kind = recognised(head)
+        return None if kind is None else kind.sentence(str(path))
+    return f"{path} is {form}, not a recording: `kevacuate import` makes one of it."
+
+
+def kind_of_directory(path: Path) -> str | None:
+    """As :func:`kind_of_file`, of a directory that is no recording."""
+    if is_raw_directory(path):
+        return f"{path} holds raw ring-buffer pages and is no recording: `kevacuate import` makes one of it."
+    return directory_sentence(path)
+
+
 def import_recording(
     path: str | Path,
     target: str | Path,
@@ -150,8 +179,8 @@ def import_recording(
     Returns
     -------
     dict
-        JSON values: ``form``, ``recording``, ``events``, ``events_by_kind``, ``lost_events`` per CPU, what the
-        importer counted, and what the recording ``lacks``.
+        JSON values: ``form``, ``recording``, ``events``, ``events_by_kind``, ``lost_events`` per CPU and
+        whether there may be more (``lost_events_at_least``), what the importer counted, and what the recording ``lacks``.
 
     Raises
     ------
@@ -199,7 +228,10 @@ def _import_directory(where: Path, target: Path, pids: bool, progress: Progress 
             writer.add_state(state)
         about["lacks"] = [] if source.states else ["states"]
         writer.set_losses(source.losses)
-        writer.set_quality({"source_digest": source.digest, "imported": about})
+        if source.not_read:
+            about["events_not_read"] = source.not_read
+        kept = {"source_digest": source.digest, "events_passed_over": source.passed_over}
+        writer.set_quality({**kept, "imported": about})
     return _summary(writer.path, about)
 
 
@@ -221,9 +253,6 @@ def _summary(target: Path, about: dict[str, Any]) -> dict[str, Any]:
         "events": quality["events"],
         "events_by_kind": quality["events_by_kind"],
         "seconds": made.seconds,
-        "lost_events": {
-            str(x.cpu): x.missed + x.gaps + x.overrun + x.commit_overrun + x.dropped
-            for x in made.losses
-            if x.any
-        },
+        "lost_events": {str(x.cpu): x.lost.events for x in made.losses if x.any},
+        "lost_events_at_least": made.lost.at_least,
     }

@@ -14,7 +14,7 @@ from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.formats import EventFormat, kernel_gfp_bits, zone_names
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.printfmt import pageblock_order as constant_pageblock_order
-from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses, RawReader
+from kevacuate.recording.ringbuf import CpuLosses, RawReader, unread_by_name
 from kevacuate.recording.schema import EventChunk, event_spec
 
 ROWS_HELD = 1 << 19
@@ -84,9 +84,7 @@ def not_read(readers: Sequence[RawReader], formats: dict[int, EventFormat]) -> d
     """
     counts = sum((reader.unreadable for reader in readers), Counter[int]())
     names = {name for reader in readers for name in reader.table.numbers.unknown}
-    unread = {formats[event].name: n for event, n in sorted(counts.items())}
-    rest = sum(reader.unknown for reader in readers) - sum(counts.values())
-    unread |= {NO_FORMAT: rest} if rest else {}
+    unread = unread_by_name(counts, sum(reader.unknown for reader in readers), formats)
     return ({"events_not_read": unread} if unread else {}) | (
         {"names_not_known": sorted(names)} if names else {}
     )

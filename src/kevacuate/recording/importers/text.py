@@ -294,7 +294,7 @@ class TextSource:
         if fraction is None:
             raise KevacuateError(
                 f"{self.path} has times without a fraction (line {number}), of a trace clock that counts no seconds, as x86-tsc, "
-                "counter and uptime: record with the clock mono or global (trace-cmd record -C mono)."
+                "counter and uptime. Record with the clock mono or global (trace-cmd record -C mono)."
             )
         if int(seconds) >= _MOST_SECONDS:
             raise self._bad(number, "a time that cannot be")

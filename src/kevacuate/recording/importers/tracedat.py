@@ -156,12 +156,10 @@ class TraceDat:
             RawReader(
                 self.path,
                 c.cpu,
-                formats,
-                ALL_KINDS,
+                self._decoding,
                 how.decoded_size,
                 opener=opener(c),
                 block_bytes=min(1 << 20, BLOCK_BYTES // len(used)),
-                table=self._decoding,
             )
             for c in used
         ]

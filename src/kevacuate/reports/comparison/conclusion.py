@@ -115,6 +115,24 @@ def _outcomes(names: Sequence[str], i: int, rows: Sequence[GroupRow[Row]]) -> It
     yield Part("differs", text, tuple(row.row.id for row in sure))
 
 
+def _seeds(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
+    """Policies of which no replay parted from the others: their spread of 0 is not a measure of chance."""
+    groups = comparison.groups
+    equal = [
+        i
+        for i, runs in enumerate(groups.values())
+        if len(runs) > 1 and all(len(set(row.values[i])) == 1 for row in rows)
+    ]
+    if not equal:
+        return
+    whose = "each policy" if len(equal) == len(groups) else ", ".join(list(groups)[i] for i in equal)
+    text = (
+        f"The replays of {whose} are equal in every figure: the seed decided nothing. A spread of 0 there says nothing of "
+        "chance, nor does p."
+    )
+    yield Part("seed", text)
+
+
 def _when(row: Row) -> str:
     """When a row's figure is measured, where its name leaves that open."""
     return {AT_THE_END: " at the end", OVER_THE_RUN: " over the run"}.get(row.section, "")
@@ -124,8 +142,9 @@ def conclusion(comparison: Comparison) -> Conclusion:
     """What the policies did, on what that rests, and how much so many replays of one demand can decide.
 
     Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
-    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``guessed`` (what of the start was, and the rows
-    that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted kernels
+    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay parted from the others),
+    ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs), ``basis`` (on what all
+    this rests) and ``worth`` (how often booted kernels
     said the same).
     """
     groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
@@ -144,6 +163,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
         parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
     if evacuating and not comparison.repeated:
         parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
+    parts += _seeds(comparison, rows)
     parts += guessed_parts(comparison)
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))

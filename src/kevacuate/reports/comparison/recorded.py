@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kevacuate.measure.groups import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
+from kevacuate.recording import Lost
 from kevacuate.reports.comparison.group_rows import Conclusion, GroupRow, Part, by_id, cells, found, number
 from kevacuate.reports.comparison.recorded_rows import RecordedRow, common_labels
 from kevacuate.reports.comparison.side_by_side import Line, SideBySide
@@ -80,7 +81,7 @@ def _unlike(groups: Groups) -> Iterator[str]:
     digests = [str(r.about.get("digest", r.name)) for r in every]
     if len(set(digests)) < len(digests):
         yield "A recording was given more than once: it is no repeat of itself, and makes the spread too small."
-    lossy = [r.name for r in every if r.about.get("lost_events")]
+    lossy = [f"{r.name} ({Lost.of_json(r.about).number})" for r in every if r.about.get("lost_events")]
     if lossy:
         yield f"Events were lost in {_listed(lossy)}: their counts are too low."
     if any(moment.get("approximate") for r in every for moment in r.moments.values()):

@@ -151,6 +151,7 @@ _CONTROL = _rows(
     ("recorded time", "s", ("recorded_seconds",), NEITHER),
 )
 
+_ORDERS = 11
 _UNMOVABLE_ROW = (
     "blocks_with_unmovable",
     "pageblocks with a page that cannot move",
@@ -160,26 +161,18 @@ _UNMOVABLE_ROW = (
 )
 
 
-def _moment_rows(label: str, orders: int) -> list[RecordedRow]:
+def _moment_rows(label: str) -> list[RecordedRow]:
     """The rows of one snapshot: those of a run's end, one more, and the free chunks by order."""
     section, prefix = f"At snapshot {label}", f"snapshot.{label}"
-    shown = (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])
-    rows = [
-        RecordedRow(f"{prefix}.{end}", section, name, unit, at(label, *path), direction)
-        for end, name, unit, path, direction in shown
+    shown = [(*row, False) for row in (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])]
+    shown += [
+        (f"free_chunks_{i}", f"free chunks of order {i}", "chunks", ("free_by_order", i), NEITHER, True)
+        for i in range(_ORDERS)
     ]
-    rows += [
-        RecordedRow(
-            f"{prefix}.free_chunks_{i}",
-            section,
-            f"free chunks of order {i}",
-            "chunks",
-            at(label, "free_by_order", i),
-            detail=True,
-        )
-        for i in range(orders)
+    return [
+        RecordedRow(f"{prefix}.{end}", section, name, unit, at(label, *path), direction, detail)
+        for end, name, unit, path, direction, detail in shown
     ]
-    return rows
 
 
 def common_labels(recordings: Sequence[Recorded]) -> list[str]:
@@ -191,7 +184,7 @@ def rows_for(recordings: Sequence[Recorded]) -> list[RecordedRow]:
     """All rows for these recordings: the shared ones, then one section per snapshot that all of them have."""
     shared = _shared()
     cut = sum(1 for row in shared if row.section == EXTFRAG)
-    moments = [row for label in common_labels(recordings) for row in _moment_rows(label, 11)]
+    moments = [row for label in common_labels(recordings) for row in _moment_rows(label)]
     return [*shared[:cut], *_MORE, *shared[cut:], *_WORK, *_VMSTAT, *_RATES, *moments, *_CONTROL]
 
 

@@ -10,7 +10,7 @@ from kevacuate.measure.groups import UNKNOWN
 from kevacuate.measure.rows import Row
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
-from kevacuate.reports.comparison.rows import comparison_rows, price_rows, replays_words
+from kevacuate.reports.comparison.rows import Zeros, comparison_rows, price_rows, replays_words, shown_rows
 from kevacuate.reports.comparison.side_by_side import Line, SideBySide
 
 
@@ -45,7 +45,11 @@ def _lines(comparison: Comparison) -> list[Line]:
     """The rows, and what the benefit cost."""
     groups, many = range(len(comparison.groups)), comparison.repeated
     lines = []
-    for row in comparison_rows(comparison):
+    for row in shown_rows(comparison_rows(comparison)):
+        if isinstance(row, Zeros):
+            none = [[Text("0", style="dim"), *([Text(), Text()] if many and i else [])] for i in groups]
+            lines.append(Line(row.section, row.label, "", none, none))
+            continue
         if many:
             shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
             for some in (shown, brief):

@@ -18,11 +18,11 @@ ABOUT = {
         "The start state's free lists are loaded; every other page is in use. Each recorded refill, direct allocation, direct "
         "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
         "`__free_one_page`. The model runs the whole request before its answer is looked at.",
-        "the requests (order, type, alloc_flags, count), the chunks of a drain, the number of movable pages in a block at a "
-        "claim, and compaction's own list operations (which free chunks it isolates, rotations). Begin and end of direct "
+        "the requests (order, type, alloc_flags, count), the chunks of a drain, and the number of movable pages in a block at a "
+        "claim. Compaction's own list operations (which free chunks it isolates, rotations). Begin and end of direct "
         "compactions with their order and type: what is captured for them is a decision.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
-        "captured pages, and at every dump each free list in order and each pageblock's type.",
+        "captured pages. At every dump each free list in order and each pageblock's type.",
     ),
     "pcp": (
         "The per-CPU lists, apart from the buddy lists.",
@@ -32,10 +32,10 @@ ABOUT = {
     ),
     "tuning": (
         "`pcp->high`, `alloc_factor`, `free_count` and flags, run forward from the first dump by the model's own "
-        "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`; BELOW_HIGH "
+        "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`. BELOW_HIGH "
         "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
-        "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded; "
-        "kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
+        "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded. "
+        "Kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
         "phase of the one-second decay: of 250 phases that are all carried along, the one with the fewest mismatches.",
         "the size of every refill, also of those that bring nothing. For every free that drains in the model or the kernel, "
         "whether it does and the size of each sub-batch. The decay's drains. At every dump every field of every per-CPU list "
@@ -43,12 +43,12 @@ ABOUT = {
     ),
     "evacuation": (
         "Patched kernels only: the queue, the workers, and the loop of `evacuate_pageblock`.",
-        "claims' blocks and counts, when a worker starts its next item, the block's page counts at that moment, skip bits that "
-        "compaction set, and what reclaim and migration came to.",
+        "claims' blocks and counts, when a worker starts its next item, and the block's page counts at that moment. Skip bits "
+        "that compaction set, and what reclaim and migration came to.",
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "counterfactual": (
-        f"The demand of a *stock* recording is replayed under {_POLICIES}, several times each, and held against "
+        f"The demand of a *stock* recording is replayed under {_POLICIES}, several times each. It is held against "
         "kernels that really ran with that workload and seed.",
         "the demand, and `outcomes.csv`: what each real run came to.",
         "rows of small spread: the replays' mean within two standard deviations of the real runs. Every row shows the widest "
@@ -176,7 +176,7 @@ def _facts(recording: str, level: LevelResult) -> Iterator[str]:
     if level.first is not None:
         first = level.first
         where = f"event {first.position:,}" if first.position >= 0 else "a dump"
-        yield f"First divergence ({where}, {first.ts / 1e9:.6f} s): {first.what}."
+        yield f"First divergence: {where}, {first.ts / 1e9:.6f} s. Decision: {first.what}."
         yield ""
         yield "```"
         yield f"model:  {first.model}"

@@ -118,7 +118,7 @@ def effect_words(effects: Sequence[Effect]) -> str:
     same = count[BOTH] + count[NEITHER]
     text = f"In {same} of {len(effects)} rows the model's verdict on a policy is the kernels'"
     wrong = [f"{count[kind]} {words}" for kind, words in _DISAGREE.items() if count[kind]]
-    return f"{text}; in {' and in '.join(wrong)}." if wrong else f"{text}."
+    return f"{text}. In {' and in '.join(wrong)}." if wrong else f"{text}."
 
 
 _DISAGREE = {

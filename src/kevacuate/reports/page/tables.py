@@ -14,6 +14,7 @@ from kevacuate.measure.rows import Row
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.reports.comparison.group_rows import (
     GroupRow,
+    by_id,
     change,
     mean_text,
     moved,
@@ -22,7 +23,7 @@ from kevacuate.reports.comparison.group_rows import (
     told_apart,
     verdict_text,
 )
-from kevacuate.reports.comparison.rows import comparison_rows, price_rows
+from kevacuate.reports.comparison.rows import Zeros, comparison_rows, price_rows, shown_rows
 from kevacuate.reports.harmless import visible
 
 FLOW_TITLES = {
@@ -63,16 +64,28 @@ def _cell(row: GroupRow[Row], group: int) -> Cell:
 
 
 def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:
-    """The table of figures: sections of rows of one cell per policy. A row that some run lacks is left out."""
+    """The table of figures: sections of rows of one cell per policy. A row that some run lacks is left out.
+
+    Rows that are 0 in every run are one row where a section has many of them
+    (:func:`kevacuate.reports.comparison.rows.shown_rows`).
+    """
     sections: list[dict[str, Any]] = []
-    for row in comparison_rows(comparison):
-        found = [_cell(row, i) for i in range(len(row.values))]
-        if not sections or sections[-1]["title"] != row.row.section:
-            sections.append({"title": row.row.section, "rows": []})
-        sections[-1]["rows"].append(
-            {"id": row.row.id, "label": row.row.label, "unit": row.row.unit, "cells": found}
-        )
+    for row in shown_rows(comparison_rows(comparison)):
+        title = row.section if isinstance(row, Zeros) else row.row.section
+        if not sections or sections[-1]["title"] != title:
+            sections.append({"title": title, "rows": []})
+        if isinstance(row, Zeros):
+            zeros = [Cell("0") for _ in comparison.groups]
+            sections[-1]["rows"].append({"id": "", "label": row.named, "unit": "", "cells": zeros})
+        else:
+            sections[-1]["rows"].append(_figure_row(row))
     return sections
+
+
+def _figure_row(row: GroupRow[Row]) -> dict[str, Any]:
+    """A row as the template takes it."""
+    found = [_cell(row, i) for i in range(len(row.values))]
+    return {"id": row.row.id, "label": row.row.label, "unit": row.row.unit, "cells": found}
 
 
 def price_section(comparison: Comparison) -> dict[str, Any] | None:
@@ -148,10 +161,9 @@ KEY_FIGURES = (
 
 def key_figures(comparison: Comparison) -> list[dict[str, Any]]:
     """Four figures for the top of the page, by policy: over several runs the mean."""
-    rows = {
-        row["id"]: {"section": s["title"], **row} for s in figure_sections(comparison) for row in s["rows"]
-    }
-    return [rows[key] for key in KEY_FIGURES if key in rows]
+    rows = by_id(comparison_rows(comparison))
+    found = [rows[key] for key in KEY_FIGURES if key in rows]
+    return [{"section": row.row.section, **_figure_row(row)} for row in found]
 
 
 def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:

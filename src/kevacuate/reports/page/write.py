@@ -9,11 +9,10 @@ from pathlib import Path
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.measure import Comparison
 from kevacuate.measure.groups import REPEATS
-from kevacuate.measure.saved import load
+from kevacuate.measure.saved import is_saved, load
 from kevacuate.observe.maps import about_recorded, recorded_flows, recorded_run
 from kevacuate.policy import PAIR, Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.recording.losses import lost_events, lost_words
 from kevacuate.recording.recording import open_recording
 from kevacuate.reports.page.page import comparison_page, recorded_page, write_page
 from kevacuate.runs.compare import compare
@@ -92,8 +91,9 @@ def report(
             source, chosen, REPEATS if repeats is None else repeats, recorded, options, progress
         )
     elif policies or repeats or recorded:
+        named = what if isinstance(what, str | Path) else "This"
         raise KevacuateError(
-            "A saved result is shown as it is: leave out --policy, --repeats and --recorded."
+            f"{named} is a saved result, which is shown as it is: leave out --policy, --repeats and --recorded."
         )
     else:
         text = comparison_page(made)
@@ -109,6 +109,8 @@ def _made(what: object) -> Comparison | None:
         return None
     paths = [named_file(one) for one in (what if isinstance(what, list | tuple) else [what])]
     saved = [path for path in paths if path.is_file()]
+    for other in (path for path in saved if not is_saved(path)):
+        Recording.open(other)  # names what it is instead
     if saved and len(saved) < len(paths):
         raise KevacuateError(
             "Files and recordings cannot be shown together: save a comparison of the recording first."
@@ -134,14 +136,22 @@ def _recording_page(
     progress: Callable[[str, int, int], None] | None,
 ) -> str:
     """The page of a recording: of a comparison made now, or of what was recorded."""
-    lost = sum(lost_events(loss) for loss in source.losses)
     if recorded:
         return recording_page(source)
     if source.start is None:
         return recording_page(
             source, "The recording holds no state to start a replay from: this is what it recorded."
         )
-    if lost and not options.despite_losses:
-        why = f"{lost_words(lost)}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
+    if source.lost and not options.despite_losses:
+        why = f"{source.lost.sentence}, so the demand was not replayed (--despite-losses does it): this is what was recorded."
         return recording_page(source, why)
-    return comparison_page(compare(source, policies, repeats=repeats, options=options, progress=progress))
+    tell = progress or (lambda name, done, total: None)
+    result = compare(
+        source,
+        policies,
+        repeats=repeats,
+        options=options,
+        progress=lambda name, done, total: tell(f"replaying {name}", done, total),
+    )
+    tell("drawing the page", 0, 0)
+    return comparison_page(result)

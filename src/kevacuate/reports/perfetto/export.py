@@ -11,6 +11,7 @@ import numpy as np
 from kevacuate.demand.build import Demand, build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
+from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import allocator_records, beginning, with_ownership
 from kevacuate.policy import PATCHED, parse_policy
 from kevacuate.recording import EventChunk, EventKind, Recording
@@ -90,7 +91,7 @@ def _recorded(recording: Recording, out: PerfettoWriter, progress: Progress | No
     for chunk in recording.events(after=start):
         spans.feed(chunk, base)
         records = with_ownership(allocator_records(chunk), recording.machine)
-        records[:, 0] -= base
+        LogRecord.table(records)["time"] -= base
         for record in records.tolist():
             group.feed(Happening(*record))
         seen += chunk.rows

@@ -89,7 +89,7 @@ def explain(
     where = place if isinstance(place, Place) else parse_place(source, place)
     told = progress or (lambda name, done, total: None)
     if not chosen:
-        story = recorded_story(source, where, progress=lambda done: told("events read", done, 0))
+        story = recorded_story(source, where, progress=lambda done: told("reading events", done, 0))
         if story:
             return [story]
     return [
@@ -99,7 +99,7 @@ def explain(
             policy,
             seed=seed,
             despite_losses=despite_losses,
-            progress=partial(told, policy.spec),
+            progress=partial(told, f"replaying {policy.spec}"),
         )
         for policy in chosen or parse_policies(PAIR)
     ]

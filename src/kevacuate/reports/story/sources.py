@@ -20,15 +20,15 @@ from kevacuate.runs.noting import NotingReplay
 from kevacuate.runs.options import ReplayOptions
 
 
-def start_text(state: AllocatorState | None, place: Place) -> str:
-    """What a state says of a place, in words."""
+def start_text(state: AllocatorState | None, place: Place, hugepage_order: int) -> str:
+    """What a state says of a place, in words; *hugepage_order* is the machine's."""
     if state is None:
         return ""
     at = np.flatnonzero(state.blocks.pfn == place.block << place.pageblock_order)
     if not at.size:
         return ""
     mt = k.MIGRATE_NAMES[int(state.blocks.mt[at[0]])]
-    used = int(pages_in_use(state)[place.first : place.last].sum())
+    used = int(pages_in_use(state, hugepage_order)[place.first : place.last].sum())
     marked = "set" if state.blocks.skip[at[0]] else "" if state.skip_known else "not recorded"
     skip = f", compaction's skip bit {marked}" if marked else ""
     if place.is_page:
@@ -56,7 +56,9 @@ def recorded_story(
                 "tasks and requests that they name."
             )
         return None
-    return tell(records, place, "recorded", start=start_text(recording.start, place))
+    return tell(
+        records, place, "recorded", start=start_text(recording.start, place, recording.machine.hugepage_order)
+    )
 
 
 def replayed_story(
@@ -79,5 +81,5 @@ def replayed_story(
     replay = NotingReplay(recording, build_demand(recording), policy, options)
     replay.watch(place.first, place.last)
     replay.run(progress)
-    start = start_text(recording.start, place)
+    start = start_text(recording.start, place, recording.machine.hugepage_order)
     return tell(replay.records(), place, policy.spec, start=start, contents=replay.contents)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import NOTE_COMPACT_FROM
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.traffic import KINDS, Traffic
@@ -115,8 +116,9 @@ MANY = 200
 def _near(records: npt.NDArray[np.int64], place: Place) -> npt.NDArray[np.bool_]:
     """Which records may belong in the story: all that do, and a few more."""
     first, last = place.block << place.pageblock_order, (place.block + 1) << place.pageblock_order
-    kind, pfn = records[:, 1], records[:, 3]
-    size = np.int64(1) << np.clip(records[:, 4], 0, 20) * np.isin(kind, list(KINDS))
+    fields = LogRecord.table(records)
+    kind, pfn = fields["kind"], fields["pfn"]
+    size = np.int64(1) << np.clip(fields["a"], 0, 20) * np.isin(kind, list(KINDS))
     near: npt.NDArray[np.bool_] = (
         ((pfn < last) & (pfn + size > first)) | (kind == k.L_IRQ_WORK) | (kind >= NOTE_COMPACT_FROM)
     )

@@ -21,6 +21,7 @@ from kevacuate.measure.triage import (
     WHOLE_BLOCKS,
 )
 from kevacuate.measure.unclear import Bounds
+from kevacuate.recording import Lost
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
 
@@ -264,9 +265,9 @@ def _doubts(triage: Triage) -> Iterator[str]:
         yield f"{plural(triage['extfrag_malformed'], 'event')} made no sense (a type or order that no kernel has)."
     if triage["events_without_page"]:
         yield f"{plural(triage['events_without_page'], 'event')} did not name a page, so counts of blocks leave them out."
-    if triage["lost_events"]:
-        were = "was" if triage["lost_events"] == 1 else "were"
-        yield f"{plural(triage['lost_events'], 'event')} of any kind {were} lost: all counts are too low."
+    if lost := Lost.of_json(triage):
+        kinds = lost.were.replace(" was", " of any kind was").replace(" were", " of any kind were")
+        yield f"{kinds[0].upper()}{kinds[1:]} lost: all counts are too low."
     if not triage["losses_known"]:
         yield "Whether events were lost is not known."
     if triage["events_not_read"]:

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a simulated machine's state consists of: every record's fields, by the kernel's names. To add a field, add a line here.
+
+Fields that the kernel has bear its names (7.2); times are ns of virtual time, memory is in pages. A field of flags is 0 or 1.
+How the fields become loads and stores: :mod:`kevacuate.mm.records`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, FOLIO_BATCH_SIZE, NR_ORDERS, WHY_NAMES
+from kevacuate.mm.records import Record, Records, Words, words
+
+
+class Zone(Record):
+    """``struct zone`` (include/linux/mmzone.h), with the per-zone counters of mm/vmstat.c that the model needs."""
+
+    node: int  #: number of its node (zone_to_nid)
+    index: int  #: 0 DMA, 1 DMA32, 2 Normal, 3 Movable (zone_idx)
+    zone_start_pfn: int
+    zone_end_pfn: int  #: the first pfn behind it
+    managed_pages: int
+    watermark: Words = words(4)  #: MIN, LOW, HIGH, PROMO, without the boost (_watermark)
+    watermark_boost: int
+    lowmem_reserve: Words = words(4)  #: by the highest zone index that a request may use
+    nr_free_pages: int  #: NR_FREE_PAGES
+    nr_free_cma: int  #: NR_FREE_CMA_PAGES
+    nr_free_highatomic: (
+        int  #: what watermark tests subtract for the reserve: its free pages, in old kernels all of it
+    )
+    nr_free_pages_blocks: int  #: NR_FREE_PAGES_BLOCKS: pages in free chunks of at least a pageblock
+    below_high: int  #: ZONE_BELOW_HIGH
+    boosted_watermark: int  #: ZONE_BOOSTED_WATERMARK
+    reclaim_active: int  #: ZONE_RECLAIM_ACTIVE
+    nr_reserved_highatomic: int
+    nr_lru: int  #: pages on the LRU lists, of all five
+    nr_isolated: int  #: NR_ISOLATED_ANON and NR_ISOLATED_FILE
+    compact_cached_migrate_pfn: Words = words(2)  #: of asynchronous, of synchronous compaction
+    compact_cached_free_pfn: int
+    compact_init_migrate_pfn: int
+    compact_init_free_pfn: int
+    compact_considered: int
+    compact_defer_shift: int
+    compact_order_failed: int
+    boost_seen: int  #: the boost when kswapd began: what it will give back (zone_boosts[] of balance_pgdat)
+    present_pages: int
+    nr_isolate_pageblock: int
+    free_area: Words = words(NR_ORDERS)  #: free chunks by order (free_area[order].nr_free)
+
+
+class PerCpuPages(Record, dtype=np.int32):
+    """``struct per_cpu_pages``: the tuning of one zone's lists of one CPU; the lists are threaded through ``link``."""
+
+    count: int  #: pages on the lists
+    high: int
+    high_min: int
+    high_max: int
+    batch: int
+    flags: int  #: PCPF_*
+    alloc_factor: int
+    free_count: int  #: in kernels with a fixed high: free_factor, which an allocation halves all the same
+
+
+class Config(Record):
+    """What does not change during a run: the machine's shape, sysctls, costs, and where its kernel differs from others."""
+
+    npages: int  #: page frames, rounded up to whole chunks of the largest order
+    npages_real: int
+    nr_zones: int
+    nr_cpus: int
+    nr_nodes: int
+    max_page_order: int  #: MAX_PAGE_ORDER
+    pageblock_order: int
+    hpage_order: int  #: HPAGE_PMD_ORDER, -1 without huge pages
+    zone_dma32: int  #: CONFIG_ZONE_DMA32
+    defrag_mode: int  #: vm.defrag_mode
+    watermark_boost_factor: int  #: vm.watermark_boost_factor
+    mobility_disabled: int  #: page_group_by_mobility_disabled
+    extfrag_threshold: int  #: vm.extfrag_threshold
+    stat_interval: int  #: vm.stat_interval, ns
+    log_level: int
+    log_capacity: int  #: records that ``log`` has room for
+    vmstat_phase: int  #: when CPU 0's vmstat worker is due first, ns
+    kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
+    kswapd_run: int  #: how long a run of kswapd lasts, ns
+    compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
+    proactiveness: int  #: vm.compaction_proactiveness
+    open_loop: int
+    nr_workers: int
+    evacuate: int  #: whether the evacuation patch is in
+    pool: int  #: NR_EVACUATE_ITEMS
+    per_node: int  #: one worker a node instead of one a CPU
+    skip_hint: int  #: whether the evacuation honours the skip bit
+    work_ns: int
+    irq_work_ns: int
+    wakeup_ns: int
+    scan_ns: int
+    isolate_ns: int
+    reclaim_ns: int
+    migrate_ns: int
+    time_scale: int
+    nr_pcp_lists: int  #: NR_PCP_LISTS
+    pcp_base: int  #: index in ``link`` of the first per-CPU list's sentinel
+    steal_suitable: int  #: this and what follows: switches of the kernel profile (mm/profile.py)
+    refuse_highatomic: int
+    merge_retypes: int
+    free_piece_order: int  #: largest order that a free to the buddy lists is cut into
+    split_by_block: int
+    pcp_type_cached: int
+    pcp_type_base: int  #: index in ``block`` of the types noted of pages on per-CPU lists
+    pcp_fixed: int
+    sub_batches: int
+    free_high_shift: int  #: free_high needs free_count >= batch + (high_min >> this)
+    below_high: int  #: what get_page_from_freelist writes into a zone's below_high
+    decay: int
+    free_highatomic: int
+    reserve_any_path: int
+    reserve_one_more: int
+    isolate_type: int
+    skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
+    boost_wakes_all: int
+    lists_follow_blocks: int
+
+
+class Counters(Record):
+    """The clock, the counters, and what else there is one of."""
+
+    now: int
+    next_due: int  #: when :func:`kevacuate.mm.clock.advance` has something to do
+    cpu: int  #: the CPU that acts
+    nr_log: (
+        int  #: records written to ``log`` since it was last taken (more than the capacity: some were lost)
+    )
+    allocs: int
+    frees: int
+    alloc_failed: int
+    refills: int
+    drains: int
+    slowpath: int
+    boosts: int
+    queued: int
+    dropped: int
+    unready: int
+    irq_works: int
+    started: int
+    skipped: int
+    started_skip_bit: int
+    finished: int
+    why: Words = words(len(WHY_NAMES))  #: evacuations by how they ended (WHY_*)
+    isolated: int
+    reclaimed: int
+    migrated: int
+    failed: int
+    worker_ns: int
+    claim_refused: int
+    kswapd_wakes: int
+    guard_refused: int
+    bulk_allocs: int
+    highatomic_reserved: int
+    highatomic_unreserved: int
+    freed_while_isolated: int
+    dropped_then_freed: int  #: demand frees of what the model had dropped
+    failed_then_freed: int  #: demand frees of what the model could not allocate
+    bad_free: int  #: demand frees of what was never allocated
+    dst_allocs: int
+    tail_placed: int
+    decays: int
+    watermark_refused: int
+    below_watermark: int  #: pages that an open loop took below the mark
+    mode: Words = words(4)  #: pages taken per mode of __rmqueue (RMQUEUE_*)
+    capture_order: int  #: capture_control of the task that is freeing: order (-1: none),
+    capture_mt: int  #: type,
+    capture_zone: int  #: zone,
+    captured_pfn: int  #: what it captured, -1 so far
+    compactions: int
+    compact_migrated: int
+    compact_failed: int
+    compact_ns: int
+    evacuate_freelist: int  #: the first free evacuate item (a stack), -1: none
+    evacuate_ready: int  #: whether pageblock_evacuate_init has run
+    extfrag: Words = words(
+        3 * 3 * 3 * NR_ORDERS
+    )  #: [kind of kernel/extfrag.py][type asked][type taken][order taken]
+
+
+class Node(Record):
+    """``struct pglist_data``: a node's zonelist, its kswapd, what its kcompactd was asked for, its pending evacuations."""
+
+    cpu: int  #: its lowest CPU
+    nr_zonelist: int  #: zones in its zonelist
+    zonelist: Words = words(32)  #: node_zonelists: its own zones first, then by distance
+    evacuate_ready: int  #: whether its workqueue could be created (evacuate_irq_work.func)
+    evacuate_pending: int  #: the newest pending item (an llist), -1: none
+    kswapd_state: int  #: KSWAPD_*
+    kswapd_due: int
+    kswapd_order: int  #: asked for since it last began
+    kswapd_highest_zoneidx: int  #: -1 (MAX_NR_ZONES there): nobody has asked since
+    kswapd_alloc_order: int  #: of this run: the order asked for,
+    kswapd_reclaim_order: int  #: the order that balance_pgdat returns,
+    kswapd_run_highest_zoneidx: int  #: the highest zone index
+    kcompactd_state: int  #: KCOMPACTD_*
+    kcompactd_due: int
+    kcompactd_max_order: int  #: asked for and not yet done
+    kcompactd_highest_zoneidx: int
+
+
+class CompactControl(Record):
+    """``struct compact_control`` of a node's kcompactd. Its sources and their destinations stand in ``folios``."""
+
+    zone: int  #: the zone that is compacted
+    order: int
+    highest_zoneidx: int
+    proactive_compaction: int
+    migrate_pfn: int
+    free_pfn: int
+    last_migrated_pfn: int
+    whole_zone: int
+    fast_search_fail: int
+    search_order: int
+    fast_start_pfn: int
+    finish_pageblock: int
+    nr_migratepages: int
+    nr_freepages: int
+    nr_folios: int  #: folios among the sources
+    score: int  #: fragmentation score before a proactive run
+    cost: int  #: ns of this turn
+    left: int  #: sources not looked at yet
+    failed: int  #: folios of this batch that failed
+    enomem: int  #: whether destinations ran out in it
+    sources: int  #: index in ``folios`` of the first source (cc->migratepages)
+    targets: int  #: index in ``folios`` of the first source's destination
+
+
+class Cpu(Record):
+    """What a CPU has of its own beside its per-CPU page lists."""
+
+    node: int
+    vmstat_due: int  #: when its vmstat worker runs next
+    lru_add_nr: int  #: folios in its lru_add batch (struct folio_batch)
+    lru_add: Words = words(FOLIO_BATCH_SIZE)
+
+
+class Worker(Record):
+    """A ``kevacuate/N`` worker, with the lists of the evacuation it is at."""
+
+    state: int  #: WORKER_*
+    due: int
+    busy: int  #: until when its last work took
+    item: int  #: the item it works on, -1: none
+    cursor: int  #: the pfn to go on at
+    nr_migratepages: int  #: folios on ``migratepages``
+    head: int  #: the oldest queued item, -1: none
+    tail: int
+    isolated: int  #: pages of this evacuation so far
+    reclaimed: int
+    migrated: int
+    failed: int
+    migratepages: Words = words(COMPACT_CLUSTER_MAX)  #: cc.migratepages, front first
+    dst: Words = words(COMPACT_CLUSTER_MAX)  #: scratch of migrate_pages: destinations,
+    unmapped: Words = words(COMPACT_CLUSTER_MAX)  #: unmapped sources,
+    failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
+
+
+class EvacuateItem(Record):
+    """``struct evacuate_item``."""
+
+    zone: int
+    start_pfn: int
+    next: int  #: the next item of the list it is on, -1: none
+    queued: int  #: when
+
+
+class LogRecord(Record):
+    """A record of the model's log. What ``a`` to ``d`` say depends on the kind (docs/model.md, section Log)."""
+
+    time: int
+    kind: int  #: L_*
+    cpu: int
+    pfn: int
+    a: int
+    b: int
+    c: int
+    d: int
+
+
+class View(NamedTuple):
+    """A :class:`~kevacuate.mm.layout.State` by named fields: what every function of the model takes as ``s``."""
+
+    link: Words
+    meta: Words
+    block: Words
+    zone: Records[Zone]
+    pcp: Records[PerCpuPages]
+    cfg: Config
+    stat: Counters
+    node: Records[Node]
+    cpu: Records[Cpu]
+    worker: Records[Worker]
+    item: Records[EvacuateItem]
+    cc: Records[CompactControl]
+    folios: Words
+    log: Records[LogRecord]
+    obj: Words
