@@ -21,7 +21,7 @@ COMPILED_LOOP = (
 LONGER = {
     "decode._page": COMPILED_LOOP,
     "loop.drain": COMPILED_LOOP,
-    "layout._config_array": ONE_LINE_EACH,
+    "layout.build_state": ONE_LINE_EACH,
     "machine.__init__": ONE_LINE_EACH,
     "tables.new_tables": ONE_LINE_EACH,
     "level._begin": ONE_LINE_EACH,
