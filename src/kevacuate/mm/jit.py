@@ -31,14 +31,12 @@ from typing import Any, TypeVar
 
 import numba
 from llvmlite import ir
-from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils, config, event
 from numba.core.caching import FunctionCache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
+from kevacuate.compiler import ApartCompiler, ColdCompiler, EntryCompiler, PartCompiler, one_version
 from kevacuate.errors import KevacuateError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,126 +134,6 @@ def when_compiling(call: Callable[[], None]) -> Iterator[None]:
         event.unregister("numba:compile", listener)
 
 
-class _PartCodegen:
-    """Numba's code generator for a library that is never loaded: there is no address to write an environment to."""
-
-    def __init__(self, codegen: Any) -> None:
-        self._codegen = codegen
-
-    def set_env(self, env_name: str, env: Any) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._codegen, name)
-
-
-class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code of a function that only other kernels call: neither optimised nor turned into machine code by itself.
-
-    LLVM sees it again, whole, inside each entry point. Without this, every function is optimised and emitted together
-    with all that it calls, again at every level of calls: minutes instead of seconds.
-    """
-
-    @property
-    def codegen(self) -> _PartCodegen:
-        return _PartCodegen(self._codegen)
-
-    attributes: tuple[str, ...] = ()
-
-    def add_ir_module(self, ir_module: Any) -> None:
-        for (
-            function
-        ) in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
-            if not function.is_declaration:
-                for attribute in self.attributes:
-                    function.attributes.add(attribute)
-        super().add_ir_module(ir_module)
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        self._ensure_finalized()
-        return 0
-
-
-class _ApartLibrary(_PartLibrary):
-    """A part that LLVM shall not inline."""
-
-    attributes = ("noinline",)
-
-
-class _ColdLibrary(_PartLibrary):
-    """A part that LLVM shall not inline, and to which no likely branch leads."""
-
-    attributes = ("noinline", "cold")
-
-
-class _EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code of an entry point. The parts in it become its own, so that LLVM may drop arguments they do not use."""
-
-    def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if function.linkage == Linkage.linkonce_odr and "9kevacuate" in function.name:
-                function.linkage = Linkage.internal
-        super()._optimize_final_module()
-
-
-class _PartCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler with a :class:`_PartLibrary` to put the code into."""
-
-    library_class: type[JITCodeLibrary] = _PartLibrary
-
-    def __init__(self, typingctx: Any, targetctx: Any, library: Any, *rest: Any) -> None:
-        if library is None:
-            library = self.library_class(targetctx.codegen(), "kevacuate")
-            library.enable_object_caching()
-        super().__init__(typingctx, targetctx, library, *rest)
-
-
-class _ApartCompiler(_PartCompiler):
-    """The same with an :class:`_ApartLibrary`."""
-
-    library_class = _ApartLibrary
-
-
-class _ColdCompiler(_PartCompiler):
-    """The same with a :class:`_ColdLibrary`."""
-
-    library_class = _ColdLibrary
-
-
-class _EntryCompiler(_PartCompiler):
-    """The same with an :class:`_EntryLibrary`."""
-
-    library_class = _EntryLibrary
-
-
-def _widened(argument: types.Type) -> types.Type:
-    """int64 for any integer, be it narrower or a literal."""
-    argument = types.unliteral(argument)
-    return types.int64 if isinstance(argument, types.Integer) and argument.bitwidth < 64 else argument
-
-
-def _one_version(dispatcher: Any) -> Any:
-    """Make callers cast their integers to int64: Numba would compile the function anew for every mixture of widths
-    and for every literal, which takes longer than all else.
-    """
-    resolve = dispatcher.get_call_template
-
-    def get_call_template(args: Any, kws: Any) -> Any:
-        return resolve(tuple(map(_widened, args)), {name: _widened(kw) for name, kw in kws.items()})
-
-    dispatcher.get_call_template = get_call_template
-    return dispatcher
-
-
 def part(function: F | None = None, *, inline: bool | None = None, cold: bool = False) -> Any:
     """Compile *function*, which only other kernels call, with the package's options.
 
@@ -274,7 +152,7 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
         return lambda f: part(f, inline=inline, cold=cold)
     if JIT_DISABLED:
         return function
-    compiler = _ColdCompiler if cold else _ApartCompiler if inline is False else _PartCompiler
+    compiler = ColdCompiler if cold else ApartCompiler if inline is False else PartCompiler
     compiled = numba.njit(
         pipeline_class=compiler,
         no_cpython_wrapper=True,
@@ -284,7 +162,7 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
         boundscheck=ARRAY_FORM,
         forceinline=bool(inline),  # said even if not: a callee that is silent inherits its caller's
     )(function)
-    return _one_version(compiled)
+    return one_version(compiled)
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
@@ -315,7 +193,7 @@ def kernel(function: F) -> Any:
     config.CACHE_DIR = cache_dir()
     try:
         compiled = numba.njit(
-            pipeline_class=_EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
+            pipeline_class=EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
         )(function)
         compiled._cache = _Kept(function)  # as cache=True does, with a cache of ours
         return compiled

@@ -19,9 +19,9 @@ from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import C_LOG_CAPACITY, PG_ALLOC, PG_ISOLATED, T_CPU, T_NEXT_DUE, T_NLOG, T_NOW
 from kevacuate.mm.jit import kernel, part, pointers
 from kevacuate.mm.log import write_record
-from kevacuate.recording import DemandChunk
 from kevacuate.replay.loop import (
     LOG_MARGIN,
+    NO_ROWS,
     OBJ_DROPPED,
     STOP_END,
     STOP_LOG,
@@ -168,13 +168,6 @@ def replay_rows_noting(sa, na, da, start, end, next_sample, until):  # type: ign
 CAPACITY = 1 << 16
 """Records between two reads of the notes."""
 
-_NO_ROWS = DemandChunk(
-    *(
-        np.zeros(0, t)
-        for t in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
-    )
-)
-
 
 class NotingReplay(Replay):
     """A replay that notes what becomes of the pages ``[first, last)``.
@@ -222,9 +215,13 @@ class NotingReplay(Replay):
         table[:, 7] = self.state.link[2 * heads]
         return table
 
+    def advance(self, t: int) -> None:
+        """Run what is due until *t* ns, noting."""
+        replay_rows_noting(self.state, self._notes, NO_ROWS, 0, 0, k.NEVER, t)
+
     def sample(self, t: int) -> None:
         """Run what is due until *t*, noting, and measure; the watched block's contents too."""
-        replay_rows_noting(self.state, self._notes, _NO_ROWS, 0, 0, k.NEVER, t)
+        self.advance(t)
         self.take_log()
         super().sample(t)
         counts, _ = block_counts(self.state)

@@ -15,7 +15,6 @@ import numpy as np
 from kevacuate.measure import moment, run_metrics
 from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
 from kevacuate.mm import constants as k
-from kevacuate.mm import entry
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.replay.demand import Demand, build_demand
@@ -65,14 +64,14 @@ class Run:
 
     def mark(self, label: str, t: int) -> None:
         """Measure memory at virtual time *t* (ns)."""
-        entry.advance(self._replay.state, t)
+        self._replay.advance(t)
         here = moment(self._replay.state)
         found = {**measures.replay_moment(here), "pcp_pages": here["pcp_pages"]}
         self.values |= {f"{label}_{name}": value for name, value in found.items()}
 
     def finish(self, t: int) -> None:
         """Let what is under way end, after the demand's last row at *t*, and take the counts."""
-        entry.advance(self._replay.state, max(t, int(self._replay.state.stat[k.T_NOW])) + SETTLE_NS)
+        self._replay.advance(max(t, int(self._replay.state.stat[k.T_NOW])) + SETTLE_NS)
         self.values |= measures.replay_counts(run_metrics(self._replay.state))
         self.values["claims_refused"] = self._refused
 
