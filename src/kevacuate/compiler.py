@@ -12,14 +12,23 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 from llvmlite.binding import Linkage, parse_assembly
 from numba import types
 from numba.core import cgutils, sigutils
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, _LowerResult
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import PassManager
+from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.environment import Environment
+from numba.core.funcdesc import PythonFunctionDescriptor
+from numba.core.lowering import Lower
+from numba.core.runtime.nrt import rtsys
+from numba.core.targetconfig import ConfigStack
+from numba.core.typed_passes import NativeLowering
+
+from kevacuate import lowering
 
 
 class _PartCodegen:
@@ -35,6 +44,10 @@ class _PartCodegen:
         return getattr(self._codegen, name)
 
 
+_libraries: WeakValueDictionary[int, PartLibrary] = WeakValueDictionary()
+"""All parts' libraries by address."""
+
+
 class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     """Code of a part, as text; never optimised, linked or turned into machine code by itself.
 
@@ -46,6 +59,8 @@ class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
         LLVM's text of its modules.
     functions : set of str
         Names of the functions that they define.
+    done : bool
+        Whether the part has been lowered to them.
     """
 
     attributes: tuple[str, ...] = ()
@@ -54,7 +69,10 @@ class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
         super().__init__(codegen, name)
         self.texts: list[str] = []
         self.functions: set[str] = set()
+        self.done = False
+        self._typed: Any = None
         self._finalized = True
+        _libraries[id(self)] = self
 
     @property
     def codegen(self) -> _PartCodegen:
@@ -65,6 +83,33 @@ class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     def called(self) -> list[Any]:
         """Libraries whose functions it calls."""
         return list(self._linking_libraries)
+
+    def put_off(self, state: Any, described: Any) -> None:
+        """Have the typed function that *state* and its description hold lowered later, here or in another process."""
+        self._typed = state, described
+        self._reload_init.update(state.reload_init)
+        lowering.put_off(self)
+
+    def lower(self) -> None:
+        """Lower the function that was put off."""
+        state, described = self._typed
+        with ConfigStack().enter(state.flags.copy()), state.targetctx.push_code_library(self):
+            Lower(state.targetctx, self, described, state.func_ir, metadata=state.metadata).lower()
+        self._typed, self.done = None, True
+
+    def result(self) -> Any:
+        """Texts, names of functions and the libraries called; None if it calls one that its own process does not know."""
+        called = [id(library) for library in self._linking_libraries if library is not rtsys.library]
+        if any(number not in _libraries for number in called):
+            return None
+        return self.texts, sorted(self.functions), called
+
+    def accept(self, result: Any) -> None:
+        """Take another process's result; libraries lie at the same addresses in a fork. Each entry point has Numba's runtime."""
+        self.texts, functions, called = result
+        self.functions = set(functions)
+        self._linking_libraries = [_libraries[number] for number in called]
+        self._typed, self.done = None, True
 
     def _raise_if_finalized(self) -> None:
         """Nothing: text can always be added."""
@@ -102,6 +147,7 @@ class EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     def finalize(self) -> None:
         """Take in each part that is reached, once; the rest is Numba's."""
+        lowering.finish()
         self._parts: set[str] = set()
         pending, seen, others = list(self._linking_libraries), set(), []
         while pending:
@@ -133,6 +179,30 @@ class _Passes(PassManager):  # type: ignore[misc]
     """Numba's passes, without a check of its own intermediate code after each."""
 
     _ENFORCING = False
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class PutOffLowering(LoweringPass):  # type: ignore[misc]
+    """In the place of Numba's lowering: callers need no more than a function's name and types."""
+
+    _name = "kevacuate_put_off_lowering"
+
+    def __init__(self) -> None:
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        """Describe the function, and put its lowering off."""
+        target, flags = state.targetctx, state.flags
+        described = PythonFunctionDescriptor.from_specialized_function(
+            state.func_ir, state.typemap, state.return_type, state.calltypes,
+            mangler=target.mangler, inline=flags.forceinline, noalias=flags.noalias, abi_tags=[flags.get_mangle_string()],
+        )  # fmt: skip
+        environment = Environment.from_fndesc(described)
+        function = target.get_executable(state.library, described, environment)
+        target.insert_user_function(function, described, [state.library])
+        state.library.put_off(state, described)
+        state["cr"] = _LowerResult(described, None, cfunc=function, env=environment)
+        return True
 
 
 class _Remembering:
@@ -188,8 +258,10 @@ class PartCompiler(Compiler):  # type: ignore[misc]
         chosen = _Passes("kevacuate")
         for manager in super().define_pipelines():
             for kind, description in manager.passes:
-                if self.passes is None or kind.__name__ in self.passes:
+                if self.passes is None:
                     chosen.add_pass(kind, description)
+                elif kind.__name__ in self.passes:
+                    chosen.add_pass(PutOffLowering if kind is NativeLowering else kind, description)
         chosen.finalize()
         return [chosen]
 
@@ -214,7 +286,7 @@ class EntryCompiler(PartCompiler):
 
     def compile_extra(self, function: Any) -> Any:
         """Compile *function*."""
-        with _no_collection():
+        with _no_collection(), lowering.shared():
             return super().compile_extra(function)
 
 

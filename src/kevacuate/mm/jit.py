@@ -5,8 +5,9 @@ Every compiled function of the package is decorated with :func:`kernel` if Pytho
 other kernels do. Two things are decided here and nowhere else:
 
 * **The cache.** Numba's on-disk cache does not notice a change in a callee that lives in another file. So
-  the cache directory's name is a hash of every source file that holds kernels, the versions of Numba
-  and Python, and the form below: edit any of them and everything is compiled anew.
+  the cache directory's name is a hash of every source file that holds or feeds compiled code, the versions of Numba
+  and Python, and the form below: edit any of them and everything is compiled anew. Nor does Numba notice that a
+  NamedTuple's fields changed places: their names are in the key of each kernel.
 * **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
   compiled code, into the same NamedTuple of raw pointers, which LLVM handles as fast as C. ``s.meta[i]``
   reads the same in both, so the same source also runs on the arrays, with bounds checked
@@ -47,19 +48,20 @@ JIT_DISABLED: bool = bool(config.DISABLE_JIT)
 ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
 """True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
 
-_KERNEL_ROOMS = ("kernel", "mm", "measure", "replay", "recording")
+PACKAGE = Path(__file__).resolve().parent.parent
+
+COMPILED = "compiled.txt"
+"""The package's list of the source files that hold or feed compiled code; a test finds them anew and compares."""
 
 
 @cache
-def source_digest() -> str:
-    """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version, Python's, and the form of the state."""
+def source_digest(package: Path = PACKAGE) -> str:
+    """Hash (hex, 16 digits) of the sources that :data:`COMPILED` lists, Numba's version, Python's, and the form of the state."""
     form = "arrays" if ARRAY_FORM else "pointers"
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
-    package = Path(__file__).resolve().parent.parent
-    for room in _KERNEL_ROOMS:
-        for path in sorted((package / room).rglob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for name in (package / COMPILED).read_text().split():
+        digest.update(name.encode())
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -166,7 +168,15 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
-    """Numba's cache on disk, with a sentence where the disk is full."""
+    """Numba's cache on disk, with names of fields in its key and a sentence where the disk is full."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        fields = tuple(
+            getattr(argument, "instance_class", argument)._fields
+            for argument in sig
+            if isinstance(argument, types.NamedTuple | types.NamedUniTuple)
+        )
+        return (*super()._index_key(sig, codegen), fields)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the machine code.
