@@ -21,6 +21,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, _LowerResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment
 from numba.core.funcdesc import PythonFunctionDescriptor
 from numba.core.lowering import Lower
@@ -322,6 +323,23 @@ def one_version(dispatcher: Any) -> Any:
     return dispatcher
 
 
+heard: list[Callable[[], None]] = []
+"""Each is called whenever a part has been typed."""
+
+
+def parts_of(dispatcher: Any) -> int:
+    """How many parts, not typed yet, an entry point reaches: by the names in its code and theirs."""
+    pending, seen = [dispatcher], {dispatcher}
+    while pending:
+        function = pending.pop().py_func
+        for name in function.__code__.co_names:
+            found = function.__globals__.get(name)
+            if isinstance(found, Dispatcher) and found not in seen and not found.overloads:
+                seen.add(found)
+                pending.append(found)
+    return len(seen) - 1
+
+
 def _compile_part(dispatcher: Any, signature: Any) -> Any:
     """A dispatcher's own ``compile``, without disk cache and timers: each timer hears of every lock that is taken below it."""
     with global_compiler_lock, dispatcher._compiling_counter:
@@ -330,4 +348,6 @@ def _compile_part(dispatcher: Any, signature: Any) -> Any:
             return known.entry_point
         result = dispatcher._compiler.compile(args, return_type)
         dispatcher.add_overload(result)
+        for hear in heard:
+            hear()
         return result.entry_point

@@ -9,6 +9,7 @@ done when it comes to it, it does itself.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from typing import Any, Protocol
 
 MOST_CHILDREN = 3
 """Children at once, at most; fewer where this process may use fewer cores."""
+
+_PR_SET_PDEATHSIG = 1
 
 BATCH = 24
 """Functions that are worth a child (some 0.3 s of lowering; a fork costs some 10 ms)."""
@@ -61,8 +64,13 @@ class _Child:
     def _work(self) -> None:
         """The child's whole life."""
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            for number in (
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGTERM,
+            ):  # the parent's, which ends its children
+                signal.signal(number, signal.SIG_IGN)
             for job in self._jobs:
                 job.lower()
                 os.write(self._file, json.dumps(job.result()).encode() + b"\n")

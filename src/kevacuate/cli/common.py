@@ -136,7 +136,11 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     )
     tasks: dict[str, Any] = {}
     waiting = bar.add_task("reading", total=None)
-    with bar, when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)):
+
+    def compiling(text: str = COMPILING) -> None:
+        bar.update(waiting, description=text, visible=True)
+
+    with bar, when_compiling(compiling, compiling):
 
         def report(name: str, done: int, total: int) -> None:
             heed()

@@ -24,6 +24,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -37,7 +38,15 @@ from numba.core import cgutils, config, event
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
-from kevacuate.compiler import ApartCompiler, ColdCompiler, EntryCompiler, PartCompiler, one_version
+from kevacuate.compiler import (
+    ApartCompiler,
+    ColdCompiler,
+    EntryCompiler,
+    PartCompiler,
+    heard,
+    one_version,
+    parts_of,
+)
 from kevacuate.errors import KevacuateError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,31 +117,58 @@ def _remove_private(directory: str, pid: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+PARTS_SHARE = 0.6
+"""Of the time that a large kernel takes to compile, the share in which its parts are typed; the rest is LLVM's."""
+
+
 class _Compiling(event.Listener):  # type: ignore[misc]
     """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], progress: Callable[[str], None] | None) -> None:
         self._call: Callable[[], None] | None = call
+        self._progress = progress
+        self._kernel, self._parts, self._typed, self._began = "", 0, 0, 0.0
 
     def on_start(self, event: Any) -> None:
-        if self._call is not None and isinstance(
-            getattr(event.data["dispatcher"], "_cache", None), FunctionCache
-        ):
+        dispatcher = event.data["dispatcher"]
+        if not isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
+            return
+        if self._call is not None:
             call, self._call = self._call, None
             call()
+        if self._progress is not None:
+            self._kernel, self._parts = dispatcher.py_func.__name__, parts_of(dispatcher)
+            self._typed, self._began = 0, time.monotonic()
+
+    def typed(self) -> None:
+        """One part more is typed."""
+        self._typed += 1
+        if self._progress is None or self._typed < 20:  # too few to judge the machine's speed by
+            return
+        share = PARTS_SHARE * min(self._typed / max(self._parts, self._typed), 1)
+        left = (time.monotonic() - self._began) * (1 / share - 1)
+        self._progress(
+            f"compiling {self._kernel}, first run only: {self._typed} of {max(self._parts, self._typed)} functions, "
+            f"about {left:.0f} s more (estimate)"
+        )
 
     def on_end(self, event: Any) -> None:
         pass
 
 
 @contextmanager
-def when_compiling(call: Callable[[], None]) -> Iterator[None]:
-    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread."""
-    listener = _Compiling(call)
+def when_compiling(call: Callable[[], None], progress: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread.
+
+    *progress* is told in words how far a large kernel is, and how long it may take, judged by the time it took so far.
+    """
+    listener = _Compiling(call, progress)
     event.register("numba:compile", listener)
+    heard.append(listener.typed)
     try:
         yield
     finally:
+        heard.remove(listener.typed)
         event.unregister("numba:compile", listener)
 
 

@@ -30,7 +30,9 @@ from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fallback import queue_claimed_block
 from kevacuate.mm.given import UNSURE, mark_isolated, place_folios, set_block_skip, stage_block, unsure_pages
 from kevacuate.mm.jit import kernel, pointers
+from kevacuate.mm.layout import State
 from kevacuate.mm.workqueue import irq_work_run
+from kevacuate.replay.verify.evacuation_folios import Folios
 
 MANY_LRU = 1 << 24
 """Pages on the LRU: so many that too_many_isolated, whose counters no event shows, never holds an evacuation up."""
@@ -85,33 +87,54 @@ def bring_forward(sa, worker, pfn):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def begin(sa, worker, pfn, skip, offsets, orders, attr):  # type: ignore[no-untyped-def]
-    """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
+def _step(sa, worker):  # type: ignore[no-untyped-def]
+    """Run the worker's next step: the one kernel here that holds the model of evacuation, which takes seconds to compile."""
+    evacuate_pageblock(pointers(sa), worker)
+
+
+@kernel
+def _stage(sa, pfn, skip, offsets, orders, attr):  # type: ignore[no-untyped-def]
+    """Stage the block as it was found."""
     s = pointers(sa)
     s.zone[page_zone(s, pfn) * ZS + Z_NR_LRU] = MANY_LRU
     stage_block(s, pfn)
     place_folios(s, pfn, 0, offsets, orders, attr)
     set_block_skip(s, pfn, skip)
     s.stat[T_NLOG] = 0
-    evacuate_pageblock(s, worker)
+
+
+def begin(state: State, worker: int, pfn: int, skip: bool, folios: Folios) -> None:
+    """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
+    _stage(state, pfn, skip, folios.offset, folios.order, folios.attributes())
+    _step(state, worker)
 
 
 @kernel
-def isolate(sa, worker, pfn, offsets, orders, attr):  # type: ignore[no-untyped-def]
-    """Run the worker's next isolation; the folios from its cursor on are those given."""
+def _place(sa, worker, pfn, offsets, orders, attr):  # type: ignore[no-untyped-def]
+    """Place folios from the worker's cursor on."""
     s = pointers(sa)
     cursor = s.work[s.cfg[C_OFF_WORKERS] + worker * WS + WK_CURSOR] + 0
     place_folios(s, pfn, cursor - pfn, offsets, orders, attr)
-    evacuate_pageblock(s, worker)
+
+
+def isolate(state: State, worker: int, pfn: int, folios: Folios) -> None:
+    """Run the worker's next isolation; the folios from its cursor on are those given."""
+    _place(state, worker, pfn, folios.offset, folios.order, folios.attributes())
+    _step(state, worker)
 
 
 @kernel
-def go_on(sa, worker, clean, busy):  # type: ignore[no-untyped-def]
-    """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
+def _mark(sa, worker, clean, busy):  # type: ignore[no-untyped-def]
+    """Mark pages that the worker has isolated."""
     s = pointers(sa)
     mark_isolated(s, worker, clean, UNSURE, ATTR_FILE)
     mark_isolated(s, worker, busy, -1, ATTR_BUSY)
-    evacuate_pageblock(s, worker)
+
+
+def go_on(state: State, worker: int, clean: int, busy: int) -> None:
+    """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
+    _mark(state, worker, clean, busy)
+    _step(state, worker)
 
 
 @kernel
