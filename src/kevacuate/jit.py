@@ -5,8 +5,9 @@ Every compiled function of the package is decorated with :func:`kernel` if Pytho
 other kernels do. Two things are decided here and nowhere else:
 
 * **The cache.** Numba's on-disk cache does not notice a change in a callee that lives in another file. So
-  the cache directory's name is a hash of every source file that holds kernels, the versions of Numba
-  and Python, and the form below: edit any of them and everything is compiled anew.
+  the cache directory's name is a hash of every source file that holds or feeds compiled code, the versions of Numba
+  and Python, and the form below: edit any of them and everything is compiled anew. Nor does Numba notice that a
+  NamedTuple's fields changed places: their names are in the key of each kernel.
 * **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
   compiled code, into a NamedTuple of the same field names that holds raw pointers, which LLVM handles as fast as C, and
   records of named fields (:mod:`kevacuate.records`). ``s.meta[i]`` and ``s.zone[z].nr_free_pages`` read the same
@@ -24,6 +25,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -32,14 +34,20 @@ from typing import Any, TypeVar, overload
 
 import numba
 from llvmlite import ir
-from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils, config, event
 from numba.core.caching import FunctionCache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
+from kevacuate.compiler import (
+    ApartCompiler,
+    ColdCompiler,
+    EntryCompiler,
+    PartCompiler,
+    heard,
+    one_version,
+    parts_of,
+)
 from kevacuate.ending import owe, uncut
 from kevacuate.errors import KevacuateError
 from kevacuate.records import field_value, plain, view_of, view_type
@@ -52,19 +60,20 @@ JIT_DISABLED: bool = bool(config.DISABLE_JIT)
 ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
 """True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
 
-_KERNEL_ROOMS = ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity")
+PACKAGE = Path(__file__).resolve().parent
+
+COMPILED = "compiled.txt"
+"""The package's list of the source files that hold or feed compiled code; a test finds them anew and compares."""
 
 
 @cache
-def source_digest() -> str:
-    """Hash (hex, 16 digits) of all sources that can hold kernels, Numba's version, Python's, and the form of the state."""
+def source_digest(package: Path = PACKAGE) -> str:
+    """Hash (hex, 16 digits) of the sources that :data:`COMPILED` lists, Numba's version, Python's, and the form of the state."""
     form = "arrays" if ARRAY_FORM else "pointers"
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
-    package = Path(__file__).resolve().parent
-    files = [path for room in _KERNEL_ROOMS for path in sorted((package / room).rglob("*.py"))]
-    for path in (Path(__file__), Path(__file__).with_name("records.py"), *files):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for name in (package / COMPILED).read_text().split():
+        digest.update(name.encode())
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -112,152 +121,59 @@ def _remove_private(directory: str, pid: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+PARTS_SHARE = 0.6
+"""Of the time that a large kernel takes to compile, the share in which its parts are typed; the rest is LLVM's."""
+
+
 class _Compiling(event.Listener):  # type: ignore[misc]
     """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], progress: Callable[[str], None] | None) -> None:
         self._call: Callable[[], None] | None = call
+        self._progress = progress
+        self._kernel, self._parts, self._typed, self._began = "", 0, 0, 0.0
 
     def on_start(self, event: Any) -> None:
-        if self._call is not None and isinstance(
-            getattr(event.data["dispatcher"], "_cache", None), FunctionCache
-        ):
+        dispatcher = event.data["dispatcher"]
+        if not isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
+            return
+        if self._call is not None:
             call, self._call = self._call, None
             call()
+        if self._progress is not None:
+            self._kernel, self._parts = dispatcher.py_func.__name__, parts_of(dispatcher)
+            self._typed, self._began = 0, time.monotonic()
+
+    def typed(self) -> None:
+        """One part more is typed."""
+        self._typed += 1
+        if self._progress is None or self._typed < 20:  # too few to judge the machine's speed by
+            return
+        share = PARTS_SHARE * min(self._typed / max(self._parts, self._typed), 1)
+        left = (time.monotonic() - self._began) * (1 / share - 1)
+        self._progress(
+            f"compiling {self._kernel}, first run only: {self._typed} of {max(self._parts, self._typed)} functions, "
+            f"about {left:.0f} s more (estimate)"
+        )
 
     def on_end(self, event: Any) -> None:
         pass
 
 
 @contextmanager
-def when_compiling(call: Callable[[], None]) -> Iterator[None]:
-    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread."""
-    listener = _Compiling(call)
+def when_compiling(call: Callable[[], None], progress: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread.
+
+    *progress* is told in words how far a large kernel is, and how long it may take, judged by the time it took so far.
+    """
+    listener = _Compiling(call, progress)
     event.register("numba:compile", listener)
+    heard.append(listener.typed)
     try:
         yield
     finally:
+        heard.remove(listener.typed)
         event.unregister("numba:compile", listener)
-
-
-class _PartCodegen:
-    """Numba's code generator for a library that is never loaded: there is no address to write an environment to."""
-
-    def __init__(self, codegen: Any) -> None:
-        self._codegen = codegen
-
-    def set_env(self, env_name: str, env: Any) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._codegen, name)
-
-
-class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code of a function that only other kernels call: neither optimised nor turned into machine code by itself.
-
-    LLVM sees it again, whole, inside each entry point. Without this, every function is optimised and emitted together
-    with all that it calls, again at every level of calls: minutes instead of seconds.
-    """
-
-    @property
-    def codegen(self) -> _PartCodegen:
-        return _PartCodegen(self._codegen)
-
-    attributes: tuple[str, ...] = ()
-
-    def add_ir_module(self, ir_module: Any) -> None:
-        for (
-            function
-        ) in ir_module.functions:  # in the text: llvmlite before 0.48 adds them to what is returned instead
-            if not function.is_declaration:
-                for attribute in self.attributes:
-                    function.attributes.add(attribute)
-        super().add_ir_module(ir_module)
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        self._ensure_finalized()
-        return 0
-
-
-class _ApartLibrary(_PartLibrary):
-    """A part that LLVM shall not inline."""
-
-    attributes = ("noinline",)
-
-
-class _ColdLibrary(_PartLibrary):
-    """A part that LLVM shall not inline, and to which no likely branch leads."""
-
-    attributes = ("noinline", "cold")
-
-
-class _EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code of an entry point. The parts in it become its own, so that LLVM may drop arguments they do not use."""
-
-    def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if function.linkage == Linkage.linkonce_odr and "9kevacuate" in function.name:
-                function.linkage = Linkage.internal
-        super()._optimize_final_module()
-
-
-class _PartCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler with a :class:`_PartLibrary` to put the code into."""
-
-    library_class: type[JITCodeLibrary] = _PartLibrary
-
-    def __init__(self, typingctx: Any, targetctx: Any, library: Any, *rest: Any) -> None:
-        if library is None:
-            library = self.library_class(targetctx.codegen(), "kevacuate")
-            library.enable_object_caching()
-        super().__init__(typingctx, targetctx, library, *rest)
-
-
-class _ApartCompiler(_PartCompiler):
-    """The same with an :class:`_ApartLibrary`."""
-
-    library_class = _ApartLibrary
-
-
-class _ColdCompiler(_PartCompiler):
-    """The same with a :class:`_ColdLibrary`."""
-
-    library_class = _ColdLibrary
-
-
-class _EntryCompiler(_PartCompiler):
-    """The same with an :class:`_EntryLibrary`."""
-
-    library_class = _EntryLibrary
-
-
-def _widened(argument: types.Type) -> types.Type:
-    """int64 for any integer, be it narrower or a literal."""
-    argument = types.unliteral(argument)
-    return types.int64 if isinstance(argument, types.Integer) and argument.bitwidth < 64 else argument
-
-
-def _one_version(dispatcher: Any) -> Any:
-    """Make callers cast their integers to int64: Numba would compile the function anew for every mixture of widths
-    and for every literal, which takes longer than all else.
-    """
-    resolve = dispatcher.get_call_template
-
-    def get_call_template(args: Any, kws: Any) -> Any:
-        return resolve(tuple(map(_widened, args)), {name: _widened(kw) for name, kw in kws.items()})
-
-    dispatcher.get_call_template = get_call_template
-    return dispatcher
 
 
 @overload
@@ -291,7 +207,7 @@ def _part(function: F, inline: bool | None, cold: bool) -> Any:
     """Compile *function*: see :func:`part`."""
     if JIT_DISABLED:
         return function
-    compiler = _ColdCompiler if cold else _ApartCompiler if inline is False else _PartCompiler
+    compiler = ColdCompiler if cold else ApartCompiler if inline is False else PartCompiler
     compiled = numba.njit(
         pipeline_class=compiler,
         no_cpython_wrapper=True,
@@ -301,11 +217,19 @@ def _part(function: F, inline: bool | None, cold: bool) -> Any:
         boundscheck=ARRAY_FORM,
         forceinline=bool(inline),  # said even if not: a callee that is silent inherits its caller's
     )(function)
-    return _one_version(compiled)
+    return one_version(compiled)
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
-    """Numba's cache on disk, with a sentence where the disk is full."""
+    """Numba's cache on disk, with names of fields in its key and a sentence where the disk is full."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        fields = tuple(
+            getattr(argument, "instance_class", argument)._fields
+            for argument in sig
+            if isinstance(argument, types.NamedTuple | types.NamedUniTuple)
+        )
+        return (*super()._index_key(sig, codegen), fields)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the machine code; a signal that ends the command waits, else Numba would leave a file of half the code.
@@ -333,7 +257,7 @@ def kernel(function: F) -> F:
     config.CACHE_DIR = cache_dir()
     try:
         compiled = numba.njit(
-            pipeline_class=_EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
+            pipeline_class=EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
         )(function)
         compiled._cache = _Kept(function)  # as cache=True does, with a cache of ours
         return compiled  # type: ignore[no-any-return]

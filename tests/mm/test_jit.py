@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiled_sources import Sources
 from numba.core.caching import IndexDataCacheFile
 
 import kevacuate
@@ -58,7 +59,16 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("errors.py", "_version.py", "jit.py"):
+    for name in (
+        "errors.py",
+        "ending.py",
+        "_version.py",
+        "jit.py",
+        "records.py",
+        "compiler.py",
+        "lowering.py",
+        jit.COMPILED,
+    ):
         shutil.copy(PACKAGE / name, tmp_path / "kevacuate" / name)
     (tmp_path / "kevacuate" / "__init__.py").write_text("")
     return tmp_path
@@ -86,42 +96,70 @@ def test_the_digest_tells_the_forms_apart(copy: Path, tmp_path: Path) -> None:
     assert pointers[0] != arrays[0]
 
 
-def makes_kernels(path: Path) -> bool:
-    """Whether a file compiles anything."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        from_jit = isinstance(node, ast.ImportFrom) and node.module == "kevacuate.jit"
-        if from_jit and {alias.name for alias in node.names} & {"kernel", "part"}:
-            return True
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            if any(name.split(".")[0] in ("numba", "llvmlite") for name in names):
-                return True
-    return False
+def test_the_list_names_what_holds_or_feeds_compiled_code() -> None:
+    listed = (PACKAGE / jit.COMPILED).read_text().split()
+    assert listed == Sources(PACKAGE).files(), "python tests/compiled_sources.py writes the list anew"
 
 
-def test_kernels_live_where_the_digest_looks() -> None:
-    rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if makes_kernels(path)}
-    assert "mm" in rooms
-    assert rooms - {"jit.py"} <= set(jit._KERNEL_ROOMS)
+def test_editing_any_listed_file_changes_the_digest_and_no_other_does(copy: Path) -> None:
+    package = copy / "kevacuate"
+    listed = set((package / jit.COMPILED).read_text().split())
+    before = jit.source_digest.__wrapped__(package)
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        path.write_bytes(source + b"# a comment\n")
+        changed = jit.source_digest.__wrapped__(package) != before
+        assert changed == (path.relative_to(package).as_posix() in listed), path
+        path.write_bytes(source)
 
 
-def test_the_digest_reads_every_file_of_the_kernel_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: set[Path] = set()
-    original = Path.read_bytes
+def test_what_compiled_code_reaches_is_followed_to_where_it_is_defined(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    files = {
+        "__init__": "",
+        "loop": "from package import numbers as n\nfrom package.again import LIMIT as MOST\nfrom package.hidden import shadow\n"
+        "@kernel\ndef f(shadow: Unused):\n    return n.ONE + MOST + shadow\n",
+        "numbers": "from package.deep import BASE\nfrom package.python import TEXT\nONE = BASE + 1\nWORDS = TEXT\n",
+        "again": "from package.limits import LIMIT\n",
+        "limits": "LIMIT = 3\n",
+        "deep": "BASE = 1\n",
+        "python": "TEXT = 'text'\ndef g():\n    from package.loop import f\n",
+        "hidden": "shadow = 1\n",
+        "places": "from package.again import Record\nclass Zone(Record):\n    node: int\n",
+    }
+    for name, source in files.items():
+        (package / f"{name}.py").write_text(source)
+    assert Sources(package).files() == ["deep.py", "limits.py", "loop.py", "numbers.py", "places.py"]
 
-    def note(path: Path) -> bytes:
-        read.add(path)
-        return original(path)
 
-    monkeypatch.setattr(Path, "read_bytes", note)
-    jit.source_digest.__wrapped__()
-    assert {path for room in jit._KERNEL_ROOMS for path in (PACKAGE / room).rglob("*.py")} <= read
+SWAP = """
+from typing import NamedTuple
+import numpy as np
+from kevacuate.jit import kernel
+class Pair(NamedTuple):
+    {fields}
+@kernel
+def first(pair):
+    return pair.a[0]
+print(first(Pair(**{{"a": np.array([1]), "b": np.array([2])}})), sum(first.stats.cache_hits.values()))
+"""
 
 
-def test_only_jit_and_records_know_numba() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        if path.name not in ("jit.py", "records.py"):
-            assert "numba" not in {name.split(".")[0] for name in imported(path)}, path
+def test_fields_that_change_places_compile_anew(tmp_path: Path) -> None:
+    said = []
+    script = tmp_path / "pair.py"
+    for fields in (("a", "b"), ("a", "b"), ("b", "a")):
+        script.write_text(SWAP.format(fields="; ".join(f"{name}: np.ndarray" for name in fields)))
+        os.utime(script, (1, 1))
+        done = subprocess.run(
+            [sys.executable, "-Bc", "import pair"],
+            cwd=tmp_path,
+            env={**os.environ, "KEVACUATE_CACHE_DIR": str(tmp_path / "cache")},
+            capture_output=True, text=True, check=True, timeout=600,
+        )  # fmt: skip
+        said.append(done.stdout.split())
+    assert said == [["1", "0"], ["1", "1"], ["1", "0"]]
 
 
 def imported(path: Path) -> set[str]:

@@ -196,11 +196,11 @@ def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
     )
     tasks: dict[str, Any] = {}
     waiting = bar.add_task(first, total=None)
-    with (
-        owed(bar.stop),
-        bar,
-        when_compiling(lambda: bar.update(waiting, description=COMPILING, visible=True)),
-    ):
+
+    def compiling(text: str = COMPILING) -> None:
+        bar.update(waiting, description=text, visible=True)
+
+    with owed(bar.stop), bar, when_compiling(compiling, compiling):
 
         def report(name: str, done: int, total: int) -> None:
             heed()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
@@ -33,6 +35,14 @@ OBJ_DROPPED = -2
 OBJ_FAILED = -3
 """What ``State.obj`` holds for an object that has no page: nobody's id (what the model writes when it frees), dropped by the
 model as clean cache, and (written here alone) alive in the demand although its allocation failed."""
+
+NO_ROWS = DemandChunk(
+    *(
+        np.zeros(0, dtype)
+        for dtype in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
+    )
+)
+"""No rows, for the compiled loops."""
 
 LATEST_NS = 1 << 56
 """Times beyond this (two years) are not a recording's."""
@@ -165,12 +175,15 @@ def replay_rows(
 ) -> tuple[int, int]:
     """Replay rows [start, end) until a sample is due, the log is nearly full or a row is impossible.
 
-    Returns (rows done up to here, why it stopped). *ahead* is the prefetch distance in rows, 0 for none.
+    Returns (rows done up to here, why it stopped). *ahead* is the prefetch distance in rows, 0 for none. Without rows, what is
+    due until *next_sample* (ns) is run: an entry of its own would have the whole model compiled once more.
     """
     s = pointers(sa)
     d = pointers(da)
     room = s.cfg.log_capacity - LOG_MARGIN
     i = start
+    if start == end:
+        advance(s, next_sample)
     while i < end:
         t = d.t[i]
         if t >= next_sample:

@@ -25,6 +25,7 @@ from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
 from kevacuate.runs.loop import (
     LOG_MARGIN,
+    NO_ROWS,
     OBJ_DROPPED,
     STOP_END,
     STOP_LOG,
@@ -181,13 +182,6 @@ def replay_rows_noting(
 CAPACITY = 1 << 16
 """Records between two reads of the notes."""
 
-_NO_ROWS = DemandChunk(
-    *(
-        np.zeros(0, t)
-        for t in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
-    )
-)
-
 
 class NotingReplay(Replay):
     """A replay that notes what becomes of the pages ``[first, last)``.
@@ -236,9 +230,13 @@ class NotingReplay(Replay):
         fields["d"][:] = self.state.link[2 * heads]
         return table
 
+    def advance(self, t: int) -> None:
+        """Run what is due until *t* ns, noting."""
+        replay_rows_noting(self.state, self._notes, NO_ROWS, 0, 0, k.NEVER, t)
+
     def sample(self, t: int) -> None:
         """Run what is due until *t*, noting, and measure; the watched block's contents too."""
-        replay_rows_noting(self.state, self._notes, _NO_ROWS, 0, 0, k.NEVER, t)
+        self.advance(t)
         self.take_log()
         super().sample(t)
         counts, _ = block_counts(self.state)

@@ -20,7 +20,6 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
-from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
@@ -28,6 +27,7 @@ from kevacuate.recording import DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
 from kevacuate.runs.loop import (
+    NO_ROWS,
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
@@ -89,9 +89,13 @@ class Replay:
         self._interval = 0
         self._last_time = 0
 
+    def advance(self, t: int) -> None:
+        """Run what is due until *t* ns."""
+        replay_rows(self.state, NO_ROWS, 0, 0, t, self.options.prefetch)
+
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
-        entry.advance(self.state, t)
+        self.advance(t)
         self._moment = moment(self.state)
         for name, value in {"t": t, **self._moment, **so_far(self.state)}.items():
             self.series.setdefault(name, []).append(value)

@@ -30,7 +30,6 @@ from kevacuate.fidelity.counterfactual.verdict import (
 from kevacuate.fidelity.level import Given
 from kevacuate.measure import moment, run_metrics
 from kevacuate.measure.fidelity import Effect, LevelResult, Outcome, Tally
-from kevacuate.mm import entry
 from kevacuate.policy import BASELINE, BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.runs.options import ReplayOptions
@@ -61,14 +60,14 @@ class Run:
 
     def mark(self, label: str, t: int) -> None:
         """Measure memory at virtual time *t* (ns)."""
-        entry.advance(self._replay.state, t)
+        self._replay.advance(t)
         here = moment(self._replay.state)
         found = {**measures.replay_moment(here), "pcp_pages": here["pcp_pages"]}
         self.values |= {f"{label}_{name}": value for name, value in found.items()}
 
     def finish(self, t: int) -> None:
         """Let what is under way end, after the demand's last row at *t*, and take the counts."""
-        entry.advance(self._replay.state, max(t, self._replay.state.view.stat.now) + SETTLE_NS)
+        self._replay.advance(max(t, self._replay.state.view.stat.now) + SETTLE_NS)
         self.values |= measures.replay_counts(run_metrics(self._replay.state))
         self.values["claims_refused"] = self._refused
 

@@ -227,7 +227,7 @@ class EvacuationLevel(Level):
             calls = [after.number for after in story if after.op == EvacOp.ISOLATE]
             views = self._views.of_evacuation(row.number, row.c, calls)
         first, *later = views.at_calls
-        steps.begin(self._state, row.cpu, row.pfn, skip, first.offset, first.order, first.attributes())
+        steps.begin(self._state, row.cpu, row.pfn, skip, first)
         sure = self._run(row, story, later)
         records = self._records()
         started = any(record[0] == k.L_EVAC_STARTED for record in records)
@@ -274,7 +274,7 @@ class EvacuationLevel(Level):
             clean = busy = 0
             if doing == k.WORKER_ISOLATE and views:
                 folios = views.pop(0)
-                steps.isolate(self._state, row.cpu, row.pfn, folios.offset, folios.order, folios.attributes())
+                steps.isolate(self._state, row.cpu, row.pfn, folios)
                 continue
             if doing == k.WORKER_RECLAIM:
                 known, unsure = steps.batch_kinds(self._state, row.cpu)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kevacuate.fidelity.evacuation.folios import Folios
 from kevacuate.jit import kernel, pointers
 from kevacuate.mm.as_recorded import (
     UNSURE,
@@ -71,37 +72,58 @@ def bring_forward(sa: State, worker: int, pfn: int) -> bool:
 
 
 @kernel
-def begin(
-    sa: State, worker: int, pfn: int, skip: bool, offsets: Int64Array, orders: Int64Array, attr: Int64Array
+def _step(sa: State, worker: int) -> None:
+    """Run the worker's next step: the one kernel here that holds the model of evacuation, which takes seconds to compile."""
+    evacuate_pageblock(pointers(sa), worker)
+
+
+@kernel
+def _stage(
+    sa: State, pfn: int, skip: bool, offsets: Int64Array, orders: Int64Array, attr: Int64Array
 ) -> None:
-    """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
+    """Stage the block as it was found."""
     s = pointers(sa)
     s.zone[page_zone(s, pfn)].nr_lru = MANY_LRU
     stage_block(s, pfn)
     place_folios(s, pfn, 0, offsets, orders, attr)
     set_block_skip(s, pfn, skip)
     s.stat.nr_log = 0
-    evacuate_pageblock(s, worker)
+
+
+def begin(state: State, worker: int, pfn: int, skip: bool, folios: Folios) -> None:
+    """Stage the block as it was found, and run the worker's first step: re-check, and the first isolation."""
+    _stage(state, pfn, skip, folios.offset, folios.order, folios.attributes())
+    _step(state, worker)
 
 
 @kernel
-def isolate(
+def _place(
     sa: State, worker: int, pfn: int, offsets: Int64Array, orders: Int64Array, attr: Int64Array
 ) -> None:
-    """Run the worker's next isolation; the folios from its cursor on are those given."""
+    """Place folios from the worker's cursor on."""
     s = pointers(sa)
     cursor = s.worker[worker].cursor
     place_folios(s, pfn, cursor - pfn, offsets, orders, attr)
-    evacuate_pageblock(s, worker)
+
+
+def isolate(state: State, worker: int, pfn: int, folios: Folios) -> None:
+    """Run the worker's next isolation; the folios from its cursor on are those given."""
+    _place(state, worker, pfn, folios.offset, folios.order, folios.attributes())
+    _step(state, worker)
 
 
 @kernel
-def go_on(sa: State, worker: int, clean: int, busy: int) -> None:
-    """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
+def _mark(sa: State, worker: int, clean: int, busy: int) -> None:
+    """Mark pages that the worker has isolated."""
     s = pointers(sa)
     mark_isolated(s, worker, clean, UNSURE, ATTR_FILE)
     mark_isolated(s, worker, busy, -1, ATTR_BUSY)
-    evacuate_pageblock(s, worker)
+
+
+def go_on(state: State, worker: int, clean: int, busy: int) -> None:
+    """Run the worker's next step; of the pages it isolated so many of the unsure are clean page cache, or any are busy."""
+    _mark(state, worker, clean, busy)
+    _step(state, worker)
 
 
 @kernel
