@@ -167,11 +167,11 @@ def key_figures(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Nested JSON values as lines of (dotted name, text)."""
+    """Nested JSON values as lines of (dotted name, text), by name: a comparison and what was saved of it make one page."""
     if isinstance(value, dict):
         return [
             line
-            for key in value
+            for key in sorted(value, key=str)
             for line in flattened(value[key], f"{name}.{visible(key)}" if name else visible(key))
         ]
     if isinstance(value, list | tuple) and any(isinstance(v, dict | list | tuple) for v in value):
