@@ -125,6 +125,21 @@ def test_docs_name_modules_and_functions_that_exist() -> None:
     assert missing == []
 
 
+ATTRIBUTES = {"kevacuate.runs.noting.NotingReplay.contents"}
+"""Attributes that only an instance has."""
+
+
+def test_docstrings_name_modules_and_functions_that_exist() -> None:
+    missing = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for dotted in (
+            set(re.findall(r"`~?(kevacuate(?:\.\w+)+)`", path.read_text(encoding="utf-8"))) - ATTRIBUTES
+        ):
+            if not resolves(dotted):
+                missing.append(f"{path.relative_to(PACKAGE)}: {dotted}")
+    assert missing == []
+
+
 def resolves(dotted: str) -> bool:
     """Whether a dotted name leads to something."""
     parts = dotted.split(".")

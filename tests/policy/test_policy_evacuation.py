@@ -64,6 +64,6 @@ def test_the_largest_values_fit_the_model() -> None:
     spec = ",".join(["evacuate", *(f"{knob}={MOST}" for knob in numbers)])
     config = parse_policy(spec).evacuation(1, 1)
     state = build_state(MachineConfig(npages=1024, zones=(ZoneConfig(0, 2, 0, 1024),)), config)
-    assert state.work.size > 0
+    assert state.worker.size > 0
     slowest = 512 * (MOST + MOST + MOST) * MOST
     assert slowest < 2**63

@@ -82,8 +82,8 @@ def record(
     --------
     >>> import kevacuate
     >>> result = kevacuate.record("new.kev", duration=1, light=True)  # doctest: +ROOT
-    >>> result.lost  # doctest: +ROOT
-    0
+    >>> result.target, result.exit_status  # doctest: +ROOT
+    (PosixPath('new.kev'), None)
     """
     options = record_options(
         target,

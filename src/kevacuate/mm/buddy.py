@@ -122,7 +122,7 @@ def add_to_free_list(s: View, z: int, pfn: int, order: int, mt: int, tail: bool)
     else:
         list_add(s, pfn, free_list(s, z, order, mt))
     count_free_area(s, z, order, mt, 1)
-    log_list(s, k.L_LIST, pfn, 1 if tail else 0, order, mt)
+    log_list(s, k.L_LIST, pfn, k.LIST_ADD_TAIL if tail else k.LIST_ADD, order, mt)
 
 
 @part(inline=True)
@@ -131,7 +131,7 @@ def del_page_from_free_list(s: View, z: int, pfn: int, order: int, mt: int) -> N
     list_del(s, pfn)
     s.meta[pfn] = 0
     count_free_area(s, z, order, mt, -1)
-    log_list(s, k.L_LIST, pfn, 2, order, mt)
+    log_list(s, k.L_LIST, pfn, k.LIST_DELETE, order, mt)
 
 
 @part
@@ -143,7 +143,7 @@ def move_to_free_list(s: View, z: int, pfn: int, order: int, old_mt: int, new_mt
     count_free_area(s, z, order, new_mt, 1)
     account_freepages(s, z, -(1 << order), old_mt)
     account_freepages(s, z, 1 << order, new_mt)
-    log_list(s, k.L_LIST, pfn, 3, order, old_mt + 256 * new_mt)
+    log_list(s, k.L_LIST, pfn, k.LIST_MOVE, order, old_mt + 256 * new_mt)
 
 
 @part(inline=True)

@@ -34,6 +34,7 @@ from kevacuate.kernel.gfp import GFP_TRANSHUGE as GFP_TRANSHUGE
 from kevacuate.kernel.gfp import GFP_TRANSHUGE_LIGHT as GFP_TRANSHUGE_LIGHT
 from kevacuate.kernel.gfp import GFP_WRITE as GFP_WRITE
 from kevacuate.kernel.gfp import GFP_ZERO as GFP_ZERO
+from kevacuate.kernel.hooks import ListOp
 from kevacuate.kernel.migratetypes import MIGRATE_CMA as MIGRATE_CMA
 from kevacuate.kernel.migratetypes import MIGRATE_HIGHATOMIC as MIGRATE_HIGHATOMIC
 from kevacuate.kernel.migratetypes import MIGRATE_ISOLATE as MIGRATE_ISOLATE
@@ -190,6 +191,12 @@ L_COMPACT_MIGRATE = 21
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
+LIST_ADD, LIST_ADD_TAIL, LIST_DELETE, LIST_MOVE = (
+    int(ListOp.ADD),
+    int(ListOp.ADD_TAIL),
+    int(ListOp.DELETE),
+    int(ListOp.MOVE),
+)
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 PG_COMPACT = 6
