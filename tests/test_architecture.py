@@ -22,7 +22,7 @@ FLOORS = {
     "report": 5, "live": 5,
     "cli": 6,
 }  # fmt: skip
-ANYWHERE = {"kevacuate.errors", "kevacuate._version", "kevacuate.compiler"}
+ANYWHERE = {"kevacuate.errors", "kevacuate._version", "kevacuate.compiler", "kevacuate.lowering"}
 FOUNDATION = "kevacuate.mm.jit"  # the one file of mm that recording may import
 THIRD_PARTY = {"kernel": {"numpy"}, "mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}
 JIT_ALONE = {"numba", "llvmlite"}

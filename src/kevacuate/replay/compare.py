@@ -22,9 +22,9 @@ from kevacuate.mm.jit import JIT_DISABLED
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.replay.about import about_result, refuse_losses
-from kevacuate.replay.demand import Demand, build_demand
+from kevacuate.replay.demand import Demand
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.run import Progress, replay
+from kevacuate.replay.run import Progress, demand_while_compiling, replay
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
@@ -168,7 +168,7 @@ def compare(
     recording = Recording.of(recording)
     if not options.despite_losses:
         refuse_losses(recording)
-    demand = build_demand(recording)
+    demand = demand_while_compiling(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
         for policy in chosen

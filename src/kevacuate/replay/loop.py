@@ -24,6 +24,7 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.jit import kernel, part, pointers, prefetch
+from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
 from kevacuate.recording import DemandChunk
 from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
@@ -204,6 +205,18 @@ def replay_rows(sa, da, start, end, next_sample, ahead):  # type: ignore[no-unty
             return i, STOP_OBJECT
         i += 1
     return i, STOP_END
+
+
+def one_block() -> State:
+    """A machine of one pageblock, to have a loop compiled with."""
+    return build_state(
+        MachineConfig(npages=16, zones=(ZoneConfig(0, 2, 0, 16),), max_page_order=4, pageblock_order=4)
+    )
+
+
+def compile_loop() -> None:
+    """Have :func:`replay_rows` compiled: run it without rows."""
+    replay_rows(one_block(), NO_ROWS, 0, 0, 0, 0)
 
 
 @kernel

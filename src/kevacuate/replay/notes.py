@@ -27,6 +27,7 @@ from kevacuate.replay.loop import (
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
+    one_block,
     replay_row,
 )
 from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN
@@ -167,6 +168,12 @@ def replay_rows_noting(sa, na, da, start, end, next_sample, until):  # type: ign
 
 CAPACITY = 1 << 16
 """Records between two reads of the notes."""
+
+
+def compile_noting() -> None:
+    """Have :func:`replay_rows_noting` compiled: run it on a machine of one block, without rows."""
+    notes = Notes(*(np.zeros(4, np.int64) for _ in Notes._fields))
+    replay_rows_noting(one_block(), notes, NO_ROWS, 0, 0, 0, -1)
 
 
 class NotingReplay(Replay):

@@ -16,6 +16,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
+from kevacuate.mm.jit import beside
 from kevacuate.mm.layout import State, grow_objects, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy, parse_policy
@@ -31,6 +32,7 @@ from kevacuate.replay.loop import (
     STOP_OBJECT,
     STOP_SAMPLE,
     check_rows,
+    compile_loop,
     replay_rows,
 )
 from kevacuate.replay.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
@@ -257,6 +259,14 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
+def demand_while_compiling(recording: Recording) -> Demand:
+    """The recording's demand, its rows read once, while another process compiles the loop if need be."""
+    with beside(compile_loop, replay_rows):
+        demand = build_demand(recording)
+        _ = demand.span
+    return demand
+
+
 def replay(
     recording: Recording,
     policy: str | Policy = "mainline",
@@ -273,7 +283,7 @@ def replay(
         The recording cannot be replayed, or there is no such policy.
     """
     chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
-    rows = demand or build_demand(recording)
+    rows = demand or demand_while_compiling(recording)
     if rows.max_objects is None and recording.start is not None:
         _ = (
             rows.span

@@ -9,12 +9,13 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.jit import beside
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.replay.demand import build_demand
 from kevacuate.replay.happenings import recorded_happenings
 from kevacuate.replay.initial import ReplayOptions
-from kevacuate.replay.notes import NotingReplay
+from kevacuate.replay.notes import NotingReplay, compile_noting, replay_rows_noting
 from kevacuate.replay.start import pages_in_use
 from kevacuate.report.story import Story, tell
 from kevacuate.report.story_place import Place
@@ -76,7 +77,10 @@ def replayed_story(
         The recording cannot be replayed.
     """
     options = ReplayOptions(seed=seed, despite_losses=despite_losses)
-    replay = NotingReplay(recording, build_demand(recording), policy, options)
+    with beside(compile_noting, replay_rows_noting):
+        demand = build_demand(recording)
+        _ = demand.span
+    replay = NotingReplay(recording, demand, policy, options)
     replay.watch(place.first, place.last)
     replay.run(progress)
     start = start_text(recording.start, place)

@@ -14,6 +14,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
+from kevacuate.mm.jit import beside
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
 from kevacuate.recording.state import DUMP_END
@@ -21,6 +22,7 @@ from kevacuate.replay.about import refuse_losses
 from kevacuate.replay.initial import machine_config
 from kevacuate.replay.startcheck import refuse_impossible
 from kevacuate.replay.verify.buddy import BuddyLevel
+from kevacuate.replay.verify.buddy_loop import buddy_rows
 from kevacuate.replay.verify.context import events_around
 from kevacuate.replay.verify.counterfactual import REPLAYS, verify_counterfactual
 from kevacuate.replay.verify.evacuation import EvacuationLevel
@@ -28,6 +30,7 @@ from kevacuate.replay.verify.level import Given, Level
 from kevacuate.replay.verify.pcp import PcpLevel
 from kevacuate.replay.verify.rows import Bounds, wide
 from kevacuate.replay.verify.tuning import TuningLevel
+from kevacuate.replay.verify.tuning_loop import tuning_rows
 
 Progress = Callable[[str, int, int], None]
 
@@ -128,9 +131,14 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
 
 def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
     """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
-    events, total = 0, _total(given.recording)
+    total = _total(given.recording)
+    pieces = _checked(given)
+    if (first := next(pieces, None)) is None:
+        return 0
+    _first(levels, first)
+    events = first.chunk.rows - first.lead
+    progress("events", events, total)
     with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
-        pieces = _checked(given)
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
             coming = pool.submit(next, pieces, None)
@@ -138,6 +146,19 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
             events += piece.chunk.rows - piece.lead
             progress("events", events, total)
     return events
+
+
+def _first(levels: list[Level], piece: Piece) -> None:
+    """Give every level the first piece. Where nothing is compiled, another process compiles for half of them meanwhile."""
+    there, here = levels[::2], levels[1::2]
+    with beside(lambda: _take_all(there, piece), buddy_rows, tuning_rows):
+        _take_all(here, piece)
+    _take_all(there, piece)
+
+
+def _take_all(levels: list[Level], piece: Piece) -> None:
+    for level in levels:
+        _take(level, piece, 0)
 
 
 LEAD = 1 << 14
