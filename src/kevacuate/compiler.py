@@ -88,7 +88,6 @@ class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     def put_off(self, state: Any, described: Any) -> None:
         """Have the typed function that *state* and its description hold lowered later, here or in another process."""
         self._typed = state, described
-        self._reload_init.update(state.reload_init)
         lowering.put_off(self)
 
     def lower(self) -> None:
@@ -164,7 +163,6 @@ class EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
                 module.data_layout = self._codegen._data_layout
                 self._final_module.link_in(module)
             self._parts |= library.functions
-            self._reload_init.update(library._reload_init)
             pending += library.called
         self._linking_libraries = others
         super().finalize()

@@ -23,6 +23,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,7 @@ from kevacuate.compiler import (
 )
 from kevacuate.ending import owe, uncut
 from kevacuate.errors import KevacuateError
+from kevacuate.lowering import forked
 from kevacuate.records import field_value, plain, view_of, view_type
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,7 +130,7 @@ PARTS_SHARE = 0.6
 class _Compiling(event.Listener):  # type: ignore[misc]
     """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
 
-    def __init__(self, call: Callable[[], None], progress: Callable[[str], None] | None) -> None:
+    def __init__(self, call: Callable[[], None], progress: Callable[[str], Any] | None) -> None:
         self._call: Callable[[], None] | None = call
         self._progress = progress
         self._kernel, self._parts, self._typed, self._began = "", 0, 0, 0.0
@@ -159,14 +161,26 @@ class _Compiling(event.Listener):  # type: ignore[misc]
     def on_end(self, event: Any) -> None:
         pass
 
+    def wait(self, text: str) -> None:
+        """Another process compiles; what it says of that."""
+        if self._call is not None:
+            call, self._call = self._call, None
+            call()
+        if self._progress is not None and text:
+            self._progress(text)
+
+
+_listening: list[_Compiling] = []
+
 
 @contextmanager
-def when_compiling(call: Callable[[], None], progress: Callable[[str], None] | None = None) -> Iterator[None]:
+def when_compiling(call: Callable[[], None], progress: Callable[[str], Any] | None = None) -> Iterator[None]:
     """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread.
 
     *progress* is told in words how far a large kernel is, and how long it may take, judged by the time it took so far.
     """
     listener = _Compiling(call, progress)
+    _listening.append(listener)
     event.register("numba:compile", listener)
     heard.append(listener.typed)
     try:
@@ -174,6 +188,7 @@ def when_compiling(call: Callable[[], None], progress: Callable[[str], None] | N
     finally:
         heard.remove(listener.typed)
         event.unregister("numba:compile", listener)
+        _listening.remove(listener)
 
 
 @overload
@@ -263,6 +278,51 @@ def kernel(function: F) -> F:
         return compiled  # type: ignore[no-any-return]
     finally:
         config.CACHE_DIR = before
+
+
+@contextmanager
+def beside(work: Callable[[], Any], *kernels: Any) -> Iterator[None]:
+    """While the block runs, a forked child does *work*, so that *kernels* are compiled and kept on disk when the block ends.
+
+    What else the work does is lost with the child, errors too. Nothing is begun where the kernels are kept already, or there is
+    one core. Call it before other threads compile.
+    """
+    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2 or all(map(_is_kept, kernels)):
+        yield
+        return
+    said = os.memfd_create("kevacuate")
+    child = forked(lambda: _speaking_to(said, work))
+    try:
+        yield
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            text = os.pread(said, _MOST_SAID, 0).decode().strip()
+            for listener in _listening:
+                listener.wait(text)
+            time.sleep(0.02)
+        child = 0
+    finally:
+        os.close(said)
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+_MOST_SAID = 200
+
+
+def _speaking_to(file: int, work: Callable[[], Any]) -> None:
+    """In the child: *work*; what it says of compiling goes into *file*, and the parent's listeners hear nothing of it."""
+    for listener in _listening:
+        event.unregister("numba:compile", listener)
+    _listening.clear()
+    heard.clear()
+    with when_compiling(lambda: None, lambda text: os.pwrite(file, text.encode().ljust(_MOST_SAID), 0)):
+        work()
+
+
+def _is_kept(kernel: Any) -> bool:
+    """Whether the disk has code of a kernel: each is compiled for one set of types."""
+    return os.path.exists(kernel._cache._cache_file._index_path)
 
 
 if JIT_DISABLED:

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -42,6 +42,25 @@ class Job(Protocol):
         """Take what another process's :meth:`result` gave."""
 
 
+def forked(work: Callable[[], Any]) -> int:
+    """Begin a child that does *work* and ends, without a word whatever happens; its number.
+
+    It ends with its parent. Signals that end a command are its parent's.
+    """
+    with warnings.catch_warnings():  # of threads that do not exist in the child: it needs none of their locks
+        warnings.simplefilter("ignore", DeprecationWarning)
+        number = os.fork()
+    if number:
+        return number
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(ending, signal.SIG_IGN)
+        work()
+    finally:
+        os._exit(0)
+
+
 class _Child:
     """A forked process that lowers some jobs in their order.
 
@@ -53,29 +72,12 @@ class _Child:
         self._file = os.memfd_create("kevacuate")
         self._at = self._next = 0
         self._ended = False
-        with (
-            warnings.catch_warnings()
-        ):  # of threads that do not exist in the child: it needs none of their locks
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
-        if self._pid == 0:
-            self._work()
+        self._pid = forked(self._work)
 
     def _work(self) -> None:
-        """The child's whole life."""
-        try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            for number in (
-                signal.SIGINT,
-                signal.SIGHUP,
-                signal.SIGTERM,
-            ):  # the parent's, which ends its children
-                signal.signal(number, signal.SIG_IGN)
-            for job in self._jobs:
-                job.lower()
-                os.write(self._file, json.dumps(job.result()).encode() + b"\n")
-        finally:
-            os._exit(0)
+        for job in self._jobs:
+            job.lower()
+            os.write(self._file, json.dumps(job.result()).encode() + b"\n")
 
     def collect(self) -> bool:
         """Hand over what the child has done meanwhile; True once it has ended."""
@@ -107,8 +109,6 @@ _children: list[_Child] = []
 
 def _most() -> int:
     """How many children there may be at once."""
-    if not hasattr(os, "memfd_create") or not hasattr(os, "fork"):
-        return 0
     return min(len(os.sched_getaffinity(0)) - 1, MOST_CHILDREN)
 
 

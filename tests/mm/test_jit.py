@@ -187,3 +187,61 @@ def test_a_full_cache_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def _one_more(number):  # type: ignore[no-untyped-def]
     return number + 1
+
+
+BESIDE = """
+import os
+from kevacuate.jit import beside, kernel, part, when_compiling
+PARENT = os.getpid()
+@part
+def half(number):
+    return number // 2
+@kernel
+def quarter(number):
+    return half(half(number))
+said = []
+def work():
+    quarter(8)
+    print("child", flush=True) if os.getpid() == PARENT else None
+with when_compiling(lambda: said.append("compiling")):
+    for _ in range(2):
+        with beside(work, quarter):
+            pass
+        print(len(said), len(quarter.overloads), flush=True)
+    print(quarter(12), sum(quarter.stats.cache_hits.values()), len(said))
+"""
+
+
+def test_a_kernel_that_another_process_compiles_is_found_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "quarters.py").write_text(BESIDE)
+    done = subprocess.run(
+        [sys.executable, "-c", "import quarters"],
+        cwd=tmp_path,
+        env={**os.environ, "KEVACUATE_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("one core: no other process")
+    assert done.stdout.split("\n")[:3] == ["1 0", "1 0", "3 1 1"]
+
+
+def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    listener = jit._Compiling(lambda: None, said.append)
+    now = iter([100.0, *[106.0] * 40])
+    monkeypatch.setattr(jit.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(jit, "parts_of", lambda dispatcher: 40)
+    listener.on_start(_Event(jit.kernel(_one_more)))
+    for _ in range(20):
+        listener.typed()
+    assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 14 s more (estimate)"]
+
+
+class _Event:
+    """What Numba tells a listener."""
+
+    def __init__(self, dispatcher: object) -> None:
+        self.data = {"dispatcher": dispatcher}

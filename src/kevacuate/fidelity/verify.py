@@ -14,6 +14,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError, named_file, whole_number
 from kevacuate.fidelity.buddy.level import BuddyLevel
+from kevacuate.fidelity.buddy.loop import buddy_rows
 from kevacuate.fidelity.counterfactual.level import REPLAYS, verify_counterfactual
 from kevacuate.fidelity.evacuation.level import EvacuationLevel
 from kevacuate.fidelity.event_context import events_around
@@ -21,6 +22,8 @@ from kevacuate.fidelity.event_rows import Bounds, wide
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.pcp.level import PcpLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
+from kevacuate.fidelity.tuning.loop import tuning_rows
+from kevacuate.jit import beside
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
@@ -147,10 +150,15 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, L
 
 def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
     """One pass over the events. Levels take a piece side by side, while the next one is read."""
-    events, total = 0, _total(given.recording)
+    total = _total(given.recording)
+    pieces = _checked(given)
+    if (first := next(pieces, None)) is None:
+        return
+    _first(levels, first)
+    events = first.chunk.rows - first.lead
+    progress("events", events, total)
     pool = ThreadPoolExecutor(thread_name_prefix="verify")
     try:
-        pieces = _checked(given)
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
             coming = pool.submit(next, pieces, None)
@@ -159,6 +167,19 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
             progress("events", events, total)
     finally:  # of an exception: a level that is being compiled ends only after that, and nobody waits for it
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _first(levels: list[Level], piece: Piece) -> None:
+    """Give every level the first piece. Where nothing is compiled, another process compiles for half of them meanwhile."""
+    there, here = levels[::2], levels[1::2]
+    with beside(lambda: _take_all(there, piece), buddy_rows, tuning_rows):
+        _take_all(here, piece)
+    _take_all(there, piece)
+
+
+def _take_all(levels: list[Level], piece: Piece) -> None:
+    for level in levels:
+        _take(level, piece, 0)
 
 
 LEAD = 1 << 14

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from kevacuate.demand.build import Demand, build_demand
+from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.jit import JIT_DISABLED
@@ -26,7 +26,7 @@ from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.options import ReplayOptions, given_options
-from kevacuate.runs.replay import Progress, replay
+from kevacuate.runs.replay import Progress, demand_while_compiling, replay
 from kevacuate.runs.trust import about_result
 
 STATE_BYTES = 16
@@ -188,7 +188,7 @@ def compare(
     known = nothing_words(claims_facts(recording)) if say else ""
     if say and known:
         say(known)
-    demand = build_demand(recording)
+    demand = demand_while_compiling(recording)
     jobs = [
         _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
         for policy in chosen

@@ -17,7 +17,7 @@ from kevacuate.mm.constants import (
     PG_RESERVED,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.layout import State
+from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
 from kevacuate.recording import DemandChunk
 
@@ -199,6 +199,18 @@ def replay_rows(
             return i, STOP_OBJECT
         i += 1
     return i, STOP_END
+
+
+def one_block() -> State:
+    """A machine of one pageblock, to have a loop compiled with."""
+    return build_state(
+        MachineConfig(npages=16, zones=(ZoneConfig(0, 2, 0, 16),), max_page_order=4, pageblock_order=4)
+    )
+
+
+def compile_loop() -> None:
+    """Have :func:`replay_rows` compiled: run it without rows."""
+    replay_rows(one_block(), NO_ROWS, 0, 0, 0, 0)
 
 
 @kernel

@@ -31,6 +31,7 @@ from kevacuate.runs.loop import (
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
+    one_block,
     replay_row,
 )
 from kevacuate.runs.replay import Replay
@@ -181,6 +182,12 @@ def replay_rows_noting(
 
 CAPACITY = 1 << 16
 """Records between two reads of the notes."""
+
+
+def compile_noting() -> None:
+    """Have :func:`replay_rows_noting` compiled: run it on a machine of one block, without rows."""
+    notes = Notes(*(np.zeros(4, np.int64) for _ in Notes._fields))
+    replay_rows_noting(one_block(), notes, NO_ROWS, 0, 0, 0, -1)
 
 
 class NotingReplay(Replay):

@@ -17,6 +17,7 @@ from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import beside
 from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
@@ -32,6 +33,7 @@ from kevacuate.runs.loop import (
     STOP_OBJECT,
     STOP_SAMPLE,
     check_rows,
+    compile_loop,
     replay_rows,
 )
 from kevacuate.runs.map_keeper import MapKeeper
@@ -258,6 +260,14 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
+def demand_while_compiling(recording: Recording) -> Demand:
+    """The recording's demand, its rows read once, while another process compiles the loop if need be."""
+    with beside(compile_loop, replay_rows):
+        demand = build_demand(recording)
+        _ = demand.span
+    return demand
+
+
 def replay(
     recording: Recording | str | Path,
     policy: str | Policy = BASELINE,
@@ -307,7 +317,7 @@ def replay(
     source = Recording.of(recording)
     if demand is not None and not isinstance(demand, Demand):
         raise KevacuateError(f"demand cannot be {demand!r}: give what kevacuate.build_demand returned.")
-    rows = demand or build_demand(source)
+    rows = demand or demand_while_compiling(source)
     if rows.max_objects is None and source.start is not None:
         _ = (
             rows.span

@@ -10,13 +10,14 @@ import numpy as np
 from kevacuate.demand.build import build_demand
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import beside
 from kevacuate.mm import constants as k
 from kevacuate.observe.event_records import recorded_happenings
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.story import Story, tell
-from kevacuate.runs.noting import NotingReplay
+from kevacuate.runs.noting import NotingReplay, compile_noting, replay_rows_noting
 from kevacuate.runs.options import ReplayOptions
 
 
@@ -78,7 +79,10 @@ def replayed_story(
         The recording cannot be replayed.
     """
     options = ReplayOptions(seed=seed, despite_losses=despite_losses)
-    replay = NotingReplay(recording, build_demand(recording), policy, options)
+    with beside(compile_noting, replay_rows_noting):
+        demand = build_demand(recording)
+        _ = demand.span
+    replay = NotingReplay(recording, demand, policy, options)
     replay.watch(place.first, place.last)
     replay.run(progress)
     start = start_text(recording.start, place, recording.machine.hugepage_order)
