@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
+from llvmlite.ir.instructions import AllocaInstr, CallInstr, StoreInstr
 from numba import types
 from numba.core import cgutils, config, event
 from numba.core.caching import FunctionCache
@@ -40,6 +41,7 @@ from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.disjoint import FieldPointer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,6 +151,32 @@ class _PartCodegen:
         return getattr(self._codegen, name)
 
 
+def drop_zero_fills(function: ir.Function) -> None:
+    """Take the stores of zero out of a function's entry block that go to what its calls return into.
+
+    Numba makes them for every slot on the stack, where the function begins, and again before the call. Of a callee that is not
+    inlined they stay, and once the caller is inlined into the loop, every row would execute them.
+    """
+    slots = {
+        id(argument)
+        for block in function.blocks
+        for instruction in block.instructions
+        if isinstance(instruction, CallInstr)
+        for argument in instruction.args[:2]
+        if isinstance(argument, AllocaInstr)
+    }
+    entry = function.entry_basic_block
+    entry.instructions = [
+        instruction
+        for at, instruction in enumerate(entry.instructions)
+        if not (
+            isinstance(instruction, StoreInstr)
+            and entry.instructions[at - 1] is instruction.operands[1]
+            and id(instruction.operands[1]) in slots
+        )
+    ]
+
+
 class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     """Code of a function that only other kernels call: neither optimised nor turned into machine code by itself.
 
@@ -169,6 +197,7 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
             if not function.is_declaration:
                 for attribute in self.attributes:
                     function.attributes.add(attribute)
+                drop_zero_fills(function)
         super().add_ir_module(ir_module)
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -351,8 +380,14 @@ else:
 
         The caller keeps the arrays alive for as long as the pointers are used.
         """
-        fields = tuple(types.CPointer(array.dtype) for array in state.types)
-        result = types.NamedTuple(fields, state.instance_class)
+        owner = state.instance_class
+        fields = tuple(
+            FieldPointer(owner.__name__, name, array.dtype, name in getattr(owner, "CONSTANT", ()))
+            if getattr(owner, "DISJOINT", False)
+            else types.CPointer(array.dtype)
+            for name, array in zip(owner._fields, state.types, strict=True)
+        )
+        result = types.NamedTuple(fields, owner)
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             data = []
@@ -373,7 +408,7 @@ else:
             int32 = ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)])
+            builder.call(function, [builder.bitcast(address, byte), int32(0), int32(3), int32(1)])
             return context.get_dummy_value()
 
         return types.void(pointer, index), codegen

@@ -65,6 +65,9 @@ class State(NamedTuple):
     log: Int64Array
     obj: Int32Array
 
+    DISJOINT = True
+    CONSTANT = ("cfg",)
+
 
 @dataclass(frozen=True)
 class ZoneConfig:

@@ -215,9 +215,12 @@ def zone_allows(s, z, order, hi, flags):  # type: ignore[no-untyped-def]
     return False
 
 
-@part(inline=True)
-def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyped-def]
-    """Take a page from the first zone of the zonelist that allows it; -1 if none does."""
+@part(inline=False)
+def walk_zonelist(s, cpu, order, mt, flags, node, gfp, tried):  # type: ignore[no-untyped-def]
+    """Take a page from the first zone of the zonelist that allows it; -1 if none does.
+
+    *tried* is 1 if the preferred zone has refused already, else 0.
+    """
     hi = gfp_zone(gfp)
     at = zonelist_at(s, node) + 1
     first = first_zones_zonelist(s, node, hi)
@@ -228,7 +231,7 @@ def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyp
         skipped = False
         restart = False
         no_fallback = flags & ALLOC_NOFRAGMENT and not s.cfg[C_DEFRAG_MODE]
-        for i in range(first, count):
+        for i in range(first + tried, count):
             z = s.cfg[at + i]
             if s.zone[z * ZS + Z_INDEX] > hi:
                 continue
@@ -243,6 +246,7 @@ def walk_zonelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore[no-untyp
                 pfn = rmqueue(s, z, cpu, order, mt, flags)
                 if pfn >= 0:
                     return pfn
+        tried = 0
         if not restart and skip_awake and skipped:
             skip_awake = False
         elif restart or no_fallback:
@@ -256,22 +260,36 @@ def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore
     """get_page_from_freelist (:3794), out of line: the fast path, which never may use the highatomic reserve, has its own
     copy of what it does.
     """
-    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp, 0)
     if pfn >= 0 and flags & ALLOC_HIGHATOMIC and s.cfg[C_RESERVE_ANY_PATH]:
         reserve_highatomic_pageblock(s, page_zone(s, pfn), pfn, order)
     return pfn
 
 
 @part(inline=True)
-def alloc_flags_nofragment(s, node, gfp):  # type: ignore[no-untyped-def]
-    """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone can take the fallback (:3742)."""
+def get_page_from_preferred_zone(s, cpu, order, mt, flags, node, gfp, first):  # type: ignore[no-untyped-def]
+    """get_page_from_freelist of the fast path: from the zone at *first*, as nearly always, without a loop; else from the others."""
+    at = zonelist_at(s, node)
+    tried = 0
+    if first < s.cfg[at] and not gfp & GFP_THISNODE and s.cfg[C_SKIP_AWAKE] == 0:
+        tried = 1
+        z = s.cfg[at + 1 + first]
+        if zone_allows(s, z, order, gfp_zone(gfp), flags):
+            pfn = rmqueue(s, z, cpu, order, mt, flags)
+            if pfn >= 0:
+                return pfn
+    return walk_zonelist(s, cpu, order, mt, flags, node, gfp, tried)
+
+
+@part(inline=True)
+def alloc_flags_nofragment(s, node, gfp, first):  # type: ignore[no-untyped-def]
+    """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone than that at *first* can take the fallback (:3742)."""
     flags = gfp & GFP_KSWAPD_RECLAIM
     if not s.cfg[C_ZONE_DMA32]:
         return flags
     if s.cfg[C_DEFRAG_MODE]:
         return flags | ALLOC_NOFRAGMENT
     at = zonelist_at(s, node)
-    first = first_zones_zonelist(s, node, gfp_zone(gfp))
     count = s.cfg[at]
     if first >= count:
         return flags
@@ -402,10 +420,11 @@ def direct_reclaim_retry(s, cpu, order, mt, gfp, node, flags):  # type: ignore[n
 def alloc_frozen_pages(s, cpu, nid, order, mt, gfp):  # type: ignore[no-untyped-def]
     """__alloc_frozen_pages: fast path at LOW, then the slow path (:5324); the page, still without an owner, or -1."""
     node = nid if nid >= 0 else s.cfg[s.cfg[C_OFF_CPU_NODE] + cpu]
-    flags = WMARK_LOW | alloc_flags_nofragment(s, node, gfp)
+    first = first_zones_zonelist(s, node, gfp_zone(gfp))
+    flags = WMARK_LOW | alloc_flags_nofragment(s, node, gfp, first)
     if mt == MIGRATE_MOVABLE:
         flags |= ALLOC_CMA
-    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    pfn = get_page_from_preferred_zone(s, cpu, order, mt, flags, node, gfp, first)
     if pfn < 0:
         pfn = alloc_pages_slowpath(s, cpu, order, mt, gfp, node)
     return pfn
