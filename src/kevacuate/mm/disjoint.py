@@ -2,21 +2,29 @@
 """Pointers that LLVM knows to be apart: a store to one array of the state cannot change what another holds.
 
 Numba's raw pointers say nothing of what they point to, so LLVM must read every parameter again after every store. Here each
-load and store carries a TBAA tag, one a field, which is what C's type-based rules give a compiler, by array instead of by type.
-Loads of fields that no compiled function writes are invariant besides. What carries no tag, as other NamedTuples' pointers and
-NumPy arrays, may alias everything.
+load and store carries a TBAA tag, one a field: C's type-based rules tell a compiler as much, by type instead of by array.
+Loads of fields that no compiled function writes are invariant besides. Accesses without a tag (NumPy arrays, the pointers of
+other NamedTuples) may alias everything.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.ir.instructions import LoadInstr
 from numba import types
 from numba.core.datamodel import models
 from numba.extending import lower_builtin, register_model
+
+_APART: dict[type, frozenset[str]] = {}
+"""The NamedTuples whose arrays share no memory, and which of their fields are only read."""
+
+
+def arrays_apart(owner: type, *, constant: Iterable[str] = ()) -> None:
+    """Say that the arrays of the NamedTuple *owner* share no memory, and that no compiled function writes those in *constant*."""
+    _APART[owner] = frozenset(constant)
 
 
 class FieldPointer(types.CPointer):  # type: ignore[misc]
@@ -46,6 +54,13 @@ class FieldPointer(types.CPointer):  # type: ignore[misc]
 register_model(FieldPointer)(models.PointerModel)
 
 
+def pointer_type(owner: type, field: str, dtype: types.Type) -> types.Type:
+    """The type of a pointer to the items of *owner*'s array *field*: one of its own where the arrays are apart."""
+    if owner not in _APART:
+        return types.CPointer(dtype)
+    return FieldPointer(owner.__name__, field, dtype, field in _APART[owner])
+
+
 def mark(builder: ir.IRBuilder, access: Any, pointer: FieldPointer) -> Any:
     """Tag a load or store as one of the pointer's field; gives it back."""
     module = builder.module
@@ -53,7 +68,7 @@ def mark(builder: ir.IRBuilder, access: Any, pointer: FieldPointer) -> Any:
     zero = ir.Constant(ir.IntType(64), 0)
     kind = module.add_metadata([ir.MetaDataString(module, pointer.tag), root, zero])
     access.set_metadata("tbaa", module.add_metadata([kind, kind, zero]))
-    if pointer.constant and isinstance(access, LoadInstr):
+    if pointer.constant and isinstance(access, ir.LoadInstr):
         access.set_metadata("invariant.load", module.add_metadata([]))
     return access
 

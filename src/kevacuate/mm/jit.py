@@ -32,7 +32,6 @@ from typing import Any, TypeVar
 import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage
-from llvmlite.ir.instructions import AllocaInstr, CallInstr, StoreInstr
 from numba import types
 from numba.core import cgutils, config, event
 from numba.core.caching import FunctionCache
@@ -41,7 +40,7 @@ from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.disjoint import FieldPointer
+from kevacuate.mm.disjoint import pointer_type
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -161,16 +160,16 @@ def drop_zero_fills(function: ir.Function) -> None:
         id(argument)
         for block in function.blocks
         for instruction in block.instructions
-        if isinstance(instruction, CallInstr)
+        if isinstance(instruction, ir.CallInstr)
         for argument in instruction.args[:2]
-        if isinstance(argument, AllocaInstr)
+        if isinstance(argument, ir.AllocaInstr)
     }
     entry = function.entry_basic_block
     entry.instructions = [
         instruction
         for at, instruction in enumerate(entry.instructions)
         if not (
-            isinstance(instruction, StoreInstr)
+            isinstance(instruction, ir.StoreInstr)
             and entry.instructions[at - 1] is instruction.operands[1]
             and id(instruction.operands[1]) in slots
         )
@@ -382,9 +381,7 @@ else:
         """
         owner = state.instance_class
         fields = tuple(
-            FieldPointer(owner.__name__, name, array.dtype, name in getattr(owner, "CONSTANT", ()))
-            if getattr(owner, "DISJOINT", False)
-            else types.CPointer(array.dtype)
+            pointer_type(owner, name, array.dtype)
             for name, array in zip(owner._fields, state.types, strict=True)
         )
         result = types.NamedTuple(fields, owner)
@@ -408,7 +405,7 @@ else:
             int32 = ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [builder.bitcast(address, byte), int32(0), int32(3), int32(1)])
+            builder.call(function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)])
             return context.get_dummy_value()
 
         return types.void(pointer, index), codegen

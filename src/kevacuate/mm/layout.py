@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.disjoint import arrays_apart
 from kevacuate.mm.profile import PROFILES, Profile
 
 Int32Array = npt.NDArray[np.int32]
@@ -65,8 +66,8 @@ class State(NamedTuple):
     log: Int64Array
     obj: Int32Array
 
-    DISJOINT = True
-    CONSTANT = ("cfg",)
+
+arrays_apart(State, constant=("cfg",))
 
 
 @dataclass(frozen=True)

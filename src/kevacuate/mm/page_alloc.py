@@ -268,7 +268,7 @@ def get_page_from_freelist(s, cpu, order, mt, flags, node, gfp):  # type: ignore
 
 @part(inline=True)
 def get_page_from_preferred_zone(s, cpu, order, mt, flags, node, gfp, first):  # type: ignore[no-untyped-def]
-    """get_page_from_freelist of the fast path: from the zone at *first*, as nearly always, without a loop; else from the others."""
+    """get_page_from_freelist of the fast path: from the zone at *first*, as nearly always, or from another."""
     at = zonelist_at(s, node)
     tried = 0
     if first < s.cfg[at] and not gfp & GFP_THISNODE and s.cfg[C_SKIP_AWAKE] == 0:
