@@ -64,7 +64,7 @@ class BlockCounts(NamedTuple):
     mt: npt.NDArray[np.int8]
     """Migratetype (5 while isolated)."""
     pages: npt.NDArray[np.int32]
-    """int32[blocks, COLUMNS]: pages that are free, pcp, movable, unmovable, reserved."""
+    """int32[blocks, COLUMNS]: pages that are free, pcp, movable, unmovable, reserved; a column's numbers lie together."""
     start: npt.NDArray[np.int64]
     """First pfn."""
 
@@ -139,7 +139,7 @@ def count_free_chunks(s, first, end, free, counts, mt):  # type: ignore[no-untyp
 
 @kernel
 def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
-    """Fill mt (int8[blocks]), pages (int32[blocks * 5]) and free_by (int64[16 * 8], chunks by order and type)."""
+    """Fill mt (int8[blocks]), pages (int32[5, blocks]) and free_by (int64[16 * 8], chunks by order and type)."""
     s = pointers(sa)
     pageblock_order = s.cfg[C_PAGEBLOCK_ORDER]
     size = 1 << pageblock_order
@@ -157,14 +157,14 @@ def count_blocks(sa, mt, pages, free_by):  # type: ignore[no-untyped-def]
             if covering == FREE:
                 free_by[(meta & 15) * 8 + block_mt] += 1
         if first < covered_to:
-            pages[b * 5 + covering] = size
+            pages[covering, b] = size
             continue
         free, pcp, movable, unmovable = count_pages(s, first, first + size)
-        pages[b * 5 + FREE] = free
-        pages[b * 5 + PCP] = pcp
-        pages[b * 5 + MOVABLE] = movable
-        pages[b * 5 + UNMOVABLE] = unmovable
-        pages[b * 5 + RESERVED] = size - free - pcp - movable - unmovable
+        pages[FREE, b] = free
+        pages[PCP, b] = pcp
+        pages[MOVABLE, b] = movable
+        pages[UNMOVABLE, b] = unmovable
+        pages[RESERVED, b] = size - free - pcp - movable - unmovable
         count_free_chunks(s, first, first + size, free, free_by, block_mt)
 
 
@@ -172,10 +172,10 @@ def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
     blocks = int(state.cfg[C_NPAGES]) >> int(state.cfg[C_PAGEBLOCK_ORDER])
     mt = np.zeros(blocks, np.int8)
-    pages = np.zeros(blocks * 5, np.int32)
+    pages = np.zeros((COLUMNS, blocks), np.int32)
     free_by = np.zeros(16 * 8, np.int64)
     count_blocks(state, mt, pages, free_by)
-    inside = mt >= 0
-    start = np.flatnonzero(inside).astype(np.int64) << int(state.cfg[C_PAGEBLOCK_ORDER])
-    counts = BlockCounts(mt[inside], pages.reshape(blocks, 5)[inside], start)
+    inside = np.flatnonzero(mt >= 0)
+    start = inside << int(state.cfg[C_PAGEBLOCK_ORDER])
+    counts = BlockCounts(mt[inside], pages[:, inside].T, start)
     return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]
