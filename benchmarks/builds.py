@@ -29,8 +29,8 @@ import json, resource, sys
 import kevacuate
 try:
     from kevacuate.runs.replay import replay
-except ImportError:
-    from kevacuate import replay
+except ImportError:  # a tree from when the folder had this name
+    from kevacuate.replay.run import replay
 where = sys.argv[1]
 recording = kevacuate.Recording.open(where) if where else kevacuate.Recording.shipped()
 for line in sys.stdin:
