@@ -94,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.map:
         print(perfmap.write(loop.replay_rows, blocks.count_blocks, entry.advance))
     timers = Timers()
-    for name, owner, attribute in (part for part in PARTS if hasattr(part[1], part[2])):  # an older tree may lack one
+    for name, owner, attribute in (
+        part for part in PARTS if hasattr(part[1], part[2])
+    ):  # an older tree may lack one
         setattr(owner, attribute, timers.around(name, getattr(owner, attribute)))
     for _ in range(options.runs):
         run.replay(recording, options.policy)

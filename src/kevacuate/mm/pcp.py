@@ -56,7 +56,7 @@ from kevacuate.mm.constants import (
     ZS,
 )
 from kevacuate.mm.fallback import rmqueue_mode
-from kevacuate.mm.jit import part
+from kevacuate.mm.jit import part, prefetch
 from kevacuate.mm.log import log_kmem
 from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
@@ -248,6 +248,9 @@ def free_pcppages_bulk(s, z, cpu, count, pindex):  # type: ignore[no-untyped-def
             empty += 1
             continue
         empty = 0
+        before = s.link[2 * pfn + 1] + 0
+        prefetch(s.link, 2 * before)  # the next chunk to go, freed long ago
+        prefetch(s.meta, before)
         order = s.meta[pfn] & 15
         list_del(s, pfn)
         count -= 1 << order
