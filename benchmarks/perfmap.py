@@ -39,7 +39,8 @@ def write(*kernels: Any) -> str:
     with open(path, "w", encoding="ascii") as out:
         for kernel in kernels:
             library = next(iter(kernel.overloads.values())).library
-            out.writelines(_lines(kernel.__name__, library.kept, regions))
+            code = getattr(library, "kept", None) or library._get_compiled_object()
+            out.writelines(_lines(kernel.__name__, code, regions))
     return path
 
 
