@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ import json, resource, sys
 import kevacuate
 try:
     from kevacuate.runs.replay import replay
-except ImportError:
-    from kevacuate import replay
+except ImportError:  # a tree from when the folder had this name
+    from kevacuate.replay.run import replay
 where = sys.argv[1]
 recording = kevacuate.Recording.open(where) if where else kevacuate.Recording.shipped()
 for line in sys.stdin:
@@ -86,7 +87,7 @@ class Tree:
 
 
 def compare(this: Tree, other: Tree, policy: str, runs: int) -> dict[str, Any]:
-    """Both replay *policy* in turn, *runs* times after one that compiles; medians and their ratio."""
+    """Both replay *policy* in turn, *runs* times after one that is not counted; medians and their ratio."""
     trees = (this, other)
     first = [tree.replay(policy) for tree in trees]
     seconds: list[list[float]] = [[], []]
@@ -108,6 +109,18 @@ def compare(this: Tree, other: Tree, policy: str, runs: int) -> dict[str, Any]:
     }
 
 
+def show(result: dict[str, Any]) -> None:
+    """Two lines for one policy."""
+    (ours, theirs), (least, median, most) = result["user_seconds"], result["ratio_of_pairs"]
+    print(
+        f"{result['policy']}: {result['rows']:,} rows; user CPU {ours * 1e3:.0f} ms here, {theirs * 1e3:.0f} ms there: "
+        f"{result['ratio']:.2f} x as fast (pairs {least:.2f}, {median:.2f}, {most:.2f})\n"
+        f"         peak {result['peak_mib'][0]:.0f} MiB here, {result['peak_mib'][1]:.0f} there; "
+        f"final states {'equal' if result['equal'] else 'DIFFER'}",
+        flush=True,
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Compare this tree with another."""
     parser = argparse.ArgumentParser(
@@ -121,21 +134,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=15, help="replays by each tree and policy")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
-    this, other = Tree(HERE, options.recording), Tree(options.other.resolve(), options.recording)
     found = []
-    for policy in options.policy:
-        result = compare(this, other, policy, options.runs)
-        found.append(result)
-        (ours, theirs), (least, median, most) = result["user_seconds"], result["ratio_of_pairs"]
-        print(
-            f"{policy}: {result['rows']:,} rows; user CPU {ours * 1e3:.0f} ms here, {theirs * 1e3:.0f} ms there: "
-            f"{result['ratio']:.2f} x as fast (pairs {least:.2f}, {median:.2f}, {most:.2f})\n"
-            f"         peak {result['peak_mib'][0]:.0f} MiB here, {result['peak_mib'][1]:.0f} there; "
-            f"final states {'equal' if result['equal'] else 'DIFFER'}",
-            flush=True,
-        )
-    this.close()
-    other.close()
+    for path in (HERE, options.other.resolve()):
+        with closing(Tree(path, options.recording)) as compiling:  # takes memory that no other replay takes
+            compiling.replay(options.policy[0])
+    here, there = Tree(HERE, options.recording), Tree(options.other.resolve(), options.recording)
+    with closing(here), closing(there):
+        for policy in options.policy:
+            found.append(compare(here, there, policy, options.runs))
+            show(found[-1])
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -101,6 +101,12 @@ def differences(ours: State, theirs: State) -> list[str]:
     return [name for name in State._fields if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
 
 
+def assign(state: State, source: State) -> None:
+    """Make *state* equal to *source*, array by array."""
+    for array, values in zip(state, source, strict=True):
+        np.copyto(array, values)
+
+
 def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, DemandChunk]:
     """A machine filled as the stream wants it, and *rows* rows to measure."""
     state, generator = streams.booted(gib), streams.generator(gib, seed)
@@ -111,15 +117,16 @@ def filled(kind: str, gib: int, rows: int, seed: int = 1) -> tuple[State, Demand
 
 
 def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> dict[str, Any]:
-    """One machine and stream: Numba, C, Numba, C ... from the same start; medians of the rates."""
+    """One machine and stream: Numba, C, Numba, C ... from the same start in the same memory, as two copies of a state may lie in
+    pages of different size; medians of the rates.
+    """
     start, demand = filled(kind, gib, rows)
-    ours, theirs = (State._make(array.copy() for array in start) for _ in range(2))
+    state, ours = (State._make(array.copy() for array in start) for _ in range(2))
     seconds: dict[str, list[float]] = {}
     for _ in range(repeats):
         for ahead in (0, DISTANCE):
-            for name, state in (("numba", ours), ("c", theirs)):
-                for array, source in zip(state, start, strict=True):
-                    np.copyto(array, source)
+            for name in ("numba", "c"):
+                assign(state, start)
                 begin = time.process_time()
                 if name == "c":
                     run_c(twin, state, demand, ahead)
@@ -128,7 +135,9 @@ def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> 
                 seconds.setdefault(f"{name}{' prefetch' if ahead else ''}", []).append(
                     time.process_time() - begin
                 )
-            if different := differences(ours, theirs):
+                if name == "numba":
+                    assign(ours, state)
+            if different := differences(ours, state):
                 raise Mismatch(f"{kind}, {gib} GiB, prefetch {ahead}: {', '.join(different)} differ")
     rate = {name: rows / statistics.median(values) for name, values in seconds.items()}
     done = Counters.table(ours.stat - start.stat)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
+from llvmlite import ir
 from llvmlite.binding import Linkage, parse_assembly
 from numba import types
 from numba.core import cgutils, sigutils
@@ -43,6 +44,32 @@ class _PartCodegen:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codegen, name)
+
+
+def drop_zero_fills(function: ir.Function) -> None:
+    """Take the stores of zero out of a function's entry block that go to what its calls return into.
+
+    Numba makes them for every slot on the stack, where the function begins, and again before the call. Of a callee that is not
+    inlined they stay, and once the caller is inlined into the loop, every row would execute them.
+    """
+    slots = {
+        id(argument)
+        for block in function.blocks
+        for instruction in block.instructions
+        if isinstance(instruction, ir.CallInstr)
+        for argument in instruction.args[:2]
+        if isinstance(argument, ir.AllocaInstr)
+    }
+    entry = function.entry_basic_block
+    entry.instructions = [
+        instruction
+        for at, instruction in enumerate(entry.instructions)
+        if not (
+            isinstance(instruction, ir.StoreInstr)
+            and entry.instructions[at - 1] is instruction.operands[1]
+            and id(instruction.operands[1]) in slots
+        )
+    ]
 
 
 _libraries: WeakValueDictionary[int, PartLibrary] = WeakValueDictionary()
@@ -121,6 +148,7 @@ class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
                 self.functions.add(function.name)
                 for attribute in self.attributes:
                     function.attributes.add(attribute)
+                drop_zero_fills(function)
         self.texts.append(cgutils.normalize_ir_text(str(ir_module)))
 
     def get_pointer_to_function(self, name: str) -> int:

@@ -37,6 +37,8 @@ from numba.extending import (
     type_callable,
 )
 
+from kevacuate.disjoint import Place, load, place_of, pointer_type, store
+
 CHECKED: bool = bool(config.BOUNDSCHECK)
 """Whether compiled code checks every index of a record and of a field."""
 
@@ -244,27 +246,31 @@ _I64 = ir.IntType(64)
 
 
 class RecordType(types.Type):  # type: ignore[misc]
-    """A pointer to one record."""
+    """A pointer to one record; of an array that is apart from others, with its place."""
 
-    def __init__(self, record: type[Record]) -> None:
-        self.record = record
-        super().__init__(record.__name__)
+    def __init__(self, record: type[Record], place: Place | None = None) -> None:
+        self.record, self.place = record, place
+        super().__init__(place.tag if place else record.__name__)
+
+    def field_place(self, name: str) -> Place | None:
+        """Where the field *name* of its array's records lies."""
+        return self.place.field(name) if self.place else None
 
 
 class RecordsType(types.Type):  # type: ignore[misc]
     """A pointer to the first of several records; with their number where indices are checked."""
 
-    def __init__(self, record: type[Record]) -> None:
-        self.record = record
-        super().__init__(f"{record.__name__}s")
+    def __init__(self, record: type[Record], place: Place | None = None) -> None:
+        self.record, self.place = record, place
+        super().__init__(f"{place.tag if place else record.__name__}s")
 
 
 class FieldType(types.Type):  # type: ignore[misc]
     """A pointer to the first word of a field of several."""
 
-    def __init__(self, dtype: type, length: int) -> None:
-        self.dtype, self.length = dtype, length
-        super().__init__(f"{np.dtype(dtype).name}x{length}")
+    def __init__(self, dtype: type, length: int, place: Place | None = None) -> None:
+        self.dtype, self.length, self.place = dtype, length, place
+        super().__init__(place.tag if place else f"{np.dtype(dtype).name}x{length}")
 
 
 def _word(dtype: type) -> ir.IntType:
@@ -288,7 +294,7 @@ class _FieldModel(models.PrimitiveModel):  # type: ignore[misc]
 class _RecordsModel(models.StructModel):  # type: ignore[misc]
     def __init__(self, manager: Any, of: Any) -> None:
         count = [("count", types.int64)] if CHECKED else []
-        super().__init__(manager, of, [("first", RecordType(of.record)), *count])
+        super().__init__(manager, of, [("first", RecordType(of.record, of.place)), *count])
 
 
 @infer_getattr
@@ -300,34 +306,36 @@ class _RecordAttributes(AttributeTemplate):  # type: ignore[misc]
         field = record.record.FIELDS.get(name)
         if field is None:
             return None
-        return FieldType(record.record.DTYPE, field.length) if field.length else types.int64
+        if not field.length:
+            return types.int64
+        return FieldType(record.record.DTYPE, field.length, record.field_place(name))
 
 
-def _load(builder: Any, pointer: Any) -> Any:
+def _load(builder: Any, pointer: Any, place: Place | None) -> Any:
     """A word, widened to int64."""
-    value = builder.load(pointer)
+    value = load(builder, pointer, place)
     return value if value.type.width == 64 else builder.sext(value, _I64)
 
 
-def _store(context: Any, builder: Any, value: Any, of: Any, pointer: Any, dtype: type) -> None:
+def _store(context: Any, builder: Any, value: Any, of: Any, pointer: Any, place: Place | None) -> None:
     """Store a value of the Numba type *of* as a word."""
     value = context.cast(builder, value, of, types.int64)
-    word = _word(dtype)
-    builder.store(value if word.width == 64 else builder.trunc(value, word), pointer)
+    word = pointer.type.pointee
+    store(builder, value if word.width == 64 else builder.trunc(value, word), pointer, place)
 
 
 @lower_getattr_generic(RecordType)
 def _get_field(context: Any, builder: Any, of: RecordType, value: Any, name: str) -> Any:
     field = of.record.FIELDS[name]
     pointer = builder.gep(value, [_I64(field.offset)], inbounds=True)
-    return pointer if field.length else _load(builder, pointer)
+    return pointer if field.length else _load(builder, pointer, of.field_place(name))
 
 
 @lower_setattr_generic(RecordType)
 def _set_field(context: Any, builder: Any, signature: Any, args: Any, name: str) -> None:
-    record = signature.args[0].record
-    pointer = builder.gep(args[0], [_I64(record.FIELDS[name].offset)], inbounds=True)
-    _store(context, builder, args[1], signature.args[1], pointer, record.DTYPE)
+    of = signature.args[0]
+    pointer = builder.gep(args[0], [_I64(of.record.FIELDS[name].offset)], inbounds=True)
+    _store(context, builder, args[1], signature.args[1], pointer, of.field_place(name))
 
 
 def _index(context: Any, builder: Any, value: Any, of: Any, count: Any) -> Any:
@@ -343,7 +351,7 @@ def _type_getitem(_context: Any) -> Any:
     def typer(of: Any, index: Any) -> Any:
         if isinstance(index, types.Integer):
             if isinstance(of, RecordsType):
-                return RecordType(of.record)
+                return RecordType(of.record, of.place)
             if isinstance(of, FieldType):
                 return types.int64
         return None
@@ -373,14 +381,14 @@ def _get_record(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 def _get_word(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     of, index_type = signature.args
     index = _index(context, builder, args[1], index_type, _I64(of.length))
-    return _load(builder, builder.gep(args[0], [index], inbounds=True))
+    return _load(builder, builder.gep(args[0], [index], inbounds=True), of.place)
 
 
 @lower_builtin(operator.setitem, FieldType, types.Integer, types.Any)
 def _set_word(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     of, index_type, value_type = signature.args
     index = _index(context, builder, args[1], index_type, _I64(of.length))
-    _store(context, builder, args[2], value_type, builder.gep(args[0], [index], inbounds=True), of.dtype)
+    _store(context, builder, args[2], value_type, builder.gep(args[0], [index], inbounds=True), of.place)
     return context.get_dummy_value()
 
 
@@ -390,10 +398,11 @@ def view_type(view: type, arrays: Any) -> types.NamedTuple:
     fields = []
     for name, array in zip(view._fields, arrays, strict=True):  # type: ignore[attr-defined]
         record, single = kinds.get(name, (None, False))
+        place = place_of(view, name)
         if record is not None:
-            fields.append(RecordType(record) if single else RecordsType(record))
+            fields.append(RecordType(record, place) if single else RecordsType(record, place))
         else:
-            fields.append(array if CHECKED else types.CPointer(array.dtype))
+            fields.append(array if CHECKED else pointer_type(array.dtype, place))
     return types.NamedTuple(tuple(fields), view)
 
 

@@ -66,6 +66,7 @@ def copy(tmp_path: Path) -> Path:
         "jit.py",
         "records.py",
         "compiler.py",
+        "disjoint.py",
         "lowering.py",
         jit.COMPILED,
     ):

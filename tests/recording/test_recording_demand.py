@@ -18,7 +18,7 @@ from kevacuate.recording import (
     write_demand,
 )
 from kevacuate.recording.beside import remove_leftovers
-from kevacuate.recording.demand import DEMAND_TYPES, START_TYPES
+from kevacuate.recording.demand import DEMAND_TYPES, START_TYPES, demand_span
 
 
 def demand(rows: int, seed: int = 1) -> DemandChunk:
@@ -116,3 +116,18 @@ def test_corruption_is_found(tmp_path: Path) -> None:
     (tmp_path / "demand.json").write_text(json.dumps(body | {"schema_version": 7}))
     with pytest.raises(KevacuateError, match="schema version 7, but this program reads up to version 1"):
         read_demand(tmp_path)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300_000])
+def test_the_span_is_that_of_the_rows(tmp_path: Path, rows: int) -> None:
+    whole = demand(rows)
+    write_demand(tmp_path, parts(whole, 100_000), start(3))
+    assert demand_span(tmp_path) == (int(whole.t[-1]) if rows else 0, rows)
+
+
+def test_the_span_of_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    write_demand(tmp_path, parts(demand(1000), 1000), start(3))
+    data = (tmp_path / "demand.parquet").read_bytes()
+    (tmp_path / "demand.parquet").write_bytes(data[:4] + bytes(400) + data[404:])
+    with pytest.raises(KevacuateError, match=r"demand\.parquet is corrupted"):
+        demand_span(tmp_path)

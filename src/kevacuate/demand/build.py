@@ -30,6 +30,7 @@ from kevacuate.recording.demand import (
     DemandChunk,
     StartObjects,
     demand_facts,
+    demand_span,
     read_demand,
     read_start_objects,
 )
@@ -49,6 +50,7 @@ class Demand:
         chunks: Callable[[Demand], Iterator[DemandChunk]],
         kinds: PageKindModel,
         quality: DemandQuality | None = None,
+        span: tuple[int, int] | None = None,
     ) -> None:
         self.start_objects = start_objects
         """Objects in use at the start that may move: ids 0 to n - 1."""
@@ -56,7 +58,7 @@ class Demand:
         """The page kind model that ``attr`` was drawn with."""
         self._chunks = chunks
         self._quality = quality
-        self._span: tuple[int, int] | None = None
+        self._span = span
 
     def __repr__(self) -> str:
         """How many rows, where that is known already."""
@@ -88,9 +90,9 @@ class Demand:
 
     @property
     def span(self) -> tuple[int, int]:
-        """(virtual ns from the start to the last row, number of rows); one pass over the rows when first asked for.
+        """(virtual ns from the start to the last row, number of rows); unless stored, one pass when first asked for.
 
-        After it :attr:`quality` and :attr:`max_objects` are known, too. An empty demand gives (0, 0).
+        After such a pass :attr:`quality` and :attr:`max_objects` are known, too. An empty demand gives (0, 0).
         """
         if self._span is None:
             last, rows = 0, 0
@@ -305,4 +307,4 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
                 number = pagekinds.draw_again(chunk.op, chunk.gfp, chunk.mt, attr, number, kinds.shares())
                 yield chunk._replace(attr=attr)
 
-    return Demand(start, chunks, kinds, quality)
+    return Demand(start, chunks, kinds, quality, demand_span(recording.path))

@@ -64,7 +64,7 @@ class BlockCounts(NamedTuple):
     mt: npt.NDArray[np.int8]
     """Migratetype (5 while isolated)."""
     pages: npt.NDArray[np.int32]
-    """int32[blocks, COLUMNS]: pages that are free, pcp, movable, unmovable, reserved."""
+    """int32[blocks, COLUMNS]: pages that are free, pcp, movable, unmovable, reserved; a column's numbers lie together."""
     start: npt.NDArray[np.int64]
     """First pfn."""
 
@@ -138,8 +138,8 @@ def count_free_chunks(s: View, first: int, end: int, free: int, counts: Words, m
 
 
 @kernel
-def count_blocks(sa: State, mt: Words, pages: Words, free_by: Words) -> None:
-    """Fill mt (int8[blocks]), pages (int32[blocks * 5]) and free_by (int64[16 * 8], chunks by order and type)."""
+def count_blocks(sa: State, mt: Words, pages: npt.NDArray[np.int32], free_by: Words) -> None:
+    """Fill mt (int8[blocks]), pages (int32[5, blocks]) and free_by (int64[16 * 8], chunks by order and type)."""
     s = pointers(sa)
     pageblock_order = s.cfg.pageblock_order
     size = 1 << pageblock_order
@@ -157,14 +157,14 @@ def count_blocks(sa: State, mt: Words, pages: Words, free_by: Words) -> None:
             if covering == FREE:
                 free_by[(meta & 15) * 8 + block_mt] += 1
         if first < covered_to:
-            pages[b * 5 + covering] = size
+            pages[covering, b] = size
             continue
         free, pcp, movable, unmovable = count_pages(s, first, first + size)
-        pages[b * 5 + FREE] = free
-        pages[b * 5 + PCP] = pcp
-        pages[b * 5 + MOVABLE] = movable
-        pages[b * 5 + UNMOVABLE] = unmovable
-        pages[b * 5 + RESERVED] = size - free - pcp - movable - unmovable
+        pages[FREE, b] = free
+        pages[PCP, b] = pcp
+        pages[MOVABLE, b] = movable
+        pages[UNMOVABLE, b] = unmovable
+        pages[RESERVED, b] = size - free - pcp - movable - unmovable
         count_free_chunks(s, first, first + size, free, free_by, block_mt)
 
 
@@ -172,10 +172,10 @@ def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
     blocks = state.view.cfg.npages >> state.view.cfg.pageblock_order
     mt = np.zeros(blocks, np.int8)
-    pages = np.zeros(blocks * 5, np.int32)
+    pages = np.zeros((COLUMNS, blocks), np.int32)
     free_by = np.zeros(16 * 8, np.int64)
     count_blocks(state, mt, pages, free_by)
-    inside = mt >= 0
-    start = np.flatnonzero(inside).astype(np.int64) << state.view.cfg.pageblock_order
-    counts = BlockCounts(mt[inside], pages.reshape(blocks, 5)[inside], start)
+    inside = np.flatnonzero(mt >= 0)
+    start = inside << state.view.cfg.pageblock_order
+    counts = BlockCounts(mt[inside], pages[:, inside].T, start)
     return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]

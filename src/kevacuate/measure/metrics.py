@@ -68,7 +68,7 @@ def region_metrics(counts: BlockCounts, order: int, pageblock_order: int) -> dic
     if order > pageblock_order and len(pages):
         region = counts.start >> order
         begins = np.flatnonzero(region[1:] != region[:-1]) + 1  # blocks are in order of pfn
-        pages = np.add.reduceat(pages, np.concatenate(([0], begins)), axis=0, dtype=np.int64)
+        pages = np.add.reduceat(pages.T, np.concatenate(([0], begins)), axis=1, dtype=np.int64).T
     usable = pages[:, FREE] + pages[:, PCP]
     tainted = pages[:, UNMOVABLE] > 0
     whole = usable + pages[:, MOVABLE] + pages[:, UNMOVABLE] == 1 << order

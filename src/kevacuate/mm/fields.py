@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kevacuate.disjoint import arrays_apart
 from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, FOLIO_BATCH_SIZE, NR_ORDERS, WHY_NAMES
 from kevacuate.records import Record, Records, Words, words
 
@@ -304,3 +305,6 @@ class View(NamedTuple):
     folios: Words
     log: Records[LogRecord]
     obj: Words
+
+
+arrays_apart(View, constant=("cfg",))

@@ -131,9 +131,12 @@ def zone_allows(s: View, z: int, order: int, hi: int, flags: int) -> bool:
     return False
 
 
-@part(inline=True)
-def walk_zonelist(s: View, cpu: int, order: int, mt: int, flags: int, node: int, gfp: int) -> int:
-    """Take a page from the first zone of the zonelist that allows it; -1 if none does."""
+@part(inline=False)
+def walk_zonelist(s: View, cpu: int, order: int, mt: int, flags: int, node: int, gfp: int, tried: int) -> int:
+    """Take a page from the first zone of the zonelist that allows it; -1 if none does.
+
+    *tried* is 1 if the preferred zone has refused already, else 0.
+    """
     hi = gfp_zone(gfp)
     zonelist = s.node[node].zonelist
     first = first_zones_zonelist(s, node, hi)
@@ -144,7 +147,7 @@ def walk_zonelist(s: View, cpu: int, order: int, mt: int, flags: int, node: int,
         skipped = False
         restart = False
         no_fallback = flags & k.ALLOC_NOFRAGMENT and not s.cfg.defrag_mode
-        for i in range(first, count):
+        for i in range(first + tried, count):
             z = zonelist[i]
             zone = s.zone[z]
             if zone.index > hi:
@@ -160,6 +163,7 @@ def walk_zonelist(s: View, cpu: int, order: int, mt: int, flags: int, node: int,
                 pfn = rmqueue(s, z, cpu, order, mt, flags)
                 if pfn >= 0:
                     return pfn
+        tried = 0
         if not restart and skip_awake and skipped:
             skip_awake = False
         elif restart or no_fallback:
@@ -173,22 +177,38 @@ def get_page_from_freelist(s: View, cpu: int, order: int, mt: int, flags: int, n
     """get_page_from_freelist (:3794), out of line: the fast path, which never may use the highatomic reserve, has its own
     copy of what it does.
     """
-    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp, 0)
     if pfn >= 0 and flags & k.ALLOC_HIGHATOMIC and s.cfg.reserve_any_path:
         reserve_highatomic_pageblock(s, page_zone(s, pfn), pfn, order)
     return pfn
 
 
 @part(inline=True)
-def alloc_flags_nofragment(s: View, node: int, gfp: int) -> int:
-    """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone can take the fallback (:3742)."""
+def get_page_from_preferred_zone(
+    s: View, cpu: int, order: int, mt: int, flags: int, node: int, gfp: int, first: int
+) -> int:
+    """get_page_from_freelist of the fast path: from the zone at *first*, as nearly always, or from another."""
+    pgdat = s.node[node]
+    tried = 0
+    if first < pgdat.nr_zonelist and not gfp & k.GFP_THISNODE and s.cfg.skip_awake == 0:
+        tried = 1
+        z = pgdat.zonelist[first]
+        if zone_allows(s, z, order, gfp_zone(gfp), flags):
+            pfn = rmqueue(s, z, cpu, order, mt, flags)
+            if pfn >= 0:
+                return pfn
+    return walk_zonelist(s, cpu, order, mt, flags, node, gfp, tried)
+
+
+@part(inline=True)
+def alloc_flags_nofragment(s: View, node: int, gfp: int, first: int) -> int:
+    """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone than that at *first* can take the fallback (:3742)."""
     flags = gfp & k.GFP_KSWAPD_RECLAIM
     if not s.cfg.zone_dma32:
         return flags
     if s.cfg.defrag_mode:
         return flags | k.ALLOC_NOFRAGMENT
     pgdat = s.node[node]
-    first = first_zones_zonelist(s, node, gfp_zone(gfp))
     count = pgdat.nr_zonelist
     if first >= count:
         return flags
@@ -322,10 +342,11 @@ def direct_reclaim_retry(s: View, cpu: int, order: int, mt: int, gfp: int, node:
 def alloc_frozen_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: int) -> int:
     """__alloc_frozen_pages: fast path at LOW, then the slow path (:5324); the page, still without an owner, or -1."""
     node = nid if nid >= 0 else s.cpu[cpu].node
-    flags = k.WMARK_LOW | alloc_flags_nofragment(s, node, gfp)
+    first = first_zones_zonelist(s, node, gfp_zone(gfp))
+    flags = k.WMARK_LOW | alloc_flags_nofragment(s, node, gfp, first)
     if mt == k.MIGRATE_MOVABLE:
         flags |= k.ALLOC_CMA
-    pfn = walk_zonelist(s, cpu, order, mt, flags, node, gfp)
+    pfn = get_page_from_preferred_zone(s, cpu, order, mt, flags, node, gfp, first)
     if pfn < 0:
         pfn = alloc_pages_slowpath(s, cpu, order, mt, gfp, node)
     return pfn

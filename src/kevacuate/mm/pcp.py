@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kevacuate.jit import part
+from kevacuate.jit import part, prefetch
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     free_one_page_merge,
@@ -211,6 +211,9 @@ def free_pcppages_bulk(s: View, z: int, cpu: int, count: int, pindex: int) -> No
             empty += 1
             continue
         empty = 0
+        before = s.link[2 * pfn + 1] + 0
+        prefetch(s.link, 2 * before)  # the next chunk to go, freed long ago
+        prefetch(s.meta, before)
         order = s.meta[pfn] & 15
         list_del(s, pfn)
         count -= 1 << order

@@ -230,6 +230,19 @@ def _chunks(path: Path, chunk_rows: int) -> Iterator[DemandChunk]:
         yield DemandChunk(**columns)
 
 
+def demand_span(directory: str | Path) -> tuple[int, int]:
+    """(ns from the start state to the last row, number of rows) of a stored demand; (0, 0) of an empty one.
+
+    Raises
+    ------
+    KevacuateError
+        The demand's file is missing or corrupted.
+
+    """
+    last, rows = parquet.last_value(Path(directory) / _FILES[0], "t", DEMAND_TYPES["t"])
+    return int(last or 0), rows
+
+
 def read_start_objects(directory: str | Path) -> StartObjects:
     """The start state's movable objects."""
     return StartObjects(**parquet.read_table(Path(directory) / _FILES[1], START_TYPES))

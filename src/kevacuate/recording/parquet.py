@@ -193,6 +193,28 @@ def read_batches(
         file.close()
 
 
+def last_value(path: Path, column: str, dtype: type[np.generic]) -> tuple[Any, int]:
+    """(the last cell of a column or None where there is none, rows of the table): only the last row group's column is read.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`read_batches`.
+
+    """
+    with _open(path, {column: dtype}) as file:
+        try:
+            filled = [i for i in range(file.num_row_groups) if file.metadata.row_group(i).num_rows]
+            if not filled:
+                return None, 0
+            cells = file.read_row_group(filled[-1], [column], use_threads=False).column(0)
+            if cells.null_count:
+                raise KevacuateError(f"{path} is corrupted: it has empty cells.")
+            return cells[-1].as_py(), file.metadata.num_rows
+        except (OSError, ValueError, pa.ArrowException):
+            raise KevacuateError(f"{path} is corrupted or truncated: its data cannot be read.") from None
+
+
 def _groups(file: pq.ParquetFile, skip: Mapping[str, int]) -> list[int]:
     groups = []
     for i in range(file.num_row_groups):
