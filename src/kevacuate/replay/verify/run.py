@@ -14,7 +14,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
-from kevacuate.mm.jit import beside
+from kevacuate.mm.jit import beside, is_kept
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording, StartObjects
 from kevacuate.recording.state import DUMP_END
@@ -131,13 +131,12 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> tuple[dict[
 
 def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
     """One pass over the events; their number. Levels take a piece side by side, while the next one is read."""
-    total = _total(given.recording)
+    events, total = 0, _total(given.recording)
     pieces = _checked(given)
-    if (first := next(pieces, None)) is None:
-        return 0
-    _first(levels, first)
-    events = first.chunk.rows - first.lead
-    progress("events", events, total)
+    if not (is_kept(buddy_rows) and is_kept(tuning_rows)) and (first := next(pieces, None)) is not None:
+        _first(levels, first)
+        events = first.chunk.rows - first.lead
+        progress("events", events, total)
     with ThreadPoolExecutor(thread_name_prefix="verify") as pool:
         coming = pool.submit(next, pieces, None)
         while (piece := coming.result()) is not None:
@@ -149,7 +148,7 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> int:
 
 
 def _first(levels: list[Level], piece: Piece) -> None:
-    """Give every level the first piece. Where nothing is compiled, another process compiles for half of them meanwhile."""
+    """Give every level the first piece, while another process compiles for half of them."""
     there, here = levels[::2], levels[1::2]
     with beside(lambda: _take_all(there, piece), buddy_rows, tuning_rows):
         _take_all(here, piece)
