@@ -287,7 +287,7 @@ def beside(work: Callable[[], Any], *kernels: Any) -> Iterator[None]:
     What else the work does is lost with the child, errors too. Nothing is begun where the kernels are kept already, or there is
     one core. Call it before other threads compile.
     """
-    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2 or all(map(_is_kept, kernels)):
+    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2 or all(map(is_kept, kernels)):
         yield
         return
     said = os.memfd_create("kevacuate")
@@ -320,9 +320,9 @@ def _speaking_to(file: int, work: Callable[[], Any]) -> None:
         work()
 
 
-def _is_kept(kernel: Any) -> bool:
-    """Whether the disk has code of a kernel: each is compiled for one set of types."""
-    return os.path.exists(kernel._cache._cache_file._index_path)
+def is_kept(kernel: Any) -> bool:
+    """Whether the disk has code of a kernel: each is compiled for one set of types. True of plain Python, too."""
+    return JIT_DISABLED or os.path.exists(kernel._cache._cache_file._index_path)
 
 
 if JIT_DISABLED:

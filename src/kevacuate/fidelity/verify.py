@@ -23,7 +23,7 @@ from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.pcp.level import PcpLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.fidelity.tuning.loop import tuning_rows
-from kevacuate.jit import beside
+from kevacuate.jit import beside, is_kept
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
 from kevacuate.mm.profile import profile_for
@@ -150,13 +150,12 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, L
 
 def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
     """One pass over the events. Levels take a piece side by side, while the next one is read."""
-    total = _total(given.recording)
+    events, total = 0, _total(given.recording)
     pieces = _checked(given)
-    if (first := next(pieces, None)) is None:
-        return
-    _first(levels, first)
-    events = first.chunk.rows - first.lead
-    progress("events", events, total)
+    if not (is_kept(buddy_rows) and is_kept(tuning_rows)) and (first := next(pieces, None)) is not None:
+        _first(levels, first)
+        events = first.chunk.rows - first.lead
+        progress("events", events, total)
     pool = ThreadPoolExecutor(thread_name_prefix="verify")
     try:
         coming = pool.submit(next, pieces, None)
@@ -170,7 +169,7 @@ def _feed(given: Given, levels: list[Level], progress: Progress) -> None:
 
 
 def _first(levels: list[Level], piece: Piece) -> None:
-    """Give every level the first piece. Where nothing is compiled, another process compiles for half of them meanwhile."""
+    """Give every level the first piece, while another process compiles for half of them."""
     there, here = levels[::2], levels[1::2]
     with beside(lambda: _take_all(there, piece), buddy_rows, tuning_rows):
         _take_all(here, piece)
