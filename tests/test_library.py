@@ -185,3 +185,50 @@ def test_what_the_package_shows() -> None:
 def test_whole_numbers(value: Any) -> None:
     with pytest.raises(KevacuateError, match=r"x cannot be .*: it is a whole number, from 1 to 3"):
         whole_number("x", value, 1, 3)
+
+
+@pytest.mark.parametrize("name", ["\0", "a" * 300, b"x", 3, None])
+def test_what_no_file_can_be_called(synthetic_kev: Path, tmp_path: Path, name: Any) -> None:
+    """Refused before any work, and nothing is left of it."""
+    result = kevacuate.compare(synthetic_kev, "mainline", repeats=1)
+    trace = tmp_path / "trace.txt"
+    trace.write_text("nothing\n")
+    called: list[Callable[[], object]] = [
+        lambda: kevacuate.import_recording(trace, name),
+        lambda: kevacuate.import_recording(name, tmp_path / "out.kev"),
+        lambda: kevacuate.snapshot(vmcore=name or 0),  # type: ignore[call-overload]  # (None is this machine)
+        lambda: kevacuate.record(name, duration=1),
+        lambda: kevacuate.save(result, name),
+        lambda: kevacuate.load(name),
+        lambda: kevacuate.report(result, name),
+        lambda: kevacuate.report(name, tmp_path / "out.html"),
+        lambda: kevacuate.export(synthetic_kev, name),
+    ]
+    for call in called:
+        with pytest.raises(KevacuateError, match=r"is no path|too long"):
+            call()
+    assert os.listdir(tmp_path) == ["trace.txt"]
+
+
+@pytest.mark.parametrize("what", ["result.kevc", None, 3, ["mainline"]])
+def test_what_is_no_result(what: Any) -> None:
+    for takes in (kevacuate.summary, kevacuate.conclusion):
+        with pytest.raises(KevacuateError, match=r"is no comparison: give what kevacuate\.compare returned"):
+            takes(what)
+    plot = kevacuate.plot
+    for draws in (
+        plot.bars,
+        plot.flow,
+        plot.flows,
+        plot.pageblock_map,
+        plot.pageblock_maps,
+        plot.timeline,
+        plot.timelines,
+    ):
+        with pytest.raises(KevacuateError, match=r"is no run: give what kevacuate\.replay returned"):
+            draws(what)
+
+
+def test_no_level_is_not_all_of_them(synthetic_kev: Path) -> None:
+    with pytest.raises(KevacuateError, match="levels is empty"):
+        kevacuate.verify(synthetic_kev, [])

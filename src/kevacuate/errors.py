@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The one exception the package raises for bad input or a machine that cannot do what was asked, and the check of numbers."""
 
+import errno
 import operator
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class KevacuateError(Exception):
@@ -29,14 +32,39 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
     return number
 
 
+def instance(value: Any, kind: type[T], maker: str) -> T:
+    """The argument *value* of a function, checked to be of that kind, which the verb *maker* of the package returns.
+
+    Raises
+    ------
+    KevacuateError
+        It is of another kind.
+    """
+    if not isinstance(value, kind):
+        noun = kind.__name__.lower()
+        raise KevacuateError(f"{value!r} is no {noun}: give what kevacuate.{maker} returned.")
+    return value
+
+
 def named_file(path: Any) -> Path:
     """The argument *path* of a function as a Path.
 
     Raises
     ------
     KevacuateError
-        It is neither a string nor a Path.
+        It is neither a string nor a Path, or a name that no file can have.
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise KevacuateError(f"{path!r} is no path: name the file by a string or a Path.")
+    try:
+        os.stat(path)
+    except ValueError:
+        raise KevacuateError(
+            f"{os.fspath(path)!r} is no path: no file's name holds a null character."
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise KevacuateError(
+                f"{os.fspath(path)} is too long for a file's name: choose another."
+            ) from None
     return Path(path)

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``kevacuate watch`` without a terminal."""
+"""``kevacuate watch`` without a terminal, and in one."""
 
 import json
+import os
+import pty
+import signal
+import subprocess
 import sys
+import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_tools import call, refusal
+from cli_tools import COMMAND, call, refusal
 
 
 def test_once_of_a_recording(synthetic_kev: Path) -> None:
@@ -25,3 +31,48 @@ def test_refusals(synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "There is no policy" in refusal("watch", synthetic_kev, "--policy", "x")
     monkeypatch.setitem(sys.modules, "kevacuate.live.app", None)
     assert "pip install 'kevacuate[watch]'" in refusal("watch", synthetic_kev)
+
+
+def in_terminal(until: bytes, number: int, *args: object, **streams: object) -> tuple[int, bytes]:
+    """``kevacuate ARGS`` in a terminal, sent a signal once it shows *until*: its exit status, and all that it showed."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    given: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), theirs) | streams
+    words = [*COMMAND, *(str(arg) for arg in args)]
+    started = subprocess.Popen(words, start_new_session=True, env=os.environ | {"TERM": "xterm"}, **given)
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            shown += data
+            if until in shown and number:
+                started.send_signal(number)
+                number = 0
+    except OSError:  # EIO: nobody has the terminal open any more
+        pass
+    finally:
+        os.close(ours)
+    return started.wait(60), shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_signal_ends_the_view_and_gives_the_terminal_back(
+    synthetic_kev: Path, number: signal.Signals
+) -> None:
+    code, shown = in_terminal(b"Quit", number, "watch", synthetic_kev)
+    assert code == 128 + number
+    view, _, after = shown.partition(b"\x1b[?1049l")  # the terminal's other screen is left
+    assert b"\x1b[?1049h" in view
+    assert f"kevacuate: stopped by {number.name}; nothing was written." in after.decode()
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_the_view_needs_each_stream_to_be_the_terminal(
+    synthetic_kev: Path, tmp_path: Path, name: str
+) -> None:
+    with (tmp_path / "said").open("w+b") as file:
+        code, shown = in_terminal(b"", 0, "watch", synthetic_kev, "--duration", 1, **{name: file})
+        file.seek(0)
+        said = file.read() + shown
+    assert code == 2, shown
+    assert f"needs a terminal, which {name} is not".encode() in said

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from kevacuate.capture.command import check_asked
 from kevacuate.capture.options import MIB, RecordOptions, parse_size
 from kevacuate.capture.start import need_root, start_recording
 from kevacuate.capture.status import Result, Status
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, named_file
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.beside import private_directory
@@ -130,12 +129,11 @@ def record_options(
     KevacuateError
         One is of the wrong kind, or out of its range.
     """
-    if not isinstance(target, str | os.PathLike):
-        raise KevacuateError(f"{target!r} is no path: name the recording to make by a string or a Path.")
+    target = named_file(target)
     if isinstance(command, str) or not all(isinstance(word, str) for word in command):
         raise KevacuateError(f'command cannot be {command!r}: give its words, as ["make", "-j8"].')
     return RecordOptions(
-        target=Path(target),
+        target=target,
         duration=_seconds("duration", duration),
         command=tuple(command),
         buffer_kb=-(-_size("buffer", buffer, LEAST_BUFFER) // 1024) if buffer else 0,

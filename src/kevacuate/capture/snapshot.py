@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from kevacuate.capture.survey import Survey, take_survey
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, named_file
 
 if TYPE_CHECKING:
     from kevacuate.capture.core_state import CoreSnapshot
@@ -62,9 +61,7 @@ def snapshot(
     """
     if vmcore is not None and kcore:
         raise KevacuateError("vmcore and kcore name two sources: give one of them.")
-    for name, value in (("vmcore", vmcore), ("vmlinux", vmlinux)):
-        if value is not None and not isinstance(value, str | os.PathLike):
-            raise KevacuateError(f"{name} cannot be {value!r}: name a file by a string or a Path.")
+    dump, information = (None if name is None else named_file(name) for name in (vmcore, vmlinux))
     if vmcore is None and not kcore:
         if vmlinux is not None:
             raise KevacuateError("vmlinux is of use with vmcore or kcore only.")
@@ -72,8 +69,4 @@ def snapshot(
     from kevacuate.capture.core_drgn import open_core
     from kevacuate.capture.core_state import read_core
 
-    return read_core(
-        open_core(
-            Path(vmcore) if vmcore is not None else None, Path(vmlinux) if vmlinux is not None else None
-        )
-    )
+    return read_core(open_core(dump, information))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
-from kevacuate.ending import patient
+from kevacuate.ending import caught, heed, patient
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -125,8 +126,11 @@ def _need_terminal() -> None:
         raise KevacuateError(
             "The terminal view needs Textual: pip install 'kevacuate[watch]', or use --once."
         ) from None
-    if not console().is_terminal:
-        raise KevacuateError("The terminal view needs a terminal: use --once, with --json for scripts.")
+    for name in ("stdin", "stdout", "stderr"):  # keys are read from the first, the view is drawn on the last
+        if not getattr(sys, name).isatty():
+            raise KevacuateError(
+                f"The terminal view needs a terminal, which {name} is not: use --once, with --json for scripts."
+            )
 
 
 def _run(source: Source, interval: float, duration: float) -> None:
@@ -136,5 +140,8 @@ def _run(source: Source, interval: float, duration: float) -> None:
     app = WatchApp(source, interval, duration)
     with patient():  # the application gives the terminal back
         app.run()
+    if app.ended_by is not None:
+        caught.append(app.ended_by)
+        heed()
     if app.error is not None:
         raise app.error

@@ -124,6 +124,8 @@ def verify(
 def _chosen(levels: Sequence[str]) -> list[str]:
     if not isinstance(levels, Iterable):
         raise KevacuateError(f"levels cannot be {levels!r}: choose from {', '.join(LEVELS)}.")
+    if not list(levels):
+        raise KevacuateError(f"levels is empty: choose from {', '.join(LEVELS)}.")
     for name in levels:
         if name not in LEVELS:
             raise KevacuateError(f"There is no level {name!r}: choose from {', '.join(LEVELS)}.")

@@ -72,6 +72,8 @@ class WatchApp(App[None]):
         self.options = Options()
         self.view: View | None = None
         self.error: KevacuateError | None = None
+        self.ended_by: int | None = None
+        """The number of the signal that ended the application."""
 
     def compose(self) -> ComposeResult:
         """Head, map and side, events, keys."""
@@ -89,11 +91,16 @@ class WatchApp(App[None]):
         self.animation_level = "none"
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, lambda *_: self.exit())
+                signal.signal(number, lambda ended_by, _: self.end(ended_by))
         self.set_interval(self.interval, self.tick)
         if self.duration:
             self.set_timer(self.duration, self.exit)
         self.call_after_refresh(self.tick)
+
+    def end(self, ended_by: int) -> None:
+        """End because of a signal."""
+        self.ended_by = ended_by
+        self.exit()
 
     def tick(self) -> None:
         """Ask for the next view and show it."""

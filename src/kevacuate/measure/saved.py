@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError, named_file
+from kevacuate.errors import KevacuateError, instance, named_file
 from kevacuate.measure.frames import Frames, Steps
 from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
@@ -289,10 +289,8 @@ def save(what: Comparison, path: str | Path) -> Path:
     >>> kevacuate.save(result, "result.kevc")
     PosixPath('result.kevc')
     """
-    if not isinstance(what, Comparison):
-        raise KevacuateError(f"{what!r} is no comparison: give what kevacuate.compare returned.")
     target = named_file(path)
-    save_comparison(target, what)
+    save_comparison(target, instance(what, Comparison, "compare"))
     return target
 
 

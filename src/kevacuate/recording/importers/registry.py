@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, named_file
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers.dialect import Dialect
 from kevacuate.recording.importers.ftracetext import DIALECTS
@@ -188,9 +188,9 @@ def import_recording(
         If the file is not one that is read, is truncated or corrupted, or holds no event of the allocator.
 
     """
-    where = Path(path)
+    where, target = named_file(path), named_file(target)
     if where.is_dir() and is_ground_truth(where):
-        return _import_directory(where, Path(target), pids, progress)
+        return _import_directory(where, target, pids, progress)
     source = open_source(where, options)
     with KevWriter(target, source.machine()) as writer:
         events = 0

@@ -147,7 +147,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
     this rests) and ``worth`` (how often booted kernels
     said the same).
     """
-    groups, rows = list(comparison.groups.values()), comparison_rows(comparison)
+    rows, groups = comparison_rows(comparison), list(comparison.groups.values())
     evacuating = {
         i: runs
         for i, runs in enumerate(groups)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run, prices
 from kevacuate.measure.groups import Direction
 from kevacuate.measure.rows import (
@@ -186,7 +186,7 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
 
     That of the skip bits is shown, as not recorded, where a recording has none.
     """
-    groups: Sequence[Sequence[Run]] = list(comparison.groups.values())
+    groups: Sequence[Sequence[Run]] = list(instance(comparison, Comparison, "compare").groups.values())
     made = [GroupRow.of(row, ([_value(row, run) for run in group] for group in groups)) for row in ROWS]
     return [
         row

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run
 from kevacuate.reports.plot.style import INK, SOFT, axes, pyplot, style, typical_of
 
@@ -38,7 +38,7 @@ def flow_matrix(run: Run, kind: str) -> npt.NDArray[np.int64]:
             f"There is no kind of extfrag event {kind!r}: the known ones are {', '.join(KINDS)}."
         )
     table = np.zeros((3, 3), np.int64)
-    for event in run.metrics["extfrag_events"]:
+    for event in instance(run, Run, "replay").metrics["extfrag_events"]:
         if event["kind"] == kind and event["for"] in TYPES and event["from"] in TYPES:
             table[TYPES.index(event["from"]), TYPES.index(event["for"])] += event["events"]
     return table

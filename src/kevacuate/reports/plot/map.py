@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES, Frames
 from kevacuate.mm.constants import MIGRATE_NAMES
@@ -30,7 +30,7 @@ def frames_of(run: Run) -> Frames:
     KevacuateError
         It kept none.
     """
-    if run.frames is None:
+    if instance(run, Run, "replay").frames is None:
         raise KevacuateError(
             f"The run of {run.policy} kept no pageblock map: replay with options=ReplayOptions(keep=True)."
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run
 from kevacuate.recording.beside import written
 
@@ -108,7 +108,9 @@ def runs_of(what: Run | Comparison | Sequence[Run]) -> list[Run]:
     """The runs of whatever a figure is given."""
     if isinstance(what, Run):
         return [what]
-    return list(what.runs if isinstance(what, Comparison) else what)
+    if not isinstance(what, Comparison | list | tuple):
+        return [instance(what, Run, "replay")]
+    return [instance(run, Run, "replay") for run in (what.runs if isinstance(what, Comparison) else what)]
 
 
 def typical_of(what: Run | Comparison | Sequence[Run]) -> list[Run]:
