@@ -94,7 +94,11 @@ def loops(kernel: Any) -> list[str]:
 
 
 @pytest.mark.skipif(jit.ARRAY_FORM, reason="the checked form has no pointers")
-def test_a_store_to_one_field_does_not_make_another_be_read_again() -> None:
+def test_a_store_to_one_field_does_not_make_another_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "cache_dir", lambda: str(tmp_path))  # of kept machine code no text is left
+
     @jit.kernel
     def count(sa: State, n: int) -> None:
         s = jit.pointers(sa)

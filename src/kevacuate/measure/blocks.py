@@ -170,12 +170,13 @@ def count_blocks(sa: State, mt: Words, pages: npt.NDArray[np.int32], free_by: Wo
 
 def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     """Counts per pageblock, and the free chunks by (order, migratetype), int64[16, 6]."""
-    blocks = state.view.cfg.npages >> state.view.cfg.pageblock_order
+    cfg = state.view.cfg
+    blocks = cfg.npages >> cfg.pageblock_order
     mt = np.zeros(blocks, np.int8)
     pages = np.zeros((COLUMNS, blocks), np.int32)
     free_by = np.zeros(16 * 8, np.int64)
     count_blocks(state, mt, pages, free_by)
     inside = np.flatnonzero(mt >= 0)
-    start = inside << state.view.cfg.pageblock_order
+    start = inside << cfg.pageblock_order
     counts = BlockCounts(mt[inside], pages[:, inside].T, start)
     return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]

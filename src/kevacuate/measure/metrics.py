@@ -14,7 +14,6 @@ from kevacuate.measure.blocks import BlockCounts, block_counts
 from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE
 from kevacuate.mm import constants as k
-from kevacuate.mm.fields import Counters
 from kevacuate.mm.layout import State
 
 REGIONS = (("2m", 9), ("32m", 13), ("1g", 18))
@@ -125,8 +124,9 @@ def free_metrics(chunks: npt.NDArray[np.int64], huge_order: int) -> dict[str, An
 def moment(state: State) -> dict[str, Any]:
     """Everything that is measured at one moment of virtual time: :func:`block_metrics`, :func:`free_metrics`, blocks by type."""
     counts, free_by = block_counts(state)
-    pageblock_order, huge = state.view.cfg.pageblock_order, state.view.cfg.hpage_order
-    orders = state.view.cfg.max_page_order + 1
+    cfg = state.view.cfg
+    pageblock_order, huge = cfg.pageblock_order, cfg.hpage_order
+    orders = cfg.max_page_order + 1
     by_type = np.bincount(counts.mt, minlength=len(k.MIGRATE_NAMES)).tolist()
     return {
         "blocks": dict(zip(k.MIGRATE_NAMES, by_type, strict=False)),
@@ -139,7 +139,7 @@ def moment(state: State) -> dict[str, Any]:
 def extfrag_table(state: State) -> npt.NDArray[np.int64]:
     """The model's events, int64[kind, type asked for, type taken, order taken]; the three types that have lists of their own."""
     shape = (len(KIND_NAMES), 3, 3, ORDERS)
-    return Counters.table(state.stat)["extfrag"].reshape(shape)
+    return np.asarray(state.view.stat.extfrag).reshape(shape)
 
 
 def so_far(state: State) -> dict[str, int]:

@@ -414,7 +414,8 @@ def build_state(
 
 def log_table(state: State) -> Int64Array:
     """The log's records, int64[records, 8], in the order of :class:`~kevacuate.mm.fields.LogRecord`'s fields; no copy."""
-    kept = min(state.view.stat.nr_log, state.view.cfg.log_capacity)
+    view = state.view
+    kept = min(view.stat.nr_log, view.cfg.log_capacity)
     return state.log[: kept * LogRecord.STRIDE].reshape(-1, LogRecord.STRIDE)
 
 

@@ -157,7 +157,8 @@ class Replay:
             if why == STOP_SAMPLE:
                 self.sample(self._next_sample)
                 self._next_sample += self._interval
-            if why == STOP_LOG or self.state.view.stat.nr_log > self.state.view.cfg.log_capacity // 2:
+            view = self.state.view
+            if why == STOP_LOG or view.stat.nr_log > view.cfg.log_capacity // 2:
                 self.take_log()
 
     def step_rows(self, rows: DemandChunk, at: int, end: int) -> tuple[int, int]:
