@@ -30,11 +30,12 @@ def frames_of(run: Run) -> Frames:
     KevacuateError
         It kept none.
     """
-    if instance(run, Run, "replay").frames is None:
+    frames = instance(run, Run, "replay").frames
+    if frames is None:
         raise KevacuateError(
             f"The run of {run.policy} kept no pageblock map: replay with options=ReplayOptions(keep=True)."
         )
-    return run.frames
+    return frames
 
 
 def columns_for(blocks: int) -> int:
