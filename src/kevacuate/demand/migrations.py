@@ -171,7 +171,7 @@ def _draw_stock(s, slot, pages):  # type: ignore[no-untyped-def]
 @part
 def _all_free(s, pfn, order):  # type: ignore[no-untyped-def]
     """Whether the pages exist and nobody owns one."""
-    if pfn < 0 or pfn + (1 << order) > s.g[G_PAGES]:
+    if pfn < 0 or pfn > s.g[G_PAGES] - (1 << order):
         return False
     for page in range(pfn, pfn + (1 << order)):
         if i64(s.owner[page]) != FREE_CODE:
