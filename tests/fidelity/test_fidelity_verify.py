@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kevacuate import KevacuateError, Recording, verify
+from kevacuate.kernel.hooks import RmqKind
 from kevacuate.recording import EventChunk, EventKind, KevWriter
 from kevacuate.recording.schema import concat_chunks
 
@@ -102,9 +103,20 @@ def test_an_unknown_level_is_refused() -> None:
         verify(ONE_CPU, ["pages"])
 
 
-def test_an_event_that_names_a_page_the_machine_does_not_have_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [-1, 1 << 40, (1 << 63) - 1, -(1 << 63)])
+@pytest.mark.parametrize(
+    ("kind", "column"), [("GT_LIST", "pfn"), ("GT_RMQ", "c"), ("COMPACTION_BEGIN", "b")], ids=str
+)
+def test_an_event_that_names_a_page_the_machine_does_not_have_is_refused(
+    tmp_path: Path, kind: str, column: str, number: int
+) -> None:
+    """The largest number overflows where the size of a chunk is added to it."""
+
     def beyond(chunk: EventChunk) -> EventChunk:
-        return chunk._replace(pfn=np.where(chunk.kind == EventKind.GT_LIST, 1 << 40, chunk.pfn))
+        of_kind = chunk.kind == EventKind[kind]
+        if kind == "GT_RMQ":
+            of_kind &= chunk.a == RmqKind.FREE
+        return chunk._replace(**{column: np.where(of_kind, number, getattr(chunk, column))})
 
     with pytest.raises(KevacuateError, match="names a page, order, type, zone or CPU"):
         verify(rewritten(tmp_path / "bad.kev", beyond), ["buddy"])

@@ -91,6 +91,12 @@ def test_impossible_pfns_take_no_memory(pfn: int) -> None:
     assert len(books.pages) <= 1 << 16
 
 
+def test_a_page_to_which_a_size_cannot_be_added_is_malformed() -> None:
+    books = PageBooks()
+    books.add(chunk_of([event(0, K.MM_PAGE_ALLOC, (1 << 63) - 1), event(1, K.MM_PAGE_FREE, (1 << 63) - 8)]))
+    assert books.facts.malformed == 2
+
+
 def test_the_books_grow_with_the_pfns() -> None:
     books = PageBooks()
     books.add(chunk_of([event(0, K.MM_PAGE_ALLOC, 1)]))

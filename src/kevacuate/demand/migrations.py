@@ -173,7 +173,7 @@ def _draw_stock(s: Tables, slot: int, pages: int) -> int:
 @part
 def _all_free(s: Tables, pfn: int, order: int) -> bool:
     """Whether the pages exist and nobody owns one."""
-    if pfn < 0 or pfn + (1 << order) > s.g[G_PAGES]:
+    if pfn < 0 or pfn > s.g[G_PAGES] - (1 << order):
         return False
     for page in range(pfn, pfn + (1 << order)):
         if i64(s.owner[page]) != FREE_CODE:

@@ -86,14 +86,17 @@ class Bounds:
         indexed = request & np.isin(rows.a, OF_A_LIST)
         bad = (order < 0) | (order > self.most)
         size = np.left_shift(1, np.clip(order, 0, self.most))
-        bad |= rows.pfn + size > self.npages
+        last = self.npages - size  # a sum of the event's own numbers could overflow
+        bad |= rows.pfn > last
         bad |= ~np.isin(rows.kind, _MAY_LACK_PAGE) & (rows.pfn < 0)
         bad |= ~indexed & ~evac & ((rows.mt < 0) | (rows.mt >= MIGRATE_TYPES))
         bad |= indexed & ((rows.mt < 0) | (rows.mt >= NR_PCP_LISTS))
         bad |= request & ((rows.b < 0) | (rows.b >= self.zone_indices))
         bad |= request & np.isin(rows.a, (RmqKind.FREE, RmqKind.INSERT)) & (rows.pfn < 0)
+        bad |= request & (rows.a == RmqKind.FREE) & ((rows.c < 0) | (rows.c > last))
         bad |= request & ((rows.d < 0) | (rows.d > 1 << 24)) & (rows.a != RmqKind.INSERT)
         bad &= np.isin(rows.kind, _WITH_CHUNK)
+        bad |= (rows.kind == EventKind.COMPACTION_BEGIN) & ((rows.b < 0) | (rows.b >= self.npages))
         bad |= (rows.cpu < 0) | (rows.cpu >= self.cpus)
         if bad.any():
             at = int(np.flatnonzero(bad)[0])

@@ -139,7 +139,7 @@ def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Wo
             counts[_C_FAILED] += 1
             continue
         width = 0 if (bulk or what == MM_PAGE_FREE_BATCHED) else int(order[i])
-        if width < 0 or width > _MAX_ORDER or first < 0 or first + (1 << max(width, 0)) > size:
+        if width < 0 or width > _MAX_ORDER or first < 0 or first > size - (1 << width):
             counts[_C_BAD] += 1
             continue
         if what == MM_PAGE_FREE_BATCHED:

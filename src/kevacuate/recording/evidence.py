@@ -60,7 +60,7 @@ def touches(chunk: EventChunk, pages: int, block_order: int) -> Touch:
     begins = extfrag & ((chunk.c == 0) | (chunk.a >= block_order))
     order = np.where(begins, np.clip(chunk.a, 0, MAX_ORDER), np.clip(chunk.order, 0, MAX_ORDER))
     size = np.left_shift(1, order.astype(np.int64))
-    event = np.flatnonzero((code > 0) & (chunk.pfn >= 0) & (chunk.pfn + size <= pages))
+    event = np.flatnonzero((code > 0) & (chunk.pfn >= 0) & (chunk.pfn <= pages - size))
     size = size[event]
     pfn = np.repeat(chunk.pfn[event], size)
     if len(pfn) > len(event):
