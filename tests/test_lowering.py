@@ -46,11 +46,13 @@ def shared(jobs: list[Number]) -> None:
     with lowering.shared():
         for job in jobs:
             lowering.put_off(job)
-        for child in lowering._children:
-            os.waitid(os.P_PID, child._pid, os.WEXITED | os.WNOWAIT)
+        children = [child._pid for child in lowering._children]
+        for pid in children:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         lowering.finish()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for pid in children:
+        with pytest.raises(ChildProcessError):  # it was waited for
+            os.waitpid(pid, os.WNOHANG)
 
 
 def test_what_a_child_has_done_is_taken_over() -> None:

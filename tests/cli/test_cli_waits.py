@@ -12,7 +12,6 @@ import pytest
 from cli_tools import TEXT, call, refusal
 
 from kevacuate.capture import options as opt
-from kevacuate.capture import start
 from kevacuate.capture.events import EventChoice
 from kevacuate.capture.session import Session
 from kevacuate.cli import common
@@ -108,7 +107,7 @@ def test_triage_on_a_full_disk_names_tmpdir_not_an_option_that_it_lacks(
     def record(options: opt.RecordOptions, *_: object) -> None:
         Session(options, tmp_path, EventChoice(())).run()
 
-    monkeypatch.setattr(start, "record", record)
+    monkeypatch.setattr("kevacuate.capture.record.start_recording", record)
     monkeypatch.setattr("kevacuate.capture.session.take_counts", lambda label: None)
     monkeypatch.setattr("kevacuate.capture.session.top_pfn", lambda counts: 0)
     said = refusal("triage", "--live")

@@ -105,7 +105,7 @@ def test_where_no_kernel_was_compared_no_counts_are_given(monkeypatch: pytest.Mo
 def test_the_words_count_what_the_model_has_got_wrong() -> None:
     right, alone = rows((LOW, HIGH), (LOW, HIGH)), rows((LOW, LOW), (LOW, HIGH))
     assert effect_words([*right, *alone]) == (
-        "In 1 of 2 rows the model's verdict on a policy is the kernels'; in 1 only the model differs."
+        "In 1 of 2 rows the model's verdict on a policy is the kernels'. In 1 only the model differs."
     )
     assert effect_words(right) == "In 1 of 1 rows the model's verdict on a policy is the kernels'."
 

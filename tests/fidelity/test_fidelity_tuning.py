@@ -246,7 +246,7 @@ def test_the_phase_is_fitted_and_one_number() -> None:
     level = level_of(start, ticks, before, after)
     assert level.dumps == {"before": True, "after": True}
     note = next(note for note in level.notes if "was fitted" in note)
-    fitted = round(float(note.split("fitted: ")[1].split(" s")[0]) * 1000)
+    fitted = round(float(note.split("fitted. ")[1].split(" s")[0]) * 1000)
     assert abs(fitted - phase) <= 50
 
 
