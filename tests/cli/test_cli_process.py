@@ -283,3 +283,19 @@ def test_a_failure_that_a_signal_caused_is_an_interruption(
     monkeypatch.setattr("kevacuate.observe.info.about_recording", hit)
     done = call("info", synthetic_kev)
     assert (done.returncode, done.stderr) == (143, "kevacuate: stopped by SIGTERM; nothing was written.\n")
+
+
+@pytest.mark.parametrize("command", ["info", "triage"])
+def test_a_reader_of_a_table_that_goes_away_is_141(synthetic_kev: Path, command: str) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*COMMAND, command, str(synthetic_kev)],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=120,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.returncode == 141, done
+    assert without_compiling(done.stderr.decode()) == ""

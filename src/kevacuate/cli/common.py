@@ -79,6 +79,10 @@ class PlainConsole(Console):
     Names of kernels, zones, tasks and files come from whoever made a recording.
     """
 
+    def on_broken_pipe(self) -> None:
+        """Pass it on: the command line knows what to answer, rich would exit with 1."""
+        raise  # noqa: PLE0704 (called while a BrokenPipeError is handled)
+
     def render_str(self, text: str, **options: Any) -> Text:
         """As rich's, of the text made visible."""
         return super().render_str(visible_block(text), **options)

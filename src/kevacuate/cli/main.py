@@ -59,6 +59,14 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, but a reader that goes away gives 141 as SIGPIPE would, where click exits with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            discard_stdout()
+            ctx.exit(141)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """``kevacuate help COMMAND`` means ``kevacuate COMMAND --help``."""
         if args[:1] == ["help"]:

@@ -44,9 +44,11 @@ def memblock_free_all(state: State, machine: MachineConfig) -> None:
 
 
 def _thread(link: Int32Array, sentinels: Int64Array, pfns: Int64Array) -> None:
-    """Link *pfns* into the lists whose sentinels stand beside them; each list's pages are contiguous, head first."""
+    """Link *pfns* into the lists whose sentinels stand beside them; each list's pages stand head first, if not together."""
     if pfns.size == 0:
         return
+    together = np.argsort(sentinels, kind="stable")
+    sentinels, pfns = sentinels[together], pfns[together]
     first = np.r_[True, sentinels[1:] != sentinels[:-1]]
     last = np.r_[first[1:], True]
     following = np.where(last, sentinels, np.r_[pfns[1:], 0])
