@@ -170,6 +170,10 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         skip_hint=draw(st.sampled_from(theme.skip_hints)),
         irq_work_ns=draw(st.sampled_from((0, 2000))),
         wakeup_ns=draw(st.sampled_from((0, 1000, 30_000))),
+        work_ns=draw(st.sampled_from((1000, 7))),
+        scan_ns=draw(st.sampled_from((4, 31))),
+        isolate_ns=draw(st.sampled_from((219, 5))),
+        reclaim_ns=draw(st.sampled_from((400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from((1, 10))),
     )

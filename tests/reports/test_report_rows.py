@@ -3,16 +3,32 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+import kevacuate
 from kevacuate.errors import KevacuateError
+from kevacuate.measure import Comparison
 from kevacuate.measure.groups import Direction
-from kevacuate.measure.recorded import Recorded
+from kevacuate.measure.moments import vmstat_change
+from kevacuate.measure.recorded import Recorded, RecordedCounter
+from kevacuate.measure.rows import at_the_end
+from kevacuate.recording.schema import EventKind
+from kevacuate.recording.snapshot import Snapshot
 from kevacuate.reports.comparison.group_rows import GroupRow, style
 from kevacuate.reports.comparison.recorded_rows import rows_for
-from kevacuate.reports.comparison.rows import MOMENT_ROWS, PRICES, ROWS, Row, row_of
+from kevacuate.reports.comparison.rows import (
+    MOMENT_ROWS,
+    PRICES,
+    ROWS,
+    SKIP_BITS_ROW,
+    Row,
+    comparison_rows,
+    row_of,
+)
 from kevacuate.reports.comparison.tables import _single_cells
 from kevacuate.reports.page.tables import _cell
 from kevacuate.reports.plot.bars import _BETTER
@@ -120,6 +136,13 @@ RECORDED = {
 }
 """Of the rows that only recordings side by side have; free chunks of order 2 and up as those of order 1."""
 
+VMSTAT = (
+    "allocstall_dma32", "allocstall_normal", "compact_daemon_wake", "compact_fail", "compact_stall", "compact_success",
+    "pgalloc_dma32", "pgalloc_normal", "pgmigrate_fail", "pgmigrate_success", "pgsteal_direct", "pgsteal_kswapd",
+    "thp_fault_alloc", "thp_fault_fallback",
+)  # fmt: skip
+"""Names of counters of /proc/vmstat of Linux 6.18."""
+
 
 def test_every_row_of_a_comparison_has_its_id_and_direction() -> None:
     assert {row.id: str(row.direction) for row in ROWS} == DIRECTIONS
@@ -138,6 +161,70 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
         if name.split(".")[0] not in ("mean", "end", "control", "compaction")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
+
+
+@pytest.fixture(scope="module")
+def full() -> Comparison:
+    """One replay of the recording that ships with the package."""
+    return kevacuate.compare(kevacuate.open(), "mainline", repeats=1)
+
+
+def test_a_run_yields_every_row(full: Comparison) -> None:
+    rows = comparison_rows(full)
+    assert [row.row.id for row in rows] == list(DIRECTIONS)
+    assert [row.row.id for row in rows if row.values[0][0] is None] == []
+
+
+def test_a_figure_that_a_run_lacks_is_an_error_in_words(full: Comparison) -> None:
+    run = full.baseline
+    for names in (("pages_migrated",), ("end", "regions_2m", "tainted")):
+        metrics = deepcopy(run.metrics)
+        inner = metrics
+        for name in names[:-1]:
+            inner = inner[name]
+        del inner[names[-1]]
+        lacking = Comparison((replace(run, metrics=metrics),), full.recording)
+        said = f"shows the figure '{names[-1]}', which the run of 'mainline' lacks"
+        with pytest.raises(KevacuateError, match=said):
+            comparison_rows(lacking)
+
+
+def test_what_was_not_recorded_has_no_value(full: Comparison) -> None:
+    run = full.baseline
+    metrics = {**run.metrics, "start_blocks_with_skip_bit": None}
+    (row,) = (
+        row
+        for row in comparison_rows(Comparison((replace(run, metrics=metrics),), {}))
+        if row.row.id == SKIP_BITS_ROW
+    )
+    assert row.values == ((None,),)
+
+
+def test_a_machine_without_chunks_of_an_order_has_no_row_of_it(full: Comparison) -> None:
+    run = full.baseline
+    end = {**run.metrics["end"], "unusable_free_index": run.metrics["end"]["unusable_free_index"][:9]}
+    small = replace(run, metrics={**run.metrics, "end": end})
+    assert at_the_end("unusable_free_index", 9)(small) is None
+    shown = {row.row.id for row in comparison_rows(Comparison((small,), {}))}
+    assert set(DIRECTIONS) - shown == {"end.unusable_free_index_9"}
+
+
+def test_a_recording_of_everything_yields_every_row_but_that_of_virtual_time(full: Comparison) -> None:
+    first, last = (Snapshot(ts, "x", (), dict.fromkeys(VMSTAT, ts)) for ts in (0, 7))
+    metrics = {
+        **RecordedCounter(9, frozenset(EventKind), seconds=1.0).metrics(),
+        "vmstat": vmstat_change([first, last]),
+        "start_blocks_with_skip_bit": 0,
+    }
+    recorded = Recorded("a", metrics, {"s": full.baseline.metrics["end"]})
+    without = [row.id for row in rows_for([recorded]) if row.value(recorded) is None]
+    assert without == ["cost.worker_ms"]  # virtual time: a recorded kernel has none
+
+
+def test_the_row_of_recordings_alone_stands_among_those_of_a_moment() -> None:
+    ids = [row.id for row in rows_for([Recorded("a", {}, {"s": {}})])]
+    at = ids.index("snapshot.s.blocks_with_unmovable")
+    assert ids[at - 1 : at + 2 : 2] == ["snapshot.s.polluted_pages", "snapshot.s.blocks_unmovable"]
 
 
 def test_a_snapshot_is_judged_as_the_end_of_a_run_is() -> None:

@@ -17,28 +17,36 @@ LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
 class Row:
     """A row: its id, the section and label that people see, its unit, how to get its value from a run, and which way is better.
 
-    Code finds a row by its id, which never changes; section and label are words.
+    Code finds a row by its id, which never changes; section and label are words. The value is None where the run has none to
+    give: the recording lacks the input, or the machine has no chunks of that order. A figure that no run has is a KeyError.
     """
 
     id: str
     section: str
     label: str
     unit: str
-    value: Callable[[Run], float]
+    value: Callable[[Run], float | None]
     direction: Direction = Direction.NEITHER
 
 
-def counter(name: str) -> Callable[[Run], float]:
-    """A counter of the whole run (:func:`kevacuate.measure.metrics.run_metrics`)."""
-    return lambda run: float(run.metrics[name])
+def counter(name: str) -> Callable[[Run], float | None]:
+    """A counter of the whole run (:func:`kevacuate.measure.metrics.run_metrics`); None where it was not recorded."""
+
+    def get(run: Run) -> float | None:
+        value = run.metrics[name]
+        return None if value is None else float(value)
+
+    return get
 
 
-def at_the_end(*names: Any) -> Callable[[Run], float]:
-    """A value of the last moment; names are keys or list indices."""
+def at_the_end(*names: Any) -> Callable[[Run], float | None]:
+    """A value of the last moment; names are keys, or orders: None beyond the machine's largest."""
 
-    def get(run: Run) -> float:
+    def get(run: Run) -> float | None:
         value: Any = run.metrics["end"]
         for name in names:
+            if isinstance(value, list) and name >= len(value):
+                return None
             value = value[name]
         return float(value)
 

@@ -19,9 +19,10 @@ from kevacuate.measure.keycounts import KeyCounts
 from kevacuate.measure.requesters import Requesters
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.constants import MIGRATE_MOVABLE
+from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.recording.schema import EventChunk, EventKind
 
-POOL_ITEMS = 64
+POOL_ITEMS = EvacuationConfig.pool
 """NR_EVACUATE_ITEMS of the patch: evacuations that can wait at once; more are dropped."""
 
 BURST_NS = 75_000_000

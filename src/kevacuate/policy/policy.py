@@ -71,8 +71,8 @@ class Policy:
 POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
 """Name to what the policy says of itself. A further policy is a further file of this folder, and its name here."""
 
-KNOBS: dict[str, Knob] = {name: knob for kind in (EVACUATE, MAINLINE) for name, knob in kind.knobs.items()}
-"""Every knob of every policy, in the order in which they are shown."""
+KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()}
+"""Every knob of every policy, in the order in which they are shown: that of :data:`POLICIES`."""
 
 
 def parse_policies(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:

@@ -47,9 +47,11 @@ def _lookup(table: dict[str, Any] | None, names: Sequence[Any]) -> float | None:
     """A value inside nested tables and lists; None where something is missing."""
     value: Any = table
     for name in names:
+        if value is None:
+            return None
         try:
             value = value[name]
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError):
             return None
     return None if value is None else float(value)
 
@@ -67,11 +69,11 @@ def at(label: str, *names: Any) -> Value:
 def _shared() -> list[RecordedRow]:
     """The rows of a comparison, valued from a recording."""
 
-    def valued(value: Callable[[Any], float]) -> Value:
+    def valued(value: Callable[[Any], float | None]) -> Value:
         def get(recorded: Recorded) -> float | None:
             try:
                 return value(recorded.as_run())
-            except (KeyError, IndexError, TypeError):
+            except KeyError:  # an event that the recording does not show
                 return None
 
         return get
@@ -152,6 +154,8 @@ _CONTROL = _rows(
 )
 
 _ORDERS = 11
+_BEFORE_UNMOVABLE = "polluted_pages"
+"""End of the id of the row that the next one stands behind."""
 _UNMOVABLE_ROW = (
     "blocks_with_unmovable",
     "pageblocks with a page that cannot move",
@@ -164,7 +168,11 @@ _UNMOVABLE_ROW = (
 def _moment_rows(label: str) -> list[RecordedRow]:
     """The rows of one snapshot: those of a run's end, one more, and the free chunks by order."""
     section, prefix = f"At snapshot {label}", f"snapshot.{label}"
-    shown = [(*row, False) for row in (*MOMENT_ROWS[:3], _UNMOVABLE_ROW, *MOMENT_ROWS[3:])]
+    shown: list[tuple[Any, ...]] = []
+    for row in MOMENT_ROWS:
+        shown.append((*row, False))
+        if row[0] == _BEFORE_UNMOVABLE:
+            shown.append((*_UNMOVABLE_ROW, False))
     shown += [
         (f"free_chunks_{i}", f"free chunks of order {i}", "chunks", ("free_by_order", i), NEITHER, True)
         for i in range(_ORDERS)

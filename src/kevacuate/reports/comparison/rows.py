@@ -173,21 +173,35 @@ def row_of(row_id: str) -> Row:
     )
 
 
-def _value(row: Row, run: Run) -> float | None:
-    """A run's value; None where it lacks the figure."""
+def value_of(row: Row, run: Run) -> float | None:
+    """A run's value; None where it has none to give, as :class:`~kevacuate.measure.rows.Row` says.
+
+    Raises
+    ------
+    KevacuateError
+        The run lacks a figure that every run has: another version made it.
+    """
     try:
         return row.value(run)
-    except (KeyError, IndexError, TypeError):
-        return None
+    except KeyError as error:
+        raise KevacuateError(
+            f"The row {row.id} shows the figure {error}, which the run of {run.policy!r} lacks: "
+            "another version made that run, so compare again."
+        ) from None
 
 
 def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
-    """The rows of a comparison, one group per policy; a row that some run lacks is left out.
+    """The rows of a comparison, one group per policy; a row of which some run has no value is left out.
 
     That of the skip bits is shown, as not recorded, where a recording has none.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`value_of`.
     """
     groups: Sequence[Sequence[Run]] = list(instance(comparison, Comparison, "compare").groups.values())
-    made = [GroupRow.of(row, ([_value(row, run) for run in group] for group in groups)) for row in ROWS]
+    made = [GroupRow.of(row, ([value_of(row, run) for run in group] for group in groups)) for row in ROWS]
     return [
         row
         for row in made

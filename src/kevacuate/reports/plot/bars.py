@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.groups import Direction, mean
 from kevacuate.measure.groups import spread as spread_of
+from kevacuate.measure.rows import Row
 from kevacuate.reports.comparison.group_rows import mean_text
-from kevacuate.reports.comparison.rows import AT_THE_END, OVER_THE_RUN, row_of
+from kevacuate.reports.comparison.rows import AT_THE_END, OVER_THE_RUN, row_of, value_of
 from kevacuate.reports.plot.style import INK, LINES, axes, pyplot, runs_of, style
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ _BETTER = {
 _WHEN = {AT_THE_END: ", at the end", OVER_THE_RUN: ", over the run (mean of samples)"}
 
 
+def _drawn(row: Row, run: Run) -> float:
+    """A run's value, which there must be."""
+    value = value_of(row, run)
+    if value is None:
+        raise KevacuateError(
+            f"The row {row.id} cannot be drawn: a run of {run.policy!r} has no value of it; draw another row."
+        )
+    return value
+
+
 def bar(
     what: Comparison | Sequence[Run],
     row_id: str = "end.mixed_blocks",
@@ -49,11 +61,11 @@ def bar(
     Raises
     ------
     KevacuateError
-        There is no such row, or matplotlib is not installed.
+        There is no such row, a run has no value of it, or matplotlib is not installed.
     """
     row = row_of(row_id)
     groups = Comparison(tuple(runs_of(what)), {}).groups
-    values = {policy: [row.value(run) for run in runs] for policy, runs in groups.items()}
+    values = {policy: [_drawn(row, run) for run in runs] for policy, runs in groups.items()}
     with style():
         where = axes(ax, (4.2, 0.6 + 0.45 * len(values)))
         for i, many in enumerate(values.values()):

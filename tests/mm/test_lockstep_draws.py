@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lockstep tests turn every knob of every policy: one that is not turned would be held against nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import fields
+
+from hypothesis import given, settings
+from lockstep_machines import THEMES, specs
+from lockstep_spec import POLICY_FIELDS, Spec, oracle_config
+
+from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.policy import KNOBS
+
+PARAMETERS = {field.name for field in fields(EvacuationConfig)}
+INPUTS = {"skip-bits": "set_skip is an operation of the scripts", "no-workqueue": "sets ready"}
+
+
+def test_every_knob_sets_a_parameter_or_is_an_input() -> None:
+    assert {knob.field for knob in KNOBS.values() if knob.field} <= PARAMETERS
+    assert {name for name, knob in KNOBS.items() if not knob.field} == set(INPUTS)
+
+
+def test_every_parameter_is_passed_to_the_oracle() -> None:
+    assert set(POLICY_FIELDS) == PARAMETERS - {"ready"}  # which oracle_config passes on
+
+
+def test_every_parameter_is_drawn_with_several_values_and_reaches_the_oracle() -> None:
+    drawn: dict[str, set[object]] = defaultdict(set)
+    passed: dict[str, set[object]] = defaultdict(set)
+
+    @settings(max_examples=200)
+    @given(specs(THEMES["any"]))
+    def draw(spec: Spec) -> None:
+        config = oracle_config(spec)
+        for name in PARAMETERS:
+            drawn[name].add(getattr(spec.policy, name))
+            passed[name].add(repr(getattr(config, name)))
+
+    draw()
+    assert [name for name in sorted(PARAMETERS) if len(drawn[name]) < 2] == []
+    assert [name for name in sorted(PARAMETERS) if len(passed[name]) < 2] == []
