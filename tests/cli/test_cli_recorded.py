@@ -129,7 +129,7 @@ def test_what_makes_recordings_hard_to_compare_is_said(tmp_path: Path, machines:
     ids=lambda args: " ".join(args) or "nothing",
 )
 def test_too_few_groups(args: tuple[str, ...]) -> None:
-    assert "give two or more (A B), or groups" in refusal("compare", "--recorded", *args)
+    assert "Give two or more (A B), or groups" in refusal("compare", "--recorded", *args)
 
 
 def test_groups_are_split_at_the_marks() -> None:
