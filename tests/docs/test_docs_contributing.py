@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CONTRIBUTING.md leads to places that exist: every file that it names, every function in it, every room."""
+"""CONTRIBUTING.md leads to places that exist: every file that it names, every name in it, every room."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WORDS = 25
 
 
 def mentions() -> list[tuple[str, str]]:
-    """(file or folder, function or empty) of everything that the page names."""
+    """(file or folder, name in it or empty) of everything that the page names."""
     return sorted(
         {(found[1], found[2] or "") for found in MENTION.finditer(PAGE.read_text(encoding="utf-8"))}
     )
@@ -41,6 +41,18 @@ def test_every_page_names_source_files_that_exist(page: Path) -> None:
     assert [name for name in sorted(source_files(page)) if found(name) is None] == []
 
 
+def defined(path: Path) -> set[str]:
+    """The functions, classes and constants of a source file."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
 def found(name: str) -> Path | None:
     """The file or folder, below the repository or the package."""
     return next((base / name for base in (ROOT, PACKAGE) if (base / name).exists()), None)
@@ -51,10 +63,7 @@ def test_what_the_page_names_exists(name: str, function: str) -> None:
     path = found(name)
     assert path is not None, name
     if function:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        assert function in {
-            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        }
+        assert function in defined(path)
 
 
 def test_the_page_names_a_good_number_of_places() -> None:

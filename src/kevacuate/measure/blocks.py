@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every pageblock holds: the counts behind mixed, polluted and tainted.
+"""What every pageblock holds: the counts behind mixed and polluted, and behind the regions of :mod:`kevacuate.measure.metrics`.
 
 The classes of pages are those of :mod:`kevacuate.measure.pages`. :func:`page_class` gives them of the model's state:
 *movable* are pages of which :func:`kevacuate.mm.movable.can_move` says so, and those isolated by a worker; free pages that a

@@ -69,7 +69,7 @@ class Policy:
 
 
 POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
-"""Name to what the policy says of itself. A further policy is a further file of this folder, and its name here."""
+"""Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 
 KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()}
 """Every knob of every policy, in the order in which they are shown: that of :data:`POLICIES`."""
