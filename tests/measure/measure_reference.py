@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
 
 FREE, PCP, MOVABLE, UNMOVABLE, RESERVED = range(5)
@@ -24,7 +24,7 @@ def small_machine(pageblock_order: int = 5, pages: int = 2048) -> tuple[MachineC
     )
     config = MachineConfig(pages, zones, pageblock_order=pageblock_order, hpage_order=pageblock_order)
     state = build_state(config, EvacuationConfig(evacuate=True), StateOptions(objects=4096))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     entry.late_initcall(state, 1)
     return config, state
 

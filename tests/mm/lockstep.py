@@ -20,8 +20,8 @@ from lockstep_spec import LOG_CAPACITY, Spec, build_fast, build_oracle, set_batc
 from oracle.kcompactd import suitability
 from oracle.serialise import serialise
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import PROBLEMS, check_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import log_table
@@ -160,7 +160,7 @@ class Lockstep:
     def setup_per_zone_wmarks(self, kbytes: int) -> None:
         """Watermarks from min_free_kbytes."""
         self.operation = ("setup_per_zone_wmarks", kbytes)
-        boot.setup_per_zone_wmarks(self.fast, self.spec.machine, kbytes)
+        load_state.setup_per_zone_wmarks(self.fast, self.spec.machine, kbytes)
         self.oracle.setup_per_zone_wmarks(kbytes)
         if self.spec.batch is not None:
             PerCpuPages.table(self.fast.pcp)["batch"][:] = self.spec.batch

@@ -9,8 +9,8 @@ from oracle import Config, Oracle
 from oracle import ZoneConfig as OracleZoneConfig
 from oracle.buddy import memblock_free_all
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, build_state
 
@@ -84,7 +84,7 @@ def build_fast(spec: Spec) -> State:
         state.block[2 * block] = k.MIGRATE_CMA
     if spec.batch is not None:
         PerCpuPages.table(state.pcp)["batch"][:] = spec.batch
-    boot.memblock_free_all(state, spec.machine)
+    load_state.memblock_free_all(state, spec.machine)
     entry.late_initcall(state, int(spec.initcall))
     entry.advance(state, 0)
     return state

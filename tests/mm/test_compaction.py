@@ -9,7 +9,7 @@ import pytest
 from kevacuate import Machine
 from kevacuate.jit import kernel, pointers
 from kevacuate.mm import constants as k
-from kevacuate.mm.free_chunks import move_freelist
+from kevacuate.mm.compact_scanners import move_freelist
 from kevacuate.mm.machine import Chunk
 
 ORDER = 6

@@ -31,8 +31,8 @@ from oracle.replay_excerpt import (
     operations,
 )
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import State
 
@@ -61,11 +61,11 @@ def state_at(name: str) -> State:
     start, end = zone["start_pfn"], zone["start_pfn"] + zone["spanned"]
     state = model.one_zone(end, start, zone["index"])
     blocks = model.columns(table(f"{name}_blocks", "pfn", "mt"), 2)
-    boot.load_pageblocks(state, *blocks, np.zeros(blocks[0].size, bool))
+    load_state.load_pageblocks(state, *blocks, np.zeros(blocks[0].size, bool))
     rows = [(0, order, mt, pfn) for order, mt, pfn in table(f"{name}_free", "order", "mt", "pfn")]
-    boot.load_free_lists(state, *model.columns(rows, 4))
+    load_state.load_free_lists(state, *model.columns(rows, 4))
     pages = np.arange(start, end)
-    boot.load_in_use(state, pages[state.meta[start:end] == k.PG_RESERVED << 4])
+    load_state.load_in_use(state, pages[state.meta[start:end] == k.PG_RESERVED << 4])
     return state
 
 
@@ -137,7 +137,7 @@ class FastReplay:
 
     def _in_use(self, pfns: list[int], order: int) -> None:
         for pfn in pfns:
-            boot.load_in_use(self.state, np.arange(pfn, pfn + (1 << order)))
+            load_state.load_in_use(self.state, np.arange(pfn, pfn + (1 << order)))
 
     def _empty_pcp(self, pindex: int) -> None:
         head = self.state.view.cfg.pcp_base + pindex
@@ -216,5 +216,5 @@ def test_a_wrong_decision_is_noticed() -> None:
     state = state_at("boot")
     order, mt, pages = next(entry for entry in model.free_lists(state) if len(entry[2]) > 1)
     head = state.view.cfg.npages + order * k.NR_TYPES + mt
-    boot._thread(state.link, np.full(len(pages), head), np.array(pages[::-1]))
+    load_state._thread(state.link, np.full(len(pages), head), np.array(pages[::-1]))
     assert FastReplay(state).run(recorded_events("events")).mismatches

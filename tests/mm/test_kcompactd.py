@@ -10,8 +10,8 @@ from lockstep_fast import compaction_ended
 
 from kevacuate import Machine
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import CompactControl, Node, Zone
 from kevacuate.mm.layout import (
     EvacuationConfig,
@@ -132,7 +132,7 @@ def test_a_zone_is_asked_with_its_own_index_first() -> None:
     zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     fields = Zone.table(state.zone)
     fields["lowmem_reserve"][0, k.ZONE_NORMAL :] = state.view.zone[0].nr_free_pages - 100
     fields["watermark"][1] = PAGES  # the upper zone is no help
@@ -167,7 +167,7 @@ def test_a_compaction_that_fails_drains_the_lists_of_its_zone_alone() -> None:
     zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     for gfp in (k.GFP_KERNEL | k.GFP_DMA32, k.GFP_KERNEL):
         entry.free(state, 0, entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1))
     pcp, cc = state.view.pcp, state.view.cc[0]
@@ -197,7 +197,7 @@ def only_movable_chunks_free() -> State:
     pages = BLOCK * 8
     config = MachineConfig(pages, (ZoneConfig(0, 2, 0, pages),), defrag_mode=True)
     state = build_state(config, EvacuationConfig(), StateOptions(objects=8192, log_capacity=1 << 17))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     while entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, -1) >= 0:
         pass
     entry.drain_all(state)

@@ -11,8 +11,8 @@ import pytest
 from oracle.kernels import KERNELS
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, grow_objects
 from kevacuate.mm.profile import PROFILES, profile_for
@@ -38,7 +38,7 @@ def small(profile: str, watermark: tuple[int, int, int, int] = (0, 0, 0, 0), nod
         profile=PROFILES[profile],
     )
     state = build_state(machine, options=StateOptions(log_level=3))
-    boot.memblock_free_all(state, machine)
+    load_state.memblock_free_all(state, machine)
     entry.late_initcall(state, 1)
     return state
 
@@ -72,7 +72,7 @@ def with_objects(profile: str, chunks: list[tuple[int, int]]) -> State:
     """One movable zone without free pages; objects 0, 1, ... at these (pfn, order)."""
     state = grow_objects(model.one_zone(profile=profile), 256)
     model.load(state, [], default=M)
-    boot.load_allocated(state, *model.columns([(pfn, order, 0) for pfn, order in chunks], 3), 0)
+    load_state.load_allocated(state, *model.columns([(pfn, order, 0) for pfn, order in chunks], 3), 0)
     return state
 
 
@@ -207,7 +207,7 @@ def test_merging_blocks_of_different_types(profile: str, types: list[int]) -> No
     state = model.one_zone(profile=profile)
     model.load(state, [(9, U, [0])])
     state.block[2] = M
-    boot.load_allocated(state, *model.columns([(512, 9, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(512, 9, 0)], 3), 0)
     entry.free_to_buddy(state, 512, 9, 0)
     assert model.free_lists(state) == [(10, M, [0])]
     assert [block_type(state, block) for block in (0, 1)] == types
@@ -221,7 +221,7 @@ def test_freeing_a_chunk_of_two_blocks(profile: str, mt: int, types: list[int]) 
     state = model.one_zone(profile=profile)
     model.load(state, [], default=M)
     state.block[2] = U
-    boot.load_allocated(state, *model.columns([(0, 10, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(0, 10, 0)], 3), 0)
     entry.free_to_buddy(state, 0, 10, 0)
     assert model.free_lists(state) == [(10, mt, [0])]
     assert [block_type(state, block) for block in (0, 1)] == types
@@ -263,7 +263,7 @@ def test_a_freed_page_of_a_block_that_left_the_reserve(profile: str, mt: int) ->
     state = model.one_zone(profile=profile)
     state.view.pcp[0].high_max = state.view.pcp[0].high_min = state.view.pcp[0].high = 100
     model.load(state, [], default=HA)
-    boot.load_allocated(state, *model.columns([(64, 0, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(64, 0, 0)], 3), 0)
     entry.free(state, 0, 64)
     assert model.pcp_list(state, M) == [64]
     state.block[0] = M

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.reports.comparison.group_rows import GroupRow, style
 from kevacuate.reports.comparison.recorded_rows import rows_for

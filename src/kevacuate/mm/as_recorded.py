@@ -17,6 +17,7 @@ from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
     page_zone,
 )
+from kevacuate.mm.compact_scanners import move_freelist, take_free_chunk
 from kevacuate.mm.constants import (
     ATTR_DIRTY,
     ATTR_FILE,
@@ -30,7 +31,6 @@ from kevacuate.mm.constants import (
     PG_TAIL,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
 from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.log import log_kmem
 

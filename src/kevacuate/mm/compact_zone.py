@@ -12,10 +12,10 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_scanners import block_start
 from kevacuate.mm.compact_suitable import extfrag_for_order
 from kevacuate.mm.fallback import find_suitable_fallback
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import block_start
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
 from kevacuate.mm.isolate_migratepages import isolate_migratepages
 from kevacuate.mm.log import log_event

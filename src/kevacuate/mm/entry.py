@@ -8,10 +8,11 @@ loop too is compiled.
 from __future__ import annotations
 
 from kevacuate.jit import kernel, pointers
-from kevacuate.mm import boot as _boot
+from kevacuate.mm import load_state as _load_state
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import PG_ALLOC, PG_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.layout import State
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
 from kevacuate.mm.page_isolation import (
@@ -22,9 +23,8 @@ from kevacuate.mm.page_isolation import (
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
 from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.wakeups import wakeup_kcompactd
-from kevacuate.mm.workqueue import pageblock_evacuate_init
 
-free_range = _boot.free_range
+free_range = _load_state.free_range
 
 
 @kernel

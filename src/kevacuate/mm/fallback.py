@@ -20,10 +20,10 @@ from kevacuate.mm.buddy import (
     rmqueue_smallest,
     set_pageblock_migratetype,
 )
+from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
 from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
-from kevacuate.mm.workqueue import queue_pageblock_evacuate
 
 kind_of_extfrag = part(extfrag_kind)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
-from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
+from kevacuate.mm.compact_scanners import (
     block_start,
     block_usable,
     isolate_free_page,
@@ -15,6 +13,8 @@ from kevacuate.mm.free_chunks import (
     move_freelist,
     set_pageblock_skip,
 )
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
+from kevacuate.mm.fields import CompactControl, View
 
 
 @part

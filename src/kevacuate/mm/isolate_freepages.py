@@ -5,10 +5,7 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_CMA, MIGRATE_MOVABLE, PG_BUDDY, PG_COMPACT
-from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
-from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
+from kevacuate.mm.compact_scanners import (
     block_start,
     block_usable,
     freepages,
@@ -16,6 +13,9 @@ from kevacuate.mm.free_chunks import (
     isolation_suitable,
     set_pageblock_skip,
 )
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_CMA, MIGRATE_MOVABLE, PG_BUDDY, PG_COMPACT
+from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.page_alloc import free_frozen_pages
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.compaction import may_isolate
+from kevacuate.mm.compact_scanners import (
+    block_start,
+    block_usable,
+    get_pageblock_skip,
+    isolation_suitable,
+    move_freelist,
+    set_pageblock_skip,
+)
 from kevacuate.mm.constants import (
     ATTR_LRU,
     ATTR_ON_LRU,
@@ -16,16 +23,9 @@ from kevacuate.mm.constants import (
     PG_ALLOC,
     PG_ISOLATED,
 )
+from kevacuate.mm.evacuate_isolate import may_isolate
 from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
-    block_start,
-    block_usable,
-    get_pageblock_skip,
-    isolation_suitable,
-    move_freelist,
-    set_pageblock_skip,
-)
 
 SPENT = -1
 """``cc.fast_start_pfn`` once it has been used."""

@@ -11,7 +11,9 @@ from kevacuate.mm.buddy import (
     page_zone,
     rmqueue_smallest,
 )
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import rmqueue_mode
+from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import View
 from kevacuate.mm.highatomic import reserve_highatomic_pageblock, unreserve_zone
 from kevacuate.mm.log import log_event
@@ -22,11 +24,9 @@ from kevacuate.mm.pcp import (
     rmqueue_pcplist,
     rmqueue_pcplist_pop,
 )
-from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.wakeups import wakeup_kswapd
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
-from kevacuate.mm.workqueue import irq_work_run
 
 _GIVES_UP = k.GFP_NORETRY | k.GFP_THISNODE
 

@@ -12,12 +12,12 @@ from kevacuate.mm.buddy import (
     list_add_tail,
     list_del,
 )
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import rmqueue_mode
+from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import PerCpuPages, View
 from kevacuate.mm.log import log_kmem
-from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
-from kevacuate.mm.workqueue import irq_work_run
 
 
 @part(inline=True)
@@ -77,7 +77,7 @@ def noted_pcp_type(s: View, z: int, pfn: int) -> int:
 
 @part(cold=True)
 def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
-    """rmqueue_bulk with the fallback of :mod:`kevacuate.mm.steal_suitable` (6.1:3152)."""
+    """rmqueue_bulk with the fallback of :mod:`kevacuate.mm.fallback_6_1` (6.1:3152)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     taken = 0
     while taken < count:

@@ -16,9 +16,9 @@ from kevacuate.mm.as_recorded import (
 from kevacuate.mm.buddy import page_zone, set_pageblock_migratetype
 from kevacuate.mm.constants import ATTR_BUSY, ATTR_FILE, PB_SKIP, WORKER_IDLE
 from kevacuate.mm.evacuate import evacuate_pageblock
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import queue_claimed_block
 from kevacuate.mm.layout import Int64Array, State
-from kevacuate.mm.workqueue import irq_work_run
 
 MANY_LRU = 1 << 24
 """Pages on the LRU: so many that too_many_isolated, whose counters no event shows, never holds an evacuation up."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import Direction, mean
-from kevacuate.measure.groups import spread as spread_of
+from kevacuate.measure.permutation import Direction, mean
+from kevacuate.measure.permutation import spread as spread_of
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.rows import AT_THE_END, OVER_THE_RUN, row_of
 from kevacuate.reports.plot.style import INK, LINES, axes, pyplot, runs_of, style
