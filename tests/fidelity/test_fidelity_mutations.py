@@ -63,7 +63,7 @@ MUTATIONS = {
         "evacuation",
     ),
     "skip bit ignored": Mutation(
-        "mm/evacuate_isolate.py", "if use_hint and s.block[hint] & PB_SKIP:", "if False:", "evacuation", "two-cpus.kev"
+        "mm/evacuate_isolate.py", "if use_hint and s.block[hint] & PB_COMPACT_SKIP:", "if False:", "evacuation", "two-cpus.kev"
     ),
 }  # fmt: skip
 

@@ -116,7 +116,7 @@ class Lockstep:
         """Write PB_compact_skip."""
         self.operation = ("set_skip", block, bit)
         bits = int(self.fast.block[2 * block])
-        self.fast.block[2 * block] = bits | k.PB_SKIP if bit else bits & (255 - k.PB_SKIP)
+        self.fast.block[2 * block] = bits | k.PB_COMPACT_SKIP if bit else bits & (255 - k.PB_COMPACT_SKIP)
         self.oracle.set_skip(block, bit)
         self._compare(0, 0)
 
@@ -215,7 +215,7 @@ class Lockstep:
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])
         strays = [
             page
-            for page in self.oracle.chunks(k.PG_BUDDY)
+            for page in self.oracle.chunks(k.CHUNK_BUDDY)
             if page.mt != self.oracle.m.get_pageblock_migratetype(page.pfn)
         ]
         self.counts.add("buddy on the list of a type that is not its block's", len(strays))

@@ -65,7 +65,7 @@ def state_at(name: str) -> State:
     rows = [(0, order, mt, pfn) for order, mt, pfn in table(f"{name}_free", "order", "mt", "pfn")]
     load_state.load_free_lists(state, *model.columns(rows, 4))
     pages = np.arange(start, end)
-    load_state.load_in_use(state, pages[state.meta[start:end] == k.PG_RESERVED << 4])
+    load_state.load_in_use(state, pages[state.meta[start:end] == k.CHUNK_RESERVED << 4])
     return state
 
 
@@ -109,7 +109,7 @@ class FastReplay:
             if event.kind == "GT_EVAC" and event.pfn not in seen:
                 seen.add(event.pfn)
                 pages = np.arange(event.pfn, event.pfn + 512)
-                in_use = pages[self.state.meta[pages] == k.PG_ALLOC << 4]
+                in_use = pages[self.state.meta[pages] == k.CHUNK_ALLOC << 4]
                 assert in_use.size >= event.c
                 chosen.append(in_use[: event.c])
         on_lru = np.concatenate(chosen)
@@ -148,7 +148,7 @@ class FastReplay:
         pindex = 3 * order if order <= 3 else 12
         head = self.state.view.cfg.pcp_base + pindex
         self.state.meta[pfn : pfn + (1 << order)] = 0
-        self.state.meta[pfn] = k.PG_PCP << 4 | order
+        self.state.meta[pfn] = k.CHUNK_PCP << 4 | order
         self.state.link[2 * head] = self.state.link[2 * head + 1] = pfn
         self.state.link[2 * pfn] = self.state.link[2 * pfn + 1] = head
         self.state.view.pcp[0].count = 1 << order

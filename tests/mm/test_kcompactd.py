@@ -144,11 +144,11 @@ def test_a_zone_is_asked_with_its_own_index_first() -> None:
 
 
 def test_with_proactiveness_0_it_has_no_timeout() -> None:
-    config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, proactiveness=0)
+    config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, compaction_proactiveness=0)
     state = build_state(config)
     assert state.view.node[0].kcompactd_due == k.NEVER
     machine = every_other_page_free()
-    machine.state.view.cfg.proactiveness = 0
+    machine.state.view.cfg.compaction_proactiveness = 0
     machine.compact(9)
     assert begins(machine.run(100_000_000))
     assert pgdat(machine).kcompactd_due == k.NEVER
@@ -292,6 +292,6 @@ def test_the_threshold_of_the_fragmentation_index_is_vm_extfrag_threshold() -> N
 
 def test_values_that_linux_does_not_take_are_refused() -> None:
     good = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),))
-    for bad in ({"proactiveness": 101}, {"extfrag_threshold": -1}, {"stat_interval_ns": 0}):
+    for bad in ({"compaction_proactiveness": 101}, {"extfrag_threshold": -1}, {"stat_interval_ns": 0}):
         with pytest.raises(KevacuateError, match="cannot be modelled: vm"):
             build_state(replace(good, **bad))

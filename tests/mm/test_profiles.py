@@ -34,7 +34,7 @@ def small(profile: str, watermark: tuple[int, int, int, int] = (0, 0, 0, 0), nod
         cpu_node=tuple(range(nodes)),
         max_page_order=4,
         pageblock_order=3,
-        hpage_order=-1,
+        hpage_pmd_order=-1,
         profile=PROFILES[profile],
     )
     state = build_state(machine, options=StateOptions(log_level=3))
@@ -55,7 +55,7 @@ def block_type(state: State, block: int) -> int:
 def use(state: State, pfns: list[int], lru: int = 0) -> None:
     """Make reserved pages pages in use; the first *lru* of them on the LRU."""
     attr = [k.ATTR_LRU | k.ATTR_ON_LRU if i < lru else 0 for i in range(len(pfns))]
-    state.meta[pfns] = k.PG_ALLOC << 4
+    state.meta[pfns] = k.CHUNK_ALLOC << 4
     state.link[2 * np.array(pfns)] = -1
     state.link[2 * np.array(pfns) + 1] = attr
     state.view.zone[0].nr_lru += lru
@@ -250,7 +250,7 @@ def test_where_a_refilled_page_is_drained_to(profile: str, mt: int) -> None:
 
 def test_6_1_drains_by_the_block_while_the_zone_has_isolated_blocks() -> None:
     state = refilled("6.1")
-    state.meta[1024:1536] = k.PG_ALLOC << 4
+    state.meta[1024:1536] = k.CHUNK_ALLOC << 4
     state.link[2 * np.arange(1024, 1536) + 1] = k.ATTR_LRU | k.ATTR_ON_LRU
     state.link[2 * np.arange(1024, 1536)] = -1
     assert entry.isolate_block(state, 2)

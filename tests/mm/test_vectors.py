@@ -145,7 +145,7 @@ def claim_state(case: Claim, high: int, evacuate: bool = False) -> State:
     used = [pfn for pfn in range(512, 1024) if pfn not in free]
     for number, pfn in enumerate(used):
         attr = k.ATTR_LRU | k.ATTR_ON_LRU if number < case.lru else 0
-        state.meta[pfn] = k.PG_ALLOC << 4
+        state.meta[pfn] = k.CHUNK_ALLOC << 4
         state.link[2 * pfn], state.link[2 * pfn + 1] = -1, attr
     state.view.zone[0].nr_lru = case.lru
     state.view.zone[0].watermark[k.WMARK_HIGH] = high

@@ -85,7 +85,7 @@ def prepare_alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int) -> 
     """Build the request's context."""
     if nid < 0:
         nid = m.config.cpu_node[m.cpu]
-    if m.config.mobility_disabled and mt < PCPTYPES:
+    if m.config.page_group_by_mobility_disabled and mt < PCPTYPES:
         mt = UNMOVABLE
     highest = gfp_zone(gfp)
     zones = [zone for zone in m.zonelists[nid] if zone.index <= highest]

@@ -56,7 +56,7 @@ def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: Allo
     lists = state.view.cfg.nr_zones * k.LISTS_PER_ZONE
     heads = np.arange(npages, npages + lists, dtype=np.int32)
     state.link[2 * npages : 2 * (npages + lists)] = np.repeat(heads, 2)
-    state.meta[:] = k.PG_RESERVED << 4
+    state.meta[:] = k.CHUNK_RESERVED << 4
     blocks, free = recorded.blocks, recorded.free
     load_state.load_pageblocks(
         state, blocks.pfn.astype(np.int64), blocks.mt.astype(np.int64), np.asarray(blocks.skip, np.bool_)
@@ -66,7 +66,7 @@ def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: Allo
     )
     for zone in recorded.zones:
         pages = np.arange(zone.start_pfn, zone.start_pfn + zone.spanned)
-        load_state.load_in_use(state, pages[state.meta[pages] == k.PG_RESERVED << 4])
+        load_state.load_in_use(state, pages[state.meta[pages] == k.CHUNK_RESERVED << 4])
 
 
 def free_lists(state: State) -> list[FreeList]:

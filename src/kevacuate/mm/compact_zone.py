@@ -93,7 +93,7 @@ def put_source_back(s: View, cpu: int, pfn: int) -> None:
     """putback_movable_pages for one folio."""
     order = s.meta[pfn] & 15
     unaccount_isolated(s, pfn, order)
-    s.meta[pfn] = k.PG_ALLOC << 4 | order
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     if s.link[2 * pfn + 1] & k.ATTR_LRU:
         folio_add_lru(s, cpu, pfn, order)
 
@@ -179,7 +179,7 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
     if not inside or cc.proactive_compaction or cc.finish_pageblock:
         return k.COMPACT_CONTINUE, False
     cc.finish_pageblock = 1
-    if cc.order == s.cfg.hpage_order:
+    if cc.order == s.cfg.hpage_pmd_order:
         cc.last_migrated_pfn = 0
     return k.COMPACT_CONTINUE, True
 

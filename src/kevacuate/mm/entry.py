@@ -11,7 +11,7 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.mm import load_state as _load_state
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import PG_ALLOC, PG_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.layout import State
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
@@ -49,7 +49,11 @@ def alloc_bulk(sa: State, cpu: int, mt: int, gfp: int, attr: int, obj: int) -> i
 def free(sa: State, cpu: int, pfn: int) -> bool:
     """Free the chunk that starts at *pfn*; False if no allocated chunk starts there."""
     s = pointers(sa)
-    if pfn < 0 or pfn >= s.cfg.npages or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED):
+    if (
+        pfn < 0
+        or pfn >= s.cfg.npages
+        or (s.meta[pfn] >> 4 != CHUNK_ALLOC and s.meta[pfn] >> 4 != CHUNK_ISOLATED)
+    ):
         s.stat.bad_free += 1
         return False
     free_pages(s, cpu, pfn)

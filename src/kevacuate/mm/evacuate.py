@@ -75,12 +75,12 @@ def log_started(s: View, start: int, item: int) -> None:
         meta = s.meta[pfn] + 0
         following = pfn + (1 << (meta & 15))
         pages = min(following, end) - max(pfn, start)
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             free += pages
-        elif meta >> 4 == k.PG_ALLOC and s.link[2 * pfn + 1] & k.ATTR_ON_LRU:
+        elif meta >> 4 == k.CHUNK_ALLOC and s.link[2 * pfn + 1] & k.ATTR_ON_LRU:
             on_lru += pages
         pfn = following
-    skip = 1 if s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_SKIP else 0
+    skip = 1 if s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_COMPACT_SKIP else 0
     s.stat.started += 1
     s.stat.started_skip_bit += skip
     mt = get_pfnblock_migratetype(s, start)

@@ -44,7 +44,7 @@ def should_try_claim_block(s: View, order: int, start: int) -> bool:
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order or order >= pageblock_order // 2:
         return True
-    return start != k.MIGRATE_MOVABLE or s.cfg.mobility_disabled != 0
+    return start != k.MIGRATE_MOVABLE or s.cfg.page_group_by_mobility_disabled != 0
 
 
 @part(inline=True)
@@ -94,9 +94,9 @@ def prep_move_freepages_block(s: View, z: int, start_pfn: int) -> tuple[int, int
     while pfn < end:
         meta = s.meta[pfn] + 0
         pages = 1 << (meta & 15)
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             free += pages
-        elif meta >> 4 == k.PG_ALLOC and s.link[2 * pfn + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
+        elif meta >> 4 == k.CHUNK_ALLOC and s.link[2 * pfn + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
             movable += pages
         pfn += pages
     return free, movable
@@ -141,7 +141,7 @@ def try_to_claim_block(
         alike = movable
     elif block_mt == k.MIGRATE_MOVABLE:
         alike = (1 << pageblock_order) - free - movable
-    claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg.mobility_disabled != 0
+    claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg.page_group_by_mobility_disabled != 0
     log_event(s, k.L_EVAC_CLAIM, start_pfn, pack_types(start, block_mt), free, movable, 1 if claimed else 0)
     if not claimed:
         s.stat.claim_refused += 1

@@ -55,10 +55,10 @@ def move_freepages_block_counting(s: View, z: int, pfn: int, old_mt: int, new_mt
     while page < end:
         meta = s.meta[page] + 0
         order = meta & 15
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             move_to_free_list(s, z, page, order, old_mt, new_mt)
             moved += 1 << order
-        elif meta >> 4 == k.PG_ALLOC and s.link[2 * page + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
+        elif meta >> 4 == k.CHUNK_ALLOC and s.link[2 * page + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
             movable += 1 << order
         page += 1 << order
     return moved, movable
@@ -80,7 +80,7 @@ def steal_block(s: View, z: int, pfn: int, start: int, block_mt: int) -> tuple[b
         alike = movable
     elif block_mt == k.MIGRATE_MOVABLE:
         alike = (1 << pageblock_order) - free - movable
-    claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg.mobility_disabled != 0
+    claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg.page_group_by_mobility_disabled != 0
     log_event(s, k.L_EVAC_CLAIM, block, pack_types(start, block_mt), free, movable, 1 if claimed else 0)
     if claimed:
         set_pageblock_migratetype(s, block, start)

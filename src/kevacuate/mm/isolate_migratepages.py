@@ -17,11 +17,11 @@ from kevacuate.mm.constants import (
     ATTR_LRU,
     ATTR_ON_LRU,
     ATTR_WRITEBACK,
+    CHUNK_ALLOC,
+    CHUNK_ISOLATED,
     COMPACT_CLUSTER_MAX,
     MIGRATE_MOVABLE,
     PAGE_ALLOC_COSTLY_ORDER,
-    PG_ALLOC,
-    PG_ISOLATED,
 )
 from kevacuate.mm.evacuate_isolate import may_isolate
 from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
@@ -87,7 +87,7 @@ def isolate_source(s: View, z: int, cc: CompactControl, pfn: int, pages: int) ->
     """Take a folio off the LRU onto cc->migratepages."""
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
-    s.meta[pfn] = PG_ISOLATED << 4 | (s.meta[pfn] & 15)
+    s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
     s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
     if attr & ATTR_LRU:
         zone.nr_lru -= pages
@@ -120,7 +120,7 @@ def compact_isolate_block(s: View, z: int, cc: CompactControl, pfn: int, end: in
     while pfn < end and (finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX):
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == PG_ALLOC and may_be_source(s, cc, pfn, order):
+        if meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
             if from_start and not marked and s.link[2 * pfn + 1] & ATTR_ON_LRU:
                 marked = True
                 if not cc.proactive_compaction:
@@ -151,7 +151,8 @@ def isolate_migratepages(s: View, z: int, cc: CompactControl) -> bool:
         at_start = pfn in (end - pageblock, zone_start)
         skipped = at_start and not fast and not isolation_suitable(s, cc, pfn)
         huge = (
-            s.meta[end - pageblock] >> 4 == PG_ALLOC and s.meta[end - pageblock] & 15 >= s.cfg.pageblock_order
+            s.meta[end - pageblock] >> 4 == CHUNK_ALLOC
+            and s.meta[end - pageblock] & 15 >= s.cfg.pageblock_order
         )
         if block_usable(s, z, end - pageblock) and not skipped:
             if not huge:

@@ -43,7 +43,7 @@ run too."""
 @part
 def proactive_marks(s: View) -> tuple[int, int]:
     """(low, high) fragmentation scores between which proactive compaction works (:2262)."""
-    low = 100 - s.cfg.proactiveness
+    low = 100 - s.cfg.compaction_proactiveness
     return low, min(low + min(10, low // 2), 100)
 
 
@@ -113,7 +113,7 @@ def kcompactd_sleep(s: View, node: int, cc: CompactControl) -> None:
     if pgdat.kcompactd_max_order > 0:
         kcompactd_due(s, pgdat, s.stat.now, KCOMPACTD_WOKEN)
         return
-    due = s.stat.now + timeout if s.cfg.proactiveness else NEVER
+    due = s.stat.now + timeout if s.cfg.compaction_proactiveness else NEVER
     kcompactd_due(s, pgdat, due, KCOMPACTD_IDLE)
 
 
@@ -128,7 +128,7 @@ def kcompactd_begin(s: View, node: int, cc: CompactControl, cpu: int, kswapd_run
     if pgdat.kcompactd_max_order == 0:
         score = fragmentation_score_node(s, node)
         _, high = proactive_marks(s)
-        if s.cfg.proactiveness == 0 or kswapd_runs or score <= high:
+        if s.cfg.compaction_proactiveness == 0 or kswapd_runs or score <= high:
             kcompactd_sleep(s, node, cc)
             return
         cc.proactive_compaction = 1

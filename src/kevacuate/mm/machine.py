@@ -122,7 +122,7 @@ class Machine:
             cpu_node=(0,) * cpus,
             max_page_order=order,
             pageblock_order=pageblock_order,
-            hpage_order=pageblock_order if pageblock_order > 3 else -1,
+            hpage_pmd_order=pageblock_order if pageblock_order > 3 else -1,
             compaction=compaction,
         )
         options = StateOptions(objects=max(2 * pages, 64), log_capacity=1 << 14)

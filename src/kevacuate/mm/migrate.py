@@ -54,7 +54,7 @@ def unmap_folios(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool
     unmapped = 0
     failed = 0
     freed = 0
-    for _ in range(k.NR_MIGRATE_PASSES):
+    for _ in range(k.NR_MAX_MIGRATE_PAGES_RETRY):
         kept = 0
         for i in range(left):
             pfn = worker.migratepages[i]
@@ -153,7 +153,7 @@ def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
             continue
         pages += 1 << order
         unaccount_isolated(s, pfn, order)
-        s.meta[pfn] = k.PG_ALLOC << 4 | order
+        s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
         if attr & k.ATTR_LRU:
             folio_add_lru(s, cpu, pfn, order)
     worker.nr_migratepages = 0

@@ -46,7 +46,7 @@ def gfp_zone(gfp: int) -> int:
 @part(inline=True)
 def gfp_migratetype(s: View, mt: int) -> int:
     """The requested type; unmovable where grouping by mobility is disabled."""
-    if s.cfg.mobility_disabled and mt < k.MIGRATE_PCPTYPES:
+    if s.cfg.page_group_by_mobility_disabled and mt < k.MIGRATE_PCPTYPES:
         return k.MIGRATE_UNMOVABLE
     return mt
 
@@ -355,7 +355,7 @@ def alloc_frozen_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: in
 @part(inline=True)
 def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) -> None:
     """Give the chunk its owner: state, object, attributes, place in the LRU batch."""
-    s.meta[pfn] = k.PG_ALLOC << 4 | order
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     s.link[2 * pfn] = obj
     s.link[2 * pfn + 1] = attr & k.ATTR_STATIC
     if obj >= 0:
@@ -451,7 +451,7 @@ def free_pages(s: View, cpu: int, pfn: int) -> None:
     s.stat.frees += 1
     meta = s.meta[pfn] + 0
     order = meta & 15
-    if meta >> 4 == k.PG_ISOLATED:
+    if meta >> 4 == k.CHUNK_ISOLATED:
         s.stat.freed_while_isolated += 1
         s.link[2 * pfn + 1] |= k.ATTR_FREED
         obj = s.link[2 * pfn] + 0
@@ -471,11 +471,11 @@ def split_page(s: View, pfn: int, obj: int) -> None:
     upper = pfn + (1 << order)
     attr = s.link[2 * pfn + 1] + 0
     s.meta[pfn] = state << 4 | order
-    if state == k.PG_ISOLATED:
+    if state == k.CHUNK_ISOLATED:
         if attr & k.ATTR_LRU:
             s.zone[page_zone(s, pfn)].nr_isolated -= 1 << order
         attr &= k.ATTR_STATIC
-    s.meta[upper] = k.PG_ALLOC << 4 | order
+    s.meta[upper] = k.CHUNK_ALLOC << 4 | order
     s.link[2 * upper] = obj
     s.link[2 * upper + 1] = attr
     if obj >= 0:

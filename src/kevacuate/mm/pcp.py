@@ -31,7 +31,7 @@ def clamp(value: int, low: int, high: int) -> int:
 @part(inline=True)
 def pcp_allowed_order(s: View, order: int) -> bool:
     """Orders the per-CPU lists hold: 0 to 3, and a huge page's."""
-    return order <= k.PAGE_ALLOC_COSTLY_ORDER or order == s.cfg.hpage_order
+    return order <= k.PAGE_ALLOC_COSTLY_ORDER or order == s.cfg.hpage_pmd_order
 
 
 @part(inline=True)
@@ -84,7 +84,7 @@ def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: in
         pfn, list_mt = rmqueue_retry(s, z, order, mt, flags, taken << order)
         if pfn < 0:
             break
-        s.meta[pfn] = k.PG_PCP << 4 | order
+        s.meta[pfn] = k.CHUNK_PCP << 4 | order
         list_add_tail(s, pfn, head)
         note_pcp_type(s, pfn, list_mt)
         taken += 1
@@ -108,7 +108,7 @@ def rmqueue_bulk(s: View, z: int, cpu: int, order: int, count: int, mt: int, fla
         pfn, mode = rmqueue_mode(s, z, order, mt, flags, mode)
         if pfn < 0:
             break
-        s.meta[pfn] = k.PG_PCP << 4 | order
+        s.meta[pfn] = k.CHUNK_PCP << 4 | order
         list_add_tail(s, pfn, head)
         taken += 1
     s.stat.refills += 1
@@ -160,7 +160,7 @@ def take_from_pcp_list(s: View, z: int, cpu: int, order: int, mt: int) -> int:
 def add_to_pcp_list(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) -> int:
     """Put a freed chunk at the HEAD of its per-CPU list; the count with it."""
     pcp = pcp_at(s, z, cpu)
-    s.meta[pfn] = k.PG_PCP << 4 | order
+    s.meta[pfn] = k.CHUNK_PCP << 4 | order
     list_add(s, pfn, pcp_list(s, z, cpu, order_to_pindex(order, mt)))
     count = pcp.count + (1 << order)
     pcp.count = count

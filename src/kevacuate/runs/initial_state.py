@@ -118,7 +118,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         cpu_node=tuple(nodes),
         distance=node_distances(machine, 1 + max([zone.node for zone in zones] + list(nodes))),
         pageblock_order=machine.pageblock_order,
-        hpage_order=machine.hugepage_order,
+        hpage_pmd_order=machine.hugepage_order,
         max_page_order=most,
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
@@ -279,8 +279,8 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
     but nobody moves them.
     """
-    used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_order))
-    used = used[state.meta[used] == k.PG_RESERVED << 4]
+    used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_pmd_order))
+    used = used[state.meta[used] == k.CHUNK_RESERVED << 4]
     if recorded.page_flags is not None:
         used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does
         used = used[~absent_pages(recorded.page_flags)[used]]

@@ -84,7 +84,7 @@ class PcpLevel(Level):
         """Take over recorded lists; every other page is in use."""
         state, base = self._state, self._state.view.cfg.pcp_base
         state.link[2 * base :] = np.repeat(np.arange(base, state.link.size // 2, dtype=np.int32), 2)
-        state.meta[:] = k.PG_RESERVED << 4
+        state.meta[:] = k.CHUNK_RESERVED << 4
         blocks, pages = recorded.blocks, recorded.pcp_pages
         load_state.load_pageblocks(
             state, blocks.pfn, blocks.mt.astype(np.int64), np.zeros(blocks.pfn.size, np.bool_)
@@ -97,7 +97,7 @@ class PcpLevel(Level):
         load_state.load_pcp_lists(state, zone, cpu, pindex, pages.pfn)
         cpus = state.view.cfg.nr_cpus
         self._books.where[pages.pfn] = (zone * cpus + cpu) * k.PCP_LISTS + pindex
-        load_state.load_in_use(state, np.flatnonzero(state.meta == k.PG_RESERVED << 4))
+        load_state.load_in_use(state, np.flatnonzero(state.meta == k.CHUNK_RESERVED << 4))
 
     def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Run all rows but those kept to look ahead."""

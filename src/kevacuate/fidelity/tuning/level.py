@@ -126,7 +126,7 @@ class TuningLevel(Level):
             books.used[(heads[:, None] + np.arange(1 << order)).ravel()] = 0
         books.owner[:] = 0
         sets = self._zone_of[pages.zone] * self._cpus + pages.cpu
-        held = pcp_order(pages.pindex, state.view.cfg.hpage_order)
+        held = pcp_order(pages.pindex, state.view.cfg.hpage_pmd_order)
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)
