@@ -39,8 +39,8 @@ MUTATIONS = {
     ),
     "wrong fallback order": Mutation(
         "mm/fallback.py",
-        "    return k.MIGRATE_MOVABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_UNMOVABLE",
-        "    return k.MIGRATE_RECLAIMABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_MOVABLE",
+        "    return k.MIGRATE_MOVABLE if start_type == k.MIGRATE_UNMOVABLE else k.MIGRATE_UNMOVABLE",
+        "    return k.MIGRATE_RECLAIMABLE if start_type == k.MIGRATE_UNMOVABLE else k.MIGRATE_MOVABLE",
         "buddy",
     ),
     "threshold off by one": Mutation(

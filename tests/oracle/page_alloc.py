@@ -337,7 +337,7 @@ def free_by_owner(m: Machine, pfn: int) -> None:
         free_chunk(m, page)
 
 
-def split_page(m: Machine, pfn: int, new_obj: int) -> None:
+def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1

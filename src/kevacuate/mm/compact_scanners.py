@@ -56,14 +56,14 @@ def isolation_suitable(s: View, cc: CompactControl, pfn: int) -> bool:
 
 
 @part
-def block_start(s: View, pfn: int) -> int:
-    """pageblock_start_pfn."""
+def pageblock_start_pfn(s: View, pfn: int) -> int:
+    """First pfn of *pfn*'s pageblock."""
     return (pfn >> s.cfg.pageblock_order) << s.cfg.pageblock_order
 
 
 @part
-def block_usable(s: View, z: int, start: int) -> bool:
-    """pageblock_pfn_to_page: whether the block that starts at *start* belongs to the zone up to its last page."""
+def pageblock_pfn_to_page(s: View, z: int, start: int) -> bool:
+    """Whether the block that starts at *start* belongs to the zone up to its last page."""
     end = start + (1 << s.cfg.pageblock_order)
     return start >= 0 and end <= s.zone[z].zone_end_pfn and page_zone(s, start) == z
 

@@ -14,7 +14,7 @@ from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.layout import State
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk, rmqueue_buddy
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
     set_pageblock_isolate,
@@ -63,7 +63,7 @@ def free(sa: State, cpu: int, pfn: int) -> bool:
 @kernel
 def split(sa: State, pfn: int, obj: int) -> None:
     """Halve an allocated chunk."""
-    split_page(pointers(sa), pfn, obj)
+    halve_chunk(pointers(sa), pfn, obj)
 
 
 @kernel
@@ -115,15 +115,15 @@ def alloc_with_isolate_bit(
 
 
 @kernel
-def refill(sa: State, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
+def refill(sa: State, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
     """rmqueue_bulk onto a per-CPU list; the chunks taken (the count field is the caller's to keep)."""
-    return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, flags)
+    return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, alloc_flags)
 
 
 @kernel
-def take_from_buddy(sa: State, z: int, order: int, mt: int, flags: int) -> int:
+def take_from_buddy(sa: State, z: int, order: int, mt: int, alloc_flags: int) -> int:
     """rmqueue_buddy; the pfn, or -1."""
-    return rmqueue_buddy(pointers(sa), z, order, mt, flags)
+    return rmqueue_buddy(pointers(sa), z, order, mt, alloc_flags)
 
 
 @kernel

@@ -67,8 +67,8 @@ def may_isolate(s: View, pfn: int) -> bool:
 
 
 @part
-def isolate_migratepages_block(s: View, z: int, worker: Worker, pfn: int, end: int) -> int:
-    """Scan from *pfn* to *end*, isolating until the list holds COMPACT_CLUSTER_MAX pages (:855).
+def evacuate_isolate_block(s: View, z: int, worker: Worker, pfn: int, end: int) -> int:
+    """isolate_migratepages_block for a worker: scan from *pfn* to *end* until the list holds COMPACT_CLUSTER_MAX pages (:855).
 
     Returns the pages isolated; the worker's cursor is left after the last one taken, or at *end*.
     """
@@ -110,4 +110,4 @@ def isolate_migratepages_range(s: View, worker: Worker, pfn: int, end: int) -> t
         return 0, 0
     if too_many_isolated(s, s.zone[z].node):
         return -EAGAIN, 0
-    return 0, isolate_migratepages_block(s, z, worker, pfn, end)
+    return 0, evacuate_isolate_block(s, z, worker, pfn, end)

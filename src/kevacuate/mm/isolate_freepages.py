@@ -6,11 +6,11 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
 from kevacuate.mm.compact_scanners import (
-    block_start,
-    block_usable,
     freepages,
     isolate_freepages_block,
     isolation_suitable,
+    pageblock_pfn_to_page,
+    pageblock_start_pfn,
     set_pageblock_skip,
 )
 from kevacuate.mm.constants import (
@@ -44,11 +44,11 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
         return
     pageblock = 1 << s.cfg.pageblock_order
     pfn = cc.free_pfn
-    start = block_start(s, pfn)
-    low = block_start(s, cc.migrate_pfn) + pageblock
+    start = pageblock_start_pfn(s, pfn)
+    low = pageblock_start_pfn(s, cc.migrate_pfn) + pageblock
     stride = 1
     while start >= low:
-        usable = block_usable(s, z, start)
+        usable = pageblock_pfn_to_page(s, z, start)
         if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
             end = start + pageblock
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)

@@ -45,7 +45,7 @@ def free_isolated(s: View, cpu: int, pfn: int) -> None:
 
 
 @part
-def unmap_folios(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
+def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
     """The unmap phase, up to ten passes (:1208, :1805). Returns (unmapped, failed, pages freed, enomem).
 
     Each pass allocates a destination for every folio left; a locked one gives it back and waits for the next pass.
@@ -101,7 +101,7 @@ def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> Non
 
 
 @part
-def move_folios(s: View, worker: Worker, cpu: int, unmapped: int, failed: int) -> tuple[int, int]:
+def migrate_folios_move(s: View, worker: Worker, cpu: int, unmapped: int, failed: int) -> tuple[int, int]:
     """The move phase: what is pinned stays and is undone at the end. Returns (pages moved, failed)."""
     moved = 0
     for i in range(unmapped):
@@ -126,8 +126,8 @@ def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
 
     ret is -ENOMEM, or the number of folios that failed.
     """
-    unmapped, failed, succeeded, enomem = unmap_folios(s, worker, cpu)
-    moved, failed = move_folios(s, worker, cpu, unmapped, failed)
+    unmapped, failed, succeeded, enomem = migrate_folios_unmap(s, worker, cpu)
+    moved, failed = migrate_folios_move(s, worker, cpu, unmapped, failed)
     left = worker.nr_migratepages
     for i in range(left - 1, -1, -1):
         worker.migratepages[failed + i] = worker.migratepages[i]

@@ -76,12 +76,12 @@ def noted_pcp_type(s: View, z: int, pfn: int) -> int:
 
 
 @part(cold=True)
-def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
+def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
     """rmqueue_bulk with the fallback of :mod:`kevacuate.mm.fallback_6_1` (6.1:3152)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     taken = 0
     while taken < count:
-        pfn, list_mt = rmqueue_retry(s, z, order, mt, flags, taken << order)
+        pfn, list_mt = rmqueue_retry(s, z, order, mt, alloc_flags, taken << order)
         if pfn < 0:
             break
         s.meta[pfn] = k.CHUNK_PCP << 4 | order
@@ -94,18 +94,18 @@ def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: in
 
 
 @part(inline=False)
-def rmqueue_bulk(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
+def rmqueue_bulk(s: View, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
     """Take up to *count* chunks off the buddy lists onto the tail of a per-CPU list (:2523).
 
     Returns the number taken. The claims among them run the irq_work when the zone lock is dropped.
     """
     if s.cfg.steal_suitable:
-        return rmqueue_bulk_retry(s, z, cpu, order, count, mt, flags)
+        return rmqueue_bulk_retry(s, z, cpu, order, count, mt, alloc_flags)
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     mode = k.RMQUEUE_NORMAL
     taken = 0
     while taken < count:
-        pfn, mode = rmqueue_mode(s, z, order, mt, flags, mode)
+        pfn, mode = rmqueue_mode(s, z, order, mt, alloc_flags, mode)
         if pfn < 0:
             break
         s.meta[pfn] = k.CHUNK_PCP << 4 | order
@@ -168,15 +168,15 @@ def add_to_pcp_list(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) ->
 
 
 @part(inline=True)
-def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, flags: int) -> int:
+def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, alloc_flags: int) -> int:
     """__rmqueue_pcplist: refill the list if empty, then take its head; -1 if it stays empty (:3315)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     pcp = pcp_at(s, z, cpu)
     if s.link[2 * head] == head:
         count = nr_pcp_alloc(s, z, cpu, order)
-        if flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
+        if alloc_flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
             return -1
-        taken = rmqueue_bulk(s, z, cpu, order, count, mt, flags)
+        taken = rmqueue_bulk(s, z, cpu, order, count, mt, alloc_flags)
         pcp.count += taken << order
         if taken == 0:
             return -1
@@ -184,10 +184,10 @@ def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, flags: i
 
 
 @part(inline=True)
-def rmqueue_pcplist(s: View, z: int, cpu: int, order: int, mt: int, flags: int) -> int:
+def rmqueue_pcplist(s: View, z: int, cpu: int, order: int, mt: int, alloc_flags: int) -> int:
     """An allocation from the per-CPU lists: halve free_count, then pop (:3361)."""
     pcp_at(s, z, cpu).free_count >>= 1
-    return rmqueue_pcplist_pop(s, z, cpu, order, mt, flags)
+    return rmqueue_pcplist_pop(s, z, cpu, order, mt, alloc_flags)
 
 
 @part(inline=False)

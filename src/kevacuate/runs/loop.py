@@ -18,7 +18,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk
 from kevacuate.recording import DemandChunk
 
 LOG_MARGIN = 1 << 14
@@ -81,7 +81,7 @@ def split_object(s: View, obj: int, upper: int) -> bool:
         return True
     if s.meta[pfn] & 15 == 0:
         return False
-    split_page(s, pfn, upper)
+    halve_chunk(s, pfn, upper)
     return True
 
 
