@@ -164,7 +164,7 @@ def measure(twin: ctypes.CDLL, kind: str, gib: int, rows: int, repeats: int) -> 
 _START = """
 import time; begin = time.perf_counter()
 from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
-from kevacuate.mm.boot import memblock_free_all
+from kevacuate.mm.load_state import memblock_free_all
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import replay_rows
 import numpy as np

@@ -17,13 +17,13 @@ import numpy as np
 
 from kevacuate.demand.objects import OP_ALLOC, OP_FREE
 from kevacuate.mm import constants as k
-from kevacuate.mm.boot import (
+from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
+from kevacuate.mm.load_state import (
     khugepaged_min_free_kbytes,
     memblock_free_all,
     min_free_kbytes,
     setup_per_zone_wmarks,
 )
-from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.recording import DemandChunk
 
 KINDS = ("random", "local", "fragmenting")

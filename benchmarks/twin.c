@@ -25,9 +25,9 @@ typedef int64_t s64;
 typedef uint8_t u8;
 
 enum { UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE, PCPTYPES = 3 };
-enum { PG_BUDDY = 1, PG_PCP = 2, PG_ALLOC = 3, PG_ISOLATED = 5 };
+enum { CHUNK_BUDDY = 1, CHUNK_PCP = 2, CHUNK_ALLOC = 3, CHUNK_ISOLATED = 5 };
 enum { ATTR_LRU = 1, ATTR_MOVABLE_OPS = 64, ATTR_STATIC = 255, ATTR_ON_LRU = 256, ATTR_IN_BATCH = 512 };
-enum { PB_TYPE = 7, PB_SKIP = 8, PB_ISOLATE = 16 };
+enum { PB_TYPE = 7, PB_COMPACT_SKIP = 8, PB_ISOLATE = 16 };
 enum { WMARK_MIN, WMARK_LOW, WMARK_HIGH };
 enum {
 	ALLOC_NO_WATERMARKS = 0x4, ALLOC_OOM = 0x8, ALLOC_NON_BLOCK = 0x10, ALLOC_MIN_RESERVE = 0x20, ALLOC_CMA = 0x80,
@@ -64,7 +64,7 @@ struct mm {
 	struct log_record *log;
 	s32 *obj;
 	s64 npages, pcp_base, log_level, log_capacity, boost_factor, kswapd_wake, kswapd_run, stat_interval, open_loop, dma32;
-	int nzones, ncpus, nnodes, nworkers, max_order, pageblock_order, hpage_order, nr_pcp_lists;
+	int nzones, ncpus, nnodes, nworkers, max_order, pageblock_order, hpage_pmd_order, nr_pcp_lists;
 };
 
 struct rows {
@@ -160,7 +160,7 @@ static void set_pageblock_type(struct mm *m, s32 pfn, int mt)
 	struct block *b = pageblock(m, pfn);
 	int old = b->bits & PB_TYPE;
 
-	b->bits = (b->bits & PB_SKIP) | mt;
+	b->bits = (b->bits & PB_COMPACT_SKIP) | mt;
 	if (old != mt)
 		trace(m, 1, L_BLOCK_TYPE, pfn >> m->pageblock_order << m->pageblock_order, old, mt, 0, 0);
 }
@@ -193,7 +193,7 @@ static inline void count_free_area(struct mm *m, int z, int order, int mt, int s
 
 static inline void add_to_free_list(struct mm *m, int z, s32 pfn, int order, int mt, bool tail)
 {
-	m->meta[pfn] = PG_BUDDY << 4 | order;
+	m->meta[pfn] = CHUNK_BUDDY << 4 | order;
 	if (tail)
 		list_add_tail(m, pfn, free_list(m, z, order, mt));
 	else
@@ -223,7 +223,7 @@ static void move_to_free_list(struct mm *m, int z, s32 pfn, int order, int old_m
 
 static inline bool page_is_buddy(struct mm *m, int z, s32 pfn, int order)
 {
-	return m->meta[pfn] == (PG_BUDDY << 4 | order) && (order < m->pageblock_order || pageblock(m, pfn)->zone == z);
+	return m->meta[pfn] == (CHUNK_BUDDY << 4 | order) && (order < m->pageblock_order || pageblock(m, pfn)->zone == z);
 }
 
 static void free_one_page(struct mm *m, int z, s32 pfn, int order, int mt)
@@ -468,9 +468,9 @@ static void count_block(struct mm *m, s32 start, int *free, int *movable)
 	for (s32 pfn = start; pfn < end;) {
 		int meta = m->meta[pfn], pages = 1 << (meta & 15);
 
-		if (meta >> 4 == PG_BUDDY)
+		if (meta >> 4 == CHUNK_BUDDY)
 			*free += pages;
-		else if (meta >> 4 == PG_ALLOC && m->link[pfn].prev & (ATTR_ON_LRU | ATTR_MOVABLE_OPS))
+		else if (meta >> 4 == CHUNK_ALLOC && m->link[pfn].prev & (ATTR_ON_LRU | ATTR_MOVABLE_OPS))
 			*movable += pages;
 		pfn += pages;
 	}
@@ -483,7 +483,7 @@ static void move_block(struct mm *m, int z, s32 start, int old_mt, int new_mt)
 	for (s32 pfn = start; pfn < end;) {
 		int meta = m->meta[pfn];
 
-		if (meta >> 4 == PG_BUDDY)
+		if (meta >> 4 == CHUNK_BUDDY)
 			move_to_free_list(m, z, pfn, meta & 15, old_mt, new_mt);
 		pfn += 1 << (meta & 15);
 	}
@@ -604,7 +604,7 @@ static inline s32 clamp(s32 value, s32 low, s32 high)
 
 static inline bool pcp_allowed(struct mm *m, int order)
 {
-	return order <= COSTLY_ORDER || order == m->hpage_order;
+	return order <= COSTLY_ORDER || order == m->hpage_pmd_order;
 }
 
 static inline int order_to_pindex(int order, int mt)
@@ -650,7 +650,7 @@ static int rmqueue_bulk(struct mm *m, int z, s32 head, int order, int count, int
 
 		if (unlikely(pfn < 0))
 			break;
-		m->meta[pfn] = PG_PCP << 4 | order;
+		m->meta[pfn] = CHUNK_PCP << 4 | order;
 		list_add_tail(m, pfn, head);
 	}
 	m->stat->refills++;
@@ -751,7 +751,7 @@ static inline void free_frozen_page_commit(struct mm *m, int z, int cpu, s32 pfn
 	bool free_high = false;
 
 	pcp->alloc_factor >>= 1;
-	m->meta[pfn] = PG_PCP << 4 | order;
+	m->meta[pfn] = CHUNK_PCP << 4 | order;
 	list_add(m, pfn, pcp_list(m, z, cpu, pindex));
 	pcp->count += 1 << order;
 	if (order > 0 && order <= COSTLY_ORDER) {
@@ -1097,7 +1097,7 @@ static void lru_add_drain_cpu(struct mm *m, int cpu)
 		s32 pfn = batch->lru_add[i];
 		int meta = m->meta[pfn];
 
-		if (meta >> 4 == PG_ALLOC && m->link[pfn].prev & ATTR_IN_BATCH) {
+		if (meta >> 4 == CHUNK_ALLOC && m->link[pfn].prev & ATTR_IN_BATCH) {
 			m->link[pfn].prev = (m->link[pfn].prev & ~ATTR_IN_BATCH) | ATTR_ON_LRU;
 			m->zone[pageblock(m, pfn)->zone].nr_lru += 1 << (meta & 15);
 		}
@@ -1135,7 +1135,7 @@ static inline void alloc_pages(struct mm *m, int cpu, int order, int mt, unsigne
 		return;
 	}
 	m->stat->allocs++;
-	m->meta[pfn] = PG_ALLOC << 4 | order;
+	m->meta[pfn] = CHUNK_ALLOC << 4 | order;
 	m->link[pfn] = (struct link){ obj, attr & ATTR_STATIC };
 	m->obj[obj] = pfn;
 	if (attr & ATTR_LRU)
@@ -1154,7 +1154,7 @@ static inline void free_object(struct mm *m, int cpu, s32 obj)
 	m->stat->cpu = cpu;
 	m->stat->frees++;
 	order = m->meta[pfn] & 15;
-	if (unlikely(m->meta[pfn] >> 4 == PG_ISOLATED))
+	if (unlikely(m->meta[pfn] >> 4 == CHUNK_ISOLATED))
 		die("an isolated page");
 	z = pageblock(m, pfn)->zone;
 	if (likely(m->link[pfn].next >= 0))
@@ -1189,14 +1189,14 @@ static struct mm attach(void **state)
 {
 	const struct config *cfg = state[STATE_CFG];
 
-	if (cfg->defrag_mode || cfg->mobility_disabled || cfg->evacuate || cfg->compaction || !cfg->sub_batches)
+	if (cfg->defrag_mode || cfg->page_group_by_mobility_disabled || cfg->evacuate || cfg->compaction || !cfg->sub_batches)
 		die("defrag_mode, disabled mobility, evacuation, compaction or a kernel other than 7.2");
 	return (struct mm){
 		.link = state[STATE_LINK], .meta = state[STATE_META], .block = state[STATE_BLOCK], .zone = state[STATE_ZONE],
 		.pcp = state[STATE_PCP], .stat = state[STATE_STAT], .node = state[STATE_NODE], .cpu = state[STATE_CPU],
 		.worker = state[STATE_WORKER], .log = state[STATE_LOG], .obj = state[STATE_OBJ],
 		.npages = cfg->npages, .nzones = cfg->nr_zones, .ncpus = cfg->nr_cpus, .nnodes = cfg->nr_nodes,
-		.max_order = cfg->max_page_order, .pageblock_order = cfg->pageblock_order, .hpage_order = cfg->hpage_order,
+		.max_order = cfg->max_page_order, .pageblock_order = cfg->pageblock_order, .hpage_pmd_order = cfg->hpage_pmd_order,
 		.dma32 = cfg->zone_dma32, .boost_factor = cfg->watermark_boost_factor, .log_level = cfg->log_level,
 		.log_capacity = cfg->log_capacity, .kswapd_wake = cfg->kswapd_wake, .kswapd_run = cfg->kswapd_run,
 		.nworkers = cfg->nr_workers, .nr_pcp_lists = cfg->nr_pcp_lists, .pcp_base = cfg->pcp_base,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFINITIONS = "tests/measure/test_measure_definitions.py"
 TRUTH = "tests/measure/test_measure_truth.py"
 ROWS = "tests/reports/test_report_rows.py"
-GROUPS = "tests/measure/test_measure_groups.py"
+GROUPS = "tests/measure/test_measure_permutation.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -47,10 +47,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/movable.py", "== ATTR_LRU", "== ATTR_FILE", DEFINITIONS),
     ("live/view.py", '"order_asked": self.order_asked', '"order_asked": self.order_taken', DEFINITIONS),
     ("live/tap.py", 'order_taken=fields["fallback_order"]', 'order_taken=fields["alloc_order"]', DEFINITIONS),
-    ("measure/groups.py", "(self is Direction.HIGHER) else", "(self is Direction.LOWER) else", ROWS),
+    ("measure/permutation.py", "(self is Direction.HIGHER) else", "(self is Direction.LOWER) else", ROWS),
     ("reports/plot/bars.py", 'Direction.LOWER: ", less is better"', 'Direction.LOWER: ", more is better"', ROWS),
-    ("measure/groups.py", "TIE = 1e-13", "TIE = 1e-2", GROUPS),
-    ("measure/groups.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
+    ("measure/permutation.py", "TIE = 1e-13", "TIE = 1e-2", GROUPS),
+    ("measure/permutation.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
     ("reports/comparison/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
      '"movable_only_per_dropped_page",\n        "end.regions_2m_tainted"', ROWS),
 )  # fmt: skip

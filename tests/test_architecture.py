@@ -38,12 +38,12 @@ CLI_KNOWS = {
     "kevacuate.errors",
     "kevacuate._version",
     "kevacuate.jit",
-    "kevacuate.recording.beside",
+    "kevacuate.recording.atomic_write",
 }
 """What the command line takes besides rendering (reports), the live view, and the names of policies: the facade; errors; when the
 model is compiled; how a process ends; files written beside their place."""
 HELP = {
-    "kevacuate.measure.groups",
+    "kevacuate.measure.permutation",
     "kevacuate.measure.fidelity",
     "kevacuate.measure.saved",
     "kevacuate.recording.recording",

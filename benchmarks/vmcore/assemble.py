@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.capture.core_drgn import DrgnCore, open_core
-from kevacuate.capture.core_state import CoreSnapshot, read_core
+from kevacuate.capture.vmcore_drgn import DrgnCore, open_core
+from kevacuate.capture.vmcore_state import CoreSnapshot, read_core
 from kevacuate.recording import EventChunk, KevWriter
 from kevacuate.recording import EventKind as K
 from kevacuate.recording.fieldtable import decoding

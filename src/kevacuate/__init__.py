@@ -14,12 +14,12 @@ from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
-    from kevacuate.capture.core_state import CoreSnapshot
     from kevacuate.capture.doctor import examine as doctor
     from kevacuate.capture.record import record, triage_live
     from kevacuate.capture.snapshot import snapshot
     from kevacuate.capture.status import Result as RecordResult
     from kevacuate.capture.survey import Survey
+    from kevacuate.capture.vmcore_state import CoreSnapshot
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
     from kevacuate.measure.fidelity import Verification
@@ -86,7 +86,7 @@ __all__ = [
 
 _HOMES = {
     "Comparison": "measure.results",
-    "CoreSnapshot": "capture.core_state",
+    "CoreSnapshot": "capture.vmcore_state",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
     "POLICIES": "policy",

@@ -15,7 +15,7 @@ from synthetic import write_recording
 from kevacuate import __version__
 from kevacuate.cli.main import COMMANDS
 from kevacuate.cli.options import REPEATS
-from kevacuate.measure.groups import decide
+from kevacuate.measure.permutation import decide
 from kevacuate.policy import KNOBS, POLICIES
 from kevacuate.reports.comparison.group_rows import mean_text
 

@@ -185,7 +185,7 @@ def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     code = (
         "from kevacuate.jit import cache_dir; import os; here = cache_dir(); print(os.path.isdir(here))\n"
-        "from pathlib import Path; from kevacuate.recording.beside import remove_leftovers\n"
+        "from pathlib import Path; from kevacuate.recording.atomic_write import remove_leftovers\n"
         "print(remove_leftovers(Path(here).parent), os.path.isdir(here))"
     )
     done = subprocess.run(

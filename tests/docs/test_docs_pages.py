@@ -12,7 +12,7 @@ from doc_blocks import PAGES, ROOT, blocks
 from markdown_it import MarkdownIt
 
 from kevacuate.cli.main import COMMANDS
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy import KNOBS
 from kevacuate.reports.comparison.rows import ROWS

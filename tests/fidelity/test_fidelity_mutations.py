@@ -39,8 +39,8 @@ MUTATIONS = {
     ),
     "wrong fallback order": Mutation(
         "mm/fallback.py",
-        "    return k.MIGRATE_MOVABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_UNMOVABLE",
-        "    return k.MIGRATE_RECLAIMABLE if start == k.MIGRATE_UNMOVABLE else k.MIGRATE_MOVABLE",
+        "    return k.MIGRATE_MOVABLE if start_type == k.MIGRATE_UNMOVABLE else k.MIGRATE_UNMOVABLE",
+        "    return k.MIGRATE_RECLAIMABLE if start_type == k.MIGRATE_UNMOVABLE else k.MIGRATE_MOVABLE",
         "buddy",
     ),
     "threshold off by one": Mutation(
@@ -56,14 +56,14 @@ MUTATIONS = {
         "mm/pcp.py", "pfn = s.link[2 * head + 1] + 0\n", "pfn = s.link[2 * head] + 0\n", "pcp"
     ),
     "oldest first in a collection": Mutation(
-        "mm/workqueue.py",
+        "mm/evacuate_queue.py",
         "        queue_work(s, number, item)\n        item = following",
         "        if following >= 0:\n            queue_work(s, number, following)\n        queue_work(s, number, item)\n"
         "        item = s.item[following].next if following >= 0 else -1",
         "evacuation",
     ),
     "skip bit ignored": Mutation(
-        "mm/compaction.py", "if use_hint and s.block[hint] & PB_SKIP:", "if False:", "evacuation", "two-cpus.kev"
+        "mm/evacuate_isolate.py", "if use_hint and s.block[hint] & PB_COMPACT_SKIP:", "if False:", "evacuation", "two-cpus.kev"
     ),
 }  # fmt: skip
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, ZoneConfig, build_state
 
 FREE, PCP, MOVABLE, UNMOVABLE, RESERVED = range(5)
@@ -22,9 +22,9 @@ def small_machine(pageblock_order: int = 5, pages: int = 2048) -> tuple[MachineC
         ZoneConfig(0, 1, 32, 500, ((100, 130), (200, 201))),
         ZoneConfig(0, 2, 640, pages - 7, ((1024, 1100),)),
     )
-    config = MachineConfig(pages, zones, pageblock_order=pageblock_order, hpage_order=pageblock_order)
+    config = MachineConfig(pages, zones, pageblock_order=pageblock_order, hpage_pmd_order=pageblock_order)
     state = build_state(config, EvacuationConfig(evacuate=True), StateOptions(objects=4096))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     entry.late_initcall(state, 1)
     return config, state
 
@@ -57,13 +57,18 @@ def classes(state: State) -> np.ndarray:
     pfn = 0
     while pfn < state.meta.size:
         kind, order = int(state.meta[pfn]) >> 4, int(state.meta[pfn]) & 15
-        if kind == k.PG_ALLOC:
+        if kind == k.CHUNK_ALLOC:
             attr = int(state.link[2 * pfn + 1])
             anonymous = attr & k.ATTR_LRU and not attr & k.ATTR_FILE
             on_list = attr & k.ATTR_ON_LRU or attr & k.ATTR_MOVABLE_OPS
             which = MOVABLE if on_list or anonymous else UNMOVABLE
         else:
-            which = {k.PG_BUDDY: FREE, k.PG_PCP: PCP, k.PG_ISOLATED: MOVABLE, k.PG_RESERVED: RESERVED}[kind]
+            which = {
+                k.CHUNK_BUDDY: FREE,
+                k.CHUNK_PCP: PCP,
+                k.CHUNK_ISOLATED: MOVABLE,
+                k.CHUNK_RESERVED: RESERVED,
+            }[kind]
         out[pfn : pfn + (1 << order)] = which
         pfn += 1 << order
     return out
@@ -88,7 +93,7 @@ def recount(state: State, pageblock_order: int) -> dict[str, Any]:
             pages = kinds[block * size : (block + 1) * size].tolist()
             blocks.append((block * size, mt, [pages.count(i) for i in range(5)]))
     free: dict[tuple[int, int], int] = {}
-    for pfn in np.flatnonzero(state.meta >> 4 == k.PG_BUDDY).tolist():
+    for pfn in np.flatnonzero(state.meta >> 4 == k.CHUNK_BUDDY).tolist():
         key = (int(state.meta[pfn]) & 15, block_type(state, pfn // size))
         free[key] = free.get(key, 0) + 1
     return {"blocks": blocks, "free": free, "classes": kinds}

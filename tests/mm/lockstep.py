@@ -20,8 +20,8 @@ from lockstep_spec import LOG_CAPACITY, Spec, build_fast, build_oracle, set_batc
 from oracle.kcompactd import suitability
 from oracle.serialise import serialise
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import PROBLEMS, check_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import log_table
@@ -116,7 +116,7 @@ class Lockstep:
         """Write PB_compact_skip."""
         self.operation = ("set_skip", block, bit)
         bits = int(self.fast.block[2 * block])
-        self.fast.block[2 * block] = bits | k.PB_SKIP if bit else bits & (255 - k.PB_SKIP)
+        self.fast.block[2 * block] = bits | k.PB_COMPACT_SKIP if bit else bits & (255 - k.PB_COMPACT_SKIP)
         self.oracle.set_skip(block, bit)
         self._compare(0, 0)
 
@@ -160,7 +160,7 @@ class Lockstep:
     def setup_per_zone_wmarks(self, kbytes: int) -> None:
         """Watermarks from min_free_kbytes."""
         self.operation = ("setup_per_zone_wmarks", kbytes)
-        boot.setup_per_zone_wmarks(self.fast, self.spec.machine, kbytes)
+        load_state.setup_per_zone_wmarks(self.fast, self.spec.machine, kbytes)
         self.oracle.setup_per_zone_wmarks(kbytes)
         if self.spec.batch is not None:
             PerCpuPages.table(self.fast.pcp)["batch"][:] = self.spec.batch
@@ -215,7 +215,7 @@ class Lockstep:
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])
         strays = [
             page
-            for page in self.oracle.chunks(k.PG_BUDDY)
+            for page in self.oracle.chunks(k.CHUNK_BUDDY)
             if page.mt != self.oracle.m.get_pageblock_migratetype(page.pfn)
         ]
         self.counts.add("buddy on the list of a type that is not its block's", len(strays))

@@ -47,7 +47,7 @@ def decode_zone(reader: Reader, spec: Spec, prefix: str) -> Iterator[tuple[str, 
         yield f"{prefix} order {order} nr_free", reader.one()
         for mt in range(k.MIGRATE_TYPES):
             yield f"{prefix} order {order} list {k.MIGRATE_NAMES[mt]}", reader.pages()
-    lists = 14 if spec.machine.hpage_order >= 0 else 12
+    lists = 14 if spec.machine.hpage_pmd_order >= 0 else 12
     for cpu in range(len(spec.machine.cpu_node)):
         for name in PCP_NAMES:
             yield f"{prefix} pcp {cpu} {name}", reader.one()

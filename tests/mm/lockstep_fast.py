@@ -7,11 +7,11 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
+    CHUNK_ALLOC,
+    CHUNK_ISOLATED,
     KCOMPACTD_RUNNING,
     MIGRATE_TYPES,
     NEVER,
-    PG_ALLOC,
-    PG_ISOLATED,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
@@ -87,7 +87,7 @@ def put_pages(s, out, at):
     for pfn in range(pages):
         meta = s.meta[pfn] + 0
         value = meta >> 4 | (meta & 15) << 4
-        if meta >> 4 == PG_ALLOC or meta >> 4 == PG_ISOLATED:
+        if meta >> 4 == CHUNK_ALLOC or meta >> 4 == CHUNK_ISOLATED:
             value |= s.link[2 * pfn + 1] << 8
             value += (s.link[2 * pfn] + 1) * 16777216
         out[at + pfn] = value

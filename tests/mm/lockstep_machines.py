@@ -184,7 +184,7 @@ def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
     return replace(
         machine,
         compaction=True,
-        proactiveness=draw(st.sampled_from((20, 60, 100, 0))),
+        compaction_proactiveness=draw(st.sampled_from((20, 60, 100, 0))),
         extfrag_threshold=draw(st.sampled_from((500, 0, 1000))),
         stat_interval_ns=draw(st.sampled_from((1_000_000_000, 300_000_000))),
     )
@@ -208,12 +208,12 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         cpu_node=tuple(draw(st.integers(0, nodes - 1)) for _ in range(cpus)),
         max_page_order=max_page_order,
         pageblock_order=pageblock_order,
-        hpage_order=draw(st.sampled_from((-1, pageblock_order, min(max_page_order, 9)))),
+        hpage_pmd_order=draw(st.sampled_from((-1, pageblock_order, min(max_page_order, 9)))),
         distance=draw_distance(draw, nodes),
         zone_dma32=draw(FLAG),
         defrag_mode=draw(odd) if profile.defrag_mode else False,
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
-        mobility_disabled=draw(odd),
+        page_group_by_mobility_disabled=draw(odd),
         open_loop=draw(odd),
         pcp_high_fraction=draw(st.sampled_from((0, 0, 8))),
         free_high_batch=draw(FLAG),

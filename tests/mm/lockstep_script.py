@@ -83,7 +83,9 @@ class Script:
             self._alloc()
         elif chance < phase.alloc + phase.free:
             self._free()
-        elif self.rng.random() < phase.isolate and self.machine.hpage_order <= self.machine.pageblock_order:
+        elif (
+            self.rng.random() < phase.isolate and self.machine.hpage_pmd_order <= self.machine.pageblock_order
+        ):
             # A huge page of several blocks, one of them isolated, is freed by its first block's type alone when it
             # comes from a pcp: the kernel's lists then disagree with the blocks, and so do the models'.
             self._isolate()
@@ -134,8 +136,8 @@ class Script:
         mt = rng.choice(phase.types)
         order = rng.choice(phase.orders) + (max(self.machine.pageblock_order - 4, 0) if phase.relative else 0)
         order = min(order, self.machine.max_page_order)
-        if rng.random() < 0.02 and self.machine.hpage_order >= 0:
-            order = self.machine.hpage_order
+        if rng.random() < 0.02 and self.machine.hpage_pmd_order >= 0:
+            order = self.machine.hpage_pmd_order
         obj, gfp, attr = self._take_object(), self._gfp(mt), self._attr(mt)
         chance = rng.random()
         if chance < phase.guard and self.machine.profile.isolate == "bit":
@@ -172,7 +174,7 @@ class Script:
     def _owned(self, pfn: int) -> Page | None:
         """The chunk at `pfn` if somebody still owns it."""
         page = self.lock.oracle.page(pfn) if pfn >= 0 else None
-        if page is None or page.state not in (k.PG_ALLOC, k.PG_ISOLATED) or page.attr & k.ATTR_FREED:
+        if page is None or page.state not in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED) or page.attr & k.ATTR_FREED:
             return None
         return page
 
@@ -342,7 +344,7 @@ class Script:
         if chance < 0.35:
             self._split()
         elif chance < 0.65:
-            page = next((p for p in map(self._owned, self._sample()) if p and p.state == k.PG_ALLOC), None)
+            page = next((p for p in map(self._owned, self._sample()) if p and p.state == k.CHUNK_ALLOC), None)
             if page is not None and page.attr & k.ATTR_LRU:
                 self.lock.set_attr(page.pfn, k.ATTR_LRU | self._moods())
         elif chance < 0.85:

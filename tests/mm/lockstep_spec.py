@@ -9,8 +9,8 @@ from oracle import Config, Oracle
 from oracle import ZoneConfig as OracleZoneConfig
 from oracle.buddy import memblock_free_all
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, build_state
 
@@ -65,9 +65,10 @@ def oracle_config(spec: Spec) -> Config:
 
 
 MACHINE_FIELDS = (
-    "npages", "max_page_order", "pageblock_order", "hpage_order", "zone_dma32", "defrag_mode",
-    "watermark_boost_factor", "mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop", "vmstat_phase_ns",
-    "kswapd_wake_ns", "kswapd_run_ns", "stat_interval_ns", "compaction", "proactiveness", "extfrag_threshold",
+    "npages", "max_page_order", "pageblock_order", "hpage_pmd_order", "zone_dma32", "defrag_mode",
+    "watermark_boost_factor", "page_group_by_mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop",
+    "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "stat_interval_ns", "compaction", "compaction_proactiveness",
+    "extfrag_threshold",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",
@@ -84,7 +85,7 @@ def build_fast(spec: Spec) -> State:
         state.block[2 * block] = k.MIGRATE_CMA
     if spec.batch is not None:
         PerCpuPages.table(state.pcp)["batch"][:] = spec.batch
-    boot.memblock_free_all(state, spec.machine)
+    load_state.memblock_free_all(state, spec.machine)
     entry.late_initcall(state, int(spec.initcall))
     entry.advance(state, 0)
     return state

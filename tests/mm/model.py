@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kevacuate.mm import boot
 from kevacuate.mm import constants as k
+from kevacuate.mm import load_state
 from kevacuate.mm.layout import (
     EvacuationConfig,
     MachineConfig,
@@ -52,7 +52,7 @@ def load(state: State, free: FreeLists, default: int = k.MIGRATE_UNMOVABLE) -> N
     """Free lists as given; all blocks of type *default*."""
     state.block[: state.view.cfg.pcp_type_base : 2] = default
     rows = [(0, order, mt, pfn) for order, mt, pfns in free for pfn in pfns]
-    boot.load_free_lists(state, *columns(rows, 4))
+    load_state.load_free_lists(state, *columns(rows, 4))
 
 
 def entries(state: State, head: int) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from kevacuate import Machine
 from kevacuate.jit import kernel, pointers
 from kevacuate.mm import constants as k
-from kevacuate.mm.free_chunks import move_freelist
+from kevacuate.mm.compact_scanners import move_freelist
 from kevacuate.mm.machine import Chunk
 
 ORDER = 6
@@ -36,7 +36,7 @@ def scattered(keep: float = 0.25, seed: int = 3, **attrs: bool) -> tuple[Machine
 
 
 def skip_bits(machine: Machine) -> int:
-    return int((machine.state.block[::2] & k.PB_SKIP > 0).sum())
+    return int((machine.state.block[::2] & k.PB_COMPACT_SKIP > 0).sum())
 
 
 def free_chunks(machine: Machine, order: int) -> int:
@@ -71,7 +71,7 @@ def test_every_page_keeps_its_owner_and_none_is_lost() -> None:
     assert len({page.pfn for page in kept}) == len(kept)
     assert machine.state.view.zone[0].nr_free_pages == free
     assert machine.state.view.zone[0].nr_isolated == 0
-    assert not (machine.state.meta >> 4 == k.PG_COMPACT).any()
+    assert not (machine.state.meta >> 4 == k.CHUNK_COMPACT).any()
 
 
 def test_what_is_free_already_needs_no_compaction() -> None:
@@ -105,7 +105,7 @@ def test_skip_bits_are_set_on_the_way_and_keep_the_scanners_out() -> None:
     compacted(machine)
     assert 0 < skip_bits(machine) < 64
     machine, _ = scattered()
-    machine.state.block[::2] |= k.PB_SKIP
+    machine.state.block[::2] |= k.PB_COMPACT_SKIP
     compacted(machine)
     assert machine.state.view.stat.compact_migrated == 0
     assert machine.state.view.stat.compactions == 1
@@ -114,7 +114,7 @@ def test_skip_bits_are_set_on_the_way_and_keep_the_scanners_out() -> None:
 def test_an_evacuation_finds_the_bit_that_compaction_set() -> None:
     machine, _ = scattered(keep=0.3)
     compacted(machine)
-    marked = machine.state.block[::2] & k.PB_SKIP > 0
+    marked = machine.state.block[::2] & k.PB_COMPACT_SKIP > 0
     while machine.alloc("unmovable") is not None:
         started = [line for line in machine.settle() if "starts evacuate_pageblock" in line]
         if started:
@@ -156,7 +156,9 @@ def test_allocations_and_frees_in_between_leave_the_state_consistent(seed: int) 
             machine.compact(int(rng.integers(1, ORDER + 1)))
         machine.run(int(rng.integers(0, 20_000)))
         if live and rng.random() < 0.5:
-            held = [i for i, x in enumerate(live) if x.pfn is not None and meta[x.pfn] >> 4 == k.PG_ISOLATED]
+            held = [
+                i for i, x in enumerate(live) if x.pfn is not None and meta[x.pfn] >> 4 == k.CHUNK_ISOLATED
+            ]
             freed_isolated += bool(held)
             page = live.pop(held[0] if held else int(rng.integers(len(live))))
             if page.pfn is not None:  # an evacuation may have dropped it

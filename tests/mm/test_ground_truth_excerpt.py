@@ -31,8 +31,8 @@ from oracle.replay_excerpt import (
     operations,
 )
 
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import State
 
@@ -61,11 +61,11 @@ def state_at(name: str) -> State:
     start, end = zone["start_pfn"], zone["start_pfn"] + zone["spanned"]
     state = model.one_zone(end, start, zone["index"])
     blocks = model.columns(table(f"{name}_blocks", "pfn", "mt"), 2)
-    boot.load_pageblocks(state, *blocks, np.zeros(blocks[0].size, bool))
+    load_state.load_pageblocks(state, *blocks, np.zeros(blocks[0].size, bool))
     rows = [(0, order, mt, pfn) for order, mt, pfn in table(f"{name}_free", "order", "mt", "pfn")]
-    boot.load_free_lists(state, *model.columns(rows, 4))
+    load_state.load_free_lists(state, *model.columns(rows, 4))
     pages = np.arange(start, end)
-    boot.load_in_use(state, pages[state.meta[start:end] == k.PG_RESERVED << 4])
+    load_state.load_in_use(state, pages[state.meta[start:end] == k.CHUNK_RESERVED << 4])
     return state
 
 
@@ -109,7 +109,7 @@ class FastReplay:
             if event.kind == "GT_EVAC" and event.pfn not in seen:
                 seen.add(event.pfn)
                 pages = np.arange(event.pfn, event.pfn + 512)
-                in_use = pages[self.state.meta[pages] == k.PG_ALLOC << 4]
+                in_use = pages[self.state.meta[pages] == k.CHUNK_ALLOC << 4]
                 assert in_use.size >= event.c
                 chosen.append(in_use[: event.c])
         on_lru = np.concatenate(chosen)
@@ -137,7 +137,7 @@ class FastReplay:
 
     def _in_use(self, pfns: list[int], order: int) -> None:
         for pfn in pfns:
-            boot.load_in_use(self.state, np.arange(pfn, pfn + (1 << order)))
+            load_state.load_in_use(self.state, np.arange(pfn, pfn + (1 << order)))
 
     def _empty_pcp(self, pindex: int) -> None:
         head = self.state.view.cfg.pcp_base + pindex
@@ -148,7 +148,7 @@ class FastReplay:
         pindex = 3 * order if order <= 3 else 12
         head = self.state.view.cfg.pcp_base + pindex
         self.state.meta[pfn : pfn + (1 << order)] = 0
-        self.state.meta[pfn] = k.PG_PCP << 4 | order
+        self.state.meta[pfn] = k.CHUNK_PCP << 4 | order
         self.state.link[2 * head] = self.state.link[2 * head + 1] = pfn
         self.state.link[2 * pfn] = self.state.link[2 * pfn + 1] = head
         self.state.view.pcp[0].count = 1 << order
@@ -216,5 +216,5 @@ def test_a_wrong_decision_is_noticed() -> None:
     state = state_at("boot")
     order, mt, pages = next(entry for entry in model.free_lists(state) if len(entry[2]) > 1)
     head = state.view.cfg.npages + order * k.NR_TYPES + mt
-    boot._thread(state.link, np.full(len(pages), head), np.array(pages[::-1]))
+    load_state._thread(state.link, np.full(len(pages), head), np.array(pages[::-1]))
     assert FastReplay(state).run(recorded_events("events")).mismatches

@@ -22,11 +22,11 @@ from kevacuate.errors import KevacuateError
 PACKAGE = Path(kevacuate.__file__).parent
 BOOT = """
 from kevacuate import jit
-from kevacuate.mm import boot
+from kevacuate.mm import load_state
 from kevacuate.mm.layout import MachineConfig, ZoneConfig, build_state
 machine = MachineConfig(npages=64, zones=(ZoneConfig(0, 2, 0, 64),), max_page_order=4, pageblock_order=4)
 state = build_state(machine)
-boot.memblock_free_all(state, machine)
+load_state.memblock_free_all(state, machine)
 head = int(state.cfg[0]) + 4 * 8 + 1
 print(jit.source_digest(), int(state.link[2 * head]))
 """

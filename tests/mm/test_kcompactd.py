@@ -10,8 +10,8 @@ from lockstep_fast import compaction_ended
 
 from kevacuate import Machine
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import CompactControl, Node, Zone
 from kevacuate.mm.layout import (
     EvacuationConfig,
@@ -132,7 +132,7 @@ def test_a_zone_is_asked_with_its_own_index_first() -> None:
     zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     fields = Zone.table(state.zone)
     fields["lowmem_reserve"][0, k.ZONE_NORMAL :] = state.view.zone[0].nr_free_pages - 100
     fields["watermark"][1] = PAGES  # the upper zone is no help
@@ -144,11 +144,11 @@ def test_a_zone_is_asked_with_its_own_index_first() -> None:
 
 
 def test_with_proactiveness_0_it_has_no_timeout() -> None:
-    config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, proactiveness=0)
+    config = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),), compaction=True, compaction_proactiveness=0)
     state = build_state(config)
     assert state.view.node[0].kcompactd_due == k.NEVER
     machine = every_other_page_free()
-    machine.state.view.cfg.proactiveness = 0
+    machine.state.view.cfg.compaction_proactiveness = 0
     machine.compact(9)
     assert begins(machine.run(100_000_000))
     assert pgdat(machine).kcompactd_due == k.NEVER
@@ -167,7 +167,7 @@ def test_a_compaction_that_fails_drains_the_lists_of_its_zone_alone() -> None:
     zones = (ZoneConfig(0, 1, 0, PAGES // 2), ZoneConfig(0, 2, PAGES // 2, PAGES))
     config = MachineConfig(PAGES, zones, compaction=True)
     state = build_state(config, options=StateOptions(objects=64))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     for gfp in (k.GFP_KERNEL | k.GFP_DMA32, k.GFP_KERNEL):
         entry.free(state, 0, entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, gfp, 0, -1))
     pcp, cc = state.view.pcp, state.view.cc[0]
@@ -197,7 +197,7 @@ def only_movable_chunks_free() -> State:
     pages = BLOCK * 8
     config = MachineConfig(pages, (ZoneConfig(0, 2, 0, pages),), defrag_mode=True)
     state = build_state(config, EvacuationConfig(), StateOptions(objects=8192, log_capacity=1 << 17))
-    boot.memblock_free_all(state, config)
+    load_state.memblock_free_all(state, config)
     while entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, -1) >= 0:
         pass
     entry.drain_all(state)
@@ -292,6 +292,6 @@ def test_the_threshold_of_the_fragmentation_index_is_vm_extfrag_threshold() -> N
 
 def test_values_that_linux_does_not_take_are_refused() -> None:
     good = MachineConfig(PAGES, (ZoneConfig(0, 2, 0, PAGES),))
-    for bad in ({"proactiveness": 101}, {"extfrag_threshold": -1}, {"stat_interval_ns": 0}):
+    for bad in ({"compaction_proactiveness": 101}, {"extfrag_threshold": -1}, {"stat_interval_ns": 0}):
         with pytest.raises(KevacuateError, match="cannot be modelled: vm"):
             build_state(replace(good, **bad))

@@ -138,14 +138,14 @@ class Rules(RuleBasedStateMachine):
     @rule(cpu=st.integers(0, 63), which=st.integers(0, 4095), times=st.integers(1, 12))
     def free(self, cpu: int, which: int, times: int) -> None:
         """Free a few chunks that lie side by side."""
-        chunks = self.lock.oracle.chunks(k.PG_ALLOC)
+        chunks = self.lock.oracle.chunks(k.CHUNK_ALLOC)
         for page in chunks[which % len(chunks) :][:times] if chunks else []:
             self.lock.free(cpu % len(self.lock.spec.machine.cpu_node), page.pfn)
 
     @rule(which=st.integers(0, 4095))
     def split(self, which: int) -> None:
         """Halve a chunk."""
-        chunks = [page for page in self.lock.oracle.chunks(k.PG_ALLOC) if page.order]
+        chunks = [page for page in self.lock.oracle.chunks(k.CHUNK_ALLOC) if page.order]
         if chunks:
             self.lock.split(chunks[which % len(chunks)].pfn, self._object())
 
@@ -162,7 +162,7 @@ class Rules(RuleBasedStateMachine):
 
     @precondition(
         lambda self: (
-            self.lock and self.lock.spec.machine.hpage_order <= self.lock.spec.machine.pageblock_order
+            self.lock and self.lock.spec.machine.hpage_pmd_order <= self.lock.spec.machine.pageblock_order
         )
     )
     @rule(which=st.integers(0, 4095))

@@ -11,8 +11,8 @@ import pytest
 from oracle.kernels import KERNELS
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state, grow_objects
 from kevacuate.mm.profile import PROFILES, profile_for
@@ -34,11 +34,11 @@ def small(profile: str, watermark: tuple[int, int, int, int] = (0, 0, 0, 0), nod
         cpu_node=tuple(range(nodes)),
         max_page_order=4,
         pageblock_order=3,
-        hpage_order=-1,
+        hpage_pmd_order=-1,
         profile=PROFILES[profile],
     )
     state = build_state(machine, options=StateOptions(log_level=3))
-    boot.memblock_free_all(state, machine)
+    load_state.memblock_free_all(state, machine)
     entry.late_initcall(state, 1)
     return state
 
@@ -55,7 +55,7 @@ def block_type(state: State, block: int) -> int:
 def use(state: State, pfns: list[int], lru: int = 0) -> None:
     """Make reserved pages pages in use; the first *lru* of them on the LRU."""
     attr = [k.ATTR_LRU | k.ATTR_ON_LRU if i < lru else 0 for i in range(len(pfns))]
-    state.meta[pfns] = k.PG_ALLOC << 4
+    state.meta[pfns] = k.CHUNK_ALLOC << 4
     state.link[2 * np.array(pfns)] = -1
     state.link[2 * np.array(pfns) + 1] = attr
     state.view.zone[0].nr_lru += lru
@@ -72,7 +72,7 @@ def with_objects(profile: str, chunks: list[tuple[int, int]]) -> State:
     """One movable zone without free pages; objects 0, 1, ... at these (pfn, order)."""
     state = grow_objects(model.one_zone(profile=profile), 256)
     model.load(state, [], default=M)
-    boot.load_allocated(state, *model.columns([(pfn, order, 0) for pfn, order in chunks], 3), 0)
+    load_state.load_allocated(state, *model.columns([(pfn, order, 0) for pfn, order in chunks], 3), 0)
     return state
 
 
@@ -207,7 +207,7 @@ def test_merging_blocks_of_different_types(profile: str, types: list[int]) -> No
     state = model.one_zone(profile=profile)
     model.load(state, [(9, U, [0])])
     state.block[2] = M
-    boot.load_allocated(state, *model.columns([(512, 9, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(512, 9, 0)], 3), 0)
     entry.free_to_buddy(state, 512, 9, 0)
     assert model.free_lists(state) == [(10, M, [0])]
     assert [block_type(state, block) for block in (0, 1)] == types
@@ -221,7 +221,7 @@ def test_freeing_a_chunk_of_two_blocks(profile: str, mt: int, types: list[int]) 
     state = model.one_zone(profile=profile)
     model.load(state, [], default=M)
     state.block[2] = U
-    boot.load_allocated(state, *model.columns([(0, 10, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(0, 10, 0)], 3), 0)
     entry.free_to_buddy(state, 0, 10, 0)
     assert model.free_lists(state) == [(10, mt, [0])]
     assert [block_type(state, block) for block in (0, 1)] == types
@@ -250,7 +250,7 @@ def test_where_a_refilled_page_is_drained_to(profile: str, mt: int) -> None:
 
 def test_6_1_drains_by_the_block_while_the_zone_has_isolated_blocks() -> None:
     state = refilled("6.1")
-    state.meta[1024:1536] = k.PG_ALLOC << 4
+    state.meta[1024:1536] = k.CHUNK_ALLOC << 4
     state.link[2 * np.arange(1024, 1536) + 1] = k.ATTR_LRU | k.ATTR_ON_LRU
     state.link[2 * np.arange(1024, 1536)] = -1
     assert entry.isolate_block(state, 2)
@@ -263,7 +263,7 @@ def test_a_freed_page_of_a_block_that_left_the_reserve(profile: str, mt: int) ->
     state = model.one_zone(profile=profile)
     state.view.pcp[0].high_max = state.view.pcp[0].high_min = state.view.pcp[0].high = 100
     model.load(state, [], default=HA)
-    boot.load_allocated(state, *model.columns([(64, 0, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(64, 0, 0)], 3), 0)
     entry.free(state, 0, 64)
     assert model.pcp_list(state, M) == [64]
     state.block[0] = M

@@ -7,6 +7,8 @@ import ast
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,17 @@ import kevacuate
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm import constants
 from kevacuate.mm.fields import Config, PerCpuPages, View, Zone
-from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
+from kevacuate.mm.layout import (
+    NOT_COPIED,
+    EvacuationConfig,
+    MachineConfig,
+    State,
+    StateOptions,
+    ZoneConfig,
+    _copy_named,
+    _set_config,
+    build_state,
+)
 from kevacuate.records import Record, Records, Words, record_kinds, seen_as, words
 
 MM = Path(kevacuate.__file__).parent / "mm"
@@ -177,3 +189,31 @@ def test_constants_are_no_places_of_fields() -> None:
     assert len(names) > 150
     prefixes = ("Z_", "P_", "C_", "T_", "W_", "I_", "WK_", "KS_", "KC_")
     assert not [name for name in vars(constants) if name.startswith(prefixes)]
+
+
+@dataclass(frozen=True)
+class WithUnknownField(MachineConfig):
+    """A machine with a knob that the state knows by another name."""
+
+    proactiveness: int = 20
+
+
+def test_a_knob_that_the_configuration_lacks_is_refused() -> None:
+    """A field of a description that ``cfg`` lacks is an error, and does not stay 0 in silence."""
+    cfg = Config(Config.new().data)
+    with pytest.raises(LookupError, match=r"WithUnknownField\.proactiveness is neither"):
+        _copy_named(cfg, WithUnknownField(4096, (ZoneConfig(0, 2, 0, 4096),)))
+
+
+def test_every_field_of_the_configuration_is_set() -> None:
+    """No field of ``cfg`` keeps what it held before the descriptions were copied; no exception is out of date."""
+    unset = -7777
+    config = Config.new()
+    config[:] = unset
+    cfg = Config(config.data)
+    _set_config(cfg, MachineConfig(4096, (ZoneConfig(0, 2, 0, 4096),)), EvacuationConfig(), StateOptions())
+    assert [name for name in Config.FIELDS if getattr(cfg, name) == unset] == []
+    described = {
+        one.name for kind in (MachineConfig, EvacuationConfig, StateOptions) for one in dataclass_fields(kind)
+    }
+    assert described >= NOT_COPIED

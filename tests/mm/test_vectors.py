@@ -29,8 +29,8 @@ from oracle.vectors import (
 )
 
 from kevacuate.jit import kernel, pointers
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import State, zone_batchsize
 from kevacuate.mm.pcp import nr_pcp_alloc
@@ -62,19 +62,19 @@ def test_batch(managed: int, batch: int) -> None:
 
 @pytest.mark.parametrize(("lowmem", "expected"), LOWMEM_KBYTES_TO_MIN_FREE)
 def test_min_free_kbytes(lowmem: int, expected: int) -> None:
-    assert boot.min_free_kbytes(with_managed(lowmem // 4)) == expected
+    assert load_state.min_free_kbytes(with_managed(lowmem // 4)) == expected
 
 
 @pytest.mark.parametrize(("zones", "pages", "before", "after"), KHUGEPAGED_MIN_FREE)
 def test_khugepaged_min_free_kbytes(zones: int, pages: int, before: int, after: int) -> None:
     assert zones == 1
-    assert boot.khugepaged_min_free_kbytes(with_managed(pages), before) == after
+    assert load_state.khugepaged_min_free_kbytes(with_managed(pages), before) == after
 
 
 @pytest.mark.parametrize("case", WATERMARKS)
 def test_watermarks(case: Watermarks) -> None:
     state = with_managed(case.managed)
-    boot.setup_per_zone_wmarks(state, model.machine_of(4096), case.min_free_kbytes)
+    load_state.setup_per_zone_wmarks(state, model.machine_of(4096), case.min_free_kbytes)
     assert tuple(state.view.zone[0].watermark) == case.marks
 
 
@@ -130,7 +130,7 @@ def test_pcp_drains_from_the_tail() -> None:
 def test_placement(case: Placement) -> None:
     state = model.one_zone()
     model.load(state, case.free)
-    boot.load_allocated(state, *model.columns([(case.pfn, case.order, 0)], 3), 0)
+    load_state.load_allocated(state, *model.columns([(case.pfn, case.order, 0)], 3), 0)
     entry.free_to_buddy(state, case.pfn, case.order, case.fpi)
     order, expected = case.result
     assert model.free_list(state, order, k.MIGRATE_UNMOVABLE) == expected
@@ -145,7 +145,7 @@ def claim_state(case: Claim, high: int, evacuate: bool = False) -> State:
     used = [pfn for pfn in range(512, 1024) if pfn not in free]
     for number, pfn in enumerate(used):
         attr = k.ATTR_LRU | k.ATTR_ON_LRU if number < case.lru else 0
-        state.meta[pfn] = k.PG_ALLOC << 4
+        state.meta[pfn] = k.CHUNK_ALLOC << 4
         state.link[2 * pfn], state.link[2 * pfn + 1] = -1, attr
     state.view.zone[0].nr_lru = case.lru
     state.view.zone[0].watermark[k.WMARK_HIGH] = high
@@ -213,4 +213,4 @@ def test_lists_named_twice_are_refused() -> None:
     with pytest.raises(KevacuateError, match="twice"):
         model.load(model.one_zone(), [(0, 0, [5]), (0, 1, [5])])
     with pytest.raises(KevacuateError, match="beyond"):
-        boot.load_allocated(model.one_zone(), np.array([1 << 30]), np.array([0]), np.array([0]), 0)
+        load_state.load_allocated(model.one_zone(), np.array([1 << 30]), np.array([0]), np.array([0]), 0)

@@ -27,27 +27,27 @@ class ZoneConfig:
 
 @dataclass
 class Config:
-    """The whole machine. `ready` None: every node's irq_work.func is set. `thp` None: hpage_order >= 0."""
+    """The whole machine. `ready` None: every node's irq_work.func is set. `thp` None: hpage_pmd_order >= 0."""
 
     cpu_node: list[int]
     zones: list[ZoneConfig]
     npages: int
     max_page_order: int = 10
     pageblock_order: int = 9
-    hpage_order: int = 9
+    hpage_pmd_order: int = 9
     distance: list[list[int]] | None = None
     zone_dma32: bool = True
     defrag_mode: bool = False
     thp: bool | None = None
     watermark_boost_factor: int = 15000
-    mobility_disabled: bool = False
+    page_group_by_mobility_disabled: bool = False
     pcp_high_fraction: int = 0
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
     stat_interval_ns: int = 1_000_000_000
     compaction: bool = False
-    proactiveness: int = 20
+    compaction_proactiveness: int = 20
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
@@ -75,7 +75,7 @@ class Config:
     @property
     def has_thp(self) -> bool:
         """Whether transparent huge pages exist."""
-        return self.hpage_order >= 0 if self.thp is None else self.thp and self.hpage_order >= 0
+        return self.hpage_pmd_order >= 0 if self.thp is None else self.thp and self.hpage_pmd_order >= 0
 
     @property
     def nodes(self) -> int:

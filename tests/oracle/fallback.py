@@ -51,7 +51,7 @@ def should_try_claim_block(m: Machine, order: int, start: int) -> bool:
     """Whether a request of type `start` may claim a block through a buddy of this order."""
     if order >= m.config.pageblock_order or order >= m.config.pageblock_order // 2:
         return True
-    return start in (UNMOVABLE, RECLAIMABLE) or m.config.mobility_disabled
+    return start in (UNMOVABLE, RECLAIMABLE) or m.config.page_group_by_mobility_disabled
 
 
 def first_fallback(zone: Zone, order: int, start: int) -> int:
@@ -116,7 +116,7 @@ def try_to_claim_block(
         alike = movable
     else:
         alike = m.block_pages - free - movable if mt == MOVABLE else 0
-    claimed = free + alike >= m.block_pages // 2 or m.config.mobility_disabled
+    claimed = free + alike >= m.block_pages // 2 or m.config.page_group_by_mobility_disabled
     m.log(L_EVAC_CLAIM, block, 256 * start + mt, free, movable, int(claimed))
     if not claimed:
         return -1
@@ -238,7 +238,7 @@ def steal_block(m: Machine, zone: Zone, pfn: int, start: int, old: int) -> bool:
         return False
     block = pfn - pfn % m.block_pages
     alike = movable if start == MOVABLE else m.block_pages - free - movable if old == MOVABLE else 0
-    enough = free + alike >= m.block_pages // 2 or m.config.mobility_disabled
+    enough = free + alike >= m.block_pages // 2 or m.config.page_group_by_mobility_disabled
     m.log(L_EVAC_CLAIM, block, 256 * start + old, free, movable, int(enough))
     if enough:
         m.set_pageblock_migratetype(block, start)

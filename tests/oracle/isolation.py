@@ -68,7 +68,7 @@ def toggle_block(m: Machine, zone: Zone, start: int, isolate: bool) -> None:
         split_large_buddy(m, zone, large.pfn, large.order, FPI_NONE)
         return
     if not isolate and not m.config.kernel.isolate_bit:
-        new_mt = UNMOVABLE if m.config.mobility_disabled else MOVABLE
+        new_mt = UNMOVABLE if m.config.page_group_by_mobility_disabled else MOVABLE
         move_freepages(m, zone, start, ISOLATE, new_mt)
     else:
         move_freepages(m, zone, start, *((block.mt, ISOLATE) if isolate else (ISOLATE, block.mt)))

@@ -168,7 +168,7 @@ def work_is_over(m: Machine, node: int) -> None:
         m.reached["kcompactd goes on with what was asked for meanwhile"] += 1
         thread.state, thread.due = "WOKEN", m.now
     else:
-        thread.state, thread.due = "IDLE", m.now + timeout if m.config.proactiveness else -1
+        thread.state, thread.due = "IDLE", m.now + timeout if m.config.compaction_proactiveness else -1
 
 
 def kcompactd_step(m: Machine, node: int) -> None:
@@ -182,9 +182,13 @@ def kcompactd_step(m: Machine, node: int) -> None:
     thread.left = list(m.node_zones[node])
     if thread.max_order == 0:
         thread.score = node_score(m, node)
-        low = 100 - m.config.proactiveness
+        low = 100 - m.config.compaction_proactiveness
         enough = min(low + min(10, low // 2), 100)
-        if m.kswapds[node].state != "IDLE" or m.config.proactiveness == 0 or thread.score <= enough:
+        if (
+            m.kswapds[node].state != "IDLE"
+            or m.config.compaction_proactiveness == 0
+            or thread.score <= enough
+        ):
             work_is_over(m, node)
             return
         thread.proactive, thread.order = True, -1

@@ -187,7 +187,7 @@ class Machine:
         self.kswapds = [Kswapd(cpu) for cpu in node_cpus]
         ticks = [config.vmstat_phase_ns + cpu * VMSTAT_STAGGER for cpu in range(len(config.cpu_node))]
         self.ticks = [tick if tick > 0 else tick + config.stat_interval_ns for tick in ticks]
-        looks = config.compaction and config.proactiveness
+        looks = config.compaction and config.compaction_proactiveness
         self.kcompactds = [Kcompactd(cpu, HALF_SECOND if looks else -1) for cpu in node_cpus]
         self.reached: Counter[str] = Counter()
 
@@ -213,7 +213,7 @@ class Machine:
 
     def set_pageblock_migratetype(self, pfn: int, mt: int) -> None:
         """Write the type of the block of `pfn`; clears the isolate bit, leaves the skip bit."""
-        if self.config.mobility_disabled and mt < PCPTYPES:
+        if self.config.page_group_by_mobility_disabled and mt < PCPTYPES:
             mt = UNMOVABLE
         block = self.block_of(pfn)
         if block.mt != mt:
@@ -247,4 +247,4 @@ class Machine:
 
     def pcp_allowed_order(self, order: int) -> bool:
         """Whether chunks of this order are cached on pcp lists."""
-        return order <= COSTLY_ORDER or (self.config.has_thp and order == self.config.hpage_order)
+        return order <= COSTLY_ORDER or (self.config.has_thp and order == self.config.hpage_pmd_order)

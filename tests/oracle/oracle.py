@@ -49,7 +49,7 @@ class Oracle:
 
     def split(self, pfn: int, new_obj: int) -> None:
         """Halve the ALLOC or ISOLATED chunk at `pfn`; the upper half is `new_obj`'s."""
-        page_alloc.split_page(self.m, pfn, new_obj)
+        page_alloc.halve_chunk(self.m, pfn, new_obj)
 
     def set_attr(self, pfn: int, bits: int) -> None:
         """Replace the static bits of the ALLOC chunk at `pfn`."""

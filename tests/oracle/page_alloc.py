@@ -85,7 +85,7 @@ def prepare_alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int) -> 
     """Build the request's context."""
     if nid < 0:
         nid = m.config.cpu_node[m.cpu]
-    if m.config.mobility_disabled and mt < PCPTYPES:
+    if m.config.page_group_by_mobility_disabled and mt < PCPTYPES:
         mt = UNMOVABLE
     highest = gfp_zone(gfp)
     zones = [zone for zone in m.zonelists[nid] if zone.index <= highest]
@@ -337,7 +337,7 @@ def free_by_owner(m: Machine, pfn: int) -> None:
         free_chunk(m, page)
 
 
-def split_page(m: Machine, pfn: int, new_obj: int) -> None:
+def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1

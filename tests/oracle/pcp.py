@@ -40,7 +40,7 @@ def order_to_pindex(order: int, mt: int) -> int:
 
 def pindex_to_order(m: Machine, pindex: int) -> int:
     """Order of the chunks on a pcp list."""
-    return m.config.hpage_order if pindex >= 12 else pindex // PCPTYPES
+    return m.config.hpage_pmd_order if pindex >= 12 else pindex // PCPTYPES
 
 
 def scale_batch(batch: int, order: int) -> int:

@@ -17,7 +17,7 @@ from kevacuate.recording import (
     read_start_objects,
     write_demand,
 )
-from kevacuate.recording.beside import remove_leftovers
+from kevacuate.recording.atomic_write import remove_leftovers
 from kevacuate.recording.demand import DEMAND_TYPES, START_TYPES, demand_span
 
 

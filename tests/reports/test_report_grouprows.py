@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 import kevacuate
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.reports.comparison.group_rows import GroupRow, change, found_in
 from kevacuate.reports.comparison.recorded_rows import rows_for

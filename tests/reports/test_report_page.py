@@ -16,11 +16,11 @@ from page_synthetic import comparison, run
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
-from kevacuate.measure.groups import spread
+from kevacuate.measure.permutation import spread
 from kevacuate.reports.comparison.conclusion import conclusion
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.rows import ROWS
-from kevacuate.reports.harmless import script_json, visible
+from kevacuate.reports.escape import script_json, visible
 from kevacuate.reports.page.page import comparison_page, write_page
 from kevacuate.reports.page.tables import figure_sections, flow_tables, parameter_rows, price_section
 

@@ -399,7 +399,7 @@ def test_a_damaged_stream_is_said(show: Any, page_text: str, tmp_path: Path) -> 
 def test_recorded_text_stays_text_on_the_screen(show: Any, tmp_path: Path) -> None:
     from test_report_page import HOSTILE, hostile_comparison
 
-    from kevacuate.reports.harmless import visible
+    from kevacuate.reports.escape import visible
 
     text = " ".join(HOSTILE)
     path = tmp_path / "hostile.html"

@@ -12,8 +12,8 @@ import pytest
 import kevacuate
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
-from kevacuate.measure.groups import Direction
 from kevacuate.measure.moments import vmstat_change
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded, RecordedCounter
 from kevacuate.measure.rows import at_the_end
 from kevacuate.recording.schema import EventKind

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import kevacuate
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import DIFFERS, EQUAL, SAME, UNDECIDED, Decision
+from kevacuate.measure.permutation import DIFFERS, EQUAL, SAME, UNDECIDED, Decision
 from kevacuate.reports.blockmap import zone_table
 from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
 from kevacuate.reports.comparison.group_rows import mark_text, mean_text, moved

@@ -164,7 +164,9 @@ def test_lost_events_are_refused_unless_told_otherwise(
     path = write_recording(tmp_path / "x.kev", sane(), missed=1234)
     with pytest.raises(KevacuateError, match=r"lost events \(1,234 on CPU 1\).*--despite-losses"):
         replay(Recording.open(path))
-    monkeypatch.setattr("kevacuate.runs.compare.demand_while_compiling", None)  # minutes, on a large recording
+    monkeypatch.setattr(
+        "kevacuate.runs.compare.demand_while_compiling", None
+    )  # minutes, on a large recording
     with pytest.raises(KevacuateError, match=r"lost events \(1,234 on CPU 1\).*--despite-losses"):
         compare(Recording.open(path), "mainline")
     assert (

@@ -25,7 +25,7 @@ from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 FIELDS = {
-    "compaction_proactiveness": (7, "proactiveness", 7),
+    "compaction_proactiveness": (7, "compaction_proactiveness", 7),
     "extfrag_threshold": (250, "extfrag_threshold", 250),
     "watermark_boost_factor": (0, "watermark_boost_factor", 0),
     "defrag_mode": (1, "defrag_mode", 1),
@@ -66,7 +66,7 @@ def test_without_a_recorded_value_the_kernels_default_is_replayed() -> None:
     config = machine_config(synthetic.machine(), synthetic.start_state())
     said = {s.name: s.default for s in SYSCTLS if s.modelled}
     assert said == {
-        "compaction_proactiveness": config.proactiveness,
+        "compaction_proactiveness": config.compaction_proactiveness,
         "extfrag_threshold": config.extfrag_threshold,
         "watermark_boost_factor": config.watermark_boost_factor,
         "defrag_mode": config.defrag_mode,
@@ -145,7 +145,10 @@ def test_recorded_distances_of_nodes_order_the_zonelists() -> None:
             machine_config(synthetic.machine(extra={"node_distance": bad}), synthetic.start_state())
 
 
-OFF = {"compaction_proactiveness": "proactiveness", "watermark_boost_factor": "watermark_boost_factor"}
+OFF = {
+    "compaction_proactiveness": "compaction_proactiveness",
+    "watermark_boost_factor": "watermark_boost_factor",
+}
 FIGURES = ("watermark_boosts", "kswapd_wakes", "compactions", "compaction_pages_migrated", "extfrag")
 
 

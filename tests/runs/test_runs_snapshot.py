@@ -31,5 +31,5 @@ def test_the_model_holds_debians_lists_in_order() -> None:
         mine = (start.free.zone == zone) & (start.free.order == order) & (start.free.mt == mt)
         theirs[int(zone), int(order), int(mt)] = start.free.pfn[mine].tolist()
     assert {(x.zone, x.order, x.mt): x.pfns.tolist() for x in free_lists(state)} == theirs
-    skipped = state.block.reshape(-1, 2)[start.blocks.pfn >> 9, 0] & k.PB_SKIP != 0
+    skipped = state.block.reshape(-1, 2)[start.blocks.pfn >> 9, 0] & k.PB_COMPACT_SKIP != 0
     assert np.array_equal(skipped, start.blocks.skip)

@@ -38,10 +38,10 @@ def test_every_page_is_in_the_state_the_recording_says() -> None:
     check(state)
     kinds = state.meta >> 4
     for pages, kind in (
-        (synthetic.RESERVED, k.PG_RESERVED),
-        (synthetic.ANONYMOUS, k.PG_ALLOC),
-        (synthetic.START_OBJECTS, k.PG_ALLOC),
-        (range(synthetic.FIRST), k.PG_RESERVED),
+        (synthetic.RESERVED, k.CHUNK_RESERVED),
+        (synthetic.ANONYMOUS, k.CHUNK_ALLOC),
+        (synthetic.START_OBJECTS, k.CHUNK_ALLOC),
+        (range(synthetic.FIRST), k.CHUNK_RESERVED),
     ):
         assert set(kinds[pages.start : pages.stop].tolist()) == {kind}
     first = synthetic.START_OBJECTS.start
@@ -240,4 +240,4 @@ def test_pages_beyond_the_last_flag_are_nobody_s_and_not_in_use() -> None:
     cut = synthetic.ANONYMOUS.start
     state = build(replace(whole, page_flags=whole.page_flags[:cut]))
     check(state)
-    assert set((state.meta[cut : synthetic.ANONYMOUS.stop] >> 4).tolist()) == {k.PG_RESERVED}
+    assert set((state.meta[cut : synthetic.ANONYMOUS.stop] >> 4).tolist()) == {k.CHUNK_RESERVED}

@@ -26,7 +26,7 @@ from kevacuate.capture.tracefs import (
 from kevacuate.capture.workdir import left_behind
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
-from kevacuate.recording.beside import leftovers
+from kevacuate.recording.atomic_write import leftovers
 from kevacuate.recording.fieldtable import decoding
 from kevacuate.recording.formats import gfp_bits
 from kevacuate.recording.schema import ALL_KINDS, GFP_BITS

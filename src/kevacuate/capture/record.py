@@ -15,7 +15,7 @@ from kevacuate.capture.status import Result, Status
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
-from kevacuate.recording.beside import private_directory
+from kevacuate.recording.atomic_write import private_directory
 
 LEAST_BUFFER = 64 << 10
 """Bytes of trace buffer per CPU below which nothing fits."""

@@ -10,7 +10,7 @@ from kevacuate.capture.survey import Survey, take_survey
 from kevacuate.errors import KevacuateError, named_file
 
 if TYPE_CHECKING:
-    from kevacuate.capture.core_state import CoreSnapshot
+    from kevacuate.capture.vmcore_state import CoreSnapshot
 
 
 @overload
@@ -66,7 +66,7 @@ def snapshot(
         if vmlinux is not None:
             raise KevacuateError("vmlinux is of use with vmcore or kcore only.")
         return take_survey()
-    from kevacuate.capture.core_drgn import open_core
-    from kevacuate.capture.core_state import read_core
+    from kevacuate.capture.vmcore_drgn import open_core
+    from kevacuate.capture.vmcore_state import read_core
 
     return read_core(open_core(dump, information))

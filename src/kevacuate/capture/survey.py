@@ -15,7 +15,7 @@ from kevacuate.capture.snapshots import STEP, page_words, take_counts
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_HUGE, KPF_THP, flag, tails_as_heads
 from kevacuate.measure.blocks import is_mixed
-from kevacuate.measure.unclear import Bounds, mixed_bounds
+from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.recording.blocktypes import BlockPages
 from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import Snapshot

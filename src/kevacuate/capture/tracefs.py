@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.beside import is_alive
+from kevacuate.recording.atomic_write import is_alive
 from kevacuate.recording.formats import EventFormat, parse_format, read_text
 
 MOUNT_POINT = Path("/sys/kernel/tracing")

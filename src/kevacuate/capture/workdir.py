@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kevacuate.capture.options import ELSEWHERE
-from kevacuate.recording import beside, parquet
+from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
 _NAME = re.compile(r"^\.(.+)\.rec-(\d{1,10})$")
@@ -48,10 +48,10 @@ class WorkDir:
         work = cls(target.parent / f".{target.name}.rec-{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            beside.claim(target, work.path, directory=True, mode=0o700)
+            atomic_write.claim(target, work.path, directory=True, mode=0o700)
             work.spool.mkdir()
         except OSError as error:
-            raise beside.unwritable(target, error.errno or 0, elsewhere) from None
+            raise atomic_write.unwritable(target, error.errno or 0, elsewhere) from None
         return work
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:
@@ -95,15 +95,15 @@ class WorkDir:
 
     def size(self) -> int:
         """Bytes of all files."""
-        return beside.size_of(self.path)
+        return atomic_write.size_of(self.path)
 
     def keep(self) -> None:
         """Leave it for the next recording to save."""
-        beside.release(self.path)
+        atomic_write.release(self.path)
 
     def remove(self) -> None:
         """Remove everything."""
-        beside.release(self.path)
+        atomic_write.release(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -116,6 +116,6 @@ def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:
         return []
     for entry in entries:
         match = _NAME.match(entry.name)
-        if match and entry.is_dir() and not entry.is_symlink() and beside.is_left(entry, int(match[2])):
+        if match and entry.is_dir() and not entry.is_symlink() and atomic_write.is_left(entry, int(match[2])):
             found.append((WorkDir(entry), match[1]))
     return found

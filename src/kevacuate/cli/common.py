@@ -31,8 +31,8 @@ import kevacuate
 from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import when_compiling
-from kevacuate.recording.beside import refuse_special, remove_leftovers, unwritable
-from kevacuate.reports.harmless import visible_block
+from kevacuate.recording.atomic_write import refuse_special, remove_leftovers, unwritable
+from kevacuate.reports.escape import visible_block
 
 COMPILING = "compiling the model, first run only (up to a minute)"
 """Said when the model is compiled: its machine code is then kept on disk."""

@@ -17,7 +17,7 @@ import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.beside import private_directory
+from kevacuate.recording.atomic_write import private_directory
 
 _SUFFIXES = (".xz", ".gz", ".zst", ".bz2", ".dat", ".txt", ".raw", ".trace")
 STDIN = "-"

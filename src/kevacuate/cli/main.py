@@ -24,7 +24,7 @@ from kevacuate.cli.process import (
     printing_failed,
 )
 from kevacuate.errors import KevacuateError
-from kevacuate.reports.harmless import visible_block
+from kevacuate.reports.escape import visible_block
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kevacuate.measure.groups import REPEATS
+from kevacuate.measure.permutation import REPEATS
 
 Decorator = Callable[[Any], Any]
 

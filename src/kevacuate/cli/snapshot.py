@@ -13,7 +13,7 @@ import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import json_option
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.beside import written
+from kevacuate.recording.atomic_write import written
 
 
 @click.command("snapshot", short_help="The state of a machine's memory, now or in a dump.")
@@ -105,7 +105,7 @@ def _write(output: Path, values: dict[str, Any]) -> None:
 
 
 def _show_core(found: kevacuate.CoreSnapshot) -> None:
-    from kevacuate.reports.corelists import checks_text, free_table, pcp_table
+    from kevacuate.reports.vmcore_lists import checks_text, free_table, pcp_table
 
     out = console()
     out.print(f"From {found.source}:", markup=False, highlight=False)

@@ -15,7 +15,7 @@ import kevacuate
 from kevacuate.cli.common import console, open_recording, phase_lines, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
 from kevacuate.ending import owed
-from kevacuate.recording.beside import temporary_place
+from kevacuate.recording.atomic_write import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")

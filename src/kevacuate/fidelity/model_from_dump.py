@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.mm import boot
 from kevacuate.mm import constants as k
+from kevacuate.mm import load_state
 from kevacuate.mm.layout import EvacuationConfig, State, StateOptions, build_state
 from kevacuate.recording import AllocatorState, Machine
 from kevacuate.runs import initial_state
@@ -56,17 +56,17 @@ def load_free_lists(state: State, zone_of: npt.NDArray[np.int64], recorded: Allo
     lists = state.view.cfg.nr_zones * k.LISTS_PER_ZONE
     heads = np.arange(npages, npages + lists, dtype=np.int32)
     state.link[2 * npages : 2 * (npages + lists)] = np.repeat(heads, 2)
-    state.meta[:] = k.PG_RESERVED << 4
+    state.meta[:] = k.CHUNK_RESERVED << 4
     blocks, free = recorded.blocks, recorded.free
-    boot.load_pageblocks(
+    load_state.load_pageblocks(
         state, blocks.pfn.astype(np.int64), blocks.mt.astype(np.int64), np.asarray(blocks.skip, np.bool_)
     )
-    boot.load_free_lists(
+    load_state.load_free_lists(
         state, zone_of[free.zone], free.order.astype(np.int64), free.mt.astype(np.int64), free.pfn
     )
     for zone in recorded.zones:
         pages = np.arange(zone.start_pfn, zone.start_pfn + zone.spanned)
-        boot.load_in_use(state, pages[state.meta[pages] == k.PG_RESERVED << 4])
+        load_state.load_in_use(state, pages[state.meta[pages] == k.CHUNK_RESERVED << 4])
 
 
 def free_lists(state: State) -> list[FreeList]:

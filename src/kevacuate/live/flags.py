@@ -15,8 +15,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE
 from kevacuate.live.view import UNCLEAR, UNREAD
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_UNMOVABLE, block_contents
+from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
-from kevacuate.measure.unclear import Bounds, mixed_bounds
 from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import ZoneCounts
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kevacuate.kernel.extfrag import KIND_NAMES, extfrag_kind
 from kevacuate.measure.extfrag import queues_evacuation
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES
-from kevacuate.measure.unclear import Bounds
+from kevacuate.measure.mixed_bounds import Bounds
 from kevacuate.mm import constants as k
 
 UNCLEAR = len(CONTENT_NAMES)

@@ -17,15 +17,15 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
 from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
+    CHUNK_ALLOC,
+    CHUNK_BUDDY,
+    CHUNK_COMPACT,
+    CHUNK_ISOLATED,
+    CHUNK_PCP,
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NO_ZONE,
     PB_ABSENT,
-    PG_ALLOC,
-    PG_BUDDY,
-    PG_COMPACT,
-    PG_ISOLATED,
-    PG_PCP,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
@@ -78,15 +78,15 @@ class BlockCounts(NamedTuple):
 def page_class(s: View, pfn: int, meta: int) -> int:
     """Which of the five columns a chunk's pages count in."""
     state = meta >> 4
-    if state == PG_BUDDY:
+    if state == CHUNK_BUDDY:
         return FREE
-    if state == PG_PCP:
+    if state == CHUNK_PCP:
         return PCP
-    if state == PG_ISOLATED:
+    if state == CHUNK_ISOLATED:
         return MOVABLE
-    if state == PG_ALLOC:
+    if state == CHUNK_ALLOC:
         return MOVABLE if attr_can_move(s.link[2 * pfn + 1]) else UNMOVABLE
-    if state == PG_COMPACT:
+    if state == CHUNK_COMPACT:
         return UNMOVABLE
     return RESERVED
 
@@ -110,12 +110,12 @@ def count_pages(s: View, first: int, end: int) -> tuple[int, int, int, int]:
     for pfn in range(first, end):
         state = np.int32(s.meta[pfn] >> 4)
         size = np.int32(1 << (s.meta[pfn] & 15))
-        alloc = state == PG_ALLOC
+        alloc = state == CHUNK_ALLOC
         moves = attr_can_move(s.link[2 * pfn + 1])
-        free = np.int32(free + (size if state == PG_BUDDY else none))
-        pcp = np.int32(pcp + (size if state == PG_PCP else none))
-        movable = np.int32(movable + (size if (state == PG_ISOLATED) | (alloc & moves) else none))
-        unmovable = np.int32(unmovable + (size if (state == PG_COMPACT) | (alloc & (not moves)) else none))
+        free = np.int32(free + (size if state == CHUNK_BUDDY else none))
+        pcp = np.int32(pcp + (size if state == CHUNK_PCP else none))
+        movable = np.int32(movable + (size if (state == CHUNK_ISOLATED) | (alloc & moves) else none))
+        unmovable = np.int32(unmovable + (size if (state == CHUNK_COMPACT) | (alloc & (not moves)) else none))
     return int(free), int(pcp), int(movable), int(unmovable)
 
 
@@ -127,7 +127,7 @@ def count_free_chunks(s: View, first: int, end: int, free: int, counts: Words, m
         packed = 0
         for pfn in range(first, end):
             order = (s.meta[pfn] & 15) - low
-            here = (s.meta[pfn] >> 4 == PG_BUDDY) & (order >= 0) & (order < ORDERS_AT_ONCE)
+            here = (s.meta[pfn] >> 4 == CHUNK_BUDDY) & (order >= 0) & (order < ORDERS_AT_ONCE)
             packed += 1 << (15 * (order & 3)) if here else 0
         for order in range(low, low + ORDERS_AT_ONCE):
             chunks = packed & 0x7FFF

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kevacuate.measure.groups import DIFFERS
+from kevacuate.measure.permutation import DIFFERS
 
 LEVELS = ("buddy", "pcp", "tuning", "evacuation", "counterfactual")
 """The levels of verification, from the free lists outward."""
@@ -88,9 +88,9 @@ class Change:
     after: float
     after_sd: float
     p: float | None
-    """Share of all deals with means at least as far apart (:func:`kevacuate.measure.groups.permutation_p`)."""
+    """Share of all deals with means at least as far apart (:func:`kevacuate.measure.permutation.permutation_p`)."""
     verdict: str
-    """As :func:`kevacuate.measure.groups.decide` says it."""
+    """As :func:`kevacuate.measure.permutation.decide` says it."""
 
     @property
     def direction(self) -> int:

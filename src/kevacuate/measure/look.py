@@ -38,7 +38,7 @@ class View(NamedTuple):
 def look_class(s: mm_fields.View, v: View, pfn: int, meta: int) -> int:
     """The class of a chunk: as the metrics have it, but pages asked for as reclaimable told apart."""
     which = page_class(s, pfn, meta)
-    if which == UNMOVABLE and meta >> 4 == k.PG_ALLOC:
+    if which == UNMOVABLE and meta >> 4 == k.CHUNK_ALLOC:
         obj = s.link[2 * pfn] + 0
         if obj >= 0 and v.kinds[obj] == k.MIGRATE_RECLAIMABLE:
             return RECLAIMABLE
@@ -57,7 +57,7 @@ def look_at(sa: State, va: View, keep_pages: bool) -> None:
         v.mt[block] = get_pfnblock_migratetype(s, first)
         if s.block[2 * block + 1] == k.NO_ZONE or s.block[2 * block] & k.PB_ABSENT:
             v.mt[block] = -1
-        if s.block[2 * block] & k.PB_SKIP:
+        if s.block[2 * block] & k.PB_COMPACT_SKIP:
             v.skip[block] = 1
     pfn = 0
     while pfn < pages:

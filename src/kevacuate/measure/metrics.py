@@ -125,7 +125,7 @@ def moment(state: State) -> dict[str, Any]:
     """Everything that is measured at one moment of virtual time: :func:`block_metrics`, :func:`free_metrics`, blocks by type."""
     counts, free_by = block_counts(state)
     cfg = state.view.cfg
-    pageblock_order, huge = cfg.pageblock_order, cfg.hpage_order
+    pageblock_order, huge = cfg.pageblock_order, cfg.hpage_pmd_order
     orders = cfg.max_page_order + 1
     by_type = np.bincount(counts.mt, minlength=len(k.MIGRATE_NAMES)).tolist()
     return {

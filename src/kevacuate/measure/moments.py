@@ -10,8 +10,8 @@ import numpy as np
 
 from kevacuate.measure.blocks import COLUMNS, BlockCounts
 from kevacuate.measure.metrics import block_metrics, free_metrics
+from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import MOVABLE, UNMOVABLE, count_classes, page_classes
-from kevacuate.measure.unclear import Bounds, mixed_bounds
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.recording.state import UNCLEAR, AllocatorState
 

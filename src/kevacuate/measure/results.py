@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kevacuate.measure import arrow
 from kevacuate.measure.arrow import What
 from kevacuate.measure.frames import Frames
-from kevacuate.measure.groups import mean
 from kevacuate.measure.history import History
+from kevacuate.measure.permutation import mean
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.results import Run
 
 LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER

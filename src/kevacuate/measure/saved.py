@@ -23,7 +23,7 @@ from kevacuate.errors import KevacuateError, instance, named_file
 from kevacuate.measure.frames import Frames, Steps
 from kevacuate.measure.history import History
 from kevacuate.measure.results import Comparison, Run
-from kevacuate.recording.beside import written
+from kevacuate.recording.atomic_write import written
 from kevacuate.recording.recognise import SAVED, recognised
 
 FORMAT = "kevacuate comparison"

@@ -17,20 +17,20 @@ from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
     page_zone,
 )
+from kevacuate.mm.compact_scanners import move_freelist, take_free_chunk
 from kevacuate.mm.constants import (
     ATTR_DIRTY,
     ATTR_FILE,
     ATTR_LRU,
     ATTR_ON_LRU,
+    CHUNK_ALLOC,
+    CHUNK_BUDDY,
+    CHUNK_TAIL,
     FPI_NONE,
     L_PCPU_DRAIN,
-    PB_SKIP,
-    PG_ALLOC,
-    PG_BUDDY,
-    PG_TAIL,
+    PB_COMPACT_SKIP,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.free_chunks import move_freelist, take_free_chunk
 from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.log import log_kmem
 
@@ -42,7 +42,7 @@ UNSURE = ATTR_DIRTY
 def put_in_use(s: View, pfn: int, order: int) -> None:
     """Mark the pages of a chunk that left the lists as in use, one by one, by nobody in particular."""
     for page in range(pfn, pfn + (1 << order)):
-        s.meta[page] = PG_ALLOC << 4
+        s.meta[page] = CHUNK_ALLOC << 4
         s.link[2 * page] = -1
         s.link[2 * page + 1] = 0
 
@@ -51,7 +51,7 @@ def put_in_use(s: View, pfn: int, order: int) -> None:
 def is_in_use(s: View, pfn: int, order: int) -> bool:
     """Whether every page of the chunk is in use."""
     for page in range(pfn, pfn + (1 << order)):
-        if s.meta[page] != PG_ALLOC << 4:
+        if s.meta[page] != CHUNK_ALLOC << 4:
             return False
     return True
 
@@ -63,7 +63,7 @@ def mark_lru(s: View, start: int, pages: int, attr: int) -> int:
     page = start
     end = start + (1 << s.cfg.pageblock_order)
     while found < pages and page < end:
-        if s.meta[page] == PG_ALLOC << 4:
+        if s.meta[page] == CHUNK_ALLOC << 4:
             s.link[2 * page + 1] = attr
             found += 1
         page += 1
@@ -80,7 +80,7 @@ def count_as_lru(s: View, start: int, pages: int) -> int:
 def uncount_lru(s: View, start: int) -> None:
     """Take that back."""
     for page in range(start, start + (1 << s.cfg.pageblock_order)):
-        if s.meta[page] == PG_ALLOC << 4:
+        if s.meta[page] == CHUNK_ALLOC << 4:
             s.link[2 * page + 1] = 0
 
 
@@ -95,7 +95,7 @@ def free_from_pcp(s: View, pfn: int, order: int) -> None:
 @part(cold=True)
 def isolate_free_chunk(s: View, pfn: int, order: int) -> bool:
     """__isolate_free_page (:3123) of a free chunk of exactly this order, which is in use then; False if there is none."""
-    if s.meta[pfn] != (PG_BUDDY << 4 | order):
+    if s.meta[pfn] != (CHUNK_BUDDY << 4 | order):
         return False
     take_free_chunk(s, page_zone(s, pfn), pfn, order)
     put_in_use(s, pfn, order)
@@ -107,7 +107,7 @@ def take_free_page(s: View, pfn: int) -> bool:
     """Take one page out of the free chunk that holds it; the rest goes back to the heads. False if it is not free."""
     for order in range(s.cfg.max_page_order + 1):
         head = (pfn >> order) << order
-        if s.meta[head] != (PG_BUDDY << 4 | order):
+        if s.meta[head] != (CHUNK_BUDDY << 4 | order):
             continue
         z = page_zone(s, head)
         mt = get_pfnblock_migratetype(s, head)
@@ -130,7 +130,7 @@ def take_free_page(s: View, pfn: int) -> bool:
 @part(cold=True)
 def rotate_free_list(s: View, z: int, order: int, mt: int, pfn: int, last: bool) -> bool:
     """Rotate a free list so that *pfn* is its first, or its last (move_freelist_head and _tail, compaction.c)."""
-    if s.meta[pfn] != (PG_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
+    if s.meta[pfn] != (CHUNK_BUDDY << 4 | order) or get_pfnblock_migratetype(s, pfn) != mt:
         return False
     move_freelist(s, free_list(s, z, order, mt), pfn, last)
     return True
@@ -158,17 +158,17 @@ def place_folios(
         head = start + offsets[n]
         if offsets[n] < first:
             continue
-        s.meta[head] = PG_ALLOC << 4 | orders[n]
+        s.meta[head] = CHUNK_ALLOC << 4 | orders[n]
         s.link[2 * head + 1] = ATTR_LRU | ATTR_ON_LRU | attr[n]
         for page in range(head + 1, head + (1 << orders[n])):
-            s.meta[page] = PG_TAIL << 4
+            s.meta[page] = CHUNK_TAIL << 4
 
 
 @part(cold=True)
 def set_block_skip(s: View, start: int, skip: bool) -> None:
     """Set or clear the block's skip bit, as compaction does."""
     at = 2 * (start >> s.cfg.pageblock_order)
-    s.block[at] = (s.block[at] & ~PB_SKIP) | (PB_SKIP if skip else 0)
+    s.block[at] = (s.block[at] & ~PB_COMPACT_SKIP) | (PB_COMPACT_SKIP if skip else 0)
 
 
 @part(cold=True)

@@ -72,12 +72,12 @@ def page_zone(s: View, pfn: int) -> int:
 @part(cold=True)
 def set_pageblock_migratetype(s: View, pfn: int, mt: int) -> None:
     """Write the block's type bits and clear its isolate bit; the skip bit stays (page_alloc.c:522)."""
-    if s.cfg.mobility_disabled and mt < k.MIGRATE_PCPTYPES:
+    if s.cfg.page_group_by_mobility_disabled and mt < k.MIGRATE_PCPTYPES:
         mt = k.MIGRATE_UNMOVABLE
     pageblock_order = s.cfg.pageblock_order
     at = 2 * (pfn >> pageblock_order)
     old = s.block[at] & k.PB_TYPE_MASK
-    s.block[at] = (s.block[at] & k.PB_SKIP) | mt
+    s.block[at] = (s.block[at] & k.PB_COMPACT_SKIP) | mt
     if old != mt:
         log_event(s, k.L_BLOCK_TYPE, (pfn >> pageblock_order) << pageblock_order, old, mt, 0, 0)
 
@@ -116,7 +116,7 @@ def count_free_area(s: View, z: int, order: int, mt: int, sign: int) -> None:
 @part(inline=True)
 def add_to_free_list(s: View, z: int, pfn: int, order: int, mt: int, tail: bool) -> None:
     """Put a chunk on its list, at the tail or the head, and mark it PageBuddy."""
-    s.meta[pfn] = k.PG_BUDDY << 4 | order
+    s.meta[pfn] = k.CHUNK_BUDDY << 4 | order
     if tail:
         list_add_tail(s, pfn, free_list(s, z, order, mt))
     else:
@@ -149,7 +149,7 @@ def move_to_free_list(s: View, z: int, pfn: int, order: int, old_mt: int, new_mt
 @part(inline=True)
 def page_is_buddy(s: View, z: int, pfn: int, order: int, pageblock_order: int) -> bool:
     """Whether *pfn* heads a free chunk of exactly *order* in zone *z* (mm/internal.h:729)."""
-    if s.meta[pfn] != (k.PG_BUDDY << 4 | order):
+    if s.meta[pfn] != (k.CHUNK_BUDDY << 4 | order):
         return False
     return order < pageblock_order or page_zone(s, pfn) == z
 
@@ -300,7 +300,7 @@ def move_freepages_block_list(s: View, z: int, start: int, old_mt: int, new_mt: 
     while pfn < end:
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             move_to_free_list(s, z, pfn, order, old_mt, new_mt)
             moved += 1 << order
         pfn += 1 << order
@@ -333,6 +333,6 @@ def covering_chunk(s: View, start: int) -> int:
     pageblock_order = s.cfg.pageblock_order
     for order in range(pageblock_order + 1, s.cfg.max_page_order + 1):
         head = (start >> order) << order
-        if s.meta[head] >> 4 != k.PG_TAIL and s.meta[head] & 15 >= order:
+        if s.meta[head] >> 4 != k.CHUNK_TAIL and s.meta[head] & 15 >= order:
             return head
     return -1

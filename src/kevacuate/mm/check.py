@@ -52,7 +52,7 @@ def check_list(s: View, z: int, order: int, mt: int, sums: Words) -> tuple[int, 
     before = head
     pfn = s.link[2 * head] + 0
     while pfn != head:
-        if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] != (k.PG_BUDDY << 4 | order):
+        if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] != (k.CHUNK_BUDDY << 4 | order):
             return 1, pfn
         if s.link[2 * pfn + 1] != before:
             return 3, pfn
@@ -109,7 +109,7 @@ def check_pcp(s: View, z: int, cpu: int, sums: Words) -> tuple[int, int]:
         before = head
         pfn = s.link[2 * head] + 0
         while pfn != head:
-            if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] >> 4 != k.PG_PCP:
+            if pfn < 0 or pfn >= s.cfg.npages or s.meta[pfn] >> 4 != k.CHUNK_PCP:
                 return 8, pfn
             if s.link[2 * pfn + 1] != before:
                 return 3, pfn
@@ -129,23 +129,23 @@ def check_chunk(s: View, pfn: int, sums: Words) -> tuple[int, int]:
     order = meta & 15
     state = meta >> 4
     pages = 1 << order
-    if state == k.PG_TAIL:
+    if state == k.CHUNK_TAIL:
         return 11, 1
-    if state == k.PG_RESERVED:
+    if state == k.CHUNK_RESERVED:
         return 0, 1
-    if state == k.PG_COMPACT:
+    if state == k.CHUNK_COMPACT:
         return 0, pages
     if pfn & (pages - 1):
         return 18, pages
     for i in range(1, pages):
         if s.meta[pfn + i] != 0:
             return 10, pages
-    if state == k.PG_BUDDY:
+    if state == k.CHUNK_BUDDY:
         sums[22] += pages
         whole = order >= s.cfg.pageblock_order
         if not whole and s.meta[pfn ^ pages] == meta:
             return 12, pages
-    elif state == k.PG_PCP:
+    elif state == k.CHUNK_PCP:
         sums[23] += pages
     else:
         return check_owned(s, pfn, state, pages, sums), pages
@@ -159,11 +159,11 @@ def check_owned(s: View, pfn: int, state: int, pages: int, sums: Words) -> int:
     obj = s.link[2 * pfn] + 0
     if attr & k.ATTR_ON_LRU:
         sums[24 + page_zone(s, pfn)] += pages
-    if state == k.PG_ISOLATED and attr & k.ATTR_LRU:
+    if state == k.CHUNK_ISOLATED and attr & k.ATTR_LRU:
         sums[64 + page_zone(s, pfn)] += pages
     if obj >= 0 and not attr & k.ATTR_FREED and s.obj[obj] != pfn:
         return 17
-    if state == k.PG_ALLOC and attr & k.ATTR_FREED:
+    if state == k.CHUNK_ALLOC and attr & k.ATTR_FREED:
         return 17
     return 0
 

@@ -20,8 +20,8 @@ from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok, zone_watermar
 
 
 @part
-def free_chunks(s: View, z: int, order: int) -> tuple[int, int, int]:
-    """fill_contig_page_info: (free pages, free chunks, chunks of *order* that they make) (mm/vmstat.c:1063)."""
+def fill_contig_page_info(s: View, z: int, order: int) -> tuple[int, int, int]:
+    """(Free pages, free chunks, chunks of *order* that they make) (mm/vmstat.c:1063)."""
     pages = 0
     chunks = 0
     suitable = 0
@@ -37,26 +37,25 @@ def free_chunks(s: View, z: int, order: int) -> tuple[int, int, int]:
 @part
 def extfrag_for_order(s: View, z: int, order: int) -> int:
     """Per cent of the free pages that are in chunks smaller than *order* (mm/vmstat.c:1130)."""
-    pages, _, suitable = free_chunks(s, z, order)
+    pages, _, suitable = fill_contig_page_info(s, z, order)
     if pages == 0:
         return 0
     return (pages - (suitable << order)) * 100 // pages
 
 
 @part
-def lack_of_memory(s: View, z: int, order: int) -> bool:
-    """Whether an allocation of *order* would fail for lack of memory rather than for fragmentation (fragmentation_index)."""
-    pages, chunks, suitable = free_chunks(s, z, order)
+def fragmentation_index(s: View, z: int, order: int) -> int:
+    """Why *order* cannot be had: 0 for lack of memory, to 1000 for fragmentation; -1000: it can be (mm/vmstat.c:1144)."""
+    pages, chunks, suitable = fill_contig_page_info(s, z, order)
     if chunks == 0:
-        return True
+        return 0
     if suitable > 0:
-        return False
-    index = 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
-    return 0 <= index <= s.cfg.extfrag_threshold
+        return -1000
+    return 1000 - (1000 + pages * 1000 // (1 << order)) // chunks
 
 
 @part(cold=True)
-def compaction_suit_allocation_order(s: View, z: int, order: int, hi: int) -> int:
+def compaction_suit_allocation_order(s: View, z: int, order: int, highest_zoneidx: int) -> int:
     """COMPACT_SUCCESS: there is nothing to do; SKIPPED: it cannot help; CONTINUE: go (:2523, as kcompactd asks).
 
     The mark is MIN; in defrag_mode it is HIGH, and only whole blocks count for SUCCESS.
@@ -64,14 +63,14 @@ def compaction_suit_allocation_order(s: View, z: int, order: int, hi: int) -> in
     zone = s.zone[z]
     mark = wmark_pages(s, z, WMARK_HIGH if s.cfg.defrag_mode else WMARK_MIN)
     free = zone.nr_free_pages_blocks if s.cfg.defrag_mode else zone.nr_free_pages
-    if zone_watermark_ok_free(s, z, order, mark, hi, 0, free):
+    if zone_watermark_ok_free(s, z, order, mark, highest_zoneidx, 0, free):
         return COMPACT_SUCCESS
     mark += min(2 << order, 32)
     if order > PAGE_ALLOC_COSTLY_ORDER:
         mark += wmark_pages(s, z, WMARK_LOW) - wmark_pages(s, z, WMARK_MIN)
-    if not zone_watermark_ok(s, z, 0, mark, hi, ALLOC_CMA):
+    if not zone_watermark_ok(s, z, 0, mark, highest_zoneidx, ALLOC_CMA):
         return COMPACT_SKIPPED
-    if order > PAGE_ALLOC_COSTLY_ORDER and lack_of_memory(s, z, order):
+    if order > PAGE_ALLOC_COSTLY_ORDER and 0 <= fragmentation_index(s, z, order) <= s.cfg.extfrag_threshold:
         return COMPACT_SKIPPED
     return COMPACT_CONTINUE
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_scanners import pageblock_start_pfn
 from kevacuate.mm.compact_suitable import extfrag_for_order
 from kevacuate.mm.fallback import find_suitable_fallback
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import block_start
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
 from kevacuate.mm.isolate_migratepages import isolate_migratepages
 from kevacuate.mm.log import log_event
@@ -30,7 +30,7 @@ def compact_zone_begin(s: View, z: int, cc: CompactControl, cpu: int, order: int
     """compact_zone up to its loop: where the scanners start (:2564)."""
     zone = s.zone[z]
     start, end = zone.zone_start_pfn, zone.zone_end_pfn
-    last = block_start(s, end - 1)
+    last = pageblock_start_pfn(s, end - 1)
     cc.last_migrated_pfn = cc.fast_search_fail = cc.fast_start_pfn = cc.finish_pageblock = 0
     cc.nr_freepages = cc.nr_migratepages = cc.left = 0
     cc.order = order
@@ -58,7 +58,7 @@ def compact_zone_begin(s: View, z: int, cc: CompactControl, cpu: int, order: int
 @part
 def compact_scanners_met(s: View, cc: CompactControl) -> bool:
     """Whether the free scanner has come down to the migrate scanner's block."""
-    return block_start(s, cc.free_pfn) <= block_start(s, cc.migrate_pfn)
+    return pageblock_start_pfn(s, cc.free_pfn) <= pageblock_start_pfn(s, cc.migrate_pfn)
 
 
 @part(cold=True)
@@ -68,14 +68,14 @@ def compact_finished(s: View, z: int, cc: CompactControl, kswapd_runs: bool, wan
     if compact_scanners_met(s, cc):
         start = zone.zone_start_pfn
         zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = start
-        zone.compact_cached_free_pfn = block_start(s, zone.zone_end_pfn - 1)
+        zone.compact_cached_free_pfn = pageblock_start_pfn(s, zone.zone_end_pfn - 1)
         return k.COMPACT_COMPLETE if cc.whole_zone else k.COMPACT_PARTIAL_SKIPPED
     if cc.proactive_compaction:
         if kswapd_runs:
             return k.COMPACT_PARTIAL_SKIPPED
         score = extfrag_for_order(s, z, s.cfg.pageblock_order)
         return k.COMPACT_CONTINUE if score > wanted_score else k.COMPACT_SUCCESS
-    if cc.migrate_pfn != block_start(s, cc.migrate_pfn):
+    if cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn):
         return k.COMPACT_CONTINUE
     if s.cfg.defrag_mode:
         mark, free = wmark_pages(s, z, k.WMARK_HIGH), zone.nr_free_pages_blocks
@@ -93,13 +93,13 @@ def put_source_back(s: View, cpu: int, pfn: int) -> None:
     """putback_movable_pages for one folio."""
     order = s.meta[pfn] & 15
     unaccount_isolated(s, pfn, order)
-    s.meta[pfn] = k.PG_ALLOC << 4 | order
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     if s.link[2 * pfn + 1] & k.ATTR_LRU:
         folio_add_lru(s, cpu, pfn, order)
 
 
 @part(cold=True)
-def unmap_sources(s: View, z: int, cc: CompactControl) -> None:
+def compact_folios_unmap(s: View, z: int, cc: CompactControl) -> None:
     """The unmap phase of migrate_pages, last isolated first: a destination for every source (mm/migrate.c:1805)."""
     sources, targets = cc.sources, cc.targets
     cc.enomem = 0
@@ -138,7 +138,7 @@ def move_source(s: View, z: int, cc: CompactControl, cpu: int, pfn: int, dst: in
 
 
 @part(cold=True)
-def move_sources(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
+def compact_folios_move(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
     """The move phase, as far as one step goes (mm/migrate.c:1760): COMPACT_CLUSTER_MAX pages. False once all are done.
 
     The kernel can be preempted after each page, and a block's worth takes tens of milliseconds: what is free of it already
@@ -175,11 +175,11 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
         return k.COMPACT_CONTINUE, False
     if cc.enomem and not compact_scanners_met(s, cc):
         return k.COMPACT_CONTENDED, False
-    inside = cc.migrate_pfn != block_start(s, cc.migrate_pfn)
+    inside = cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn)
     if not inside or cc.proactive_compaction or cc.finish_pageblock:
         return k.COMPACT_CONTINUE, False
     cc.finish_pageblock = 1
-    if cc.order == s.cfg.hpage_order:
+    if cc.order == s.cfg.hpage_pmd_order:
         cc.last_migrated_pfn = 0
     return k.COMPACT_CONTINUE, True
 
@@ -189,9 +189,9 @@ def begin_batch(s: View, z: int, cc: CompactControl) -> None:
     """Isolate the next batch and find its destinations; nothing left to move if there is none."""
     cc.left = 0
     if isolate_migratepages(s, z, cc):
-        last = block_start(s, cc.migrate_pfn - 1)
+        last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
         cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
-        unmap_sources(s, z, cc)
+        compact_folios_unmap(s, z, cc)
 
 
 @part
@@ -212,7 +212,7 @@ def compact_zone_turn(
     """A step of compact_zone's loop (:2640). Returns COMPACT_CONTINUE, or how it ended."""
     result = k.COMPACT_CONTINUE
     if cc.left > 0:
-        if move_sources(s, z, cc, cpu):
+        if compact_folios_move(s, z, cc, cpu):
             return result
         result, again = batch_over(s, z, cc)
         if again:
@@ -225,7 +225,7 @@ def compact_zone_turn(
     if result == k.COMPACT_CONTINUE:
         result = compact_finished(s, z, cc, kswapd_runs, wanted_score)
     if result == k.COMPACT_CONTINUE:
-        same = block_start(s, cc.last_migrated_pfn) == block_start(s, cc.migrate_pfn)
+        same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
         cc.finish_pageblock = 1 if same else 0
         begin_batch(s, z, cc)
         if cc.left == 0:
@@ -241,7 +241,7 @@ def compact_zone_turn(
         z,
     )
     if cc.nr_freepages > 0:
-        highest = block_start(s, release_free_list(s, z, cc, cpu))
+        highest = pageblock_start_pfn(s, release_free_list(s, z, cc, cpu))
         zone = s.zone[z]
         zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, highest)
     return result

@@ -60,15 +60,15 @@ PCP_BATCH_SCALE_MAX = 5
 COMPACT_CLUSTER_MAX = 32
 SWAP_CLUSTER_MAX = 32
 FOLIO_BATCH_SIZE = 31
-NR_MIGRATE_PASSES = 10  # NR_MAX_MIGRATE_PAGES_RETRY
+NR_MAX_MIGRATE_PAGES_RETRY = 10
 
-# Page states: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
-PG_TAIL = 0
-PG_BUDDY = 1
-PG_PCP = 2
-PG_ALLOC = 3
-PG_RESERVED = 4
-PG_ISOLATED = 5
+# States of chunks: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
+CHUNK_TAIL = 0
+CHUNK_BUDDY = 1
+CHUNK_PCP = 2
+CHUNK_ALLOC = 3
+CHUNK_RESERVED = 4
+CHUNK_ISOLATED = 5
 
 # Attributes of an allocated chunk. Those below 256 come with the allocation.
 ATTR_LRU = int(PageAttr.LRU)
@@ -85,7 +85,7 @@ ATTR_FREED = 1024
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
-PB_SKIP = 8
+PB_COMPACT_SKIP = 8
 PB_ISOLATE = 16
 PB_ABSENT = 32
 """No page of the block exists, or not yet: the zone spans a hole there. The kernel has no such bit, but no pageblock either."""
@@ -199,7 +199,7 @@ LIST_ADD, LIST_ADD_TAIL, LIST_DELETE, LIST_MOVE = (
 )
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
-PG_COMPACT = 6
+CHUNK_COMPACT = 6
 FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
 KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
 COMPACT_MAX_DEFER_SHIFT = 6

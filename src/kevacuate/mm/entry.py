@@ -8,12 +8,13 @@ loop too is compiled.
 from __future__ import annotations
 
 from kevacuate.jit import kernel, pointers
-from kevacuate.mm import boot as _boot
+from kevacuate.mm import load_state as _load_state
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import PG_ALLOC, PG_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.layout import State
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, rmqueue_buddy, split_page
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk, rmqueue_buddy
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
     set_pageblock_isolate,
@@ -22,9 +23,8 @@ from kevacuate.mm.page_isolation import (
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
 from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.wakeups import wakeup_kcompactd
-from kevacuate.mm.workqueue import pageblock_evacuate_init
 
-free_range = _boot.free_range
+free_range = _load_state.free_range
 
 
 @kernel
@@ -49,7 +49,11 @@ def alloc_bulk(sa: State, cpu: int, mt: int, gfp: int, attr: int, obj: int) -> i
 def free(sa: State, cpu: int, pfn: int) -> bool:
     """Free the chunk that starts at *pfn*; False if no allocated chunk starts there."""
     s = pointers(sa)
-    if pfn < 0 or pfn >= s.cfg.npages or (s.meta[pfn] >> 4 != PG_ALLOC and s.meta[pfn] >> 4 != PG_ISOLATED):
+    if (
+        pfn < 0
+        or pfn >= s.cfg.npages
+        or (s.meta[pfn] >> 4 != CHUNK_ALLOC and s.meta[pfn] >> 4 != CHUNK_ISOLATED)
+    ):
         s.stat.bad_free += 1
         return False
     free_pages(s, cpu, pfn)
@@ -59,7 +63,7 @@ def free(sa: State, cpu: int, pfn: int) -> bool:
 @kernel
 def split(sa: State, pfn: int, obj: int) -> None:
     """Halve an allocated chunk."""
-    split_page(pointers(sa), pfn, obj)
+    halve_chunk(pointers(sa), pfn, obj)
 
 
 @kernel
@@ -111,15 +115,15 @@ def alloc_with_isolate_bit(
 
 
 @kernel
-def refill(sa: State, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
+def refill(sa: State, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
     """rmqueue_bulk onto a per-CPU list; the chunks taken (the count field is the caller's to keep)."""
-    return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, flags)
+    return rmqueue_bulk(pointers(sa), z, cpu, order, count, mt, alloc_flags)
 
 
 @kernel
-def take_from_buddy(sa: State, z: int, order: int, mt: int, flags: int) -> int:
+def take_from_buddy(sa: State, z: int, order: int, mt: int, alloc_flags: int) -> int:
     """rmqueue_buddy; the pfn, or -1."""
-    return rmqueue_buddy(pointers(sa), z, order, mt, flags)
+    return rmqueue_buddy(pointers(sa), z, order, mt, alloc_flags)
 
 
 @kernel

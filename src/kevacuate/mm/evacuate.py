@@ -9,16 +9,16 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
-from kevacuate.mm.compaction import isolate_migratepages_range
+from kevacuate.mm.evacuate_isolate import isolate_migratepages_range
+from kevacuate.mm.evacuate_queue import evacuate_item_free, worker_cpu
 from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import migrate_pages, putback_movable_pages
 from kevacuate.mm.vmscan import reclaim_clean_pages_from_list
-from kevacuate.mm.workqueue import evacuate_item_free, worker_cpu
 
 
 @part
-def block_start(s: View, worker: Worker) -> int:
+def item_start_pfn(s: View, worker: Worker) -> int:
     """First pfn of the block the worker is at."""
     return s.item[worker.item].start_pfn
 
@@ -54,7 +54,7 @@ def finish_evacuation(s: View, worker: Worker, cost: int, why: int) -> None:
     log_event(
         s,
         k.L_EVAC_FINISHED,
-        block_start(s, worker),
+        item_start_pfn(s, worker),
         worker.isolated,
         worker.reclaimed,
         worker.migrated,
@@ -75,12 +75,12 @@ def log_started(s: View, start: int, item: int) -> None:
         meta = s.meta[pfn] + 0
         following = pfn + (1 << (meta & 15))
         pages = min(following, end) - max(pfn, start)
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             free += pages
-        elif meta >> 4 == k.PG_ALLOC and s.link[2 * pfn + 1] & k.ATTR_ON_LRU:
+        elif meta >> 4 == k.CHUNK_ALLOC and s.link[2 * pfn + 1] & k.ATTR_ON_LRU:
             on_lru += pages
         pfn = following
-    skip = 1 if s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_SKIP else 0
+    skip = 1 if s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_COMPACT_SKIP else 0
     s.stat.started += 1
     s.stat.started_skip_bit += skip
     mt = get_pfnblock_migratetype(s, start)
@@ -96,7 +96,7 @@ def evacuate_work_fn(s: View, worker: Worker) -> None:
     if following < 0:
         worker.tail = -1
     worker.item = item
-    start = block_start(s, worker)
+    start = item_start_pfn(s, worker)
     worker.isolated = worker.reclaimed = worker.migrated = worker.failed = worker.nr_migratepages = 0
     if get_pfnblock_migratetype(s, start) == k.MIGRATE_MOVABLE:
         s.stat.skipped += 1
@@ -111,7 +111,7 @@ def evacuate_work_fn(s: View, worker: Worker) -> None:
 @part
 def evacuate_isolate(s: View, worker: Worker, cost: int) -> None:
     """Isolate the next batch of the block; *cost* ns were spent already in this step."""
-    start = block_start(s, worker)
+    start = item_start_pfn(s, worker)
     end = start + (1 << s.cfg.pageblock_order)
     first = worker.cursor
     ret, pages = isolate_migratepages_range(s, worker, first, end)
@@ -139,7 +139,7 @@ def evacuate_reclaim(s: View, worker: Worker, cpu: int) -> None:
         left += 1 << (s.meta[worker.migratepages[i]] & 15)
     worker.reclaimed += dropped
     s.stat.reclaimed += dropped
-    log_event(s, k.L_EVAC_RECLAIM, block_start(s, worker), dropped, left, 0, 0)
+    log_event(s, k.L_EVAC_RECLAIM, item_start_pfn(s, worker), dropped, left, 0, 0)
     cost = dropped * s.cfg.reclaim_ns
     if left:
         charge(s, worker, cost, k.WORKER_MIGRATE)
@@ -159,7 +159,7 @@ def evacuate_migrate(s: View, worker: Worker, cpu: int) -> None:
     worker.failed += failed
     s.stat.migrated += succeeded
     s.stat.failed += failed
-    start = block_start(s, worker)
+    start = item_start_pfn(s, worker)
     log_event(s, k.L_EVAC_MIGRATE, start, ret, given, succeeded, failed)
     cost = given * s.cfg.migrate_ns
     if ret:
@@ -172,7 +172,7 @@ def evacuate_migrate(s: View, worker: Worker, cpu: int) -> None:
 @part
 def evacuate_cond_resched(s: View, worker: Worker, cost: int) -> None:
     """The end of one turn of the loop: others run; at the block's end the work is done."""
-    if worker.cursor >= block_start(s, worker) + (1 << s.cfg.pageblock_order):
+    if worker.cursor >= item_start_pfn(s, worker) + (1 << s.cfg.pageblock_order):
         finish_evacuation(s, worker, cost, k.WHY_END)
     else:
         charge(s, worker, cost, k.WORKER_ISOLATE)

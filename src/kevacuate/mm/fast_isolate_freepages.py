@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
-from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
-    block_start,
-    block_usable,
+from kevacuate.mm.compact_scanners import (
     isolate_free_page,
     isolate_freepages_block,
     move_freelist,
+    pageblock_pfn_to_page,
+    pageblock_start_pfn,
     set_pageblock_skip,
 )
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
+from kevacuate.mm.fields import CompactControl, View
 
 
 @part
@@ -54,7 +54,7 @@ def search_free_list(
         seen += 1
         at_last = pfn
         if pfn >= highest:
-            highest = max(block_start(s, pfn), s.zone[z].zone_start_pfn)
+            highest = max(pageblock_start_pfn(s, pfn), s.zone[z].zone_start_pfn)
         if pfn >= low:
             move_freelist(s, head, pfn, False)
             return pfn, True, limit, seen, highest
@@ -101,8 +101,8 @@ def fast_isolate_around(s: View, z: int, cc: CompactControl, pfn: int) -> None:
     """Take the rest of the block that a fast search has found; scanned to its end it is marked (:1532)."""
     if cc.nr_freepages >= cc.nr_migratepages:
         return
-    start = block_start(s, pfn)
-    if not block_usable(s, z, start):
+    start = pageblock_start_pfn(s, pfn)
+    if not pageblock_pfn_to_page(s, z, start):
         return
     end = start + (1 << s.cfg.pageblock_order)
     stopped, _ = isolate_freepages_block(s, z, cc, max(start, s.zone[z].zone_start_pfn), end, 1)
@@ -122,8 +122,8 @@ def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     if scan_start:
         limit = (1 << s.cfg.pageblock_order) >> 1
     distance = free_pfn - cc.migrate_pfn
-    low = block_start(s, free_pfn - (distance >> 2))
-    least = block_start(s, free_pfn - (distance >> 1))
+    low = pageblock_start_pfn(s, free_pfn - (distance >> 2))
+    least = pageblock_start_pfn(s, free_pfn - (distance >> 1))
     cc.search_order = min(cc.order - 1, cc.search_order)
     page, highest = fast_search(s, z, cc, limit, low, least)
     if page < 0:

@@ -75,11 +75,11 @@ class Config(Record):
     nr_nodes: int
     max_page_order: int  #: MAX_PAGE_ORDER
     pageblock_order: int
-    hpage_order: int  #: HPAGE_PMD_ORDER, -1 without huge pages
+    hpage_pmd_order: int  #: HPAGE_PMD_ORDER: of THP and of hugetlb's default size; -1 without huge pages
     zone_dma32: int  #: CONFIG_ZONE_DMA32
     defrag_mode: int  #: vm.defrag_mode
     watermark_boost_factor: int  #: vm.watermark_boost_factor
-    mobility_disabled: int  #: page_group_by_mobility_disabled
+    page_group_by_mobility_disabled: int
     extfrag_threshold: int  #: vm.extfrag_threshold
     stat_interval: int  #: vm.stat_interval, ns
     log_level: int
@@ -88,7 +88,7 @@ class Config(Record):
     kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
     kswapd_run: int  #: how long a run of kswapd lasts, ns
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
-    proactiveness: int  #: vm.compaction_proactiveness
+    compaction_proactiveness: int  #: vm.compaction_proactiveness
     open_loop: int
     nr_workers: int
     evacuate: int  #: whether the evacuation patch is in
@@ -142,23 +142,23 @@ class Counters(Record):
     drains: int
     slowpath: int
     boosts: int
-    queued: int
-    dropped: int
-    unready: int
-    irq_works: int
-    started: int
-    skipped: int
-    started_skip_bit: int
-    finished: int
+    queued: int  #: this and what follows up to worker_ns: the evacuation patch's; claimed blocks put on a pending list,
+    dropped: int  #: not put there for want of an item,
+    unready: int  #: nor before pageblock_evacuate_init
+    irq_works: int  #: runs of evacuate_irq_work_fn
+    started: int  #: evacuations
+    skipped: int  #: items whose block was movable again
+    started_skip_bit: int  #: evacuations of blocks with the skip bit
+    finished: int  #: evacuations
     why: Words = words(len(WHY_NAMES))  #: evacuations by how they ended (WHY_*)
-    isolated: int
-    reclaimed: int
-    migrated: int
-    failed: int
-    worker_ns: int
-    claim_refused: int
+    isolated: int  #: pages that evacuations isolated,
+    reclaimed: int  #: dropped as clean page cache,
+    migrated: int  #: moved,
+    failed: int  #: and could not move
+    worker_ns: int  #: time that the evacuation's workers spent, not scaled
+    claim_refused: int  #: claims refused since too little of the block was free or alike (try_to_claim_block)
     kswapd_wakes: int
-    guard_refused: int
+    guard_refused: int  #: claims that the evacuation patch's guard refused: an isolated block
     bulk_allocs: int
     highatomic_reserved: int
     highatomic_unreserved: int
@@ -166,7 +166,7 @@ class Counters(Record):
     dropped_then_freed: int  #: demand frees of what the model had dropped
     failed_then_freed: int  #: demand frees of what the model could not allocate
     bad_free: int  #: demand frees of what was never allocated
-    dst_allocs: int
+    dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int
     decays: int
     watermark_refused: int

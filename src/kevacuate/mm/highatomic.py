@@ -18,9 +18,9 @@ from kevacuate.mm.constants import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
 )
+from kevacuate.mm.fallback_6_1 import move_freepages_block_counting
 from kevacuate.mm.fields import View
 from kevacuate.mm.log import log_event
-from kevacuate.mm.steal_suitable import move_freepages_block_counting
 
 
 @part

@@ -5,17 +5,23 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_CMA, MIGRATE_MOVABLE, PG_BUDDY, PG_COMPACT
-from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
-from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
-    block_start,
-    block_usable,
+from kevacuate.mm.compact_scanners import (
     freepages,
     isolate_freepages_block,
     isolation_suitable,
+    pageblock_pfn_to_page,
+    pageblock_start_pfn,
     set_pageblock_skip,
 )
+from kevacuate.mm.constants import (
+    CHUNK_BUDDY,
+    CHUNK_COMPACT,
+    COMPACT_CLUSTER_MAX,
+    MIGRATE_CMA,
+    MIGRATE_MOVABLE,
+)
+from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.page_alloc import free_frozen_pages
 
 
@@ -24,7 +30,7 @@ def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
     """Whether the block is a movable one and not free altogether."""
     order = cc.order if cc.order > 0 else s.cfg.pageblock_order
     meta = s.meta[start] + 0
-    if meta >> 4 == PG_BUDDY and meta & 15 >= order:
+    if meta >> 4 == CHUNK_BUDDY and meta & 15 >= order:
         return False
     mt = get_pfnblock_migratetype(s, start)
     return mt in (MIGRATE_MOVABLE, MIGRATE_CMA)
@@ -38,11 +44,11 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
         return
     pageblock = 1 << s.cfg.pageblock_order
     pfn = cc.free_pfn
-    start = block_start(s, pfn)
-    low = block_start(s, cc.migrate_pfn) + pageblock
+    start = pageblock_start_pfn(s, pfn)
+    low = pageblock_start_pfn(s, cc.migrate_pfn) + pageblock
     stride = 1
     while start >= low:
-        usable = block_usable(s, z, start)
+        usable = pageblock_pfn_to_page(s, z, start)
         if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
             end = start + pageblock
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
@@ -75,9 +81,9 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
             size = found
             while size > order:
                 size -= 1
-                s.meta[pfn + (1 << size)] = PG_COMPACT << 4 | size
+                s.meta[pfn + (1 << size)] = CHUNK_COMPACT << 4 | size
                 list_add(s, pfn + (1 << size), freepages(s, z, size))
-            s.meta[pfn] = PG_COMPACT << 4 | order
+            s.meta[pfn] = CHUNK_COMPACT << 4 | order
             cc.nr_freepages -= 1 << order
             cc.nr_migratepages -= 1 << order
             return pfn
@@ -89,7 +95,7 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
 @part
 def compaction_free(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
     """Give a destination back to the head of cc->freepages."""
-    s.meta[pfn] = PG_COMPACT << 4 | order
+    s.meta[pfn] = CHUNK_COMPACT << 4 | order
     list_add(s, pfn, freepages(s, z, order))
     cc.nr_freepages += 1 << order
     cc.nr_migratepages += 1 << order

@@ -5,27 +5,27 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.compaction import may_isolate
+from kevacuate.mm.compact_scanners import (
+    get_pageblock_skip,
+    isolation_suitable,
+    move_freelist,
+    pageblock_pfn_to_page,
+    pageblock_start_pfn,
+    set_pageblock_skip,
+)
 from kevacuate.mm.constants import (
     ATTR_LRU,
     ATTR_ON_LRU,
     ATTR_WRITEBACK,
+    CHUNK_ALLOC,
+    CHUNK_ISOLATED,
     COMPACT_CLUSTER_MAX,
     MIGRATE_MOVABLE,
     PAGE_ALLOC_COSTLY_ORDER,
-    PG_ALLOC,
-    PG_ISOLATED,
 )
+from kevacuate.mm.evacuate_isolate import may_isolate
 from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.free_chunks import (
-    block_start,
-    block_usable,
-    get_pageblock_skip,
-    isolation_suitable,
-    move_freelist,
-    set_pageblock_skip,
-)
 
 SPENT = -1
 """``cc.fast_start_pfn`` once it has been used."""
@@ -34,7 +34,7 @@ SPENT = -1
 @part
 def update_cached_migrate_both(s: View, z: int, pfn: int) -> None:
     """Push both cached positions past the end of *pfn*'s block, if that is forward (:434)."""
-    pfn = block_start(s, pfn) + (1 << s.cfg.pageblock_order)
+    pfn = pageblock_start_pfn(s, pfn) + (1 << s.cfg.pageblock_order)
     cached = s.zone[z].compact_cached_migrate_pfn
     cached[0] = max(cached[0], pfn)
     cached[1] = max(cached[1], pfn)
@@ -46,7 +46,7 @@ def fast_find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
     zone = s.zone[z]
     pfn = cc.migrate_pfn
     start = zone.zone_start_pfn
-    linear = pfn not in (start, block_start(s, pfn))
+    linear = pfn not in (start, pageblock_start_pfn(s, pfn))
     if cc.proactive_compaction or cc.finish_pageblock or linear:
         return pfn
     if cc.order <= PAGE_ALLOC_COSTLY_ORDER:
@@ -55,7 +55,7 @@ def fast_find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
     distance = (cc.free_pfn - pfn) >> 1
     if pfn != start:
         distance >>= 2
-    high = block_start(s, pfn + distance)
+    high = pageblock_start_pfn(s, pfn + distance)
     seen = 0
     for order in range(cc.order - 1, PAGE_ALLOC_COSTLY_ORDER - 1, -1):
         if seen >= limit or zone.free_area[order] == 0:
@@ -73,7 +73,7 @@ def fast_find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
                     best = cc.fast_start_pfn
                     cc.fast_start_pfn = page if best == 0 else min(best, page)
                 cc.fast_search_fail = 0
-                return max(block_start(s, page), start)
+                return max(pageblock_start_pfn(s, page), start)
             page = s.link[2 * page] + 0
     cc.fast_search_fail += 1
     if cc.fast_start_pfn > 0:
@@ -87,7 +87,7 @@ def isolate_source(s: View, z: int, cc: CompactControl, pfn: int, pages: int) ->
     """Take a folio off the LRU onto cc->migratepages."""
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
-    s.meta[pfn] = PG_ISOLATED << 4 | (s.meta[pfn] & 15)
+    s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
     s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
     if attr & ATTR_LRU:
         zone.nr_lru -= pages
@@ -108,10 +108,10 @@ def may_be_source(s: View, cc: CompactControl, pfn: int, order: int) -> int:
 
 
 @part
-def compact_isolate_block(s: View, z: int, cc: CompactControl, pfn: int, end: int) -> None:
-    """isolate_migratepages_block (:855): to 32 pages, or with finish_pageblock the rest of the block."""
+def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, end: int) -> None:
+    """Isolate from a block (:855): to 32 pages, or with finish_pageblock the rest of the block."""
     first = pfn
-    start = block_start(s, pfn)
+    start = pageblock_start_pfn(s, pfn)
     from_start = pfn in (start, s.zone[z].zone_start_pfn)
     marked = False
     finish = cc.finish_pageblock != 0
@@ -120,7 +120,7 @@ def compact_isolate_block(s: View, z: int, cc: CompactControl, pfn: int, end: in
     while pfn < end and (finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX):
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == PG_ALLOC and may_be_source(s, cc, pfn, order):
+        if meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
             if from_start and not marked and s.link[2 * pfn + 1] & ATTR_ON_LRU:
                 marked = True
                 if not cc.proactive_compaction:
@@ -146,16 +146,17 @@ def isolate_migratepages(s: View, z: int, cc: CompactControl) -> bool:
     zone_start = s.zone[z].zone_start_pfn
     pfn = fast_find_migrateblock(s, z, cc)
     fast = pfn != cc.migrate_pfn and cc.fast_search_fail == 0
-    end = block_start(s, pfn) + pageblock
+    end = pageblock_start_pfn(s, pfn) + pageblock
     while end <= cc.free_pfn:
         at_start = pfn in (end - pageblock, zone_start)
         skipped = at_start and not fast and not isolation_suitable(s, cc, pfn)
         huge = (
-            s.meta[end - pageblock] >> 4 == PG_ALLOC and s.meta[end - pageblock] & 15 >= s.cfg.pageblock_order
+            s.meta[end - pageblock] >> 4 == CHUNK_ALLOC
+            and s.meta[end - pageblock] & 15 >= s.cfg.pageblock_order
         )
-        if block_usable(s, z, end - pageblock) and not skipped:
+        if pageblock_pfn_to_page(s, z, end - pageblock) and not skipped:
             if not huge:
-                compact_isolate_block(s, z, cc, pfn, end)
+                isolate_migratepages_block(s, z, cc, pfn, end)
                 return cc.nr_migratepages > 0
             update_cached_migrate_both(s, z, end)
         fast = False

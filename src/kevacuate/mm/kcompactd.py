@@ -41,9 +41,9 @@ run too."""
 
 
 @part
-def proactive_marks(s: View) -> tuple[int, int]:
+def fragmentation_score_wmark(s: View) -> tuple[int, int]:
     """(low, high) fragmentation scores between which proactive compaction works (:2262)."""
-    low = 100 - s.cfg.proactiveness
+    low = 100 - s.cfg.compaction_proactiveness
     return low, min(low + min(10, low // 2), 100)
 
 
@@ -65,17 +65,17 @@ def fragmentation_score_node(s: View, node: int) -> int:
 
 
 @part
-def wants_compaction(s: View, z: int, order: int, hi: int) -> bool:
+def wants_compaction(s: View, z: int, order: int, highest_zoneidx: int) -> bool:
     """Whether kcompactd_do_work goes on to compact_zone's loop for the zone.
 
     It asks with the zone's own index, so without lowmem reserves; compact_zone asks again, with the run's highest index.
     """
     index = s.zone[z].index
-    if index > hi or compaction_deferred(s, z, order):
+    if index > highest_zoneidx or compaction_deferred(s, z, order):
         return False
     if compaction_suit_allocation_order(s, z, order, index) != COMPACT_CONTINUE:
         return False
-    return compaction_suit_allocation_order(s, z, order, hi) == COMPACT_CONTINUE
+    return compaction_suit_allocation_order(s, z, order, highest_zoneidx) == COMPACT_CONTINUE
 
 
 @part
@@ -113,7 +113,7 @@ def kcompactd_sleep(s: View, node: int, cc: CompactControl) -> None:
     if pgdat.kcompactd_max_order > 0:
         kcompactd_due(s, pgdat, s.stat.now, KCOMPACTD_WOKEN)
         return
-    due = s.stat.now + timeout if s.cfg.proactiveness else NEVER
+    due = s.stat.now + timeout if s.cfg.compaction_proactiveness else NEVER
     kcompactd_due(s, pgdat, due, KCOMPACTD_IDLE)
 
 
@@ -127,8 +127,8 @@ def kcompactd_begin(s: View, node: int, cc: CompactControl, cpu: int, kswapd_run
     cc.highest_zoneidx = pgdat.kcompactd_highest_zoneidx
     if pgdat.kcompactd_max_order == 0:
         score = fragmentation_score_node(s, node)
-        _, high = proactive_marks(s)
-        if s.cfg.proactiveness == 0 or kswapd_runs or score <= high:
+        _, high = fragmentation_score_wmark(s)
+        if s.cfg.compaction_proactiveness == 0 or kswapd_runs or score <= high:
             kcompactd_sleep(s, node, cc)
             return
         cc.proactive_compaction = 1
@@ -172,7 +172,7 @@ def kcompactd_step(s: View, node: int) -> None:
         kcompactd_begin(s, node, cc, cpu, kswapd_runs)
         return
     z = cc.zone
-    low, _ = proactive_marks(s)
+    low, _ = fragmentation_score_wmark(s)
     cc.cost = 0
     result = compact_zone_turn(s, z, cc, cpu, kswapd_runs, low)
     cost = cc.cost

@@ -7,7 +7,7 @@ Nine bytes a page (``link`` and ``meta``) and two a pageblock, plus what CPUs, z
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ class MachineConfig:
 
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
-    ``compaction``: kcompactd runs. Sysctls of vm: ``proactiveness`` (compaction_proactiveness, 0 to 100), ``extfrag_threshold``
+    ``compaction``: kcompactd runs. Sysctls of vm: ``compaction_proactiveness`` (0 to 100), ``extfrag_threshold``
     (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction),
     ``stat_interval_ns`` (stat_interval).
     """
@@ -125,19 +125,19 @@ class MachineConfig:
     cpu_node: tuple[int, ...] = (0,)
     max_page_order: int = 10
     pageblock_order: int = 9
-    hpage_order: int = 9
+    hpage_pmd_order: int = 9
     distance: tuple[tuple[int, ...], ...] | None = None
     zone_dma32: bool = True
     defrag_mode: bool = False
     watermark_boost_factor: int = 15000
-    mobility_disabled: bool = False
+    page_group_by_mobility_disabled: bool = False
     pcp_high_fraction: int = 0
     free_high_batch: bool = False
     open_loop: bool = False
     vmstat_phase_ns: int = 0
     stat_interval_ns: int = 1_000_000_000
     compaction: bool = False
-    proactiveness: int = 20
+    compaction_proactiveness: int = 20
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
@@ -182,7 +182,6 @@ class StateOptions:
     objects: int = 1 << 16
     log_level: int = 1
     log_capacity: int = 1 << 16
-    boot: bool = field(default=True)
 
 
 def zone_batchsize(managed: int) -> int:
@@ -215,7 +214,7 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
         ),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (
-            not 0 <= machine.proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
+            not 0 <= machine.compaction_proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
             "vm.compaction_proactiveness is 0 to 100, vm.extfrag_threshold 0 to 1000",
         ),
         (
@@ -278,12 +277,33 @@ def _set_profile(cfg: Config, machine: MachineConfig) -> None:
     cfg.lists_follow_blocks = profile.lists_follow_blocks
 
 
+NOT_COPIED = {
+    "npages", "zones", "cpu_node", "distance", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns", "stat_interval_ns",
+    "kswapd_wake_ns", "kswapd_run_ns", "profile", "wq", "ready", "objects",
+}  # fmt: skip
+"""Fields of descriptions that reach the state by other ways than under their own name in ``cfg``."""
+
+
+def _copy_named(cfg: Config, description: MachineConfig | EvacuationConfig | StateOptions) -> None:
+    """Copy the description's fields to those of the same name.
+
+    Raises LookupError for a field that ``cfg`` lacks and :data:`NOT_COPIED` does not name: the model would never see it.
+    """
+    for one in dataclass_fields(description):
+        if one.name in NOT_COPIED:
+            continue
+        if one.name not in Config.FIELDS:
+            where = f"{type(description).__name__}.{one.name}"
+            raise LookupError(
+                f"{where} is neither a field of Config nor in NOT_COPIED: the model would not see it."
+            )
+        setattr(cfg, one.name, getattr(description, one.name))
+
+
 def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> None:
     """``cfg``: what bears the same name in a description, then the rest."""
     for description in (machine, policy, options):
-        for one in dataclass_fields(description):
-            if one.name in Config.FIELDS and one.name != "npages":
-                setattr(cfg, one.name, getattr(description, one.name))
+        _copy_named(cfg, description)
     chunk = 1 << machine.max_page_order
     cfg.npages = (machine.npages + chunk - 1) // chunk * chunk
     cfg.npages_real = machine.npages
@@ -292,7 +312,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
     cfg.per_node = policy.wq == "per_node"
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
-    cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_order >= 0 else k.NR_PCP_LISTS - 2
+    cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     _set_profile(cfg, machine)
 
@@ -309,7 +329,7 @@ def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: i
     pgdat.evacuate_pending = pgdat.kswapd_highest_zoneidx = -1
     pgdat.kswapd_due = k.NEVER
     pgdat.kswapd_run_highest_zoneidx = pgdat.kcompactd_highest_zoneidx = k.ZONE_MOVABLE
-    pgdat.kcompactd_due = k.KCOMPACTD_NS if cfg.compaction and cfg.proactiveness else k.NEVER
+    pgdat.kcompactd_due = k.KCOMPACTD_NS if cfg.compaction and cfg.compaction_proactiveness else k.NEVER
     cc.sources = node * (2 << cfg.pageblock_order)
     cc.targets = cc.sources + (1 << cfg.pageblock_order)
 
@@ -390,7 +410,7 @@ def build_state(
         block[its.start_pfn >> machine.pageblock_order : last + 1, 1] = z
     state = State(
         link=link,
-        meta=np.full(npages, k.PG_RESERVED << 4, np.uint8),
+        meta=np.full(npages, k.CHUNK_RESERVED << 4, np.uint8),
         block=np.concatenate([block.reshape(-1), _pcp_types(machine, npages)]),
         zone=Zone.new(zones),
         pcp=PerCpuPages.new(zones * cpus),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kevacuate.errors import KevacuateError, whole_number
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import (
     EvacuationConfig,
@@ -122,14 +122,14 @@ class Machine:
             cpu_node=(0,) * cpus,
             max_page_order=order,
             pageblock_order=pageblock_order,
-            hpage_order=pageblock_order if pageblock_order > 3 else -1,
+            hpage_pmd_order=pageblock_order if pageblock_order > 3 else -1,
             compaction=compaction,
         )
         options = StateOptions(objects=max(2 * pages, 64), log_capacity=1 << 14)
         self.state: State = build_state(self.config, EvacuationConfig(evacuate=evacuate, **knobs), options)
-        boot.memblock_free_all(self.state, self.config)
+        load_state.memblock_free_all(self.state, self.config)
         if min_free_kbytes:
-            boot.setup_per_zone_wmarks(self.state, self.config, min_free_kbytes)
+            load_state.setup_per_zone_wmarks(self.state, self.config, min_free_kbytes)
         entry.late_initcall(self.state, 1)
         last = (pages - 1) >> pageblock_order << pageblock_order
         self.state.view.zone[

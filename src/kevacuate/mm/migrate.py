@@ -45,7 +45,7 @@ def free_isolated(s: View, cpu: int, pfn: int) -> None:
 
 
 @part
-def unmap_folios(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
+def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
     """The unmap phase, up to ten passes (:1208, :1805). Returns (unmapped, failed, pages freed, enomem).
 
     Each pass allocates a destination for every folio left; a locked one gives it back and waits for the next pass.
@@ -54,7 +54,7 @@ def unmap_folios(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool
     unmapped = 0
     failed = 0
     freed = 0
-    for _ in range(k.NR_MIGRATE_PASSES):
+    for _ in range(k.NR_MAX_MIGRATE_PAGES_RETRY):
         kept = 0
         for i in range(left):
             pfn = worker.migratepages[i]
@@ -101,7 +101,7 @@ def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> Non
 
 
 @part
-def move_folios(s: View, worker: Worker, cpu: int, unmapped: int, failed: int) -> tuple[int, int]:
+def migrate_folios_move(s: View, worker: Worker, cpu: int, unmapped: int, failed: int) -> tuple[int, int]:
     """The move phase: what is pinned stays and is undone at the end. Returns (pages moved, failed)."""
     moved = 0
     for i in range(unmapped):
@@ -126,8 +126,8 @@ def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
 
     ret is -ENOMEM, or the number of folios that failed.
     """
-    unmapped, failed, succeeded, enomem = unmap_folios(s, worker, cpu)
-    moved, failed = move_folios(s, worker, cpu, unmapped, failed)
+    unmapped, failed, succeeded, enomem = migrate_folios_unmap(s, worker, cpu)
+    moved, failed = migrate_folios_move(s, worker, cpu, unmapped, failed)
     left = worker.nr_migratepages
     for i in range(left - 1, -1, -1):
         worker.migratepages[failed + i] = worker.migratepages[i]
@@ -153,7 +153,7 @@ def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
             continue
         pages += 1 << order
         unaccount_isolated(s, pfn, order)
-        s.meta[pfn] = k.PG_ALLOC << 4 | order
+        s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
         if attr & k.ATTR_LRU:
             folio_add_lru(s, cpu, pfn, order)
     worker.nr_migratepages = 0

@@ -36,9 +36,9 @@ def has_unmovable_pages(s: View, start: int) -> bool:
     while pfn < end:
         meta = s.meta[pfn] + 0
         state = meta >> 4
-        if state == k.PG_RESERVED:
+        if state == k.CHUNK_RESERVED:
             return True
-        in_use = state in (k.PG_ALLOC, k.PG_ISOLATED) and not zone_movable
+        in_use = state in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED) and not zone_movable
         if in_use and not s.link[2 * pfn + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
             return True
         pfn += 1 << (meta & 15)
@@ -69,7 +69,7 @@ def mark_isolated_block(s: View, start: int, isolate: bool) -> None:
 def type_below(s: View, start: int, isolate: bool) -> int:
     """The type the block has, or will have again, when it is not isolated."""
     if s.cfg.isolate_type and not isolate:
-        return k.MIGRATE_UNMOVABLE if s.cfg.mobility_disabled else k.MIGRATE_MOVABLE
+        return k.MIGRATE_UNMOVABLE if s.cfg.page_group_by_mobility_disabled else k.MIGRATE_MOVABLE
     return s.block[2 * (start >> s.cfg.pageblock_order)] & k.PB_TYPE_MASK
 
 
@@ -79,7 +79,7 @@ def straddled_in_use(s: View, start: int) -> bool:
     if s.cfg.split_by_block:
         return False
     head = covering_chunk(s, start)
-    return head >= 0 and s.meta[head] >> 4 != k.PG_BUDDY
+    return head >= 0 and s.meta[head] >> 4 != k.CHUNK_BUDDY
 
 
 @part
@@ -90,7 +90,7 @@ def pageblock_isolate_and_move_free_pages(s: View, z: int, start: int, isolate: 
     """
     preserved = type_below(s, start, isolate)
     head = covering_chunk(s, start)
-    if head >= 0 and s.meta[head] >> 4 == k.PG_BUDDY:
+    if head >= 0 and s.meta[head] >> 4 == k.CHUNK_BUDDY:
         order = s.meta[head] & 15
         mt = get_pfnblock_migratetype(s, head)
         del_page_from_free_list(s, z, head, order, mt)
@@ -126,7 +126,7 @@ def unset_migratetype_isolate(s: View, block: int) -> None:
     if not get_pageblock_isolate(s, start):
         return
     z = page_zone(s, start)
-    whole = k.PG_BUDDY << 4 | pageblock_order
+    whole = k.CHUNK_BUDDY << 4 | pageblock_order
     if pageblock_order < s.cfg.max_page_order and s.meta[start] == whole:
         partner = start ^ (1 << pageblock_order)
         same_zone = page_zone(s, partner) == z

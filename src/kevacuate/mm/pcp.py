@@ -12,12 +12,12 @@ from kevacuate.mm.buddy import (
     list_add_tail,
     list_del,
 )
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import rmqueue_mode
+from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import PerCpuPages, View
 from kevacuate.mm.log import log_kmem
-from kevacuate.mm.steal_suitable import rmqueue_retry
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
-from kevacuate.mm.workqueue import irq_work_run
 
 
 @part(inline=True)
@@ -31,7 +31,7 @@ def clamp(value: int, low: int, high: int) -> int:
 @part(inline=True)
 def pcp_allowed_order(s: View, order: int) -> bool:
     """Orders the per-CPU lists hold: 0 to 3, and a huge page's."""
-    return order <= k.PAGE_ALLOC_COSTLY_ORDER or order == s.cfg.hpage_order
+    return order <= k.PAGE_ALLOC_COSTLY_ORDER or order == s.cfg.hpage_pmd_order
 
 
 @part(inline=True)
@@ -76,15 +76,15 @@ def noted_pcp_type(s: View, z: int, pfn: int) -> int:
 
 
 @part(cold=True)
-def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
-    """rmqueue_bulk with the fallback of :mod:`kevacuate.mm.steal_suitable` (6.1:3152)."""
+def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
+    """rmqueue_bulk with the fallback of :mod:`kevacuate.mm.fallback_6_1` (6.1:3152)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     taken = 0
     while taken < count:
-        pfn, list_mt = rmqueue_retry(s, z, order, mt, flags, taken << order)
+        pfn, list_mt = rmqueue_retry(s, z, order, mt, alloc_flags, taken << order)
         if pfn < 0:
             break
-        s.meta[pfn] = k.PG_PCP << 4 | order
+        s.meta[pfn] = k.CHUNK_PCP << 4 | order
         list_add_tail(s, pfn, head)
         note_pcp_type(s, pfn, list_mt)
         taken += 1
@@ -94,21 +94,21 @@ def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: in
 
 
 @part(inline=False)
-def rmqueue_bulk(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> int:
+def rmqueue_bulk(s: View, z: int, cpu: int, order: int, count: int, mt: int, alloc_flags: int) -> int:
     """Take up to *count* chunks off the buddy lists onto the tail of a per-CPU list (:2523).
 
     Returns the number taken. The claims among them run the irq_work when the zone lock is dropped.
     """
     if s.cfg.steal_suitable:
-        return rmqueue_bulk_retry(s, z, cpu, order, count, mt, flags)
+        return rmqueue_bulk_retry(s, z, cpu, order, count, mt, alloc_flags)
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     mode = k.RMQUEUE_NORMAL
     taken = 0
     while taken < count:
-        pfn, mode = rmqueue_mode(s, z, order, mt, flags, mode)
+        pfn, mode = rmqueue_mode(s, z, order, mt, alloc_flags, mode)
         if pfn < 0:
             break
-        s.meta[pfn] = k.PG_PCP << 4 | order
+        s.meta[pfn] = k.CHUNK_PCP << 4 | order
         list_add_tail(s, pfn, head)
         taken += 1
     s.stat.refills += 1
@@ -160,7 +160,7 @@ def take_from_pcp_list(s: View, z: int, cpu: int, order: int, mt: int) -> int:
 def add_to_pcp_list(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) -> int:
     """Put a freed chunk at the HEAD of its per-CPU list; the count with it."""
     pcp = pcp_at(s, z, cpu)
-    s.meta[pfn] = k.PG_PCP << 4 | order
+    s.meta[pfn] = k.CHUNK_PCP << 4 | order
     list_add(s, pfn, pcp_list(s, z, cpu, order_to_pindex(order, mt)))
     count = pcp.count + (1 << order)
     pcp.count = count
@@ -168,15 +168,15 @@ def add_to_pcp_list(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) ->
 
 
 @part(inline=True)
-def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, flags: int) -> int:
+def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, alloc_flags: int) -> int:
     """__rmqueue_pcplist: refill the list if empty, then take its head; -1 if it stays empty (:3315)."""
     head = pcp_list(s, z, cpu, order_to_pindex(order, mt))
     pcp = pcp_at(s, z, cpu)
     if s.link[2 * head] == head:
         count = nr_pcp_alloc(s, z, cpu, order)
-        if flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
+        if alloc_flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
             return -1
-        taken = rmqueue_bulk(s, z, cpu, order, count, mt, flags)
+        taken = rmqueue_bulk(s, z, cpu, order, count, mt, alloc_flags)
         pcp.count += taken << order
         if taken == 0:
             return -1
@@ -184,10 +184,10 @@ def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, flags: i
 
 
 @part(inline=True)
-def rmqueue_pcplist(s: View, z: int, cpu: int, order: int, mt: int, flags: int) -> int:
+def rmqueue_pcplist(s: View, z: int, cpu: int, order: int, mt: int, alloc_flags: int) -> int:
     """An allocation from the per-CPU lists: halve free_count, then pop (:3361)."""
     pcp_at(s, z, cpu).free_count >>= 1
-    return rmqueue_pcplist_pop(s, z, cpu, order, mt, flags)
+    return rmqueue_pcplist_pop(s, z, cpu, order, mt, alloc_flags)
 
 
 @part(inline=False)

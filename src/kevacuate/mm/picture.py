@@ -23,7 +23,7 @@ def block_picture(state: State, number: int) -> str:
     bits = int(state.block[2 * number])
     mt = k.MIGRATE_ISOLATE if bits & k.PB_ISOLATE else bits & k.PB_TYPE_MASK
     pages = "".join(_page_letter(state, pfn) for pfn in range(start, start + (1 << pageblock_order)))
-    title = f"block {number:>3} {k.MIGRATE_NAMES[mt]:<11}{'skip ' if bits & k.PB_SKIP else '     '}"
+    title = f"block {number:>3} {k.MIGRATE_NAMES[mt]:<11}{'skip ' if bits & k.PB_COMPACT_SKIP else '     '}"
     lines = [pages[at : at + 64] for at in range(0, len(pages), 64)]
     return title + ("\n" + " " * len(title)).join(lines)
 
@@ -34,13 +34,19 @@ def _page_letter(state: State, pfn: int) -> str:
     for order in range(state.view.cfg.max_page_order + 1):
         head = (pfn >> order) << order
         meta = int(state.meta[head])
-        if meta >> 4 != k.PG_TAIL and head + (1 << (meta & 15)) > pfn:
+        if meta >> 4 != k.CHUNK_TAIL and head + (1 << (meta & 15)) > pfn:
             break
     page_state = int(state.meta[head]) >> 4
-    if page_state == k.PG_ALLOC:
+    if page_state == k.CHUNK_ALLOC:
         attr = int(state.link[2 * head + 1])
         return "m" if can_move(attr) else "b" if attr & k.ATTR_IN_BATCH else "U"
-    letters = {k.PG_BUDDY: ".", k.PG_PCP: "p", k.PG_ISOLATED: "i", k.PG_RESERVED: "-", k.PG_COMPACT: "c"}
+    letters = {
+        k.CHUNK_BUDDY: ".",
+        k.CHUNK_PCP: "p",
+        k.CHUNK_ISOLATED: "i",
+        k.CHUNK_RESERVED: "-",
+        k.CHUNK_COMPACT: "c",
+    }
     return letters.get(page_state, "?")
 
 

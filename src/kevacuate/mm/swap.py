@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.constants import ATTR_IN_BATCH, ATTR_ON_LRU, FOLIO_BATCH_SIZE, PG_ALLOC
+from kevacuate.mm.constants import ATTR_IN_BATCH, ATTR_ON_LRU, CHUNK_ALLOC, FOLIO_BATCH_SIZE
 from kevacuate.mm.fields import View
 
 
@@ -17,7 +17,7 @@ def lru_add_drain_cpu(s: View, cpu: int) -> None:
         pfn = batch.lru_add[i]
         meta = s.meta[pfn] + 0
         attr = s.link[2 * pfn + 1] + 0
-        if meta >> 4 == PG_ALLOC and attr & ATTR_IN_BATCH:
+        if meta >> 4 == CHUNK_ALLOC and attr & ATTR_IN_BATCH:
             s.link[2 * pfn + 1] = (attr & ~ATTR_IN_BATCH) | ATTR_ON_LRU
             s.zone[page_zone(s, pfn)].nr_lru += 1 << (meta & 15)
     batch.lru_add_nr = 0

@@ -92,13 +92,13 @@ def node_lru_pages(s: View, node: int) -> int:
 
 
 @part
-def reclaim_order(s: View, node: int, order: int, hi: int, boosted: bool) -> int:
+def reclaim_order(s: View, node: int, order: int, highest_zoneidx: int, boosted: bool) -> int:
     """The order at which balance_pgdat finishes: 0 once compact_gap(order) pages are reclaimed (kswapd_shrink_node, :6982).
 
     Approximate, as nothing is reclaimed here: kswapd is taken to reclaim the gap wherever it has a reason to reclaim and the node
     has as many pages on its LRU lists.
     """
-    if order == 0 or (not boosted and pgdat_balanced(s, node, order, hi)):
+    if order == 0 or (not boosted and pgdat_balanced(s, node, order, highest_zoneidx)):
         return order
     return 0 if node_lru_pages(s, node) >= min(2 << order, k.SWAP_CLUSTER_MAX) else order
 
@@ -107,7 +107,7 @@ def reclaim_order(s: View, node: int, order: int, hi: int, boosted: bool) -> int
 def kswapd_begin(s: View, node: int, pgdat: Node) -> None:
     """balance_pgdat begins for the order asked for: RECLAIM_ACTIVE is set and boosts are noted in zones up to the index asked."""
     order = pgdat.kswapd_order
-    hi = (
+    highest_zoneidx = (
         pgdat.kswapd_highest_zoneidx
         if pgdat.kswapd_highest_zoneidx >= 0
         else pgdat.kswapd_run_highest_zoneidx
@@ -115,26 +115,26 @@ def kswapd_begin(s: View, node: int, pgdat: Node) -> None:
     pgdat.kswapd_order = 0
     pgdat.kswapd_highest_zoneidx = -1
     pgdat.kswapd_alloc_order = order
-    pgdat.kswapd_run_highest_zoneidx = hi
+    pgdat.kswapd_run_highest_zoneidx = highest_zoneidx
     boosted = False
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node == node and zone.index <= hi:
+        if zone.node == node and zone.index <= highest_zoneidx:
             zone.reclaim_active = 1
             zone.boost_seen = zone.watermark_boost
             boosted = boosted or zone.watermark_boost != 0
-    pgdat.kswapd_reclaim_order = reclaim_order(s, node, order, hi, boosted)
+    pgdat.kswapd_reclaim_order = reclaim_order(s, node, order, highest_zoneidx, boosted)
     pgdat.kswapd_state = k.KSWAPD_RUNNING
     pgdat.kswapd_due = s.stat.now + s.cfg.kswapd_run
 
 
 @part
-def give_boosts_back(s: View, node: int, hi: int) -> bool:
+def give_boosts_back(s: View, node: int, highest_zoneidx: int) -> bool:
     """balance_pgdat ends (:7235): the boosts noted are given back. Returns whether there were any."""
     boosted = False
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node == node and zone.index <= hi:
+        if zone.node == node and zone.index <= highest_zoneidx:
             zone.reclaim_active = 0
             boosted = boosted or zone.boost_seen != 0
             zone.watermark_boost -= min(zone.watermark_boost, zone.boost_seen)
@@ -151,7 +151,7 @@ def kswapd_try_to_sleep(s: View, node: int, pgdat: Node) -> None:
     reclaims any here; the next request that finds too few does that. The short sleep (HZ/10) after which kswapd looks again is
     left out: it sleeps at once until it is woken.
     """
-    alloc_order, order, hi = (
+    alloc_order, order, highest_zoneidx = (
         pgdat.kswapd_alloc_order,
         pgdat.kswapd_reclaim_order,
         pgdat.kswapd_run_highest_zoneidx,
@@ -160,9 +160,11 @@ def kswapd_try_to_sleep(s: View, node: int, pgdat: Node) -> None:
     pgdat.kswapd_due = k.NEVER
     if order >= alloc_order:
         alloc_order = order = pgdat.kswapd_order
-        hi = pgdat.kswapd_highest_zoneidx if pgdat.kswapd_highest_zoneidx >= 0 else hi
-    if pgdat_balanced(s, node, order, hi):
-        wakeup_kcompactd(s, node, alloc_order, hi)
+        highest_zoneidx = (
+            pgdat.kswapd_highest_zoneidx if pgdat.kswapd_highest_zoneidx >= 0 else highest_zoneidx
+        )
+    if pgdat_balanced(s, node, order, highest_zoneidx):
+        wakeup_kcompactd(s, node, alloc_order, highest_zoneidx)
     elif order > 0:
         pgdat.kswapd_state = k.KSWAPD_WOKEN
         pgdat.kswapd_due = s.stat.now
@@ -179,8 +181,8 @@ def kswapd_step(s: View, node: int) -> None:
     if begins:
         kswapd_begin(s, node, pgdat)
     else:
-        hi = pgdat.kswapd_run_highest_zoneidx
-        if give_boosts_back(s, node, hi):
-            wakeup_kcompactd(s, node, s.cfg.pageblock_order, hi)
+        highest_zoneidx = pgdat.kswapd_run_highest_zoneidx
+        if give_boosts_back(s, node, highest_zoneidx):
+            wakeup_kcompactd(s, node, s.cfg.pageblock_order, highest_zoneidx)
         kswapd_try_to_sleep(s, node, pgdat)
     log_event(s, k.L_KSWAPD, -1, node, 2 if begins else 3, 0, 0)

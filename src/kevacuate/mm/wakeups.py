@@ -33,18 +33,21 @@ def kcompactd_due(s: View, pgdat: Node, due: int, state: int) -> None:
 @part(cold=True)
 def kcompactd_node_suitable(s: View, node: int, pgdat: Node) -> bool:
     """Whether some zone up to kcompactd_highest_zoneidx can be compacted for kcompactd_max_order (:3060)."""
-    hi = pgdat.kcompactd_highest_zoneidx
+    highest_zoneidx = pgdat.kcompactd_highest_zoneidx
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node != node or zone.index > hi:
+        if zone.node != node or zone.index > highest_zoneidx:
             continue
-        if compaction_suit_allocation_order(s, z, pgdat.kcompactd_max_order, hi) == COMPACT_CONTINUE:
+        if (
+            compaction_suit_allocation_order(s, z, pgdat.kcompactd_max_order, highest_zoneidx)
+            == COMPACT_CONTINUE
+        ):
             return True
     return False
 
 
 @part(cold=True)
-def wakeup_kcompactd(s: View, node: int, order: int, hi: int) -> None:
+def wakeup_kcompactd(s: View, node: int, order: int, highest_zoneidx: int) -> None:
     """Remember the order and the zone index for kcompactd, then wake it if it sleeps and can do something (:3166).
 
     What it is not woken for it still finds: after its present work, or when its timeout ends.
@@ -53,13 +56,13 @@ def wakeup_kcompactd(s: View, node: int, order: int, hi: int) -> None:
     if s.cfg.compaction == 0 or order == 0:
         return
     pgdat.kcompactd_max_order = max(pgdat.kcompactd_max_order, order)
-    pgdat.kcompactd_highest_zoneidx = min(pgdat.kcompactd_highest_zoneidx, hi)
+    pgdat.kcompactd_highest_zoneidx = min(pgdat.kcompactd_highest_zoneidx, highest_zoneidx)
     if pgdat.kcompactd_state == KCOMPACTD_IDLE and kcompactd_node_suitable(s, node, pgdat):
         kcompactd_due(s, pgdat, s.stat.now + WAKEUP_NS * s.cfg.time_scale, KCOMPACTD_WOKEN)
 
 
 @part(cold=True)
-def wakeup_kswapd(s: View, z: int, order: int, hi: int, gfp: int) -> None:
+def wakeup_kswapd(s: View, z: int, order: int, highest_zoneidx: int, gfp: int) -> None:
     """Remember the order and the zone index for the node's kswapd; wake it if it sleeps and has something to do (:7471).
 
     A request that may not reclaim itself wakes kcompactd where kswapd has nothing to do.
@@ -69,13 +72,13 @@ def wakeup_kswapd(s: View, z: int, order: int, hi: int, gfp: int) -> None:
         return
     node = zone.node
     pgdat = s.node[node]
-    pgdat.kswapd_highest_zoneidx = max(pgdat.kswapd_highest_zoneidx, hi)
+    pgdat.kswapd_highest_zoneidx = max(pgdat.kswapd_highest_zoneidx, highest_zoneidx)
     pgdat.kswapd_order = max(pgdat.kswapd_order, order)
     if pgdat.kswapd_state != KSWAPD_IDLE:
         return
-    if not node_boosted(s, node, hi) and pgdat_balanced(s, node, order, hi):
+    if not node_boosted(s, node, highest_zoneidx) and pgdat_balanced(s, node, order, highest_zoneidx):
         if not gfp & GFP_DIRECT_RECLAIM:
-            wakeup_kcompactd(s, node, order, hi)
+            wakeup_kcompactd(s, node, order, highest_zoneidx)
         return
     due = s.stat.now + s.cfg.kswapd_wake
     pgdat.kswapd_state = KSWAPD_WOKEN

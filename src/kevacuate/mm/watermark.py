@@ -22,19 +22,19 @@ def wmark_pages(s: View, z: int, which: int) -> int:
 
 
 @part(inline=True)
-def unusable_free(s: View, z: int, order: int, flags: int) -> int:
+def unusable_free(s: View, z: int, order: int, alloc_flags: int) -> int:
     """__zone_watermark_unusable_free: pages this request may not use (:3561)."""
     zone = s.zone[z]
     pages = (1 << order) - 1
-    if not flags & k.ALLOC_RESERVES:
+    if not alloc_flags & k.ALLOC_RESERVES:
         pages += zone.nr_free_highatomic
-    if not flags & k.ALLOC_CMA:
+    if not alloc_flags & k.ALLOC_CMA:
         pages += zone.nr_free_cma
     return pages
 
 
 @part(inline=True)
-def has_free_chunk(s: View, z: int, order: int, flags: int) -> bool:
+def has_free_chunk(s: View, z: int, order: int, alloc_flags: int) -> bool:
     """Whether some list of *order* or more that this request may use is not empty; any of U, M, R counts (:3630)."""
     for o in range(order, s.cfg.max_page_order + 1):
         if s.zone[z].free_area[o] == 0:
@@ -44,72 +44,78 @@ def has_free_chunk(s: View, z: int, order: int, flags: int) -> bool:
             if s.link[2 * head] != head:
                 return True
         head = free_list(s, z, o, k.MIGRATE_CMA)
-        if flags & k.ALLOC_CMA and s.link[2 * head] != head:
+        if alloc_flags & k.ALLOC_CMA and s.link[2 * head] != head:
             return True
         head = free_list(s, z, o, k.MIGRATE_HIGHATOMIC)
-        if flags & (k.ALLOC_HIGHATOMIC | k.ALLOC_OOM) and s.link[2 * head] != head:
+        if alloc_flags & (k.ALLOC_HIGHATOMIC | k.ALLOC_OOM) and s.link[2 * head] != head:
             return True
     return False
 
 
 @part(cold=True)
-def zone_watermark_ok(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
-    """zone_watermark_ok for a mark in pages and highest zone index *hi* (:3588)."""
-    return zone_watermark_ok_free(s, z, order, mark, hi, flags, s.zone[z].nr_free_pages)
+def zone_watermark_ok(s: View, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> int:
+    """zone_watermark_ok for a mark in pages, with the reserve against *highest_zoneidx* (:3588)."""
+    return zone_watermark_ok_free(s, z, order, mark, highest_zoneidx, alloc_flags, s.zone[z].nr_free_pages)
 
 
 @part(inline=True)
-def zone_watermark_ok_free(s: View, z: int, order: int, mark: int, hi: int, flags: int, free: int) -> int:
+def zone_watermark_ok_free(
+    s: View, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int, free: int
+) -> int:
     """__zone_watermark_ok: the same with *free* pages given."""
-    free -= unusable_free(s, z, order, flags)
+    free -= unusable_free(s, z, order, alloc_flags)
     least = mark
-    if flags & k.ALLOC_RESERVES:
-        if flags & k.ALLOC_MIN_RESERVE:
+    if alloc_flags & k.ALLOC_RESERVES:
+        if alloc_flags & k.ALLOC_MIN_RESERVE:
             least -= least // 2
-            if flags & k.ALLOC_NON_BLOCK:
+            if alloc_flags & k.ALLOC_NON_BLOCK:
                 least -= least // 4
-        if flags & k.ALLOC_OOM:
+        if alloc_flags & k.ALLOC_OOM:
             least -= least // 2
-    if free <= least + s.zone[z].lowmem_reserve[hi]:
+    if free <= least + s.zone[z].lowmem_reserve[highest_zoneidx]:
         return False
     if order == 0:
         return True
-    return has_free_chunk(s, z, order, flags)
+    return has_free_chunk(s, z, order, alloc_flags)
 
 
 @part(inline=True)
-def zone_watermark_fast(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
+def zone_watermark_fast(
+    s: View, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+) -> int:
     """zone_watermark_fast: the order-0 shortcut, then the full test (:3673)."""
     zone = s.zone[z]
     if order == 0:
         free = zone.nr_free_pages
-        usable = free - min(free, unusable_free(s, z, 0, flags))
-        if usable > mark + zone.lowmem_reserve[hi]:
+        usable = free - min(free, unusable_free(s, z, 0, alloc_flags))
+        if usable > mark + zone.lowmem_reserve[highest_zoneidx]:
             return True
-    return zone_watermark_slow(s, z, order, mark, hi, flags)
+    return zone_watermark_slow(s, z, order, mark, highest_zoneidx, alloc_flags)
 
 
 @part(cold=True)
-def zone_watermark_slow(s: View, z: int, order: int, mark: int, hi: int, flags: int) -> int:
+def zone_watermark_slow(
+    s: View, z: int, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+) -> int:
     """The rest of zone_watermark_fast, with the retest of an atomic request against the unboosted MIN.
 
     Requests above order 0 all come here, so the test is inlined: one call, not three.
     """
     zone = s.zone[z]
-    if zone_watermark_ok_free(s, z, order, mark, hi, flags, zone.nr_free_pages):
+    if zone_watermark_ok_free(s, z, order, mark, highest_zoneidx, alloc_flags, zone.nr_free_pages):
         return True
     if (
         order == 0
-        and flags & k.ALLOC_MIN_RESERVE
+        and alloc_flags & k.ALLOC_MIN_RESERVE
         and zone.watermark_boost != 0
-        and flags & k.ALLOC_WMARK_MASK == k.WMARK_MIN
+        and alloc_flags & k.ALLOC_WMARK_MASK == k.WMARK_MIN
     ):
-        return zone_watermark_ok(s, z, order, zone.watermark[k.WMARK_MIN], hi, flags)
+        return zone_watermark_ok(s, z, order, zone.watermark[k.WMARK_MIN], highest_zoneidx, alloc_flags)
     return False
 
 
 @part(cold=True)
-def boost_watermark(s: View, z: int, flags: int) -> None:
+def boost_watermark(s: View, z: int, alloc_flags: int) -> None:
     """Raise the zone's boost by a block, bounded; mark it for kswapd if the request may wake it (:2163)."""
     zone = s.zone[z]
     factor = s.cfg.watermark_boost_factor
@@ -124,33 +130,33 @@ def boost_watermark(s: View, z: int, flags: int) -> None:
     zone.watermark_boost = boost
     s.stat.boosts += 1
     log_event(s, k.L_BOOST, -1, z, boost, 0, 0)
-    if flags & k.ALLOC_KSWAPD:
+    if alloc_flags & k.ALLOC_KSWAPD:
         zone.boosted_watermark = 1
 
 
 @part
-def pgdat_balanced(s: View, node: int, order: int, hi: int) -> bool:
-    """Whether any zone of the node up to *hi* passes at HIGH (mm/vmscan.c:6861); with none managed it is balanced."""
+def pgdat_balanced(s: View, node: int, order: int, highest_zoneidx: int) -> bool:
+    """Whether a zone of the node up to *highest_zoneidx* passes at HIGH (mm/vmscan.c:6861); with none managed it is balanced."""
     managed = False
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node != node or zone.index > hi or zone.managed_pages == 0:
+        if zone.node != node or zone.index > highest_zoneidx or zone.managed_pages == 0:
             continue
         managed = True
         free = zone.nr_free_pages
         if s.cfg.defrag_mode and order > 0:
             free = zone.nr_free_pages_blocks
-        if zone_watermark_ok_free(s, z, order, wmark_pages(s, z, k.WMARK_HIGH), hi, 0, free):
+        if zone_watermark_ok_free(s, z, order, wmark_pages(s, z, k.WMARK_HIGH), highest_zoneidx, 0, free):
             return True
     return not managed
 
 
 @part
-def node_boosted(s: View, node: int, hi: int) -> bool:
-    """Whether any zone of the node up to *hi* has a watermark boost."""
+def node_boosted(s: View, node: int, highest_zoneidx: int) -> bool:
+    """Whether any zone of the node up to *highest_zoneidx* has a watermark boost."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        mine = zone.node == node and zone.index <= hi and zone.managed_pages != 0
+        mine = zone.node == node and zone.index <= highest_zoneidx and zone.managed_pages != 0
         if mine and zone.watermark_boost != 0:
             return True
     return False

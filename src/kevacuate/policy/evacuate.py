@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``evacuate``: Linux 7.2 with the asynchronous evacuation of stolen movable pageblocks.
 
-What it does is modelled in :mod:`kevacuate.mm.evacuate` and :mod:`kevacuate.mm.workqueue`; the knobs set the fields of
+What it does is modelled in :mod:`kevacuate.mm.evacuate` and :mod:`kevacuate.mm.evacuate_queue`; the knobs set the fields of
 :class:`kevacuate.mm.layout.EvacuationConfig`.
 """
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
-from kevacuate.recording.beside import beside, claim, release, remove_leftovers
+from kevacuate.recording.atomic_write import beside, claim, release, remove_leftovers
 from kevacuate.recording.jsontypes import WrongType, checked
 from kevacuate.recording.schema import SCHEMA_VERSION
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import DumpKind
-from kevacuate.recording import beside, parquet
+from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.demand import check_version
 from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.machine import Machine
@@ -103,7 +103,7 @@ class KevWriter:
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
         parquet.refuse_unencodable(self.path)
         self._keep = scratch is not None
-        self._dir = scratch or beside.beside(self.path)
+        self._dir = scratch or atomic_write.beside(self.path)
         self._parts = 0
         self._files: list[str] = []
         self._counter = QualityCounter()
@@ -117,7 +117,7 @@ class KevWriter:
             if self._keep:
                 self._dir.mkdir(parents=True)
             else:
-                beside.claim(self.path, self._dir, directory=True)
+                atomic_write.claim(self.path, self._dir, directory=True)
         except OSError as error:
             raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
         self._open_part()
@@ -197,7 +197,7 @@ class KevWriter:
             raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
         finally:
             if not self._keep:
-                beside.release(self._dir)
+                atomic_write.release(self._dir)
                 shutil.rmtree(self._dir, ignore_errors=True)
 
     def _finish(self) -> None:
@@ -212,7 +212,7 @@ class KevWriter:
         }
         body |= {"files": files, "digest": parquet.combined_digest(body, files)}
         parquet.write_json(self._dir / "machine.json", body)
-        self.path = beside.put(self._dir, self.path)
+        self.path = atomic_write.put(self._dir, self.path)
 
 
 def _part_name(number: int) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding
-from kevacuate.recording.foreign import sub_buffers
+from kevacuate.recording.foreign_subbuffers import sub_buffers
 from kevacuate.recording.formats import EventFormat
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.schema import EventChunk, EventKind

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.recording.beside import written
+from kevacuate.recording.atomic_write import written
 
 
 class Format(NamedTuple):

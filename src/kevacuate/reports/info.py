@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kevacuate.measure.unclear import Bounds
+from kevacuate.measure.mixed_bounds import Bounds
 from kevacuate.recording import CpuLosses
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.runs.start_guesses import SKIP_HINT

@@ -21,7 +21,7 @@ from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import claims_facts, nothing_words
-from kevacuate.measure.groups import REPEATS
+from kevacuate.measure.permutation import REPEATS
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses

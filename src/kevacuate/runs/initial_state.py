@@ -8,8 +8,8 @@ import numpy as np
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import absent_pages, movable_pages
-from kevacuate.mm import boot, entry
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.mm.profile import profile_for
@@ -118,7 +118,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         cpu_node=tuple(nodes),
         distance=node_distances(machine, 1 + max([zone.node for zone in zones] + list(nodes))),
         pageblock_order=machine.pageblock_order,
-        hpage_order=machine.hugepage_order,
+        hpage_pmd_order=machine.hugepage_order,
         max_page_order=most,
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
@@ -199,21 +199,21 @@ def zone_numbers(config: MachineConfig, recorded: AllocatorState) -> np.ndarray:
 
 def _load_lists(state: State, recorded: AllocatorState, skip: np.ndarray, zone_of: np.ndarray) -> None:
     """Pageblocks, free lists and per-CPU lists as recorded; *zone_of* is the model's number of each recorded zone."""
-    boot.load_pageblocks(
+    load_state.load_pageblocks(
         state,
         recorded.blocks.pfn.astype(np.int64),
         recorded.blocks.mt.astype(np.int64),
         skip,
     )
     free, pages = recorded.free, recorded.pcp_pages
-    boot.load_free_lists(
+    load_state.load_free_lists(
         state,
         zone_of[free.zone],
         free.order.astype(np.int64),
         free.mt.astype(np.int64),
         free.pfn.astype(np.int64),
     )
-    boot.load_pcp_lists(
+    load_state.load_pcp_lists(
         state,
         zone_of[pages.zone],
         pages.cpu.astype(np.int64),
@@ -250,10 +250,10 @@ def initial_state(
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
-    boot.load_allocated(
+    load_state.load_allocated(
         state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
     )
-    boot.load_in_use(state, *_pages_of_nobody(state, recorded))
+    load_state.load_in_use(state, *_pages_of_nobody(state, recorded))
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
@@ -279,8 +279,8 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
     but nobody moves them.
     """
-    used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_order))
-    used = used[state.meta[used] == k.PG_RESERVED << 4]
+    used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_pmd_order))
+    used = used[state.meta[used] == k.CHUNK_RESERVED << 4]
     if recorded.page_flags is not None:
         used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does
         used = used[~absent_pages(recorded.page_flags)[used]]

@@ -11,14 +11,14 @@ from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
+    CHUNK_ALLOC,
+    CHUNK_RESERVED,
     MIGRATE_MOVABLE,
     PB_ABSENT,
-    PG_ALLOC,
-    PG_RESERVED,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, split_page
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk
 from kevacuate.recording import DemandChunk
 
 LOG_MARGIN = 1 << 14
@@ -81,7 +81,7 @@ def split_object(s: View, obj: int, upper: int) -> bool:
         return True
     if s.meta[pfn] & 15 == 0:
         return False
-    split_page(s, pfn, upper)
+    halve_chunk(s, pfn, upper)
     return True
 
 
@@ -120,16 +120,16 @@ def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     reserved = mixed_zones
     for page in range(pfn, pfn + (1 << order)):
         meta = s.meta[page] + 0
-        if meta == PG_RESERVED << 4:
+        if meta == CHUNK_RESERVED << 4:
             reserved |= not arrives
-        elif meta != PG_ALLOC << 4 or s.link[2 * page] >= 0:
+        elif meta != CHUNK_ALLOC << 4 or s.link[2 * page] >= 0:
             return False
     if reserved:
         s.stat.bad_free += 1
         return True
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
-    s.meta[pfn] = PG_ALLOC << 4 | order
+    s.meta[pfn] = CHUNK_ALLOC << 4 | order
     free_pages(s, cpu, pfn)
     return True
 

@@ -95,7 +95,7 @@ def held_by(s: View, pfn: int) -> int:
     """16 * object + order of the object that starts at *pfn*, or -1."""
     meta = s.meta[pfn] + 0
     state = meta >> 4
-    if (state == k.PG_ALLOC or state == k.PG_ISOLATED) and s.link[2 * pfn] >= 0:
+    if (state == k.CHUNK_ALLOC or state == k.CHUNK_ISOLATED) and s.link[2 * pfn] >= 0:
         return 16 * int(s.link[2 * pfn]) + (meta & 15)
     return -1
 
@@ -227,7 +227,7 @@ class NotingReplay(Replay):
 
     def _in_use(self, first: int, last: int) -> np.ndarray:
         """A NOTE_START record of every chunk of the range that is in use now."""
-        heads = first + np.flatnonzero(self.state.meta[first:last] >> 4 == k.PG_ALLOC)
+        heads = first + np.flatnonzero(self.state.meta[first:last] >> 4 == k.CHUNK_ALLOC)
         table = np.zeros((heads.size, LogRecord.STRIDE), np.int64)
         fields = LogRecord.table(table)
         fields["kind"][:] = NOTE_START

@@ -57,9 +57,9 @@ def _problems(
     p = state.pcp
     sizes = (p.high, p.high_min, p.high_max, p.flags, p.alloc_factor, p.free_count)
     yield any(outside(values, 0, 1 << 30) for values in sizes), "per-CPU lists of an impossible size"
-    lists = k.NR_PCP_LISTS if config.hpage_order >= 0 else k.NR_PCP_LISTS - 2
+    lists = k.NR_PCP_LISTS if config.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     yield outside(state.pcp_pages.pindex, 0, lists - 1), "pages on a per-CPU list that does not exist"
-    order = pcp_order(state.pcp_pages.pindex, config.hpage_order)
+    order = pcp_order(state.pcp_pages.pindex, config.hpage_pmd_order)
     yield _misplaced(config, state.pcp_pages.pfn, order), "per-CPU pages outside their zone or not aligned"
     yield outside(start.order, 0, most), "objects of an order that the machine does not have"
     yield _misplaced(config, start.pfn, start.order), "objects outside their zone or not aligned"

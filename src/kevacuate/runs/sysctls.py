@@ -25,7 +25,7 @@ def model_settings(machine: Machine, profile: Profile) -> dict[str, Any]:
     recorded = recorded_settings(machine)
     fields: dict[str, Any] = {}
     for name, field, made in (
-        ("compaction_proactiveness", "proactiveness", int),
+        ("compaction_proactiveness", "compaction_proactiveness", int),
         ("extfrag_threshold", "extfrag_threshold", int),
         ("watermark_boost_factor", "watermark_boost_factor", int),
         ("defrag_mode", "defrag_mode", lambda value: bool(value) and profile.defrag_mode),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kevacuate.measure.fidelity import Change, Effect
-from kevacuate.measure.groups import LEVEL, decide, least_p, mean, spread
+from kevacuate.measure.permutation import LEVEL, decide, least_p, mean, spread
 
 LEFT_OUT = "_by_order "
 """Free chunks of each single order are many rows that say one thing: they are left out."""

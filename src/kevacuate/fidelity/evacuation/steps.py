@@ -14,11 +14,11 @@ from kevacuate.mm.as_recorded import (
     unsure_pages,
 )
 from kevacuate.mm.buddy import page_zone, set_pageblock_migratetype
-from kevacuate.mm.constants import ATTR_BUSY, ATTR_FILE, PB_SKIP, WORKER_IDLE
+from kevacuate.mm.constants import ATTR_BUSY, ATTR_FILE, PB_COMPACT_SKIP, WORKER_IDLE
 from kevacuate.mm.evacuate import evacuate_pageblock
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import queue_claimed_block
 from kevacuate.mm.layout import Int64Array, State
-from kevacuate.mm.workqueue import irq_work_run
 
 MANY_LRU = 1 << 24
 """Pages on the LRU: so many that too_many_isolated, whose counters no event shows, never holds an evacuation up."""
@@ -144,4 +144,4 @@ def worker_state(sa: State, worker: int) -> int:
 def skip_bit(sa: State, block: int) -> bool:
     """The block's skip bit in the model."""
     s = pointers(sa)
-    return s.block[2 * block] & PB_SKIP != 0
+    return s.block[2 * block] & PB_COMPACT_SKIP != 0

@@ -32,8 +32,8 @@ from kevacuate.fidelity.pcp.loop import pcp_rows
 from kevacuate.fidelity.pcp_frees import Scratch
 from kevacuate.fidelity.tally import fill_result
 from kevacuate.measure.fidelity import Divergence, LevelResult
-from kevacuate.mm import boot
 from kevacuate.mm import constants as k
+from kevacuate.mm import load_state
 from kevacuate.mm.layout import StateOptions, build_state
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import AllocatorState, EventChunk
@@ -84,9 +84,9 @@ class PcpLevel(Level):
         """Take over recorded lists; every other page is in use."""
         state, base = self._state, self._state.view.cfg.pcp_base
         state.link[2 * base :] = np.repeat(np.arange(base, state.link.size // 2, dtype=np.int32), 2)
-        state.meta[:] = k.PG_RESERVED << 4
+        state.meta[:] = k.CHUNK_RESERVED << 4
         blocks, pages = recorded.blocks, recorded.pcp_pages
-        boot.load_pageblocks(
+        load_state.load_pageblocks(
             state, blocks.pfn, blocks.mt.astype(np.int64), np.zeros(blocks.pfn.size, np.bool_)
         )
         zone, cpu, pindex = (
@@ -94,10 +94,10 @@ class PcpLevel(Level):
             pages.cpu.astype(np.int64),
             pages.pindex.astype(np.int64),
         )
-        boot.load_pcp_lists(state, zone, cpu, pindex, pages.pfn)
+        load_state.load_pcp_lists(state, zone, cpu, pindex, pages.pfn)
         cpus = state.view.cfg.nr_cpus
         self._books.where[pages.pfn] = (zone * cpus + cpu) * k.PCP_LISTS + pindex
-        boot.load_in_use(state, np.flatnonzero(state.meta == k.PG_RESERVED << 4))
+        load_state.load_in_use(state, np.flatnonzero(state.meta == k.CHUNK_RESERVED << 4))
 
     def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Run all rows but those kept to look ahead."""

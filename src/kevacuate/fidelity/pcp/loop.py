@@ -66,6 +66,8 @@ from kevacuate.mm.buddy import (
     set_pageblock_migratetype,
 )
 from kevacuate.mm.constants import (
+    CHUNK_ALLOC,
+    CHUNK_PCP,
     L_PCPU_DRAIN,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -73,8 +75,6 @@ from kevacuate.mm.constants import (
     PAGE_ALLOC_COSTLY_ORDER,
     PCP_BATCH_SCALE_MAX,
     PCP_LISTS,
-    PG_ALLOC,
-    PG_PCP,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
@@ -136,7 +136,7 @@ def mismatch(
     """Note a wrong decision of row *i*, and where the model held the page that the kernel took."""
     b.facts[F_LAST] = number + i
     held = -1
-    if recorded >= 0 and s.meta[recorded] >> 4 == PG_PCP:
+    if recorded >= 0 and s.meta[recorded] >> 4 == CHUNK_PCP:
         held = b.where[recorded]
     if held < 0:
         b.facts[F_NOWHERE] += 1
@@ -154,7 +154,7 @@ def mismatch(
 @part
 def forget(s: View, b: PcpBooks, pfn: int) -> None:
     """Take a chunk off whatever per-CPU list holds it."""
-    if s.meta[pfn] >> 4 != PG_PCP:
+    if s.meta[pfn] >> 4 != CHUNK_PCP:
         return
     order = s.meta[pfn] & 15
     list_del(s, pfn)
@@ -166,14 +166,14 @@ def forget(s: View, b: PcpBooks, pfn: int) -> None:
 def forget_pages(s: View, b: PcpBooks, pfn: int, order: int) -> None:
     """Take off the lists whatever chunk there holds one of these pages: an event shows them elsewhere now."""
     for page in range(pfn, pfn + (1 << order)):
-        if s.meta[page] >> 4 == PG_PCP:
+        if s.meta[page] >> 4 == CHUNK_PCP:
             forget(s, b, page)
     for larger in range(order + 1, PAGE_ALLOC_COSTLY_ORDER + 1):
         head = (pfn >> larger) << larger
-        if s.meta[head] == (PG_PCP << 4 | larger):
+        if s.meta[head] == (CHUNK_PCP << 4 | larger):
             forget(s, b, head)
-    huge = s.cfg.hpage_order
-    if order < huge and s.meta[(pfn >> huge) << huge] == (PG_PCP << 4 | huge):
+    huge = s.cfg.hpage_pmd_order
+    if order < huge and s.meta[(pfn >> huge) << huge] == (CHUNK_PCP << 4 | huge):
         forget(s, b, (pfn >> huge) << huge)
 
 
@@ -197,7 +197,7 @@ def held_for(s: View, b: PcpBooks, pid: int, order: int, mt: int) -> int:
         if b.holders[at] == pid + 1 and b.holders[at + 2] == 16 * order + mt:
             b.holders[at] = 0
             pfn = b.holders[at + 1] + 0
-            return pfn if s.meta[pfn] == PG_ALLOC << 4 else -1
+            return pfn if s.meta[pfn] == CHUNK_ALLOC << 4 else -1
     return -1
 
 
@@ -229,7 +229,7 @@ def refilled(s: View, b: PcpBooks, cpu: int, pfn: int, order: int) -> None:
         put_in_use(s, pfn, order)
         return
     b.wrong[pfn] = 0
-    s.meta[pfn] = PG_PCP << 4 | order
+    s.meta[pfn] = CHUNK_PCP << 4 | order
     list_add_tail(s, pfn, s.cfg.pcp_base + target)
     s.pcp[target // PCP_LISTS].count += 1 << order
     b.where[pfn] = target

@@ -15,8 +15,8 @@ from kevacuate.fidelity.tuning.phases import summarise_all
 from kevacuate.fidelity.tuning.words import divergence, notes
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.measure.fidelity import LevelResult, Tally
-from kevacuate.mm import boot
 from kevacuate.mm import constants as k
+from kevacuate.mm import load_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import StateOptions, build_state, set_pcp_bounds
 from kevacuate.mm.profile import profile_for
@@ -101,7 +101,7 @@ class TuningLevel(Level):
         """Take over a recorded state: fields, lists, free pages, zone flags."""
         state, books = self._state, self._books
         blocks, pages, free = recorded.blocks, recorded.pcp_pages, recorded.free
-        boot.load_pageblocks(
+        load_state.load_pageblocks(
             state, blocks.pfn, blocks.mt.astype(np.int64), np.zeros(blocks.pfn.size, np.bool_)
         )
         config = machine_config(self._given.recording.machine, recorded)
@@ -126,7 +126,7 @@ class TuningLevel(Level):
             books.used[(heads[:, None] + np.arange(1 << order)).ravel()] = 0
         books.owner[:] = 0
         sets = self._zone_of[pages.zone] * self._cpus + pages.cpu
-        held = pcp_order(pages.pindex, state.view.cfg.hpage_order)
+        held = pcp_order(pages.pindex, state.view.cfg.hpage_pmd_order)
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.foreign import ByteOrder
+from kevacuate.recording.foreign_subbuffers import ByteOrder
 from kevacuate.recording.opener import open_any
 from kevacuate.recording.ringbuf import read_into
 

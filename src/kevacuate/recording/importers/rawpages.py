@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.fieldtable import decoding
-from kevacuate.recording.foreign import ForeignPages, SubBuffers, fits, repairs, sub_buffers
+from kevacuate.recording.foreign_subbuffers import ForeignPages, SubBuffers, fits, repairs, sub_buffers
 from kevacuate.recording.formats import EventFormat, load_formats, read_text
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,

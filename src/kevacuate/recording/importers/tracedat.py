@@ -14,7 +14,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.versions import parse_version
 from kevacuate.recording.fieldtable import Decoding, decoding
-from kevacuate.recording.foreign import ForeignPages, SubBuffers, fits, repairs
+from kevacuate.recording.foreign_subbuffers import ForeignPages, SubBuffers, fits, repairs
 from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion, open_plain
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kevacuate.recording.foreign import ByteOrder, SubBuffers, sub_buffers
+from kevacuate.recording.foreign_subbuffers import ByteOrder, SubBuffers, sub_buffers
 from kevacuate.recording.formats import EventFormat, parse_format
 from kevacuate.recording.importers.container import Container, Cursor
 

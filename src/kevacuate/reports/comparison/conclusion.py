@@ -8,7 +8,7 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import nothing_words
-from kevacuate.measure.groups import DIFFERS, RUNS, mean, rule, spread
+from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rich.text import Text
 
-from kevacuate.measure.groups import (
+from kevacuate.measure.permutation import (
     APART,
     DIFFERS,
     EQUAL,
@@ -54,7 +54,7 @@ class Named(Protocol):
 
 
 STYLES = {"better": "green", "worse": "red"}
-"""How the terminal shows what :meth:`kevacuate.measure.groups.Direction.judged` says."""
+"""How the terminal shows what :meth:`kevacuate.measure.permutation.Direction.judged` says."""
 
 R = TypeVar("R", bound=Named)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from kevacuate.measure.groups import UNKNOWN, rule
+from kevacuate.measure.permutation import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
 from kevacuate.recording import Lost
 from kevacuate.reports.comparison.group_rows import Conclusion, GroupRow, Part, by_id, cells, found, number

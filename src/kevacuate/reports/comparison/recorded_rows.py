@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.measure.rows import HIGHER, LOWER, NEITHER
 from kevacuate.reports.comparison.group_rows import GroupRow, rows_of

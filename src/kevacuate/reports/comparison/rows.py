@@ -9,7 +9,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run, prices
-from kevacuate.measure.groups import Direction
+from kevacuate.measure.permutation import Direction
 from kevacuate.measure.rows import (
     HIGHER,
     LOWER,

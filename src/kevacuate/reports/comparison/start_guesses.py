@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kevacuate.measure import Comparison
-from kevacuate.measure.unclear import Bounds
+from kevacuate.measure.mixed_bounds import Bounds
 from kevacuate.reports.comparison.group_rows import Part
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.runs.start_guesses import SKIP_SENTENCE

@@ -35,7 +35,8 @@ def summary(comparison: Comparison) -> pa.Table:
     ``id`` names the row for good; ``section``, ``label``, ``unit`` as printed; ``direction`` says which way is better (``lower``,
     ``higher``, ``neither``); ``policy``, how many ``runs`` it had, their ``mean`` and ``sd`` (standard deviation, n - 1). Against
     the first policy, null in its own rows: ``change`` of the mean as a share of the first's (null where that is 0), ``p`` and
-    ``verdict`` of the exact permutation test (:func:`kevacuate.measure.groups.decide`; p is null where a policy was run once).
+    ``verdict`` of the exact permutation test (:func:`kevacuate.measure.permutation.decide`; p is null where a policy was run
+    once).
     ``.to_pandas()`` makes a DataFrame of it, ``polars.from_arrow`` one of polars.
     """
     rows: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from kevacuate.measure import Comparison
-from kevacuate.measure.groups import UNKNOWN
+from kevacuate.measure.permutation import UNKNOWN
 from kevacuate.measure.rows import Row
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
@@ -72,6 +72,6 @@ def comparison_table(comparison: Comparison) -> SideBySide:
     """All rows of a comparison; the first column of figures is the baseline, the others show their change.
 
     Where policies were run several times: mean ± standard deviation, the change of the mean, and whether the runs can tell that
-    from chance (:func:`kevacuate.measure.groups.decide`).
+    from chance (:func:`kevacuate.measure.permutation.decide`).
     """
     return SideBySide(_title(comparison), _heads(comparison, ""), _heads(comparison, "p"), _lines(comparison))

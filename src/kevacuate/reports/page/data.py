@@ -15,7 +15,7 @@ from kevacuate.measure.frames import CONTENT_NAMES, Frames, levels
 from kevacuate.measure.history import PFN, D
 from kevacuate.measure.pages import PAGE_NAMES
 from kevacuate.mm import constants as k
-from kevacuate.reports.harmless import visible
+from kevacuate.reports.escape import visible
 from kevacuate.reports.page.pack import Blobs, ascending, pack_marks, pack_steps
 from kevacuate.reports.page.stories import explain_command, pack_stories
 

@@ -3,7 +3,7 @@
 
 The page loads nothing: scripts and styles stand in it, and its content security policy admits those by their hashes alone.
 Recorded text is inserted as text, escaped by the template, with control characters made visible
-(:mod:`kevacuate.reports.harmless`).
+(:mod:`kevacuate.reports.escape`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from markupsafe import Markup
 from kevacuate._version import __version__
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import RUNS, rule
-from kevacuate.recording.beside import written
+from kevacuate.measure.permutation import RUNS, rule
+from kevacuate.recording.atomic_write import written
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.conclusion import conclusion
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.rows import comparison_rows, replays_words
-from kevacuate.reports.harmless import script_json, visible
+from kevacuate.reports.escape import script_json, visible
 from kevacuate.reports.page.data import page_data
 from kevacuate.reports.page.tables import (
     figure_sections,

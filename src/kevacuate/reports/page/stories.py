@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kevacuate.measure import Run
 from kevacuate.measure.frames import Frames
-from kevacuate.reports.harmless import visible
+from kevacuate.reports.escape import visible
 from kevacuate.reports.page.pack import Blobs, ascending
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.story import Story, between, tell

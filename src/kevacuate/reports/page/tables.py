@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import UNKNOWN
+from kevacuate.measure.permutation import UNKNOWN
 from kevacuate.measure.rows import Row
 from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.reports.comparison.group_rows import (
@@ -24,7 +24,7 @@ from kevacuate.reports.comparison.group_rows import (
     verdict_text,
 )
 from kevacuate.reports.comparison.rows import Zeros, comparison_rows, price_rows, shown_rows
-from kevacuate.reports.harmless import visible
+from kevacuate.reports.escape import visible
 
 FLOW_TITLES = {
     "claim": "Pageblocks claimed: the block changes its type",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.measure import Comparison
-from kevacuate.measure.groups import REPEATS
+from kevacuate.measure.permutation import REPEATS
 from kevacuate.measure.saved import is_saved, load
 from kevacuate.observe.maps import about_recorded, recorded_flows, recorded_run
 from kevacuate.policy import PAIR, Policy, parse_policies

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison, Run
-from kevacuate.measure.groups import Direction, mean
-from kevacuate.measure.groups import spread as spread_of
+from kevacuate.measure.permutation import Direction, mean
+from kevacuate.measure.permutation import spread as spread_of
 from kevacuate.measure.rows import Row
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.rows import AT_THE_END, OVER_THE_RUN, row_of, value_of

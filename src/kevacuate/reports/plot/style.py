@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run
-from kevacuate.recording.beside import written
+from kevacuate.recording.atomic_write import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kevacuate.measure.mixed_bounds import Bounds
 from kevacuate.measure.triage import (
     FREE_MEMORY,
     NOT_FRAGMENTING,
@@ -20,7 +21,6 @@ from kevacuate.measure.triage import (
     SPREADING,
     WHOLE_BLOCKS,
 )
-from kevacuate.measure.unclear import Bounds
 from kevacuate.recording import Lost
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words

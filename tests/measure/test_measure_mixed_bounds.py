@@ -7,9 +7,9 @@ import pytest
 from synthetic import BLOCK, start_state
 
 from kevacuate.measure.blocks import COLUMNS, BlockCounts
+from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.moments import mixed_bounds_of
 from kevacuate.measure.pages import MOVABLE, UNMOVABLE
-from kevacuate.measure.unclear import Bounds, mixed_bounds
 from kevacuate.recording.state import UNCLEAR, Guesses
 
 

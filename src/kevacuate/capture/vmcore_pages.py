@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.core import Core, Unreadable
-from kevacuate.capture.core_lists import Geometry, ZoneReader
+from kevacuate.capture.vmcore import Core, Unreadable
+from kevacuate.capture.vmcore_lists import Geometry, ZoneReader
 from kevacuate.kernel.pageflags import (
     KPF_ACTIVE,
     KPF_ANON,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kevacuate.measure import groups as g
+from kevacuate.measure import permutation as g
 
 VALUES = st.lists(st.integers(0, 9).map(float), min_size=2, max_size=4)
 

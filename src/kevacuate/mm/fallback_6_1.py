@@ -18,6 +18,7 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.fallback import (
     count_extfrag,
+    enough_to_claim,
     find_suitable_fallback,
     queue_claimed_block,
     should_try_claim_block,
@@ -43,48 +44,45 @@ def move_freepages_block_counting(s: View, z: int, pfn: int, old_mt: int, new_mt
     """
     zone = s.zone[z]
     pageblock_order = s.cfg.pageblock_order
-    start = (pfn >> pageblock_order) << pageblock_order
-    end = start + (1 << pageblock_order)
-    if start < zone.zone_start_pfn:
-        start = pfn
-    if end > zone.zone_end_pfn:
+    start_pfn = (pfn >> pageblock_order) << pageblock_order
+    end_pfn = start_pfn + (1 << pageblock_order)
+    if start_pfn < zone.zone_start_pfn:
+        start_pfn = pfn
+    if end_pfn > zone.zone_end_pfn:
         return 0, 0
     moved = 0
     movable = 0
-    page = start
-    while page < end:
+    page = start_pfn
+    while page < end_pfn:
         meta = s.meta[page] + 0
         order = meta & 15
-        if meta >> 4 == k.PG_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             move_to_free_list(s, z, page, order, old_mt, new_mt)
             moved += 1 << order
-        elif meta >> 4 == k.PG_ALLOC and s.link[2 * page + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
+        elif meta >> 4 == k.CHUNK_ALLOC and s.link[2 * page + 1] & (k.ATTR_ON_LRU | k.ATTR_MOVABLE_OPS):
             movable += 1 << order
         page += 1 << order
     return moved, movable
 
 
 @part(cold=True)
-def steal_block(s: View, z: int, pfn: int, start: int, block_mt: int) -> tuple[bool, int]:
+def steal_block(s: View, z: int, pfn: int, start_type: int, block_type: int) -> tuple[bool, int]:
     """Move the free pages of *pfn*'s block, then retype it if enough of it is free or alike (6.1:2825).
 
     Returns (whether pages moved, whether the block was retyped).
     """
     pageblock_order = s.cfg.pageblock_order
     block = (pfn >> pageblock_order) << pageblock_order
-    free, movable = move_freepages_block_counting(s, z, pfn, block_mt, start)
+    free, movable = move_freepages_block_counting(s, z, pfn, block_type, start_type)
     if free == 0:
         return False, False
-    alike = 0
-    if start == k.MIGRATE_MOVABLE:
-        alike = movable
-    elif block_mt == k.MIGRATE_MOVABLE:
-        alike = (1 << pageblock_order) - free - movable
-    claimed = free + alike >= 1 << (pageblock_order - 1) or s.cfg.mobility_disabled != 0
-    log_event(s, k.L_EVAC_CLAIM, block, pack_types(start, block_mt), free, movable, 1 if claimed else 0)
+    claimed = enough_to_claim(s, start_type, block_type, free, movable)
+    log_event(
+        s, k.L_EVAC_CLAIM, block, pack_types(start_type, block_type), free, movable, 1 if claimed else 0
+    )
     if claimed:
-        set_pageblock_migratetype(s, block, start)
-        queue_claimed_block(s, z, block, start, block_mt)
+        set_pageblock_migratetype(s, block, start_type)
+        queue_claimed_block(s, z, block, start_type, block_type)
     else:
         s.stat.claim_refused += 1
     return True, claimed
@@ -92,69 +90,73 @@ def steal_block(s: View, z: int, pfn: int, start: int, block_mt: int) -> tuple[b
 
 @part(cold=True)
 def steal_suitable_fallback(
-    s: View, z: int, pfn: int, current: int, start: int, list_mt: int, flags: int
+    s: View, z: int, pfn: int, current_order: int, start_type: int, list_mt: int, alloc_flags: int
 ) -> int:
-    """Bring a chunk of order *current* from the list *list_mt* to *start*'s lists, with its block if allowed (6.1:2791).
+    """Bring a chunk of *current_order* from the list *list_mt* to *start_type*'s lists, with its block if allowed (6.1:2791).
 
     Returns one of STOLEN_CHUNK, STOLEN_BLOCK, STOLEN_WHOLE_BLOCK.
     """
-    block_mt = get_pfnblock_migratetype(s, pfn)
+    block_type = get_pfnblock_migratetype(s, pfn)
     done = STOLEN_CHUNK
-    if block_mt != k.MIGRATE_HIGHATOMIC:
-        if current >= s.cfg.pageblock_order:
-            change_pageblock_range(s, pfn, current, start)
+    if block_type != k.MIGRATE_HIGHATOMIC:
+        if current_order >= s.cfg.pageblock_order:
+            change_pageblock_range(s, pfn, current_order, start_type)
             done = STOLEN_WHOLE_BLOCK
         else:
-            boost_watermark(s, z, flags)
-            if should_try_claim_block(s, current, start):
-                moved, claimed = steal_block(s, z, pfn, start, block_mt)
+            boost_watermark(s, z, alloc_flags)
+            if should_try_claim_block(s, current_order, start_type):
+                moved, claimed = steal_block(s, z, pfn, start_type, block_type)
                 if moved:
                     return STOLEN_BLOCK if claimed else STOLEN_CHUNK
-    move_to_free_list(s, z, pfn, current, list_mt, start)
+    move_to_free_list(s, z, pfn, current_order, list_mt, start_type)
     return done
 
 
 @part
-def find_smallest_fallback(s: View, z: int, order: int, start: int) -> int:
+def find_smallest_fallback(s: View, z: int, order: int, start_type: int) -> int:
     """The smallest sufficient order at which another type has a chunk (6.1:3081); there is one."""
-    while find_suitable_fallback(s, z, order, start, False) < 0:
+    while find_suitable_fallback(s, z, order, start_type, False) < 0:
         order += 1
     return order
 
 
 @part(cold=True)
-def rmqueue_fallback_move(s: View, z: int, order: int, start: int, flags: int) -> bool:
-    """__rmqueue_fallback (6.1:3033): make the largest fallback chunk *start*'s; whether there was one.
+def rmqueue_fallback_move(s: View, z: int, order: int, start_type: int, alloc_flags: int) -> bool:
+    """__rmqueue_fallback (6.1:3033): make the largest fallback chunk *start_type*'s; whether there was one.
 
     A movable request that may not take whole blocks takes the smallest sufficient one instead.
     """
     least = order
-    if order < s.cfg.pageblock_order and flags & k.ALLOC_NOFRAGMENT:
+    if order < s.cfg.pageblock_order and alloc_flags & k.ALLOC_NOFRAGMENT:
         least = s.cfg.pageblock_order
-    current = s.cfg.max_page_order
-    while current >= least and find_suitable_fallback(s, z, current, start, False) < 0:
-        current -= 1
-    if current < least:
+    current_order = s.cfg.max_page_order
+    while current_order >= least and find_suitable_fallback(s, z, current_order, start_type, False) < 0:
+        current_order -= 1
+    if current_order < least:
         return False
-    if start == k.MIGRATE_MOVABLE and current > order and not should_try_claim_block(s, current, start):
-        current = find_smallest_fallback(s, z, order, start)
-    mt = find_suitable_fallback(s, z, current, start, False)
-    pfn = s.link[2 * free_list(s, z, current, mt)] + 0
-    kind = steal_suitable_fallback(s, z, pfn, current, start, mt, flags)
-    count_extfrag(s, pfn, order, current, start, mt)
+    if (
+        start_type == k.MIGRATE_MOVABLE
+        and current_order > order
+        and not should_try_claim_block(s, current_order, start_type)
+    ):
+        current_order = find_smallest_fallback(s, z, order, start_type)
+    mt = find_suitable_fallback(s, z, current_order, start_type, False)
+    pfn = s.link[2 * free_list(s, z, current_order, mt)] + 0
+    kind = steal_suitable_fallback(s, z, pfn, current_order, start_type, mt, alloc_flags)
+    count_extfrag(s, pfn, order, current_order, start_type, mt)
     s.stat.mode[k.RMQUEUE_STEAL if kind == STOLEN_CHUNK else k.RMQUEUE_CLAIM] += 1
     return True
 
 
 @part(cold=True)
-def rmqueue_retry(s: View, z: int, order: int, mt: int, flags: int, uncounted: int) -> tuple[int, int]:
+def rmqueue_retry(s: View, z: int, order: int, mt: int, alloc_flags: int, uncounted: int) -> tuple[int, int]:
     """__rmqueue (6.1:3112). Returns (page or -1, the type of the list it came from).
 
     *uncounted*: pages taken in this hold of the zone lock, which rmqueue_bulk takes off NR_FREE_PAGES only at its end: the
     CMA balance still counts them.
     """
     zone = s.zone[z]
-    if flags & k.ALLOC_CMA and zone.nr_free_cma > (zone.nr_free_pages + uncounted) // 2:
+    if alloc_flags & k.ALLOC_CMA and zone.nr_free_cma > (zone.nr_free_pages + uncounted) // 2:
         pfn = rmqueue_smallest(s, z, order, k.MIGRATE_CMA)
         if pfn >= 0:
             return pfn, k.MIGRATE_CMA
@@ -162,10 +164,10 @@ def rmqueue_retry(s: View, z: int, order: int, mt: int, flags: int, uncounted: i
         pfn = rmqueue_smallest(s, z, order, mt)
         if pfn >= 0:
             return pfn, mt
-        if flags & k.ALLOC_CMA:
+        if alloc_flags & k.ALLOC_CMA:
             pfn = rmqueue_smallest(s, z, order, k.MIGRATE_CMA)
             if pfn >= 0:
                 s.stat.mode[k.RMQUEUE_CMA] += 1
                 return pfn, k.MIGRATE_CMA
-        if not rmqueue_fallback_move(s, z, order, mt, flags):
+        if not rmqueue_fallback_move(s, z, order, mt, alloc_flags):
             return -1, mt

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.core_lists import ZoneReader
-from kevacuate.capture.core_pages import PageWords
+from kevacuate.capture.vmcore_lists import ZoneReader
+from kevacuate.capture.vmcore_pages import PageWords
 from kevacuate.kernel.migratetypes import MIGRATE_ISOLATE
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording.state import AllocatorState, FreePages

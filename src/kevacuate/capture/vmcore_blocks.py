@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.core import Core, needed
-from kevacuate.capture.core_lists import TYPES, Geometry, ZoneReader, columns_of
+from kevacuate.capture.vmcore import Core, needed
+from kevacuate.capture.vmcore_lists import TYPES, Geometry, ZoneReader, columns_of
 from kevacuate.recording.state import Blocks
 
 ISOLATE = TYPES.index("ISOLATE")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.measure.blocks import is_mixed
+
 Counts = npt.NDArray[np.integer]
 
 
@@ -42,8 +44,8 @@ def mixed_bounds(movable: Counts, fixed: Counts, unclear: Counts, cached: int) -
         How many of the unclear pages are on per-CPU lists.
 
     """
-    sure = (movable > 0) & (fixed > 0)
-    doubtful = np.sort(unclear[(movable > 0) & (fixed == 0) & (unclear > 0)])
+    sure = is_mixed(movable, fixed)
+    doubtful = np.sort(unclear[is_mixed(movable, unclear) & ~sure])
     clean = int(np.searchsorted(np.cumsum(doubtful), cached, side="right"))
     least = int(sure.sum()) + len(doubtful) - clean
     return Bounds(least, int(sure.sum()) + len(doubtful))

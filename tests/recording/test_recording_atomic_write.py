@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import beside
-from kevacuate.recording.beside import leftovers, remove_leftovers, written
+from kevacuate.recording import atomic_write
+from kevacuate.recording.atomic_write import leftovers, remove_leftovers, written
 
 DEAD = 4_194_303
 """A process id beyond the default pid_max."""
@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from kevacuate.recording.beside import beside, claim
+from kevacuate.recording.atomic_write import beside, claim
 target = Path(sys.argv[1])
 claim(target, beside(target), directory=sys.argv[2] == "directory")
 print("ready", flush=True)
@@ -100,12 +100,12 @@ def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
     names = [f".a.kevacuate-{DEAD}", f".b.kevacuate-{os.getpid()}", f".c.tmp-{DEAD}", f"d.kevacuate-{DEAD}"]
     for name in names:
         (tmp_path / name).write_text("12345")
-    beside.hold(tmp_path / names[1])
+    atomic_write.hold(tmp_path / names[1])
     held = (
         tmp_path / f".e.kevacuate-{DEAD - 1}"
     )  # of a process in another namespace, which lives: it holds the lock
     held.write_text("")
-    beside.hold(held)
+    atomic_write.hold(held)
     elsewhere = Path(tempfile.gettempdir()) / f"kevacuate-triage-{DEAD}-abc"
     (elsewhere / "inner").mkdir(parents=True)
     (elsewhere / "inner" / "x").write_text("1")
@@ -114,8 +114,8 @@ def test_leftovers_are_those_of_the_dead(tmp_path: Path) -> None:
     assert found == [(names[0], 5), (elsewhere.name, 1)]
     assert len(remove_leftovers(tmp_path)) == 2
     assert not elsewhere.exists()
-    beside.release(held)
-    beside.release(tmp_path / names[1])  # then it is one's that had this process's id before
+    atomic_write.release(held)
+    atomic_write.release(tmp_path / names[1])  # then it is one's that had this process's id before
     assert [left.path for left in leftovers(tmp_path)] == [tmp_path / names[1], held]
 
 
@@ -125,25 +125,25 @@ def test_nothing_is_removed_where_locks_cannot_be_told(
     def as_on_nfs(descriptor: int, operation: int) -> None:  # LOCK_EX wants a file that is open for writing
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
-    monkeypatch.setattr(beside.fcntl, "flock", as_on_nfs)
+    monkeypatch.setattr(atomic_write.fcntl, "flock", as_on_nfs)
     theirs, own = tmp_path / f".a.kevacuate-{DEAD}", tmp_path / f".b.kevacuate-{os.getpid()}"
     theirs.mkdir()
     own.mkdir()
     assert remove_leftovers(tmp_path) == []
     with pytest.raises(FileExistsError):
-        beside.claim(tmp_path / "b", own, directory=True)
+        atomic_write.claim(tmp_path / "b", own, directory=True)
     assert theirs.exists()
     assert own.exists()
 
 
 def test_an_id_that_a_killed_process_had_before(tmp_path: Path) -> None:
     target = tmp_path / "x.kev"
-    old = beside.beside(target)
+    old = atomic_write.beside(target)
     old.mkdir()
     (old / "half").write_text("1")
-    beside.claim(target, old, directory=True)
+    atomic_write.claim(target, old, directory=True)
     assert list(old.iterdir()) == []
-    beside.release(old)
+    atomic_write.release(old)
 
 
 def test_the_last_of_two_that_replace_wins(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_private_directory_is_nobody_elses_leftover_while_it_is_used(
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
-    with beside.private_directory("input") as directory:
+    with atomic_write.private_directory("input") as directory:
         assert directory.name.startswith(f"kevacuate-input-{os.getpid()}-")
         assert remove_leftovers(tmp_path) == []
         assert directory.is_dir()

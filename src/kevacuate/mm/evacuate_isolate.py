@@ -11,11 +11,11 @@ from kevacuate.mm.constants import (
     ATTR_MOVABLE_OPS,
     ATTR_ON_LRU,
     ATTR_PINNED,
+    CHUNK_ALLOC,
+    CHUNK_ISOLATED,
     COMPACT_CLUSTER_MAX,
     EAGAIN,
-    PB_SKIP,
-    PG_ALLOC,
-    PG_ISOLATED,
+    PB_COMPACT_SKIP,
 )
 from kevacuate.mm.fields import View, Worker
 
@@ -45,7 +45,7 @@ def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None
     """Take a folio off the LRU and put it at the FRONT of the worker's private list."""
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
-    s.meta[pfn] = PG_ISOLATED << 4 | (s.meta[pfn] & 15)
+    s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
     s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
     if attr & ATTR_LRU:
         zone.nr_lru -= pages if attr & ATTR_ON_LRU else 0
@@ -67,8 +67,8 @@ def may_isolate(s: View, pfn: int) -> bool:
 
 
 @part
-def isolate_migratepages_block(s: View, z: int, worker: Worker, pfn: int, end: int) -> int:
-    """Scan from *pfn* to *end*, isolating until the list holds COMPACT_CLUSTER_MAX pages (:855).
+def evacuate_isolate_block(s: View, z: int, worker: Worker, pfn: int, end: int) -> int:
+    """isolate_migratepages_block for a worker: scan from *pfn* to *end* until the list holds COMPACT_CLUSTER_MAX pages (:855).
 
     Returns the pages isolated; the worker's cursor is left after the last one taken, or at *end*.
     """
@@ -77,7 +77,7 @@ def isolate_migratepages_block(s: View, z: int, worker: Worker, pfn: int, end: i
     hint = 2 * (start >> pageblock_order)
     from_start = pfn == start or pfn == s.zone[z].zone_start_pfn
     use_hint = from_start and s.cfg.skip_hint != 0
-    if use_hint and s.block[hint] & PB_SKIP:
+    if use_hint and s.block[hint] & PB_COMPACT_SKIP:
         worker.cursor = end
         update_cached_migrate(s, z, end)
         return 0
@@ -85,16 +85,16 @@ def isolate_migratepages_block(s: View, z: int, worker: Worker, pfn: int, end: i
     while pfn < end and taken < COMPACT_CLUSTER_MAX:
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == PG_ALLOC and order < pageblock_order and may_isolate(s, pfn):
+        if meta >> 4 == CHUNK_ALLOC and order < pageblock_order and may_isolate(s, pfn):
             if use_hint and s.link[2 * pfn + 1] & ATTR_ON_LRU:
-                s.block[hint] |= PB_SKIP
+                s.block[hint] |= PB_COMPACT_SKIP
             isolate_folio(s, z, worker, pfn, 1 << order)
             taken += 1 << order
         pfn += 1 << order
     worker.cursor = min(pfn, end)
     if pfn >= end and taken == 0 and s.cfg.skip_hint:
         if use_hint:
-            s.block[hint] |= PB_SKIP
+            s.block[hint] |= PB_COMPACT_SKIP
         update_cached_migrate(s, z, end)
     return taken
 
@@ -110,4 +110,4 @@ def isolate_migratepages_range(s: View, worker: Worker, pfn: int, end: int) -> t
         return 0, 0
     if too_many_isolated(s, s.zone[z].node):
         return -EAGAIN, 0
-    return 0, isolate_migratepages_block(s, z, worker, pfn, end)
+    return 0, evacuate_isolate_block(s, z, worker, pfn, end)

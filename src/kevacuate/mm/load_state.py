@@ -66,7 +66,7 @@ def load_free_lists(
     """
     s = state.view
     sentinels = s.cfg.npages + zone * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
-    _take_pages(state, pfn, order, k.PG_BUDDY)
+    _take_pages(state, pfn, order, k.CHUNK_BUDDY)
     _thread(state.link, sentinels, pfn)
     for z, fields in enumerate(s.zone):
         here = zone == z
@@ -89,9 +89,9 @@ def load_pcp_lists(
     Kernels that note a page's type there are taken to have noted its block's.
     """
     cfg = state.view.cfg
-    order = pcp_order(pindex, cfg.hpage_order)
+    order = pcp_order(pindex, cfg.hpage_pmd_order)
     which = zone * cfg.nr_cpus + cpu
-    _take_pages(state, pfn, order, k.PG_PCP)
+    _take_pages(state, pfn, order, k.CHUNK_PCP)
     _thread(state.link, cfg.pcp_base + which * k.PCP_LISTS + pindex, pfn)
     PerCpuPages.table(state.pcp)["count"][:] = np.bincount(
         which, np.left_shift(1, order), cfg.nr_zones * cfg.nr_cpus
@@ -110,7 +110,7 @@ def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: in
     for size in np.unique(order):
         heads = pfn[order == size]
         pages = (heads[:, None] + np.arange(1 << int(size))).ravel()
-        clash = state.meta[pages] != k.PG_RESERVED << 4
+        clash = state.meta[pages] != k.CHUNK_RESERVED << 4
         if clash.any() or np.unique(heads).size != heads.size:
             where = int(pages[clash][0]) if clash.any() else int(heads[0])
             raise KevacuateError(
@@ -124,7 +124,7 @@ def load_allocated(
     state: State, pfn: Int64Array, order: Int64Array, attr: Int64Array, first_object: int
 ) -> None:
     """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already."""
-    _take_pages(state, pfn, order, k.PG_ALLOC)
+    _take_pages(state, pfn, order, k.CHUNK_ALLOC)
     on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
     state.link[2 * pfn + 1] = attr | on_lru
@@ -136,7 +136,7 @@ def load_allocated(
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:
     """Pages in use by nobody we know: allocated, order 0, without object; on no LRU list, whatever *attr* says."""
-    state.meta[pfn] = k.PG_ALLOC << 4
+    state.meta[pfn] = k.CHUNK_ALLOC << 4
     state.link[2 * pfn] = -1
     state.link[2 * pfn + 1] = attr
 
@@ -154,7 +154,7 @@ def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndar
     zones = state.block[2 * (pfn[isolated] >> cfg.pageblock_order) + 1].astype(np.int64)
     np.add.at(Zone.table(state.zone)["nr_isolate_pageblock"], zones, 1)
     at = 2 * (pfn >> cfg.pageblock_order)
-    state.block[at] = bits | np.where(skip, k.PB_SKIP, 0)
+    state.block[at] = bits | np.where(skip, k.PB_COMPACT_SKIP, 0)
 
 
 def min_free_kbytes(state: State) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.capture.core import Core, Unreadable, number, text, variable
-from kevacuate.capture.core_blocks import pageblocks
-from kevacuate.capture.core_check import ListCheck, check_lists, chunks_by_order, pages_of
-from kevacuate.capture.core_lists import (
+from kevacuate.capture.survey import Survey, count_blocks
+from kevacuate.capture.vmcore import Core, Unreadable, number, text, variable
+from kevacuate.capture.vmcore_blocks import pageblocks
+from kevacuate.capture.vmcore_check import ListCheck, check_lists, chunks_by_order, pages_of
+from kevacuate.capture.vmcore_lists import (
     TYPES,
     Geometry,
     ZoneReader,
@@ -22,8 +23,7 @@ from kevacuate.capture.core_lists import (
     pcp_pages,
     zone_readers,
 )
-from kevacuate.capture.core_pages import PageWords
-from kevacuate.capture.survey import Survey, count_blocks
+from kevacuate.capture.vmcore_pages import PageWords
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY
 from kevacuate.kernel.pcp import pcp_order

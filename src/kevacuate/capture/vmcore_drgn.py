@@ -9,7 +9,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
-from kevacuate.capture.core import Unreadable, ZoneAt
+from kevacuate.capture.vmcore import Unreadable, ZoneAt
 from kevacuate.errors import KevacuateError
 
 KCORE = Path("/proc/kcore")
@@ -130,7 +130,7 @@ def _or_unreadable(method: Callable[..., Any]) -> Any:
 
 
 class DrgnCore:
-    """:class:`kevacuate.capture.core.Core` by means of drgn."""
+    """:class:`kevacuate.capture.vmcore.Core` by means of drgn."""
 
     def __init__(self, drgn: Any, program: Any, name: str, *, live: bool) -> None:
         from drgn.helpers.linux import cpumask, mm

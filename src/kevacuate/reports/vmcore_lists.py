@@ -12,7 +12,7 @@ from kevacuate.reports.blockmap import zone_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kevacuate.capture.core_state import CoreSnapshot
+    from kevacuate.capture.vmcore_state import CoreSnapshot
 
 Rows = list[dict[str, int | str]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kevacuate.capture.core import Unreadable, ZoneAt
+from kevacuate.capture.vmcore import Unreadable, ZoneAt
 from kevacuate.errors import KevacuateError
 
 PAGES = 0xFFFF_EA00_0000_0000

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.core import Core, Fields, Torn, Unreadable, ZoneAt, needed, number, text
+from kevacuate.capture.vmcore import Core, Fields, Torn, Unreadable, ZoneAt, needed, number, text
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.state import FreePages, PcpFields, PcpPages, ZoneState
 

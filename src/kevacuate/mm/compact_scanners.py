@@ -19,12 +19,12 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.constants import (
     ALLOC_CMA,
+    CHUNK_BUDDY,
+    CHUNK_COMPACT,
     FREEPAGES,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
-    PB_SKIP,
-    PG_BUDDY,
-    PG_COMPACT,
+    PB_COMPACT_SKIP,
     WMARK_MIN,
 )
 from kevacuate.mm.fields import CompactControl, View
@@ -40,13 +40,13 @@ def freepages(s: View, z: int, order: int) -> int:
 @part
 def get_pageblock_skip(s: View, pfn: int) -> bool:
     """Whether the skip bit of *pfn*'s block is set."""
-    return s.block[2 * (pfn >> s.cfg.pageblock_order)] & PB_SKIP != 0
+    return s.block[2 * (pfn >> s.cfg.pageblock_order)] & PB_COMPACT_SKIP != 0
 
 
 @part
 def set_pageblock_skip(s: View, pfn: int) -> None:
     """Set the skip bit of *pfn*'s block."""
-    s.block[2 * (pfn >> s.cfg.pageblock_order)] |= PB_SKIP
+    s.block[2 * (pfn >> s.cfg.pageblock_order)] |= PB_COMPACT_SKIP
 
 
 @part
@@ -56,14 +56,14 @@ def isolation_suitable(s: View, cc: CompactControl, pfn: int) -> bool:
 
 
 @part
-def block_start(s: View, pfn: int) -> int:
-    """pageblock_start_pfn."""
+def pageblock_start_pfn(s: View, pfn: int) -> int:
+    """First pfn of *pfn*'s pageblock."""
     return (pfn >> s.cfg.pageblock_order) << s.cfg.pageblock_order
 
 
 @part
-def block_usable(s: View, z: int, start: int) -> bool:
-    """pageblock_pfn_to_page: whether the block that starts at *start* belongs to the zone up to its last page."""
+def pageblock_pfn_to_page(s: View, z: int, start: int) -> bool:
+    """Whether the block that starts at *start* belongs to the zone up to its last page."""
     end = start + (1 << s.cfg.pageblock_order)
     return start >= 0 and end <= s.zone[z].zone_end_pfn and page_zone(s, start) == z
 
@@ -88,7 +88,7 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
     mt = get_pfnblock_migratetype(s, pfn)
     del_page_from_free_list(s, z, pfn, order, mt)
     account_freepages(s, z, -(1 << order), mt)
-    s.meta[pfn] = PG_COMPACT << 4 | order
+    s.meta[pfn] = CHUNK_COMPACT << 4 | order
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order - 1:
         page = pfn
@@ -120,7 +120,7 @@ def isolate_freepages_block(
     while pfn < end:
         meta = s.meta[pfn] + 0
         size = 1 << (meta & 15)
-        if meta >> 4 == PG_BUDDY:
+        if meta >> 4 == CHUNK_BUDDY:
             if not isolate_free_page(s, z, cc, pfn, meta & 15):
                 break
             taken += size

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from core_tools import PAGES, SPAN, FakeCore, words
+from vmcore_tools import PAGES, SPAN, FakeCore, words
 
-from kevacuate.capture.core import Core, Torn
-from kevacuate.capture.core_check import pages_of
-from kevacuate.capture.core_drgn import open_core
-from kevacuate.capture.core_lists import walk
-from kevacuate.capture.core_state import CoreSnapshot, read_core
+from kevacuate.capture.vmcore import Core, Torn
+from kevacuate.capture.vmcore_check import pages_of
+from kevacuate.capture.vmcore_drgn import open_core
+from kevacuate.capture.vmcore_lists import walk
+from kevacuate.capture.vmcore_state import CoreSnapshot, read_core
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import Recording, procfs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is read of a kernel's memory, a dump of it or /proc/kcore: addresses, bytes and the layout of its structures.
 
-:mod:`kevacuate.capture.core_drgn` gives it by means of drgn; everything above knows this interface only.
+:mod:`kevacuate.capture.vmcore_drgn` gives it by means of drgn; everything above knows this interface only.
 """
 
 from __future__ import annotations
