@@ -99,7 +99,7 @@ NOT_MODELLED = (
 _OLD_COMPACTION = (
     "compaction: compact_gap is 2 << order, not at most 32 pages",
     "compaction: suitability is asked at the LOW mark above order 3",
-    "compaction: proactive marks are max(100 - proactiveness, 5) and 10 more",
+    "compaction: proactive marks are max(100 - compaction_proactiveness, 5) and 10 more",
     "compaction: asynchronous direct compaction takes blocks of the request's type as sources",
     "compaction: __isolate_free_page and compaction_capture as in 7.2",
     "movable_ops pages are told by mapping bits (__PageMovable)",
