@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
-from kevacuate.recording.evidence import Evidence, History
+from kevacuate.recording.evidence import Evidence, History, touches
 from kevacuate.recording.snapshot import (
     Snapshot,
     read_snapshots,
@@ -234,6 +234,16 @@ def test_a_page_that_no_claim_follows_names_its_block() -> None:
 def test_a_claim_below_pageblock_order_tells_of_the_page_taken_only() -> None:
     # that page need not begin the chunk of order 5: pages behind it may be in use
     assert np.flatnonzero(claimed(slice(0, 3)).code).tolist() == [700, 900]
+
+
+@pytest.mark.parametrize("kind", [K.MM_PAGE_ALLOC, K.MM_PAGE_FREE, K.MM_PAGE_ALLOC_EXTFRAG])
+def test_a_page_to_which_a_size_cannot_be_added_is_no_evidence(kind: EventKind) -> None:
+    past = [((1 << 63) - 1, 0), ((1 << 63) - 8, 10), (4095, 1), (-1, 0)]
+    chunk = chunk_of((300, 0, kind, 4094, 1, 0), *((301, 0, kind, pfn, order, 0) for pfn, order in past))
+    assert touches(chunk, 4096, 9).pfn.tolist() == [4094, 4095]
+    evidence = Evidence(4096, 9, 200)
+    evidence.add(chunk)
+    assert np.flatnonzero(evidence.code).tolist() == [4094, 4095]
 
 
 def test_the_lists_begin_with_what_is_taken_first() -> None:
