@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 from kevacuate.recording.evidence import Evidence, History, touches
 from kevacuate.recording.snapshot import (
@@ -437,3 +438,39 @@ def test_against_the_dump_of_a_real_kernel() -> None:
         types.get(p) == m for p, m in zip(real.blocks.pfn.tolist(), real.blocks.mt.tolist(), strict=True)
     ]
     assert np.mean(right) > 0.99
+
+
+def kept_history(path: Path) -> History:
+    """A history of 4096 pages, written to a file."""
+    history = History(4096, 9)
+    history.add(chunk_of((300, 1, K.MM_PAGE_ALLOC, 700, 3, 1)))
+    history.save(path)
+    return history
+
+
+def test_a_kept_history_is_read_as_it_was(tmp_path: Path) -> None:
+    kept, read = kept_history(tmp_path / "h.npz"), History.load(tmp_path / "h.npz", 9)
+    for name in (*History.COLUMNS, "block_mt"):
+        assert getattr(read, name).dtype == getattr(kept, name).dtype
+        assert np.array_equal(getattr(read, name), getattr(kept, name))
+
+
+def test_a_history_that_was_not_written_to_its_end_is_refused(tmp_path: Path) -> None:
+    kept_history(tmp_path / "h.npz")
+    data = (tmp_path / "h.npz").read_bytes()
+    for length in (0, 1, 3, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / "h.npz").write_bytes(data[:length])
+        with pytest.raises(KevacuateError, match="cannot be read: record again"):
+            History.load(tmp_path / "h.npz", 9)
+
+
+@pytest.mark.parametrize("name", ["code", "order", "block_mt"])
+@pytest.mark.parametrize("wrong", [np.zeros(7, np.uint8), np.zeros((2, 2)), np.array("x")])
+def test_a_history_whose_columns_do_not_fit_is_refused(
+    tmp_path: Path, name: str, wrong: npt.NDArray[np.generic]
+) -> None:
+    kept = kept_history(tmp_path / "h.npz")
+    columns = {column: getattr(kept, column) for column in (*History.COLUMNS, "block_mt")}
+    np.savez(tmp_path / "h.npz", **(columns | {name: wrong}))
+    with pytest.raises(KevacuateError, match="cannot be read: record again"):
+        History.load(tmp_path / "h.npz", 9)
