@@ -35,7 +35,16 @@ _CODES[EventKind.MM_PAGE_ALLOC_EXTFRAG] = LEFT_BUDDY
 _CODES[EventKind.MM_PAGE_PCPU_DRAIN] = DRAINED
 MAX_ORDER = 10
 
-_DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What reading a kept history raises where its file is not whole: a recorder may have been killed while it wrote it."""
 
 _NAMING = np.zeros(256, np.bool_)
