@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from demand_tools import (
     ALLOC,
@@ -26,7 +27,20 @@ from demand_tools import (
     new_pte,
 )
 
+from kevacuate.demand.migrations import _all_free
+from kevacuate.demand.objects import Tables
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.tables import new_tables
+from kevacuate.jit import kernel, pointers
+from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventKind as K
+
+NO_OBJECTS = StartObjects(np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.uint8))
+
+
+@kernel
+def all_free(tables: Tables, pfn: int, order: int) -> bool:
+    return _all_free(pointers(tables), pfn, order)
 
 
 def test_pairs_and_recycled_ids():
@@ -316,3 +330,10 @@ def test_start_page_keeps_its_identity_when_moved():
 def test_without_pids_there_are_no_moves():
     rows, _ = both([alloc(8, pid=-1), isolate(0, 512, 1, pid=-1), begin(pid=-1), free(8, pid=-1)])
     assert [r[0] for r in rows] == [ALLOC, FREE]
+
+
+def test_pages_that_do_not_exist_are_not_free():
+    tables = new_tables(np.zeros(PAGES, np.bool_), NO_OBJECTS, PageKindModel(), None)
+    assert all_free(tables, PAGES - 2, 1)
+    beyond = [(PAGES - 2, 2), (PAGES, 0), ((1 << 63) - 1, 0), ((1 << 63) - 512, 9), (-1, 0)]
+    assert [all_free(tables, pfn, order) for pfn, order in beyond] == [False] * 5

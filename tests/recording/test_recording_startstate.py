@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
-from kevacuate.recording.evidence import Evidence, History
+from kevacuate.recording.evidence import Evidence, History, touches
 from kevacuate.recording.snapshot import (
     Snapshot,
     read_snapshots,
@@ -236,6 +237,16 @@ def test_a_claim_below_pageblock_order_tells_of_the_page_taken_only() -> None:
     assert np.flatnonzero(claimed(slice(0, 3)).code).tolist() == [700, 900]
 
 
+@pytest.mark.parametrize("kind", [K.MM_PAGE_ALLOC, K.MM_PAGE_FREE, K.MM_PAGE_ALLOC_EXTFRAG])
+def test_a_page_to_which_a_size_cannot_be_added_is_no_evidence(kind: EventKind) -> None:
+    past = [((1 << 63) - 1, 0), ((1 << 63) - 8, 10), (4095, 1), (-1, 0)]
+    chunk = chunk_of((300, 0, kind, 4094, 1, 0), *((301, 0, kind, pfn, order, 0) for pfn, order in past))
+    assert touches(chunk, 4096, 9).pfn.tolist() == [4094, 4095]
+    evidence = Evidence(4096, 9, 200)
+    evidence.add(chunk)
+    assert np.flatnonzero(evidence.code).tolist() == [4094, 4095]
+
+
 def test_the_lists_begin_with_what_is_taken_first() -> None:
     flags = in_use()
     for pfn in (4, 8, 16, 32):
@@ -427,3 +438,39 @@ def test_against_the_dump_of_a_real_kernel() -> None:
         types.get(p) == m for p, m in zip(real.blocks.pfn.tolist(), real.blocks.mt.tolist(), strict=True)
     ]
     assert np.mean(right) > 0.99
+
+
+def kept_history(path: Path) -> History:
+    """A history of 4096 pages, written to a file."""
+    history = History(4096, 9)
+    history.add(chunk_of((300, 1, K.MM_PAGE_ALLOC, 700, 3, 1)))
+    history.save(path)
+    return history
+
+
+def test_a_kept_history_is_read_as_it_was(tmp_path: Path) -> None:
+    kept, read = kept_history(tmp_path / "h.npz"), History.load(tmp_path / "h.npz", 9)
+    for name in (*History.COLUMNS, "block_mt"):
+        assert getattr(read, name).dtype == getattr(kept, name).dtype
+        assert np.array_equal(getattr(read, name), getattr(kept, name))
+
+
+def test_a_history_that_was_not_written_to_its_end_is_refused(tmp_path: Path) -> None:
+    kept_history(tmp_path / "h.npz")
+    data = (tmp_path / "h.npz").read_bytes()
+    for length in (0, 1, 3, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / "h.npz").write_bytes(data[:length])
+        with pytest.raises(KevacuateError, match="cannot be read: record again"):
+            History.load(tmp_path / "h.npz", 9)
+
+
+@pytest.mark.parametrize("name", ["code", "order", "block_mt"])
+@pytest.mark.parametrize("wrong", [np.zeros(7, np.uint8), np.zeros((2, 2)), np.array("x")])
+def test_a_history_whose_columns_do_not_fit_is_refused(
+    tmp_path: Path, name: str, wrong: npt.NDArray[np.generic]
+) -> None:
+    kept = kept_history(tmp_path / "h.npz")
+    columns = {column: getattr(kept, column) for column in (*History.COLUMNS, "block_mt")}
+    np.savez(tmp_path / "h.npz", **(columns | {name: wrong}))
+    with pytest.raises(KevacuateError, match="cannot be read: record again"):
+        History.load(tmp_path / "h.npz", 9)

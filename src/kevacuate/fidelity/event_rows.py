@@ -30,9 +30,6 @@ _WITH_CHUNK = np.array(
 )
 """Kinds whose pfn, order and type the levels use as indices."""
 
-LATEST_NS = 1 << 62
-"""A century and a half: a clock beyond it is no machine's, and times computed from it would not fit."""
-
 _MAY_LACK_PAGE = np.array([EventKind.GT_RMQ, EventKind.MM_PAGE_ALLOC])
 
 
@@ -72,15 +69,9 @@ class Bounds:
     def refuse_impossible(self, rows: EventChunk, first: int) -> None:
         """Raise KevacuateError at an event that names a page, order, type, zone or CPU which the machine does not have.
 
-        So does one whose time (ns) is negative or a century away. *rows* are wide (:func:`wide`); *first* is the number of
-        the first.
+        The reader has refused what no machine has (:mod:`kevacuate.recording.possible`). *rows* are wide (:func:`wide`);
+        *first* is the number of the first.
         """
-        late = (rows.ts < 0) | (rows.ts > LATEST_NS)
-        if late.any():
-            raise KevacuateError(
-                f"Event {first + int(np.flatnonzero(late)[0])} of the recording has a time that no clock shows: the recording "
-                "is corrupted, record again."
-            )
         evac, request = rows.kind == EventKind.GT_EVAC, rows.kind == EventKind.GT_RMQ
         order = np.where(evac, 0, rows.order)
         indexed = request & np.isin(rows.a, OF_A_LIST)

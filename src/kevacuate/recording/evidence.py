@@ -12,6 +12,8 @@ pageblock. Page flags alone do not tell pages on per-CPU lists from pages that t
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +34,18 @@ _CODES[EventKind.MM_PAGE_ALLOC_ZONE_LOCKED] = LEFT_BUDDY
 _CODES[EventKind.MM_PAGE_ALLOC_EXTFRAG] = LEFT_BUDDY
 _CODES[EventKind.MM_PAGE_PCPU_DRAIN] = DRAINED
 MAX_ORDER = 10
+
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a kept history raises where its file is not whole: a recorder may have been killed while it wrote it."""
 
 _NAMING = np.zeros(256, np.bool_)
 _NAMING[
@@ -212,8 +226,14 @@ class History(_EventOfEachPage):
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 for name in (*cls.COLUMNS, "block_mt"):
-                    setattr(history, name, arrays[name])
-        except (OSError, ValueError, KeyError):
+                    column = arrays[name].astype(getattr(history, name).dtype, casting="equiv")
+                    setattr(history, name, column)
+            pages = len(history.code)
+            blocks = (pages >> block_order) + 1
+            whole = all(getattr(history, name).shape == (pages,) for name in cls.COLUMNS)
+            if not whole or history.block_mt.shape != (blocks,):
+                raise ValueError("columns of unequal length")
+        except _DAMAGED:
             raise KevacuateError(f"{path} cannot be read: record again.") from None
         return history
 

@@ -20,6 +20,7 @@ from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
+from kevacuate.recording.possible import refuse_impossible
 from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
@@ -223,16 +224,19 @@ class Recording:
         Raises
         ------
         KevacuateError
-            In the course of the stream, where the data are truncated or corrupted.
+            In the course of the stream, where the data are truncated or corrupted, or name what no machine has.
 
         """
         wanted = kind_set(kinds)
         if chunk_rows < 1:
             raise KevacuateError(f"Chunks of {chunk_rows} events cannot be made: ask for at least 1.")
         if after is None:
-            yield from (c for c in self._source.events(wanted, chunk_rows) if c.rows)
+            yield from (
+                refuse_impossible(c, self.path) for c in self._source.events(wanted, chunk_rows) if c.rows
+            )
             return
-        stream = self._source.events(wanted | {int(EventKind.GT_DUMP)}, chunk_rows, after.ts)
+        dumps = self._source.events(wanted | {int(EventKind.GT_DUMP)}, chunk_rows, after.ts)
+        stream = (refuse_impossible(c, self.path) for c in dumps)
         keep_dumps = int(EventKind.GT_DUMP) in wanted
         for chunk in _following(stream, after):
             out = chunk if keep_dumps else chunk.take(chunk.kind != EventKind.GT_DUMP)

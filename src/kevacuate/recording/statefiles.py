@@ -15,6 +15,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import parquet
 from kevacuate.recording.jsontypes import WrongType, build
+from kevacuate.recording.possible import MOST_ORDER, MOST_PAGES
 from kevacuate.recording.state import (
     AllocatorState,
     Blocks,
@@ -31,10 +32,8 @@ FREE_TYPES: Types = {"zone": np.int16, "order": np.int8, "mt": np.int8, "pfn": n
 BLOCK_TYPES: Types = {"zone": np.int16, "pfn": np.int64, "mt": np.int8, "skip": np.bool_}
 PCP_TYPES: Types = {"zone": np.int16, "cpu": np.int16} | dict.fromkeys(PcpFields._fields[2:], np.int32)
 PCP_PAGE_TYPES: Types = {"zone": np.int16, "cpu": np.int16, "pindex": np.int8, "pfn": np.int64}
-MOST_ORDER, MOST_PINDEX = 13, 13
+MOST_PINDEX = 13
 MOST_NUMBER = (1 << 63) - 1
-MOST_PAGES = 1 << 52
-"""More pages than 64-bit physical addresses can name: no zone ends beyond it."""
 
 PAGE_FILES = ("page_flags", "page_count")
 
