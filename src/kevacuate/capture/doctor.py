@@ -245,7 +245,7 @@ def _left(tracefs: Path | None) -> Iterator[Check]:
             "left by killed recorders",
             NOTE,
             ", ".join(stale),
-            "The next recording beside it saves what was captured.",
+            "The next recording there cleans up, and saves what was captured.",
         )
     files = ", ".join(str(left) for left in leftovers(Path.cwd()))
     if files:
