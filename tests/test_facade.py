@@ -110,6 +110,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "report a number": lambda: kevacuate.report(5, "x.html"),  # type: ignore[arg-type]
     "report into a number": lambda: kevacuate.report("my-server.kev", 5),  # type: ignore[arg-type]
     "report of two recordings": lambda: kevacuate.report(["my-server.kev", "one-cpu.kev"], "x.html"),
+    "report nothing": lambda: kevacuate.report([], "x.html"),
+    "report no recording": lambda: kevacuate.report((), "x.html", recorded=True),
     "load a number": lambda: kevacuate.load(5),  # type: ignore[arg-type]
     "load nothing": lambda: kevacuate.load("absent"),
     "load a directory": lambda: kevacuate.load("my-server.kev"),
@@ -137,9 +139,3 @@ def test_a_wrong_argument_is_one_clear_sentence(name: str, here: Path) -> None:
     assert said.endswith(".")
     assert "\n" not in said
     assert {path.name for path in here.iterdir()} == before, "nothing is left behind"
-
-
-def test_a_page_may_be_made_of_the_shipped_recording() -> None:
-    from kevacuate.reports.page.write import _one_recording
-
-    assert _one_recording([]).path == kevacuate.open().path

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import struct
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 from capture_tools import FORMATS, FREE_TEXT, PAGE, TEXTS, FakeSpool, free, small_machine, sub_buffer
 
+from kevacuate.capture import finish
 from kevacuate.capture.finish import salvage, salvage_all
 from kevacuate.capture.livewriter import LiveWriter
 from kevacuate.capture.spool import GoneCpu, note_gone
 from kevacuate.capture.stream import SpoolStream
-from kevacuate.capture.workdir import WorkDir, left_behind
+from kevacuate.capture.workdir import WorkDir, captured_and_left, left_behind
+from kevacuate.cli.common import tidy
 from kevacuate.errors import KevacuateError
 from kevacuate.observe.info import about_recording
 from kevacuate.recording import Recording, parquet
@@ -54,8 +57,10 @@ def test_what_was_spooled_becomes_a_recording(tmp_path: Path) -> None:
     work.kev.mkdir()
     spool.put(0, sub_buffer(100, free(1, pid=31), free(2, 50, pid=32)), until=400)
     spool.put(1, sub_buffer(120, free(3, pid=31), free(4, 100)), until=200)
-    (made,) = salvage_all(tmp_path)
-    assert made.name == "x.salvaged.kev"
+    ((left, made, said),) = salvage_all(tmp_path)
+    assert made is not None
+    assert (left, made.name) == (work.path, "x.salvaged.kev")
+    assert said == f"A recorder was killed here: what it had captured is now {made}."
     recording = Recording.open(made)
     (chunk,) = recording.events()
     assert chunk.pfn.tolist() == [1, 3, 2]  # what is at 220 is cut: up to there CPU 1 is known, not beyond
@@ -89,7 +94,7 @@ def test_finished_files_of_events_are_kept(tmp_path: Path, twice: bool) -> None:
         work.kev.rename(work.path / "kev-old")
         work.kev.mkdir()
         (work.kev / "events.parquet").write_bytes(b"PAR1")
-    made = salvage(work, "x.kev")
+    made = salvage(work, "x.kev").made
     assert made is not None
     assert pfns(made) == [1, 2, 5, 6]
 
@@ -102,7 +107,7 @@ def test_a_cpu_whose_events_went_missing_counts_as_a_loss(tmp_path: Path) -> Non
     note_gone(work.spool, GoneCpu(1, 130, "its trace buffer could not be read: No such device"))
     note_gone(work.spool, GoneCpu(1, 390, "again"))
     note_gone(work.spool, GoneCpu(7, 140, "it had none"))
-    made = salvage(work, "x.kev")
+    made = salvage(work, "x.kev").made
     assert made is not None
     recording = Recording.open(made)
     assert {loss.cpu: loss.gaps for loss in recording.losses} == {0: 0, 1: 1, 7: 1}
@@ -118,25 +123,69 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
     work.kev.mkdir()
     spool.put(0, sub_buffer(100, free(1)), until=400)
     spool.put(1, until=400)
-    made = salvage(work, "x.kev")
+    made = salvage(work, "x.kev").made
     assert made is not None
     assert made.name == "x.salvaged-2.kev"
 
 
-@pytest.mark.parametrize("damage", ["facts", "pages", "spool"])
-def test_nothing_or_a_whole_recording(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["facts", "spool"])
+def test_what_cannot_be_saved_stays_and_is_named(tmp_path: Path, damage: str) -> None:
     work, spool = work_of_a_killed_recorder(tmp_path)
     work.kev.mkdir()
     spool.put(0, sub_buffer(100, free(1)), until=400)
     spool.put(1, until=400)
     if damage == "facts":
         (work.path / "facts.json").write_text("{")
-    elif damage == "pages":
-        (work.path / "snapshots.jsonl").unlink()
     else:
         (work.spool / "words").unlink()
-    assert salvage(work, "x.kev") is None
+    for _ in range(2):  # the next recorder tries it again
+        ((left, made, said),) = salvage_all(tmp_path)
+        assert (left, made) == (work.path, None)
+        assert said.startswith(
+            f"{work.path}, which a killed recorder left, cannot be made a recording and stays: "
+        )
+        assert [path.name for path in tmp_path.iterdir()] == [work.path.name]
+        assert list(work.spool.glob("*.raw"))
+
+
+def test_a_recorder_that_captured_nothing_is_named_and_removed(tmp_path: Path) -> None:
+    work, _ = work_of_a_killed_recorder(tmp_path)
+    (work.path / "snapshots.jsonl").unlink()
+    said = [found.sentence for found in salvage_all(tmp_path)]
+    assert said == [f"A recorder was killed before it had captured anything: removed {work.path}."]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_stays_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, _ = work_of_a_killed_recorder(tmp_path)
+    monkeypatch.setattr(finish, "free_disk", lambda directory: 0)
+    ((left, made, said),) = salvage_all(tmp_path)
+    assert (left, made) == (work.path, None)
+    assert said.startswith("Saving what a killed recorder captured needs ")
+    assert said.endswith(f" MiB free: {work.path} stays.")
+    assert work.snapshots()
+
+
+def test_other_commands_name_what_a_killed_recorder_captured_and_leave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, place = tmp_path / "here", tmp_path / "tmp"
+    private, empty = place / f"kevacuate-triage-{DEAD}-abc", place / f"kevacuate-triage-{DEAD}-def"
+    for directory in (here, private, empty):
+        directory.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    works = [work_of_a_killed_recorder(directory)[0].path for directory in (here, private)]
+    tidy(here)
+    removed, *named = capsys.readouterr().err.splitlines()
+    assert removed == f"kevacuate: removed {empty} (0.0 MB), which a killed command left."
+    assert named == [
+        f"kevacuate: a killed recorder left {work}: the next recording there saves it (-o {work.parent / 'next.kev'})."
+        for work in works
+    ]
+    assert all(work.is_dir() for work in works)
+    assert [work.path for work in captured_and_left(here)] == works
+    tidy(here, saves=True)  # the recorder says itself what it does in its own directory
+    assert str(works[0]) not in capsys.readouterr().err
 
 
 def test_the_directory_of_a_living_recorder_is_left_alone(tmp_path: Path) -> None:
@@ -153,7 +202,8 @@ def test_events_that_could_not_be_read_are_named(tmp_path: Path) -> None:
     unread = free(1).replace(struct.pack("<H", 266), struct.pack("<H", 300), 1)
     spool.put(0, sub_buffer(100, free(1), unread, unread), until=400)
     spool.put(1, sub_buffer(120, free(3)), until=400)
-    (made,) = salvage_all(tmp_path)
+    ((_, made, _),) = salvage_all(tmp_path)
+    assert made is not None
     recording = Recording.open(made)
     assert recording.not_read == {"mm_compaction_migratepages": 2}
     assert about_recording(recording)["events_not_read"] == {"mm_compaction_migratepages": 2}

@@ -108,6 +108,35 @@ def test_what_a_kill_leaves_is_named_and_removed(synthetic_kev: Path, tmp_path: 
     assert [path.name for path in work.iterdir()] == [name]
 
 
+def test_ctrl_c_while_the_command_is_imported_ends_it_in_words() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from kevacuate.cli import main; main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info"], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "kevacuate: interrupted; nothing was written.\n"
+
+
+@pytest.mark.parametrize("handler", ["signal.default_int_handler", "signal.SIG_IGN", "print"])
+def test_importing_the_command_line_leaves_ctrl_c_to_its_importer(handler: str) -> None:
+    code = (
+        "import signal\n"
+        f"signal.signal(signal.SIGINT, {handler})\n"
+        "import kevacuate.cli\n"
+        f"print(signal.getsignal(signal.SIGINT) is {handler} or signal.getsignal(signal.SIGINT) == {handler})\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=600) == "True\n"
+
+
 def test_signals_that_are_ignored_stay_ignored() -> None:
     code = (
         "import signal, os\n"

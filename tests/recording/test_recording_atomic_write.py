@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import atomic_write
+from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.atomic_write import leftovers, remove_leftovers, written
+from kevacuate.recording.kev import KevWriter
+from kevacuate.recording.recording import open_recording
 
 DEAD = 4_194_303
 """A process id beyond the default pid_max."""
@@ -196,3 +198,17 @@ def test_a_private_directory_is_nobody_elses_leftover_while_it_is_used(
     assert list(place.iterdir()) == []
     directory.mkdir()  # a killed process's that had this id
     assert [left.path for left in remove_leftovers(tmp_path)] == [directory]
+
+
+def test_a_recording_whose_first_file_cannot_be_begun_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *rest: object) -> None:
+        path.touch()
+        raise KevacuateError(f"{path} cannot be written: No space left on device.")
+
+    machine = open_recording(None).machine
+    monkeypatch.setattr(parquet, "TableWriter", full)
+    with pytest.raises(KevacuateError, match="No space left"), KevWriter(tmp_path / "here/x.kev", machine):
+        pass
+    assert list((tmp_path / "here").iterdir()) == []

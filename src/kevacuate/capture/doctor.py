@@ -23,7 +23,7 @@ from kevacuate.capture.tracefs import (
     stale_instances,
     sub_buffer_bytes,
 )
-from kevacuate.capture.workdir import left_behind
+from kevacuate.capture.workdir import captured_and_left
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
 from kevacuate.recording.atomic_write import leftovers
@@ -239,9 +239,14 @@ def _clock() -> Check:
 def _left(tracefs: Path | None) -> Iterator[Check]:
     """What killed recorders left, and other tracers at work."""
     stale = [] if tracefs is None else [str(p) for p in stale_instances(tracefs)]
-    stale += [str(work.path) for work, _ in left_behind(Path.cwd())]
+    stale += [str(work.path) for work in captured_and_left(Path.cwd())]
     if stale:
-        yield Check("left by killed recorders", NOTE, ", ".join(stale), "The next record here cleans it up.")
+        yield Check(
+            "left by killed recorders",
+            NOTE,
+            ", ".join(stale),
+            "The next recording there cleans up, and saves what was captured.",
+        )
     files = ", ".join(str(left) for left in leftovers(Path.cwd()))
     if files:
         yield Check(

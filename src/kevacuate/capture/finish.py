@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kevacuate.capture.livewriter import LiveWriter
 from kevacuate.capture.options import LEAST_DISK, free_disk
@@ -160,14 +160,21 @@ class _Salvage:
         return starts
 
 
-def salvage(work: WorkDir, name: str) -> Path | None:
+class Salvaged(NamedTuple):
+    """What became of a killed recorder's work directory."""
+
+    left: Path
+    """The work directory."""
+    made: Path | None
+    """The recording; None where there is none."""
+    sentence: str
+    """What was done, in words."""
+
+
+def salvage(work: WorkDir, name: str) -> Salvaged:
     """Finish what a killed recorder left, beside it as ``NAME.salvaged.kev``, and remove the rest.
 
-    Returns
-    -------
-    Path or None
-        The recording; None where nothing usable had been captured.
-
+    A directory without a snapshot holds nothing usable, and is removed. One that cannot be finished stays.
     """
     stem = name.removesuffix(".kev")
     target = work.path.parent / f"{stem}.salvaged.kev"
@@ -178,19 +185,22 @@ def salvage(work: WorkDir, name: str) -> Path | None:
     try:
         if not work.snapshots():
             work.remove()
-            return None
+            said = f"A recorder was killed before it had captured anything: removed {work.path}."
+            return Salvaged(work.path, None, said)
         _Salvage(work, target).run()
-    except (KevacuateError, FileNotFoundError, KeyError, TypeError, ValueError):
-        work.remove()
-        return None
+    except (KevacuateError, OSError, KeyError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, KevacuateError) else "its files are damaged."
+        said = f"{work.path}, which a killed recorder left, cannot be made a recording and stays: {why}"
+        return Salvaged(work.path, None, said)
     work.remove()
-    return target
+    return Salvaged(work.path, target, f"A recorder was killed here: what it had captured is now {target}.")
 
 
-def salvage_all(directory: Path) -> list[Path]:
+def salvage_all(directory: Path) -> list[Salvaged]:
     """Finish everything that killed recorders left in the directory; with too little room it stays for the next time."""
     found = left_behind(directory)
-    if found and free_disk(directory) < LEAST_DISK + sum(work.size() for work, _ in found) // 4:
-        return []
-    made = [salvage(work, name) for work, name in found]
-    return [path for path in made if path is not None]
+    need = LEAST_DISK + sum(work.size() for work, _ in found) // 4
+    if found and free_disk(directory) < need:
+        why = f"Saving what a killed recorder captured needs {need >> 20:,} MiB free"
+        return [Salvaged(work.path, None, f"{why}: {work.path} stays.") for work, _ in found]
+    return [salvage(work, name) for work, name in found]

@@ -76,6 +76,7 @@ def clean_up(tracefs: Path, directory: Path, say: Callable[[str], None]) -> None
         say(
             f"{instance} was left by a recorder that was killed: {'removed' if gone else 'it cannot be removed'}."
         )
-    for path in salvage_all(directory):
-        give_to_user(path)
-        say(f"A recorder was killed here: what it had captured is now {path}.")
+    for found in salvage_all(directory):
+        if found.made is not None:
+            give_to_user(found.made)
+        say(found.sentence)

@@ -119,3 +119,11 @@ def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:
         if match and entry.is_dir() and not entry.is_symlink() and atomic_write.is_left(entry, int(match[2])):
             found.append((WorkDir(entry), match[1]))
     return found
+
+
+def captured_and_left(directory: Path) -> list[WorkDir]:
+    """Work directories of recorders that are no more, in *directory* and, of ``triage --live``, where temporary files lie."""
+    found = left_behind(directory)
+    for private in beside.captures_left():
+        found += left_behind(private)
+    return [work for work, _ in found]

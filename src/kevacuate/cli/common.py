@@ -45,10 +45,10 @@ Report = Callable[[str, int, int], None]
 """Called with (what is done, how much of it, all of it; 0 if not known)."""
 
 
-def writable(target: Path | None) -> None:
+def writable(target: Path | None, *, saves: bool = False) -> None:
     """Refuse a file that cannot be written, before the work is done that it is to hold.
 
-    What killed commands left in its directory is removed, and named on stderr.
+    What killed commands left in its directory is removed, and named on stderr; *saves* as of :func:`tidy`.
     """
     if target is None:
         return
@@ -58,13 +58,26 @@ def writable(target: Path | None) -> None:
     if not os.access(target.parent, os.W_OK):
         read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
         raise unwritable(target, errno.EROFS if read_only else errno.EACCES)
-    tidy(target.parent)
+    tidy(target.parent, saves=saves)
 
 
-def tidy(directory: Path) -> None:
-    """Remove what killed commands left in *directory*, and say so on stderr."""
+def tidy(directory: Path, *, saves: bool = False) -> None:
+    """Remove what killed commands left in *directory*, and say so on stderr; what a killed recorder captured is only named.
+
+    *saves*: the command is a recorder, which saves what was captured in that directory, and says so itself.
+    """
+    from kevacuate.capture.workdir import captured_and_left
+
     for left in remove_leftovers(directory):
         click.echo(f"kevacuate: removed {visible_block(str(left))}, which a killed command left.", err=True)
+    for work in captured_and_left(directory):
+        if work.path.parent == directory and saves:
+            continue
+        shown, again = visible_block(str(work.path)), visible_block(str(work.path.parent / "next.kev"))
+        click.echo(
+            f"kevacuate: a killed recorder left {shown}: the next recording there saves it (-o {again}).",
+            err=True,
+        )
 
 
 def open_recording(path: Path | None) -> kevacuate.Recording:

@@ -85,7 +85,7 @@ def command(output: Path | None, as_json: bool, **given: Any) -> int:
         )
     target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
     if output is not None or os.geteuid() == 0:
-        writable(target)
+        writable(target, saves=True)
     with _progress() as report:
         result = kevacuate.record(
             target,

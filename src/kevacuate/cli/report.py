@@ -56,7 +56,7 @@ def command(
         kevacuate.parse_policy(spec)
     with progress_bar() as progress:
         made = kevacuate.report(
-            inputs,
+            inputs or kevacuate.open(),
             output,
             policies or None,
             repeats=repeats,

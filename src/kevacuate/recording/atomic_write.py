@@ -26,6 +26,7 @@ from kevacuate.errors import KevacuateError
 
 _BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
 _PRIVATE = re.compile(r"kevacuate-(?:triage|kernels|input)-(\d{1,10})-\w+")
+_RECORDER = re.compile(r"\.(.+)\.rec-(\d{1,10})")
 _LOCK_SECONDS = 2.0
 _held: dict[Path, int] = {}
 
@@ -345,11 +346,30 @@ def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftov
 
 
 def leftovers(directory: Path) -> list[Leftover]:
-    """What killed processes of this user left in *directory*, and of private directories in the place for temporary files."""
-    found = _left_in(directory, _BESIDE, 2)
+    """What killed processes of this user left in *directory*, and of private directories in the place for temporary files.
+
+    What a recorder captured is none of it: :func:`captures_left` finds that.
+    """
+    return _left_in(directory, _BESIDE, 2) + [left for left in _private_left() if not _has_capture(left.path)]
+
+
+def captures_left() -> list[Path]:
+    """Private directories in the place for temporary files in which a killed recorder of this user left what it captured."""
+    return [left.path for left in _private_left() if _has_capture(left.path)]
+
+
+def _private_left() -> list[Leftover]:
+    """Private directories that killed processes of this user left."""
     with suppress(KevacuateError):
-        found += _left_in(temporary_place(), _PRIVATE, 1)
-    return found
+        return _left_in(temporary_place(), _PRIVATE, 1)
+    return []
+
+
+def _has_capture(directory: Path) -> bool:
+    """Whether a recorder's work directory is in *directory*: what it holds can be saved."""
+    with suppress(OSError):
+        return any(_RECORDER.fullmatch(name) for name in os.listdir(directory))
+    return False
 
 
 def remove_leftovers(directory: Path) -> list[Leftover]:

@@ -120,8 +120,18 @@ class KevWriter:
                 atomic_write.claim(self.path, self._dir, directory=True)
         except OSError as error:
             raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
-        self._open_part()
+        try:
+            self._open_part()
+        except BaseException:  # as on a full disk: a block that is not entered is not left
+            self._drop()
+            raise
         return self
+
+    def _drop(self) -> None:
+        """Remove what was written, where it is this writer's to remove."""
+        if not self._keep:
+            atomic_write.release(self._dir)
+            shutil.rmtree(self._dir, ignore_errors=True)
 
     def _open_part(self) -> None:
         name = _part_name(self._parts) if self._parts else ONLY_PART
@@ -196,9 +206,7 @@ class KevWriter:
         except OSError as failure:
             raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
         finally:
-            if not self._keep:
-                atomic_write.release(self._dir)
-                shutil.rmtree(self._dir, ignore_errors=True)
+            self._drop()
 
     def _finish(self) -> None:
         quality = self._counter.to_json() | {"losses": [asdict(x) for x in self._losses]} | self._extra

@@ -107,6 +107,8 @@ def _made(what: object) -> Comparison | None:
         return what
     if isinstance(what, Recording):
         return None
+    if isinstance(what, list | tuple) and not what:
+        raise KevacuateError("There is nothing to show: name a recording, or files of saved results.")
     paths = [named_file(one) for one in (what if isinstance(what, list | tuple) else [what])]
     saved = [path for path in paths if path.is_file()]
     for other in (path for path in saved if not is_saved(path)):
@@ -121,9 +123,9 @@ def _made(what: object) -> Comparison | None:
 
 
 def _one_recording(what: object) -> Recording:
-    """The recording that *what* is or names; the shipped one where it is an empty list."""
+    """The recording that *what* is or names."""
     if isinstance(what, list | tuple):
-        return open_recording(what[0] if what else None)
+        return open_recording(what[0])
     return Recording.of(what)  # type: ignore[arg-type]  # which refuses anything else in words
 
 
