@@ -28,7 +28,7 @@ from demand_tools import (
 )
 
 from kevacuate.demand.migrations import _all_free
-from kevacuate.demand.objects import Tables
+from kevacuate.demand.objects import FREE_CODE, Tables
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.tables import new_tables
 from kevacuate.jit import kernel, pointers
@@ -334,6 +334,8 @@ def test_without_pids_there_are_no_moves():
 
 def test_pages_that_do_not_exist_are_not_free():
     tables = new_tables(np.zeros(PAGES, np.bool_), NO_OBJECTS, PageKindModel(), None)
+    around = np.full(3 * PAGES, FREE_CODE, np.int32)  # what is read outside of the table looks free
+    tables = tables._replace(owner=around[PAGES : 2 * PAGES])
     assert all_free(tables, PAGES - 2, 1)
     beyond = [(PAGES - 2, 2), (PAGES, 0), ((1 << 63) - 1, 0), ((1 << 63) - 512, 9), (-1, 0)]
     assert [all_free(tables, pfn, order) for pfn, order in beyond] == [False] * 5

@@ -124,6 +124,6 @@ def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:
 def captured_and_left(directory: Path) -> list[WorkDir]:
     """Work directories of recorders that are no more, in *directory* and, of ``triage --live``, where temporary files lie."""
     found = left_behind(directory)
-    for private in beside.captures_left():
+    for private in atomic_write.captures_left():
         found += left_behind(private)
     return [work for work, _ in found]

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from rich.text import Text
 
 from kevacuate.kernel.extfrag import CLAIM_BLOCK
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
-from kevacuate.mm.constants import MIGRATE_NAMES
 from kevacuate.recording import Lost
 
 LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))
@@ -216,7 +216,7 @@ def queue_text(view: View, options: Options, height: int) -> Text:
     for one in sorted_queue(view.queued, options.sort)[: max(height - 2, 0)]:
         pages = f"{one.pages:,}" if one.pages >= 0 else "?"
         free = f"{one.free:,}" if one.free >= 0 else "?"
-        text.append(f"{one.block:>8} {pages:>8} {free:>7}  {MIGRATE_NAMES[one.wanted]}\n", style="not bold")
+        text.append(f"{one.block:>8} {pages:>8} {free:>7}  {type_name(one.wanted)}\n", style="not bold")
     text.rstrip()
     return text
 
@@ -232,7 +232,7 @@ def event_line(event: Extfrag, view: View, width: int) -> Text:
         text.append("would queue", style=QUEUED_STYLE).append(" ")
     elif event.kind(view.pageblock_order) == CLAIM_BLOCK:
         text.append("whole ")
-    types = f"{MIGRATE_NAMES[event.source]} for {MIGRATE_NAMES[event.wanted]}"
+    types = f"{type_name(event.source)} for {type_name(event.wanted)}"
     text.append(
         f"block {event.pfn >> view.pageblock_order}: {types}, order {event.order_asked} from {event.order_taken}"
     )

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.extfrag import KIND_NAMES, extfrag_kind
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.measure.extfrag import queues_evacuation
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES
 from kevacuate.measure.mixed_bounds import Bounds
-from kevacuate.mm import constants as k
 
 UNCLEAR = len(CONTENT_NAMES)
 """Content of a block that only pages without any flag make mixed or unmovable: the kernel's, or on a per-CPU list."""
@@ -57,8 +57,8 @@ class Extfrag(NamedTuple):
         """As plain JSON values."""
         return {
             "t": self.t, "cpu": self.cpu, "task": self.task, "pfn": self.pfn,
-            "kind": KIND_NAMES[self.kind(pageblock_order)], "for": k.MIGRATE_NAMES[self.wanted],
-            "from": k.MIGRATE_NAMES[self.source], "order_asked": self.order_asked, "order_taken": self.order_taken,
+            "kind": KIND_NAMES[self.kind(pageblock_order)], "for": type_name(self.wanted),
+            "from": type_name(self.source), "order_asked": self.order_asked, "order_taken": self.order_taken,
         }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class Queued(NamedTuple):
         """As plain JSON values."""
         return {
             "t": self.t, "block": self.block, "pages_to_move": self.pages, "free": self.free,
-            "for": k.MIGRATE_NAMES[self.wanted],
+            "for": type_name(self.wanted),
         }  # fmt: skip
 
 

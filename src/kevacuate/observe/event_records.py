@@ -62,7 +62,7 @@ def _allocs(e: EventChunk) -> npt.NDArray[np.int64]:
 
 
 def _extfrag(e: EventChunk) -> npt.NDArray[np.int64]:
-    return _records(e, k.L_EXTFRAG, e.order, e.a, 256 * e.mt.astype(np.int64) + e.b, e.c)
+    return _records(e, k.L_EXTFRAG, e.order, e.a, 256 * e.mt.astype(np.int64) + (e.b & 255), e.c)
 
 
 def _evacuation(e: EventChunk) -> npt.NDArray[np.int64]:

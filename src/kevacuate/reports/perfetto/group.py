@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kevacuate.kernel.extfrag import NOT_TOLD
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.reports.perfetto.tracks import PerfettoWriter
@@ -134,7 +135,7 @@ class Group:
         flow, queued = self._queued.pop(one.pfn, (0, one.t))
         block = one.pfn >> self.order
         facts = {
-            **self._block(one), "type": k.MIGRATE_NAMES[one.a >> 8], "skip_bit": one.a & 1, "free": one.b, "on_lru": one.c,
+            **self._block(one), "type": type_name(one.a >> 8), "skip_bit": one.a & 1, "free": one.b, "on_lru": one.c,
             "waited_ns": one.t - queued,
         }  # fmt: skip
         self.out.begin(self.worker(one.cpu), one.t, f"evacuate block {block}", facts, flow)
@@ -193,7 +194,7 @@ class Group:
 
 def _types(wanted: int, own: int) -> str:
     """From one type to another."""
-    return f"{k.MIGRATE_NAMES[own]} for {k.MIGRATE_NAMES[wanted]}"
+    return f"{type_name(own)} for {type_name(wanted)}"
 
 
 _WRITERS: dict[int, Callable[[Group, Happening], None]] = {

@@ -11,7 +11,7 @@ from kevacuate.demand.build import build_demand
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
-from kevacuate.mm import constants as k
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.observe.event_records import recorded_happenings
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
@@ -28,7 +28,7 @@ def start_text(state: AllocatorState | None, place: Place, hugepage_order: int) 
     at = np.flatnonzero(state.blocks.pfn == place.block << place.pageblock_order)
     if not at.size:
         return ""
-    mt = k.MIGRATE_NAMES[int(state.blocks.mt[at[0]])]
+    mt = type_name(int(state.blocks.mt[at[0]]))
     used = int(pages_in_use(state, hugepage_order)[place.first : place.last].sum())
     marked = "set" if state.blocks.skip[at[0]] else "" if state.skip_known else "not recorded"
     skip = f", compaction's skip bit {marked}" if marked else ""

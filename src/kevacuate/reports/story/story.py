@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import NOTE_COMPACT_FROM
@@ -67,7 +68,7 @@ class Story:
             "steps": [step.as_dict() for step in self.steps],
             "end": self.end,
             "summary": self.summary,
-            "contents": [{**row, "type": k.MIGRATE_NAMES[row["type"]]} for row in rows],
+            "contents": [{**row, "type": type_name(row["type"])} for row in rows],
         }
 
 
@@ -82,7 +83,7 @@ def contents_text(row: tuple[int, ...]) -> str:
         (reserved, "reserved"),
     ]
     pages = ", ".join(f"{n:,} {what}" for n, what in parts if n)
-    return f"type {k.MIGRATE_NAMES[mt]}; pages: {pages}"
+    return f"type {type_name(mt)}; pages: {pages}"
 
 
 def _concerns(record: list[int], place: Place) -> bool:

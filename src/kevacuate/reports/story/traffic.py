@@ -45,7 +45,7 @@ class Traffic:
         if one.kind == NOTE_ALLOC:
             self.pages["allocated"][migratetypes.name(one.b)] += pages
         elif one.kind == k.L_EXTFRAG:
-            self.pages["steals"][k.MIGRATE_NAMES[unpack_types(one.c)[0]]] += 1
+            self.pages["steals"][migratetypes.name(unpack_types(one.c)[0])] += 1
         elif one.kind in _COUNTED:
             self.counts[_COUNTED[one.kind]] += pages
         else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from kevacuate.kernel import migratetypes
 from kevacuate.kernel.extfrag import CLAIM_BLOCK, NOT_TOLD, extfrag_kind
+from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.mm import constants as k
 from kevacuate.mm.log import unpack_types
 from kevacuate.observe import event_records as h
@@ -114,7 +115,7 @@ class Teller:
 
 
 def _claim(teller: Teller, one: Happening) -> Told:
-    wanted, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(one.a))
+    wanted, own = (type_name(mt) for mt in unpack_types(one.a))
     counts = f"{one.b} pages free, {one.c} movable"
     facts = {"for": wanted, "from": own, "free": one.b, "movable": one.c}
     if one.d:
@@ -128,7 +129,7 @@ def _claim(teller: Teller, one: Happening) -> Told:
 
 
 def _extfrag(teller: Teller, one: Happening) -> Told | None:
-    wanted, own = (k.MIGRATE_NAMES[mt] for mt in unpack_types(one.c))
+    wanted, own = (type_name(mt) for mt in unpack_types(one.c))
     facts = {"for": wanted, "from": own, "order_asked": one.a, "order_taken": one.b}
     what = f"order {one.a} for a request of type {wanted}, from a free {own} chunk of order {one.b}"
     if one.d == NOT_TOLD:
@@ -165,7 +166,7 @@ def _started(teller: Teller, one: Happening) -> Told:
     wait = one.t - teller.queued_at if teller.queued_at is not None else None
     facts = {
         "waited_ns": wait,
-        "type": k.MIGRATE_NAMES[one.a >> 8],
+        "type": type_name(one.a >> 8),
         "free": one.b,
         "on_lru": one.c,
         "skip_bit": one.a & 1,
@@ -258,8 +259,8 @@ _WORDS: dict[int, Callable[[Teller, Happening], Told | None]] = {
     k.L_EXTFRAG: _extfrag,
     k.L_BLOCK_TYPE: lambda _, o: (
         "type",
-        f"type changes from {k.MIGRATE_NAMES[o.a]} to {k.MIGRATE_NAMES[o.b]}",
-        {"from": k.MIGRATE_NAMES[o.a], "to": k.MIGRATE_NAMES[o.b]},
+        f"type changes from {type_name(o.a)} to {type_name(o.b)}",
+        {"from": type_name(o.a), "to": type_name(o.b)},
     ),
     k.L_EVAC_QUEUED: _queued,
     k.L_EVAC_DROPPED: lambda _, o: ("not queued", "evacuation not queued: no item was left", {}),
