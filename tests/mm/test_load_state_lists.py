@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from kevacuate.mm.boot import _thread
+from kevacuate.mm.load_state import _thread
 
 
 def walked(link: np.ndarray, sentinel: int) -> list[int]:
