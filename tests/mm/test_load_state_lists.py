@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from kevacuate.mm.load_state import _thread
 
 
