@@ -294,12 +294,8 @@ def beside(work: Callable[[], Any], *kernels: Any) -> Iterator[None]:
     child = forked(lambda: _speaking_to(said, work))
     try:
         yield
-        while not os.waitpid(child, os.WNOHANG)[0]:
-            text = os.pread(said, _MOST_SAID, 0).decode().strip()
-            for listener in _listening:
-                listener.wait(text)
-            time.sleep(0.02)
-        child = 0
+        if _heard_to_its_end(child, said):
+            child = 0
     finally:
         os.close(said)
         if child:
@@ -308,6 +304,24 @@ def beside(work: Callable[[], Any], *kernels: Any) -> Iterator[None]:
 
 
 _MOST_SAID = 200
+
+LONGEST_SILENCE = 300.0
+"""Seconds after which a child that says nothing new is given up: what it was to compile is then compiled here."""
+
+
+def _heard_to_its_end(child: int, said: int) -> bool:
+    """Pass on to the listeners what the child says in the file *said*, until it ends; False if it is given up."""
+    last, since = "", time.monotonic()
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        text = os.pread(said, _MOST_SAID, 0).decode().strip()
+        if text != last:
+            last, since = text, time.monotonic()
+        elif time.monotonic() - since > LONGEST_SILENCE:
+            return False
+        for listener in _listening:
+            listener.wait(text)
+        time.sleep(0.02)
+    return True
 
 
 def _speaking_to(file: int, work: Callable[[], Any]) -> None:

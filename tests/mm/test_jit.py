@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,20 @@ def test_a_kernel_that_another_process_compiles_is_found_on_disk(tmp_path: Path)
     if len(os.sched_getaffinity(0)) == 1:
         pytest.skip("one core: no other process")
     assert done.stdout.split("\n")[:3] == ["1 0", "1 0", "3 1 1"]
+
+
+def test_a_child_that_says_nothing_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("one core: no other process")
+    monkeypatch.setattr(jit, "LONGEST_SILENCE", 0.2)
+    monkeypatch.setattr(jit, "is_kept", lambda kernel: False)
+    started = []
+    forked = jit.forked
+    monkeypatch.setattr(jit, "forked", lambda work: started.append(forked(work)) or started[0])
+    with jit.beside(lambda: time.sleep(3600), _one_more):
+        pass
+    with pytest.raises(ChildProcessError):  # killed, and waited for
+        os.waitpid(started[0], os.WNOHANG)
 
 
 def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
