@@ -110,3 +110,9 @@ def test_without_the_oldest_python_it_is_said(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "going on without: there is no Python 3.11" in done.stdout
+
+
+def test_the_main_job_on_the_lowest_versions_names_tests_that_exist() -> None:
+    named = re.findall(r"tests/[\w/]+\.py", (SCRIPT.parent / "lowest-run").read_text())
+    assert named
+    assert [path for path in named if not (SCRIPT.parent.parent / path).is_file()] == []
