@@ -20,6 +20,7 @@ from kevacuate.recording.importers import ImportOptions, import_recording, open_
 from kevacuate.recording.importers.registry import text_dialect
 from kevacuate.recording.importers.source import machine_of
 from kevacuate.recording.importers.tracedat import TraceDat
+from kevacuate.recording.possible import _PFNS
 from kevacuate.recording.quality import events_only
 from kevacuate.recording.schema import COLUMN_TYPES, GFP_MASK, VALUE_COLUMNS, concat_chunks
 from kevacuate.reports.ftrace import write_ftrace
@@ -246,6 +247,11 @@ def as_printable(chunk: EventChunk) -> EventChunk:
                 value[i] = 1
             elif form == "pte" and result.order[i] >= 9 and value[i] >= 0:
                 value[i] &= ~((1 << int(result.order[i])) - 1)
+        for column in ("a", "b", "c"):  # what no machine has is refused
+            if column in _PFNS and _PFNS[column][kind]:
+                getattr(result, column)[i] %= 1 << 34
+        if kind == EventKind.MM_PAGE_ALLOC_EXTFRAG:
+            result.a[i] %= 11
         if kind == EventKind.GT_RMQ:
             result.pfn[i] = result.c[i] if 3 <= result.a[i] <= 5 else -1
     return result
