@@ -39,9 +39,10 @@ CLI_KNOWS = {
     "kevacuate._version",
     "kevacuate.jit",
     "kevacuate.recording.atomic_write",
+    "kevacuate.capture.workdir",
 }
 """What the command line takes besides rendering (reports), the live view, and the names of policies: the facade; errors; when the
-model is compiled; how a process ends; files written beside their place."""
+model is compiled; how a process ends; files written beside their place, and what killed commands left there."""
 HELP = {
     "kevacuate.measure.permutation",
     "kevacuate.measure.fidelity",

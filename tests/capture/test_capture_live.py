@@ -305,7 +305,8 @@ def test_a_killed_reader_ends_the_recording(tmp_path: Path) -> None:
 NOBODY = """
 import contextlib, io, os, sys
 import kevacuate.capture.start, kevacuate.capture.survey, kevacuate.cli.record, kevacuate.cli.snapshot
-import kevacuate.capture.doctor, kevacuate.cli.doctor, rich.table
+import kevacuate.capture.doctor, kevacuate.capture.record, kevacuate.capture.snapshot, kevacuate.capture.workdir
+import kevacuate.cli.doctor, rich.table
 from kevacuate.cli import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["doctor"])  # loads what it needs: nobody may not be able to read where this package lies
