@@ -80,3 +80,9 @@ def test_imported_text_that_names_an_impossible_page_is_refused(tmp_path: Path) 
 def test_excerpts_of_real_recordings_are_read() -> None:
     for name in ("one-cpu.kev", "two-cpus.kev", "raw-1cpu", "raw-2cpu"):
         assert sum(chunk.rows for chunk in Recording.open(DATA / name).events()) > 1000
+
+
+def test_where_a_fast_search_would_have_begun_may_be_no_page() -> None:
+    row = event(1, K.COMPACTION_FAST_ISOLATE_FREEPAGES, -9223372036854768640, a=7168, b=1)
+    chunk = chunk_of([row])  # as recorded kernels print it near a zone's start
+    assert refuse_impossible(chunk, "x") is chunk

@@ -42,6 +42,9 @@ def _kinds(fields: frozenset[str], *, of_a_page: bool) -> dict[str, npt.NDArray[
 _PFNS = _kinds(_PFN_FIELDS, of_a_page=False)
 _PFNS["pfn"][:] = True  # -1 in kinds without one
 _PFNS["c"][EventKind.GT_RMQ] = True
+for _mask in _PFNS.values():
+    # fast_isolate_freepages prints where it would have searched, and near a zone's start that is no page (mm/compaction.c, 7.2).
+    _mask[EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES] = False
 _ORDERS = _kinds(_ORDER_FIELDS, of_a_page=True)
 
 
