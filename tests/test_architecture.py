@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,15 @@ def test_the_ground_floor_knows_little(path: Path) -> None:
         top = name.split(".")[0]
         allowed = top in THIRD_PARTY[path.parts[0]]
         assert top in sys.stdlib_module_names or top == "kevacuate" or allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_string_that_stands_alone_documents_what_stands_before_it(path: Path) -> None:
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        body = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
+        for before, found in pairwise(body):
+            alone = isinstance(found, ast.Expr) and isinstance(found.value, ast.Constant)
+            assert not alone or isinstance(before, ast.Assign | ast.AnnAssign), f"{path}:{found.lineno}"
 
 
 COMPILING = {Path(f"{name}.py") for name in ("compiler", "disjoint", "jit", "lowering", "records")}

@@ -10,9 +10,6 @@ from kevacuate.kernel.hooks import RmqKind
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 
-"""gt_rmq: a page was put on a per-CPU list."""
-
-
 PEEK_EVENTS = 1 << 18
 """Events looked at beforehand for what the hooks of the recorded kernel show: insertions come with the first frees."""
 
@@ -50,6 +47,15 @@ class Given(NamedTuple):
             if seen >= PEEK_EVENTS or (insertions and lists):
                 break
         return cls(recording, start, recording.machine.kernel, Shown(insertions, lists), resync)
+
+
+def missing_requests(given: Given) -> str:
+    """What a level lacks that takes refills and drains from the recording, in words; empty if it lacks nothing."""
+    if given.recording.machine.hooks:
+        return ""
+    return (
+        "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
+    )
 
 
 class Level(ABC):

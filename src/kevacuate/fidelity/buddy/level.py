@@ -24,7 +24,7 @@ from kevacuate.fidelity.buddy.books import (
 from kevacuate.fidelity.buddy.loop import buddy_rows
 from kevacuate.fidelity.buddy.words import divergence_of
 from kevacuate.fidelity.event_rows import with_kept
-from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import (
     FreeList,
     free_lists,
@@ -59,9 +59,7 @@ class BuddyLevel(Level):
     @classmethod
     def missing(cls, given: Given) -> str:
         """Refills and drains are shown by the recording hooks only."""
-        if not given.recording.machine.hooks:
-            return "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
-        return ""
+        return missing_requests(given)
 
     def __init__(self, given: Given) -> None:
         self._given = given

@@ -76,8 +76,6 @@ from kevacuate.recording.event_numbers import (
     RMQ_BUDDY,
 )
 
-"""Kinds of gt_rmq up to this one take the zone lock."""
-
 
 @part(inline=True)
 def is_request(e: EventChunk, i: int) -> bool:

@@ -37,8 +37,6 @@ from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE
 
-"""Kinds of gt_rmq that take the zone lock."""
-
 
 @part
 def refill(s: View, z: int, cpu: int, order: int, count: int, mt: int, flags: int) -> bool:

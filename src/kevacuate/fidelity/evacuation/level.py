@@ -21,8 +21,6 @@ from kevacuate.mm import entry
 from kevacuate.mm.layout import EvacuationConfig, StateOptions, log_table
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 
-"""Operations of gt_evac, with STARTED and ISOLATE."""
-
 QUEUES = "claims: queued or not"
 ORDER = "which block a worker starts with next"
 CPU = "CPU of the worker"

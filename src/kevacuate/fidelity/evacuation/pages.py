@@ -25,8 +25,6 @@ from kevacuate.recording.event_numbers import (
 )
 from kevacuate.recording.state import BOOT_TAG
 
-"""gt_list: this operation deletes a chunk from its list, those below it add one."""
-
 UNUSED, OTHER, UNKNOWN, MOVABLE, TAKEN = 0, 1, 2, 3, 4
 """What a page is: on a free or per-CPU list; in use by what cannot move; in use since before
 the recording by what is not known; in use and movable; taken off its free list, and

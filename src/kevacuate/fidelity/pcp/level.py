@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from kevacuate.fidelity.event_rows import with_kept
-from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import zone_numbers
 from kevacuate.fidelity.pcp.books import (
     D_DUMP,
@@ -58,9 +58,7 @@ class PcpLevel(Level):
     @classmethod
     def missing(cls, given: Given) -> str:
         """Refills and drains are shown by the recording hooks only."""
-        if not given.recording.machine.hooks:
-            return "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
-        return ""
+        return missing_requests(given)
 
     def __init__(self, given: Given) -> None:
         self._given = given

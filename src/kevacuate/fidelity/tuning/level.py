@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.fidelity.event_rows import with_kept
-from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import zone_numbers
 from kevacuate.fidelity.tuning import books as t
 from kevacuate.fidelity.tuning.loop import tuning_rows, tuning_settled
@@ -53,8 +53,8 @@ class TuningLevel(Level):
     @classmethod
     def missing(cls, given: Given) -> str:
         """Refills and drains, and the fields to begin with, are shown by the recording hooks only."""
-        if not given.recording.machine.hooks:
-            return "no gt_rmq events: the recorded kernel has no recording hooks, so its refills and drains are unknown"
+        if lacking := missing_requests(given):
+            return lacking
         profile, _ = profile_for(given.recording.machine.kernel)
         if profile.pcp_tuning == "fixed":
             return f"a pcp->high that adapts: Linux {profile.name} keeps it fixed"
