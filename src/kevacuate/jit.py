@@ -139,12 +139,16 @@ class _Compiling(event.Listener):  # type: ignore[misc]
         dispatcher = event.data["dispatcher"]
         if not isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
             return
-        if self._call is not None:
-            call, self._call = self._call, None
-            call()
+        self._begins()
         if self._progress is not None:
             self._kernel, self._parts = dispatcher.py_func.__name__, parts_of(dispatcher)
             self._typed, self._began = 0, time.monotonic()
+
+    def _begins(self) -> None:
+        """A kernel is being compiled: the first time that is told."""
+        if self._call is not None:
+            call, self._call = self._call, None
+            call()
 
     def typed(self) -> None:
         """One part more is typed."""
@@ -163,9 +167,7 @@ class _Compiling(event.Listener):  # type: ignore[misc]
 
     def wait(self, text: str) -> None:
         """Another process compiles; what it says of that."""
-        if self._call is not None:
-            call, self._call = self._call, None
-            call()
+        self._begins()
         if self._progress is not None and text:
             self._progress(text)
 
