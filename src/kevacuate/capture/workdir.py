@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +23,6 @@ from typing import Any
 from kevacuate.capture.options import ELSEWHERE
 from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
-
-_NAME = re.compile(r"^\.(.+)\.rec-(\d{1,10})$")
 
 
 class WorkDir:
@@ -115,7 +112,7 @@ def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:
     except OSError:
         return []
     for entry in entries:
-        match = _NAME.match(entry.name)
+        match = atomic_write.RECORDER.fullmatch(entry.name)
         if match and entry.is_dir() and not entry.is_symlink() and atomic_write.is_left(entry, int(match[2])):
             found.append((WorkDir(entry), match[1]))
     return found

@@ -26,7 +26,8 @@ from kevacuate.errors import KevacuateError
 
 _BESIDE = re.compile(r"\.(.+)\.kevacuate-(\d{1,10})")
 _PRIVATE = re.compile(r"kevacuate-(?:triage|kernels|input)-(\d{1,10})-\w+")
-_RECORDER = re.compile(r"\.(.+)\.rec-(\d{1,10})")
+RECORDER = re.compile(r"\.(.+)\.rec-(\d{1,10})")
+"""Name of a recorder's work directory: the recording's name, the recorder's process."""
 _LOCK_SECONDS = 2.0
 _held: dict[Path, int] = {}
 
@@ -332,7 +333,7 @@ def size_of(path: Path) -> int:
     return total
 
 
-def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftover]:
+def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Path]:
     """What killed processes of this user left in a directory, by name."""
     found = []
     with suppress(OSError), _one_at_a_time(directory):
@@ -341,7 +342,7 @@ def _left_in(directory: Path, names: re.Pattern[str], group: int) -> list[Leftov
             if match is None or entry.is_symlink() or entry.lstat().st_uid != os.geteuid():
                 continue
             if _may_remove(entry, int(match[group])):
-                found.append(Leftover(entry, size_of(entry)))
+                found.append(entry)
     return found
 
 
@@ -350,15 +351,19 @@ def leftovers(directory: Path) -> list[Leftover]:
 
     What a recorder captured is none of it: :func:`captures_left` finds that.
     """
-    return _left_in(directory, _BESIDE, 2) + [left for left in _private_left() if not _has_capture(left.path)]
+    found = []
+    for path in _left_in(directory, _BESIDE, 2) + [p for p in _private_left() if not _has_capture(p)]:
+        with suppress(OSError):  # gone meanwhile
+            found.append(Leftover(path, size_of(path)))
+    return found
 
 
 def captures_left() -> list[Path]:
     """Private directories in the place for temporary files in which a killed recorder of this user left what it captured."""
-    return [left.path for left in _private_left() if _has_capture(left.path)]
+    return [path for path in _private_left() if _has_capture(path)]
 
 
-def _private_left() -> list[Leftover]:
+def _private_left() -> list[Path]:
     """Private directories that killed processes of this user left."""
     with suppress(KevacuateError):
         return _left_in(temporary_place(), _PRIVATE, 1)
@@ -368,7 +373,7 @@ def _private_left() -> list[Leftover]:
 def _has_capture(directory: Path) -> bool:
     """Whether a recorder's work directory is in *directory*: what it holds can be saved."""
     with suppress(OSError):
-        return any(_RECORDER.fullmatch(name) for name in os.listdir(directory))
+        return any(RECORDER.fullmatch(name) for name in os.listdir(directory))
     return False
 
 
