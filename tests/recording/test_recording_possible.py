@@ -11,7 +11,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import RmqKind
 from kevacuate.recording import Recording
 from kevacuate.recording.importers import import_recording
-from kevacuate.recording.possible import LATEST_NS, MOST_ORDER, MOST_PAGES, refuse_impossible
+from kevacuate.recording.possible import LATEST_NS, MOST_ORDER, MOST_PAGES, refuse_impossible_events
 
 PAGE, ORDER, TIME = "a page that no machine has", "an order that no machine has", "a time that no clock shows"
 LARGEST = (1 << 63) - 1
@@ -46,7 +46,7 @@ def test_what_no_machine_has_is_refused(tmp_path: Path, row: dict[str, Any], wha
 
 def test_a_time_before_the_clock_began_is_refused() -> None:
     with pytest.raises(KevacuateError, match=TIME):
-        refuse_impossible(chunk_of([event(-1, K.MM_PAGE_FREE, 0)]), "x")
+        refuse_impossible_events(chunk_of([event(-1, K.MM_PAGE_FREE, 0)]), "x")
 
 
 def test_what_some_machine_has_is_read(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_excerpts_of_real_recordings_are_read() -> None:
 def test_where_a_fast_search_would_have_begun_may_be_no_page() -> None:
     row = event(1, K.COMPACTION_FAST_ISOLATE_FREEPAGES, -9223372036854768640, a=7168, b=1)
     chunk = chunk_of([row])  # as recorded kernels print it near a zone's start
-    assert refuse_impossible(chunk, "x") is chunk
+    assert refuse_impossible_events(chunk, "x") is chunk

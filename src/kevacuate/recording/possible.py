@@ -62,7 +62,7 @@ def _bad(
     return np.concatenate(rows)
 
 
-def refuse_impossible(chunk: EventChunk, where: object) -> EventChunk:
+def refuse_impossible_events(chunk: EventChunk, where: object) -> EventChunk:
     """The chunk itself; an event that names what no machine has is refused.
 
     Times are from 0 to :data:`LATEST_NS` ns, pfns from -1 (none) to below :data:`MOST_PAGES`, in every column that holds

@@ -20,7 +20,7 @@ from kevacuate.recording.kev import KevSource, KevWriter, is_kev
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
-from kevacuate.recording.possible import refuse_impossible
+from kevacuate.recording.possible import refuse_impossible_events
 from kevacuate.recording.ringbuf import NO_FORMAT, CpuLosses
 from kevacuate.recording.schema import EventChunk, EventKind, kind_set
 from kevacuate.recording.snapshot import Snapshot
@@ -232,11 +232,13 @@ class Recording:
             raise KevacuateError(f"Chunks of {chunk_rows} events cannot be made: ask for at least 1.")
         if after is None:
             yield from (
-                refuse_impossible(c, self.path) for c in self._source.events(wanted, chunk_rows) if c.rows
+                refuse_impossible_events(c, self.path)
+                for c in self._source.events(wanted, chunk_rows)
+                if c.rows
             )
             return
         dumps = self._source.events(wanted | {int(EventKind.GT_DUMP)}, chunk_rows, after.ts)
-        stream = (refuse_impossible(c, self.path) for c in dumps)
+        stream = (refuse_impossible_events(c, self.path) for c in dumps)
         keep_dumps = int(EventKind.GT_DUMP) in wanted
         for chunk in _following(stream, after):
             out = chunk if keep_dumps else chunk.take(chunk.kind != EventKind.GT_DUMP)

@@ -23,7 +23,7 @@ from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVEN
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
 from kevacuate.recording.kev import KevWriter, is_kev
 from kevacuate.recording.opener import open_any
-from kevacuate.recording.possible import refuse_impossible
+from kevacuate.recording.possible import refuse_impossible_events
 from kevacuate.recording.recognise import directory_sentence, recognised
 from kevacuate.recording.recording import Recording
 from kevacuate.recording.schema import NO_PID, EventChunk
@@ -196,7 +196,7 @@ def import_recording(
     with KevWriter(target, source.machine()) as writer:
         events = 0
         for chunk in source.events():
-            refuse_impossible(chunk, where)
+            refuse_impossible_events(chunk, where)
             writer.add_events(chunk if pids else _without_pids(chunk))
             events += chunk.rows
             if progress is not None:
