@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli_tools import call, refusal
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure.saved import save_comparison
 from kevacuate.recording import Recording
 from kevacuate.reports import plot
@@ -53,6 +54,18 @@ def test_what_a_stopped_command_wrote_is_named(
     assert done.returncode == 130
     assert done.stderr.splitlines()[-1] == f"kevacuate: interrupted; {tmp_path / 'tiny-map.png'} was written."
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-map.png"]
+
+
+def test_a_directory_without_a_figure_goes_again(
+    synthetic_kev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(figure: object, path: Path) -> Path:
+        raise KevacuateError(f"{path} cannot be written: No space left on device.")
+
+    monkeypatch.setattr(plot, "save", full)
+    said = refusal("plot", synthetic_kev, "--repeats", "1", "-o", tmp_path / "new" / "figures")
+    assert said.endswith("No space left on device.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_saved_comparison(synthetic_kev: Path, tmp_path: Path) -> None:

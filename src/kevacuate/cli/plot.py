@@ -20,6 +20,7 @@ from kevacuate.cli.options import (
 )
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import PAIR
+from kevacuate.recording.atomic_write import folder
 
 FIGURES = {"map": "pageblock_maps", "time": "timelines", "flow": "flows", "bars": "bars"}
 """Name of a figure, and the function of :mod:`kevacuate.reports.plot` that draws it."""
@@ -72,9 +73,8 @@ def command(
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
     comparison, name = _comparison(source, policies, repeats, options)
-    output.mkdir(parents=True, exist_ok=True)
     written = []
-    with progress_bar("drawing the figures") as progress:
+    with folder(output), progress_bar("drawing the figures") as progress:
         for figure in figures or FIGURES:
             progress(f"drawing {figure}", 0, 0)
             with figures_of(source) if saved else nullcontext():

@@ -321,6 +321,31 @@ def written(target: Path, *, replace: bool) -> Iterator[Written]:
             own.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder(path: Path) -> Iterator[None]:
+    """A directory to write into, made with those above it; what is made and stays empty goes again after an exception.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    missing = [place for place in (path, *path.absolute().parents) if not place.exists()]
+
+    def undo() -> None:
+        with suppress(OSError):  # something is in it
+            for place in missing:
+                place.rmdir()
+
+    with ending.owed(undo):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            yield
+        except BaseException:
+            undo()
+            raise
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a directory."""
     if not path.is_dir() or path.is_symlink():
