@@ -163,6 +163,7 @@ def test_rows_that_are_zero_everywhere_are_one_line(seeds: tuple[int, ...]) -> N
         text = " ".join(printed(compared, width).split())
         for one in zeros:
             assert one.label in text
+            assert f"{one.label}," not in text
     assert not re.search(r"^ +queued ", printed(compared, 200), re.MULTILINE)
     page = [row["label"] for section in figure_sections(compared) for row in section["rows"]]
     assert [label for label in page if ": 0 in every run (" in label] == [one.named for one in zeros]

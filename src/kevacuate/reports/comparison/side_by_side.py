@@ -114,7 +114,7 @@ class SideBySide:
                 table.add_row(Text(section, style="bold"))
             shown = [cell for group in groups for cell in (line.brief if brief else line.cells)[group]]
             if brief:
-                unit = "" if line.unit in COUNTS else f", {line.unit}"
+                unit = "" if line.unit in COUNTS or not line.unit else f", {line.unit}"
                 table.add_row(Padding(f"{line.name}{unit}", (0, 0, 0, 1)), *shown)
             else:
                 table.add_row(f"  {line.name}", line.unit, *shown)
