@@ -66,9 +66,13 @@ def copy(tmp_path: Path) -> Path:
         "_version.py",
         "jit.py",
         "records.py",
+        "aliasing.py",
         "compiler.py",
         "disjoint.py",
+        "dispatch.py",
+        "intrinsics.py",
         "lowering.py",
+        "recordtypes.py",
         jit.COMPILED,
     ):
         shutil.copy(PACKAGE / name, tmp_path / "kevacuate" / name)
@@ -257,15 +261,7 @@ def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -
     listener = jit._Compiling(lambda: None, said.append)
     now = iter([100.0, *[106.0] * 40])
     monkeypatch.setattr(jit.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(jit, "parts_of", lambda dispatcher: 40)
-    listener.on_start(_Event(jit.kernel(_one_more)))
+    listener.begins("_one_more", lambda: 40)
     for _ in range(20):
         listener.typed()
     assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 14 s more (estimate)"]
-
-
-class _Event:
-    """What Numba tells a listener."""
-
-    def __init__(self, dispatcher: object) -> None:
-        self.data = {"dispatcher": dispatcher}

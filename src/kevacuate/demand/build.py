@@ -24,6 +24,7 @@ from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.demand.tables import EventInput, KnownKinds, event_input, new_tables
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import run
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
@@ -121,12 +122,16 @@ class Reconstruction:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self._fed = 0
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
         at, end = 0, len(events.t)
+        work = end
+        self._fed += work
         while at < end:
-            at = reconstruct.consume(self.tables, self.rows, events, at, end)
+            at = run(reconstruct.consume, work, self.tables, self.rows, events, at, end)
+            work = 0
             if at < end:
                 yield self.drain()
 
@@ -134,7 +139,7 @@ class Reconstruction:
         """The events are over: settle what waits, and yield the last rows."""
         step = 0
         while step >= 0:
-            step = reconstruct.finish(self.tables, self.rows, step)
+            step = run(reconstruct.finish, self._fed, self.tables, self.rows, step)
             if self.tables.g[G_OUT]:
                 yield self.drain()
 
@@ -304,7 +309,8 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
                 yield chunk
             else:
                 attr = chunk.attr & np.uint8(pagekinds.A_SHOWN)
-                number = pagekinds.draw_again(chunk.op, chunk.gfp, chunk.mt, attr, number, kinds.shares())
+                drawn = chunk.op, chunk.gfp, chunk.mt, attr
+                number = run(pagekinds.draw_again, attr.size, *drawn, number, kinds.shares())
                 yield chunk._replace(attr=attr)
 
     return Demand(start, chunks, kinds, quality, demand_span(recording.path))

@@ -421,7 +421,7 @@ def _on_mover_event(s: Tables, out: DemandChunk, kind: int, pid: int, pfn: int, 
         free_chunks_isolated(s, slot, pfn, a, taken, kind == COMPACTION_FAST_ISOLATE_FREEPAGES)
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
@@ -468,7 +468,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     return i
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def finish(tables: Tables, rows: DemandChunk, step: int) -> int:
     """The events are over: settle what waits. Returns the next step, -1 after the last one."""
     s = pointers(tables)

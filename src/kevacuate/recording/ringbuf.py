@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import run
 from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.foreign_subbuffers import sub_buffers
@@ -238,13 +239,16 @@ class PageDecoder:
             where = offset + size
             raise KevacuateError(f"{self.path} is truncated: at byte {where} a sub-buffer is not complete.")
         page, pages, words = 0, size // self.page_bytes, self.page_bytes // 4
+        work = size
         while page < pages:
             out = self._out
             out.status[:] = 0
             out.status[dc.S_LAST], out.status[dc.S_EMPTY] = self.last, self._empty
-            dc.decode_block(
-                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity
-            )
+            run(
+                dc.decode_block, work,
+                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity,
+            )  # fmt: skip
+            work = 0
             self._count(out.status, offset)
             self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
             self.last, self._empty = int(out.status[dc.S_LAST]), int(out.status[dc.S_EMPTY])
