@@ -14,7 +14,7 @@ from numba.core.caching import FunctionCache
 from numba.core.registry import cpu_target
 from numba.core.typing.typeof import typeof_impl
 
-from kevacuate import intrinsics, jit
+from kevacuate import compiling, intrinsics, jit
 from kevacuate.compiler import (
     ApartCompiler,
     ColdCompiler,
@@ -34,7 +34,7 @@ class _Teller(event.Listener):  # type: ignore[misc]
     def on_start(self, event: Any) -> None:
         dispatcher = event.data["dispatcher"]
         if isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
-            for listener in list(jit.listening):
+            for listener in list(compiling.listening):
                 listener.begins(dispatcher.py_func.__name__, partial(parts_of, dispatcher))
 
     def on_end(self, event: Any) -> None:
@@ -43,7 +43,7 @@ class _Teller(event.Listener):  # type: ignore[misc]
 
 def _tell_typed() -> None:
     """Tell those who listen that one part more is typed."""
-    for listener in list(jit.listening):
+    for listener in list(compiling.listening):
         listener.typed()
 
 

@@ -17,7 +17,7 @@ from compiled_sources import Sources
 from numba.core.caching import IndexDataCacheFile
 
 import kevacuate
-from kevacuate import jit
+from kevacuate import compiling, jit
 from kevacuate.errors import KevacuateError
 
 PACKAGE = Path(kevacuate.__file__).parent
@@ -63,11 +63,13 @@ def copy(tmp_path: Path) -> Path:
     for name in (
         "errors.py",
         "ending.py",
+        "_lazy.py",
         "_version.py",
         "jit.py",
         "records.py",
         "aliasing.py",
         "compiler.py",
+        "compiling.py",
         "disjoint.py",
         "dispatch.py",
         "intrinsics.py",
@@ -258,9 +260,9 @@ def test_a_child_that_says_nothing_more_is_given_up(monkeypatch: pytest.MonkeyPa
 
 def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    listener = jit._Compiling(lambda: None, said.append)
+    listener = compiling._Compiling(lambda: None, said.append)
     now = iter([100.0, *[106.0] * 40])
-    monkeypatch.setattr(jit.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(compiling.time, "monotonic", lambda: next(now))
     listener.begins("_one_more", lambda: 40)
     for _ in range(20):
         listener.typed()

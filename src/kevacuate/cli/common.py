@@ -12,27 +12,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.segment import Segment
 from rich.text import Text
 
 import kevacuate
+from kevacuate.compiling import when_compiling
 from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import when_compiling
 from kevacuate.recording.atomic_write import refuse_special, remove_leftovers, unwritable
 from kevacuate.reports.escape import visible_block
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 COMPILING = "compiling the model, first run only (up to a minute)"
 """Said when the model is compiled: its machine code is then kept on disk."""
@@ -190,6 +185,28 @@ def doing(verb: str, report: Report) -> Report:
     return lambda name, done, total: report(f"{verb} {name}", done, total)
 
 
+def _bar(screen: Console) -> Progress:
+    """A bar for each thing that is done, with a spinner."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+    )
+
+
 @contextmanager
 def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
     """A progress bar on stderr; yields a function to tell it what is done. *first* is what is done before that is called.
@@ -202,15 +219,7 @@ def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
         with _said_waits(first) as said:
             yield said
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-    )
+    bar = _bar(screen)
     tasks: dict[str, Any] = {}
     waiting = bar.add_task(first, total=None)
 
