@@ -45,9 +45,14 @@ def refuse_unencodable(path: Path) -> None:
 
 
 def arrow_of(column: npt.NDArray[Any]) -> pa.Array:
-    """Numbers as Arrow's array, which shares the memory (not of bools). pyarrow's own conversions import pandas, where there is one."""
+    """Numbers as Arrow's array, which shares the memory (not of bools).
+
+    pyarrow's own conversions import pandas where it is installed, which takes longer than most commands.
+    """
     kind = pa.from_numpy_dtype(column.dtype)
-    cells = np.packbits(column, bitorder="little") if column.dtype == np.bool_ else np.ascontiguousarray(column)
+    cells = (
+        np.packbits(column, bitorder="little") if column.dtype == np.bool_ else np.ascontiguousarray(column)
+    )
     return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(cells)])
 
 
