@@ -84,7 +84,7 @@ def source_digest(package: Path = PACKAGE) -> str:
 def cache_dir() -> str:
     """Directory of the machine code; a private temporary one, for this process, where the user's cache is not writable."""
     base = _cache_base()
-    path = os.path.join(base, f"kernels-{source_digest()}") if base else ""
+    path = os.path.join(base, f"compiled-{source_digest()}") if base else ""
     try:
         if path:
             os.makedirs(path, exist_ok=True)
@@ -92,7 +92,7 @@ def cache_dir() -> str:
             return path
     except OSError:
         pass
-    private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
+    private = tempfile.mkdtemp(prefix=f"kevacuate-compiled-{os.getpid()}-")
     _lock(private)
     atexit.register(_remove_private, private, os.getpid())
     owe(private, partial(_remove_private, private, os.getpid()))
@@ -297,7 +297,7 @@ def part(*, inline: bool | None = None, cold: bool = False) -> Callable[[F], F]:
 
 
 def part(function: F | None = None, *, inline: bool | None = None, cold: bool = False) -> Any:
-    """Compile *function*, which only other kernels call, with the package's options.
+    """Compile *function*, which only other compiled functions call, with the package's options.
 
     Parameters
     ----------

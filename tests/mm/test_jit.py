@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules of `kevacuate.jit`: what is compiled anew when, and where kernels may live."""
+"""The rules of `kevacuate.jit`: what is compiled anew when, and where compiled code may live."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ with when_compiling(lambda: said.append("compiling")):
 """
 
 
-def test_a_kernel_that_another_process_compiles_is_found_on_disk(tmp_path: Path) -> None:
+def test_an_entry_point_that_another_process_compiles_is_found_on_disk(tmp_path: Path) -> None:
     (tmp_path / "quarters.py").write_text(BESIDE)
     done = subprocess.run(
         [sys.executable, "-c", "import quarters"],
