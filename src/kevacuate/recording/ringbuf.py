@@ -107,6 +107,19 @@ def open_raw(path: Path) -> IO[bytes]:
         raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
 
 
+_DAMAGED = (EOFError, lzma.LZMAError, OSError)
+"""What reading an xz file may raise."""
+
+
+def _unreadable(path: Path, error: Exception) -> KevacuateError:
+    """The sentence for one of :data:`_DAMAGED`."""
+    if isinstance(error, OSError):
+        return KevacuateError(f"{path} cannot be read: {error.strerror or error}.")
+    if isinstance(error, EOFError):
+        return KevacuateError(f"{path} is truncated: its compressed data ends too early.")
+    return KevacuateError(f"{path} is corrupted: it does not decompress.")
+
+
 def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
     """Fill *buffer*; the number of bytes read, fewer than its length only at the end of the file.
 
@@ -124,12 +137,8 @@ def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
                 break
             done += more
         return done
-    except EOFError:
-        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
-    except lzma.LZMAError:
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
 
 
 def read_blocks(path: Path) -> Iterator[memoryview]:
@@ -158,12 +167,8 @@ def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
     """
     try:
         line = file.readline(longest + 1)
-    except EOFError:
-        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
-    except lzma.LZMAError:
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
     if len(line) > longest:
         raise KevacuateError(f"{path} has a line of more than {longest} bytes: it is not a trace's text.")
     return line
