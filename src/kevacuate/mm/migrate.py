@@ -8,6 +8,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import View
 from kevacuate.mm.page_free import free_frozen_pages, prep_new_page
+from kevacuate.mm.swap import folio_add_lru
 
 
 @part
@@ -15,6 +16,16 @@ def unaccount_isolated(s: View, pfn: int, order: int) -> None:
     """NR_ISOLATED falls when an LRU folio leaves the private list."""
     if s.link[2 * pfn + 1] & k.ATTR_LRU:
         s.zone[page_zone(s, pfn)].nr_isolated -= 1 << order
+
+
+@part
+def put_source_back(s: View, cpu: int, pfn: int) -> None:
+    """putback_movable_pages for one folio."""
+    order = s.meta[pfn] & 15
+    unaccount_isolated(s, pfn, order)
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    if s.link[2 * pfn + 1] & k.ATTR_LRU:
+        folio_add_lru(s, cpu, pfn, order)
 
 
 @part

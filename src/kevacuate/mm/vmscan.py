@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.compact_reset import reset_isolation_suitable
 from kevacuate.mm.fields import Node, View, Worker
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_free import free_frozen_pages
@@ -78,6 +79,18 @@ def reclaim_clean_pages_from_list(s: View, worker: Worker, cpu: int) -> int:
         worker.migratepages[i] = worker.failed_folios[failed - 1 - i]
     worker.nr_migratepages = kept + failed
     return dropped
+
+
+@part
+def zone_reclaimable_pages(s: View, z: int) -> int:
+    """Pages of the zone that reclaim could free (:387): none here, as it frees none."""
+    return 0
+
+
+@part
+def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int:
+    """Direct reclaim; the pages reclaimed (:6667): none here."""
+    return 0
 
 
 @part
@@ -164,6 +177,7 @@ def kswapd_try_to_sleep(s: View, node: int, pgdat: Node) -> None:
             pgdat.kswapd_highest_zoneidx if pgdat.kswapd_highest_zoneidx >= 0 else highest_zoneidx
         )
     if pgdat_balanced(s, node, order, highest_zoneidx):
+        reset_isolation_suitable(s, node)
         wakeup_kcompactd(s, node, alloc_order, highest_zoneidx)
     elif order > 0:
         pgdat.kswapd_state = k.KSWAPD_WOKEN
