@@ -164,10 +164,10 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
         yield "  ".join(told).rstrip()
 
 
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table, the first two columns to the left."""
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Iterator[str]:
+    """A Markdown table, its first columns to the left."""
     yield f"| {' | '.join(heads)} |"
-    yield "|---|---|" + "---:|" * (len(heads) - 2)
+    yield "|" + "---|" * left + "---:|" * (len(heads) - left)
     for cells in rows:
         yield f"| {' | '.join(cells)} |"
 
