@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kevacuate.fidelity.verdict.changes import Groups, can_decide, changes
 from kevacuate.fidelity.verdict.columns import ALL, ONLY_PATCHED, Column
 from kevacuate.measure.fidelity import ERRORS, FALSE, SPREAD, Effect, LevelRow, Tally
-from kevacuate.measure.intervals import Sample
+from kevacuate.measure.intervals import Sample, welch
 from kevacuate.policy import BASELINE, BOOTED
 
 Values = Mapping[str, float]
@@ -60,9 +60,7 @@ def level_rows(policy: str, found: Sequence[Sides], recorded: Values) -> Iterato
     """A row for every figure of one policy."""
     for (name, label, row), theirs, ours in found:
         own = recorded.get(name) if policy == BASELINE else None
-        yield LevelRow(
-            policy, BOOTED[policy], name, label, row, Sample.of(theirs), Sample.of(ours), own
-        )
+        yield LevelRow(policy, BOOTED[policy], name, label, row, Sample.of(theirs), Sample.of(ours), own)
 
 
 def effect_rows(policy: str, base: Sequence[Sides], changed: Sequence[Sides]) -> Iterator[Effect]:
@@ -103,28 +101,56 @@ def tallies(rows: Sequence[LevelRow], effects: Sequence[Effect]) -> dict[str, Ta
 
 
 def perfect(found: Mapping[str, Sequence[Sides]]) -> dict[str, float]:
-    """The share of rows whose level and spread a perfect model would pass.
+    """The share of rows that a perfect model would pass, by question.
 
     In place of both sides, values are drawn from the kernel's own boots with replacement, as many as each has.
     """
     rng = np.random.default_rng(0)
-    levels: list[float] = []
-    spreads: list[float] = []
-    for some in found.values():
-        for _, theirs, ours in some:
-            if min(len(theirs), len(ours)) < 2:
+    held: dict[str, list[float]] = {LEVELS_HOLD: [], SPREADS_HOLD: [], EFFECTS_HOLD: []}
+    base = {side.column.name: side for side in found[BASELINE]}
+    for policy, some in found.items():
+        for side in some:
+            if min(len(side.theirs), len(side.ours)) < 2:
                 continue
-            (a, da), (b, db) = (_drawn(rng, theirs, n) for n in (len(theirs), len(ours)))
-            error = np.sqrt(da**2 / len(theirs) + db**2 / len(ours))
-            levels.append(float(np.mean(np.abs(a - b) <= ERRORS * error)))
-            spreads.append(float(np.mean(np.abs(db - da) <= SPREAD * da)))
-    held = {LEVELS_HOLD: levels, SPREADS_HOLD: spreads}
+            theirs, ours = (
+                _drawn(rng, side.theirs, len(side.theirs)),
+                _drawn(rng, side.theirs, len(side.ours)),
+            )
+            error = np.hypot(theirs.error, ours.error)
+            held[LEVELS_HOLD].append(_share(np.abs(ours.mean - theirs.mean) <= ERRORS * error))
+            held[SPREADS_HOLD].append(_share(np.abs(ours.sd - theirs.sd) <= SPREAD * theirs.sd))
+            before = base.get(side.column.name)
+            if policy != BASELINE and before is not None and can_decide((before.theirs, side.theirs)):
+                held[EFFECTS_HOLD].append(_effect_held(rng, before, side, theirs, ours))
     return {name: float(np.mean(shares)) for name, shares in held.items() if shares}
 
 
-def _drawn(
-    rng: np.random.Generator, values: Sequence[float], n: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and standard deviation of DRAWS draws of *n* values."""
+class _Drawn(NamedTuple):
+    """Draws of some boots: mean, standard deviation and standard error of each, float64[DRAWS]."""
+
+    mean: npt.NDArray[np.float64]
+    sd: npt.NDArray[np.float64]
+    error: npt.NDArray[np.float64]
+
+
+def _effect_held(
+    rng: np.random.Generator, before: Sides, after: Sides, theirs: _Drawn, ours: _Drawn
+) -> float:
+    """The share of draws whose effect lies in the interval of other draws."""
+    stock = _drawn(rng, before.theirs, len(before.theirs))
+    replayed = _drawn(rng, before.theirs, len(before.ours))
+    interval = welch(Sample.of(before.theirs), Sample.of(after.theirs))
+    reach = (interval.high - interval.value) / interval.error if interval.error else 0.0
+    apart = (ours.mean - replayed.mean) - (theirs.mean - stock.mean)
+    return _share(np.abs(apart) <= reach * np.hypot(theirs.error, stock.error))
+
+
+def _share(held: npt.NDArray[np.bool_]) -> float:
+    return float(np.mean(held))
+
+
+def _drawn(rng: np.random.Generator, values: Sequence[float], n: int) -> _Drawn:
+    """DRAWS draws of *n* values."""
     drawn = rng.choice(np.asarray(values, np.float64), (DRAWS, n))
-    return drawn.mean(axis=1), drawn.std(axis=1, ddof=1)
+    sd = drawn.std(axis=1, ddof=1)
+    return _Drawn(drawn.mean(axis=1), sd, sd / np.sqrt(n))

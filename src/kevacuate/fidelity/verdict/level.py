@@ -8,7 +8,15 @@ from pathlib import Path
 
 from kevacuate.fidelity.level import Given
 from kevacuate.fidelity.verdict import columns
-from kevacuate.fidelity.verdict.judge import Values, effect_rows, level_rows, not_modelled, perfect, sides, tallies
+from kevacuate.fidelity.verdict.judge import (
+    Values,
+    effect_rows,
+    level_rows,
+    not_modelled,
+    perfect,
+    sides,
+    tallies,
+)
 from kevacuate.fidelity.verdict.outcomes import (
     TABLES,
     KernelRun,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
@@ -81,18 +82,14 @@ def replayed(
     report("reading the demand", 0, 0)
     demand = demand_while_compiling(recording)
     jobs = [(policy, options.seed + i) for policy in BOOTED for i in range(number)]
-    most = _most_at_once(recording)
-    total = demand.span[1] * len(jobs)
+    most, total = _most_at_once(recording), demand.span[1]
     found: dict[str, list[dict[str, float]]] = {policy: [] for policy in BOOTED}
     for at in range(0, len(jobs), most):
-        runs = [
-            OneReplay(recording, demand, policy, replace(options, seed=seed))
-            for policy, seed in jobs[at : at + most]
-        ]
-        _pass(recording, demand, runs, lambda rows, at=at, n=len(runs): report(  # type: ignore[misc]
-            "verdict", demand.span[1] * at + rows * n, total
-        ))
-        for (policy, _), run in zip(jobs[at : at + most], runs, strict=True):
+        some = jobs[at : at + most]
+        runs = [OneReplay(recording, demand, policy, replace(options, seed=seed)) for policy, seed in some]
+        for rows in _pass(recording, demand, runs):
+            report("verdict", total * at + rows * len(runs), total * len(jobs))
+        for (policy, _), run in zip(some, runs, strict=True):
             found[policy].append(run.values)
     return found
 
@@ -105,22 +102,19 @@ def _most_at_once(recording: Recording) -> int:
     return max(1, room // max(pages * STATE_BYTES, 1))
 
 
-def _pass(
-    recording: Recording, demand: Demand, runs: Sequence[OneReplay], done: Callable[[int], None]
-) -> None:
-    """One pass over the demand for some replays, side by side."""
-    moments = sorted(moments_of(recording).items(), key=lambda item: item[1])
-    marks = list(moments)
+def _pass(recording: Recording, demand: Demand, runs: Sequence[OneReplay]) -> Iterator[int]:
+    """One pass over the demand for some replays, side by side; yields the rows done so far."""
+    marks = sorted(moments_of(recording).items(), key=lambda item: item[1])
     rows, last = 0, 0
     workers = 1 if JIT_DISABLED else min(len(runs), len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers, "verdict") as pool:
         for chunk in demand.chunks():
             for piece, label, t in _cut(chunk, marks):
-                list(pool.map(lambda run, p=piece, m=label, t=t, r=rows: _step(run, p, m, t, r), runs))  # type: ignore[misc]
+                list(pool.map(_step, runs, repeat(piece), repeat(label), repeat(t), repeat(rows)))
                 rows += piece.t.size
                 last = int(piece.t[-1]) if piece.t.size else last
-            done(rows)
-        list(pool.map(lambda run: _end(run, marks, last), runs))
+            yield rows
+        list(pool.map(_end, runs, repeat(marks), repeat(last)))
 
 
 def _step(run: OneReplay, piece: DemandChunk, label: str, t: int, row: int) -> None:

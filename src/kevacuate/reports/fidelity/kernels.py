@@ -53,7 +53,7 @@ class Population:
 
     def groups(self, kernel: str) -> dict[str, Groups]:
         """Every figure that varies, without and with the patch; what only the patch does is no outcome."""
-        found = {}
+        found: dict[str, Groups] = {}
         for column in ALL:
             groups = self.values(STOCK, column.name), self.values(kernel, column.name)
             varies = len({*groups[0], *groups[1]}) > 1
@@ -123,13 +123,15 @@ def kernels_document(tables: Sequence[Path]) -> str:
 def _head(tables: Sequence[Path], told: Sequence[Population]) -> Iterator[str]:
     names = " ".join(path.name for path in tables)
     boots = sum(one.number for one in told)
-    images = {image: sum(one.number for one in told if one.image == image) for image in (FIRST_IMAGE, SECOND_IMAGE)}
+    images = {
+        image: sum(one.number for one in told if one.image == image) for image in (FIRST_IMAGE, SECOND_IMAGE)
+    }
     counts = [f"{number} with the {image} disk image" for image, number in images.items() if number]
     yield f"Made by `python docs/generate_kernels.py {names}`. Nothing in it is written by hand, and no model is involved."
     yield ""
     yield (
-        f"Linux 7.2 was booted {boots} times for it: {', '.join(counts)}. The kernels are `stock` without the patch, `patched` with "
-        "it as posted, and `fixskip` with its skip hint ignored. Boots of one section ran the same program with the same seed."
+        f"Linux 7.2 was booted {boots} times for it: {', '.join(counts)}. The kernels are `stock` without the patch, `patched` "
+        "with it as posted, and `fixskip` with its skip hint ignored. Boots of one section ran the same program with the same seed."
     )
 
 
@@ -203,9 +205,7 @@ def _population(one: Population, found: Mapping[str, Mapping[str, Change]]) -> I
     yield f"## {one.title[0].upper()}{one.title[1:]}"
     yield ""
     for kernel in PATCHED:
-        yield (
-            f"### {kernel} against stock: {one.title}"
-        )
+        yield (f"### {kernel} against stock: {one.title}")
         yield ""
         yield f"`{kernel}` is {ABOUT_PATCHED[kernel]}. Boots: {len(one.boots[STOCK])} stock, {len(one.boots[kernel])} {kernel}."
         yield ""

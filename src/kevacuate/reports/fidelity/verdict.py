@@ -23,7 +23,19 @@ from kevacuate.measure.fidelity import (
 )
 from kevacuate.measure.intervals import Sample
 
-LEVEL_HEADS = ("policy", "row", "kernels: mean (sd)", "error", "model: mean (sd)", "error", "apart", "level", "sd ratio", "spread", "recorded")
+LEVEL_HEADS = (
+    "policy",
+    "row",
+    "kernels: mean (sd)",
+    "error",
+    "model: mean (sd)",
+    "error",
+    "apart",
+    "level",
+    "sd ratio",
+    "spread",
+    "recorded",
+)
 EFFECT_HEADS = (
     "policy", "row", "kernels: change", "95 % interval", "p", "corrected", "would be seen", "model: change", "p", "corrected",
     "effect", "verdict",
@@ -178,7 +190,7 @@ def judged_text(judged: Judged) -> Iterator[str]:
     yield from aligned(LEVEL_HEADS, [level_cells(row) for row in judged.rows])
     if judged.effects:
         yield ""
-        yield "effects (p of the permutation test, corrected for the number of rows; the smallest change that would be seen at 80 %):"
+        yield "effects (p of the permutation test, corrected for the number of rows; the smallest change seen in 80 % of cases):"
         yield from aligned(EFFECT_HEADS, [effect_cells(row) for row in judged.effects])
     if judged.not_modelled:
         yield ""
