@@ -131,7 +131,7 @@ def _head(tables: Sequence[Path], told: Sequence[Population]) -> Iterator[str]:
     yield ""
     yield (
         f"Linux 7.2 was booted {boots} times for it: {', '.join(counts)}. The kernels are `stock` without the patch, `patched` "
-        "with it as posted, and `fixskip` with its skip hint ignored. Boots of one section ran the same program with the same seed."
+        "with it as posted, and `fixskip` with its skip hint ignored. Boots of one section ran one program with one seed."
     )
 
 
