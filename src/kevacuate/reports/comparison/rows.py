@@ -209,39 +209,15 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
     ]
 
 
-LEAST_ZEROS = 3
-"""From so many rows of a section on that are 0 in every run, one line stands for them."""
+def folded(rows: Sequence[GroupRow[Row]]) -> tuple[list[GroupRow[Row]], list[GroupRow[Row]]]:
+    """The rows that people see first, and those that are 0 in every run, which have nothing to say."""
+    zeros = [row for row in rows if all(value == 0 for group in row.values for value in group)]
+    return [row for row in rows if row not in zeros], zeros
 
 
-@dataclass(frozen=True)
-class Zeros:
-    """Rows of one section that are 0 in every run: shown as one line, and whole in JSON."""
-
-    section: str
-    rows: tuple[GroupRow[Row], ...]
-
-    @property
-    def label(self) -> str:
-        """What stands for them where there is little room."""
-        return f"{len(self.rows)} more: 0 in every run"
-
-    @property
-    def named(self) -> str:
-        """The same with their names."""
-        return f"{self.label} ({'; '.join(row.row.label for row in self.rows)})"
-
-
-def shown_rows(rows: Sequence[GroupRow[Row]]) -> list[GroupRow[Row] | Zeros]:
-    """The rows as people see them: those of a section that are 0 in every run last, as one where there are many."""
-    shown: list[GroupRow[Row] | Zeros] = []
-    for section in dict.fromkeys(row.row.section for row in rows):
-        own = [row for row in rows if row.row.section == section]
-        zeros = tuple(row for row in own if all(value == 0 for group in row.values for value in group))
-        if len(zeros) < LEAST_ZEROS:
-            shown += own
-        else:
-            shown += [*(row for row in own if row not in zeros), Zeros(section, zeros)]
-    return shown
+def zeros_words(zeros: Sequence[object]) -> str:
+    """What stands for rows that are folded away."""
+    return f"{len(zeros)} row{'' if len(zeros) == 1 else 's'} {'is' if len(zeros) == 1 else 'are'} 0 in every run"
 
 
 @dataclass(frozen=True)
