@@ -60,7 +60,14 @@ from kevacuate.demand.objects import (
     i64,
     open_object,
 )
-from kevacuate.demand.pagecache import on_activate, on_add, on_delete, on_read, page_key, reclaimed_without_file
+from kevacuate.demand.pagecache import (
+    on_activate,
+    on_add,
+    on_delete,
+    on_read,
+    page_key,
+    reclaimed_without_file,
+)
 from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
 from kevacuate.demand.tables import EventInput
