@@ -128,20 +128,18 @@ _making = threading.RLock()
 """Held while a dispatcher is made: each function has one, whatever threads ask for it."""
 
 
-class Part:
-    """A function that compiled code calls, before it is compiled.
+class _Compilable:
+    """A function before it is compiled.
 
     Attributes
     ----------
     py_func : function
         It, in plain Python; what it calls is compiled.
-    inline, cold : bool or None, bool
-        As of :func:`part`.
     """
 
-    def __init__(self, function: Callable[..., Any], inline: bool | None, cold: bool) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function
-        self.py_func, self.inline, self.cold = function, inline, cold
+        self.py_func = function
         self._compiled: Any = None
 
     @property
@@ -149,25 +147,36 @@ class Part:
         """Numba's dispatcher."""
         if self._compiled is None:
             with _making:
-                from kevacuate.dispatch import compiled_part
+                from kevacuate import dispatch
 
-                self._compiled = self._compiled or compiled_part(self)
+                self._compiled = self._compiled or self._make(dispatch)
         return self._compiled
 
+    def _make(self, dispatch: Any) -> Any:
+        """A dispatcher, of the module that makes them."""
+        raise NotImplementedError
 
-class EntryPoint:
-    """A function that Python calls, which is compiled when it is first called; its machine code is kept on disk.
 
-    Attributes
-    ----------
-    py_func : function
-        It, in plain Python; what it calls is compiled.
-    """
+class Part(_Compilable):
+    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`."""
+
+    def __init__(self, function: Callable[..., Any], inline: bool | None, cold: bool) -> None:
+        super().__init__(function)
+        self.inline, self.cold = inline, cold
+
+    def _make(self, dispatch: Any) -> Any:
+        return dispatch.compiled_part(self)
+
+
+class EntryPoint(_Compilable):
+    """A function that Python calls, which is compiled when it is first called; its machine code is kept on disk."""
 
     def __init__(self, function: Callable[..., Any], plain_work: int) -> None:
-        self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function
-        self.py_func, self._plain_work = function, plain_work
-        self._compiled: Any = None
+        super().__init__(function)
+        self._plain_work = plain_work
+
+    def _make(self, dispatch: Any) -> Any:
+        return dispatch.compiled_entry_point(self.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function."""
@@ -177,16 +186,6 @@ class EntryPoint:
         if name.startswith("__") or name == "_compiled":
             raise AttributeError(name)
         return getattr(self.compiled, name)
-
-    @property
-    def compiled(self) -> Any:
-        """Numba's dispatcher."""
-        if self._compiled is None:
-            with _making:
-                from kevacuate.dispatch import compiled_entry_point
-
-                self._compiled = self._compiled or compiled_entry_point(self.py_func)
-        return self._compiled
 
     @cached_property
     def plain(self) -> Callable[..., Any]:
@@ -281,7 +280,7 @@ def _in_plain(
     made[function] = twin
     for name in _names(function.__code__):
         found = function.__globals__.get(name)
-        if isinstance(found, Part | EntryPoint):
+        if isinstance(found, _Compilable):
             space[name] = _in_plain(found.py_func, made, spaces)
         elif isinstance(found, Builtin):
             space[name] = found.plain

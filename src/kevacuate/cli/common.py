@@ -134,6 +134,17 @@ def phase_lines() -> Callable[[Any], None]:
     return report
 
 
+@contextmanager
+def live_status(line: Callable[[Any], str]) -> Iterator[Callable[[Any], None]]:
+    """For a recorder: a function of its Status that shows it as *line* words it; outside a terminal as :func:`phase_lines`."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield phase_lines()
+        return
+    with screen.status("starting") as shown, owed(shown.stop):
+        yield lambda status: shown.update(line(status))
+
+
 class _Waits:
     """Says on stderr what the command does, once for each thing, where nothing was said for :data:`QUIET_SECONDS`."""
 
