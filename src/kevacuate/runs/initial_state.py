@@ -7,7 +7,15 @@ import numpy as np
 
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import absent_pages, movable_pages
+from kevacuate.kernel.pageflags import (
+    KPF_ACTIVE,
+    KPF_MLOCKED,
+    KPF_REFERENCED,
+    KPF_UNEVICTABLE,
+    absent_pages,
+    flag,
+    movable_pages,
+)
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
@@ -250,13 +258,32 @@ def initial_state(
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
-    load_state.load_allocated(
-        state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
-    )
+    pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
+    load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded))
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
+
+
+def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:
+    """The attributes of the start's objects; in closed loop with what their page flags say of their place on the LRU lists.
+
+    The order on each list is not known of most recordings: the lower the pfn, the older a folio is taken to be.
+    """
+    attr = start.attr.astype(np.int64)
+    flags = recorded.page_flags
+    if state.view.cfg.open_loop or flags is None:
+        return attr
+    own = flags[start.pfn]
+    for bit, name in (
+        (KPF_ACTIVE, k.ATTR_ACTIVE),
+        (KPF_REFERENCED, k.ATTR_REFERENCED),
+        (KPF_UNEVICTABLE, k.ATTR_MLOCKED),
+        (KPF_MLOCKED, k.ATTR_MLOCKED),
+    ):
+        attr |= np.where(flag(own, bit), name, 0)
+    return attr & np.where(attr & k.ATTR_MLOCKED, ~k.ATTR_ACTIVE, -1)
 
 
 def _draw_phases(state: State, seed: int) -> None:
