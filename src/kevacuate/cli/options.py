@@ -120,6 +120,10 @@ def replay_options(function: Any) -> Any:
     return seed_option(losses_option(function))
 
 
+all_option = click.option("--all", "every", is_flag=True, help="Show the rows that are 0 in every run, too.")
+"""Nothing folds away."""
+
+
 def result_options(function: Any) -> Any:
     """``--json``, ``--series``, ``--seed``, ``--despite-losses``, ``--save``: of the commands that replay and print figures."""
     return json_option(series_option(replay_options(save_option(function))))

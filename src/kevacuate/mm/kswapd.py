@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
+from kevacuate.mm.compact_reset import reset_isolation_suitable
+from kevacuate.mm.compact_suitable import compact_gap
 from kevacuate.mm.fields import Node, ScanControl, View
 from kevacuate.mm.log import log_event
 from kevacuate.mm.shrink_node import (
-    compact_gap,
     scan_control,
     shrink_lruvec_round,
     shrink_node_begin,
@@ -160,6 +161,7 @@ def kswapd_try_to_sleep(s: View, node: int, pgdat: Node, alloc_order: int, order
     if not prepare_kswapd_sleep(s, node, order, highest_zoneidx):
         kswapd_runs_again(s, pgdat)
         return
+    reset_isolation_suitable(s, node)
     wakeup_kcompactd(s, node, alloc_order, highest_zoneidx)
     pgdat.kswapd_state = k.KSWAPD_NAP
     pgdat.kswapd_due = s.stat.now + k.KSWAPD_NAP_NS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.compact_suitable import fragmentation_index
+from kevacuate.mm.compact_suitable import compact_gap, compaction_suitable
 from kevacuate.mm.fields import ScanControl, View
 from kevacuate.mm.lruvec import inactive_is_low, lruvec_lru_size
 from kevacuate.mm.shrink_list import shrink_active_list, shrink_inactive_list
@@ -17,24 +17,6 @@ from kevacuate.mm.watermark import pgdat_balanced, wmark_pages, zone_watermark_o
 
 _INACTIVE, _ACTIVE = 0, 1
 """Places in ``sc.nr``."""
-
-
-@part
-def compact_gap(order: int) -> int:
-    """Free pages that a compaction for *order* needs to work with (include/linux/compaction.h:68)."""
-    return min(2 << order, k.COMPACT_CLUSTER_MAX)
-
-
-@part
-def compaction_suitable(s: View, z: int, order: int, mark: int, highest_zoneidx: int) -> bool:
-    """Whether compacting the zone for *order* is worth while with *mark* pages to be left free (mm/compaction.c:2436)."""
-    mark += compact_gap(order)
-    if order > k.PAGE_ALLOC_COSTLY_ORDER:
-        mark += wmark_pages(s, z, k.WMARK_LOW) - wmark_pages(s, z, k.WMARK_MIN)
-    if not zone_watermark_ok(s, z, 0, mark, highest_zoneidx, k.ALLOC_CMA):
-        return False
-    lacks_memory = 0 <= fragmentation_index(s, z, order) <= s.cfg.extfrag_threshold
-    return order <= k.PAGE_ALLOC_COSTLY_ORDER or not lacks_memory
 
 
 @part

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
+from kevacuate.mm.compact_suitable import compaction_suitable
 from kevacuate.mm.fields import ScanControl, View, Worker
 from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
 from kevacuate.mm.log import log_event
 from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.shrink_list import drop_folio, free_unref_folios
 from kevacuate.mm.shrink_node import (
-    compaction_suitable,
     scan_control,
     shrink_node,
     snapshot_refaults,
