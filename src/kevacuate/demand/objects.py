@@ -244,9 +244,7 @@ def free_object(s: Tables, out: DemandChunk, obj: int) -> None:
         if shadow > 0 and i64(s.shadow_order[shadow]) != order:
             shadow = i64(0)
     s.q[Q_RECLAIMED] += shadow > 0
-    emit(
-        s, out, OP_RECLAIM if shadow > 0 else OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, shadow
-    )
+    emit(s, out, OP_RECLAIM if shadow > 0 else OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, shadow)
     if pfn >= 0:
         set_owner(s, pfn, order, FREE_CODE)
     s.q[Q_FREES] += 1

@@ -82,6 +82,7 @@ ATTR_STATIC = 255
 ATTR_ON_LRU = 256
 ATTR_IN_BATCH = 512
 ATTR_FREED = 1024
+ATTR_REFERENCED = 4096
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
