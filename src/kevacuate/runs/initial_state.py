@@ -99,8 +99,10 @@ def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, 
     return tuple(zones)
 
 
-def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
+def machine_config(machine: Machine, state: AllocatorState, *, closed: bool = False) -> MachineConfig:
     """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
+
+    *closed*: of a replay in which the model reclaims by itself.
 
     Raises
     ------
@@ -131,7 +133,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
-        open_loop=True,
+        open_loop=not closed,
         profile=profile,
         compaction=True,
         **model_settings(machine, profile),
@@ -238,10 +240,13 @@ def initial_state(
     options: ReplayOptions,
     objects: int,
     skip: np.ndarray,
+    *,
+    closed: bool = False,
 ) -> State:
     """The model's state at the recording's start, ready for the first row of the demand.
 
     *objects* is the least number of objects to have room for, *skip* a bool per recorded block: see :func:`skip_bits`.
+    *closed* as of :func:`machine_config`.
 
     Raises
     ------
@@ -249,7 +254,7 @@ def initial_state(
         The state is inconsistent, or the model cannot hold the machine.
 
     """
-    config = machine_config(machine, recorded)
+    config = machine_config(machine, recorded, closed=closed)
     refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
