@@ -25,6 +25,7 @@ from kevacuate.mm.fields import (
     LogRecord,
     Node,
     PerCpuPages,
+    ScanControl,
     SlowPath,
     View,
     Worker,
@@ -63,6 +64,11 @@ class State(NamedTuple):
         of pages).
     slow : int64
         The record of the request that is in the slow path of a closed loop.
+    lru : int32[2 * (list heads, batches, objects)]
+        In closed loop: the LRU lists (:mod:`kevacuate.mm.lruvec`), linked by object; of a dropped object its shadow entry. In
+        open loop empty.
+    sc : int64
+        Scan controls of every node's kswapd, and of direct reclaim.
     """
 
     link: Int32Array
@@ -81,6 +87,8 @@ class State(NamedTuple):
     log: Int64Array
     obj: Int32Array
     slow: Int64Array
+    lru: Int32Array
+    sc: Int64Array
 
     @property
     def view(self) -> View:
@@ -146,6 +154,7 @@ class MachineConfig:
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    shrink_ns: int = 500
     profile: Profile = PROFILES["7.2"]
 
     @property
@@ -319,6 +328,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
+    cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
     _set_profile(cfg, machine)
 
 
@@ -376,6 +386,8 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
     for node in range(s.cfg.nr_nodes):
+        s.sc[node].kswapd = 1
+    for node in range(s.cfg.nr_nodes):
         _set_node(s, machine, policy, node)
     if not s.cfg.open_loop:
         _set_direct_compaction(s)
@@ -409,6 +421,15 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
 def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
     """Room for the type noted of every page on a per-CPU list; none where the kernel notes none."""
     return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
+
+
+def _new_lru(cfg: Config, objects: int) -> Int32Array:
+    """Empty LRU lists and batches, and room for so many objects; nothing in open loop."""
+    if cfg.open_loop:
+        return np.zeros(0, np.int32)
+    lru = np.zeros(2 * (cfg.lru_first + objects), np.int32)
+    lru[: 2 * k.LRU_HEADS] = np.repeat(np.arange(k.LRU_HEADS, dtype=np.int32), 2)
+    return lru
 
 
 def build_state(
@@ -457,6 +478,8 @@ def build_state(
         log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
         slow=SlowPath.new(),
+        lru=_new_lru(cfg, max(options.objects, 1)),
+        sc=ScanControl.new(nodes + 1),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
@@ -478,7 +501,11 @@ def grow_objects(state: State, size: int) -> State:
         return state
     obj: Any = np.full(max(size, 2 * state.obj.size), -1, np.int32)
     obj[: state.obj.size] = state.obj
-    return state._replace(obj=obj)
+    lru = state.lru
+    if lru.size:
+        lru = np.zeros(state.lru.size + 2 * (obj.size - state.obj.size), np.int32)
+        lru[: state.lru.size] = state.lru
+    return state._replace(obj=obj, lru=lru)
 
 
 def state_bytes(state: State) -> dict[str, int]:
