@@ -522,26 +522,22 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     while i < last and s.g[G_OUT] <= room and s.g[G_CACHED] <= cache_room:
         kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
+        s.g[G_NOW] = e.t[i]
+        s.g[G_CPU] = e.cpu[i]
         s.g[G_TASK] = e.pid[i]
-        if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
-            pfn = i64(e.pfn[i])
-            if kind == MM_PAGE_FREE:
-                s.q[_Q_FREE_EVENTS] += 1
-                on_free(s, out, i64(e.pid[i]), pfn, i64(e.order[i]))
+        if kind == MM_PAGE_FREE:
+            s.q[_Q_FREE_EVENTS] += 1
+            on_free(s, out, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]))
+        elif kind == MM_PAGE_ALLOC:
+            s.q[_Q_ALLOC_EVENTS] += 1
+            if e.pfn[i] < 0:
+                s.q[_Q_FAILED] += 1
             else:
-                s.q[_Q_ALLOC_EVENTS] += 1
-                if pfn < 0:
-                    s.q[_Q_FAILED] += 1
-                else:
-                    order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
-                    on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
+                order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
+                on_alloc(s, out, i64(e.pid[i]), i64(e.pfn[i]), order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
             on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
             if kind == GT_LIST:
@@ -549,14 +545,10 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
             if s.g[G_SESSIONS] > 0:
                 _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
         elif kind >= MM_LRU_ACTIVATE:
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
             _on_page_cache_event(s, out, e, i)
         elif kind >= VMSCAN_KSWAPD_WAKE:
             _on_reclaim_event(s, kind, i64(e.pid[i]))
         elif kind >= COMPACTION_ISOLATE_MIGRATEPAGES:
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
             _on_mover_event(s, out, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.a[i]), i64(e.c[i]))
         i += 1
     return i

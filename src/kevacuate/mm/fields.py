@@ -176,6 +176,12 @@ class Counters(Record):
     freed_while_isolated: int
     dropped_then_freed: int  #: demand frees of what the model had dropped
     failed_then_freed: int  #: demand frees of what the model could not allocate
+    first_shadow: int  #: closed loop: index in ``obj`` of shadow 0, see runs/closed_loop.py
+    kept_pages: int  #: pages that the recorded kernel reclaimed while the model still had them
+    hit_pages: int  #: of those, pages read again before the model dropped them
+    truncated_pages: int  #: of those, pages that the workload gave up before
+    refault_pages: int  #: pages that the model dropped and the workload used again
+    refaults_failed: int  #: such reads for which no memory was to be had
     bad_free: int  #: demand frees of what was never allocated
     dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int

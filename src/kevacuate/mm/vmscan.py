@@ -94,9 +94,11 @@ def reclaim_by_priority(s: View, sc: ScanControl, node: int, cpu: int) -> None:
         if sc.nr_reclaimed >= sc.nr_to_reclaim or sc.compaction_ready:
             break
         sc.priority -= 1
-    for other in range(s.cfg.nr_nodes):
-        if other == node or not sc.gfp_mask & k.GFP_THISNODE:
-            snapshot_refaults(s, other)
+    zonelist = s.node[node].zonelist
+    for i in range(first_zones_zonelist(s, node, sc.reclaim_idx), zonelist_length(s, node, sc.gfp_mask)):
+        zone = s.zone[zonelist[i]]
+        if zone.index <= sc.reclaim_idx:
+            snapshot_refaults(s, zone.node)
 
 
 @part(cold=True)

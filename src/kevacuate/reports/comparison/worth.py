@@ -156,9 +156,10 @@ def worth_words(deciding: Sequence[str], loop: str) -> str:
     if not total.asked:
         return f"All this is said of the model; no booted kernel was held against it in {loop} loop."
     earned = sum(known.earned(row_id, loop) for row_id in deciding)
-    has = f"{earned} of the {len(deciding)} rows that decide {'has' if earned == 1 else 'have'} earned trust"
-    text = f"{has} against booted kernels." if deciding else "No row decides."
+    rows = "1 row that decides" if len(deciding) == 1 else f"{len(deciding)} rows that decide"
+    has = f"{earned} of the {rows} {'has' if 1 in (earned, len(deciding)) else 'have'} earned trust against booted kernels."
+    text = has if deciding else "No row decides."
     return (
         f"{text} On {total.demands} recorded demand{'' if total.demands == 1 else 's'} in {loop} loop {total.right} of "
-        f"{total.asked} verdicts on a row were the kernels', and {total.false} were false (docs/fidelity.md)."
+        f"{total.asked} verdicts on a row were the kernels', and {total.false} {'was' if total.false == 1 else 'were'} false (docs/fidelity.md)."
     )
