@@ -57,6 +57,20 @@ def test_little_is_done_without_compiling_and_more_is_compiled(fresh: jit.EntryP
         assert (fresh._compiled is not None) == compiled
 
 
+def test_less_is_little_where_machine_code_is_kept(
+    fresh: jit.EntryPoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEVACUATE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(jit, "cache_dir", lambda: str(tmp_path / "compiled-0"))
+    (tmp_path / "compiled-0").mkdir()
+    assert not fresh._kept_once()
+    fresh(Column(np.zeros(5, np.int64)), 1)
+    again = jit.EntryPoint(fill.py_func, 8)
+    assert again._kept_once()
+    assert again.little(1, (Column(np.zeros(5, np.int64)), 1)) == (True, 6)
+    assert again.little(1, (Column(np.zeros(5, np.int64)), 1)) == (False, None)
+
+
 def test_what_plain_python_cannot_end_is_undone_and_compiled(fresh: jit.EntryPoint) -> None:
     column = Column(np.full(5, 9, np.int8))
     seen = []
