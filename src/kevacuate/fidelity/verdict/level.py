@@ -83,11 +83,11 @@ def verify_verdict(
             "the recorded kernel has the patch. What its evacuations did has shaped the recorded demand, which is not that of a "
             "stock kernel"
         )
-    found = replayed(recording, replays, options, report)
+    loop, found = replayed(recording, replays, options, report)
     for values in (one for some in found.values() for one in some):
         for column in columns.COUNTS:
             values[column.name] += before.get(column.name, 0)
-    return _result(recording, workload, options, boots, found, _recorded(recording, own))
+    return _result(recording, workload, loop, boots, found, _recorded(recording, own))
 
 
 def _beside(recording: Recording) -> list[Path]:
@@ -126,7 +126,7 @@ def _recorded(recording: Recording, counts: Mapping[str, int]) -> dict[str, floa
 def _result(
     recording: Recording,
     workload: Workload,
-    options: ReplayOptions,
+    loop: str,
     boots: Mapping[str, Sequence[Values]],
     replays: Mapping[str, Sequence[Values]],
     recorded: Values,
@@ -145,7 +145,7 @@ def _result(
     result.inputs = {f"boots, {kernel}": n for kernel, n in counts.items()}
     result.judged = Judged(
         str(workload),
-        getattr(options, "loop", "open"),
+        loop,
         counts,
         number,
         tuple(rows),

@@ -18,6 +18,7 @@ from kevacuate.measure import moment, run_metrics
 from kevacuate.policy import BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.runs.compare import STATE_BYTES
+from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling
 
@@ -39,6 +40,11 @@ class OneReplay:
         self._refused = 0
         self.values: dict[str, float] = {}
         """Figures by column."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether its loop is closed."""
+        return self._replay.loop.closed
 
     def feed(self, chunk: DemandChunk, row: int) -> None:
         """Replay some rows."""
@@ -74,10 +80,10 @@ def moments_of(recording: Recording) -> dict[str, int]:
 
 def replayed(
     recording: Recording, number: int, options: ReplayOptions, report: Report
-) -> dict[str, list[dict[str, float]]]:
-    """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used.
+) -> tuple[str, dict[str, list[dict[str, float]]]]:
+    """(The loop they ran, figures by policy) of *number* replays of each policy of BOOTED, with seeds from ``options.seed``.
 
-    As many replays as fit into half of the machine's memory share a pass over the demand.
+    All cores are used; as many replays as fit into half of the machine's memory share a pass over the demand.
     """
     report("reading the demand", 0, 0)
     demand = demand_while_compiling(recording)
@@ -91,7 +97,7 @@ def replayed(
             report("verdict", total * at + rows * len(runs), total * len(jobs))
         for (policy, _), run in zip(some, runs, strict=True):
             found[policy].append(run.values)
-    return found
+    return choose_loop(options.loop, demand).name, found
 
 
 def _most_at_once(recording: Recording) -> int:
@@ -108,7 +114,7 @@ def _pass(recording: Recording, demand: Demand, runs: Sequence[OneReplay]) -> It
     rows, last = 0, 0
     workers = 1 if JIT_DISABLED else min(len(runs), len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers, "verdict") as pool:
-        for chunk in demand.chunks():
+        for chunk in demand.chunks(closed=runs[0].closed):
             for piece, label, t in _cut(chunk, marks):
                 list(pool.map(_step, runs, repeat(piece), repeat(label), repeat(t), repeat(rows)))
                 rows += piece.t.size
