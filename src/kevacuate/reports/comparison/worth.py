@@ -158,8 +158,9 @@ def worth_words(deciding: Sequence[str], loop: str) -> str:
     earned = sum(known.earned(row_id, loop) for row_id in deciding)
     rows = "1 row that decides" if len(deciding) == 1 else f"{len(deciding)} rows that decide"
     has = f"{earned} of the {rows} {'has' if 1 in (earned, len(deciding)) else 'have'} earned trust against booted kernels."
-    text = has if deciding else "No row decides."
+    false = f"{total.false} {'was' if total.false == 1 else 'were'} false"
+    demands = f"{total.demands} recorded demand{'' if total.demands == 1 else 's'}"
     return (
-        f"{text} On {total.demands} recorded demand{'' if total.demands == 1 else 's'} in {loop} loop {total.right} of "
-        f"{total.asked} verdicts on a row were the kernels', and {total.false} {'was' if total.false == 1 else 'were'} false (docs/fidelity.md)."
+        f"{has if deciding else 'No row decides.'} On {demands} in {loop} loop {total.right} of {total.asked} verdicts on a row "
+        f"were the kernels', and {false} (docs/fidelity.md)."
     )
