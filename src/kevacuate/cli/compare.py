@@ -53,6 +53,7 @@ def command(
     as_json: bool,
     series: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
@@ -82,7 +83,9 @@ def command(
     from kevacuate.reports.comparison.conclusion import FIRST, comparison_json, first_parts
     from kevacuate.reports.comparison.tables import comparison_table
 
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(
+        seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
+    )
     path = Path(recordings[0]) if recordings else None
     result = _replays(path, policies or COMPARED, repeats_of(repeats), options, save)
     if as_json:

@@ -25,6 +25,7 @@ def command(
     as_json: bool,
     series: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
@@ -37,7 +38,9 @@ def command(
     kevacuate.parse_policy(policy)
     writable(save)
     source = open_recording(recording)
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(
+        seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
+    )
     with progress_bar() as progress:
         told = doing("replaying", progress)
         result = kevacuate.compare(source, policy, repeats=1, options=options, progress=told)
