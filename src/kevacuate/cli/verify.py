@@ -9,7 +9,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, print_json, progress_bar
-from kevacuate.cli.options import Integer, Number, json_option
+from kevacuate.cli.options import Integer, Number, json_option, loop_option
 from kevacuate.measure.fidelity import LEVELS
 
 
@@ -48,6 +48,7 @@ from kevacuate.measure.fidelity import LEVELS
 )
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
+@loop_option
 @json_option
 def command(
     recording: Path,
@@ -58,6 +59,7 @@ def command(
     replays: int,
     despite_losses: bool,
     details: bool,
+    loop: str,
     as_json: bool,
 ) -> int:
     """Put the recorded kernel's requests to the model, and count how often it decides what the kernel decided.
@@ -79,6 +81,7 @@ def command(
             despite_losses=despite_losses,
             repeats_table=tables,
             replays=replays,
+            options=kevacuate.ReplayOptions(loop=loop),
             progress=doing("verifying", progress),
         )
     passed = require is None or result.passes(require, must_run=bool(levels))

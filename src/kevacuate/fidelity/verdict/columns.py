@@ -89,13 +89,13 @@ END_ROWS = {
 """The comparison's rows that show the last moment."""
 
 _VMSTAT = (
-    "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall", "compact_success", "compact_fail",
-    "compact_daemon_wake", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_migrate_scanned",
+    "allocstall", "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall", "compact_success",
+    "compact_fail", "compact_daemon_wake", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_migrate_scanned",
     "compact_free_scanned", "compact_isolated", "pgmigrate_success", "pgmigrate_fail", "pgscan_kswapd", "pgsteal_kswapd",
     "pgscan_direct", "pgsteal_direct", "pgactivate", "pgdeactivate", "slabs_scanned", "workingset_refault_file",
     "workingset_activate_file", "workingset_restore_file", "thp_fault_alloc", "thp_fault_fallback", "oom_kill",
 )  # fmt: skip
-"""Counters of /proc/vmstat, as the kernel names them."""
+"""Counters of /proc/vmstat, as the kernel names them; allocstall is the sum of those by zone."""
 
 EVENTS = {
     "events_mm_vmscan_kswapd_wake": ("kswapd woken", "kswapd_wakes"),
@@ -106,7 +106,6 @@ EVENTS = {
     "slow_op0": ("slow path entered", "slow_path_entries"),
     "slow_op2": ("slow path left without a page", "slow_path_failures"),
     "slow_op3": ("direct compactions", "direct_compactions"),
-    "slow_op4": ("direct reclaims", "slow_path_reclaims"),
 }
 """Events of the whole run, by the column that counts them: what they are called, and the metric of a replay."""
 
@@ -132,6 +131,12 @@ ALL = (*COUNTS, *EVACUATIONS, *columns_at(MOMENTS), *ENDING, *PRESSURE)
 """Every column that is compared."""
 
 ONLY_PATCHED = frozenset(column.name for column in EVACUATIONS)
+
+
+def with_sums(values: Mapping[str, float]) -> dict[str, float]:
+    """A boot's figures with those that are sums of others: allocstall of all zones."""
+    zones = [value for name, value in values.items() if name.startswith(f"{LOAD}allocstall_")]
+    return {**values, f"{LOAD}allocstall": sum(zones)} if zones else dict(values)
 
 
 def replay_fallbacks(metrics: Mapping[str, Any]) -> dict[str, int]:

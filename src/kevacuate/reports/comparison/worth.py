@@ -146,7 +146,8 @@ def record() -> Record:
 
 def loop_of(comparison: Comparison) -> str:
     """The loop that a comparison was replayed in."""
-    return str(comparison.baseline.provenance.get("loop", "open"))
+    loop: dict[str, str] = comparison.baseline.provenance.get("loop", {})
+    return loop.get("ran", "open")
 
 
 def worth_words(deciding: Sequence[str], loop: str) -> str:
