@@ -89,11 +89,12 @@ END_ROWS = {
 """The comparison's rows that show the last moment."""
 
 _VMSTAT = (
-    "allocstall", "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall", "compact_success",
-    "compact_fail", "compact_daemon_wake", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_migrate_scanned",
-    "compact_free_scanned", "compact_isolated", "pgmigrate_success", "pgmigrate_fail", "pgscan_kswapd", "pgsteal_kswapd",
-    "pgscan_direct", "pgsteal_direct", "pgactivate", "pgdeactivate", "slabs_scanned", "workingset_refault_file",
-    "workingset_activate_file", "workingset_restore_file", "thp_fault_alloc", "thp_fault_fallback", "oom_kill",
+    "allocstall", "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall",
+    "compact_success", "compact_fail", "compact_daemon_wake", "compact_daemon_migrate_scanned",
+    "compact_daemon_free_scanned", "compact_migrate_scanned", "compact_free_scanned", "compact_isolated",
+    "pgmigrate_success", "pgmigrate_fail", "pgscan_kswapd", "pgsteal_kswapd", "pgscan_direct", "pgsteal_direct",
+    "pgactivate", "pgdeactivate", "slabs_scanned", "workingset_refault_file", "workingset_activate_file",
+    "workingset_restore_file", "thp_fault_alloc", "thp_fault_fallback", "oom_kill",
 )  # fmt: skip
 """Counters of /proc/vmstat, as the kernel names them; allocstall is the sum of those by zone."""
 
@@ -113,10 +114,10 @@ LOAD = "load_"
 """Begins a column that counts a counter of /proc/vmstat from the start of the load to its peak."""
 
 PRESSURE = (
-    *(Column(f"{LOAD}{name}", f"{name} during the load") for name in _VMSTAT),
+    *(Column(f"{LOAD}{name}", f"{name} during the load", f"vmstat.{name}") for name in _VMSTAT),
     *(Column(name, label) for name, (label, _) in EVENTS.items()),
 )
-"""The columns of ``outcomes-pressure.csv`` that are compared."""
+"""The columns of ``outcomes-pressure.csv`` that are compared; a comparison's row has the counter of the whole run."""
 
 
 def columns_at(moments: Iterable[str]) -> Iterable[Column]:

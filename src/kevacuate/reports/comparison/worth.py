@@ -17,6 +17,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.fidelity import BOTH, NEITHER
+from kevacuate.reports.comparison.rows import ROWS
 
 FILE = "trust.json"
 """In the package's ``data``."""
@@ -89,6 +90,8 @@ class Record:
 def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
     """The record, from verifications as ``kevacuate verify --json`` writes them; those without the level are passed over.
 
+    It has the rows that a comparison shows.
+
     Raises
     ------
     KevacuateError
@@ -111,7 +114,10 @@ def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
                 "A document is no verification: make it by kevacuate verify RECORDING --level verdict --json."
             ) from None
     rows: dict[str, dict[str, RowRecord]] = {}
+    shown = {row.id for row in ROWS}
     for (row, loop), answers in found.items():
+        if row not in shown:
+            continue
         rows.setdefault(row, {})[loop] = RowRecord(
             len({demand for demand, _, _ in answers}),
             len(answers),
