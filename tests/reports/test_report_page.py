@@ -19,6 +19,7 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.permutation import spread
 from kevacuate.reports.comparison.conclusion import conclusion
 from kevacuate.reports.comparison.group_rows import mean_text
+from kevacuate.reports.comparison.rows import comparison_rows
 from kevacuate.reports.escape import script_json, visible
 from kevacuate.reports.page.data import charts
 from kevacuate.reports.page.page import comparison_page, write_page
