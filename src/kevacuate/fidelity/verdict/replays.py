@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from kevacuate.measure import moment, run_metrics
 from kevacuate.policy import BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.runs.compare import STATE_BYTES
-from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling
 
@@ -42,9 +42,9 @@ class OneReplay:
         """Figures by column."""
 
     @property
-    def closed(self) -> bool:
-        """Whether its loop is closed."""
-        return self._replay.loop.closed
+    def loop(self) -> str:
+        """``open`` or ``closed``: the loop it runs in."""
+        return self._replay.loop.name
 
     def feed(self, chunk: DemandChunk, row: int) -> None:
         """Replay some rows."""
@@ -78,18 +78,26 @@ def moments_of(recording: Recording) -> dict[str, int]:
     }
 
 
-def replayed(
-    recording: Recording, number: int, options: ReplayOptions, report: Report
-) -> tuple[str, dict[str, list[dict[str, float]]]]:
-    """(The loop they ran, figures by policy) of *number* replays of each policy of BOOTED, with seeds from ``options.seed``.
+class Replayed(NamedTuple):
+    """What the replays came to."""
 
-    All cores are used; as many replays as fit into half of the machine's memory share a pass over the demand.
+    loop: str
+    """The loop that they ran in."""
+    values: dict[str, list[dict[str, float]]]
+    """Of each policy the figures of its replays, by column."""
+
+
+def replayed(recording: Recording, number: int, options: ReplayOptions, report: Report) -> Replayed:
+    """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used.
+
+    As many replays as fit into half of the machine's memory share a pass over the demand.
     """
     report("reading the demand", 0, 0)
     demand = demand_while_compiling(recording)
     jobs = [(policy, options.seed + i) for policy in BOOTED for i in range(number)]
     most, total = _most_at_once(recording), demand.span[1]
     found: dict[str, list[dict[str, float]]] = {policy: [] for policy in BOOTED}
+    loop = ""
     for at in range(0, len(jobs), most):
         some = jobs[at : at + most]
         runs = [OneReplay(recording, demand, policy, replace(options, seed=seed)) for policy, seed in some]
@@ -97,7 +105,8 @@ def replayed(
             report("verdict", total * at + rows * len(runs), total * len(jobs))
         for (policy, _), run in zip(some, runs, strict=True):
             found[policy].append(run.values)
-    return choose_loop(options.loop, demand).name, found
+            loop = run.loop
+    return Replayed(loop, found)
 
 
 def _most_at_once(recording: Recording) -> int:
@@ -114,7 +123,7 @@ def _pass(recording: Recording, demand: Demand, runs: Sequence[OneReplay]) -> It
     rows, last = 0, 0
     workers = 1 if JIT_DISABLED else min(len(runs), len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers, "verdict") as pool:
-        for chunk in demand.chunks(closed=runs[0].closed):
+        for chunk in demand.chunks():
             for piece, label, t in _cut(chunk, marks):
                 list(pool.map(_step, runs, repeat(piece), repeat(label), repeat(t), repeat(rows)))
                 rows += piece.t.size
