@@ -65,6 +65,7 @@ FOLIO_BATCH_SIZE = 31
 NR_MAX_MIGRATE_PAGES_RETRY = 10
 NR_MAX_MIGRATE_ASYNC_RETRY = 3
 NR_MAX_MIGRATE_SYNC_RETRY = NR_MAX_MIGRATE_PAGES_RETRY - NR_MAX_MIGRATE_ASYNC_RETRY
+MAX_RECLAIM_RETRIES = 16  # mm/internal.h
 MAX_COMPACT_RETRIES = 16  # mm/page_alloc.c
 
 # States of chunks: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
@@ -95,7 +96,8 @@ ATTR_REFERENCED = 4096
 ATTR_WORKINGSET = 8192
 ATTR_RECLAIM = 16384
 ATTR_ACTIVATING = 32768
-ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM
+ATTR_DIRTIED = 0x7FFF0000  # when the folio was made dirty (mm/writeback.py)
+ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM | ATTR_DIRTIED
 
 # LRU lists (enum lru_list): anonymous ones and those of files, active ones one further; the unevictable ones are counted alone.
 LRU_INACTIVE_ANON = 0
@@ -174,7 +176,7 @@ KSWAPD_IDLE = 0
 KSWAPD_WOKEN = 1
 KSWAPD_RUNNING = 2
 KSWAPD_NAP = 3  # the short sleep of kswapd_try_to_sleep, in closed loop
-KSWAPD_NAP_NS = 100_000_000  # HZ/10
+KSWAPD_NAP_NS = 102_000_000  # HZ/10, and half a jiffy at HZ 250: a timer ends at a tick
 KCOMPACTD_IDLE = 0
 KCOMPACTD_WOKEN = 1
 KCOMPACTD_RUNNING = 2
