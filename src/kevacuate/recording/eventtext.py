@@ -46,6 +46,9 @@ PRINTED: dict[str, str] = {
     "gt_capt": "pfn={pfn:x} order={order} mt={mt} cap_mt={a}",
     "gt_blk": "pfn={pfn:x} old_mt={mt} new_mt={a}",
     "gt_evac": "op={order} pfn={pfn:x} a={a} b={b} c={c} d={d}",
+    "gt_rec": "pfn={pfn:x} order={order} what={b} flags={a:x} who={c}",
+    "gt_lru": "op={b} pfn={pfn:x} order={order} flags={a:x}",
+    "gt_mig": "op={b} old={pfn:x} new={a:x} order={order} mode={c} reason={mt} rc={d}",
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",
     "mm_compaction_isolate_migratepages": _ISOLATE,
     "mm_compaction_isolate_freepages": _ISOLATE,
@@ -92,6 +95,11 @@ PRINTED: dict[str, str] = {
         "nid: {a?} objects to shrink {b} gfp_flags {gfp:gfp} cache items {c} total_scan {d} priority {order?}"
     ),
     "mm_shrink_slab_end": ("nid: {a?} unused scan count {c} new scan count {d} last shrinker return val {b}"),
+    "mm_vmscan_throttled": "nid={a} usec_timeout={b} usect_delayed={c}",
+    "mm_vmscan_kswapd_reclaim_fail": "nid={a} failures={b}",
+    "mm_vmscan_kswapd_clear_hopeless": "nid={a}",
+    "mm_lru_insertion": "pfn={pfn:x} lru={a}",
+    "mm_lru_activate": "pfn={pfn:x}",
 }
 """Event name to its line."""
 

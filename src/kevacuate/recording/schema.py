@@ -46,6 +46,9 @@ class EventKind(IntEnum):
     GT_EVAC = 19
     GT_DUMP = 20
     GT_CAPT = 21
+    GT_REC = 22
+    GT_LRU = 23
+    GT_MIG = 24
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
     COMPACTION_FAST_ISOLATE_FREEPAGES = 34
@@ -79,6 +82,11 @@ class EventKind(IntEnum):
     VMSCAN_RECLAIM_PAGES = 91
     SHRINK_SLAB_START = 92
     SHRINK_SLAB_END = 93
+    VMSCAN_THROTTLED = 94
+    VMSCAN_KSWAPD_RECLAIM_FAIL = 95
+    VMSCAN_KSWAPD_CLEAR_HOPELESS = 96
+    MM_LRU_INSERTION = 112
+    MM_LRU_ACTIVATE = 113
 
 
 class EventChunk(NamedTuple):
@@ -213,6 +221,9 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_blk": _spec(_K.GT_BLK, pfn="pfn", mt="old_mt", a="new_mt"),
     "gt_evac": _spec(_K.GT_EVAC, pfn="pfn", order="op", a="a", b="b", c="c", d="d"),
     "gt_capt": _spec(_K.GT_CAPT, pfn="pfn", order="order", mt="mt", a="cap_mt"),
+    "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
+    "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
+    "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
     "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
     "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
@@ -306,6 +317,11 @@ EVENT_SPECS: dict[str, EventSpec] = {
         d="total_scan",
     ),
     "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid?-1", b="retval", c="unused_scan", d="new_scan"),
+    "mm_vmscan_throttled": _spec(_K.VMSCAN_THROTTLED, a="nid", b="usec_timeout", c="usec_delayed"),
+    "mm_vmscan_kswapd_reclaim_fail": _spec(_K.VMSCAN_KSWAPD_RECLAIM_FAIL, a="nid", b="failures"),
+    "mm_vmscan_kswapd_clear_hopeless": _spec(_K.VMSCAN_KSWAPD_CLEAR_HOPELESS, a="nid"),
+    "mm_lru_insertion": _spec(_K.MM_LRU_INSERTION, pfn="pfn", a="lru"),
+    "mm_lru_activate": _spec(_K.MM_LRU_ACTIVATE, pfn="pfn"),
 }
 """The kernel's event names and how each fills the table; events not listed here are counted and skipped.
 
