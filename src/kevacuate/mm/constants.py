@@ -59,6 +59,9 @@ ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 PCP_BATCH_SCALE_MAX = 5
 COMPACT_CLUSTER_MAX = 32
 SWAP_CLUSTER_MAX = 32
+SWAP_CLUSTER_MAX_SKIPPED = SWAP_CLUSTER_MAX << 10
+DEF_PRIORITY = 12
+MAX_RECLAIM_RETRIES = 16
 FOLIO_BATCH_SIZE = 31
 NR_MAX_MIGRATE_PAGES_RETRY = 10
 
@@ -78,10 +81,35 @@ ATTR_WRITEBACK = int(PageAttr.WRITEBACK)
 ATTR_PINNED = int(PageAttr.PINNED)
 ATTR_BUSY = int(PageAttr.BUSY)
 ATTR_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
+ATTR_MLOCKED = int(PageAttr.MLOCKED)
 ATTR_STATIC = 255
 ATTR_ON_LRU = 256
 ATTR_IN_BATCH = 512
 ATTR_FREED = 1024
+# Those that follow are set in closed loop alone: PG_active, PG_referenced, PG_workingset, PG_reclaim, and a place in a CPU's
+# lru_activate batch. The first four go with a folio that is migrated (folio_migrate_flags).
+ATTR_ACTIVE = 2048
+ATTR_REFERENCED = 4096
+ATTR_WORKINGSET = 8192
+ATTR_RECLAIM = 16384
+ATTR_ACTIVATING = 32768
+ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM
+
+# LRU lists (enum lru_list): anonymous ones and those of files, active ones one further; the unevictable ones are counted alone.
+LRU_INACTIVE_ANON = 0
+LRU_ACTIVE_ANON = 1
+LRU_INACTIVE_FILE = 2
+LRU_ACTIVE_FILE = 3
+LRU_UNEVICTABLE = 4
+NR_LRU_LISTS = 5
+LRU_LISTS = 4  # of a node, with a list head each
+LRU_HEADS = 8 * LRU_LISTS  # list heads at the front of ``lru``: of 8 nodes
+LRU_BATCH = 16  # pairs of words in ``lru`` that a CPU's lru_activate batch takes: its count, then its folios
+SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
+
+# What State.obj holds for an object without a page.
+OBJ_NONE = -1
+OBJ_DROPPED = -2
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
@@ -143,6 +171,8 @@ WORKER_MIGRATE = 4
 KSWAPD_IDLE = 0
 KSWAPD_WOKEN = 1
 KSWAPD_RUNNING = 2
+KSWAPD_NAP = 3  # the short sleep of kswapd_try_to_sleep, in closed loop
+KSWAPD_NAP_NS = 100_000_000  # HZ/10
 KCOMPACTD_IDLE = 0
 KCOMPACTD_WOKEN = 1
 KCOMPACTD_RUNNING = 2
@@ -188,6 +218,7 @@ L_KSWAPD = 18
 L_COMPACT_BEGIN = 19
 L_COMPACT_END = 20
 L_COMPACT_MIGRATE = 21
+L_DIRECT_RECLAIM = 24
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34

@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.buddy import block_in_zone, page_zone
 from kevacuate.mm.constants import (
+    ATTR_ACTIVATING,
     ATTR_FILE,
     ATTR_LRU,
     ATTR_MOVABLE_OPS,
@@ -18,6 +19,7 @@ from kevacuate.mm.constants import (
     PB_COMPACT_SKIP,
 )
 from kevacuate.mm.fields import View, Worker
+from kevacuate.mm.lruvec import lruvec_del_folio, mod_isolated
 
 
 @part
@@ -46,10 +48,12 @@ def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
     s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
-    s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
+    s.link[2 * pfn + 1] = attr & ~(ATTR_ON_LRU | ATTR_ACTIVATING)
     if attr & ATTR_LRU:
         zone.nr_lru -= pages if attr & ATTR_ON_LRU else 0
-        zone.nr_isolated += pages
+        mod_isolated(s, pfn, attr, pages)
+    if attr & ATTR_ON_LRU and s.cfg.open_loop == 0:
+        lruvec_del_folio(s, pfn, attr)
     count = worker.nr_migratepages
     for i in range(count, 0, -1):
         worker.migratepages[i] = worker.migratepages[i - 1]

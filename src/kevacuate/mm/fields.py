@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.disjoint import arrays_apart
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, FOLIO_BATCH_SIZE, NR_ORDERS, WHY_NAMES
+from kevacuate.mm.constants import (
+    COMPACT_CLUSTER_MAX,
+    FOLIO_BATCH_SIZE,
+    NR_LRU_LISTS,
+    NR_ORDERS,
+    SWAP_CLUSTER_MAX,
+    WHY_NAMES,
+)
 from kevacuate.records import Record, Records, Words, words
 
 
@@ -86,7 +93,9 @@ class Config(Record):
     log_capacity: int  #: records that ``log`` has room for
     vmstat_phase: int  #: when CPU 0's vmstat worker is due first, ns
     kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
-    kswapd_run: int  #: how long a run of kswapd lasts, ns
+    kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
+    shrink_ns: int  #: reclaim's cost a page scanned, in closed loop
+    lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
     open_loop: int
@@ -182,6 +191,26 @@ class Counters(Record):
     compact_ns: int
     evacuate_freelist: int  #: the first free evacuate item (a stack), -1: none
     evacuate_ready: int  #: whether pageblock_evacuate_init has run
+    kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
+    kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
+    kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
+    allocstall: int  #: ALLOCSTALL_*: rounds of direct reclaim
+    direct_reclaims: int  #: calls of try_to_free_pages
+    reclaim_stall_ns: int  #: what they cost their callers
+    pgscan_direct_throttle: int
+    throttled_isolated: int  #: direct reclaims that found too many pages isolated
+    pgscan_kswapd: int
+    pgscan_direct: int
+    pgsteal_kswapd: int
+    pgsteal_direct: int
+    pgscan_skip: int  #: pages passed over as their zone is too high
+    pgrefill: int  #: pages of active lists scanned
+    pgactivate: int
+    pgdeactivate: int
+    nr_vmscan_immediate_reclaim: int  #: dirty pages marked for reclaim once they are written
+    workingset_refault_file: int
+    workingset_activate_file: int
+    workingset_restore_file: int
     extfrag: Words = words(
         3 * 3 * 3 * NR_ORDERS
     )  #: [kind of kernel/extfrag.py][type asked][type taken][order taken]
@@ -202,6 +231,13 @@ class Node(Record):
     kswapd_alloc_order: int  #: of this run: the order asked for,
     kswapd_reclaim_order: int  #: the order that balance_pgdat returns,
     kswapd_run_highest_zoneidx: int  #: the highest zone index
+    kswapd_failures: int  #: runs in a row that reclaimed nothing
+    nr_lru: Words = words(4 * NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
+    nr_isolated_file: int
+    nonresident_age: int
+    workingset_activate_file: int
+    refaults_file: int  #: workingset_activate_file when reclaim last ended (lruvec->refaults)
+    pgdat_writeback: int  #: PGDAT_WRITEBACK
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
@@ -233,6 +269,43 @@ class CompactControl(Record):
     enomem: int  #: whether destinations ran out in it
     sources: int  #: index in ``folios`` of the first source (cc->migratepages)
     targets: int  #: index in ``folios`` of the first source's destination
+
+
+class ScanControl(Record):
+    """``struct scan_control`` (mm/vmscan.c) of a node's kswapd or, the last one, of direct reclaim; and where its loops are."""
+
+    nr_to_reclaim: int
+    kswapd: int  #: current_is_kswapd()
+    may_deactivate: int  #: DEACTIVATE_FILE: no other list is scanned without swap
+    force_deactivate: int
+    skipped_deactivate: int
+    no_cache_trim_mode: int
+    cache_trim_mode: int
+    cache_trim_mode_failed: int
+    compaction_ready: int
+    order: int
+    priority: int
+    reclaim_idx: int
+    gfp_mask: int
+    nr_scanned: int
+    nr_reclaimed: int
+    nr_dirty: int  #: this and what follows: sc->nr
+    nr_congested: int
+    nr_writeback: int
+    nr_immediate: int
+    nr_taken: int
+    nr: Words = words(2)  #: of shrink_lruvec: pages to scan yet of the inactive and of the active file list,
+    lruvec_reclaimed: int  #: nr_reclaimed
+    node_reclaimed: int  #: nr_reclaimed when shrink_node began
+    reclaimable: int
+    loop_reclaimed: int  #: nr_reclaimed when balance_pgdat's loop began anew
+    nr_boost_reclaim: int
+    boosted: int
+    scanned: int  #: pages scanned since it began, of any list
+    nr_kept: int  #: folios on ``kept``
+    kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
+    nr_free_folios: int
+    free_folios: Words = words(FOLIO_BATCH_SIZE)
 
 
 class Cpu(Record):
@@ -305,6 +378,8 @@ class View(NamedTuple):
     folios: Words
     log: Records[LogRecord]
     obj: Words
+    lru: Words
+    sc: Records[ScanControl]
 
 
 arrays_apart(View, constant=("cfg",))

@@ -14,6 +14,7 @@ from kevacuate.mm.compact_scanners import (
     set_pageblock_skip,
 )
 from kevacuate.mm.constants import (
+    ATTR_ACTIVATING,
     ATTR_LRU,
     ATTR_ON_LRU,
     ATTR_WRITEBACK,
@@ -26,6 +27,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.evacuate_isolate import may_isolate
 from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lruvec import lruvec_del_folio, mod_isolated
 
 SPENT = -1
 """``cc.fast_start_pfn`` once it has been used."""
@@ -88,10 +90,12 @@ def isolate_source(s: View, z: int, cc: CompactControl, pfn: int, pages: int) ->
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
     s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
-    s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
+    s.link[2 * pfn + 1] = attr & ~(ATTR_ON_LRU | ATTR_ACTIVATING)
     if attr & ATTR_LRU:
         zone.nr_lru -= pages
-        zone.nr_isolated += pages
+        mod_isolated(s, pfn, attr, pages)
+    if attr & ATTR_ON_LRU and s.cfg.open_loop == 0:
+        lruvec_del_folio(s, pfn, attr)
     folios = cc.nr_folios
     s.folios[cc.sources + folios] = pfn
     cc.nr_folios = folios + 1

@@ -26,13 +26,12 @@ from kevacuate.mm.constants import (
     KCOMPACTD_NS,
     KCOMPACTD_RUNNING,
     KCOMPACTD_WOKEN,
-    KSWAPD_IDLE,
     NEVER,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.pcp import drain_all_pages_of_zone
-from kevacuate.mm.wakeups import kcompactd_due
+from kevacuate.mm.wakeups import kcompactd_due, kswapd_sleeps
 
 SLOWER = 5
 """Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
@@ -167,7 +166,7 @@ def kcompactd_step(s: View, node: int) -> None:
     pgdat, cc = s.node[node], s.cc[node]
     cpu = pgdat.cpu
     s.stat.cpu = cpu
-    kswapd_runs = pgdat.kswapd_state != KSWAPD_IDLE
+    kswapd_runs = not kswapd_sleeps(pgdat)
     if pgdat.kcompactd_state != KCOMPACTD_RUNNING:
         kcompactd_begin(s, node, cc, cpu, kswapd_runs)
         return

@@ -25,6 +25,7 @@ from kevacuate.mm.fields import (
     LogRecord,
     Node,
     PerCpuPages,
+    ScanControl,
     View,
     Worker,
     Zone,
@@ -59,6 +60,11 @@ class State(NamedTuple):
     obj : int32[objects]
         First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
         of pages).
+    lru : int32[2 * (list heads, batches, objects)]
+        In closed loop: the LRU lists (:mod:`kevacuate.mm.lruvec`), linked by object; of a dropped object its shadow entry. In
+        open loop empty.
+    sc : int64
+        Scan controls of every node's kswapd, and of direct reclaim.
     """
 
     link: Int32Array
@@ -76,6 +82,8 @@ class State(NamedTuple):
     folios: Int64Array
     log: Int64Array
     obj: Int32Array
+    lru: Int32Array
+    sc: Int64Array
 
     @property
     def view(self) -> View:
@@ -141,6 +149,7 @@ class MachineConfig:
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    shrink_ns: int = 500
     profile: Profile = PROFILES["7.2"]
 
     @property
@@ -314,6 +323,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
+    cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
     _set_profile(cfg, machine)
 
 
@@ -347,6 +357,8 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
     for node in range(s.cfg.nr_nodes):
+        s.sc[node].kswapd = 1
+    for node in range(s.cfg.nr_nodes):
         _set_node(s, machine, policy, node)
     for zone, config in zip(s.zone, machine.zones, strict=True):
         _set_zone(zone, config)
@@ -378,6 +390,15 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
 def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
     """Room for the type noted of every page on a per-CPU list; none where the kernel notes none."""
     return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
+
+
+def _new_lru(cfg: Config, objects: int) -> Int32Array:
+    """Empty LRU lists and batches, and room for so many objects; nothing in open loop."""
+    if cfg.open_loop:
+        return np.zeros(0, np.int32)
+    lru = np.zeros(2 * (cfg.lru_first + objects), np.int32)
+    lru[: 2 * k.LRU_HEADS] = np.repeat(np.arange(k.LRU_HEADS, dtype=np.int32), 2)
+    return lru
 
 
 def build_state(
@@ -424,6 +445,8 @@ def build_state(
         folios=np.zeros(nodes * 2 << machine.pageblock_order, np.int64),
         log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
+        lru=_new_lru(cfg, max(options.objects, 1)),
+        sc=ScanControl.new(nodes + 1),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
@@ -445,7 +468,11 @@ def grow_objects(state: State, size: int) -> State:
         return state
     obj: Any = np.full(max(size, 2 * state.obj.size), -1, np.int32)
     obj[: state.obj.size] = state.obj
-    return state._replace(obj=obj)
+    lru = state.lru
+    if lru.size:
+        lru = np.zeros(state.lru.size + 2 * (obj.size - state.obj.size), np.int32)
+        lru[: state.lru.size] = state.lru
+    return state._replace(obj=obj, lru=lru)
 
 
 def state_bytes(state: State) -> dict[str, int]:
