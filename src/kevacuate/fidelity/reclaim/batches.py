@@ -257,13 +257,15 @@ def batch_reported(
 
 @part
 def settle_others(s: View, b: ReclaimBooksView, pid: int) -> None:
-    """Another task is at the lists: a batch all of whose folios were shown has put back what it keeps by now.
+    """Another task is at the lists: a batch of the active list all of whose folios were shown has put them back by now.
 
-    A task is preempted where it enables interrupts, which is behind the put-back.
+    A task is preempted where it enables interrupts: shrink_active_list does so behind the put-back, shrink_folio_list before
+    it, as it frees.
     """
     for n in range(TASKS):
         task = b.task[n]
-        if task.in_call and task.settled == 0 and task.pid != pid + 1 and task.seen >= task.nr_taken:
+        whole = task.in_call != 0 and task.settled == 0 and task.seen >= task.nr_taken
+        if whole and task.lru & 1 and task.pid != pid + 1:
             put_back(s, b, task)
 
 

@@ -61,7 +61,7 @@ INPUTS = (
     "folios whose buffers could not be released (gt_rec 16)",
     "folios that were locked or pinned (gt_rec 3, 11, 12, 17)",
     "pages that shrinkers freed (mm_page_free of the reclaiming task)",
-    "refaults that activated a folio (mm_lru_insertion of a new folio into the active list)",
+    "refaults that let a run deactivate (its first batch of the active list shows that there were some)",
     "large folios that were split (their pages appear singly)",
     "folios that left a list without an event: khugepaged, mlock",
     "moments of kswapd's look after HZ/10",
@@ -92,7 +92,7 @@ CAUSES = (
     "kswapd's timer of HZ/10 had expired before the wake-up, or not",
     "kswapd: free pages near a mark (per-CPU counts of the kernel's), or preempted between the test and its event",
     "a run's or a direct reclaim's pages: shrinkers' pages counted late",
-    "size of a list (per-CPU counts of the kernel's, refaults counted late)",
+    "size of a list (per-CPU counts of the kernel's)",
     "a folio had left its list without an event",
     "another task's put-back came in between",
     "outcome: an input that the flags do not show",
@@ -172,7 +172,6 @@ class ReclaimBooksView(NamedTuple):
     sc: Records[ScanControl]
     where: Words
     order: Words
-    fresh: Words
     diff: Words
     zone_of: Words
 
@@ -193,8 +192,6 @@ class ReclaimBooks(NamedTuple):
     """Of each page: NOWHERE, ON_LIST or TAKEN."""
     order: npt.NDArray[np.uint8]
     """Of each page that begins a folio: its order, as allocated or split; UNKNOWN_ORDER of others."""
-    fresh: npt.NDArray[np.uint8]
-    """Of each page: whether it was allocated and has not reached a list since."""
     diff: npt.NDArray[np.int64]
     """Per zone and list: what the CPU's own count holds back (vm_stat_diff)."""
     zone_of: npt.NDArray[np.int64]
@@ -215,7 +212,6 @@ def new_books(npages: int, zones: int, zone_of: npt.NDArray[np.int64], zone_offs
         sc=ScanControl.new(TASKS),
         where=np.zeros(npages, np.uint8),
         order=np.full(npages, UNKNOWN_ORDER, np.uint8),
-        fresh=np.zeros(npages, np.uint8),
         diff=np.zeros(zones * 8, np.int64),
         zone_of=zone_of,
     )

@@ -13,7 +13,6 @@ from kevacuate.fidelity.reclaim.books import (
     N_INSERTED,
     N_ISOLATED,
     N_MOVED,
-    N_REFAULTS,
     N_SPLIT,
     NOWHERE,
     ON_LIST,
@@ -31,7 +30,6 @@ from kevacuate.mm.constants import (
     ATTR_ON_LRU,
     CHUNK_ALLOC,
     CHUNK_BUDDY,
-    LRU_ACTIVE_FILE,
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
 )
@@ -142,10 +140,8 @@ def appears(s: View, b: ReclaimBooksView, pfn: int, order: int) -> None:
 
 @part
 def insertion(s: View, b: ReclaimBooksView, pfn: int, lru: int) -> None:
-    """mm_lru_insertion: a folio reaches the head of a list; a new one reaches the active one if it is read again (refault)."""
+    """mm_lru_insertion: a folio reaches the head of a list."""
     b.inputs[N_INSERTED] += 1
-    fresh = b.fresh[pfn]
-    b.fresh[pfn] = 0
     if b.where[pfn] == ON_LIST:
         remove(s, b, pfn)
     if b.order[pfn] == UNKNOWN_ORDER:
@@ -154,9 +150,6 @@ def insertion(s: View, b: ReclaimBooksView, pfn: int, lru: int) -> None:
     if lru == LRU_UNEVICTABLE:
         b.where[pfn] = NOWHERE
         return
-    if fresh and lru == LRU_ACTIVE_FILE:
-        b.inputs[N_REFAULTS] += 1
-        s.node[s.zone[page_zone(s, pfn)].node].workingset_activate_file += 1 << order
     place(s, b, pfn, order, lru)
 
 

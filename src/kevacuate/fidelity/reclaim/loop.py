@@ -72,7 +72,6 @@ def allocated(b: ReclaimBooksView, pfn: int, order: int) -> None:
     """A chunk is handed out: what it held before is gone."""
     if pfn >= 0:
         b.order[pfn] = order
-        b.fresh[pfn] = 1
 
 
 @part

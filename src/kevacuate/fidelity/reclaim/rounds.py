@@ -14,6 +14,7 @@ from kevacuate.fidelity.reclaim.books import (
     D_PRIORITY,
     D_ROUND,
     LISTS,
+    N_REFAULTS,
     N_SLAB,
     SHRINKERS,
     X_MARKS,
@@ -149,14 +150,24 @@ def next_of_round(sc: ScanControl, task: Task) -> int:
 
 
 @part
+def refaults_shown(s: View, b: ReclaimBooksView, sc: ScanControl) -> None:
+    """Active folios are scanned though the inactive list is not low: refaults have activated folios since reclaim last ended."""
+    b.inputs[N_REFAULTS] += 1
+    s.node[0].workingset_activate_file += 1
+    sc.may_deactivate = 1
+
+
+@part
 def batch_follows(
     s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
 ) -> None:
     """mm_vmscan_lru_isolate: which list is scanned next, and how many pages of it."""
     if task.state != LISTS:
         round_follows(s, b, task, sc, e, i, number, True)
-    ours = next_of_round(sc, task)
     lru = e.mt[i]
+    if lru == LRU_ACTIVE_FILE and sc.may_deactivate == 0:
+        refaults_shown(s, b, sc)
+    ours = next_of_round(sc, task)
     theirs = lru * 64 + e.a[i]
     decided(b, D_BATCH, ours == theirs, X_SIZE, e, i, number, ours, theirs)
     if ours == theirs:
