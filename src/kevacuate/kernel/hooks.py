@@ -132,7 +132,7 @@ class RecWhat(IntEnum):
 
 
 class LruOp(IntEnum):
-    """``op`` of ``gt_lru``: how a folio moved between LRU lists. Kept in column ``b``; the first three are shrink_active_list's."""
+    """``op`` of ``gt_lru``: how a folio moved between LRU lists; the first three are shrink_active_list's. Kept in ``b``."""
 
     DEACTIVATED = 0
     KEPT_ACTIVE = 1

@@ -54,7 +54,7 @@ INPUTS = (
     "folios rotated when written, or deactivated by their owner (gt_lru 3 to 6)",
     "folios freed while on a list (mm_page_free)",
     "list operations of the free lists, for the marks (gt_list)",
-    "requests of the slow path (gt_slow 0)",
+    "requests of the slow path (gt_slow 0), and wake-ups as they try again",
     "folios of reclaim that were dirty or under writeback (flags of gt_rec)",
     "accessed bits of page tables: a mapped folio that was used (gt_rec 1, 2)",
     "accessed bits of page tables: a mapped active folio, kept or not (gt_lru 1)",
@@ -121,6 +121,7 @@ class Task(Record):
     pid: int  #: plus 1; 0: free
     state: int  #: IDLE to SHRINKERS
     turn: int  #: the list whose batch comes next: 0 inactive, 1 active
+    snapshots: int  #: ``facts.snapshots`` when its round began
     passes: int  #: whether a pass over both lists was begun in this round
     in_slab: int  #: whether a shrinker is at work
     slab_pages: int  #: pages that shrinkers freed since they were counted last
@@ -144,6 +145,7 @@ class Facts(Record):
     kswapd: int  #: pid of kswapd plus 1
     ended: int  #: when its last run ended
     woken: int  #: whether a wake-up came since
+    snapshots: int  #: reclaims that have ended, after which earlier refaults count no more
     asked_pid: int  #: task whose request may wake kswapd, plus 1
     asked_wakes: int  #: whether it does, by the model
     asked_late: int  #: whether kswapd's timer may have expired by then

@@ -117,6 +117,14 @@ def claim_is_over(b: ReclaimBooksView, e: EventChunk, i: int) -> bool:
 
 
 @part
+def tries_again(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
+    """mm_vmscan_wakeup_kswapd of a task that has not just entered the slow path: it tries again there."""
+    if b.facts.asked_pid != e.pid[i] + 1:
+        b.inputs[N_SLOW] += 1
+        would_wake(s, b, e, i, e.order[i], e.b[i] + b.facts.zone_offset, e.gfp[i])
+
+
+@part
 def answer_to_request(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
     """The first row of the asking task behind its request: whether it woke kswapd."""
     facts = b.facts
@@ -185,6 +193,7 @@ def run_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -
     balance_pgdat_ends(s, 0, pgdat, sc)
     task.state = IDLE
     b.facts.ended = e.ts[i]
+    b.facts.snapshots += 1
 
 
 @part
@@ -218,4 +227,5 @@ def direct_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int
     task = b.task[n]
     round_follows(s, b, task, b.sc[n], e, i, number, False)
     snapshot_refaults(s, 0)
+    b.facts.snapshots += 1
     clear_task(task)

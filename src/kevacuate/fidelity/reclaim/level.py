@@ -68,8 +68,8 @@ class ReclaimLevel(Level):
     """The model's reclaim on LRU lists that follow the recorded events from boot, when they are empty.
 
     The lists are the model's own (:mod:`kevacuate.mm.lruvec`), and so are the functions that decide: lru_tail and
-    shrink_folio for folios, shrink_node_begin and next_batch for amounts, balance_loop_begin and _end for rounds, wakeup_kswapd and
-    kswapd_nap_ends for kswapd's time line. After a mismatch the kernel's decision is taken over.
+    shrink_folio for folios, shrink_node_begin and next_batch for amounts, balance_loop_begin and _end for rounds,
+    wakeup_kswapd and kswapd_nap_ends for kswapd's time line. After a mismatch the kernel's decision is taken over.
     """
 
     name = "reclaim"

@@ -15,6 +15,7 @@ from kevacuate.fidelity.reclaim.kswapd import (
     kswapd_event,
     run_ends,
     slow_path,
+    tries_again,
 )
 from kevacuate.fidelity.reclaim.lists import (
     activation,
@@ -185,6 +186,8 @@ def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> Non
     kind = e.kind[i]
     if claim_is_over(b, e, i):
         claim_ends(s, b, e, i)
+    if kind == VMSCAN_WAKEUP_KSWAPD:
+        tries_again(s, b, e, i)
     if b.facts.asked_pid == e.pid[i] + 1:
         answer_to_request(s, b, e, i, number)
     if kind == GT_LIST:

@@ -124,6 +124,7 @@ def round_follows(
         shrink_node_begin(s, sc, 0)
     task.state = LISTS
     task.turn = task.passes = 0
+    task.snapshots = b.facts.snapshots
 
 
 @part
@@ -150,10 +151,14 @@ def next_of_round(sc: ScanControl, task: Task) -> int:
 
 
 @part
-def refaults_shown(s: View, b: ReclaimBooksView, sc: ScanControl) -> None:
-    """Active folios are scanned though the inactive list is not low: refaults have activated folios since reclaim last ended."""
+def refaults_shown(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) -> None:
+    """Active folios are scanned though the inactive list is not low: refaults had activated folios when the round began.
+
+    If another task's reclaim has ended since, the next round does not see them.
+    """
     b.inputs[N_REFAULTS] += 1
-    s.node[0].workingset_activate_file += 1
+    if task.snapshots == b.facts.snapshots:
+        s.node[0].workingset_activate_file += 1
     sc.may_deactivate = 1
 
 
@@ -166,7 +171,7 @@ def batch_follows(
         round_follows(s, b, task, sc, e, i, number, True)
     lru = e.mt[i]
     if lru == LRU_ACTIVE_FILE and sc.may_deactivate == 0:
-        refaults_shown(s, b, sc)
+        refaults_shown(s, b, task, sc)
     ours = next_of_round(sc, task)
     theirs = lru * 64 + e.a[i]
     decided(b, D_BATCH, ours == theirs, X_SIZE, e, i, number, ours, theirs)
