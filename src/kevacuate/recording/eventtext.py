@@ -51,6 +51,7 @@ PRINTED: dict[str, str] = {
     "gt_rec": "pfn={pfn:x} order={order} what={b} flags={a:x} who={c}",
     "gt_lru": "op={b} pfn={pfn:x} order={order} flags={a:x}",
     "gt_mig": "op={b} old={pfn:x} new={a:x} order={order} mode={c} reason={mt} rc={d}",
+    "gt_slow": "op={a} order={order} mt={mt} gfp={gfp:x} aflags={c:x} val={pfn:x} nfree={d}",
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",
     "mm_compaction_isolate_migratepages": _ISOLATE,
     "mm_compaction_isolate_freepages": _ISOLATE,

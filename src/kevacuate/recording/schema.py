@@ -49,6 +49,7 @@ class EventKind(IntEnum):
     GT_REC = 22
     GT_LRU = 23
     GT_MIG = 24
+    GT_SLOW = 26
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
     COMPACTION_FAST_ISOLATE_FREEPAGES = 34
@@ -231,6 +232,17 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
     "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
     "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
+    "gt_slow": _spec(
+        _K.GT_SLOW,
+        pfn="val",
+        order="order",
+        mt="mt",
+        gfp="gfp",
+        a="op",
+        b="prio|res",
+        c="aflags",
+        d="nfree",
+    ),
     "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
     "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
