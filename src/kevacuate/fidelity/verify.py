@@ -15,6 +15,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError, named_file, whole_number
 from kevacuate.fidelity.buddy.level import BuddyLevel
 from kevacuate.fidelity.buddy.loop import buddy_rows
+from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.counterfactual.level import REPLAYS, verify_counterfactual
 from kevacuate.fidelity.evacuation.level import EvacuationLevel
 from kevacuate.fidelity.event_context import events_around
@@ -40,6 +41,7 @@ STREAMED: dict[str, type[Level]] = {
     "pcp": PcpLevel,
     "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
+    "compaction": CompactionLevel,
 }
 """The levels that read the events as they come; `counterfactual` replays instead."""
 

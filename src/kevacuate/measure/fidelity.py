@@ -8,7 +8,7 @@ from typing import Any
 
 from kevacuate.measure.permutation import DIFFERS
 
-LEVELS = ("buddy", "pcp", "tuning", "evacuation", "counterfactual")
+LEVELS = ("buddy", "pcp", "tuning", "evacuation", "compaction", "counterfactual")
 """The levels of verification, from the free lists outward."""
 
 

@@ -185,13 +185,35 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
 
 
 @part
+def isolate_batch(s: View, z: int, cc: CompactControl) -> bool:
+    """Isolate the next batch, and remember from which block it is. False if there is none."""
+    if not isolate_migratepages(s, z, cc):
+        return False
+    last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
+    cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
+    return True
+
+
+@part
 def begin_batch(s: View, z: int, cc: CompactControl) -> None:
     """Isolate the next batch and find its destinations; nothing left to move if there is none."""
     cc.left = 0
-    if isolate_migratepages(s, z, cc):
-        last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
-        cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
+    if isolate_batch(s, z, cc):
         compact_folios_unmap(s, z, cc)
+
+
+@part
+def begin_round(s: View, cc: CompactControl) -> None:
+    """Whether this round of the loop takes the rest of the block: it is the one that was migrated from last (:2655)."""
+    same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
+    cc.finish_pageblock = 1 if same else 0
+
+
+@part
+def raise_cached_free_pfn(s: View, z: int, highest: int) -> None:
+    """The highest page given back lets the next run's free scanner start as high (:2780)."""
+    zone = s.zone[z]
+    zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, pageblock_start_pfn(s, highest))
 
 
 @part
@@ -225,8 +247,7 @@ def compact_zone_turn(
     if result == k.COMPACT_CONTINUE:
         result = compact_finished(s, z, cc, kswapd_runs, wanted_score)
     if result == k.COMPACT_CONTINUE:
-        same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
-        cc.finish_pageblock = 1 if same else 0
+        begin_round(s, cc)
         begin_batch(s, z, cc)
         if cc.left == 0:
             check_drain(s, z, cc, cpu)
@@ -241,7 +262,5 @@ def compact_zone_turn(
         z,
     )
     if cc.nr_freepages > 0:
-        highest = pageblock_start_pfn(s, release_free_list(s, z, cc, cpu))
-        zone = s.zone[z]
-        zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, highest)
+        raise_cached_free_pfn(s, z, release_free_list(s, z, cc, cpu))
     return result

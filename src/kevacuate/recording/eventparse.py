@@ -18,7 +18,7 @@ from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
 from kevacuate.kernel.hooks import OF_A_PAGE
 from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
-from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
+from kevacuate.recording.eventtext import NO_WRITEBACK, PACKED, PRINTED, SYMBOLS, WRITEBACK, Place, places
 from kevacuate.recording.gfptext import gfp_value
 from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind, field_names
 
@@ -249,6 +249,8 @@ class EventParser:
         self.name, self.kind, self.spec = name, int(spec.kind), spec
         self.uses: dict[str, _Use] = {}
         self.needed: set[int] = set()
+        self.packed: dict[str, tuple[int, int, int]] = {}
+        """Label to column, lowest bit and bits of a field that shares its column with others."""
         self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
         types = _types(names.kernel)
         self.types = _type_reader(types) if types is not None else None
@@ -273,6 +275,9 @@ class EventParser:
 
     def _add(self, place: Place, zones: dict[str, int], names: Names) -> None:
         """A value of the print format."""
+        if place.form in PACKED:
+            self.packed[place.label] = (VALUE_COLUMNS.index(place.column), *PACKED[place.form])
+            return
         parse = _parser(place.form, zones, names)
         if parse is None:
             return
@@ -293,6 +298,12 @@ class EventParser:
         parse = names.named(zones) if zone else names.gfp if column == "gfp" else _hex if pte else _number
         self._slot(column, parse, field)
 
+    def _pack(self, row: list[int], label: str, value: int) -> None:
+        """Put a field's value to those that it shares its column with."""
+        slot, shift, width = self.packed[label]
+        whole = row[slot] | (value & (1 << width) - 1) << shift
+        row[slot] = (whole & (1 << 64) - 1 ^ 1 << 63) - (1 << 63)
+
     def parse(self, body: str) -> list[int]:
         """The columns pfn, order, mt, gfp, a, b, c, d of a line (and one for internal use).
 
@@ -309,6 +320,8 @@ class EventParser:
             if use is not None:
                 row[use.slot] = use.parse(decimal or value)
                 needed.discard(use.slot)
+            if label in self.packed:
+                self._pack(row, label, _number(decimal or value))
         if self.finish is not None:
             self.finish(row, body, needed)
         if needed:
