@@ -24,6 +24,7 @@ from kevacuate.mm.constants import (
     CHUNK_BUDDY,
     CHUNK_COMPACT,
     CHUNK_ISOLATED,
+    CHUNK_RESERVED,
     CHUNK_TAIL,
     GFP_COMP,
 )
@@ -159,7 +160,9 @@ def follow_lru(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     b.inputs[N_LRU] += 1
     if s.meta[pfn] >> 4 == CHUNK_TAIL and b.order[pfn] > 0:
         split_folio(s, b, pfn)
-    if s.meta[pfn] >> 4 == CHUNK_ALLOC or s.meta[pfn] >> 4 == CHUNK_ISOLATED:
+    if s.meta[pfn] >> 4 == CHUNK_RESERVED:
+        s.link[2 * pfn + 1] = ATTR_ON_LRU
+    elif s.meta[pfn] >> 4 == CHUNK_ALLOC or s.meta[pfn] >> 4 == CHUNK_ISOLATED:
         file = ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
         s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
         s.link[2 * pfn + 1] = ATTR_LRU | ATTR_ON_LRU | file

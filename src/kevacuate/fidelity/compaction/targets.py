@@ -66,6 +66,7 @@ def allocate(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, 
     b.runs[run * RW + R_SCANNED] = 0
     dst = compaction_alloc(s, z, cc, order)
     s.meta[dst] = CHUNK_RESERVED << 4 | order
+    s.link[2 * dst + 1] = 0
     return dst
 
 
@@ -338,10 +339,12 @@ def take_free_page(s: View, z: int, cc: CompactControl, pfn: int) -> None:
 
 @part
 def move_folio(s: View, b: CompactionBooks, pfn: int, order: int, dst: int) -> None:
-    """The destination is the folio now; the source is nobody's until it is freed."""
-    attr = s.link[2 * pfn + 1] + 0
+    """The destination is the folio now, on the LRU if the event of that came first; the source is nobody's until freed."""
+    attr = s.link[2 * pfn + 1] & ~ATTR_ON_LRU
+    if s.meta[dst] >> 4 == CHUNK_ALLOC or s.meta[dst] >> 4 == CHUNK_RESERVED:
+        attr |= s.link[2 * dst + 1] & ATTR_ON_LRU
     unuse(s, b, pfn, order)
-    use_folio(s, b, dst, order, CHUNK_ALLOC, attr & ~ATTR_ON_LRU)
+    use_folio(s, b, dst, order, CHUNK_ALLOC, attr)
 
 
 @part
