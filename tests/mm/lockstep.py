@@ -75,6 +75,19 @@ class Lockstep:
         self.oracle.free(cpu, pfn)
         self._compare(int(known), 1)
 
+    def mark_accessed(self, cpu: int, pfn: int) -> None:
+        """folio_mark_accessed of the chunk at `pfn`."""
+        self.operation = ("mark_accessed", cpu, pfn)
+        entry.mark_accessed(self.fast, cpu, pfn)
+        self.oracle.mark_accessed(cpu, pfn)
+        self._compare(0, 0)
+
+    def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
+        """try_to_free_pages."""
+        self.operation = ("reclaim", cpu, node, order, gfp)
+        fast = entry.reclaim(self.fast, cpu, node, order, gfp)
+        return self._compare(fast, self.oracle.reclaim(cpu, node, order, gfp))
+
     def split(self, pfn: int, obj: int) -> None:
         """Halve the chunk at `pfn`."""
         self.operation = ("split", pfn, obj)

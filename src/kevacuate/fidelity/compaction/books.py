@@ -23,7 +23,7 @@ KINDS = (
     "both scanners after a run (gt_cz 1)",
     "cached positions after a run (gt_cz 1)",
     "free pages given back after a run, in order (mm_page_free)",
-    "whether a zone is compacted: deferred, suitable (mm_compaction_deferred, gt_cz 0 and 2)",
+    "whether a zone is compacted: deferred, skipped, nothing to do (mm_compaction_deferred, gt_cz 0 and 2)",
     "deferral after a run (mm_compaction_defer_compaction, mm_compaction_defer_reset)",
     "skip bit of a pageblock at a dump",
     "cached positions and deferral of a zone at a dump",
@@ -119,7 +119,22 @@ R_HIGHEST = 24  # highest free page given back
 R_WANTED = 25  # 1 + whether the model would compact for the order that kcompactd woke for
 R_FAST = 26
 R_SPLIT = 27  # pages of split folios that wait
-RW = 28
+R_CAPTURED = 28  # whether a page was captured for the task
+R_JOIN = 29  # whether the cached positions of both modes move together still
+RW = 32
+
+ASKED = 16
+"""Tasks in the slow path whose request is remembered."""
+
+# A request that may compact directly.
+A_PID = 0  # pid + 1
+A_ROW = 1  # number of its latest event
+A_FLAGS = 2  # alloc_flags (gt_slow 0)
+A_GFP = 3
+A_PRIORITY = 4
+A_ORDER = 5
+A_RESETS = 6  # resets of the deferral that the end of a run accounts for
+AW = 8
 
 S_LOOP, S_SCAN, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 7)
 """What is waited for: compact_finished; an isolation; the rest of it; moves; what follows a batch; the end."""
@@ -152,6 +167,8 @@ class CompactionBooks(NamedTuple):
     """Per run, pages of split folios, to be tried in the end [runs, BATCH]."""
     expected: npt.NDArray[np.int64]
     """Per run, list operations of the free scanner: pfn, op, order, type [runs, BATCH, 4]."""
+    asked: npt.NDArray[np.int64]
+    """Requests of tasks that may compact directly: records of AW words."""
     wanted: npt.NDArray[np.int64]
     """Per node: kcompactd that has woken (pid + 1; 0: none), and whether the model would compact for it."""
     target: npt.NDArray[np.int32]
@@ -189,6 +206,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         later=np.zeros(RUNS * BATCH, np.int64),
         split=np.zeros(RUNS * BATCH, np.int64),
         expected=np.zeros(RUNS * BATCH * 4, np.int64),
+        asked=np.zeros(ASKED * AW, np.int64),
         wanted=np.zeros(2 * max(state.view.cfg.nr_nodes, 1), np.int64),
         target=np.zeros(npages, np.int32),
         source_of=np.zeros(npages, np.int32),

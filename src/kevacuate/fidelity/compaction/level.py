@@ -32,7 +32,7 @@ class CompactionLevel(Level):
     def __init__(self, given: Given) -> None:
         machine = given.recording.machine
         options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
-        self._state = state_with_free_lists(machine, given.start, options)
+        self._state = state_with_free_lists(machine, given.start, options, open_loop=False)
         self._zone_of = zone_numbers(machine, given.start)
         load_compaction(self._state, given.start, self._zone_of)
         self._books = new_books(self._state, self._zone_of)

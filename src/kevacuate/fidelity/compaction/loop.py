@@ -4,33 +4,37 @@
 from __future__ import annotations
 
 from kevacuate.fidelity.compaction.books import (
+    A_FLAGS,
+    A_GFP,
+    A_ORDER,
+    A_PID,
+    A_PRIORITY,
+    A_RESETS,
+    A_ROW,
     D_DEFERRAL,
     D_WANTED,
     F_ACTIVE,
     F_KSWAPD,
     N_MODES,
+    R_CAPTURED,
+    R_EXPECT,
     R_FAST,
-    R_MODEL,
     R_PID,
     R_REQUEST,
     R_SCANNED,
     R_SEEN,
-    R_EXPECT,
     R_STATE,
-    R_WANTED,
     R_ZONE,
     RUNS,
     RW,
-    S_END,
     S_MIGRATE,
     S_OVER,
-    S_SCAN,
-    S_SCANNED,
     CompactionBooks,
 )
 from kevacuate.fidelity.compaction.follow import follow, follow_free
-from kevacuate.fidelity.compaction.scan import scan_targets
 from kevacuate.fidelity.compaction.steps import (
+    FLAG_DIRECT,
+    asked_by,
     batch_ended,
     begin_run,
     end_run,
@@ -59,10 +63,21 @@ from kevacuate.fidelity.compaction.targets import (
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
-from kevacuate.mm.buddy import list_del
-from kevacuate.mm.constants import CHUNK_COMPACT, CHUNK_ISOLATED, CHUNK_RESERVED, ZONE_MOVABLE
+from kevacuate.mm.compact_reset import reset_isolation_suitable
+from kevacuate.mm.compact_suitable import compaction_defer_reset
+from kevacuate.mm.constants import (
+    CHUNK_COMPACT,
+    CHUNK_ISOLATED,
+    CHUNK_RESERVED,
+    COMPACT_CONTINUE,
+    COMPACT_DEFERRED,
+    COMPACT_SUCCESS,
+    ZONE_MOVABLE,
+)
+from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted
 from kevacuate.mm.fields import View
-from kevacuate.mm.kcompactd import compacted, wants_compaction
+from kevacuate.mm.get_page import gfp_zone
+from kevacuate.mm.kcompactd import compacted, set_kcompactd_control, wants_compaction
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
@@ -76,10 +91,13 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_KCOMPACTD_SLEEP,
     COMPACTION_KCOMPACTD_WAKE,
     COMPACTION_MIGRATEPAGES,
+    COMPACTION_TRY_TO_COMPACT_PAGES,
+    GT_CAPT,
     GT_CZ,
     GT_LIST,
     GT_MIG,
     GT_RMQ,
+    GT_SLOW,
     LIST_ADD_TAIL,
     LIST_DELETE,
     LIST_ROTATE_FIRST,
@@ -90,6 +108,7 @@ from kevacuate.recording.event_numbers import (
     RMQ_DRAIN,
     VMSCAN_BALANCE_PGDAT_BEGIN,
     VMSCAN_BALANCE_PGDAT_END,
+    VMSCAN_WAKEUP_KSWAPD,
 )
 
 OPEN = 1 << 30
@@ -118,7 +137,12 @@ def own_request(b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     elif kind == GT_LIST:
         if e.a[i] <= LIST_ADD_TAIL and b.runs[at + R_REQUEST] == 1:
             b.runs[at + R_REQUEST] = 0
-    elif kind == MM_PAGE_ALLOC or kind == GT_MIG or kind == MM_PAGE_FREE or kind >= COMPACTION_ISOLATE_MIGRATEPAGES:
+    elif (
+        kind == MM_PAGE_ALLOC
+        or kind == GT_MIG
+        or kind == MM_PAGE_FREE
+        or kind >= COMPACTION_ISOLATE_MIGRATEPAGES
+    ):
         b.runs[at + R_REQUEST] = 0
 
 
@@ -208,6 +232,8 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
         scan_ended(s, b, e, i, number, run, z, s.cc[run])
     elif kind == COMPACTION_FAST_ISOLATE_FREEPAGES or kind == COMPACTION_ISOLATE_FREEPAGES:
         own_scan(s, b, e, i, run, z)
+    elif kind == GT_CAPT:
+        b.runs[at + R_CAPTURED] = 1
     elif kind == COMPACTION_MIGRATEPAGES:
         close_scan(b, e, i, number, run)
         undo_unmoved(s, b, z, s.cc[run], run)
@@ -219,25 +245,58 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
 @part
 def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
     """gt_cz: a run begins, ends, or did not begin."""
-    op = e.a[i] & 255
-    direct = e.a[i] >> 32 & 2 != 0
+    op, result = e.a[i] & 255, e.a[i] >> 24 & 255
+    direct = e.a[i] >> 32 & FLAG_DIRECT != 0
     z = b.zone_of[e.a[i] >> 48 & 255] + 0
-    run = run_of(b, e.pid[i] + 0)
-    node = s.zone[z].node
-    wanted(b, e, i, number, op == 0, node)
     if op == 1:
-        if run >= 0:
-            end_run(s, b, e, i, number, run, z, s.cc[run])
-            compacted(s, s.cc[run], z, e.a[i] >> 24 & 255)
-            b.facts[F_ACTIVE] -= 1
-        else:
+        run = run_of(b, e.pid[i] + 0)
+        if run < 0:
             force_cached(s, e, i, z)
-    elif op == 0:
-        if direct or b.runs[node * RW + R_PID]:
+            return
+        end_run(s, b, e, i, number, run, z, s.cc[run])
+        b.facts[F_ACTIVE] -= 1
+        if direct:
+            ended_directly(s, b, e, i, z, result)
+        else:
+            compacted(s, s.cc[run], z, result)
+        return
+    if direct:
+        wanted_directly(s, b, e, i, number, z, COMPACT_CONTINUE if op == 0 else result)
+        if op == 2:
+            ended_directly(s, b, e, i, z, result)
+    else:
+        wanted(b, e, i, number, op == 0, s.zone[z].node)
+    if op == 0:
+        run = s.cfg.nr_nodes if direct else s.zone[z].node
+        if b.runs[run * RW + R_PID]:
             b.inputs[N_MODES] += 1
         else:
-            begin_run(s, b, e, i, number, node, z)
+            begin_run(s, b, e, i, number, run, z)
             b.facts[F_ACTIVE] += 1
+
+
+@part
+def wanted_directly(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, z: int, theirs: int
+) -> None:
+    """Whether a direct compaction compacts a zone: COMPACT_CONTINUE, or why not."""
+    at = asked_by(b, e.pid[i] + 0)
+    highest = gfp_zone(b.asked[at + A_GFP] + 0)
+    ours = direct_compaction_wanted(
+        s, z, b.asked[at + A_ORDER] + 0, highest, b.asked[at + A_FLAGS] + 0, b.asked[at + A_PRIORITY] + 0
+    )
+    judge(b, e, i, number, D_WANTED, ours, theirs)
+
+
+@part
+def ended_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, result: int) -> None:
+    """What try_to_compact_pages makes of a zone's result."""
+    at = asked_by(b, e.pid[i] + 0)
+    captured = e.d[i] >> 32 & 0xFFFFFFFF
+    if captured != 0xFFFFFFFF:
+        result = COMPACT_SUCCESS
+    direct_compacted(s, z, b.asked[at + A_ORDER] + 0, b.asked[at + A_PRIORITY] + 0, result)
+    b.asked[at + A_RESETS] = 1 if result == COMPACT_SUCCESS else 0
 
 
 @part
@@ -249,29 +308,78 @@ def wanted(b: CompactionBooks, e: EventChunk, i: int, number: int, begun: bool, 
 
 
 @part
+def kcompactd_woke(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_compaction_kcompactd_wake: kcompactd_do_work asks its zones."""
+    node = e.a[i]
+    b.wanted[2 * node] = e.pid[i] + 1
+    b.wanted[2 * node + 1] = 0
+    for z in range(s.cfg.nr_zones):
+        if s.zone[z].node != node:
+            continue
+        highest = min(e.b[i] - b.zone_index[z] + s.zone[z].index, ZONE_MOVABLE)
+        set_kcompactd_control(s.cc[node], e.order[i] + 0, highest, False)
+        if wants_compaction(s, z, e.order[i] + 0, highest):
+            b.wanted[2 * node + 1] = 1
+
+
+@part
+def asks(b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+    """A task is in the slow path, or tries to compact."""
+    at = asked_by(b, e.pid[i] + 0)
+    b.asked[at + A_PID] = e.pid[i] + 1
+    b.asked[at + A_ROW] = number + i
+    if e.kind[i] == GT_SLOW:
+        if e.a[i] == 0:
+            b.asked[at + A_FLAGS] = e.c[i]
+        return
+    b.asked[at + A_ORDER] = e.order[i]
+    b.asked[at + A_GFP] = e.gfp[i]
+    b.asked[at + A_PRIORITY] = e.a[i]
+    b.asked[at + A_RESETS] = 0
+
+
+@part
 def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
     """Compaction's events outside compact_zone, and kswapd's."""
     kind = e.kind[i]
     if kind == COMPACTION_KCOMPACTD_WAKE:
-        node = e.a[i]
-        b.wanted[2 * node] = e.pid[i] + 1
-        b.wanted[2 * node + 1] = 0
-        for z in range(s.cfg.nr_zones):
-            highest = min(e.b[i] - b.zone_index[z] + s.zone[z].index, ZONE_MOVABLE)
-            if s.zone[z].node == node and wants_compaction(s, z, e.order[i] + 0, highest):
-                b.wanted[2 * node + 1] = 1
+        kcompactd_woke(s, b, e, i)
     elif kind == COMPACTION_KCOMPACTD_SLEEP:
         wanted(b, e, i, number, False, e.a[i] + 0)
+    elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
+        asks(b, e, i, number)
     elif kind == COMPACTION_DEFERRED:
+        z = b.zone_of[e.a[i]] + 0
+        if b.wanted[2 * s.zone[z].node] != e.pid[i] + 1:
+            wanted_directly(s, b, e, i, number, z, COMPACT_DEFERRED)
         deferral(s, b, e, i, number)
-    elif kind == COMPACTION_DEFER_COMPACTION or kind == COMPACTION_DEFER_RESET:
+    elif kind == COMPACTION_DEFER_COMPACTION:
         deferral(s, b, e, i, number)
-    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN:
+    elif kind == COMPACTION_DEFER_RESET:
+        got_page(s, b, e, i)
+        deferral(s, b, e, i, number)
+    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_WAKEUP_KSWAPD:
         b.facts[F_KSWAPD] = 1
-        balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+        if kind == VMSCAN_BALANCE_PGDAT_BEGIN:
+            balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
     elif kind == VMSCAN_BALANCE_PGDAT_END:
         b.facts[F_KSWAPD] = 0
         balance_ends(s, e.a[i] + 0)
+        reset_isolation_suitable(s, e.a[i] + 0)
+
+
+@part
+def got_page(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """A reset of the deferral that the end of no run accounts for: the direct compactor has got its page (page_alloc.c:4220)."""
+    at = asked_by(b, e.pid[i] + 0)
+    if b.asked[at + A_PID] != e.pid[i] + 1:
+        return
+    if b.asked[at + A_RESETS]:
+        b.asked[at + A_RESETS] = 0
+        return
+    zone = s.zone[b.zone_of[e.a[i]]]
+    zone.compact_blockskip_flush = 0
+    compaction_defer_reset(s, b.zone_of[e.a[i]] + 0, e.order[i] + 0, True)
 
 
 @part
@@ -303,6 +411,8 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
+        elif kind == GT_SLOW:
+            asks(b, e, i, number)
         elif run >= 0:
             own_event(s, b, e, i, number, run)
         elif kind == GT_MIG:

@@ -101,10 +101,10 @@ def end_scan(s: View, b: CompactionBooks, run: int) -> None:
 
 
 @part(cold=True)
-def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, cpu: int) -> None:
     """isolate_migratepages: what the model takes, and where it stops."""
     begin_scan(s, b)
-    isolate_batch(s, z, cc)
+    isolate_batch(s, z, cc, cpu)
     at = run * RW
     b.runs[at + R_STOP] = cc.migrate_pfn
     b.runs[at + R_FOLIOS] = min(cc.nr_folios, BATCH)
@@ -112,6 +112,7 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
         pfn = s.folios[cc.sources + n]
         b.ours[(run * BATCH + n) * 2] = pfn
         b.ours[(run * BATCH + n) * 2 + 1] = s.meta[pfn] & 15
+    s.cpu[cpu].lru_add_nr = 0
     end_scan(s, b, run)
 
 

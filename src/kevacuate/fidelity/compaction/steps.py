@@ -4,6 +4,13 @@
 from __future__ import annotations
 
 from kevacuate.fidelity.compaction.books import (
+    A_FLAGS,
+    A_GFP,
+    A_PID,
+    A_PRIORITY,
+    A_ROW,
+    ASKED,
+    AW,
     BATCH,
     D_AFTER,
     D_CACHED,
@@ -14,19 +21,22 @@ from kevacuate.fidelity.compaction.books import (
     D_SCANNERS,
     D_START,
     D_STOP,
+    F_DIVERGED,
     F_FIRST_KERNEL,
     F_FIRST_KIND,
     F_FIRST_MODEL,
     F_FIRST_ROW,
     F_FIRST_TS,
-    F_DIVERGED,
     F_KSWAPD,
     R_AGAIN,
+    R_ASYNC,
+    R_CAPTURED,
     R_ENOMEM,
     R_EXPECT,
     R_FAILED,
     R_FOLIOS,
     R_HIGHEST,
+    R_JOIN,
     R_LATER,
     R_LENGTH,
     R_MODEL,
@@ -34,7 +44,6 @@ from kevacuate.fidelity.compaction.books import (
     R_PASS,
     R_PID,
     R_QUEUE,
-    R_REQUEST,
     R_RESULT,
     R_SCANNED,
     R_SEEN,
@@ -56,13 +65,14 @@ from kevacuate.fidelity.compaction.follow import as_folio, off_lists, unuse, use
 from kevacuate.fidelity.compaction.scan import scan_sources
 from kevacuate.fidelity.tally import F_LAST, decided
 from kevacuate.jit import part
+from kevacuate.mm.compact_scanners import pageblock_start_pfn
 from kevacuate.mm.compact_zone import (
-    batch_over,
+    after_migration,
     begin_round,
     check_drain,
     compact_finished,
     compact_zone_begin,
-    pageblock_start_pfn,
+    compact_zone_set,
     raise_cached_free_pfn,
 )
 from kevacuate.mm.constants import (
@@ -72,20 +82,24 @@ from kevacuate.mm.constants import (
     CHUNK_ISOLATED,
     COMPACT_CONTINUE,
     COMPACT_SUCCESS,
+    MIGRATE_ASYNC,
+    ZONE_MOVABLE,
 )
+from kevacuate.mm.direct_compact import cached_join, join_cached, set_direct_control
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import next_free_page
-from kevacuate.mm.kcompactd import fragmentation_score_wmark
+from kevacuate.mm.kcompactd import fragmentation_score_wmark, set_kcompactd_control
 from kevacuate.recording import EventChunk
+
+FLAG_WHOLE_ZONE, FLAG_DIRECT, FLAG_PROACTIVE = 1, 2, 16
+"""Bits of gt_cz's flags."""
 
 NO_SUITABLE_PAGE = 3
 """COMPACT_NO_SUITABLE_PAGE: compact_finished makes COMPACT_CONTINUE of it."""
 
 
 @part
-def judge(
-    b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, model: int, kernel: int
-) -> bool:
+def judge(b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, model: int, kernel: int) -> bool:
     """Count a decision: whether the model's number is the kernel's."""
     right = model == kernel
     decided(b, kind, right)
@@ -109,6 +123,35 @@ def judge(
 
 
 @part
+def begin_direct(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, order: int
+) -> None:
+    """What a direct compaction sets up: its request is the one that its task tried to compact for last."""
+    asked = asked_by(b, e.pid[i] + 0)
+    mt = e.a[i] >> 56 & 255
+    gfp, priority, flags = (
+        b.asked[asked + A_GFP] + 0,
+        b.asked[asked + A_PRIORITY] + 0,
+        b.asked[asked + A_FLAGS] + 0,
+    )
+    set_direct_control(s, order, mt, flags, gfp, priority)
+    s.cc[run].zone = z
+    compact_zone_set(s, z, s.cc[run], e.cpu[i] + 0)
+
+
+@part(inline=True)
+def asked_by(b: CompactionBooks, pid: int) -> int:
+    """Index of the task's latest request; the oldest's if it has none."""
+    oldest = 0
+    for n in range(0, ASKED * AW, AW):
+        if b.asked[n + A_PID] == pid + 1:
+            return n
+        if b.asked[n + A_ROW] < b.asked[oldest + A_ROW]:
+            oldest = n
+    return oldest
+
+
+@part
 def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
     """gt_cz 0: where the scanners start."""
     at = run * RW
@@ -120,8 +163,17 @@ def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     b.runs[at + R_ZONE] = z
     b.runs[at + R_MODEL] = 1
     cc = s.cc[run]
-    order = (head >> 8 & 255 ^ 128) - 128
-    compact_zone_begin(s, z, cc, e.cpu[i] + 0, order, head >> 32 & 16 != 0)
+    cc.zone = z
+    order, flags = (head >> 8 & 255 ^ 128) - 128, head >> 32 & 0xFFFF
+    if flags & FLAG_DIRECT:
+        begin_direct(s, b, e, i, number, run, z, order)
+    else:
+        if flags & FLAG_PROACTIVE:
+            set_kcompactd_control(cc, order, ZONE_MOVABLE, True)
+        compact_zone_begin(s, z, cc, e.cpu[i] + 0)
+    b.runs[at + R_JOIN] = 1 if cached_join(s, z, cc) else 0
+    b.runs[at + R_ASYNC] = 1 if cc.mode == MIGRATE_ASYNC else 0
+    judge(b, e, i, number, D_START, cc.whole_zone, flags & FLAG_WHOLE_ZONE)
     judge(b, e, i, number, D_START, cc.migrate_pfn, e.pfn[i] + 0)
     judge(b, e, i, number, D_START, cc.free_pfn, e.b[i] + 0)
     cc.migrate_pfn = e.pfn[i]
@@ -136,8 +188,9 @@ def finished(
     at = run * RW
     state = b.runs[at + R_STATE]
     if state == S_SCAN:
-        scan_sources(s, b, z, cc, run)
+        scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
         judge(b, e, i, number, D_STOP, b.runs[at + R_FOLIOS], 0)
+        join_cached(s, z, b.runs[at + R_JOIN] != 0)
         check_drain(s, z, cc, e.cpu[i] + 0)
     elif state == S_OVER:
         followed(s, b, e, i, number, run, z, cc, 0)
@@ -157,11 +210,21 @@ def finished(
 
 @part
 def followed(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl, what: int
+    s: View,
+    b: CompactionBooks,
+    e: EventChunk,
+    i: int,
+    number: int,
+    run: int,
+    z: int,
+    cc: CompactControl,
+    what: int,
 ) -> None:
     """What followed a batch: *what* is 0 for the next round, 1 for another scan of the block, 2 for the end."""
     at = run * RW
     result = b.runs[at + R_RESULT]
+    if b.runs[at + R_CAPTURED] and result == COMPACT_CONTINUE and not b.runs[at + R_AGAIN]:
+        result = b.runs[at + R_RESULT] = COMPACT_SUCCESS
     ours = 1 if b.runs[at + R_AGAIN] else 0 if result == COMPACT_CONTINUE else 2
     judge(b, e, i, number, D_AFTER, ours, what)
     if what == 0:
@@ -178,7 +241,7 @@ def need_sources(
         followed(s, b, e, i, number, run, z, cc, 1)
         b.runs[at + R_STATE] = S_SCAN
     if b.runs[at + R_STATE] == S_SCAN:
-        scan_sources(s, b, z, cc, run)
+        scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
         b.runs[at + R_STATE] = S_SCANNED
         b.runs[at + R_TAKEN] = 0
         b.runs[at + R_QUEUE] = 0
@@ -204,20 +267,48 @@ def isolated(
     need_sources(s, b, e, i, number, run, z, cc)
     at = run * RW
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
-    passed_over(b, e, i, number, run, pfn)
-    n = b.runs[at + R_QUEUE]
-    ours = -1
-    if n < b.runs[at + R_FOLIOS]:
-        ours = b.ours[(run * BATCH + n) * 2] * 16 + b.ours[(run * BATCH + n) * 2 + 1]
-        if b.ours[(run * BATCH + n) * 2] == pfn:
-            b.runs[at + R_QUEUE] = n + 1
-    judge(b, e, i, number, D_FOLIO, ours, pfn * 16 + order)
     take_folio(s, b, pfn, order)
     taken = b.runs[at + R_TAKEN]
     if taken < BATCH:
         b.source[run * BATCH + taken] = pfn
         b.runs[at + R_TAKEN] = taken + 1
     cc.nr_migratepages += 1 << order
+
+
+@part
+def put_back(s: View, b: CompactionBooks, run: int, cc: CompactControl, kept: int) -> None:
+    """An asynchronous scan put back what it had isolated before the last *kept* pages: they are no folios of the batch."""
+    at = run * RW
+    taken = b.runs[at + R_TAKEN]
+    first = taken
+    pages = 0
+    while first > 0 and pages < kept:
+        first -= 1
+        pages += 1 << (s.meta[b.source[run * BATCH + first]] & 15)
+    for n in range(first):
+        pfn = b.source[run * BATCH + n] + 0
+        s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
+    for n in range(taken - first):
+        b.source[run * BATCH + n] = b.source[run * BATCH + first + n]
+    b.runs[at + R_TAKEN] = taken - first
+    cc.nr_migratepages = pages
+
+
+@part
+def compare_folios(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+    """The folios that the kernel has taken, against the model's."""
+    at = run * RW
+    for n in range(b.runs[at + R_TAKEN]):
+        pfn = b.source[run * BATCH + n] + 0
+        passed_over(b, e, i, number, run, pfn)
+        m = b.runs[at + R_QUEUE]
+        ours = -1
+        if m < b.runs[at + R_FOLIOS]:
+            ours = b.ours[(run * BATCH + m) * 2] * 16 + b.ours[(run * BATCH + m) * 2 + 1]
+            if b.ours[(run * BATCH + m) * 2] == pfn:
+                b.runs[at + R_QUEUE] = m + 1
+        judge(b, e, i, number, D_FOLIO, ours, pfn * 16 + (s.meta[pfn] & 15))
+    passed_over(b, e, i, number, run, 1 << 60)
 
 
 @part
@@ -237,7 +328,8 @@ def scan_ended(
     """mm_compaction_isolate_migratepages: where the kernel's scan of a block stopped, and how much it took."""
     need_sources(s, b, e, i, number, run, z, cc)
     at = run * RW
-    passed_over(b, e, i, number, run, 1 << 60)
+    put_back(s, b, run, cc, e.c[i] + 0)
+    compare_folios(s, b, e, i, number, run)
     stop = e.a[i] + 0
     if not judge(b, e, i, number, D_STOP, b.runs[at + R_STOP] + 0, stop):
         cc.migrate_pfn = stop
@@ -245,9 +337,11 @@ def scan_ended(
             cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, pageblock_start_pfn(s, stop - 1))
     b.runs[at + R_EXPECT] = b.runs[at + R_SEEN] = 0
     if e.c[i] == 0:
+        join_cached(s, z, b.runs[at + R_JOIN] != 0)
         check_drain(s, z, cc, e.cpu[i] + 0)
         b.runs[at + R_STATE] = S_LOOP
         return
+    b.runs[at + R_JOIN] = 0
     begin_migration(s, b, run, cc)
 
 
@@ -266,7 +360,9 @@ def begin_migration(s: View, b: CompactionBooks, run: int, cc: CompactControl) -
     b.runs[at + R_STATE] = S_MIGRATE
     b.runs[at + R_QUEUE] = b.runs[at + R_LATER] = b.runs[at + R_MOVING] = 0
     b.runs[at + R_LENGTH] = taken
-    b.runs[at + R_FAILED] = b.runs[at + R_ENOMEM] = b.runs[at + R_SCANNED] = b.runs[at + R_PASS] = b.runs[at + R_SPLIT] = 0
+    b.runs[at + R_FAILED] = b.runs[at + R_ENOMEM] = b.runs[at + R_SCANNED] = b.runs[at + R_PASS] = b.runs[
+        at + R_SPLIT
+    ] = 0
     cc.nr_folios = taken
 
 
@@ -282,9 +378,7 @@ def batch_ended(
         if s.meta[pfn] >> 4 == CHUNK_ISOLATED:
             failed += 1
             s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
-    cc.failed = failed
-    cc.enomem = b.runs[at + R_ENOMEM]
-    result, again = batch_over(s, z, cc)
+    result, again = after_migration(s, cc, failed, b.runs[at + R_ENOMEM] + 0)
     b.runs[at + R_RESULT] = result
     b.runs[at + R_AGAIN] = 1 if again else 0
     b.runs[at + R_STATE] = S_OVER
@@ -294,7 +388,7 @@ def batch_ended(
 def released(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
     """mm_page_free at the end: a free page is given back."""
     at = run * RW
-    pfn, _ = next_free_page(s, z)
+    pfn, _ = next_free_page(s, z, s.cc[run])
     if pfn < 0:
         return
     judge(b, e, i, number, D_RELEASE, pfn, e.pfn[i] + 0)
@@ -312,11 +406,11 @@ def end_run(
     if b.runs[at + R_STATE] == S_OVER:
         followed(s, b, e, i, number, run, z, cc, 2)
     judge(b, e, i, number, D_RESULT, b.runs[at + R_RESULT] + 0, theirs)
-    pfn, order = next_free_page(s, z)
+    pfn, order = next_free_page(s, z, s.cc[run])
     while pfn >= 0:
         judge(b, e, i, number, D_RELEASE, pfn, -1)
         unuse(s, b, pfn, order)
-        pfn, order = next_free_page(s, z)
+        pfn, order = next_free_page(s, z, s.cc[run])
     cc.nr_freepages = 0
     if b.runs[at + R_HIGHEST] > 0:
         raise_cached_free_pfn(s, z, b.runs[at + R_HIGHEST] + 0)

@@ -14,12 +14,12 @@ from kevacuate.fidelity.compaction.books import (
     N_FAILED,
     N_FREED,
     N_SPLIT,
+    R_ASYNC,
     R_ENOMEM,
     R_EXPECT,
     R_FAILED,
     R_LATER,
     R_LENGTH,
-    R_ASYNC,
     R_MOVING,
     R_PASS,
     R_QUEUE,
@@ -36,12 +36,20 @@ from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
 from kevacuate.mm.buddy import list_add_tail, list_del
 from kevacuate.mm.compact_scanners import freepages
-from kevacuate.mm.constants import ATTR_ON_LRU, CHUNK_ALLOC, CHUNK_COMPACT, CHUNK_ISOLATED, CHUNK_RESERVED, EAGAIN, ENOMEM, NR_MAX_MIGRATE_PAGES_RETRY
+from kevacuate.mm.constants import (
+    ATTR_ON_LRU,
+    CHUNK_ALLOC,
+    CHUNK_COMPACT,
+    CHUNK_ISOLATED,
+    CHUNK_RESERVED,
+    EAGAIN,
+    ENOMEM,
+    NR_MAX_MIGRATE_ASYNC_RETRY,
+    NR_MAX_MIGRATE_PAGES_RETRY,
+)
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
 from kevacuate.recording import EventChunk
-
-NR_MAX_MIGRATE_ASYNC_RETRY = 3
 
 NONE = -1
 """No free page."""
@@ -51,7 +59,7 @@ NONE = -1
 def has_free(s: View, z: int, cc: CompactControl, order: int) -> bool:
     """Whether cc->freepages serves a folio of *order* without a scan."""
     for o in range(order, s.cfg.max_page_order + 1):
-        head = freepages(s, z, o)
+        head = freepages(s, z, cc, o)
         if s.link[2 * head] != head:
             return True
     return False
@@ -127,7 +135,7 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
 def keep_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
     """The free scanner took a chunk: it is on cc->freepages."""
     s.meta[pfn] = CHUNK_COMPACT << 4 | order
-    list_add_tail(s, pfn, freepages(s, z, order))
+    list_add_tail(s, pfn, freepages(s, z, cc, order))
     cc.nr_freepages += 1 << order
 
 
@@ -363,9 +371,7 @@ def not_moved(
 
 
 @part
-def freed_while_isolated(
-    s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int
-) -> None:
+def freed_while_isolated(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """A source was freed by its owner: migrate_pages drops it, without a destination, when its turn comes."""
     at = run * RW
     b.inputs[N_FREED] += 1
