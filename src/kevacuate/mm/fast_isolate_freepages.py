@@ -76,7 +76,11 @@ def search_free_list(
 
 @part
 def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least: int) -> tuple[int, int]:
-    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen)."""
+    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen).
+
+    The order to go on with is chosen after a find too, unless there are enough pages: when that wraps around, the next search
+    begins one order lower.
+    """
     highest = 0
     page = -1
     order = cc.search_order
@@ -96,8 +100,7 @@ def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least
                 break
             if seen >= limit:
                 limit = max(1, limit >> 1)
-        if page < 0:
-            order = next_search_order(s, cc, order)
+        order = next_search_order(s, cc, order)
     return page, highest
 
 
