@@ -108,6 +108,7 @@ from kevacuate.recording.event_numbers import (
     RMQ_DRAIN,
     VMSCAN_BALANCE_PGDAT_BEGIN,
     VMSCAN_BALANCE_PGDAT_END,
+    VMSCAN_KSWAPD_SLEEP,
     VMSCAN_WAKEUP_KSWAPD,
 )
 
@@ -362,6 +363,8 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 1
         if kind == VMSCAN_BALANCE_PGDAT_BEGIN:
             balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+    elif kind == VMSCAN_KSWAPD_SLEEP:
+        b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
         b.facts[F_KSWAPD] = 0
         balance_ends(s, e.a[i] + 0)

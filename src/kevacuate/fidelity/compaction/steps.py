@@ -223,8 +223,6 @@ def followed(
     """What followed a batch: *what* is 0 for the next round, 1 for another scan of the block, 2 for the end."""
     at = run * RW
     result = b.runs[at + R_RESULT]
-    if b.runs[at + R_CAPTURED] and result == COMPACT_CONTINUE and not b.runs[at + R_AGAIN]:
-        result = b.runs[at + R_RESULT] = COMPACT_SUCCESS
     ours = 1 if b.runs[at + R_AGAIN] else 0 if result == COMPACT_CONTINUE else 2
     judge(b, e, i, number, D_AFTER, ours, what)
     if what == 0:
@@ -379,6 +377,8 @@ def batch_ended(
             failed += 1
             s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
     result, again = after_migration(s, cc, failed, b.runs[at + R_ENOMEM] + 0)
+    if b.runs[at + R_CAPTURED] and result == COMPACT_CONTINUE and not again:
+        result = COMPACT_SUCCESS
     b.runs[at + R_RESULT] = result
     b.runs[at + R_AGAIN] = 1 if again else 0
     b.runs[at + R_STATE] = S_OVER
