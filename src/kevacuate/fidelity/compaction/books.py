@@ -55,7 +55,7 @@ INPUTS = (
     "folios not unmapped or not moved (gt_mig 2, 3)",
     "folios freed while isolated",
     "folios on the LRU that the kernel passed over: locked, pinned, under writeback, or isolated by reclaim",
-    "folios that the kernel isolated and no event shows on the LRU",
+    "mlocked folios, and those in a batch, when a run drains the batches",
     "runs that the model has no mode for yet",
     "large folios split for want of a destination",
     "clearing of skip bits by kswapd (gt_cz, flags)",

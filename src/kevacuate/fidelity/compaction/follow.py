@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import N_LIST, N_LRU, N_PAGES, CompactionBooks
+from kevacuate.fidelity.compaction.books import N_LIST, N_LRU, N_PAGES, N_UNSEEN, CompactionBooks
 from kevacuate.jit import part
 from kevacuate.mm.as_recorded import put_in_use, rotate_free_list
 from kevacuate.mm.buddy import (
@@ -27,6 +27,7 @@ from kevacuate.mm.constants import (
     CHUNK_RESERVED,
     CHUNK_TAIL,
     GFP_COMP,
+    GFP_MOVABLE,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.watermark import boost_watermark
@@ -137,10 +138,24 @@ def follow_allocation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> Non
     """mm_page_alloc: a compound page, or single ones."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     b.inputs[N_PAGES] += 1
-    if e.gfp[i] & GFP_COMP:
-        use_folio(s, b, pfn, order, CHUNK_ALLOC, 0)
+    movable = ATTR_LRU if e.gfp[i] & GFP_MOVABLE else 0
+    if e.gfp[i] & GFP_COMP or order == 0:
+        use_folio(s, b, pfn, order, CHUNK_ALLOC, movable)
     else:
         unuse(s, b, pfn, order)
+
+
+@part(cold=True)
+def drain_batches(s: View, b: CompactionBooks) -> None:
+    """lru_add_drain: what waited in a batch is on an LRU list.
+
+    Movable folios that no event has put there yet are mlocked: they join the unevictable list through a batch of their own
+    (mlock_new_folio, mm/mlock.c), without an event.
+    """
+    for pfn in range(s.cfg.npages):
+        if s.meta[pfn] >> 4 == CHUNK_ALLOC and s.link[2 * pfn + 1] & (ATTR_LRU | ATTR_ON_LRU) == ATTR_LRU:
+            s.link[2 * pfn + 1] |= ATTR_ON_LRU
+            b.inputs[N_UNSEEN] += 1
 
 
 @part

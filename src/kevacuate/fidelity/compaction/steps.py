@@ -61,7 +61,7 @@ from kevacuate.fidelity.compaction.books import (
     S_SCANNED,
     CompactionBooks,
 )
-from kevacuate.fidelity.compaction.follow import as_folio, off_lists, unuse, use_folio
+from kevacuate.fidelity.compaction.follow import as_folio, drain_batches, off_lists, unuse, use_folio
 from kevacuate.fidelity.compaction.scan import scan_sources
 from kevacuate.fidelity.tally import F_LAST, decided
 from kevacuate.jit import part
@@ -164,6 +164,7 @@ def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     b.runs[at + R_MODEL] = 1
     cc = s.cc[run]
     cc.zone = z
+    drain_batches(s, b)
     order, flags = (head >> 8 & 255 ^ 128) - 128, head >> 32 & 0xFFFF
     if flags & FLAG_DIRECT:
         begin_direct(s, b, e, i, number, run, z, order)

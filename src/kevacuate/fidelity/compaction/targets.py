@@ -125,9 +125,13 @@ def operation(pfn: int, op: int, order: int, mt: int) -> int:
 @part
 def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """The kernel scans for free pages: the folios before have theirs, and the model scans."""
-    if b.runs[run * RW + R_MOVING] and b.runs[run * RW + R_SPLIT]:
+    at = run * RW
+    if b.runs[at + R_MOVING] and b.runs[at + R_SPLIT]:
         begin_split(s, b, run)
     allocate_ahead(s, b, z, cc, run)
+    if b.runs[at + R_QUEUE] >= b.runs[at + R_LENGTH] and b.runs[at + R_SPLIT]:
+        begin_split(s, b, run)
+        allocate_ahead(s, b, z, cc, run)
     scan_targets(s, b, z, cc, run)
 
 
@@ -301,6 +305,7 @@ def no_target(
         close_scan(b, e, i, number, run)
     judge(b, e, i, number, D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)
+    b.runs[at + R_SCANNED] = 0
     b.runs[at + R_QUEUE] += 1
     order = s.meta[pfn] & 15
     if order > 0:
