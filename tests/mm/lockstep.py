@@ -22,7 +22,7 @@ from oracle.serialise import serialise
 
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
-from kevacuate.mm.check import PROBLEMS, check_state
+from kevacuate.mm.check import PROBLEMS, SUMS, check_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import log_table
 
@@ -41,7 +41,7 @@ class Lockstep:
         self.counts = Counts()
         self.digest = hashlib.sha256()
         self._row = np.zeros(1 << 16, np.int64)
-        self._sums = np.zeros(96, np.int64)
+        self._sums = np.zeros(SUMS, np.int64)
         self.operation: tuple[Any, ...] = ("boot",)
         self._compare(0, 0)
 

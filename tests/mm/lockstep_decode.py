@@ -74,7 +74,7 @@ def decode_page(value: int) -> str:
     """A page frame's entry in words."""
     state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated", "compaction's")[value & 15]
     if state in ("alloc", "isolated"):
-        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0xFFFF:#x} obj {(value >> 24) - 1}"
+        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0x7FFFFFFF:#x} obj {(value >> 40) - 1}"
     return f"{state} order {value >> 4 & 15}"
 
 

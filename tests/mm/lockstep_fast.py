@@ -96,7 +96,7 @@ def put_pages(s, out, at):
         value = meta >> 4 | (meta & 15) << 4
         if meta >> 4 == CHUNK_ALLOC or meta >> 4 == CHUNK_ISOLATED:
             value |= s.link[2 * pfn + 1] << 8
-            value += (s.link[2 * pfn] + 1) * 16777216
+            value += (s.link[2 * pfn] + 1) * 1099511627776
         out[at + pfn] = value
     return at + pages
 

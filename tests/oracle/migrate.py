@@ -14,7 +14,6 @@ from .buddy import block_inside
 from .constants import (
     A_ACTIVATING,
     A_BUSY,
-    A_DIRTY,
     A_FILE,
     A_FREED,
     A_LRU,
@@ -36,7 +35,7 @@ from .constants import (
     MOVABLE,
     SWAP_CLUSTER_MAX,
 )
-from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, workingset_eviction
+from .lru import folio_add_lru, is_dirty, lruvec_del_folio, lruvec_of, workingset_eviction
 from .machine import Machine
 from .page_alloc import alloc_pages, free_chunk
 from .pcp import free_unref_folios
@@ -142,7 +141,7 @@ def reclaim_clean_pages_from_list(m: Machine, pages: list[int]) -> tuple[int, li
     folios: list[tuple[int, int]] = []
     for pfn in pages:
         page = m.heads[pfn]
-        if not page.attr & A_FILE or page.attr & (A_DIRTY | A_MOVABLE_OPS):
+        if not page.attr & A_FILE or page.attr & A_MOVABLE_OPS or is_dirty(m, page):
             others.append(pfn)
         elif page.attr & (A_BUSY | A_WRITEBACK | A_PINNED) and not page.attr & A_FREED:
             kept.insert(0, pfn)
@@ -227,6 +226,7 @@ def move_page(m: Machine, src: Page, dst: Page) -> None:
     """The destination becomes what the source was; the source is freed."""
     dst.obj = src.obj
     dst.attr = src.attr & A_MOVES_ALONG
+    dst.dirtied = src.dirtied
     if dst.obj >= 0:
         m.obj_pfn[dst.obj] = dst.pfn
     if dst.attr & A_LRU:

@@ -56,7 +56,7 @@ from .fallback import rmqueue_one
 from .highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from .irqwork import zone_unlock
 from .kswapd import kswapd_awake, wakeup_kswapd
-from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, split_on_lru, workingset_refault
+from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, make_dirty, split_on_lru, workingset_refault
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
 from .watermark import zone_watermark_fast
@@ -286,6 +286,7 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
     if obj >= 0:
         m.obj_pfn[obj] = pfn
     if attr & A_LRU:
+        make_dirty(m, page)
         if dropped:
             workingset_refault(m, page)
         folio_add_lru(m, page)
@@ -358,7 +359,7 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1
-    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr)
+    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied)
     if page.state == ISOLATED:
         upper.attr &= A_MOVES_ALONG
         if page.attr & A_LRU:

@@ -61,7 +61,7 @@ def put_pcp(pcp: Pcp, out: list[int]) -> None:
 
 
 def put_pages(m: Machine, out: list[int]) -> None:
-    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * (object + 1).
+    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * when made dirty + 2^40 * (object + 1).
 
     Inside a chunk 0; outside all zones RESERVED.
     """
@@ -70,7 +70,9 @@ def put_pages(m: Machine, out: list[int]) -> None:
     for pfn, page in m.heads.items():
         state = page.state
         if state in OWNED:
-            out[base + pfn] = state | page.order << 4 | page.attr << 8 | page.obj + 1 << 24
+            out[base + pfn] = (
+                state | page.order << 4 | page.attr << 8 | page.dirtied << 24 | page.obj + 1 << 40
+            )
         else:
             out[base + pfn] = state | page.order << 4
 

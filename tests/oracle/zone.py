@@ -63,6 +63,7 @@ class Page:
     mt: int = 0
     obj: int = -1
     attr: int = 0
+    dirtied: int = 0  # 1 + when it was made dirty, in units of 2^29 ns; 0: at the start, or never
 
     @property
     def size(self) -> int:

@@ -40,7 +40,7 @@ from kevacuate.mm.isolate_migratepages import (
     putback_isolated,
 )
 from kevacuate.mm.log import log_event
-from kevacuate.mm.vmscan import zone_reclaimable_pages
+from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.watermark import wmark_pages
 
 
