@@ -10,7 +10,14 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
-from kevacuate.cli.options import policies_help, policies_option, repeats_of, repeats_option, result_options
+from kevacuate.cli.options import (
+    all_option,
+    policies_help,
+    policies_option,
+    repeats_of,
+    repeats_option,
+    result_options,
+)
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 from kevacuate.policy import COMPARED
 
@@ -34,6 +41,7 @@ from kevacuate.policy import COMPARED
     is_flag=True,
     help="With --recorded: all rows, free chunks by order too, and every recording's value.",
 )
+@all_option
 @result_options
 def command(
     recordings: tuple[str, ...],
@@ -41,9 +49,11 @@ def command(
     policies: tuple[str, ...],
     repeats: int | None,
     details: bool,
+    every: bool,
     as_json: bool,
     series: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
@@ -60,9 +70,9 @@ def command(
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     if recorded:
-        if policies or series or save or repeats:
+        if policies or series or save or repeats or every:
             raise click.UsageError(
-                "--recorded replays nothing, so it takes neither --policy nor --repeats nor --series nor --save."
+                "--recorded replays nothing, so it takes neither --policy nor --repeats nor --all nor --series nor --save."
             )
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
@@ -70,18 +80,35 @@ def command(
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
         )
-    from kevacuate.reports.comparison.conclusion import comparison_json
-    from kevacuate.reports.comparison.tables import comparison_table
-
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(
+        seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
+    )
     path = Path(recordings[0]) if recordings else None
     result = _replays(path, policies or COMPARED, repeats_of(repeats), options, save)
     if as_json:
-        print_json(comparison_json(result, series=series))
-        return
-    out = console()
-    out.print(comparison_table(result))
-    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+        _print_json(result, series=series)
+    else:
+        _print(result, every=every)
+
+
+def _print_json(result: kevacuate.Comparison, *, series: bool) -> None:
+    """The comparison as JSON, which begins with the verdict."""
+    from kevacuate.reports.comparison.conclusion import FIRST, comparison_json
+
+    print_json(comparison_json(result, series=series), first=FIRST)
+
+
+def _print(result: kevacuate.Comparison, *, every: bool) -> None:
+    """The verdict and what it is worth, the table, and what each policy did."""
+    from kevacuate.reports.comparison.conclusion import FIRST, first_parts
+    from kevacuate.reports.comparison.tables import comparison_table
+
+    out, said = console(), kevacuate.conclusion(result)
+    for text in first_parts(said).values():
+        out.print(text, markup=False, highlight=False)
+    out.print(comparison_table(result, every=every))
+    rest = [part.text for part in said if part.kind not in FIRST]
+    out.print("\n".join(rest), markup=False, highlight=False)
 
 
 def _replays(

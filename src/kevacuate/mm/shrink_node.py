@@ -45,14 +45,14 @@ def shrink_node_begin(s: View, sc: ScanControl, node: int) -> None:
 
 @part(cold=True)
 def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
-    """A round of shrink_lruvec's loop (:5867); the pages it scanned, -1 if none was left to do.
+    """A round of shrink_lruvec's loop (:5867); what it cost in ns, -1 if none was left to do.
 
     Direct reclaim at the first priority scans all that it set out to: kswapd does not keep up.
     """
     inactive, active = sc.nr[_INACTIVE], sc.nr[_ACTIVE]
     if inactive == 0 and active == 0:
         return -1
-    before = sc.scanned
+    before = sc.cost
     if inactive:
         batch = min(inactive, k.SWAP_CLUSTER_MAX)
         sc.nr[_INACTIVE] = inactive - batch
@@ -67,7 +67,7 @@ def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
     whole = sc.kswapd == 0 and sc.priority == k.DEF_PRIORITY
     if sc.lruvec_reclaimed >= sc.nr_to_reclaim and not whole:
         sc.nr[_INACTIVE] = sc.nr[_ACTIVE] = 0
-    return sc.scanned - before
+    return sc.cost - before
 
 
 @part
@@ -131,7 +131,7 @@ def scan_control(sc: ScanControl, order: int, gfp: int, highest_zoneidx: int) ->
     sc.priority, sc.nr_to_reclaim = k.DEF_PRIORITY, k.SWAP_CLUSTER_MAX
     sc.may_deactivate = sc.force_deactivate = sc.skipped_deactivate = 0
     sc.no_cache_trim_mode = sc.cache_trim_mode = sc.cache_trim_mode_failed = 0
-    sc.compaction_ready = sc.nr_scanned = sc.nr_reclaimed = sc.reclaimable = sc.scanned = 0
+    sc.compaction_ready = sc.nr_scanned = sc.nr_reclaimed = sc.reclaimable = sc.scanned = sc.cost = 0
     sc.nr_boost_reclaim = sc.boosted = sc.nr[_INACTIVE] = sc.nr[_ACTIVE] = 0
 
 

@@ -18,9 +18,10 @@ from kevacuate.mm.direct_compact import (
 from kevacuate.mm.fields import View
 from kevacuate.mm.get_page import first_zones_zonelist, get_page_from_freelist, gfp_zone, zonelist_length
 from kevacuate.mm.log import log_event
+from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.pcp import drain_all_pages
 from kevacuate.mm.slowpath_flags import gfp_to_alloc_flags, unreserve_highatomic_pageblock, wake_all_kswapds
-from kevacuate.mm.vmscan import try_to_free_pages, zone_reclaimable_pages
+from kevacuate.mm.vmscan import try_to_free_pages
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
 
 _LOCAL_HUGE_PAGE = k.GFP_NORETRY | k.GFP_THISNODE

@@ -24,6 +24,8 @@ _ISOLATE = "range=({pfn:x} ~ {a:x}) nr_scanned={b} nr_taken={c}"
 _ZONE_ORDER = "node={a} zone={b:zone} order={order} ret={c:status}"
 _DEFER = "zone={a:zone} order={order} order_failed={d} consider={b} limit={c:limit}"
 _KCOMPACTD = "nid={a} order={order} classzone_idx={b:zone}"
+_CACHED = "dev {b:dev} ino {a:ino} pfn={pfn:x} ofs={c:ofs} order={order?}"
+_READ = "dev={b:dev} ino={a:ino} ofs={c:ofs}-{d:end}"
 
 PRINTED: dict[str, str] = {
     "mm_page_alloc": "page={pfn:page} pfn={pfn:given} order={order} migratetype={mt} gfp_flags={gfp:gfp}",
@@ -108,6 +110,11 @@ PRINTED: dict[str, str] = {
     "mm_vmscan_kswapd_clear_hopeless": "nid={a}",
     "mm_lru_insertion": "pfn={pfn:x} lru={a}",
     "mm_lru_activate": "pfn={pfn:x}",
+    "mm_filemap_add_to_page_cache": _CACHED,
+    "mm_filemap_delete_from_page_cache": _CACHED,
+    "mm_filemap_get_pages": _READ,
+    "mm_filemap_fault": "dev={b:dev} ino={a:ino} ofs={c:ofs}",
+    "mm_filemap_map_pages": _READ,
 }
 """Event name to its line."""
 
@@ -139,6 +146,9 @@ WRITEBACK: dict[int, str] = {
 """Flags of trace/events/vmscan.h, in the order in which they are printed."""
 
 NO_WRITEBACK = "RECLAIM_WB_NONE"
+
+PRINTED_PAGE_SHIFT = 12
+"""Offsets in files are printed in bytes, and the lines do not say how large a page is: 4 KiB is taken."""
 
 
 class Place(NamedTuple):
@@ -241,6 +251,10 @@ _FORMS: dict[str, tuple[str, Formatter]] = {
     "limit": ("%d", lambda column, facts: [1 << (x & 63) for x in column.tolist()]),
     "entry": ("%s", _entry),
     "pte": ("%s", _pte),
+    "dev": ("%s", lambda column, facts: [f"{x >> 20}:{x & 0xFFFFF}" for x in column.tolist()]),
+    "ino": ("%x", lambda column, facts: _unsigned(column)),
+    "ofs": ("%d", lambda column, facts: (column << PRINTED_PAGE_SHIFT).tolist()),
+    "end": ("%d", lambda column, facts: ((column + 1 << PRINTED_PAGE_SHIFT) - 1).tolist()),
     "low": ("%d", lambda column, facts: (column & 0xFF).tolist()),
     "high": ("%d", lambda column, facts: (column >> 8).tolist()),
     **{form: ("%d" if width == 8 else "0x%x", _bits(shift, width)) for form, (shift, width) in PACKED.items()},

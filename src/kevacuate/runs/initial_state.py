@@ -7,7 +7,15 @@ import numpy as np
 
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import absent_pages, movable_pages
+from kevacuate.kernel.pageflags import (
+    KPF_ACTIVE,
+    KPF_MLOCKED,
+    KPF_REFERENCED,
+    KPF_UNEVICTABLE,
+    absent_pages,
+    flag,
+    movable_pages,
+)
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
@@ -91,8 +99,10 @@ def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, 
     return tuple(zones)
 
 
-def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
+def machine_config(machine: Machine, state: AllocatorState, *, closed: bool = False) -> MachineConfig:
     """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
+
+    *closed*: of a replay in which the model reclaims by itself.
 
     Raises
     ------
@@ -123,7 +133,7 @@ def machine_config(machine: Machine, state: AllocatorState) -> MachineConfig:
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
-        open_loop=True,
+        open_loop=not closed,
         profile=profile,
         compaction=True,
         **model_settings(machine, profile),
@@ -230,10 +240,13 @@ def initial_state(
     options: ReplayOptions,
     objects: int,
     skip: np.ndarray,
+    *,
+    closed: bool = False,
 ) -> State:
     """The model's state at the recording's start, ready for the first row of the demand.
 
     *objects* is the least number of objects to have room for, *skip* a bool per recorded block: see :func:`skip_bits`.
+    *closed* as of :func:`machine_config`.
 
     Raises
     ------
@@ -241,7 +254,7 @@ def initial_state(
         The state is inconsistent, or the model cannot hold the machine.
 
     """
-    config = machine_config(machine, recorded)
+    config = machine_config(machine, recorded, closed=closed)
     refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
@@ -250,13 +263,32 @@ def initial_state(
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     load_compaction(state, recorded, zone_of)
-    load_state.load_allocated(
-        state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
-    )
+    pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
+    load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded))
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
+
+
+def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:
+    """The attributes of the start's objects; in closed loop with what their page flags say of their place on the LRU lists.
+
+    The order on each list is not known of most recordings: the lower the pfn, the older a folio is taken to be.
+    """
+    attr = start.attr.astype(np.int64)
+    flags = recorded.page_flags
+    if state.view.cfg.open_loop or flags is None:
+        return attr
+    own = flags[start.pfn]
+    for bit, name in (
+        (KPF_ACTIVE, k.ATTR_ACTIVE),
+        (KPF_REFERENCED, k.ATTR_REFERENCED),
+        (KPF_UNEVICTABLE, k.ATTR_MLOCKED),
+        (KPF_MLOCKED, k.ATTR_MLOCKED),
+    ):
+        attr |= np.where(flag(own, bit), name, 0)
+    return attr & np.where(attr & k.ATTR_MLOCKED, ~k.ATTR_ACTIVE, -1)
 
 
 def _draw_phases(state: State, seed: int) -> None:
