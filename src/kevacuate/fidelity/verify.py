@@ -15,6 +15,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError, named_file, whole_number
 from kevacuate.fidelity.buddy.level import BuddyLevel
 from kevacuate.fidelity.buddy.loop import buddy_rows
+from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.evacuation.level import EvacuationLevel
 from kevacuate.fidelity.event_context import events_around
 from kevacuate.fidelity.event_rows import Bounds, wide
@@ -44,6 +45,7 @@ STREAMED: dict[str, type[Level]] = {
     "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
     "reclaim": ReclaimLevel,
+    "compaction": CompactionLevel,
 }
 """The levels that read the events as they come; `verdict` replays instead."""
 
