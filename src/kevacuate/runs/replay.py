@@ -26,7 +26,8 @@ from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
-from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
+from kevacuate.runs.huge_faults import HugeFaults
+from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits, start_of
 from kevacuate.runs.loop import (
     NO_ROWS,
     STOP_LOG,
@@ -75,12 +76,19 @@ class Replay:
             )
         self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
         objects = demand.max_objects or 1 << 16
-        skip = skip_bits(recorded, policy, options.seed)
+        start = start_of(recording.machine, recorded, policy)
+        skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
             recording.machine, recorded, demand.start_objects, policy, options, objects, skip
         )
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
-        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
+        self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
+        self._faults = HugeFaults(
+            recording.machine.hugepage_order,
+            enabled=policy.settings.get("thp_enabled"),
+            defrag=policy.settings.get("thp_defrag"),
+            first_object=self.state.obj.size if demand.max_objects else self.state.view.cfg.npages,
+        )
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
@@ -145,7 +153,7 @@ class Replay:
 
     def feed(self, chunk: DemandChunk, row: int = 0) -> None:
         """Replay a chunk; *row* is its first row's number, for messages."""
-        rows = self._checked(chunk, row)
+        rows = self._checked(self._faults.rewritten(chunk), row)
         at, end = 0, rows.t.size
         while at < end:
             before = at
@@ -216,7 +224,7 @@ class Replay:
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
-            "vm_settings": settings_used(machine),
+            "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
