@@ -13,8 +13,10 @@ from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
+from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.layout import State
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk, rmqueue_buddy
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
+from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.page_isolation import (
     set_migratetype_isolate,
     set_pageblock_isolate,

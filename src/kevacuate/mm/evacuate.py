@@ -10,10 +10,10 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
 from kevacuate.mm.evacuate_isolate import isolate_migratepages_range
+from kevacuate.mm.evacuate_migrate import migrate_pages, putback_movable_pages
 from kevacuate.mm.evacuate_queue import evacuate_item_free, worker_cpu
 from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.log import log_event
-from kevacuate.mm.migrate import migrate_pages, putback_movable_pages
 from kevacuate.mm.vmscan import reclaim_clean_pages_from_list
 
 

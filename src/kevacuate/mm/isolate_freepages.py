@@ -22,7 +22,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.page_alloc import free_frozen_pages
+from kevacuate.mm.page_free import free_frozen_pages
 
 
 @part

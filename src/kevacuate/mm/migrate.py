@@ -1,32 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""migrate_pages in MIGRATE_ASYNC, alloc_migration_target, putback_movable_pages (mm/migrate.c, 7.2).
-
-Approximate: splitting a large folio for want of a destination is not modelled (it counts as failed, -ENOMEM), and a
-page is busy, pinned or under writeback for as long as its attributes say so.
-"""
+"""What every migration does with one folio: move it, or free it where its owner let go of it (mm/migrate.c, 7.2)."""
 
 from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.fields import View, Worker
-from kevacuate.mm.page_alloc import alloc_pages, free_frozen_pages, prep_new_page
-from kevacuate.mm.swap import folio_add_lru
-
-
-@part
-def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
-    """A destination on the source's node through the ordinary allocator (:2191); -1 if there is none.
-
-    It carries no object and no attributes yet.
-    """
-    node = s.zone[page_zone(s, pfn)].node
-    gfp = k.GFP_HIGHUSER_MOVABLE | k.GFP_COMP
-    if order > 0:
-        gfp = ((k.GFP_HIGHUSER_MOVABLE & ~k.GFP_RECLAIM) | k.GFP_TRANSHUGE) | k.GFP_COMP
-    s.stat.dst_allocs += 1
-    return alloc_pages(s, cpu, node, order, k.MIGRATE_MOVABLE, gfp, 0, -1)
+from kevacuate.mm.fields import View
+from kevacuate.mm.page_free import free_frozen_pages, prep_new_page
 
 
 @part
@@ -45,52 +26,6 @@ def free_isolated(s: View, cpu: int, pfn: int) -> None:
 
 
 @part
-def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
-    """The unmap phase, up to ten passes (:1208, :1805). Returns (unmapped, failed, pages freed, enomem).
-
-    Each pass allocates a destination for every folio left; a locked one gives it back and waits for the next pass.
-    """
-    left = worker.nr_migratepages
-    unmapped = 0
-    failed = 0
-    freed = 0
-    for _ in range(k.NR_MAX_MIGRATE_PAGES_RETRY):
-        kept = 0
-        for i in range(left):
-            pfn = worker.migratepages[i]
-            attr = s.link[2 * pfn + 1] + 0
-            order = s.meta[pfn] & 15
-            if attr & k.ATTR_FREED:
-                freed += 1 << order
-                free_isolated(s, cpu, pfn)
-                continue
-            dst = alloc_migration_target(s, cpu, pfn, order)
-            if dst < 0:
-                for j in range(i, left):
-                    worker.migratepages[kept] = worker.migratepages[j]
-                    kept += 1
-                worker.nr_migratepages = kept
-                return unmapped, failed, freed, True
-            if attr & k.ATTR_BUSY:
-                free_frozen_pages(s, cpu, dst, order)
-                worker.migratepages[kept] = pfn
-                kept += 1
-            elif attr & k.ATTR_WRITEBACK:
-                free_frozen_pages(s, cpu, dst, order)
-                worker.failed_folios[failed] = pfn
-                failed += 1
-            else:
-                worker.unmapped[unmapped] = pfn
-                worker.dst[unmapped] = dst
-                unmapped += 1
-        left = kept
-        if left == 0:
-            break
-    worker.nr_migratepages = left
-    return unmapped, failed, freed, False
-
-
-@part
 def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> None:
     """Give the source's identity to the destination, put that on the LRU, free the source on this CPU."""
     obj = s.link[2 * src] + 0
@@ -98,63 +33,3 @@ def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> Non
     unaccount_isolated(s, src, order)
     prep_new_page(s, cpu, dst, order, attr, obj)
     free_frozen_pages(s, cpu, src, order)
-
-
-@part
-def migrate_folios_move(s: View, worker: Worker, cpu: int, unmapped: int, failed: int) -> tuple[int, int]:
-    """The move phase: what is pinned stays and is undone at the end. Returns (pages moved, failed)."""
-    moved = 0
-    for i in range(unmapped):
-        src = worker.unmapped[i]
-        order = s.meta[src] & 15
-        if not s.link[2 * src + 1] & k.ATTR_PINNED:
-            migrate_folio_move(s, cpu, src, worker.dst[i], order)
-            worker.unmapped[i] = -1
-            moved += 1 << order
-    for i in range(unmapped):
-        src = worker.unmapped[i]
-        if src >= 0:
-            free_frozen_pages(s, cpu, worker.dst[i], s.meta[src] & 15)
-            worker.failed_folios[failed] = src
-            failed += 1
-    return moved, failed
-
-
-@part
-def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
-    """Migrate the worker's private list; what failed is left on it (:2094). Returns (ret, pages succeeded).
-
-    ret is -ENOMEM, or the number of folios that failed.
-    """
-    unmapped, failed, succeeded, enomem = migrate_folios_unmap(s, worker, cpu)
-    moved, failed = migrate_folios_move(s, worker, cpu, unmapped, failed)
-    left = worker.nr_migratepages
-    for i in range(left - 1, -1, -1):
-        worker.migratepages[failed + i] = worker.migratepages[i]
-    for i in range(failed):
-        worker.migratepages[i] = worker.failed_folios[i]
-    worker.nr_migratepages = left + failed
-    ret = left + failed
-    if enomem:
-        ret = -k.ENOMEM
-    return ret, succeeded + moved
-
-
-@part
-def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
-    """Put what is left on the list back on the LRU, through this CPU's batch. Returns the pages put back."""
-    pages = 0
-    for i in range(worker.nr_migratepages):
-        pfn = worker.migratepages[i]
-        order = s.meta[pfn] & 15
-        attr = s.link[2 * pfn + 1] + 0
-        if attr & k.ATTR_FREED:
-            free_isolated(s, cpu, pfn)
-            continue
-        pages += 1 << order
-        unaccount_isolated(s, pfn, order)
-        s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
-        if attr & k.ATTR_LRU:
-            folio_add_lru(s, cpu, pfn, order)
-    worker.nr_migratepages = 0
-    return pages

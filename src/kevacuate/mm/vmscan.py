@@ -8,7 +8,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import Node, View, Worker
 from kevacuate.mm.log import log_event
-from kevacuate.mm.page_alloc import free_frozen_pages
+from kevacuate.mm.page_free import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
 from kevacuate.mm.wakeups import wakeup_kcompactd
 from kevacuate.mm.watermark import pgdat_balanced

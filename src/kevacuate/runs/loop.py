@@ -18,7 +18,8 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
-from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk, free_pages, halve_chunk
+from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
+from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.recording import DemandChunk
 
 LOG_MARGIN = 1 << 14

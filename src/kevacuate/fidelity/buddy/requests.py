@@ -32,7 +32,7 @@ from kevacuate.mm.constants import (
     GFP_RECLAIMABLE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.page_alloc import rmqueue_buddy
+from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE

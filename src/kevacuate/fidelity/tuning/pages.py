@@ -49,7 +49,7 @@ from kevacuate.mm.constants import (
     ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.page_alloc import (
+from kevacuate.mm.get_page import (
     gfp_zone,
 )
 from kevacuate.mm.pcp import (

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Giving a chunk its owner and taking it away: prep_new_page, free_pages, halving (mm/page_alloc.c, 7.2)."""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm import constants as k
+from kevacuate.mm.buddy import free_one_page, get_pfnblock_migratetype, page_zone
+from kevacuate.mm.fields import View
+from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
+from kevacuate.mm.swap import folio_add_lru
+
+
+@part(inline=True)
+def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) -> None:
+    """Give the chunk its owner: state, object, attributes, place in the LRU batch."""
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    s.link[2 * pfn] = obj
+    s.link[2 * pfn + 1] = attr & k.ATTR_STATIC
+    if obj >= 0:
+        s.obj[obj] = pfn
+    if attr & k.ATTR_LRU:
+        folio_add_lru(s, cpu, pfn, order)
+
+
+@part(inline=True)
+def free_frozen_pages_inline(s: View, cpu: int, pfn: int, order: int) -> None:
+    """__free_frozen_pages behind free_pages_prepare (:2937): to the CPU's list, or straight to the buddy lists."""
+    z = page_zone(s, pfn)
+    if not pcp_allowed_order(s, order):
+        free_one_page(s, z, pfn, order, k.FPI_NONE)
+        return
+    mt = get_pfnblock_migratetype(s, pfn)
+    if mt >= k.MIGRATE_PCPTYPES:
+        if mt == k.MIGRATE_ISOLATE:
+            free_one_page(s, z, pfn, order, k.FPI_NONE)
+            return
+        mt = k.MIGRATE_MOVABLE
+    free_frozen_page_commit(s, z, cpu, pfn, order, mt)
+
+
+@part(inline=False)
+def free_frozen_pages(s: View, cpu: int, pfn: int, order: int) -> None:
+    """free_frozen_pages (:2988), out of line: the fast path has its own copy of what it does."""
+    free_frozen_pages_inline(s, cpu, pfn, order)
+
+
+@part(inline=True)
+def free_pages_prepare(s: View, pfn: int, order: int) -> None:
+    """Take the chunk from its owner: object table and LRU counter."""
+    obj = s.link[2 * pfn] + 0
+    attr = s.link[2 * pfn + 1] + 0
+    if obj >= 0:
+        s.obj[obj] = -1
+    if attr & k.ATTR_ON_LRU:
+        s.zone[page_zone(s, pfn)].nr_lru -= 1 << order
+
+
+@part(inline=True)
+def free_pages(s: View, cpu: int, pfn: int) -> None:
+    """Free the allocated chunk that starts at *pfn*; one that a worker holds isolated is freed when it lets go."""
+    s.stat.cpu = cpu
+    s.stat.frees += 1
+    meta = s.meta[pfn] + 0
+    order = meta & 15
+    if meta >> 4 == k.CHUNK_ISOLATED:
+        s.stat.freed_while_isolated += 1
+        s.link[2 * pfn + 1] |= k.ATTR_FREED
+        obj = s.link[2 * pfn] + 0
+        if obj >= 0:
+            s.obj[obj] = -1
+        return
+    free_pages_prepare(s, pfn, order)
+    free_frozen_pages_inline(s, cpu, pfn, order)
+
+
+@part(cold=True)
+def halve_chunk(s: View, pfn: int, obj: int) -> None:
+    """Halve an allocated chunk; the upper half becomes object *obj* with the same attributes."""
+    meta = s.meta[pfn] + 0
+    order = (meta & 15) - 1
+    state = meta >> 4
+    upper = pfn + (1 << order)
+    attr = s.link[2 * pfn + 1] + 0
+    s.meta[pfn] = state << 4 | order
+    if state == k.CHUNK_ISOLATED:
+        if attr & k.ATTR_LRU:
+            s.zone[page_zone(s, pfn)].nr_isolated -= 1 << order
+        attr &= k.ATTR_STATIC
+    s.meta[upper] = k.CHUNK_ALLOC << 4 | order
+    s.link[2 * upper] = obj
+    s.link[2 * upper + 1] = attr
+    if obj >= 0:
+        s.obj[obj] = upper
