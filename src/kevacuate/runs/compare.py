@@ -22,15 +22,23 @@ from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.permutation import REPEATS
+from kevacuate.measure.sequential import FIRST_LOOK
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, demand_while_compiling, replay
 from kevacuate.runs.trust import about_result
+from kevacuate.runs.until_decided import Budget, flat, replay_until_decided
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
+
+RESERVED_SECONDS = 3.0
+"""Of a comparison's time, a fifth up to this is kept for reading the recording and for its table."""
+
+MOST_SECONDS = 7 * 86400.0
+"""The longest time that a comparison may take: a week."""
 
 Report = Callable[[str, int, int], None]
 """Called with (which policy, rows done, rows in all)."""
@@ -124,11 +132,69 @@ def _chosen(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
     return chosen
 
 
+def _how_often(repeats: int | None, seconds: float | None) -> int | None:
+    """Replays of each policy; None where a time is given instead.
+
+    Raises
+    ------
+    KevacuateError
+        Both are given, or one is none.
+    """
+    if seconds is None:
+        return REPEATS if repeats is None else whole_number("repeats", repeats, 1)
+    if repeats is not None:
+        raise KevacuateError("Both repeats and seconds were given: give one of them.")
+    real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not real or not 0 <= seconds <= MOST_SECONDS:
+        raise KevacuateError(f"seconds cannot be {seconds!r}: it is a number from 0 to {MOST_SECONDS:,.0f}.")
+    return None
+
+
+def _until_decided(
+    recording: Recording,
+    demand: Demand,
+    policies: Sequence[Policy],
+    options: ReplayOptions,
+    workers: int | None,
+    seconds: float,
+    report: Report | None,
+) -> list[Run]:
+    """The runs of every policy, by policy, until the rows that decide are decided or the time is spent."""
+    rows, lock, stopped = demand.span[1], threading.Lock(), threading.Event()
+    done = dict.fromkeys(range(len(policies)), 0)
+    budget = Budget(seconds - min(seconds / 5, RESERVED_SECONDS))
+
+    def one(policy: int, number: int) -> Run:
+        last = 0
+
+        def progress(now: int, total: int) -> None:
+            nonlocal last
+            budget.begin()
+            if stopped.is_set():
+                raise _Stopped
+            with lock:
+                done[policy] += now - last
+                last = now
+                if report:
+                    report(policies[policy].spec, done[policy], max(FIRST_LOOK * rows, done[policy]))
+
+        own = replace(options, seed=options.seed + number, keep=False)
+        return replay(recording, policies[policy], options=own, demand=demand, progress=progress)
+
+    jobs = FIRST_LOOK * len(policies)
+    most = _workers(recording, max(jobs, os.cpu_count() or 1)) if workers is None else workers
+    try:
+        return flat(replay_until_decided(len(policies), one, workers=most, budget=budget))
+    finally:
+        stopped.set()
+
+
 def compare(
     recording: Recording | str | Path,
     policies: str | Policy | Sequence[str | Policy],
     *,
-    repeats: int = REPEATS,
+    repeats: int | None = None,
+    seconds: float | None = None,
     seed: int | None = None,
     workers: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
@@ -143,8 +209,12 @@ def compare(
         With a start state and a demand, or events to make one of.
     policies : policy or sequence of policies
         ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
-    repeats : int
-        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ...
+    repeats : int, optional
+        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ... Default: 5.
+    seconds : float, optional
+        In place of ``repeats``: go on until the rows that decide are decided (:mod:`kevacuate.measure.sequential`), or so much
+        time is spent that no seed is begun any more; at least 5 replays of each policy are made. ``repeats`` with the number
+        that was made gives the same, bit for bit.
     seed : int, optional
         In place of ``options.seed``.
     workers : int, optional
@@ -166,7 +236,8 @@ def compare(
     Raises
     ------
     KevacuateError
-        As :func:`kevacuate.replay`; or a policy is named twice, or none, or there are to be no repeats.
+        As :func:`kevacuate.replay`; or a policy is named twice, or none, or there are to be no repeats, or both a number and a
+        time are given.
 
     Examples
     --------
@@ -178,7 +249,7 @@ def compare(
     ['id', 'section', 'label']
     """
     chosen = _chosen(policies)
-    repeats = whole_number("repeats", repeats, 1)
+    repeats = _how_often(repeats, seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
     recording = Recording.of(recording)
@@ -189,12 +260,19 @@ def compare(
     if say and known:
         say(known)
     demand = demand_while_compiling(recording)
-    jobs = [
-        _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
-        for policy in chosen
-        for i in range(repeats)
-    ]
-    made = _replayed(recording, demand, jobs, workers, progress)
+    if repeats is None:
+        made = _until_decided(recording, demand, chosen, options, workers, seconds or 0.0, progress)
+    else:
+        jobs = [
+            _Job(
+                policy,
+                replace(options, seed=options.seed + i, keep=options.keep and repeats == 1),
+                policy.spec,
+            )
+            for policy in chosen
+            for i in range(repeats)
+        ]
+        made = _replayed(recording, demand, jobs, workers, progress)
     result = Comparison(tuple(made), about_result(recording, demand))
     if not options.keep or repeats == 1:
         return result

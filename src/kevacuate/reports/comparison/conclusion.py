@@ -8,8 +8,10 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import nothing_words
+from kevacuate.measure.deciding import decided
 from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
+from kevacuate.reports.comparison.decided import decided_parts
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
     GroupRow,
@@ -141,11 +143,11 @@ def _when(row: Row) -> str:
 def conclusion(comparison: Comparison) -> Conclusion:
     """What the policies did, on what that rests, and how much so many replays of one demand can decide.
 
-    Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
-    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay parted from the others),
-    ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs), ``basis`` (on what all
-    this rests) and ``worth`` (how often booted kernels
-    said the same).
+    Parts are of these kinds: ``decided``, ``undecided`` and ``error`` (:mod:`kevacuate.reports.comparison.decided`), ``nothing``
+    (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many outcomes differ), ``differs`` (which),
+    ``single`` (what single runs came to), ``seed`` (no replay parted from the others), ``guessed`` (what of the start was, and
+    the rows that rest on it), ``rule`` (when a row differs), ``basis`` (on what all this rests) and ``worth`` (how often booted
+    kernels said the same).
     """
     rows, groups = comparison_rows(comparison), list(comparison.groups.values())
     evacuating = {
@@ -153,7 +155,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
         for i, runs in enumerate(groups)
         if i and any(run.metrics["evacuations_queued"] for run in runs)
     }
-    parts: list[Part] = []
+    parts: list[Part] = [*decided_parts(comparison, rows)]
     if not evacuating:
         text = "No policy queued an evacuation."
         why = nothing_words(comparison.recording)
@@ -180,6 +182,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
 def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str, Any]:
     """Everything, as plain JSON values: runs, groups of them, rows with mean, spread and decision, prices, sentences."""
     sizes = [len(runs) for runs in comparison.groups.values()]
+    told = decided(comparison)
     return {
         **comparison.to_json(series=series),
         "groups": [
@@ -188,5 +191,6 @@ def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str
         ],
         "rows": [row.to_json() for row in comparison_rows(comparison)],
         "rule": rule(sizes, RUNS),
+        "decision": told.as_dict() if told is not None else None,
         "conclusion": [part.as_dict() for part in conclusion(comparison)],
     }
