@@ -13,7 +13,7 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
-from kevacuate.measure.deciding import DECIDING, decided
+from kevacuate.measure.deciding import COSTS, DECIDING, decided
 from kevacuate.recording import Recording
 from kevacuate.reports.comparison.rows import row_of, value_of
 from kevacuate.runs import compare as module
@@ -122,8 +122,10 @@ def test_a_number_and_a_time_together_are_refused(synthetic_kev: Path) -> None:
         compare(Recording.open(synthetic_kev), PAIR, seconds=1, repeats=2)
 
 
-def test_a_row_that_decides_is_the_table_s_row(synthetic_kev: Path) -> None:
+def test_a_row_that_decides_or_is_paid_is_the_table_s_row(synthetic_kev: Path) -> None:
     result = compare(Recording.open(synthetic_kev), PAIR, repeats=1)
-    for run in result.runs:
-        for row, value in DECIDING.items():
-            assert value(run) == value_of(row_of(row), run)
+    for row, figure in (DECIDING | COSTS).items():
+        assert figure.direction is row_of(row).direction
+        for run in result.runs:
+            assert figure.value(run) == value_of(row_of(row), run)
+    assert not set(DECIDING) & set(COSTS)

@@ -72,12 +72,34 @@ def command(
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     if recorded:
-        if policies or series or save or repeats or seconds is not None:
-            raise click.UsageError(
-                "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --series nor --save."
-            )
+        _refuse_with_recorded(policies or series or save or repeats or seconds is not None)
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
+    seconds = _time(recordings, repeats, seconds)
+    from kevacuate.reports.comparison.conclusion import comparison_json
+    from kevacuate.reports.comparison.tables import comparison_table
+
+    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    path = Path(recordings[0]) if recordings else None
+    result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
+    if as_json:
+        print_json(comparison_json(result, series=series))
+        return
+    out = console()
+    out.print(comparison_table(result))
+    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+
+
+def _refuse_with_recorded(others: object) -> None:
+    """Refuse --recorded beside options of a replay."""
+    if others:
+        raise click.UsageError(
+            "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --series nor --save."
+        )
+
+
+def _time(recordings: Sequence[str], repeats: int | None, seconds: float | None) -> float | None:
+    """The time that the replays may take; None where their number is given."""
     if len(recordings) > 1:
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
@@ -86,20 +108,9 @@ def command(
         raise click.UsageError(
             "--repeats makes a fixed number of replays, --time as many as fit: give one of them."
         )
-    from kevacuate.reports.comparison.conclusion import comparison_json
-    from kevacuate.reports.comparison.tables import comparison_table
-
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
-    path = Path(recordings[0]) if recordings else None
     if repeats is None and seconds is None:
-        seconds = Duration().convert(TIME, None, None)
-    result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
-    if as_json:
-        print_json(comparison_json(result, series=series))
-        return
-    out = console()
-    out.print(comparison_table(result))
-    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+        return Duration().convert(TIME, None, None)
+    return seconds
 
 
 def _replays(

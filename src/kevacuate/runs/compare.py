@@ -44,7 +44,7 @@ Report = Callable[[str, int, int], None]
 """Called with (which policy, rows done, rows in all)."""
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """One replay to do; *name* is what its progress is told under."""
 
     policy: Policy
@@ -59,7 +59,7 @@ class _Stopped(Exception):
 class _Tally:
     """Rows done by all replays of one name, told as one figure; replays report from threads of their own."""
 
-    def __init__(self, jobs: Sequence[_Job], rows: int, report: Report | None) -> None:
+    def __init__(self, jobs: Sequence[Job], rows: int, report: Report | None) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._report = report
@@ -96,8 +96,8 @@ def _workers(recording: Recording, jobs: int) -> int:
     return max(1, min(jobs, len(os.sched_getaffinity(0)), room // max(pages * STATE_BYTES, 1)))
 
 
-def _replayed(
-    recording: Recording, demand: Demand, jobs: Sequence[_Job], workers: int | None, report: Report | None
+def replay_all(
+    recording: Recording, demand: Demand, jobs: Sequence[Job], workers: int | None, report: Report | None
 ) -> list[Run]:
     """The run of every job, in their order."""
     tally = _Tally(jobs, demand.span[1], report)
@@ -144,10 +144,31 @@ def _how_often(repeats: int | None, seconds: float | None) -> int | None:
         return REPEATS if repeats is None else whole_number("repeats", repeats, 1)
     if repeats is not None:
         raise KevacuateError("Both repeats and seconds were given: give one of them.")
+    checked_seconds(seconds)
+    return None
+
+
+def checked_seconds(seconds: float) -> float:
+    """A time that replays may take.
+
+    Raises
+    ------
+    KevacuateError
+        It is none.
+    """
     real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not real or not 0 <= seconds <= MOST_SECONDS:
         raise KevacuateError(f"seconds cannot be {seconds!r}: it is a number from 0 to {MOST_SECONDS:,.0f}.")
-    return None
+    return float(seconds)
+
+
+def _jobs(policies: Sequence[Policy], options: ReplayOptions, repeats: int) -> list[Job]:
+    """So many replays of every policy, by policy; with maps only where each is replayed once."""
+    return [
+        Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
+        for policy in policies
+        for i in range(repeats)
+    ]
 
 
 def _until_decided(
@@ -263,22 +284,14 @@ def compare(
     if repeats is None:
         made = _until_decided(recording, demand, chosen, options, workers, seconds or 0.0, progress)
     else:
-        jobs = [
-            _Job(
-                policy,
-                replace(options, seed=options.seed + i, keep=options.keep and repeats == 1),
-                policy.spec,
-            )
-            for policy in chosen
-            for i in range(repeats)
-        ]
-        made = _replayed(recording, demand, jobs, workers, progress)
+        jobs = _jobs(chosen, options, repeats)
+        made = replay_all(recording, demand, jobs, workers, progress)
     result = Comparison(tuple(made), about_result(recording, demand))
     if not options.keep or repeats == 1:
         return result
     again = [
-        _Job(policy, replace(options, seed=run.seed), f"{policy.spec} (for its map)")
+        Job(policy, replace(options, seed=run.seed), f"{policy.spec} (for its map)")
         for policy, run in zip(chosen, result.typical.runs, strict=True)
     ]
-    kept = {(run.policy, run.seed): run for run in _replayed(recording, demand, again, workers, progress)}
+    kept = {(run.policy, run.seed): run for run in replay_all(recording, demand, again, workers, progress)}
     return replace(result, runs=tuple(kept.get((run.policy, run.seed), run) for run in made))
