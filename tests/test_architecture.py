@@ -50,6 +50,7 @@ HELP = {
     "kevacuate.measure.saved",
     "kevacuate.recording.recording",
     "kevacuate.recording.machine",
+    "kevacuate.runs.loop_choice",
 }
 """Homes of constants, words and checks of files that ``--help``, titles and figures need."""
 THIRD_PARTY = {"kernel": {"numpy"}, "mm": {"numpy"}, "recording": {"numpy", "pyarrow"}}

@@ -22,7 +22,7 @@ from oracle.serialise import serialise
 
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
-from kevacuate.mm.check import PROBLEMS, check_state
+from kevacuate.mm.check import PROBLEMS, SUMS, check_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import log_table
 
@@ -41,7 +41,7 @@ class Lockstep:
         self.counts = Counts()
         self.digest = hashlib.sha256()
         self._row = np.zeros(1 << 16, np.int64)
-        self._sums = np.zeros(96, np.int64)
+        self._sums = np.zeros(SUMS, np.int64)
         self.operation: tuple[Any, ...] = ("boot",)
         self._compare(0, 0)
 
@@ -74,6 +74,19 @@ class Lockstep:
         known = entry.free(self.fast, cpu, pfn)
         self.oracle.free(cpu, pfn)
         self._compare(int(known), 1)
+
+    def mark_accessed(self, cpu: int, pfn: int) -> None:
+        """folio_mark_accessed of the chunk at `pfn`."""
+        self.operation = ("mark_accessed", cpu, pfn)
+        entry.mark_accessed(self.fast, cpu, pfn)
+        self.oracle.mark_accessed(cpu, pfn)
+        self._compare(0, 0)
+
+    def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
+        """try_to_free_pages."""
+        self.operation = ("reclaim", cpu, node, order, gfp)
+        fast = entry.reclaim(self.fast, cpu, node, order, gfp)
+        return self._compare(fast, self.oracle.reclaim(cpu, node, order, gfp))
 
     def split(self, pfn: int, obj: int) -> None:
         """Halve the chunk at `pfn`."""

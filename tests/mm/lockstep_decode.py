@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from lockstep_spec import Spec
+from oracle.serialise import EVENTS
 
 from kevacuate.mm import constants as k
 
@@ -76,6 +77,27 @@ def decode_page(value: int) -> str:
     return f"{state} order {value >> 4 & 15}"
 
 
+def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tuple[str, object]]:
+    """What a closed loop has: LRU lists, batches, shadow entries, events; *states* are the kswapds'."""
+    for node, state in enumerate(states):
+        for name in ("inactive anon", "active anon", "inactive file", "active file"):
+            yield f"node {node} {name} list", reader.pages()
+        for index in range(4):
+            yield f"node {node} LRU sizes, zone index {index}", reader.numbers(5)
+        yield (
+            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures",
+            reader.numbers(6),
+        )
+        if state == k.KSWAPD_RUNNING:
+            name = "order, priority, reclaimed, of this lruvec, to reclaim, inactive and active to scan"
+            yield f"kswapd {node} run: {name}", reader.numbers(7)
+    for cpu in range(len(spec.machine.cpu_node)):
+        yield f"lru_activate batch {cpu}", reader.pages()
+    yield "shadow entries (object, age, node and workingset)", reader.numbers(3 * reader.one())
+    for name in EVENTS:
+        yield name, reader.one()
+
+
 def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     """Names and values of all that a row holds."""
     machine = spec.machine
@@ -96,10 +118,12 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     workers = machine.nodes if spec.policy.wq == "per_node" else len(machine.cpu_node)
     for worker in range(workers):
         yield from decode_worker(reader, f"worker {worker}")
+    kswapds = []
     for node in range(machine.nodes):
+        kswapds.append(reader.numbers(7))
         yield (
             f"kswapd {node} state, due, order, highest, alloc order, reclaim order, run's highest",
-            reader.numbers(7),
+            kswapds[node],
         )
     for node in range(machine.nodes):
         state = reader.one()
@@ -107,6 +131,8 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
         yield f"kcompactd {node} due, max_order, highest", reader.numbers(3)
         if state == k.KCOMPACTD_RUNNING:
             yield f"kcompactd {node} zone, order, run's highest, proactive, score", reader.numbers(5)
+    if not machine.open_loop:
+        yield from decode_reclaim(reader, spec, [values[0] for values in kswapds])
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
     for obj in range(spec.objects):

@@ -37,6 +37,7 @@ class Theme:
     profiles: tuple[str, ...] = ("7.2",)
     compaction: bool = False  # kcompactd runs, and the vm sysctls that it follows are drawn
     defrag_mode: bool = False
+    open_loop: bool | None = None  # None: mostly closed
 
 
 EVACUATING = Theme(
@@ -84,6 +85,19 @@ THEMES = {
             npages=(256, 1024),
             pools=(3,),
             compaction=True,
+        ),
+        Theme(
+            "reclaim",
+            pageblock_orders=(3, 4, 5),
+            nodes=(1, 1, 2),
+            cpus=(1, 2, 4),
+            npages=(256, 1024),
+            cma=(False,),
+            evacuate=(True, False, False),
+            pools=(3,),
+            initcall=(True,),
+            plain=True,
+            open_loop=False,
         ),
         Theme(
             "defrag",
@@ -214,12 +228,13 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         defrag_mode=draw(odd) if profile.defrag_mode else False,
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
         page_group_by_mobility_disabled=draw(odd),
-        open_loop=draw(odd),
+        open_loop=draw(odd) if theme.open_loop is None else theme.open_loop,
         pcp_high_fraction=draw(st.sampled_from((0, 0, 8))),
         free_high_batch=draw(FLAG),
         vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),
         kswapd_wake_ns=draw(st.sampled_from((50_000, 0))),
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
+        shrink_ns=draw(st.sampled_from((500, 500, 0, 40_000))),
         profile=profile,
     )
     if theme.compaction:

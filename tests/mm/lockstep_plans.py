@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kevacuate.mm import constants as k
 
@@ -42,6 +42,12 @@ class Phase:
     meddle: float = 0.0  # how often a page that a worker holds is freed
     scene: float = 0.0  # how often a claim of a movable block is staged
     chain: float = 0.0  # how often the next one is staged before any worker runs
+    use: float = 0.0  # how often a page is used (folio_mark_accessed)
+    reclaim: float = 0.0  # how often somebody reclaims directly
+    file: float = (
+        -1.0
+    )  # share of LRU pages that are page cache, clean unless they cannot be moved; -1: any mixture
+    locked: float = 0.0  # share of LRU pages that are locked into memory
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -82,9 +88,35 @@ PHASES = {
     "compact": Phase(0.35, 0.3, (M, M, M, U, R), WIDE, advance=0.3, atomic=0.5, hurt=0.02),
     "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
 }  # fmt: skip
+MIXED = tuple(PHASES)
+CACHE = Phase(
+    0.55,
+    0.05,
+    (M, M, M, M, M, U, R),
+    (0, 0, 0, 0, 1, 2),
+    advance=0.25,
+    longest=9,
+    use=0.25,
+    file=0.8,
+    hurt=0.05,
+    lru=0.98,
+)
+PHASES |= {
+    "cache": CACHE,
+    "read through": replace(CACHE, alloc=0.9, free=0.0, use=0.1, until_full=True, advance=0.1, longest=7),
+    "dirty": replace(CACHE, hurt=0.6, stretch=(60, 200)),
+    "working set": replace(CACHE, alloc=0.2, free=0.1, use=0.6, stretch=(60, 300)),
+    "reclaim": replace(
+        CACHE, alloc=0.4, reclaim=0.1, advance=0.1, stretch=(40, 120), locked=0.1, orders=SMALL
+    ),
+    "starve": replace(CACHE, file=0.03, alloc=0.8, hurt=0.8, reclaim=0.05, stretch=(60, 200), use=0.02),
+    "nap": replace(CACHE, alloc=0.3, free=0.02, advance=0.6, longest=len(STEPS_NS) - 1, stretch=(10, 40)),
+    "pin": replace(CACHE, alloc=0.8, types=(U, U, R, M), orders=(0, 1, 1, 2), stretch=(10, 60)),
+}
 HOLES = ("fill movable", "punch holes")
 PLANS = {
-    "mixed": tuple(name for name in PHASES if name != "compact"),
+    "mixed": tuple(name for name in MIXED if name != "compact"),
+    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink"),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",

@@ -77,6 +77,12 @@ class Script:
         if phase.scene and self.rng.random() < phase.scene:
             self._scene()
             return
+        if phase.use and self.rng.random() < phase.use:
+            self._use()
+            return
+        if phase.reclaim and self.rng.random() < phase.reclaim:
+            self._reclaim()
+            return
         if phase.meddle and self.rng.random() < phase.meddle and self._meddle():
             return
         if chance < phase.alloc:
@@ -119,8 +125,13 @@ class Script:
 
     def _moods(self) -> int:
         """FILE, DIRTY, and what keeps a page from moving."""
-        rng = self.rng
+        rng, phase = self.rng, self.phase
         attr = rng.choice((0, 0, k.ATTR_FILE, k.ATTR_FILE | k.ATTR_DIRTY))
+        if phase.file >= 0:
+            attr = k.ATTR_FILE if rng.random() < phase.file else 0
+            attr |= k.ATTR_DIRTY if attr and rng.random() < phase.hurt else 0
+        if phase.locked and rng.random() < phase.locked:
+            attr |= k.ATTR_MLOCKED
         if rng.random() < self.phase.hurt:
             attr |= rng.choice((k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_BUSY, k.ATTR_BUSY | k.ATTR_FILE))
         return attr
@@ -214,8 +225,11 @@ class Script:
 
     def _sample(self) -> list[int]:
         """First pfns of a few live objects."""
+        return self._sample_of(self.live[self.rng.randrange(2)])
+
+    def _sample_of(self, live: list[int]) -> list[int]:
+        """First pfns of a few of these objects."""
         table = self.lock.oracle.m.obj_pfn
-        live = self.live[self.rng.randrange(2)]
         return [table.get(self.rng.choice(live), -1) for _ in range(8)] if live else []
 
     # A claim of a movable block, staged: a block made movable, half of it freed, then an unmovable request.
@@ -303,6 +317,31 @@ class Script:
         if self._owned(pfn) and rng.random() < 0.8:
             self.lock.free(0, pfn)
 
+    # Use and reclaim.
+
+    def _use(self) -> None:
+        """Use a page, perhaps several times in a row."""
+        rng = self.rng
+        live = self.live[1]
+        pages = [page for page in map(self._owned, self._sample_of(live)) if page]
+        for page in pages[: rng.choice((1, 1, 4))]:
+            for _ in range(rng.choice((1, 2, 2))):
+                self.lock.mark_accessed(rng.randrange(len(self.machine.cpu_node)), page.pfn)
+
+    def _reclaim(self) -> None:
+        """Somebody reclaims directly."""
+        rng = self.rng
+        cpu = rng.randrange(len(self.machine.cpu_node))
+        order = rng.choice((0, 0, 1, 3, 4, min(5, self.machine.max_page_order)))
+        gfp = rng.choice(
+            (k.GFP_KERNEL, k.GFP_HIGHUSER_MOVABLE, k.GFP_KERNEL & ~k.GFP_FS, k.GFP_KERNEL | k.GFP_DMA32)
+        )
+        if rng.random() < 0.2:
+            gfp = gfp & ~(k.GFP_IO | k.GFP_FS) | rng.choice((0, k.GFP_THISNODE))
+        self.lock.reclaim(
+            cpu, rng.randrange(self.machine.nodes), min(order, self.machine.max_page_order), gfp
+        )
+
     # The rest.
 
     def _advance(self) -> None:
@@ -346,7 +385,11 @@ class Script:
         elif chance < 0.65:
             page = next((p for p in map(self._owned, self._sample()) if p and p.state == k.CHUNK_ALLOC), None)
             if page is not None and page.attr & k.ATTR_LRU:
-                self.lock.set_attr(page.pfn, k.ATTR_LRU | self._moods())
+                stays = k.ATTR_FILE | k.ATTR_MLOCKED  # what a folio does not change on a list
+                moods = self._moods()
+                if not self.machine.open_loop:
+                    moods = moods & ~stays | page.attr & stays
+                self.lock.set_attr(page.pfn, k.ATTR_LRU | moods)
         elif chance < 0.85:
             self.lock.set_skip(rng.choice(self.blocks), rng.random() < 0.3)
         elif chance < 0.9:

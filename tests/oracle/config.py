@@ -51,6 +51,7 @@ class Config:
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    shrink_ns: int = 500
     evacuate: bool = False
     pool: int = 64
     wq: str = "per_cpu"

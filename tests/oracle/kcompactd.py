@@ -184,11 +184,7 @@ def kcompactd_step(m: Machine, node: int) -> None:
         thread.score = node_score(m, node)
         low = 100 - m.config.compaction_proactiveness
         enough = min(low + min(10, low // 2), 100)
-        if (
-            m.kswapds[node].state != "IDLE"
-            or m.config.compaction_proactiveness == 0
-            or thread.score <= enough
-        ):
+        if not m.kswapds[node].sleeps or m.config.compaction_proactiveness == 0 or thread.score <= enough:
             work_is_over(m, node)
             return
         thread.proactive, thread.order = True, -1

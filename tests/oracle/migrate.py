@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 from .buddy import block_inside
 from .constants import (
+    A_ACTIVATING,
     A_BUSY,
     A_DIRTY,
     A_FILE,
     A_FREED,
     A_LRU,
     A_MOVABLE_OPS,
+    A_MOVES_ALONG,
     A_ON_LRU,
     A_PINNED,
-    A_STATIC,
     A_WRITEBACK,
     ALLOC,
     EAGAIN,
@@ -35,7 +36,7 @@ from .constants import (
     MOVABLE,
     SWAP_CLUSTER_MAX,
 )
-from .lru import folio_add_lru
+from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, workingset_eviction
 from .machine import Machine
 from .page_alloc import alloc_pages, free_chunk
 from .pcp import free_unref_folios
@@ -76,19 +77,25 @@ def can_isolate(page: Page) -> bool:
     return not page.attr & A_PINNED or bool(page.attr & A_FILE)
 
 
-def isolate_page(zone: Zone, page: Page) -> None:
+def isolate_page(m: Machine, zone: Zone, page: Page) -> None:
     """Take a chunk off the LRU."""
     page.state = ISOLATED
-    page.attr &= ~A_ON_LRU
+    if page.attr & A_ON_LRU:
+        lruvec_del_folio(m, page)
+    page.attr &= ~(A_ON_LRU | A_ACTIVATING)
     if page.attr & A_LRU:
         zone.nr_lru -= page.size
         zone.nr_isolated += page.size
+    if page.attr & A_LRU and page.attr & A_FILE:
+        lruvec_of(m, page).isolated_file += page.size
 
 
 def unaccount_isolated(m: Machine, page: Page) -> None:
     """A chunk is no longer isolated."""
     if page.attr & A_LRU:
         m.zone_of(page.pfn).nr_isolated -= page.size
+        if page.attr & A_FILE:
+            lruvec_of(m, page).isolated_file -= page.size
 
 
 def isolate_migratepages_range(m: Machine, zone: Zone, pfn: int, end: int) -> Isolation:
@@ -114,7 +121,7 @@ def isolate_migratepages_range(m: Machine, zone: Zone, pfn: int, end: int) -> Is
             continue
         if page.attr & A_ON_LRU and from_start and m.config.skip_hint:
             block.skip = True
-        isolate_page(zone, page)
+        isolate_page(m, zone, page)
         result.pages.insert(0, page.pfn)
         result.nr += page.size
         if result.nr >= SWAP_CLUSTER_MAX:
@@ -153,7 +160,13 @@ def reclaim_clean_pages_from_list(m: Machine, pages: list[int]) -> tuple[int, li
 def drop_page(m: Machine, page: Page) -> None:
     """Clean cache leaves memory: its object is nowhere any more."""
     unaccount_isolated(m, page)
+    forget_owner(m, page)
+
+
+def forget_owner(m: Machine, page: Page) -> None:
+    """The owner of clean cache learns that it is gone."""
     if not page.attr & A_FREED and page.obj >= 0:
+        workingset_eviction(m, page)
         m.obj_pfn[page.obj] = -2
 
 
@@ -208,7 +221,7 @@ def unmap_pass(m: Machine, mig: Migration) -> None:
 def move_page(m: Machine, src: Page, dst: Page) -> None:
     """The destination becomes what the source was; the source is freed."""
     dst.obj = src.obj
-    dst.attr = src.attr & A_STATIC
+    dst.attr = src.attr & A_MOVES_ALONG
     if dst.obj >= 0:
         m.obj_pfn[dst.obj] = dst.pfn
     if dst.attr & A_LRU:

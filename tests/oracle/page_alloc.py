@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from .buddy import rmqueue_smallest
 from .constants import (
+    A_FILE,
     A_FREED,
     A_LRU,
+    A_MOVES_ALONG,
     A_ON_LRU,
     A_STATIC,
     AF_CMA,
@@ -54,7 +56,7 @@ from .fallback import rmqueue_one
 from .highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from .irqwork import zone_unlock
 from .kswapd import kswapd_awake, wakeup_kswapd
-from .lru import folio_add_lru
+from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, split_on_lru, workingset_refault
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
 from .watermark import zone_watermark_fast
@@ -271,9 +273,12 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
     """The chunk at `pfn` now belongs to `obj`."""
     page = Page(pfn, order, ALLOC, obj=obj, attr=attr & A_STATIC)
     m.heads[pfn] = page
+    dropped = obj >= 0 and m.obj_pfn.get(obj) == -2
     if obj >= 0:
         m.obj_pfn[obj] = pfn
     if attr & A_LRU:
+        if dropped:
+            workingset_refault(m, page)
         folio_add_lru(m, page)
 
 
@@ -323,6 +328,7 @@ def free_chunk(m: Machine, page: Page) -> None:
     """The last reference is gone: off the LRU, and back to the allocator on this CPU."""
     if page.attr & A_ON_LRU:
         m.zone_of(page.pfn).nr_lru -= page.size
+        lruvec_del_folio(m, page)
     free_frozen_pages(m, page.pfn, page.order)
 
 
@@ -343,9 +349,13 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     page.order -= 1
     upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr)
     if page.state == ISOLATED:
-        upper.attr &= A_STATIC
+        upper.attr &= A_MOVES_ALONG
         if page.attr & A_LRU:
             m.zone_of(pfn).nr_isolated -= upper.size
+            if page.attr & A_FILE:
+                lruvec_of(m, page).isolated_file -= upper.size
     m.heads[upper.pfn] = upper
     if new_obj >= 0:
         m.obj_pfn[new_obj] = upper.pfn
+    if page.attr & A_ON_LRU:
+        split_on_lru(m, page, upper)

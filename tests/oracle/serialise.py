@@ -17,7 +17,12 @@ from .zone import Pcp, Zone
 
 OWNED = frozenset((ALLOC, ISOLATED))
 WORKER_STATES = {"IDLE": 0, "START": 1, "ISOLATE": 2, "RECLAIM": 3, "MIGRATE": 4}
-KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2}
+KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2, "NAP": 3}
+EVENTS = (
+    "allocstall", "pgscan_direct_throttle", "throttled_isolated", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
+    "pgsteal_direct", "pgscan_skip", "pgrefill", "pgactivate", "pgdeactivate", "nr_vmscan_immediate_reclaim",
+    "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
+)  # fmt: skip
 
 
 def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
@@ -86,6 +91,31 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
     put_items(m, worker.queue, out)
 
 
+def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
+    """Of a closed loop: each node's LRU lists and kswapd's run in progress, CPUs' batches, shadow entries, events."""
+    for lruvec, kswapd in zip(m.lruvecs, m.kswapds, strict=True):
+        for pages in lruvec.lists:
+            out.append(len(pages))
+            out += pages
+        out += [lruvec.sizes[index, lru] for index in range(4) for lru in range(5)]
+        out += (
+            lruvec.isolated_file, lruvec.nonresident_age, lruvec.activated, lruvec.refaults, int(lruvec.writeback),
+            kswapd.failures,
+        )  # fmt: skip
+        if kswapd.state == "RUNNING":
+            sc = kswapd.control
+            out += (sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, *sc.left)
+    for batch in m.activate_batches:
+        out.append(len(batch))
+        out += batch
+    dropped = [obj for obj in range(objects) if m.obj_pfn.get(obj) == -2]
+    out.append(len(dropped))
+    for obj in dropped:
+        node, age, active = m.shadows[obj]
+        out += (obj, age, 2 * node + active)
+    out += [m.events[name] for name in EVENTS]
+
+
 def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
     """State, due, what it was asked for; the run in progress."""
     out += (KSWAPD_STATES[kcompactd.state], kcompactd.due, kcompactd.max_order, kcompactd.highest)
@@ -125,6 +155,8 @@ def serialise(m: Machine, objects: int) -> array[int]:
         )  # fmt: skip
     for kcompactd in m.kcompactds:
         put_kcompactd(kcompactd, out)
+    if not m.config.open_loop:
+        put_reclaim(m, objects, out)
     out += m.ticks
     table = [-1] * objects
     for obj, pfn in m.obj_pfn.items():

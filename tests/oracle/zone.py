@@ -29,6 +29,12 @@ class PageList:
         """Unlink `pfn` (`list_del`); KeyError if it is not there."""
         del self._items[pfn]
 
+    def insert_before(self, pfn: int, other: int) -> None:
+        """Put `pfn` right before `other` (`list_add_tail` to an entry)."""
+        order = list(self._items)
+        order.insert(order.index(other), pfn)
+        self._items = OrderedDict.fromkeys(order)
+
     def head(self) -> int:
         """Return the first pfn, or -1 if the list is empty."""
         return next(iter(self._items), -1)

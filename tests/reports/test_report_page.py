@@ -184,7 +184,7 @@ def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> Non
         run(p, 64, 4, seed=s + 10 * (p == "evacuate")) for s in range(1, 5) for p in ("mainline", "evacuate")
     ]
     both = Comparison(tuple(runs), made.recording)
-    rows = {r["id"]: r["cells"] for section in figure_sections(both) for r in section["rows"]}
+    rows = {r["id"]: r["cells"] for section in figure_sections(both)[0] for r in section["rows"]}
     base, other = rows["extfrag.claims_from_movable"]
     values = [20 + 7 * s for s in range(1, 5)]
     assert base.text == mean_text(sum(values) / 4, spread(values))
@@ -213,7 +213,7 @@ def test_a_difference_within_the_spread_is_not_called_better() -> None:
     ]
     rows = {
         r["id"]: r["cells"]
-        for section in figure_sections(Comparison(tuple(runs), {}))
+        for section in figure_sections(Comparison(tuple(runs), {}))[0]
         for r in section["rows"]
     }
     assert rows["extfrag.claims_from_movable"][1].verdict == ""

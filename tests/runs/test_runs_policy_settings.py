@@ -27,6 +27,7 @@ from kevacuate.mm.marks import (
     zone_wmarks,
 )
 from kevacuate.policy import Policy, parse_policy
+from kevacuate.recording import DemandOp
 from kevacuate.recording.settings import recorded_settings
 from kevacuate.runs.huge_faults import DEFRAG, HugeFaults, huge_faults
 from kevacuate.runs.memory import smaller
@@ -300,6 +301,25 @@ def test_a_forbidden_huge_fault_becomes_base_pages_that_share_its_life() -> None
     born = (never.obj >= 100) & (never.op == 0)
     assert set(never.gfp[born].tolist()) == {g.GFP_HIGHUSER_MOVABLE}
     assert (never.attr[born] == synthetic.ANON).sum() == 8
+
+
+def test_in_a_closed_loop_base_pages_have_their_own_shadows() -> None:
+    script = synthetic.Script()
+    script.alloc(1, 2, mt=1, gfp=LIGHT)
+    script.add(DemandOp.ACCESS, 1, 2, mt=1, gfp=LIGHT)
+    script.add(DemandOp.TRUNCATE, 1, 2, aux=7)
+    script.add(DemandOp.RECLAIM, 1, 2, aux=40)
+    script.alloc(1, 2, mt=1, gfp=LIGHT, aux=40)
+    rows = HugeFaults(2, enabled="never", defrag=None, first_object=50).rewritten(script.chunk())
+    told = [
+        tuple(int(column[i]) for column in (rows.op, rows.obj, rows.order, rows.aux))
+        for i in range(len(rows.op))
+    ]
+    assert told == [
+        *((0, 50 + i, 0, 0) for i in range(4)), *((6, 50 + i, 0, 0) for i in range(4)), (7, 1, 2, 7),
+        *((5, 50 + i, 0, 40 + i) for i in range(4)), *((0, 50 + i, 0, 40 + i) for i in range(4)),
+    ]  # fmt: skip
+    assert set(rows.gfp[:8].tolist()) == {g.GFP_HIGHUSER_MOVABLE}
 
 
 def test_a_replay_in_base_pages_allocates_as_many_pages(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -116,9 +116,12 @@ def console(*, stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, markup=False, emoji=False, width=width, soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on stdout, keys in a fixed order."""
-    json.dump(value, sys.stdout, indent=1, sort_keys=True, allow_nan=False)
+def print_json(value: Any, first: Sequence[str] = ()) -> None:
+    """One JSON document on stdout, keys in a fixed order: those named *first*, the others by the alphabet."""
+    if first:
+        plain = json.loads(json.dumps(value, sort_keys=True, allow_nan=False))
+        value = {name: plain.pop(name) for name in first if name in plain} | plain
+    json.dump(value, sys.stdout, indent=1, sort_keys=not first, allow_nan=False)
     sys.stdout.write("\n")
 
 

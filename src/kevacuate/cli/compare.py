@@ -12,6 +12,7 @@ import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     Duration,
+    all_option,
     policies_help,
     policies_option,
     repeats_option,
@@ -45,6 +46,7 @@ TIME = "15s"
     is_flag=True,
     help="With --recorded: all rows, free chunks by order too, and every recording's value.",
 )
+@all_option
 @result_options
 def command(
     recordings: tuple[str, ...],
@@ -53,9 +55,11 @@ def command(
     seconds: float | None,
     repeats: int | None,
     details: bool,
+    every: bool,
     as_json: bool,
     series: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
@@ -72,29 +76,34 @@ def command(
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     if recorded:
-        _refuse_with_recorded(policies or series or save or repeats or seconds is not None)
+        _refuse_with_recorded(policies or series or save or repeats or every or seconds is not None)
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
     seconds = _time(recordings, repeats, seconds)
-    from kevacuate.reports.comparison.conclusion import comparison_json
+    from kevacuate.reports.comparison.conclusion import FIRST, comparison_json, first_parts
     from kevacuate.reports.comparison.tables import comparison_table
 
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(
+        seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
+    )
     path = Path(recordings[0]) if recordings else None
     result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
     if as_json:
-        print_json(comparison_json(result, series=series))
+        print_json(comparison_json(result, series=series), first=FIRST)
         return
-    out = console()
-    out.print(comparison_table(result))
-    out.print(str(kevacuate.conclusion(result)), markup=False, highlight=False)
+    out, said = console(), kevacuate.conclusion(result)
+    for text in first_parts(said).values():
+        out.print(text, markup=False, highlight=False)
+    out.print(comparison_table(result, every=every))
+    rest = [part.text for part in said if part.kind not in FIRST]
+    out.print("\n".join(rest), markup=False, highlight=False)
 
 
 def _refuse_with_recorded(others: object) -> None:
     """Refuse --recorded beside options of a replay."""
     if others:
         raise click.UsageError(
-            "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --series nor --save."
+            "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --all nor --series nor --save."
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from kevacuate.measure.permutation import REPEATS
+from kevacuate.runs.loop_choice import LOOPS
 
 Decorator = Callable[[Any], Any]
 
@@ -76,6 +77,14 @@ seed_option = click.option(
     show_default=True,
     type=Integer(0, 2**31 - 1),
     help="Seeds the random choices of a run: when background work starts (not with 0), which blocks carry a drawn skip bit.",
+)
+
+loop_option = click.option(
+    "--loop",
+    default="auto",
+    show_default=True,
+    type=click.Choice(LOOPS),
+    help="open: reclaim is the recorded kernel's. closed: the model reclaims by itself. auto: what the demand is fit for.",
 )
 
 losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
@@ -143,10 +152,14 @@ def repeats_of(given: int | None) -> int:
 
 
 def replay_options(function: Any) -> Any:
-    """``--seed`` and ``--despite-losses``: how a recording is replayed."""
-    return seed_option(losses_option(function))
+    """``--seed``, ``--loop`` and ``--despite-losses``: how a recording is replayed."""
+    return seed_option(loop_option(losses_option(function)))
+
+
+all_option = click.option("--all", "every", is_flag=True, help="Show the rows that are 0 in every run, too.")
+"""Nothing folds away."""
 
 
 def result_options(function: Any) -> Any:
-    """``--json``, ``--series``, ``--seed``, ``--despite-losses``, ``--save``: of the commands that replay and print figures."""
+    """``--json``, ``--series``, ``--save`` and :func:`replay_options`: of the commands that replay and print figures."""
     return json_option(series_option(replay_options(save_option(function))))

@@ -55,6 +55,7 @@ def command(
     output: Path,
     as_json: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
 ) -> None:
     """Draw the pageblock map, the time series, the flow of claims and steals, and the comparison's bars.
@@ -69,7 +70,7 @@ def command(
     from kevacuate.reports.plot.style import pyplot
 
     pyplot().switch_backend("Agg")
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
+    options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
     comparison, name = _comparison(source, policies, repeats, options)

@@ -40,6 +40,7 @@ def command(
     repeats: int | None,
     recorded: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
 ) -> None:
     """Write one self-contained HTML page: every pageblock over time, timelines, flows between types, all figures.
@@ -62,6 +63,7 @@ def command(
             repeats=repeats,
             recorded=recorded,
             seed=seed,
+            loop=loop,
             despite_losses=despite_losses,
             progress=progress,
         )

@@ -32,16 +32,19 @@ from kevacuate.measure.fidelity import LEVELS
     "--resync", is_flag=True, help="Take over the recorded state at each dump that differs (counted)."
 )
 @click.option(
-    "--outcomes",
+    "--repeats-table",
+    "tables",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="CSV of what real kernels came to, for the counterfactual level. Default: outcomes.csv beside RECORDING.",
+    help="CSV of what boots of real kernels came to, for the verdict level; repeat it. "
+    "Default: outcomes.csv and outcomes-pressure.csv beside RECORDING.",
 )
 @click.option(
     "--replays",
     type=Integer(1, 1000),
-    default=6,
+    default=12,
     show_default=True,
-    help="Replays of each policy, for the counterfactual level.",
+    help="Replays of each policy, for the verdict level.",
 )
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
@@ -51,7 +54,7 @@ def command(
     levels: tuple[str, ...],
     require: float | None,
     resync: bool,
-    outcomes: Path | None,
+    tables: tuple[Path, ...],
     replays: int,
     despite_losses: bool,
     details: bool,
@@ -74,7 +77,7 @@ def command(
             levels or LEVELS,
             resync=resync,
             despite_losses=despite_losses,
-            outcomes=outcomes,
+            repeats_table=tables,
             replays=replays,
             progress=doing("verifying", progress),
         )

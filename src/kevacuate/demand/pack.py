@@ -24,15 +24,15 @@ def store_demand(recording: Recording, out: str | Path, *, kinds: PageKindModel 
 
     """
     demand = build_demand(recording, kinds=kinds)
-    for _ in demand.chunks():
-        pass
+    spans = demand.spans
     facts = {
         "quality": demand.quality.as_dict(),
         "page_kinds": asdict(kinds),
         "recording": recording.path.name,
         "recording_digest": recording.digest,
+        "open_span": list(spans.open),
     }
-    write_demand(out, demand.chunks(), demand.start_objects, facts)
+    write_demand(out, demand.chunks(closed=True), demand.start_objects, facts)
     return demand
 
 

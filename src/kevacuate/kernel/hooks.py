@@ -98,6 +98,9 @@ class DumpKind(IntEnum):
     PCP_PAGE = 5
     """A chunk on a per-CPU list, in list order."""
     END = 6
+    LRU_FOLIO = 7
+    """A folio on an LRU list, in list order, after the end of the allocator's state: zone = list (:class:`LruList`)."""
+    LRU_END = 8
 
 
 ZONES_PER_NODE = 16

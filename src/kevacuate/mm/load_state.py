@@ -10,7 +10,7 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
-from kevacuate.mm.fields import PerCpuPages, Zone
+from kevacuate.mm.fields import Node, PerCpuPages, Zone
 from kevacuate.mm.layout import Int32Array, Int64Array, MachineConfig, State, set_pcp_bounds
 from kevacuate.mm.marks import (
     ZoneSize,
@@ -126,9 +126,18 @@ def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: in
 
 
 def load_allocated(
-    state: State, pfn: Int64Array, order: Int64Array, attr: Int64Array, first_object: int
+    state: State,
+    pfn: Int64Array,
+    order: Int64Array,
+    attr: Int64Array,
+    first_object: int,
+    oldest_first: Int64Array | None = None,
 ) -> None:
-    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already."""
+    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already.
+
+    In closed loop they stand on the LRU lists that *attr* names (ATTR_ACTIVE is taken from it), so far empty, the oldest at the
+    tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older.
+    """
     _take_pages(state, pfn, order, k.CHUNK_ALLOC)
     on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
@@ -137,6 +146,28 @@ def load_allocated(
     zones = state.block[2 * (pfn >> state.view.cfg.pageblock_order) + 1].astype(np.int64)
     pages = np.where(on_lru > 0, np.left_shift(1, order), 0)
     np.add.at(Zone.table(state.zone)["nr_lru"], zones, pages)
+    if state.lru.size:
+        ages = np.argsort(pfn) if oldest_first is None else oldest_first
+        _load_lru_lists(state, zones, pages, attr, ages[::-1], first_object)
+
+
+def _load_lru_lists(
+    state: State,
+    zones: Int64Array,
+    pages: Int64Array,
+    attr: Int64Array,
+    newest_first: Int64Array,
+    first_object: int,
+) -> None:
+    """Thread the chunks through the LRU lists, which are empty so far, and count their pages; *newest_first* are indices."""
+    table = Zone.table(state.zone)
+    node, index = table["node"][zones], table["index"][zones]
+    file = np.where(attr & k.ATTR_FILE, k.LRU_INACTIVE_FILE, 0) + np.where(attr & k.ATTR_ACTIVE, 1, 0)
+    lru = np.where(attr & k.ATTR_MLOCKED, k.LRU_UNEVICTABLE, file)
+    np.add.at(Node.table(state.node)["nr_lru"], (node, index * k.NR_LRU_LISTS + lru), pages)
+    listed = newest_first[(pages > 0)[newest_first] & (lru != k.LRU_UNEVICTABLE)[newest_first]]
+    heads = node[listed] * k.LRU_LISTS + lru[listed]
+    _thread(state.lru, heads, state.view.cfg.lru_first + first_object + listed)
 
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:

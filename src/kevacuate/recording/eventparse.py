@@ -18,7 +18,15 @@ from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
 from kevacuate.kernel.hooks import OF_A_PAGE
 from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
-from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
+from kevacuate.recording.eventtext import (
+    NO_WRITEBACK,
+    PRINTED,
+    PRINTED_PAGE_SHIFT,
+    SYMBOLS,
+    WRITEBACK,
+    Place,
+    places,
+)
 from kevacuate.recording.gfptext import gfp_value
 from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind, field_names
 
@@ -39,7 +47,8 @@ _NULL = re.compile(r"page=\s*(?:\(nil\)|\(null\)|<null>|NULL|(?:0x)?0{1,16})(?:\
 """A page pointer that is none, as kernels, perf and trace-cmd print it; until Linux 5.1 right-aligned behind blanks."""
 _NO_PFN_32 = (1 << 32) - 1
 _COLUMN_BITS = {"order": 8, "mt": 8, "gfp": 32}
-_PFN, _A, _C = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "c"))
+_OF_A_FILE = re.compile(r"\bdev[ =](\d++):(\d++) ino[ =](?:0x)?([0-9a-f]++) .*?\bofs=(\d++)(?:-(\d++))?")
+_PFN, _A, _B, _C, _D = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "b", "c", "d"))
 _C_HIGH = len(VALUE_COLUMNS)
 _MAX_DIGITS, _MOST_UNKNOWN = 24, 64
 
@@ -183,7 +192,7 @@ def _parser(form: str, zones: dict[str, int], names: Names) -> Callable[[str], i
         "gfp": names.gfp, "zone": names.named(zones), "writeback": _writeback, "limit": _limit, "hex": _hex,
         "entry": _hex, "pte": _hex,
     }  # fmt: skip
-    if form in ("page", "block", "smaller"):
+    if form in ("page", "block", "smaller", "dev", "ino", "ofs", "end"):
         return None
     numbers = {"status": _results(names.kernel)}
     if form in SYMBOLS:
@@ -341,6 +350,20 @@ def _finish_dump(row: list[int], body: str, needed: set[int]) -> None:
     row[_C] = (row[_C] & 0xFF) | (row[_C_HIGH] << 8)
 
 
+def _finish_file(row: list[int], body: str, needed: set[int]) -> None:
+    """Device, inode and pages of a file; in a line of raw fields they have been read already."""
+    found = _OF_A_FILE.search(body)
+    if found is None:
+        if "i_ino=" not in body:
+            raise ValueError("without its file")
+        return
+    major, minor, first, last = (_number(found[i] or "0") for i in (1, 2, 4, 5))
+    row[_A] = ((int(found[3], 16) & (2**64 - 1)) ^ 2**63) - 2**63
+    row[_B] = (major << 20 | minor) & 0xFFFFFFFF
+    row[_C] = first >> PRINTED_PAGE_SHIFT
+    row[_D] = last >> PRINTED_PAGE_SHIFT
+
+
 _FINISH: dict[EventKind, Callable[[list[int], str, set[int]], None]] = {
     EventKind.MM_PAGE_ALLOC: _finish_given,
     EventKind.MM_PAGE_ALLOC_ZONE_LOCKED: _finish_given,
@@ -351,6 +374,11 @@ _FINISH: dict[EventKind, Callable[[list[int], str, set[int]], None]] = {
     EventKind.REMOVE_MIGRATION_PTE: _finish_entry,
     EventKind.GT_RMQ: _finish_rmq,
     EventKind.GT_DUMP: _finish_dump,
+    EventKind.MM_FILEMAP_ADD_TO_PAGE_CACHE: _finish_file,
+    EventKind.MM_FILEMAP_DELETE_FROM_PAGE_CACHE: _finish_file,
+    EventKind.MM_FILEMAP_GET_PAGES: _finish_file,
+    EventKind.MM_FILEMAP_FAULT: _finish_file,
+    EventKind.MM_FILEMAP_MAP_PAGES: _finish_file,
 }
 
 

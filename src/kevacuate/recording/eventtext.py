@@ -24,6 +24,8 @@ _ISOLATE = "range=({pfn:x} ~ {a:x}) nr_scanned={b} nr_taken={c}"
 _ZONE_ORDER = "node={a} zone={b:zone} order={order} ret={c:status}"
 _DEFER = "zone={a:zone} order={order} order_failed={d} consider={b} limit={c:limit}"
 _KCOMPACTD = "nid={a} order={order} classzone_idx={b:zone}"
+_CACHED = "dev {b:dev} ino {a:ino} pfn={pfn:x} ofs={c:ofs} order={order?}"
+_READ = "dev={b:dev} ino={a:ino} ofs={c:ofs}-{d:end}"
 
 PRINTED: dict[str, str] = {
     "mm_page_alloc": "page={pfn:page} pfn={pfn:given} order={order} migratetype={mt} gfp_flags={gfp:gfp}",
@@ -46,6 +48,9 @@ PRINTED: dict[str, str] = {
     "gt_capt": "pfn={pfn:x} order={order} mt={mt} cap_mt={a}",
     "gt_blk": "pfn={pfn:x} old_mt={mt} new_mt={a}",
     "gt_evac": "op={order} pfn={pfn:x} a={a} b={b} c={c} d={d}",
+    "gt_rec": "pfn={pfn:x} order={order} what={b} flags={a:x} who={c}",
+    "gt_lru": "op={b} pfn={pfn:x} order={order} flags={a:x}",
+    "gt_mig": "op={b} old={pfn:x} new={a:x} order={order} mode={c} reason={mt} rc={d}",
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",
     "mm_compaction_isolate_migratepages": _ISOLATE,
     "mm_compaction_isolate_freepages": _ISOLATE,
@@ -92,6 +97,16 @@ PRINTED: dict[str, str] = {
         "nid: {a?} objects to shrink {b} gfp_flags {gfp:gfp} cache items {c} total_scan {d} priority {order?}"
     ),
     "mm_shrink_slab_end": ("nid: {a?} unused scan count {c} new scan count {d} last shrinker return val {b}"),
+    "mm_vmscan_throttled": "nid={a} usec_timeout={b} usect_delayed={c}",
+    "mm_vmscan_kswapd_reclaim_fail": "nid={a} failures={b}",
+    "mm_vmscan_kswapd_clear_hopeless": "nid={a}",
+    "mm_lru_insertion": "pfn={pfn:x} lru={a}",
+    "mm_lru_activate": "pfn={pfn:x}",
+    "mm_filemap_add_to_page_cache": _CACHED,
+    "mm_filemap_delete_from_page_cache": _CACHED,
+    "mm_filemap_get_pages": _READ,
+    "mm_filemap_fault": "dev={b:dev} ino={a:ino} ofs={c:ofs}",
+    "mm_filemap_map_pages": _READ,
 }
 """Event name to its line."""
 
@@ -123,6 +138,9 @@ WRITEBACK: dict[int, str] = {
 """Flags of trace/events/vmscan.h, in the order in which they are printed."""
 
 NO_WRITEBACK = "RECLAIM_WB_NONE"
+
+PRINTED_PAGE_SHIFT = 12
+"""Offsets in files are printed in bytes, and the lines do not say how large a page is: 4 KiB is taken."""
 
 
 class Place(NamedTuple):
@@ -210,6 +228,10 @@ _FORMS: dict[str, tuple[str, Formatter]] = {
     "limit": ("%d", lambda column, facts: [1 << (x & 63) for x in column.tolist()]),
     "entry": ("%s", _entry),
     "pte": ("%s", _pte),
+    "dev": ("%s", lambda column, facts: [f"{x >> 20}:{x & 0xFFFFF}" for x in column.tolist()]),
+    "ino": ("%x", lambda column, facts: _unsigned(column)),
+    "ofs": ("%d", lambda column, facts: (column << PRINTED_PAGE_SHIFT).tolist()),
+    "end": ("%d", lambda column, facts: ((column + 1 << PRINTED_PAGE_SHIFT) - 1).tolist()),
     "low": ("%d", lambda column, facts: (column & 0xFF).tolist()),
     "high": ("%d", lambda column, facts: (column >> 8).tolist()),
     "block": ("%d", lambda column, facts: [facts.pageblock_order] * len(column)),

@@ -148,6 +148,23 @@ def _open(path: Path, types: Mapping[str, type[np.generic]]) -> pq.ParquetFile:
     return file
 
 
+def columns_there(
+    path: Path, types: Mapping[str, type[np.generic]], optional: Mapping[str, Any]
+) -> dict[str, type[np.generic]]:
+    """Of these columns those that must be there, and of the *optional* ones those that the file has.
+
+    Raises
+    ------
+    KevacuateError
+        If the file is missing or corrupted, or a column that must be there is not.
+
+    """
+    needed = {name: dtype for name, dtype in types.items() if name not in optional}
+    with _open(path, needed) as file:
+        there = set(file.schema_arrow.names)
+    return {name: dtype for name, dtype in types.items() if name in needed or name in there}
+
+
 def read_batches(
     path: Path,
     types: Mapping[str, type[np.generic]],

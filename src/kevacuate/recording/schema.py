@@ -46,6 +46,9 @@ class EventKind(IntEnum):
     GT_EVAC = 19
     GT_DUMP = 20
     GT_CAPT = 21
+    GT_REC = 22
+    GT_LRU = 23
+    GT_MIG = 24
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
     COMPACTION_FAST_ISOLATE_FREEPAGES = 34
@@ -79,6 +82,16 @@ class EventKind(IntEnum):
     VMSCAN_RECLAIM_PAGES = 91
     SHRINK_SLAB_START = 92
     SHRINK_SLAB_END = 93
+    VMSCAN_THROTTLED = 94
+    VMSCAN_KSWAPD_RECLAIM_FAIL = 95
+    VMSCAN_KSWAPD_CLEAR_HOPELESS = 96
+    MM_LRU_INSERTION = 112
+    MM_LRU_ACTIVATE = 113
+    MM_FILEMAP_ADD_TO_PAGE_CACHE = 114
+    MM_FILEMAP_DELETE_FROM_PAGE_CACHE = 115
+    MM_FILEMAP_GET_PAGES = 116
+    MM_FILEMAP_FAULT = 117
+    MM_FILEMAP_MAP_PAGES = 118
 
 
 class EventChunk(NamedTuple):
@@ -180,6 +193,8 @@ _ISOLATE = {"pfn": "start_pfn?", "a": "end_pfn?-1", "b": "nr_scanned", "c": "nr_
 _ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx?-1", "c": "ret"}
 _DEFER = {"order": "order", "a": "idx?-1", "b": "considered", "c": "defer_shift", "d": "order_failed"}
 _KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
+_CACHED = {"pfn": "pfn", "order": "order?", "a": "i_ino", "b": "s_dev", "c": "index"}
+_READ = {"a": "i_ino", "b": "s_dev", "c": "index", "d": "last_index"}
 
 EVENT_SPECS: dict[str, EventSpec] = {
     "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
@@ -213,6 +228,9 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_blk": _spec(_K.GT_BLK, pfn="pfn", mt="old_mt", a="new_mt"),
     "gt_evac": _spec(_K.GT_EVAC, pfn="pfn", order="op", a="a", b="b", c="c", d="d"),
     "gt_capt": _spec(_K.GT_CAPT, pfn="pfn", order="order", mt="mt", a="cap_mt"),
+    "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
+    "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
+    "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
     "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
     "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
@@ -306,6 +324,16 @@ EVENT_SPECS: dict[str, EventSpec] = {
         d="total_scan",
     ),
     "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid?-1", b="retval", c="unused_scan", d="new_scan"),
+    "mm_vmscan_throttled": _spec(_K.VMSCAN_THROTTLED, a="nid", b="usec_timeout", c="usec_delayed"),
+    "mm_vmscan_kswapd_reclaim_fail": _spec(_K.VMSCAN_KSWAPD_RECLAIM_FAIL, a="nid", b="failures"),
+    "mm_vmscan_kswapd_clear_hopeless": _spec(_K.VMSCAN_KSWAPD_CLEAR_HOPELESS, a="nid"),
+    "mm_lru_insertion": _spec(_K.MM_LRU_INSERTION, pfn="pfn", a="lru"),
+    "mm_lru_activate": _spec(_K.MM_LRU_ACTIVATE, pfn="pfn"),
+    "mm_filemap_add_to_page_cache": EventSpec(_K.MM_FILEMAP_ADD_TO_PAGE_CACHE, _CACHED),
+    "mm_filemap_delete_from_page_cache": EventSpec(_K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, _CACHED),
+    "mm_filemap_get_pages": EventSpec(_K.MM_FILEMAP_GET_PAGES, _READ),
+    "mm_filemap_fault": _spec(_K.MM_FILEMAP_FAULT, a="i_ino", b="s_dev", c="index"),
+    "mm_filemap_map_pages": EventSpec(_K.MM_FILEMAP_MAP_PAGES, _READ),
 }
 """The kernel's event names and how each fills the table; events not listed here are counted and skipped.
 

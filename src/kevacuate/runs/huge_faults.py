@@ -41,6 +41,9 @@ DEFRAG: dict[str, tuple[int, int]] = {
 
 Gfp = npt.NDArray[np.uint32]
 
+_OF_OBJECTS = (DemandOp.FREE, DemandOp.SPLIT, DemandOp.RECLAIM, DemandOp.ACCESS)
+"""Rows that are about an object that exists."""
+
 
 def huge_faults(chunk: DemandChunk, hugepage_order: int) -> npt.NDArray[np.bool_]:
     """Which rows are huge faults."""
@@ -115,7 +118,10 @@ class HugeFaults:
         own = concerned[at]
         rows.obj[own] = np.concatenate([np.zeros(0, np.int64), *given])
         rows.order[own] = 0
-        born = own & small[at]
+        numbers = np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
+        shadows = own & (rows.op != DemandOp.SPLIT) & (rows.aux != 0)
+        rows.aux[shadows] += numbers[shadows].astype(np.int32)  # one a page
+        born = own & (small[at] | (rows.op == DemandOp.ACCESS))
         zero = rows.gfp[born] & np.uint32(GFP_ZERO | GFP_ACCOUNT)
         rows.gfp[born] = np.uint32(GFP_HIGHUSER_MOVABLE) | zero
         return rows
@@ -127,19 +133,13 @@ class HugeFaults:
             self._pages[obj] = self._new(1 << self._order)
             return self._pages[obj]
         pages = self._pages.get(obj)
-        if pages is None or op == DemandOp.FREE_PFN:
-            return None
-        if op in (
-            DemandOp.ALLOC,
-            DemandOp.ALLOC_BULK,
-        ):  # the id again: something else ended the huge fault's life
-            del self._pages[obj]
+        if pages is None or op not in _OF_OBJECTS:
             return None
         if op == DemandOp.SPLIT:
             half = len(pages) // 2
             self._pages[obj], self._pages[int(chunk.aux[i])] = pages[:half], pages[half:]
             return pages[:0]
-        if op == DemandOp.FREE:
+        if op in (DemandOp.FREE, DemandOp.RECLAIM):
             self._spare.setdefault(len(pages), []).append(self._pages.pop(obj))
         return pages
 

@@ -11,7 +11,15 @@ import numpy as np
 
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import absent_pages, movable_pages
+from kevacuate.kernel.pageflags import (
+    KPF_ACTIVE,
+    KPF_MLOCKED,
+    KPF_REFERENCED,
+    KPF_UNEVICTABLE,
+    absent_pages,
+    flag,
+    movable_pages,
+)
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
@@ -98,11 +106,15 @@ def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, 
 
 
 def machine_config(
-    machine: Machine, state: AllocatorState, settings: Mapping[str, Any] = MappingProxyType({})
+    machine: Machine,
+    state: AllocatorState,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    closed: bool = False,
 ) -> MachineConfig:
     """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
 
-    *settings* are a policy's, in place of recorded ones.
+    *settings* are a policy's, in place of recorded ones. *closed*: of a replay in which the model reclaims by itself.
 
     Raises
     ------
@@ -133,7 +145,7 @@ def machine_config(
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
         kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
         zone_dma32="DMA32" in machine.zone_names,
-        open_loop=True,
+        open_loop=not closed,
         profile=profile,
         compaction=True,
         **model_settings(machine, profile, settings),
@@ -240,11 +252,13 @@ def initial_state(
     options: ReplayOptions,
     objects: int,
     skip: np.ndarray,
+    *,
+    closed: bool = False,
 ) -> State:
     """The model's state at the recording's start, ready for the first row of the demand.
 
     *objects* is the least number of objects to have room for, *skip* a bool per block of the start: see :func:`skip_bits` and
-    :func:`start_of`.
+    :func:`start_of`. *closed* as of :func:`machine_config`.
 
     Raises
     ------
@@ -254,7 +268,7 @@ def initial_state(
     """
     settings, whole = policy.settings, recorded
     recorded = start_of(machine, whole, policy)
-    config = machine_config(machine, recorded, settings)
+    config = machine_config(machine, recorded, settings, closed=closed)
     refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
@@ -263,14 +277,33 @@ def initial_state(
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
     _load_compaction(state, recorded, zone_of)
-    load_state.load_allocated(
-        state, start.pfn.astype(np.int64), start.order.astype(np.int64), start.attr.astype(np.int64), 0
-    )
+    pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
+    load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded, settings.get("memory", 1)))
     setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
+
+
+def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:
+    """The attributes of the start's objects; in closed loop with what their page flags say of their place on the LRU lists.
+
+    The order on each list is not known of most recordings: the lower the pfn, the older a folio is taken to be.
+    """
+    attr = start.attr.astype(np.int64)
+    flags = recorded.page_flags
+    if state.view.cfg.open_loop or flags is None:
+        return attr
+    own = flags[start.pfn]
+    for bit, name in (
+        (KPF_ACTIVE, k.ATTR_ACTIVE),
+        (KPF_REFERENCED, k.ATTR_REFERENCED),
+        (KPF_UNEVICTABLE, k.ATTR_MLOCKED),
+        (KPF_MLOCKED, k.ATTR_MLOCKED),
+    ):
+        attr |= np.where(flag(own, bit), name, 0)
+    return attr & np.where(attr & k.ATTR_MLOCKED, ~k.ATTR_ACTIVE, -1)
 
 
 def _draw_phases(state: State, seed: int) -> None:

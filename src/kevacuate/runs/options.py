@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.runs.loop import LOG_MARGIN
+from kevacuate.runs.loop_choice import checked_loop
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class ReplayOptions:
         How many events ahead to prefetch; changes nothing but speed.
     despite_losses : bool
         Replay a recording that lost events.
+    loop : str
+        ``open``: what the recorded kernel reclaimed is freed when it was. ``closed``: the model reclaims by itself. ``auto``:
+        see :mod:`kevacuate.runs.loop_choice`.
     keep : bool
         Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
 
@@ -45,6 +49,7 @@ class ReplayOptions:
     prefetch: int = 8
     despite_losses: bool = False
     keep: bool = False
+    loop: str = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -55,6 +60,7 @@ class ReplayOptions:
             ("prefetch", 0),
         ):
             whole_number(f"{name} of a replay", getattr(self, name), least)
+        checked_loop(self.loop)
 
 
 def given_options(options: object, seed: int | None) -> ReplayOptions:

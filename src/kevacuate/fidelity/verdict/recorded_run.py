@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the recorded run itself came to, from its events and dumps, in the measures of the counterfactual level."""
+"""What the recorded run itself came to, from its events and dumps, by the columns of the tables of repeats."""
 
 from __future__ import annotations
 
-from kevacuate.fidelity.counterfactual.measures import replay_fallbacks, replay_moment
+from kevacuate.fidelity.verdict.columns import replay_fallbacks, replay_moment
 from kevacuate.kernel.hooks import EvacOp
 from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, from_movable
 from kevacuate.measure.moments import state_moment
@@ -12,7 +12,7 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 
 
 def recorded_moment(state: AllocatorState, pageblock_order: int, hugepage_order: int) -> dict[str, float]:
-    """The measures of one dump, by the names of the outcomes' columns without their moment.
+    """The figures of one dump, by the names of the outcomes' columns without their moment.
 
     What blocks hold is there where the dump has page flags (:func:`kevacuate.measure.moments.state_moment`).
     """
