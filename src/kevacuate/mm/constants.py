@@ -65,6 +65,7 @@ FOLIO_BATCH_SIZE = 31
 NR_MAX_MIGRATE_PAGES_RETRY = 10
 NR_MAX_MIGRATE_ASYNC_RETRY = 3
 NR_MAX_MIGRATE_SYNC_RETRY = NR_MAX_MIGRATE_PAGES_RETRY - NR_MAX_MIGRATE_ASYNC_RETRY
+MAX_RECLAIM_RETRIES = 16  # mm/internal.h
 MAX_COMPACT_RETRIES = 16  # mm/page_alloc.c
 
 # States of chunks: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
