@@ -362,7 +362,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
     elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_WAKEUP_KSWAPD:
         b.facts[F_KSWAPD] = 1
         if kind == VMSCAN_BALANCE_PGDAT_BEGIN:
-            balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+            balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     elif kind == VMSCAN_KSWAPD_SLEEP:
         b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
