@@ -104,7 +104,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "verify levels": lambda: kevacuate.verify("my-server.kev", 3),  # type: ignore[arg-type]
     "verify replays": lambda: kevacuate.verify("my-server.kev", replays="2"),  # type: ignore[arg-type]
     "verify no replays": lambda: kevacuate.verify("my-server.kev", replays=0),
-    "verify outcomes": lambda: kevacuate.verify("my-server.kev", outcomes=3),  # type: ignore[arg-type]
+    "verify a number for a table": lambda: kevacuate.verify("my-server.kev", repeats_table=3),  # type: ignore[arg-type]
     "explain a number": lambda: kevacuate.explain("my-server.kev", 1.5),  # type: ignore[arg-type]
     "explain no block": lambda: kevacuate.explain("my-server.kev", "block:99999999"),
     "report a number": lambda: kevacuate.report(5, "x.html"),  # type: ignore[arg-type]

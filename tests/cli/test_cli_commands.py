@@ -18,6 +18,7 @@ from kevacuate.cli.options import REPEATS
 from kevacuate.measure.permutation import decide
 from kevacuate.policy import KNOBS, POLICIES
 from kevacuate.reports.comparison.group_rows import mean_text
+from kevacuate.reports.comparison.worth import MARK
 
 PAIR = ("--policy", "mainline", "--policy", "evacuate")
 POLICIES_OF_PAIR = ("mainline", "evacuate")
@@ -65,7 +66,11 @@ def test_help_of_compare_names_every_policy_and_knob() -> None:
 
 
 def test_json_of_compare(compared: dict[str, Any]) -> None:
-    assert set(compared) == {"runs", "recording", "groups", "rows", "rule", "conclusion"}
+    assert list(compared)[:2] == ["verdict", "worth"]
+    assert list(compared)[2:] == ["conclusion", "groups", "recording", "rows", "rule", "runs"]
+    told = {part["kind"]: part["text"] for part in compared["conclusion"]}
+    assert (compared["verdict"], compared["worth"]) == (told["verdict"], told["worth"])
+    assert {row["trusted"] for row in compared["rows"]} <= {True, False}
     assert [r["policy"] for r in compared["runs"]] == [p for p in POLICIES_OF_PAIR for _ in range(REPEATS)]
     assert compared["groups"] == [{"name": p, "seeds": list(range(REPEATS))} for p in POLICIES_OF_PAIR]
     row = next(r for r in compared["rows"] if r["id"] == "end.mixed_blocks")
@@ -118,18 +123,22 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     assert "7.2.0-synthetic" in done.stdout
     queued = next(r for r in compared["rows"] if r["id"] == "evacuations.queued")
     mean = re.escape(mean_text(queued["means"][1], queued["spreads"][1]))
-    assert re.search(rf"queued +blocks +0 +{mean} +new +differs, p 0.008\b", done.stdout)
+    assert re.search(rf"queued {MARK} +blocks +0 +{mean} +new +differs, p 0.008\b", done.stdout)
     ids = {r["id"] for r in compared["rows"]}
     for part in compared["conclusion"]:
         assert part["text"] in done.stdout.splitlines()
         assert set(part["rows"]) <= ids
-    assert [part["kind"] for part in compared["conclusion"]][-3:] == ["rule", "basis", "worth"]
+    kinds = [part["kind"] for part in compared["conclusion"]]
+    assert (kinds[:2], kinds[-2:]) == (["verdict", "worth"], ["rule", "basis"])
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("In the model, against mainline: evacuate changes ")
+    assert lines[1] == compared["worth"]
 
 
 def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:
     done = call("compare", synthetic_kev, *PAIR, "--repeats", 1)
     queued = compared["runs"][REPEATS]["metrics"]["evacuations_queued"]
-    assert re.search(rf"queued +blocks +0 +{queued} +new", done.stdout)
+    assert re.search(rf"queued {MARK} +blocks +0 +{queued} +new", done.stdout)
     assert "Undecided: single runs cannot tell a difference between policies" in done.stdout
     assert "±" not in done.stdout
 

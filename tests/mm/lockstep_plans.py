@@ -113,6 +113,25 @@ PHASES |= {
     "nap": replace(CACHE, alloc=0.3, free=0.02, advance=0.6, longest=len(STEPS_NS) - 1, stretch=(10, 40)),
     "pin": replace(CACHE, alloc=0.8, types=(U, U, R, M), orders=(0, 1, 1, 2), stretch=(10, 60)),
 }
+PRESSURE_GFPS = (
+    k.GFP_KERNEL, k.GFP_KERNEL, k.GFP_KERNEL, k.GFP_KERNEL | k.GFP_NORETRY, k.GFP_KERNEL | k.GFP_RETRY_MAYFAIL,
+    k.GFP_KERNEL | k.GFP_RETRY_MAYFAIL, k.GFP_KERNEL | k.GFP_NOFAIL, k.GFP_KERNEL | k.GFP_NORETRY | k.GFP_THISNODE,
+    k.GFP_KERNEL & ~k.GFP_FS, (k.GFP_KERNEL & ~(k.GFP_FS | k.GFP_IO)) | k.GFP_RETRY_MAYFAIL,
+    k.GFP_KERNEL | k.GFP_NOFAIL | k.GFP_NORETRY,
+    k.GFP_KERNEL | k.GFP_THISNODE, k.GFP_KERNEL | k.GFP_MEMALLOC, k.GFP_ATOMIC, NOWAIT,
+)  # fmt: skip
+"""What requests under pressure are allowed to do, and what they give up."""
+PRESS = Phase(
+    0.5, 0.25, (M, M, U, R), (0, 1, 2, 3, 3, 4, 5), advance=0.05, longest=8, hurt=0.1, file=0.6, lru=0.97, gfps=PRESSURE_GFPS,
+    stretch=(60, 250), use=0.03,
+)  # fmt: skip
+PHASES |= {
+    "press": PRESS,
+    "press for blocks": replace(PRESS, orders=(1, 2, 3, 4, 5, 6, 7), alloc=0.5, free=0.4, file=0.3),
+    "press anonymous": replace(PRESS, file=0.02, hurt=0.02, orders=(0, 0, 1, 2, 3, 4, 5)),
+    "press hurt": replace(PRESS, hurt=0.5, file=0.5),
+    "let holes": replace(PRESS, alloc=0.02, free=0.95, sweep=0.5, share=0.5, stretch=(10, 60)),
+}
 HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(name for name in MIXED if name != "compact"),
@@ -130,6 +149,10 @@ PLANS = {
     "isolation": ("fill movable", "punch holes", "isolation", "guard", "isolation", "shrink"),
     "guard": (*HOLES, "guard", "let go", "isolation"),
     "compaction": (*HOLES, "compact", "let go", "compact", "pressure", "compact"),
+    "press": (
+        "fill movable", "punch holes", "press", "let holes", "press for blocks", "let holes", "press anonymous", "punch holes",
+        "press for blocks", "press hurt", "let holes", "press", "shrink", "read through", "press for blocks",
+    ),
     "defrag": ("fill movable", "pressure", "punch holes", "wide", "pressure"),
 }  # fmt: skip
 """Each a cycle of phases; now and then one is taken at random."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+from .compaction import reset_isolation_suitable
 from .constants import DEF_PRIORITY, GFP_KERNEL, L_KSWAPD, MAX_RECLAIM_RETRIES, TENTH_SECOND, WMARK_HIGH
 from .kcompactd import compact_gap, wakeup_kcompactd
 from .kswapd import kswapd_step_open, pgdat_balanced
@@ -56,6 +57,8 @@ def try_to_sleep(m: Machine, node: int, kswapd: Kswapd, asked: int, finished: in
     """Sleep for a tenth of a second, then until woken; not if the node is not balanced, before or after."""
     kswapd.reclaim_order = finished
     if may_sleep(m, node, kswapd):
+        for zone in m.node_zones[node]:
+            reset_isolation_suitable(m, zone)
         wakeup_kcompactd(m, node, asked, kswapd.run_highest)
         kswapd.state, kswapd.due = "NAP", m.now + TENTH_SECOND + m.config.kswapd_wake_ns
         yield

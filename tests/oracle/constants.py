@@ -17,7 +17,7 @@ FALLBACKS: dict[int, tuple[int, int]] = {
 }
 
 # Page states (docs/model.md, "Page state").
-TAIL, BUDDY, PCP, ALLOC, RESERVED, ISOLATED = range(6)
+TAIL, BUDDY, PCP, ALLOC, RESERVED, ISOLATED, COMPACT = range(7)
 
 # Attribute bits of an allocated chunk. Bits below 256 are static.
 A_LRU, A_FILE, A_DIRTY, A_WRITEBACK, A_PINNED, A_BUSY, A_MOVABLE_OPS = 1, 2, 4, 8, 16, 32, 64
@@ -40,6 +40,7 @@ AF_NO_WATERMARKS = 0x04
 AF_OOM = 0x08
 AF_NON_BLOCK = 0x10
 AF_MIN_RESERVE = 0x20
+AF_CPUSET = 0x40
 AF_CMA = 0x80
 AF_NOFRAGMENT = 0x100
 AF_HIGHATOMIC = 0x200
@@ -101,10 +102,16 @@ VMSTAT_STAGGER = 12_000_000
 
 # Results of a compaction (include/linux/compaction.h).
 COMPACT_SKIPPED = 1
+COMPACT_DEFERRED = 2
 COMPACT_CONTINUE = 4
 COMPACT_COMPLETE = 5
 COMPACT_PARTIAL_SKIPPED = 6
+COMPACT_CONTENDED = 7
 COMPACT_SUCCESS = 8
+COMPACT_NAMES = {
+    1: "skipped", 2: "deferred", 5: "complete", 6: "partly skipped", 7: "contended", 8: "success",
+}  # fmt: skip
+PRIO_FULL, PRIO_LIGHT, PRIO_ASYNC = range(3)
 
 # Log kinds (docs/model.md, "Log").
 L_EXTFRAG = 1
@@ -126,6 +133,11 @@ L_HIGHATOMIC_RESERVE = 16
 L_HIGHATOMIC_UNRESERVE = 17
 L_KSWAPD = 18
 L_COMPACT_BEGIN = 19
+L_COMPACT_END = 20
+L_COMPACT_MIGRATE = 21
+L_DIRECT_COMPACT = 22
+L_DIRECT_COMPACT_END = 23
+L_OOM = 25
 L_DIRECT_RECLAIM = 24
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33

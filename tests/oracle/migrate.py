@@ -185,12 +185,16 @@ class Migration:
     failed: list[int] = field(default_factory=list)
     succeeded: int = 0
     no_memory: bool = False
+    untried: int = 0
 
 
 def alloc_migration_target(m: Machine, zone: Zone, order: int) -> int:
     """Allocate a destination; -1 if there is none."""
     gfp = GFP_TARGET_LARGE if order else GFP_TARGET
-    return alloc_pages(m, zone.node, order, MOVABLE, gfp, 0, -1)
+    m.kthread = True
+    pfn = alloc_pages(m, zone.node, order, MOVABLE, gfp, 0, -1)
+    m.kthread = False
+    return pfn
 
 
 def unmap_pass(m: Machine, mig: Migration) -> None:
@@ -205,6 +209,7 @@ def unmap_pass(m: Machine, mig: Migration) -> None:
         dst = alloc_migration_target(m, mig.zone, page.order)
         if dst < 0:
             mig.no_memory = True
+            mig.untried = len(todo) - index - 1
             mig.left += todo[index:]
             return
         if page.attr & A_BUSY:
@@ -253,6 +258,9 @@ def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, l
         free_chunk(m, m.heads[dst])
         mig.failed.append(src)
     rest = mig.failed + mig.left
+    m.events["pgmigrate_success"] += mig.succeeded
+    tried = rest[: len(rest) - mig.untried]
+    m.events["pgmigrate_fail"] += sum(m.heads[pfn].size for pfn in tried)
     return (-ENOMEM if mig.no_memory else len(rest)), mig.succeeded, rest
 
 

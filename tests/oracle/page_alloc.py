@@ -213,8 +213,17 @@ def wake_all_kswapds(m: Machine, ac: AllocContext) -> None:
             last = zone.node
 
 
+def slowpath(m: Machine, ac: AllocContext, node: int) -> int:
+    """The slow path of this loop."""
+    if m.config.open_loop:
+        return alloc_pages_slowpath(m, ac)
+    from .slowpath import alloc_pages_slowpath as closed  # needs what allocates
+
+    return closed(m, ac, node)
+
+
 def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
-    """Second and further tries, step by step as in docs/model.md; -1 if all fail."""
+    """In open loop: second and further tries, step by step as in docs/model.md; -1 if all fail."""
     flags = gfp_to_alloc_flags(m, ac)
     if flags & AF_KSWAPD:
         wake_all_kswapds(m, ac)
@@ -222,7 +231,7 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
     if pfn < 0 and ac.gfp & GFP_MEMALLOC and not ac.gfp & GFP_NOMEMALLOC:
         flags = AF_NO_WATERMARKS | cma_flag(ac) | flags & AF_KSWAPD
         pfn = get_page_from_freelist(m, ac, flags)
-    if pfn < 0 and m.config.open_loop:
+    if pfn < 0:
         flags |= AF_NO_WATERMARKS
         pfn = get_page_from_freelist(m, ac, flags)
     if pfn >= 0:
@@ -291,7 +300,7 @@ def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, 
         flags = WMARK_LOW | alloc_flags_nofragment(m, ac.zones[0], gfp) | cma_flag(ac)
         pfn = get_page_from_freelist(m, ac, flags)
         if pfn < 0:
-            pfn = alloc_pages_slowpath(m, ac)
+            pfn = slowpath(m, ac, nid if nid >= 0 else m.config.cpu_node[m.cpu])
     if pfn >= 0:
         prep_new_page(m, pfn, order, attr, obj)
         return pfn

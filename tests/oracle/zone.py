@@ -122,6 +122,9 @@ class Zone:
     cached_migrate_pfn: int = 0
     cached_migrate_sync: int = 0
     cached_free_pfn: int = 0
+    init_migrate_pfn: int = 0
+    init_free_pfn: int = 0
+    blockskip_flush: bool = False
     considered: int = 0
     defer_shift: int = 0
     order_failed: int = 0

@@ -100,8 +100,7 @@ def verify(
     source = Recording.of(recording)
     chosen = _chosen([levels] if isinstance(levels, str) else levels)
     whole_number("replays", replays, 1)
-    named = repeats_table if isinstance(repeats_table, list | tuple) else [repeats_table]
-    tables = [named_file(table) for table in named]
+    tables = _tables(repeats_table)
     options = given_options(options, None)
     options = replace(options, despite_losses=options.despite_losses or despite_losses)
     if not despite_losses:
@@ -124,9 +123,13 @@ def verify(
         if result.decisions == 0 and not result.not_exercised:
             result.not_exercised = "the recording holds no event that this level decides about"
     ordered = {name: results[name] for name in chosen if name in results}
-    name = source.path.resolve().name
-    events = int(source.quality.get("events", 0))
-    return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
+    about = source.path.resolve().name, source.digest, source.machine.kernel, standing
+    return Verification(*about, int(source.quality.get("events", 0)), ordered)
+
+
+def _tables(named: object) -> list[Path]:
+    """The tables of repeats that were named, one or several."""
+    return [named_file(table) for table in (named if isinstance(named, list | tuple) else [named])]
 
 
 def _chosen(levels: Sequence[str]) -> list[str]:

@@ -176,9 +176,10 @@ def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
 @part
 def covered_by_whole_blocks(s: View, pfn: int) -> bool:
     """pageblock_skip_persistent: whether a compound page of a block or more holds the page."""
-    meta = s.meta[pfn] + 0
+    start = pageblock_start_pfn(s, pfn)
+    meta = s.meta[start] + 0
     if meta >> 4 == CHUNK_TAIL:
-        head = covering_chunk(s, pageblock_start_pfn(s, pfn))
+        head = covering_chunk(s, start)
         if head < 0:
             return False
         meta = s.meta[head] + 0

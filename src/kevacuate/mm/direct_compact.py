@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Direct compaction: a request compacts for itself, at one moment of virtual time (mm/compaction.c, mm/page_alloc.c, 7.2).
 
-Approximate: the requesting task is taken to be no kernel thread (those capture nothing), and never to be rescheduled or killed
-meanwhile. Its time is counted (``direct_compact_ns``), it does not pass.
+Approximate: the task that asks is taken to be no kernel thread (those capture nothing) unless it is an evacuation's worker, and
+never to be rescheduled or killed meanwhile. Its time is counted (``direct_compact_ns``), it does not pass.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
         if result == k.COMPACT_CONTINUE:
             result = compact_finished(s, z, cc, False, 0)
     compact_zone_end(s, z, cc, cpu, result)
-    cc.cost += cc.total_free_scanned * s.cfg.scan_ns
+    cc.cost += (cc.total_migrate_scanned + cc.total_free_scanned) * s.cfg.scan_ns
     return result
 
 
@@ -188,7 +188,7 @@ def compact_and_capture(s: View, cpu: int, order: int, mt: int, gfp: int, node: 
     log_event(s, k.L_DIRECT_COMPACT, -1, compact_order, gfp, slow.compact_priority, node)
     cc = s.cc[s.cfg.nr_nodes]
     cc.cost = 0
-    s.stat.capture_order, s.stat.capture_mt = order, mt
+    s.stat.capture_order, s.stat.capture_mt = -1 if slow.kthread else order, mt
     result = try_to_compact_pages(
         s, cpu, compact_order, mt, slow.alloc_flags, node, gfp, slow.compact_priority
     )

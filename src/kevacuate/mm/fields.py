@@ -339,6 +339,7 @@ class SlowPath(Record):
     did_some_progress: int  #: pages that its last direct reclaim freed
     can_retry_reserves: int
     tries: int  #: passes through `retry:`
+    kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
 class ScanControl(Record):
