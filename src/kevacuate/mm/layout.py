@@ -133,8 +133,8 @@ class MachineConfig:
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
-    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty folio is
-    written (:mod:`kevacuate.mm.writeback`).
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty
+    folio is written (:mod:`kevacuate.mm.writeback`).
     """
 
     npages: int
