@@ -170,8 +170,8 @@ from kevacuate.runs.loop import replay_rows
 import numpy as np
 machine = MachineConfig(npages=1 << 16, zones=(ZoneConfig(0, 2, 0, 1 << 16),))
 state = build_state(machine); memblock_free_all(state, machine)
-types = (np.int64, np.uint8, np.uint16, np.int32, np.uint8, np.uint8, np.uint32, np.uint8, np.int32)
-replay_rows(state, DemandChunk(*(np.zeros(1, t) for t in types)), 0, 1, 1 << 62, 8)
+from kevacuate.recording.demand import DEMAND_TYPES
+replay_rows(state, DemandChunk(*(np.zeros(1, t) for t in DEMAND_TYPES.values())), 0, 1, 1 << 62, 8)
 print(time.perf_counter() - begin)
 """
 

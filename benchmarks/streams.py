@@ -25,6 +25,7 @@ from kevacuate.mm.load_state import (
     setup_per_zone_wmarks,
 )
 from kevacuate.recording import DemandChunk
+from kevacuate.recording.demand import DEMAND_TYPES
 
 KINDS = ("random", "local", "fragmenting")
 CPUS = 4
@@ -210,8 +211,7 @@ def _generate(gen, out, kind, target, phase_rows):
 
 def empty_rows(rows: int) -> DemandChunk:
     """Columns for *rows* rows."""
-    types = (np.int64, np.uint8, np.uint16, np.int32, np.uint8, np.uint8, np.uint32, np.uint8, np.int32)
-    return DemandChunk(*(np.zeros(rows, dtype) for dtype in types))
+    return DemandChunk(*(np.zeros(rows, dtype) for dtype in DEMAND_TYPES.values()))
 
 
 def target(kind: str, gib: int) -> int:

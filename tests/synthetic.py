@@ -142,7 +142,7 @@ class Script:
 
     def chunk(self) -> DemandChunk:
         """The rows as columns of the stored types (values that do not fit wrap around)."""
-        table = np.array(self.rows, np.int64).reshape(-1, 9).T
+        table = np.array([(*row, -1) for row in self.rows], np.int64).reshape(-1, 10).T
         types = DEMAND_TYPES.values()
         return DemandChunk(*(column.astype(dtype) for column, dtype in zip(table, types, strict=True)))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from demand_pack import pack
 from demand_tools import ANON, TARGET, VMALLOC, Event, alloc, chunk_of, compiled, free
 
 from kevacuate.demand import pagekinds as pk
 from kevacuate.demand.build import build_demand
-from kevacuate.demand.pack import pack
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.errors import KevacuateError
@@ -127,7 +127,7 @@ def rows(demand):
 def test_recording_from_its_start_state(recording):
     demand = build_demand(recording, kinds=NONE)
     assert [c.tolist() for c in demand.start_objects] == [[7, 16], [0, 2], [FILE, FILE]]
-    t, op, _, obj, order, _, _, attr, aux = rows(demand)
+    t, op, _, obj, order, _, _, attr, aux, _ = rows(demand)
     assert op == [0, 0, 1, 0, 1, 3]
     assert t == [15, 25, 35, 45, 55, 65]
     assert (obj[2], order[2], obj[4], aux[5]) == (1, 2, 0, 30)

@@ -239,6 +239,8 @@ def as_printable(chunk: EventChunk) -> EventChunk:
                 value[i] = -1 if column == "pfn" else 0
             elif form in SYMBOLS:
                 value[i] %= len(SYMBOLS[form])
+            elif form in ("dev", "ofs", "end"):
+                value[i] %= 1 << 32
             elif form in ("zone", "limit"):
                 value[i] %= 4
             elif form == "writeback":

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 @json_option
 @replay_options
 def command(
-    words: tuple[str, ...], policies: tuple[str, ...], as_json: bool, seed: int, despite_losses: bool
+    words: tuple[str, ...],
+    policies: tuple[str, ...],
+    as_json: bool,
+    seed: int,
+    loop: str,
+    despite_losses: bool,
 ) -> None:
     """Tell the story of one page (a pfn) or one pageblock (block:N) of RECORDING (default: the one that ships with the package).
 
@@ -45,7 +50,7 @@ def command(
     place = parse_place(source, words[-1])
     with progress_bar() as progress:
         stories = kevacuate.explain(
-            source, place, chosen, seed=seed, despite_losses=despite_losses, progress=progress
+            source, place, chosen, seed=seed, loop=loop, despite_losses=despite_losses, progress=progress
         )
     lines = compared(stories)
     if not as_json:

@@ -40,7 +40,7 @@ FORMATS = ("png", "svg", "pdf")
     "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Format; repeat it. Default: png."
 )
 @policies_option("Replay a recording under this policy", PAIR)
-@repeats_option
+@repeats_option()
 @click.option(
     "-o", "--output", default=Path(), type=click.Path(path_type=Path, file_okay=False), help="Directory."
 )
@@ -55,6 +55,7 @@ def command(
     output: Path,
     as_json: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
 ) -> None:
     """Draw the pageblock map, the time series, the flow of claims and steals, and the comparison's bars.
@@ -69,7 +70,7 @@ def command(
     from kevacuate.reports.plot.style import pyplot
 
     pyplot().switch_backend("Agg")
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True)
+    options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
     comparison, name = _comparison(source, policies, repeats, options)

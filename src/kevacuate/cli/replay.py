@@ -9,20 +9,23 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
-from kevacuate.cli.options import policy_option, recording_argument, result_options
+from kevacuate.cli.options import all_option, policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
 
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
 @policy_option("NAME[,knob=value...].", BASELINE)
+@all_option
 @result_options
 def command(
     recording: Path | None,
     policy: str,
+    every: bool,
     as_json: bool,
     series: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
     save: Path | None,
 ) -> None:
@@ -35,7 +38,9 @@ def command(
     kevacuate.parse_policy(policy)
     writable(save)
     source = open_recording(recording)
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses, keep=save is not None)
+    options = kevacuate.ReplayOptions(
+        seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
+    )
     with progress_bar() as progress:
         told = doing("replaying", progress)
         result = kevacuate.compare(source, policy, repeats=1, options=options, progress=told)
@@ -45,4 +50,4 @@ def command(
     if as_json:
         print_json(result.baseline.to_json(series=series))
         return
-    console().print(comparison_table(result))
+    console().print(comparison_table(result, every=every))

@@ -30,7 +30,7 @@ from kevacuate.recording.recording import SHIPPED
     help="The page to write. Default: the input's name with .html, in the current directory.",
 )
 @policies_option("Policies to replay a recording under", PAIR)
-@repeats_option
+@repeats_option()
 @click.option("--recorded", is_flag=True, help="Show the states as recorded; replay nothing.")
 @replay_options
 def command(
@@ -40,6 +40,7 @@ def command(
     repeats: int | None,
     recorded: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
 ) -> None:
     """Write one self-contained HTML page: every pageblock over time, timelines, flows between types, all figures.
@@ -62,6 +63,7 @@ def command(
             repeats=repeats,
             recorded=recorded,
             seed=seed,
+            loop=loop,
             despite_losses=despite_losses,
             progress=progress,
         )

@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import pagekinds, reconstruct
-from kevacuate.demand.objects import FREE_CODE, G_OUT
+from kevacuate.demand.loops import NOTHING, Span, Spans, open_rows
+from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_OUT
+from kevacuate.demand.pagecache import BACK
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
-from kevacuate.demand.tables import EventInput, KnownKinds, event_input, new_tables
+from kevacuate.demand.tables import EventInput, KnownKinds, event_input, larger_cache, new_tables
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import run
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
@@ -50,7 +53,7 @@ class Demand:
         chunks: Callable[[Demand], Iterator[DemandChunk]],
         kinds: PageKindModel,
         quality: DemandQuality | None = None,
-        span: tuple[int, int] | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.start_objects = start_objects
         """Objects in use at the start that may move: ids 0 to n - 1."""
@@ -58,11 +61,11 @@ class Demand:
         """The page kind model that ``attr`` was drawn with."""
         self._chunks = chunks
         self._quality = quality
-        self._span = span
+        self._spans = spans
 
     def __repr__(self) -> str:
         """How many rows, where that is known already."""
-        rows = "rows not counted yet" if self._span is None else f"{self._span[1]:,} rows"
+        rows = "rows not counted yet" if self._spans is None else f"{self._spans.open.rows:,} rows"
         return f"<Demand: {rows}, {len(self.start_objects.pfn):,} objects at the start>"
 
     @property
@@ -84,23 +87,35 @@ class Demand:
         """Number of object ids the demand uses; None before it is known (see :attr:`quality`)."""
         return None if self._quality is None else self._quality.peak_objects
 
-    def chunks(self) -> Iterator[DemandChunk]:
-        """The rows in order of time, in chunks of any size, none empty."""
-        return self._chunks(self)
+    def chunks(self, *, closed: bool = False) -> Iterator[DemandChunk]:
+        """The rows in order of time, in chunks of any size, none empty: of the open loop, or of the *closed* one."""
+        chunks = self._chunks(self)
+        if closed:
+            return chunks
+        return (rows for chunk in chunks if (rows := open_rows(chunk)).t.size)
+
+    @property
+    def spans(self) -> Spans:
+        """How long the demand is in each loop; unless stored, one pass when first asked for.
+
+        After such a pass :attr:`quality` and :attr:`max_objects` are known, too.
+        """
+        if self._spans is None:
+            spans = NOTHING
+            for chunk in self.chunks(closed=True):
+                spans = spans.after(chunk)
+            self._spans = spans
+        return self._spans
 
     @property
     def span(self) -> tuple[int, int]:
-        """(virtual ns from the start to the last row, number of rows); unless stored, one pass when first asked for.
+        """(virtual ns from the start to the last row, number of rows) of the open loop; (0, 0) of an empty demand."""
+        return self.spans.open
 
-        After such a pass :attr:`quality` and :attr:`max_objects` are known, too. An empty demand gives (0, 0).
-        """
-        if self._span is None:
-            last, rows = 0, 0
-            for chunk in self.chunks():
-                if chunk.t.size:
-                    last, rows = int(chunk.t[-1]), rows + chunk.t.size
-            self._span = last, rows
-        return self._span
+    @property
+    def tells_reclaim(self) -> bool:
+        """Whether the demand tells the recorded kernel's reclaim from the workload's frees."""
+        return self._quality is not None and self._quality.reclaimed > 0
 
     def complete(self, quality: DemandQuality) -> None:
         """Note what a full iteration has counted."""
@@ -121,28 +136,37 @@ class Reconstruction:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self._fed = 0
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
         at, end = 0, len(events.t)
+        work = end
+        self._fed += work
         while at < end:
-            at = reconstruct.consume(self.tables, self.rows, events, at, end)
-            if at < end:
-                yield self.drain()
+            at = run(reconstruct.consume, work, self.tables, self.rows, events, at, end)
+            work = 0
+            if self.tables.g[G_CACHED] > self.tables.g[G_CACHE_SIZE] // 2:
+                self.tables = larger_cache(self.tables)
+            elif at < end:
+                yield self.drain(keep=BACK)
 
     def finish(self) -> Iterator[DemandChunk]:
         """The events are over: settle what waits, and yield the last rows."""
         step = 0
         while step >= 0:
-            step = reconstruct.finish(self.tables, self.rows, step)
+            step = run(reconstruct.finish, self._fed, self.tables, self.rows, step)
             if self.tables.g[G_OUT]:
                 yield self.drain()
 
-    def drain(self) -> DemandChunk:
-        """The rows so far, copied out of the buffer."""
-        count = int(self.tables.g[G_OUT])
-        self.tables.g[G_OUT] = 0
+    def drain(self, *, keep: int = 0) -> DemandChunk:
+        """The rows so far, copied out of the buffer, but for the last *keep*, which may still change."""
+        rows = int(self.tables.g[G_OUT])
+        count = max(rows - keep, 0)
         columns: list[Any] = [column[:count].copy() for column in self.rows]
+        for column in self.rows:
+            column[: rows - count] = column[count:rows].copy()
+        self.tables.g[G_OUT] = rows - count
         return DemandChunk(*columns)
 
     @property
@@ -216,7 +240,7 @@ def _run(work: Reconstruction, events: EventInput) -> None:
     """Work through the events and forget the rows."""
     for _ in work.feed(events):
         pass
-    work.tables.g[G_OUT] = 0
+    work.drain(keep=BACK)
 
 
 def _alive(work: Reconstruction, state: AllocatorState) -> KnownKinds:
@@ -304,7 +328,19 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
                 yield chunk
             else:
                 attr = chunk.attr & np.uint8(pagekinds.A_SHOWN)
-                number = pagekinds.draw_again(chunk.op, chunk.gfp, chunk.mt, attr, number, kinds.shares())
+                drawn = chunk.op, chunk.gfp, chunk.mt, attr
+                number = run(pagekinds.draw_again, attr.size, *drawn, number, kinds.shares())
                 yield chunk._replace(attr=attr)
 
-    return Demand(start, chunks, kinds, quality, demand_span(recording.path))
+    return Demand(start, chunks, kinds, quality, _stored_spans(recording.path, facts, quality))
+
+
+def _stored_spans(path: Path, facts: dict[str, Any], quality: DemandQuality | None) -> Spans | None:
+    """How long a stored demand is, where that is known without reading it."""
+    whole = Span(*demand_span(path))
+    if quality is None or not quality.accesses + quality.truncated:
+        return Spans(whole, whole)
+    kept = facts.get("open_span")
+    if not isinstance(kept, list) or len(kept) != 2 or not all(type(x) is int and x >= 0 for x in kept):
+        return None
+    return Spans(Span(*kept), whole)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand.quality import COUNTERS
-from kevacuate.jit import JIT_DISABLED, part
+from kevacuate.jit import JIT_DISABLED, Builtin, part
 from kevacuate.recording.demand import DemandChunk
 
 OP_ALLOC = 0
@@ -22,6 +22,9 @@ OP_FREE = 1
 OP_SPLIT = 2
 OP_FREE_PFN = 3
 OP_ALLOC_BULK = 4
+OP_RECLAIM = 5
+OP_ACCESS = 6
+OP_TRUNCATE = 7
 
 MAX_ORDER = 10
 """MAX_PAGE_ORDER: the largest chunk is 2**10 pages (include/linux/mmzone.h)."""
@@ -35,6 +38,12 @@ FLAG_GROUP = 2
 """The object is being freed page by page, and its run is not over yet."""
 FLAG_PENDING = 4
 """The object is a destination that the mover allocated: not in the demand unless nobody takes it."""
+FLAG_ACCESSED = 8
+"""The object was accessed once since it was last activated or made: see :mod:`kevacuate.demand.pagecache`."""
+FLAG_ACTIVATED = 16
+"""The object was accessed twice: an mm_lru_activate of it is explained."""
+FLAG_CACHED = 32
+"""An event has named the object's file and index."""
 
 G_TOP = 0
 G_FRESH = 1
@@ -51,13 +60,20 @@ G_BLOCKS = 11
 G_CPUS = 12
 G_KNOWN = 13
 G_LISTS = 14
-G_SIZE = 15
+G_TASK = 15
+G_RECLAIMERS = 16
+G_CACHED = 17
+G_CACHE_SIZE = 18
+G_FILES = 19
+G_SHADOW = 20
+G_SHADOWS = 21
+G_SIZE = 22
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
 
 
-i64: Any = int if JIT_DISABLED else np.int64
+i64: Any = int if JIT_DISABLED else Builtin("int64", int)
 """What a number is made before it is passed on: with one integer type, each function is compiled once."""
 
 
@@ -128,6 +144,20 @@ class Tables(NamedTuple):
     """The kind of each of those [K]."""
     shares: npt.NDArray[np.int64]
     """The page kind model's shares, see :mod:`kevacuate.demand.pagekinds`."""
+    reclaimers: npt.NDArray[np.int32]
+    """Tasks that are reclaiming, the first G_RECLAIMERS of them; see :mod:`kevacuate.demand.reclaimers`."""
+    cache_key: npt.NDArray[np.int64]
+    """Page cache: key of the file and index, 0 an empty place; see :mod:`kevacuate.demand.pagecache` [C]."""
+    cache_value: npt.NDArray[np.int32]
+    """What is there: an object's id, or -1 - n for shadow n [C]."""
+    readers: npt.NDArray[np.int64]
+    """Where tasks read last: READERS records of R_SIZE."""
+    shadow_of: npt.NDArray[np.int32]
+    """First shadow of the folio that begins at each page, while its reclaim is under way; else 0 [P]."""
+    shadow_key: npt.NDArray[np.int64]
+    """Key of each shadow's place in the page cache, 0 where the shadow is gone [H]."""
+    shadow_order: npt.NDArray[np.uint8]
+    """Order of the folio whose first shadow it is, SHADOW_TAIL for its others [H]."""
 
 
 @part
@@ -145,6 +175,7 @@ def emit(
     out.gfp[i] = gfp
     out.attr[i] = attr
     out.aux[i] = aux
+    out.task[i] = s.g[G_TASK]
     s.g[G_OUT] = i + 1
 
 
@@ -168,12 +199,16 @@ def release_id(s: Tables, obj: int) -> None:
     s.free_ids[top] = obj
     s.g[G_TOP] = top + 1
     s.pfn[obj] = -1
+    s.flags[obj] = 0
 
 
 Q_PEAK = Q["peak_objects"]
 Q_FREES = Q["frees"]
 Q_START_FREES = Q["frees_of_start_pages"]
 Q_SPLITS = Q["splits"]
+Q_RECLAIMED = Q["reclaimed"]
+
+SHADOW_TAIL = 255
 
 
 @part
@@ -199,10 +234,17 @@ def open_object(s: Tables, pfn: int, order: int, mt: int, gfp: int, flags: int, 
 
 @part
 def free_object(s: Tables, out: DemandChunk, obj: int) -> None:
-    """The whole object dies: row FREE, pages to nobody, id back."""
+    """The whole object dies: row FREE or RECLAIM, pages to nobody, id back."""
     order = i64(s.order[obj])
-    emit(s, out, OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, 0)
     pfn = i64(s.pfn[obj])
+    shadow = i64(0)
+    if s.g[G_SHADOW] > 0 and pfn >= 0:
+        shadow = i64(s.shadow_of[pfn])
+        s.shadow_of[pfn] = 0
+        if shadow > 0 and i64(s.shadow_order[shadow]) != order:
+            shadow = i64(0)
+    s.q[Q_RECLAIMED] += shadow > 0
+    emit(s, out, OP_RECLAIM if shadow > 0 else OP_FREE, obj, order, i64(s.mt[obj]), 0, 0, shadow)
     if pfn >= 0:
         set_owner(s, pfn, order, FREE_CODE)
     s.q[Q_FREES] += 1

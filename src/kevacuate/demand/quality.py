@@ -82,6 +82,28 @@ class DemandQuality:
     """Largest number of objects alive at once, plus ids not yet reused: the size a table needs."""
     events: int = 0
     """Events read after the start state, of the kinds that the reconstruction uses."""
+    reclaimers_seen: int = 0
+    """Times a task was seen to reclaim: kswapds, and direct reclaims that began."""
+    reclaimed: int = 0
+    """Of ``frees``, page cache that the recorded kernel's reclaim freed (op RECLAIM)."""
+    reclaimed_without_file: int = 0
+    """Of those, pages whose file and index no event tells: their next read cannot be recognised."""
+    cached: int = 0
+    """``mm_filemap_add_to_page_cache`` events: folios added to the page cache."""
+    read_again: int = 0
+    """Of ``allocs``, page cache that the recorded kernel had reclaimed and read again (their ``aux`` names the former pages)."""
+    read_again_otherwise: int = 0
+    """Folios added where the recorded kernel had reclaimed smaller ones, or another part: the former pages were truncated."""
+    accesses: int = 0
+    """Rows that say that the workload used an object (op ACCESS)."""
+    accesses_unknown: int = 0
+    """Reads the first page of which no event has named: it was in the page cache before the recording began."""
+    truncated: int = 0
+    """Rows that give up reclaimed pages (op TRUNCATE): their file was truncated, or they were forgotten."""
+    shadows_forgotten: int = 0
+    """Reclaimed pages forgotten because as many as the machine has were reclaimed since."""
+    peak_shadows: int = 0
+    """Numbers of shadows used, the size a table needs."""
 
     @property
     def trusted(self) -> float:

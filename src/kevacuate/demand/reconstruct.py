@@ -33,6 +33,8 @@ from kevacuate.demand.objects import (
     FLAG_GROUP,
     FLAG_PENDING,
     FREE_CODE,
+    G_CACHE_SIZE,
+    G_CACHED,
     G_CPU,
     G_CPUS,
     G_GROUPS,
@@ -41,8 +43,10 @@ from kevacuate.demand.objects import (
     G_NOW,
     G_OUT,
     G_PAGES,
+    G_RECLAIMERS,
     G_SEQ,
     G_SESSIONS,
+    G_TASK,
     MAX_ORDER,
     OP_ALLOC,
     OP_ALLOC_BULK,
@@ -56,7 +60,16 @@ from kevacuate.demand.objects import (
     i64,
     open_object,
 )
+from kevacuate.demand.pagecache import (
+    on_activate,
+    on_add,
+    on_delete,
+    on_read,
+    page_key,
+    reclaimed_without_file,
+)
 from kevacuate.demand.pagekinds import attr_of
+from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
 from kevacuate.demand.tables import EventInput
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
@@ -81,6 +94,12 @@ from kevacuate.recording.event_numbers import (
     GT_RMQ,
     LIST_DELETE,
     MIGRATE_PAGES,
+    MM_FILEMAP_ADD_TO_PAGE_CACHE,
+    MM_FILEMAP_DELETE_FROM_PAGE_CACHE,
+    MM_FILEMAP_FAULT,
+    MM_FILEMAP_GET_PAGES,
+    MM_FILEMAP_MAP_PAGES,
+    MM_LRU_ACTIVATE,
     MM_PAGE_ALLOC,
     MM_PAGE_ALLOC_EXTFRAG,
     MM_PAGE_ALLOC_ZONE_LOCKED,
@@ -88,6 +107,12 @@ from kevacuate.recording.event_numbers import (
     MM_PAGE_FREE_BATCHED,
     REMOVE_MIGRATION_PTE,
     RMQ_BULK_PAGE,
+    VMSCAN_BALANCE_PGDAT_BEGIN,
+    VMSCAN_BALANCE_PGDAT_END,
+    VMSCAN_DIRECT_RECLAIM_BEGIN,
+    VMSCAN_DIRECT_RECLAIM_END,
+    VMSCAN_KSWAPD_SLEEP,
+    VMSCAN_KSWAPD_WAKE,
 )
 from kevacuate.recording.schema import EventKind
 
@@ -117,6 +142,18 @@ KINDS_READ: tuple[EventKind, ...] = (
     EventKind.COMPACTION_END,
     EventKind.MIGRATE_PAGES,
     EventKind.REMOVE_MIGRATION_PTE,
+    EventKind.VMSCAN_KSWAPD_WAKE,
+    EventKind.VMSCAN_KSWAPD_SLEEP,
+    EventKind.VMSCAN_BALANCE_PGDAT_BEGIN,
+    EventKind.VMSCAN_BALANCE_PGDAT_END,
+    EventKind.VMSCAN_DIRECT_RECLAIM_BEGIN,
+    EventKind.VMSCAN_DIRECT_RECLAIM_END,
+    EventKind.MM_LRU_ACTIVATE,
+    EventKind.MM_FILEMAP_ADD_TO_PAGE_CACHE,
+    EventKind.MM_FILEMAP_DELETE_FROM_PAGE_CACHE,
+    EventKind.MM_FILEMAP_GET_PAGES,
+    EventKind.MM_FILEMAP_FAULT,
+    EventKind.MM_FILEMAP_MAP_PAGES,
 )
 """The kinds of events that the reconstruction needs, as far as the recording has them."""
 
@@ -337,6 +374,18 @@ def _free_unowned(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
 
 
 @part
+def _reclaims(s: Tables, pid: int) -> bool:
+    """Whether page cache that the task lets go now is reclaimed by the kernel: see :mod:`kevacuate.demand.reclaimers`."""
+    if is_reclaimer(s, pid):
+        return True
+    slot = find_session(s, pid)
+    if slot < 0:
+        return False
+    record = slot * S_SIZE
+    return s.sessions[record + S_KIND] == KIND_EVACUATE and s.sessions[record + S_OPEN] != 0
+
+
+@part
 def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None:
     """A page free: a death, a part of one, a move, or nothing that concerns the demand."""
     if not _well_formed(s, pfn, order):
@@ -354,6 +403,8 @@ def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None
     code = i64(s.owner[pfn])
     if code >= 0 and i64(s.flags[code]) & FLAG_PENDING:
         resolve_all(s, out)
+    if s.g[G_RECLAIMERS] + s.g[G_SESSIONS] > 0 and _reclaims(s, pid):
+        reclaimed_without_file(s, out, pfn, order)
     if not _free_used(s, out, pfn, order):
         _free_unowned(s, out, pfn, order)
 
@@ -421,7 +472,42 @@ def _on_mover_event(s: Tables, out: DemandChunk, kind: int, pid: int, pfn: int, 
         free_chunks_isolated(s, slot, pfn, a, taken, kind == COMPACTION_FAST_ISOLATE_FREEPAGES)
 
 
-@kernel
+@part
+def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+    """An event of the page cache or of the LRU lists."""
+    kind = i64(e.kind[i])
+    pfn = i64(e.pfn[i])
+    if kind == MM_LRU_ACTIVATE:
+        on_activate(s, out, pfn)
+        return
+    key = page_key(i64(e.a[i]), i64(e.b[i]), i64(e.c[i]))
+    if kind == MM_FILEMAP_ADD_TO_PAGE_CACHE:
+        on_add(s, out, pfn, i64(e.order[i]), key)
+    elif kind == MM_FILEMAP_DELETE_FROM_PAGE_CACHE:
+        on_delete(s, out, pfn, i64(e.order[i]), key, _reclaims(s, i64(e.pid[i])))
+    elif kind == MM_FILEMAP_FAULT:
+        on_read(s, out, i64(e.pid[i]), key, i64(1), False)
+    elif kind in (MM_FILEMAP_GET_PAGES, MM_FILEMAP_MAP_PAGES):
+        pages = min(i64(e.d[i]) - i64(e.c[i]), 1 << 20) + 1
+        on_read(s, out, i64(e.pid[i]), key, pages, kind == MM_FILEMAP_GET_PAGES)
+
+
+@part
+def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
+    """A kswapd shows itself, or a direct reclaim begins or ends."""
+    if kind == VMSCAN_DIRECT_RECLAIM_END:
+        reclaim_ends(s, pid)
+    elif kind in (
+        VMSCAN_DIRECT_RECLAIM_BEGIN,
+        VMSCAN_KSWAPD_WAKE,
+        VMSCAN_KSWAPD_SLEEP,
+        VMSCAN_BALANCE_PGDAT_BEGIN,
+        VMSCAN_BALANCE_PGDAT_END,
+    ):
+        reclaim_begins(s, pid)
+
+
+@kernel(plain_work=1 << 18)
 def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
@@ -432,43 +518,43 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     e = pointers(events)
     room = len(rows.t) - MARGIN
     i = first
-    while i < last and s.g[G_OUT] <= room:
+    cache_room = s.g[G_CACHE_SIZE] // 2
+    while i < last and s.g[G_OUT] <= room and s.g[G_CACHED] <= cache_room:
         kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
-        if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
-            pfn = i64(e.pfn[i])
-            if kind == MM_PAGE_FREE:
-                s.q[_Q_FREE_EVENTS] += 1
-                on_free(s, out, i64(e.pid[i]), pfn, i64(e.order[i]))
+        s.g[G_NOW] = e.t[i]
+        s.g[G_CPU] = e.cpu[i]
+        s.g[G_TASK] = e.pid[i]
+        if kind == MM_PAGE_FREE:
+            s.q[_Q_FREE_EVENTS] += 1
+            on_free(s, out, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]))
+        elif kind == MM_PAGE_ALLOC:
+            s.q[_Q_ALLOC_EVENTS] += 1
+            if e.pfn[i] < 0:
+                s.q[_Q_FAILED] += 1
             else:
-                s.q[_Q_ALLOC_EVENTS] += 1
-                if pfn < 0:
-                    s.q[_Q_FAILED] += 1
-                else:
-                    order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
-                    on_alloc(s, out, i64(e.pid[i]), pfn, order, mt, gfp, i64(OP_ALLOC))
+                order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
+                on_alloc(s, out, i64(e.pid[i]), i64(e.pfn[i]), order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
             on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
             if kind == GT_LIST:
                 s.g[G_LISTS] = 1
             if s.g[G_SESSIONS] > 0:
                 _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
+        elif kind >= MM_LRU_ACTIVATE:
+            _on_page_cache_event(s, out, e, i)
+        elif kind >= VMSCAN_KSWAPD_WAKE:
+            _on_reclaim_event(s, kind, i64(e.pid[i]))
         elif kind >= COMPACTION_ISOLATE_MIGRATEPAGES:
-            s.g[G_NOW] = e.t[i]
-            s.g[G_CPU] = e.cpu[i]
             _on_mover_event(s, out, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.a[i]), i64(e.c[i]))
         i += 1
     return i
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def finish(tables: Tables, rows: DemandChunk, step: int) -> int:
     """The events are over: settle what waits. Returns the next step, -1 after the last one."""
     s = pointers(tables)

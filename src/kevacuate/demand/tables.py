@@ -14,17 +14,44 @@ from kevacuate.demand.objects import (
     FLAG_COMP,
     FREE_CODE,
     G_BLOCKS,
+    G_CACHE_SIZE,
+    G_CACHED,
     G_CPUS,
     G_FRESH,
     G_LIMBO_FREE,
     G_PAGES,
+    G_SHADOWS,
     G_SIZE,
     Tables,
 )
-from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.pagecache import R_SIZE, READERS
+from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
+from kevacuate.demand.reclaimers import RECLAIMERS
+from kevacuate.demand.shadows import enter_all
+from kevacuate.kernel.gfp import (
+    GFP_COMP,
+    GFP_HARDWALL,
+    GFP_HIGHMEM,
+    GFP_KERNEL,
+    GFP_MOVABLE,
+    GFP_NORETRY,
+    GFP_NOWARN,
+)
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
+
+GFP_OF_A_READ = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP | GFP_NORETRY | GFP_NOWARN
+"""readahead_gfp_mask of a file system whose mapping is GFP_HIGHUSER_MOVABLE (include/linux/pagemap.h, 7.2)."""
+
+GFP_OF_A_FAULT = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP
+"""GFP_HIGHUSER_MOVABLE of a folio. Both are what start objects are taken to have been asked for with."""
+
+CACHE_PLACES = 1 << 12
+"""Places of the table of the page cache at the start; it doubles when half of them are taken."""
+
+LEAST_SHADOWS = 1 << 11
+"""At least so many shadows, so that the largest folio has room."""
 
 MAX_CPUS = 1 << 16
 """CPU numbers are 16 bits in a recording."""
@@ -45,7 +72,9 @@ class EventInput(NamedTuple):
     mt: npt.NDArray[np.int8]
     gfp: npt.NDArray[np.uint32]
     a: npt.NDArray[np.int64]
+    b: npt.NDArray[np.int64]
     c: npt.NDArray[np.int64]
+    d: npt.NDArray[np.int64]
 
 
 def event_input(chunk: EventChunk, start_ts: int) -> EventInput:
@@ -66,6 +95,7 @@ def new_tables(
     """
     pages = len(used)
     blocks = (pages >> 9) + 1
+    shadows = 1 << max(pages, LEAST_SHADOWS).bit_length()
     ids = 2 * pages + 4 * SLOTS * QUEUE
     sequence = np.arange(pages, dtype=np.int64)
     known_seq, known_attr = known or (np.empty(0, np.int64), np.empty(0, np.uint8))
@@ -101,10 +131,19 @@ def new_tables(
         known_seq=np.append(known_seq, np.iinfo(np.int64).max),
         known_attr=np.append(known_attr, np.uint8(0)),
         shares=kinds.shares(),
+        reclaimers=np.empty(RECLAIMERS, np.int32),
+        cache_key=np.zeros(CACHE_PLACES, np.int64),
+        cache_value=np.zeros(CACHE_PLACES, np.int32),
+        readers=np.full(READERS * R_SIZE, -1, np.int64),
+        shadow_of=np.zeros(pages, np.int32),
+        shadow_key=np.zeros(shadows, np.int64),
+        shadow_order=np.zeros(shadows, np.uint8),
     )
     tables.sessions[S_PID::S_SIZE] = -1
     tables.g[G_PAGES], tables.g[G_BLOCKS] = pages, blocks
     tables.g[G_CPUS] = MAX_CPUS
+    tables.g[G_CACHE_SIZE] = CACHE_PLACES
+    tables.g[G_SHADOWS] = shadows
     tables.g[G_LIMBO_FREE] = 0
     _place_start_objects(tables, start)
     return tables
@@ -117,7 +156,7 @@ def _place_start_objects(tables: Tables, start: StartObjects) -> None:
     tables.pfn[:count] = start.pfn
     tables.order[:count] = start.order
     tables.mt[:count] = 1
-    tables.gfp[:count] = 0
+    tables.gfp[:count] = np.where(start.attr & A_FILE, GFP_OF_A_READ, GFP_OF_A_FAULT)
     tables.flags[:count] = FLAG_COMP
     tables.seq[:count] = -1 - ids
     for order in np.unique(start.order):
@@ -126,3 +165,14 @@ def _place_start_objects(tables: Tables, start: StartObjects) -> None:
             tables.owner[start.pfn[these] + i] = these
     tables.g[G_FRESH] = count
     tables.q[COUNTERS.index("peak_objects")] = count
+
+
+def larger_cache(tables: Tables) -> Tables:
+    """The tables with twice as many places for the page cache."""
+    places = 2 * len(tables.cache_key)
+    taken = np.flatnonzero(tables.cache_key)
+    keys, values = tables.cache_key[taken], tables.cache_value[taken]
+    larger = tables._replace(cache_key=np.zeros(places, np.int64), cache_value=np.zeros(places, np.int32))
+    larger.g[G_CACHE_SIZE], larger.g[G_CACHED] = places, 0
+    enter_all(larger, keys, values)
+    return larger

@@ -23,8 +23,8 @@ from kevacuate.mm.lruvec import lruvec_del_folio, mod_isolated
 
 
 @part
-def too_many_isolated(s: View, node: int) -> bool:
-    """Whether more than a sixteenth of the node's LRU pages are isolated (:779, __GFP_FS halves the eighth)."""
+def too_many_isolated(s: View, node: int, may_enter_fs: bool) -> bool:
+    """Whether more than half of the node's LRU pages are isolated, with __GFP_FS more than a sixteenth (:752)."""
     isolated = 0
     on_lru = 0
     for z in range(s.cfg.nr_zones):
@@ -32,7 +32,7 @@ def too_many_isolated(s: View, node: int) -> bool:
         if zone.node == node:
             isolated += zone.nr_isolated
             on_lru += zone.nr_lru
-    return isolated > on_lru // 16
+    return isolated > on_lru // (16 if may_enter_fs else 2)
 
 
 @part
@@ -112,6 +112,6 @@ def isolate_migratepages_range(s: View, worker: Worker, pfn: int, end: int) -> t
     if not block_in_zone(s, z, start):
         worker.cursor = end
         return 0, 0
-    if too_many_isolated(s, s.zone[z].node):
+    if too_many_isolated(s, s.zone[z].node, True):
         return -EAGAIN, 0
     return 0, evacuate_isolate_block(s, z, worker, pfn, end)

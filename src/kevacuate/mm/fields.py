@@ -14,6 +14,7 @@ import numpy as np
 from kevacuate.disjoint import arrays_apart
 from kevacuate.mm.constants import (
     COMPACT_CLUSTER_MAX,
+    EXIT_NAMES,
     FOLIO_BATCH_SIZE,
     NR_LRU_LISTS,
     NR_ORDERS,
@@ -57,6 +58,7 @@ class Zone(Record):
     present_pages: int
     nr_isolate_pageblock: int
     free_area: Words = words(NR_ORDERS)  #: free chunks by order (free_area[order].nr_free)
+    compact_blockskip_flush: int  #: whether kswapd is to clear the skip bits when it goes to sleep
 
 
 class PerCpuPages(Record, dtype=np.int32):
@@ -94,7 +96,9 @@ class Config(Record):
     vmstat_phase: int  #: when CPU 0's vmstat worker is due first, ns
     kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
-    shrink_ns: int  #: reclaim's cost a page scanned, in closed loop
+    shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
+    shrink_active_ns: int  #: of an active one
+    dirty_expire: int  #: after how long a dirty folio is written, ns
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
@@ -174,6 +178,12 @@ class Counters(Record):
     freed_while_isolated: int
     dropped_then_freed: int  #: demand frees of what the model had dropped
     failed_then_freed: int  #: demand frees of what the model could not allocate
+    first_shadow: int  #: closed loop: index in ``obj`` of shadow 0, see runs/closed_loop.py
+    kept_pages: int  #: pages that the recorded kernel reclaimed while the model still had them
+    hit_pages: int  #: of those, pages read again before the model dropped them
+    truncated_pages: int  #: of those, pages that the workload gave up before
+    refault_pages: int  #: pages that the model dropped and the workload used again
+    refaults_failed: int  #: such reads for which no memory was to be had
     bad_free: int  #: demand frees of what was never allocated
     dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int
@@ -196,7 +206,7 @@ class Counters(Record):
     kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
     allocstall: int  #: ALLOCSTALL_*: rounds of direct reclaim
     direct_reclaims: int  #: calls of try_to_free_pages
-    reclaim_stall_ns: int  #: what they cost their callers
+    reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
@@ -214,6 +224,31 @@ class Counters(Record):
     extfrag: Words = words(
         3 * 3 * 3 * NR_ORDERS
     )  #: [kind of kernel/extfrag.py][type asked][type taken][order taken]
+    compact_migrate_scanned: (
+        int  #: this and what follows by /proc/vmstat's names: pages that migrate scanners looked at,
+    )
+    compact_free_scanned: int  #: that free scanners did,
+    compact_isolated: int  #: that both took,
+    compact_stall: int  #: direct compactions that were neither skipped nor deferred,
+    compact_success: int  #: those that gave the page asked for,
+    compact_fail: int  #: those that did not
+    compact_daemon_wake: int  #: works of kcompactd for an order
+    compact_daemon_migrate_scanned: int
+    compact_daemon_free_scanned: int
+    pgmigrate_success: int  #: pages that any migration moved
+    pgmigrate_fail: int
+    thp_fault_alloc: int  #: huge faults that got a huge page (:func:`kevacuate.mm.page_alloc.is_thp_fault`),
+    thp_fault_fallback: int  #: that got none
+    oom_kill: (
+        int  #: requests that came to out_of_memory with __GFP_FS: the kernel kills for those, here they fail
+    )
+    oom_nofs: int  #: the same without __GFP_FS, for which the kernel goes on trying: here they fail
+    nofail_failed: int  #: requests with __GFP_NOFAIL that failed: the kernel goes on trying for ever
+    direct_compact: Words = words(9)  #: results of try_to_compact_pages (COMPACT_*)
+    direct_compact_ns: int  #: time that requests spent in direct compaction, not scaled
+    slowpath_exit: Words = words(
+        len(EXIT_NAMES)
+    )  #: requests of a closed loop by how they left the slow path (EXIT_*)
 
 
 class Node(Record):
@@ -245,7 +280,10 @@ class Node(Record):
 
 
 class CompactControl(Record):
-    """``struct compact_control`` of a node's kcompactd. Its sources and their destinations stand in ``folios``."""
+    """``struct compact_control`` of a node's kcompactd; in a closed loop one more, behind the nodes', of direct compactions.
+
+    Sources and their destinations stand in ``folios``.
+    """
 
     zone: int  #: the zone that is compacted
     order: int
@@ -269,6 +307,39 @@ class CompactControl(Record):
     enomem: int  #: whether destinations ran out in it
     sources: int  #: index in ``folios`` of the first source (cc->migratepages)
     targets: int  #: index in ``folios`` of the first source's destination
+    freepages: (
+        int  #: place of its private free lists among a zone's lists of an order (FREEPAGES, FREEPAGES_DIRECT)
+    )
+    mode: int  #: MIGRATE_ASYNC, MIGRATE_SYNC_LIGHT, MIGRATE_SYNC
+    direct_compaction: int
+    ignore_skip_hint: int
+    ignore_block_suitable: int
+    migratetype: int
+    alloc_flags: int
+    gfp_mask: int
+    total_migrate_scanned: int
+    total_free_scanned: int
+    unmapped: int  #: index in ``folios`` of a direct compaction's unmapped sources,
+    failures: int  #: of its folios that failed (ret_folios),
+    nr_failures: int  #: how many these are
+    succeeded: int  #: pages that its batch has moved,
+    failed_pages: int  #: that it could not
+
+
+class SlowPath(Record):
+    """The local variables of __alloc_pages_slowpath, of the request that is in it: one at a time is."""
+
+    alloc_flags: int
+    can_compact: int
+    compact_first: int
+    compact_priority: int
+    compact_result: int
+    compaction_retries: int
+    no_progress_loops: int
+    did_some_progress: int  #: pages that its last direct reclaim freed
+    can_retry_reserves: int
+    tries: int  #: passes through `retry:`
+    kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
 class ScanControl(Record):
@@ -302,6 +373,7 @@ class ScanControl(Record):
     nr_boost_reclaim: int
     boosted: int
     scanned: int  #: pages scanned since it began, of any list
+    cost: int  #: ns of that, not scaled
     nr_kept: int  #: folios on ``kept``
     kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
     nr_free_folios: int
@@ -378,6 +450,7 @@ class View(NamedTuple):
     folios: Words
     log: Records[LogRecord]
     obj: Words
+    slow: SlowPath
     lru: Words
     sc: Records[ScanControl]
 

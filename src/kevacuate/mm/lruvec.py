@@ -17,6 +17,7 @@ from kevacuate.mm.constants import (
     ATTR_ACTIVE,
     ATTR_FILE,
     ATTR_MLOCKED,
+    ATTR_ON_LRU,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_FILE,
     LRU_LISTS,
@@ -108,6 +109,20 @@ def lru_add_split_folio(s: View, attr: int, obj: int, upper: int, pfn: int) -> N
     at = lru_head(s.zone[page_zone(s, pfn)].node, folio_lru_list(attr))
     at = s.lru[2 * at] + 0 if obj < 0 else s.cfg.lru_first + obj
     lru_link(s, s.cfg.lru_first + upper, s.lru[2 * at + 1] + 0, at)
+
+
+@part(cold=True)
+def lru_rename(s: View, pfn: int, obj: int) -> None:
+    """The folio at *pfn* is object *obj*'s from now on, which takes its place on the LRU list. ``s.obj`` is not changed."""
+    before = s.link[2 * pfn] + 0
+    attr = s.link[2 * pfn + 1] + 0
+    s.link[2 * pfn] = obj
+    if s.cfg.open_loop or not attr & ATTR_ON_LRU or attr & ATTR_MLOCKED or before < 0 or obj < 0:
+        return
+    at = s.cfg.lru_first + before
+    previous = s.lru[2 * at + 1] + 0
+    lru_unlink(s, at)
+    lru_link(s, s.cfg.lru_first + obj, previous, s.lru[2 * previous] + 0)
 
 
 @part(inline=True)

@@ -8,6 +8,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 from kevacuate.mm.lruvec import mod_isolated
 from kevacuate.mm.page_free import free_frozen_pages, prep_new_page
+from kevacuate.mm.swap import folio_add_lru
 
 
 @part
@@ -16,6 +17,16 @@ def unaccount_isolated(s: View, pfn: int, order: int) -> None:
     attr = s.link[2 * pfn + 1] + 0
     if attr & k.ATTR_LRU:
         mod_isolated(s, pfn, attr, -(1 << order))
+
+
+@part
+def put_source_back(s: View, cpu: int, pfn: int) -> None:
+    """putback_movable_pages for one folio."""
+    order = s.meta[pfn] & 15
+    unaccount_isolated(s, pfn, order)
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    if s.link[2 * pfn + 1] & k.ATTR_LRU:
+        folio_add_lru(s, cpu, pfn, order)
 
 
 @part

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.compact_suitable import fragmentation_index
+from kevacuate.mm.compact_suitable import compact_gap, compaction_suitable
 from kevacuate.mm.fields import ScanControl, View
 from kevacuate.mm.lruvec import inactive_is_low, lruvec_lru_size
 from kevacuate.mm.shrink_list import shrink_active_list, shrink_inactive_list
@@ -17,24 +17,6 @@ from kevacuate.mm.watermark import pgdat_balanced, wmark_pages, zone_watermark_o
 
 _INACTIVE, _ACTIVE = 0, 1
 """Places in ``sc.nr``."""
-
-
-@part
-def compact_gap(order: int) -> int:
-    """Free pages that a compaction for *order* needs to work with (include/linux/compaction.h:68)."""
-    return min(2 << order, k.COMPACT_CLUSTER_MAX)
-
-
-@part
-def compaction_suitable(s: View, z: int, order: int, mark: int, highest_zoneidx: int) -> bool:
-    """Whether compacting the zone for *order* is worth while with *mark* pages to be left free (mm/compaction.c:2436)."""
-    mark += compact_gap(order)
-    if order > k.PAGE_ALLOC_COSTLY_ORDER:
-        mark += wmark_pages(s, z, k.WMARK_LOW) - wmark_pages(s, z, k.WMARK_MIN)
-    if not zone_watermark_ok(s, z, 0, mark, highest_zoneidx, k.ALLOC_CMA):
-        return False
-    lacks_memory = 0 <= fragmentation_index(s, z, order) <= s.cfg.extfrag_threshold
-    return order <= k.PAGE_ALLOC_COSTLY_ORDER or not lacks_memory
 
 
 @part
@@ -82,10 +64,10 @@ def round_ends(sc: ScanControl) -> None:
 
 @part(cold=True)
 def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
-    """A round of shrink_lruvec's loop (:5867); the pages it scanned, -1 if none was left to do."""
+    """A round of shrink_lruvec's loop (:5867); what it cost in ns, -1 if none was left to do."""
     if sc.nr[_INACTIVE] == 0 and sc.nr[_ACTIVE] == 0:
         return -1
-    before = sc.scanned
+    before = sc.cost
     batch = next_batch(sc, _INACTIVE)
     if batch:
         sc.lruvec_reclaimed += shrink_inactive_list(s, sc, node, cpu, batch)
@@ -95,7 +77,7 @@ def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
     elif batch:
         sc.skipped_deactivate = 1
     round_ends(sc)
-    return sc.scanned - before
+    return sc.cost - before
 
 
 @part
@@ -159,7 +141,7 @@ def scan_control(sc: ScanControl, order: int, gfp: int, highest_zoneidx: int) ->
     sc.priority, sc.nr_to_reclaim = k.DEF_PRIORITY, k.SWAP_CLUSTER_MAX
     sc.may_deactivate = sc.force_deactivate = sc.skipped_deactivate = 0
     sc.no_cache_trim_mode = sc.cache_trim_mode = sc.cache_trim_mode_failed = 0
-    sc.compaction_ready = sc.nr_scanned = sc.nr_reclaimed = sc.reclaimable = sc.scanned = 0
+    sc.compaction_ready = sc.nr_scanned = sc.nr_reclaimed = sc.reclaimable = sc.scanned = sc.cost = 0
     sc.nr_boost_reclaim = sc.boosted = sc.nr[_INACTIVE] = sc.nr[_ACTIVE] = 0
 
 

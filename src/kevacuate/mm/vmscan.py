@@ -5,19 +5,20 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
+from kevacuate.mm.compact_suitable import compaction_suitable
 from kevacuate.mm.fields import ScanControl, View, Worker
 from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
 from kevacuate.mm.log import log_event
 from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.shrink_list import drop_folio, free_unref_folios
 from kevacuate.mm.shrink_node import (
-    compaction_suitable,
     scan_control,
     shrink_node,
     snapshot_refaults,
 )
 from kevacuate.mm.wakeups import wake_kswapd_for_reserves
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
+from kevacuate.mm.writeback import folio_dirty
 
 
 @part
@@ -33,7 +34,7 @@ def reclaim_clean_pages_from_list(s: View, worker: Worker, cpu: int) -> int:
     for i in range(worker.nr_migratepages):
         pfn = worker.migratepages[i]
         attr = s.link[2 * pfn + 1] + 0
-        if not attr & k.ATTR_FILE or attr & (k.ATTR_DIRTY | k.ATTR_MOVABLE_OPS):
+        if not attr & k.ATTR_FILE or attr & k.ATTR_MOVABLE_OPS or folio_dirty(s, pfn, attr):
             worker.migratepages[kept] = pfn
             kept += 1
         elif attr & k.ATTR_FREED == 0 and attr & (k.ATTR_BUSY | k.ATTR_WRITEBACK | k.ATTR_PINNED):
@@ -167,6 +168,6 @@ def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int
     scan_control(sc, order, gfp, gfp_zone(gfp))
     s.stat.direct_reclaims += 1
     reclaimed = do_try_to_free_pages(s, sc, node, cpu)
-    s.stat.reclaim_stall_ns += sc.scanned * s.cfg.shrink_ns * s.cfg.time_scale
+    s.stat.reclaim_stall_ns += sc.cost
     log_event(s, k.L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.scanned)
     return reclaimed

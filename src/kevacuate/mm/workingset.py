@@ -15,6 +15,7 @@ from kevacuate.mm.constants import (
     ATTR_FILE,
     ATTR_WORKINGSET,
     LRU_ACTIVE_FILE,
+    OBJ_DROPPED,
     SHADOW_MASK,
     ZONE_MOVABLE,
 )
@@ -31,6 +32,15 @@ def workingset_eviction(s: View, pfn: int, attr: int, obj: int) -> None:
     s.lru[at] = pgdat.nonresident_age & SHADOW_MASK
     s.lru[at + 1] = 2 * node + (1 if attr & ATTR_WORKINGSET else 0)
     pgdat.nonresident_age += 1 << (s.meta[pfn] & 15)
+
+
+@part(cold=True)
+def shadow_moves(s: View, source: int, obj: int) -> None:
+    """Object *obj* is dropped as object *source* is, with its shadow entry; in open loop without one."""
+    s.obj[obj] = OBJ_DROPPED
+    if s.cfg.open_loop == 0:
+        for i in range(2):
+            s.lru[2 * (s.cfg.lru_first + obj) + i] = s.lru[2 * (s.cfg.lru_first + source) + i] + 0
 
 
 @part

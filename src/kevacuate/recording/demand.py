@@ -29,7 +29,8 @@ class DemandOp(IntEnum):
     """What a row of a demand asks for; the numbers are stored."""
 
     ALLOC = 0
-    """Allocate ``order``, as object ``obj``."""
+    """Allocate ``order``, as object ``obj``. Closed loop: where ``aux`` is not 0, the pages were read once before and reclaimed,
+    as shadow ``aux``; what the model kept of them becomes the object."""
     FREE = 1
     """Free object ``obj``, of ``order``."""
     SPLIT = 2
@@ -38,6 +39,19 @@ class DemandOp(IntEnum):
     """Free the start state's page at pfn ``aux``, which has no object, of ``order``."""
     ALLOC_BULK = 4
     """As ALLOC, of order 0, through alloc_pages_bulk."""
+    RECLAIM = 5
+    """The recorded kernel's reclaim freed ``obj``, of ``order``. Open loop: FREE. Closed loop: the pages stay on their LRU list,
+    as shadows ``aux`` to ``aux + 2**order - 1``, one a page."""
+    ACCESS = 6
+    """The workload used ``obj``. Open loop: nothing. Closed loop: it is marked accessed, or read again where the model dropped
+    it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
+    TRUNCATE = 7
+    """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
+    them is freed."""
+
+
+FIRST_CLOSED_OP = int(DemandOp.ACCESS)
+"""Operations from here on are of the closed loop alone."""
 
 
 class DemandChunk(NamedTuple):
@@ -58,6 +72,8 @@ class DemandChunk(NamedTuple):
     attr: npt.NDArray[np.uint8]
     """:class:`PageAttr` bits."""
     aux: npt.NDArray[np.int32]
+    task: npt.NDArray[np.int32]
+    """Task that was running, -1 where it is not known (a demand stored before there was such a column)."""
 
 
 class StartObjects(NamedTuple):
@@ -78,7 +94,10 @@ DEMAND_TYPES: dict[str, type[np.generic]] = {
     "gfp": np.uint32,
     "attr": np.uint8,
     "aux": np.int32,
+    "task": np.int32,
 }
+OPTIONAL: dict[str, int] = {"task": -1}
+"""Columns that older demands do not have, and what they are then."""
 START_TYPES: dict[str, type[np.generic]] = {"pfn": np.int64, "order": np.uint8, "attr": np.uint8}
 _FILES = ("demand.parquet", "start_objects.parquet")
 
@@ -226,8 +245,11 @@ def read_demand(
 
 
 def _chunks(path: Path, chunk_rows: int) -> Iterator[DemandChunk]:
-    for columns in parquet.read_batches(path, DEMAND_TYPES, chunk_rows):
-        yield DemandChunk(**columns)
+    here = parquet.columns_there(path, DEMAND_TYPES, OPTIONAL)
+    for columns in parquet.read_batches(path, here, chunk_rows):
+        rows = len(columns["t"])
+        absent = {n: np.full(rows, OPTIONAL[n], DEMAND_TYPES[n]) for n in DEMAND_TYPES if n not in here}
+        yield DemandChunk(**columns, **absent)
 
 
 def demand_span(directory: str | Path) -> tuple[int, int]:

@@ -18,7 +18,16 @@ from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
 from kevacuate.kernel.hooks import OF_A_PAGE
 from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
-from kevacuate.recording.eventtext import NO_WRITEBACK, PRINTED, SYMBOLS, WRITEBACK, Place, places
+from kevacuate.recording.eventtext import (
+    NO_WRITEBACK,
+    PACKED,
+    PRINTED,
+    PRINTED_PAGE_SHIFT,
+    SYMBOLS,
+    WRITEBACK,
+    Place,
+    places,
+)
 from kevacuate.recording.gfptext import gfp_value
 from kevacuate.recording.schema import EVENT_SPECS, GFP_MASK, NO_PFN, VALUE_COLUMNS, EventKind, field_names
 
@@ -39,7 +48,8 @@ _NULL = re.compile(r"page=\s*(?:\(nil\)|\(null\)|<null>|NULL|(?:0x)?0{1,16})(?:\
 """A page pointer that is none, as kernels, perf and trace-cmd print it; until Linux 5.1 right-aligned behind blanks."""
 _NO_PFN_32 = (1 << 32) - 1
 _COLUMN_BITS = {"order": 8, "mt": 8, "gfp": 32}
-_PFN, _A, _C = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "c"))
+_OF_A_FILE = re.compile(r"\bdev[ =](\d++):(\d++) ino[ =](?:0x)?([0-9a-f]++) .*?\bofs=(\d++)(?:-(\d++))?")
+_PFN, _A, _B, _C, _D = (VALUE_COLUMNS.index(name) for name in ("pfn", "a", "b", "c", "d"))
 _C_HIGH = len(VALUE_COLUMNS)
 _MAX_DIGITS, _MOST_UNKNOWN = 24, 64
 
@@ -183,7 +193,7 @@ def _parser(form: str, zones: dict[str, int], names: Names) -> Callable[[str], i
         "gfp": names.gfp, "zone": names.named(zones), "writeback": _writeback, "limit": _limit, "hex": _hex,
         "entry": _hex, "pte": _hex,
     }  # fmt: skip
-    if form in ("page", "block", "smaller"):
+    if form in ("page", "block", "smaller", "dev", "ino", "ofs", "end"):
         return None
     numbers = {"status": _results(names.kernel)}
     if form in SYMBOLS:
@@ -249,6 +259,8 @@ class EventParser:
         self.name, self.kind, self.spec = name, int(spec.kind), spec
         self.uses: dict[str, _Use] = {}
         self.needed: set[int] = set()
+        self.packed: dict[str, tuple[int, int, int]] = {}
+        """Label to column, lowest bit and bits of a field that shares its column with others."""
         self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
         types = _types(names.kernel)
         self.types = _type_reader(types) if types is not None else None
@@ -273,6 +285,9 @@ class EventParser:
 
     def _add(self, place: Place, zones: dict[str, int], names: Names) -> None:
         """A value of the print format."""
+        if place.form in PACKED:
+            self.packed[place.label] = (VALUE_COLUMNS.index(place.column), *PACKED[place.form])
+            return
         parse = _parser(place.form, zones, names)
         if parse is None:
             return
@@ -293,6 +308,12 @@ class EventParser:
         parse = names.named(zones) if zone else names.gfp if column == "gfp" else _hex if pte else _number
         self._slot(column, parse, field)
 
+    def _pack(self, row: list[int], label: str, value: int) -> None:
+        """Put a field's value to those that it shares its column with."""
+        slot, shift, width = self.packed[label]
+        whole = row[slot] | (value & (1 << width) - 1) << shift
+        row[slot] = (whole & (1 << 64) - 1 ^ 1 << 63) - (1 << 63)
+
     def parse(self, body: str) -> list[int]:
         """The columns pfn, order, mt, gfp, a, b, c, d of a line (and one for internal use).
 
@@ -309,6 +330,8 @@ class EventParser:
             if use is not None:
                 row[use.slot] = use.parse(decimal or value)
                 needed.discard(use.slot)
+            if label in self.packed:
+                self._pack(row, label, _number(decimal or value))
         if self.finish is not None:
             self.finish(row, body, needed)
         if needed:
@@ -341,6 +364,20 @@ def _finish_dump(row: list[int], body: str, needed: set[int]) -> None:
     row[_C] = (row[_C] & 0xFF) | (row[_C_HIGH] << 8)
 
 
+def _finish_file(row: list[int], body: str, needed: set[int]) -> None:
+    """Device, inode and pages of a file; in a line of raw fields they have been read already."""
+    found = _OF_A_FILE.search(body)
+    if found is None:
+        if "i_ino=" not in body:
+            raise ValueError("without its file")
+        return
+    major, minor, first, last = (_number(found[i] or "0") for i in (1, 2, 4, 5))
+    row[_A] = ((int(found[3], 16) & (2**64 - 1)) ^ 2**63) - 2**63
+    row[_B] = (major << 20 | minor) & 0xFFFFFFFF
+    row[_C] = first >> PRINTED_PAGE_SHIFT
+    row[_D] = last >> PRINTED_PAGE_SHIFT
+
+
 _FINISH: dict[EventKind, Callable[[list[int], str, set[int]], None]] = {
     EventKind.MM_PAGE_ALLOC: _finish_given,
     EventKind.MM_PAGE_ALLOC_ZONE_LOCKED: _finish_given,
@@ -351,6 +388,11 @@ _FINISH: dict[EventKind, Callable[[list[int], str, set[int]], None]] = {
     EventKind.REMOVE_MIGRATION_PTE: _finish_entry,
     EventKind.GT_RMQ: _finish_rmq,
     EventKind.GT_DUMP: _finish_dump,
+    EventKind.MM_FILEMAP_ADD_TO_PAGE_CACHE: _finish_file,
+    EventKind.MM_FILEMAP_DELETE_FROM_PAGE_CACHE: _finish_file,
+    EventKind.MM_FILEMAP_GET_PAGES: _finish_file,
+    EventKind.MM_FILEMAP_FAULT: _finish_file,
+    EventKind.MM_FILEMAP_MAP_PAGES: _finish_file,
 }
 
 

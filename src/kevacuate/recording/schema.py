@@ -49,6 +49,7 @@ class EventKind(IntEnum):
     GT_REC = 22
     GT_LRU = 23
     GT_MIG = 24
+    GT_CZ = 25
     GT_SLOW = 26
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
@@ -88,6 +89,11 @@ class EventKind(IntEnum):
     VMSCAN_KSWAPD_CLEAR_HOPELESS = 96
     MM_LRU_INSERTION = 112
     MM_LRU_ACTIVATE = 113
+    MM_FILEMAP_ADD_TO_PAGE_CACHE = 114
+    MM_FILEMAP_DELETE_FROM_PAGE_CACHE = 115
+    MM_FILEMAP_GET_PAGES = 116
+    MM_FILEMAP_FAULT = 117
+    MM_FILEMAP_MAP_PAGES = 118
 
 
 class EventChunk(NamedTuple):
@@ -160,7 +166,7 @@ def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
 class EventSpec(NamedTuple):
     """How one kernel event fills the table: kind, and per column the name of the kernel's field.
 
-    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``. A name that ends in ``?`` may be
+    A field named ``x|y`` is the adjacent fields x and y (and so on) as one number, the first in its lowest bits. A name that ends in ``?`` may be
     missing (older kernels); the column then has the number behind the ``?``, or without one its default (0; -1 for
     pfn). Old names of fields are in :data:`kevacuate.kernel.events.FIELDS`.
     """
@@ -189,6 +195,8 @@ _ISOLATE = {"pfn": "start_pfn?", "a": "end_pfn?-1", "b": "nr_scanned", "c": "nr_
 _ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx?-1", "c": "ret"}
 _DEFER = {"order": "order", "a": "idx?-1", "b": "considered", "c": "defer_shift", "d": "order_failed"}
 _KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
+_CACHED = {"pfn": "pfn", "order": "order?", "a": "i_ino", "b": "s_dev", "c": "index"}
+_READ = {"a": "i_ino", "b": "s_dev", "c": "index", "d": "last_index"}
 
 EVENT_SPECS: dict[str, EventSpec] = {
     "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
@@ -225,6 +233,14 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
     "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
     "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
+    "gt_cz": _spec(
+        _K.GT_CZ,
+        pfn="migrate_pfn",
+        a="op|order|mode|result|flags|zone|mt",
+        b="free_pfn",
+        c="cached_migrate0|cached_migrate1",
+        d="cached_free|captured",
+    ),
     "gt_slow": _spec(
         _K.GT_SLOW,
         pfn="val",
@@ -334,6 +350,11 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "mm_vmscan_kswapd_clear_hopeless": _spec(_K.VMSCAN_KSWAPD_CLEAR_HOPELESS, a="nid"),
     "mm_lru_insertion": _spec(_K.MM_LRU_INSERTION, pfn="pfn", a="lru"),
     "mm_lru_activate": _spec(_K.MM_LRU_ACTIVATE, pfn="pfn"),
+    "mm_filemap_add_to_page_cache": EventSpec(_K.MM_FILEMAP_ADD_TO_PAGE_CACHE, _CACHED),
+    "mm_filemap_delete_from_page_cache": EventSpec(_K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, _CACHED),
+    "mm_filemap_get_pages": EventSpec(_K.MM_FILEMAP_GET_PAGES, _READ),
+    "mm_filemap_fault": _spec(_K.MM_FILEMAP_FAULT, a="i_ino", b="s_dev", c="index"),
+    "mm_filemap_map_pages": EventSpec(_K.MM_FILEMAP_MAP_PAGES, _READ),
 }
 """The kernel's event names and how each fills the table; events not listed here are counted and skipped.
 

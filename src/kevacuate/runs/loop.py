@@ -5,7 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
+from kevacuate.demand.objects import (
+    OP_ACCESS,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_RECLAIM,
+    OP_SPLIT,
+    OP_TRUNCATE,
+)
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm.buddy import page_zone
@@ -21,6 +30,16 @@ from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.recording import DemandChunk
+from kevacuate.recording.demand import DEMAND_TYPES
+from kevacuate.runs.closed_loop import (
+    OBJ_DROPPED,
+    OBJ_FAILED,
+    OBJ_NONE,
+    access_object,
+    read_shadow,
+    reclaim_object,
+    truncate_shadows,
+)
 
 LOG_MARGIN = 1 << 14
 """Log records that one row, with all that becomes due before it, may write (a refill takes at most 2,016 chunks)."""
@@ -31,18 +50,7 @@ STOP_LOG = 2
 STOP_OBJECT = 3
 """The row contradicts those before it: the demand is corrupted."""
 
-OBJ_NONE = -1
-OBJ_DROPPED = -2
-OBJ_FAILED = -3
-"""What ``State.obj`` holds for an object that has no page: nobody's id (what the model writes when it frees), dropped by the
-model as clean cache, and (written here alone) alive in the demand although its allocation failed."""
-
-NO_ROWS = DemandChunk(
-    *(
-        np.zeros(0, dtype)
-        for dtype in (np.int64, np.uint8, np.uint16, np.int32, *[np.uint8] * 2, np.uint32, np.uint8, np.int32)
-    )
-)
+NO_ROWS = DemandChunk(*(np.zeros(0, dtype) for dtype in DEMAND_TYPES.values()))
 """No rows, for the compiled loops."""
 
 LATEST_NS = 1 << 56
@@ -146,6 +154,20 @@ def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
         prefetch(s.link, 2 * pfn)
 
 
+@part(cold=True)
+def closed_row(s: View, d: DemandChunk, i: int) -> bool:
+    """One row of an operation that only the closed loop has. False if it contradicts the rows before it."""
+    cpu = d.cpu[i] + 0
+    obj = d.obj[i] + 0
+    order = d.order[i] + 0
+    if d.op[i] == OP_ACCESS:
+        return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0)
+    if d.op[i] == OP_RECLAIM:
+        return reclaim_object(s, obj, order, d.aux[i] + 0)
+    truncate_shadows(s, cpu, d.aux[i] + 0, order)
+    return True
+
+
 @part(inline=True)
 def replay_row(s: View, d: DemandChunk, i: int) -> int:
     """One row of the demand. False if it contradicts the rows before it: nothing has been done then."""
@@ -157,6 +179,12 @@ def replay_row(s: View, d: DemandChunk, i: int) -> int:
     if op == OP_ALLOC:
         if s.obj[obj] != OBJ_NONE:
             return False
+        if (
+            d.aux[i] > 0
+            and not s.cfg.open_loop
+            and read_shadow(s, obj, d.order[i] + 0, d.attr[i] + 0, d.aux[i] + 0)
+        ):
+            return True
         gfp = d.gfp[i] + 0
         born(s, obj, alloc_pages(s, cpu, -1, d.order[i] + 0, d.mt[i] + 0, gfp, d.attr[i] + 0, obj))
         return True
@@ -164,10 +192,12 @@ def replay_row(s: View, d: DemandChunk, i: int) -> int:
         return split_object(s, obj, d.aux[i] + 0)
     if op == OP_FREE_PFN:
         return free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0)
-    if s.obj[obj] != OBJ_NONE:
-        return False
-    born(s, obj, alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj))
-    return True
+    if op == OP_ALLOC_BULK:
+        if s.obj[obj] != OBJ_NONE:
+            return False
+        born(s, obj, alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj))
+        return True
+    return closed_row(s, d, i)
 
 
 @kernel
@@ -214,35 +244,55 @@ def compile_loop() -> None:
     replay_rows(one_block(), NO_ROWS, 0, 0, 0, 0)
 
 
+@part
+def bad_shadow(d: DemandChunk, i: int, shadows: int) -> bool:
+    """Whether the row names shadows that are none.
+
+    *shadows* of them are numbered; -1 in the open loop, where none is looked at.
+    """
+    op = d.op[i]
+    first = int(d.aux[i])
+    if shadows < 0 or not (op == OP_ALLOC or op == OP_RECLAIM or op == OP_TRUNCATE):
+        return False
+    if op == OP_ALLOC and first == 0:
+        return False
+    size = 1 << int(d.order[i])
+    return first < 1 or first + size > shadows or first & (size - 1) != 0
+
+
 @kernel
 def check_rows(
-    da: DemandChunk, ncpus: int, max_order: int, nobjects: int, npages: int, earliest: int
+    da: DemandChunk, ncpus: int, max_order: int, nobjects: int, npages: int, earliest: int, shadows: int
 ) -> tuple[int, int]:
-    """Check a chunk before the loop trusts it; no row may be earlier than *earliest* (ns).
+    """Check a chunk before the loop trusts it; no row may be earlier than *earliest* (ns), *shadows* as in :func:`bad_shadow`.
 
-    Returns (problem, row): 0 none, 1 op, 2 CPU, 3 order, 4 type, 5 object, 6 time, 7 page.
+    Returns (problem, row): 0 none, 1 op, 2 CPU, 3 order, 4 type, 5 object, 6 time, 7 page, 8 shadow.
     """
+    d = pointers(da)
     last = earliest
-    for i in range(da.t.size):
-        op = da.op[i]
-        if op > OP_ALLOC_BULK:
+    last_op = OP_ALLOC_BULK if shadows < 0 else OP_TRUNCATE
+    for i in range(len(da.t)):
+        op = d.op[i]
+        if op > last_op:
             return 1, i
-        if da.cpu[i] >= ncpus:
+        if d.cpu[i] >= ncpus:
             return 2, i
-        if da.order[i] > max_order or (op == OP_SPLIT and da.order[i] == 0):
+        if d.order[i] > max_order or (op == OP_SPLIT and d.order[i] == 0):
             return 3, i
-        if op in (OP_ALLOC, OP_ALLOC_BULK) and da.mt[i] >= MIGRATE_PCPTYPES:
+        if op in (OP_ALLOC, OP_ALLOC_BULK, OP_ACCESS) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
-        if op != OP_FREE_PFN and (da.obj[i] < 0 or da.obj[i] >= nobjects):
+        if op != OP_FREE_PFN and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i
-        if op == OP_SPLIT and (da.aux[i] < 0 or da.aux[i] >= nobjects):
+        if op == OP_SPLIT and (d.aux[i] < 0 or d.aux[i] >= nobjects):
             return 5, i
-        if da.t[i] < last or da.t[i] > LATEST_NS:
+        if d.t[i] < last or d.t[i] > LATEST_NS:
             return 6, i
         if op == OP_FREE_PFN:
-            pfn = int(da.aux[i])
-            size = 1 << int(da.order[i])
+            pfn = int(d.aux[i])
+            size = 1 << int(d.order[i])
             if pfn < 0 or pfn + size > npages or pfn & (size - 1):
                 return 7, i
-        last = da.t[i]
+        if bad_shadow(d, i, shadows):
+            return 8, i
+        last = d.t[i]
     return 0, 0

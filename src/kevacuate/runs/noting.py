@@ -23,10 +23,10 @@ from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
+from kevacuate.runs.closed_loop import OBJ_DROPPED
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     NO_ROWS,
-    OBJ_DROPPED,
     STOP_END,
     STOP_LOG,
     STOP_OBJECT,

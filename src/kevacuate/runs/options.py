@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.runs.loop import LOG_MARGIN
+from kevacuate.runs.loop_choice import checked_loop
+from kevacuate.runs.variation import Variation
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class ReplayOptions:
         How many events ahead to prefetch; changes nothing but speed.
     despite_losses : bool
         Replay a recording that lost events.
+    loop : str
+        ``open``: what the recorded kernel reclaimed is freed when it was. ``closed``: the model reclaims by itself. ``auto``:
+        see :mod:`kevacuate.runs.loop_choice`.
+    variation : Variation
+        What seeds other than 0 vary besides that; by default nothing.
     keep : bool
         Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
 
@@ -45,6 +52,8 @@ class ReplayOptions:
     prefetch: int = 8
     despite_losses: bool = False
     keep: bool = False
+    loop: str = "auto"
+    variation: Variation = Variation()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -55,6 +64,9 @@ class ReplayOptions:
             ("prefetch", 0),
         ):
             whole_number(f"{name} of a replay", getattr(self, name), least)
+        checked_loop(self.loop)
+        if not isinstance(self.variation, Variation):
+            raise KevacuateError(f"The variation of a replay cannot be {self.variation!r}: give a Variation.")
 
 
 def given_options(options: object, seed: int | None) -> ReplayOptions:

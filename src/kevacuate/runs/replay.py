@@ -14,7 +14,15 @@ import numpy as np
 
 from kevacuate._version import __version__
 from kevacuate.demand.build import Demand, build_demand
-from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN, OP_SPLIT
+from kevacuate.demand.objects import (
+    OP_ACCESS,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_RECLAIM,
+    OP_SPLIT,
+)
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
@@ -24,9 +32,17 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
-from kevacuate.recording import DemandChunk, Recording
+from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
-from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
+from kevacuate.recording.state import page_count
+from kevacuate.runs.huge_faults import HugeFaults
+from kevacuate.runs.initial_state import (
+    default_time_scale,
+    initial_state,
+    machine_config,
+    skip_bits,
+    start_of,
+)
 from kevacuate.runs.loop import (
     NO_ROWS,
     STOP_LOG,
@@ -36,9 +52,11 @@ from kevacuate.runs.loop import (
     compile_loop,
     replay_rows,
 )
+from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
+from kevacuate.runs.varied import varied_demand, vary_kswapd
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -51,6 +69,7 @@ ROW_PROBLEMS = {
     5: "an object id outside the table",
     6: "a time that runs backwards or is years away",
     7: "a page frame that the machine does not have",
+    8: "reclaimed pages that the demand does not have",
 }
 
 
@@ -73,14 +92,35 @@ class Replay:
             raise KevacuateError(
                 f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot."
             )
-        self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
-        objects = demand.max_objects or 1 << 16
-        skip = skip_bits(recorded, policy, options.seed)
+        self.recording, self.policy, self.options = recording, policy, options
+        self.loop = choose_loop(options.loop, demand)
+        self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
+        known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
+        in_base_pages = policy.settings.get("thp_enabled") is not None
+        objects = known + (page_count(recorded) if in_base_pages else 0)
+        start = start_of(recording.machine, recorded, policy)
+        skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
-            recording.machine, recorded, demand.start_objects, policy, options, objects, skip
+            recording.machine,
+            recorded,
+            demand.start_objects,
+            policy,
+            options,
+            objects + max(self._shadows, 0),
+            skip,
+            closed=self.loop.closed,
         )
+        vary_kswapd(self.state, options.variation, options.seed)
+        self._objects = objects if self.loop.closed else 0
+        self.state.view.stat.first_shadow = self._objects
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
-        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
+        self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
+        self._faults = HugeFaults(
+            recording.machine.hugepage_order,
+            enabled=policy.settings.get("thp_enabled"),
+            defrag=policy.settings.get("thp_defrag"),
+            first_object=known,
+        )
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
@@ -126,15 +166,17 @@ class Replay:
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
             )
-        self.state = grow_objects(self.state, largest)
+        if not self.loop.closed:
+            self.state = grow_objects(self.state, largest)
         cfg = self.state.view.cfg
         problem, at = check_rows(
             rows,
             cfg.nr_cpus,
             cfg.max_page_order,
-            self.state.obj.size,
+            self._objects if self.loop.closed else self.state.obj.size,
             cfg.npages_real,
             self._last_time,
+            self._shadows,
         )
         if problem:
             raise KevacuateError(
@@ -145,7 +187,7 @@ class Replay:
 
     def feed(self, chunk: DemandChunk, row: int = 0) -> None:
         """Replay a chunk; *row* is its first row's number, for messages."""
-        rows = self._checked(chunk, row)
+        rows = self._checked(self._faults.rewritten(chunk), row)
         at, end = 0, rows.t.size
         while at < end:
             before = at
@@ -171,12 +213,13 @@ class Replay:
     def run(self, progress: Progress | None = None) -> Run:
         """Replay the whole demand and measure the end."""
         begin = time.perf_counter()
-        span, total = self.demand.span
+        closed = self.loop.closed
+        span, total = self.demand.spans.closed if closed else self.demand.spans.open
         if not total:
             raise empty_demand(self.recording)
         self._interval, self._next_sample = max(span // max(self.options.samples, 1), 1), 0
         rows, busy = 0, 0.0
-        for chunk in rechunk(self.demand.chunks(), self.options.chunk_rows):
+        for chunk in rechunk(self.demand.chunks(closed=closed), self.options.chunk_rows):
             started = time.perf_counter()
             self.feed(chunk, rows)
             busy += time.perf_counter() - started
@@ -209,24 +252,66 @@ class Replay:
     def _provenance(self) -> dict[str, Any]:
         machine = self.recording.machine
         evacuation = self.policy.evacuation(default_time_scale(machine), self.state.view.cfg.nr_nodes)
-        options = {"seed": self.options.seed, "samples": self.options.samples}
+        options = {
+            "seed": self.options.seed,
+            "samples": self.options.samples,
+            "variation": asdict(self.options.variation),
+        }
         return {
             "kevacuate": __version__,
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
-            "vm_settings": settings_used(machine),
+            "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
             "page_kinds": asdict(self.demand.kinds),
+            "loop": {"wanted": self.options.loop, "ran": self.loop.name, "why": self.loop.why},
             "options": options,
             "final_state_digest": state_digest(self.state),
             "state_bytes": sum(
                 n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")
             ),
         }
+
+
+def _varied(
+    recording: Recording, recorded: AllocatorState, demand: Demand, options: ReplayOptions, closed: bool
+) -> Demand:
+    """The demand as the options' seed varies it."""
+    config = machine_config(recording.machine, recorded, closed=closed)
+    return varied_demand(demand, config, options.variation, seed=options.seed, closed=closed)
+
+
+MOST_SHADOWS = 4
+"""Shadows a page that a demand may number: the reconstruction numbers at most twice as many as the machine has pages."""
+
+
+def _table_sizes(demand: Demand, recorded: AllocatorState, closed: bool) -> tuple[int, int]:
+    """How many objects and shadows the object table needs room for; in the open loop there are -1 shadows.
+
+    Raises
+    ------
+    KevacuateError
+        The demand's counts are not those of a demand of this machine.
+    """
+    if not closed:
+        return demand.max_objects or 1 << 16, -1
+    if demand.max_objects is None:
+        _ = demand.spans
+    if demand.max_objects is None:
+        raise KevacuateError(
+            "A closed loop needs a demand with its counts, and this one was stored without: store it again."
+        )
+    objects, shadows, pages = demand.max_objects, demand.quality.peak_shadows, page_count(recorded)
+    if not 0 <= objects <= 2 * pages + (1 << 16) or not 0 <= shadows <= MOST_SHADOWS * pages + (1 << 16):
+        raise KevacuateError(
+            f"The demand counts {objects:,} objects and {shadows:,} reclaimed pages, more than its machine has room for: it is "
+            "corrupted."
+        )
+    return max(objects, demand.start_objects.pfn.size), shadows
 
 
 SETTLE_NS = 1_000_000_000
@@ -241,6 +326,8 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
         OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
+        OP_RECLAIM: f"reclaims object {obj}, which was never allocated or is freed already",
+        OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."

@@ -37,6 +37,7 @@ def report(
     repeats: int | None = None,
     recorded: bool = False,
     seed: int = 0,
+    loop: str = "auto",
     despite_losses: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
@@ -56,6 +57,8 @@ def report(
     recorded : bool
         Show a recording as it was recorded; replay nothing.
     seed : int
+        As of :class:`kevacuate.ReplayOptions`.
+    loop : str
         As of :class:`kevacuate.ReplayOptions`.
     despite_losses : bool
         Replay a recording that lost events.
@@ -84,7 +87,9 @@ def report(
     target = named_file(path)
     made = _made(what)
     if made is None:
-        options = ReplayOptions(seed=seed, despite_losses=despite_losses, keep=True, samples=SAMPLES)
+        options = ReplayOptions(
+            seed=seed, loop=loop, despite_losses=despite_losses, keep=True, samples=SAMPLES
+        )
         chosen = parse_policies(PAIR if policies is None else policies)
         source = _one_recording(what)
         text = _recording_page(

@@ -46,6 +46,7 @@ def explain(
     policies: str | Policy | Sequence[str | Policy] = (),
     *,
     seed: int = 0,
+    loop: str = "auto",
     despite_losses: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Story]:
@@ -59,6 +60,8 @@ def explain(
         ``block:N``, ``pfn:N`` or a bare pfn.
     policies : policy or sequence of policies
         Replay under these. Without: the recorded kernel's story, or, where the recording keeps no events, that of replays.
+    loop : str
+        As of :class:`kevacuate.ReplayOptions`.
     seed : int
         As of :class:`kevacuate.ReplayOptions`.
     despite_losses : bool
@@ -98,6 +101,7 @@ def explain(
             where,
             policy,
             seed=seed,
+            loop=loop,
             despite_losses=despite_losses,
             progress=partial(told, f"replaying {policy.spec}"),
         )

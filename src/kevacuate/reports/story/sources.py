@@ -68,6 +68,7 @@ def replayed_story(
     policy: Policy,
     *,
     seed: int = 0,
+    loop: str = "auto",
     despite_losses: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Story:
@@ -78,7 +79,7 @@ def replayed_story(
     KevacuateError
         The recording cannot be replayed.
     """
-    options = ReplayOptions(seed=seed, despite_losses=despite_losses)
+    options = ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
     with beside(compile_noting, replay_rows_noting):
         demand = build_demand(recording)
         _ = demand.span

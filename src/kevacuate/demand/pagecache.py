@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorded page cache: which object holds which page of which file, what is read of it, and what is read again.
+
+Where a recording has the filemap events (include/trace/events/filemap.h), they name file and index of each folio that comes
+(``mm_filemap_add_to_page_cache``) and goes (``_delete_from_page_cache``), and the pages that a task reads
+(``mm_filemap_get_pages``) or maps (``mm_filemap_fault``, ``_map_pages``).
+
+* A folio that a reclaimer deletes leaves shadows (:mod:`.shadows`); any other deletion is the workload's, and takes with it the
+  shadows next to it in the file.
+* A folio that is added where shadows of one folio lie is read again: its ALLOC row, at most BACK rows back, names them.
+* Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
+  marks each of its folios accessed, but not one that the task's last read ended in.
+* ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block devices have no
+  event when they are used) becomes ACCESS rows.
+"""
+
+from __future__ import annotations
+
+from kevacuate.demand.objects import (
+    FLAG_ACCESSED,
+    FLAG_ACTIVATED,
+    FLAG_CACHED,
+    G_FILES,
+    G_OUT,
+    G_PAGES,
+    MAX_ORDER,
+    OP_ACCESS,
+    OP_ALLOC,
+    Q,
+    Tables,
+    emit,
+    i64,
+)
+from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_ANON, CLASS_KERNEL, mix, page_class
+from kevacuate.demand.shadows import (
+    NO_FILE,
+    enter,
+    find_place,
+    first_shadow,
+    forget_shadow,
+    leave,
+    new_shadows,
+    truncate_shadow,
+)
+from kevacuate.jit import part
+from kevacuate.recording.demand import DemandChunk
+
+INDEX_BITS = 30
+"""Pages of a file that have a key of their own: files of up to 4 TiB."""
+
+BACK = 64
+"""How many rows back a folio's ALLOC row is looked for when it is added to the page cache: nearly always it is the last row."""
+
+FOLIO_BATCH_SIZE = 31
+"""Folios of one read (include/linux/folio_batch.h, 7.2)."""
+
+READERS = 64
+R_TASK, R_FILE, R_UPTO, R_OBJ, R_SIZE = 0, 1, 2, 3, 4
+"""Places in a reader's record: task, key of the file's first page, key after the last page read, object read last."""
+
+_Q_CACHED = Q["cached"]
+_Q_AGAIN = Q["read_again"]
+_Q_OTHERWISE = Q["read_again_otherwise"]
+_Q_ACCESSES = Q["accesses"]
+_Q_UNKNOWN = Q["accesses_unknown"]
+_Q_NO_FILE = Q["reclaimed_without_file"]
+
+
+@part
+def page_key(inode: int, device: int, index: int) -> int:
+    """The key of a file's page, neighbours' keys being neighbours; 0 and NO_FILE are nobody's.
+
+    Exact for the files of one device with inode numbers below 2**32 and fewer than 2**INDEX_BITS pages; others may share a key.
+    """
+    return (mix(inode, device & 0xFFFFFFFF) << INDEX_BITS | (index & ((1 << INDEX_BITS) - 1))) + 2
+
+
+@part
+def _read_again(s: Tables, out: DemandChunk, obj: int, shadow: int) -> bool:
+    """The object's ALLOC row names the shadow, if the row is among the last ones; returns whether it is."""
+    i = s.g[G_OUT] - 1
+    oldest = max(i - BACK, -1)
+    while i > oldest:
+        if out.op[i] == OP_ALLOC and out.obj[i] == obj:
+            out.aux[i] = shadow
+            return True
+        i -= 1
+    return False
+
+
+@part
+def _one_folio(s: Tables, key: int, size: int) -> int:
+    """The first of the shadows at the keys from *key* on, if all are there and of one folio; else 0."""
+    at = find_place(s, key)
+    if s.cache_key[at] == 0 or i64(s.cache_value[at]) >= 0:
+        return i64(0)
+    shadow = -1 - i64(s.cache_value[at])
+    first = first_shadow(s, shadow)
+    if shadow + size > first + (1 << i64(s.shadow_order[first])):
+        return i64(0)
+    for i in range(size):
+        if s.shadow_key[shadow + i] != key + i:
+            return i64(0)
+    return shadow
+
+
+@part
+def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
+    """A folio is in the page cache from now on."""
+    s.g[G_FILES] = 1
+    if not 0 <= order <= MAX_ORDER or not 0 <= pfn < s.g[G_PAGES]:
+        return
+    s.q[_Q_CACHED] += 1
+    obj = i64(s.owner[pfn])
+    size = 1 << order
+    shadow = _one_folio(s, key, size)
+    if shadow > 0 and obj >= 0 and i64(s.order[obj]) == order and _read_again(s, out, obj, shadow):
+        s.q[_Q_AGAIN] += 1
+        for i in range(shadow, shadow + size):
+            forget_shadow(s, i)
+    found = False
+    for i in range(size):
+        at = find_place(s, key + i)
+        if s.cache_key[at] != 0 and i64(s.cache_value[at]) < 0:
+            found = True
+            truncate_shadow(s, out, -1 - i64(s.cache_value[at]))
+        if obj >= 0:
+            enter(s, key + i, obj)
+    if obj >= 0:
+        s.flags[obj] = i64(s.flags[obj]) | FLAG_CACHED
+    s.q[_Q_OTHERWISE] += found
+
+
+@part
+def _truncate_neighbours(s: Tables, out: DemandChunk, key: int, step: int) -> None:
+    """Give up the shadows next to a page of the file that the workload deleted."""
+    while True:
+        key += step
+        at = find_place(s, key)
+        if s.cache_key[at] == 0 or i64(s.cache_value[at]) >= 0:
+            return
+        truncate_shadow(s, out, -1 - i64(s.cache_value[at]))
+        if s.cache_key[find_place(s, key)] == key:
+            return
+
+
+@part
+def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, reclaims: bool) -> None:
+    """A folio leaves the page cache, by reclaim or by the workload."""
+    s.g[G_FILES] = 1
+    if not 0 <= order <= MAX_ORDER or not 0 <= pfn < s.g[G_PAGES]:
+        return
+    for i in range(1 << order):
+        leave(s, key + i)
+    if not reclaims:
+        _truncate_neighbours(s, out, key, i64(-1))
+        _truncate_neighbours(s, out, key + (1 << order) - 1, i64(1))
+    elif i64(s.owner[pfn]) >= 0:
+        shadow = new_shadows(s, out, order, key)
+        s.shadow_of[pfn] = shadow
+        if shadow > 0:
+            for i in range(1 << order):
+                enter(s, key + i, -1 - (shadow + i))
+
+
+@part
+def reclaimed_without_file(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
+    """A reclaimer frees pages, and no event names files: if they are page cache, they get shadows that nobody will find."""
+    if s.g[G_FILES] != 0 or i64(s.owner[pfn]) < 0:
+        return
+    obj = i64(s.owner[pfn])
+    page = page_class(i64(s.gfp[obj]), i64(s.mt[obj]))
+    if page == CLASS_KERNEL or page == CLASS_ANON or i64(s.order[obj]) != order:
+        return
+    s.shadow_of[pfn] = new_shadows(s, out, order, i64(NO_FILE))
+    s.q[_Q_NO_FILE] += 1
+
+
+@part
+def _access(s: Tables, out: DemandChunk, obj: int) -> None:
+    """An ACCESS row: with what the pages are read by if a model has dropped them."""
+    file = page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
+    attr = A_LRU | A_FILE if file else A_LRU
+    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, i64(0))
+    s.q[_Q_ACCESSES] += 1
+
+
+@part
+def _marked(s: Tables, obj: int) -> None:
+    """Count the object's accesses as folio_mark_accessed does: the second one activates."""
+    flags = i64(s.flags[obj])
+    s.flags[obj] = flags | (FLAG_ACTIVATED if flags & FLAG_ACCESSED else FLAG_ACCESSED)
+
+
+@part
+def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: bool) -> None:
+    """A task reads so many pages from *key* on, as far as they are in the page cache, at most one batch of folios.
+
+    *marks*: folio_mark_accessed is called, as by read; a page that is mapped is not marked.
+    """
+    reader = (pid & (READERS - 1)) * R_SIZE
+    file = (key - 2) >> INDEX_BITS
+    if s.readers[reader + R_TASK] != pid or s.readers[reader + R_FILE] != file:
+        s.readers[reader + R_TASK] = pid
+        s.readers[reader + R_FILE] = file
+        s.readers[reader + R_OBJ] = -1
+    last = i64(s.readers[reader + R_OBJ])
+    folios = 0
+    i = 0
+    while i < pages and folios < FOLIO_BATCH_SIZE:
+        at = find_place(s, key + i)
+        if s.cache_key[at] == 0 or i64(s.cache_value[at]) < 0:
+            break
+        obj = i64(s.cache_value[at])
+        if i64(s.flags[obj]) & FLAG_CACHED == 0:
+            break
+        i += 1
+        if obj != last:
+            folios += 1
+            last = obj
+            _access(s, out, obj)
+            if marks:
+                _marked(s, obj)
+    s.q[_Q_UNKNOWN] += i == 0
+    s.readers[reader + R_OBJ] = last
+
+
+@part
+def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
+    """A folio was activated: it was accessed twice, and what no read explains becomes ACCESS rows."""
+    if not 0 <= pfn < s.g[G_PAGES]:
+        return
+    obj = i64(s.owner[pfn])
+    if obj < 0 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) == CLASS_KERNEL:
+        return
+    flags = i64(s.flags[obj])
+    if flags & FLAG_ACTIVATED == 0:
+        _access(s, out, obj)
+        if flags & FLAG_ACCESSED == 0:
+            _access(s, out, obj)
+    s.flags[obj] = flags & ~(FLAG_ACCESSED | FLAG_ACTIVATED)
