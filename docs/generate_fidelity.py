@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write docs/fidelity.md, and the package's worth.json, from the recordings at hand.
+"""Write docs/fidelity.md, and the package's trust record, from the recordings at hand.
 
 ``python docs/generate_fidelity.py DIRECTORY``
 
@@ -12,13 +12,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from generate_trust import write_record
+
 from kevacuate import KevacuateError, Recording, verify
 from kevacuate.mm.profile import NOT_MODELLED
-from kevacuate.reports.comparison.worth import FILE, worth_of
+from kevacuate.reports.comparison.worth import record_of
 from kevacuate.reports.fidelity.document import fidelity_document
 
 TARGET = Path(__file__).with_name("fidelity.md")
-WORTH = Path(__file__).parent.parent / "src" / "kevacuate" / "reports" / "comparison" / FILE
 
 
 def recordings(directory: Path) -> list[Recording]:
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
     parser.add_argument(
-        "--replays", type=int, default=20, help="of each policy, for the counterfactual level (default: 20)"
+        "--replays", type=int, default=20, help="of each policy, for the verdict level (default: 20)"
     )
     arguments = parser.parse_args()
     results = []
@@ -47,7 +48,7 @@ def main() -> None:
         results.append(verify(recording, replays=arguments.replays))
     if not results:
         sys.exit(f"{arguments.directory} holds no recording.")
-    WORTH.write_text(worth_of(results).as_json())
+    write_record(record_of([result.as_dict() for result in results]))
     beside = arguments.output.with_suffix(".new")
     beside.write_text(fidelity_document(results, NOT_MODELLED))
     beside.replace(arguments.output)

@@ -66,6 +66,7 @@ def comparison() -> tuple[str, str]:
     from kevacuate.reports.comparison.conclusion import conclusion
     from kevacuate.reports.comparison.rows import ROWS, row_of
     from kevacuate.reports.comparison.tables import comparison_table
+    from kevacuate.reports.comparison.worth import MARK
     from kevacuate.runs.compare import compare
 
     result = compare(open_recording(None), COMPARED, repeats=REPEATS)
@@ -82,9 +83,9 @@ def comparison() -> tuple[str, str]:
         if line.strip() in sections:
             wanted = [row.label for row in chosen if row.section == line.strip()]
             rows += [line] if wanted else []
-        elif any(line.strip().startswith((f"{name}  ", f"{name}, ")) for name in wanted) or line.startswith(
-            "p: "
-        ):
+        elif any(
+            line.strip().startswith((f"{name}  ", f"{name}, ", f"{name} {MARK}")) for name in wanted
+        ) or line.startswith(("p: ", MARK)):
             rows.append(line)
     whole = str(conclusion(result)).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
     words = "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in whole.split("\n"))

@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
     }
     there = set(wheel.namelist())
     assert here <= there
-    assert {"kevacuate/reports/page/map.js", "kevacuate/reports/comparison/worth.json"} <= there
+    assert {"kevacuate/reports/page/map.js", "kevacuate/data/trust.json"} <= there
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:

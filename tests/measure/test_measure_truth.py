@@ -18,7 +18,7 @@ import pytest
 import kevacuate
 from kevacuate.capture.survey import count_blocks
 from kevacuate.demand.start_objects import pages_in_use, start_objects
-from kevacuate.fidelity.counterfactual.recorded_run import recorded_counts, recorded_moment
+from kevacuate.fidelity.verdict.recorded_run import recorded_counts, recorded_moment
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_SLAB
 from kevacuate.live.flags import block_pages, contents
 from kevacuate.live.playback import play_recording

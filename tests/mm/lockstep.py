@@ -22,7 +22,7 @@ from oracle.serialise import serialise
 
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
-from kevacuate.mm.check import PROBLEMS, check_state
+from kevacuate.mm.check import PROBLEMS, SUMS, check_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import log_table
 
@@ -41,7 +41,7 @@ class Lockstep:
         self.counts = Counts()
         self.digest = hashlib.sha256()
         self._row = np.zeros(1 << 16, np.int64)
-        self._sums = np.zeros(96, np.int64)
+        self._sums = np.zeros(SUMS, np.int64)
         self.operation: tuple[Any, ...] = ("boot",)
         self._compare(0, 0)
 
@@ -74,6 +74,19 @@ class Lockstep:
         known = entry.free(self.fast, cpu, pfn)
         self.oracle.free(cpu, pfn)
         self._compare(int(known), 1)
+
+    def mark_accessed(self, cpu: int, pfn: int) -> None:
+        """folio_mark_accessed of the chunk at `pfn`."""
+        self.operation = ("mark_accessed", cpu, pfn)
+        entry.mark_accessed(self.fast, cpu, pfn)
+        self.oracle.mark_accessed(cpu, pfn)
+        self._compare(0, 0)
+
+    def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
+        """try_to_free_pages."""
+        self.operation = ("reclaim", cpu, node, order, gfp)
+        fast = entry.reclaim(self.fast, cpu, node, order, gfp)
+        return self._compare(fast, self.oracle.reclaim(cpu, node, order, gfp))
 
     def split(self, pfn: int, obj: int) -> None:
         """Halve the chunk at `pfn`."""
@@ -118,6 +131,15 @@ class Lockstep:
         bits = int(self.fast.block[2 * block])
         self.fast.block[2 * block] = bits | k.PB_COMPACT_SKIP if bit else bits & (255 - k.PB_COMPACT_SKIP)
         self.oracle.set_skip(block, bit)
+        self._compare(0, 0)
+
+    def forget_failures(self) -> None:
+        """No zone defers compaction, and no block is to be skipped."""
+        self.operation = ("forget_failures",)
+        for zone in self.fast.view.zone:
+            zone.compact_considered = zone.compact_defer_shift = zone.compact_order_failed = 0
+        self.fast.block[: 2 * len(self.oracle.m.blocks) : 2] &= 255 - k.PB_COMPACT_SKIP
+        self.oracle.forget_failures()
         self._compare(0, 0)
 
     def wake_kcompactd(self, node: int, order: int) -> None:
@@ -209,7 +231,13 @@ class Lockstep:
     def finish(self) -> Counts:
         """What happened, with the fast model's own counters checked against the log and taken in."""
         self.counts.take_stat(self.fast.view.stat)
-        self.counts.total.update(self.oracle.m.reached)
+        for what, times in self.oracle.m.reached.items():
+            if what in self.counts.total:
+                assert self.counts.total[what] == times, (
+                    f"{what}: fast {self.counts.total[what]}, oracle {times}"
+                )
+            else:
+                self.counts.add(what, times)
         kernel = self.spec.machine.profile.name
         if kernel != "7.2":
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from lockstep_spec import Spec
+from oracle.serialise import EVENTS
 
 from kevacuate.mm import constants as k
 
 ZONE_NAMES = (
     "nr_free", "nr_free_cma", "nr_free_highatomic", "nr_free_blocks", "boost", "boosted", "below_high",
     "reclaim_active", "nr_reserved_highatomic", "nr_lru", "nr_isolated", "cached_migrate_pfn",
-    "cached_migrate_sync", "cached_free_pfn", "considered", "defer_shift", "order_failed", "boost seen",
+    "cached_migrate_sync", "cached_free_pfn", "considered", "defer_shift", "order_failed", "init_migrate_pfn",
+    "init_free_pfn", "blockskip_flush", "boost seen",
     "managed", "MIN", "LOW", "HIGH", "PROMO", "lowmem0", "lowmem1", "lowmem2", "lowmem3",
 )  # fmt: skip
 PCP_NAMES = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
@@ -70,10 +72,31 @@ def decode_worker(reader: Reader, prefix: str) -> Iterator[tuple[str, object]]:
 
 def decode_page(value: int) -> str:
     """A page frame's entry in words."""
-    state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated")[value & 15]
+    state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated", "compaction's")[value & 15]
     if state in ("alloc", "isolated"):
-        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0xFFFF:#x} obj {(value >> 24) - 1}"
+        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0x7FFFFFFF:#x} obj {(value >> 40) - 1}"
     return f"{state} order {value >> 4 & 15}"
+
+
+def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tuple[str, object]]:
+    """What a closed loop has: LRU lists, batches, shadow entries, events; *states* are the kswapds'."""
+    for node, state in enumerate(states):
+        for name in ("inactive anon", "active anon", "inactive file", "active file"):
+            yield f"node {node} {name} list", reader.pages()
+        for index in range(4):
+            yield f"node {node} LRU sizes, zone index {index}", reader.numbers(5)
+        yield (
+            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures",
+            reader.numbers(6),
+        )
+        if state == k.KSWAPD_RUNNING:
+            name = "order, priority, reclaimed, of this lruvec, to reclaim, inactive and active to scan"
+            yield f"kswapd {node} run: {name}", reader.numbers(7)
+    for cpu in range(len(spec.machine.cpu_node)):
+        yield f"lru_activate batch {cpu}", reader.pages()
+    yield "shadow entries (object, age, node and workingset)", reader.numbers(3 * reader.one())
+    for name in EVENTS:
+        yield name, reader.one()
 
 
 def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
@@ -96,10 +119,12 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     workers = machine.nodes if spec.policy.wq == "per_node" else len(machine.cpu_node)
     for worker in range(workers):
         yield from decode_worker(reader, f"worker {worker}")
+    kswapds = []
     for node in range(machine.nodes):
+        kswapds.append(reader.numbers(7))
         yield (
             f"kswapd {node} state, due, order, highest, alloc order, reclaim order, run's highest",
-            reader.numbers(7),
+            kswapds[node],
         )
     for node in range(machine.nodes):
         state = reader.one()
@@ -107,6 +132,8 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
         yield f"kcompactd {node} due, max_order, highest", reader.numbers(3)
         if state == k.KCOMPACTD_RUNNING:
             yield f"kcompactd {node} zone, order, run's highest, proactive, score", reader.numbers(5)
+    if not machine.open_loop:
+        yield from decode_reclaim(reader, spec, [values[0] for values in kswapds])
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
     for obj in range(spec.objects):

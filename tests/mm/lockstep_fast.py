@@ -10,12 +10,18 @@ from kevacuate.mm.constants import (
     CHUNK_ALLOC,
     CHUNK_ISOLATED,
     KCOMPACTD_RUNNING,
+    KSWAPD_RUNNING,
+    LRU_LISTS,
     MIGRATE_TYPES,
     NEVER,
+    NR_LRU_LISTS,
+    OBJ_DROPPED,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
+from kevacuate.mm.lruvec import lru_head, lru_object
 from kevacuate.mm.pcp import pcp_at, pcp_list
+from kevacuate.mm.swap import activate_batch
 
 
 @part
@@ -40,6 +46,7 @@ def put_counters(zone, out, at):
         zone.boosted_watermark, zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru,
         zone.nr_isolated, zone.compact_cached_migrate_pfn[0], zone.compact_cached_migrate_pfn[1],
         zone.compact_cached_free_pfn, zone.compact_considered, zone.compact_defer_shift, zone.compact_order_failed,
+        zone.compact_init_migrate_pfn, zone.compact_init_free_pfn, zone.compact_blockskip_flush,
         zone.boost_seen, zone.managed_pages,
     )  # fmt: skip
     for value in values:
@@ -89,7 +96,7 @@ def put_pages(s, out, at):
         value = meta >> 4 | (meta & 15) << 4
         if meta >> 4 == CHUNK_ALLOC or meta >> 4 == CHUNK_ISOLATED:
             value |= s.link[2 * pfn + 1] << 8
-            value += (s.link[2 * pfn] + 1) * 16777216
+            value += (s.link[2 * pfn] + 1) * 1099511627776
         out[at + pfn] = value
     return at + pages
 
@@ -155,6 +162,79 @@ def put_kswapd(pgdat, out, at):
     for value in (
         pgdat.kswapd_state, due, pgdat.kswapd_order, pgdat.kswapd_highest_zoneidx, pgdat.kswapd_alloc_order,
         pgdat.kswapd_reclaim_order, pgdat.kswapd_run_highest_zoneidx,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    return at
+
+
+@part
+def put_lru_list(s, head, out, at):
+    """An LRU list: its length, then the first pages of its folios; stops at the end of *out* if the links run in circles."""
+    first = at
+    at += 1
+    place = s.lru[2 * head] + 0
+    while place != head and at < out.size - 64:
+        out[at] = s.obj[lru_object(s, place)]
+        at += 1
+        place = s.lru[2 * place] + 0
+    out[first] = at - first - 1
+    return at
+
+
+@part
+def put_lruvec(s, node, out, at):
+    """A node's LRU lists, what reclaim remembers of it, kswapd's run in progress."""
+    pgdat, sc = s.node[node], s.sc[node]
+    for lru in range(LRU_LISTS):
+        at = put_lru_list(s, lru_head(node, lru), out, at)
+    for i in range(4 * NR_LRU_LISTS):
+        out[at + i] = pgdat.nr_lru[i]
+    at += 4 * NR_LRU_LISTS
+    for value in (
+        pgdat.nr_isolated_file, pgdat.nonresident_age, pgdat.workingset_activate_file, pgdat.refaults_file,
+        pgdat.pgdat_writeback, pgdat.kswapd_failures,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    if pgdat.kswapd_state == KSWAPD_RUNNING:
+        for value in (
+            sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, sc.nr[0], sc.nr[1],
+        ):  # fmt: skip
+            out[at] = value
+            at += 1
+    return at
+
+
+@part
+def put_reclaim(s, objects, out, at):
+    """Of a closed loop: LRU lists, lru_activate batches, shadow entries, events."""
+    for node in range(s.cfg.nr_nodes):
+        at = put_lruvec(s, node, out, at)
+    for cpu in range(s.cfg.nr_cpus):
+        batch = activate_batch(s, cpu)
+        for i in range(s.lru[batch] + 1):
+            out[at + i] = s.lru[batch + i]
+        at += s.lru[batch] + 1
+    first = at
+    out[first] = 0
+    at += 1
+    for obj in range(objects):
+        if s.obj[obj] == OBJ_DROPPED:
+            out[first] += 1
+            place = 2 * (s.cfg.lru_first + obj)
+            out[at] = obj
+            out[at + 1] = s.lru[place]
+            out[at + 2] = s.lru[place + 1]
+            at += 3
+    stat = s.stat
+    for value in (
+        stat.allocstall, stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
+        stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,
+        stat.nr_vmscan_immediate_reclaim, stat.workingset_refault_file, stat.workingset_activate_file,
+        stat.workingset_restore_file, stat.reclaim_stall_ns, stat.compact_migrate_scanned, stat.compact_free_scanned,
+        stat.compact_stall, stat.compact_success, stat.compact_fail, stat.pgmigrate_success, stat.pgmigrate_fail,
+        stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -231,6 +311,8 @@ def snapshot(sa, objects, out):
         at = put_kswapd(s.node[node], out, at)
     for node in range(s.cfg.nr_nodes):
         at = put_kcompactd(s.node[node], s.cc[node], out, at)
+    if s.cfg.open_loop == 0:
+        at = put_reclaim(s, objects, out, at)
     for cpu in range(s.cfg.nr_cpus):
         out[at] = s.cpu[cpu].vmstat_due
         at += 1

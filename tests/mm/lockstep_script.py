@@ -48,6 +48,8 @@ class Script:
                 turn += 1
                 self.phase = PHASES[name]
                 self.failures = 0
+                if self.phase.drains:
+                    self.lock.drain_all()
                 scale = min(max(self.block_pages // 8, 1), 6) if self.phase.sweep == 1 else 1
                 end = min(goal, total["operations"] + self.rng.randint(*self.phase.stretch) * scale)
                 for _ in range(600):
@@ -76,6 +78,15 @@ class Script:
         phase, chance = self.phase, self.rng.random()
         if phase.scene and self.rng.random() < phase.scene:
             self._scene()
+            return
+        if phase.squeeze and self.rng.random() < phase.squeeze:
+            self._squeeze()
+            return
+        if phase.use and self.rng.random() < phase.use:
+            self._use()
+            return
+        if phase.reclaim and self.rng.random() < phase.reclaim:
+            self._reclaim()
             return
         if phase.meddle and self.rng.random() < phase.meddle and self._meddle():
             return
@@ -119,8 +130,13 @@ class Script:
 
     def _moods(self) -> int:
         """FILE, DIRTY, and what keeps a page from moving."""
-        rng = self.rng
+        rng, phase = self.rng, self.phase
         attr = rng.choice((0, 0, k.ATTR_FILE, k.ATTR_FILE | k.ATTR_DIRTY))
+        if phase.file >= 0:
+            attr = k.ATTR_FILE if rng.random() < phase.file else 0
+            attr |= k.ATTR_DIRTY if attr and rng.random() < phase.hurt else 0
+        if phase.locked and rng.random() < phase.locked:
+            attr |= k.ATTR_MLOCKED
         if rng.random() < self.phase.hurt:
             attr |= rng.choice((k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_BUSY, k.ATTR_BUSY | k.ATTR_FILE))
         return attr
@@ -214,8 +230,11 @@ class Script:
 
     def _sample(self) -> list[int]:
         """First pfns of a few live objects."""
+        return self._sample_of(self.live[self.rng.randrange(2)])
+
+    def _sample_of(self, live: list[int]) -> list[int]:
+        """First pfns of a few of these objects."""
         table = self.lock.oracle.m.obj_pfn
-        live = self.live[self.rng.randrange(2)]
         return [table.get(self.rng.choice(live), -1) for _ in range(8)] if live else []
 
     # A claim of a movable block, staged: a block made movable, half of it freed, then an unmovable request.
@@ -303,6 +322,72 @@ class Script:
         if self._owned(pfn) and rng.random() < 0.8:
             self.lock.free(0, pfn)
 
+    # Use and reclaim.
+
+    def _use(self) -> None:
+        """Use a page, perhaps several times in a row."""
+        rng = self.rng
+        live = self.live[1]
+        pages = [page for page in map(self._owned, self._sample_of(live)) if page]
+        for page in pages[: rng.choice((1, 1, 4))]:
+            for _ in range(rng.choice((1, 2, 2))):
+                self.lock.mark_accessed(rng.randrange(len(self.machine.cpu_node)), page.pfn)
+
+    def _reclaim(self) -> None:
+        """Somebody reclaims directly."""
+        rng = self.rng
+        cpu = rng.randrange(len(self.machine.cpu_node))
+        order = rng.choice((0, 0, 1, 3, 4, min(5, self.machine.max_page_order)))
+        gfp = rng.choice(
+            (k.GFP_KERNEL, k.GFP_HIGHUSER_MOVABLE, k.GFP_KERNEL & ~k.GFP_FS, k.GFP_KERNEL | k.GFP_DMA32)
+        )
+        if rng.random() < 0.2:
+            gfp = gfp & ~(k.GFP_IO | k.GFP_FS) | rng.choice((0, k.GFP_THISNODE))
+        self.lock.reclaim(
+            cpu, rng.randrange(self.machine.nodes), min(order, self.machine.max_page_order), gfp
+        )
+
+    # Requests for chunks where little is free, in single pages: staged, as chance seldom comes to them.
+
+    def _squeeze(self) -> None:
+        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks."""
+        rng = self.rng
+        cpu = rng.randrange(len(self.machine.cpu_node))
+        for _ in range(400):
+            obj = self._take_object()
+            pfn = self.lock.alloc(cpu, 0, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
+            self._remember(obj, pfn, True)
+            if pfn < 0:
+                break
+        order = rng.choice((1, 1, 1, 2, 2, 3, *range(1, self.machine.max_page_order + 1)))
+        self._free_singles(cpu, order)
+        self.lock.drain_all()
+        if rng.random() < 0.8:
+            self.lock.forget_failures()
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            mt = rng.choice((M, M, U, R))
+            obj, gfp = self._take_object(), self._gfp(mt)
+            self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
+
+    def _free_singles(self, cpu: int, order: int) -> None:
+        """Free movable pages whose buddies are in use, until a zone has what a compaction for *order* needs, or twice that."""
+        rng, m = self.rng, self.lock.oracle.m
+        zone = rng.choice(m.zones)
+        wanted = zone.wmark_pages(k.WMARK_MIN) + min(2 << order, 32) + max(zone.lowmem_reserve)
+        wanted += zone.watermark[k.WMARK_LOW] - zone.watermark[k.WMARK_MIN] if order > 3 else 0
+        wanted += rng.choice((1, 1, 2, 3, 4, 8, 30))
+        live = list(self.live[1])
+        rng.shuffle(live)
+        for obj in live:
+            if zone.nr_free + sum(pcp.count for pcp in zone.pcps) > wanted:
+                break
+            page = self._owned(m.obj_pfn.get(obj, -1))
+            if page is None or page.order or m.zone_of(page.pfn) is not zone or not self._owned(page.pfn ^ 1):
+                continue
+            self.live[1].remove(obj)
+            self.spare.append(obj)
+            self.lock.free(cpu, page.pfn)
+
     # The rest.
 
     def _advance(self) -> None:
@@ -346,7 +431,11 @@ class Script:
         elif chance < 0.65:
             page = next((p for p in map(self._owned, self._sample()) if p and p.state == k.CHUNK_ALLOC), None)
             if page is not None and page.attr & k.ATTR_LRU:
-                self.lock.set_attr(page.pfn, k.ATTR_LRU | self._moods())
+                stays = k.ATTR_FILE | k.ATTR_MLOCKED  # what a folio does not change on a list
+                moods = self._moods()
+                if not self.machine.open_loop:
+                    moods = moods & ~stays | page.attr & stays
+                self.lock.set_attr(page.pfn, k.ATTR_LRU | moods)
         elif chance < 0.85:
             self.lock.set_skip(rng.choice(self.blocks), rng.random() < 0.3)
         elif chance < 0.9:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kswapd in outline: when it is woken, that it is active for a while, gives boosts back, and wakes kcompactd."""
+"""kswapd: when it is woken, and in open loop in outline what it does. In closed loop: :mod:`.balance`."""
 
 from __future__ import annotations
 
-from .constants import GFP_DIRECT_RECLAIM, L_KSWAPD, WMARK_HIGH
+from .constants import GFP_DIRECT_RECLAIM, L_KSWAPD, MAX_RECLAIM_RETRIES, WMARK_HIGH
 from .kcompactd import compact_gap, wakeup_kcompactd
 from .machine import Kswapd, Machine
 from .watermark import zone_watermark_ok
@@ -20,6 +20,17 @@ def pgdat_balanced(m: Machine, node: int, order: int, highest: int) -> bool:
     return not zones
 
 
+def wake_up_kswapd(m: Machine, node: int) -> None:
+    """Wake a kswapd that sleeps. One woken early keeps the order that it finished at as a request."""
+    kswapd = m.kswapds[node]
+    if kswapd.state == "NAP":
+        kswapd.order = max(kswapd.order, kswapd.reclaim_order)
+        m.reached["kswapd woken from its short sleep"] += 1
+    kswapd.state = "WOKEN"
+    kswapd.due = m.now + m.config.kswapd_wake_ns
+    m.log(L_KSWAPD, -1, node, 1)
+
+
 def wakeup_kswapd(m: Machine, zone: Zone, order: int, highest: int, gfp: int) -> None:
     """Note what is wanted of the zone's node; wake its kswapd if it sleeps and there is something to do."""
     kswapd = m.kswapds[zone.node]
@@ -27,21 +38,21 @@ def wakeup_kswapd(m: Machine, zone: Zone, order: int, highest: int, gfp: int) ->
         return
     kswapd.order = max(kswapd.order, order)
     kswapd.highest = highest if kswapd.highest is None else max(kswapd.highest, highest)
-    if kswapd.state != "IDLE":
+    if not kswapd.sleeps:
         return
     boosted = any(z.boost for z in m.node_zones[zone.node] if z.index <= highest)
-    if not boosted and pgdat_balanced(m, zone.node, order, highest):
+    hopeless = kswapd.failures >= MAX_RECLAIM_RETRIES
+    m.reached["hopeless node left alone"] += hopeless
+    if hopeless or (not boosted and pgdat_balanced(m, zone.node, order, highest)):
         if not gfp & GFP_DIRECT_RECLAIM:
             wakeup_kcompactd(m, zone.node, order, highest)
         return
-    kswapd.state = "WOKEN"
-    kswapd.due = m.now + m.config.kswapd_wake_ns
-    m.log(L_KSWAPD, -1, zone.node, 1)
+    wake_up_kswapd(m, zone.node)
 
 
 def kswapd_awake(m: Machine, node: int) -> bool:
     """Whether the node's kswapd is woken or running."""
-    return m.kswapds[node].state != "IDLE"
+    return not m.kswapds[node].sleeps
 
 
 def balance_pgdat_begins(m: Machine, node: int, kswapd: Kswapd) -> None:
@@ -75,8 +86,8 @@ def try_to_sleep(m: Machine, node: int, kswapd: Kswapd) -> None:
         kswapd.state, kswapd.due = "WOKEN", m.now
 
 
-def kswapd_step(m: Machine, node: int) -> None:
-    """What happens at kswapd's due time: it begins, or it ends."""
+def kswapd_step_open(m: Machine, node: int) -> None:
+    """What happens at kswapd's due time, in open loop: it begins, or it ends."""
     kswapd = m.kswapds[node]
     m.cpu = kswapd.cpu
     if kswapd.state == "WOKEN":

@@ -8,8 +8,9 @@ named after the kernel's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .config import Config, ZoneConfig
 from .constants import (
@@ -25,7 +26,7 @@ from .constants import (
     VMSTAT_STAGGER,
     ZONE_MOVABLE,
 )
-from .zone import FreeArea, Page, Pcp, Zone
+from .zone import FreeArea, Page, PageList, Pcp, Zone
 
 LogRecord = tuple[int, int, int, int, int, int, int, int]
 
@@ -70,8 +71,25 @@ class Worker:
         self.total_isolated = self.total_dropped = self.total_migrated = self.total_failed = 0
 
 
+class Lruvec:
+    """A node's LRU lists (the unevictable folios are only counted), and what reclaim remembers of them."""
+
+    def __init__(self) -> None:
+        self.lists = [PageList() for _ in range(4)]
+        self.sizes: Counter[tuple[int, int]] = Counter()  # pages by (zone index, list)
+        self.isolated_file = 0
+        self.nonresident_age = 0
+        self.activated = 0  # WORKINGSET_ACTIVATE_FILE
+        self.refaults = 0
+        self.writeback = False  # PGDAT_WRITEBACK
+
+    def size(self, lru: int, highest: int = ZONE_MOVABLE) -> int:
+        """Pages on a list, of zones up to an index."""
+        return sum(self.sizes[index, lru] for index in range(highest + 1))
+
+
 class Kswapd:
-    """A node's kswapd: IDLE, WOKEN or RUNNING, and the boosts it will give back (per zone number).
+    """A node's kswapd: IDLE, WOKEN, RUNNING or NAP, and the boosts it will give back (per zone number).
 
     `order` and `highest` are what was asked for since it last began; the others belong to the run.
     """
@@ -85,6 +103,24 @@ class Kswapd:
         self.highest: int | None = None
         self.alloc_order = self.reclaim_order = 0
         self.run_highest = ZONE_MOVABLE
+        self.failures = 0
+        self.thread: Iterator[None] | None = None  # in closed loop: what it is at
+        self.control: Any = None  # the scan_control of the run in progress
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it waits to be woken."""
+        return self.state in ("IDLE", "NAP")
+
+
+@dataclass
+class Capture:
+    """`struct capture_control` of the task that compacts: what it wants, in which zone just now, what it got."""
+
+    order: int
+    mt: int
+    zone: Zone | None = None
+    pfn: int = -1
 
 
 class Kcompactd:
@@ -100,6 +136,7 @@ class Kcompactd:
         self.run_highest = 0
         self.proactive = False
         self.score = 0
+        self.whole_zone = False
         self.zone = -1
         self.left: list[Zone] = []
 
@@ -150,6 +187,12 @@ class Machine:
         self.zonelists = [order_zonelist(config, node, self.zones) for node in range(self.nodes)]
         self.node_zones = [[z for z in self.zones if z.node == node] for node in range(self.nodes)]
         self.lru_batches: list[list[int]] = [[] for _ in config.cpu_node]
+        self.activate_batches: list[list[int]] = [[] for _ in config.cpu_node]
+        self.lruvecs = [Lruvec() for _ in range(self.nodes)]
+        self.shadows: dict[int, tuple[int, int, bool]] = {}  # of dropped objects: node, age, active before
+        self.events: Counter[str] = Counter()  # /proc/vmstat, of reclaim
+        self.capture: Capture | None = None
+        self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
         self._new_background()
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, isolation, kcompactd, page_alloc, pcp, scheduler, watermark
+from . import buddy, isolation, kcompactd, lru, page_alloc, pcp, scheduler, vmscan, watermark
 from .check import check
 from .config import Config
-from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, PCP, ZONE_MOVABLE
+from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, MOVABLE, PCP, ZONE_MOVABLE
 from .machine import LogRecord, Machine
 from .state import snapshot
 from .zone import Page
@@ -66,6 +66,19 @@ class Oracle:
         self.m.blocks[block].isolate = False
         return pfn
 
+    def mark_accessed(self, cpu: int, pfn: int) -> None:
+        """`folio_mark_accessed` of the chunk at `pfn`, on `cpu`."""
+        self.m.cpu = cpu
+        lru.folio_mark_accessed(self.m, self.m.heads[pfn])
+
+    def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
+        """`try_to_free_pages` for a request of `cpu` that prefers `node`; the pages reclaimed."""
+        self.m.cpu = cpu
+        if self.config.open_loop:
+            return 0
+        zones = page_alloc.prepare_alloc_pages(self.m, node, order, MOVABLE, gfp).zones
+        return vmscan.try_to_free_pages(self.m, zones, node, order, gfp)
+
     # Time and machine-wide operations (they act on CPU 0).
 
     def advance(self, t: int) -> None:
@@ -93,6 +106,13 @@ class Oracle:
     def set_skip(self, block: int, bit: bool) -> None:
         """Write PB_compact_skip."""
         self.m.blocks[block].skip = bool(bit)
+
+    def forget_failures(self) -> None:
+        """No zone defers compaction, and no block is to be skipped."""
+        for zone in self.m.zones:
+            zone.considered = zone.defer_shift = zone.order_failed = 0
+        for block in self.m.blocks:
+            block.skip = False
 
     def drain_all_pages(self) -> None:
         """Empty all pcps."""

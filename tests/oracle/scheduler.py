@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from .balance import kswapd_step
 from .evacuate import worker_step
 from .kcompactd import kcompactd_step
-from .kswapd import kswapd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
 

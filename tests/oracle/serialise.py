@@ -17,7 +17,14 @@ from .zone import Pcp, Zone
 
 OWNED = frozenset((ALLOC, ISOLATED))
 WORKER_STATES = {"IDLE": 0, "START": 1, "ISOLATE": 2, "RECLAIM": 3, "MIGRATE": 4}
-KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2}
+KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2, "NAP": 3}
+EVENTS = (
+    "allocstall", "pgscan_direct_throttle", "throttled_isolated", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
+    "pgsteal_direct", "pgscan_skip", "pgrefill", "pgactivate", "pgdeactivate", "nr_vmscan_immediate_reclaim",
+    "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
+    "compact_migrate_scanned", "compact_free_scanned", "compact_stall", "compact_success", "compact_fail", "pgmigrate_success",
+    "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed",
+)  # fmt: skip
 
 
 def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
@@ -26,7 +33,8 @@ def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
         zone.nr_free, zone.nr_free_cma, zone.unusable_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
         zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru, zone.nr_isolated,
         zone.cached_migrate_pfn, zone.cached_migrate_sync, zone.cached_free_pfn, zone.considered, zone.defer_shift,
-        zone.order_failed, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
+        zone.order_failed, zone.init_migrate_pfn, zone.init_free_pfn, zone.blockskip_flush,
+        m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
         *zone.watermark, *zone.lowmem_reserve,
     )  # fmt: skip
     for area in zone.free_area:
@@ -53,7 +61,7 @@ def put_pcp(pcp: Pcp, out: list[int]) -> None:
 
 
 def put_pages(m: Machine, out: list[int]) -> None:
-    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * (object + 1).
+    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * when made dirty + 2^40 * (object + 1).
 
     Inside a chunk 0; outside all zones RESERVED.
     """
@@ -62,7 +70,9 @@ def put_pages(m: Machine, out: list[int]) -> None:
     for pfn, page in m.heads.items():
         state = page.state
         if state in OWNED:
-            out[base + pfn] = state | page.order << 4 | page.attr << 8 | page.obj + 1 << 24
+            out[base + pfn] = (
+                state | page.order << 4 | page.attr << 8 | page.dirtied << 24 | page.obj + 1 << 40
+            )
         else:
             out[base + pfn] = state | page.order << 4
 
@@ -84,6 +94,31 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
             worker.total_migrated, worker.total_failed, len(worker.isolated), *worker.isolated,
         )  # fmt: skip
     put_items(m, worker.queue, out)
+
+
+def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
+    """Of a closed loop: each node's LRU lists and kswapd's run in progress, CPUs' batches, shadow entries, events."""
+    for lruvec, kswapd in zip(m.lruvecs, m.kswapds, strict=True):
+        for pages in lruvec.lists:
+            out.append(len(pages))
+            out += pages
+        out += [lruvec.sizes[index, lru] for index in range(4) for lru in range(5)]
+        out += (
+            lruvec.isolated_file, lruvec.nonresident_age, lruvec.activated, lruvec.refaults, int(lruvec.writeback),
+            kswapd.failures,
+        )  # fmt: skip
+        if kswapd.state == "RUNNING":
+            sc = kswapd.control
+            out += (sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, *sc.left)
+    for batch in m.activate_batches:
+        out.append(len(batch))
+        out += batch
+    dropped = [obj for obj in range(objects) if m.obj_pfn.get(obj) == -2]
+    out.append(len(dropped))
+    for obj in dropped:
+        node, age, active = m.shadows[obj]
+        out += (obj, age, 2 * node + active)
+    out += [m.events[name] for name in EVENTS]
 
 
 def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
@@ -125,6 +160,8 @@ def serialise(m: Machine, objects: int) -> array[int]:
         )  # fmt: skip
     for kcompactd in m.kcompactds:
         put_kcompactd(kcompactd, out)
+    if not m.config.open_loop:
+        put_reclaim(m, objects, out)
     out += m.ticks
     table = [-1] * objects
     for obj, pfn in m.obj_pfn.items():

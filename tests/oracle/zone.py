@@ -29,6 +29,12 @@ class PageList:
         """Unlink `pfn` (`list_del`); KeyError if it is not there."""
         del self._items[pfn]
 
+    def insert_before(self, pfn: int, other: int) -> None:
+        """Put `pfn` right before `other` (`list_add_tail` to an entry)."""
+        order = list(self._items)
+        order.insert(order.index(other), pfn)
+        self._items = OrderedDict.fromkeys(order)
+
     def head(self) -> int:
         """Return the first pfn, or -1 if the list is empty."""
         return next(iter(self._items), -1)
@@ -57,6 +63,7 @@ class Page:
     mt: int = 0
     obj: int = -1
     attr: int = 0
+    dirtied: int = 0  # 1 + when it was made dirty, in units of 2^29 ns; 0: at the start, or never
 
     @property
     def size(self) -> int:
@@ -115,6 +122,9 @@ class Zone:
     cached_migrate_pfn: int = 0
     cached_migrate_sync: int = 0
     cached_free_pfn: int = 0
+    init_migrate_pfn: int = 0
+    init_free_pfn: int = 0
+    blockskip_flush: bool = False
     considered: int = 0
     defer_shift: int = 0
     order_failed: int = 0

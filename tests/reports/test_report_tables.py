@@ -18,8 +18,9 @@ from kevacuate.measure.permutation import DIFFERS, EQUAL, SAME, UNDECIDED, Decis
 from kevacuate.reports.blockmap import zone_table
 from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
 from kevacuate.reports.comparison.group_rows import mark_text, mean_text, moved
-from kevacuate.reports.comparison.rows import Zeros, comparison_rows, shown_rows
+from kevacuate.reports.comparison.rows import comparison_rows, folded, zeros_words
 from kevacuate.reports.comparison.tables import comparison_table
+from kevacuate.reports.comparison.worth import MARK
 from kevacuate.reports.page.tables import figure_sections, key_figures
 
 ABOUT = {"name": "x.kev", "kernel": "7.2.0", "profile": "7.2"}
@@ -31,9 +32,9 @@ def compared(synthetic_kev: Path) -> Comparison:
     return kevacuate.compare(str(synthetic_kev), POLICIES, repeats=3)
 
 
-def printed(comparison: Comparison, width: int) -> str:
+def printed(comparison: Comparison, width: int, *, every: bool = False) -> str:
     screen = io.StringIO()
-    Console(file=screen, width=width, no_color=True).print(comparison_table(comparison))
+    Console(file=screen, width=width, no_color=True).print(comparison_table(comparison, every=every))
     return screen.getvalue()
 
 
@@ -56,8 +57,10 @@ def test_a_narrow_terminal_gets_one_policy_after_the_other(compared: Comparison)
     assert ("differs, p " in wide, "differs, p " in middle) == (True, False) or "differs" not in wide
     assert "events" in wide
     assert not re.search(r"\bqueued +blocks", narrow)
-    assert re.search(r"workers' CPU time \(virtual\), ms", " ".join(narrow.split()))
-    assert narrow.rstrip().splitlines()[-1].startswith("p: ")
+    assert re.search(rf"workers' CPU time \(virtual\) {MARK}, ms", " ".join(narrow.split()))
+    legend = narrow.rstrip().splitlines()[-5:]
+    assert any(line.startswith("p: ") for line in legend)
+    assert any(line.startswith(MARK) for line in legend)
 
 
 def test_marks_stand_for_verdicts() -> None:
@@ -151,21 +154,27 @@ def test_replays_that_never_part_are_said_to_tell_nothing_of_chance() -> None:
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_rows_that_are_zero_everywhere_are_one_line(seeds: tuple[int, ...]) -> None:
+def test_rows_that_are_zero_everywhere_fold_away(seeds: tuple[int, ...]) -> None:
     runs = replays("mainline", seeds, seeds) + replays("mainline,thp=0", seeds, seeds)
     compared = Comparison(tuple(runs), ABOUT)
     rows = comparison_rows(compared)
-    zeros = [one for one in shown_rows(rows) if isinstance(one, Zeros)]
-    assert "Evacuations" in [one.section for one in zeros]
-    assert sum(len(one.rows) if isinstance(one, Zeros) else 1 for one in shown_rows(rows)) == len(rows)
-    assert all(value == 0 for one in zeros for row in one.rows for group in row.values for value in group)
+    shown, zeros = folded(rows)
+    assert "evacuations.queued" in [row.row.id for row in zeros]
+    assert sorted(row.row.id for row in [*shown, *zeros]) == sorted(row.row.id for row in rows)
+    assert all(value == 0 for row in zeros for group in row.values for value in group)
+    assert not any(all(value == 0 for group in row.values for value in group) for row in shown)
     for width in (80, 200):
         text = " ".join(printed(compared, width).split())
-        for one in zeros:
-            assert one.label in text
-            assert f"{one.label}," not in text
-    assert not re.search(r"^ +queued ", printed(compared, 200), re.MULTILINE)
-    page = [row["label"] for section in figure_sections(compared) for row in section["rows"]]
-    assert [label for label in page if ": 0 in every run (" in label] == [one.named for one in zeros]
+        assert f"{len(zeros)} rows are 0 in every run; --all shows them." in text
+    assert not re.search(r"^ +queued", printed(compared, 200), re.MULTILINE)
+    whole = printed(compared, 200, every=True)
+    assert re.search(r"^ +queued", whole, re.MULTILINE)
+    assert "0 in every run" not in whole
+    page, folded_away = (
+        [row["id"] for part in some for row in part["rows"]] for some in figure_sections(compared)
+    )
+    assert page == [row.row.id for row in shown]
+    assert folded_away == [row.row.id for row in zeros]
+    assert zeros_words(zeros[:1]) == "1 row is 0 in every run"
     assert "cost.pages_migrated" in [one["id"] for one in key_figures(compared)]
     assert [row["id"] for row in comparison_json(compared)["rows"]] == [row.row.id for row in rows]

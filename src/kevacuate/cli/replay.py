@@ -9,17 +9,19 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
-from kevacuate.cli.options import policy_option, recording_argument, result_options
+from kevacuate.cli.options import all_option, policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
 
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
 @policy_option("NAME[,knob=value...].", BASELINE)
+@all_option
 @result_options
 def command(
     recording: Path | None,
     policy: str,
+    every: bool,
     as_json: bool,
     series: bool,
     seed: int,
@@ -48,4 +50,4 @@ def command(
     if as_json:
         print_json(result.baseline.to_json(series=series))
         return
-    console().print(comparison_table(result))
+    console().print(comparison_table(result, every=every))

@@ -9,7 +9,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, print_json, progress_bar
-from kevacuate.cli.options import Integer, Number, json_option
+from kevacuate.cli.options import Integer, Number, json_option, loop_option
 from kevacuate.measure.fidelity import LEVELS
 
 
@@ -32,17 +32,21 @@ from kevacuate.measure.fidelity import LEVELS
     "--resync", is_flag=True, help="Take over the recorded state at each dump that differs (counted)."
 )
 @click.option(
-    "--outcomes",
+    "--repeats-table",
+    "tables",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="CSV of what real kernels came to, for the counterfactual level. Default: outcomes.csv beside RECORDING.",
+    help="CSV of what boots of real kernels came to, for the verdict level; repeat it. "
+    "Default: outcomes.csv and outcomes-pressure.csv beside RECORDING.",
 )
 @click.option(
     "--replays",
     type=Integer(1, 1000),
-    default=6,
+    default=12,
     show_default=True,
-    help="Replays of each policy, for the counterfactual level.",
+    help="Replays of each policy, for the verdict level.",
 )
+@loop_option
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
 @json_option
@@ -51,8 +55,9 @@ def command(
     levels: tuple[str, ...],
     require: float | None,
     resync: bool,
-    outcomes: Path | None,
+    tables: tuple[Path, ...],
     replays: int,
+    loop: str,
     despite_losses: bool,
     details: bool,
     as_json: bool,
@@ -74,8 +79,9 @@ def command(
             levels or LEVELS,
             resync=resync,
             despite_losses=despite_losses,
-            outcomes=outcomes,
+            repeats_table=tables,
             replays=replays,
+            options=kevacuate.ReplayOptions(loop=loop),
             progress=doing("verifying", progress),
         )
     passed = require is None or result.passes(require, must_run=bool(levels))

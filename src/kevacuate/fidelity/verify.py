@@ -15,14 +15,17 @@ import numpy as np
 from kevacuate.errors import KevacuateError, named_file, whole_number
 from kevacuate.fidelity.buddy.level import BuddyLevel
 from kevacuate.fidelity.buddy.loop import buddy_rows
-from kevacuate.fidelity.counterfactual.level import REPLAYS, verify_counterfactual
+from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.evacuation.level import EvacuationLevel
 from kevacuate.fidelity.event_context import events_around
 from kevacuate.fidelity.event_rows import Bounds, wide
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.pcp.level import PcpLevel
+from kevacuate.fidelity.reclaim.level import ReclaimLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.fidelity.tuning.loop import tuning_rows
+from kevacuate.fidelity.verdict.level import verify_verdict
+from kevacuate.fidelity.verdict.replays import REPLAYS
 from kevacuate.jit import beside, is_kept
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.measure.fidelity import LEVELS, LevelResult, Verification
@@ -31,6 +34,7 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.quality import events_only
 from kevacuate.runs.initial_state import machine_config
+from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.startcheck import refuse_impossible
 
 Progress = Callable[[str, int, int], None]
@@ -40,8 +44,10 @@ STREAMED: dict[str, type[Level]] = {
     "pcp": PcpLevel,
     "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
+    "reclaim": ReclaimLevel,
+    "compaction": CompactionLevel,
 }
-"""The levels that read the events as they come; `counterfactual` replays instead."""
+"""The levels that read the events as they come; `verdict` replays instead."""
 
 
 def verify(
@@ -50,8 +56,9 @@ def verify(
     *,
     resync: bool = False,
     despite_losses: bool = False,
-    outcomes: str | Path | None = None,
+    repeats_table: str | Path | Sequence[str | Path] = (),
     replays: int = REPLAYS,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     progress: Progress | None = None,
 ) -> Verification:
     """Hold the model against the recorded kernel's own decisions.
@@ -66,10 +73,13 @@ def verify(
         Take over the recorded state at each dump that shows a difference; how often is counted.
     despite_losses : bool
         Verify a recording that lost events.
-    outcomes : path, optional
-        CSV of what real kernels came to, for the counterfactual level; looked for beside the recording by default.
+    repeats_table : path or sequence of paths
+        CSV of what boots of real kernels came to, for the verdict level; ``outcomes.csv`` and ``outcomes-pressure.csv`` are
+        looked for beside the recording by default.
     replays : int
-        Replays of each policy at the counterfactual level, at least 1.
+        Replays of each policy at the verdict level, at least 1.
+    options : ReplayOptions
+        Of those replays.
     progress : callable, optional
         Called with (level, events done, events in all; 0 if not known).
 
@@ -94,8 +104,9 @@ def verify(
     source = Recording.of(recording)
     chosen = _chosen([levels] if isinstance(levels, str) else levels)
     whole_number("replays", replays, 1)
-    if outcomes is not None:
-        outcomes = named_file(outcomes)
+    tables = _tables(repeats_table)
+    options = given_options(options, None)
+    options = replace(options, despite_losses=options.despite_losses or despite_losses)
     if not despite_losses:
         refuse_losses(source)
     start = source.boot or source.start
@@ -110,15 +121,19 @@ def verify(
         refuse_impossible(machine_config(source.machine, state), state, nothing)
     report = progress or (lambda name, done, total: None)
     results = _streamed(given, [name for name in chosen if name in STREAMED], report)
-    if "counterfactual" in chosen:
-        results["counterfactual"] = verify_counterfactual(given, outcomes, report, replays)
+    if "verdict" in chosen:
+        results["verdict"] = verify_verdict(given, tables, report, replays, options)
     for result in results.values():
         if result.decisions == 0 and not result.not_exercised:
             result.not_exercised = "the recording holds no event that this level decides about"
     ordered = {name: results[name] for name in chosen if name in results}
-    name = source.path.resolve().name
-    events = int(source.quality.get("events", 0))
-    return Verification(name, source.digest, source.machine.kernel, standing, events, ordered)
+    about = source.path.resolve().name, source.digest, source.machine.kernel, standing
+    return Verification(*about, int(source.quality.get("events", 0)), ordered)
+
+
+def _tables(named: object) -> list[Path]:
+    """The tables of repeats that were named, one or several."""
+    return [named_file(table) for table in (named if isinstance(named, list | tuple) else [named])]
 
 
 def _chosen(levels: Sequence[str]) -> list[str]:

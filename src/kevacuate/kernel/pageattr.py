@@ -25,3 +25,5 @@ class PageAttr(IntFlag):
     """Locked for a while: a migration has to be tried again."""
     MOVABLE_OPS = 64
     """On no LRU list, but its driver can move it (page_movable_ops)."""
+    MLOCKED = 128
+    """Locked into memory (mlock): on no list that reclaim scans."""

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
-from kevacuate.measure.permutation import DIFFERS
+from kevacuate.measure.intervals import Difference, Sample, errors_apart
+from kevacuate.measure.permutation import LEVEL
 
-LEVELS = ("buddy", "pcp", "tuning", "evacuation", "counterfactual")
+LEVELS = ("buddy", "pcp", "tuning", "evacuation", "compaction", "reclaim", "verdict")
 """The levels of verification, from the free lists outward."""
 
 
@@ -48,96 +50,190 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One row of the counterfactual level: a measure of real kernels, and ours."""
+class LevelRow:
+    """One figure of the verdict level: what repeats of a kernel came to, and what replays under its policy do."""
 
     policy: str
-    """The kernel and policy compared: `mainline`, `evacuate` or `evacuate,skip-hint=ignore`."""
+    """`mainline`, `evacuate` or `evacuate,skip-hint=ignore`."""
+    kernel: str
+    """The kernel booted with it: `stock`, `patched` or `fixskip`."""
+    column: str
+    """Its column in the table of repeats."""
     name: str
-    runs: int
-    """Kernel runs behind the mean."""
-    mean: float
-    sd: float
-    """Standard deviation of the kernel's runs (n - 1)."""
-    ours: float
-    """The mean of the replays."""
-    ours_sd: float
-    """Their standard deviation (n - 1); 0 for one."""
-    replays: int
-    """Replays behind it: of one demand under one policy, with different seeds."""
-    z: float | None
-    """(ours - mean) / sd; None without a spread."""
-    accepts: tuple[float, float]
-    """The lowest and the highest value that the row would still accept: how wide it is open."""
-    verdict: str
-    """`within`, `outside` or `informational` (fewer than three runs, or a spread so large that it decides nothing)."""
-    cause: str = ""
-    """Why a row is outside, as far as known."""
+    row: str
+    """Id of the comparison's row that shows the same figure; empty if none does."""
+    theirs: Sample
+    ours: Sample
+    recorded: float | None
+    """What the recorded run itself came to; of the stock kernel only."""
+
+    @property
+    def errors(self) -> float | None:
+        """Standard errors by which our mean lies above theirs; None with fewer than two values on a side."""
+        if min(self.theirs.n, self.ours.n) < 2:
+            return None
+        return errors_apart(self.theirs, self.ours)
+
+    @property
+    def level_holds(self) -> bool | None:
+        """Whether the means are within ERRORS standard errors of their difference."""
+        return None if self.errors is None else abs(self.errors) <= ERRORS
+
+    @property
+    def spread_ratio(self) -> float | None:
+        """Our standard deviation by theirs; None where theirs is 0 or a side has fewer than two values."""
+        return self.ours.sd / self.theirs.sd if self.theirs.sd and self.errors is not None else None
+
+    @property
+    def spread_holds(self) -> bool | None:
+        """Whether the standard deviations differ by at most SPREAD of theirs."""
+        if self.errors is None:
+            return None
+        return abs(self.ours.sd - self.theirs.sd) <= SPREAD * self.theirs.sd
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**vars(self), "accepts": list(self.accepts)}
+        errors = self.errors
+        return {
+            **vars(self),
+            "theirs": {**vars(self.theirs), "error": self.theirs.error},
+            "ours": {**vars(self.ours), "error": self.ours.error},
+            "errors": errors if errors is None or isfinite(errors) else None,
+            "level_holds": self.level_holds,
+            "spread_ratio": self.spread_ratio,
+            "spread_holds": self.spread_holds,
+        }
+
+
+ERRORS = 2.0
+"""A level holds within so many standard errors of the difference."""
+
+SPREAD = 0.25
+"""A spread holds within so large a share of the kernels' standard deviation."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A measure without and with a policy: means, standard deviations (n - 1), and what a permutation test says."""
+    """A figure without and with a policy, and what a permutation test says of that."""
 
-    before: float
-    before_sd: float
-    after: float
-    after_sd: float
-    p: float | None
+    before: Sample
+    after: Sample
+    difference: Difference
+    p: float
     """Share of all deals with means at least as far apart (:func:`kevacuate.measure.permutation.permutation_p`)."""
-    verdict: str
-    """As :func:`kevacuate.measure.permutation.decide` says it."""
+    corrected: float
+    """p corrected for the number of the policy's rows (:func:`kevacuate.measure.intervals.holm`)."""
 
     @property
     def direction(self) -> int:
-        """-1 or 1 where the groups differ, else 0."""
-        return (1 if self.after > self.before else -1) if self.verdict == DIFFERS else 0
+        """-1 or 1 where the groups differ after correction, else 0."""
+        if self.corrected > LEVEL:
+            return 0
+        return 1 if self.difference.value > 0 else -1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **vars(self),
+            "before": vars(self.before),
+            "after": vars(self.after),
+            "difference": vars(self.difference),
+            "verdict": WORDS[self.direction],
+        }
 
 
-BOTH, NEITHER, MODEL_ONLY, KERNELS_ONLY, OPPOSITE = (
+WORDS = {0: "no difference shown", 1: "more", -1: "fewer"}
+"""What a verdict is called, by its direction."""
+
+BOTH, NEITHER, OPEN, MODEL_ONLY, KERNELS_ONLY, OPPOSITE = (
     "both differ",
     "neither differs",
+    "the kernels cannot tell",
     "the model only",
     "the kernels only",
     "opposite ways",
 )
-"""What can be said of the effect of a policy on one measure: see :attr:`Effect.agreement`."""
+"""What can be said of the effect of a policy on one figure: see :attr:`Effect.agreement`."""
+
+FALSE = (MODEL_ONLY, OPPOSITE)
+"""False verdicts: the model says a difference that the kernels contradict."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a policy changes of one measure, in real kernels and in replays of the model."""
+    """What a policy changes of one figure, in real kernels and in replays of the model."""
 
     policy: str
     kernels: tuple[str, str]
     """The kernels without and with it: `("stock", "fixskip")`."""
+    column: str
     name: str
+    row: str
+    """As of :class:`LevelRow`."""
     theirs: Change
     ours: Change
 
     @property
+    def holds(self) -> bool:
+        """Whether the model's effect lies in the kernels' interval."""
+        return self.theirs.difference.holds(self.ours.difference.value)
+
+    @property
     def agreement(self) -> str:
-        """Whether the model's verdict is the kernels'."""
+        """Whether the model's verdict is the kernels', after correction.
+
+        Where the model alone differs, the kernels *cannot tell* if their interval holds the model's effect and their repeats
+        would have missed one so small; else the verdict is false.
+        """
         theirs, ours = self.theirs.direction, self.ours.direction
         if theirs == ours:
             return BOTH if theirs else NEITHER
         if theirs and ours:
             return OPPOSITE
-        return MODEL_ONLY if ours else KERNELS_ONLY
+        if not ours:
+            return KERNELS_ONLY
+        small = abs(self.ours.difference.value) < self.theirs.difference.seen
+        return OPEN if self.holds and small else MODEL_ONLY
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "policy": self.policy,
+            **vars(self),
             "kernels": list(self.kernels),
-            "name": self.name,
-            "theirs": vars(self.theirs),
-            "ours": vars(self.ours),
+            "theirs": self.theirs.as_dict(),
+            "ours": self.ours.as_dict(),
+            "holds": self.holds,
             "agreement": self.agreement,
+            "false_verdict": self.agreement in FALSE,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the verdict level came to on one demand."""
+
+    workload: str
+    """`churn, 1g, 1 CPU, seed 5`."""
+    loop: str
+    """`open` or `closed`: whose reclaim and compaction the replays had."""
+    boots: dict[str, int]
+    """Repeats of each kernel."""
+    replays: int
+    """Replays of each policy."""
+    rows: tuple[LevelRow, ...]
+    effects: tuple[Effect, ...]
+    not_modelled: tuple[str, ...]
+    """Columns of the table of repeats of which the replays have no figure."""
+    perfect: dict[str, float]
+    """By question, the share of rows that a perfect model would pass: the kernels' own boots drawn against themselves."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **vars(self),
+            "rows": [row.as_dict() for row in self.rows],
+            "effects": [row.as_dict() for row in self.effects],
+            "not_modelled": list(self.not_modelled),
         }
 
 
@@ -163,10 +259,8 @@ class LevelResult:
     """Why the level made no decision; empty if it made some."""
     notes: tuple[str, ...] = ()
     """What a reader must know: what is approximate, what was inferred."""
-    outcomes: tuple[Outcome, ...] = ()
-    """The rows of the counterfactual level."""
-    effects: tuple[Effect, ...] = ()
-    """What each policy changes there, in real kernels and in the model."""
+    judged: Judged | None = None
+    """What the verdict level came to."""
     until_compaction: Tally | None = None
     """The decisions before the recorded kernel's first compaction, where that makes a difference."""
 
@@ -206,8 +300,7 @@ class LevelResult:
             "until_first_compaction": {**vars(before), "exactness": before.exactness} if before else None,
             "not_exercised": self.not_exercised,
             "notes": list(self.notes),
-            "rows": [row.as_dict() for row in self.outcomes],
-            "effects": [row.as_dict() for row in self.effects],
+            **({"verdict": self.judged.as_dict()} if self.judged else {}),
         }
 
 

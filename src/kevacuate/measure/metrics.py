@@ -171,6 +171,7 @@ def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, An
     stat = state.view.stat
     return {
         **{name: getattr(stat, counter) for name, counter in _COUNTERS.items()},
+        **({} if state.view.cfg.open_loop else pressure_metrics(state)),
         "worker_cpu_seconds": stat.worker_ns / 1e9,
         "compaction_cpu_seconds": stat.compact_ns / 1e9,
         "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
@@ -178,6 +179,55 @@ def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, An
         "end": moment(state) if end is None else end,
     }
 
+
+def pressure_metrics(state: State) -> dict[str, Any]:
+    """What reclaim and compaction did in a closed loop, which an open loop takes as recorded.
+
+    ``vmstat``: counters by their names in /proc/vmstat (pages, or times). ``stall_seconds``: virtual time that requests
+    waited, at the recorded machine's speed. ``direct_compaction_results``: calls of try_to_compact_pages. ``kswapd_runs``: by
+    order.
+    """
+    view = state.view
+    stat, scale = view.stat, view.cfg.time_scale / 1e9
+    return {
+        "vmstat": {name: getattr(stat, name) for name in VMSTAT},
+        "stall_seconds": {
+            "compaction": stat.direct_compact_ns * scale,
+            "reclaim": stat.reclaim_stall_ns * scale,
+        },
+        "direct_compaction_results": {name: stat.direct_compact[i] for i, name in k.COMPACT_NAMES.items()},
+        "direct_compactions": sum(stat.direct_compact[i] for i in k.COMPACT_NAMES),
+        "direct_reclaims": stat.direct_reclaims,
+        "kswapd_runs": [stat.kswapd_runs[order] for order in range(ORDERS)],
+    }
+
+
+VMSTAT = (
+    "allocstall",
+    "compact_stall",
+    "compact_success",
+    "compact_fail",
+    "compact_daemon_wake",
+    "compact_migrate_scanned",
+    "compact_free_scanned",
+    "compact_isolated",
+    "pgmigrate_success",
+    "pgmigrate_fail",
+    "pgscan_kswapd",
+    "pgscan_direct",
+    "pgsteal_kswapd",
+    "pgsteal_direct",
+    "pgrefill",
+    "pgactivate",
+    "pgdeactivate",
+    "workingset_refault_file",
+    "workingset_activate_file",
+    "workingset_restore_file",
+    "thp_fault_alloc",
+    "thp_fault_fallback",
+    "oom_kill",
+)
+"""Counters of a closed loop, by their names in /proc/vmstat, each of the whole run; allocstall is the sum over zones."""
 
 _COUNTERS = {
     "allocations": "allocs",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kevacuate.measure.blocks import COLUMNS, BlockCounts
-from kevacuate.measure.metrics import block_metrics, free_metrics
+from kevacuate.measure.metrics import VMSTAT, block_metrics, free_metrics
 from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import MOVABLE, UNMOVABLE, count_classes, page_classes
 from kevacuate.mm.constants import MIGRATE_NAMES
@@ -134,18 +134,7 @@ def moments_of(
 
 
 _VMSTAT_SUMS = {"pgalloc": "pgalloc_", "allocstall": "allocstall_"}
-_VMSTAT = (
-    "compact_stall",
-    "compact_success",
-    "compact_fail",
-    "compact_daemon_wake",
-    "pgmigrate_success",
-    "pgmigrate_fail",
-    "pgsteal_direct",
-    "pgsteal_kswapd",
-    "thp_fault_alloc",
-    "thp_fault_fallback",
-)
+_VMSTAT = tuple(name for name in VMSTAT if name not in _VMSTAT_SUMS)
 
 
 def vmstat_change(snapshots: Sequence[Any]) -> dict[str, int]:

@@ -53,6 +53,26 @@ def at_the_end(*names: Any) -> Callable[[Run], float | None]:
     return get
 
 
+def vmstat(name: str) -> Callable[[Run], float | None]:
+    """A counter of the whole run by its name in /proc/vmstat; None in an open loop, which has none of them."""
+
+    def get(run: Run) -> float | None:
+        counters = run.metrics.get("vmstat") or {}
+        return float(counters[name]) if counters else None
+
+    return get
+
+
+def stall_milliseconds(name: str) -> Callable[[Run], float | None]:
+    """Virtual time that requests waited in direct compaction or direct reclaim; None in an open loop."""
+
+    def get(run: Run) -> float | None:
+        seconds = run.metrics.get("stall_seconds") or {}
+        return float(seconds[name] * 1e3) if seconds else None
+
+    return get
+
+
 def mean_of_samples(name: str) -> Callable[[Run], float]:
     """The mean over the run's samples of virtual time."""
     return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)

@@ -8,6 +8,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
+from kevacuate.mm.lruvec import folio_lru_list, lru_head, lru_object
 from kevacuate.mm.pcp import pcp_at, pcp_list
 from kevacuate.records import Words
 
@@ -30,7 +31,17 @@ PROBLEMS = {
     16: "evacuate items were lost or duplicated",
     17: "the object table disagrees with the pages",
     18: "a chunk is misaligned or leaves its zone",
+    19: "an LRU list holds what is no folio of this list",
+    20: "an LRU list's links disagree",
+    21: "a folio is on no LRU list, or on several",
+    22: "the size of an LRU list differs from the pages",
+    23: "NR_ISOLATED_FILE differs from the pages",
 }
+
+SUMS = 384
+"""Words of scratch that :func:`check_state` wants."""
+_LRU_SIZES, _ISOLATED_FILE, _FOLIOS, _LINKED = 96, 352, 360, 361
+"""Places in the scratch: pages on LRU lists [node][32]; isolated ones of files by node; folios of lists, and on them."""
 
 
 @part
@@ -157,15 +168,64 @@ def check_owned(s: View, pfn: int, state: int, pages: int, sums: Words) -> int:
     """An allocated or isolated chunk: object table, LRU counters."""
     attr = s.link[2 * pfn + 1] + 0
     obj = s.link[2 * pfn] + 0
+    zone = s.zone[page_zone(s, pfn)]
     if attr & k.ATTR_ON_LRU:
         sums[24 + page_zone(s, pfn)] += pages
+        lru = folio_lru_list(attr)
+        sums[_LRU_SIZES + 32 * zone.node + zone.index * k.NR_LRU_LISTS + lru] += pages
+        if obj >= 0 and lru != k.LRU_UNEVICTABLE:
+            sums[_FOLIOS] += 1
     if state == k.CHUNK_ISOLATED and attr & k.ATTR_LRU:
         sums[64 + page_zone(s, pfn)] += pages
+        if attr & k.ATTR_FILE:
+            sums[_ISOLATED_FILE + zone.node] += pages
     if obj >= 0 and not attr & k.ATTR_FREED and s.obj[obj] != pfn:
         return 17
     if state == k.CHUNK_ALLOC and attr & k.ATTR_FREED:
         return 17
     return 0
+
+
+@part
+def check_lru_list(s: View, node: int, lru: int, sums: Words) -> tuple[int, int]:
+    """One LRU list. Returns (code, pfn or object)."""
+    head = lru_head(node, lru)
+    before = head
+    at = s.lru[2 * head] + 0
+    while at != head:
+        obj = lru_object(s, at)
+        if obj < 0 or sums[_LINKED] > sums[_FOLIOS]:
+            return 21, obj
+        pfn = s.obj[obj] + 0
+        if pfn < 0 or s.meta[pfn] >> 4 != k.CHUNK_ALLOC or s.link[2 * pfn] != obj:
+            return 19, obj
+        attr = s.link[2 * pfn + 1] + 0
+        mine = folio_lru_list(attr) == lru and s.zone[page_zone(s, pfn)].node == node
+        if not mine or not attr & k.ATTR_ON_LRU:
+            return 19, pfn
+        if s.lru[2 * at + 1] != before:
+            return 20, pfn
+        sums[_LINKED] += 1
+        before = at
+        at = s.lru[2 * at] + 0
+    return (0, 0) if s.lru[2 * head + 1] == before else (20, lru)
+
+
+@part
+def check_lru(s: View, sums: Words) -> tuple[int, int]:
+    """All LRU lists and their sizes, in closed loop: every folio is on exactly one. Returns (code, where)."""
+    for node in range(s.cfg.nr_nodes):
+        for lru in range(k.LRU_LISTS):
+            code, where = check_lru_list(s, node, lru, sums)
+            if code:
+                return code, where
+        pgdat = s.node[node]
+        for i in range(4 * k.NR_LRU_LISTS):
+            if pgdat.nr_lru[i] != sums[_LRU_SIZES + 32 * node + i]:
+                return 22, node
+        if pgdat.nr_isolated_file != sums[_ISOLATED_FILE + node]:
+            return 23, node
+    return (0, 0) if sums[_LINKED] == sums[_FOLIOS] else (21, 0)
 
 
 @part
@@ -194,9 +254,9 @@ def check_items(s: View) -> bool:
 
 @kernel
 def check_state(sa: State, sums: Words) -> tuple[int, int]:
-    """All invariants; *sums* is scratch, int64[96]. Returns (code of PROBLEMS or 0, pfn or index)."""
+    """All invariants; *sums* is scratch, int64[SUMS]. Returns (code of PROBLEMS or 0, pfn or index)."""
     s = pointers(sa)
-    for i in range(96):
+    for i in range(SUMS):
         sums[i] = 0
     for z in range(s.cfg.nr_zones):
         code, where = check_zone_lists(s, z, sums)
@@ -219,6 +279,10 @@ def check_state(sa: State, sums: Words) -> tuple[int, int]:
             return 14, z
         if s.zone[z].nr_isolated != sums[64 + z]:
             return 15, z
+    if s.cfg.open_loop == 0:
+        code, where = check_lru(s, sums)
+        if code:
+            return code, where
     return (0, 0) if check_items(s) else (16, 0)
 
 
@@ -226,6 +290,6 @@ def check(state: State) -> None:
     """Raise AssertionError, in words, if any invariant of *state* is broken."""
     import numpy as np
 
-    code, where = check_state(state, np.zeros(96, np.int64))
+    code, where = check_state(state, np.zeros(SUMS, np.int64))
     if code:
         raise AssertionError(f"{PROBLEMS[code]} (at {where:#x})")

@@ -10,8 +10,8 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fields import View
 from kevacuate.mm.kcompactd import kcompactd_step
+from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.pcp import decay_pcp_high
-from kevacuate.mm.vmscan import kswapd_step
 
 
 @part

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.buddy import (
     account_freepages,
+    covering_chunk,
     del_page_from_free_list,
     free_list,
     get_pfnblock_migratetype,
@@ -19,22 +20,30 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.constants import (
     ALLOC_CMA,
+    CHUNK_ALLOC,
     CHUNK_BUDDY,
     CHUNK_COMPACT,
-    FREEPAGES,
+    CHUNK_ISOLATED,
+    CHUNK_TAIL,
+    L_LIST,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
+    MIGRATE_CMA,
+    MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
     PB_COMPACT_SKIP,
     WMARK_MIN,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.log import log_list
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
 @part
-def freepages(s: View, z: int, order: int) -> int:
+def freepages(s: View, z: int, cc: CompactControl, order: int) -> int:
     """Sentinel of cc->freepages[order]."""
-    return free_list(s, z, order, FREEPAGES)
+    return free_list(s, z, order, cc.freepages)
 
 
 @part
@@ -51,8 +60,8 @@ def set_pageblock_skip(s: View, pfn: int) -> None:
 
 @part
 def isolation_suitable(s: View, cc: CompactControl, pfn: int) -> bool:
-    """Whether the skip bit lets the scanners into the block; proactive compaction ignores it (:188)."""
-    return cc.proactive_compaction != 0 or not get_pageblock_skip(s, pfn)
+    """Whether the skip bit lets the scanners into the block, or is ignored (:188)."""
+    return cc.ignore_skip_hint != 0 or not get_pageblock_skip(s, pfn)
 
 
 @part
@@ -62,9 +71,15 @@ def pageblock_start_pfn(s: View, pfn: int) -> int:
 
 
 @part
-def pageblock_pfn_to_page(s: View, z: int, start: int) -> bool:
-    """Whether the block that starts at *start* belongs to the zone up to its last page."""
+def free_block_end(s: View, z: int, start: int) -> int:
+    """Where the free scanner's block ends: at the zone's end if that comes first. In an open loop such a block is left out."""
     end = start + (1 << s.cfg.pageblock_order)
+    return end if s.cfg.open_loop else min(end, s.zone[z].zone_end_pfn)
+
+
+@part
+def pageblock_pfn_to_page(s: View, z: int, start: int, end: int) -> bool:
+    """Whether the block that starts at *start* belongs to the zone up to *end*."""
     return start >= 0 and end <= s.zone[z].zone_end_pfn and page_zone(s, start) == z
 
 
@@ -72,14 +87,18 @@ def pageblock_pfn_to_page(s: View, z: int, start: int) -> bool:
 def move_freelist(s: View, head: int, pfn: int, last: bool) -> None:
     """Rotate a free list so that *pfn* is its last (move_freelist_tail) or its first (move_freelist_head, compaction.c).
 
-    Where it is that already nothing changes, as the kernel's own check says.
+    Where it is that already nothing is done, as the kernel's own check says.
     """
     before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
+    if pfn == (before if last else after):
+        return
     s.link[2 * before], s.link[2 * after + 1] = after, before
     if last:
         list_add(s, head, pfn)
     else:
         list_add_tail(s, head, pfn)
+    mt = get_pfnblock_migratetype(s, pfn)
+    log_list(s, L_LIST, pfn, LIST_ROTATE_LAST if last else LIST_ROTATE_FIRST, s.meta[pfn] & 15, mt)
 
 
 @part(cold=True)
@@ -101,34 +120,76 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
 
 @part
 def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> bool:
-    """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN."""
+    """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN. Isolated pages do not count as free."""
     mark = s.zone[z].watermark[WMARK_MIN] + (1 << order)
-    if not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
+    isolated = get_pfnblock_migratetype(s, pfn) == MIGRATE_ISOLATE
+    if not isolated and not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
         return False
     take_free_chunk(s, z, pfn, order)
-    list_add_tail(s, pfn, freepages(s, z, order))
+    list_add_tail(s, pfn, freepages(s, z, cc, order))
     cc.nr_freepages += 1 << order
+    s.stat.compact_isolated += 1 << order
     return True
+
+
+@part
+def is_compound(s: View, state: int) -> bool:
+    """Whether a scanner passes over all of a chunk in this state at once, as over a compound page.
+
+    In an open loop, as it was first modelled, chunks of every state that are in use.
+    """
+    return state == CHUNK_ALLOC or state == CHUNK_ISOLATED or s.cfg.open_loop != 0
 
 
 @part
 def isolate_freepages_block(
     s: View, z: int, cc: CompactControl, pfn: int, end: int, stride: int
 ) -> tuple[int, int]:
-    """Take the free chunks of a block until there are enough. Returns (where it stopped, pages taken)."""
-    taken = 0
+    """Take the free chunks of a block until there are enough (:568). Returns (where it stopped, pages taken)."""
+    taken = scanned = 0
     while pfn < end:
+        scanned += 1
         meta = s.meta[pfn] + 0
         size = 1 << (meta & 15)
         if meta >> 4 == CHUNK_BUDDY:
             if not isolate_free_page(s, z, cc, pfn, meta & 15):
                 break
+            scanned += size - 1
             taken += size
             if cc.nr_migratepages <= cc.nr_freepages:
                 pfn += size
                 break
             pfn += size - 1
-        elif pfn + size <= end:
+        elif pfn + size <= end and is_compound(s, meta >> 4):
+            scanned += size - 1
             pfn += size - 1
         pfn += stride
+    cc.total_free_scanned += scanned
     return min(pfn, end), taken
+
+
+@part
+def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
+    """Whether the block is a movable one, or its type is ignored, and it is not free altogether (:1429)."""
+    order = cc.order if cc.order > 0 else s.cfg.pageblock_order
+    meta = s.meta[start] + 0
+    if meta >> 4 == CHUNK_BUDDY and meta & 15 >= order:
+        return False
+    if cc.ignore_block_suitable:
+        return True
+    mt = get_pfnblock_migratetype(s, start)
+    return mt in (MIGRATE_MOVABLE, MIGRATE_CMA)
+
+
+@part
+def covered_by_whole_blocks(s: View, pfn: int) -> bool:
+    """pageblock_skip_persistent: whether a compound page of a block or more holds the page."""
+    start = pageblock_start_pfn(s, pfn)
+    meta = s.meta[start] + 0
+    if meta >> 4 == CHUNK_TAIL:
+        head = covering_chunk(s, start)
+        if head < 0:
+            return False
+        meta = s.meta[head] + 0
+    state = meta >> 4
+    return meta & 15 >= s.cfg.pageblock_order and (state == CHUNK_ALLOC or state == CHUNK_ISOLATED)

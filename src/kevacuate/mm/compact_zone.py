@@ -3,8 +3,7 @@
 
 As kcompactd runs it: MIGRATE_SYNC_LIGHT, for GFP_KERNEL. Approximate: a batch is isolated and its destinations are found at one
 moment of virtual time, the moves then come 32 pages at a time; a large folio without a destination counts as failed, it is
-not split.
-Direct compaction is not modelled, and with it what only it does: flushing the skip bits.
+not split. Direct compaction, which is one moment: :mod:`.direct_compact`.
 """
 
 from __future__ import annotations
@@ -12,34 +11,30 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_reset import reset_isolation_suitable_zone
 from kevacuate.mm.compact_scanners import pageblock_start_pfn
-from kevacuate.mm.compact_suitable import extfrag_for_order
+from kevacuate.mm.compact_suitable import compaction_restarting, extfrag_for_order
 from kevacuate.mm.fallback import find_suitable_fallback
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
-from kevacuate.mm.isolate_migratepages import isolate_migratepages
+from kevacuate.mm.isolate_migratepages import ISOLATE_SUCCESS, isolate_migratepages
 from kevacuate.mm.log import log_event
-from kevacuate.mm.migrate import free_isolated, migrate_folio_move, unaccount_isolated
+from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
 from kevacuate.mm.pcp import drain_pages_zone
-from kevacuate.mm.swap import folio_add_lru, lru_add_drain_cpu
+from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
 
 
-@part(cold=True)
-def compact_zone_begin(s: View, z: int, cc: CompactControl, cpu: int, order: int, proactive: bool) -> None:
-    """compact_zone up to its loop: where the scanners start (:2564)."""
+@part
+def set_scanners(s: View, z: int, cc: CompactControl) -> None:
+    """Where the scanners start: at the zone's ends, or where they stopped (:2597)."""
     zone = s.zone[z]
     start, end = zone.zone_start_pfn, zone.zone_end_pfn
-    last = pageblock_start_pfn(s, end - 1)
-    cc.last_migrated_pfn = cc.fast_search_fail = cc.fast_start_pfn = cc.finish_pageblock = 0
-    cc.nr_freepages = cc.nr_migratepages = cc.left = 0
-    cc.order = order
-    cc.search_order = order
-    cc.proactive_compaction = cc.whole_zone = 1 if proactive else 0
-    if proactive:
-        migrate, free = start, last
-    else:
-        migrate, free = zone.compact_cached_migrate_pfn[1], zone.compact_cached_free_pfn
+    migrate, free = start, pageblock_start_pfn(s, end - 1)
+    if not cc.whole_zone:
+        last = free
+        synchronous = 0 if cc.mode == k.MIGRATE_ASYNC else 1
+        migrate, free = zone.compact_cached_migrate_pfn[synchronous], zone.compact_cached_free_pfn
         if free < start or free >= end:
             free = last
             zone.compact_cached_free_pfn = free
@@ -50,9 +45,45 @@ def compact_zone_begin(s: View, z: int, cc: CompactControl, cpu: int, order: int
             cc.whole_zone = 1
     cc.migrate_pfn = migrate
     cc.free_pfn = free
+
+
+@part
+def compact_zone_set(s: View, z: int, cc: CompactControl, cpu: int) -> None:
+    """compact_zone up to its loop, for every kind of compaction (:2564)."""
+    cc.last_migrated_pfn = cc.fast_start_pfn = cc.finish_pageblock = 0
+    cc.nr_freepages = cc.nr_migratepages = cc.left = 0
+    cc.total_migrate_scanned = cc.total_free_scanned = 0
+    if compaction_restarting(s, z, cc.order):
+        reset_isolation_suitable_zone(s, z)
+    set_scanners(s, z, cc)
     s.stat.compactions += 1
-    log_event(s, k.L_COMPACT_BEGIN, migrate, free, order, z, 0)
+    kind = 1 + cc.mode if cc.direct_compaction else 0
+    log_event(s, k.L_COMPACT_BEGIN, cc.migrate_pfn, cc.free_pfn, cc.order, z, kind)
     lru_add_drain_cpu(s, cpu)
+
+
+@part(cold=True)
+def compact_zone_begin(s: View, z: int, cc: CompactControl, cpu: int) -> None:
+    """compact_zone up to its loop, as kcompactd calls it with its own compact_control.
+
+    What that has learnt in one zone it takes to the next: fast_search_fail, search_order, whole_zone. In an open loop, as it was
+    first modelled, it forgets that.
+    """
+    if s.cfg.open_loop:
+        cc.fast_search_fail = 0
+        cc.search_order = cc.order
+        cc.whole_zone = cc.proactive_compaction
+    compact_zone_set(s, z, cc, cpu)
+
+
+@part(cold=True)
+def compact_zone_end(s: View, z: int, cc: CompactControl, cpu: int, result: int) -> None:
+    """What follows compact_zone's loop (:2766): unused destinations are freed, the counters are kept."""
+    log_event(s, k.L_COMPACT_END, cc.migrate_pfn, cc.free_pfn, cc.order, result, z)
+    if cc.nr_freepages > 0:
+        raise_cached_free_pfn(s, z, release_free_list(s, z, cc, cpu))
+    s.stat.compact_migrate_scanned += cc.total_migrate_scanned
+    s.stat.compact_free_scanned += cc.total_free_scanned
 
 
 @part
@@ -69,6 +100,8 @@ def compact_finished(s: View, z: int, cc: CompactControl, kswapd_runs: bool, wan
         start = zone.zone_start_pfn
         zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = start
         zone.compact_cached_free_pfn = pageblock_start_pfn(s, zone.zone_end_pfn - 1)
+        if cc.direct_compaction:
+            zone.compact_blockskip_flush = 1
         return k.COMPACT_COMPLETE if cc.whole_zone else k.COMPACT_PARTIAL_SKIPPED
     if cc.proactive_compaction:
         if kswapd_runs:
@@ -77,25 +110,24 @@ def compact_finished(s: View, z: int, cc: CompactControl, kswapd_runs: bool, wan
         return k.COMPACT_CONTINUE if score > wanted_score else k.COMPACT_SUCCESS
     if cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn):
         return k.COMPACT_CONTINUE
-    if s.cfg.defrag_mode:
+    if s.cfg.defrag_mode and not cc.direct_compaction:
         mark, free = wmark_pages(s, z, k.WMARK_HIGH), zone.nr_free_pages_blocks
         met = zone_watermark_ok_free(s, z, cc.order, mark, cc.highest_zoneidx, 0, free)
         return k.COMPACT_SUCCESS if met else k.COMPACT_CONTINUE
-    for order in range(cc.order, s.cfg.max_page_order + 1):
-        head = free_list(s, z, order, k.MIGRATE_UNMOVABLE)
-        if s.link[2 * head] != head or find_suitable_fallback(s, z, order, k.MIGRATE_UNMOVABLE, True) >= 0:
-            return k.COMPACT_SUCCESS
-    return k.COMPACT_CONTINUE
+    return k.COMPACT_SUCCESS if suitable_page_is_free(s, z, cc.order, cc.migratetype) else k.COMPACT_CONTINUE
 
 
 @part
-def put_source_back(s: View, cpu: int, pfn: int) -> None:
-    """putback_movable_pages for one folio."""
-    order = s.meta[pfn] & 15
-    unaccount_isolated(s, pfn, order)
-    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
-    if s.link[2 * pfn + 1] & k.ATTR_LRU:
-        folio_add_lru(s, cpu, pfn, order)
+def suitable_page_is_free(s: View, z: int, order: int, mt: int) -> bool:
+    """Whether a request of *mt* would find a chunk of *order*: of its type, if movable CMA's, or in a block to claim (:2356)."""
+    for o in range(order, s.cfg.max_page_order + 1):
+        head = free_list(s, z, o, mt)
+        if s.link[2 * head] != head or find_suitable_fallback(s, z, o, mt, True) >= 0:
+            return True
+        cma = free_list(s, z, o, k.MIGRATE_CMA)
+        if mt == k.MIGRATE_MOVABLE and s.link[2 * cma] != cma:
+            return True
+    return False
 
 
 @part(cold=True)
@@ -116,7 +148,7 @@ def compact_folios_unmap(s: View, z: int, cc: CompactControl) -> None:
             dst = -1
         s.folios[targets + i] = dst
     cc.left = cc.nr_folios
-    cc.failed = 0
+    cc.failed = cc.failed_pages = 0
 
 
 @part
@@ -131,6 +163,7 @@ def move_source(s: View, z: int, cc: CompactControl, cpu: int, pfn: int, dst: in
         return 1 << order
     else:
         cc.failed += 1
+        cc.failed_pages += 1 << order
         put_source_back(s, cpu, pfn)
     if dst >= 0:
         compaction_free(s, z, cc, dst, s.meta[dst] & 15)
@@ -153,30 +186,20 @@ def compact_folios_move(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
     cc.left = left
     cc.cost += moved * s.cfg.migrate_ns
     s.stat.compact_migrated += moved
+    s.stat.pgmigrate_success += moved
     return left > 0
 
 
 @part
-def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
-    """What compact_zone does with migrate_pages' result. Returns (COMPACT_*, whether to scan the rest of the block)."""
+def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tuple[int, bool]:
+    """What compact_zone does when *failed* folios are left (:2712). Returns (COMPACT_*, whether to rescan the block)."""
     cc.nr_migratepages = 0
-    failed = cc.failed
-    s.stat.compact_failed += failed
-    log_event(
-        s,
-        k.L_COMPACT_MIGRATE,
-        cc.migrate_pfn,
-        cc.nr_folios - failed,
-        failed,
-        cc.enomem,
-        0,
-    )
     if failed == 0:
         return k.COMPACT_CONTINUE, False
-    if cc.enomem and not compact_scanners_met(s, cc):
+    if enomem and not compact_scanners_met(s, cc):
         return k.COMPACT_CONTENDED, False
     inside = cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn)
-    if not inside or cc.proactive_compaction or cc.finish_pageblock:
+    if not inside or cc.ignore_skip_hint or cc.finish_pageblock or cc.mode == k.MIGRATE_SYNC:
         return k.COMPACT_CONTINUE, False
     cc.finish_pageblock = 1
     if cc.order == s.cfg.hpage_pmd_order:
@@ -185,13 +208,45 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
 
 
 @part
-def begin_batch(s: View, z: int, cc: CompactControl) -> None:
-    """Isolate the next batch and find its destinations; nothing left to move if there is none."""
-    cc.left = 0
-    if isolate_migratepages(s, z, cc):
+def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
+    """A batch of kcompactd's is moved: count it. Returns what :func:`after_migration` does."""
+    failed = cc.failed
+    s.stat.compact_failed += failed
+    s.stat.pgmigrate_fail += cc.failed_pages
+    log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, cc.nr_folios - failed, failed, cc.enomem, 0)
+    return after_migration(s, cc, failed, cc.enomem)
+
+
+@part
+def isolate_batch(s: View, z: int, cc: CompactControl, cpu: int) -> int:
+    """Isolate the next batch, and remember from which block it is. Returns ISOLATE_*."""
+    isolated = isolate_migratepages(s, z, cc, cpu)
+    if isolated == ISOLATE_SUCCESS:
         last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
         cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
+    return isolated
+
+
+@part
+def begin_batch(s: View, z: int, cc: CompactControl, cpu: int) -> None:
+    """Isolate the next batch and find its destinations; nothing left to move if there is none."""
+    cc.left = 0
+    if isolate_batch(s, z, cc, cpu) == ISOLATE_SUCCESS:
         compact_folios_unmap(s, z, cc)
+
+
+@part
+def begin_round(s: View, cc: CompactControl) -> None:
+    """Whether this round of the loop takes the rest of the block: it is the one that was migrated from last (:2655)."""
+    same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
+    cc.finish_pageblock = 1 if same else 0
+
+
+@part
+def raise_cached_free_pfn(s: View, z: int, highest: int) -> None:
+    """The highest page given back lets the next run's free scanner start as high (:2780)."""
+    zone = s.zone[z]
+    zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, pageblock_start_pfn(s, highest))
 
 
 @part
@@ -216,7 +271,7 @@ def compact_zone_turn(
             return result
         result, again = batch_over(s, z, cc)
         if again:
-            begin_batch(s, z, cc)
+            begin_batch(s, z, cc, cpu)
             if cc.left > 0:
                 return result
         if result == k.COMPACT_CONTINUE:
@@ -225,23 +280,12 @@ def compact_zone_turn(
     if result == k.COMPACT_CONTINUE:
         result = compact_finished(s, z, cc, kswapd_runs, wanted_score)
     if result == k.COMPACT_CONTINUE:
-        same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
-        cc.finish_pageblock = 1 if same else 0
-        begin_batch(s, z, cc)
+        begin_round(s, cc)
+        begin_batch(s, z, cc, cpu)
         if cc.left == 0:
             check_drain(s, z, cc, cpu)
         return result
-    log_event(
-        s,
-        k.L_COMPACT_END,
-        cc.migrate_pfn,
-        cc.free_pfn,
-        cc.order,
-        result,
-        z,
-    )
-    if cc.nr_freepages > 0:
-        highest = pageblock_start_pfn(s, release_free_list(s, z, cc, cpu))
-        zone = s.zone[z]
-        zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, highest)
+    compact_zone_end(s, z, cc, cpu, result)
+    s.stat.compact_daemon_migrate_scanned += cc.total_migrate_scanned
+    s.stat.compact_daemon_free_scanned += cc.total_free_scanned
     return result

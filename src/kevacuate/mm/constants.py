@@ -59,8 +59,14 @@ ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 PCP_BATCH_SCALE_MAX = 5
 COMPACT_CLUSTER_MAX = 32
 SWAP_CLUSTER_MAX = 32
+SWAP_CLUSTER_MAX_SKIPPED = SWAP_CLUSTER_MAX << 10
+DEF_PRIORITY = 12
 FOLIO_BATCH_SIZE = 31
 NR_MAX_MIGRATE_PAGES_RETRY = 10
+NR_MAX_MIGRATE_ASYNC_RETRY = 3
+NR_MAX_MIGRATE_SYNC_RETRY = NR_MAX_MIGRATE_PAGES_RETRY - NR_MAX_MIGRATE_ASYNC_RETRY
+MAX_RECLAIM_RETRIES = 16  # mm/internal.h
+MAX_COMPACT_RETRIES = 16  # mm/page_alloc.c
 
 # States of chunks: the high nibble of ``meta``; the low nibble is the order. 0 is any page but a chunk's head.
 CHUNK_TAIL = 0
@@ -78,11 +84,36 @@ ATTR_WRITEBACK = int(PageAttr.WRITEBACK)
 ATTR_PINNED = int(PageAttr.PINNED)
 ATTR_BUSY = int(PageAttr.BUSY)
 ATTR_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
+ATTR_MLOCKED = int(PageAttr.MLOCKED)
 ATTR_STATIC = 255
 ATTR_ON_LRU = 256
 ATTR_IN_BATCH = 512
 ATTR_FREED = 1024
+# Those that follow are set in closed loop alone: PG_active, PG_referenced, PG_workingset, PG_reclaim, and a place in a CPU's
+# lru_activate batch. The first four go with a folio that is migrated (folio_migrate_flags).
+ATTR_ACTIVE = 2048
 ATTR_REFERENCED = 4096
+ATTR_WORKINGSET = 8192
+ATTR_RECLAIM = 16384
+ATTR_ACTIVATING = 32768
+ATTR_DIRTIED = 0x7FFF0000  # when the folio was made dirty (mm/writeback.py)
+ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM | ATTR_DIRTIED
+
+# LRU lists (enum lru_list): anonymous ones and those of files, active ones one further; the unevictable ones are counted alone.
+LRU_INACTIVE_ANON = 0
+LRU_ACTIVE_ANON = 1
+LRU_INACTIVE_FILE = 2
+LRU_ACTIVE_FILE = 3
+LRU_UNEVICTABLE = 4
+NR_LRU_LISTS = 5
+LRU_LISTS = 4  # of a node, with a list head each
+LRU_HEADS = 8 * LRU_LISTS  # list heads at the front of ``lru``: of 8 nodes
+LRU_BATCH = 16  # pairs of words in ``lru`` that a CPU's lru_activate batch takes: its count, then its folios
+SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
+
+# What State.obj holds for an object without a page.
+OBJ_NONE = -1
+OBJ_DROPPED = -2
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
@@ -144,6 +175,8 @@ WORKER_MIGRATE = 4
 KSWAPD_IDLE = 0
 KSWAPD_WOKEN = 1
 KSWAPD_RUNNING = 2
+KSWAPD_NAP = 3  # the short sleep of kswapd_try_to_sleep, in closed loop
+KSWAPD_NAP_NS = 102_000_000  # HZ/10, and half a jiffy at HZ 250: a timer ends at a tick
 KCOMPACTD_IDLE = 0
 KCOMPACTD_WOKEN = 1
 KCOMPACTD_RUNNING = 2
@@ -163,6 +196,40 @@ WHY_NAMES = (
     "nothing isolated early",
     "nothing isolated up to the block's end",
     "a page failed to migrate",
+)
+
+# How a request left the slow path of a closed loop (__alloc_pages_slowpath).
+EXIT_NO_ZONE = 0
+EXIT_FREELIST = 1
+EXIT_RECLAIM = 2
+EXIT_COMPACT = 3
+EXIT_CANNOT_RECLAIM = 4
+EXIT_COMPACT_ONLY = 5
+EXIT_NORETRY = 6
+EXIT_COSTLY = 7
+EXIT_OOM_HIGH = 8
+EXIT_NO_OOM = 9
+EXIT_OOM = 10
+EXIT_OOM_NOFAIL = 11
+EXIT_NOFAIL = 12
+EXIT_RETRIED = 13
+EXIT_RESERVES = 14
+EXIT_NAMES = (
+    "no zone",
+    "page from the free lists",
+    "page after direct reclaim",
+    "page after direct compaction",
+    "may not reclaim",
+    "compacts only",
+    "__GFP_NORETRY",
+    "costly order",
+    "page at HIGH before the OOM killer",
+    "no OOM killer for it",
+    "out of memory",
+    "out of memory, page without marks for __GFP_NOFAIL",
+    "page from the reserve for __GFP_NOFAIL",
+    "page from the free lists after a retry",
+    "page without marks",
 )
 EAGAIN = 11
 ENOMEM = 12
@@ -189,6 +256,10 @@ L_KSWAPD = 18
 L_COMPACT_BEGIN = 19
 L_COMPACT_END = 20
 L_COMPACT_MIGRATE = 21
+L_DIRECT_COMPACT = 22
+L_DIRECT_COMPACT_END = 23
+L_OOM = 25
+L_DIRECT_RECLAIM = 24
 L_ZONE_LOCKED = 32
 L_PCPU_DRAIN = 33
 L_LIST = 34
@@ -198,12 +269,20 @@ LIST_ADD, LIST_ADD_TAIL, LIST_DELETE, LIST_MOVE = (
     int(ListOp.DELETE),
     int(ListOp.MOVE),
 )
+LIST_ROTATE_FIRST, LIST_ROTATE_LAST = int(ListOp.ROTATE_FIRST), int(ListOp.ROTATE_LAST)
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 CHUNK_COMPACT = 6
-FREEPAGES = 6  # cc->freepages: place of its list among a zone's lists of an order
+FREEPAGES = 6  # kcompactd's cc->freepages: place of its list among a zone's lists of an order
+FREEPAGES_DIRECT = 7  # a direct compaction's
 KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
 COMPACT_MAX_DEFER_SHIFT = 6
+MIGRATE_ASYNC = 0  # enum migrate_mode
+MIGRATE_SYNC_LIGHT = 1
+MIGRATE_SYNC = 2
+COMPACT_PRIO_SYNC_FULL = 0  # enum compact_priority
+COMPACT_PRIO_SYNC_LIGHT = 1
+COMPACT_PRIO_ASYNC = 2
 COMPACT_SKIPPED = 1
 COMPACT_DEFERRED = 2
 COMPACT_CONTINUE = 4
@@ -211,4 +290,11 @@ COMPACT_COMPLETE = 5
 COMPACT_PARTIAL_SKIPPED = 6
 COMPACT_CONTENDED = 7
 COMPACT_SUCCESS = 8
-COMPACT_NAMES = {5: "complete", 6: "partial_skipped", 7: "contended", 8: "success"}
+COMPACT_NAMES = {
+    1: "skipped",
+    2: "deferred",
+    5: "complete",
+    6: "partial_skipped",
+    7: "contended",
+    8: "success",
+}

@@ -15,6 +15,7 @@ from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.layout import State
+from kevacuate.mm.lru import folio_mark_accessed
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.page_isolation import (
@@ -24,6 +25,7 @@ from kevacuate.mm.page_isolation import (
 )
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
 from kevacuate.mm.swap import lru_add_drain_cpu
+from kevacuate.mm.vmscan import try_to_free_pages
 from kevacuate.mm.wakeups import wakeup_kcompactd
 
 free_range = _load_state.free_range
@@ -139,6 +141,22 @@ def free_to_buddy(sa: State, pfn: int, order: int, fpi: int) -> None:
 def drain_pcp(sa: State, z: int, cpu: int, count: int, pindex: int) -> None:
     """free_pcppages_bulk."""
     free_pcppages_bulk(pointers(sa), z, cpu, count, pindex)
+
+
+@kernel
+def mark_accessed(sa: State, cpu: int, pfn: int) -> None:
+    """folio_mark_accessed of the allocated chunk that starts at *pfn*, on *cpu*."""
+    s = pointers(sa)
+    s.stat.cpu = cpu
+    folio_mark_accessed(s, pfn)
+
+
+@kernel
+def reclaim(sa: State, cpu: int, node: int, order: int, gfp: int) -> int:
+    """try_to_free_pages; the pages reclaimed."""
+    s = pointers(sa)
+    s.stat.cpu = cpu
+    return try_to_free_pages(s, cpu, node, order, gfp)
 
 
 @kernel

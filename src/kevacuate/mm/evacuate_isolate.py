@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.buddy import block_in_zone, page_zone
 from kevacuate.mm.constants import (
+    ATTR_ACTIVATING,
     ATTR_FILE,
     ATTR_LRU,
     ATTR_MOVABLE_OPS,
@@ -18,11 +19,12 @@ from kevacuate.mm.constants import (
     PB_COMPACT_SKIP,
 )
 from kevacuate.mm.fields import View, Worker
+from kevacuate.mm.lruvec import lruvec_del_folio, mod_isolated
 
 
 @part
-def too_many_isolated(s: View, node: int) -> bool:
-    """Whether more than a sixteenth of the node's LRU pages are isolated (:779, __GFP_FS halves the eighth)."""
+def too_many_isolated(s: View, node: int, may_enter_fs: bool) -> bool:
+    """Whether more than half of the node's LRU pages are isolated, with __GFP_FS more than a sixteenth (:752)."""
     isolated = 0
     on_lru = 0
     for z in range(s.cfg.nr_zones):
@@ -30,7 +32,7 @@ def too_many_isolated(s: View, node: int) -> bool:
         if zone.node == node:
             isolated += zone.nr_isolated
             on_lru += zone.nr_lru
-    return isolated > on_lru // 16
+    return isolated > on_lru // (16 if may_enter_fs else 2)
 
 
 @part
@@ -46,10 +48,12 @@ def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
     s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
-    s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
+    s.link[2 * pfn + 1] = attr & ~(ATTR_ON_LRU | ATTR_ACTIVATING)
     if attr & ATTR_LRU:
         zone.nr_lru -= pages if attr & ATTR_ON_LRU else 0
-        zone.nr_isolated += pages
+        mod_isolated(s, pfn, attr, pages)
+    if attr & ATTR_ON_LRU and s.cfg.open_loop == 0:
+        lruvec_del_folio(s, pfn, attr)
     count = worker.nr_migratepages
     for i in range(count, 0, -1):
         worker.migratepages[i] = worker.migratepages[i - 1]
@@ -108,6 +112,6 @@ def isolate_migratepages_range(s: View, worker: Worker, pfn: int, end: int) -> t
     if not block_in_zone(s, z, start):
         worker.cursor = end
         return 0, 0
-    if too_many_isolated(s, s.zone[z].node):
+    if too_many_isolated(s, s.zone[z].node, True):
         return -EAGAIN, 0
     return 0, evacuate_isolate_block(s, z, worker, pfn, end)

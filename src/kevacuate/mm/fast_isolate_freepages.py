@@ -6,14 +6,16 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.buddy import free_list
 from kevacuate.mm.compact_scanners import (
+    free_block_end,
     isolate_free_page,
     isolate_freepages_block,
     move_freelist,
     pageblock_pfn_to_page,
     pageblock_start_pfn,
     set_pageblock_skip,
+    suitable_migration_target,
 )
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_MOVABLE
+from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_ASYNC, MIGRATE_MOVABLE
 from kevacuate.mm.fields import CompactControl, View
 
 
@@ -48,7 +50,7 @@ def search_free_list(
     head = free_list(s, z, order, MIGRATE_MOVABLE)
     pfn = s.link[2 * head + 1] + 0
     seen = 0
-    best = -1
+    best = 0
     at_last = pfn
     while pfn != head:
         seen += 1
@@ -64,50 +66,68 @@ def search_free_list(
         if seen >= limit:
             break
         pfn = s.link[2 * pfn + 1] + 0
-    if best >= 0:
+    if best > 0:
         at_last = best
         pfn = best
     if pfn != head:
         move_freelist(s, head, at_last, False)
-    return best, False, limit, seen, highest
+    return best if best > 0 else -1, False, limit, seen, highest
 
 
 @part
 def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least: int) -> tuple[int, int]:
-    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen)."""
+    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen).
+
+    The order to begin with next time moves on after a find too; in an open loop, as it was first modelled, it does not.
+    """
     highest = 0
     page = -1
     order = cc.search_order
     while page < 0 and order >= 0:
         if s.zone[z].free_area[order]:
             page, preferred, limit, seen, highest = search_free_list(s, z, order, limit, low, least, highest)
+            cc.total_free_scanned += seen
             if preferred:
                 cc.fast_search_fail = 0
                 cc.search_order = order
-            if page >= 0 and not isolate_free_page(s, z, cc, page, order):
+            if page >= 0 and isolate_free_page(s, z, cc, page, order):
+                cc.total_free_scanned += (1 << order) - 1
+            elif page >= 0:
                 order = cc.search_order + 1
                 page = -1
             if cc.nr_freepages >= cc.nr_migratepages:
                 break
             if seen >= limit:
                 limit = max(1, limit >> 1)
-        if page < 0:
+        if page < 0 or s.cfg.open_loop == 0:
             order = next_search_order(s, cc, order)
     return page, highest
 
 
 @part
 def fast_isolate_around(s: View, z: int, cc: CompactControl, pfn: int) -> None:
-    """Take the rest of the block that a fast search has found; scanned to its end it is marked (:1532)."""
-    if cc.nr_freepages >= cc.nr_migratepages:
+    """Take the rest of the block that a fast search has found; scanned to its end it is marked (:1532).
+
+    Asynchronous direct compaction takes no more than the search has found.
+    """
+    if cc.nr_freepages >= cc.nr_migratepages or (cc.direct_compaction and cc.mode == MIGRATE_ASYNC):
         return
     start = pageblock_start_pfn(s, pfn)
-    if not pageblock_pfn_to_page(s, z, start):
+    end = free_block_end(s, z, start)
+    if not pageblock_pfn_to_page(s, z, start, end):
         return
-    end = start + (1 << s.cfg.pageblock_order)
     stopped, _ = isolate_freepages_block(s, z, cc, max(start, s.zone[z].zone_start_pfn), end, 1)
     if stopped == end:
         set_pageblock_skip(s, start)
+
+
+@part
+def start_at_least(s: View, z: int, cc: CompactControl, least: int) -> int:
+    """Direct compaction is pessimistic: having found nothing it goes on at the middle (:1683). That block, or -1."""
+    cc.free_pfn = least
+    if not pageblock_pfn_to_page(s, z, least, free_block_end(s, z, least)):
+        return -1
+    return least if suitable_migration_target(s, cc, max(least, s.zone[z].zone_start_pfn)) else -1
 
 
 @part(cold=True)
@@ -131,6 +151,8 @@ def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
         if scan_start and highest >= least:
             page = highest
             cc.free_pfn = highest
+        elif scan_start and cc.direct_compaction:
+            page = start_at_least(s, z, cc, least)
     if highest and highest >= zone.compact_cached_free_pfn:
         zone.compact_cached_free_pfn = highest - (1 << s.cfg.pageblock_order)
     if page >= 0:

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.disjoint import arrays_apart
-from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, FOLIO_BATCH_SIZE, NR_ORDERS, WHY_NAMES
+from kevacuate.mm.constants import (
+    COMPACT_CLUSTER_MAX,
+    EXIT_NAMES,
+    FOLIO_BATCH_SIZE,
+    NR_LRU_LISTS,
+    NR_ORDERS,
+    SWAP_CLUSTER_MAX,
+    WHY_NAMES,
+)
 from kevacuate.records import Record, Records, Words, words
 
 
@@ -50,6 +58,7 @@ class Zone(Record):
     present_pages: int
     nr_isolate_pageblock: int
     free_area: Words = words(NR_ORDERS)  #: free chunks by order (free_area[order].nr_free)
+    compact_blockskip_flush: int  #: whether kswapd is to clear the skip bits when it goes to sleep
 
 
 class PerCpuPages(Record, dtype=np.int32):
@@ -86,7 +95,11 @@ class Config(Record):
     log_capacity: int  #: records that ``log`` has room for
     vmstat_phase: int  #: when CPU 0's vmstat worker is due first, ns
     kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
-    kswapd_run: int  #: how long a run of kswapd lasts, ns
+    kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
+    shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
+    shrink_active_ns: int  #: of an active one
+    dirty_expire: int  #: after how long a dirty folio is written, ns
+    lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
     open_loop: int
@@ -188,9 +201,54 @@ class Counters(Record):
     compact_ns: int
     evacuate_freelist: int  #: the first free evacuate item (a stack), -1: none
     evacuate_ready: int  #: whether pageblock_evacuate_init has run
+    kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
+    kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
+    kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
+    allocstall: int  #: ALLOCSTALL_*: rounds of direct reclaim
+    direct_reclaims: int  #: calls of try_to_free_pages
+    reclaim_stall_ns: int  #: what they cost their callers, not scaled
+    pgscan_direct_throttle: int
+    throttled_isolated: int  #: direct reclaims that found too many pages isolated
+    pgscan_kswapd: int
+    pgscan_direct: int
+    pgsteal_kswapd: int
+    pgsteal_direct: int
+    pgscan_skip: int  #: pages passed over as their zone is too high
+    pgrefill: int  #: pages of active lists scanned
+    pgactivate: int
+    pgdeactivate: int
+    nr_vmscan_immediate_reclaim: int  #: dirty pages marked for reclaim once they are written
+    workingset_refault_file: int
+    workingset_activate_file: int
+    workingset_restore_file: int
     extfrag: Words = words(
         3 * 3 * 3 * NR_ORDERS
     )  #: [kind of kernel/extfrag.py][type asked][type taken][order taken]
+    compact_migrate_scanned: (
+        int  #: this and what follows by /proc/vmstat's names: pages that migrate scanners looked at,
+    )
+    compact_free_scanned: int  #: that free scanners did,
+    compact_isolated: int  #: that both took,
+    compact_stall: int  #: direct compactions that were neither skipped nor deferred,
+    compact_success: int  #: those that gave the page asked for,
+    compact_fail: int  #: those that did not
+    compact_daemon_wake: int  #: works of kcompactd for an order
+    compact_daemon_migrate_scanned: int
+    compact_daemon_free_scanned: int
+    pgmigrate_success: int  #: pages that any migration moved
+    pgmigrate_fail: int
+    thp_fault_alloc: int  #: huge faults that got a huge page (:func:`kevacuate.mm.page_alloc.is_thp_fault`),
+    thp_fault_fallback: int  #: that got none
+    oom_kill: (
+        int  #: requests that came to out_of_memory with __GFP_FS: the kernel kills for those, here they fail
+    )
+    oom_nofs: int  #: the same without __GFP_FS, for which the kernel goes on trying: here they fail
+    nofail_failed: int  #: requests with __GFP_NOFAIL that failed: the kernel goes on trying for ever
+    direct_compact: Words = words(9)  #: results of try_to_compact_pages (COMPACT_*)
+    direct_compact_ns: int  #: time that requests spent in direct compaction, not scaled
+    slowpath_exit: Words = words(
+        len(EXIT_NAMES)
+    )  #: requests of a closed loop by how they left the slow path (EXIT_*)
 
 
 class Node(Record):
@@ -208,6 +266,13 @@ class Node(Record):
     kswapd_alloc_order: int  #: of this run: the order asked for,
     kswapd_reclaim_order: int  #: the order that balance_pgdat returns,
     kswapd_run_highest_zoneidx: int  #: the highest zone index
+    kswapd_failures: int  #: runs in a row that reclaimed nothing
+    nr_lru: Words = words(4 * NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
+    nr_isolated_file: int
+    nonresident_age: int
+    workingset_activate_file: int
+    refaults_file: int  #: workingset_activate_file when reclaim last ended (lruvec->refaults)
+    pgdat_writeback: int  #: PGDAT_WRITEBACK
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
@@ -215,7 +280,10 @@ class Node(Record):
 
 
 class CompactControl(Record):
-    """``struct compact_control`` of a node's kcompactd. Its sources and their destinations stand in ``folios``."""
+    """``struct compact_control`` of a node's kcompactd; in a closed loop one more, behind the nodes', of direct compactions.
+
+    Sources and their destinations stand in ``folios``.
+    """
 
     zone: int  #: the zone that is compacted
     order: int
@@ -239,6 +307,77 @@ class CompactControl(Record):
     enomem: int  #: whether destinations ran out in it
     sources: int  #: index in ``folios`` of the first source (cc->migratepages)
     targets: int  #: index in ``folios`` of the first source's destination
+    freepages: (
+        int  #: place of its private free lists among a zone's lists of an order (FREEPAGES, FREEPAGES_DIRECT)
+    )
+    mode: int  #: MIGRATE_ASYNC, MIGRATE_SYNC_LIGHT, MIGRATE_SYNC
+    direct_compaction: int
+    ignore_skip_hint: int
+    ignore_block_suitable: int
+    migratetype: int
+    alloc_flags: int
+    gfp_mask: int
+    total_migrate_scanned: int
+    total_free_scanned: int
+    unmapped: int  #: index in ``folios`` of a direct compaction's unmapped sources,
+    failures: int  #: of its folios that failed (ret_folios),
+    nr_failures: int  #: how many these are
+    succeeded: int  #: pages that its batch has moved,
+    failed_pages: int  #: that it could not
+
+
+class SlowPath(Record):
+    """The local variables of __alloc_pages_slowpath, of the request that is in it: one at a time is."""
+
+    alloc_flags: int
+    can_compact: int
+    compact_first: int
+    compact_priority: int
+    compact_result: int
+    compaction_retries: int
+    no_progress_loops: int
+    did_some_progress: int  #: pages that its last direct reclaim freed
+    can_retry_reserves: int
+    tries: int  #: passes through `retry:`
+    kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
+
+
+class ScanControl(Record):
+    """``struct scan_control`` (mm/vmscan.c) of a node's kswapd or, the last one, of direct reclaim; and where its loops are."""
+
+    nr_to_reclaim: int
+    kswapd: int  #: current_is_kswapd()
+    may_deactivate: int  #: DEACTIVATE_FILE: no other list is scanned without swap
+    force_deactivate: int
+    skipped_deactivate: int
+    no_cache_trim_mode: int
+    cache_trim_mode: int
+    cache_trim_mode_failed: int
+    compaction_ready: int
+    order: int
+    priority: int
+    reclaim_idx: int
+    gfp_mask: int
+    nr_scanned: int
+    nr_reclaimed: int
+    nr_dirty: int  #: this and what follows: sc->nr
+    nr_congested: int
+    nr_writeback: int
+    nr_immediate: int
+    nr_taken: int
+    nr: Words = words(2)  #: of shrink_lruvec: pages to scan yet of the inactive and of the active file list,
+    lruvec_reclaimed: int  #: nr_reclaimed
+    node_reclaimed: int  #: nr_reclaimed when shrink_node began
+    reclaimable: int
+    loop_reclaimed: int  #: nr_reclaimed when balance_pgdat's loop began anew
+    nr_boost_reclaim: int
+    boosted: int
+    scanned: int  #: pages scanned since it began, of any list
+    cost: int  #: ns of that, not scaled
+    nr_kept: int  #: folios on ``kept``
+    kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
+    nr_free_folios: int
+    free_folios: Words = words(FOLIO_BATCH_SIZE)
 
 
 class Cpu(Record):
@@ -311,6 +450,9 @@ class View(NamedTuple):
     folios: Words
     log: Records[LogRecord]
     obj: Words
+    slow: SlowPath
+    lru: Words
+    sc: Records[ScanControl]
 
 
 arrays_apart(View, constant=("cfg",))

@@ -12,7 +12,7 @@ from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import View
 from kevacuate.mm.highatomic import reserve_highatomic_pageblock
 from kevacuate.mm.pcp import pcp_allowed_order, rmqueue_pcplist
-from kevacuate.mm.wakeups import wakeup_kswapd
+from kevacuate.mm.wakeups import kswapd_sleeps, wakeup_kswapd
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 
 
@@ -138,7 +138,7 @@ def walk_zonelist(
             if no_fallback and nodes > 1 and zone_node != s.zone[zonelist[first]].node:
                 restart = True
                 break
-            if skip_awake and s.node[zone_node].kswapd_state != k.KSWAPD_IDLE:
+            if skip_awake and not kswapd_sleeps(s.node[zone_node]):
                 skipped = True
                 continue
             if zone_allows(s, z, order, highest_zoneidx, alloc_flags):

@@ -4,36 +4,25 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.buddy import get_pfnblock_migratetype, list_add, list_del
+from kevacuate.mm.buddy import list_add, list_del
 from kevacuate.mm.compact_scanners import (
+    free_block_end,
     freepages,
     isolate_freepages_block,
     isolation_suitable,
     pageblock_pfn_to_page,
     pageblock_start_pfn,
     set_pageblock_skip,
+    suitable_migration_target,
 )
 from kevacuate.mm.constants import (
-    CHUNK_BUDDY,
     CHUNK_COMPACT,
     COMPACT_CLUSTER_MAX,
-    MIGRATE_CMA,
-    MIGRATE_MOVABLE,
+    MIGRATE_ASYNC,
 )
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.page_free import free_frozen_pages
-
-
-@part
-def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
-    """Whether the block is a movable one and not free altogether."""
-    order = cc.order if cc.order > 0 else s.cfg.pageblock_order
-    meta = s.meta[start] + 0
-    if meta >> 4 == CHUNK_BUDDY and meta & 15 >= order:
-        return False
-    mt = get_pfnblock_migratetype(s, start)
-    return mt in (MIGRATE_MOVABLE, MIGRATE_CMA)
 
 
 @part(cold=True)
@@ -46,11 +35,11 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     pfn = cc.free_pfn
     start = pageblock_start_pfn(s, pfn)
     low = pageblock_start_pfn(s, cc.migrate_pfn) + pageblock
-    stride = 1
+    stride = COMPACT_CLUSTER_MAX if cc.mode == MIGRATE_ASYNC else 1
     while start >= low:
-        usable = pageblock_pfn_to_page(s, z, start)
+        end = free_block_end(s, z, start)
+        usable = pageblock_pfn_to_page(s, z, start, end)
         if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
-            end = start + pageblock
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
             if pfn == end:
                 set_pageblock_skip(s, start)
@@ -73,7 +62,7 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
     """A destination off cc->freepages, more isolated if need be (:1846); -1 if there is none."""
     for attempt in range(2):
         for found in range(order, s.cfg.max_page_order + 1):
-            head = freepages(s, z, found)
+            head = freepages(s, z, cc, found)
             pfn = s.link[2 * head] + 0
             if pfn == head:
                 continue
@@ -82,7 +71,7 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
             while size > order:
                 size -= 1
                 s.meta[pfn + (1 << size)] = CHUNK_COMPACT << 4 | size
-                list_add(s, pfn + (1 << size), freepages(s, z, size))
+                list_add(s, pfn + (1 << size), freepages(s, z, cc, size))
             s.meta[pfn] = CHUNK_COMPACT << 4 | order
             cc.nr_freepages -= 1 << order
             cc.nr_migratepages -= 1 << order
@@ -96,22 +85,30 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
 def compaction_free(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
     """Give a destination back to the head of cc->freepages."""
     s.meta[pfn] = CHUNK_COMPACT << 4 | order
-    list_add(s, pfn, freepages(s, z, order))
+    list_add(s, pfn, freepages(s, z, cc, order))
     cc.nr_freepages += 1 << order
     cc.nr_migratepages += 1 << order
+
+
+@part
+def next_free_page(s: View, z: int, cc: CompactControl) -> tuple[int, int]:
+    """(First pfn, order) of what release_free_list gives back next: the smallest order's first; (-1, 0) if nothing is left."""
+    for order in range(s.cfg.max_page_order + 1):
+        head = freepages(s, z, cc, order)
+        if s.link[2 * head] != head:
+            return s.link[2 * head] + 0, order
+    return -1, 0
 
 
 @part(cold=True)
 def release_free_list(s: View, z: int, cc: CompactControl, cpu: int) -> int:
     """Free what is left on cc->freepages; returns the highest pfn among it, 0 if there was nothing."""
     highest = 0
-    for order in range(s.cfg.max_page_order + 1):
-        head = freepages(s, z, order)
-        pfn = s.link[2 * head] + 0
-        while pfn != head:
-            list_del(s, pfn)
-            highest = max(highest, pfn)
-            free_frozen_pages(s, cpu, pfn, order)
-            pfn = s.link[2 * head] + 0
+    pfn, order = next_free_page(s, z, cc)
+    while pfn >= 0:
+        list_del(s, pfn)
+        highest = max(highest, pfn)
+        free_frozen_pages(s, cpu, pfn, order)
+        pfn, order = next_free_page(s, z, cc)
     cc.nr_freepages = 0
     return highest

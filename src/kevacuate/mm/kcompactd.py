@@ -26,13 +26,12 @@ from kevacuate.mm.constants import (
     KCOMPACTD_NS,
     KCOMPACTD_RUNNING,
     KCOMPACTD_WOKEN,
-    KSWAPD_IDLE,
     NEVER,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.pcp import drain_all_pages_of_zone
-from kevacuate.mm.wakeups import kcompactd_due
+from kevacuate.mm.wakeups import kcompactd_due, kswapd_sleeps
 
 SLOWER = 5
 """Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
@@ -88,7 +87,7 @@ def next_zone_to_compact(s: View, node: int, cc: CompactControl, cpu: int) -> bo
             continue
         if proactive or wants_compaction(s, z, order, cc.highest_zoneidx):
             cc.zone = z
-            compact_zone_begin(s, z, cc, cpu, order, proactive)
+            compact_zone_begin(s, z, cc, cpu)
             return True
     return False
 
@@ -118,22 +117,31 @@ def kcompactd_sleep(s: View, node: int, cc: CompactControl) -> None:
 
 
 @part
+def set_kcompactd_control(cc: CompactControl, order: int, highest_zoneidx: int, proactive: bool) -> None:
+    """The compact_control of kcompactd_do_work for *order*, or of a proactive run (compact_node), whose order is -1."""
+    cc.proactive_compaction = cc.ignore_skip_hint = cc.whole_zone = 1 if proactive else 0
+    cc.fast_search_fail = 0
+    cc.zone = -1
+    cc.order = order
+    cc.search_order = max(order, 0)
+    cc.highest_zoneidx = highest_zoneidx
+
+
+@part
 def kcompactd_begin(s: View, node: int, cc: CompactControl, cpu: int, kswapd_runs: bool) -> None:
     """An order was asked for: kcompactd_do_work; none: a proactive run if the node's score is high and kswapd sleeps."""
     pgdat = s.node[node]
-    cc.proactive_compaction = 0
-    cc.zone = -1
-    cc.order = pgdat.kcompactd_max_order
-    cc.highest_zoneidx = pgdat.kcompactd_highest_zoneidx
+    set_kcompactd_control(cc, pgdat.kcompactd_max_order, pgdat.kcompactd_highest_zoneidx, False)
     if pgdat.kcompactd_max_order == 0:
         score = fragmentation_score_node(s, node)
         _, high = fragmentation_score_wmark(s)
         if s.cfg.compaction_proactiveness == 0 or kswapd_runs or score <= high:
             kcompactd_sleep(s, node, cc)
             return
-        cc.proactive_compaction = 1
+        set_kcompactd_control(cc, -1, pgdat.kcompactd_highest_zoneidx, True)
         cc.score = score
-        cc.order = -1
+    else:
+        s.stat.compact_daemon_wake += 1
     kcompactd_next(s, node, cc, cpu, 0)
 
 
@@ -155,7 +163,7 @@ def compacted(s: View, cc: CompactControl, z: int, result: int) -> None:
     if cc.proactive_compaction:
         return
     if result == COMPACT_SUCCESS:
-        compaction_defer_reset(s, z, cc.order)
+        compaction_defer_reset(s, z, cc.order, False)
     elif result in (COMPACT_PARTIAL_SKIPPED, COMPACT_COMPLETE):
         drain_all_pages_of_zone(s, z)
         defer_compaction(s, z, cc.order)
@@ -167,7 +175,7 @@ def kcompactd_step(s: View, node: int) -> None:
     pgdat, cc = s.node[node], s.cc[node]
     cpu = pgdat.cpu
     s.stat.cpu = cpu
-    kswapd_runs = pgdat.kswapd_state != KSWAPD_IDLE
+    kswapd_runs = not kswapd_sleeps(pgdat)
     if pgdat.kcompactd_state != KCOMPACTD_RUNNING:
         kcompactd_begin(s, node, cc, cpu, kswapd_runs)
         return

@@ -25,6 +25,8 @@ from kevacuate.mm.fields import (
     LogRecord,
     Node,
     PerCpuPages,
+    ScanControl,
+    SlowPath,
     View,
     Worker,
     Zone,
@@ -55,10 +57,18 @@ class State(NamedTuple):
     pcp : int32
         Per-CPU lists' records: zone by zone, in each CPU by CPU.
     folios : int64[nodes * 2 << pageblock order]
-        Of every node's compaction: its sources, then their destinations.
+        Of every node's compaction: its sources, then their destinations. In a closed loop behind those, int64[4 << pageblock
+        order], of direct compactions: sources, destinations, unmapped sources, failed ones.
     obj : int32[objects]
         First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
         of pages).
+    slow : int64
+        The record of the request that is in the slow path of a closed loop.
+    lru : int32[2 * (list heads, batches, objects)]
+        In closed loop: the LRU lists (:mod:`kevacuate.mm.lruvec`), linked by object; of a dropped object its shadow entry. In
+        open loop empty.
+    sc : int64
+        Scan controls of every node's kswapd, and of direct reclaim.
     """
 
     link: Int32Array
@@ -76,6 +86,9 @@ class State(NamedTuple):
     folios: Int64Array
     log: Int64Array
     obj: Int32Array
+    slow: Int64Array
+    lru: Int32Array
+    sc: Int64Array
 
     @property
     def view(self) -> View:
@@ -118,6 +131,10 @@ class MachineConfig:
     ``compaction``: kcompactd runs. Sysctls of vm: ``compaction_proactiveness`` (0 to 100), ``extfrag_threshold``
     (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction),
     ``stat_interval_ns`` (stat_interval).
+
+    Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty folio is
+    written (:mod:`kevacuate.mm.writeback`).
     """
 
     npages: int
@@ -141,6 +158,9 @@ class MachineConfig:
     extfrag_threshold: int = 500
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
+    shrink_inactive_ns: int = 165
+    shrink_active_ns: int = 40
+    dirty_expire_ns: int = 33_000_000_000
     profile: Profile = PROFILES["7.2"]
 
     @property
@@ -279,7 +299,7 @@ def _set_profile(cfg: Config, machine: MachineConfig) -> None:
 
 NOT_COPIED = {
     "npages", "zones", "cpu_node", "distance", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns", "stat_interval_ns",
-    "kswapd_wake_ns", "kswapd_run_ns", "profile", "wq", "ready", "objects",
+    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "ready", "objects",
 }  # fmt: skip
 """Fields of descriptions that reach the state by other ways than under their own name in ``cfg``."""
 
@@ -309,17 +329,19 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.npages_real = machine.npages
     cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes = len(machine.zones), len(machine.cpu_node), machine.nodes
     cfg.stat_interval, cfg.vmstat_phase = machine.stat_interval_ns, machine.vmstat_phase_ns
+    cfg.dirty_expire = machine.dirty_expire_ns
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
     cfg.per_node = policy.wq == "per_node"
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
+    cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
     _set_profile(cfg, machine)
 
 
 def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: int) -> None:
     """A node with nothing to do, and its kcompactd's compact_control."""
-    pgdat, cc, cfg = s.node[node], s.cc[node], s.cfg
+    pgdat, cfg = s.node[node], s.cfg
     pgdat.cpu = machine.cpu_node.index(node) if node in machine.cpu_node else 0
     zonelist = _zonelist(machine, node)
     pgdat.nr_zonelist = len(zonelist)
@@ -330,8 +352,32 @@ def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: i
     pgdat.kswapd_due = k.NEVER
     pgdat.kswapd_run_highest_zoneidx = pgdat.kcompactd_highest_zoneidx = k.ZONE_MOVABLE
     pgdat.kcompactd_due = k.KCOMPACTD_NS if cfg.compaction and cfg.compaction_proactiveness else k.NEVER
+    _set_kcompactd(s, node)
+
+
+def _set_kcompactd(s: View, node: int) -> None:
+    """The compact_control of a node's kcompactd: for GFP_KERNEL, light."""
+    cc, cfg = s.cc[node], s.cfg
     cc.sources = node * (2 << cfg.pageblock_order)
     cc.targets = cc.sources + (1 << cfg.pageblock_order)
+    cc.freepages = k.FREEPAGES
+    cc.mode = k.MIGRATE_SYNC_LIGHT
+    cc.gfp_mask = k.GFP_KERNEL
+    cc.migratetype = k.MIGRATE_UNMOVABLE
+
+
+def _set_direct_compaction(s: View) -> None:
+    """What direct compactions share in a closed loop: a compact_control behind the nodes', and room for their lists."""
+    cfg = s.cfg
+    cc = s.cc[cfg.nr_nodes]
+    s.stat.capture_zone = s.stat.captured_pfn = -1
+    cc.direct_compaction = 1
+    cc.freepages = k.FREEPAGES_DIRECT
+    block = 1 << cfg.pageblock_order
+    cc.sources = cfg.nr_nodes * 2 * block
+    cc.targets = cc.sources + block
+    cc.unmapped = cc.targets + block
+    cc.failures = cc.unmapped + block
 
 
 def _set_zone(zone: Zone, config: ZoneConfig) -> None:
@@ -347,7 +393,11 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
     for node in range(s.cfg.nr_nodes):
+        s.sc[node].kswapd = 1
+    for node in range(s.cfg.nr_nodes):
         _set_node(s, machine, policy, node)
+    if not s.cfg.open_loop:
+        _set_direct_compaction(s)
     for zone, config in zip(s.zone, machine.zones, strict=True):
         _set_zone(zone, config)
     for worker in s.worker:
@@ -380,6 +430,15 @@ def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
     return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
 
 
+def _new_lru(cfg: Config, objects: int) -> Int32Array:
+    """Empty LRU lists and batches, and room for so many objects; nothing in open loop."""
+    if cfg.open_loop:
+        return np.zeros(0, np.int32)
+    lru = np.zeros(2 * (cfg.lru_first + objects), np.int32)
+    lru[: 2 * k.LRU_HEADS] = np.repeat(np.arange(k.LRU_HEADS, dtype=np.int32), 2)
+    return lru
+
+
 def build_state(
     machine: MachineConfig,
     policy: EvacuationConfig | None = None,
@@ -398,6 +457,7 @@ def build_state(
     config = Config.new()
     cfg = Config(config.data)
     _set_config(cfg, machine, policy, options)
+    direct = 0 if machine.open_loop else 1
     npages, zones, cpus, nodes = cfg.npages, cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes
     sentinels = zones * k.LISTS_PER_ZONE + zones * cpus * k.PCP_LISTS
     link = np.empty(2 * (npages + sentinels), np.int32)
@@ -420,10 +480,13 @@ def build_state(
         cpu=Cpu.new(cpus),
         worker=Worker.new(cfg.nr_workers),
         item=EvacuateItem.new(cfg.pool),
-        cc=CompactControl.new(nodes),
-        folios=np.zeros(nodes * 2 << machine.pageblock_order, np.int64),
+        cc=CompactControl.new(nodes + direct),
+        folios=np.zeros((nodes * 2 + direct * 4) << machine.pageblock_order, np.int64),
         log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
+        slow=SlowPath.new(),
+        lru=_new_lru(cfg, max(options.objects, 1)),
+        sc=ScanControl.new(nodes + 1),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
@@ -445,7 +508,11 @@ def grow_objects(state: State, size: int) -> State:
         return state
     obj: Any = np.full(max(size, 2 * state.obj.size), -1, np.int32)
     obj[: state.obj.size] = state.obj
-    return state._replace(obj=obj)
+    lru = state.lru
+    if lru.size:
+        lru = np.zeros(state.lru.size + 2 * (obj.size - state.obj.size), np.int32)
+        lru[: state.lru.size] = state.lru
+    return state._replace(obj=obj, lru=lru)
 
 
 def state_bytes(state: State) -> dict[str, int]:

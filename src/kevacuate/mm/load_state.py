@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from math import isqrt
-
 import numpy as np
 
 from kevacuate.errors import KevacuateError
@@ -12,8 +10,15 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
-from kevacuate.mm.fields import PerCpuPages, Zone
+from kevacuate.mm.fields import Node, PerCpuPages, Zone
 from kevacuate.mm.layout import Int32Array, Int64Array, MachineConfig, State, set_pcp_bounds
+from kevacuate.mm.marks import (
+    ZoneSize,
+    buffer_pages,
+    calculate_min_free_kbytes,
+    recommended_min_free_kbytes,
+    zone_wmarks,
+)
 
 
 @kernel
@@ -121,9 +126,18 @@ def _take_pages(state: State, pfn: Int64Array, order: Int64Array, page_state: in
 
 
 def load_allocated(
-    state: State, pfn: Int64Array, order: Int64Array, attr: Int64Array, first_object: int
+    state: State,
+    pfn: Int64Array,
+    order: Int64Array,
+    attr: Int64Array,
+    first_object: int,
+    oldest_first: Int64Array | None = None,
 ) -> None:
-    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already."""
+    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already.
+
+    In closed loop they stand on the LRU lists that *attr* names (ATTR_ACTIVE is taken from it), so far empty, the oldest at the
+    tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older.
+    """
     _take_pages(state, pfn, order, k.CHUNK_ALLOC)
     on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
@@ -132,6 +146,28 @@ def load_allocated(
     zones = state.block[2 * (pfn >> state.view.cfg.pageblock_order) + 1].astype(np.int64)
     pages = np.where(on_lru > 0, np.left_shift(1, order), 0)
     np.add.at(Zone.table(state.zone)["nr_lru"], zones, pages)
+    if state.lru.size:
+        ages = np.argsort(pfn) if oldest_first is None else oldest_first
+        _load_lru_lists(state, zones, pages, attr, ages[::-1], first_object)
+
+
+def _load_lru_lists(
+    state: State,
+    zones: Int64Array,
+    pages: Int64Array,
+    attr: Int64Array,
+    newest_first: Int64Array,
+    first_object: int,
+) -> None:
+    """Thread the chunks through the LRU lists, which are empty so far, and count their pages; *newest_first* are indices."""
+    table = Zone.table(state.zone)
+    node, index = table["node"][zones], table["index"][zones]
+    file = np.where(attr & k.ATTR_FILE, k.LRU_INACTIVE_FILE, 0) + np.where(attr & k.ATTR_ACTIVE, 1, 0)
+    lru = np.where(attr & k.ATTR_MLOCKED, k.LRU_UNEVICTABLE, file)
+    np.add.at(Node.table(state.node)["nr_lru"], (node, index * k.NR_LRU_LISTS + lru), pages)
+    listed = newest_first[(pages > 0)[newest_first] & (lru != k.LRU_UNEVICTABLE)[newest_first]]
+    heads = node[listed] * k.LRU_LISTS + lru[listed]
+    _thread(state.lru, heads, state.view.cfg.lru_first + first_object + listed)
 
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:
@@ -157,38 +193,31 @@ def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndar
     state.block[at] = bits | np.where(skip, k.PB_COMPACT_SKIP, 0)
 
 
+def _sizes(state: State) -> list[ZoneSize]:
+    """The zones' indices and sizes."""
+    return [ZoneSize(zone.index, zone.managed_pages) for zone in state.view.zone]
+
+
+def _buffer_pages(state: State) -> int:
+    """nr_free_buffer_pages."""
+    return buffer_pages(_sizes(state), [zone.watermark[k.WMARK_HIGH] for zone in state.view.zone])
+
+
 def min_free_kbytes(state: State) -> int:
-    """The kernel's own choice: sqrt(16 * lowmem kB), clamped to 128..262144 (mm/page_alloc.c:6506)."""
-    lowmem = sum(
-        max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH])
-        for zone in state.view.zone
-        if zone.index <= k.ZONE_NORMAL
-    )
-    return min(max(isqrt(4 * lowmem * 16), 128), 262144)
+    """The kernel's own choice: sqrt(16 * lowmem kB), clamped to 128..262144 (mm/page_alloc.c:6618)."""
+    return calculate_min_free_kbytes(_buffer_pages(state))
 
 
 def setup_per_zone_wmarks(state: State, machine: MachineConfig, kbytes: int, scale_factor: int = 10) -> None:
     """Watermarks from min_free_kbytes, boosts reset, per-CPU bounds recomputed (mm/page_alloc.c:6580)."""
-    zones = state.view.zone
-    lowmem = sum(zone.managed_pages for zone in zones if zone.index != k.ZONE_MOVABLE)
-    pages_min = kbytes // 4
-    for zone in zones:
-        share = pages_min * zone.managed_pages // max(lowmem, 1)
-        low = share
-        if zone.index == k.ZONE_MOVABLE:
-            low = min(max(zone.managed_pages // 1024, 32), 128)
-        gap = max(share // 4, zone.managed_pages * scale_factor // 10000)
+    for zone, marks in zip(state.view.zone, zone_wmarks(_sizes(state), kbytes, scale_factor), strict=True):
         zone.watermark_boost = 0
-        for i in range(4):
-            zone.watermark[i] = low + i * gap
+        for i, mark in enumerate(marks):
+            zone.watermark[i] = mark
     set_pcp_bounds(state, machine)
 
 
 def khugepaged_min_free_kbytes(state: State, kbytes: int) -> int:
     """What khugepaged raises min_free_kbytes to when THP is enabled (mm/khugepaged.c:3055)."""
-    normal = [zone for zone in state.view.zone if zone.index <= k.ZONE_NORMAL]
     pageblock = 1 << state.view.cfg.pageblock_order
-    wanted = pageblock * len(normal) * 2 + pageblock * len(normal) * 9
-    buffer_pages = sum(max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH]) for zone in normal)
-    wanted = min(wanted, buffer_pages // 20) * 4
-    return max(wanted, kbytes)
+    return max(recommended_min_free_kbytes(_sizes(state), _buffer_pages(state), pageblock), kbytes)

@@ -1,15 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a use of a page does to its LRU state (mm/swap.c, 7.2)."""
+"""What use does to a folio: folio_mark_accessed (mm/swap.c, 7.2), in closed loop alone."""
 
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_LRU, ATTR_REFERENCED
+from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.constants import ATTR_ACTIVE, ATTR_LRU, ATTR_MLOCKED, ATTR_ON_LRU, ATTR_REFERENCED
 from kevacuate.mm.fields import View
+from kevacuate.mm.swap import folio_activate, lru_cache_activate_folio
 
 
-@part
+@part(cold=True)
 def folio_mark_accessed(s: View, pfn: int) -> None:
-    """Note that the folio was used: it is referenced. There are no lists yet that it could be activated on."""
-    if s.link[2 * pfn + 1] & ATTR_LRU:
-        s.link[2 * pfn + 1] |= ATTR_REFERENCED
+    """The CPU that acts has used the folio at *pfn*: referenced, at the second time activated by way of the batch (:482).
+
+    Nothing happens in open loop, nor to what belongs on no LRU list.
+    """
+    attr = s.link[2 * pfn + 1] + 0
+    if s.cfg.open_loop or not attr & ATTR_LRU:
+        return
+    if not attr & ATTR_REFERENCED:
+        s.link[2 * pfn + 1] = attr | ATTR_REFERENCED
+        return
+    unevictable = attr & ATTR_MLOCKED and attr & ATTR_ON_LRU
+    if unevictable or attr & ATTR_ACTIVE:
+        return
+    if attr & ATTR_ON_LRU:
+        folio_activate(s, s.stat.cpu, pfn)
+    else:
+        lru_cache_activate_folio(s, s.stat.cpu, pfn)
+    s.link[2 * pfn + 1] &= ~ATTR_REFERENCED
+    s.node[s.zone[page_zone(s, pfn)].node].nonresident_age += 1 << (s.meta[pfn] & 15)

@@ -5,16 +5,28 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import View
+from kevacuate.mm.lruvec import mod_isolated
 from kevacuate.mm.page_free import free_frozen_pages, prep_new_page
+from kevacuate.mm.swap import folio_add_lru
 
 
 @part
 def unaccount_isolated(s: View, pfn: int, order: int) -> None:
     """NR_ISOLATED falls when an LRU folio leaves the private list."""
+    attr = s.link[2 * pfn + 1] + 0
+    if attr & k.ATTR_LRU:
+        mod_isolated(s, pfn, attr, -(1 << order))
+
+
+@part
+def put_source_back(s: View, cpu: int, pfn: int) -> None:
+    """putback_movable_pages for one folio."""
+    order = s.meta[pfn] & 15
+    unaccount_isolated(s, pfn, order)
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     if s.link[2 * pfn + 1] & k.ATTR_LRU:
-        s.zone[page_zone(s, pfn)].nr_isolated -= 1 << order
+        folio_add_lru(s, cpu, pfn, order)
 
 
 @part
@@ -29,7 +41,7 @@ def free_isolated(s: View, cpu: int, pfn: int) -> None:
 def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> None:
     """Give the source's identity to the destination, put that on the LRU, free the source on this CPU."""
     obj = s.link[2 * src] + 0
-    attr = s.link[2 * src + 1] & k.ATTR_STATIC
+    attr = s.link[2 * src + 1] & k.ATTR_MIGRATED
     unaccount_isolated(s, src, order)
     prep_new_page(s, cpu, dst, order, attr, obj)
     free_frozen_pages(s, cpu, src, order)

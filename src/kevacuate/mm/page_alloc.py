@@ -18,6 +18,9 @@ from kevacuate.mm.pcp import rmqueue_pcplist_pop
 from kevacuate.mm.slowpath import alloc_pages_slowpath
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 
+_THP = k.GFP_MOVABLE | k.GFP_COMP | k.GFP_NOMEMALLOC | k.GFP_NOWARN
+"""What every request for a transparent huge page has among its flags."""
+
 
 @part(inline=True)
 def effective_migratetype(s: View, mt: int) -> int:
@@ -68,10 +71,30 @@ def alloc_frozen_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: in
 
 
 @part(inline=True)
+def is_thp_fault(s: View, order: int, gfp: int, obj: int) -> bool:
+    """Whether a request is a huge fault's: a huge page by the flags of vma_thp_gfp_mask (mm/huge_memory.c), for an object.
+
+    khugepaged asks with the same flags (alloc_hugepage_khugepaged_gfpmask), so its requests count too.
+    """
+    return order == s.cfg.hpage_pmd_order and gfp & _THP == _THP and obj >= 0
+
+
+@part(cold=True)
+def count_thp_fault(s: View, pfn: int) -> None:
+    """THP_FAULT_ALLOC, THP_FAULT_FALLBACK."""
+    if pfn >= 0:
+        s.stat.thp_fault_alloc += 1
+    else:
+        s.stat.thp_fault_fallback += 1
+
+
+@part(inline=True)
 def alloc_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """Allocate 2**order pages of type *mt* for object *obj* (-1: none) on *cpu*; the pfn, or -1."""
     s.stat.cpu = cpu
     pfn = alloc_frozen_pages(s, cpu, nid, order, effective_migratetype(s, mt), gfp)
+    if is_thp_fault(s, order, gfp, obj):
+        count_thp_fault(s, pfn)
     if pfn < 0:
         s.stat.alloc_failed += 1
         log_event(s, k.L_ALLOC_FAILED, -1, order, mt, gfp, obj)

@@ -7,19 +7,31 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_one_page, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
+from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isolated
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
 from kevacuate.mm.swap import folio_add_lru
+from kevacuate.mm.workingset import refault
+from kevacuate.mm.writeback import note_dirtied
 
 
 @part(inline=True)
 def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) -> None:
-    """Give the chunk its owner: state, object, attributes, place in the LRU batch."""
+    """Give the chunk its owner: state, object, attributes, place in the LRU batch.
+
+    An object that the model had dropped comes back: in closed loop that is a refault.
+    """
     s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     s.link[2 * pfn] = obj
-    s.link[2 * pfn + 1] = attr & k.ATTR_STATIC
+    s.link[2 * pfn + 1] = attr & k.ATTR_MIGRATED
+    before = k.OBJ_NONE
     if obj >= 0:
+        before = s.obj[obj] + 0
         s.obj[obj] = pfn
     if attr & k.ATTR_LRU:
+        if s.cfg.open_loop == 0:
+            s.link[2 * pfn + 1] = note_dirtied(s, attr & k.ATTR_MIGRATED)
+            if before == k.OBJ_DROPPED:
+                refault(s, pfn, attr, obj)
         folio_add_lru(s, cpu, pfn, order)
 
 
@@ -54,6 +66,8 @@ def free_pages_prepare(s: View, pfn: int, order: int) -> None:
         s.obj[obj] = -1
     if attr & k.ATTR_ON_LRU:
         s.zone[page_zone(s, pfn)].nr_lru -= 1 << order
+        if s.cfg.open_loop == 0:
+            lruvec_del_folio(s, pfn, attr)
 
 
 @part(inline=True)
@@ -85,10 +99,12 @@ def halve_chunk(s: View, pfn: int, obj: int) -> None:
     s.meta[pfn] = state << 4 | order
     if state == k.CHUNK_ISOLATED:
         if attr & k.ATTR_LRU:
-            s.zone[page_zone(s, pfn)].nr_isolated -= 1 << order
-        attr &= k.ATTR_STATIC
+            mod_isolated(s, pfn, attr, -(1 << order))
+        attr &= k.ATTR_MIGRATED
     s.meta[upper] = k.CHUNK_ALLOC << 4 | order
     s.link[2 * upper] = obj
     s.link[2 * upper + 1] = attr
     if obj >= 0:
         s.obj[obj] = upper
+    if attr & k.ATTR_ON_LRU and s.cfg.open_loop == 0:
+        lru_add_split_folio(s, attr, s.link[2 * pfn] + 0, obj, upper)

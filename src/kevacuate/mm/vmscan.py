@@ -1,47 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What of mm/vmscan.c (7.2) an open-loop replay needs: dropping clean page cache, and kswapd's bookkeeping."""
+"""Reclaim that a task does itself: direct reclaim, and dropping the clean page cache of an evacuated block (mm/vmscan.c, 7.2)."""
 
 from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.fields import Node, View, Worker
+from kevacuate.mm.compact_suitable import compaction_suitable
+from kevacuate.mm.fields import ScanControl, View, Worker
+from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
 from kevacuate.mm.log import log_event
-from kevacuate.mm.page_free import free_frozen_pages
-from kevacuate.mm.pcp import pcp_allowed_order
-from kevacuate.mm.wakeups import wakeup_kcompactd
-from kevacuate.mm.watermark import pgdat_balanced
-from kevacuate.records import Words
-
-
-@part
-def drop_folio(s: View, pfn: int) -> None:
-    """Take an isolated clean folio from its owner: the object's pfn becomes -2 (dropped by the model)."""
-    attr = s.link[2 * pfn + 1] + 0
-    obj = s.link[2 * pfn] + 0
-    if obj >= 0 and not attr & k.ATTR_FREED:
-        s.obj[obj] = -2
-    if attr & k.ATTR_LRU:
-        s.zone[page_zone(s, pfn)].nr_isolated -= 1 << (s.meta[pfn] & 15)
-
-
-@part
-def free_unref_folios(s: View, cpu: int, folios: Words, count: int) -> None:
-    """Free a batch: the first *count* of *folios* (page_alloc.c:3001).
-
-    Pass 1 frees the orders that the per-CPU lists do not take, pass 2 commits the others.
-    """
-    for i in range(count):
-        pfn = folios[i]
-        order = s.meta[pfn] & 15
-        if not pcp_allowed_order(s, order):
-            free_frozen_pages(s, cpu, pfn, order)
-            folios[i] = -1
-    for i in range(count):
-        pfn = folios[i]
-        if pfn >= 0:
-            free_frozen_pages(s, cpu, pfn, s.meta[pfn] & 15)
+from kevacuate.mm.lruvec import zone_reclaimable_pages
+from kevacuate.mm.shrink_list import drop_folio, free_unref_folios
+from kevacuate.mm.shrink_node import (
+    scan_control,
+    shrink_node,
+    snapshot_refaults,
+)
+from kevacuate.mm.wakeups import wake_kswapd_for_reserves
+from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
+from kevacuate.mm.writeback import folio_dirty
 
 
 @part
@@ -57,7 +34,7 @@ def reclaim_clean_pages_from_list(s: View, worker: Worker, cpu: int) -> int:
     for i in range(worker.nr_migratepages):
         pfn = worker.migratepages[i]
         attr = s.link[2 * pfn + 1] + 0
-        if not attr & k.ATTR_FILE or attr & (k.ATTR_DIRTY | k.ATTR_MOVABLE_OPS):
+        if not attr & k.ATTR_FILE or attr & k.ATTR_MOVABLE_OPS or folio_dirty(s, pfn, attr):
             worker.migratepages[kept] = pfn
             kept += 1
         elif attr & k.ATTR_FREED == 0 and attr & (k.ATTR_BUSY | k.ATTR_WRITEBACK | k.ATTR_PINNED):
@@ -81,108 +58,116 @@ def reclaim_clean_pages_from_list(s: View, worker: Worker, cpu: int) -> int:
 
 
 @part
-def node_lru_pages(s: View, node: int) -> int:
-    """Pages on the node's LRU lists."""
-    pages = 0
-    for z in range(s.cfg.nr_zones):
+def compaction_ready(s: View, sc: ScanControl, z: int) -> bool:
+    """Whether a zone has enough free for a costly request to compact it, or to succeed at once (:6255)."""
+    if not sc.gfp_mask & k.GFP_IO:
+        return False
+    if zone_watermark_ok(s, z, sc.order, wmark_pages(s, z, k.WMARK_MIN), sc.reclaim_idx, 0):
+        return True
+    return compaction_suitable(s, z, sc.order, wmark_pages(s, z, k.WMARK_HIGH), sc.reclaim_idx)
+
+
+@part(cold=True)
+def shrink_zones(s: View, sc: ScanControl, node: int, cpu: int) -> None:
+    """Shrink each node of *node*'s zonelist once, but zones that a costly request can compact already (:6322)."""
+    zonelist = s.node[node].zonelist
+    last = -1
+    for i in range(first_zones_zonelist(s, node, sc.reclaim_idx), zonelist_length(s, node, sc.gfp_mask)):
+        z = zonelist[i]
         zone = s.zone[z]
-        if zone.node == node:
-            pages += zone.nr_lru
-    return pages
+        if zone.index > sc.reclaim_idx:
+            continue
+        if sc.order > k.PAGE_ALLOC_COSTLY_ORDER and compaction_ready(s, sc, z):
+            sc.compaction_ready = 1
+        elif zone.node != last:
+            last = zone.node
+            shrink_node(s, sc, last, cpu)
 
 
 @part
-def reclaim_order(s: View, node: int, order: int, highest_zoneidx: int, boosted: bool) -> int:
-    """The order at which balance_pgdat finishes: 0 once compact_gap(order) pages are reclaimed (kswapd_shrink_node, :6982).
+def reclaim_by_priority(s: View, sc: ScanControl, node: int, cpu: int) -> None:
+    """do_try_to_free_pages' loop: ever larger shares of the lists, until enough is reclaimed or can be compacted (:6445)."""
+    sc.priority = k.DEF_PRIORITY
+    s.stat.allocstall += 1
+    while sc.priority >= 0:
+        sc.nr_scanned = 0
+        shrink_zones(s, sc, node, cpu)
+        if sc.nr_reclaimed >= sc.nr_to_reclaim or sc.compaction_ready:
+            break
+        sc.priority -= 1
+    zonelist = s.node[node].zonelist
+    for i in range(first_zones_zonelist(s, node, sc.reclaim_idx), zonelist_length(s, node, sc.gfp_mask)):
+        zone = s.zone[zonelist[i]]
+        if zone.index <= sc.reclaim_idx:
+            snapshot_refaults(s, zone.node)
 
-    Approximate, as nothing is reclaimed here: kswapd is taken to reclaim the gap wherever it has a reason to reclaim and the node
-    has as many pages on its LRU lists.
+
+@part(cold=True)
+def do_try_to_free_pages(s: View, sc: ScanControl, node: int, cpu: int) -> int:
+    """Reclaim SWAP_CLUSTER_MAX pages; 0 if nothing can be reclaimed, 1 if the request had better compact (:6445).
+
+    What reclaimed nothing is done once more (a full walk of the memory cgroups, of which there is one), and once more with
+    deactivation forced, if active pages were spared. Each of them is an allocstall.
     """
-    if order == 0 or (not boosted and pgdat_balanced(s, node, order, highest_zoneidx)):
-        return order
-    return 0 if node_lru_pages(s, node) >= min(2 << order, k.SWAP_CLUSTER_MAX) else order
+    for _ in range(2):
+        reclaim_by_priority(s, sc, node, cpu)
+        if sc.nr_reclaimed:
+            return sc.nr_reclaimed
+        if sc.compaction_ready:
+            return 1
+    if not sc.skipped_deactivate:
+        return 0
+    sc.force_deactivate = 1
+    reclaim_by_priority(s, sc, node, cpu)
+    return sc.nr_reclaimed if sc.nr_reclaimed else sc.compaction_ready
 
 
 @part
-def kswapd_begin(s: View, node: int, pgdat: Node) -> None:
-    """balance_pgdat begins for the order asked for: RECLAIM_ACTIVE is set and boosts are noted in zones up to the index asked."""
-    order = pgdat.kswapd_order
-    highest_zoneidx = (
-        pgdat.kswapd_highest_zoneidx
-        if pgdat.kswapd_highest_zoneidx >= 0
-        else pgdat.kswapd_run_highest_zoneidx
-    )
-    pgdat.kswapd_order = 0
-    pgdat.kswapd_highest_zoneidx = -1
-    pgdat.kswapd_alloc_order = order
-    pgdat.kswapd_run_highest_zoneidx = highest_zoneidx
-    boosted = False
-    for z in range(s.cfg.nr_zones):
-        zone = s.zone[z]
-        if zone.node == node and zone.index <= highest_zoneidx:
-            zone.reclaim_active = 1
-            zone.boost_seen = zone.watermark_boost
-            boosted = boosted or zone.watermark_boost != 0
-    pgdat.kswapd_reclaim_order = reclaim_order(s, node, order, highest_zoneidx, boosted)
-    pgdat.kswapd_state = k.KSWAPD_RUNNING
-    pgdat.kswapd_due = s.stat.now + s.cfg.kswapd_run
-
-
-@part
-def give_boosts_back(s: View, node: int, highest_zoneidx: int) -> bool:
-    """balance_pgdat ends (:7235): the boosts noted are given back. Returns whether there were any."""
-    boosted = False
-    for z in range(s.cfg.nr_zones):
-        zone = s.zone[z]
-        if zone.node == node and zone.index <= highest_zoneidx:
-            zone.reclaim_active = 0
-            boosted = boosted or zone.boost_seen != 0
-            zone.watermark_boost -= min(zone.watermark_boost, zone.boost_seen)
-            zone.boost_seen = 0
-    return boosted
-
-
-@part
-def kswapd_try_to_sleep(s: View, node: int, pgdat: Node) -> None:
-    """Sleep, if the node is balanced for the order that the run finished at; kcompactd is woken for the order asked for (:7289).
-
-    A run that finished at its own order forgets it: what was asked for meanwhile stands in its place, and if that is a larger
-    order which lacks pages, the next run begins at once. Approximate: for want of order-0 pages no run begins at once, as none
-    reclaims any here; the next request that finds too few does that. The short sleep (HZ/10) after which kswapd looks again is
-    left out: it sleeps at once until it is woken.
-    """
-    alloc_order, order, highest_zoneidx = (
-        pgdat.kswapd_alloc_order,
-        pgdat.kswapd_reclaim_order,
-        pgdat.kswapd_run_highest_zoneidx,
-    )
-    pgdat.kswapd_state = k.KSWAPD_IDLE
-    pgdat.kswapd_due = k.NEVER
-    if order >= alloc_order:
-        alloc_order = order = pgdat.kswapd_order
-        highest_zoneidx = (
-            pgdat.kswapd_highest_zoneidx if pgdat.kswapd_highest_zoneidx >= 0 else highest_zoneidx
-        )
-    if pgdat_balanced(s, node, order, highest_zoneidx):
-        wakeup_kcompactd(s, node, alloc_order, highest_zoneidx)
-    elif order > 0:
-        pgdat.kswapd_state = k.KSWAPD_WOKEN
-        pgdat.kswapd_due = s.stat.now
-
-
-@part
-def kswapd_step(s: View, node: int) -> None:
-    """What kswapd does at its due time: balance_pgdat begins, or ends after its time and kswapd goes to sleep (:7055).
-
-    It reclaims nothing here. A run that gave back a boost wakes kcompactd for a pageblock.
-    """
+def allow_direct_reclaim(s: View, node: int) -> bool:
+    """Whether half of the MIN marks is still free, so that a task may reclaim rather than wait for kswapd (:6542)."""
     pgdat = s.node[node]
-    begins = pgdat.kswapd_state == k.KSWAPD_WOKEN
-    if begins:
-        kswapd_begin(s, node, pgdat)
-    else:
-        highest_zoneidx = pgdat.kswapd_run_highest_zoneidx
-        if give_boosts_back(s, node, highest_zoneidx):
-            wakeup_kcompactd(s, node, s.cfg.pageblock_order, highest_zoneidx)
-        kswapd_try_to_sleep(s, node, pgdat)
-    log_event(s, k.L_KSWAPD, -1, node, 2 if begins else 3, 0, 0)
+    if pgdat.kswapd_failures >= k.MAX_RECLAIM_RETRIES:
+        return True
+    reserve = 0
+    free = 0
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        if zone.node != node or zone.index > k.ZONE_NORMAL or zone.managed_pages == 0:
+            continue
+        if zone_reclaimable_pages(s, z) == 0 and zone.nr_free_pages:
+            continue
+        reserve += wmark_pages(s, z, k.WMARK_MIN)
+        free += zone.nr_free_pages
+    return reserve == 0 or free > reserve // 2
+
+
+@part
+def throttle_direct_reclaim(s: View, node: int, gfp: int) -> None:
+    """Count a task that would wait for kswapd, and wake that (:6587). Approximate: the task does not wait."""
+    zonelist = s.node[node].zonelist
+    for i in range(first_zones_zonelist(s, node, gfp_zone(gfp)), zonelist_length(s, node, gfp)):
+        zone = s.zone[zonelist[i]]
+        if zone.index > min(gfp_zone(gfp), k.ZONE_NORMAL):
+            continue
+        if not allow_direct_reclaim(s, zone.node):
+            s.stat.pgscan_direct_throttle += 1
+            wake_kswapd_for_reserves(s, zone.node)
+        return
+
+
+@part(cold=True)
+def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int:
+    """Direct reclaim for a request that its slow path cannot serve (:6667); the pages reclaimed, 0 if there are none to reclaim.
+
+    One moment of virtual time; what it costs the caller is counted in ``stat.reclaim_stall_ns``.
+    """
+    if s.cfg.open_loop:
+        return 0
+    throttle_direct_reclaim(s, node, gfp)
+    sc = s.sc[s.cfg.nr_nodes]
+    scan_control(sc, order, gfp, gfp_zone(gfp))
+    s.stat.direct_reclaims += 1
+    reclaimed = do_try_to_free_pages(s, sc, node, cpu)
+    s.stat.reclaim_stall_ns += sc.cost
+    log_event(s, k.L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.scanned)
+    return reclaimed

@@ -11,8 +11,11 @@ from kevacuate.mm.constants import (
     KCOMPACTD_IDLE,
     KCOMPACTD_WOKEN,
     KSWAPD_IDLE,
+    KSWAPD_NAP,
     KSWAPD_WOKEN,
     L_KSWAPD,
+    MAX_RECLAIM_RETRIES,
+    ZONE_NORMAL,
 )
 from kevacuate.mm.fields import Node, View
 from kevacuate.mm.log import log_event
@@ -61,11 +64,42 @@ def wakeup_kcompactd(s: View, node: int, order: int, highest_zoneidx: int) -> No
         kcompactd_due(s, pgdat, s.stat.now + WAKEUP_NS * s.cfg.time_scale, KCOMPACTD_WOKEN)
 
 
+@part(inline=True)
+def kswapd_sleeps(pgdat: Node) -> bool:
+    """Whether kswapd waits to be woken, be it in its short sleep."""
+    return pgdat.kswapd_state == KSWAPD_IDLE or pgdat.kswapd_state == KSWAPD_NAP
+
+
+@part(cold=True)
+def wake_up_kswapd(s: View, node: int) -> None:
+    """Wake a kswapd that sleeps. One that is woken from its short sleep keeps the order that its last run finished at."""
+    pgdat = s.node[node]
+    if pgdat.kswapd_state == KSWAPD_NAP:
+        s.stat.kswapd_low_wmark_hit_quickly += 1
+        pgdat.kswapd_order = max(pgdat.kswapd_order, pgdat.kswapd_reclaim_order)
+    due = s.stat.now + s.cfg.kswapd_wake
+    pgdat.kswapd_state = KSWAPD_WOKEN
+    pgdat.kswapd_due = due
+    s.stat.next_due = min(s.stat.next_due, due)
+    s.stat.kswapd_wakes += 1
+    log_event(s, L_KSWAPD, -1, node, 1, 0, 0)
+
+
+@part(cold=True)
+def wake_kswapd_for_reserves(s: View, node: int) -> None:
+    """The node's reserves run out: wake its kswapd for the zones that have them, if it sleeps (mm/vmscan.c:6570)."""
+    pgdat = s.node[node]
+    if kswapd_sleeps(pgdat):
+        if pgdat.kswapd_highest_zoneidx < 0 or pgdat.kswapd_highest_zoneidx > ZONE_NORMAL:
+            pgdat.kswapd_highest_zoneidx = ZONE_NORMAL
+        wake_up_kswapd(s, node)
+
+
 @part(cold=True)
 def wakeup_kswapd(s: View, z: int, order: int, highest_zoneidx: int, gfp: int) -> None:
     """Remember the order and the zone index for the node's kswapd; wake it if it sleeps and has something to do (:7471).
 
-    A request that may not reclaim itself wakes kcompactd where kswapd has nothing to do.
+    A request that may not reclaim itself wakes kcompactd where kswapd has nothing to do, or the node is hopeless.
     """
     zone = s.zone[z]
     if zone.managed_pages == 0:
@@ -74,15 +108,13 @@ def wakeup_kswapd(s: View, z: int, order: int, highest_zoneidx: int, gfp: int) -
     pgdat = s.node[node]
     pgdat.kswapd_highest_zoneidx = max(pgdat.kswapd_highest_zoneidx, highest_zoneidx)
     pgdat.kswapd_order = max(pgdat.kswapd_order, order)
-    if pgdat.kswapd_state != KSWAPD_IDLE:
+    if not kswapd_sleeps(pgdat):
         return
-    if not node_boosted(s, node, highest_zoneidx) and pgdat_balanced(s, node, order, highest_zoneidx):
+    hopeless = pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES
+    if hopeless or (
+        not node_boosted(s, node, highest_zoneidx) and pgdat_balanced(s, node, order, highest_zoneidx)
+    ):
         if not gfp & GFP_DIRECT_RECLAIM:
             wakeup_kcompactd(s, node, order, highest_zoneidx)
         return
-    due = s.stat.now + s.cfg.kswapd_wake
-    pgdat.kswapd_state = KSWAPD_WOKEN
-    pgdat.kswapd_due = due
-    s.stat.next_due = min(s.stat.next_due, due)
-    s.stat.kswapd_wakes += 1
-    log_event(s, L_KSWAPD, -1, node, 1, 0, 0)
+    wake_up_kswapd(s, node)

@@ -10,11 +10,14 @@ that part stands alone. The kernel would not split it; its pages do not move by 
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_BUSY, ATTR_DIRTY, ATTR_PINNED, ATTR_WRITEBACK
+from kevacuate.mm.constants import ATTR_BUSY, ATTR_DIRTIED, ATTR_DIRTY, ATTR_PINNED, ATTR_WRITEBACK
 from kevacuate.mm.fields import View
 from kevacuate.mm.lru import folio_mark_accessed
+from kevacuate.mm.lruvec import lru_rename
 from kevacuate.mm.page_alloc import alloc_pages
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.workingset import shadow_moves
+from kevacuate.mm.writeback import dirtied_now
 
 OBJ_NONE = -1
 OBJ_DROPPED = -2
@@ -45,21 +48,30 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
     for i in range(first + 1, first + (1 << order)):
         s.obj[i] = OBJ_PART
     s.obj[first] = pfn if pfn >= 0 else OBJ_NONE
+    if pfn == OBJ_DROPPED:
+        shadow_moves(s, obj, first)
     if pfn >= 0:
-        s.link[2 * pfn] = first
+        lru_rename(s, pfn, first)
         s.stat.kept_pages += 1 << order
     return True
+
+
+@part
+def folio_of_shadow(s: View, shadow: int) -> int:
+    """The first of the shadows whose folio holds this one's page."""
+    head = shadow
+    for level in range(MAX_ORDER + 1):
+        if s.obj[s.stat.first_shadow + head] != OBJ_PART:
+            break
+        head = shadow >> level << level
+    return head
 
 
 @part(cold=True)
 def take_shadow(s: View, shadow: int, order: int) -> int:
     """The pfn of the model's folio for these 2**order shadows, which is nobody's then; -1 where the model has dropped it."""
     base = s.stat.first_shadow
-    head = shadow
-    for level in range(MAX_ORDER + 1):
-        if s.obj[base + head] != OBJ_PART:
-            break
-        head = shadow >> level << level
+    head = folio_of_shadow(s, shadow)
     pfn = s.obj[base + head] + 0
     if pfn < 0 or s.meta[pfn] & 15 < order:
         return -1
@@ -75,13 +87,21 @@ def take_shadow(s: View, shadow: int, order: int) -> int:
 
 @part(cold=True)
 def read_shadow(s: View, obj: int, order: int, attr: int, shadow: int) -> bool:
-    """Read again what the recorded kernel had reclaimed: the object gets the model's folio. False if the model dropped it."""
+    """Read again what the recorded kernel had reclaimed: the object gets the model's folio. False if the model dropped it.
+
+    Then the object is dropped, with what the model remembers of that: its allocation is a refault.
+    """
+    before = s.stat.first_shadow + folio_of_shadow(s, shadow)
     pfn = take_shadow(s, shadow, order)
     if pfn < 0:
+        if s.obj[before] == OBJ_DROPPED:
+            shadow_moves(s, before, obj)
         return False
     s.obj[obj] = pfn
-    s.link[2 * pfn] = obj
+    lru_rename(s, pfn, obj)
     s.link[2 * pfn + 1] |= attr & (ATTR_DIRTY | ATTR_WRITEBACK | ATTR_PINNED | ATTR_BUSY)
+    if attr & ATTR_DIRTY:
+        s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~ATTR_DIRTIED) | dirtied_now(s)
     s.stat.hit_pages += 1 << order
     return True
 
@@ -111,4 +131,6 @@ def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, at
             folio_mark_accessed(s, pfn)
         else:
             s.stat.refaults_failed += 1
+            s.obj[obj] = OBJ_DROPPED
+            return True
     return pfn != OBJ_NONE

@@ -8,8 +8,12 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import nothing_words
+from kevacuate.measure.deciding import DECIDING, decided
 from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
+from kevacuate.measure.sequential import DIFFERS as CALLED
+from kevacuate.measure.sequential import Sequential
+from kevacuate.reports.comparison.decided import TESTED_FROM, decided_parts
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
     GroupRow,
@@ -31,7 +35,7 @@ from kevacuate.reports.comparison.rows import (
     replays_words,
 )
 from kevacuate.reports.comparison.start_guesses import guessed_parts
-from kevacuate.reports.comparison.worth import worth_words
+from kevacuate.reports.comparison.worth import loop_of, record, worth_words
 
 OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
 """Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
@@ -133,6 +137,61 @@ def _seeds(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Pa
     yield Part("seed", text)
 
 
+def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
+    """The verdict in one sentence, and what it is worth: of the kernel only where every row that decides has earned trust."""
+    names, loop = list(comparison.groups), loop_of(comparison)
+    tested = [row for row in rows if row.row.section in OUTCOMES]
+    corrected = decided(comparison)
+    if corrected is not None and corrected.replays >= TESTED_FROM:
+        yield from _corrected_verdict(names, corrected, loop)
+        return
+    if not comparison.repeated:
+        text = "Undecided: a single replay of each policy shows the mechanism at work, and tells no difference from chance."
+        yield Part("verdict", text)
+        yield Part("worth", worth_words((), loop))
+        return
+    sure = [row for row in tested if any(map(told_apart, row.decisions))]
+    deciding = tuple(row.row.id for row in sure or tested)
+    known = record()
+    whose = "kernel" if all(known.earned(row_id, loop) for row_id in deciding) else "model"
+    told = "; ".join(_tally(names, i, tested) for i in range(1, len(names)))
+    yield Part("verdict", f"In the {whose}, against {names[0]}: {told}.", deciding)
+    yield Part("worth", worth_words(deciding, loop), deciding)
+
+
+def _corrected_verdict(names: Sequence[str], told: Sequential, loop: str) -> Iterator[Part]:
+    """The verdict of so many replays that the rows that decide are tested, all of them together."""
+    differ = [row for row in told.rows if row.state == CALLED]
+    deciding = tuple(dict.fromkeys(row.key[0] for row in differ or told.rows))
+    known = record()
+    whose = "kernel" if all(known.earned(row_id, loop) for row_id in deciding) else "model"
+    said = []
+    for i in range(1, len(names)):
+        own = [row for row in told.rows if row.key[1] == i]
+        ways = [DECIDING[row.key[0]].direction.judged(row.difference) for row in differ if row.key[1] == i]
+        counted = ", ".join(f"{ways.count(way)} {way}" for way in ("better", "worse") if way in ways)
+        many = (
+            f"{len(ways)} of {len(own)} rows that decide ({counted})"
+            if ways
+            else f"none of {len(own)} rows that decide"
+        )
+        said.append(f"{names[i]} changes {many}")
+    yield Part("verdict", f"In the {whose}, against {names[0]}: {'; '.join(said)}.", deciding)
+    yield Part("worth", worth_words(deciding, loop), deciding)
+
+
+def _tally(names: Sequence[str], group: int, tested: Sequence[GroupRow[Row]]) -> str:
+    """How many outcomes a policy changes, and which way."""
+    sure = [row for row in tested if told_apart(row.decisions[group - 1])]
+    ways = [row.row.direction.judged(row.decisions[group - 1].difference) for row in sure]
+    if not sure:
+        return f"{names[group]} changes none of {len(tested)} outcomes"
+    said = [f"{ways.count(way)} {way}" for way in ("better", "worse") if way in ways]
+    return f"{names[group]} changes {len(sure)} of {len(tested)} outcomes" + (
+        f" ({', '.join(said)})" if said else ""
+    )
+
+
 def _when(row: Row) -> str:
     """When a row's figure is measured, where its name leaves that open."""
     return {AT_THE_END: " at the end", OVER_THE_RUN: " over the run"}.get(row.section, "")
@@ -141,11 +200,12 @@ def _when(row: Row) -> str:
 def conclusion(comparison: Comparison) -> Conclusion:
     """What the policies did, on what that rests, and how much so many replays of one demand can decide.
 
-    Parts are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy did), ``found`` (how many
-    outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay parted from the others),
-    ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs), ``basis`` (on what all
-    this rests) and ``worth`` (how often booted kernels
-    said the same).
+    The first two are ``verdict`` (in one sentence) and ``worth`` (how often booted kernels said the same), where there is more
+    than one policy. The others are of these kinds: ``decided``, ``undecided`` and ``error``
+    (:mod:`kevacuate.reports.comparison.decided`), ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy
+    did), ``found`` (how many outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay
+    parted from the others), ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs) and
+    ``basis`` (on what all this rests).
     """
     rows, groups = comparison_rows(comparison), list(comparison.groups.values())
     evacuating = {
@@ -153,7 +213,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
         for i, runs in enumerate(groups)
         if i and any(run.metrics["evacuations_queued"] for run in runs)
     }
-    parts: list[Part] = []
+    parts: list[Part] = [*_verdict(comparison, rows)] if len(groups) > 1 else []
+    parts += decided_parts(comparison, rows)
     if not evacuating:
         text = "No policy queued an evacuation."
         why = nothing_words(comparison.recording)
@@ -173,20 +234,38 @@ def conclusion(comparison: Comparison) -> Conclusion:
             "kernel's own."
         )
         parts.append(Part("basis", text))
-        parts.append(Part("worth", worth_words()))
     return Conclusion(parts)
 
 
+def first_parts(parts: Conclusion) -> dict[str, str]:
+    """The texts of the verdict and of what it is worth, by kind."""
+    return {part.kind: part.text for part in parts if part.kind in FIRST}
+
+
+FIRST = ("verdict", "worth")
+"""Kinds of the parts that stand before everything else."""
+
+
 def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str, Any]:
-    """Everything, as plain JSON values: runs, groups of them, rows with mean, spread and decision, prices, sentences."""
+    """Everything, as plain JSON values: the verdict and what it is worth, runs, groups of them, rows with mean and decision.
+
+    A row that is ``trusted`` has earned trust against booted kernels.
+    """
     sizes = [len(runs) for runs in comparison.groups.values()]
+    told, parts = decided(comparison), conclusion(comparison)
+    known, loop = record(), loop_of(comparison)
     return {
+        **first_parts(parts),
         **comparison.to_json(series=series),
         "groups": [
             {"name": policy, "seeds": [run.seed for run in runs]}
             for policy, runs in comparison.groups.items()
         ],
-        "rows": [row.to_json() for row in comparison_rows(comparison)],
+        "rows": [
+            {**row.to_json(), "trusted": known.earned(row.row.id, loop)}
+            for row in comparison_rows(comparison)
+        ],
         "rule": rule(sizes, RUNS),
-        "conclusion": [part.as_dict() for part in conclusion(comparison)],
+        "decision": told.as_dict() if told is not None else None,
+        "conclusion": [part.as_dict() for part in parts],
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded
-from kevacuate.measure.rows import HIGHER, LOWER, NEITHER
+from kevacuate.measure.rows import LOWER, NEITHER
 from kevacuate.reports.comparison.group_rows import GroupRow, rows_of
 from kevacuate.reports.comparison.rows import (
     AT_THE_END,
@@ -19,11 +19,13 @@ from kevacuate.reports.comparison.rows import (
     MOMENT_ROWS,
     OVER_THE_RUN,
     ROWS,
+    VMSTAT,
+    VMSTAT_ROWS,
 )
 
 Value = Callable[[Recorded], float | None]
 
-_MODEL_ONLY = (COMPACTION, OVER_THE_RUN, CONTROL, AT_THE_END)
+_MODEL_ONLY = (VMSTAT, COMPACTION, OVER_THE_RUN, CONTROL, AT_THE_END)
 """Sections of a comparison that mean something else here, or stand elsewhere: a recorded kernel's compaction is direct, too."""
 
 
@@ -120,17 +122,7 @@ _WORK = _rows(
 _VMSTAT = _rows(
     "vmstat",
     "/proc/vmstat, first to last snapshot",
-    ("compact_stall", "times", ("vmstat", "compact_stall"), LOWER),
-    ("compact_success", "times", ("vmstat", "compact_success"), NEITHER),
-    ("compact_fail", "times", ("vmstat", "compact_fail"), LOWER),
-    ("compact_daemon_wake", "times", ("vmstat", "compact_daemon_wake"), LOWER),
-    ("pgmigrate_success", "pages", ("vmstat", "pgmigrate_success"), LOWER),
-    ("pgmigrate_fail", "pages", ("vmstat", "pgmigrate_fail"), LOWER),
-    ("allocstall, all zones", "times", ("vmstat", "allocstall"), LOWER),
-    ("pgsteal_direct", "pages", ("vmstat", "pgsteal_direct"), LOWER),
-    ("pgsteal_kswapd", "pages", ("vmstat", "pgsteal_kswapd"), LOWER),
-    ("thp_fault_alloc", "pages", ("vmstat", "thp_fault_alloc"), HIGHER),
-    ("thp_fault_fallback", "pages", ("vmstat", "thp_fault_fallback"), LOWER),
+    *((label, unit, ("vmstat", name), direction) for name, label, unit, direction in VMSTAT_ROWS),
 )
 
 _RATES = _rows(

@@ -19,6 +19,8 @@ from kevacuate.measure.rows import (
     counter,
     mean_of_samples,
     milliseconds,
+    stall_milliseconds,
+    vmstat,
 )
 from kevacuate.policy import POLICIES
 from kevacuate.reports.comparison.group_rows import GroupRow, by_id, told_apart
@@ -27,6 +29,7 @@ EXTFRAG = "External fragmentation events"
 COMPACTION = "Compaction (kcompactd)"
 OVER_THE_RUN = "Over the run (mean of samples)"
 AT_THE_END = "At the end"
+VMSTAT = "/proc/vmstat (closed loop)"
 CONTROL = "Control (should not move)"
 """Sections that are named more than once."""
 
@@ -84,6 +87,28 @@ MOMENT_ROWS: tuple[tuple[str, str, str, tuple[Any, ...], Direction], ...] = (
 )
 """What is shown of one moment, be it a run's end or a recorded snapshot: end of the id, label, unit, place, direction."""
 
+VMSTAT_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
+    ("thp_fault_alloc", "thp_fault_alloc", "faults", HIGHER),
+    ("thp_fault_fallback", "thp_fault_fallback", "faults", LOWER),
+    ("allocstall", "allocstall, all zones", "times", LOWER),
+    ("compact_stall", "compact_stall", "times", LOWER),
+    ("compact_success", "compact_success", "times", NEITHER),
+    ("compact_fail", "compact_fail", "times", LOWER),
+    ("compact_daemon_wake", "compact_daemon_wake", "times", LOWER),
+    ("compact_migrate_scanned", "compact_migrate_scanned", "pages", LOWER),
+    ("compact_free_scanned", "compact_free_scanned", "pages", LOWER),
+    ("compact_isolated", "compact_isolated", "pages", LOWER),
+    ("pgmigrate_success", "pgmigrate_success", "pages", LOWER),
+    ("pgmigrate_fail", "pgmigrate_fail", "pages", LOWER),
+    ("pgscan_kswapd", "pgscan_kswapd", "pages", LOWER),
+    ("pgsteal_kswapd", "pgsteal_kswapd", "pages", LOWER),
+    ("pgscan_direct", "pgscan_direct", "pages", LOWER),
+    ("pgsteal_direct", "pgsteal_direct", "pages", LOWER),
+    ("workingset_refault_file", "workingset_refault_file", "pages", LOWER),
+    ("oom_kill", "oom_kill", "times", LOWER),
+)
+"""Counters of /proc/vmstat, of a replay in closed loop and between two recorded snapshots: name, label, unit, direction."""
+
 ROWS: tuple[Row, ...] = (
     *(
         Row(f"extfrag.{end}", EXTFRAG, label, "events", counter(name), direction)
@@ -97,6 +122,21 @@ ROWS: tuple[Row, ...] = (
         counter("start_blocks_with_skip_bit"),
     ),
     *(row for policy in POLICIES.values() for row in policy.rows),
+    *(
+        Row(f"vmstat.{name}", VMSTAT, label, unit, vmstat(name), direction)
+        for name, label, unit, direction in VMSTAT_ROWS
+    ),
+    *(
+        Row(
+            f"stall.{name}_ms",
+            VMSTAT,
+            f"time stalled in direct {name} (virtual)",
+            "ms",
+            stall_milliseconds(name),
+            LOWER,
+        )
+        for name in ("compaction", "reclaim")
+    ),
     Row("compaction.runs", COMPACTION, "runs", "zones", counter("compactions"), LOWER),
     Row(
         "compaction.pages_migrated",
@@ -209,39 +249,15 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
     ]
 
 
-LEAST_ZEROS = 3
-"""From so many rows of a section on that are 0 in every run, one line stands for them."""
+def folded(rows: Sequence[GroupRow[Row]]) -> tuple[list[GroupRow[Row]], list[GroupRow[Row]]]:
+    """The rows that people see first, and those that are 0 in every run, which have nothing to say."""
+    zeros = [row for row in rows if all(value == 0 for group in row.values for value in group)]
+    return [row for row in rows if row not in zeros], zeros
 
 
-@dataclass(frozen=True)
-class Zeros:
-    """Rows of one section that are 0 in every run: shown as one line, and whole in JSON."""
-
-    section: str
-    rows: tuple[GroupRow[Row], ...]
-
-    @property
-    def label(self) -> str:
-        """What stands for them where there is little room."""
-        return f"{len(self.rows)} more: 0 in every run"
-
-    @property
-    def named(self) -> str:
-        """The same with their names."""
-        return f"{self.label} ({'; '.join(row.row.label for row in self.rows)})"
-
-
-def shown_rows(rows: Sequence[GroupRow[Row]]) -> list[GroupRow[Row] | Zeros]:
-    """The rows as people see them: those of a section that are 0 in every run last, as one where there are many."""
-    shown: list[GroupRow[Row] | Zeros] = []
-    for section in dict.fromkeys(row.row.section for row in rows):
-        own = [row for row in rows if row.row.section == section]
-        zeros = tuple(row for row in own if all(value == 0 for group in row.values for value in group))
-        if len(zeros) < LEAST_ZEROS:
-            shown += own
-        else:
-            shown += [*(row for row in own if row not in zeros), Zeros(section, zeros)]
-    return shown
+def zeros_words(zeros: Sequence[object]) -> str:
+    """What stands for rows that are folded away."""
+    return f"{len(zeros)} row{'' if len(zeros) == 1 else 's'} {'is' if len(zeros) == 1 else 'are'} 0 in every run"
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,15 @@ class SideBySide:
         The same where there is little room.
     lines : sequence of Line
         The rows.
+    notes : sequence of str
+        What stands below, a line each.
     """
 
     title: str
     heads: Sequence[Sequence[str]]
     brief_heads: Sequence[Sequence[str]]
     lines: Sequence[Line]
+    notes: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The widest form that fits."""
@@ -88,7 +91,8 @@ class SideBySide:
             if all(width_of(table) <= width for table in tables):
                 break
         tables[0].title, tables[0].title_justify = self.title, "left"
-        return [*tables, *(self._legend() if brief else ())]
+        notes = [Text("\n".join(self.notes) + "\n", style="dim")] if self.notes else []
+        return [*tables, *(self._legend() if brief else ()), *notes]
 
     def _table(self, brief: bool, groups: Sequence[int]) -> Table:
         """The rows of some groups."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kevacuate.measure import Comparison
 from kevacuate.reports.comparison.rows import comparison_rows
+from kevacuate.reports.comparison.worth import loop_of, record
 
 SCHEMA = pa.schema(
     [
@@ -24,6 +25,7 @@ SCHEMA = pa.schema(
         ("change", pa.float64()),
         ("p", pa.float64()),
         ("verdict", pa.string()),
+        ("trusted", pa.bool_()),
     ]
 )
 """The columns."""
@@ -36,7 +38,7 @@ def summary(comparison: Comparison) -> pa.Table:
     ``higher``, ``neither``); ``policy``, how many ``runs`` it had, their ``mean`` and ``sd`` (standard deviation, n - 1). Against
     the first policy, null in its own rows: ``change`` of the mean as a share of the first's (null where that is 0), ``p`` and
     ``verdict`` of the exact permutation test (:func:`kevacuate.measure.permutation.decide`; p is null where a policy was run
-    once).
+    once). ``trusted``: whether the row has earned trust against booted kernels (docs/fidelity.md).
     ``.to_pandas()`` makes a DataFrame of it, ``polars.from_arrow`` one of polars.
     """
     rows: list[dict[str, Any]] = []
@@ -54,6 +56,7 @@ def summary(comparison: Comparison) -> pa.Table:
                 "runs": len(runs),
                 "mean": middle,
                 "sd": varies,
+                "trusted": record().earned(row.row.id, loop_of(comparison)),
             }
             if i:
                 decision = row.decisions[i - 1]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from kevacuate.measure import Comparison
@@ -10,8 +12,16 @@ from kevacuate.measure.permutation import UNKNOWN
 from kevacuate.measure.rows import Row
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
-from kevacuate.reports.comparison.rows import Zeros, comparison_rows, price_rows, replays_words, shown_rows
+from kevacuate.reports.comparison.rows import (
+    CONTROL,
+    comparison_rows,
+    folded,
+    price_rows,
+    replays_words,
+    zeros_words,
+)
 from kevacuate.reports.comparison.side_by_side import Line, SideBySide
+from kevacuate.reports.comparison.worth import FOOTNOTE, MARK, loop_of, record
 
 
 def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:
@@ -42,15 +52,21 @@ def _heads(comparison: Comparison, last: str) -> list[list[str]]:
     return [[policy, *(beside if i else ())] for i, policy in enumerate(comparison.groups)]
 
 
-def _lines(comparison: Comparison) -> list[Line]:
+UNJUDGED = ("Input", CONTROL)
+"""Sections of what the demand gives: no verdict rests on them."""
+
+
+def marked(row: Row, loop: str) -> str:
+    """A row's name, marked where the row has not earned trust."""
+    known = row.section in UNJUDGED or record().earned(row.id, loop)
+    return row.label if known else f"{row.label} {MARK}"
+
+
+def _lines(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> list[Line]:
     """The rows, and what the benefit cost."""
     groups, many = range(len(comparison.groups)), comparison.repeated
-    lines = []
-    for row in shown_rows(comparison_rows(comparison)):
-        if isinstance(row, Zeros):
-            none = [[Text("0", style="dim"), *([Text(), Text()] if many and i else [])] for i in groups]
-            lines.append(Line(row.section, row.label, "", none, none))
-            continue
+    lines, loop = [], loop_of(comparison)
+    for row in rows:
         if many:
             shown, brief = ([cells(row, i, brief=short) for i in groups] for short in (False, True))
             for some in (shown, brief):
@@ -59,7 +75,8 @@ def _lines(comparison: Comparison) -> list[Line]:
                         some[i] = [Text(UNKNOWN), *([Text(), Text()] if i else [])]
         else:
             shown = brief = [_single_cells(row, i) for i in groups]
-        lines.append(Line(row.row.section, row.row.label, row.row.unit, shown, brief))
+        name = marked(row.row, loop) if len(groups) > 1 else row.row.label
+        lines.append(Line(row.row.section, name, row.row.unit, shown, brief))
     paid = price_rows(comparison)
     if any(value is not None for _, values in paid for value in values):
         for price, values in paid:
@@ -69,10 +86,19 @@ def _lines(comparison: Comparison) -> list[Line]:
     return lines
 
 
-def comparison_table(comparison: Comparison) -> SideBySide:
-    """All rows of a comparison; the first column of figures is the baseline, the others show their change.
+def comparison_table(comparison: Comparison, *, every: bool = False) -> SideBySide:
+    """The rows of a comparison; the first column of figures is the baseline, the others show their change.
 
     Where policies were run several times: mean ± standard deviation, the change of the mean, and whether the runs can tell that
-    from chance (:func:`kevacuate.measure.permutation.decide`).
+    from chance (:func:`kevacuate.measure.permutation.decide`). Rows that are 0 in every run are left out unless *every* is
+    asked for. A row that has not earned trust against booted kernels is marked.
     """
-    return SideBySide(_title(comparison), _heads(comparison, ""), _heads(comparison, "p"), _lines(comparison))
+    rows = comparison_rows(comparison)
+    shown, zeros = (rows, []) if every else folded(rows)
+    lines = _lines(comparison, shown)
+    notes = [FOOTNOTE] if any(line.name.endswith(MARK) for line in lines) else []
+    if zeros:
+        notes.append(f"{zeros_words(zeros)}; --all shows {'it' if len(zeros) == 1 else 'them'}.")
+    return SideBySide(
+        _title(comparison), _heads(comparison, ""), _heads(comparison, "p"), lines, tuple(notes)
+    )

@@ -1,86 +1,173 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a verdict of the model is worth: how often kernels that were really booted say the same.
+"""What a verdict of the model is worth: which rows it has got right against kernels that were really booted.
 
-``worth.json`` beside this file has the counts. ``docs/generate_fidelity.py`` writes it together with docs/fidelity.md, from every
-recording that has enough repeats of real kernels.
+``data/trust.json`` is the record. ``docs/generate_trust.py`` makes it from what ``kevacuate verify --level verdict --json`` says
+of the demands at hand, and ``docs/generate_fidelity.py`` makes it together with docs/fidelity.md.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from statistics import median
+from typing import Any
 
-from kevacuate.measure.fidelity import BOTH, KERNELS_ONLY, Effect, Verification
+from kevacuate.errors import KevacuateError
+from kevacuate.measure import Comparison
+from kevacuate.measure.fidelity import BOTH, NEITHER
+from kevacuate.reports.comparison.rows import ROWS
 
-FILE = "worth.json"
+FILE = "trust.json"
+"""In the package's ``data``."""
+
+LEAST_DEMANDS = 2
+"""A row earns trust on so many recorded demands at least."""
+
+MARK = "°"
+"""Stands behind the name of a row that has not earned trust."""
+
+FOOTNOTE = (
+    f"{MARK} has not earned trust against booted kernels: the row speaks of the model (docs/fidelity.md)."
+)
+"""What the mark means."""
 
 
 @dataclass(frozen=True)
-class Worth:
-    """Effects of policies on measures, in the model and in booted kernels, over all recordings with repeats."""
+class RowRecord:
+    """How often the model was right about one row, in one loop."""
 
-    recordings: tuple[str, ...]
-    """The recordings replayed."""
-    rows: int
-    """Effects compared: a policy and a measure each."""
-    model_differs: int
-    """Rows in which the model's replays under the policy differ from those under `mainline`."""
-    kernels_too: int
-    """Of these, rows in which the booted kernels differ the same way."""
-    kernels_only: int
-    """Rows in which only the kernels differ."""
-    spread: float
-    """Standard deviation of replays by that of the stock kernel's boots: the median of the rows under `mainline`."""
+    demands: int
+    """Recorded demands whose kernels were booted again and again."""
+    asked: int
+    """Verdicts held against theirs: one a demand and patched kernel."""
+    right: int
+    """Those that were the kernels', with an effect inside their 95 % interval. Of what only a patched kernel does, the level."""
+    false: int
+    """Those that the kernels contradict."""
+
+    @property
+    def earned(self) -> bool:
+        """Whether every verdict was right, on LEAST_DEMANDS demands at least."""
+        return self.demands >= LEAST_DEMANDS and self.right == self.asked
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of the level `verdict`."""
+
+    demands: tuple[dict[str, Any], ...]
+    """Of each demand: recording, digest, workload, loop, replays of each policy, boots of each kernel."""
+    rows: Mapping[str, Mapping[str, RowRecord]]
+    """By the row's id and the loop."""
+
+    def of(self, row_id: str, loop: str) -> RowRecord:
+        """The record of one row; of a row that was never held against a kernel, zeros."""
+        return self.rows.get(row_id, {}).get(loop, RowRecord(0, 0, 0, 0))
+
+    def earned(self, row_id: str, loop: str) -> bool:
+        """Whether the row has earned trust in this loop."""
+        return self.of(row_id, loop).earned
+
+    def total(self, loop: str) -> RowRecord:
+        """All rows together; its demands are those of the loop."""
+        told = [by_loop[loop] for by_loop in self.rows.values() if loop in by_loop]
+        demands = sum(demand["loop"] == loop for demand in self.demands)
+        return RowRecord(
+            demands, sum(r.asked for r in told), sum(r.right for r in told), sum(r.false for r in told)
+        )
 
     def as_json(self) -> str:
-        """The text of ``worth.json``."""
-        return json.dumps({**asdict(self), "recordings": list(self.recordings)}, indent=2) + "\n"
+        """The text of the file."""
+        rows = {
+            name: {loop: asdict(found) for loop, found in sorted(by_loop.items())}
+            for name, by_loop in sorted(self.rows.items())
+        }
+        return json.dumps({"demands": list(self.demands), "rows": rows}, indent=1) + "\n"
 
 
-def spread_ratios(effects: Sequence[Effect]) -> list[float]:
-    """Standard deviation of replays under `mainline` by that of the stock kernel's boots, of each measure once, ascending."""
-    of = {row.name: (row.ours.before_sd, row.theirs.before_sd) for row in effects}
-    return sorted(ours / theirs for ours, theirs in of.values() if theirs > 0)
+def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
+    """The record, from verifications as ``kevacuate verify --json`` writes them; those without the level are passed over.
+
+    It has the rows that a comparison shows.
+
+    Raises
+    ------
+    KevacuateError
+        One is no verification.
+    """
+    demands: list[dict[str, Any]] = []
+    found: dict[tuple[str, str], list[tuple[int, bool, bool]]] = {}
+    for document in documents:
+        try:
+            judged = document["levels"].get("verdict", {}).get("verdict")
+            if judged is None or not judged["effects"]:
+                continue
+            names = ("workload", "loop", "replays", "boots")
+            about = {"recording": document["recording"], "digest": document["digest"]}
+            demands.append({**about, **{name: judged[name] for name in names}})
+            for row, right, false in _answers(judged):
+                found.setdefault((row, judged["loop"]), []).append((len(demands), right, false))
+        except (KeyError, TypeError, AttributeError):
+            raise KevacuateError(
+                "A document is no verification: make it by kevacuate verify RECORDING --level verdict --json."
+            ) from None
+    rows: dict[str, dict[str, RowRecord]] = {}
+    shown = {row.id for row in ROWS}
+    for (row, loop), answers in found.items():
+        if row not in shown:
+            continue
+        rows.setdefault(row, {})[loop] = RowRecord(
+            len({demand for demand, _, _ in answers}),
+            len(answers),
+            sum(right for _, right, _ in answers),
+            sum(false for _, _, false in answers),
+        )
+    return Record(tuple(demands), rows)
 
 
-def worth_of(results: Sequence[Verification]) -> Worth:
-    """Count over the verifications that hold effects."""
-    told = [
-        (result.recording, level.effects)
-        for result in results
-        if (level := result.levels.get("counterfactual")) is not None and level.effects
-    ]
-    rows = [row for _, effects in told for row in effects]
-    ratios = sorted(ratio for _, effects in told for ratio in spread_ratios(effects))
-    return Worth(
-        recordings=tuple(name for name, _ in told),
-        rows=len(rows),
-        model_differs=sum(row.ours.direction != 0 for row in rows),
-        kernels_too=sum(row.agreement == BOTH for row in rows),
-        kernels_only=sum(row.agreement == KERNELS_ONLY for row in rows),
-        spread=round(median(ratios), 2) if ratios else 0.0,
-    )
+def _answers(judged: Mapping[str, Any]) -> Iterator[tuple[str, bool, bool]]:
+    """(row, right, false) of every verdict on a row of a comparison; rows without an effect answer by their level."""
+    told = {effect["row"] for effect in judged["effects"]}
+    for effect in judged["effects"]:
+        if effect["row"]:
+            right = effect["agreement"] in (BOTH, NEITHER) and effect["holds"]
+            yield effect["row"], right, effect["false_verdict"]
+    for level in judged["rows"]:
+        if level["row"] and level["row"] not in told and level["level_holds"] is not None:
+            yield level["row"], level["level_holds"], False
 
 
 @cache
-def worth() -> Worth:
-    """The counts that the package holds."""
-    values = json.loads(files("kevacuate.reports.comparison").joinpath(FILE).read_text(encoding="utf-8"))
-    return Worth(**{**values, "recordings": tuple(values["recordings"])})
+def record() -> Record:
+    """The record that the package holds."""
+    values = json.loads(files("kevacuate").joinpath("data", FILE).read_text(encoding="utf-8"))
+    rows = {
+        name: {loop: RowRecord(**found) for loop, found in by_loop.items()}
+        for name, by_loop in values["rows"].items()
+    }
+    return Record(tuple(values["demands"]), rows)
 
 
-def worth_words() -> str:
-    """What a comparison's verdicts are worth, in sentences."""
-    known = worth()
-    if not known.rows:
-        return "All this is said of the model; no booted kernel was held against it."
-    loads = f"{len(known.recordings)} recorded load{'' if len(known.recordings) == 1 else 's'}"
+def loop_of(comparison: Comparison) -> str:
+    """The loop that a comparison was replayed in."""
+    loop: dict[str, str] = comparison.baseline.provenance.get("loop", {})
+    return loop.get("ran", "open")
+
+
+def worth_words(deciding: Sequence[str], loop: str) -> str:
+    """What a verdict that rests on these rows is worth, in sentences."""
+    known = record()
+    total = known.total(loop)
+    if not total.asked:
+        return f"All this is said of the model; no booted kernel was held against it in {loop} loop."
+    earned = sum(known.earned(row_id, loop) for row_id in deciding)
+    rows = "1 row that decides" if len(deciding) == 1 else f"{len(deciding)} rows that decide"
+    has = f"{earned} of the {rows} {'has' if 1 in (earned, len(deciding)) else 'have'} earned trust against booted kernels."
+    false = f"{total.false} {'was' if total.false == 1 else 'were'} false"
+    demands = f"{total.demands} recorded demand{'' if total.demands == 1 else 's'}"
     return (
-        "All this is said of the model; booted kernels may differ. "
-        f"On {loads} the model differed in {known.model_differs:,} of {known.rows:,} rows; the kernels differed the same way in "
-        f"{known.kernels_too:,} of these (docs/fidelity.md)."
+        f"{has if deciding else 'No row decides.'} On {demands} in {loop} loop {total.right} of {total.asked} verdicts on a row "
+        f"were the kernels', and {false} (docs/fidelity.md)."
     )

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
 
-from kevacuate.measure.fidelity import LEVELS, Change, LevelResult, Verification
+from kevacuate.measure.fidelity import ERRORS, LEVELS, SPREAD, LevelResult, Verification
 from kevacuate.policy import BASELINE, BOOTED
-from kevacuate.reports.comparison.worth import spread_ratios
-from kevacuate.reports.fidelity.tables import effect_words, share
+from kevacuate.reports.fidelity.verdict import (
+    EFFECT_HEADS,
+    LEVEL_HEADS,
+    effect_cells,
+    level_cells,
+    markdown,
+    share,
+    summary_words,
+)
 
 _POLICIES = " and ".join(", ".join(f"`{policy}`" for policy in BOOTED).rsplit(", ", 1))
 
@@ -47,12 +53,12 @@ ABOUT = {
         "that compaction set, and what reclaim and migration came to.",
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
-    "counterfactual": (
-        f"The demand of a *stock* recording is replayed under {_POLICIES}, several times each. It is held against "
-        "kernels that really ran with that workload and seed.",
-        "the demand, and `outcomes.csv`: what each real run came to.",
-        "rows of small spread: the replays' mean within two standard deviations of the real runs. Every row shows the widest "
-        "wrong value it would still accept.",
+    "verdict": (
+        f"The demand of a *stock* recording is replayed under {_POLICIES}, with several seeds each. It is held against kernels "
+        "that were booted again and again with that workload and seed.",
+        "the demand, and the tables of repeats: what each boot came to.",
+        f"row by row four answers. Is the level within {ERRORS:g} standard errors? Is the spread within {SPREAD:.0%}? Is each "
+        "policy's effect inside the kernels' 95 % interval? Is its verdict free of falsehood after correction?",
     ),
 }
 """Per level: what it is, its inputs, its decisions."""
@@ -80,39 +86,25 @@ def _overview(results: Sequence[Verification]) -> Iterator[str]:
         yield f"| {result.recording} | {result.profile} | {result.events:,} | {cells} |"
 
 
-def _rows(level: LevelResult) -> Iterator[str]:
-    """The counterfactual level's rows."""
-    yield "| policy | row | real runs | mean | sd | ours | sd | z | accepts | verdict |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|---|---|"
-    for row in level.outcomes:
-        z = "" if row.z is None else f"{row.z:+.1f}"
-        verdict = row.verdict + (f": {row.cause}" if row.cause else "")
-        yield (
-            f"| {row.policy} | {row.name} | {row.runs} | {row.mean:.1f} | {row.sd:.1f} | {row.ours:.1f} | "
-            f"{row.ours_sd:.1f} | {z} | {row.accepts[0]:.0f} to {row.accepts[1]:.0f} | {verdict} |"
-        )
-
-
-def _effects(level: LevelResult) -> Iterator[str]:
-    """What policies change, in kernels and in the model."""
-    yield "| policy | row | kernels: without | with | p | model: without | with | p | differs |"
-    yield "|---|---|---|---|---:|---|---|---:|---|"
-    for row in level.effects:
-        cells = " | ".join(_change(side) for side in (row.theirs, row.ours))
-        yield f"| {row.policy} | {row.name} | {cells} | {row.agreement} |"
-
-
-def _change(side: Change) -> str:
-    p = "" if side.p is None else f"{side.p:.3f}" if side.p >= 0.0005 else "< 0.001"
-    return f"{side.before:,.1f} ({side.before_sd:,.1f}) | {side.after:,.1f} ({side.after_sd:,.1f}) | {p}"
-
-
-def _boots(level: LevelResult) -> str:
-    """How often each kernel was booted."""
-    runs = "real runs, "
-    return ", ".join(
-        f"{name.removeprefix(runs)} {count}" for name, count in level.inputs.items() if name.startswith(runs)
-    )
+def _judged(level: LevelResult) -> Iterator[str]:
+    """The verdict level's rows."""
+    judged = level.judged
+    if judged is None:
+        return
+    yield from (f"- {line}" for line in summary_words(level))
+    yield ""
+    yield "Levels. *Error* is the standard error of the mean, *apart* in standard errors of the difference:"
+    yield ""
+    yield from markdown(LEVEL_HEADS, [level_cells(row) for row in judged.rows])
+    yield ""
+    if judged.effects:
+        yield "Effects. *Corrected* is p corrected for the number of rows, *would be seen* the smallest change seen in 80 %:"
+        yield ""
+        yield from markdown(EFFECT_HEADS, [effect_cells(row) for row in judged.effects])
+        yield ""
+    if judged.not_modelled:
+        yield f"Not modelled: {', '.join(f'`{name}`' for name in judged.not_modelled)}."
+        yield ""
 
 
 def _worth(results: Sequence[Verification]) -> Iterator[str]:
@@ -120,32 +112,23 @@ def _worth(results: Sequence[Verification]) -> Iterator[str]:
     told = [
         (result.recording, level)
         for result in results
-        if (level := result.levels.get("counterfactual")) is not None and level.effects
+        if (level := result.levels.get("verdict")) is not None and level.judged is not None
     ]
     yield "## What a verdict is worth"
     yield ""
     yield (
         f"A comparison says where a policy *differs* from `{BASELINE}`. Kernels with and without the patch were booted again and "
-        "again, with one program and seed. The model replayed one recording of that load. The same permutation test judges both. "
-        "Where *the model only* differs, the kernels show no such difference: there, `compare` misleads."
+        "again, with one program and seed. The model replayed one recording of that load. The same tests judge both. "
+        "A verdict is *false* where the model says a difference that the kernels contradict: there, `compare` misleads."
     )
     yield ""
     if not told:
         yield "No recording at hand has enough repeats of real kernels."
         yield ""
     for name, level in told:
-        ratios = spread_ratios(level.effects)
-        yield f"### {name}: the effect of each policy"
+        yield f"### {name}: levels, spreads and verdicts"
         yield ""
-        yield effect_words(level.effects)
-        yield f"Kernels booted: {_boots(level)}. Few boots show large effects only."
-        if ratios:
-            yield (
-                "The spread between replays, as a share of the spread between boots of the stock kernel, is "
-                f"{median(ratios):.2f} in the median row ({ratios[0]:.2f} to {ratios[-1]:.2f})."
-            )
-        yield ""
-        yield from _effects(level)
+        yield from (f"- {line}" for line in summary_words(level))
         yield ""
 
 
@@ -187,9 +170,7 @@ def _facts(recording: str, level: LevelResult) -> Iterator[str]:
     yield from (f"- {note}" for note in level.notes)
     if level.notes:
         yield ""
-    if level.outcomes:
-        yield from _rows(level)
-        yield ""
+    yield from _judged(level)
 
 
 def fidelity_document(results: Sequence[Verification], not_modelled: Sequence[str]) -> str:

@@ -3,37 +3,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from kevacuate.measure.fidelity import (
-    BOTH,
-    KERNELS_ONLY,
-    MODEL_ONLY,
-    NEITHER,
-    OPPOSITE,
-    Change,
-    Effect,
-    LevelResult,
-    Outcome,
-    Tally,
-    Verification,
-)
+from kevacuate.measure.fidelity import LevelResult, Tally, Verification
 from kevacuate.recording.machine import kernel_words
-
-
-def share(value: float | None) -> str:
-    """Exactness in per cent, never rounded up to 100."""
-    if value is None:
-        return "-"
-    if value == 1.0:
-        return "100 %"
-    shown = min(int(value * 1e6) / 1e4, 99.9999)
-    return f"{shown:.4f} %".replace("0000 %", "00 %")
+from kevacuate.reports.fidelity.verdict import judged_text, share, summary_words
 
 
 def _verdict(level: LevelResult, required: float | None) -> Text:
@@ -91,43 +69,6 @@ def _divergence(level: LevelResult) -> Iterator[str]:
         yield f"  put back to the recorded state at {level.resyncs} dumps"
 
 
-def outcome_line(row: Outcome) -> str:
-    """One row of the counterfactual level."""
-    z = "-" if row.z is None else f"{row.z:+.1f}"
-    cause = f"; {row.cause}" if row.cause else ""
-    return (
-        f"    {row.policy:26} {row.name:44} kernel {row.mean:10.1f} +- {row.sd:8.1f} ({row.runs} runs), "
-        f"ours {row.ours:10.1f} +- {row.ours_sd:8.1f} ({row.replays} replays), z {z:>5}, "
-        f"accepts {row.accepts[0]:.0f} to {row.accepts[1]:.0f}: {row.verdict}{cause}"
-    )
-
-
-def _side(change: Change) -> str:
-    p = "-" if change.p is None else f"{change.p:.3f}"
-    return f"{change.before:,.1f} ({change.before_sd:,.1f}) -> {change.after:,.1f} ({change.after_sd:,.1f}), p {p}"
-
-
-def effect_line(row: Effect) -> str:
-    """What a policy changes of one measure, in kernels and in the model."""
-    return f"    {row.policy:26} {row.name:44} kernels {_side(row.theirs)}; model {_side(row.ours)}: {row.agreement}"
-
-
-def effect_words(effects: Sequence[Effect]) -> str:
-    """One sentence: in how many rows the model's verdict is the kernels', and where it is not."""
-    count = Counter(row.agreement for row in effects)
-    same = count[BOTH] + count[NEITHER]
-    text = f"In {same} of {len(effects)} rows the model's verdict on a policy is the kernels'"
-    wrong = [f"{count[kind]} {words}" for kind, words in _DISAGREE.items() if count[kind]]
-    return f"{text}. In {' and in '.join(wrong)}." if wrong else f"{text}."
-
-
-_DISAGREE = {
-    MODEL_ONLY: "only the model differs",
-    KERNELS_ONLY: "only the kernels differ",
-    OPPOSITE: "they differ in opposite ways",
-}
-
-
 def _full(level: LevelResult) -> Iterator[str]:
     if level.inputs:
         yield "  inputs, taken from the recording:"
@@ -138,12 +79,8 @@ def _full(level: LevelResult) -> Iterator[str]:
     if level.causes:
         yield "  causes of what was not the kernel's:"
         yield from (f"    {name}: {count:,}" for name, count in level.causes.items())
-    if level.outcomes:
-        yield "  rows:"
-        yield from (outcome_line(row) for row in level.outcomes)
-    if level.effects:
-        yield "  effects, mean (standard deviation) without and with the policy:"
-        yield from (effect_line(row) for row in level.effects)
+    if level.judged:
+        yield from (f"  {line}" if line else "" for line in judged_text(level.judged))
     yield from (f"  note: {note}" for note in level.notes)
 
 
@@ -158,7 +95,7 @@ def details_text(result: Verification, *, full: bool = False) -> list[str]:
                 f"  until the recorded kernel's first compaction: {share(before.exactness)} of {before.decisions:,} decisions"
             )
         said += _divergence(level)
-        said += [f"  {effect_words(level.effects)}"] if level.effects else []
+        said += [f"  {line}" for line in summary_words(level)] if level.judged else []
         said += _full(level) if full else []
         if said:
             lines += [f"{level.level}:", *said]

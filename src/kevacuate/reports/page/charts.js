@@ -87,8 +87,23 @@ const kevCharts = (() => {
     kev.runs.forEach((run, i) => {
       $("lines").append(make("li", {}, make("i", { class: `line line-${i % 6}`, "aria-hidden": "true" }), make("bdi", {}, run.about.policy)));
     });
-    for (const part of data.charts.map(addChart)) draw(part); // all first: their number decides how wide they are
+    const flat = data.charts.filter((chart) => chart.flat);
+    for (const part of data.charts.filter((chart) => !chart.flat).map(addChart)) draw(part); // all first: their number decides how wide they are
+    if (flat.length) offer(flat);
     listeners.push(chartsFollow);
+  }
+
+  /** One line for the charts that have nothing to say, and a button that draws them. */
+  function offer(flat) {
+    const button = make("button", { type: "button" }, "Show");
+    button.addEventListener("click", () => {
+      $("flat").hidden = true;
+      for (const part of flat.map(addChart)) draw(part);
+      chartsFollow(state.moment);
+    });
+    const many = flat.length > 1 ? `${flat.length} timelines are` : "1 timeline is";
+    $("flat").append(`${many} flat: ${flat.map((chart) => chart.title).join("; ")}. `, button);
+    $("flat").hidden = false;
   }
 
   return { plots, chartsFollow, loadCharts };

@@ -79,7 +79,10 @@ def longest_queue(run: Run) -> list[float] | None:
 
 
 def charts(runs: Sequence[Run], times: Sequence[int]) -> list[dict[str, Any]]:
-    """The timelines: per chart one line a run, at the common times; None where a run does not have it."""
+    """The timelines: per chart one line a run, at the common times; None where a run does not have it.
+
+    ``flat``: one value in all runs all the time, so that the chart has nothing to say.
+    """
     out = []
     for title, unit, path, factor in CHARTS:
         lines = []
@@ -88,7 +91,8 @@ def charts(runs: Sequence[Run], times: Sequence[int]) -> list[dict[str, Any]]:
             where = moments_at(run.series["t"], times)
             lines.append(None if values is None else [values[i] for i in where])
         if any(line is not None for line in lines):
-            out.append({"title": title, "unit": unit, "lines": lines})
+            flat = len({value for line in lines for value in line or ()}) == 1
+            out.append({"title": title, "unit": unit, "lines": lines, "flat": flat})
     return out
 
 

@@ -24,9 +24,10 @@ from kevacuate.measure import Comparison, Run
 from kevacuate.measure.permutation import RUNS, rule
 from kevacuate.recording.atomic_write import written
 from kevacuate.recording.machine import kernel_words
-from kevacuate.reports.comparison.conclusion import conclusion
+from kevacuate.reports.comparison.conclusion import FIRST, conclusion, first_parts
 from kevacuate.reports.comparison.group_rows import mean_text
-from kevacuate.reports.comparison.rows import comparison_rows, replays_words
+from kevacuate.reports.comparison.rows import comparison_rows, replays_words, zeros_words
+from kevacuate.reports.comparison.worth import FOOTNOTE
 from kevacuate.reports.escape import script_json, visible
 from kevacuate.reports.page.data import page_data
 from kevacuate.reports.page.tables import (
@@ -196,12 +197,12 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     """The template's values."""
     recording = comparison.recording
     policies = [visible(name) for name in comparison.groups]
-    sections = figure_sections(comparison)
+    sections, zeros = figure_sections(comparison)
     price = price_section(comparison)
     many = f"{len(policies)} policies" if len(policies) > 1 else "one policy"
     how = rule([len(group) for group in comparison.groups.values()], RUNS)
     parts = conclusion(comparison)
-    said = [visible_text(part.text) for part in parts if part.kind not in RESTS]
+    said = [visible_text(part.text) for part in parts if part.kind not in (*RESTS, *FIRST)]
     rests = [visible_text(part.text) for part in parts if part.kind in RESTS]
     guessed = [visible_text(part.text) for part in parts if part.kind == "guessed"]
     words = said if len(policies) > 1 else [_single_words(comparison)]
@@ -209,6 +210,7 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     return {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), f"one demand, {many}, {_replays(comparison)}"],
+        "first": [visible_text(text) for text in first_parts(parts).values()],
         "conclusion": words,
         "rests": [*rests, *drawn] if len(policies) > 1 else [*guessed, *drawn],
         "verdict": visible(recording.get("verdict", "")),
@@ -218,6 +220,9 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
         "block_words": _block_words(runs),
         "flows": flow_tables(policies, [run.metrics["extfrag_events"] for run in runs]),
         "sections": sections + ([price] if price else []),
+        "zeros": zeros,
+        "zeros_words": zeros_words([row for section in zeros for row in section["rows"]]),
+        "footnote": FOOTNOTE if len(policies) > 1 else "",
         "rule": how if comparison.repeated else "",
         "drawn": comparison.repeated,
         "parameters": parameter_rows(comparison.runs),
@@ -268,6 +273,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
     context = {
         "title": visible(recording.get("name", "unnamed recording")),
         "facts": [*_machine_facts(recording), "as recorded, not replayed"],
+        "first": [],
         "conclusion": [visible(why)],
         "rests": [],
         "verdict": visible(recording.get("verdict", "")),
@@ -277,6 +283,9 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
         "block_words": _block_words([run]),
         "flows": flow_tables(policies, [flows]),
         "sections": [],
+        "zeros": [],
+        "zeros_words": "",
+        "footnote": "",
         "rule": "",
         "drawn": False,
         "parameters": [],

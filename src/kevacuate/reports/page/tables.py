@@ -23,7 +23,9 @@ from kevacuate.reports.comparison.group_rows import (
     told_apart,
     verdict_text,
 )
-from kevacuate.reports.comparison.rows import Zeros, comparison_rows, price_rows, shown_rows
+from kevacuate.reports.comparison.rows import comparison_rows, folded, price_rows
+from kevacuate.reports.comparison.tables import marked
+from kevacuate.reports.comparison.worth import loop_of
 from kevacuate.reports.escape import visible
 
 FLOW_TITLES = {
@@ -63,29 +65,28 @@ def _cell(row: GroupRow[Row], group: int) -> Cell:
     return Cell(mean_text(middle, varies), moved(row, group), verdict, note, said)
 
 
-def figure_sections(comparison: Comparison) -> list[dict[str, Any]]:
-    """The table of figures: sections of rows of one cell per policy. A row that some run lacks is left out.
+def figure_sections(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The table of figures: sections of rows of one cell per policy; and those of the rows that are 0 in every run."""
+    loop = loop_of(comparison) if len(comparison.groups) > 1 else None
+    shown, zeros = folded(comparison_rows(comparison))
+    return _sections(shown, loop), _sections(zeros, loop)
 
-    Rows that are 0 in every run are one row where a section has many of them
-    (:func:`kevacuate.reports.comparison.rows.shown_rows`).
-    """
+
+def _sections(rows: Sequence[GroupRow[Row]], loop: str | None) -> list[dict[str, Any]]:
+    """Rows under the headings of their sections."""
     sections: list[dict[str, Any]] = []
-    for row in shown_rows(comparison_rows(comparison)):
-        title = row.section if isinstance(row, Zeros) else row.row.section
-        if not sections or sections[-1]["title"] != title:
-            sections.append({"title": title, "rows": []})
-        if isinstance(row, Zeros):
-            zeros = [Cell("0") for _ in comparison.groups]
-            sections[-1]["rows"].append({"id": "", "label": row.named, "unit": "", "cells": zeros})
-        else:
-            sections[-1]["rows"].append(_figure_row(row))
+    for row in rows:
+        if not sections or sections[-1]["title"] != row.row.section:
+            sections.append({"title": row.row.section, "rows": []})
+        sections[-1]["rows"].append(_figure_row(row, loop))
     return sections
 
 
-def _figure_row(row: GroupRow[Row]) -> dict[str, Any]:
-    """A row as the template takes it."""
+def _figure_row(row: GroupRow[Row], loop: str | None = None) -> dict[str, Any]:
+    """A row as the template takes it; where policies are compared in a *loop*, one that has not earned trust is marked."""
     found = [_cell(row, i) for i in range(len(row.values))]
-    return {"id": row.row.id, "label": row.row.label, "unit": row.row.unit, "cells": found}
+    label = row.row.label if loop is None else marked(row.row, loop)
+    return {"id": row.row.id, "label": label, "unit": row.row.unit, "cells": found}
 
 
 def price_section(comparison: Comparison) -> dict[str, Any] | None:

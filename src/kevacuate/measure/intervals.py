@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How sure a difference of two groups is: interval, power, and a correction for the number of rows.
+
+The interval is Welch's (1947): the difference of the means, give or take a quantile of Student's t times its standard error. It
+takes neither equal spreads nor equal sizes. Of heavy-tailed counts it is approximate; the test of
+:mod:`kevacuate.measure.permutation` is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, inf, lgamma, log, sqrt
+
+from kevacuate.measure.permutation import LEVEL, mean, spread
+
+POWER = 0.8
+"""A change counts as one that would have been seen if so large a share of repetitions would show it."""
+
+_STEPS = 200
+"""Steps of the continued fraction, and halvings of a quantile, at most."""
+
+_TINY = 1e-300
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
+    """The continued fraction of the incomplete beta function (Lentz's way; Abramowitz and Stegun 26.5.8)."""
+    c, d = 1.0, 1.0 / ((1.0 - (a + b) * x / (a + 1.0)) or _TINY)
+    value = d
+    for m in range(1, _STEPS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        before = value
+        for step in (even, odd):
+            d = 1.0 / ((1.0 + step * d) or _TINY)
+            c = (1.0 + step / c) or _TINY
+            value *= c * d
+        if abs(value - before) <= 1e-15 * abs(value):
+            break
+    return value
+
+
+def _beta_share(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function of *x* (0 to 1)."""
+    if x <= 0.0 or x >= 1.0:
+        return min(max(x, 0.0), 1.0)
+    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log(1.0 - x))
+    if x < (a + 1.0) / (a + b + 2.0):
+        return front * _beta_fraction(x, a, b) / a
+    return 1.0 - front * _beta_fraction(1.0 - x, b, a) / b
+
+
+def t_share(t: float, freedom: float) -> float:
+    """The share of Student's t with *freedom* degrees of freedom (any positive number) that lies below *t*."""
+    tail = _beta_share(freedom / (freedom + t * t), freedom / 2.0, 0.5) / 2.0
+    return 1.0 - tail if t > 0 else tail
+
+
+def t_quantile(share: float, freedom: float) -> float:
+    """The value of Student's t below which *share* (0.5 to 1, exclusive) of it lies, by halving."""
+    low, high = 0.0, 1.0
+    while t_share(high, freedom) < share:
+        high *= 2.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if t_share(middle, freedom) < share else (low, middle)
+    return high
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What repeats of one thing came to."""
+
+    n: int
+    mean: float
+    sd: float
+    """Standard deviation (n - 1); 0 of one value."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Sample:
+        """Of at least one value."""
+        return cls(len(values), mean(values), spread(values) or 0.0)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.sd / sqrt(self.n)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of a second group less that of the first, and how sure that is."""
+
+    value: float
+    error: float
+    """Standard error of the difference: the root of the summed squares of both means' errors."""
+    low: float
+    high: float
+    """The interval that holds the true difference with a probability of 1 - LEVEL."""
+    seen: float
+    """The smallest true difference, up or down, that a test at LEVEL would have seen with a probability of POWER: quantiles of
+    t for both, times the standard error."""
+
+    def holds(self, value: float) -> bool:
+        """Whether *value* lies in the interval."""
+        return self.low <= value <= self.high
+
+
+def welch(first: Sample, second: Sample) -> Difference:
+    """The difference of two groups of at least two values each; without any spread its interval is a point."""
+    value = second.mean - first.mean
+    parts = [s.error**2 for s in (first, second)]
+    error = sqrt(sum(parts))
+    if not error:
+        return Difference(value, 0.0, value, value, 0.0)
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (s.n - 1) for part, s in zip(parts, (first, second), strict=True)
+    )
+    reach = t_quantile(1 - LEVEL / 2, freedom)
+    return Difference(
+        value,
+        error,
+        value - reach * error,
+        value + reach * error,
+        (reach + t_quantile(POWER, freedom)) * error,
+    )
+
+
+def errors_apart(first: Sample, second: Sample) -> float:
+    """How many standard errors of their difference the second mean lies above the first; infinite if neither group varies."""
+    difference = second.mean - first.mean
+    error = sqrt(first.error**2 + second.error**2)
+    if error:
+        return difference / error
+    return inf * difference if difference else 0.0
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Every p corrected for their number (Holm 1979): at most LEVEL of them keeps the chance of any false finding at LEVEL."""
+    found = [0.0] * len(p)
+    so_far = 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        so_far = max(so_far, min((len(p) - rank) * p[i], 1.0))
+        found[i] = so_far
+    return found

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the slow path does in either loop: its alloc_flags, waking kswapds, giving the reserve back (mm/page_alloc.c, 7.2)."""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm import constants as k
+from kevacuate.mm.fields import View
+from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
+from kevacuate.mm.highatomic import unreserve_zone
+from kevacuate.mm.wakeups import wakeup_kswapd
+
+
+@part
+def gfp_to_alloc_flags(s: View, order: int, mt: int, gfp: int) -> int:
+    """alloc_flags of the slow path (:4533)."""
+    alloc_flags = k.WMARK_MIN | (gfp & k.GFP_KSWAPD_RECLAIM)
+    if gfp & k.GFP_HIGH:
+        alloc_flags |= k.ALLOC_MIN_RESERVE
+    if not gfp & k.GFP_DIRECT_RECLAIM and not gfp & k.GFP_NOMEMALLOC:
+        alloc_flags |= k.ALLOC_NON_BLOCK
+        if order > 0 and gfp & k.GFP_HIGH:
+            alloc_flags |= k.ALLOC_HIGHATOMIC
+    if mt == k.MIGRATE_MOVABLE:
+        alloc_flags |= k.ALLOC_CMA
+    if s.cfg.defrag_mode and s.cfg.zone_dma32:
+        alloc_flags |= k.ALLOC_NOFRAGMENT
+    return alloc_flags
+
+
+@part(cold=True)
+def wake_all_kswapds(s: View, order: int, node: int, gfp: int) -> None:
+    """Wake kswapd once per node of the zonelist."""
+    highest_zoneidx = gfp_zone(gfp)
+    if s.cfg.defrag_mode:
+        order = max(order, s.cfg.pageblock_order)
+    zonelist = s.node[node].zonelist
+    last = -1
+    for i in range(first_zones_zonelist(s, node, highest_zoneidx), zonelist_length(s, node, gfp)):
+        z = zonelist[i]
+        zone = s.zone[z]
+        if zone.index > highest_zoneidx or zone.managed_pages == 0:
+            continue
+        if zone.node != last:
+            wakeup_kswapd(s, z, order, highest_zoneidx, gfp)
+            last = zone.node
+
+
+@part(cold=True)
+def unreserve_highatomic_pageblock(s: View, mt: int, node: int, gfp: int, force: bool) -> bool:
+    """Give back one highatomic block of the zonelist's zones (:3504); whether pages moved."""
+    highest_zoneidx = gfp_zone(gfp)
+    zonelist = s.node[node].zonelist
+    for i in range(first_zones_zonelist(s, node, highest_zoneidx), zonelist_length(s, node, gfp)):
+        z = zonelist[i]
+        zone = s.zone[z]
+        if zone.index > highest_zoneidx:
+            continue
+        reserved = zone.nr_reserved_highatomic
+        if not force and reserved <= 1 << s.cfg.pageblock_order:
+            continue
+        if unreserve_zone(s, z, mt) > 0:
+            return True
+    return False

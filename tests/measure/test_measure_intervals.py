@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How sure a difference is: Student's t, Welch's interval, power, and Holm's correction, against known values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from kevacuate.measure.intervals import Sample, errors_apart, holm, t_quantile, t_share, welch
+from kevacuate.measure.permutation import LEVEL, permutation_p
+
+
+@pytest.mark.parametrize(
+    ("share", "freedom", "value"),
+    [
+        (0.975, 1, 12.7062),
+        (0.975, 2, 4.30265),
+        (0.975, 10, 2.22814),
+        (0.975, 24, 2.06390),
+        (0.975, 100, 1.98397),
+        (0.95, 5, 2.01505),
+        (0.8, 10, 0.87906),
+        (0.995, 30, 2.75000),
+        (0.975, 1e7, 1.95996),
+    ],
+)
+def test_quantiles_of_t_are_those_of_the_tables(share: float, freedom: float, value: float) -> None:
+    assert t_quantile(share, freedom) == pytest.approx(value, abs=6e-6 * max(value, 1))
+    assert t_share(value, freedom) == pytest.approx(share, abs=1e-5)
+    assert t_share(-value, freedom) == pytest.approx(1 - share, abs=1e-5)
+
+
+def test_half_of_t_lies_below_zero() -> None:
+    assert t_share(0.0, 3.7) == pytest.approx(0.5)
+
+
+def test_between_whole_degrees_of_freedom_the_quantile_falls() -> None:
+    found = [t_quantile(0.975, 3 + i / 4) for i in range(9)]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 9
+
+
+def test_welch_of_a_worked_example() -> None:
+    """Two groups of unequal size and spread; by hand: error sqrt(4/4 + 36/9), freedom 25 / (1/3 + 16/8) = 10.714."""
+    found = welch(Sample(4, 10.0, 2.0), Sample(9, 13.0, 6.0))
+    assert (found.value, found.error) == (3.0, pytest.approx(5**0.5))
+    reach = t_quantile(0.975, 25 / (1 / 3 + 2)) * 5**0.5
+    assert (found.low, found.high) == (pytest.approx(3 - reach), pytest.approx(3 + reach))
+    assert found.holds(3 - reach + 1e-9)
+    assert not found.holds(3 + reach + 1e-9)
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_cases() -> None:
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(2000):
+        first, second = rng.normal(10, 1, 6).tolist(), rng.normal(12, 4, 12).tolist()
+        held += welch(Sample.of(first), Sample.of(second)).holds(2.0)
+    assert held / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_smallest_change_that_is_seen_is_seen_in_80_of_100_cases_by_the_permutation_test() -> None:
+    rng = np.random.default_rng(5)
+    change = welch(Sample(9, 0.0, 1.0), Sample(9, 0.0, 1.0)).seen
+    seen = 0
+    for _ in range(600):
+        first, second = rng.normal(0, 1, 9).tolist(), rng.normal(change, 1, 9).tolist()
+        seen += permutation_p(first, second) <= LEVEL
+    assert seen / 600 == pytest.approx(0.8, abs=0.05)
+
+
+def test_groups_without_any_spread() -> None:
+    found = welch(Sample.of([5.0, 5.0]), Sample.of([7.0, 7.0, 7.0]))
+    assert (found.value, found.low, found.high, found.seen) == (2.0, 2.0, 2.0, 0.0)
+    assert errors_apart(Sample.of([5, 5]), Sample.of([7, 7])) == math.inf
+    assert errors_apart(Sample.of([7, 7]), Sample.of([5, 5])) == -math.inf
+    assert errors_apart(Sample.of([5, 5]), Sample.of([5, 5])) == 0.0
+
+
+def test_the_error_of_a_mean() -> None:
+    assert Sample.of([1, 2, 3, 4]).error == pytest.approx((5 / 3) ** 0.5 / 2)
+    assert (Sample.of([3.0]).sd, Sample.of([3.0]).n) == (0.0, 1)
+
+
+def test_holm_of_a_worked_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_keeps_the_chance_of_any_false_finding() -> None:
+    rng = np.random.default_rng(7)
+    wrong = sum(min(holm(rng.random(20).tolist())) <= LEVEL for _ in range(2000))
+    assert wrong / 2000 == pytest.approx(LEVEL, abs=0.015)

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reclaim: `shrink_node` and what it calls, and direct reclaim (mm/vmscan.c), of a kernel without swap, cgroups and shrinkers.
+
+What kswapd does takes time, so the functions that it shares with direct reclaim are generators: they yield the cost (ns)
+of each round of `shrink_lruvec`. Direct reclaim runs through them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .constants import (
+    A_ACTIVATING,
+    A_ACTIVE,
+    A_BUSY,
+    A_ON_LRU,
+    A_PINNED,
+    A_RECLAIM,
+    A_REFERENCED,
+    A_WORKINGSET,
+    A_WRITEBACK,
+    ACTIVE_FILE,
+    AF_CMA,
+    COSTLY_ORDER,
+    DEF_PRIORITY,
+    FOLIO_BATCH_SIZE,
+    GFP_FS,
+    GFP_IO,
+    INACTIVE_FILE,
+    L_DIRECT_RECLAIM,
+    MAX_RECLAIM_RETRIES,
+    MOST_SKIPPED,
+    SWAP_CLUSTER_MAX,
+    WMARK_HIGH,
+    WMARK_LOW,
+    WMARK_MIN,
+    ZONE_NORMAL,
+)
+from .kcompactd import compact_gap, fails_for_want_of_memory
+from .kswapd import pgdat_balanced, wake_up_kswapd
+from .lru import is_dirty, lru_add_drain, lruvec_add_folio, lruvec_del_folio
+from .machine import Lruvec, Machine
+from .migrate import forget_owner
+from .page_alloc import gfp_zone
+from .pcp import free_unref_folios
+from .watermark import zone_watermark_ok
+from .zone import Page, Zone
+
+
+@dataclass
+class ScanControl:
+    """`struct scan_control`."""
+
+    order: int
+    gfp: int
+    reclaim_idx: int
+    kswapd: bool
+    nr_to_reclaim: int = SWAP_CLUSTER_MAX
+    priority: int = DEF_PRIORITY
+    may_deactivate: bool = False
+    force_deactivate: bool = False
+    skipped_deactivate: bool = False
+    no_cache_trim_mode: bool = False
+    cache_trim_mode: bool = False
+    cache_trim_mode_failed: bool = False
+    compaction_ready: bool = False
+    nr_scanned: int = 0
+    nr_reclaimed: int = 0
+    writeback: int = 0
+    taken: int = 0
+    looked_at: int = 0  # pages of any list
+    cost: int = 0  # ns
+    left: list[int] = field(default_factory=lambda: [0, 0])  # to scan yet: inactive, active
+    lruvec_reclaimed: int = 0
+
+
+def inactive_is_low(lruvec: Lruvec) -> bool:
+    """Whether the inactive list of files is too short for the active one."""
+    inactive, active = lruvec.size(INACTIVE_FILE), lruvec.size(ACTIVE_FILE)
+    gigabytes = (inactive + active) * 4096 >> 30
+    ratio = int((10 * gigabytes) ** 0.5) if gigabytes else 1
+    return inactive * ratio < active
+
+
+def prepare_scan_control(lruvec: Lruvec, sc: ScanControl) -> None:
+    """May active pages be deactivated, and is there cold cache to be trimmed?"""
+    sc.may_deactivate = sc.force_deactivate or lruvec.activated != lruvec.refaults or inactive_is_low(lruvec)
+    cold = lruvec.size(INACTIVE_FILE) >> sc.priority
+    sc.cache_trim_mode = bool(cold) and not sc.may_deactivate and not sc.no_cache_trim_mode
+
+
+def isolate_lru_folios(m: Machine, node: int, sc: ScanControl, lru: int, nr_to_scan: int) -> list[Page]:
+    """Take folios off the tail until so many pages are scanned; those of too high zones move to the head, in their order."""
+    lruvec = m.lruvecs[node]
+    source = lruvec.lists[lru]
+    taken: list[Page] = []
+    skipped: list[int] = []
+    scan = 0
+    while scan < nr_to_scan and source.tail() >= 0:
+        page = m.heads[source.tail()]
+        sc.looked_at += page.size
+        if m.zone_of(page.pfn).index > sc.reclaim_idx and len(skipped) < MOST_SKIPPED:
+            source.remove(page.pfn)
+            skipped.append(page.pfn)
+            m.events["pgscan_skip"] += page.size
+            continue
+        scan += page.size
+        lruvec_del_folio(m, page)
+        page.attr &= ~A_ON_LRU
+        m.zone_of(page.pfn).nr_lru -= page.size
+        taken.append(page)
+    for pfn in skipped:
+        source.add_head(pfn)
+    m.reached["folio of too high a zone passed over"] += len(skipped)
+    return taken
+
+
+def shrink_folio_list(m: Machine, node: int, sc: ScanControl, pages: list[Page]) -> tuple[int, list[Page]]:
+    """What becomes of each folio; the pages reclaimed, and the folios that stay."""
+    kept: list[Page] = []
+    free: list[tuple[int, int]] = []
+    reclaimed = 0
+    for page in pages:
+        what = decide(m, node, sc, page)
+        m.reached[f"folio {what}"] += 1
+        if what == "reclaimed":
+            reclaimed += page.size
+            forget_owner(m, page)
+            free.append((page.pfn, page.order))
+            if len(free) == FOLIO_BATCH_SIZE:
+                free_unref_folios(m, free)
+                free = []
+            continue
+        if what.startswith("activated"):
+            page.attr |= A_ACTIVE
+            m.events["pgactivate"] += page.size
+        kept.append(page)
+    free_unref_folios(m, free)
+    return reclaimed, kept
+
+
+def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
+    """One turn of `shrink_folio_list`'s loop: in words, what becomes of the folio."""
+    if page.attr & A_BUSY:
+        return "kept, locked"
+    sc.nr_scanned += page.size
+    dirty = is_dirty(m, page)
+    if page.attr & A_WRITEBACK:
+        if sc.kswapd and page.attr & A_RECLAIM and m.lruvecs[node].writeback:
+            return "activated, under writeback too long"
+        page.attr |= A_RECLAIM
+        sc.writeback += page.size
+        return "activated, under writeback"
+    page.attr &= ~A_REFERENCED
+    if page.attr & A_PINNED:
+        return "activated, pinned"
+    if dirty:
+        page.attr |= A_RECLAIM
+        m.events["nr_vmscan_immediate_reclaim"] += page.size
+        return "activated, dirty"
+    if page.attr & A_ACTIVATING:
+        return "kept, in a batch"
+    return "reclaimed"
+
+
+def move_folios_to_lru(m: Machine, node: int, pages: list[Page]) -> None:
+    """Back onto the lists that their flags name."""
+    for page in pages:
+        page.attr |= A_ON_LRU
+        m.zone_of(page.pfn).nr_lru += page.size
+        lruvec_add_folio(m, page)
+        if page.attr & A_ACTIVE:
+            m.lruvecs[node].nonresident_age += page.size
+
+
+def too_many_isolated(lruvec: Lruvec, sc: ScanControl) -> bool:
+    """Whether a direct reclaimer ought to wait for those who have pages isolated."""
+    inactive = lruvec.size(INACTIVE_FILE)
+    if sc.gfp & GFP_IO and sc.gfp & GFP_FS:
+        inactive //= 8
+    return not sc.kswapd and lruvec.isolated_file > inactive
+
+
+def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) -> int:
+    """Reclaim from the tail of the inactive list of files; the pages reclaimed."""
+    if too_many_isolated(m.lruvecs[node], sc):
+        m.events["throttled_isolated"] += 1
+        return 0
+    lru_add_drain(m)
+    before = sc.looked_at
+    pages = isolate_lru_folios(m, node, sc, INACTIVE_FILE, nr_to_scan)
+    sc.taken += sum(page.size for page in pages)
+    sc.cost += (sc.looked_at - before) * m.config.shrink_inactive_ns
+    reclaimed, kept = shrink_folio_list(m, node, sc, pages)
+    move_folios_to_lru(m, node, kept)
+    who = "kswapd" if sc.kswapd else "direct"
+    m.events[f"pgscan_{who}"] += sc.looked_at - before
+    m.events[f"pgsteal_{who}"] += reclaimed
+    return reclaimed
+
+
+def shrink_active_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) -> None:
+    """Deactivate from the tail of the active list of files."""
+    lru_add_drain(m)
+    before = sc.looked_at
+    pages = isolate_lru_folios(m, node, sc, ACTIVE_FILE, nr_to_scan)
+    sc.cost += (sc.looked_at - before) * m.config.shrink_active_ns
+    for page in pages:
+        page.attr = page.attr & ~A_ACTIVE | A_WORKINGSET
+    move_folios_to_lru(m, node, pages)
+    m.events["pgrefill"] += sc.looked_at - before
+    m.events["pgdeactivate"] += sum(page.size for page in pages)
+
+
+def shrink_lruvec(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
+    """Rounds of up to 32 pages of each list of files, until as much is scanned as the priority asks for."""
+    lruvec = m.lruvecs[node]
+    sc.left = [lruvec.size(lru, sc.reclaim_idx) >> sc.priority for lru in (INACTIVE_FILE, ACTIVE_FILE)]
+    proportional = not sc.kswapd and sc.priority == DEF_PRIORITY
+    sc.lruvec_reclaimed = 0
+    while any(sc.left):
+        before = sc.cost
+        inactive, active = (min(left, SWAP_CLUSTER_MAX) for left in sc.left)
+        sc.left = [sc.left[0] - inactive, sc.left[1] - active]
+        if inactive:
+            sc.lruvec_reclaimed += shrink_inactive_list(m, node, sc, inactive)
+        if active and sc.may_deactivate:
+            shrink_active_list(m, node, sc, active)
+        elif active:
+            sc.skipped_deactivate = True
+        if sc.lruvec_reclaimed >= sc.nr_to_reclaim and not proportional:
+            sc.left = [0, 0]
+        yield sc.cost - before
+    sc.nr_reclaimed += sc.lruvec_reclaimed
+
+
+def compaction_suitable(m: Machine, zone: Zone, order: int, mark: int, highest: int) -> bool:
+    """`compaction_suitable`: enough order-0 pages, and a failure would be due to fragmentation."""
+    mark += compact_gap(order)
+    if order > COSTLY_ORDER:
+        mark += zone.watermark[WMARK_LOW] - zone.watermark[WMARK_MIN]
+    if not zone_watermark_ok(zone, 0, mark, highest, AF_CMA):
+        return False
+    return order <= COSTLY_ORDER or not fails_for_want_of_memory(m, zone, order)
+
+
+def should_continue_reclaim(m: Machine, node: int, sc: ScanControl, reclaimed: int) -> bool:
+    """Reclaim on, so that a compaction afterwards has pages to work with?"""
+    compacts = bool(sc.gfp & GFP_IO) and sc.order > 0
+    if not compacts or not (sc.order > COSTLY_ORDER or sc.priority < DEF_PRIORITY - 2) or not reclaimed:
+        return False
+    for zone in m.node_zones[node]:
+        if zone.index > sc.reclaim_idx or not zone.managed:
+            continue
+        mark = zone.wmark_pages(WMARK_MIN)
+        if zone_watermark_ok(zone, sc.order, mark, sc.reclaim_idx, 0):
+            return False
+        if compaction_suitable(m, zone, sc.order, mark, sc.reclaim_idx):
+            return False
+    return m.lruvecs[node].size(INACTIVE_FILE) > compact_gap(sc.order)
+
+
+def shrink_node(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
+    """Shrink a node's lists."""
+    lruvec = m.lruvecs[node]
+    reclaimable = False
+    while True:
+        sc.writeback = sc.taken = 0
+        before = sc.nr_reclaimed
+        prepare_scan_control(lruvec, sc)
+        yield from shrink_lruvec(m, node, sc)
+        reclaimed = sc.nr_reclaimed - before
+        reclaimable = reclaimable or reclaimed > 0
+        if sc.kswapd and sc.writeback and sc.writeback == sc.taken:
+            lruvec.writeback = True
+        if not should_continue_reclaim(m, node, sc, reclaimed):
+            break
+        m.reached["reclaim goes on for a compaction's sake"] += 1
+    if not reclaimable:
+        sc.cache_trim_mode_failed = sc.cache_trim_mode_failed or sc.cache_trim_mode
+    elif pgdat_balanced(m, node, sc.order, sc.reclaim_idx):
+        if m.kswapds[node].failures >= MAX_RECLAIM_RETRIES:
+            m.reached["hopeless node revived"] += 1
+        m.kswapds[node].failures = 0
+
+
+# Direct reclaim.
+
+
+def zone_reclaimable_pages(m: Machine, zone: Zone) -> int:
+    """Pages of the zone that may be reclaimed."""
+    sizes = m.lruvecs[zone.node].sizes
+    return sizes[zone.index, INACTIVE_FILE] + sizes[zone.index, ACTIVE_FILE]
+
+
+def compaction_ready(m: Machine, zone: Zone, sc: ScanControl) -> bool:
+    """Whether a costly request had better compact this zone."""
+    if not sc.gfp & GFP_IO:
+        return False
+    if zone_watermark_ok(zone, sc.order, zone.wmark_pages(WMARK_MIN), sc.reclaim_idx, 0):
+        return True
+    return compaction_suitable(m, zone, sc.order, zone.wmark_pages(WMARK_HIGH), sc.reclaim_idx)
+
+
+def shrink_zones(m: Machine, zones: list[Zone], sc: ScanControl) -> None:
+    """Each node of the zonelist once."""
+    last = -1
+    for zone in zones:
+        if sc.order > COSTLY_ORDER and compaction_ready(m, zone, sc):
+            sc.compaction_ready = True
+        elif zone.node != last:
+            last = zone.node
+            for _ in shrink_node(m, last, sc):
+                pass
+
+
+def do_try_to_free_pages(m: Machine, zones: list[Zone], sc: ScanControl) -> int:
+    """Try harder and harder."""
+    full_walk = False
+    while True:
+        m.events["allocstall"] += 1
+        sc.priority = DEF_PRIORITY
+        while sc.priority >= 0:
+            sc.nr_scanned = 0
+            shrink_zones(m, zones, sc)
+            if sc.nr_reclaimed >= sc.nr_to_reclaim or sc.compaction_ready:
+                break
+            sc.priority -= 1
+        for zone in zones:
+            m.lruvecs[zone.node].refaults = m.lruvecs[zone.node].activated
+        if sc.nr_reclaimed:
+            return sc.nr_reclaimed
+        if sc.compaction_ready:
+            m.reached["direct reclaim gives way to compaction"] += 1
+            return 1
+        if not full_walk:
+            full_walk = True
+        elif sc.skipped_deactivate and not sc.force_deactivate:
+            m.reached["direct reclaim forces deactivation"] += 1
+            sc.force_deactivate = True
+            sc.skipped_deactivate = False
+        else:
+            m.reached["direct reclaim in vain"] += 1
+            return 0
+
+
+def allow_direct_reclaim(m: Machine, node: int) -> bool:
+    """Whether half of what the MIN marks keep is still free."""
+    if m.kswapds[node].failures >= MAX_RECLAIM_RETRIES:
+        return True
+    reserve = free = 0
+    for zone in m.node_zones[node]:
+        if zone.index > ZONE_NORMAL or not zone.managed:
+            continue
+        if zone_reclaimable_pages(m, zone) or not zone.nr_free:
+            reserve += zone.wmark_pages(WMARK_MIN)
+            free += zone.nr_free
+    return reserve == 0 or free > reserve // 2
+
+
+def throttle_direct_reclaim(m: Machine, zones: list[Zone]) -> None:
+    """Would the task have to wait for kswapd? It is woken."""
+    node = next((zone.node for zone in zones if zone.index <= ZONE_NORMAL), None)
+    if node is None or allow_direct_reclaim(m, node):
+        return
+    m.events["pgscan_direct_throttle"] += 1
+    kswapd = m.kswapds[node]
+    if kswapd.sleeps:
+        if kswapd.highest is None or kswapd.highest > ZONE_NORMAL:
+            kswapd.highest = ZONE_NORMAL
+        wake_up_kswapd(m, node)
+
+
+def try_to_free_pages(m: Machine, zones: list[Zone], node: int, order: int, gfp: int) -> int:
+    """Direct reclaim on this CPU for a request that may use these zones, `node` being the preferred one."""
+    throttle_direct_reclaim(m, zones)
+    sc = ScanControl(order, gfp, gfp_zone(gfp), kswapd=False)
+    reclaimed = do_try_to_free_pages(m, zones, sc)
+    m.events["reclaim_stall_ns"] += sc.cost
+    m.log(L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.looked_at)
+    return reclaimed
