@@ -46,9 +46,9 @@ from kevacuate.measure.fidelity import LEVELS
     show_default=True,
     help="Replays of each policy, for the verdict level.",
 )
+@loop_option
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
-@loop_option
 @json_option
 def command(
     recording: Path,
@@ -57,9 +57,9 @@ def command(
     resync: bool,
     tables: tuple[Path, ...],
     replays: int,
+    loop: str,
     despite_losses: bool,
     details: bool,
-    loop: str,
     as_json: bool,
 ) -> int:
     """Put the recorded kernel's requests to the model, and count how often it decides what the kernel decided.

@@ -35,7 +35,14 @@ from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
-from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits
+from kevacuate.runs.huge_faults import HugeFaults
+from kevacuate.runs.initial_state import (
+    default_time_scale,
+    initial_state,
+    machine_config,
+    skip_bits,
+    start_of,
+)
 from kevacuate.runs.loop import (
     NO_ROWS,
     STOP_LOG,
@@ -49,6 +56,7 @@ from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
+from kevacuate.runs.varied import varied_demand, vary_kswapd
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -84,10 +92,14 @@ class Replay:
             raise KevacuateError(
                 f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot."
             )
-        self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
+        self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
-        objects, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
-        skip = skip_bits(recorded, policy, options.seed)
+        self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
+        known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
+        in_base_pages = policy.settings.get("thp_enabled") is not None
+        objects = known + (page_count(recorded) if in_base_pages else 0)
+        start = start_of(recording.machine, recorded, policy)
+        skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
             recording.machine,
             recorded,
@@ -98,10 +110,17 @@ class Replay:
             skip,
             closed=self.loop.closed,
         )
+        vary_kswapd(self.state, options.variation, options.seed)
         self._objects = objects if self.loop.closed else 0
         self.state.view.stat.first_shadow = self._objects
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
-        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
+        self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
+        self._faults = HugeFaults(
+            recording.machine.hugepage_order,
+            enabled=policy.settings.get("thp_enabled"),
+            defrag=policy.settings.get("thp_defrag"),
+            first_object=known,
+        )
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
@@ -168,7 +187,7 @@ class Replay:
 
     def feed(self, chunk: DemandChunk, row: int = 0) -> None:
         """Replay a chunk; *row* is its first row's number, for messages."""
-        rows = self._checked(chunk, row)
+        rows = self._checked(self._faults.rewritten(chunk), row)
         at, end = 0, rows.t.size
         while at < end:
             before = at
@@ -233,14 +252,18 @@ class Replay:
     def _provenance(self) -> dict[str, Any]:
         machine = self.recording.machine
         evacuation = self.policy.evacuation(default_time_scale(machine), self.state.view.cfg.nr_nodes)
-        options = {"seed": self.options.seed, "samples": self.options.samples}
+        options = {
+            "seed": self.options.seed,
+            "samples": self.options.samples,
+            "variation": asdict(self.options.variation),
+        }
         return {
             "kevacuate": __version__,
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
-            "vm_settings": settings_used(machine),
+            "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
@@ -252,6 +275,14 @@ class Replay:
                 n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")
             ),
         }
+
+
+def _varied(
+    recording: Recording, recorded: AllocatorState, demand: Demand, options: ReplayOptions, closed: bool
+) -> Demand:
+    """The demand as the options' seed varies it."""
+    config = machine_config(recording.machine, recorded, closed=closed)
+    return varied_demand(demand, config, options.variation, seed=options.seed, closed=closed)
 
 
 MOST_SHADOWS = 4
