@@ -148,7 +148,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 @pytest.fixture(scope="module")
 def replayed(recording: Recording) -> dict[str, list[dict[str, float]]]:
-    return replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda name, done, total: None)
+    return replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda *_: None).values
 
 
 def true_rows(replayed: dict[str, list[dict[str, float]]], **factors: float) -> list[dict[str, Any]]:
@@ -221,7 +221,7 @@ def test_kernels_that_did_otherwise_are_found_row_by_row(
 
 
 def test_columns_that_replays_lack_are_named(recording: Recording, tmp_path: Path) -> None:
-    values = {"claims_whole_block": 3, "load_compact_stall": 7, "huge_pages": 2, "slow_op0": 9, "slow_op4": 0}
+    values = {"claims_whole_block": 3, "load_compact_stall": 7, "huge_pages": 2, "slow_op0": 9, "slow_op2": 0}
     rows = [kernel_row(kernel, i, values) for kernel in BOOTED.values() for i in range(2)]
     result = judged(recording, write_table(tmp_path / "o.csv", rows), 2)
     assert result.judged is not None
@@ -247,6 +247,12 @@ def test_two_tables_of_the_same_boots_are_joined(tmp_path: Path) -> None:
     ]
 
 
+def test_stalls_of_all_zones_are_summed(tmp_path: Path) -> None:
+    stalls = {"load_allocstall_dma32": 1, "load_allocstall_normal": 4, "load_allocstall_movable": 7}
+    (run,) = read_repeats([write_table(tmp_path / "a.csv", [kernel_row("stock", 0, stalls)])])
+    assert run.values == {**stalls, "load_allocstall": 12}
+
+
 def test_equal_inputs_give_equal_results(recording: Recording, tmp_path: Path) -> None:
     rows = [kernel_row("stock", i, {"claims_whole_block": i}) for i in range(3)]
     table = write_table(tmp_path / "o.csv", rows)
@@ -264,14 +270,17 @@ def test_a_single_boot_decides_nothing(recording: Recording, tmp_path: Path) -> 
 def test_options_reach_every_replay(recording: Recording) -> None:
     shifted = replaying.replayed(recording, 1, ReplayOptions(seed=1), lambda *_: None)
     both = replaying.replayed(recording, 2, ReplayOptions(), lambda *_: None)
-    assert {policy: [values[1]] for policy, values in both.items()} == shifted
+    assert {policy: [values[1]] for policy, values in both.values.items()} == shifted.values
+    assert both.loop == "open"
+    with pytest.raises(KevacuateError, match="A closed loop needs a demand with its counts"):
+        replaying.replayed(recording, 1, ReplayOptions(loop="closed"), lambda *_: None)
 
 
 def test_how_many_replays_share_a_pass_changes_nothing(
     recording: Recording, replayed: dict[str, list[dict[str, float]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replaying, "_most_at_once", lambda recording: 5)
-    assert replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda *_: None) == replayed
+    assert replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda *_: None).values == replayed
 
 
 def level(theirs: Sequence[float], ours: Sequence[float]) -> LevelRow:
@@ -406,6 +415,9 @@ def test_the_document_and_the_terminal_say_the_same(
     for line in summary_words(found.levels["verdict"]):
         assert f"- {line}" in text
     assert "| mainline | steals from movable |" in text
+    assert "So few replays" not in text
+    few = verify.verify(recording, "verdict", repeats_table=table, replays=4).levels["verdict"]
+    assert "So few replays show no difference once p is corrected for 21 rows" in " ".join(summary_words(few))
     assert "has enough repeats" in fidelity_document([replace(found, levels={})], [])
 
 

@@ -14,7 +14,8 @@ from kevacuate.mm import constants as k
 ZONE_NAMES = (
     "nr_free", "nr_free_cma", "nr_free_highatomic", "nr_free_blocks", "boost", "boosted", "below_high",
     "reclaim_active", "nr_reserved_highatomic", "nr_lru", "nr_isolated", "cached_migrate_pfn",
-    "cached_migrate_sync", "cached_free_pfn", "considered", "defer_shift", "order_failed", "boost seen",
+    "cached_migrate_sync", "cached_free_pfn", "considered", "defer_shift", "order_failed", "init_migrate_pfn",
+    "init_free_pfn", "blockskip_flush", "boost seen",
     "managed", "MIN", "LOW", "HIGH", "PROMO", "lowmem0", "lowmem1", "lowmem2", "lowmem3",
 )  # fmt: skip
 PCP_NAMES = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
@@ -71,9 +72,9 @@ def decode_worker(reader: Reader, prefix: str) -> Iterator[tuple[str, object]]:
 
 def decode_page(value: int) -> str:
     """A page frame's entry in words."""
-    state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated")[value & 15]
+    state = ("tail", "buddy", "pcp", "alloc", "reserved", "isolated", "compaction's")[value & 15]
     if state in ("alloc", "isolated"):
-        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0xFFFF:#x} obj {(value >> 24) - 1}"
+        return f"{state} order {value >> 4 & 15} attr {value >> 8 & 0x7FFFFFFF:#x} obj {(value >> 40) - 1}"
     return f"{state} order {value >> 4 & 15}"
 
 

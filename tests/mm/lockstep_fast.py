@@ -46,6 +46,7 @@ def put_counters(zone, out, at):
         zone.boosted_watermark, zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru,
         zone.nr_isolated, zone.compact_cached_migrate_pfn[0], zone.compact_cached_migrate_pfn[1],
         zone.compact_cached_free_pfn, zone.compact_considered, zone.compact_defer_shift, zone.compact_order_failed,
+        zone.compact_init_migrate_pfn, zone.compact_init_free_pfn, zone.compact_blockskip_flush,
         zone.boost_seen, zone.managed_pages,
     )  # fmt: skip
     for value in values:
@@ -95,7 +96,7 @@ def put_pages(s, out, at):
         value = meta >> 4 | (meta & 15) << 4
         if meta >> 4 == CHUNK_ALLOC or meta >> 4 == CHUNK_ISOLATED:
             value |= s.link[2 * pfn + 1] << 8
-            value += (s.link[2 * pfn] + 1) * 16777216
+            value += (s.link[2 * pfn] + 1) * 1099511627776
         out[at + pfn] = value
     return at + pages
 
@@ -231,7 +232,9 @@ def put_reclaim(s, objects, out, at):
         stat.allocstall, stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
         stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,
         stat.nr_vmscan_immediate_reclaim, stat.workingset_refault_file, stat.workingset_activate_file,
-        stat.workingset_restore_file, stat.reclaim_stall_ns,
+        stat.workingset_restore_file, stat.reclaim_stall_ns, stat.compact_migrate_scanned, stat.compact_free_scanned,
+        stat.compact_stall, stat.compact_success, stat.compact_fail, stat.pgmigrate_success, stat.pgmigrate_fail,
+        stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed,
     ):  # fmt: skip
         out[at] = value
         at += 1

@@ -44,6 +44,10 @@ EVACUATING = Theme(
     "evacuation", pageblock_orders=(3, 4, 5), nodes=(1,), evacuate=(True,), pools=(3, 64), cpus=(1, 2, 4),
     npages=(256, 640), initcall=(True,), cma=(False,), plain=True, marks="low", batches=(None, None, 3),
 )  # fmt: skip
+PRESSED = Theme(
+    "pressure", pageblock_orders=(3, 4, 4, 5), nodes=(1, 1, 1, 2), cpus=(1, 2), npages=(256, 640), cma=(False, False, True),
+    evacuate=(True, False, False), pools=(3,), initcall=(True,), plain=True, marks="low", compaction=True, open_loop=False,
+)  # fmt: skip
 THEMES = {
     theme.name: theme
     for theme in (
@@ -98,6 +102,24 @@ THEMES = {
             initcall=(True,),
             plain=True,
             open_loop=False,
+        ),
+        PRESSED,
+        replace(PRESSED, name="pressure, high marks", marks="any", batches=(31, 31, 7), npages=(256, 1000)),
+        replace(
+            PRESSED,
+            name="pressure, large blocks",
+            pageblock_orders=(5, 6),
+            marks="any",
+            batches=(31,),
+            npages=(512, 1000),
+            nodes=(1,),
+            zones_per_node=(1,),
+            cpus=(1, 2),
+            cma=(False,),
+        ),
+        replace(PRESSED, name="pressure, defrag_mode", defrag_mode=True),
+        replace(
+            PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
         ),
         Theme(
             "defrag",
@@ -234,7 +256,9 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),
         kswapd_wake_ns=draw(st.sampled_from((50_000, 0))),
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
-        shrink_ns=draw(st.sampled_from((500, 500, 0, 40_000))),
+        shrink_inactive_ns=draw(st.sampled_from((165, 165, 0, 40_000))),
+        shrink_active_ns=draw(st.sampled_from((40, 0))),
+        dirty_expire_ns=draw(st.sampled_from((33_000_000_000, 1_000_000_000, 0))),
         profile=profile,
     )
     if theme.compaction:

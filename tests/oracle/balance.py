@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+from .compaction import reset_isolation_suitable
 from .constants import DEF_PRIORITY, GFP_KERNEL, L_KSWAPD, MAX_RECLAIM_RETRIES, TENTH_SECOND, WMARK_HIGH
 from .kcompactd import compact_gap, wakeup_kcompactd
 from .kswapd import kswapd_step_open, pgdat_balanced
@@ -56,8 +57,10 @@ def try_to_sleep(m: Machine, node: int, kswapd: Kswapd, asked: int, finished: in
     """Sleep for a tenth of a second, then until woken; not if the node is not balanced, before or after."""
     kswapd.reclaim_order = finished
     if may_sleep(m, node, kswapd):
+        for zone in m.node_zones[node]:
+            reset_isolation_suitable(m, zone)
         wakeup_kcompactd(m, node, asked, kswapd.run_highest)
-        kswapd.state, kswapd.due = "NAP", m.now + TENTH_SECOND
+        kswapd.state, kswapd.due = "NAP", m.now + TENTH_SECOND + m.config.kswapd_wake_ns
         yield
         if kswapd.state == "WOKEN":
             m.events["kswapd_low_wmark_hit_quickly"] += 1
@@ -111,8 +114,8 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
         sc.nr_scanned = 0
         before = sc.nr_reclaimed
         sc.nr_to_reclaim = sum(max(zone.wmark_pages(WMARK_HIGH), 32) for zone in zones if zone.managed)
-        for scanned in shrink_node(m, node, sc):
-            kswapd.due = m.now + scanned * m.config.shrink_ns * m.config.time_scale
+        for cost in shrink_node(m, node, sc):
+            kswapd.due = m.now + cost * m.config.time_scale
             yield
         if sc.order and sc.nr_reclaimed >= compact_gap(sc.order):
             m.reached["kswapd falls back to order 0"] += 1

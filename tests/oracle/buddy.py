@@ -13,6 +13,7 @@ from .constants import (
     FPI_TO_TAIL,
     HIGHATOMIC,
     ISOLATE,
+    L_EXTFRAG,
     L_LIST,
     L_PCPU_DRAIN,
     L_ZONE_LOCKED,
@@ -20,6 +21,7 @@ from .constants import (
     LIST_HEAD,
     LIST_MOVE_TAIL,
     LIST_TAIL,
+    MOVABLE,
     PCPTYPES,
 )
 from .machine import Machine
@@ -119,10 +121,27 @@ def buddy_merge_likely(m: Machine, zone: Zone, pfn: int, order: int) -> bool:
     return find_buddy(m, zone, pfn & ~(1 << order), order + 1) is not None
 
 
+def captured(m: Machine, zone: Zone, pfn: int, order: int, mt: int) -> bool:
+    """Whether a direct compactor takes the chunk while it is being freed (`task_capc`, `compaction_capture`)."""
+    capture = m.capture
+    if capture is None or capture.zone is not zone or capture.pfn >= 0 or capture.order != order:
+        return False
+    pollutes = order < m.config.pageblock_order and mt == MOVABLE and capture.mt != MOVABLE
+    if mt in (CMA, ISOLATE) or pollutes:
+        return False
+    if mt != capture.mt:
+        m.log(L_EXTFRAG, pfn, order, order, 256 * capture.mt + mt)
+    capture.pfn = pfn
+    return True
+
+
 def free_one_page_merge(m: Machine, zone: Zone, pfn: int, order: int, mt: int, fpi: int = FPI_NONE) -> None:
     """Free a chunk of type `mt`: merge as far as it goes, link the result (`__free_one_page`)."""
     account_freepages(zone, 1 << order, mt)
     while order < m.config.max_page_order:
+        if captured(m, zone, pfn, order, mt):
+            account_freepages(zone, -(1 << order), mt)
+            return
         buddy = find_buddy(m, zone, pfn, order)
         if buddy is None:
             break

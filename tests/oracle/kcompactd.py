@@ -126,15 +126,22 @@ def wants_compaction(m: Machine, thread: Kcompactd, zone: Zone) -> bool:
 
 
 def compact_zone_begins(m: Machine, thread: Kcompactd, zone: Zone) -> None:
-    """`compact_zone` up to its loop."""
+    """`compact_zone` up to its loop. What one zone has set whole_zone to holds for the next; in open loop it does not."""
+    from .compaction import reset_isolation_suitable, restarting
+
+    if restarting(zone, thread.order):
+        reset_isolation_suitable(m, zone)
     last = (zone.end_pfn - 1) // m.block_pages * m.block_pages
     migrate, free = zone.start_pfn, last
-    if not thread.proactive:
+    if m.config.open_loop:
+        thread.whole_zone = thread.proactive
+    if not thread.whole_zone:
         if not zone.start_pfn <= zone.cached_free_pfn < zone.end_pfn:
             zone.cached_free_pfn = last
         if not zone.start_pfn <= zone.cached_migrate_sync < zone.end_pfn:
             zone.cached_migrate_pfn = zone.cached_migrate_sync = zone.start_pfn
         migrate, free = zone.cached_migrate_sync, zone.cached_free_pfn
+        thread.whole_zone = migrate <= zone.init_migrate_pfn
     m.log(L_COMPACT_BEGIN, migrate, free, thread.order, zone.number)
     lru_add_drain(m)
 
@@ -180,6 +187,7 @@ def kcompactd_step(m: Machine, node: int) -> None:
     thread.proactive = False
     thread.order, thread.run_highest = thread.max_order, thread.highest
     thread.left = list(m.node_zones[node])
+    thread.whole_zone = False
     if thread.max_order == 0:
         thread.score = node_score(m, node)
         low = 100 - m.config.compaction_proactiveness
@@ -188,6 +196,7 @@ def kcompactd_step(m: Machine, node: int) -> None:
             work_is_over(m, node)
             return
         thread.proactive, thread.order = True, -1
+        thread.whole_zone = True
     next_zone(m, node)
 
 

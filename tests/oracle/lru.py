@@ -9,6 +9,7 @@ from __future__ import annotations
 from .constants import (
     A_ACTIVATING,
     A_ACTIVE,
+    A_DIRTY,
     A_FILE,
     A_IN_BATCH,
     A_LRU,
@@ -19,6 +20,8 @@ from .constants import (
     ACTIVE_ANON,
     ACTIVE_FILE,
     ALLOC,
+    DIRTY_UNIT,
+    DIRTY_UNITS,
     FOLIO_BATCH_SIZE,
     INACTIVE_ANON,
     INACTIVE_FILE,
@@ -147,6 +150,25 @@ def folio_mark_accessed(m: Machine, page: Page) -> None:
             m.reached["made active in its batch"] += 1
         page.attr &= ~A_REFERENCED
         lruvec_of(m, page).nonresident_age += page.size
+
+
+def make_dirty(m: Machine, page: Page) -> None:
+    """The folio is new: note when it was made dirty."""
+    if not m.config.open_loop and page.attr & A_FILE and page.attr & A_DIRTY and not page.dirtied:
+        page.dirtied = 1 + m.now // DIRTY_UNIT % DIRTY_UNITS
+
+
+def is_dirty(m: Machine, page: Page) -> bool:
+    """Whether nobody has written the folio yet; if somebody has, it is clean from now on."""
+    if not page.attr & A_DIRTY or m.config.open_loop:
+        return bool(page.attr & A_DIRTY)
+    age = (m.now // DIRTY_UNIT - max(page.dirtied - 1, 0)) % DIRTY_UNITS
+    if age * DIRTY_UNIT < m.config.dirty_expire_ns:
+        return True
+    m.reached["dirty folio found written"] += 1
+    page.attr &= ~A_DIRTY
+    page.dirtied = 0
+    return False
 
 
 def workingset_eviction(m: Machine, page: Page) -> None:

@@ -113,6 +113,16 @@ class Kswapd:
         return self.state in ("IDLE", "NAP")
 
 
+@dataclass
+class Capture:
+    """`struct capture_control` of the task that compacts: what it wants, in which zone just now, what it got."""
+
+    order: int
+    mt: int
+    zone: Zone | None = None
+    pfn: int = -1
+
+
 class Kcompactd:
     """A node's kcompactd: IDLE (asleep), WOKEN or RUNNING; what it was asked for; the run in progress."""
 
@@ -126,6 +136,7 @@ class Kcompactd:
         self.run_highest = 0
         self.proactive = False
         self.score = 0
+        self.whole_zone = False
         self.zone = -1
         self.left: list[Zone] = []
 
@@ -180,6 +191,8 @@ class Machine:
         self.lruvecs = [Lruvec() for _ in range(self.nodes)]
         self.shadows: dict[int, tuple[int, int, bool]] = {}  # of dropped objects: node, age, active before
         self.events: Counter[str] = Counter()  # /proc/vmstat, of reclaim
+        self.capture: Capture | None = None
+        self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
         self._new_background()
 

@@ -14,7 +14,6 @@ from .buddy import block_inside
 from .constants import (
     A_ACTIVATING,
     A_BUSY,
-    A_DIRTY,
     A_FILE,
     A_FREED,
     A_LRU,
@@ -36,7 +35,7 @@ from .constants import (
     MOVABLE,
     SWAP_CLUSTER_MAX,
 )
-from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, workingset_eviction
+from .lru import folio_add_lru, is_dirty, lruvec_del_folio, lruvec_of, workingset_eviction
 from .machine import Machine
 from .page_alloc import alloc_pages, free_chunk
 from .pcp import free_unref_folios
@@ -142,7 +141,7 @@ def reclaim_clean_pages_from_list(m: Machine, pages: list[int]) -> tuple[int, li
     folios: list[tuple[int, int]] = []
     for pfn in pages:
         page = m.heads[pfn]
-        if not page.attr & A_FILE or page.attr & (A_DIRTY | A_MOVABLE_OPS):
+        if not page.attr & A_FILE or page.attr & A_MOVABLE_OPS or is_dirty(m, page):
             others.append(pfn)
         elif page.attr & (A_BUSY | A_WRITEBACK | A_PINNED) and not page.attr & A_FREED:
             kept.insert(0, pfn)
@@ -186,12 +185,16 @@ class Migration:
     failed: list[int] = field(default_factory=list)
     succeeded: int = 0
     no_memory: bool = False
+    untried: int = 0
 
 
 def alloc_migration_target(m: Machine, zone: Zone, order: int) -> int:
     """Allocate a destination; -1 if there is none."""
     gfp = GFP_TARGET_LARGE if order else GFP_TARGET
-    return alloc_pages(m, zone.node, order, MOVABLE, gfp, 0, -1)
+    m.kthread = True
+    pfn = alloc_pages(m, zone.node, order, MOVABLE, gfp, 0, -1)
+    m.kthread = False
+    return pfn
 
 
 def unmap_pass(m: Machine, mig: Migration) -> None:
@@ -206,6 +209,7 @@ def unmap_pass(m: Machine, mig: Migration) -> None:
         dst = alloc_migration_target(m, mig.zone, page.order)
         if dst < 0:
             mig.no_memory = True
+            mig.untried = len(todo) - index - 1
             mig.left += todo[index:]
             return
         if page.attr & A_BUSY:
@@ -222,6 +226,7 @@ def move_page(m: Machine, src: Page, dst: Page) -> None:
     """The destination becomes what the source was; the source is freed."""
     dst.obj = src.obj
     dst.attr = src.attr & A_MOVES_ALONG
+    dst.dirtied = src.dirtied
     if dst.obj >= 0:
         m.obj_pfn[dst.obj] = dst.pfn
     if dst.attr & A_LRU:
@@ -253,6 +258,9 @@ def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, l
         free_chunk(m, m.heads[dst])
         mig.failed.append(src)
     rest = mig.failed + mig.left
+    m.events["pgmigrate_success"] += mig.succeeded
+    tried = rest[: len(rest) - mig.untried]
+    m.events["pgmigrate_fail"] += sum(m.heads[pfn].size for pfn in tried)
     return (-ENOMEM if mig.no_memory else len(rest)), mig.succeeded, rest
 
 

@@ -56,7 +56,7 @@ from .fallback import rmqueue_one
 from .highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from .irqwork import zone_unlock
 from .kswapd import kswapd_awake, wakeup_kswapd
-from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, split_on_lru, workingset_refault
+from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, make_dirty, split_on_lru, workingset_refault
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
 from .watermark import zone_watermark_fast
@@ -213,8 +213,17 @@ def wake_all_kswapds(m: Machine, ac: AllocContext) -> None:
             last = zone.node
 
 
+def slowpath(m: Machine, ac: AllocContext, node: int) -> int:
+    """The slow path of this loop."""
+    if m.config.open_loop:
+        return alloc_pages_slowpath(m, ac)
+    from .slowpath import alloc_pages_slowpath as closed  # needs what allocates
+
+    return closed(m, ac, node)
+
+
 def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
-    """Second and further tries, step by step as in docs/model.md; -1 if all fail."""
+    """In open loop: second and further tries, step by step as in docs/model.md; -1 if all fail."""
     flags = gfp_to_alloc_flags(m, ac)
     if flags & AF_KSWAPD:
         wake_all_kswapds(m, ac)
@@ -222,7 +231,7 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
     if pfn < 0 and ac.gfp & GFP_MEMALLOC and not ac.gfp & GFP_NOMEMALLOC:
         flags = AF_NO_WATERMARKS | cma_flag(ac) | flags & AF_KSWAPD
         pfn = get_page_from_freelist(m, ac, flags)
-    if pfn < 0 and m.config.open_loop:
+    if pfn < 0:
         flags |= AF_NO_WATERMARKS
         pfn = get_page_from_freelist(m, ac, flags)
     if pfn >= 0:
@@ -277,6 +286,7 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
     if obj >= 0:
         m.obj_pfn[obj] = pfn
     if attr & A_LRU:
+        make_dirty(m, page)
         if dropped:
             workingset_refault(m, page)
         folio_add_lru(m, page)
@@ -290,7 +300,9 @@ def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, 
         flags = WMARK_LOW | alloc_flags_nofragment(m, ac.zones[0], gfp) | cma_flag(ac)
         pfn = get_page_from_freelist(m, ac, flags)
         if pfn < 0:
-            pfn = alloc_pages_slowpath(m, ac)
+            pfn = slowpath(m, ac, nid if nid >= 0 else m.config.cpu_node[m.cpu])
+    elif not m.config.open_loop:
+        m.reached["slow path left: no zone"] += 1
     if pfn >= 0:
         prep_new_page(m, pfn, order, attr, obj)
         return pfn
@@ -347,7 +359,7 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1
-    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr)
+    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied)
     if page.state == ISOLATED:
         upper.attr &= A_MOVES_ALONG
         if page.attr & A_LRU:

@@ -22,6 +22,8 @@ EVENTS = (
     "allocstall", "pgscan_direct_throttle", "throttled_isolated", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
     "pgsteal_direct", "pgscan_skip", "pgrefill", "pgactivate", "pgdeactivate", "nr_vmscan_immediate_reclaim",
     "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
+    "compact_migrate_scanned", "compact_free_scanned", "compact_stall", "compact_success", "compact_fail", "pgmigrate_success",
+    "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed",
 )  # fmt: skip
 
 
@@ -31,7 +33,8 @@ def put_zone(m: Machine, zone: Zone, out: list[int]) -> None:
         zone.nr_free, zone.nr_free_cma, zone.unusable_highatomic, zone.nr_free_blocks, zone.boost, zone.boosted,
         zone.below_high, zone.reclaim_active, zone.nr_reserved_highatomic, zone.nr_lru, zone.nr_isolated,
         zone.cached_migrate_pfn, zone.cached_migrate_sync, zone.cached_free_pfn, zone.considered, zone.defer_shift,
-        zone.order_failed, m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
+        zone.order_failed, zone.init_migrate_pfn, zone.init_free_pfn, zone.blockskip_flush,
+        m.kswapds[zone.node].boosts.get(zone.number, 0), zone.managed,
         *zone.watermark, *zone.lowmem_reserve,
     )  # fmt: skip
     for area in zone.free_area:
@@ -58,7 +61,7 @@ def put_pcp(pcp: Pcp, out: list[int]) -> None:
 
 
 def put_pages(m: Machine, out: list[int]) -> None:
-    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * (object + 1).
+    """Every page frame: state + 16 * order, of owned chunks also 256 * attributes + 2^24 * when made dirty + 2^40 * (object + 1).
 
     Inside a chunk 0; outside all zones RESERVED.
     """
@@ -67,7 +70,9 @@ def put_pages(m: Machine, out: list[int]) -> None:
     for pfn, page in m.heads.items():
         state = page.state
         if state in OWNED:
-            out[base + pfn] = state | page.order << 4 | page.attr << 8 | page.obj + 1 << 24
+            out[base + pfn] = (
+                state | page.order << 4 | page.attr << 8 | page.dirtied << 24 | page.obj + 1 << 40
+            )
         else:
             out[base + pfn] = state | page.order << 4
 

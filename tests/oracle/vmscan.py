@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reclaim: `shrink_node` and what it calls, and direct reclaim (mm/vmscan.c), of a kernel without swap, cgroups and shrinkers.
 
-What kswapd does takes time, so the functions that it shares with direct reclaim are generators: they yield the pages scanned
-after each round of `shrink_lruvec`. Direct reclaim runs through them at once.
+What kswapd does takes time, so the functions that it shares with direct reclaim are generators: they yield the cost (ns)
+of each round of `shrink_lruvec`. Direct reclaim runs through them at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from .constants import (
     A_ACTIVATING,
     A_ACTIVE,
     A_BUSY,
-    A_DIRTY,
     A_ON_LRU,
     A_PINNED,
     A_RECLAIM,
@@ -40,7 +39,7 @@ from .constants import (
 )
 from .kcompactd import compact_gap, fails_for_want_of_memory
 from .kswapd import pgdat_balanced, wake_up_kswapd
-from .lru import lru_add_drain, lruvec_add_folio, lruvec_del_folio
+from .lru import is_dirty, lru_add_drain, lruvec_add_folio, lruvec_del_folio
 from .machine import Lruvec, Machine
 from .migrate import forget_owner
 from .page_alloc import gfp_zone
@@ -70,7 +69,8 @@ class ScanControl:
     nr_reclaimed: int = 0
     writeback: int = 0
     taken: int = 0
-    looked_at: int = 0  # pages of any list, for the time it takes
+    looked_at: int = 0  # pages of any list
+    cost: int = 0  # ns
     left: list[int] = field(default_factory=lambda: [0, 0])  # to scan yet: inactive, active
     lruvec_reclaimed: int = 0
 
@@ -145,6 +145,7 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
     if page.attr & A_BUSY:
         return "kept, locked"
     sc.nr_scanned += page.size
+    dirty = is_dirty(m, page)
     if page.attr & A_WRITEBACK:
         if sc.kswapd and page.attr & A_RECLAIM and m.lruvecs[node].writeback:
             return "activated, under writeback too long"
@@ -154,7 +155,7 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
     page.attr &= ~A_REFERENCED
     if page.attr & A_PINNED:
         return "activated, pinned"
-    if page.attr & A_DIRTY:
+    if dirty:
         page.attr |= A_RECLAIM
         m.events["nr_vmscan_immediate_reclaim"] += page.size
         return "activated, dirty"
@@ -190,6 +191,7 @@ def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int
     before = sc.looked_at
     pages = isolate_lru_folios(m, node, sc, INACTIVE_FILE, nr_to_scan)
     sc.taken += sum(page.size for page in pages)
+    sc.cost += (sc.looked_at - before) * m.config.shrink_inactive_ns
     reclaimed, kept = shrink_folio_list(m, node, sc, pages)
     move_folios_to_lru(m, node, kept)
     who = "kswapd" if sc.kswapd else "direct"
@@ -203,6 +205,7 @@ def shrink_active_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) 
     lru_add_drain(m)
     before = sc.looked_at
     pages = isolate_lru_folios(m, node, sc, ACTIVE_FILE, nr_to_scan)
+    sc.cost += (sc.looked_at - before) * m.config.shrink_active_ns
     for page in pages:
         page.attr = page.attr & ~A_ACTIVE | A_WORKINGSET
     move_folios_to_lru(m, node, pages)
@@ -217,7 +220,7 @@ def shrink_lruvec(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
     proportional = not sc.kswapd and sc.priority == DEF_PRIORITY
     sc.lruvec_reclaimed = 0
     while any(sc.left):
-        before = sc.looked_at
+        before = sc.cost
         inactive, active = (min(left, SWAP_CLUSTER_MAX) for left in sc.left)
         sc.left = [sc.left[0] - inactive, sc.left[1] - active]
         if inactive:
@@ -228,7 +231,7 @@ def shrink_lruvec(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
             sc.skipped_deactivate = True
         if sc.lruvec_reclaimed >= sc.nr_to_reclaim and not proportional:
             sc.left = [0, 0]
-        yield sc.looked_at - before
+        yield sc.cost - before
     sc.nr_reclaimed += sc.lruvec_reclaimed
 
 
@@ -374,6 +377,6 @@ def try_to_free_pages(m: Machine, zones: list[Zone], node: int, order: int, gfp:
     throttle_direct_reclaim(m, zones)
     sc = ScanControl(order, gfp, gfp_zone(gfp), kswapd=False)
     reclaimed = do_try_to_free_pages(m, zones, sc)
-    m.events["reclaim_stall_ns"] += sc.looked_at * m.config.shrink_ns * m.config.time_scale
+    m.events["reclaim_stall_ns"] += sc.cost
     m.log(L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.looked_at)
     return reclaimed

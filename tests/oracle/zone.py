@@ -63,6 +63,7 @@ class Page:
     mt: int = 0
     obj: int = -1
     attr: int = 0
+    dirtied: int = 0  # 1 + when it was made dirty, in units of 2^29 ns; 0: at the start, or never
 
     @property
     def size(self) -> int:
@@ -121,6 +122,9 @@ class Zone:
     cached_migrate_pfn: int = 0
     cached_migrate_sync: int = 0
     cached_free_pfn: int = 0
+    init_migrate_pfn: int = 0
+    init_free_pfn: int = 0
+    blockskip_flush: bool = False
     considered: int = 0
     defer_shift: int = 0
     order_failed: int = 0

@@ -19,8 +19,9 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.permutation import spread
 from kevacuate.reports.comparison.conclusion import conclusion
 from kevacuate.reports.comparison.group_rows import mean_text
-from kevacuate.reports.comparison.rows import ROWS
+from kevacuate.reports.comparison.rows import comparison_rows
 from kevacuate.reports.escape import script_json, visible
+from kevacuate.reports.page.data import charts
 from kevacuate.reports.page.page import comparison_page, write_page
 from kevacuate.reports.page.tables import figure_sections, flow_tables, parameter_rows, price_section
 
@@ -156,8 +157,8 @@ def test_json_within_a_script() -> None:
 
 def test_all_that_the_terminal_shows_stands_in_the_page(made: Comparison, page_text: str) -> None:
     text = html.unescape(page_text)
-    for row in ROWS:
-        assert row.label in text
+    for row in comparison_rows(made):
+        assert row.row.label in text
     for line in str(conclusion(made)).split("\n"):
         assert line.replace(" -> ", " → ") in text
     assert made.recording["verdict"] in text
@@ -177,6 +178,13 @@ def test_one_run_alone_and_a_run_without_a_map(made: Comparison) -> None:
     data = json.loads(next(t for _, a, t in Elements(page).inline if a.get("id") == "data"))
     assert data["map"] is None
     assert len(data["charts"]) > 5
+    zeros = {**bare.series, "polluted_blocks": [0] * len(bare.series["t"])}
+    other = replace(bare, policy="evacuate")
+    for second, flat in ((zeros, True), ({**zeros, "polluted_blocks": [1] * len(zeros["t"])}, False)):
+        drawn = charts([replace(bare, series=zeros), replace(other, series=second)], bare.series["t"])
+        told = {chart["title"]: chart["flat"] for chart in drawn}
+        assert told["Polluted pageblocks"] is flat
+        assert told["Mixed pageblocks"] is (len(set(bare.series["mixed_blocks"])) == 1)
 
 
 def test_several_runs_of_a_policy_have_a_spread_and_a_p(made: Comparison) -> None:

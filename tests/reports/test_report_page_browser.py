@@ -450,3 +450,19 @@ def test_machines_of_other_sizes(show: Any, tmp_path: Path, blocks: int) -> None
         assert view["columns"] * view["rows"] >= blocks
         assert view["cell"] >= 2
         assert watched.said == []
+
+
+def test_flat_timelines_are_one_line_until_they_are_asked_for(page: Watched) -> None:
+    shown = page.page
+    known = shown.evaluate("() => kev.data.charts.map(chart => [chart.title, chart.flat])")
+    flat = [title for title, is_flat in known if is_flat]
+    assert flat
+    assert shown.locator(".chart").count() == len(known) - len(flat)
+    line = text_of(shown, "#flat")
+    assert line.startswith(f"{len(flat)} timeline")
+    assert all(title in line for title in flat)
+    shown.locator("#flat button").click()
+    assert shown.locator(".chart").count() == len(known)
+    assert not shown.locator("#flat").is_visible()
+    seek(shown, 0)
+    assert all(shown.locator(".chart .now").all_inner_texts())

@@ -148,7 +148,9 @@ def test_another_loop_has_earned_nothing(compared: Comparison, monkeypatch: pyte
     use(monkeypatch, trusting(*(row.id for row in ROWS)))
     closed = replace(
         compared,
-        runs=tuple(replace(run, provenance={**run.provenance, "loop": "closed"}) for run in compared.runs),
+        runs=tuple(
+            replace(run, provenance={**run.provenance, "loop": {"ran": "closed"}}) for run in compared.runs
+        ),
     )
     assert conclusion(compared)[0].text.startswith("In the kernel")
     assert conclusion(closed)[0].text.startswith("In the model")

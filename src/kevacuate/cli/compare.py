@@ -80,17 +80,29 @@ def command(
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
     seconds = _time(recordings, repeats, seconds)
-    from kevacuate.reports.comparison.conclusion import FIRST, comparison_json, first_parts
-    from kevacuate.reports.comparison.tables import comparison_table
-
     options = kevacuate.ReplayOptions(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )
     path = Path(recordings[0]) if recordings else None
     result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
     if as_json:
-        print_json(comparison_json(result, series=series), first=FIRST)
-        return
+        _print_json(result, series=series)
+    else:
+        _print(result, every=every)
+
+
+def _print_json(result: kevacuate.Comparison, *, series: bool) -> None:
+    """The comparison as JSON, which begins with the verdict."""
+    from kevacuate.reports.comparison.conclusion import FIRST, comparison_json
+
+    print_json(comparison_json(result, series=series), first=FIRST)
+
+
+def _print(result: kevacuate.Comparison, *, every: bool) -> None:
+    """The verdict and what it is worth, the table, and what each policy did."""
+    from kevacuate.reports.comparison.conclusion import FIRST, first_parts
+    from kevacuate.reports.comparison.tables import comparison_table
+
     out, said = console(), kevacuate.conclusion(result)
     for text in first_parts(said).values():
         out.print(text, markup=False, highlight=False)

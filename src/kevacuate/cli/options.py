@@ -67,6 +67,12 @@ MOST_SECONDS = 366 * 86400.0
 
 recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
 
+
+def path_option(*names: str, **given: Any) -> Decorator:
+    """An option that takes a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **given)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")
 
 series_option = click.option("--series", is_flag=True, help="With --json: the time series too.")

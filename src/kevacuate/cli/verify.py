@@ -9,7 +9,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, print_json, progress_bar
-from kevacuate.cli.options import Integer, Number, json_option
+from kevacuate.cli.options import Integer, Number, json_option, loop_option
 from kevacuate.measure.fidelity import LEVELS
 
 
@@ -46,6 +46,7 @@ from kevacuate.measure.fidelity import LEVELS
     show_default=True,
     help="Replays of each policy, for the verdict level.",
 )
+@loop_option
 @click.option("--despite-losses", is_flag=True, help="Verify a recording that lost events.")
 @click.option("--details", is_flag=True, help="Decisions by kind, inputs, causes and notes of every level.")
 @json_option
@@ -56,6 +57,7 @@ def command(
     resync: bool,
     tables: tuple[Path, ...],
     replays: int,
+    loop: str,
     despite_losses: bool,
     details: bool,
     as_json: bool,
@@ -79,6 +81,7 @@ def command(
             despite_losses=despite_losses,
             repeats_table=tables,
             replays=replays,
+            options=kevacuate.ReplayOptions(loop=loop),
             progress=doing("verifying", progress),
         )
     passed = require is None or result.passes(require, must_run=bool(levels))

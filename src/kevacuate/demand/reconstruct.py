@@ -507,7 +507,7 @@ def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
         reclaim_begins(s, pid)
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
@@ -554,7 +554,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     return i
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def finish(tables: Tables, rows: DemandChunk, step: int) -> int:
     """The events are over: settle what waits. Returns the next step, -1 after the last one."""
     s = pointers(tables)

@@ -184,7 +184,8 @@ def pressure_metrics(state: State) -> dict[str, Any]:
     """What reclaim and compaction did in a closed loop, which an open loop takes as recorded.
 
     ``vmstat``: counters by their names in /proc/vmstat (pages, or times). ``stall_seconds``: virtual time that requests
-    waited, at the recorded machine's speed. ``direct_compaction_results``: calls of try_to_compact_pages; ``kswapd_runs``: by order.
+    waited, at the recorded machine's speed. ``direct_compaction_results``: calls of try_to_compact_pages. ``kswapd_runs``: by
+    order.
     """
     view = state.view
     stat, scale = view.stat, view.cfg.time_scale / 1e9

@@ -96,7 +96,8 @@ ATTR_REFERENCED = 4096
 ATTR_WORKINGSET = 8192
 ATTR_RECLAIM = 16384
 ATTR_ACTIVATING = 32768
-ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM
+ATTR_DIRTIED = 0x7FFF0000  # when the folio was made dirty (mm/writeback.py)
+ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM | ATTR_DIRTIED
 
 # LRU lists (enum lru_list): anonymous ones and those of files, active ones one further; the unevictable ones are counted alone.
 LRU_INACTIVE_ANON = 0
@@ -175,7 +176,7 @@ KSWAPD_IDLE = 0
 KSWAPD_WOKEN = 1
 KSWAPD_RUNNING = 2
 KSWAPD_NAP = 3  # the short sleep of kswapd_try_to_sleep, in closed loop
-KSWAPD_NAP_NS = 100_000_000  # HZ/10
+KSWAPD_NAP_NS = 102_000_000  # HZ/10, and half a jiffy at HZ 250: a timer ends at a tick
 KCOMPACTD_IDLE = 0
 KCOMPACTD_WOKEN = 1
 KCOMPACTD_RUNNING = 2
@@ -268,6 +269,7 @@ LIST_ADD, LIST_ADD_TAIL, LIST_DELETE, LIST_MOVE = (
     int(ListOp.DELETE),
     int(ListOp.MOVE),
 )
+LIST_ROTATE_FIRST, LIST_ROTATE_LAST = int(ListOp.ROTATE_FIRST), int(ListOp.ROTATE_LAST)
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 CHUNK_COMPACT = 6

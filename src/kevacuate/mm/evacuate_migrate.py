@@ -28,7 +28,17 @@ def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
     if order > 0:
         gfp = ((k.GFP_HIGHUSER_MOVABLE & ~k.GFP_RECLAIM) | k.GFP_TRANSHUGE) | k.GFP_COMP
     s.stat.dst_allocs += 1
-    return alloc_pages(s, cpu, node, order, k.MIGRATE_MOVABLE, gfp, 0, -1)
+    s.slow.kthread = 1
+    pfn = alloc_pages(s, cpu, node, order, k.MIGRATE_MOVABLE, gfp, 0, -1)
+    s.slow.kthread = 0
+    return pfn
+
+
+@part
+def count_failed(s: View, worker: Worker, count: int) -> None:
+    """PGMIGRATE_FAIL: the first *count* folios of the private list."""
+    for i in range(count):
+        s.stat.pgmigrate_fail += 1 << (s.meta[worker.migratepages[i]] & 15)
 
 
 @part
@@ -53,6 +63,8 @@ def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, i
                 continue
             dst = alloc_migration_target(s, cpu, pfn, order)
             if dst < 0:
+                count_failed(s, worker, kept)
+                s.stat.pgmigrate_fail += 1 << order
                 for j in range(i, left):
                     worker.migratepages[kept] = worker.migratepages[j]
                     kept += 1
@@ -66,6 +78,7 @@ def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, i
                 free_frozen_pages(s, cpu, dst, order)
                 worker.failed_folios[failed] = pfn
                 failed += 1
+                s.stat.pgmigrate_fail += 1 << order
             else:
                 worker.unmapped[unmapped] = pfn
                 worker.dst[unmapped] = dst
@@ -74,6 +87,7 @@ def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, i
         if left == 0:
             break
     worker.nr_migratepages = left
+    count_failed(s, worker, left)
     return unmapped, failed, freed, False
 
 
@@ -94,6 +108,7 @@ def migrate_folios_move(s: View, worker: Worker, cpu: int, unmapped: int, failed
             free_frozen_pages(s, cpu, worker.dst[i], s.meta[src] & 15)
             worker.failed_folios[failed] = src
             failed += 1
+            s.stat.pgmigrate_fail += 1 << (s.meta[src] & 15)
     return moved, failed
 
 
@@ -114,6 +129,7 @@ def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
     ret = left + failed
     if enomem:
         ret = -k.ENOMEM
+    s.stat.pgmigrate_success += succeeded + moved
     return ret, succeeded + moved
 
 

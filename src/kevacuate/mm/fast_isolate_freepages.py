@@ -76,7 +76,10 @@ def search_free_list(
 
 @part
 def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least: int) -> tuple[int, int]:
-    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen)."""
+    """Search order by order. Returns (the chunk found and taken, or -1, the highest block seen).
+
+    The order to begin with next time moves on after a find too; in an open loop, as it was first modelled, it does not.
+    """
     highest = 0
     page = -1
     order = cc.search_order
@@ -96,7 +99,7 @@ def fast_search(s: View, z: int, cc: CompactControl, limit: int, low: int, least
                 break
             if seen >= limit:
                 limit = max(1, limit >> 1)
-        if page < 0:
+        if page < 0 or s.cfg.open_loop == 0:
             order = next_search_order(s, cc, order)
     return page, highest
 

@@ -96,7 +96,9 @@ class Config(Record):
     vmstat_phase: int  #: when CPU 0's vmstat worker is due first, ns
     kswapd_wake: int  #: from wakeup_kswapd to balance_pgdat, ns
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
-    shrink_ns: int  #: reclaim's cost a page scanned, in closed loop
+    shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
+    shrink_active_ns: int  #: of an active one
+    dirty_expire: int  #: after how long a dirty folio is written, ns
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
@@ -204,7 +206,7 @@ class Counters(Record):
     kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
     allocstall: int  #: ALLOCSTALL_*: rounds of direct reclaim
     direct_reclaims: int  #: calls of try_to_free_pages
-    reclaim_stall_ns: int  #: what they cost their callers
+    reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
@@ -337,6 +339,7 @@ class SlowPath(Record):
     did_some_progress: int  #: pages that its last direct reclaim freed
     can_retry_reserves: int
     tries: int  #: passes through `retry:`
+    kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
 class ScanControl(Record):
@@ -370,6 +373,7 @@ class ScanControl(Record):
     nr_boost_reclaim: int
     boosted: int
     scanned: int  #: pages scanned since it began, of any list
+    cost: int  #: ns of that, not scaled
     nr_kept: int  #: folios on ``kept``
     kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
     nr_free_folios: int

@@ -193,13 +193,17 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
     taken = cc.nr_migratepages
     cc.total_migrate_scanned += scanned
     s.stat.compact_isolated += taken
-    cc.cost += (cc.migrate_pfn - first) * s.cfg.scan_ns + taken * s.cfg.isolate_ns
+    cc.cost += taken * s.cfg.isolate_ns
+    if not cc.direct_compaction:
+        cc.cost += (cc.migrate_pfn - first) * s.cfg.scan_ns
 
 
 @part
-def chunk_step(s: View, meta: int) -> int:
-    """Pages that a scanner passes over at a chunk that it cannot take: all of a compound page, else one."""
-    return 1 << (meta & 15) if is_compound(s, meta >> 4) else 1
+def step_over(s: View, cc: CompactControl, meta: int) -> int:
+    """Pages passed over at a chunk that is not isolated: all of a compound page that is as large as what is wanted, else one."""
+    order = meta & 15
+    too_large = order >= cc.order or order >= s.cfg.pageblock_order
+    return 1 << order if too_large and is_compound(s, meta >> 4) else 1
 
 
 @part
@@ -237,7 +241,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
             scanned += 1 << order
             pfn += 1 << order
         else:
-            step = chunk_step(s, meta)
+            step = step_over(s, cc, meta)
             scanned += step
             pfn += step
             putback_isolated(s, cc, cpu)
@@ -248,7 +252,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
     taken = cc.nr_migratepages
     cc.total_migrate_scanned += scanned
     s.stat.compact_isolated += taken
-    cc.cost += scanned * s.cfg.scan_ns + taken * s.cfg.isolate_ns
+    cc.cost += taken * s.cfg.isolate_ns
 
 
 @part

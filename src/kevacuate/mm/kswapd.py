@@ -2,7 +2,7 @@
 """The kswapd threads: balance_pgdat, and when they sleep (mm/vmscan.c, 7.2); waking them: :mod:`.wakeups`.
 
 In closed loop balance_pgdat reclaims, a round of shrink_lruvec a step of virtual time: up to SWAP_CLUSTER_MAX pages of each list,
-``cfg.shrink_ns`` a page scanned, times the time scale. In open loop it reclaims nothing, as the recorded kernel's reclaim is in
+at its cost times the time scale. In open loop it reclaims nothing, as the recorded kernel's reclaim is in
 the demand: a run lasts ``cfg.kswapd_run`` ns, in which the per-CPU lists are short, and gives the boosts back.
 """
 
@@ -164,7 +164,7 @@ def kswapd_try_to_sleep(s: View, node: int, pgdat: Node, alloc_order: int, order
     reset_isolation_suitable(s, node)
     wakeup_kcompactd(s, node, alloc_order, highest_zoneidx)
     pgdat.kswapd_state = k.KSWAPD_NAP
-    pgdat.kswapd_due = s.stat.now + k.KSWAPD_NAP_NS
+    pgdat.kswapd_due = s.stat.now + k.KSWAPD_NAP_NS + s.cfg.kswapd_wake
 
 
 @part
@@ -253,9 +253,9 @@ def balance_pgdat_goes_on(s: View, node: int, pgdat: Node, sc: ScanControl) -> N
     """The next round of reclaim, which takes its time; or the end."""
     again = True
     while again:
-        scanned = shrink_lruvec_round(s, sc, node, pgdat.cpu)
-        if scanned >= 0:
-            pgdat.kswapd_due = s.stat.now + scanned * s.cfg.shrink_ns * s.cfg.time_scale
+        cost = shrink_lruvec_round(s, sc, node, pgdat.cpu)
+        if cost >= 0:
+            pgdat.kswapd_due = s.stat.now + cost * s.cfg.time_scale
             return
         again = shrink_node_end(s, sc, node) or balance_loop_end(s, node, sc)
     balance_pgdat_ends(s, node, pgdat, sc)

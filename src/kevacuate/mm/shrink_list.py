@@ -2,7 +2,7 @@
 """Shrinking one LRU list by up to SWAP_CLUSTER_MAX pages: what becomes of each folio at its tail (mm/vmscan.c, 7.2).
 
 A batch is one moment of virtual time. What no recording of allocations shows is an input, each a bit of the folio: BUSY (locked),
-DIRTY, WRITEBACK, PINNED, and PG_referenced as the demand's uses of the folio set it. Approximate: page tables are not
+DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, and PG_referenced as the demand's uses of the folio set it. Approximate: page tables are not
 modelled, so a mapped folio counts as used where the demand says that it was, and no executable one is spared for being mapped;
 a folio that is pinned has buffers that cannot be released (it is activated).
 There is no swap: anonymous lists are not scanned.
@@ -27,6 +27,7 @@ from kevacuate.mm.page_free import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
 from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.workingset import workingset_eviction
+from kevacuate.mm.writeback import folio_dirty
 from kevacuate.records import Words
 
 NO_FOLIO = -1
@@ -142,7 +143,8 @@ def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     if attr & k.ATTR_BUSY:
         return False
     sc.nr_scanned += pages
-    dirty = attr & k.ATTR_DIRTY != 0
+    dirty = folio_dirty(s, pfn, attr)
+    attr = s.link[2 * pfn + 1] + 0
     writeback = attr & k.ATTR_WRITEBACK != 0
     if dirty or writeback:
         sc.nr_dirty += pages
@@ -232,6 +234,7 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
             sc.kept[sc.nr_kept] = pfn
             sc.nr_kept += 1
     sc.scanned += scan
+    sc.cost += (sc.scanned - before) * s.cfg.shrink_inactive_ns
     sc.nr_taken += scan
     free_batch(s, sc, cpu)
     for i in range(sc.nr_kept):
@@ -259,6 +262,7 @@ def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan
         sc.kept[sc.nr_kept] = pfn
         sc.nr_kept += 1
     sc.scanned += scan
+    sc.cost += (sc.scanned - before) * s.cfg.shrink_active_ns
     for i in range(sc.nr_kept):
         move_folio_to_lru(s, sc.kept[i])
     s.stat.pgrefill += sc.scanned - before

@@ -18,6 +18,7 @@ from kevacuate.mm.shrink_node import (
 )
 from kevacuate.mm.wakeups import wake_kswapd_for_reserves
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
+from kevacuate.mm.writeback import folio_dirty
 
 
 @part
@@ -33,7 +34,7 @@ def reclaim_clean_pages_from_list(s: View, worker: Worker, cpu: int) -> int:
     for i in range(worker.nr_migratepages):
         pfn = worker.migratepages[i]
         attr = s.link[2 * pfn + 1] + 0
-        if not attr & k.ATTR_FILE or attr & (k.ATTR_DIRTY | k.ATTR_MOVABLE_OPS):
+        if not attr & k.ATTR_FILE or attr & k.ATTR_MOVABLE_OPS or folio_dirty(s, pfn, attr):
             worker.migratepages[kept] = pfn
             kept += 1
         elif attr & k.ATTR_FREED == 0 and attr & (k.ATTR_BUSY | k.ATTR_WRITEBACK | k.ATTR_PINNED):
@@ -167,6 +168,6 @@ def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int
     scan_control(sc, order, gfp, gfp_zone(gfp))
     s.stat.direct_reclaims += 1
     reclaimed = do_try_to_free_pages(s, sc, node, cpu)
-    s.stat.reclaim_stall_ns += sc.scanned * s.cfg.shrink_ns * s.cfg.time_scale
+    s.stat.reclaim_stall_ns += sc.cost
     log_event(s, k.L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.scanned)
     return reclaimed

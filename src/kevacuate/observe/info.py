@@ -17,6 +17,7 @@ from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.observe.pagebooks import PAGE_KINDS, PageBooks
 from kevacuate.recording import EventKind, Lost, Recording, has_demand
 from kevacuate.recording.completeness import losses_by_cpu
+from kevacuate.recording.demand import read_demand
 from kevacuate.recording.quality import QualityCounter, events_only
 from kevacuate.recording.settings import recorded_settings, settings_in_words
 from kevacuate.runs.start_guesses import guessed_words, start_facts
@@ -128,7 +129,8 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
             return {**none, "no_demand": "it holds no allocations and frees after its start state"}
     demand = build_demand(recording)
     rows, span = 0, 0
-    for chunk in demand.chunks():
+    stored = recording.has_demand  # its attr need not be drawn to be counted
+    for chunk in read_demand(recording.path, verify=False) if stored else demand.chunks():
         rows += int(chunk.t.size)
         span = int(chunk.t[-1]) if chunk.t.size else span
         report("demand", rows, 0)

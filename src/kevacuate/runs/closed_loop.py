@@ -10,13 +10,14 @@ that part stands alone. The kernel would not split it; its pages do not move by 
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_BUSY, ATTR_DIRTY, ATTR_PINNED, ATTR_WRITEBACK
+from kevacuate.mm.constants import ATTR_BUSY, ATTR_DIRTIED, ATTR_DIRTY, ATTR_PINNED, ATTR_WRITEBACK
 from kevacuate.mm.fields import View
 from kevacuate.mm.lru import folio_mark_accessed
 from kevacuate.mm.lruvec import lru_rename
 from kevacuate.mm.page_alloc import alloc_pages
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.workingset import shadow_moves
+from kevacuate.mm.writeback import dirtied_now
 
 OBJ_NONE = -1
 OBJ_DROPPED = -2
@@ -96,6 +97,8 @@ def read_shadow(s: View, obj: int, order: int, attr: int, shadow: int) -> bool:
     s.obj[obj] = pfn
     lru_rename(s, pfn, obj)
     s.link[2 * pfn + 1] |= attr & (ATTR_DIRTY | ATTR_WRITEBACK | ATTR_PINNED | ATTR_BUSY)
+    if attr & ATTR_DIRTY:
+        s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~ATTR_DIRTIED) | dirtied_now(s)
     s.stat.hit_pages += 1 << order
     return True
 

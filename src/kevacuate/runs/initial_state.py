@@ -196,7 +196,7 @@ def _load_pcp(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> No
         pcp["high_min"][row] = pcp["high_max"][row] = recorded.pcp.high
 
 
-def _load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
+def load_compaction(state: State, recorded: AllocatorState, zone_of: np.ndarray) -> None:
     """Where compaction's scanners start, and whether it is deferred."""
     for zone in recorded.zones:
         own = state.view.zone[zone_of[zone.index]]
@@ -276,7 +276,7 @@ def initial_state(
     zone_of = zone_numbers(config, recorded)
     _load_lists(state, recorded, skip, zone_of)
     _load_pcp(state, recorded, zone_of)
-    _load_compaction(state, recorded, zone_of)
+    load_compaction(state, recorded, zone_of)
     pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
     load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded, settings.get("memory", 1)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.runs.loop import LOG_MARGIN
 from kevacuate.runs.loop_choice import checked_loop
+from kevacuate.runs.variation import Variation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ReplayOptions:
     loop : str
         ``open``: what the recorded kernel reclaimed is freed when it was. ``closed``: the model reclaims by itself. ``auto``:
         see :mod:`kevacuate.runs.loop_choice`.
+    variation : Variation
+        What seeds other than 0 vary besides that; by default nothing.
     keep : bool
         Keep the pageblock map over time and the history of every block (``Run.frames``, ``Run.history``).
 
@@ -50,6 +53,7 @@ class ReplayOptions:
     despite_losses: bool = False
     keep: bool = False
     loop: str = "auto"
+    variation: Variation = Variation()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -61,6 +65,8 @@ class ReplayOptions:
         ):
             whole_number(f"{name} of a replay", getattr(self, name), least)
         checked_loop(self.loop)
+        if not isinstance(self.variation, Variation):
+            raise KevacuateError(f"The variation of a replay cannot be {self.variation!r}: give a Variation.")
 
 
 def given_options(options: object, seed: int | None) -> ReplayOptions:

@@ -36,7 +36,13 @@ from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
-from kevacuate.runs.initial_state import default_time_scale, initial_state, skip_bits, start_of
+from kevacuate.runs.initial_state import (
+    default_time_scale,
+    initial_state,
+    machine_config,
+    skip_bits,
+    start_of,
+)
 from kevacuate.runs.loop import (
     NO_ROWS,
     STOP_LOG,
@@ -50,6 +56,7 @@ from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
+from kevacuate.runs.varied import varied_demand, vary_kswapd
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -85,8 +92,9 @@ class Replay:
             raise KevacuateError(
                 f"{recording.path} holds no start state, so it cannot be replayed: record it with a snapshot."
             )
-        self.recording, self.demand, self.policy, self.options = recording, demand, policy, options
+        self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
+        self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
         known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
         objects = known + base_page_objects(policy, recorded)
         start = start_of(recording.machine, recorded, policy)
@@ -101,6 +109,7 @@ class Replay:
             skip,
             closed=self.loop.closed,
         )
+        vary_kswapd(self.state, options.variation, options.seed)
         self._objects = objects if self.loop.closed else 0
         self.state.view.stat.first_shadow = self._objects
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
@@ -237,7 +246,11 @@ class Replay:
     def _provenance(self) -> dict[str, Any]:
         machine = self.recording.machine
         evacuation = self.policy.evacuation(default_time_scale(machine), self.state.view.cfg.nr_nodes)
-        options = {"seed": self.options.seed, "samples": self.options.samples}
+        options = {
+            "seed": self.options.seed,
+            "samples": self.options.samples,
+            "variation": asdict(self.options.variation),
+        }
         return {
             "kevacuate": __version__,
             "recording": self.recording.path.name,
@@ -256,6 +269,14 @@ class Replay:
                 n for name, n in state_bytes(self.state).items() if name not in ("log", "obj")
             ),
         }
+
+
+def _varied(
+    recording: Recording, recorded: AllocatorState, demand: Demand, options: ReplayOptions, closed: bool
+) -> Demand:
+    """The demand as the options' seed varies it."""
+    config = machine_config(recording.machine, recorded, closed=closed)
+    return varied_demand(demand, config, options.variation, seed=options.seed, closed=closed)
 
 
 MOST_SHADOWS = 4

@@ -89,13 +89,14 @@ END_ROWS = {
 """The comparison's rows that show the last moment."""
 
 _VMSTAT = (
-    "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall", "compact_success", "compact_fail",
-    "compact_daemon_wake", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_migrate_scanned",
-    "compact_free_scanned", "compact_isolated", "pgmigrate_success", "pgmigrate_fail", "pgscan_kswapd", "pgsteal_kswapd",
-    "pgscan_direct", "pgsteal_direct", "pgactivate", "pgdeactivate", "slabs_scanned", "workingset_refault_file",
-    "workingset_activate_file", "workingset_restore_file", "thp_fault_alloc", "thp_fault_fallback", "oom_kill",
+    "allocstall", "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_stall",
+    "compact_success", "compact_fail", "compact_daemon_wake", "compact_daemon_migrate_scanned",
+    "compact_daemon_free_scanned", "compact_migrate_scanned", "compact_free_scanned", "compact_isolated",
+    "pgmigrate_success", "pgmigrate_fail", "pgscan_kswapd", "pgsteal_kswapd", "pgscan_direct", "pgsteal_direct",
+    "pgactivate", "pgdeactivate", "slabs_scanned", "workingset_refault_file", "workingset_activate_file",
+    "workingset_restore_file", "thp_fault_alloc", "thp_fault_fallback", "oom_kill",
 )  # fmt: skip
-"""Counters of /proc/vmstat, as the kernel names them."""
+"""Counters of /proc/vmstat, as the kernel names them; allocstall is the sum of those by zone."""
 
 EVENTS = {
     "events_mm_vmscan_kswapd_wake": ("kswapd woken", "kswapd_wakes"),
@@ -106,7 +107,6 @@ EVENTS = {
     "slow_op0": ("slow path entered", "slow_path_entries"),
     "slow_op2": ("slow path left without a page", "slow_path_failures"),
     "slow_op3": ("direct compactions", "direct_compactions"),
-    "slow_op4": ("direct reclaims", "slow_path_reclaims"),
 }
 """Events of the whole run, by the column that counts them: what they are called, and the metric of a replay."""
 
@@ -114,10 +114,10 @@ LOAD = "load_"
 """Begins a column that counts a counter of /proc/vmstat from the start of the load to its peak."""
 
 PRESSURE = (
-    *(Column(f"{LOAD}{name}", f"{name} during the load") for name in _VMSTAT),
+    *(Column(f"{LOAD}{name}", f"{name} during the load", f"vmstat.{name}") for name in _VMSTAT),
     *(Column(name, label) for name, (label, _) in EVENTS.items()),
 )
-"""The columns of ``outcomes-pressure.csv`` that are compared."""
+"""The columns of ``outcomes-pressure.csv`` that are compared; a comparison's row has the counter of the whole run."""
 
 
 def columns_at(moments: Iterable[str]) -> Iterable[Column]:
@@ -132,6 +132,12 @@ ALL = (*COUNTS, *EVACUATIONS, *columns_at(MOMENTS), *ENDING, *PRESSURE)
 """Every column that is compared."""
 
 ONLY_PATCHED = frozenset(column.name for column in EVACUATIONS)
+
+
+def with_sums(values: Mapping[str, float]) -> dict[str, float]:
+    """A boot's figures with those that are sums of others: allocstall of all zones."""
+    zones = [value for name, value in values.items() if name.startswith(f"{LOAD}allocstall_")]
+    return {**values, f"{LOAD}allocstall": sum(zones)} if zones else dict(values)
 
 
 def replay_fallbacks(metrics: Mapping[str, Any]) -> dict[str, int]:

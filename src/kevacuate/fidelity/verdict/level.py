@@ -26,7 +26,7 @@ from kevacuate.fidelity.verdict.outcomes import (
     workload_of,
 )
 from kevacuate.fidelity.verdict.recorded_run import recorded_counts, recorded_moment
-from kevacuate.fidelity.verdict.replays import REPLAYS, Report, moments_of, replayed
+from kevacuate.fidelity.verdict.replays import REPLAYS, Replayed, Report, moments_of, replayed
 from kevacuate.measure.fidelity import Effect, Judged, LevelResult, LevelRow
 from kevacuate.policy import BASELINE, BOOTED
 from kevacuate.recording import Recording
@@ -84,10 +84,10 @@ def verify_verdict(
             "stock kernel"
         )
     found = replayed(recording, replays, options, report)
-    for values in (one for some in found.values() for one in some):
+    for values in (one for some in found.values.values() for one in some):
         for column in columns.COUNTS:
             values[column.name] += before.get(column.name, 0)
-    return _result(recording, workload, options, boots, found, _recorded(recording, own))
+    return _result(recording, workload, boots, found, _recorded(recording, own))
 
 
 def _beside(recording: Recording) -> list[Path]:
@@ -126,12 +126,12 @@ def _recorded(recording: Recording, counts: Mapping[str, int]) -> dict[str, floa
 def _result(
     recording: Recording,
     workload: Workload,
-    options: ReplayOptions,
     boots: Mapping[str, Sequence[Values]],
-    replays: Mapping[str, Sequence[Values]],
+    done: Replayed,
     recorded: Values,
 ) -> LevelResult:
     """All rows, judged and tallied."""
+    replays = done.values
     found = {policy: list(sides(policy, boots[policy], replays[policy])) for policy in BOOTED}
     rows: list[LevelRow] = []
     effects: list[Effect] = []
@@ -145,7 +145,7 @@ def _result(
     result.inputs = {f"boots, {kernel}": n for kernel, n in counts.items()}
     result.judged = Judged(
         str(workload),
-        getattr(options, "loop", "open"),
+        done.loop,
         counts,
         number,
         tuple(rows),

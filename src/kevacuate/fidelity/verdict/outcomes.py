@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.errors import KevacuateError
+from kevacuate.fidelity.verdict.columns import with_sums
 from kevacuate.recording import Machine
 
 KEY = ("kernel", "workload", "memory", "cpus", "seed", "repeat")
@@ -149,7 +150,7 @@ def _run(path: Path, number: int, row: dict[str, str]) -> KernelRun:
             f"Line {number} of {path} holds something that is not a number in column {column or 'cpus'!r}: it is damaged."
         ) from None
     image = row.get("image") or image_of(workload, row["repeat"])
-    return KernelRun(row["kernel"], workload, row["repeat"], image, values)
+    return KernelRun(row["kernel"], workload, row["repeat"], image, with_sums(values))
 
 
 def _number(text: str) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,11 @@ class OneReplay:
         self._refused = 0
         self.values: dict[str, float] = {}
         """Figures by column."""
+
+    @property
+    def loop(self) -> str:
+        """``open`` or ``closed``: the loop it runs in."""
+        return self._replay.loop.name
 
     def feed(self, chunk: DemandChunk, row: int) -> None:
         """Replay some rows."""
@@ -72,9 +78,16 @@ def moments_of(recording: Recording) -> dict[str, int]:
     }
 
 
-def replayed(
-    recording: Recording, number: int, options: ReplayOptions, report: Report
-) -> dict[str, list[dict[str, float]]]:
+class Replayed(NamedTuple):
+    """What the replays came to."""
+
+    loop: str
+    """The loop that they ran in."""
+    values: dict[str, list[dict[str, float]]]
+    """Of each policy the figures of its replays, by column."""
+
+
+def replayed(recording: Recording, number: int, options: ReplayOptions, report: Report) -> Replayed:
     """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used.
 
     As many replays as fit into half of the machine's memory share a pass over the demand.
@@ -84,6 +97,7 @@ def replayed(
     jobs = [(policy, options.seed + i) for policy in BOOTED for i in range(number)]
     most, total = _most_at_once(recording), demand.span[1]
     found: dict[str, list[dict[str, float]]] = {policy: [] for policy in BOOTED}
+    loop = ""
     for at in range(0, len(jobs), most):
         some = jobs[at : at + most]
         runs = [OneReplay(recording, demand, policy, replace(options, seed=seed)) for policy, seed in some]
@@ -91,7 +105,8 @@ def replayed(
             report("verdict", total * at + rows * len(runs), total * len(jobs))
         for (policy, _), run in zip(some, runs, strict=True):
             found[policy].append(run.values)
-    return found
+            loop = run.loop
+    return Replayed(loop, found)
 
 
 def _most_at_once(recording: Recording) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.fidelity import BOTH, NEITHER
+from kevacuate.reports.comparison.rows import ROWS
 
 FILE = "trust.json"
 """In the package's ``data``."""
@@ -89,6 +90,8 @@ class Record:
 def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
     """The record, from verifications as ``kevacuate verify --json`` writes them; those without the level are passed over.
 
+    It has the rows that a comparison shows.
+
     Raises
     ------
     KevacuateError
@@ -111,7 +114,10 @@ def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
                 "A document is no verification: make it by kevacuate verify RECORDING --level verdict --json."
             ) from None
     rows: dict[str, dict[str, RowRecord]] = {}
+    shown = {row.id for row in ROWS}
     for (row, loop), answers in found.items():
+        if row not in shown:
+            continue
         rows.setdefault(row, {})[loop] = RowRecord(
             len({demand for demand, _, _ in answers}),
             len(answers),
@@ -146,7 +152,8 @@ def record() -> Record:
 
 def loop_of(comparison: Comparison) -> str:
     """The loop that a comparison was replayed in."""
-    return str(comparison.baseline.provenance.get("loop", "open"))
+    loop: dict[str, str] = comparison.baseline.provenance.get("loop", {})
+    return loop.get("ran", "open")
 
 
 def worth_words(deciding: Sequence[str], loop: str) -> str:
@@ -158,8 +165,9 @@ def worth_words(deciding: Sequence[str], loop: str) -> str:
     earned = sum(known.earned(row_id, loop) for row_id in deciding)
     rows = "1 row that decides" if len(deciding) == 1 else f"{len(deciding)} rows that decide"
     has = f"{earned} of the {rows} {'has' if 1 in (earned, len(deciding)) else 'have'} earned trust against booted kernels."
-    text = has if deciding else "No row decides."
+    false = f"{total.false} {'was' if total.false == 1 else 'were'} false"
+    demands = f"{total.demands} recorded demand{'' if total.demands == 1 else 's'}"
     return (
-        f"{text} On {total.demands} recorded demand{'' if total.demands == 1 else 's'} in {loop} loop {total.right} of "
-        f"{total.asked} verdicts on a row were the kernels', and {total.false} {'was' if total.false == 1 else 'were'} false (docs/fidelity.md)."
+        f"{has if deciding else 'No row decides.'} On {demands} in {loop} loop {total.right} of {total.asked} verdicts on a row "
+        f"were the kernels', and {false} (docs/fidelity.md)."
     )

@@ -57,8 +57,8 @@ ABOUT = {
         f"The demand of a *stock* recording is replayed under {_POLICIES}, with several seeds each. It is held against kernels "
         "that were booted again and again with that workload and seed.",
         "the demand, and the tables of repeats: what each boot came to.",
-        f"row by row: is the level within {ERRORS:g} standard errors, is the spread within {SPREAD:.0%}, is each policy's effect "
-        "inside the kernels' 95 % interval, and is no verdict false after correction.",
+        f"row by row four answers. Is the level within {ERRORS:g} standard errors? Is the spread within {SPREAD:.0%}? Is each "
+        "policy's effect inside the kernels' 95 % interval? Is its verdict free of falsehood after correction?",
     ),
 }
 """Per level: what it is, its inputs, its decisions."""

@@ -141,6 +141,15 @@ def _short(
     """What each population says, in a line."""
     yield "## In short"
     yield ""
+    every = [row for kernels in found.values() for rows in kernels.values() for row in rows.values()]
+    sure, raw = (
+        sum(p <= LEVEL for p in some) for some in ([r.corrected for r in every], [r.p for r in every])
+    )
+    yield (
+        f"After correction {sure} of {len(every)} rows differ{'s' if sure == 1 else ''}. Before it {raw} "
+        f"do{'es' if raw == 1 else ''}, where chance alone gives about {LEVEL * len(every):.0f}."
+    )
+    yield ""
     for one in told:
         sizes = ", ".join(f"{kernel} {len(boots)}" for kernel, boots in one.boots.items())
         yield f"* **{one.title}** ({sizes} boots)."

@@ -22,6 +22,7 @@ from kevacuate.measure.fidelity import (
     LevelRow,
 )
 from kevacuate.measure.intervals import Sample
+from kevacuate.measure.permutation import LEVEL, least_p
 
 LEVEL_HEADS = (
     "policy",
@@ -116,9 +117,19 @@ def summary_words(level: LevelResult) -> Iterator[str]:
     if judged.effects:
         yield effect_words(judged.effects)
         false = sum(row.agreement in FALSE for row in judged.effects)
-        yield f"False verdicts after correction: {false}."
+        yield f"False verdicts after correction: {false}.{_too_few(judged)}"
     if judged.not_modelled:
         yield f"Not modelled: {len(judged.not_modelled)} columns of the table of repeats."
+
+
+def _too_few(judged: Judged) -> str:
+    """That so few replays can show no difference after correction, where it is so."""
+    rows = max(Counter(row.policy for row in judged.effects).values())
+    if least_p(judged.replays, judged.replays) * rows <= LEVEL:
+        return ""
+    return (
+        f" So few replays show no difference once p is corrected for {rows} rows: ask for more (--replays)."
+    )
 
 
 def _held(value: bool | None) -> str:

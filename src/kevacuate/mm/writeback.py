@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When a dirty folio is clean again: an input, as no recording of allocations shows writeback; in closed loop alone.
+
+The flusher writes a dirty folio ``cfg.dirty_expire`` ns after it was made dirty (a time that vm.dirty_expire_centisecs and
+vm.dirty_writeback_centisecs bound in the kernel). The folio's attributes hold when that was, in units of 2**29 ns from 1 on;
+0 is the start. Approximate: the time wraps after 4.8 hours, and that a folio is written is seen when it is next looked at.
+"""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm.constants import ATTR_DIRTIED, ATTR_DIRTY, ATTR_FILE
+from kevacuate.mm.fields import View
+
+_SHIFT = 16
+_UNIT_SHIFT = 29
+_WRAPS = 0x7FFF
+
+
+@part(inline=True)
+def dirtied_now(s: View) -> int:
+    """The attribute bits of what is made dirty now."""
+    return (1 + (s.stat.now >> _UNIT_SHIFT) % _WRAPS) << _SHIFT
+
+
+@part
+def note_dirtied(s: View, attr: int) -> int:
+    """The attributes of a folio that gets an owner: with the time, if it is dirty and has none yet."""
+    dirty = ATTR_DIRTY | ATTR_FILE
+    if attr & dirty == dirty and attr & ATTR_DIRTIED == 0:
+        return attr | dirtied_now(s)
+    return attr
+
+
+@part
+def folio_dirty(s: View, pfn: int, attr: int) -> bool:
+    """Whether the folio, whose attributes are *attr*, is dirty still; one that was written meanwhile loses the bit."""
+    if not attr & ATTR_DIRTY:
+        return False
+    if s.cfg.open_loop:
+        return True
+    since = ((s.stat.now >> _UNIT_SHIFT) % _WRAPS - max((attr >> _SHIFT) - 1, 0)) % _WRAPS
+    if since << _UNIT_SHIFT < s.cfg.dirty_expire:
+        return True
+    s.link[2 * pfn + 1] = attr & ~(ATTR_DIRTY | ATTR_DIRTIED)
+    return False

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Other interleavings of a demand's tasks: each task's own order is kept, how far it has come by when is varied.
+
+Every task's clock is bent by a smooth random function of the recorded time: values drawn every so many ns, close to normal with a
+stated standard deviation, a line between each two. A row happens at its task's bent time, but not before the row of its task
+before it, nor before the row before it of the same object or shadow: what is passed from task to task is allocated before it is
+freed. Object ids are given anew, as two objects that had one id in turn may live at once.
+
+The whole demand is held in memory (36 bytes a row, twice), unlike in a replay as recorded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.demand.objects import (
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_RECLAIM,
+    OP_SPLIT,
+    OP_TRUNCATE,
+)
+from kevacuate.demand.pagekinds import READAHEAD
+from kevacuate.jit import kernel, pointers
+from kevacuate.kernel.gfp import GFP_FS, GFP_HIGHMEM, GFP_NOMEMALLOC, GFP_WRITE
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
+from kevacuate.recording.demand import DemandChunk
+from kevacuate.records import Words
+from kevacuate.runs.initial_state import splitmix64
+from kevacuate.runs.variation import Variation
+
+UNIFORMS = 12
+"""Uniform numbers whose sum stands for a normal one: variance 1, no tails beyond 6, and the same on every machine."""
+
+
+def drawn_shifts(count: int, seed: int, stream: int, deviation: int) -> npt.NDArray[np.int64]:
+    """*count* numbers close to normal, of mean 0 and that standard deviation; *stream* tells draws of one seed apart."""
+    salted = int(splitmix64(np.array([stream]), seed)[0]) >> 1
+    drawn = splitmix64(np.arange(UNIFORMS * count), salted) >> np.uint64(40)
+    total = drawn.reshape(count, UNIFORMS).sum(axis=1).astype(np.int64) - (UNIFORMS << 23)
+    return total * deviation >> 24
+
+
+def bent_times(rows: DemandChunk, seed: int, how: Variation) -> npt.NDArray[np.int64]:
+    """When each row happens by its task's bent clock, in ns; tasks are bent apart from each other."""
+    bent = rows.t.copy()
+    order = np.argsort(rows.task, kind="stable")
+    numbers, first = np.unique(rows.task[order], return_index=True)
+    reads = is_read(rows)
+    for number, own in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
+        task = int(number) & 0xFFFFFFFF
+        if how.interleave_ns:
+            bent[own] += _smooth_shifts(rows.t[own], seed, task, how)
+        begun = np.flatnonzero(reads[own] & ~np.concatenate([[False], reads[own[:-1]]]))
+        if how.read_ns and begun.size:
+            late = np.zeros(own.size, np.int64)
+            late[begun] = drawn_shifts(begun.size, seed, 1 << 60 | task, how.read_ns)
+            bent[own] += np.cumsum(late)
+    return np.maximum(bent, 0)
+
+
+def _smooth_shifts(t: npt.NDArray[np.int64], seed: int, task: int, how: Variation) -> npt.NDArray[np.int64]:
+    """A task's shift at each of the times: a line between draws that lie a period apart."""
+    period = how.interleave_period_ns
+    low, high = int(t[0]) // period, int(t[-1]) // period + 2
+    knots = drawn_shifts(high - low, seed, task << 24 ^ low, how.interleave_ns)
+    whole = t // period - low
+    part = ((t % period) << 20) // period
+    return np.asarray((knots[whole] * ((1 << 20) - part) + knots[whole + 1] * part) >> 20, np.int64)
+
+
+def is_read(rows: DemandChunk) -> npt.NDArray[np.bool_]:
+    """Which rows allocate page cache for a read (:func:`kevacuate.demand.pagekinds.page_class`)."""
+    asked = np.isin(rows.op, (OP_ALLOC, OP_ALLOC_BULK)) & (rows.mt == MIGRATE_MOVABLE)
+    readahead = (rows.gfp & READAHEAD == READAHEAD) & (rows.gfp & GFP_NOMEMALLOC == 0)
+    plain = (rows.gfp & GFP_FS == 0) & (rows.gfp & GFP_HIGHMEM != 0)
+    return np.asarray(asked & (rows.gfp & GFP_WRITE == 0) & (readahead | plain), np.bool_)
+
+
+class Marks(NamedTuple):
+    """Latest times so far, for :func:`delay_rows`, and the ids, for :func:`number_objects`."""
+
+    of_task: npt.NDArray[np.int64]
+    of_object: npt.NDArray[np.int64]
+    of_shadow: npt.NDArray[np.int64]
+
+
+@kernel
+def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
+    """Delay rows, in place, until they follow those of their task, object and shadows; *task* is dense."""
+    d = pointers(da)
+    m = pointers(ma)
+    for i in range(len(times)):
+        op = d.op[i]
+        obj = max(int(d.obj[i]), 0)
+        aux = int(d.aux[i])
+        t = max(times[i], m.of_task[task[i]])
+        shadows = (op == OP_ALLOC and aux > 0) or op == OP_RECLAIM or op == OP_TRUNCATE
+        if op != OP_FREE_PFN and op != OP_TRUNCATE:
+            t = max(t, m.of_object[obj])
+        if op == OP_SPLIT:
+            t = max(t, m.of_object[aux])
+        if shadows:
+            for n in range(aux, aux + (1 << int(d.order[i]))):
+                t = max(t, m.of_shadow[n])
+            for n in range(aux, aux + (1 << int(d.order[i]))):
+                m.of_shadow[n] = t
+        times[i] = t
+        m.of_task[task[i]] = t
+        if op != OP_FREE_PFN and op != OP_TRUNCATE:
+            m.of_object[obj] = t
+        if op == OP_SPLIT:
+            m.of_object[aux] = t
+
+
+@kernel
+def own_ids(da: DemandChunk, now: Words, fresh: int) -> int:
+    """Give every object of the rows, in their recorded order, an id of its own, in place; *now* holds the id that each has now.
+
+    *now* is -1 for an id that nobody has. Returns the first id that is not taken, -1 if rows contradict each other; *fresh* is
+    the first free one.
+    """
+    d = pointers(da)
+    for i in range(len(da.t)):
+        op = d.op[i]
+        if op == OP_FREE_PFN or op == OP_TRUNCATE:
+            continue
+        obj = int(d.obj[i])
+        if op == OP_ALLOC or op == OP_ALLOC_BULK:
+            now[obj] = fresh
+            fresh += 1
+        if now[obj] < 0:
+            return -1
+        d.obj[i] = now[obj]
+        if op == OP_SPLIT:
+            now[d.aux[i]] = fresh
+            d.aux[i] = fresh
+            fresh += 1
+        elif op == OP_FREE or op == OP_RECLAIM:
+            now[obj] = -1
+    return fresh
+
+
+@kernel
+def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
+    """Give ids anew in the rows' order, in place, each again once its object is gone; *now* holds -1 for an object not seen yet.
+
+    Returns how many ids there are; *fresh* is the first that no object of the start has.
+    """
+    d = pointers(da)
+    top = 0
+    for i in range(len(da.t)):
+        op = d.op[i]
+        if op == OP_FREE_PFN or op == OP_TRUNCATE:
+            continue
+        obj = int(d.obj[i])
+        if op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_SPLIT:
+            made = int(d.aux[i]) if op == OP_SPLIT else obj
+            if top > 0:
+                top -= 1
+                now[made] = free[top]
+            else:
+                now[made] = fresh
+                fresh += 1
+            if op == OP_SPLIT:
+                d.aux[i] = now[made]
+        d.obj[i] = now[obj]
+        if op == OP_FREE or op == OP_RECLAIM:
+            free[top] = now[obj]
+            top += 1
+    return fresh
+
+
+def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation) -> tuple[DemandChunk, int]:
+    """The rows in another order, and how many object ids they use; -1 where the rows contradict each other.
+
+    Parameters
+    ----------
+    rows : DemandChunk
+        A whole demand, checked (:func:`kevacuate.runs.loop.check_rows`); it is not changed.
+    start_objects : int
+        Objects that are there at the start: they have the first ids, and keep them.
+    seed : int
+        Of the draws.
+    how : Variation
+        How far tasks are shifted.
+    """
+    changed = DemandChunk._make(column.copy() for column in rows)
+    ids = int(max(rows.obj.max(initial=0), rows.aux[rows.op == OP_SPLIT].max(initial=0), start_objects)) + 1
+    deaths = int(np.isin(rows.op, (OP_FREE, OP_RECLAIM)).sum())
+    now = np.full(ids, -1, np.int64)
+    now[:start_objects] = np.arange(start_objects)
+    objects = own_ids(changed, now, start_objects)
+    if objects < 0:
+        return rows, -1
+    shadowed = np.isin(rows.op, (OP_RECLAIM, OP_TRUNCATE)) | ((rows.op == OP_ALLOC) & (rows.aux > 0))
+    shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
+    tasks, task = np.unique(rows.task, return_inverse=True)
+    marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
+    times = bent_times(rows, seed, how)
+    delay_rows(times, task.astype(np.int64), changed, marks)
+    order = np.argsort(times, kind="stable")
+    merged = DemandChunk._make(column[order] for column in changed._replace(t=times))
+    seen = np.full(objects, -1, np.int64)
+    seen[:start_objects] = np.arange(start_objects)
+    return merged, dense_ids(merged, seen, np.zeros(deaths, np.int64), start_objects)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A demand as a seed varies it (:class:`kevacuate.runs.variation.Variation`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kevacuate.demand import pagekinds
+from kevacuate.demand.build import Demand
+from kevacuate.demand.loops import NOTHING
+from kevacuate.errors import KevacuateError
+from kevacuate.mm.layout import MachineConfig, State
+from kevacuate.recording.demand import DemandChunk
+from kevacuate.runs.interleave import drawn_shifts, interleaved
+from kevacuate.runs.loop import check_rows
+from kevacuate.runs.variation import Variation
+
+KSWAPD_STREAM = 1 << 61
+"""Tells the draw of kswapd's times from the others of a seed."""
+
+
+def varied_demand(
+    demand: Demand, config: MachineConfig, how: Variation, *, seed: int, closed: bool
+) -> Demand:
+    """The demand that a replay of that seed runs: the demand itself where nothing of its rows is varied.
+
+    Raises
+    ------
+    KevacuateError
+        The demand's counts are not known, or it is corrupted.
+    """
+    if seed == 0 or not (how.moves_rows or how.page_kinds):
+        return demand
+    chunks = list(demand.chunks(closed=closed))
+    if not chunks:
+        return demand
+    rows = DemandChunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
+    start, kinds, quality = demand.start_objects, demand.kinds, demand.quality
+    if how.page_kinds:
+        kinds = replace(kinds, seed=kinds.seed + seed)
+        shown = np.uint8(pagekinds.A_SHOWN)
+        start = start._replace(attr=pagekinds.draw_start(start.attr & shown, kinds))
+        rows = rows._replace(attr=rows.attr & shown)
+        pagekinds.draw_again(rows.op, rows.gfp, rows.mt, rows.attr, 0, kinds.shares())
+    if how.moves_rows:
+        shadows = max(quality.peak_shadows, 1) if closed else -1
+        most = max(quality.peak_objects, start.pfn.size) + 1
+        problem, _ = check_rows(
+            rows, len(config.cpu_node), config.max_page_order, most, config.npages, 0, shadows
+        )
+        if not problem:
+            rows, objects = interleaved(rows, start.pfn.size, seed, how)
+            quality = replace(quality, peak_objects=objects)
+        if problem or objects < 0:
+            raise KevacuateError("The demand contradicts itself: the recording is corrupted, make it again.")
+    made = [rows]
+    return Demand(start, lambda _: iter(made), kinds, quality, NOTHING.after(rows))
+
+
+def vary_kswapd(state: State, how: Variation, seed: int) -> None:
+    """Change how long kswapd takes to wake up and to run, by a factor drawn once, of at least a tenth."""
+    if seed == 0 or not how.kswapd_percent:
+        return
+    cfg = state.view.cfg
+    wake, run = (int(x) for x in drawn_shifts(2, seed, KSWAPD_STREAM, how.kswapd_percent * 1000))
+    cfg.kswapd_wake = cfg.kswapd_wake * max(100_000 + wake, 10_000) // 100_000
+    cfg.kswapd_run = cfg.kswapd_run * max(100_000 + run, 10_000) // 100_000
