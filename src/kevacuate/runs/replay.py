@@ -320,7 +320,7 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
         OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
-        OP_RECLAIM: f"reclaims object {obj}, which was never allocated or is freed already",
+        OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
