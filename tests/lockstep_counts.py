@@ -217,6 +217,10 @@ class Counts:
         self._check_stat(stat)
         for name, what in BY_STAT.items():
             self.add(what, getattr(stat, name))
+        for exits, name in zip(stat.slowpath_exit, k.EXIT_NAMES, strict=True):
+            self.add(f"slow path left: {name}", exits)
+        for result, name in k.COMPACT_NAMES.items():
+            self.add(f"direct compaction: {name}", stat.direct_compact[result])
         self.add("rmqueue: CMA mode", stat.mode[k.RMQUEUE_CMA])
         extfrag = np.array(stat.extfrag).reshape(3, -1).sum(axis=1)
         self.add("rmqueue: steal", int(extfrag[0]))

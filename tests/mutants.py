@@ -21,6 +21,10 @@ DEFINITIONS = "tests/measure/test_measure_definitions.py"
 TRUTH = "tests/measure/test_measure_truth.py"
 ROWS = "tests/reports/test_report_rows.py"
 GROUPS = "tests/measure/test_measure_permutation.py"
+VERDICT = "tests/fidelity/test_fidelity_verdict.py"
+INTERVALS = "tests/measure/test_measure_intervals.py"
+WORTH = "tests/reports/test_report_worth.py"
+KERNELS = "tests/docs/test_docs_kernels.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -53,6 +57,22 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("measure/permutation.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
     ("reports/comparison/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
      '"movable_only_per_dropped_page",\n        "end.regions_2m_tainted"', ROWS),
+    ("measure/fidelity.py", "ERRORS = 2.0", "ERRORS = 3.0", VERDICT),
+    ("measure/fidelity.py", "OPEN if self.holds and small else", "OPEN if self.holds else", VERDICT),
+    ("measure/fidelity.py", "SPREAD * self.theirs.sd", "SPREAD * self.ours.sd", VERDICT),
+    ("measure/intervals.py", "(reach + t_quantile(POWER, freedom))", "(reach)", INTERVALS),
+    ("measure/intervals.py", "min((len(p) - rank) * p[i], 1.0)", "min(len(p) * p[i], 1.0)", INTERVALS),
+    ("measure/intervals.py", "part**2 / (s.n - 1)", "part**2 / s.n", INTERVALS),
+    ("fidelity/verdict/changes.py", "if len({*before, *after}) > 1", "", VERDICT),
+    ("fidelity/verdict/level.py", " and run.image == image", "", VERDICT),
+    ("fidelity/verdict/outcomes.py", "int(number[1]) >= 6", "int(number[1]) >= 5", VERDICT),
+    ("fidelity/verdict/columns.py", '"end_mixed": "end.mixed_blocks"', '"end_mixed": "end.polluted_blocks"', VERDICT),
+    ("reports/fidelity/kernels.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
+    ("reports/comparison/worth.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
+    ("reports/comparison/worth.py", "self.right == self.asked", "self.right > 0", WORTH),
+    ("reports/comparison/worth.py", ' and effect["holds"]', "", WORTH),
+    ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
+     "True for row_id in deciding", WORTH),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

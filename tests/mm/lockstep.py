@@ -133,6 +133,15 @@ class Lockstep:
         self.oracle.set_skip(block, bit)
         self._compare(0, 0)
 
+    def forget_failures(self) -> None:
+        """No zone defers compaction, and no block is to be skipped."""
+        self.operation = ("forget_failures",)
+        for zone in self.fast.view.zone:
+            zone.compact_considered = zone.compact_defer_shift = zone.compact_order_failed = 0
+        self.fast.block[: 2 * len(self.oracle.m.blocks) : 2] &= 255 - k.PB_COMPACT_SKIP
+        self.oracle.forget_failures()
+        self._compare(0, 0)
+
     def wake_kcompactd(self, node: int, order: int) -> None:
         """wakeup_kcompactd for all zones of a node."""
         self.operation = ("wake_kcompactd", node, order)
@@ -222,7 +231,13 @@ class Lockstep:
     def finish(self) -> Counts:
         """What happened, with the fast model's own counters checked against the log and taken in."""
         self.counts.take_stat(self.fast.view.stat)
-        self.counts.total.update(self.oracle.m.reached)
+        for what, times in self.oracle.m.reached.items():
+            if what in self.counts.total:
+                assert self.counts.total[what] == times, (
+                    f"{what}: fast {self.counts.total[what]}, oracle {times}"
+                )
+            else:
+                self.counts.add(what, times)
         kernel = self.spec.machine.profile.name
         if kernel != "7.2":
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])

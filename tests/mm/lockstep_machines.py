@@ -44,6 +44,10 @@ EVACUATING = Theme(
     "evacuation", pageblock_orders=(3, 4, 5), nodes=(1,), evacuate=(True,), pools=(3, 64), cpus=(1, 2, 4),
     npages=(256, 640), initcall=(True,), cma=(False,), plain=True, marks="low", batches=(None, None, 3),
 )  # fmt: skip
+PRESSED = Theme(
+    "pressure", pageblock_orders=(3, 4, 4, 5), nodes=(1, 1, 1, 2), cpus=(1, 2), npages=(256, 640), cma=(False, False, True),
+    evacuate=(True, False, False), pools=(3,), initcall=(True,), plain=True, marks="low", compaction=True, open_loop=False,
+)  # fmt: skip
 THEMES = {
     theme.name: theme
     for theme in (
@@ -99,19 +103,23 @@ THEMES = {
             plain=True,
             open_loop=False,
         ),
-        Theme(
-            "pressure",
-            pageblock_orders=(3, 4, 4, 5),
-            nodes=(1, 1, 1, 2),
+        PRESSED,
+        replace(PRESSED, name="pressure, high marks", marks="any", batches=(31, 31, 7), npages=(256, 1000)),
+        replace(
+            PRESSED,
+            name="pressure, large blocks",
+            pageblock_orders=(5, 6),
+            marks="any",
+            batches=(31,),
+            npages=(512, 1000),
+            nodes=(1,),
+            zones_per_node=(1,),
             cpus=(1, 2),
-            npages=(256, 640),
-            cma=(False, False, True),
-            evacuate=(True, False, False),
-            pools=(3,),
-            initcall=(True,),
-            plain=True,
-            compaction=True,
-            open_loop=False,
+            cma=(False,),
+        ),
+        replace(PRESSED, name="pressure, defrag_mode", defrag_mode=True),
+        replace(
+            PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
         ),
         Theme(
             "defrag",

@@ -48,6 +48,8 @@ class Phase:
         -1.0
     )  # share of LRU pages that are page cache, clean unless they cannot be moved; -1: any mixture
     locked: float = 0.0  # share of LRU pages that are locked into memory
+    drains: bool = False  # begins with empty per-CPU lists
+    squeeze: float = 0.0  # how often requests are staged that find little free memory, in single pages
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -123,16 +125,56 @@ PRESSURE_GFPS = (
     k.GFP_KERNEL | k.GFP_THISNODE, k.GFP_KERNEL | k.GFP_MEMALLOC, k.GFP_ATOMIC, NOWAIT,
 )  # fmt: skip
 """What requests under pressure are allowed to do, and what they give up."""
+RESERVES_GFPS = (
+    k.GFP_KERNEL | k.GFP_NOFAIL, k.GFP_KERNEL | k.GFP_NOFAIL | k.GFP_NORETRY, k.GFP_KERNEL | k.GFP_MEMALLOC,
+    k.GFP_KERNEL | k.GFP_NOFAIL | k.GFP_RETRY_MAYFAIL, k.GFP_KERNEL, k.GFP_ATOMIC,
+)  # fmt: skip
+"""What a request may be that finds a page where others find none."""
 PRESS = Phase(
-    0.5, 0.25, (M, M, U, R), (0, 1, 2, 3, 3, 4, 5), advance=0.05, longest=8, hurt=0.1, file=0.6, lru=0.97, gfps=PRESSURE_GFPS,
-    stretch=(60, 250), use=0.03,
+    0.55, 0.3, (M, M, M, U, R), (0, 1, 2, 2, 3, 3, 4, 5), advance=0.05, longest=8, hurt=0.03, file=0.3, lru=0.97,
+    gfps=PRESSURE_GFPS, stretch=(40, 160), use=0.02,
 )  # fmt: skip
 PHASES |= {
     "press": PRESS,
-    "press for blocks": replace(PRESS, orders=(1, 2, 3, 4, 5, 6, 7), alloc=0.5, free=0.4, file=0.3),
-    "press anonymous": replace(PRESS, file=0.02, hurt=0.02, orders=(0, 0, 1, 2, 3, 4, 5)),
-    "press hurt": replace(PRESS, hurt=0.5, file=0.5),
-    "let holes": replace(PRESS, alloc=0.02, free=0.95, sweep=0.5, share=0.5, stretch=(10, 60)),
+    "press for blocks": replace(
+        PRESS, types=(M, M, U, R), orders=(2, 3, 3, 4, 4, 5, 6), file=0.05, alloc=0.6, drains=True
+    ),
+    "press anonymous": replace(PRESS, file=0.02, hurt=0.01, orders=(1, 2, 3, 4, 5)),
+    "press hurt": replace(PRESS, hurt=0.5, file=0.5, stretch=(20, 80)),
+    "press small": replace(
+        PRESS,
+        types=(M, M, U),
+        orders=(1, 1, 2, 3),
+        file=0.0,
+        alloc=0.9,
+        free=0.02,
+        stretch=(3, 12),
+        drains=True,
+    ),
+    "fill anonymous": replace(
+        PRESS,
+        alloc=0.98,
+        free=0.0,
+        types=(M,),
+        orders=(0, 0, 0, 1),
+        file=0.0,
+        gfps=(),
+        until_full=True,
+        hurt=0.01,
+    ),
+    "leave holes": replace(
+        PRESS, alloc=0.0, free=0.98, sweep=1.0, share=0.35, stretch=(30, 120), victims=(1,)
+    ),
+    "leave few holes": replace(PRESS, alloc=0.0, free=0.99, stretch=(4, 24), victims=(1,)),
+    "reserves": replace(
+        PRESS, orders=(0, 0, 0, 1), file=0.02, alloc=0.8, free=0.15, stretch=(20, 60), gfps=RESERVES_GFPS
+    ),
+    "reserve blocks": replace(
+        PRESS, types=(U, U, R), orders=(1, 2), alloc=0.7, free=0.2, gfps=(k.GFP_ATOMIC,), stretch=(10, 40)
+    ),
+    "squeeze for chunks": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 400), file=0.0),
+    "squeeze hurt": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 300), file=0.1, hurt=0.4),
+    "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
 PLANS = {
@@ -155,8 +197,20 @@ PLANS = {
     "guard": (*HOLES, "guard", "let go", "isolation"),
     "compaction": (*HOLES, "compact", "let go", "compact", "pressure", "compact"),
     "press": (
-        "fill movable", "punch holes", "press", "let holes", "press for blocks", "let holes", "press anonymous", "punch holes",
-        "press for blocks", "press hurt", "let holes", "press", "shrink", "read through", "press for blocks",
+        "fill anonymous", "leave holes", "press for blocks", "give back", "press anonymous", "leave holes", "press",
+        "press for blocks", "shrink", "fill movable", "leave holes", "press hurt", "press for blocks", "read through", "press",
+    ),
+    "press evacuating": (
+        "fill anonymous", "leave holes", "steal blocks", "press for blocks", "leave holes", "steal many blocks",
+        "press anonymous", "give back", "shrink",
+    ),
+    "squeeze": (
+        "fill anonymous", "squeeze for chunks", "give back", "squeeze for chunks", "squeeze hurt", "give back", "press",
+        "shrink",
+    ),
+    "press reserves": (
+        "reserve blocks", "fill anonymous", *("leave few holes", "press small") * 4, "reserves",
+        *("leave few holes", "press small") * 3, "give back", "leave few holes", "press", "reserves", "shrink",
     ),
     "defrag": ("fill movable", "pressure", "punch holes", "wide", "pressure"),
 }  # fmt: skip

@@ -48,6 +48,8 @@ class Script:
                 turn += 1
                 self.phase = PHASES[name]
                 self.failures = 0
+                if self.phase.drains:
+                    self.lock.drain_all()
                 scale = min(max(self.block_pages // 8, 1), 6) if self.phase.sweep == 1 else 1
                 end = min(goal, total["operations"] + self.rng.randint(*self.phase.stretch) * scale)
                 for _ in range(600):
@@ -76,6 +78,9 @@ class Script:
         phase, chance = self.phase, self.rng.random()
         if phase.scene and self.rng.random() < phase.scene:
             self._scene()
+            return
+        if phase.squeeze and self.rng.random() < phase.squeeze:
+            self._squeeze()
             return
         if phase.use and self.rng.random() < phase.use:
             self._use()
@@ -343,6 +348,47 @@ class Script:
         self.lock.reclaim(
             cpu, rng.randrange(self.machine.nodes), min(order, self.machine.max_page_order), gfp
         )
+
+    # Requests for chunks where little is free, in single pages: staged, as chance seldom comes to them.
+
+    def _squeeze(self) -> None:
+        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks."""
+        rng = self.rng
+        cpu = rng.randrange(len(self.machine.cpu_node))
+        for _ in range(400):
+            obj = self._take_object()
+            pfn = self.lock.alloc(cpu, 0, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
+            self._remember(obj, pfn, True)
+            if pfn < 0:
+                break
+        order = rng.choice((1, 1, 1, 2, 2, 3, *range(1, self.machine.max_page_order + 1)))
+        self._free_singles(cpu, order)
+        self.lock.drain_all()
+        if rng.random() < 0.8:
+            self.lock.forget_failures()
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            mt = rng.choice((M, M, U, R))
+            obj, gfp = self._take_object(), self._gfp(mt)
+            self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
+
+    def _free_singles(self, cpu: int, order: int) -> None:
+        """Free movable pages whose buddies are in use, until a zone has what a compaction for *order* needs, or twice that."""
+        rng, m = self.rng, self.lock.oracle.m
+        zone = rng.choice(m.zones)
+        wanted = zone.wmark_pages(k.WMARK_MIN) + min(2 << order, 32) + max(zone.lowmem_reserve)
+        wanted += zone.watermark[k.WMARK_LOW] - zone.watermark[k.WMARK_MIN] if order > 3 else 0
+        wanted += rng.choice((1, 1, 2, 3, 4, 8, 30))
+        live = list(self.live[1])
+        rng.shuffle(live)
+        for obj in live:
+            if zone.nr_free + sum(pcp.count for pcp in zone.pcps) > wanted:
+                break
+            page = self._owned(m.obj_pfn.get(obj, -1))
+            if page is None or page.order or m.zone_of(page.pfn) is not zone or not self._owned(page.pfn ^ 1):
+                continue
+            self.live[1].remove(obj)
+            self.spare.append(obj)
+            self.lock.free(cpu, page.pfn)
 
     # The rest.
 

@@ -109,7 +109,7 @@ COMPACT_PARTIAL_SKIPPED = 6
 COMPACT_CONTENDED = 7
 COMPACT_SUCCESS = 8
 COMPACT_NAMES = {
-    1: "skipped", 2: "deferred", 5: "complete", 6: "partly skipped", 7: "contended", 8: "success",
+    1: "skipped", 2: "deferred", 5: "complete", 6: "partial_skipped", 7: "contended", 8: "success",
 }  # fmt: skip
 PRIO_FULL, PRIO_LIGHT, PRIO_ASYNC = range(3)
 

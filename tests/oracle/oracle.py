@@ -107,6 +107,13 @@ class Oracle:
         """Write PB_compact_skip."""
         self.m.blocks[block].skip = bool(bit)
 
+    def forget_failures(self) -> None:
+        """No zone defers compaction, and no block is to be skipped."""
+        for zone in self.m.zones:
+            zone.considered = zone.defer_shift = zone.order_failed = 0
+        for block in self.m.blocks:
+            block.skip = False
+
     def drain_all_pages(self) -> None:
         """Empty all pcps."""
         self.m.cpu = 0

@@ -301,6 +301,8 @@ def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, 
         pfn = get_page_from_freelist(m, ac, flags)
         if pfn < 0:
             pfn = slowpath(m, ac, nid if nid >= 0 else m.config.cpu_node[m.cpu])
+    elif not m.config.open_loop:
+        m.reached["slow path left: no zone"] += 1
     if pfn >= 0:
         prep_new_page(m, pfn, order, attr, obj)
         return pfn

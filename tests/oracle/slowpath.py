@@ -102,7 +102,11 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
             without = r.flags & AF_NO_WATERMARKS
             return r.left(
                 pfn,
-                "page without marks" if without else "page at once" if tries == 1 else "page after a retry",
+                "page without marks"
+                if without
+                else "page from the free lists"
+                if tries == 1
+                else "page from the free lists after a retry",
             )
         reserves = bool(ac.gfp & GFP_MEMALLOC and not ac.gfp & GFP_NOMEMALLOC)
         if reserves:
@@ -119,10 +123,10 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
         if not r.compact_first:
             pfn = direct_reclaim(r)
             if pfn >= 0:
-                return r.left(pfn, "page after reclaim")
+                return r.left(pfn, "page after direct reclaim")
         pfn = direct_compact(r)
         if pfn >= 0:
-            return r.left(pfn, "page after compaction")
+            return r.left(pfn, "page after direct compaction")
         if r.compact_first:
             if ac.gfp & GFP_NORETRY and ac.gfp & GFP_THISNODE:
                 return nopage(r, "compacts only")
@@ -131,9 +135,9 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
             r.compact_first = False
             continue
         if ac.gfp & GFP_NORETRY:
-            return nopage(r, "no retry")
+            return nopage(r, "__GFP_NORETRY")
         if r.costly and not (r.may_compact and ac.gfp & GFP_RETRY_MAYFAIL):
-            return nopage(r, "costly")
+            return nopage(r, "costly order")
         if should_reclaim_retry(r):
             r.reached("reclaims again")
             continue
@@ -246,18 +250,18 @@ def may_oom(r: Request) -> int:
     m, ac = r.m, r.ac
     pfn = get_page_from_freelist(m, ac, WMARK_HIGH)
     if pfn >= 0:
-        return r.left(pfn, "page at HIGH before OOM")
+        return r.left(pfn, "page at HIGH before the OOM killer")
     spared = r.costly or ac.gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE) or ac.highest < ZONE_NORMAL
     if spared:
-        return nopage(r, "no OOM for it")
+        return nopage(r, "no OOM killer for it")
     m.events["oom_kill" if ac.gfp & GFP_FS else "oom_nofs"] += 1
     m.log(L_OOM, -1, ac.order, ac.mt, ac.gfp, r.node)
     if ac.gfp & GFP_NOFAIL:
         pfn = get_page_from_freelist(m, ac, AF_NO_WATERMARKS)
         if pfn >= 0:
-            return r.left(pfn, "OOM, page for NOFAIL")
+            return r.left(pfn, "out of memory, page without marks for __GFP_NOFAIL")
         m.events["nofail_failed"] += 1
-    return r.left(-1, "OOM")
+    return r.left(-1, "out of memory")
 
 
 def nopage(r: Request, why: str) -> int:
@@ -266,6 +270,6 @@ def nopage(r: Request, why: str) -> int:
     if ac.gfp & GFP_NOFAIL and r.may_reclaim:
         pfn = get_page_from_freelist(m, ac, AF_MIN_RESERVE)
         if pfn >= 0:
-            return r.left(pfn, "page of the reserve for NOFAIL")
+            return r.left(pfn, "page from the reserve for __GFP_NOFAIL")
         m.events["nofail_failed"] += 1
     return r.left(-1, why)

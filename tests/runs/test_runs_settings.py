@@ -162,7 +162,7 @@ def test_the_shipped_recording_as_if_of_a_machine_with_them_off(
     extra = {**recording.machine.extra, "settings": dict.fromkeys(off, 0)}
     object.__setattr__(recording, "machine", replace(recording.machine, extra=extra))
     recorded = replay(recording, options=ReplayOptions(samples=2))
-    monkeypatch.setattr(initial, "machine_config", lambda *_: told)
+    monkeypatch.setattr(initial, "machine_config", lambda *_, **__: told)
     honoured = replay(Recording.shipped(), options=ReplayOptions(samples=2))
     assert recorded.provenance["final_state_digest"] == honoured.provenance["final_state_digest"]
     assert {n: recorded.metrics[n] for n in FIGURES} == {n: honoured.metrics[n] for n in FIGURES}

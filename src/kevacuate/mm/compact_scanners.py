@@ -25,6 +25,9 @@ from kevacuate.mm.constants import (
     CHUNK_COMPACT,
     CHUNK_ISOLATED,
     CHUNK_TAIL,
+    L_LIST,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
     MIGRATE_CMA,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -33,6 +36,7 @@ from kevacuate.mm.constants import (
     WMARK_MIN,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.log import log_list
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
@@ -83,14 +87,18 @@ def pageblock_pfn_to_page(s: View, z: int, start: int, end: int) -> bool:
 def move_freelist(s: View, head: int, pfn: int, last: bool) -> None:
     """Rotate a free list so that *pfn* is its last (move_freelist_tail) or its first (move_freelist_head, compaction.c).
 
-    Where it is that already nothing changes, as the kernel's own check says.
+    Where it is that already nothing is done, as the kernel's own check says.
     """
     before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
+    if pfn == (before if last else after):
+        return
     s.link[2 * before], s.link[2 * after + 1] = after, before
     if last:
         list_add(s, head, pfn)
     else:
         list_add_tail(s, head, pfn)
+    mt = get_pfnblock_migratetype(s, pfn)
+    log_list(s, L_LIST, pfn, LIST_ROTATE_LAST if last else LIST_ROTATE_FIRST, s.meta[pfn] & 15, mt)
 
 
 @part(cold=True)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The compaction level: given free lists and folios, does the model scan, isolate, place and stop as the kernel did."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kevacuate.fidelity.compaction.books import D_DUMP_FIELDS, D_DUMP_SKIP, INPUTS, KINDS, new_books
+from kevacuate.fidelity.compaction.loop import compaction_rows
+from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.model_from_dump import state_with_free_lists, zone_numbers
+from kevacuate.fidelity.tally import fill_result
+from kevacuate.measure.fidelity import LevelResult
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import StateOptions
+from kevacuate.recording import AllocatorState, EventChunk
+from kevacuate.runs.initial_state import load_compaction
+
+LOG_RECORDS = 1 << 12
+
+
+class CompactionLevel(Level):
+    """compact_zone of the model, driven by the recorded free lists, folios and failures."""
+
+    name = "compaction"
+
+    @classmethod
+    def missing(cls, given: Given) -> str:
+        """Scanners and folios are shown by the second set of hooks only."""
+        return "" if given.recording.machine.hooks else "no gt_cz events"
+
+    def __init__(self, given: Given) -> None:
+        machine = given.recording.machine
+        options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
+        self._state = state_with_free_lists(machine, given.start, options, open_loop=False)
+        self._zone_of = zone_numbers(machine, given.start)
+        load_compaction(self._state, given.start, self._zone_of)
+        self._books = new_books(self._state, self._zone_of)
+        self._result = LevelResult("compaction")
+
+    def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
+        """Follow the events, and decide where a task compacts."""
+        compaction_rows(self._state, self._books, chunk, first - lead, lead)
+
+    def at_state(self, state: AllocatorState) -> None:
+        """Compare skip bits, cached positions and deferral, and take the kernel's over."""
+        view = self._state.view
+        blocks = 2 * (state.blocks.pfn >> view.cfg.pageblock_order)
+        ours = self._state.block[blocks] & k.PB_COMPACT_SKIP != 0
+        theirs = np.asarray(state.blocks.skip, np.bool_)
+        self._count(D_DUMP_SKIP, theirs.size, int((ours != theirs).sum()))
+        self._state.block[blocks] = self._state.block[blocks] & ~np.uint8(k.PB_COMPACT_SKIP) | np.where(
+            theirs, np.uint8(k.PB_COMPACT_SKIP), np.uint8(0)
+        )
+        for zone in state.zones:
+            own = view.zone[self._zone_of[zone.index]]
+            pairs = (
+                (own.compact_cached_free_pfn, zone.cached_free_pfn),
+                (own.compact_considered, zone.compact_considered),
+                (own.compact_defer_shift, zone.compact_defer_shift),
+                (own.compact_order_failed, zone.compact_order_failed),
+            )
+            self._count(D_DUMP_FIELDS, len(pairs), sum(a != b for a, b in pairs))
+        load_compaction(self._state, state, self._zone_of)
+
+    def _count(self, kind: int, decisions: int, wrong: int) -> None:
+        self._books.tally[2 * kind] += decisions
+        self._books.tally[2 * kind + 1] += wrong
+
+    def finish(self) -> LevelResult:
+        """What the level came to."""
+        fill_result(self._result, self._books, KINDS, INPUTS)
+        return self._result
