@@ -53,6 +53,14 @@ ABOUT = {
         "that compaction set, and what reclaim and migration came to.",
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
+    "compaction": (
+        "Recordings of the second set of hooks. The model's free lists follow the recorded list operations, its folios the LRU "
+        "events. Each recorded run of compact_zone is put to the model's own scanners.",
+        "list operations, allocations and frees outside compaction, and folios put on the LRU. Folios that were locked, pinned, "
+        "under writeback or not in their list, those that could not be moved, and kswapd's clearing of skip bits.",
+        "where each run starts, stops and what it comes to, and which folios each isolation takes. Which free page each move "
+        "gets, both scanners' list operations, what is given back, and deferral. At every dump skip bits and cached positions.",
+    ),
     "reclaim": (
         "Recordings of the second set of hooks. The model's LRU lists follow the recorded events from boot, where they are "
         "empty, or from a dump of them; its free lists follow the list operations. On these the model's own reclaim decides. "
