@@ -129,7 +129,8 @@ class MachineConfig:
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
     ``compaction``: kcompactd runs. Sysctls of vm: ``compaction_proactiveness`` (0 to 100), ``extfrag_threshold``
-    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction), ``compact_unevictable_allowed``,
+    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction``
+    (percpu_pagelist_high_fraction), ``compact_unevictable_allowed``,
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
