@@ -16,11 +16,14 @@ from kevacuate.fidelity.compaction.books import (
     F_ACTIVE,
     F_KSWAPD,
     F_LOADED,
+    F_RUN,
+    N_FLUSHES,
     N_MODES,
     NR_ORDERS,
     R_CAPTURED,
     R_EXPECT,
     R_FAST,
+    R_OTHERS,
     R_PID,
     R_REQUEST,
     R_SCANNED,
@@ -402,6 +405,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
         b.facts[F_KSWAPD] = 0
+        b.inputs[N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
         reset_isolation_suitable(s, e.a[i] + 0)
 
@@ -432,6 +436,13 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) ->
 
 
 @part
+def others_ran(b: CompactionBooks) -> None:
+    """A task that does not compact has an event while others do."""
+    for run in range(RUNS):
+        b.runs[run * RW + R_OTHERS] = 1
+
+
+@part
 def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_mig of a task whose run is not the model's, or of an evacuation."""
     if e.b[i] == 0:
@@ -447,6 +458,9 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
+        b.facts[F_RUN] = run
+        if run < 0 and b.facts[F_ACTIVE] > 0:
+            others_ran(b)
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
         elif kind == GT_SLOW:

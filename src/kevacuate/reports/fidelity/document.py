@@ -53,6 +53,16 @@ ABOUT = {
         "that compaction set, and what reclaim and migration came to.",
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
+    "compaction": (
+        "Kernels with the second set of hooks only: `compact_zone` of kcompactd and of direct compactions, step by step. The "
+        "model's own functions decide on the recorded free lists and folios; then the kernel's step is made. The two runs may "
+        "interleave.",
+        "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
+        "failed to move and when, captures, alloc_flags of a direct compaction's request, when kswapd ends a run.",
+        "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
+        "operations, the free page of each move, what follows a batch, results, positions, and what is given back. At every "
+        "dump the skip bits, cached positions and deferral.",
+    ),
     "verdict": (
         f"The demand of a *stock* recording is replayed under {_POLICIES}, with several seeds each. It is held against kernels "
         "that were booted again and again with that workload and seed.",
