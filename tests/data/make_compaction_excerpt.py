@@ -3,9 +3,9 @@
 
     python tests/data/make_compaction_excerpt.py RECORDING FROM TO
 
-It holds the events FROM to TO (dumps not counted) after the state at boot. Its first state is not a dump: free lists, folios, marks
-and scanners' positions are those that the compaction level follows through the events before FROM, where every decision of its
-was the kernel's (which is checked here). Skip bits have been cleared by nobody and no run is under way at FROM.
+It holds the events FROM to TO (dumps not counted) after the state at boot. Its first state is not a dump: free lists, folios,
+marks and scanners' positions are those that the compaction level follows through the events before FROM, where every decision
+of its was the kernel's (which is checked here). Skip bits have been cleared by nobody and no run is under way at FROM.
 """
 
 from __future__ import annotations

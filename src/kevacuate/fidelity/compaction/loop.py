@@ -59,7 +59,6 @@ from kevacuate.fidelity.compaction.targets import (
     compare_operation,
     freed_while_isolated,
     give_back,
-    keep_free_page,
     move_folio,
     moved,
     need_targets,
@@ -70,7 +69,7 @@ from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.compact_reset import reset_isolation_suitable
-from kevacuate.mm.compact_scanners import freepages
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
     CHUNK_COMPACT,
@@ -169,7 +168,7 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         compare_operation(b, e, i, number, run)
         if op == LIST_DELETE:
             follow(s, b, e, i)
-            keep_free_page(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
+            add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
             return
     follow(s, b, e, i)
 
