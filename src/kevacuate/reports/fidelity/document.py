@@ -54,12 +54,14 @@ ABOUT = {
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "compaction": (
-        "Recordings of the second set of hooks. The model's free lists follow the recorded list operations, its folios the LRU "
-        "events. Each recorded run of compact_zone is put to the model's own scanners.",
-        "list operations, allocations and frees outside compaction, and folios put on the LRU. Folios that were locked, pinned, "
-        "under writeback or not in their list, those that could not be moved, and kswapd's clearing of skip bits.",
-        "where each run starts, stops and what it comes to, and which folios each isolation takes. Which free page each move "
-        "gets, both scanners' list operations, what is given back, and deferral. At every dump skip bits and cached positions.",
+        "Kernels with the second set of hooks only: `compact_zone` of kcompactd and of direct compactions, step by step. The "
+        "model's own functions decide on the recorded free lists and folios; then the kernel's step is made. The two runs may "
+        "interleave.",
+        "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
+        "failed to move and when, captures, alloc_flags of a direct compaction's request, when kswapd ends a run.",
+        "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
+        "operations, the free page of each move, what follows a batch, results, positions, and what is given back. At every "
+        "dump the skip bits, cached positions and deferral.",
     ),
     "reclaim": (
         "Recordings of the second set of hooks. The model's LRU lists follow the recorded events from boot, where they are "
