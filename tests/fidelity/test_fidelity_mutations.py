@@ -99,6 +99,7 @@ MUTATIONS = {
         "    return attr & k.ATTR_ACTIVATING != 0",
         "reclaim",
         "reclaim-1cpu",
+    ),
     "free chunks isolated to the wrong end": Mutation(
         "mm/compact_scanners.py", "    list_add_tail(s, pfn, freepages(s, z, cc, order))",
         "    list_add(s, pfn, freepages(s, z, cc, order))", "compaction", "compaction.kev",
