@@ -222,6 +222,7 @@ def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
         compaction=True,
         compaction_proactiveness=draw(st.sampled_from((20, 60, 100, 0))),
         extfrag_threshold=draw(st.sampled_from((500, 0, 1000))),
+        compact_unevictable_allowed=draw(FLAG),
         stat_interval_ns=draw(st.sampled_from((1_000_000_000, 300_000_000))),
     )
 

@@ -179,7 +179,10 @@ PHASES |= {
 HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(name for name in MIXED if name != "compact"),
-    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink", "shrink"),
+    "reclaim": (
+        "read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink",
+        "shrink",
+    ),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",

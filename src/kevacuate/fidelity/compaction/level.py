@@ -5,18 +5,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from kevacuate.fidelity.compaction.books import D_DUMP_FIELDS, D_DUMP_SKIP, INPUTS, KINDS, new_books
+from kevacuate.fidelity.compaction.books import D_DUMP_FIELDS, D_DUMP_SKIP, INPUTS, KINDS, RUNS, new_books
 from kevacuate.fidelity.compaction.loop import compaction_rows
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.model_from_dump import state_with_free_lists, zone_numbers
 from kevacuate.fidelity.tally import fill_result
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import StateOptions
+from kevacuate.mm.fields import CompactControl
+from kevacuate.mm.layout import State, StateOptions
 from kevacuate.recording import AllocatorState, EventChunk
 from kevacuate.runs.initial_state import load_compaction
 
 LOG_RECORDS = 1 << 12
+
+
+def with_controls(state: State, count: int) -> State:
+    """The same state with *count* compact_controls: those of kcompactd, and the others for direct compactions at a time."""
+    nodes = state.view.cfg.nr_nodes
+    block = 1 << state.view.cfg.pageblock_order
+    wide = state._replace(cc=CompactControl.new(count), folios=np.zeros(count * 4 * block, np.int64))
+    for n, cc in enumerate(wide.view.cc):
+        old = state.view.cc[min(n, nodes)]
+        for name in CompactControl.FIELDS:
+            setattr(cc, name, getattr(old, name))
+        cc.sources = n * 4 * block
+        cc.targets, cc.unmapped, cc.failures = (cc.sources + part * block for part in (1, 2, 3))
+    return wide
 
 
 class CompactionLevel(Level):
@@ -32,7 +47,9 @@ class CompactionLevel(Level):
     def __init__(self, given: Given) -> None:
         machine = given.recording.machine
         options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
-        self._state = state_with_free_lists(machine, given.start, options, open_loop=False)
+        self._state = with_controls(
+            state_with_free_lists(machine, given.start, options, open_loop=False), RUNS
+        )
         self._zone_of = zone_numbers(machine, given.start)
         load_compaction(self._state, given.start, self._zone_of)
         self._books = new_books(self._state, self._zone_of)

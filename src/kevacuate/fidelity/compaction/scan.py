@@ -13,6 +13,7 @@ from kevacuate.fidelity.compaction.books import (
     R_EXPECT,
     R_FAST,
     R_FOLIOS,
+    R_MARKS,
     R_SCANNED,
     R_SEEN,
     R_STOP,
@@ -116,12 +117,37 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     end_scan(s, b, run)
 
 
+@part
+def hold_marks(s: View, b: CompactionBooks, run: int) -> None:
+    """Take back the skip bits that the scan has set: the kernel sets each when it has come to its block."""
+    held = 0
+    for n in range(0, b.facts[F_BLOCK], 2):
+        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < BATCH:
+            s.block[n] &= ~PB_COMPACT_SKIP
+            b.marks[run * BATCH + held] = n
+            held += 1
+    b.runs[run * RW + R_MARKS] = held
+
+
+@part
+def mark_scanned(s: View, b: CompactionBooks, run: int, block: int) -> None:
+    """The kernel has scanned *block* (-1: all): it has the skip bit that the model gave it."""
+    for n in range(b.runs[run * RW + R_MARKS]):
+        at = b.marks[run * BATCH + n] + 0
+        if block < 0 or at == 2 * block:
+            s.block[at] |= PB_COMPACT_SKIP
+    if block < 0:
+        b.runs[run * RW + R_MARKS] = 0
+
+
 @part(cold=True)
 def scan_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """isolate_freepages: the model's list operations; where its scanner stands it stays."""
     free = cc.nr_freepages
+    mark_scanned(s, b, run, -1)
     begin_scan(s, b)
     isolate_freepages(s, z, cc)
+    hold_marks(s, b, run)
     end_scan(s, b, run)
     cc.nr_freepages = free
     b.runs[run * RW + R_SCANNED] = 1

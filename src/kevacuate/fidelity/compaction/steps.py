@@ -134,7 +134,7 @@ def begin_direct(
         b.asked[asked + A_PRIORITY] + 0,
         b.asked[asked + A_FLAGS] + 0,
     )
-    set_direct_control(s, order, mt, flags, gfp, priority)
+    set_direct_control(s.cc[run], order, mt, flags, gfp, priority)
     s.cc[run].zone = z
     compact_zone_set(s, z, s.cc[run], e.cpu[i] + 0)
 
@@ -371,13 +371,11 @@ def batch_ended(
 ) -> None:
     """mm_compaction_migratepages: what failed is put back, and compact_zone looks at the result."""
     at = run * RW
-    failed = 0
     for n in range(b.runs[at + R_TAKEN]):
         pfn = b.source[run * BATCH + n] + 0
         if s.meta[pfn] >> 4 == CHUNK_ISOLATED:
-            failed += 1
             s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
-    result, again = after_migration(s, cc, failed, b.runs[at + R_ENOMEM] + 0)
+    result, again = after_migration(s, cc, e.b[i] + 0, b.runs[at + R_ENOMEM] + 0)
     if b.runs[at + R_CAPTURED] and result == COMPACT_CONTINUE and not again:
         result = COMPACT_SUCCESS
     b.runs[at + R_RESULT] = result

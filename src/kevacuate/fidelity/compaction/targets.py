@@ -31,7 +31,7 @@ from kevacuate.fidelity.compaction.books import (
     CompactionBooks,
 )
 from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
-from kevacuate.fidelity.compaction.scan import scan_targets
+from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
 from kevacuate.mm.buddy import list_add_tail, list_del
@@ -144,9 +144,10 @@ def keep_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) ->
 
 
 @part
-def close_scan(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
     at = run * RW
+    mark_scanned(s, b, run, -1)
     while b.runs[at + R_SEEN] < b.runs[at + R_EXPECT]:
         slot = (run * BATCH + b.runs[at + R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
@@ -268,7 +269,7 @@ def attempted(
     """gt_mig 2: the folio was not unmapped; it had a destination all the same, but for -ENOMEM."""
     at = run * RW
     pfn, rc = e.pfn[i] + 0, e.d[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
         begin_split(s, b, run)
     b.inputs[N_FAILED] += 1
@@ -302,7 +303,7 @@ def no_target(
     pfn = e.pfn[i] + 0
     if ours == NONE and b.runs[at + R_SCANNED] == 0:
         scan_targets(s, b, z, cc, run)
-        close_scan(b, e, i, number, run)
+        close_scan(s, b, e, i, number, run)
     judge(b, e, i, number, D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)
     b.runs[at + R_SCANNED] = 0
@@ -322,7 +323,7 @@ def moved(
     """gt_mig 1: the folio is where the kernel took it."""
     at = run * RW
     pfn, order, dst = e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
         begin_split(s, b, run)
     begin_moves(s, b, z, cc, run)
@@ -367,7 +368,7 @@ def not_moved(
     """gt_mig 3: the folio was unmapped and not moved; it keeps its destination if it is tried again."""
     at = run * RW
     pfn = e.pfn[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     b.inputs[N_FAILED] += 1
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)

@@ -197,7 +197,7 @@ class ReclaimLevel(Level):
         }
         result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
         result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
-        result.last_position = facts.last_position if result.mismatches else -1
+        result.last_position = int(facts.last_position) if result.mismatches else -1
         result.first = divergence(facts) if facts.first_seen else None
         result.notes = (*shares(books.tally), *NOTES)
         if not self._dumped:
