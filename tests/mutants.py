@@ -29,8 +29,7 @@ KERNELS = "tests/docs/test_docs_kernels.py"
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
     ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("reports/comparison/recorded_rows.py", '("vmstat", "thp_fault_alloc"), HIGHER)',
-     '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
+    ("reports/comparison/rows.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
     ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
@@ -40,7 +39,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),
     ("kernel/pageflags.py", "return can_move(tails_as_heads(words))", "return can_move(words)", DEFINITIONS),
-    ("kernel/pageflags.py", " | flag(words, KPF_OFFLINE)", "", DEFINITIONS),
+    ("kernel/pageflags.py", " | 1 << KPF_OFFLINE)", ")", DEFINITIONS),
     ("kernel/pageflags.py", " & ~(flag(words, KPF_SLAB) | flag(words, KPF_PGTABLE))", "", DEFINITIONS),
     ("measure/pages.py", "classes[classes == FREE] = UNMOVABLE", "pass", f"{TRUTH} -k moments"),
     ("measure/extfrag.py", " | (wanted == MIGRATE_RECLAIMABLE)", "", DEFINITIONS),

@@ -55,11 +55,10 @@ INPUTS = (
     "folios put on the LRU (mm_lru_insertion)",
     "folios not unmapped or not moved (gt_mig 2, 3)",
     "folios freed while isolated",
-    "folios on the LRU that the kernel passed over: locked, pinned, under writeback, or isolated by reclaim",
     "mlocked folios, and those in a batch, when a run drains the batches",
     "runs beyond those that are decided about at a time",
     "large folios split for want of a destination",
-    "clearing of skip bits by kswapd (gt_cz, flags)",
+    "ends of balance_pgdat, at which kswapd clears skip bits",
 )
 """What is taken from the recording, by number."""
 
@@ -69,13 +68,23 @@ INPUTS = (
     N_LRU,
     N_FAILED,
     N_FREED,
-    N_PASSED,
     N_UNSEEN,
     N_MODES,
     N_SPLIT,
     N_FLUSHES,
-) = range(10)
+) = range(9)
 
+CAUSES = (
+    "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
+    "other tasks ran while the step was made: the kernel saw their work in part, the model all of it",
+    "after another wrong decision of the same run",
+    "cause not found: among them compound pages from before the recording, at which the free scanner's stride steps on",
+)
+"""Why a decision may be wrong, by number."""
+
+C_PASSED, C_OTHERS, C_FOLLOWS, C_OTHERWISE = range(4)
+
+F_RUN = 0  # the run that is decided about, -1: none
 F_ACTIVE = 1  # runs under way
 F_LOADED = 2  # the direct compaction whose free pages stand in the zones' lists
 F_DIVERGED = 3
@@ -108,7 +117,7 @@ R_SCANNED = 12  # whether the free scanner has run for the destination wanted ne
 R_RESULT = 13
 R_MODEL = 14  # whether the model decides about this run
 R_ASYNC = 15
-R_OTHERS = 16  # events of other tasks within the step
+R_OTHERS = 16  # whether other tasks had events since the run's last look whether it is over
 R_AGAIN = 17
 R_FOLIOS = 18  # folios that the model isolated
 R_STOP = 19  # where its scan stopped
@@ -121,6 +130,7 @@ R_WANTED = 25  # 1 + whether the model would compact for the order that kcompact
 R_FAST = 26
 R_SPLIT = 27  # pages of split folios that wait
 R_CAPTURED = 28  # whether a page was captured for the task
+R_WRONG = 31  # whether a decision of it was wrong
 R_MARKS = 30  # blocks whose skip bit the model's free scan sets
 R_JOIN = 29  # whether the cached positions of both modes move together still
 RW = 32
@@ -166,7 +176,7 @@ class CompactionBooks(NamedTuple):
     later: npt.NDArray[np.int64]
     """Per run, those that are tried again [runs, BATCH]."""
     parked: npt.NDArray[np.int64]
-    """First and last free page of the direct compactions whose own do not stand in the lists [zones, runs, NR_ORDERS, 2]; -1: new."""
+    """First and last free page of direct compactions, while others' stand in the lists [zones, runs, NR_ORDERS, 2]; -1: new."""
     marks: npt.NDArray[np.int64]
     """Per run, places in ``block`` of the blocks that the model's free scan marks [runs, BATCH]."""
     split: npt.NDArray[np.int64]
@@ -187,7 +197,8 @@ class CompactionBooks(NamedTuple):
     """Recorded zone index to the model's zone."""
     zone_index: npt.NDArray[np.int64]
     """The model's zone to the recorded zone index."""
-    trail: npt.NDArray[np.int64]
+    causes: npt.NDArray[np.int64]
+    """Mismatches by cause."""
     link: npt.NDArray[np.int32]
     """The state's links before a scan of the model's."""
     meta: npt.NDArray[np.uint8]
@@ -222,7 +233,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         order=np.zeros(npages, np.uint8),
         zone_of=zone_of,
         zone_index=zone_index,
-        trail=np.zeros(400000, np.int64),
+        causes=np.zeros(len(CAUSES), np.int64),
         link=np.empty_like(state.link),
         meta=np.empty_like(state.meta),
         block=np.empty_like(state.block),

@@ -16,11 +16,14 @@ from kevacuate.fidelity.compaction.books import (
     F_ACTIVE,
     F_KSWAPD,
     F_LOADED,
+    F_RUN,
+    N_FLUSHES,
     N_MODES,
     NR_ORDERS,
     R_CAPTURED,
     R_EXPECT,
     R_FAST,
+    R_OTHERS,
     R_PID,
     R_REQUEST,
     R_SCANNED,
@@ -56,7 +59,6 @@ from kevacuate.fidelity.compaction.targets import (
     compare_operation,
     freed_while_isolated,
     give_back,
-    keep_free_page,
     move_folio,
     moved,
     need_targets,
@@ -67,7 +69,7 @@ from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.compact_reset import reset_isolation_suitable
-from kevacuate.mm.compact_scanners import freepages
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
     CHUNK_COMPACT,
@@ -166,7 +168,7 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         compare_operation(b, e, i, number, run)
         if op == LIST_DELETE:
             follow(s, b, e, i)
-            keep_free_page(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
+            add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
             return
     follow(s, b, e, i)
 
@@ -402,6 +404,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
         b.facts[F_KSWAPD] = 0
+        b.inputs[N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
         reset_isolation_suitable(s, e.a[i] + 0)
 
@@ -432,6 +435,13 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) ->
 
 
 @part
+def others_ran(b: CompactionBooks) -> None:
+    """A task that does not compact has an event while others do."""
+    for run in range(RUNS):
+        b.runs[run * RW + R_OTHERS] = 1
+
+
+@part
 def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_mig of a task whose run is not the model's, or of an evacuation."""
     if e.b[i] == 0:
@@ -447,6 +457,9 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
+        b.facts[F_RUN] = run
+        if run < 0 and b.facts[F_ACTIVE] > 0:
+            others_ran(b)
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
         elif kind == GT_SLOW:

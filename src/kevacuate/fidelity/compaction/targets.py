@@ -34,8 +34,8 @@ from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
 from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
-from kevacuate.mm.buddy import list_add_tail, list_del
-from kevacuate.mm.compact_scanners import freepages
+from kevacuate.mm.buddy import list_del
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.constants import (
     ATTR_ON_LRU,
     CHUNK_ALLOC,
@@ -133,14 +133,6 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
         begin_split(s, b, run)
         allocate_ahead(s, b, z, cc, run)
     scan_targets(s, b, z, cc, run)
-
-
-@part
-def keep_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
-    """The free scanner took a chunk: it is on cc->freepages."""
-    s.meta[pfn] = CHUNK_COMPACT << 4 | order
-    list_add_tail(s, pfn, freepages(s, z, cc, order))
-    cc.nr_freepages += 1 << order
 
 
 @part
@@ -347,7 +339,7 @@ def take_free_page(s: View, z: int, cc: CompactControl, pfn: int) -> None:
         cc.nr_freepages -= 1 << order
         for page in range(head, head + (1 << order)):
             if page != pfn:
-                keep_free_page(s, z, cc, page, 0)
+                add_to_freepages(s, z, cc, page, 0)
         return
 
 
