@@ -19,7 +19,6 @@ from kevacuate.fidelity.compaction.books import (
     F_RUN,
     N_FLUSHES,
     N_MODES,
-    NR_ORDERS,
     R_CAPTURED,
     R_EXPECT,
     R_FAST,
@@ -78,6 +77,7 @@ from kevacuate.mm.constants import (
     COMPACT_CONTINUE,
     COMPACT_DEFERRED,
     COMPACT_SUCCESS,
+    NR_ORDERS,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted
@@ -399,7 +399,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
     elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_WAKEUP_KSWAPD:
         b.facts[F_KSWAPD] = 1
         if kind == VMSCAN_BALANCE_PGDAT_BEGIN:
-            balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+            balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     elif kind == VMSCAN_KSWAPD_SLEEP:
         b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
