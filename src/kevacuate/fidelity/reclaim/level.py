@@ -91,7 +91,10 @@ class ReclaimLevel(Level):
         self._given = given
         machine = given.recording.machine
         config = replace(
-            machine_config(machine, given.start), open_loop=False, compaction=False, dirty_expire_ns=NEVER_WRITTEN
+            machine_config(machine, given.start),
+            open_loop=False,
+            compaction=False,
+            dirty_expire_ns=NEVER_WRITTEN,
         )
         zone_of = zone_numbers(machine, given.start)
         npages = build_state(config, options=StateOptions(objects=1, log_level=0)).view.cfg.npages
