@@ -100,6 +100,26 @@ MUTATIONS = {
         "reclaim",
         "reclaim-1cpu",
     ),
+    "free chunks isolated to the wrong end": Mutation(
+        "mm/compact_scanners.py", "    list_add_tail(s, pfn, freepages(s, z, cc, order))",
+        "    list_add(s, pfn, freepages(s, z, cc, order))", "compaction", "compaction.kev",
+    ),
+    "free scanner's preferred quarter": Mutation(
+        "mm/fast_isolate_freepages.py", "free_pfn - (distance >> 2))", "free_pfn - (distance >> 6))",
+        "compaction", "compaction.kev",
+    ),
+    "skip bits ignored by both scanners": Mutation(
+        "mm/compact_scanners.py", "    return cc.ignore_skip_hint != 0 or not get_pageblock_skip(s, pfn)", "    return True",
+        "compaction", "compaction.kev",
+    ),
+    "a batch one folio too large": Mutation(
+        "mm/isolate_migratepages.py", "(finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX)",
+        "(finish or cc.nr_migratepages <= COMPACT_CLUSTER_MAX)", "compaction", "compaction.kev",
+    ),
+    "asynchronous compaction moves both positions": Mutation(
+        "mm/isolate_migratepages.py", "    if cc.mode != MIGRATE_ASYNC:\n        cached[1]", "    if True:\n        cached[1]",
+        "compaction", "compaction.kev",
+    ),
 }  # fmt: skip
 
 

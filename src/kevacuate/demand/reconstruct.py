@@ -61,6 +61,7 @@ from kevacuate.demand.objects import (
     open_object,
 )
 from kevacuate.demand.pagecache import (
+    no_object_reclaimed,
     on_activate,
     on_add,
     on_delete,
@@ -403,10 +404,13 @@ def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None
     code = i64(s.owner[pfn])
     if code >= 0 and i64(s.flags[code]) & FLAG_PENDING:
         resolve_all(s, out)
-    if s.g[G_RECLAIMERS] + s.g[G_SESSIONS] > 0 and _reclaims(s, pid):
+    reclaims = s.g[G_RECLAIMERS] + s.g[G_SESSIONS] > 0 and _reclaims(s, pid)
+    if reclaims:
         reclaimed_without_file(s, out, pfn, order)
     if not _free_used(s, out, pfn, order):
         _free_unowned(s, out, pfn, order)
+    if reclaims:
+        no_object_reclaimed(s, pfn)
 
 
 @part

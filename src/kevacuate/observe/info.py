@@ -20,6 +20,7 @@ from kevacuate.recording.completeness import losses_by_cpu
 from kevacuate.recording.demand import read_demand
 from kevacuate.recording.quality import QualityCounter, events_only
 from kevacuate.recording.settings import recorded_settings, settings_in_words
+from kevacuate.runs.loop_choice import reclaim_words
 from kevacuate.runs.start_guesses import guessed_words, start_facts
 from kevacuate.runs.trust import lost_and_unread, trust_words
 
@@ -120,7 +121,14 @@ def page_books(recording: Recording, report: Progress) -> PageBooks:
 
 def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
     """The demand's size and what its reconstruction counted; where none can be made, ``no_demand`` says why."""
-    none = {"demand_rows": 0, "demand_seconds": 0.0, "start_objects": 0, "quality": {}, "moves": None}
+    none = {
+        "demand_rows": 0,
+        "demand_seconds": 0.0,
+        "start_objects": 0,
+        "quality": {},
+        "moves": None,
+        "reclaim": "",
+    }
     if not has_demand(recording.path):
         if recording.start is None:
             return {**none, "no_demand": "it holds no state of the allocator to start from"}
@@ -141,6 +149,7 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
         "start_objects": int(demand.start_objects.pfn.size),
         "quality": quality,
         "moves": moves(quality) if quality else None,
+        "reclaim": reclaim_words(quality),
         "no_demand": None,
     }
 

@@ -257,7 +257,9 @@ _FORMS: dict[str, tuple[str, Formatter]] = {
     "end": ("%d", lambda column, facts: ((column + 1 << PRINTED_PAGE_SHIFT) - 1).tolist()),
     "low": ("%d", lambda column, facts: (column & 0xFF).tolist()),
     "high": ("%d", lambda column, facts: (column >> 8).tolist()),
-    **{form: ("%d" if width == 8 else "0x%x", _bits(shift, width)) for form, (shift, width) in PACKED.items()},
+    **{
+        form: ("%d" if width == 8 else "0x%x", _bits(shift, width)) for form, (shift, width) in PACKED.items()
+    },
     "signed1": ("%d", lambda column, facts: (((column >> 8 & 0xFF) ^ 0x80) - 0x80).tolist()),
     "block": ("%d", lambda column, facts: [facts.pageblock_order] * len(column)),
     "smaller": ("%d", lambda column, facts: (column < facts.pageblock_order).tolist()),

@@ -53,6 +53,16 @@ ABOUT = {
         "that compaction set, and what reclaim and migration came to.",
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
+    "compaction": (
+        "Kernels with the second set of hooks only: `compact_zone` of kcompactd and of direct compactions, step by step. The "
+        "model's own functions decide on the recorded free lists and folios; then the kernel's step is made. The two runs may "
+        "interleave.",
+        "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
+        "failed to move and when, captures, alloc_flags of a direct compaction's request, when kswapd ends a run.",
+        "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
+        "operations, the free page of each move, what follows a batch, results, positions, and what is given back. At every "
+        "dump the skip bits, cached positions and deferral.",
+    ),
     "reclaim": (
         "Recordings of the second set of hooks. The model's LRU lists follow the recorded events from boot, where they are "
         "empty, or from a dump of them; its free lists follow the list operations. On these the model's own reclaim decides. "
