@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +37,19 @@ def state_with_free_lists(
     recorded: AllocatorState,
     options: StateOptions,
     evacuation: EvacuationConfig | None = None,
+    *,
+    open_loop: bool = True,
 ) -> State:
     """The model's state with the recorded pageblocks and free lists; what a per-CPU list holds counts as in use.
+
+    *open_loop*: whether the model compacts as an open loop has it, without direct compaction.
 
     Raises
     ------
     KevacuateError
         The state is inconsistent, or the model cannot hold the machine.
     """
-    config = initial_state.machine_config(machine, recorded)
+    config = replace(initial_state.machine_config(machine, recorded), open_loop=open_loop)
     state = build_state(config, evacuation, options)
     load_free_lists(state, zone_numbers(machine, recorded), recorded)
     return state

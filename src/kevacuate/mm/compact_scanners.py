@@ -25,6 +25,9 @@ from kevacuate.mm.constants import (
     CHUNK_COMPACT,
     CHUNK_ISOLATED,
     CHUNK_TAIL,
+    L_LIST,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
     MIGRATE_CMA,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -33,6 +36,7 @@ from kevacuate.mm.constants import (
     WMARK_MIN,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.log import log_list
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
@@ -83,14 +87,18 @@ def pageblock_pfn_to_page(s: View, z: int, start: int, end: int) -> bool:
 def move_freelist(s: View, head: int, pfn: int, last: bool) -> None:
     """Rotate a free list so that *pfn* is its last (move_freelist_tail) or its first (move_freelist_head, compaction.c).
 
-    Where it is that already nothing changes, as the kernel's own check says.
+    Where it is that already nothing is done, as the kernel's own check says.
     """
     before, after = s.link[2 * head + 1] + 0, s.link[2 * head] + 0
+    if pfn == (before if last else after):
+        return
     s.link[2 * before], s.link[2 * after + 1] = after, before
     if last:
         list_add(s, head, pfn)
     else:
         list_add_tail(s, head, pfn)
+    mt = get_pfnblock_migratetype(s, pfn)
+    log_list(s, L_LIST, pfn, LIST_ROTATE_LAST if last else LIST_ROTATE_FIRST, s.meta[pfn] & 15, mt)
 
 
 @part(cold=True)
@@ -111,6 +119,14 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
 
 
 @part
+def add_to_freepages(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
+    """Put a chunk that was isolated at the end of cc->freepages."""
+    s.meta[pfn] = CHUNK_COMPACT << 4 | order
+    list_add_tail(s, pfn, freepages(s, z, cc, order))
+    cc.nr_freepages += 1 << order
+
+
+@part
 def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> bool:
     """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN. Isolated pages do not count as free."""
     mark = s.zone[z].watermark[WMARK_MIN] + (1 << order)
@@ -118,8 +134,7 @@ def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int)
     if not isolated and not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
         return False
     take_free_chunk(s, z, pfn, order)
-    list_add_tail(s, pfn, freepages(s, z, cc, order))
-    cc.nr_freepages += 1 << order
+    add_to_freepages(s, z, cc, pfn, order)
     s.stat.compact_isolated += 1 << order
     return True
 

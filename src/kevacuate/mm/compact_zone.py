@@ -81,9 +81,7 @@ def compact_zone_end(s: View, z: int, cc: CompactControl, cpu: int, result: int)
     """What follows compact_zone's loop (:2766): unused destinations are freed, the counters are kept."""
     log_event(s, k.L_COMPACT_END, cc.migrate_pfn, cc.free_pfn, cc.order, result, z)
     if cc.nr_freepages > 0:
-        highest = pageblock_start_pfn(s, release_free_list(s, z, cc, cpu))
-        zone = s.zone[z]
-        zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, highest)
+        raise_cached_free_pfn(s, z, release_free_list(s, z, cc, cpu))
     s.stat.compact_migrate_scanned += cc.total_migrate_scanned
     s.stat.compact_free_scanned += cc.total_free_scanned
 
@@ -193,27 +191,15 @@ def compact_folios_move(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
 
 
 @part
-def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
-    """What compact_zone does with migrate_pages' result. Returns (COMPACT_*, whether to scan the rest of the block)."""
+def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tuple[int, bool]:
+    """What compact_zone does when *failed* folios are left (:2712). Returns (COMPACT_*, whether to rescan the block)."""
     cc.nr_migratepages = 0
-    failed = cc.failed
-    s.stat.compact_failed += failed
-    s.stat.pgmigrate_fail += cc.failed_pages
-    log_event(
-        s,
-        k.L_COMPACT_MIGRATE,
-        cc.migrate_pfn,
-        cc.nr_folios - failed,
-        failed,
-        cc.enomem,
-        0,
-    )
     if failed == 0:
         return k.COMPACT_CONTINUE, False
-    if cc.enomem and not compact_scanners_met(s, cc):
+    if enomem and not compact_scanners_met(s, cc):
         return k.COMPACT_CONTENDED, False
     inside = cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn)
-    if not inside or cc.ignore_skip_hint or cc.finish_pageblock:
+    if not inside or cc.ignore_skip_hint or cc.finish_pageblock or cc.mode == k.MIGRATE_SYNC:
         return k.COMPACT_CONTINUE, False
     cc.finish_pageblock = 1
     if cc.order == s.cfg.hpage_pmd_order:
@@ -222,13 +208,45 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
 
 
 @part
+def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
+    """A batch of kcompactd's is moved: count it. Returns what :func:`after_migration` does."""
+    failed = cc.failed
+    s.stat.compact_failed += failed
+    s.stat.pgmigrate_fail += cc.failed_pages
+    log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, cc.nr_folios - failed, failed, cc.enomem, 0)
+    return after_migration(s, cc, failed, cc.enomem)
+
+
+@part
+def isolate_batch(s: View, z: int, cc: CompactControl, cpu: int) -> int:
+    """Isolate the next batch, and remember from which block it is. Returns ISOLATE_*."""
+    isolated = isolate_migratepages(s, z, cc, cpu)
+    if isolated == ISOLATE_SUCCESS:
+        last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
+        cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
+    return isolated
+
+
+@part
 def begin_batch(s: View, z: int, cc: CompactControl, cpu: int) -> None:
     """Isolate the next batch and find its destinations; nothing left to move if there is none."""
     cc.left = 0
-    if isolate_migratepages(s, z, cc, cpu) == ISOLATE_SUCCESS:
-        last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
-        cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
+    if isolate_batch(s, z, cc, cpu) == ISOLATE_SUCCESS:
         compact_folios_unmap(s, z, cc)
+
+
+@part
+def begin_round(s: View, cc: CompactControl) -> None:
+    """Whether this round of the loop takes the rest of the block: it is the one that was migrated from last (:2655)."""
+    same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
+    cc.finish_pageblock = 1 if same else 0
+
+
+@part
+def raise_cached_free_pfn(s: View, z: int, highest: int) -> None:
+    """The highest page given back lets the next run's free scanner start as high (:2780)."""
+    zone = s.zone[z]
+    zone.compact_cached_free_pfn = max(zone.compact_cached_free_pfn, pageblock_start_pfn(s, highest))
 
 
 @part
@@ -262,8 +280,7 @@ def compact_zone_turn(
     if result == k.COMPACT_CONTINUE:
         result = compact_finished(s, z, cc, kswapd_runs, wanted_score)
     if result == k.COMPACT_CONTINUE:
-        same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
-        cc.finish_pageblock = 1 if same else 0
+        begin_round(s, cc)
         begin_batch(s, z, cc, cpu)
         if cc.left == 0:
             check_drain(s, z, cc, cpu)

@@ -269,6 +269,7 @@ LIST_ADD, LIST_ADD_TAIL, LIST_DELETE, LIST_MOVE = (
     int(ListOp.DELETE),
     int(ListOp.MOVE),
 )
+LIST_ROTATE_FIRST, LIST_ROTATE_LAST = int(ListOp.ROTATE_FIRST), int(ListOp.ROTATE_LAST)
 
 # Compaction (mm/compaction.c): the private free pages of a compaction are a page state and a list "type" of their own.
 CHUNK_COMPACT = 6

@@ -11,7 +11,6 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.compact_migrate import migrate_pages
-from kevacuate.mm.compact_scanners import pageblock_start_pfn
 from kevacuate.mm.compact_suitable import (
     compaction_defer_reset,
     compaction_deferred,
@@ -20,11 +19,13 @@ from kevacuate.mm.compact_suitable import (
     direct_compaction_suits,
 )
 from kevacuate.mm.compact_zone import (
+    after_migration,
+    begin_round,
     check_drain,
     compact_finished,
-    compact_scanners_met,
     compact_zone_end,
     compact_zone_set,
+    isolate_batch,
 )
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.get_page import (
@@ -36,7 +37,6 @@ from kevacuate.mm.get_page import (
 from kevacuate.mm.isolate_migratepages import (
     ISOLATE_ABORT,
     ISOLATE_NONE,
-    isolate_migratepages,
     putback_isolated,
 )
 from kevacuate.mm.log import log_event
@@ -55,21 +55,25 @@ def migrate_batch(s: View, z: int, cc: CompactControl, cpu: int) -> tuple[int, b
     """Move what was isolated (:2702). Returns (COMPACT_CONTINUE or COMPACT_CONTENDED, whether to scan the rest of the block)."""
     folios = cc.nr_folios
     result = migrate_pages(s, z, cc, cpu)
-    cc.nr_migratepages = 0
     failed = cc.nr_failures
     enomem = 1 if result < 0 else 0
     log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, folios - failed, failed, enomem, 0)
-    if result == 0:
-        return k.COMPACT_CONTINUE, False
-    if enomem and not compact_scanners_met(s, cc):
-        return k.COMPACT_CONTENDED, False
-    inside = cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn)
-    if not inside or cc.ignore_skip_hint or cc.finish_pageblock or cc.mode == k.MIGRATE_SYNC:
-        return k.COMPACT_CONTINUE, False
-    cc.finish_pageblock = 1
-    if cc.order == s.cfg.hpage_pmd_order:
-        cc.last_migrated_pfn = 0
-    return k.COMPACT_CONTINUE, True
+    return after_migration(s, cc, result, enomem)
+
+
+@part
+def cached_join(s: View, z: int, cc: CompactControl) -> bool:
+    """Whether the cached positions of both modes move together until something is isolated (:2632)."""
+    cached = s.zone[z].compact_cached_migrate_pfn
+    return cc.mode == k.MIGRATE_ASYNC and cached[0] == cached[1]
+
+
+@part
+def join_cached(s: View, z: int, update_cached: bool) -> None:
+    """Nothing was isolated: synchronous compaction's cached position follows the asynchronous one (:2685)."""
+    if update_cached:
+        cached = s.zone[z].compact_cached_migrate_pfn
+        cached[1] = cached[0]
 
 
 @part
@@ -77,18 +81,14 @@ def compact_block(s: View, z: int, cc: CompactControl, cpu: int, update_cached: 
     """A round of compact_zone's loop (:2651). Returns (COMPACT_CONTINUE or how it ends, whether cached positions still agree)."""
     again = True
     while again:
-        isolated = isolate_migratepages(s, z, cc, cpu)
+        isolated = isolate_batch(s, z, cc, cpu)
         if isolated == ISOLATE_ABORT:
             putback_isolated(s, cc, cpu)
             return k.COMPACT_CONTENDED, update_cached
         if isolated == ISOLATE_NONE:
-            if update_cached:
-                cached = s.zone[z].compact_cached_migrate_pfn
-                cached[1] = cached[0]
+            join_cached(s, z, update_cached)
             break
         update_cached = False
-        last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
-        cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)
         result, again = migrate_batch(s, z, cc, cpu)
         if result != k.COMPACT_CONTINUE:
             return result, update_cached
@@ -100,18 +100,12 @@ def compact_block(s: View, z: int, cc: CompactControl, cpu: int, update_cached: 
 
 @part(cold=True)
 def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
-    """compact_zone for a direct compaction (:2548): COMPACT_SUCCESS or SKIPPED where there is nothing to do, or how it ended."""
-    asynchronous = cc.mode == k.MIGRATE_ASYNC
-    result = direct_compaction_suits(s, z, cc.order, cc.highest_zoneidx, cc.alloc_flags, asynchronous)
-    if result != k.COMPACT_CONTINUE:
-        return result
+    """compact_zone for a direct compaction that the zone suits (:2548): how it ended."""
     compact_zone_set(s, z, cc, cpu)
-    cached = s.zone[z].compact_cached_migrate_pfn
-    update_cached = asynchronous and cached[0] == cached[1]
+    update_cached = cached_join(s, z, cc)
     result = compact_finished(s, z, cc, False, 0)
     while result == k.COMPACT_CONTINUE:
-        same = pageblock_start_pfn(s, cc.last_migrated_pfn) == pageblock_start_pfn(s, cc.migrate_pfn)
-        cc.finish_pageblock = 1 if same else 0
+        begin_round(s, cc)
         result, update_cached = compact_block(s, z, cc, cpu, update_cached)
         if result == k.COMPACT_CONTINUE:
             result = compact_finished(s, z, cc, False, 0)
@@ -122,10 +116,9 @@ def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
 
 @part
 def set_direct_control(
-    s: View, order: int, mt: int, alloc_flags: int, gfp: int, priority: int
-) -> CompactControl:
-    """The compact_control of compact_zone_order (:2786): the last of the state's, used by one direct compaction after another."""
-    cc = s.cc[s.cfg.nr_nodes]
+    cc: CompactControl, order: int, mt: int, alloc_flags: int, gfp: int, priority: int
+) -> None:
+    """Set a compact_control as compact_zone_order does (:2786)."""
     full = priority == k.COMPACT_PRIO_SYNC_FULL
     cc.order = cc.search_order = order
     cc.mode = k.MIGRATE_ASYNC if priority == k.COMPACT_PRIO_ASYNC else k.MIGRATE_SYNC_LIGHT
@@ -135,7 +128,28 @@ def set_direct_control(
     cc.highest_zoneidx = gfp_zone(gfp)
     cc.whole_zone = cc.ignore_skip_hint = cc.ignore_block_suitable = 1 if full else 0
     cc.fast_search_fail = 0
-    return cc
+
+
+@part
+def direct_compacted(s: View, z: int, order: int, priority: int, status: int) -> None:
+    """What try_to_compact_pages makes of a zone's result (:2869): deferral is reset, or begins if sync and in vain."""
+    if status == k.COMPACT_SUCCESS:
+        compaction_defer_reset(s, z, order, False)
+        return
+    in_vain = status == k.COMPACT_COMPLETE or status == k.COMPACT_PARTIAL_SKIPPED
+    if priority != k.COMPACT_PRIO_ASYNC and in_vain:
+        defer_compaction(s, z, order)
+
+
+@part
+def direct_compaction_wanted(
+    s: View, z: int, order: int, highest_zoneidx: int, alloc_flags: int, priority: int
+) -> int:
+    """COMPACT_DEFERRED, or what :func:`direct_compaction_suits` says, for a zone of the zonelist."""
+    if priority > k.COMPACT_PRIO_SYNC_FULL and compaction_deferred(s, z, order):
+        return k.COMPACT_DEFERRED
+    asynchronous = priority == k.COMPACT_PRIO_ASYNC
+    return direct_compaction_suits(s, z, order, highest_zoneidx, alloc_flags, asynchronous)
 
 
 @part(cold=True)
@@ -152,23 +166,23 @@ def try_to_compact_pages(
         z = zonelist[i]
         if s.zone[z].index > highest_zoneidx:
             continue
-        if priority > k.COMPACT_PRIO_SYNC_FULL and compaction_deferred(s, z, order):
-            rc = max(k.COMPACT_DEFERRED, rc)
+        status = direct_compaction_wanted(s, z, order, highest_zoneidx, alloc_flags, priority)
+        if status == k.COMPACT_DEFERRED:
+            rc = max(status, rc)
             continue
-        s.stat.capture_zone = z
-        cc = set_direct_control(s, order, mt, alloc_flags, gfp, priority)
-        cc.zone = z
-        status = compact_zone(s, z, cc, cpu)
-        s.stat.capture_zone = -1
+        if status == k.COMPACT_CONTINUE:
+            s.stat.capture_zone = z
+            cc = s.cc[s.cfg.nr_nodes]
+            set_direct_control(cc, order, mt, alloc_flags, gfp, priority)
+            cc.zone = z
+            status = compact_zone(s, z, cc, cpu)
+            s.stat.capture_zone = -1
         if s.stat.captured_pfn >= 0:
             status = k.COMPACT_SUCCESS
         rc = max(status, rc)
+        direct_compacted(s, z, order, priority, status)
         if status == k.COMPACT_SUCCESS:
-            compaction_defer_reset(s, z, order, False)
             break
-        in_vain = status == k.COMPACT_COMPLETE or status == k.COMPACT_PARTIAL_SKIPPED
-        if priority != k.COMPACT_PRIO_ASYNC and in_vain:
-            defer_compaction(s, z, order)
     return rc
 
 

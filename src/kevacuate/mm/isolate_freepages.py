@@ -90,17 +90,25 @@ def compaction_free(s: View, z: int, cc: CompactControl, pfn: int, order: int) -
     cc.nr_migratepages += 1 << order
 
 
+@part
+def next_free_page(s: View, z: int, cc: CompactControl) -> tuple[int, int]:
+    """(First pfn, order) of what release_free_list gives back next: the smallest order's first; (-1, 0) if nothing is left."""
+    for order in range(s.cfg.max_page_order + 1):
+        head = freepages(s, z, cc, order)
+        if s.link[2 * head] != head:
+            return s.link[2 * head] + 0, order
+    return -1, 0
+
+
 @part(cold=True)
 def release_free_list(s: View, z: int, cc: CompactControl, cpu: int) -> int:
     """Free what is left on cc->freepages; returns the highest pfn among it, 0 if there was nothing."""
     highest = 0
-    for order in range(s.cfg.max_page_order + 1):
-        head = freepages(s, z, cc, order)
-        pfn = s.link[2 * head] + 0
-        while pfn != head:
-            list_del(s, pfn)
-            highest = max(highest, pfn)
-            free_frozen_pages(s, cpu, pfn, order)
-            pfn = s.link[2 * head] + 0
+    pfn, order = next_free_page(s, z, cc)
+    while pfn >= 0:
+        list_del(s, pfn)
+        highest = max(highest, pfn)
+        free_frozen_pages(s, cpu, pfn, order)
+        pfn, order = next_free_page(s, z, cc)
     cc.nr_freepages = 0
     return highest

@@ -117,25 +117,31 @@ def kcompactd_sleep(s: View, node: int, cc: CompactControl) -> None:
 
 
 @part
+def set_kcompactd_control(cc: CompactControl, order: int, highest_zoneidx: int, proactive: bool) -> None:
+    """The compact_control of kcompactd_do_work for *order*, or of a proactive run (compact_node), whose order is -1."""
+    cc.proactive_compaction = cc.ignore_skip_hint = cc.whole_zone = 1 if proactive else 0
+    cc.fast_search_fail = 0
+    cc.zone = -1
+    cc.order = order
+    cc.search_order = max(order, 0)
+    cc.highest_zoneidx = highest_zoneidx
+
+
+@part
 def kcompactd_begin(s: View, node: int, cc: CompactControl, cpu: int, kswapd_runs: bool) -> None:
     """An order was asked for: kcompactd_do_work; none: a proactive run if the node's score is high and kswapd sleeps."""
     pgdat = s.node[node]
-    cc.proactive_compaction = cc.ignore_skip_hint = cc.whole_zone = cc.fast_search_fail = 0
-    cc.zone = -1
-    cc.order = pgdat.kcompactd_max_order
-    cc.highest_zoneidx = pgdat.kcompactd_highest_zoneidx
+    set_kcompactd_control(cc, pgdat.kcompactd_max_order, pgdat.kcompactd_highest_zoneidx, False)
     if pgdat.kcompactd_max_order == 0:
         score = fragmentation_score_node(s, node)
         _, high = fragmentation_score_wmark(s)
         if s.cfg.compaction_proactiveness == 0 or kswapd_runs or score <= high:
             kcompactd_sleep(s, node, cc)
             return
-        cc.proactive_compaction = cc.ignore_skip_hint = cc.whole_zone = 1
+        set_kcompactd_control(cc, -1, pgdat.kcompactd_highest_zoneidx, True)
         cc.score = score
-        cc.order = -1
     else:
         s.stat.compact_daemon_wake += 1
-    cc.search_order = max(cc.order, 0)
     kcompactd_next(s, node, cc, cpu, 0)
 
 

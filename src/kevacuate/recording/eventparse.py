@@ -20,6 +20,7 @@ from kevacuate.kernel.versions import ANY_KERNEL, KernelRange
 from kevacuate.recording.decode import pte_pfn
 from kevacuate.recording.eventtext import (
     NO_WRITEBACK,
+    PACKED,
     PRINTED,
     PRINTED_PAGE_SHIFT,
     SYMBOLS,
@@ -258,6 +259,8 @@ class EventParser:
         self.name, self.kind, self.spec = name, int(spec.kind), spec
         self.uses: dict[str, _Use] = {}
         self.needed: set[int] = set()
+        self.packed: dict[str, tuple[int, int, int]] = {}
+        """Label to column, lowest bit and bits of a field that shares its column with others."""
         self.default = [NO_PFN, *[0] * len(VALUE_COLUMNS)]
         types = _types(names.kernel)
         self.types = _type_reader(types) if types is not None else None
@@ -282,6 +285,9 @@ class EventParser:
 
     def _add(self, place: Place, zones: dict[str, int], names: Names) -> None:
         """A value of the print format."""
+        if place.form in PACKED:
+            self.packed[place.label] = (VALUE_COLUMNS.index(place.column), *PACKED[place.form])
+            return
         parse = _parser(place.form, zones, names)
         if parse is None:
             return
@@ -302,6 +308,12 @@ class EventParser:
         parse = names.named(zones) if zone else names.gfp if column == "gfp" else _hex if pte else _number
         self._slot(column, parse, field)
 
+    def _pack(self, row: list[int], label: str, value: int) -> None:
+        """Put a field's value to those that it shares its column with."""
+        slot, shift, width = self.packed[label]
+        whole = row[slot] | (value & (1 << width) - 1) << shift
+        row[slot] = (whole & (1 << 64) - 1 ^ 1 << 63) - (1 << 63)
+
     def parse(self, body: str) -> list[int]:
         """The columns pfn, order, mt, gfp, a, b, c, d of a line (and one for internal use).
 
@@ -318,6 +330,8 @@ class EventParser:
             if use is not None:
                 row[use.slot] = use.parse(decimal or value)
                 needed.discard(use.slot)
+            if label in self.packed:
+                self._pack(row, label, _number(decimal or value))
         if self.finish is not None:
             self.finish(row, body, needed)
         if needed:

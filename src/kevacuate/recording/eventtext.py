@@ -51,6 +51,14 @@ PRINTED: dict[str, str] = {
     "gt_rec": "pfn={pfn:x} order={order} what={b} flags={a:x} who={c}",
     "gt_lru": "op={b} pfn={pfn:x} order={order} flags={a:x}",
     "gt_mig": "op={b} old={pfn:x} new={a:x} order={order} mode={c} reason={mt} rc={d}",
+    "gt_cz": (
+        "op={a:byte0} order={a:signed1} mode={a:byte2} result={a:byte3} flags={a:flags} zone={a:byte6} mt={a:byte7} "
+        "mig={pfn:x} free={b:x} cap={d:upper} cached_migrate0={c:lower} cached_migrate1={c:upper} cached_free={d:lower}"
+    ),
+    "gt_slow": (
+        "op={a} order={order} mt={mt} prio={b:byte0} res={b:byte1} gfp={gfp:x} aflags={c:x} val={pfn:x} "
+        "nfree={d}"
+    ),
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",
     "mm_compaction_isolate_migratepages": _ISOLATE,
     "mm_compaction_isolate_freepages": _ISOLATE,
@@ -216,6 +224,21 @@ def _pte(column: Column, facts: Facts) -> list[str]:
     return [f"{pfn << 12 | 1:x}" if pfn >= 0 else "0" for pfn in column.tolist()]
 
 
+PACKED: dict[str, tuple[int, int]] = {
+    **{f"byte{n}": (8 * n, 8) for n in range(8)},
+    "signed1": (8, 8),
+    "flags": (32, 16),
+    "lower": (0, 32),
+    "upper": (32, 32),
+}
+"""Forms of a field that shares its column with others: its lowest bit there, and how many it has."""
+
+
+def _bits(shift: int, width: int) -> Formatter:
+    """Some bits of a column that holds several fields."""
+    return lambda column, facts: (column.astype(np.int64) >> shift & (1 << width) - 1).tolist()
+
+
 _FORMS: dict[str, tuple[str, Formatter]] = {
     "": ("%d", lambda column, facts: column.tolist()),
     "x": ("0x%x", lambda column, facts: _unsigned(column)),
@@ -234,6 +257,10 @@ _FORMS: dict[str, tuple[str, Formatter]] = {
     "end": ("%d", lambda column, facts: ((column + 1 << PRINTED_PAGE_SHIFT) - 1).tolist()),
     "low": ("%d", lambda column, facts: (column & 0xFF).tolist()),
     "high": ("%d", lambda column, facts: (column >> 8).tolist()),
+    **{
+        form: ("%d" if width == 8 else "0x%x", _bits(shift, width)) for form, (shift, width) in PACKED.items()
+    },
+    "signed1": ("%d", lambda column, facts: (((column >> 8 & 0xFF) ^ 0x80) - 0x80).tolist()),
     "block": ("%d", lambda column, facts: [facts.pageblock_order] * len(column)),
     "smaller": ("%d", lambda column, facts: (column < facts.pageblock_order).tolist()),
     **{name: ("%s", _words(names)) for name, names in SYMBOLS.items()},

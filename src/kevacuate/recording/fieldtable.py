@@ -44,19 +44,19 @@ class Decoding:
 
 
 def _field(event: EventFormat, spec: EventSpec, column: str) -> FieldFormat | None:
-    """The field that fills *column*, two adjacent ones as one; None if it may be and is absent."""
+    """The field that fills *column*, adjacent ones as one; None if it may be and is absent."""
     names = field_names(event.name, spec.field(column))
-    first, _, second = names[0].partition("|")
+    first, *others = names[0].split("|")
     field = next((f for name in (first, *names[1:]) if (f := event.field(name)) is not None), None)
     if field is None:
         if spec.missing(column) is None:
             raise KevacuateError(_no_field(event, first))
         return None
-    if second:
+    for second in others:
         other = event.field(second)
-        if other is None or other.offset != field.offset + 1 or field.size != 1:
+        if other is None or other.offset != field.offset + field.size:
             raise KevacuateError(f"The format of {event.name} does not hold {first} beside {second}.")
-        field = replace(field, size=2)
+        field = replace(field, size=field.size + other.size, signed=False)
     if field.size not in (1, 2, 4, 8) or field.offset % 4 + field.size > 8 or field.offset > 4096:
         raise KevacuateError(f"The format of {event.name} places {first} where no field of a number can be.")
     return field

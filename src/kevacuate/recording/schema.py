@@ -49,6 +49,8 @@ class EventKind(IntEnum):
     GT_REC = 22
     GT_LRU = 23
     GT_MIG = 24
+    GT_CZ = 25
+    GT_SLOW = 26
     COMPACTION_ISOLATE_MIGRATEPAGES = 32
     COMPACTION_ISOLATE_FREEPAGES = 33
     COMPACTION_FAST_ISOLATE_FREEPAGES = 34
@@ -164,7 +166,7 @@ def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
 class EventSpec(NamedTuple):
     """How one kernel event fills the table: kind, and per column the name of the kernel's field.
 
-    A field named ``x|y`` is the two adjacent one-byte fields x and y as ``x | y << 8``. A name that ends in ``?`` may be
+    A field named ``x|y`` is the adjacent fields x and y (and so on) as one number, the first in its lowest bits. A name that ends in ``?`` may be
     missing (older kernels); the column then has the number behind the ``?``, or without one its default (0; -1 for
     pfn). Old names of fields are in :data:`kevacuate.kernel.events.FIELDS`.
     """
@@ -231,6 +233,25 @@ EVENT_SPECS: dict[str, EventSpec] = {
     "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
     "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
     "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
+    "gt_cz": _spec(
+        _K.GT_CZ,
+        pfn="migrate_pfn",
+        a="op|order|mode|result|flags|zone|mt",
+        b="free_pfn",
+        c="cached_migrate0|cached_migrate1",
+        d="cached_free|captured",
+    ),
+    "gt_slow": _spec(
+        _K.GT_SLOW,
+        pfn="val",
+        order="order",
+        mt="mt",
+        gfp="gfp",
+        a="op",
+        b="prio|res",
+        c="aflags",
+        d="nfree",
+    ),
     "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
     "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),

@@ -8,6 +8,8 @@ too few pages, or if direct compaction or a failed allocation shows it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from kevacuate.fidelity.tuning.books import (
     F_BATCHED,
     F_KSWAPD,
@@ -99,11 +101,11 @@ def claim_attempt(s: View, b: TuningBooks, z: int) -> None:
 
 
 @part(cold=True)
-def balance_begins(s: View, node: int, hi: int, b: TuningBooks) -> None:
+def balance_begins(s: View, node: int, hi: int, zone_index: Any) -> None:
     """balance_pgdat begins: RECLAIM_ACTIVE, and the boost that it will give back (vmscan.c:7014)."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node == node and b.zone_index[z] <= hi:
+        if zone.node == node and zone_index[z] <= hi:
             zone.reclaim_active = 1
             zone.boost_seen = zone.watermark_boost
 
@@ -124,7 +126,7 @@ def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """Begin and end of balance_pgdat, where they are recorded."""
     if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
         b.inputs[N_BALANCES] += 1
-        balance_begins(s, e.a[i] + 0, e.b[i] + 0, b)
+        balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     else:
         balance_ends(s, e.a[i] + 0)
 
@@ -160,7 +162,7 @@ def infer_kswapd(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: in
     if not b.facts[F_RUNNING]:
         b.inputs[N_INFERRED] += 1
         b.facts[F_RUNNING] = 1
-        balance_begins(s, 0, ZONE_MOVABLE, b)
+        balance_begins(s, 0, ZONE_MOVABLE, b.zone_index)
     set_active(s, 1)
     goes_on = w.later[i] - e.ts[i] <= KSWAPD_GAP_NS
     b.facts[F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the compaction level keeps beside the model's state: who compacts, what the model decided, counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.fidelity.tally import FACTS
+from kevacuate.mm.constants import NR_ORDERS
+from kevacuate.mm.layout import State
+
+KINDS = (
+    "where a run starts: both scanners, whole zone or not (gt_cz 0)",
+    "whether a run is over (mm_compaction_finished)",
+    "where the migrate scanner stops (mm_compaction_isolate_migratepages)",
+    "folios that an isolation takes, in order (gt_mig 0)",
+    "list operations of both scanners (gt_list)",
+    "free page that a move gets (gt_mig 1, 2, 3)",
+    "what follows a batch: another scan of the block, the end, or the next round",
+    "result of a run (gt_cz 1)",
+    "both scanners after a run (gt_cz 1)",
+    "cached positions after a run (gt_cz 1)",
+    "free pages given back after a run, in order (mm_page_free)",
+    "whether a zone is compacted: deferred, skipped, nothing to do (mm_compaction_deferred, gt_cz 0 and 2)",
+    "deferral after a run (mm_compaction_defer_compaction, mm_compaction_defer_reset)",
+    "skip bit of a pageblock at a dump",
+    "cached positions and deferral of a zone at a dump",
+)
+"""The kinds of decision, by number."""
+
+(
+    D_START,
+    D_FINISHED,
+    D_STOP,
+    D_FOLIO,
+    D_LIST,
+    D_TARGET,
+    D_AFTER,
+    D_RESULT,
+    D_SCANNERS,
+    D_CACHED,
+    D_RELEASE,
+    D_WANTED,
+    D_DEFERRAL,
+    D_DUMP_SKIP,
+    D_DUMP_FIELDS,
+) = range(15)
+
+INPUTS = (
+    "list operations of requests and frees (gt_list)",
+    "allocations and frees (mm_page_alloc, mm_page_free)",
+    "folios put on the LRU (mm_lru_insertion)",
+    "folios not unmapped or not moved (gt_mig 2, 3)",
+    "folios freed while isolated",
+    "mlocked folios, and those in a batch, when a run drains the batches",
+    "runs beyond those that are decided about at a time",
+    "large folios split for want of a destination",
+    "ends of balance_pgdat, at which kswapd clears skip bits",
+)
+"""What is taken from the recording, by number."""
+
+(
+    N_LIST,
+    N_PAGES,
+    N_LRU,
+    N_FAILED,
+    N_FREED,
+    N_UNSEEN,
+    N_MODES,
+    N_SPLIT,
+    N_FLUSHES,
+) = range(9)
+
+CAUSES = (
+    "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
+    "other tasks ran while the step was made: the kernel saw their work in part, the model all of it",
+    "after another wrong decision of the same run",
+    "cause not found: among them compound pages from before the recording, at which the free scanner's stride steps on",
+)
+"""Why a decision may be wrong, by number."""
+
+C_PASSED, C_OTHERS, C_FOLLOWS, C_OTHERWISE = range(4)
+
+F_RUN = 0  # the run that is decided about, -1: none
+F_ACTIVE = 1  # runs under way
+F_LOADED = 2  # the direct compaction whose free pages stand in the zones' lists
+F_DIVERGED = 3
+F_FIRST_KIND = 4  # of the first divergence: kind,
+F_FIRST_ROW = 5  # number of its event,
+F_FIRST_TS = 6  # time,
+F_FIRST_MODEL = 7  # what the model decided,
+F_FIRST_KERNEL = 8  # what the kernel did
+F_KSWAPD = 9  # whether kswapd is balancing
+F_LINK = 10  # words of the state's links, of its blocks
+F_BLOCK = 11
+
+RUNS = 8
+"""Tasks that compact at a time; of more the runs are followed only."""
+
+# A run: a task inside compact_zone.
+R_PID = 0  # pid + 1; 0: unused
+R_STATE = 1
+R_REQUEST = 2  # pages left of a drain of this task: its list operations are a request's; 0: none
+R_PASS = 3  # passes over the folios of the batch so far
+R_EXPECT = 4  # list operations of the scan that the model has decided, and
+R_SEEN = 5  # how many of them the kernel has made
+R_QUEUE = 6  # folios of the batch that were unmapped or attempted so far in this pass
+R_LENGTH = 7  # folios of this pass
+R_LATER = 8  # folios to be tried again
+R_MOVING = 9  # whether the move phase has begun
+R_FAILED = 10  # folios of the batch that failed for good
+R_ENOMEM = 11
+R_SCANNED = 12  # whether the free scanner has run for the destination wanted next
+R_RESULT = 13
+R_MODEL = 14  # whether the model decides about this run
+R_ASYNC = 15
+R_OTHERS = 16  # whether other tasks had events since the run's last look whether it is over
+R_AGAIN = 17
+R_FOLIOS = 18  # folios that the model isolated
+R_STOP = 19  # where its scan stopped
+R_ORDER = 20
+R_TAKEN = 21  # folios that the kernel isolated so far
+R_DST = 22
+R_ZONE = 23
+R_HIGHEST = 24  # highest free page given back
+R_WANTED = 25  # 1 + whether the model would compact for the order that kcompactd woke for
+R_FAST = 26
+R_SPLIT = 27  # pages of split folios that wait
+R_CAPTURED = 28  # whether a page was captured for the task
+R_WRONG = 31  # whether a decision of it was wrong
+R_MARKS = 30  # blocks whose skip bit the model's free scan sets
+R_JOIN = 29  # whether the cached positions of both modes move together still
+RW = 32
+
+ASKED = 16
+"""Tasks in the slow path whose request is remembered."""
+
+# A request that may compact directly.
+A_PID = 0  # pid + 1
+A_ROW = 1  # number of its latest event
+A_FLAGS = 2  # alloc_flags (gt_slow 0)
+A_GFP = 3
+A_PRIORITY = 4
+A_ORDER = 5
+A_RESETS = 6  # resets of the deferral that the end of a run accounts for
+AW = 8
+
+S_LOOP, S_SCAN, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 7)
+"""What is waited for: compact_finished; an isolation; the rest of it; moves; what follows a batch; the end."""
+
+ZW = 32
+"""Words of a zone's counters."""
+
+BATCH = 1024
+"""Folios of a batch, and list operations of a scan, at most."""
+
+O_PFN, O_OP, O_ORDER, O_MT = range(4)
+
+
+class CompactionBooks(NamedTuple):
+    """The arrays."""
+
+    tally: npt.NDArray[np.int64]
+    """Per kind of decision: made, wrong."""
+    inputs: npt.NDArray[np.int64]
+    facts: npt.NDArray[np.int64]
+    runs: npt.NDArray[np.int64]
+    """Records of RW words."""
+    ours: npt.NDArray[np.int64]
+    """Per run, what the model isolated: pfn, order [runs, BATCH, 2]."""
+    source: npt.NDArray[np.int64]
+    """Per run, the folios of the batch in the order in which migrate_pages takes them [runs, BATCH]."""
+    later: npt.NDArray[np.int64]
+    """Per run, those that are tried again [runs, BATCH]."""
+    parked: npt.NDArray[np.int64]
+    """First and last free page of direct compactions, while others' stand in the lists [zones, runs, NR_ORDERS, 2]; -1: new."""
+    marks: npt.NDArray[np.int64]
+    """Per run, places in ``block`` of the blocks that the model's free scan marks [runs, BATCH]."""
+    split: npt.NDArray[np.int64]
+    """Per run, pages of split folios, to be tried in the end [runs, BATCH]."""
+    expected: npt.NDArray[np.int64]
+    """Per run, list operations of the free scanner: pfn, op, order, type [runs, BATCH, 4]."""
+    asked: npt.NDArray[np.int64]
+    """Requests of tasks that may compact directly: records of AW words."""
+    wanted: npt.NDArray[np.int64]
+    """Per node: kcompactd that has woken (pid + 1; 0: none), and whether the model would compact for it."""
+    target: npt.NDArray[np.int32]
+    """Destination of a folio that is being moved, + 1; 0: none, [npages]."""
+    source_of: npt.NDArray[np.int32]
+    """The folio that a destination was given to [npages]."""
+    order: npt.NDArray[np.uint8]
+    """Order of the folio that a page belongs to [npages]."""
+    zone_of: npt.NDArray[np.int64]
+    """Recorded zone index to the model's zone."""
+    zone_index: npt.NDArray[np.int64]
+    """The model's zone to the recorded zone index."""
+    causes: npt.NDArray[np.int64]
+    """Mismatches by cause."""
+    link: npt.NDArray[np.int32]
+    """The state's links before a scan of the model's."""
+    meta: npt.NDArray[np.uint8]
+    block: npt.NDArray[np.uint8]
+    zone: npt.NDArray[np.int64]
+
+
+def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
+    """Empty books for the state."""
+    npages = state.view.cfg.npages
+    facts = np.zeros(FACTS, np.int64)
+    facts[F_LOADED] = state.view.cfg.nr_nodes
+    facts[F_LINK], facts[F_BLOCK] = state.link.size, 2 * (npages >> state.view.cfg.pageblock_order)
+    zone_index = np.zeros(state.view.cfg.nr_zones, np.int64)
+    zone_index[zone_of] = np.arange(zone_of.size)
+    return CompactionBooks(
+        tally=np.zeros(2 * len(KINDS), np.int64),
+        inputs=np.zeros(len(INPUTS), np.int64),
+        facts=facts,
+        runs=np.zeros(RUNS * RW, np.int64),
+        ours=np.zeros(RUNS * BATCH * 2, np.int64),
+        source=np.zeros(RUNS * BATCH, np.int64),
+        later=np.zeros(RUNS * BATCH, np.int64),
+        parked=np.full(state.view.cfg.nr_zones * RUNS * NR_ORDERS * 2, -1, np.int64),
+        marks=np.zeros(RUNS * BATCH, np.int64),
+        split=np.zeros(RUNS * BATCH, np.int64),
+        expected=np.zeros(RUNS * BATCH * 4, np.int64),
+        asked=np.zeros(ASKED * AW, np.int64),
+        wanted=np.zeros(2 * max(state.view.cfg.nr_nodes, 1), np.int64),
+        target=np.zeros(npages, np.int32),
+        source_of=np.zeros(npages, np.int32),
+        order=np.zeros(npages, np.uint8),
+        zone_of=zone_of,
+        zone_index=zone_index,
+        causes=np.zeros(len(CAUSES), np.int64),
+        link=np.empty_like(state.link),
+        meta=np.empty_like(state.meta),
+        block=np.empty_like(state.block),
+        zone=np.zeros(state.view.cfg.nr_zones * ZW, np.int64),
+    )

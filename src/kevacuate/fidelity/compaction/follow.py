@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Keeping the model's state in step with the recorded kernel: free lists by their operations, folios by what happens to them."""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.compaction.books import N_LIST, N_LRU, N_PAGES, N_UNSEEN, CompactionBooks
+from kevacuate.jit import part
+from kevacuate.mm.as_recorded import put_in_use, rotate_free_list
+from kevacuate.mm.buddy import (
+    account_freepages,
+    add_to_free_list,
+    del_page_from_free_list,
+    get_pfnblock_migratetype,
+    list_del,
+    move_to_free_list,
+    page_zone,
+    set_pageblock_migratetype,
+)
+from kevacuate.mm.constants import (
+    ATTR_FILE,
+    ATTR_LRU,
+    ATTR_ON_LRU,
+    CHUNK_ALLOC,
+    CHUNK_BUDDY,
+    CHUNK_COMPACT,
+    CHUNK_ISOLATED,
+    CHUNK_RESERVED,
+    CHUNK_TAIL,
+    GFP_COMP,
+    GFP_MOVABLE,
+)
+from kevacuate.mm.fields import View
+from kevacuate.mm.watermark import boost_watermark
+from kevacuate.recording import EventChunk
+from kevacuate.recording.event_numbers import (
+    EVAC_CLAIM,
+    GT_BLK,
+    GT_EVAC,
+    GT_LIST,
+    LIST_DELETE,
+    LIST_MOVE,
+    LIST_ROTATE_LAST,
+    MM_LRU_INSERTION,
+    MM_PAGE_ALLOC,
+    MM_PAGE_FREE,
+    MM_SETUP_PER_ZONE_WMARKS,
+)
+
+FIRST_FILE_LRU = 2
+"""LRU_INACTIVE_FILE (include/linux/mmzone.h)."""
+
+
+@part(cold=True)
+def off_lists(s: View, pfn: int, order: int) -> None:
+    """Take what stands on a list off it: the kernel uses it, whatever the model holds."""
+    for page in range(pfn, pfn + (1 << order)):
+        state, size = s.meta[page] >> 4, s.meta[page] & 15
+        if state == CHUNK_BUDDY:
+            z, mt = page_zone(s, page), get_pfnblock_migratetype(s, page)
+            del_page_from_free_list(s, z, page, size, mt)
+            account_freepages(s, z, -(1 << size), mt)
+        elif state == CHUNK_COMPACT:
+            list_del(s, page)
+            s.meta[page] = CHUNK_TAIL << 4
+
+
+@part
+def unuse(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
+    """The pages are in use by nobody in particular: on a per-CPU list, or on their way."""
+    off_lists(s, pfn, order)
+    put_in_use(s, pfn, order)
+    for page in range(pfn, pfn + (1 << order)):
+        b.order[page] = 0
+
+
+@part
+def use_folio(s: View, b: CompactionBooks, pfn: int, order: int, state: int, attr: int) -> None:
+    """The pages are one folio in *state* with the attribute bits *attr*."""
+    off_lists(s, pfn, order)
+    for page in range(pfn, pfn + (1 << order)):
+        s.meta[page] = CHUNK_TAIL << 4
+        s.link[2 * page] = -1
+        s.link[2 * page + 1] = 0
+        b.order[page] = order
+    s.meta[pfn] = state << 4 | order
+    s.link[2 * pfn + 1] = attr
+
+
+@part(cold=True)
+def split_folio(s: View, b: CompactionBooks, pfn: int) -> None:
+    """A part of a folio is seen by itself: the folio was split, its pages are single ones with its attributes."""
+    order = b.order[pfn] + 0
+    head = (pfn >> order) << order
+    state, attr = s.meta[head] >> 4, s.link[2 * head + 1] + 0
+    for page in range(head, head + (1 << order)):
+        use_folio(s, b, page, 0, state, attr)
+
+
+@part
+def as_folio(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
+    """Make sure that the pages are a folio of *order* in the books."""
+    if b.order[pfn] > order:
+        split_folio(s, b, pfn)
+
+
+@part(cold=True)
+def add_free(s: View, z: int, pfn: int, order: int, mt: int, tail: bool) -> None:
+    """gt_list 0 or 1."""
+    off_lists(s, pfn, order)
+    for page in range(pfn, pfn + (1 << order)):
+        s.meta[page] = CHUNK_TAIL << 4
+    add_to_free_list(s, z, pfn, order, mt, tail)
+    account_freepages(s, z, 1 << order, mt)
+
+
+@part
+def follow_list(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """gt_list: make the operation."""
+    pfn, order, mt, op = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.a[i] + 0
+    z = page_zone(s, pfn)
+    b.inputs[N_LIST] += 1
+    if op < LIST_DELETE:
+        add_free(s, z, pfn, order, mt, op == 1)
+    elif s.meta[pfn] != (CHUNK_BUDDY << 4 | order):
+        return
+    elif op == LIST_DELETE:
+        del_page_from_free_list(s, z, pfn, order, mt)
+        account_freepages(s, z, -(1 << order), mt)
+        unuse(s, b, pfn, order)
+    elif op == LIST_MOVE:
+        move_to_free_list(s, z, pfn, order, mt, e.b[i] + 0)
+    else:
+        rotate_free_list(s, z, order, mt, pfn, op == LIST_ROTATE_LAST)
+
+
+@part
+def follow_allocation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_page_alloc: a compound page, or single ones."""
+    pfn, order = e.pfn[i] + 0, e.order[i] + 0
+    b.inputs[N_PAGES] += 1
+    movable = ATTR_LRU if e.gfp[i] & GFP_MOVABLE else 0
+    if e.gfp[i] & GFP_COMP or order == 0:
+        use_folio(s, b, pfn, order, CHUNK_ALLOC, movable)
+    else:
+        unuse(s, b, pfn, order)
+
+
+@part(cold=True)
+def drain_batches(s: View, b: CompactionBooks) -> None:
+    """lru_add_drain: what waited in a batch is on an LRU list.
+
+    Movable folios that no event has put there yet are mlocked: they join the unevictable list through a batch of their own
+    (mlock_new_folio, mm/mlock.c), without an event.
+    """
+    for pfn in range(s.cfg.npages):
+        if s.meta[pfn] >> 4 == CHUNK_ALLOC and s.link[2 * pfn + 1] & (ATTR_LRU | ATTR_ON_LRU) == ATTR_LRU:
+            s.link[2 * pfn + 1] |= ATTR_ON_LRU
+            b.inputs[N_UNSEEN] += 1
+
+
+@part
+def follow_free(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_page_free: in use by nobody until a list has the pages."""
+    pfn, order = e.pfn[i] + 0, e.order[i] + 0
+    b.inputs[N_PAGES] += 1
+    as_folio(s, b, pfn, order)
+    if s.meta[pfn] >> 4 != CHUNK_BUDDY:
+        unuse(s, b, pfn, order)
+
+
+@part
+def follow_lru(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_lru_insertion: the folio is on an LRU list from now on."""
+    pfn = e.pfn[i] + 0
+    b.inputs[N_LRU] += 1
+    if s.meta[pfn] >> 4 == CHUNK_TAIL and b.order[pfn] > 0:
+        split_folio(s, b, pfn)
+    if s.meta[pfn] >> 4 == CHUNK_RESERVED:
+        s.link[2 * pfn + 1] = ATTR_ON_LRU
+    elif s.meta[pfn] >> 4 == CHUNK_ALLOC or s.meta[pfn] >> 4 == CHUNK_ISOLATED:
+        file = ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
+        s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
+        s.link[2 * pfn + 1] = ATTR_LRU | ATTR_ON_LRU | file
+
+
+@part(cold=True)
+def follow_marks(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_setup_per_zone_wmarks: the zone's marks."""
+    for z in range(s.cfg.nr_zones):
+        zone = s.zone[z]
+        if b.zone_index[z] == e.order[i] and zone.node == e.mt[i]:
+            zone.watermark[0], zone.watermark[1] = e.a[i], e.b[i]
+            zone.watermark[2], zone.watermark[3] = e.c[i], e.d[i]
+
+
+@part
+def follow(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """Any event that changes lists, blocks or folios."""
+    kind = e.kind[i]
+    if kind == GT_LIST:
+        follow_list(s, b, e, i)
+    elif kind == MM_PAGE_ALLOC:
+        if e.pfn[i] >= 0:
+            follow_allocation(s, b, e, i)
+    elif kind == MM_PAGE_FREE:
+        follow_free(s, b, e, i)
+    elif kind == MM_LRU_INSERTION:
+        follow_lru(s, b, e, i)
+    elif kind == GT_BLK:
+        set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+    elif kind == GT_EVAC:
+        if e.order[i] == EVAC_CLAIM:
+            boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
+    elif kind == MM_SETUP_PER_ZONE_WMARKS:
+        follow_marks(s, b, e, i)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Putting a scan to the model: it decides on the state as it is, and what it did to lists and folios is then undone.
+
+What the kernel did is followed afterwards, so that a wrong decision does not spoil the next one.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.compaction.books import (
+    BATCH,
+    F_BLOCK,
+    F_LINK,
+    R_EXPECT,
+    R_FAST,
+    R_FOLIOS,
+    R_MARKS,
+    R_SCANNED,
+    R_SEEN,
+    R_STOP,
+    RW,
+    ZW,
+    CompactionBooks,
+)
+from kevacuate.jit import JIT_DISABLED, part
+from kevacuate.mm.compact_zone import isolate_batch
+from kevacuate.mm.constants import L_LIST, LIST_MOVE, NR_ORDERS, PB_COMPACT_SKIP
+from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.isolate_freepages import isolate_freepages
+from kevacuate.records import Words
+
+if JIT_DISABLED:
+
+    def copy_words(to: Words, source: Words, count: int) -> None:
+        """Copy the first *count* numbers of an array: as a slice, which plain Python needs to be quick."""
+        to[:count] = source[:count]  # type: ignore[index, misc]
+
+else:
+
+    @part
+    def copy_words(to: Words, source: Words, count: int) -> None:
+        """Copy the first *count* numbers of an array."""
+        for n in range(count):
+            to[n] = source[n]
+
+
+@part(cold=True)
+def keep_lists(s: View, b: CompactionBooks) -> None:
+    """Note the lists, the folios, the blocks' types and the free counters."""
+    copy_words(b.link, s.link, b.facts[F_LINK])
+    copy_words(b.meta, s.meta, s.cfg.npages)
+    copy_words(b.block, s.block, b.facts[F_BLOCK])
+    for z in range(s.cfg.nr_zones):
+        zone, at = s.zone[z], z * ZW
+        b.zone[at] = zone.nr_free_pages
+        b.zone[at + 1] = zone.nr_free_cma
+        b.zone[at + 2] = zone.nr_free_highatomic
+        b.zone[at + 3] = zone.nr_free_pages_blocks
+        b.zone[at + 4] = zone.nr_lru
+        b.zone[at + 5] = zone.nr_isolated
+        for order in range(NR_ORDERS):
+            b.zone[at + 6 + order] = zone.free_area[order]
+
+
+@part(cold=True)
+def restore_lists(s: View, b: CompactionBooks) -> None:
+    """Take back what was done to them since; skip bits and the scanners' positions stay."""
+    copy_words(s.link, b.link, b.facts[F_LINK])
+    copy_words(s.meta, b.meta, s.cfg.npages)
+    for n in range(0, b.facts[F_BLOCK], 2):
+        s.block[n] = (b.block[n] & ~PB_COMPACT_SKIP) | (s.block[n] & PB_COMPACT_SKIP)
+    for z in range(s.cfg.nr_zones):
+        zone, at = s.zone[z], z * ZW
+        zone.nr_free_pages = b.zone[at]
+        zone.nr_free_cma = b.zone[at + 1]
+        zone.nr_free_highatomic = b.zone[at + 2]
+        zone.nr_free_pages_blocks = b.zone[at + 3]
+        zone.nr_lru = b.zone[at + 4]
+        zone.nr_isolated = b.zone[at + 5]
+        for order in range(NR_ORDERS):
+            zone.free_area[order] = b.zone[at + 6 + order]
+
+
+@part
+def note_expected(s: View, b: CompactionBooks, run: int) -> None:
+    """Take the list operations of the model's log for what the kernel is to do."""
+    found = 0
+    for n in range(min(s.stat.nr_log, s.cfg.log_capacity)):
+        record = s.log[n]
+        if record.kind == L_LIST and record.a != LIST_MOVE and found < BATCH:
+            at = (run * BATCH + found) * 4
+            b.expected[at] = record.pfn
+            b.expected[at + 1] = record.a
+            b.expected[at + 2] = record.b
+            b.expected[at + 3] = record.c
+            found += 1
+    b.runs[run * RW + R_EXPECT] = found
+    b.runs[run * RW + R_SEEN] = 0
+
+
+@part
+def begin_scan(s: View, b: CompactionBooks) -> None:
+    """Before the model decides."""
+    keep_lists(s, b)
+    s.stat.nr_log = 0
+
+
+@part
+def end_scan(s: View, b: CompactionBooks, run: int) -> None:
+    """After it has."""
+    note_expected(s, b, run)
+    restore_lists(s, b)
+
+
+@part(cold=True)
+def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, cpu: int) -> None:
+    """isolate_migratepages: what the model takes, and where it stops."""
+    begin_scan(s, b)
+    isolate_batch(s, z, cc, cpu)
+    at = run * RW
+    b.runs[at + R_STOP] = cc.migrate_pfn
+    b.runs[at + R_FOLIOS] = min(cc.nr_folios, BATCH)
+    for n in range(min(cc.nr_folios, BATCH)):
+        pfn = s.folios[cc.sources + n]
+        b.ours[(run * BATCH + n) * 2] = pfn
+        b.ours[(run * BATCH + n) * 2 + 1] = s.meta[pfn] & 15
+    s.cpu[cpu].lru_add_nr = 0
+    end_scan(s, b, run)
+
+
+@part
+def hold_marks(s: View, b: CompactionBooks, run: int) -> None:
+    """Take back the skip bits that the scan has set: the kernel sets each when it has come to its block."""
+    held = 0
+    for n in range(0, b.facts[F_BLOCK], 2):
+        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < BATCH:
+            s.block[n] &= ~PB_COMPACT_SKIP
+            b.marks[run * BATCH + held] = n
+            held += 1
+    b.runs[run * RW + R_MARKS] = held
+
+
+@part
+def mark_scanned(s: View, b: CompactionBooks, run: int, block: int) -> None:
+    """The kernel has scanned *block* (-1: all): it has the skip bit that the model gave it."""
+    for n in range(b.runs[run * RW + R_MARKS]):
+        at = b.marks[run * BATCH + n] + 0
+        if block < 0 or at == 2 * block:
+            s.block[at] |= PB_COMPACT_SKIP
+    if block < 0:
+        b.runs[run * RW + R_MARKS] = 0
+
+
+@part(cold=True)
+def scan_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+    """isolate_freepages: the model's list operations; where its scanner stands it stays."""
+    free = cc.nr_freepages
+    mark_scanned(s, b, run, -1)
+    begin_scan(s, b)
+    isolate_freepages(s, z, cc)
+    hold_marks(s, b, run)
+    end_scan(s, b, run)
+    cc.nr_freepages = free
+    b.runs[run * RW + R_SCANNED] = 1
+    b.runs[run * RW + R_FAST] = 0
