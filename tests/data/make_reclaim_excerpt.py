@@ -30,7 +30,9 @@ def span(source: GroundTruth, tag: str, events: int) -> tuple[int, int]:
     """Times of the dump's first row and of the last event to be kept."""
     begin = end = left = -1
     for chunk in source.events():
-        header = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.HEADER) & (chunk.c & 255 == ord(tag))
+        header = (
+            (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.HEADER) & (chunk.c & 255 == ord(tag))
+        )
         if begin < 0 and header.any():
             begin = int(chunk.ts[np.flatnonzero(header)[0]])
         last = (chunk.kind == EventKind.GT_DUMP) & (chunk.a == DumpKind.LRU_END)
@@ -47,7 +49,9 @@ def span(source: GroundTruth, tag: str, events: int) -> tuple[int, int]:
 
 def sub_buffers(source: GroundTruth, begin: int, end: int) -> bytes:
     """The sub-buffers from the last one that begins before *begin* to the last that begins before *end*."""
-    data = np.frombuffer(b"".join(bytes(block) for block in read_blocks(source.raw[0])), "<u8").reshape(-1, source.page_bytes // 8)
+    data = np.frombuffer(b"".join(bytes(block) for block in read_blocks(source.raw[0])), "<u8").reshape(
+        -1, source.page_bytes // 8
+    )
     begun = np.flatnonzero(data[:, 0].astype(np.int64) <= begin)
     kept = data[begun[-1] :]
     return kept[kept[:, 0].astype(np.int64) <= end].tobytes()
@@ -69,7 +73,9 @@ def cut(path: str, tag: str, events: int, target: Path) -> None:
         if event.name in EVENT_SPECS:
             (target / "formats" / event.system).mkdir(parents=True, exist_ok=True)
             (target / "formats" / event.system / event.name).write_text(event.text)
-    used = {kind for chunk in GroundTruth(target).events(ALL_KINDS) for kind in np.unique(chunk.kind).tolist()}
+    used = {
+        kind for chunk in GroundTruth(target).events(ALL_KINDS) for kind in np.unique(chunk.kind).tolist()
+    }
     for event in source.formats.values():
         if event.name in EVENT_SPECS and int(EVENT_SPECS[event.name].kind) not in used:
             (target / "formats" / event.system / event.name).unlink()
