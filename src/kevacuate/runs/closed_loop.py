@@ -121,6 +121,7 @@ def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, at
 
     False if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
     """
+    s.stat.cpu = cpu
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         folio_mark_accessed(s, pfn)

@@ -35,7 +35,8 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.state import BOOT_TAG
 from kevacuate.runs.initial_state import machine_config
 
-LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file")
+NEVER_WRITTEN = 1 << 50
+"""Which folios are dirty is given: the model writes none by itself. ns."""
 
 
 def shows_lists(given: Given) -> bool:
@@ -89,7 +90,12 @@ class ReclaimLevel(Level):
     def __init__(self, given: Given) -> None:
         self._given = given
         machine = given.recording.machine
-        config = replace(machine_config(machine, given.start), open_loop=False, compaction=False)
+        config = replace(
+            machine_config(machine, given.start),
+            open_loop=False,
+            compaction=False,
+            dirty_expire_ns=NEVER_WRITTEN,
+        )
         zone_of = zone_numbers(machine, given.start)
         npages = build_state(config, options=StateOptions(objects=1, log_level=0)).view.cfg.npages
         self._state: State = build_state(config, options=StateOptions(objects=npages, log_level=0))
@@ -197,7 +203,7 @@ class ReclaimLevel(Level):
         }
         result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
         result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
-        result.last_position = facts.last_position if result.mismatches else -1
+        result.last_position = int(facts.last_position) if result.mismatches else -1
         result.first = divergence(facts) if facts.first_seen else None
         result.notes = (*shares(books.tally), *NOTES)
         if not self._dumped:
