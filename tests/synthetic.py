@@ -257,8 +257,11 @@ def reclaiming(rows: int = 6_000, objects: int = 1_500, seed: int = 1) -> Demand
         roll = rng.random()
         if roll < 0.5 and len(alive) < objects:
             obj, order = spare.pop(), int(rng.integers(3))
-            aux = next((s for s, o in shadows.items() if o == order), 0) if rng.random() < 0.5 else 0
-            shadows.pop(aux, None)
+            aux = next((s for s, o in shadows.items() if o >= order), 0) if rng.random() < 0.5 else 0
+            size = shadows.pop(aux, order)
+            while size > order:  # a part is read again
+                size -= 1
+                shadows[aux + (1 << size)] = size
             script.alloc(obj, order, mt=k.MIGRATE_MOVABLE, attr=FILE, aux=aux, gfp=READ)
             alive[obj] = order
             continue
@@ -273,7 +276,7 @@ def reclaiming(rows: int = 6_000, objects: int = 1_500, seed: int = 1) -> Demand
             alive[obj] = order
         elif roll < 0.8:
             shadow = 4 * (1 + len(script.rows) % 4_000)
-            if shadow not in shadows:
+            if not any(page in shadows for page in range(shadow, shadow + 4)):
                 script.add(DemandOp.RECLAIM, obj, order, aux=shadow)
                 shadows[shadow] = order
                 spare.append(obj)

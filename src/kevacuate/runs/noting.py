@@ -18,7 +18,6 @@ from kevacuate.demand.objects import (
     OP_ALLOC_BULK,
     OP_FREE,
     OP_FREE_PFN,
-    OP_SPLIT,
     OP_TRUNCATE,
 )
 from kevacuate.errors import KevacuateError
@@ -31,7 +30,7 @@ from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
-from kevacuate.runs.closed_loop import OBJ_DROPPED
+from kevacuate.runs.closed_loop import OBJ_DROPPED, folio_of_shadow
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     NO_ROWS,
@@ -136,44 +135,53 @@ def look_at_residents(s: View, n: NotesView) -> None:
 
 
 @part
-def note_row_changes(s: View, n: NotesView, own: int, halved: bool) -> None:
-    """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
-
-    *own* is the row's object, or -1. *halved*: the row halved a folio, whose upper halves have not come from elsewhere. An
-    object that only changed its name or its size has neither come nor gone.
-    """
+def note_request_changes(s: View, n: NotesView, own: int) -> None:
+    """Note what a request of a closed loop did to others' objects, as it reclaimed and compacted; *own* is its own object."""
     first = n.fixed[N_FIRST]
     for i in range(n.fixed[N_LAST] - first):
         before = n.resident[i] + 0
         now = held_by(s, first + i)
         if before == now:
             continue
-        stays = before >= 0 and now >= 0 and (before >> 4 == now >> 4 or before & 15 == now & 15)
-        if before >= 0 and not stays and before >> 4 != own:
+        if before >= 0 and before >> 4 != own:
             where = s.obj[before >> 4] + 0
             if where >= 0:
                 note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
             else:
                 kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
                 note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
-        if now >= 0 and not stays and not halved and now >> 4 != own:
+        if now >= 0 and now >> 4 != own:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
 
 @part
+def note_truncation(s: View, n: NotesView, shadow: int, order: int) -> None:
+    """Note which pages of a kept folio are about to be given up."""
+    head = folio_of_shadow(s, shadow)
+    pfn = s.obj[s.stat.first_shadow + head] + 0
+    if pfn >= 0 and overlaps(n, pfn + shadow - head, order):
+        note(s, n, NOTE_FREE, pfn + shadow - head, order, 0, 0, s.stat.first_shadow + head)
+
+
+@part
 def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> bool:
-    """One row of a closed loop, noting. False if it contradicts the rows before it."""
-    hits = s.stat.hit_pages + s.stat.truncated_pages
+    """One row of a closed loop, noting. False if it contradicts the rows before it.
+
+    What the recorded kernel reclaimed neither comes nor goes, and neither does what is read again while the model has it.
+    """
+    op = d.op[i]
+    hits = s.stat.hit_pages + 0
     reads = s.stat.refault_pages + 0
-    look_at_residents(s, n)
+    request = op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ACCESS
+    if request:
+        look_at_residents(s, n)
+    if op == OP_TRUNCATE:
+        note_truncation(s, n, d.aux[i] + 0, d.order[i] + 0)
     note_before(s, n, d, i)
     if not replay_row(s, d, i):
         return False
-    op = d.op[i]
-    found = s.stat.hit_pages + s.stat.truncated_pages > hits
-    own = -1 if op in (OP_FREE_PFN, OP_TRUNCATE) else d.obj[i] + 0
-    note_row_changes(s, n, own, found or op == OP_SPLIT)
-    if (not found or op != OP_ALLOC) and (op != OP_ACCESS or s.stat.refault_pages > reads):
+    if request and s.stat.hit_pages == hits and (op != OP_ACCESS or s.stat.refault_pages > reads):
+        note_request_changes(s, n, d.obj[i] + 0)
         note_after(s, n, d, i)
     return True
 
