@@ -280,15 +280,13 @@ def test_options_reach_every_replay(recording: Recording) -> None:
 def test_a_replay_of_the_level_is_the_replay_of_its_seed(
     recording: Recording, replayed: dict[str, list[dict[str, float]]]
 ) -> None:
-    """With what a seed varies of the demand: the level runs the rows that a plain replay runs."""
+    """The level runs the rows that a plain replay runs, as its seed and loop make them."""
     for policy in ("mainline", "evacuate"):
         for seed in (0, 3):
             metrics = kevacuate.replay(recording, policy, seed=seed).metrics
             own = replayed[policy][seed]
             for column, value in columns.replay_counts(metrics).items():
                 assert own[column] == value, column
-    found = replayed["mainline"]
-    assert any(len({values[column] for values in found}) > 1 for column in found[0]), "seeds vary something"
 
 
 def test_how_many_replays_run_at_once_changes_nothing(
