@@ -36,6 +36,8 @@ class Event(NamedTuple):
     gfp: int = ANON
     a: int = 0
     c: int = 0
+    b: int = 0
+    d: int = 0
 
 
 def alloc(pfn, order=0, **more):

@@ -19,7 +19,7 @@ from kevacuate import KevacuateError
 DATA = Path(__file__).parent / "data"
 VERBS = (
     "record", "open", "info", "triage", "triage_live", "snapshot", "replay", "compare", "compare_recorded", "verify", "explain",
-    "report", "load", "save", "import_recording", "export", "doctor",
+    "report", "load", "save", "import_recording", "export", "doctor", "tune",
 )  # fmt: skip
 WITHOUT_EXAMPLE = {"import_recording"}
 ROOT = doctest.register_optionflag("ROOT")
@@ -100,6 +100,11 @@ WRONG: dict[str, Callable[[], Any]] = {
     "compare one recording": lambda: kevacuate.compare_recorded([["my-server.kev"]]),
     "compare a number of recordings": lambda: kevacuate.compare_recorded(2),  # type: ignore[arg-type]
     "compare an empty group": lambda: kevacuate.compare_recorded([["my-server.kev"], []]),
+    "tune a number": lambda: kevacuate.tune(3),  # type: ignore[arg-type]
+    "tune a word": lambda: kevacuate.tune("my-server.kev", settings="defrag_mode=1"),
+    "tune no setting": lambda: kevacuate.tune("my-server.kev", settings=["defrag_mode=2"]),
+    "tune too little": lambda: kevacuate.tune("my-server.kev", repeats=2),
+    "compare for a word": lambda: kevacuate.compare("my-server.kev", "mainline", seconds="15s"),  # type: ignore[arg-type]
     "verify no level": lambda: kevacuate.verify("my-server.kev", "budy"),
     "verify levels": lambda: kevacuate.verify("my-server.kev", 3),  # type: ignore[arg-type]
     "verify replays": lambda: kevacuate.verify("my-server.kev", replays="2"),  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kevacuate.measure.fidelity import Verification
     from kevacuate.measure.results import Comparison, Run
     from kevacuate.measure.saved import load, save
+    from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
     from kevacuate.observe.info import info
     from kevacuate.observe.outcomes import compare_recorded
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.compare import compare
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
+    from kevacuate.runs.tune import tune
 
 __all__ = [
     "POLICIES",
@@ -58,6 +60,7 @@ __all__ = [
     "Run",
     "Story",
     "Survey",
+    "Tuned",
     "Verification",
     "__version__",
     "build_demand",
@@ -81,6 +84,7 @@ __all__ = [
     "summary",
     "triage",
     "triage_live",
+    "tune",
     "verify",
 ]
 
@@ -97,6 +101,7 @@ _HOMES = {
     "Run": "measure.results",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
+    "Tuned": "measure.tuned",
     "Verification": "measure.fidelity",
     "build_demand": "demand.build",
     "compare": "runs.compare",
@@ -118,6 +123,7 @@ _HOMES = {
     "summary": "reports.comparison.summary",
     "triage": "observe.triage",
     "triage_live": "capture.record",
+    "tune": "runs.tune",
     "verify": "fidelity.verify",
 }
 _CALLED = {"RecordResult": "Result", "doctor": "examine", "open": "open_recording"}

@@ -31,6 +31,7 @@ from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import NativeLowering
 
 from kevacuate import lowering
+from kevacuate.jit import Part
 
 
 class _PartCodegen:
@@ -360,6 +361,7 @@ def parts_of(dispatcher: Any) -> int:
         function = pending.pop().py_func
         for name in function.__code__.co_names:
             found = function.__globals__.get(name)
+            found = found.compiled if isinstance(found, Part) else found
             if isinstance(found, Dispatcher) and found not in seen and not found.overloads:
                 seen.add(found)
                 pending.append(found)

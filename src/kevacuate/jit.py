@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the model's kernels are compiled: one decorator, one cache rule, two ways to hold the state.
+"""How the model is compiled: two decorators, one cache rule, two ways to hold the state.
 
-Every compiled function of the package is decorated with :func:`kernel` if Python calls it, with :func:`part` if only
-other kernels do. Two things are decided here and nowhere else:
+Every compiled function of the package is decorated with :func:`kernel` if Python calls it, an *entry point*, with :func:`part`
+if only other compiled functions do. Neither imports the compiler: :mod:`kevacuate.dispatch` does, when an entry point is first
+called, so that a command that compiles nothing does not wait for it. Three things are decided here and nowhere else:
 
 * **The cache.** Numba's on-disk cache does not notice a change in a callee that lives in another file. So
   the cache directory's name is a hash of every source file that holds or feeds compiled code, the versions of Numba
   and Python, and the form below: edit any of them and everything is compiled anew. Nor does Numba notice that a
-  NamedTuple's fields changed places: their names are in the key of each kernel.
-* **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :func:`pointers` turns it, inside
+  NamedTuple's fields changed places: their names are in the key of each entry point.
+* **Arrays or pointers.** The state is a NamedTuple of NumPy arrays. :data:`pointers` turns it, inside
   compiled code, into a NamedTuple of the same field names that holds raw pointers, which LLVM handles as fast as C, and
   records of named fields (:mod:`kevacuate.records`). ``s.meta[i]`` and ``s.zone[z].nr_free_pages`` read the same
   everywhere, so the same source also runs on the arrays, with bounds checked (``NUMBA_BOUNDSCHECK=1``), and as plain
   Python (``NUMBA_DISABLE_JIT=1``).
+* **Little work.** What an entry point does of a small recording takes less time in plain Python than the compiler takes:
+  :func:`run` chooses. It is the same source, and gives the same.
 """
 
 from __future__ import annotations
@@ -26,41 +29,37 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, TypeVar, overload
 
-import numba
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils, config, event
-from numba.core.caching import FunctionCache
-from numba.extending import intrinsic
+import numpy as np
+import numpy.typing as npt
 
-from kevacuate.compiler import (
-    ApartCompiler,
-    ColdCompiler,
-    EntryCompiler,
-    PartCompiler,
-    heard,
-    one_version,
-    parts_of,
-)
-from kevacuate.ending import owe, uncut
-from kevacuate.errors import KevacuateError
+from kevacuate.compiling import listening, when_compiling
+from kevacuate.ending import owe
 from kevacuate.lowering import forked
-from kevacuate.records import field_value, plain, view_of, view_type
+from kevacuate.records import plain, view_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-JIT_DISABLED: bool = bool(config.DISABLE_JIT)
-"""True when the kernels run as plain Python."""
 
-ARRAY_FORM: bool = JIT_DISABLED or bool(config.BOUNDSCHECK)
-"""True when the kernels index NumPy arrays (checked), False when they use raw pointers."""
+def _switched_on(variable: str) -> bool:
+    """Whether one of Numba's environment variables is a number other than 0, as Numba reads it."""
+    value = os.environ.get(variable, "").strip()
+    return value.lstrip("+-").isdecimal() and int(value) != 0
+
+
+JIT_DISABLED: bool = _switched_on("NUMBA_DISABLE_JIT")
+"""True when all runs as plain Python."""
+
+ARRAY_FORM: bool = JIT_DISABLED or _switched_on("NUMBA_BOUNDSCHECK")
+"""True when compiled code indexes NumPy arrays (checked), False when it uses raw pointers."""
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -71,6 +70,8 @@ COMPILED = "compiled.txt"
 @cache
 def source_digest(package: Path = PACKAGE) -> str:
     """Hash (hex, 16 digits) of the sources that :data:`COMPILED` lists, Numba's version, Python's, and the form of the state."""
+    import numba
+
     form = "arrays" if ARRAY_FORM else "pointers"
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {platform.machine()} {form}".encode())
     for name in (package / COMPILED).read_text().split():
@@ -81,9 +82,9 @@ def source_digest(package: Path = PACKAGE) -> str:
 
 @cache
 def cache_dir() -> str:
-    """Directory of the compiled kernels; a private temporary one, for this process, where the user's cache is not writable."""
+    """Directory of the machine code; a private temporary one, for this process, where the user's cache is not writable."""
     base = _cache_base()
-    path = os.path.join(base, f"kernels-{source_digest()}") if base else ""
+    path = os.path.join(base, f"compiled-{source_digest()}") if base else ""
     try:
         if path:
             os.makedirs(path, exist_ok=True)
@@ -91,7 +92,7 @@ def cache_dir() -> str:
             return path
     except OSError:
         pass
-    private = tempfile.mkdtemp(prefix=f"kevacuate-kernels-{os.getpid()}-")
+    private = tempfile.mkdtemp(prefix=f"kevacuate-compiled-{os.getpid()}-")
     _lock(private)
     atexit.register(_remove_private, private, os.getpid())
     owe(private, partial(_remove_private, private, os.getpid()))
@@ -123,74 +124,175 @@ def _remove_private(directory: str, pid: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-PARTS_SHARE = 0.6
-"""Of the time that a large kernel takes to compile, the share in which its parts are typed; the rest is LLVM's."""
+_making = threading.RLock()
+"""Held while a dispatcher is made: each function has one, whatever threads ask for it."""
 
 
-class _Compiling(event.Listener):  # type: ignore[misc]
-    """Calls a function when the first kernel begins to be compiled: not when its machine code is found on disk."""
+class _Compilable:
+    """A function before it is compiled.
 
-    def __init__(self, call: Callable[[], None], progress: Callable[[str], Any] | None) -> None:
-        self._call: Callable[[], None] | None = call
-        self._progress = progress
-        self._kernel, self._parts, self._typed, self._began = "", 0, 0, 0.0
-
-    def on_start(self, event: Any) -> None:
-        dispatcher = event.data["dispatcher"]
-        if not isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
-            return
-        self._begins()
-        if self._progress is not None:
-            self._kernel, self._parts = dispatcher.py_func.__name__, parts_of(dispatcher)
-            self._typed, self._began = 0, time.monotonic()
-
-    def _begins(self) -> None:
-        """A kernel is being compiled: the first time that is told."""
-        if self._call is not None:
-            call, self._call = self._call, None
-            call()
-
-    def typed(self) -> None:
-        """One part more is typed."""
-        self._typed += 1
-        if self._progress is None or self._typed < 20:  # too few to judge the machine's speed by
-            return
-        share = PARTS_SHARE * min(self._typed / max(self._parts, self._typed), 1)
-        left = (time.monotonic() - self._began) * (1 / share - 1)
-        self._progress(
-            f"compiling {self._kernel}, first run only: {self._typed} of {max(self._parts, self._typed)} functions, "
-            f"about {left:.0f} s more (estimate)"
-        )
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-    def wait(self, text: str) -> None:
-        """Another process compiles; what it says of that."""
-        self._begins()
-        if self._progress is not None and text:
-            self._progress(text)
-
-
-_listening: list[_Compiling] = []
-
-
-@contextmanager
-def when_compiling(call: Callable[[], None], progress: Callable[[str], Any] | None = None) -> Iterator[None]:
-    """Call *call*, once, when within the block a kernel has to be compiled, by whichever thread.
-
-    *progress* is told in words how far a large kernel is, and how long it may take, judged by the time it took so far.
+    Attributes
+    ----------
+    py_func : function
+        It, in plain Python; what it calls is compiled.
     """
-    listener = _Compiling(call, progress)
-    _listening.append(listener)
-    event.register("numba:compile", listener)
-    heard.append(listener.typed)
-    try:
-        yield
-    finally:
-        heard.remove(listener.typed)
-        event.unregister("numba:compile", listener)
-        _listening.remove(listener)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function
+        self.py_func = function
+        self._compiled: Any = None
+
+    @property
+    def compiled(self) -> Any:
+        """Numba's dispatcher."""
+        if self._compiled is None:
+            with _making:
+                from kevacuate import dispatch
+
+                self._compiled = self._compiled or self._make(dispatch)
+        return self._compiled
+
+    def _make(self, dispatch: Any) -> Any:
+        """A dispatcher, of the module that makes them."""
+        raise NotImplementedError
+
+
+class Part(_Compilable):
+    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`."""
+
+    def __init__(self, function: Callable[..., Any], inline: bool | None, cold: bool) -> None:
+        super().__init__(function)
+        self.inline, self.cold = inline, cold
+
+    def _make(self, dispatch: Any) -> Any:
+        return dispatch.compiled_part(self)
+
+
+class EntryPoint(_Compilable):
+    """A function that Python calls, which is compiled when it is first called; its machine code is kept on disk."""
+
+    def __init__(self, function: Callable[..., Any], plain_work: int) -> None:
+        super().__init__(function)
+        self._plain_work, self._asked = plain_work, False
+
+    def _make(self, dispatch: Any) -> Any:
+        return dispatch.compiled_entry_point(self.py_func)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function."""
+        return (self._compiled or self.compiled)(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_compiled":
+            raise AttributeError(name)
+        return getattr(self.compiled, name)
+
+    def _kept_once(self) -> bool:
+        """Whether machine code of it, of this source or another, was kept: that is loaded in an eighth of the compiler's time."""
+        base, name = _cache_base(), f"{self.py_func.__module__.rpartition('.')[2]}.{self.__name__}-*.nbi"
+        return bool(base) and any(Path(base).glob(f"compiled-*/*/{name}"))
+
+    @cached_property
+    def plain(self) -> Callable[..., Any]:
+        """It, and all that it calls, as plain Python."""
+        return _in_plain(self.py_func, {}, {})
+
+    def little(self, work: int, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Do it in plain Python, while all work of this process is little: (True, what it returns), or (False, None).
+
+        Nothing is changed then: what plain Python began and could not do (a number that does not fit) is undone.
+        """
+        if not self._asked:
+            self._asked = True
+            self._plain_work >>= 3 if self._kept_once() else 0
+        self._plain_work -= work
+        if self._plain_work < 0 or self._compiled is not None:
+            return False, None
+        arrays = [array for argument in arguments for array in _arrays_of(argument)]
+        if sum(array.nbytes for array in arrays) > _MOST_COPIED:
+            return False, None
+        kept = [array.copy() for array in arrays]
+        try:
+            with np.errstate(all="ignore"):
+                result = self.plain(*(x.data if isinstance(x, np.ndarray) else x for x in arguments))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            for array, before in zip(arrays, kept, strict=True):
+                array[...] = before
+            return False, None
+        return True, result
+
+
+_MOST_COPIED = 1 << 26
+"""Bytes of arrays that are copied at most, lest plain Python cannot end what it began."""
+
+
+def _arrays_of(argument: Any) -> Iterator[npt.NDArray[Any]]:
+    """The arrays that an entry point may write, of one of its arguments."""
+    for found in argument if isinstance(argument, tuple) else (argument,):
+        if isinstance(found, np.ndarray) and found.flags.writeable:
+            yield found
+
+
+def run(entry: Any, work: int, *arguments: Any) -> Any:
+    """Call an entry point: in plain Python while the *work* of all such calls is little, else compiled. Both give the same.
+
+    *work* is in the unit of :func:`kernel`'s *plain_work*.
+    """
+    if isinstance(entry, EntryPoint):
+        done, result = entry.little(work, arguments)
+        if done:
+            return result
+    return entry(*arguments)
+
+
+class Builtin:
+    """A function that is made of LLVM's instructions in compiled code.
+
+    Parameters
+    ----------
+    name : str
+        Its name in :mod:`kevacuate.intrinsics`.
+    plain : function
+        What stands for it in plain Python.
+    """
+
+    def __init__(self, name: str, plain: Callable[..., Any]) -> None:
+        self.name, self.plain = name, plain
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Global names that a function's code, and what is defined in it, may load."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _in_plain(
+    function: Callable[..., Any],
+    made: dict[Callable[..., Any], Callable[..., Any]],
+    spaces: dict[int, dict[str, Any]],
+) -> Callable[..., Any]:
+    """*function* with plain Python in the place of all compiled functions that it reaches.
+
+    *made* holds those that are made already, *spaces* the modules' names by the number of their dictionary.
+    """
+    if not isinstance(function, FunctionType):
+        return function
+    if (known := made.get(function)) is not None:
+        return known
+    space = spaces.setdefault(id(function.__globals__), dict(function.__globals__))
+    twin = FunctionType(
+        function.__code__, space, function.__name__, function.__defaults__, function.__closure__
+    )
+    made[function] = twin
+    for name in _names(function.__code__):
+        found = function.__globals__.get(name)
+        if isinstance(found, _Compilable):
+            space[name] = _in_plain(found.py_func, made, spaces)
+        elif isinstance(found, Builtin):
+            space[name] = found.plain
+    return twin
 
 
 @overload
@@ -202,7 +304,7 @@ def part(*, inline: bool | None = None, cold: bool = False) -> Callable[[F], F]:
 
 
 def part(function: F | None = None, *, inline: bool | None = None, cold: bool = False) -> Any:
-    """Compile *function*, which only other kernels call, with the package's options.
+    """Compile *function*, which only other compiled functions call, with the package's options.
 
     Parameters
     ----------
@@ -221,75 +323,41 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
 
 
 def _part(function: F, inline: bool | None, cold: bool) -> Any:
-    """Compile *function*: see :func:`part`."""
-    if JIT_DISABLED:
-        return function
-    compiler = ColdCompiler if cold else ApartCompiler if inline is False else PartCompiler
-    compiled = numba.njit(
-        pipeline_class=compiler,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        nogil=True,
-        error_model="numpy",
-        boundscheck=ARRAY_FORM,
-        forceinline=bool(inline),  # said even if not: a callee that is silent inherits its caller's
-    )(function)
-    return one_version(compiled)
+    """See :func:`part`."""
+    return function if JIT_DISABLED else Part(function, inline, cold)
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
-    """Numba's cache on disk, with names of fields in its key and a sentence where the disk is full."""
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        fields = tuple(
-            getattr(argument, "instance_class", argument)._fields
-            for argument in sig
-            if isinstance(argument, types.NamedTuple | types.NamedUniTuple)
-        )
-        return (*super()._index_key(sig, codegen), fields)
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the machine code; a signal that ends the command waits, else Numba would leave a file of half the code.
-
-        Raises
-        ------
-        KevacuateError
-            It cannot be written.
-        """
-        try:
-            with uncut():
-                super().save_overload(sig, data)
-        except OSError as error:
-            raise KevacuateError(
-                f"The compiled model cannot be kept in {self.cache_path} ({error.strerror or error}): "
-                "make room, or set KEVACUATE_CACHE_DIR to another directory."
-            ) from None
+@overload
+def kernel(function: F) -> F: ...
 
 
-def kernel(function: F) -> F:
-    """Compile *function*, which Python calls on a state of arrays, and keep the machine code on disk."""
-    if JIT_DISABLED:
-        return function
-    before = config.CACHE_DIR
-    config.CACHE_DIR = cache_dir()
-    try:
-        compiled = numba.njit(
-            pipeline_class=EntryCompiler, nogil=True, error_model="numpy", boundscheck=ARRAY_FORM
-        )(function)
-        compiled._cache = _Kept(function)  # as cache=True does, with a cache of ours
-        return compiled  # type: ignore[no-any-return]
-    finally:
-        config.CACHE_DIR = before
+@overload
+def kernel(*, plain_work: int) -> Callable[[F], F]: ...
+
+
+def kernel(function: F | None = None, *, plain_work: int = 0) -> Any:
+    """Compile *function*, which Python calls on a state of arrays, and keep the machine code on disk.
+
+    Parameters
+    ----------
+    function : callable
+        The function, in the subset of Python that Numba compiles.
+    plain_work : int
+        How much of a process's work :func:`run` does in plain Python, in any unit: what takes about as long as the compiler.
+    """
+    if function is None:
+        return lambda f: kernel(f) if JIT_DISABLED else EntryPoint(f, plain_work)
+    return function if JIT_DISABLED else EntryPoint(function, plain_work)
 
 
 @contextmanager
-def beside(work: Callable[[], Any], *kernels: Any) -> Iterator[None]:
-    """While the block runs, a forked child does *work*, so that *kernels* are compiled and kept on disk when the block ends.
+def beside(work: Callable[[], Any], *entries: Any) -> Iterator[None]:
+    """While the block runs, a forked child does *work*, so that *entries* are compiled and kept on disk when the block ends.
 
-    What else the work does is lost with the child, errors too. Nothing is begun where the kernels are kept already, or there is
-    one core. Call it before other threads compile.
+    What else the work does is lost with the child, errors too. Nothing is begun where these entry points are kept already, or
+    there is one core. Call it before other threads compile.
     """
-    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2 or all(map(is_kept, kernels)):
+    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2 or all(map(is_kept, entries)):
         yield
         return
     said = os.memfd_create("kevacuate")
@@ -320,7 +388,7 @@ def _heard_to_its_end(child: int, said: int) -> bool:
             last, since = text, time.monotonic()
         elif time.monotonic() - since > LONGEST_SILENCE:
             return False
-        for listener in _listening:
+        for listener in listening:
             listener.wait(text)
         time.sleep(0.02)
     return True
@@ -328,69 +396,30 @@ def _heard_to_its_end(child: int, said: int) -> bool:
 
 def _speaking_to(file: int, work: Callable[[], Any]) -> None:
     """In the child: *work*; what it says of compiling goes into *file*, and the parent's listeners hear nothing of it."""
-    for listener in _listening:
-        event.unregister("numba:compile", listener)
-    _listening.clear()
-    heard.clear()
+    listening.clear()
     with when_compiling(lambda: None, lambda text: os.pwrite(file, text.encode().ljust(_MOST_SAID), 0)):
         work()
 
 
-def is_kept(kernel: Any) -> bool:
-    """Whether the disk has code of a kernel: each is compiled for one set of types. True of plain Python, too."""
-    return JIT_DISABLED or os.path.exists(kernel._cache._cache_file._index_path)
+def is_kept(entry: Any) -> bool:
+    """Whether the disk has code of an entry point: each is compiled for one set of types. True of plain Python, too."""
+    return JIT_DISABLED or os.path.exists(entry._cache._cache_file._index_path)
 
 
-if JIT_DISABLED:
-
-    def pointers(state: Any) -> Any:
-        """The state with each array as a memoryview: items are then plain ints, which do not overflow."""
-        return plain(view_of(type(state)), state)
-
-else:
-
-    @intrinsic
-    def pointers(typingctx: Any, state: Any) -> Any:
-        """Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.
-
-        The caller keeps the arrays alive for as long as the pointers are used.
-        """
-        result = view_type(view_of(state.instance_class), state.types)
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = [
-                field_value(context, builder, of, array, builder.extract_value(args[0], i))
-                for i, (of, array) in enumerate(zip(result.types, state.types, strict=True))
-            ]
-            return context.make_tuple(builder, signature.return_type, values)
-
-        return result(state), codegen
+def _plain_pointers(state: Any) -> Any:
+    """The state with each array as a memoryview: items are then plain ints, which do not overflow."""
+    return plain(view_of(type(state)), state)
 
 
-if JIT_DISABLED:
+def _plain_prefetch(array: Any, index: int) -> None:
+    """Nothing: plain Python has no prefetch."""
 
-    def prefetch(array: Any, index: int) -> None:
-        """Nothing: plain Python has no prefetch."""
 
-elif ARRAY_FORM:
+pointers: Any = _plain_pointers if JIT_DISABLED else Builtin("pointers", _plain_pointers)
+"""Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.
 
-    @part(inline=True)
-    def prefetch(array: Any, index: int) -> None:
-        """Nothing: the checked form does not prefetch."""
+The caller keeps the arrays alive for as long as the pointers are used.
+"""
 
-else:
-
-    @intrinsic
-    def prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
-        """Ask the processor to load the cache line of ``pointer[index]``, which will be written."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            address = builder.gep(args[0], [args[1]])
-            byte = ir.IntType(8).as_pointer()
-            int32 = ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)])
-            return context.get_dummy_value()
-
-        return types.void(pointer, index), codegen
+prefetch: Any = _plain_prefetch if JIT_DISABLED else Builtin("prefetch", _plain_prefetch)
+"""Ask the processor to load the cache line of ``pointer[index]``, which will be written; the checked form does not."""

@@ -15,18 +15,20 @@ from synthetic import write_recording
 from kevacuate import __version__
 from kevacuate.cli.main import COMMANDS
 from kevacuate.cli.options import REPEATS
+from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.permutation import decide
 from kevacuate.policy import KNOBS, POLICIES
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.worth import MARK
 
 PAIR = ("--policy", "mainline", "--policy", "evacuate")
+FIVE = (*PAIR, "--repeats", str(REPEATS))
 POLICIES_OF_PAIR = ("mainline", "evacuate")
 
 
 @pytest.fixture(scope="module")
 def compared(synthetic_kev: Path) -> dict[str, Any]:
-    done = run("compare", synthetic_kev, *PAIR, "--json")
+    done = run("compare", synthetic_kev, *FIVE, "--json")
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -67,7 +69,7 @@ def test_help_of_compare_names_every_policy_and_knob() -> None:
 
 def test_json_of_compare(compared: dict[str, Any]) -> None:
     assert list(compared)[:2] == ["verdict", "worth"]
-    assert list(compared)[2:] == ["conclusion", "groups", "recording", "rows", "rule", "runs"]
+    assert list(compared)[2:] == ["conclusion", "decision", "groups", "recording", "rows", "rule", "runs"]
     told = {part["kind"]: part["text"] for part in compared["conclusion"]}
     assert (compared["verdict"], compared["worth"]) == (told["verdict"], told["worth"])
     assert {row["trusted"] for row in compared["rows"]} <= {True, False}
@@ -89,7 +91,7 @@ def test_json_of_compare(compared: dict[str, Any]) -> None:
 
 
 def test_two_runs_differ_in_timing_alone(synthetic_kev: Path, compared: dict[str, Any]) -> None:
-    again = json.loads(run("compare", synthetic_kev, *PAIR, "--json").stdout)
+    again = json.loads(run("compare", synthetic_kev, *FIVE, "--json").stdout)
     first = json.loads(json.dumps(compared))
     for result in (again, first):
         for one in result["runs"]:
@@ -117,7 +119,7 @@ def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
 
 
 def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> None:
-    done = call("compare", synthetic_kev, *PAIR)
+    done = call("compare", synthetic_kev, *FIVE)
     assert done.returncode == 0
     assert "tiny.kev" in done.stdout
     assert "7.2.0-synthetic" in done.stdout
@@ -133,6 +135,34 @@ def test_the_table_of_compare(synthetic_kev: Path, compared: dict[str, Any]) -> 
     lines = done.stdout.splitlines()
     assert lines[0].startswith("In the model, against mainline: evacuate changes ")
     assert lines[1] == compared["worth"]
+
+
+def test_json_says_what_is_decided(compared: dict[str, Any]) -> None:
+    told = compared["decision"]
+    assert (told["replays"], told["alpha_spent"], told["decided"]) == (REPEATS, 0, False)
+    assert [look["replays"] for look in told["looks"]] == [REPEATS]
+    assert [row["id"] for row in told["rows"]] == list(DECIDING)
+    assert set(told["rows"][0]) == {"id", "policy", "state", "replays", "p", "seen", "difference"}
+
+
+def test_without_a_time_to_spend_five_replays_are_made(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    timed = json.loads(call("compare", synthetic_kev, *PAIR, "--time", "0s", "--json").stdout)
+    assert timed["rows"] == compared["rows"]
+    assert timed["decision"] == compared["decision"]
+
+
+def test_more_replays_decide_and_say_so(synthetic_kev: Path) -> None:
+    done = call("compare", synthetic_kev, *PAIR, "--repeats", 8)
+    (said,) = re.findall(
+        r"Of (\d) looks the last was after 8 replays of each policy", done.stdout.replace("\n", " ")
+    )
+    assert said == "2"
+    assert "-> " in done.stdout
+    told = json.loads(call("compare", synthetic_kev, *PAIR, "--repeats", 8, "--json").stdout)
+    kinds = [part["kind"] for part in told["conclusion"]]
+    assert kinds[:2] == ["verdict", "worth"]
+    assert set(kinds[2 : kinds.index("error")]) <= {"decided", "undecided"}
+    assert "rows that decide" in told["verdict"]
 
 
 def test_a_single_replay_of_each_policy(synthetic_kev: Path, compared: dict[str, Any]) -> None:
@@ -151,7 +181,7 @@ def test_the_table_of_replay(synthetic_kev: Path) -> None:
 
 
 def test_output_to_a_pipe_has_no_control_characters(synthetic_kev: Path) -> None:
-    for command in (("compare", synthetic_kev, *PAIR), ("info", synthetic_kev)):
+    for command in (("compare", synthetic_kev, *FIVE), ("info", synthetic_kev)):
         done = run(*command)
         assert "\x1b" not in done.stdout + done.stderr
 
@@ -159,8 +189,8 @@ def test_output_to_a_pipe_has_no_control_characters(synthetic_kev: Path) -> None
 def test_no_color(synthetic_kev: Path) -> None:
     asked = {"TERM": "xterm-256color", "FORCE_COLOR": "1"}
     colour = re.compile(r"\x1b\[[0-9;]*m")
-    coloured = run("compare", synthetic_kev, *PAIR, **asked).stdout
-    plain = run("compare", synthetic_kev, *PAIR, **asked, NO_COLOR="1").stdout
+    coloured = run("compare", synthetic_kev, *FIVE, **asked).stdout
+    plain = run("compare", synthetic_kev, *FIVE, **asked, NO_COLOR="1").stdout
     assert re.search(r"\x1b\[(\d+;)*3[0-7]m", coloured)
     assert not re.search(r"\x1b\[(\d+;)*(3[0-7]|4[0-7]|38;|48;)", plain)
     assert colour.sub("", plain) == colour.sub("", coloured)
@@ -205,7 +235,7 @@ def test_a_reader_that_closes_the_pipe_early(command: tuple[str, ...]) -> None:
 def test_a_reader_that_closes_the_pipe_before_the_results(
     synthetic_kev: Path, options: tuple[str, ...]
 ) -> None:
-    closed_after_a_line("compare", str(synthetic_kev), *PAIR, *options)
+    closed_after_a_line("compare", str(synthetic_kev), *FIVE, *options)
 
 
 def closed_after_a_line(*args: str) -> None:

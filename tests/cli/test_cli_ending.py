@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_tools import TEXT
 
-from kevacuate import ending, jit
+from kevacuate import dispatch, ending
 from kevacuate.cli.process import ended_by_signal
 
 ONE_CPU = Path(__file__).parent.parent / "data/one-cpu.kev"
@@ -122,11 +122,11 @@ def test_machine_code_is_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.01)
         written.append(data)
 
-    monkeypatch.setattr(jit.FunctionCache, "save_overload", save)
+    monkeypatch.setattr(dispatch.FunctionCache, "save_overload", save)
     try:
         with ended_by_signal() as caught:
             with pytest.raises(KeyboardInterrupt):
-                jit._Kept.save_overload(object.__new__(jit._Kept), None, "code")
+                dispatch.Kept.save_overload(object.__new__(dispatch.Kept), None, "code")
             assert (written, caught) == (["code"], [signal.SIGTERM])
     finally:
         signal.signal(signal.SIGTERM, before)

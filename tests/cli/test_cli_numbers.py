@@ -12,7 +12,7 @@ from cli_tools import refusal
 
 from kevacuate.capture.options import RecordOptions, parse_size
 from kevacuate.cli.main import COMMANDS, cli
-from kevacuate.cli.options import Number
+from kevacuate.cli.options import Duration, Number
 from kevacuate.errors import KevacuateError
 
 NEEDS = {"verify": ["nothing.kev"], "import": ["nothing.txt"]}
@@ -74,3 +74,22 @@ def test_a_recorder_is_not_asked_for_it_either(name: str, value: float) -> None:
 def test_shares_of_a_policy(share: str) -> None:
     said = refusal("compare", "nothing.kev", "--policy", f"mainline,skip-bits={share}")
     assert said.startswith("Knob skip-bits of policy mainline cannot be")
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-1s", "15 s", "1e3", "8d", "605000", "1h30m", "", "٣s", "9" * 400]
+)
+def test_no_time(text: str) -> None:
+    assert "is not a time: write 15s, 2m or 1h, up to a week." in refusal(
+        "compare", "nothing.kev", "--time", text
+    )
+
+
+def test_a_number_and_a_time_are_not_both_given() -> None:
+    said = refusal("compare", "nothing.kev", "--time", "1m", "--repeats", "5")
+    assert "--repeats makes a fixed number of replays, --time as many as fit: give one of them." in said
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15", 15), ("15s", 15), ("1.5m", 90), ("2h", 7200), ("0", 0)])
+def test_a_time(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds

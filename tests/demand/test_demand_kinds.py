@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from demand_pack import pack
 from demand_tools import ANON, TARGET, VMALLOC, Event, alloc, chunk_of, compiled, free
 
 from kevacuate.demand import pagekinds as pk
 from kevacuate.demand.build import build_demand
-from kevacuate.demand.pack import pack
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.errors import KevacuateError

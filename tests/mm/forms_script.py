@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run a fixed lockstep script and print a digest of all states it went through; once per form of the kernels.
+"""Run a fixed lockstep script and print a digest of all states it went through; once per form of the compiled code.
 
 Prints the form, whether an index beyond an array is noticed (not tried on raw pointers), and the digests.
 """

@@ -15,10 +15,11 @@ from numba import types
 
 import kevacuate
 from kevacuate import compiler, jit
-from kevacuate.disjoint import place_of, pointer_type
+from kevacuate.aliasing import pointer_type
+from kevacuate.disjoint import place_of
 from kevacuate.mm.fields import View, Zone
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state, grow_objects
-from kevacuate.records import RecordType
+from kevacuate.recordtypes import RecordType
 
 MACHINE = MachineConfig(npages=1024, zones=(ZoneConfig(0, 2, 0, 1024),))
 

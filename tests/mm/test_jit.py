@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules of `kevacuate.jit`: what is compiled anew when, and where kernels may live."""
+"""The rules of `kevacuate.jit`: what is compiled anew when, and where compiled code may live."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compiled_sources import Sources
 from numba.core.caching import IndexDataCacheFile
 
 import kevacuate
-from kevacuate import jit
+from kevacuate import compiling, jit
 from kevacuate.errors import KevacuateError
 
 PACKAGE = Path(kevacuate.__file__).parent
@@ -63,12 +63,18 @@ def copy(tmp_path: Path) -> Path:
     for name in (
         "errors.py",
         "ending.py",
+        "_lazy.py",
         "_version.py",
         "jit.py",
         "records.py",
+        "aliasing.py",
         "compiler.py",
+        "compiling.py",
         "disjoint.py",
+        "dispatch.py",
+        "intrinsics.py",
         "lowering.py",
+        "recordtypes.py",
         jit.COMPILED,
     ):
         shutil.copy(PACKAGE / name, tmp_path / "kevacuate" / name)
@@ -222,7 +228,7 @@ with when_compiling(lambda: said.append("compiling")):
 """
 
 
-def test_a_kernel_that_another_process_compiles_is_found_on_disk(tmp_path: Path) -> None:
+def test_an_entry_point_that_another_process_compiles_is_found_on_disk(tmp_path: Path) -> None:
     (tmp_path / "quarters.py").write_text(BESIDE)
     done = subprocess.run(
         [sys.executable, "-c", "import quarters"],
@@ -254,18 +260,10 @@ def test_a_child_that_says_nothing_more_is_given_up(monkeypatch: pytest.MonkeyPa
 
 def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    listener = jit._Compiling(lambda: None, said.append)
+    listener = compiling._Compiling(lambda: None, said.append)
     now = iter([100.0, *[106.0] * 40])
-    monkeypatch.setattr(jit.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(jit, "parts_of", lambda dispatcher: 40)
-    listener.on_start(_Event(jit.kernel(_one_more)))
+    monkeypatch.setattr(compiling.time, "monotonic", lambda: next(now))
+    listener.begins("_one_more", lambda: 40)
     for _ in range(20):
         listener.typed()
     assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 14 s more (estimate)"]
-
-
-class _Event:
-    """What Numba tells a listener."""
-
-    def __init__(self, dispatcher: object) -> None:
-        self.data = {"dispatcher": dispatcher}

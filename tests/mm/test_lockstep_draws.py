@@ -6,12 +6,17 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import fields
 
+import synthetic
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from lockstep_machines import THEMES, specs
-from lockstep_spec import POLICY_FIELDS, Spec, oracle_config
+from lockstep_spec import MACHINE_FIELDS, POLICY_FIELDS, Spec, oracle_config
 
 from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.mm.profile import PROFILES
 from kevacuate.policy import KNOBS
+from kevacuate.policy.settings import SETTINGS
+from kevacuate.runs.sysctls import model_settings
 
 PARAMETERS = {field.name for field in fields(EvacuationConfig)}
 INPUTS = {"skip-bits": "set_skip is an operation of the scripts", "no-workqueue": "sets ready"}
@@ -19,7 +24,7 @@ INPUTS = {"skip-bits": "set_skip is an operation of the scripts", "no-workqueue"
 
 def test_every_knob_sets_a_parameter_or_is_an_input() -> None:
     assert {knob.field for knob in KNOBS.values() if knob.field} <= PARAMETERS
-    assert {name for name, knob in KNOBS.items() if not knob.field} == set(INPUTS)
+    assert {name for name, knob in KNOBS.items() if not knob.field} == {*INPUTS, *SETTINGS}
 
 
 def test_every_parameter_is_passed_to_the_oracle() -> None:
@@ -41,3 +46,30 @@ def test_every_parameter_is_drawn_with_several_values_and_reaches_the_oracle() -
     draw()
     assert [name for name in sorted(PARAMETERS) if len(drawn[name]) < 2] == []
     assert [name for name in sorted(PARAMETERS) if len(passed[name]) < 2] == []
+
+
+def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values() -> None:
+    turned = {
+        field
+        for setting in SETTINGS
+        for field in model_settings(synthetic.machine(), PROFILES["7.2"], {setting: 1})
+    }
+    assert turned == {
+        "compact_unevictable_allowed",
+        "compaction_proactiveness",
+        "defrag_mode",
+        "extfrag_threshold",
+        "pcp_high_fraction",
+        "watermark_boost_factor",
+    }
+    assert turned <= set(MACHINE_FIELDS)
+    drawn: dict[str, set[object]] = defaultdict(set)
+
+    @settings(max_examples=100)
+    @given(st.one_of(specs(THEMES["any"]), specs(THEMES["compaction"])))
+    def draw(spec: Spec) -> None:
+        for name in turned:
+            drawn[name].add(getattr(spec.machine, name))
+
+    draw()
+    assert [name for name in sorted(turned) if len(drawn[name]) < 2] == []

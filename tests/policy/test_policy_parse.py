@@ -7,6 +7,7 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import KNOBS, POLICIES, Policy, parse_policy
+from kevacuate.policy.settings import SETTINGS
 
 GOOD_VALUES = {
     "pool": ("0", 0),
@@ -22,6 +23,17 @@ GOOD_VALUES = {
     "isolate-ns": ("3", 3),
     "reclaim-ns": ("4", 4),
     "migrate-ns": ("5", 5),
+    "min_free_kbytes": ("65536", 65536),
+    "watermark_scale_factor": ("3000", 3000),
+    "watermark_boost_factor": ("2147483647", 2**31 - 1),
+    "compaction_proactiveness": ("100", 100),
+    "defrag_mode": ("1", 1),
+    "percpu_pagelist_high_fraction": ("8", 8),
+    "extfrag_threshold": ("0", 0),
+    "compact_unevictable_allowed": ("0", 0),
+    "memory": ("0.8", 0.8),
+    "thp_enabled": ("never", "never"),
+    "thp_defrag": ("defer+madvise", "defer+madvise"),
 }
 
 BAD_VALUES = [
@@ -43,6 +55,19 @@ BAD_VALUES = [
     ("no-workqueue", ""),
     ("no-workqueue", "0+"),
     ("no-workqueue", "a"),
+    ("min_free_kbytes", "-1"),
+    ("min_free_kbytes", str(2**31)),
+    ("min_free_kbytes", "9" * 5000),
+    ("min_free_kbytes", "64M"),
+    ("watermark_scale_factor", "0"),
+    ("watermark_scale_factor", "3001"),
+    ("compaction_proactiveness", "101"),
+    ("defrag_mode", "2"),
+    *(("percpu_pagelist_high_fraction", text) for text in ("1", "7")),
+    ("extfrag_threshold", "1001"),
+    *(("memory", text) for text in ("0", "0.0", "1.01", "-0.5", "80%", "nan", "1e-3", ".", "")),
+    ("thp_enabled", "always"),
+    ("thp_defrag", "defer+"),
 ]
 
 
@@ -98,8 +123,9 @@ def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> 
     assert takes[1].split(", ") == list(POLICIES[policy].knobs)
 
 
-def test_mainline_takes_no_knob_of_the_patch() -> None:
-    for name in set(KNOBS) - {"skip-bits"}:
+def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:
+    assert set(POLICIES["mainline"].knobs) == {"skip-bits", *SETTINGS}
+    for name in set(KNOBS) - {"skip-bits", *SETTINGS}:
         assert f"no knob {name!r}" in refusal(f"mainline,{name}={GOOD_VALUES[name][0]}")
 
 

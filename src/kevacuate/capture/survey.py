@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe
-from kevacuate.capture.snapshots import STEP, page_words, take_counts
+from kevacuate.capture.snapshots import read_ahead, take_counts
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_HUGE, KPF_THP, flag, tails_as_heads
 from kevacuate.measure.blocks import is_mixed
@@ -135,10 +136,10 @@ def take_survey() -> Survey:
             f"{PROC / 'kpageflags'} cannot be read ({error.strerror}): run it with sudo."
         ) from None
     try:
-        for first in range(0, top, STEP):
-            words = page_words(file, first, min(STEP, top - first))
-            parts.append(count_blocks(tails_as_heads(words), order))
-            silent.append(silent_blocks(words, order))
+        with closing(read_ahead(file, top)) as steps:
+            for words in steps:
+                parts.append(count_blocks(tails_as_heads(words), order))
+                silent.append(silent_blocks(words, order))
     finally:
         os.close(file)
     columns = [np.concatenate([part[i] for part in parts]) for i in range(len(BlockCounts._fields))]

@@ -12,27 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.segment import Segment
 from rich.text import Text
 
 import kevacuate
+from kevacuate.compiling import when_compiling
 from kevacuate.ending import heed, owed
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import when_compiling
 from kevacuate.recording.atomic_write import refuse_special, remove_leftovers, unwritable
 from kevacuate.reports.escape import visible_block
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 COMPILING = "compiling the model, first run only (up to a minute)"
 """Said when the model is compiled: its machine code is then kept on disk."""
@@ -139,6 +134,17 @@ def phase_lines() -> Callable[[Any], None]:
     return report
 
 
+@contextmanager
+def live_status(line: Callable[[Any], str]) -> Iterator[Callable[[Any], None]]:
+    """For a recorder: a function of its Status that shows it as *line* words it; outside a terminal as :func:`phase_lines`."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield phase_lines()
+        return
+    with screen.status("starting") as shown, owed(shown.stop):
+        yield lambda status: shown.update(line(status))
+
+
 class _Waits:
     """Says on stderr what the command does, once for each thing, where nothing was said for :data:`QUIET_SECONDS`."""
 
@@ -193,6 +199,28 @@ def doing(verb: str, report: Report) -> Report:
     return lambda name, done, total: report(f"{verb} {name}", done, total)
 
 
+def _bar(screen: Console) -> Progress:
+    """A bar for each thing that is done, with a spinner."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+    )
+
+
 @contextmanager
 def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
     """A progress bar on stderr; yields a function to tell it what is done. *first* is what is done before that is called.
@@ -205,15 +233,7 @@ def progress_bar(first: str = "reading the recording") -> Iterator[Report]:
         with _said_waits(first) as said:
             yield said
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-    )
+    bar = _bar(screen)
     tasks: dict[str, Any] = {}
     waiting = bar.add_task(first, total=None)
 

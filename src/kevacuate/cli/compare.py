@@ -11,15 +11,19 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
+    Duration,
     all_option,
     policies_help,
     policies_option,
-    repeats_of,
     repeats_option,
     result_options,
+    time_option,
 )
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 from kevacuate.policy import COMPARED
+
+TIME = "15s"
+"""What a comparison may take by default."""
 
 
 @click.command(
@@ -35,7 +39,8 @@ from kevacuate.policy import COMPARED
     help="No replay: set recordings of real kernels side by side, A B ... or groups of repeats A1 A2 -- B1 B2 ...",
 )
 @policies_option("NAME[,knob=value...]; the first is what the others are compared with", COMPARED)
-@repeats_option
+@time_option(TIME, "Go on until the rows that decide are decided, or so much time is spent.")
+@repeats_option("Replays of each policy, in place of a time, with seeds from --seed on.")
 @click.option(
     "--details",
     is_flag=True,
@@ -47,6 +52,7 @@ def command(
     recordings: tuple[str, ...],
     recorded: bool,
     policies: tuple[str, ...],
+    seconds: float | None,
     repeats: int | None,
     details: bool,
     every: bool,
@@ -59,8 +65,8 @@ def command(
 ) -> None:
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
-    Each policy is replayed several times with different seeds. Shown are mean, spread and difference, and whether so many replays
-    can tell it from chance.
+    Each policy is replayed with one seed after the other, at least five, until the rows that decide are decided or --time is
+    spent. Shown are mean, spread and difference, and whether so many replays can tell it from chance.
 
     With --recorded: two or more recordings of real kernels side by side, counted from their events and snapshots without a
     model. Repeats are groups, with -- between them.
@@ -70,21 +76,15 @@ def command(
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     if recorded:
-        if policies or series or save or repeats or every:
-            raise click.UsageError(
-                "--recorded replays nothing, so it takes neither --policy nor --repeats nor --all nor --series nor --save."
-            )
+        _refuse_with_recorded(policies or series or save or repeats or every or seconds is not None)
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
-    if len(recordings) > 1:
-        raise click.UsageError(
-            f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
-        )
+    seconds = _time(recordings, repeats, seconds)
     options = kevacuate.ReplayOptions(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )
     path = Path(recordings[0]) if recordings else None
-    result = _replays(path, policies or COMPARED, repeats_of(repeats), options, save)
+    result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
     if as_json:
         _print_json(result, series=series)
     else:
@@ -111,10 +111,34 @@ def _print(result: kevacuate.Comparison, *, every: bool) -> None:
     out.print("\n".join(rest), markup=False, highlight=False)
 
 
+def _refuse_with_recorded(others: object) -> None:
+    """Refuse --recorded beside options of a replay."""
+    if others:
+        raise click.UsageError(
+            "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --all nor --series nor --save."
+        )
+
+
+def _time(recordings: Sequence[str], repeats: int | None, seconds: float | None) -> float | None:
+    """The time that the replays may take; None where their number is given."""
+    if len(recordings) > 1:
+        raise click.UsageError(
+            f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
+        )
+    if repeats is not None and seconds is not None:
+        raise click.UsageError(
+            "--repeats makes a fixed number of replays, --time as many as fit: give one of them."
+        )
+    if repeats is None and seconds is None:
+        return Duration().convert(TIME, None, None)
+    return seconds
+
+
 def _replays(
     path: Path | None,
     policies: Sequence[str],
-    repeats: int,
+    repeats: int | None,
+    seconds: float | None,
     options: kevacuate.ReplayOptions,
     save: Path | None,
 ) -> kevacuate.Comparison:
@@ -127,6 +151,7 @@ def _replays(
             open_recording(path),
             policies,
             repeats=repeats,
+            seconds=seconds,
             options=options,
             progress=doing("replaying", progress),
             say=_say,

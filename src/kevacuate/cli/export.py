@@ -12,7 +12,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
-from kevacuate.cli.options import json_option, policies_option, recording_argument
+from kevacuate.cli.options import json_option, path_option, policies_option, recording_argument
 from kevacuate.reports.export import FORMATS
 
 
@@ -35,10 +35,9 @@ def _the_one(forms: list[str]) -> str:
 @click.command("export", short_help="Write a recording's events in another tool's format.")
 @recording_argument
 @_format_options
-@click.option(
+@path_option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     metavar="FILE",
     help="The file to make, - for stdout. Default: the recording's name in the current directory.",
 )

@@ -15,7 +15,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
-from kevacuate.cli.options import json_option
+from kevacuate.cli.options import json_option, path_option
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.atomic_write import private_directory
 
@@ -75,16 +75,14 @@ def stored(file: Path) -> Iterator[Path]:
 
 @click.command("import", short_help="Make a recording of a trace that another tool wrote.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
+@path_option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     metavar="DIR.kev",
     help="The recording to make. Default: the file's name in the current directory.",
 )
-@click.option(
+@path_option(
     "--formats",
-    type=click.Path(path_type=Path),
     metavar="DIR",
     help="Format files of the recorded kernel (SYSTEM/EVENT or SYSTEM/EVENT/format, as below tracefs' events/).",
 )

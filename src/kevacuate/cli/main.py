@@ -33,6 +33,7 @@ COMMANDS = {
     "watch": "Watch pageblocks and claims live, in the terminal.",
     "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",
+    "tune": "Try the kernel's settings: which help, at what cost.",
     "report": "Write one HTML page to look at and to mail.",
     "explain": "Tell the story of one page or pageblock.",
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,6 +67,12 @@ MOST_SECONDS = 366 * 86400.0
 
 recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
 
+
+def path_option(*names: str, **given: Any) -> Decorator:
+    """An option that takes a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **given)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")
 
 series_option = click.option("--series", is_flag=True, help="With --json: the time series too.")
@@ -108,15 +115,41 @@ def policy_option(what: str, default: str | None = None) -> Decorator:
     return click.option("--policy", default=default, show_default=default is not None, metavar="P", help=what)
 
 
-def repeats_option(function: Any) -> Any:
+def repeats_option(
+    what: str = f"Replays of each policy, with seeds from --seed on. A single one is one draw of chance. Default: {REPEATS}.",
+) -> Decorator:
     """``--repeats N``; None where it is not given, see :func:`repeats_of`."""
-    return click.option(
-        "-r",
-        "--repeats",
-        metavar="N",
-        type=Integer(1, 1000),
-        help=f"Replays of each policy, with seeds from --seed on. A single one is one draw of chance. Default: {REPEATS}.",
-    )(function)
+    return click.option("-r", "--repeats", metavar="N", type=Integer(1, 1000), help=what)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A time: a number of seconds, or one with the unit s, m or h; as a number of seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds.
+
+        Raises
+        ------
+        click.BadParameter
+            It is no such time.
+        """
+        if isinstance(value, int | float):
+            return float(value)
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h)?", value, re.ASCII)
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else -1.0
+        if not 0 <= seconds <= self.MOST:
+            self.fail(f"{value!r} is not a time: write 15s, 2m or 1h, up to a week.", param, ctx)
+        return seconds
+
+    MOST = 7 * 86400.0
+
+
+def time_option(default: str, what: str) -> Decorator:
+    """``--time T``, in seconds, as ``seconds``; None where it is not given: then *default* is meant."""
+    text = f"{what} Write 15s, 2m or 1h. Default: {default}."
+    return click.option("-t", "--time", "seconds", metavar="TIME", type=Duration(), help=text)
 
 
 def repeats_of(given: int | None) -> int:

@@ -40,7 +40,7 @@ FORMATS = ("png", "svg", "pdf")
     "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Format; repeat it. Default: png."
 )
 @policies_option("Replay a recording under this policy", PAIR)
-@repeats_option
+@repeats_option()
 @click.option(
     "-o", "--output", default=Path(), type=click.Path(path_type=Path, file_okay=False), help="Directory."
 )

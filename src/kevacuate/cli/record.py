@@ -6,17 +6,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, phase_lines, print_json, writable
-from kevacuate.cli.options import MOST_SECONDS, Number, json_option
-from kevacuate.ending import owed
+from kevacuate.cli.common import live_status, print_json, writable
+from kevacuate.cli.options import MOST_SECONDS, Number, json_option, path_option
 
 if TYPE_CHECKING:
     from kevacuate.capture.status import Status
@@ -27,9 +24,7 @@ MIB = 1 << 20
 @click.command(
     "record", short_help="Record the running machine.", context_settings={"ignore_unknown_options": True}
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The recording to make [kevacuate-DATE.kev]."
-)
+@path_option("-o", "--output", help="The recording to make [kevacuate-DATE.kev].")
 @click.option(
     "--duration",
     type=Number(0.0, MOST_SECONDS, min_open=True),
@@ -86,7 +81,7 @@ def command(output: Path | None, as_json: bool, **given: Any) -> int:
     target = output or Path(time.strftime("kevacuate-%Y%m%d-%H%M%S.kev"))
     if output is not None or os.geteuid() == 0:
         writable(target, saves=True)
-    with _progress() as report:
+    with live_status(_line) as report:
         result = kevacuate.record(
             target,
             duration=given["duration"] or 0.0,
@@ -114,17 +109,6 @@ def command(output: Path | None, as_json: bool, **given: Any) -> int:
 def handed_on(status: int | None) -> int:
     """The exit status for COMMAND's (as :class:`subprocess.Popen` has it, None without one): as a shell's, and perf record's."""
     return 128 - status if status is not None and status < 0 else status or 0
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A line on stderr with what is going on; outside a terminal one for each thing that is begun."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield phase_lines()
-        return
-    with screen.status("starting", spinner="dots") as line, owed(line.stop):
-        yield lambda status: line.update(_line(status))
 
 
 def _line(status: Status) -> str:

@@ -30,7 +30,7 @@ from kevacuate.recording.recording import SHIPPED
     help="The page to write. Default: the input's name with .html, in the current directory.",
 )
 @policies_option("Policies to replay a recording under", PAIR)
-@repeats_option
+@repeats_option()
 @click.option("--recorded", is_flag=True, help="Show the states as recorded; replay nothing.")
 @replay_options
 def command(

@@ -11,34 +11,23 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
-from kevacuate.cli.options import json_option
+from kevacuate.cli.options import json_option, path_option
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.atomic_write import written
 
 
 @click.command("snapshot", short_help="The state of a machine's memory, now or in a dump.")
-@click.option(
+@path_option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     help="Write it to this file too, as JSON; NAME.kev, with --vmcore or --kcore: as the state that a replay starts from.",
 )
-@click.option(
-    "-c",
-    "--vmcore",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Read a dump (ELF or kdump) instead of /proc.",
-)
+@path_option("-c", "--vmcore", metavar="FILE", help="Read a dump (ELF or kdump) instead of /proc.")
 @click.option(
     "-k", "--kcore", is_flag=True, help="Read /proc/kcore, the running kernel's memory, instead of /proc."
 )
-@click.option(
-    "-s",
-    "--vmlinux",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="That kernel's debug information [where distributions put it].",
+@path_option(
+    "-s", "--vmlinux", metavar="FILE", help="That kernel's debug information [where distributions put it]."
 )
 @json_option
 def command(

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ from typing import Any
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, phase_lines, print_json, progress_bar, tidy
+from kevacuate.cli.common import console, live_status, open_recording, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
-from kevacuate.ending import owed
 from kevacuate.recording.atomic_write import temporary_place
 
 
@@ -61,23 +58,15 @@ def _recorded(path: Path) -> dict[str, Any]:
 def _live(duration: float) -> dict[str, Any]:
     """Record light data of this machine for *duration* seconds into a temporary directory, and triage them."""
     tidy(temporary_place())
-    with live_status() as report:
+    with live_status(_line) as report:
         return kevacuate.triage_live(
             duration, progress=report, say=lambda text: click.echo(f"kevacuate: {text}", err=True)
         )
 
 
-@contextmanager
-def live_status() -> Iterator[Callable[[Any], None]]:
-    """A line on a terminal's stderr that says how long it has been recording, and what it has lost; else what is begun."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield phase_lines()
-        return
-    with screen.status("starting") as line, owed(line.stop):
-        yield lambda s: line.update(
-            f"{s.phase} {s.seconds:,.0f} s: {s.events:,} events, {s.lost.number} lost; Ctrl-C ends it"
-        )
+def _line(status: Any) -> str:
+    """The recorder's status in a line."""
+    return f"{status.phase} {status.seconds:,.0f} s: {status.events:,} events, {status.lost.number} lost; Ctrl-C ends it"
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.demand.tables import EventInput, KnownKinds, event_input, larger_cache, new_tables
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import run
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
@@ -135,12 +136,16 @@ class Reconstruction:
         self.tables = new_tables(used, start, kinds, known)
         rows = out_rows + reconstruct.MARGIN
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
+        self._fed = 0
 
     def feed(self, events: EventInput) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
         at, end = 0, len(events.t)
+        work = end
+        self._fed += work
         while at < end:
-            at = reconstruct.consume(self.tables, self.rows, events, at, end)
+            at = run(reconstruct.consume, work, self.tables, self.rows, events, at, end)
+            work = 0
             if self.tables.g[G_CACHED] > self.tables.g[G_CACHE_SIZE] // 2:
                 self.tables = larger_cache(self.tables)
             elif at < end:
@@ -150,7 +155,7 @@ class Reconstruction:
         """The events are over: settle what waits, and yield the last rows."""
         step = 0
         while step >= 0:
-            step = reconstruct.finish(self.tables, self.rows, step)
+            step = run(reconstruct.finish, self._fed, self.tables, self.rows, step)
             if self.tables.g[G_OUT]:
                 yield self.drain()
 
@@ -323,7 +328,8 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
                 yield chunk
             else:
                 attr = chunk.attr & np.uint8(pagekinds.A_SHOWN)
-                number = pagekinds.draw_again(chunk.op, chunk.gfp, chunk.mt, attr, number, kinds.shares())
+                drawn = chunk.op, chunk.gfp, chunk.mt, attr
+                number = run(pagekinds.draw_again, attr.size, *drawn, number, kinds.shares())
                 yield chunk._replace(attr=attr)
 
     return Demand(start, chunks, kinds, quality, _stored_spans(recording.path, facts, quality))

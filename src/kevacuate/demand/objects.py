@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand.quality import COUNTERS
-from kevacuate.jit import JIT_DISABLED, part
+from kevacuate.jit import JIT_DISABLED, Builtin, part
 from kevacuate.recording.demand import DemandChunk
 
 OP_ALLOC = 0
@@ -73,7 +73,7 @@ G_SIZE = 22
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
 
 
-i64: Any = int if JIT_DISABLED else np.int64
+i64: Any = int if JIT_DISABLED else Builtin("int64", int)
 """What a number is made before it is passed on: with one integer type, each function is compiled once."""
 
 

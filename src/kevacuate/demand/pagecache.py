@@ -20,6 +20,7 @@ from kevacuate.demand.objects import (
     FLAG_ACCESSED,
     FLAG_ACTIVATED,
     FLAG_CACHED,
+    FREE_CODE,
     G_FILES,
     G_OUT,
     G_PAGES,
@@ -155,7 +156,7 @@ def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, recla
     if not reclaims:
         _truncate_neighbours(s, out, key, i64(-1))
         _truncate_neighbours(s, out, key + (1 << order) - 1, i64(1))
-    elif i64(s.owner[pfn]) >= 0:
+    elif i64(s.owner[pfn]) >= FREE_CODE:  # FREE_CODE: perhaps an object that was moved nobody knows where
         shadow = new_shadows(s, out, order, key)
         s.shadow_of[pfn] = shadow
         if shadow > 0:
@@ -174,6 +175,16 @@ def reclaimed_without_file(s: Tables, out: DemandChunk, pfn: int, order: int) ->
         return
     s.shadow_of[pfn] = new_shadows(s, out, order, i64(NO_FILE))
     s.q[_Q_NO_FILE] += 1
+
+
+@part
+def no_object_reclaimed(s: Tables, pfn: int) -> None:
+    """The pages were freed as no object's: nobody will have their shadows."""
+    shadow = i64(s.shadow_of[pfn])
+    if shadow > 0:
+        s.shadow_of[pfn] = 0
+        for i in range(shadow, shadow + (1 << i64(s.shadow_order[shadow]))):
+            forget_shadow(s, i)
 
 
 @part

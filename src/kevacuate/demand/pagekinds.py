@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, Tables, i64
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import kernel, part
+from kevacuate.jit import kernel, part, run
 from kevacuate.kernel.gfp import (
     GFP_ACCOUNT,
     GFP_COMP,
@@ -217,7 +217,7 @@ def attr_of(s: Tables, seq: int, number: int, gfp: int, mt: int) -> int:
     return drawn_attr(s.shares, number, page, known)
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def draw_again(op: Words, gfp: Words, mt: Words, attr: Words, number: int, shares: Words) -> int:
     """Draw anew the attr (holding only A_SHOWN bits, changed in place) of the allocations among some rows.
 
@@ -232,7 +232,7 @@ def draw_again(op: Words, gfp: Words, mt: Words, attr: Words, number: int, share
     return number
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def draw_rows(attr: Words, shares: Words) -> None:
     """Complete the attr of the start objects, numbered -1, -2 and so on, in place."""
     for i in range(len(attr)):
@@ -243,7 +243,7 @@ def draw_rows(attr: Words, shares: Words) -> None:
 def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray[np.uint8]:
     """The attr of start objects, what is not known drawn; as page cache that was read, or anonymous."""
     drawn = attr.copy()
-    draw_rows(drawn, kinds.shares())
+    run(draw_rows, drawn.size, drawn, kinds.shares())
     return drawn
 
 

@@ -61,6 +61,7 @@ from kevacuate.demand.objects import (
     open_object,
 )
 from kevacuate.demand.pagecache import (
+    no_object_reclaimed,
     on_activate,
     on_add,
     on_delete,
@@ -403,10 +404,13 @@ def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None
     code = i64(s.owner[pfn])
     if code >= 0 and i64(s.flags[code]) & FLAG_PENDING:
         resolve_all(s, out)
-    if s.g[G_RECLAIMERS] + s.g[G_SESSIONS] > 0 and _reclaims(s, pid):
+    reclaims = s.g[G_RECLAIMERS] + s.g[G_SESSIONS] > 0 and _reclaims(s, pid)
+    if reclaims:
         reclaimed_without_file(s, out, pfn, order)
     if not _free_used(s, out, pfn, order):
         _free_unowned(s, out, pfn, order)
+    if reclaims:
+        no_object_reclaimed(s, pfn)
 
 
 @part
@@ -507,7 +511,7 @@ def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
         reclaim_begins(s, pid)
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
 
@@ -554,7 +558,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     return i
 
 
-@kernel
+@kernel(plain_work=1 << 18)
 def finish(tables: Tables, rows: DemandChunk, step: int) -> int:
     """The events are over: settle what waits. Returns the next step, -1 after the last one."""
     s = pointers(tables)

@@ -21,6 +21,7 @@ from kevacuate.fidelity.event_context import events_around
 from kevacuate.fidelity.event_rows import Bounds, wide
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.pcp.level import PcpLevel
+from kevacuate.fidelity.reclaim.level import ReclaimLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.fidelity.tuning.loop import tuning_rows
 from kevacuate.fidelity.verdict.level import verify_verdict
@@ -43,6 +44,7 @@ STREAMED: dict[str, type[Level]] = {
     "pcp": PcpLevel,
     "tuning": TuningLevel,
     "evacuation": EvacuationLevel,
+    "reclaim": ReclaimLevel,
     "compaction": CompactionLevel,
 }
 """The levels that read the events as they come; `verdict` replays instead."""

@@ -274,6 +274,14 @@ def composed(name: str, version: Version | None) -> int | None:
     return COMPOSED.get(name)
 
 
+def _joined(table: npt.NDArray[np.int64], flags: int) -> int:
+    """The union of a table's entries for the bits that are set."""
+    value = 0
+    for bit in range(32):
+        value |= int(table[bit]) if flags >> bit & 1 else 0
+    return value
+
+
 class Conversion(NamedTuple):
     """How a kernel's flags become stored ones: ``(base | sum of sets) & ~(union of clears)`` over the bits that are set."""
 
@@ -286,17 +294,11 @@ class Conversion(NamedTuple):
 
     def convert(self, flags: int) -> int:
         """The stored flags of a kernel's."""
-        cleared = 0
-        for bit in range(32):
-            cleared |= int(self.clears[bit]) if flags >> bit & 1 else 0
-        return (self.base | self.single(flags)) & ~cleared & GFP_MASK
+        return (self.base | self.single(flags)) & ~_joined(self.clears, flags) & GFP_MASK
 
     def single(self, flags: int) -> int:
         """The stored flags that a kernel's bits set, for bits that are only a part of its flags."""
-        value = 0
-        for bit in range(32):
-            value |= int(self.sets[bit]) if flags >> bit & 1 else 0
-        return value & GFP_MASK
+        return _joined(self.sets, flags) & GFP_MASK
 
 
 def conversion(named: Mapping[str, int]) -> Conversion:

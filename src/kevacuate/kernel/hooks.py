@@ -7,7 +7,7 @@ where it is applied, the evacuation patch; the names beside the numbers are the 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 
 class RmqKind(IntEnum):
@@ -83,6 +83,64 @@ class EvacOp(IntEnum):
     """The block at the end; fields as of STARTED."""
     SCAN = 11
     """More of a look: a = the op it belongs to, b = other used pages, c = pages of reference count 0."""
+
+
+class FolioFlag(IntFlag):
+    """``flags`` of ``gt_rec`` and ``gt_lru``: what the folio was before the decision."""
+
+    FILE = 1
+    ANON = 2
+    SWAPBACKED = 4
+    MAPPED = 8
+    DIRTY = 16
+    WRITEBACK = 32
+    UNEVICTABLE = 64
+    MLOCKED = 128
+    REFERENCED = 256
+    WORKINGSET = 512
+    RECLAIM = 1024
+    """To be rotated to the tail when written."""
+    ACTIVE = 2048
+    PRIVATE = 4096
+    """It has buffers."""
+
+
+class RecWhat(IntEnum):
+    """``what`` of ``gt_rec``: what shrink_folio_list made of a folio. Kept in column ``b``."""
+
+    RECLAIMED = 0
+    ACTIVATED_REFERENCED = 1
+    KEPT_REFERENCED = 2
+    KEPT_LOCKED = 3
+    NOT_EVICTABLE = 4
+    KEPT_MAPPED = 5
+    WRITEBACK_IMMEDIATE = 6
+    WRITEBACK = 7
+    WAITED = 8
+    NO_SWAP = 9
+    KEPT_ANON = 10
+    STILL_MAPPED = 11
+    PINNED = 12
+    DIRTY = 13
+    KEPT_DIRTY = 14
+    PAGEOUT = 15
+    BUFFERS = 16
+    KEPT_MAPPING = 17
+    FREED_BY_OTHER = 18
+    DEMOTED = 19
+    POISONED = 20
+
+
+class LruOp(IntEnum):
+    """``op`` of ``gt_lru``: how a folio moved between LRU lists; the first three are shrink_active_list's. Kept in ``b``."""
+
+    DEACTIVATED = 0
+    KEPT_ACTIVE = 1
+    NOT_EVICTABLE = 2
+    ROTATED = 3
+    DEACTIVATE_FILE = 4
+    DEACTIVATE = 5
+    LAZYFREE = 6
 
 
 class DumpKind(IntEnum):

@@ -50,7 +50,7 @@ Bools = npt.NDArray[np.bool_]
 
 def flag(words: npt.NDArray[Any], number: int) -> Bools:
     """Whether each word (uint64[pages]) has the bit of this number: bool[pages]."""
-    return np.asarray((words >> np.uint64(number)) & np.uint64(1) != 0)
+    return np.asarray(words & np.uint64(1 << number) != 0)
 
 
 def tails_as_heads(words: Words) -> Words:
@@ -88,5 +88,10 @@ def can_move(words: Words) -> Bools:
 
 def absent_pages(words: Words) -> Bools:
     """Which pages are not the allocator's: no page behind the pfn, reserved, or logically offline (not plugged, or ballooned)."""
-    words = tails_as_heads(words)
-    return flag(words, KPF_NOPAGE) | flag(words, KPF_RESERVED) | flag(words, KPF_OFFLINE)
+    return is_absent(tails_as_heads(words))
+
+
+def is_absent(words: Words) -> Bools:
+    """:func:`absent_pages` of words of which a tail's is as its head's."""
+    absent = np.uint64(1 << KPF_NOPAGE | 1 << KPF_RESERVED | 1 << KPF_OFFLINE)
+    return np.asarray(words & absent != 0)

@@ -7,11 +7,11 @@ import importlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
-
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from kevacuate.measure.results import Run
 
 What = Literal["series", "metrics"]
@@ -55,6 +55,8 @@ def to_arrow(runs: Sequence[Run], what: What) -> pa.Table:
     for number, run in enumerate(runs):
         many = _series_rows(run) if what == "series" else iter([dict(flat("", run.metrics))])
         rows += [{"run": number, "policy": run.policy, "seed": run.seed, **row} for row in many]
+    import pyarrow as pa
+
     return pa.Table.from_pylist(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from kevacuate.measure.intervals import Difference, Sample, errors_apart
 from kevacuate.measure.permutation import LEVEL
 
-LEVELS = ("buddy", "pcp", "tuning", "evacuation", "compaction", "verdict")
+LEVELS = ("buddy", "pcp", "tuning", "evacuation", "compaction", "reclaim", "verdict")
 """The levels of verification, from the free lists outward."""
 
 

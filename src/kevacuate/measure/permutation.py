@@ -115,6 +115,12 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     least as far apart if it is so within TIE of the difference found (as in scipy.stats.permutation_test), or within what sums of
     such values lose to rounding. Values count from their midpoint, so that large ones which differ little lose nothing.
     """
+    return _permutation_p(tuple(first), tuple(second))
+
+
+@lru_cache(maxsize=4096)
+def _permutation_p(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """The same, kept: a table, its sentences and its page ask again."""
     values = np.array([*first, *second], np.float64)
     values -= (values.min() + values.max()) / 2
     n, total = len(first), float(values.sum())

@@ -58,6 +58,13 @@ class Run:
         """The seed of what was drawn; 0 where it was not kept."""
         return int(self.provenance.get("options", {}).get("seed", 0))
 
+    @property
+    def loop(self) -> tuple[str, str]:
+        """Which loop it ran, ``open`` or ``closed``, and the sentences on what that rests; older runs were open."""
+        told = self.provenance.get("loop", {})
+        told = told if isinstance(told, dict) else {}
+        return str(told.get("ran", "open")), str(told.get("why", ""))
+
     def to_json(self, *, series: bool = False) -> dict[str, Any]:
         """As plain JSON values; the time series only on request."""
         out = {

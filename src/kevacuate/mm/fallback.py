@@ -77,7 +77,7 @@ def count_extfrag(
 def claim_whole_block(
     s: View, z: int, pfn: int, current_order: int, order: int, start_type: int, block_type: int
 ) -> int:
-    """Case A of try_to_claim_block: a chunk of a block or more changes its type and is split on the new lists."""
+    """try_to_claim_block of a chunk of a block or more: it changes its type and is split on the new lists."""
     del_page_from_free_list(s, z, pfn, current_order, block_type)
     account_freepages(s, z, -(1 << current_order), block_type)
     change_pageblock_range(s, pfn, current_order, start_type)

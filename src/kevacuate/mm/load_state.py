@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from math import isqrt
-
 import numpy as np
 
 from kevacuate.errors import KevacuateError
@@ -14,6 +12,13 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, split_large_buddy
 from kevacuate.mm.fields import Node, PerCpuPages, Zone
 from kevacuate.mm.layout import Int32Array, Int64Array, MachineConfig, State, set_pcp_bounds
+from kevacuate.mm.marks import (
+    ZoneSize,
+    buffer_pages,
+    calculate_min_free_kbytes,
+    recommended_min_free_kbytes,
+    zone_wmarks,
+)
 
 
 @kernel
@@ -188,38 +193,31 @@ def load_pageblocks(state: State, pfn: Int64Array, mt: Int64Array, skip: np.ndar
     state.block[at] = bits | np.where(skip, k.PB_COMPACT_SKIP, 0)
 
 
+def _sizes(state: State) -> list[ZoneSize]:
+    """The zones' indices and sizes."""
+    return [ZoneSize(zone.index, zone.managed_pages) for zone in state.view.zone]
+
+
+def _buffer_pages(state: State) -> int:
+    """nr_free_buffer_pages."""
+    return buffer_pages(_sizes(state), [zone.watermark[k.WMARK_HIGH] for zone in state.view.zone])
+
+
 def min_free_kbytes(state: State) -> int:
-    """The kernel's own choice: sqrt(16 * lowmem kB), clamped to 128..262144 (mm/page_alloc.c:6506)."""
-    lowmem = sum(
-        max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH])
-        for zone in state.view.zone
-        if zone.index <= k.ZONE_NORMAL
-    )
-    return min(max(isqrt(4 * lowmem * 16), 128), 262144)
+    """The kernel's own choice: sqrt(16 * lowmem kB), clamped to 128..262144 (mm/page_alloc.c:6618)."""
+    return calculate_min_free_kbytes(_buffer_pages(state))
 
 
 def setup_per_zone_wmarks(state: State, machine: MachineConfig, kbytes: int, scale_factor: int = 10) -> None:
     """Watermarks from min_free_kbytes, boosts reset, per-CPU bounds recomputed (mm/page_alloc.c:6580)."""
-    zones = state.view.zone
-    lowmem = sum(zone.managed_pages for zone in zones if zone.index != k.ZONE_MOVABLE)
-    pages_min = kbytes // 4
-    for zone in zones:
-        share = pages_min * zone.managed_pages // max(lowmem, 1)
-        low = share
-        if zone.index == k.ZONE_MOVABLE:
-            low = min(max(zone.managed_pages // 1024, 32), 128)
-        gap = max(share // 4, zone.managed_pages * scale_factor // 10000)
+    for zone, marks in zip(state.view.zone, zone_wmarks(_sizes(state), kbytes, scale_factor), strict=True):
         zone.watermark_boost = 0
-        for i in range(4):
-            zone.watermark[i] = low + i * gap
+        for i, mark in enumerate(marks):
+            zone.watermark[i] = mark
     set_pcp_bounds(state, machine)
 
 
 def khugepaged_min_free_kbytes(state: State, kbytes: int) -> int:
     """What khugepaged raises min_free_kbytes to when THP is enabled (mm/khugepaged.c:3055)."""
-    normal = [zone for zone in state.view.zone if zone.index <= k.ZONE_NORMAL]
     pageblock = 1 << state.view.cfg.pageblock_order
-    wanted = pageblock * len(normal) * 2 + pageblock * len(normal) * 9
-    buffer_pages = sum(max(0, zone.managed_pages - zone.watermark[k.WMARK_HIGH]) for zone in normal)
-    wanted = min(wanted, buffer_pages // 20) * 4
-    return max(wanted, kbytes)
+    return max(recommended_min_free_kbytes(_sizes(state), _buffer_pages(state), pageblock), kbytes)

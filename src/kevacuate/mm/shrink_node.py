@@ -43,30 +43,40 @@ def shrink_node_begin(s: View, sc: ScanControl, node: int) -> None:
     sc.nr[_ACTIVE] = lruvec_lru_size(s, node, k.LRU_ACTIVE_FILE, sc.reclaim_idx) >> sc.priority
 
 
-@part(cold=True)
-def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
-    """A round of shrink_lruvec's loop (:5867); what it cost in ns, -1 if none was left to do.
+@part
+def next_batch(sc: ScanControl, which: int) -> int:
+    """Pages of the next batch of the inactive (0) or the active (1) list; they are taken from what is to scan yet."""
+    batch = min(sc.nr[which], k.SWAP_CLUSTER_MAX)
+    sc.nr[which] -= batch
+    return batch
+
+
+@part
+def round_ends(sc: ScanControl) -> None:
+    """A round of shrink_lruvec's loop ends: nothing more is scanned if enough is reclaimed.
 
     Direct reclaim at the first priority scans all that it set out to: kswapd does not keep up.
     """
-    inactive, active = sc.nr[_INACTIVE], sc.nr[_ACTIVE]
-    if inactive == 0 and active == 0:
-        return -1
-    before = sc.cost
-    if inactive:
-        batch = min(inactive, k.SWAP_CLUSTER_MAX)
-        sc.nr[_INACTIVE] = inactive - batch
-        sc.lruvec_reclaimed += shrink_inactive_list(s, sc, node, cpu, batch)
-    if active:
-        batch = min(active, k.SWAP_CLUSTER_MAX)
-        sc.nr[_ACTIVE] = active - batch
-        if sc.may_deactivate:
-            shrink_active_list(s, sc, node, cpu, batch)
-        else:
-            sc.skipped_deactivate = 1
     whole = sc.kswapd == 0 and sc.priority == k.DEF_PRIORITY
     if sc.lruvec_reclaimed >= sc.nr_to_reclaim and not whole:
         sc.nr[_INACTIVE] = sc.nr[_ACTIVE] = 0
+
+
+@part(cold=True)
+def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
+    """A round of shrink_lruvec's loop (:5867); what it cost in ns, -1 if none was left to do."""
+    if sc.nr[_INACTIVE] == 0 and sc.nr[_ACTIVE] == 0:
+        return -1
+    before = sc.cost
+    batch = next_batch(sc, _INACTIVE)
+    if batch:
+        sc.lruvec_reclaimed += shrink_inactive_list(s, sc, node, cpu, batch)
+    batch = next_batch(sc, _ACTIVE)
+    if batch and sc.may_deactivate:
+        shrink_active_list(s, sc, node, cpu, batch)
+    elif batch:
+        sc.skipped_deactivate = 1
+    round_ends(sc)
     return sc.cost - before
 
 

@@ -17,8 +17,10 @@ from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.observe.pagebooks import PAGE_KINDS, PageBooks
 from kevacuate.recording import EventKind, Lost, Recording, has_demand
 from kevacuate.recording.completeness import losses_by_cpu
+from kevacuate.recording.demand import read_demand
 from kevacuate.recording.quality import QualityCounter, events_only
 from kevacuate.recording.settings import recorded_settings, settings_in_words
+from kevacuate.runs.loop_choice import reclaim_words
 from kevacuate.runs.start_guesses import guessed_words, start_facts
 from kevacuate.runs.trust import lost_and_unread, trust_words
 
@@ -119,7 +121,14 @@ def page_books(recording: Recording, report: Progress) -> PageBooks:
 
 def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
     """The demand's size and what its reconstruction counted; where none can be made, ``no_demand`` says why."""
-    none = {"demand_rows": 0, "demand_seconds": 0.0, "start_objects": 0, "quality": {}, "moves": None}
+    none = {
+        "demand_rows": 0,
+        "demand_seconds": 0.0,
+        "start_objects": 0,
+        "quality": {},
+        "moves": None,
+        "reclaim": "",
+    }
     if not has_demand(recording.path):
         if recording.start is None:
             return {**none, "no_demand": "it holds no state of the allocator to start from"}
@@ -128,7 +137,8 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
             return {**none, "no_demand": "it holds no allocations and frees after its start state"}
     demand = build_demand(recording)
     rows, span = 0, 0
-    for chunk in demand.chunks():
+    stored = recording.has_demand  # its attr need not be drawn to be counted
+    for chunk in read_demand(recording.path, verify=False) if stored else demand.chunks():
         rows += int(chunk.t.size)
         span = int(chunk.t[-1]) if chunk.t.size else span
         report("demand", rows, 0)
@@ -139,6 +149,7 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
         "start_objects": int(demand.start_objects.pfn.size),
         "quality": quality,
         "moves": moves(quality) if quality else None,
+        "reclaim": reclaim_words(quality),
         "no_demand": None,
     }
 

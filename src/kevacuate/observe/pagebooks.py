@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.jit import kernel, part
+from kevacuate.jit import kernel, part, run
 from kevacuate.recording.event_numbers import (
     GT_RMQ,
     MM_PAGE_ALLOC,
@@ -125,7 +125,7 @@ def _enter_free(pages: Words, counts: Words, first: int, width: int) -> None:
         counts[_C_EARLIER] += 1
 
 
-@kernel
+@kernel(plain_work=1 << 19)
 def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Words, a: Words) -> None:
     """Enter events into the books: *pages* uint8[P], *counts* int64, the others columns of one chunk."""
     size = len(pages)
@@ -173,7 +173,7 @@ class PageBooks:
         self._grow(chunk)
         columns = (np.ascontiguousarray(x) for x in (chunk.kind, chunk.pfn, chunk.order, chunk.a))
         kind, pfn, order, a = (np.require(x, None, ["C", "W"]) for x in columns)
-        enter_events(self.pages, self._counts, kind, pfn, order, a)
+        run(enter_events, chunk.rows, self.pages, self._counts, kind, pfn, order, a)
 
     def _grow(self, chunk: EventChunk) -> None:
         """Make room for the largest pfn that can be believed."""

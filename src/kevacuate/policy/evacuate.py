@@ -13,6 +13,7 @@ from kevacuate.measure.results import Run
 from kevacuate.measure.rows import LOWER, Row, counter, milliseconds
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import MOST, SKIP_BITS, Knob, choice, count, nodes
+from kevacuate.policy.settings import SETTINGS
 
 _COST = f"ns of virtual time, 0 to {MOST}"
 
@@ -47,6 +48,7 @@ KNOBS: dict[str, Knob] = {
     "isolate-ns": Knob(count, _COST, "isolating a page", "isolate_ns"),
     "reclaim-ns": Knob(count, _COST, "dropping a clean cache page", "reclaim_ns"),
     "migrate-ns": Knob(count, _COST, "migrating a page", "migrate_ns"),
+    **SETTINGS,
 }
 
 

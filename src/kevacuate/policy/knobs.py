@@ -26,13 +26,16 @@ class Knob:
     help : str
         What it does, in words.
     field : str
-        The field of :class:`kevacuate.mm.layout.EvacuationConfig` that it sets; empty for an input of the run.
+        The field of :class:`kevacuate.mm.layout.EvacuationConfig` that it sets; empty for an input of the run, and for a setting.
+    setting : str
+        The kernel's setting that it stands for: a file under /proc/sys/vm, ``thp_enabled``, ``thp_defrag`` or ``memory``.
     """
 
     convert: Callable[[str], Any]
     values: str
     help: str
     field: str = ""
+    setting: str = ""
 
 
 def count(text: str) -> int:

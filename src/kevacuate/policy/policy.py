@@ -47,6 +47,12 @@ class Policy:
         value: SkipBits = self.knobs.get("skip-bits", "recorded")
         return value
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The kernel's settings that were given, by the kernel's names; all others are as recorded."""
+        turned = POLICIES[self.name].knobs
+        return {turned[name].setting: value for name, value in self.knobs.items() if turned[name].setting}
+
     def evacuation(self, time_scale: int, nodes: int) -> EvacuationConfig:
         """The model's parameters on a machine of *nodes* nodes that is *time_scale* times slower than the costs' machine.
 

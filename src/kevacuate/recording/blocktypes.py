@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, absent_pages, flag, movable_pages
+from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, can_move, flag, is_absent, tails_as_heads
 from kevacuate.recording.snapshot import ZoneCounts
 
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE = range(6)
@@ -31,8 +31,9 @@ class BlockPages:
     def __init__(self, flags: npt.NDArray[np.uint64], where: npt.NDArray[np.uint8], block_order: int) -> None:
         self._order = block_order
         used = where == 0
-        rest = used & ~absent_pages(flags)
-        movable = rest & movable_pages(flags)
+        heads = tails_as_heads(flags)
+        rest = used & ~is_absent(heads)
+        movable = rest & can_move(heads)
         rest &= ~movable
         slab, tables = rest & flag(flags, KPF_SLAB), rest & flag(flags, KPF_PGTABLE)
         self.free = self.per_block(~used)

@@ -316,7 +316,7 @@ def _page(
     return n
 
 
-@kernel
+@kernel(plain_work=1 << 22)
 def decode_block(
     pages: Pages,
     table: FieldTable,

@@ -44,6 +44,35 @@ def refuse_unencodable(path: Path) -> None:
         raise KevacuateError(f"{path} has a name that is not UTF-8: rename it.") from None
 
 
+def arrow_of(column: npt.NDArray[Any]) -> pa.Array:
+    """Numbers as Arrow's array, which shares the memory (not of bools).
+
+    pyarrow's own conversions import pandas where it is installed, which takes longer than most commands.
+    """
+    kind = pa.from_numpy_dtype(column.dtype)
+    cells = (
+        np.packbits(column, bitorder="little") if column.dtype == np.bool_ else np.ascontiguousarray(column)
+    )
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(cells)])
+
+
+def numpy_of(column: pa.Array) -> npt.NDArray[Any]:
+    """Arrow's array of numbers, none missing, as NumPy's, which shares the memory (not of bools): see :func:`arrow_of`."""
+    dtype = np.dtype(column.type.to_pandas_dtype())
+    if not len(column):
+        return np.empty(0, dtype)
+    cells = column.buffers()[1]
+    if dtype == np.bool_:  # eight in a byte
+        bits = np.unpackbits(np.frombuffer(cells, np.uint8), bitorder="little")
+        return bits[column.offset : column.offset + len(column)].view(np.bool_)
+    return np.frombuffer(cells, dtype, len(column), column.offset * dtype.itemsize)
+
+
+def _any_of(mask: npt.NDArray[np.bool_], column: pa.ChunkedArray) -> bool:
+    """Whether the mask has one of a column's numbers."""
+    return any(bool(mask[numpy_of(chunk)].any()) for chunk in column.chunks)
+
+
 class TableWriter:
     """A Parquet file that grows by columns of equal length, regrouped into full row groups.
 
@@ -87,7 +116,7 @@ class TableWriter:
 
     def _flush(self, rows: int) -> None:
         joined = {n: np.concatenate([p[n] for p in self._held]) for n in self.types}
-        table = pa.table({n: c[:rows] for n, c in joined.items()}, schema=self.schema)
+        table = pa.table([arrow_of(c[:rows]) for c in joined.values()], schema=self.schema)
         try:
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         except (OSError, pa.ArrowException) as error:
@@ -198,12 +227,12 @@ def read_batches(
     try:
         groups = _groups(file, skip or {})
         for column, mask in (only or {}).items():
-            groups = [i for i in groups if mask[file.read_row_group(i, [column]).column(0).to_numpy()].any()]
+            groups = [i for i in groups if _any_of(mask, file.read_row_group(i, [column]).column(0))]
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(types), use_threads=True):
             columns = {n: batch.column(n) for n in types}
             if any(c.null_count for c in columns.values()):
                 raise KevacuateError(f"{path} is corrupted: it has empty cells.")
-            yield {n: c.to_numpy(zero_copy_only=False) for n, c in columns.items()}
+            yield {n: numpy_of(c) for n, c in columns.items()}
     except (OSError, ValueError, pa.ArrowException):
         raise KevacuateError(f"{path} is corrupted or truncated: its data cannot be read.") from None
     finally:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.jit import run
 from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding
 from kevacuate.recording.foreign_subbuffers import sub_buffers
@@ -106,6 +107,19 @@ def open_raw(path: Path) -> IO[bytes]:
         raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
 
 
+_DAMAGED = (EOFError, lzma.LZMAError, OSError)
+"""What reading an xz file may raise."""
+
+
+def _unreadable(path: Path, error: Exception) -> KevacuateError:
+    """The sentence for one of :data:`_DAMAGED`."""
+    if isinstance(error, OSError):
+        return KevacuateError(f"{path} cannot be read: {error.strerror or error}.")
+    if isinstance(error, EOFError):
+        return KevacuateError(f"{path} is truncated: its compressed data ends too early.")
+    return KevacuateError(f"{path} is corrupted: it does not decompress.")
+
+
 def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
     """Fill *buffer*; the number of bytes read, fewer than its length only at the end of the file.
 
@@ -123,12 +137,8 @@ def read_into(file: IO[bytes], path: Path, buffer: memoryview) -> int:
                 break
             done += more
         return done
-    except EOFError:
-        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
-    except lzma.LZMAError:
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
 
 
 def read_blocks(path: Path) -> Iterator[memoryview]:
@@ -157,12 +167,8 @@ def read_line(file: IO[bytes], path: Path, longest: int) -> bytes:
     """
     try:
         line = file.readline(longest + 1)
-    except EOFError:
-        raise KevacuateError(f"{path} is truncated: its compressed data ends too early.") from None
-    except lzma.LZMAError:
-        raise KevacuateError(f"{path} is corrupted: it does not decompress.") from None
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
     if len(line) > longest:
         raise KevacuateError(f"{path} has a line of more than {longest} bytes: it is not a trace's text.")
     return line
@@ -238,13 +244,16 @@ class PageDecoder:
             where = offset + size
             raise KevacuateError(f"{self.path} is truncated: at byte {where} a sub-buffer is not complete.")
         page, pages, words = 0, size // self.page_bytes, self.page_bytes // 4
+        work = size
         while page < pages:
             out = self._out
             out.status[:] = 0
             out.status[dc.S_LAST], out.status[dc.S_EMPTY] = self.last, self._empty
-            dc.decode_block(
-                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity
-            )
+            run(
+                dc.decode_block, work,
+                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity,
+            )  # fmt: skip
+            work = 0
             self._count(out.status, offset)
             self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
             self.last, self._empty = int(out.status[dc.S_LAST]), int(out.status[dc.S_EMPTY])

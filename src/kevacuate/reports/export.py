@@ -6,12 +6,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
-from kevacuate.policy import Policy, parse_policies
-from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import written
+
+if TYPE_CHECKING:
+    from kevacuate.policy import Policy
+    from kevacuate.recording import Recording
 
 
 class Format(NamedTuple):
@@ -111,6 +113,9 @@ def export(
     >>> made.events > 0, made.file
     (True, PosixPath('my-server.txt'))
     """
+    from kevacuate.policy import parse_policies
+    from kevacuate.recording import Recording
+
     if form not in FORMATS:
         raise KevacuateError(f"There is no format {form!r}: choose from {', '.join(FORMATS)}.")
     chosen = FORMATS[form]

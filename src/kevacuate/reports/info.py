@@ -203,6 +203,7 @@ def demand_table(about: About) -> Table:
     if not quality:
         return table
     table.add_row("share a replay can trust", f"{quality['trusted']:.2%}")
+    table.add_row("reclaim and reads", about["reclaim"])
     table.add_section()
     total = sum(about["moves"].values())
     table.add_row(

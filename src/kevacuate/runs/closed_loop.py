@@ -35,13 +35,16 @@ MAX_ORDER = 10
 def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
     """The recorded kernel reclaimed the object: what the model has of it is its shadows' now.
 
-    False if there is no such object.
+    False if there is no such object, it is of another order, or a shadow has a page still.
     """
     pfn = s.obj[obj] + 0
-    if pfn == OBJ_NONE:
+    if pfn == OBJ_NONE or (pfn >= 0 and s.meta[pfn] & 15 != order):
         return False
-    s.obj[obj] = OBJ_NONE
     first = s.stat.first_shadow + shadow
+    for i in range(first, first + (1 << order)):
+        if s.obj[i] >= 0:
+            return False
+    s.obj[obj] = OBJ_NONE
     for i in range(first + 1, first + (1 << order)):
         s.obj[i] = OBJ_PART
     s.obj[first] = pfn if pfn >= 0 else OBJ_NONE
@@ -70,7 +73,7 @@ def take_shadow(s: View, shadow: int, order: int) -> int:
     base = s.stat.first_shadow
     head = folio_of_shadow(s, shadow)
     pfn = s.obj[base + head] + 0
-    if pfn < 0:
+    if pfn < 0 or s.meta[pfn] & 15 < order:
         return -1
     while s.meta[pfn] & 15 > order:
         upper = head + (1 << ((s.meta[pfn] & 15) - 1))
@@ -118,6 +121,7 @@ def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, at
 
     False if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
     """
+    s.stat.cpu = cpu
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         folio_mark_accessed(s, pfn)

@@ -22,21 +22,29 @@ from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.permutation import REPEATS
+from kevacuate.measure.sequential import FIRST_LOOK
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, demand_while_compiling, replay
 from kevacuate.runs.trust import about_result
+from kevacuate.runs.until_decided import Budget, flat, replay_until_decided
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
+
+RESERVED_SECONDS = 3.0
+"""Of a comparison's time, a fifth up to this is kept for reading the recording and for its table."""
+
+MOST_SECONDS = 7 * 86400.0
+"""The longest time that a comparison may take: a week."""
 
 Report = Callable[[str, int, int], None]
 """Called with (which policy, rows done, rows in all)."""
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """One replay to do; *name* is what its progress is told under."""
 
     policy: Policy
@@ -51,7 +59,7 @@ class _Stopped(Exception):
 class _Tally:
     """Rows done by all replays of one name, told as one figure; replays report from threads of their own."""
 
-    def __init__(self, jobs: Sequence[_Job], rows: int, report: Report | None) -> None:
+    def __init__(self, jobs: Sequence[Job], rows: int, report: Report | None) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._report = report
@@ -88,8 +96,8 @@ def _workers(recording: Recording, jobs: int) -> int:
     return max(1, min(jobs, len(os.sched_getaffinity(0)), room // max(pages * STATE_BYTES, 1)))
 
 
-def _replayed(
-    recording: Recording, demand: Demand, jobs: Sequence[_Job], workers: int | None, report: Report | None
+def replay_all(
+    recording: Recording, demand: Demand, jobs: Sequence[Job], workers: int | None, report: Report | None
 ) -> list[Run]:
     """The run of every job, in their order."""
     tally = _Tally(jobs, demand.span[1], report)
@@ -124,11 +132,90 @@ def _chosen(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
     return chosen
 
 
+def _how_often(repeats: int | None, seconds: float | None) -> int | None:
+    """Replays of each policy; None where a time is given instead.
+
+    Raises
+    ------
+    KevacuateError
+        Both are given, or one is none.
+    """
+    if seconds is None:
+        return REPEATS if repeats is None else whole_number("repeats", repeats, 1)
+    if repeats is not None:
+        raise KevacuateError("Both repeats and seconds were given: give one of them.")
+    checked_seconds(seconds)
+    return None
+
+
+def checked_seconds(seconds: float) -> float:
+    """A time that replays may take.
+
+    Raises
+    ------
+    KevacuateError
+        It is none.
+    """
+    real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not real or not 0 <= seconds <= MOST_SECONDS:
+        raise KevacuateError(f"seconds cannot be {seconds!r}: it is a number from 0 to {MOST_SECONDS:,.0f}.")
+    return float(seconds)
+
+
+def _jobs(policies: Sequence[Policy], options: ReplayOptions, repeats: int) -> list[Job]:
+    """So many replays of every policy, by policy; with maps only where each is replayed once."""
+    return [
+        Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
+        for policy in policies
+        for i in range(repeats)
+    ]
+
+
+def _until_decided(
+    recording: Recording,
+    demand: Demand,
+    policies: Sequence[Policy],
+    options: ReplayOptions,
+    workers: int | None,
+    seconds: float,
+    report: Report | None,
+) -> list[Run]:
+    """The runs of every policy, by policy, until the rows that decide are decided or the time is spent."""
+    rows, lock, stopped = demand.span[1], threading.Lock(), threading.Event()
+    done = dict.fromkeys(range(len(policies)), 0)
+    budget = Budget(seconds - min(seconds / 5, RESERVED_SECONDS))
+
+    def one(policy: int, number: int) -> Run:
+        last = 0
+
+        def progress(now: int, total: int) -> None:
+            nonlocal last
+            budget.begin()
+            if stopped.is_set():
+                raise _Stopped
+            with lock:
+                done[policy] += now - last
+                last = now
+                if report:
+                    report(policies[policy].spec, done[policy], max(FIRST_LOOK * rows, done[policy]))
+
+        own = replace(options, seed=options.seed + number, keep=False)
+        return replay(recording, policies[policy], options=own, demand=demand, progress=progress)
+
+    jobs = FIRST_LOOK * len(policies)
+    most = _workers(recording, max(jobs, os.cpu_count() or 1)) if workers is None else workers
+    try:
+        return flat(replay_until_decided(len(policies), one, workers=most, budget=budget))
+    finally:
+        stopped.set()
+
+
 def compare(
     recording: Recording | str | Path,
     policies: str | Policy | Sequence[str | Policy],
     *,
-    repeats: int = REPEATS,
+    repeats: int | None = None,
+    seconds: float | None = None,
     seed: int | None = None,
     workers: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
@@ -143,8 +230,12 @@ def compare(
         With a start state and a demand, or events to make one of.
     policies : policy or sequence of policies
         ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
-    repeats : int
-        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ...
+    repeats : int, optional
+        Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ... Default: 5.
+    seconds : float, optional
+        In place of ``repeats``: go on until the rows that decide are decided (:mod:`kevacuate.measure.sequential`), or so much
+        time is spent that no seed is begun any more; at least 5 replays of each policy are made. ``repeats`` with the number
+        that was made gives the same, bit for bit.
     seed : int, optional
         In place of ``options.seed``.
     workers : int, optional
@@ -166,7 +257,8 @@ def compare(
     Raises
     ------
     KevacuateError
-        As :func:`kevacuate.replay`; or a policy is named twice, or none, or there are to be no repeats.
+        As :func:`kevacuate.replay`; or a policy is named twice, or none, or there are to be no repeats, or both a number and a
+        time are given.
 
     Examples
     --------
@@ -178,7 +270,7 @@ def compare(
     ['id', 'section', 'label']
     """
     chosen = _chosen(policies)
-    repeats = whole_number("repeats", repeats, 1)
+    repeats = _how_often(repeats, seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
     recording = Recording.of(recording)
@@ -189,18 +281,17 @@ def compare(
     if say and known:
         say(known)
     demand = demand_while_compiling(recording)
-    jobs = [
-        _Job(policy, replace(options, seed=options.seed + i, keep=options.keep and repeats == 1), policy.spec)
-        for policy in chosen
-        for i in range(repeats)
-    ]
-    made = _replayed(recording, demand, jobs, workers, progress)
+    if repeats is None:
+        made = _until_decided(recording, demand, chosen, options, workers, seconds or 0.0, progress)
+    else:
+        jobs = _jobs(chosen, options, repeats)
+        made = replay_all(recording, demand, jobs, workers, progress)
     result = Comparison(tuple(made), about_result(recording, demand))
     if not options.keep or repeats == 1:
         return result
     again = [
-        _Job(policy, replace(options, seed=run.seed), f"{policy.spec} (for its map)")
+        Job(policy, replace(options, seed=run.seed), f"{policy.spec} (for its map)")
         for policy, run in zip(chosen, result.typical.runs, strict=True)
     ]
-    kept = {(run.policy, run.seed): run for run in _replayed(recording, demand, again, workers, progress)}
+    kept = {(run.policy, run.seed): run for run in replay_all(recording, demand, again, workers, progress)}
     return replace(result, runs=tuple(kept.get((run.policy, run.seed), run) for run in made))

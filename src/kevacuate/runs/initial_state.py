@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 
 from kevacuate.demand.start_objects import pages_in_use
@@ -23,9 +27,11 @@ from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, 
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine, StartObjects
+from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.startcheck import refuse_impossible
 from kevacuate.runs.sysctls import model_settings
+from kevacuate.runs.watermarks import setup_marks
 
 EMULATED_TIME_SCALE = 25
 """How many times slower than the costs' native machine an emulated (qemu TCG) recorded kernel is.
@@ -99,10 +105,16 @@ def _zone_configs(machine: Machine, state: AllocatorState) -> tuple[ZoneConfig, 
     return tuple(zones)
 
 
-def machine_config(machine: Machine, state: AllocatorState, *, closed: bool = False) -> MachineConfig:
+def machine_config(
+    machine: Machine,
+    state: AllocatorState,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    closed: bool = False,
+) -> MachineConfig:
     """The recorded machine as the model describes machines, with the profile of the recorded kernel and its vm sysctls.
 
-    *closed*: of a replay in which the model reclaims by itself.
+    *settings* are a policy's, in place of recorded ones. *closed*: of a replay in which the model reclaims by itself.
 
     Raises
     ------
@@ -136,7 +148,7 @@ def machine_config(machine: Machine, state: AllocatorState, *, closed: bool = Fa
         open_loop=not closed,
         profile=profile,
         compaction=True,
-        **model_settings(machine, profile),
+        **model_settings(machine, profile, settings),
     )
 
 
@@ -245,8 +257,8 @@ def initial_state(
 ) -> State:
     """The model's state at the recording's start, ready for the first row of the demand.
 
-    *objects* is the least number of objects to have room for, *skip* a bool per recorded block: see :func:`skip_bits`.
-    *closed* as of :func:`machine_config`.
+    *objects* is the least number of objects to have room for, *skip* a bool per block of the start: see :func:`skip_bits` and
+    :func:`start_of`. *closed* as of :func:`machine_config`.
 
     Raises
     ------
@@ -254,7 +266,9 @@ def initial_state(
         The state is inconsistent, or the model cannot hold the machine.
 
     """
-    config = machine_config(machine, recorded, closed=closed)
+    settings, whole = policy.settings, recorded
+    recorded = start_of(machine, whole, policy)
+    config = machine_config(machine, recorded, settings, closed=closed)
     refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)
@@ -265,7 +279,8 @@ def initial_state(
     load_compaction(state, recorded, zone_of)
     pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
     load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
-    load_state.load_in_use(state, *_pages_of_nobody(state, recorded))
+    load_state.load_in_use(state, *_pages_of_nobody(state, recorded, settings.get("memory", 1)))
+    setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
     return state
@@ -305,7 +320,18 @@ def _draw_phases(state: State, seed: int) -> None:
             node.kcompactd_due = drawn[1] * k.KCOMPACTD_NS >> 32
 
 
-def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray, np.ndarray]:
+def start_of(machine: Machine, recorded: AllocatorState, policy: Policy) -> AllocatorState:
+    """The start state of a replay: as recorded, but for the memory that the policy takes away.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`kevacuate.runs.memory.smaller`.
+    """
+    return smaller(machine, recorded, policy.settings.get("memory", 1))
+
+
+def _pages_of_nobody(state: State, recorded: AllocatorState, memory: float) -> tuple[np.ndarray, np.ndarray]:
     """Pages in use that no object holds and that are the allocator's, where page flags tell; and their attributes.
 
     Those that can move by their flags (an older demand does not hold anonymous pages that were on no LRU list yet) count as such,
@@ -313,6 +339,8 @@ def _pages_of_nobody(state: State, recorded: AllocatorState) -> tuple[np.ndarray
     """
     used = np.flatnonzero(pages_in_use(recorded, state.view.cfg.hpage_pmd_order))
     used = used[state.meta[used] == k.CHUNK_RESERVED << 4]
+    if memory < 1:  # what was taken away is in no block, and nobody's
+        used = used[state.block[2 * (used >> state.view.cfg.pageblock_order)] & k.PB_ABSENT == 0]
     if recorded.page_flags is not None:
         used = used[used < len(recorded.page_flags)]  # /proc/kpageflags ends where memory does
         used = used[~absent_pages(recorded.page_flags)[used]]

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN
+from kevacuate.demand.objects import (
+    OP_ACCESS,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_SPLIT,
+    OP_TRUNCATE,
+)
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
@@ -121,11 +129,60 @@ def note_changes(s: View, n: NotesView) -> None:
 
 
 @part
+def look_at_residents(s: View, n: NotesView) -> None:
+    """Fill ``resident``."""
+    for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
+        n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
+
+
+@part
+def note_row_changes(s: View, n: NotesView, own: int, halved: bool) -> None:
+    """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
+
+    *own* is the row's object, or -1. *halved*: the row halved a folio, whose upper halves have not come from elsewhere. An
+    object that only changed its name or its size has neither come nor gone.
+    """
+    first = n.fixed[N_FIRST]
+    for i in range(n.fixed[N_LAST] - first):
+        before = n.resident[i] + 0
+        now = held_by(s, first + i)
+        if before == now:
+            continue
+        stays = before >= 0 and now >= 0 and (before >> 4 == now >> 4 or before & 15 == now & 15)
+        if before >= 0 and not stays and before >> 4 != own:
+            where = s.obj[before >> 4] + 0
+            if where >= 0:
+                note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
+            else:
+                kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
+                note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
+        if now >= 0 and not stays and not halved and now >> 4 != own:
+            note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
+
+
+@part
+def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> bool:
+    """One row of a closed loop, noting. False if it contradicts the rows before it."""
+    hits = s.stat.hit_pages + s.stat.truncated_pages
+    reads = s.stat.refault_pages + 0
+    look_at_residents(s, n)
+    note_before(s, n, d, i)
+    if not replay_row(s, d, i):
+        return False
+    op = d.op[i]
+    found = s.stat.hit_pages + s.stat.truncated_pages > hits
+    own = -1 if op in (OP_FREE_PFN, OP_TRUNCATE) else d.obj[i] + 0
+    note_row_changes(s, n, own, found or op == OP_SPLIT)
+    if (not found or op != OP_ALLOC) and (op != OP_ACCESS or s.stat.refault_pages > reads):
+        note_after(s, n, d, i)
+    return True
+
+
+@part
 def advance_noting(s: View, n: NotesView, t: int) -> None:
     """Run what is due until *t*, one due time at a time, and note what it did to the range."""
     while s.stat.next_due <= t:
-        for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
-            n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
+        look_at_residents(s, n)
         advance(s, max(s.stat.next_due, s.stat.now))
         note_changes(s, n)
 
@@ -145,7 +202,7 @@ def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
-    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK:
+    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK or d.op[i] == OP_ACCESS:
         pfn = s.obj[d.obj[i]] + 0
         if overlaps(n, pfn, d.order[i] + 0):
             flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
@@ -172,10 +229,14 @@ def replay_rows_noting(
             return i, STOP_LOG
         advance_noting(s, n, t)
         s.stat.now = max(t, s.stat.now)
-        note_before(s, n, d, i)
-        if not replay_row(s, d, i):
-            return i, STOP_OBJECT
-        note_after(s, n, d, i)
+        if not s.cfg.open_loop:
+            if not closed_row_noting(s, n, d, i):
+                return i, STOP_OBJECT
+        else:
+            note_before(s, n, d, i)
+            if not replay_row(s, d, i):
+                return i, STOP_OBJECT
+            note_after(s, n, d, i)
         i += 1
     return i, STOP_END
 

@@ -35,7 +35,14 @@ from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
-from kevacuate.runs.initial_state import default_time_scale, initial_state, machine_config, skip_bits
+from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
+from kevacuate.runs.initial_state import (
+    default_time_scale,
+    initial_state,
+    machine_config,
+    skip_bits,
+    start_of,
+)
 from kevacuate.runs.loop import (
     NO_ROWS,
     STOP_LOG,
@@ -88,8 +95,10 @@ class Replay:
         self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
         self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
-        objects, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
-        skip = skip_bits(recorded, policy, options.seed)
+        known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
+        objects = known + base_page_objects(policy, recorded)
+        start = start_of(recording.machine, recorded, policy)
+        skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
             recording.machine,
             recorded,
@@ -104,7 +113,8 @@ class Replay:
         self._objects = objects if self.loop.closed else 0
         self.state.view.stat.first_shadow = self._objects
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
-        self.start_blocks, self.start_skip = int(recorded.blocks.pfn.size), int(skip.sum())
+        self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
+        self._faults = HugeFaults.under(policy, recording.machine, known)
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
@@ -171,7 +181,7 @@ class Replay:
 
     def feed(self, chunk: DemandChunk, row: int = 0) -> None:
         """Replay a chunk; *row* is its first row's number, for messages."""
-        rows = self._checked(chunk, row)
+        rows = self._checked(self._faults.rewritten(chunk), row)
         at, end = 0, rows.t.size
         while at < end:
             before = at
@@ -247,7 +257,7 @@ class Replay:
             "recording_digest": self.recording.digest,
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
-            "vm_settings": settings_used(machine),
+            "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
@@ -310,7 +320,7 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
         OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
-        OP_RECLAIM: f"reclaims object {obj}, which was never allocated or is freed already",
+        OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }

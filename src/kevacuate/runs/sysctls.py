@@ -3,31 +3,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from kevacuate.errors import KevacuateError
 from kevacuate.mm.profile import Profile, profile_for
 from kevacuate.recording import Machine
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
 
 SECOND_NS = 1_000_000_000
 
+NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag")
+"""Settings of a policy that are no files under /proc/sys/vm."""
 
-def model_settings(machine: Machine, profile: Profile) -> dict[str, Any]:
-    """The fields of :class:`~kevacuate.mm.layout.MachineConfig` that recorded sysctls set; those not recorded are absent.
 
-    A kernel whose profile has no defrag_mode is replayed without it, whatever was recorded.
+def model_settings(
+    machine: Machine, profile: Profile, given: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The fields of :class:`~kevacuate.mm.layout.MachineConfig` that sysctls set: those of a policy, else as recorded.
+
+    A sysctl that is neither given nor recorded is absent. A kernel whose profile has no defrag_mode is replayed without it,
+    whatever was recorded.
 
     Raises
     ------
     KevacuateError
-        A recorded value is one that the kernel does not take.
+        A recorded value is one that the kernel does not take, or a policy's is of a sysctl that the recorded kernel lacks.
     """
-    recorded = recorded_settings(machine)
+    if given.get("defrag_mode") and not profile.defrag_mode:
+        raise KevacuateError(
+            f"defrag_mode=1 cannot be replayed: Linux {profile.name}, the recording's profile, has no vm.defrag_mode."
+        )
+    recorded: dict[str, Any] = {**recorded_settings(machine), **given}
     fields: dict[str, Any] = {}
     for name, field, made in (
         ("compaction_proactiveness", "compaction_proactiveness", int),
         ("extfrag_threshold", "extfrag_threshold", int),
         ("watermark_boost_factor", "watermark_boost_factor", int),
+        ("compact_unevictable_allowed", "compact_unevictable_allowed", bool),
         ("defrag_mode", "defrag_mode", lambda value: bool(value) and profile.defrag_mode),
         ("percpu_pagelist_high_fraction", "pcp_high_fraction", int),
         ("stat_interval", "stat_interval_ns", lambda value: max(value, 1) * SECOND_NS),
@@ -37,12 +51,12 @@ def model_settings(machine: Machine, profile: Profile) -> dict[str, Any]:
     return fields
 
 
-def settings_used(machine: Machine) -> dict[str, Any]:
-    """What a run's provenance says of the vm sysctls.
+def settings_used(machine: Machine, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """What a run's provenance says of the vm sysctls; *given* are the policy's settings.
 
-    ``replayed``: the value of each that the model has a parameter for. ``not_recorded``: those of them that are the kernel's
-    default, for want of a recorded value. ``not_replayed``: recorded ones that the model has no parameter for, or whose kernel's
-    profile has none, with what stands for them.
+    ``given``: the policy's. ``replayed``: the value of each that the model has a parameter for, or that was given.
+    ``not_recorded``: those of them that are the kernel's default, for want of a recorded value. ``not_replayed``: recorded ones
+    that the model has no parameter for, or whose kernel's profile has none, with what stands for them.
     """
     recorded, profile = recorded_settings(machine), profile_for(machine.kernel)[0]
     replayed = {s.name: recorded.get(s.name, s.default) for s in SYSCTLS if s.modelled}
@@ -54,8 +68,11 @@ def settings_used(machine: Machine) -> dict[str, Any]:
             f"{replayed['defrag_mode']} (the profile {profile.name} has no defrag_mode)"
         )
         replayed["defrag_mode"] = 0
+    replayed |= {name: value for name, value in given.items() if name not in NO_SYSCTLS}
+    not_replayed = {name: words for name, words in not_replayed.items() if name not in given}
     return {
+        "given": dict(given),
         "replayed": replayed,
-        "not_recorded": [name for name in replayed if name not in recorded],
+        "not_recorded": [name for name in replayed if name not in recorded and name not in given],
         "not_replayed": not_replayed,
     }

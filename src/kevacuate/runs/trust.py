@@ -10,6 +10,7 @@ from kevacuate.measure.claims import claims_facts
 from kevacuate.mm.profile import profile_for
 from kevacuate.recording import Lost, Recording
 from kevacuate.recording.completeness import losses_by_cpu
+from kevacuate.runs.loop_choice import reclaim_words
 from kevacuate.runs.start_guesses import firm, guessed_words, start_facts
 
 GOOD_TRUST, FAIR_TRUST = 0.995, 0.95
@@ -39,6 +40,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "pageblock_order": machine.pageblock_order,
         **losses,
         "quality": quality,
+        "reclaim": reclaim_words(quality),
         "start": start,
         **claims_facts(recording),
         "verdict": f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}",

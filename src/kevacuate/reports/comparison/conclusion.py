@@ -8,8 +8,12 @@ from typing import Any
 
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import nothing_words
+from kevacuate.measure.deciding import DECIDING, decided
 from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
+from kevacuate.measure.sequential import DIFFERS as CALLED
+from kevacuate.measure.sequential import Sequential
+from kevacuate.reports.comparison.decided import TESTED_FROM, decided_parts
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
     GroupRow,
@@ -137,6 +141,10 @@ def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[
     """The verdict in one sentence, and what it is worth: of the kernel only where every row that decides has earned trust."""
     names, loop = list(comparison.groups), loop_of(comparison)
     tested = [row for row in rows if row.row.section in OUTCOMES]
+    corrected = decided(comparison)
+    if corrected is not None and corrected.replays >= TESTED_FROM:
+        yield from _corrected_verdict(names, corrected, loop)
+        return
     if not comparison.repeated:
         text = "Undecided: a single replay of each policy shows the mechanism at work, and tells no difference from chance."
         yield Part("verdict", text)
@@ -148,6 +156,27 @@ def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[
     whose = "kernel" if all(known.earned(row_id, loop) for row_id in deciding) else "model"
     told = "; ".join(_tally(names, i, tested) for i in range(1, len(names)))
     yield Part("verdict", f"In the {whose}, against {names[0]}: {told}.", deciding)
+    yield Part("worth", worth_words(deciding, loop), deciding)
+
+
+def _corrected_verdict(names: Sequence[str], told: Sequential, loop: str) -> Iterator[Part]:
+    """The verdict of so many replays that the rows that decide are tested, all of them together."""
+    differ = [row for row in told.rows if row.state == CALLED]
+    deciding = tuple(dict.fromkeys(row.key[0] for row in differ or told.rows))
+    known = record()
+    whose = "kernel" if all(known.earned(row_id, loop) for row_id in deciding) else "model"
+    said = []
+    for i in range(1, len(names)):
+        own = [row for row in told.rows if row.key[1] == i]
+        ways = [DECIDING[row.key[0]].direction.judged(row.difference) for row in differ if row.key[1] == i]
+        counted = ", ".join(f"{ways.count(way)} {way}" for way in ("better", "worse") if way in ways)
+        many = (
+            f"{len(ways)} of {len(own)} rows that decide ({counted})"
+            if ways
+            else f"none of {len(own)} rows that decide"
+        )
+        said.append(f"{names[i]} changes {many}")
+    yield Part("verdict", f"In the {whose}, against {names[0]}: {'; '.join(said)}.", deciding)
     yield Part("worth", worth_words(deciding, loop), deciding)
 
 
@@ -172,7 +201,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
     """What the policies did, on what that rests, and how much so many replays of one demand can decide.
 
     The first two are ``verdict`` (in one sentence) and ``worth`` (how often booted kernels said the same), where there is more
-    than one policy. The others are of these kinds: ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy
+    than one policy. The others are of these kinds: ``decided``, ``undecided`` and ``error``
+    (:mod:`kevacuate.reports.comparison.decided`), ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy
     did), ``found`` (how many outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay
     parted from the others), ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs) and
     ``basis`` (on what all this rests).
@@ -184,6 +214,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
         if i and any(run.metrics["evacuations_queued"] for run in runs)
     }
     parts: list[Part] = [*_verdict(comparison, rows)] if len(groups) > 1 else []
+    parts += decided_parts(comparison, rows)
     if not evacuating:
         text = "No policy queued an evacuation."
         why = nothing_words(comparison.recording)
@@ -221,7 +252,8 @@ def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str
     A row that is ``trusted`` has earned trust against booted kernels.
     """
     sizes = [len(runs) for runs in comparison.groups.values()]
-    parts, known, loop = conclusion(comparison), record(), loop_of(comparison)
+    told, parts = decided(comparison), conclusion(comparison)
+    known, loop = record(), loop_of(comparison)
     return {
         **first_parts(parts),
         **comparison.to_json(series=series),
@@ -234,5 +266,6 @@ def comparison_json(comparison: Comparison, *, series: bool = False) -> dict[str
             for row in comparison_rows(comparison)
         ],
         "rule": rule(sizes, RUNS),
+        "decision": told.as_dict() if told is not None else None,
         "conclusion": [part.as_dict() for part in parts],
     }

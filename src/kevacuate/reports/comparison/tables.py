@@ -42,7 +42,8 @@ def _title(comparison: Comparison) -> str:
     policies = len(comparison.groups)
     if policies > 1:
         title += f": one demand, {policies} policies"
-    return title + (f", {replays_words(comparison)}" if comparison.repeated else "")
+    title += f", {replays_words(comparison)}" if comparison.repeated else ""
+    return title + (", closed loop" if comparison.runs[0].loop[0] == "closed" else "")
 
 
 def _heads(comparison: Comparison, last: str) -> list[list[str]]:

@@ -182,6 +182,17 @@ def comparison_page(comparison: Comparison) -> str:
     return _render(context, data, blobs.texts)
 
 
+def _replays(comparison: Comparison) -> str:
+    """How often the demand was replayed, and in which loop."""
+    return f"{replays_words(comparison)}, {comparison.runs[0].loop[0]} loop"
+
+
+def _loop_words(comparison: Comparison) -> list[str]:
+    """On what the loop rests."""
+    told = comparison.runs[0].loop[1]
+    return [visible_text(told)] if told else []
+
+
 def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str, Any]:
     """The template's values."""
     recording = comparison.recording
@@ -195,10 +206,10 @@ def _comparison_context(comparison: Comparison, runs: Sequence[Run]) -> dict[str
     rests = [visible_text(part.text) for part in parts if part.kind in RESTS]
     guessed = [visible_text(part.text) for part in parts if part.kind == "guessed"]
     words = said if len(policies) > 1 else [_single_words(comparison)]
-    drawn = [_drawn(runs)] if comparison.repeated else []
+    drawn = _loop_words(comparison) + ([_drawn(runs)] if comparison.repeated else [])
     return {
         "title": visible(recording.get("name", "unnamed recording")),
-        "facts": [*_machine_facts(recording), f"one demand, {many}, {replays_words(comparison)}"],
+        "facts": [*_machine_facts(recording), f"one demand, {many}, {_replays(comparison)}"],
         "first": [visible_text(text) for text in first_parts(parts).values()],
         "conclusion": words,
         "rests": [*rests, *drawn] if len(policies) > 1 else [*guessed, *drawn],

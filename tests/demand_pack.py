@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A recording reduced to what a replay needs: machine, start state and demand, without the events."""
+"""A recording reduced to what a replay needs: machine, start state and demand, without the events.
+
+The shipped one was made so.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Batches, compiled: which folios shrink_inactive_list and shrink_active_list take, and what becomes of each.
+
+The model takes the batch from the tail of its list before the folios are shown. Where the kernel took another folio, that one
+is taken instead: a folio passed over had left its list without an event.
+"""
+
+from __future__ import annotations
+
+from kevacuate.fidelity.reclaim.books import (
+    D_FOLIO,
+    D_OUTCOME,
+    D_RECLAIMED,
+    D_SCANNED,
+    MOST_TAKEN,
+    N_ACCESSED,
+    N_BUFFERS,
+    N_DIRTY,
+    N_GONE,
+    N_LOCKED,
+    N_SPARED,
+    NOWHERE,
+    ON_LIST,
+    TAKEN,
+    TASKS,
+    X_GONE,
+    X_ORDER,
+    X_OUTCOME,
+    ReclaimBooksView,
+    Task,
+)
+from kevacuate.fidelity.reclaim.lists import appears, attributes, count_diff, remove
+from kevacuate.fidelity.reclaim.tasks import decided
+from kevacuate.jit import part
+from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
+from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.constants import (
+    ATTR_ACTIVE,
+    ATTR_BUSY,
+    ATTR_DIRTY,
+    ATTR_ON_LRU,
+    ATTR_PINNED,
+    ATTR_RECLAIM,
+    ATTR_WRITEBACK,
+    CHUNK_ALLOC,
+)
+from kevacuate.mm.fields import ScanControl, View
+from kevacuate.mm.lruvec import folio_lru_list, lru_object
+from kevacuate.mm.shrink_list import isolate_from_list, lru_tail, move_folio_to_lru, shrink_folio
+from kevacuate.recording import EventChunk
+from kevacuate.recording.event_numbers import GT_REC
+
+_MAPPED, _MLOCKED = int(FolioFlag.MAPPED), int(FolioFlag.MLOCKED)
+_FLAG_DIRTY, _FLAG_WRITEBACK, _FLAG_RECLAIM = (
+    int(FolioFlag.DIRTY),
+    int(FolioFlag.WRITEBACK),
+    int(FolioFlag.RECLAIM),
+)
+_RECLAIMED, _BY_OTHER = int(RecWhat.RECLAIMED), int(RecWhat.FREED_BY_OTHER)
+_REFERENCED, _KEPT_REFERENCED = int(RecWhat.ACTIVATED_REFERENCED), int(RecWhat.KEPT_REFERENCED)
+_BUFFERS, _NOT_EVICTABLE = int(RecWhat.BUFFERS), int(RecWhat.NOT_EVICTABLE)
+_KEPT_LOCKED, _KEPT_MAPPING = int(RecWhat.KEPT_LOCKED), int(RecWhat.KEPT_MAPPING)
+_STILL_MAPPED, _PINNED = int(RecWhat.STILL_MAPPED), int(RecWhat.PINNED)
+_DEACTIVATED, _KEPT_ACTIVE = int(LruOp.DEACTIVATED), int(LruOp.KEPT_ACTIVE)
+_STATES = ATTR_DIRTY | ATTR_WRITEBACK | ATTR_RECLAIM | ATTR_PINNED | ATTR_BUSY
+
+RECLAIM, ACTIVATE, KEEP = 0, 1, 2
+"""What becomes of a folio."""
+
+
+@part
+def batch_begins(
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+) -> None:
+    """mm_vmscan_lru_isolate: the model takes as many pages off the tail as were asked for."""
+    if task.in_call:
+        batch_ends(s, b, task)
+    task.in_call = 1
+    task.lru, task.nr_taken = e.mt[i], e.c[i]
+    task.seen = task.next = task.count = task.kept = task.reclaimed = task.settled = 0
+    scan = skipped = 0
+    first = -1
+    while scan < e.a[i] and task.count < MOST_TAKEN:
+        at, skipped, first = lru_tail(s, sc, 0, task.lru, skipped, first)
+        if at < 0:
+            break
+        pfn = s.obj[lru_object(s, at)] + 0
+        scan += 1 << (s.meta[pfn] & 15)
+        isolate_from_list(s, pfn, s.link[2 * pfn + 1] + 0)
+        b.where[pfn] = TAKEN
+        task.taken[task.count] = pfn
+        task.count += 1
+    count_diff(s, b, 0, task.lru, -scan)
+    decided(b, D_SCANNED, scan == e.b[i], X_ORDER, e, i, number, scan, e.b[i])
+
+
+@part
+def expected(b: ReclaimBooksView, task: Task, pfn: int) -> bool:
+    """Whether *pfn* is the next folio that the model took. Those before it in the batch had left their list unseen."""
+    right = task.next < task.count and task.taken[task.next] == pfn
+    at = task.next
+    while at < task.count and task.taken[at] != pfn:
+        at += 1
+    if at < task.count:
+        for skipped in range(task.next, at):
+            b.where[task.taken[skipped]] = NOWHERE
+            b.inputs[N_GONE] += 1
+        task.next = at + 1
+    return right
+
+
+@part
+def folio_shown(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int, number: int) -> None:
+    """gt_rec or gt_lru: the next folio of the batch, whichever the model expected."""
+    pfn, order = e.pfn[i], e.order[i]
+    wanted = task.taken[task.next] if task.next < task.count else -1
+    elsewhere = b.where[pfn] != TAKEN
+    right = expected(b, task, pfn)
+    decided(b, D_FOLIO, right, X_ORDER if elsewhere else X_GONE, e, i, number, wanted, pfn)
+    if elsewhere:
+        appears(s, b, pfn, order)
+        if b.where[pfn] == ON_LIST:
+            remove(s, b, pfn)
+        s.link[2 * pfn] = pfn
+        s.obj[pfn] = pfn
+        s.link[2 * pfn + 1] = attributes(task.lru) & ~ATTR_ON_LRU
+    s.meta[pfn] = CHUNK_ALLOC << 4 | order
+    b.order[pfn] = order
+    b.where[pfn] = TAKEN
+    task.seen += 1 << order
+
+
+@part
+def kernel_outcome(what: int) -> int:
+    """What the kernel made of a folio."""
+    if what == _RECLAIMED or what == _BY_OTHER:
+        return RECLAIM
+    kept = what in (_KEPT_REFERENCED, _KEPT_LOCKED, 5, 8, 10, 14, _KEPT_MAPPING, 19, 20)
+    return KEEP if kept else ACTIVATE
+
+
+@part
+def give_inputs(s: View, b: ReclaimBooksView, pfn: int, flags: int, what: int) -> bool:
+    """Set what no event tells: dirtiness, writeback, locks, accessed bits. Whether the outcome follows from one of the latter."""
+    attr = s.link[2 * pfn + 1] & ~(_STATES | ATTR_ACTIVE)
+    if flags & _FLAG_DIRTY:
+        attr |= ATTR_DIRTY
+    if flags & _FLAG_WRITEBACK:
+        attr |= ATTR_WRITEBACK
+    if flags & _FLAG_RECLAIM:
+        attr |= ATTR_RECLAIM
+    if flags & (_FLAG_DIRTY | _FLAG_WRITEBACK):
+        b.inputs[N_DIRTY] += 1
+    s.link[2 * pfn + 1] = attr
+    if what == _REFERENCED or what == _KEPT_REFERENCED:
+        b.inputs[N_ACCESSED] += 1
+        return True
+    if what == _BUFFERS:
+        b.inputs[N_BUFFERS] += 1
+        return True
+    if what in (_KEPT_LOCKED, _STILL_MAPPED, _PINNED, _KEPT_MAPPING, _NOT_EVICTABLE, 20):
+        b.inputs[N_LOCKED] += 1
+        return True
+    return False
+
+
+@part
+def model_outcome(s: View, sc: ScanControl, pfn: int) -> int:
+    """What the model's shrink_folio makes of a folio."""
+    if shrink_folio(s, sc, 0, pfn):
+        return RECLAIM
+    return ACTIVATE if s.link[2 * pfn + 1] & ATTR_ACTIVE else KEEP
+
+
+@part
+def folio_reclaimed_or_kept(
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+) -> None:
+    """gt_rec: the model decides from the folio's flags; then the kernel's decision is taken over."""
+    folio_shown(s, b, task, e, i, number)
+    pfn, what = e.pfn[i], e.b[i]
+    pages = 1 << e.order[i]
+    theirs = kernel_outcome(what)
+    if give_inputs(s, b, pfn, e.a[i], what):
+        sc.nr_scanned += pages if what != _KEPT_LOCKED else 0
+    else:
+        ours = model_outcome(s, sc, pfn)
+        decided(b, D_OUTCOME, ours == theirs, X_OUTCOME, e, i, number, ours, theirs)
+        task.reclaimed += pages if ours == RECLAIM else 0
+    s.link[2 * pfn + 1] = s.link[2 * pfn + 1] & ~_STATES & ~ATTR_ACTIVE
+    if theirs == ACTIVATE:
+        s.link[2 * pfn + 1] |= ATTR_ACTIVE
+    if theirs != RECLAIM and what != _NOT_EVICTABLE and e.a[i] & _MLOCKED == 0 and task.kept < MOST_TAKEN:
+        task.kept_pfn[task.kept] = pfn
+        task.kept_last[task.kept] = 0
+        task.kept += 1
+
+
+@part
+def folio_deactivated_or_kept(
+    s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int, number: int
+) -> None:
+    """gt_lru 0 to 2: shrink_active_list deactivates a folio, but one that is mapped, executable and used."""
+    folio_shown(s, b, task, e, i, number)
+    pfn, op = e.pfn[i], e.b[i]
+    if e.a[i] & _MAPPED:
+        b.inputs[N_SPARED] += 1
+    else:
+        decided(b, D_OUTCOME, op == _DEACTIVATED, X_OUTCOME, e, i, number, KEEP, ACTIVATE)
+    if op == _DEACTIVATED:
+        s.link[2 * pfn + 1] &= ~ATTR_ACTIVE
+    if op <= _KEPT_ACTIVE and task.kept < MOST_TAKEN:
+        task.kept_pfn[task.kept] = pfn
+        task.kept_last[task.kept] = 1 if op == _DEACTIVATED else 0
+        task.kept += 1
+
+
+@part
+def put_back(s: View, b: ReclaimBooksView, task: Task) -> None:
+    """move_folios_to_lru: what is kept goes to the heads, the first looked at first; deactivated folios after the others."""
+    for last in range(2):
+        for n in range(task.kept):
+            pfn = task.kept_pfn[n]
+            if task.kept_last[n] == last and b.where[pfn] == TAKEN:
+                move_folio_to_lru(s, pfn)
+                lru = folio_lru_list(s.link[2 * pfn + 1] + 0)
+                count_diff(s, b, page_zone(s, pfn), lru, 1 << (s.meta[pfn] & 15))
+                b.where[pfn] = ON_LIST
+    task.settled = 1
+
+
+@part
+def batch_ends(s: View, b: ReclaimBooksView, task: Task) -> None:
+    """The batch is done; what the model took and the kernel did not had left its list unseen."""
+    for n in range(task.next, task.count):
+        if b.where[task.taken[n]] == TAKEN:
+            b.where[task.taken[n]] = NOWHERE
+            b.inputs[N_GONE] += 1
+    if task.settled == 0:
+        put_back(s, b, task)
+    task.in_call = 0
+
+
+@part
+def batch_reported(
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+) -> None:
+    """mm_vmscan_lru_shrink_inactive or _active: the batch is over, and what it reclaimed is shown."""
+    if task.in_call == 0:
+        return
+    for n in range(task.next, task.count):
+        decided(b, D_FOLIO, False, X_GONE, e, i, number, task.taken[n], -1)
+    batch_ends(s, b, task)
+    if task.lru & 1 == 0:
+        decided(b, D_RECLAIMED, task.reclaimed == e.c[i], X_OUTCOME, e, i, number, task.reclaimed, e.c[i])
+        sc.lruvec_reclaimed += e.c[i]
+        sc.nr_taken += task.nr_taken
+
+
+@part
+def settle_others(s: View, b: ReclaimBooksView, pid: int) -> None:
+    """Another task is at the lists: a batch of the active list all of whose folios were shown has put them back by now.
+
+    A task is preempted where it enables interrupts: shrink_active_list does so behind the put-back, shrink_folio_list before
+    it, as it frees.
+    """
+    for n in range(TASKS):
+        task = b.task[n]
+        whole = task.in_call != 0 and task.settled == 0 and task.seen >= task.nr_taken
+        if whole and task.lru & 1 and task.pid != pid + 1:
+            put_back(s, b, task)
+
+
+@part
+def folio_event(
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+) -> None:
+    """A row of gt_rec or gt_lru that belongs to a batch."""
+    if task.in_call == 0:
+        return
+    if e.kind[i] == GT_REC:
+        folio_reclaimed_or_kept(s, b, task, sc, e, i, number)
+    else:
+        folio_deactivated_or_kept(s, b, task, e, i, number)

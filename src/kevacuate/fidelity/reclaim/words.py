@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the reclaim level came to, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kevacuate.fidelity.reclaim.books import (
+    D_ASKED,
+    D_BATCH,
+    D_DIRECT,
+    D_END_ORDER,
+    D_FOLIO,
+    D_LOOK,
+    D_OUTCOME,
+    D_PRIORITY,
+    D_RECLAIMED,
+    D_ROUND,
+    D_SCANNED,
+    D_WAKE,
+    KINDS,
+    TIMELINE,
+    Facts,
+)
+from kevacuate.measure.fidelity import Divergence
+
+OUTCOMES = ("reclaimed", "activated", "kept")
+LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
+
+NOTES = (
+    "after a mismatch the kernel's decision is taken over: each is counted once",
+    "the lists follow the recorded events, so the moments at which folio batches are drained are inputs",
+    "free pages for the marks are exact; the kernel's own count may be 8 pages behind",
+)
+
+
+def shares(tally: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """The level's parts with their exactness."""
+    parts = (
+        ("wakes and stops of kswapd", TIMELINE),
+        ("amounts of each round", (D_PRIORITY, D_DIRECT, D_BATCH, D_SCANNED)),
+        ("which folios", (D_FOLIO,)),
+        ("what becomes of them", (D_OUTCOME, D_RECLAIMED)),
+    )
+    found = []
+    for name, kinds in parts:
+        made = sum(int(tally[2 * kind]) for kind in kinds)
+        wrong = sum(int(tally[2 * kind + 1]) for kind in kinds)
+        if made:
+            found.append(f"{name}: {made - wrong:,} of {made:,} ({(made - wrong) / made:.2%})")
+    return tuple(found)
+
+
+def value_words(kind: int, value: int) -> str:
+    """What the model or the kernel did, of a kind of decision."""
+    if kind == D_WAKE:
+        return "kswapd is woken" if value else "kswapd is not woken"
+    if kind == D_LOOK:
+        return "kswapd goes to sleep" if value else "kswapd begins a run"
+    if kind in (D_ROUND, D_DIRECT):
+        return "another round" if value else "the end"
+    if kind == D_ASKED:
+        return f"order {value >> 3}, highest zone index {value & 7}"
+    if kind == D_END_ORDER:
+        return f"order {value}"
+    if kind == D_PRIORITY:
+        return f"priority {value}"
+    if kind == D_BATCH:
+        return "no batch" if value < 0 else f"{value & 63} pages of {LISTS[min(value >> 6, 3)]}"
+    if kind in (D_SCANNED, D_RECLAIMED):
+        return f"{value} pages"
+    if kind == D_FOLIO:
+        return "no folio" if value < 0 else f"pfn {value:#x}"
+    return OUTCOMES[value] if kind == D_OUTCOME and 0 <= value < len(OUTCOMES) else str(value)
+
+
+def divergence(facts: Facts) -> Divergence:
+    """The first decision that was not the kernel's."""
+    kind = int(facts.first_kind)
+    return Divergence(
+        position=int(facts.first_position),
+        ts=int(facts.first_ts),
+        what=KINDS[kind],
+        model=value_words(kind, int(facts.first_model)),
+        kernel=value_words(kind, int(facts.first_kernel)),
+    )

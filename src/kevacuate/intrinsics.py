@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What compiled code has of LLVM's own instructions: how the state's arrays become pointers, and prefetching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kevacuate.jit import ARRAY_FORM
+from kevacuate.records import view_of
+from kevacuate.recordtypes import field_value, view_type
+
+int64 = np.int64
+"""A number of any type as int64."""
+
+
+@intrinsic
+def pointers(typingctx: Any, state: Any) -> Any:
+    """See :data:`kevacuate.jit.pointers`."""
+    result = view_type(view_of(state.instance_class), state.types)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = [
+            field_value(context, builder, of, array, builder.extract_value(args[0], i))
+            for i, (of, array) in enumerate(zip(result.types, state.types, strict=True))
+        ]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return result(state), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
+    """See :data:`kevacuate.jit.prefetch`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if ARRAY_FORM:
+            return context.get_dummy_value()
+        address = builder.gep(args[0], [args[1]])
+        byte = ir.IntType(8).as_pointer()
+        int32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [builder.bitcast(address, byte), int32(1), int32(3), int32(1)])
+        return context.get_dummy_value()
+
+    return types.void(pointer, index), codegen

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many settings tried on one demand: which help, and at what cost (:mod:`kevacuate.measure.tuned`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kevacuate.demand.build import Demand
+from kevacuate.demand.refusals import refuse_without_demand
+from kevacuate.errors import KevacuateError, whole_number
+from kevacuate.measure import Run
+from kevacuate.measure.deciding import COSTS, DECIDING, values_of
+from kevacuate.measure.tuned import (
+    COSTLY,
+    HARMS,
+    HELPS,
+    LEAST_TESTED,
+    NO_EFFECT,
+    NOT_AMONG,
+    SCREENED,
+    TRADES,
+    UNCHANGED,
+    Tried,
+    Tuned,
+    confirmed_rows,
+    cost_rows,
+    findable_changes,
+    screen,
+    unconfirmed_rows,
+    verdict_of,
+)
+from kevacuate.policy import BASELINE, Policy, parse_policy
+from kevacuate.recording import Recording
+from kevacuate.recording.completeness import refuse_losses
+from kevacuate.runs.compare import RESERVED_SECONDS, Job, Report, checked_seconds, replay_all
+from kevacuate.runs.grid import grid
+from kevacuate.runs.options import ReplayOptions, given_options
+from kevacuate.runs.replay import demand_while_compiling
+from kevacuate.runs.trust import about_result
+
+SECONDS = 45.0
+"""What a tuning may take by default."""
+
+MOST_TESTED = 100
+"""Replays of each finalist at most, where a time is given."""
+
+
+ORDER = (HELPS, COSTLY, TRADES, NO_EFFECT, HARMS)
+"""In which order finalists are told."""
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """On what settings are tried: the demand, how it is replayed."""
+
+    recording: Recording
+    demand: Demand
+    options: ReplayOptions
+    workers: int | None
+    report: Report | None
+
+    def runs(self, policies: Sequence[Policy], first: int, number: int, name: str) -> list[list[Run]]:
+        """The runs of each policy with so many seeds from number *first* on."""
+        jobs = [
+            Job(policy, replace(self.options, seed=self.options.seed + first + i, keep=False), name)
+            for i in range(number)
+            for policy in policies
+        ]
+        made = replay_all(self.recording, self.demand, jobs, self.workers, self.report)
+        return [made[i :: len(policies)] for i in range(len(policies))]
+
+
+def _candidates(base: Policy, settings: Sequence[str]) -> list[Policy]:
+    """The base policy with each setting.
+
+    Raises
+    ------
+    KevacuateError
+        A setting is none, is given twice, or the base gives its knob.
+    """
+    twice = next((text for text in settings if settings.count(text) > 1), None)
+    if twice is not None:
+        raise KevacuateError(f"The setting {twice} was named more than once: keep one.")
+    for text in settings:
+        if not isinstance(text, str) or "," in text:
+            raise KevacuateError(f"{text!r} is no setting: write KNOB=VALUE.")
+    return [parse_policy(f"{base.spec},{text}") for text in settings]
+
+
+def tune(
+    recording: Recording | str | Path,
+    base: str | Policy = BASELINE,
+    settings: Sequence[str] | None = None,
+    *,
+    repeats: int | None = None,
+    seconds: float = SECONDS,
+    seed: int | None = None,
+    workers: int | None = None,
+    options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
+    progress: Report | None = None,
+) -> Tuned:
+    """Try settings of the kernel on a recording's demand: which help in the model, and at what cost.
+
+    Parameters
+    ----------
+    recording : Recording or path
+        With a start state and a demand, or events to make one of.
+    base : str or Policy
+        The policy that every setting is added to, and compared with.
+    settings : sequence of str, optional
+        ``KNOB=VALUE`` each. Default: a grid of the kernel's settings, without those that were recorded.
+    repeats : int, optional
+        Replays of each finalist in the test, at least 8; the number that was made gives the same, bit for bit. Default: as many
+        as fit into *seconds*, at most 100.
+    seconds : float
+        What the tuning may take; the screening and 8 replays of each finalist are always made.
+    seed : int, optional
+        In place of ``options.seed``: the first seed. The test's seeds follow those of the screening.
+    workers : int, optional
+        As of :func:`kevacuate.compare`.
+    options : ReplayOptions
+        As of :func:`kevacuate.compare`.
+    progress : callable, optional
+        Called with (what is done, rows done, rows in all), from whichever thread.
+
+    Returns
+    -------
+    Tuned
+        Every setting with its verdict, changes and costs; ``winners`` are those that help.
+
+    Raises
+    ------
+    KevacuateError
+        As :func:`kevacuate.compare`; or a setting is none, or is given twice; or there is nothing to try.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> result = kevacuate.tune("my-server.kev", settings=["watermark_boost_factor=0"], repeats=8)
+    >>> [(one.setting, one.helps) for one in result.tried]
+    [('watermark_boost_factor=0', False)]
+    """
+    policy = base if isinstance(base, Policy) else parse_policy(base)
+    if settings is not None and (isinstance(settings, str) or not isinstance(settings, Sequence)):
+        raise KevacuateError(f"settings cannot be {settings!r}: give a list of KNOB=VALUE.")
+    if settings is not None:
+        _candidates(policy, settings)
+    repeats = None if repeats is None else whole_number("repeats", repeats, LEAST_TESTED)
+    seconds = checked_seconds(seconds)
+    workers = None if workers is None else whole_number("workers", workers, 1)
+    options = given_options(options, seed)
+    source = Recording.of(recording)
+    if not options.despite_losses:
+        refuse_losses(source)
+    refuse_without_demand(source)
+    demand = demand_while_compiling(source)
+    if settings is None and source.start is not None:
+        settings = grid(source.machine, source.start, demand, policy)
+    candidates = _candidates(policy, settings or ())
+    if not candidates:
+        raise KevacuateError("There is no setting to try: name at least one, as KNOB=VALUE.")
+    bench = _Bench(source, demand, options, workers, progress)
+    return _tuned(bench, policy, candidates, repeats, seconds)
+
+
+def _tuned(
+    bench: _Bench, base: Policy, candidates: Sequence[Policy], repeats: int | None, seconds: float
+) -> Tuned:
+    """Screen, then test."""
+    bench.runs([base], 0, 1, "replaying once") if repeats is None else None  # compiles: no part of the pace
+    begun = time.monotonic()
+    runs = bench.runs([base, *candidates], 0, SCREENED, "screening")
+    tables = [values_of(DECIDING, group) for group in runs]
+    chosen = screen(tables[0], tables[1:])
+    finalists = [candidates[i] for i in chosen]
+    if repeats is None:
+        pace = (time.monotonic() - begun) / (SCREENED * (1 + len(candidates)))
+        left = seconds - min(seconds / 5, RESERVED_SECONDS) - (time.monotonic() - begun)
+        repeats = min(max(int(left / (pace * (1 + len(finalists)))), LEAST_TESTED), MOST_TESTED)
+    tested = bench.runs([base, *finalists], SCREENED, repeats, "testing the best") if finalists else []
+    judged = _judged(base, finalists, tested)
+    rest = [
+        _left(base, policy, tables[0], tables[1 + i])
+        for i, policy in enumerate(candidates)
+        if i not in chosen
+    ]
+    tried = sorted(judged, key=lambda one: ORDER.index(one.verdict)) + rest
+    known = values_of(DECIDING, tested[0]) if tested else tables[0]
+    return Tuned(
+        recording=about_result(bench.recording, bench.demand),
+        base=base.spec,
+        screened=SCREENED,
+        tested=repeats if finalists else 0,
+        seed=bench.options.seed,
+        tried=tuple(tried),
+        found=findable_changes(known, len(candidates), SCREENED, repeats) if finalists else {},
+    )
+
+
+def _judged(base: Policy, finalists: Sequence[Policy], tested: Sequence[Sequence[Run]]) -> list[Tried]:
+    """The finalists, with their verdicts."""
+    if not finalists:
+        return []
+    first, *others = (values_of(DECIDING, group) for group in tested)
+    paid_first, *paid = (values_of(COSTS, group) for group in tested)
+    found = []
+    for policy, rows, own in zip(finalists, confirmed_rows(first, others), paid, strict=True):
+        costs = cost_rows(paid_first, own)
+        found.append(Tried(_setting(base, policy), policy.spec, verdict_of(rows, costs), rows, costs))
+    return found
+
+
+def _left(base: Policy, policy: Policy, first: dict[str, list[float]], own: dict[str, list[float]]) -> Tried:
+    """A setting that was not tested."""
+    verdict = UNCHANGED if first == own else NOT_AMONG
+    return Tried(_setting(base, policy), policy.spec, verdict, unconfirmed_rows(first, own), ())
+
+
+def _setting(base: Policy, policy: Policy) -> str:
+    """What was added to the base policy."""
+    return policy.spec.removeprefix(f"{base.spec},")

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was the recorded kernel's reclaim, what was read again, and what was used: one hand-made sequence each."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demand_tools import ALLOC, ANON, FREE, PAGES, SPLIT, Event, alloc, chunk_of, compiled, free
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kevacuate.demand.build import Reconstruction, build_demand
+from kevacuate.demand.pagecache import BACK, FOLIO_BATCH_SIZE
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.shadows import enter, find_place, leave
+from kevacuate.demand.tables import GFP_OF_A_READ, event_input, larger_cache, new_tables
+from kevacuate.jit import kernel, pointers
+from kevacuate.recording import Recording
+from kevacuate.recording.demand import StartObjects
+from kevacuate.recording.schema import EventKind as K
+from kevacuate.recording.schema import concat_chunks
+
+RECLAIM, ACCESS, TRUNCATE = 5, 6, 7
+READ = GFP_OF_A_READ
+KSWAPD, USER = 28, 1
+KERNEL = {"mt": 0, "gfp": 0xCC0}
+
+
+def read(pfn, order=0, **more):
+    return alloc(pfn, order, gfp=READ, **more)
+
+
+def add(pfn, index, order=0, inode=5, **more):
+    return Event(K.MM_FILEMAP_ADD_TO_PAGE_CACHE, pfn, order, a=inode, b=7, c=index, **more)
+
+
+def delete(pfn, index, order=0, inode=5, **more):
+    return Event(K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, pfn, order, a=inode, b=7, c=index, **more)
+
+
+def get_pages(first, last, inode=5, **more):
+    return Event(K.MM_FILEMAP_GET_PAGES, a=inode, b=7, c=first, d=last, **more)
+
+
+def kswapd_runs():
+    return Event(K.VMSCAN_BALANCE_PGDAT_BEGIN, pid=KSWAPD)
+
+
+def cached(pfn, index, order=0):
+    """A folio that is read into the page cache."""
+    return [read(pfn, order), add(pfn, index, order)]
+
+
+def reclaimed(pfn, index, order=0, pid=KSWAPD):
+    """A folio that a task reclaims."""
+    return [delete(pfn, index, order, pid=pid), free(pfn, order, pid=pid)]
+
+
+def rows_of(events, **more):
+    """Rows (op, obj, order, aux) and the counters that are not 0."""
+    rows, quality, _ = compiled(events, **more)
+    return [(op, obj, order, aux) for _, op, _, obj, order, _, _, aux in rows], quality
+
+
+def test_what_kswapd_frees_of_the_page_cache_is_reclaim():
+    events = [kswapd_runs(), *cached(8, 3), alloc(9, **KERNEL), alloc(10, gfp=ANON)]
+    events += [*reclaimed(8, 3), free(9, pid=KSWAPD), free(10, pid=KSWAPD)]
+    rows, q = rows_of(events)
+    assert rows[3:] == [(RECLAIM, 0, 0, 1), (FREE, 1, 0, 0), (FREE, 2, 0, 0)]
+    assert (q["reclaimed"], q["reclaimers_seen"], q["frees"]) == (1, 1, 3)
+
+
+def test_the_same_frees_are_the_workloads_where_nobody_reclaims():
+    events = [*cached(8, 3), *reclaimed(8, 3), alloc(9), free(9, pid=KSWAPD)]
+    rows, q = rows_of(events)
+    assert [op for op, *_ in rows] == [ALLOC, FREE, ALLOC, FREE]
+    assert "reclaimed" not in q
+
+
+def test_direct_reclaim_is_between_its_events_and_of_its_task():
+    begin, end = Event(K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=USER), Event(K.VMSCAN_DIRECT_RECLAIM_END, pid=USER)
+    events = [*cached(8, 3), *cached(9, 100), *cached(10, 200), begin, *reclaimed(8, 3, pid=USER)]
+    events += [*reclaimed(9, 100, pid=2), end, *reclaimed(10, 200, pid=USER)]
+    rows, _ = rows_of(events)
+    assert [op for op, *_ in rows[3:]] == [RECLAIM, FREE, FREE]
+
+
+def test_without_events_of_files_page_cache_is_told_by_its_request():
+    events = [kswapd_runs(), read(8), alloc(9, gfp=ANON), alloc(10, **KERNEL)]
+    events += [free(pfn, pid=KSWAPD) for pfn in (8, 9, 10)]
+    rows, q = rows_of(events)
+    assert [op for op, *_ in rows[3:]] == [RECLAIM, FREE, FREE]
+    assert q["reclaimed_without_file"] == 1
+
+
+def test_a_page_that_is_read_again_names_its_shadow():
+    events = [kswapd_runs(), *cached(8, 3), *reclaimed(8, 3), *cached(64, 3), *cached(65, 4)]
+    rows, q = rows_of(events)
+    assert rows == [(ALLOC, 0, 0, 0), (RECLAIM, 0, 0, 1), (ALLOC, 0, 0, 1), (ALLOC, 1, 0, 0)]
+    assert (q["read_again"], q["peak_shadows"]) == (1, 2)
+
+
+def test_another_file_with_the_same_index_is_not_read_again():
+    events = [kswapd_runs(), *cached(8, 3), *reclaimed(8, 3), read(64), add(64, 3, inode=6)]
+    assert rows_of(events)[0][-1] == (ALLOC, 0, 0, 0)
+
+
+def test_a_part_of_a_large_folio_is_read_again():
+    events = [kswapd_runs(), *cached(16, 8, 2), *reclaimed(16, 8, 2), *cached(64, 10, 1), *cached(70, 8)]
+    rows, q = rows_of(events)
+    assert rows[1:] == [(RECLAIM, 0, 2, 4), (ALLOC, 0, 1, 6), (ALLOC, 1, 0, 4)]
+    assert q["read_again"] == 2
+
+
+def test_small_folios_read_again_as_a_large_one_are_given_up():
+    events = [
+        kswapd_runs(),
+        *cached(8, 8),
+        *cached(9, 10),
+        *reclaimed(8, 8),
+        *reclaimed(9, 10),
+        *cached(64, 8, 2),
+    ]
+    rows, q = rows_of(events)
+    assert rows[4:] == [(ALLOC, 1, 2, 0), (TRUNCATE, 0, 0, 1), (TRUNCATE, 0, 0, 2)]
+    assert (q["read_again_otherwise"], q["truncated"]) == (1, 2)
+
+
+def test_truncation_gives_up_the_neighbours_that_were_reclaimed():
+    events = [kswapd_runs(), *cached(16, 4, 2), *cached(8, 8), *cached(9, 9), *cached(10, 11)]
+    events += [*reclaimed(16, 4, 2), *reclaimed(9, 9), *reclaimed(10, 11), delete(8, 8), free(8)]
+    rows, q = rows_of(events)
+    assert rows[7:] == [(TRUNCATE, 0, 2, 4), (TRUNCATE, 0, 0, 8), (FREE, 1, 0, 0)]
+    assert q["truncated"] == 2  # index 11 has a hole before it
+
+
+def test_what_is_left_of_a_folio_is_given_up_page_by_page():
+    events = [kswapd_runs(), *cached(16, 8, 2), *reclaimed(16, 8, 2), *cached(64, 9), delete(64, 9), free(64)]
+    rows, _ = rows_of(events)
+    assert rows[3:] == [(TRUNCATE, 0, 0, 4), (TRUNCATE, 0, 0, 6), (TRUNCATE, 0, 0, 7), (FREE, 0, 0, 0)]
+
+
+def test_shadows_are_forgotten_when_their_numbers_come_again():
+    events = [kswapd_runs()]
+    for i in range(2 * 2 * PAGES):
+        events += [*cached(8, i), *reclaimed(8, i)]
+    rows, q = rows_of(events)
+    assert q["shadows_forgotten"] > PAGES
+    assert q["peak_shadows"] <= 2 * PAGES + 1
+    live = set()
+    for op, _, order, aux in rows:
+        ids = range(aux, aux + (1 << order))
+        if op == RECLAIM:
+            assert not live & set(ids)
+            live |= set(ids)
+        elif op == TRUNCATE:
+            live -= set(ids)
+
+
+def test_reads_are_uses_of_the_objects_they_meet():
+    events = [*cached(8, 3), *cached(16, 4, 2), get_pages(3, 9), get_pages(4, 4), get_pages(3, 3)]
+    rows, q = rows_of(events)
+    # index 4 to 7 is one folio; 8 is in nobody's cache; the second read begins where the first ended
+    assert rows[2:] == [(ACCESS, 0, 0, 0), (ACCESS, 1, 2, 0), (ACCESS, 0, 0, 0)]
+    assert q["accesses"] == 3
+
+
+def test_an_access_says_how_to_read_the_page_again():
+    whole, _, attrs = compiled([*cached(8, 3), get_pages(3, 3)])
+    assert whole[1][1:] == (ACCESS, 0, 0, 0, 1, READ, 0)
+    assert attrs[1] == 3
+
+
+def test_one_read_makes_at_most_a_batch():
+    events = [e for i in range(50) for e in cached(64 + i, i)]
+    rows, _ = rows_of([*events, get_pages(0, 49)])
+    assert len(rows) == 50 + FOLIO_BATCH_SIZE
+
+
+def test_an_activation_is_explained_by_reads_or_makes_uses():
+    activated = Event(K.MM_LRU_ACTIVATE, 8)
+    again = [get_pages(3, 3, pid=2), get_pages(3, 3, pid=3)]
+    for reads, added in (([], 2), (again[:1], 1), (again, 0)):
+        rows, _ = rows_of([*cached(8, 3), *reads, activated])
+        assert [op for op, *_ in rows[1:]] == [ACCESS] * (len(reads) + added)
+
+
+def test_uses_of_what_is_not_known_are_counted():
+    rows, q = rows_of([get_pages(3, 5), Event(K.MM_LRU_ACTIVATE, 8), Event(K.MM_LRU_ACTIVATE, -1)])
+    assert (rows, q["accesses_unknown"]) == ([], 1)
+
+
+def test_an_alloc_row_too_far_back_stays_a_miss():
+    between = [e for i in range(BACK) for e in (alloc(100 + i), free(100 + i))]
+    events = [kswapd_runs(), *cached(8, 3), *reclaimed(8, 3), read(64), *between, add(64, 3)]
+    rows, q = rows_of(events)
+    assert all(aux == 0 for op, *_, aux in rows if op == ALLOC)
+    assert rows[-1] == (TRUNCATE, 0, 0, 1)
+    assert "read_again" not in q
+
+
+def test_what_moves_in_the_file_cache_keeps_its_name():
+    """A folio split by a partial free, then reclaimed in two parts."""
+    events = [kswapd_runs(), *cached(16, 8, 1), *reclaimed(16, 8), *reclaimed(17, 9)]
+    rows, _ = rows_of(events)
+    assert [op for op, *_ in rows] == [ALLOC, SPLIT, RECLAIM, RECLAIM]
+
+
+def test_tasks_of_rows():
+    events = [alloc(8, pid=3), free(8, pid=4)]
+    work = Reconstruction(
+        np.zeros(PAGES, np.bool_),
+        StartObjects(*(np.empty(0, t) for t in (np.int64, np.uint8, np.uint8))),
+        PageKindModel(),
+    )
+    (chunk,) = [*work.feed(event_input(chunk_of(events), 0)), *work.finish()]
+    assert chunk.task.tolist() == [3, 4]
+
+
+KINDS = [
+    *[K.MM_PAGE_ALLOC, K.MM_PAGE_FREE, K.MM_FILEMAP_ADD_TO_PAGE_CACHE, K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE]
+    * 2,
+    *[K.MM_FILEMAP_GET_PAGES, K.MM_FILEMAP_MAP_PAGES, K.MM_FILEMAP_FAULT, K.MM_LRU_ACTIVATE],
+    *[K.VMSCAN_KSWAPD_WAKE, K.VMSCAN_DIRECT_RECLAIM_BEGIN, K.VMSCAN_DIRECT_RECLAIM_END],
+    *[K.COMPACTION_ISOLATE_MIGRATEPAGES, K.MIGRATE_PAGES],
+]
+
+ANY = st.builds(
+    Event,
+    st.sampled_from(KINDS),
+    pfn=st.one_of(st.integers(0, 40), st.sampled_from([-1, PAGES - 1, PAGES, 1 << 40, -(1 << 63)])),
+    order=st.one_of(st.just(0), st.integers(0, 3), st.sampled_from([10, 11, -1, 127])),
+    pid=st.sampled_from([-1, 0, 1, 28]),
+    cpu=st.integers(0, 1),
+    mt=st.sampled_from([0, 1, 1]),
+    gfp=st.sampled_from([READ, READ, ANON, 0xCC0]),
+    a=st.sampled_from([5, 5, 6, -1, (1 << 63) - 1]),
+    b=st.sampled_from([7, 0, -1]),
+    c=st.one_of(st.integers(0, 12), st.sampled_from([-1, 1 << 40, (1 << 63) - 1])),
+    d=st.one_of(st.integers(0, 12), st.sampled_from([-1, 1 << 62])),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ANY, max_size=120), st.integers(1, 40))
+def test_any_events_make_rows_that_agree_with_each_other(events, size):
+    """Hostile events too: each row refers to what is there, and the rows do not depend on how the events were cut."""
+    rows, quality, attr = compiled(events)
+    assert compiled(events, chunk_rows=size) == (rows, quality, attr)
+    alive, shadows = {}, set()
+    for _, op, _, obj, order, _, _, aux in rows:
+        ids = set(range(aux, aux + (1 << order)))
+        if op in (ALLOC, 4):
+            assert obj not in alive
+            assert aux == 0 or ids <= shadows
+            shadows -= ids if aux else set()
+            alive[obj] = order
+        elif op in (FREE, RECLAIM):
+            assert alive.pop(obj) == order
+            if op == RECLAIM:
+                assert aux % (1 << order) == 0
+                assert aux > 0
+                assert not ids & shadows
+                shadows |= ids
+        elif op == SPLIT:
+            assert alive[obj] == order
+            alive[obj] = alive[aux] = order - 1
+        elif op == ACCESS:
+            assert alive[obj] == order
+        elif op == TRUNCATE:
+            assert ids <= shadows
+            shadows -= ids
+
+
+@kernel
+def _enter(tables, key, value):
+    enter(pointers(tables), key, value)
+
+
+@kernel
+def _leave(tables, key):
+    leave(pointers(tables), key)
+
+
+@kernel
+def _find(tables, key):
+    s = pointers(tables)
+    at = find_place(s, key)
+    return s.cache_value[at] if s.cache_key[at] == key else -99
+
+
+def test_the_table_of_the_page_cache_is_a_dictionary():
+    none = StartObjects(*(np.empty(0, t) for t in (np.int64, np.uint8, np.uint8)))
+    tables = new_tables(np.zeros(PAGES, np.bool_), none, PageKindModel(), None)
+    rng, known = random.Random(1), {}
+    for step in range(12_000):
+        key = rng.randrange(2, 6_000)
+        if rng.random() < 0.45:
+            _leave(tables, key)
+            known.pop(key, None)
+        else:
+            _enter(tables, key, step)
+            known[key] = step
+        if tables.g[17] > tables.g[18] // 2:
+            tables = larger_cache(tables)
+    assert tables.g[17] == len(known) > 1000
+    assert {key: _find(tables, key) for key in range(2, 6_000)} == {
+        k: known.get(k, -99) for k in range(2, 6_000)
+    }
+
+
+TRUTH = Path(os.environ.get("KEVACUATE_GROUND_TRUTH", "none"))
+
+
+@pytest.mark.skipif(
+    not (TRUTH / "formats/kmem/gt_rec").exists(), reason="needs KEVACUATE_GROUND_TRUTH with gt_rec"
+)
+def test_reclaim_is_what_shrink_folio_list_says(capsys):
+    """The frees of folios that shrink_folio_list reclaimed for kswapd or directly, by time and order, against RECLAIM rows."""
+    recording = Recording.open(TRUTH)
+    events = concat_chunks(list(recording.events(kinds=(K.GT_REC, K.MM_PAGE_FREE), after=recording.start)))
+    columns = (events.kind, events.pfn, events.ts - recording.start.ts, events.order, events.b, events.c)
+    decided, truth = set(), Counter()
+    for kind, pfn, t, order, what, who in zip(*(column.tolist() for column in columns), strict=True):
+        if kind == K.GT_REC and what == 0 and who < 2:
+            decided.add(pfn)
+        elif kind == K.MM_PAGE_FREE and pfn in decided:
+            decided.remove(pfn)
+            truth[t, order] += 1
+    found: Counter[tuple[int, int]] = Counter()
+    for chunk in build_demand(recording).chunks(closed=True):
+        rows = chunk.op == RECLAIM
+        found.update(zip(chunk.t[rows].tolist(), chunk.order[rows].tolist(), strict=True))
+    if not truth:
+        pytest.skip("the recording has no gt_rec events")
+    both = (truth & found).total()
+    precision, recall = both / found.total(), both / truth.total()
+    with capsys.disabled():
+        print(
+            f"\nreclaim recognised: precision {precision:.5f}, recall {recall:.5f} of {truth.total()} folios"
+        )
+    assert min(precision, recall) > 0.99

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The two loops: what the recorded kernel reclaimed is freed, or stays with the model until it is read again or given up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import synthetic
+from synthetic import FILE, START_OBJECTS, Script, write_recording
+
+from kevacuate.demand.build import build_demand
+from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.quality import DemandQuality
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import constants as k
+from kevacuate.mm import entry
+from kevacuate.mm.check import check
+from kevacuate.policy import parse_policy
+from kevacuate.recording import DemandOp, Recording
+from kevacuate.recording.demand import DEMAND_TYPES
+from kevacuate.runs import loop_choice
+from kevacuate.runs.loop_choice import choose_loop
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import Replay, replay
+
+OBJECTS, SHADOWS = 300, 64
+MOVABLE = {"mt": k.MIGRATE_MOVABLE, "attr": FILE}
+
+
+def reclaim(script: Script, obj: int, order: int, shadow: int) -> None:
+    script.add(DemandOp.RECLAIM, obj, order, aux=shadow)
+
+
+def access(script: Script, obj: int, order: int = 0) -> None:
+    script.add(DemandOp.ACCESS, obj, order, **MOVABLE)
+
+
+def truncate(script: Script, shadow: int, order: int = 0) -> None:
+    script.add(DemandOp.TRUNCATE, 0, order, aux=shadow)
+
+
+def recorded(tmp_path: Path, script: Script, **counts: int) -> Path:
+    """A recording with that demand and its counts."""
+    quality = DemandQuality(
+        **{"alloc_events": 1, "peak_objects": OBJECTS, "peak_shadows": SHADOWS, "reclaimed": 1} | counts
+    )
+    facts = {"quality": quality.as_dict(), "page_kinds": asdict(PageKindModel())}
+    return write_recording(tmp_path / "made.kev", script, facts=facts)
+
+
+def fed(path: Path, loop: str = "closed") -> Replay:
+    """A replay of all rows, before its last sample."""
+    recording = Recording.open(path)
+    run = Replay(recording, build_demand(recording), parse_policy("mainline"), ReplayOptions(loop=loop))
+    run._next_sample = run._interval = k.NEVER
+    for chunk in run.demand.chunks(closed=run.loop.closed):
+        run.feed(chunk)
+    check(run.state)
+    return run
+
+
+def shadow_pfn(run: Replay, shadow: int) -> int:
+    return int(run.state.obj[run.state.view.stat.first_shadow + shadow])
+
+
+def large_folio() -> Script:
+    """Object 100, of order 3, is reclaimed as shadows 8 to 15."""
+    script = Script()
+    script.alloc(100, 3, **MOVABLE)
+    reclaim(script, 100, 3, 8)
+    return script
+
+
+def test_a_reclaimed_folio_stays_where_it_is(tmp_path: Path) -> None:
+    path = recorded(tmp_path, large_folio())
+    run, freed = fed(path), fed(path, "open")
+    pfn = shadow_pfn(run, 8)
+    assert run.state.meta[pfn] == k.CHUNK_ALLOC << 4 | 3
+    assert run.state.obj[100] == -1
+    assert run.state.link[2 * pfn] == run.state.view.stat.first_shadow + 8
+    assert (run.state.view.stat.kept_pages, run.state.view.stat.frees) == (8, 0)
+    assert (freed.state.view.stat.kept_pages, freed.state.view.stat.frees) == (0, 1)
+    assert freed.state.view.cfg.open_loop
+    assert not run.state.view.cfg.open_loop
+
+
+def test_a_page_read_again_is_the_same_page(tmp_path: Path) -> None:
+    script = large_folio()
+    script.alloc(101, 3, aux=8, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    pfn = int(run.state.obj[101])
+    assert run.state.link[2 * pfn] == 101
+    assert run.state.view.stat.hit_pages == 8
+    assert run.state.view.stat.allocs == 1
+    assert shadow_pfn(run, 8) == -1
+
+
+@pytest.mark.parametrize(("shadow", "order"), [(8, 0), (11, 0), (12, 2), (10, 1), (15, 0)])
+def test_a_part_read_again_is_that_part_of_the_folio(tmp_path: Path, shadow: int, order: int) -> None:
+    first = shadow_pfn(fed(recorded(tmp_path / "whole", large_folio())), 8)
+    script = large_folio()
+    script.alloc(101, order, aux=shadow, **MOVABLE)
+    for rest in range(8, 16):
+        if not shadow <= rest < shadow + (1 << order):
+            truncate(script, rest)
+    run = fed(recorded(tmp_path / "part", script))
+    assert run.state.obj[101] == first + shadow - 8
+    assert run.state.view.stat.hit_pages == 1 << order
+    assert run.state.view.stat.truncated_pages == 8 - (1 << order)
+
+
+def test_what_is_given_up_is_freed_whole(tmp_path: Path) -> None:
+    script = large_folio()
+    truncate(script, 8, 3)
+    script.alloc(101, 3, aux=8, **MOVABLE)  # nothing is left of it: read anew
+    run = fed(recorded(tmp_path, script))
+    assert run.state.view.stat.truncated_pages == 8
+    assert (run.state.view.stat.frees, run.state.view.stat.allocs) == (1, 2)
+    assert run.state.view.stat.hit_pages == 0
+
+
+def test_a_use_marks_a_page_and_reads_a_dropped_one_again(tmp_path: Path) -> None:
+    script = Script()
+    script.alloc(100, 1, **MOVABLE)
+    script.alloc(101, 0, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    dropped = int(run.state.obj[100])
+    entry.free(run.state, 0, dropped)
+    run.state.obj[100] = -2
+    uses = Script()
+    access(uses, 100, 1)
+    access(uses, 101)
+    uses.rows = [(1 << 40, *row[1:]) for row in uses.rows]
+    run.feed(uses.chunk())
+    again = int(run.state.obj[100])
+    assert again >= 0
+    assert run.state.meta[again] == k.CHUNK_ALLOC << 4 | 1
+    assert run.state.view.stat.refault_pages == 2
+    assert all(run.state.link[2 * int(run.state.obj[o]) + 1] & k.ATTR_REFERENCED for o in (100, 101))
+    check(run.state)
+
+
+def test_what_the_model_dropped_leaves_no_shadow(tmp_path: Path) -> None:
+    script = Script()
+    script.alloc(100, 0, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    entry.free(run.state, 0, int(run.state.obj[100]))
+    run.state.obj[100] = -2
+    more = Script()
+    reclaim(more, 100, 0, 1)
+    more.alloc(101, 0, aux=1, **MOVABLE)
+    more.rows = [(1 << 40, *row[1:]) for row in more.rows]
+    run.feed(more.chunk())
+    assert (run.state.view.stat.kept_pages, run.state.view.stat.hit_pages) == (0, 0)
+    assert run.state.view.stat.allocs == 2
+
+
+def test_the_open_loop_is_that_of_the_plain_demand(tmp_path: Path) -> None:
+    """RECLAIM as FREE, ACCESS and TRUNCATE left out, shadows not looked at: the same state, bit for bit."""
+    whole, plain = Script(), Script()
+    rng = np.random.default_rng(5)
+    for script in (whole, plain):
+        for obj in range(100, 200):
+            script.alloc(obj, obj % 3, **MOVABLE)
+    for obj in range(100, 160):
+        t = whole.rows[-1][0] + 1
+        whole.add(DemandOp.ACCESS, obj, obj % 3, t=t + 5, **MOVABLE)
+        if rng.random() < 0.5:
+            reclaim(whole, obj, obj % 3, (obj - 100) % 16 * 4 or 4)
+            truncate(whole, (obj - 100) % 16 * 4 or 4, obj % 3)
+            whole.alloc(obj, obj % 3, aux=0, **MOVABLE)
+            plain.free(obj, obj % 3, t=whole.rows[-3][0])
+            plain.alloc(obj, obj % 3, t=whole.rows[-1][0], **MOVABLE)
+    access(whole, 150)
+    runs = [
+        replay(
+            recorded(tmp_path / "whole", whole, accesses=1), "evacuate", options=ReplayOptions(loop="open")
+        ),
+        replay(recorded(tmp_path / "plain", plain), "evacuate", options=ReplayOptions(loop="open")),
+    ]
+    assert runs[0].metrics == runs[1].metrics
+    assert runs[0].series == runs[1].series
+    assert runs[0].provenance["final_state_digest"] == runs[1].provenance["final_state_digest"]
+
+
+def test_auto_is_open_until_it_may_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demand = build_demand(Recording.open(recorded(tmp_path, large_folio())))
+    assert demand.tells_reclaim
+    assert not choose_loop("auto", demand).closed
+    monkeypatch.setattr(loop_choice, "AUTO_CLOSES", True)
+    assert choose_loop("auto", demand).closed
+    assert not choose_loop("open", demand).closed
+    untold = build_demand(Recording.open(recorded(tmp_path / "untold", large_folio(), reclaimed=0)))
+    assert not choose_loop("auto", untold).closed
+
+
+def test_the_run_says_which_loop_it_was(tmp_path: Path) -> None:
+    path = recorded(tmp_path, large_folio(), reclaimed=7, cached=9, read_again=5, accesses=3)
+    for wanted in ("open", "closed"):
+        told = replay(path, options=ReplayOptions(loop=wanted)).provenance["loop"]
+        assert (told["wanted"], told["ran"]) == (wanted, wanted)
+        assert f"The loop is {wanted}" in told["why"]
+        assert "5 reads of reclaimed folios and 3 uses" in told["why"]
+    nameless = recorded(tmp_path / "nameless", large_folio(), reclaimed=7)
+    assert "each page-cache allocation counts as a miss" in replay(nameless).provenance["loop"]["why"]
+
+
+@pytest.mark.parametrize("loop", ["both", "", None, 1])
+def test_a_loop_that_is_none(loop: object) -> None:
+    with pytest.raises(KevacuateError, match="give open, closed or auto"):
+        ReplayOptions(loop=loop)  # type: ignore[arg-type]
+
+
+def bad(script: Script, op: int, **row: int) -> Script:
+    script.add(op, row.pop("obj", 100), row.pop("order", 0), **MOVABLE, **row)
+    return script
+
+
+CASES = {
+    "shadow 0": (DemandOp.RECLAIM, {"order": 3, "aux": 0}, "reclaimed pages that the demand does not have"),
+    "beyond": (DemandOp.RECLAIM, {"order": 3, "aux": 64}, "reclaimed pages that the demand does not have"),
+    "half beyond": (DemandOp.TRUNCATE, {"order": 7, "aux": 0}, "reclaimed pages that the demand"),
+    "negative": (DemandOp.TRUNCATE, {"aux": -8}, "reclaimed pages that the demand does not have"),
+    "not aligned": (
+        DemandOp.RECLAIM,
+        {"order": 3, "aux": 9},
+        "reclaimed pages that the demand does not have",
+    ),
+    "read": (DemandOp.ALLOC, {"obj": 101, "aux": 2**31 - 1}, "reclaimed pages that the demand does not have"),
+    "no object": (
+        DemandOp.RECLAIM,
+        {"obj": 200, "aux": 1},
+        "reclaims object 200, which is none of that order",
+    ),
+    "other order": (DemandOp.RECLAIM, {"order": 2, "aux": 4}, "reclaims object 100, which is none of that"),
+    "use of none": (DemandOp.ACCESS, {"obj": 200}, "uses object 200, which was never allocated"),
+    "object beyond": (DemandOp.ACCESS, {"obj": 300}, "an object id outside the table"),
+    "shadow for object": (DemandOp.FREE, {"obj": 310}, "an object id outside the table"),
+    "operation": (8, {}, "an operation that this program does not know"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_that_cannot_be(tmp_path: Path, name: str) -> None:
+    op, row, words = CASES[name]
+    script = Script()
+    script.alloc(100, 3, **MOVABLE)
+    path = recorded(tmp_path, bad(script, op, **row), accesses=1)
+    with pytest.raises(KevacuateError, match=words):
+        fed(path)
+
+
+def test_a_shadow_that_is_anothers(tmp_path: Path) -> None:
+    script = large_folio()
+    script.alloc(101, 0, **MOVABLE)
+    reclaim(script, 101, 0, 8)
+    with pytest.raises(KevacuateError, match="as shadow 8, which is another's"):
+        fed(recorded(tmp_path, script))
+
+
+@pytest.mark.parametrize("count", ["peak_shadows", "peak_objects"])
+@pytest.mark.parametrize("value", [1 << 40, -1])
+def test_counts_that_no_machine_has_room_for(tmp_path: Path, count: str, value: int) -> None:
+    path = recorded(tmp_path, large_folio(), **{count: value})
+    with pytest.raises(KevacuateError, match="more than its machine has room for"):
+        fed(path)
+
+
+def test_a_demand_stored_without_its_counts_has_no_closed_loop(tmp_path: Path) -> None:
+    path = write_recording(
+        tmp_path / "made.kev", large_folio(), facts={"page_kinds": asdict(PageKindModel())}
+    )
+    with pytest.raises(KevacuateError, match="was stored without"):
+        fed(path)
+    assert fed(path, "open").state.view.stat.frees == 1
+
+
+def test_a_demand_stored_before_tasks_were_kept(tmp_path: Path) -> None:
+    """No column ``task``, none of the new counts: read as before, the task not known."""
+    path = write_recording(tmp_path / "made.kev", synthetic.fragmenting(2_000))
+    wanted = replay(path)
+    _forget(path, "task")
+    demand = build_demand(Recording.open(path))
+    assert all((chunk.task == -1).all() for chunk in demand.chunks())
+    assert replay(path).provenance["final_state_digest"] == wanted.provenance["final_state_digest"]
+
+
+def _forget(path: Path, column: str) -> None:
+    """Take a column out of a stored demand, and the newer counters out of its facts; digests are made anew."""
+    from kevacuate.recording.parquet import combined_digest, file_digest, write_json
+
+    table = pq.read_table(path / "demand.parquet").drop_columns([column])
+    pq.write_table(table, path / "demand.parquet")
+    body = json.loads((path / "demand.json").read_text())
+    quality = body["facts"]["quality"]
+    for name in [n for n in quality if "shadow" in n or "reclaimed" in n or n in ("accesses", "cached")]:
+        del quality[name]
+    files = {name: file_digest(path / name) for name in body.pop("files")}
+    del body["digest"]
+    write_json(path / "demand.json", body | {"files": files, "digest": combined_digest(body, files)})
+
+
+@pytest.mark.parametrize("column", [name for name in DEMAND_TYPES if name != "task"])
+def test_other_columns_must_be_there(tmp_path: Path, column: str) -> None:
+    path = write_recording(tmp_path / "made.kev", synthetic.fragmenting(500))
+    _forget(path, column)
+    with pytest.raises(KevacuateError, match=f"no column {column}"):
+        replay(path)
+
+
+def test_start_objects_can_be_reclaimed(tmp_path: Path) -> None:
+    script = Script()
+    reclaim(script, 3, 0, 5)
+    run = fed(recorded(tmp_path, script))
+    assert shadow_pfn(run, 5) == START_OBJECTS.start + 3
