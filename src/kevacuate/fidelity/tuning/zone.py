@@ -8,8 +8,6 @@ too few pages, or if direct compaction or a failed allocation shows it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from kevacuate.fidelity.tuning.books import (
     F_BATCHED,
     F_KSWAPD,
