@@ -111,14 +111,20 @@ def test_another_destination_is_one_wrong_decision_and_the_next_are_right_again(
 def test_a_folio_that_the_kernel_passed_over_is_named(tmp_path: Path) -> None:
     """The kernel's first folio is left out: the model takes it, the rest of the batch is as it was."""
 
+    left_out: list[int] = []
+
     def without(chunk: EventChunk) -> EventChunk:
         keep = np.ones(chunk.rows, np.bool_)
-        keep[first_of(chunk, EventKind.GT_MIG, op=0)] = False
+        at = first_of(chunk, EventKind.GT_MIG, op=0)
+        left_out.extend(chunk.pfn[at].tolist())
+        keep[at] = False
         return chunk.take(keep)
 
     result = rewritten(tmp_path / "x.kev", without)
     assert result.kinds[KINDS[D_FOLIO]].mismatches == 1
     assert CAUSES[0] in result.causes
+    assert result.first is not None
+    assert (result.first.model, result.first.kernel) == (f"pfn {left_out[0]:#x} order 0", "nothing")
 
 
 def test_decisions_in_words() -> None:

@@ -175,7 +175,7 @@ PHASES |= {
     ),
     "squeeze for chunks": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 400), file=0.0),
     "squeeze only": replace(
-        PRESS, alloc=0.2, free=0.6, squeeze=0.8, hold=0.4, stretch=(100, 600), file=0.0, hurt=0.0, types=(M,)
+        PRESS, alloc=0.2, free=0.6, squeeze=0.8, hold=0.8, stretch=(100, 600), file=0.0, hurt=0.0, types=(M,)
     ),
     "squeeze hurt": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 300), file=0.1, hurt=0.4),
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),

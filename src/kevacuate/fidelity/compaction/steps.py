@@ -274,7 +274,8 @@ def passed_over(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int
     at = run * RW
     n = b.runs[at + R_QUEUE]
     while n < b.runs[at + R_FOLIOS] and b.ours[(run * BATCH + n) * 2] < until:
-        judge(b, e, i, number, D_FOLIO, b.ours[(run * BATCH + n) * 2] + 0, -1)
+        slot = (run * BATCH + n) * 2
+        judge(b, e, i, number, D_FOLIO, b.ours[slot] * 16 + b.ours[slot + 1], -1)
         n += 1
     b.runs[at + R_QUEUE] = n
 
