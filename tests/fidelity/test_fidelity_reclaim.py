@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demand_tools import Event, chunk_of
 
 from kevacuate import verify
+from kevacuate.errors import KevacuateError
 from kevacuate.fidelity.event_rows import wide
 from kevacuate.fidelity.level import Given
 from kevacuate.fidelity.reclaim.books import D_DUMP, KINDS, Facts
 from kevacuate.fidelity.reclaim.level import ReclaimLevel, recorded_lists
-from kevacuate.fidelity.verify import segments
+from kevacuate.fidelity.verify import bounds_of, segments
 from kevacuate.kernel.hooks import LruOp, RecWhat
 from kevacuate.mm import constants as k
 from kevacuate.recording import EventChunk, Recording
@@ -165,3 +167,24 @@ def test_recordings_without_the_second_set_of_hooks_are_not_exercised() -> None:
     result = verify(DATA / "one-cpu.kev", "reclaim").levels["reclaim"]
     assert result.decisions == 0
     assert "second set of recording hooks" in result.not_exercised
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "value"),
+    [
+        (K.GT_REC, "pfn", 1 << 20),
+        (K.GT_REC, "order", 11),
+        (K.GT_LRU, "pfn", -1),
+        (K.MM_LRU_INSERTION, "a", 5),
+        (K.VMSCAN_LRU_ISOLATE, "mt", 4),
+        (K.VMSCAN_KSWAPD_WAKE, "b", 9),
+        (K.GT_SLOW, "order", -3),
+    ],
+)
+def test_an_event_that_the_machine_cannot_have_is_refused(
+    given: Given, kind: K, column: str, value: int
+) -> None:
+    chunk = wide(chunk_of([Event(kind, 0, 0)]))
+    getattr(chunk, column)[:] = value
+    with pytest.raises(KevacuateError, match=f"{kind.name.lower()}"):
+        bounds_of(given).refuse_impossible(chunk, 0)

@@ -32,6 +32,8 @@ from kevacuate.fidelity.reclaim.rounds import batch_follows, round_follows, shri
 from kevacuate.fidelity.reclaim.tasks import task_of
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LruOp
+from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.constants import NO_ZONE
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
@@ -183,9 +185,22 @@ def request_row(b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
+def of_no_zone(s: View, e: EventChunk, i: int) -> bool:
+    """Whether the row names a page of a block that no zone holds."""
+    kind = e.kind[i]
+    named = kind == GT_LIST or kind == GT_REC or kind == GT_LRU or kind == GT_MIG or kind == GT_EVAC
+    if not named and kind != MM_LRU_INSERTION and kind != MM_LRU_ACTIVATE:
+        return False
+    moved = kind == GT_MIG and e.b[i] == MIG_MOVED and page_zone(s, e.a[i]) == NO_ZONE
+    return moved or page_zone(s, e.pfn[i]) == NO_ZONE
+
+
+@part
 def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
     """One row."""
     kind = e.kind[i]
+    if of_no_zone(s, e, i):
+        return
     if claim_is_over(b, e, i):
         claim_ends(s, b, e, i)
     if kind == VMSCAN_WAKEUP_KSWAPD:
