@@ -29,6 +29,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.runs.closed_loop import (
@@ -85,6 +86,9 @@ def split_object(s: View, obj: int, upper: int) -> bool:
     pfn = s.obj[obj] + 0
     if pfn == OBJ_NONE or s.obj[upper] != OBJ_NONE:
         return False
+    if pfn == OBJ_DROPPED:
+        shadow_moves(s, obj, upper)
+        return True
     if pfn < 0:
         s.obj[upper] = pfn
         return True
