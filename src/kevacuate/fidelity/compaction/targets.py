@@ -87,11 +87,11 @@ def give(b: CompactionBooks, pfn: int, dst: int) -> None:
 
 
 @part
-def allocate_ahead(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
-    """Give the folios of this pass their destinations as far as the free pages at hand go."""
+def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, last: int) -> None:
+    """Give the folios of this pass before *last* (-1: all) their destinations, as far as the free pages at hand go."""
     at = run * RW
     n = b.runs[at + R_QUEUE]
-    while n < b.runs[at + R_LENGTH]:
+    while n < b.runs[at + R_LENGTH] and b.source[run * BATCH + n] != last:
         pfn = b.source[run * BATCH + n] + 0
         if b.target[pfn] == 0 and s.meta[pfn] >> 4 == CHUNK_ISOLATED:
             dst = allocate(s, b, z, cc, run, pfn)
@@ -128,10 +128,10 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     at = run * RW
     if b.runs[at + R_MOVING] and b.runs[at + R_SPLIT]:
         begin_split(s, b, run)
-    allocate_ahead(s, b, z, cc, run)
+    allocate_until(s, b, z, cc, run, -1)
     if b.runs[at + R_QUEUE] >= b.runs[at + R_LENGTH] and b.runs[at + R_SPLIT]:
         begin_split(s, b, run)
-        allocate_ahead(s, b, z, cc, run)
+        allocate_until(s, b, z, cc, run, -1)
     scan_targets(s, b, z, cc, run)
 
 
@@ -199,11 +199,11 @@ def begin_moves(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: in
     at = run * RW
     if b.runs[at + R_MOVING]:
         return
-    allocate_ahead(s, b, z, cc, run)
+    allocate_until(s, b, z, cc, run, -1)
     passes = NR_MAX_MIGRATE_PAGES_RETRY if b.runs[at + R_ASYNC] else NR_MAX_MIGRATE_ASYNC_RETRY
     while b.runs[at + R_LATER] > 0 and b.runs[at + R_PASS] + 1 < passes and b.runs[at + R_ENOMEM] == 0:
         next_pass(s, b, run)
-        allocate_ahead(s, b, z, cc, run)
+        allocate_until(s, b, z, cc, run, -1)
     b.runs[at + R_MOVING] = 1
 
 
@@ -244,14 +244,13 @@ def need_target(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: in
 def ahead(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """Destinations for the folios of this pass up to *pfn*."""
     at = run * RW
-    while b.runs[at + R_QUEUE] < b.runs[at + R_LENGTH] and b.target[pfn] == 0:
-        page = b.source[run * BATCH + b.runs[at + R_QUEUE]] + 0
-        if b.target[page] == 0 and s.meta[page] >> 4 == CHUNK_ISOLATED:
-            dst = allocate(s, b, z, cc, run, page)
-            if dst == NONE:
-                break
-            give(b, page, dst)
-        b.runs[at + R_QUEUE] += 1
+    allocate_until(s, b, z, cc, run, pfn)
+    n = b.runs[at + R_QUEUE]
+    if n < b.runs[at + R_LENGTH] and b.source[run * BATCH + n] == pfn:
+        dst = allocate(s, b, z, cc, run, pfn)
+        if dst != NONE:
+            give(b, pfn, dst)
+            b.runs[at + R_QUEUE] = n + 1
 
 
 @part
@@ -371,15 +370,5 @@ def not_moved(
 @part
 def freed_while_isolated(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """A source was freed by its owner: migrate_pages drops it, without a destination, when its turn comes."""
-    at = run * RW
     b.inputs[N_FREED] += 1
-    n = b.runs[at + R_QUEUE]
-    while n < b.runs[at + R_LENGTH] and b.source[run * BATCH + n] != pfn:
-        page = b.source[run * BATCH + n] + 0
-        if b.target[page] == 0 and s.meta[page] >> 4 == CHUNK_ISOLATED:
-            dst = allocate(s, b, z, cc, run, page)
-            if dst == NONE:
-                break
-            give(b, page, dst)
-        n += 1
-    b.runs[at + R_QUEUE] = n
+    allocate_until(s, b, z, cc, run, pfn)
