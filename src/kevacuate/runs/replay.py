@@ -121,9 +121,13 @@ class Replay:
             defrag=policy.settings.get("thp_defrag"),
             first_object=known,
         )
+        self._nothing_measured()
+
+    def _nothing_measured(self) -> None:
+        """No sample was taken, no record read and no row replayed."""
         self.log: list[np.ndarray] = []
-        self.keep_log = options.keep
-        self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
+        self.keep_log = self.options.keep
+        self.map = MapKeeper(self.state, self.demand.start_objects.pfn.size) if self.options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
         self._moment: dict[str, Any] = {}
