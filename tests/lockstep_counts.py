@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 50
+SHARDS = 65
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -88,6 +88,66 @@ REQUIRED_OF_COMPACTION = {
 }
 """What is reached on machines with a kcompactd, or in defrag_mode."""
 
+REQUIRED_OF_RECLAIM = {
+    "activated by way of the batch": 1_000,
+    "made active in its batch": 50,
+    "unevictable folio used again": 10,
+    "folio reclaimed": 1_000,
+    "folio activated, dirty": 1_000,
+    "folio activated, pinned": 1_000,
+    "folio activated, under writeback": 1_000,
+    "folio activated, under writeback too long": 20,
+    "folio kept, locked": 1_000,
+    "folio kept, in a batch": 100,
+    "folio of too high a zone passed over": 1_000,
+    "dirty folio found written": 50,
+    "refault, active at once": 5,
+    "refault, too late to be active": 100,
+    "reclaim goes on for a compaction's sake": 100,
+    "direct reclaim gives way to compaction": 50,
+    "direct reclaim forces deactivation": 1_000,
+    "direct reclaim in vain": 1_000,
+    "kswapd begins during a direct reclaim": 20,
+    "boost forgotten, the node is not balanced": 30,
+    "boost given up, nothing reclaimed": 20,
+    "kswapd falls back to order 0": 15,
+    "kswapd reclaims nothing": 100,
+    "kswapd restarts without cache_trim_mode": 100,
+    "kswapd gives up on a hopeless node": 10,
+    "hopeless node left alone": 1_000,
+    "hopeless node revived": 2,
+    "kswapd woken from its short sleep": 100,
+}
+"""What is reached where the model reclaims."""
+PRESSURE = (
+    *(f"slow path left: {name}" for name in k.EXIT_NAMES if name != k.EXIT_NAMES[k.EXIT_OOM_HIGH]),
+    *(f"direct compaction: {name}" for name in k.COMPACT_NAMES.values()),
+)
+"""Every exit of a closed loop's slow path, and every result of a direct compaction."""
+REQUIRED_OF_PRESSURE = {
+    **dict.fromkeys(PRESSURE, 20),
+    f"direct compaction: {k.COMPACT_NAMES[k.COMPACT_CONTENDED]}": 4,
+    "page captured": 20,
+    "slow path: compaction's priority raised": 4,
+    "slow path: compacts again": 5,
+    "slow path: reclaims again": 300,
+    "slow path: drains all after reclaim": 100,
+    "slow path: falls back at last (defrag_mode)": 50,
+    "slow path: may not reclaim, falls back (defrag_mode)": 50,
+    "slow path: gives up reclaim after 16 rounds": 50,
+    "skip bits flushed": 30,
+    "fast search: a block to empty": 15,
+    "fast search: nothing, goes on halfway": 100,
+    "isolated pages put back: their neighbour stays": 10,
+    "free page not isolated: below MIN": 2,
+    "compaction: rest of the block scanned at once": 1,
+    "asynchronous compaction would use CMA": 100,
+    "asynchronous compaction: too many isolated": 4,
+}
+"""What is reached in closed loops under pressure in a suite's run."""
+REQUIRED_OF_LONG_RUN = {**dict.fromkeys(PRESSURE, REQUIRED_EACH), "operations": 300_000}
+"""What tests/lockstep_pressure.py goes on for."""
+
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",
     k.COMPACT_SKIPPED: "suitability: cannot help",
@@ -95,6 +155,7 @@ SUITABILITIES = {
 }
 
 UNREACHABLE = {
+    f"slow path left: {k.EXIT_NAMES[k.EXIT_OOM_HIGH]}": "it is for pages that others free meanwhile, and a request is one moment",
     # isolate_migratepages_range leaves the list empty only with -EAGAIN (ending 2) or after it ran to the block's end
     # (4): it stops before the end only once 32 pages are on the list. The kernel's third way, an aborted scan
     # (fatal signal, lost race for the skip bit), is not modelled.
@@ -234,7 +295,12 @@ def shortfalls(total: Counter[str]) -> list[str]:
     missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
     missing += [
         f"{what}: {total[what]} < {least}"
-        for what, least in {**REQUIRED_OF_KERNELS, **REQUIRED_OF_COMPACTION}.items()
+        for what, least in {
+            **REQUIRED_OF_KERNELS,
+            **REQUIRED_OF_COMPACTION,
+            **REQUIRED_OF_RECLAIM,
+            **REQUIRED_OF_PRESSURE,
+        }.items()
         if total[what] < least
     ]
     if total["operations"] < REQUIRED_OPERATIONS:
@@ -246,6 +312,13 @@ def table(total: Counter[str]) -> list[str]:
     """The counts, a line each."""
     lines = [f"{total['operations']:>10,} operations compared, in {total['tests']} tests"]
     lines += [
-        f"{total[what]:>10,} {what}" for what in (*REQUIRED, *REQUIRED_OF_KERNELS, *REQUIRED_OF_COMPACTION)
+        f"{total[what]:>10,} {what}"
+        for what in (
+            *REQUIRED,
+            *REQUIRED_OF_KERNELS,
+            *REQUIRED_OF_COMPACTION,
+            *REQUIRED_OF_RECLAIM,
+            *REQUIRED_OF_PRESSURE,
+        )
     ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import synthetic
 
+import kevacuate
 from kevacuate.errors import KevacuateError
 from kevacuate.fidelity import verify
 from kevacuate.fidelity.level import Given
@@ -276,10 +277,22 @@ def test_options_reach_every_replay(recording: Recording) -> None:
         replaying.replayed(recording, 1, ReplayOptions(loop="closed"), lambda *_: None)
 
 
-def test_how_many_replays_share_a_pass_changes_nothing(
+def test_a_replay_of_the_level_is_the_replay_of_its_seed(
+    recording: Recording, replayed: dict[str, list[dict[str, float]]]
+) -> None:
+    """The level runs the rows that a plain replay runs, as its seed and loop make them."""
+    for policy in ("mainline", "evacuate"):
+        for seed in (0, 3):
+            metrics = kevacuate.replay(recording, policy, seed=seed).metrics
+            own = replayed[policy][seed]
+            for column, value in columns.replay_counts(metrics).items():
+                assert own[column] == value, column
+
+
+def test_how_many_replays_run_at_once_changes_nothing(
     recording: Recording, replayed: dict[str, list[dict[str, float]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "_most_at_once", lambda recording: 5)
+    monkeypatch.setattr(replaying, "workers_for", lambda recording, jobs: 1)
     assert replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda *_: None).values == replayed
 
 

@@ -49,6 +49,7 @@ class Phase:
     )  # share of LRU pages that are page cache, clean unless they cannot be moved; -1: any mixture
     locked: float = 0.0  # share of LRU pages that are locked into memory
     drains: bool = False  # begins with empty per-CPU lists
+    hold: float = 0.0  # how often many pages are isolated by somebody meanwhile
     squeeze: float = 0.0  # how often requests are staged that find little free memory, in single pages
 
 
@@ -91,6 +92,8 @@ PHASES = {
     "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
 }  # fmt: skip
 MIXED = tuple(PHASES)
+LRU_HURTS = (k.ATTR_WRITEBACK, k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_PINNED, k.ATTR_BUSY, 0, 0, 0)
+"""What keeps page cache from being reclaimed, besides being dirty."""
 CACHE = Phase(
     0.55,
     0.05,
@@ -106,12 +109,12 @@ CACHE = Phase(
 PHASES |= {
     "cache": CACHE,
     "read through": replace(CACHE, alloc=0.9, free=0.0, use=0.1, until_full=True, advance=0.1, longest=7),
-    "dirty": replace(CACHE, hurt=0.6, stretch=(60, 200)),
+    "dirty": replace(CACHE, hurt=0.4, stretch=(60, 200)),
     "working set": replace(CACHE, alloc=0.2, free=0.1, use=0.6, stretch=(60, 300)),
     "reclaim": replace(
         CACHE, alloc=0.4, reclaim=0.1, advance=0.1, stretch=(40, 120), locked=0.1, orders=SMALL
     ),
-    "starve": replace(CACHE, file=0.03, alloc=0.8, hurt=0.8, reclaim=0.05, stretch=(60, 200), use=0.02),
+    "starve": replace(CACHE, file=0.03, alloc=0.8, hurt=0.8, reclaim=0.05, stretch=(40, 100), use=0.02),
     "nap": replace(CACHE, alloc=0.3, free=0.02, advance=0.6, longest=len(STEPS_NS) - 1, stretch=(10, 40)),
     "pin": replace(CACHE, alloc=0.8, types=(U, U, R, M), orders=(0, 1, 1, 2), stretch=(10, 60)),
 }
@@ -171,13 +174,19 @@ PHASES |= {
         PRESS, types=(U, U, R), orders=(1, 2), alloc=0.7, free=0.2, gfps=(k.GFP_ATOMIC,), stretch=(10, 40)
     ),
     "squeeze for chunks": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 400), file=0.0),
+    "squeeze only": replace(
+        PRESS, alloc=0.2, free=0.6, squeeze=0.8, hold=0.8, stretch=(100, 600), file=0.0, hurt=0.0, types=(M,)
+    ),
     "squeeze hurt": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 300), file=0.1, hurt=0.4),
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(name for name in MIXED if name != "compact"),
-    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink"),
+    "reclaim": (
+        "read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink",
+        "shrink",
+    ),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",
@@ -203,6 +212,7 @@ PLANS = {
         "fill anonymous", "squeeze for chunks", "give back", "squeeze for chunks", "squeeze hurt", "give back", "press",
         "shrink",
     ),
+    "squeeze only": ("fill anonymous", "squeeze only", "squeeze only", "give back"),
     "press reserves": (
         "reserve blocks", "fill anonymous", *("leave few holes", "press small") * 4, "reserves",
         *("leave few holes", "press small") * 3, "give back", "leave few holes", "press", "reserves", "shrink",

@@ -28,8 +28,12 @@ BLOCK = 512
 
 
 def every_other_page_free(kind: str = "movable", gfp: int = k.GFP_HIGHUSER_MOVABLE) -> Machine:
-    """All memory given out page by page, then every second one freed: 21 times HIGH is free, in single pages."""
+    """All memory given out page by page, then every second one freed: 21 times HIGH is free, in single pages.
+
+    The loop is open: no request compacts by itself, and kswapd reclaims nothing.
+    """
     machine = Machine(PAGES, pageblock_order=9, evacuate=False, compaction=True, min_free_kbytes=4096)
+    machine.state.view.cfg.open_loop = 1
     pages = []
     while (page := machine.alloc(kind, gfp=gfp | k.GFP_MEMALLOC)) is not None:
         pages.append(page)

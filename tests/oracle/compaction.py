@@ -13,6 +13,7 @@ from .buddy import account_freepages, del_from_free_list, move_freepages_block
 from .constants import (
     A_BUSY,
     A_FILE,
+    A_MLOCKED,
     A_MOVABLE_OPS,
     A_ON_LRU,
     A_PINNED,
@@ -38,6 +39,9 @@ from .constants import (
     L_COMPACT_BEGIN,
     L_COMPACT_END,
     L_COMPACT_MIGRATE,
+    L_LIST,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
     MOVABLE,
     PCPTYPES,
     PRIO_ASYNC,
@@ -235,8 +239,10 @@ def suitable_target(m: Machine, cc: Control, pfn: int) -> bool:
     return cc.full or m.get_pageblock_migratetype(pfn) in (MOVABLE, CMA)
 
 
-def rotate_to_front(pages: PageList, pfn: int) -> None:
+def rotate_to_front(m: Machine, pages: PageList, pfn: int) -> None:
     """`move_freelist_head`: what stands before `pfn` goes to the tail."""
+    if pages.head() != pfn:
+        m.log(L_LIST, pfn, LIST_ROTATE_FIRST, m.heads[pfn].order, m.get_pageblock_migratetype(pfn))
     for before in list(pages):
         if before == pfn:
             return
@@ -244,8 +250,11 @@ def rotate_to_front(pages: PageList, pfn: int) -> None:
         pages.add_tail(before)
 
 
-def rotate_to_end(pages: PageList, pfn: int) -> None:
+def rotate_to_end(m: Machine, pages: PageList, pfn: int) -> None:
     """`move_freelist_tail`: `pfn` and what stands before it goes to the tail."""
+    if pages.tail() == pfn:
+        return
+    m.log(L_LIST, pfn, LIST_ROTATE_LAST, m.heads[pfn].order, m.get_pageblock_migratetype(pfn))
     for before in list(pages):
         pages.remove(before)
         pages.add_tail(before)
@@ -306,7 +315,7 @@ def fast_isolate_freepages(m: Machine, cc: Control) -> None:
         if found < 0 and best:
             found = at = best
         if at >= 0:
-            rotate_to_front(pages, at)
+            rotate_to_front(m, pages, at)
         if found >= 0 and isolate_free_page(m, cc, found):
             cc.free_scanned += (1 << order) - 1
         elif found >= 0:
@@ -442,10 +451,10 @@ def fast_find_migrateblock(m: Machine, cc: Control) -> int:
         for free in list(pages):
             scanned += 1
             if scanned > limit:
-                rotate_to_end(pages, free)
+                rotate_to_end(m, pages, free)
                 break
             if free < high_pfn and not m.block_of(free).skip:
-                rotate_to_end(pages, free)
+                rotate_to_end(m, pages, free)
                 if cc.fast_start is not None:
                     cc.fast_start = min(cc.fast_start, free) if cc.fast_start else free
                 cc.fast_search_fail = 0
@@ -476,7 +485,8 @@ def may_isolate(m: Machine, cc: Control, page: Page) -> bool:
     if page.state != ALLOC or too_large(m, cc, page):
         return False
     if page.attr & A_ON_LRU:
-        return not keeps_still(cc, page)
+        unevictable = page.attr & A_MLOCKED and not m.config.compact_unevictable_allowed
+        return not keeps_still(cc, page) and not unevictable
     return bool(page.attr & A_MOVABLE_OPS)
 
 

@@ -254,6 +254,8 @@ def as_printable(chunk: EventChunk) -> EventChunk:
                 getattr(result, column)[i] %= 1 << 34
         if kind == EventKind.MM_PAGE_ALLOC_EXTFRAG:
             result.a[i] %= 11
+        if kind == EventKind.GT_SLOW:  # two fields of a byte each
+            result.b[i] %= 1 << 16
         if kind == EventKind.GT_RMQ:
             result.pfn[i] = result.c[i] if 3 <= result.a[i] <= 5 else -1
     return result

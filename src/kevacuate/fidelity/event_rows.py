@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.hooks import OF_A_LIST, RmqKind
-from kevacuate.mm.constants import MIGRATE_TYPES, NR_PCP_LISTS
+from kevacuate.kernel.hooks import OF_A_LIST, ListOp, RmqKind
+from kevacuate.mm.constants import LRU_LISTS, MIGRATE_TYPES, NR_LRU_LISTS, NR_PCP_LISTS, ZONE_MOVABLE
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import EventChunk, EventKind
 from kevacuate.recording.schema import concat_chunks
@@ -29,6 +30,31 @@ _WITH_CHUNK = np.array(
     ]
 )
 """Kinds whose pfn, order and type the levels use as indices."""
+
+_OF_A_FOLIO = np.array(
+    [
+        EventKind.GT_REC,
+        EventKind.GT_LRU,
+        EventKind.GT_MIG,
+        EventKind.MM_LRU_INSERTION,
+        EventKind.MM_LRU_ACTIVATE,
+    ]
+)
+"""Kinds whose pfn and order name a folio."""
+
+_ASKED = np.array(
+    [
+        EventKind.GT_SLOW,
+        EventKind.VMSCAN_KSWAPD_WAKE,
+        EventKind.VMSCAN_WAKEUP_KSWAPD,
+        EventKind.VMSCAN_BALANCE_PGDAT_END,
+        EventKind.VMSCAN_DIRECT_RECLAIM_BEGIN,
+    ]
+)
+"""Kinds whose order a reclaim works for."""
+
+_ASKED_OF_ZONES = np.array([EventKind.VMSCAN_KSWAPD_WAKE, EventKind.VMSCAN_WAKEUP_KSWAPD])
+MIG_MOVED = 1
 
 _MAY_LACK_PAGE = np.array([EventKind.GT_RMQ, EventKind.MM_PAGE_ALLOC])
 
@@ -88,6 +114,7 @@ class Bounds:
         bad |= request & ((rows.d < 0) | (rows.d > 1 << 24)) & (rows.a != RmqKind.INSERT)
         bad &= np.isin(rows.kind, _WITH_CHUNK)
         bad |= (rows.kind == EventKind.COMPACTION_BEGIN) & ((rows.b < 0) | (rows.b >= self.npages))
+        bad |= self._impossible_reclaim(rows, last)
         bad |= (rows.cpu < 0) | (rows.cpu >= self.cpus)
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
@@ -95,3 +122,20 @@ class Bounds:
                 f"Event {first + at} of the recording ({EventKind(int(rows.kind[at])).name.lower()}) names a page, order, "
                 "type, zone or CPU that its machine does not have. The recording is corrupted: record again."
             )
+
+    def _impossible_reclaim(self, rows: EventChunk, last: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Rows about LRU lists and reclaim that name a folio, order, list or zone which the machine does not have.
+
+        *last*: of each row the last page at which a folio of its order may begin.
+        """
+        kind = rows.kind
+        order = (rows.order < 0) | (rows.order > self.most)
+        bad = np.isin(kind, _OF_A_FOLIO) & (order | (rows.pfn < 0) | (rows.pfn > last))
+        bad |= (kind == EventKind.GT_MIG) & (rows.b == MIG_MOVED) & ((rows.a < 0) | (rows.a > last))
+        bad |= (kind == EventKind.MM_LRU_INSERTION) & ((rows.a < 0) | (rows.a >= NR_LRU_LISTS))
+        bad |= (kind == EventKind.VMSCAN_LRU_ISOLATE) & ((rows.mt < 0) | (rows.mt >= LRU_LISTS))
+        moved = (kind == EventKind.GT_LIST) & (rows.a == ListOp.MOVE)
+        bad |= moved & ((rows.b < 0) | (rows.b >= MIGRATE_TYPES))
+        bad |= np.isin(kind, _ASKED) & order
+        bad |= np.isin(kind, _ASKED_OF_ZONES) & ((rows.b < 0) | (rows.b > ZONE_MOVABLE))
+        return np.asarray(bad)

@@ -129,12 +129,13 @@ class MachineConfig:
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
     ``compaction``: kcompactd runs. Sysctls of vm: ``compaction_proactiveness`` (0 to 100), ``extfrag_threshold``
-    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction),
+    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction``
+    (percpu_pagelist_high_fraction), ``compact_unevictable_allowed``,
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
-    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty folio is
-    written (:mod:`kevacuate.mm.writeback`).
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty
+    folio is written (:mod:`kevacuate.mm.writeback`).
     """
 
     npages: int
@@ -156,11 +157,12 @@ class MachineConfig:
     compaction: bool = False
     compaction_proactiveness: int = 20
     extfrag_threshold: int = 500
+    compact_unevictable_allowed: bool = True
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
-    dirty_expire_ns: int = 33_000_000_000
+    dirty_expire_ns: int = 2_000_000_000
     profile: Profile = PROFILES["7.2"]
 
     @property

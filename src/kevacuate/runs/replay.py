@@ -35,7 +35,7 @@ from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
-from kevacuate.runs.huge_faults import HugeFaults
+from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
     initial_state,
@@ -96,8 +96,7 @@ class Replay:
         self.loop = choose_loop(options.loop, demand)
         self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
         known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
-        in_base_pages = policy.settings.get("thp_enabled") is not None
-        objects = known + (page_count(recorded) if in_base_pages else 0)
+        objects = known + base_page_objects(policy, recorded)
         start = start_of(recording.machine, recorded, policy)
         skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
@@ -115,12 +114,7 @@ class Replay:
         self.state.view.stat.first_shadow = self._objects
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
         self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
-        self._faults = HugeFaults(
-            recording.machine.hugepage_order,
-            enabled=policy.settings.get("thp_enabled"),
-            defrag=policy.settings.get("thp_defrag"),
-            first_object=known,
-        )
+        self._faults = HugeFaults.under(policy, recording.machine, known)
         self._nothing_measured()
 
     def _nothing_measured(self) -> None:

@@ -34,6 +34,7 @@ from kevacuate.mm.constants import (
     KSWAPD_RUNNING,
     KSWAPD_WOKEN,
     SWAP_CLUSTER_MAX,
+    ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.get_page import gfp_zone
@@ -121,7 +122,8 @@ def tries_again(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """mm_vmscan_wakeup_kswapd of a task that has not just entered the slow path: it tries again there."""
     if b.facts.asked_pid != e.pid[i] + 1:
         b.inputs[N_SLOW] += 1
-        would_wake(s, b, e, i, e.order[i], e.b[i] + b.facts.zone_offset, e.gfp[i])
+        highest_zoneidx = min(e.b[i] + b.facts.zone_offset, ZONE_MOVABLE)
+        would_wake(s, b, e, i, e.order[i], highest_zoneidx, e.gfp[i])
 
 
 @part
@@ -164,7 +166,7 @@ def kswapd_wakes(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: in
         looks(s, b, e, i, number, False)
     boosts = take_up(s, 0, pgdat)
     order, highest_zoneidx = pgdat.kswapd_alloc_order, pgdat.kswapd_run_highest_zoneidx
-    recorded = e.b[i] + b.facts.zone_offset
+    recorded = min(e.b[i] + b.facts.zone_offset, ZONE_MOVABLE)
     ours, theirs = order * 8 + highest_zoneidx, e.order[i] * 8 + recorded
     decided(b, D_ASKED, ours == theirs, X_MARKS, e, i, number, ours, theirs)
     pgdat.kswapd_alloc_order, pgdat.kswapd_run_highest_zoneidx = e.order[i], recorded

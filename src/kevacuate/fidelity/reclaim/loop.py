@@ -18,6 +18,7 @@ from kevacuate.fidelity.reclaim.kswapd import (
     tries_again,
 )
 from kevacuate.fidelity.reclaim.lists import (
+    LruLists,
     activation,
     compaction_takes,
     free_list_operation,
@@ -25,11 +26,14 @@ from kevacuate.fidelity.reclaim.lists import (
     insertion,
     migrated,
     moved_within,
+    place,
 )
 from kevacuate.fidelity.reclaim.rounds import batch_follows, round_follows, shrinkers_follow
 from kevacuate.fidelity.reclaim.tasks import task_of
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LruOp
+from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.constants import NO_ZONE
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
@@ -181,9 +185,22 @@ def request_row(b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
+def of_no_zone(s: View, e: EventChunk, i: int) -> bool:
+    """Whether the row names a page of a block that no zone holds."""
+    kind = e.kind[i]
+    named = kind == GT_LIST or kind == GT_REC or kind == GT_LRU or kind == GT_MIG or kind == GT_EVAC
+    if not named and kind != MM_LRU_INSERTION and kind != MM_LRU_ACTIVATE:
+        return False
+    moved = kind == GT_MIG and e.b[i] == MIG_MOVED and page_zone(s, e.a[i]) == NO_ZONE
+    return moved or page_zone(s, e.pfn[i]) == NO_ZONE
+
+
+@part
 def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
     """One row."""
     kind = e.kind[i]
+    if of_no_zone(s, e, i):
+        return
     if claim_is_over(b, e, i):
         claim_ends(s, b, e, i)
     if kind == VMSCAN_WAKEUP_KSWAPD:
@@ -225,3 +242,15 @@ def reclaim_rows(sa: State, books: ReclaimBooks, events: EventChunk, first: int,
     s, b, e = pointers(sa), pointers(books), pointers(events)
     for i in range(first, events.kind.size):
         row(s, b, e, i, number)
+
+
+@kernel
+def load_lists(sa: State, books: ReclaimBooks, lists: LruLists) -> None:
+    """Put folios onto their LRU lists, each list's head first in *lists*."""
+    s, b, rows = pointers(sa), pointers(books), pointers(lists)
+    for n in range(lists.pfn.size - 1, -1, -1):
+        pfn, order = rows.pfn[n], rows.order[n]
+        b.order[pfn] = order
+        place(s, b, pfn, order, rows.lru[n])
+    for at in range(books.diff.size):
+        b.diff[at] = 0
