@@ -115,9 +115,13 @@ class Replay:
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
         self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
         self._faults = HugeFaults.under(policy, recording.machine, known)
+        self._nothing_measured()
+
+    def _nothing_measured(self) -> None:
+        """No sample was taken, no record read and no row replayed."""
         self.log: list[np.ndarray] = []
-        self.keep_log = options.keep
-        self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None
+        self.keep_log = self.options.keep
+        self.map = MapKeeper(self.state, self.demand.start_objects.pfn.size) if self.options.keep else None
         self.lost_log = 0
         self.series: dict[str, list[Any]] = {}
         self._moment: dict[str, Any] = {}
