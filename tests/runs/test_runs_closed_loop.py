@@ -64,6 +64,14 @@ def fed(path: Path, loop: str = "closed") -> Replay:
     return run
 
 
+def drop(run: Replay, obj: int) -> None:
+    """Drop an object as reclaim does: with a shadow entry, here of age 7 on node 0 and of the workingset."""
+    entry.free(run.state, 0, int(run.state.obj[obj]))
+    run.state.obj[obj] = -2
+    at = 2 * (run.state.view.cfg.lru_first + obj)
+    run.state.lru[at : at + 2] = (7, 1)
+
+
 def shadow_pfn(run: Replay, shadow: int) -> int:
     return int(run.state.obj[run.state.view.stat.first_shadow + shadow])
 
@@ -129,9 +137,7 @@ def test_a_use_marks_a_page_and_reads_a_dropped_one_again(tmp_path: Path) -> Non
     script.alloc(100, 1, **MOVABLE)
     script.alloc(101, 0, **MOVABLE)
     run = fed(recorded(tmp_path, script))
-    dropped = int(run.state.obj[100])
-    entry.free(run.state, 0, dropped)
-    run.state.obj[100] = -2
+    drop(run, 100)
     uses = Script()
     access(uses, 100, 1)
     access(uses, 101)
@@ -149,8 +155,7 @@ def test_what_the_model_dropped_leaves_no_shadow(tmp_path: Path) -> None:
     script = Script()
     script.alloc(100, 0, **MOVABLE)
     run = fed(recorded(tmp_path, script))
-    entry.free(run.state, 0, int(run.state.obj[100]))
-    run.state.obj[100] = -2
+    drop(run, 100)
     more = Script()
     reclaim(more, 100, 0, 1)
     more.alloc(101, 0, aux=1, **MOVABLE)
@@ -191,6 +196,7 @@ def test_the_open_loop_is_that_of_the_plain_demand(tmp_path: Path) -> None:
 def test_auto_is_open_until_it_may_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demand = build_demand(Recording.open(recorded(tmp_path, large_folio())))
     assert demand.tells_reclaim
+    monkeypatch.setattr(loop_choice, "AUTO_CLOSES", False)
     assert not choose_loop("auto", demand).closed
     monkeypatch.setattr(loop_choice, "AUTO_CLOSES", True)
     assert choose_loop("auto", demand).closed
@@ -324,10 +330,8 @@ def test_the_halves_of_a_dropped_object_have_its_shadow_entry(tmp_path: Path) ->
     script = Script()
     script.alloc(100, 2, **MOVABLE)
     run = fed(recorded(tmp_path, script))
-    entry.free(run.state, 0, int(run.state.obj[100]))
-    run.state.obj[100] = -2
+    drop(run, 100)
     first = run.state.view.cfg.lru_first
-    run.state.lru[2 * (first + 100) : 2 * (first + 101)] = (7, 1)
     run.state.lru[2 * (first + 101) : 2 * (first + 102)] = (1 << 30, 1 << 30)
     more = Script()
     more.add(DemandOp.SPLIT, 100, 2, aux=101)
