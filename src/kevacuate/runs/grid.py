@@ -20,7 +20,7 @@ VALUES: dict[str, tuple[int, ...]] = {
 }
 """Values of each sysctl: its ends, or what distributions and tuning guides set.
 
-defrag_mode is not among them: in a closed loop a replay under it can take minutes. ``--try defrag_mode=1`` tries it all the same."""
+defrag_mode is not among them: in a closed loop a replay under it can take minutes. ``--try defrag_mode=1`` tries it."""
 
 MULTIPLES = (2, 4)
 """Of the recorded vm.min_free_kbytes."""
