@@ -108,23 +108,20 @@ def tried(path: Path, base: str = "mainline", **machine: Any) -> list[str]:
 
 def test_the_grid_has_no_setting_that_was_recorded_or_that_the_base_gives(synthetic_kev: Path) -> None:
     plain = tried(synthetic_kev)
-    assert {text.partition("=")[0] for text in plain} == set(SETTINGS) - {
-        "memory",
-        "thp_enabled",
-        "thp_defrag",
-    }
-    assert "defrag_mode=1" in plain
-    assert "defrag_mode=0" not in plain
+    left_out = {"memory", "thp_enabled", "thp_defrag", "defrag_mode"}
+    assert {text.partition("=")[0] for text in plain} == set(SETTINGS) - left_out
     assert "min_free_kbytes=512" in plain, "twice the 64 pages that the marks tell"
+    assert "compact_unevictable_allowed=0" in plain
+    assert "compact_unevictable_allowed=1" not in plain
     for text in plain:
         parse_policy(f"mainline,{text}")
-    recorded = {"settings": {"defrag_mode": 1, "compaction_proactiveness": 0, "min_free_kbytes": 1000}}
-    others = tried(synthetic_kev, extra=recorded)
-    assert "defrag_mode=0" in others
+    recorded = {"compact_unevictable_allowed": 0, "compaction_proactiveness": 0, "min_free_kbytes": 1000}
+    others = tried(synthetic_kev, extra={"settings": recorded})
+    assert "compact_unevictable_allowed=1" in others
     assert "compaction_proactiveness=0" not in others
     assert "min_free_kbytes=2000" in others
-    assert not [text for text in tried(synthetic_kev, kernel="6.12.3") if text.startswith("defrag")]
-    assert not [text for text in tried(synthetic_kev, "mainline,defrag_mode=1") if text.startswith("defrag")]
+    turned = tried(synthetic_kev, "mainline,watermark_boost_factor=7")
+    assert not [text for text in turned if text.startswith("watermark_boost")]
 
 
 def test_thp_is_tried_where_the_demand_has_huge_faults(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from kevacuate.demand.build import Demand
-from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Machine
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
@@ -15,12 +14,13 @@ VALUES: dict[str, tuple[int, ...]] = {
     "watermark_scale_factor": (100, 300),
     "watermark_boost_factor": (0, 30_000),
     "compaction_proactiveness": (0, 50, 90),
-    "defrag_mode": (0, 1),
     "percpu_pagelist_high_fraction": (8, 64),
     "compact_unevictable_allowed": (0, 1),
     "extfrag_threshold": (100,),
 }
-"""Values of each sysctl: its ends, or what distributions and tuning guides set."""
+"""Values of each sysctl: its ends, or what distributions and tuning guides set.
+
+defrag_mode is not among them: in a closed loop a replay under it can take minutes. ``--try defrag_mode=1`` tries it."""
 
 MULTIPLES = (2, 4)
 """Of the recorded vm.min_free_kbytes."""
@@ -49,8 +49,6 @@ def grid(machine: Machine, state: AllocatorState, demand: Demand, base: Policy) 
     recorded["watermark_scale_factor"] = scale_factor(machine, state)
     most = MOST_OF_MEMORY * 4 * sum(zone.managed for zone in state.zones)
     values = {"min_free_kbytes": tuple(kbytes * n for n in MULTIPLES if kbytes * n <= most), **VALUES}
-    if not profile_for(machine.kernel)[0].defrag_mode:
-        values["defrag_mode"] = ()
     found = [f"{name}={value}" for name, some in values.items() for value in some if value != recorded[name]]
     if machine.hugepage_order >= 0 and _huge_faults(demand, machine.hugepage_order) >= LEAST_HUGE_FAULTS:
         kept = machine.extra.get("settings", {})
