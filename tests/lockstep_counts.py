@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 50
+SHARDS = 54
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -87,6 +87,37 @@ REQUIRED_OF_COMPACTION = {
     "defrag_mode: fallback allowed at last": 50,
 }
 """What is reached on machines with a kcompactd, or in defrag_mode."""
+
+REQUIRED_OF_RECLAIM = {
+    "activated by way of the batch": 1_000,
+    "made active in its batch": 50,
+    "unevictable folio used again": 10,
+    "folio reclaimed": 1_000,
+    "folio activated, dirty": 1_000,
+    "folio activated, pinned": 1_000,
+    "folio activated, under writeback": 1_000,
+    "folio activated, under writeback too long": 20,
+    "folio kept, locked": 1_000,
+    "folio kept, in a batch": 100,
+    "folio of too high a zone passed over": 1_000,
+    "dirty folio found written": 50,
+    "refault, active at once": 5,
+    "refault, too late to be active": 100,
+    "reclaim goes on for a compaction's sake": 100,
+    "direct reclaim gives way to compaction": 50,
+    "direct reclaim forces deactivation": 1_000,
+    "direct reclaim in vain": 1_000,
+    "boost forgotten, the node is not balanced": 30,
+    "boost given up, nothing reclaimed": 20,
+    "kswapd falls back to order 0": 15,
+    "kswapd reclaims nothing": 100,
+    "kswapd restarts without cache_trim_mode": 100,
+    "kswapd gives up on a hopeless node": 10,
+    "hopeless node left alone": 1_000,
+    "hopeless node revived": 2,
+    "kswapd woken from its short sleep": 100,
+}
+"""What is reached where the model reclaims."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",
@@ -234,7 +265,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
     missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
     missing += [
         f"{what}: {total[what]} < {least}"
-        for what, least in {**REQUIRED_OF_KERNELS, **REQUIRED_OF_COMPACTION}.items()
+        for what, least in {**REQUIRED_OF_KERNELS, **REQUIRED_OF_COMPACTION, **REQUIRED_OF_RECLAIM}.items()
         if total[what] < least
     ]
     if total["operations"] < REQUIRED_OPERATIONS:
@@ -246,6 +277,7 @@ def table(total: Counter[str]) -> list[str]:
     """The counts, a line each."""
     lines = [f"{total['operations']:>10,} operations compared, in {total['tests']} tests"]
     lines += [
-        f"{total[what]:>10,} {what}" for what in (*REQUIRED, *REQUIRED_OF_KERNELS, *REQUIRED_OF_COMPACTION)
+        f"{total[what]:>10,} {what}"
+        for what in (*REQUIRED, *REQUIRED_OF_KERNELS, *REQUIRED_OF_COMPACTION, *REQUIRED_OF_RECLAIM)
     ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

@@ -91,6 +91,8 @@ PHASES = {
     "crowd": Phase(0.7, 0.05, (M, M, U), (0, 0, 1), advance=0.25, longest=7, hurt=0.0),
 }  # fmt: skip
 MIXED = tuple(PHASES)
+LRU_HURTS = (k.ATTR_WRITEBACK, k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_PINNED, k.ATTR_BUSY, 0, 0, 0)
+"""What keeps page cache from being reclaimed, besides being dirty."""
 CACHE = Phase(
     0.55,
     0.05,
@@ -106,12 +108,12 @@ CACHE = Phase(
 PHASES |= {
     "cache": CACHE,
     "read through": replace(CACHE, alloc=0.9, free=0.0, use=0.1, until_full=True, advance=0.1, longest=7),
-    "dirty": replace(CACHE, hurt=0.6, stretch=(60, 200)),
+    "dirty": replace(CACHE, hurt=0.4, stretch=(60, 200)),
     "working set": replace(CACHE, alloc=0.2, free=0.1, use=0.6, stretch=(60, 300)),
     "reclaim": replace(
         CACHE, alloc=0.4, reclaim=0.1, advance=0.1, stretch=(40, 120), locked=0.1, orders=SMALL
     ),
-    "starve": replace(CACHE, file=0.03, alloc=0.8, hurt=0.8, reclaim=0.05, stretch=(60, 200), use=0.02),
+    "starve": replace(CACHE, file=0.03, alloc=0.8, hurt=0.8, reclaim=0.05, stretch=(40, 100), use=0.02),
     "nap": replace(CACHE, alloc=0.3, free=0.02, advance=0.6, longest=len(STEPS_NS) - 1, stretch=(10, 40)),
     "pin": replace(CACHE, alloc=0.8, types=(U, U, R, M), orders=(0, 1, 1, 2), stretch=(10, 60)),
 }
@@ -177,7 +179,7 @@ PHASES |= {
 HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(name for name in MIXED if name != "compact"),
-    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink"),
+    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink", "shrink"),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 from lockstep import Disagreement, Lockstep
-from lockstep_plans import PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
+from lockstep_plans import LRU_HURTS, PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
 from oracle.zone import Page
 
 from kevacuate.mm import constants as k
@@ -137,6 +137,8 @@ class Script:
             attr |= k.ATTR_DIRTY if attr and rng.random() < phase.hurt else 0
         if phase.locked and rng.random() < phase.locked:
             attr |= k.ATTR_MLOCKED
+        if phase.file >= 0:
+            return attr | (rng.choice(LRU_HURTS) if rng.random() < phase.hurt else 0)
         if rng.random() < self.phase.hurt:
             attr |= rng.choice((k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_BUSY, k.ATTR_BUSY | k.ATTR_FILE))
         return attr

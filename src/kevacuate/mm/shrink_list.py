@@ -2,9 +2,9 @@
 """Shrinking one LRU list by up to SWAP_CLUSTER_MAX pages: what becomes of each folio at its tail (mm/vmscan.c, 7.2).
 
 A batch is one moment of virtual time. What no recording of allocations shows is an input, each a bit of the folio: BUSY (locked),
-DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, and PG_referenced as the demand's uses of the folio set it. Approximate: page tables are not
-modelled, so a mapped folio counts as used where the demand says that it was, and no executable one is spared for being mapped;
-a folio that is pinned has buffers that cannot be released (it is activated).
+DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, and PG_referenced as the demand's uses of the folio
+set it. Approximate: page tables are not modelled, so a mapped folio counts as used where the demand says that it was, and no
+executable one is spared for being mapped; a folio that is pinned has buffers that cannot be released (it is activated).
 There is no swap: anonymous lists are not scanned.
 """
 
