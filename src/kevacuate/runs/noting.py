@@ -23,11 +23,12 @@ from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
-from kevacuate.runs.closed_loop import OBJ_DROPPED
+from kevacuate.runs.base_pages import OBJ_BASE_PAGES, ROW_BAD, ROW_DONE, base_pages_of, base_pages_order
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     NO_ROWS,
     STOP_END,
+    STOP_IDS,
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
@@ -114,7 +115,7 @@ def note_changes(s: View, n: NotesView) -> None:
             if where >= 0:
                 note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
             else:
-                kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
+                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
                 note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
         if now >= 0:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
@@ -131,25 +132,49 @@ def advance_noting(s: View, n: NotesView, t: int) -> None:
 
 
 @part
+def note_free(s: View, n: NotesView, obj: int) -> None:
+    """Note that an object's pages are about to be freed."""
+    pfn = s.obj[obj] + 0
+    if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
+        note(s, n, NOTE_FREE, pfn, s.meta[pfn] & 15, 0, 0, obj)
+
+
+@part
 def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note a free before it happens, while the pages still say what they are."""
     s.stat.cpu = d.cpu[i]
     if d.op[i] == OP_FREE:
-        pfn = s.obj[d.obj[i]] + 0
-        if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
-            note(s, n, NOTE_FREE, pfn, s.meta[pfn] & 15, 0, 0, d.obj[i] + 0)
+        code = s.obj[d.obj[i]] + 0
+        if code > OBJ_BASE_PAGES:
+            note_free(s, n, d.obj[i] + 0)
+            return
+        first = s.stat.first_base_page + base_pages_of(code)
+        for page in range(first, first + (1 << base_pages_order(code))):
+            note_free(s, n, page)
     elif d.op[i] == OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
         note(s, n, NOTE_FREE, d.aux[i] + 0, d.order[i] + 0, 0, 0, -1)
+
+
+@part
+def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: int) -> None:
+    """Note that an object has its pages, which row *i* asked for."""
+    pfn = s.obj[obj] + 0
+    if overlaps(n, pfn, order):
+        flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
+        note(s, n, NOTE_ALLOC, pfn, order, d.mt[i] + 0, flags, obj)
 
 
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
     if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK:
-        pfn = s.obj[d.obj[i]] + 0
-        if overlaps(n, pfn, d.order[i] + 0):
-            flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
-            note(s, n, NOTE_ALLOC, pfn, d.order[i] + 0, d.mt[i] + 0, flags, d.obj[i] + 0)
+        code = s.obj[d.obj[i]] + 0
+        if code > OBJ_BASE_PAGES:
+            note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)
+            return
+        first = s.stat.first_base_page + base_pages_of(code)
+        for page in range(first, first + (1 << base_pages_order(code))):
+            note_alloc(s, n, d, i, 0, page)
 
 
 @kernel
@@ -173,10 +198,13 @@ def replay_rows_noting(
         advance_noting(s, n, t)
         s.stat.now = max(t, s.stat.now)
         note_before(s, n, d, i)
-        if not replay_row(s, d, i):
+        done = replay_row(s, d, i)
+        if done == ROW_BAD:
             return i, STOP_OBJECT
         note_after(s, n, d, i)
         i += 1
+        if done != ROW_DONE:
+            return i, STOP_IDS
     return i, STOP_END
 
 
