@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 54
+SHARDS = 65
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -118,6 +118,34 @@ REQUIRED_OF_RECLAIM = {
     "kswapd woken from its short sleep": 100,
 }
 """What is reached where the model reclaims."""
+PRESSURE = (
+    *(f"slow path left: {name}" for name in k.EXIT_NAMES if name != k.EXIT_NAMES[k.EXIT_OOM_HIGH]),
+    *(f"direct compaction: {name}" for name in k.COMPACT_NAMES.values()),
+)
+"""Every exit of a closed loop's slow path, and every result of a direct compaction."""
+REQUIRED_OF_PRESSURE = {
+    **dict.fromkeys(PRESSURE, 20),
+    "page captured": 50,
+    "slow path: compaction's priority raised": 10,
+    "slow path: compacts again": 10,
+    "slow path: reclaims again": 300,
+    "slow path: drains all after reclaim": 100,
+    "slow path: falls back at last (defrag_mode)": 50,
+    "slow path: may not reclaim, falls back (defrag_mode)": 50,
+    "slow path: gives up reclaim after 16 rounds": 50,
+    "skip bits flushed": 50,
+    "fast search: a block to empty": 20,
+    "fast search: nothing, goes on halfway": 100,
+    "isolated pages put back: their neighbour stays": 10,
+    "free page not isolated: below MIN": 10,
+    "compaction: destinations ran out": 5,
+    "compaction: rest of the block scanned at once": 3,
+    "asynchronous compaction would use CMA": 100,
+    "asynchronous compaction: too many isolated": 20,
+}
+"""What is reached in closed loops under pressure in a suite's run."""
+REQUIRED_OF_LONG_RUN = {**dict.fromkeys(PRESSURE, REQUIRED_EACH), "operations": 300_000}
+"""What tests/lockstep_pressure.py reaches."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",
@@ -126,6 +154,7 @@ SUITABILITIES = {
 }
 
 UNREACHABLE = {
+    f"slow path left: {k.EXIT_NAMES[k.EXIT_OOM_HIGH]}": "it is for pages that others free meanwhile, and a request is one moment",
     # isolate_migratepages_range leaves the list empty only with -EAGAIN (ending 2) or after it ran to the block's end
     # (4): it stops before the end only once 32 pages are on the list. The kernel's third way, an aborted scan
     # (fatal signal, lost race for the skip bit), is not modelled.
@@ -265,7 +294,12 @@ def shortfalls(total: Counter[str]) -> list[str]:
     missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
     missing += [
         f"{what}: {total[what]} < {least}"
-        for what, least in {**REQUIRED_OF_KERNELS, **REQUIRED_OF_COMPACTION, **REQUIRED_OF_RECLAIM}.items()
+        for what, least in {
+            **REQUIRED_OF_KERNELS,
+            **REQUIRED_OF_COMPACTION,
+            **REQUIRED_OF_RECLAIM,
+            **REQUIRED_OF_PRESSURE,
+        }.items()
         if total[what] < least
     ]
     if total["operations"] < REQUIRED_OPERATIONS:
@@ -278,6 +312,12 @@ def table(total: Counter[str]) -> list[str]:
     lines = [f"{total['operations']:>10,} operations compared, in {total['tests']} tests"]
     lines += [
         f"{total[what]:>10,} {what}"
-        for what in (*REQUIRED, *REQUIRED_OF_KERNELS, *REQUIRED_OF_COMPACTION, *REQUIRED_OF_RECLAIM)
+        for what in (
+            *REQUIRED,
+            *REQUIRED_OF_KERNELS,
+            *REQUIRED_OF_COMPACTION,
+            *REQUIRED_OF_RECLAIM,
+            *REQUIRED_OF_PRESSURE,
+        )
     ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

@@ -21,12 +21,15 @@ DEFINITIONS = "tests/measure/test_measure_definitions.py"
 TRUTH = "tests/measure/test_measure_truth.py"
 ROWS = "tests/reports/test_report_rows.py"
 GROUPS = "tests/measure/test_measure_permutation.py"
+VERDICT = "tests/fidelity/test_fidelity_verdict.py"
+INTERVALS = "tests/measure/test_measure_intervals.py"
+WORTH = "tests/reports/test_report_worth.py"
+KERNELS = "tests/docs/test_docs_kernels.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
     ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("reports/comparison/recorded_rows.py", '("vmstat", "thp_fault_alloc"), HIGHER)',
-     '("vmstat", "thp_fault_alloc"), LOWER)', ROWS),
+    ("reports/comparison/rows.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
     ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
@@ -36,7 +39,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),
     ("kernel/pageflags.py", "return can_move(tails_as_heads(words))", "return can_move(words)", DEFINITIONS),
-    ("kernel/pageflags.py", " | flag(words, KPF_OFFLINE)", "", DEFINITIONS),
+    ("kernel/pageflags.py", " | 1 << KPF_OFFLINE)", ")", DEFINITIONS),
     ("kernel/pageflags.py", " & ~(flag(words, KPF_SLAB) | flag(words, KPF_PGTABLE))", "", DEFINITIONS),
     ("measure/pages.py", "classes[classes == FREE] = UNMOVABLE", "pass", f"{TRUTH} -k moments"),
     ("measure/extfrag.py", " | (wanted == MIGRATE_RECLAIMABLE)", "", DEFINITIONS),
@@ -53,6 +56,22 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("measure/permutation.py", "found - max(TIE * found, lost)", "found - 1e-9", GROUPS),
     ("reports/comparison/rows.py", '"movable_only_per_dropped_page",\n        "end.regions_2m_movable_only"',
      '"movable_only_per_dropped_page",\n        "end.regions_2m_tainted"', ROWS),
+    ("measure/fidelity.py", "ERRORS = 2.0", "ERRORS = 3.0", VERDICT),
+    ("measure/fidelity.py", "OPEN if self.holds and small else", "OPEN if self.holds else", VERDICT),
+    ("measure/fidelity.py", "SPREAD * self.theirs.sd", "SPREAD * self.ours.sd", VERDICT),
+    ("measure/intervals.py", "(reach + t_quantile(POWER, freedom))", "(reach)", INTERVALS),
+    ("measure/intervals.py", "min((len(p) - rank) * p[key], 1.0)", "min(len(p) * p[key], 1.0)", INTERVALS),
+    ("measure/intervals.py", "part**2 / (s.n - 1)", "part**2 / s.n", INTERVALS),
+    ("fidelity/verdict/changes.py", "if len({*before, *after}) > 1", "", VERDICT),
+    ("fidelity/verdict/level.py", " and run.image == image", "", VERDICT),
+    ("fidelity/verdict/outcomes.py", "int(number[1]) >= 6", "int(number[1]) >= 5", VERDICT),
+    ("fidelity/verdict/columns.py", '"end_mixed": "end.mixed_blocks"', '"end_mixed": "end.polluted_blocks"', VERDICT),
+    ("reports/fidelity/kernels.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
+    ("reports/comparison/worth.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
+    ("reports/comparison/worth.py", "self.right == self.asked", "self.right > 0", WORTH),
+    ("reports/comparison/worth.py", ' and effect["holds"]', "", WORTH),
+    ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
+     "True for row_id in deciding", WORTH),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

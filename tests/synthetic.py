@@ -22,6 +22,7 @@ from kevacuate.recording import (
     KevWriter,
     Machine,
     PageAttr,
+    Recording,
     StartObjects,
     ZoneInfo,
     ZoneState,
@@ -52,6 +53,11 @@ PHASE_STEP, PHASE_PAUSE = 1_000, 76_000_000
 kswapd wakes as boosts end, has been over them: its skip bits would stop every evacuation, and nothing in the model clears one."""
 OBJECTS = 20_000
 """Ids that the fragmenting demand may use."""
+
+RECLAIMING_OBJECTS, TASKS = 10_000, 5
+"""Ids that the demand of page cache may use, and tasks that it is of."""
+READ = k.GFP_HIGHUSER_MOVABLE | k.GFP_COMP | k.GFP_NORETRY | k.GFP_NOWARN
+"""What readahead asks with."""
 
 FILE = int(PageAttr.LRU | PageAttr.FILE)
 ANON = int(PageAttr.LRU)
@@ -236,3 +242,60 @@ def write_recording(
     known = {"quality": quality.as_dict(), "page_kinds": asdict(PageKindModel())}
     write_demand(path, [script.chunk()], start or start_objects(), known if facts is None else facts)
     return path
+
+
+def reclaiming(rows: int = 6_000, objects: int = 1_500, seed: int = 1) -> DemandChunk:
+    """Page cache that is read, used, split, reclaimed, read again and given up; each row is a random task's.
+
+    *objects* live at once, of one to four pages.
+    """
+    script = Script(10_000)
+    rng = np.random.default_rng(seed)
+    alive, shadows = dict.fromkeys(range(len(START_OBJECTS)), 0), {}
+    spare = list(range(RECLAIMING_OBJECTS - 1, len(START_OBJECTS) - 1, -1))
+    while len(script.rows) < rows:
+        roll = rng.random()
+        if roll < 0.5 and len(alive) < objects:
+            obj, order = spare.pop(), int(rng.integers(3))
+            aux = next((s for s, o in shadows.items() if o == order), 0) if rng.random() < 0.5 else 0
+            shadows.pop(aux, None)
+            script.alloc(obj, order, mt=k.MIGRATE_MOVABLE, attr=FILE, aux=aux, gfp=READ)
+            alive[obj] = order
+            continue
+        obj = list(alive)[int(rng.integers(len(alive)))]
+        order = alive.pop(obj)
+        if roll < 0.6 and order:
+            upper = spare.pop()
+            script.add(DemandOp.SPLIT, obj, order, aux=upper)
+            alive[obj] = alive[upper] = order - 1
+        elif roll < 0.7:
+            script.add(DemandOp.ACCESS, obj, order, mt=1, attr=FILE)
+            alive[obj] = order
+        elif roll < 0.8:
+            shadow = 4 * (1 + len(script.rows) % 4_000)
+            if shadow not in shadows:
+                script.add(DemandOp.RECLAIM, obj, order, aux=shadow)
+                shadows[shadow] = order
+                spare.append(obj)
+            else:
+                alive[obj] = order
+        elif roll < 0.85 and shadows:
+            shadow, size = shadows.popitem()
+            script.add(DemandOp.TRUNCATE, 0, size, aux=shadow)
+            alive[obj] = order
+        else:
+            script.free(obj, order)
+            spare.append(obj)
+    chunk = script.chunk()
+    return chunk._replace(task=rng.integers(0, TASKS, chunk.t.size).astype(np.int32))
+
+
+def write_reclaiming(path: Path, rows: DemandChunk | None = None) -> Recording:
+    """A recording of that demand, with its counts."""
+    write_recording(path)
+    quality = DemandQuality(
+        alloc_events=1, peak_objects=RECLAIMING_OBJECTS, peak_shadows=1 << 14, reclaimed=1, accesses=1
+    )
+    facts = {"quality": quality.as_dict(), "page_kinds": asdict(PageKindModel())}
+    write_demand(path, [reclaiming() if rows is None else rows], start_objects(), facts)
+    return Recording.open(path)

@@ -65,6 +65,61 @@ MUTATIONS = {
     "skip bit ignored": Mutation(
         "mm/evacuate_isolate.py", "if use_hint and s.block[hint] & PB_COMPACT_SKIP:", "if False:", "evacuation", "two-cpus.kev"
     ),
+    "balanced whatever the order": Mutation(
+        "mm/watermark.py",
+        "        if zone_watermark_ok_free(s, z, order, wmark_pages(s, z, k.WMARK_HIGH),",
+        "        if zone_watermark_ok_free(s, z, 0, wmark_pages(s, z, k.WMARK_HIGH),",
+        "reclaim",
+        "reclaim-1cpu",
+    ),
+    "reclaim from the head": Mutation(
+        "mm/shrink_list.py",
+        "    at = s.lru[2 * head + 1] + 0\n    while",
+        "    at = s.lru[2 * head] + 0\n    while",
+        "reclaim",
+        "reclaim-1cpu",
+    ),
+    "a batch of half a cluster": Mutation(
+        "mm/shrink_node.py",
+        "batch = min(sc.nr[which], k.SWAP_CLUSTER_MAX)",
+        "batch = min(sc.nr[which], k.SWAP_CLUSTER_MAX // 2)",
+        "reclaim",
+        "reclaim-1cpu",
+    ),
+    "the order is kept whatever is reclaimed": Mutation(
+        "mm/kswapd.py",
+        "    if sc.order and sc.nr_reclaimed >= compact_gap(sc.order):\n",
+        "    if False:\n",
+        "reclaim",
+        "reclaim-1cpu",
+    ),
+    "clean page cache is kept": Mutation(
+        "mm/shrink_list.py",
+        "    return attr & k.ATTR_ACTIVATING == 0",
+        "    return attr & k.ATTR_ACTIVATING != 0",
+        "reclaim",
+        "reclaim-1cpu",
+    ),
+    "free chunks isolated to the wrong end": Mutation(
+        "mm/compact_scanners.py", "    list_add_tail(s, pfn, freepages(s, z, cc, order))",
+        "    list_add(s, pfn, freepages(s, z, cc, order))", "compaction", "compaction.kev",
+    ),
+    "free scanner's preferred quarter": Mutation(
+        "mm/fast_isolate_freepages.py", "free_pfn - (distance >> 2))", "free_pfn - (distance >> 6))",
+        "compaction", "compaction.kev",
+    ),
+    "skip bits ignored by both scanners": Mutation(
+        "mm/compact_scanners.py", "    return cc.ignore_skip_hint != 0 or not get_pageblock_skip(s, pfn)", "    return True",
+        "compaction", "compaction.kev",
+    ),
+    "a batch one folio too large": Mutation(
+        "mm/isolate_migratepages.py", "(finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX)",
+        "(finish or cc.nr_migratepages <= COMPACT_CLUSTER_MAX)", "compaction", "compaction.kev",
+    ),
+    "asynchronous compaction moves both positions": Mutation(
+        "mm/isolate_migratepages.py", "    if cc.mode != MIGRATE_ASYNC:\n        cached[1]", "    if True:\n        cached[1]",
+        "compaction", "compaction.kev",
+    ),
 }  # fmt: skip
 
 

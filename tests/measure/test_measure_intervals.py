@@ -22,6 +22,7 @@ from kevacuate.measure.permutation import LEVEL, permutation_p
         (0.975, 100, 1.98397),
         (0.95, 5, 2.01505),
         (0.8, 10, 0.87906),
+        (0.9995, 14, 4.14045),
         (0.995, 30, 2.75000),
         (0.975, 1e7, 1.95996),
     ],
@@ -85,12 +86,13 @@ def test_the_error_of_a_mean() -> None:
 
 
 def test_holm_of_a_worked_example() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
-    assert holm([]) == []
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+    assert holm({1: 0.6, 2: 0.5}) == {1: 1.0, 2: 1.0}
+    assert holm({}) == {}
 
 
 def test_holm_keeps_the_chance_of_any_false_finding() -> None:
     rng = np.random.default_rng(7)
-    wrong = sum(min(holm(rng.random(20).tolist())) <= LEVEL for _ in range(2000))
+    wrong = sum(min(holm(dict(enumerate(rng.random(20).tolist()))).values()) <= LEVEL for _ in range(2000))
     assert wrong / 2000 == pytest.approx(LEVEL, abs=0.015)

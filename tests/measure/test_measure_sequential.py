@@ -9,20 +9,18 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from kevacuate.measure.intervals import POWER, t_quantile
 from kevacuate.measure.permutation import LEVEL, permutation_p
 from kevacuate.measure.sequential import (
     DIFFERS,
     EQUAL,
     OPEN,
-    POWER,
     SMALL,
     SequentialTest,
     Values,
-    holm,
     least_seen,
     looks,
     looks_until,
-    t_quantile,
 )
 
 Drawn = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -86,21 +84,6 @@ def test_a_change_that_would_have_been_seen_is_seen_as_often_as_is_said() -> Non
         values = table(rng.normal(100, 20, (2, 1, 27)) + np.array([0, 100 * exact]).reshape(2, 1, 1))
         called += SequentialTest().decide(values, 27).rows[0].state == DIFFERS
     assert 0.7 * 120 <= called <= 0.95 * 120
-
-
-@pytest.mark.parametrize(
-    ("share", "freedom", "wanted"),
-    [(0.975, 8, 2.306), (0.9995, 14, 4.140), (0.8, 14, 0.868), (0.99975, 52, 3.72)],
-)
-def test_quantiles_of_t(share: float, freedom: int, wanted: float) -> None:
-    """Of printed tables."""
-    assert t_quantile(share, freedom) == pytest.approx(wanted, rel=0.01)
-
-
-def test_holm_s_step_down() -> None:
-    p = {("a", 1): 0.01, ("b", 1): 0.04, ("c", 1): 0.03, ("d", 1): 0.005}
-    assert holm(p) == pytest.approx({("d", 1): 0.02, ("a", 1): 0.03, ("c", 1): 0.06, ("b", 1): 0.06})
-    assert holm({}) == {}
 
 
 def test_what_a_row_can_come_to() -> None:

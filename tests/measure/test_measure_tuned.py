@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kevacuate.measure.deciding import DECIDING
+from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL, Direction
-from kevacuate.measure.sequential import POWER
 from kevacuate.measure.tuned import (
     COSTLY,
     FINALISTS,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from lockstep_counts import SUITABILITIES, Counts
 from lockstep_decode import explain, explain_log
-from lockstep_fast import compaction_ended, snapshot, suitabilities
+from lockstep_fast import compaction_ended, hold, let_go, snapshot, suitabilities
 from lockstep_spec import LOG_CAPACITY, Spec, build_fast, build_oracle, set_batch
 from oracle.kcompactd import suitability
 from oracle.serialise import serialise
@@ -133,11 +133,26 @@ class Lockstep:
         self.oracle.set_skip(block, bit)
         self._compare(0, 0)
 
+    def hold(self, pfn: int) -> None:
+        """Somebody isolates the LRU folio at `pfn`."""
+        self.operation = ("hold", pfn)
+        hold(self.fast, pfn)
+        self.oracle.hold(pfn)
+        self._compare(0, 0)
+
+    def let_go(self, cpu: int, pfn: int) -> None:
+        """Who isolated the folio at `pfn` lets go of it."""
+        self.operation = ("let_go", cpu, pfn)
+        let_go(self.fast, cpu, pfn)
+        self.oracle.let_go(cpu, pfn)
+        self._compare(0, 0)
+
     def forget_failures(self) -> None:
-        """No zone defers compaction, and no block is to be skipped."""
+        """No zone defers compaction, no block is to be skipped, and the free scanner has begun at the zone's end."""
         self.operation = ("forget_failures",)
         for zone in self.fast.view.zone:
             zone.compact_considered = zone.compact_defer_shift = zone.compact_order_failed = 0
+            zone.compact_init_free_pfn = zone.zone_end_pfn - 1
         self.fast.block[: 2 * len(self.oracle.m.blocks) : 2] &= 255 - k.PB_COMPACT_SKIP
         self.oracle.forget_failures()
         self._compare(0, 0)

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.mm.buddy import free_list
+from kevacuate.mm.buddy import free_list, page_zone
 from kevacuate.mm.compact_suitable import compaction_suit_allocation_order
 from kevacuate.mm.constants import (
+    ATTR_ACTIVATING,
+    ATTR_FREED,
+    ATTR_ON_LRU,
     CHUNK_ALLOC,
     CHUNK_ISOLATED,
     KCOMPACTD_RUNNING,
@@ -19,7 +22,8 @@ from kevacuate.mm.constants import (
     ZONE_MOVABLE,
 )
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
-from kevacuate.mm.lruvec import lru_head, lru_object
+from kevacuate.mm.lruvec import lru_head, lru_object, lruvec_del_folio, mod_isolated
+from kevacuate.mm.migrate import free_isolated, put_source_back
 from kevacuate.mm.pcp import pcp_at, pcp_list
 from kevacuate.mm.swap import activate_batch
 
@@ -258,6 +262,31 @@ def put_kcompactd(pgdat, cc, out, at):
     out[at + 7] = proactive
     out[at + 8] = cc.score if proactive else -1
     return at + 9
+
+
+@kernel
+def hold(sa, pfn):
+    """Somebody (move_pages, say) isolates an LRU folio."""
+    s = pointers(sa)
+    order = s.meta[pfn] & 15
+    attr = s.link[2 * pfn + 1] + 0
+    s.meta[pfn] = CHUNK_ISOLATED << 4 | order
+    s.link[2 * pfn + 1] = attr & ~(ATTR_ON_LRU | ATTR_ACTIVATING)
+    s.zone[page_zone(s, pfn)].nr_lru -= 1 << order
+    mod_isolated(s, pfn, attr, 1 << order)
+    if s.cfg.open_loop == 0:
+        lruvec_del_folio(s, pfn, attr)
+
+
+@kernel
+def let_go(sa, cpu, pfn):
+    """Who isolated a folio puts it back, or frees it if its owner has let go of it."""
+    s = pointers(sa)
+    s.stat.cpu = cpu
+    if s.link[2 * pfn + 1] & ATTR_FREED:
+        free_isolated(s, cpu, pfn)
+    else:
+        put_source_back(s, cpu, pfn)
 
 
 @kernel

@@ -32,7 +32,7 @@ class Theme:
     wqs: tuple[str, ...] = ("per_cpu", "per_cpu", "per_node")
     skip_hints: tuple[bool, ...] = (False, True)
     plain: bool = False  # no switch that keeps fallbacks from happening
-    marks: str = "any"  # or "low", "high"
+    marks: str = "any"  # or "low", "high", "none"
     batches: tuple[int | None, ...] = (None, 3, 7, 31)
     profiles: tuple[str, ...] = ("7.2",)
     compaction: bool = False  # kcompactd runs, and the vm sysctls that it follows are drawn
@@ -117,6 +117,18 @@ THEMES = {
             cpus=(1, 2),
             cma=(False,),
         ),
+        replace(
+            PRESSED,
+            name="pressure, no marks",
+            pageblock_orders=(5, 5, 4),
+            marks="none",
+            batches=(31,),
+            npages=(512, 1000),
+            nodes=(1,),
+            zones_per_node=(1,),
+            cma=(False,),
+            evacuate=(False,),
+        ),
         replace(PRESSED, name="pressure, defrag_mode", defrag_mode=True),
         replace(
             PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
@@ -156,6 +168,8 @@ def draw_reserved(draw: Draw, start: int, end: int) -> tuple[tuple[int, int], ..
 
 def draw_marks(draw: Draw, pages: int, kind: str) -> tuple[int, int, int, int]:
     """Watermarks of a zone with so many pages."""
+    if kind == "none":
+        return 0, 0, 0, 0
     least, most, widest = {"any": (0, 12, 20), "low": (64, 48, 64), "high": (6, 3, 10)}[kind]
     low = draw(st.integers(pages // least if least else 0, pages // most))
     gap = draw(st.integers(0, max(pages // widest, 1)))
@@ -222,6 +236,7 @@ def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
         compaction=True,
         compaction_proactiveness=draw(st.sampled_from((20, 60, 100, 0))),
         extfrag_threshold=draw(st.sampled_from((500, 0, 1000))),
+        compact_unevictable_allowed=draw(FLAG),
         stat_interval_ns=draw(st.sampled_from((1_000_000_000, 300_000_000))),
     )
 

@@ -49,6 +49,7 @@ class Phase:
     )  # share of LRU pages that are page cache, clean unless they cannot be moved; -1: any mixture
     locked: float = 0.0  # share of LRU pages that are locked into memory
     drains: bool = False  # begins with empty per-CPU lists
+    hold: float = 0.0  # how often many pages are isolated by somebody meanwhile
     squeeze: float = 0.0  # how often requests are staged that find little free memory, in single pages
 
 
@@ -173,13 +174,19 @@ PHASES |= {
         PRESS, types=(U, U, R), orders=(1, 2), alloc=0.7, free=0.2, gfps=(k.GFP_ATOMIC,), stretch=(10, 40)
     ),
     "squeeze for chunks": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 400), file=0.0),
+    "squeeze only": replace(
+        PRESS, alloc=0.2, free=0.6, squeeze=0.8, hold=0.4, stretch=(100, 600), file=0.0, hurt=0.0, types=(M,)
+    ),
     "squeeze hurt": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 300), file=0.1, hurt=0.4),
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
 PLANS = {
     "mixed": tuple(name for name in MIXED if name != "compact"),
-    "reclaim": ("read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink", "shrink"),
+    "reclaim": (
+        "read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink",
+        "shrink",
+    ),
     "evacuation": (*HOLES, "steal blocks", "let go", "movable again", *HOLES, "steal blocks", "idle", "let go"),
     "busy": (
         "fill, little of it LRU", "punch holes", "steal many blocks", "idle", "let go", "fill with clean cache",
@@ -205,6 +212,7 @@ PLANS = {
         "fill anonymous", "squeeze for chunks", "give back", "squeeze for chunks", "squeeze hurt", "give back", "press",
         "shrink",
     ),
+    "squeeze only": ("fill anonymous", "squeeze only", "squeeze only", "give back"),
     "press reserves": (
         "reserve blocks", "fill anonymous", *("leave few holes", "press small") * 4, "reserves",
         *("leave few holes", "press small") * 3, "give back", "leave few holes", "press", "reserves", "shrink",

@@ -366,10 +366,25 @@ class Script:
         self.lock.drain_all()
         if rng.random() < 0.8:
             self.lock.forget_failures()
-        for _ in range(rng.choice((1, 1, 2, 4))):
-            mt = rng.choice((M, M, U, R))
+        held = self._hold_many() if rng.random() < self.phase.hold else []
+        for _ in range(16 if held else rng.choice((1, 1, 2, 4))):
+            mt = rng.choice((U, U, U, R) if held else (M, M, U, R))
             obj, gfp = self._take_object(), self._gfp(mt)
             self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
+        for pfn in held:
+            self.lock.let_go(cpu, pfn)
+
+    def _hold_many(self) -> list[int]:
+        """Have somebody isolate more than a sixteenth of the LRU pages: too many for an asynchronous compaction."""
+        m = self.lock.oracle.m
+        wanted = max(sum(zone.nr_lru for zone in zones) for zones in m.node_zones) // 16 + 2
+        pages = [
+            page for page in m.heads.values() if page.state == k.CHUNK_ALLOC and page.attr & k.ATTR_ON_LRU
+        ]
+        held = [page.pfn for page in self.rng.sample(pages, min(len(pages), wanted))]
+        for pfn in held:
+            self.lock.hold(pfn)
+        return held
 
     def _free_singles(self, cpu: int, order: int) -> None:
         """Free movable pages whose buddies are in use, until a zone has what a compaction for *order* needs, or twice that."""

@@ -69,6 +69,7 @@ MACHINE_FIELDS = (
     "watermark_boost_factor", "page_group_by_mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop",
     "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "shrink_inactive_ns", "shrink_active_ns",
     "dirty_expire_ns", "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
+    "compact_unevictable_allowed",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",

@@ -40,6 +40,16 @@ class Shard(NamedTuple):
         )
 
 
+PRESSURE_SHARDS = [
+    *(Shard("pressure", "press", 6, 1200, part) for part in range(2)),
+    Shard("pressure", "squeeze", 5, 1200),
+    *(Shard("pressure, high marks", "press reserves", 6, 1200, part) for part in range(2)),
+    *(Shard("pressure, defrag_mode", "press", 6, 1200, part) for part in range(2)),
+    *(Shard("pressure, no marks", "squeeze only", 5, 1200, part) for part in range(2)),
+    Shard("pressure, large blocks", "squeeze", 5, 1000),
+    Shard("pressure, evacuating", "press evacuating", 5, 1200),
+]
+"""Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 SHARD_LIST = [
     *(Shard("any", "mixed", 10, 1500, part) for part in range(3)),
     Shard("one zone", "mixed", 10, 1500),
@@ -77,6 +87,7 @@ SHARD_LIST = [
         )
     ),
     Shard("any", "mixed", 3, 700, 0, "6.18"),
+    *PRESSURE_SHARDS,
 ]
 assert len(SHARD_LIST) == SHARDS
 SETTINGS = settings(phases=(Phase.generate,), suppress_health_check=list(HealthCheck))

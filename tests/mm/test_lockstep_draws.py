@@ -55,6 +55,7 @@ def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values
         for field in model_settings(synthetic.machine(), PROFILES["7.2"], {setting: 1})
     }
     assert turned == {
+        "compact_unevictable_allowed",
         "compaction_proactiveness",
         "defrag_mode",
         "extfrag_threshold",

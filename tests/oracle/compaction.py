@@ -13,6 +13,7 @@ from .buddy import account_freepages, del_from_free_list, move_freepages_block
 from .constants import (
     A_BUSY,
     A_FILE,
+    A_MLOCKED,
     A_MOVABLE_OPS,
     A_ON_LRU,
     A_PINNED,
@@ -476,7 +477,8 @@ def may_isolate(m: Machine, cc: Control, page: Page) -> bool:
     if page.state != ALLOC or too_large(m, cc, page):
         return False
     if page.attr & A_ON_LRU:
-        return not keeps_still(cc, page)
+        unevictable = page.attr & A_MLOCKED and not m.config.compact_unevictable_allowed
+        return not keeps_still(cc, page) and not unevictable
     return bool(page.attr & A_MOVABLE_OPS)
 
 

@@ -49,6 +49,7 @@ class Config:
     compaction: bool = False
     compaction_proactiveness: int = 20
     extfrag_threshold: int = 500
+    compact_unevictable_allowed: bool = True
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, isolation, kcompactd, lru, page_alloc, pcp, scheduler, vmscan, watermark
+from . import buddy, isolation, kcompactd, lru, migrate, page_alloc, pcp, scheduler, vmscan, watermark
 from .check import check
 from .config import Config
 from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, MOVABLE, PCP, ZONE_MOVABLE
@@ -107,10 +107,20 @@ class Oracle:
         """Write PB_compact_skip."""
         self.m.blocks[block].skip = bool(bit)
 
+    def hold(self, pfn: int) -> None:
+        """Somebody isolates the LRU folio at `pfn`."""
+        migrate.isolate_page(self.m, self.m.zone_of(pfn), self.m.heads[pfn])
+
+    def let_go(self, cpu: int, pfn: int) -> None:
+        """Who isolated the folio at `pfn` puts it back, or frees it."""
+        self.m.cpu = cpu
+        migrate.putback_movable_pages(self.m, [pfn])
+
     def forget_failures(self) -> None:
-        """No zone defers compaction, and no block is to be skipped."""
+        """No zone defers compaction, no block is to be skipped, and the free scanner has begun at the zone's end."""
         for zone in self.m.zones:
             zone.considered = zone.defer_shift = zone.order_failed = 0
+            zone.init_free_pfn = zone.end_pfn - 1
         for block in self.m.blocks:
             block.skip = False
 

@@ -30,6 +30,7 @@ GOOD_VALUES = {
     "defrag_mode": ("1", 1),
     "percpu_pagelist_high_fraction": ("8", 8),
     "extfrag_threshold": ("0", 0),
+    "compact_unevictable_allowed": ("0", 0),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),

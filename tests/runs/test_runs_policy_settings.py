@@ -131,13 +131,16 @@ def test_given_marks_move_the_marks_and_the_per_cpu_bounds() -> None:
         ("extfrag_threshold=250", "extfrag_threshold", 250),
         ("watermark_boost_factor=0", "watermark_boost_factor", 0),
         ("defrag_mode=1", "defrag_mode", 1),
+        ("compact_unevictable_allowed=0", "compact_unevictable_allowed", 0),
     ],
 )
 def test_a_given_sysctl_is_in_the_models_state_in_place_of_the_recorded_one(
     knob: str, field: str, value: int, tmp_path: Path
 ) -> None:
     name = knob.partition("=")[0]
-    described = synthetic.machine(extra={"settings": {name: 1 - value if name == "defrag_mode" else 9}})
+    described = synthetic.machine(
+        extra={"settings": {name: 1 - value if name in ("defrag_mode", "compact_unevictable_allowed") else 9}}
+    )
     recording = Recording.open(synthetic.write_recording(tmp_path / "a.kev", described=described))
     one = started(recording, f"mainline,{knob}")
     assert getattr(one.state.view.cfg, field) == value

@@ -29,6 +29,7 @@ FIELDS = {
     "extfrag_threshold": (250, "extfrag_threshold", 250),
     "watermark_boost_factor": (0, "watermark_boost_factor", 0),
     "defrag_mode": (1, "defrag_mode", 1),
+    "compact_unevictable_allowed": (0, "compact_unevictable_allowed", 0),
     "stat_interval": (3, "stat_interval", 3_000_000_000),
 }
 """A value that is not the default, and where and how the model's state holds it."""
@@ -55,7 +56,8 @@ def test_every_modelled_sysctl_reaches_the_models_description() -> None:
     defaults = machine_config(synthetic.machine(), synthetic.start_state())
     changed: set[str] = set()
     for sysctl in SYSCTLS:
-        described = synthetic.machine(extra={"settings": {sysctl.name: sysctl.most}})
+        other = sysctl.most if sysctl.default != sysctl.most else sysctl.least
+        described = synthetic.machine(extra={"settings": {sysctl.name: other}})
         config = machine_config(described, synthetic.start_state())
         assert (config != defaults) == sysctl.modelled, sysctl.name
         changed |= {sysctl.name} if config != defaults else set()
@@ -70,6 +72,7 @@ def test_without_a_recorded_value_the_kernels_default_is_replayed() -> None:
         "extfrag_threshold": config.extfrag_threshold,
         "watermark_boost_factor": config.watermark_boost_factor,
         "defrag_mode": config.defrag_mode,
+        "compact_unevictable_allowed": config.compact_unevictable_allowed,
         "percpu_pagelist_high_fraction": config.pcp_high_fraction,
         "stat_interval": config.stat_interval_ns // 1_000_000_000,
     }
@@ -162,7 +165,7 @@ def test_the_shipped_recording_as_if_of_a_machine_with_them_off(
     extra = {**recording.machine.extra, "settings": dict.fromkeys(off, 0)}
     object.__setattr__(recording, "machine", replace(recording.machine, extra=extra))
     recorded = replay(recording, options=ReplayOptions(samples=2))
-    monkeypatch.setattr(initial, "machine_config", lambda *_: told)
+    monkeypatch.setattr(initial, "machine_config", lambda *_, **__: told)
     honoured = replay(Recording.shipped(), options=ReplayOptions(samples=2))
     assert recorded.provenance["final_state_digest"] == honoured.provenance["final_state_digest"]
     assert {n: recorded.metrics[n] for n in FIGURES} == {n: honoured.metrics[n] for n in FIGURES}

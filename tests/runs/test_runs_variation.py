@@ -3,74 +3,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
-from synthetic import FILE, Script, write_recording
+from synthetic import FILE, READ, TASKS, Script, reclaiming, write_reclaiming
 
 from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
-from kevacuate.demand.quality import DemandQuality
-from kevacuate.demand.tables import GFP_OF_A_READ
 from kevacuate.errors import KevacuateError
-from kevacuate.mm import constants as k
-from kevacuate.recording import DemandChunk, DemandOp, Recording
-from kevacuate.recording.demand import write_demand
+from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 from kevacuate.runs.variation import Variation
 
 MS = 1_000_000
-TASKS = 5
 BORN, GONE = (0, 4), (1, 5)
 STRONG = Variation(interleave_ns=3 * MS, interleave_period_ns=5 * MS)
-
-
-def rows_of(seed: int = 1, rows: int = 6_000) -> DemandChunk:
-    """The fragmenting demand with reads, shadows and tasks: each row is a random task's."""
-    script = Script(10_000)
-    rng = np.random.default_rng(seed)
-    alive, shadows = dict.fromkeys(range(64), 0), {}
-    spare = list(range(2_000, 63, -1))
-    while len(script.rows) < rows:
-        roll = rng.random()
-        if roll < 0.5 and len(alive) < 1_500:
-            obj, order = spare.pop(), int(rng.integers(3))
-            aux = next((s for s, o in shadows.items() if o == order), 0) if rng.random() < 0.5 else 0
-            shadows.pop(aux, None)
-            script.alloc(obj, order, mt=k.MIGRATE_MOVABLE, attr=FILE, aux=aux, gfp=GFP_OF_A_READ)
-            alive[obj] = order
-            continue
-        obj = int(rng.choice(list(alive)))
-        order = alive.pop(obj)
-        if roll < 0.6 and order:
-            upper = spare.pop()
-            script.add(DemandOp.SPLIT, obj, order, aux=upper)
-            alive[obj] = alive[upper] = order - 1
-        elif roll < 0.7:
-            script.add(DemandOp.ACCESS, obj, order, mt=1, attr=FILE)
-            alive[obj] = order
-        elif roll < 0.8:
-            shadow = 4 * (1 + len(script.rows) % 900)
-            if shadow not in shadows:
-                script.add(DemandOp.RECLAIM, obj, order, aux=shadow)
-                shadows[shadow] = order
-                spare.append(obj)
-            else:
-                alive[obj] = order
-        elif roll < 0.85 and shadows:
-            shadow, size = shadows.popitem()
-            script.add(DemandOp.TRUNCATE, 0, size, aux=shadow)
-            alive[obj] = order
-        else:
-            script.free(obj, order)
-            spare.append(obj)
-    chunk = script.chunk()
-    return chunk._replace(task=rng.integers(0, TASKS, chunk.t.size).astype(np.int32))
 
 
 def life(rows: DemandChunk) -> list[list[tuple[int, int, int]]]:
@@ -97,7 +48,7 @@ def life(rows: DemandChunk) -> list[list[tuple[int, int, int]]]:
 
 
 def test_nothing_is_lost_and_every_order_is_kept() -> None:
-    rows = rows_of()
+    rows = reclaiming()
     other, ids = interleaved(rows, 64, 3, STRONG)
     assert (np.diff(other.t) >= 0).all()
     assert not np.array_equal(other.task, rows.task)
@@ -110,7 +61,7 @@ def test_nothing_is_lost_and_every_order_is_kept() -> None:
 
 
 def test_shadows_keep_their_order() -> None:
-    rows = rows_of()
+    rows = reclaiming()
     other, _ = interleaved(rows, 64, 3, STRONG)
 
     def story(r: DemandChunk) -> dict[int, list[int]]:
@@ -125,14 +76,14 @@ def test_shadows_keep_their_order() -> None:
 
 
 def test_equal_seeds_vary_equally_and_others_otherwise() -> None:
-    rows = rows_of()
+    rows = reclaiming()
     made = [interleaved(rows, 64, seed, STRONG)[0] for seed in (1, 1, 2)]
     assert all(np.array_equal(a, b) for a, b in zip(made[0], made[1], strict=True))
     assert not np.array_equal(made[0].t, made[2].t)
 
 
 def test_without_a_shift_the_rows_are_the_recorded_ones() -> None:
-    rows = rows_of()
+    rows = reclaiming()
     other, _ = interleaved(rows, 64, 1, Variation())
     for name in DemandChunk._fields:
         if name not in ("obj", "aux"):
@@ -151,7 +102,7 @@ def test_shifts_are_as_large_as_stated() -> None:
 def test_reads_shift_what_their_task_does_after_them() -> None:
     script = Script(MS)
     for i in range(40):
-        gfp, mt = (GFP_OF_A_READ, 1) if i % 4 == 3 else (0xCC0, 0)
+        gfp, mt = (READ, 1) if i % 4 == 3 else (0xCC0, 0)
         script.alloc(100 + i, 0, mt=mt, gfp=gfp, attr=FILE if mt else 0)
     rows = script.chunk()
     assert is_read(rows).sum() == 10
@@ -163,17 +114,9 @@ def test_reads_shift_what_their_task_does_after_them() -> None:
     assert changed.size > 5
 
 
-def recorded(path: Path, rows: DemandChunk) -> Recording:
-    write_recording(path)
-    quality = DemandQuality(alloc_events=1, peak_objects=3_000, peak_shadows=4_096, reclaimed=1, accesses=1)
-    facts = {"quality": quality.as_dict(), "page_kinds": asdict(PageKindModel())}
-    write_demand(path, [rows], synthetic.start_objects(), facts)
-    return Recording.open(path)
-
-
 @pytest.mark.parametrize("loop", ["open", "closed"])
 def test_replays_of_varied_demands(tmp_path: Path, loop: str) -> None:
-    source = recorded(tmp_path / "made.kev", rows_of())
+    source = write_reclaiming(tmp_path / "made.kev", reclaiming())
     plain = ReplayOptions(loop=loop)
     varied = replace(plain, variation=replace(STRONG, page_kinds=True, kswapd_percent=20))
 
@@ -192,7 +135,7 @@ def test_page_kinds_are_drawn_anew(tmp_path: Path) -> None:
     from kevacuate.policy import parse_policy
     from kevacuate.runs.replay import Replay
 
-    source = recorded(tmp_path / "made.kev", rows_of())
+    source = write_reclaiming(tmp_path / "made.kev", reclaiming())
     demand = build_demand(source, kinds=PageKindModel(pinned=0.2, pinned_buffer=0.2))
     options = ReplayOptions(variation=Variation(page_kinds=True))
     pinned = []
@@ -206,15 +149,15 @@ def test_page_kinds_are_drawn_anew(tmp_path: Path) -> None:
 
 
 def test_a_demand_that_contradicts_itself(tmp_path: Path) -> None:
-    rows = rows_of()
+    rows = reclaiming()
     last = np.flatnonzero(rows.op == DemandOp.FREE)[-1]
     twice = DemandChunk._make(np.append(column, column[last]) for column in rows)
-    twice.t[-1], twice.obj[-1] = twice.t[-2], 2_500  # of an object that never was
-    source = recorded(tmp_path / "made.kev", twice)
+    twice.t[-1], twice.obj[-1] = twice.t[-2], 9_999  # of an object that never was
+    source = write_reclaiming(tmp_path / "made.kev", twice)
     with pytest.raises(KevacuateError, match="contradicts itself"):
         replay(source, seed=1, options=ReplayOptions(variation=STRONG))
     outside = rows._replace(obj=np.where(np.arange(rows.obj.size) == 100, 2**30, rows.obj).astype(np.int32))
-    source = recorded(tmp_path / "other.kev", outside)
+    source = write_reclaiming(tmp_path / "other.kev", outside)
     with pytest.raises(KevacuateError, match="contradicts itself"):
         replay(source, seed=1, options=ReplayOptions(variation=STRONG))
 

@@ -53,6 +53,7 @@ def command(
     repeats: int | None,
     as_json: bool,
     seed: int,
+    loop: str,
     despite_losses: bool,
 ) -> None:
     """Try settings of the kernel on RECORDING (default: the one that ships with the package): which help, and at what cost.
@@ -71,7 +72,7 @@ def command(
     _check(policy, settings)
     from kevacuate.reports.tune import tuned_basis, tuned_conclusion, tuned_json, tuned_table
 
-    options = kevacuate.ReplayOptions(seed=seed, despite_losses=despite_losses)
+    options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
     source = open_recording(recording)
     with progress_bar() as progress:
         result = kevacuate.tune(

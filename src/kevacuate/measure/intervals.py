@@ -8,14 +8,18 @@ takes neither equal spreads nor equal sizes. Of heavy-tailed counts it is approx
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, inf, lgamma, log, sqrt
+from typing import TypeVar
 
 from kevacuate.measure.permutation import LEVEL, mean, spread
 
 POWER = 0.8
 """A change counts as one that would have been seen if so large a share of repetitions would show it."""
+
+Key = TypeVar("Key", bound=Hashable)
 
 _STEPS = 200
 """Steps of the continued fraction, and halvings of a quantile, at most."""
@@ -56,6 +60,7 @@ def t_share(t: float, freedom: float) -> float:
     return 1.0 - tail if t > 0 else tail
 
 
+@lru_cache(maxsize=1024)
 def t_quantile(share: float, freedom: float) -> float:
     """The value of Student's t below which *share* (0.5 to 1, exclusive) of it lies, by halving."""
     low, high = 0.0, 1.0
@@ -137,11 +142,11 @@ def errors_apart(first: Sample, second: Sample) -> float:
     return inf * difference if difference else 0.0
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Every p corrected for their number (Holm 1979): at most LEVEL of them keeps the chance of any false finding at LEVEL."""
-    found = [0.0] * len(p)
+def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+    """Every p corrected for their number: where at most LEVEL, the chance of any false finding is at most LEVEL (Holm 1979)."""
+    found: dict[Key, float] = {}
     so_far = 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        so_far = max(so_far, min((len(p) - rank) * p[i], 1.0))
-        found[i] = so_far
+    for rank, key in enumerate(sorted(p, key=p.__getitem__)):
+        so_far = max(so_far, min((len(p) - rank) * p[key], 1.0))
+        found[key] = so_far
     return found

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 from typing import Any
 
+from kevacuate.measure.intervals import POWER, holm, t_quantile
 from kevacuate.measure.permutation import LEVEL, mean, permutation_p, spread
 
 FIRST_LOOK = 5
@@ -41,9 +41,6 @@ SHARES = (
 )
 """The first looks: replays of each policy, and the share of the error that the look may spend. Later looks come after half as
 many replays again, and each spends half of what is left."""
-
-POWER = 0.8
-"""Of so many comparisons with a change of that size one calls the row."""
 
 SEEN = 0.20
 """A row is decided, too, once a change of this share of the first policy's mean would have been seen."""
@@ -154,24 +151,6 @@ class Sequential:
             "decided": self.decided,
             "rows": [row.as_dict() for row in self.rows],
         }
-
-
-def holm(p: Mapping[Key, float]) -> dict[Key, float]:
-    """Every p corrected for their number: at most LEVEL where the step-down rejects (Holm 1979)."""
-    found, largest = {}, 0.0
-    for i, key in enumerate(sorted(p, key=lambda key: (p[key], key))):
-        largest = min(1.0, max(largest, p[key] * (len(p) - i)))
-        found[key] = largest
-    return found
-
-
-def t_quantile(share: float, freedom: int) -> float:
-    """Quantile of Student's t (Cornish-Fisher; Abramowitz and Stegun 26.7.5), to 1 % from 8 degrees of freedom on."""
-    z = NormalDist().inv_cdf(share)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def least_seen(first: Sequence[float], second: Sequence[float], level: float) -> float | None:

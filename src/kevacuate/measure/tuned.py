@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from kevacuate.measure.deciding import COSTS, DECIDING
+from kevacuate.measure.intervals import POWER, holm, t_quantile
 from kevacuate.measure.permutation import LEVEL, Direction, mean, permutation_p, spread
-from kevacuate.measure.sequential import POWER, holm, t_quantile
 
 SCREENED = 8
 """Replays of each candidate in the screening: with five, chance among a dozen hides effects that the test would find."""

@@ -119,6 +119,14 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
 
 
 @part
+def add_to_freepages(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
+    """Put a chunk that was isolated at the end of cc->freepages."""
+    s.meta[pfn] = CHUNK_COMPACT << 4 | order
+    list_add_tail(s, pfn, freepages(s, z, cc, order))
+    cc.nr_freepages += 1 << order
+
+
+@part
 def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> bool:
     """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN. Isolated pages do not count as free."""
     mark = s.zone[z].watermark[WMARK_MIN] + (1 << order)
@@ -126,8 +134,7 @@ def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int)
     if not isolated and not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
         return False
     take_free_chunk(s, z, pfn, order)
-    list_add_tail(s, pfn, freepages(s, z, cc, order))
-    cc.nr_freepages += 1 << order
+    add_to_freepages(s, z, cc, pfn, order)
     s.stat.compact_isolated += 1 << order
     return True
 

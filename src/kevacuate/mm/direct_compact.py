@@ -116,10 +116,9 @@ def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
 
 @part
 def set_direct_control(
-    s: View, order: int, mt: int, alloc_flags: int, gfp: int, priority: int
-) -> CompactControl:
-    """The compact_control of compact_zone_order (:2786): the last of the state's, used by one direct compaction after another."""
-    cc = s.cc[s.cfg.nr_nodes]
+    cc: CompactControl, order: int, mt: int, alloc_flags: int, gfp: int, priority: int
+) -> None:
+    """Set a compact_control as compact_zone_order does (:2786)."""
     full = priority == k.COMPACT_PRIO_SYNC_FULL
     cc.order = cc.search_order = order
     cc.mode = k.MIGRATE_ASYNC if priority == k.COMPACT_PRIO_ASYNC else k.MIGRATE_SYNC_LIGHT
@@ -129,7 +128,6 @@ def set_direct_control(
     cc.highest_zoneidx = gfp_zone(gfp)
     cc.whole_zone = cc.ignore_skip_hint = cc.ignore_block_suitable = 1 if full else 0
     cc.fast_search_fail = 0
-    return cc
 
 
 @part
@@ -174,7 +172,8 @@ def try_to_compact_pages(
             continue
         if status == k.COMPACT_CONTINUE:
             s.stat.capture_zone = z
-            cc = set_direct_control(s, order, mt, alloc_flags, gfp, priority)
+            cc = s.cc[s.cfg.nr_nodes]
+            set_direct_control(cc, order, mt, alloc_flags, gfp, priority)
             cc.zone = z
             status = compact_zone(s, z, cc, cpu)
             s.stat.capture_zone = -1

@@ -90,6 +90,7 @@ class Config(Record):
     watermark_boost_factor: int  #: vm.watermark_boost_factor
     page_group_by_mobility_disabled: int
     extfrag_threshold: int  #: vm.extfrag_threshold
+    compact_unevictable_allowed: int  #: vm.compact_unevictable_allowed
     stat_interval: int  #: vm.stat_interval, ns
     log_level: int
     log_capacity: int  #: records that ``log`` has room for

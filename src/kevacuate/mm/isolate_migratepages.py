@@ -24,6 +24,7 @@ from kevacuate.mm.constants import (
     ATTR_ACTIVATING,
     ATTR_FILE,
     ATTR_LRU,
+    ATTR_MLOCKED,
     ATTR_ON_LRU,
     ATTR_WRITEBACK,
     CHUNK_ALLOC,
@@ -136,13 +137,15 @@ def may_be_source(s: View, cc: CompactControl, pfn: int, order: int) -> bool:
     """Whether a chunk in use can be isolated: its order is below what compaction works for, and nothing keeps it (:1057).
 
     What keeps it: a pin of an anonymous page; writeback, unless compaction is fully synchronous; a file's page, where the request
-    may not enter file systems.
+    may not enter file systems; being unevictable, where vm.compact_unevictable_allowed is 0.
     """
     wanted = cc.order
     if order >= s.cfg.pageblock_order or (wanted >= 0 and order >= wanted) or not may_isolate(s, pfn):
         return False
     attr = s.link[2 * pfn + 1] + 0
     if attr & ATTR_WRITEBACK and cc.mode != MIGRATE_SYNC:
+        return False
+    if attr & ATTR_MLOCKED and s.cfg.compact_unevictable_allowed == 0:
         return False
     return cc.gfp_mask & GFP_FS != 0 or attr & ATTR_FILE == 0
 

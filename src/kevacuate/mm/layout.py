@@ -129,7 +129,8 @@ class MachineConfig:
     ``open_loop``: requests were satisfied by the recorded kernel, after reclaim if need be, so the model's slow path takes
     their pages below the watermarks rather than fail. ``profile``: which kernel it runs.
     ``compaction``: kcompactd runs. Sysctls of vm: ``compaction_proactiveness`` (0 to 100), ``extfrag_threshold``
-    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction`` (percpu_pagelist_high_fraction),
+    (0 to 1000), ``watermark_boost_factor``, ``defrag_mode``, ``pcp_high_fraction``
+    (percpu_pagelist_high_fraction), ``compact_unevictable_allowed``,
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
@@ -156,6 +157,7 @@ class MachineConfig:
     compaction: bool = False
     compaction_proactiveness: int = 20
     extfrag_threshold: int = 500
+    compact_unevictable_allowed: bool = True
     kswapd_wake_ns: int = 50_000
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165

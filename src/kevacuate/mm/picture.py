@@ -100,6 +100,8 @@ def _isolate(block: int, _pfn: int, a: int, b: int, c: int, d: int) -> str:
     return f"isolate_migratepages_range: block {block}, pages {c} to {d}: {b} isolated{ret}"
 
 
+_PRIORITIES = ("COMPACT_PRIO_SYNC_FULL", "COMPACT_PRIO_SYNC_LIGHT", "COMPACT_PRIO_ASYNC")
+
 Words = Callable[[int, int, int, int, int, int], str]
 
 _WORDS: dict[int, Words] = {
@@ -142,6 +144,15 @@ _WORDS: dict[int, Words] = {
     ),
     k.L_COMPACT_END: lambda block, pfn, a, b, c, d: (
         f"compact_zone ends: {k.COMPACT_NAMES[c]}; scanners at pfn {pfn} and {a}"
+    ),
+    k.L_DIRECT_COMPACT: lambda block, pfn, a, b, c, d: (
+        f"direct compaction for order {a}, {_PRIORITIES[c]}, from node {d} on"
+    ),
+    k.L_DIRECT_COMPACT_END: lambda block, pfn, a, b, c, d: (
+        f"direct compaction: {k.COMPACT_NAMES[b]}" + (f", pfn {pfn} captured" if pfn >= 0 else "")
+    ),
+    k.L_OOM: lambda block, pfn, a, b, c, d: (
+        f"out of memory: nothing left to reclaim for order {a}, {k.MIGRATE_NAMES[b]}"
     ),
     k.L_KSWAPD: lambda block, pfn, a, b, c, d: f"kswapd{a}: {('woken', 'begins', 'ends')[b - 1]}",
 }

@@ -28,6 +28,7 @@ _HELP = {
     "compaction_proactiveness": "vm.compaction_proactiveness: how eagerly kcompactd works unasked",
     "defrag_mode": "vm.defrag_mode: whole pageblocks are kept free at the cost of reclaim and compaction (since 6.16)",
     "percpu_pagelist_high_fraction": "vm.percpu_pagelist_high_fraction: part of a zone that per-CPU lists may hold; 0: it adapts",
+    "compact_unevictable_allowed": "vm.compact_unevictable_allowed: whether compaction moves mlocked pages",
     "extfrag_threshold": "vm.extfrag_threshold: compaction passes over a zone whose fragmentation index is not above it",
 }
 

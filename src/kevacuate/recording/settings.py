@@ -51,7 +51,7 @@ SYSCTLS = (
     Sysctl("stat_interval", 0, INT_MAX, 1, True),
     Sysctl("min_free_kbytes", 0, INT_MAX, None, False, "in the recorded watermarks"),
     Sysctl("watermark_scale_factor", 1, 3000, 10, False, "in the recorded watermarks"),
-    Sysctl("compact_unevictable_allowed", 0, 1, 1, False, "not modelled: no page of the model is mlocked"),
+    Sysctl("compact_unevictable_allowed", 0, 1, 1, True),
     Sysctl("zone_reclaim_mode", 0, 7, 0, False, "not modelled: the model reclaims nothing"),
     Sysctl("numa_stat", 0, 1, 1, False, "changes no decision of the allocator"),
 )

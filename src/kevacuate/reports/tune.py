@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.deciding import DECIDING
+from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL
-from kevacuate.measure.sequential import POWER
 from kevacuate.measure.tuned import FINALISTS, NOT_AMONG, UNCHANGED, Tried, TriedRow, Tuned
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, change

@@ -227,6 +227,7 @@ def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, at
 
     ROW_BAD if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
     """
+    s.stat.cpu = cpu
     code = s.obj[obj] + 0
     if code > OBJ_BASE_PAGES:
         return access_folio(s, cpu, obj, order, mt, gfp, attr)

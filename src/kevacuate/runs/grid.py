@@ -17,6 +17,7 @@ VALUES: dict[str, tuple[int, ...]] = {
     "compaction_proactiveness": (0, 50, 90),
     "defrag_mode": (0, 1),
     "percpu_pagelist_high_fraction": (8, 64),
+    "compact_unevictable_allowed": (0, 1),
     "extfrag_threshold": (100,),
 }
 """Values of each sysctl: its ends, or what distributions and tuning guides set."""

@@ -26,7 +26,9 @@ from kevacuate.kernel.gfp import (
     GFP_TRANSHUGE_LIGHT,
     GFP_ZERO,
 )
-from kevacuate.recording import DemandChunk, DemandOp
+from kevacuate.policy import Policy
+from kevacuate.recording import AllocatorState, DemandChunk, DemandOp, Machine
+from kevacuate.recording.state import page_count
 from kevacuate.runs.base_pages import KEPT_GFP
 
 _EFFORT = GFP_RECLAIM | GFP_NORETRY
@@ -66,6 +68,11 @@ def defrag_gfp(gfp: Gfp, defrag: str) -> Gfp:
     return np.asarray((gfp & np.uint32(~_EFFORT & 0xFFFFFFFF)) | effort, np.uint32)
 
 
+def base_page_objects(policy: Policy, state: AllocatorState) -> int:
+    """How many objects more than the demand has a replay may need: one a page, where huge faults become base pages."""
+    return page_count(state) if policy.settings.get("thp_enabled") is not None else 0
+
+
 class HugeFaults:
     """Rewrites the huge faults of a demand, chunk by chunk.
 
@@ -89,6 +96,12 @@ class HugeFaults:
         self._spare: dict[int, list[range]] = {}
         self._pages: dict[int, range] = {}
         """The base pages' objects of each huge fault that is replayed in base pages, and of the halves it was split into."""
+
+    @classmethod
+    def under(cls, policy: Policy, machine: Machine, first_object: int) -> HugeFaults:
+        """What a policy's settings make of the huge faults of a machine's demand."""
+        enabled, defrag = (policy.settings.get(name) for name in ("thp_enabled", "thp_defrag"))
+        return cls(machine.hugepage_order, enabled=enabled, defrag=defrag, first_object=first_object)
 
     def rewritten(self, chunk: DemandChunk) -> DemandChunk:
         """The rows as they are replayed: the same chunk where nothing changes."""

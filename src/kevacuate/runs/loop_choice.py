@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LOOPS = ("open", "closed", "auto")
 
-AUTO_CLOSES = False
+AUTO_CLOSES = True
 """Whether ``auto`` closes the loop where the demand tells the recorded kernel's reclaim from the workload's frees."""
 
 

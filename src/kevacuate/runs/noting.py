@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_FREE, OP_FREE_PFN
+from kevacuate.demand.objects import (
+    OP_ACCESS,
+    OP_ALLOC,
+    OP_ALLOC_BULK,
+    OP_ATTEMPT,
+    OP_FREE,
+    OP_FREE_PFN,
+    OP_SPLIT,
+    OP_TRUNCATE,
+)
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
@@ -122,11 +131,74 @@ def note_changes(s: View, n: NotesView) -> None:
 
 
 @part
+def look_at_residents(s: View, n: NotesView) -> None:
+    """Fill ``resident``."""
+    for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
+        n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
+
+
+@part
+def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool) -> None:
+    """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
+
+    *own* is the row's object, or -1, *code* what ``State.obj`` holds for it if it is in base pages, else -1. *halved*: the row
+    halved a folio, whose upper halves have not come from elsewhere. An object that only changed its name or its size has neither
+    come nor gone.
+    """
+    first = n.fixed[N_FIRST]
+    low = high = own
+    if code <= OBJ_BASE_PAGES:
+        low = s.stat.first_base_page + base_pages_of(code)
+        high = low + (1 << base_pages_order(code)) - 1
+    for i in range(n.fixed[N_LAST] - first):
+        before = n.resident[i] + 0
+        now = held_by(s, first + i)
+        if before == now:
+            continue
+        stays = before >= 0 and now >= 0 and (before >> 4 == now >> 4 or before & 15 == now & 15)
+        if before >= 0 and not stays and before >> 4 != own and not low <= before >> 4 <= high:
+            where = s.obj[before >> 4] + 0
+            if where >= 0:
+                note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
+            else:
+                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
+                note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
+        mine = now >> 4 == own or low <= now >> 4 <= high
+        if now >= 0 and not stays and not halved and not mine:
+            note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
+
+
+@part
+def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
+    """One row of a closed loop, noting; returns as :func:`kevacuate.runs.loop.replay_row`."""
+    hits = s.stat.hit_pages + s.stat.truncated_pages
+    reads = s.stat.refault_pages + 0
+    op = d.op[i]
+    own = -1 if op in (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT) else d.obj[i] + 0
+    before = s.obj[own] + 0 if own >= 0 else -1
+    look_at_residents(s, n)
+    note_before(s, n, d, i)
+    done = replay_row(s, d, i)
+    if done == ROW_BAD:
+        return ROW_BAD
+    found = s.stat.hit_pages + s.stat.truncated_pages > hits
+    in_base_pages = op == OP_ACCESS and before <= OBJ_BASE_PAGES
+    code = before if op == OP_FREE else -1
+    if op == OP_ALLOC or (op == OP_ACCESS and not in_base_pages):
+        code = s.obj[own] + 0
+    note_row_changes(s, n, own, code, found or op == OP_SPLIT)
+    if (not found or op != OP_ALLOC) and (
+        op != OP_ACCESS or (s.stat.refault_pages > reads and not in_base_pages)
+    ):
+        note_after(s, n, d, i)
+    return done
+
+
+@part
 def advance_noting(s: View, n: NotesView, t: int) -> None:
     """Run what is due until *t*, one due time at a time, and note what it did to the range."""
     while s.stat.next_due <= t:
-        for i in range(n.fixed[N_LAST] - n.fixed[N_FIRST]):
-            n.resident[i] = held_by(s, n.fixed[N_FIRST] + i)
+        look_at_residents(s, n)
         advance(s, max(s.stat.next_due, s.stat.now))
         note_changes(s, n)
 
@@ -167,7 +239,7 @@ def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: i
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
-    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK:
+    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK or d.op[i] == OP_ACCESS:
         code = s.obj[d.obj[i]] + 0
         if code > OBJ_BASE_PAGES:
             note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)
@@ -197,11 +269,14 @@ def replay_rows_noting(
             return i, STOP_LOG
         advance_noting(s, n, t)
         s.stat.now = max(t, s.stat.now)
-        note_before(s, n, d, i)
-        done = replay_row(s, d, i)
+        if s.cfg.open_loop:
+            note_before(s, n, d, i)
+            done = replay_row(s, d, i)
+            note_after(s, n, d, i)
+        else:
+            done = closed_row_noting(s, n, d, i)
         if done == ROW_BAD:
             return i, STOP_OBJECT
-        note_after(s, n, d, i)
         i += 1
         if done != ROW_DONE:
             return i, STOP_IDS

@@ -36,7 +36,7 @@ from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
 from kevacuate.runs.base_page_ids import first_base_pages, more_base_pages
-from kevacuate.runs.huge_faults import HugeFaults
+from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
     initial_state,
@@ -98,8 +98,7 @@ class Replay:
         self.loop = choose_loop(options.loop, demand)
         self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
         known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
-        in_base_pages = policy.settings.get("thp_enabled") is not None
-        objects = known + (page_count(recorded) if in_base_pages else 0)
+        objects = known + base_page_objects(policy, recorded)
         start = start_of(recording.machine, recorded, policy)
         skip = skip_bits(start, policy, options.seed)
         self.state: State = initial_state(
@@ -119,12 +118,7 @@ class Replay:
             self.state = first_base_pages(self.state, objects + self._shadows)
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
         self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
-        self._faults = HugeFaults(
-            recording.machine.hugepage_order,
-            enabled=policy.settings.get("thp_enabled"),
-            defrag=policy.settings.get("thp_defrag"),
-            first_object=known,
-        )
+        self._faults = HugeFaults.under(policy, recording.machine, known)
         self.log: list[np.ndarray] = []
         self.keep_log = options.keep
         self.map = MapKeeper(self.state, demand.start_objects.pfn.size) if options.keep else None

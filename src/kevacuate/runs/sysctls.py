@@ -41,6 +41,7 @@ def model_settings(
         ("compaction_proactiveness", "compaction_proactiveness", int),
         ("extfrag_threshold", "extfrag_threshold", int),
         ("watermark_boost_factor", "watermark_boost_factor", int),
+        ("compact_unevictable_allowed", "compact_unevictable_allowed", bool),
         ("defrag_mode", "defrag_mode", lambda value: bool(value) and profile.defrag_mode),
         ("percpu_pagelist_high_fraction", "pcp_high_fraction", int),
         ("stat_interval", "stat_interval_ns", lambda value: max(value, 1) * SECOND_NS),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.fidelity.tally import FACTS
+from kevacuate.mm.constants import NR_ORDERS
 from kevacuate.mm.layout import State
 
 KINDS = (
@@ -54,11 +55,10 @@ INPUTS = (
     "folios put on the LRU (mm_lru_insertion)",
     "folios not unmapped or not moved (gt_mig 2, 3)",
     "folios freed while isolated",
-    "folios on the LRU that the kernel passed over: locked, pinned, under writeback, or isolated by reclaim",
     "mlocked folios, and those in a batch, when a run drains the batches",
-    "runs that the model has no mode for yet",
+    "runs beyond those that are decided about at a time",
     "large folios split for want of a destination",
-    "clearing of skip bits by kswapd (gt_cz, flags)",
+    "ends of balance_pgdat, at which kswapd clears skip bits",
 )
 """What is taken from the recording, by number."""
 
@@ -68,15 +68,25 @@ INPUTS = (
     N_LRU,
     N_FAILED,
     N_FREED,
-    N_PASSED,
     N_UNSEEN,
     N_MODES,
     N_SPLIT,
     N_FLUSHES,
-) = range(10)
+) = range(9)
 
+CAUSES = (
+    "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
+    "other tasks ran while the step was made: the kernel saw their work in part, the model all of it",
+    "after another wrong decision of the same run",
+    "cause not found: among them compound pages from before the recording, at which the free scanner's stride steps on",
+)
+"""Why a decision may be wrong, by number."""
+
+C_PASSED, C_OTHERS, C_FOLLOWS, C_OTHERWISE = range(4)
+
+F_RUN = 0  # the run that is decided about, -1: none
 F_ACTIVE = 1  # runs under way
-F_LOADED = 2  # slot whose free pages stand in the zone's lists, + 1
+F_LOADED = 2  # the direct compaction whose free pages stand in the zones' lists
 F_DIVERGED = 3
 F_FIRST_KIND = 4  # of the first divergence: kind,
 F_FIRST_ROW = 5  # number of its event,
@@ -88,7 +98,7 @@ F_LINK = 10  # words of the state's links, of its blocks
 F_BLOCK = 11
 
 RUNS = 8
-"""Tasks that compact at a time; the model decides about kcompactd's and one direct compaction, the others are followed."""
+"""Tasks that compact at a time; of more the runs are followed only."""
 
 # A run: a task inside compact_zone.
 R_PID = 0  # pid + 1; 0: unused
@@ -107,7 +117,7 @@ R_SCANNED = 12  # whether the free scanner has run for the destination wanted ne
 R_RESULT = 13
 R_MODEL = 14  # whether the model decides about this run
 R_ASYNC = 15
-R_OTHERS = 16  # events of other tasks within the step
+R_OTHERS = 16  # whether other tasks had events since the run's last look whether it is over
 R_AGAIN = 17
 R_FOLIOS = 18  # folios that the model isolated
 R_STOP = 19  # where its scan stopped
@@ -120,6 +130,8 @@ R_WANTED = 25  # 1 + whether the model would compact for the order that kcompact
 R_FAST = 26
 R_SPLIT = 27  # pages of split folios that wait
 R_CAPTURED = 28  # whether a page was captured for the task
+R_WRONG = 31  # whether a decision of it was wrong
+R_MARKS = 30  # blocks whose skip bit the model's free scan sets
 R_JOIN = 29  # whether the cached positions of both modes move together still
 RW = 32
 
@@ -163,6 +175,10 @@ class CompactionBooks(NamedTuple):
     """Per run, the folios of the batch in the order in which migrate_pages takes them [runs, BATCH]."""
     later: npt.NDArray[np.int64]
     """Per run, those that are tried again [runs, BATCH]."""
+    parked: npt.NDArray[np.int64]
+    """First and last free page of direct compactions, while others' stand in the lists [zones, runs, NR_ORDERS, 2]; -1: new."""
+    marks: npt.NDArray[np.int64]
+    """Per run, places in ``block`` of the blocks that the model's free scan marks [runs, BATCH]."""
     split: npt.NDArray[np.int64]
     """Per run, pages of split folios, to be tried in the end [runs, BATCH]."""
     expected: npt.NDArray[np.int64]
@@ -181,7 +197,8 @@ class CompactionBooks(NamedTuple):
     """Recorded zone index to the model's zone."""
     zone_index: npt.NDArray[np.int64]
     """The model's zone to the recorded zone index."""
-    trail: npt.NDArray[np.int64]
+    causes: npt.NDArray[np.int64]
+    """Mismatches by cause."""
     link: npt.NDArray[np.int32]
     """The state's links before a scan of the model's."""
     meta: npt.NDArray[np.uint8]
@@ -193,6 +210,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
     """Empty books for the state."""
     npages = state.view.cfg.npages
     facts = np.zeros(FACTS, np.int64)
+    facts[F_LOADED] = state.view.cfg.nr_nodes
     facts[F_LINK], facts[F_BLOCK] = state.link.size, 2 * (npages >> state.view.cfg.pageblock_order)
     zone_index = np.zeros(state.view.cfg.nr_zones, np.int64)
     zone_index[zone_of] = np.arange(zone_of.size)
@@ -204,6 +222,8 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         ours=np.zeros(RUNS * BATCH * 2, np.int64),
         source=np.zeros(RUNS * BATCH, np.int64),
         later=np.zeros(RUNS * BATCH, np.int64),
+        parked=np.full(state.view.cfg.nr_zones * RUNS * NR_ORDERS * 2, -1, np.int64),
+        marks=np.zeros(RUNS * BATCH, np.int64),
         split=np.zeros(RUNS * BATCH, np.int64),
         expected=np.zeros(RUNS * BATCH * 4, np.int64),
         asked=np.zeros(ASKED * AW, np.int64),
@@ -213,7 +233,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         order=np.zeros(npages, np.uint8),
         zone_of=zone_of,
         zone_index=zone_index,
-        trail=np.zeros(400000, np.int64),
+        causes=np.zeros(len(CAUSES), np.int64),
         link=np.empty_like(state.link),
         meta=np.empty_like(state.meta),
         block=np.empty_like(state.block),

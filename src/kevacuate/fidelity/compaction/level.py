@@ -5,18 +5,66 @@ from __future__ import annotations
 
 import numpy as np
 
-from kevacuate.fidelity.compaction.books import D_DUMP_FIELDS, D_DUMP_SKIP, INPUTS, KINDS, new_books
+from kevacuate.demand.start_objects import folio_orders
+from kevacuate.fidelity.compaction.books import (
+    CAUSES,
+    D_DUMP_FIELDS,
+    D_DUMP_SKIP,
+    INPUTS,
+    KINDS,
+    RUNS,
+    CompactionBooks,
+    new_books,
+)
 from kevacuate.fidelity.compaction.loop import compaction_rows
-from kevacuate.fidelity.level import Given, Level
+from kevacuate.fidelity.compaction.words import divergence_of
+from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import state_with_free_lists, zone_numbers
 from kevacuate.fidelity.tally import fill_result
+from kevacuate.kernel.pageflags import KPF_COMPOUND_TAIL, KPF_LRU, flag
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.mm import constants as k
-from kevacuate.mm.layout import StateOptions
-from kevacuate.recording import AllocatorState, EventChunk
+from kevacuate.mm.fields import CompactControl
+from kevacuate.mm.layout import State, StateOptions
+from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.runs.initial_state import load_compaction
 
 LOG_RECORDS = 1 << 12
+
+
+def with_controls(state: State, count: int) -> State:
+    """The same state with *count* compact_controls: those of kcompactd, and the others for direct compactions at a time."""
+    nodes = state.view.cfg.nr_nodes
+    block = 1 << state.view.cfg.pageblock_order
+    wide = state._replace(cc=CompactControl.new(count), folios=np.zeros(count * 4 * block, np.int64))
+    for n, cc in enumerate(wide.view.cc):
+        old = state.view.cc[min(n, nodes)]
+        for name in CompactControl.FIELDS:
+            setattr(cc, name, getattr(old, name))
+        cc.sources = n * 4 * block
+        cc.targets, cc.unmapped, cc.failures = (cc.sources + part * block for part in (1, 2, 3))
+    return wide
+
+
+def load_folios(state: State, books: CompactionBooks, start: AllocatorState) -> None:
+    """Folios in use at the start, as /proc/kpageflags shows them; none where it was not read."""
+    if start.page_flags is None:
+        return
+    flags = start.page_flags[: state.meta.size]
+    used = state.meta[: flags.size] == k.CHUNK_ALLOC << 4
+    heads = np.flatnonzero(used & ~flag(flags, KPF_COMPOUND_TAIL))
+    orders = folio_orders(flags, heads).astype(np.int64)
+    size = np.left_shift(1, orders)
+    taken = np.concatenate([[0], np.cumsum(used)])
+    whole = (heads % size == 0) & (taken[np.minimum(heads + size, flags.size)] - taken[heads] == size)
+    heads, orders = heads[whole], orders[whole]
+    for order in np.unique(orders).tolist():
+        pages = heads[orders == order][:, None] + np.arange(1 << order)
+        state.meta[pages] = k.CHUNK_TAIL << 4
+        books.order[pages] = order
+    state.meta[heads] = k.CHUNK_ALLOC << 4 | orders.astype(np.uint8)
+    on_lru = heads[flag(flags, KPF_LRU)[heads]]
+    state.link[2 * on_lru + 1] = k.ATTR_LRU | k.ATTR_ON_LRU
 
 
 class CompactionLevel(Level):
@@ -27,19 +75,34 @@ class CompactionLevel(Level):
     @classmethod
     def missing(cls, given: Given) -> str:
         """Scanners and folios are shown by the second set of hooks only."""
-        return "" if given.recording.machine.hooks else "no gt_cz events"
+        return missing_requests(given)
 
     def __init__(self, given: Given) -> None:
         machine = given.recording.machine
         options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
-        self._state = state_with_free_lists(machine, given.start, options, open_loop=False)
+        self._state = with_controls(
+            state_with_free_lists(machine, given.start, options, open_loop=False), RUNS
+        )
         self._zone_of = zone_numbers(machine, given.start)
         load_compaction(self._state, given.start, self._zone_of)
         self._books = new_books(self._state, self._zone_of)
+        load_folios(self._state, self._books, given.start)
+        self._seen = False
         self._result = LevelResult("compaction")
+
+    @property
+    def state(self) -> State:
+        """The model's state, in step with the kernel's events so far."""
+        return self._state
+
+    @property
+    def books(self) -> CompactionBooks:
+        """What is kept beside it."""
+        return self._books
 
     def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Follow the events, and decide where a task compacts."""
+        self._seen |= bool((chunk.kind[lead:] == EventKind.GT_CZ).any())
         compaction_rows(self._state, self._books, chunk, first - lead, lead)
 
     def at_state(self, state: AllocatorState) -> None:
@@ -69,5 +132,19 @@ class CompactionLevel(Level):
 
     def finish(self) -> LevelResult:
         """What the level came to."""
-        fill_result(self._result, self._books, KINDS, INPUTS)
-        return self._result
+        result, books = self._result, self._books
+        if not self._seen:
+            result.not_exercised = "the recorded kernel has no gt_cz events: it compacted nothing, or its recording hooks are of the first set"
+            return result
+        fill_result(result, books, KINDS, INPUTS)
+        result.first = divergence_of(books.facts)
+        result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
+        result.notes = (
+            "free lists and folios are followed event by event. What the model did to them is taken back after each step, and "
+            "the kernel's own step is made",
+            "folios are on the LRU by `mm_lru_insertion`. Movable ones without that event count as mlocked when a run drains "
+            "the batches",
+            "kswapd is taken to clear skip bits at the end of each `balance_pgdat`",
+            "skip bits, cached positions and deferral are compared at each dump, and the dump's are taken over",
+        )
+        return result

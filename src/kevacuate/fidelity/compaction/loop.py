@@ -15,10 +15,15 @@ from kevacuate.fidelity.compaction.books import (
     D_WANTED,
     F_ACTIVE,
     F_KSWAPD,
+    F_LOADED,
+    F_RUN,
+    N_FLUSHES,
     N_MODES,
+    NR_ORDERS,
     R_CAPTURED,
     R_EXPECT,
     R_FAST,
+    R_OTHERS,
     R_PID,
     R_REQUEST,
     R_SCANNED,
@@ -32,6 +37,7 @@ from kevacuate.fidelity.compaction.books import (
     CompactionBooks,
 )
 from kevacuate.fidelity.compaction.follow import follow, follow_free
+from kevacuate.fidelity.compaction.scan import mark_scanned
 from kevacuate.fidelity.compaction.steps import (
     FLAG_DIRECT,
     asked_by,
@@ -53,7 +59,6 @@ from kevacuate.fidelity.compaction.targets import (
     compare_operation,
     freed_while_isolated,
     give_back,
-    keep_free_page,
     move_folio,
     moved,
     need_targets,
@@ -64,6 +69,7 @@ from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm.compact_reset import reset_isolation_suitable
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
     CHUNK_COMPACT,
@@ -162,7 +168,7 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         compare_operation(b, e, i, number, run)
         if op == LIST_DELETE:
             follow(s, b, e, i)
-            keep_free_page(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
+            add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
             return
     follow(s, b, e, i)
 
@@ -212,6 +218,8 @@ def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: in
     if b.runs[at + R_SCANNED] == 0 or again:
         need_targets(s, b, z, s.cc[run], run)
     b.runs[at + R_FAST] = 1 if fast else b.runs[at + R_FAST]
+    if not fast:
+        mark_scanned(s, b, run, e.pfn[i] >> s.cfg.pageblock_order)
 
 
 @part
@@ -220,6 +228,7 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     at = run * RW
     z = b.runs[at + R_ZONE] + 0
     kind = e.kind[i]
+    load_free_pages(s, b, run)
     own_request(b, e, i, run)
     if kind == GT_LIST and b.runs[at + R_REQUEST] == 0:
         own_list(s, b, e, i, number, run, z)
@@ -236,11 +245,37 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     elif kind == GT_CAPT:
         b.runs[at + R_CAPTURED] = 1
     elif kind == COMPACTION_MIGRATEPAGES:
-        close_scan(b, e, i, number, run)
+        close_scan(s, b, e, i, number, run)
         undo_unmoved(s, b, z, s.cc[run], run)
         batch_ended(s, b, e, i, number, run, z, s.cc[run])
     else:
         follow(s, b, e, i)
+
+
+@part
+def free_run(s: View, b: CompactionBooks) -> int:
+    """A record for a direct compaction; -1 if all are in use."""
+    for run in range(s.cfg.nr_nodes, RUNS):
+        if b.runs[run * RW + R_PID] == 0:
+            return run
+    return -1
+
+
+@part
+def load_free_pages(s: View, b: CompactionBooks, run: int) -> None:
+    """Put the free pages of a direct compaction into the lists that all share, and away those of the one before."""
+    before = b.facts[F_LOADED]
+    if run < s.cfg.nr_nodes or run == before:
+        return
+    for z in range(s.cfg.nr_zones):
+        for order in range(NR_ORDERS):
+            head = freepages(s, z, s.cc[run], order)
+            slot = ((z * RUNS) * NR_ORDERS + order) * 2
+            old, new = slot + before * 2 * NR_ORDERS, slot + run * 2 * NR_ORDERS
+            b.parked[old], b.parked[old + 1] = s.link[2 * head] + 0, s.link[2 * head + 1] + 0
+            s.link[2 * head] = b.parked[new] if b.parked[new] >= 0 else head
+            s.link[2 * head + 1] = b.parked[new + 1] if b.parked[new] >= 0 else head
+    b.facts[F_LOADED] = run
 
 
 @part
@@ -253,12 +288,13 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
         run = run_of(b, e.pid[i] + 0)
         if run < 0:
             force_cached(s, e, i, z)
-            return
-        end_run(s, b, e, i, number, run, z, s.cc[run])
-        b.facts[F_ACTIVE] -= 1
+        else:
+            load_free_pages(s, b, run)
+            end_run(s, b, e, i, number, run, z, s.cc[run])
+            b.facts[F_ACTIVE] -= 1
         if direct:
             ended_directly(s, b, e, i, z, result)
-        else:
+        elif run >= 0:
             compacted(s, s.cc[run], z, result)
         return
     if direct:
@@ -268,10 +304,11 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
     else:
         wanted(b, e, i, number, op == 0, s.zone[z].node)
     if op == 0:
-        run = s.cfg.nr_nodes if direct else s.zone[z].node
-        if b.runs[run * RW + R_PID]:
+        run = free_run(s, b) if direct else s.zone[z].node
+        if run < 0 or b.runs[run * RW + R_PID]:
             b.inputs[N_MODES] += 1
         else:
+            load_free_pages(s, b, run)
             begin_run(s, b, e, i, number, run, z)
             b.facts[F_ACTIVE] += 1
 
@@ -367,6 +404,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 0
     elif kind == VMSCAN_BALANCE_PGDAT_END:
         b.facts[F_KSWAPD] = 0
+        b.inputs[N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
         reset_isolation_suitable(s, e.a[i] + 0)
 
@@ -397,6 +435,13 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) ->
 
 
 @part
+def others_ran(b: CompactionBooks) -> None:
+    """A task that does not compact has an event while others do."""
+    for run in range(RUNS):
+        b.runs[run * RW + R_OTHERS] = 1
+
+
+@part
 def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_mig of a task whose run is not the model's, or of an evacuation."""
     if e.b[i] == 0:
@@ -412,6 +457,9 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
+        b.facts[F_RUN] = run
+        if run < 0 and b.facts[F_ACTIVE] > 0:
+            others_ran(b)
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
         elif kind == GT_SLOW:

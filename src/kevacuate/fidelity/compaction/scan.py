@@ -13,6 +13,7 @@ from kevacuate.fidelity.compaction.books import (
     R_EXPECT,
     R_FAST,
     R_FOLIOS,
+    R_MARKS,
     R_SCANNED,
     R_SEEN,
     R_STOP,
@@ -20,22 +21,34 @@ from kevacuate.fidelity.compaction.books import (
     ZW,
     CompactionBooks,
 )
-from kevacuate.jit import part
+from kevacuate.jit import JIT_DISABLED, part
 from kevacuate.mm.compact_zone import isolate_batch
 from kevacuate.mm.constants import L_LIST, LIST_MOVE, NR_ORDERS, PB_COMPACT_SKIP
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import isolate_freepages
+from kevacuate.records import Words
+
+if JIT_DISABLED:
+
+    def copy_words(to: Words, source: Words, count: int) -> None:
+        """Copy the first *count* numbers of an array: as a slice, which plain Python needs to be quick."""
+        to[:count] = source[:count]  # type: ignore[index, misc]
+
+else:
+
+    @part
+    def copy_words(to: Words, source: Words, count: int) -> None:
+        """Copy the first *count* numbers of an array."""
+        for n in range(count):
+            to[n] = source[n]
 
 
 @part(cold=True)
 def keep_lists(s: View, b: CompactionBooks) -> None:
     """Note the lists, the folios, the blocks' types and the free counters."""
-    for n in range(b.facts[F_LINK]):
-        b.link[n] = s.link[n]
-    for n in range(s.cfg.npages):
-        b.meta[n] = s.meta[n]
-    for n in range(b.facts[F_BLOCK]):
-        b.block[n] = s.block[n]
+    copy_words(b.link, s.link, b.facts[F_LINK])
+    copy_words(b.meta, s.meta, s.cfg.npages)
+    copy_words(b.block, s.block, b.facts[F_BLOCK])
     for z in range(s.cfg.nr_zones):
         zone, at = s.zone[z], z * ZW
         b.zone[at] = zone.nr_free_pages
@@ -51,10 +64,8 @@ def keep_lists(s: View, b: CompactionBooks) -> None:
 @part(cold=True)
 def restore_lists(s: View, b: CompactionBooks) -> None:
     """Take back what was done to them since; skip bits and the scanners' positions stay."""
-    for n in range(b.facts[F_LINK]):
-        s.link[n] = b.link[n]
-    for n in range(s.cfg.npages):
-        s.meta[n] = b.meta[n]
+    copy_words(s.link, b.link, b.facts[F_LINK])
+    copy_words(s.meta, b.meta, s.cfg.npages)
     for n in range(0, b.facts[F_BLOCK], 2):
         s.block[n] = (b.block[n] & ~PB_COMPACT_SKIP) | (s.block[n] & PB_COMPACT_SKIP)
     for z in range(s.cfg.nr_zones):
@@ -116,12 +127,37 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     end_scan(s, b, run)
 
 
+@part
+def hold_marks(s: View, b: CompactionBooks, run: int) -> None:
+    """Take back the skip bits that the scan has set: the kernel sets each when it has come to its block."""
+    held = 0
+    for n in range(0, b.facts[F_BLOCK], 2):
+        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < BATCH:
+            s.block[n] &= ~PB_COMPACT_SKIP
+            b.marks[run * BATCH + held] = n
+            held += 1
+    b.runs[run * RW + R_MARKS] = held
+
+
+@part
+def mark_scanned(s: View, b: CompactionBooks, run: int, block: int) -> None:
+    """The kernel has scanned *block* (-1: all): it has the skip bit that the model gave it."""
+    for n in range(b.runs[run * RW + R_MARKS]):
+        at = b.marks[run * BATCH + n] + 0
+        if block < 0 or at == 2 * block:
+            s.block[at] |= PB_COMPACT_SKIP
+    if block < 0:
+        b.runs[run * RW + R_MARKS] = 0
+
+
 @part(cold=True)
 def scan_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """isolate_freepages: the model's list operations; where its scanner stands it stays."""
     free = cc.nr_freepages
+    mark_scanned(s, b, run, -1)
     begin_scan(s, b)
     isolate_freepages(s, z, cc)
+    hold_marks(s, b, run)
     end_scan(s, b, run)
     cc.nr_freepages = free
     b.runs[run * RW + R_SCANNED] = 1

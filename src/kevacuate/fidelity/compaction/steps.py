@@ -12,6 +12,10 @@ from kevacuate.fidelity.compaction.books import (
     ASKED,
     AW,
     BATCH,
+    C_FOLLOWS,
+    C_OTHERS,
+    C_OTHERWISE,
+    C_PASSED,
     D_AFTER,
     D_CACHED,
     D_FINISHED,
@@ -28,6 +32,7 @@ from kevacuate.fidelity.compaction.books import (
     F_FIRST_ROW,
     F_FIRST_TS,
     F_KSWAPD,
+    F_RUN,
     R_AGAIN,
     R_ASYNC,
     R_CAPTURED,
@@ -41,6 +46,7 @@ from kevacuate.fidelity.compaction.books import (
     R_LENGTH,
     R_MODEL,
     R_MOVING,
+    R_OTHERS,
     R_PASS,
     R_PID,
     R_QUEUE,
@@ -51,6 +57,7 @@ from kevacuate.fidelity.compaction.books import (
     R_STATE,
     R_STOP,
     R_TAKEN,
+    R_WRONG,
     R_ZONE,
     RW,
     S_END,
@@ -98,6 +105,22 @@ NO_SUITABLE_PAGE = 3
 """COMPACT_NO_SUITABLE_PAGE: compact_finished makes COMPACT_CONTINUE of it."""
 
 
+@part(cold=True)
+def count_cause(b: CompactionBooks, kind: int) -> None:
+    """Why a decision may be wrong."""
+    at = b.facts[F_RUN] * RW
+    cause = C_OTHERWISE
+    if kind == D_FOLIO:
+        cause = C_PASSED
+    elif b.facts[F_RUN] >= 0 and b.runs[at + R_WRONG]:
+        cause = C_FOLLOWS
+    elif b.facts[F_RUN] >= 0 and b.runs[at + R_OTHERS]:
+        cause = C_OTHERS
+    b.causes[cause] += 1
+    if b.facts[F_RUN] >= 0 and kind != D_FOLIO:
+        b.runs[at + R_WRONG] = 1
+
+
 @part
 def judge(b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, model: int, kernel: int) -> bool:
     """Count a decision: whether the model's number is the kernel's."""
@@ -105,13 +128,7 @@ def judge(b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, mod
     decided(b, kind, right)
     if not right:
         b.facts[F_LAST] = number + i
-        n = b.trail[0]
-        if n < 99990:
-            b.trail[0] = n + 1
-            b.trail[4 * n + 4] = kind
-            b.trail[4 * n + 5] = number + i
-            b.trail[4 * n + 6] = model
-            b.trail[4 * n + 7] = kernel
+        count_cause(b, kind)
         if b.facts[F_DIVERGED] == 0:
             b.facts[F_DIVERGED] = 1
             b.facts[F_FIRST_KIND] = kind
@@ -134,7 +151,7 @@ def begin_direct(
         b.asked[asked + A_PRIORITY] + 0,
         b.asked[asked + A_FLAGS] + 0,
     )
-    set_direct_control(s, order, mt, flags, gfp, priority)
+    set_direct_control(s.cc[run], order, mt, flags, gfp, priority)
     s.cc[run].zone = z
     compact_zone_set(s, z, s.cc[run], e.cpu[i] + 0)
 
@@ -188,13 +205,16 @@ def finished(
     """mm_compaction_finished: compact_finished has looked, and before it the scan that found nothing."""
     at = run * RW
     state = b.runs[at + R_STATE]
+    if state == S_OVER:
+        silent = b.runs[at + R_AGAIN] != 0
+        followed(s, b, e, i, number, run, z, cc, 1 if silent else 0)
+        if silent:
+            state = S_SCAN
     if state == S_SCAN:
         scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
-        judge(b, e, i, number, D_STOP, b.runs[at + R_FOLIOS], 0)
+        judge(b, e, i, number, D_STOP, b.runs[at + R_FOLIOS] + 0, 0)
         join_cached(s, z, b.runs[at + R_JOIN] != 0)
         check_drain(s, z, cc, e.cpu[i] + 0)
-    elif state == S_OVER:
-        followed(s, b, e, i, number, run, z, cc, 0)
     low, _ = fragmentation_score_wmark(s)
     result = compact_finished(s, z, cc, b.facts[F_KSWAPD] != 0, low)
     theirs = e.c[i] + 0
@@ -202,6 +222,7 @@ def finished(
         theirs = COMPACT_CONTINUE
     judge(b, e, i, number, D_FINISHED, result, theirs)
     b.runs[at + R_RESULT] = theirs
+    b.runs[at + R_OTHERS] = 0
     if theirs == COMPACT_CONTINUE:
         begin_round(s, cc)
         b.runs[at + R_STATE] = S_SCAN
@@ -371,13 +392,11 @@ def batch_ended(
 ) -> None:
     """mm_compaction_migratepages: what failed is put back, and compact_zone looks at the result."""
     at = run * RW
-    failed = 0
     for n in range(b.runs[at + R_TAKEN]):
         pfn = b.source[run * BATCH + n] + 0
         if s.meta[pfn] >> 4 == CHUNK_ISOLATED:
-            failed += 1
             s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
-    result, again = after_migration(s, cc, failed, b.runs[at + R_ENOMEM] + 0)
+    result, again = after_migration(s, cc, e.b[i] + 0, b.runs[at + R_ENOMEM] + 0)
     if b.runs[at + R_CAPTURED] and result == COMPACT_CONTINUE and not again:
         result = COMPACT_SUCCESS
     b.runs[at + R_RESULT] = result

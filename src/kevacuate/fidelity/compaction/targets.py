@@ -31,11 +31,11 @@ from kevacuate.fidelity.compaction.books import (
     CompactionBooks,
 )
 from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
-from kevacuate.fidelity.compaction.scan import scan_targets
+from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
-from kevacuate.mm.buddy import list_add_tail, list_del
-from kevacuate.mm.compact_scanners import freepages
+from kevacuate.mm.buddy import list_del
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.constants import (
     ATTR_ON_LRU,
     CHUNK_ALLOC,
@@ -136,17 +136,10 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
 
 
 @part
-def keep_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
-    """The free scanner took a chunk: it is on cc->freepages."""
-    s.meta[pfn] = CHUNK_COMPACT << 4 | order
-    list_add_tail(s, pfn, freepages(s, z, cc, order))
-    cc.nr_freepages += 1 << order
-
-
-@part
-def close_scan(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
     at = run * RW
+    mark_scanned(s, b, run, -1)
     while b.runs[at + R_SEEN] < b.runs[at + R_EXPECT]:
         slot = (run * BATCH + b.runs[at + R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
@@ -268,7 +261,7 @@ def attempted(
     """gt_mig 2: the folio was not unmapped; it had a destination all the same, but for -ENOMEM."""
     at = run * RW
     pfn, rc = e.pfn[i] + 0, e.d[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
         begin_split(s, b, run)
     b.inputs[N_FAILED] += 1
@@ -302,7 +295,7 @@ def no_target(
     pfn = e.pfn[i] + 0
     if ours == NONE and b.runs[at + R_SCANNED] == 0:
         scan_targets(s, b, z, cc, run)
-        close_scan(b, e, i, number, run)
+        close_scan(s, b, e, i, number, run)
     judge(b, e, i, number, D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)
     b.runs[at + R_SCANNED] = 0
@@ -322,7 +315,7 @@ def moved(
     """gt_mig 1: the folio is where the kernel took it."""
     at = run * RW
     pfn, order, dst = e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
         begin_split(s, b, run)
     begin_moves(s, b, z, cc, run)
@@ -346,7 +339,7 @@ def take_free_page(s: View, z: int, cc: CompactControl, pfn: int) -> None:
         cc.nr_freepages -= 1 << order
         for page in range(head, head + (1 << order)):
             if page != pfn:
-                keep_free_page(s, z, cc, page, 0)
+                add_to_freepages(s, z, cc, page, 0)
         return
 
 
@@ -367,7 +360,7 @@ def not_moved(
     """gt_mig 3: the folio was unmapped and not moved; it keeps its destination if it is tried again."""
     at = run * RW
     pfn = e.pfn[i] + 0
-    close_scan(b, e, i, number, run)
+    close_scan(s, b, e, i, number, run)
     b.inputs[N_FAILED] += 1
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)

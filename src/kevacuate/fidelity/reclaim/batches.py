@@ -248,6 +248,8 @@ def batch_reported(
     """mm_vmscan_lru_shrink_inactive or _active: the batch is over, and what it reclaimed is shown."""
     if task.in_call == 0:
         return
+    for n in range(task.next, task.count):
+        decided(b, D_FOLIO, False, X_GONE, e, i, number, task.taken[n], -1)
     batch_ends(s, b, task)
     if task.lru & 1 == 0:
         decided(b, D_RECLAIMED, task.reclaimed == e.c[i], X_OUTCOME, e, i, number, task.reclaimed, e.c[i])

@@ -94,7 +94,7 @@ CAUSES = (
     "a run's or a direct reclaim's pages: shrinkers' pages counted late",
     "size of a list (per-CPU counts of the kernel's)",
     "a folio had left its list without an event",
-    "another task's put-back came in between",
+    "a preempted task put folios back before or after another's",
     "outcome: an input that the flags do not show",
     "mlock took folios off without an event",
 )

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,8 @@ from kevacuate.fidelity.reclaim.books import (
     Facts,
     new_books,
 )
-from kevacuate.fidelity.reclaim.loop import reclaim_rows
+from kevacuate.fidelity.reclaim.lists import LruLists
+from kevacuate.fidelity.reclaim.loop import load_lists, reclaim_rows
 from kevacuate.fidelity.reclaim.words import NOTES, divergence, shares
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.kernel.pageflags import KPF_UNEVICTABLE
@@ -35,16 +35,15 @@ from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.state import BOOT_TAG
 from kevacuate.runs.initial_state import machine_config
 
-LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file")
+NEVER_WRITTEN = 1 << 50
+"""Which folios are dirty is given: the model writes none by itself. ns."""
 
 
-class LruLists(NamedTuple):
-    """The LRU lists of one dump."""
-
-    lru: npt.NDArray[np.int64]
-    """Of each folio its list (LRU_*), lists one after the other, the head of each first."""
-    pfn: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int64]
+def shows_lists(given: Given) -> bool:
+    """Whether the dump of the start state goes on with its LRU lists."""
+    for chunk in given.recording.events(kinds=(EventKind.GT_DUMP,), after=given.start):
+        return bool(chunk.a[0] == DumpKind.LRU_FOLIO)
+    return False
 
 
 def recorded_lists(given: Given) -> dict[str, LruLists]:
@@ -65,7 +64,7 @@ def recorded_lists(given: Given) -> dict[str, LruLists]:
 
 
 class ReclaimLevel(Level):
-    """The model's reclaim on LRU lists that follow the recorded events from boot, when they are empty.
+    """The model's reclaim on LRU lists that follow the recorded events: from boot, when they are empty, or a dump of them.
 
     The lists are the model's own (:mod:`kevacuate.mm.lruvec`), and so are the functions that decide: lru_tail and
     shrink_folio for folios, shrink_node_begin and next_batch for amounts, balance_loop_begin and _end for rounds,
@@ -82,8 +81,8 @@ class ReclaimLevel(Level):
         for name in ("gt_rec", "mm_lru_insertion", "mm_vmscan_lru_isolate"):
             if name not in events:
                 return f"no {name} events: the recorded kernel lacks the second set of recording hooks"
-        if given.start.tag != BOOT_TAG:
-            return "no dump at boot: what was on the LRU lists before is not known"
+        if given.start.tag != BOOT_TAG and not shows_lists(given):
+            return "no dump at boot, nor one with the LRU lists: what was on them at the start is not known"
         if len({zone.node for zone in machine.zones}) > 1:
             return "a machine with one node: the events of batches do not name theirs"
         return ""
@@ -91,26 +90,35 @@ class ReclaimLevel(Level):
     def __init__(self, given: Given) -> None:
         self._given = given
         machine = given.recording.machine
-        config = replace(machine_config(machine, given.start), open_loop=False, compaction=False)
+        config = replace(
+            machine_config(machine, given.start),
+            open_loop=False,
+            compaction=False,
+            dirty_expire_ns=NEVER_WRITTEN,
+        )
         zone_of = zone_numbers(machine, given.start)
         npages = build_state(config, options=StateOptions(objects=1, log_level=0)).view.cfg.npages
         self._state: State = build_state(config, options=StateOptions(objects=npages, log_level=0))
         load_free_lists(self._state, zone_of, given.start)
-        self._count_free()
+        self._count_free(zone_of)
         first = given.start.zones[0].index
         offset = config.zones[int(zone_of[first])].index - first
         self._books = new_books(npages, len(config.zones), zone_of, offset)
         self._dumped = recorded_lists(given)
+        if given.start.tag != BOOT_TAG:
+            load_lists(self._state, self._books, self._dumped[given.start.tag])
         self._result = LevelResult("reclaim")
 
-    def _count_free(self) -> None:
-        """The zones' free pages: the marks look at them."""
+    def _count_free(self, zone_of: npt.NDArray[np.int64]) -> None:
+        """The zones' free pages and boosts: the marks look at them."""
         for z, zone in enumerate(self._state.view.zone):
             pages = 0
             for order in range(k.NR_ORDERS):
                 for mt in range(k.MIGRATE_TYPES):
                     pages += 0 if mt == k.MIGRATE_ISOLATE else self._list_length(z, order, mt) << order
             zone.nr_free_pages = pages
+        for recorded in self._given.start.zones:
+            self._state.view.zone[int(zone_of[recorded.index])].watermark_boost = recorded.boost
 
     def _list_length(self, z: int, order: int, mt: int) -> int:
         head = self._state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
@@ -195,7 +203,7 @@ class ReclaimLevel(Level):
         }
         result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
         result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
-        result.last_position = facts.last_position if result.mismatches else -1
+        result.last_position = int(facts.last_position) if result.mismatches else -1
         result.first = divergence(facts) if facts.first_seen else None
         result.notes = (*shares(books.tally), *NOTES)
         if not self._dumped:

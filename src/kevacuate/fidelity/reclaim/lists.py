@@ -6,6 +6,11 @@ A folio's object bears the number of its first page.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
 from kevacuate.fidelity.reclaim.books import (
     N_ACTIVATED,
     N_FREE_LISTS,
@@ -52,6 +57,15 @@ STAT_THRESHOLD = 8
 _UNEVICTABLE = int(FolioFlag.UNEVICTABLE)
 _DIRTY = int(FolioFlag.DIRTY | FolioFlag.WRITEBACK)
 _ROTATED, _INVALIDATED, _LAZYFREE = int(LruOp.ROTATED), int(LruOp.DEACTIVATE_FILE), int(LruOp.LAZYFREE)
+
+
+class LruLists(NamedTuple):
+    """The LRU lists of one moment."""
+
+    lru: npt.NDArray[np.int64]
+    """Of each folio its list (LRU_*); lists one after the other, the head of each first."""
+    pfn: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
 
 
 @part

@@ -18,6 +18,7 @@ from kevacuate.fidelity.reclaim.kswapd import (
     tries_again,
 )
 from kevacuate.fidelity.reclaim.lists import (
+    LruLists,
     activation,
     compaction_takes,
     free_list_operation,
@@ -25,6 +26,7 @@ from kevacuate.fidelity.reclaim.lists import (
     insertion,
     migrated,
     moved_within,
+    place,
 )
 from kevacuate.fidelity.reclaim.rounds import batch_follows, round_follows, shrinkers_follow
 from kevacuate.fidelity.reclaim.tasks import task_of
@@ -225,3 +227,15 @@ def reclaim_rows(sa: State, books: ReclaimBooks, events: EventChunk, first: int,
     s, b, e = pointers(sa), pointers(books), pointers(events)
     for i in range(first, events.kind.size):
         row(s, b, e, i, number)
+
+
+@kernel
+def load_lists(sa: State, books: ReclaimBooks, lists: LruLists) -> None:
+    """Put folios onto their LRU lists, each list's head first in *lists*."""
+    s, b, rows = pointers(sa), pointers(books), pointers(lists)
+    for n in range(lists.pfn.size - 1, -1, -1):
+        pfn, order = rows.pfn[n], rows.order[n]
+        b.order[pfn] = order
+        place(s, b, pfn, order, rows.lru[n])
+    for at in range(books.diff.size):
+        b.diff[at] = 0

@@ -30,7 +30,7 @@ LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
 
 NOTES = (
     "after a mismatch the kernel's decision is taken over: each is counted once",
-    "the lists follow the recorded events from boot on, so the moments at which folio batches are drained are inputs",
+    "the lists follow the recorded events, so the moments at which folio batches are drained are inputs",
     "free pages for the marks are exact; the kernel's own count may be 8 pages behind",
 )
 
@@ -77,11 +77,11 @@ def value_words(kind: int, value: int) -> str:
 
 def divergence(facts: Facts) -> Divergence:
     """The first decision that was not the kernel's."""
-    kind = facts.first_kind
+    kind = int(facts.first_kind)
     return Divergence(
-        position=facts.first_position,
-        ts=facts.first_ts,
+        position=int(facts.first_position),
+        ts=int(facts.first_ts),
         what=KINDS[kind],
-        model=value_words(kind, facts.first_model),
-        kernel=value_words(kind, facts.first_kernel),
+        model=value_words(kind, int(facts.first_model)),
+        kernel=value_words(kind, int(facts.first_kernel)),
     )

@@ -25,8 +25,7 @@ def changes(rows: Mapping[str, Groups]) -> dict[str, Change]:
     Groups have at least two values each. A row whose values are all equal asks no question, so it counts for none.
     """
     p = {name: permutation_p(*groups) for name, groups in rows.items()}
-    asked = [name for name, (before, after) in rows.items() if len({*before, *after}) > 1]
-    corrected = dict(zip(asked, holm([p[name] for name in asked]), strict=True))
+    corrected = holm({name: p[name] for name, (before, after) in rows.items() if len({*before, *after}) > 1})
     found = {}
     for name, groups in rows.items():
         before, after = (Sample.of(values) for values in groups)

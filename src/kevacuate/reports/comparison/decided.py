@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from kevacuate.measure import Comparison
 from kevacuate.measure.deciding import decided
+from kevacuate.measure.intervals import POWER
 from kevacuate.measure.rows import Row
 from kevacuate.measure.sequential import (
     DIFFERS,
     EQUAL,
     OPEN,
-    POWER,
     SEEN,
     SHARES,
     SMALL,

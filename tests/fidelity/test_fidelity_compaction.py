@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The compaction level on an excerpt of a kernel under pressure, and on the same with the kernel's answers changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kevacuate.fidelity.compaction.books import (
+    C_FOLLOWS,
+    CAUSES,
+    D_AFTER,
+    D_DEFERRAL,
+    D_FOLIO,
+    D_LIST,
+    D_RESULT,
+    D_START,
+    KINDS,
+)
+from kevacuate.fidelity.compaction.words import decision_words
+from kevacuate.fidelity.verify import verify
+from kevacuate.measure.fidelity import LevelResult
+from kevacuate.recording import EventChunk, EventKind, KevWriter, Recording
+
+DATA = Path(__file__).parent.parent / "data"
+EXCERPT = DATA / "compaction.kev"
+
+
+def of_compaction(path: Path) -> LevelResult:
+    return verify(path, ["compaction"]).levels["compaction"]
+
+
+def rewritten(path: Path, change: Callable[[EventChunk], EventChunk]) -> LevelResult:
+    """The level's result on the excerpt with its events changed."""
+    source = Recording.open(EXCERPT)
+    assert source.start is not None
+    with KevWriter(path, source.machine) as writer:
+        writer.add_state(source.start)
+        for chunk in source.events():
+            writer.add_events(change(chunk))
+        writer.set_losses(source.losses)
+    return of_compaction(path)
+
+
+def with_values(chunk: EventChunk, rows: np.ndarray, **columns: int) -> EventChunk:
+    changed = {name: getattr(chunk, name).copy() for name in columns}
+    for name, value in columns.items():
+        changed[name][rows] = value
+    return chunk._replace(**changed)
+
+
+def first_of(chunk: EventChunk, kind: EventKind, *, op: int | None = None) -> np.ndarray:
+    wanted = chunk.kind == kind
+    if op is not None:
+        wanted &= (chunk.b if kind == EventKind.GT_MIG else chunk.a & 255) == op
+    return np.flatnonzero(wanted)[:1]
+
+
+def test_every_step_of_kcompactd_and_of_direct_compaction_is_the_kernels() -> None:
+    result = of_compaction(EXCERPT)
+    assert result.mismatches == 0, result.first
+    assert result.decisions > 1500
+    assert len(result.kinds) == 13  # all but the two that a dump decides
+    assert (
+        result.kinds[KINDS[D_RESULT]].decisions == 3
+    )  # kcompactd's, and two direct ones that captured their page
+    assert result.kinds[KINDS[D_LIST]].decisions == 62
+    assert not result.causes
+
+
+def test_a_recording_without_compaction_says_so() -> None:
+    result = of_compaction(DATA / "one-cpu.kev")
+    assert result.decisions == 0
+    assert "no gt_cz events" in result.not_exercised
+
+
+@pytest.mark.parametrize(
+    ("kind", "op", "columns", "decision"),
+    [
+        (EventKind.GT_CZ, 0, {"pfn": 0x400}, D_START),
+        (EventKind.COMPACTION_DEFER_RESET, None, {"d": 3}, D_DEFERRAL),
+    ],
+)
+def test_what_the_kernel_did_otherwise_is_a_wrong_decision(
+    tmp_path: Path, kind: EventKind, op: int | None, columns: dict[str, int], decision: int
+) -> None:
+    result = rewritten(
+        tmp_path / "x.kev", lambda chunk: with_values(chunk, first_of(chunk, kind, op=op), **columns)
+    )
+    assert result.first is not None
+    assert result.first.what == KINDS[decision]
+    assert result.kinds[KINDS[decision]].mismatches >= 1
+    assert sum(result.causes.values()) == result.mismatches
+
+
+def test_another_destination_is_one_wrong_decision_and_the_next_are_right_again(tmp_path: Path) -> None:
+    """Two moves exchange their destinations: both are wrong, nothing after them is."""
+
+    def exchanged(chunk: EventChunk) -> EventChunk:
+        at = np.flatnonzero((chunk.kind == EventKind.GT_MIG) & (chunk.b == 1) & (chunk.order == 0))[:2]
+        to = chunk.a.copy()
+        to[at] = to[at[::-1]]
+        return chunk._replace(a=to)
+
+    result = rewritten(tmp_path / "x.kev", exchanged)
+    assert result.mismatches == 2
+    assert result.causes == {CAUSES[C_FOLLOWS]: 1, CAUSES[3]: 1}
+
+
+def test_a_folio_that_the_kernel_passed_over_is_named(tmp_path: Path) -> None:
+    """The kernel's first folio is left out: the model takes it, the rest of the batch is as it was."""
+
+    def without(chunk: EventChunk) -> EventChunk:
+        keep = np.ones(chunk.rows, np.bool_)
+        keep[first_of(chunk, EventKind.GT_MIG, op=0)] = False
+        return chunk.take(keep)
+
+    result = rewritten(tmp_path / "x.kev", without)
+    assert result.kinds[KINDS[D_FOLIO]].mismatches == 1
+    assert CAUSES[0] in result.causes
+
+
+def test_decisions_in_words() -> None:
+    assert decision_words(D_FOLIO, 0x1234 << 4 | 3) == "pfn 0x1234 order 3"
+    assert decision_words(D_RESULT, 8) == "success"
+    assert decision_words(D_AFTER, 1) == "another scan of the block"
+    assert decision_words(D_DEFERRAL, 4 << 12 | 2 << 6 | 10) == "considered 4, defer_shift 2, order_failed 10"
+    assert decision_words(D_LIST, -1) == "nothing"
+    deleted = ((0x20 * 8 + 2) * 16 + 3) * 8 + 1
+    assert decision_words(D_LIST, deleted) == "pfn 0x20 deleted from list order 3 movable"
+    assert decision_words(D_START, 0x1601) == "0x1601"
