@@ -107,6 +107,7 @@ REQUIRED_OF_RECLAIM = {
     "direct reclaim gives way to compaction": 50,
     "direct reclaim forces deactivation": 1_000,
     "direct reclaim in vain": 1_000,
+    "kswapd begins during a direct reclaim": 20,
     "boost forgotten, the node is not balanced": 30,
     "boost given up, nothing reclaimed": 20,
     "kswapd falls back to order 0": 15,

@@ -43,6 +43,7 @@ def main(operations: int) -> int:
 
         play()
         turn += 1
+        print(f"{total['operations']:>10,} operations after {shard}", file=sys.stderr, flush=True)
     for what, times in sorted(total.items()):
         print(f"{times:>10,} {what}")
     missing = {what: least for what, least in REQUIRED_OF_LONG_RUN.items() if total[what] < least}

@@ -107,6 +107,14 @@ def test_series_only_on_request(synthetic_kev: Path, compared: dict[str, Any]) -
     assert one["metrics"] == compared["runs"][REPEATS]["metrics"]
 
 
+def test_the_loop_reaches_the_run(synthetic_kev: Path) -> None:
+    for given, ran in (((), "open"), (("--loop", "open"), "open"), (("--loop", "closed"), "closed")):
+        run = json.loads(call("replay", synthetic_kev, "--json", *given).stdout)
+        assert run["provenance"]["loop"]["ran"] == ran
+    assert "closed loop" in call("replay", synthetic_kev, "--loop", "closed").stdout
+    assert call("replay", synthetic_kev, "--loop", "half").returncode == 2
+
+
 def test_the_seed_reaches_the_run(synthetic_kev: Path) -> None:
     runs = [
         json.loads(
@@ -141,7 +149,9 @@ def test_json_says_what_is_decided(compared: dict[str, Any]) -> None:
     told = compared["decision"]
     assert (told["replays"], told["alpha_spent"], told["decided"]) == (REPEATS, 0, False)
     assert [look["replays"] for look in told["looks"]] == [REPEATS]
-    assert [row["id"] for row in told["rows"]] == list(DECIDING)
+    assert [row["id"] for row in told["rows"]] == [
+        row for row in DECIDING if not row.startswith("vmstat.")
+    ], "open"
     assert set(told["rows"][0]) == {"id", "policy", "state", "replays", "p", "seen", "difference"}
 
 

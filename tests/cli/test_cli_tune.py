@@ -10,7 +10,9 @@ import pytest
 from cli_tools import call, refusal
 
 from kevacuate.cli.tune import LEAST, TIME
+from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.tuned import LEAST_TESTED
+from kevacuate.reports.tune import HEADS
 from kevacuate.runs.tune import SECONDS
 
 SETTINGS = ("--try", "watermark_boost_factor=0", "--try", "compaction_proactiveness=20")
@@ -47,6 +49,10 @@ def test_a_time_in_place_of_a_number(synthetic_kev: Path) -> None:
         call("tune", synthetic_kev, "--try", "min_free_kbytes=2000", "--time", "0", "--json").stdout
     )
     assert told["replays"] == {"screened": 8, "tested": 8}
+
+
+def test_every_row_that_decides_has_a_head() -> None:
+    assert list(HEADS) == list(DECIDING)
 
 
 def test_what_is_said_of_times_and_numbers_is_what_is_done() -> None:

@@ -64,10 +64,8 @@ def test_every_step_of_kcompactd_and_of_direct_compaction_is_the_kernels() -> No
     assert result.mismatches == 0, result.first
     assert result.decisions > 1500
     assert len(result.kinds) == 13  # all but the two that a dump decides
-    assert (
-        result.kinds[KINDS[D_RESULT]].decisions == 3
-    )  # kcompactd's, and two direct ones that captured their page
-    assert result.kinds[KINDS[D_LIST]].decisions == 62
+    assert result.kinds[KINDS[D_RESULT]].decisions == 8  # two of kcompactd's, six direct ones that captured
+    assert result.kinds[KINDS[D_LIST]].decisions > 100
     assert not result.causes
 
 

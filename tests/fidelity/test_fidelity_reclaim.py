@@ -12,7 +12,7 @@ import pytest
 from kevacuate import verify
 from kevacuate.fidelity.event_rows import wide
 from kevacuate.fidelity.level import Given
-from kevacuate.fidelity.reclaim.books import KINDS, Facts
+from kevacuate.fidelity.reclaim.books import D_DUMP, KINDS, Facts
 from kevacuate.fidelity.reclaim.level import ReclaimLevel, recorded_lists
 from kevacuate.fidelity.verify import segments
 from kevacuate.kernel.hooks import LruOp, RecWhat
@@ -115,6 +115,22 @@ def test_the_counts_of_the_lists_are_their_pages(given: Given) -> None:
     for lru in range(k.LRU_LISTS):
         pages = int((1 << ours.order[ours.lru == lru]).sum())
         assert sum(node.nr_lru[index * k.NR_LRU_LISTS + lru] for index in range(4)) == pages
+
+
+@pytest.mark.parametrize("resync", [False, True])
+def test_lists_are_compared_at_a_dump_and_taken_over_if_wanted(given: Given, resync: bool) -> None:
+    level = ReclaimLevel(given._replace(resync=resync))
+    level.at_state(given.start)
+    assert level.finish().dumps == {given.start.tag: True}
+    for chunk in rows(given):
+        level.feed(chunk, 0)
+    level.at_state(given.start)
+    result, kernel = level.finish(), recorded_lists(given)[given.start.tag]
+    assert result.dumps == {given.start.tag: False}
+    assert result.resyncs == resync
+    assert result.kinds[KINDS[D_DUMP]].mismatches > 0
+    ours = level.lists()
+    assert (ours.pfn.tolist() == kernel.pfn.tolist()) is resync
 
 
 def test_a_wake_up_that_the_kernel_did_not_make_is_a_mismatch(given: Given) -> None:

@@ -276,10 +276,10 @@ def test_options_reach_every_replay(recording: Recording) -> None:
         replaying.replayed(recording, 1, ReplayOptions(loop="closed"), lambda *_: None)
 
 
-def test_how_many_replays_share_a_pass_changes_nothing(
+def test_how_many_replays_run_at_once_changes_nothing(
     recording: Recording, replayed: dict[str, list[dict[str, float]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "_most_at_once", lambda recording: 5)
+    monkeypatch.setattr(replaying, "workers_for", lambda recording, jobs: 1)
     assert replaying.replayed(recording, REPLAYS, ReplayOptions(), lambda *_: None).values == replayed
 
 

@@ -126,8 +126,8 @@ def test_rows_are_tested_together_and_costs_alone() -> None:
     ((*rows,),) = confirmed_rows(base, [own])
     judged = {one.id: one.judged for one in rows}
     assert judged == {one: "better" if one == MIXED else "" for one in ROWS}
-    assert [one.p for one in rows if one.id == MIXED] == pytest.approx([2 * 5 / 12_870])
-    assert [one.p for one in rows if one.id != MIXED] == [1.0] * 4
+    assert [one.p for one in rows if one.id == MIXED] == pytest.approx([2 * len(ROWS) / 12_870])
+    assert [one.p for one in rows if one.id != MIXED] == [1.0] * (len(ROWS) - 1)
     costs = cost_rows(
         {"compaction.ms": [1.0] * 8, "cost.worker_ms": [0.0] * 8},
         {"compaction.ms": [2.0] * 8, "cost.worker_ms": [0.0] * 8},

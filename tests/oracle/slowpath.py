@@ -49,6 +49,7 @@ from .vmscan import try_to_free_pages, zone_reclaimable_pages
 from .watermark import zone_watermark_ok
 
 MAX_COMPACT_RETRIES = 16
+MOST_TRIES = 128  # where the kernel might try for ever: nothing else happens within the moment
 
 
 class Request:
@@ -138,10 +139,12 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
             return nopage(r, "__GFP_NORETRY")
         if r.costly and not (r.may_compact and ac.gfp & GFP_RETRY_MAYFAIL):
             return nopage(r, "costly order")
-        if should_reclaim_retry(r):
+        if tries >= MOST_TRIES:
+            r.reached("tried long enough")
+        elif should_reclaim_retry(r):
             r.reached("reclaims again")
             continue
-        if r.progress > 0 and r.may_compact and should_compact_retry(r):
+        elif r.progress > 0 and r.may_compact and should_compact_retry(r):
             r.reached("compacts again")
             continue
         if r.flags & AF_NOFRAGMENT and m.config.defrag_mode:

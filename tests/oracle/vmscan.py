@@ -303,6 +303,18 @@ def compaction_ready(m: Machine, zone: Zone, sc: ScanControl) -> bool:
     return compaction_suitable(m, zone, sc.order, zone.wmark_pages(WMARK_HIGH), sc.reclaim_idx)
 
 
+def kswapd_begins_meanwhile(m: Machine, node: int, sc: ScanControl) -> None:
+    """While the task reclaims, time passes for kswapd too: one that was woken begins, if that was long enough."""
+    from .balance import kswapd_step  # which needs what is here
+
+    kswapd = m.kswapds[node]
+    if kswapd.state == "WOKEN" and m.now + sc.cost * m.config.time_scale >= kswapd.due:
+        m.reached["kswapd begins during a direct reclaim"] += 1
+        cpu = m.cpu
+        kswapd_step(m, node)
+        m.cpu = cpu
+
+
 def shrink_zones(m: Machine, zones: list[Zone], sc: ScanControl) -> None:
     """Each node of the zonelist once."""
     last = -1
@@ -312,7 +324,7 @@ def shrink_zones(m: Machine, zones: list[Zone], sc: ScanControl) -> None:
         elif zone.node != last:
             last = zone.node
             for _ in shrink_node(m, last, sc):
-                pass
+                kswapd_begins_meanwhile(m, last, sc)
 
 
 def do_try_to_free_pages(m: Machine, zones: list[Zone], sc: ScanControl) -> int:

@@ -373,6 +373,10 @@ def drop(run: Replay, *numbers: int) -> None:
         at = run.state.view.stat.first_base_page + number
         entry.free(run.state, 0, int(run.state.obj[at]))
         run.state.obj[at] = -2
+        entry_at = 2 * (run.state.view.cfg.lru_first + at)
+        run.state.lru[entry_at : entry_at + 2] = (
+            0  # its shadow entry: node 0, evicted when its lists were new
+        )
 
 
 def test_a_large_folio_of_the_page_cache_takes_small_ones(tmp_path: Path) -> None:

@@ -318,3 +318,25 @@ def test_start_objects_can_be_reclaimed(tmp_path: Path) -> None:
     reclaim(script, 3, 0, 5)
     run = fed(recorded(tmp_path, script))
     assert shadow_pfn(run, 5) == START_OBJECTS.start + 3
+
+
+def test_the_halves_of_a_dropped_object_have_its_shadow_entry(tmp_path: Path) -> None:
+    script = Script()
+    script.alloc(100, 2, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    entry.free(run.state, 0, int(run.state.obj[100]))
+    run.state.obj[100] = -2
+    first = run.state.view.cfg.lru_first
+    run.state.lru[2 * (first + 100) : 2 * (first + 101)] = (7, 1)
+    run.state.lru[2 * (first + 101) : 2 * (first + 102)] = (1 << 30, 1 << 30)
+    more = Script()
+    more.add(DemandOp.SPLIT, 100, 2, aux=101)
+    access(more, 101, 1)
+    more.rows = [(1 << 40, *row[1:]) for row in more.rows]
+    chunk = more.chunk()
+    run.feed(chunk._make(column[:1] for column in chunk))
+    assert run.state.lru[2 * (first + 101) : 2 * (first + 102)].tolist() == [7, 1]
+    assert run.state.obj[[100, 101]].tolist() == [-2, -2]
+    run.feed(chunk._make(column[1:] for column in chunk), 1)
+    assert run.state.obj[101] >= 0
+    check(run.state)

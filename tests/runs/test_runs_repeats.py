@@ -144,7 +144,7 @@ def test_fewer_at_once_where_memory_is_short(synthetic_kev: Path, monkeypatch: p
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(range(64)))
     size = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2 * 3 * pages * module.STATE_BYTES // 4096 + 1}
     monkeypatch.setattr(module.os, "sysconf", size.__getitem__)
-    assert module._workers(recording, 100) == (1 if module.JIT_DISABLED else 3)
-    assert module._workers(recording, 2) <= 2
+    assert module.workers_for(recording, 100) == (1 if module.JIT_DISABLED else 3)
+    assert module.workers_for(recording, 2) <= 2
     size["SC_PHYS_PAGES"] = 1
-    assert module._workers(recording, 100) == 1
+    assert module.workers_for(recording, 100) == 1

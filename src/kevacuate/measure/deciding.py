@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.results import Comparison, Run
-from kevacuate.measure.rows import HIGHER, LOWER, at_the_end, counter, milliseconds
+from kevacuate.measure.rows import (
+    HIGHER,
+    LOWER,
+    at_the_end,
+    counter,
+    milliseconds,
+    stall_milliseconds,
+    vmstat,
+)
 from kevacuate.measure.sequential import Sequential, SequentialTest, Values
 
 
@@ -28,13 +36,20 @@ DECIDING: dict[str, Figure] = {
     "end.mixed_blocks": Figure(at_the_end("mixed_blocks"), LOWER),
     "end.polluted_blocks": Figure(at_the_end("polluted_blocks"), LOWER),
     "end.regions_2m_movable_only": Figure(at_the_end("regions_2m", "movable_only"), HIGHER),
+    "vmstat.thp_fault_fallback": Figure(vmstat("thp_fault_fallback"), LOWER),
+    "vmstat.allocstall": Figure(vmstat("allocstall"), LOWER),
 }
-"""The rows that decide, by id."""
+"""The rows that decide, by id; those of /proc/vmstat are there in a closed loop alone."""
 
 COSTS: dict[str, Figure] = {
     "cost.worker_ms": Figure(milliseconds("worker_cpu_seconds"), LOWER),
     "compaction.pages_migrated": Figure(counter("compaction_pages_migrated"), LOWER),
     "compaction.ms": Figure(milliseconds("compaction_cpu_seconds"), LOWER),
+    "stall.compaction_ms": Figure(stall_milliseconds("compaction"), LOWER),
+    "stall.reclaim_ms": Figure(stall_milliseconds("reclaim"), LOWER),
+    "vmstat.pgscan_kswapd": Figure(vmstat("pgscan_kswapd"), LOWER),
+    "vmstat.workingset_refault_file": Figure(vmstat("workingset_refault_file"), LOWER),
+    "vmstat.oom_kill": Figure(vmstat("oom_kill"), LOWER),
     "control.allocations_failed": Figure(counter("allocations_failed"), LOWER),
     "control.below_watermark": Figure(counter("allocations_below_watermark"), LOWER),
 }

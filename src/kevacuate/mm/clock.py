@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import (
-    NEVER,
-)
+from kevacuate.mm.due import next_due
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.fields import View
 from kevacuate.mm.kcompactd import kcompactd_step
@@ -21,37 +19,6 @@ def vmstat_update(s: View, cpu: int) -> None:
     s.stat.cpu = cpu
     for z in range(s.cfg.nr_zones):
         decay_pcp_high(s, z, cpu)
-
-
-@part
-def next_due(s: View) -> tuple[int, int]:
-    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds."""
-    due = NEVER
-    which = -1
-    workers = s.cfg.nr_workers
-    nodes = s.cfg.nr_nodes
-    for i in range(workers):
-        t = s.worker[i].due
-        if t < due:
-            due = t
-            which = i
-    for i in range(nodes):
-        t = s.node[i].kswapd_due
-        if t < due:
-            due = t
-            which = workers + i
-    for i in range(s.cfg.nr_cpus):
-        t = s.cpu[i].vmstat_due
-        if t < due:
-            due = t
-            which = workers + nodes + i
-    if s.cfg.compaction:
-        for i in range(nodes):
-            t = s.node[i].kcompactd_due
-            if t < due:
-                due = t
-                which = workers + nodes + s.cfg.nr_cpus + i
-    return due, which
 
 
 @part(cold=True)

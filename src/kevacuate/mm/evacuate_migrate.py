@@ -42,6 +42,17 @@ def count_failed(s: View, worker: Worker, count: int) -> None:
 
 
 @part
+def keep_rest(s: View, worker: Worker, kept: int, at: int, left: int) -> None:
+    """-ENOMEM for the folio at *at* of *left*: it and the untried ones stay behind the *kept* ones. It has failed, as they."""
+    count_failed(s, worker, kept)
+    s.stat.pgmigrate_fail += 1 << (s.meta[worker.migratepages[at]] & 15)
+    for j in range(at, left):
+        worker.migratepages[kept] = worker.migratepages[j]
+        kept += 1
+    worker.nr_migratepages = kept
+
+
+@part
 def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
     """The unmap phase, up to ten passes (:1208, :1805). Returns (unmapped, failed, pages freed, enomem).
 
@@ -63,12 +74,7 @@ def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, i
                 continue
             dst = alloc_migration_target(s, cpu, pfn, order)
             if dst < 0:
-                count_failed(s, worker, kept)
-                s.stat.pgmigrate_fail += 1 << order
-                for j in range(i, left):
-                    worker.migratepages[kept] = worker.migratepages[j]
-                    kept += 1
-                worker.nr_migratepages = kept
+                keep_rest(s, worker, kept, i, left)
                 return unmapped, failed, freed, True
             if attr & k.ATTR_BUSY:
                 free_frozen_pages(s, cpu, dst, order)

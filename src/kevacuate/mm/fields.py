@@ -253,6 +253,9 @@ class Counters(Record):
     )
     oom_nofs: int  #: the same without __GFP_FS, for which the kernel goes on trying: here they fail
     nofail_failed: int  #: requests with __GFP_NOFAIL that failed: the kernel goes on trying for ever
+    slowpath_cut: (
+        int  #: times that a request was kept from trying again (MOST_TRIES of mm/slowpath_closed.py)
+    )
     direct_compact: Words = words(9)  #: results of try_to_compact_pages (COMPACT_*)
     direct_compact_ns: int  #: time that requests spent in direct compaction, not scaled
     slowpath_exit: Words = words(

@@ -160,6 +160,16 @@ def putback_isolated(s: View, cc: CompactControl, cpu: int) -> None:
 
 
 @part
+def mark_at_lru(s: View, cc: CompactControl, pfn: int, start: int, marked: bool) -> bool:
+    """test_and_set_skip at the first folio on the LRU of a block that is scanned from its start; whether that has been done."""
+    if marked or not s.link[2 * pfn + 1] & ATTR_ON_LRU:
+        return marked
+    if not cc.ignore_skip_hint:
+        set_pageblock_skip(s, start)
+    return True
+
+
+@part
 def close_block(s: View, z: int, cc: CompactControl, pfn: int, end: int, marks: bool) -> None:
     """The end of isolate_migratepages_block (:1290): a block scanned in vain, or rescanned, is marked and left behind."""
     if pfn == end and (cc.finish_pageblock or cc.nr_migratepages == 0):
@@ -175,7 +185,7 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
     first = pfn
     start = pageblock_start_pfn(s, pfn)
     from_start = pfn in (start, s.zone[z].zone_start_pfn)
-    marked = False
+    marked = not from_start
     finish = cc.finish_pageblock != 0
     scanned = 0
     if from_start and not isolation_suitable(s, cc, start):
@@ -185,14 +195,11 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
         meta = s.meta[pfn] + 0
         order = meta & 15
         if meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
-            if from_start and not marked and s.link[2 * pfn + 1] & ATTR_ON_LRU:
-                marked = True
-                if not cc.ignore_skip_hint:
-                    set_pageblock_skip(s, start)
+            marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
         scanned += 1 << order
         pfn += 1 << order
-    close_block(s, z, cc, min(pfn, end), end, from_start and not marked)
+    close_block(s, z, cc, min(pfn, end), end, not marked)
     taken = cc.nr_migratepages
     cc.total_migrate_scanned += scanned
     s.stat.compact_isolated += taken
@@ -219,7 +226,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
     wanted = 1 << cc.order
     start = pageblock_start_pfn(s, pfn)
     from_start = pfn in (start, s.zone[z].zone_start_pfn)
-    marked = False
+    marked = not from_start
     scanned = 0
     following = (pfn // wanted + 1) * wanted
     if from_start and not isolation_suitable(s, cc, start):
@@ -236,10 +243,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
             scanned += 1 << order
             pfn += 1 << order
         elif meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
-            if from_start and not marked and s.link[2 * pfn + 1] & ATTR_ON_LRU:
-                marked = True
-                if not cc.ignore_skip_hint:
-                    set_pageblock_skip(s, start)
+            marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
             scanned += 1 << order
             pfn += 1 << order
@@ -251,7 +255,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
             if pfn <= following:
                 pfn = following
                 following += wanted
-    close_block(s, z, cc, min(pfn, end), end, from_start and not marked)
+    close_block(s, z, cc, min(pfn, end), end, not marked)
     taken = cc.nr_migratepages
     cc.total_migrate_scanned += scanned
     s.stat.compact_isolated += taken

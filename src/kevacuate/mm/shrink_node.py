@@ -122,18 +122,6 @@ def shrink_node_end(s: View, sc: ScanControl, node: int) -> bool:
     return False
 
 
-@part(cold=True)
-def shrink_node(s: View, sc: ScanControl, node: int, cpu: int) -> None:
-    """All of it, in one moment of virtual time: direct reclaim (:6137)."""
-    sc.reclaimable = 0
-    shrink_node_begin(s, sc, node)
-    again = True
-    while again:
-        while shrink_lruvec_round(s, sc, node, cpu) >= 0:
-            pass
-        again = shrink_node_end(s, sc, node)
-
-
 @part
 def scan_control(sc: ScanControl, order: int, gfp: int, highest_zoneidx: int) -> None:
     """Begin a reclaim: its scan_control, as its initialiser leaves it."""

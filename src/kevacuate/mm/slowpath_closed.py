@@ -26,6 +26,12 @@ from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
 
 _LOCAL_HUGE_PAGE = k.GFP_NORETRY | k.GFP_THISNODE
 """What a huge fault has that tries its own node first (alloc_pages_mpol): it may compact, not reclaim."""
+MOST_TRIES = 128
+"""Passes through `retry:` after which a request no longer waits for reclaim or compaction to help: the longest deferral twice.
+
+The kernel has no such bound, but time passes there. Under defrag_mode reclaim for a whole block can say that compaction is ready
+(1) where compaction is deferred or fails, and order-0 memory above MIN keeps the request trying.
+"""
 GOES_ON = -2
 """Said of a request that is still in the slow path; -1 is one that has failed."""
 
@@ -191,6 +197,9 @@ def tries_again(s: View, order: int, mt: int, gfp: int, node: int) -> bool:
         if not gfp & k.GFP_NORETRY:
             slow.compact_priority = k.COMPACT_PRIO_SYNC_LIGHT
         return True
+    if slow.tries >= MOST_TRIES:
+        s.stat.slowpath_cut += 1
+        return drop_nofragment(s)
     if should_reclaim_retry(s, order, mt, gfp, node):
         return True
     if slow.did_some_progress > 0 and slow.can_compact and should_compact_retry(s, order, gfp, node):

@@ -6,14 +6,18 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.compact_suitable import compaction_suitable
+from kevacuate.mm.due import next_due
 from kevacuate.mm.fields import ScanControl, View, Worker
 from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
+from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.log import log_event
 from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.shrink_list import drop_folio, free_unref_folios
 from kevacuate.mm.shrink_node import (
     scan_control,
-    shrink_node,
+    shrink_lruvec_round,
+    shrink_node_begin,
+    shrink_node_end,
     snapshot_refaults,
 )
 from kevacuate.mm.wakeups import wake_kswapd_for_reserves
@@ -65,6 +69,33 @@ def compaction_ready(s: View, sc: ScanControl, z: int) -> bool:
     if zone_watermark_ok(s, z, sc.order, wmark_pages(s, z, k.WMARK_MIN), sc.reclaim_idx, 0):
         return True
     return compaction_suitable(s, z, sc.order, wmark_pages(s, z, k.WMARK_HIGH), sc.reclaim_idx)
+
+
+@part
+def kswapd_begins_meanwhile(s: View, sc: ScanControl, node: int) -> None:
+    """kswapd, woken before, begins as it would while this reclaim takes its time: from then on per-CPU lists are kept short.
+
+    It gets its first round; the others come when the request is done.
+    """
+    pgdat = s.node[node]
+    if pgdat.kswapd_state == k.KSWAPD_WOKEN and pgdat.kswapd_due <= s.stat.now + sc.cost * s.cfg.time_scale:
+        cpu = s.stat.cpu
+        s.stat.cpu = pgdat.cpu
+        kswapd_step(s, node)
+        s.stat.cpu = cpu
+        s.stat.next_due, _ = next_due(s)
+
+
+@part(cold=True)
+def shrink_node(s: View, sc: ScanControl, node: int, cpu: int) -> None:
+    """All of it, in one moment of virtual time (:6137)."""
+    sc.reclaimable = 0
+    shrink_node_begin(s, sc, node)
+    again = True
+    while again:
+        while shrink_lruvec_round(s, sc, node, cpu) >= 0:
+            kswapd_begins_meanwhile(s, sc, node)
+        again = shrink_node_end(s, sc, node)
 
 
 @part(cold=True)

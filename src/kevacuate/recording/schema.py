@@ -166,9 +166,9 @@ def concat_chunks(chunks: list[EventChunk]) -> EventChunk:
 class EventSpec(NamedTuple):
     """How one kernel event fills the table: kind, and per column the name of the kernel's field.
 
-    A field named ``x|y`` is the adjacent fields x and y (and so on) as one number, the first in its lowest bits. A name that ends in ``?`` may be
-    missing (older kernels); the column then has the number behind the ``?``, or without one its default (0; -1 for
-    pfn). Old names of fields are in :data:`kevacuate.kernel.events.FIELDS`.
+    A field named ``x|y`` is the adjacent fields x and y (and so on) as one number, the first in its lowest bits. A name
+    that ends in ``?`` may be missing (older kernels); the column then has the number behind the ``?``, or without one its
+    default (0; -1 for pfn). Old names of fields are in :data:`kevacuate.kernel.events.FIELDS`.
     """
 
     kind: EventKind

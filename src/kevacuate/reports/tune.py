@@ -22,6 +22,8 @@ HEADS = {
     "end.mixed_blocks": "mixed blocks",
     "end.polluted_blocks": "polluted blocks",
     "end.regions_2m_movable_only": "2 MiB movable",
+    "vmstat.thp_fault_fallback": "THP fallbacks",
+    "vmstat.allocstall": "stalls",
 }
 """The rows that decide, as they are called where there is little room."""
 
@@ -50,13 +52,14 @@ def tuned_table(tuned: Tuned) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("setting", no_wrap=False, overflow="fold")
     table.add_column("the model says")
-    for row in DECIDING:
+    shown = [row for row in DECIDING if any(row == one.id for tried in tuned.tried for one in tried.rows)]
+    for row in shown:
         table.add_column(HEADS[row], justify="right")
     table.add_column("paid")
     for one in tuned.tried:
         cells = {row.id: _cell(row) for row in one.rows}
         said = Text(one.verdict, style="bold" if one.helps else "")
-        table.add_row(one.setting, said, *(cells.get(row, Text()) for row in DECIDING), paid_words(one))
+        table.add_row(one.setting, said, *(cells.get(row, Text()) for row in shown), paid_words(one))
     return table
 
 

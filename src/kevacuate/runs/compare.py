@@ -84,7 +84,7 @@ class _Tally:
         return progress
 
 
-def _workers(recording: Recording, jobs: int) -> int:
+def workers_for(recording: Recording, jobs: int) -> int:
     """As many replays at once as there are cores to use, and as fit into half of the machine's memory."""
     if JIT_DISABLED:
         return 1
@@ -106,7 +106,7 @@ def replay_all(
         policy, options, _ = jobs[number]
         return replay(recording, policy, options=options, demand=demand, progress=tally.of(number))
 
-    most = _workers(recording, len(jobs)) if workers is None else min(workers, len(jobs))
+    most = workers_for(recording, len(jobs)) if workers is None else min(workers, len(jobs))
     if most == 1:
         return [one(number) for number in range(len(jobs))]
     pool = ThreadPoolExecutor(most, "replay")
@@ -203,7 +203,7 @@ def _until_decided(
         return replay(recording, policies[policy], options=own, demand=demand, progress=progress)
 
     jobs = FIRST_LOOK * len(policies)
-    most = _workers(recording, max(jobs, os.cpu_count() or 1)) if workers is None else workers
+    most = workers_for(recording, max(jobs, os.cpu_count() or 1)) if workers is None else workers
     try:
         return flat(replay_until_decided(len(policies), one, workers=most, budget=budget))
     finally:

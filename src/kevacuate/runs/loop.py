@@ -32,6 +32,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.runs.base_pages import (
@@ -95,6 +96,9 @@ def split_object(s: View, obj: int, upper: int) -> bool:
         return False
     if pfn <= OBJ_BASE_PAGES:
         split_base_pages(s, obj, upper)
+        return True
+    if pfn == OBJ_DROPPED:
+        shadow_moves(s, obj, upper)
         return True
     if pfn < 0:
         s.obj[upper] = pfn

@@ -134,7 +134,9 @@ class CompactionLevel(Level):
         """What the level came to."""
         result, books = self._result, self._books
         if not self._seen:
-            result.not_exercised = "the recorded kernel has no gt_cz events: it compacted nothing, or its recording hooks are of the first set"
+            result.not_exercised = (
+                "there are no gt_cz events: the kernel compacted nothing, or has the first set of hooks only"
+            )
             return result
         fill_result(result, books, KINDS, INPUTS)
         result.first = divergence_of(books.facts)

@@ -19,7 +19,6 @@ from kevacuate.fidelity.compaction.books import (
     F_RUN,
     N_FLUSHES,
     N_MODES,
-    NR_ORDERS,
     R_CAPTURED,
     R_EXPECT,
     R_FAST,
@@ -78,6 +77,7 @@ from kevacuate.mm.constants import (
     COMPACT_CONTINUE,
     COMPACT_DEFERRED,
     COMPACT_SUCCESS,
+    NR_ORDERS,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted

@@ -32,7 +32,7 @@ if JIT_DISABLED:
 
     def copy_words(to: Words, source: Words, count: int) -> None:
         """Copy the first *count* numbers of an array: as a slice, which plain Python needs to be quick."""
-        to[:count] = source[:count]  # type: ignore[index, misc]
+        to[:count] = source[:count]  # type: ignore[index]
 
 else:
 

@@ -78,6 +78,7 @@ def batch_begins(
     task.in_call = 1
     task.lru, task.nr_taken = e.mt[i], e.c[i]
     task.seen = task.next = task.count = task.kept = task.reclaimed = task.settled = 0
+    task.gone = task.others = 0
     scan = skipped = 0
     first = -1
     while scan < e.a[i] and task.count < MOST_TAKEN:
@@ -102,6 +103,7 @@ def expected(b: ReclaimBooksView, task: Task, pfn: int) -> bool:
     while at < task.count and task.taken[at] != pfn:
         at += 1
     if at < task.count:
+        task.gone += at - task.next
         for skipped in range(task.next, at):
             b.where[task.taken[skipped]] = NOWHERE
             b.inputs[N_GONE] += 1
@@ -116,7 +118,10 @@ def folio_shown(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int,
     wanted = task.taken[task.next] if task.next < task.count else -1
     elsewhere = b.where[pfn] != TAKEN
     right = expected(b, task, pfn)
-    decided(b, D_FOLIO, right, X_ORDER if elsewhere else X_GONE, e, i, number, wanted, pfn)
+    ordered = elsewhere and task.gone == 0
+    task.others += 1 if ordered and not right else 0
+    cause = X_ORDER if ordered else X_GONE
+    decided(b, D_FOLIO, right, cause, e, i, number, wanted, pfn)
     if elsewhere:
         appears(s, b, pfn, order)
         if b.where[pfn] == ON_LIST:
@@ -245,10 +250,16 @@ def batch_ends(s: View, b: ReclaimBooksView, task: Task) -> None:
 def batch_reported(
     s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
 ) -> None:
-    """mm_vmscan_lru_shrink_inactive or _active: the batch is over, and what it reclaimed is shown."""
+    """mm_vmscan_lru_shrink_inactive or _active: the batch is over, and what it reclaimed is shown.
+
+    What the model took and the kernel did not had left its list; where another folio stood in its place, that was counted.
+    """
     if task.in_call == 0:
         return
-    for n in range(task.next, task.count):
+    instead = min(task.others, task.count - task.next)
+    b.causes[X_ORDER] -= instead
+    b.causes[X_GONE] += instead
+    for n in range(task.next + instead, task.count):
         decided(b, D_FOLIO, False, X_GONE, e, i, number, task.taken[n], -1)
     batch_ends(s, b, task)
     if task.lru & 1 == 0:

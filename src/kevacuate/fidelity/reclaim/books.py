@@ -92,7 +92,7 @@ CAUSES = (
     "kswapd's timer of HZ/10 had expired before the wake-up, or not",
     "kswapd: free pages near a mark (per-CPU counts of the kernel's), or preempted between the test and its event",
     "a run's or a direct reclaim's pages: shrinkers' pages counted late",
-    "size of a list (per-CPU counts of the kernel's)",
+    "size of a list: per-CPU counts of the kernel's, or folios that had left it without an event",
     "a folio had left its list without an event",
     "a preempted task put folios back before or after another's",
     "outcome: an input that the flags do not show",
@@ -133,6 +133,8 @@ class Task(Record):
     count: int  #: folios that the model took
     kept: int  #: folios to be put back,
     reclaimed: int  #: and pages that the model reclaims of the batch
+    gone: int  #: folios of the batch that had left their list without an event
+    others: int  #: folios of the batch that the model had not taken
     settled: int  #: whether they were put back already
     taken: Words = words(MOST_TAKEN)
     kept_pfn: Words = words(MOST_TAKEN)

@@ -168,6 +168,19 @@ class ReclaimLevel(Level):
         self._books.tally[2 * D_DUMP] += decisions
         self._books.tally[2 * D_DUMP + 1] += wrong
         self._result.dumps[state.tag] = wrong == 0
+        if wrong and self._given.resync:
+            self._take_over(theirs)
+            self._result.resyncs += 1
+
+    def _take_over(self, lists: LruLists) -> None:
+        """Put the folios onto the lists that a dump shows, and no others."""
+        for number in range(k.LRU_LISTS):
+            self._state.lru[2 * number : 2 * number + 2] = number
+        pages = self._state.view.node[0].nr_lru
+        for at in range(len(pages)):
+            pages[at] = 0
+        self._books.where[self._books.where == ON_LIST] = NOWHERE
+        load_lists(self._state, self._books, lists)
 
     def _take_off_mlocked(self, state: AllocatorState) -> None:
         """Take folios off that mlock had taken off without an event, as the page flags at the dump show."""

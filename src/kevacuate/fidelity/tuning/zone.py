@@ -8,8 +8,6 @@ too few pages, or if direct compaction or a failed allocation shows it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from kevacuate.fidelity.tuning.books import (
     F_BATCHED,
     F_KSWAPD,
@@ -26,6 +24,7 @@ from kevacuate.fidelity.tuning.books import (
 from kevacuate.jit import part
 from kevacuate.mm.constants import MIGRATE_ISOLATE, NEVER, WMARK_HIGH, ZONE_MOVABLE
 from kevacuate.mm.fields import View
+from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
@@ -101,8 +100,8 @@ def claim_attempt(s: View, b: TuningBooks, z: int) -> None:
 
 
 @part(cold=True)
-def balance_begins(s: View, node: int, hi: int, zone_index: Any) -> None:
-    """balance_pgdat begins: RECLAIM_ACTIVE, and the boost that it will give back (vmscan.c:7014)."""
+def balance_begins(s: View, node: int, hi: int, zone_index: Int64Array) -> None:
+    """balance_pgdat begins, up to recorded zone index *hi*: RECLAIM_ACTIVE, and the boost to give back (vmscan.c:7014)."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
         if zone.node == node and zone_index[z] <= hi:

@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 
 from kevacuate.demand.build import Demand
 from kevacuate.fidelity.verdict import columns
-from kevacuate.jit import JIT_DISABLED
 from kevacuate.measure import moment, run_metrics
 from kevacuate.policy import BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
-from kevacuate.runs.compare import STATE_BYTES
+from kevacuate.runs.compare import workers_for
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling
 
@@ -40,20 +38,33 @@ class OneReplay:
         self._refused = 0
         self.values: dict[str, float] = {}
         """Figures by column."""
-
-    @property
-    def loop(self) -> str:
+        self.loop = self._replay.loop.name
         """``open`` or ``closed``: the loop it runs in."""
-        return self._replay.loop.name
 
-    def feed(self, chunk: DemandChunk, row: int) -> None:
+    def run(self, moments: Sequence[tuple[str, int]], done: Callable[[int], None]) -> None:
+        """Replay its demand, which a seed may have varied, and measure at the moments, (label, virtual ns) in order of time."""
+        marks = list(moments)
+        rows, last = 0, 0
+        for chunk in self._replay.demand.chunks(closed=self._replay.loop.closed):
+            for piece, label, t in _cut(chunk, marks):
+                self._feed(piece, rows)
+                if label:
+                    self._mark(label, t)
+                rows += piece.t.size
+                last = int(piece.t[-1]) if piece.t.size else last
+            done(rows)
+        for label, t in marks:
+            self._mark(label, t)
+        self._finish(last)
+
+    def _feed(self, chunk: DemandChunk, row: int) -> None:
         """Replay some rows."""
         self._replay.feed(chunk, row)
         self._replay.take_log()
         self._refused += sum(columns.refused_in(log) for log in self._replay.log)
         self._replay.log.clear()
 
-    def mark(self, label: str, t: int) -> None:
+    def _mark(self, label: str, t: int) -> None:
         """Measure memory at virtual time *t* (ns), and the load's counters where it ends."""
         self._replay.advance(t)
         here = moment(self._replay.state)
@@ -61,7 +72,7 @@ class OneReplay:
         if label == PEAK:
             self.values |= columns.replay_load(run_metrics(self._replay.state, here))
 
-    def finish(self, t: int) -> None:
+    def _finish(self, t: int) -> None:
         """Let what is under way end, after the demand's last row at *t*, and take the counts."""
         self._replay.advance(max(t, self._replay.state.view.stat.now) + SETTLE_NS)
         self.values |= columns.replay_counts(run_metrics(self._replay.state))
@@ -88,62 +99,40 @@ class Replayed(NamedTuple):
 
 
 def replayed(recording: Recording, number: int, options: ReplayOptions, report: Report) -> Replayed:
-    """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used.
-
-    As many replays as fit into half of the machine's memory share a pass over the demand.
-    """
+    """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used."""
     report("reading the demand", 0, 0)
-    demand = demand_while_compiling(recording)
+    demand = _in_memory(demand_while_compiling(recording))
+    moments = sorted(moments_of(recording).items(), key=lambda item: item[1])
     jobs = [(policy, options.seed + i) for policy in BOOTED for i in range(number)]
-    most, total = _most_at_once(recording), demand.span[1]
+    done, lock = [0] * len(jobs), threading.Lock()
+
+    def one(at: int) -> OneReplay:
+        policy, seed = jobs[at]
+        run = OneReplay(recording, demand, policy, replace(options, seed=seed))
+        spans = demand.spans
+        total = len(jobs) * (spans.closed if run.loop == "closed" else spans.open)[1]
+
+        def progress(rows: int) -> None:
+            with lock:
+                done[at] = rows
+                report("verdict", min(sum(done), total), total)
+
+        run.run(moments, progress)
+        return run
+
+    with ThreadPoolExecutor(workers_for(recording, len(jobs)), "verdict") as pool:
+        runs = list(pool.map(one, range(len(jobs))))
     found: dict[str, list[dict[str, float]]] = {policy: [] for policy in BOOTED}
-    loop = ""
-    for at in range(0, len(jobs), most):
-        some = jobs[at : at + most]
-        runs = [OneReplay(recording, demand, policy, replace(options, seed=seed)) for policy, seed in some]
-        for rows in _pass(recording, demand, runs):
-            report("verdict", total * at + rows * len(runs), total * len(jobs))
-        for (policy, _), run in zip(some, runs, strict=True):
-            found[policy].append(run.values)
-            loop = run.loop
-    return Replayed(loop, found)
+    for (policy, _), run in zip(jobs, runs, strict=True):
+        found[policy].append(run.values)
+    return Replayed(runs[0].loop, found)
 
 
-def _most_at_once(recording: Recording) -> int:
-    """Replays whose states fit into half of the machine's memory."""
-    start = recording.start
-    pages = max((zone.start_pfn + zone.spanned for zone in start.zones), default=0) if start else 0
-    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return max(1, room // max(pages * STATE_BYTES, 1))
-
-
-def _pass(recording: Recording, demand: Demand, runs: Sequence[OneReplay]) -> Iterator[int]:
-    """One pass over the demand for some replays, side by side; yields the rows done so far."""
-    marks = sorted(moments_of(recording).items(), key=lambda item: item[1])
-    rows, last = 0, 0
-    workers = 1 if JIT_DISABLED else min(len(runs), len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(workers, "verdict") as pool:
-        for chunk in demand.chunks():
-            for piece, label, t in _cut(chunk, marks):
-                list(pool.map(_step, runs, repeat(piece), repeat(label), repeat(t), repeat(rows)))
-                rows += piece.t.size
-                last = int(piece.t[-1]) if piece.t.size else last
-            yield rows
-        list(pool.map(_end, runs, repeat(marks), repeat(last)))
-
-
-def _step(run: OneReplay, piece: DemandChunk, label: str, t: int, row: int) -> None:
-    """Some rows of one replay, and the moment after them, if one is marked there."""
-    run.feed(piece, row)
-    if label:
-        run.mark(label, t)
-
-
-def _end(run: OneReplay, marks: Sequence[tuple[str, int]], last: int) -> None:
-    """The moments after the last row, and the end."""
-    for label, t in marks:
-        run.mark(label, t)
-    run.finish(last)
+def _in_memory(demand: Demand) -> Demand:
+    """The same demand with its rows in memory: a recording's events are read once, not once a replay."""
+    chunks = list(demand.chunks(closed=True))
+    quality = None if demand.max_objects is None else demand.quality
+    return Demand(demand.start_objects, lambda _: iter(chunks), demand.kinds, quality, demand.spans)
 
 
 def _cut(chunk: DemandChunk, marks: list[tuple[str, int]]) -> Iterator[tuple[DemandChunk, str, int]]:

@@ -65,16 +65,16 @@ ABOUT = {
     ),
     "reclaim": (
         "Recordings of the second set of hooks. The model's LRU lists follow the recorded events from boot, where they are "
-        "empty, or from a dump of them; its free lists follow the list operations. On these the model's own reclaim decides. "
+        "empty, or from a dump of them. Its free lists follow the list operations. On these the model's own reclaim decides. "
         "`wakeup_kswapd`, the look after HZ/10 and `balance_pgdat` decide about runs, `shrink_node` about rounds. "
         "`isolate_lru_folios` and `shrink_folio_list` decide about folios. After a mismatch the kernel's decision is taken over.",
         "the moments at which folios reach a list, are activated, isolated for migration, rotated or freed. Folios that are "
         "dirty, under writeback, locked, or mapped and used, and buffers that cannot be released. Pages that shrinkers freed, "
         "that refaults activated something, claims' boosts, moments of a look and of a retry. Folios that khugepaged or mlock "
         "takes off a list have no event: each is noticed once.",
-        "whether each request wakes kswapd, the order and zones of each run, what it does at its look, every further round, "
-        "the order at which a run ends. The priority of each round, each batch's list and size, the pages it scans. Each folio "
-        "in its order and what becomes of it. At every dump that shows them, all four LRU lists in order.",
+        "whether each request wakes kswapd, the order and zones of each run, and what kswapd does at its look. Whether a "
+        "round follows another, and the order at which a run ends. The priority of each round, each batch's list and size, and "
+        "the pages it scans. Each folio in its order, and what becomes of it. At every dump that shows them, all four LRU lists.",
     ),
     "verdict": (
         f"The demand of a *stock* recording is replayed under {_POLICIES}, with several seeds each. It is held against kernels "

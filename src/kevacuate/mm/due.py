@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What of the background is due next; it is run by :mod:`kevacuate.mm.clock`."""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm.constants import NEVER
+from kevacuate.mm.fields import View
+
+
+@part
+def next_due(s: View) -> tuple[int, int]:
+    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds."""
+    due = NEVER
+    which = -1
+    workers = s.cfg.nr_workers
+    nodes = s.cfg.nr_nodes
+    for i in range(workers):
+        t = s.worker[i].due
+        if t < due:
+            due = t
+            which = i
+    for i in range(nodes):
+        t = s.node[i].kswapd_due
+        if t < due:
+            due = t
+            which = workers + i
+    for i in range(s.cfg.nr_cpus):
+        t = s.cpu[i].vmstat_due
+        if t < due:
+            due = t
+            which = workers + nodes + i
+    if s.cfg.compaction:
+        for i in range(nodes):
+            t = s.node[i].kcompactd_due
+            if t < due:
+                due = t
+                which = workers + nodes + s.cfg.nr_cpus + i
+    return due, which
