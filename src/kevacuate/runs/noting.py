@@ -19,6 +19,7 @@ from kevacuate.demand.objects import (
     OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
+    OP_RECLAIM,
     OP_SPLIT,
     OP_TRUNCATE,
 )
@@ -138,12 +139,12 @@ def look_at_residents(s: View, n: NotesView) -> None:
 
 
 @part
-def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool) -> None:
+def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool, renamed: bool) -> None:
     """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
 
     *own* is the row's object, or -1, *code* what ``State.obj`` holds for it if it is in base pages, else -1. *halved*: the row
-    halved a folio, whose upper halves have not come from elsewhere. An object that only changed its name or its size has neither
-    come nor gone.
+    halved a folio, whose upper halves have not come from elsewhere. An object that only changed its size, or its name in a row
+    that gives names (*renamed*), has neither come nor gone.
     """
     first = n.fixed[N_FIRST]
     low = high = own
@@ -155,7 +156,8 @@ def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool) -
         now = held_by(s, first + i)
         if before == now:
             continue
-        stays = before >= 0 and now >= 0 and (before >> 4 == now >> 4 or before & 15 == now & 15)
+        same = before >> 4 == now >> 4 or (renamed and before & 15 == now & 15)
+        stays = before >= 0 and now >= 0 and same
         if before >= 0 and not stays and before >> 4 != own and not low <= before >> 4 <= high:
             where = s.obj[before >> 4] + 0
             if where >= 0:
@@ -186,7 +188,8 @@ def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
     code = before if op == OP_FREE else -1
     if op == OP_ALLOC or (op == OP_ACCESS and not in_base_pages):
         code = s.obj[own] + 0
-    note_row_changes(s, n, own, code, found or op == OP_SPLIT)
+    halved = found or op == OP_SPLIT
+    note_row_changes(s, n, own, code, halved, halved or op == OP_RECLAIM)
     if (not found or op != OP_ALLOC) and (
         op != OP_ACCESS or (s.stat.refault_pages > reads and not in_base_pages)
     ):
