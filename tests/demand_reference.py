@@ -535,6 +535,9 @@ class Reference:
             self.q["alloc_events"] += 1
             if pfn < 0:
                 self.q["failed_allocs"] += 1
+                if 0 <= order <= 10 and 0 <= mt <= 2:
+                    self.q["attempts"] += 1
+                    self.emit(8, 0, order, mt, gfp)
             else:
                 self.on_alloc(pid, pfn, order, mt, gfp, 0)
         elif kind == K.MM_PAGE_FREE:

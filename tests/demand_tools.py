@@ -24,6 +24,7 @@ VMALLOC = 0x400CC2
 
 PAGES = 4096
 ALLOC, FREE, SPLIT, FREE_PFN, ALLOC_BULK = range(5)
+ATTEMPT = 8
 
 
 class Event(NamedTuple):

@@ -8,6 +8,7 @@ import pytest
 from demand_tools import (
     ALLOC,
     ALLOC_BULK,
+    ATTEMPT,
     FREE,
     FREE_PFN,
     PAGES,
@@ -61,10 +62,10 @@ def test_time_cpu_and_request_are_kept():
     assert rows == [(10, ALLOC, 3, 0, 0, 0, 0xCC0, 0), (20, FREE, 5, 0, 0, 0, 0, 0)]
 
 
-def test_failed_and_batched_are_no_demand():
-    rows, q = both([alloc(-1, 9), alloc(4), free(4), Event(K.MM_PAGE_FREE_BATCHED, 4)])
-    assert [r[0] for r in rows] == [ALLOC, FREE]
-    assert (q["failed_allocs"], q["free_duplicates"]) == (1, 1)
+def test_failed_allocations_are_attempts_and_batched_frees_are_no_demand():
+    rows, q = both([alloc(-1, 9), alloc(4), alloc(-1, 11), free(4), Event(K.MM_PAGE_FREE_BATCHED, 4)])
+    assert rows == [(ATTEMPT, 0, 9, 0), (ALLOC, 0, 0, 0), (FREE, 0, 0, 0)]
+    assert (q["failed_allocs"], q["attempts"], q["free_duplicates"]) == (2, 1, 1)
 
 
 def test_partial_free_splits_down_to_the_piece():

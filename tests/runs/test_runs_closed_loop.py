@@ -247,7 +247,7 @@ CASES = {
     "use of none": (DemandOp.ACCESS, {"obj": 200}, "uses object 200, which was never allocated"),
     "object beyond": (DemandOp.ACCESS, {"obj": 300}, "an object id outside the table"),
     "shadow for object": (DemandOp.FREE, {"obj": 310}, "an object id outside the table"),
-    "operation": (8, {}, "an operation that this program does not know"),
+    "operation": (9, {}, "an operation that this program does not know"),
 }
 
 

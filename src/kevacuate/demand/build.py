@@ -338,7 +338,7 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
 def _stored_spans(path: Path, facts: dict[str, Any], quality: DemandQuality | None) -> Spans | None:
     """How long a stored demand is, where that is known without reading it."""
     whole = Span(*demand_span(path))
-    if quality is None or not quality.accesses + quality.truncated:
+    if quality is None or not quality.accesses + quality.truncated + quality.attempts:
         return Spans(whole, whole)
     kept = facts.get("open_span")
     if not isinstance(kept, list) or len(kept) != 2 or not all(type(x) is int and x >= 0 for x in kept):

@@ -23,7 +23,7 @@ class DemandQuality:
     alloc_events: int = 0
     """``mm_page_alloc`` events after the start state."""
     failed_allocs: int = 0
-    """Of these, allocations that failed (pfn -1): no demand."""
+    """Of these, allocations that failed (pfn -1): no demand but for a closed loop."""
     malformed: int = 0
     """Allocations and frees with an impossible pfn, order or alignment: dropped."""
     bulk_allocs: int = 0
@@ -104,6 +104,8 @@ class DemandQuality:
     """Reclaimed pages forgotten because as many as the machine has were reclaimed since."""
     peak_shadows: int = 0
     """Numbers of shadows used, the size a table needs."""
+    attempts: int = 0
+    """Of ``failed_allocs``, those that a closed loop tries (op ATTEMPT)."""
 
     @property
     def trusted(self) -> float:

@@ -50,6 +50,7 @@ from kevacuate.demand.objects import (
     MAX_ORDER,
     OP_ALLOC,
     OP_ALLOC_BULK,
+    OP_ATTEMPT,
     Q,
     Tables,
     emit,
@@ -83,7 +84,7 @@ from kevacuate.kernel.gfp import (
     GFP_WRITE,
     GFP_ZERO,
 )
-from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
+from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording.demand import DemandChunk
 from kevacuate.recording.event_numbers import (
     COMPACTION_BEGIN,
@@ -160,6 +161,7 @@ KINDS_READ: tuple[EventKind, ...] = (
 
 _Q_ALLOC_EVENTS = Q["alloc_events"]
 _Q_FAILED = Q["failed_allocs"]
+_Q_ATTEMPTS = Q["attempts"]
 _Q_MALFORMED = Q["malformed"]
 _Q_BULK = Q["bulk_allocs"]
 _Q_FREE_EVENTS = Q["free_events"]
@@ -298,6 +300,15 @@ def on_alloc(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int, mt: in
                 return
     obj = open_object(s, pfn, order, mt, gfp, FLAG_COMP if gfp & GFP_COMP else 0, seq)
     _emit_alloc(s, out, obj, op)
+
+
+@part
+def on_failed(s: Tables, out: DemandChunk, order: int, mt: int, gfp: int) -> None:
+    """A page allocation that the recorded kernel refused: an attempt, and nobody's pages."""
+    s.q[_Q_FAILED] += 1
+    if 0 <= order <= MAX_ORDER and 0 <= mt < MIGRATE_PCPTYPES:
+        s.q[_Q_ATTEMPTS] += 1
+        emit(s, out, i64(OP_ATTEMPT), i64(0), order, mt, gfp, i64(0), i64(0))
 
 
 @part
@@ -534,10 +545,10 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
             on_free(s, out, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]))
         elif kind == MM_PAGE_ALLOC:
             s.q[_Q_ALLOC_EVENTS] += 1
+            order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
             if e.pfn[i] < 0:
-                s.q[_Q_FAILED] += 1
+                on_failed(s, out, order, mt, gfp)
             else:
-                order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
                 on_alloc(s, out, i64(e.pid[i]), i64(e.pfn[i]), order, mt, gfp, i64(OP_ALLOC))
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1

@@ -185,6 +185,14 @@ class Counters(Record):
     truncated_pages: int  #: of those, pages that the workload gave up before
     refault_pages: int  #: pages that the model dropped and the workload used again
     refaults_failed: int  #: such reads for which no memory was to be had
+    first_base_page: int  #: closed loop: index in ``obj`` of the first base page, see runs/base_pages.py,
+    nr_base_pages: int  #: how many ids there are,
+    next_base_page: int  #: where the next ones are looked for,
+    spare_base_page: int  #: ids for the largest object that nobody had when it was last looked: -1 none
+    base_pages: int  #: base pages taken in the place of folios that were not to be had,
+    base_pages_failed: int  #: and those for which no memory was to be had
+    attempts: int  #: requests that the recorded kernel refused,
+    attempts_given_back: int  #: of those, requests that the model satisfied
     bad_free: int  #: demand frees of what was never allocated
     dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int

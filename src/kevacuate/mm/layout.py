@@ -505,10 +505,13 @@ def log_table(state: State) -> Int64Array:
 
 
 def grow_objects(state: State, size: int) -> State:
-    """The same state with room for *size* objects; the other arrays are shared."""
-    if size <= state.obj.size:
-        return state
-    obj: Any = np.full(max(size, 2 * state.obj.size), -1, np.int32)
+    """The same state with room for *size* objects, or for twice as many as now; the other arrays are shared."""
+    return state if size <= state.obj.size else with_objects(state, max(size, 2 * state.obj.size))
+
+
+def with_objects(state: State, size: int) -> State:
+    """The same state with room for exactly *size* objects, more than now; the other arrays are shared."""
+    obj: Any = np.full(size, -1, np.int32)
     obj[: state.obj.size] = state.obj
     lru = state.lru
     if lru.size:

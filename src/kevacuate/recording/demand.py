@@ -48,6 +48,9 @@ class DemandOp(IntEnum):
     TRUNCATE = 7
     """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
     them is freed."""
+    ATTEMPT = 8
+    """The recorded kernel refused a request of ``order``, ``mt`` and ``gfp``; ``obj`` is 0 and means nothing. Open loop: nothing.
+    Closed loop: it is tried, and given back at once where the model satisfies it."""
 
 
 FIRST_CLOSED_OP = int(DemandOp.ACCESS)

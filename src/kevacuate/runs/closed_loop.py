@@ -4,29 +4,47 @@
 A page that the recorded kernel reclaimed is a *shadow* of the demand (:mod:`kevacuate.demand.shadows`). The model's folio,
 which is still there, then belongs to the entries of its shadows in ``State.obj``, which lie behind those of the objects, from
 ``stat.first_shadow`` on: the first has the pfn, the others OBJ_PART. When part of it is read again, the folio is halved until
-that part stands alone. The kernel would not split it; its pages do not move by that.
+that part stands alone. The kernel would not split it; its pages do not move by that. A folio that is in base pages
+(:mod:`kevacuate.runs.base_pages`) leaves each of them to the shadow of its own.
 """
 
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_BUSY, ATTR_DIRTIED, ATTR_DIRTY, ATTR_PINNED, ATTR_WRITEBACK
+from kevacuate.mm.constants import (
+    ATTR_BUSY,
+    ATTR_DIRTIED,
+    ATTR_DIRTY,
+    ATTR_PINNED,
+    ATTR_WRITEBACK,
+    OBJ_DROPPED,
+    OBJ_NONE,
+)
 from kevacuate.mm.fields import View
 from kevacuate.mm.lru import folio_mark_accessed
 from kevacuate.mm.lruvec import lru_rename
-from kevacuate.mm.page_alloc import alloc_pages
+from kevacuate.mm.page_alloc import count_thp_fault, is_thp_fault
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.mm.writeback import dirtied_now
-
-OBJ_NONE = -1
-OBJ_DROPPED = -2
-OBJ_FAILED = -3
-"""What ``State.obj`` holds for an object that has no page: nobody's id (what the model writes when it frees), dropped by the
-model as clean cache, and (written here alone) alive in the demand although its allocation failed."""
+from kevacuate.runs.base_pages import (
+    OBJ_BASE_PAGES,
+    OBJ_FAILED,
+    ROW_BAD,
+    ROW_DONE,
+    alloc_pages_for,
+    base_page_gfp,
+    base_pages_code,
+    base_pages_of,
+    base_pages_order,
+    enough_ids,
+    find_ids,
+    hand_on,
+    take_base_pages,
+)
 
 OBJ_PART = -4
-"""What it holds for a shadow that is a page of the folio of a shadow before it."""
+"""What ``State.obj`` holds for a shadow that is a page of the folio of a shadow before it."""
 
 MAX_ORDER = 10
 
@@ -44,6 +62,8 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
     for i in range(first, first + (1 << order)):
         if s.obj[i] >= 0:
             return False
+    if pfn <= OBJ_BASE_PAGES:
+        return reclaim_base_pages(s, obj, order, first)
     s.obj[obj] = OBJ_NONE
     for i in range(first + 1, first + (1 << order)):
         s.obj[i] = OBJ_PART
@@ -53,6 +73,22 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
     if pfn >= 0:
         lru_rename(s, pfn, first)
         s.stat.kept_pages += 1 << order
+    return True
+
+
+@part(cold=True)
+def reclaim_base_pages(s: View, obj: int, order: int, first: int) -> bool:
+    """:func:`reclaim_object` of an object in base pages; *first* is its first shadow's place in ``State.obj``."""
+    code = s.obj[obj] + 0
+    if base_pages_order(code) != order:
+        return False
+    s.obj[obj] = OBJ_NONE
+    base = s.stat.first_base_page + base_pages_of(code)
+    for i in range(1 << order):
+        if hand_on(s, base + i, first + i) >= 0:
+            s.stat.kept_pages += 1
+        elif s.obj[first + i] == OBJ_FAILED:
+            s.obj[first + i] = OBJ_NONE
     return True
 
 
@@ -85,53 +121,132 @@ def take_shadow(s: View, shadow: int, order: int) -> int:
     return pfn
 
 
-@part(cold=True)
-def read_shadow(s: View, obj: int, order: int, attr: int, shadow: int) -> bool:
-    """Read again what the recorded kernel had reclaimed: the object gets the model's folio. False if the model dropped it.
+@part
+def apart(s: View, shadow: int, order: int) -> bool:
+    """Whether these 2**order shadows have several folios, or had."""
+    first = s.stat.first_shadow + shadow
+    for i in range(first + 1, first + (1 << order)):
+        if s.obj[i] != OBJ_PART and s.obj[i] != OBJ_NONE:
+            return True
+    return False
 
-    Then the object is dropped, with what the model remembers of that: its allocation is a refault.
-    """
-    before = s.stat.first_shadow + folio_of_shadow(s, shadow)
-    pfn = take_shadow(s, shadow, order)
-    if pfn < 0:
-        if s.obj[before] == OBJ_DROPPED:
-            shadow_moves(s, before, obj)
-        return False
+
+@part(cold=True)
+def adopt(s: View, pfn: int, obj: int, attr: int) -> None:
+    """The folio of a shadow becomes object *obj*, which was asked for with these attributes."""
     s.obj[obj] = pfn
     lru_rename(s, pfn, obj)
     s.link[2 * pfn + 1] |= attr & (ATTR_DIRTY | ATTR_WRITEBACK | ATTR_PINNED | ATTR_BUSY)
     if attr & ATTR_DIRTY:
         s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~ATTR_DIRTIED) | dirtied_now(s)
-    s.stat.hit_pages += 1 << order
-    return True
+    s.stat.hit_pages += 1 << (s.meta[pfn] & 15)
+
+
+@part(cold=True)
+def read_shadow(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, shadow: int) -> int:
+    """Read again what the recorded kernel had reclaimed: the object gets the model's folio. ROW_BAD if the model dropped it.
+
+    Then the object is dropped, with what the model remembers of that: its allocation is a refault. Returns ROW_DONE or ROW_IDS
+    where nothing is left to allocate.
+    """
+    if order > 0 and apart(s, shadow, order):
+        return read_base_pages(s, cpu, obj, order, mt, gfp, attr, shadow)
+    before = s.stat.first_shadow + folio_of_shadow(s, shadow)
+    pfn = take_shadow(s, shadow, order)
+    if pfn < 0:
+        if s.obj[before] == OBJ_DROPPED:
+            shadow_moves(s, before, obj)
+        return ROW_BAD
+    adopt(s, pfn, obj, attr)
+    return ROW_DONE
+
+
+@part(cold=True)
+def read_base_pages(
+    s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, shadow: int
+) -> int:
+    """:func:`read_shadow` of shadows whose pages the model has apart, or has dropped: the object is in base pages."""
+    first = find_ids(s, order)
+    if first < 0:
+        truncate_shadows(s, cpu, shadow, order)
+        return ROW_BAD
+    base = s.stat.first_base_page + first
+    flags = base_page_gfp(gfp, attr)
+    for i in range(1 << order):
+        pfn = take_shadow(s, shadow + i, 0)
+        if pfn >= 0:
+            adopt(s, pfn, base + i, attr)
+            continue
+        if s.obj[s.stat.first_shadow + shadow + i] == OBJ_DROPPED:
+            hand_on(s, s.stat.first_shadow + shadow + i, base + i)
+        if alloc_pages_for(s, cpu, 0, mt, flags, attr, base + i) < 0:
+            s.obj[base + i] = OBJ_FAILED
+            s.stat.base_pages_failed += 1
+        else:
+            s.stat.base_pages += 1
+    s.obj[obj] = base_pages_code(first, order)
+    return enough_ids(s)
 
 
 @part(cold=True)
 def truncate_shadows(s: View, cpu: int, shadow: int, order: int) -> None:
-    """The workload gave the pages up: the model's folio is freed, if it still has it."""
-    pfn = take_shadow(s, shadow, order)
-    if pfn >= 0:
-        s.stat.truncated_pages += 1 << order
-        free_pages(s, cpu, pfn)
+    """The workload gave the pages up: what the model still has of them is freed."""
+    at = shadow
+    largest = 0 if order > 0 and apart(s, shadow, order) else order
+    while at < shadow + (1 << order):
+        pfn = take_shadow(s, at, largest)
+        if pfn >= 0:
+            s.stat.truncated_pages += 1 << largest
+            free_pages(s, cpu, pfn)
+        at += 1 << largest
 
 
 @part(cold=True)
-def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> bool:
-    """The workload used the object: mark it accessed, or read it again if the model dropped it.
-
-    False if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
-    """
-    s.stat.cpu = cpu
+def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+    """:func:`access_object` of an object that is not in base pages."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         folio_mark_accessed(s, pfn)
     elif pfn == OBJ_DROPPED:
         s.stat.refault_pages += 1 << order
-        pfn = alloc_pages(s, cpu, -1, order, mt, gfp, attr, obj)
+        pfn = alloc_pages_for(s, cpu, order, mt, gfp, attr, obj)
         if pfn >= 0:
             folio_mark_accessed(s, pfn)
-        else:
+            return ROW_DONE
+        done = ROW_DONE if order == 0 else take_base_pages(s, cpu, obj, order, mt, gfp, attr)
+        if s.obj[obj] > OBJ_BASE_PAGES:
             s.stat.refaults_failed += 1
             s.obj[obj] = OBJ_DROPPED
-            return True
-    return pfn != OBJ_NONE
+        return done
+    return ROW_BAD if pfn == OBJ_NONE else ROW_DONE
+
+
+@part(cold=True)
+def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+    """The workload used the object: mark it accessed, or read it again if the model dropped it.
+
+    ROW_BAD if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
+    """
+    s.stat.cpu = cpu
+    code = s.obj[obj] + 0
+    if code > OBJ_BASE_PAGES:
+        return access_folio(s, cpu, obj, order, mt, gfp, attr)
+    base = s.stat.first_base_page + base_pages_of(code)
+    for i in range(base, base + (1 << base_pages_order(code))):
+        access_folio(s, cpu, i, 0, mt, base_page_gfp(gfp, attr), attr)
+    return ROW_DONE
+
+
+@part(cold=True)
+def attempt_pages(s: View, cpu: int, order: int, mt: int, gfp: int) -> None:
+    """A request that the recorded kernel refused: what the model finds for it is given back at once.
+
+    Approximate: what the recorded program did in its place, such as touching base pages, are rows of their own.
+    """
+    pfn = alloc_pages_for(s, cpu, order, mt, gfp, 0, -1)
+    if is_thp_fault(s, order, gfp, 0):
+        count_thp_fault(s, pfn)
+    s.stat.attempts += 1
+    if pfn >= 0:
+        s.stat.attempts_given_back += 1
+        free_pages(s, cpu, pfn)

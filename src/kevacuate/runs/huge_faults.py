@@ -6,7 +6,8 @@ A huge fault is an allocation of huge-page order whose gfp flags are GFP_TRANSHU
 direct reclaim without __GFP_NORETRY is madvised (or khugepaged's, which is not told apart), all else counts as not madvised.
 
 A huge fault that ``enabled`` forbids is replayed as base pages: all of them at once, at the moment of the fault. A program that
-would not have touched them all takes fewer.
+would not have touched them all takes fewer. A huge fault that is allowed but fails in the model is another matter:
+:mod:`kevacuate.runs.base_pages`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from kevacuate.kernel.gfp import (
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, DemandChunk, DemandOp, Machine
 from kevacuate.recording.state import page_count
+from kevacuate.runs.base_pages import KEPT_GFP
 
 _EFFORT = GFP_RECLAIM | GFP_NORETRY
 _BESIDE = _EFFORT | GFP_ACCOUNT | GFP_THISNODE | GFP_ZERO
@@ -48,9 +50,10 @@ _OF_OBJECTS = (DemandOp.FREE, DemandOp.SPLIT, DemandOp.RECLAIM, DemandOp.ACCESS)
 
 
 def huge_faults(chunk: DemandChunk, hugepage_order: int) -> npt.NDArray[np.bool_]:
-    """Which rows are huge faults."""
+    """Which rows are huge faults, those that the recorded kernel refused included."""
     plain = (chunk.gfp & np.uint32(~_BESIDE & 0xFFFFFFFF)) == GFP_TRANSHUGE_LIGHT
-    return np.asarray(plain & (chunk.op == DemandOp.ALLOC) & (chunk.order == hugepage_order), np.bool_)
+    asked = np.isin(chunk.op, (DemandOp.ALLOC, DemandOp.ATTEMPT))
+    return np.asarray(plain & asked & (chunk.order == hugepage_order), np.bool_)
 
 
 def madvised(gfp: Gfp) -> npt.NDArray[np.bool_]:
@@ -117,7 +120,8 @@ class HugeFaults:
         """The rows with the faults *small*, and all that is done with their objects, page by page."""
         mine = np.array([*self._pages], np.int32)
         halves = chunk.aux[chunk.op == DemandOp.SPLIT]
-        concerned = small | np.isin(chunk.obj, np.concatenate([mine, chunk.obj[small], halves]))
+        faults = chunk.obj[small & (chunk.op == DemandOp.ALLOC)]
+        concerned = small | np.isin(chunk.obj, np.concatenate([mine, faults, halves]))
         times, given = np.ones(len(small), np.int64), []
         for i in np.flatnonzero(concerned).tolist():
             pages = self._pages_of(chunk, i, fault=bool(small[i]))
@@ -135,13 +139,15 @@ class HugeFaults:
         shadows = own & (rows.op != DemandOp.SPLIT) & (rows.aux != 0)
         rows.aux[shadows] += numbers[shadows].astype(np.int32)  # one a page
         born = own & (small[at] | (rows.op == DemandOp.ACCESS))
-        zero = rows.gfp[born] & np.uint32(GFP_ZERO | GFP_ACCOUNT)
+        zero = rows.gfp[born] & np.uint32(KEPT_GFP)
         rows.gfp[born] = np.uint32(GFP_HIGHUSER_MOVABLE) | zero
         return rows
 
     def _pages_of(self, chunk: DemandChunk, i: int, *, fault: bool) -> range | None:
         """The objects that row *i* is about; None where it is about an object of the demand."""
         obj, op = int(chunk.obj[i]), int(chunk.op[i])
+        if op == DemandOp.ATTEMPT:
+            return range(0) if fault else None
         if fault:
             self._pages[obj] = self._new(1 << self._order)
             return self._pages[obj]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kevacuate.demand.objects import (
     OP_ALLOC,
     OP_ALLOC_BULK,
+    OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
     OP_RECLAIM,
@@ -26,7 +27,7 @@ from kevacuate.demand.objects import (
     OP_TRUNCATE,
 )
 from kevacuate.demand.pagekinds import READAHEAD
-from kevacuate.jit import kernel, pointers
+from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.gfp import GFP_FS, GFP_HIGHMEM, GFP_NOMEMALLOC, GFP_WRITE
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
 from kevacuate.recording.demand import DemandChunk
@@ -90,6 +91,12 @@ class Marks(NamedTuple):
     of_shadow: npt.NDArray[np.int64]
 
 
+@part(inline=True)
+def has_object(op: int) -> bool:
+    """Whether a row of that operation is about an object."""
+    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT
+
+
 @kernel
 def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
     """Delay rows, in place, until they follow those of their task, object and shadows; *task* is dense."""
@@ -101,7 +108,7 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
         aux = int(d.aux[i])
         t = max(times[i], m.of_task[task[i]])
         shadows = (op == OP_ALLOC and aux > 0) or op == OP_RECLAIM or op == OP_TRUNCATE
-        if op != OP_FREE_PFN and op != OP_TRUNCATE:
+        if has_object(op):
             t = max(t, m.of_object[obj])
         if op == OP_SPLIT:
             t = max(t, m.of_object[aux])
@@ -112,7 +119,7 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
                 m.of_shadow[n] = t
         times[i] = t
         m.of_task[task[i]] = t
-        if op != OP_FREE_PFN and op != OP_TRUNCATE:
+        if has_object(op):
             m.of_object[obj] = t
         if op == OP_SPLIT:
             m.of_object[aux] = t
@@ -128,7 +135,7 @@ def own_ids(da: DemandChunk, now: Words, fresh: int) -> int:
     d = pointers(da)
     for i in range(len(da.t)):
         op = d.op[i]
-        if op == OP_FREE_PFN or op == OP_TRUNCATE:
+        if not has_object(op):
             continue
         obj = int(d.obj[i])
         if op == OP_ALLOC or op == OP_ALLOC_BULK:
@@ -156,7 +163,7 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
     top = 0
     for i in range(len(da.t)):
         op = d.op[i]
-        if op == OP_FREE_PFN or op == OP_TRUNCATE:
+        if not has_object(op):
             continue
         obj = int(d.obj[i])
         if op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_SPLIT:

@@ -9,6 +9,7 @@ from kevacuate.demand.objects import (
     OP_ACCESS,
     OP_ALLOC,
     OP_ALLOC_BULK,
+    OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
     OP_RECLAIM,
@@ -23,6 +24,8 @@ from kevacuate.mm.constants import (
     CHUNK_ALLOC,
     CHUNK_RESERVED,
     MIGRATE_MOVABLE,
+    OBJ_DROPPED,
+    OBJ_NONE,
     PB_ABSENT,
 )
 from kevacuate.mm.fields import View
@@ -32,11 +35,18 @@ from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
-from kevacuate.runs.closed_loop import (
-    OBJ_DROPPED,
+from kevacuate.runs.base_pages import (
+    OBJ_BASE_PAGES,
     OBJ_FAILED,
-    OBJ_NONE,
+    ROW_BAD,
+    ROW_DONE,
+    free_base_pages,
+    not_born,
+    split_base_pages,
+)
+from kevacuate.runs.closed_loop import (
     access_object,
+    attempt_pages,
     read_shadow,
     reclaim_object,
     truncate_shadows,
@@ -50,6 +60,8 @@ STOP_SAMPLE = 1
 STOP_LOG = 2
 STOP_OBJECT = 3
 """The row contradicts those before it: the demand is corrupted."""
+STOP_IDS = 4
+"""Objects in base pages need more room in the table of objects."""
 
 NO_ROWS = DemandChunk(*(np.zeros(0, dtype) for dtype in DEMAND_TYPES.values()))
 """No rows, for the compiled loops."""
@@ -59,18 +71,14 @@ LATEST_NS = 1 << 56
 
 
 @part(inline=True)
-def born(s: View, obj: int, pfn: int) -> None:
-    """Note that the demand's new object got no page."""
-    if pfn < 0:
-        s.obj[obj] = OBJ_FAILED
-
-
-@part(inline=True)
 def free_object(s: View, cpu: int, obj: int) -> bool:
     """Free an object of the demand; count what the model dropped or never got. False if there is no such object."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         free_pages(s, cpu, pfn)
+        return True
+    if pfn <= OBJ_BASE_PAGES:
+        free_base_pages(s, cpu, obj)
         return True
     s.obj[obj] = OBJ_NONE
     if pfn == OBJ_DROPPED:
@@ -86,6 +94,9 @@ def split_object(s: View, obj: int, upper: int) -> bool:
     pfn = s.obj[obj] + 0
     if pfn == OBJ_NONE or s.obj[upper] != OBJ_NONE:
         return False
+    if pfn <= OBJ_BASE_PAGES:
+        split_base_pages(s, obj, upper)
+        return True
     if pfn == OBJ_DROPPED:
         shadow_moves(s, obj, upper)
         return True
@@ -159,48 +170,60 @@ def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
 
 
 @part(cold=True)
-def closed_row(s: View, d: DemandChunk, i: int) -> bool:
-    """One row of an operation that only the closed loop has. False if it contradicts the rows before it."""
+def closed_row(s: View, d: DemandChunk, i: int) -> int:
+    """One row of an operation that only the closed loop has; returns as :func:`replay_row`."""
     cpu = d.cpu[i] + 0
     obj = d.obj[i] + 0
     order = d.order[i] + 0
     if d.op[i] == OP_ACCESS:
         return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0)
     if d.op[i] == OP_RECLAIM:
-        return reclaim_object(s, obj, order, d.aux[i] + 0)
+        return ROW_DONE if reclaim_object(s, obj, order, d.aux[i] + 0) else ROW_BAD
+    if d.op[i] == OP_ATTEMPT:
+        attempt_pages(s, cpu, order, d.mt[i] + 0, d.gfp[i] + 0)
+        return ROW_DONE
     truncate_shadows(s, cpu, d.aux[i] + 0, order)
-    return True
+    return ROW_DONE
+
+
+@part(inline=True)
+def alloc_row(s: View, d: DemandChunk, i: int) -> int:
+    """An ALLOC row; returns as :func:`replay_row`."""
+    cpu = d.cpu[i] + 0
+    obj = d.obj[i] + 0
+    order = d.order[i] + 0
+    gfp = d.gfp[i] + 0
+    if s.obj[obj] != OBJ_NONE:
+        return ROW_BAD
+    if d.aux[i] > 0 and not s.cfg.open_loop:
+        done = read_shadow(s, cpu, obj, order, d.mt[i] + 0, gfp, d.attr[i] + 0, d.aux[i] + 0)
+        if done != ROW_BAD:
+            return done
+    if alloc_pages(s, cpu, -1, order, d.mt[i] + 0, gfp, d.attr[i] + 0, obj) < 0:
+        return not_born(s, cpu, obj, order, d.mt[i] + 0, gfp, d.attr[i] + 0)
+    return ROW_DONE
 
 
 @part(inline=True)
 def replay_row(s: View, d: DemandChunk, i: int) -> int:
-    """One row of the demand. False if it contradicts the rows before it: nothing has been done then."""
+    """One row of the demand. ROW_BAD if it contradicts the rows before it: nothing has been done then; else ROW_DONE, ROW_IDS."""
     op = d.op[i]
     cpu = d.cpu[i] + 0
     obj = d.obj[i] + 0
     if op == OP_FREE:
-        return free_object(s, cpu, obj)
+        return ROW_DONE if free_object(s, cpu, obj) else ROW_BAD
     if op == OP_ALLOC:
-        if s.obj[obj] != OBJ_NONE:
-            return False
-        if (
-            d.aux[i] > 0
-            and not s.cfg.open_loop
-            and read_shadow(s, obj, d.order[i] + 0, d.attr[i] + 0, d.aux[i] + 0)
-        ):
-            return True
-        gfp = d.gfp[i] + 0
-        born(s, obj, alloc_pages(s, cpu, -1, d.order[i] + 0, d.mt[i] + 0, gfp, d.attr[i] + 0, obj))
-        return True
+        return alloc_row(s, d, i)
     if op == OP_SPLIT:
-        return split_object(s, obj, d.aux[i] + 0)
+        return ROW_DONE if split_object(s, obj, d.aux[i] + 0) else ROW_BAD
     if op == OP_FREE_PFN:
-        return free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0)
+        return ROW_DONE if free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0) else ROW_BAD
     if op == OP_ALLOC_BULK:
         if s.obj[obj] != OBJ_NONE:
-            return False
-        born(s, obj, alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj))
-        return True
+            return ROW_BAD
+        if alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj) < 0:
+            s.obj[obj] = OBJ_FAILED
+        return ROW_DONE
     return closed_row(s, d, i)
 
 
@@ -210,8 +233,9 @@ def replay_rows(
 ) -> tuple[int, int]:
     """Replay rows [start, end) until a sample is due, the log is nearly full or a row is impossible.
 
-    Returns (rows done up to here, why it stopped). *ahead* is the prefetch distance in rows, 0 for none. Without rows, what is
-    due until *next_sample* (ns) is run: an entry of its own would have the whole model compiled once more.
+    Returns (rows done up to here, why it stopped). It stops, too, where objects in base pages need more ids. *ahead* is the
+    prefetch distance in rows, 0 for none. Without rows, what is due until *next_sample* (ns) is run: an entry of its own would
+    have the whole model compiled once more.
     """
     s = pointers(sa)
     d = pointers(da)
@@ -230,8 +254,9 @@ def replay_rows(
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
-        if not replay_row(s, d, i):
-            return i, STOP_OBJECT
+        done = replay_row(s, d, i)
+        if done != ROW_DONE:
+            return (i, STOP_OBJECT) if done == ROW_BAD else (i + 1, STOP_IDS)
         i += 1
     return i, STOP_END
 
@@ -274,7 +299,7 @@ def check_rows(
     """
     d = pointers(da)
     last = earliest
-    last_op = OP_ALLOC_BULK if shadows < 0 else OP_TRUNCATE
+    last_op = OP_ALLOC_BULK if shadows < 0 else OP_ATTEMPT
     for i in range(len(da.t)):
         op = d.op[i]
         if op > last_op:
@@ -283,7 +308,7 @@ def check_rows(
             return 2, i
         if d.order[i] > max_order or (op == OP_SPLIT and d.order[i] == 0):
             return 3, i
-        if op in (OP_ALLOC, OP_ALLOC_BULK, OP_ACCESS) and d.mt[i] >= MIGRATE_PCPTYPES:
+        if op in (OP_ALLOC, OP_ALLOC_BULK, OP_ACCESS, OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
         if op != OP_FREE_PFN and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i

@@ -16,8 +16,11 @@ from kevacuate.demand.objects import (
     OP_ACCESS,
     OP_ALLOC,
     OP_ALLOC_BULK,
+    OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
+    OP_RECLAIM,
+    OP_SPLIT,
     OP_TRUNCATE,
 )
 from kevacuate.errors import KevacuateError
@@ -30,11 +33,12 @@ from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
-from kevacuate.runs.closed_loop import OBJ_DROPPED, folio_of_shadow
+from kevacuate.runs.base_pages import OBJ_BASE_PAGES, ROW_BAD, ROW_DONE, base_pages_of, base_pages_order
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     NO_ROWS,
     STOP_END,
+    STOP_IDS,
     STOP_LOG,
     STOP_OBJECT,
     STOP_SAMPLE,
@@ -121,7 +125,7 @@ def note_changes(s: View, n: NotesView) -> None:
             if where >= 0:
                 note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
             else:
-                kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
+                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
                 note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
         if now >= 0:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
@@ -135,55 +139,62 @@ def look_at_residents(s: View, n: NotesView) -> None:
 
 
 @part
-def note_request_changes(s: View, n: NotesView, own: int) -> None:
-    """Note what a request of a closed loop did to others' objects, as it reclaimed and compacted; *own* is its own object."""
+def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool, renamed: bool) -> None:
+    """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
+
+    *own* is the row's object, or -1, *code* what ``State.obj`` holds for it if it is in base pages, else -1. *halved*: the row
+    halved a folio, whose upper halves have not come from elsewhere. An object that only changed its size, or its name in a row
+    that gives names (*renamed*), has neither come nor gone.
+    """
     first = n.fixed[N_FIRST]
+    low = high = own
+    if code <= OBJ_BASE_PAGES:
+        low = s.stat.first_base_page + base_pages_of(code)
+        high = low + (1 << base_pages_order(code)) - 1
     for i in range(n.fixed[N_LAST] - first):
         before = n.resident[i] + 0
         now = held_by(s, first + i)
         if before == now:
             continue
-        if before >= 0 and before >> 4 != own:
+        same = before >> 4 == now >> 4 or (renamed and before & 15 == now & 15)
+        stays = before >= 0 and now >= 0 and same
+        if before >= 0 and not stays and before >> 4 != own and not low <= before >> 4 <= high:
             where = s.obj[before >> 4] + 0
             if where >= 0:
                 note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
             else:
-                kind = NOTE_DROPPED if where == OBJ_DROPPED else NOTE_FREE
+                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
                 note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
-        if now >= 0 and now >> 4 != own:
+        mine = now >> 4 == own or low <= now >> 4 <= high
+        if now >= 0 and not stays and not halved and not mine:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
 
 @part
-def note_truncation(s: View, n: NotesView, shadow: int, order: int) -> None:
-    """Note which pages of a kept folio are about to be given up."""
-    head = folio_of_shadow(s, shadow)
-    pfn = s.obj[s.stat.first_shadow + head] + 0
-    if pfn >= 0 and overlaps(n, pfn + shadow - head, order):
-        note(s, n, NOTE_FREE, pfn + shadow - head, order, 0, 0, s.stat.first_shadow + head)
-
-
-@part
-def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> bool:
-    """One row of a closed loop, noting. False if it contradicts the rows before it.
-
-    What the recorded kernel reclaimed neither comes nor goes, and neither does what is read again while the model has it.
-    """
-    op = d.op[i]
-    hits = s.stat.hit_pages + 0
+def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
+    """One row of a closed loop, noting; returns as :func:`kevacuate.runs.loop.replay_row`."""
+    hits = s.stat.hit_pages + s.stat.truncated_pages
     reads = s.stat.refault_pages + 0
-    request = op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ACCESS
-    if request:
-        look_at_residents(s, n)
-    if op == OP_TRUNCATE:
-        note_truncation(s, n, d.aux[i] + 0, d.order[i] + 0)
+    op = d.op[i]
+    own = -1 if op in (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT) else d.obj[i] + 0
+    before = s.obj[own] + 0 if own >= 0 else -1
+    look_at_residents(s, n)
     note_before(s, n, d, i)
-    if not replay_row(s, d, i):
-        return False
-    if request and s.stat.hit_pages == hits and (op != OP_ACCESS or s.stat.refault_pages > reads):
-        note_request_changes(s, n, d.obj[i] + 0)
+    done = replay_row(s, d, i)
+    if done == ROW_BAD:
+        return ROW_BAD
+    found = s.stat.hit_pages + s.stat.truncated_pages > hits
+    in_base_pages = op == OP_ACCESS and before <= OBJ_BASE_PAGES
+    code = before if op == OP_FREE else -1
+    if op == OP_ALLOC or (op == OP_ACCESS and not in_base_pages):
+        code = s.obj[own] + 0
+    halved = found or op == OP_SPLIT
+    note_row_changes(s, n, own, code, halved, halved or op == OP_RECLAIM)
+    if (not found or op != OP_ALLOC) and (
+        op != OP_ACCESS or (s.stat.refault_pages > reads and not in_base_pages)
+    ):
         note_after(s, n, d, i)
-    return True
+    return done
 
 
 @part
@@ -196,25 +207,49 @@ def advance_noting(s: View, n: NotesView, t: int) -> None:
 
 
 @part
+def note_free(s: View, n: NotesView, obj: int) -> None:
+    """Note that an object's pages are about to be freed."""
+    pfn = s.obj[obj] + 0
+    if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
+        note(s, n, NOTE_FREE, pfn, s.meta[pfn] & 15, 0, 0, obj)
+
+
+@part
 def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note a free before it happens, while the pages still say what they are."""
     s.stat.cpu = d.cpu[i]
     if d.op[i] == OP_FREE:
-        pfn = s.obj[d.obj[i]] + 0
-        if pfn >= 0 and overlaps(n, pfn, s.meta[pfn] & 15):
-            note(s, n, NOTE_FREE, pfn, s.meta[pfn] & 15, 0, 0, d.obj[i] + 0)
+        code = s.obj[d.obj[i]] + 0
+        if code > OBJ_BASE_PAGES:
+            note_free(s, n, d.obj[i] + 0)
+            return
+        first = s.stat.first_base_page + base_pages_of(code)
+        for page in range(first, first + (1 << base_pages_order(code))):
+            note_free(s, n, page)
     elif d.op[i] == OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
         note(s, n, NOTE_FREE, d.aux[i] + 0, d.order[i] + 0, 0, 0, -1)
+
+
+@part
+def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: int) -> None:
+    """Note that an object has its pages, which row *i* asked for."""
+    pfn = s.obj[obj] + 0
+    if overlaps(n, pfn, order):
+        flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
+        note(s, n, NOTE_ALLOC, pfn, order, d.mt[i] + 0, flags, obj)
 
 
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
     if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK or d.op[i] == OP_ACCESS:
-        pfn = s.obj[d.obj[i]] + 0
-        if overlaps(n, pfn, d.order[i] + 0):
-            flags = int(d.gfp[i]) + (int(d.attr[i]) << 32)
-            note(s, n, NOTE_ALLOC, pfn, d.order[i] + 0, d.mt[i] + 0, flags, d.obj[i] + 0)
+        code = s.obj[d.obj[i]] + 0
+        if code > OBJ_BASE_PAGES:
+            note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)
+            return
+        first = s.stat.first_base_page + base_pages_of(code)
+        for page in range(first, first + (1 << base_pages_order(code))):
+            note_alloc(s, n, d, i, 0, page)
 
 
 @kernel
@@ -237,15 +272,17 @@ def replay_rows_noting(
             return i, STOP_LOG
         advance_noting(s, n, t)
         s.stat.now = max(t, s.stat.now)
-        if not s.cfg.open_loop:
-            if not closed_row_noting(s, n, d, i):
-                return i, STOP_OBJECT
-        else:
+        if s.cfg.open_loop:
             note_before(s, n, d, i)
-            if not replay_row(s, d, i):
-                return i, STOP_OBJECT
+            done = replay_row(s, d, i)
             note_after(s, n, d, i)
+        else:
+            done = closed_row_noting(s, n, d, i)
+        if done == ROW_BAD:
+            return i, STOP_OBJECT
         i += 1
+        if done != ROW_DONE:
+            return i, STOP_IDS
     return i, STOP_END
 
 

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Room in the table of objects for base pages (:mod:`kevacuate.runs.base_pages`): little at first, more as it is needed."""
+
+from __future__ import annotations
+
+from kevacuate.mm.layout import State, with_objects
+
+
+def first_base_pages(state: State, first: int) -> State:
+    """The state at the start of a closed loop, with ids from *first* on for one object of the largest order.
+
+    *first* is the number of the demand's objects and shadows.
+    """
+    stat = state.view.stat
+    ids = 1 << state.view.cfg.max_page_order
+    stat.first_base_page, stat.nr_base_pages = first, ids
+    return with_objects(state, first + ids) if first + ids > state.obj.size else state
+
+
+def more_base_pages(state: State) -> State:
+    """The state with twice as many ids, at most as many as twice its pages: then objects that find no ids fail."""
+    view = state.view
+    whole = (1 << view.cfg.max_page_order) - 1
+    ids = min(2 * view.stat.nr_base_pages, 2 * view.cfg.npages_real + whole & ~whole)
+    view.stat.nr_base_pages = max(view.stat.nr_base_pages, ids)
+    first = view.stat.first_base_page
+    return with_objects(state, first + ids) if first + ids > state.obj.size else state

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Objects in base pages: what a closed loop makes of a huge fault, or a large folio of the page cache, that fails in the model.
+
+The recorded kernel satisfied the request. Where the model cannot, the object gets pages of order 0 in its place, as the kernel
+does: of a huge fault that falls back the program touches base pages (do_huge_pmd_anonymous_page, mm/huge_memory.c, 7.2), and the
+page cache falls back to smaller folios (__filemap_get_folio_mpol, mm/filemap.c; page_cache_ra_order, mm/readahead.c).
+
+Approximate: they are taken all at once, at the moment of the request, and of the page cache's orders in between none is tried. A
+program that would not touch all of them takes fewer, later.
+
+Every base page is an object of the model: it moves, and is dropped, by itself. Their ids are the last of ``State.obj``, from
+``stat.first_base_page`` on; the object's own entry says which it has (:func:`base_pages_of`). Halving the object shares them out;
+the halves of the last two are plain objects of order 0.
+"""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.kernel.gfp import (
+    GFP_ACCOUNT,
+    GFP_HIGHUSER_MOVABLE,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_WRITE,
+    GFP_ZERO,
+)
+from kevacuate.mm.constants import ATTR_FILE, OBJ_DROPPED, OBJ_NONE
+from kevacuate.mm.fields import View
+from kevacuate.mm.lruvec import lru_rename
+from kevacuate.mm.page_alloc import alloc_pages, is_thp_fault
+from kevacuate.mm.page_free import free_pages
+from kevacuate.mm.workingset import shadow_moves
+
+OBJ_FAILED = -3
+"""What ``State.obj`` holds for an object that is alive in the demand although its allocation failed."""
+
+OBJ_BASE_PAGES = -5
+"""From here down it holds, for an object in base pages, which ones these are."""
+
+ROW_BAD = 0
+"""What became of a row: it contradicts those before it,"""
+ROW_DONE = 1
+"""it is done,"""
+ROW_IDS = 2
+"""it is done, and the table of objects must grow before the next one."""
+
+KEPT_GFP = GFP_ZERO | GFP_ACCOUNT
+"""What a base page's request has of the huge fault's flags, besides GFP_HIGHUSER_MOVABLE."""
+
+
+@part(inline=True)
+def base_pages_of(code: int) -> int:
+    """First id, counted from ``stat.first_base_page``, of an object in base pages: *code* is what ``State.obj`` holds for it."""
+    return (OBJ_BASE_PAGES - code) & (OBJ_BASE_PAGES - code - 1)
+
+
+@part
+def base_pages_order(code: int) -> int:
+    """Order of an object in base pages."""
+    left = OBJ_BASE_PAGES - code
+    order = 1
+    while left & 1 == 0:
+        left >>= 1
+        order += 1
+    return order
+
+
+@part(inline=True)
+def base_pages_code(first: int, order: int) -> int:
+    """What ``State.obj`` holds for an object in 2**order base pages, *order* at least 1; *first* is a multiple of 2**order."""
+    return OBJ_BASE_PAGES - (first | 1 << (order - 1))
+
+
+@part
+def unused_ids(s: View, first: int, order: int) -> bool:
+    """Whether nobody has the 2**order ids from *first* on."""
+    base = s.stat.first_base_page + first
+    for i in range(base, base + (1 << order)):
+        if s.obj[i] != OBJ_NONE:
+            return False
+    return True
+
+
+@part(cold=True)
+def find_ids(s: View, order: int) -> int:
+    """The first of 2**order ids, a multiple of that, which nobody has (next fit); -1 if there are none."""
+    count = s.stat.nr_base_pages >> order
+    at = s.stat.next_base_page >> order
+    for _ in range(count):
+        if at >= count:
+            at = 0
+        if unused_ids(s, at << order, order):
+            s.stat.next_base_page = at << order
+            return at << order
+        at += 1
+    return -1
+
+
+@part(cold=True)
+def enough_ids(s: View) -> int:
+    """ROW_DONE if the largest object would still find ids, else ROW_IDS."""
+    largest = s.cfg.max_page_order
+    if s.stat.spare_base_page >= 0 and unused_ids(s, s.stat.spare_base_page, largest):
+        return ROW_DONE
+    s.stat.spare_base_page = find_ids(s, largest)
+    return ROW_DONE if s.stat.spare_base_page >= 0 else ROW_IDS
+
+
+@part
+def base_page_gfp(gfp: int, attr: int) -> int:
+    """The flags that a base page is asked for with, in the place of a folio that was asked for with *gfp*."""
+    if attr & ATTR_FILE == 0:
+        return GFP_HIGHUSER_MOVABLE | gfp & KEPT_GFP
+    if gfp & GFP_WRITE:  # the last order that __filemap_get_folio_mpol tries is asked for in earnest
+        return gfp & ~(GFP_NORETRY | GFP_NOWARN)
+    return gfp
+
+
+@part(cold=True)
+def alloc_pages_for(s: View, cpu: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
+    """:func:`kevacuate.mm.page_alloc.alloc_pages`, out of line: the loop has its own copy of what it does."""
+    return alloc_pages(s, cpu, -1, order, mt, gfp, attr, obj)
+
+
+@part(cold=True)
+def take_base_pages(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+    """Give the object, whose folio was not to be had, base pages: as many as there are. Returns ROW_DONE or ROW_IDS.
+
+    After the first that fails no more are tried: their pages stay failed, and are counted. An object without any is failed.
+    """
+    first = find_ids(s, order)
+    base = s.stat.first_base_page + first
+    size = 1 << order
+    flags = base_page_gfp(gfp, attr)
+    taken = 0
+    while first >= 0 and taken < size:
+        if alloc_pages_for(s, cpu, 0, mt, flags, attr, base + taken) < 0:
+            break
+        taken += 1
+    s.stat.base_pages += taken
+    s.stat.base_pages_failed += size - taken
+    if taken == 0:
+        s.obj[obj] = OBJ_FAILED
+        return ROW_DONE
+    for i in range(base + taken, base + size):
+        s.obj[i] = OBJ_FAILED
+    s.obj[obj] = base_pages_code(first, order)
+    return enough_ids(s)
+
+
+@part(cold=True)
+def not_born(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+    """The demand's new object got no folio: in a closed loop it is in base pages then, where the kernel falls back to those."""
+    s.obj[obj] = OBJ_FAILED
+    if s.cfg.open_loop or order == 0:
+        return ROW_DONE
+    if is_thp_fault(s, order, gfp, obj) or attr & ATTR_FILE:
+        return take_base_pages(s, cpu, obj, order, mt, gfp, attr)
+    return ROW_DONE
+
+
+@part(cold=True)
+def free_base_pages(s: View, cpu: int, obj: int) -> None:
+    """Free an object in base pages; what the model dropped or never got is counted page by page."""
+    code = s.obj[obj] + 0
+    first = s.stat.first_base_page + base_pages_of(code)
+    for i in range(first, first + (1 << base_pages_order(code))):
+        pfn = s.obj[i] + 0
+        if pfn >= 0:
+            free_pages(s, cpu, pfn)
+        elif pfn == OBJ_DROPPED:
+            s.stat.dropped_then_freed += 1
+        else:
+            s.stat.failed_then_freed += 1
+        s.obj[i] = OBJ_NONE
+    s.obj[obj] = OBJ_NONE
+
+
+@part(cold=True)
+def hand_on(s: View, source: int, obj: int) -> int:
+    """Object *obj* takes over from object *source*, of order 0: its page, shadow entry or failure. The pfn, or < 0."""
+    pfn = s.obj[source] + 0
+    s.obj[source] = OBJ_NONE
+    s.obj[obj] = pfn
+    if pfn >= 0:
+        lru_rename(s, pfn, obj)
+    elif pfn == OBJ_DROPPED:
+        shadow_moves(s, source, obj)
+    return pfn
+
+
+@part(cold=True)
+def split_base_pages(s: View, obj: int, upper: int) -> None:
+    """Halve an object in base pages: object *upper* gets the upper half of them."""
+    code = s.obj[obj] + 0
+    first = base_pages_of(code)
+    half = base_pages_order(code) - 1
+    if half > 0:
+        s.obj[obj] = base_pages_code(first, half)
+        s.obj[upper] = base_pages_code(first + (1 << half), half)
+        return
+    hand_on(s, s.stat.first_base_page + first, obj)
+    hand_on(s, s.stat.first_base_page + first + 1, upper)
