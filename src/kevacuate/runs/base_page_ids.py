@@ -6,14 +6,16 @@ from __future__ import annotations
 from kevacuate.mm.layout import State, with_objects
 
 
-def first_base_pages(state: State, first: int) -> State:
-    """The state at the start of a closed loop, with ids from *first* on for one object of the largest order.
+def first_ids(state: State, objects: int, shadows: int) -> State:
+    """The state at the start of a replay: behind the objects' ids those of shadows, and of base pages for one large object.
 
-    *first* is the number of the demand's objects and shadows.
+    *shadows* is -1 in an open loop, which has neither.
     """
-    stat = state.view.stat
-    ids = 1 << state.view.cfg.max_page_order
-    stat.first_base_page, stat.nr_base_pages = first, ids
+    if shadows < 0:
+        return state
+    stat, ids = state.view.stat, 1 << state.view.cfg.max_page_order
+    first = objects + shadows
+    stat.first_shadow, stat.first_base_page, stat.nr_base_pages = objects, first, ids
     return with_objects(state, first + ids) if first + ids > state.obj.size else state
 
 
