@@ -19,8 +19,6 @@ from kevacuate.demand.objects import (
     OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
-    OP_RECLAIM,
-    OP_SPLIT,
     OP_TRUNCATE,
 )
 from kevacuate.errors import KevacuateError
@@ -121,12 +119,7 @@ def note_changes(s: View, n: NotesView) -> None:
         if before == now:
             continue
         if before >= 0:
-            where = s.obj[before >> 4] + 0
-            if where >= 0:
-                note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
-            else:
-                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
-                note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
+            note_gone(s, n, first + i, before & 15, before >> 4)
         if now >= 0:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
@@ -139,12 +132,20 @@ def look_at_residents(s: View, n: NotesView) -> None:
 
 
 @part
-def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool, renamed: bool) -> None:
-    """Note what one row of a closed loop did to others' objects: its request may have reclaimed and compacted.
+def note_gone(s: View, n: NotesView, pfn: int, order: int, obj: int) -> None:
+    """Note that 2**order pages are no longer the object's: it is elsewhere now, was dropped, or freed."""
+    where = s.obj[obj] + 0
+    if where >= 0:
+        note(s, n, NOTE_MOVED_OUT, pfn, order, where, 0, obj)
+    else:
+        note(s, n, NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE, pfn, order, 0, 0, obj)
 
-    *own* is the row's object, or -1, *code* what ``State.obj`` holds for it if it is in base pages, else -1. *halved*: the row
-    halved a folio, whose upper halves have not come from elsewhere. An object that only changed its size, or its name in a row
-    that gives names (*renamed*), has neither come nor gone.
+
+@part
+def note_request_changes(s: View, n: NotesView, own: int, code: int) -> None:
+    """Note what a request of a closed loop did to others' objects, as it reclaimed and compacted.
+
+    *own* is its own object, or -1, *code* what ``State.obj`` holds for it if it is in base pages, else -1.
     """
     first = n.fixed[N_FIRST]
     low = high = own
@@ -156,44 +157,72 @@ def note_row_changes(s: View, n: NotesView, own: int, code: int, halved: bool, r
         now = held_by(s, first + i)
         if before == now:
             continue
-        same = before >> 4 == now >> 4 or (renamed and before & 15 == now & 15)
-        stays = before >= 0 and now >= 0 and same
-        if before >= 0 and not stays and before >> 4 != own and not low <= before >> 4 <= high:
-            where = s.obj[before >> 4] + 0
-            if where >= 0:
-                note(s, n, NOTE_MOVED_OUT, first + i, before & 15, where, 0, before >> 4)
-            else:
-                kind = NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE
-                note(s, n, kind, first + i, before & 15, 0, 0, before >> 4)
-        mine = now >> 4 == own or low <= now >> 4 <= high
-        if now >= 0 and not stays and not halved and not mine:
+        if before >= 0 and before >> 4 != own and not low <= before >> 4 <= high:
+            note_gone(s, n, first + i, before & 15, before >> 4)
+        if now >= 0 and now >> 4 != own and not low <= now >> 4 <= high:
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
 
 @part
+def covered_until(s: View, pfn: int) -> int:
+    """The pfn behind the object's chunk that holds the page *pfn*; *pfn* if none does."""
+    for order in range(s.cfg.max_page_order + 1):
+        head = pfn >> order << order
+        held = held_by(s, head)
+        if held >= 0 and head + (1 << (held & 15)) > pfn:
+            return head + (1 << (held & 15))
+    return pfn
+
+
+@part
+def note_page_changes(s: View, n: NotesView, had: int) -> None:
+    """Note page by page what a row did that halves folios or gives them other names.
+
+    *had* is the pfn behind the chunk that held the range's first page before.
+    """
+    first = n.fixed[N_FIRST]
+    has = covered_until(s, first)
+    owner = taker = -1
+    for pfn in range(first, n.fixed[N_LAST]):
+        before = n.resident[pfn - first] + 0
+        now = held_by(s, pfn)
+        if before >= 0:
+            had, owner = pfn + (1 << (before & 15)), before >> 4
+        if now >= 0:
+            has, taker = pfn + (1 << (now & 15)), now >> 4
+        if has <= pfn < had:
+            note_gone(s, n, pfn, 0, max(owner, 0))
+        elif had <= pfn < has:
+            note(s, n, NOTE_MOVED_IN, pfn, 0, 0, 0, taker)
+
+
+@part
 def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
-    """One row of a closed loop, noting; returns as :func:`kevacuate.runs.loop.replay_row`."""
-    hits = s.stat.hit_pages + s.stat.truncated_pages
-    reads = s.stat.refault_pages + 0
+    """One row of a closed loop, noting; returns as :func:`kevacuate.runs.loop.replay_row`.
+
+    What the recorded kernel reclaimed neither comes nor goes, and neither does what is read again while the model has it.
+    """
     op = d.op[i]
-    own = -1 if op in (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT) else d.obj[i] + 0
+    hits, reads = s.stat.hit_pages + 0, s.stat.refault_pages + 0
+    request = op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ACCESS or op == OP_ATTEMPT
+    own = d.obj[i] + 0 if request and op != OP_ATTEMPT else -1
     before = s.obj[own] + 0 if own >= 0 else -1
-    look_at_residents(s, n)
+    had = n.fixed[N_FIRST] + 0
+    if request or op == OP_TRUNCATE:
+        look_at_residents(s, n)
+        had = covered_until(s, had)
     note_before(s, n, d, i)
     done = replay_row(s, d, i)
     if done == ROW_BAD:
         return ROW_BAD
-    found = s.stat.hit_pages + s.stat.truncated_pages > hits
-    in_base_pages = op == OP_ACCESS and before <= OBJ_BASE_PAGES
-    code = before if op == OP_FREE else -1
-    if op == OP_ALLOC or (op == OP_ACCESS and not in_base_pages):
-        code = s.obj[own] + 0
-    halved = found or op == OP_SPLIT
-    note_row_changes(s, n, own, code, halved, halved or op == OP_RECLAIM)
-    if (not found or op != OP_ALLOC) and (
-        op != OP_ACCESS or (s.stat.refault_pages > reads and not in_base_pages)
-    ):
-        note_after(s, n, d, i)
+    apart = op == OP_ACCESS and before <= OBJ_BASE_PAGES
+    if op == OP_TRUNCATE or (request and s.stat.hit_pages > hits):
+        note_page_changes(s, n, had)
+    elif request and (op != OP_ACCESS or s.stat.refault_pages > reads):
+        code = s.obj[own] + 0 if own >= 0 and not apart else -1
+        note_request_changes(s, n, own, code)
+        if not apart:
+            note_after(s, n, d, i)
     return done
 
 
