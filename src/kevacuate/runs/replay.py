@@ -284,7 +284,8 @@ def _varied(
 ) -> Demand:
     """The demand as the options' seed varies it."""
     config = machine_config(recording.machine, recorded, closed=closed)
-    return varied_demand(demand, config, options.variation, seed=options.seed, closed=closed)
+    how = options.variation.at_scale(default_time_scale(recording.machine))
+    return varied_demand(demand, config, how, seed=options.seed, closed=closed)
 
 
 MOST_SHADOWS = 4

@@ -17,6 +17,9 @@ from kevacuate.runs.interleave import drawn_shifts, interleaved
 from kevacuate.runs.loop import check_rows
 from kevacuate.runs.variation import Variation
 
+MOST_ROWS = 1 << 24
+"""A demand of more rows is not varied: it would have to be held in memory, at 40 bytes a row."""
+
 KSWAPD_STREAM = 1 << 61
 """Tells the draw of kswapd's times from the others of a seed."""
 
@@ -31,7 +34,7 @@ def varied_demand(
     KevacuateError
         The demand's counts are not known, or it is corrupted.
     """
-    if seed == 0 or not (how.moves_rows or how.page_kinds):
+    if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
     chunks = list(demand.chunks(closed=closed))
     if not chunks:
