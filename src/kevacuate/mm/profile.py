@@ -88,8 +88,8 @@ class Profile:
 
 
 NOT_MODELLED = (
-    "direct compaction (its list operations are an input of the buddy level; a replay models kcompactd alone)",
-    "reclaim (a replay is open loop: recorded frees are replayed as they came), MGLRU",
+    "in open loop: direct compaction and reclaim, which are in the demand as they were recorded",
+    "MGLRU, swap, shrinkers of slabs (what the recorded kernel's freed is in the demand), page tables' accessed bits",
     "per-CPU deltas of NR_FREE_PAGES, and the NUMA expiry of per-CPU lists",
     "alloc_pages_bulk beyond one page a call, page reporting, memory hotplug, hwpoison",
     "splitting of large folios whose destination cannot be allocated",
