@@ -27,6 +27,8 @@ EXCERPT = (
     "cost.pages_dropped",
     "cost.pages_migrated",
     "cost.worker_ms",
+    "vmstat.thp_fault_fallback",
+    "vmstat.allocstall",
     "end.mixed_blocks",
     "end.polluted_blocks",
     "end.polluted_pages",
