@@ -108,16 +108,16 @@ MUTATIONS = {
         "mm/fast_isolate_freepages.py", "free_pfn - (distance >> 2))", "free_pfn - (distance >> 6))",
         "compaction", "compaction.kev",
     ),
-    "skip bits ignored by both scanners": Mutation(
-        "mm/compact_scanners.py", "    return cc.ignore_skip_hint != 0 or not get_pageblock_skip(s, pfn)", "    return True",
+    "skip bits never set by the scanners": Mutation(
+        "mm/compact_scanners.py", ">> s.cfg.pageblock_order)] |= k.PB_COMPACT_SKIP", ">> s.cfg.pageblock_order)] |= 0",
         "compaction", "compaction.kev",
     ),
     "a batch one folio too large": Mutation(
-        "mm/isolate_migratepages.py", "(finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX)",
-        "(finish or cc.nr_migratepages <= COMPACT_CLUSTER_MAX)", "compaction", "compaction.kev",
+        "mm/isolate_migratepages.py", "(finish or cc.nr_migratepages < k.COMPACT_CLUSTER_MAX)",
+        "(finish or cc.nr_migratepages <= k.COMPACT_CLUSTER_MAX)", "compaction", "compaction.kev",
     ),
     "asynchronous compaction moves both positions": Mutation(
-        "mm/isolate_migratepages.py", "    if cc.mode != MIGRATE_ASYNC:\n        cached[1]", "    if True:\n        cached[1]",
+        "mm/isolate_migratepages.py", "    if cc.mode != k.MIGRATE_ASYNC:\n        cached[1]", "    if True:\n        cached[1]",
         "compaction", "compaction.kev",
     ),
 }  # fmt: skip

@@ -199,7 +199,7 @@ def test_a_huge_page_of_one_node_alone_gives_up_without_draining(extra: int, lef
 def only_movable_chunks_free() -> State:
     """defrag_mode; all memory movable and in use but 64 order-2 chunks of one block."""
     pages = BLOCK * 8
-    config = MachineConfig(pages, (ZoneConfig(0, 2, 0, pages),), defrag_mode=True)
+    config = MachineConfig(pages, (ZoneConfig(0, 2, 0, pages),), defrag_mode=True, compaction=True)
     state = build_state(config, EvacuationConfig(), StateOptions(objects=8192, log_capacity=1 << 17))
     load_state.memblock_free_all(state, config)
     while entry.alloc(state, 0, -1, 0, 1, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, -1) >= 0:

@@ -59,6 +59,7 @@ def use(state: State, pfns: list[int], lru: int = 0) -> None:
     state.link[2 * np.array(pfns)] = -1
     state.link[2 * np.array(pfns) + 1] = attr
     state.view.zone[0].nr_lru += lru
+    state.view.node[0].nr_lru[k.NR_LRU_LISTS * k.ZONE_NORMAL + k.LRU_INACTIVE_ANON] += lru
 
 
 def take(state: State, order: int, mt: int) -> int:

@@ -226,7 +226,8 @@ def test_kswapd_woken_from_its_short_sleep_keeps_the_order_it_finished_at() -> N
         if stat.kswapd_wakes == 2:
             break
         read(state, 2 * PAGES - 1 - _)
-    assert (stat.kswapd_wakes, stat.kswapd_low_wmark_hit_quickly, pgdat.kswapd_order) == (2, 1, 3)
+    assert (stat.kswapd_wakes, stat.kswapd_low_wmark_hit_quickly) == (2, 1)
+    assert pgdat.kswapd_alloc_order == 3  # its next run has begun while the request reclaims
 
 
 def test_kswapd_falls_back_to_order_0_once_the_compaction_gap_is_reclaimed() -> None:

@@ -11,6 +11,7 @@ import pytest
 from . import Config, Oracle, ZoneConfig
 from . import constants as k
 from .irqwork import queue_pageblock_evacuate, zone_unlock
+from .lru import lruvec_add_folio
 from .machine import LogRecord
 from .zone import Page
 
@@ -39,9 +40,11 @@ def put(oracle: Oracle, pfn: int, order: int, attr: int, obj: int) -> None:
     if attr & k.A_LRU:
         attr |= k.A_ON_LRU
         oracle.m.zones[0].nr_lru += 1 << order
-    oracle.m.heads[pfn] = Page(pfn, order, k.ALLOC, obj=obj, attr=attr)
+    page = oracle.m.heads[pfn] = Page(pfn, order, k.ALLOC, obj=obj, attr=attr)
     if obj >= 0:
         oracle.m.obj_pfn[obj] = pfn
+    if attr & k.A_ON_LRU:
+        lruvec_add_folio(oracle.m, page)
 
 
 def queue(oracle: Oracle, pfn: int = 0) -> None:

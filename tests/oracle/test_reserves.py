@@ -53,7 +53,7 @@ def test_atomic_requests_reserve_a_block_and_reclaim_gives_it_back() -> None:
 
 @pytest.mark.parametrize("kswapd_bit", [True, False])
 def test_boost_wakes_kswapd_which_gives_it_back(kswapd_bit: bool) -> None:
-    oracle = machine(kswapd_run_ns=1000)
+    oracle = machine(kswapd_run_ns=1000, open_loop=True)
     used = [oracle.alloc(0, 3, k.MOVABLE, k.GFP_MOVABLE | KERNEL, 0, -1) for _ in range(128)]
     oracle.setup_per_zone_wmarks(0)
     oracle.m.zones[0].watermark[k.WMARK_HIGH] = 20

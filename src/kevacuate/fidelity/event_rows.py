@@ -13,6 +13,7 @@ from kevacuate.kernel.hooks import OF_A_LIST, ListOp, RmqKind
 from kevacuate.mm.constants import LRU_LISTS, MIGRATE_TYPES, NR_LRU_LISTS, NR_PCP_LISTS, ZONE_MOVABLE
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import EventChunk, EventKind
+from kevacuate.recording.event_numbers import MIG_MOVED
 from kevacuate.recording.schema import concat_chunks
 
 _WITH_CHUNK = np.array(
@@ -54,7 +55,6 @@ _ASKED = np.array(
 """Kinds whose order a reclaim works for."""
 
 _ASKED_OF_ZONES = np.array([EventKind.VMSCAN_KSWAPD_WAKE, EventKind.VMSCAN_WAKEUP_KSWAPD])
-MIG_MOVED = 1
 
 _MAY_LACK_PAGE = np.array([EventKind.GT_RMQ, EventKind.MM_PAGE_ALLOC])
 

@@ -85,6 +85,27 @@ class EvacOp(IntEnum):
     """More of a look: a = the op it belongs to, b = other used pages, c = pages of reference count 0."""
 
 
+class CompactZoneOp(IntEnum):
+    """``op`` of ``gt_cz``, the lowest byte of column ``a``: what becomes of the compaction of a zone."""
+
+    BEGINS = 0
+    """compact_zone begins."""
+    ENDS = 1
+    """It returns; its result is in bits 24 to 31."""
+    NONE = 2
+    """The zone was deferred or skipped, or nothing was to do."""
+
+
+class MigrationOp(IntEnum):
+    """``op`` of ``gt_mig``, which is kept in column ``b``: the way of a folio through a migration."""
+
+    ISOLATED = 0
+    MOVED = 1
+    NOT_UNMAPPED = 2
+    NOT_MOVED = 3
+    """It was unmapped, and not moved."""
+
+
 class FolioFlag(IntFlag):
     """``flags`` of ``gt_rec`` and ``gt_lru``: what the folio was before the decision."""
 

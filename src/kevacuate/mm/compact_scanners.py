@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     account_freepages,
     covering_chunk,
@@ -17,23 +18,6 @@ from kevacuate.mm.buddy import (
     list_add_tail,
     move_freepages_block,
     page_zone,
-)
-from kevacuate.mm.constants import (
-    ALLOC_CMA,
-    CHUNK_ALLOC,
-    CHUNK_BUDDY,
-    CHUNK_COMPACT,
-    CHUNK_ISOLATED,
-    CHUNK_TAIL,
-    L_LIST,
-    LIST_ROTATE_FIRST,
-    LIST_ROTATE_LAST,
-    MIGRATE_CMA,
-    MIGRATE_ISOLATE,
-    MIGRATE_MOVABLE,
-    MIGRATE_PCPTYPES,
-    PB_COMPACT_SKIP,
-    WMARK_MIN,
 )
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.log import log_list
@@ -49,13 +33,13 @@ def freepages(s: View, z: int, cc: CompactControl, order: int) -> int:
 @part
 def get_pageblock_skip(s: View, pfn: int) -> bool:
     """Whether the skip bit of *pfn*'s block is set."""
-    return s.block[2 * (pfn >> s.cfg.pageblock_order)] & PB_COMPACT_SKIP != 0
+    return s.block[2 * (pfn >> s.cfg.pageblock_order)] & k.PB_COMPACT_SKIP != 0
 
 
 @part
 def set_pageblock_skip(s: View, pfn: int) -> None:
     """Set the skip bit of *pfn*'s block."""
-    s.block[2 * (pfn >> s.cfg.pageblock_order)] |= PB_COMPACT_SKIP
+    s.block[2 * (pfn >> s.cfg.pageblock_order)] |= k.PB_COMPACT_SKIP
 
 
 @part
@@ -98,7 +82,7 @@ def move_freelist(s: View, head: int, pfn: int, last: bool) -> None:
     else:
         list_add_tail(s, head, pfn)
     mt = get_pfnblock_migratetype(s, pfn)
-    log_list(s, L_LIST, pfn, LIST_ROTATE_LAST if last else LIST_ROTATE_FIRST, s.meta[pfn] & 15, mt)
+    log_list(s, k.L_LIST, pfn, k.LIST_ROTATE_LAST if last else k.LIST_ROTATE_FIRST, s.meta[pfn] & 15, mt)
 
 
 @part(cold=True)
@@ -107,21 +91,21 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
     mt = get_pfnblock_migratetype(s, pfn)
     del_page_from_free_list(s, z, pfn, order, mt)
     account_freepages(s, z, -(1 << order), mt)
-    s.meta[pfn] = CHUNK_COMPACT << 4 | order
+    s.meta[pfn] = k.CHUNK_COMPACT << 4 | order
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order - 1:
         page = pfn
         while page < pfn + (1 << order):
             mt = get_pfnblock_migratetype(s, page)
-            if mt < MIGRATE_PCPTYPES:
-                move_freepages_block(s, z, page, mt, MIGRATE_MOVABLE)
+            if mt < k.MIGRATE_PCPTYPES:
+                move_freepages_block(s, z, page, mt, k.MIGRATE_MOVABLE)
             page += 1 << pageblock_order
 
 
 @part
 def add_to_freepages(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> None:
     """Put a chunk that was isolated at the end of cc->freepages."""
-    s.meta[pfn] = CHUNK_COMPACT << 4 | order
+    s.meta[pfn] = k.CHUNK_COMPACT << 4 | order
     list_add_tail(s, pfn, freepages(s, z, cc, order))
     cc.nr_freepages += 1 << order
 
@@ -129,9 +113,9 @@ def add_to_freepages(s: View, z: int, cc: CompactControl, pfn: int, order: int) 
 @part
 def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int) -> bool:
     """__isolate_free_page onto cc->freepages; False where the zone would fall below MIN. Isolated pages do not count as free."""
-    mark = s.zone[z].watermark[WMARK_MIN] + (1 << order)
-    isolated = get_pfnblock_migratetype(s, pfn) == MIGRATE_ISOLATE
-    if not isolated and not zone_watermark_ok(s, z, 0, mark, 0, ALLOC_CMA):
+    mark = s.zone[z].watermark[k.WMARK_MIN] + (1 << order)
+    isolated = get_pfnblock_migratetype(s, pfn) == k.MIGRATE_ISOLATE
+    if not isolated and not zone_watermark_ok(s, z, 0, mark, 0, k.ALLOC_CMA):
         return False
     take_free_chunk(s, z, pfn, order)
     add_to_freepages(s, z, cc, pfn, order)
@@ -145,7 +129,7 @@ def is_compound(s: View, state: int) -> bool:
 
     In an open loop, as it was first modelled, chunks of every state that are in use.
     """
-    return state == CHUNK_ALLOC or state == CHUNK_ISOLATED or s.cfg.open_loop != 0
+    return state == k.CHUNK_ALLOC or state == k.CHUNK_ISOLATED or s.cfg.open_loop != 0
 
 
 @part
@@ -158,7 +142,7 @@ def isolate_freepages_block(
         scanned += 1
         meta = s.meta[pfn] + 0
         size = 1 << (meta & 15)
-        if meta >> 4 == CHUNK_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             if not isolate_free_page(s, z, cc, pfn, meta & 15):
                 break
             scanned += size - 1
@@ -180,12 +164,12 @@ def suitable_migration_target(s: View, cc: CompactControl, start: int) -> bool:
     """Whether the block is a movable one, or its type is ignored, and it is not free altogether (:1429)."""
     order = cc.order if cc.order > 0 else s.cfg.pageblock_order
     meta = s.meta[start] + 0
-    if meta >> 4 == CHUNK_BUDDY and meta & 15 >= order:
+    if meta >> 4 == k.CHUNK_BUDDY and meta & 15 >= order:
         return False
     if cc.ignore_block_suitable:
         return True
     mt = get_pfnblock_migratetype(s, start)
-    return mt in (MIGRATE_MOVABLE, MIGRATE_CMA)
+    return mt in (k.MIGRATE_MOVABLE, k.MIGRATE_CMA)
 
 
 @part
@@ -193,10 +177,10 @@ def covered_by_whole_blocks(s: View, pfn: int) -> bool:
     """pageblock_skip_persistent: whether a compound page of a block or more holds the page."""
     start = pageblock_start_pfn(s, pfn)
     meta = s.meta[start] + 0
-    if meta >> 4 == CHUNK_TAIL:
+    if meta >> 4 == k.CHUNK_TAIL:
         head = covering_chunk(s, start)
         if head < 0:
             return False
         meta = s.meta[head] + 0
     state = meta >> 4
-    return meta & 15 >= s.cfg.pageblock_order and (state == CHUNK_ALLOC or state == CHUNK_ISOLATED)
+    return meta & 15 >= s.cfg.pageblock_order and (state == k.CHUNK_ALLOC or state == k.CHUNK_ISOLATED)

@@ -8,6 +8,7 @@ wait where too many pages are isolated. Every chunk in use counts as one compoun
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype
 from kevacuate.mm.compact_scanners import (
     covered_by_whole_blocks,
@@ -18,25 +19,6 @@ from kevacuate.mm.compact_scanners import (
     pageblock_pfn_to_page,
     pageblock_start_pfn,
     set_pageblock_skip,
-)
-from kevacuate.mm.constants import (
-    ALLOC_CMA,
-    ATTR_ACTIVATING,
-    ATTR_FILE,
-    ATTR_LRU,
-    ATTR_MLOCKED,
-    ATTR_ON_LRU,
-    ATTR_WRITEBACK,
-    CHUNK_ALLOC,
-    CHUNK_BUDDY,
-    CHUNK_ISOLATED,
-    COMPACT_CLUSTER_MAX,
-    GFP_FS,
-    MIGRATE_ASYNC,
-    MIGRATE_CMA,
-    MIGRATE_MOVABLE,
-    MIGRATE_SYNC,
-    PAGE_ALLOC_COSTLY_ORDER,
 )
 from kevacuate.mm.evacuate_isolate import may_isolate, too_many_isolated
 from kevacuate.mm.fast_isolate_freepages import freelist_scan_limit
@@ -59,14 +41,14 @@ def update_cached_migrate(s: View, z: int, cc: CompactControl, pfn: int) -> None
     pfn = pageblock_start_pfn(s, pfn) + (1 << s.cfg.pageblock_order)
     cached = s.zone[z].compact_cached_migrate_pfn
     cached[0] = max(cached[0], pfn)
-    if cc.mode != MIGRATE_ASYNC:
+    if cc.mode != k.MIGRATE_ASYNC:
         cached[1] = max(cached[1], pfn)
 
 
 @part
 def pollutes_movable(s: View, cc: CompactControl) -> bool:
     """Whether what is compacted for would be a small fallback into movable blocks: a direct request of another type."""
-    other = cc.direct_compaction != 0 and cc.migratetype != MIGRATE_MOVABLE
+    other = cc.direct_compaction != 0 and cc.migratetype != k.MIGRATE_MOVABLE
     return other and cc.order < s.cfg.pageblock_order
 
 
@@ -79,7 +61,7 @@ def fast_find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
     linear = pfn not in (start, pageblock_start_pfn(s, pfn))
     if cc.ignore_skip_hint or cc.finish_pageblock or linear:
         return pfn
-    if cc.order <= PAGE_ALLOC_COSTLY_ORDER or pollutes_movable(s, cc):
+    if cc.order <= k.PAGE_ALLOC_COSTLY_ORDER or pollutes_movable(s, cc):
         return pfn
     limit = freelist_scan_limit(s, cc)
     distance = (cc.free_pfn - pfn) >> 1
@@ -87,10 +69,10 @@ def fast_find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
         distance >>= 2
     high = pageblock_start_pfn(s, pfn + distance)
     seen = 0
-    for order in range(cc.order - 1, PAGE_ALLOC_COSTLY_ORDER - 1, -1):
+    for order in range(cc.order - 1, k.PAGE_ALLOC_COSTLY_ORDER - 1, -1):
         if seen >= limit or zone.free_area[order] == 0:
             continue
-        head = free_list(s, z, order, MIGRATE_MOVABLE)
+        head = free_list(s, z, order, k.MIGRATE_MOVABLE)
         page = s.link[2 * head] + 0
         while page != head:
             seen += 1
@@ -119,12 +101,12 @@ def isolate_source(s: View, z: int, cc: CompactControl, pfn: int, pages: int) ->
     """Take a folio off the LRU onto cc->migratepages."""
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
-    s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
-    s.link[2 * pfn + 1] = attr & ~(ATTR_ON_LRU | ATTR_ACTIVATING)
-    if attr & ATTR_LRU:
+    s.meta[pfn] = k.CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
+    s.link[2 * pfn + 1] = attr & ~(k.ATTR_ON_LRU | k.ATTR_ACTIVATING)
+    if attr & k.ATTR_LRU:
         zone.nr_lru -= pages
         mod_isolated(s, pfn, attr, pages)
-    if attr & ATTR_ON_LRU and s.cfg.open_loop == 0:
+    if attr & k.ATTR_ON_LRU and s.cfg.open_loop == 0:
         lruvec_del_folio(s, pfn, attr)
     folios = cc.nr_folios
     s.folios[cc.sources + folios] = pfn
@@ -143,11 +125,11 @@ def may_be_source(s: View, cc: CompactControl, pfn: int, order: int) -> bool:
     if order >= s.cfg.pageblock_order or (wanted >= 0 and order >= wanted) or not may_isolate(s, pfn):
         return False
     attr = s.link[2 * pfn + 1] + 0
-    if attr & ATTR_WRITEBACK and cc.mode != MIGRATE_SYNC:
+    if attr & k.ATTR_WRITEBACK and cc.mode != k.MIGRATE_SYNC:
         return False
-    if attr & ATTR_MLOCKED and s.cfg.compact_unevictable_allowed == 0:
+    if attr & k.ATTR_MLOCKED and s.cfg.compact_unevictable_allowed == 0:
         return False
-    return cc.gfp_mask & GFP_FS != 0 or attr & ATTR_FILE == 0
+    return cc.gfp_mask & k.GFP_FS != 0 or attr & k.ATTR_FILE == 0
 
 
 @part(cold=True)
@@ -162,7 +144,7 @@ def putback_isolated(s: View, cc: CompactControl, cpu: int) -> None:
 @part
 def mark_at_lru(s: View, cc: CompactControl, pfn: int, start: int, marked: bool) -> bool:
     """test_and_set_skip at the first folio on the LRU of a block that is scanned from its start; whether that has been done."""
-    if marked or not s.link[2 * pfn + 1] & ATTR_ON_LRU:
+    if marked or not s.link[2 * pfn + 1] & k.ATTR_ON_LRU:
         return marked
     if not cc.ignore_skip_hint:
         set_pageblock_skip(s, start)
@@ -191,10 +173,10 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
     if from_start and not isolation_suitable(s, cc, start):
         pfn = end
         scanned = 1
-    while pfn < end and (finish or cc.nr_migratepages < COMPACT_CLUSTER_MAX):
+    while pfn < end and (finish or cc.nr_migratepages < k.COMPACT_CLUSTER_MAX):
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
+        if meta >> 4 == k.CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
             marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
         scanned += 1 << order
@@ -232,17 +214,17 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
     if from_start and not isolation_suitable(s, cc, start):
         pfn = end
         scanned = 1
-    while pfn < end and (cc.finish_pageblock or cc.nr_migratepages < COMPACT_CLUSTER_MAX):
+    while pfn < end and (cc.finish_pageblock or cc.nr_migratepages < k.COMPACT_CLUSTER_MAX):
         if pfn >= following:
             if cc.nr_migratepages:
                 break
             following = (pfn // wanted + 1) * wanted
         meta = s.meta[pfn] + 0
         order = meta & 15
-        if meta >> 4 == CHUNK_BUDDY:
+        if meta >> 4 == k.CHUNK_BUDDY:
             scanned += 1 << order
             pfn += 1 << order
-        elif meta >> 4 == CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
+        elif meta >> 4 == k.CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
             marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
             scanned += 1 << order
@@ -269,18 +251,18 @@ def suitable_migration_source(s: View, cc: CompactControl, start: int) -> bool:
     In an open loop, as it was first modelled, the second block of a larger page in use is looked into.
     """
     if s.cfg.open_loop:
-        return not (s.meta[start] >> 4 == CHUNK_ALLOC and s.meta[start] & 15 >= s.cfg.pageblock_order)
+        return not (s.meta[start] >> 4 == k.CHUNK_ALLOC and s.meta[start] & 15 >= s.cfg.pageblock_order)
     if covered_by_whole_blocks(s, start):
         return False
     if not cc.direct_compaction:
         return True
     mt = get_pfnblock_migratetype(s, start)
-    if mt == MIGRATE_CMA and not cc.alloc_flags & ALLOC_CMA:
+    if mt == k.MIGRATE_CMA and not cc.alloc_flags & k.ALLOC_CMA:
         return False
-    if cc.mode != MIGRATE_ASYNC:
+    if cc.mode != k.MIGRATE_ASYNC:
         return True
-    if cc.migratetype == MIGRATE_MOVABLE or cc.order >= s.cfg.pageblock_order:
-        return mt == MIGRATE_MOVABLE or mt == MIGRATE_CMA
+    if cc.migratetype == k.MIGRATE_MOVABLE or cc.order >= s.cfg.pageblock_order:
+        return mt == k.MIGRATE_MOVABLE or mt == k.MIGRATE_CMA
     return mt == cc.migratetype
 
 
@@ -290,9 +272,9 @@ def isolate_from_block(s: View, z: int, cc: CompactControl, cpu: int, pfn: int, 
 
     Asynchronous direct compaction gives up where too many pages are isolated.
     """
-    if not (cc.direct_compaction and cc.mode == MIGRATE_ASYNC):
+    if not (cc.direct_compaction and cc.mode == k.MIGRATE_ASYNC):
         isolate_migratepages_block(s, z, cc, pfn, end)
-    elif too_many_isolated(s, s.zone[z].node, cc.gfp_mask & GFP_FS != 0):
+    elif too_many_isolated(s, s.zone[z].node, cc.gfp_mask & k.GFP_FS != 0):
         cc.migrate_pfn = pfn
         return ISOLATE_ABORT
     else:

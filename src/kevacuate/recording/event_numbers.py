@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kevacuate.kernel.hooks import EvacOp, ListOp, RmqKind
+from kevacuate.kernel.hooks import CompactZoneOp, EvacOp, ListOp, MigrationOp, RmqKind
 from kevacuate.recording.schema import EventKind
 
 MM_PAGE_ALLOC = int(EventKind.MM_PAGE_ALLOC)
@@ -73,3 +73,9 @@ LIST_MOVE = int(ListOp.MOVE)
 LIST_ROTATE_FIRST = int(ListOp.ROTATE_FIRST)
 LIST_ROTATE_LAST = int(ListOp.ROTATE_LAST)
 EVAC_CLAIM = int(EvacOp.CLAIM)
+CZ_BEGINS = int(CompactZoneOp.BEGINS)
+CZ_ENDS = int(CompactZoneOp.ENDS)
+CZ_NONE = int(CompactZoneOp.NONE)
+MIG_ISOLATED = int(MigrationOp.ISOLATED)
+MIG_MOVED = int(MigrationOp.MOVED)
+MIG_NOT_UNMAPPED = int(MigrationOp.NOT_UNMAPPED)

@@ -37,6 +37,7 @@ from kevacuate.recording.event_numbers import (
     GT_BLK,
     GT_EVAC,
     GT_LIST,
+    LIST_ADD_TAIL,
     LIST_DELETE,
     LIST_MOVE,
     LIST_ROTATE_LAST,
@@ -120,7 +121,7 @@ def follow_list(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     z = page_zone(s, pfn)
     b.inputs[N_LIST] += 1
     if op < LIST_DELETE:
-        add_free(s, z, pfn, order, mt, op == 1)
+        add_free(s, z, pfn, order, mt, op == LIST_ADD_TAIL)
     elif s.meta[pfn] != (CHUNK_BUDDY << 4 | order):
         return
     elif op == LIST_DELETE:

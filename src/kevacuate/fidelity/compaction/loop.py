@@ -98,6 +98,9 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_KCOMPACTD_WAKE,
     COMPACTION_MIGRATEPAGES,
     COMPACTION_TRY_TO_COMPACT_PAGES,
+    CZ_BEGINS,
+    CZ_ENDS,
+    CZ_NONE,
     GT_CAPT,
     GT_CZ,
     GT_LIST,
@@ -108,6 +111,9 @@ from kevacuate.recording.event_numbers import (
     LIST_DELETE,
     LIST_ROTATE_FIRST,
     LIST_ROTATE_LAST,
+    MIG_ISOLATED,
+    MIG_MOVED,
+    MIG_NOT_UNMAPPED,
     MM_PAGE_ALLOC,
     MM_PAGE_FREE,
     MM_PAGE_PCPU_DRAIN,
@@ -178,13 +184,13 @@ def own_migration(s: View, b: CompactionBooks, e: EventChunk, i: int, number: in
     """gt_mig of a compacting task."""
     cc = s.cc[run]
     op = e.b[i]
-    if op == 0:
+    if op == MIG_ISOLATED:
         isolated(s, b, e, i, number, run, z, cc)
     elif b.runs[run * RW + R_STATE] != S_MIGRATE:
         return
-    elif op == 1:
+    elif op == MIG_MOVED:
         moved(s, b, e, i, number, run, z, cc)
-    elif op == 2:
+    elif op == MIG_NOT_UNMAPPED:
         attempted(s, b, e, i, number, run, z, cc)
     else:
         not_moved(s, b, e, i, number, run, z, cc)
@@ -284,7 +290,7 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
     op, result = e.a[i] & 255, e.a[i] >> 24 & 255
     direct = e.a[i] >> 32 & FLAG_DIRECT != 0
     z = b.zone_of[e.a[i] >> 48 & 255] + 0
-    if op == 1:
+    if op == CZ_ENDS:
         run = run_of(b, e.pid[i] + 0)
         if run < 0:
             force_cached(s, e, i, z)
@@ -298,12 +304,12 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
             compacted(s, s.cc[run], z, result)
         return
     if direct:
-        wanted_directly(s, b, e, i, number, z, COMPACT_CONTINUE if op == 0 else result)
-        if op == 2:
+        wanted_directly(s, b, e, i, number, z, COMPACT_CONTINUE if op == CZ_BEGINS else result)
+        if op == CZ_NONE:
             ended_directly(s, b, e, i, z, result)
     else:
-        wanted(b, e, i, number, op == 0, s.zone[z].node)
-    if op == 0:
+        wanted(b, e, i, number, op == CZ_BEGINS, s.zone[z].node)
+    if op == CZ_BEGINS:
         run = free_run(s, b) if direct else s.zone[z].node
         if run < 0 or b.runs[run * RW + R_PID]:
             b.inputs[N_MODES] += 1
@@ -444,9 +450,9 @@ def others_ran(b: CompactionBooks) -> None:
 @part
 def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_mig of a task whose run is not the model's, or of an evacuation."""
-    if e.b[i] == 0:
+    if e.b[i] == MIG_ISOLATED:
         take_folio(s, b, e.pfn[i] + 0, e.order[i] + 0)
-    elif e.b[i] == 1:
+    elif e.b[i] == MIG_MOVED:
         move_folio(s, b, e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0)
 
 

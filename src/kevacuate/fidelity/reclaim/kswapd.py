@@ -45,6 +45,7 @@ from kevacuate.mm.watermark import boost_watermark
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
     GT_RMQ,
+    MM_PAGE_ALLOC,
     RMQ_BUDDY,
     VMSCAN_KSWAPD_SLEEP,
     VMSCAN_KSWAPD_WAKE,
@@ -114,7 +115,7 @@ def claim_is_over(b: ReclaimBooksView, e: EventChunk, i: int) -> bool:
     if b.facts.claim_pid != e.pid[i] + 1:
         return False
     kind = e.kind[i]
-    return kind == VMSCAN_WAKEUP_KSWAPD or kind == 1 or (kind == GT_RMQ and e.a[i] <= RMQ_BUDDY)
+    return kind == VMSCAN_WAKEUP_KSWAPD or kind == MM_PAGE_ALLOC or (kind == GT_RMQ and e.a[i] <= RMQ_BUDDY)
 
 
 @part

@@ -46,6 +46,8 @@ from kevacuate.recording.event_numbers import (
     GT_REC,
     GT_RMQ,
     GT_SLOW,
+    MIG_ISOLATED,
+    MIG_MOVED,
     MM_LRU_ACTIVATE,
     MM_LRU_INSERTION,
     MM_PAGE_ALLOC,
@@ -69,7 +71,7 @@ from kevacuate.recording.event_numbers import (
 _OF_A_BATCH = int(LruOp.NOT_EVICTABLE)
 BY_LIST_GIVEN = 2
 """``who`` of gt_rec: a list that the caller gave (evacuation, contiguous allocation)."""
-SLOW_ENTERED, MIG_ISOLATED, MIG_MOVED = 0, 0, 1
+SLOW_ENTERED = 0
 
 
 @part

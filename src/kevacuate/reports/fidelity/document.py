@@ -60,7 +60,7 @@ ABOUT = {
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
         "failed to move and when, captures, alloc_flags of a direct compaction's request, when kswapd ends a run.",
         "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
-        "operations, the free page of each move, what follows a batch, results, positions, and what is given back. At every "
+        "operations. The free page of each move, what follows a batch, results, positions, and what is given back. At every "
         "dump the skip bits, cached positions and deferral.",
     ),
     "reclaim": (
