@@ -32,7 +32,7 @@ from kevacuate.observe.outcomes import recorded_outcome
 from kevacuate.observe.triage import triage_recording
 from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
-from kevacuate.recording.demand import read_start_objects
+from kevacuate.recording.demand import StartObjects, read_start_objects
 from kevacuate.runs.initial_state import initial_state
 from kevacuate.runs.options import ReplayOptions
 
@@ -160,11 +160,11 @@ def test_the_start_of_a_replay_from_each_dump(name: str) -> None:
 
 
 def test_the_start_of_a_replay_of_a_demand_that_lacks_pages_that_can_move() -> None:
-    """As the shipped one, whose objects at the start are the folios on LRU lists: no other anonymous page is among them."""
+    """As of a recording that tells of folios on LRU lists only: here every other object of the start is left out."""
     recording = kevacuate.Recording.shipped()
     start = recording.start
     assert start is not None
-    objects = read_start_objects(recording.path)
+    objects = StartObjects(*(column[::2] for column in read_start_objects(recording.path)))
     policy, skip = parse_policy("mainline"), np.zeros(len(start.blocks.pfn), np.bool_)
     model = initial_state(recording.machine, start, objects, policy, ReplayOptions(), 0, skip)
     found, wanted = moment(model), state_moment(start, 9, 9)

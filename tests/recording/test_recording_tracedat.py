@@ -64,14 +64,30 @@ def test_the_report_of_trace_cmd_says_the_same(tmp_path: Path, name: str, lines:
 
 
 def test_the_excerpt_has_nearly_every_kind() -> None:
+    """Further kinds, of reclaim, the page cache and probes, came after it was made."""
     kinds = set(events_of(DATA / "rich.v7.dat").kind.tolist())
     absent = {EventKind(k).name for k in {int(k) for k in EventKind} - kinds}
     assert absent <= {
         "MM_CALCULATE_TOTALRESERVE_PAGES",
         "GT_CAPT",
+        "GT_REC",
+        "GT_LRU",
+        "GT_MIG",
+        "GT_CZ",
+        "GT_SLOW",
         "MIGRATE_PAGES_START",
         "VMSCAN_WRITE_FOLIO",
         "VMSCAN_RECLAIM_PAGES",
+        "VMSCAN_THROTTLED",
+        "VMSCAN_KSWAPD_RECLAIM_FAIL",
+        "VMSCAN_KSWAPD_CLEAR_HOPELESS",
+        "MM_LRU_INSERTION",
+        "MM_LRU_ACTIVATE",
+        "MM_FILEMAP_ADD_TO_PAGE_CACHE",
+        "MM_FILEMAP_DELETE_FROM_PAGE_CACHE",
+        "MM_FILEMAP_GET_PAGES",
+        "MM_FILEMAP_FAULT",
+        "MM_FILEMAP_MAP_PAGES",
     }
 
 

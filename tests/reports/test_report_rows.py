@@ -164,9 +164,10 @@ RECORDED = {
 """Of the rows that only recordings side by side have; free chunks of order 2 and up as those of order 1."""
 
 VMSTAT = (
-    "allocstall_dma32", "allocstall_normal", "compact_daemon_wake", "compact_fail", "compact_stall", "compact_success",
-    "pgalloc_dma32", "pgalloc_normal", "pgmigrate_fail", "pgmigrate_success", "pgsteal_direct", "pgsteal_kswapd",
-    "thp_fault_alloc", "thp_fault_fallback",
+    "allocstall_dma32", "allocstall_normal", "compact_daemon_wake", "compact_fail", "compact_free_scanned",
+    "compact_isolated", "compact_migrate_scanned", "compact_stall", "compact_success", "oom_kill",
+    "pgalloc_dma32", "pgalloc_normal", "pgmigrate_fail", "pgmigrate_success", "pgscan_direct", "pgscan_kswapd",
+    "pgsteal_direct", "pgsteal_kswapd", "thp_fault_alloc", "thp_fault_fallback", "workingset_refault_file",
 )  # fmt: skip
 """Names of counters of /proc/vmstat of Linux 6.18."""
 
@@ -185,7 +186,7 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     shared = {
         name: way
         for name, way in DIRECTIONS.items()
-        if name.split(".")[0] not in ("mean", "end", "control", "compaction")
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 

@@ -155,18 +155,21 @@ OFF = {
 FIGURES = ("watermark_boosts", "kswapd_wakes", "compactions", "compaction_pages_migrated", "extfrag")
 
 
+@pytest.mark.parametrize("loop", ["open", "closed"])
 @pytest.mark.parametrize("off", [("watermark_boost_factor",), tuple(OFF)])
 def test_the_shipped_recording_as_if_of_a_machine_with_them_off(
-    off: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    off: tuple[str, ...], loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is recorded comes to the same as what the model is told; a factor of 0 boosts nothing."""
     recording = Recording.shipped()
-    told = replace(machine_config(recording.machine, recording.start), **{OFF[name]: 0 for name in off})
+    told = machine_config(recording.machine, recording.start, closed=loop == "closed")
+    told = replace(told, **{OFF[name]: 0 for name in off})
+    options = ReplayOptions(samples=2, loop=loop)
     extra = {**recording.machine.extra, "settings": dict.fromkeys(off, 0)}
     object.__setattr__(recording, "machine", replace(recording.machine, extra=extra))
-    recorded = replay(recording, options=ReplayOptions(samples=2))
+    recorded = replay(recording, options=options)
     monkeypatch.setattr(initial, "machine_config", lambda *_, **__: told)
-    honoured = replay(Recording.shipped(), options=ReplayOptions(samples=2))
+    honoured = replay(Recording.shipped(), options=options)
     assert recorded.provenance["final_state_digest"] == honoured.provenance["final_state_digest"]
     assert {n: recorded.metrics[n] for n in FIGURES} == {n: honoured.metrics[n] for n in FIGURES}
     assert recorded.metrics["watermark_boosts"] == 0
