@@ -228,10 +228,11 @@ def conclusion(comparison: Comparison) -> Conclusion:
     parts += guessed_parts(comparison)
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
+        closed = loop_of(comparison) == "closed"
         text = (
             f"One demand, {replays_words(comparison)}. A seed draws what no recording shows, such as when background work "
-            "begins. How much evacuation moves rests on the skip bits that compaction has set. Reclaim is the recorded "
-            "kernel's own."
+            "begins. How much evacuation moves rests on the skip bits that compaction has set. "
+            f"Reclaim is {'the model' if closed else 'the recorded kernel'}'s own."
         )
         parts.append(Part("basis", text))
     return Conclusion(parts)
