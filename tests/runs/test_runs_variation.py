@@ -145,7 +145,9 @@ def test_by_default_seeds_vary_how_far_tasks_have_come(tmp_path: Path) -> None:
 
 def test_times_are_those_of_a_native_machine() -> None:
     scaled = replace(STRONG, read_ns=MS, kswapd_percent=20).at_scale(10)
-    assert scaled == Variation(interleave_ns=30 * MS, interleave_period_ns=50 * MS, read_ns=10 * MS, kswapd_percent=20)
+    assert scaled == Variation(
+        interleave_ns=30 * MS, interleave_period_ns=50 * MS, read_ns=10 * MS, kswapd_percent=20
+    )
     assert Variation(read_ns=10**10).at_scale(2).read_ns == 10**10  # what a variation may be at most
 
 
