@@ -193,16 +193,15 @@ def test_the_open_loop_is_that_of_the_plain_demand(tmp_path: Path) -> None:
     assert runs[0].provenance["final_state_digest"] == runs[1].provenance["final_state_digest"]
 
 
-def test_auto_is_open_until_it_may_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_closes_where_reclaim_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demand = build_demand(Recording.open(recorded(tmp_path, large_folio())))
     assert demand.tells_reclaim
-    monkeypatch.setattr(loop_choice, "AUTO_CLOSES", False)
-    assert not choose_loop("auto", demand).closed
-    monkeypatch.setattr(loop_choice, "AUTO_CLOSES", True)
     assert choose_loop("auto", demand).closed
     assert not choose_loop("open", demand).closed
     untold = build_demand(Recording.open(recorded(tmp_path / "untold", large_folio(), reclaimed=0)))
     assert not choose_loop("auto", untold).closed
+    monkeypatch.setattr(loop_choice, "AUTO_CLOSES", False)
+    assert not choose_loop("auto", demand).closed
 
 
 def test_the_run_says_which_loop_it_was(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from kevacuate.runs.variation import Variation
 
 MS = 1_000_000
 BORN, GONE = (0, 4), (1, 5)
+NOTHING = Variation(interleave_ns=0)
 STRONG = Variation(interleave_ns=3 * MS, interleave_period_ns=5 * MS)
 
 
@@ -84,7 +85,7 @@ def test_equal_seeds_vary_equally_and_others_otherwise() -> None:
 
 def test_without_a_shift_the_rows_are_the_recorded_ones() -> None:
     rows = reclaiming()
-    other, _ = interleaved(rows, 64, 1, Variation())
+    other, _ = interleaved(rows, 64, 1, NOTHING)
     for name in DemandChunk._fields:
         if name not in ("obj", "aux"):
             assert np.array_equal(getattr(other, name), getattr(rows, name)), name
@@ -106,7 +107,7 @@ def test_reads_shift_what_their_task_does_after_them() -> None:
         script.alloc(100 + i, 0, mt=mt, gfp=gfp, attr=FILE if mt else 0)
     rows = script.chunk()
     assert is_read(rows).sum() == 10
-    other, _ = interleaved(rows, 64, 5, Variation(read_ns=MS // 10))
+    other, _ = interleaved(rows, 64, 5, replace(NOTHING, read_ns=MS // 10))
     shift = other.t - rows.t
     assert (shift[:3] == 0).all()
     changed = np.flatnonzero(np.diff(shift)) + 1
@@ -131,13 +132,32 @@ def test_replays_of_varied_demands(tmp_path: Path, loop: str) -> None:
     assert run.provenance["options"]["variation"]["interleave_ns"] == 3 * MS
 
 
+def test_by_default_seeds_vary_how_far_tasks_have_come(tmp_path: Path) -> None:
+    """Not seed 0, and more than when background work begins."""
+    source = write_reclaiming(tmp_path / "made.kev", reclaiming())
+    for seed, same in ((0, True), (1, False)):
+        told = [
+            replay(source, seed=seed, options=options).provenance["final_state_digest"]
+            for options in (ReplayOptions(), ReplayOptions(variation=NOTHING))
+        ]
+        assert (told[0] == told[1]) == same
+
+
+def test_times_are_those_of_a_native_machine() -> None:
+    scaled = replace(STRONG, read_ns=MS, kswapd_percent=20).at_scale(10)
+    assert scaled == Variation(
+        interleave_ns=30 * MS, interleave_period_ns=50 * MS, read_ns=10 * MS, kswapd_percent=20
+    )
+    assert Variation(read_ns=10**10).at_scale(2).read_ns == 10**10  # what a variation may be at most
+
+
 def test_page_kinds_are_drawn_anew(tmp_path: Path) -> None:
     from kevacuate.policy import parse_policy
     from kevacuate.runs.replay import Replay
 
     source = write_reclaiming(tmp_path / "made.kev", reclaiming())
     demand = build_demand(source, kinds=PageKindModel(pinned=0.2, pinned_buffer=0.2))
-    options = ReplayOptions(variation=Variation(page_kinds=True))
+    options = ReplayOptions(variation=replace(NOTHING, page_kinds=True))
     pinned = []
     for seed in (0, 1, 2):
         run = Replay(source, demand, parse_policy("mainline"), replace(options, seed=seed))
