@@ -811,7 +811,11 @@ def compact_zone(m: Machine, cc: Control) -> int:
 def run(m: Machine, cc: Control, in_step: bool) -> int:
     """compact_zone's loop."""
     zone = cc.zone
+    rounds = 0
     while (result := compact_finished(m, cc)) == COMPACT_CONTINUE:
+        rounds += 1
+        if rounds > 2 * (zone.end_pfn - zone.start_pfn):
+            return COMPACT_CONTENDED
         cc.finish_pageblock = start_of_block(m, cc.last_migrated) == start_of_block(m, cc.migrate_pfn)
         again = True
         while again:
