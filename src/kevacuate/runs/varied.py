@@ -27,17 +27,17 @@ KSWAPD_STREAM = 1 << 61
 def varied_demand(
     demand: Demand, config: MachineConfig, how: Variation, *, seed: int, closed: bool
 ) -> Demand:
-    """The demand that a replay of that seed runs: the demand itself where nothing of its rows is varied.
+    """The demand that a replay of that seed runs: the demand itself where nothing is varied, or its counts are not known.
 
     Raises
     ------
     KevacuateError
-        The demand's counts are not known, or it is corrupted.
+        The demand is corrupted.
     """
     if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
     chunks = list(demand.chunks(closed=closed))
-    if not chunks:
+    if not chunks or demand.max_objects is None:
         return demand
     rows = DemandChunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
     start, kinds, quality = demand.start_objects, demand.kinds, demand.quality
