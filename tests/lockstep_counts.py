@@ -14,8 +14,6 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-UNMEASURED, UNMEASURED_EACH = 10, 2
-"""The minima are from before closed loops were drawn: until they are measured anew, so many times less is asked of a run."""
 SHARDS = 65
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
@@ -294,11 +292,7 @@ def load(directory: Path) -> Counter[str]:
 
 def shortfalls(total: Counter[str]) -> list[str]:
     """What a complete run has not reached often enough, in words."""
-    missing = [
-        f"{what}: {total[what]} < {REQUIRED_EACH}"
-        for what in REQUIRED
-        if total[what] < REQUIRED_EACH // UNMEASURED_EACH
-    ]
+    missing = [f"{what}: {total[what]} < {REQUIRED_EACH}" for what in REQUIRED if total[what] < REQUIRED_EACH]
     missing += [
         f"{what}: {total[what]} < {least}"
         for what, least in {
@@ -307,7 +301,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_RECLAIM,
             **REQUIRED_OF_PRESSURE,
         }.items()
-        if total[what] < max(least // UNMEASURED, 1)
+        if total[what] < least
     ]
     if total["operations"] < REQUIRED_OPERATIONS:
         missing.append(f"operations: {total['operations']} < {REQUIRED_OPERATIONS}")

@@ -37,7 +37,7 @@ class Theme:
     profiles: tuple[str, ...] = ("7.2",)
     compaction: bool = False  # kcompactd runs, and the vm sysctls that it follows are drawn
     defrag_mode: bool = False
-    open_loop: bool | None = None  # None: mostly closed
+    open_loop: bool | None = None  # None: drawn
 
 
 EVACUATING = Theme(
@@ -65,6 +65,7 @@ THEMES = {
             batches=(None, 3),
             plain=True,
             cma=(False,),
+            open_loop=True,
         ),
         Theme("cma", cma=(True,), nodes=(1, 2), pageblock_orders=(3, 4, 5, 6)),
         EVACUATING,
@@ -140,6 +141,7 @@ THEMES = {
             npages=(256, 768),
             plain=True,
             defrag_mode=True,
+            open_loop=True,
         ),
     )
 }
@@ -265,7 +267,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         defrag_mode=draw(odd) if profile.defrag_mode else False,
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
         page_group_by_mobility_disabled=draw(odd),
-        open_loop=draw(odd) if theme.open_loop is None else theme.open_loop,
+        open_loop=draw(FLAG) if theme.open_loop is None else theme.open_loop,
         pcp_high_fraction=draw(st.sampled_from((0, 0, 8))),
         free_high_batch=draw(FLAG),
         vmstat_phase_ns=draw(st.sampled_from((0, 1, 500_000_000))),

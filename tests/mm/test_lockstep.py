@@ -58,9 +58,9 @@ SHARD_LIST = [
     *(Shard("cma", "mixed", 12, 1500, part) for part in range(2)),
     Shard("large blocks", "mixed", 10, 1500),
     Shard("large blocks", "staged", 6, 1500),
-    *(Shard("highatomic", "highatomic", 14, 2000, part) for part in range(3)),
-    *(Shard("evacuation", "staged", 14, 2000, part) for part in range(4)),
-    *(Shard("busy", "staged, little LRU", 14, 2000, part) for part in range(5)),
+    *(Shard("highatomic", "highatomic", 36, 2000, part) for part in range(3)),
+    *(Shard("evacuation", "staged", 18, 2000, part) for part in range(4)),
+    *(Shard("busy", "staged, little LRU", 18, 2000, part) for part in range(5)),
     Shard("evacuation", "evacuation", 10, 2000),
     Shard("busy", "busy", 8, 2000),
     Shard("crowded", "crowded", 8, 2000),
@@ -69,7 +69,7 @@ SHARD_LIST = [
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
     *(Shard("compaction", "compaction", 10, 1500, part) for part in range(4)),
-    *(Shard("defrag", "defrag", 8, 1200, part) for part in range(2)),
+    *(Shard("defrag", "defrag", 24, 1200, part) for part in range(2)),
     *(Shard("reclaim", "reclaim", 10, 1500, part) for part in range(4)),
     *(
         Shard(theme, plan, machines if plan == "mixed" else 3, 700, 0, kernel)
