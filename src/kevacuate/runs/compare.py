@@ -99,7 +99,7 @@ def workers_for(recording: Recording, jobs: int) -> int:
 def replay_all(
     recording: Recording, demand: Demand, jobs: Sequence[Job], workers: int | None, report: Report | None
 ) -> list[Run]:
-    """The run of every job, in their order."""
+    """The run of every job, in their order. Those of one seed are made one after the other: they share its demand."""
     tally = _Tally(jobs, demand.span[1], report)
 
     def one(number: int) -> Run:
@@ -107,12 +107,14 @@ def replay_all(
         return replay(recording, policy, options=options, demand=demand, progress=tally.of(number))
 
     most = workers_for(recording, len(jobs)) if workers is None else min(workers, len(jobs))
+    by_seed = sorted(range(len(jobs)), key=lambda number: jobs[number].options.seed)
     if most == 1:
-        return [one(number) for number in range(len(jobs))]
+        alone = {number: one(number) for number in by_seed}
+        return [alone[number] for number in range(len(jobs))]
     pool = ThreadPoolExecutor(most, "replay")
     try:
-        waiting = [pool.submit(one, number) for number in range(len(jobs))]
-        return [future.result() for future in waiting]
+        waiting = {number: pool.submit(one, number) for number in by_seed}
+        return [waiting[number].result() for number in range(len(jobs))]
     finally:  # of an exception: a replay whose loop is being compiled ends only after that, and nobody waits for it
         tally.stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -23,6 +26,12 @@ MOST_ROWS = 1 << 24
 KSWAPD_STREAM = 1 << 61
 """Tells the draw of kswapd's times from the others of a seed."""
 
+KEPT = 2
+"""Varied demands that are kept: replays of one seed under several policies come one after the other."""
+
+_kept: WeakKeyDictionary[Demand, OrderedDict[tuple[object, ...], Demand]] = WeakKeyDictionary()
+_lock = Lock()
+
 
 def varied_demand(
     demand: Demand, config: MachineConfig, how: Variation, *, seed: int, closed: bool
@@ -36,6 +45,19 @@ def varied_demand(
     """
     if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
+    key = (how, seed, closed)
+    with _lock:
+        kept = _kept.setdefault(demand, OrderedDict())
+        made = kept.pop(key, None) or _varied(demand, config, how, seed, closed)
+        if made is not demand:  # which would keep itself alive
+            kept[key] = made
+        if len(kept) > KEPT:
+            kept.popitem(last=False)
+        return made
+
+
+def _varied(demand: Demand, config: MachineConfig, how: Variation, seed: int, closed: bool) -> Demand:
+    """:func:`varied_demand`, of a seed that varies something."""
     chunks = list(demand.chunks(closed=closed))
     if not chunks or demand.max_objects is None:
         return demand

@@ -103,7 +103,7 @@ def replayed(recording: Recording, number: int, options: ReplayOptions, report: 
     report("reading the demand", 0, 0)
     demand = _in_memory(demand_while_compiling(recording))
     moments = sorted(moments_of(recording).items(), key=lambda item: item[1])
-    jobs = [(policy, options.seed + i) for policy in BOOTED for i in range(number)]
+    jobs = [(policy, options.seed + i) for i in range(number) for policy in BOOTED]
     done, lock = [0] * len(jobs), threading.Lock()
 
     def one(at: int) -> OneReplay:
