@@ -11,10 +11,9 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import View, Worker
-from kevacuate.mm.migrate import free_isolated, migrate_folio_move, unaccount_isolated
+from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
 from kevacuate.mm.page_alloc import alloc_pages
 from kevacuate.mm.page_free import free_frozen_pages
-from kevacuate.mm.swap import folio_add_lru
 
 
 @part
@@ -146,14 +145,10 @@ def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
     for i in range(worker.nr_migratepages):
         pfn = worker.migratepages[i]
         order = s.meta[pfn] & 15
-        attr = s.link[2 * pfn + 1] + 0
-        if attr & k.ATTR_FREED:
+        if s.link[2 * pfn + 1] & k.ATTR_FREED:
             free_isolated(s, cpu, pfn)
             continue
         pages += 1 << order
-        unaccount_isolated(s, pfn, order)
-        s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
-        if attr & k.ATTR_LRU:
-            folio_add_lru(s, cpu, pfn, order)
+        put_source_back(s, cpu, pfn)
     worker.nr_migratepages = 0
     return pages
