@@ -56,8 +56,8 @@ FOLIO_BATCH_SIZE = 31
 """Folios of one read (include/linux/folio_batch.h, 7.2)."""
 
 READERS = 64
-R_TASK, R_FILE, R_UPTO, R_OBJ, R_SIZE = 0, 1, 2, 3, 4
-"""Places in a reader's record: task, key of the file's first page, key after the last page read, object read last."""
+R_TASK, R_FILE, R_OBJ, R_SIZE = range(4)
+"""Places in a reader's record: task, key of the file's first page, object read last."""
 
 _Q_CACHED = Q["cached"]
 _Q_AGAIN = Q["read_again"]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.measure.deciding import COSTS, DECIDING
-from kevacuate.measure.intervals import POWER, holm, t_quantile
+from kevacuate.measure.intervals import POWER, Sample, errors_apart, holm, t_quantile
 from kevacuate.measure.permutation import LEVEL, Direction, mean, permutation_p, spread
 
 SCREENED = 8
@@ -152,10 +152,8 @@ class Tuned:
 
 def gain(base: Sequence[float], own: Sequence[float], direction: Direction) -> float:
     """By how many standard errors a row is better; infinite where nothing varies and it is."""
-    better = mean(own) - mean(base) if direction is Direction.HIGHER else mean(base) - mean(own)
-    a, b = spread(base) or 0.0, spread(own) or 0.0
-    error = sqrt(a * a / len(base) + b * b / len(own))
-    return better / error if error else inf * better if better else 0.0
+    apart = errors_apart(Sample.of(base), Sample.of(own))
+    return apart if direction is Direction.HIGHER else -apart
 
 
 def screen(base: Table, candidates: Sequence[Table], most: int = FINALISTS) -> list[int]:

@@ -161,7 +161,6 @@ class Facts(Record):
     first_kind: int
     first_model: int
     first_kernel: int
-    first_more: int
     last_position: int
 
 
