@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kevacuate import Machine
 from kevacuate.mm import constants as k
 from kevacuate.mm import load_state
 from kevacuate.mm.layout import (
@@ -19,6 +20,7 @@ from kevacuate.mm.layout import (
     build_state,
     log_table,
 )
+from kevacuate.mm.machine import Chunk
 from kevacuate.mm.profile import PROFILES
 
 FreeLists = Iterable[tuple[int, int, list[int]]]
@@ -86,3 +88,19 @@ def take_log(state: State) -> list[tuple[int, ...]]:
     records = [tuple(record) for record in log_table(state).tolist()]
     state.view.stat.nr_log = 0
     return records
+
+
+def scatter(machine: Machine, keep: float, seed: int, **attrs: bool) -> list[Chunk]:
+    """Fill a machine with movable pages, then leave a share of them, at random places."""
+    pages = []
+    while (page := machine.alloc("movable", **attrs)) is not None:
+        pages.append(page)
+    rng = np.random.default_rng(seed)
+    kept = []
+    for page in pages:
+        if rng.random() < keep:
+            kept.append(page)
+        else:
+            machine.free(page)
+    machine.drain()
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from model import scatter
 
 from kevacuate import Machine
 from kevacuate.jit import kernel, pointers
@@ -20,17 +21,7 @@ PAGES = 64 * BLOCK
 def scattered(keep: float = 0.25, seed: int = 3, **attrs: bool) -> tuple[Machine, list[Chunk]]:
     """A machine filled with movable pages of which a share is left, at random places."""
     machine = Machine(PAGES, pageblock_order=ORDER, compaction=True)
-    pages = []
-    while (page := machine.alloc("movable", **attrs)) is not None:
-        pages.append(page)
-    rng = np.random.default_rng(seed)
-    kept = []
-    for page in pages:
-        if rng.random() < keep:
-            kept.append(page)
-        else:
-            machine.free(page)
-    machine.drain()
+    kept = scatter(machine, keep, seed, **attrs)
     machine.events()
     return machine, kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from model import scatter
 
 from kevacuate import Machine
 from kevacuate.mm import constants as k
@@ -20,17 +21,7 @@ def scattered(
 ) -> tuple[Machine, list[Chunk]]:
     """A machine filled with movable pages of which a share is left, at random places."""
     machine = Machine(PAGES, pageblock_order=ORDER, compaction=True, min_free_kbytes=min_free_kbytes)
-    pages = []
-    while (page := machine.alloc("movable", **attrs)) is not None:
-        pages.append(page)
-    rng = np.random.default_rng(seed)
-    kept = []
-    for page in pages:
-        if rng.random() < keep:
-            kept.append(page)
-        else:
-            machine.free(page)
-    machine.drain()
+    kept = scatter(machine, keep, seed, **attrs)
     while machine.state.view.zone[0].free_area[ORDER]:
         assert machine.alloc("movable", ORDER) is not None
     machine.events()
