@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files import proc
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
@@ -36,7 +37,7 @@ class Kind(NamedTuple):
     """Whether a file's head is of that kind."""
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (Kind("proc", proc.looks),)
 """The kinds in the order in which they are tried; the general ones stand last."""
 
 

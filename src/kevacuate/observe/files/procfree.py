@@ -11,18 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from kevacuate.kernel.pcp import PAGE_ALLOC_COSTLY_ORDER
 from kevacuate.kernelfiles.proccopies import NOT_IN_FILE, Zone
 from kevacuate.measure.metrics import free_metrics, unusable_free_index
 from kevacuate.observe.files.procshelf import Moment, Series, Types, times
 
-COSTLY_ORDER = 3
-"""PAGE_ALLOC_COSTLY_ORDER (include/linux/mmzone.h): up to it, the kernel tries until it has a chunk."""
-
 MOST_POINTS = 500
 """Moments of a series that the answer holds, evenly chosen; its other figures are of all."""
-
-STEADY = 10
-"""Thousandths of the unusable free index: a smaller change counts as none."""
 
 
 def summed(series: Series) -> Series:
@@ -47,7 +42,7 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
     series : Series
         Moments with zone to free chunks by order.
     pageblock_order : int
-        The larger of the two orders that are followed; the other is :data:`COSTLY_ORDER`.
+        The larger of the two orders that are followed; the other is :data:`kevacuate.kernel.pcp.PAGE_ALLOC_COSTLY_ORDER`.
     at_least : bool
         Whether the kernel counted some chunks no further than 100,000.
 
@@ -64,12 +59,12 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
     together = _together(rows)
     return {
         **times(series),
-        "orders_followed": [COSTLY_ORDER, pageblock_order],
+        "orders_followed": [PAGE_ALLOC_COSTLY_ORDER, pageblock_order],
         "at_least": at_least,
         "zones": [zone for zone in zones if zone["orders"]],
         "excerpts": [zone for zone in zones if not zone["orders"]],
         "rows_left_out": left_out,
-        "all_zones": [_followed(together, order) for order in (COSTLY_ORDER, pageblock_order)] if together else [],
+        "all_zones": [_followed(together, order) for order in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)] if together else [],
     }
 
 
@@ -119,7 +114,7 @@ def _zone(zone: Zone, rows: list[Moment], pageblock_order: int) -> dict[str, Any
         "first": moment_of(whole[0], order),
         "last": moment_of(whole[-1], order),
         "unusable": {"order": order, **_range([unusable_free_index(row.values, order) for row in whole])},
-        "followed": [_followed(whole, followed) for followed in (COSTLY_ORDER, pageblock_order)],
+        "followed": [_followed(whole, followed) for followed in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)],
         "series": [
             {
                 "time": row.stamp.text if row.stamp else None,
