@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from kevacuate.kernelfiles.text import TextFile
+
 BUDDYINFO, PAGETYPEINFO, ZONEINFO, VMSTAT = "buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat"
 MEMINFO, SLABINFO, INDEX = "meminfo", "slabinfo", "index"
 """Kinds of rows; ``index`` is extfrag_index or unusable_index of debugfs, whose rows look alike."""
@@ -36,6 +38,22 @@ _MEMINFO = re.compile(
     r"Sec|Zswap|Unaccepted|Balloon|GPU)[\w()]*):\s*(?P<value>\d{1,18})(?P<kb> kB)?$"
 )
 _SLABINFO = re.compile(r"^(?P<name>\S{1,64})(?:\s+\d+){5} : tunables\s.*: slabdata(?:\s+\d+){3}$")
+
+_LOOKS = re.compile(
+    r"^(?:> ?)*(?:"
+    r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
+    r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?)*\s+(?:per-node stats|pages free)"
+    r"|.{0,80}\bNode\s+\d+, zone\s+\w+(?:\s+-?\d\.-?\d{2,3}){5,}"
+    r"|Number of (?:blocks type|mixed blocks)\s+\w+"
+    r"|Node\s+\d+\s+[A-Z]\w+(?:\s+\d+){10,}"
+    r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+\s*$"
+    r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):\s+\d+ kB"
+    r"|slabinfo - version: \d"
+    r"|node_(?:buddyinfo_blocks|vmstat_\w+|memory_\w+)(?:\{[^}]{0,200}\})? \S+"
+    r")",
+    re.MULTILINE,
+)
+"""A line of any of the files, in any of the forms that are read."""
 
 
 class Row(NamedTuple):
@@ -149,3 +167,8 @@ def _zone_row(found: re.Match[str], line: str) -> Row | None:
     if not found["comma"] and len(counts) < USUAL_ORDERS - 1:
         return None
     return Row(BUDDYINFO, zone, f"{head} {' '.join(counts)}", before)
+
+
+def looks(file: TextFile) -> bool:
+    """Whether a file begins with a copy of a /proc file, or with node_exporter's metrics of one."""
+    return _LOOKS.search(file.head) is not None

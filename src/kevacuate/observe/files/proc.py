@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,28 +16,6 @@ from kevacuate.observe.files.procshelf import Progress, Series, read_shelf
 USUAL_PAGEBLOCK_ORDER = 9
 """Assumed where no file gives it: 2 MiB of 4 KiB pages, as on x86-64 and on arm64 with such pages."""
 
-_LOOKS = re.compile(
-    r"^(?:> ?)*(?:"
-    r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
-    r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?)*\s+(?:per-node stats|pages free)"
-    r"|.{0,80}\bNode\s+\d+, zone\s+\w+(?:\s+-?\d\.-?\d{2,3}){5,}"
-    r"|Number of (?:blocks type|mixed blocks)\s+\w+"
-    r"|Node\s+\d+\s+[A-Z]\w+(?:\s+\d+){10,}"
-    r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+\s*$"
-    r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):\s+\d+ kB"
-    r"|slabinfo - version: \d"
-    r"|node_(?:buddyinfo_blocks|vmstat_\w+|memory_\w+)(?:\{[^}]{0,200}\})? \S+"
-    r")",
-    re.MULTILINE,
-)
-"""A line of any of the files, in any of the forms that are read."""
-
-
-def looks(file: TextFile) -> bool:
-    """Whether a file begins with a copy of a /proc file, or with node_exporter's metrics of one."""
-    return _LOOKS.search(file.head) is not None
-
-
 def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[str, Any]:
     """What the files say.
 
@@ -49,19 +26,26 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
     progress : callable, optional
         Called with (files done, in all).
 
+    Raises
+    ------
+    KevacuateError
+        The only file cannot be read to its end.
+
     Returns
     -------
     dict
         ``kind``, ``files``, ``machines`` (one a folder where several have the same kind of file, see
-        :func:`kevacuate.observe.files.procshelf.machine_of`; each :func:`machine_answer`), and ``advice``.
+        :func:`kevacuate.observe.files.procshelf.machine_of`; each :func:`machine_answer`), ``lines_cut`` (too long), ``damaged`` (sentences about files that end too early), and
+        ``advice``.
 
     """
-    shelf = read_shelf(files, progress or (lambda done, total: None))
+    shelf, damaged = read_shelf(files, progress or (lambda done, total: None))
     machines = [machine_answer(name, kinds) for name, kinds in shelf.items()]
     return {
         "kind": "proc",
         "files": sorted(file.name for file in files),
         "lines_cut": sum(file.cut for file in files),
+        "damaged": damaged,
         "machines": machines,
         "advice": [piece for machine in machines for piece in advice_of(machine)],
     }

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from kevacuate.errors import KevacuateError
 from kevacuate.kernel.vmstat import counters
 from kevacuate.kernelfiles.proccopies import Copy, PageTypes, Zone, copies
 from kevacuate.kernelfiles.stamps import EPOCH, Stamp, stamp_of_name
@@ -73,8 +74,8 @@ Shelf = dict[str, dict[str, Series]]
 """Name of the machine (the folder that its files lie in; empty where one is enough) to kind to series."""
 
 
-def read_shelf(files: Sequence[TextFile], progress: Progress) -> Shelf:
-    """Read the files.
+def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, list[str]]:
+    """Read the files; what is wrong with those that end before their end, where there are others.
 
     Parameters
     ----------
@@ -83,17 +84,30 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> Shelf:
     progress : callable
         Called with (files done, in all).
 
+    Raises
+    ------
+    KevacuateError
+        The only file cannot be read to its end.
+
     """
+    damaged: list[str] = []
     parts: dict[tuple[str, str], list[_Part]] = {}
     for done, file in enumerate(files):
         progress(done, len(files))
         place, named = machine_of(Path(file.name)), _time_of(Path(file.name))
-        for kind, (moments, left_out) in _copies_of(file, named).items():
+        found: dict[str, tuple[list[Moment], int]] = {}
+        try:
+            _take_copies(file, named, found)
+        except KevacuateError as error:
+            if len(files) == 1:
+                raise
+            damaged.append(str(error))
+        for kind, (moments, left_out) in found.items():
             parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
     shelf: Shelf = {}
     for (place, kind), found in sorted(parts.items()):
         shelf.setdefault(place, {})[kind] = _in_order(found)
-    return _one_machine(shelf)
+    return _one_machine(shelf), sorted(damaged)
 
 
 class _Part(NamedTuple):
@@ -118,9 +132,8 @@ def _time_of(path: PurePath) -> Stamp | None:
     return next((stamp for part in reversed(path.parts[-4:]) if (stamp := stamp_of_name(part))), None)
 
 
-def _copies_of(file: TextFile, named: Stamp | None) -> dict[str, tuple[list[Moment], int]]:
-    """Kind to its copies in one file, and how many were left out. *named* is the time of those that have none."""
-    found: dict[str, tuple[list[Moment], int]] = {}
+def _take_copies(file: TextFile, named: Stamp | None, found: dict[str, tuple[list[Moment], int]]) -> None:
+    """Put into *found*, by kind, a file's copies, and how many were left out. *named* is the time of those that have none."""
     for copy in copies(file.lines()):
         values = reduced(copy)
         if not values:
@@ -130,7 +143,6 @@ def _copies_of(file: TextFile, named: Stamp | None) -> dict[str, tuple[list[Mome
             moments.append(Moment(copy.stamp or named, values))
         else:
             found[copy.kind] = (moments, left_out + 1)
-    return found
 
 
 def reduced(copy: Copy) -> Any:

@@ -30,16 +30,16 @@ COUNTED = {
 
 
 def words(answer: Mapping[str, Any]) -> str:
-    """The answer in sentences: a paragraph for each part of each machine."""
+    """The answer in sentences: a paragraph for each part of each machine, a line for each zone."""
     paragraphs = []
     for machine in answer["machines"]:
-        said = [" ".join(part) for part in _parts(machine) if part]
+        said = ["\n".join(part) for part in _parts(machine) if part]
         paragraphs += [f"{machine['name']}:\n{said[0]}", *said[1:]] if machine["name"] and said else said
     if not paragraphs:
         paragraphs = ["Nothing in these files could be read: each line is cut or in another form."]
-    if answer["lines_cut"]:
-        paragraphs.append(f"Lines cut because they are too long: {answer['lines_cut']:,}.")
-    return "\n\n".join(paragraphs)
+    doubts = [f"Lines cut because they are too long: {answer['lines_cut']:,}."] if answer["lines_cut"] else []
+    doubts += [f"Read only in part: {sentence}" for sentence in answer["damaged"]]
+    return "\n\n".join([*paragraphs, *(["\n".join(doubts)] if doubts else [])])
 
 
 def tables(answer: Mapping[str, Any]) -> list[Table]:
@@ -48,10 +48,13 @@ def tables(answer: Mapping[str, Any]) -> list[Table]:
 
 
 def _parts(machine: Machine) -> Iterator[list[str]]:
-    """The sentences of each part that there is a file of."""
+    """The lines of each part that there is a file of."""
     if machine["free"]:
         yield list(_free(machine))
-    for part, said in (("blocks", _blocks), ("marks", _marks), ("counters", _counters), ("slab", _slab)):
+    if machine["blocks"]:
+        again = machine["free_from"] == "pagetypeinfo"
+        yield [*([] if again else [_span(machine["blocks"], "pagetypeinfo")]), *_blocks(machine["blocks"])]
+    for part, said in (("marks", _marks), ("counters", _counters), ("slab", _slab)):
         if machine[part]:
             yield list(said(machine[part]))
     yield list(_kernels_own(machine))
@@ -73,11 +76,11 @@ def _span(part: Mapping[str, Any], what: str) -> str:
 def _free(machine: Machine) -> Iterator[str]:
     """What is free, by zone."""
     free = machine["free"]
-    yield _span(free, machine["free_from"])
-    if not machine["pageblock_order_given"]:
-        yield f"Order {machine['pageblock_order']} is taken for a pageblock's: no pagetypeinfo gives it."
+    given = machine["pageblock_order_given"]
+    guess = f" Order {machine['pageblock_order']} is taken for a pageblock's: no pagetypeinfo gives it."
+    yield _span(free, machine["free_from"]) + ("" if given else guess)
     for zone in free["zones"]:
-        yield from _zone(zone, free["moments"])
+        yield " ".join(_zone(zone, free["moments"]))
     for zone in free["excerpts"]:
         yield f"{zone_name(zone)}: only orders {', '.join(zone['chunks'])} are in the file, so no index is computed."
     yield from _anywhere(free)
@@ -90,17 +93,18 @@ def _free(machine: Machine) -> Iterator[str]:
 def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
     """One zone: what is free at the end, the two indices, how it went."""
     last, order = zone["last"], zone["unusable"]["order"]
-    name = zone_name(zone)
-    if not last["free_pages"]:
+    name, pages = zone_name(zone), last["free_pages"]
+    usable = zone["followed"][-1]["pages_last"]
+    if not pages:
         yield f"{name}: nothing is free."
-        return
-    share = last["unusable_free_index"][order] / 10
-    yield (
-        f"{name}: {last['free_pages']:,} pages free, the largest chunk of order {last['largest_order']}; "
-        f"{share:.1f} % are of no use to order {order}."
-    )
+    elif usable:
+        yield f"{name}: {pages:,} pages free, {usable:,} of them in chunks of order {order} or larger."
+    else:
+        yield f"{name}: {pages:,} pages free, none in a chunk of order {order} or larger; the largest has order {last['largest_order']}."
+    if pages and usable:
+        yield f"Of no use to order {order} are {last['unusable_free_index'][order] / 10:.1f} %."
     index = last["fragmentation_index"][order]
-    if index >= 0:
+    if pages and index >= 0:
         why = "fragmentation" if index > EXTFRAG_THRESHOLD else "lack of memory"
         yield f"A request of order {order} would fail there of {why} (fragmentation index {index / 1000:.3f})."
     if moments > 1:
@@ -110,19 +114,24 @@ def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
 def _course(zone: Mapping[str, Any]) -> Iterator[str]:
     """How a zone went over the series."""
     unusable, followed = zone["unusable"], zone["followed"][-1]
-    trend = unusable["trend"]
-    way = "stayed" if abs(trend) < STEADY else "rose" if trend > 0 else "fell"
-    yield (
-        f"That share {way}: {unusable['first'] / 10:.1f} % at first, {unusable['last'] / 10:.1f} % at last, "
-        f"between {unusable['least'] / 10:.1f} and {unusable['most'] / 10:.1f} %."
-    )
+    trend, order = unusable["trend"], followed["order"]
+    if unusable["least"] == unusable["most"]:
+        yield f"In all copies {unusable['least'] / 10:.1f} % were of no use to it."
+    else:
+        way = "steady" if abs(trend) < STEADY else "rising" if trend > 0 else "falling"
+        yield (
+            f"The share of no use to it is {way}: {unusable['first'] / 10:.1f} -> {unusable['last'] / 10:.1f} %, "
+            f"from {unusable['least'] / 10:.1f} to {unusable['most'] / 10:.1f} %."
+        )
+    if followed["pages_first"] != followed["pages_last"]:
+        yield f"Pages in chunks of order {order} or larger: {followed['pages_first']:,} -> {followed['pages_last']:,}."
     if followed["none_from"] == 0:
-        yield f"From the first copy on, no chunk of order {followed['order']} or larger was free."
+        yield f"No copy shows a free chunk of order {order} or larger."
     elif followed["none_from"] is not None:
         when = followed["none_from_time"] or f"copy {followed['none_from'] + 1:,}"
-        yield f"From {when} on, no chunk of order {followed['order']} or larger was free."
+        yield f"From {when} on, no chunk of order {order} or larger was free."
     elif followed["none_moments"]:
-        yield f"No chunk of order {followed['order']} or larger was free in {followed['none_moments']:,} copies."
+        yield f"No chunk of order {order} or larger was free in {followed['none_moments']:,} copies."
 
 
 def _anywhere(free: Mapping[str, Any]) -> Iterator[str]:
@@ -137,34 +146,43 @@ def _anywhere(free: Mapping[str, Any]) -> Iterator[str]:
 
 def _blocks(blocks: Mapping[str, Any]) -> Iterator[str]:
     """Pageblocks by type."""
-    yield _span(blocks, "pagetypeinfo")
     for zone in blocks["zones"]:
-        first, last = zone["blocks_first"], zone["blocks_last"]
-        whole = sum(last.values())
-        if not whole:
-            continue
-        parts = ", ".join(f"{n:,} {name.lower()}" for name, n in last.items() if n)
-        share = fixed_blocks(last) / whole
-        yield f"{zone_name(zone)}: {parts} of {whole:,} pageblocks; {share:.1%} unmovable or reclaimable."
-        gained = fixed_blocks(last) - fixed_blocks(first)
-        if gained:
-            yield f"Unmovable and reclaimable pageblocks {fixed_blocks(first):,} -> {fixed_blocks(last):,} ({gained:+,})."
-        mixed = sum(zone["mixed"].values())
-        if mixed:
-            yield f"The kernel's own count of mixed pageblocks (page_owner) is {mixed:,}."
+        if sum(zone["blocks_last"].values()):
+            yield " ".join(_blocks_of(zone))
+
+
+def _blocks_of(zone: Mapping[str, Any]) -> Iterator[str]:
+    """Pageblocks of one zone."""
+    first, last = zone["blocks_first"], zone["blocks_last"]
+    whole, fixed = sum(last.values()), fixed_blocks(last)
+    parts = ", ".join(f"{n:,} {name.lower()}" for name, n in last.items() if n)
+    yield f"{zone_name(zone)}: {parts} of {whole:,} pageblocks; {100 * fixed / whole:.1f} % unmovable or reclaimable."
+    gained = fixed - fixed_blocks(first)
+    if gained:
+        yield f"Unmovable and reclaimable ones {fixed_blocks(first):,} -> {fixed:,} ({gained:+,})."
+    mixed = sum(zone["mixed"].values())
+    if mixed:
+        yield f"The kernel's own count of mixed ones (page_owner) is {mixed:,}."
 
 
 def _marks(marks: Mapping[str, Any]) -> Iterator[str]:
     """Free pages against the watermarks."""
     yield _span(marks, "zoneinfo")
     for zone in marks["zones"]:
-        state = next((mark for mark in ("min", "low", "high") if zone["free"] < zone[mark]), None)
-        where = f"below the {state} watermark ({zone[state]:,})" if state else f"above the high watermark ({zone['high']:,})"
-        yield f"{zone_name(zone)}: {zone['free']:,} pages free, {where}."
-        if zone["boost"]:
-            yield f"The marks are boosted by {zone['boost']:,} pages: types were mixed in a pageblock a short time before."
-        if marks["moments"] > 1 and zone["below_low"]:
-            yield f"It was below low in {zone['below_low']:,} of {zone['moments']:,} copies, below min in {zone['below_min']:,}."
+        yield " ".join(_marks_of(zone))
+
+
+def _marks_of(zone: Mapping[str, Any]) -> Iterator[str]:
+    """Free pages of one zone against its watermarks."""
+    state = next((mark for mark in ("min", "low", "high") if zone["free"] < zone[mark]), None)
+    where = (
+        f"below the {state} watermark ({zone[state]:,})" if state else f"not below the high watermark ({zone['high']:,})"
+    )
+    yield f"{zone_name(zone)}: {zone['free']:,} pages free, {where}."
+    if zone["boost"]:
+        yield f"The marks are boosted by {zone['boost']:,} pages: types were mixed in a pageblock a short time before."
+    if zone["moments"] > 1 and zone["below_low"]:
+        yield f"It was below low in {zone['below_low']:,} of {zone['moments']:,} copies, below min in {zone['below_min']:,}."
 
 
 def _counters(counters: Mapping[str, Any]) -> Iterator[str]:
@@ -176,11 +194,11 @@ def _counters(counters: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{said[0].upper()}{said[1:]} {since}." for said in named)
     shares = counters["shares"]
     if shares["compact_fail"] is not None:
-        yield f"Of {counts['compact_stall']:,} direct compactions {counts['compact_fail']:,} failed ({shares['compact_fail']:.1%})."
+        yield f"Of {counts['compact_stall']:,} direct compactions {counts['compact_fail']:,} failed ({100 * shares['compact_fail']:.1f} %)."
     if shares["thp_fault_fallback"] is not None:
         faults = counts["thp_fault_fallback"] + counts["thp_fault_alloc"]
         share = shares["thp_fault_fallback"]
-        yield f"Of {faults:,} huge page faults {counts['thp_fault_fallback']:,} fell back to small pages ({share:.1%})."
+        yield f"Of {faults:,} huge page faults {counts['thp_fault_fallback']:,} fell back to small pages ({100 * share:.1f} %)."
     for name, most in counters["busiest"].items():
         if most["from_time"] and most["to_time"] and most["count"] < counts[name]:
             yield f"{name} rose most from {most['from_time']} to {most['to_time']}: by {most['count']:,}."
