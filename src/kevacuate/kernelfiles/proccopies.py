@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from kevacuate.kernelfiles import proctext
 from kevacuate.kernelfiles.nodeexporter import Metric, metric_of
 from kevacuate.kernelfiles.proctext import (
     BUDDYINFO,
@@ -21,7 +20,7 @@ from kevacuate.kernelfiles.proctext import (
     plain_lines,
     row_of,
 )
-from kevacuate.kernelfiles.stamps import Stamp, stamp_in
+from kevacuate.kernelfiles.stamps import DAY, Stamp, stamp_in
 from kevacuate.recording import procfs
 
 EXTFRAG_INDEX, UNUSABLE_INDEX = "extfrag_index", "unusable_index"
@@ -36,6 +35,7 @@ NOT_IN_FILE = -1
 Zone = tuple[int, str]
 """Node and the zone's name."""
 
+_DAY = 86400.0
 _TABLES = ("Number of blocks type", "Number of mixed blocks")
 """Titles of pagetypeinfo's tables of pageblocks; their rows look like buddyinfo's."""
 _BODY = re.compile(r"^\s+\S")
@@ -112,6 +112,8 @@ class _Cutter:
         Whether the title does not stand in ``lines`` yet.
     block_order : int or None
         The last ``Page block order``.
+    days : float
+        Seconds of the days that have gone by, of times without a date.
 
     """
 
@@ -123,6 +125,7 @@ class _Cutter:
         self.metrics: dict[object, int] = {}
         self.title, self.columns, self.untold = "", 0, False
         self.block_order: int | None = None
+        self.days = 0.0
 
     def feed(self, line: str) -> Iterator[Copy]:
         """Take a line; the copies that it ends."""
@@ -153,7 +156,12 @@ class _Cutter:
             yield Copy(found[0], self.stamp, found[1])
 
     def _time(self, stamp: Stamp) -> Iterator[Copy]:
-        """What follows was copied at this time."""
+        """What follows was copied at this time; a time of day that falls by half a day or more is the next day's."""
+        if stamp.clock == DAY:
+            days = self.days
+            if self.stamp and self.stamp.clock == DAY and self.stamp.seconds - days - stamp.seconds > _DAY / 2:
+                self.days += _DAY
+            stamp = stamp._replace(seconds=stamp.seconds + self.days)
         if stamp != self.stamp:
             yield from self.end()
             self.stamp = stamp
@@ -174,7 +182,7 @@ class _Cutter:
         if row.before and (stamp := stamp_in(row.before)) is not None:
             yield from self._time(stamp)
         if row.kind == BUDDYINFO and self.title and len(row.text.split()) - 4 == self.columns:
-            yield from self._begin(PAGETYPEINFO, (self.title, row.key))
+            yield from self._begin(PAGETYPEINFO, (self.title.split()[2], row.key))
             if self.untold:
                 self._keep(self.title)
                 self.untold = False

@@ -21,12 +21,20 @@ USUAL_ORDERS = 11
 
 _QUOTE = re.compile(r"^(?:> ?)+")
 _NODE = re.compile(
-    r"(?:^|[\s:|;\]])Node\s+(?P<node>\d{1,4})(?P<comma>,?)\s+(?:zone:?\s+)?(?P<zone>[A-Z]\w{1,20})\s*,?"
+    r"(?:^|[\s:|;\]])Node\s+(?P<node>\d{1,4})(?P<comma>,?)\s+(?:zone:?\s+)?(?P<zone>[A-Z]\w{1,20}),?"
     r"(?:\s+type\s+(?P<type>[A-Z]\w{1,20}))?(?P<rest>[-\s\d.>]*)$"
 )
 _COUNTS = re.compile(r"(?:\s*>?\d{1,18}(?=\s|$))+\s*")
 _INDICES = re.compile(r"(?:\s+-?\d\.-?\d{2,3}(?=\s|$))+\s*")
 _MORE = re.compile(r"(?P<indent>\s*)>?\d{1,18}(?:\s+>?\d{1,18})*\s*$")
+_TABLE_HEAD = re.compile(r"^Number of (?:blocks type|mixed blocks)(?:\s+[A-Z]\w+)+$")
+_MORE_TYPES = re.compile(r"\s+[A-Z]\w+(?:\s+[A-Z]\w+)*$")
+_MANGLED = re.compile(r"_{2,}")
+_COLLECTL = re.compile(
+    r"^(?P<before>\d\d:\d\d:\d\d(?:\.\d+)?\s+)?\s*(?P<node>\d{1,4})\s+(?P<zone>DMA|DMA32|Normal|HighMem|Movable|Device)"
+    r"(?P<rest>(?:\s+\d{1,18}){10,16})\s*$"
+)
+"""A row of ``collectl -sB``: node, zone and free chunks by order, perhaps with a time of day."""
 _ORDERS_HEAD = re.compile(r"Free pages count per migrate type at order(?P<orders>[\s\d]*)$")
 _COUNTER = re.compile(
     r"^(?:\S*vmstat:)?(?P<name>(?:nr|numa|pg|psw|workingset|thp|compact|allocstall|kswapd|slabs|pageoutrun|drop|oom_kill|htlb|"
@@ -49,6 +57,7 @@ _LOOKS = re.compile(
     r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+\s*$"
     r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):\s+\d+ kB"
     r"|slabinfo - version: \d"
+    r"|(?:\d\d:\d\d:\d\d\s+)?\s*\d+\s+(?:DMA|DMA32|Normal|HighMem)(?:\s+\d+){10}"
     r"|node_(?:buddyinfo_blocks|vmstat_\w+|memory_\w+)(?:\{[^}]{0,200}\})? \S+"
     r")",
     re.MULTILINE,
@@ -81,12 +90,14 @@ class Row(NamedTuple):
 def plain_lines(lines: Iterable[str]) -> Iterator[str]:
     """The lines without the marks of quoting, and those that were wrapped joined again.
 
-    Wrapped are rows of counts: the rest of the row is a line of nothing but counts. A quoted-printable mail ends the first part
-    with ``=``.
+    Wrapped are rows of counts: the rest of the row is a line of nothing but counts. The titles of the tables of pageblocks are
+    wrapped likewise. A quoted-printable mail ends the first part with ``=``. Some archives write blanks as ``__``.
     """
     held, orders = "", 0
     for raw in lines:
         line = _QUOTE.sub("", raw.rstrip()) if raw.startswith(">") else raw.rstrip()
+        if "zone__" in line or (held and "__" in line):
+            line = _MANGLED.sub(" ", line)
         joined = _joined(held, line, orders) if held else None
         if joined is None:
             if held:
@@ -103,7 +114,11 @@ def plain_lines(lines: Iterable[str]) -> Iterator[str]:
 
 def _is_open(line: str, orders: int) -> bool:
     """Whether a line may go on in the next: a row of counts or its title, with fewer of them than others have."""
-    if not line or len(line) > 400 or ("Node" not in line and "at order" not in line):
+    if not line or len(line) > 400:
+        return False
+    if line.startswith("Number of "):
+        return _TABLE_HEAD.match(line.removesuffix("=").rstrip()) is not None
+    if "Node" not in line and "at order" not in line:
         return False
     text = line.removesuffix("=")
     found = _ORDERS_HEAD.search(text) or _NODE.search(text)
@@ -122,6 +137,8 @@ def _joined(held: str, line: str, orders: int) -> str | None:
     """The row and the line after it as one; None if that line is not the rest of the row."""
     if held.endswith("="):
         return held[:-1] + line
+    if held.startswith("Number of "):
+        return f"{held} {line.strip()}" if _MORE_TYPES.match(line) else None
     more = _MORE.match(line)
     there, added = _counts(held), len(line.split())
     if more is None or not there or there + added > (orders or MOST_ORDERS):
@@ -137,6 +154,10 @@ def row_of(line: str) -> Row | None:
     if "Node" in line:
         found = _NODE.search(line)
         return None if found is None else _zone_row(found, line)
+    if found := _COLLECTL.match(line):
+        zone = (int(found["node"]), found["zone"])
+        counts = " ".join(found["rest"].split())
+        return Row(BUDDYINFO, zone, f"Node {zone[0]}, zone {zone[1]} {counts}", (found["before"] or "").strip())
     text = line.strip()
     if found := _COUNTER.match(text):
         return Row(VMSTAT, found["name"], f"{found['name']} {found['value']}")

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -158,10 +159,7 @@ def reduced(copy: Copy) -> Any:
 
 def _in_order(parts: list[_Part]) -> Series:
     """The moments of several files, without files of other folders that hold the same."""
-    unique: list[_Part] = []
-    for part in sorted(parts, key=_part_key):
-        if not any(_is_again(part, other) for other in unique):
-            unique.append(part)
+    unique = list(_unique(sorted(parts, key=_part_key)))
     moments = list(chain.from_iterable(part.moments for part in unique))
     clocks = {moment.stamp.clock if moment.stamp else None for moment in moments}
     if clocks == {EPOCH} and len(unique) > 1:
@@ -170,9 +168,15 @@ def _in_order(parts: list[_Part]) -> Series:
     return Series(moments, sum(part.left_out for part in parts), timed)
 
 
-def _is_again(part: _Part, other: _Part) -> bool:
-    """Whether two files in different folders hold the same, as a sosreport's ``proc`` and ``sos_commands`` do."""
-    return PurePath(part.name).parent != PurePath(other.name).parent and part.moments == other.moments
+def _unique(parts: list[_Part]) -> Iterator[_Part]:
+    """The files, without those that hold what one in another folder does, as a sosreport's ``proc`` and ``sos_commands`` do."""
+    alike: dict[tuple[int, str], list[_Part]] = {}
+    for part in parts:
+        others = alike.setdefault((len(part.moments), repr(part.moments[0])), [])
+        folder = os.path.dirname(part.name)
+        if not others or os.path.dirname(others[0].name) == folder or part.moments != others[0].moments:
+            others.append(part)
+            yield part
 
 
 def _part_key(part: _Part) -> tuple[float, list[tuple[int, int, str]]]:
