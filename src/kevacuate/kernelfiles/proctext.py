@@ -52,7 +52,7 @@ _LOOKS = re.compile(
     r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
     r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?)*\s+(?:per-node stats|pages free)"
     r"|.{0,80}\bNode\s+\d+, zone\s+\w+(?:\s+-?\d\.-?\d{2,3}){5,}"
-    r"|Number of (?:blocks type|mixed blocks)\s+\w+"
+    r"|Page block order:\s+\d+|Number of (?:blocks type|mixed blocks)\s+\w+"
     r"|Node\s+\d+\s+[A-Z]\w+(?:\s+\d+){10,}"
     r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+\s*$"
     r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):\s+\d+ kB"

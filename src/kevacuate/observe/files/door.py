@@ -166,7 +166,12 @@ def triage_files(files: Sequence[TextFile], *, progress: Progress | None = None)
     answers = [_of_recording(file, progress) for file in recordings]
     for name in (kind.name for kind in KINDS if kind.name in told):
         module = import_module(f"kevacuate.observe.files.{name}")
-        answers.append(module.answer(told[name], progress))
+        try:
+            answers.append(module.answer(told[name], progress))
+        except KevacuateError as error:
+            if len(told) == 1 and not recordings:
+                raise
+            not_read += [{"file": file.name, "what": str(error)} for file in told[name]]
     if not answers:
         raise KevacuateError(f"There is nothing to triage: {_nothing(not_read)}.")
     return {"answers": answers, "advice": _strongest(answers), "not_read": not_read}

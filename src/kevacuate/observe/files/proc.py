@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kevacuate.errors import KevacuateError
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.files.procadvice import advice_of
 from kevacuate.observe.files.proccounters import counters_answer
@@ -29,7 +30,7 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
     Raises
     ------
     KevacuateError
-        The only file cannot be read to its end.
+        The only file cannot be read to its end, or none holds a whole row.
 
     Returns
     -------
@@ -40,6 +41,9 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
 
     """
     shelf, damaged = read_shelf(files, progress or (lambda done, total: None))
+    if not shelf:
+        named = files[0].name if len(files) == 1 else f"{len(files):,} files"
+        raise KevacuateError(f"{named}: no whole row of a /proc file could be read, so there is nothing to say.")
     machines = [machine_answer(name, kinds) for name, kinds in shelf.items()]
     return {
         "kind": "proc",

@@ -35,8 +35,6 @@ def words(answer: Mapping[str, Any]) -> str:
     for machine in answer["machines"]:
         said = ["\n".join(part) for part in _parts(machine) if part]
         paragraphs += [f"{machine['name']}:\n{said[0]}", *said[1:]] if machine["name"] and said else said
-    if not paragraphs:
-        paragraphs = ["Nothing in these files could be read: each line is cut or in another form."]
     doubts = [f"Lines cut because they are too long: {answer['lines_cut']:,}."] if answer["lines_cut"] else []
     doubts += [f"Read only in part: {sentence}" for sentence in answer["damaged"]]
     return "\n\n".join([*paragraphs, *(["\n".join(doubts)] if doubts else [])])
@@ -101,7 +99,7 @@ def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
         yield f"{name}: {pages:,} pages free, {usable:,} of them in chunks of order {order} or larger."
     else:
         yield f"{name}: {pages:,} pages free, none in a chunk of order {order} or larger; the largest has order {last['largest_order']}."
-    if pages and usable:
+    if usable and moments == 1:
         yield f"Of no use to order {order} are {last['unusable_free_index'][order] / 10:.1f} %."
     index = last["fragmentation_index"][order]
     if pages and index >= 0:
@@ -116,12 +114,12 @@ def _course(zone: Mapping[str, Any]) -> Iterator[str]:
     unusable, followed = zone["unusable"], zone["followed"][-1]
     trend, order = unusable["trend"], followed["order"]
     if unusable["least"] == unusable["most"]:
-        yield f"In all copies {unusable['least'] / 10:.1f} % were of no use to it."
+        yield f"In every copy {unusable['least'] / 10:.1f} % of free memory are of no use to order {order}."
     else:
         way = "steady" if abs(trend) < STEADY else "rising" if trend > 0 else "falling"
         yield (
-            f"The share of no use to it is {way}: {unusable['first'] / 10:.1f} -> {unusable['last'] / 10:.1f} %, "
-            f"from {unusable['least'] / 10:.1f} to {unusable['most'] / 10:.1f} %."
+            f"The share of no use to order {order} is {way}: {unusable['first'] / 10:.1f} -> {unusable['last'] / 10:.1f} % "
+            f"(least {unusable['least'] / 10:.1f}, most {unusable['most'] / 10:.1f} %)."
         )
     if followed["pages_first"] != followed["pages_last"]:
         yield f"Pages in chunks of order {order} or larger: {followed['pages_first']:,} -> {followed['pages_last']:,}."
