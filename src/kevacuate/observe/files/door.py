@@ -19,8 +19,9 @@ from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
+from kevacuate.recording.importers.registry import kind_of_directory
 from kevacuate.recording.kev import is_kev
-from kevacuate.recording.recognise import ARCHIVE, recognised
+from kevacuate.recording.recognise import ARCHIVE, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
 """Called with (done, all; 0 where that is not known)."""
@@ -87,7 +88,9 @@ def triage(
     given = recording if isinstance(recording, list | tuple) else [recording]
     if len(given) == 1 and is_recording(path := named_file(given[0])):
         return triage_recording(Recording.open(path), progress=progress)
-    return triage_files([file for one in given for file in files_of(named_file(one))], progress=progress)
+    files = [file for one in given for file in files_of(named_file(one))]
+    folder = path if len(given) == 1 and path.is_dir() else None
+    return triage_files(files, folder, progress=progress)
 
 
 def is_recording(path: Path) -> bool:
@@ -116,7 +119,9 @@ def files_of(path: Path) -> Iterator[TextFile]:
         return
     for number, file in enumerate(_below(path)):
         if number == MOST_FILES:
-            raise KevacuateError(f"{path} holds more than {MOST_FILES:,} files: name the folder in it that matters.")
+            raise KevacuateError(
+                f"{path} holds more than {MOST_FILES:,} files: name the folder in it that matters."
+            )
         yield TextFile(file)
 
 
@@ -133,8 +138,12 @@ def _below(path: Path) -> Iterator[Path]:
                 yield file
 
 
-def triage_files(files: Sequence[TextFile], *, progress: Progress | None = None) -> dict[str, Any]:
+def triage_files(
+    files: Sequence[TextFile], folder: Path | None = None, *, progress: Progress | None = None
+) -> dict[str, Any]:
     """The answers that files give, one of each kind, in the order of :data:`KINDS`; a recording's stands for itself.
+
+    *folder* is the one folder that was given, if that is what was given.
 
     Raises
     ------
@@ -173,7 +182,8 @@ def triage_files(files: Sequence[TextFile], *, progress: Progress | None = None)
                 raise
             not_read += [{"file": file.name, "what": str(error)} for file in told[name]]
     if not answers:
-        raise KevacuateError(f"There is nothing to triage: {_nothing(not_read)}.")
+        known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
+        raise KevacuateError(known or f"There is nothing to triage: {_nothing(not_read)}.")
     return {"answers": answers, "advice": _strongest(answers), "not_read": not_read}
 
 
@@ -187,7 +197,7 @@ def _nothing(not_read: list[dict[str, str]]) -> str:
 
 
 def _strongest(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """At most :data:`MOST_ADVICE` pieces of advice: the strongest of each answer, then the next of each; each thing to do once."""
+    """At most :data:`MOST_ADVICE` pieces of advice, none twice: the strongest of each answer, then the next of each."""
     found: dict[str, dict[str, str]] = {}
     for rank in zip_longest(*(answer["advice"] for answer in answers)):
         for piece in rank:
@@ -214,9 +224,11 @@ def _imported(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     Raises
     ------
     KevacuateError
-        It cannot be; the sentence says what the file is.
+        It cannot be, or is a part of a recording; the sentence says what the file is.
 
     """
+    if is_kev(file.path.parent):
+        Recording.open(file.path)
     with private_directory("triage") as directory:
         target = directory / f"{file.path.name}.kev"
         import_recording(file.path, target, progress=progress)

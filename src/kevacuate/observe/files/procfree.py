@@ -50,8 +50,8 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
     -------
     dict
         :func:`kevacuate.observe.files.procshelf.times`; ``zones``: one entry a zone (:func:`_zone`); ``rows_left_out``: rows with
-        fewer or more orders than the zone's others, as a log that was cut has them; ``all_zones``: :func:`_followed` of the chunks of
-        all zones together.
+        fewer or more orders than the zone's others, as a log that was cut has them; ``all_zones``: :func:`_followed` of the
+        chunks of all zones together.
 
     """
     rows, left_out = _rows_by_zone(series)
@@ -64,7 +64,9 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
         "zones": [zone for zone in zones if zone["orders"]],
         "excerpts": [zone for zone in zones if not zone["orders"]],
         "rows_left_out": left_out,
-        "all_zones": [_followed(together, order) for order in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)] if together else [],
+        "all_zones": [_followed(together, order) for order in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)]
+        if together
+        else [],
     }
 
 
@@ -88,9 +90,7 @@ def _together(rows: dict[Zone, list[Moment]]) -> list[Moment]:
     counts = {len(of) for of in rows.values()}
     if len(counts) != 1 or any(NOT_IN_FILE in row.values for of in rows.values() for row in of):
         return []
-    return [
-        Moment(at[0].stamp, _sum([row.values for row in at])) for at in zip(*rows.values(), strict=True)
-    ]
+    return [Moment(at[0].stamp, _sum([row.values for row in at])) for at in zip(*rows.values(), strict=True)]
 
 
 def _zone(zone: Zone, rows: list[Moment], pageblock_order: int) -> dict[str, Any]:
@@ -127,7 +127,9 @@ def _zone(zone: Zone, rows: list[Moment], pageblock_order: int) -> dict[str, Any
 
 
 def moment_of(row: Moment, huge_order: int) -> dict[str, Any]:
-    """One zone at one moment: :func:`kevacuate.measure.metrics.free_metrics`, ``largest_order`` (-1: nothing is free), ``time``."""
+    """One zone at one moment: :func:`kevacuate.measure.metrics.free_metrics`, ``largest_order`` (-1: nothing is free),
+    ``time``.
+    """
     counts: Sequence[int] = row.values
     return {
         "time": row.stamp.text if row.stamp else None,
@@ -187,9 +189,10 @@ def blocks_answer(series: Series) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``blocks_first`` and ``blocks_last`` (type to pageblocks), ``free``
-        (type to free chunks by order, at the last moment), ``free_pages`` (type to pages), ``mixed`` (the kernel's own count, with
-        page_owner), ``stopped`` ([type, order] of counts that are at least so many). Types are named as the kernel writes them.
+        :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``blocks_first`` and ``blocks_last`` (type to pageblocks),
+        ``free`` (type to free chunks by order, at the last moment), ``free_pages`` (type to pages), ``mixed`` (the kernel's
+        own count, with page_owner), ``stopped`` ([type, order] of counts that are at least so many). Types are named as the
+        kernel writes them.
 
     """
     first: dict[Zone, Types] = {}

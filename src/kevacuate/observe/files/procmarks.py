@@ -38,9 +38,9 @@ def marks_answer(series: Series) -> dict[str, Any]:
     -------
     dict
         :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``free``, ``min``, ``low``, ``high``, ``boost``, ``present``,
-        ``managed``, ``pcp`` at the last moment (pages; 0 where the kernel or the excerpt does not show it), ``below_min``, ``below_low``
-        and ``boosted``: moments with that, of ``moments``. The marks are as printed: with the boost, from Linux 5.0 on
-        (include/linux/mmzone.h:wmark_pages).
+        ``managed``, ``pcp`` at the last moment (pages; 0 where the kernel or the excerpt does not show it), ``below_min``,
+        ``below_low`` and ``boosted``: moments with that, of ``moments``. The marks are as printed: with the boost, from Linux
+        5.0 on (include/linux/mmzone.h:wmark_pages).
 
     """
     found: dict[tuple[int, str], list[dict[str, int]]] = {}
@@ -76,7 +76,9 @@ def memory_answer(series: Series) -> dict[str, Any]:
 
 
 def slab_answer(series: Series) -> dict[str, Any]:
-    """The caches with most pages at the last moment: ``pages``, ``pages_first``, ``objects``, ``active``; and ``pages`` of all."""
+    """The caches with most pages at the last moment: ``pages``, ``pages_first``, ``objects``, ``active``; and ``pages`` of
+    all.
+    """
     first, last = series.moments[0].values, series.moments[-1].values
     ranked = sorted(last.items(), key=lambda item: (-item[1][2], item[0]))
     return {

@@ -106,8 +106,8 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
         for kind, (moments, left_out) in found.items():
             parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
     shelf: Shelf = {}
-    for (place, kind), found in sorted(parts.items()):
-        shelf.setdefault(place, {})[kind] = _in_order(found)
+    for (place, kind), of in sorted(parts.items()):
+        shelf.setdefault(place, {})[kind] = _in_order(of)
     return _one_machine(shelf), sorted(damaged)
 
 
