@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from kevacuate.kernel.pcp import PAGE_ALLOC_COSTLY_ORDER
 from kevacuate.kernelfiles.proccopies import NOT_IN_FILE, Zone
 from kevacuate.measure.metrics import free_metrics, unusable_free_index
-from kevacuate.observe.files.procshelf import Moment, Series, Types, times
+from kevacuate.observe.files.procshelf import Moment, Series, Types, chunks_of, times
 
 MOST_POINTS = 500
 """Moments of a series that the answer holds, evenly chosen; its other figures are of all."""
@@ -24,14 +22,10 @@ def summed(series: Series) -> Series:
     """Copies of /proc/pagetypeinfo as copies of /proc/buddyinfo: free chunks of all types together, by zone."""
     moments = []
     for moment in series.moments:
-        free = {zone: _sum(of.values()) for zone, of in moment.values.free.items()}
+        free = {zone: chunks_of(of) for zone, of in moment.values.free.items()}
         if free:
             moments.append(Moment(moment.stamp, free))
     return series._replace(moments=moments)
-
-
-def _sum(of: Any) -> array[int]:
-    return array("q", (sum(counts) for counts in zip_longest(*of, fillvalue=0)))
 
 
 def free_answer(series: Series, pageblock_order: int, at_least: bool = False) -> dict[str, Any]:
@@ -90,7 +84,10 @@ def _together(rows: dict[Zone, list[Moment]]) -> list[Moment]:
     counts = {len(of) for of in rows.values()}
     if len(counts) != 1 or any(NOT_IN_FILE in row.values for of in rows.values() for row in of):
         return []
-    return [Moment(at[0].stamp, _sum([row.values for row in at])) for at in zip(*rows.values(), strict=True)]
+    return [
+        Moment(at[0].stamp, chunks_of({str(number): row.values for number, row in enumerate(at)}))
+        for at in zip(*rows.values(), strict=True)
+    ]
 
 
 def _zone(zone: Zone, rows: list[Moment], pageblock_order: int) -> dict[str, Any]:
