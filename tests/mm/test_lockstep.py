@@ -58,7 +58,7 @@ SHARD_LIST = [
     *(Shard("cma", "mixed", 12, 1500, part) for part in range(2)),
     Shard("large blocks", "mixed", 10, 1500),
     Shard("large blocks", "staged", 6, 1500),
-    *(Shard("highatomic", "highatomic", 36, 2000, part) for part in range(3)),
+    *(Shard("highatomic", "highatomic", 64, 2000, part) for part in range(3)),
     *(Shard("evacuation", "staged", 18, 2000, part) for part in range(4)),
     *(Shard("busy", "staged, little LRU", 18, 2000, part) for part in range(5)),
     Shard("evacuation", "evacuation", 10, 2000),
