@@ -52,8 +52,11 @@ def plain(text: str) -> str:
 
 
 def value_at(values: Any, path: str) -> Any:
-    """The value that ``a.b`` names in nested dicts; a missing one fails."""
+    """The value that ``a.b`` names in nested dicts, and ``a.0`` in lists; a missing one fails."""
     for key in path.split("."):
+        if isinstance(values, list):
+            values = values[int(key)]
+            continue
         assert isinstance(values, dict), path
         assert key in values, f"no {path} in {sorted(values)}"
         values = values[key]

@@ -285,4 +285,5 @@ def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
 def test_a_file_of_no_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("roses are red\n")
     assert "poem.txt" in refusal("triage", tmp_path / "poem.txt")
-    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "poem.txt")
+    (tmp_path / "song.txt").write_text("violets are blue\n")
+    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "song.txt")

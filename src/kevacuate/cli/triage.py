@@ -57,9 +57,9 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 def _of_files(files: tuple[Path, ...]) -> dict[str, Any]:
     """Triage what the files hold, with a progress bar."""
     heed()
-    with ExitStack() as kept, progress_bar() as progress:
+    with ExitStack() as kept, progress_bar("reading") as progress:
         paths = [kept.enter_context(stored(file)) for file in files]
-        return kevacuate.triage(paths, progress=partial(progress, "reading events"))
+        return kevacuate.triage(paths, progress=partial(progress, "reading"))
 
 
 def _live(duration: float) -> dict[str, Any]:
