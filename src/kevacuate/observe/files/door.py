@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
+from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
@@ -36,7 +37,7 @@ class Kind(NamedTuple):
     """Whether a file's head is of that kind."""
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (Kind("kernel_log", lambda file: looks_like_log(file.head)),)
 """The kinds in the order in which they are tried; the general ones stand last."""
 
 
