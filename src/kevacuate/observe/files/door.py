@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.kernelfiles import proctext
+from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
@@ -44,7 +45,10 @@ class Kind(NamedTuple):
     """Whether a file's head is of that kind."""
 
 
-KINDS: tuple[Kind, ...] = (Kind("proc", proctext.looks),)
+KINDS: tuple[Kind, ...] = (
+    Kind("kernel_log", lambda file: looks_like_log(file.head)),
+    Kind("proc", proctext.looks),
+)
 """The kinds in the order in which they are tried; the general ones stand last."""
 
 
