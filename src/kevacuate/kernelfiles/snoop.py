@@ -19,7 +19,9 @@ COMPACTSNOOP, DRSNOOP = "compactsnoop", "drsnoop"
 NO_ORDER = -1
 """compactsnoop's order of a compaction that /proc/sys/vm/compact_memory began; drsnoop prints none."""
 
-_HEADING = re.compile(r"^(?:TIME\(s\) +)?(?:UID +)?COMM +(?:T?PID +)(?:.* )?LAT\(ms\)")
+_HEADING = re.compile(
+    r"^(?:TIME\(s\) +)?(?:UID +)?COMM +(?:PID +NODE +ZONE +ORDER +MODE +.{0,80}LAT\(ms\) +STATUS|T?PID +LAT\(ms\) +PAGES)"
+)
 _LATENCY = re.compile(r"^\d{1,12}(?:\.\d{1,9})?$")
 _WHOLE = re.compile(r"^-?\d{1,12}$")
 

@@ -28,6 +28,8 @@ _LTTNG = re.compile(
     r"^\[(?:\d{4}-\d\d-\d\d )?(?:(\d\d):(\d\d):(\d\d)|(\d{1,12}))\.(\d{9})\] (?:\([^)]{0,20}\) )?(?:\S{1,80} )?(\w{1,80}): (\{.{0,4000})$"
 )
 _LTTNG_FIELD = re.compile(r"(\w{1,40}) = (?:\"([^\"]{0,64})\"|(-?\w{1,40}))")
+_LOST = re.compile(r"^LOST (\d{1,18}) events!$")
+_DISCARDED = re.compile(r"^\[warning\] Tracer discarded (\d{1,18}) events ")
 _DAY = 86_400 * 10**9
 
 
@@ -63,8 +65,22 @@ def looks_like_traced(file: TextFile) -> bool:
     return tool_of(file) is not None
 
 
-def events(file: TextFile) -> Iterator[Traced]:
-    """Every event of a file that :func:`tool_of` knows; other lines are passed over.
+class Losses:
+    """What the tool says that it lost.
+
+    Attributes
+    ----------
+    events : int
+        Events of any kind.
+
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+
+
+def events(file: TextFile, losses: Losses) -> Iterator[Traced]:
+    """Every event of a file that :func:`tool_of` knows; other lines are passed over, but for those that tell of losses.
 
     Raises
     ------
@@ -77,6 +93,8 @@ def events(file: TextFile) -> Iterator[Traced]:
     for line in file.lines():
         found = read(line)
         if found is None:
+            lost = _LOST.match(line) or _DISCARDED.match(line)
+            losses.events += int(lost[1]) if lost else 0
             continue
         if found.ns + days < before - _DAY // 2 and found.ns < _DAY:
             days += _DAY  # the time of day began again

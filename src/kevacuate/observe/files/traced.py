@@ -18,7 +18,7 @@ from kevacuate.kernel.migratetypes import MIGRATE_RECLAIMABLE, SWAPPED_UNTIL, ta
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.kernelfiles.plotfrag import Compaction, Fragmentation, Reader, looks_like_plotfrag
 from kevacuate.kernelfiles.text import TextFile
-from kevacuate.kernelfiles.traced import NO_CPU, PERF_TRACE, Traced, events, tool_of
+from kevacuate.kernelfiles.traced import NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
@@ -68,6 +68,8 @@ class _Facts:
     def __init__(self) -> None:
         self.first: int | None = None
         self.last = 0
+        self.lost = 0
+        """Events of any kind that the tool says it lost."""
         self.movable = 0
         """Number of the movable type, as a movable request proves it; 0: nothing does."""
         self.held: Counter[str] = Counter()
@@ -147,10 +149,12 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
 def _traced(file: TextFile) -> dict[str, Any]:
     """The answer of a file of perf trace or babeltrace."""
     facts = _Facts()
-    for one in events(file):
+    losses = Losses()
+    for one in events(file, losses):
         facts.see(one)
+    facts.lost = losses.events
     counter = TriageCounter(ASSUMED_PAGEBLOCK_ORDER, (facts.first or 0, facts.last))
-    _count(counter, _rows(events(file), facts))
+    _count(counter, _rows(events(file, Losses()), facts))
     tool = tool_of(file) or PERF_TRACE
     found = _result(file.name, tool, "", counter, facts)
     if tool == PERF_TRACE and facts.requests:
@@ -274,14 +278,14 @@ def _result(name: str, tool: str, kernel: str, counter: TriageCounter, facts: _F
         "events_held": dict(facts.held.most_common()),
         "extfrag_recorded": True if counter.seen else None,
         "losses_known": False,
-        **Lost(0, False).to_json(),
+        **Lost(facts.lost, False).to_json(),
         "events_not_read": 0,
         "events_without_format": 0,
         "lines_not_read": 0,
         "stalls": False,
         "pids_kept": True,
         "task_names": {str(tid): task for tid, task in facts.tasks.items()},
-        **counter.result(known=counter.seen, huge_order=ASSUMED_PAGEBLOCK_ORDER),
+        **counter.result(known=counter.seen and not facts.lost, huge_order=ASSUMED_PAGEBLOCK_ORDER),
     }
 
 
