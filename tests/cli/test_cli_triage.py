@@ -188,7 +188,7 @@ def test_a_begin_without_an_end_is_counted(tmp_path: Path) -> None:
 
 
 def test_no_stall_is_said_where_stalls_were_recorded(tmp_path: Path) -> None:
-    on = {"events": {name: "" for name in LIGHT}, "extra": {"mode": "light"}}
+    on = {"events": dict.fromkeys(LIGHT, ""), "extra": {"mode": "light"}}
     text = said(written(tmp_path / "x.kev", **on))
     assert "No task waited in direct reclaim.\nNo task waited in direct compaction.\n" in text
     assert verdict(tmp_path / "x.kev")["stalls"]["direct_reclaim"]["count"] == 0
