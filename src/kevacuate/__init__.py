@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
     from kevacuate.observe.holders import Holders
+    from kevacuate.observe.files.door import triage
     from kevacuate.observe.info import info
     from kevacuate.observe.outcomes import compare_recorded
-    from kevacuate.observe.triage import triage
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.recording.importers import ImportOptions, import_recording
@@ -127,7 +127,7 @@ _HOMES = {
     "save": "measure.saved",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
-    "triage": "observe.triage",
+    "triage": "observe.files.door",
     "triage_live": "capture.record",
     "tune": "runs.tune",
     "verify": "fidelity.verify",
