@@ -100,7 +100,7 @@ def read_kpageflags() -> HeldPages:
                 first = number * STEP
                 words[first : first + len(part)] = part
                 code[first : first + len(part)] = classify(part)
-                charged += _charges(cgroups, first, code[first : first + len(part)])
+                charged += _charges(file, cgroups, first, code[first : first + len(part)])
     zones = _zones()
     absent = absent_blocks(silent_blocks(words, order), zones, order)
     code[np.repeat(absent, 1 << order)[:top]] = ABSENT
@@ -147,16 +147,22 @@ def _open(name: str, *, needed: bool = False) -> Iterator[int]:
         os.close(file)
 
 
-def _charges(file: int, first: int, code: Codes) -> Iterator[_Charged]:
-    """What /proc/kpagecgroup says of the unknown ones of these pages."""
+def _charges(flags: int, cgroups: int, first: int, code: Codes) -> Iterator[_Charged]:
+    """What /proc/kpagecgroup says of the unknown ones of these pages.
+
+    A page may come into use between the two readings, and then be charged as user memory: the flags are read again behind it.
+    """
     at = np.flatnonzero(code >= NAMELESS)
-    if file < 0 or not len(at):
+    if cgroups < 0 or not len(at):
         return
     low, high = int(at[0]), int(at[-1]) + 1
-    inode = page_words(file, first + low, high - low)[at - low].astype(np.int64)
-    paid = inode != 0
-    if paid.any():
-        yield _Charged(at[paid] + first, inode[paid])
+    inode = page_words(cgroups, first + low, high - low)[at - low].astype(np.int64)
+    at, inode = at[inode != 0], inode[inode != 0]
+    if not len(at):
+        return
+    low, high = int(at[0]), int(at[-1]) + 1
+    still = classify(page_words(flags, first + low, high - low))[at - low] >= NAMELESS
+    yield _Charged(at[still] + first, inode[still])
 
 
 def _name_cgroups(code: Codes, charged: list[_Charged]) -> tuple[Holder, ...]:
