@@ -2,7 +2,7 @@
 """What every page is that cannot move, from a kernel's memory by means of drgn: a dump, /proc/kcore, or a running QEMU guest.
 
 Each source names the pages that those before it left: struct pages (slab caches, page tables, page types, page_pool, per-CPU
-memory), the vmalloc areas (kernel stacks, callers), pipes, sockets, allocation tags, page_owner; at last the memory cgroup that
+memory), the vmalloc areas (kernel stacks, callers), open pipes and sockets, allocation tags, page_owner; at last the memory cgroup that
 is charged. What remains is counted as unknown.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.capture.holders_claims import Claims
+from kevacuate.capture.holders_files import claim_open_files, pfns_of
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
-from kevacuate.capture.holders_pipes import claim_pipes, claim_sockets, pfns_of
 from kevacuate.capture.holders_struct_pages import (
     Columns,
     StructPages,
@@ -123,8 +123,7 @@ def _ask(core: DrgnCore, columns: Columns, claims: Claims) -> list[str]:
     told: list[str] = []
     claim_by_struct_page(core, columns, claims, _merged(core))
     told += _claim_vmalloc(core, claims)
-    told += claim_pipes(core, claims)
-    told += claim_sockets(core, claims)
+    told += claim_open_files(core, claims, _file_tables(core))
     claim_off_lru(columns, claims)
     tables = _page_ext(core)
     told += claim_by_tags(core, columns, claims, tables)
@@ -196,6 +195,19 @@ def _stack_callers(core: DrgnCore) -> set[int]:
             if number >= STACK_TASKS:
                 break
     except (LookupError, AttributeError, Unreadable, core.drgn.FaultError):
+        pass
+    return found
+
+
+def _file_tables(core: DrgnCore) -> set[int]:
+    """Addresses of the struct files_structs of all tasks; as far as the tasks can be read."""
+    from drgn.helpers.linux.pid import for_each_task
+
+    found: set[int] = set()
+    try:
+        for task in for_each_task(core.program):
+            found.add(int(task.files.value_()))
+    except (LookupError, AttributeError, core.drgn.FaultError):
         pass
     return found
 

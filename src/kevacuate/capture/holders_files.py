@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pages in pipes and in the queues of sockets: found from the inodes of pipefs and sockfs, which the kernel keeps in a list."""
+"""Pages in pipes and in the queues of sockets: found from the files that tasks have open.
+
+The kernel keeps no list of pipes or sockets as such: their inodes are on no list of their file system (new_inode_pseudo,
+fs/inode.c). A pipe or socket that no task has open, as one on its way through another socket, is not found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -11,57 +15,85 @@ import numpy.typing as npt
 
 from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_struct_pages import has
-from kevacuate.capture.vmcore import Core, Torn, Unreadable, number, text
-from kevacuate.capture.vmcore_lists import TRIES, walk
+from kevacuate.capture.vmcore import Core, Unreadable, number, text
 from kevacuate.observe.holders import Holder
 
 MOST = 1 << 22
-"""Inodes of one file system, and buffers of one queue, that are believed."""
+"""Files of one table, and buffers of one queue, that are believed."""
 
 MOST_SLOTS = 1 << 20
-"""Slots of a pipe that are believed: pipe-max-size of root has no other bound."""
+"""Slots of a pipe that are believed: root's pipes have no other bound."""
 
+S_IFMT, S_IFIFO, S_IFSOCK = 0o170000, 0o010000, 0o140000
+"""Types of inodes in i_mode (include/uapi/linux/stat.h)."""
+
+PIPE, SOCKET = "pipe buffer", "socket buffer"
 Ints = npt.NDArray[np.int64]
 
 
-def claim_pipes(core: Core, claims: Claims) -> tuple[str, ...]:
-    """Name the pages of pipes; what could not be said, a sentence each."""
-    if not has(core, "struct pipe_inode_info", "bufs"):
-        return ("Pipe buffers are not told: this kernel's pipes are not known.",)
-    return _claim(core, "pipe_mnt", lambda inode: _pipe_pages(core, inode), claims, "pipe buffer")
+def claim_open_files(core: Core, claims: Claims, tables: Iterable[int]) -> tuple[str, ...]:
+    """Name the pages of the pipes and sockets that are open; what could not be said, a sentence each.
 
+    Parameters
+    ----------
+    core : Core
+        The memory.
+    claims : Claims
+        Takes the names.
+    tables : iterable of int
+        Addresses of the struct files_structs of all tasks.
 
-def claim_sockets(core: Core, claims: Claims) -> tuple[str, ...]:
-    """Name the pages in sockets' queues, by protocol; what could not be said, a sentence each."""
-    if not has(core, "struct socket_alloc", "vfs_inode"):
-        return ()
-    return _claim(core, "sock_mnt", lambda inode: _socket_pages(core, inode), claims, "socket buffer")
-
-
-Pages = Callable[[int], tuple[str, list[int]]]
-"""An inode's address to the name of what it is, and addresses of struct pages."""
-
-
-def _claim(core: Core, mount: str, pages: Pages, claims: Claims, kind: str) -> tuple[str, ...]:
-    """Name the pages of every inode of a kernel's own mount."""
-    try:
-        inodes = _inodes(core, mount)
-    except Unreadable:
-        return (f"Pages of the kind {kind} are not told: {mount} cannot be read.",)
-    except Torn:
-        return (f"Pages of the kind {kind} are not told: the list of {mount} changed while it was read.",)
-    found: dict[str, list[int]] = {}
+    """
+    if not has(core, "struct pipe_inode_info", "bufs") or not has(core, "struct file", "f_inode"):
+        return ("Buffers of pipes and sockets are not told: this kernel's files are not known.",)
+    found: dict[Holder, list[int]] = {}
     missed = 0
-    for inode in inodes:
+    for inode in sorted(_inodes(core, tables)):
         try:
-            name, addresses = pages(inode)
+            holder, addresses = _pages(core, inode)
         except Unreadable:
             missed += 1
             continue
-        found.setdefault(name, []).extend(addresses)
-    for name, addresses in sorted(found.items()):
-        claims.claim(pfns_of(core, addresses), Holder(kind, name))
-    return (f"{missed:,} inodes of {mount} were gone or could not be read.",) if missed else ()
+        found.setdefault(holder, []).extend(addresses)
+    for holder, addresses in sorted(found.items()):
+        claims.claim(pfns_of(core, addresses), holder)
+    return (f"{missed:,} open pipes or sockets could not be read.",) if missed else ()
+
+
+def _inodes(core: Core, tables: Iterable[int]) -> set[int]:
+    """Addresses of the inodes of all open files."""
+    found: set[int] = set()
+    inode = core.offset("struct file", "f_inode")
+    for files in set(tables) - {0}:
+        for file in _files(core, files):
+            try:
+                found.add(number(core, file + inode))
+            except Unreadable:
+                continue
+    return found - {0}
+
+
+def _files(core: Core, files: int) -> list[int]:
+    """Addresses of the struct files of one table; [] where it cannot be read."""
+    try:
+        table = number(core, files + core.offset("struct files_struct", "fdt"))
+        most = number(core, table + core.offset("struct fdtable", "max_fds"), 4)
+        array = number(core, table + core.offset("struct fdtable", "fd"))
+        entries = np.frombuffer(core.read(array, 8 * min(most, MOST)), "<u8")
+    except Unreadable:
+        return []
+    return [int(file) for file in entries[entries != 0]]
+
+
+def _pages(core: Core, inode: int) -> tuple[Holder, list[int]]:
+    """What an open file's inode is, and addresses of the struct pages of its buffers: [] if it is neither pipe nor socket."""
+    kind = number(core, inode + core.offset("struct inode", "i_mode"), 2) & S_IFMT
+    if kind == S_IFIFO:
+        return Holder(PIPE, ""), _pipe_pages(core, inode)
+    if kind == S_IFSOCK and has(core, "struct socket_alloc", "vfs_inode"):
+        name, pages = _socket_pages(core, inode)
+        return Holder(SOCKET, name), pages
+    return Holder("", ""), []
 
 
 def pfns_of(core: Core, addresses: list[int]) -> Ints:
@@ -71,28 +103,11 @@ def pfns_of(core: Core, addresses: list[int]) -> Ints:
     return np.where(rest == 0, pfn, -1)
 
 
-def _inodes(core: Core, mount: str) -> list[int]:
-    """Addresses of the inodes of a kernel's own mount, by the name of the variable that points to it."""
-    at = core.symbol(mount)
-    if at is None:
-        return []
-    super_block = number(core, number(core, at) + core.offset("struct vfsmount", "mnt_sb"))
-    head = super_block + core.offset("struct super_block", "s_inodes")
-    entry = core.offset("struct inode", "i_sb_list")
-    for left in reversed(range(TRIES if core.live else 1)):
-        try:
-            return [found - entry for found in walk(core, head, MOST)]
-        except Torn:
-            if not left:
-                raise
-    return []
-
-
-def _pipe_pages(core: Core, inode: int) -> tuple[str, list[int]]:
+def _pipe_pages(core: Core, inode: int) -> list[int]:
     """The pages of a pipe: those of its slots in use, and those it keeps for the next write."""
     pipe = number(core, inode + core.offset("struct inode", "i_pipe"))
     if not pipe:
-        return "", []
+        return []
     info = "struct pipe_inode_info"
     slots = number(core, pipe + core.offset(info, "ring_size"), 4)
     bufs = number(core, pipe + core.offset(info, "bufs"))
@@ -104,7 +119,7 @@ def _pipe_pages(core: Core, inode: int) -> tuple[str, list[int]]:
     for at in range(0, len(data), size):
         if data[at + ops : at + ops + 8] != bytes(8):
             found.append(int.from_bytes(data[at + page : at + page + 8], "little"))
-    return "", [address for address in found if address]
+    return [address for address in found if address]
 
 
 def _socket_pages(core: Core, inode: int) -> tuple[str, list[int]]:
