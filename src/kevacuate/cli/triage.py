@@ -79,6 +79,7 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
+    from kevacuate.reports.triage.stalls import stall_tables
     from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
     from kevacuate.reports.triage.words import words
 
@@ -86,6 +87,9 @@ def _print(result: dict[str, Any]) -> None:
     title = f"{result['name']}, {kernel_words(result['kernel'])}"
     out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
+    for table in stall_tables(result["stalls"]):
+        out.print()
+        out.print(table)
     if not result["requesters"]:
         return
     out.print()

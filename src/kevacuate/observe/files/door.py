@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.kernelfiles import proctext
+from kevacuate.kernelfiles.loglines import looks_like_log
+from kevacuate.kernelfiles.allocinfo import looks_like_allocinfo
+from kevacuate.kernelfiles.bpftrace import looks_like_bpftrace
+from kevacuate.kernelfiles.page_owner import looks_like_page_owner, looks_like_stacks
+from kevacuate.kernelfiles.perf_kmem import looks_like_perf_kmem
+from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
+from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.traced import looks_like_traced
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
@@ -45,7 +53,17 @@ class Kind(NamedTuple):
     """Whether a file's head is of that kind."""
 
 
-KINDS: tuple[Kind, ...] = (Kind("proc", proctext.looks),)
+KINDS: tuple[Kind, ...] = (
+    Kind("kernel_log", lambda file: looks_like_log(file.head)),
+    Kind("proc", proctext.looks),
+    Kind("page_owner", looks_like_page_owner),
+    Kind("page_owner_stacks", looks_like_stacks),
+    Kind("traced", lambda file: looks_like_plotfrag(file) or looks_like_traced(file)),
+    Kind("perf_kmem", looks_like_perf_kmem),
+    Kind("snoop", looks_like_snoop),
+    Kind("allocinfo", looks_like_allocinfo),
+    Kind("bpftrace", looks_like_bpftrace),
+)
 """The kinds in the order in which they are tried; the general ones stand last."""
 
 
