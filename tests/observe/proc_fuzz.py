@@ -53,7 +53,8 @@ def bombs() -> dict[str, bytes]:
         "types": b"".join(b"Node 0, zone Normal, type T%d 999999999999 1\n" % n for n in range(20000)),
         "zones": NODES.encode() * 3,
         "zoneinfo": b"Node 0, zone   Normal\n" + b"  pages free  " + b"9" * 900 + b"\n" + b"  min 1\n" * 150000,
-        "slabs": b"slabinfo - version: 2.1\n" + b"".join(b"c%d 1 1 1 1 1 : tunables 0 0 0 : slabdata 1 1 0\n" % n for n in range(30000)),
+        "slabs": b"slabinfo - version: 2.1\n"
+        + b"".join(b"c%d 1 1 1 1 1 : tunables 0 0 0 : slabdata 1 1 0\n" % n for n in range(30000)),
         "times": b"2023-05-15 10:00:00\n1684144800\n10:00:00\n" * 20000,
         "digits": (b"9" * 999 + b"\n") * 20000,
     }  # fmt: skip

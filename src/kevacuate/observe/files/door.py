@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.kernelfiles import proctext
-from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.allocinfo import looks_like_allocinfo
 from kevacuate.kernelfiles.bpftrace import looks_like_bpftrace
+from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.page_owner import looks_like_page_owner, looks_like_stacks
 from kevacuate.kernelfiles.perf_kmem import looks_like_perf_kmem
 from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
@@ -169,40 +169,66 @@ def triage_files(
         None of the files is of a kind that is read.
 
     """
+    found = _by_kind(files)
+    if found.imports:
+        return _imported(found.imports[0], progress)
+    answers = [_of_recording(file, progress) for file in found.recordings]
+    for name, of in found.kinds.items():
+        module = import_module(f"kevacuate.observe.files.{name}")
+        try:
+            answers.append(module.answer(of, progress))
+        except KevacuateError as error:
+            if len(found.kinds) == 1 and not found.recordings:
+                raise
+            found.not_read.extend({"file": file.name, "what": str(error)} for file in of)
+    if not answers:
+        known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
+        raise KevacuateError(known or f"There is nothing to triage: {_nothing(found.not_read)}.")
+    return {"answers": answers, "advice": _strongest(answers), "not_read": found.not_read}
+
+
+class _Found(NamedTuple):
+    """Files by what is to be done with them, each once, by name."""
+
+    recordings: list[TextFile]
+    kinds: dict[str, list[TextFile]]
+    """In the order of :data:`KINDS`."""
+    imports: list[TextFile]
+    """The one file there is, where no kind takes it: a trace that can be imported, perhaps."""
+    not_read: list[dict[str, str]]
+
+
+def _by_kind(files: Sequence[TextFile]) -> _Found:
+    """The files by kind; a file that is given twice counts once.
+
+    Raises
+    ------
+    KevacuateError
+        The only file cannot be read.
+
+    """
+    found = _Found([], {}, [], [])
     told: dict[str, list[TextFile]] = {}
-    not_read = []
-    recordings = []
     unique = {file.path.resolve(): file for file in sorted(files, key=lambda one: one.name, reverse=True)}
     for file in sorted(unique.values(), key=lambda one: one.name):
         if file.path.is_dir():
-            recordings.append(file)
+            found.recordings.append(file)
             continue
         try:
             kind = next((kind for kind in KINDS if kind.looks(file)), None)
         except KevacuateError as error:
             if len(unique) == 1:
                 raise
-            not_read.append({"file": file.name, "what": str(error)})
+            found.not_read.append({"file": file.name, "what": str(error)})
             continue
         if kind is not None:
             told.setdefault(kind.name, []).append(file)
         elif len(unique) == 1:
-            return _imported(file, progress)
+            found.imports.append(file)
         else:
-            not_read.append({"file": file.name, "what": _what(file)})
-    answers = [_of_recording(file, progress) for file in recordings]
-    for name in (kind.name for kind in KINDS if kind.name in told):
-        module = import_module(f"kevacuate.observe.files.{name}")
-        try:
-            answers.append(module.answer(told[name], progress))
-        except KevacuateError as error:
-            if len(told) == 1 and not recordings:
-                raise
-            not_read += [{"file": file.name, "what": str(error)} for file in told[name]]
-    if not answers:
-        known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
-        raise KevacuateError(known or f"There is nothing to triage: {_nothing(not_read)}.")
-    return {"answers": answers, "advice": _strongest(answers), "not_read": not_read}
+            found.not_read.append({"file": file.name, "what": _what(file)})
+    found.kinds.update((kind.name, told[kind.name]) for kind in KINDS if kind.name in told)
+    return found
 
 
 def _nothing(not_read: list[dict[str, str]]) -> str:
