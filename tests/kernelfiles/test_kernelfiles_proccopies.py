@@ -113,6 +113,12 @@ def test_a_number_below_a_row_is_no_part_of_it() -> None:
     assert seconds(found) == [None, 1684144810.0]
 
 
+def test_a_number_below_the_first_row_is_no_part_of_it() -> None:
+    found = of(f"{DMA}\n1684144810\n{DMA}\n17\n")
+    assert [copy.values for copy in found] == [{(0, "DMA"): CHUNKS[0, "DMA"]}] * 2
+    assert seconds(found) == [None, 1684144810.0]
+
+
 def test_a_row_does_not_go_on_over_an_empty_line() -> None:
     assert of(f"{DMA[:60]}\n\n 1 1 3\n")[0].values == {(0, "DMA"): (1, 0, 0, 1, 2)}
 

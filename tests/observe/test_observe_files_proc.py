@@ -362,6 +362,19 @@ def test_numbered_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     assert [point["free_by_order"][0] for point in normal["series"]] == [1, 2, 9, 10, 11]
 
 
+def test_files_whose_times_overlap_are_one_series(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path, a=series(row(1), row(3), step=120), b=series(row(2), row(4), start=1684144860, step=120)
+    )
+    normal = machine(*folder.iterdir())["free"]["zones"][0]
+    assert [point["free_by_order"][0] for point in normal["series"]] == [1, 2, 3, 4]
+
+
+def test_equal_copies_in_one_folder_are_two(tmp_path: Path) -> None:
+    folder = written(tmp_path, **{"buddyinfo.1": row(5), "buddyinfo.2": row(5)})
+    assert machine(*folder.iterdir())["free"]["moments"] == 2
+
+
 def test_folders_of_several_machines_are_kept_apart(tmp_path: Path) -> None:
     for host, pages in (("a", 5), ("b", 9)):
         written(tmp_path / host / "proc", buddyinfo=row(pages), vmstat="compact_stall 1\n")
@@ -503,3 +516,26 @@ def test_the_score_that_proactive_compaction_watches(tmp_path: Path) -> None:
 def test_the_index_of_a_report_is_the_kernels_formula() -> None:
     """1,000 less (1,000 + 1,294,805 x 1,000 / 512) / 422,614 chunks: 1,000 less 5."""
     assert fragmentation_index([127559, 175569, 74035, 31054, 12025, 2271, 101, 0, 0, 0, 0], 9) == 995
+
+
+def test_both_indices_are_those_that_a_running_kernel_prints(tmp_path: Path) -> None:
+    """Of a moment at which buddyinfo is the same before and after debugfs is read."""
+    sources = {name: Path("/sys/kernel/debug/extfrag") / name for name in ("unusable_index", "extfrag_index")}
+    for _ in range(20):
+        try:
+            texts = {"buddyinfo": Path("/proc/buddyinfo").read_text()}
+            texts |= {name: source.read_text() for name, source in sources.items()}
+        except OSError:
+            pytest.skip("debugfs' extfrag cannot be read here")
+        if Path("/proc/buddyinfo").read_text() == texts["buddyinfo"]:
+            break
+    else:
+        pytest.skip("free memory changes too fast here")
+    one = machine(*written(tmp_path, **texts).iterdir())
+    assert one["free"]["zones"]
+    for ours, kernels in (
+        ("unusable_free_index", "unusable_index"),
+        ("fragmentation_index", "extfrag_index"),
+    ):
+        printed = {zone: of["last"] for zone, of in zones(one[kernels]).items()}
+        assert {zone: of["last"][ours] for zone, of in zones(one["free"]).items()} == printed
