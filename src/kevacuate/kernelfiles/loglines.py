@@ -19,14 +19,14 @@ _CLOCK = rf"(?:[A-Z][a-z]{{2}} )?(?:{_CLOCK_SYSLOG}|{_CLOCK_ISO})"
 _PREFIXES = tuple(
     re.compile(" *" + pattern)
     for pattern in (
-        r"(?:> ?)+",
+        r"(?:[>|] ?)+",
         r"<\d{1,3}>",
         r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
         r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
         rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
         r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
         r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
-        r"\[ *\d{1,4}: *[^\]:]{1,16}: *\d{1,9}\] ?",
+        r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
         rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
         r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
         r"(?:\S{1,64} )?kernel: ?",
@@ -96,9 +96,10 @@ def messages(line: bytes) -> Iterator[LogLine]:
         yield told
 
 
+_QUOTE = r"(?:[>|] ?)*"
 _LOG_HEAD = re.compile(
-    rf"^(?:(?:> ?)*(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|(?:> ?)*\[{_CLOCK}\] |{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |"
-    r"\d{1,3},\d+,\d+,[-c+][,;])",
+    rf"^(?:{_QUOTE}(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|{_QUOTE}\[{_CLOCK}\] |"
+    rf"{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |\d{{1,3}},\d+,\d+,[-c+][,;])",
     re.MULTILINE,
 )
 _REPORT = re.compile(

@@ -21,17 +21,20 @@ LETTERS = {
 MOST_ORDERS = 16
 """Orders that are kept; MAX_PAGE_ORDER is 10 on most machines, 13 on some arm64 ones."""
 
+LONGEST_LIST = 2000
+"""Characters of a line of free chunks that are kept."""
+
 _NAMES = "|".join(sorted(ZONES, key=len, reverse=True))
 _ZONE = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}) free:(\d{{1,15}})kB\b")
 _FIELD = re.compile(r"([\w()]+): ?(\d{1,15})[kK]B")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: +-?\d{1,15})*)")
 _FREE_LIST = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}): *(?=\d+\*\d+kB|$)")
-_CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: \(([A-Z]{0,8})\))?")
+_CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: ?\(([A-Z]{0,8})\))?")
 _TOTAL = re.compile(r"= ?(\d{1,15})kB")
 _MORE_FIELDS = re.compile(
     r"(?:[\w()]+: ?\d+[kK]B ?)+(?:pages_scanned:\d+ ?)?(?:all_unreclaimable\? (?:yes|no))?"
 )
-_MORE_CHUNKS = re.compile(r"(?:\d+\*\d+kB|\([A-Z]{0,8}\)|= ?\d+kB)")
+_MORE_CHUNKS = re.compile(r"\d*\*?\d*kB|\d+\*\d*$|[A-Z]{0,8}\)|\([A-Z]{0,8}\)?|= ?\d*")
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Zone:
     """By order: free chunks, KiB of one, letters of the types they are in."""
     total: int | None = None
     """Free KiB in all chunks, as the kernel adds them up."""
+    printed: str = ""
+    """The line of free chunks, as far as it was read."""
 
     @property
     def page_kb(self) -> int:
@@ -88,16 +93,16 @@ def free_list(text: str) -> tuple[int, str, str] | None:
 def add_chunks(zone: Zone, text: str) -> None:
     """Adds the chunks and the sum that a line, or what follows it on the next, holds.
 
-    Chunks that do not double in size from order to order are passed over: the line is mixed with another.
+    A line may end anywhere, inside a number too. Chunks that do not double in size from order to order are passed over: the
+    line is mixed with another.
     """
-    for count, size, letters in _CHUNKS.findall(text):
+    zone.printed = (zone.printed + text)[:LONGEST_LIST]
+    zone.chunks.clear()
+    for count, size, letters in _CHUNKS.findall(zone.printed):
         wanted = zone.chunks[-1][1] * 2 if zone.chunks else int(size)
-        if int(size) == wanted and size != "0" and len(zone.chunks) < MOST_ORDERS:
+        if int(size) == wanted and int(size) and len(zone.chunks) < MOST_ORDERS:
             zone.chunks.append((int(count), int(size), letters))
-    alone = re.match(r"\(([A-Z]{0,8})\)", text)
-    if alone and zone.chunks and not zone.chunks[-1][2]:
-        zone.chunks[-1] = (*zone.chunks[-1][:2], alone[1])
-    if found := _TOTAL.search(text):
+    if found := _TOTAL.search(zone.printed):
         zone.total = int(found[1])
 
 

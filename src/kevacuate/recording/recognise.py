@@ -214,7 +214,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
-        TRACE,
+        "`kevacuate triage FILE` says why the allocation failed",
         r"page allocation failure: order:\d+|invoked oom-killer: |^(?:\[.{1,20}\] )?Mem-Info:",
     ),
     _kind(
@@ -250,7 +250,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log",
         "it holds no events",
-        TRACE,
+        "`kevacuate triage FILE` looks for failed allocations in it",
         r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? |^<\d>\[ *\d+\.\d{6}\]",
     ),
 )
