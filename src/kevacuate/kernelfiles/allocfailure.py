@@ -68,8 +68,8 @@ _STARTS = (
 """One of these is in every line that is read while no report is open: looked for before anything else."""
 
 _REST = re.compile(rf",? *{_MASK}")
-_NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,4000}|null)\)?")
-_MEMS = re.compile(r"mems_allowed=([\d,-]{1,4000})")
+_NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,200}|null)\)?")
+_MEMS = re.compile(r"mems_allowed=([\d,-]{1,200})")
 _WHO = re.compile(
     r"(?:CPU: (?P<cpu>\d{1,6}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,9}) Comm: (?P<task>.{1,64}?)|"
     r"Pid: (?P<old>\d{1,9}), comm: (?P<older>.{1,64}?)) +"
@@ -78,7 +78,7 @@ _WHO = re.compile(
 _RELEASE = re.compile(
     r"(?:Linux version |\b(?:Not tainted|Tainted: [A-Z -]{1,60}?) )(\d{1,3}\.\d{1,3}\.\S{1,100})"
 )
-_ENDS = re.compile(r"\d+ pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
+_ENDS = re.compile(r"\b\d{1,15} pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
 _INTERESTING = (
     b"kB",
     b"CPU:",
@@ -314,10 +314,11 @@ class Reader:
             for name, number in fields(line.text).items():
                 told.zone.fields.setdefault(name, number)
             return True
-        if told.chunks and told.zone.total is None and chunks_go_on(line.text):
+        waits = told.chunks and told.zone.total is None and told.lines <= MOST_PIECES
+        if waits and chunks_go_on(line.text):
             add_chunks(told.zone, line.text)
             return True
-        if not told.chunks or told.zone.total is not None or told.lines > MOST_PIECES:
+        if not waits:
             del self._last[line.caller]
         return False
 

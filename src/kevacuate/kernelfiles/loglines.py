@@ -35,6 +35,9 @@ _PREFIXES = tuple(
 )
 """What may stand before the kernel's words; as many of them as there are, in any order."""
 
+LONGEST_MESSAGE = 4096
+"""Characters of a line that are looked at; a kernel's message has at most 2,048 (printk's CONSOLE_EXT_LOG_MAX aside)."""
+
 MOST_PREFIXES = 8
 """Prefixes of a line that are taken off."""
 
@@ -61,7 +64,7 @@ def _microseconds(text: str) -> int:
 def log_line(line: str) -> LogLine:
     """The line without its prefixes, and what they say."""
     uptime, clock, caller = None, "", ""
-    at = 0
+    line, at = line[:LONGEST_MESSAGE], 0
     for _ in range(MOST_PREFIXES):
         found = next((match for prefix in _PREFIXES if (match := prefix.match(line, at))), None)
         if found is None or found.end() == at:
@@ -80,7 +83,7 @@ def log_line(line: str) -> LogLine:
 def messages(line: bytes) -> Iterator[LogLine]:
     """The lines that a line of the file holds: one, or those that rsyslog joined with ``#012``, with the first one's prefix."""
     if b"#012" not in line:
-        yield log_line(line.decode("utf-8", "replace"))
+        yield log_line(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
         return
     first: LogLine | None = None
     for part in line.decode("utf-8", "replace").split("#012"):

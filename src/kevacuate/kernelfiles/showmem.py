@@ -26,7 +26,7 @@ LONGEST_LIST = 2000
 
 _NAMES = "|".join(sorted(ZONES, key=len, reverse=True))
 _ZONE = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}) free:(\d{{1,15}})kB\b")
-_FIELD = re.compile(r"([\w()]+): ?(\d{1,15})[kK]B")
+_FIELD = re.compile(r"(?<![\w()])([\w()]{1,40}): ?(\d{1,15})[kK]B")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: +-?\d{1,15})*)")
 _FREE_LIST = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}): *(?=\d+\*\d+kB|$)")
 _CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: ?\(([A-Z]{0,8})\))?")
@@ -34,7 +34,7 @@ _TOTAL = re.compile(r"= ?(\d{1,15})kB")
 _MORE_FIELDS = re.compile(
     r"(?:[\w()]+: ?\d+[kK]B ?)+(?:pages_scanned:\d+ ?)?(?:all_unreclaimable\? (?:yes|no))?"
 )
-_MORE_CHUNKS = re.compile(r"\d*\*?\d*kB|\d+\*\d*$|[A-Z]{0,8}\)|\([A-Z]{0,8}\)?|= ?\d*")
+_MORE_CHUNKS = re.compile(r"\d{0,12}\*?\d{0,9}kB|\d{1,12}\*\d{0,9}$|[A-Z]{0,8}\)|\([A-Z]{0,8}\)?|= ?\d*")
 
 
 @dataclass(slots=True)
