@@ -57,15 +57,8 @@ _BEGINS = (
     ),
     (OOM, re.compile(rf"(?P<task>.*?) invoked oom-killer: {_MASK}.*?order=(?P<order>-?\d+)(?:.*?oom_score_adj=(?P<adj>-?\d+))?")),
 )  # fmt: skip
-_STARTS = (
-    b"page allocation ",
-    b"invoked oom-killer",
-    b"vmalloc",
-    b"Killed process",
-    b"oom-kill:",
-    b"ut of memory",
-)
-"""One of these is in every line that is read while no report is open: looked for before anything else."""
+_STARTS = re.compile(rb"page allocation |invoked oom-killer|vmalloc|Killed process|oom-kill:|ut of memory")
+"""Found in every line that is read while no report is open: looked for before anything else."""
 
 _REST = re.compile(rf",? *{_MASK}")
 _NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,200}|null)\)?")
@@ -79,25 +72,11 @@ _RELEASE = re.compile(
     r"(?:Linux version |\b(?:Not tainted|Tainted: [A-Z -]{1,60}?) )(\d{1,3}\.\d{1,3}\.\S{1,100})"
 )
 _ENDS = re.compile(r"\b\d{1,15} pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
-_INTERESTING = (
-    b"kB",
-    b"CPU:",
-    b"Pid:",
-    b"Mem-Info",
-    b"lowmem",
-    b"pages",
-    b"COMPACTION",
-    b"mems_allowed",
-    b"memory",
-    b"limit",
-    b" for ",
-    b"mode:",
-    b"DMA",
-    b"Normal:",
-    b"HighMem:",
-    b"Movable:",
+_INTERESTING = re.compile(
+    rb"kB|CPU:|Pid:|Mem-Info|lowmem|pages|COMPACTION|mems_allowed|memory|limit| for |mode:|DMA|Normal:|HighMem:|Movable:|"
+    + _STARTS.pattern
 )
-"""One of these, or of those above, is in every line of a report that is read."""
+"""Found in every line of a report that is read."""
 
 
 @dataclass(slots=True)
@@ -153,6 +132,8 @@ def _task_name(text: str) -> str:
 
 def beginning(line: LogLine) -> Report | None:
     """The report that a line begins; None if it begins none."""
+    if not any(word in line.text for word in ("page allocation", "vmalloc", "oom-killer")):
+        return None
     for kind, pattern in _BEGINS:
         found = pattern.match(line.text)
         if found is None:
@@ -205,23 +186,21 @@ class Reader:
     def read(self, lines: Iterable[bytes]) -> Iterator[Report]:
         """Every report, when it is complete."""
         for line in lines:
-            if not self._open:
-                if not any(start in line for start in _STARTS):
-                    if b"Linux version " in line:
-                        self._note_release(line.decode("utf-8", "replace"))
-                    continue
-            elif not self._last and not any(word in line for word in (*_INTERESTING, *_STARTS)):
-                yield from self._wait(line)
-                continue
-            for told in messages(line):
-                yield from self._line(told)
+            if not self._open and _STARTS.search(line) is None:
+                if b"Linux version " in line:
+                    self._note_release(line.decode("utf-8", "replace"))
+            elif self._open and not self._last and _INTERESTING.search(line) is None:
+                yield from self._wait()
+            else:
+                for told in messages(line):
+                    yield from self._line(told)
         yield from self._close(self._open)
 
     def _note_release(self, text: str) -> None:
         if found := _RELEASE.search(text):
             self.release = found[1]
 
-    def _wait(self, line: bytes) -> Iterator[Report]:
+    def _wait(self) -> Iterator[Report]:
         """Counts a line that belongs to no report; gives out those that are not waited for any longer."""
         for report in self._open:
             report.lines += 1
@@ -326,7 +305,7 @@ class Reader:
         """Takes who it was, what the cpuset allows, and the end."""
         text = line.text
         candidates = self._candidates(line)
-        if found := _WHO.search(text):
+        if ("CPU:" in text or "Pid:" in text) and (found := _WHO.search(text)):
             named = found.groupdict()
             task = named["task"] or named["older"]
             for report in sorted(candidates, key=lambda one: one.task != task):
@@ -336,7 +315,7 @@ class Reader:
                     report.release = self.release = named["release"]
                     report.task = report.task or task
                     break
-        elif _ENDS.search(text):
+        elif "pages" in text and _ENDS.search(text):
             for report in candidates:
                 if report.zones and not report.ended:
                     report.ended = True

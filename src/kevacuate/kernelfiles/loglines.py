@@ -16,22 +16,25 @@ _CLOCK_SYSLOG = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{
 _CLOCK_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d| [A-Z]{2,5})?"
 _CLOCK = rf"(?:[A-Z][a-z]{{2}} )?(?:{_CLOCK_SYSLOG}|{_CLOCK_ISO})"
 
-_PREFIXES = tuple(
-    re.compile(" *" + pattern)
-    for pattern in (
-        r"(?:[>|] ?)+",
-        r"<\d{1,3}>",
-        r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
-        r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
-        rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
-        r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
-        r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
-        r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
-        rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
-        r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
-        r"(?:\S{1,64} )?kernel: ?",
-        r"c\d+ +\d* ?(?=\[)",
+_PREFIX = re.compile(
+    " *(?:"
+    + "|".join(
+        (
+            r"(?:[>|] ?)+",
+            r"<\d{1,3}>",
+            r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
+            r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
+            rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
+            r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
+            r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
+            r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
+            rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
+            r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
+            r"(?:\S{1,64} )?kernel: ?",
+            r"c\d+ +\d* ?(?=\[)",
+        )
     )
+    + ")"
 )
 """What may stand before the kernel's words; as many of them as there are, in any order."""
 
@@ -66,7 +69,7 @@ def log_line(line: str) -> LogLine:
     uptime, clock, caller = None, "", ""
     line, at = line[:LONGEST_MESSAGE], 0
     for _ in range(MOST_PREFIXES):
-        found = next((match for prefix in _PREFIXES if (match := prefix.match(line, at))), None)
+        found = _PREFIX.match(line, at)
         if found is None or found.end() == at:
             break
         at = found.end()

@@ -49,7 +49,10 @@ class OomFacts:
 
 def is_oom_line(text: str) -> bool:
     """Whether a line is one of those read here."""
-    return _LINE.search(text) is not None
+    return (
+        any(word in text for word in ("emory", "process", "oom-kill", "limit"))
+        and _LINE.search(text) is not None
+    )
 
 
 def names_victim(text: str) -> bool:

@@ -67,7 +67,7 @@ class Zone:
 
 def zone_fields(text: str) -> tuple[int, str, dict[str, int]] | None:
     """Node, name and numbers of a zone's first line; None if the text holds none."""
-    found = _ZONE.search(text)
+    found = _ZONE.search(text) if " free:" in text else None
     if found is None:
         return None
     return int(found[1] or 0), found[2], fields(text[found.end(2) :])
@@ -80,13 +80,13 @@ def fields(text: str) -> dict[str, int]:
 
 def lowmem_reserve(text: str) -> tuple[int, ...] | None:
     """Pages by zone index of a ``lowmem_reserve[]:`` line; None if it is none."""
-    found = _RESERVE.search(text)
+    found = _RESERVE.search(text) if "lowmem_reserve" in text else None
     return None if found is None else tuple(int(number) for number in found[1].split()[: len(ZONES)])
 
 
 def free_list(text: str) -> tuple[int, str, str] | None:
     """Node, name and the rest of a line of free chunks; None if it is none."""
-    found = _FREE_LIST.search(text)
+    found = _FREE_LIST.search(text) if "*" in text or text.endswith(":") else None
     return None if found is None else (int(found[1] or 0), found[2], text[found.end() :])
 
 
