@@ -148,11 +148,7 @@ def looks_like_page_owner(file: TextFile) -> bool:
 def looks_like_stacks(file: TextFile) -> bool:
     """Whether a file begins like page_owner_stacks/show_stacks."""
     return bool(
-        re.search(
-            rb"^ ?\S+\+0x[0-9a-f]+/0x.+\n(?:handle: \d+\n)?(?:stack_count|nr_base_pages): \d+$",
-            file.head_bytes,
-            re.M,
-        )
+        re.search(rb"^ ?\S+\+0x[0-9a-f]+/0x.+\n(?:handle: \d+\n)?(?:stack_count|nr_base_pages): \d+$", file.head_bytes, re.M)
     )
 
 

@@ -130,9 +130,7 @@ def _row(report: Report, columns: list[str], line: str) -> None:
         report.left_out += 1
     else:
         gfp = int(text, 16) if re.fullmatch(r"[0-9a-f]{8}", text) else None
-        report.rows.append(
-            Row(*numbers, LABELS.index(label), gfp, text[:400], cells.get("Callsite", "")[:200])
-        )
+        report.rows.append(Row(*numbers, LABELS.index(label), gfp, text[:400], cells.get("Callsite", "")[:200]))
 
 
 def _with_legend(row: Row, legend: dict[str, tuple[int, str]]) -> Row:

@@ -69,9 +69,7 @@ class Heading(NamedTuple):
 def looks_like_plotfrag(file: TextFile) -> bool:
     """Whether a file is such a JSON."""
     head = file.head.lstrip()
-    return (
-        head.startswith("{") and '"events"' in head and '"event_type"' in head and '"absolute_time"' in head
-    )
+    return head.startswith("{") and '"events"' in head and '"event_type"' in head and '"absolute_time"' in head
 
 
 class Reader:
@@ -160,9 +158,7 @@ class Reader:
     def _one_of(self, wanted: str) -> str:
         found = self._peek()
         if found not in wanted:
-            raise KevacuateError(
-                f"{self._file.name} is not the JSON of plot-fragmentation: {found!r} stands where none may."
-            )
+            raise KevacuateError(f"{self._file.name} is not the JSON of plot-fragmentation: {found!r} stands where none may.")
         self._at += 1
         return found
 
@@ -181,9 +177,7 @@ class Reader:
                 return value
             except (ValueError, RecursionError):
                 if needed >= LONGEST_VALUE or len(self._text) - self._at < needed:
-                    raise KevacuateError(
-                        f"{self._file.name} is truncated or no JSON of plot-fragmentation."
-                    ) from None
+                    raise KevacuateError(f"{self._file.name} is truncated or no JSON of plot-fragmentation.") from None
                 needed *= 2
 
 

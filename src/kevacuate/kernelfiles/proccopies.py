@@ -159,11 +159,7 @@ class _Cutter:
         """What follows was copied at this time; a time of day that falls by half a day or more is the next day's."""
         if stamp.clock == DAY:
             days = self.days
-            if (
-                self.stamp
-                and self.stamp.clock == DAY
-                and self.stamp.seconds - days - stamp.seconds > _DAY / 2
-            ):
+            if self.stamp and self.stamp.clock == DAY and self.stamp.seconds - days - stamp.seconds > _DAY / 2:
                 self.days += _DAY
             stamp = stamp._replace(seconds=stamp.seconds + self.days)
         if stamp != self.stamp:

@@ -157,9 +157,7 @@ def row_of(line: str) -> Row | None:
     if found := _COLLECTL.match(line):
         zone = (int(found["node"]), found["zone"])
         counts = " ".join(found["rest"].split())
-        return Row(
-            BUDDYINFO, zone, f"Node {zone[0]}, zone {zone[1]} {counts}", (found["before"] or "").strip()
-        )
+        return Row(BUDDYINFO, zone, f"Node {zone[0]}, zone {zone[1]} {counts}", (found["before"] or "").strip())
     text = line.strip()
     if found := _COUNTER.match(text):
         return Row(VMSTAT, found["name"], f"{found['name']} {found['value']}")

@@ -108,9 +108,7 @@ def _of_perf(line: str) -> Traced | None:
         return None
     ns = int(found[1]) * 1_000_000 + int(found[2]) * 1000
     tid = int(found[4]) if found[4] else -1
-    fields = {
-        name: value for name, text in _PERF_FIELD.findall(found[6]) if (value := _number(text)) is not None
-    }
+    fields = {name: value for name, text in _PERF_FIELD.findall(found[6]) if (value := _number(text)) is not None}
     return Traced(found[5], ns, NO_CPU, found[3] or "", tid, fields)
 
 
@@ -127,12 +125,7 @@ def _of_lttng(line: str) -> Traced | None:
             fields[name] = value
     tid = fields.get("tid", fields.get("vtid", fields.get("pid", fields.get("vpid", -1))))
     return Traced(
-        found[6].removeprefix("kmem_"),
-        seconds * 10**9 + int(found[5]),
-        fields.get("cpu_id", NO_CPU),
-        task,
-        tid,
-        fields,
+        found[6].removeprefix("kmem_"), seconds * 10**9 + int(found[5]), fields.get("cpu_id", NO_CPU), task, tid, fields
     )
 
 
