@@ -2,8 +2,8 @@
 """Page allocation failures and OOM reports of kernel logs: why each failed, summed up by order, task and time.
 
 A report that stands in several logs, with the same time since boot, counts once. Reports that say the same (kind, order, gfp,
-verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the order of reports in
-the files.
+verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the
+order of reports in the files.
 """
 
 from __future__ import annotations
