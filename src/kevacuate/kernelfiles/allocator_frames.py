@@ -9,15 +9,19 @@ from collections.abc import Sequence
 _OWN = re.compile(
     r"""(?:
     _*set_page_owner\w* | save_stack | prep_new_page | post_alloc_hook | get_page_from_freelist | rmqueue\w*
-  | _*alloc_pages?(?:_(?:noprof|current|node|nodemask|mpol|policy|vma|internal|interleave|slowpath|direct_compact|preferred|many))*
+  |
+  _*alloc_pages?(?:_(?:noprof|current|node|nodemask|mpol|policy|vma|internal|interleave|slowpath|direct_compact|preferred|many))*
   | _*alloc_frozen_pages?\w* | alloc_slab_page
   | _*get_free_pages?\w* | get_zeroed_page\w* | _*folio_alloc\w* | vma_alloc_folio\w* | alloc_migration_target
   | allocate_slab | new_slab(?:_objects)? | _*slab_alloc\w* | _*slab_alloc_node\w* | slab_post_alloc_hook | refill_objects
   | _*refill_sheaf\w* | alloc_(?:full|empty)_sheaf\w* | _*pcs_\w+ | alloc_from_pcs\w* | barn_\w+ | alloc_slab_obj_exts\w*
   | account_slab\w* | alloc_single_from_new_slab | _*kmem_cache_alloc\w* | kmem_getpages | cache_grow\w* | cache_alloc_refill
-  | _*cache_alloc\w* | fallback_alloc | _*k[mvz]alloc\w* | _*kcalloc\w* | _*kmalloc\w* | _*do_kmalloc\w* | _*kvmalloc\w* | _*kvzalloc\w*
-  | _*kzalloc\w* | _*krealloc\w* | _*kvrealloc\w* | _*do_krealloc\w* | kmemdup\w* | kstrdup\w* | _*vmalloc\w* | _*vzalloc\w* | vmap\w*
-  | alloc_pages_bulk\w* | _*alloc_pages_bulk\w* | alloc_pages_exact\w* | make_alloc_exact\w* | mempool_alloc\w* | mempool_kmalloc | page_frag_alloc\w*
+  | _*cache_alloc\w* | fallback_alloc | _*k[mvz]alloc\w* | _*kcalloc\w* | _*kmalloc\w* | _*do_kmalloc\w* | _*kvmalloc\w* |
+  _*kvzalloc\w*
+  | _*kzalloc\w* | _*krealloc\w* | _*kvrealloc\w* | _*do_krealloc\w* | kmemdup\w* | kstrdup\w* | _*vmalloc\w* |
+  _*vzalloc\w* | vmap\w*
+  | alloc_pages_bulk\w* | _*alloc_pages_bulk\w* | alloc_pages_exact\w* | make_alloc_exact\w* | mempool_alloc\w* |
+  mempool_kmalloc | page_frag_alloc\w*
   | dump_stack\w* | stack_trace_save\w* | kasan_\w+ | __kasan_\w+ | mod_memcg_\w+
 )(?:\.(?:constprop|isra|part|cold)\.?\d*)*""",
     re.VERBOSE,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """External fragmentation events out of perf trace, babeltrace and plot-fragmentation: by type, order and task.
 
-These tools print no pageblock order, and perf trace and plot-fragmentation no CPU; plot-fragmentation names no page either. What they
+These tools print no pageblock order, and perf trace and plot-fragmentation no CPU; plot-fragmentation names no page
+either. What they
 hold is counted as a recording's is (:mod:`kevacuate.measure.triage`).
 """
 
@@ -22,7 +23,7 @@ from kevacuate.kernelfiles.traced import NO_CPU, PERF_TRACE, Losses, Traced, eve
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
-from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, NO_PID, EventChunk, EventKind
+from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, EventChunk, EventKind
 
 ASSUMED_PAGEBLOCK_ORDER = 9
 """What a pageblock's order is taken to be: that of x86-64 and of arm64 with pages of 4 KiB. No such file tells it."""
@@ -98,7 +99,11 @@ class _Facts:
 
     def request(self, one: Traced, mt: int) -> None:
         """Count an allocation."""
-        key = (mt, _within(one.fields.get("order", 0), 127), _within(one.fields.get("gfp_flags", 0), (1 << 32) - 1))
+        key = (
+            mt,
+            _within(one.fields.get("order", 0), 127),
+            _within(one.fields.get("gfp_flags", 0), (1 << 32) - 1),
+        )
         if key in self.requests or len(self.requests) < MOST_REQUESTS:
             found = self.requests.setdefault(key, [0, _within(one.fields.get("pfn", NO_PFN), (1 << 40) - 1)])
             found[0] += 1
@@ -123,8 +128,10 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``kind``, ``files``, ``advice``, and ``traces``: one dict a file as of a recording's triage
-        (:meth:`kevacuate.measure.triage.TriageCounter.result`), with ``tool``, ``requests`` (allocations by type, order and gfp with
-        the page of the first), ``compaction`` (by order: successes and failures, of plot-fragmentation), ``told_events`` (how many the
+        (:meth:`kevacuate.measure.triage.TriageCounter.result`), with ``tool``, ``requests`` (allocations by type, order
+        and gfp with
+        the page of the first), ``compaction`` (by order: successes and failures, of plot-fragmentation), ``told_events``
+        (how many the
         file says that it holds) and ``numbering`` of migratetypes.
 
     Raises
@@ -159,7 +166,9 @@ def _traced(file: TextFile) -> dict[str, Any]:
     found = _result(file.name, tool, "", counter, facts)
     if tool == PERF_TRACE and facts.requests:
         found |= {"requests_matched": 0, "requests_unmatched": counter.who.unmatched}
-    numbering = "before 4.4" if facts.swapped else "since 4.4" if facts.movable else "taken to be those since 4.4"
+    numbering = (
+        "before 4.4" if facts.swapped else "since 4.4" if facts.movable else "taken to be those since 4.4"
+    )
     return {
         **found,
         "numbering": numbering,
@@ -180,7 +189,10 @@ def _rows(traced: Iterator[Traced], facts: _Facts) -> Iterator[_Row]:
         facts.name(one.tid, one.task)
         get = one.fields.get
         name = "migratetype" if one.name == ALLOC else "alloc_migratetype"
-        mt, taken = (_stored(get(field, 0), swapped if facts.swapped else None) for field in (name, "fallback_migratetype"))
+        mt, taken = (
+            _stored(get(field, 0), swapped if facts.swapped else None)
+            for field in (name, "fallback_migratetype")
+        )
         if one.name == ALLOC:
             facts.request(one, mt)
         if one.cpu == NO_CPU and one.name == ALLOC:
@@ -219,7 +231,9 @@ def _count(counter: TriageCounter, rows: Iterator[_Row]) -> None:
 
 
 def _chunk(rows: list[_Row]) -> EventChunk:
-    columns = list(zip(*sorted(rows, key=lambda row: row.ts), strict=True)) if rows else [()] * len(COLUMN_TYPES)
+    columns = (
+        list(zip(*sorted(rows, key=lambda row: row.ts), strict=True)) if rows else [()] * len(COLUMN_TYPES)
+    )
     return EventChunk(
         *(
             np.array(column, np.int64).astype(dtype)
@@ -243,7 +257,9 @@ def _plotfrag(file: TextFile) -> dict[str, Any]:
         **_result(file.name, "plot-fragmentation", reader.heading.kernel, counter, facts),
         "numbering": "named",
         "requests": [],
-        "compaction": {str(order): {"success": n[1], "failure": n[0]} for order, n in sorted(compaction.items())},
+        "compaction": {
+            str(order): {"success": n[1], "failure": n[0]} for order, n in sorted(compaction.items())
+        },
         "told_events": reader.heading.total_events,
         "malformed": reader.malformed,
     }

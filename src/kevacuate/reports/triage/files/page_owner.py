@@ -42,7 +42,8 @@ def _placed(dump: dict[str, Any]) -> Iterator[str]:
     movable, polluted = dump["blocks"].get("movable", 0), dump["polluted_blocks"]
     order = dump["pageblock_order"]
     size = "" if order is None else f" of order {order}"
-    yield f"{movable:,} movable pageblocks{size} have allocated pages; {polluted:,} of them hold pages that cannot move."
+    have = "has" if movable == 1 else "have"
+    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} hold pages that cannot move."
     if polluted and order is not None:
         held = dump["pages_that_cannot_move"]
         rest = max(0, (polluted << order) - held)
