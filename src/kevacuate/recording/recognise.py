@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 TRACE = "Record events with `trace-cmd record -e kmem -e compaction -e migrate`, and import its trace.dat"
 PERF = "Print it with `perf script -F comm,tid,cpu,time,event,trace`"
-SNAPSHOT = "`kevacuate snapshot` shows the same of a running machine"
 VMCORE = "`kevacuate snapshot --vmcore FILE --vmlinux FILE` reads a memory image"
 HELD = "`kevacuate triage FILE` says what it holds"
+ARCHIVE = "an archive"
+"""What a file that holds others is called."""
 SAVED = "a saved result of `compare` or `replay`"
 """What a file that ``--save`` wrote is called."""
 
@@ -68,9 +69,9 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         r'\A\{"blocks": \{"class": \["',
     ),
     _kind(
-        "an archive",
+        ARCHIVE,
         "the files in it are not looked at",
-        "Unpack it, and `kevacuate import` the trace",
+        "Unpack it, and `kevacuate import` the trace, or `kevacuate triage` the folder",
         r"\A(?:PK\x03\x04|7z\xbc\xaf|[\s\S]{257}ustar)",
     ),
     _kind(
@@ -143,11 +144,11 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         HELD,
         r"^Attach(?:ing|ed) \d+ probes?|^@\w*\[.{0,200}\]: ?(?:\d+$|$)",
     ),
-    _kind("what drgn's corelens prints", "it shows moments, not events", VMCORE, r"^=+ MODULE \w+ =+"),
+    _kind("what drgn's corelens prints", "it shows moments, not events", HELD, r"^=+ MODULE \w+ =+"),
     _kind(
         "what page-types prints",
         "it shows moments, not events",
-        "`kevacuate record` keeps /proc/kpageflags with its events",
+        "`kevacuate record` keeps /proc/kpageflags with its events, and `kevacuate snapshot` counts them by pageblock",
         r"^voffset\toffset\t|^offset\tlen\tflags|^ +flags\tpage-count +MB",
     ),
     _kind(
@@ -171,37 +172,37 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a page of node_exporter's metrics",
         "it holds counters, not events",
-        TRACE,
+        HELD,
         r"^# HELP node_\w+ |^node_(?:buddyinfo|vmstat|memory)_\w+",
     ),
     _kind(
         "a copy of /proc/pagetypeinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Page block order: \d+|^Number of blocks type ",
     ),
     _kind(
         "a copy of /proc/zoneinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+\n(?: +per-node stats| +pages free)",
     ),
     _kind(
         "a copy of /proc/buddyinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+(?: +\d+){8,}",
     ),
     _kind(
         "a copy of extfrag_index or unusable_index",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+(?: +-?\d\.\d{3}){8,}",
     ),
     _kind(
         "a copy of /proc/vmstat",
         "it holds counters, not events",
-        TRACE,
+        HELD,
         r"^(?:nr_free_pages|(?:compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)_\w+) \d+\n",
     ),
     _kind(
@@ -222,8 +223,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         TRACE,
         r"^procs -+memory|^ r +b +swpd +free|^ +total +used +free|^\d\d:\d\d:\d\d(?: [AP]M)? +(?:pgpgin/s|kbmemfree)",
     ),
-    _kind("a copy of /proc/meminfo", "it shows moments, not events", SNAPSHOT, r"^MemTotal: +\d+ kB"),
-    _kind("a copy of /proc/slabinfo", "it shows moments, not events", SNAPSHOT, r"^slabinfo - version: "),
+    _kind("a copy of /proc/meminfo", "it shows moments, not events", HELD, r"^MemTotal: +\d+ kB"),
+    _kind("a copy of /proc/slabinfo", "it shows moments, not events", HELD, r"^slabinfo - version: "),
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
@@ -283,7 +284,10 @@ def directory_sentence(path: Path) -> str | None:
     below = {entry.name for entry in (path / "proc").iterdir()} if (path / "proc").is_dir() else set()
     saved = sorted(_PROC & (names | below))
     if saved:
-        return f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. {SNAPSHOT}."
+        return (
+            f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. "
+            "`kevacuate triage` says what they show."
+        )
     if "metadata" in names and any(name.startswith("channel") for name in names):
         return f"{path} is an LTTng trace: print it with `babeltrace`, and give what it prints to `kevacuate triage`."
     if "data" in names and any(name.startswith("data.") for name in names):

@@ -298,7 +298,7 @@ def _result(name: str, tool: str, kernel: str, counter: TriageCounter, facts: _F
         "events_not_read": 0,
         "events_without_format": 0,
         "lines_not_read": 0,
-        "stalls": False,
+        "stalls": None,
         "pids_kept": True,
         "task_names": {str(tid): task for tid, task in facts.tasks.items()},
         **counter.result(known=counter.seen and not facts.lost, huge_order=ASSUMED_PAGEBLOCK_ORDER),

@@ -24,6 +24,7 @@ from kevacuate.measure.triage import (
 from kevacuate.recording import Lost
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
+from kevacuate.reports.triage.stalls import stall_words
 
 Triage = Mapping[str, Any]
 
@@ -280,8 +281,6 @@ def _doubts(triage: Triage) -> Iterator[str]:
     for key, noun in (("lines_not_read", "line"), ("events_without_format", "event")):
         if triage[key]:
             yield f"{plural(triage[key], noun)} of the file could not be read: such events may be missing."
-    if triage["stalls"]:
-        yield "Stall times of direct reclaim and compaction are not computed yet: `kevacuate export --ftrace` shows their events."
     if triage["seconds"] < SHORT_SECONDS:
         yield f"This saw {_span(triage)} of the machine: a sample, not its life."
 
@@ -294,4 +293,4 @@ def words(triage: Triage) -> str:
             *(_evacuation(triage) if triage["claims_told_from_steals"] else _both(triage)),
             *_who(triage),
         ]
-    return "\n".join([*lines, *_doubts(triage)])
+    return "\n".join([*lines, *stall_words(triage["stalls"]), *_doubts(triage)])
