@@ -30,8 +30,8 @@ MOVABLE = frozenset(
 )  # fmt: skip
 """Functions that allocate pages with GFP_HIGHUSER_MOVABLE or a mapping's flags, and nothing else (mm/, names of 6.10 to 7.2)."""
 
-SLAB_PAGES = "mm/slub.c"
-"""Where slabs themselves are allocated."""
+SLAB_PAGES = "alloc_slab_page"
+"""Where slabs themselves are allocated (mm/slub.c)."""
 
 ROWS = 100
 """Places in the answer."""
@@ -89,7 +89,7 @@ def _copy(file: TextFile) -> dict[str, Any]:
         inaccurate += not tag.accurate
         if tag.function in MOVABLE:
             movable += tag.size
-        elif tag.file == SLAB_PAGES:
+        elif tag.function == SLAB_PAGES:
             slabs += tag.size
         elif tag.size:
             places += 1
