@@ -288,6 +288,10 @@ def test_holders() -> None:
         == "sk_prot_alloc"
     )
     assert holder_of(["__vmalloc_node_range", "vmalloc", "bpf_prog_alloc"]) == "bpf_prog_alloc"
+    assert (
+        holder_of(["__alloc_pages", "new_slab.part.0", "__alloc_tagging_slab_alloc_hook", "d_alloc.isra.0"])
+        == "d_alloc"
+    )
     assert holder_of(["get_page_from_freelist"]) == NOT_TOLD
     assert holder_of([]) == holder_of(["register_failure_stack", "init_page_owner"]) == NOT_KEPT
     assert is_early(["register_early_stack"])

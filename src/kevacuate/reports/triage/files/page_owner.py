@@ -123,7 +123,7 @@ def _stacks(dump: dict[str, Any]) -> Table:
     title = f"By stack: the first {min(MOST_ROWS, len(rows)):,} of {dump['stacks_in_all']:,}"
     table = _table(title, "stack", "blocks", "alone", "pages", "gfp")
     for row in rows[:MOST_ROWS]:
-        at = row["stack"].index(row["holder"]) if row["holder"] in row["stack"] else 0
+        at = next((i for i, name in enumerate(row["stack"]) if name.partition(".")[0] == row["holder"]), 0)
         named = row["stack"][at : at + 1 + MOST_CALLERS] or [row["holder"]]
         table.add_row(" < ".join(named), *_figures(row), "\n".join(row["gfp"][:1]).replace("|", "| "))
     return table
