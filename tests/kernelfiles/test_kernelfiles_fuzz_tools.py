@@ -15,6 +15,7 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.door import triage
 
 FILES = 100
 LIMIT_MIB = 400
@@ -195,3 +196,21 @@ def test_hostile_sizes_stay_within_memory(name: str, tmp_path: Path) -> None:
     said, memory = done.stdout.split()
     assert said == "True"
     assert int(memory) < LIMIT_MIB, f"{memory} MiB"
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_door_knows_each_kind(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "given"
+    path.write_text(SAMPLES[name])
+    answers = triage([path])["answers"]
+    assert [(answer["kind"], answer["files"]) for answer in answers] == [(name.split(maxsplit=1)[0], [str(path)])]
+
+
+def test_a_folder_of_all_kinds_is_answered_once_a_kind(tmp_path: Path) -> None:
+    for number, text in enumerate(SAMPLES.values()):
+        (tmp_path / f"{number}.txt").write_text(text)
+    found = triage([tmp_path])
+    kinds = [answer["kind"] for answer in found["answers"]]
+    assert sorted(kinds) == sorted({name.split()[0] for name in SAMPLES})
+    assert found["not_read"] == []
+    assert 0 < len(found["advice"]) <= 3
