@@ -84,6 +84,11 @@ def test_a_trace_of_other_events_says_that_none_came(tmp_path: Path) -> None:
     assert (trace["verdict"], trace["lost_events"]) == ("not known", 19)
     assert trace["events_held"] == {"page_fault_user": 2}
     assert "Not known" in words
+    path = tmp_path / "trace"
+    advice = traced.answer([TextFile(path)])["advice"]
+    assert [piece["do"] for piece in advice] == [
+        "Record mm_page_alloc_extfrag with `perf trace -a -e kmem:mm_page_alloc_extfrag`."
+    ]
 
 
 def lttng(at: str, name: str, cpu: int, fields: str, context: str = "") -> str:

@@ -180,7 +180,7 @@ def _advice(tool: dict[str, Any]) -> list[dict[str, str]]:
     if tool["tool"] == COMPACTSNOOP:
         return [
             {
-                "do": "Raise vm.compaction_proactiveness, so that kcompactd compacts before tasks must.",
+                "do": "Raise vm.compaction_proactiveness (Linux 5.9 and later): kcompactd then compacts before tasks must.",
                 "evidence": evidence,
                 "source": "Documentation/admin-guide/sysctl/vm.rst, compaction_proactiveness",
             }

@@ -19,7 +19,7 @@ from kevacuate.kernel.migratetypes import MIGRATE_RECLAIMABLE, SWAPPED_UNTIL, ta
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.kernelfiles.plotfrag import Compaction, Fragmentation, Reader, looks_like_plotfrag
 from kevacuate.kernelfiles.text import TextFile
-from kevacuate.kernelfiles.traced import NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
+from kevacuate.kernelfiles.traced import LTTNG, NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
@@ -39,6 +39,12 @@ MOST_REQUESTS = 1 << 12
 
 ROWS = 100
 """Kinds of requests in the answer."""
+
+HOW_TO_RECORD = {
+    PERF_TRACE: "perf trace -a -e kmem:mm_page_alloc_extfrag",
+    LTTNG: "lttng enable-event --kernel kmem_mm_page_alloc_extfrag",
+}
+"""What switches the event on that a triage needs, by tool."""
 
 LAST_NS = 1 << 62
 """Later times are no times."""
@@ -327,6 +333,14 @@ def _times(count: int) -> str:
 
 def _advice(trace: dict[str, Any]) -> list[dict[str, str]]:
     """What to record where this trace falls short, and what the kernel offers against what it shows."""
+    if not trace["extfrag"] and trace["tool"] in HOW_TO_RECORD:
+        return [
+            {
+                "do": f"Record mm_page_alloc_extfrag with `{HOW_TO_RECORD[trace['tool']]}`.",
+                "evidence": "The file holds no such event, so it does not say whether memory is being fragmented.",
+                "source": "include/trace/events/kmem.h, mm_page_alloc_extfrag",
+            }
+        ]
     claims = trace["claims_from_movable"] + trace["steals_from_movable"]
     found = []
     if claims:
