@@ -268,3 +268,30 @@ def test_triage_wants_one_of_two(tmp_path: Path) -> None:
     assert "give one of the two" in refusal("triage", "--live", tmp_path)
     empty = write_events(tmp_path / "empty.kev", [])
     assert "holds no events of the recorded kernel" in refusal("triage", empty)
+
+
+def test_two_recordings_are_told_one_after_the_other(tmp_path: Path) -> None:
+    paths = [written(tmp_path / f"{name}.kev", steal(20, 1)) for name in ("b", "a")]
+    done = call("triage", *paths)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("a.kev, ") < done.stdout.index("b.kev, ")
+    result = json.loads(call("triage", *reversed(paths), "--json").stdout)
+    assert [one["files"] for one in result["answers"]] == [
+        [str(tmp_path / "a.kev")],
+        [str(tmp_path / "b.kev")],
+    ]
+    assert [one["verdict"] for one in result["answers"]] == [verdict(paths[0])["verdict"]] * 2
+
+
+def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
+    kev = written(tmp_path / "one.kev", steal(20, 1), steal(30, 2))
+    assert call("export", kev, "--ftrace", "-o", tmp_path / "one.txt").returncode == 0
+    found = verdict(tmp_path / "one.txt")
+    assert (found["name"], found["steals"]["events"]) == ("one.txt", 2)
+
+
+def test_a_file_of_no_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text("roses are red\n")
+    assert "poem.txt" in refusal("triage", tmp_path / "poem.txt")
+    (tmp_path / "song.txt").write_text("violets are blue\n")
+    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "song.txt")

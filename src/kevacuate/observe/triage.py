@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kevacuate.errors import KevacuateError
@@ -107,36 +106,3 @@ def _were_recorded(counter: TriageCounter, recording: Recording) -> bool | None:
         return True
     kinds = recorded_kinds(recording.machine)
     return None if kinds is None else int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds
-
-
-def triage(
-    recording: Recording | str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Whether a recorded machine was fragmenting, and by whom: what ``kevacuate triage --json`` prints.
-
-    Parameters
-    ----------
-    recording : Recording or path
-        With external fragmentation events; snapshots are used where there are some.
-    progress : callable, optional
-        Called with (events done, events in all; 0 where that is not known).
-
-    Returns
-    -------
-    dict
-        JSON values: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in order of their
-        events), ``timeline``, ``pageblocks``. No model has a part in them.
-
-    Raises
-    ------
-    KevacuateError
-        The recording holds no events, or is corrupted.
-
-    Examples
-    --------
-    >>> import kevacuate
-    >>> result = kevacuate.triage("my-server.kev")
-    >>> result["verdict"], round(result["seconds"], 1)
-    ('quiet now', 1.4)
-    """
-    return triage_recording(Recording.of(recording), progress=progress)

@@ -199,10 +199,11 @@ def _evacuation(triage: Triage) -> Iterator[str]:
     whole = triage["claims_whole_block_from_movable"]
     if plan["would_queue"]:
         queued, blocks = plural(plan["would_queue"], "claim"), plural(plan["blocks"], "block")
+        where = f", in {blocks}" if plan["blocks"] else ""
         share = _percent(plan["share_of_claims_below_pageblock_order"])
         fits = "within" if plan["most_within_burst"] <= plan["pool_items"] else "more than"
         burst, pool = duration(plan["burst_ns"]), plan["pool_items"]
-        yield f"Evacuation: {queued} would have queued one, in {blocks}."
+        yield f"Evacuation: {queued} would have queued one{where}."
         left = f": a whole-block claim ({whole:,} came) leaves nothing to evacuate" if whole else ""
         yield f"Of claims and whole-block claims that is {share}{left}."
         yield f"At most {plan['most_within_burst']} came within {burst}, {fits} the pool of {pool}."
@@ -220,7 +221,10 @@ def _stolen(steals: Mapping[str, Any]) -> Iterator[str]:
     """What steals did, and how much of it evacuation would never touch."""
     events, pages, blocks = (plural(steals[f"{noun}s"], noun) for noun in ("event", "page", "block"))
     share = _percent(steals["share_of_events_from_movable"])
-    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {blocks}."
+    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {blocks if steals['blocks'] else 'blocks that are not named'}."
+    if not steals["blocks"]:
+        yield "Steals queue nothing."
+        return
     share = _percent(steals["events_in_blocks_never_claimed"] / steals["events"])
     never = steals["blocks_never_claimed"]
     yield (

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Watermarks, memory and slab caches: of copies of /proc/zoneinfo, meminfo, slabinfo and of debugfs' two indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kevacuate.observe.files.procshelf import Series, times
+
+MOST_CACHES = 10
+"""Slab caches that the answer names: those with most pages."""
+
+MEMINFO = (
+    "MemTotal",
+    "MemFree",
+    "MemAvailable",
+    "AnonHugePages",
+    "Slab",
+    "SReclaimable",
+    "SUnreclaim",
+    "KernelStack",
+    "PageTables",
+    "VmallocUsed",
+    "Percpu",
+    "CmaTotal",
+    "CmaFree",
+    "HugePages_Total",
+    "HugePages_Free",
+    "Hugepagesize",
+)
+"""Values of /proc/meminfo that the answer has: kB, or huge pages."""
+
+
+def marks_answer(series: Series) -> dict[str, Any]:
+    """Free pages against the watermarks, by zone.
+
+    Returns
+    -------
+    dict
+        :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``free``, ``min``, ``low``, ``high``, ``boost``, ``present``,
+        ``managed``, ``pcp`` at the last moment (pages; 0 where the kernel or the excerpt does not show it), ``below_min``, ``below_low``
+        and ``boosted``: moments with that, of ``moments``. The marks are as printed: with the boost, from Linux 5.0 on
+        (include/linux/mmzone.h:wmark_pages).
+
+    """
+    found: dict[tuple[int, str], list[dict[str, int]]] = {}
+    for moment in series.moments:
+        for zone, numbers in moment.values.items():
+            found.setdefault(zone, []).append(numbers)
+    zones = []
+    for (node, name), rows in sorted(found.items()):
+        shown = ("free", "min", "low", "high", "boost", "present", "managed", "pcp")
+        zones.append(
+            {
+                "node": node,
+                "zone": name,
+                **{key: rows[-1][key] for key in shown},
+                "moments": len(rows),
+                "below_min": sum(row["free"] < row["min"] for row in rows),
+                "below_low": sum(row["free"] < row["low"] for row in rows),
+                "boosted": sum(row["boost"] > 0 for row in rows),
+            }
+        )
+    return {**times(series), "zones": zones}
+
+
+def memory_answer(series: Series) -> dict[str, Any]:
+    """:data:`MEMINFO` at the first and at the last moment that has them."""
+    copies = [moment.values for moment in series.moments]
+    ends = {}
+    for name in MEMINFO:
+        values = [copy[name] for copy in copies if name in copy]
+        if values:
+            ends[name] = {"first": values[0], "last": values[-1]}
+    return {**times(series), "values": ends}
+
+
+def slab_answer(series: Series) -> dict[str, Any]:
+    """The caches with most pages at the last moment: ``pages``, ``pages_first``, ``objects``, ``active``; and ``pages`` of all."""
+    first, last = series.moments[0].values, series.moments[-1].values
+    ranked = sorted(last.items(), key=lambda item: (-item[1][2], item[0]))
+    return {
+        **times(series),
+        "pages": sum(pages for _, _, pages in last.values()),
+        "caches": [
+            {
+                "cache": name,
+                "pages": pages,
+                "pages_first": first.get(name, (0, 0, 0))[2],
+                "objects": objects,
+                "active": active,
+            }
+            for name, (active, objects, pages) in ranked[:MOST_CACHES]
+        ],
+    }
+
+
+def index_answer(series: Series) -> dict[str, Any]:
+    """The kernel's own index at the first and last moment, by zone: thousandths by order."""
+    first, last = series.moments[0].values, series.moments[-1].values
+    return {
+        **times(series),
+        "zones": [
+            {
+                "node": node,
+                "zone": zone,
+                "first": list(first.get((node, zone), values)),
+                "last": list(values),
+            }
+            for (node, zone), values in sorted(last.items())
+        ],
+    }
