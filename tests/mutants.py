@@ -25,6 +25,9 @@ VERDICT = "tests/fidelity/test_fidelity_verdict.py"
 INTERVALS = "tests/measure/test_measure_intervals.py"
 WORTH = "tests/reports/test_report_worth.py"
 KERNELS = "tests/docs/test_docs_kernels.py"
+STALLS = "tests/measure/test_measure_stalls.py"
+RESCANS = "tests/measure/test_measure_rescans.py"
+METRICS = "tests/live/test_live_metrics.py -k values"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -72,6 +75,19 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/worth.py", ' and effect["holds"]', "", WORTH),
     ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
      "True for row_id in deciding", WORTH),
+    ("measure/stalls.py", "begin.zone != (e.b, e.c)", "False", STALLS),
+    ("measure/stalls.py", "request is None or task.waits", "request is None", STALLS),
+    ("measure/stalls.py", "chunk.gfp[alloc] & np.uint32(GFP_DIRECT_RECLAIM)", "chunk.gfp[alloc] | np.uint32(1)", STALLS),
+    ("measure/stalls.py", "attempt.runs += 1", "pass", STALLS),
+    ("measure/stallfigures.py", "-(-percent * len(durations) // 100)", "percent * len(durations) // 100 or 1", STALLS),
+    ("measure/stallfigures.py", "np.where(reclaim, result == 0,", "np.where(reclaim, result < 0,", STALLS),
+    ("measure/rescans.py", "> LONGEST_PAUSE_NS)", ">= LONGEST_PAUSE_NS)", RESCANS),
+    ("measure/rescans.py", "LEAST_SCANS = 10", "LEAST_SCANS = 9", RESCANS),
+    ("measure/rescans.py", "begin[0] != begin[2]", "True", RESCANS),
+    ("measure/wakes.py", "GFP_DIRECT_RECLAIM | GFP_COMP", "GFP_DIRECT_RECLAIM", RESCANS),
+    ("live/metrics.py", "int(sure.sum()) - others", "int(sure.sum())", METRICS),
+    ("live/metrics.py", "number << order", "number", METRICS),
+    ("live/stallfeed.py", 'side="left"', 'side="right"', "tests/live/test_live_metrics.py -k bound"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
