@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kevacuate.measure.saved import load, save
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
-    from kevacuate.observe.holders import Holders
     from kevacuate.observe.files.door import triage
+    from kevacuate.observe.holders import Holders
     from kevacuate.observe.info import info
     from kevacuate.observe.outcomes import compare_recorded
     from kevacuate.policy import POLICIES, Policy, parse_policy

@@ -55,7 +55,9 @@ def holders(
     if sum((vmcore is not None, kcore, qemu is not None)) > 1:
         raise KevacuateError("vmcore, kcore and qemu each name a source: give one of them.")
     if not 0 <= nearly_empty <= 1:
-        raise KevacuateError(f"nearly_empty is a share of a block's pages, from 0 to 1: {nearly_empty} is not.")
+        raise KevacuateError(
+            f"nearly_empty is a share of a block's pages, from 0 to 1: {nearly_empty} is not."
+        )
     dump, information = (None if name is None else named_file(name) for name in (vmcore, vmlinux))
     if dump is None and not kcore and qemu is None:
         if information is not None:

@@ -31,9 +31,7 @@ def _drgn() -> Any:
     return drgn
 
 
-def open_core(
-    vmcore: Path | None, vmlinux: Path | None = None, *, qemu: str | None = None
-) -> DrgnCore:
+def open_core(vmcore: Path | None, vmlinux: Path | None = None, *, qemu: str | None = None) -> DrgnCore:
     """Open a vmcore, or without one the running kernel's or a guest's memory, with its debug information.
 
     Parameters

@@ -67,9 +67,7 @@ def command(
     if blocks and not as_json:
         raise click.UsageError("--blocks is of use with --json only.")
     with progress_bar("reading what the pages are"):
-        found = kevacuate.holders(
-            vmcore, kcore=kcore, qemu=qemu, vmlinux=vmlinux, nearly_empty=nearly_empty
-        )
+        found = kevacuate.holders(vmcore, kcore=kcore, qemu=qemu, vmlinux=vmlinux, nearly_empty=nearly_empty)
     if as_json:
         print_json(found.to_json() | ({"held_blocks": found.blocks_json()} if blocks else {}), FIRST)
         return
