@@ -468,7 +468,7 @@ def test_sources_and_shares_that_make_no_sense_are_refused(
 
 
 def test_a_guest_that_does_not_answer_is_said(tmp_path: Path) -> None:
-    pytest.importorskip("drgn", minversion="0.1.0")
+    pytest.importorskip("drgn", minversion="0.3.0")
     with pytest.raises(KevacuateError, match=r"QEMU guest at .* cannot be read .*-qmp unix:SOCKET"):
         kevacuate.holders(qemu=str(tmp_path / "no-such-socket"))
 

@@ -28,7 +28,7 @@ def holders(
     kcore : bool
         Read this machine from its memory, by /proc/kcore and drgn, instead of /proc/kpageflags.
     qemu : str, optional
-        Read a running QEMU guest: the path of its QMP socket, or HOST:PORT.
+        Read a running QEMU guest: the path of its QMP socket.
     vmlinux : path, optional
         That kernel's debug information, with vmcore, kcore or qemu. Default: where distributions put it.
     nearly_empty : float

@@ -20,9 +20,7 @@ EVERY = 1 << 30
 @click.option(
     "-k", "--kcore", is_flag=True, help="Read /proc/kcore, the running kernel's memory, instead of /proc."
 )
-@click.option(
-    "-q", "--qemu", metavar="ADDRESS", help="Read a running QEMU guest, by its QMP socket or HOST:PORT."
-)
+@click.option("-q", "--qemu", metavar="SOCKET", help="Read a running QEMU guest, by its QMP socket.")
 @path_option(
     "-s", "--vmlinux", metavar="FILE", help="That kernel's debug information [where distributions put it]."
 )
