@@ -7,9 +7,11 @@ import random
 
 from lockstep import Disagreement, Lockstep
 from lockstep_plans import LRU_HURTS, PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
+from oracle.split import pages_of
 from oracle.zone import Page
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 
 
 class Script:
@@ -207,8 +209,22 @@ class Script:
         at = rng.randrange(len(live))
         obj, live[at] = live[at], live[-1]
         live.pop()
-        self.spare.append(obj)
-        return self.lock.oracle.m.obj_pfn.get(obj, -1)
+        return self._pfn_of(obj, live)
+
+    def _pfn_of(self, obj: int, live: list[int]) -> int:
+        """Where an object that is no longer among the *live* ones is. Of a split folio all pages but one stay."""
+        pfn = self.lock.oracle.m.obj_pfn.get(obj, -1)
+        if obj < self.lock.spec.objects:
+            self.spare.append(obj)
+        elif pfn == k.OBJ_DROPPED:
+            self.lock.forget(obj)
+        if pfn > OBJ_BASE_PAGES:
+            return pfn
+        pages = list(pages_of(self.lock.oracle.m, pfn))
+        self.lock.forget(obj)
+        self.rng.shuffle(pages)
+        live += pages[1:]
+        return self._pfn_of(pages[0], live)
 
     def _free(self) -> None:
         rng = self.rng
@@ -402,8 +418,7 @@ class Script:
             if page is None or page.order or m.zone_of(page.pfn) is not zone or not self._owned(page.pfn ^ 1):
                 continue
             self.live[1].remove(obj)
-            self.spare.append(obj)
-            self.lock.free(cpu, page.pfn)
+            self.lock.free(cpu, self._pfn_of(obj, self.live[1]))
 
     # The rest.
 
@@ -414,8 +429,14 @@ class Script:
     def _compact(self) -> None:
         """End a compaction that has begun, or ask for one, or ask what one could do."""
         rng = self.rng
-        running = [n for n, thread in enumerate(self.lock.oracle.m.kcompactds) if thread.state == "RUNNING"]
+        threads = self.lock.oracle.m.kcompactds
+        running = [n for n, thread in enumerate(threads) if thread.state == "RUNNING"]
         chance = rng.random()
+        if running and not self.machine.open_loop:
+            if chance < 0.8:
+                self.now = max(self.now, threads[rng.choice(running)].due + rng.choice((0, 0, 1)))
+                self.lock.advance(self.now)
+            return
         if running and chance < 0.6:
             results = (
                 k.COMPACT_SUCCESS,

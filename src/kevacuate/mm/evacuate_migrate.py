@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """migrate_pages in MIGRATE_ASYNC, alloc_migration_target, putback_movable_pages (mm/migrate.c, 7.2).
 
-Approximate: splitting a large folio for want of a destination is not modelled (it counts as failed, -ENOMEM), and a
-page is busy, pinned or under writeback for as long as its attributes say so.
+Approximate: splitting a large folio for want of a destination is not modelled here (it counts as failed, -ENOMEM: compaction's
+are split, :mod:`.split_folio`), and a page is busy, pinned or under writeback for as long as its attributes say so.
 """
 
 from __future__ import annotations
