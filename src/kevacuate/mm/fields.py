@@ -117,6 +117,7 @@ class Config(Record):
     reclaim_ns: int
     migrate_ns: int
     time_scale: int
+    evacuated_parts: int  #: index in ``folios`` of the pages of folios that an evacuation has split; their destinations follow
     nr_pcp_lists: int  #: NR_PCP_LISTS
     pcp_base: int  #: index in ``link`` of the first per-CPU list's sentinel
     steal_suitable: int  #: this and what follows: switches of the kernel profile (mm/profile.py)
@@ -427,6 +428,8 @@ class Worker(Record):
     dst: Words = words(COMPACT_CLUSTER_MAX)  #: scratch of migrate_pages: destinations,
     unmapped: Words = words(COMPACT_CLUSTER_MAX)  #: unmapped sources,
     failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
+    nr_parts: int  #: pages of split folios that wait, in ``folios``, from cfg.evacuated_parts on
+    nr_split: int  #: folios of this migration that were split
 
 
 class EvacuateItem(Record):
