@@ -67,8 +67,12 @@ class Script:
             ) from error
 
     def _meddle(self) -> bool:
-        """Free a page that a worker holds, if one does."""
-        held = [pfn for worker in self.lock.oracle.m.workers for pfn in worker.isolated if self._owned(pfn)]
+        """Free a page that a worker or, in closed loop, kcompactd holds, if one does."""
+        m = self.lock.oracle.m
+        held = [pfn for worker in m.workers for pfn in worker.isolated if self._owned(pfn)]
+        if not held and any(thread.control is not None for thread in m.kcompactds):
+            isolated = [page.pfn for page in m.heads.values() if page.state == k.CHUNK_ISOLATED]
+            held = sorted(pfn for pfn in isolated if self._owned(pfn))
         if held:
             self.lock.free(0, self.rng.choice(held))
         return bool(held)
@@ -368,20 +372,26 @@ class Script:
     # Requests for chunks where little is free, in single pages: staged, as chance seldom comes to them.
 
     def _squeeze(self) -> None:
-        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks."""
+        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks.
+
+        Or have kcompactd make one.
+        """
         rng = self.rng
         cpu = rng.randrange(len(self.machine.cpu_node))
         for _ in range(400):
-            obj = self._take_object()
-            pfn = self.lock.alloc(cpu, 0, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
+            obj, large = self._take_object(), rng.random() < self.phase.folios
+            size = rng.choice((1, 1, 2, 3)) if large else 0
+            pfn = self.lock.alloc(cpu, size, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
             self._remember(obj, pfn, True)
-            if pfn < 0:
+            if pfn < 0 and size == 0:
                 break
         order = rng.choice((1, 1, 1, 2, 2, 3, *range(1, self.machine.max_page_order + 1)))
         self._free_singles(cpu, order)
         self.lock.drain_all()
         if rng.random() < 0.8:
             self.lock.forget_failures()
+        if self.phase.folios and rng.random() < 0.5:
+            self._have_compacted(rng.choice((order, order, self.machine.pageblock_order)))
         held = self._hold_many() if rng.random() < self.phase.hold else []
         for _ in range(16 if held else rng.choice((1, 1, 2, 4))):
             mt = rng.choice((U, U, U, R) if held else (M, M, U, R))
@@ -389,6 +399,19 @@ class Script:
             self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
         for pfn in held:
             self.lock.let_go(cpu, pfn)
+
+    def _have_compacted(self, order: int) -> None:
+        """Wake a kcompactd and let it work, perhaps with a page freed under its hands."""
+        rng, threads = self.rng, self.lock.oracle.m.kcompactds
+        node = rng.randrange(self.machine.nodes)
+        self.lock.wake_kcompactd(node, order)
+        for _ in range(rng.randrange(4, 24)):
+            if threads[node].due < 0 or threads[node].state == "IDLE":
+                break
+            self.now = max(self.now, threads[node].due)
+            self.lock.advance(self.now)
+            if threads[node].state == "RUNNING" and rng.random() < 0.3:
+                self._meddle()
 
     def _hold_many(self) -> list[int]:
         """Have somebody isolate more than a sixteenth of the LRU pages: too many for an asynchronous compaction."""
@@ -433,7 +456,9 @@ class Script:
         running = [n for n, thread in enumerate(threads) if thread.state == "RUNNING"]
         chance = rng.random()
         if running and not self.machine.open_loop:
-            if chance < 0.8:
+            if chance < 0.1:
+                self._meddle()
+            elif chance < 0.8:
                 self.now = max(self.now, threads[rng.choice(running)].due + rng.choice((0, 0, 1)))
                 self.lock.advance(self.now)
             return

@@ -33,6 +33,7 @@ from .constants import (
     A_PINNED,
     ALLOC,
     COMPACT_CONTINUE,
+    COMPACT_NAMES,
     COMPACT_PARTIAL_SKIPPED,
     COMPACT_SUCCESS,
     ENOMEM,
@@ -217,4 +218,4 @@ def end(m: Machine, thread: Kcompactd, cc: Control) -> None:
     for kind in ("compact_", "compact_daemon_"):
         m.events[f"{kind}migrate_scanned"] += cc.migrate_scanned
         m.events[f"{kind}free_scanned"] += cc.free_scanned
-    m.reached[f"kcompactd's compaction: {thread.result}"] += 1
+    m.reached[f"kcompactd's compaction: {COMPACT_NAMES[thread.result]}"] += 1
