@@ -391,10 +391,14 @@ class Script:
         if rng.random() < 0.8:
             self.lock.forget_failures()
         if self.phase.folios and rng.random() < 0.5:
-            self._have_compacted(rng.choice((order, order, self.machine.pageblock_order)))
+            self._free_singles(cpu, self.machine.pageblock_order)
+            self.lock.drain_all()
+            self._have_compacted(
+                rng.randint(min(2, self.machine.pageblock_order), self.machine.pageblock_order)
+            )
         held = self._hold_many() if rng.random() < self.phase.hold else []
         for _ in range(16 if held else rng.choice((1, 1, 2, 4))):
-            mt = rng.choice((U, U, U, R) if held else (M, M, U, R))
+            mt = rng.choice((U, U, U, R) if held else self.phase.asks)
             obj, gfp = self._take_object(), self._gfp(mt)
             self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
         for pfn in held:
@@ -472,9 +476,10 @@ class Script:
             )
             self.lock.compaction_ended(rng.choice(running), rng.choice(results))
         elif chance < 0.9:
-            self.lock.wake_kcompactd(
-                rng.randrange(self.machine.nodes), rng.randint(1, self.machine.max_page_order)
-            )
+            largest = self.machine.max_page_order
+            if not self.machine.open_loop and rng.random() < 0.95:
+                largest = self.machine.pageblock_order  # it remembers the largest, which it can seldom make
+            self.lock.wake_kcompactd(rng.randrange(self.machine.nodes), rng.randint(1, largest))
         else:
             self.lock.suitability()
 

@@ -51,6 +51,7 @@ PRESSURE_SHARDS = [
     Shard("pressure", "squeeze folios", 5, 1000),
     Shard("pressure, no marks", "squeeze folios", 5, 1000),
     Shard("pressure, high marks", "down to nothing", 5, 1000),
+    Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 SHARD_LIST = [
