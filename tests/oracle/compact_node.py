@@ -7,7 +7,7 @@ destinations are found, in one turn. Its folios then move in turns of 32 pages. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from .compaction import (
     CLUSTER,
@@ -126,7 +126,7 @@ def isolate(m: Machine, thread: Kcompactd, cc: Control) -> None:
         cc.last_migrated = max(cc.zone.start_pfn, start_of_block(m, cc.migrate_pfn - 1))
 
 
-def migrate(m: Machine, thread: Kcompactd, cc: Control) -> Iterator[None]:
+def migrate(m: Machine, thread: Kcompactd, cc: Control) -> Generator[None, None, tuple[int, int, int]]:
     """`migrate_pages` and putback: yields where a turn ends, returns as `compaction.migrate_pages`."""
     batch, folios = Batch(), len(cc.migratepages)
     moves, ran_out = targets(m, cc, cc.migratepages, batch)
