@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lockstep scripts of closed loops under pressure, played until every exit and every result has been reached often enough.
 
-    python tests/lockstep_pressure.py [--most OPERATIONS] [--page PAGE]
+    python tests/lockstep_pressure.py [--most OPERATIONS] [--page PAGE] [--kept FILE]
 
 Not collected by pytest: it plays 300,000 operations at least, until each exit and result has come 1,000 times, but no more than
 *most* (3 million), which takes long. Each shard is played once; then, in turn, the one that brings what is furthest away soonest.
-Prints the counts, and writes them as a page where asked to (docs/results/lockstep.md is one). Exits with 1 if the models differ,
-or something came too seldom.
+What has been reached can be kept in a file, from which the next run goes on as if it had not stopped. Prints the counts, and writes
+them as a page where asked to (docs/results/lockstep.md is one). Exits with 1 if the models differ, or something came too seldom.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -75,19 +76,41 @@ def play(shard: Any, turn: int) -> Counter[str]:
     return reached
 
 
-def play_all(most: int, required: dict[str, int], say: Callable[[str], None]) -> Counter[str]:
+def load(kept: Path | None, shards: Sequence[Any]) -> tuple[int, list[Counter[str]]]:
+    """(turns played, what each shard has brought) of a run that was kept; nothing where there is none, or of other shards."""
+    if kept is not None and kept.exists():
+        text = json.loads(kept.read_text())
+        if text["shards"] == [str(shard) for shard in shards]:
+            return text["turns"], [Counter(one) for one in text["given"]]
+    return 0, [Counter() for _ in shards]
+
+
+def save(kept: Path | None, turn: int, shards: Sequence[Any], given: Sequence[Counter[str]]) -> None:
+    """Keep what has been reached so far."""
+    if kept is not None:
+        beside = kept.with_suffix(".part")
+        counts = [{what: int(times) for what, times in one.items()} for one in given]
+        beside.write_text(
+            json.dumps({"turns": turn, "shards": [str(shard) for shard in shards], "given": counts})
+        )
+        beside.replace(kept)
+
+
+def play_all(
+    most: int, required: dict[str, int], say: Callable[[str], None], kept: Path | None
+) -> Counter[str]:
     """Play until all is reached, or about *most* operations are done."""
     from test_lockstep import PRESSURE_SHARDS
 
-    total: Counter[str] = Counter()
-    given: list[Counter[str]] = [Counter() for _ in PRESSURE_SHARDS]
-    turn = 0
+    turn, given = load(kept, PRESSURE_SHARDS)
+    total: Counter[str] = sum(given, Counter())
     while total["operations"] < most and any(total[what] < least for what, least in required.items()):
         at = turn if turn < len(given) else longest_wait(total, given, required)
         reached = play(PRESSURE_SHARDS[at], turn)
         given[at].update(reached)
         total.update(reached)
         turn += 1
+        save(kept, turn, PRESSURE_SHARDS, given)
         rarest = min(required, key=lambda what: total[what] / required[what])
         far = f"{rarest}: {total[rarest]:,} of {required[rarest]:,}"
         say(f"{total['operations']:>10,} operations after {PRESSURE_SHARDS[at]}; {far}")
@@ -121,8 +144,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--most", type=int, default=3_000_000, help="operations after which it gives up")
     parser.add_argument("--page", type=Path, help="where to write the counts")
+    parser.add_argument("--kept", type=Path, help="where to keep what has been reached, and to go on from")
     given = parser.parse_args()
-    total = play_all(given.most, REQUIRED, lambda line: print(line, file=sys.stderr, flush=True))
+    total = play_all(given.most, REQUIRED, lambda line: print(line, file=sys.stderr, flush=True), given.kept)
     for what, times in sorted(total.items()):
         print(f"{times:>10,} {what}")
     missing = {what: least for what, least in REQUIRED.items() if total[what] < least}
