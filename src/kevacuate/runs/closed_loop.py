@@ -11,6 +11,13 @@ that part stands alone. The kernel would not split it; its pages do not move by 
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm.base_pages import (
+    OBJ_BASE_PAGES,
+    base_pages_code,
+    base_pages_of,
+    base_pages_order,
+    find_ids,
+)
 from kevacuate.mm.constants import (
     ATTR_BUSY,
     ATTR_DIRTIED,
@@ -28,17 +35,12 @@ from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.mm.writeback import dirtied_now
 from kevacuate.runs.base_pages import (
-    OBJ_BASE_PAGES,
     OBJ_FAILED,
     ROW_BAD,
     ROW_DONE,
     alloc_pages_for,
     base_page_gfp,
-    base_pages_code,
-    base_pages_of,
-    base_pages_order,
     enough_ids,
-    find_ids,
     hand_on,
     take_base_pages,
 )

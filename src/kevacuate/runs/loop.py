@@ -18,6 +18,7 @@ from kevacuate.demand.objects import (
 )
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
@@ -36,7 +37,6 @@ from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.runs.base_pages import (
-    OBJ_BASE_PAGES,
     OBJ_FAILED,
     ROW_BAD,
     ROW_DONE,
@@ -251,6 +251,8 @@ def replay_rows(
             return i, STOP_LOG
         if t >= s.stat.next_due:
             advance(s, t)
+            if s.stat.spare_base_page < 0:
+                return i, STOP_IDS
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
