@@ -51,6 +51,9 @@ class DemandOp(IntEnum):
     ATTEMPT = 8
     """The recorded kernel refused a request of ``order``, ``mt`` and ``gfp``; ``obj`` is 0 and means nothing. Open loop: nothing.
     Closed loop: it is tried, and given back at once where the model satisfies it."""
+    GATHER = 9
+    """Shadow ``aux`` (0: none) is shadow ``obj`` from now on: pages of several folios that are read again as one. Open loop:
+    nothing."""
 
 
 FIRST_CLOSED_OP = int(DemandOp.ACCESS)

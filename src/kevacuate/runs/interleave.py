@@ -22,6 +22,7 @@ from kevacuate.demand.objects import (
     OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
     OP_TRUNCATE,
@@ -94,7 +95,7 @@ class Marks(NamedTuple):
 @part(inline=True)
 def has_object(op: int) -> bool:
     """Whether a row of that operation is about an object."""
-    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT
+    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER
 
 
 @kernel
@@ -112,6 +113,9 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
             t = max(t, m.of_object[obj])
         if op == OP_SPLIT:
             t = max(t, m.of_object[aux])
+        if op == OP_GATHER:
+            t = max(t, m.of_shadow[obj], m.of_shadow[aux])
+            m.of_shadow[obj] = m.of_shadow[aux] = t
         if shadows:
             for n in range(aux, aux + (1 << int(d.order[i]))):
                 t = max(t, m.of_shadow[n])
@@ -198,7 +202,16 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
         How far tasks are shifted.
     """
     changed = DemandChunk._make(column.copy() for column in rows)
-    ids = int(max(rows.obj.max(initial=0), rows.aux[rows.op == OP_SPLIT].max(initial=0), start_objects)) + 1
+    ids = (
+        int(
+            max(
+                rows.obj[rows.op != OP_GATHER].max(initial=0),
+                rows.aux[rows.op == OP_SPLIT].max(initial=0),
+                start_objects,
+            )
+        )
+        + 1
+    )
     deaths = int(np.isin(rows.op, (OP_FREE, OP_RECLAIM)).sum())
     now = np.full(ids, -1, np.int64)
     now[:start_objects] = np.arange(start_objects)
@@ -207,6 +220,7 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
         return rows, -1
     shadowed = np.isin(rows.op, (OP_RECLAIM, OP_TRUNCATE)) | ((rows.op == OP_ALLOC) & (rows.aux > 0))
     shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
+    shadows = max(shadows, int(rows.obj[rows.op == OP_GATHER].max(initial=0)) + 1)
     tasks, task = np.unique(rows.task, return_inverse=True)
     marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
     times = bent_times(rows, seed, how)
