@@ -11,6 +11,8 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
   pages of several folios lie, or of a part of it alone, GATHER rows before the ALLOC row make them one.
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
   marks each of its folios accessed, but not one that the task's last read ended in.
+* A page that is mapped is used by page table: at the fault, and where the recorded kernel's reclaim found an accessed bit
+  (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped), which is a use some time before.
 * ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block devices have no
   event when they are used) becomes ACCESS rows.
 """
@@ -267,11 +269,11 @@ def no_object_reclaimed(s: Tables, pfn: int) -> None:
 
 
 @part
-def _access(s: Tables, out: DemandChunk, obj: int) -> None:
-    """An ACCESS row: with what the pages are read by if a model has dropped them."""
+def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
+    """An ACCESS row: with what the pages are read by if a model has dropped them; *mapped*: used through a page table."""
     file = page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
     attr = A_LRU | A_FILE if file else A_LRU
-    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, i64(0))
+    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
     s.q[_Q_ACCESSES] += 1
 
 
@@ -308,7 +310,7 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
         if obj != last:
             folios += 1
             last = obj
-            _access(s, out, obj)
+            _access(s, out, obj, i64(0) if marks else i64(1))
             if marks:
                 _marked(s, obj)
     s.q[_Q_UNKNOWN] += i == 0
@@ -325,7 +327,17 @@ def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
         return
     flags = i64(s.flags[obj])
     if flags & FLAG_ACTIVATED == 0:
-        _access(s, out, obj)
+        _access(s, out, obj, i64(0))
         if flags & FLAG_ACCESSED == 0:
-            _access(s, out, obj)
+            _access(s, out, obj, i64(0))
     s.flags[obj] = flags & ~(FLAG_ACCESSED | FLAG_ACTIVATED)
+
+
+@part
+def on_found_young(s: Tables, out: DemandChunk, pfn: int) -> None:
+    """Reclaim found the accessed bit of a page table that maps the folio, and left the folio where it is used."""
+    if not 0 <= pfn < s.g[G_PAGES]:
+        return
+    obj = i64(s.owner[pfn])
+    if obj >= 0 and page_class(i64(s.gfp[obj]), i64(s.mt[obj])) not in (CLASS_KERNEL, CLASS_ANON):
+        _access(s, out, obj, i64(1))

@@ -43,8 +43,8 @@ class DemandOp(IntEnum):
     """The recorded kernel's reclaim freed ``obj``, of ``order``. Open loop: FREE. Closed loop: the pages stay on their LRU list,
     as shadows ``aux`` to ``aux + 2**order - 1``, one a page."""
     ACCESS = 6
-    """The workload used ``obj``. Open loop: nothing. Closed loop: it is marked accessed, or read again where the model dropped
-    it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
+    """The workload used ``obj``, through a page table where ``aux`` is 1. Open loop: nothing. Closed loop: it is marked accessed,
+    or young, or read again where the model dropped it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
     TRUNCATE = 7
     """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
     them is freed."""

@@ -22,7 +22,7 @@ from kevacuate.mm.constants import (
     OBJ_NONE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.lru import folio_mark_accessed
+from kevacuate.mm.lru import folio_mark_accessed, folio_young
 from kevacuate.mm.lruvec import lru_rename
 from kevacuate.mm.page_alloc import count_thp_fault, is_thp_fault
 from kevacuate.mm.page_free import free_pages, halve_chunk
@@ -255,17 +255,26 @@ def truncate_shadows(s: View, cpu: int, shadow: int, order: int) -> None:
         at += 1 << largest
 
 
+@part
+def use_folio(s: View, pfn: int, mapped: int) -> None:
+    """The workload uses the folio, through a page table (*mapped*) or by reading it."""
+    if mapped:
+        folio_young(s, pfn)
+    else:
+        folio_mark_accessed(s, pfn)
+
+
 @part(cold=True)
-def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, mapped: int) -> int:
     """:func:`access_object` of an object that is not in base pages."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
-        folio_mark_accessed(s, pfn)
+        use_folio(s, pfn, mapped)
     elif pfn == OBJ_DROPPED:
         s.stat.refault_pages += 1 << order
         pfn = alloc_pages_for(s, cpu, order, mt, gfp, attr, obj)
         if pfn >= 0:
-            folio_mark_accessed(s, pfn)
+            use_folio(s, pfn, mapped)
             return ROW_DONE
         done = ROW_DONE if order == 0 else take_base_pages(s, cpu, obj, order, mt, gfp, attr)
         if s.obj[obj] > OBJ_BASE_PAGES:
@@ -276,18 +285,18 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
 
 
 @part(cold=True)
-def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
-    """The workload used the object: mark it accessed, or read it again if the model dropped it.
+def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, mapped: int) -> int:
+    """The workload used the object: mark it accessed, or read it again if the model dropped it; *mapped*: by a page table.
 
     ROW_BAD if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
     """
     s.stat.cpu = cpu
     code = s.obj[obj] + 0
     if code > OBJ_BASE_PAGES:
-        return access_folio(s, cpu, obj, order, mt, gfp, attr)
+        return access_folio(s, cpu, obj, order, mt, gfp, attr, mapped)
     base = s.stat.first_base_page + base_pages_of(code)
     for i in range(base, base + (1 << base_pages_order(code))):
-        access_folio(s, cpu, i, 0, mt, base_page_gfp(gfp, attr), attr)
+        access_folio(s, cpu, i, 0, mt, base_page_gfp(gfp, attr), attr, mapped)
     return ROW_DONE
 
 

@@ -178,7 +178,7 @@ def closed_row(s: View, d: DemandChunk, i: int) -> int:
     obj = d.obj[i] + 0
     order = d.order[i] + 0
     if d.op[i] == OP_ACCESS:
-        return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0)
+        return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, d.aux[i] + 0)
     if d.op[i] == OP_RECLAIM:
         return ROW_DONE if reclaim_object(s, obj, order, d.aux[i] + 0) else ROW_BAD
     if d.op[i] == OP_ATTEMPT:
