@@ -271,7 +271,7 @@ def no_object_reclaimed(s: Tables, pfn: int) -> None:
 @part
 def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
     """An ACCESS row: with what the pages are read by if a model has dropped them; *mapped*: used through a page table."""
-    file = page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
+    file = mapped == 1 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
     attr = A_LRU | A_FILE if file else A_LRU
     emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
     s.q[_Q_ACCESSES] += 1
@@ -335,9 +335,12 @@ def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
 
 @part
 def on_found_young(s: Tables, out: DemandChunk, pfn: int) -> None:
-    """Reclaim found the accessed bit of a page table that maps the folio, and left the folio where it is used."""
+    """Reclaim found the accessed bit of a page table that maps this folio of a file, and kept the folio.
+
+    A huge one of khugepaged was asked for as anonymous memory is.
+    """
     if not 0 <= pfn < s.g[G_PAGES]:
         return
     obj = i64(s.owner[pfn])
-    if obj >= 0 and page_class(i64(s.gfp[obj]), i64(s.mt[obj])) not in (CLASS_KERNEL, CLASS_ANON):
+    if obj >= 0:
         _access(s, out, obj, i64(1))

@@ -165,7 +165,7 @@ KINDS_READ: tuple[EventKind, ...] = (
 )
 """The kinds of events that the reconstruction needs, as far as the recording has them."""
 
-_FOLIO_MAPPED = int(FolioFlag.MAPPED)
+_MAPPED_FILE = int(FolioFlag.MAPPED | FolioFlag.FILE)
 _KEPT_ACTIVE = int(LruOp.KEPT_ACTIVE)
 _ACTIVATED_REFERENCED, _KEPT_REFERENCED = int(RecWhat.ACTIVATED_REFERENCED), int(RecWhat.KEPT_REFERENCED)
 
@@ -520,7 +520,7 @@ def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> 
 @part
 def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
     """Reclaim has looked at a folio of an LRU list: note that it was used through a page table, if it was."""
-    if not i64(e.a[i]) & _FOLIO_MAPPED:
+    if i64(e.a[i]) & _MAPPED_FILE != _MAPPED_FILE:
         return
     what = i64(e.b[i])
     if e.kind[i] == GT_LRU:
