@@ -187,7 +187,20 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
     return fresh
 
 
-def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation) -> tuple[DemandChunk, int]:
+def kept_between(
+    times: npt.NDArray[np.int64], recorded: npt.NDArray[np.int64], moments: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """The times, each kept between the same two of the *moments* (ns, ascending) as the recorded one: after, and up to."""
+    if not moments:
+        return times
+    edges = np.array([-1, *moments, np.iinfo(np.int64).max - 1], np.int64)
+    place = np.searchsorted(edges, recorded, "left")
+    return np.clip(times, edges[place - 1] + 1, edges[place])
+
+
+def interleaved(
+    rows: DemandChunk, start_objects: int, seed: int, how: Variation, moments: tuple[int, ...] = ()
+) -> tuple[DemandChunk, int]:
     """The rows in another order, and how many object ids they use; -1 where the rows contradict each other.
 
     Parameters
@@ -200,6 +213,8 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
         Of the draws.
     how : Variation
         How far tasks are shifted.
+    moments : tuple of int
+        Times (ns) that no row crosses: the workload waited there.
     """
     changed = DemandChunk._make(column.copy() for column in rows)
     ids = (
@@ -223,7 +238,7 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
     shadows = max(shadows, int(rows.obj[rows.op == OP_GATHER].max(initial=0)) + 1)
     tasks, task = np.unique(rows.task, return_inverse=True)
     marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
-    times = bent_times(rows, seed, how)
+    times = kept_between(bent_times(rows, seed, how), rows.t, moments)
     delay_rows(times, task.astype(np.int64), changed, marks)
     order = np.argsort(times, kind="stable")
     merged = DemandChunk._make(column[order] for column in changed._replace(t=times))
