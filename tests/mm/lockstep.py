@@ -82,6 +82,13 @@ class Lockstep:
         self.oracle.mark_accessed(cpu, pfn)
         self._compare(0, 0)
 
+    def mark_young(self, cpu: int, pfn: int) -> None:
+        """A use of the chunk at `pfn` through a page table."""
+        self.operation = ("mark_young", cpu, pfn)
+        entry.mark_young(self.fast, cpu, pfn)
+        self.oracle.mark_young(cpu, pfn)
+        self._compare(0, 0)
+
     def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
         """try_to_free_pages."""
         self.operation = ("reclaim", cpu, node, order, gfp)

@@ -353,7 +353,8 @@ class Script:
         pages = [page for page in map(self._owned, self._sample_of(live)) if page]
         for page in pages[: rng.choice((1, 1, 4))]:
             for _ in range(rng.choice((1, 2, 2))):
-                self.lock.mark_accessed(rng.randrange(len(self.machine.cpu_node)), page.pfn)
+                use = self.lock.mark_accessed if page.pfn & 3 else self.lock.mark_young
+                use(rng.randrange(len(self.machine.cpu_node)), page.pfn)
 
     def _reclaim(self) -> None:
         """Somebody reclaims directly."""
