@@ -11,9 +11,11 @@ from kevacuate.fidelity.compaction.books import (
     A_PRIORITY,
     A_RESETS,
     A_ROW,
+    CUT,
     D_DEFERRAL,
     D_WANTED,
     F_ACTIVE,
+    F_FLUSHING,
     F_KSWAPD,
     F_LOADED,
     F_RUN,
@@ -33,8 +35,11 @@ from kevacuate.fidelity.compaction.books import (
     RW,
     S_MIGRATE,
     S_OVER,
+    Z_FLUSH,
+    ZF,
     CompactionBooks,
 )
+from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_until
 from kevacuate.fidelity.compaction.follow import follow, follow_free
 from kevacuate.fidelity.compaction.scan import mark_scanned
 from kevacuate.fidelity.compaction.steps import (
@@ -67,7 +72,6 @@ from kevacuate.fidelity.compaction.targets import (
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
-from kevacuate.mm.compact_reset import reset_isolation_suitable
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
@@ -310,6 +314,7 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
     else:
         wanted(b, e, i, number, op == CZ_BEGINS, s.zone[z].node)
     if op == CZ_BEGINS:
+        flush_until(s, b, e, i, z)
         run = free_run(s, b) if direct else s.zone[z].node
         if run < 0 or b.runs[run * RW + R_PID]:
             b.inputs[N_MODES] += 1
@@ -412,7 +417,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 0
         b.inputs[N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
-        reset_isolation_suitable(s, e.a[i] + 0)
+        begin_flush(s, b, e.a[i] + 0)
 
 
 @part
@@ -456,6 +461,19 @@ def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         move_folio(s, b, e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0)
 
 
+@part(cold=True)
+def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
+    """Whether row *i* is kcompactd's, about to begin a run or in one that began while kswapd had not come to the end."""
+    if run >= 0:
+        return run < s.cfg.nr_nodes and b.flush[b.runs[run * RW + R_ZONE] * ZF + Z_FLUSH] == CUT
+    if e.kind[i] == COMPACTION_KCOMPACTD_WAKE:
+        return True
+    for node in range(s.cfg.nr_nodes):
+        if b.wanted[2 * node] == e.pid[i] + 1:
+            return True
+    return False
+
+
 @kernel
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
@@ -466,6 +484,8 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
         b.facts[F_RUN] = run
         if run < 0 and b.facts[F_ACTIVE] > 0:
             others_ran(b)
+        if b.facts[F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
+            end_flushes(s, b)
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
         elif kind == GT_SLOW:

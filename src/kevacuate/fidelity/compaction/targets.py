@@ -11,6 +11,8 @@ from kevacuate.fidelity.compaction.books import (
     BATCH,
     D_LIST,
     D_TARGET,
+    DECIDED_FROM,
+    LEFT_OUT,
     N_FAILED,
     N_FREED,
     N_SPLIT,
@@ -113,6 +115,7 @@ def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         slot = (run * BATCH + n) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         b.runs[at + R_SEEN] = n + 1
+    b.decisions[i] = ours + DECIDED_FROM
     judge(b, e, i, number, D_LIST, ours, theirs)
 
 
@@ -144,6 +147,7 @@ def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, 
         slot = (run * BATCH + b.runs[at + R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         judge(b, e, i, number, D_LIST, ours, NONE)
+        b.decisions[i] -= 1 if b.decisions[i] else ours * LEFT_OUT + 1
         b.runs[at + R_SEEN] += 1
 
 
