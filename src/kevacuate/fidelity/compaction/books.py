@@ -58,6 +58,7 @@ INPUTS = (
     "runs beyond those that are decided about at a time",
     "large folios split for want of a destination",
     "ends of balance_pgdat, at which kswapd clears skip bits",
+    "skip bits of evacuated blocks (gt_evac 10)",
     "clearings of skip bits in the middle of which kcompactd begins (cached positions of gt_cz 0)",
 )
 """What is taken from the recording, by number."""
@@ -72,8 +73,9 @@ INPUTS = (
     N_MODES,
     N_SPLIT,
     N_FLUSHES,
+    N_EVACUATED,
     N_FLUSHES_CUT,
-) = range(10)
+) = range(11)
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
@@ -98,7 +100,10 @@ F_KSWAPD = 9  # whether kswapd is balancing
 F_LINK = 10  # words of the state's links, of its blocks
 F_BLOCK = 11
 F_FLUSHING = 16  # zones in which kswapd clears skip bits
-COMPACTION_FACTS = 17
+F_SKIPPED = 17  # an evacuation under way: the block's skip bit at its start,
+F_TAKEN = 18  # pages isolated so far,
+F_LAST_TOOK = 19  # and in its last call
+COMPACTION_FACTS = 20
 
 RUNS = 8
 """Tasks that compact at a time; of more the runs are followed only."""
