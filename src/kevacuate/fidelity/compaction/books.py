@@ -56,7 +56,7 @@ INPUTS = (
     "folios freed while isolated",
     "mlocked folios, and those in a batch, when a run drains the batches",
     "runs beyond those that are decided about at a time",
-    "large folios split for want of a destination",
+    "large folios without a destination: whether each could be split (mm_migrate_pages)",
     "ends of balance_pgdat, at which kswapd clears skip bits",
     "skip bits of evacuated blocks (gt_evac 10)",
     "clearings of skip bits in the middle of which kcompactd begins (cached positions of gt_cz 0)",
@@ -103,7 +103,8 @@ F_FLUSHING = 16  # zones in which kswapd clears skip bits
 F_SKIPPED = 17  # an evacuation under way: the block's skip bit at its start,
 F_TAKEN = 18  # pages isolated so far,
 F_LAST_TOOK = 19  # and in its last call
-COMPACTION_FACTS = 20
+F_ROWS = 20  # of the events at hand
+COMPACTION_FACTS = 21
 
 RUNS = 8
 """Tasks that compact at a time; of more the runs are followed only."""
@@ -129,6 +130,7 @@ R_OTHERS = 16  # whether other tasks had events since the run's last look whethe
 R_AGAIN = 17
 R_FOLIOS = 18  # folios that the model isolated
 R_STOP = 19  # where its scan stopped
+R_SPLITS = 20  # large folios of the batch that had no destination
 R_TAKEN = 21  # folios that the kernel isolated so far
 R_ZONE = 23
 R_HIGHEST = 24  # highest free page given back

@@ -18,6 +18,7 @@ from kevacuate.fidelity.compaction.books import (
     F_FLUSHING,
     F_KSWAPD,
     F_LOADED,
+    F_ROWS,
     F_RUN,
     N_FLUSHES,
     N_MODES,
@@ -478,6 +479,7 @@ def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int)
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
+    b.facts[F_ROWS] = events.kind.size
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1

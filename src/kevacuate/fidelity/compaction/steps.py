@@ -54,6 +54,7 @@ from kevacuate.fidelity.compaction.books import (
     R_SCANNED,
     R_SEEN,
     R_SPLIT,
+    R_SPLITS,
     R_STATE,
     R_STOP,
     R_TAKEN,
@@ -384,6 +385,7 @@ def begin_migration(s: View, b: CompactionBooks, run: int, cc: CompactControl) -
     b.runs[at + R_FAILED] = b.runs[at + R_ENOMEM] = b.runs[at + R_SCANNED] = b.runs[at + R_PASS] = b.runs[
         at + R_SPLIT
     ] = 0
+    b.runs[at + R_SPLITS] = 0
     cc.nr_folios = taken
 
 

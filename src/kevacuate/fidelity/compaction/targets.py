@@ -12,6 +12,7 @@ from kevacuate.fidelity.compaction.books import (
     D_LIST,
     D_TARGET,
     DECIDED_FROM,
+    F_ROWS,
     LEFT_OUT,
     N_FAILED,
     N_FREED,
@@ -28,6 +29,7 @@ from kevacuate.fidelity.compaction.books import (
     R_SCANNED,
     R_SEEN,
     R_SPLIT,
+    R_SPLITS,
     R_TAKEN,
     RW,
     CompactionBooks,
@@ -52,6 +54,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
 from kevacuate.recording import EventChunk
+from kevacuate.recording.event_numbers import GT_MIG, MIG_NOT_UNMAPPED, MIGRATE_PAGES
 
 NONE = -1
 """No free page."""
@@ -306,9 +309,31 @@ def no_target(
     order = s.meta[pfn] & 15
     if order > 0:
         b.inputs[N_SPLIT] += 1
-        queue_split(s, b, run, pfn, order)
-    elif b.runs[at + R_PASS] < NR_MAX_MIGRATE_PAGES_RETRY:
-        b.runs[at + R_ENOMEM] = 1
+        b.runs[at + R_SPLITS] += 1
+        if not split_failed(b, e, i, run):
+            queue_split(s, b, run, pfn, order)
+            return
+    elif b.runs[at + R_PASS] >= NR_MAX_MIGRATE_PAGES_RETRY:
+        return
+    b.runs[at + R_ENOMEM] = 1
+    b.runs[at + R_QUEUE] = b.runs[at + R_LENGTH]
+    b.runs[at + R_LATER] = b.runs[at + R_SPLIT] = 0
+
+
+@part(cold=True)
+def split_failed(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
+    """Whether the large folio of row *i* could not be split: migrate_pages gives up then, with -ENOMEM (mm/migrate.c:1874).
+
+    It is the last of the batch, and mm_migrate_pages counts fewer splits than there were folios without a destination.
+    """
+    for j in range(i + 1, b.facts[F_ROWS]):
+        if e.pid[j] != e.pid[i]:
+            continue
+        if e.kind[j] == GT_MIG and e.b[j] == MIG_NOT_UNMAPPED and e.d[j] == -ENOMEM and e.order[j] > 0:
+            return False
+        if e.kind[j] == MIGRATE_PAGES:
+            return b.runs[run * RW + R_SPLITS] > e.d[j]
+    return False
 
 
 @part
