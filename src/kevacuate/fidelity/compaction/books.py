@@ -220,6 +220,8 @@ class CompactionBooks(NamedTuple):
     """Destination of a folio that is being moved, + 1; 0: none, [npages]."""
     source_of: npt.NDArray[np.int32]
     """The folio that a destination was given to [npages]."""
+    inserted: npt.NDArray[np.uint8]
+    """Whether a free page of compaction's has joined the LRU: as a destination that the model has not given away yet [npages]."""
     order: npt.NDArray[np.uint8]
     """Order of the folio that a page belongs to [npages]."""
     zone_of: npt.NDArray[np.int64]
@@ -263,6 +265,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         wanted=np.zeros(2 * max(state.view.cfg.nr_nodes, 1), np.int64),
         target=np.zeros(npages, np.int32),
         source_of=np.zeros(npages, np.int32),
+        inserted=np.zeros(npages, np.uint8),
         order=np.zeros(npages, np.uint8),
         zone_of=zone_of,
         zone_index=zone_index,

@@ -85,7 +85,7 @@ def unuse(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
     off_lists(s, pfn, order)
     put_in_use(s, pfn, order)
     for page in range(pfn, pfn + (1 << order)):
-        b.order[page] = 0
+        b.order[page] = b.inserted[page] = 0
 
 
 @part
@@ -196,6 +196,8 @@ def follow_lru(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         file = ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
         s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
         s.link[2 * pfn + 1] = ATTR_LRU | ATTR_ON_LRU | file
+    elif s.meta[pfn] >> 4 == CHUNK_COMPACT:
+        b.inserted[pfn] = 1
 
 
 @part(cold=True)

@@ -377,6 +377,9 @@ def move_folio(s: View, b: CompactionBooks, pfn: int, order: int, dst: int) -> N
     attr = s.link[2 * pfn + 1] & ~ATTR_ON_LRU
     if s.meta[dst] >> 4 == CHUNK_ALLOC or s.meta[dst] >> 4 == CHUNK_RESERVED:
         attr |= s.link[2 * dst + 1] & ATTR_ON_LRU
+    if b.inserted[dst]:
+        attr |= ATTR_ON_LRU
+    b.inserted[dst] = 0
     unuse(s, b, pfn, order)
     use_folio(s, b, dst, order, CHUNK_ALLOC, attr)
 
