@@ -14,6 +14,8 @@ from kevacuate.fidelity.compaction.books import (
     CUT,
     D_DEFERRAL,
     D_WANTED,
+    DECIDED_FROM,
+    DECIDED_NONE,
     F_ACTIVE,
     F_FLUSHING,
     F_KSWAPD,
@@ -73,6 +75,7 @@ from kevacuate.fidelity.compaction.targets import (
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
+from kevacuate.mm.as_recorded import set_block_skip
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
@@ -164,6 +167,14 @@ def own_request(b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
         b.runs[at + R_REQUEST] = 0
 
 
+@part(cold=True)
+def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """The fast search for sources found another chunk: its block has no skip bit, that of the model's choice has one."""
+    if b.decisions[i] > DECIDED_NONE:
+        set_block_skip(s, (b.decisions[i] - DECIDED_FROM) >> 10, True)
+    set_block_skip(s, e.pfn[i] + 0, False)
+
+
 @part
 def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
     """gt_list of a compacting task, outside its requests: the scanners'."""
@@ -172,7 +183,8 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
     op, state = e.a[i], b.runs[at + R_STATE]
     if op == LIST_ROTATE_LAST and state != S_MIGRATE:
         need_sources(s, b, e, i, number, run, z, cc)
-        compare_operation(b, e, i, number, run)
+        if not compare_operation(b, e, i, number, run):
+            correct_skip(s, b, e, i)
     elif state == S_MIGRATE and (op == LIST_DELETE or op == LIST_ROTATE_FIRST):
         if b.runs[at + R_SEEN] >= b.runs[at + R_EXPECT]:
             need_targets(s, b, z, cc, run)

@@ -108,8 +108,8 @@ def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run:
 
 
 @part
-def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
-    """gt_list of a scanner: what the model's scan does next."""
+def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> bool:
+    """gt_list of a scanner: whether it is what the model's scan does next."""
     at = run * RW
     n = b.runs[at + R_SEEN]
     theirs = operation(e.pfn[i], e.a[i], e.order[i], e.mt[i])
@@ -119,7 +119,7 @@ def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         b.runs[at + R_SEEN] = n + 1
     b.decisions[i] = ours + DECIDED_FROM
-    judge(b, e, i, number, D_LIST, ours, theirs)
+    return judge(b, e, i, number, D_LIST, ours, theirs)
 
 
 @part(inline=True)
