@@ -13,7 +13,7 @@ from synthetic import FILE, READ, TASKS, Script, reclaiming, write_reclaiming
 from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import DemandChunk, DemandOp, Recording
+from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.runs.initial_state import default_time_scale
 from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read
 from kevacuate.runs.options import ReplayOptions
@@ -131,7 +131,7 @@ def test_replays_of_varied_demands(tmp_path: Path, loop: str) -> None:
     assert len({digest(varied, seed) for seed in (1, 2, 3)} | {digest(plain, 1)}) == 4
     run = replay(source, "mainline", seed=1, options=varied)
     assert run.provenance["options"]["variation"]["interleave_ns"] == 3 * MS
-    scale = default_time_scale(Recording.open(source).machine)
+    scale = default_time_scale(source.machine)
     applied = varied.variation.at_scale(scale)
     assert run.provenance["options"]["variation_applied"] == asdict(applied)
     as_recorded = replay(source, "mainline", seed=0, options=varied).provenance["options"][

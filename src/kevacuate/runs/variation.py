@@ -72,8 +72,8 @@ class Variation:
 
         The time between two draws is kept, as it must not be 0.
         """
-        demand = {} if to_demand else {"interleave_ns": 0, "read_ns": 0, "page_kinds": False}
-        return replace(self, **demand, **({} if seed else {"kswapd_percent": 0}))
+        how = self if to_demand else replace(self, interleave_ns=0, read_ns=0, page_kinds=False)
+        return how if seed else replace(how, kswapd_percent=0)
 
     @property
     def moves_rows(self) -> bool:
