@@ -71,7 +71,8 @@ INPUTS = (
 ) = range(12)
 
 F_ACTIVE = 1  # and not yet ended
-F_DIVERGED = 2
+F_DIVERGED = 2  # whether the model's state is the kernel's no longer
+F_TOLD = 3  # whether the first divergence was noted
 F_OVERFLOW = 5
 F_CUT = 8  # first row that was not decided
 

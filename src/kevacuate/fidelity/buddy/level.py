@@ -11,6 +11,7 @@ from kevacuate.fidelity.buddy.books import (
     D_DUMP_LIST,
     F_DIVERGED,
     F_OVERFLOW,
+    F_TOLD,
     INPUTS,
     KINDS,
     N_LOST,
@@ -137,7 +138,7 @@ class BuddyLevel(Level):
         self._count(D_DUMP_LIST, len({*ours, *theirs}), len(wrong))
         self._count(D_DUMP_BLOCK, int(state.blocks.pfn.size), others)
         self._result.dumps[state.tag] = not wrong and not others
-        if (wrong or others) and not self._books.facts[F_DIVERGED]:
+        if (wrong or others) and not self._books.facts[F_TOLD]:
             self._dump_diverged(state, wrong, ours, theirs)
         if self._given.resync and (wrong or others):
             load_free_lists(self._state, self._zone_of, state)
@@ -158,7 +159,7 @@ class BuddyLevel(Level):
         ours: dict[tuple[int, int, int], FreeList],
         theirs: dict[tuple[int, int, int], FreeList],
     ) -> None:
-        self._books.facts[F_DIVERGED] = 1
+        self._books.facts[F_DIVERGED] = self._books.facts[F_TOLD] = 1
         self._books.first[V_POSITION] = -1
         self._books.first[V_KIND] = D_DUMP_LIST
         if wrong:

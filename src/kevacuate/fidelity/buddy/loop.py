@@ -20,6 +20,7 @@ from kevacuate.fidelity.buddy.books import (
     F_CUT,
     F_DIVERGED,
     F_OVERFLOW,
+    F_TOLD,
     N_COUNTS,
     N_ISOLATED,
     N_LOST,
@@ -170,9 +171,10 @@ def mismatch(
     """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
     b.facts[F_LAST] = number + shown
-    if b.facts[F_DIVERGED]:
-        return
     b.facts[F_DIVERGED] = 1
+    if b.facts[F_TOLD]:
+        return
+    b.facts[F_TOLD] = 1
     b.first[V_POSITION] = number + shown
     b.first[V_TS] = e.ts[shown]
     b.first[V_KIND] = kind
@@ -274,12 +276,17 @@ def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, numbe
 
 @part(cold=True)
 def compacted_otherwise(
-    s: View, b: BuddyBooks, e: EventChunk, i: int, number: int, ours: int, row: int
+    s: View, b: BuddyBooks, e: EventChunk, i: int, number: int, ours: int, row: int, made: bool
 ) -> None:
-    """A wrong list operation of compaction: *ours* by the model (-1: none), the kernel's is in *row* (-1: none)."""
-    first = b.facts[F_DIVERGED] == 0
+    """A wrong list operation of compaction: *ours* by the model (-1: none), the kernel's is in *row* (-1: none).
+
+    Where the kernel's was *made* the model's lists are still the kernel's.
+    """
+    told, diverged = b.facts[F_TOLD] + 0, b.facts[F_DIVERGED] + 0
     mismatch(s, b, e, -1, i, -1, number, D_COMPACT)
-    if not first:
+    if made:
+        b.facts[F_DIVERGED] = diverged
+    if told:
         return
     if row < 0:
         b.first[V_KERNEL] = 0
@@ -303,7 +310,7 @@ def compacted(
     b.inputs[N_RIGHTED] += not same
     decided(b, D_COMPACT, same and made)
     if not (same and made):
-        compacted_otherwise(s, b, e, i, number, w.compaction[i] - DECIDED_FROM, i)
+        compacted_otherwise(s, b, e, i, number, w.compaction[i] - DECIDED_FROM, i, made)
 
 
 @part(cold=True)
@@ -311,7 +318,7 @@ def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: 
     """List operations that the model's compaction decided and the kernel's had not made by row *i*."""
     for _ in range(-w.compaction[i] % LEFT_OUT):
         decided(b, D_COMPACT, False)
-    compacted_otherwise(s, b, e, i, number, -w.compaction[i] // LEFT_OUT, -1)
+    compacted_otherwise(s, b, e, i, number, -w.compaction[i] // LEFT_OUT, -1, True)
 
 
 @part
