@@ -205,7 +205,10 @@ def reduced(copy: Copy) -> Any:
     if copy.kind == "buddyinfo":
         return {zone: array("q", counts) for zone, counts in values.items()}
     if copy.kind == "zoneinfo":
-        return {zone: array("q", (min(numbers[name], MOST_PAGES) for name in MARKS)) for zone, numbers in values.items()}
+        return {
+            zone: array("q", (min(numbers[name], MOST_PAGES) for name in MARKS))
+            for zone, numbers in values.items()
+        }
     if copy.kind == "meminfo":
         return {name: values[name] for name in MEMINFO if name in values}
     if copy.kind == "slabinfo":
