@@ -53,6 +53,9 @@ _MEMINFO = re.compile(
 )
 _SLABINFO = re.compile(r"^(?P<name>\S{1,64})(?:\s+\d+){5} : tunables\s.*: slabdata(?:\s+\d+){3}$")
 
+_CGROUP = re.compile(r"^(?:anon|cache|anon_thp|total_cache) \d+$", re.MULTILINE)
+"""A line of a memory cgroup's memory.stat, whose counters have names of vmstat and are the cgroup's."""
+
 _LOOKS = re.compile(
     r"^(?:> ?){0,20}(?:"
     r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
@@ -204,4 +207,4 @@ def _zone_row(found: re.Match[str], line: str) -> Row | None:
 
 def looks(file: TextFile) -> bool:
     """Whether a file begins with a copy of a /proc file, or with node_exporter's metrics of one."""
-    return _LOOKS.search(file.head) is not None
+    return _LOOKS.search(file.head) is not None and _CGROUP.search(file.head) is None
