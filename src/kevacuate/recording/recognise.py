@@ -228,7 +228,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
-        TRACE,
+        HELD,
         r"page allocation failure: order:\d+|invoked oom-killer: |^(?:\[.{1,20}\] )?Mem-Info:",
     ),
     _kind(
@@ -264,7 +264,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log",
         "it holds no events",
-        TRACE,
+        HELD,
         r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? |^<\d>\[ *\d+\.\d{6}\]",
     ),
 )
