@@ -285,7 +285,9 @@ def _varied(
     """The demand as the options' seed varies it."""
     config = machine_config(recording.machine, recorded, closed=closed)
     how = options.variation.at_scale(default_time_scale(recording.machine))
-    return varied_demand(demand, config, how, seed=options.seed, closed=closed)
+    looks = sorted(state.ts - recorded.ts for state in recording.states if state.ts > recorded.ts)
+    moments = tuple(looks) if closed else ()
+    return varied_demand(demand, config, how, seed=options.seed, closed=closed, moments=moments)
 
 
 MOST_SHADOWS = 4
