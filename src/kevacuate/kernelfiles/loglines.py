@@ -145,7 +145,7 @@ _REPORT = re.compile(
     r"page allocation (?:failure|stall)|invoked oom-killer: |^.{0,120}\bMem-Info:|ut of memory: Kill",
     re.MULTILINE,
 )
-_TRACE = re.compile(r"\bmm_page_(?:alloc|free)\w*: ")
+_TRACE = re.compile(r"\bmm_(?:page_(?:alloc|free)|compaction_|vmscan_)\w*: ")
 _LOG_SHARE = 0.5
 """Share of the lines that begin like a log's, from which on a text is one."""
 
