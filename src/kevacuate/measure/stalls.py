@@ -35,6 +35,9 @@ STALL_NAMES = ("direct_reclaim", "direct_compaction", "kcompactd", "other_compac
 WAITS = 2
 
 SUCCESS = RESULTS.index("success")
+MOST_TASKS = 1 << 16
+"""Tasks remembered between two stalls; of more it is forgotten what they tried to compact for."""
+
 NOT_KNOWN = -1
 """An order or a result of compaction that the events do not tell."""
 
@@ -131,6 +134,8 @@ class StallCounter:
     ----------
     kcompactd : set of int
         Tasks known to be kcompactd's, by their name; those that log a kcompactd_wake are added.
+    follow : bool
+        Whether allocations that stall are followed to their end, for which ``mm_page_alloc`` must be recorded.
     begins_without_end, ends_without_begin : int
         Events that no other pairs with.
     without_task : int
@@ -144,6 +149,7 @@ class StallCounter:
     """
 
     kcompactd: set[int] = field(default_factory=set)
+    follow: bool = True
     begins_without_end: int = 0
     ends_without_begin: int = 0
     without_task: int = 0
@@ -172,6 +178,11 @@ class StallCounter:
         self._requests = [np.concatenate(self._requests)]
         return self._requests[0]
 
+    def take(self) -> npt.NDArray[np.void]:
+        """The pairs since the last call, which are then forgotten, as are the allocations: for streams without an end."""
+        found, self._stalls, self._requests = self.stalls, [np.empty(0, STALL)], [np.empty(0, REQUEST)]
+        return found
+
     def add(self, chunk: EventChunk) -> None:
         """Pair what a chunk holds."""
         rows = np.flatnonzero(np.isin(chunk.kind, [int(kind) for kind in _OF_TASKS]))
@@ -195,6 +206,10 @@ class StallCounter:
         if self._done:
             self._requests.append(np.array(self._done, REQUEST))
         self._new, self._done = [], []
+        if len(self._tasks) > MOST_TASKS:
+            for task in self._tasks.values():
+                if not task.waits:
+                    self._end_attempt(task)
         idle = _Task()
         self._tasks = {pid: task for pid, task in self._tasks.items() if task != idle}
 
@@ -222,6 +237,8 @@ class StallCounter:
 
     def _ask(self, task: _Task, e: _Event) -> None:
         """A request stalls, for the first time or again."""
+        if not self.follow:
+            return
         request = task.request
         if request is None or (request.order, request.gfp) != (e.order, e.gfp):
             self.requests_not_seen += request is not None and self.allocations

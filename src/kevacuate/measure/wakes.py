@@ -52,6 +52,15 @@ class WakeCounter:
                 request = own.order.astype(np.int64) << 23 | own.gfp.astype(np.int64) & 0x7FFFFF
                 counts.add(request << 32 | own.pid.astype(np.int64) & 0xFFFFFFFF)
 
+    def by_request(self, kind: int) -> dict[tuple[int, int], int]:
+        """Wakes of that kind of event by order and gfp."""
+        found: dict[tuple[int, int], int] = {}
+        for key, count in self.counts[kind].top():
+            request = key >> 32
+            place = (request >> 23, request & 0x7FFFFF)
+            found[place] = found.get(place, 0) + count
+        return found
+
     def _rows(self, kind: int, names: Mapping[int, str]) -> dict[str, Any]:
         """``count``, and by order and gfp the wakes with the tasks that asked for most."""
         table: dict[tuple[int, int], list[tuple[int, int]]] = {}

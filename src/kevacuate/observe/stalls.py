@@ -28,8 +28,9 @@ class Waits:
         named = recording.quality.get("tasks", {})
         self._names = {int(pid): str(name) for pid, name in named.items()}
         compacts = {pid for pid, name in self._names.items() if name.startswith("kcompactd")}
-        self.stalls, self.wakes, self.rescans = StallCounter(compacts), WakeCounter(), RescanCounter()
         held = recording.quality.get("events_by_kind", {})
+        self.stalls = StallCounter(compacts, EventKind.MM_PAGE_ALLOC.name in held)
+        self.wakes, self.rescans = WakeCounter(), RescanCounter()
         switched = recorded_kinds(recording.machine) or ()
         kinds = (*BEGIN_KINDS, *WAKE_KINDS)
         self._recorded = {kind for kind in kinds if kind.name in held or int(kind) in switched}
