@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Boot a guest in which one holder is planted, ask `kevacuate holders` about it while it runs, and hold the answer against its /proc.
+"""Boot a guest in which one holder is planted, and hold what `kevacuate holders` says of it against the guest's own /proc.
 
     python benchmarks/holders/guest.py OUT --kernel bzImage --initrd initrd.gz --vmlinux vmlinux --job dentries
 
 OUT gets what the guest's /proc said, `holders.json` of the running guest (`--qemu`), and `dumped.json` of its dump. Needs QEMU
-(no KVM), drgn. The dump is removed.
+(without KVM) and drgn. The dump is removed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ class Kernel(FakeCore):
         self.heap.extend(bytes(1 << 18))
 
     def _place(self, address: int, size: int) -> tuple[bytearray, int]:
-        if EXT <= address and address + size <= EXT + len(self.ext):
+        if address >= EXT and address + size <= EXT + len(self.ext):
             return self.ext, address - EXT
         return super()._place(address, size)
 
@@ -106,7 +107,7 @@ class Kernel(FakeCore):
     def ring(self, head: int, entries: list[int]) -> None:
         """A list_head list."""
         around = [head, *entries, head]
-        for here, after in zip(around, around[1:], strict=False):
+        for here, after in pairwise(around):
             self.put(here, 8, after)
             self.put(after + 8, 8, here)
 
@@ -245,7 +246,9 @@ def test_sockets_name_the_pages_of_their_queues(kernel: Kernel) -> None:
     kernel.put(data + 1024 + 256 + 16, 8, kernel.page(1703) | 1)
     claims, _ = named(kernel)
     assert claim_open_files(kernel, claims, [FILES]) == ()
-    assert [holder_of(claims, pfn) for pfn in (1700, 1701, 1702)] == [Holder("socket buffer", "UNIX-STREAM")] * 3
+    assert [holder_of(claims, pfn) for pfn in (1700, 1701, 1702)] == [
+        Holder("socket buffer", "UNIX-STREAM")
+    ] * 3
     assert holder_of(claims, 1703).kind == UNKNOWN  # not a page, but a network device's own memory
 
 
@@ -297,7 +300,9 @@ def test_allocation_tags_name_the_line_beside_the_page_and_in_its_flags(kernel: 
     assert holder_of(claims, 1800) == expected
     assert holder_of(claims, 1801).kind == UNKNOWN
 
-    kernel.names_ |= {n: EXTRA + 800 + 8 * i for i, n in enumerate(("mem_profiling_compressed", "alloc_tag_ref_offs"))}
+    kernel.names_ |= {
+        n: EXTRA + 800 + 8 * i for i, n in enumerate(("mem_profiling_compressed", "alloc_tag_ref_offs"))
+    }
     kernel.names_["alloc_tag_ref_mask"] = EXTRA + 816
     kernel.put(EXTRA + 800, 4, 1)
     kernel.put(EXTRA + 808, 4, 40)
@@ -408,7 +413,10 @@ def guest() -> HeldPages:
     """What drgn read of the guest's dump."""
     with np.load(GUEST / "pages.npz", allow_pickle=False) as kept:
         code, types = kept["code"].astype(np.int32), kept["block_types"]
-    holders = [Holder(kind, name, tuple(also)) for kind, name, also in json.loads((GUEST / "holders.json").read_text())]
+    holders = [
+        Holder(kind, name, tuple(also))
+        for kind, name, also in json.loads((GUEST / "holders.json").read_text())
+    ]
     return HeldPages(code, tuple(holders), types, 9, "vmcore", "vmcore", "7.2.13", "read")
 
 
@@ -425,7 +433,11 @@ def test_its_pages_are_as_many_as_its_slabinfo_says(guest: HeldPages) -> None:
     counts = np.bincount(guest.code[guest.code >= 0], minlength=len(guest.holders))
     mine = {h.name: int(n) for h, n in zip(guest.holders, counts, strict=True) if h.kind == "slab"}
     said = parse_slabinfo((GUEST / "slabinfo").read_text())
-    apart = {name: (mine.get(name, 0), cache.pages) for name, cache in said.items() if mine.get(name, 0) != cache.pages}
+    apart = {
+        name: (mine.get(name, 0), cache.pages)
+        for name, cache in said.items()
+        if mine.get(name, 0) != cache.pages
+    }
     assert sum(abs(a - b) for a, b in apart.values()) <= 16, apart
     assert mine["dentry"] == said["dentry"].pages == 2117
 
@@ -441,7 +453,9 @@ def test_its_slabs_and_tables_are_those_of_its_kpageflags(guest: HeldPages) -> N
 # -- refusals -------------------------------------------------------------------------------------------------
 
 
-def test_sources_and_shares_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sources_and_shares_that_make_no_sense_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(KevacuateError, match="each name a source: give one"):
         kevacuate.holders(tmp_path / "a", qemu="b")
     with pytest.raises(KevacuateError, match="from 0 to 1: 2 is not"):
@@ -454,7 +468,7 @@ def test_sources_and_shares_that_make_no_sense_are_refused(monkeypatch: pytest.M
 
 
 def test_a_guest_that_does_not_answer_is_said(tmp_path: Path) -> None:
-    pytest.importorskip("drgn", minversion="0.1.0")
+    pytest.importorskip("drgn", minversion="0.3.0")
     with pytest.raises(KevacuateError, match=r"QEMU guest at .* cannot be read .*-qmp unix:SOCKET"):
         kevacuate.holders(qemu=str(tmp_path / "no-such-socket"))
 

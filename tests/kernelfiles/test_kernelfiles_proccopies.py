@@ -10,7 +10,10 @@ from kevacuate.kernelfiles.proccopies import NOT_IN_FILE, Copy, copies
 
 DMA = "Node 0, zone      DMA      1      0      0      1      2      1      1      0      1      1      3 "
 NORMAL = "Node 0, zone   Normal    211    198     45     10      2      0      0      0      0      0      0 "
-CHUNKS = {(0, "DMA"): (1, 0, 0, 1, 2, 1, 1, 0, 1, 1, 3), (0, "Normal"): (211, 198, 45, 10, 2, 0, 0, 0, 0, 0, 0)}
+CHUNKS = {
+    (0, "DMA"): (1, 0, 0, 1, 2, 1, 1, 0, 1, 1, 3),
+    (0, "Normal"): (211, 198, 45, 10, 2, 0, 0, 0, 0, 0, 0),
+}
 
 
 def of(text: str) -> list[Copy]:
@@ -76,14 +79,22 @@ def test_two_nodes_of_pagetypeinfo_are_one_copy() -> None:
     assert len(found) == 1
     types = found[0].values
     assert types.free[1, "Normal"] == {"Unmovable": (1, 2, 3), "Movable": (100000, 5, 6)}
-    assert types.blocks == {(0, "Normal"): {"Unmovable": 7, "Movable": 8}, (1, "Normal"): {"Unmovable": 7, "Movable": 8}}
-    assert types.mixed == {(0, "Normal"): {"Unmovable": 2, "Movable": 1}, (1, "Normal"): {"Unmovable": 2, "Movable": 1}}
+    assert types.blocks == {
+        (0, "Normal"): {"Unmovable": 7, "Movable": 8},
+        (1, "Normal"): {"Unmovable": 7, "Movable": 8},
+    }
+    assert types.mixed == {
+        (0, "Normal"): {"Unmovable": 2, "Movable": 1},
+        (1, "Normal"): {"Unmovable": 2, "Movable": 1},
+    }
     assert types.stopped == {(0, "Normal", "Movable", 0), (1, "Normal", "Movable", 0)}
     assert types.pageblock_order == 9
 
 
 def test_buddyinfo_below_a_table_of_blocks_is_not_its_row() -> None:
-    found = of(f"Number of blocks type     Unmovable      Movable\nNode 0, zone   Normal            7            8\n{NORMAL}\n")
+    found = of(
+        f"Number of blocks type     Unmovable      Movable\nNode 0, zone   Normal            7            8\n{NORMAL}\n"
+    )
     assert [copy.kind for copy in found] == ["pagetypeinfo", "buddyinfo"]
     assert found[0].values.blocks == {(0, "Normal"): {"Unmovable": 7, "Movable": 8}}
 
@@ -102,6 +113,12 @@ def test_a_number_below_a_row_is_no_part_of_it() -> None:
     assert seconds(found) == [None, 1684144810.0]
 
 
+def test_a_number_below_the_first_row_is_no_part_of_it() -> None:
+    found = of(f"{DMA}\n1684144810\n{DMA}\n17\n")
+    assert [copy.values for copy in found] == [{(0, "DMA"): CHUNKS[0, "DMA"]}] * 2
+    assert seconds(found) == [None, 1684144810.0]
+
+
 def test_a_row_does_not_go_on_over_an_empty_line() -> None:
     assert of(f"{DMA[:60]}\n\n 1 1 3\n")[0].values == {(0, "DMA"): (1, 0, 0, 1, 2)}
 
@@ -117,7 +134,13 @@ def test_zoneinfo_keeps_its_own_counters() -> None:
     assert [copy.kind for copy in found] == ["zoneinfo"]
     assert set(found[0].values) == {(0, "Normal")}
     zone = found[0].values[0, "Normal"]
-    assert (zone["free"], zone["boost"], zone["low"], zone["present"], zone["pcp"]) == (35012, 10240, 12287, 1835008, 42)
+    assert (zone["free"], zone["boost"], zone["low"], zone["present"], zone["pcp"]) == (
+        35012,
+        10240,
+        12287,
+        1835008,
+        42,
+    )
 
 
 def test_both_indices_of_debugfs() -> None:

@@ -60,7 +60,17 @@ def test_a_time_of_another_clock(line: str, seconds: float, clock: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "hello", "nr_free_pages 5", "2023-13-15 10:00:00", "2023-02-30 10:00:00", "25:00:00", "9999999999", "7", "x" * 300 + "10:00:00"],
+    [
+        "",
+        "hello",
+        "nr_free_pages 5",
+        "2023-13-15 10:00:00",
+        "2023-02-30 10:00:00",
+        "25:00:00",
+        "9999999999",
+        "7",
+        "x" * 300 + "10:00:00",
+    ],
 )
 def test_no_time(line: str) -> None:
     assert stamp_in(line) is None
@@ -83,6 +93,9 @@ def test_a_time_in_a_name(name: str) -> None:
     assert (stamp.seconds, stamp.clock) == (TEN, EPOCH)
 
 
-@pytest.mark.parametrize("name", ["buddyinfo", "buddyinfo.12", "sosreport-box-0042-2023-05-15-abcdef", "linux-6.1.10", "20231315-100000"])
+@pytest.mark.parametrize(
+    "name",
+    ["buddyinfo", "buddyinfo.12", "sosreport-box-0042-2023-05-15-abcdef", "linux-6.1.10", "20231315-100000"],
+)
 def test_no_time_in_a_name(name: str) -> None:
     assert stamp_of_name(name) is None

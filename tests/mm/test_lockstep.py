@@ -48,6 +48,10 @@ PRESSURE_SHARDS = [
     *(Shard("pressure, no marks", "squeeze only", 5, 1200, part) for part in range(2)),
     Shard("pressure, large blocks", "squeeze", 5, 1000),
     Shard("pressure, evacuating", "press evacuating", 5, 1200),
+    Shard("pressure", "squeeze folios", 5, 1000),
+    Shard("pressure, no marks", "squeeze folios", 5, 1000),
+    Shard("pressure, high marks", "down to nothing", 5, 1000),
+    Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 SHARD_LIST = [

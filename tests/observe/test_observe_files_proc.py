@@ -71,7 +71,10 @@ FREE: dict[str, dict[tuple[int, str], tuple[int, int, int, int]]] = {
     "mail-2015-reserve": {(0, "Normal"): (27590, 1536, 944, -1000)},
     "stopped-pagetypeinfo": {(0, "Normal"): (3325037, 1871872, 437, -1000)},
     "mail-2024-quoted-printable": {(0, "Normal"): (4315374, 4227072, 20, -1000)},
-    "collectl": {(0, "DMA"): (539, 0, 1000, 1000 - (1000 + 539000 // 512) // 27), (0, "DMA32"): (1244, 512, 588, -1000)},
+    "collectl": {
+        (0, "DMA"): (539, 0, 1000, 1000 - (1000 + 539000 // 512) // 27),
+        (0, "DMA32"): (1244, 512, 588, -1000),
+    },
     "mangled-blanks": {(0, "DMA"): (8 + 2 * 16 + 32 + 64 + 256 + 512 + 3 * 1024, 3584, 98, -1000)},
 }
 """Report to zone to: free pages, those in chunks of order 9 or larger, both indices at order 9, by awk from the same text."""
@@ -138,7 +141,14 @@ def test_the_kernel_names_the_order_of_a_pageblock() -> None:
     normal = found["free"]["zones"][0]
     assert (normal["last"]["free_pages"], normal["followed"][-1]) == (
         23097,
-        {"order": 10, "pages_first": 12288, "pages_last": 12288, "none_moments": 0, "none_from": None, "none_from_time": None},
+        {
+            "order": 10,
+            "pages_first": 12288,
+            "pages_last": 12288,
+            "none_moments": 0,
+            "none_from": None,
+            "none_from_time": None,
+        },
     )
     assert normal["unusable"]["last"] == 467
 
@@ -187,9 +197,15 @@ def test_watermarks_of_a_report() -> None:
 def test_samples_of_several_files_after_one_title() -> None:
     found = machine(DATA / "samples.txt")
     normal = zones(found["free"])[0, "Normal"]
-    assert (normal["first"]["free_pages"], normal["last"]["free_pages"]) == (1 + 4 + 12 + 32 + 80 + 64, 1 + 4 + 12 + 32 + 16 + 32)
+    assert (normal["first"]["free_pages"], normal["last"]["free_pages"]) == (
+        1 + 4 + 12 + 32 + 80 + 64,
+        1 + 4 + 12 + 32 + 16 + 32,
+    )
     assert found["counters"]["seconds"] == 1.0
-    assert {name: one["count"] for name, one in found["counters"]["counters"].items()} == {"allocstall": 3, "compact_stall": 5}
+    assert {name: one["count"] for name, one in found["counters"]["counters"].items()} == {
+        "allocstall": 3,
+        "compact_stall": 5,
+    }
     assert found["counters"]["per_hour"] == {"allocstall": 10800.0, "compact_stall": 18000.0}
     assert found["memory"]["values"]["MemFree"] == {"first": 1024000, "last": 512000}
 
@@ -214,7 +230,14 @@ def test_the_first_bad_moment(tmp_path: Path) -> None:
     }  # fmt: skip
     assert normal["followed"][0]["order"] == 3
     unusable = 8 * 1000 // 520
-    assert normal["unusable"] == {"order": 9, "first": unusable, "last": 1000, "least": unusable, "most": 1000, "trend": 1000 - unusable}
+    assert normal["unusable"] == {
+        "order": 9,
+        "first": unusable,
+        "last": 1000,
+        "least": unusable,
+        "most": 1000,
+        "trend": 1000 - unusable,
+    }
 
 
 def test_the_trend_is_of_thirds(tmp_path: Path) -> None:
@@ -233,14 +256,18 @@ def test_bad_everywhere_is_of_all_zones(tmp_path: Path) -> None:
 
 
 def test_a_cut_row_is_left_out_and_counted(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text(series(row(8), row(9), row(10)) + "time: 1684145000\nNode 0, zone   Normal 11 0 0\n")
+    (tmp_path / "log").write_text(
+        series(row(8), row(9), row(10)) + "time: 1684145000\nNode 0, zone   Normal 11 0 0\n"
+    )
     free = machine(tmp_path / "log")["free"]
     assert free["rows_left_out"] == 1
     assert free["zones"][0]["last"]["free_pages"] == 10
 
 
 def test_orders_that_are_not_in_the_file_are_not_taken_for_none(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text('node_buddyinfo_blocks{node="0",size="0",zone="Normal"} 5\nnode_buddyinfo_blocks{node="0",size="2",zone="Normal"} 7\n')
+    (tmp_path / "m").write_text(
+        'node_buddyinfo_blocks{node="0",size="0",zone="Normal"} 5\nnode_buddyinfo_blocks{node="0",size="2",zone="Normal"} 7\n'
+    )
     free = machine(tmp_path / "m")["free"]
     assert free["zones"] == []
     assert free["excerpts"] == [{"node": 0, "zone": "Normal", "orders": 0, "chunks": {"0": 5, "2": 7}}]
@@ -264,14 +291,23 @@ def test_counters_over_a_series_and_a_restart(tmp_path: Path) -> None:
 
 
 def test_older_names_are_todays(tmp_path: Path) -> None:
-    (tmp_path / "v").write_text("allocstall 7\npgscan_direct_dma32 1\npgscan_direct_normal 2\npgscan_direct_throttle 50\nthp_split 3\n")
+    (tmp_path / "v").write_text(
+        "allocstall 7\npgscan_direct_dma32 1\npgscan_direct_normal 2\npgscan_direct_throttle 50\nthp_split 3\n"
+    )
     counts = machine(tmp_path / "v")["counters"]["counters"]
-    assert {name: one["count"] for name, one in counts.items()} == {"allocstall": 7, "pgscan_direct": 3, "thp_split_page": 3}
+    assert {name: one["count"] for name, one in counts.items()} == {
+        "allocstall": 7,
+        "pgscan_direct": 3,
+        "thp_split_page": 3,
+    }
 
 
 def test_marks_over_a_series(tmp_path: Path) -> None:
-    zone = "Node 0, zone   Normal\n  pages free     {}\n        boost    {}\n        min      10\n        low      20\n        high     30\n"
-    (tmp_path / "z").write_text(series(zone.format(25, 0), zone.format(15, 0), zone.format(5, 8), zone.format(40, 0)))
+    zone = "Node 0, zone   Normal\n  pages free     {}\n        boost    {}\n"
+    zone += "        min      10\n        low      20\n        high     30\n"
+    (tmp_path / "z").write_text(
+        series(zone.format(25, 0), zone.format(15, 0), zone.format(5, 8), zone.format(40, 0))
+    )
     normal = machine(tmp_path / "z")["marks"]["zones"][0]
     assert {key: normal[key] for key in ("moments", "below_min", "below_low", "boosted", "free")} == {
         "moments": 4, "below_min": 1, "below_low": 2, "boosted": 1, "free": 40,
@@ -280,19 +316,28 @@ def test_marks_over_a_series(tmp_path: Path) -> None:
 
 def test_slab_caches_by_pages(tmp_path: Path) -> None:
     line = "{} 10 20 192 21 {} : tunables 0 0 0 : slabdata {} {} 0\n"
-    text = "slabinfo - version: 2.1\n" + line.format("dentry", 1, "{0}", "{0}") + line.format("inode", 4, 30, 30)
+    text = (
+        "slabinfo - version: 2.1\n" + line.format("dentry", 1, "{0}", "{0}") + line.format("inode", 4, 30, 30)
+    )
     (tmp_path / "s").write_text(series(text.format(50), text.format(90)))
     slab = machine(tmp_path / "s")["slab"]
     assert slab["pages"] == 90 + 120
-    assert [(one["cache"], one["pages"], one["pages_first"]) for one in slab["caches"]] == [("inode", 120, 120), ("dentry", 90, 50)]
+    assert [(one["cache"], one["pages"], one["pages_first"]) for one in slab["caches"]] == [
+        ("inode", 120, 120),
+        ("dentry", 90, 50),
+    ]
 
 
 def files_of_a_day(folder: Path) -> list[Path]:
     """A series as files by time, one of them compressed, and counters as a log of another name."""
     folder.mkdir()
     for at in range(12):
-        (folder / f"buddyinfo.{1684144800 + 60 * at}").write_text(row(100 + at, 5, zone="DMA") + row(at * 7, 3))
-    (folder / "buddyinfo-20230515-101200.gz").write_bytes(gzip.compress((row(112, 5, zone="DMA") + row(84, 3)).encode()))
+        (folder / f"buddyinfo.{1684144800 + 60 * at}").write_text(
+            row(100 + at, 5, zone="DMA") + row(at * 7, 3)
+        )
+    (folder / "buddyinfo-20230515-101200.gz").write_bytes(
+        gzip.compress((row(112, 5, zone="DMA") + row(84, 3)).encode())
+    )
     (folder / "vmstat.log").write_text(series("compact_stall 5\n", "compact_stall 9\n"))
     return sorted(folder.iterdir())
 
@@ -306,13 +351,28 @@ def test_files_by_time_are_a_series_in_any_order(tmp_path: Path) -> None:
         assert json.dumps(of(*paths)) == json.dumps(straight)
     free = straight["machines"][0]["free"]
     assert (free["moments"], free["seconds"]) == (13, 720.0)
-    assert [point["free_by_order"][0] for point in zones(free)[0, "Normal"]["series"]] == [at * 7 for at in range(13)]
+    assert [point["free_by_order"][0] for point in zones(free)[0, "Normal"]["series"]] == [
+        at * 7 for at in range(13)
+    ]
 
 
 def test_numbered_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     folder = written(tmp_path, **{f"buddyinfo.{at}": row(at) for at in (1, 2, 9, 10, 11)})
     normal = machine(*folder.iterdir())["free"]["zones"][0]
     assert [point["free_by_order"][0] for point in normal["series"]] == [1, 2, 9, 10, 11]
+
+
+def test_files_whose_times_overlap_are_one_series(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path, a=series(row(1), row(3), step=120), b=series(row(2), row(4), start=1684144860, step=120)
+    )
+    normal = machine(*folder.iterdir())["free"]["zones"][0]
+    assert [point["free_by_order"][0] for point in normal["series"]] == [1, 2, 3, 4]
+
+
+def test_equal_copies_in_one_folder_are_two(tmp_path: Path) -> None:
+    folder = written(tmp_path, **{"buddyinfo.1": row(5), "buddyinfo.2": row(5)})
+    assert machine(*folder.iterdir())["free"]["moments"] == 2
 
 
 def test_folders_of_several_machines_are_kept_apart(tmp_path: Path) -> None:
@@ -409,7 +469,10 @@ HOLDS: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
     ),
     "blocks_lost": (
         [{"log": series(TYPES.format(1, 1, 100, 900, 0), TYPES.format(1, 1, 105, 890, 5))}],
-        [{"log": series(TYPES.format(1, 1, 100, 900, 0), TYPES.format(1, 1, 109, 891, 0))}, {"types": TYPES.format(1, 1, 900, 100, 0)}],
+        [
+            {"log": series(TYPES.format(1, 1, 100, 900, 0), TYPES.format(1, 1, 109, 891, 0))},
+            {"types": TYPES.format(1, 1, 900, 100, 0)},
+        ],
     ),
     "compact_once": (
         [{"types": TYPES.format(10000, 10000, 1, 9, 0)}],
@@ -434,7 +497,11 @@ def test_a_rule_holds_where_it_should(rule: Any, tmp_path: Path) -> None:
 
 
 def test_nothing_stands_out(tmp_path: Path) -> None:
-    folder = written(tmp_path, **normal((100, 50, 20, 10, 5, 5, 5, 5, 5, 5, 900)), vmstat="compact_stall 0\nallocstall_normal 3\n")
+    folder = written(
+        tmp_path,
+        **normal((100, 50, 20, 10, 5, 5, 5, 5, 5, 5, 900)),
+        vmstat="compact_stall 0\nallocstall_normal 3\n",
+    )
     assert of(*folder.iterdir())["advice"] == []
 
 
@@ -449,3 +516,26 @@ def test_the_score_that_proactive_compaction_watches(tmp_path: Path) -> None:
 def test_the_index_of_a_report_is_the_kernels_formula() -> None:
     """1,000 less (1,000 + 1,294,805 x 1,000 / 512) / 422,614 chunks: 1,000 less 5."""
     assert fragmentation_index([127559, 175569, 74035, 31054, 12025, 2271, 101, 0, 0, 0, 0], 9) == 995
+
+
+def test_both_indices_are_those_that_a_running_kernel_prints(tmp_path: Path) -> None:
+    """Of a moment at which buddyinfo is the same before and after debugfs is read."""
+    sources = {name: Path("/sys/kernel/debug/extfrag") / name for name in ("unusable_index", "extfrag_index")}
+    for _ in range(20):
+        try:
+            texts = {"buddyinfo": Path("/proc/buddyinfo").read_text()}
+            texts |= {name: source.read_text() for name, source in sources.items()}
+        except OSError:
+            pytest.skip("debugfs' extfrag cannot be read here")
+        if Path("/proc/buddyinfo").read_text() == texts["buddyinfo"]:
+            break
+    else:
+        pytest.skip("free memory changes too fast here")
+    one = machine(*written(tmp_path, **texts).iterdir())
+    assert one["free"]["zones"]
+    for ours, kernels in (
+        ("unusable_free_index", "unusable_index"),
+        ("fragmentation_index", "extfrag_index"),
+    ):
+        printed = {zone: of["last"] for zone, of in zones(one[kernels]).items()}
+        assert {zone: of["last"][ours] for zone, of in zones(one["free"]).items()} == printed

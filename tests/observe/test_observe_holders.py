@@ -123,7 +123,9 @@ def test_the_json_holds_what_is_said(found: Holders) -> None:
     assert (first["name"], first["blocks"], first["merged_with"]) == ("dentry", 2, ["names_cache", "other"])
     assert said["blocks"]["held"] == 4
     text = words(said)
-    assert "slab dentry: 2 blocks, 44 KiB of them otherwise free or movable; 1 of them it holds alone." in text
+    assert (
+        "slab dentry: 2 blocks, 44 KiB of them otherwise free or movable; 1 of them it holds alone." in text
+    )
     assert "2 more may be held" in text
     assert "filp 1.2 MiB, dentry 48 KiB" in text
     assert text.endswith("Nothing of pipes is told.")
@@ -139,6 +141,18 @@ def test_the_table_shows_the_first_rows_and_how_many_more(found: Holders) -> Non
 
 
 def test_names_and_sizes() -> None:
-    assert label({"kind": UNKNOWN, "name": "charged to cgroup /a"}) == "unknown kernel page, charged to cgroup /a"
-    assert label({"kind": "slab", "name": "a", "merged_with": list("bcdef")}) == "slab a (with b, c, d and 2 more)"
-    assert [size(n) for n in (1, 255, 256, 262143, 262144)] == ["4 KiB", "1020 KiB", "1.0 MiB", "1,024.0 MiB", "1.0 GiB"]
+    assert (
+        label({"kind": UNKNOWN, "name": "charged to cgroup /a"})
+        == "unknown kernel page, charged to cgroup /a"
+    )
+    assert (
+        label({"kind": "slab", "name": "a", "merged_with": list("bcdef")})
+        == "slab a (with b, c, d and 2 more)"
+    )
+    assert [size(n) for n in (1, 255, 256, 262143, 262144)] == [
+        "4 KiB",
+        "1020 KiB",
+        "1.0 MiB",
+        "1,024.0 MiB",
+        "1.0 GiB",
+    ]

@@ -28,7 +28,7 @@ def holders(
     kcore : bool
         Read this machine from its memory, by /proc/kcore and drgn, instead of /proc/kpageflags.
     qemu : str, optional
-        Read a running QEMU guest: the path of its QMP socket, or HOST:PORT.
+        Read a running QEMU guest: the path of its QMP socket.
     vmlinux : path, optional
         That kernel's debug information, with vmcore, kcore or qemu. Default: where distributions put it.
     nearly_empty : float
@@ -55,7 +55,9 @@ def holders(
     if sum((vmcore is not None, kcore, qemu is not None)) > 1:
         raise KevacuateError("vmcore, kcore and qemu each name a source: give one of them.")
     if not 0 <= nearly_empty <= 1:
-        raise KevacuateError(f"nearly_empty is a share of a block's pages, from 0 to 1: {nearly_empty} is not.")
+        raise KevacuateError(
+            f"nearly_empty is a share of a block's pages, from 0 to 1: {nearly_empty} is not."
+        )
     dump, information = (None if name is None else named_file(name) for name in (vmcore, vmlinux))
     if dump is None and not kcore and qemu is None:
         if information is not None:

@@ -51,7 +51,7 @@ class Claims:
         """Name those of these pages that have no name yet; pfns that are no page's are passed over."""
         pfns = pfns[(pfns >= 0) & (pfns < len(self.code))]
         pfns = self._head_of(pfns)
-        mine = pfns[self.code[pfns] == NAMELESS]
+        mine: Ints = pfns[self.code[pfns] == NAMELESS]
         if len(mine):
             number = self._numbers.setdefault(holder, len(self.holders))
             if number == len(self.holders):
@@ -60,8 +60,8 @@ class Claims:
 
     def nameless(self) -> Ints:
         """Pfns that have no name yet: of a compound page its head alone."""
-        pfns = np.flatnonzero(self.code == NAMELESS)
-        return pfns[self._head_of(pfns) == pfns]
+        pfns: Ints = np.flatnonzero(self.code == NAMELESS)
+        return np.asarray(pfns[self._head_of(pfns) == pfns])
 
     def spread(self) -> None:
         """Give tail pages their heads' names. To be called when every source has been asked."""
@@ -73,4 +73,4 @@ class Claims:
         if not len(self._tails):
             return pfns
         at = np.minimum(np.searchsorted(self._tails, pfns), len(self._tails) - 1)
-        return np.where(self._tails[at] == pfns, self._heads[at], pfns)
+        return np.asarray(np.where(self._tails[at] == pfns, self._heads[at], pfns))

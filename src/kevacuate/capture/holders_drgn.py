@@ -2,8 +2,8 @@
 """What every page is that cannot move, from a kernel's memory by means of drgn: a dump, /proc/kcore, or a running QEMU guest.
 
 Each source names the pages that those before it left: struct pages (slab caches, page tables, page types, page_pool, per-CPU
-memory), the vmalloc areas (kernel stacks, callers), open pipes and sockets, allocation tags, page_owner; at last the memory cgroup that
-is charged. What remains is counted as unknown.
+memory), the vmalloc areas (kernel stacks, callers), open pipes and sockets, allocation tags, page_owner; at last the memory
+cgroup that is charged. What remains is counted as unknown.
 """
 
 from __future__ import annotations
@@ -101,9 +101,13 @@ def _pages(core: Core, zones: list[ZoneReader]) -> tuple[Columns, Claims, list[s
     collected = StructPages(core)
     words = PageWords(core, sizes, zones, collected)
     if (words.flags == np.uint64(1 << KPF_NOPAGE)).all():
-        raise KevacuateError(f"{core.name} holds no struct pages: it was filtered, and says of no page what it is.")
+        raise KevacuateError(
+            f"{core.name} holds no struct pages: it was filtered, and says of no page what it is."
+        )
     order = np.clip(words.buddy_order, 0, sizes.orders - 1)
-    pages = [(words.buddy_pfn[order == n][:, None] + np.arange(1 << n)).ravel() for n in np.unique(order).tolist()]
+    pages = [
+        (words.buddy_pfn[order == n][:, None] + np.arange(1 << n)).ravel() for n in np.unique(order).tolist()
+    ]
     top = len(words.flags)
     free = np.concatenate([np.empty(0, np.int64), *pages])
     free = free[free < top]
@@ -113,7 +117,9 @@ def _pages(core: Core, zones: list[ZoneReader]) -> tuple[Columns, Claims, list[s
         listed = pages_of(lists.pfn, pcp_order(lists.pindex, HUGEPAGE_ORDER))
         free = np.concatenate([free, listed[listed < top]])
     except KevacuateError:
-        told.append("Per-CPU lists changed while they were read: pages on them count as unknown kernel pages.")
+        told.append(
+            "Per-CPU lists changed while they were read: pages on them count as unknown kernel pages."
+        )
     tails, heads = words.tails
     return collected.columns, Claims(words.flags, free, tails, heads), told
 
@@ -162,7 +168,9 @@ def _claim_vmalloc(core: DrgnCore, claims: Claims) -> tuple[str, ...]:
                 pages, caller = _area(core, at)
             except Unreadable:
                 continue
-            holder = Holder("kernel stack", "") if caller in stacks else Holder("vmalloc", _function(core, caller))
+            holder = (
+                Holder("kernel stack", "") if caller in stacks else Holder("vmalloc", _function(core, caller))
+            )
             found.setdefault(holder, []).append(pages)
     except (LookupError, AttributeError, core.drgn.FaultError):
         lost = True

@@ -94,20 +94,21 @@ def read_kpageflags() -> HeldPages:
     words = np.zeros(top, np.uint64)
     code = np.full(top, ABSENT, np.int32)
     charged: list[_Charged] = []
-    with _open("kpageflags", needed=True) as file, _open("kpagecgroup") as cgroups:
-        with closing(read_ahead(file, top)) as steps:
-            for number, part in enumerate(steps):
-                first = number * STEP
-                words[first : first + len(part)] = part
-                code[first : first + len(part)] = classify(part)
-                charged += _charges(file, cgroups, first, code[first : first + len(part)])
+    with (
+        _open("kpageflags", needed=True) as file,
+        _open("kpagecgroup") as cgroups,
+        closing(read_ahead(file, top)) as steps,
+    ):
+        for number, part in enumerate(steps):
+            first = number * STEP
+            words[first : first + len(part)] = part
+            code[first : first + len(part)] = classify(part)
+            charged += _charges(file, cgroups, first, code[first : first + len(part)])
     zones = _zones()
     absent = absent_blocks(silent_blocks(words, order), zones, order)
     code[np.repeat(absent, 1 << order)[:top]] = ABSENT
     free = (code == FREE).astype(np.uint8)
-    types = guess_block_types(
-        tuple(zones), words, free, order, np.full(len(absent), -1, np.int8)
-    )
+    types = guess_block_types(tuple(zones), words, free, order, np.full(len(absent), -1, np.int8))
     types[absent] = -1
     holders = _name_cgroups(code, charged)
     slabinfo = parse_slabinfo(text_of(PROC / "slabinfo"))

@@ -86,7 +86,9 @@ class _Tags:
             self._count = number(core, kernel + core.offset(section, "count"))
         modules = core.symbol("module_tags")
         if modules is not None and has(core, "struct alloc_tag_module_section", "first_tag"):
-            self._modules = number(core, modules + core.offset("struct alloc_tag_module_section", "first_tag"))
+            self._modules = number(
+                core, modules + core.offset("struct alloc_tag_module_section", "first_tag")
+            )
 
     def of_index(self, index: Ints) -> npt.NDArray[np.uint64]:
         """Addresses of tags by a page's index; 0 for none."""
@@ -104,7 +106,9 @@ class _Tags:
         try:
             line = number(core, tag + core.offset("struct codetag", "lineno"), 4)
             function, file, module = (
-                text(core, at, 256) if (at := number(core, tag + core.offset("struct codetag", member))) else ""
+                text(core, at, 256)
+                if (at := number(core, tag + core.offset("struct codetag", member)))
+                else ""
                 for member in ("function", "filename", "modname")
             )
         except Unreadable:

@@ -23,7 +23,7 @@ SLAB_CACHE = (("struct slab", "slab_cache"), ("struct page", "slab_cache"))
 
 
 class Columns(NamedTuple):
-    """Of head and single pages that cannot move and are not free, a column each [pages]; 0 where this kernel has no such member."""
+    """Of head and single pages that cannot move and are not free, a column each; 0 where the kernel has no such member."""
 
     pfn: Ints
     words: Words
@@ -91,9 +91,12 @@ class StructPages:
     @property
     def columns(self) -> Columns:
         """What was collected."""
-        types = [np.int64, *[np.uint64] * (len(Columns._fields) - 1)]
-        parts = [np.concatenate([np.empty(0, t), *(p[i] for p in self._parts)]) for i, t in enumerate(types)]
-        return Columns(*(part.astype(t) for part, t in zip(parts, types, strict=True)))
+        pfn = np.concatenate([np.empty(0, np.int64), *(part[0] for part in self._parts)])
+        rest = [
+            np.concatenate([np.empty(0, np.uint64), *(part[i] for part in self._parts)])
+            for i in range(1, len(Columns._fields))
+        ]
+        return Columns(pfn.astype(np.int64), *(column.astype(np.uint64) for column in rest))
 
 
 def claim_by_struct_page(

@@ -31,9 +31,7 @@ def _drgn() -> Any:
     return drgn
 
 
-def open_core(
-    vmcore: Path | None, vmlinux: Path | None = None, *, qemu: str | None = None
-) -> DrgnCore:
+def open_core(vmcore: Path | None, vmlinux: Path | None = None, *, qemu: str | None = None) -> DrgnCore:
     """Open a vmcore, or without one the running kernel's or a guest's memory, with its debug information.
 
     Parameters
@@ -43,7 +41,7 @@ def open_core(
     vmlinux : Path or None
         The kernel's image with debug information; None to let drgn look where distributions put it.
     qemu : str or None
-        Where a QEMU guest's machine protocol (QMP) answers: the path of a socket, or HOST:PORT. The guest goes on running.
+        Where a QEMU guest's machine protocol (QMP) answers: the path of a Unix socket. The guest goes on running.
 
     Raises
     ------
@@ -91,7 +89,7 @@ def _set_guest(program: Any, address: str) -> None:
     """Make the program a running QEMU guest's."""
     if not hasattr(program, "set_qemu_qmp"):
         raise KevacuateError(
-            "This drgn cannot read QEMU guests: pip install --upgrade drgn (0.1.0 or later), or dump the guest and use --vmcore."
+            "This drgn cannot read QEMU guests: pip install --upgrade drgn (0.3.0 can), or dump the guest and use --vmcore."
         )
     try:
         program.set_qemu_qmp(address)

@@ -20,9 +20,7 @@ EVERY = 1 << 30
 @click.option(
     "-k", "--kcore", is_flag=True, help="Read /proc/kcore, the running kernel's memory, instead of /proc."
 )
-@click.option(
-    "-q", "--qemu", metavar="ADDRESS", help="Read a running QEMU guest, by its QMP socket or HOST:PORT."
-)
+@click.option("-q", "--qemu", metavar="SOCKET", help="Read a running QEMU guest, by its QMP socket.")
 @path_option(
     "-s", "--vmlinux", metavar="FILE", help="That kernel's debug information [where distributions put it]."
 )
@@ -67,9 +65,7 @@ def command(
     if blocks and not as_json:
         raise click.UsageError("--blocks is of use with --json only.")
     with progress_bar("reading what the pages are"):
-        found = kevacuate.holders(
-            vmcore, kcore=kcore, qemu=qemu, vmlinux=vmlinux, nearly_empty=nearly_empty
-        )
+        found = kevacuate.holders(vmcore, kcore=kcore, qemu=qemu, vmlinux=vmlinux, nearly_empty=nearly_empty)
     if as_json:
         print_json(found.to_json() | ({"held_blocks": found.blocks_json()} if blocks else {}), FIRST)
         return

@@ -6,22 +6,76 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_OWN = re.compile(
-    r"""(?:
-    _*set_page_owner\w* | save_stack | prep_new_page | post_alloc_hook | get_page_from_freelist | rmqueue\w*
-  | _*alloc_pages?(?:_(?:noprof|current|node|nodemask|mpol|policy|vma|internal|interleave|slowpath|direct_compact|preferred|many))*
-  | _*alloc_frozen_pages?\w* | alloc_slab_page
-  | _*get_free_pages?\w* | get_zeroed_page\w* | _*folio_alloc\w* | vma_alloc_folio\w* | alloc_migration_target
-  | allocate_slab | new_slab(?:_objects)? | _*slab_alloc\w* | _*slab_alloc_node\w* | slab_post_alloc_hook | refill_objects
-  | _*refill_sheaf\w* | alloc_(?:full|empty)_sheaf\w* | _*pcs_\w+ | alloc_from_pcs\w* | barn_\w+ | alloc_slab_obj_exts\w*
-  | account_slab\w* | alloc_single_from_new_slab | _*kmem_cache_alloc\w* | kmem_getpages | cache_grow\w* | cache_alloc_refill
-  | _*cache_alloc\w* | fallback_alloc | _*k[mvz]alloc\w* | _*kcalloc\w* | _*kmalloc\w* | _*do_kmalloc\w* | _*kvmalloc\w* | _*kvzalloc\w*
-  | _*kzalloc\w* | _*krealloc\w* | _*kvrealloc\w* | _*do_krealloc\w* | kmemdup\w* | kstrdup\w* | _*vmalloc\w* | _*vzalloc\w* | vmap\w*
-  | alloc_pages_bulk\w* | _*alloc_pages_bulk\w* | alloc_pages_exact\w* | make_alloc_exact\w* | mempool_alloc\w* | mempool_kmalloc | page_frag_alloc\w*
-  | dump_stack\w* | stack_trace_save\w* | kasan_\w+ | __kasan_\w+ | mod_memcg_\w+
-)(?:\.(?:constprop|isra|part|cold)\.?\d*)*""",
-    re.VERBOSE,
+_NAMES = (
+    r"_*set_page_owner\w*",
+    r"save_stack",
+    r"prep_new_page",
+    r"post_alloc_hook",
+    r"get_page_from_freelist",
+    r"rmqueue\w*",
+    r"_*alloc_pages?(?:_(?:noprof|current|node|nodemask|mpol|policy|vma|internal|interleave|slowpath|direct_compact|preferred|many))*",
+    r"_*alloc_frozen_pages?\w*",
+    r"alloc_slab_page",
+    r"_*get_free_pages?\w*",
+    r"get_zeroed_page\w*",
+    r"_*folio_alloc\w*",
+    r"vma_alloc_folio\w*",
+    r"alloc_migration_target",
+    r"allocate_slab",
+    r"new_slab(?:_objects)?",
+    r"_*slab_alloc\w*",
+    r"_*slab_alloc_node\w*",
+    r"slab_post_alloc_hook",
+    r"refill_objects",
+    r"_*refill_sheaf\w*",
+    r"alloc_(?:full|empty)_sheaf\w*",
+    r"_*pcs_\w+",
+    r"alloc_from_pcs\w*",
+    r"barn_\w+",
+    r"alloc_slab_obj_exts\w*",
+    r"_*alloc_tagging_\w+",
+    r"account_slab\w*",
+    r"alloc_single_from_new_slab",
+    r"_*kmem_cache_alloc\w*",
+    r"kmem_getpages",
+    r"cache_grow\w*",
+    r"cache_alloc_refill",
+    r"_*cache_alloc\w*",
+    r"fallback_alloc",
+    r"_*k[mvz]alloc\w*",
+    r"_*kcalloc\w*",
+    r"_*kmalloc\w*",
+    r"_*do_kmalloc\w*",
+    r"_*kvmalloc\w*",
+    r"_*kvzalloc\w*",
+    r"_*kzalloc\w*",
+    r"_*krealloc\w*",
+    r"_*kvrealloc\w*",
+    r"_*do_krealloc\w*",
+    r"kmemdup\w*",
+    r"kstrdup\w*",
+    r"_*vmalloc\w*",
+    r"_*vzalloc\w*",
+    r"vmap\w*",
+    r"alloc_pages_bulk\w*",
+    r"_*alloc_pages_bulk\w*",
+    r"alloc_pages_exact\w*",
+    r"make_alloc_exact\w*",
+    r"mempool_alloc\w*",
+    r"mempool_kmalloc",
+    r"page_frag_alloc\w*",
+    r"dump_stack\w*",
+    r"stack_trace_save\w*",
+    r"kasan_\w+",
+    r"__kasan_\w+",
+    r"mod_memcg_\w+",
 )
+"""Patterns of their names, of every version."""
+
+_COMPILERS = re.compile(r"(?:\.(?:constprop|isra|part|cold)(?:\.\d+)?)+$")
+"""What a compiler puts behind the name of a function that it changed."""
+
+_OWN = re.compile("|".join(_NAMES))
 
 NOT_KEPT = "not kept"
 """The holder of a stack that page_owner could not keep, or did not print."""
@@ -31,7 +85,9 @@ NOT_TOLD = "not told"
 
 
 def holder_of(stack: Sequence[str]) -> str:
-    """The innermost function that is none of an allocator's own; :data:`NOT_KEPT` of no stack, :data:`NOT_TOLD` if none is.
+    """The innermost function that is none of an allocator's own, without a compiler's marks.
+
+    It is :data:`NOT_KEPT` of no stack, and :data:`NOT_TOLD` if all are an allocator's.
 
     Parameters
     ----------
@@ -41,7 +97,8 @@ def holder_of(stack: Sequence[str]) -> str:
     """
     if not stack or {"register_failure_stack", "register_dummy_stack"} & set(stack[:2]):
         return NOT_KEPT
-    return next((name for name in stack if not _OWN.fullmatch(name)), NOT_TOLD)
+    plain = (_COMPILERS.sub("", name) for name in stack)
+    return next((name for name in plain if not _OWN.fullmatch(name)), NOT_TOLD)
 
 
 def is_early(stack: Sequence[str]) -> bool:

@@ -35,6 +35,9 @@ MOST_OPEN = 8
 MOST_LINES = 20_000
 """Lines after its first that a report is waited for: the OOM killer lists every task."""
 
+MOST_PIECES = 64
+"""Lines in which a line of free chunks that was printed piece by piece may go on."""
+
 MOST_ZONES = 1024
 """Zones of a report that are kept."""
 
@@ -43,7 +46,7 @@ LONGEST_TASK = 64
 
 _MASK = r"(?:mode|gfp_mask)[:=](?P<gfp>0x[0-9a-f]{1,8})(?:\((?P<names>[^)]{0,600})\))?"
 _BEGINS = (
-    (FAILURE, re.compile(rf"(?P<task>.*?):? ?page allocation failure[.:] ?order:(?P<order>\d+),? *{_MASK}")),
+    (FAILURE, re.compile(rf"(?P<task>.*?):? ?page allocation failure[.:] ?order:(?P<order>\d+),? *(?:{_MASK})?")),
     (STALL, re.compile(rf"(?P<task>.*?):? ?page allocation stalls? for (?P<for>\d+ ?\w+)[,:] order:(?P<order>\d+),? *{_MASK}")),
     (
         VMALLOC,
@@ -54,39 +57,26 @@ _BEGINS = (
     ),
     (OOM, re.compile(rf"(?P<task>.*?) invoked oom-killer: {_MASK}.*?order=(?P<order>-?\d+)(?:.*?oom_score_adj=(?P<adj>-?\d+))?")),
 )  # fmt: skip
-_STARTS = (
-    b"page allocation ",
-    b"invoked oom-killer",
-    b"vmalloc",
-    b"Killed process",
-    b"oom-kill:",
-    b"ut of memory",
-)
-"""One of these is in every line that is read while no report is open: looked for before anything else."""
+_STARTS = re.compile(rb"page allocation |invoked oom-killer|vmalloc|Killed process|oom-kill:|ut of memory")
+"""Found in every line that is read while no report is open: looked for before anything else."""
 
-_NODEMASK = re.compile(r"nodemask=\(?([\d,-]+|null)\)?")
-_MEMS = re.compile(r"mems_allowed=([\d,-]+)")
-_CPUSET = re.compile(r"\bcpuset=(\S+?)[ ,]")
+_REST = re.compile(rf",? *{_MASK}")
+_NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,200}|null)\)?")
+_MEMS = re.compile(r"mems_allowed=([\d,-]{1,200})")
 _WHO = re.compile(
-    r"(?:CPU: (?P<cpu>\d+) (?:UID: \d+ )?PID: (?P<pid>\d+) Comm: (?P<task>.{1,64}?)|"
-    r"Pid: (?P<old>\d+), comm: (?P<older>.{1,64}?)) +"
-    r"(?:Not tainted|(?:Kdump: loaded )?(?:Not tainted|Tainted: ?[A-Z ]{1,40}?)) *(?P<release>\d+\.\d+[^\s,]*)"
+    r"(?:CPU: (?P<cpu>\d{1,6}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,9}) Comm: (?P<task>.{1,64}?)|"
+    r"Pid: (?P<old>\d{1,9}), comm: (?P<older>.{1,64}?)) +"
+    r"(?:Not tainted|(?:Kdump: loaded )?(?:Not tainted|Tainted: ?[A-Z -]{1,60}?)) *(?P<release>\d{1,3}\.\d{1,3}[^\s,]{0,100})"
 )
-_RELEASE = re.compile(r"(?:Linux version |\b(?:Not tainted|Tainted: [A-Z ]{1,40}?) )(\d+\.\d+\.\S+)")
-_ENDS = re.compile(r"\d+ pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
-_INTERESTING = (
-    b"kB",
-    b"CPU:",
-    b"Pid:",
-    b"Mem-Info",
-    b"lowmem",
-    b"pages",
-    b"COMPACTION",
-    b"mems_allowed",
-    b"memory",
-    b"limit",
-    b" for ",
+_RELEASE = re.compile(
+    r"(?:Linux version |\b(?:Not tainted|Tainted: [A-Z -]{1,60}?) )(\d{1,3}\.\d{1,3}\.\S{1,100})"
 )
+_ENDS = re.compile(r"\b\d{1,15} pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
+_INTERESTING = re.compile(
+    rb"kB|CPU:|Pid:|Mem-Info|lowmem|pages|COMPACTION|mems_allowed|memory|limit| for |mode:|DMA|Normal:|HighMem:|Movable:|"
+    + _STARTS.pattern
+)
+"""Found in every line of a report that is read."""
 
 
 @dataclass(slots=True)
@@ -142,6 +132,8 @@ def _task_name(text: str) -> str:
 
 def beginning(line: LogLine) -> Report | None:
     """The report that a line begins; None if it begins none."""
+    if not any(word in line.text for word in ("page allocation", "vmalloc", "oom-killer")):
+        return None
     for kind, pattern in _BEGINS:
         found = pattern.match(line.text)
         if found is None:
@@ -155,7 +147,7 @@ def beginning(line: LogLine) -> Report | None:
             if kind == VMALLOC
             else None
         )
-        report.gfp, report.gfp_names = int(named["gfp"], 16), named["names"] or ""
+        report.gfp, report.gfp_names = int(named["gfp"], 16) if named["gfp"] else None, named["names"] or ""
         report.stalled = named.get("for") or ""
         _allowed(report, line.text[found.end() :])
         _allowed(report, line.text)
@@ -171,6 +163,17 @@ def _allowed(report: Report, text: str) -> None:
         report.mems_allowed = node_set(found[1])
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A zone whose line may go on."""
+
+    report: Report
+    zone: Zone
+    chunks: bool
+    """Whether it is the line of free chunks."""
+    lines: int = 0
+
+
 class Reader:
     """Puts the reports of one log together, line by line."""
 
@@ -178,35 +181,29 @@ class Reader:
         self.release = ""
         """The kernel that the log last named."""
         self._open: list[Report] = []
-        self._last: dict[str, tuple[Report, Zone, str]] = {}
+        self._last: dict[str, _Pending] = {}
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Report]:
         """Every report, when it is complete."""
         for line in lines:
-            if not self._open:
-                if not any(start in line for start in _STARTS):
-                    if b"Linux version " in line:
-                        self._note_release(line.decode("utf-8", "replace"))
-                    continue
-            elif not any(word in line for word in _INTERESTING) and not any(
-                start in line for start in _STARTS
-            ):
-                yield from self._wait(line)
-                continue
-            for told in messages(line):
-                yield from self._line(told)
+            if not self._open and _STARTS.search(line) is None:
+                if b"Linux version " in line:
+                    self._note_release(line.decode("utf-8", "replace"))
+            elif self._open and not self._last and _INTERESTING.search(line) is None:
+                yield from self._wait()
+            else:
+                for told in messages(line):
+                    yield from self._line(told)
         yield from self._close(self._open)
 
     def _note_release(self, text: str) -> None:
         if found := _RELEASE.search(text):
             self.release = found[1]
 
-    def _wait(self, line: bytes) -> Iterator[Report]:
+    def _wait(self) -> Iterator[Report]:
         """Counts a line that belongs to no report; gives out those that are not waited for any longer."""
         for report in self._open:
             report.lines += 1
-        if self._last and b"kB" not in line:
-            self._last.clear()
         yield from self._close([report for report in self._open if report.lines > MOST_LINES])
 
     def _line(self, line: LogLine) -> Iterator[Report]:
@@ -242,7 +239,7 @@ class Reader:
         for report in list(done):
             self._open.remove(report)
             report.release = report.release or self.release
-            self._last = {key: told for key, told in self._last.items() if told[0] is not report}
+            self._last = {key: told for key, told in self._last.items() if told.report is not report}
             yield report
 
     def _candidates(self, line: LogLine) -> list[Report]:
@@ -261,7 +258,7 @@ class Reader:
                     zone = Zone(node, name, numbers)
                     report.zones.append(zone)
                     report.memory_shown = True
-                    self._last[line.caller] = (report, zone, "fields")
+                    self._last[line.caller] = _Pending(report, zone, chunks=False)
                     break
             return True
         if (reserve := lowmem_reserve(line.text)) is not None:
@@ -273,7 +270,7 @@ class Reader:
                 listed_zone = report.zone(node, name)
                 if listed_zone is not None and not listed_zone.chunks:
                     add_chunks(listed_zone, rest)
-                    self._last[line.caller] = (report, listed_zone, "chunks")
+                    self._last[line.caller] = _Pending(report, listed_zone, chunks=True)
                     break
             return True
         return self._goes_on(line)
@@ -291,21 +288,24 @@ class Reader:
         told = self._last.get(line.caller)
         if told is None:
             return False
-        _, zone, what = told
-        if what == "fields" and goes_on(line.text):
+        told.lines += 1
+        if not told.chunks and goes_on(line.text):
             for name, number in fields(line.text).items():
-                zone.fields.setdefault(name, number)
+                told.zone.fields.setdefault(name, number)
             return True
-        if what == "chunks" and zone.total is None and chunks_go_on(line.text):
-            add_chunks(zone, line.text)
+        waits = told.chunks and told.zone.total is None and told.lines <= MOST_PIECES
+        if waits and chunks_go_on(line.text):
+            add_chunks(told.zone, line.text)
             return True
+        if not waits:
+            del self._last[line.caller]
         return False
 
     def _other_line(self, line: LogLine) -> None:
         """Takes who it was, what the cpuset allows, and the end."""
         text = line.text
         candidates = self._candidates(line)
-        if found := _WHO.search(text):
+        if ("CPU:" in text or "Pid:" in text) and (found := _WHO.search(text)):
             named = found.groupdict()
             task = named["task"] or named["older"]
             for report in sorted(candidates, key=lambda one: one.task != task):
@@ -313,11 +313,17 @@ class Reader:
                     report.pid = int(named["pid"] or named["old"])
                     report.cpu = int(named["cpu"]) if named["cpu"] else None
                     report.release = self.release = named["release"]
+                    report.task = report.task or task
                     break
-        elif _ENDS.search(text):
+        elif "pages" in text and _ENDS.search(text):
             for report in candidates:
                 if report.zones and not report.ended:
                     report.ended = True
+                    break
+        elif found := _REST.match(text):
+            for report in candidates:
+                if report.gfp is None:
+                    report.gfp, report.gfp_names = int(found["gfp"], 16), found["names"] or ""
                     break
         elif "COMPACTION is disabled" in text and candidates:
             candidates[-1].compaction = False

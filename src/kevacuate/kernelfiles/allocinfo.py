@@ -67,4 +67,6 @@ def tags(file: TextFile, unread: Unread) -> Iterator[Tag]:
         if found is None:
             unread.lines += bool(line.strip()) and not line.startswith(("allocinfo - version", "#"))
             continue
-        yield Tag(int(found[1]), int(found[2]), found[3], int(found[4]), found[5] or "", found[6], not found[7])
+        yield Tag(
+            int(found[1]), int(found[2]), found[3], int(found[4]), found[5] or "", found[6], not found[7]
+        )

@@ -21,9 +21,13 @@ MOST_FRAMES = 128
 """Lines of a stack that are kept."""
 
 _HEAD = re.compile(r"^Attach(?:ing|ed) \d+ probes?", re.MULTILINE)
-_ELEMENT = re.compile(r"^@(\w{0,80})(?:\[(.{0,4000}?)\])?: (-?\d{1,20}|count \d{1,20}, average -?\d{1,20}, total -?\d{1,20})$")
+_ELEMENT = re.compile(
+    r"^@(\w{0,80})(?:\[(.{0,4000}?)\])?: (-?\d{1,20}|count \d{1,20}, average -?\d{1,20}, total -?\d{1,20})$"
+)
 _HISTOGRAM = re.compile(r"^@(\w{0,80})(?:\[(.{0,4000}?)\])?: *$")
-_BUCKET = re.compile(r"^(?:\[(-?\d{1,18}[KMGTPE]?)(?:, (-?\d{1,18}[KMGTPE]?|\.\.\.)[)\]]|\])|\(\.\.\., (-?\d{1,18}[KMGTPE]?)[)\]]) +(\d{1,18}) \|")
+_BUCKET = re.compile(
+    r"^(?:\[(-?\d{1,18}[KMGTPE]?)(?:, (-?\d{1,18}[KMGTPE]?|\.\.\.)[)\]]|\])|\(\.\.\., (-?\d{1,18}[KMGTPE]?)[)\]]) +(\d{1,18}) \|"
+)
 _OPENED = re.compile(r"^@(\w{0,80})\[ *$")
 _CLOSED = re.compile(r"^ *(?:, (.{0,400}))?\]: (-?\d{1,20})$")
 _COUNTED = re.compile(r"count (\d+)")
@@ -49,7 +53,8 @@ class Bucket(NamedTuple):
     """The least value; None: as low as can be."""
     high: int | None
     """The first value above; None: as high as can be."""
-    count: int
+    found: int
+    """How many values."""
 
 
 class Unread:
@@ -69,7 +74,8 @@ class Unread:
 def looks_like_bpftrace(file: TextFile) -> bool:
     """Whether a file begins as bpftrace's output does, or holds its maps."""
     return bool(_HEAD.search(file.head)) or any(
-        _ELEMENT.match(line) or _HISTOGRAM.match(line) or _OPENED.match(line) for line in file.head.splitlines()
+        _ELEMENT.match(line) or _HISTOGRAM.match(line) or _OPENED.match(line)
+        for line in file.head.splitlines()
     )
 
 

@@ -16,24 +16,30 @@ _CLOCK_SYSLOG = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{
 _CLOCK_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d| [A-Z]{2,5})?"
 _CLOCK = rf"(?:[A-Z][a-z]{{2}} )?(?:{_CLOCK_SYSLOG}|{_CLOCK_ISO})"
 
-_PREFIXES = tuple(
-    re.compile(" *" + pattern)
-    for pattern in (
-        r"(?:> ?)+",
-        r"<\d{1,3}>",
-        r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
-        r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
-        rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
-        r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
-        r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
-        r"\[ *\d{1,4}: *[^\]:]{1,16}: *\d{1,9}\] ?",
-        rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
-        r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
-        r"(?:\S{1,64} )?kernel: ?",
-        r"c\d+ +\d* ?(?=\[)",
+_PREFIX = re.compile(
+    " *(?:"
+    + "|".join(
+        (
+            r"(?:[>|] ?)+",
+            r"<\d{1,3}>",
+            r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
+            r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
+            rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
+            r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
+            r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
+            r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
+            rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
+            r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
+            r"(?:\S{1,64} )?kernel: ?",
+            r"c\d+ +\d* ?(?=\[)",
+        )
     )
+    + ")"
 )
 """What may stand before the kernel's words; as many of them as there are, in any order."""
+
+LONGEST_MESSAGE = 4096
+"""Characters of a line that are looked at; a kernel's message has at most 2,048 (printk's CONSOLE_EXT_LOG_MAX aside)."""
 
 MOST_PREFIXES = 8
 """Prefixes of a line that are taken off."""
@@ -61,9 +67,9 @@ def _microseconds(text: str) -> int:
 def log_line(line: str) -> LogLine:
     """The line without its prefixes, and what they say."""
     uptime, clock, caller = None, "", ""
-    at = 0
+    line, at = line[:LONGEST_MESSAGE], 0
     for _ in range(MOST_PREFIXES):
-        found = next((match for prefix in _PREFIXES if (match := prefix.match(line, at))), None)
+        found = _PREFIX.match(line, at)
         if found is None or found.end() == at:
             break
         at = found.end()
@@ -80,7 +86,7 @@ def log_line(line: str) -> LogLine:
 def messages(line: bytes) -> Iterator[LogLine]:
     """The lines that a line of the file holds: one, or those that rsyslog joined with ``#012``, with the first one's prefix."""
     if b"#012" not in line:
-        yield log_line(line.decode("utf-8", "replace"))
+        yield log_line(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
         return
     first: LogLine | None = None
     for part in line.decode("utf-8", "replace").split("#012"):
@@ -96,9 +102,10 @@ def messages(line: bytes) -> Iterator[LogLine]:
         yield told
 
 
+_QUOTE = r"(?:[>|] ?)*"
 _LOG_HEAD = re.compile(
-    rf"^(?:(?:> ?)*(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|(?:> ?)*\[{_CLOCK}\] |{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |"
-    r"\d{1,3},\d+,\d+,[-c+][,;])",
+    rf"^(?:{_QUOTE}(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|{_QUOTE}\[{_CLOCK}\] |"
+    rf"{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |\d{{1,3}},\d+,\d+,[-c+][,;])",
     re.MULTILINE,
 )
 _REPORT = re.compile(

@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass
 
 _KILLED = re.compile(
-    r"\bKilled process (\d{1,9}),? \((.{1,64}?)\)(?:,? (?:UID \d+,? )?total-vm:(\d{1,15})kB)?(?:,? anon-rss:(\d{1,15})kB)?"
+    r"\bKilled process (\d{1,9}),? (?:UID:? ?\d+,? )?\((.{1,64}?)\)(?:,? total-vm:(\d{1,15})kB)?(?:,? anon-rss:(\d{1,15})kB)?"
 )
 _CHOSEN = re.compile(r"\bKill process (\d{1,9}) \((.{1,64}?)\)(?: score (\d{1,6}))?")
 _CONSTRAINT = re.compile(r"oom-kill:constraint=CONSTRAINT_(\w{1,20})")
 _CONTEXT = re.compile(r"task_memcg=([^,]{1,500})")
+_LIMIT_OF = re.compile(r"killed as a result of limit of (\S{1,500})")
 _LIMIT = re.compile(r"\bmemory: usage (\d{1,18})kB, limit (\d{1,18})kB")
 _MEMCG = re.compile(
     r"[Mm]emory cgroup out of memory|CONSTRAINT_MEMCG|killed as a result of limit of|Memory cgroup stats"
@@ -35,7 +36,7 @@ class OomFacts:
     constraint: str = ""
     """``none``, ``cpuset``, ``memory_policy`` or ``memcg``; empty before 5.0."""
     group: str = ""
-    """The victim's memory cgroup."""
+    """The victim's memory cgroup, or (before 5.0) the one whose limit was reached."""
     usage_kb: int | None = None
     limit_kb: int | None = None
     victim: str = ""
@@ -48,7 +49,10 @@ class OomFacts:
 
 def is_oom_line(text: str) -> bool:
     """Whether a line is one of those read here."""
-    return _LINE.search(text) is not None
+    return (
+        any(word in text for word in ("emory", "process", "oom-kill", "limit"))
+        and _LINE.search(text) is not None
+    )
 
 
 def names_victim(text: str) -> bool:
@@ -63,6 +67,8 @@ def take(facts: OomFacts, text: str) -> bool:
         facts.constraint = found[1].lower()
         context = _CONTEXT.search(text)
         facts.group = context[1] if context else facts.group
+    if found := _LIMIT_OF.search(text):
+        facts.group = found[1]
     if found := _LIMIT.search(text):
         facts.usage_kb, facts.limit_kb = int(found[1]), int(found[2])
     if (found := _CHOSEN.search(text)) and not facts.victim:

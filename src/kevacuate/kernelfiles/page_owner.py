@@ -39,11 +39,14 @@ from kevacuate.kernelfiles.text import TextFile
 NO_TYPE = -1
 """Stands for a migratetype that is not printed, or that no kernel has."""
 
-HIGHEST_ORDER = 20
-"""No kernel allocates more: MAX_PAGE_ORDER is at most 13 where it is a number (arm64), and less than this where it is chosen."""
+HIGHEST_ORDER = 16
+"""No kernel allocates more: MAX_PAGE_ORDER is 10, 13 for arm64 with pages of 64 KiB, and chosen by few."""
 
 PFN_BITS = 40
 """Physical addresses have at most 52 bits."""
+
+LONGEST_PREFIX = 64
+"""Bytes that a mail or a log may have put before each line."""
 
 LONGEST_HEAD = 4096
 """Bytes of a record's lines before its stack that are looked at; a mail may have broken them."""
@@ -148,7 +151,11 @@ def looks_like_page_owner(file: TextFile) -> bool:
 def looks_like_stacks(file: TextFile) -> bool:
     """Whether a file begins like page_owner_stacks/show_stacks."""
     return bool(
-        re.search(rb"^ ?\S+\+0x[0-9a-f]+/0x.+\n(?:handle: \d+\n)?(?:stack_count|nr_base_pages): \d+$", file.head_bytes, re.M)
+        re.search(
+            rb"^ ?\S+\+0x[0-9a-f]+/0x.+\n(?:handle: \d+\n)?(?:stack_count|nr_base_pages): \d+$",
+            file.head_bytes,
+            re.M,
+        )
     )
 
 
@@ -165,21 +172,22 @@ def frames(stack: bytes) -> tuple[str, ...]:
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Each record's lines before its stack, and its stack's, without what a mail puts before each line."""
-    prefix, above, stack, placed = b"", [], [], False
-    for line in lines:
-        if placed and line[:1] == b" " and not prefix:
+    prefix, placed = b"", False
+    above: list[bytes] = []
+    stack: list[bytes] = []
+    for full in lines:
+        line = full.removeprefix(prefix)
+        if placed and line[:1] == b" ":
             if len(stack) < MOST_FRAMES:
                 stack.append(line)  # most lines are such
             continue
-        if (at := line.find(_HEAD)) >= 0:
+        if 0 <= (at := line.find(_HEAD)) <= LONGEST_PREFIX:
             if stack or (above and not _TIMES.match(above[0])):
                 yield above, stack
                 above, stack = [], []
-            prefix, placed = line[:at], False
+            prefix, placed = full[: full.find(_HEAD)], False
             above.append(line[at:])
             continue
-        if prefix:
-            line = line.removeprefix(prefix)
         if not line or line.isspace():
             if above:
                 yield above, stack
@@ -306,7 +314,7 @@ class Stack(NamedTuple):
 
     stack: bytes
     """Its lines, joined by line ends."""
-    count: int
+    number: int
     """What the line behind it counts."""
     pages: bool
     """Whether that is base pages (``nr_base_pages``), and not allocations (``stack_count``, 6.9)."""

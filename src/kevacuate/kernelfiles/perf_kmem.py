@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What ``perf kmem --page stat`` prints (tools/perf/builtin-kmem.c): rows of allocations, totals, and requests by order and type.
 
-perf names migratetypes by the numbers that they had before Linux 4.4 (``UNMOVABL``, ``RECLAIM``, ``MOVABLE``), on every kernel. Since
+perf names migratetypes by the numbers that they had before Linux 4.4 (``UNMOVABL``, ``RECLAIM``, ``MOVABLE``), on every
+kernel. Since
 4.4 movable is 1 and reclaimable 2, so there what it calls RECLAIM is movable, and what it calls MOVABLE reclaimable.
 :func:`read` keeps perf's own names; :mod:`kevacuate.observe.files.perf_kmem` finds which numbering holds.
 """
@@ -130,7 +131,10 @@ def _row(report: Report, columns: list[str], line: str) -> None:
         report.left_out += 1
     else:
         gfp = int(text, 16) if re.fullmatch(r"[0-9a-f]{8}", text) else None
-        report.rows.append(Row(*numbers, LABELS.index(label), gfp, text[:400], cells.get("Callsite", "")[:200]))
+        site = cells.get("Callsite", "")[:200]
+        report.rows.append(
+            Row(numbers[0], numbers[1], numbers[2], LABELS.index(label), gfp, text[:400], site)
+        )
 
 
 def _with_legend(row: Row, legend: dict[str, tuple[int, str]]) -> Row:

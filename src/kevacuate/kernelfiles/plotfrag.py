@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The JSON of plot-fragmentation's tracker: external fragmentation and compaction events without page, CPU and zone.
 
-Its fields, as the tool writes them: ``migrate_from`` is the type of the chunk that was taken, ``migrate_to`` the type asked for, and
+Its fields, as the tool writes them: ``migrate_from`` is the type of the chunk that was taken, ``migrate_to`` the type
+asked for, and
 ``is_steal`` that change_ownership was 0. ``fragmentation_index`` of an extfrag event is a constant of the order, and is not read.
 """
 
@@ -11,7 +12,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.migratetypes import NAMES
@@ -69,7 +70,9 @@ class Heading(NamedTuple):
 def looks_like_plotfrag(file: TextFile) -> bool:
     """Whether a file is such a JSON."""
     head = file.head.lstrip()
-    return head.startswith("{") and '"events"' in head and '"event_type"' in head and '"absolute_time"' in head
+    return (
+        head.startswith("{") and '"events"' in head and '"event_type"' in head and '"absolute_time"' in head
+    )
 
 
 class Reader:
@@ -158,7 +161,9 @@ class Reader:
     def _one_of(self, wanted: str) -> str:
         found = self._peek()
         if found not in wanted:
-            raise KevacuateError(f"{self._file.name} is not the JSON of plot-fragmentation: {found!r} stands where none may.")
+            raise KevacuateError(
+                f"{self._file.name} is not the JSON of plot-fragmentation: {found!r} stands where none may."
+            )
         self._at += 1
         return found
 
@@ -177,11 +182,13 @@ class Reader:
                 return value
             except (ValueError, RecursionError):
                 if needed >= LONGEST_VALUE or len(self._text) - self._at < needed:
-                    raise KevacuateError(f"{self._file.name} is truncated or no JSON of plot-fragmentation.") from None
+                    raise KevacuateError(
+                        f"{self._file.name} is truncated or no JSON of plot-fragmentation."
+                    ) from None
                 needed *= 2
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -205,7 +212,7 @@ def _event(value: Any) -> Fragmentation | Compaction | None:
     return Fragmentation(ns, tid, task, order, fallback, asked, taken, not steal)
 
 
-def _small(value: Any, limit: int) -> bool:
+def _small(value: Any, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and -1 <= value < limit
 
 

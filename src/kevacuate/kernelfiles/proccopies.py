@@ -80,8 +80,9 @@ class Copy(NamedTuple):
         The last time that stood before it.
     values : object
         buddyinfo: zone to free chunks by order. pagetypeinfo: :class:`PageTypes`. zoneinfo: zone to
-        :func:`kevacuate.recording.procfs.zone_numbers` and ``pcp``, the pages on per-CPU lists. vmstat and meminfo: name to value.
-        slabinfo: cache to :func:`kevacuate.recording.procfs.parse_slabinfo`. The indices: zone to thousandths by order.
+        :func:`kevacuate.recording.procfs.zone_numbers` and ``pcp``, the pages on per-CPU lists. vmstat and meminfo: name to
+        value. slabinfo: cache to :func:`kevacuate.recording.procfs.parse_slabinfo`. The indices: zone to thousandths by
+        order.
 
     """
 
@@ -159,7 +160,11 @@ class _Cutter:
         """What follows was copied at this time; a time of day that falls by half a day or more is the next day's."""
         if stamp.clock == DAY:
             days = self.days
-            if self.stamp and self.stamp.clock == DAY and self.stamp.seconds - days - stamp.seconds > _DAY / 2:
+            if (
+                self.stamp
+                and self.stamp.clock == DAY
+                and self.stamp.seconds - days - stamp.seconds > _DAY / 2
+            ):
                 self.days += _DAY
             stamp = stamp._replace(seconds=stamp.seconds + self.days)
         if stamp != self.stamp:

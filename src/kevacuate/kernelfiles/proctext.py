@@ -16,6 +16,12 @@ MEMINFO, SLABINFO, INDEX = "meminfo", "slabinfo", "index"
 MOST_ORDERS = 16
 """More counts than that in a row are no free chunks by order (MAX_PAGE_ORDER is at most 13)."""
 
+MOST_NODES = 1024
+"""MAX_NUMNODES where it is largest (NODES_SHIFT 10)."""
+
+LONGEST = 1000
+"""Characters of the longest line that may be a row; longer ones are passed over."""
+
 USUAL_ORDERS = 11
 """Orders of most machines: 0 to 10."""
 
@@ -24,7 +30,7 @@ _NODE = re.compile(
     r"(?:^|[\s:|;\]])Node\s+(?P<node>\d{1,4})(?P<comma>,?)\s+(?:zone:?\s+)?(?P<zone>[A-Z]\w{1,20}),?"
     r"(?:\s+type\s+(?P<type>[A-Z]\w{1,20}))?(?P<rest>[-\s\d.>]*)$"
 )
-_COUNTS = re.compile(r"(?:\s*>?\d{1,18}(?=\s|$))+\s*")
+_COUNTS = re.compile(r"(?:\s*>?\d{1,12}(?=\s|$))+\s*")
 _INDICES = re.compile(r"(?:\s+-?\d\.-?\d{2,3}(?=\s|$))+\s*")
 _MORE = re.compile(r"(?P<indent>\s*)>?\d{1,18}(?:\s+>?\d{1,18})*\s*$")
 _TABLE_HEAD = re.compile(r"^Number of (?:blocks type|mixed blocks)(?:\s+[A-Z]\w+)+$")
@@ -32,7 +38,7 @@ _MORE_TYPES = re.compile(r"\s+[A-Z]\w+(?:\s+[A-Z]\w+)*$")
 _MANGLED = re.compile(r"_{2,}")
 _COLLECTL = re.compile(
     r"^(?P<before>\d\d:\d\d:\d\d(?:\.\d+)?\s+)?\s*(?P<node>\d{1,4})\s+(?P<zone>DMA|DMA32|Normal|HighMem|Movable|Device)"
-    r"(?P<rest>(?:\s+\d{1,18}){10,16})\s*$"
+    r"(?P<rest>(?:\s+\d{1,12}){10,16})\s*$"
 )
 """A row of ``collectl -sB``: node, zone and free chunks by order, perhaps with a time of day."""
 _ORDERS_HEAD = re.compile(r"Free pages count per migrate type at order(?P<orders>[\s\d]*)$")
@@ -48,9 +54,9 @@ _MEMINFO = re.compile(
 _SLABINFO = re.compile(r"^(?P<name>\S{1,64})(?:\s+\d+){5} : tunables\s.*: slabdata(?:\s+\d+){3}$")
 
 _LOOKS = re.compile(
-    r"^(?:> ?)*(?:"
+    r"^(?:> ?){0,20}(?:"
     r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
-    r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?)*\s+(?:per-node stats|pages free)"
+    r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?){0,20}\s{1,8}(?:per-node stats|pages free)"
     r"|.{0,80}\bNode\s+\d+, zone\s+\w+(?:\s+-?\d\.-?\d{2,3}){5,}"
     r"|Page block order:\s+\d+|Number of (?:blocks type|mixed blocks)\s+\w+"
     r"|Node\s+\d+\s+[A-Z]\w+(?:\s+\d+){10,}"
@@ -95,6 +101,8 @@ def plain_lines(lines: Iterable[str]) -> Iterator[str]:
     """
     held, orders = "", 0
     for raw in lines:
+        if len(raw) > LONGEST:
+            continue
         line = _QUOTE.sub("", raw.rstrip()) if raw.startswith(">") else raw.rstrip()
         if "zone__" in line or (held and "__" in line):
             line = _MANGLED.sub(" ", line)
@@ -157,7 +165,9 @@ def row_of(line: str) -> Row | None:
     if found := _COLLECTL.match(line):
         zone = (int(found["node"]), found["zone"])
         counts = " ".join(found["rest"].split())
-        return Row(BUDDYINFO, zone, f"Node {zone[0]}, zone {zone[1]} {counts}", (found["before"] or "").strip())
+        return Row(
+            BUDDYINFO, zone, f"Node {zone[0]}, zone {zone[1]} {counts}", (found["before"] or "").strip()
+        )
     text = line.strip()
     if found := _COUNTER.match(text):
         return Row(VMSTAT, found["name"], f"{found['name']} {found['value']}")
@@ -173,6 +183,8 @@ def _zone_row(found: re.Match[str], line: str) -> Row | None:
     zone, rest = (int(found["node"]), found["zone"]), found["rest"]
     counts, before = rest.split(), line[: found.start()].strip(" \t:|;[")
     head = f"Node {zone[0]}, zone {zone[1]}"
+    if zone[0] >= MOST_NODES:
+        return None
     if not counts:
         given = found["comma"] and not found["type"]
         return Row(ZONEINFO, zone, head, before) if given else None

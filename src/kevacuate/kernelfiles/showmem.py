@@ -21,17 +21,20 @@ LETTERS = {
 MOST_ORDERS = 16
 """Orders that are kept; MAX_PAGE_ORDER is 10 on most machines, 13 on some arm64 ones."""
 
+LONGEST_LIST = 2000
+"""Characters of a line of free chunks that are kept."""
+
 _NAMES = "|".join(sorted(ZONES, key=len, reverse=True))
 _ZONE = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}) free:(\d{{1,15}})kB\b")
-_FIELD = re.compile(r"([\w()]+): ?(\d{1,15})[kK]B")
+_FIELD = re.compile(r"(?<![\w()])([\w()]{1,40}): ?(\d{1,15})[kK]B")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: +-?\d{1,15})*)")
 _FREE_LIST = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}): *(?=\d+\*\d+kB|$)")
-_CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: \(([A-Z]{0,8})\))?")
+_CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: ?\(([A-Z]{0,8})\))?")
 _TOTAL = re.compile(r"= ?(\d{1,15})kB")
 _MORE_FIELDS = re.compile(
     r"(?:[\w()]+: ?\d+[kK]B ?)+(?:pages_scanned:\d+ ?)?(?:all_unreclaimable\? (?:yes|no))?"
 )
-_MORE_CHUNKS = re.compile(r"(?:\d+\*\d+kB|\([A-Z]{0,8}\)|= ?\d+kB)")
+_MORE_CHUNKS = re.compile(r"\d{0,12}\*?\d{0,9}kB|\d{1,12}\*\d{0,9}$|[A-Z]{0,8}\)|\([A-Z]{0,8}\)?|= ?\d*")
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Zone:
     """By order: free chunks, KiB of one, letters of the types they are in."""
     total: int | None = None
     """Free KiB in all chunks, as the kernel adds them up."""
+    printed: str = ""
+    """The line of free chunks, as far as it was read."""
 
     @property
     def page_kb(self) -> int:
@@ -62,7 +67,7 @@ class Zone:
 
 def zone_fields(text: str) -> tuple[int, str, dict[str, int]] | None:
     """Node, name and numbers of a zone's first line; None if the text holds none."""
-    found = _ZONE.search(text)
+    found = _ZONE.search(text) if " free:" in text else None
     if found is None:
         return None
     return int(found[1] or 0), found[2], fields(text[found.end(2) :])
@@ -75,29 +80,29 @@ def fields(text: str) -> dict[str, int]:
 
 def lowmem_reserve(text: str) -> tuple[int, ...] | None:
     """Pages by zone index of a ``lowmem_reserve[]:`` line; None if it is none."""
-    found = _RESERVE.search(text)
+    found = _RESERVE.search(text) if "lowmem_reserve" in text else None
     return None if found is None else tuple(int(number) for number in found[1].split()[: len(ZONES)])
 
 
 def free_list(text: str) -> tuple[int, str, str] | None:
     """Node, name and the rest of a line of free chunks; None if it is none."""
-    found = _FREE_LIST.search(text)
+    found = _FREE_LIST.search(text) if "*" in text or text.endswith(":") else None
     return None if found is None else (int(found[1] or 0), found[2], text[found.end() :])
 
 
 def add_chunks(zone: Zone, text: str) -> None:
     """Adds the chunks and the sum that a line, or what follows it on the next, holds.
 
-    Chunks that do not double in size from order to order are passed over: the line is mixed with another.
+    A line may end anywhere, inside a number too. Chunks that do not double in size from order to order are passed over: the
+    line is mixed with another.
     """
-    for count, size, letters in _CHUNKS.findall(text):
+    zone.printed = (zone.printed + text)[:LONGEST_LIST]
+    zone.chunks.clear()
+    for count, size, letters in _CHUNKS.findall(zone.printed):
         wanted = zone.chunks[-1][1] * 2 if zone.chunks else int(size)
-        if int(size) == wanted and size != "0" and len(zone.chunks) < MOST_ORDERS:
+        if int(size) == wanted and int(size) and len(zone.chunks) < MOST_ORDERS:
             zone.chunks.append((int(count), int(size), letters))
-    alone = re.match(r"\(([A-Z]{0,8})\)", text)
-    if alone and zone.chunks and not zone.chunks[-1][2]:
-        zone.chunks[-1] = (*zone.chunks[-1][:2], alone[1])
-    if found := _TOTAL.search(text):
+    if found := _TOTAL.search(zone.printed):
         zone.total = int(found[1])
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What bcc's compactsnoop and drsnoop print: one line for each stall in compaction or direct reclaim.
 
-Columns are found by their heading (``COMM PID NODE ZONE ORDER MODE LAT(ms) STATUS``, ``COMM PID LAT(ms) PAGES``), whatever options
+Columns are found by their heading (``COMM PID NODE ZONE ORDER MODE LAT(ms) STATUS``, ``COMM PID LAT(ms) PAGES``), whatever
+options
 added before or between them. A task's name may hold blanks; all other columns hold none, so they are counted from the right.
 """
 
@@ -18,6 +19,9 @@ COMPACTSNOOP, DRSNOOP = "compactsnoop", "drsnoop"
 
 NO_ORDER = -1
 """compactsnoop's order of a compaction that /proc/sys/vm/compact_memory began; drsnoop prints none."""
+
+LONGEST_COMM = 15
+"""TASK_COMM_LEN without its end."""
 
 _HEADING = re.compile(
     r"^(?:TIME\(s\) +)?(?:UID +)?COMM +(?:PID +NODE +ZONE +ORDER +MODE +.{0,80}LAT\(ms\) +STATUS|T?PID +LAT\(ms\) +PAGES)"
@@ -104,7 +108,11 @@ def _stall(columns: list[str], words: list[str]) -> Stall | None:
     get = values.get
     pid, order, node = (get(name, "-1") for name in ("PID" if "PID" in columns else "TPID", "ORDER", "NODE"))
     pages = get("PAGES", "0")
-    if not _LATENCY.match(values["LAT(ms)"]) or not all(_WHOLE.match(x) for x in (pid, order, node, pages)):
+    if (
+        len(values["COMM"]) > LONGEST_COMM
+        or not _LATENCY.match(values["LAT(ms)"])
+        or not all(_WHOLE.match(x) for x in (pid, order, node, pages))
+    ):
         return None
     return Stall(
         COMPACTSNOOP if "ORDER" in columns else DRSNOOP,

@@ -25,7 +25,8 @@ _PERF = re.compile(
 )
 _PERF_FIELD = re.compile(r"(\w{1,40})(?:: |=)(-?\w{1,40})")
 _LTTNG = re.compile(
-    r"^\[(?:\d{4}-\d\d-\d\d )?(?:(\d\d):(\d\d):(\d\d)|(\d{1,12}))\.(\d{9})\] (?:\([^)]{0,20}\) )?(?:\S{1,80} )?(\w{1,80}): (\{.{0,4000})$"
+    r"^\[(?:\d{4}-\d\d-\d\d )?(?:(\d\d):(\d\d):(\d\d)|(\d{1,12}))\.(\d{9})\] "
+    r"(?:\([^)]{0,20}\) )?(?:\S{1,80} )?(\w{1,80}): (\{.{0,4000})$"
 )
 _LTTNG_FIELD = re.compile(r"(\w{1,40}) = (?:\"([^\"]{0,64})\"|(-?\w{1,40}))")
 _LOST = re.compile(r"^LOST (\d{1,18}) events!$")
@@ -108,7 +109,9 @@ def _of_perf(line: str) -> Traced | None:
         return None
     ns = int(found[1]) * 1_000_000 + int(found[2]) * 1000
     tid = int(found[4]) if found[4] else -1
-    fields = {name: value for name, text in _PERF_FIELD.findall(found[6]) if (value := _number(text)) is not None}
+    fields = {
+        name: value for name, text in _PERF_FIELD.findall(found[6]) if (value := _number(text)) is not None
+    }
     return Traced(found[5], ns, NO_CPU, found[3] or "", tid, fields)
 
 
@@ -125,7 +128,12 @@ def _of_lttng(line: str) -> Traced | None:
             fields[name] = value
     tid = fields.get("tid", fields.get("vtid", fields.get("pid", fields.get("vpid", -1))))
     return Traced(
-        found[6].removeprefix("kmem_"), seconds * 10**9 + int(found[5]), fields.get("cpu_id", NO_CPU), task, tid, fields
+        found[6].removeprefix("kmem_"),
+        seconds * 10**9 + int(found[5]),
+        fields.get("cpu_id", NO_CPU),
+        task,
+        tid,
+        fields,
     )
 
 

@@ -2,8 +2,9 @@
 """Who holds the pageblocks: what the pages are that cannot move, in blocks that are otherwise free or movable.
 
 A block is *held* when it has at least one page that cannot move, and either is of movable type (it is polluted) or is *nearly
-empty*: at most a share of its pages cannot move. A page that may be free (:data:`UNCLEAR`) makes no block held. A holder is what such pages are: a slab cache, page tables, a vmalloc caller.
-It has the pages of a held block *otherwise*: those that are free or can move, and that would make up a block without it.
+empty*: at most a share of its pages cannot move. A page that may be free (:data:`UNCLEAR`) makes no block held. A holder is what
+such pages are: a slab cache, page tables, a vmalloc caller. It has the pages of a held block *otherwise*: those that are free or
+can move, and that would make up a block without it.
 A block with several holders counts for each of them, and for none as one that it holds *alone*.
 """
 
@@ -184,7 +185,9 @@ class Holders:
             mine = self.of_block(block)
             holders = [{"kind": h.kind, "name": h.name, "pages": n} for h, n in mine]
             kind = int(self.pages.block_types[block])
-            found.append({"pfn": block << self.pages.block_order, "type": _type_name(kind), "holders": holders})
+            found.append(
+                {"pfn": block << self.pages.block_order, "type": _type_name(kind), "holders": holders}
+            )
         return found
 
 
@@ -252,7 +255,8 @@ def _count(pages: HeldPages) -> _Blocks:
     unclear = may_be_free[table]
     kinds = (table == FREE, table == MOVABLE, (table >= 0) & ~unclear, unclear)
     columns = [which.sum(axis=1, dtype=np.int64) for which in kinds]
-    return _Blocks(*columns, np.sum(columns, axis=0))
+    free, movable, unmovable, unclear = columns
+    return _Blocks(free, movable, unmovable, unclear, free + movable + unmovable + unclear)
 
 
 def _rows(pages: HeldPages, held: Bools, other: Ints, movable_type: Bools) -> tuple[Held, ...]:

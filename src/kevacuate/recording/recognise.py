@@ -228,7 +228,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
-        TRACE,
+        HELD,
         r"page allocation failure: order:\d+|invoked oom-killer: |^(?:\[.{1,20}\] )?Mem-Info:",
     ),
     _kind(
@@ -264,7 +264,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log",
         "it holds no events",
-        TRACE,
+        HELD,
         r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? |^<\d>\[ *\d+\.\d{6}\]",
     ),
 )
@@ -278,12 +278,17 @@ def recognised(head: bytes) -> Recogniser | None:
     return next((kind for kind in RECOGNISERS if kind.pattern.search(head)), None)
 
 
+def saved_proc_files(path: Path) -> list[str]:
+    """Names of the /proc files of which a directory, or ``proc`` in it, holds copies."""
+    below = path / "proc"
+    names = {entry.name for place in (path, below) if place.is_dir() for entry in place.iterdir()}
+    return sorted(_PROC & names)
+
+
 def directory_sentence(path: Path) -> str | None:
     """What a directory holds that no recording can be made of, and what to do; None if that is not known."""
     names = {entry.name for entry in path.iterdir()}
-    below = {entry.name for entry in (path / "proc").iterdir()} if (path / "proc").is_dir() else set()
-    saved = sorted(_PROC & (names | below))
-    if saved:
+    if saved := saved_proc_files(path):
         return (
             f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. "
             "`kevacuate triage` says what they show."

@@ -95,7 +95,14 @@ def table(found: Mapping[str, Any], most: int = 20) -> Table:
     """
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     shown.add_column("holder", overflow="fold")
-    for heading in ("blocks", "alone", "otherwise free or movable", "of those alone", "its pages there", "all its pages"):
+    for heading in (
+        "blocks",
+        "alone",
+        "otherwise free or movable",
+        "of those alone",
+        "its pages there",
+        "all its pages",
+    ):
         shown.add_column(heading, justify="right")
     rows = [row for row in found["holders"] if row["blocks"]]
     for row in rows[:most]:

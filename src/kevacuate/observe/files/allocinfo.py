@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who holds memory that cannot move, by place in the kernel's code, from copies of /proc/allocinfo.
 
-The file says nothing of migratetypes. A place counts as movable memory by its function, if it is one of :data:`MOVABLE`; all others
+The file says nothing of migratetypes. A place counts as movable memory by its function, if it is one of :data:`MOVABLE`;
+all others
 count as memory that cannot move, so their sum is an upper bound. Slab pages count twice in the file: as pages under
 ``mm/slub.c`` and as objects under who asked for them; here only the objects do.
 """
@@ -17,8 +18,10 @@ from kevacuate.kernelfiles.text import TextFile
 
 MOVABLE = frozenset(
     {
-        "__filemap_get_folio", "__filemap_get_folio_mpol", "filemap_alloc_folio", "page_cache_ra_unbounded", "page_cache_ra_order",
-        "ra_alloc_folio", "ractl_alloc_folio", "do_read_cache_folio", "filemap_create_folio", "alloc_anon_folio", "folio_prealloc",
+        "__filemap_get_folio", "__filemap_get_folio_mpol", "filemap_alloc_folio", "page_cache_ra_unbounded",
+        "page_cache_ra_order",
+        "ra_alloc_folio", "ractl_alloc_folio", "do_read_cache_folio", "filemap_create_folio", "alloc_anon_folio",
+        "folio_prealloc",
         "vma_alloc_zeroed_movable_folio", "vma_alloc_anon_folio_pmd", "__do_huge_pmd_anonymous_page", "wp_page_copy",
         "shmem_alloc_folio", "shmem_alloc_and_add_folio", "alloc_swap_folio", "__alloc_swap_folio", "__read_swap_cache_async",
         "swap_cache_alloc_folio", "alloc_migration_target", "compaction_alloc", "compaction_alloc_noprof", "alloc_charge_folio",
@@ -27,8 +30,8 @@ MOVABLE = frozenset(
 )  # fmt: skip
 """Functions that allocate pages with GFP_HIGHUSER_MOVABLE or a mapping's flags, and nothing else (mm/, names of 6.10 to 7.2)."""
 
-SLAB_PAGES = "mm/slub.c"
-"""Where slabs themselves are allocated."""
+SLAB_PAGES = "alloc_slab_page"
+"""Where slabs themselves are allocated (mm/slub.c)."""
 
 ROWS = 100
 """Places in the answer."""
@@ -86,7 +89,7 @@ def _copy(file: TextFile) -> dict[str, Any]:
         inaccurate += not tag.accurate
         if tag.function in MOVABLE:
             movable += tag.size
-        elif tag.file == SLAB_PAGES:
+        elif tag.function == SLAB_PAGES:
             slabs += tag.size
         elif tag.size:
             places += 1
@@ -102,7 +105,13 @@ def _copy(file: TextFile) -> dict[str, Any]:
         "cannot_move_bytes": everything - movable - slabs,
         "places_in_all": places,
         "places": [
-            {"place": f"{tag.file}:{tag.line}", "function": tag.function, "module": tag.module, "bytes": tag.size, "calls": tag.calls}
+            {
+                "place": f"{tag.file}:{tag.line}",
+                "function": tag.function,
+                "module": tag.module,
+                "bytes": tag.size,
+                "calls": tag.calls,
+            }
             for tag in ranked
         ],
         "inaccurate": inaccurate,

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kevacuate.kernelfiles.bpftrace import Bucket, Element, Unread, parts
+from kevacuate.kernelfiles.bpftrace import Unread, parts
 from kevacuate.kernelfiles.text import TextFile
 
 MOST_ELEMENTS = 1 << 18
 """Elements and buckets kept; later ones are counted."""
 
 ROWS = 100
-"""Elements of a map, values of a key, and histograms in the answer."""
+"""Maps, elements of a map, values of a key, and histograms in the answer."""
 
 
 def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -30,9 +30,12 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     Returns
     -------
     dict
-        ``kind``, ``files``, ``advice`` (none: what was counted is not printed), and ``outputs``: one dict a file with ``maps`` (each
-        with its ``sum``, its ``elements`` by value, and ``keys``: for each place in the key the sums by its values), ``histograms``
-        (``count``, ``buckets`` of [least, first above, count], ``median``: the bucket that holds it), ``repeated`` (elements printed
+        ``kind``, ``files``, ``advice`` (none: what was counted is not printed), and ``outputs``: one dict a file with
+        ``maps`` (each
+        with its ``sum``, its ``elements`` by value, and ``keys``: for each place in the key the sums by its values),
+        ``histograms``
+        (``count``, ``buckets`` of [least, first above, count], ``median``: the bucket that holds it), ``repeated``
+        (elements printed
         again: the last value counts), ``lines_not_read`` and ``left_out``.
 
     Raises
@@ -52,25 +55,24 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
 def _output(file: TextFile) -> dict[str, Any]:
     """The answer of one file."""
     unread, repeated, left_out = Unread(), 0, 0
+    kept: dict[tuple[Any, ...], int] = {}
+    for one in parts(file, unread):
+        key = one[:-1]
+        repeated += key in kept
+        if key in kept or len(kept) < MOST_ELEMENTS:
+            kept[key] = one[-1]
+        else:
+            left_out += 1
     maps: dict[str, dict[tuple[str, ...], int]] = {}
     histograms: dict[tuple[str, tuple[str, ...]], dict[tuple[int | None, int | None], int]] = {}
-    kept = 0
-    for one in parts(file, unread):
-        held: dict[Any, int]
-        if isinstance(one, Element):
-            held, key = maps.setdefault(one.map, {}), (one.key)
+    for (name, at, *bounds), value in kept.items():
+        if bounds:
+            histograms.setdefault((name, at), {})[bounds[0], bounds[1]] = value
         else:
-            held, key = histograms.setdefault((one.map, one.key), {}), (one.low, one.high)
-        repeated += key in held
-        if key not in held:
-            kept += 1
-            if kept > MOST_ELEMENTS:
-                left_out += 1
-                continue
-        held[key] = one.count if isinstance(one, Bucket) else one.value
+            maps.setdefault(name, {})[at] = value
     return {
         "file": file.name,
-        "maps": [_map(name, elements) for name, elements in sorted(maps.items())],
+        "maps": [_map(name, elements) for name, elements in sorted(maps.items()) if elements][:ROWS],
         "histograms": [
             _histogram(name, key, buckets) for (name, key), buckets in sorted(histograms.items()) if buckets
         ][:ROWS],
@@ -95,13 +97,18 @@ def _map(name: str, elements: dict[tuple[str, ...], int]) -> dict[str, Any]:
         "elements_in_all": len(elements),
         "elements": [{"key": list(key), "value": value} for key, value in ranked[:ROWS]],
         "keys": [
-            [{"value": part, "sum": n} for part, n in sorted(place.items(), key=lambda item: (-item[1], item[0]))[:ROWS]]
+            [
+                {"value": part, "sum": n}
+                for part, n in sorted(place.items(), key=lambda item: (-item[1], item[0]))[:ROWS]
+            ]
             for place in sums
         ],
     }
 
 
-def _histogram(name: str, key: tuple[str, ...], buckets: dict[tuple[int | None, int | None], int]) -> dict[str, Any]:
+def _histogram(
+    name: str, key: tuple[str, ...], buckets: dict[tuple[int | None, int | None], int]
+) -> dict[str, Any]:
     """A histogram, and the bucket in which its median lies."""
     ordered = sorted(buckets.items(), key=lambda item: (item[0][0] is not None, item[0][0] or 0))
     total, before, median = sum(buckets.values()), 0, None

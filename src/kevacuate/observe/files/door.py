@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError, named_file
 from kevacuate.kernelfiles import proctext
-from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.allocinfo import looks_like_allocinfo
 from kevacuate.kernelfiles.bpftrace import looks_like_bpftrace
+from kevacuate.kernelfiles.loglines import looks_like_log
 from kevacuate.kernelfiles.page_owner import looks_like_page_owner, looks_like_stacks
 from kevacuate.kernelfiles.perf_kmem import looks_like_perf_kmem
 from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
@@ -27,8 +27,9 @@ from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
+from kevacuate.recording.importers.registry import kind_of_directory
 from kevacuate.recording.kev import is_kev
-from kevacuate.recording.recognise import ARCHIVE, recognised
+from kevacuate.recording.recognise import ARCHIVE, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
 """Called with (done, all; 0 where that is not known)."""
@@ -105,7 +106,9 @@ def triage(
     given = recording if isinstance(recording, list | tuple) else [recording]
     if len(given) == 1 and is_recording(path := named_file(given[0])):
         return triage_recording(Recording.open(path), progress=progress)
-    return triage_files([file for one in given for file in files_of(named_file(one))], progress=progress)
+    files = [file for one in given for file in files_of(named_file(one))]
+    folder = path if len(given) == 1 and path.is_dir() else None
+    return triage_files(files, folder, progress=progress)
 
 
 def is_recording(path: Path) -> bool:
@@ -134,7 +137,9 @@ def files_of(path: Path) -> Iterator[TextFile]:
         return
     for number, file in enumerate(_below(path)):
         if number == MOST_FILES:
-            raise KevacuateError(f"{path} holds more than {MOST_FILES:,} files: name the folder in it that matters.")
+            raise KevacuateError(
+                f"{path} holds more than {MOST_FILES:,} files: name the folder in it that matters."
+            )
         yield TextFile(file)
 
 
@@ -151,8 +156,12 @@ def _below(path: Path) -> Iterator[Path]:
                 yield file
 
 
-def triage_files(files: Sequence[TextFile], *, progress: Progress | None = None) -> dict[str, Any]:
+def triage_files(
+    files: Sequence[TextFile], folder: Path | None = None, *, progress: Progress | None = None
+) -> dict[str, Any]:
     """The answers that files give, one of each kind, in the order of :data:`KINDS`; a recording's stands for itself.
+
+    *folder* is the one folder that was given, if that is what was given.
 
     Raises
     ------
@@ -160,39 +169,66 @@ def triage_files(files: Sequence[TextFile], *, progress: Progress | None = None)
         None of the files is of a kind that is read.
 
     """
+    found = _by_kind(files)
+    if found.imports:
+        return _imported(found.imports[0], progress)
+    answers = [_of_recording(file, progress) for file in found.recordings]
+    for name, of in found.kinds.items():
+        module = import_module(f"kevacuate.observe.files.{name}")
+        try:
+            answers.append(module.answer(of, progress))
+        except KevacuateError as error:
+            if len(found.kinds) == 1 and not found.recordings:
+                raise
+            found.not_read.extend({"file": file.name, "what": str(error)} for file in of)
+    if not answers:
+        known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
+        raise KevacuateError(known or f"There is nothing to triage: {_nothing(found.not_read)}.")
+    return {"answers": answers, "advice": _strongest(answers), "not_read": found.not_read}
+
+
+class _Found(NamedTuple):
+    """Files by what is to be done with them, each once, by name."""
+
+    recordings: list[TextFile]
+    kinds: dict[str, list[TextFile]]
+    """In the order of :data:`KINDS`."""
+    imports: list[TextFile]
+    """The one file there is, where no kind takes it: a trace that can be imported, perhaps."""
+    not_read: list[dict[str, str]]
+
+
+def _by_kind(files: Sequence[TextFile]) -> _Found:
+    """The files by kind; a file that is given twice counts once.
+
+    Raises
+    ------
+    KevacuateError
+        The only file cannot be read.
+
+    """
+    found = _Found([], {}, [], [])
     told: dict[str, list[TextFile]] = {}
-    not_read = []
-    recordings = []
     unique = {file.path.resolve(): file for file in sorted(files, key=lambda one: one.name, reverse=True)}
     for file in sorted(unique.values(), key=lambda one: one.name):
         if file.path.is_dir():
-            recordings.append(file)
+            found.recordings.append(file)
             continue
         try:
             kind = next((kind for kind in KINDS if kind.looks(file)), None)
         except KevacuateError as error:
             if len(unique) == 1:
                 raise
-            not_read.append({"file": file.name, "what": str(error)})
+            found.not_read.append({"file": file.name, "what": str(error)})
             continue
         if kind is not None:
             told.setdefault(kind.name, []).append(file)
         elif len(unique) == 1:
-            return _imported(file, progress)
+            found.imports.append(file)
         else:
-            not_read.append({"file": file.name, "what": _what(file)})
-    answers = [_of_recording(file, progress) for file in recordings]
-    for name in (kind.name for kind in KINDS if kind.name in told):
-        module = import_module(f"kevacuate.observe.files.{name}")
-        try:
-            answers.append(module.answer(told[name], progress))
-        except KevacuateError as error:
-            if len(told) == 1 and not recordings:
-                raise
-            not_read += [{"file": file.name, "what": str(error)} for file in told[name]]
-    if not answers:
-        raise KevacuateError(f"There is nothing to triage: {_nothing(not_read)}.")
-    return {"answers": answers, "advice": _strongest(answers), "not_read": not_read}
+            found.not_read.append({"file": file.name, "what": _what(file)})
+    found.kinds.update((kind.name, told[kind.name]) for kind in KINDS if kind.name in told)
+    return found
 
 
 def _nothing(not_read: list[dict[str, str]]) -> str:
@@ -205,7 +241,7 @@ def _nothing(not_read: list[dict[str, str]]) -> str:
 
 
 def _strongest(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """At most :data:`MOST_ADVICE` pieces of advice: the strongest of each answer, then the next of each; each thing to do once."""
+    """At most :data:`MOST_ADVICE` pieces of advice, none twice: the strongest of each answer, then the next of each."""
     found: dict[str, dict[str, str]] = {}
     for rank in zip_longest(*(answer["advice"] for answer in answers)):
         for piece in rank:
@@ -232,9 +268,11 @@ def _imported(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     Raises
     ------
     KevacuateError
-        It cannot be; the sentence says what the file is.
+        It cannot be, or is a part of a recording; the sentence says what the file is.
 
     """
+    if is_kev(file.path.parent):
+        Recording.open(file.path)
     with private_directory("triage") as directory:
         target = directory / f"{file.path.name}.kev"
         import_recording(file.path, target, progress=progress)

@@ -2,8 +2,8 @@
 """Page allocation failures and OOM reports of kernel logs: why each failed, summed up by order, task and time.
 
 A report that stands in several logs, with the same time since boot, counts once. Reports that say the same (kind, order, gfp,
-verdict, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the order of reports in
-the files.
+verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the
+order of reports in the files.
 """
 
 from __future__ import annotations
@@ -189,7 +189,8 @@ class Sums:
         zones = tuple(
             (zone["node"], zone["name"], zone["verdict"], *zone["reasons"]) for zone in told["zones"]
         )
-        group_key = (told["kind"], told["order"], told["gfp"], told["verdict"], zones)
+        memcg = told["oom"]["memory_cgroup"] if told["oom"] and told["verdict"] == MEMCG else None
+        group_key = (told["kind"], told["order"], told["gfp"], told["verdict"], memcg, zones)
         key = (*_order_of(told["moment"]), told["task"], told["pid"] or 0, repr(told["zones"]))
         group = self.groups.get(group_key)
         if group is None:

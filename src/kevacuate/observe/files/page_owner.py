@@ -19,7 +19,6 @@ from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD, holder_of
 from kevacuate.kernelfiles.page_owner import NO_TYPE, Owned, Tally, frames, records
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.measure.extfrag import KERNEL_OWN
-from kevacuate.measure.keycounts import KeyCounts
 
 Ints = npt.NDArray[np.int64]
 
@@ -29,8 +28,8 @@ MOST_KEYS = 1 << 20
 MOST_KEY_BYTES = 1 << 28
 """Bytes of stacks that are kept."""
 
-MOST_PAIRS = 1 << 24
-"""Pairs of a stack (or a task) and a block that are kept: 256 MiB. Beyond them counts of blocks are too low, and say so."""
+MOST_PAIRS = 1 << 23
+"""Pairs of a stack (or a task) and a block that are kept: 64 MiB. Beyond them counts of blocks are too low, and say so."""
 
 BUFFERED = 1 << 17
 """Pairs collected before they are counted."""
@@ -57,31 +56,42 @@ class Pairs:
     """Pairs of a key and a block, each kept once."""
 
     def __init__(self) -> None:
-        self._found, self._waiting = KeyCounts(), np.empty(BUFFERED, np.int64)
+        self._found, self._waiting = np.empty(0, np.int64), np.empty(BUFFERED, np.int64)
         self._n = 0
         self.left_out = 0
         """Pairs that came when :data:`MOST_PAIRS` were there (one may count several times)."""
 
-    def add(self, key: int, block: int) -> None:
-        """Add a pair."""
-        if self._n == BUFFERED:
-            self._flush()
-        self._waiting[self._n] = key << BLOCK_BITS | block
-        self._n += 1
+    def add(self, key: int, first: int, count: int = 1) -> None:
+        """Add a key with some blocks that follow one another."""
+        pair = key << BLOCK_BITS | first
+        if count == 1 and self._n < len(self._waiting):
+            self._waiting[self._n] = pair
+            self._n += 1
+            return
+        for at in range(pair, pair + count, BUFFERED):
+            part = np.arange(at, min(pair + count, at + BUFFERED), dtype=np.int64)
+            if self._n + len(part) > len(self._waiting):
+                self._flush()
+            self._waiting[self._n : self._n + len(part)] = part
+            self._n += len(part)
 
     def _flush(self) -> None:
-        pairs = self._waiting[: self._n]
-        if len(self._found.keys) >= MOST_PAIRS:
-            kept = self._found.has(pairs)
-            self.left_out += int((~kept).sum())
-        else:
-            self._found.add(pairs)
+        """Put the pairs that wait among those found; the more there are, the more may wait, so that each is sorted a few
+        times only.
+        """
+        pairs = np.unique(self._waiting[: self._n])
+        new = pairs[~np.isin(pairs, self._found, assume_unique=True)]
+        room = max(0, MOST_PAIRS - len(self._found))
+        self.left_out += max(0, len(new) - room)
+        self._found = np.sort(np.concatenate([self._found, new[:room]]))
         self._n = 0
+        if len(self._found) > 2 * len(self._waiting):
+            self._waiting = np.empty(len(self._found) // 2, np.int64)
 
     def split(self) -> tuple[Ints, Ints]:
         """Keys and blocks of all pairs, ascending."""
         self._flush()
-        return self._found.keys >> BLOCK_BITS, self._found.keys & ((1 << BLOCK_BITS) - 1)
+        return self._found >> BLOCK_BITS, self._found & ((1 << BLOCK_BITS) - 1)
 
 
 class _Held:
@@ -158,21 +168,19 @@ class OwnerCounter:
         self.matrix[one.block_type, one.page_type] += one.pages
         if one.pfn < 0:
             if one.page_type in KERNEL_OWN or one.page_type == NO_TYPE:
-                self._hold(one, ())
+                self._hold(one, 0)
             return
         self.placed = True
         self._order(one)
-        blocks = self._span(one)
-        for block in blocks:
-            self.blocks.add(one.block_type + 1, block)
+        count = self._span(one)
+        self.blocks.add(one.block_type + 1, one.block, count)
         if one.page_type not in KERNEL_OWN:
             return
         if one.block_type == MIGRATE_CMA:
             self.cma_pages += one.pages
-            for block in blocks:
-                self.cma_blocks.add(0, block)
+            self.cma_blocks.add(0, one.block, count)
         elif one.block_type == MIGRATE_MOVABLE:
-            self._hold(one, blocks)
+            self._hold(one, count)
 
     def _order(self, one: Owned) -> None:
         """Find the pageblock order: Block is pfn >> pageblock_order (mm/page_owner.c, print_page_owner)."""
@@ -185,13 +193,13 @@ class OwnerCounter:
             else:
                 self.inconsistent += 1
 
-    def _span(self, one: Owned) -> Sequence[int]:
-        """The blocks that an allocation covers: several where its order is above pageblock order."""
+    def _span(self, one: Owned) -> int:
+        """How many blocks an allocation covers: several where its order is above pageblock order."""
         order = one.order if self.pageblock_order is None else self.pageblock_order
-        return range(one.block, one.block + (1 << max(0, one.order - order)))
+        return 1 << max(0, one.order - order)
 
-    def _hold(self, one: Owned, blocks: Sequence[int]) -> None:
-        """Count a record that cannot move and lies in a movable block, or anywhere if that is not printed."""
+    def _hold(self, one: Owned, blocks: int) -> None:
+        """Count a record that cannot move and covers so many movable blocks, or lies anywhere if that is not printed."""
         stack = self.stacks.number(one.stack)
         task = self.tasks.number(one.task.name or one.task.tgid)
         held = self.by_stack.get(stack)
@@ -204,9 +212,9 @@ class OwnerCounter:
         worker.add(one, "")
         if one.task.tgid >= 0:
             self.processes.add(task, one.task.tgid)
-        for block in blocks:
-            self.stack_blocks.add(stack, block)
-            self.task_blocks.add(task, block)
+        if blocks:
+            self.stack_blocks.add(stack, one.block, blocks)
+            self.task_blocks.add(task, one.block, blocks)
 
 
 def _task_name(one: Owned) -> str:
@@ -229,11 +237,14 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     Returns
     -------
     dict
-        ``kind``, ``files``, ``advice``, and ``dumps``: one dict a file with ``records``, ``pages``, ``pageblock_order`` (None where
+        ``kind``, ``files``, ``advice``, and ``dumps``: one dict a file with ``records``, ``pages``, ``pageblock_order``
+        (None where
         the dump does not tell it), ``blocks`` (by type: those with an allocated page), ``pages_by_type`` (type of the block, then
         type asked for), ``polluted_blocks`` (movable, with a page that cannot move), ``pages_that_cannot_move`` in them,
-        ``early`` (pages and blocks of the same kind that were allocated before page_owner began), ``cma`` (the same of CMA blocks),
-        and the first 100 by rank of ``holders``, ``stacks`` and ``tasks`` with ``blocks`` (a block once each), ``alone`` (blocks that
+        ``early`` (pages and blocks of the same kind that were allocated before page_owner began), ``cma`` (the same of CMA
+        blocks),
+        and the first 100 by rank of ``holders``, ``stacks`` and ``tasks`` with ``blocks`` (a block once each), ``alone``
+        (blocks that
         nobody else of its kind pollutes), ``pages``, ``allocations`` and more. Ranked by blocks, then pages, then name.
 
     Raises
@@ -260,8 +271,11 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
 
 def _dump(name: str, counter: OwnerCounter) -> dict[str, Any]:
     """The answer of one dump."""
-    kinds, blocks = counter.blocks.split()
-    by_type = {_type_name(int(kind) - 1): int(n) for kind, n in zip(*np.unique(kinds, return_counts=True), strict=True)}
+    kinds, _ = counter.blocks.split()
+    by_type = {
+        _type_name(int(kind) - 1): int(n)
+        for kind, n in zip(*np.unique(kinds, return_counts=True), strict=True)
+    }
     owner, polluted = counter.stack_blocks.split()
     early = _early(counter)
     rows = _stack_rows(counter, owner, polluted, early)
@@ -320,7 +334,7 @@ def _early(counter: OwnerCounter) -> dict[str, int]:
 
 def _alone(owner: Ints, blocks: Ints) -> Counter[int]:
     """How many blocks each key has to itself: pairs are unique, so such a block comes once."""
-    found, first, times = np.unique(blocks, return_index=True, return_counts=True)
+    _, first, times = np.unique(blocks, return_index=True, return_counts=True)
     keys, counts = np.unique(owner[first[times == 1]], return_counts=True)
     return Counter(dict(zip(keys.tolist(), counts.tolist(), strict=True)))
 
@@ -354,7 +368,9 @@ def _ranked(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["blocks"], -row["pages"], row[name]))
 
 
-def _stack_rows(counter: OwnerCounter, owner: Ints, blocks: Ints, early: dict[str, int]) -> list[dict[str, Any]]:
+def _stack_rows(
+    counter: OwnerCounter, owner: Ints, blocks: Ints, early: dict[str, int]
+) -> list[dict[str, Any]]:
     """Every stack by rank, but those of pages allocated before page_owner began."""
     counts, alone = _counts(owner), _alone(owner, blocks)
     passed = _early_numbers(counter)
@@ -382,7 +398,8 @@ def _holder_rows(counter: OwnerCounter, owner: Ints, blocks: Ints) -> list[dict[
     mine, its = pairs >> BLOCK_BITS, pairs & ((1 << BLOCK_BITS) - 1)
     counts, alone = _counts(mine), _alone(mine, its)
     rows = [
-        {"holder": name, **_row(merged[number], counts[number], alone[number])} for name, number in names.of.items()
+        {"holder": name, **_row(merged[number], counts[number], alone[number])}
+        for name, number in names.of.items()
     ]
     return _ranked(rows, "holder")
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which stacks hold most memory, from copies of page_owner_stacks/show_stacks: movable or not, in which pageblocks, it does not say."""
+"""Which stacks hold most memory, from copies of page_owner_stacks/show_stacks: movable or not, in which pageblocks, it
+does not say.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     Returns
     -------
     dict
-        ``kind``, ``files``, ``advice`` (a copy of page_owner tells more), and ``copies``: one dict a file with ``unit`` ("base pages", or
+        ``kind``, ``files``, ``advice`` (a copy of page_owner tells more), and ``copies``: one dict a file with ``unit``
+        ("base pages", or
         "allocations" of 6.9), ``count`` in all, ``early`` (allocated before page_owner began), ``stacks_in_all``, and by count
         ``holders`` and ``stacks``.
 
@@ -45,7 +48,12 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         copies.append(_copy(file))
         if progress is not None:
             progress(number + 1, len(files))
-    return {"kind": "page_owner_stacks", "files": [file.name for file in files], "copies": copies, "advice": _advice(copies)}
+    return {
+        "kind": "page_owner_stacks",
+        "files": [file.name for file in files],
+        "copies": copies,
+        "advice": _advice(copies),
+    }
 
 
 def _copy(file: TextFile) -> dict[str, Any]:
@@ -57,13 +65,13 @@ def _copy(file: TextFile) -> dict[str, Any]:
     for one in stacks(file):
         named = frames(one.stack)
         pages &= one.pages
-        total += one.count
+        total += one.number
         if is_early(named):
-            early += one.count
+            early += one.number
         elif named in held or len(held) < MOST_STACKS:
-            held[named] = held.get(named, 0) + one.count
+            held[named] = held.get(named, 0) + one.number
             asked = holder_of(named)
-            holders[asked] = holders.get(asked, 0) + one.count
+            holders[asked] = holders.get(asked, 0) + one.number
     ranked = sorted(held.items(), key=lambda item: (-item[1], item[0]))
     return {
         "file": file.name,
@@ -72,9 +80,12 @@ def _copy(file: TextFile) -> dict[str, Any]:
         "early": early,
         "stacks_in_all": len(held),
         "holders": [
-            {"holder": name, "count": n} for name, n in sorted(holders.items(), key=lambda item: (-item[1], item[0]))[:ROWS]
+            {"holder": name, "count": n}
+            for name, n in sorted(holders.items(), key=lambda item: (-item[1], item[0]))[:ROWS]
         ],
-        "stacks": [{"holder": holder_of(named), "stack": list(named), "count": n} for named, n in ranked[:ROWS]],
+        "stacks": [
+            {"holder": holder_of(named), "stack": list(named), "count": n} for named, n in ranked[:ROWS]
+        ],
     }
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who allocated pages by perf kmem, with migratetypes named as the recorded kernel means them, or not at all.
 
-perf kmem prints names of the numbering before Linux 4.4. Its rows prove which holds: gfp_migratetype() makes a request movable if and
+perf kmem prints names of the numbering before Linux 4.4. Its rows prove which holds: gfp_migratetype() makes a request
+movable if and
 only if it has __GFP_MOVABLE, which has been bit 3 in every version.
 """
 
@@ -38,7 +39,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     Returns
     -------
     dict
-        ``kind``, ``files``, ``advice``, and ``reports``: one dict a file with ``numbering`` (of migratetypes: "before 4.4", "since
+        ``kind``, ``files``, ``advice``, and ``reports``: one dict a file with ``numbering`` (of migratetypes: "before
+        4.4", "since
         4.4", "contradictory", "not known"), ``totals`` ([requests, KiB]), ``rows`` (by KiB: type, None where the numbering is not
         known; perf's name; order, hits, KiB, gfp, call site), ``by_type`` and ``by_order`` (requests by type), ``rows_left_out``,
         ``rows_not_read``.
@@ -96,7 +98,11 @@ def _report(name: str, report: Report) -> dict[str, Any]:
         "numbering": numbering,
         "totals": {key: list(value) for key, value in report.totals.items()},
         "by_type": {kind: n for kind, n in by_type.items() if n},
-        "by_order": {str(order): _of_order(counts, numbering) for order, counts in sorted(report.orders.items()) if any(counts)},
+        "by_order": {
+            str(order): _of_order(counts, numbering)
+            for order, counts in sorted(report.orders.items())
+            if any(counts)
+        },
         "rows": [_row(row, numbering) for row in ranked[:ROWS]],
         "rows_in_all": len(report.rows),
         "rows_left_out": report.left_out,

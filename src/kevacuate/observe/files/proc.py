@@ -17,6 +17,7 @@ from kevacuate.observe.files.procshelf import Progress, Series, read_shelf
 USUAL_PAGEBLOCK_ORDER = 9
 """Assumed where no file gives it: 2 MiB of 4 KiB pages, as on x86-64 and on arm64 with such pages."""
 
+
 def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[str, Any]:
     """What the files say.
 
@@ -36,14 +37,16 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
     -------
     dict
         ``kind``, ``files``, ``machines`` (one a folder where several have the same kind of file, see
-        :func:`kevacuate.observe.files.procshelf.machine_of`; each :func:`machine_answer`), ``lines_cut`` (too long), ``damaged`` (sentences about files that end too early), and
-        ``advice``.
+        :func:`kevacuate.observe.files.procshelf.machine_of`; each :func:`machine_answer`), ``lines_cut`` (too long),
+        ``damaged`` (sentences about files that end too early), and ``advice``.
 
     """
     shelf, damaged = read_shelf(files, progress or (lambda done, total: None))
     if not shelf:
         named = files[0].name if len(files) == 1 else f"{len(files):,} files"
-        raise KevacuateError(f"{named}: no whole row of a /proc file could be read, so there is nothing to say.")
+        raise KevacuateError(
+            f"{named}: no whole row of a /proc file could be read, so there is nothing to say."
+        )
     machines = [machine_answer(name, kinds) for name, kinds in shelf.items()]
     return {
         "kind": "proc",
@@ -58,16 +61,23 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
 def machine_answer(name: str, kinds: dict[str, Series]) -> dict[str, Any]:
     """One machine's answer; a part of which there is no file is None.
 
-    ``pageblock_order`` and ``pageblock_order_given`` (False: assumed), ``free`` and ``free_from`` (:func:`free_answer`; buddyinfo, or
-    pagetypeinfo where that is all there is), ``blocks`` (:func:`blocks_answer`), ``marks`` (:func:`marks_answer`), ``counters``
-    (:func:`counters_answer`), ``memory``, ``slab``, ``extfrag_index``, ``unusable_index``.
+    ``pageblock_order`` and ``pageblock_order_given`` (False: assumed), ``free`` and ``free_from`` (:func:`free_answer`;
+    buddyinfo, or pagetypeinfo where that is all there is), ``blocks`` (:func:`blocks_answer`), ``marks``
+    (:func:`marks_answer`), ``counters`` (:func:`counters_answer`), ``memory``, ``slab``, ``extfrag_index``,
+    ``unusable_index``.
     """
     types = kinds.get("pagetypeinfo")
-    given = next((at.values.pageblock_order for at in types.moments if at.values.pageblock_order), None) if types else None
+    given = (
+        next((at.values.pageblock_order for at in types.moments if at.values.pageblock_order), None)
+        if types
+        else None
+    )
     order = given or USUAL_PAGEBLOCK_ORDER
     by_types = summed(types) if types else None
     free = kinds.get("buddyinfo") or (by_types if by_types and by_types.moments else None)
-    stopped = "buddyinfo" not in kinds and types is not None and any(at.values.stopped for at in types.moments)
+    stopped = (
+        "buddyinfo" not in kinds and types is not None and any(at.values.stopped for at in types.moments)
+    )
     parts = {
         "blocks": ("pagetypeinfo", blocks_answer),
         "marks": ("zoneinfo", marks_answer),

@@ -19,7 +19,7 @@ WORTH = 16
 """Pageblocks' worth of free pages: with less in a zone, none of pageblock order being free says little."""
 
 EXTFRAG_THRESHOLD = 500
-"""sysctl_extfrag_threshold, by default (mm/compaction.c): a larger fragmentation index means fragmentation, not lack of memory."""
+"""sysctl_extfrag_threshold, by default (mm/compaction.c): a larger index means fragmentation, not lack of memory."""
 
 PROACTIVENESS = 20
 """sysctl_compaction_proactiveness, by default (mm/compaction.c)."""
@@ -45,7 +45,9 @@ ALLOCSTALLS_AN_HOUR = 3600
 def advice_of(machine: Machine) -> list[Advice]:
     """The rules that hold for a machine, strongest first: ``do``, ``evidence``, ``source``."""
     return [
-        {"do": piece[0], "evidence": piece[1], "source": piece[2]} for rule in RULES for piece in rule(machine)
+        {"do": piece[0], "evidence": piece[1], "source": piece[2]}
+        for rule in RULES
+        for piece in rule(machine)
     ]
 
 
@@ -70,7 +72,9 @@ def huge_page_faults(machine: Machine) -> Iterator[tuple[str, str, str]]:
     counters = machine["counters"]
     if counters is None:
         return
-    stalls, failed, fallback = (_count(counters, name) for name in ("compact_stall", "compact_fail", "thp_fault_fallback"))
+    stalls, failed, fallback = (
+        _count(counters, name) for name in ("compact_stall", "compact_fail", "thp_fault_fallback")
+    )
     faults = fallback + _count(counters, "thp_fault_alloc")
     shares = counters["shares"]
     enough = stalls >= STALLS and faults >= FAULTS
@@ -104,7 +108,9 @@ def proactive(machine: Machine) -> Iterator[tuple[str, str, str]]:
         return
     default = starts_above(PROACTIVENESS)
     for node, score in sorted(fragmentation_scores(machine).items()):
-        wanted = next((p for p in range(PROACTIVENESS + 1, MOST_PROACTIVE + 1) if score > starts_above(p)), None)
+        wanted = next(
+            (p for p in range(PROACTIVENESS + 1, MOST_PROACTIVE + 1) if score > starts_above(p)), None
+        )
         if score > default or wanted is None:
             continue
         yield (

@@ -23,11 +23,12 @@ def counters_answer(series: Series) -> dict[str, Any]:
     Returns
     -------
     dict
-        :func:`kevacuate.observe.files.procshelf.times`; ``restarts``: moments at which most counters were smaller than before, so the
-        machine had booted. ``counters``: name to its ``count`` (over the series without what a restart hides; since boot where there
-        is one copy), ``first``, ``last``. ``since``: ``boot`` or ``series``. ``gauges``: name to ``first`` and ``last``. ``shares``:
-        :data:`SHARES` of the counts, None where nothing was counted. ``per_hour``: name to counts an hour; None where times are not
-        known. ``busiest``: of ``compact_stall`` and ``allocstall``, the interval with the most.
+        :func:`kevacuate.observe.files.procshelf.times`; ``restarts``: moments at which most counters were smaller than
+        before, so the machine had booted. ``counters``: name to its ``count`` (over the series without what a restart hides;
+        since boot where there is one copy), ``first``, ``last``. ``since``: ``boot`` or ``series``. ``gauges``: name to
+        ``first`` and ``last``. ``shares``: :data:`SHARES` of the counts, None where nothing was counted. ``per_hour``: name
+        to counts an hour; None where times are not known. ``busiest``: of ``compact_stall`` and ``allocstall``, the interval
+        with the most.
 
     """
     copies = [moment.values for moment in series.moments]
@@ -46,7 +47,11 @@ def counters_answer(series: Series) -> dict[str, Any]:
         "per_hour": {name: round(n * 3600 / seconds, 1) for name, n in sums.items()}
         if seconds and not alone
         else None,
-        "busiest": {} if alone else {name: _busiest(series, booted, name) for name in ("compact_stall", "allocstall") if sums.get(name)},
+        "busiest": {}
+        if alone
+        else {
+            name: _busiest(series, booted, name) for name in ("compact_stall", "allocstall") if sums.get(name)
+        },
     }
 
 

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from kevacuate.kernel.pcp import PAGE_ALLOC_COSTLY_ORDER
 from kevacuate.kernelfiles.proccopies import NOT_IN_FILE, Zone
 from kevacuate.measure.metrics import free_metrics, unusable_free_index
-from kevacuate.observe.files.procshelf import Moment, Series, Types, times
+from kevacuate.observe.files.procshelf import Moment, Series, Types, chunks_of, times
 
 MOST_POINTS = 500
 """Moments of a series that the answer holds, evenly chosen; its other figures are of all."""
@@ -24,14 +22,10 @@ def summed(series: Series) -> Series:
     """Copies of /proc/pagetypeinfo as copies of /proc/buddyinfo: free chunks of all types together, by zone."""
     moments = []
     for moment in series.moments:
-        free = {zone: _sum(of.values()) for zone, of in moment.values.free.items()}
+        free = {zone: chunks_of(of) for zone, of in moment.values.free.items()}
         if free:
             moments.append(Moment(moment.stamp, free))
     return series._replace(moments=moments)
-
-
-def _sum(of: Any) -> array[int]:
-    return array("q", (sum(counts) for counts in zip_longest(*of, fillvalue=0)))
 
 
 def free_answer(series: Series, pageblock_order: int, at_least: bool = False) -> dict[str, Any]:
@@ -50,8 +44,8 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
     -------
     dict
         :func:`kevacuate.observe.files.procshelf.times`; ``zones``: one entry a zone (:func:`_zone`); ``rows_left_out``: rows with
-        fewer or more orders than the zone's others, as a log that was cut has them; ``all_zones``: :func:`_followed` of the chunks of
-        all zones together.
+        fewer or more orders than the zone's others, as a log that was cut has them; ``all_zones``: :func:`_followed` of the
+        chunks of all zones together.
 
     """
     rows, left_out = _rows_by_zone(series)
@@ -64,7 +58,9 @@ def free_answer(series: Series, pageblock_order: int, at_least: bool = False) ->
         "zones": [zone for zone in zones if zone["orders"]],
         "excerpts": [zone for zone in zones if not zone["orders"]],
         "rows_left_out": left_out,
-        "all_zones": [_followed(together, order) for order in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)] if together else [],
+        "all_zones": [_followed(together, order) for order in (PAGE_ALLOC_COSTLY_ORDER, pageblock_order)]
+        if together
+        else [],
     }
 
 
@@ -89,7 +85,8 @@ def _together(rows: dict[Zone, list[Moment]]) -> list[Moment]:
     if len(counts) != 1 or any(NOT_IN_FILE in row.values for of in rows.values() for row in of):
         return []
     return [
-        Moment(at[0].stamp, _sum([row.values for row in at])) for at in zip(*rows.values(), strict=True)
+        Moment(at[0].stamp, chunks_of({str(number): row.values for number, row in enumerate(at)}))
+        for at in zip(*rows.values(), strict=True)
     ]
 
 
@@ -127,7 +124,9 @@ def _zone(zone: Zone, rows: list[Moment], pageblock_order: int) -> dict[str, Any
 
 
 def moment_of(row: Moment, huge_order: int) -> dict[str, Any]:
-    """One zone at one moment: :func:`kevacuate.measure.metrics.free_metrics`, ``largest_order`` (-1: nothing is free), ``time``."""
+    """One zone at one moment: :func:`kevacuate.measure.metrics.free_metrics`, ``largest_order`` (-1: nothing is free),
+    ``time``.
+    """
     counts: Sequence[int] = row.values
     return {
         "time": row.stamp.text if row.stamp else None,
@@ -187,9 +186,10 @@ def blocks_answer(series: Series) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``blocks_first`` and ``blocks_last`` (type to pageblocks), ``free``
-        (type to free chunks by order, at the last moment), ``free_pages`` (type to pages), ``mixed`` (the kernel's own count, with
-        page_owner), ``stopped`` ([type, order] of counts that are at least so many). Types are named as the kernel writes them.
+        :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``blocks_first`` and ``blocks_last`` (type to pageblocks),
+        ``free`` (type to free chunks by order, at the last moment), ``free_pages`` (type to pages), ``mixed`` (the kernel's
+        own count, with page_owner), ``stopped`` ([type, order] of counts that are at least so many). Types are named as the
+        kernel writes them.
 
     """
     first: dict[Zone, Types] = {}

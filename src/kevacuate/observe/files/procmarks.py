@@ -5,30 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kevacuate.observe.files.procshelf import Series, times
-
-MOST_CACHES = 10
-"""Slab caches that the answer names: those with most pages."""
-
-MEMINFO = (
-    "MemTotal",
-    "MemFree",
-    "MemAvailable",
-    "AnonHugePages",
-    "Slab",
-    "SReclaimable",
-    "SUnreclaim",
-    "KernelStack",
-    "PageTables",
-    "VmallocUsed",
-    "Percpu",
-    "CmaTotal",
-    "CmaFree",
-    "HugePages_Total",
-    "HugePages_Free",
-    "Hugepagesize",
-)
-"""Values of /proc/meminfo that the answer has: kB, or huge pages."""
+from kevacuate.observe.files.procshelf import MARKS, MEMINFO, Series, Slabs, times
 
 
 def marks_answer(series: Series) -> dict[str, Any]:
@@ -38,23 +15,22 @@ def marks_answer(series: Series) -> dict[str, Any]:
     -------
     dict
         :func:`kevacuate.observe.files.procshelf.times`; ``zones``: ``free``, ``min``, ``low``, ``high``, ``boost``, ``present``,
-        ``managed``, ``pcp`` at the last moment (pages; 0 where the kernel or the excerpt does not show it), ``below_min``, ``below_low``
-        and ``boosted``: moments with that, of ``moments``. The marks are as printed: with the boost, from Linux 5.0 on
-        (include/linux/mmzone.h:wmark_pages).
+        ``managed``, ``pcp`` at the last moment (pages; 0 where the kernel or the excerpt does not show it), ``below_min``,
+        ``below_low`` and ``boosted``: moments with that, of ``moments``. The marks are as printed: with the boost, from Linux
+        5.0 on (include/linux/mmzone.h:wmark_pages).
 
     """
     found: dict[tuple[int, str], list[dict[str, int]]] = {}
     for moment in series.moments:
         for zone, numbers in moment.values.items():
-            found.setdefault(zone, []).append(numbers)
+            found.setdefault(zone, []).append(dict(zip(MARKS, numbers, strict=True)))
     zones = []
     for (node, name), rows in sorted(found.items()):
-        shown = ("free", "min", "low", "high", "boost", "present", "managed", "pcp")
         zones.append(
             {
                 "node": node,
                 "zone": name,
-                **{key: rows[-1][key] for key in shown},
+                **rows[-1],
                 "moments": len(rows),
                 "below_min": sum(row["free"] < row["min"] for row in rows),
                 "below_low": sum(row["free"] < row["low"] for row in rows),
@@ -65,7 +41,7 @@ def marks_answer(series: Series) -> dict[str, Any]:
 
 
 def memory_answer(series: Series) -> dict[str, Any]:
-    """:data:`MEMINFO` at the first and at the last moment that has them."""
+    """:data:`kevacuate.observe.files.procshelf.MEMINFO` at the first and at the last moment that has them."""
     copies = [moment.values for moment in series.moments]
     ends = {}
     for name in MEMINFO:
@@ -76,21 +52,25 @@ def memory_answer(series: Series) -> dict[str, Any]:
 
 
 def slab_answer(series: Series) -> dict[str, Any]:
-    """The caches with most pages at the last moment: ``pages``, ``pages_first``, ``objects``, ``active``; and ``pages`` of all."""
-    first, last = series.moments[0].values, series.moments[-1].values
-    ranked = sorted(last.items(), key=lambda item: (-item[1][2], item[0]))
+    """The caches with most pages at the last moment, and ``pages`` of all.
+
+    ``caches``: ``cache``, ``pages``, ``pages_first`` (None where it was not among the largest then), ``objects``, ``active``.
+    """
+    first: Slabs = series.moments[0].values
+    last: Slabs = series.moments[-1].values
     return {
         **times(series),
-        "pages": sum(pages for _, _, pages in last.values()),
+        "pages": last.pages,
+        "pages_first": first.pages,
         "caches": [
             {
                 "cache": name,
                 "pages": pages,
-                "pages_first": first.get(name, (0, 0, 0))[2],
+                "pages_first": first.caches[name][2] if name in first.caches else None,
                 "objects": objects,
                 "active": active,
             }
-            for name, (active, objects, pages) in ranked[:MOST_CACHES]
+            for name, (active, objects, pages) in last.caches.items()
         ],
     }
 

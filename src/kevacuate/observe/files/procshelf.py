@@ -7,7 +7,7 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -19,8 +19,37 @@ from kevacuate.kernelfiles.text import TextFile
 
 Progress = Callable[[int, int], None]
 
-MOST_MOMENTS = 50_000
-"""Copies of one kind that one file gives; more are counted and passed over."""
+MOST_MOMENTS = 20_000
+"""Copies of one kind that one file gives, a week at every 30 s; more are counted and passed over."""
+
+MARKS = ("free", "min", "low", "high", "boost", "present", "managed", "pcp")
+"""What is kept of a zone in zoneinfo, in this order: pages."""
+
+MOST_PAGES = 1 << 52
+"""No machine has so many pages: a larger number in a damaged zoneinfo counts as this one."""
+
+MEMINFO = (
+    "MemTotal",
+    "MemFree",
+    "MemAvailable",
+    "AnonHugePages",
+    "Slab",
+    "SReclaimable",
+    "SUnreclaim",
+    "KernelStack",
+    "PageTables",
+    "VmallocUsed",
+    "Percpu",
+    "CmaTotal",
+    "CmaFree",
+    "HugePages_Total",
+    "HugePages_Free",
+    "Hugepagesize",
+)
+"""Values of /proc/meminfo that are kept: kB, or huge pages."""
+
+MOST_CACHES = 20
+"""Slab caches of a copy that are kept: those with most pages."""
 
 _OF_MACHINE = {"proc", "sys", "sos_commands", "sos_strings"}
 """Folders of a machine's files: what stands before them says which machine."""
@@ -42,6 +71,13 @@ class Types(NamedTuple):
     blocks: dict[Zone, dict[str, int]]
     mixed: dict[Zone, dict[str, int]]
     pageblock_order: int | None
+
+
+class Slabs(NamedTuple):
+    """What is kept of a copy of /proc/slabinfo: the pages of all caches, and the caches with most of them."""
+
+    pages: int
+    caches: dict[str, tuple[int, int, int]]
 
 
 class Series(NamedTuple):
@@ -106,8 +142,8 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
         for kind, (moments, left_out) in found.items():
             parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
     shelf: Shelf = {}
-    for (place, kind), found in sorted(parts.items()):
-        shelf.setdefault(place, {})[kind] = _in_order(found)
+    for (place, kind), of in sorted(parts.items()):
+        shelf.setdefault(place, {})[kind] = _in_order(of)
     return _one_machine(shelf), sorted(damaged)
 
 
@@ -141,9 +177,23 @@ def _take_copies(file: TextFile, named: Stamp | None, found: dict[str, tuple[lis
             continue
         moments, left_out = found.setdefault(copy.kind, ([], 0))
         if len(moments) < MOST_MOMENTS:
-            moments.append(Moment(copy.stamp or named, values))
+            _append(moments, Moment(copy.stamp or named, values))
         else:
             found[copy.kind] = (moments, left_out + 1)
+
+
+def _append(moments: list[Moment], moment: Moment) -> None:
+    """Append a moment. Of those between the first and the last only what their course needs is kept."""
+    if len(moments) > 1 and isinstance(moments[-1].values, Types):
+        types: Types = moments[-1].values
+        free = {zone: {"": chunks_of(of)} for zone, of in types.free.items()}
+        moments[-1] = moments[-1]._replace(values=types._replace(free=free, mixed={}))
+    moments.append(moment)
+
+
+def chunks_of(free: Mapping[str, array[int]]) -> array[int]:
+    """Free chunks by order of all types together."""
+    return array("q", (sum(counts) for counts in zip_longest(*free.values(), fillvalue=0)))
 
 
 def reduced(copy: Copy) -> Any:
@@ -154,6 +204,16 @@ def reduced(copy: Copy) -> Any:
         return Types(free, frozenset(values.stopped), values.blocks, values.mixed, values.pageblock_order)
     if copy.kind == "buddyinfo":
         return {zone: array("q", counts) for zone, counts in values.items()}
+    if copy.kind == "zoneinfo":
+        return {
+            zone: array("q", (min(numbers[name], MOST_PAGES) for name in MARKS))
+            for zone, numbers in values.items()
+        }
+    if copy.kind == "meminfo":
+        return {name: values[name] for name in MEMINFO if name in values}
+    if copy.kind == "slabinfo":
+        ranked = sorted(values.items(), key=lambda item: (-item[1][2], item[0]))
+        return Slabs(sum(cache[2] for _, cache in ranked), dict(ranked[:MOST_CACHES]))
     return counters(values) if copy.kind == "vmstat" else values
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How long tasks stalled in compaction and direct reclaim, from what compactsnoop and drsnoop print.
 
-Stalls of one tool are added up by task, order and result. compactsnoop prints a line for each zone that was compacted, so one allocation
+Stalls of one tool are added up by task, order and result. compactsnoop prints a line for each zone that was compacted, so
+one allocation
 can have several; a line that took 0 ms counts as any other.
 """
 
@@ -15,8 +16,17 @@ import numpy as np
 from kevacuate.kernelfiles.snoop import COMPACTSNOOP, DRSNOOP, NO_ORDER, Counts, Stall, stalls
 from kevacuate.kernelfiles.text import TextFile
 
-FAILED = ("complete", "partial_skipped", "contended", "no_suitable_page", "not_suitable_zone", "skipped", "deferred")
-"""Results after which the allocation still lacks its page (include/linux/compaction.h, enum compact_result). "complete": all of the
+FAILED = (
+    "complete",
+    "partial_skipped",
+    "contended",
+    "no_suitable_page",
+    "not_suitable_zone",
+    "skipped",
+    "deferred",
+)
+"""Results after which the allocation still lacks its page (include/linux/compaction.h, enum compact_result). "complete":
+all of the
 zone was scanned in vain."""
 
 MOST_GROUPS = 1 << 14
@@ -43,12 +53,20 @@ class _Group:
         self.stalls += 1
         self.ns += one.ns
         self.worst = max(self.worst, one.ns)
-        self.failed += one.status in FAILED and one.order != NO_ORDER  # of all orders, "complete" is what was asked for
+        self.failed += (
+            one.status in FAILED and one.order != NO_ORDER
+        )  # of all orders, "complete" is what was asked for
         self.pages += one.pages
 
     def row(self) -> dict[str, int]:
         """The sums; times in nanoseconds."""
-        return {"stalls": self.stalls, "ns": self.ns, "worst_ns": self.worst, "failed": self.failed, "pages": self.pages}
+        return {
+            "stalls": self.stalls,
+            "ns": self.ns,
+            "worst_ns": self.worst,
+            "failed": self.failed,
+            "pages": self.pages,
+        }
 
 
 class _Sample:
@@ -88,12 +106,13 @@ class _Tool:
 
     def result(self, tool: str) -> dict[str, Any]:
         """The tool's part of the answer."""
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"task": task, "order": order, "sync": sync, "status": status, **group.row()}
             for (task, order, sync, status), group in self.groups.items()
         ]
-        tasks = [{"task": task, **group.row()} for task, group in self.tasks.items()]
-        groups.sort(key=lambda row: (-row["ns"], -row["stalls"], row["task"], row["order"], row["status"], row["sync"]))
+        tasks: list[dict[str, Any]] = [{"task": task, **group.row()} for task, group in self.tasks.items()]
+        names = ("task", "order", "status", "sync")
+        groups.sort(key=lambda row: (-row["ns"], -row["stalls"], *(row[name] for name in names)))
         tasks.sort(key=lambda row: (-row["ns"], -row["stalls"], row["task"]))
         values = np.array(self.sample.values, np.int64)
         percentiles = {
@@ -122,7 +141,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     Returns
     -------
     dict
-        ``kind``, ``files``, ``advice``, ``unread`` (lines that are no stall), and ``tools``: one dict a tool with ``stalls``, ``ns``,
+        ``kind``, ``files``, ``advice``, ``unread`` (lines that are no stall), and ``tools``: one dict a tool with
+        ``stalls``, ``ns``,
         ``worst_ns``, ``failed`` (compactions whose result leaves the allocation without its page), ``pages`` (reclaimed),
         ``percentiles_ns`` and, most time first, ``groups`` (by task, order, mode and result) and ``tasks``.
 
@@ -153,11 +173,14 @@ def _advice(tool: dict[str, Any]) -> list[dict[str, str]]:
     if tool["ns"] < STANDS_OUT_NS:
         return []
     top = tool["tasks"][0]
-    evidence = f"{top['task']} stalled {top['ns'] / 1e9:.2f} s of {tool['ns'] / 1e9:.2f} s in all, {top['worst_ns'] / 1e6:.1f} ms at worst."
+    evidence = (
+        f"{top['task']} stalled {top['ns'] / 1e9:.2f} s of {tool['ns'] / 1e9:.2f} s in all, "
+        f"{top['worst_ns'] / 1e6:.1f} ms at worst."
+    )
     if tool["tool"] == COMPACTSNOOP:
         return [
             {
-                "do": "Raise vm.compaction_proactiveness, so that kcompactd compacts before tasks must.",
+                "do": "Raise vm.compaction_proactiveness (Linux 5.9 and later): kcompactd then compacts before tasks must.",
                 "evidence": evidence,
                 "source": "Documentation/admin-guide/sysctl/vm.rst, compaction_proactiveness",
             }

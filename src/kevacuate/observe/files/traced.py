@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """External fragmentation events out of perf trace, babeltrace and plot-fragmentation: by type, order and task.
 
-These tools print no pageblock order, and perf trace and plot-fragmentation no CPU; plot-fragmentation names no page either. What they
+These tools print no pageblock order, and perf trace and plot-fragmentation no CPU; plot-fragmentation names no page
+either. What they
 hold is counted as a recording's is (:mod:`kevacuate.measure.triage`).
 """
 
@@ -18,11 +19,11 @@ from kevacuate.kernel.migratetypes import MIGRATE_RECLAIMABLE, SWAPPED_UNTIL, ta
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.kernelfiles.plotfrag import Compaction, Fragmentation, Reader, looks_like_plotfrag
 from kevacuate.kernelfiles.text import TextFile
-from kevacuate.kernelfiles.traced import NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
+from kevacuate.kernelfiles.traced import LTTNG, NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
-from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, NO_PID, EventChunk, EventKind
+from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, EventChunk, EventKind
 
 ASSUMED_PAGEBLOCK_ORDER = 9
 """What a pageblock's order is taken to be: that of x86-64 and of arm64 with pages of 4 KiB. No such file tells it."""
@@ -38,6 +39,12 @@ MOST_REQUESTS = 1 << 12
 
 ROWS = 100
 """Kinds of requests in the answer."""
+
+HOW_TO_RECORD = {
+    PERF_TRACE: "perf trace -a -e kmem:mm_page_alloc_extfrag",
+    LTTNG: "lttng enable-event --kernel kmem_mm_page_alloc_extfrag",
+}
+"""What switches the event on that a triage needs, by tool."""
 
 LAST_NS = 1 << 62
 """Later times are no times."""
@@ -98,7 +105,11 @@ class _Facts:
 
     def request(self, one: Traced, mt: int) -> None:
         """Count an allocation."""
-        key = (mt, _within(one.fields.get("order", 0), 127), _within(one.fields.get("gfp_flags", 0), (1 << 32) - 1))
+        key = (
+            mt,
+            _within(one.fields.get("order", 0), 127),
+            _within(one.fields.get("gfp_flags", 0), (1 << 32) - 1),
+        )
         if key in self.requests or len(self.requests) < MOST_REQUESTS:
             found = self.requests.setdefault(key, [0, _within(one.fields.get("pfn", NO_PFN), (1 << 40) - 1)])
             found[0] += 1
@@ -123,8 +134,10 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``kind``, ``files``, ``advice``, and ``traces``: one dict a file as of a recording's triage
-        (:meth:`kevacuate.measure.triage.TriageCounter.result`), with ``tool``, ``requests`` (allocations by type, order and gfp with
-        the page of the first), ``compaction`` (by order: successes and failures, of plot-fragmentation), ``told_events`` (how many the
+        (:meth:`kevacuate.measure.triage.TriageCounter.result`), with ``tool``, ``requests`` (allocations by type, order
+        and gfp with
+        the page of the first), ``compaction`` (by order: successes and failures, of plot-fragmentation), ``told_events``
+        (how many the
         file says that it holds) and ``numbering`` of migratetypes.
 
     Raises
@@ -159,7 +172,9 @@ def _traced(file: TextFile) -> dict[str, Any]:
     found = _result(file.name, tool, "", counter, facts)
     if tool == PERF_TRACE and facts.requests:
         found |= {"requests_matched": 0, "requests_unmatched": counter.who.unmatched}
-    numbering = "before 4.4" if facts.swapped else "since 4.4" if facts.movable else "taken to be those since 4.4"
+    numbering = (
+        "before 4.4" if facts.swapped else "since 4.4" if facts.movable else "taken to be those since 4.4"
+    )
     return {
         **found,
         "numbering": numbering,
@@ -180,7 +195,10 @@ def _rows(traced: Iterator[Traced], facts: _Facts) -> Iterator[_Row]:
         facts.name(one.tid, one.task)
         get = one.fields.get
         name = "migratetype" if one.name == ALLOC else "alloc_migratetype"
-        mt, taken = (_stored(get(field, 0), swapped if facts.swapped else None) for field in (name, "fallback_migratetype"))
+        mt, taken = (
+            _stored(get(field, 0), swapped if facts.swapped else None)
+            for field in (name, "fallback_migratetype")
+        )
         if one.name == ALLOC:
             facts.request(one, mt)
         if one.cpu == NO_CPU and one.name == ALLOC:
@@ -219,7 +237,9 @@ def _count(counter: TriageCounter, rows: Iterator[_Row]) -> None:
 
 
 def _chunk(rows: list[_Row]) -> EventChunk:
-    columns = list(zip(*sorted(rows, key=lambda row: row.ts), strict=True)) if rows else [()] * len(COLUMN_TYPES)
+    columns = (
+        list(zip(*sorted(rows, key=lambda row: row.ts), strict=True)) if rows else [()] * len(COLUMN_TYPES)
+    )
     return EventChunk(
         *(
             np.array(column, np.int64).astype(dtype)
@@ -243,7 +263,9 @@ def _plotfrag(file: TextFile) -> dict[str, Any]:
         **_result(file.name, "plot-fragmentation", reader.heading.kernel, counter, facts),
         "numbering": "named",
         "requests": [],
-        "compaction": {str(order): {"success": n[1], "failure": n[0]} for order, n in sorted(compaction.items())},
+        "compaction": {
+            str(order): {"success": n[1], "failure": n[0]} for order, n in sorted(compaction.items())
+        },
         "told_events": reader.heading.total_events,
         "malformed": reader.malformed,
     }
@@ -311,6 +333,14 @@ def _times(count: int) -> str:
 
 def _advice(trace: dict[str, Any]) -> list[dict[str, str]]:
     """What to record where this trace falls short, and what the kernel offers against what it shows."""
+    if not trace["extfrag"] and trace["tool"] in HOW_TO_RECORD:
+        return [
+            {
+                "do": f"Record mm_page_alloc_extfrag with `{HOW_TO_RECORD[trace['tool']]}`.",
+                "evidence": "The file holds no such event, so it does not say whether memory is being fragmented.",
+                "source": "include/trace/events/kmem.h, mm_page_alloc_extfrag",
+            }
+        ]
     claims = trace["claims_from_movable"] + trace["steals_from_movable"]
     found = []
     if claims:

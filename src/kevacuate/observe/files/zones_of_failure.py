@@ -36,6 +36,9 @@ SHORTAGE, FRAGMENTATION, BOTH = "shortage", "fragmentation", "fragmentation and 
 PROTECTED, SERVED, NOT_KNOWN = "protected", "could have served", "not known"
 """Verdicts on a zone. ``protected``: lowmem_reserve alone keeps the request out. A report's verdict is one of these, too."""
 
+NO_ZONE = "no zone allowed"
+"""Verdict on a report that shows zones, none of which the request may take from."""
+
 BELOW_MIN, NO_CHUNK, OTHER_TYPES, HIGHER_ORDERS, RESERVE = (
     "below min",
     "no chunk",
@@ -178,7 +181,8 @@ def explained(report: Report) -> dict[str, Any]:
         )
         for zone in sorted(report.zones, key=lambda one: (one.node, ZONES.index(one.name)))
     ]
-    told["verdict"] = _verdict([zone["verdict"] for zone in told["zones"] if zone["verdict"]])
+    verdicts = [zone["verdict"] for zone in told["zones"] if zone["verdict"]]
+    told["verdict"] = NO_ZONE if told["zones"] and not verdicts else _verdict(verdicts)
     return told
 
 

@@ -221,7 +221,8 @@ def _stolen(steals: Mapping[str, Any]) -> Iterator[str]:
     """What steals did, and how much of it evacuation would never touch."""
     events, pages, blocks = (plural(steals[f"{noun}s"], noun) for noun in ("event", "page", "block"))
     share = _percent(steals["share_of_events_from_movable"])
-    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {blocks if steals['blocks'] else 'blocks that are not named'}."
+    where = blocks if steals["blocks"] else "blocks that are not named"
+    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {where}."
     if not steals["blocks"]:
         yield "Steals queue nothing."
         return

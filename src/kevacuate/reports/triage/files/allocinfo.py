@@ -26,12 +26,14 @@ def _mib(size: int) -> str:
 
 def _copy_words(copy: dict[str, Any]) -> Iterator[str]:
     yield f"{copy['file']}, a copy of /proc/allocinfo: {_mib(copy['bytes'])} by place in the code."
-    yield f"At most {_mib(copy['cannot_move_bytes'])} of it cannot move; {_mib(copy['movable_bytes'])} are users' and page cache pages."
+    yield f"At most {_mib(copy['cannot_move_bytes'])} of it cannot move."
+    yield f"{_mib(copy['movable_bytes'])} are pages of processes and of the page cache."
     yield f"{_mib(copy['slab_pages_bytes'])} are slabs, which the file counts again as objects: only the objects count here."
     if copy["places"]:
         top = copy["places"][0]
         module = f" of the module {top['module']}" if top["module"] else ""
-        yield f"{top['function']}{module} ({top['place']}) holds most: {_mib(top['bytes'])} in {plural(top['calls'], 'allocation')}."
+        at = f"{top['function']}{module} ({top['place']})"
+        yield f"{at} holds most: {_mib(top['bytes'])} in {plural(top['calls'], 'allocation')}."
     if copy["inaccurate"]:
         yield f"{plural(copy['inaccurate'], 'place')} missed allocations: their figures are too low."
     if copy["lines_not_read"]:
@@ -51,5 +53,7 @@ def _table(copy: dict[str, Any]) -> Table:
         table.add_column(name, justify="right" if name in ("MiB", "allocations") else "left", overflow="fold")
     for row in copy["places"][:MOST_ROWS]:
         module = f" [{row['module']}]" if row["module"] else ""
-        table.add_row(row["function"] + module, row["place"], f"{row['bytes'] / 2**20:,.1f}", f"{row['calls']:,}")
+        table.add_row(
+            row["function"] + module, row["place"], f"{row['bytes'] / 2**20:,.1f}", f"{row['calls']:,}"
+        )
     return table

@@ -22,15 +22,16 @@ def words(answer: dict[str, Any]) -> str:
 
 def _output_words(output: dict[str, Any]) -> Iterator[str]:
     yield f"{output['file']}, maps that bpftrace printed. It names neither the probe nor the keys: the script says what they are."
-    for one in output["maps"]:
+    for one in output["maps"][:MOST_ROWS]:
         top = one["elements"][0]
         share = f", of which [{', '.join(top['key'])}] has {top['value']:,}" if top["key"] else ""
         yield f"{one['name']}: {plural(one['elements_in_all'], 'element')}, {one['sum']:,} in sum{share}."
     for one in output["histograms"][:MOST_ROWS]:
         key = f"[{', '.join(one['key'])}]" if one["key"] else ""
         yield f"{one['name']}{key}: {plural(one['count'], 'value')}, the median {_within(one['median'])}."
-    if len(output["histograms"]) > MOST_ROWS:
-        yield f"{plural(len(output['histograms']) - MOST_ROWS, 'more histogram')} are in the JSON."
+    for name in ("maps", "histograms"):
+        if len(output[name]) > MOST_ROWS:
+            yield f"{len(output[name]) - MOST_ROWS:,} more {name} are in the JSON."
     if output["repeated"]:
         yield f"{plural(output['repeated'], 'element')} were printed again: the last value counts."
     if output["lines_not_read"]:
@@ -46,13 +47,22 @@ def _within(bounds: list[int | None] | None) -> str:
     low, high = bounds
     if low is None:
         return f"below {high:,}"
-    return f"at least {low:,}" if high is None else f"{low:,}" if high == low + 1 else f"from {low:,} to below {high:,}"
+    return (
+        f"at least {low:,}"
+        if high is None
+        else f"{low:,}"
+        if high == low + 1
+        else f"from {low:,} to below {high:,}"
+    )
 
 
 def tables(answer: dict[str, Any]) -> list[Table]:
     """The maps with more than one element."""
     return [
-        _table(one) for output in answer["outputs"] for one in output["maps"] if one["elements_in_all"] > 1
+        _table(one)
+        for output in answer["outputs"]
+        for one in output["maps"][:MOST_ROWS]
+        if one["elements_in_all"] > 1
     ]
 
 

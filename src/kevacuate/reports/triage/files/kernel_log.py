@@ -137,7 +137,9 @@ def _reason(reason: str, zone: Mapping[str, Any], mark: str, order: int) -> str:
     return {
         "below min": f"counted {size(max(zone['counted_kb'], 0))} free, not above {mark}",
         "lowmem_reserve": f"kept {size(zone['reserve_kb'])} of lowmem_reserve, and {size(max(zone['counted_kb'], 0))} were free",
-        "no chunk": f"had {size(zone['free_kb'])} free and no chunk of order {order} or larger",
+        "no chunk": f"had {size(zone['free_kb'])} free and no chunk of order {order} or larger"
+        if order
+        else "had no free page",
         "only types it may not take": f"had large enough chunks only in {types} pageblocks",
         "too little in larger chunks": f"had too little free in larger chunks for {mark}",
     }[reason]

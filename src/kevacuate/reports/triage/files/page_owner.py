@@ -42,7 +42,8 @@ def _placed(dump: dict[str, Any]) -> Iterator[str]:
     movable, polluted = dump["blocks"].get("movable", 0), dump["polluted_blocks"]
     order = dump["pageblock_order"]
     size = "" if order is None else f" of order {order}"
-    yield f"{movable:,} movable pageblocks{size} have allocated pages; {polluted:,} of them hold pages that cannot move."
+    have = "has" if movable == 1 else "have"
+    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} hold pages that cannot move."
     if polluted and order is not None:
         held = dump["pages_that_cannot_move"]
         rest = max(0, (polluted << order) - held)
@@ -122,7 +123,7 @@ def _stacks(dump: dict[str, Any]) -> Table:
     title = f"By stack: the first {min(MOST_ROWS, len(rows)):,} of {dump['stacks_in_all']:,}"
     table = _table(title, "stack", "blocks", "alone", "pages", "gfp")
     for row in rows[:MOST_ROWS]:
-        at = row["stack"].index(row["holder"]) if row["holder"] in row["stack"] else 0
+        at = next((i for i, name in enumerate(row["stack"]) if name.partition(".")[0] == row["holder"]), 0)
         named = row["stack"][at : at + 1 + MOST_CALLERS] or [row["holder"]]
         table.add_row(" < ".join(named), *_figures(row), "\n".join(row["gfp"][:1]).replace("|", "| "))
     return table

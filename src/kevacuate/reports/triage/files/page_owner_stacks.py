@@ -37,7 +37,13 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 
 def _table(copy: dict[str, Any]) -> Table:
-    table = Table(title="Who holds most memory", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="Who holds most memory",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("holder", overflow="fold")
     table.add_column(copy["unit"], justify="right")
     for row in copy["holders"][:MOST_ROWS]:

@@ -39,12 +39,15 @@ def _report_words(report: dict[str, Any]) -> Iterator[str]:
 def _numbering(numbering: str) -> str:
     """Whose names the types have."""
     if numbering == SINCE:
-        return "perf kmem swaps reclaimable and movable on this kernel (4.4 or later): the types are named as the kernel means them."
+        return (
+            "The flags prove a kernel of 4.4 or later, on which perf kmem swaps reclaimable and movable. "
+            "Here the types are named as the kernel means them."
+        )
     if numbering == BEFORE:
         return "The flags prove a kernel before 4.4, whose types perf kmem names rightly."
     if numbering == CONTRADICTORY:
-        return "The flags contradict each other as to the kernel's numbering of types: perf kmem's own names are shown."
-    return "perf kmem's names of types are right before Linux 4.4 only, and no row proves which kernel this is: its own names are shown."
+        return "The flags contradict each other as to the kernel's numbering of types. perf kmem's own names are shown."
+    return "perf kmem's names of types are right before Linux 4.4 only, which no row proves: its own names are shown."
 
 
 def tables(answer: dict[str, Any]) -> list[Table]:
@@ -53,10 +56,21 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table(title="Who allocated most", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="Who allocated most", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for name in ("call site", "type", "order", "requests", "KiB", "gfp"):
-        table.add_column(name, justify="right" if name in ("order", "requests", "KiB") else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if name in ("order", "requests", "KiB") else "left", overflow="fold"
+        )
     for row in report["rows"][:MOST_ROWS]:
         kind = row["type"] or f"perf's {row['perf_name']}"
-        table.add_row(row["callsite"], kind, str(row["order"]), f"{row['hits']:,}", f"{row['kib']:,}", row["gfp"].replace("|", "| "))
+        table.add_row(
+            row["callsite"],
+            kind,
+            str(row["order"]),
+            f"{row['hits']:,}",
+            f"{row['kib']:,}",
+            row["gfp"].replace("|", "| "),
+        )
     return table

@@ -98,7 +98,8 @@ def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
     elif usable:
         yield f"{name}: {pages:,} pages free, {usable:,} of them in chunks of order {order} or larger."
     else:
-        yield f"{name}: {pages:,} pages free, none in a chunk of order {order} or larger; the largest has order {last['largest_order']}."
+        largest = last["largest_order"]
+        yield f"{name}: {pages:,} pages free, none in a chunk of order {order} or larger; the largest has order {largest}."
     if usable and moments == 1:
         yield f"Of no use to order {order} are {last['unusable_free_index'][order] / 10:.1f} %."
     index = last["fragmentation_index"][order]
@@ -137,7 +138,9 @@ def _anywhere(free: Mapping[str, Any]) -> Iterator[str]:
     for followed in free["all_zones"]:
         none, order = followed["none_moments"], followed["order"]
         if none and none == free["moments"]:
-            yield f"In no zone was a chunk of order {order} or larger free" + (", in any copy." if none > 1 else ".")
+            yield f"In no zone was a chunk of order {order} or larger free" + (
+                ", in any copy." if none > 1 else "."
+            )
         elif none:
             yield f"In {none:,} of {free['moments']:,} copies no zone had a free chunk of order {order} or larger."
 
@@ -174,7 +177,9 @@ def _marks_of(zone: Mapping[str, Any]) -> Iterator[str]:
     """Free pages of one zone against its watermarks."""
     state = next((mark for mark in ("min", "low", "high") if zone["free"] < zone[mark]), None)
     where = (
-        f"below the {state} watermark ({zone[state]:,})" if state else f"not below the high watermark ({zone['high']:,})"
+        f"below the {state} watermark ({zone[state]:,})"
+        if state
+        else f"not below the high watermark ({zone['high']:,})"
     )
     yield f"{zone_name(zone)}: {zone['free']:,} pages free, {where}."
     if zone["boost"]:
@@ -190,13 +195,7 @@ def _counters(counters: Mapping[str, Any]) -> Iterator[str]:
     counts = {name: one["count"] for name, one in counters["counters"].items()}
     named = [f"{counts[name]:,} {what}" for name, what in COUNTED.items() if counts.get(name)]
     yield from (f"{said[0].upper()}{said[1:]} {since}." for said in named)
-    shares = counters["shares"]
-    if shares["compact_fail"] is not None:
-        yield f"Of {counts['compact_stall']:,} direct compactions {counts['compact_fail']:,} failed ({100 * shares['compact_fail']:.1f} %)."
-    if shares["thp_fault_fallback"] is not None:
-        faults = counts["thp_fault_fallback"] + counts["thp_fault_alloc"]
-        share = shares["thp_fault_fallback"]
-        yield f"Of {faults:,} huge page faults {counts['thp_fault_fallback']:,} fell back to small pages ({100 * share:.1f} %)."
+    yield from _shares(counts, counters["shares"])
     for name, most in counters["busiest"].items():
         if most["from_time"] and most["to_time"] and most["count"] < counts[name]:
             yield f"{name} rose most from {most['from_time']} to {most['to_time']}: by {most['count']:,}."
@@ -204,6 +203,18 @@ def _counters(counters: Mapping[str, Any]) -> Iterator[str]:
         yield f"The machine booted {counters['restarts']:,} times meanwhile: what happened just before is not counted."
     if len(counters["counters"]) + len(counters["gauges"]) == 0:
         yield "None of its counters tells of fragmentation."
+
+
+def _shares(counts: Mapping[str, int], shares: Mapping[str, float | None]) -> Iterator[str]:
+    """How many direct compactions failed, and how many huge page faults fell back."""
+    failed, fell_back = shares["compact_fail"], shares["thp_fault_fallback"]
+    if failed is not None:
+        stalls = counts["compact_stall"]
+        yield f"Of {stalls:,} direct compactions {counts['compact_fail']:,} failed ({100 * failed:.1f} %)."
+    if fell_back is not None:
+        small = counts["thp_fault_fallback"]
+        faults = small + counts["thp_fault_alloc"]
+        yield f"Of {faults:,} huge page faults {small:,} fell back to small pages ({100 * fell_back:.1f} %)."
 
 
 def _slab(slab: Mapping[str, Any]) -> Iterator[str]:

@@ -22,9 +22,13 @@ def machine_tables(machine: Machine) -> Iterator[Table]:
     where = f" of {machine['name']}" if machine["name"] else ""
     if machine["free"] and machine["free"]["zones"]:
         yield _orders(f"Free chunks by order, last copy{where}", machine["free"], "free_by_order")
-        yield _orders(f"Unusable free index by order, %, last copy{where}", machine["free"], "unusable_free_index")
+        yield _orders(
+            f"Unusable free index by order, %, last copy{where}", machine["free"], "unusable_free_index"
+        )
         if machine["free"]["moments"] > 2:
-            yield _course(f"Unusable free index at pageblock order, first copy to last{where}", machine["free"])
+            yield _course(
+                f"Unusable free index at pageblock order, first copy to last{where}", machine["free"]
+            )
     if machine["blocks"]:
         yield from _types(where, machine["blocks"])
     if machine["counters"] and machine["counters"]["counters"]:
@@ -62,7 +66,11 @@ def _course(title: str, free: Mapping[str, Any]) -> Table:
     for zone in free["zones"]:
         unusable = zone["unusable"]
         points = [point["unusable_free_index"][unusable["order"]] for point in zone["series"]]
-        bars = [points[at * (len(points) - 1) // (MOST_BARS - 1)] for at in range(MOST_BARS)] if len(points) > MOST_BARS else points
+        bars = (
+            [points[at * (len(points) - 1) // (MOST_BARS - 1)] for at in range(MOST_BARS)]
+            if len(points) > MOST_BARS
+            else points
+        )
         table.add_row(
             _name(zone),
             sparkline(bars),
@@ -77,13 +85,19 @@ def _types(where: str, blocks: Mapping[str, Any]) -> Iterator[Table]:
     """Pageblocks by type, and free chunks by type and order."""
     names = list(dict.fromkeys(name for zone in blocks["zones"] for name in zone["blocks_last"]))
     if names:
-        table = _table(f"Pageblocks by type, last copy{where}", ("node, zone",), tuple(name.lower() for name in names))
+        table = _table(
+            f"Pageblocks by type, last copy{where}", ("node, zone",), tuple(name.lower() for name in names)
+        )
         for zone in blocks["zones"]:
             table.add_row(_name(zone), *(f"{zone['blocks_last'].get(name, 0):,}" for name in names))
         yield table
     orders = max((len(counts) for zone in blocks["zones"] for counts in zone["free"].values()), default=0)
     if orders:
-        table = _table(f"Free chunks by type and order, last copy{where}", ("node, zone", "type"), tuple(map(str, range(orders))))
+        table = _table(
+            f"Free chunks by type and order, last copy{where}",
+            ("node, zone", "type"),
+            tuple(map(str, range(orders))),
+        )
         for zone in blocks["zones"]:
             stopped = {(name, order) for name, order in zone["stopped"]}
             for name, counts in zone["free"].items():
@@ -100,6 +114,10 @@ def _counters(title: str, counters: Mapping[str, Any]) -> Table:
     table = _table(title, ("counter",), ("since boot",) if alone else ("rose by", "an hour"))
     for name, one in counters["counters"].items():
         if one["count"]:
-            row = (f"{one['count']:,}",) if alone else (f"{one['count']:,}", f"{rates[name]:,.0f}" if rates else "-")
+            row = (
+                (f"{one['count']:,}",)
+                if alone
+                else (f"{one['count']:,}", f"{rates[name]:,.0f}" if rates else "-")
+            )
             table.add_row(name, *row)
     return table

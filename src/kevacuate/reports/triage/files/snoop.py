@@ -29,7 +29,8 @@ def _words(answer: dict[str, Any]) -> Iterator[str]:
         where = "compaction" if tool["tool"] == COMPACTSNOOP else "direct reclaim"
         yield f"{tool['tool']} saw {plural(tool['stalls'], 'stall')} in {where}, {duration(tool['ns'])} in all."
         at = tool["percentiles_ns"]
-        yield f"Half took at most {duration(at['p50'])}, 99 % at most {duration(at['p99'])}, the longest {duration(tool['worst_ns'])}."
+        yield f"Half took at most {duration(at['p50'])}, 99 % at most {duration(at['p99'])}."
+        yield f"The longest took {duration(tool['worst_ns'])}."
         top = tool["tasks"][0]
         yield f"{top['task']} stalled longest in sum: {duration(top['ns'])} in {plural(top['stalls'], 'stall')}."
         if tool["tool"] == COMPACTSNOOP:
@@ -53,7 +54,9 @@ def _table(tool: dict[str, Any]) -> Table:
     title = "Compaction by task, order and result" if compaction else "Direct reclaim by task"
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("task", *(("order",) if compaction else ()), "stalls", "time", "longest", *last):
-        table.add_column(name, justify="left" if name in ("task", "mode", "result") else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in ("task", "mode", "result") else "right", overflow="fold"
+        )
     for row in tool["groups" if compaction else "tasks"][:MOST_ROWS]:
         order = ("all" if row["order"] == NO_ORDER else str(row["order"]),) if compaction else ()
         end = ("sync" if row["sync"] else "async", row["status"]) if compaction else (f"{row['pages']:,}",)

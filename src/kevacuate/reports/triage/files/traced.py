@@ -64,9 +64,13 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 def _requests(trace: dict[str, Any]) -> Table:
     """Allocations by type, order and gfp."""
-    table = Table(title="What was allocated", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="What was allocated", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for name in ("type", "order", "gfp", "requests"):
         table.add_column(name, justify="right" if name in ("order", "requests") else "left", overflow="fold")
     for row in trace["requests"][:MOST_ROWS]:
-        table.add_row(row["type"], str(row["order"]), row["gfp_names"].replace("|", "| "), f"{row['requests']:,}")
+        table.add_row(
+            row["type"], str(row["order"]), row["gfp_names"].replace("|", "| "), f"{row['requests']:,}"
+        )
     return table
