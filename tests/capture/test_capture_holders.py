@@ -28,7 +28,6 @@ from kevacuate.observe.holders import (
     ABSENT,
     FREE,
     MOVABLE,
-    UNCLEAR,
     UNKNOWN,
     HeldPages,
     Holder,
@@ -391,6 +390,19 @@ def test_a_guests_proc_names_slabs_tables_and_who_is_charged(proc: Path) -> None
     assert pages.types == "estimated"
 
 
+def test_a_page_that_came_into_use_meanwhile_is_not_charged_as_the_kernels(tmp_path: Path) -> None:
+    (tmp_path / "flags").write_bytes(np.array([0, 1 << 5, 0, 0], "<u8").tobytes())
+    (tmp_path / "cgroups").write_bytes(np.array([7, 7, 0, 8], "<u8").tobytes())
+    before = classify(np.zeros(4, np.uint64))
+    files = [os.open(tmp_path / name, os.O_RDONLY) for name in ("flags", "cgroups")]
+    try:
+        found = list(holders_kpageflags._charges(*files, 0, before))
+    finally:
+        for file in files:
+            os.close(file)
+    assert [(part.pfn.tolist(), part.inode.tolist()) for part in found] == [([0, 3], [7, 8])]
+
+
 def test_without_kpageflags_it_is_said(proc: Path) -> None:
     (proc / "kpageflags").unlink()
     with pytest.raises(KevacuateError, match=r"kpageflags cannot be read \(No such file.*run it with sudo"):
@@ -485,7 +497,3 @@ def test_lines_that_are_no_caches_are_passed_over() -> None:
         "dentry": (10, 192, 1, 1),
         "big": (64, 1024, 3, 24),
     }
-
-
-def test_unclear_pages_are_a_kind_of_their_own() -> None:
-    assert UNCLEAR != UNKNOWN
