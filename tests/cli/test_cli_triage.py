@@ -10,6 +10,7 @@ import pytest
 from cli_tools import call, refusal, run
 from recorded_tools import DATA, K, M, R, U, event, extfrag, proc_snapshot, write_events
 
+from kevacuate.capture.events import LIGHT
 from kevacuate.measure.triage import VERDICTS
 from kevacuate.reports.triage.words import HEADLINES, SHORT_SECONDS
 
@@ -176,14 +177,21 @@ def test_less_than_ten_minutes_is_a_sample(seconds: int, sample: bool, tmp_path:
     assert ("(6 an hour)" in text) != sample
 
 
-def test_stalls_are_named_and_not_computed(tmp_path: Path) -> None:
-    began = event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)
-    text = said(written(tmp_path / "x.kev", began))
-    assert (
-        "Stall times of direct reclaim and compaction are not computed yet: `kevacuate export --ftrace` shows"
-        in text
-    )
-    assert "Stall times" not in said(written(tmp_path / "y.kev"))
+def test_a_begin_without_an_end_is_counted(tmp_path: Path) -> None:
+    text = said(written(tmp_path / "x.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=7)))
+    assert "do not pair: begins without an end 1, ends without a begin 0." in text
+    text = said(written(tmp_path / "y.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)))
+    assert "name no task, and so pair with none: 1." in text
+    text = said(written(tmp_path / "z.kev"))
+    assert "pair" not in text
+    assert "waited" not in text
+
+
+def test_no_stall_is_said_where_stalls_were_recorded(tmp_path: Path) -> None:
+    on = {"events": dict.fromkeys(LIGHT, ""), "extra": {"mode": "light"}}
+    text = said(written(tmp_path / "x.kev", **on))
+    assert "No task waited in direct reclaim.\nNo task waited in direct compaction.\n" in text
+    assert verdict(tmp_path / "x.kev")["stalls"]["direct_reclaim"]["count"] == 0
 
 
 CASE_81 = """\
@@ -225,7 +233,7 @@ def test_stalls_do_not_make_a_machine_calm(tmp_path: Path) -> None:
     text = said(path)
     assert "Not known: no mm_page_alloc_extfrag event in 11.1 ms, and the recording does not say" in text
     assert "mm_vmscan_direct_reclaim_begin 1" in text
-    assert "Stall times of direct reclaim and compaction are not computed yet" in text
+    assert "Tasks waited 5 ms in direct compaction, once." in text
     assert "This saw 11.1 ms" in text
     assert "not fragmenting" not in text.lower()
     shown = call("export", path, "--ftrace", "-o", tmp_path / "shown.txt")
@@ -285,4 +293,5 @@ def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
 def test_a_file_of_no_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("roses are red\n")
     assert "poem.txt" in refusal("triage", tmp_path / "poem.txt")
-    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "poem.txt")
+    (tmp_path / "song.txt").write_text("violets are blue\n")
+    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "song.txt")

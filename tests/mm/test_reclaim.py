@@ -268,6 +268,7 @@ def test_direct_reclaim_without_file_pages_gives_up_after_a_second_round() -> No
     fill(state, 100, attr=k.ATTR_LRU)
     assert reclaim(state) == 0
     assert state.view.stat.allocstall == 2
+    assert sum(state.view.stat.allocstall_zone) == 2
 
 
 def test_locked_memory_is_counted_and_never_scanned() -> None:

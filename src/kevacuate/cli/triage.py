@@ -57,9 +57,9 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 def _of_files(files: tuple[Path, ...]) -> dict[str, Any]:
     """Triage what the files hold, with a progress bar."""
     heed()
-    with ExitStack() as kept, progress_bar() as progress:
+    with ExitStack() as kept, progress_bar("reading") as progress:
         paths = [kept.enter_context(stored(file)) for file in files]
-        return kevacuate.triage(paths, progress=partial(progress, "reading events"))
+        return kevacuate.triage(paths, progress=partial(progress, "reading"))
 
 
 def _live(duration: float) -> dict[str, Any]:
@@ -79,6 +79,7 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
+    from kevacuate.reports.triage.stalls import stall_tables
     from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
     from kevacuate.reports.triage.words import words
 
@@ -86,6 +87,9 @@ def _print(result: dict[str, Any]) -> None:
     title = f"{result['name']}, {kernel_words(result['kernel'])}"
     out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
+    for table in stall_tables(result["stalls"]):
+        out.print()
+        out.print(table)
     if not result["requesters"]:
         return
     out.print()
