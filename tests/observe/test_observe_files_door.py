@@ -170,6 +170,14 @@ def test_no_pipe_or_link_of_a_folder_is_opened(tmp_path: Path) -> None:
     assert [Path(file.name).name for file in files_of(tmp_path)] == ["vmstat"]
 
 
+def test_heads_of_files_are_not_kept(tmp_path: Path) -> None:
+    written(tmp_path, vmstat=VMSTAT, poem="roses are red\n", buddyinfo=BUDDY)
+    files = list(files_of(tmp_path))
+    door.triage_files(files)
+    assert not [file.name for file in files if {"head", "head_bytes"} & set(vars(file))]
+    assert files[0].head == BUDDY
+
+
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "MOST_FILES", 3)
     written(tmp_path, **{f"a{at}": "" for at in range(4)})

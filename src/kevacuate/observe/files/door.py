@@ -235,6 +235,7 @@ def _by_kind(files: Sequence[TextFile]) -> _Found:
             found.imports.append(file)
         else:
             found.not_read.append({"file": file.name, "what": _what(file)})
+        file.forget()
     found.kinds.update((kind.name, told[kind.name]) for kind in KINDS if kind.name in told)
     return found
 
