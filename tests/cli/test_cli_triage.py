@@ -181,6 +181,7 @@ def test_less_than_ten_minutes_is_a_sample(seconds: int, sample: bool, tmp_path:
 def test_a_begin_without_an_end_is_counted(tmp_path: Path) -> None:
     text = said(written(tmp_path / "x.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=7)))
     assert "do not pair: begins without an end 1, ends without a begin 0." in text
+    assert "No task waited" not in text
     text = said(written(tmp_path / "y.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)))
     assert "name no task, and so pair with none: 1." in text
     text = said(written(tmp_path / "z.kev"))
