@@ -108,6 +108,14 @@ MUTATIONS = {
         "mm/fast_isolate_freepages.py", "free_pfn - (distance >> 2))", "free_pfn - (distance >> 6))",
         "compaction", "compaction.kev",
     ),
+    "free scanner's preferred quarter, seen in the free lists": Mutation(
+        "mm/fast_isolate_freepages.py", "free_pfn - (distance >> 2))", "free_pfn - (distance >> 6))",
+        "buddy", "compaction.kev",
+    ),
+    "free lists not rotated by the free scanner": Mutation(
+        "mm/fast_isolate_freepages.py", "            move_freelist(s, head, pfn, False)\n            return pfn, True",
+        "            return pfn, True", "buddy", "compaction.kev",
+    ),
     "skip bits never set by the scanners": Mutation(
         "mm/compact_scanners.py", ">> s.cfg.pageblock_order)] |= k.PB_COMPACT_SKIP", ">> s.cfg.pageblock_order)] |= 0",
         "compaction", "compaction.kev",

@@ -203,7 +203,9 @@ def test_the_door_knows_each_kind(name: str, tmp_path: Path) -> None:
     path = tmp_path / "given"
     path.write_text(SAMPLES[name])
     answers = triage([path])["answers"]
-    assert [(answer["kind"], answer["files"]) for answer in answers] == [(name.split(maxsplit=1)[0], [str(path)])]
+    assert [(answer["kind"], answer["files"]) for answer in answers] == [
+        (name.split(maxsplit=1)[0], [str(path)])
+    ]
 
 
 def test_a_folder_of_all_kinds_is_answered_once_a_kind(tmp_path: Path) -> None:

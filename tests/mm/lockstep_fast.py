@@ -233,7 +233,8 @@ def put_reclaim(s, objects, out, at):
             at += 3
     stat = s.stat
     for value in (
-        stat.allocstall, stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
+        stat.allocstall, stat.allocstall_zone[0], stat.allocstall_zone[1], stat.allocstall_zone[2],
+        stat.allocstall_zone[3], stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
         stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,
         stat.nr_vmscan_immediate_reclaim, stat.workingset_refault_file, stat.workingset_activate_file,
         stat.workingset_restore_file, stat.reclaim_stall_ns, stat.compact_migrate_scanned, stat.compact_free_scanned,

@@ -85,10 +85,14 @@ def test_the_kernel_counts_as_many_mixed_blocks(answers: dict[str, Any]) -> None
     )
 
 
-def test_two_files_count_the_same_pipe_pages_and_a_third_the_few_that_wrote_it(answers: dict[str, Any]) -> None:
+def test_two_files_count_the_same_pipe_pages_and_a_third_the_few_that_wrote_it(
+    answers: dict[str, Any],
+) -> None:
     everywhere = sum(1 << order for order, *_, part in records() if "anon_pipe_write" in part)
     stacks = {row["holder"]: row["count"] for row in answers["page_owner_stacks"]["copies"][0]["holders"]}
     places = answers["allocinfo"]["copies"][0]["places"]
     assert stacks["anon_pipe_write"] == places[0]["calls"] == PIPE_PAGES
-    assert 0 <= everywhere - PIPE_PAGES <= 16, "while it was written, the pipe between cat and gzip was fuller"
+    assert 0 <= everywhere - PIPE_PAGES <= 16, (
+        "while it was written, the pipe between cat and gzip was fuller"
+    )
     assert (places[0]["function"], places[0]["bytes"]) == ("anon_pipe_get_page", PIPE_PAGES * 4096)

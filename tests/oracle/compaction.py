@@ -292,8 +292,10 @@ def fast_isolate_freepages(m: Machine, cc: Control) -> None:
     if scan_start:
         limit = m.block_pages >> 1
     distance = cc.free_pfn - cc.migrate_pfn
-    low_pfn = start_of_block(m, cc.free_pfn - (distance >> 2))
-    min_pfn = start_of_block(m, cc.free_pfn - (distance >> 1))
+    if distance < 0 and not m.config.open_loop:
+        distance += 1 << 64
+    low_pfn = start_of_block(m, cc.free_pfn - (distance >> 2) & (1 << 64) - 1)
+    min_pfn = start_of_block(m, cc.free_pfn - (distance >> 1) & (1 << 64) - 1)
     cc.search_order = min(cc.order - 1, cc.search_order)
     found, highest = -1, 0
     order = cc.search_order
@@ -347,7 +349,7 @@ def nothing_found(m: Machine, cc: Control, scan_start: bool, highest: int, min_p
     if highest >= min_pfn:
         cc.free_pfn = highest
         return highest
-    if not cc.direct:
+    if not cc.direct or min_pfn >= 1 << 63:
         return -1
     m.reached["fast search: nothing, goes on halfway"] += 1
     cc.free_pfn = min_pfn

@@ -19,7 +19,8 @@ OWNED = frozenset((ALLOC, ISOLATED))
 WORKER_STATES = {"IDLE": 0, "START": 1, "ISOLATE": 2, "RECLAIM": 3, "MIGRATE": 4}
 KSWAPD_STATES = {"IDLE": 0, "WOKEN": 1, "RUNNING": 2, "NAP": 3}
 EVENTS = (
-    "allocstall", "pgscan_direct_throttle", "throttled_isolated", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
+    "allocstall", "allocstall 0", "allocstall 1", "allocstall 2", "allocstall 3", "pgscan_direct_throttle",
+    "throttled_isolated", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
     "pgsteal_direct", "pgscan_skip", "pgrefill", "pgactivate", "pgdeactivate", "nr_vmscan_immediate_reclaim",
     "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
     "compact_migrate_scanned", "compact_free_scanned", "compact_stall", "compact_success", "compact_fail", "pgmigrate_success",

@@ -342,6 +342,7 @@ def do_try_to_free_pages(m: Machine, zones: list[Zone], sc: ScanControl) -> int:
     full_walk = False
     while True:
         m.events["allocstall"] += 1
+        m.events[f"allocstall {sc.reclaim_idx}"] += 1
         sc.priority = DEF_PRIORITY
         while sc.priority >= 0:
             sc.nr_scanned = 0

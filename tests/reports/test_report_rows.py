@@ -37,10 +37,16 @@ VMSTAT = {
     "vmstat.thp_fault_alloc": "higher",
     "vmstat.thp_fault_fallback": "lower",
     "vmstat.allocstall": "lower",
+    "vmstat.allocstall_dma": "lower",
+    "vmstat.allocstall_dma32": "lower",
+    "vmstat.allocstall_normal": "lower",
+    "vmstat.allocstall_movable": "lower",
     "vmstat.compact_stall": "lower",
     "vmstat.compact_success": "neither",
     "vmstat.compact_fail": "lower",
     "vmstat.compact_daemon_wake": "lower",
+    "vmstat.compact_daemon_migrate_scanned": "lower",
+    "vmstat.compact_daemon_free_scanned": "lower",
     "vmstat.compact_migrate_scanned": "lower",
     "vmstat.compact_free_scanned": "lower",
     "vmstat.compact_isolated": "lower",
@@ -151,7 +157,8 @@ RECORDED = {
 """Of the rows that only recordings side by side have; free chunks of order 2 and up as those of order 1."""
 
 VMSTAT = (
-    "allocstall_dma32", "allocstall_normal", "compact_daemon_wake", "compact_fail", "compact_free_scanned",
+    "allocstall_dma", "allocstall_dma32", "allocstall_movable", "allocstall_normal", "compact_daemon_free_scanned",
+    "compact_daemon_migrate_scanned", "compact_daemon_wake", "compact_fail", "compact_free_scanned",
     "compact_isolated", "compact_migrate_scanned", "compact_stall", "compact_success", "oom_kill",
     "pgalloc_dma32", "pgalloc_normal", "pgmigrate_fail", "pgmigrate_success", "pgscan_direct", "pgscan_kswapd",
     "pgsteal_direct", "pgsteal_kswapd", "thp_fault_alloc", "thp_fault_fallback", "workingset_refault_file",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import DemandChunk, DemandOp
-from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read
+from kevacuate.runs.initial_state import default_time_scale
+from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read, kept_between
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 from kevacuate.runs.variation import Variation
@@ -130,6 +131,13 @@ def test_replays_of_varied_demands(tmp_path: Path, loop: str) -> None:
     assert len({digest(varied, seed) for seed in (1, 2, 3)} | {digest(plain, 1)}) == 4
     run = replay(source, "mainline", seed=1, options=varied)
     assert run.provenance["options"]["variation"]["interleave_ns"] == 3 * MS
+    scale = default_time_scale(source.machine)
+    applied = varied.variation.at_scale(scale)
+    assert run.provenance["options"]["variation_applied"] == asdict(applied)
+    as_recorded = replay(source, "mainline", seed=0, options=varied).provenance["options"][
+        "variation_applied"
+    ]
+    assert not any(value for name, value in as_recorded.items() if name != "interleave_period_ns")
 
 
 def test_by_default_seeds_vary_how_far_tasks_have_come(tmp_path: Path) -> None:
@@ -201,3 +209,10 @@ def test_parameters_that_cannot_be(values: dict[str, object], words: str) -> Non
 def test_a_variation_that_is_none() -> None:
     with pytest.raises(KevacuateError, match="give a Variation"):
         ReplayOptions(variation=0.5)  # type: ignore[arg-type]
+
+
+def test_no_row_crosses_a_moment() -> None:
+    recorded = np.array([0, 5, 10, 11, 20, 30], np.int64)
+    bent = np.array([12, 0, 11, 2, 25, 10], np.int64)
+    assert kept_between(bent, recorded, (10, 20)).tolist() == [10, 0, 10, 11, 20, 21]
+    assert kept_between(bent, recorded, ()).tolist() == bent.tolist()

@@ -151,14 +151,19 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, L
     """Feed the levels with one pass over the events; their results."""
     results: dict[str, LevelResult] = {}
     running: dict[str, Level] = {}
+    buddy: BuddyLevel | None = None
     for name in names:
         lacking = STREAMED[name].missing(given)
         if lacking:
             results[name] = LevelResult(name, not_exercised=lacking)
+        elif name == CompactionLevel.name and buddy is not None:
+            running[name] = buddy.compaction
         else:
             running[name] = STREAMED[name](given)
+            buddy = level if isinstance(level := running[name], BuddyLevel) else buddy
     if running:
-        _feed(given, list(running.values()), progress)
+        fed = [level for level in running.values() if buddy is None or level is not buddy.compaction]
+        _feed(given, fed, progress)
     for name, level in running.items():
         results[name] = level.finish()
     _add_context(given, results)

@@ -190,7 +190,7 @@ def pressure_metrics(state: State) -> dict[str, Any]:
     view = state.view
     stat, scale = view.stat, view.cfg.time_scale / 1e9
     return {
-        "vmstat": {name: getattr(stat, name) for name in VMSTAT},
+        "vmstat": {**{name: getattr(stat, name) for name in VMSTAT}, **allocstall_by_zone(state)},
         "stall_seconds": {
             "compaction": stat.direct_compact_ns * scale,
             "reclaim": stat.reclaim_stall_ns * scale,
@@ -202,12 +202,24 @@ def pressure_metrics(state: State) -> dict[str, Any]:
     }
 
 
+def allocstall_by_zone(state: State) -> dict[str, int]:
+    """Rounds of direct reclaim by the highest zone type that the request may use, by the kernel's names.
+
+    As do_try_to_free_pages counts them (mm/vmscan.c, 7.2: ``__count_zid_vm_events(ALLOCSTALL, sc->reclaim_idx, 1)``): a request
+    that may use ZONE_MOVABLE counts there, whether the machine has such a zone or not.
+    """
+    counts = state.view.stat.allocstall_zone
+    return {name: counts[i] for i, name in enumerate(ALLOCSTALL_ZONES)}
+
+
 VMSTAT = (
     "allocstall",
     "compact_stall",
     "compact_success",
     "compact_fail",
     "compact_daemon_wake",
+    "compact_daemon_migrate_scanned",
+    "compact_daemon_free_scanned",
     "compact_migrate_scanned",
     "compact_free_scanned",
     "compact_isolated",
@@ -227,7 +239,13 @@ VMSTAT = (
     "thp_fault_fallback",
     "oom_kill",
 )
-"""Counters of a closed loop, by their names in /proc/vmstat, each of the whole run; allocstall is the sum over zones."""
+"""Counters of a closed loop, by their names in /proc/vmstat, each of the whole run; allocstall is the sum over zones.
+
+The compact_daemon_* ones are kcompactd's part of those without (kcompactd_do_work and compact_node, mm/compaction.c, 7.2).
+"""
+
+ALLOCSTALL_ZONES = tuple(f"allocstall_{name.lower()}" for name in k.ZONE_NAMES)
+"""The counters that allocstall is the sum of (FOR_ALL_ZONES, include/linux/vm_event_item.h, 7.2), by zone type."""
 
 _COUNTERS = {
     "allocations": "allocs",

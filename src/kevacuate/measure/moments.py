@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kevacuate.measure.blocks import COLUMNS, BlockCounts
-from kevacuate.measure.metrics import VMSTAT, block_metrics, free_metrics
+from kevacuate.measure.metrics import ALLOCSTALL_ZONES, VMSTAT, block_metrics, free_metrics
 from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import MOVABLE, UNMOVABLE, count_classes, page_classes
 from kevacuate.mm.constants import MIGRATE_NAMES
@@ -134,7 +134,7 @@ def moments_of(
 
 
 _VMSTAT_SUMS = {"pgalloc": "pgalloc_", "allocstall": "allocstall_"}
-_VMSTAT = tuple(name for name in VMSTAT if name not in _VMSTAT_SUMS)
+_VMSTAT = (*(name for name in VMSTAT if name not in _VMSTAT_SUMS), *ALLOCSTALL_ZONES)
 
 
 def vmstat_change(snapshots: Sequence[Any]) -> dict[str, int]:

@@ -18,11 +18,30 @@ from kevacuate.mm.compact_scanners import (
 from kevacuate.mm.constants import COMPACT_CLUSTER_MAX, MIGRATE_ASYNC, MIGRATE_MOVABLE
 from kevacuate.mm.fields import CompactControl, View
 
+BEYOND = 1 << 40
+"""A pfn above every page."""
+
 
 @part
 def freelist_scan_limit(s: View, cc: CompactControl) -> int:
     """How many chunks a fast search may look at: fewer after every failure."""
     return (COMPACT_CLUSTER_MAX >> min(63, cc.fast_search_fail)) + 1
+
+
+@part
+def preferred_from(s: View, cc: CompactControl) -> tuple[int, int]:
+    """(First pfn of the top quarter of what is to be scanned, of its top half): which chunks a fast search prefers (:1577).
+
+    The kernel's distance is unsigned: where the migrate scanner stands above the free scanner, no page lies that high. In an open
+    loop, as it was first modelled, it is signed.
+    """
+    free_pfn = cc.free_pfn
+    distance = free_pfn - cc.migrate_pfn
+    if distance < 0 and s.cfg.open_loop == 0:
+        return BEYOND, BEYOND
+    return pageblock_start_pfn(s, free_pfn - (distance >> 2)), pageblock_start_pfn(
+        s, free_pfn - (distance >> 1)
+    )
 
 
 @part
@@ -141,9 +160,7 @@ def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     scan_start = free_pfn >= zone.compact_init_free_pfn
     if scan_start:
         limit = (1 << s.cfg.pageblock_order) >> 1
-    distance = free_pfn - cc.migrate_pfn
-    low = pageblock_start_pfn(s, free_pfn - (distance >> 2))
-    least = pageblock_start_pfn(s, free_pfn - (distance >> 1))
+    low, least = preferred_from(s, cc)
     cc.search_order = min(cc.order - 1, cc.search_order)
     page, highest = fast_search(s, z, cc, limit, low, least)
     if page < 0:
@@ -151,7 +168,7 @@ def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
         if scan_start and highest >= least:
             page = highest
             cc.free_pfn = highest
-        elif scan_start and cc.direct_compaction:
+        elif scan_start and cc.direct_compaction and least < BEYOND:
             page = start_at_least(s, z, cc, least)
     if highest and highest >= zone.compact_cached_free_pfn:
         zone.compact_cached_free_pfn = highest - (1 << s.cfg.pageblock_order)

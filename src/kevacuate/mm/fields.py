@@ -18,6 +18,7 @@ from kevacuate.mm.constants import (
     FOLIO_BATCH_SIZE,
     NR_LRU_LISTS,
     NR_ORDERS,
+    NR_ZONE_TYPES,
     SWAP_CLUSTER_MAX,
     WHY_NAMES,
 )
@@ -216,7 +217,10 @@ class Counters(Record):
     kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
     kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
     kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
-    allocstall: int  #: ALLOCSTALL_*: rounds of direct reclaim
+    allocstall: int  #: rounds of direct reclaim,
+    allocstall_zone: Words = words(
+        NR_ZONE_TYPES
+    )  #: ALLOCSTALL_*: by reclaim_idx, the highest zone type the request may use
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int

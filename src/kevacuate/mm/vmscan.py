@@ -120,6 +120,7 @@ def reclaim_by_priority(s: View, sc: ScanControl, node: int, cpu: int) -> None:
     """do_try_to_free_pages' loop: ever larger shares of the lists, until enough is reclaimed or can be compacted (:6445)."""
     sc.priority = k.DEF_PRIORITY
     s.stat.allocstall += 1
+    s.stat.allocstall_zone[sc.reclaim_idx] += 1
     while sc.priority >= 0:
         sc.nr_scanned = 0
         shrink_zones(s, sc, node, cpu)

@@ -266,9 +266,30 @@ def initial_state(
         The state is inconsistent, or the model cannot hold the machine.
 
     """
-    settings, whole = policy.settings, recorded
-    recorded = start_of(machine, whole, policy)
-    config = machine_config(machine, recorded, settings, closed=closed)
+    begun = start_of(machine, recorded, policy)
+    config = machine_config(machine, begun, policy.settings, closed=closed)
+    return loaded_state(machine, config, recorded, begun, start, policy, options, objects, skip)
+
+
+def loaded_state(
+    machine: Machine,
+    config: MachineConfig,
+    whole: AllocatorState,
+    recorded: AllocatorState,
+    start: StartObjects,
+    policy: Policy,
+    options: ReplayOptions,
+    objects: int,
+    skip: np.ndarray,
+) -> State:
+    """:func:`initial_state`, where *recorded* (:func:`start_of` of *whole*) and *config* (:func:`machine_config`) are known.
+
+    Raises
+    ------
+    KevacuateError
+        The state is inconsistent, or the model cannot hold the machine.
+    """
+    settings = policy.settings
     refuse_impossible(config, recorded, start)
     evacuation = policy.evacuation(default_time_scale(machine), config.nodes)
     sizes = StateOptions(objects=max(objects, start.pfn.size + 1), log_capacity=options.log_capacity)

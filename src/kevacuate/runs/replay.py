@@ -20,6 +20,7 @@ from kevacuate.demand.objects import (
     OP_ALLOC_BULK,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
 )
@@ -39,7 +40,7 @@ from kevacuate.runs.base_page_ids import first_ids, more_base_pages
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
-    initial_state,
+    loaded_state,
     machine_config,
     skip_bits,
     start_of,
@@ -82,6 +83,8 @@ class Replay:
     ----------
     state : State
         The model's state.
+    varied : Variation
+        What the seed varied, with times of the recorded machine; all 0 where nothing was.
     log : list of arrays
         The event log taken so far, int64[n, 8] each, if it is kept.
     """
@@ -96,20 +99,19 @@ class Replay:
             )
         self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
-        self.demand = demand = _varied(recording, recorded, demand, options, self.loop.closed)
-        known, self._shadows = _table_sizes(demand, recorded, self.loop.closed)
-        objects = known + base_page_objects(policy, recorded)
-        start = start_of(recording.machine, recorded, policy)
+        machine, closed = recording.machine, self.loop.closed
+        start = start_of(machine, recorded, policy)
+        config = machine_config(machine, start, policy.settings, closed=closed)
+        how = options.variation.at_scale(default_time_scale(machine))
+        looks = looks_of(recording, recorded) if closed else ()
+        self.demand = varied_demand(demand, config, how, seed=options.seed, closed=closed, moments=looks)
+        self.varied = how.applied(seed=options.seed, to_demand=self.demand is not demand)
+        demand = self.demand
+        known, self._shadows = _table_sizes(demand, recorded, closed)
+        objects = known + base_page_objects(policy, recorded) + max(self._shadows, 0)
         skip = skip_bits(start, policy, options.seed)
-        self.state: State = initial_state(
-            recording.machine,
-            recorded,
-            demand.start_objects,
-            policy,
-            options,
-            objects + max(self._shadows, 0),
-            skip,
-            closed=self.loop.closed,
+        self.state: State = loaded_state(
+            machine, config, recorded, start, demand.start_objects, policy, options, objects, skip
         )
         vary_kswapd(self.state, options.variation, options.seed)
         self._objects = objects if self.loop.closed else 0
@@ -258,6 +260,7 @@ class Replay:
             "seed": self.options.seed,
             "samples": self.options.samples,
             "variation": asdict(self.options.variation),
+            "variation_applied": asdict(self.varied),
         }
         return {
             "kevacuate": __version__,
@@ -279,19 +282,13 @@ class Replay:
         }
 
 
-def _varied(
-    recording: Recording, recorded: AllocatorState, demand: Demand, options: ReplayOptions, closed: bool
-) -> Demand:
-    """The demand as the options' seed varies it."""
-    config = machine_config(recording.machine, recorded, closed=closed)
-    how = options.variation.at_scale(default_time_scale(recording.machine))
-    looks = sorted(state.ts - recorded.ts for state in recording.states if state.ts > recorded.ts)
-    moments = tuple(looks) if closed else ()
-    return varied_demand(demand, config, how, seed=options.seed, closed=closed, moments=moments)
-
-
 MOST_SHADOWS = 4
 """Shadows a page that a demand may number: the reconstruction numbers at most twice as many as the machine has pages."""
+
+
+def looks_of(recording: Recording, start: AllocatorState) -> tuple[int, ...]:
+    """When the recording's snapshots behind *start* were taken [ns behind it], in order."""
+    return tuple(sorted(state.ts - start.ts for state in recording.states if state.ts > start.ts))
 
 
 def _table_sizes(demand: Demand, recorded: AllocatorState, closed: bool) -> tuple[int, int]:
@@ -333,6 +330,7 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
         OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
+        OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."

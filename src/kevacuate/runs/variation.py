@@ -67,6 +67,14 @@ class Variation:
         names = ("interleave_ns", "interleave_period_ns", "read_ns")
         return replace(self, **{name: min(getattr(self, name) * time_scale, LONGEST_NS) for name in names})
 
+    def applied(self, *, seed: int, to_demand: bool) -> Variation:
+        """What a replay of that seed has varied: nothing of a demand that was left as it is, and nothing at all of seed 0.
+
+        The time between two draws is kept, as it must not be 0.
+        """
+        how = self if to_demand else replace(self, interleave_ns=0, read_ns=0, page_kinds=False)
+        return how if seed else replace(how, kswapd_percent=0)
+
     @property
     def moves_rows(self) -> bool:
         """Whether rows happen at other times than recorded."""

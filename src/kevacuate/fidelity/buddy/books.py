@@ -17,6 +17,7 @@ KINDS = (
     "claim attempt (gt_evac 0)",
     "pageblock type change (gt_blk)",
     "type of a drained chunk (mm_page_pcpu_drain)",
+    "list operation of compaction (gt_list)",
     "refusal (fewer chunks than asked for)",
     "page captured for a direct compactor",
     "free list at a dump",
@@ -24,9 +25,19 @@ KINDS = (
 )
 """The kinds of decision, by number."""
 
-D_TAKEN, D_EXTFRAG, D_LIST, D_CLAIM, D_BLOCK, D_DRAIN, D_REFUSAL, D_CAPTURE, D_DUMP_LIST, D_DUMP_BLOCK = (
-    range(10)
-)
+(
+    D_TAKEN,
+    D_EXTFRAG,
+    D_LIST,
+    D_CLAIM,
+    D_BLOCK,
+    D_DRAIN,
+    D_COMPACT,
+    D_REFUSAL,
+    D_CAPTURE,
+    D_DUMP_LIST,
+    D_DUMP_BLOCK,
+) = range(11)
 
 INPUTS = (
     "refills (gt_rmq 0)",
@@ -35,11 +46,12 @@ INPUTS = (
     "direct frees (gt_rmq 3)",
     "chunks drained (pfn)",
     "movable pages of a block at a claim",
-    "chunks that compaction took off the lists",
-    "rotations of a list by compaction",
+    "chunks that compaction took off the lists, whose scanners were not recorded (gt_cz)",
+    "rotations of a list by compaction whose scanners were not recorded (gt_cz)",
     "direct compactions (begin and end)",
     "pages freed that compaction had taken unseen",
     "list operations of compaction on chunks the model does not hold",
+    "list operations of compaction that the model decided otherwise: the kernel's are made",
 )
 """What is taken from the recording, by number."""
 
@@ -55,10 +67,12 @@ INPUTS = (
     N_COMPACTORS,
     N_UNSEEN,
     N_LOST,
-) = range(11)
+    N_RIGHTED,
+) = range(12)
 
 F_ACTIVE = 1  # and not yet ended
-F_DIVERGED = 2
+F_DIVERGED = 2  # whether the model's state is the kernel's no longer
+F_TOLD = 3  # whether the first divergence was noted
 F_OVERFLOW = 5
 F_CUT = 8  # first row that was not decided
 
@@ -71,6 +85,7 @@ V_MODEL = 10  # log kind (0: none), pfn, a, b, c, d
 V_KERNEL = 16
 FIRST = 24
 
+TASKS = 1 << 16
 COMPACTORS = 16  # direct compactors at a time
 COMPACTING = 64  # tasks inside compact_zone at a time
 CS = 6
@@ -94,6 +109,8 @@ class BuddyBooks(NamedTuple):
     compactors: npt.NDArray[np.int64]
     compacting: npt.NDArray[np.int64]
     """Tasks inside compact_zone (pid + 1; 0: unused): only what they delete from the lists is compaction's."""
+    user: npt.NDArray[np.uint8]
+    """Whether a task has had a page of user memory by fault, by pid modulo :data:`TASKS`: kernel threads have none."""
     zone_of: npt.NDArray[np.int64]
     """Recorded zone index to the model's zone."""
     last_request: npt.NDArray[np.int64]
@@ -112,6 +129,7 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> BuddyBo
         first=np.zeros(FIRST, np.int64),
         compactors=np.zeros(COMPACTORS * CS, np.int64),
         compacting=np.zeros(COMPACTING, np.int64),
+        user=np.zeros(TASKS, np.uint8),
         zone_of=zone_of,
         last_request=np.zeros(cpus, np.int64),
         claiming=np.zeros(cpus, np.int64),
@@ -127,8 +145,10 @@ class Scratch(NamedTuple):
     """Whether events of claims (or evacuations) follow a request on its CPU."""
     done: npt.NDArray[np.uint8]
     """Whether a request has already accounted for the row."""
+    compaction: npt.NDArray[np.int64]
+    """What the compaction level decided of compaction's list operations (:data:`.compaction.books.UNDECIDED`)."""
 
 
-def new_scratch(rows: int, done: npt.NDArray[np.uint8]) -> Scratch:
-    """Scratch for so many rows, of which *done* are accounted for."""
-    return Scratch(np.empty(rows, np.int64), np.empty(rows, np.uint8), done)
+def new_scratch(done: npt.NDArray[np.uint8], compaction: npt.NDArray[np.int64]) -> Scratch:
+    """Scratch for rows of which *done* are accounted for, with what the compaction level decided of each."""
+    return Scratch(np.empty(done.size, np.int64), np.empty(done.size, np.uint8), done, compaction)

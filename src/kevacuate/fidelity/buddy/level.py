@@ -11,6 +11,7 @@ from kevacuate.fidelity.buddy.books import (
     D_DUMP_LIST,
     F_DIVERGED,
     F_OVERFLOW,
+    F_TOLD,
     INPUTS,
     KINDS,
     N_LOST,
@@ -23,6 +24,7 @@ from kevacuate.fidelity.buddy.books import (
 )
 from kevacuate.fidelity.buddy.loop import buddy_rows
 from kevacuate.fidelity.buddy.words import divergence_of
+from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.event_rows import with_kept
 from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import (
@@ -70,6 +72,8 @@ class BuddyLevel(Level):
         self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
         self._kept: EventChunk | None = None
         self._done = np.empty(0, np.uint8)
+        self._compaction = CompactionLevel(given)
+        self._decided = np.empty(0, np.int64)
         self._kept_from = 0
         self._has_lists: bool | None = None
         self._result = LevelResult("buddy")
@@ -79,6 +83,11 @@ class BuddyLevel(Level):
         """The model's state, after what was decided so far."""
         return self._state
 
+    @property
+    def compaction(self) -> CompactionLevel:
+        """The level that decides compaction's list operations; it is given here whatever this one is."""
+        return self._compaction
+
     def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Put the requests whose answers are complete to the model."""
         if self._has_lists is None:
@@ -87,12 +96,14 @@ class BuddyLevel(Level):
         if self._kept is None:
             self._kept_from = first
         rows = with_kept(self._kept, chunk, lead)
+        self._compaction.feed(chunk, first, lead)
+        self._decided = np.concatenate([self._decided, self._compaction.books.decisions[lead:]])
         self._run(rows, whole=False)
 
     def _run(self, rows: EventChunk, *, whole: bool) -> None:
         done = np.zeros(rows.rows, np.uint8)
         done[: self._done.size] = self._done
-        scratch = new_scratch(rows.rows, done)
+        scratch = new_scratch(done, self._decided)
         cut = int(buddy_rows(self._state, self._books, rows, scratch, self._kept_from, whole))
         if rows.rows - cut > MOST_KEPT:
             cut += int(buddy_rows(self._state, self._books, *self._rest(rows, scratch, cut), True))
@@ -102,11 +113,13 @@ class BuddyLevel(Level):
             )
         self._kept_from += cut
         self._kept = rows.take(slice(cut, None)) if cut < rows.rows else None
-        self._done = scratch.done[cut:] if cut < rows.rows else np.empty(0, np.uint8)
+        self._done = scratch.done[cut:]
+        self._decided = self._decided[cut:]
 
     def _rest(self, rows: EventChunk, scratch: Scratch, cut: int) -> tuple[EventChunk, Scratch, int]:
         rest = rows.take(slice(cut, None))
-        return rest, new_scratch(rest.rows, scratch.done[cut:].copy()), self._kept_from + cut
+        fresh = new_scratch(scratch.done[cut:].copy(), scratch.compaction[cut:].copy())
+        return rest, fresh, self._kept_from + cut
 
     def _flush(self) -> None:
         if self._kept is not None:
@@ -115,6 +128,7 @@ class BuddyLevel(Level):
     def at_state(self, state: AllocatorState) -> None:
         """Compare every free list, in order, and every pageblock's type."""
         self._flush()
+        self._compaction.at_state(state)
         ours = {(x.zone, x.order, x.mt): x for x in free_lists(self._state)}
         theirs = {(x.zone, x.order, x.mt): x for x in recorded_free_lists(self._zone_of, state)}
         wrong = [key for key in sorted({*ours, *theirs}) if not _equal(ours.get(key), theirs.get(key))]
@@ -124,7 +138,7 @@ class BuddyLevel(Level):
         self._count(D_DUMP_LIST, len({*ours, *theirs}), len(wrong))
         self._count(D_DUMP_BLOCK, int(state.blocks.pfn.size), others)
         self._result.dumps[state.tag] = not wrong and not others
-        if (wrong or others) and not self._books.facts[F_DIVERGED]:
+        if (wrong or others) and not self._books.facts[F_TOLD]:
             self._dump_diverged(state, wrong, ours, theirs)
         if self._given.resync and (wrong or others):
             load_free_lists(self._state, self._zone_of, state)
@@ -145,7 +159,7 @@ class BuddyLevel(Level):
         ours: dict[tuple[int, int, int], FreeList],
         theirs: dict[tuple[int, int, int], FreeList],
     ) -> None:
-        self._books.facts[F_DIVERGED] = 1
+        self._books.facts[F_DIVERGED] = self._books.facts[F_TOLD] = 1
         self._books.first[V_POSITION] = -1
         self._books.first[V_KIND] = D_DUMP_LIST
         if wrong:

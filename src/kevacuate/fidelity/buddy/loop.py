@@ -11,6 +11,7 @@ from kevacuate.fidelity.buddy.books import (
     D_BLOCK,
     D_CAPTURE,
     D_CLAIM,
+    D_COMPACT,
     D_DRAIN,
     D_EXTFRAG,
     D_LIST,
@@ -19,9 +20,11 @@ from kevacuate.fidelity.buddy.books import (
     F_CUT,
     F_DIVERGED,
     F_OVERFLOW,
+    F_TOLD,
     N_COUNTS,
     N_ISOLATED,
     N_LOST,
+    N_RIGHTED,
     N_ROTATED,
     V_KERNEL,
     V_KIND,
@@ -38,8 +41,11 @@ from kevacuate.fidelity.buddy.requests import (
     compaction_end,
     direct_compaction,
     is_compacting,
+    note_user,
     perform,
 )
+from kevacuate.fidelity.compaction.books import DECIDED_FROM, LEFT_OUT, UNDECIDED
+from kevacuate.fidelity.compaction.targets import operation
 from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
@@ -166,9 +172,10 @@ def mismatch(
     """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
     b.facts[F_LAST] = number + shown
-    if b.facts[F_DIVERGED]:
-        return
     b.facts[F_DIVERGED] = 1
+    if b.facts[F_TOLD]:
+        return
+    b.facts[F_TOLD] = 1
     b.first[V_POSITION] = number + shown
     b.first[V_TS] = e.ts[shown]
     b.first[V_KIND] = kind
@@ -268,6 +275,53 @@ def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, numbe
         decided(b, D_REFUSAL, not took_more)
 
 
+@part(cold=True)
+def compacted_otherwise(
+    s: View, b: BuddyBooks, e: EventChunk, i: int, number: int, ours: int, row: int, made: bool
+) -> None:
+    """A wrong list operation of compaction: *ours* by the model (-1: none), the kernel's is in *row* (-1: none).
+
+    Where the kernel's was *made* the model's lists are still the kernel's.
+    """
+    told, diverged = b.facts[F_TOLD] + 0, b.facts[F_DIVERGED] + 0
+    mismatch(s, b, e, -1, i, -1, number, D_COMPACT)
+    if made:
+        b.facts[F_DIVERGED] = diverged
+    if told:
+        return
+    if row < 0:
+        b.first[V_KERNEL] = 0
+    if ours >= 0:
+        values = (L_LIST, ours >> 10, ours >> 7 & 7, ours >> 3 & 15, ours & 7)
+        for n in range(5):
+            b.first[V_MODEL + n] = values[n]
+
+
+@part
+def compacted(
+    b: BuddyBooks, s: View, e: EventChunk, w: Scratch, i: int, number: int, made: bool, unknown: int
+) -> None:
+    """Count a list operation of compaction that the model has *made* or could not: its decision, or the input *unknown*."""
+    if not made:
+        b.inputs[N_LOST] += 1
+    if w.compaction[i] <= UNDECIDED:
+        b.inputs[unknown] += made
+        return
+    same = w.compaction[i] == operation(e.pfn[i], e.a[i], e.order[i], e.mt[i]) + DECIDED_FROM
+    b.inputs[N_RIGHTED] += not same
+    decided(b, D_COMPACT, same and made)
+    if not (same and made):
+        compacted_otherwise(s, b, e, i, number, w.compaction[i] - DECIDED_FROM, i, made)
+
+
+@part(cold=True)
+def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+    """List operations that the model's compaction decided and the kernel's had not made by row *i*."""
+    for _ in range(-w.compaction[i] % LEFT_OUT):
+        decided(b, D_COMPACT, False)
+    compacted_otherwise(s, b, e, i, number, -w.compaction[i] // LEFT_OUT, -1, True)
+
+
 @part
 def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
@@ -275,22 +329,19 @@ def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: i
     op = e.a[i]
     if logged == L_LIST and op == LIST_DELETE and is_compacting(b, e.pid[i]):
         s.stat.nr_log = 0
-        if isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0):
-            b.inputs[N_ISOLATED] += 1
+        made = isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0)
+        compacted(b, s, e, w, i, number, made, N_ISOLATED)
+        if made:
             compare_answer(s, b, e, w, i, number, 1)
-        else:
-            b.inputs[N_LOST] += 1
         if b.facts[F_DIVERGED]:
             for n in range(1 << e.order[i]):
                 b.same[e.pfn[i] + n] = e.pfn[i] + n
         return
     if logged == L_LIST and op >= LIST_ROTATE_FIRST:
-        if rotate_free_list(
+        made = rotate_free_list(
             s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == LIST_ROTATE_LAST
-        ):
-            b.inputs[N_ROTATED] += 1
-        else:
-            b.inputs[N_LOST] += 1
+        )
+        compacted(b, s, e, w, i, number, made, N_ROTATED)
         return
     kind = decision_kind(logged)
     decided(b, kind, False)
@@ -359,9 +410,12 @@ def buddy_rows(
     b.facts[F_CUT] = cut
     for i in range(cut):
         kind = e.kind[i]
+        if w.compaction[i] < UNDECIDED:
+            left_out(s, b, e, w, i, number)
         if is_request(e, i):
             run_request(s, b, e, w, i, number)
         elif kind == MM_PAGE_ALLOC:
+            note_user(b, e.pid[i], e.order[i], e.gfp[i])
             if b.facts[F_COMPACTIONS] > 0:
                 captured_allocation(s, b, e, i, number)
         elif kind >= COMPACTION_BEGIN:

@@ -18,7 +18,14 @@ from kevacuate.kernel.hooks import ListOp, RmqKind
 from kevacuate.measure.fidelity import Divergence
 from kevacuate.mm import constants as k
 
-LIST_OPS = ("added at the head of", "added at the tail of", "deleted from", "moved to the tail of")
+LIST_OPS = (
+    "added at the head of",
+    "added at the tail of",
+    "deleted from",
+    "moved to the tail of",
+    "now first of",
+    "now last of",
+)
 REQUESTS = (
     "refill (rmqueue_bulk)",
     "direct allocation (rmqueue_buddy)",
@@ -56,13 +63,13 @@ def request_words(first: Any) -> str:
     """The request in which the divergence lies."""
     kind, zone, order, mt, value, count, cpu = (int(x) for x in first[V_REQUEST : V_REQUEST + 7])
     if kind < 0:
-        return f"outside any request, CPU {cpu}"
+        return f"no request, CPU {cpu}"
     if kind == RmqKind.FREE:
-        return f"{REQUESTS[kind]} of pfn {value:#x} order {order}, zone {zone}, CPU {cpu}"
+        return f"a {REQUESTS[kind]} of pfn {value:#x} order {order}, zone {zone}, CPU {cpu}"
     size = f"{count} x order {order} {_mt(mt)}" if kind == RmqKind.BULK else f"order {order} {_mt(mt)}"
     if kind == RmqKind.DRAIN:
-        return f"{REQUESTS[kind]} of {count} pages, zone {zone}, CPU {cpu}"
-    return f"{REQUESTS[kind]} of {size}, alloc_flags {value:#x}, zone {zone}, CPU {cpu}"
+        return f"a {REQUESTS[kind]} of {count} pages, zone {zone}, CPU {cpu}"
+    return f"a {REQUESTS[kind]} of {size}, alloc_flags {value:#x}, zone {zone}, CPU {cpu}"
 
 
 def divergence_of(first: Any, at_dump: tuple[int, str, str, str] | None) -> Divergence:
@@ -73,7 +80,7 @@ def divergence_of(first: Any, at_dump: tuple[int, str, str, str] | None) -> Dive
     return Divergence(
         position=int(first[V_POSITION]),
         ts=int(first[V_TS]),
-        what=f"{KINDS[int(first[V_KIND])]}, in a {request_words(first)}",
+        what=f"{KINDS[int(first[V_KIND])]}, in {request_words(first)}",
         model=record_words(*(int(x) for x in first[V_MODEL : V_MODEL + 6])),
         kernel=record_words(*(int(x) for x in first[V_KERNEL : V_KERNEL + 6])),
     )

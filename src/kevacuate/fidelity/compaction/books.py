@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.fidelity.tally import FACTS
 from kevacuate.mm.constants import NR_ORDERS
 from kevacuate.mm.layout import State
 
@@ -57,8 +56,10 @@ INPUTS = (
     "folios freed while isolated",
     "mlocked folios, and those in a batch, when a run drains the batches",
     "runs beyond those that are decided about at a time",
-    "large folios split for want of a destination",
+    "large folios without a destination: whether each could be split (mm_migrate_pages)",
     "ends of balance_pgdat, at which kswapd clears skip bits",
+    "skip bits of evacuated blocks (gt_evac 10)",
+    "clearings of skip bits in the middle of which kcompactd begins (cached positions of gt_cz 0)",
 )
 """What is taken from the recording, by number."""
 
@@ -72,7 +73,9 @@ INPUTS = (
     N_MODES,
     N_SPLIT,
     N_FLUSHES,
-) = range(9)
+    N_EVACUATED,
+    N_FLUSHES_CUT,
+) = range(11)
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
@@ -96,6 +99,12 @@ F_FIRST_KERNEL = 8  # what the kernel did
 F_KSWAPD = 9  # whether kswapd is balancing
 F_LINK = 10  # words of the state's links, of its blocks
 F_BLOCK = 11
+F_FLUSHING = 16  # zones in which kswapd clears skip bits
+F_SKIPPED = 17  # an evacuation under way: the block's skip bit at its start,
+F_TAKEN = 18  # pages isolated so far,
+F_LAST_TOOK = 19  # and in its last call
+F_ROWS = 20  # of the events at hand
+COMPACTION_FACTS = 21
 
 RUNS = 8
 """Tasks that compact at a time; of more the runs are followed only."""
@@ -121,6 +130,7 @@ R_OTHERS = 16  # whether other tasks had events since the run's last look whethe
 R_AGAIN = 17
 R_FOLIOS = 18  # folios that the model isolated
 R_STOP = 19  # where its scan stopped
+R_SPLITS = 20  # large folios of the batch that had no destination
 R_TAKEN = 21  # folios that the kernel isolated so far
 R_ZONE = 23
 R_HIGHEST = 24  # highest free page given back
@@ -151,10 +161,32 @@ S_LOOP, S_SCAN, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 7)
 ZW = 32
 """Words of a zone's counters."""
 
+# A zone whose skip bits kswapd is clearing (:mod:`.flush`), by the names of __reset_isolation_suitable.
+Z_FLUSH = 0  # whether; CUT: kcompactd began in the middle
+Z_MIGRATE = 1
+Z_FREE = 2
+Z_RESET_MIGRATE = 3
+Z_RESET_FREE = 4
+Z_SOURCE_SET = 5
+Z_FREE_SET = 6
+ZF = 7
+CUT = 2
+
 BATCH = 1024
 """Folios of a batch, and list operations of a scan, at most."""
 
 O_PFN, O_OP, O_ORDER, O_MT = range(4)
+
+UNDECIDED = 0
+"""A row's decision: none, it is no list operation of a run that the model decides about."""
+DECIDED_NONE = 1
+"""The kernel's list operation is none of the model's. Greater: :func:`.targets.operation` + :data:`DECIDED_FROM` is the model's.
+
+Below :data:`UNDECIDED` the kernel has left out operations of the model's before the row: minus their number, and the first of
+them times :data:`LEFT_OUT`.
+"""
+DECIDED_FROM = 2
+LEFT_OUT = 2048
 
 
 class CompactionBooks(NamedTuple):
@@ -188,6 +220,8 @@ class CompactionBooks(NamedTuple):
     """Destination of a folio that is being moved, + 1; 0: none, [npages]."""
     source_of: npt.NDArray[np.int32]
     """The folio that a destination was given to [npages]."""
+    inserted: npt.NDArray[np.uint8]
+    """Whether a free page of compaction's has joined the LRU: as a destination that the model has not given away yet [npages]."""
     order: npt.NDArray[np.uint8]
     """Order of the folio that a page belongs to [npages]."""
     zone_of: npt.NDArray[np.int64]
@@ -201,12 +235,16 @@ class CompactionBooks(NamedTuple):
     meta: npt.NDArray[np.uint8]
     block: npt.NDArray[np.uint8]
     zone: npt.NDArray[np.int64]
+    flush: npt.NDArray[np.int64]
+    """Per zone, how far kswapd has come in clearing its skip bits: records of ZF words."""
+    decisions: npt.NDArray[np.int64]
+    """Per row of the events at hand, what was decided of compaction's list operations: see :data:`UNDECIDED` [rows]."""
 
 
 def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
     """Empty books for the state."""
     npages = state.view.cfg.npages
-    facts = np.zeros(FACTS, np.int64)
+    facts = np.zeros(COMPACTION_FACTS, np.int64)
     facts[F_LOADED] = state.view.cfg.nr_nodes
     facts[F_LINK], facts[F_BLOCK] = state.link.size, 2 * (npages >> state.view.cfg.pageblock_order)
     zone_index = np.zeros(state.view.cfg.nr_zones, np.int64)
@@ -227,6 +265,7 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         wanted=np.zeros(2 * max(state.view.cfg.nr_nodes, 1), np.int64),
         target=np.zeros(npages, np.int32),
         source_of=np.zeros(npages, np.int32),
+        inserted=np.zeros(npages, np.uint8),
         order=np.zeros(npages, np.uint8),
         zone_of=zone_of,
         zone_index=zone_index,
@@ -235,4 +274,6 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         meta=np.empty_like(state.meta),
         block=np.empty_like(state.block),
         zone=np.zeros(state.view.cfg.nr_zones * ZW, np.int64),
+        flush=np.zeros(state.view.cfg.nr_zones * ZF, np.int64),
+        decisions=np.zeros(0, np.int64),
     )

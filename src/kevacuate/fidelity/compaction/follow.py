@@ -3,9 +3,19 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import N_LIST, N_LRU, N_PAGES, N_UNSEEN, CompactionBooks
+from kevacuate.fidelity.compaction.books import (
+    F_LAST_TOOK,
+    F_SKIPPED,
+    F_TAKEN,
+    N_EVACUATED,
+    N_LIST,
+    N_LRU,
+    N_PAGES,
+    N_UNSEEN,
+    CompactionBooks,
+)
 from kevacuate.jit import part
-from kevacuate.mm.as_recorded import put_in_use, rotate_free_list
+from kevacuate.mm.as_recorded import put_in_use, rotate_free_list, set_block_skip
 from kevacuate.mm.buddy import (
     account_freepages,
     add_to_free_list,
@@ -29,11 +39,15 @@ from kevacuate.mm.constants import (
     GFP_COMP,
     GFP_MOVABLE,
 )
+from kevacuate.mm.evacuate_isolate import update_cached_migrate
 from kevacuate.mm.fields import View
 from kevacuate.mm.watermark import boost_watermark
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import (
+    EVAC_AFTER,
     EVAC_CLAIM,
+    EVAC_ISOLATE,
+    EVAC_STARTED,
     GT_BLK,
     GT_EVAC,
     GT_LIST,
@@ -71,7 +85,7 @@ def unuse(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
     off_lists(s, pfn, order)
     put_in_use(s, pfn, order)
     for page in range(pfn, pfn + (1 << order)):
-        b.order[page] = 0
+        b.order[page] = b.inserted[page] = 0
 
 
 @part
@@ -182,6 +196,8 @@ def follow_lru(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         file = ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
         s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
         s.link[2 * pfn + 1] = ATTR_LRU | ATTR_ON_LRU | file
+    elif s.meta[pfn] >> 4 == CHUNK_COMPACT:
+        b.inserted[pfn] = 1
 
 
 @part(cold=True)
@@ -192,6 +208,27 @@ def follow_marks(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         if b.zone_index[z] == e.order[i] and zone.node == e.mt[i]:
             zone.watermark[0], zone.watermark[1] = e.a[i], e.b[i]
             zone.watermark[2], zone.watermark[3] = e.c[i], e.d[i]
+
+
+@part(cold=True)
+def follow_evacuation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """gt_evac: an evacuation leaves a skip bit, and where its last call found nothing it pushes the cached position (:434).
+
+    Not where the kernel's evacuations leave skip bits alone. Of evacuations at a time the latest is followed.
+    """
+    op, pfn = e.order[i] + 0, e.pfn[i] + 0
+    if op == EVAC_STARTED:
+        b.facts[F_SKIPPED], b.facts[F_TAKEN], b.facts[F_LAST_TOOK] = e.a[i] & 1, 0, 1
+    elif op == EVAC_ISOLATE:
+        b.facts[F_LAST_TOOK] = e.b[i] if e.d[i] == 1 << s.cfg.pageblock_order else 1
+        b.facts[F_TAKEN] += e.b[i]
+    elif op == EVAC_AFTER:
+        b.inputs[N_EVACUATED] += 1
+        skip = e.a[i] & 1
+        set_block_skip(s, pfn, skip != 0)
+        honoured = skip != 0 and (b.facts[F_SKIPPED] == 0 or b.facts[F_TAKEN] == 0)
+        if honoured and b.facts[F_LAST_TOOK] == 0:
+            update_cached_migrate(s, page_zone(s, pfn), pfn + (1 << s.cfg.pageblock_order))
 
 
 @part
@@ -212,5 +249,7 @@ def follow(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     elif kind == GT_EVAC:
         if e.order[i] == EVAC_CLAIM:
             boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
+        else:
+            follow_evacuation(s, b, e, i)
     elif kind == MM_SETUP_PER_ZONE_WMARKS:
         follow_marks(s, b, e, i)

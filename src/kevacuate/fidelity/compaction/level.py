@@ -103,6 +103,7 @@ class CompactionLevel(Level):
     def feed(self, chunk: EventChunk, first: int, lead: int = 0) -> None:
         """Follow the events, and decide where a task compacts."""
         self._seen |= bool((chunk.kind[lead:] == EventKind.GT_CZ).any())
+        self._books = self._books._replace(decisions=np.zeros(chunk.rows, np.int64))
         compaction_rows(self._state, self._books, chunk, first - lead, lead)
 
     def at_state(self, state: AllocatorState) -> None:

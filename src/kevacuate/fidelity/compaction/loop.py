@@ -11,11 +11,16 @@ from kevacuate.fidelity.compaction.books import (
     A_PRIORITY,
     A_RESETS,
     A_ROW,
+    CUT,
     D_DEFERRAL,
     D_WANTED,
+    DECIDED_FROM,
+    DECIDED_NONE,
     F_ACTIVE,
+    F_FLUSHING,
     F_KSWAPD,
     F_LOADED,
+    F_ROWS,
     F_RUN,
     N_FLUSHES,
     N_MODES,
@@ -33,8 +38,11 @@ from kevacuate.fidelity.compaction.books import (
     RW,
     S_MIGRATE,
     S_OVER,
+    Z_FLUSH,
+    ZF,
     CompactionBooks,
 )
+from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_until
 from kevacuate.fidelity.compaction.follow import follow, follow_free
 from kevacuate.fidelity.compaction.scan import mark_scanned
 from kevacuate.fidelity.compaction.steps import (
@@ -67,7 +75,7 @@ from kevacuate.fidelity.compaction.targets import (
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
-from kevacuate.mm.compact_reset import reset_isolation_suitable
+from kevacuate.mm.as_recorded import set_block_skip
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.constants import (
@@ -159,6 +167,14 @@ def own_request(b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
         b.runs[at + R_REQUEST] = 0
 
 
+@part(cold=True)
+def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """The fast search for sources found another chunk: its block has no skip bit, that of the model's choice has one."""
+    if b.decisions[i] > DECIDED_NONE:
+        set_block_skip(s, (b.decisions[i] - DECIDED_FROM) >> 10, True)
+    set_block_skip(s, e.pfn[i] + 0, False)
+
+
 @part
 def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
     """gt_list of a compacting task, outside its requests: the scanners'."""
@@ -167,7 +183,8 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
     op, state = e.a[i], b.runs[at + R_STATE]
     if op == LIST_ROTATE_LAST and state != S_MIGRATE:
         need_sources(s, b, e, i, number, run, z, cc)
-        compare_operation(b, e, i, number, run)
+        if not compare_operation(b, e, i, number, run):
+            correct_skip(s, b, e, i)
     elif state == S_MIGRATE and (op == LIST_DELETE or op == LIST_ROTATE_FIRST):
         if b.runs[at + R_SEEN] >= b.runs[at + R_EXPECT]:
             need_targets(s, b, z, cc, run)
@@ -310,6 +327,7 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
     else:
         wanted(b, e, i, number, op == CZ_BEGINS, s.zone[z].node)
     if op == CZ_BEGINS:
+        flush_until(s, b, e, i, z)
         run = free_run(s, b) if direct else s.zone[z].node
         if run < 0 or b.runs[run * RW + R_PID]:
             b.inputs[N_MODES] += 1
@@ -412,7 +430,7 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
         b.facts[F_KSWAPD] = 0
         b.inputs[N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
-        reset_isolation_suitable(s, e.a[i] + 0)
+        begin_flush(s, b, e.a[i] + 0)
 
 
 @part
@@ -456,16 +474,32 @@ def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         move_folio(s, b, e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0)
 
 
+@part(cold=True)
+def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
+    """Whether row *i* is kcompactd's, about to begin a run or in one that began while kswapd had not come to the end."""
+    if run >= 0:
+        return run < s.cfg.nr_nodes and b.flush[b.runs[run * RW + R_ZONE] * ZF + Z_FLUSH] == CUT
+    if e.kind[i] == COMPACTION_KCOMPACTD_WAKE:
+        return True
+    for node in range(s.cfg.nr_nodes):
+        if b.wanted[2 * node] == e.pid[i] + 1:
+            return True
+    return False
+
+
 @kernel
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
+    b.facts[F_ROWS] = events.kind.size
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
         b.facts[F_RUN] = run
         if run < 0 and b.facts[F_ACTIVE] > 0:
             others_ran(b)
+        if b.facts[F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
+            end_flushes(s, b)
         if kind == GT_CZ:
             compact_zone_event(s, b, e, i, number)
         elif kind == GT_SLOW:

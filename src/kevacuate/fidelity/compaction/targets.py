@@ -11,6 +11,9 @@ from kevacuate.fidelity.compaction.books import (
     BATCH,
     D_LIST,
     D_TARGET,
+    DECIDED_FROM,
+    F_ROWS,
+    LEFT_OUT,
     N_FAILED,
     N_FREED,
     N_SPLIT,
@@ -26,6 +29,7 @@ from kevacuate.fidelity.compaction.books import (
     R_SCANNED,
     R_SEEN,
     R_SPLIT,
+    R_SPLITS,
     R_TAKEN,
     RW,
     CompactionBooks,
@@ -50,6 +54,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
 from kevacuate.recording import EventChunk
+from kevacuate.recording.event_numbers import GT_MIG, MIG_NOT_UNMAPPED, MIGRATE_PAGES
 
 NONE = -1
 """No free page."""
@@ -103,8 +108,8 @@ def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run:
 
 
 @part
-def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
-    """gt_list of a scanner: what the model's scan does next."""
+def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> bool:
+    """gt_list of a scanner: whether it is what the model's scan does next."""
     at = run * RW
     n = b.runs[at + R_SEEN]
     theirs = operation(e.pfn[i], e.a[i], e.order[i], e.mt[i])
@@ -113,7 +118,8 @@ def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         slot = (run * BATCH + n) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         b.runs[at + R_SEEN] = n + 1
-    judge(b, e, i, number, D_LIST, ours, theirs)
+    b.decisions[i] = ours + DECIDED_FROM
+    return judge(b, e, i, number, D_LIST, ours, theirs)
 
 
 @part(inline=True)
@@ -144,6 +150,7 @@ def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, 
         slot = (run * BATCH + b.runs[at + R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         judge(b, e, i, number, D_LIST, ours, NONE)
+        b.decisions[i] -= 1 if b.decisions[i] else ours * LEFT_OUT + 1
         b.runs[at + R_SEEN] += 1
 
 
@@ -302,9 +309,31 @@ def no_target(
     order = s.meta[pfn] & 15
     if order > 0:
         b.inputs[N_SPLIT] += 1
-        queue_split(s, b, run, pfn, order)
-    elif b.runs[at + R_PASS] < NR_MAX_MIGRATE_PAGES_RETRY:
-        b.runs[at + R_ENOMEM] = 1
+        b.runs[at + R_SPLITS] += 1
+        if not split_failed(b, e, i, run):
+            queue_split(s, b, run, pfn, order)
+            return
+    elif b.runs[at + R_PASS] >= NR_MAX_MIGRATE_PAGES_RETRY:
+        return
+    b.runs[at + R_ENOMEM] = 1
+    b.runs[at + R_QUEUE] = b.runs[at + R_LENGTH]
+    b.runs[at + R_LATER] = b.runs[at + R_SPLIT] = 0
+
+
+@part(cold=True)
+def split_failed(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
+    """Whether the large folio of row *i* could not be split: migrate_pages gives up then, with -ENOMEM (mm/migrate.c:1874).
+
+    It is the last of the batch, and mm_migrate_pages counts fewer splits than there were folios without a destination.
+    """
+    for j in range(i + 1, b.facts[F_ROWS]):
+        if e.pid[j] != e.pid[i]:
+            continue
+        if e.kind[j] == GT_MIG and e.b[j] == MIG_NOT_UNMAPPED and e.d[j] == -ENOMEM and e.order[j] > 0:
+            return False
+        if e.kind[j] == MIGRATE_PAGES:
+            return b.runs[run * RW + R_SPLITS] > e.d[j]
+    return False
 
 
 @part
@@ -348,6 +377,9 @@ def move_folio(s: View, b: CompactionBooks, pfn: int, order: int, dst: int) -> N
     attr = s.link[2 * pfn + 1] & ~ATTR_ON_LRU
     if s.meta[dst] >> 4 == CHUNK_ALLOC or s.meta[dst] >> 4 == CHUNK_RESERVED:
         attr |= s.link[2 * dst + 1] & ATTR_ON_LRU
+    if b.inserted[dst]:
+        attr |= ATTR_ON_LRU
+    b.inserted[dst] = 0
     unuse(s, b, pfn, order)
     use_folio(s, b, dst, order, CHUNK_ALLOC, attr)
 

@@ -25,10 +25,12 @@ ABOUT = {
         "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
         "`__free_one_page`. The model runs the whole request before its answer is looked at.",
         "the requests (order, type, alloc_flags, count), the chunks of a drain, and the number of movable pages in a block at a "
-        "claim. Compaction's own list operations (which free chunks it isolates, rotations). Begin and end of direct "
-        "compactions with their order and type: what is captured for them is a decision.",
+        "claim. Begin and end of direct compactions with their order and type: what is captured for them is a decision. With the "
+        "first set of hooks no event shows compaction's scanners: its list operations are inputs there.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
-        "captured pages. At every dump each free list in order and each pageblock's type.",
+        "captured pages. Compaction's own list operations, with the second set of hooks: the compaction level's model decides "
+        "them, and where the kernel's is another one that is made. At every dump each free list in order and each pageblock's "
+        "type.",
     ),
     "pcp": (
         "The per-CPU lists, apart from the buddy lists.",
@@ -58,7 +60,9 @@ ABOUT = {
         "model's own functions decide on the recorded free lists and folios; then the kernel's step is made. The two runs may "
         "interleave.",
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
-        "failed to move and when, captures, alloc_flags of a direct compaction's request, when kswapd ends a run.",
+        "failed to move and when, which large folios could not be split, captures, alloc_flags of a direct compaction's request. "
+        "When kswapd ends a run, how far its clearing of skip bits has come when kcompactd begins. Skip bits of evacuated "
+        "blocks.",
         "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
         "operations. The free page of each move, what follows a batch, results, positions, and what is given back. At every "
         "dump the skip bits, cached positions and deferral.",
