@@ -39,9 +39,6 @@ from kevacuate.observe.holders import UNKNOWN, HeldPages, Holder
 HUGEPAGE_ORDER = 9
 """HPAGE_PMD_ORDER of x86-64."""
 
-MOST_AREA_PAGES = 1 << 28
-"""Pages of one vmalloc area that are believed: 1 TiB."""
-
 STACK_TASKS = 64
 """Tasks that are looked at for the caller of vmalloc that made their stacks."""
 
@@ -165,7 +162,7 @@ def _claim_vmalloc(core: DrgnCore, claims: Claims) -> tuple[str, ...]:
             if not at:
                 continue
             try:
-                pages, caller = _area(core, at)
+                pages, caller = _area(core, at, len(claims.code))
             except Unreadable:
                 continue
             holder = (
@@ -179,11 +176,11 @@ def _claim_vmalloc(core: DrgnCore, claims: Claims) -> tuple[str, ...]:
     return ("The list of vmalloc areas was read in part only.",) if lost else ()
 
 
-def _area(core: Core, at: int) -> tuple[Ints, int]:
-    """Pfns of a struct vm_struct's pages, and the address in the function that called vmalloc."""
+def _area(core: Core, at: int, most: int) -> tuple[Ints, int]:
+    """Pfns of a struct vm_struct's pages, of which *most* are believed, and the address in the function that called vmalloc."""
     vm = Fields(core, "struct vm_struct", at)
     count, pages = vm.get("nr_pages"), vm.get("pages")
-    if not count or not pages or count > MOST_AREA_PAGES:
+    if not count or not pages or count > most:
         return np.empty(0, np.int64), vm.get("caller")
     return pfns_of(core, np.frombuffer(core.read(pages, 8 * count), "<u8").tolist()), vm.get("caller")
 

@@ -33,9 +33,9 @@ from kevacuate.kernel.pageflags import (
     tails_as_heads,
 )
 from kevacuate.observe.holders import ABSENT, FREE, MOVABLE, UNCLEAR, UNKNOWN, HeldPages, Holder
+from kevacuate.recording import procfs
 from kevacuate.recording.blocktypes import guess_block_types
 from kevacuate.recording.presence import absent_blocks, silent_blocks
-from kevacuate.recording.slabinfo import parse_slabinfo
 from kevacuate.recording.snapshot import ZoneCounts
 
 CGROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
@@ -111,7 +111,7 @@ def read_kpageflags() -> HeldPages:
     types = guess_block_types(tuple(zones), words, free, order, np.full(len(absent), -1, np.int8))
     types[absent] = -1
     holders = _name_cgroups(code, charged)
-    slabinfo = parse_slabinfo(text_of(PROC / "slabinfo"))
+    slabinfo = procfs.parse_slabinfo(text_of(PROC / "slabinfo"))
     return HeldPages(
         code,
         holders,
@@ -122,7 +122,7 @@ def read_kpageflags() -> HeldPages:
         os.uname().release,
         "estimated",
         _not_told(zones, code),
-        {name: cache.pages for name, cache in slabinfo.items() if cache.pages},
+        {name: pages for name, (_, _, pages) in slabinfo.items() if pages},
     )
 
 

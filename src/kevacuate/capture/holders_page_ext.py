@@ -18,6 +18,7 @@ from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_struct_pages import Columns, has
 from kevacuate.capture.vmcore import Core, Unreadable, number, text, variable
 from kevacuate.kernel.pageowners import CODETAG_ID_FIRST, PAGE_EXT_OWNER_ALLOCATED
+from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD, holder_of
 from kevacuate.observe.holders import Holder
 
 Ints = npt.NDArray[np.int64]
@@ -26,15 +27,6 @@ TableOf = Callable[[int], int]
 
 INVALID = 1
 """Bit of a section's page_ext that is about to go (PAGE_EXT_INVALID)."""
-
-ALLOCATOR = (
-    "get_page_from_freelist", "post_alloc_hook", "prep_new_page", "set_page_owner", "save_stack", "alloc_page",
-    "alloc_frozen_page", "get_free_page", "folio_alloc", "get_zeroed_page", "vma_alloc_folio", "alloc_mpol", "alloc_contig",
-)  # fmt: skip
-"""Functions of the allocator, by a part of their names: the first one of a stack that is none asked for the page."""
-
-FRAMES = 2
-"""Functions of a stack that name a holder."""
 
 
 def claim_by_tags(core: Core, columns: Columns, claims: Claims, table_of: TableOf) -> tuple[str, ...]:
@@ -121,7 +113,7 @@ class _Tags:
 def claim_by_owner(
     core: Core, claims: Claims, table_of: TableOf, stack_of: Callable[[int], list[str]]
 ) -> tuple[str, ...]:
-    """Name pages by the functions that page_owner saw allocate them; what could not be said, a sentence each.
+    """Name pages by the function that page_owner saw ask for them; what could not be said, a sentence each.
 
     Parameters
     ----------
@@ -146,23 +138,10 @@ def claim_by_owner(
     handles = np.ascontiguousarray(entry[:, where : where + 4]).view("<u4")[:, 0]
     handles = np.where(flags >> np.uint64(PAGE_EXT_OWNER_ALLOCATED) & np.uint64(1) != 0, handles, 0)
     for handle in np.unique(handles[handles != 0]).tolist():
-        name = requester(stack_of(handle))
-        if name:
+        name = holder_of(stack_of(handle))
+        if name not in (NOT_KEPT, NOT_TOLD):
             claims.claim(pfn[handles == handle], Holder("allocated by", name))
     return ()
-
-
-def requester(stack: list[str]) -> str:
-    """The functions that asked for a page, by its stack of functions, innermost first; '' where none is left.
-
-    Examples
-    --------
-    >>> requester(["get_page_from_freelist", "__alloc_pages_noprof", "pipe_write", "vfs_write", "ksys_write"])
-    'pipe_write < vfs_write'
-
-    """
-    asked = [name for name in stack if not any(part in name for part in ALLOCATOR)]
-    return " < ".join(asked[:FRAMES])
 
 
 def variable_of_ops(core: Core, name: str) -> int:
