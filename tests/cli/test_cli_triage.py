@@ -3,11 +3,12 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_tools import call, refusal, run
+from cli_tools import COMMAND, call, refusal, run
 from recorded_tools import DATA, K, M, R, U, event, extfrag, proc_snapshot, write_events
 
 from kevacuate.capture.events import LIGHT
@@ -180,6 +181,7 @@ def test_less_than_ten_minutes_is_a_sample(seconds: int, sample: bool, tmp_path:
 def test_a_begin_without_an_end_is_counted(tmp_path: Path) -> None:
     text = said(written(tmp_path / "x.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=7)))
     assert "do not pair: begins without an end 1, ends without a begin 0." in text
+    assert "No task waited" not in text
     text = said(written(tmp_path / "y.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)))
     assert "name no task, and so pair with none: 1." in text
     text = said(written(tmp_path / "z.kev"))
@@ -288,6 +290,18 @@ def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
     assert call("export", kev, "--ftrace", "-o", tmp_path / "one.txt").returncode == 0
     found = verdict(tmp_path / "one.txt")
     assert (found["name"], found["steals"]["events"]) == ("one.txt", 2)
+
+
+def test_standard_input_is_called_so() -> None:
+    vmstat = b"compact_stall 9120\ncompact_fail 8290\n"
+    found = [
+        subprocess.run(
+            [*COMMAND, "triage", "-", "--json"], input=vmstat, capture_output=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert json.loads(found[0])["answers"][0]["files"] == ["standard input"]
+    assert found[0] == found[1]
 
 
 def test_a_file_of_no_kind_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from kevacuate.fidelity.compaction.books import (
 )
 from kevacuate.fidelity.compaction.words import decision_words
 from kevacuate.fidelity.verify import verify
+from kevacuate.kernel.hooks import ListOp
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.recording import EventChunk, EventKind, KevWriter, Recording
 
@@ -33,8 +34,10 @@ def of_compaction(path: Path) -> LevelResult:
     return verify(path, ["compaction"]).levels["compaction"]
 
 
-def rewritten(path: Path, change: Callable[[EventChunk], EventChunk]) -> LevelResult:
-    """The level's result on the excerpt with its events changed."""
+def rewritten(
+    path: Path, change: Callable[[EventChunk], EventChunk], level: str = "compaction"
+) -> LevelResult:
+    """A level's result on the excerpt with its events changed."""
     source = Recording.open(EXCERPT)
     assert source.start is not None
     with KevWriter(path, source.machine) as writer:
@@ -42,7 +45,7 @@ def rewritten(path: Path, change: Callable[[EventChunk], EventChunk]) -> LevelRe
         for chunk in source.events():
             writer.add_events(change(chunk))
         writer.set_losses(source.losses)
-    return of_compaction(path)
+    return verify(path, [level]).levels[level]
 
 
 def with_values(chunk: EventChunk, rows: np.ndarray, **columns: int) -> EventChunk:
@@ -67,6 +70,31 @@ def test_every_step_of_kcompactd_and_of_direct_compaction_is_the_kernels() -> No
     assert result.kinds[KINDS[D_RESULT]].decisions == 8  # two of kcompactd's, six direct ones that captured
     assert result.kinds[KINDS[D_LIST]].decisions > 100
     assert not result.causes
+
+
+OF_COMPACTION = "list operation of compaction (gt_list)"
+
+
+def test_the_free_lists_change_by_what_the_models_compaction_decided() -> None:
+    """At the buddy level they are decisions, as many as at the compaction level, and no input is left of them."""
+    levels = verify(EXCERPT, ["buddy", "compaction"]).levels
+    buddy, compaction = levels["buddy"], levels["compaction"]
+    assert buddy.mismatches == compaction.mismatches == 0, buddy.first
+    assert buddy.kinds[OF_COMPACTION].decisions == compaction.kinds[KINDS[D_LIST]].decisions > 100
+    assert not any("gt_cz" in name or "otherwise" in name for name in buddy.inputs)
+
+
+def test_a_rotation_that_the_kernel_left_out_is_seen_in_the_free_lists(tmp_path: Path) -> None:
+    def without(chunk: EventChunk) -> EventChunk:
+        rotated = np.flatnonzero((chunk.kind == EventKind.GT_LIST) & (chunk.a == ListOp.ROTATE_FIRST))
+        return chunk.take(np.arange(chunk.rows) != rotated[0])
+
+    result = rewritten(tmp_path / "x.kev", without, "buddy")
+    assert result.kinds[OF_COMPACTION].mismatches >= 1
+    assert result.first is not None
+    assert result.first.what.startswith(OF_COMPACTION)
+    assert "now first of list" in result.first.model
+    assert "now first of list" not in result.first.kernel
 
 
 def test_a_recording_without_compaction_says_so() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Prefixes of kernel logs, by whatever wrote them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,25 @@ def test_lines_that_rsyslog_joined_are_taken_apart() -> None:
         ("active_file:2", 1_500_000),
         ("free:3 free_cma:0", 1_500_000),
     ]
+
+
+def test_entries_of_the_journals_json() -> None:
+    entry = {
+        "MESSAGE": f"{WORDS}\n second line", "__REALTIME_TIMESTAMP": "1718245890123456", "_SOURCE_MONOTONIC_TIMESTAMP": "5678901",
+    }  # fmt: skip
+    line = json.dumps(entry).encode()
+    assert list(messages(line)) == [
+        LogLine(WORDS, 5_678_901, "2024-06-13 02:31:30", ""),
+        LogLine("second line", 5_678_901, "2024-06-13 02:31:30", ""),
+    ]
+    assert looks_like_log(line.decode() + "\n" + json.dumps({"MESSAGE": "hello"}) + "\n")
+    for broken in (
+        b'{"MESSAGE": [1, 2]}',
+        b'{"MESSAGE"',
+        b'["MESSAGE"]',
+        b'{"MESSAGE": "x", "__REALTIME_TIMESTAMP": "99999999999999999999"}',
+    ):
+        assert len(list(messages(broken))) == 1
 
 
 def test_logs_are_told_from_other_texts() -> None:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.extfrag import CLAIM, STEAL
@@ -76,6 +78,9 @@ class OneMachine(LiveSource):
             self.queued, {"lost_events": 7}, 9, mixed=self.flags.mixed(0),
         )  # fmt: skip
 
+    def listen(self, batches: int = 1) -> None:
+        self.feed.add(LINES)
+
     def close(self) -> None:
         self.flags.close()
 
@@ -123,9 +128,10 @@ def test_the_values_are_the_machines(figures: Figures) -> None:
         "kevacuate_kcompactd_wakes_total 9 false": 1,
     }  # fmt: skip
     assert {name: found.get(name) for name in expected} == pytest.approx(expected)
+    figures.listen()
     figures.update()
     found = values(figures)
-    assert found["kevacuate_stall_seconds_count direct_reclaim"] == 2
+    assert found["kevacuate_stall_seconds_count direct_reclaim"] == 3
     assert found["kevacuate_queued_evacuations_total"] == 1
 
 
@@ -150,6 +156,13 @@ def test_other_lines_are_passed_over(line: str) -> None:
     assert feed.buckets.sum() == 2
 
 
+@given(st.text(max_size=200))
+def test_any_line_is_taken(text: str) -> None:
+    feed = StallFeed((), "7.2.0")
+    feed.add([text, LINES[0][: len(text)] + text, LINES[4].replace("0x1", text)])
+    assert feed.buckets.sum() <= 1
+
+
 def test_the_file_is_whole_and_replaced(figures: Figures, tmp_path: Path) -> None:
     path = tmp_path / "kevacuate.prom"
     path.write_text("old")
@@ -165,6 +178,18 @@ def test_the_file_is_whole_and_replaced(figures: Figures, tmp_path: Path) -> Non
     nowhere = Exporter(str(tmp_path / "no" / "x.prom"), figures)
     with pytest.raises(KevacuateError, match="cannot be written"):
         nowhere.update()
+
+
+def test_names_and_kinds_pass_prometheus_own_check(figures: Figures, tmp_path: Path) -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("no promtool is installed (apt-get install prometheus)")
+    Exporter(str(tmp_path / "x.prom"), figures).update()
+    text = (tmp_path / "x.prom").read_text()
+    done = subprocess.run(
+        [program, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_places() -> None:

@@ -56,6 +56,8 @@ def bombs() -> dict[str, bytes]:
         "slabs": b"slabinfo - version: 2.1\n"
         + b"".join(b"c%d 1 1 1 1 1 : tunables 0 0 0 : slabdata 1 1 0\n" % n for n in range(30000)),
         "times": b"2023-05-15 10:00:00\n1684144800\n10:00:00\n" * 20000,
+        "newlines": b"\n" * 100000,
+        "head": b"Node 0, zone   Normal" + b"\n" * 65000,
         "digits": (b"9" * 999 + b"\n") * 20000,
     }  # fmt: skip
 

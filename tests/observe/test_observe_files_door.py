@@ -137,6 +137,21 @@ def test_a_file_without_a_whole_row(tmp_path: Path) -> None:
     assert "no whole row" in refused(tmp_path / "types")
 
 
+def test_counters_of_a_cgroup_or_a_node_are_not_the_machines(tmp_path: Path) -> None:
+    written(
+        tmp_path / "sys" / "fs" / "cgroup",
+        **{"memory.stat": "anon 5\nfile 6\npgscan_direct 7\nthp_fault_alloc 8\n"},
+    )
+    written(
+        tmp_path / "sys" / "devices" / "system" / "node" / "node0", vmstat="nr_free_pages 4\nnuma_hit 1\n"
+    )
+    written(tmp_path / "proc", vmstat="nr_free_pages 9\ncompact_stall 3\n")
+    counters = triage(tmp_path)["answers"][0]["machines"][0]["counters"]
+    assert counters["moments"] == 1
+    assert counters["gauges"]["nr_free_pages"] == {"first": 9, "last": 9}
+    assert set(counters["counters"]) == {"compact_stall"}
+
+
 def test_a_part_of_a_recording_is_named() -> None:
     assert "is a part of the recording" in refused(DATA / "one-cpu.kev" / "quality.json")
 

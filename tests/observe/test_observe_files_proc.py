@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernelfiles.proctext import looks
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.measure.metrics import fragmentation_index
 from kevacuate.observe.files import procshelf
@@ -93,6 +94,27 @@ def test_free_memory_of_a_report(name: str) -> None:
         for zone, of in zones(free).items()
     }
     assert found == FREE[name]
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.txt")), ids=lambda path: path.stem)
+def test_a_report_is_recognised_by_its_content(path: Path) -> None:
+    assert looks(TextFile(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "roses are red\n",
+        "Node 0, zone Normal\n",
+        "\n" * 70000,
+        "anon 5\nthp_fault_alloc 8\n",
+        "time: 1684144800\n",
+    ],
+)
+def test_other_text_is_not(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text(text)
+    assert not looks(TextFile(tmp_path / "x"))
 
 
 BLOCKS: dict[str, dict[tuple[int, str], dict[str, int]]] = {

@@ -205,6 +205,30 @@ def test_perf_kmem_names_types_as_the_flags_prove(
     assert bool(found["advice"]) == (numbering == "not known")
 
 
+REAL = (
+    "#\n# GFP flags\n# ---------\n# 00000cc0:                   K: GFP_KERNEL\n# 00002800:                  NW: GFP_NOWAIT\n"
+    "# 00140cca:               HUM|C: GFP_HIGHUSER_MOVABLE|__GFP_COMP\n"
+    "# 00440dc0:             KAC|Z|C: GFP_KERNEL_ACCOUNT|__GFP_ZERO|__GFP_COMP\n\n"
+    "-------------------------------------------------------------------------------------------\n"
+    " Total alloc (KB) | Hits      | Order | Mig.type | GFP flags           | Callsite\n"
+    "-------------------------------------------------------------------------------------------\n"
+    "             3080 |       770 |     0 |  RECLAIM | HUM|C               | ffffffff0262184b\n"
+    "               68 |        17 |     0 | UNMOVABL | KAC|Z|C             | ffffffff0262184b\n"
+    "               32 |         8 |     0 | UNMOVABL | NW                  | ffffffff0262184b\n"
+)
+
+
+def test_perf_kmem_of_linux_6_18(tmp_path: Path) -> None:
+    """perf 6.1 on 6.18: what parts letters of flags also parts cells; 770 requests that it calls RECLAIM are movable."""
+    report = answer_of(perf_kmem, tmp_path, REAL)[0]["reports"][0]
+    assert (report["numbering"], report["rows_in_all"], report["rows_not_read"]) == ("since 4.4", 3, 0)
+    assert [(row["type"], row["hits"], row["gfp"]) for row in report["rows"]] == [
+        ("movable", 770, "GFP_HIGHUSER_MOVABLE|__GFP_COMP"),
+        ("unmovable", 17, "GFP_KERNEL_ACCOUNT|__GFP_ZERO|__GFP_COMP"),
+        ("unmovable", 8, "GFP_NOWAIT"),
+    ]
+
+
 def test_perf_kmem_legend_and_contradictions(tmp_path: Path) -> None:
     """Since 4.6 perf prints letters, and a legend of them."""
     text = (

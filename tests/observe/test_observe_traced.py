@@ -63,6 +63,23 @@ def test_perf_trace_counts_by_type_order_and_task(tmp_path: Path) -> None:
     assert "Pageblock order 9 is assumed" in words
 
 
+def test_perf_trace_leaves_out_what_is_zero(tmp_path: Path) -> None:
+    """Lines of perf 6.1 on Linux 6.18: no order and no migratetype where they are 0; a steal has no change_ownership."""
+    text = (
+        "     0.000 true/12358 kmem:mm_page_alloc(pfn: 5423385, gfp_flags: 4459968)\n"
+        "     0.087 true/12358 kmem:mm_page_alloc(pfn: 4286685, gfp_flags: 1313994, migratetype: 1)\n"
+        "     0.099 true/12358 kmem:mm_page_alloc(pfn: 5559517, gfp_flags: 4459968)\n"
+        "     0.121 true/12358 kmem:mm_page_free(pfn: 1989021)\n"
+        "     1.000 true/12358 kmem:mm_page_alloc_extfrag(pfn: 5559517, fallback_order: 1, fallback_migratetype: 1)\n"
+    )
+    trace, _ = answer_of(tmp_path, text)
+    assert (trace["steals_from_movable"], trace["extfrag"], trace["numbering"]) == (1, 1, "since 4.4")
+    assert [(row["type"], row["order"], row["gfp_names"], row["requests"]) for row in trace["requests"]] == [
+        ("unmovable", 0, "GFP_KERNEL_ACCOUNT|__GFP_ZERO|__GFP_COMP", 2),
+        ("movable", 0, "GFP_HIGHUSER_MOVABLE|__GFP_COMP", 1),
+    ]
+
+
 @pytest.mark.parametrize(("movable", "claims"), [(1, 1), (2, 0)])
 def test_a_movable_request_proves_the_numbers_of_types(tmp_path: Path, movable: int, claims: int) -> None:
     """Type 1 is movable since 4.4 and reclaimable before: an unmovable claim from it is one from movable blocks, or not."""

@@ -38,7 +38,7 @@ SAID = {
     ],
     "317-mips-16k-wrapped": ["Node 0 Normal could not serve it: above DMA."],
     "419-arm64-vendor": ["Node 0 Normal had large enough chunks only in highatomic pageblocks."],
-    "44-ppc64-64k": ["Node 7 DMA had no free page."],
+    "44-ppc64-64k": ["Once, by kthreadd.", "Node 7 DMA had no free page."],
     "48-x86-cma-dmesg-x": [
         "Node 0 Normal counted 1,432 kB free, not above its mark of 5,316 kB.",
         "Node 0 Normal had large enough chunks only in cma and highatomic pageblocks.",

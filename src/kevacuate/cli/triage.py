@@ -13,7 +13,7 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, live_status, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
-from kevacuate.cli.stored import stored
+from kevacuate.cli.stored import STDIN, stored
 from kevacuate.ending import heed
 from kevacuate.recording.atomic_write import temporary_place
 
@@ -58,8 +58,9 @@ def _of_files(files: tuple[Path, ...]) -> dict[str, Any]:
     """Triage what the files hold, with a progress bar."""
     heed()
     with ExitStack() as kept, progress_bar("reading") as progress:
-        paths = [kept.enter_context(stored(file)) for file in files]
-        return kevacuate.triage(paths, progress=partial(progress, "reading"))
+        paths = {kept.enter_context(stored(file)): file for file in files}
+        called = {path: "standard input" if str(file) == STDIN else str(file) for path, file in paths.items()}
+        return kevacuate.triage(list(paths), called=called, progress=partial(progress, "reading"))
 
 
 def _live(duration: float) -> dict[str, Any]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from kevacuate.policy import Policy
 
 
+LISTEN_SECONDS = 1.0
+"""The longest time between two looks at the kernel's buffer of events, however long an interval is."""
+
+
 @click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
 @recording_argument
 @policy_option("Play back a replay of RECORDING under this policy instead of what was recorded.")
@@ -106,10 +110,14 @@ def _export(place: str, interval: float, duration: float, *, once: bool) -> None
         exporter.update()
         where = place if port is None else f"http://{exporter.address}/metrics"
         click.echo(f"kevacuate: figures every {interval:g} s at {where}; Ctrl-C ends it.", err=True)
-        end = time.monotonic() + duration if duration else float("inf")
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(interval, left))
-            exporter.update()
+        now = time.monotonic()
+        end, due = now + duration if duration else float("inf"), now + interval
+        while (now := time.monotonic()) < end:
+            time.sleep(max(min(LISTEN_SECONDS, due - now, end - now), 0))
+            exporter.figures.listen()
+            if time.monotonic() >= due:
+                exporter.update()
+                due = max(due + interval, time.monotonic())
 
 
 def _source(recording: Path | None, chosen: Policy | None, interval: float) -> Source:

@@ -437,6 +437,10 @@ def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None
 @part
 def _on_list_event(s: Tables, kind: int, pid: int, pfn: int, order: int, op: int) -> None:
     """A buddy-list operation or a taken chunk: which chunks a compacting task keeps for itself."""
+    if kind == GT_LIST:
+        s.g[G_LISTS] = 1
+    if s.g[G_SESSIONS] <= 0:
+        return
     slot = find_session(s, pid)
     if slot < 0 or s.sessions[slot * S_SIZE + S_KIND] != KIND_COMPACT:
         return
@@ -581,10 +585,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
         elif kind == GT_REC or kind == GT_LRU:
             _on_reclaim_look(s, out, e, i)
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
-            if kind == GT_LIST:
-                s.g[G_LISTS] = 1
-            if s.g[G_SESSIONS] > 0:
-                _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
+            _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
         elif kind >= MM_LRU_ACTIVATE:
             _on_page_cache_event(s, out, e, i)
         elif kind >= VMSCAN_KSWAPD_WAKE:

@@ -51,8 +51,8 @@ _BEGINS = (
     (
         VMALLOC,
         re.compile(
-            r"(?P<task>.*?):? ?(?:vmalloc: allocation failure|vmalloc error: size (?P<size>\d+))[^m]{0,200}?"
-            rf"(?:page order (?P<order>\d+))?[^m]{{0,100}}{_MASK}"
+            r"(?P<task>.*?):? ?(?:vmalloc: allocation failure|vmalloc error: size \d+)"
+            rf"(?:.{{0,40}}?page order (?P<order>\d+))?.{{0,200}}?{_MASK}"
         ),
     ),
     (OOM, re.compile(rf"(?P<task>.*?) invoked oom-killer: {_MASK}.*?order=(?P<order>-?\d+)(?:.*?oom_score_adj=(?P<adj>-?\d+))?")),

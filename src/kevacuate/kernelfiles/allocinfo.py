@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
 
 _TAG = re.compile(
     r"^ *(\d{1,18}) +(\d{1,18}) (\S{1,300}):(\d{1,7}) (?:\[(\S{1,64})\] )?func:(\S{1,200})( accurate:no)? *$"
@@ -30,20 +31,6 @@ class Tag(NamedTuple):
     """"" of the kernel itself."""
     function: str
     accurate: bool
-
-
-class Unread:
-    """Lines that are none.
-
-    Attributes
-    ----------
-    lines : int
-        How many.
-
-    """
-
-    def __init__(self) -> None:
-        self.lines = 0
 
 
 def looks_like_allocinfo(file: TextFile) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kevacuate.kernelfiles.allocator_frames import holder_of
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
 
 MOST_KEY = 1000
 """Characters of a key that are kept."""
@@ -55,20 +56,6 @@ class Bucket(NamedTuple):
     """The first value above; None: as high as can be."""
     found: int
     """How many values."""
-
-
-class Unread:
-    """Lines that are neither.
-
-    Attributes
-    ----------
-    lines : int
-        How many.
-
-    """
-
-    def __init__(self) -> None:
-        self.lines = 0
 
 
 def looks_like_bpftrace(file: TextFile) -> bool:

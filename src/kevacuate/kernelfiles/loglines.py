@@ -3,13 +3,16 @@
 
 Read are dmesg (plain, ``-T``, ``-x``, ``-e``, ``--time-format iso``), syslog, journalctl (short, iso, full, monotonic), OpenWrt's
 logread, netconsole and /dev/kmsg (extended, with ``caller=``), serial consoles with ``<4>`` levels, printk's caller ids, vendors'
-``[CPU: task: pid]``, and quoted mail. rsyslog writes a message of several lines as one, with ``#012`` between them.
+``[CPU: task: pid]``, quoted mail, and journalctl's JSON. rsyslog writes a message of several lines as one, with ``#012``
+between them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 _CLOCK_SYSLOG = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
@@ -40,6 +43,9 @@ _PREFIX = re.compile(
 
 LONGEST_MESSAGE = 4096
 """Characters of a line that are looked at; a kernel's message has at most 2,048 (printk's CONSOLE_EXT_LOG_MAX aside)."""
+
+_REAL_US, _UPTIME_US = re.compile(r"[0-9]{7,17}"), re.compile(r"[0-9]{1,18}")
+"""Microseconds since 1970 and since boot, in the journal's JSON."""
 
 MOST_PREFIXES = 8
 """Prefixes of a line that are taken off."""
@@ -83,8 +89,34 @@ def log_line(line: str) -> LogLine:
     return LogLine(line[at:].strip(), uptime, clock, caller)
 
 
+def journal_entry(line: bytes) -> list[LogLine] | None:
+    """The lines of an entry that ``journalctl -o json`` wrote; None if the line is none."""
+    if not line.startswith(b"{") or b'"MESSAGE"' not in line:
+        return None
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    message = entry.get("MESSAGE") if isinstance(entry, dict) else None
+    if not isinstance(message, str):
+        return None
+    uptime = str(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", ""))
+    real = str(entry.get("__REALTIME_TIMESTAMP", ""))
+    stamp = (
+        f"{datetime.fromtimestamp(int(real[:-6]), UTC):%Y-%m-%d %H:%M:%S}" if _REAL_US.fullmatch(real) else ""
+    )
+    since = int(uptime) if _UPTIME_US.fullmatch(uptime) else None
+    return [LogLine(text[:LONGEST_MESSAGE].strip(), since, stamp, "") for text in message.split("\n")]
+
+
 def messages(line: bytes) -> Iterator[LogLine]:
-    """The lines that a line of the file holds: one, or those that rsyslog joined with ``#012``, with the first one's prefix."""
+    """The lines that a line of the file holds: one, or those that rsyslog joined with ``#012``, with the first one's prefix.
+
+    An entry of the journal may have several, too.
+    """
+    if (entry := journal_entry(line)) is not None:
+        yield from entry
+        return
     if b"#012" not in line:
         yield log_line(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
         return
@@ -105,14 +137,15 @@ def messages(line: bytes) -> Iterator[LogLine]:
 _QUOTE = r"(?:[>|] ?)*"
 _LOG_HEAD = re.compile(
     rf"^(?:{_QUOTE}(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|{_QUOTE}\[{_CLOCK}\] |"
-    rf"{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |\d{{1,3}},\d+,\d+,[-c+][,;])",
+    rf"{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |\d{{1,3}},\d+,\d+,[-c+][,;]|"
+    r'\{[^\n]{0,4000}"MESSAGE" ?:)',
     re.MULTILINE,
 )
 _REPORT = re.compile(
     r"page allocation (?:failure|stall)|invoked oom-killer: |^.{0,120}\bMem-Info:|ut of memory: Kill",
     re.MULTILINE,
 )
-_TRACE = re.compile(r"\bmm_page_(?:alloc|free)\w*: ")
+_TRACE = re.compile(r"\bmm_(?:page_(?:alloc|free)|compaction_|vmscan_)\w*: ")
 _LOG_SHARE = 0.5
 """Share of the lines that begin like a log's, from which on a text is one."""
 

@@ -93,7 +93,7 @@ def read(file: TextFile) -> Report:
     for full in file.lines():
         line = full.strip()
         if "Mig.type" in line and "GFP flags" in line:
-            columns, in_orders = [cell.strip() for cell in line.split("|")], False
+            columns, in_orders = _cells(line), False
         elif line.startswith("Order ") and "Unmovable" in line:
             columns, in_orders = [], True
         elif found := _TOTAL.match(line):
@@ -103,8 +103,8 @@ def read(file: TextFile) -> Report:
         elif found := _LEGEND.match(line):
             if len(report.legend) < MOST_ROWS:
                 report.legend[found[2]] = int(found[1], 16), found[3]
-        elif columns and line.count("|") == len(columns) - 1:
-            _row(report, columns, line)
+        elif columns and len(cells := _cells(line)) == len(columns):
+            _row(report, dict(zip(columns, cells, strict=True)))
         elif in_orders and line and not _RULE.match(line.replace(" ", "")):
             in_orders = _order(report, line.split())
     report.rows = [_with_legend(row, report.legend) for row in report.rows]
@@ -117,9 +117,13 @@ def _number(text: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else -1
 
 
-def _row(report: Report, columns: list[str], line: str) -> None:
+def _cells(line: str) -> list[str]:
+    """The cells of a row. Letters of flags are joined by the sign that parts cells, without blanks around it (``HUM|C``)."""
+    return [cell.strip() for cell in line.split(" |")]
+
+
+def _row(report: Report, cells: dict[str, str]) -> None:
     """Read a row of allocations."""
-    cells = dict(zip(columns, (cell.strip() for cell in line.split("|")), strict=True))
     if set("".join(cells.values())) <= set(". "):
         return  # "...": perf left rows out
     kib = next((value for name, value in cells.items() if "(KB)" in name), "")

@@ -53,17 +53,22 @@ _MEMINFO = re.compile(
 )
 _SLABINFO = re.compile(r"^(?P<name>\S{1,64})(?:\s+\d+){5} : tunables\s.*: slabdata(?:\s+\d+){3}$")
 
+_CGROUP = re.compile(r"^(?:anon|cache|anon_thp|total_cache) \d+$", re.MULTILINE)
+"""A line of a memory cgroup's memory.stat, whose counters have names of vmstat and are the cgroup's."""
+
 _LOOKS = re.compile(
     r"^(?:> ?){0,20}(?:"
-    r".{0,80}\bNode\s+\d+, zone\s+\w+,?(?:\s+type\s+\w+)?(?:\s+>?\d+){5,}"
-    r"|.{0,80}\bNode\s+\d+, zone\s+\w+\s*\n(?:> ?){0,20}\s{1,8}(?:per-node stats|pages free)"
-    r"|.{0,80}\bNode\s+\d+, zone\s+\w+(?:\s+-?\d\.-?\d{2,3}){5,}"
-    r"|Page block order:\s+\d+|Number of (?:blocks type|mixed blocks)\s+\w+"
-    r"|Node\s+\d+\s+[A-Z]\w+(?:\s+\d+){10,}"
-    r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+\s*$"
-    r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):\s+\d+ kB"
+    r".{0,80}\bNode[^\S\n]+\d+, zone[^\S\n]+\w+(?:[^\S\n]+\d+){5,}"
+    r"|.{0,80}\bNode[^\S\n]+\d+, zone[^\S\n]+\w+,[^\S\n]+type[^\S\n]+\w+(?:[^\S\n]+>?\d+){2,}"
+    r"|.{0,80}\bNode[^\S\n]+\d+, zone_{2,}"
+    r"|.{0,80}\bNode[^\S\n]+\d+, zone[^\S\n]+\w+[^\S\n]*\n(?:> ?){0,20}[^\S\n]{1,8}(?:per-node stats|pages free)"
+    r"|.{0,80}\bNode[^\S\n]+\d+, zone[^\S\n]+\w+(?:[^\S\n]+-?\d\.-?\d{2,3}){5,}"
+    r"|Page block order:[^\S\n]+\d+|Number of (?:blocks type|mixed blocks)[^\S\n]+\w+"
+    r"|Node[^\S\n]+\d+[^\S\n]+[A-Z]\w+(?:[^\S\n]+\d+){10,}"
+    r"|\S{0,60}(?:vmstat:)?(?:nr_free_pages|(?:allocstall|compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)\w*)[ :=\t]+\d+[^\S\n]*$"
+    r"|(?:MemTotal|MemFree|SUnreclaim|Hugepagesize):[^\S\n]+\d+ kB"
     r"|slabinfo - version: \d"
-    r"|(?:\d\d:\d\d:\d\d\s+)?\s*\d+\s+(?:DMA|DMA32|Normal|HighMem)(?:\s+\d+){10}"
+    r"|(?:\d\d:\d\d:\d\d[^\S\n]+)?[^\S\n]*\d+[^\S\n]+(?:DMA|DMA32|Normal|HighMem)(?:[^\S\n]+\d+){10}"
     r"|node_(?:buddyinfo_blocks|vmstat_\w+|memory_\w+)(?:\{[^}]{0,200}\})? \S+"
     r")",
     re.MULTILINE,
@@ -204,4 +209,4 @@ def _zone_row(found: re.Match[str], line: str) -> Row | None:
 
 def looks(file: TextFile) -> bool:
     """Whether a file begins with a copy of a /proc file, or with node_exporter's metrics of one."""
-    return _LOOKS.search(file.head) is not None
+    return _LOOKS.search(file.head) is not None and _CGROUP.search(file.head) is None

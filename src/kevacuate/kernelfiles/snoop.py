@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
 
 COMPACTSNOOP, DRSNOOP = "compactsnoop", "drsnoop"
 """The tools."""
@@ -58,21 +59,7 @@ def looks_like_snoop(file: TextFile) -> bool:
     return any(_HEADING.match(line.strip()) for line in file.head.splitlines())
 
 
-class Counts:
-    """What was not read.
-
-    Attributes
-    ----------
-    unread : int
-        Lines below a heading that are no stall and no part of a stack.
-
-    """
-
-    def __init__(self) -> None:
-        self.unread = 0
-
-
-def stalls(file: TextFile, counts: Counts) -> Iterator[Stall]:
+def stalls(file: TextFile, unread: Unread) -> Iterator[Stall]:
     """Every line of a stall.
 
     Raises
@@ -91,7 +78,7 @@ def stalls(file: TextFile, counts: Counts) -> Iterator[Stall]:
             continue
         found = _stall(columns, words)
         if found is None:
-            counts.unread += 1
+            unread.lines += 1
         else:
             yield found
 

@@ -104,11 +104,18 @@ class LiveSource:
         """Read the flags of all pages, however long it takes."""
         self.flags.sweep(float("inf"))
 
+    def listen(self, batches: int = 1) -> None:
+        """Take the events that have come, up to so many batches of them (:data:`kevacuate.live.tap.MOST_LINES`)."""
+        for _ in range(batches):
+            for event in self.tap.poll():
+                self._take(event)
+            if not self.tap.more:
+                break
+        self.counts |= self.tap.lost.to_json()
+
     def poll(self) -> View:
         """What is new."""
-        for event in self.tap.poll():
-            self._take(event)
-        self.counts |= self.tap.lost.to_json()
+        self.listen()
         self.flags.sweep(self.interval * (SHARE if self.flags.sweeps else FIRST_SHARE))
         if self.flags.sweeps != self._swept:
             texts = {name: _text(name) for name in ("zoneinfo", "pagetypeinfo")}

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SIZES = {"2MiB": 9, "1GiB": 18}
 """Regions counted, by their size with pages of 4 KiB, and their order in pages."""
 
+MOST_BATCHES = 50
+"""Batches of events taken at once: 100,000 events."""
 MOST_ORDER = 10
 """MAX_PAGE_ORDER of most machines; wakes for higher orders are counted when they come."""
 _COMMON = [
@@ -82,6 +84,10 @@ class Figures:
         self._queued = 0
         self._lock = threading.Lock()
         self._metrics: list[Metric] = []
+
+    def listen(self) -> None:
+        """Take the events that have come meanwhile, before the kernel's buffer is full."""
+        self._source.listen(MOST_BATCHES)
 
     def update(self) -> None:
         """Take the next view."""

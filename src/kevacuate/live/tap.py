@@ -88,6 +88,8 @@ class ExtfragTap:
     def __init__(self, began: float, also: Callable[[list[str]], None] | None = None) -> None:
         self.began, self.also = began, also
         self.lost = Lost()
+        self.more = False
+        """Whether the last batch was full, so that more events may wait."""
         self._half = b""
         self._lines: list[str] = []
         tracefs = find_tracefs() or mount_tracefs()
@@ -129,6 +131,7 @@ class ExtfragTap:
         """The events since the last call, in order."""
         self._fill()
         lines, self._lines = self._lines[:MOST_LINES], self._lines[MOST_LINES:]
+        self.more = len(lines) == MOST_LINES
         events, others = [], []
         for line in lines:
             if event := parse_line(line, self.began):

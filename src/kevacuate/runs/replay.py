@@ -20,6 +20,7 @@ from kevacuate.demand.objects import (
     OP_ALLOC_BULK,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
 )
@@ -329,6 +330,7 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
         OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
+        OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."

@@ -85,6 +85,7 @@ V_MODEL = 10  # log kind (0: none), pfn, a, b, c, d
 V_KERNEL = 16
 FIRST = 24
 
+TASKS = 1 << 16
 COMPACTORS = 16  # direct compactors at a time
 COMPACTING = 64  # tasks inside compact_zone at a time
 CS = 6
@@ -108,6 +109,8 @@ class BuddyBooks(NamedTuple):
     compactors: npt.NDArray[np.int64]
     compacting: npt.NDArray[np.int64]
     """Tasks inside compact_zone (pid + 1; 0: unused): only what they delete from the lists is compaction's."""
+    user: npt.NDArray[np.uint8]
+    """Whether a task has had a page of user memory by fault, by pid modulo :data:`TASKS`: kernel threads have none."""
     zone_of: npt.NDArray[np.int64]
     """Recorded zone index to the model's zone."""
     last_request: npt.NDArray[np.int64]
@@ -126,6 +129,7 @@ def new_books(npages: int, cpus: int, zone_of: npt.NDArray[np.int64]) -> BuddyBo
         first=np.zeros(FIRST, np.int64),
         compactors=np.zeros(COMPACTORS * CS, np.int64),
         compacting=np.zeros(COMPACTING, np.int64),
+        user=np.zeros(TASKS, np.uint8),
         zone_of=zone_of,
         last_request=np.zeros(cpus, np.int64),
         claiming=np.zeros(cpus, np.int64),

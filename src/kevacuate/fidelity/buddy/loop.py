@@ -41,6 +41,7 @@ from kevacuate.fidelity.buddy.requests import (
     compaction_end,
     direct_compaction,
     is_compacting,
+    note_user,
     perform,
 )
 from kevacuate.fidelity.compaction.books import DECIDED_FROM, LEFT_OUT, UNDECIDED
@@ -414,6 +415,7 @@ def buddy_rows(
         if is_request(e, i):
             run_request(s, b, e, w, i, number)
         elif kind == MM_PAGE_ALLOC:
+            note_user(b, e.pid[i], e.order[i], e.gfp[i])
             if b.facts[F_COMPACTIONS] > 0:
                 captured_allocation(s, b, e, i, number)
         elif kind >= COMPACTION_BEGIN:

@@ -21,10 +21,12 @@ from kevacuate.fidelity.buddy.books import (
     N_DRAIN,
     N_FREE,
     N_UNSEEN,
+    TASKS,
     BuddyBooks,
 )
 from kevacuate.fidelity.tally import F_COMPACTIONS
 from kevacuate.jit import part
+from kevacuate.kernel.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from kevacuate.mm.as_recorded import free_from_pcp, is_in_use, put_in_use, take_free_page
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.constants import (
@@ -36,6 +38,8 @@ from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE
+
+OF_A_FAULT = GFP_HIGHUSER_MOVABLE | GFP_ZERO
 
 
 @part
@@ -176,10 +180,23 @@ def collect_capture(s: View, b: BuddyBooks, pid: int) -> None:
     s.stat.capture_order = -1
 
 
+@part(inline=True)
+def note_user(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
+    """mm_page_alloc: a zeroed page of user memory is a fault's, and its task no kernel thread."""
+    if order == 0 and gfp & OF_A_FAULT == OF_A_FAULT:
+        b.user[pid & (TASKS - 1)] = 1
+
+
 @part(cold=True)
 def direct_compaction(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
-    """mm_compaction_try_to_compact_pages: this task compacts for a request of *order* with *gfp*."""
+    """mm_compaction_try_to_compact_pages: this task compacts for a request of *order* with *gfp*.
+
+    A kernel thread captures nothing (task_capc, mm/page_alloc.c, 7.2). No event shows which tasks those are: one that had no
+    page of user memory is taken for one. khugepaged is the one that compacts directly.
+    """
     at = compactor(b, pid)
+    if not b.user[pid & (TASKS - 1)]:
+        return
     n = 0
     while at < 0 and n < COMPACTORS:
         if b.compactors[n * CS + CO_PID] == 0:

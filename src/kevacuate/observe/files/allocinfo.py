@@ -13,8 +13,10 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kevacuate.kernelfiles.allocinfo import Tag, Unread, tags
+from kevacuate.kernelfiles.allocinfo import Tag, tags
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
+from kevacuate.observe.files.each import each
 
 MOVABLE = frozenset(
     {
@@ -63,11 +65,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or does not decompress.
 
     """
-    copies = []
-    for number, file in enumerate(files):
-        copies.append(_copy(file))
-        if progress is not None:
-            progress(number + 1, len(files))
+    copies = each(files, _copy, progress)
     return {
         "kind": "allocinfo",
         "files": [file.name for file in files],

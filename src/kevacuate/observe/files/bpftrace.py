@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kevacuate.kernelfiles.bpftrace import Unread, parts
+from kevacuate.kernelfiles.bpftrace import parts
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
+from kevacuate.observe.files.each import each
 
 MOST_ELEMENTS = 1 << 18
 """Elements and buckets kept; later ones are counted."""
@@ -44,11 +46,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or does not decompress.
 
     """
-    outputs = []
-    for number, file in enumerate(files):
-        outputs.append(_output(file))
-        if progress is not None:
-            progress(number + 1, len(files))
+    outputs = each(files, _output, progress)
     return {"kind": "bpftrace", "files": [file.name for file in files], "outputs": outputs, "advice": []}
 
 

@@ -68,7 +68,10 @@ KINDS: tuple[Kind, ...] = (
 
 
 def triage(
-    recording: Recording | str | Path | Sequence[str | Path], *, progress: Progress | None = None
+    recording: Recording | str | Path | Sequence[str | Path],
+    *,
+    called: Mapping[Path, str] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Whether a machine was fragmenting, and by whom, from what there is: what ``kevacuate triage --json`` prints.
 
@@ -77,6 +80,8 @@ def triage(
     recording : Recording, path, or a sequence of paths
         A recording with external fragmentation events (snapshots are used where there are some), or files of other kinds and
         folders of them, each recognised by its content.
+    called : mapping of Path to str, optional
+        What files are called in the answer whose paths mean nothing to the reader, as standard input that was stored.
     progress : callable, optional
         Called with (events or files done, in all; 0 where that is not known).
 
@@ -106,7 +111,8 @@ def triage(
     given = recording if isinstance(recording, list | tuple) else [recording]
     if len(given) == 1 and is_recording(path := named_file(given[0])):
         return triage_recording(Recording.open(path), progress=progress)
-    files = [file for one in given for file in files_of(named_file(one))]
+    names = called or {}
+    files = [file for one in given for file in files_of(named_file(one), names.get(named_file(one)))]
     folder = path if len(given) == 1 and path.is_dir() else None
     return triage_files(files, folder, progress=progress)
 
@@ -116,8 +122,10 @@ def is_recording(path: Path) -> bool:
     return path.is_dir() and (path.suffix == ".kev" or is_kev(path) or is_ground_truth(path))
 
 
-def files_of(path: Path) -> Iterator[TextFile]:
+def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
     """The file that a path names, or every regular file of the folder, by name; a recording is one file.
+
+    *called*: what a file is called in the answer, if not by its path.
 
     Of a running kernel's /proc only :data:`LIVE` are read: reading some of the others would wait, or change something.
 
@@ -130,7 +138,7 @@ def files_of(path: Path) -> Iterator[TextFile]:
     if not path.exists():
         raise KevacuateError(f"{path} does not exist.")
     if not path.is_dir() or is_recording(path):
-        yield TextFile(path)
+        yield TextFile(path, called)
         return
     if (path / "self").is_symlink() and (path / "kmsg").exists():
         yield from (TextFile(path / name) for name in LIVE if (path / name).exists())

@@ -166,7 +166,7 @@ class Sums:
         _count(self.tasks, report.task)
         _count(self.kernels, report.release or NOT_KNOWN)
         if told["oom"]:
-            _count(self.victims, told["oom"]["victim"] or "(nobody)")
+            _count(self.victims, told["oom"]["victim"] or "")
             self.constraints[told["oom"]["constraint"] or NOT_KNOWN] += 1
         hour = _hour(told["moment"])
         if hour in self.hours or len(self.hours) < MOST_NAMES:
@@ -248,9 +248,10 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``failures``, ``stalls``, ``vmalloc_failures``, ``oom_kills``: counts. ``verdicts`` of all reports. ``by_order``,
-        ``oom_by_order``, ``by_task``, ``by_time``, ``victims``, ``constraints``. ``groups``: reports that say the same, each
-        with an ``example``; its ``zones`` have ``reasons`` and the fragmentation index in thousandths (``index``) and as
-        debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that stood in the logs twice. ``advice``.
+        ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
+        ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
+        index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
+        stood in the logs twice. ``advice``.
 
     Raises
     ------

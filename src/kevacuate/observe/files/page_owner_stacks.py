@@ -11,6 +11,7 @@ from typing import Any
 from kevacuate.kernelfiles.allocator_frames import holder_of, is_early
 from kevacuate.kernelfiles.page_owner import frames, stacks
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.each import each
 
 MOST_STACKS = 1 << 18
 """Stacks kept; what comes later is only summed up."""
@@ -43,11 +44,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or does not decompress.
 
     """
-    copies = []
-    for number, file in enumerate(files):
-        copies.append(_copy(file))
-        if progress is not None:
-            progress(number + 1, len(files))
+    copies = each(files, _copy, progress)
     return {
         "kind": "page_owner_stacks",
         "files": [file.name for file in files],

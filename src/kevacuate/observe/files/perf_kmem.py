@@ -16,6 +16,7 @@ from kevacuate.kernel.gfp import GFP_MOVABLE
 from kevacuate.kernel.migratetypes import SWAPPED_FIRST, SWAPPED_UNTIL, names
 from kevacuate.kernelfiles.perf_kmem import LABELS, Report, Row, read
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.each import each
 
 BEFORE, SINCE, CONTRADICTORY, NOT_KNOWN = "before 4.4", "since 4.4", "contradictory", "not known"
 """What the rows prove of the numbering."""
@@ -51,11 +52,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or does not decompress.
 
     """
-    reports = []
-    for number, file in enumerate(files):
-        reports.append(_report(file.name, read(file)))
-        if progress is not None:
-            progress(number + 1, len(files))
+    reports = each(files, lambda file: _report(file.name, read(file)), progress)
     return {
         "kind": "perf_kmem",
         "files": [file.name for file in files],

@@ -53,6 +53,9 @@ MOST_CACHES = 20
 
 _OF_MACHINE = {"proc", "sys", "sos_commands", "sos_strings"}
 """Folders of a machine's files: what stands before them says which machine."""
+_OF_NODE = re.compile(r"(?:^|/)node/node\d+/")
+"""In the path of a file of one NUMA node (sys/devices/system/node), whose vmstat and meminfo are not the machine's."""
+
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -171,9 +174,10 @@ def _time_of(path: PurePath) -> Stamp | None:
 
 def _take_copies(file: TextFile, named: Stamp | None, found: dict[str, tuple[list[Moment], int]]) -> None:
     """Put into *found*, by kind, a file's copies, and how many were left out. *named* is the time of those that have none."""
+    of_node = _OF_NODE.search(file.name) is not None
     for copy in copies(file.lines()):
         values = reduced(copy)
-        if not values:
+        if not values or (of_node and copy.kind in ("vmstat", "meminfo")):
             continue
         moments, left_out = found.setdefault(copy.kind, ([], 0))
         if len(moments) < MOST_MOMENTS:

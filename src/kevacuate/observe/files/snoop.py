@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.kernelfiles.snoop import COMPACTSNOOP, DRSNOOP, NO_ORDER, Counts, Stall, stalls
+from kevacuate.kernelfiles.snoop import COMPACTSNOOP, DRSNOOP, NO_ORDER, Stall, stalls
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
+from kevacuate.observe.files.each import each
 
 FAILED = (
     "complete",
@@ -152,18 +154,19 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or does not decompress.
 
     """
-    tools, counts = dict[str, _Tool](), Counts()
-    for number, file in enumerate(files):
-        for one in stalls(file, counts):
+    tools, unread = dict[str, _Tool](), Unread()
+
+    def add(file: TextFile) -> None:
+        for one in stalls(file, unread):
             tools.setdefault(one.tool, _Tool()).add(one)
-        if progress is not None:
-            progress(number + 1, len(files))
+
+    each(files, add, progress)
     found = [tools[tool].result(tool) for tool in (COMPACTSNOOP, DRSNOOP) if tool in tools]
     return {
         "kind": "snoop",
         "files": [file.name for file in files],
         "tools": found,
-        "unread": counts.unread,
+        "unread": unread.lines,
         "advice": [piece for tool in found for piece in _advice(tool)],
     }
 

@@ -21,6 +21,7 @@ from kevacuate.kernelfiles.plotfrag import Compaction, Fragmentation, Reader, lo
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import LTTNG, NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
 from kevacuate.measure.triage import TriageCounter
+from kevacuate.observe.files.each import each
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
 from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, EventChunk, EventKind
@@ -146,11 +147,9 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         A file cannot be read, or is truncated.
 
     """
-    traces = []
-    for number, file in enumerate(files):
-        traces.append(_plotfrag(file) if looks_like_plotfrag(file) else _traced(file))
-        if progress is not None:
-            progress(number + 1, len(files))
+    traces = each(
+        files, lambda file: _plotfrag(file) if looks_like_plotfrag(file) else _traced(file), progress
+    )
     return {
         "kind": "traced",
         "files": [file.name for file in files],

@@ -29,8 +29,8 @@ ABOUT = {
         "first set of hooks no event shows compaction's scanners: its list operations are inputs there.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
         "captured pages. Compaction's own list operations, with the second set of hooks: the compaction level's model decides "
-        "them, and where the kernel's is another one that is made. "
-        "At every dump each free list in order and each pageblock's type.",
+        "them. Where the kernel's is another one, that is made. At every dump each free list in order and each pageblock's "
+        "type.",
     ),
     "pcp": (
         "The per-CPU lists, apart from the buddy lists.",
@@ -61,8 +61,8 @@ ABOUT = {
         "interleave.",
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
         "failed to move and when, which large folios could not be split, captures, alloc_flags of a direct compaction's request. "
-        "When kswapd ends a run, how far its clearing of skip bits has come when kcompactd begins, "
-        "skip bits of evacuated blocks.",
+        "When kswapd ends a run, how far its clearing of skip bits has come when kcompactd begins. Skip bits of evacuated "
+        "blocks.",
         "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
         "operations. The free page of each move, what follows a batch, results, positions, and what is given back. At every "
         "dump the skip bits, cached positions and deferral.",

@@ -23,10 +23,12 @@ MOST_WAKES = 6
 
 KINDS = {"direct_reclaim": "direct reclaim", "direct_compaction": "direct compaction"}
 """Kinds of stalls, and what the words call them."""
-_BEGIN_EVENTS = {
-    "direct_reclaim": "vmscan_direct_reclaim_begin",
-    "direct_compaction": "compaction_try_to_compact_pages",
+_NEEDED = {
+    "direct_reclaim": {"vmscan_direct_reclaim_begin"},
+    "direct_compaction": {"compaction_try_to_compact_pages", "compaction_begin"},
 }
+"""Events without which it is not known that no task waited."""
+_DOUBTS = ("begins_without_end", "ends_without_begin", "events_without_task")
 
 
 def _times(count: int) -> str:
@@ -66,8 +68,10 @@ def _kind(stalls: Stalls, name: str, label: str) -> Iterator[str]:
     """One kind of stall: how long, the percentiles, the worst, what failed."""
     row = stalls[name]
     if not row["count"]:
-        if _BEGIN_EVENTS[name] in stalls["recorded"]:
+        if _NEEDED[name] <= set(stalls["recorded"]) and not any(stalls[doubt] for doubt in _DOUBTS):
             yield f"No task waited in {label}."
+        if name == "direct_compaction":
+            yield from _no_run(stalls)
         return
     spread = ""
     if row["count"] > 1:
@@ -97,7 +101,7 @@ def _no_run(stalls: Stalls) -> Iterator[str]:
             "enough_free": "a page was free already", "not_told": "for a reason not recorded",
         }  # fmt: skip
         told = ", ".join(f"{parts[name]} {count:,}" for name, count in why.items() if count)
-        yield f"Of {stalls['attempts_to_compact']:,} attempts to compact {without:,} began in no zone: {told}."
+        yield f"Attempts to compact: {stalls['attempts_to_compact']:,}, {without:,} of which began in no zone: {told}."
 
 
 def _allocations(stalls: Stalls) -> Iterator[str]:

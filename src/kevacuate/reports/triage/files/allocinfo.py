@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 20
@@ -48,9 +48,7 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 def _table(copy: dict[str, Any]) -> Table:
     title = f"Memory that cannot move, the largest of {plural(copy['places_in_all'], 'place')}"
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("function", "place", "MiB", "allocations"):
-        table.add_column(name, justify="right" if name in ("MiB", "allocations") else "left", overflow="fold")
+    table = plain_table(title, ("function", "place", "MiB", "allocations"), ("MiB", "allocations"))
     for row in copy["places"][:MOST_ROWS]:
         module = f" [{row['module']}]" if row["module"] else ""
         table.add_row(

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -68,9 +68,7 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 def _table(one: dict[str, Any]) -> Table:
     title = f"{one['name']}, the largest of {plural(one['elements_in_all'], 'element')}"
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("key", overflow="fold")
-    table.add_column("value", justify="right")
+    table = plain_table(title, ("key", "value"), ("value",))
     for row in one["elements"][:MOST_ROWS]:
         table.add_row(", ".join(row["key"]), f"{row['value']:,}")
     return table

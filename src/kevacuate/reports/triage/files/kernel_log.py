@@ -48,8 +48,10 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
         by_order = (f"order {order}: {count:,}" for order, count in answer["by_order"].items())
         yield f"Failures by order: {', '.join(by_order)}."
     yield f"Verdicts: {', '.join(f'{verdict}: {count:,}' for verdict, count in answer['verdicts'].items())}."
-    if answer["victims"]:
-        victims = ", ".join(f"{one['task']}: {one['count']:,}" for one in answer["victims"][:3])
+    if any(one["task"] for one in answer["victims"]):
+        victims = ", ".join(
+            f"{one['task']}: {one['count']:,}" for one in answer["victims"][:3] if one["task"]
+        )
         yield f"Killed most: {victims}."
     if answer["copies"]:
         yield f"{plural(answer['copies'], 'report')} stood in the logs twice and counted once."
@@ -60,11 +62,11 @@ def _joined(parts: Sequence[str]) -> str:
 
 
 def moment(when: Mapping[str, Any]) -> str:
-    """When a report was written, as far as the log says."""
+    """When a report was written; empty where the log does not say."""
     if when["clock"]:
         return str(when["clock"])
     seconds = when["uptime_seconds"]
-    return "no time" if seconds is None else f"{seconds:,.3f} s after boot"
+    return "" if seconds is None else f"{seconds:,.3f} s after boot"
 
 
 def size(kb: int) -> str:
@@ -77,8 +79,9 @@ def _group(group: Mapping[str, Any]) -> Iterator[str]:
     told = group["example"]
     asked = f"order {told['order']}" if told["order"] is not None else "no order named"
     number = f"{group['count']:,} times, first" if group["count"] > 1 else "Once,"
+    when = moment(group["first"])
     yield f"{told['kind'].capitalize()}, {asked}, {told['gfp'] or 'flags not known'}: {told['verdict']}."
-    yield f"{number} at {moment(group['first'])}, by {told['task'] or 'a task not named'}."
+    yield f"{number}{f' at {when},' if when else ''} by {told['task'] or 'a task not named'}."
     if told["rules_guessed"] and told["zones"]:
         yield f"The log names no kernel: the rules are those of Linux {told['rules']}."
     if told["mixed"]:
@@ -125,8 +128,9 @@ def _zone(zone: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} {_reason(reason, zone, mark, told['order'])}."
     if not zone["reasons"]:
         yield f"{name} was above {mark} when this was written: {size(zone['free_kb'])} free."
-    elif zone["below_low"] and "below min" not in zone["reasons"]:
-        yield f"It was below low ({size(zone['low_kb'])}), too."
+    elif zone["below_low"] and not {"below min", "lowmem_reserve"} & set(zone["reasons"]):
+        with_reserve = f" with {size(zone['reserve_kb'])} of lowmem_reserve" if zone["reserve_kb"] else ""
+        yield f"It was below low ({size(zone['low_kb'])}{with_reserve}), too."
     if zone["index"] is not None and told["order"]:
         yield f"Its fragmentation index is {zone['index_text']}: {_index(zone['index_says'])}."
 
@@ -187,8 +191,8 @@ def _groups(answer: Mapping[str, Any]) -> Table:
             (told["gfp"] or "-").replace("|", " "),
             told["verdict"],
             ", ".join(one["task"] for one in group["tasks"]),
-            moment(group["first"]),
-            moment(group["last"]),
+            moment(group["first"]) or "-",
+            moment(group["last"]) or "-",
         )
     return table
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -100,19 +100,14 @@ def tables(answer: dict[str, Any]) -> list[Table]:
     return found
 
 
-def _table(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="right" if name in COUNTED else "left", overflow="fold")
-    return table
-
-
 def _figures(row: dict[str, Any]) -> list[str]:
     return [f"{row[name]:,}" for name in ("blocks", "alone", "pages")]
 
 
 def _holders(dump: dict[str, Any]) -> Table:
-    table = _table("Who holds movable pageblocks", "holder", "blocks", "alone", "pages", "tasks")
+    table = plain_table(
+        "Who holds movable pageblocks", ("holder", "blocks", "alone", "pages", "tasks"), COUNTED
+    )
     for row in dump["holders"][:MOST_ROWS]:
         table.add_row(row["holder"], *_figures(row), ", ".join(row["tasks"]))
     return table
@@ -121,7 +116,7 @@ def _holders(dump: dict[str, Any]) -> Table:
 def _stacks(dump: dict[str, Any]) -> Table:
     rows = dump["stacks"]
     title = f"By stack: the first {min(MOST_ROWS, len(rows)):,} of {dump['stacks_in_all']:,}"
-    table = _table(title, "stack", "blocks", "alone", "pages", "gfp")
+    table = plain_table(title, ("stack", "blocks", "alone", "pages", "gfp"), COUNTED)
     for row in rows[:MOST_ROWS]:
         at = next((i for i, name in enumerate(row["stack"]) if name.partition(".")[0] == row["holder"]), 0)
         named = row["stack"][at : at + 1 + MOST_CALLERS] or [row["holder"]]
@@ -130,7 +125,7 @@ def _stacks(dump: dict[str, Any]) -> Table:
 
 
 def _tasks(dump: dict[str, Any]) -> Table:
-    table = _table("By task", "task", "processes", "blocks", "alone", "pages")
+    table = plain_table("By task", ("task", "processes", "blocks", "alone", "pages"), COUNTED)
     for row in dump["tasks"][:MOST_ROWS]:
         table.add_row(row["task"], f"{row['processes']:,}", *_figures(row))
     return table

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -37,15 +37,7 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 
 def _table(copy: dict[str, Any]) -> Table:
-    table = Table(
-        title="Who holds most memory",
-        title_justify="left",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("holder", overflow="fold")
-    table.add_column(copy["unit"], justify="right")
+    table = plain_table("Who holds most memory", ("holder", copy["unit"]), (copy["unit"],))
     for row in copy["holders"][:MOST_ROWS]:
         table.add_row(row["holder"], f"{row['count']:,}")
     return table

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kevacuate.observe.files.perf_kmem import BEFORE, CONTRADICTORY, SINCE
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -56,13 +56,11 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table(
-        title="Who allocated most", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    table = plain_table(
+        "Who allocated most",
+        ("call site", "type", "order", "requests", "KiB", "gfp"),
+        ("order", "requests", "KiB"),
     )
-    for name in ("call site", "type", "order", "requests", "KiB", "gfp"):
-        table.add_column(
-            name, justify="right" if name in ("order", "requests", "KiB") else "left", overflow="fold"
-        )
     for row in report["rows"][:MOST_ROWS]:
         kind = row["type"] or f"perf's {row['perf_name']}"
         table.add_row(

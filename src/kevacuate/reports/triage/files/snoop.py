@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kevacuate.kernelfiles.snoop import COMPACTSNOOP, NO_ORDER
 from kevacuate.reports.bars import duration
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -52,11 +52,9 @@ def _table(tool: dict[str, Any]) -> Table:
     compaction = tool["tool"] == COMPACTSNOOP
     last = ("mode", "result") if compaction else ("pages",)
     title = "Compaction by task, order and result" if compaction else "Direct reclaim by task"
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("task", *(("order",) if compaction else ()), "stalls", "time", "longest", *last):
-        table.add_column(
-            name, justify="left" if name in ("task", "mode", "result") else "right", overflow="fold"
-        )
+    numbers = ("order", "stalls", "time", "longest", "pages")
+    first = ("task", "order") if compaction else ("task",)
+    table = plain_table(title, (*first, "stalls", "time", "longest", *last), numbers)
     for row in tool["groups" if compaction else "tasks"][:MOST_ROWS]:
         order = ("all" if row["order"] == NO_ORDER else str(row["order"]),) if compaction else ()
         end = ("sync" if row["sync"] else "async", row["status"]) if compaction else (f"{row['pages']:,}",)

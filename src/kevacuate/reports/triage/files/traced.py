@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kevacuate.reports.triage.files.plain import plain_table
 from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
 from kevacuate.reports.triage.words import plural
 from kevacuate.reports.triage.words import words as triage_words
@@ -64,11 +64,7 @@ def tables(answer: dict[str, Any]) -> list[Table]:
 
 def _requests(trace: dict[str, Any]) -> Table:
     """Allocations by type, order and gfp."""
-    table = Table(
-        title="What was allocated", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
-    )
-    for name in ("type", "order", "gfp", "requests"):
-        table.add_column(name, justify="right" if name in ("order", "requests") else "left", overflow="fold")
+    table = plain_table("What was allocated", ("type", "order", "gfp", "requests"), ("order", "requests"))
     for row in trace["requests"][:MOST_ROWS]:
         table.add_row(
             row["type"], str(row["order"]), row["gfp_names"].replace("|", "| "), f"{row['requests']:,}"
