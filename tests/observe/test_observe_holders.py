@@ -2,6 +2,8 @@
 """Who holds the blocks, of pages planted by hand: blocks of eight pages, and sums worked out on paper."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,12 +134,23 @@ def test_the_json_holds_what_is_said(found: Holders) -> None:
 
 
 def test_the_table_shows_the_first_rows_and_how_many_more(found: Holders) -> None:
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(found.to_json(), 1))
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(width=200, record=True, file=nowhere)
+        console.print(table(found.to_json(), 1))
     text = console.export_text()
     assert "slab dentry (with names_cache, other)" in text
     assert "2 more: --all" in text
     assert "page table" not in text
+
+
+def test_the_table_fits_eighty_columns(found: Holders) -> None:
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(width=80, record=True, file=nowhere)
+        console.print(table(found.to_json()))
+    text = console.export_text()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    row = next(line for line in text.splitlines() if "slab dentry" in line)
+    assert row.split()[-5:] == ["44", "KiB", "28", "KiB", "12"]
 
 
 def test_names_and_sizes() -> None:

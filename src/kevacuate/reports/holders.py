@@ -62,17 +62,18 @@ def words(found: Mapping[str, Any]) -> str:
         :meth:`kevacuate.observe.holders.Holders.to_json`.
 
     """
-    blocks = found["blocks"]
+    counts = found["blocks"]
     lines = [
-        f"Linux {found['kernel']} {SOURCES[found['source']]}: {blocks['held']:,} of {blocks['present']:,} pageblocks are held.",
-        f"{blocks['movable_type']:,} of them are of movable type; {blocks['nearly_empty']:,} are nearly empty.",
-        f"{size(blocks['otherwise'])} of the held blocks are otherwise free or movable.",
+        f"Linux {found['kernel']} {SOURCES[found['source']]}: {counts['held']:,} of {counts['present']:,} pageblocks are held.",
+        f"{counts['movable_type']:,} of them are of movable type; {counts['nearly_empty']:,} are nearly empty.",
+        f"{size(counts['otherwise'])} of the held blocks are otherwise free or movable.",
     ]
-    if blocks["unclear"]:
-        lines.append(f"{blocks['unclear']:,} more may be held, or have only free pages.")
+    if counts["unclear"]:
+        lines.append(f"{counts['unclear']:,} more may be held, or have only free pages.")
     for row in [row for row in found["holders"] if row["blocks"]][:NAMED]:
+        blocks = f"{row['blocks']:,} {'block' if row['blocks'] == 1 else 'blocks'}"
         lines.append(
-            f"{label(row, also=False)}: {row['blocks']:,} blocks, {size(row['otherwise'])} of them otherwise free or movable; "
+            f"{label(row, also=False)}: {blocks}, {size(row['otherwise'])} of them otherwise free or movable; "
             f"{row['alone']:,} of them it holds alone."
         )
     caches = sorted(found["slab_caches"].items(), key=lambda item: (-item[1], item[0]))[:NAMED]
@@ -94,16 +95,9 @@ def table(found: Mapping[str, Any], most: int = 20) -> Table:
 
     """
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("holder", overflow="fold")
-    for heading in (
-        "blocks",
-        "alone",
-        "otherwise free or movable",
-        "of those alone",
-        "its pages there",
-        "all its pages",
-    ):
-        shown.add_column(heading, justify="right")
+    shown.add_column("holder", overflow="fold", min_width=24)
+    for heading in ("blocks", "alone", "otherwise free or movable", "of that alone", "its pages"):
+        shown.add_column(heading, justify="right", max_width=10)
     rows = [row for row in found["holders"] if row["blocks"]]
     for row in rows[:most]:
         shown.add_row(
@@ -112,9 +106,8 @@ def table(found: Mapping[str, Any], most: int = 20) -> Table:
             f"{row['alone']:,}",
             size(row["otherwise"]),
             size(row["otherwise_alone"]),
-            f"{row['pages_there']:,}",
             f"{row['pages']:,}",
         )
     if len(rows) > most:
-        shown.add_row(f"{len(rows) - most} more: --all", *[""] * 6)
+        shown.add_row(f"{len(rows) - most} more: --all", *[""] * 5)
     return shown
