@@ -5,7 +5,7 @@
 
 Not collected by pytest: it plays 300,000 operations at least, until each exit and result has come 1,000 times, but no more than
 *most* (3 million), which takes long. Each shard is played once; then, in turn, the one that brings what is furthest away soonest.
-What has been reached can be kept in a file; the next run goes on from there as if it had not stopped. Prints the counts, and makes
+What has been reached can be kept in a file; the next run goes on from there as if it had not stopped. Prints counts, and makes
 a page of them where asked to (docs/results/lockstep.md is one). Exits with 1 if the models differ, or something came too seldom.
 """
 
