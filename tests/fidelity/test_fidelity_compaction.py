@@ -22,6 +22,7 @@ from kevacuate.fidelity.compaction.books import (
 )
 from kevacuate.fidelity.compaction.words import decision_words
 from kevacuate.fidelity.verify import verify
+from kevacuate.kernel.gfp import GFP_ZERO
 from kevacuate.kernel.hooks import ListOp
 from kevacuate.measure.fidelity import LevelResult
 from kevacuate.recording import EventChunk, EventKind, KevWriter, Recording
@@ -95,6 +96,23 @@ def test_a_rotation_that_the_kernel_left_out_is_seen_in_the_free_lists(tmp_path:
     assert result.first.what.startswith(OF_COMPACTION)
     assert "now first of list" in result.first.model
     assert "now first of list" not in result.first.kernel
+
+
+def test_a_task_that_had_no_page_of_user_memory_captures_nothing(tmp_path: Path) -> None:
+    """As a kernel thread: here the kernel's tasks had some, and did capture."""
+
+    def unzeroed(chunk: EventChunk) -> EventChunk:
+        allocated = chunk.kind == EventKind.MM_PAGE_ALLOC
+        return chunk._replace(gfp=np.where(allocated, chunk.gfp & ~np.uint32(GFP_ZERO), chunk.gfp))
+
+    captured, compactions = "page captured for a direct compactor", "direct compactions (begin and end)"
+    as_recorded = verify(EXCERPT, ["buddy"]).levels["buddy"]
+    assert as_recorded.kinds[captured].decisions == 6
+    assert as_recorded.inputs[compactions] == 6
+    result = rewritten(tmp_path / "x.kev", unzeroed, "buddy")
+    assert captured not in result.kinds
+    assert compactions not in result.inputs
+    assert result.mismatches > 0
 
 
 def test_a_recording_without_compaction_says_so() -> None:
