@@ -17,6 +17,7 @@ from kevacuate.fidelity.buddy.books import (
     KINDS,
     V_KIND,
     V_POSITION,
+    BuddyBooks,
     Scratch,
     new_books,
     new_scratch,
@@ -69,6 +70,9 @@ class BuddyLevel(Level):
         self._state = state_with_free_lists(machine, given.start, options)
         self._zone_of = zone_numbers(machine, given.start)
         self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
+        self._from_boot = given.recording.boot is not None
+        if not self._from_boot:  # faults may have come before the first event
+            self._books.user[:] = 1
         self._kept: EventChunk | None = None
         self._done = np.empty(0, np.uint8)
         self._compaction = CompactionLevel(given)
@@ -81,6 +85,11 @@ class BuddyLevel(Level):
     def state(self) -> State:
         """The model's state, after what was decided so far."""
         return self._state
+
+    @property
+    def books(self) -> BuddyBooks:
+        """What is kept beside it."""
+        return self._books
 
     @property
     def compaction(self) -> CompactionLevel:
@@ -179,7 +188,7 @@ class BuddyLevel(Level):
         result.notes += (
             "of a drained chunk (mm_page_pcpu_drain) pfn and order are inputs: only the type is the model's",
         )
-        if self._books.facts[F_COMPACTIONS]:
+        if self._books.facts[F_COMPACTIONS] and self._from_boot:
             result.notes += (
                 "a task that had no page of user memory is taken for a kernel thread, as khugepaged: it captures nothing",
             )
