@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 65
+SHARDS = 69
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -145,7 +145,29 @@ REQUIRED_OF_PRESSURE = {
     "asynchronous compaction: too many isolated": 4,
 }
 """What is reached in closed loops under pressure in a suite's run."""
-REQUIRED_OF_LONG_RUN = {**dict.fromkeys(PRESSURE, REQUIRED_EACH), "operations": 300_000}
+SPLITS = (
+    "folio split",
+    "folio that cannot be split",
+    "pages of split folios tried",
+    "pages of split folios: destinations ran out",
+    "pages of split folios put back untried",
+    "all pages of split folios moved",
+    "kcompactd: pages of split folios tried",
+    "kcompactd: pages of split folios put back untried",
+    "evacuation: folio split",
+)
+"""What becomes of large folios that migration has no destination for, and of their pages."""
+KCOMPACTD = tuple(
+    f"kcompactd's compaction: {name}"
+    for result, name in k.COMPACT_NAMES.items()
+    if result not in (k.COMPACT_SKIPPED, k.COMPACT_DEFERRED)
+)
+"""How kcompactd's compactions of a zone end: those two are said before it begins."""
+REQUIRED_OF_LONG_RUN = {
+    **dict.fromkeys((*PRESSURE, *SPLITS, *KCOMPACTD), REQUIRED_EACH),
+    "kcompactd: source freed meanwhile": REQUIRED_EACH,
+    "operations": 300_000,
+}
 """What tests/lockstep_pressure.py goes on for."""
 
 SUITABILITIES = {

@@ -1,58 +1,161 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lockstep scripts of closed loops under pressure, played until every exit and every result has been reached often enough.
 
-    python tests/lockstep_pressure.py [MOST]
+    python tests/lockstep_pressure.py [--most OPERATIONS] [--page PAGE] [--kept FILE]
 
 Not collected by pytest: it plays 300,000 operations at least, until each exit and result has come 1,000 times, but no more than
-MOST operations (3 million), which takes long. Prints the counts; exits with 1 if the models differ or something came too seldom.
+*most* (3 million), which takes long. Each shard is played once; then, in turn, the one that brings what is furthest away soonest.
+What has been reached can be kept in a file; the next run goes on from there as if it had not stopped. Prints the counts, and
+makes a page of them where asked to (docs/results/lockstep.md is one). Exits with 1 if the models differ, or something was rare.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "mm")]
 
+HEAD = (
+    "<!-- SPDX-License-Identifier: GPL-2.0-or-later -->\n"
+    "# Two models in lockstep, under pressure\n\n"
+    "Made by `python tests/lockstep_pressure.py --page docs/results/lockstep.md`.\n"
+    "Random machines run short of memory, in closed loop.\n"
+    "Each operation is done by the model and by the second model of `tests/oracle/`.\n"
+    "After it the whole state and the log of both are compared. In this run they never differed.\n\n"
+    "{operations:,} operations. What the first table names was asked for {least:,} times at least.\n\n"
+)
+"""What the page begins with."""
 
-def main(most: int) -> int:
-    """Play the shards in turn, each time from another seed, until all is reached, or about so many operations are done."""
+
+def longest_wait(total: Counter[str], given: Sequence[Counter[str]], required: dict[str, int]) -> int:
+    """The shard to be played next: of what is missing, the one that brings soonest what takes longest.
+
+    *given* is what each shard has brought so far; what none has brought waits for its turn with the others.
+    """
+
+    def wait(what: str, at: int) -> float:
+        rate = given[at][what] / max(given[at]["operations"], 1)
+        return (required[what] - total[what]) / rate if rate else float("inf")
+
+    missing = [what for what, least in required.items() if total[what] < least]
+    waits = {what: min((wait(what, at), at) for at in range(len(given))) for what in missing}
+    known = {what: least for what, least in waits.items() if least[0] < float("inf")}
+    if not known:
+        return min(range(len(given)), key=lambda at: given[at]["operations"])
+    return max(known.values())[1]
+
+
+def play(shard: Any, turn: int) -> Counter[str]:
+    """Play a shard's machines once, with the seed of this turn: what was reached. Raises Disagreement."""
     from hypothesis import given, seed, settings
     from hypothesis import strategies as st
     from lockstep import Lockstep
-    from lockstep_counts import REQUIRED_OF_LONG_RUN
     from lockstep_machines import THEMES, specs
     from lockstep_script import Script
     from lockstep_spec import Spec
-    from test_lockstep import PRESSURE_SHARDS, SETTINGS
+    from test_lockstep import SETTINGS
 
-    total: Counter[str] = Counter()
-    turn = 0
-    while total["operations"] < most and any(
-        total[what] < least for what, least in REQUIRED_OF_LONG_RUN.items()
-    ):
-        shard = PRESSURE_SHARDS[turn % len(PRESSURE_SHARDS)]
+    reached: Counter[str] = Counter()
 
-        @seed(turn)
-        @settings(SETTINGS, max_examples=shard.machines, deadline=None, database=None)
-        @given(specs(THEMES[shard.theme]), st.integers(0, 2**32 - 1))
-        def play(spec: Spec, number: int) -> None:
-            lock = Lockstep(spec)
-            Script(lock, number, shard.plan).run(shard.operations)  # noqa: B023 (called in this turn)
-            total.update(lock.finish().total)
+    @seed(turn)
+    @settings(SETTINGS, max_examples=shard.machines, deadline=None, database=None)
+    @given(specs(THEMES[shard.theme]), st.integers(0, 2**32 - 1))
+    def machines(spec: Spec, number: int) -> None:
+        lock = Lockstep(spec)
+        Script(lock, number, shard.plan).run(shard.operations)
+        reached.update(lock.finish().total)
 
-        play()
+    machines()
+    return reached
+
+
+def load(kept: Path | None, shards: Sequence[Any]) -> tuple[int, list[Counter[str]]]:
+    """(turns played, what each shard has brought) of a run that was kept; nothing where there is none, or of other shards."""
+    if kept is not None and kept.exists():
+        text = json.loads(kept.read_text())
+        if text["shards"] == [str(shard) for shard in shards]:
+            return text["turns"], [Counter(one) for one in text["given"]]
+    return 0, [Counter() for _ in shards]
+
+
+def save(kept: Path | None, turn: int, shards: Sequence[Any], given: Sequence[Counter[str]]) -> None:
+    """Keep what has been reached so far."""
+    if kept is not None:
+        beside = kept.with_suffix(".part")
+        counts = [{what: int(times) for what, times in one.items()} for one in given]
+        beside.write_text(
+            json.dumps({"turns": turn, "shards": [str(shard) for shard in shards], "given": counts})
+        )
+        beside.replace(kept)
+
+
+def play_all(
+    most: int, required: dict[str, int], say: Callable[[str], None], kept: Path | None
+) -> Counter[str]:
+    """Play until all is reached, or about *most* operations are done."""
+    from test_lockstep import PRESSURE_SHARDS
+
+    turn, given = load(kept, PRESSURE_SHARDS)
+    total: Counter[str] = sum(given, Counter())
+    while total["operations"] < most and any(total[what] < least for what, least in required.items()):
+        at = turn if turn < len(given) else longest_wait(total, given, required)
+        reached = play(PRESSURE_SHARDS[at], turn)
+        given[at].update(reached)
+        total.update(reached)
         turn += 1
-        print(f"{total['operations']:>10,} operations after {shard}", file=sys.stderr, flush=True)
+        save(kept, turn, PRESSURE_SHARDS, given)
+        rarest = min(required, key=lambda what: total[what] / required[what])
+        far = f"{rarest}: {total[rarest]:,} of {required[rarest]:,}"
+        say(f"{total['operations']:>10,} operations after {PRESSURE_SHARDS[at]}; {far}")
+    return total
+
+
+def page(total: Counter[str]) -> str:
+    """The counts as a page."""
+    from lockstep_counts import REQUIRED_EACH, REQUIRED_OF_LONG_RUN, UNREACHABLE
+
+    asked = [what for what in REQUIRED_OF_LONG_RUN if what != "operations"]
+    others = [what for what in sorted(total) if what not in REQUIRED_OF_LONG_RUN and total[what]]
+    lines = [HEAD.format(operations=total["operations"], least=REQUIRED_EACH)]
+    for title, names in (("asked for", asked), ("also reached", others)):
+        lines += [
+            f"| {title} | times |\n|---|---:|\n",
+            *(f"| {what} | {total[what]:,} |\n" for what in names),
+            "\n",
+        ]
+    lines += [
+        "| cannot be reached | why |\n|---|---|\n",
+        *(f"| {what} | {why} |\n" for what, why in UNREACHABLE.items()),
+    ]
+    return "".join(lines)
+
+
+def main() -> int:
+    """Play, print, and say whether all was reached."""
+    from lockstep_counts import REQUIRED_OF_LONG_RUN as REQUIRED
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--most", type=int, default=3_000_000, help="operations after which it gives up")
+    parser.add_argument("--page", type=Path, help="where to write the counts")
+    parser.add_argument("--kept", type=Path, help="where to keep what has been reached, and to go on from")
+    given = parser.parse_args()
+    total = play_all(given.most, REQUIRED, lambda line: print(line, file=sys.stderr, flush=True), given.kept)
     for what, times in sorted(total.items()):
         print(f"{times:>10,} {what}")
-    missing = {what: least for what, least in REQUIRED_OF_LONG_RUN.items() if total[what] < least}
+    missing = {what: least for what, least in REQUIRED.items() if total[what] < least}
     for what, least in missing.items():
         print(f"not reached often enough: {what}: {total[what]:,} < {least:,}")
+    if given.page and not missing:
+        given.page.write_text(page(total))
     return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000))
+    sys.exit(main())

@@ -31,23 +31,26 @@ def run(programs: Path, **scripts: str) -> list[str]:
 
 
 def test_nothing_is_installed_that_is_there(tmp_path: Path) -> None:
-    assert run(tmp_path, chromium="exit 0", trace_cmd="exit 0", apt_get="exit 9") == []
+    assert run(tmp_path, chromium="exit 0", trace_cmd="exit 0", prometheus="exit 0", apt_get="exit 9") == []
 
 
 def test_without_root_it_is_said_what_will_skip(tmp_path: Path) -> None:
-    (line,) = run(tmp_path, id="echo 1000", trace_cmd="exit 0", apt_get="exit 0")
+    (line,) = run(tmp_path, id="echo 1000", trace_cmd="exit 0", prometheus="exit 0", apt_get="exit 0")
     assert line.endswith("without chromium (only root can install them): the tests that need them will skip")
 
 
 def test_a_failing_apt_get_stops_nothing(tmp_path: Path) -> None:
     (line,) = run(tmp_path, id="echo 0", apt_get='echo "E: Temporary failure resolving" >&2; exit 100')
-    assert "without chromium trace-cmd (apt-get update failed: E: Temporary failure resolving)" in line
+    assert (
+        "without chromium trace-cmd prometheus (apt-get update failed: E: Temporary failure resolving)"
+        in line
+    )
 
 
 def test_what_can_be_had_is_had(tmp_path: Path) -> None:
     apt = 'case "$*" in *trace-cmd) echo "E: Unable to locate package trace-cmd"; exit 100;; esac'
-    installed, without = run(tmp_path, id="echo 0", apt_get=apt)
-    assert installed == "installed chromium"
+    installed, without, more = run(tmp_path, id="echo 0", apt_get=apt)
+    assert (installed, more) == ("installed chromium", "installed prometheus")
     assert "without trace-cmd (apt-get install failed: E: Unable to locate package trace-cmd)" in without
 
 

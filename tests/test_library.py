@@ -79,7 +79,7 @@ def test_a_machine_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("path", [5, None, 1.5, b"x", ["x"]])
 def test_what_is_no_path(path: Any) -> None:
-    functions = (Recording.open, kevacuate.build_demand, kevacuate.triage, kevacuate.verify)
+    functions = (Recording.open, kevacuate.build_demand, kevacuate.verify)
     for function in functions:
         with pytest.raises(KevacuateError, match="is no path: name the recording"):
             function(path)
@@ -234,3 +234,9 @@ def test_what_is_no_result(what: Any) -> None:
 def test_no_level_is_not_all_of_them(synthetic_kev: Path) -> None:
     with pytest.raises(KevacuateError, match="levels is empty"):
         kevacuate.verify(synthetic_kev, [])
+
+
+@pytest.mark.parametrize("given", [5, None, 1.5, b"x", [5], ["x", None], []])
+def test_what_triage_cannot_read(given: Any) -> None:
+    with pytest.raises(KevacuateError, match=r"is no path: name the file|does not exist|nothing was given"):
+        kevacuate.triage(given)

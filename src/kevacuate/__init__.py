@@ -15,6 +15,7 @@ from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
     from kevacuate.capture.doctor import examine as doctor
+    from kevacuate.capture.holders import holders
     from kevacuate.capture.record import record, triage_live
     from kevacuate.capture.snapshot import snapshot
     from kevacuate.capture.status import Result as RecordResult
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from kevacuate.measure.saved import load, save
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
+    from kevacuate.observe.files.door import triage
+    from kevacuate.observe.holders import Holders
     from kevacuate.observe.info import info
     from kevacuate.observe.outcomes import compare_recorded
-    from kevacuate.observe.triage import triage
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.recording.importers import ImportOptions, import_recording
@@ -50,6 +52,7 @@ __all__ = [
     "POLICIES",
     "Comparison",
     "CoreSnapshot",
+    "Holders",
     "ImportOptions",
     "KevacuateError",
     "Machine",
@@ -70,6 +73,7 @@ __all__ = [
     "doctor",
     "explain",
     "export",
+    "holders",
     "import_recording",
     "info",
     "load",
@@ -91,6 +95,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
+    "Holders": "observe.holders",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
     "POLICIES": "policy",
@@ -110,6 +115,7 @@ _HOMES = {
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "holders": "capture.holders",
     "import_recording": "recording.importers",
     "info": "observe.info",
     "load": "measure.saved",
@@ -121,7 +127,7 @@ _HOMES = {
     "save": "measure.saved",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
-    "triage": "observe.triage",
+    "triage": "observe.files.door",
     "triage_live": "capture.record",
     "tune": "runs.tune",
     "verify": "fidelity.verify",

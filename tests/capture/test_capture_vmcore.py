@@ -115,6 +115,19 @@ def test_page_flags_are_those_of_kpageflags(new: bool) -> None:
     ]
 
 
+def test_the_skip_bit_is_read_by_either_name() -> None:
+    class Renamed(FakeCore):
+        """A kernel that calls it PB_compact_skip."""
+
+        def constant(self, name: str) -> int | None:
+            names = {"PB_compact_skip": "PB_migrate_skip", "PB_migrate_skip": ""}
+            return super().constant(names.get(name, name))
+
+    core = Renamed(new=True)
+    core.set_block(1, 0, skip=True)
+    assert read(core).state.blocks.skip.tolist() == [False, True, *[False] * 6]
+
+
 def test_a_broken_list_is_refused_and_a_changing_one_read_again() -> None:
     core = machine()
     core.put(PAGES + 64 * 1025 + 16, 8, 0)

@@ -52,8 +52,13 @@ def plain(text: str) -> str:
 
 
 def value_at(values: Any, path: str) -> Any:
-    """The value that ``a.b`` names in nested dicts; a missing one fails."""
+    """The value that ``a.0.b`` names in nested dicts and lists; a missing one fails."""
     for key in path.split("."):
+        if isinstance(values, list):
+            assert key.isdigit(), f"{path} names a place of a list"
+            assert int(key) < len(values), f"no {path} in {len(values)} values"
+            values = values[int(key)]
+            continue
         assert isinstance(values, dict), path
         assert key in values, f"no {path} in {sorted(values)}"
         values = values[key]

@@ -3,13 +3,15 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_tools import call, refusal, run
+from cli_tools import COMMAND, call, refusal, run
 from recorded_tools import DATA, K, M, R, U, event, extfrag, proc_snapshot, write_events
 
+from kevacuate.capture.events import LIGHT
 from kevacuate.measure.triage import VERDICTS
 from kevacuate.reports.triage.words import HEADLINES, SHORT_SECONDS
 
@@ -176,14 +178,22 @@ def test_less_than_ten_minutes_is_a_sample(seconds: int, sample: bool, tmp_path:
     assert ("(6 an hour)" in text) != sample
 
 
-def test_stalls_are_named_and_not_computed(tmp_path: Path) -> None:
-    began = event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)
-    text = said(written(tmp_path / "x.kev", began))
-    assert (
-        "Stall times of direct reclaim and compaction are not computed yet: `kevacuate export --ftrace` shows"
-        in text
-    )
-    assert "Stall times" not in said(written(tmp_path / "y.kev"))
+def test_a_begin_without_an_end_is_counted(tmp_path: Path) -> None:
+    text = said(written(tmp_path / "x.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=7)))
+    assert "do not pair: begins without an end 1, ends without a begin 0." in text
+    assert "No task waited" not in text
+    text = said(written(tmp_path / "y.kev", event(SECOND, K.VMSCAN_DIRECT_RECLAIM_BEGIN)))
+    assert "name no task, and so pair with none: 1." in text
+    text = said(written(tmp_path / "z.kev"))
+    assert "pair" not in text
+    assert "waited" not in text
+
+
+def test_no_stall_is_said_where_stalls_were_recorded(tmp_path: Path) -> None:
+    on = {"events": dict.fromkeys(LIGHT, ""), "extra": {"mode": "light"}}
+    text = said(written(tmp_path / "x.kev", **on))
+    assert "No task waited in direct reclaim.\nNo task waited in direct compaction.\n" in text
+    assert verdict(tmp_path / "x.kev")["stalls"]["direct_reclaim"]["count"] == 0
 
 
 CASE_81 = """\
@@ -225,7 +235,7 @@ def test_stalls_do_not_make_a_machine_calm(tmp_path: Path) -> None:
     text = said(path)
     assert "Not known: no mm_page_alloc_extfrag event in 11.1 ms, and the recording does not say" in text
     assert "mm_vmscan_direct_reclaim_begin 1" in text
-    assert "Stall times of direct reclaim and compaction are not computed yet" in text
+    assert "Tasks waited 5 ms in direct compaction, once." in text
     assert "This saw 11.1 ms" in text
     assert "not fragmenting" not in text.lower()
     shown = call("export", path, "--ftrace", "-o", tmp_path / "shown.txt")
@@ -260,3 +270,42 @@ def test_triage_wants_one_of_two(tmp_path: Path) -> None:
     assert "give one of the two" in refusal("triage", "--live", tmp_path)
     empty = write_events(tmp_path / "empty.kev", [])
     assert "holds no events of the recorded kernel" in refusal("triage", empty)
+
+
+def test_two_recordings_are_told_one_after_the_other(tmp_path: Path) -> None:
+    paths = [written(tmp_path / f"{name}.kev", steal(20, 1)) for name in ("b", "a")]
+    done = call("triage", *paths)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("a.kev, ") < done.stdout.index("b.kev, ")
+    result = json.loads(call("triage", *reversed(paths), "--json").stdout)
+    assert [one["files"] for one in result["answers"]] == [
+        [str(tmp_path / "a.kev")],
+        [str(tmp_path / "b.kev")],
+    ]
+    assert [one["verdict"] for one in result["answers"]] == [verdict(paths[0])["verdict"]] * 2
+
+
+def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
+    kev = written(tmp_path / "one.kev", steal(20, 1), steal(30, 2))
+    assert call("export", kev, "--ftrace", "-o", tmp_path / "one.txt").returncode == 0
+    found = verdict(tmp_path / "one.txt")
+    assert (found["name"], found["steals"]["events"]) == ("one.txt", 2)
+
+
+def test_standard_input_is_called_so() -> None:
+    vmstat = b"compact_stall 9120\ncompact_fail 8290\n"
+    found = [
+        subprocess.run(
+            [*COMMAND, "triage", "-", "--json"], input=vmstat, capture_output=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert json.loads(found[0])["answers"][0]["files"] == ["standard input"]
+    assert found[0] == found[1]
+
+
+def test_a_file_of_no_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text("roses are red\n")
+    assert "poem.txt" in refusal("triage", tmp_path / "poem.txt")
+    (tmp_path / "song.txt").write_text("violets are blue\n")
+    assert "none of the 2 files" in refusal("triage", tmp_path / "poem.txt", tmp_path / "song.txt")

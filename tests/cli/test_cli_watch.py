@@ -4,15 +4,19 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import termios
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_tools import COMMAND, call, refusal
+
+from kevacuate.capture.tracefs import find_tracefs
 
 
 def test_once_of_a_recording(synthetic_kev: Path) -> None:
@@ -76,3 +80,41 @@ def test_the_view_needs_each_stream_to_be_the_terminal(
         said = file.read() + shown
     assert code == 2, shown
     assert f"needs a terminal, which {name} is not".encode() in said
+
+
+def test_what_the_command_refuses(synthetic_kev: Path) -> None:
+    assert "--metrics is of the running kernel" in refusal("watch", synthetic_kev, "--metrics", ":0")
+    assert "ends in .prom" in refusal("watch", "--metrics", "here.txt")
+    assert "nothing can scrape a port" in refusal("watch", "--metrics", ":0", "--once")
+
+
+def can_trace() -> bool:
+    tracefs = find_tracefs()
+    return (
+        os.geteuid() == 0 and tracefs is not None and (tracefs / "events/kmem/mm_page_alloc_extfrag").is_dir()
+    )
+
+
+@pytest.mark.skipif(not can_trace(), reason="needs root and tracefs")
+def test_the_running_machine_is_scraped_and_left_as_it_was() -> None:
+    tracefs = find_tracefs()
+    assert tracefs is not None
+    before = set((tracefs / "instances").iterdir())
+    words = [*COMMAND, "watch", "--metrics", ":0", "--interval", "0.2", "--duration", "60"]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stderr is not None
+        match = re.search(r"http://127\.0\.0\.1:\d+/metrics", started.stderr.readline())
+        assert match is not None
+        asked = urllib.request.Request(
+            match[0], headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+        )
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+            text = answer.read().decode()
+    finally:
+        started.send_signal(signal.SIGINT)
+        assert started.wait(30) == 130
+    assert text.endswith("# EOF\n")
+    assert len(re.findall(r"^kevacuate_free_pages\{", text, re.MULTILINE)) >= 11
+    assert set((tracefs / "instances").iterdir()) <= before

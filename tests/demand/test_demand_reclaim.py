@@ -25,7 +25,7 @@ from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventKind as K
 from kevacuate.recording.schema import concat_chunks
 
-RECLAIM, ACCESS, TRUNCATE = 5, 6, 7
+RECLAIM, ACCESS, TRUNCATE, GATHER = 5, 6, 7, 9
 READ = GFP_OF_A_READ
 KSWAPD, USER = 28, 1
 KERNEL = {"mt": 0, "gfp": 0xCC0}
@@ -117,18 +117,66 @@ def test_a_part_of_a_large_folio_is_read_again():
     assert q["read_again"] == 2
 
 
-def test_small_folios_read_again_as_a_large_one_are_given_up():
+def test_small_folios_read_again_as_a_large_one_are_gathered():
+    events = [kswapd_runs(), *cached(8, 8), *cached(9, 10), *reclaimed(8, 8), *reclaimed(9, 10)]
+    events += [read(64, 2), alloc(90, **KERNEL), add(64, 8, 2)]
+    rows, q = rows_of(events)
+    assert rows[4:8] == [(GATHER, 4, 0, 1), (GATHER, 5, 0, 0), (GATHER, 6, 0, 2), (GATHER, 7, 0, 0)]
+    assert rows[8:] == [(ALLOC, 1, 2, 4), (ALLOC, 0, 0, 0)]
+    assert (q["read_again_gathered"], q["peak_shadows"]) == (1, 8)
+    assert "truncated" not in q
+
+
+def test_what_a_gathering_leaves_of_a_folio_is_read_again_later():
+    events = [kswapd_runs(), *cached(16, 8, 2), *cached(8, 12), *reclaimed(16, 8, 2), *reclaimed(8, 12)]
+    events += [*cached(64, 10, 2), *cached(70, 8)]
+    rows, q = rows_of(events)
+    gathered = [row for row in rows if row[0] == GATHER]
+    assert [aux for *_, aux in gathered] == [6, 7, 8, 0]
+    assert rows[-1] == (ALLOC, 0, 0, 4)
+    assert (q["read_again_gathered"], q["read_again"]) == (1, 1)
+
+
+def test_rows_of_a_gathering_have_the_time_of_the_request():
+    events = [kswapd_runs(), *cached(8, 8), *reclaimed(8, 8), read(64, 1), add(64, 8, 1)]
+    rows, _, _ = compiled(events)
+    times = [t for t, *_ in rows]
+    assert times == sorted(times)
+    assert times[-1] == times[-2] == times[-3]
+
+
+def test_a_request_that_is_not_among_the_last_rows_gives_the_former_pages_up():
     events = [
         kswapd_runs(),
         *cached(8, 8),
-        *cached(9, 10),
+        *cached(9, 9),
+        *cached(10, 200),
         *reclaimed(8, 8),
-        *reclaimed(9, 10),
-        *cached(64, 8, 2),
+        *reclaimed(9, 9),
     ]
+    events += [read(64, 1), *reclaimed(10, 200), add(64, 8, 1)]
     rows, q = rows_of(events)
-    assert rows[4:] == [(ALLOC, 1, 2, 0), (TRUNCATE, 0, 0, 1), (TRUNCATE, 0, 0, 2)]
-    assert (q["read_again_otherwise"], q["truncated"]) == (1, 2)
+    assert rows[-3:] == [(RECLAIM, 2, 0, 3), (TRUNCATE, 0, 0, 1), (TRUNCATE, 0, 0, 2)]
+    assert q["read_again_otherwise"] == 1
+
+
+SEEN = [(9, 1, 1), (9, 2, 1), (9, 0, 0), (1, 1, 0), (10, 1, 0)]
+"""Flags, outcome (gt_rec) and uses that follow."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "what", "uses"),
+    [*((K.GT_REC, *seen) for seen in SEEN), (K.GT_LRU, 9, 1, 1), (K.GT_LRU, 9, 0, 0), (K.GT_LRU, 8, 1, 0)],
+)
+def test_an_accessed_bit_that_reclaim_found_is_a_use_by_page_table(kind, flags, what, uses):
+    rows, _ = rows_of([*cached(8, 3), Event(kind, 8, a=flags, b=what)])
+    assert rows[1:] == [(ACCESS, 0, 0, 1)] * uses
+
+
+def test_a_fault_is_a_use_by_page_table_and_a_read_is_none():
+    mapped = Event(K.MM_FILEMAP_MAP_PAGES, a=5, b=7, c=3, d=3)
+    rows, _ = rows_of([*cached(8, 3), mapped, get_pages(3, 3, pid=USER + 1)])
+    assert rows[1:] == [(ACCESS, 0, 0, 1), (ACCESS, 0, 0, 0)]
 
 
 def test_truncation_gives_up_the_neighbours_that_were_reclaimed():

@@ -14,6 +14,17 @@ from markdown_it import MarkdownIt
 from kevacuate.cli.main import COMMANDS
 from kevacuate.measure.permutation import Direction
 from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.observe.files.procadvice import (
+    ALLOCSTALLS_AN_HOUR,
+    FAULTS,
+    GROWN,
+    GROWN_SHARE,
+    MOST_PROACTIVE,
+    PROACTIVENESS,
+    RULES,
+    STALLS,
+    WORTH,
+)
 from kevacuate.policy import KNOBS
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.reports.triage.words import HEADLINES
@@ -91,6 +102,15 @@ def test_the_page_of_triage_has_exactly_the_headlines_that_it_prints() -> None:
     assert {row[1].strip("`"): row[0] for row in rows} == HEADLINES
     assert len(rows) == len(HEADLINES)
     assert all(rule for *_, rule in rows)
+
+
+def test_the_page_of_files_has_exactly_the_rules_of_advice() -> None:
+    rows = table((DOCS / "files.md").read_text(encoding="utf-8"), "rules")
+    assert [row[0].strip("`") for row in rows] == [rule.__name__ for rule in RULES]
+    said = " ".join(row[1] for row in rows)
+    for limit in (WORTH, STALLS, FAULTS, ALLOCSTALLS_AN_HOUR, PROACTIVENESS, MOST_PROACTIVE, GROWN):
+        assert f"{limit:,}" in said, limit
+    assert f"{GROWN_SHARE:.0%}".replace("%", " %") in said
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

@@ -82,6 +82,13 @@ class Lockstep:
         self.oracle.mark_accessed(cpu, pfn)
         self._compare(0, 0)
 
+    def mark_young(self, cpu: int, pfn: int) -> None:
+        """A use of the chunk at `pfn` through a page table."""
+        self.operation = ("mark_young", cpu, pfn)
+        entry.mark_young(self.fast, cpu, pfn)
+        self.oracle.mark_young(cpu, pfn)
+        self._compare(0, 0)
+
     def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
         """try_to_free_pages."""
         self.operation = ("reclaim", cpu, node, order, gfp)
@@ -157,6 +164,14 @@ class Lockstep:
         self.oracle.forget_failures()
         self._compare(0, 0)
 
+    def forget(self, obj: int) -> None:
+        """The object is nobody's any more, if it has no page: it was dropped, or is in base pages, which are objects too."""
+        self.operation = ("forget", obj)
+        self.fast.obj[obj] = k.OBJ_NONE
+        self.oracle.m.obj_pfn.pop(obj, None)
+        self.oracle.m.shadows.pop(obj, None)
+        self._compare(0, 0)
+
     def wake_kcompactd(self, node: int, order: int) -> None:
         """wakeup_kcompactd for all zones of a node."""
         self.operation = ("wake_kcompactd", node, order)
@@ -217,7 +232,7 @@ class Lockstep:
     def _compare(self, fast_result: int, oracle_result: int) -> int:
         if fast_result != oracle_result:
             raise Disagreement(f"{self.operation}: fast returns {fast_result}, oracle {oracle_result}")
-        objects = self.spec.objects
+        objects = self.spec.objects + self.spec.parts
         length = snapshot(self.fast, objects, self._row)
         fast_row = self._row[:length].tobytes()
         oracle_row = serialise(self.oracle.m, objects)

@@ -19,6 +19,10 @@ ZONE_NAMES = (
     "managed", "MIN", "LOW", "HIGH", "PROMO", "lowmem0", "lowmem1", "lowmem2", "lowmem3",
 )  # fmt: skip
 PCP_NAMES = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
+CONTROL_NAMES = (
+    "migrate_pfn", "free_pfn", "last_migrated_pfn", "whole_zone", "finish_pageblock", "fast_search_fail", "search_order",
+    "nr_freepages", "migrate scanned", "free scanned",
+)  # fmt: skip
 WORK_NAMES = ("zone", "block", "cursor", "isolated", "dropped", "migrated", "failed")
 
 
@@ -132,11 +136,14 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
         yield f"kcompactd {node} due, max_order, highest", reader.numbers(3)
         if state == k.KCOMPACTD_RUNNING:
             yield f"kcompactd {node} zone, order, run's highest, proactive, score", reader.numbers(5)
+        if state == k.KCOMPACTD_RUNNING and not machine.open_loop:
+            for name in CONTROL_NAMES:
+                yield f"kcompactd {node} {name}", reader.one()
     if not machine.open_loop:
         yield from decode_reclaim(reader, spec, [values[0] for values in kswapds])
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
-    for obj in range(spec.objects):
+    for obj in range(spec.objects + spec.parts):
         yield f"object {obj}", reader.one()
 
 

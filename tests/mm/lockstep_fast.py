@@ -239,7 +239,9 @@ def put_reclaim(s, objects, out, at):
         stat.nr_vmscan_immediate_reclaim, stat.workingset_refault_file, stat.workingset_activate_file,
         stat.workingset_restore_file, stat.reclaim_stall_ns, stat.compact_migrate_scanned, stat.compact_free_scanned,
         stat.compact_stall, stat.compact_success, stat.compact_fail, stat.pgmigrate_success, stat.pgmigrate_fail,
-        stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed,
+        stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed, stat.folios_split,
+        stat.split_without_ids, stat.compact_isolated, stat.compact_daemon_migrate_scanned,
+        stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -247,7 +249,7 @@ def put_reclaim(s, objects, out, at):
 
 
 @part
-def put_kcompactd(pgdat, cc, out, at):
+def put_kcompactd(pgdat, cc, closed, out, at):
     """A kcompactd: state, due, what it was asked for; the run in progress."""
     due = pgdat.kcompactd_due
     proactive = cc.proactive_compaction != 0
@@ -262,7 +264,15 @@ def put_kcompactd(pgdat, cc, out, at):
     out[at + 6] = cc.highest_zoneidx
     out[at + 7] = proactive
     out[at + 8] = cc.score if proactive else -1
-    return at + 9
+    at += 9
+    if closed:
+        for value in (
+            cc.migrate_pfn, cc.free_pfn, cc.last_migrated_pfn, cc.whole_zone, cc.finish_pageblock, cc.fast_search_fail,
+            cc.search_order, cc.nr_freepages, cc.total_migrate_scanned, cc.total_free_scanned,
+        ):  # fmt: skip
+            out[at] = value
+            at += 1
+    return at
 
 
 @kernel
@@ -340,7 +350,7 @@ def snapshot(sa, objects, out):
     for node in range(s.cfg.nr_nodes):
         at = put_kswapd(s.node[node], out, at)
     for node in range(s.cfg.nr_nodes):
-        at = put_kcompactd(s.node[node], s.cc[node], out, at)
+        at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, out, at)
     if s.cfg.open_loop == 0:
         at = put_reclaim(s, objects, out, at)
     for cpu in range(s.cfg.nr_cpus):

@@ -51,6 +51,8 @@ class Phase:
     drains: bool = False  # begins with empty per-CPU lists
     hold: float = 0.0  # how often many pages are isolated by somebody meanwhile
     squeeze: float = 0.0  # how often requests are staged that find little free memory, in single pages
+    folios: float = 0.0  # share of large folios in what fills memory then
+    asks: tuple[int, ...] = (M, M, U, R)  # of which types what is asked for then is
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -131,10 +133,27 @@ RESERVES_GFPS = (
     k.GFP_KERNEL | k.GFP_NOFAIL | k.GFP_RETRY_MAYFAIL, k.GFP_KERNEL, k.GFP_ATOMIC,
 )  # fmt: skip
 """What a request may be that finds a page where others find none."""
+NOFAIL_GFPS = tuple(
+    k.GFP_KERNEL | k.GFP_NOFAIL | more for more in (0, k.GFP_NORETRY, k.GFP_NORETRY, k.GFP_RETRY_MAYFAIL)
+)
+"""Requests that take what others must leave."""
 PRESS = Phase(
     0.55, 0.3, (M, M, M, U, R), (0, 1, 2, 2, 3, 3, 4, 5), advance=0.05, longest=8, hurt=0.03, file=0.3, lru=0.97,
     gfps=PRESSURE_GFPS, stretch=(40, 160), use=0.02,
 )  # fmt: skip
+SQUEEZE_FOLIOS = replace(
+    PRESS, alloc=0.2, free=0.6, squeeze=0.6, folios=0.4, stretch=(100, 400), file=0.4, hurt=0.1, types=(M,)
+)
+DOWN_TO_NOTHING = replace(
+    PRESS,
+    types=(M, M, U),
+    orders=(0, 0, 0, 1),
+    file=0.0,
+    alloc=0.6,
+    free=0.35,
+    stretch=(100, 300),
+    gfps=NOFAIL_GFPS,
+)
 PHASES |= {
     "press": PRESS,
     "press for blocks": replace(
@@ -178,6 +197,10 @@ PHASES |= {
         PRESS, alloc=0.2, free=0.6, squeeze=0.8, hold=0.8, stretch=(100, 600), file=0.0, hurt=0.0, types=(M,)
     ),
     "squeeze hurt": replace(PRESS, alloc=0.2, free=0.6, squeeze=0.2, stretch=(100, 300), file=0.1, hurt=0.4),
+    "squeeze folios": SQUEEZE_FOLIOS,
+    "squeeze locked folios": replace(SQUEEZE_FOLIOS, file=0.9, hurt=0.6),
+    "squeeze pinned": replace(SQUEEZE_FOLIOS, folios=0.0, squeeze=0.8, file=0.0, hurt=1.0, asks=(U, U, R)),
+    "down to nothing": DOWN_TO_NOTHING,
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
@@ -213,6 +236,9 @@ PLANS = {
         "shrink",
     ),
     "squeeze only": ("fill anonymous", "squeeze only", "squeeze only", "give back"),
+    "squeeze folios": ("fill anonymous", "squeeze folios", "squeeze locked folios", "give back", "squeeze folios"),
+    "squeeze pinned": ("fill anonymous", "squeeze pinned", "squeeze pinned", "give back"),
+    "down to nothing": ("fill anonymous", "down to nothing", "leave few holes", "down to nothing", "press small"),
     "press reserves": (
         "reserve blocks", "fill anonymous", *("leave few holes", "press small") * 4, "reserves",
         *("leave few holes", "press small") * 3, "give back", "leave few holes", "press", "reserves", "shrink",

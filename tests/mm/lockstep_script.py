@@ -7,9 +7,11 @@ import random
 
 from lockstep import Disagreement, Lockstep
 from lockstep_plans import LRU_HURTS, PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
+from oracle.split import pages_of
 from oracle.zone import Page
 
 from kevacuate.mm import constants as k
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 
 
 class Script:
@@ -65,8 +67,12 @@ class Script:
             ) from error
 
     def _meddle(self) -> bool:
-        """Free a page that a worker holds, if one does."""
-        held = [pfn for worker in self.lock.oracle.m.workers for pfn in worker.isolated if self._owned(pfn)]
+        """Free a page that a worker or, in closed loop, kcompactd holds, if one does."""
+        m = self.lock.oracle.m
+        held = [pfn for worker in m.workers for pfn in worker.isolated if self._owned(pfn)]
+        if not held and any(thread.control is not None for thread in m.kcompactds):
+            isolated = [page.pfn for page in m.heads.values() if page.state == k.CHUNK_ISOLATED]
+            held = sorted(pfn for pfn in isolated if self._owned(pfn))
         if held:
             self.lock.free(0, self.rng.choice(held))
         return bool(held)
@@ -207,8 +213,22 @@ class Script:
         at = rng.randrange(len(live))
         obj, live[at] = live[at], live[-1]
         live.pop()
-        self.spare.append(obj)
-        return self.lock.oracle.m.obj_pfn.get(obj, -1)
+        return self._pfn_of(obj, live)
+
+    def _pfn_of(self, obj: int, live: list[int]) -> int:
+        """Where an object that is no longer among the *live* ones is. Of a split folio all pages but one stay."""
+        pfn = self.lock.oracle.m.obj_pfn.get(obj, -1)
+        if obj < self.lock.spec.objects:
+            self.spare.append(obj)
+        elif pfn == k.OBJ_DROPPED:
+            self.lock.forget(obj)
+        if pfn > OBJ_BASE_PAGES:
+            return pfn
+        pages = list(pages_of(self.lock.oracle.m, pfn))
+        self.lock.forget(obj)
+        self.rng.shuffle(pages)
+        live += pages[1:]
+        return self._pfn_of(pages[0], live)
 
     def _free(self) -> None:
         rng = self.rng
@@ -333,7 +353,8 @@ class Script:
         pages = [page for page in map(self._owned, self._sample_of(live)) if page]
         for page in pages[: rng.choice((1, 1, 4))]:
             for _ in range(rng.choice((1, 2, 2))):
-                self.lock.mark_accessed(rng.randrange(len(self.machine.cpu_node)), page.pfn)
+                use = self.lock.mark_accessed if page.pfn & 3 else self.lock.mark_young
+                use(rng.randrange(len(self.machine.cpu_node)), page.pfn)
 
     def _reclaim(self) -> None:
         """Somebody reclaims directly."""
@@ -352,27 +373,50 @@ class Script:
     # Requests for chunks where little is free, in single pages: staged, as chance seldom comes to them.
 
     def _squeeze(self) -> None:
-        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks."""
+        """Fill all memory, free single pages up to what compaction needs, and somewhat more, then ask for chunks.
+
+        Or have kcompactd make one.
+        """
         rng = self.rng
         cpu = rng.randrange(len(self.machine.cpu_node))
         for _ in range(400):
-            obj = self._take_object()
-            pfn = self.lock.alloc(cpu, 0, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
+            obj, large = self._take_object(), rng.random() < self.phase.folios
+            size = rng.choice((1, 1, 2, 3)) if large else 0
+            pfn = self.lock.alloc(cpu, size, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
             self._remember(obj, pfn, True)
-            if pfn < 0:
+            if pfn < 0 and size == 0:
                 break
         order = rng.choice((1, 1, 1, 2, 2, 3, *range(1, self.machine.max_page_order + 1)))
         self._free_singles(cpu, order)
         self.lock.drain_all()
         if rng.random() < 0.8:
             self.lock.forget_failures()
+        if self.phase.folios and rng.random() < 0.5:
+            self._free_singles(cpu, self.machine.pageblock_order)
+            self.lock.drain_all()
+            self._have_compacted(
+                rng.randint(min(2, self.machine.pageblock_order), self.machine.pageblock_order)
+            )
         held = self._hold_many() if rng.random() < self.phase.hold else []
         for _ in range(16 if held else rng.choice((1, 1, 2, 4))):
-            mt = rng.choice((U, U, U, R) if held else (M, M, U, R))
+            mt = rng.choice((U, U, U, R) if held else self.phase.asks)
             obj, gfp = self._take_object(), self._gfp(mt)
             self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
         for pfn in held:
             self.lock.let_go(cpu, pfn)
+
+    def _have_compacted(self, order: int) -> None:
+        """Wake a kcompactd and let it work, perhaps with a page freed under its hands."""
+        rng, threads = self.rng, self.lock.oracle.m.kcompactds
+        node = rng.randrange(self.machine.nodes)
+        self.lock.wake_kcompactd(node, order)
+        for _ in range(rng.randrange(4, 24)):
+            if threads[node].due < 0 or threads[node].state == "IDLE":
+                break
+            self.now = max(self.now, threads[node].due)
+            self.lock.advance(self.now)
+            if threads[node].state == "RUNNING" and rng.random() < 0.3:
+                self._meddle()
 
     def _hold_many(self) -> list[int]:
         """Have somebody isolate more than a sixteenth of the LRU pages: too many for an asynchronous compaction."""
@@ -402,8 +446,7 @@ class Script:
             if page is None or page.order or m.zone_of(page.pfn) is not zone or not self._owned(page.pfn ^ 1):
                 continue
             self.live[1].remove(obj)
-            self.spare.append(obj)
-            self.lock.free(cpu, page.pfn)
+            self.lock.free(cpu, self._pfn_of(obj, self.live[1]))
 
     # The rest.
 
@@ -414,8 +457,16 @@ class Script:
     def _compact(self) -> None:
         """End a compaction that has begun, or ask for one, or ask what one could do."""
         rng = self.rng
-        running = [n for n, thread in enumerate(self.lock.oracle.m.kcompactds) if thread.state == "RUNNING"]
+        threads = self.lock.oracle.m.kcompactds
+        running = [n for n, thread in enumerate(threads) if thread.state == "RUNNING"]
         chance = rng.random()
+        if running and not self.machine.open_loop:
+            if chance < 0.1:
+                self._meddle()
+            elif chance < 0.8:
+                self.now = max(self.now, threads[rng.choice(running)].due + rng.choice((0, 0, 1)))
+                self.lock.advance(self.now)
+            return
         if running and chance < 0.6:
             results = (
                 k.COMPACT_SUCCESS,
@@ -426,9 +477,10 @@ class Script:
             )
             self.lock.compaction_ended(rng.choice(running), rng.choice(results))
         elif chance < 0.9:
-            self.lock.wake_kcompactd(
-                rng.randrange(self.machine.nodes), rng.randint(1, self.machine.max_page_order)
-            )
+            largest = self.machine.max_page_order
+            if not self.machine.open_loop and rng.random() < 0.95:
+                largest = self.machine.pageblock_order  # it remembers the largest, which it can seldom make
+            self.lock.wake_kcompactd(rng.randrange(self.machine.nodes), rng.randint(1, largest))
         else:
             self.lock.suitability()
 

@@ -34,8 +34,14 @@ class Spec:
 
     @property
     def objects(self) -> int:
-        """Size of the object table."""
+        """Objects that the scripts use."""
         return self.machine.npages + 64
+
+    @property
+    def parts(self) -> int:
+        """Objects behind those, for the pages of split folios: none in open loop."""
+        order = self.machine.max_page_order
+        return 0 if self.machine.open_loop else -(-self.machine.npages >> order) << order
 
 
 def oracle_config(spec: Spec) -> Config:
@@ -79,9 +85,15 @@ POLICY_FIELDS = (
 
 def build_fast(spec: Spec) -> State:
     """The fast model of the machine, booted."""
-    state = build_state(spec.machine, spec.policy, StateOptions(spec.objects, spec.log_level, LOG_CAPACITY))
-    if spec.machine.compaction:
-        state.view.cfg.compaction = 2  # the oracle has no compact_zone: its results are given
+    options = StateOptions(spec.objects + spec.parts, spec.log_level, LOG_CAPACITY)
+    state = build_state(spec.machine, spec.policy, options)
+    stat = state.view.stat
+    stat.first_shadow = stat.first_base_page = spec.objects
+    stat.nr_base_pages = spec.parts
+    if spec.machine.compaction and spec.machine.open_loop:
+        state.view.cfg.compaction = (
+            2  # the oracle has no compact_zone as it was first modelled: its results are given
+        )
     for block in spec.cma:
         state.block[2 * block] = k.MIGRATE_CMA
     if spec.batch is not None:
@@ -95,6 +107,7 @@ def build_fast(spec: Spec) -> State:
 def build_oracle(spec: Spec) -> Oracle:
     """The oracle's model of the machine, booted."""
     oracle = Oracle(oracle_config(spec), boot=False)
+    oracle.m.first_part, oracle.m.nr_parts = spec.objects, spec.parts
     for block in spec.cma:
         oracle.m.blocks[block].mt = k.MIGRATE_CMA
     set_batch(oracle, spec.batch)

@@ -48,6 +48,10 @@ PRESSURE_SHARDS = [
     *(Shard("pressure, no marks", "squeeze only", 5, 1200, part) for part in range(2)),
     Shard("pressure, large blocks", "squeeze", 5, 1000),
     Shard("pressure, evacuating", "press evacuating", 5, 1200),
+    Shard("pressure", "squeeze folios", 5, 1000),
+    Shard("pressure, no marks", "squeeze folios", 5, 1000),
+    Shard("pressure, high marks", "down to nothing", 5, 1000),
+    Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 SHARD_LIST = [
@@ -58,9 +62,9 @@ SHARD_LIST = [
     *(Shard("cma", "mixed", 12, 1500, part) for part in range(2)),
     Shard("large blocks", "mixed", 10, 1500),
     Shard("large blocks", "staged", 6, 1500),
-    *(Shard("highatomic", "highatomic", 36, 2000, part) for part in range(3)),
-    *(Shard("evacuation", "staged", 18, 2000, part) for part in range(4)),
-    *(Shard("busy", "staged, little LRU", 18, 2000, part) for part in range(5)),
+    *(Shard("highatomic", "highatomic", 64, 2000, part) for part in range(3)),
+    *(Shard("evacuation", "staged", 24, 2000, part) for part in range(4)),
+    *(Shard("busy", "staged, little LRU", 24, 2000, part) for part in range(5)),
     Shard("evacuation", "evacuation", 10, 2000),
     Shard("busy", "busy", 8, 2000),
     Shard("crowded", "crowded", 8, 2000),
@@ -68,7 +72,7 @@ SHARD_LIST = [
     Shard("unready", "staged", 18, 2000),
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
-    *(Shard("compaction", "compaction", 10, 1500, part) for part in range(4)),
+    *(Shard("compaction", "compaction", 15, 1500, part) for part in range(4)),
     *(Shard("defrag", "defrag", 24, 1200, part) for part in range(2)),
     *(Shard("reclaim", "reclaim", 10, 1500, part) for part in range(4)),
     *(

@@ -99,6 +99,35 @@ def test_reclaim_takes_clean_folios_from_the_tail_and_no_others() -> None:
     assert (stat.pgsteal_direct, stat.pgactivate, stat.nr_vmscan_immediate_reclaim) == (reclaimed, 3, 1)
 
 
+def test_a_folio_used_through_a_page_table_is_activated_once() -> None:
+    state = machine()
+    fill(state, 200)
+    for obj in (0, 5):
+        entry.mark_young(state, 0, int(state.obj[obj]))
+    reclaim(state)
+    assert lru_list(state, ACTIVE) == [5, 0]
+    for obj in (0, 5):
+        attr = int(state.link[2 * int(state.obj[obj]) + 1])
+        assert attr & (k.ATTR_YOUNG | k.ATTR_REFERENCED) == k.ATTR_REFERENCED
+
+
+def test_active_folios_used_through_page_tables_go_round_before_others_are_deactivated() -> None:
+    state = machine()
+    fill(state, 100)
+    for obj in range(100):
+        for _ in range(2):
+            entry.mark_accessed(state, 0, int(state.obj[obj]))
+    entry.lru_add_drain_all(state)
+    used = [0, 3, 7]
+    for obj in used:
+        entry.mark_young(state, 0, int(state.obj[obj]))
+    reclaim(state)
+    assert [obj for obj in range(100) if state.obj[obj] == k.OBJ_DROPPED]
+    assert not any(state.obj[obj] == k.OBJ_DROPPED for obj in used)
+    assert set(used) <= set(lru_list(state, ACTIVE))
+    assert not any(state.link[2 * int(state.obj[obj]) + 1] & k.ATTR_YOUNG for obj in used)
+
+
 def test_a_dirty_folio_is_reclaimed_once_it_has_been_written() -> None:
     state = machine(dirty_expire_ns=4_000_000_000)
     fill(state, 100, attr=FILE | k.ATTR_DIRTY)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Direct compaction, page by page as in mm/compaction.c: both scanners, migrate_pages, results, deferral, capture.
 
-What cannot happen in one moment is left out: contended locks, signals, folios freed while they are isolated. A large folio that
-finds no destination stays whole and has failed.
+What cannot happen in one moment is left out: contended locks, signals, folios freed while they are isolated. The scanners are
+kcompactd's too (:mod:`.compact_node`), which has no request: `direct` says which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .buddy import account_freepages, del_from_free_list, move_freepages_block
 from .constants import (
@@ -57,6 +57,7 @@ from .lru import lru_add_drain
 from .machine import Machine
 from .migrate import isolate_page, move_page, putback_movable_pages
 from .pcp import drain_pages_zone, free_frozen_pages
+from .split import split_folio
 from .watermark import zone_watermark_ok
 from .zone import Page, PageList, Zone
 
@@ -75,8 +76,11 @@ class Control:
     flags: int
     highest: int
     asynchronous: bool
-    full: bool  # whole_zone, ignore_skip_hint, ignore_block_suitable
+    full: bool  # ignore_skip_hint
     whole_zone: bool
+    any_block: bool = False  # ignore_block_suitable
+    direct: bool = True
+    proactive: bool = False
     migrate_pfn: int = 0
     free_pfn: int = 0
     fast_search_fail: int = 0
@@ -90,6 +94,7 @@ class Control:
     migrate_scanned: int = 0
     free_scanned: int = 0
     isolated: int = 0  # pages isolated for migration
+    walked: int = 0  # how far the migrate scanner has come in its block at the last look
     moved: int = 0
 
 
@@ -197,6 +202,7 @@ def isolate_free_page(m: Machine, cc: Control, pfn: int) -> bool:
     m.heads[pfn] = Page(pfn, page.order, COMPACT)
     cc.freepages.setdefault(page.order, []).append(pfn)
     cc.nr_freepages += page.size
+    m.events["compact_isolated"] += page.size
     return True
 
 
@@ -236,7 +242,7 @@ def suitable_target(m: Machine, cc: Control, pfn: int) -> bool:
     wanted = cc.order if cc.order > 0 else m.config.pageblock_order
     if page is not None and page.state == BUDDY and page.order >= wanted:
         return False
-    return cc.full or m.get_pageblock_migratetype(pfn) in (MOVABLE, CMA)
+    return cc.any_block or m.get_pageblock_migratetype(pfn) in (MOVABLE, CMA)
 
 
 def rotate_to_front(m: Machine, pages: PageList, pfn: int) -> None:
@@ -343,7 +349,7 @@ def nothing_found(m: Machine, cc: Control, scan_start: bool, highest: int, min_p
     if highest >= min_pfn:
         cc.free_pfn = highest
         return highest
-    if min_pfn >= 1 << 63:
+    if not cc.direct or min_pfn >= 1 << 63:
         return -1
     m.reached["fast search: nothing, goes on halfway"] += 1
     cc.free_pfn = min_pfn
@@ -440,7 +446,7 @@ def fast_find_migrateblock(m: Machine, cc: Control) -> int:
     zone, pfn = cc.zone, cc.migrate_pfn
     if cc.full or cc.finish_pageblock or (pfn != zone.start_pfn and pfn % m.block_pages):
         return pfn
-    if cc.order <= COSTLY_ORDER or (cc.mt != MOVABLE and cc.order < m.config.pageblock_order):
+    if cc.order <= COSTLY_ORDER or (cc.direct and cc.mt != MOVABLE and cc.order < m.config.pageblock_order):
         return pfn
     limit = scan_limit(cc)
     distance = (cc.free_pfn - pfn) >> 1
@@ -474,7 +480,7 @@ def fast_find_migrateblock(m: Machine, cc: Control) -> int:
 
 def too_large(m: Machine, cc: Control, page: Page) -> bool:
     """`skip_isolation_on_order`."""
-    return page.order >= cc.order or page.order >= m.config.pageblock_order
+    return 0 <= cc.order <= page.order or page.order >= m.config.pageblock_order
 
 
 def keeps_still(cc: Control, page: Page) -> bool:
@@ -509,12 +515,12 @@ def put_back(m: Machine, cc: Control) -> None:
 
 def isolate_migratepages_block(m: Machine, cc: Control, low: int, end: int) -> bool:
     """Isolate from `[low, end)` of one block; False for -EAGAIN."""
-    zone = cc.zone
+    zone, first = cc.zone, low
     cc.migrate_pfn = low
     if cc.asynchronous and too_many_isolated(m, cc):
         m.reached["asynchronous compaction: too many isolated"] += 1
         return False
-    size = 1 << cc.order
+    size = 1 << max(cc.order, 0)
     skip_on_failure = cc.asynchronous
     next_skip = low - low % size + size
     taken, valid, updated = 0, False, False
@@ -565,7 +571,9 @@ def isolate_migratepages_block(m: Machine, cc: Control, low: int, end: int) -> b
         block.skip = block.skip or (valid and not updated)
         update_cached(m, cc, low)
     cc.isolated += taken
+    m.events["compact_isolated"] += taken
     cc.migrate_pfn = low
+    cc.walked = low - first
     return True
 
 
@@ -573,6 +581,8 @@ def suitable_source(m: Machine, cc: Control, pfn: int) -> bool:
     """`suitable_migration_source`."""
     if persistent_skip(m, pfn):
         return False
+    if not cc.direct:
+        return True
     mt = m.get_pageblock_migratetype(pfn)
     if mt == CMA and not cc.flags & AF_CMA:
         return False
@@ -610,16 +620,28 @@ def isolate_migratepages(m: Machine, cc: Control) -> bool:
 
 @dataclass
 class Batch:
-    """What migrate_pages keeps: failed folios, those to be split, pages succeeded and failed."""
+    """What migrate_pages keeps: folios that failed, pages of split folios that wait, splits, pages succeeded and failed."""
 
     failed: list[int] = field(default_factory=list)
-    unsplit: list[int] = field(default_factory=list)
+    parts: list[int] | None = field(default_factory=list)  # None: nothing is split any more
+    splits: int = 0
+    extra: int = 0  # folios more than before the splits
     succeeded: int = 0
     failed_pages: int = 0
 
 
+def try_split_folio(m: Machine, batch: Batch, page: Page, waits: bool) -> bool:
+    """`try_split_folio`: the pages behind the first, then the first."""
+    if batch.parts is None or not page.order or not split_folio(m, page, waits):
+        return False
+    batch.parts += [*range(page.pfn + 1, page.pfn + page.size), page.pfn]
+    batch.splits += 1
+    batch.extra += page.size - 1
+    return True
+
+
 def migrate_pages_batch(
-    m: Machine, cc: Control, todo: list[int], batch: Batch, passes: int
+    m: Machine, cc: Control, todo: list[int], batch: Batch, passes: int, waits: bool = False
 ) -> tuple[int, list[int]]:
     """One batch: (-ENOMEM or the folios that failed, the folios that are left)."""
     unmapped: list[tuple[int, int]] = []
@@ -627,13 +649,12 @@ def migrate_pages_batch(
     for _ in range(passes):
         todo, left = left, []
         for number, pfn in enumerate(todo):
-            page = m.heads[pfn]
+            page = replace(m.heads[pfn])  # as it is now: a split changes it
             dst = compaction_alloc(m, cc, page.order)
-            if dst < 0 and page.order:
-                batch.unsplit.append(pfn)
+            if dst < 0 and try_split_folio(m, batch, page, waits):
                 failures += 1
             elif dst < 0:
-                batch.failed_pages += 1 + sum(m.heads[waiting].size for waiting in left)
+                batch.failed_pages += page.size + sum(m.heads[waiting].size for waiting in left)
                 left += todo[number:]
                 no_memory = True
                 break
@@ -669,31 +690,22 @@ def migrate_pages_batch(
     return (-ENOMEM if no_memory else failures), left
 
 
-def put_aside(m: Machine, batch: Batch, left: list[int]) -> None:
-    """What a batch has left has failed; so have the folios that a split would have helped."""
-    batch.failed += left + batch.unsplit
-    batch.failed_pages += sum(m.heads[pfn].size for pfn in batch.unsplit)
-    batch.unsplit = []
-
-
 def migrate_pages_sync(m: Machine, cc: Control, todo: list[int], batch: Batch) -> int:
-    """All at once without waiting, then one by one."""
-    first = Batch()
+    """All at once without waiting, then one by one; that waits for the lock of what it splits."""
+    first = Batch(parts=batch.parts)
     ret, left = migrate_pages_batch(m, cc, todo, first, 3)
     batch.succeeded += first.succeeded
+    batch.splits += first.splits
+    batch.extra += first.extra
     if ret < 0:
         batch.failed_pages += first.failed_pages
-        batch.failed += first.failed
-        batch.unsplit = first.unsplit
-        put_aside(m, batch, left)
+        batch.failed += first.failed + left
         return ret
     left += first.failed
-    failures = len(first.unsplit)
-    batch.unsplit = first.unsplit
-    put_aside(m, batch, [])
+    failures = first.splits
     while left:
-        ret, again = migrate_pages_batch(m, cc, [left.pop(0)], batch, 7)
-        put_aside(m, batch, again)
+        ret, again = migrate_pages_batch(m, cc, [left.pop(0)], batch, 7, waits=True)
+        batch.failed += again
         if ret < 0:
             batch.failed += left
             return ret
@@ -701,10 +713,27 @@ def migrate_pages_sync(m: Machine, cc: Control, todo: list[int], batch: Batch) -
     return failures
 
 
-def migrate_pages(m: Machine, cc: Control) -> tuple[int, int]:
-    """Move what is isolated and put back what failed: (-ENOMEM or the folios that failed, how many were put back)."""
+def migrate_parts(m: Machine, cc: Control, batch: Batch, no_memory: bool) -> None:
+    """What `migrate_pages` does with split_folios: once, asynchronously, whatever comes of it; nothing after -ENOMEM."""
+    parts, batch.parts = batch.parts or [], None
+    if not no_memory and parts:
+        m.reached["pages of split folios tried"] += 1
+        ret, parts = migrate_pages_batch(m, cc, parts, batch, 1)
+        m.reached["pages of split folios: destinations ran out"] += ret < 0
+    elif parts:
+        m.reached["pages of split folios put back untried"] += 1
+    batch.failed += parts
+    batch.parts = []
+
+
+def migrate_pages(m: Machine, cc: Control) -> tuple[int, int, int]:
+    """Move what is isolated and put back what failed.
+
+    Returns -ENOMEM or the folios that failed; how many folios moved; how many were put back.
+    """
     most = 1 << m.config.hpage_pmd_order if m.config.hpage_pmd_order >= 0 else 512
     batch, rest, result = Batch(), cc.migratepages, 0
+    folios = len(rest)
     while rest and result >= 0:
         count, pages = 0, 0
         while count < len(rest) and pages < most:
@@ -713,17 +742,21 @@ def migrate_pages(m: Machine, cc: Control) -> tuple[int, int]:
         todo, rest = rest[:count], rest[count:]
         if cc.asynchronous:
             ret, left = migrate_pages_batch(m, cc, todo, batch, 10)
-            put_aside(m, batch, left)
+            batch.failed += left
         else:
             ret = migrate_pages_sync(m, cc, todo, batch)
+        migrate_parts(m, cc, batch, ret < 0)
         result = ret if ret < 0 else result + ret
     put = batch.failed
+    if not put and not rest:
+        m.reached["all pages of split folios moved"] += result > 0
+        result = 0
     putback_movable_pages(m, put + rest)
     cc.moved += batch.succeeded
     m.events["pgmigrate_success"] += batch.succeeded
     m.events["pgmigrate_fail"] += batch.failed_pages
     cc.migratepages = []
-    return result, len(put)
+    return result, folios + batch.extra - len(put), len(put)
 
 
 # compact_zone.
@@ -735,12 +768,12 @@ def scanners_met(m: Machine, cc: Control) -> bool:
 
 
 def compact_finished(m: Machine, cc: Control) -> int:
-    """`compact_finished` of a direct compaction."""
+    """`compact_finished`; kcompactd's score and mark are :mod:`.compact_node`'s."""
     zone = cc.zone
     if scanners_met(m, cc):
         zone.cached_migrate_pfn = zone.cached_migrate_sync = zone.start_pfn
         zone.cached_free_pfn = start_of_block(m, zone.end_pfn - 1)
-        zone.blockskip_flush = True
+        zone.blockskip_flush = zone.blockskip_flush or cc.direct
         return COMPACT_COMPLETE if cc.whole_zone else COMPACT_PARTIAL_SKIPPED
     if cc.migrate_pfn % m.block_pages:
         return COMPACT_CONTINUE
@@ -775,10 +808,14 @@ def restarting(zone: Zone, order: int) -> bool:
 
 def migrate_isolated(m: Machine, cc: Control) -> tuple[int, bool]:
     """(COMPACT_CONTINUE or CONTENDED, whether the rest of the block is to be scanned)."""
-    folios = len(cc.migratepages)
-    err, put = migrate_pages(m, cc)
+    err, moved, put = migrate_pages(m, cc)
+    return migrated(m, cc, err, moved, put)
+
+
+def migrated(m: Machine, cc: Control, err: int, moved: int, put: int) -> tuple[int, bool]:
+    """What compact_zone makes of a batch's result: as :func:`migrate_isolated`."""
     cc.nr_migratepages = 0
-    m.log(L_COMPACT_MIGRATE, cc.migrate_pfn, folios - put, put, int(err < 0))
+    m.log(L_COMPACT_MIGRATE, cc.migrate_pfn, moved, put, int(err < 0))
     if err < 0 and not scanners_met(m, cc):
         m.reached["compaction: destinations ran out"] += 1
         return COMPACT_CONTENDED, False
@@ -815,11 +852,7 @@ def compact_zone(m: Machine, cc: Control) -> int:
 def run(m: Machine, cc: Control, in_step: bool) -> int:
     """compact_zone's loop."""
     zone = cc.zone
-    rounds = 0
     while (result := compact_finished(m, cc)) == COMPACT_CONTINUE:
-        rounds += 1
-        if rounds > 2 * (zone.end_pfn - zone.start_pfn):
-            return COMPACT_CONTENDED
         cc.finish_pageblock = start_of_block(m, cc.last_migrated) == start_of_block(m, cc.migrate_pfn)
         again = True
         while again:
@@ -838,12 +871,18 @@ def run(m: Machine, cc: Control, in_step: bool) -> int:
                 return result
             if not again and m.capture is not None and m.capture.pfn >= 0:
                 return COMPACT_SUCCESS
-        start = cc.migrate_pfn - cc.migrate_pfn % (1 << cc.order)
-        if cc.last_migrated and cc.last_migrated < start:
-            lru_add_drain(m)
-            drain_pages_zone(m, zone, zone.pcps[m.cpu])
-            cc.last_migrated = 0
+        check_drain(m, cc)
     return result
+
+
+def check_drain(m: Machine, cc: Control) -> None:
+    """`check_drain:`: the scanner has left an aligned chunk of the wanted order."""
+    if cc.order <= 0 or not cc.last_migrated:
+        return
+    if cc.last_migrated < cc.migrate_pfn - cc.migrate_pfn % (1 << cc.order):
+        lru_add_drain(m)
+        drain_pages_zone(m, cc.zone, cc.zone.pcps[m.cpu])
+        cc.last_migrated = 0
 
 
 def release_free_list(m: Machine, cc: Control) -> None:
@@ -884,7 +923,7 @@ def try_to_compact_pages(
             result = max(result, COMPACT_DEFERRED)
             continue
         full = priority == PRIO_FULL
-        cc = Control(zone, order, order, mt, gfp, flags, highest, priority == PRIO_ASYNC, full, full)
+        cc = Control(zone, order, order, mt, gfp, flags, highest, priority == PRIO_ASYNC, full, full, full)
         capture = m.capture
         if capture is not None:
             capture.zone = zone

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """kcompactd: who wakes it, what for, when it looks for itself, and what it makes of a compaction's result.
 
-The compaction of a zone itself is not written a second time: once a run has begun, its result is given from outside.
+In closed loop it then compacts (:mod:`.compact_node`). In open loop, once a run has begun, its result is given from outside.
 """
 
 from __future__ import annotations
@@ -146,15 +146,21 @@ def compact_zone_begins(m: Machine, thread: Kcompactd, zone: Zone) -> None:
     lru_add_drain(m)
 
 
-def next_zone(m: Machine, node: int) -> None:
-    """Begin with the node's next zone that wants it, or end the work."""
+def next_zone(m: Machine, node: int, pause: int = 0) -> None:
+    """Begin with the node's next zone that wants it, after a pause of so many ns; or end the work."""
     thread = m.kcompactds[node]
     while thread.left:
         zone = thread.left.pop(0)
         if thread.proactive or wants_compaction(m, thread, zone):
             thread.zone = zone.number
             thread.state, thread.due = "RUNNING", -1
-            compact_zone_begins(m, thread, zone)
+            if m.config.open_loop:
+                compact_zone_begins(m, thread, zone)
+            else:
+                from .compact_node import begin
+
+                begin(m, thread, zone)
+                thread.due = m.now + pause
             return
     work_is_over(m, node)
 
@@ -182,6 +188,10 @@ def kcompactd_step(m: Machine, node: int) -> None:
     """The thread was woken, or its timeout has ended."""
     thread = m.kcompactds[node]
     m.cpu = thread.cpu
+    if thread.state == "RUNNING":
+        take_turn(m, node)
+        return
+    thread.control = None
     if thread.state == "IDLE" and thread.max_order:
         m.reached["kcompactd's timeout finds an order remembered"] += 1
     thread.proactive = False
@@ -200,8 +210,21 @@ def kcompactd_step(m: Machine, node: int) -> None:
     next_zone(m, node)
 
 
-def compaction_ended(m: Machine, node: int, result: int) -> None:
-    """What the thread makes of a zone's result, which is given; then the next zone."""
+def take_turn(m: Machine, node: int) -> None:
+    """One turn of its compaction, and a pause of two and a half times the cost, scaled."""
+    thread = m.kcompactds[node]
+    thread.cost = 0
+    goes_on = next(thread.turns, thread) is not thread
+    m.events["compact_ns"] += thread.cost
+    pause = 5 * thread.cost * m.config.time_scale // 2 + 1
+    if goes_on:
+        thread.due = m.now + pause
+    else:
+        compaction_ended(m, node, thread.result, pause)
+
+
+def compaction_ended(m: Machine, node: int, result: int, pause: int = 0) -> None:
+    """What the thread makes of a zone's result, which in open loop is given; then the next zone."""
     thread = m.kcompactds[node]
     m.cpu = thread.cpu
     zone = m.zones[thread.zone]
@@ -212,4 +235,4 @@ def compaction_ended(m: Machine, node: int, result: int) -> None:
         zone.considered = 0
         zone.defer_shift = min(zone.defer_shift + 1, 6)
         zone.order_failed = min(zone.order_failed, thread.order)
-    next_zone(m, node)
+    next_zone(m, node, pause)

@@ -17,6 +17,7 @@ from .constants import (
     A_ON_LRU,
     A_REFERENCED,
     A_WORKINGSET,
+    A_YOUNG,
     ACTIVE_ANON,
     ACTIVE_FILE,
     ALLOC,
@@ -132,6 +133,12 @@ def folio_activate(m: Machine, page: Page) -> None:
     batch.append(page.pfn)
     if len(batch) == FOLIO_BATCH_SIZE or page.order > 0:
         drain_activated(m)
+
+
+def folio_young(m: Machine, page: Page) -> None:
+    """A page table's accessed bit."""
+    if not m.config.open_loop and page.attr & A_LRU and page.attr & A_FILE:
+        page.attr |= A_YOUNG
 
 
 def folio_mark_accessed(m: Machine, page: Page) -> None:

@@ -139,6 +139,10 @@ class Kcompactd:
         self.whole_zone = False
         self.zone = -1
         self.left: list[Zone] = []
+        self.control: Any = None  # in closed loop: the compact_control of the run in progress,
+        self.turns: Iterator[None] = iter(())  # what it still has to do in its zone,
+        self.cost = 0  # what this turn has cost, ns,
+        self.result = 0  # and how it ended
 
 
 def lowest_cpu(config: Config, node: int) -> int:
@@ -179,6 +183,11 @@ class Machine:
         self.log_level = config.log_level
         self.heads: dict[int, Page] = {}
         self.obj_pfn: dict[int, int] = {}
+        self.first_part = 0  # names for the pages of split folios: from which on,
+        self.nr_parts = 0  # how many,
+        self.next_part = self.spare_part = (
+            0  # where the next ones are looked for, where the largest folio's are
+        )
         self.block_pages = 1 << config.pageblock_order
         self.blocks = [Block() for _ in range(-(-config.npages // self.block_pages))]
         self.zones = [self._new_zone(number, zc) for number, zc in enumerate(config.zones)]

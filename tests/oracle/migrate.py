@@ -39,6 +39,7 @@ from .lru import folio_add_lru, is_dirty, lruvec_del_folio, lruvec_of, workingse
 from .machine import Machine
 from .page_alloc import alloc_pages, free_chunk
 from .pcp import free_unref_folios
+from .split import split_folio
 from .zone import Page, Zone
 
 GFP_TARGET = GFP_HIGHUSER_MOVABLE | GFP_COMP
@@ -185,7 +186,9 @@ class Migration:
     failed: list[int] = field(default_factory=list)
     succeeded: int = 0
     no_memory: bool = False
-    untried: int = 0
+    failed_pages: int = 0
+    parts: list[int] = field(default_factory=list)  # of folios that were split
+    splits: int = 0
 
 
 def alloc_migration_target(m: Machine, zone: Zone, order: int) -> int:
@@ -206,10 +209,16 @@ def unmap_pass(m: Machine, mig: Migration) -> None:
             mig.succeeded += page.size
             free_isolated(m, page)
             continue
-        dst = alloc_migration_target(m, mig.zone, page.order)
+        order = page.order
+        dst = alloc_migration_target(m, mig.zone, order)
+        if dst < 0 and order and not m.config.open_loop and split_folio(m, page, False):
+            m.reached["evacuation: folio split"] += 1
+            mig.parts += [pfn + (i + 1) % (1 << order) for i in range(1 << order)]
+            mig.splits += 1
+            continue
         if dst < 0:
             mig.no_memory = True
-            mig.untried = len(todo) - index - 1
+            mig.failed_pages += page.size + sum(m.heads[waiting].size for waiting in mig.left)
             mig.left += todo[index:]
             return
         if page.attr & A_BUSY:
@@ -217,9 +226,32 @@ def unmap_pass(m: Machine, mig: Migration) -> None:
             mig.left.append(pfn)
         elif page.attr & A_WRITEBACK:
             free_chunk(m, m.heads[dst])
-            mig.failed.append(pfn)
+            fail(m, mig, pfn)
         else:
             mig.unmapped.append((pfn, dst))
+
+
+def fail(m: Machine, mig: Migration, pfn: int) -> None:
+    """A folio has failed."""
+    mig.failed.append(pfn)
+    mig.failed_pages += m.heads[pfn].size
+
+
+def try_parts(m: Machine, mig: Migration) -> list[int]:
+    """The pages of split folios: another migration of one pass each, whose outcome is not asked for. Returns what stays."""
+    if mig.no_memory or not mig.parts:
+        return mig.parts
+    again = Migration(mig.zone, mig.parts)
+    unmap_pass(m, again)
+    move_pass(m, again)
+    for src, dst in again.unmapped:
+        free_chunk(m, m.heads[dst])
+        fail(m, again, src)
+    if not again.no_memory:
+        again.failed_pages += sum(m.heads[pfn].size for pfn in again.left)
+    mig.succeeded += again.succeeded
+    mig.failed_pages += again.failed_pages
+    return again.failed + again.left
 
 
 def move_page(m: Machine, src: Page, dst: Page) -> None:
@@ -256,12 +288,15 @@ def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, l
         move_pass(m, mig)
     for src, dst in mig.unmapped:
         free_chunk(m, m.heads[dst])
-        mig.failed.append(src)
+        fail(m, mig, src)
+    if not mig.no_memory:
+        mig.failed_pages += sum(m.heads[pfn].size for pfn in mig.left)
     rest = mig.failed + mig.left
+    failures = len(rest) + mig.splits
+    rest += try_parts(m, mig)
     m.events["pgmigrate_success"] += mig.succeeded
-    tried = rest[: len(rest) - mig.untried]
-    m.events["pgmigrate_fail"] += sum(m.heads[pfn].size for pfn in tried)
-    return (-ENOMEM if mig.no_memory else len(rest)), mig.succeeded, rest
+    m.events["pgmigrate_fail"] += mig.failed_pages
+    return (-ENOMEM if mig.no_memory else failures if rest else 0), mig.succeeded, rest
 
 
 def putback_movable_pages(m: Machine, pages: list[int]) -> int:

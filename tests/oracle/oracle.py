@@ -71,6 +71,11 @@ class Oracle:
         self.m.cpu = cpu
         lru.folio_mark_accessed(self.m, self.m.heads[pfn])
 
+    def mark_young(self, cpu: int, pfn: int) -> None:
+        """A use of the chunk at `pfn` through a page table."""
+        self.m.cpu = cpu
+        lru.folio_young(self.m, self.m.heads[pfn])
+
     def reclaim(self, cpu: int, node: int, order: int, gfp: int) -> int:
         """`try_to_free_pages` for a request of `cpu` that prefers `node`; the pages reclaimed."""
         self.m.cpu = cpu

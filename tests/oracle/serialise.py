@@ -24,7 +24,8 @@ EVENTS = (
     "pgsteal_direct", "pgscan_skip", "pgrefill", "pgactivate", "pgdeactivate", "nr_vmscan_immediate_reclaim",
     "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
     "compact_migrate_scanned", "compact_free_scanned", "compact_stall", "compact_success", "compact_fail", "pgmigrate_success",
-    "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed",
+    "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed", "folios_split", "split_without_ids",
+    "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_ns", "compact_failed",
 )  # fmt: skip
 
 
@@ -128,6 +129,12 @@ def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
     if kcompactd.state == "RUNNING":
         out += (kcompactd.zone, kcompactd.order, kcompactd.run_highest, int(kcompactd.proactive))
         out.append(kcompactd.score if kcompactd.proactive else -1)
+    cc = kcompactd.control
+    if kcompactd.state == "RUNNING" and cc is not None:
+        out += (
+            cc.migrate_pfn, cc.free_pfn, cc.last_migrated, int(cc.whole_zone), int(cc.finish_pageblock),
+            cc.fast_search_fail, cc.search_order, cc.nr_freepages, cc.migrate_scanned, cc.free_scanned,
+        )  # fmt: skip
 
 
 def blank_pages(m: Machine) -> list[int]:

@@ -20,6 +20,7 @@ from .constants import (
     A_REFERENCED,
     A_WORKINGSET,
     A_WRITEBACK,
+    A_YOUNG,
     ACTIVE_FILE,
     AF_CMA,
     COSTLY_ORDER,
@@ -152,6 +153,9 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
         page.attr |= A_RECLAIM
         sc.writeback += page.size
         return "activated, under writeback"
+    if page.attr & A_YOUNG:
+        page.attr = page.attr & ~A_YOUNG | A_REFERENCED
+        return "activated, used through a page table"
     page.attr &= ~A_REFERENCED
     if page.attr & A_PINNED:
         return "activated, pinned"
@@ -206,11 +210,17 @@ def shrink_active_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) 
     before = sc.looked_at
     pages = isolate_lru_folios(m, node, sc, ACTIVE_FILE, nr_to_scan)
     sc.cost += (sc.looked_at - before) * m.config.shrink_active_ns
-    for page in pages:
+    used = [page for page in pages if page.attr & A_YOUNG]
+    unused = [page for page in pages if not page.attr & A_YOUNG]
+    for page in used:
+        page.attr &= ~A_YOUNG
+    for page in unused:
         page.attr = page.attr & ~A_ACTIVE | A_WORKINGSET
-    move_folios_to_lru(m, node, pages)
+    move_folios_to_lru(m, node, used)
+    move_folios_to_lru(m, node, unused)
+    m.reached["active folio used through a page table"] += len(used)
     m.events["pgrefill"] += sc.looked_at - before
-    m.events["pgdeactivate"] += sum(page.size for page in pages)
+    m.events["pgdeactivate"] += sum(page.size for page in unused)
 
 
 def shrink_lruvec(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:

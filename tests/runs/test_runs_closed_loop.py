@@ -17,6 +17,7 @@ from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.gfp import GFP_WRITE
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.check import check
@@ -165,6 +166,73 @@ def test_what_the_model_dropped_leaves_no_shadow(tmp_path: Path) -> None:
     assert run.state.view.stat.allocs == 2
 
 
+def singles(dropped: tuple[int, ...], tmp_path: Path) -> Replay:
+    """Objects 100 to 103 are reclaimed as shadows 1 to 4; the model has dropped some of them before."""
+    script = Script()
+    for obj in range(100, 104):
+        script.alloc(obj, 0, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    for obj in dropped:
+        drop(run, obj)
+    return run
+
+
+def gathered(run: Replay, gfp: int = 0) -> None:
+    """Shadows 1 to 3 and one page more are read as object 104, of order 2."""
+    more = Script()
+    for shadow in range(1, 5):
+        reclaim(more, 99 + shadow, 0, shadow)
+    for shadow, source in zip(range(8, 12), (1, 2, 3, 0), strict=True):
+        more.add(DemandOp.GATHER, shadow, aux=source)
+    more.alloc(104, 2, aux=8, gfp=gfp, **MOVABLE)
+    more.rows = [(1 << 40, *row[1:]) for row in more.rows]
+    run.feed(more.chunk())
+    check(run.state)
+
+
+def test_gathered_pages_that_the_model_has_are_base_pages_of_the_new_object(tmp_path: Path) -> None:
+    run = singles((101,), tmp_path)
+    kept = [int(run.state.obj[obj]) for obj in (100, 102)]
+    gathered(run)
+    base = run.state.view.stat.first_base_page
+    pages = [int(pfn) for pfn in run.state.obj[base : base + 4]]
+    assert run.state.obj[104] < -4
+    assert [pages[0], pages[2]] == kept
+    assert min(pages) >= 0
+    stat = run.state.view.stat
+    assert (stat.hit_pages, stat.workingset_refault_file, stat.allocs) == (2, 1, 6)
+    assert shadow_pfn(run, 4) >= 0
+
+
+def test_gathered_pages_that_the_model_has_dropped_are_one_refault(tmp_path: Path) -> None:
+    run = singles((100, 101, 102), tmp_path)
+    gathered(run)
+    pfn = int(run.state.obj[104])
+    assert run.state.meta[pfn] == k.CHUNK_ALLOC << 4 | 2
+    assert (run.state.view.stat.hit_pages, run.state.view.stat.workingset_refault_file) == (0, 4)
+
+
+def test_what_is_written_anew_is_no_refault(tmp_path: Path) -> None:
+    for name, gfp, refaults in (("read", 0, 1), ("write", GFP_WRITE, 0)):
+        run = singles((100,), tmp_path / name)
+        more = Script()
+        reclaim(more, 100, 0, 1)
+        more.alloc(101 + 10, 0, aux=1, gfp=gfp, **MOVABLE)
+        more.rows = [(1 << 40, *row[1:]) for row in more.rows]
+        run.feed(more.chunk())
+        assert run.state.view.stat.workingset_refault_file == refaults
+
+
+def test_a_use_by_page_table_leaves_its_bit(tmp_path: Path) -> None:
+    script = Script()
+    script.alloc(100, 0, **MOVABLE)
+    for _ in range(3):
+        script.add(DemandOp.ACCESS, 100, 0, aux=1, **MOVABLE)
+    run = fed(recorded(tmp_path, script))
+    attr = int(run.state.link[2 * int(run.state.obj[100]) + 1])
+    assert attr & (k.ATTR_YOUNG | k.ATTR_REFERENCED | k.ATTR_ACTIVE) == k.ATTR_YOUNG
+
+
 def test_the_open_loop_is_that_of_the_plain_demand(tmp_path: Path) -> None:
     """RECLAIM as FREE, ACCESS and TRUNCATE left out, shadows not looked at: the same state, bit for bit."""
     whole, plain = Script(), Script()
@@ -246,7 +314,18 @@ CASES = {
     "use of none": (DemandOp.ACCESS, {"obj": 200}, "uses object 200, which was never allocated"),
     "object beyond": (DemandOp.ACCESS, {"obj": 300}, "an object id outside the table"),
     "shadow for object": (DemandOp.FREE, {"obj": 310}, "an object id outside the table"),
-    "operation": (9, {}, "an operation that this program does not know"),
+    "gather to none": (
+        DemandOp.GATHER,
+        {"obj": 0, "aux": 1},
+        "reclaimed pages that the demand does not have",
+    ),
+    "gather beyond": (DemandOp.GATHER, {"obj": 64}, "reclaimed pages that the demand does not have"),
+    "gather from beyond": (
+        DemandOp.GATHER,
+        {"obj": 1, "aux": 64},
+        "reclaimed pages that the demand does not",
+    ),
+    "operation": (10, {}, "an operation that this program does not know"),
 }
 
 

@@ -107,7 +107,7 @@ def test_what_goes_wrong_in_one_replay_ends_them_all(
     monkeypatch.setattr(module, "replay", broken)
     with pytest.raises(KevacuateError, match="seed 1 is refused"):
         compare(Recording.open(synthetic_kev), POLICIES, repeats=50, workers=workers)
-    assert finished == [0], "no other replay goes on to its end"
+    assert set(finished) <= {0}, "no other seed's replay goes on to its end"
     for thread in threading.enumerate():  # told to end; what one compiles is not waited for
         if thread.name.startswith("replay"):
             thread.join(60)

@@ -15,7 +15,7 @@ from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.runs.initial_state import default_time_scale
-from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read
+from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read, kept_between
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 from kevacuate.runs.variation import Variation
@@ -209,3 +209,10 @@ def test_parameters_that_cannot_be(values: dict[str, object], words: str) -> Non
 def test_a_variation_that_is_none() -> None:
     with pytest.raises(KevacuateError, match="give a Variation"):
         ReplayOptions(variation=0.5)  # type: ignore[arg-type]
+
+
+def test_no_row_crosses_a_moment() -> None:
+    recorded = np.array([0, 5, 10, 11, 20, 30], np.int64)
+    bent = np.array([12, 0, 11, 2, 25, 10], np.int64)
+    assert kept_between(bent, recorded, (10, 20)).tolist() == [10, 0, 10, 11, 20, 21]
+    assert kept_between(bent, recorded, ()).tolist() == bent.tolist()

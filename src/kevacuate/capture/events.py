@@ -11,35 +11,43 @@ from kevacuate.errors import KevacuateError
 REQUIRED: tuple[str, ...] = ("kmem/mm_page_alloc", "kmem/mm_page_free")
 """Without these there is nothing to replay."""
 
+STALLS: tuple[str, ...] = (
+    "vmscan/mm_vmscan_direct_reclaim_begin",
+    "vmscan/mm_vmscan_direct_reclaim_end",
+    "vmscan/mm_vmscan_wakeup_kswapd",
+    "compaction/mm_compaction_begin",
+    "compaction/mm_compaction_end",
+    "compaction/mm_compaction_try_to_compact_pages",
+    "compaction/mm_compaction_deferred",
+    "compaction/mm_compaction_wakeup_kcompactd",
+    "compaction/mm_compaction_kcompactd_wake",
+)
+"""How long tasks wait for memory, and who wakes kswapd and kcompactd. Rare: each comes with work that takes far longer."""
+
 DEFAULT: tuple[str, ...] = (
     *REQUIRED,
     "kmem/mm_page_alloc_zone_locked",
     "kmem/mm_page_pcpu_drain",
     "kmem/mm_page_alloc_extfrag",
-    "compaction/mm_compaction_begin",
-    "compaction/mm_compaction_end",
+    *STALLS,
     "compaction/mm_compaction_isolate_migratepages",
     "compaction/mm_compaction_isolate_freepages",
     "compaction/mm_compaction_fast_isolate_freepages",
     "compaction/mm_compaction_migratepages",
     "migrate/mm_migrate_pages",
 )
-"""Everything a replay uses. mm_page_free_batched is left out: each of them repeats an mm_page_free."""
+"""Everything a replay uses, and stalls. mm_page_free_batched is left out: each of them repeats an mm_page_free."""
 
-LIGHT: tuple[str, ...] = ("kmem/mm_page_alloc_extfrag", "compaction/mm_compaction_end")
+LIGHT: tuple[str, ...] = ("kmem/mm_page_alloc_extfrag", *STALLS)
 """Rare events only: triage, but no replay."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "compaction": (
-        "compaction/mm_compaction_try_to_compact_pages",
         "compaction/mm_compaction_finished",
         "compaction/mm_compaction_suitable",
-        "compaction/mm_compaction_deferred",
         "compaction/mm_compaction_defer_compaction",
         "compaction/mm_compaction_defer_reset",
         "compaction/mm_compaction_kcompactd_sleep",
-        "compaction/mm_compaction_wakeup_kcompactd",
-        "compaction/mm_compaction_kcompactd_wake",
     ),
     "migrate": (
         "migrate/mm_migrate_pages_start",
@@ -49,11 +57,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "vmscan": (
         "vmscan/mm_vmscan_kswapd_wake",
         "vmscan/mm_vmscan_kswapd_sleep",
-        "vmscan/mm_vmscan_wakeup_kswapd",
         "vmscan/mm_vmscan_balance_pgdat_begin",
         "vmscan/mm_vmscan_balance_pgdat_end",
-        "vmscan/mm_vmscan_direct_reclaim_begin",
-        "vmscan/mm_vmscan_direct_reclaim_end",
         "vmscan/mm_vmscan_lru_isolate",
         "vmscan/mm_vmscan_lru_shrink_inactive",
         "vmscan/mm_vmscan_lru_shrink_active",
@@ -92,7 +97,7 @@ def choose_events(tracefs: Path, *, light: bool = False, groups: tuple[str, ...]
     wanted = list(LIGHT if light else DEFAULT)
     for group in groups:
         wanted += [event for event in GROUPS[group] if event not in wanted]
-    if light and any(event in wanted for event in GROUPS["compaction"]):
+    if light and "compaction" in groups:
         wanted += [e for e in DEFAULT if e.startswith("compaction/") and e not in wanted]
     missing = tuple(event for event in wanted if not has_event(tracefs, event))
     needed = LIGHT[:1] if light else REQUIRED

@@ -60,4 +60,5 @@ def _bits(core: Core, sizes: Geometry, at: int, block: Ints) -> tuple[Ints, Ints
     isolated = core.constant("PB_migrate_isolate")
     if isolated is not None:
         mt = np.where(bit(isolated), ISOLATE, mt)
-    return mt, bit(needed(core, "PB_migrate_skip")).astype(np.int64)
+    skip = core.constant("PB_compact_skip")  # so in 7.2; PB_migrate_skip in 6.12
+    return mt, bit(needed(core, "PB_migrate_skip") if skip is None else skip).astype(np.int64)

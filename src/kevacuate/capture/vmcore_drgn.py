@@ -31,8 +31,8 @@ def _drgn() -> Any:
     return drgn
 
 
-def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
-    """Open a vmcore, or without one the running kernel's memory, with its debug information.
+def open_core(vmcore: Path | None, vmlinux: Path | None = None, *, qemu: str | None = None) -> DrgnCore:
+    """Open a vmcore, or without one the running kernel's or a guest's memory, with its debug information.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
         A dump: ELF or compressed by kdump; None for /proc/kcore.
     vmlinux : Path or None
         The kernel's image with debug information; None to let drgn look where distributions put it.
+    qemu : str or None
+        Where a QEMU guest's machine protocol (QMP) answers: the path of a Unix socket. The guest goes on running.
 
     Raises
     ------
@@ -47,13 +49,13 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
         drgn is missing, a file is, it is no dump of a kernel, or there is no debug information for it.
 
     """
-    file = vmcore or KCORE
+    file = vmcore or (KCORE if qemu is None else Path(qemu))
     for path, what in ((vmcore, "the dump"), (vmlinux, "the kernel's debug information")):
         if path is not None and not path.is_file():
             raise KevacuateError(
                 f"{path} {'is not a file' if path.exists() else 'does not exist'}: name {what}."
             )
-    if vmcore is None and not file.exists():
+    if vmcore is None and qemu is None and not file.exists():
         raise KevacuateError(
             f"There is no {file}: this kernel was built without CONFIG_PROC_KCORE, or this is a container."
         )
@@ -61,10 +63,14 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
     logging.getLogger("drgn").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions, too
     program = drgn.Program()
     try:
-        if vmcore is None:
+        if qemu is not None:
+            _set_guest(program, qemu)
+        elif vmcore is None:
             program.set_kernel()
         else:
             program.set_core_dump(str(vmcore))
+    except KevacuateError:
+        raise
     except Exception as error:  # libkdumpfile's errors come as bare Exceptions
         raise _not_opened(file, error) from None
     if not program.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
@@ -77,6 +83,21 @@ def open_core(vmcore: Path | None, vmlinux: Path | None = None) -> DrgnCore:
         return DrgnCore(drgn, program, str(file), live=vmcore is None)
     except drgn.FaultError as error:
         raise KevacuateError(f"{file} lacks memory of the kernel ({error}): it is cut off.") from None
+
+
+def _set_guest(program: Any, address: str) -> None:
+    """Make the program a running QEMU guest's."""
+    if not hasattr(program, "set_qemu_qmp"):
+        raise KevacuateError(
+            "This drgn cannot read QEMU guests: pip install --upgrade drgn (0.3.0 can), or dump the guest and use --vmcore."
+        )
+    try:
+        program.set_qemu_qmp(address)
+    except Exception as error:
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise KevacuateError(
+            f"The QEMU guest at {address} cannot be read ({why}): start QEMU with -qmp unix:SOCKET,server=on,wait=off."
+        ) from None
 
 
 def _not_opened(file: Path, error: Exception) -> KevacuateError:

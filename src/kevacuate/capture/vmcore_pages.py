@@ -77,8 +77,23 @@ Words = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
 
+Visit = Callable[[int, npt.NDArray[np.uint8], Words], None]
+"""Called for each section with its first pfn, its struct pages (uint8[pages, bytes]) and their words; those of tails are 0."""
+
+
 class PageWords:
     """Flags by pfn, and what struct pages say of free chunks.
+
+    Parameters
+    ----------
+    core : Core
+        The memory.
+    sizes : Geometry
+        Of this kernel.
+    zones : list of ZoneReader
+        Whose pages.
+    visit : Visit, optional
+        Sees every section's struct pages as they are read.
 
     Attributes
     ----------
@@ -89,7 +104,9 @@ class PageWords:
 
     """
 
-    def __init__(self, core: Core, sizes: Geometry, zones: list[ZoneReader]) -> None:
+    def __init__(
+        self, core: Core, sizes: Geometry, zones: list[ZoneReader], visit: Visit | None = None
+    ) -> None:
         self.core, self.sizes = core, sizes
         self._bits = {bit: kpf for name, kpf in COPIED.items() if (bit := core.constant(name)) is not None}
         self._types = _type_test(core)
@@ -98,31 +115,35 @@ class PageWords:
         self._tails: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         free: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         for first, count in _sections(core, zones, top):
-            columns = self._columns(first, count)
-            if columns is not None:
-                free.append(self._read(first, *columns))
+            table = self._table(first, count)
+            if table is not None:
+                free.append(self._read(first, *self._columns(table)))
+                if visit is not None:
+                    visit(first, table, self.flags[first : first + count])
         self._give_tails()
         self.buddy_pfn = np.concatenate([np.empty(0, np.int64), *(pfn for pfn, _ in free)])
         self.buddy_order = np.concatenate([np.empty(0, np.int64), *(order for _, order in free)])
 
-    def _columns(
-        self, first: int, count: int
-    ) -> tuple[Words, Words, npt.NDArray[np.uint32], Words, Words] | None:
-        """flags, mapping, page type, compound_head and private of the struct pages from *first*; None where there are none."""
+    def _table(self, first: int, count: int) -> npt.NDArray[np.uint8] | None:
+        """The struct pages from *first*, uint8[count, bytes]; None where there are none."""
         size = self.sizes.page_bytes
         try:
             data = self.core.read(self.core.pages + first * size, count * size)
         except Unreadable:
             return None
-        table = np.frombuffer(data, np.uint8).reshape(count, size)
+        return np.frombuffer(data, np.uint8).reshape(count, size)
+
+    def _columns(
+        self, table: npt.NDArray[np.uint8]
+    ) -> tuple[Words, Words, npt.NDArray[np.uint32], Words, Words]:
+        """flags, mapping, page type, head's address with bit 0 of a tail, and private of these struct pages."""
 
         def column(member: str, width: int) -> npt.NDArray[np.uint8]:
             at = self.core.offset("struct page", member)
             return np.ascontiguousarray(table[:, at : at + width])
 
-        words = [
-            column(name, 8).view("<u8")[:, 0] for name in ("flags", "mapping", "compound_head", "private")
-        ]
+        head = "compound_head" if self.core.has("struct page", "compound_head") else "compound_info"
+        words = [column(name, 8).view("<u8")[:, 0] for name in ("flags", "mapping", head, "private")]
         return words[0], words[1], column("page_type", 4).view("<u4")[:, 0], words[2], words[3]
 
     def _read(
@@ -154,13 +175,22 @@ class PageWords:
         tail = head & np.uint64(1) != 0
         words[tail] = 0
         at = np.flatnonzero(tail)
-        heads = (head[at] - np.uint64(1) - np.uint64(self.core.pages)).astype(
-            np.int64
-        ) // self.sizes.page_bytes
-        self._tails.append((at + first, heads))
+        self._tails.append((at + first, self._head_pfns(at + first, head[at])))
         self.flags[first : first + len(words)] = words
         free = np.flatnonzero(words >> np.uint64(KPF_BUDDY) & np.uint64(1))
         return free + first, private[free].astype(np.int64)
+
+    def _head_pfns(self, tails: npt.NDArray[np.int64], info: Words) -> npt.NDArray[np.int64]:
+        """Pfns of the heads of these tails (compound_head, include/linux/page-flags.h).
+
+        Since 7.1 a kernel with struct pages of 64 bytes whose hugetlb can drop them stores a mask, which makes the head's address
+        of the tail's; elsewhere it is the head's address. A mask has its 32 high bits set, the address of a struct page has not.
+        """
+        size = np.uint64(self.sizes.page_bytes)
+        own = np.uint64(self.core.pages) + tails.astype(np.uint64) * size
+        mask = info >= np.uint64(0xFFFF_FFFF_0000_0000)
+        address = np.where(mask, own & info, info) & ~np.uint64(1)
+        return (address - np.uint64(self.core.pages)).astype(np.int64) // self.sizes.page_bytes
 
     def _heads(self, flags: Words) -> Bools:
         bit = self.core.constant("PG_head")
@@ -177,6 +207,15 @@ class PageWords:
             words = self.flags[np.where(good, head, 0)]
             words = np.where(good, words & ~np.uint64(1 << KPF_COMPOUND_HEAD), 0)
             self.flags[pfn] = words | np.uint64(1 << KPF_COMPOUND_TAIL)
+
+    @property
+    def tails(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Pfns of tail pages, ascending, and of their heads."""
+        none = np.empty(0, np.int64)
+        return (
+            np.concatenate([none, *(pfn for pfn, _ in self._tails)]),
+            np.concatenate([none, *(head for _, head in self._tails)]),
+        )
 
     def mark_free(self, pfn: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None:
         """Set the buddy flag on every page of the chunks on the free lists, as /proc/kpageflags does, and on no other."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
     "record": "Record the page allocator of the running machine.",
     "snapshot": "Show the state of a machine's memory: now, or in a dump.",
+    "holders": "Say what holds the pageblocks: slab caches, page tables, callers.",
     "watch": "Watch pageblocks and claims live, in the terminal.",
     "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",

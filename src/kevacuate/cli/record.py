@@ -150,7 +150,11 @@ def _sentence(result: kevacuate.RecordResult, size: int, *, light: bool) -> str:
         seconds += f" ({result.between:.1f} s between the snapshots at both ends)"
     status = f" COMMAND {_ended(result.exit_status)}." if result.exit_status else ""
     following = "triage" if light else "info"
-    quiet = " Nothing fell back and no compaction ended in that time." if light and not result.events else ""
+    quiet = (
+        " Nothing fell back, no task stalled and no compaction ran in that time."
+        if light and not result.events
+        else ""
+    )
     return (
         f"{result.target}: {result.events:,} events in {seconds}, {lost}, {size / MIB:.1f} MiB; stopped "
         f"{result.stopped}.{status}{quiet} See it with: kevacuate {following} {result.target}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, live_status, open_recording, print_json, progress_bar, tidy
+from kevacuate.cli.common import console, live_status, print_json, progress_bar, tidy
 from kevacuate.cli.options import Number, json_option
+from kevacuate.cli.stored import STDIN, stored
+from kevacuate.ending import heed
 from kevacuate.recording.atomic_write import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
-@click.argument("recording", required=False, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option(
     "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
 )
@@ -29,30 +32,35 @@ from kevacuate.recording.atomic_write import temporary_place
     help="With --live: how long to record.",
 )
 @json_option
-def command(recording: Path | None, live: bool, duration: float, as_json: bool) -> None:
-    """Say whether the machine of RECORDING is fragmenting, by whom, and how much of it evacuation would have seen.
+def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool) -> None:
+    """Say whether a machine is fragmenting, by whom, and how much of it evacuation would have seen.
 
-    Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. There is no replay and no model. The figures
-    are the recorded kernel's, in plain words.
+    FILE is a recording, or what there is without one: a folder is searched, and - is standard input. Each file is recognised by
+    its content. Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. There is no replay and no model.
+    The figures are the recorded kernel's, in plain words.
 
     Example: kevacuate triage my-server.kev
 
     Example: sudo kevacuate triage --live --duration 600
     """
-    if live == (recording is not None):
-        raise click.UsageError("triage reads a RECORDING or, with --live, this machine: give one of the two.")
-    result = _live(duration) if recording is None else _recorded(recording)
+    if live == bool(files):
+        raise click.UsageError("triage reads FILE or, with --live, this machine: give one of the two.")
+    result = _live(duration) if live else _of_files(files)
     if as_json:
         print_json(result)
-        return
-    _print(result)
+    elif "answers" in result:
+        _print_answers(result)
+    else:
+        _print(result)
 
 
-def _recorded(path: Path) -> dict[str, Any]:
-    """Triage a recording, with a progress bar."""
-    source = open_recording(path)
-    with progress_bar() as progress:
-        return kevacuate.triage(source, progress=partial(progress, "reading events"))
+def _of_files(files: tuple[Path, ...]) -> dict[str, Any]:
+    """Triage what the files hold, with a progress bar."""
+    heed()
+    with ExitStack() as kept, progress_bar("reading") as progress:
+        paths = {kept.enter_context(stored(file)): file for file in files}
+        called = {path: "standard input" if str(file) == STDIN else str(file) for path, file in paths.items()}
+        return kevacuate.triage(list(paths), called=called, progress=partial(progress, "reading"))
 
 
 def _live(duration: float) -> dict[str, Any]:
@@ -72,6 +80,7 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
+    from kevacuate.reports.triage.stalls import stall_tables
     from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
     from kevacuate.reports.triage.words import words
 
@@ -79,6 +88,9 @@ def _print(result: dict[str, Any]) -> None:
     title = f"{result['name']}, {kernel_words(result['kernel'])}"
     out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
+    for table in stall_tables(result["stalls"]):
+        out.print()
+        out.print(table)
     if not result["requesters"]:
         return
     out.print()
@@ -87,3 +99,14 @@ def _print(result: dict[str, Any]) -> None:
     out.print(requesters_table(result))
     if result["tasks"]:
         out.print(tasks_table(result))
+
+
+def _print_answers(result: dict[str, Any]) -> None:
+    """Each answer's words and tables, then what would help."""
+    from kevacuate.reports.triage.brought import brought_words
+
+    out = console()
+    for number, part in enumerate(brought_words(result)):
+        if number:
+            out.print()
+        out.print(part, markup=False, highlight=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
 from kevacuate.ending import caught, heed, patient
 from kevacuate.errors import KevacuateError
@@ -20,6 +20,10 @@ from kevacuate.errors import KevacuateError
 if TYPE_CHECKING:
     from kevacuate.live.view import Source, View
     from kevacuate.policy import Policy
+
+
+LISTEN_SECONDS = 1.0
+"""The longest time between two looks at the kernel's buffer of events, however long an interval is."""
 
 
 @click.command("watch", short_help="Watch pageblocks and claims live, in the terminal.")
@@ -39,9 +43,20 @@ if TYPE_CHECKING:
     help="End after so many seconds. Default: when you quit.",
 )
 @click.option("--once", is_flag=True, help="Look for one interval, print, and end.")
+@click.option(
+    "--metrics",
+    metavar="FILE.prom|[ADDRESS]:PORT",
+    help="No view, but figures of the running kernel for Prometheus: a file for node_exporter, or a port to scrape.",
+)
 @json_option
 def command(
-    recording: Path | None, policy: str | None, interval: float, duration: float, once: bool, as_json: bool
+    recording: Path | None,
+    policy: str | None,
+    interval: float,
+    duration: float,
+    once: bool,
+    metrics: str | None,
+    as_json: bool,
 ) -> None:
     """Watch the running kernel: pageblocks, claims and steals, and what the evacuation would have queued.
 
@@ -50,7 +65,16 @@ def command(
     Keys: space pauses, s sorts, + and - zoom, up and down move the map, left and right a playback, q quits.
 
     Example: kevacuate watch --once --json
+
+    Example: sudo kevacuate watch --metrics :9777 --interval 15
     """
+    if metrics is not None:
+        if recording is not None or policy or as_json:
+            raise click.UsageError(
+                "--metrics is of the running kernel: give no RECORDING, --policy or --json."
+            )
+        _export(metrics, interval, 0.0 if once else duration, once=once)
+        return
     if as_json and not once:
         raise click.UsageError("--json is for --once: a terminal view cannot be JSON.")
     chosen = kevacuate.parse_policy(policy) if policy else None
@@ -61,6 +85,39 @@ def command(
             _print(_look(source, interval), as_json)
             return
         _run(source, interval, duration)
+
+
+def _export(place: str, interval: float, duration: float, *, once: bool) -> None:
+    """Figures of the running kernel for Prometheus, renewed every interval, until told to end."""
+    from kevacuate.live.machine import LiveSource
+    from kevacuate.live.metrics import Exporter, Figures, address_of
+    from kevacuate.live.stallfeed import StallFeed
+
+    _, port = address_of(place)
+    if port is None:
+        writable(Path(place))
+    if once and port is not None:
+        raise click.UsageError("--once writes a file: nothing can scrape a port that is closed at once.")
+    feed = StallFeed()
+    with (
+        closing(LiveSource(interval, feed)) as source,
+        closing(Exporter(place, Figures(source, feed))) as exporter,
+    ):
+        if once:
+            source.read_all()
+            exporter.update()
+            return
+        exporter.update()
+        where = place if port is None else f"http://{exporter.address}/metrics"
+        click.echo(f"kevacuate: figures every {interval:g} s at {where}; Ctrl-C ends it.", err=True)
+        now = time.monotonic()
+        end, due = now + duration if duration else float("inf"), now + interval
+        while (now := time.monotonic()) < end:
+            time.sleep(max(min(LISTEN_SECONDS, due - now, end - now), 0))
+            exporter.figures.listen()
+            if time.monotonic() >= due:
+                exporter.update()
+                due = max(due + interval, time.monotonic())
 
 
 def _source(recording: Path | None, chosen: Policy | None, interval: float) -> Source:

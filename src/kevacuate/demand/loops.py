@@ -2,7 +2,8 @@
 """The two readings of one demand: of the open loop, in which reclaim is the recorded kernel's, and of the closed one.
 
 The closed loop reads every row. In the open loop what the recorded kernel reclaimed is freed then (op RECLAIM as FREE), and what
-the workload used or truncated since, or was refused, says nothing (ops ACCESS, TRUNCATE and ATTEMPT).
+the workload used, read again as one folio or truncated since, or was refused, says nothing (ops ACCESS, GATHER, TRUNCATE and
+ATTEMPT).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kevacuate.demand.objects import OP_ACCESS, OP_ATTEMPT, OP_FREE, OP_RECLAIM, OP_TRUNCATE
+from kevacuate.demand.objects import OP_ACCESS, OP_ATTEMPT, OP_FREE, OP_GATHER, OP_RECLAIM, OP_TRUNCATE
 from kevacuate.recording.demand import DemandChunk
 
 
@@ -45,7 +46,7 @@ NOTHING = Spans(Span(0, 0), Span(0, 0))
 
 def is_open(op: np.ndarray) -> np.ndarray:
     """Which operations the open loop has, too."""
-    return (op != OP_ACCESS) & (op != OP_TRUNCATE) & (op != OP_ATTEMPT)
+    return (op != OP_ACCESS) & (op != OP_TRUNCATE) & (op != OP_ATTEMPT) & (op != OP_GATHER)
 
 
 def open_rows(chunk: DemandChunk) -> DemandChunk:

@@ -26,6 +26,7 @@ OP_RECLAIM = 5
 OP_ACCESS = 6
 OP_TRUNCATE = 7
 OP_ATTEMPT = 8
+OP_GATHER = 9
 
 MAX_ORDER = 10
 """MAX_PAGE_ORDER: the largest chunk is 2**10 pages (include/linux/mmzone.h)."""

@@ -7,9 +7,12 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 
 * A folio that a reclaimer deletes leaves shadows (:mod:`.shadows`); any other deletion is the workload's, and takes with it the
   shadows next to it in the file.
-* A folio that is added where shadows of one folio lie is read again: its ALLOC row, at most BACK rows back, names them.
+* A folio that is added where shadows of one folio lie is read again: its ALLOC row, at most BACK rows back, names them. Where
+  pages of several folios lie, or of a part of it alone, GATHER rows before the ALLOC row make them one.
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
   marks each of its folios accessed, but not one that the task's last read ended in.
+* A page that is mapped is used by page table: at the fault, and where the recorded kernel's reclaim found an accessed bit
+  (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped), which is a use some time before.
 * ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block devices have no
   event when they are used) becomes ACCESS rows.
 """
@@ -27,6 +30,8 @@ from kevacuate.demand.objects import (
     MAX_ORDER,
     OP_ACCESS,
     OP_ALLOC,
+    OP_GATHER,
+    OP_RECLAIM,
     Q,
     Tables,
     emit,
@@ -61,6 +66,7 @@ R_TASK, R_FILE, R_OBJ, R_SIZE = range(4)
 
 _Q_CACHED = Q["cached"]
 _Q_AGAIN = Q["read_again"]
+_Q_GATHERED = Q["read_again_gathered"]
 _Q_OTHERWISE = Q["read_again_otherwise"]
 _Q_ACCESSES = Q["accesses"]
 _Q_UNKNOWN = Q["accesses_unknown"]
@@ -77,16 +83,89 @@ def page_key(inode: int, device: int, index: int) -> int:
 
 
 @part
-def _read_again(s: Tables, out: DemandChunk, obj: int, shadow: int) -> bool:
-    """The object's ALLOC row names the shadow, if the row is among the last ones; returns whether it is."""
+def _alloc_row(s: Tables, out: DemandChunk, obj: int, reclaims: bool) -> int:
+    """The object's ALLOC row, if it is among the last ones, else -1; unless *reclaims*, nothing may have been reclaimed since."""
     i = s.g[G_OUT] - 1
     oldest = max(i - BACK, -1)
     while i > oldest:
         if out.op[i] == OP_ALLOC and out.obj[i] == obj:
-            out.aux[i] = shadow
-            return True
+            return i
+        if out.op[i] == OP_RECLAIM and not reclaims:
+            return i64(-1)
         i -= 1
-    return False
+    return i64(-1)
+
+
+@part
+def _read_again(s: Tables, out: DemandChunk, obj: int, shadow: int) -> bool:
+    """The object's ALLOC row names the shadow, if the row is among the last ones; returns whether it is."""
+    i = _alloc_row(s, out, obj, True)
+    if i >= 0:
+        out.aux[i] = shadow
+    return i >= 0
+
+
+@part
+def _last_row_to(s: Tables, out: DemandChunk, place: int) -> None:
+    """Put the last row before the one at *place*, with that one's time."""
+    last = s.g[G_OUT] - 1
+    op, cpu, obj, order, mt = (
+        out.op[last] + 0,
+        out.cpu[last] + 0,
+        out.obj[last] + 0,
+        out.order[last] + 0,
+        out.mt[last] + 0,
+    )
+    gfp, attr, aux, task = out.gfp[last] + 0, out.attr[last] + 0, out.aux[last] + 0, out.task[last] + 0
+    for i in range(last, place, -1):
+        out.t[i], out.op[i], out.cpu[i] = out.t[i - 1], out.op[i - 1], out.cpu[i - 1]
+        out.obj[i], out.order[i], out.mt[i] = out.obj[i - 1], out.order[i - 1], out.mt[i - 1]
+        out.gfp[i], out.attr[i], out.aux[i], out.task[i] = (
+            out.gfp[i - 1],
+            out.attr[i - 1],
+            out.aux[i - 1],
+            out.task[i - 1],
+        )
+    out.op[place], out.cpu[place], out.obj[place], out.order[place], out.mt[place] = op, cpu, obj, order, mt
+    out.gfp[place], out.attr[place], out.aux[place], out.task[place] = gfp, attr, aux, task
+
+
+@part
+def _shadow_at(s: Tables, key: int) -> int:
+    """The shadow at a place of the page cache, 0 if none is there."""
+    at = find_place(s, key)
+    if s.cache_key[at] == 0 or i64(s.cache_value[at]) >= 0:
+        return i64(0)
+    return -1 - i64(s.cache_value[at])
+
+
+@part
+def _gather(s: Tables, out: DemandChunk, obj: int, order: int, key: int) -> bool:
+    """A folio is read where pages of several were: GATHER rows make them one before its ALLOC row, which names it.
+
+    False, with nothing done, where no page was reclaimed, or that row is not among the last ones.
+    """
+    size = 1 << order
+    shadows = 0
+    for i in range(size):
+        shadows += _shadow_at(s, key + i) > 0
+    place = _alloc_row(s, out, obj, False)
+    if shadows == 0 or place < 0:
+        return False
+    before = s.g[G_OUT]
+    first = new_shadows(s, out, order, i64(NO_FILE))
+    if first == 0:
+        return False
+    for i in range(size):
+        shadow = _shadow_at(s, key + i)
+        forget_shadow(s, shadow)
+        forget_shadow(s, first + i)
+        emit(s, out, OP_GATHER, first + i, i64(0), i64(0), i64(0), i64(0), shadow)
+    rows = s.g[G_OUT] - before
+    for _ in range(rows):
+        _last_row_to(s, out, place)
+    out.aux[place + rows] = first
+    return True
 
 
 @part
@@ -119,6 +198,8 @@ def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
         s.q[_Q_AGAIN] += 1
         for i in range(shadow, shadow + size):
             forget_shadow(s, i)
+    elif obj >= 0 and i64(s.order[obj]) == order and _gather(s, out, obj, order, key):
+        s.q[_Q_GATHERED] += 1
     found = False
     for i in range(size):
         at = find_place(s, key + i)
@@ -188,11 +269,11 @@ def no_object_reclaimed(s: Tables, pfn: int) -> None:
 
 
 @part
-def _access(s: Tables, out: DemandChunk, obj: int) -> None:
-    """An ACCESS row: with what the pages are read by if a model has dropped them."""
-    file = page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
+def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
+    """An ACCESS row: with what the pages are read by if a model has dropped them; *mapped*: used through a page table."""
+    file = mapped == 1 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
     attr = A_LRU | A_FILE if file else A_LRU
-    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, i64(0))
+    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
     s.q[_Q_ACCESSES] += 1
 
 
@@ -229,7 +310,7 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
         if obj != last:
             folios += 1
             last = obj
-            _access(s, out, obj)
+            _access(s, out, obj, i64(0) if marks else i64(1))
             if marks:
                 _marked(s, obj)
     s.q[_Q_UNKNOWN] += i == 0
@@ -246,7 +327,20 @@ def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
         return
     flags = i64(s.flags[obj])
     if flags & FLAG_ACTIVATED == 0:
-        _access(s, out, obj)
+        _access(s, out, obj, i64(0))
         if flags & FLAG_ACCESSED == 0:
-            _access(s, out, obj)
+            _access(s, out, obj, i64(0))
     s.flags[obj] = flags & ~(FLAG_ACCESSED | FLAG_ACTIVATED)
+
+
+@part
+def on_found_young(s: Tables, out: DemandChunk, pfn: int) -> None:
+    """Reclaim found the accessed bit of a page table that maps this folio of a file, and kept the folio.
+
+    A huge one of khugepaged was asked for as anonymous memory is.
+    """
+    if not 0 <= pfn < s.g[G_PAGES]:
+        return
+    obj = i64(s.owner[pfn])
+    if obj >= 0:
+        _access(s, out, obj, i64(1))

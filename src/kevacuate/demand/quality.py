@@ -93,7 +93,9 @@ class DemandQuality:
     read_again: int = 0
     """Of ``allocs``, page cache that the recorded kernel had reclaimed and read again (their ``aux`` names the former pages)."""
     read_again_otherwise: int = 0
-    """Folios added where the recorded kernel had reclaimed smaller ones, or another part: the former pages were truncated."""
+    """Folios added where the recorded kernel had reclaimed pages, and whose request was not found: the former were truncated."""
+    read_again_gathered: int = 0
+    """Folios added where the recorded kernel had reclaimed several, or part of one (op GATHER)."""
     accesses: int = 0
     """Rows that say that the workload used an object (op ACCESS)."""
     accesses_unknown: int = 0

@@ -66,6 +66,7 @@ from kevacuate.demand.pagecache import (
     on_activate,
     on_add,
     on_delete,
+    on_found_young,
     on_read,
     page_key,
     reclaimed_without_file,
@@ -84,6 +85,7 @@ from kevacuate.kernel.gfp import (
     GFP_WRITE,
     GFP_ZERO,
 )
+from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording.demand import DemandChunk
 from kevacuate.recording.event_numbers import (
@@ -93,6 +95,8 @@ from kevacuate.recording.event_numbers import (
     COMPACTION_ISOLATE_FREEPAGES,
     COMPACTION_ISOLATE_MIGRATEPAGES,
     GT_LIST,
+    GT_LRU,
+    GT_REC,
     GT_RMQ,
     LIST_DELETE,
     MIGRATE_PAGES,
@@ -137,6 +141,8 @@ KINDS_READ: tuple[EventKind, ...] = (
     EventKind.MM_PAGE_ALLOC_EXTFRAG,
     EventKind.GT_RMQ,
     EventKind.GT_LIST,
+    EventKind.GT_REC,
+    EventKind.GT_LRU,
     EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
     EventKind.COMPACTION_ISOLATE_FREEPAGES,
     EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES,
@@ -158,6 +164,10 @@ KINDS_READ: tuple[EventKind, ...] = (
     EventKind.MM_FILEMAP_MAP_PAGES,
 )
 """The kinds of events that the reconstruction needs, as far as the recording has them."""
+
+_MAPPED_FILE = int(FolioFlag.MAPPED | FolioFlag.FILE)
+_KEPT_ACTIVE = int(LruOp.KEPT_ACTIVE)
+_ACTIVATED_REFERENCED, _KEPT_REFERENCED = int(RecWhat.ACTIVATED_REFERENCED), int(RecWhat.KEPT_REFERENCED)
 
 _Q_ALLOC_EVENTS = Q["alloc_events"]
 _Q_FAILED = Q["failed_allocs"]
@@ -427,6 +437,10 @@ def on_free(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int) -> None
 @part
 def _on_list_event(s: Tables, kind: int, pid: int, pfn: int, order: int, op: int) -> None:
     """A buddy-list operation or a taken chunk: which chunks a compacting task keeps for itself."""
+    if kind == GT_LIST:
+        s.g[G_LISTS] = 1
+    if s.g[G_SESSIONS] <= 0:
+        return
     slot = find_session(s, pid)
     if slot < 0 or s.sessions[slot * S_SIZE + S_KIND] != KIND_COMPACT:
         return
@@ -508,6 +522,20 @@ def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> 
 
 
 @part
+def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+    """Reclaim has looked at a folio of an LRU list: note that it was used through a page table, if it was."""
+    if i64(e.a[i]) & _MAPPED_FILE != _MAPPED_FILE:
+        return
+    what = i64(e.b[i])
+    if e.kind[i] == GT_LRU:
+        found = what == _KEPT_ACTIVE
+    else:
+        found = what == _ACTIVATED_REFERENCED or what == _KEPT_REFERENCED
+    if found:
+        on_found_young(s, out, i64(e.pfn[i]))
+
+
+@part
 def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
     """A kswapd shows itself, or a direct reclaim begins or ends."""
     if kind == VMSCAN_DIRECT_RECLAIM_END:
@@ -554,11 +582,10 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:
             on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
+        elif kind == GT_REC or kind == GT_LRU:
+            _on_reclaim_look(s, out, e, i)
         elif kind in (GT_LIST, MM_PAGE_ALLOC_ZONE_LOCKED, MM_PAGE_ALLOC_EXTFRAG):
-            if kind == GT_LIST:
-                s.g[G_LISTS] = 1
-            if s.g[G_SESSIONS] > 0:
-                _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
+            _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
         elif kind >= MM_LRU_ACTIVATE:
             _on_page_cache_event(s, out, e, i)
         elif kind >= VMSCAN_KSWAPD_WAKE:

@@ -318,3 +318,57 @@ def conversion(named: Mapping[str, int]) -> Conversion:
         elif name == NO_KSWAPD:
             clears[bit] = _B["KSWAPD_RECLAIM"]
     return Conversion(_B["KSWAPD_RECLAIM"] if WAIT in named else 0, sets, clears)
+
+
+def flag_names(flags: int, version: Version | None) -> tuple[frozenset[str], int] | None:
+    """The ``__GFP_`` names of a kernel's own flags, and the bits that it has no name for here; None if its bits are not known."""
+    named = bits(version)
+    if named is None:
+        return None
+    held = frozenset(name for name, bit in named.items() if flags >> bit & 1)
+    return held, flags & ~sum(1 << bit for bit in named.values())
+
+
+_OLD_RECLAIM = {"__GFP_WAIT"}
+_SPLIT_RECLAIM = {"__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM"}
+
+
+def _composed_names(version: Version) -> tuple[tuple[str, set[str]], ...]:
+    """Composed names of a kernel before 4.6 by the single names they stand for, in the order in which it tries them."""
+    reclaim = _OLD_RECLAIM if version <= WAIT_UNTIL else _SPLIT_RECLAIM
+    kernel = {*reclaim, "__GFP_IO", "__GFP_FS"}
+    movable = {*kernel, "__GFP_HARDWALL", "__GFP_HIGHMEM", "__GFP_MOVABLE"}
+    huge = {*movable, "__GFP_COMP", "__GFP_NOMEMALLOC", "__GFP_NORETRY", "__GFP_NOWARN"}
+    atomic = (
+        {"__GFP_HIGH"} if version <= WAIT_UNTIL else {"__GFP_HIGH", "__GFP_ATOMIC", "__GFP_KSWAPD_RECLAIM"}
+    )
+    return (
+        ("GFP_TRANSHUGE", {*huge, "__GFP_NO_KSWAPD"} if version <= WAIT_UNTIL else huge - {"__GFP_KSWAPD_RECLAIM"}),
+        ("GFP_HIGHUSER_MOVABLE", movable),
+        ("GFP_HIGHUSER", movable - {"__GFP_MOVABLE"}),
+        ("GFP_USER", movable - {"__GFP_MOVABLE", "__GFP_HIGHMEM"}),
+        ("GFP_TEMPORARY", {*kernel, "__GFP_RECLAIMABLE"}),
+        ("GFP_KERNEL", kernel),
+        ("GFP_NOFS", kernel - {"__GFP_FS"}),
+        ("GFP_ATOMIC", atomic),
+        ("GFP_NOIO", reclaim),
+    )  # fmt: skip
+
+
+def words(flags: int, version: Version | None) -> str:
+    """The flags of a kernel before 4.6 in its own names: ``GFP_KERNEL|__GFP_COMP|__GFP_NOTRACK`` of 0x2040d0 at 3.10.
+
+    Later kernels print the names themselves. Composed names are tried in the order of include/trace/events/gfpflags.h
+    (4.3); bits without a name, and all bits where the version's are not known, stay a number.
+    """
+    found = flag_names(flags, version)
+    if found is None or version is None:
+        return hex(flags)
+    held, rest = set(found[0]), found[1]
+    parts = []
+    for name, members in _composed_names(version):
+        if members <= held:
+            parts.append(name)
+            held -= members
+    numbered = sorted(held, key=lambda name: (bits(version) or {})[name])
+    return "|".join([*parts, *numbered, *([hex(rest)] if rest else [])]) or "0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.live.flags import FlagSweep
+from kevacuate.live.stallfeed import StallFeed
 from kevacuate.live.tap import ExtfragTap
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
 from kevacuate.recording import Lost, procfs
@@ -58,6 +59,8 @@ class LiveSource:
     ----------
     interval : float
         Seconds between two views: how much of the page flags one renews depends on it.
+    stalls : StallFeed, optional
+        Given the events of stalls, which are recorded only for it.
 
     Raises
     ------
@@ -67,26 +70,29 @@ class LiveSource:
 
     playback = False
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, stalls: StallFeed | None = None) -> None:
         self.interval = interval
         self.order = procfs.pageblock_order(_text("pagetypeinfo"))
         self.began = time.clock_gettime(time.CLOCK_MONOTONIC)
         self.flags = FlagSweep(machine_blocks(_text("zoneinfo"), self.order), self.order)
         try:
-            self.tap = ExtfragTap(self.began)
+            self.tap = ExtfragTap(self.began, stalls.add if stalls else None)
         except BaseException:
             self.flags.close()
             raise
-        self._zones: tuple[ZoneCounts, ...] = ()
+        self.zones: tuple[ZoneCounts, ...] = ()
         """The zones' counts as of the last whole sweep: how many blocks there are takes the kernel a while to count."""
         self._swept = 0
         self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
+        self.by_types: Counter[tuple[int, int, int]] = Counter()
+        """Events so far by kind (:data:`kevacuate.kernel.extfrag.KIND_NAMES`), type asked for and type taken from."""
         self.queued: list[Queued] = []
         self.counts = dict.fromkeys((*SO_FAR, "pages_to_move"), 0) | Lost().to_json()
 
     def _take(self, event: Extfrag) -> None:
         """Count an event; if the evacuation would have queued its block, look what is in that now."""
         self.events.append(event)
+        self.by_types[event.kind(self.order), event.wanted, event.source] += 1
         self.counts[SO_FAR[event.kind(self.order)]] += 1
         if not event.queues(self.order):
             return
@@ -98,16 +104,23 @@ class LiveSource:
         """Read the flags of all pages, however long it takes."""
         self.flags.sweep(float("inf"))
 
+    def listen(self, batches: int = 1) -> None:
+        """Take the events that have come, up to so many batches of them (:data:`kevacuate.live.tap.MOST_LINES`)."""
+        for _ in range(batches):
+            for event in self.tap.poll():
+                self._take(event)
+            if not self.tap.more:
+                break
+        self.counts |= self.tap.lost.to_json()
+
     def poll(self) -> View:
         """What is new."""
-        for event in self.tap.poll():
-            self._take(event)
-        self.counts |= self.tap.lost.to_json()
+        self.listen()
         self.flags.sweep(self.interval * (SHARE if self.flags.sweeps else FIRST_SHARE))
         if self.flags.sweeps != self._swept:
             texts = {name: _text(name) for name in ("zoneinfo", "pagetypeinfo")}
-            self._zones, self._swept = snapshot_from_texts(texts, 0, "now").zones, self.flags.sweeps
-        cached = sum(pcp.count for zone in self._zones for pcp in zone.pcp)
+            self.zones, self._swept = snapshot_from_texts(texts, 0, "now").zones, self.flags.sweeps
+        cached = sum(pcp.count for zone in self.zones for pcp in zone.pcp)
         free = procfs.parse_buddyinfo(_text("buddyinfo"))
         age = (
             f"map renewed every {self.flags.seconds:.0f} s" if self.flags.sweeps else "reading the page flags"
@@ -117,7 +130,7 @@ class LiveSource:
             subtitle=age,
             t=time.clock_gettime(time.CLOCK_MONOTONIC) - self.began,
             start=self.flags.blocks,
-            content=self.flags.shown(self._zones),
+            content=self.flags.shown(self.zones),
             free_orders=[(f"{node} {zone}", list(chunks)) for (node, zone), chunks in free.items()],
             events=list(self.events),
             queued=self.queued,

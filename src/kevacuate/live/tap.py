@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
-from kevacuate.capture.events import LIGHT
+from kevacuate.capture.events import LIGHT, STALLS, has_event
 from kevacuate.capture.tracefs import Instance, find_tracefs, mount_tracefs, remove_instance, stale_instances
 from kevacuate.ending import owe, settle
 from kevacuate.errors import KevacuateError
@@ -70,15 +71,25 @@ def parse_lost(line: str) -> Lost | None:
 class ExtfragTap:
     """The events, from now on. Close it: that removes the instance.
 
+    Parameters
+    ----------
+    began : float
+        The trace clock's time (seconds) from which events are counted.
+    also : callable, optional
+        Given the lines that are no external fragmentation event, batch by batch; then the events of stalls are on, too, as far
+        as the kernel has them.
+
     Raises
     ------
     KevacuateError
         There is no tracefs, no such event, or no permission.
     """
 
-    def __init__(self, began: float) -> None:
-        self.began = began
+    def __init__(self, began: float, also: Callable[[list[str]], None] | None = None) -> None:
+        self.began, self.also = began, also
         self.lost = Lost()
+        self.more = False
+        """Whether the last batch was full, so that more events may wait."""
         self._half = b""
         self._lines: list[str] = []
         tracefs = find_tracefs() or mount_tracefs()
@@ -91,7 +102,8 @@ class ExtfragTap:
         self.instance = Instance(tracefs)
         try:
             self.instance.configure(BUFFER_KB)
-            self.instance.enable([EVENT])
+            more = [one for one in STALLS if has_event(tracefs, one)] if also else []
+            self.instance.enable([EVENT, *more])
             self._pipe = os.open(self.instance.path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
             owe(self, self.close)
             self.instance.switch(True)
@@ -119,12 +131,17 @@ class ExtfragTap:
         """The events since the last call, in order."""
         self._fill()
         lines, self._lines = self._lines[:MOST_LINES], self._lines[MOST_LINES:]
-        events = []
+        self.more = len(lines) == MOST_LINES
+        events, others = [], []
         for line in lines:
             if event := parse_line(line, self.began):
                 events.append(event)
             elif lost := parse_lost(line):
                 self.lost = Lost.total((self.lost, lost))
+            else:
+                others.append(line)
+        if self.also is not None and others:
+            self.also(others)
         return events
 
     def close(self) -> None:

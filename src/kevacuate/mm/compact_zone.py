@@ -2,8 +2,9 @@
 """Compaction of one zone: a step of its loop, and is it over (mm/compaction.c, 7.2).
 
 As kcompactd runs it: MIGRATE_SYNC_LIGHT, for GFP_KERNEL. Approximate: a batch is isolated and its destinations are found at one
-moment of virtual time, the moves then come 32 pages at a time; a large folio without a destination counts as failed, it is
-not split. Direct compaction, which is one moment: :mod:`.direct_compact`.
+moment of virtual time, the moves then come 32 pages at a time; what is locked stays so. In an open loop, as it was first
+modelled, a large folio without a destination is not split, it counts as failed. Direct compaction, which is one moment:
+:mod:`.direct_compact`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
+from kevacuate.mm.compact_migrate import try_split_folio
 from kevacuate.mm.compact_reset import reset_isolation_suitable_zone
 from kevacuate.mm.compact_scanners import pageblock_start_pfn
 from kevacuate.mm.compact_suitable import compaction_restarting, extfrag_for_order
@@ -51,7 +53,7 @@ def set_scanners(s: View, z: int, cc: CompactControl) -> None:
 def compact_zone_set(s: View, z: int, cc: CompactControl, cpu: int) -> None:
     """compact_zone up to its loop, for every kind of compaction (:2564)."""
     cc.last_migrated_pfn = cc.fast_start_pfn = cc.finish_pageblock = 0
-    cc.nr_freepages = cc.nr_migratepages = cc.left = 0
+    cc.nr_freepages = cc.nr_migratepages = cc.left = cc.nr_parts = 0
     cc.total_migrate_scanned = cc.total_free_scanned = 0
     if compaction_restarting(s, z, cc.order):
         reset_isolation_suitable_zone(s, z)
@@ -130,25 +132,58 @@ def suitable_page_is_free(s: View, z: int, order: int, mt: int) -> bool:
     return False
 
 
-@part(cold=True)
-def compact_folios_unmap(s: View, z: int, cc: CompactControl) -> None:
-    """The unmap phase of migrate_pages, last isolated first: a destination for every source (mm/migrate.c:1805)."""
-    sources, targets = cc.sources, cc.targets
+NO_TARGET = -1
+"""The destination of a folio that has none,"""
+UNTRIED = -2
+"""or for which none was looked for, as they had run out."""
+SPLIT = -1
+"""Where a source was that has been split."""
+
+
+@part
+def target_for(s: View, z: int, cc: CompactControl, i: int) -> int:
+    """A destination for source *i*; NO_TARGET if it cannot be moved. A large folio for which there is none is split.
+
+    Destinations have run out when there is none for a single page, or for a folio that cannot be split.
+    """
+    pfn = s.folios[cc.sources + i]
+    order = s.meta[pfn] & 15
+    if s.link[2 * pfn + 1] & k.ATTR_FREED:
+        return NO_TARGET
+    dst = compaction_alloc(s, z, cc, order)
+    if dst >= 0 and s.link[2 * pfn + 1] & k.ATTR_BUSY:
+        compaction_free(s, z, cc, dst, order)
+        return NO_TARGET
+    if dst < 0 and s.cfg.open_loop == 0 and try_split_folio(s, cc, pfn, cc.mode):
+        s.folios[cc.sources + i] = SPLIT
+    elif dst < 0 and (order == 0 or s.cfg.open_loop == 0):
+        cc.enomem = 1
+    return dst
+
+
+@part
+def find_targets(s: View, z: int, cc: CompactControl) -> None:
+    """A destination for every source, last isolated first; what is left of the sources is what was not split."""
     cc.enomem = 0
     for i in range(cc.nr_folios - 1, -1, -1):
-        pfn = s.folios[sources + i]
-        order = s.meta[pfn] & 15
-        dst = -1
-        if cc.enomem == 0:
-            dst = compaction_alloc(s, z, cc, order)
-            if dst < 0 and order == 0:
-                cc.enomem = 1
-        if dst >= 0 and s.link[2 * pfn + 1] & k.ATTR_BUSY:
-            compaction_free(s, z, cc, dst, order)
-            dst = -1
-        s.folios[targets + i] = dst
-    cc.left = cc.nr_folios
-    cc.failed = cc.failed_pages = 0
+        s.folios[cc.targets + i] = UNTRIED if cc.enomem else target_for(s, z, cc, i)
+    left = 0
+    for i in range(cc.nr_folios):
+        pfn = s.folios[cc.sources + i]
+        if pfn != SPLIT:
+            s.folios[cc.sources + left] = pfn
+            s.folios[cc.targets + left] = s.folios[cc.targets + i]
+            left += 1
+    cc.left = left
+
+
+@part
+def put_back_failed(s: View, cc: CompactControl, cpu: int, pfn: int, tried: bool) -> None:
+    """A folio of this batch has failed; its pages count as such if it was *tried*, in an open loop in any case."""
+    cc.failed += 1
+    if tried or s.cfg.open_loop:
+        cc.failed_pages += 1 << (s.meta[pfn] & 15)
+    put_source_back(s, cpu, pfn)
 
 
 @part
@@ -162,9 +197,7 @@ def move_source(s: View, z: int, cc: CompactControl, cpu: int, pfn: int, dst: in
         migrate_folio_move(s, cpu, pfn, dst, order)
         return 1 << order
     else:
-        cc.failed += 1
-        cc.failed_pages += 1 << order
-        put_source_back(s, cpu, pfn)
+        put_back_failed(s, cc, cpu, pfn, dst != UNTRIED)
     if dst >= 0:
         compaction_free(s, z, cc, dst, s.meta[dst] & 15)
     return 0
@@ -191,6 +224,39 @@ def compact_folios_move(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
 
 
 @part
+def begin_parts(s: View, z: int, cc: CompactControl, cpu: int) -> bool:
+    """The pages of split folios are the next to be moved; False if there are none, or no destinations: then they are put back.
+
+    Like the folio that was split they are of this batch, though it does not end for want of theirs (mm/migrate.c:2161).
+    """
+    waiting = cc.nr_parts
+    cc.nr_parts = 0
+    if waiting == 0:
+        return False
+    cc.batch_folios += waiting - cc.nr_split
+    if cc.enomem:
+        for i in range(waiting):
+            put_back_failed(s, cc, cpu, s.folios[cc.parts + i], False)
+        return False
+    for i in range(waiting):
+        s.folios[cc.sources + waiting - 1 - i] = s.folios[cc.parts + i]
+    cc.nr_folios = waiting
+    find_targets(s, z, cc)
+    cc.enomem = 0
+    return True
+
+
+@part(cold=True)
+def compact_folios_unmap(s: View, z: int, cc: CompactControl, cpu: int) -> None:
+    """The unmap phase of migrate_pages (mm/migrate.c:1805). If all sources are split, their pages are next at once."""
+    cc.batch_folios = cc.nr_folios
+    cc.failed = cc.failed_pages = cc.nr_split = cc.split_pages = 0
+    find_targets(s, z, cc)
+    if cc.left == 0:
+        begin_parts(s, z, cc, cpu)
+
+
+@part
 def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tuple[int, bool]:
     """What compact_zone does when *failed* folios are left (:2712). Returns (COMPACT_*, whether to rescan the block)."""
     cc.nr_migratepages = 0
@@ -213,7 +279,7 @@ def batch_over(s: View, z: int, cc: CompactControl) -> tuple[int, bool]:
     failed = cc.failed
     s.stat.compact_failed += failed
     s.stat.pgmigrate_fail += cc.failed_pages
-    log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, cc.nr_folios - failed, failed, cc.enomem, 0)
+    log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, cc.batch_folios - failed, failed, cc.enomem, 0)
     return after_migration(s, cc, failed, cc.enomem)
 
 
@@ -232,7 +298,7 @@ def begin_batch(s: View, z: int, cc: CompactControl, cpu: int) -> None:
     """Isolate the next batch and find its destinations; nothing left to move if there is none."""
     cc.left = 0
     if isolate_batch(s, z, cc, cpu) == ISOLATE_SUCCESS:
-        compact_folios_unmap(s, z, cc)
+        compact_folios_unmap(s, z, cc, cpu)
 
 
 @part
@@ -267,7 +333,7 @@ def compact_zone_turn(
     """A step of compact_zone's loop (:2640). Returns COMPACT_CONTINUE, or how it ended."""
     result = k.COMPACT_CONTINUE
     if cc.left > 0:
-        if compact_folios_move(s, z, cc, cpu):
+        if compact_folios_move(s, z, cc, cpu) or begin_parts(s, z, cc, cpu):
             return result
         result, again = batch_over(s, z, cc)
         if again:

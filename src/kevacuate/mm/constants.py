@@ -97,8 +97,11 @@ ATTR_REFERENCED = 4096
 ATTR_WORKINGSET = 8192
 ATTR_RECLAIM = 16384
 ATTR_ACTIVATING = 32768
-ATTR_DIRTIED = 0x7FFF0000  # when the folio was made dirty (mm/writeback.py)
-ATTR_MIGRATED = ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM | ATTR_DIRTIED
+ATTR_DIRTIED = 0x3FFF0000  # when the folio was made dirty (mm/writeback.py)
+ATTR_YOUNG = 0x40000000  # a page table that maps the folio has an accessed bit (in closed loop)
+ATTR_MIGRATED = (
+    ATTR_STATIC | ATTR_ACTIVE | ATTR_REFERENCED | ATTR_WORKINGSET | ATTR_RECLAIM | ATTR_DIRTIED | ATTR_YOUNG
+)
 
 # LRU lists (enum lru_list): anonymous ones and those of files, active ones one further; the unevictable ones are counted alone.
 LRU_INACTIVE_ANON = 0

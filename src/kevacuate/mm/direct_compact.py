@@ -53,20 +53,12 @@ def gfp_compaction_allowed(s: View, gfp: int) -> bool:
 @part
 def migrate_batch(s: View, z: int, cc: CompactControl, cpu: int) -> tuple[int, bool]:
     """Move what was isolated (:2702). Returns (COMPACT_CONTINUE or COMPACT_CONTENDED, whether to scan the rest of the block)."""
-    folios = cc.nr_folios
     result = migrate_pages(s, z, cc, cpu)
     failed = cc.nr_failures
+    folios = cc.nr_folios + cc.split_pages - cc.nr_split
     enomem = 1 if result < 0 else 0
     log_event(s, k.L_COMPACT_MIGRATE, cc.migrate_pfn, folios - failed, failed, enomem, 0)
     return after_migration(s, cc, result, enomem)
-
-
-ROUNDS_A_PAGE = 2
-"""Rounds of one run for each page of the zone, after which it ends as if a lock were contended.
-
-The kernel has no such bound. A fast search can find the same block again and again whose large folio stays for want of a
-destination: the kernel splits that folio, the model does not.
-"""
 
 
 @part
@@ -112,12 +104,7 @@ def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
     compact_zone_set(s, z, cc, cpu)
     update_cached = cached_join(s, z, cc)
     result = compact_finished(s, z, cc, False, 0)
-    rounds = ROUNDS_A_PAGE * (s.zone[z].zone_end_pfn - s.zone[z].zone_start_pfn)
     while result == k.COMPACT_CONTINUE:
-        rounds -= 1
-        if rounds < 0:
-            result = k.COMPACT_CONTENDED
-            break
         begin_round(s, cc)
         result, update_cached = compact_block(s, z, cc, cpu, update_cached)
         if result == k.COMPACT_CONTINUE:

@@ -15,7 +15,7 @@ from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.layout import State
-from kevacuate.mm.lru import folio_mark_accessed
+from kevacuate.mm.lru import folio_mark_accessed, folio_young
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.page_isolation import (
@@ -149,6 +149,14 @@ def mark_accessed(sa: State, cpu: int, pfn: int) -> None:
     s = pointers(sa)
     s.stat.cpu = cpu
     folio_mark_accessed(s, pfn)
+
+
+@kernel
+def mark_young(sa: State, cpu: int, pfn: int) -> None:
+    """A use of the allocated chunk that starts at *pfn* through a page table, on *cpu*."""
+    s = pointers(sa)
+    s.stat.cpu = cpu
+    folio_young(s, pfn)
 
 
 @kernel

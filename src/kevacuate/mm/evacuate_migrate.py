@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """migrate_pages in MIGRATE_ASYNC, alloc_migration_target, putback_movable_pages (mm/migrate.c, 7.2).
 
-Approximate: splitting a large folio for want of a destination is not modelled (it counts as failed, -ENOMEM), and a
-page is busy, pinned or under writeback for as long as its attributes say so.
+Approximate: a page is busy, pinned or under writeback for as long as its attributes say so. In an open loop a large folio without
+a destination is not split: it has failed, with -ENOMEM.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
 from kevacuate.mm.page_alloc import alloc_pages
 from kevacuate.mm.page_free import free_frozen_pages
+from kevacuate.mm.split_folio import split_folio
 
 
 @part
@@ -52,10 +53,49 @@ def keep_rest(s: View, worker: Worker, kept: int, at: int, left: int) -> None:
 
 
 @part
+def try_split_folio(s: View, worker: Worker, pfn: int, order: int) -> bool:
+    """Split a folio that has no destination; its other pages and then its first wait to be tried by themselves (:1585)."""
+    if s.cfg.open_loop or order == 0 or not split_folio(s, pfn, k.MIGRATE_ASYNC):
+        return False
+    at = s.cfg.evacuated_parts + worker.nr_parts
+    for i in range(1 << order):
+        s.folios[at + i] = pfn + (i + 1) % (1 << order)
+    worker.nr_parts += 1 << order
+    worker.nr_split += 1
+    return True
+
+
+@part
+def migrate_parts(s: View, worker: Worker, cpu: int) -> int:
+    """The pages of split folios are tried once (:2161); those without a destination stay. Returns the pages moved.
+
+    Nothing else keeps them: they would not have been split.
+    """
+    parts = s.cfg.evacuated_parts
+    targets = parts + (1 << s.cfg.pageblock_order)
+    count = worker.nr_parts
+    moved = 0
+    while moved < count:
+        dst = alloc_migration_target(s, cpu, s.folios[parts + moved], 0)
+        if dst < 0:
+            s.stat.pgmigrate_fail += 1
+            break
+        s.folios[targets + moved] = dst
+        moved += 1
+    for i in range(moved):
+        migrate_folio_move(s, cpu, s.folios[parts + i], s.folios[targets + i], 0)
+    for i in range(moved, count):
+        s.folios[parts + i - moved] = s.folios[parts + i]
+    worker.nr_parts = count - moved
+    return moved
+
+
+@part
 def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, int, bool]:
     """The unmap phase, up to ten passes (:1208, :1805). Returns (unmapped, failed, pages freed, enomem).
 
-    Each pass allocates a destination for every folio left; a locked one gives it back and waits for the next pass.
+    Each pass allocates a destination for every folio left; a locked one gives it back and waits for the next pass. A large one
+    without a destination is split; without one for what is not, the phase ends.
     """
     left = worker.nr_migratepages
     unmapped = 0
@@ -73,6 +113,8 @@ def migrate_folios_unmap(s: View, worker: Worker, cpu: int) -> tuple[int, int, i
                 continue
             dst = alloc_migration_target(s, cpu, pfn, order)
             if dst < 0:
+                if try_split_folio(s, worker, pfn, order):
+                    continue
                 keep_rest(s, worker, kept, i, left)
                 return unmapped, failed, freed, True
             if attr & k.ATTR_BUSY:
@@ -121,10 +163,14 @@ def migrate_folios_move(s: View, worker: Worker, cpu: int, unmapped: int, failed
 def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
     """Migrate the worker's private list; what failed is left on it (:2094). Returns (ret, pages succeeded).
 
-    ret is -ENOMEM, or the number of folios that failed.
+    ret is -ENOMEM, or the number of folios that failed or were split: 0 if all their pages have moved. Pages of split folios that
+    have not stay behind the list.
     """
+    worker.nr_parts = worker.nr_split = 0
     unmapped, failed, succeeded, enomem = migrate_folios_unmap(s, worker, cpu)
     moved, failed = migrate_folios_move(s, worker, cpu, unmapped, failed)
+    if worker.nr_parts and not enomem:
+        moved += migrate_parts(s, worker, cpu)
     left = worker.nr_migratepages
     for i in range(left - 1, -1, -1):
         worker.migratepages[failed + i] = worker.migratepages[i]
@@ -132,6 +178,8 @@ def migrate_pages(s: View, worker: Worker, cpu: int) -> tuple[int, int]:
         worker.migratepages[i] = worker.failed_folios[i]
     worker.nr_migratepages = left + failed
     ret = left + failed
+    if ret + worker.nr_parts > 0:
+        ret += worker.nr_split
     if enomem:
         ret = -k.ENOMEM
     s.stat.pgmigrate_success += succeeded + moved
@@ -150,5 +198,8 @@ def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
             continue
         pages += 1 << order
         put_source_back(s, cpu, pfn)
-    worker.nr_migratepages = 0
+    for i in range(worker.nr_parts):
+        pages += 1
+        put_source_back(s, cpu, s.folios[s.cfg.evacuated_parts + i])
+    worker.nr_migratepages = worker.nr_parts = 0
     return pages

@@ -118,6 +118,7 @@ class Config(Record):
     reclaim_ns: int
     migrate_ns: int
     time_scale: int
+    evacuated_parts: int  #: index in ``folios`` of the pages of folios that an evacuation has split; their destinations follow
     nr_pcp_lists: int  #: NR_PCP_LISTS
     pcp_base: int  #: index in ``link`` of the first per-CPU list's sentinel
     steal_suitable: int  #: this and what follows: switches of the kernel profile (mm/profile.py)
@@ -186,12 +187,14 @@ class Counters(Record):
     truncated_pages: int  #: of those, pages that the workload gave up before
     refault_pages: int  #: pages that the model dropped and the workload used again
     refaults_failed: int  #: such reads for which no memory was to be had
-    first_base_page: int  #: closed loop: index in ``obj`` of the first base page, see runs/base_pages.py,
+    first_base_page: int  #: closed loop: index in ``obj`` of the first base page, see mm/base_pages.py,
     nr_base_pages: int  #: how many ids there are,
     next_base_page: int  #: where the next ones are looked for,
     spare_base_page: int  #: ids for the largest object that nobody had when it was last looked: -1 none
     base_pages: int  #: base pages taken in the place of folios that were not to be had,
     base_pages_failed: int  #: and those for which no memory was to be had
+    folios_split: int  #: large folios that migration has split for want of a destination,
+    split_without_ids: int  #: and that it would have, had there been ids for their pages
     attempts: int  #: requests that the recorded kernel refused,
     attempts_given_back: int  #: of those, requests that the model satisfied
     bad_free: int  #: demand frees of what was never allocated
@@ -340,6 +343,11 @@ class CompactControl(Record):
     nr_failures: int  #: how many these are
     succeeded: int  #: pages that its batch has moved,
     failed_pages: int  #: that it could not
+    parts: int  #: index in ``folios`` of pages of split folios that wait to be tried (split_folios),
+    nr_parts: int  #: how many these are
+    batch_folios: int  #: folios of kcompactd's batch, with the pages that split ones have become
+    nr_split: int  #: folios of this migration that were split,
+    split_pages: int  #: and their pages
 
 
 class SlowPath(Record):
@@ -424,6 +432,8 @@ class Worker(Record):
     dst: Words = words(COMPACT_CLUSTER_MAX)  #: scratch of migrate_pages: destinations,
     unmapped: Words = words(COMPACT_CLUSTER_MAX)  #: unmapped sources,
     failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
+    nr_parts: int  #: pages of split folios that wait, in ``folios``, from cfg.evacuated_parts on
+    nr_split: int  #: folios of this migration that were split
 
 
 class EvacuateItem(Record):

@@ -179,8 +179,11 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
         if meta >> 4 == k.CHUNK_ALLOC and may_be_source(s, cc, pfn, order):
             marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
-        scanned += 1 << order
-        pfn += 1 << order
+        step = 1 << order
+        if meta >> 4 != k.CHUNK_BUDDY and not is_compound(s, meta >> 4):
+            step = min(step, end - pfn)
+        scanned += step
+        pfn += step
     close_block(s, z, cc, min(pfn, end), end, not marked)
     taken = cc.nr_migratepages
     cc.total_migrate_scanned += scanned

@@ -57,8 +57,9 @@ class State(NamedTuple):
     pcp : int32
         Per-CPU lists' records: zone by zone, in each CPU by CPU.
     folios : int64[nodes * 2 << pageblock order]
-        Of every node's compaction: its sources, then their destinations. In a closed loop behind those, int64[4 << pageblock
-        order], of direct compactions: sources, destinations, unmapped sources, failed ones.
+        Of every node's compaction: its sources, then their destinations. In a closed loop behind those, int64[5 << pageblock
+        order], of direct compactions: sources, destinations, unmapped sources, failed ones, pages of split folios; then of
+        every node's compaction pages of split folios; then those of evacuations, and their destinations.
     obj : int32[objects]
         First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
         of pages).
@@ -362,6 +363,7 @@ def _set_kcompactd(s: View, node: int) -> None:
     cc, cfg = s.cc[node], s.cfg
     cc.sources = node * (2 << cfg.pageblock_order)
     cc.targets = cc.sources + (1 << cfg.pageblock_order)
+    cc.parts = (2 * cfg.nr_nodes + 5 + node) << cfg.pageblock_order
     cc.freepages = k.FREEPAGES
     cc.mode = k.MIGRATE_SYNC_LIGHT
     cc.gfp_mask = k.GFP_KERNEL
@@ -380,6 +382,8 @@ def _set_direct_compaction(s: View) -> None:
     cc.targets = cc.sources + block
     cc.unmapped = cc.targets + block
     cc.failures = cc.unmapped + block
+    cc.parts = cc.failures + block
+    cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) * block
 
 
 def _set_zone(zone: Zone, config: ZoneConfig) -> None:
@@ -483,7 +487,7 @@ def build_state(
         worker=Worker.new(cfg.nr_workers),
         item=EvacuateItem.new(cfg.pool),
         cc=CompactControl.new(nodes + direct),
-        folios=np.zeros((nodes * 2 + direct * 4) << machine.pageblock_order, np.int64),
+        folios=np.zeros((nodes * (2 + direct) + direct * 7) << machine.pageblock_order, np.int64),
         log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
         slow=SlowPath.new(),

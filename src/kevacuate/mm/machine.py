@@ -14,6 +14,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_pages_of, base_pages_order
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import (
     EvacuationConfig,
@@ -48,7 +49,7 @@ _KNOBS = {field.name for field in fields(EvacuationConfig)} - {"evacuate", "read
 
 @dataclass(frozen=True)
 class Chunk:
-    """A handle of an allocation: it stays valid while the pages move."""
+    """A handle of an allocation: it stays valid while the pages move, each by itself once migration has split them."""
 
     machine: Machine
     number: int
@@ -56,8 +57,13 @@ class Chunk:
     @property
     def pfn(self) -> int | None:
         """First pfn now; None once freed or dropped."""
-        pfn = int(self.machine.state.obj[self.number])
-        return pfn if pfn >= 0 else None
+        return next(iter(self.pfns), None)
+
+    @property
+    def pfns(self) -> list[int]:
+        """First pfns of its folios now: of one, or of its pages once it was split; those freed or dropped are left out."""
+        obj = self.machine.state.obj
+        return [int(obj[i]) for i in self.machine._folios(self.number) if obj[i] >= 0]
 
     def __repr__(self) -> str:
         return f"<chunk {self.number} at pfn {self.pfn}>"
@@ -125,7 +131,9 @@ class Machine:
             hpage_pmd_order=pageblock_order if pageblock_order > 3 else -1,
             compaction=compaction,
         )
-        options = StateOptions(objects=max(2 * pages, 64), log_capacity=1 << 14)
+        objects = max(2 * pages, 64)
+        parts = 2 * (pages + (1 << order)) >> order << order
+        options = StateOptions(objects=objects + parts, log_capacity=1 << 14)
         self.state: State = build_state(self.config, EvacuationConfig(evacuate=evacuate, **knobs), options)
         load_state.memblock_free_all(self.state, self.config)
         if min_free_kbytes:
@@ -135,7 +143,10 @@ class Machine:
         self.state.view.zone[
             0
         ].compact_cached_free_pfn = last  # as in zones above pfn 0, where its 0 is no position
-        self._spare = list(range(self.state.obj.size - 1, -1, -1))
+        stat = self.state.view.stat
+        stat.first_shadow = stat.first_base_page = objects
+        stat.nr_base_pages = parts
+        self._spare = list(range(objects - 1, -1, -1))
 
     def alloc(
         self, kind: str = "movable", order: int = 0, *, cpu: int = 0, gfp: int | None = None, **attrs: bool
@@ -181,12 +192,15 @@ class Machine:
         if chunk.machine is not self:
             raise KevacuateError(f"Chunk {chunk.number} is another machine's: free it there.")
         cpu = self._cpu(cpu)
-        pfn = chunk.pfn
-        if pfn is None:
+        pfns = chunk.pfns
+        if not pfns:
             raise KevacuateError(
                 f"Chunk {chunk.number} is not allocated: it was freed, or dropped as clean page cache."
             )
-        entry.free(self.state, cpu, pfn)
+        for pfn in pfns:
+            entry.free(self.state, cpu, pfn)
+        for number in {chunk.number, *self._folios(chunk.number)}:
+            self.state.obj[number] = k.OBJ_NONE
         self._spare.append(chunk.number)
 
     @property
@@ -261,6 +275,14 @@ class Machine:
     def __str__(self) -> str:
         blocks = range(self._blocks)
         return "\n".join([free_lists_picture(self.state), *(self.block(number) for number in blocks)])
+
+    def _folios(self, number: int) -> range:
+        """The objects that a chunk consists of: itself, or its pages once it was split."""
+        code = int(self.state.obj[number])
+        if code > OBJ_BASE_PAGES:
+            return range(number, number + 1)
+        first = self.state.view.stat.first_base_page + base_pages_of(code)
+        return range(first, first + (1 << base_pages_order(code)))
 
     @property
     def _blocks(self) -> int:

@@ -92,7 +92,7 @@ NOT_MODELLED = (
     "MGLRU, swap, shrinkers of slabs (what the recorded kernel's freed is in the demand), page tables' accessed bits",
     "per-CPU deltas of NR_FREE_PAGES, and the NUMA expiry of per-CPU lists",
     "alloc_pages_bulk beyond one page a call, page reporting, memory hotplug, hwpoison",
-    "splitting of large folios whose destination cannot be allocated",
+    "in open loop: splitting of large folios whose destination cannot be allocated",
 )
 """What no profile models, in words."""
 

@@ -2,9 +2,10 @@
 """Shrinking one LRU list by up to SWAP_CLUSTER_MAX pages: what becomes of each folio at its tail (mm/vmscan.c, 7.2).
 
 A batch is one moment of virtual time. What no recording of allocations shows is an input, each a bit of the folio: BUSY (locked),
-DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, and PG_referenced as the demand's uses of the folio
-set it. Approximate: page tables are not modelled, so a mapped folio counts as used where the demand says that it was, and no
-executable one is spared for being mapped; a folio that is pinned has buffers that cannot be released (it is activated).
+DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, and PG_referenced and the accessed bit of a page
+table (YOUNG) as the demand's uses of the folio set them. Approximate: page tables are not modelled. A folio used through one
+counts as executable, and the bit outlives the mapping. A folio that is pinned has buffers that cannot be released (it is
+activated).
 There is no swap: anonymous lists are not scanned.
 """
 
@@ -153,6 +154,10 @@ def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     if writeback:
         writeback_found(s, sc, node, pfn, attr, pages)
         return False
+    if attr & k.ATTR_YOUNG:  # folio_check_references, :889
+        s.link[2 * pfn + 1] = (attr & ~k.ATTR_YOUNG) | k.ATTR_REFERENCED
+        activate_locked(s, pfn)
+        return False
     attr &= ~k.ATTR_REFERENCED
     s.link[2 * pfn + 1] = attr
     if attr & k.ATTR_PINNED:
@@ -243,12 +248,26 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
     return reclaimed
 
 
+@part
+def deactivate_unused(s: View, pfn: int) -> int:
+    """Deactivate an isolated active folio, unless a page table's accessed bit spares it; the pages deactivated (:2113)."""
+    attr = s.link[2 * pfn + 1] + 0
+    if attr & k.ATTR_YOUNG:
+        s.link[2 * pfn + 1] = attr & ~k.ATTR_YOUNG
+        return 0
+    s.link[2 * pfn + 1] = (attr & ~k.ATTR_ACTIVE) | k.ATTR_WORKINGSET
+    return 1 << (s.meta[pfn] & 15)
+
+
 @part(cold=True)
 def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int) -> None:
-    """Deactivate *nr_to_scan* pages at the tail of the active list of files (:2063)."""
+    """Deactivate *nr_to_scan* pages at the tail of the active list of files, but those used by page tables (:2063).
+
+    The latter go back to the head of their list before the others go to that of the inactive one.
+    """
     lru_add_drain_cpu(s, cpu)
     before = sc.scanned
-    scan = skipped = 0
+    scan = skipped = deactivated = 0
     first = NO_FOLIO
     sc.nr_kept = 0
     while scan < nr_to_scan:
@@ -258,12 +277,15 @@ def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan
         pfn = s.obj[lru_object(s, at)] + 0
         scan += 1 << (s.meta[pfn] & 15)
         isolate_from_list(s, pfn, s.link[2 * pfn + 1] + 0)
-        s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~k.ATTR_ACTIVE) | k.ATTR_WORKINGSET
+        deactivated += deactivate_unused(s, pfn)
         sc.kept[sc.nr_kept] = pfn
         sc.nr_kept += 1
     sc.scanned += scan
     sc.cost += (sc.scanned - before) * s.cfg.shrink_active_ns
-    for i in range(sc.nr_kept):
-        move_folio_to_lru(s, sc.kept[i])
+    for active in (k.ATTR_ACTIVE, 0):
+        for i in range(sc.nr_kept):
+            if sc.kept[i] >= 0 and s.link[2 * sc.kept[i] + 1] & k.ATTR_ACTIVE == active:
+                move_folio_to_lru(s, sc.kept[i])
+                sc.kept[i] = -1
     s.stat.pgrefill += sc.scanned - before
-    s.stat.pgdeactivate += scan
+    s.stat.pgdeactivate += deactivated

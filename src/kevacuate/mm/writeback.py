@@ -6,7 +6,7 @@ minute; under pressure dirty limits and fsync make it sooner. The default, 2 s, 
 (pressure, seed 1) finds 1,504 pages dirty at the tail, with 3 s 3,572; the kernel found 1,329, another boot 2,977
 (nr_vmscan_immediate_reclaim). Of a second recording (churn, seed 5) replays find 1,620 with 1.5 s and 5,698 with 3 s, the kernel
 1,936. The folio's attributes hold when it was made dirty, in units of 2**29 ns from 1 on; 0 is the start. Approximate: the time
-wraps after 4.8 hours, and that a folio is written is seen when it is next looked at.
+wraps after 2.4 hours, and that a folio is written is seen when it is next looked at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kevacuate.mm.fields import View
 
 _SHIFT = 16
 _UNIT_SHIFT = 29
-_WRAPS = 0x7FFF
+_WRAPS = 0x3FFF
 
 
 @part(inline=True)

@@ -1,36 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Triage of a recording, of any: all it takes is external fragmentation events."""
+"""Triage of a recording, of any: external fragmentation events, and where they were recorded, those of stalls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.extfrag import tells_ownership
 from kevacuate.measure.moments import moments_of
 from kevacuate.measure.recorded import recorded_kinds
+from kevacuate.measure.rescans import RESCAN_KINDS
+from kevacuate.measure.stalls import STALL_KINDS
 from kevacuate.measure.triage import TriageCounter
+from kevacuate.measure.wakes import WAKE_KINDS
 from kevacuate.observe.outcomes import count_events, knows_none_came
-from kevacuate.recording import EventKind, Recording
+from kevacuate.observe.stalls import Waits
+from kevacuate.recording import EventChunk, EventKind, Recording
 from kevacuate.recording.ringbuf import NO_FORMAT
 from kevacuate.recording.schema import EVENT_SPECS
 
 TRIAGE_KINDS: tuple[EventKind, ...] = (
-    EventKind.MM_PAGE_ALLOC,
     EventKind.MM_PAGE_ALLOC_EXTFRAG,
-    EventKind.COMPACTION_END,
     EventKind.COMPACTION_MIGRATEPAGES,
+    *STALL_KINDS,
+    *RESCAN_KINDS,
+    *WAKE_KINDS,
 )
 """The kinds of events that a triage reads, as far as the recording has them."""
-
-
-STALL_KINDS: tuple[EventKind, ...] = (
-    EventKind.VMSCAN_DIRECT_RECLAIM_BEGIN,
-    EventKind.COMPACTION_TRY_TO_COMPACT_PAGES,
-)
-"""Events with which an allocation's stall begins: direct reclaim, direct compaction. A triage names them and pairs none yet."""
 
 EXTFRAG_NAME = "mm_page_alloc_extfrag"
 
@@ -52,7 +49,13 @@ def triage_recording(
     counter = TriageCounter(
         machine.pageblock_order, recording.span or (0, 0), ownership=tells_ownership(machine)
     )
-    count_events(recording, TRIAGE_KINDS, counter.add, progress)
+    waits = Waits(recording)
+
+    def add(chunk: EventChunk) -> None:
+        counter.add(chunk)
+        waits.add(chunk)
+
+    count_events(recording, TRIAGE_KINDS, add, progress)
     held = recording.quality.get("events_by_kind", {})
     if not held and not knows_none_came(recording):
         raise KevacuateError(
@@ -73,7 +76,7 @@ def triage_recording(
         "losses_known": bool(recording.losses),
         "extfrag_recorded": recorded,
         "events_held": {KERNEL_EVENTS.get(kind, kind): int(count) for kind, count in held.items()},
-        "stalls": any(kind.name in held for kind in STALL_KINDS),
+        "stalls": waits.result(),
         "pids_kept": bool(machine.extra.get("pids_kept", True)),
         "task_names": recording.quality.get("tasks", {}),
         **counter.result(moments, known=recorded is True and not any(unseen.values()), huge_order=huge_order),
@@ -103,36 +106,3 @@ def _were_recorded(counter: TriageCounter, recording: Recording) -> bool | None:
         return True
     kinds = recorded_kinds(recording.machine)
     return None if kinds is None else int(EventKind.MM_PAGE_ALLOC_EXTFRAG) in kinds
-
-
-def triage(
-    recording: Recording | str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Whether a recorded machine was fragmenting, and by whom: what ``kevacuate triage --json`` prints.
-
-    Parameters
-    ----------
-    recording : Recording or path
-        With external fragmentation events; snapshots are used where there are some.
-    progress : callable, optional
-        Called with (events done, events in all; 0 where that is not known).
-
-    Returns
-    -------
-    dict
-        JSON values: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in order of their
-        events), ``timeline``, ``pageblocks``. No model has a part in them.
-
-    Raises
-    ------
-    KevacuateError
-        The recording holds no events, or is corrupted.
-
-    Examples
-    --------
-    >>> import kevacuate
-    >>> result = kevacuate.triage("my-server.kev")
-    >>> result["verdict"], round(result["seconds"], 1)
-    ('quiet now', 1.4)
-    """
-    return triage_recording(Recording.of(recording), progress=progress)

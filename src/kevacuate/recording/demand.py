@@ -43,14 +43,17 @@ class DemandOp(IntEnum):
     """The recorded kernel's reclaim freed ``obj``, of ``order``. Open loop: FREE. Closed loop: the pages stay on their LRU list,
     as shadows ``aux`` to ``aux + 2**order - 1``, one a page."""
     ACCESS = 6
-    """The workload used ``obj``. Open loop: nothing. Closed loop: it is marked accessed, or read again where the model dropped
-    it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
+    """The workload used ``obj``, through a page table where ``aux`` is 1. Open loop: nothing. Closed loop: it is marked accessed,
+    or young, or read again where the model dropped it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
     TRUNCATE = 7
     """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
     them is freed."""
     ATTEMPT = 8
     """The recorded kernel refused a request of ``order``, ``mt`` and ``gfp``; ``obj`` is 0 and means nothing. Open loop: nothing.
     Closed loop: it is tried, and given back at once where the model satisfies it."""
+    GATHER = 9
+    """Shadow ``aux`` (0: none) is shadow ``obj`` from now on: pages of several folios that are read again as one. Open loop:
+    nothing."""
 
 
 FIRST_CLOSED_OP = int(DemandOp.ACCESS)

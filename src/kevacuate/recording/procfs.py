@@ -25,9 +25,14 @@ _PAGESET_FIELD = re.compile(r"^\s+(\w+):\s+(\d+)$", re.MULTILINE)
 PAGESET_FIELDS = ("count", "high", "batch", "high_min", "high_max")
 _BUDDY = re.compile(r"^Node (\d+), zone\s+(\S+)((?:\s+\d+)+)\s*$", re.MULTILINE)
 _TYPE_FREE = re.compile(r"^Node\s+(\d+), zone\s+(\S+), type\s+(\w+)((?:\s+>?\d+)+)\s*$", re.MULTILINE)
-_TYPE_HEAD = re.compile(r"^Number of blocks type\s+(.*)$", re.MULTILINE)
 _TYPE_BLOCKS = re.compile(r"^Node (\d+), zone\s+(\S+)((?:\s+\d+)+)\s*$", re.MULTILINE)
 _VMSTAT = re.compile(r"^(\w+) (\d{1,20})$", re.MULTILINE)
+_MEMINFO = re.compile(r"^([A-Z][\w()]*):\s+(\d{1,18})(?: kB)?\s*$", re.MULTILINE)
+_SLAB = re.compile(
+    r"^(\S+)\s+(\d{1,18})\s+(\d{1,18})\s+\d+\s+\d+\s+(\d{1,6}) : tunables .*: slabdata\s+\d+\s+(\d{1,18})\s+\d+",
+    re.MULTILINE,
+)
+_INDEX = re.compile(r"^Node (\d+), zone\s+(\S+)((?:\s+-?\d\.-?\d{2,3})+)\s*$", re.MULTILINE)
 _SWAP = re.compile(r"^SwapTotal:\s*(\d+) kB", re.MULTILINE)
 
 
@@ -119,22 +124,79 @@ def parse_pagetypeinfo(
 ) -> tuple[dict[tuple[int, str], dict[str, tuple[int, ...]]], dict[tuple[int, str], dict[str, int]]]:
     """Of /proc/pagetypeinfo, by (node, zone): type to free chunks by order, and type to number of pageblocks.
 
-    A count that the kernel stopped at (``>100000``, to hold the zone's lock only so long) is that number.
+    A count that the kernel stopped at (``>100000``, to hold the zone's lock only so long) is that number:
+    :func:`stopped_counts` names those.
     """
     free: dict[tuple[int, str], dict[str, tuple[int, ...]]] = {}
     for node, zone, kind, counts in _TYPE_FREE.findall(text):
         free.setdefault((int(node), zone), {})[kind] = tuple(int(n) for n in re.findall(r"\d+", counts))
-    head = _TYPE_HEAD.search(text)
-    names = head[1].split() if head else []
-    blocks: dict[tuple[int, str], dict[str, int]] = {}
-    for node, zone, counts in _TYPE_BLOCKS.findall(text[head.end() :] if head else ""):
-        blocks[int(node), zone] = dict(zip(names, (int(n) for n in counts.split()), strict=False))
-    return free, blocks
+    return free, _counts_below(text, "Number of blocks type")
+
+
+def stopped_counts(text: str) -> set[tuple[int, str, str, int]]:
+    """(node, zone, type, order) of the free chunks of /proc/pagetypeinfo that the kernel counted no further: at least so many.
+
+    Linux 5.4 and later stop at 100000 (mm/vmstat.c:pagetypeinfo_showfree_print).
+    """
+    return {
+        (int(node), zone, kind, order)
+        for node, zone, kind, counts in _TYPE_FREE.findall(text)
+        if ">" in counts
+        for order, count in enumerate(re.findall(r">?\d+", counts))
+        if count.startswith(">")
+    }
+
+
+def parse_mixed_blocks(text: str) -> dict[tuple[int, str], dict[str, int]]:
+    """Type to pageblocks that hold a page of another type, by (node, zone), of /proc/pagetypeinfo; empty without page_owner.
+
+    The kernel's own count (mm/page_owner.c:pagetypeinfo_showmixedcount_print).
+    """
+    return _counts_below(text, "Number of mixed blocks")
+
+
+def _counts_below(text: str, title: str) -> dict[tuple[int, str], dict[str, int]]:
+    """Type to count by (node, zone), of the rows below the lines that begin with *title*: each node has one."""
+    found: dict[tuple[int, str], dict[str, int]] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("Number of "):
+            names = line.removeprefix(title).split() if line.startswith(title) else []
+        elif names and (row := _TYPE_BLOCKS.match(line)):
+            found[int(row[1]), row[2]] = dict(zip(names, map(int, row[3].split()), strict=False))
+    return found
 
 
 def parse_vmstat(text: str) -> dict[str, int]:
     """The counters of /proc/vmstat."""
     return {name: int(value) for name, value in _VMSTAT.findall(text)}
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """The values of /proc/meminfo: kB, or a number of huge pages."""
+    return {name: int(value) for name, value in _MEMINFO.findall(text)}
+
+
+def parse_slabinfo(text: str) -> dict[str, tuple[int, int, int]]:
+    """Of /proc/slabinfo, by cache: active objects, all objects, and pages (slabs times pages of a slab)."""
+    return {
+        name: (int(active), int(objects), int(slabs) * int(pages))
+        for name, active, objects, pages, slabs in _SLAB.findall(text)
+    }
+
+
+def parse_index(text: str) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Of debugfs' extfrag_index or unusable_index, by (node, zone): the index by order, in thousandths.
+
+    The kernel prints quotient and remainder apart (``%2d.%03d``, mm/vmstat.c:extfrag_show_print), so -500 is ``0.-500``.
+    """
+    return {
+        (int(node), zone): tuple(
+            int(whole) * 1000 + int(rest)
+            for whole, _, rest in (value.partition(".") for value in values.split())
+        )
+        for node, zone, values in _INDEX.findall(text)
+    }
 
 
 def pageblock_order(pagetypeinfo: str, default: int = 9) -> int:

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 TRACE = "Record events with `trace-cmd record -e kmem -e compaction -e migrate`, and import its trace.dat"
 PERF = "Print it with `perf script -F comm,tid,cpu,time,event,trace`"
-SNAPSHOT = "`kevacuate snapshot` shows the same of a running machine"
 VMCORE = "`kevacuate snapshot --vmcore FILE --vmlinux FILE` reads a memory image"
+HELD = "`kevacuate triage FILE` says what it holds"
+ARCHIVE = "an archive"
+"""What a file that holds others is called."""
 SAVED = "a saved result of `compare` or `replay`"
 """What a file that ``--save`` wrote is called."""
 
@@ -67,9 +69,9 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         r'\A\{"blocks": \{"class": \["',
     ),
     _kind(
-        "an archive",
+        ARCHIVE,
         "the files in it are not looked at",
-        "Unpack it, and `kevacuate import` the trace",
+        "Unpack it, and `kevacuate import` the trace, or `kevacuate triage` the folder",
         r"\A(?:PK\x03\x04|7z\xbc\xaf|[\s\S]{257}ustar)",
     ),
     _kind(
@@ -86,15 +88,15 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     ),
     _kind(
         "a trace in the Common Trace Format, as LTTng writes it",
-        "LTTng does not record the page allocator's own events",
-        TRACE,
+        "its events are not read",
+        "Print it with `babeltrace`, and give what it prints to `kevacuate triage`",
         r"\A(?:\xc1\x1f\xfc\xc1|\xc1\xfc\x1f\xc1|/\* CTF \d|\xd1\x1d\x57\x75|\x75\x57\x1d\xd1)",
     ),
     _kind(
         "what babeltrace prints of an LTTng trace",
-        "LTTng does not record the page allocator's own events",
-        TRACE,
-        r"^\[\d\d:\d\d:\d\d\.\d{9}\] \([+-][\d.?]+\) \S+ \w+: ",
+        "its lines are not read as events",
+        HELD,
+        r"^\[(?:[\d-]+ )?[\d:]+\.\d{9}\] (?:\([+-][\d.?]+\) )?(?:\S+ )?\w+: \{",
     ),
     _kind("an ELF file", "it is a program or a memory image, not a trace", VMCORE, r"\A\x7fELF"),
     _kind(
@@ -103,19 +105,19 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "plot-fragmentation's JSON",
         "it names neither pages nor CPUs",
-        TRACE,
+        HELD,
         r'"event_type": *"extfrag"|"fragmentation_index"',
     ),
     _kind(
         "what perf kmem prints",
         "it names no page, and its migratetypes have the names of kernels before 4.4",
-        "Import the text that `perf script` prints of the same perf.data",
+        HELD,
         r"Mig\.type +\| *GFP flags|^SUMMARY \(page allocator\)",
     ),
     _kind(
         "what perf trace prints",
         "its values are in a form that is not read",
-        "Record with `perf record -a -e 'kmem:*'`, and import what `perf script` prints of it",
+        HELD,
         r"^ *\d+\.\d{3} (?:\( *[\d.]* ms\): )?\S.{0,30}?/\d+ \w+:\w+\(",
     ),
     _kind(
@@ -139,62 +141,74 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "what bpftrace prints",
         "it holds sums, not events",
-        TRACE,
-        r"^Attaching \d+ probes?\.\.\.|^@\w*\[.{0,200}\]: ?(?:\d+$|$)",
+        HELD,
+        r"^Attach(?:ing|ed) \d+ probes?|^@\w*\[.{0,200}\]: ?(?:\d+$|$)",
     ),
-    _kind("what drgn's corelens prints", "it shows moments, not events", VMCORE, r"^=+ MODULE \w+ =+"),
+    _kind("what drgn's corelens prints", "it shows moments, not events", HELD, r"^=+ MODULE \w+ =+"),
     _kind(
         "what page-types prints",
         "it shows moments, not events",
-        "`kevacuate record` keeps /proc/kpageflags with its events",
+        "`kevacuate record` keeps /proc/kpageflags with its events, and `kevacuate snapshot` counts them by pageblock",
         r"^voffset\toffset\t|^offset\tlen\tflags|^ +flags\tpage-count +MB",
     ),
     _kind(
         "a copy of page_owner",
         "it shows moments, not events",
-        "`kevacuate record` keeps each allocation's task and flags as it happens",
-        r"^Page allocated via order \d+, mask 0x",
+        HELD,
+        r"^[> \t]*Page allocated via order \d+, mask 0x|\A\s*\d+ times, \d+ pages",
+    ),
+    _kind(
+        "a copy of page_owner_stacks",
+        "it shows moments, not events",
+        HELD,
+        r"^ ?\S+\+0x[0-9a-f]+/0x.+\n(?:handle: \d+\n)?(?:stack_count|nr_base_pages): \d+$",
+    ),
+    _kind(
+        "what bcc's compactsnoop or drsnoop prints",
+        "it holds stalls, not events",
+        HELD,
+        r"^(?:TIME\(s\) +)?(?:UID +)?COMM +(?:PID +NODE +ZONE +ORDER|T?PID +LAT\(ms\) +PAGES)",
     ),
     _kind(
         "a page of node_exporter's metrics",
         "it holds counters, not events",
-        TRACE,
+        HELD,
         r"^# HELP node_\w+ |^node_(?:buddyinfo|vmstat|memory)_\w+",
     ),
     _kind(
         "a copy of /proc/pagetypeinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Page block order: \d+|^Number of blocks type ",
     ),
     _kind(
         "a copy of /proc/zoneinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+\n(?: +per-node stats| +pages free)",
     ),
     _kind(
         "a copy of /proc/buddyinfo",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+(?: +\d+){8,}",
     ),
     _kind(
         "a copy of extfrag_index or unusable_index",
         "it shows moments, not events",
-        SNAPSHOT,
+        HELD,
         r"^Node \d+, zone +\w+(?: +-?\d\.\d{3}){8,}",
     ),
     _kind(
         "a copy of /proc/vmstat",
         "it holds counters, not events",
-        TRACE,
+        HELD,
         r"^(?:nr_free_pages|(?:compact|thp|pgalloc|pgsteal|pgscan|pgmigrate)_\w+) \d+\n",
     ),
     _kind(
         "a copy of /proc/allocinfo",
         "it holds sums, not events",
-        TRACE,
+        HELD,
         r"^allocinfo - version: ",
     ),
     _kind(
@@ -209,12 +223,12 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         TRACE,
         r"^procs -+memory|^ r +b +swpd +free|^ +total +used +free|^\d\d:\d\d:\d\d(?: [AP]M)? +(?:pgpgin/s|kbmemfree)",
     ),
-    _kind("a copy of /proc/meminfo", "it shows moments, not events", SNAPSHOT, r"^MemTotal: +\d+ kB"),
-    _kind("a copy of /proc/slabinfo", "it shows moments, not events", SNAPSHOT, r"^slabinfo - version: "),
+    _kind("a copy of /proc/meminfo", "it shows moments, not events", HELD, r"^MemTotal: +\d+ kB"),
+    _kind("a copy of /proc/slabinfo", "it shows moments, not events", HELD, r"^slabinfo - version: "),
     _kind(
         "a kernel log with a page allocation failure",
         "it holds no events",
-        TRACE,
+        HELD,
         r"page allocation failure: order:\d+|invoked oom-killer: |^(?:\[.{1,20}\] )?Mem-Info:",
     ),
     _kind(
@@ -250,7 +264,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _kind(
         "a kernel log",
         "it holds no events",
-        TRACE,
+        HELD,
         r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? |^<\d>\[ *\d+\.\d{6}\]",
     ),
 )
@@ -264,15 +278,23 @@ def recognised(head: bytes) -> Recogniser | None:
     return next((kind for kind in RECOGNISERS if kind.pattern.search(head)), None)
 
 
+def saved_proc_files(path: Path) -> list[str]:
+    """Names of the /proc files of which a directory, or ``proc`` in it, holds copies."""
+    below = path / "proc"
+    names = {entry.name for place in (path, below) if place.is_dir() for entry in place.iterdir()}
+    return sorted(_PROC & names)
+
+
 def directory_sentence(path: Path) -> str | None:
     """What a directory holds that no recording can be made of, and what to do; None if that is not known."""
     names = {entry.name for entry in path.iterdir()}
-    below = {entry.name for entry in (path / "proc").iterdir()} if (path / "proc").is_dir() else set()
-    saved = sorted(_PROC & (names | below))
-    if saved:
-        return f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. {SNAPSHOT}."
+    if saved := saved_proc_files(path):
+        return (
+            f"{path} holds copies of /proc files ({', '.join(saved)}): they show moments, not events. "
+            "`kevacuate triage` says what they show."
+        )
     if "metadata" in names and any(name.startswith("channel") for name in names):
-        return f"{path} is an LTTng trace: LTTng does not record the page allocator's own events. {TRACE}."
+        return f"{path} is an LTTng trace: print it with `babeltrace`, and give what it prints to `kevacuate triage`."
     if "data" in names and any(name.startswith("data.") for name in names):
         return f"{path} is a directory of perf record: import the text that `perf script` prints of it."
     if {"kmem", "compaction"} & names:

@@ -20,10 +20,15 @@ def first_ids(state: State, objects: int, shadows: int) -> State:
 
 
 def more_base_pages(state: State) -> State:
-    """The state with twice as many ids, at most as many as twice its pages: then objects that find no ids fail."""
+    """The state with twice as many ids, at most as many as twice its pages: then objects that find no ids fail.
+
+    The first of the new ones are for the largest object. Where there are none, nobody asks for more before some are free.
+    """
     view = state.view
     whole = (1 << view.cfg.max_page_order) - 1
-    ids = min(2 * view.stat.nr_base_pages, 2 * view.cfg.npages_real + whole & ~whole)
-    view.stat.nr_base_pages = max(view.stat.nr_base_pages, ids)
+    before = view.stat.nr_base_pages
+    ids = min(2 * before, 2 * view.cfg.npages_real + whole & ~whole)
+    view.stat.nr_base_pages = max(before, ids)
+    view.stat.spare_base_page = before if ids > before else 0
     first = view.stat.first_base_page
     return with_objects(state, first + ids) if first + ids > state.obj.size else state

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Objects in base pages: what a closed loop makes of a huge fault, or a large folio of the page cache, that fails in the model.
+"""Base pages in the place of folios: what a closed loop makes of huge faults and page-cache folios that fail in the model.
 
 The recorded kernel satisfied the request. Where the model cannot, the object gets pages of order 0 in its place, as the kernel
 does: of a huge fault that falls back the program touches base pages (do_huge_pmd_anonymous_page, mm/huge_memory.c, 7.2), and the
@@ -8,9 +8,8 @@ page cache falls back to smaller folios (__filemap_get_folio_mpol, mm/filemap.c;
 Approximate: they are taken all at once, at the moment of the request, and of the page cache's orders in between none is tried. A
 program that would not touch all of them takes fewer, later.
 
-Every base page is an object of the model: it moves, and is dropped, by itself. Their ids are the last of ``State.obj``, from
-``stat.first_base_page`` on; the object's own entry says which it has (:func:`base_pages_of`). Halving the object shares them out;
-the halves of the last two are plain objects of order 0.
+The object is in base pages then (:mod:`kevacuate.mm.base_pages`). Halving it shares them out; the halves of the last two are
+plain objects of order 0.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from kevacuate.kernel.gfp import (
     GFP_WRITE,
     GFP_ZERO,
 )
+from kevacuate.mm.base_pages import base_pages_code, base_pages_of, base_pages_order, find_ids, spare_ids
 from kevacuate.mm.constants import ATTR_FILE, OBJ_DROPPED, OBJ_NONE
 from kevacuate.mm.fields import View
 from kevacuate.mm.lruvec import lru_rename
@@ -33,9 +33,6 @@ from kevacuate.mm.workingset import shadow_moves
 
 OBJ_FAILED = -3
 """What ``State.obj`` holds for an object that is alive in the demand although its allocation failed."""
-
-OBJ_BASE_PAGES = -5
-"""From here down it holds, for an object in base pages, which ones these are."""
 
 ROW_BAD = 0
 """What became of a row: it contradicts those before it,"""
@@ -48,62 +45,10 @@ KEPT_GFP = GFP_ZERO | GFP_ACCOUNT
 """What a base page's request has of the huge fault's flags, besides GFP_HIGHUSER_MOVABLE."""
 
 
-@part(inline=True)
-def base_pages_of(code: int) -> int:
-    """First id, counted from ``stat.first_base_page``, of an object in base pages: *code* is what ``State.obj`` holds for it."""
-    return (OBJ_BASE_PAGES - code) & (OBJ_BASE_PAGES - code - 1)
-
-
-@part
-def base_pages_order(code: int) -> int:
-    """Order of an object in base pages."""
-    left = OBJ_BASE_PAGES - code
-    order = 1
-    while left & 1 == 0:
-        left >>= 1
-        order += 1
-    return order
-
-
-@part(inline=True)
-def base_pages_code(first: int, order: int) -> int:
-    """What ``State.obj`` holds for an object in 2**order base pages, *order* at least 1; *first* is a multiple of 2**order."""
-    return OBJ_BASE_PAGES - (first | 1 << (order - 1))
-
-
-@part
-def unused_ids(s: View, first: int, order: int) -> bool:
-    """Whether nobody has the 2**order ids from *first* on."""
-    base = s.stat.first_base_page + first
-    for i in range(base, base + (1 << order)):
-        if s.obj[i] != OBJ_NONE:
-            return False
-    return True
-
-
-@part(cold=True)
-def find_ids(s: View, order: int) -> int:
-    """The first of 2**order ids, a multiple of that, which nobody has (next fit); -1 if there are none."""
-    count = s.stat.nr_base_pages >> order
-    at = s.stat.next_base_page >> order
-    for _ in range(count):
-        if at >= count:
-            at = 0
-        if unused_ids(s, at << order, order):
-            s.stat.next_base_page = at << order
-            return at << order
-        at += 1
-    return -1
-
-
 @part(cold=True)
 def enough_ids(s: View) -> int:
     """ROW_DONE if the largest object would still find ids, else ROW_IDS."""
-    largest = s.cfg.max_page_order
-    if s.stat.spare_base_page >= 0 and unused_ids(s, s.stat.spare_base_page, largest):
-        return ROW_DONE
-    s.stat.spare_base_page = find_ids(s, largest)
-    return ROW_DONE if s.stat.spare_base_page >= 0 else ROW_IDS
+    return ROW_DONE if spare_ids(s) else ROW_IDS
 
 
 @part

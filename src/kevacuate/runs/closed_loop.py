@@ -11,6 +11,14 @@ that part stands alone. The kernel would not split it; its pages do not move by 
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.kernel.gfp import GFP_WRITE
+from kevacuate.mm.base_pages import (
+    OBJ_BASE_PAGES,
+    base_pages_code,
+    base_pages_of,
+    base_pages_order,
+    find_ids,
+)
 from kevacuate.mm.constants import (
     ATTR_BUSY,
     ATTR_DIRTIED,
@@ -21,24 +29,19 @@ from kevacuate.mm.constants import (
     OBJ_NONE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.lru import folio_mark_accessed
+from kevacuate.mm.lru import folio_mark_accessed, folio_young
 from kevacuate.mm.lruvec import lru_rename
 from kevacuate.mm.page_alloc import count_thp_fault, is_thp_fault
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.mm.writeback import dirtied_now
 from kevacuate.runs.base_pages import (
-    OBJ_BASE_PAGES,
     OBJ_FAILED,
     ROW_BAD,
     ROW_DONE,
     alloc_pages_for,
     base_page_gfp,
-    base_pages_code,
-    base_pages_of,
-    base_pages_order,
     enough_ids,
-    find_ids,
     hand_on,
     take_base_pages,
 )
@@ -121,10 +124,35 @@ def take_shadow(s: View, shadow: int, order: int) -> int:
     return pfn
 
 
+@part(cold=True)
+def gather_shadow(s: View, shadow: int, source: int) -> bool:
+    """What the model has, or remembers, of shadow *source* is *shadow*'s from now on; of shadow 0 it has nothing.
+
+    False if *shadow* has a page still.
+    """
+    at = s.stat.first_shadow + shadow
+    if s.obj[at] >= 0:
+        return False
+    s.obj[at] = OBJ_NONE
+    if source == 0 or source == shadow:
+        return True
+    before = s.stat.first_shadow + folio_of_shadow(s, source)
+    pfn = take_shadow(s, source, 0)
+    if pfn >= 0:
+        s.obj[at] = pfn
+        lru_rename(s, pfn, at)
+    elif s.obj[before] == OBJ_DROPPED:
+        shadow_moves(s, before, at)
+    return True
+
+
 @part
 def apart(s: View, shadow: int, order: int) -> bool:
     """Whether these 2**order shadows have several folios, or had."""
     first = s.stat.first_shadow + shadow
+    pfn = s.obj[first] + 0
+    if pfn >= 0 and s.meta[pfn] & 15 < order:
+        return True
     for i in range(first + 1, first + (1 << order)):
         if s.obj[i] != OBJ_PART and s.obj[i] != OBJ_NONE:
             return True
@@ -142,6 +170,32 @@ def adopt(s: View, pfn: int, obj: int, attr: int) -> None:
     s.stat.hit_pages += 1 << (s.meta[pfn] & 15)
 
 
+@part
+def all_dropped(s: View, obj: int, order: int, gfp: int, shadow: int) -> bool:
+    """Whether the model has no page of these 2**order shadows; then object *obj* is dropped as the last of them that was.
+
+    So a folio that is read where several were is one refault, by the last shadow entry in its way (__filemap_add_folio,
+    mm/filemap.c:848).
+    """
+    first = s.stat.first_shadow + shadow
+    last = -1
+    for i in range(first, first + (1 << order)):
+        if s.obj[i] >= 0:
+            return False
+        if s.obj[i] == OBJ_DROPPED:
+            last = i
+    if last >= 0:
+        refault_moves(s, last, obj, gfp)
+    return True
+
+
+@part
+def refault_moves(s: View, source: int, obj: int, gfp: int) -> None:
+    """Object *obj* is dropped as *source* is, so that its pages are a refault; not those of a write (filemap_add_folio, :986)."""
+    if gfp & GFP_WRITE == 0:
+        shadow_moves(s, source, obj)
+
+
 @part(cold=True)
 def read_shadow(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, shadow: int) -> int:
     """Read again what the recorded kernel had reclaimed: the object gets the model's folio. ROW_BAD if the model dropped it.
@@ -150,12 +204,14 @@ def read_shadow(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr
     where nothing is left to allocate.
     """
     if order > 0 and apart(s, shadow, order):
+        if all_dropped(s, obj, order, gfp, shadow):
+            return ROW_BAD
         return read_base_pages(s, cpu, obj, order, mt, gfp, attr, shadow)
     before = s.stat.first_shadow + folio_of_shadow(s, shadow)
     pfn = take_shadow(s, shadow, order)
     if pfn < 0:
         if s.obj[before] == OBJ_DROPPED:
-            shadow_moves(s, before, obj)
+            refault_moves(s, before, obj, gfp)
         return ROW_BAD
     adopt(s, pfn, obj, attr)
     return ROW_DONE
@@ -177,7 +233,7 @@ def read_base_pages(
         if pfn >= 0:
             adopt(s, pfn, base + i, attr)
             continue
-        if s.obj[s.stat.first_shadow + shadow + i] == OBJ_DROPPED:
+        if s.obj[s.stat.first_shadow + shadow + i] == OBJ_DROPPED and gfp & GFP_WRITE == 0:
             hand_on(s, s.stat.first_shadow + shadow + i, base + i)
         if alloc_pages_for(s, cpu, 0, mt, flags, attr, base + i) < 0:
             s.obj[base + i] = OBJ_FAILED
@@ -201,17 +257,26 @@ def truncate_shadows(s: View, cpu: int, shadow: int, order: int) -> None:
         at += 1 << largest
 
 
+@part
+def use_folio(s: View, pfn: int, mapped: int) -> None:
+    """The workload uses the folio, through a page table (*mapped*) or by reading it."""
+    if mapped:
+        folio_young(s, pfn)
+    else:
+        folio_mark_accessed(s, pfn)
+
+
 @part(cold=True)
-def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
+def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, mapped: int) -> int:
     """:func:`access_object` of an object that is not in base pages."""
     pfn = s.obj[obj] + 0
     if pfn >= 0:
-        folio_mark_accessed(s, pfn)
+        use_folio(s, pfn, mapped)
     elif pfn == OBJ_DROPPED:
         s.stat.refault_pages += 1 << order
         pfn = alloc_pages_for(s, cpu, order, mt, gfp, attr, obj)
         if pfn >= 0:
-            folio_mark_accessed(s, pfn)
+            use_folio(s, pfn, mapped)
             return ROW_DONE
         done = ROW_DONE if order == 0 else take_base_pages(s, cpu, obj, order, mt, gfp, attr)
         if s.obj[obj] > OBJ_BASE_PAGES:
@@ -222,18 +287,18 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
 
 
 @part(cold=True)
-def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int) -> int:
-    """The workload used the object: mark it accessed, or read it again if the model dropped it.
+def access_object(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: int, mapped: int) -> int:
+    """The workload used the object: mark it accessed, or read it again if the model dropped it; *mapped*: by a page table.
 
     ROW_BAD if there is no such object. A read that fails for want of memory leaves the object dropped; its next use tries again.
     """
     s.stat.cpu = cpu
     code = s.obj[obj] + 0
     if code > OBJ_BASE_PAGES:
-        return access_folio(s, cpu, obj, order, mt, gfp, attr)
+        return access_folio(s, cpu, obj, order, mt, gfp, attr, mapped)
     base = s.stat.first_base_page + base_pages_of(code)
     for i in range(base, base + (1 << base_pages_order(code))):
-        access_folio(s, cpu, i, 0, mt, base_page_gfp(gfp, attr), attr)
+        access_folio(s, cpu, i, 0, mt, base_page_gfp(gfp, attr), attr, mapped)
     return ROW_DONE
 
 

@@ -109,12 +109,13 @@ def replay_all(
     most = workers_for(recording, len(jobs)) if workers is None else min(workers, len(jobs))
     by_seed = sorted(range(len(jobs)), key=lambda number: jobs[number].options.seed)
     if most == 1:
-        alone = {number: one(number) for number in by_seed}
-        return [alone[number] for number in range(len(jobs))]
+        made = {number: one(number) for number in by_seed}
+        return [made[number] for number in range(len(jobs))]
     pool = ThreadPoolExecutor(most, "replay")
     try:
         waiting = {number: pool.submit(one, number) for number in by_seed}
-        return [waiting[number].result() for number in range(len(jobs))]
+        made = {number: waiting[number].result() for number in by_seed}
+        return [made[number] for number in range(len(jobs))]
     finally:  # of an exception: a replay whose loop is being compiled ends only after that, and nobody waits for it
         tally.stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)

@@ -22,6 +22,7 @@ from kevacuate.demand.objects import (
     OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
     OP_TRUNCATE,
@@ -94,7 +95,7 @@ class Marks(NamedTuple):
 @part(inline=True)
 def has_object(op: int) -> bool:
     """Whether a row of that operation is about an object."""
-    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT
+    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER
 
 
 @kernel
@@ -112,6 +113,9 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
             t = max(t, m.of_object[obj])
         if op == OP_SPLIT:
             t = max(t, m.of_object[aux])
+        if op == OP_GATHER:
+            t = max(t, m.of_shadow[obj], m.of_shadow[aux])
+            m.of_shadow[obj] = m.of_shadow[aux] = t
         if shadows:
             for n in range(aux, aux + (1 << int(d.order[i]))):
                 t = max(t, m.of_shadow[n])
@@ -183,7 +187,20 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
     return fresh
 
 
-def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation) -> tuple[DemandChunk, int]:
+def kept_between(
+    times: npt.NDArray[np.int64], recorded: npt.NDArray[np.int64], moments: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """The times, each kept between the same two of the *moments* (ns, ascending) as the recorded one: after, and up to."""
+    if not moments:
+        return times
+    edges = np.array([-1, *moments, np.iinfo(np.int64).max - 1], np.int64)
+    place = np.searchsorted(edges, recorded, "left")
+    return np.clip(times, edges[place - 1] + 1, edges[place])
+
+
+def interleaved(
+    rows: DemandChunk, start_objects: int, seed: int, how: Variation, moments: tuple[int, ...] = ()
+) -> tuple[DemandChunk, int]:
     """The rows in another order, and how many object ids they use; -1 where the rows contradict each other.
 
     Parameters
@@ -196,9 +213,20 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
         Of the draws.
     how : Variation
         How far tasks are shifted.
+    moments : tuple of int
+        Times (ns) that no row crosses: the workload waited there.
     """
     changed = DemandChunk._make(column.copy() for column in rows)
-    ids = int(max(rows.obj.max(initial=0), rows.aux[rows.op == OP_SPLIT].max(initial=0), start_objects)) + 1
+    ids = (
+        int(
+            max(
+                rows.obj[rows.op != OP_GATHER].max(initial=0),
+                rows.aux[rows.op == OP_SPLIT].max(initial=0),
+                start_objects,
+            )
+        )
+        + 1
+    )
     deaths = int(np.isin(rows.op, (OP_FREE, OP_RECLAIM)).sum())
     now = np.full(ids, -1, np.int64)
     now[:start_objects] = np.arange(start_objects)
@@ -207,9 +235,10 @@ def interleaved(rows: DemandChunk, start_objects: int, seed: int, how: Variation
         return rows, -1
     shadowed = np.isin(rows.op, (OP_RECLAIM, OP_TRUNCATE)) | ((rows.op == OP_ALLOC) & (rows.aux > 0))
     shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
+    shadows = max(shadows, int(rows.obj[rows.op == OP_GATHER].max(initial=0)) + 1)
     tasks, task = np.unique(rows.task, return_inverse=True)
     marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
-    times = bent_times(rows, seed, how)
+    times = kept_between(bent_times(rows, seed, how), rows.t, moments)
     delay_rows(times, task.astype(np.int64), changed, marks)
     order = np.argsort(times, kind="stable")
     merged = DemandChunk._make(column[order] for column in changed._replace(t=times))

@@ -12,12 +12,14 @@ from kevacuate.demand.objects import (
     OP_ATTEMPT,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
     OP_TRUNCATE,
 )
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
 from kevacuate.mm.constants import (
@@ -36,7 +38,6 @@ from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.runs.base_pages import (
-    OBJ_BASE_PAGES,
     OBJ_FAILED,
     ROW_BAD,
     ROW_DONE,
@@ -47,6 +48,7 @@ from kevacuate.runs.base_pages import (
 from kevacuate.runs.closed_loop import (
     access_object,
     attempt_pages,
+    gather_shadow,
     read_shadow,
     reclaim_object,
     truncate_shadows,
@@ -176,12 +178,14 @@ def closed_row(s: View, d: DemandChunk, i: int) -> int:
     obj = d.obj[i] + 0
     order = d.order[i] + 0
     if d.op[i] == OP_ACCESS:
-        return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0)
+        return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, d.aux[i] + 0)
     if d.op[i] == OP_RECLAIM:
         return ROW_DONE if reclaim_object(s, obj, order, d.aux[i] + 0) else ROW_BAD
     if d.op[i] == OP_ATTEMPT:
         attempt_pages(s, cpu, order, d.mt[i] + 0, d.gfp[i] + 0)
         return ROW_DONE
+    if d.op[i] == OP_GATHER:
+        return ROW_DONE if gather_shadow(s, obj, d.aux[i] + 0) else ROW_BAD
     truncate_shadows(s, cpu, d.aux[i] + 0, order)
     return ROW_DONE
 
@@ -251,6 +255,8 @@ def replay_rows(
             return i, STOP_LOG
         if t >= s.stat.next_due:
             advance(s, t)
+            if s.stat.spare_base_page < 0:
+                return i, STOP_IDS
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
@@ -281,6 +287,8 @@ def bad_shadow(d: DemandChunk, i: int, shadows: int) -> bool:
     """
     op = d.op[i]
     first = int(d.aux[i])
+    if op == OP_GATHER:
+        return not (0 < d.obj[i] < shadows and 0 <= first < shadows and d.order[i] == 0)
     if shadows < 0 or not (op == OP_ALLOC or op == OP_RECLAIM or op == OP_TRUNCATE):
         return False
     if op == OP_ALLOC and first == 0:
@@ -299,7 +307,7 @@ def check_rows(
     """
     d = pointers(da)
     last = earliest
-    last_op = OP_ALLOC_BULK if shadows < 0 else OP_ATTEMPT
+    last_op = OP_ALLOC_BULK if shadows < 0 else OP_GATHER
     for i in range(len(da.t)):
         op = d.op[i]
         if op > last_op:
@@ -310,7 +318,7 @@ def check_rows(
             return 3, i
         if op in (OP_ALLOC, OP_ALLOC_BULK, OP_ACCESS, OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
-        if op != OP_FREE_PFN and (d.obj[i] < 0 or d.obj[i] >= nobjects):
+        if op not in (OP_FREE_PFN, OP_GATHER) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i
         if op == OP_SPLIT and (d.aux[i] < 0 or d.aux[i] >= nobjects):
             return 5, i

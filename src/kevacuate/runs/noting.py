@@ -25,13 +25,14 @@ from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
 from kevacuate.mm import constants as k
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_pages_of, base_pages_order
 from kevacuate.mm.clock import advance
 from kevacuate.mm.fields import LogRecord, View
 from kevacuate.mm.layout import State
 from kevacuate.mm.log import write_record
 from kevacuate.recording import DemandChunk
 from kevacuate.records import Records, Words, seen_as
-from kevacuate.runs.base_pages import OBJ_BASE_PAGES, ROW_BAD, ROW_DONE, base_pages_of, base_pages_order
+from kevacuate.runs.base_pages import ROW_BAD, ROW_DONE
 from kevacuate.runs.loop import (
     LOG_MARGIN,
     NO_ROWS,
@@ -120,7 +121,7 @@ def note_changes(s: View, n: NotesView) -> None:
             continue
         if before >= 0:
             note_gone(s, n, first + i, before & 15, before >> 4)
-        if now >= 0:
+        if now >= 0 and not came_apart(s, n, first + i, now >> 4):
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
 
@@ -133,12 +134,53 @@ def look_at_residents(s: View, n: NotesView) -> None:
 
 @part
 def note_gone(s: View, n: NotesView, pfn: int, order: int, obj: int) -> None:
-    """Note that 2**order pages are no longer the object's: it is elsewhere now, was dropped, or freed."""
+    """Note that 2**order pages are no longer the object's folio: it is elsewhere now, was dropped, or freed.
+
+    Of a folio that was split only the pages that have gone are noted.
+    """
     where = s.obj[obj] + 0
+    parts = parts_of(s, obj, pfn, order)
+    if parts >= 0:
+        for i in range(1 << order):
+            if s.obj[parts + i] != pfn + i:
+                note_gone_page(s, n, pfn + i, 0, parts + i, s.obj[parts + i] + 0)
+    else:
+        note_gone_page(s, n, pfn, order, obj, where)
+
+
+@part
+def note_gone_page(s: View, n: NotesView, pfn: int, order: int, obj: int, where: int) -> None:
+    """Note that the object is no longer at *pfn*, but at *where*, or nowhere."""
     if where >= 0:
         note(s, n, NOTE_MOVED_OUT, pfn, order, where, 0, obj)
     else:
         note(s, n, NOTE_DROPPED if where == k.OBJ_DROPPED else NOTE_FREE, pfn, order, 0, 0, obj)
+
+
+@part
+def parts_of(s: View, obj: int, pfn: int, order: int) -> int:
+    """The first of the objects that the pages are of a folio which was the object's at *pfn*, and was split; -1 if it was not."""
+    code = s.obj[obj] + 0
+    if order > 0 and code <= OBJ_BASE_PAGES and base_pages_order(code) == order:
+        return s.stat.first_base_page + base_pages_of(code)
+    shadows = s.stat.first_shadow <= obj < s.stat.first_base_page
+    whole = code == pfn and s.meta[pfn] & 15 == order
+    return obj if order > 0 and shadows and not whole else -1
+
+
+@part
+def came_apart(s: View, n: NotesView, pfn: int, obj: int) -> bool:
+    """Whether the page, which is object *obj* now, was part of a folio here that was split, and has not moved."""
+    first = n.fixed[N_FIRST]
+    for order in range(s.cfg.max_page_order + 1):
+        head = pfn >> order << order
+        if head < first:
+            return False
+        before = n.resident[head - first] + 0
+        if before >= 0:
+            parts = parts_of(s, before >> 4, head, before & 15)
+            return parts >= 0 and obj == parts + pfn - head
+    return False
 
 
 @part
@@ -159,7 +201,9 @@ def note_request_changes(s: View, n: NotesView, own: int, code: int) -> None:
             continue
         if before >= 0 and before >> 4 != own and not low <= before >> 4 <= high:
             note_gone(s, n, first + i, before & 15, before >> 4)
-        if now >= 0 and now >> 4 != own and not low <= now >> 4 <= high:
+        if now < 0 or now >> 4 == own or low <= now >> 4 <= high:
+            continue
+        if not came_apart(s, n, first + i, now >> 4):
             note(s, n, NOTE_MOVED_IN, first + i, now & 15, 0, 0, now >> 4)
 
 
@@ -299,7 +343,10 @@ def replay_rows_noting(
             return i, STOP_SAMPLE
         if s.stat.nr_log > room or n.fixed[N_COUNT] > n.fixed[N_CAPACITY] - LOG_MARGIN:
             return i, STOP_LOG
+        due = t >= s.stat.next_due
         advance_noting(s, n, t)
+        if due and s.stat.spare_base_page < 0:
+            return i, STOP_IDS
         s.stat.now = max(t, s.stat.now)
         if s.cfg.open_loop:
             note_before(s, n, d, i)

@@ -20,6 +20,7 @@ from kevacuate.demand.objects import (
     OP_ALLOC_BULK,
     OP_FREE,
     OP_FREE_PFN,
+    OP_GATHER,
     OP_RECLAIM,
     OP_SPLIT,
 )
@@ -102,7 +103,8 @@ class Replay:
         start = start_of(machine, recorded, policy)
         config = machine_config(machine, start, policy.settings, closed=closed)
         how = options.variation.at_scale(default_time_scale(machine))
-        self.demand = varied_demand(demand, config, how, seed=options.seed, closed=closed)
+        looks = looks_of(recording, recorded) if closed else ()
+        self.demand = varied_demand(demand, config, how, seed=options.seed, closed=closed, moments=looks)
         self.varied = how.applied(seed=options.seed, to_demand=self.demand is not demand)
         demand = self.demand
         known, self._shadows = _table_sizes(demand, recorded, closed)
@@ -284,6 +286,11 @@ MOST_SHADOWS = 4
 """Shadows a page that a demand may number: the reconstruction numbers at most twice as many as the machine has pages."""
 
 
+def looks_of(recording: Recording, start: AllocatorState) -> tuple[int, ...]:
+    """When the recording's snapshots behind *start* were taken [ns behind it], in order."""
+    return tuple(sorted(state.ts - start.ts for state in recording.states if state.ts > start.ts))
+
+
 def _table_sizes(demand: Demand, recorded: AllocatorState, closed: bool) -> tuple[int, int]:
     """How many objects and shadows the object table needs room for; in the open loop there are -1 shadows.
 
@@ -323,6 +330,7 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
         OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
         OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
+        OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
         OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."

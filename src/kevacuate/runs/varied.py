@@ -34,9 +34,17 @@ _lock = Lock()
 
 
 def varied_demand(
-    demand: Demand, config: MachineConfig, how: Variation, *, seed: int, closed: bool
+    demand: Demand,
+    config: MachineConfig,
+    how: Variation,
+    *,
+    seed: int,
+    closed: bool,
+    moments: tuple[int, ...] = (),
 ) -> Demand:
     """The demand that a replay of that seed runs: the demand itself where nothing is varied, or its counts are not known.
+
+    No row crosses one of the *moments* (ns): the recorded program waited there for its memory to be looked at.
 
     Raises
     ------
@@ -45,10 +53,10 @@ def varied_demand(
     """
     if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
-    key = (how, seed, closed)
+    key = (how, seed, closed, moments)
     with _lock:
         kept = _kept.setdefault(demand, OrderedDict())
-        made = kept.pop(key, None) or _varied(demand, config, how, seed, closed)
+        made = kept.pop(key, None) or _varied(demand, config, how, seed, closed, moments)
         if made is not demand:  # which would keep itself alive
             kept[key] = made
         if len(kept) > KEPT:
@@ -56,7 +64,9 @@ def varied_demand(
         return made
 
 
-def _varied(demand: Demand, config: MachineConfig, how: Variation, seed: int, closed: bool) -> Demand:
+def _varied(
+    demand: Demand, config: MachineConfig, how: Variation, seed: int, closed: bool, moments: tuple[int, ...]
+) -> Demand:
     """:func:`varied_demand`, of a seed that varies something."""
     chunks = list(demand.chunks(closed=closed))
     if not chunks or demand.max_objects is None:
@@ -76,7 +86,7 @@ def _varied(demand: Demand, config: MachineConfig, how: Variation, seed: int, cl
             rows, len(config.cpu_node), config.max_page_order, most, config.npages, 0, shadows
         )
         if not problem:
-            rows, objects = interleaved(rows, start.pfn.size, seed, how)
+            rows, objects = interleaved(rows, start.pfn.size, seed, how, moments)
             quality = replace(quality, peak_objects=objects)
         if problem or objects < 0:
             raise KevacuateError("The demand contradicts itself: the recording is corrupted, make it again.")

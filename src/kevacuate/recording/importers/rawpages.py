@@ -172,6 +172,10 @@ class RawPages:
         """What each CPU lost, with the kernel's counts where ``cpuN.stats`` lies beside the file."""
         return [cpu_losses(reader, self._text(f"cpu{reader.cpu}.stats")) for reader in self._readers]
 
+    def tasks(self) -> dict[str, str]:
+        """Nothing: raw pages have process ids alone."""
+        return {}
+
     def facts(self) -> dict[str, Any]:
         """The files, and what could not be read."""
         unread = not_read(self._readers, self.formats)

@@ -211,7 +211,8 @@ def import_recording(
         about = {"form": source.form, "file": where.name, "lacks": lacks, **source.facts()}
         writer.machine = replace(machine, extra={**machine.extra, "imported": source.form, "lacks": lacks})
         writer.set_losses(source.losses())
-        writer.set_quality({"imported": about})
+        tasks = source.tasks() if pids else {}
+        writer.set_quality({"imported": about} | ({"tasks": tasks} if tasks else {}))
     return _summary(writer.path, about)
 
 

@@ -67,6 +67,9 @@ class Source(Protocol):
     def losses(self) -> Sequence[CpuLosses]:
         """What each CPU lost, complete once the events have been read."""
 
+    def tasks(self) -> dict[str, str]:
+        """Process id to name, as far as the file has names."""
+
     def facts(self) -> dict[str, Any]:
         """What else is known: JSON values for ``quality.json``."""
 

@@ -25,6 +25,7 @@ from kevacuate.recording.formats import gfp_table, kernel_gfp_bits, load_formats
 from kevacuate.recording.importers.dialect import Dialect, Said
 from kevacuate.recording.importers.kernelproof import PROVEN, Kernel, Survey
 from kevacuate.recording.importers.source import MAX_CPUS, ImportOptions, machine_of
+from kevacuate.recording.importers.tasknames import TaskNames
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import sorted_within
 from kevacuate.recording.opener import open_any
@@ -111,6 +112,7 @@ class TextSource:
         self.not_read: Counter[str] = Counter()
         """Lines of known events that could not be read, by event."""
         self.said = Said(dialect)
+        self.names_of_tasks = TaskNames()
         self._parsers: dict[str, EventParser] = {}
         self._held: Line | None = None
         self._held_lines = 0
@@ -207,6 +209,8 @@ class TextSource:
         if int(cpu or 0) >= MAX_CPUS or int(pid or 0) >= 1 << 31:
             raise self._bad(number, "a CPU or process number that cannot be")
         nobody = not pid or int(pid) < 0 or (int(pid) == 0 and line.startswith("<...>-"))
+        if not nobody:
+            self.names_of_tasks.add(int(pid), match.string[: match.start(1)])
         return Line(number, line, NO_PID if nobody else int(pid), int(cpu or 0), ts, event, body, not cpu)
 
     def _of_buffer(self, name: str, event: str) -> bool:
@@ -365,6 +369,10 @@ class TextSource:
             "old_migratetypes": last is not None and not migratetypes.is_identity(last),
             "change_ownership_unknown": fooled or "change_ownership" in self.said.facts,
         }
+
+    def tasks(self) -> dict[str, str]:
+        """Process id to name, as the lines have them."""
+        return self.names_of_tasks.to_json()
 
     def losses(self) -> list[CpuLosses]:
         """What the text says was lost on each CPU; [] if it cannot say."""

@@ -204,6 +204,10 @@ class TraceDat:
         """What each CPU lost."""
         return [cpu_losses(reader, self.buffer.stats.get(reader.cpu, "")) for reader in self._readers]
 
+    def tasks(self) -> dict[str, str]:
+        """Process id to name, as trace-cmd stored them."""
+        return self.layout.tasks.to_json()
+
     def facts(self) -> dict[str, Any]:
         """The buffer taken, trace-cmd's version, and offsets of time that are not applied."""
         text = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The structure of trace-cmd's ``trace.dat``, versions 6 and 7: where its parts lie. Nothing is decoded here.
 
-Kernel symbols, printk formats and process names are passed over.
+Kernel symbols and printk formats are passed over.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from kevacuate.recording.foreign_subbuffers import ByteOrder, SubBuffers, sub_buffers
 from kevacuate.recording.formats import EventFormat, parse_format
 from kevacuate.recording.importers.container import Container, Cursor
+from kevacuate.recording.importers.tasknames import TaskNames
 
 MAGIC = b"\x17\x08Dtracing"
 MAX_META = 1 << 26
@@ -21,7 +22,9 @@ MAX_BUFFERS, _MAX_PLACES = 1024, 1 << 17
 
 OPTION_DONE, OPTION_DATE, OPTION_CPUSTAT, OPTION_BUFFER, OPTION_CLOCK, OPTION_UNAME = 0, 1, 2, 3, 4, 5
 OPTION_OFFSET, OPTION_VERSION, OPTION_TIME_SHIFT, OPTION_TSC2NSEC = 7, 9, 12, 14
-OPTION_HEADER, OPTION_FTRACE_EVENTS, OPTION_EVENTS, OPTION_BUFFER_TEXT = 16, 17, 18, 22
+OPTION_HEADER, OPTION_FTRACE_EVENTS, OPTION_EVENTS, OPTION_CMDLINES, OPTION_BUFFER_TEXT = 16, 17, 18, 21, 22
+_MAX_NAMES = 1 << 21
+"""Bytes of process names that are read; what is beyond is passed over."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Layout:
     buffers: list[Buffer] = field(default_factory=list)
     options: dict[int, bytes] = field(default_factory=dict)
     """Option number to data, of options that stand once."""
+    tasks: TaskNames = field(default_factory=TaskNames)
     text_only: bool = False
     """Whether it holds a latency tracer's text instead of data."""
 
@@ -120,6 +124,14 @@ class PartsReader:
             system = cursor.string("the name of an event system")
             for _ in range(self._count(cursor, "event formats")):
                 self._format(cursor, system)
+
+    def process_names(self, cursor: Cursor) -> None:
+        """The table of process ids and names."""
+        size = cursor.number(8, "process names")
+        cursor.room(size, "process names")
+        text = cursor.take(min(size, _MAX_NAMES), "process names").decode("utf-8", "replace")
+        self.layout.tasks.table(text.rstrip("\0"))
+        cursor.skip(max(size - _MAX_NAMES, 0), "process names")
 
     def _count(self, cursor: Cursor, what: str) -> int:
         count = cursor.number(4, f"the number of {what}")

@@ -28,7 +28,7 @@ class Version6(PartsReader):
         self.event_systems(cursor)
         cursor.skip(cursor.number(4, "kernel symbols"), "kernel symbols")
         cursor.skip(cursor.number(4, "printk formats"), "printk formats")
-        cursor.skip(cursor.number(8, "process names"), "process names")
+        self.process_names(cursor)
         cpus = cursor.number(4, "the number of CPUs")
         if cpus > MAX_CPUS:
             raise self.file.bad(f"{cpus:,} CPUs are more than a kernel can have")

@@ -10,6 +10,7 @@ from kevacuate.recording.importers.tracedat_parts import (
     MAX_META,
     OPTION_BUFFER,
     OPTION_BUFFER_TEXT,
+    OPTION_CMDLINES,
     OPTION_DONE,
     OPTION_EVENTS,
     OPTION_FTRACE_EVENTS,
@@ -43,6 +44,8 @@ class Version7(PartsReader):
             if option not in self._sections:
                 raise self.file.bad("it does not say where its event formats lie")
             reader(self.over(self._section(self._sections[option], option)))
+        if OPTION_CMDLINES in self._sections:
+            self.process_names(self.over(self._section(self._sections[OPTION_CMDLINES], OPTION_CMDLINES)))
         self.give_stats()
 
     def _section_header(self, offset: int, ident: int) -> tuple[bool, int]:
@@ -84,7 +87,7 @@ class Version7(PartsReader):
                 self._option(number, data)
 
     def _option(self, number: int, data: bytes) -> None:
-        if OPTION_HEADER <= number <= OPTION_EVENTS:
+        if OPTION_HEADER <= number <= OPTION_EVENTS or number == OPTION_CMDLINES:
             self._sections.setdefault(number, self.over(data).number(8, "an option"))
         elif number == OPTION_BUFFER:
             self._buffer(self.over(data))

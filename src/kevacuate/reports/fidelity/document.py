@@ -30,7 +30,7 @@ ABOUT = {
         "first set of hooks no event shows compaction's scanners: its list operations are inputs there.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
         "captured pages. Compaction's own list operations, with the second set of hooks: the compaction level's model decides "
-        "them, and where the kernel's is another one that is made. At every dump each free list in order and each pageblock's "
+        "them. Where the kernel's is another one, that is made. At every dump each free list in order and each pageblock's "
         "type.",
     ),
     "pcp": (

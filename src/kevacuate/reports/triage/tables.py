@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.triage import LATE_SHARE
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.reports.gfp import gfp_words
+from kevacuate.reports.triage.flags import Flags
 
 MOST_ROWS = 12
 """Requesters shown; the JSON has all."""
@@ -29,25 +28,6 @@ COUNTED = {
     "claims_or_steals": "claims or steals",
 }
 """Kinds of events, and how a heading names them."""
-
-
-class Flags:
-    """gfp flags that break between two of them where the line is full."""
-
-    def __init__(self, text: str) -> None:
-        self.parts = [f"{part}|" for part in text.split("|")]
-        self.parts[-1] = self.parts[-1].removesuffix("|")
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(max(map(len, self.parts)), sum(map(len, self.parts)))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = [""]
-        for part in self.parts:
-            if lines[-1] and len(lines[-1]) + len(part) > options.max_width:
-                lines.append("")
-            lines[-1] += part
-        yield Text("\n".join(lines), no_wrap=True)
 
 
 def _kinds(triage: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from kevacuate.measure.triage import (
 from kevacuate.recording import Lost
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
+from kevacuate.reports.triage.stalls import stall_words
 
 Triage = Mapping[str, Any]
 
@@ -198,10 +199,11 @@ def _evacuation(triage: Triage) -> Iterator[str]:
     whole = triage["claims_whole_block_from_movable"]
     if plan["would_queue"]:
         queued, blocks = plural(plan["would_queue"], "claim"), plural(plan["blocks"], "block")
+        where = f", in {blocks}" if plan["blocks"] else ""
         share = _percent(plan["share_of_claims_below_pageblock_order"])
         fits = "within" if plan["most_within_burst"] <= plan["pool_items"] else "more than"
         burst, pool = duration(plan["burst_ns"]), plan["pool_items"]
-        yield f"Evacuation: {queued} would have queued one, in {blocks}."
+        yield f"Evacuation: {queued} would have queued one{where}."
         left = f": a whole-block claim ({whole:,} came) leaves nothing to evacuate" if whole else ""
         yield f"Of claims and whole-block claims that is {share}{left}."
         yield f"At most {plan['most_within_burst']} came within {burst}, {fits} the pool of {pool}."
@@ -219,7 +221,11 @@ def _stolen(steals: Mapping[str, Any]) -> Iterator[str]:
     """What steals did, and how much of it evacuation would never touch."""
     events, pages, blocks = (plural(steals[f"{noun}s"], noun) for noun in ("event", "page", "block"))
     share = _percent(steals["share_of_events_from_movable"])
-    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {blocks}."
+    where = blocks if steals["blocks"] else "blocks that are not named"
+    yield f"Steals: {events}, {share} of all that took from movable blocks, put {pages} into {where}."
+    if not steals["blocks"]:
+        yield "Steals queue nothing."
+        return
     share = _percent(steals["events_in_blocks_never_claimed"] / steals["events"])
     never = steals["blocks_never_claimed"]
     yield (
@@ -275,8 +281,6 @@ def _doubts(triage: Triage) -> Iterator[str]:
     for key, noun in (("lines_not_read", "line"), ("events_without_format", "event")):
         if triage[key]:
             yield f"{plural(triage[key], noun)} of the file could not be read: such events may be missing."
-    if triage["stalls"]:
-        yield "Stall times of direct reclaim and compaction are not computed yet: `kevacuate export --ftrace` shows their events."
     if triage["seconds"] < SHORT_SECONDS:
         yield f"This saw {_span(triage)} of the machine: a sample, not its life."
 
@@ -289,4 +293,4 @@ def words(triage: Triage) -> str:
             *(_evacuation(triage) if triage["claims_told_from_steals"] else _both(triage)),
             *_who(triage),
         ]
-    return "\n".join([*lines, *_doubts(triage)])
+    return "\n".join([*lines, *stall_words(triage["stalls"]), *_doubts(triage)])

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lines of kernel logs: what stands before the kernel's words, by whatever wrote the log, and lines that were joined.
+
+Read are dmesg (plain, ``-T``, ``-x``, ``-e``, ``--time-format iso``), syslog, journalctl (short, iso, full, monotonic), OpenWrt's
+logread, netconsole and /dev/kmsg (extended, with ``caller=``), serial consoles with ``<4>`` levels, printk's caller ids, vendors'
+``[CPU: task: pid]``, quoted mail, and journalctl's JSON. rsyslog writes a message of several lines as one, with ``#012``
+between them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+_CLOCK_SYSLOG = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
+_CLOCK_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d| [A-Z]{2,5})?"
+_CLOCK = rf"(?:[A-Z][a-z]{{2}} )?(?:{_CLOCK_SYSLOG}|{_CLOCK_ISO})"
+
+_PREFIX = re.compile(
+    " *(?:"
+    + "|".join(
+        (
+            r"(?:[>|] ?)+",
+            r"<\d{1,3}>",
+            r"(?:kern|user|daemon|syslog) *:[a-z]+ *: ",
+            r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
+            rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
+            r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
+            r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
+            r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
+            rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
+            r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
+            r"(?:\S{1,64} )?kernel: ?",
+            r"c\d+ +\d* ?(?=\[)",
+        )
+    )
+    + ")"
+)
+"""What may stand before the kernel's words; as many of them as there are, in any order."""
+
+LONGEST_MESSAGE = 4096
+"""Characters of a line that are looked at; a kernel's message has at most 2,048 (printk's CONSOLE_EXT_LOG_MAX aside)."""
+
+_REAL_US, _UPTIME_US = re.compile(r"[0-9]{7,17}"), re.compile(r"[0-9]{1,18}")
+"""Microseconds since 1970 and since boot, in the journal's JSON."""
+
+MOST_PREFIXES = 8
+"""Prefixes of a line that are taken off."""
+
+
+class LogLine(NamedTuple):
+    """A line of a kernel log."""
+
+    text: str
+    """The kernel's words."""
+    uptime_us: int | None
+    """Microseconds since boot, as printk counts; None where the line has none."""
+    clock: str
+    """Time of day as the log writes it; empty where it does not."""
+    caller: str
+    """Who called printk, as ``T123`` (a task) or ``C1`` (a CPU); empty where the kernel does not say."""
+
+
+def _microseconds(text: str) -> int:
+    """Microseconds of ``seconds.fraction``."""
+    seconds, _, fraction = text.partition(".")
+    return int(seconds) * 1_000_000 + int((fraction + "000000")[:6])
+
+
+def log_line(line: str) -> LogLine:
+    """The line without its prefixes, and what they say."""
+    uptime, clock, caller = None, "", ""
+    line, at = line[:LONGEST_MESSAGE], 0
+    for _ in range(MOST_PREFIXES):
+        found = _PREFIX.match(line, at)
+        if found is None or found.end() == at:
+            break
+        at = found.end()
+        named = found.groupdict()
+        if named.get("uptime"):
+            uptime = _microseconds(named["uptime"])
+        if named.get("kmsg"):
+            uptime = int(named["kmsg"])
+        clock = named.get("clock") or named.get("stamp") or clock
+        caller = named.get("caller") or named.get("by") or caller
+    return LogLine(line[at:].strip(), uptime, clock, caller)
+
+
+def journal_entry(line: bytes) -> list[LogLine] | None:
+    """The lines of an entry that ``journalctl -o json`` wrote; None if the line is none."""
+    if not line.startswith(b"{") or b'"MESSAGE"' not in line:
+        return None
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    message = entry.get("MESSAGE") if isinstance(entry, dict) else None
+    if not isinstance(message, str):
+        return None
+    uptime = str(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", ""))
+    real = str(entry.get("__REALTIME_TIMESTAMP", ""))
+    stamp = (
+        f"{datetime.fromtimestamp(int(real[:-6]), UTC):%Y-%m-%d %H:%M:%S}" if _REAL_US.fullmatch(real) else ""
+    )
+    since = int(uptime) if _UPTIME_US.fullmatch(uptime) else None
+    return [LogLine(text[:LONGEST_MESSAGE].strip(), since, stamp, "") for text in message.split("\n")]
+
+
+def messages(line: bytes) -> Iterator[LogLine]:
+    """The lines that a line of the file holds: one, or those that rsyslog joined with ``#012``, with the first one's prefix.
+
+    An entry of the journal may have several, too.
+    """
+    if (entry := journal_entry(line)) is not None:
+        yield from entry
+        return
+    if b"#012" not in line:
+        yield log_line(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
+        return
+    first: LogLine | None = None
+    for part in line.decode("utf-8", "replace").split("#012"):
+        if not part.strip():
+            continue
+        told = log_line(part)
+        if first is None:
+            first = told
+        elif told.uptime_us is None:
+            told = told._replace(
+                uptime_us=first.uptime_us, clock=told.clock or first.clock, caller=told.caller or first.caller
+            )
+        yield told
+
+
+_QUOTE = r"(?:[>|] ?)*"
+_LOG_HEAD = re.compile(
+    rf"^(?:{_QUOTE}(?:<\d{{1,3}}>)?\[ *\d{{1,12}}\.\d{{3,9}}\]|{_QUOTE}\[{_CLOCK}\] |"
+    rf"{_CLOCK} \S+ [\w./@-]{{1,64}}(?:\[\d+\])?: |\d{{1,3}},\d+,\d+,[-c+][,;]|"
+    r'\{[^\n]{0,4000}"MESSAGE" ?:)',
+    re.MULTILINE,
+)
+_REPORT = re.compile(
+    r"page allocation (?:failure|stall)|invoked oom-killer: |^.{0,120}\bMem-Info:|ut of memory: Kill",
+    re.MULTILINE,
+)
+_TRACE = re.compile(r"\bmm_(?:page_(?:alloc|free)|compaction_|vmscan_)\w*: ")
+_LOG_SHARE = 0.5
+"""Share of the lines that begin like a log's, from which on a text is one."""
+
+
+def looks_like_log(head: str) -> bool:
+    """Whether a text is a kernel's or a system's log: it holds a report, or at least half of its lines begin as logs do.
+
+    One that holds events of the allocator, as a dump of ftrace's buffer does, is a trace.
+    """
+    if _TRACE.search(head):
+        return False
+    if _REPORT.search(head):
+        return True
+    lines = head.count("\n") + 1
+    return bool(head) and len(_LOG_HEAD.findall(head)) >= _LOG_SHARE * lines

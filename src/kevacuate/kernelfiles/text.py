@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A file of text as its parsers see it: whatever it is compressed with, line by line, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.opener import open_any
+
+HEAD_BYTES = 1 << 16
+"""What is looked at to recognise a file."""
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line that are kept; the rest of a longer one is passed over."""
+
+
+class TextFile:
+    """A file of text.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies.
+    name : str
+        What the user calls it: the path given, or ``-``.
+    cut : int
+        Lines longer than :data:`LONGEST_LINE`, so far: only their beginning was given out.
+
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path, self.name, self.cut = path, str(path) if name is None else name, 0
+
+    @cached_property
+    def head_bytes(self) -> bytes:
+        """The first :data:`HEAD_BYTES` bytes, decompressed.
+
+        Raises
+        ------
+        KevacuateError
+            The file cannot be read, or does not decompress.
+
+        """
+        file, _ = open_any(self.path)
+        try:
+            with closing(file):
+                return file.read(HEAD_BYTES)
+        except OSError as error:
+            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+
+    @cached_property
+    def head(self) -> str:
+        """The first :data:`HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD."""
+        return self.head_bytes.decode("utf-8", "replace").removeprefix("\ufeff")
+
+    def forget(self) -> None:
+        """Let go of the head, which is read again if it is asked for: a folder may hold many thousand files."""
+        for name in ("head", "head_bytes"):
+            self.__dict__.pop(name, None)
+
+    def raw_lines(self) -> Iterator[bytes]:
+        r"""Every line from the first to the last, as bytes, without its end (``\n`` or ``\r\n``).
+
+        Raises
+        ------
+        KevacuateError
+            The file cannot be read, or does not decompress.
+
+        """
+        file, _ = open_any(self.path)
+        try:
+            with closing(file):
+                while line := file.readline(LONGEST_LINE):
+                    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                        self.cut += 1
+                        while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                            pass
+                    yield line.rstrip(b"\r\n")
+        except OSError as error:
+            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+
+    def lines(self) -> Iterator[str]:
+        """As :meth:`raw_lines`, as text; bytes that are no UTF-8 are U+FFFD."""
+        for number, line in enumerate(self.raw_lines()):
+            text = line.decode("utf-8", "replace")
+            yield text.removeprefix("\ufeff") if number == 0 else text

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One answer after the other, of files that have nothing to do with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kevacuate.kernelfiles.text import TextFile
+
+
+def each(
+    files: Sequence[TextFile], one: Callable[[TextFile], Any], progress: Callable[[int, int], None] | None
+) -> list[Any]:
+    """What *one* gives of each file, in their order; *progress* is called with (files done, files in all)."""
+    found = []
+    for number, file in enumerate(files, start=1):
+        found.append(one(file))
+        if progress is not None:
+            progress(number, len(files))
+    return found

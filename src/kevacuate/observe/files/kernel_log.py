@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Page allocation failures and OOM reports of kernel logs: why each failed, summed up by order, task and time.
+
+A report that stands in several logs, with the same time since boot, counts once. Reports that say the same (kind, order, gfp,
+verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the
+order of reports in the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Report, reports
+from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.kernel_log_advice import MEMCG, advice, helps, piece
+from kevacuate.observe.files.zones_of_failure import NOT_KNOWN, explained
+
+KIND = "kernel_log"
+
+MOST_ADVICE = 3
+MOST_GROUPS = 1000
+"""Groups of equal reports that are kept; more are counted and not shown."""
+
+MOST_NAMES = 10_000
+"""Tasks, victims and hours that are counted one by one; those beyond are counted together."""
+
+MOST_KEYS = 1_000_000
+"""Reports that are remembered, so that a second copy is not counted."""
+
+SHOWN = 20
+"""Tasks, victims and groups in the answer."""
+
+REST = "(others)"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SYSLOG = re.compile(
+    r"(?:[A-Z][a-z]{2} )?([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:\.\d+)?(?: (\d{4}))?"
+)
+_ISO = re.compile(r"(?:[A-Z][a-z]{2} )?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
+
+
+def clock(text: str) -> str:
+    """A log's time of day as ``2024-06-13 04:36:30``, or ``06-13 04:36:30`` where it has no year; empty if it has none.
+
+    Zones of time are left as they are: a log has one.
+    """
+    if found := _ISO.match(text):
+        return f"{found[1]}-{found[2]}-{found[3]} {found[4]}:{found[5]}:{found[6]}"
+    found = _SYSLOG.match(text)
+    if found is None or found[1] not in _MONTHS:
+        return ""
+    year = f"{found[6]}-" if found[6] else ""
+    return f"{year}{_MONTHS.index(found[1]) + 1:02d}-{int(found[2]):02d} {found[3]}:{found[4]}:{found[5]}"
+
+
+def _moment(report: Report) -> dict[str, Any]:
+    """When a report was written: time of day, and seconds since boot, as far as the log says."""
+    uptime = report.first.uptime_us
+    return {"clock": clock(report.first.clock), "uptime_seconds": None if uptime is None else uptime / 1e6}
+
+
+def _hour(moment: dict[str, Any]) -> str:
+    """The hour that a moment is counted in: ``06-13 04:00``, or ``hour 3 since boot``."""
+    if moment["clock"]:
+        return f"{moment['clock'][:-6]}:00"
+    seconds = moment["uptime_seconds"]
+    return "no time" if seconds is None else f"hour {int(seconds // 3600)} since boot"
+
+
+def _order_of(moment: dict[str, Any]) -> tuple[str, float]:
+    return moment["clock"], -1.0 if moment["uptime_seconds"] is None else moment["uptime_seconds"]
+
+
+def told_of(report: Report) -> dict[str, Any]:
+    """What is said of one report: who and when, the request, the zones and why each did not serve it, the OOM killer's words."""
+    told = {
+        "kind": report.kind,
+        "moment": _moment(report),
+        "task": report.task,
+        "pid": report.pid,
+        "cpu": report.cpu,
+        "stalled": report.stalled or None,
+        "mixed": report.mixed,
+        "compaction": report.compaction,
+        **explained(report),
+        "oom": _oom(report) if report.kind == OOM else None,
+    }
+    if report.oom.memcg:
+        told["verdict"] = MEMCG
+    return {**told, "helps": [piece(name) for name in helps(told)]}
+
+
+def _oom(report: Report) -> dict[str, Any]:
+    """What the OOM killer said."""
+    facts = report.oom
+    constraint = facts.constraint or ("memcg" if facts.memcg else None)
+    return {
+        "constraint": constraint,
+        "memory_cgroup": facts.group or None,
+        "usage_kb": facts.usage_kb,
+        "limit_kb": facts.limit_kb,
+        "victim": facts.victim or None,
+        "victim_pid": facts.victim_pid,
+        "victim_anon_kb": facts.victim_anon_kb,
+        "asked_for": report.order == -1,
+        "nobody_killed": facts.nobody,
+    }
+
+
+@dataclass(slots=True)
+class _Group:
+    """Reports that say the same."""
+
+    example: dict[str, Any]
+    key: tuple[Any, ...]
+    last: dict[str, Any]
+    count: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
+
+    def add(self, told: dict[str, Any], key: tuple[Any, ...]) -> None:
+        """Counts a report."""
+        self.count += 1
+        _count(self.tasks, told["task"])
+        if key < self.key:
+            self.example, self.key = told, key
+        if _order_of(told["moment"]) > _order_of(self.last):
+            self.last = told["moment"]
+
+
+def _count(counter: Counter[str], name: str) -> None:
+    """Counts a name, or it among others where there are too many."""
+    counter[name if name in counter or len(counter) < MOST_NAMES else REST] += 1
+
+
+class Sums:
+    """All reports of the logs, summed up in bounded memory."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        self.orders: Counter[int] = Counter()
+        self.oom_orders: Counter[int] = Counter()
+        self.tasks: Counter[str] = Counter()
+        self.victims: Counter[str] = Counter()
+        self.constraints: Counter[str] = Counter()
+        self.hours: dict[str, Counter[str]] = {}
+        self.helped: Counter[str] = Counter()
+        self.kernels: Counter[str] = Counter()
+        self.groups: dict[tuple[Any, ...], _Group] = {}
+        self.not_shown = self.twice = 0
+        self._seen: set[int] = set()
+
+    def add(self, report: Report) -> None:
+        """Counts a report, unless it is another log's copy."""
+        if self._is_copy(report):
+            self.twice += 1
+            return
+        told = told_of(report)
+        self.kinds[report.kind] += 1
+        self.verdicts[told["verdict"]] += 1
+        if told["order"] is not None:
+            (self.oom_orders if report.kind == OOM else self.orders)[told["order"]] += 1
+        _count(self.tasks, report.task)
+        _count(self.kernels, report.release or NOT_KNOWN)
+        if told["oom"]:
+            _count(self.victims, told["oom"]["victim"] or "")
+            self.constraints[told["oom"]["constraint"] or NOT_KNOWN] += 1
+        hour = _hour(told["moment"])
+        if hour in self.hours or len(self.hours) < MOST_NAMES:
+            self.hours.setdefault(hour, Counter())[report.kind] += 1
+        self.helped.update(helps(told))
+        self._group(told)
+
+    def _is_copy(self, report: Report) -> bool:
+        uptime = report.first.uptime_us
+        if uptime is None:
+            return False
+        key = hash((report.kind, uptime, report.task, report.order, report.gfp, report.pid))
+        if key in self._seen:
+            return True
+        if len(self._seen) < MOST_KEYS:
+            self._seen.add(key)
+        return False
+
+    def _group(self, told: dict[str, Any]) -> None:
+        zones = tuple(
+            (zone["node"], zone["name"], zone["verdict"], *zone["reasons"]) for zone in told["zones"]
+        )
+        memcg = told["oom"]["memory_cgroup"] if told["oom"] and told["verdict"] == MEMCG else None
+        group_key = (told["kind"], told["order"], told["gfp"], told["verdict"], memcg, zones)
+        key = (*_order_of(told["moment"]), told["task"], told["pid"] or 0, repr(told["zones"]))
+        group = self.groups.get(group_key)
+        if group is None:
+            if len(self.groups) >= MOST_GROUPS:
+                self.not_shown += 1
+                return
+            group = self.groups[group_key] = _Group(told, key, told["moment"])
+        group.add(told, key)
+
+
+def _ranked(counter: Counter[str], name: str) -> list[dict[str, Any]]:
+    """The names counted most often, those of equal count by name."""
+    ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    return [{name: one, "count": count} for one, count in ranked[:SHOWN]]
+
+
+def _groups(sums: Sums) -> list[dict[str, Any]]:
+    """The groups with the most reports; those of equal size by their example's time."""
+    ranked = sorted(sums.groups.items(), key=lambda item: (-item[1].count, item[1].key, repr(item[0])))
+    return [
+        {
+            "count": group.count,
+            "tasks": _ranked(group.tasks, "task")[:3],
+            "first": group.example["moment"],
+            "last": group.last,
+            "example": group.example,
+        }
+        for _, group in ranked[:SHOWN]
+    ]
+
+
+def _by_time(sums: Sums) -> list[dict[str, Any]]:
+    """Reports by hour, in order of time; hours since boot by their number."""
+
+    def place(hour: str) -> tuple[str, int]:
+        return ("", int(hour.split()[1])) if hour.startswith("hour ") else (hour, 0)
+
+    return [
+        {"hour": hour, "failures": sum(found[kind] for kind in (FAILURE, STALL, VMALLOC)), "oom": found[OOM]}
+        for hour, found in sorted(sums.hours.items(), key=lambda item: place(item[0]))
+    ]
+
+
+def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """What kernel logs say of failed allocations and of the OOM killer.
+
+    Parameters
+    ----------
+    files : sequence of TextFile
+        The logs.
+    progress : callable, optional
+        Called with (files done, files).
+
+    Returns
+    -------
+    dict
+        ``failures``, ``stalls``, ``vmalloc_failures``, ``oom_kills``: counts. ``verdicts`` of all reports. ``by_order``,
+        ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
+        ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
+        index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
+        stood in the logs twice. ``advice``.
+
+    Raises
+    ------
+    KevacuateError
+        A file cannot be read, or does not decompress.
+
+    """
+    sums = Sums()
+    ordered = sorted(files, key=lambda file: file.name)
+    for done, file in enumerate(ordered):
+        if progress:
+            progress(done, len(ordered))
+        for report in reports(file.raw_lines()):
+            sums.add(report)
+    return {
+        "kind": KIND,
+        "files": [file.name for file in ordered],
+        "failures": sums.kinds[FAILURE],
+        "stalls": sums.kinds[STALL],
+        "vmalloc_failures": sums.kinds[VMALLOC],
+        "oom_kills": sums.kinds[OOM],
+        "verdicts": dict(sorted(sums.verdicts.items())),
+        "by_order": {str(order): count for order, count in sorted(sums.orders.items())},
+        "oom_by_order": {str(order): count for order, count in sorted(sums.oom_orders.items())},
+        "by_task": _ranked(sums.tasks, "task"),
+        "by_time": _by_time(sums),
+        "victims": _ranked(sums.victims, "task"),
+        "constraints": dict(sorted(sums.constraints.items())),
+        "kernels": _ranked(sums.kernels, "release"),
+        "groups": _groups(sums),
+        "groups_not_shown": max(len(sums.groups) - SHOWN, 0),
+        "reports_in_no_group": sums.not_shown,
+        "copies": sums.twice,
+        "lines_cut": sum(file.cut for file in ordered),
+        "advice": advice(sums.helped, MOST_ADVICE),
+    }

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A triage of files in words: each kind's, then what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+from rich.table import Table
+
+
+def brought_words(result: Mapping[str, Any]) -> Iterator[str | Table]:
+    """What is printed of :func:`kevacuate.observe.files.door.triage_files`, in order."""
+    for answer in result["answers"]:
+        kind = import_module(f"kevacuate.reports.triage.files.{answer['kind']}")
+        yield kind.words(answer)
+        yield from kind.tables(answer)
+    if result["advice"]:
+        yield "What would help here:"
+    for number, piece in enumerate(result["advice"], start=1):
+        yield f"{number}. {piece['do']} {piece['evidence']} ({piece['source']})"
+    if result["not_read"]:
+        named = ", ".join(f"{one['file']} ({one['what']})" for one in result["not_read"][:MOST_NAMED])
+        more = len(result["not_read"]) - MOST_NAMED
+        yield f"Not read: {named}" + (f", and {more:,} more." if more > 0 else ".")
+
+
+MOST_NAMED = 5
+"""Files named that were not read."""
