@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's own fragmentation index in four states of a guest, as tests/data/kernel_states holds them.
+"""The kernel's own fragmentation index in five states of a guest, as tests/data/kernel_states holds them.
 
     python benchmarks/extfrag_guest/run.py --kernel VMLINUZ [--memory 192M] -o tests/data/kernel_states/linux-6.1.txt
 
 Builds states.c into an initramfs, boots it in qemu without KVM (15 to 30 s), and keeps what the guest printed: /proc/buddyinfo,
-extfrag_index and unusable_index of debugfs when it is fresh, when every second page is locked, after requests of high order, and
-when it is nearly full; then the kernel's report of a failed allocation, and of the OOM killer. Backtraces and registers are
-left out. Now and then the largest request finds a chunk, and no allocation fails: run it again.
+extfrag_index and unusable_index of debugfs when it is fresh, when every second page is locked, after requests of high order,
+when it is nearly full, and when almost nothing is left; then the kernel's reports of failed allocations and of the OOM killer.
+Backtraces and registers are left out. Now and then the largest request finds a chunk, and no allocation fails, or the kernel
+panics at the edge, where its first process alone is left: run it again.
 
 Needs gcc with a static C library, cpio, qemu-system-x86_64, and a kernel with CONFIG_DEBUG_FS, CONFIG_COMPACTION and CONFIG_VT
 (Debian's have them: linux-image-*.deb or linux-binary-*.deb, unpacked).

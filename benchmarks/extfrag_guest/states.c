@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* PID 1 of a guest: prints free memory and the kernel's own fragmentation index in three states, then lets
+/* PID 1 of a guest: prints free memory and the kernel's own fragmentation index in five states, and lets
  * allocations fail. What lies between "=== STATE" and "=== END" is one state; the kernel's log follows by itself. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/vt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
-static char before[65536], index_text[65536], after[65536], other[1 << 20];
+static char before[65536], index_text[65536], unusable[65536], after[65536], other[1 << 20];
 
 static long slurp(const char *path, char *into, long size)
 {
@@ -47,7 +48,7 @@ static void out(const char *name, const char *text)
 	printf("--- %s\n%s", name, text);
 }
 
-/* The index is of the same moment as buddyinfo when buddyinfo reads the same before and after it. */
+/* The indices are of the same moment as buddyinfo when buddyinfo reads the same before and after them. */
 static void state(const char *name)
 {
 	int tries;
@@ -55,6 +56,7 @@ static void state(const char *name)
 	for (tries = 0; tries < 2000; tries++) {
 		slurp("/proc/buddyinfo", before, sizeof before);
 		slurp("/sys/kernel/debug/extfrag/extfrag_index", index_text, sizeof index_text);
+		slurp("/sys/kernel/debug/extfrag/unusable_index", unusable, sizeof unusable);
 		slurp("/proc/buddyinfo", after, sizeof after);
 		if (!strcmp(before, after))
 			break;
@@ -62,8 +64,7 @@ static void state(const char *name)
 	printf("=== STATE %s after %d tries%s\n", name, tries, strcmp(before, after) ? " (torn)" : "");
 	out("buddyinfo", before);
 	out("extfrag_index", index_text);
-	slurp("/sys/kernel/debug/extfrag/unusable_index", other, sizeof other);
-	out("unusable_index", other);
+	out("unusable_index", unusable);
 	slurp("/proc/pagetypeinfo", other, sizeof other);
 	out("pagetypeinfo", other);
 	slurp("/proc/zoneinfo", other, sizeof other);
@@ -150,6 +151,20 @@ int main(void)
 	state("nearly full");
 	for (i = 64; i <= 1024; i *= 2)
 		ask_order("nearly full", i, 1024);
+	/* Few chunks are left when a child takes all but some pages: the index is then near 0, or below it. */
+	put("/proc/sys/vm/min_free_kbytes", "128");
+	child = fork();
+	if (!child) {
+		put("/proc/self/oom_score_adj", "1000");
+		while (mem_free() > (600L << 10))
+			take(PAGE);
+		for (;;)
+			pause();
+	}
+	sleep(4);
+	state("at the edge");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
 	child = fork();
 	if (!child) {
 		put("/proc/self/oom_score_adj", "1000");

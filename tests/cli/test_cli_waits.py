@@ -31,7 +31,7 @@ WAITS = {
     "explain REC block:2 --policy mainline": ["replaying mainline"],
     "watch REC --once --policy mainline": ["replaying mainline"],
     "watch ONE --once": ["reading events"],
-    "triage ONE": ["reading events"],
+    "triage ONE": ["reading"],
     "compare --recorded ONE ONE": ["reading ONE"],
     "import TXT -o OUT": ["reading TXT (bytes)"],
     "export ONE --ftrace -o OUT": ["writing ftrace (events)"],

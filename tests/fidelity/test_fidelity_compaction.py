@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kevacuate.fidelity.buddy.books import TASKS
+from kevacuate.fidelity.buddy.level import BuddyLevel
 from kevacuate.fidelity.compaction.books import (
     C_FOLLOWS,
     CAUSES,
@@ -21,6 +23,8 @@ from kevacuate.fidelity.compaction.books import (
     KINDS,
 )
 from kevacuate.fidelity.compaction.words import decision_words
+from kevacuate.fidelity.event_rows import wide
+from kevacuate.fidelity.level import Given
 from kevacuate.fidelity.verify import verify
 from kevacuate.kernel.hooks import ListOp
 from kevacuate.measure.fidelity import LevelResult
@@ -95,6 +99,25 @@ def test_a_rotation_that_the_kernel_left_out_is_seen_in_the_free_lists(tmp_path:
     assert result.first.what.startswith(OF_COMPACTION)
     assert "now first of list" in result.first.model
     assert "now first of list" not in result.first.kernel
+
+
+@pytest.mark.parametrize("faults", [True, False])
+def test_from_boot_on_a_task_that_had_no_page_of_user_memory_captures_nothing(faults: bool) -> None:
+    """It is taken for a kernel thread. The excerpt's tasks had theirs before it begins: so they are given one each, or none."""
+    recording = Recording.open(EXCERPT)
+    assert recording.start is not None
+    level = BuddyLevel(Given.of(recording, recording.start))
+    level.books.user[:] = 0
+    number = 0
+    for chunk in recording.events():
+        if faults:
+            level.books.user[np.unique(chunk.pid) % TASKS] = 1
+        level.feed(wide(chunk.take(chunk.kind != EventKind.GT_DUMP)), number)
+        number += chunk.rows
+    result = level.finish()
+    captured = result.kinds.get("page captured for a direct compactor")
+    assert (captured is not None and captured.decisions > 0) == faults
+    assert (result.mismatches == 0) == faults
 
 
 def test_a_recording_without_compaction_says_so() -> None:

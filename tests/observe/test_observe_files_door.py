@@ -92,6 +92,18 @@ def test_the_strongest_of_each_answer_comes_first() -> None:
     assert [piece["do"] for piece in found] == ["a", "d", "b"]
 
 
+def test_two_answers_that_name_the_same_way_give_it_once() -> None:
+    same = ("Write 1 to vm.compact_memory first.", "Compact: `echo 1 > /proc/sys/vm/compact_memory`.")
+    answers = [
+        {"advice": [{"do": do, "evidence": "", "source": ""}]}
+        for do in (*same, "Record: `kevacuate record --light`.")
+    ]
+    assert [piece["do"] for piece in door._strongest(answers)] == [
+        same[0],
+        "Record: `kevacuate record --light`.",
+    ]
+
+
 def test_other_files_of_a_folder_are_named(tmp_path: Path) -> None:
     written(tmp_path, vmstat=VMSTAT, poem="roses are red\n", **{"trace.pcap": "\0\1"})
     (tmp_path / "cut.gz").write_bytes(gzip.compress(BUDDY.encode() * 9000)[:200])
@@ -168,6 +180,14 @@ def test_no_pipe_or_link_of_a_folder_is_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert [Path(file.name).name for file in files_of(tmp_path)] == ["vmstat"]
+
+
+def test_heads_of_files_are_not_kept(tmp_path: Path) -> None:
+    written(tmp_path, vmstat=VMSTAT, poem="roses are red\n", buddyinfo=BUDDY)
+    files = list(files_of(tmp_path))
+    door.triage_files(files)
+    assert not [file.name for file in files if {"head", "head_bytes"} & set(vars(file))]
+    assert files[0].head == BUDDY
 
 
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -550,6 +550,17 @@ def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
         reclaim_begins(s, pid)
 
 
+@part
+def _on_alloc_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+    """A request that the recorded kernel served or refused."""
+    s.q[_Q_ALLOC_EVENTS] += 1
+    order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
+    if e.pfn[i] < 0:
+        on_failed(s, out, order, mt, gfp)
+    else:
+        on_alloc(s, out, i64(e.pid[i]), i64(e.pfn[i]), order, mt, gfp, i64(OP_ALLOC))
+
+
 @kernel(plain_work=1 << 18)
 def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
     """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
@@ -572,12 +583,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
             s.q[_Q_FREE_EVENTS] += 1
             on_free(s, out, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]))
         elif kind == MM_PAGE_ALLOC:
-            s.q[_Q_ALLOC_EVENTS] += 1
-            order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
-            if e.pfn[i] < 0:
-                on_failed(s, out, order, mt, gfp)
-            else:
-                on_alloc(s, out, i64(e.pid[i]), i64(e.pfn[i]), order, mt, gfp, i64(OP_ALLOC))
+            _on_alloc_event(s, out, e, i)
         elif kind == MM_PAGE_FREE_BATCHED:
             s.q[_Q_DUPLICATES] += 1
         elif kind == GT_RMQ and e.a[i] == RMQ_BULK_PAGE:

@@ -57,6 +57,11 @@ class TextFile:
         """The first :data:`HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD."""
         return self.head_bytes.decode("utf-8", "replace").removeprefix("\ufeff")
 
+    def forget(self) -> None:
+        """Let go of the head, which is read again if it is asked for: a folder may hold many thousand files."""
+        for name in ("head", "head_bytes"):
+            self.__dict__.pop(name, None)
+
     def raw_lines(self) -> Iterator[bytes]:
         r"""Every line from the first to the last, as bytes, without its end (``\n`` or ``\r\n``).
 

@@ -339,6 +339,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
+    cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
 
 
@@ -383,7 +384,6 @@ def _set_direct_compaction(s: View) -> None:
     cc.unmapped = cc.targets + block
     cc.failures = cc.unmapped + block
     cc.parts = cc.failures + block
-    cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) * block
 
 
 def _set_zone(zone: Zone, config: ZoneConfig) -> None:

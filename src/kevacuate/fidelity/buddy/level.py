@@ -7,6 +7,7 @@ import numpy as np
 
 from kevacuate.errors import KevacuateError
 from kevacuate.fidelity.buddy.books import (
+    D_COMPACT,
     D_DUMP_BLOCK,
     D_DUMP_LIST,
     F_DIVERGED,
@@ -14,10 +15,9 @@ from kevacuate.fidelity.buddy.books import (
     F_TOLD,
     INPUTS,
     KINDS,
-    N_LOST,
-    N_UNSEEN,
     V_KIND,
     V_POSITION,
+    BuddyBooks,
     Scratch,
     new_books,
     new_scratch,
@@ -70,6 +70,9 @@ class BuddyLevel(Level):
         self._state = state_with_free_lists(machine, given.start, options)
         self._zone_of = zone_numbers(machine, given.start)
         self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
+        self._from_boot = given.recording.boot is not None
+        if not self._from_boot:  # faults may have come before the first event
+            self._books.user[:] = 1
         self._kept: EventChunk | None = None
         self._done = np.empty(0, np.uint8)
         self._compaction = CompactionLevel(given)
@@ -82,6 +85,11 @@ class BuddyLevel(Level):
     def state(self) -> State:
         """The model's state, after what was decided so far."""
         return self._state
+
+    @property
+    def books(self) -> BuddyBooks:
+        """What is kept beside it."""
+        return self._books
 
     @property
     def compaction(self) -> CompactionLevel:
@@ -180,6 +188,10 @@ class BuddyLevel(Level):
         result.notes += (
             "of a drained chunk (mm_page_pcpu_drain) pfn and order are inputs: only the type is the model's",
         )
+        if self._books.facts[F_COMPACTIONS] and self._from_boot:
+            result.notes += (
+                "a task that had no page of user memory is taken for a kernel thread, as khugepaged: it captures nothing",
+            )
         if not self._has_lists:
             result.notes += (
                 "list operations were not recorded (gt_list). What compaction took from the lists is unknown until its "
@@ -188,18 +200,18 @@ class BuddyLevel(Level):
         return result
 
     def _causes(self) -> dict[str, int]:
-        """Mismatches by cause: what followed compaction's unseen work, and what did not."""
+        """Mismatches by cause: compaction's own operations, what followed its unseen work, and what did not."""
         wrong, before = self._result.mismatches, int(self._books.facts[F_BEFORE_WRONG])
-        hidden = bool(self._books.inputs[N_UNSEEN] or self._books.inputs[N_LOST]) or not self._has_lists
-        causes = {"before any compaction": before} if before else {}
-        if wrong > before:
-            after = (
-                "after compaction whose list operations were not recorded"
-                if hidden
-                else "after the first compaction"
-            )
-            causes[after] = wrong - before
-        return causes
+        compaction = int(self._books.tally[2 * D_COMPACT + 1])
+        causes = {
+            "before any compaction": before,
+            "compaction's own list operations: see the compaction level": compaction,
+        }
+        after = "after compaction whose list operations were not recorded"
+        if self._has_lists:
+            after = "after the first compaction"
+        causes[after] = wrong - before - compaction
+        return {cause: count for cause, count in causes.items() if count}
 
 
 def _equal(ours: FreeList | None, theirs: FreeList | None) -> bool:

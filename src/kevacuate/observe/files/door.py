@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -42,6 +43,9 @@ MOST_FILES = 200_000
 
 MOST_ADVICE = 3
 """Pieces of advice that all answers together give."""
+
+
+_WAY = re.compile(r"(kevacuate record)|\bvm[./](\w+)|(transparent_hugepage/\w+)")
 
 
 class Kind(NamedTuple):
@@ -235,6 +239,7 @@ def _by_kind(files: Sequence[TextFile]) -> _Found:
             found.imports.append(file)
         else:
             found.not_read.append({"file": file.name, "what": _what(file)})
+        file.forget()
     found.kinds.update((kind.name, told[kind.name]) for kind in KINDS if kind.name in told)
     return found
 
@@ -254,8 +259,14 @@ def _strongest(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     for rank in zip_longest(*(answer["advice"] for answer in answers)):
         for piece in rank:
             if piece is not None:
-                found.setdefault(piece["do"], piece)
+                found.setdefault(_way(piece["do"]), piece)
     return list(found.values())[:MOST_ADVICE]
+
+
+def _way(do: str) -> str:
+    """What a piece of advice uses, the setting or the command that it names first: two that use the same are one."""
+    named = _WAY.search(do)
+    return next(filter(None, named.groups())) if named else do
 
 
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:

@@ -25,7 +25,8 @@ ABOUT = {
         "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
         "`__free_one_page`. The model runs the whole request before its answer is looked at.",
         "the requests (order, type, alloc_flags, count), the chunks of a drain, and the number of movable pages in a block at a "
-        "claim. Begin and end of direct compactions with their order and type: what is captured for them is a decision. With the "
+        "claim. Begin and end of direct compactions with their order and type: what is captured for them is a decision. Which "
+        "tasks are kernel threads, which capture nothing, is told by their having had no page of user memory. With the "
         "first set of hooks no event shows compaction's scanners: its list operations are inputs there.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
         "captured pages. Compaction's own list operations, with the second set of hooks: the compaction level's model decides "
