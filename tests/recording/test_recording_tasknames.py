@@ -75,3 +75,21 @@ def test_a_trace_dat_of_version_6_keeps_its_names(tmp_path: Path) -> None:
     (tmp_path / "x.dat").write_bytes(data[:at] + names + data[at + 8 : gap] + data[gap + len(text) :])
     import_recording(tmp_path / "x.dat", tmp_path / "x.kev")
     assert Recording.open(tmp_path / "x.kev").quality["tasks"] == {"20037": "python"}
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("[  601.000020] kswapd0-", "kswapd0"),
+        ("<4>[  601.000020][  T61] kswapd0-", "kswapd0"),
+        ("Nov 14 03:12:09 server1 kernel: kswapd0-", "kswapd0"),
+        ("Nov 14 03:12:09 server1 kernel: [  601.000020]     bash-", "bash"),
+        ("> [  601.000020] kworker/1:2-events-", "kworker/1:2-events"),
+        ("[kthreadd]-", "[kthreadd]"),
+        ("[1.5]-", "[1.5]"),
+    ],
+)
+def test_what_a_kernel_log_puts_before_a_line_is_no_name(before: str, name: str) -> None:
+    names = TaskNames()
+    names.add(61, before)
+    assert names.to_json() == {"61": name}

@@ -41,8 +41,8 @@ SAID = {
     "44-ppc64-64k": ["Once, by kthreadd.", "Node 7 DMA had no free page."],
     "48-x86-cma-dmesg-x": [
         "Node 0 Normal counted 1,432 kB free, not above its mark of 5,316 kB.",
-        "Node 0 Normal had large enough chunks only in cma and highatomic pageblocks.",
-        "Killed was swapper_test, which held 250,000 kB of anonymous memory.",
+        "Node 0 Normal had large enough chunks only in CMA and highatomic pageblocks.",
+        "The OOM killer killed swapper_test, which held 250,000 kB of anonymous memory.",
     ],
     "58-cpuset-movable-node": ["no zone allowed", "Constraint: cpuset.", "Node 4 Movable could not serve it: above Normal."],
     "617-arm64-highatomic": [
@@ -112,7 +112,7 @@ def test_the_tables_have_every_group_and_task() -> None:
     text = console.export_text()
     for word in (
         "fragmentation",
-        "memory cgroup limit",
+        "memory cgroup",
         "setup[1:NET]",
         "nodejob",
         "swapper/3",
@@ -121,3 +121,16 @@ def test_the_tables_have_every_group_and_task() -> None:
     ):
         assert word in text, word
     assert tables(answer([])) == []
+
+
+def test_the_table_of_reports_fits_80_columns_and_cuts_no_flag() -> None:
+    found = answer([TextFile(path) for path in sorted(LOGS.glob("*.txt"))])
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in tables(found):
+        console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for group in found["groups"]:
+        for flag in (group["example"]["gfp"] or "").split("|"):
+            assert flag in text, flag
+    assert not re.search("[┃│…]", text)

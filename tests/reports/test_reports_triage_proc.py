@@ -14,6 +14,7 @@ from rich.console import Console
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.files.proc import answer
 from kevacuate.reports.triage.files.proc import tables, words
+from kevacuate.reports.triage.files.proctables import _thousands
 
 DATA = Path(__file__).parent.parent / "data" / "procfiles"
 REPORTS = sorted(path.stem for path in DATA.glob("*.txt"))
@@ -77,7 +78,8 @@ def test_what_is_said_of_a_report(name: str) -> None:
 
 def test_the_tables_of_a_report() -> None:
     found = shown(of(DATA / "stopped-pagetypeinfo.txt"))
-    assert "0 Normal movable >=100000 93493 41359 17188 5937 3527 2269 1339 842 1269 1170" in found
+    assert "0 Normal movable >=100k 93k 41k 17k 5937 3527 2269 1339 842 1269 1170" in found
+    assert "Free chunks by type and order, last copy, k: thousands" in found
     assert "0 Normal 298 10,165 288 1 0 0" in found
     counters = shown(of(DATA / "samples.txt"))
     assert "counter rose by an hour allocstall 3 10,800 compact_stall 5 18,000" in counters
@@ -108,3 +110,38 @@ def test_each_machine_is_named(tmp_path: Path) -> None:
         (tmp_path / host / "buddyinfo").write_text(row(5))
     said = words(of(tmp_path / "a" / "buddyinfo", tmp_path / "b" / "buddyinfo"))
     assert [line for line in said.splitlines() if line.endswith(":")] == [f"{tmp_path}/a:", f"{tmp_path}/b:"]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_count_is_cut_off_in_80_columns(name: str) -> None:
+    screen = Console(file=io.StringIO(), width=80)
+    for table in tables(of(DATA / f"{name}.txt")):
+        screen.print(table)
+    assert isinstance(screen.file, io.StringIO)
+    assert "\u2026" not in screen.file.getvalue()
+    assert all(len(line) <= 80 for line in screen.file.getvalue().splitlines())
+
+
+def test_eight_nodes_fit_80_columns_exactly() -> None:
+    text = shown(of(DATA / "eight-nodes-buddyinfo.txt"))
+    assert "2 Normal 68427 538670 446906 229138 123555 62539 21161 4407 1122 166 274" in text
+    assert "thousands" not in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "least", "said"),
+    [
+        ("93493", 10_000, "93k"),
+        ("9999", 10_000, "9999"),
+        ("1500", 1_000, "2k"),
+        (">=100999", 10_000, ">=100k"),
+    ],
+)
+def test_counts_in_thousands(cell: str, least: int, said: str) -> None:
+    assert _thousands(cell, least) == said
+
+
+def test_counts_that_fit_are_exact() -> None:
+    text = shown(of(DATA / "server-buddyinfo.txt"))
+    assert "0 Normal 127559 175569 74035 31054 12025 2271 101 0 0 0 0" in text
+    assert "thousands" not in text

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kevacuate.observe.holders import UNKNOWN
+from kevacuate.reports.plain import plain_table
 
 PAGE_BYTES = 4096
 NAMED = 3
@@ -94,10 +94,8 @@ def table(found: Mapping[str, Any], most: int = 20) -> Table:
         Rows shown; the last line says how many are left out.
 
     """
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("holder", overflow="fold", min_width=24)
-    for heading in ("blocks", "alone", "otherwise free or movable", "of that alone", "its pages"):
-        shown.add_column(heading, justify="right", max_width=10)
+    figures = ("blocks", "alone", "otherwise\nfree or\nmovable", "of that\nalone", "its pages")
+    shown = plain_table(None, ("holder", *figures), figures, whole=figures)
     rows = [row for row in found["holders"] if row["blocks"]]
     for row in rows[:most]:
         shown.add_row(

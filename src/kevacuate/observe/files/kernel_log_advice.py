@@ -72,8 +72,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "memory",
         "Give the machine more memory or swap, or bound what grows with memory.high.",
-        "{count} OOM kills of order 0 found every zone below its mark: nothing was left to reclaim.",
-        "Documentation/admin-guide/mm/concepts.rst, OOM killer",
+        "{count} OOM kills of order 0 found no zone above its mark that they might take from, and reclaim freed too little.",
+        "Documentation/admin-guide/cgroup-v2.rst, memory.high; Documentation/admin-guide/mm/concepts.rst, OOM killer",
         lambda told, _: told["kind"] == OOM and told["order"] == 0 and told["verdict"] == SHORTAGE,
     ),
     Rule(
@@ -113,7 +113,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "defrag_mode",
-        "Set vm.defrag_mode to 1 right after boot.",
+        "Set vm.defrag_mode=1 right after boot.",
         "{count} requests of high order failed of fragmentation.",
         f"{VM}, defrag_mode",
         lambda told, version: _fragmented(told) and version >= (6, 15),

@@ -439,7 +439,8 @@ def _against(top: dict[str, Any], polluted: int, movable: int) -> list[dict[str,
     """What to do about the holder that pollutes most."""
     known = top["holder"] not in (NOT_KEPT, NOT_TOLD) or not top["tasks"]
     who = top["holder"] if known else f"the task {top['tasks'][0]}"
-    evidence = f"{who} holds pages in {top['blocks']:,} of {polluted:,} polluted movable pageblocks."
+    subject = who if known else f"The task {top['tasks'][0]}"
+    evidence = f"{subject} holds pages in {top['blocks']:,} of {polluted:,} polluted movable pageblocks."
     reclaimable = top["types"].get("reclaimable", 0)
     if 2 * reclaimable > top["pages"]:
         first = {
@@ -450,12 +451,15 @@ def _against(top: dict[str, Any], polluted: int, movable: int) -> list[dict[str,
     else:
         first = {
             "do": f"Look first at what allocates {'through' if known else 'in'} {who}.",
-            "evidence": f"{evidence} {top['alone']:,} of them hold nobody else's.",
+            "evidence": f"{evidence} {top['alone']:,} of them {'has' if top['alone'] == 1 else 'have'} no other holder.",
             "source": SOURCE,
         }
     second = {
         "do": "Set vm.defrag_mode=1 right after boot (Linux 6.15 and later).",
-        "evidence": f"{polluted:,} of {movable:,} movable pageblocks with allocated pages hold pages that cannot move.",
+        "evidence": (
+            f"{polluted:,} of {movable:,} movable pageblocks with allocated pages "
+            f"{'holds' if polluted == 1 else 'hold'} pages that cannot move."
+        ),
         "source": "Documentation/admin-guide/sysctl/vm.rst, defrag_mode",
     }
     return [first, second]

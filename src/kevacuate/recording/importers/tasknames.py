@@ -12,6 +12,9 @@ LONGEST_NAME = 64
 
 _BEFORE_PID = re.compile(r"(?:-|\s+(?:(?:-1|\d{1,10})/)?)$")
 _QUOTED = re.compile(r"^(?:> ?)+")
+_TIME = r"\[ *\d{1,12}\.\d{6}\](?:\[ *[TC]\d{1,10}\])? *"
+_LOGGED = re.compile(rf"^(?:\S.{{0,127}}? kernel: (?:{_TIME})?|(?:<\d{{1,3}}>)?{_TIME})")
+"""What a kernel log puts before the lines of a buffer that was dumped into it (ftrace_dump_on_oops): syslog's words, the time."""
 
 
 class TaskNames:
@@ -39,5 +42,6 @@ class TaskNames:
 
 
 def _name(before: str) -> str:
-    """The name in what stands before a process id: without the mark between the two, and a mail's quotes."""
-    return _QUOTED.sub("", _BEFORE_PID.sub("", before)).strip()[:LONGEST_NAME]
+    """The name in what stands before a process id: without the mark between the two, a mail's quotes and a log's time."""
+    unquoted = _QUOTED.sub("", _BEFORE_PID.sub("", before)).strip()
+    return _LOGGED.sub("", unquoted)[:LONGEST_NAME]

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.rescans import LEAST_SCANS
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.flags import Flags
 
 Stalls = Mapping[str, Any]
@@ -190,12 +190,7 @@ def _unpaired(stalls: Stalls) -> Iterator[str]:
 
 
 def _table(title: str, first: tuple[str, ...], rest: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in first:
-        table.add_column(name, no_wrap=name != "gfp")
-    for name in rest:
-        table.add_column(name, no_wrap=True, justify="right")
-    return table
+    return plain_table(title, (*first, *rest), rest, whole={*first, *rest} - {"gfp"})
 
 
 def _span(ns: int | None) -> str:

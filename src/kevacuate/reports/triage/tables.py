@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.triage import LATE_SHARE
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.reports.gfp import gfp_words
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.flags import Flags
 
 MOST_ROWS = 12
@@ -58,13 +58,9 @@ def timeline_table(triage: Mapping[str, Any]) -> Table:
 
 def _counts_table(title: str, first: Sequence[str], kinds: Sequence[str]) -> Table:
     """An empty table: columns of text, then one for each kind of event."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in first:
-        table.add_column(name, no_wrap=name != "gfp", justify="right" if name == "order" else "left")
-    for kind in kinds:
-        heading = COUNTED[kind].replace(" ", "\n", 1)
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    counted = [COUNTED[kind].replace(" ", "\n", 1) for kind in kinds]
+    names = (*first, *counted)
+    return plain_table(title, names, ("order", *counted), whole={*names} - {"gfp"})
 
 
 def requesters_table(triage: Mapping[str, Any]) -> Table:

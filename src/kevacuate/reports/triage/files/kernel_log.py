@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich.table import Table
 
+from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC
+from kevacuate.reports.plain import plain_table
+from kevacuate.reports.triage.flags import Flags
 from kevacuate.reports.triage.words import plural
 
 MOST_EXAMPLES = 5
@@ -52,9 +56,9 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
         victims = ", ".join(
             f"{one['task']}: {one['count']:,}" for one in answer["victims"][:3] if one["task"]
         )
-        yield f"Killed most: {victims}."
+        yield f"The OOM killer killed most: {victims}."
     if answer["copies"]:
-        yield f"{plural(answer['copies'], 'report')} stood in the logs twice and counted once."
+        yield f"{plural(answer['copies'], 'report')} stood in the logs twice; each counts once."
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -111,7 +115,7 @@ def _oom(facts: Mapping[str, Any]) -> Iterator[str]:
             if facts["victim_anon_kb"]
             else ""
         )
-        yield f"Killed was {facts['victim']}{held}."
+        yield f"The OOM killer killed {facts['victim']}{held}."
     elif facts["nobody_killed"]:
         yield "No process was killed."
 
@@ -137,7 +141,11 @@ def _zone(zone: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
 
 def _reason(reason: str, zone: Mapping[str, Any], mark: str, order: int) -> str:
     """A reason as the rest of a sentence."""
-    types = _joined(zone["types_not_allowed"]) if zone["types_not_allowed"] else ""
+    types = (
+        _joined([name.replace("cma", "CMA") for name in zone["types_not_allowed"]])
+        if zone["types_not_allowed"]
+        else ""
+    )
     return {
         "below min": f"counted {size(max(zone['counted_kb'], 0))} free, not above {mark}",
         "lowmem_reserve": f"kept {size(zone['reserve_kb'])} of lowmem_reserve, and {size(max(zone['counted_kb'], 0))} were free",
@@ -167,38 +175,40 @@ def tables(answer: Mapping[str, Any]) -> list[Table]:
     return [_groups(answer), _tasks(answer), *hours]
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(
-            column,
-            justify="right" if column in ("reports", "order", "failures", "OOM") else "left",
-            overflow="fold",
-        )
-    return table
+SHORT = {FAILURE: "failure", STALL: "stall", VMALLOC: "vmalloc", OOM: "OOM"}
+"""What reports are of, as a cell says it."""
+
+CELL = 13
+"""Columns of a verdict or a moment: as many as the longest word has."""
+
+FLAGS = 19
+"""Columns of gfp flags, where none is longer: so the table fits 80 with what is left to the tasks."""
+
+NUMBERS = ("times", "reports", "failures", "OOM")
+"""Columns of numbers."""
 
 
 def _groups(answer: Mapping[str, Any]) -> Table:
-    table = _table(
-        "What failed, and why", "reports", "what", "order", "gfp", "verdict", "tasks", "first", "last"
-    )
+    """Groups of equal reports; *when* is the first and, of several, the last."""
+    names = ("times", "of", "gfp", "verdict", "tasks", "when")
+    whole = {*names} - {"tasks"}
+    table = plain_table("What failed, and why", names, NUMBERS, whole=whole, blanks=2)
     for group in answer["groups"][:MOST_TABLE]:
         told = group["example"]
+        ends = ["first"] if group["first"] == group["last"] else ["first", "last"]
         table.add_row(
             f"{group['count']:,}",
-            told["kind"],
-            "-" if told["order"] is None else str(told["order"]),
-            (told["gfp"] or "-").replace("|", " "),
-            told["verdict"],
-            ", ".join(one["task"] for one in group["tasks"]),
-            moment(group["first"]) or "-",
-            moment(group["last"]) or "-",
+            SHORT[told["kind"]] + ("" if told["order"] is None else f"\norder {told['order']}"),
+            Flags(told["gfp"] or "-").within(FLAGS),
+            fill(told["verdict"], CELL),
+            "\n".join(one["task"] for one in group["tasks"]),
+            "\n".join(fill(moment(group[end]), CELL) for end in ends) or "-",
         )
     return table
 
 
 def _tasks(answer: Mapping[str, Any]) -> Table:
-    table = _table("Whose", "task", "reports")
+    table = plain_table("By task", ("task", "reports"), NUMBERS)
     for one in answer["by_task"][:MOST_TABLE]:
         table.add_row(one["task"] or "(not named)", f"{one['count']:,}")
     return table
@@ -207,7 +217,7 @@ def _tasks(answer: Mapping[str, Any]) -> Table:
 def _hours(answer: Mapping[str, Any]) -> Table:
     """Reports by hour: those with the most, in order of time."""
     busiest = sorted(answer["by_time"], key=lambda one: -(one["failures"] + one["oom"]))[:MOST_HOURS]
-    table = _table("When", "hour", "failures", "OOM")
+    table = plain_table("By hour", ("hour", "failures", "OOM"), NUMBERS)
     for one in answer["by_time"]:
         if one in busiest:
             table.add_row(one["hour"], f"{one['failures']:,}", f"{one['oom']:,}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from kevacuate.reports.triage.files.plain import plain_table
+from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
@@ -43,7 +44,7 @@ def _placed(dump: dict[str, Any]) -> Iterator[str]:
     order = dump["pageblock_order"]
     size = "" if order is None else f" of order {order}"
     have = "has" if movable == 1 else "have"
-    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} hold pages that cannot move."
+    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} {'holds' if polluted == 1 else 'hold'} pages that cannot move."
     if polluted and order is not None:
         held = dump["pages_that_cannot_move"]
         rest = max(0, (polluted << order) - held)
@@ -64,14 +65,16 @@ def _holder(dump: dict[str, Any]) -> Iterator[str]:
     if not dump["holders"]:
         return
     top = dump["holders"][0]
+    known = top["holder"] not in (NOT_KEPT, NOT_TOLD)
     what = " for slabs" if top["slab"] else ""
+    who = f"{top['holder']} holds most{what}" if known else f"A holder that is {top['holder']} has most{what}"
     if dump["placed"]:
         yield (
-            f"{top['holder']} holds most{what}: {plural(top['pages'], 'page')} in {plural(top['blocks'], 'block')}, "
+            f"{who}: {plural(top['pages'], 'page')} in {plural(top['blocks'], 'block')}, "
             f"{top['alone']:,} of which nobody else pollutes."
         )
     else:
-        yield f"{top['holder']} holds most{what}: {plural(top['pages'], 'page')}."
+        yield f"{who}: {plural(top['pages'], 'page')}."
     if top["tasks"]:
         yield f"The tasks that allocated most of it: {', '.join(top['tasks'])}."
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kevacuate.reports.triage.files.plain import plain_table
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12

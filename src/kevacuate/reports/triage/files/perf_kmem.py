@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.observe.files.perf_kmem import BEFORE, CONTRADICTORY, SINCE
-from kevacuate.reports.triage.files.plain import plain_table
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12

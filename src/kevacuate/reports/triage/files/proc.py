@@ -115,7 +115,7 @@ def _course(zone: Mapping[str, Any]) -> Iterator[str]:
     unusable, followed = zone["unusable"], zone["followed"][-1]
     trend, order = unusable["trend"], followed["order"]
     if unusable["least"] == unusable["most"]:
-        yield f"In every copy {unusable['least'] / 10:.1f} % of free memory are of no use to order {order}."
+        yield f"In every copy {unusable['least'] / 10:.1f} % of free memory is of no use to order {order}."
     else:
         way = "steady" if abs(trend) < STEADY else "rising" if trend > 0 else "falling"
         yield (
@@ -200,7 +200,8 @@ def _counters(counters: Mapping[str, Any]) -> Iterator[str]:
         if most["from_time"] and most["to_time"] and most["count"] < counts[name]:
             yield f"{name} rose most from {most['from_time']} to {most['to_time']}: by {most['count']:,}."
     if counters["restarts"]:
-        yield f"The machine booted {counters['restarts']:,} times meanwhile: what happened just before is not counted."
+        times = "once" if counters["restarts"] == 1 else f"{counters['restarts']:,} times"
+        yield f"The machine booted {times} meanwhile: what happened just before is not counted."
     if len(counters["counters"]) + len(counters["gauges"]) == 0:
         yield "None of its counters tells of fragmentation."
 

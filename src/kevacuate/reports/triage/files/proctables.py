@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kevacuate.reports.bars import sparkline
+from kevacuate.reports.plain import plain_table
 
 Machine = Mapping[str, Any]
+
+MOST_COLUMNS = 80
+"""Columns that a table of counts by order may take."""
 
 MOST_BARS = 40
 """Moments in a row of bars."""
@@ -35,14 +39,9 @@ def machine_tables(machine: Machine) -> Iterator[Table]:
         yield _counters(f"Counters of vmstat{where}", machine["counters"])
 
 
-def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+def _table(title: str, words: Sequence[str], numbers: Sequence[str], blanks: int = 2) -> Table:
     """A table whose first columns are words and the others numbers."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in words:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right")
-    return table
+    return plain_table(title, (*words, *numbers), numbers, whole={*words, *numbers}, blanks=blanks)
 
 
 def _name(zone: Mapping[str, Any]) -> str:
@@ -51,13 +50,47 @@ def _name(zone: Mapping[str, Any]) -> str:
 
 def _orders(title: str, free: Mapping[str, Any], what: str) -> Table:
     """A row a zone, a column an order."""
-    orders = max(zone["orders"] for zone in free["zones"])
-    table = _table(title, ("node, zone",), tuple(map(str, range(orders))))
-    for zone in free["zones"]:
-        values = zone["last"][what]
-        shown = (f"{n / 10:.0f}" if what == "unusable_free_index" else str(n) for n in values)
-        table.add_row(_name(zone), *shown)
+    index = what == "unusable_free_index"
+    cells = [[f"{n / 10:.0f}" if index else str(n) for n in zone["last"][what]] for zone in free["zones"]]
+    return _fitting(title, ("node, zone",), [(_name(zone),) for zone in free["zones"]], cells)
+
+
+def _fitting(
+    title: str, words: tuple[str, ...], names: Sequence[tuple[str, ...]], counts: Sequence[Sequence[str]]
+) -> Table:
+    """A table of counts by order: exact, or with large ones in thousands where it needs more than 80 columns so."""
+    table = None
+    for least in (None, 10_000, 1_000):
+        rows = counts if least is None else [[_thousands(cell, least) for cell in row] for row in counts]
+        cells = [
+            (*words, *map(str, range(max(map(len, counts))))),
+            *((*name, *row) for name, row in zip(names, rows, strict=True)),
+        ]
+        for blanks in (2, 1):
+            table = _table(
+                title if least is None else f"{title}, k: thousands",
+                words,
+                cells[0][len(words) :],
+                blanks=blanks,
+            )
+            for row in cells[1:]:
+                table.add_row(*row)
+            if _width(cells, blanks) <= MOST_COLUMNS:
+                return table
+    assert table is not None
     return table
+
+
+def _width(cells: Sequence[Sequence[str]], blanks: int) -> int:
+    """What a table of these cells needs: its columns, the blanks behind each, and the edge."""
+    return 1 + sum(blanks + max(map(len, column)) for column in zip_longest(*cells, fillvalue=""))
+
+
+def _thousands(cell: str, least: int) -> str:
+    """A count of *least* or more in thousands; a mark before it stays, and then the thousands are not rounded up."""
+    mark = ">=" if cell.startswith(">=") else ""
+    number = int(cell.removeprefix(mark))
+    return f"{mark}{number // 1000 if mark else round(number / 1000)}k" if number >= least else cell
 
 
 def _course(title: str, free: Mapping[str, Any]) -> Table:
@@ -91,20 +124,20 @@ def _types(where: str, blocks: Mapping[str, Any]) -> Iterator[Table]:
         for zone in blocks["zones"]:
             table.add_row(_name(zone), *(f"{zone['blocks_last'].get(name, 0):,}" for name in names))
         yield table
-    orders = max((len(counts) for zone in blocks["zones"] for counts in zone["free"].values()), default=0)
-    if orders:
-        table = _table(
-            f"Free chunks by type and order, last copy{where}",
-            ("node, zone", "type"),
-            tuple(map(str, range(orders))),
-        )
-        for zone in blocks["zones"]:
-            stopped = {(name, order) for name, order in zone["stopped"]}
-            for name, counts in zone["free"].items():
-                if any(counts):
-                    shown = (f">={n}" if (name, o) in stopped else str(n) for o, n in enumerate(counts))
-                    table.add_row(_name(zone), name.lower(), *shown)
-        yield table
+    if any(any(counts) for zone in blocks["zones"] for counts in zone["free"].values()):
+        yield _free_by_type(f"Free chunks by type and order, last copy{where}", blocks)
+
+
+def _free_by_type(title: str, blocks: Mapping[str, Any]) -> Table:
+    """A row a zone and type that has free chunks, a column an order."""
+    names, cells = [], []
+    for zone in blocks["zones"]:
+        stopped = {(name, order) for name, order in zone["stopped"]}
+        for name, counts in zone["free"].items():
+            if any(counts):
+                names.append((_name(zone), name.lower()))
+                cells.append([f">={n}" if (name, o) in stopped else str(n) for o, n in enumerate(counts)])
+    return _fitting(title, ("node, zone", "type"), names, cells)
 
 
 def _counters(title: str, counters: Mapping[str, Any]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.recording.machine import kernel_words
+from kevacuate.reports.triage.stalls import stall_tables
 from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
 from kevacuate.reports.triage.words import words as triage_words
 
@@ -19,7 +20,8 @@ def words(answer: dict[str, Any]) -> str:
 
 def tables(answer: dict[str, Any]) -> list[Table]:
     """The tables that the words rest on; none where nothing was seen."""
+    stalls = stall_tables(answer["stalls"])
     if not answer["requesters"]:
-        return []
+        return stalls
     tasks = [tasks_table(answer)] if answer["tasks"] else []
-    return [timeline_table(answer), requesters_table(answer), *tasks]
+    return [*stalls, timeline_table(answer), requesters_table(answer), *tasks]

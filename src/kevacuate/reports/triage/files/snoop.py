@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kevacuate.kernelfiles.snoop import COMPACTSNOOP, NO_ORDER
 from kevacuate.reports.bars import duration
-from kevacuate.reports.triage.files.plain import plain_table
+from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.words import plural
 
 MOST_ROWS = 12
