@@ -285,6 +285,21 @@ def test_two_recordings_are_told_one_after_the_other(tmp_path: Path) -> None:
     assert [one["verdict"] for one in result["answers"]] == [verdict(paths[0])["verdict"]] * 2
 
 
+def test_a_recording_among_other_files_keeps_its_tables_of_stalls(tmp_path: Path) -> None:
+    path = imported(CASE_81, tmp_path)
+    (tmp_path / "vmstat").write_text("compact_stall 9120\ncompact_fail 8290\n")
+    for among in ([path], [path, tmp_path / "vmstat"]):
+        text = call("triage", *among).stdout
+        assert "Who waited, by request" in text
+        assert "Who waited, by task" in text
+
+
+def test_help_says_what_files_it_takes() -> None:
+    text = " ".join(call("triage", "--help").stdout.split())
+    for word in ("dmesg | kevacuate triage -", "buddyinfo", "page_owner", "a folder"):
+        assert word in text, word
+
+
 def test_a_traces_text_is_triaged_as_it_is(tmp_path: Path) -> None:
     kev = written(tmp_path / "one.kev", steal(20, 1), steal(30, 2))
     assert call("export", kev, "--ftrace", "-o", tmp_path / "one.txt").returncode == 0

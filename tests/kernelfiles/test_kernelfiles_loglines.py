@@ -78,7 +78,9 @@ def test_logs_are_told_from_other_texts() -> None:
         "Jun 13 04:36:30 h systemd[1]: Started it.\nJun 13 04:36:31 h cron[7]: (root) CMD\n"
     )
     assert not looks_like_log("Node 0, zone   Normal   1 2 3\n")
+    assert looks_like_log("[    1.500000] eth0: link up\n\ncontinued\n\n")
     assert not looks_like_log("")
+    assert not looks_like_log("\n\n")
     assert not looks_like_log(
         "[  601.000010] Dumping ftrace buffer:\n"
         "[  601.000021] bash-1240 1.... 600200000us : mm_page_alloc: page=1 pfn=1 order=0\n"

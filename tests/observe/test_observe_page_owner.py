@@ -333,3 +333,15 @@ def test_show_stacks(tmp_path: Path, line: str, unit: str) -> None:
     assert "filemap_alloc_folio holds most" in stacks_words.words(found)
     assert len(stacks_words.tables(found)) == 1
     assert len(found["advice"]) == 1
+
+
+def test_a_task_stands_for_a_holder_that_is_not_told() -> None:
+    """The counts are the holder's; which of them are the task's is not told, and so not said."""
+    top = {"holder": NOT_TOLD, "tasks": ["bash", "cat"], "blocks": 3, "alone": 1, "pages": 4, "types": {}}
+    first, second = page_owner._against(top, 5, 9)
+    assert first["do"] == "Look first at what allocates in the task bash."
+    assert first["evidence"] == (
+        "Pages whose holder is not told lie in 3 of 5 polluted movable pageblocks, and the task bash allocated most of them. "
+        "1 of these blocks has no other holder."
+    )
+    assert second["evidence"].startswith("5 of 9 movable pageblocks with allocated pages hold ")

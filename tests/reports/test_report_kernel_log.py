@@ -134,3 +134,9 @@ def test_the_table_of_reports_fits_80_columns_and_cuts_no_flag() -> None:
         for flag in (group["example"]["gfp"] or "").split("|"):
             assert flag in text, flag
     assert not re.search("[┃│…]", text)
+
+
+def test_a_constraint_is_said_where_there_is_one() -> None:
+    said = {log.stem: words(answered(log.stem)) for log in LOGS.glob("*.txt")}
+    assert "Constraint: cpuset." in said["58-cpuset-movable-node"]
+    assert not any("Constraint: none" in text for text in said.values())

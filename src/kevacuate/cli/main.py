@@ -39,7 +39,7 @@ COMMANDS = {
     "explain": "Tell the story of one page or pageblock.",
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
-    "triage": "Say whether a machine is fragmenting, and by whom.",
+    "triage": "Say whether a machine fragments: of a log, /proc or recording.",
     "info": "Say what a recording holds and how good it is.",
     "import": "Make a recording of a trace that another tool wrote.",
     "export": "Write a recording's events in another tool's format.",

@@ -18,7 +18,7 @@ from kevacuate.ending import heed
 from kevacuate.recording.atomic_write import temporary_place
 
 
-@click.command("triage", short_help="Is this machine fragmenting, by whom, and would evacuation see it?")
+@click.command("triage", short_help="Is this machine fragmenting, by whom, and what would help?")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option(
     "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
@@ -33,11 +33,22 @@ from kevacuate.recording.atomic_write import temporary_place
 )
 @json_option
 def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool) -> None:
-    """Say whether a machine is fragmenting, by whom, and how much of it evacuation would have seen.
+    """Say whether a machine is fragmenting, by whom, and what would help.
 
-    FILE is a recording, or what there is without one: a folder is searched, and - is standard input. Each file is recognised by
-    its content. Light data are enough: mm_page_alloc_extfrag, with snapshots if there are any. There is no replay and no model.
-    The figures are the recorded kernel's, in plain words.
+    FILE is a recording, or what there is without one; each is recognised by its content.
+
+    \b
+    Kernel logs: dmesg, syslog, journal; allocation failures and OOM reports.
+    /proc: buddyinfo, pagetypeinfo, zoneinfo, vmstat, meminfo, slabinfo.
+    Owners: page_owner, show_stacks, allocinfo.
+    Tools: perf trace, perf kmem, babeltrace, bpftrace, bcc, node_exporter.
+
+    Several files are taken together, a folder is searched (a sosreport), and - is standard input. There is no replay and no model.
+    Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+
+    Example: dmesg | kevacuate triage -
+
+    Example: kevacuate triage sosreport-host1/
 
     Example: kevacuate triage my-server.kev
 
@@ -80,25 +91,16 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
-    from kevacuate.reports.triage.stalls import stall_tables
-    from kevacuate.reports.triage.tables import requesters_table, tasks_table, timeline_table
+    from kevacuate.reports.triage.files.recording import tables
     from kevacuate.reports.triage.words import words
 
     out = console()
     title = f"{result['name']}, {kernel_words(result['kernel'])}"
     out.print(title, style="bold", highlight=False, markup=False)
     out.print(words(result), markup=False, highlight=False)
-    for table in stall_tables(result["stalls"]):
+    for table in tables(result):
         out.print()
         out.print(table)
-    if not result["requesters"]:
-        return
-    out.print()
-    out.print(timeline_table(result))
-    out.print()
-    out.print(requesters_table(result))
-    if result["tasks"]:
-        out.print(tasks_table(result))
 
 
 def _print_answers(result: dict[str, Any]) -> None:

@@ -159,5 +159,5 @@ def looks_like_log(head: str) -> bool:
         return False
     if _REPORT.search(head):
         return True
-    lines = head.count("\n") + 1
-    return bool(head) and len(_LOG_HEAD.findall(head)) >= _LOG_SHARE * lines
+    lines = sum(1 for line in head.split("\n") if line.strip())
+    return bool(lines) and len(_LOG_HEAD.findall(head)) >= _LOG_SHARE * lines

@@ -70,10 +70,10 @@ def words(found: Mapping[str, Any]) -> str:
     ]
     if counts["unclear"]:
         lines.append(f"{counts['unclear']:,} more may be held, or have only free pages.")
-    for row in [row for row in found["holders"] if row["blocks"]][:NAMED]:
+    for rank, row in enumerate([row for row in found["holders"] if row["blocks"]][:NAMED], start=1):
         blocks = f"{row['blocks']:,} {'block' if row['blocks'] == 1 else 'blocks'}"
         lines.append(
-            f"{label(row, also=False)}: {blocks}, {size(row['otherwise'])} of them otherwise free or movable; "
+            f"Holder {rank}, {label(row, also=False)}: {blocks}, {size(row['otherwise'])} of them otherwise free or movable; "
             f"{row['alone']:,} of them it holds alone."
         )
     caches = sorted(found["slab_caches"].items(), key=lambda item: (-item[1], item[0]))[:NAMED]

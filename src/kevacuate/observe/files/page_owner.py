@@ -439,8 +439,12 @@ def _against(top: dict[str, Any], polluted: int, movable: int) -> list[dict[str,
     """What to do about the holder that pollutes most."""
     known = top["holder"] not in (NOT_KEPT, NOT_TOLD) or not top["tasks"]
     who = top["holder"] if known else f"the task {top['tasks'][0]}"
-    subject = who if known else f"The task {top['tasks'][0]}"
-    evidence = f"{subject} holds pages in {top['blocks']:,} of {polluted:,} polluted movable pageblocks."
+    among = f"{top['blocks']:,} of {polluted:,} polluted movable pageblocks"
+    evidence = (
+        f"{who} holds pages in {among}."
+        if known
+        else f"Pages whose holder is {top['holder']} lie in {among}, and {who} allocated most of them."
+    )
     reclaimable = top["types"].get("reclaimable", 0)
     if 2 * reclaimable > top["pages"]:
         first = {
@@ -451,7 +455,7 @@ def _against(top: dict[str, Any], polluted: int, movable: int) -> list[dict[str,
     else:
         first = {
             "do": f"Look first at what allocates {'through' if known else 'in'} {who}.",
-            "evidence": f"{evidence} {top['alone']:,} of them {'has' if top['alone'] == 1 else 'have'} no other holder.",
+            "evidence": f"{evidence} {top['alone']:,} of these blocks {'has' if top['alone'] == 1 else 'have'} no other holder.",
             "source": SOURCE,
         }
     second = {

@@ -100,7 +100,7 @@ def _oom(facts: Mapping[str, Any]) -> Iterator[str]:
     """What the OOM killer said."""
     if facts["asked_for"]:
         yield "A person asked for it (sysrq)."
-    if facts["constraint"]:
+    if facts["constraint"] not in (None, "", "none"):
         group = (
             f" of {facts['memory_cgroup']}"
             if facts["constraint"] == "memcg" and facts["memory_cgroup"]

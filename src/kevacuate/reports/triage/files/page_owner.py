@@ -44,7 +44,8 @@ def _placed(dump: dict[str, Any]) -> Iterator[str]:
     order = dump["pageblock_order"]
     size = "" if order is None else f" of order {order}"
     have = "has" if movable == 1 else "have"
-    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} {'holds' if polluted == 1 else 'hold'} pages that cannot move."
+    hold = "holds" if polluted == 1 else "hold"
+    yield f"{plural(movable, 'movable pageblock')}{size} {have} allocated pages. {polluted:,} {hold} pages that cannot move."
     if polluted and order is not None:
         held = dump["pages_that_cannot_move"]
         rest = max(0, (polluted << order) - held)
@@ -67,7 +68,7 @@ def _holder(dump: dict[str, Any]) -> Iterator[str]:
     top = dump["holders"][0]
     known = top["holder"] not in (NOT_KEPT, NOT_TOLD)
     what = " for slabs" if top["slab"] else ""
-    who = f"{top['holder']} holds most{what}" if known else f"A holder that is {top['holder']} has most{what}"
+    who = f"{top['holder']} holds most{what}" if known else f"The largest holder{what} is {top['holder']}"
     if dump["placed"]:
         yield (
             f"{who}: {plural(top['pages'], 'page')} in {plural(top['blocks'], 'block')}, "
