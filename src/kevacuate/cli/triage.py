@@ -35,16 +35,18 @@ from kevacuate.recording.atomic_write import temporary_place
 def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool) -> None:
     """Say whether a machine is fragmenting, by whom, and what would help.
 
-    FILE is a recording, or what there is without one; each is recognised by its content.
+    FILE is a recording, or what there is without one; each is recognised by its content:
 
-    \b
-    Kernel logs: dmesg, syslog, journal; allocation failures and OOM reports.
-    /proc: buddyinfo, pagetypeinfo, zoneinfo, vmstat, meminfo, slabinfo.
-    Owners: page_owner, show_stacks, allocinfo.
-    Tools: perf trace, perf kmem, babeltrace, bpftrace, bcc, node_exporter.
+    - kernel logs: dmesg, syslog, journal (failed allocations, OOM reports)
 
-    Several files are taken together, a folder is searched (a sosreport), and - is standard input. There is no replay and no model.
-    Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+    - /proc: buddyinfo, pagetypeinfo, zoneinfo, vmstat, meminfo, slabinfo
+
+    - owners: page_owner, show_stacks, allocinfo
+
+    - tools: perf trace, perf kmem, babeltrace, bpftrace, bcc, node_exporter
+
+    Several files are taken together. A folder is searched (a sosreport, say), and - is standard input. There is no replay and
+    no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
 
     Example: dmesg | kevacuate triage -
 
