@@ -140,3 +140,13 @@ def test_a_constraint_is_said_where_there_is_one() -> None:
     said = {log.stem: words(answered(log.stem)) for log in LOGS.glob("*.txt")}
     assert "Constraint: cpuset." in said["58-cpuset-movable-node"]
     assert not any("Constraint: none" in text for text in said.values())
+
+
+def test_copies_of_proc_files_in_a_log_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    log, buddy = LOGS / "310-numa-syslog.txt", "Node 0, zone   Normal 1 2 3 4 5 6 7 8 9 10 11\n"
+    (tmp_path / "both.txt").write_text(log.read_text() + buddy * 2)
+    found, alone = answer([TextFile(tmp_path / "both.txt")]), answer([TextFile(log)])
+    assert (found["proc_lines"], alone["proc_lines"]) == (2, 0)
+    assert found["groups"] == alone["groups"]
+    assert "2 lines of /proc files in it were not read: give them as a file of their own." in words(found)
+    assert "/proc" not in words(alone)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,7 +150,7 @@ class Sums:
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
-        self.not_shown = self.twice = 0
+        self.not_shown = self.twice = self.proc_lines = 0
         self._seen: set[int] = set()
 
     def add(self, report: Report) -> None:
@@ -234,6 +234,15 @@ def _by_time(sums: Sums) -> list[dict[str, Any]]:
     ]
 
 
+def _without_proc(lines: Iterable[bytes], sums: Sums) -> Iterator[bytes]:
+    """The lines but those of /proc files by zone (``Node 0, zone``), which are counted: no log's line begins so."""
+    for line in lines:
+        if line.startswith(b"Node ") and b", zone" in line[:16]:
+            sums.proc_lines += 1
+        else:
+            yield line
+
+
 def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """What kernel logs say of failed allocations and of the OOM killer.
 
@@ -251,7 +260,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
         ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
-        stood in the logs twice. ``advice``.
+        stood in the logs twice. ``proc_lines``: lines of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not
+        read here. ``advice``.
 
     Raises
     ------
@@ -264,7 +274,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     for done, file in enumerate(ordered):
         if progress:
             progress(done, len(ordered))
-        for report in reports(file.raw_lines()):
+        for report in reports(_without_proc(file.raw_lines(), sums)):
             sums.add(report)
     return {
         "kind": KIND,
@@ -285,6 +295,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "groups_not_shown": max(len(sums.groups) - SHOWN, 0),
         "reports_in_no_group": sums.not_shown,
         "copies": sums.twice,
+        "proc_lines": sums.proc_lines,
         "lines_cut": sum(file.cut for file in ordered),
         "advice": advice(sums.helped, MOST_ADVICE),
     }

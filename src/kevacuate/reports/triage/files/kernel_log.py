@@ -34,6 +34,8 @@ def words(answer: Mapping[str, Any]) -> str:
 def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
     """How many reports there are, and of what kinds."""
     yield f"Kernel log, {plural(len(answer['files']), 'file')}."
+    if answer["proc_lines"]:
+        yield f"{plural(answer['proc_lines'], 'line')} of /proc files in it were not read: give them as a file of their own."
     counted = [
         plural(answer[name], noun)
         for name, noun in (
