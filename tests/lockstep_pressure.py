@@ -28,7 +28,7 @@ HEAD = (
     "Made by `python tests/lockstep_pressure.py --page docs/results/lockstep.md`.\n"
     "Random machines run short of memory, in closed loop.\n"
     "Each operation is done by the model and by the second model of `tests/oracle/`.\n"
-    "After it the whole state and the log of both are compared. In this run they never differed.\n\n"
+    "After it the whole state and the log of both are compared. A run ends where they differ.\n\n"
     "{operations:,} operations. Where fewer times stand than were asked for, the run was stopped before.\n\n"
 )
 """What the page begins with."""

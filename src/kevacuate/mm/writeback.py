@@ -42,7 +42,7 @@ def folio_dirty(s: View, pfn: int, attr: int) -> bool:
         return False
     if s.cfg.open_loop:
         return True
-    since = ((s.stat.now >> _UNIT_SHIFT) % _WRAPS - max((attr >> _SHIFT) - 1, 0)) % _WRAPS
+    since = ((s.stat.now >> _UNIT_SHIFT) % _WRAPS - max(((attr & ATTR_DIRTIED) >> _SHIFT) - 1, 0)) % _WRAPS
     if since << _UNIT_SHIFT < s.cfg.dirty_expire:
         return True
     s.link[2 * pfn + 1] = attr & ~(ATTR_DIRTY | ATTR_DIRTIED)

@@ -4,8 +4,8 @@
 A huge fault is an allocation of huge-page order whose gfp flags are GFP_TRANSHUGE_LIGHT with what vma_thp_gfp_mask adds
 (mm/huge_memory.c, 7.2). Whether its memory was madvised the flags tell where the recorded defrag treats the two differently:
 direct reclaim without __GFP_NORETRY is madvised, all else counts as not madvised. khugepaged's own requests have the flags of
-madvised faults (alloc_hugepage_khugepaged_gfpmask). They are not told apart: recordings hold process ids and no task names, and
-the events of huge_memory, which only khugepaged and MADV_COLLAPSE emit, are not kept.
+madvised faults (alloc_hugepage_khugepaged_gfpmask). They are not told apart: a demand's rows have a task's number. Its name,
+where a recording has it (``tasks`` of quality.json), is not carried into the demand.
 
 A huge fault that ``enabled`` forbids is replayed as base pages: all of them at once, at the moment of the fault. A program that
 would not have touched them all takes fewer. A huge fault that is allowed but fails in the model is another matter:
