@@ -480,7 +480,11 @@ HOLDS: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
     ),
     "kswapd_too_late": (
         [{"log": series("allocstall_normal 5\n", "allocstall_normal 65\n")}],
-        [{"log": series("allocstall_normal 5\n", "allocstall_normal 64\n")}, {"vmstat": "allocstall_normal 100000\n"}],
+        [
+            {"log": series("allocstall_normal 5\n", "allocstall_normal 64\n")},
+            {"log": series("allocstall_normal 5\n", "allocstall_normal 64\n", step=1)},
+            {"vmstat": "allocstall_normal 100000\n"},
+        ],
     ),
     "proactive": (
         [normal((4000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4)) | {"vmstat": STALLED}],

@@ -145,3 +145,11 @@ def test_counts_that_fit_are_exact() -> None:
     text = shown(of(DATA / "server-buddyinfo.txt"))
     assert "0 Normal 127559 175569 74035 31054 12025 2271 101 0 0 0 0" in text
     assert "thousands" not in text
+
+
+def test_rows_that_end_below_pageblock_order_are_told_by_the_orders_they_have() -> None:
+    """Orders 0 to 5 are shown: no chunk of order 9, a largest one of order 5, and the share of no use is order 5's."""
+    text = words(of(DATA / "samples.txt"))
+    assert "97 pages free, none in a chunk of order 9 or larger; the largest has order 5." in text
+    assert "The share of no use to order 5 is steady: 66.8 -> 67.0 %" in text
+    assert "order 5 or larger" not in text

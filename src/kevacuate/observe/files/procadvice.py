@@ -41,6 +41,9 @@ GROWN_SHARE = 0.01
 ALLOCSTALLS_AN_HOUR = 3600
 """Entries into direct reclaim: one a second."""
 
+ALLOCSTALLS = 60
+"""Entries below which a rate says nothing: a minute's at that rate."""
+
 
 def advice_of(machine: Machine) -> list[Advice]:
     """The rules that hold for a machine, strongest first: ``do``, ``evidence``, ``source``."""
@@ -92,7 +95,7 @@ def kswapd_too_late(machine: Machine) -> Iterator[tuple[str, str, str]]:
     """Wake kswapd earlier: allocations often reclaim by themselves."""
     counters = machine["counters"]
     rate = (counters["per_hour"] or {}).get("allocstall", 0) if counters else 0
-    if rate < ALLOCSTALLS_AN_HOUR:
+    if rate < ALLOCSTALLS_AN_HOUR or _count(counters, "allocstall") < ALLOCSTALLS:
         return
     yield (
         "Wake kswapd earlier: raise vm.watermark_scale_factor (10 by default), and compare allocstall.",

@@ -75,7 +75,7 @@ def _free(machine: Machine) -> Iterator[str]:
     """What is free, by zone."""
     free = machine["free"]
     given = machine["pageblock_order_given"]
-    guess = f" Order {machine['pageblock_order']} is taken for a pageblock's: no pagetypeinfo gives it."
+    guess = f" Order {machine['pageblock_order']} is taken for a pageblock's: no file says it."
     yield _span(free, machine["free_from"]) + ("" if given else guess)
     for zone in free["zones"]:
         yield " ".join(_zone(zone, free["moments"]))
@@ -90,16 +90,16 @@ def _free(machine: Machine) -> Iterator[str]:
 
 def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
     """One zone: what is free at the end, the two indices, how it went."""
-    last, order = zone["last"], zone["unusable"]["order"]
+    last, order, whole = zone["last"], zone["unusable"]["order"], zone["followed"][-1]["order"]
     name, pages = zone_name(zone), last["free_pages"]
     usable = zone["followed"][-1]["pages_last"]
     if not pages:
         yield f"{name}: nothing is free."
     elif usable:
-        yield f"{name}: {pages:,} pages free, {usable:,} of them in chunks of order {order} or larger."
+        yield f"{name}: {pages:,} pages free, {usable:,} of them in chunks of order {whole} or larger."
     else:
         largest = last["largest_order"]
-        yield f"{name}: {pages:,} pages free, none in a chunk of order {order} or larger; the largest has order {largest}."
+        yield f"{name}: {pages:,} pages free, none in a chunk of order {whole} or larger; the largest has order {largest}."
     if usable and moments == 1:
         yield f"Of no use to order {order} are {last['unusable_free_index'][order] / 10:.1f} %."
     index = last["fragmentation_index"][order]
@@ -113,13 +113,13 @@ def _zone(zone: Mapping[str, Any], moments: int) -> Iterator[str]:
 def _course(zone: Mapping[str, Any]) -> Iterator[str]:
     """How a zone went over the series."""
     unusable, followed = zone["unusable"], zone["followed"][-1]
-    trend, order = unusable["trend"], followed["order"]
+    trend, order, of_share = unusable["trend"], followed["order"], unusable["order"]
     if unusable["least"] == unusable["most"]:
-        yield f"In every copy {unusable['least'] / 10:.1f} % of free memory is of no use to order {order}."
+        yield f"In every copy {unusable['least'] / 10:.1f} % of free memory is of no use to order {of_share}."
     else:
         way = "steady" if abs(trend) < STEADY else "rising" if trend > 0 else "falling"
         yield (
-            f"The share of no use to order {order} is {way}: {unusable['first'] / 10:.1f} -> {unusable['last'] / 10:.1f} % "
+            f"The share of no use to order {of_share} is {way}: {unusable['first'] / 10:.1f} -> {unusable['last'] / 10:.1f} % "
             f"(least {unusable['least'] / 10:.1f}, most {unusable['most'] / 10:.1f} %)."
         )
     if followed["pages_first"] != followed["pages_last"]:
