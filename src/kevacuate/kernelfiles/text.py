@@ -79,7 +79,7 @@ class TextFile:
                         self.cut += 1
                         while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                             pass
-                    yield line.rstrip(b"\r\n")
+                    yield line.strip(b"\0").rstrip(b"\r\n\0")
         except OSError as error:
             raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
 
