@@ -104,6 +104,11 @@ def test_no_time_in_a_name(name: str) -> None:
 
 
 def test_summer_time_begins_and_ends_without_a_jump() -> None:
-    lines = ("Sun Oct 27 02:59:00 CEST 2024", "Sun Oct 27 02:01:00 CET 2024", "Sun Mar 10 01:59:00 EST 2024", "Sun Mar 10 03:01:00 EDT 2024")  # fmt: skip
+    lines = (
+        "Sun Oct 27 02:59:00 CEST 2024",
+        "Sun Oct 27 02:01:00 CET 2024",
+        "Sun Mar 10 01:59:00 EST 2024",
+        "Sun Mar 10 03:01:00 EDT 2024",
+    )
     seconds = [stamp.seconds for line in lines if (stamp := stamp_in(line))]
     assert (seconds[1] - seconds[0], seconds[3] - seconds[2]) == (120, 120)

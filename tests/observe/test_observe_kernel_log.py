@@ -455,3 +455,16 @@ def test_a_log_without_years_goes_on_over_new_year(tmp_path: Path) -> None:
     (group,) = found["groups"]
     assert (group["first"]["clock"], group["last"]["clock"]) == ("12-30 10:00:00", "01-02 01:00:00")
     assert group["example"]["moment"]["clock"] == "12-30 10:00:00"
+
+
+def test_flags_that_cannot_be_read_are_not_taken_for_none() -> None:
+    lines = [line.replace("__GFP_COMP", "0x") for line in failure("[   10.000000] ", "sh", 0, 8000, "")]
+    (found,) = [told_of(report) for report in reports(text.encode() for text in lines)]
+    assert (found["can_reclaim"], found["verdict"], found["zones"]) == (None, "not known", [])
+
+
+def test_names_of_flags_hold_beside_a_release_that_printed_none() -> None:
+    """GFP_KERNEL may wait, whatever kernel a mixed log names: it must respect the whole min mark."""
+    lines = [line.replace("6.18.0", "3.7.0") for line in failure("[   10.000000] ", "sh", 0, 8000, "")]
+    (found,) = [told_of(report) for report in reports(text.encode() for text in lines)]
+    assert found["zones"][0]["mark_kb"] == 10000

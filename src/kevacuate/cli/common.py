@@ -102,7 +102,7 @@ class PlainConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or as many as COLUMNS says, up to 99,999."""
+    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or COLUMNS of up to 5 digits."""
     probe = PlainConsole(stderr=stderr, markup=False, emoji=False)
     if probe.is_terminal:
         return probe

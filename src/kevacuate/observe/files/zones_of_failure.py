@@ -79,7 +79,7 @@ class Request(NamedTuple):
     words: str
     """The flags as that kernel names them."""
     flags: frozenset[str] | None
-    """Its ``__GFP_`` names; None where the number's bits are not known."""
+    """Its ``__GFP_`` names; None where the bits of a number are not known."""
 
 
 def layout_version(report: Report) -> Version:
@@ -114,12 +114,12 @@ def request(report: Report) -> Request:
     )
 
 
-def _named(text: str, version: Version) -> frozenset[str]:
-    """The single names that printed ones stand for."""
+def _named(text: str, version: Version) -> frozenset[str] | None:
+    """The single names that printed ones stand for; None where a number among them cannot be read."""
     try:
         value, _ = gfp_value(text.replace(" ", ""), version)
     except ValueError:
-        value = 0
+        return None
     names = {name for name, bit in gfp.GFP_BITS.items() if value >> bit & 1}
     if version < (6, 3) and {"GFP_ATOMIC", "__GFP_ATOMIC"} & set(text.split("|")):
         names.add("__GFP_ATOMIC")
