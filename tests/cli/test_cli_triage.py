@@ -252,6 +252,12 @@ def test_claims_long_ago_are_quiet_now(tmp_path: Path) -> None:
     assert verdict(path)["seconds"] == 60.0
 
 
+@pytest.mark.parametrize("columns", ["99999999999", "0", "wide"])
+def test_a_width_that_is_none_is_passed_over(columns: str) -> None:
+    usual = run("triage", DATA / "two-cpus.kev", COLUMNS="200")
+    assert run("triage", DATA / "two-cpus.kev", COLUMNS=columns).stdout == usual.stdout
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_tables_fit(width: int) -> None:
     done = run("triage", DATA / "two-cpus.kev", COLUMNS=str(width))

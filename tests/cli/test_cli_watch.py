@@ -118,3 +118,15 @@ def test_the_running_machine_is_scraped_and_left_as_it_was() -> None:
     assert text.endswith("# EOF\n")
     assert len(re.findall(r"^kevacuate_free_pages\{", text, re.MULTILINE)) >= 11
     assert set((tracefs / "instances").iterdir()) <= before
+
+
+@pytest.mark.skipif(not can_trace(), reason="needs root and tracefs")
+def test_a_signal_says_that_the_file_of_metrics_was_written(tmp_path: Path) -> None:
+    words = [*COMMAND, "watch", "--metrics", str(tmp_path / "m.prom"), "--duration", "60"]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    assert "figures every 1 s" in started.stderr.readline()
+    started.send_signal(signal.SIGINT)
+    assert f"interrupted; {tmp_path / 'm.prom'} was written." in started.stderr.read()
+    assert started.wait(30) == 130
+    assert "kevacuate_pageblocks" in (tmp_path / "m.prom").read_text()

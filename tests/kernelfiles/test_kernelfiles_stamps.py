@@ -20,7 +20,9 @@ TEN = 1684144800.0
         "Mon May 15 10:00:00 UTC 2023",
         "Mon May 15 10:00:00 AM UTC 2023",
         "Mon 15 May 2023 10:00:00 AM UTC",
-        "Mon 15 May 10:00:00 CEST 2023",
+        "Mon 15 May 12:00:00 CEST 2023",
+        "Mon May 15 05:00:00 CDT 2023",
+        "Mon May 15 10:00:00 XYZ 2023",
         "Mon, 15 May 2023 12:00:00 +0200",
         "zzz ***Mon May 15 10:00:00 UTC 2023",
         "Every 2.0s: cat /proc/buddyinfo                  box: Mon May 15 10:00:00 2023",
@@ -99,3 +101,14 @@ def test_a_time_in_a_name(name: str) -> None:
 )
 def test_no_time_in_a_name(name: str) -> None:
     assert stamp_of_name(name) is None
+
+
+def test_summer_time_begins_and_ends_without_a_jump() -> None:
+    lines = (
+        "Sun Oct 27 02:59:00 CEST 2024",
+        "Sun Oct 27 02:01:00 CET 2024",
+        "Sun Mar 10 01:59:00 EST 2024",
+        "Sun Mar 10 03:01:00 EDT 2024",
+    )
+    seconds = [stamp.seconds for line in lines if (stamp := stamp_in(line))]
+    assert (seconds[1] - seconds[0], seconds[3] - seconds[2]) == (120, 120)

@@ -31,6 +31,11 @@ def test_a_line_without_end_is_cut_and_counted(tmp_path: Path) -> None:
     assert file.cut == 1
 
 
+def test_zero_bytes_around_a_line_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\n" + b"\0" * 5000 + b"two\0\r\nthr\0ee\n")
+    assert list(TextFile(tmp_path / "log").lines()) == ["one", "two", "thr\0ee"]
+
+
 def test_a_damaged_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "log.gz").write_bytes(gzip.compress(b"one\ntwo\n" * 99)[:-9])
     with pytest.raises(KevacuateError, match="truncated"):

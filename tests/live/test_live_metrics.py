@@ -196,10 +196,25 @@ def test_places() -> None:
     assert address_of(":9777") == ("127.0.0.1", 9777)
     assert address_of("0.0.0.0:80") == ("0.0.0.0", 80)
     assert address_of("[::1]:80") == ("::1", 80)
+    assert address_of(":009777") == ("127.0.0.1", 9777)
     assert address_of("/a:b/c.prom") == ("", None)
-    for place, said in ((":70000", "at most 65535"), ("file.txt", "ends in .prom"), ("", "ends in .prom")):
+    for place, said in (
+        (":70000", "at most 65535"),
+        (":" + "9" * 5000, "at most 65535"),
+        ("file.txt", "ends in .prom"),
+        ("", "ends in .prom"),
+    ):
         with pytest.raises(KevacuateError, match=said):
             address_of(place)
+
+
+def test_an_address_of_ipv6_stands_in_brackets(figures: Figures) -> None:
+    try:
+        exporter = Exporter("[::1]:0", figures)
+    except KevacuateError:
+        pytest.skip("no IPv6 here")
+    with closing(exporter):
+        assert re.fullmatch(r"\[::1\]:\d+", exporter.address)
 
 
 def test_a_port_that_is_taken_is_said(figures: Figures) -> None:

@@ -28,6 +28,12 @@ TYPES = (
 )
 
 
+FAILURE = (
+    "[   10.000000] sh: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)\n"
+    "[   10.000001] CPU: 0 UID: 0 PID: 7 Comm: sh Not tainted 6.18.0 #1 NONE\n[   10.000002] 9999 pages RAM\n"
+)
+
+
 def written(folder: Path, **texts: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -194,3 +200,27 @@ def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(door, "MOST_FILES", 3)
     written(tmp_path, **{f"a{at}": "" for at in range(4)})
     assert "holds more than 3 files" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("text", [VMSTAT, FAILURE])
+def test_a_file_that_ends_too_early_hides_no_other(tmp_path: Path, text: str) -> None:
+    """Of a sosreport's logs one was cut: the others are answered, it as far as it goes, and it is named."""
+    written(tmp_path, whole=text)
+    noise = random.Random(1).randbytes(200_000)
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(text.encode() + noise)[:-100_000])
+    found = triage(tmp_path)
+    assert [Path(name).name for name in found["answers"][0]["files"]] == ["cut.gz", "whole"]
+    told = [*found["answers"][0].get("damaged", ()), *(one["what"] for one in found["not_read"])]
+    assert len(told) == 1
+    assert "cut.gz is truncated" in told[0]
+    assert "truncated" in refused(tmp_path / "cut.gz")
+
+
+def test_a_file_that_vanishes_hides_no_other(tmp_path: Path) -> None:
+    written(tmp_path, a=FAILURE, b=FAILURE, c=FAILURE)
+    found = door.triage_files(
+        list(files_of(tmp_path)), progress=lambda done, files: (tmp_path / "b").unlink(missing_ok=True)
+    )
+    assert (found["answers"][0]["failures"], found["answers"][0]["copies"]) == (1, 1)
+    assert [one["file"] for one in found["not_read"]] == [str(tmp_path / "b")]
+    assert "b cannot be opened" in found["not_read"][0]["what"]

@@ -289,6 +289,7 @@ def test_a_cut_row_is_left_out_and_counted(tmp_path: Path) -> None:
 def test_orders_that_are_not_in_the_file_are_not_taken_for_none(tmp_path: Path) -> None:
     (tmp_path / "m").write_text(
         'node_buddyinfo_blocks{node="0",size="0",zone="Normal"} 5\nnode_buddyinfo_blocks{node="0",size="2",zone="Normal"} 7\n'
+        'node_buddyinfo_blocks{node="0",size="3",zone="Normal"} 1e30\n'
     )
     free = machine(tmp_path / "m")["free"]
     assert free["zones"] == []

@@ -392,3 +392,79 @@ def test_many_kinds_of_reports_stay_bounded(tmp_path: Path, monkeypatch: pytest.
     assert found["failures"] == 40
     assert (len(found["groups"]), found["reports_in_no_group"]) == (5, 15)
     assert {"task": "(others)", "count": 35} in found["by_task"]
+
+
+def failure(when: str, task: str, order: int, free_kb: int, chunks: str) -> list[str]:
+    """Lines of a report with one zone, whose min is 10,000 kB."""
+    return [
+        f"{when}{task}: page allocation failure: order:{order}, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
+        f"{when}CPU: 0 UID: 0 PID: 7 Comm: {task} Not tainted 6.18.0 #1 NONE",
+        f"{when}Node 0 Normal free:{free_kb}kB boost:0kB min:10000kB low:12000kB high:14000kB free_highatomic:0KB free_cma:0kB",
+        f"{when}lowmem_reserve[]: 0 0 0 0",
+        *([f"{when}Node 0 Normal: {chunks}"] if chunks else []),
+        f"{when}9999 pages RAM",
+    ]
+
+
+NONE = " ".join(f"0*{4 << order}kB" for order in range(2, 11))
+
+
+def test_a_line_that_was_cut_proves_no_missing_chunk() -> None:
+    """The line of free chunks ends at any byte: what it lacks may be large enough, what it shows is there."""
+    line = f"40000*4kB (UM) 10*8kB (U) {NONE} = 160080kB"
+    for end in range(len(line) + 1):
+        cut = failure("[   10.000000] ", "sh", 4, 160080, line[:end])
+        (found,) = [told_of(report) for report in reports(text.encode() for text in cut)]
+        (zone,) = found["zones"]
+        whole = end >= len(line)
+        assert found["verdict"] == ("fragmentation" if whole else "not known"), line[:end]
+        assert (zone["large_chunks"], zone["may_take_one"]) == ((0, False) if whole else (None, None))
+    # 40,010 chunks of 40,020 pages: 1000 - (1000 + 40020000 / 16) / 40010 = 1000 - 62.
+    assert zone["index"] == 938
+    shown = failure("[   10.000000] ", "sh", 1, 160080, "40000*4kB (UM) 10*8kB (U) 0*16")
+    (found,) = [told_of(report) for report in reports(text.encode() for text in shown)]
+    assert (found["verdict"], found["zones"][0]["may_take_one"]) == ("could have served", True)
+
+
+def test_mixed_lists_of_chunks_go_to_the_zone_that_had_so_much_free() -> None:
+    """Whatever the order of two CPUs' lines, no zone has another's chunks, and none ends before its own came."""
+    sums = {160000: (40000, 938), 80000: (20000, 938)}
+    first, second = (
+        failure("[   10.000000] ", task, 4, free, f"{count}*4kB (U) 0*8kB {NONE} = {free}kB")
+        for task, (free, (count, _)) in zip(("one", "two"), sums.items(), strict=True)
+    )
+    for seed in range(60):
+        mixed = interleaved(first, second, random.Random(seed))
+        found = [told_of(report) for report in reports(text.encode() for text in mixed)]
+        assert sorted(report["task"] for report in found) == ["one", "two"]
+        for zone in (report["zones"][0] for report in found):
+            assert (zone["free_chunks"][0], zone["index"]) == sums[zone["free_kb"]], seed
+
+
+def test_a_log_without_years_goes_on_over_new_year(tmp_path: Path) -> None:
+    times = ("Jan  1 00:00:02", "Dec 31 23:59:58", "Dec 30 10:00:00", "Jan  2 01:00:00")
+    lines = [line for time in times for line in failure(f"{time} host kernel: ", "sh", 4, 160000, "")]
+    (tmp_path / "syslog").write_text("\n".join(lines))
+    found = answer([TextFile(tmp_path / "syslog")])
+    assert [one["hour"] for one in found["by_time"]] == [
+        "12-30 10:00",
+        "12-31 23:00",
+        "01-01 00:00",
+        "01-02 01:00",
+    ]
+    (group,) = found["groups"]
+    assert (group["first"]["clock"], group["last"]["clock"]) == ("12-30 10:00:00", "01-02 01:00:00")
+    assert group["example"]["moment"]["clock"] == "12-30 10:00:00"
+
+
+def test_flags_that_cannot_be_read_are_not_taken_for_none() -> None:
+    lines = [line.replace("__GFP_COMP", "0x") for line in failure("[   10.000000] ", "sh", 0, 8000, "")]
+    (found,) = [told_of(report) for report in reports(text.encode() for text in lines)]
+    assert (found["can_reclaim"], found["verdict"], found["zones"]) == (None, "not known", [])
+
+
+def test_names_of_flags_hold_beside_a_release_that_printed_none() -> None:
+    """GFP_KERNEL may wait, whatever kernel a mixed log names: it must respect the whole min mark."""
+    lines = [line.replace("6.18.0", "3.7.0") for line in failure("[   10.000000] ", "sh", 0, 8000, "")]
+    (found,) = [told_of(report) for report in reports(text.encode() for text in lines)]
+    assert found["zones"][0]["mark_kb"] == 10000

@@ -248,6 +248,14 @@ def test_sorted_output_counts_pages_without_blocks(tmp_path: Path) -> None:
     assert (culled["pages"], culled["holders"][0]["tasks"]) == (56, ["many words"])
 
 
+def test_numbers_that_no_machine_has_are_counted_as_broken(tmp_path: Path) -> None:
+    """2**40 pages of 4 KiB are 4 PiB: a physical address of 52 bits reaches no further."""
+    head = "Page allocated via order 16, mask 0xcc0(GFP_KERNEL), pid 9, tgid 9 (sh), ts 5 ns\n f+0x1/0x2\n\n"
+    many, most = f"{10**18 - 1} times:\n{head}", f"5 times, {2**40} pages:\n{head}"
+    dump = answer_of(tmp_path, f"{2**24 - 1} times:\n{head}" + many * 20 + most)
+    assert (dump["malformed"], dump["records"], dump["pages"]) == (21, 2**24 - 1, (2**24 - 1) << 16)
+
+
 def test_broken_records_are_counted(tmp_path: Path) -> None:
     good = record(512, 0, "Unmovable", "Movable", ALLOC + " f+0x1/0x2\n")
     headless = (

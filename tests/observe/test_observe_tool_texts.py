@@ -218,6 +218,11 @@ REAL = (
 )
 
 
+def test_perf_kmem_orders_in_other_digits(tmp_path: Path) -> None:
+    found, _ = answer_of(perf_kmem, tmp_path, SUMMARY + "\u00b2  1 . . . .\n")
+    assert found["reports"][0]["totals"]["requests"] == [44260, 177256]
+
+
 def test_perf_kmem_of_linux_6_18(tmp_path: Path) -> None:
     """perf 6.1 on 6.18: what parts letters of flags also parts cells; 770 requests that it calls RECLAIM are movable."""
     report = answer_of(perf_kmem, tmp_path, REAL)[0]["reports"][0]

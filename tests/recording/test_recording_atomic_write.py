@@ -14,7 +14,15 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import atomic_write, parquet
-from kevacuate.recording.atomic_write import leftovers, remove_leftovers, written
+from kevacuate.recording.atomic_write import (
+    claim,
+    leftovers,
+    private_directory,
+    put,
+    release,
+    remove_leftovers,
+    written,
+)
 from kevacuate.recording.kev import KevWriter
 from kevacuate.recording.recording import open_recording
 
@@ -212,3 +220,12 @@ def test_a_recording_whose_first_file_cannot_be_begun_leaves_nothing(
     with pytest.raises(KevacuateError, match="No space left"), KevWriter(tmp_path / "here/x.kev", machine):
         pass
     assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_an_own_directory_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_write.time, "sleep", lambda seconds: pytest.fail("waits for its own lock"))
+    with private_directory("triage") as directory:
+        own = directory / f".x.kev.kevacuate-{os.getpid()}"
+        claim(directory / "x.kev", own, directory=True)
+        assert put(own, directory / "x.kev") == directory / "x.kev"
+        release(own)

@@ -102,12 +102,12 @@ class PlainConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or as many as COLUMNS says."""
+    """A console that honours NO_COLOR and pipes: outside a terminal it has 200 columns, or COLUMNS of up to 5 digits."""
     probe = PlainConsole(stderr=stderr, markup=False, emoji=False)
     if probe.is_terminal:
         return probe
     columns = os.environ.get("COLUMNS", "")
-    width = int(columns) if columns.isdecimal() and int(columns) else 200
+    width = int(columns) if len(columns) <= 5 and columns.isdecimal() and int(columns) else 200
     return PlainConsole(stderr=stderr, markup=False, emoji=False, width=width, soft_wrap=True)
 
 

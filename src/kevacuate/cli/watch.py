@@ -14,7 +14,7 @@ import click
 import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import MOST_SECONDS, Number, json_option, policy_option, recording_argument
-from kevacuate.ending import caught, heed, patient
+from kevacuate.ending import caught, heed, patient, written
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def _export(place: str, interval: float, duration: float, *, once: bool) -> None
             exporter.update()
             return
         exporter.update()
+        if port is None:
+            written.append(place)
         where = place if port is None else f"http://{exporter.address}/metrics"
         click.echo(f"kevacuate: figures every {interval:g} s at {where}; Ctrl-C ends it.", err=True)
         now = time.monotonic()

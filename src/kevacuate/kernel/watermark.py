@@ -85,8 +85,9 @@ def _is_atomic(flags: frozenset[str], version: Version) -> bool:
         return not can_reclaim(flags)
     if version >= ATOMIC_FLAG:
         return "__GFP_ATOMIC" in flags
-    waits = {"__GFP_WAIT", "__GFP_NO_KSWAPD"} if version >= ATOMIC_BY_NO_KSWAPD else {"__GFP_WAIT"}
-    return not flags & waits
+    if can_reclaim(flags):
+        return False
+    return version < ATOMIC_BY_NO_KSWAPD or "__GFP_NO_KSWAPD" not in flags
 
 
 def access(flags: frozenset[str], order: int, version: Version) -> Access:

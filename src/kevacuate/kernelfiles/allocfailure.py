@@ -23,6 +23,7 @@ from kevacuate.kernelfiles.showmem import (
     free_list,
     goes_on,
     lowmem_reserve,
+    sum_of_chunks,
     zone_fields,
 )
 
@@ -265,15 +266,24 @@ class Reader:
             self._reserve(line, reserve)
             return True
         if (listed := free_list(line.text)) is not None:
-            node, name, rest = listed
-            for report in self._candidates(line):
-                listed_zone = report.zone(node, name)
-                if listed_zone is not None and not listed_zone.chunks:
-                    add_chunks(listed_zone, rest)
-                    self._last[line.caller] = _Pending(report, listed_zone, chunks=True)
-                    break
+            self._free_list(line, *listed)
             return True
         return self._goes_on(line)
+
+    def _free_list(self, line: LogLine, node: int, name: str, text: str) -> None:
+        """Gives a line of free chunks to the zone that lacks one and had nearly as much free: of mixed reports, that is it."""
+        free = sum_of_chunks(text)
+        found = [
+            (report, zone)
+            for report in self._candidates(line)
+            if (zone := report.zone(node, name)) is not None and not zone.chunks
+        ]
+        if found:
+            report, zone = min(
+                found, key=lambda one: 0 if free is None else abs(one[1].fields.get("free", 0) - free)
+            )
+            add_chunks(zone, text)
+            self._last[line.caller] = _Pending(report, zone, chunks=True)
 
     def _reserve(self, line: LogLine, reserve: tuple[int, ...]) -> None:
         """Gives a lowmem_reserve to the zone whose line came before it."""
@@ -316,10 +326,7 @@ class Reader:
                     report.task = report.task or task
                     break
         elif "pages" in text and _ENDS.search(text):
-            for report in candidates:
-                if report.zones and not report.ended:
-                    report.ended = True
-                    break
+            self._ends(candidates)
         elif found := _REST.match(text):
             for report in candidates:
                 if report.gfp is None:
@@ -332,6 +339,14 @@ class Reader:
                 if report.mems_allowed is None:
                     _allowed(report, text)
                     break
+
+    @staticmethod
+    def _ends(candidates: list[Report]) -> None:
+        """Ends the oldest report that has all lines of its zones, or the only one that has zones."""
+        shown = [report for report in candidates if report.zones and not report.ended]
+        whole = [report for report in shown if all(zone.chunks for zone in report.zones)]
+        for report in whole[:1] or shown[: len(shown) == 1]:
+            report.ended = True
 
     def _oom_line(self, line: LogLine) -> Iterator[Report]:
         """Takes what the OOM killer says to its report, or to one of its own where the log lacks the beginning."""

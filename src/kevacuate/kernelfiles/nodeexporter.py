@@ -18,6 +18,8 @@ _METRIC = re.compile(
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _KIB = 1024
+MOST_CHUNKS = 10**12
+"""No zone has so many free chunks: rows of /proc/buddyinfo, too, have at most 12 digits."""
 
 
 class Metric(NamedTuple):
@@ -60,5 +62,7 @@ def metric_of(line: str) -> Metric | None:
     labels = dict(_LABEL.findall(found["labels"] or ""))
     node, order = labels.get("node", ""), labels.get("size", "")
     if not (node.isdecimal() and order.isdecimal() and int(order) < MOST_ORDERS and len(node) < 5):
+        return None
+    if value >= MOST_CHUNKS:
         return None
     return Metric(BUDDYINFO, (int(node), labels.get("zone", "?"), int(order)), value, at)

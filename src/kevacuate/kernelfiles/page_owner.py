@@ -259,14 +259,16 @@ def _record(above: list[bytes], stack: list[bytes], numbering: _Numbering) -> Ow
     if order > HIGHEST_ORDER:
         return None
     count = int(times[1] or times[3]) if times else 1
-    pages = int(times[2] or times[4] or 0) if times else 0
+    pages = (int(times[2] or times[4] or 0) if times else 0) or count << order
+    if (count | pages) >> PFN_BITS:
+        return None
     where = _where(head, place, numbering)
     if where is None:
         return None
     task = _task(head) if head else _sorted_task(above[0])
     gfp = (head[3] or head[2]).decode("ascii", "replace") if head else ""
     slab = (place is not None and b"slab" in place[8]) or b"allocated by SLAB" in above[0]
-    return Owned(order, gfp, task, *where, slab, b"\n".join(stack), count, pages or count << order)
+    return Owned(order, gfp, task, *where, slab, b"\n".join(stack), count, pages)
 
 
 def _where(

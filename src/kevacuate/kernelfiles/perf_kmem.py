@@ -152,7 +152,7 @@ def _with_legend(row: Row, legend: dict[str, tuple[int, str]]) -> Row:
 def _order(report: Report, words: list[str]) -> bool:
     """Read a row of requests by order; whether it is one."""
     counts = [0 if word == "." else _number(word) for word in words[1:]]
-    if len(counts) != len(LABELS) or min(counts) < 0 or not words[0].isdigit() or len(words[0]) > 2:
+    if len(counts) != len(LABELS) or min(counts) < 0 or not 0 <= _number(words[0]) < 64:
         return False
     report.orders[int(words[0])] = counts
     return True

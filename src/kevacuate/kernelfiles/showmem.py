@@ -60,6 +60,11 @@ class Zone:
         return self.chunks[0][1] if self.chunks else 4
 
     @property
+    def whole(self) -> bool:
+        """Whether the line of free chunks was read to its end: the chunks make up the sum that the kernel prints behind them."""
+        return self.total is not None and self.total == sum(count * size for count, size, _ in self.chunks)
+
+    @property
     def nr_free(self) -> tuple[int, ...]:
         """Free chunks by order."""
         return tuple(count for count, _, _ in self.chunks)
@@ -102,8 +107,13 @@ def add_chunks(zone: Zone, text: str) -> None:
         wanted = zone.chunks[-1][1] * 2 if zone.chunks else int(size)
         if int(size) == wanted and int(size) and len(zone.chunks) < MOST_ORDERS:
             zone.chunks.append((int(count), int(size), letters))
-    if found := _TOTAL.search(zone.printed):
-        zone.total = int(found[1])
+    zone.total = sum_of_chunks(zone.printed)
+
+
+def sum_of_chunks(text: str) -> int | None:
+    """KiB that a line of free chunks adds up to, as printed behind them; None if it does not say."""
+    found = _TOTAL.search(text)
+    return None if found is None else int(found[1])
 
 
 def goes_on(text: str) -> bool:

@@ -47,6 +47,12 @@ _IN_NAME = (
     ),
     re.compile(r"(?<!\d)(?P<n>1\d{9}(?:\.\d{1,9})?)(?!\d)"),
 )
+_ZONE_HOURS = {
+    "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11,
+    "NZST": 12, "NZDT": 13, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+}  # fmt: skip
+"""Hours east of UTC, so that `date` in a loop goes on evenly when summer time begins or ends. CST is America's: China has no
+other name, so differences are right there too."""
 _EARLIEST, _LATEST = 631152000.0, 7258118400.0
 """1990 and 2200: a number outside is no time since 1970."""
 
@@ -144,7 +150,9 @@ def _dated(fields: dict[str, str | None]) -> Stamp | None:
 
 
 def _offset(zone: str) -> timedelta:
-    """The offset that a zone's digits give; zero for a name, which says none by itself."""
+    """The offset that a zone's digits or its name give; zero for a name that is not known or is that of several."""
+    if zone.upper() in _ZONE_HOURS:
+        return timedelta(hours=_ZONE_HOURS[zone.upper()])
     digits = zone.lstrip("+-").replace(":", "")
     if not digits.isdecimal():
         return timedelta()

@@ -29,11 +29,16 @@ class TextFile:
         What the user calls it: the path given, or ``-``.
     cut : int
         Lines longer than :data:`LONGEST_LINE`, so far: only their beginning was given out.
+    tolerant : bool
+        Whether lines end, instead of raising an error, where the file cannot be read on; for a file among others.
+    damage : str
+        Why the lines of a tolerant file ended before its end; empty where they did not.
 
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path, self.name, self.cut = path, str(path) if name is None else name, 0
+        self.tolerant, self.damage = False, ""
 
     @cached_property
     def head_bytes(self) -> bytes:
@@ -68,9 +73,18 @@ class TextFile:
         Raises
         ------
         KevacuateError
-            The file cannot be read, or does not decompress.
+            The file cannot be read, or does not decompress, and is not :attr:`tolerant`.
 
         """
+        try:
+            yield from self._read()
+        except KevacuateError as error:
+            if not self.tolerant:
+                raise
+            self.damage = str(error)
+
+    def _read(self) -> Iterator[bytes]:
+        """:meth:`raw_lines` of a file that is not tolerant."""
         file, _ = open_any(self.path)
         try:
             with closing(file):
@@ -79,7 +93,7 @@ class TextFile:
                         self.cut += 1
                         while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                             pass
-                    yield line.rstrip(b"\r\n")
+                    yield line.strip(b"\0").rstrip(b"\r\n\0")
         except OSError as error:
             raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
 

@@ -297,7 +297,8 @@ class Exporter:
             raise KevacuateError(
                 f"--metrics {place}: nothing can listen on {address} port {port} ({error.strerror}): choose another port."
             ) from None
-        self.address = f"{address}:{self._server.server_address[1]}"
+        host = f"[{address}]" if ":" in address else address
+        self.address = f"{host}:{self._server.server_address[1]}"
 
     def update(self) -> None:
         """Take the next view; write the file, beside it first and then renamed, in the format that the textfile collector reads.
@@ -331,7 +332,7 @@ def address_of(place: str) -> tuple[str, int | None]:
     """
     address, colon, port = place.rpartition(":")
     if colon and "/" not in place and port.isascii() and port.isdigit():
-        if int(port) > 65535:
+        if len(port.lstrip("0")) > 5 or int(port) > 65535:
             raise KevacuateError(f"--metrics {place}: a port is at most 65535.")
         return address.strip("[]") or "127.0.0.1", int(port)
     if not place.endswith(".prom"):

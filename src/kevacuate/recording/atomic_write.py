@@ -166,7 +166,13 @@ def _may_remove(path: Path, pid: int) -> bool:
 
 @contextmanager
 def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """Between looking who else makes a file in *directory* and making it; without locks, or after two seconds, all go on."""
+    """Between looking who else makes a file in *directory* and making it; without locks, or after two seconds, all go on.
+
+    A directory that this process holds is its own: its lock would be waited for in vain.
+    """
+    if directory in _held:
+        yield
+        return
     descriptor = -1
     try:
         with suppress(OSError):

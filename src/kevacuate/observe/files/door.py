@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
@@ -164,8 +165,9 @@ def _below(path: Path) -> Iterator[Path]:
             yield Path(folder, name)
         for name in sorted(names):
             file = Path(folder, name)
-            if stat.S_ISREG(file.lstat().st_mode):
-                yield file
+            with suppress(FileNotFoundError):  # a log that was rotated away meanwhile
+                if stat.S_ISREG(file.lstat().st_mode):
+                    yield file
 
 
 def triage_files(
@@ -193,10 +195,18 @@ def triage_files(
             if len(found.kinds) == 1 and not found.recordings:
                 raise
             found.not_read.extend({"file": file.name, "what": str(error)} for file in of)
+    found.not_read.extend(_in_part(found, answers))
     if not answers:
         known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
         raise KevacuateError(known or f"There is nothing to triage: {_nothing(found.not_read)}.")
     return {"answers": answers, "advice": _strongest(answers), "not_read": found.not_read}
+
+
+def _in_part(found: _Found, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The files that could not be read to their end, of which no answer says so itself."""
+    told = {sentence for answer in answers for sentence in answer.get("damaged", ())}
+    damaged = [file for of in found.kinds.values() for file in of if file.damage and file.damage not in told]
+    return [{"file": file.name, "what": f"read only in part: {file.damage}"} for file in damaged]
 
 
 class _Found(NamedTuple):
@@ -223,6 +233,7 @@ def _by_kind(files: Sequence[TextFile]) -> _Found:
     told: dict[str, list[TextFile]] = {}
     unique = {file.path.resolve(): file for file in sorted(files, key=lambda one: one.name, reverse=True)}
     for file in sorted(unique.values(), key=lambda one: one.name):
+        file.tolerant = len(unique) > 1
         if file.path.is_dir():
             found.recordings.append(file)
             continue

@@ -110,24 +110,45 @@ def _oom(report: Report) -> dict[str, Any]:
     }
 
 
+def _is_late(clock_or_hour: str) -> bool:
+    """Whether a time without a year is of July to December: before January if the log goes on over a year's end."""
+    return clock_or_hour[2:3] == "-" and clock_or_hour[:2] > "06"
+
+
 @dataclass(slots=True)
-class _Group:
-    """Reports that say the same."""
+class _Span:
+    """The first of some reports in order of time, and the last one's moment."""
 
     example: dict[str, Any]
     key: tuple[Any, ...]
     last: dict[str, Any]
+
+    def add(self, told: dict[str, Any], key: tuple[Any, ...]) -> None:
+        """Takes a report."""
+        if key < self.key:
+            self.example, self.key = told, key
+        if _order_of(told["moment"]) > _order_of(self.last):
+            self.last = told["moment"]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Reports that say the same; those of a year's second half apart (:func:`_is_late`)."""
+
     count: int = 0
     tasks: Counter[str] = field(default_factory=Counter)
+    halves: dict[bool, _Span] = field(default_factory=dict)
 
     def add(self, told: dict[str, Any], key: tuple[Any, ...]) -> None:
         """Counts a report."""
         self.count += 1
         _count(self.tasks, told["task"])
-        if key < self.key:
-            self.example, self.key = told, key
-        if _order_of(told["moment"]) > _order_of(self.last):
-            self.last = told["moment"]
+        half = self.halves.setdefault(_is_late(told["moment"]["clock"]), _Span(told, key, told["moment"]))
+        half.add(told, key)
+
+    def spans(self, over_new_year: bool) -> list[_Span]:
+        """The halves in order of time."""
+        return [self.halves[late] for late in sorted(self.halves, reverse=over_new_year)]
 
 
 def _count(counter: Counter[str], name: str) -> None:
@@ -197,8 +218,14 @@ class Sums:
             if len(self.groups) >= MOST_GROUPS:
                 self.not_shown += 1
                 return
-            group = self.groups[group_key] = _Group(told, key, told["moment"])
+            group = self.groups[group_key] = _Group()
         group.add(told, key)
+
+    @property
+    def over_new_year(self) -> bool:
+        """Whether times without a year go on from December to January: both are there, and neither June nor July is."""
+        months = {hour[:2] for hour in self.hours if hour[2:3] == "-"}
+        return {"12", "01"} <= months and not months & {"06", "07"}
 
 
 def _ranked(counter: Counter[str], name: str) -> list[dict[str, Any]]:
@@ -209,24 +236,28 @@ def _ranked(counter: Counter[str], name: str) -> list[dict[str, Any]]:
 
 def _groups(sums: Sums) -> list[dict[str, Any]]:
     """The groups with the most reports; those of equal size by their example's time."""
-    ranked = sorted(sums.groups.items(), key=lambda item: (-item[1].count, item[1].key, repr(item[0])))
+    of_time = [(group, group.spans(sums.over_new_year), repr(key)) for key, group in sums.groups.items()]
+    ranked = sorted(of_time, key=lambda one: (-one[0].count, one[1][0].key, one[2]))
     return [
         {
             "count": group.count,
             "tasks": _ranked(group.tasks, "task")[:3],
-            "first": group.example["moment"],
-            "last": group.last,
-            "example": group.example,
+            "first": spans[0].example["moment"],
+            "last": spans[-1].last,
+            "example": spans[0].example,
         }
-        for _, group in ranked[:SHOWN]
+        for group, spans, _ in ranked[:SHOWN]
     ]
 
 
 def _by_time(sums: Sums) -> list[dict[str, Any]]:
     """Reports by hour, in order of time; hours since boot by their number."""
+    late_first = sums.over_new_year
 
-    def place(hour: str) -> tuple[str, int]:
-        return ("", int(hour.split()[1])) if hour.startswith("hour ") else (hour, 0)
+    def place(hour: str) -> tuple[bool, str, int]:
+        if hour.startswith("hour "):
+            return False, "", int(hour.split()[1])
+        return late_first and hour[2:3] == "-" and not _is_late(hour), hour, 0
 
     return [
         {"hour": hour, "failures": sum(found[kind] for kind in (FAILURE, STALL, VMALLOC)), "oom": found[OOM]}

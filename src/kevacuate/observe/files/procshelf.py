@@ -142,6 +142,8 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
             if len(files) == 1:
                 raise
             damaged.append(str(error))
+        if file.damage:
+            damaged.append(file.damage)
         for kind, (moments, left_out) in found.items():
             parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
     shelf: Shelf = {}

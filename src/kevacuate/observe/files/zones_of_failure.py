@@ -79,7 +79,7 @@ class Request(NamedTuple):
     words: str
     """The flags as that kernel names them."""
     flags: frozenset[str] | None
-    """Its ``__GFP_`` names; None where the number's bits are not known."""
+    """Its ``__GFP_`` names; None where the bits of a number are not known."""
 
 
 def layout_version(report: Report) -> Version:
@@ -114,12 +114,12 @@ def request(report: Report) -> Request:
     )
 
 
-def _named(text: str, version: Version) -> frozenset[str]:
-    """The single names that printed ones stand for."""
+def _named(text: str, version: Version) -> frozenset[str] | None:
+    """The single names that printed ones stand for; None where a number among them cannot be read."""
     try:
         value, _ = gfp_value(text.replace(" ", ""), version)
     except ValueError:
-        value = 0
+        return None
     names = {name for name, bit in gfp.GFP_BITS.items() if value >> bit & 1}
     if version < (6, 3) and {"GFP_ATOMIC", "__GFP_ATOMIC"} & set(text.split("|")):
         names.add("__GFP_ATOMIC")
@@ -261,20 +261,22 @@ def _zone(
 
 
 def _chunks(zone: Zone, order: int, may: Access, version: Version) -> dict[str, Any]:
-    """Free chunks by order, those that are large enough, and whether the request may take one."""
+    """Free chunks by order, those that are large enough, and whether the request may take one.
+
+    Of a line that a log cut, ``large_chunks`` and ``index`` are None, and ``may_take_one`` is True or None: what it lacks may be
+    large enough.
+    """
     allowed = {"U", "M", "E", *(("R",) if version < ATOMIC_FLAG else ())}
     allowed |= ({"C"} if may.cma else set()) | ({"H"} if may.highatomic else set())
     large = [chunk for chunk in zone.chunks[order:] if chunk[0]]
     letters = {letter for _, _, types in large for letter in types}
-    known = bool(zone.chunks) and order < len(zone.chunks)
-    index = fragmentation_index(zone.nr_free, order) if known else None
+    takes = any(not types or allowed & set(types) for _, _, types in large)
+    index = fragmentation_index(zone.nr_free, order) if zone.whole and order < len(zone.chunks) else None
     return {
         "free_chunks": list(zone.nr_free),
         "free_in_chunks_kb": sum(count * size for count, size, _ in zone.chunks),
-        "large_chunks": sum(count for count, _, _ in large) if zone.chunks else None,
-        "may_take_one": any(not types or allowed & set(types) for _, _, types in large)
-        if zone.chunks
-        else None,
+        "large_chunks": sum(count for count, _, _ in large) if zone.whole else None,
+        "may_take_one": takes if zone.whole or takes else None,
         "types_not_allowed": sorted(LETTERS.get(letter, letter) for letter in letters - allowed),
         "index": index,
         "index_text": None if index is None else index_text(index),
@@ -307,7 +309,7 @@ def _zone_verdict(found: dict[str, Any], zone: Zone, order: int) -> str:
     if RESERVE in reasons and not chunkless:
         return PROTECTED
     if not reasons:
-        return SERVED if zone.chunks or order == 0 else NOT_KNOWN
+        return SERVED if found["may_take_one"] or order == 0 else NOT_KNOWN
     if not chunkless:
         return SHORTAGE
     if RESERVE in reasons:

@@ -159,7 +159,7 @@ class PartsReader:
         first, _, rest = text.strip().partition("\n")
         if first.startswith("Buffer: "):
             self.stats_of = first.removeprefix("Buffer: ")
-        elif first.startswith("CPU: ") and first[5:].isdigit() and len(first) < 12:
+        elif first.startswith("CPU: ") and first[5:].isdecimal() and len(first) < 12:
             self.stats.setdefault(self.stats_of, {})[int(first[5:])] = rest
 
     def give_stats(self) -> None:
