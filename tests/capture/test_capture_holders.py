@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import sys
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,13 +18,16 @@ from kevacuate.capture import holders_kpageflags, machine, snapshots
 from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_drgn import _pages
 from kevacuate.capture.holders_files import claim_open_files, pfns_of
-from kevacuate.capture.holders_kpageflags import BY_FLAG, NAMELESS, NO_FLAG, classify, read_kpageflags
+from kevacuate.capture.holders_kpageflags import read_kpageflags
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
 from kevacuate.capture.holders_struct_pages import Columns, claim_by_struct_page, claim_off_lru
 from kevacuate.capture.vmcore import Core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_heads
+from kevacuate.live.flags import FlagSweep
+from kevacuate.live.machine import machine_blocks
+from kevacuate.live.text import held_words
 from kevacuate.observe.holders import (
     ABSENT,
     FREE,
@@ -33,6 +37,7 @@ from kevacuate.observe.holders import (
     Holder,
     find_holders,
 )
+from kevacuate.observe.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
 from kevacuate.recording.procfs import parse_slabinfo
 
 LRU, RESERVED, HEAD = 1 << 4, 1 << 12, 1 << 16
@@ -383,6 +388,41 @@ def test_a_guests_proc_names_slabs_tables_and_who_is_charged(proc: Path) -> None
     assert pages.caches["dentry"] == parse_slabinfo((GUEST / "slabinfo").read_text())["dentry"][2]
     assert any("free on per-CPU lists" in line for line in pages.not_told)
     assert pages.types == "estimated"
+
+
+def with_hole(proc: Path) -> None:
+    """Blocks 100 to 109 of the guest show no flag and are none, by /proc/pagetypeinfo."""
+    flags = np.frombuffer((proc / "kpageflags").read_bytes(), "<u8").copy()
+    flags[100 << 9 : 110 << 9] = 0
+    (proc / "kpageflags").write_bytes(flags.tobytes())
+    (proc / "pagetypeinfo").write_text((proc / "pagetypeinfo").read_text().replace(" 314 ", " 304 "))
+
+
+def test_a_hole_takes_no_block_its_type(proc: Path) -> None:
+    with_hole(proc)
+    pages = read_kpageflags()
+    types = pages.block_types
+    assert (types[100:110] == -1).all()
+    assert [int((types[8:] == kind).sum()) for kind in (0, 2)] == [22, 40]
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_a_sweep_of_watch_finds_the_same_holders(proc: Path, hole: bool) -> None:
+    if hole:
+        with_hole(proc)
+    zones = holders_kpageflags._zones()
+    pages = read_kpageflags()
+    said = find_holders(pages)
+    sweep = FlagSweep(machine_blocks((proc / "zoneinfo").read_text(), 9), 9, proc / "kpageflags")
+    with closing(sweep):
+        sweep.sweep(float("inf"))
+        held = sweep.held(tuple(zones))
+    assert held.rows == said.rows
+    assert held.blocks == said.blocks
+    assert held.held.tolist() == said.held.tolist()
+    assert held.blocks["held"] == (23 if hole else 33)
+    if not hole:
+        assert held_words(held) == "held 33 by: slab 27, unknown kernel page 6", "docs/watch.md says so"
 
 
 def test_a_page_that_came_into_use_meanwhile_is_not_charged_as_the_kernels(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import pytest
 from cli_tools import call, refusal
 
 HOOKED = Path(__file__).parent.parent / "data" / "one-cpu.kev"
+"""Of its two states the second has no page flags."""
+BARE = HOOKED.with_name("two-cpus.kev")
+"""No state has page flags."""
 
 
 def test_a_block_under_two_policies(synthetic_kev: Path) -> None:
@@ -34,6 +37,17 @@ def test_a_recorded_kernel_tells_itself() -> None:
     said = json.loads(call("explain", HOOKED, "block:100", "--json").stdout)
     assert [s["source"] for s in said["stories"]] == ["recorded"]
     assert said["stories"][0]["start"].startswith("type movable")
+    assert said["stories"][0]["unmovable"] == [{"t_ns": 0, "state": "m", "holders": []}]
+    assert (
+        "\n  cannot move        no page (state m, 0.000000 s)\n"
+        in call("explain", HOOKED, "block:100").stdout
+    )
+
+
+def test_without_page_flags_nothing_is_said_of_what_cannot_move() -> None:
+    said = call("explain", BARE, "block:100", "--json").stdout
+    assert json.loads(said)["stories"][0]["unmovable"] == []
+    assert "cannot move  " not in call("explain", BARE, "block:100").stdout
 
 
 @pytest.mark.parametrize(

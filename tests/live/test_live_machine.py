@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from kevacuate.capture.tracefs import find_tracefs
 from kevacuate.errors import KevacuateError
-from kevacuate.live.flags import FlagSweep, block_pages, contents
+from kevacuate.live.flags import FlagSweep, block_holders, block_pages, contents
 from kevacuate.live.machine import LiveSource, machine_blocks
 from kevacuate.live.tap import parse_line
+from kevacuate.live.text import held_words
 from kevacuate.live.view import CONTENTS, UNREAD
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, UNMOVABLE
+from kevacuate.recording.snapshot import ZoneCounts
 
 LINE = (
     "{task}-{pid}     [003] d..2.  1234.500000: mm_page_alloc_extfrag: page=00000000421783 pfn=0x1a2b3 alloc_order=0 "
     "fallback_order=4 pageblock_order=9 alloc_migratetype=0 fallback_migratetype=1 fragmenting=1 change_ownership=1"
 )
-BUDDY, LRU, NOPAGE, RESERVED, SLAB = (1 << bit for bit in (10, 5, 20, 32, 7))
+BUDDY, LRU, NOPAGE, RESERVED, SLAB, PGTABLE = (1 << bit for bit in (10, 5, 20, 32, 7, 26))
 
 
 def test_blocks_of_page_flags() -> None:
@@ -52,6 +54,41 @@ def test_blocks_of_page_flags() -> None:
     ]
     names = [CONTENTS[i] for i in contents(pages)]
     assert names == ["free", "mixed", "unclear", "absent", "reserved", "unmovable", "absent"]
+
+
+def test_holders_of_page_flags() -> None:
+    words = np.array([SLAB, SLAB, PGTABLE, BUDDY, 0, 1, LRU, RESERVED, 0, 0, 0, 0], np.uint64)
+    assert block_holders(words, 2).tolist() == [
+        [2, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_held_blocks_by_hand(tmp_path: Path) -> None:
+    """Block 0: a slab page, 1: none, 2: no flag but counted, 3: slab and page table, 4: all slab, 5: a hole."""
+    words = np.full((6, 8), BUDDY, np.uint64)
+    words[0, 0] = SLAB
+    words[1] = LRU
+    words[2] = words[5] = 0
+    words[3, :2] = (SLAB, PGTABLE)
+    words[4] = SLAB
+    (tmp_path / "kpageflags").write_bytes(words.tobytes())
+    zone = ZoneCounts(
+        0, "Normal", 0, 48, 40, 40, 0, 0, (0,) * 4, (), blocks_by_type={"Unmovable": 2, "Movable": 3}
+    )
+    sweep = FlagSweep(np.arange(6), 3, tmp_path / "kpageflags")
+    sweep.sweep(float("inf"))
+    held = sweep.held((zone,))
+    sweep.close()
+    assert held.held.tolist() == [True, False, False, True, False, False]
+    assert held.blocks["movable_type"] == 2
+    assert held.blocks["nearly_empty"] == 1
+    assert [(row.holder.kind, row.blocks, row.alone, row.otherwise) for row in held.rows[:2]] == [
+        ("slab", 2, 1, 13),
+        ("page table", 1, 0, 6),
+    ]
+    assert held_words(held) == "held 2 by: slab 2, page table 1"
 
 
 @pytest.fixture
@@ -163,6 +200,11 @@ def test_the_running_machine_leaves_no_instance() -> None:
         assert len(view.start) == len(view.content) > 0
         assert sum(sum(chunks) for _, chunks in view.free_orders) > 0
         assert "lost_events" in view.as_dict()["counts"]
+        assert "held" not in view.as_dict()
+        source.read_all()
+        held = source.poll().as_dict()["held"]
+        assert 0 < held["blocks"]["held"] <= held["blocks"]["present"]
+        assert "slab" in [row["kind"] for row in held["holders"]]
     finally:
         source.close()
     assert not mine.exists()

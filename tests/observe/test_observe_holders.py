@@ -3,12 +3,16 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+import kevacuate
+from kevacuate.measure.moments import recorded_blocks
+from kevacuate.measure.pages import UNMOVABLE as PAGES_UNMOVABLE
 from kevacuate.observe.holders import (
     ABSENT,
     FREE,
@@ -20,6 +24,10 @@ from kevacuate.observe.holders import (
     Holders,
     find_holders,
 )
+from kevacuate.observe.holders_by_flags import state_holders
+from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording.state import UNCLEAR as UNCLEAR_FLAG
+from kevacuate.recording.state import FreePages, PcpPages
 from kevacuate.reports.holders import label, size, table, words
 
 UNMOVABLE_TYPE, MOVABLE_TYPE, RECLAIMABLE_TYPE = 0, 1, 2
@@ -169,3 +177,72 @@ def test_names_and_sizes() -> None:
         "1,024.0 MiB",
         "1.0 GiB",
     ]
+
+
+SHIPPED = Path(kevacuate.__file__).parent / "data/stock-churn-1g-smp1-s3.kev"
+
+
+def state_of(words: list[int], free: list[tuple[int, int]], cached: list[int]) -> AllocatorState:
+    """A state of one zone with these page flags, free chunks (pfn, order), and pages on CPU 0's list."""
+    state = Recording.open(SHIPPED).start
+    assert state is not None
+    none = np.zeros(0, np.int64)
+    lists = dict.fromkeys(FreePages._fields, none) | {
+        "pfn": np.array([pfn for pfn, _ in free], np.int64), "order": np.array([order for _, order in free], np.int8),
+    }  # fmt: skip
+    pages = dict.fromkeys(PcpPages._fields, none) | {
+        "pfn": np.array(cached, np.int64), "pindex": np.zeros(len(cached), np.int8),
+    }  # fmt: skip
+    zone = replace(state.zones[0], start_pfn=0, spanned=16)
+    return replace(
+        state, zones=(zone,), free=FreePages(**lists), pcp_pages=PcpPages(**pages),
+        page_flags=np.array(words, np.uint64),
+    )  # fmt: skip
+
+
+LRU_PAGE, SLAB_PAGE, HEAD, TAIL, BUDDY, TABLE, RESERVED = (1 << bit for bit in (5, 7, 15, 16, 10, 26, 32))
+
+
+def test_a_recorded_blocks_unmovable_pages_by_hand() -> None:
+    words = [
+        *(
+            0,
+            0,
+            SLAB_PAGE | HEAD,
+            TAIL,
+            TAIL,
+            TAIL,
+            LRU_PAGE,
+            TABLE,
+        ),  # a slab of 4 pages reaches into the second block
+        *(0, 0, BUDDY, int(UNCLEAR_FLAG), RESERVED, SLAB_PAGE, 1),  # the last page has no flag: no page
+    ]
+    state = state_of(words, [(13, 0)], [1])
+    assert [(holder.kind, n) for holder, n in state_holders(state, 4, 8, 9) or ()] == [
+        ("slab", 2),
+        ("page table", 1),
+    ]
+    assert [(holder.kind, n) for holder, n in state_holders(state, 0, 4, 9) or ()] == [
+        ("slab", 2),
+        ("unknown kernel page", 1),
+    ]
+    assert [(holder.kind, n) for holder, n in state_holders(state, 8, 16, 9) or ()] == [
+        ("unknown kernel page", 4),  # two without a flag, one just taken from the buddy, one locked
+        (UNCLEAR, 1),
+    ]
+    assert state_holders(state, 6, 7, 9) == ()
+    assert state_holders(replace(state, page_flags=None), 0, 4, 9) is None
+
+
+def test_a_recorded_blocks_unmovable_pages_are_those_of_the_map() -> None:
+    recording = Recording.open(SHIPPED)
+    state, order, huge = recording.start, recording.machine.pageblock_order, recording.machine.hugepage_order
+    assert state is not None
+    counts = recorded_blocks(state, order, huge)
+    assert counts is not None
+    rows = list(zip(counts.start.tolist(), counts.pages[:, PAGES_UNMOVABLE].tolist(), strict=True))[::5]
+    for first, unmovable in rows:
+        holders = state_holders(state, first, first + (1 << order), huge)
+        assert holders is not None
+        assert sum(n for _, n in holders) == unmovable
+    assert sum(unmovable for _, unmovable in rows) > 1000

@@ -20,19 +20,9 @@ import numpy.typing as npt
 from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe, text_of
 from kevacuate.capture.snapshots import STEP, page_words, read_ahead, take_counts
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import (
-    KPF_BUDDY,
-    KPF_HUGE,
-    KPF_MMAP,
-    KPF_PGTABLE,
-    KPF_SLAB,
-    KPF_ZERO_PAGE,
-    can_move,
-    flag,
-    is_absent,
-    tails_as_heads,
-)
-from kevacuate.observe.holders import ABSENT, FREE, MOVABLE, UNCLEAR, UNKNOWN, HeldPages, Holder
+from kevacuate.kernel.pageflags import KPF_NOPAGE
+from kevacuate.observe.holders import ABSENT, FREE, UNKNOWN, HeldPages, Holder
+from kevacuate.observe.holders_by_flags import FLAG_HOLDERS, NAMELESS, NO_FLAG, Codes, classify
 from kevacuate.recording import procfs
 from kevacuate.recording.blocktypes import guess_block_types
 from kevacuate.recording.presence import absent_blocks, silent_blocks
@@ -43,33 +33,6 @@ CGROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 
 MOST_CGROUPS = 100_000
 """Directories of cgroups that are looked at for their names."""
-
-BY_FLAG = (
-    (KPF_SLAB, Holder("slab", "cache not told by kpageflags")),
-    (KPF_PGTABLE, Holder("page table", "")),
-    (KPF_HUGE, Holder("hugetlb", "")),
-    (KPF_ZERO_PAGE, Holder("zero page", "")),
-    (KPF_MMAP, Holder("mapped by user space", "on no LRU list")),
-)
-"""Flags that name what a page is, the strongest first."""
-
-NAMELESS, NO_FLAG = len(BY_FLAG), len(BY_FLAG) + 1
-"""Codes of pages with flags that name no owner, and of pages without any."""
-
-Codes = npt.NDArray[np.int32]
-Words = npt.NDArray[np.uint64]
-
-
-def classify(words: Words) -> Codes:
-    """Codes of pages by their words of /proc/kpageflags, uint64[pages]: numbers in :data:`BY_FLAG`, NAMELESS or NO_FLAG."""
-    heads = tails_as_heads(words)
-    code = np.where(words == 0, np.int32(NO_FLAG), np.int32(NAMELESS))
-    for number in reversed(range(len(BY_FLAG))):
-        code[flag(heads, BY_FLAG[number][0])] = number
-    code[can_move(heads)] = MOVABLE
-    code[flag(words, KPF_BUDDY)] = FREE
-    code[is_absent(heads)] = ABSENT
-    return code
 
 
 class _Charged(NamedTuple):
@@ -106,7 +69,9 @@ def read_kpageflags() -> HeldPages:
             charged += _charges(file, cgroups, first, code[first : first + len(part)])
     zones = _zones()
     absent = absent_blocks(silent_blocks(words, order), zones, order)
-    code[np.repeat(absent, 1 << order)[:top]] = ABSENT
+    gone = np.repeat(absent, 1 << order)[:top]
+    code[gone] = ABSENT
+    words[gone] = 1 << KPF_NOPAGE  # else a hole ranks as the kernel's, and takes the type of a block that is
     free = (code == FREE).astype(np.uint8)
     types = guess_block_types(tuple(zones), words, free, order, np.full(len(absent), -1, np.int8))
     types[absent] = -1
@@ -168,7 +133,7 @@ def _charges(flags: int, cgroups: int, first: int, code: Codes) -> Iterator[_Cha
 
 def _name_cgroups(code: Codes, charged: list[_Charged]) -> tuple[Holder, ...]:
     """Give unknown pages that a cgroup pays for a holder of their own, in place; all holders."""
-    holders = [*(holder for _, holder in BY_FLAG), Holder(UNKNOWN, ""), Holder(UNCLEAR, "")]
+    holders = list(FLAG_HOLDERS)
     pfn = np.concatenate([np.empty(0, np.int64), *(part.pfn for part in charged)])
     inode = np.concatenate([np.empty(0, np.int64), *(part.inode for part in charged)])
     names = _cgroup_names(set(np.unique(inode).tolist()))

@@ -78,6 +78,8 @@ def _print(place: Place, stories: list[kevacuate.Story], lines: list[str]) -> No
         out.print(f"\n{title}", style="bold", markup=False, highlight=False)
         if story.start:
             out.print(f"  at the start       {story.start}", markup=False, highlight=False)
+        for state in story.unmovable:
+            out.print(f"  cannot move        {state.text}", markup=False, highlight=False)
         for step in story.steps:
             cpu = f"CPU {step.cpu}" if step.cpu >= 0 else ""
             out.print(f"{seconds(step.t):>15}  {cpu:<6} {step.text}", markup=False, highlight=False)

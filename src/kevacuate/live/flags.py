@@ -7,22 +7,27 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import KPF_NOPAGE
+from kevacuate.kernel.pageflags import KPF_NOPAGE, KPF_SLAB
 from kevacuate.live.view import UNCLEAR, UNREAD
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_UNMOVABLE, block_contents
 from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
+from kevacuate.observe.holders import HeldBlocks, HolderCells, held_blocks
+from kevacuate.observe.holders_by_flags import BY_FLAG, FLAG_HOLDERS, NO_FLAG, classify
+from kevacuate.recording.blocktypes import guess_types_of
 from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import ZoneCounts
 
 KPAGEFLAGS = Path("/proc/kpageflags")
 STEP_BLOCKS = 16
 """Blocks read at once."""
+SLAB = [bit for bit, _ in BY_FLAG].index(KPF_SLAB)
 
 
 def block_pages(words: npt.NDArray[np.uint64], pageblock_order: int) -> npt.NDArray[np.int32]:
@@ -36,6 +41,26 @@ def block_pages(words: npt.NDArray[np.uint64], pageblock_order: int) -> npt.NDAr
     pages = count_classes(classes, pageblock_order)
     pages[silent_blocks(words, pageblock_order)] = 0
     return pages
+
+
+def block_holders(words: npt.NDArray[np.uint64], pageblock_order: int) -> npt.NDArray[np.int32]:
+    """Pages that cannot move by block and what they are, int32[blocks, len(FLAG_HOLDERS)]; none of a block without any flag."""
+    code, width = classify(words).astype(np.int64), len(FLAG_HOLDERS)
+    at = np.flatnonzero(code >= 0)
+    blocks = len(words) >> pageblock_order
+    counts = np.bincount((at >> pageblock_order) * width + code[at], minlength=blocks * width)
+    holders = counts.reshape(blocks, width).astype(np.int32)
+    holders[silent_blocks(words, pageblock_order)] = 0
+    return holders
+
+
+class _Kinds(NamedTuple):
+    """Pages of each block by kind (:class:`kevacuate.recording.blocktypes.KindsOfPages`)."""
+
+    free: npt.NDArray[np.int64]
+    movable: npt.NDArray[np.int64]
+    slab: npt.NDArray[np.int64]
+    unmovable: npt.NDArray[np.int64]
 
 
 def contents(pages: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
@@ -67,6 +92,8 @@ class FlagSweep:
     def __init__(self, blocks: npt.NDArray[np.int64], pageblock_order: int, path: Path = KPAGEFLAGS) -> None:
         self.blocks, self.order = blocks, pageblock_order
         self.pages = np.zeros((len(blocks), len(PAGE_NAMES)), np.int32)
+        self.holders = np.zeros((len(blocks), len(FLAG_HOLDERS)), np.int32)
+        """Pages by holder (:func:`block_holders`)."""
         self.content = np.full(len(blocks), UNREAD, np.uint8)
         self.sweeps = 0
         """Whole sweeps done."""
@@ -88,6 +115,7 @@ class FlagSweep:
         whole = len(data) // 8
         words[:whole] = np.frombuffer(data[: 8 * whole], "<u8")
         self.pages[first:last] = block_pages(words, self.order)
+        self.holders[first:last] = block_holders(words, self.order)
         self.content[first:last] = contents(self.pages[first:last])
 
     def _still_absent(self, place: int) -> bool:
@@ -136,14 +164,38 @@ class FlagSweep:
         pages = self.pages
         return mixed_bounds(pages[:, MOVABLE], pages[:, UNMOVABLE], pages[:, IN_USE], cached)
 
-    def shown(self, zones: Sequence[ZoneCounts]) -> npt.NDArray[np.uint8]:
-        """What each block holds; the blocks that show no flag and yet exist, by the numbers of *zones*, are the kernel's."""
+    def _placed(self, zones: Sequence[ZoneCounts]) -> npt.NDArray[np.bool_]:
+        """Which blocks show no flag and yet exist, by the numbers of *zones*: bool[blocks]."""
         silent = np.zeros(int(self.blocks[-1]) + 1 if len(self.blocks) else 0, np.bool_)
         silent[self.blocks] = self.content == CONTENT_ABSENT
         placed = silent & ~absent_blocks(silent, zones, self.order)
+        return np.asarray(placed[self.blocks])
+
+    def shown(self, zones: Sequence[ZoneCounts]) -> npt.NDArray[np.uint8]:
+        """What each block holds; the blocks that show no flag and yet exist, by the numbers of *zones*, are the kernel's."""
         content = self.content.copy()
-        content[placed[self.blocks]] = CONTENT_UNMOVABLE
+        content[self._placed(zones)] = CONTENT_UNMOVABLE
         return content
+
+    def held(self, zones: tuple[ZoneCounts, ...]) -> HeldBlocks:
+        """Which blocks are held and by what, as `kevacuate holders` has it of page flags: types of blocks are estimated."""
+        table = self.holders.astype(np.int64)
+        table[self._placed(zones), NO_FLAG] = 1 << self.order
+        ends = [zone.start_pfn + zone.spanned for zone in zones]
+        blocks = -(-max([*ends, (int(self.blocks[-1]) + 1) << self.order]) >> self.order)
+
+        def by_number(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+            column = np.zeros(blocks, np.int64)
+            column[self.blocks] = counts
+            return column
+
+        free, movable = by_number(self.pages[:, FREE]), by_number(self.pages[:, MOVABLE])
+        kinds = _Kinds(free, movable, by_number(table[:, SLAB]), by_number(table.sum(axis=1)))
+        types = guess_types_of(zones, kinds, self.order, np.full(blocks, -1, np.int8))
+        types[free + movable + kinds.unmovable == 0] = -1
+        at, holder = np.nonzero(table)
+        cells = HolderCells(self.blocks[at], holder, table[at, holder])
+        return held_blocks(free, movable, cells, FLAG_HOLDERS, types, self.order)
 
     def close(self) -> None:
         """Close the file."""

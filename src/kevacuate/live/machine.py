@@ -16,6 +16,7 @@ from kevacuate.live.flags import FlagSweep
 from kevacuate.live.stallfeed import StallFeed
 from kevacuate.live.tap import ExtfragTap
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
+from kevacuate.observe.holders import HeldBlocks
 from kevacuate.recording import Lost, procfs
 from kevacuate.recording.snapshot import ZoneCounts, snapshot_from_texts
 
@@ -82,6 +83,8 @@ class LiveSource:
             raise
         self.zones: tuple[ZoneCounts, ...] = ()
         """The zones' counts as of the last whole sweep: how many blocks there are takes the kernel a while to count."""
+        self.held: HeldBlocks | None = None
+        """Which blocks are held, as of the last whole sweep, too."""
         self._swept = 0
         self.events: deque[Extfrag] = deque(maxlen=EVENTS_KEPT)
         self.by_types: Counter[tuple[int, int, int]] = Counter()
@@ -120,6 +123,7 @@ class LiveSource:
         if self.flags.sweeps != self._swept:
             texts = {name: _text(name) for name in ("zoneinfo", "pagetypeinfo")}
             self.zones, self._swept = snapshot_from_texts(texts, 0, "now").zones, self.flags.sweeps
+            self.held = self.flags.held(self.zones)
         cached = sum(pcp.count for zone in self.zones for pcp in zone.pcp)
         free = procfs.parse_buddyinfo(_text("buddyinfo"))
         age = (
@@ -137,6 +141,7 @@ class LiveSource:
             counts=self.counts,
             pageblock_order=self.order,
             mixed=self.flags.mixed(cached) if self.flags.sweeps else None,
+            held=self.held,
         )
 
     def seek(self, moments: int) -> None:

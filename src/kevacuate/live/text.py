@@ -19,6 +19,7 @@ from kevacuate.kernel.extfrag import CLAIM_BLOCK
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
+from kevacuate.observe.holders import UNCLEAR, HeldBlocks
 from kevacuate.recording import Lost
 
 LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))
@@ -153,6 +154,8 @@ def _legend(view: View, size: int, width: int) -> list[Text]:
     ]
     if view.mixed is not None:
         parts.append(Text(f"mixed: {view.mixed.words()}"))
+    if view.held is not None:
+        parts.append(Text(held_words(view.held)))
     hidden = len(_with_memory(view)[0]) < int((view.content != CONTENT_ABSENT).sum())
     one = f"1 block of {_pages(1 << view.pageblock_order)}"
     words = [f"a letter: {one if size == 1 else f'the worst of {size} blocks'}"]
@@ -167,6 +170,16 @@ def _legend(view: View, size: int, width: int) -> list[Text]:
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
+
+
+def held_words(held: HeldBlocks) -> str:
+    """How many blocks are held, and in how many of them each holder has a page; a block may have several.
+
+    Pages that may be free hold no block, so they are left out.
+    """
+    rows = [row for row in held.rows if row.blocks and row.holder.kind != UNCLEAR]
+    by = ", ".join(f"{row.holder.kind} {row.blocks:,}" for row in rows)
+    return f"held {held.blocks['held']:,}" + (f" by: {by}" if by else "")
 
 
 def _pages(pages: int) -> str:

@@ -14,6 +14,7 @@ from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.measure.extfrag import queues_evacuation
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES
 from kevacuate.measure.mixed_bounds import Bounds
+from kevacuate.observe.holders import HeldBlocks
 
 UNCLEAR = len(CONTENT_NAMES)
 """Content of a block that only pages without any flag make mixed or unmovable: the kernel's, or on a per-CPU list."""
@@ -109,6 +110,8 @@ class View:
         A playback is at its end.
     mixed : Bounds or None
         How many blocks are mixed, where that is not the number of those with that content.
+    held : HeldBlocks or None
+        Which blocks are held and by what, as page flags tell; where they were read.
     """
 
     title: str
@@ -123,6 +126,7 @@ class View:
     pageblock_order: int
     ended: bool = False
     mixed: Bounds | None = None
+    held: HeldBlocks | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -139,6 +143,7 @@ class View:
             "events": [event.as_dict(self.pageblock_order) for event in self.events],
             "would_queue": [one.as_dict() for one in self.queued],
             **({"mixed_blocks": self.mixed._asdict()} if self.mixed is not None else {}),
+            **({"held": self.held.to_json()} if self.held is not None else {}),
             **self.extra,
         }
 

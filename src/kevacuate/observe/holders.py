@@ -110,6 +110,16 @@ class Held(NamedTuple):
     """The same of those that it holds alone."""
 
 
+class HolderCells(NamedTuple):
+    """Which holder has pages in which block: int64[cells] each, a cell for every pair of both."""
+
+    block: Ints
+    holder: Ints
+    """Number of the holder."""
+    pages: Ints
+    """How many it has there, at least 1."""
+
+
 class _Blocks(NamedTuple):
     """Counts by block [blocks]."""
 
@@ -118,6 +128,21 @@ class _Blocks(NamedTuple):
     unmovable: Ints
     unclear: Ints
     present: Ints
+
+
+class HeldBlocks(NamedTuple):
+    """Which blocks are held, and by whom."""
+
+    rows: tuple[Held, ...]
+    """As :attr:`Holders.rows`."""
+    blocks: dict[str, int]
+    """As :attr:`Holders.blocks`."""
+    held: Bools
+    """As :attr:`Holders.held`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """``blocks`` and ``holders`` as :meth:`Holders.to_json` has them."""
+        return {"blocks": dict(self.blocks), "holders": [_row_json(row) for row in self.rows]}
 
 
 @dataclass(frozen=True)
@@ -216,13 +241,53 @@ def find_holders(pages: HeldPages, nearly_empty: float = NEARLY_EMPTY) -> Holder
         Ranked by pages otherwise free or movable, then blocks, then pages; :data:`UNCLEAR` last.
 
     """
-    blocks = _count(pages)
-    size = 1 << pages.block_order
-    types = pages.block_types
+    size, blocks, most = 1 << pages.block_order, len(pages.block_types), len(pages.holders)
+    code = np.full(blocks * size, ABSENT, np.int32)
+    code[: len(pages.code)] = pages.code
+    free, movable = ((code == kind).reshape(blocks, size).sum(axis=1) for kind in (FREE, MOVABLE))
+    pfn = np.flatnonzero(code >= 0)
+    keys, count = np.unique((pfn >> pages.block_order) * most + code[pfn], return_counts=True)
+    cells = HolderCells(*np.divmod(keys, most), count) if most else HolderCells(keys, keys, count)
+    found = held_blocks(
+        free, movable, cells, pages.holders, pages.block_types, pages.block_order, nearly_empty
+    )
+    return Holders(pages, nearly_empty, *found)
+
+
+def held_blocks(
+    free: Ints,
+    movable: Ints,
+    cells: HolderCells,
+    holders: Sequence[Holder],
+    types: npt.NDArray[np.int8],
+    block_order: int,
+    nearly_empty: float = NEARLY_EMPTY,
+) -> HeldBlocks:
+    """Which blocks are held and by whom, by the numbers of their pages.
+
+    Parameters
+    ----------
+    free, movable : int64[blocks]
+        Pages that are free and that can move.
+    cells : HolderCells
+        All others that the allocator has.
+    holders : sequence of Holder
+        The holders, by number.
+    types : int8[blocks]
+        As :attr:`HeldPages.block_types`.
+    block_order : int
+        Pageblock order.
+    nearly_empty : float
+        As of :func:`find_holders`.
+
+    """
+    blocks, size = _sums(free, movable, cells, holders), 1 << block_order
     fixed = blocks.unmovable + blocks.unclear
-    few = (blocks.unmovable > 0) & (fixed <= nearly_empty * size) & (blocks.present == size)
+    whole = (fixed <= nearly_empty * size) & (blocks.present == size)
+    few = (blocks.unmovable > 0) & whole
     polluted = block_kinds(types, blocks.movable, blocks.unmovable).polluted
     held = polluted | few
+    perhaps = (blocks.unclear > 0) & ~held & (whole | (types == MIGRATE_MOVABLE))
     other = np.where(held, blocks.free + blocks.movable, 0)
     counts = {
         "present": int((blocks.present > 0).sum()),
@@ -230,55 +295,36 @@ def find_holders(pages: HeldPages, nearly_empty: float = NEARLY_EMPTY) -> Holder
         "held": int(held.sum()),
         "movable_type": int(polluted.sum()),
         "nearly_empty": int(few.sum()),
-        "unclear": int(_perhaps(pages, blocks, held, nearly_empty).sum()),
+        "unclear": int(perhaps.sum()),
         "otherwise": int(other.sum()),
     }
-    rows = _rows(pages, held, other, types == MIGRATE_MOVABLE)
-    return Holders(pages, nearly_empty, rows, counts, held)
+    return HeldBlocks(_rows(cells, holders, held, other, types == MIGRATE_MOVABLE), counts, held)
 
 
-def _perhaps(pages: HeldPages, blocks: _Blocks, held: Bools, nearly_empty: float) -> Bools:
-    """Blocks that are not held, but would be if the pages that may be free were the kernel's [blocks]."""
-    size = 1 << pages.block_order
-    fixed = blocks.unmovable + blocks.unclear
-    few = (fixed <= nearly_empty * size) & (blocks.present == size)
-    return np.asarray((blocks.unclear > 0) & ~held & (few | (pages.block_types == MIGRATE_MOVABLE)))
-
-
-def _count(pages: HeldPages) -> _Blocks:
+def _sums(free: Ints, movable: Ints, cells: HolderCells, holders: Sequence[Holder]) -> _Blocks:
     """Pages of every block that are free, that can move, that cannot, that may be free, and that exist."""
-    size, blocks = 1 << pages.block_order, len(pages.block_types)
-    code = np.full(blocks * size, ABSENT, np.int32)
-    code[: len(pages.code)] = pages.code
-    table = code.reshape(blocks, size)
-    may_be_free = np.array([*(holder.kind == UNCLEAR for holder in pages.holders), False, False, False])
-    unclear = may_be_free[table]
-    kinds = (table == FREE, table == MOVABLE, (table >= 0) & ~unclear, unclear)
-    columns = [which.sum(axis=1, dtype=np.int64) for which in kinds]
-    free, movable, unmovable, unclear = columns
+    may_be_free = np.array([holder.kind == UNCLEAR for holder in holders], np.bool_)[cells.holder]
+    unmovable, unclear = np.zeros(len(free), np.int64), np.zeros(len(free), np.int64)
+    np.add.at(unmovable, cells.block[~may_be_free], cells.pages[~may_be_free])
+    np.add.at(unclear, cells.block[may_be_free], cells.pages[may_be_free])
     return _Blocks(free, movable, unmovable, unclear, free + movable + unmovable + unclear)
 
 
-def _rows(pages: HeldPages, held: Bools, other: Ints, movable_type: Bools) -> tuple[Held, ...]:
+def _rows(
+    cells: HolderCells, holders: Sequence[Holder], held: Bools, other: Ints, movable_type: Bools
+) -> tuple[Held, ...]:
     """The holders that have a page, ranked. *other* (int64[blocks]) is 0 in blocks that are not held."""
-    pfn = np.flatnonzero(pages.code >= 0)
-    most = len(pages.holders)
-    if not len(pfn):
-        return ()
-    code = pages.code[pfn].astype(np.int64)
-    cells, count = np.unique((pfn >> pages.block_order) * most + code, return_counts=True)
-    block, who = np.divmod(cells, most)
-    mine = held[block]
-    block, who, there = block[mine], who[mine], count[mine]
+    mine = held[cells.block]
+    block, who, there = cells.block[mine], cells.holder[mine], cells.pages[mine]
     alone = np.bincount(block, minlength=len(held))[block] == 1
 
-    def total(weights: npt.NDArray[Any]) -> list[int]:
-        sums = np.zeros(most, np.int64)
+    def total(weights: npt.NDArray[Any], who: Ints = who) -> list[int]:
+        sums = np.zeros(len(holders), np.int64)
         np.add.at(sums, who, weights.astype(np.int64))
         return [int(n) for n in sums]
 
     columns: Sequence[list[int]] = (
-        np.bincount(code, minlength=most).tolist(),
+        total(cells.pages, cells.holder),
         total(np.ones(len(who))),
         total(alone),
         total(movable_type[block]),
@@ -286,9 +332,7 @@ def _rows(pages: HeldPages, held: Bools, other: Ints, movable_type: Bools) -> tu
         total(other[block]),
         total(np.where(alone, other[block], 0)),
     )
-    rows = [
-        Held(holder, *values) for holder, *values in zip(pages.holders, *columns, strict=True) if values[0]
-    ]
+    rows = [Held(holder, *values) for holder, *values in zip(holders, *columns, strict=True) if values[0]]
     return tuple(sorted(rows, key=_rank))
 
 

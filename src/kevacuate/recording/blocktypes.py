@@ -7,6 +7,8 @@ their pages are, and the numbers of /proc/pagetypeinfo decide where the ranking 
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -66,7 +68,33 @@ def guess_block_types(
 
     *named* (int8[blocks]) is what events said of each, -1 where they said nothing.
     """
-    pages = BlockPages(flags, where, block_order)
+    return guess_types_of(zones, BlockPages(flags, where, block_order), block_order, named)
+
+
+class KindsOfPages(Protocol):
+    """Pages of each block by kind, whole numbers [blocks], as :class:`BlockPages` has them."""
+
+    @property
+    def free(self) -> npt.NDArray[Any]:
+        """On a free list."""
+
+    @property
+    def movable(self) -> npt.NDArray[Any]:
+        """Can move."""
+
+    @property
+    def slab(self) -> npt.NDArray[Any]:
+        """Of slabs."""
+
+    @property
+    def unmovable(self) -> npt.NDArray[Any]:
+        """In use, and cannot move: those of slabs, too."""
+
+
+def guess_types_of(
+    zones: tuple[ZoneCounts, ...], pages: KindsOfPages, block_order: int, named: npt.NDArray[np.int8]
+) -> npt.NDArray[np.int8]:
+    """:func:`guess_block_types` where the pages are counted already."""
     types = np.full(len(pages.free), MOVABLE, np.int8)
     for zone in zones:
         first, end = zone.start_pfn >> block_order, -(-(zone.start_pfn + zone.spanned) >> block_order)
@@ -78,7 +106,7 @@ def guess_block_types(
 def _one_zone(
     zone: ZoneCounts,
     blocks: npt.NDArray[np.int64],
-    pages: BlockPages,
+    pages: KindsOfPages,
     types: npt.NDArray[np.int8],
     named: npt.NDArray[np.int8],
 ) -> None:

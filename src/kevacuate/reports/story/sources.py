@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
 from kevacuate.kernel.migratetypes import name as type_name
-from kevacuate.observe.event_records import recorded_happenings
+from kevacuate.observe.event_records import beginning, recorded_happenings
+from kevacuate.observe.holders_by_flags import state_holders
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.reports.story.place import Place
-from kevacuate.reports.story.story import Story, tell
+from kevacuate.reports.story.story import Story, Unmovable, tell
 from kevacuate.runs.noting import NotingReplay, compile_noting, replay_rows_noting
 from kevacuate.runs.options import ReplayOptions
 
@@ -35,6 +37,20 @@ def start_text(state: AllocatorState | None, place: Place, hugepage_order: int) 
     if place.is_page:
         return f"{'in use' if used else 'free'}, in a {mt} block{skip}"
     return f"type {mt}{skip}; {used} pages in use, {place.last - place.first - used} free"
+
+
+def unmovable_at(
+    states: Iterable[AllocatorState | None], recording: Recording, place: Place
+) -> tuple[Unmovable, ...]:
+    """What the place's pages are that cannot move, of every one of the states that has page flags."""
+    base, found = beginning(recording), []
+    for state in states:
+        holders = (
+            state_holders(state, place.first, place.last, recording.machine.hugepage_order) if state else None
+        )
+        if state is not None and holders is not None:
+            found.append(Unmovable(state.ts - base, state.label or state.tag, holders))
+    return tuple(found)
 
 
 def recorded_story(
@@ -57,9 +73,9 @@ def recorded_story(
                 "tasks and requests that they name."
             )
         return None
-    return tell(
-        records, place, "recorded", start=start_text(recording.start, place, recording.machine.hugepage_order)
-    )
+    start = start_text(recording.start, place, recording.machine.hugepage_order)
+    told = tell(records, place, "recorded", start=start)
+    return replace(told, unmovable=unmovable_at(recording.states, recording, place))
 
 
 def replayed_story(
@@ -87,4 +103,5 @@ def replayed_story(
     replay.watch(place.first, place.last)
     replay.run(progress)
     start = start_text(recording.start, place, recording.machine.hugepage_order)
-    return tell(replay.records(), place, policy.spec, start=start, contents=replay.contents)
+    told = tell(replay.records(), place, policy.spec, start=start, contents=replay.contents)
+    return replace(told, unmovable=unmovable_at([recording.start], recording, place))

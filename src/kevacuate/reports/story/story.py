@@ -17,6 +17,7 @@ from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import NOTE_COMPACT_FROM
+from kevacuate.observe.holders import Holder
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.traffic import KINDS, Traffic
 from kevacuate.reports.story.words import Happening, Teller, duration, plural, seconds
@@ -39,11 +40,33 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Unmovable:
+    """What pages of the place cannot move in a recorded state, by its page flags: time (ns since the start), the state."""
+
+    t: int
+    state: str
+    holders: tuple[tuple[Holder, int], ...]
+    """With their pages, most first; empty where every page in use can move."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        what = ", ".join(f"{n:,} {holder.kind}" for holder, n in self.holders) or "no page"
+        return f"{what} (state {self.state}, {seconds(self.t)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        rows = [{"kind": holder.kind, "name": holder.name, "pages": n} for holder, n in self.holders]
+        return {"t_ns": self.t, "state": self.state, "holders": rows}
+
+
+@dataclass(frozen=True)
 class Story:
     """The whole story under one policy, or on the recorded kernel.
 
     ``source`` is the policy, or ``recorded``. ``contents`` is what the block held at each sample of a replay: (t, migratetype,
-    pages free, pcp, movable, unmovable, reserved); empty for a recording.
+    pages free, pcp, movable, unmovable, reserved); empty for a recording. ``unmovable`` has the recorded states with
+    page flags, for a replay the start state alone.
     """
 
     place: Place
@@ -52,6 +75,7 @@ class Story:
     steps: tuple[Step, ...]
     summary: str
     contents: tuple[tuple[int, ...], ...] = ()
+    unmovable: tuple[Unmovable, ...] = ()
 
     @property
     def end(self) -> str:
@@ -69,6 +93,7 @@ class Story:
             "end": self.end,
             "summary": self.summary,
             "contents": [{**row, "type": type_name(row["type"])} for row in rows],
+            "unmovable": [state.as_dict() for state in self.unmovable],
         }
 
 
