@@ -26,7 +26,7 @@ from kevacuate.fidelity.buddy.books import (
 )
 from kevacuate.fidelity.tally import F_COMPACTIONS
 from kevacuate.jit import part
-from kevacuate.kernel.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from kevacuate.kernel.gfp import GFP_COMP, GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from kevacuate.mm.as_recorded import free_from_pcp, is_in_use, put_in_use, take_free_page
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.constants import (
@@ -39,7 +39,8 @@ from kevacuate.mm.pcp import order_to_pindex, pcp_list, rmqueue_bulk
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import MM_PAGE_PCPU_DRAIN, RMQ_BUDDY, RMQ_BULK, RMQ_DRAIN, RMQ_FREE
 
-OF_A_FAULT = GFP_HIGHUSER_MOVABLE | GFP_ZERO
+OF_A_FAULT = GFP_HIGHUSER_MOVABLE | GFP_COMP
+"""Flags of anonymous memory that a fault takes, zeroed (do_anonymous_page) or copied to (wp_page_copy; mm/memory.c, 7.2)."""
 
 
 @part
@@ -182,8 +183,8 @@ def collect_capture(s: View, b: BuddyBooks, pid: int) -> None:
 
 @part(inline=True)
 def note_user(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
-    """mm_page_alloc: a zeroed page of user memory is a fault's, and its task no kernel thread."""
-    if order == 0 and gfp & OF_A_FAULT == OF_A_FAULT:
+    """mm_page_alloc: a page with just a fault's flags makes its task no kernel thread. khugepaged's requests have others, too."""
+    if order == 0 and gfp & ~GFP_ZERO == OF_A_FAULT:
         b.user[pid & (TASKS - 1)] = 1
 
 
