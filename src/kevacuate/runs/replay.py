@@ -108,10 +108,11 @@ class Replay:
         self.varied = how.applied(seed=options.seed, to_demand=self.demand is not demand)
         demand = self.demand
         known, self._shadows = _table_sizes(demand, recorded, closed)
-        objects = known + base_page_objects(policy, recorded) + max(self._shadows, 0)
+        objects = known + base_page_objects(policy, recorded)
+        room = objects + max(self._shadows, 0)
         skip = skip_bits(start, policy, options.seed)
         self.state: State = loaded_state(
-            machine, config, recorded, start, demand.start_objects, policy, options, objects, skip
+            machine, config, recorded, start, demand.start_objects, policy, options, room, skip
         )
         vary_kswapd(self.state, options.variation, options.seed)
         self._objects = objects if self.loop.closed else 0
