@@ -19,7 +19,7 @@ from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import parse_policy
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
-from kevacuate.runs import initial_state as initial
+from kevacuate.runs import replay as of_replay
 from kevacuate.runs.initial_state import machine_config
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
@@ -168,7 +168,7 @@ def test_the_shipped_recording_as_if_of_a_machine_with_them_off(
     extra = {**recording.machine.extra, "settings": dict.fromkeys(off, 0)}
     object.__setattr__(recording, "machine", replace(recording.machine, extra=extra))
     recorded = replay(recording, options=options)
-    monkeypatch.setattr(initial, "machine_config", lambda *_, **__: told)
+    monkeypatch.setattr(of_replay, "machine_config", lambda *_, **__: told)
     honoured = replay(Recording.shipped(), options=options)
     assert recorded.provenance["final_state_digest"] == honoured.provenance["final_state_digest"]
     assert {n: recorded.metrics[n] for n in FIGURES} == {n: honoured.metrics[n] for n in FIGURES}
