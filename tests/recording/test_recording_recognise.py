@@ -12,6 +12,14 @@ from kevacuate.recording.importers import open_source
 from kevacuate.recording.recognise import RECOGNISERS, recognised
 
 SAMPLES: tuple[tuple[str, bytes], ...] = (
+    (
+        "a copy of page_owner_stacks",
+        b" post_alloc_hook+0x1/0x2\n get_page_from_freelist+0x3/0x4\nnr_base_pages: 4\n\n",
+    ),
+    (
+        "bcc's compactsnoop",
+        b"COMM           PID    NODE ZONE         ORDER MODE       LAT(ms)           STATUS\n",
+    ),
     ("empty", b""),
     ("empty", b"\n \n"),
     ("UTF-16", "# tracer: nop\n".encode("utf-16")),

@@ -281,8 +281,8 @@ class Machine:
         code = int(self.state.obj[number])
         if code > OBJ_BASE_PAGES:
             return range(number, number + 1)
-        first = self.state.view.stat.first_base_page + base_pages_of(code)
-        return range(first, first + (1 << base_pages_order(code)))
+        first = self.state.view.stat.first_base_page + base_pages_of.py_func(code)
+        return range(first, first + (1 << base_pages_order.py_func(code)))
 
     @property
     def _blocks(self) -> int:
