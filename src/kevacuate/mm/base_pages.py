@@ -33,6 +33,13 @@ def base_pages_order(code: int) -> int:
     return order
 
 
+def base_page_ids(code: int) -> range:
+    """The ids, counted from ``stat.first_base_page``, of an object in base pages, as Python code asks for them."""
+    left = OBJ_BASE_PAGES - code
+    first = left & (left - 1)
+    return range(first, first + 2 * (left & -left))
+
+
 @part(inline=True)
 def base_pages_code(first: int, order: int) -> int:
     """What ``State.obj`` holds for an object in 2**order base pages, *order* at least 1; *first* is a multiple of 2**order."""

@@ -14,7 +14,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
-from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_pages_of, base_pages_order
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_page_ids
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import (
     EvacuationConfig,
@@ -281,8 +281,9 @@ class Machine:
         code = int(self.state.obj[number])
         if code > OBJ_BASE_PAGES:
             return range(number, number + 1)
-        first = self.state.view.stat.first_base_page + base_pages_of.py_func(code)
-        return range(first, first + (1 << base_pages_order.py_func(code)))
+        first = int(self.state.view.stat.first_base_page)
+        ids = base_page_ids(code)
+        return range(first + ids.start, first + ids.stop)
 
     @property
     def _blocks(self) -> int:
