@@ -44,6 +44,4 @@ def migrate_folio_move(s: View, cpu: int, src: int, dst: int, order: int) -> Non
     attr = s.link[2 * src + 1] & k.ATTR_MIGRATED
     unaccount_isolated(s, src, order)
     prep_new_page(s, cpu, dst, order, attr, obj)
-    # prep_new_page takes a dirty folio without a time, one of the start, for one made dirty now
-    s.link[2 * dst + 1] = (s.link[2 * dst + 1] & ~k.ATTR_DIRTIED) | (attr & k.ATTR_DIRTIED)
     free_frozen_pages(s, cpu, src, order)

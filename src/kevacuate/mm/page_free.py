@@ -11,7 +11,6 @@ from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isola
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
 from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.workingset import refault
-from kevacuate.mm.writeback import note_dirtied
 
 
 @part(inline=True)
@@ -28,10 +27,8 @@ def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) 
         before = s.obj[obj] + 0
         s.obj[obj] = pfn
     if attr & k.ATTR_LRU:
-        if s.cfg.open_loop == 0:
-            s.link[2 * pfn + 1] = note_dirtied(s, attr & k.ATTR_MIGRATED)
-            if before == k.OBJ_DROPPED:
-                refault(s, pfn, attr, obj)
+        if s.cfg.open_loop == 0 and before == k.OBJ_DROPPED:
+            refault(s, pfn, attr, obj)
         folio_add_lru(s, cpu, pfn, order)
 
 

@@ -12,7 +12,7 @@ wraps after 2.4 hours, and that a folio is written is seen when it is next looke
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_DIRTIED, ATTR_DIRTY, ATTR_FILE
+from kevacuate.mm.constants import ATTR_DIRTIED, ATTR_DIRTY, ATTR_FILE, ATTR_LRU
 from kevacuate.mm.fields import View
 
 _SHIFT = 16
@@ -28,9 +28,9 @@ def dirtied_now(s: View) -> int:
 
 @part
 def note_dirtied(s: View, attr: int) -> int:
-    """The attributes of a folio that gets an owner: with the time, if it is dirty and has none yet."""
-    dirty = ATTR_DIRTY | ATTR_FILE
-    if attr & dirty == dirty and attr & ATTR_DIRTIED == 0:
+    """The attributes of a new folio: in a closed loop with the time, if it is dirty. A folio that moves keeps its own time."""
+    dirty = ATTR_LRU | ATTR_DIRTY | ATTR_FILE
+    if s.cfg.open_loop == 0 and attr & dirty == dirty and attr & ATTR_DIRTIED == 0:
         return attr | dirtied_now(s)
     return attr
 
