@@ -9,10 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording.opener import open_any
-
-HEAD_BYTES = 1 << 16
-"""What is looked at to recognise a file."""
+from kevacuate.recording.opener import head_of, open_any
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept; the rest of a longer one is passed over."""
@@ -42,7 +39,7 @@ class TextFile:
 
     @cached_property
     def head_bytes(self) -> bytes:
-        """The first :data:`HEAD_BYTES` bytes, decompressed.
+        """The first :data:`kevacuate.recording.opener.HEAD_BYTES` bytes, decompressed.
 
         Raises
         ------
@@ -50,16 +47,11 @@ class TextFile:
             The file cannot be read, or does not decompress.
 
         """
-        file, _ = open_any(self.path)
-        try:
-            with closing(file):
-                return file.read(HEAD_BYTES)
-        except OSError as error:
-            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+        return head_of(self.path, self.name)
 
     @cached_property
     def head(self) -> str:
-        """The first :data:`HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD."""
+        """The first :data:`kevacuate.recording.opener.HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD."""
         return self.head_bytes.decode("utf-8", "replace").removeprefix("\ufeff")
 
     def forget(self) -> None:

@@ -9,6 +9,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -90,3 +91,24 @@ def open_any(path: Path) -> tuple[IO[bytes], bool]:
     if unpack is None:
         return file, False
     return cast("IO[bytes]", io.BufferedReader(_Unpacked(unpack(file), file, path), 1 << 16)), True
+
+
+HEAD_BYTES = 1 << 16
+"""What is looked at to recognise a file."""
+
+
+def head_of(path: Path, name: str | None = None) -> bytes:
+    """The first :data:`HEAD_BYTES` bytes of a file, decompressed; errors call it *name*, or by its path.
+
+    Raises
+    ------
+    KevacuateError
+        The file cannot be read, or does not decompress.
+
+    """
+    file, _ = open_any(path)
+    try:
+        with closing(file):
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        raise KevacuateError(f"{name or path} cannot be read: {error.strerror or error}.") from None

@@ -22,14 +22,11 @@ from kevacuate.recording.importers.source import ImportOptions, Source
 from kevacuate.recording.importers.text import BROKEN, EVENT_WORDS, LONGEST_EVENT, TextSource
 from kevacuate.recording.importers.tracedat import TraceDat, is_trace_dat
 from kevacuate.recording.kev import KevWriter, is_kev
-from kevacuate.recording.opener import open_any
+from kevacuate.recording.opener import HEAD_BYTES, head_of, open_any
 from kevacuate.recording.possible import refuse_impossible_events
 from kevacuate.recording.recognise import directory_sentence, recognised
 from kevacuate.recording.recording import Recording
 from kevacuate.recording.schema import NO_PID, EventChunk
-
-HEAD_BYTES = 1 << 16
-"""What is looked at to recognise a file."""
 
 SEARCHED_BYTES = 1 << 28
 """How far the first event of a text is searched for."""
@@ -39,16 +36,6 @@ Progress = Callable[[int, int], None]
 
 TEXT_DIALECTS = (PERF_SCRIPT, *DIALECTS)
 """All dialects of trace text, in the order in which they are tried."""
-
-
-def _head(path: Path) -> bytes:
-    """The file's first bytes, decompressed."""
-    file, _ = open_any(path)
-    try:
-        with closing(file):
-            return file.read(HEAD_BYTES)
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def text_dialect(head: bytes) -> Dialect | None:
@@ -111,7 +98,7 @@ def open_source(path: str | Path, options: ImportOptions | None = None) -> Sourc
             directory_sentence(where)
             or f"{where} is a directory without cpuN.raw files: name the file in it to import."
         )
-    head = _head(where)
+    head = head_of(where)
     if is_trace_dat(head):
         return TraceDat(where, chosen)
     source = _text_source(where, head, chosen)
@@ -134,7 +121,7 @@ def kind_of_file(path: Path) -> str | None:
         It cannot be read, or is compressed and damaged.
 
     """
-    head = _head(path)
+    head = head_of(path)
     if is_trace_dat(head):
         form = "a trace.dat of trace-cmd"
     elif b"\0" not in head and (dialect := text_dialect(head)) is not None:
