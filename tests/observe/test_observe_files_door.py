@@ -17,7 +17,8 @@ import pytest
 import kevacuate
 from kevacuate.errors import KevacuateError
 from kevacuate.observe.files import door
-from kevacuate.observe.files.door import LIVE, MOST_ADVICE, files_of, triage
+from kevacuate.observe.files.door import MOST_ADVICE, files_of, triage
+from kevacuate.recording.recognise import PROC_FILES
 
 DATA = Path(__file__).parent.parent / "data"
 BUDDY = "Node 0, zone   Normal " + " ".join(map(str, (20000, *[0] * 10))) + "\n"
@@ -178,7 +179,7 @@ def test_a_running_kernels_proc_is_read_by_name(tmp_path: Path) -> None:
     written(tmp_path, kmsg="", vmstat=VMSTAT, buddyinfo=BUDDY, sysrq="Node 0, zone   Normal 1 2 3 4 5 6\n")
     (tmp_path / "self").symlink_to("1")
     assert [Path(file.name).name for file in files_of(tmp_path)] == ["buddyinfo", "vmstat"]
-    assert set(LIVE) >= {"buddyinfo", "vmstat"}
+    assert set(PROC_FILES) >= {"buddyinfo", "vmstat"}
 
 
 def test_no_pipe_or_link_of_a_folder_is_opened(tmp_path: Path) -> None:

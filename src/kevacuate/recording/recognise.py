@@ -270,7 +270,8 @@ RECOGNISERS: tuple[Recogniser, ...] = (
 )
 """The kinds in the order in which they are tried."""
 
-_PROC = {"pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "meminfo", "slabinfo"}
+PROC_FILES = ("buddyinfo", "meminfo", "pagetypeinfo", "slabinfo", "vmstat", "zoneinfo")
+"""Files of /proc that are read, of a running kernel or as copies."""
 
 
 def recognised(head: bytes) -> Recogniser | None:
@@ -282,7 +283,7 @@ def saved_proc_files(path: Path) -> list[str]:
     """Names of the /proc files of which a directory, or ``proc`` in it, holds copies."""
     below = path / "proc"
     names = {entry.name for place in (path, below) if place.is_dir() for entry in place.iterdir()}
-    return sorted(_PROC & names)
+    return [name for name in PROC_FILES if name in names]
 
 
 def directory_sentence(path: Path) -> str | None:

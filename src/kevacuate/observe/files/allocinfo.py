@@ -2,8 +2,7 @@
 """Who holds memory that cannot move, by place in the kernel's code, from copies of /proc/allocinfo.
 
 The file says nothing of migratetypes. A place counts as movable memory by its function, if it is one of :data:`MOVABLE`;
-all others
-count as memory that cannot move, so their sum is an upper bound. Slab pages count twice in the file: as pages under
+all others count as memory that cannot move, so their sum is an upper bound. Slab pages count twice in the file: as pages under
 ``mm/slub.c`` and as objects under who asked for them; here only the objects do.
 """
 

@@ -31,13 +31,10 @@ from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
 from kevacuate.recording.importers.registry import kind_of_directory
 from kevacuate.recording.kev import is_kev
-from kevacuate.recording.recognise import ARCHIVE, recognised, saved_proc_files
+from kevacuate.recording.recognise import ARCHIVE, PROC_FILES, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
 """Called with (done, all; 0 where that is not known)."""
-
-LIVE = ("buddyinfo", "meminfo", "pagetypeinfo", "slabinfo", "vmstat", "zoneinfo")
-"""Files of a running kernel's /proc that are read."""
 
 MOST_FILES = 200_000
 """Files of a folder; a sosreport has about 20,000."""
@@ -132,7 +129,8 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
 
     *called*: what a file is called in the answer, if not by its path.
 
-    Of a running kernel's /proc only :data:`LIVE` are read: reading some of the others would wait, or change something.
+    Of a running kernel's /proc only :data:`kevacuate.recording.recognise.PROC_FILES` are read: reading some of the others would
+    wait, or change something.
 
     Raises
     ------
@@ -146,7 +144,7 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
         yield TextFile(path, called)
         return
     if (path / "self").is_symlink() and (path / "kmsg").exists():
-        yield from (TextFile(path / name) for name in LIVE if (path / name).exists())
+        yield from (TextFile(path / name) for name in PROC_FILES if (path / name).exists())
         return
     for number, file in enumerate(_below(path)):
         if number == MOST_FILES:
