@@ -40,7 +40,7 @@ from kevacuate.runs.base_page_ids import first_ids, more_base_pages
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
-    loaded_state,
+    initial_state,
     machine_config,
     skip_bits,
     start_of,
@@ -111,7 +111,7 @@ class Replay:
         objects = known + base_page_objects(policy, recorded)
         room = objects + max(self._shadows, 0)
         skip = skip_bits(start, policy, options.seed)
-        self.state: State = loaded_state(
+        self.state: State = initial_state(
             machine, config, recorded, start, demand.start_objects, policy, options, room, skip
         )
         vary_kswapd(self.state, options.variation, options.seed)
