@@ -28,7 +28,7 @@ from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_hea
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import machine_blocks
 from kevacuate.live.text import held_words
-from kevacuate.observe.holders import (
+from kevacuate.measure.holders import (
     ABSENT,
     FREE,
     MOVABLE,
@@ -37,7 +37,7 @@ from kevacuate.observe.holders import (
     Holder,
     find_holders,
 )
-from kevacuate.observe.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
+from kevacuate.measure.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
 from kevacuate.recording.procfs import parse_slabinfo
 
 LRU, RESERVED, HEAD = 1 << 4, 1 << 12, 1 << 16

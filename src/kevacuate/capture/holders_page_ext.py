@@ -19,7 +19,7 @@ from kevacuate.capture.holders_struct_pages import Columns, has
 from kevacuate.capture.vmcore import Core, Unreadable, number, text, variable
 from kevacuate.kernel.pageowners import CODETAG_ID_FIRST, PAGE_EXT_OWNER_ALLOCATED
 from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD, holder_of
-from kevacuate.observe.holders import Holder
+from kevacuate.measure.holders import Holder
 
 Ints = npt.NDArray[np.int64]
 TableOf = Callable[[int], int]
