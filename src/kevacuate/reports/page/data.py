@@ -16,6 +16,7 @@ from kevacuate.measure.history import PFN, D
 from kevacuate.measure.pages import PAGE_NAMES
 from kevacuate.mm import constants as k
 from kevacuate.reports.escape import visible
+from kevacuate.reports.page.held import pack_held
 from kevacuate.reports.page.pack import Blobs, ascending, pack_marks, pack_steps
 from kevacuate.reports.page.stories import explain_command, pack_stories
 
@@ -182,6 +183,7 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "explain": explain_command(comparison.recording.get("name", "")),
         "map": None,
         "stories": None,
+        "held": None,
     }
     if mapped is not None:
         data["map"] = {
@@ -195,8 +197,10 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
             "all_detailed": len(detailed) == len(mapped.start),
             "every": every,
         }
+        score = interest(runs, mapped)
+        data["held"] = pack_held(blobs, runs, score)
         if any(run.history is not None for run in runs):
-            data["stories"] = pack_stories(blobs, runs, mapped, interest(runs, mapped))
+            data["stories"] = pack_stories(blobs, runs, mapped, score)
     data["runs"] = [
         {
             **run_data(blobs, run, times, detailed),
