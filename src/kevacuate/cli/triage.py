@@ -93,6 +93,7 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
+    from kevacuate.reports.triage.brought import advice_words
     from kevacuate.reports.triage.files.recording import tables
     from kevacuate.reports.triage.words import words
 
@@ -103,6 +104,9 @@ def _print(result: dict[str, Any]) -> None:
     for table in tables(result):
         out.print()
         out.print(table)
+    for part in advice_words(result["advice"]):
+        out.print()
+        out.print(part, markup=False, highlight=False)
 
 
 def _print_answers(result: dict[str, Any]) -> None:

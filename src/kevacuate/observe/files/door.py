@@ -281,7 +281,7 @@ def _way(do: str) -> str:
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     """The triage of a recording among other files."""
     found = triage_recording(Recording.open(file.path), progress=progress)
-    return {**found, "kind": "recording", "files": [file.name], "advice": []}
+    return {**found, "kind": "recording", "files": [file.name]}
 
 
 def _what(file: TextFile) -> str:
