@@ -43,7 +43,9 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 
     - owners: page_owner, show_stacks, allocinfo
 
-    - tools: perf trace, perf kmem, babeltrace, bpftrace, bcc, node_exporter
+    - tools: perf trace, perf kmem, babeltrace, bpftrace, bcc
+
+    - monitors: node_exporter, sar and sadf, netdata
 
     Several files are taken together. A folder is searched (a sosreport, say), and - is standard input. There is no replay and
     no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.

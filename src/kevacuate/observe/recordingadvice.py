@@ -207,7 +207,7 @@ def circles(facts: Facts) -> Iterator[Piece]:
 def vmalloc_wakes(facts: Facts) -> Iterator[Piece]:
     """Name the callers that wake kswapd with vmalloc's flags: the event names the task alone."""
     stalls = facts.triage["stalls"]
-    wakes = stalls["kswapd_wakes"] if stalls else {"count": 0, "requests": ()}
+    wakes: Mapping[str, Any] = stalls["kswapd_wakes"] if stalls else {"count": 0, "requests": ()}
     count = sum(row["count"] for row in wakes["requests"] if row["as_vmalloc"])
     if count < STALLS or 2 * count < wakes["count"]:
         return
@@ -258,7 +258,7 @@ def proactive(facts: Facts) -> Iterator[Piece]:
 def scattered(facts: Facts) -> Iterator[Piece]:
     """See who holds the pageblocks: much is free, and no huge page."""
     shots = facts.triage["snapshots"]
-    last = shots[-1] if shots else {"free_pages": 0, "huge_pages_free": None}
+    last: Mapping[str, Any] = shots[-1] if shots else {"free_pages": 0, "huge_pages_free": None}
     if last["huge_pages_free"] != 0 or last["free_pages"] < WORTH << facts.triage["pageblock_order"]:
         return
     yield (
