@@ -26,6 +26,7 @@ from kevacuate.observe.files.procadvice import (
     STALLS,
     WORTH,
 )
+from kevacuate.percent import percent
 from kevacuate.policy import KNOBS
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.reports.triage.words import HEADLINES
@@ -111,7 +112,7 @@ def test_the_page_of_files_has_exactly_the_rules_of_advice() -> None:
     said = " ".join(row[1] for row in rows)
     for limit in (WORTH, STALLS, FAULTS, ALLOCSTALLS_AN_HOUR, PROACTIVENESS, MOST_PROACTIVE, GROWN):
         assert f"{limit:,}" in said, limit
-    assert f"{GROWN_SHARE:.0%}".replace("%", " %") in said
+    assert percent(GROWN_SHARE) in said
 
 
 def test_the_page_of_triage_has_exactly_the_rules_of_advice_on_a_recording() -> None:

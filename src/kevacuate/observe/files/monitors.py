@@ -16,6 +16,7 @@ from kevacuate.kernelfiles.samples import INDEX, KB, ORDER, RATES, Sample
 from kevacuate.kernelfiles.stamps import EPOCH
 from kevacuate.kernelfiles.sysstat import looks_like_sysstat, sysstat_samples
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.percent import percent
 
 MOST_SAMPLES = 200_000
 """Samples of one figure of one host that are kept: two days at one a second; more are counted."""
@@ -254,7 +255,7 @@ def _huge_pages(host: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield (
             "Let huge page faults wake kcompactd and not compact: `echo defer+madvise > "
             "/sys/kernel/mm/transparent_hugepage/defrag`.",
-            f"Of huge page faults {100 * fell:.0f} % fell back, and of direct compactions {100 * failed:.0f} % failed.",
+            f"Of huge page faults {percent(fell)} fell back, and of direct compactions {percent(failed)} failed.",
             "Documentation/admin-guide/mm/transhuge.rst, defrag: defer+madvise",
         )
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kevacuate.kernelfiles.samples import KB, RATES
 from kevacuate.observe.files.monitors import HUGE_ORDER
+from kevacuate.percent import percent
 from kevacuate.reports.bars import duration
 from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.words import plural
@@ -44,7 +45,7 @@ def _host(host: Host) -> Iterator[str]:
         ("thp_fallback_share", "huge page faults {} fell back to small pages"),
     ):
         if host[share] is not None:
-            yield f"Of {what.format(f'{100 * host[share]:.1f} %')}."
+            yield f"Of {what.format(percent(host[share], 1))}."
     yield from _why(host)
 
 
