@@ -270,7 +270,10 @@ def test_page_owner_names_who_asked(kernel: Kernel) -> None:
         extension(kernel, pfn, 80, {0: (8, flags), 24: (4, handle)})
     claims, _ = named(kernel)
     stacks = {7: ["post_alloc_hook", "alloc_pages_noprof", "relay_open", "main"], 8: []}
-    stacks[9] = ["register_early_stack", "init_page_owner"]  # of a page that was there before page_owner began
+    stacks[9] = [
+        "register_early_stack",
+        "init_page_owner",
+    ]  # of a page that was there before page_owner began
     told = claim_by_owner(kernel, claims, lambda pfn: EXT, lambda h: stacks[h])
     assert told == ()
     assert holder_of(claims, 1800) == Holder("allocated by", "relay_open")

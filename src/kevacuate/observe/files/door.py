@@ -24,6 +24,7 @@ from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
 from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import looks_like_traced
+from kevacuate.observe.files import monitors
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
@@ -58,6 +59,7 @@ class Kind(NamedTuple):
 KINDS: tuple[Kind, ...] = (
     Kind("kernel_log", lambda file: looks_like_log(file.head)),
     Kind("proc", proctext.looks),
+    Kind("monitors", monitors.looks),
     Kind("page_owner", looks_like_page_owner),
     Kind("page_owner_stacks", looks_like_stacks),
     Kind("traced", lambda file: looks_like_plotfrag(file) or looks_like_traced(file)),
@@ -281,7 +283,7 @@ def _way(do: str) -> str:
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     """The triage of a recording among other files."""
     found = triage_recording(Recording.open(file.path), progress=progress)
-    return {**found, "kind": "recording", "files": [file.name], "advice": []}
+    return {**found, "kind": "recording", "files": [file.name]}
 
 
 def _what(file: TextFile) -> str:
