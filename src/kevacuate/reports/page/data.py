@@ -167,6 +167,20 @@ def thinned(runs: Sequence[Run], most: int = MOST_CHANGES) -> tuple[list[Run], i
     return shown, every
 
 
+def _map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What the map's pageblocks are; *detailed* are the indices of those whose pages are shown."""
+    return {
+        "blocks": len(mapped.start),
+        "order": mapped.pageblock_order,
+        "levels": levels(mapped.pageblock_order).tolist(),
+        "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
+        "zone": blobs.add(mapped.zone.tobytes()),
+        "zones": [visible(name) for name in mapped.zones],
+        "detailed": blobs.varints(ascending(detailed)),
+        "all_detailed": len(detailed) == len(mapped.start),
+    }
+
+
 def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, Any], Blobs]:
     """(JSON values, streams) for the runs to be drawn: one of each policy."""
     blobs = Blobs()
@@ -186,17 +200,7 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "held": None,
     }
     if mapped is not None:
-        data["map"] = {
-            "blocks": len(mapped.start),
-            "order": mapped.pageblock_order,
-            "levels": levels(mapped.pageblock_order).tolist(),
-            "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
-            "zone": blobs.add(mapped.zone.tobytes()),
-            "zones": [visible(name) for name in mapped.zones],
-            "detailed": blobs.varints(ascending(detailed)),
-            "all_detailed": len(detailed) == len(mapped.start),
-            "every": every,
-        }
+        data["map"] = _map_data(blobs, mapped, detailed) | {"every": every}
         score = interest(runs, mapped)
         data["held"] = pack_held(blobs, runs, score)
         if any(run.history is not None for run in runs):
