@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from kevacuate import KevacuateError
-from kevacuate.reports.comparison.worth import FILE, Record, record_of
+from kevacuate.measure.trustrecord import FILE, Record
+from kevacuate.reports.comparison.worth import record_of
 
 TARGET = Path(__file__).parent.parent / "src" / "kevacuate" / "data" / FILE
 
