@@ -35,7 +35,7 @@ def test_a_small_machine_reclaims_and_reads_again(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     counted = {name: int(n.replace(",", "")) for n, name in re.findall(r"^ *([\d,]+) (\w+)", shown, re.M)}
     assert counted["refault_pages"] > 50_000
-    assert counted["pgsteal_kswapd"] + counted["pgsteal_direct"] > 100_000
+    assert counted["pgsteal_kswapd"] + counted.get("pgsteal_direct", 0) > 100_000
     assert counted["oom_kill"] == 0
     told = re.search(r"([\d.]+) bytes a page", shown)
     assert told is not None
