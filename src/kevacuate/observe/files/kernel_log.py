@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Report, reports
+from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Reader, Report
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.files.kernel_log_advice import MEMCG, advice, helps, piece
 from kevacuate.observe.files.reportcopies import Copies
@@ -169,7 +169,7 @@ class Sums:
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
-        self.not_shown = self.proc_lines = 0
+        self.not_shown = self.proc_lines = self.shown = 0
         self.copies = Copies()
 
     def add(self, report: Report) -> None:
@@ -278,7 +278,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
         stood in the logs twice. ``copies_untold``: those that may have, and were counted. ``proc_lines``: lines
-        of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here. ``advice``.
+        of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here.
+        ``shown_without_report``: how often memory was shown without a report's first line. ``advice``.
 
     Raises
     ------
@@ -292,8 +293,10 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         if progress:
             progress(done, len(ordered))
         sums.copies.next_log()
-        for report in reports(_without_proc(file.raw_lines(), sums)):
+        reader = Reader()
+        for report in reader.read(_without_proc(file.raw_lines(), sums)):
             sums.add(report)
+        sums.shown += reader.shown
     return {
         "kind": KIND,
         "files": [file.name for file in ordered],
@@ -315,6 +318,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "copies": sums.copies.found,
         "copies_untold": sums.copies.untold,
         "proc_lines": sums.proc_lines,
+        "shown_without_report": sums.shown,
         "lines_cut": sum(file.cut for file in ordered),
         "advice": advice(sums.helped, MOST_ADVICE),
     }

@@ -36,6 +36,8 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"Kernel log, {plural(len(answer['files']), 'file')}."
     if answer["proc_lines"]:
         yield f"{plural(answer['proc_lines'], 'line')} of /proc files in it were not read: give them as a file of their own."
+    if answer["shown_without_report"]:
+        yield f"Memory is shown {_times(answer['shown_without_report'])} without a report: by sysrq, or its first line is lost."
     counted = [
         plural(answer[name], noun)
         for name, noun in (
@@ -63,6 +65,10 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"{plural(answer['copies'], 'report')} stood in the logs twice; each counts once."
     if untold := answer["copies_untold"]:
         yield f"{plural(untold, 'counted report')} may stand in the logs twice: neither a time nor a zone tells."
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _joined(parts: Sequence[str]) -> str:
