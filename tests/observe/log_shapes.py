@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 
 REPORT = [
-    "sh: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL|__GFP_COMP|__GFP_ZERO), nodemask=(null),cpuset=/,mems_allowed=0",
+    "sh: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL|__GFP_COMP|__GFP_ZERO), nodemask=(null),cpuset=/"
+    ",mems_allowed=0",
     "CPU: 1 PID: 20846 Comm: sh Not tainted 6.2.0-1009-generic #9",
     "Hardware name: QEMU",
     "Call trace:",
@@ -20,14 +21,17 @@ REPORT = [
     "active_anon:131 inactive_anon:1204 isolated_anon:0",
     " free:104900 free_pcp:0 free_cma:0",
     "Node 0 active_anon:524kB inactive_anon:4816kB all_unreclaimable? no",
-    "Node 0 Normal free:420000kB boost:0kB min:39320kB low:49148kB high:58980kB reserved_highatomic:0KB present:7340032kB managed:7200000kB",
+    "Node 0 Normal free:420000kB boost:0kB min:39320kB low:49148kB high:58980kB reserved_highatomic:0KB present:734"
+    "0032kB managed:7200000kB",
     "lowmem_reserve[]: 0 0 0 0",
-    "Node 0 Normal: 60021*4kB (UME) 20011*8kB (UM) 1200*16kB (U) 2*32kB (M) 0*64kB 0*128kB 0*256kB 0*512kB 0*1024kB 0*2048kB 0*4096kB = 419436kB",
+    "Node 0 Normal: 60021*4kB (UME) 20011*8kB (UM) 1200*16kB (U) 2*32kB (M) 0*64kB 0*128kB 0*256kB 0*512kB 0*1024kB"
+    " 0*2048kB 0*4096kB = 419436kB",
     "1234 total pagecache pages",
     "1835008 pages RAM",
     "0 pages HighMem/MovableOnly",
     "35008 pages reserved",
 ]
+"""Its lines."""
 
 
 def up(number: int) -> str:
