@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import parquet
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.jsontypes import WrongType, build
 from kevacuate.recording.possible import MOST_ORDER, MOST_PAGES
 from kevacuate.recording.state import (
@@ -64,7 +65,7 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     try:
         directory.mkdir(parents=True)
     except OSError as error:
-        raise KevacuateError(f"{directory} cannot be made: {error.strerror or error}.") from None
+        raise not_written(directory, error) from None
     body: dict[str, Any] = {name: getattr(state, name) for name in _SCALARS}
     body |= {"zones": [zone_to_json(z) for z in state.zones], "counters": state.counters}
     if state.approximate:

@@ -8,19 +8,8 @@ too few pages, or if direct compaction or a failed allocation shows it.
 
 from __future__ import annotations
 
-from kevacuate.fidelity.tuning.books import (
-    F_BATCHED,
-    F_KSWAPD,
-    F_RUNNING,
-    F_UNTIL,
-    F_VMSCAN,
-    N_BALANCES,
-    N_BOOSTS,
-    N_CORRECTED,
-    N_INFERRED,
-    TuningBooks,
-    TuningScratch,
-)
+from kevacuate.fidelity.tuning import books as bk
+from kevacuate.fidelity.tuning.books import TuningBooks, TuningScratch
 from kevacuate.jit import part
 from kevacuate.mm.constants import MIGRATE_ISOLATE, NEVER, WMARK_HIGH, ZONE_MOVABLE
 from kevacuate.mm.fields import View
@@ -95,7 +84,7 @@ def list_operation(s: View, z: int, op: int, order: int, mt: int) -> None:
 @part(cold=True)
 def claim_attempt(s: View, b: TuningBooks, z: int) -> None:
     """gt_evac 0: every attempt to claim below pageblock order boosts first."""
-    b.inputs[N_BOOSTS] += 1
+    b.inputs[bk.N_BOOSTS] += 1
     boost_watermark(s, z, 0)
 
 
@@ -124,7 +113,7 @@ def balance_ends(s: View, node: int) -> None:
 def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """Begin and end of balance_pgdat, where they are recorded."""
     if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
-        b.inputs[N_BALANCES] += 1
+        b.inputs[bk.N_BALANCES] += 1
         balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     else:
         balance_ends(s, e.a[i] + 0)
@@ -155,23 +144,23 @@ def infer_kswapd(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: in
         inferred_end(s, b)
     if e.kind[i] != MM_PAGE_FREE_BATCHED:
         return
-    if b.facts[F_RUNNING] and e.ts[i] - b.facts[F_BATCHED] > BOOST_GAP_NS:
+    if b.facts[bk.F_RUNNING] and e.ts[i] - b.facts[bk.F_BATCHED] > BOOST_GAP_NS:
         inferred_end(s, b)
-    b.facts[F_BATCHED] = e.ts[i]
-    if not b.facts[F_RUNNING]:
-        b.inputs[N_INFERRED] += 1
-        b.facts[F_RUNNING] = 1
+    b.facts[bk.F_BATCHED] = e.ts[i]
+    if not b.facts[bk.F_RUNNING]:
+        b.inputs[bk.N_INFERRED] += 1
+        b.facts[bk.F_RUNNING] = 1
         balance_begins(s, 0, ZONE_MOVABLE, b.zone_index)
     set_active(s, 1)
     goes_on = w.later[i] - e.ts[i] <= KSWAPD_GAP_NS
-    b.facts[F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
+    b.facts[bk.F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
 
 
 @part(cold=True)
 def inferred_end(s: View, b: TuningBooks) -> None:
     """kswapd has ended, as far as can be told."""
-    if b.facts[F_RUNNING]:
-        b.facts[F_RUNNING] = 0
+    if b.facts[bk.F_RUNNING]:
+        b.facts[bk.F_RUNNING] = 0
         balance_ends(s, 0)
     set_active(s, 0)
 
@@ -186,21 +175,21 @@ def set_active(s: View, active: int) -> None:
 @part(cold=True)
 def put_right(s: View, b: TuningBooks, active: int, now: int) -> None:
     """A free that has been compared shows whether kswapd was active; by inference only."""
-    if b.facts[F_VMSCAN]:
+    if b.facts[bk.F_VMSCAN]:
         return
-    b.inputs[N_CORRECTED] += 1
+    b.inputs[bk.N_CORRECTED] += 1
     set_active(s, active)
     if active:
-        b.facts[F_UNTIL] = max(b.facts[F_UNTIL] + 0, now + KSWAPD_GAP_NS)
-        b.facts[F_RUNNING] = 1
+        b.facts[bk.F_UNTIL] = max(b.facts[bk.F_UNTIL] + 0, now + KSWAPD_GAP_NS)
+        b.facts[bk.F_RUNNING] = 1
 
 
 @part(cold=True)
 def not_below_high(s: View, b: TuningBooks, z: int) -> None:
     """A free that has been compared shows BELOW_HIGH clear: more boost was given back than was inferred."""
-    if b.facts[F_VMSCAN]:
+    if b.facts[bk.F_VMSCAN]:
         return
-    b.inputs[N_CORRECTED] += 1
+    b.inputs[bk.N_CORRECTED] += 1
     zone = s.zone[z]
     most = zone.nr_free_pages - zone.watermark[WMARK_HIGH] - 1
     zone.below_high = 0
@@ -210,11 +199,11 @@ def not_below_high(s: View, b: TuningBooks, z: int) -> None:
 @part(inline=True)
 def kswapd_idle(s: View, b: TuningBooks, now: int) -> None:
     """By inference: kswapd has ended if it has not been seen for a while."""
-    if b.facts[F_RUNNING] and now > b.facts[F_UNTIL]:
+    if b.facts[bk.F_RUNNING] and now > b.facts[bk.F_UNTIL]:
         inferred_end(s, b)
 
 
 @part(inline=True)
 def is_kswapd(b: TuningBooks, pid: int) -> bool:
     """Whether the task is kswapd, as far as it was found."""
-    return b.facts[F_KSWAPD] == pid + 1
+    return b.facts[bk.F_KSWAPD] == pid + 1

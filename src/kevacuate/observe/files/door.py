@@ -31,7 +31,7 @@ from kevacuate.recording.atomic_write import private_directory
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
 from kevacuate.recording.importers.registry import kind_of_directory
-from kevacuate.recording.kev import is_kev
+from kevacuate.recording.kev import is_kev, recording_of
 from kevacuate.recording.recognise import ARCHIVE, PROC_FILES, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
@@ -301,7 +301,7 @@ def _imported(file: TextFile, progress: Progress | None) -> dict[str, Any]:
         It cannot be, or is a part of a recording; the sentence says what the file is.
 
     """
-    if is_kev(file.path.parent):
+    if recording_of(file.path):
         Recording.open(file.path)
     with private_directory("triage") as directory:
         target = directory / f"{file.path.name}.kev"

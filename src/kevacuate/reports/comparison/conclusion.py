@@ -13,6 +13,7 @@ from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
 from kevacuate.measure.sequential import DIFFERS as CALLED
 from kevacuate.measure.sequential import Sequential
+from kevacuate.measure.table import AT_THE_END, COMPACTION, EXTFRAG, OVER_THE_RUN
 from kevacuate.measure.trustrecord import record
 from kevacuate.reports.comparison.decided import TESTED_FROM, decided_parts
 from kevacuate.reports.comparison.group_rows import (
@@ -28,10 +29,6 @@ from kevacuate.reports.comparison.group_rows import (
     verdict_text,
 )
 from kevacuate.reports.comparison.rows import (
-    AT_THE_END,
-    COMPACTION,
-    EXTFRAG,
-    OVER_THE_RUN,
     comparison_rows,
     replays_words,
 )

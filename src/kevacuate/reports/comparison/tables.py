@@ -10,11 +10,11 @@ from rich.text import Text
 from kevacuate.measure import Comparison
 from kevacuate.measure.permutation import UNKNOWN
 from kevacuate.measure.rows import Row
+from kevacuate.measure.table import CONTROL
 from kevacuate.measure.trustrecord import record
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
 from kevacuate.reports.comparison.rows import (
-    CONTROL,
     comparison_rows,
     folded,
     price_rows,
