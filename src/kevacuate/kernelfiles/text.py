@@ -20,6 +20,11 @@ LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept; the rest of a longer one is passed over."""
 
 
+def encoding_of(head: bytes) -> str:
+    """``utf-16`` of bytes that begin with its byte order mark, else ``utf-8``."""
+    return "utf-16" if head.startswith(UTF16_MARKS) else "utf-8"
+
+
 class TextFile:
     """A file of text.
 
@@ -60,11 +65,7 @@ class TextFile:
 
         Text in UTF-16 with a byte order mark, as PowerShell writes it, is read as such.
         """
-        return self.head_bytes.decode(self._encoding, "replace").removeprefix("\ufeff")
-
-    @property
-    def _encoding(self) -> str:
-        return "utf-16" if self.head_bytes.startswith(UTF16_MARKS) else "utf-8"
+        return self.head_bytes.decode(encoding_of(self.head_bytes), "replace").removeprefix("\ufeff")
 
     def forget(self) -> None:
         """Let go of the head, which is read again if it is asked for: a folder may hold many thousand files."""
@@ -92,7 +93,7 @@ class TextFile:
         file, _ = open_any(self.path)
         try:
             with closing(file):
-                if self._encoding == "utf-16":
+                if isinstance(file, io.BufferedReader) and encoding_of(file.peek(2)) == "utf-16":
                     yield from self._utf16(file)
                     return
                 while line := file.readline(LONGEST_LINE):
@@ -134,7 +135,7 @@ class TextFile:
                 raise told from None
             self.damage = str(told)
             return None
-        return None if len(data) > most else data.decode(self._encoding, "replace").removeprefix("\ufeff")
+        return None if len(data) > most else data.decode(encoding_of(data), "replace").removeprefix("\ufeff")
 
     def lines(self) -> Iterator[str]:
         """As :meth:`raw_lines`, as text; bytes that are no UTF-8 are U+FFFD."""

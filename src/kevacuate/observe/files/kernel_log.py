@@ -168,14 +168,15 @@ class Sums:
         self.hours: dict[str, Counter[str]] = {}
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
+        self.files: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
         self.not_shown = self.proc_lines = self.shown = 0
         self.copies = Copies()
 
-    def add(self, report: Report) -> None:
-        """Counts a report, unless it is another log's copy."""
+    def add(self, report: Report) -> bool:
+        """Counts a report, unless it is another log's copy; whether it was counted."""
         if self.copies.is_copy(report, clock(report.first.clock)):
-            return
+            return False
         told = told_of(report)
         self.kinds[report.kind] += 1
         self.verdicts[told["verdict"]] += 1
@@ -191,6 +192,7 @@ class Sums:
             self.hours.setdefault(hour, Counter())[report.kind] += 1
         self.helped.update(helps(told))
         self._group(told)
+        return True
 
     def _group(self, told: dict[str, Any]) -> None:
         zones = tuple(
@@ -274,7 +276,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``failures``, ``stalls``, ``vmalloc_failures``, ``oom_kills``: counts. ``verdicts`` of all reports. ``by_order``,
-        ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
+        ``oom_by_order``, ``by_task``, ``by_file``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
         ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
         stood in the logs twice. ``copies_untold``: those that may have, and were counted. ``proc_lines``: lines
@@ -295,7 +297,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         sums.copies.next_log()
         reader = Reader()
         for report in reader.read(_without_proc(file.raw_lines(), sums)):
-            sums.add(report)
+            if sums.add(report):
+                _count(sums.files, file.name)
         sums.shown += reader.shown
     return {
         "kind": KIND,
@@ -308,6 +311,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "by_order": {str(order): count for order, count in sorted(sums.orders.items())},
         "oom_by_order": {str(order): count for order, count in sorted(sums.oom_orders.items())},
         "by_task": _ranked(sums.tasks, "task"),
+        "by_file": _ranked(sums.files, "file"),
         "by_time": _by_time(sums),
         "victims": _ranked(sums.victims, "task"),
         "constraints": dict(sorted(sums.constraints.items())),

@@ -17,6 +17,9 @@ from kevacuate.reports.triage.words import plural
 MOST_EXAMPLES = 5
 """Groups of reports that are told in words; the table has more."""
 
+MOST_FILES = 3
+"""Files with reports that are named; the JSON has more."""
+
 MOST_TABLE = 20
 MOST_HOURS = 24
 
@@ -61,6 +64,9 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
             f"{one['task']}: {one['count']:,}" for one in answer["victims"][:3] if one["task"]
         )
         yield f"The OOM killer killed most: {victims}."
+    if len(answer["by_file"]) > 1:
+        most = ", ".join(f"{one['file']}: {one['count']:,}" for one in answer["by_file"][:MOST_FILES])
+        yield f"Reports by file, those with most: {most}."
     if answer["copies"]:
         yield f"{plural(answer['copies'], 'report')} stood in the logs twice; each counts once."
     if untold := answer["copies_untold"]:
