@@ -47,8 +47,8 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 
     - monitors: node_exporter, sar and sadf, netdata
 
-    Several files are taken together. A folder or tar archive is searched (a sosreport, say), and - is standard input. There is no replay and
-    no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+    Several files are taken together. A folder or tar archive is searched (a sosreport, say), and - is standard input. There is
+    no replay and no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
 
     Example: dmesg | kevacuate triage -
 
