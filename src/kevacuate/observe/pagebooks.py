@@ -75,18 +75,8 @@ class PageFacts:
 
 
 (
-    _C_ALLOC,
-    _C_FAILED,
-    _C_FREE,
-    _C_DUP,
-    _C_DUP_OK,
-    _C_UNKNOWN,
-    _C_EARLIER,
-    _C_DOUBLE,
-    _C_REUSED,
-    _C_REUSED_PAGES,
-    _C_BAD,
-) = range(11)
+    _C_ALLOC, _C_FAILED, _C_FREE, _C_DUP, _C_DUP_OK, _C_UNKNOWN, _C_EARLIER, _C_DOUBLE, _C_REUSED, _C_REUSED_PAGES, _C_BAD,
+) = range(11)  # fmt: skip
 
 
 @part(inline=True)
