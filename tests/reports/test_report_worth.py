@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generate_trust import record_of
 
 import kevacuate
 from kevacuate.errors import KevacuateError
@@ -26,7 +27,6 @@ from kevacuate.reports.comparison.worth import (
     Record,
     RowRecord,
     record,
-    record_of,
     worth_words,
 )
 from kevacuate.reports.page.page import comparison_page
