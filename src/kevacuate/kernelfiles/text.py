@@ -8,7 +8,7 @@ from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.opener import head_of, open_any
 
 LONGEST_LINE = 1 << 20
@@ -78,16 +78,13 @@ class TextFile:
     def _read(self) -> Iterator[bytes]:
         """:meth:`raw_lines` of a file that is not tolerant."""
         file, _ = open_any(self.path)
-        try:
-            with closing(file):
-                while line := file.readline(LONGEST_LINE):
-                    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                        self.cut += 1
-                        while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                            pass
-                    yield line.strip(b"\0").rstrip(b"\r\n\0")
-        except OSError as error:
-            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+        with failing(f"{self.name} cannot be read"), closing(file):
+            while line := file.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    self.cut += 1
+                    while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                        pass
+                yield line.strip(b"\0").rstrip(b"\r\n\0")
 
     def lines(self) -> Iterator[str]:
         """As :meth:`raw_lines`, as text; bytes that are no UTF-8 are U+FFFD."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kevacuate._version import __version__
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.extfrag import KIND_NAMES
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.live.machine import LiveSource
@@ -310,10 +310,8 @@ class Exporter:
         """
         self.figures.update()
         if self.file is not None:
-            try:
+            with failing(f"{self.file} cannot be written"):
                 self._library.write_to_textfile(str(self.file), self.registry)
-            except OSError as error:
-                raise KevacuateError(f"{self.file} cannot be written: {error.strerror or error}.") from None
 
     def close(self) -> None:
         """Stop listening."""

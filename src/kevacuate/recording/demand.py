@@ -56,10 +56,6 @@ class DemandOp(IntEnum):
     nothing."""
 
 
-FIRST_CLOSED_OP = int(DemandOp.ACCESS)
-"""Operations from here on are of the closed loop alone."""
-
-
 class DemandChunk(NamedTuple):
     """A run of the demand: equally long arrays, in order."""
 

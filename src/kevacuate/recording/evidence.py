@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.requests import request_classes
 from kevacuate.recording.schema import EventChunk, EventKind, concat_chunks
 
@@ -206,11 +206,8 @@ class History(_EventOfEachPage):
             It cannot be written.
 
         """
-        try:
-            with path.open("wb") as file:
-                np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
-        except OSError as error:
-            raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+        with failing(f"{path} cannot be written"), path.open("wb") as file:
+            np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
 
     @classmethod
     def load(cls, path: Path, block_order: int) -> History:

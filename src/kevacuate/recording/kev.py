@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.demand import check_version
@@ -112,14 +112,12 @@ class KevWriter:
         self._last_ts = -1
 
     def __enter__(self) -> KevWriter:
-        try:
+        with failing(f"{self._dir} cannot be made"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._keep:
                 self._dir.mkdir(parents=True)
             else:
                 atomic_write.claim(self.path, self._dir, directory=True)
-        except OSError as error:
-            raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
         try:
             self._open_part()
         except BaseException:  # as on a full disk: a block that is not entered is not left

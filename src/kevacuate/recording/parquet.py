@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 
 ROW_GROUP_ROWS = 1 << 18
 """Rows of a row group, and so what a writer holds of a stream at most."""
@@ -284,10 +284,8 @@ def read_table(path: Path, types: Mapping[str, type[np.generic]]) -> dict[str, n
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """A JSON file with sorted keys."""
-    try:
+    with failing(f"{path} cannot be written"):
         path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

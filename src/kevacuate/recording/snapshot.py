@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording import procfs
 from kevacuate.recording.jsontypes import WrongType, build
 
@@ -128,10 +128,8 @@ def snapshot_from_json(values: Mapping[str, Any]) -> Snapshot:
 def write_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """One JSON document a line."""
     lines = [json.dumps(snapshot_to_json(s), sort_keys=True, separators=(",", ":")) + "\n" for s in snapshots]
-    try:
+    with failing(f"{path} cannot be written"):
         path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def read_snapshots(path: Path) -> tuple[Snapshot, ...]:

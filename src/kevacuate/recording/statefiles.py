@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import parquet
 from kevacuate.recording.jsontypes import WrongType, build
@@ -61,10 +61,8 @@ _SCALARS = ("tag", "ts", "ts_begin", "cpu", "ordinal", "interleaved", "label")
 
 def write_state(directory: Path, state: AllocatorState) -> list[str]:
     """Write the state into a new directory; the names of the files."""
-    try:
+    with failing(f"{directory} cannot be made"):
         directory.mkdir(parents=True)
-    except OSError as error:
-        raise KevacuateError(f"{directory} cannot be made: {error.strerror or error}.") from None
     body: dict[str, Any] = {name: getattr(state, name) for name in _SCALARS}
     body |= {"zones": [zone_to_json(z) for z in state.zones], "counters": state.counters}
     if state.approximate:

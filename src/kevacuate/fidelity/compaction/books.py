@@ -152,8 +152,6 @@ CUT = 2
 BATCH = 1024
 """Folios of a batch, and list operations of a scan, at most."""
 
-O_PFN, O_OP, O_ORDER, O_MT = range(4)
-
 UNDECIDED = 0
 """A row's decision: none, it is no list operation of a run that the model decides about."""
 DECIDED_NONE = 1
