@@ -16,8 +16,8 @@ from typing import Any
 
 from kevacuate import KevacuateError
 from kevacuate.measure.fidelity import BOTH, NEITHER
+from kevacuate.measure.trustrecord import FILE, Record, RowRecord
 from kevacuate.reports.comparison.rows import ROWS
-from kevacuate.reports.comparison.worth import FILE, Record, RowRecord
 
 TARGET = Path(__file__).parent.parent / "src" / "kevacuate" / "data" / FILE
 

@@ -33,8 +33,8 @@ SPLIT = "tests/mm/test_split_folio.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
-    ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("reports/comparison/rows.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
+    ("measure/table.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
+    ("measure/table.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
     ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
@@ -72,8 +72,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("fidelity/verdict/outcomes.py", "int(number[1]) >= 6", "int(number[1]) >= 5", VERDICT),
     ("fidelity/verdict/columns.py", '"end_mixed": "end.mixed_blocks"', '"end_mixed": "end.polluted_blocks"', VERDICT),
     ("../../docs/kernels_document.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
-    ("reports/comparison/worth.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
-    ("reports/comparison/worth.py", "self.right == self.asked", "self.right > 0", WORTH),
+    ("measure/trustrecord.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
+    ("measure/trustrecord.py", "self.right == self.asked", "self.right > 0", WORTH),
     ("../../docs/generate_trust.py", ' and effect["holds"]', "", WORTH),
     ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
      "True for row_id in deciding", WORTH),

@@ -28,7 +28,7 @@ from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_hea
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import machine_blocks
 from kevacuate.live.text import held_words
-from kevacuate.observe.holders import (
+from kevacuate.measure.holders import (
     ABSENT,
     FREE,
     MOVABLE,
@@ -37,7 +37,7 @@ from kevacuate.observe.holders import (
     Holder,
     find_holders,
 )
-from kevacuate.observe.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
+from kevacuate.measure.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
 from kevacuate.recording.procfs import parse_slabinfo
 
 LRU, RESERVED, HEAD = 1 << 4, 1 << 12, 1 << 16
@@ -266,14 +266,18 @@ def test_page_owner_names_who_asked(kernel: Kernel) -> None:
     kernel.names_ |= {"page_owner_ops": EXTRA + 600, "page_ext_size": EXTRA + 640}
     kernel.put(EXTRA + 600, 8, 16)
     kernel.put(EXTRA + 640, 8, 80)
-    for pfn, flags in ((1800, 3), (1801, 1), (1802, 3)):
-        extension(kernel, pfn, 80, {0: (8, flags), 24: (4, 7 if pfn < 1802 else 8)})
+    for pfn, flags, handle in ((1800, 3, 7), (1801, 1, 7), (1802, 3, 8), (1803, 3, 9)):
+        extension(kernel, pfn, 80, {0: (8, flags), 24: (4, handle)})
     claims, _ = named(kernel)
     stacks = {7: ["post_alloc_hook", "alloc_pages_noprof", "relay_open", "main"], 8: []}
+    stacks[9] = [
+        "register_early_stack",
+        "init_page_owner",
+    ]  # of a page that was there before page_owner began
     told = claim_by_owner(kernel, claims, lambda pfn: EXT, lambda h: stacks[h])
     assert told == ()
     assert holder_of(claims, 1800) == Holder("allocated by", "relay_open")
-    assert [holder_of(claims, pfn).kind for pfn in (1801, 1802)] == [UNKNOWN] * 2
+    assert [holder_of(claims, pfn).kind for pfn in (1801, 1802, 1803)] == [UNKNOWN] * 3
     kernel.put(EXTRA + 600, 8, 0)
     assert "page_owner=on" in claim_by_owner(kernel, claims, lambda pfn: 0, lambda h: [])[0]
 
@@ -317,6 +321,20 @@ def test_allocation_tags_name_the_line_beside_the_page_and_in_its_flags(kernel: 
     assert claim_by_tags(kernel, columns, claims, lambda pfn: 0) == ()
     assert holder_of(claims, 1810) == expected
     assert [holder_of(claims, pfn).kind for pfn in (1800, 1811)] == [UNKNOWN] * 2
+
+
+def test_tags_that_are_off_name_nobody(kernel: Kernel) -> None:
+    address = tag(kernel)
+    kernel.names_ |= {"page_ext_size": EXTRA + 640, "mem_alloc_profiling_key": EXTRA + 650}
+    kernel.put(EXTRA + 640, 8, 8)
+    extension(kernel, 1800, 8, {0: (8, address)})  # of whoever had the page while they were on
+    for on in (0, 1):
+        kernel.put(EXTRA + 650, 4, on)
+        claims, columns = named(kernel)
+        told = claim_by_tags(kernel, columns, claims, lambda pfn: EXT)
+        assert (holder_of(claims, 1800).kind == UNKNOWN) == (not on)
+        assert [line for line in told if "they are off here" in line] == list(told)
+        assert len(told) == 1 - on
 
 
 def test_the_first_name_stays_and_a_compound_page_has_one() -> None:

@@ -21,8 +21,8 @@ from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe, text_of
 from kevacuate.capture.snapshots import STEP, page_words, read_ahead, take_counts
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE
-from kevacuate.observe.holders import ABSENT, FREE, UNKNOWN, HeldPages, Holder
-from kevacuate.observe.holders_by_flags import FLAG_HOLDERS, NAMELESS, NO_FLAG, Codes, classify
+from kevacuate.measure.holders import ABSENT, FREE, UNKNOWN, HeldPages, Holder
+from kevacuate.measure.holders_by_flags import FLAG_HOLDERS, NAMELESS, NO_FLAG, Codes, classify
 from kevacuate.recording import procfs
 from kevacuate.recording.blocktypes import guess_block_types
 from kevacuate.recording.presence import absent_blocks, silent_blocks

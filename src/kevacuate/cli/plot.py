@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate import ending
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     json_option,
@@ -82,7 +81,6 @@ def command(
                 drawn = getattr(plot, FIGURES[figure])(comparison)
             for form in formats or ("png",):
                 written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
-                ending.written.append(str(written[-1]))
             pyplot().close(drawn)
     if as_json:
         print_json({"files": [str(path) for path in written], "digest": comparison.recording["digest"]})

@@ -86,6 +86,28 @@ class TextFile:
                         pass
                 yield line.strip(b"\0").rstrip(b"\r\n\0")
 
+    def whole(self, most: int) -> str | None:
+        """All of it as text; None if it has more than *most* bytes.
+
+        Raises
+        ------
+        KevacuateError
+            The file cannot be read, or does not decompress, and is not :attr:`tolerant`.
+
+        """
+        try:
+            file, _ = open_any(self.path)
+            with closing(file):
+                data = file.read(most + 1)
+        except (KevacuateError, OSError) as error:
+            told = error if isinstance(error, KevacuateError) else None
+            told = told or KevacuateError(f"{self.name} cannot be read: {error}.")
+            if not self.tolerant:
+                raise told from None
+            self.damage = str(told)
+            return None
+        return None if len(data) > most else data.decode("utf-8", "replace").removeprefix("\ufeff")
+
     def lines(self) -> Iterator[str]:
         """As :meth:`raw_lines`, as text; bytes that are no UTF-8 are U+FFFD."""
         for number, line in enumerate(self.raw_lines()):

@@ -16,10 +16,10 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE, KPF_SLAB
 from kevacuate.live.view import UNCLEAR, UNREAD
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_UNMOVABLE, block_contents
+from kevacuate.measure.holders import HeldBlocks, HolderCells, held_blocks
+from kevacuate.measure.holders_by_flags import BY_FLAG, FLAG_HOLDERS, NO_FLAG, classify
 from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PAGE_NAMES, UNMOVABLE, count_classes, flag_classes
-from kevacuate.observe.holders import HeldBlocks, HolderCells, held_blocks
-from kevacuate.observe.holders_by_flags import BY_FLAG, FLAG_HOLDERS, NO_FLAG, classify
 from kevacuate.recording.blocktypes import guess_types_of
 from kevacuate.recording.presence import absent_blocks, silent_blocks
 from kevacuate.recording.snapshot import ZoneCounts

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kevacuate._version import __version__
-from kevacuate.errors import KevacuateError, failing
+from kevacuate.errors import KevacuateError
 from kevacuate.kernel.extfrag import KIND_NAMES
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.live.machine import LiveSource
@@ -30,6 +30,7 @@ from kevacuate.measure.pages import IN_USE, UNMOVABLE
 from kevacuate.measure.stalls import STALL_NAMES, WAITS
 from kevacuate.measure.wakes import as_vmalloc_asks
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.schema import EventKind
 
 if TYPE_CHECKING:
@@ -310,8 +311,10 @@ class Exporter:
         """
         self.figures.update()
         if self.file is not None:
-            with failing(f"{self.file} cannot be written"):
+            try:
                 self._library.write_to_textfile(str(self.file), self.registry)
+            except OSError as error:
+                raise not_written(self.file, error) from None
 
     def close(self) -> None:
         """Stop listening."""

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError, failing
+from kevacuate.errors import KevacuateError
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.requests import request_classes
 from kevacuate.recording.schema import EventChunk, EventKind, concat_chunks
 
@@ -206,8 +207,11 @@ class History(_EventOfEachPage):
             It cannot be written.
 
         """
-        with failing(f"{path} cannot be written"), path.open("wb") as file:
-            np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
+        try:
+            with path.open("wb") as file:
+                np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
+        except OSError as error:
+            raise not_written(path, error) from None
 
     @classmethod
     def load(cls, path: Path, block_order: int) -> History:

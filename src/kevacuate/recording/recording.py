@@ -16,7 +16,7 @@ from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
-from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.kev import KevSource, KevWriter, is_kev, recording_of
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
@@ -273,8 +273,8 @@ def _file_sentence(where: Path) -> str:
     from kevacuate.recording.importers.registry import kind_of_file
 
     known = kind_of_file(where) if where.is_file() else None
-    if known is None and is_kev(where.absolute().parent):
-        known = f"{where} is a part of the recording {where.absolute().parent}: name that directory."
+    if known is None and (whole := recording_of(where)):
+        known = f"{where} is a part of the recording {whole}: name that directory."
     return known or (
         f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`, and this "
         "is of no kind that is known."

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError, failing
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.jsontypes import WrongType, build
 
 _MAX_BYTES = 1 << 28
@@ -128,8 +129,10 @@ def snapshot_from_json(values: Mapping[str, Any]) -> Snapshot:
 def write_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """One JSON document a line."""
     lines = [json.dumps(snapshot_to_json(s), sort_keys=True, separators=(",", ":")) + "\n" for s in snapshots]
-    with failing(f"{path} cannot be written"):
+    try:
         path.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise not_written(path, error) from None
 
 
 def read_snapshots(path: Path) -> tuple[Snapshot, ...]:

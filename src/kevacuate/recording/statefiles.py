@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError, failing
+from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pcp import pcp_order
 from kevacuate.recording import parquet
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.jsontypes import WrongType, build
 from kevacuate.recording.possible import MOST_ORDER, MOST_PAGES
 from kevacuate.recording.state import (
@@ -61,8 +62,10 @@ _SCALARS = ("tag", "ts", "ts_begin", "cpu", "ordinal", "interleaved", "label")
 
 def write_state(directory: Path, state: AllocatorState) -> list[str]:
     """Write the state into a new directory; the names of the files."""
-    with failing(f"{directory} cannot be made"):
+    try:
         directory.mkdir(parents=True)
+    except OSError as error:
+        raise not_written(directory, error) from None
     body: dict[str, Any] = {name: getattr(state, name) for name in _SCALARS}
     body |= {"zones": [zone_to_json(z) for z in state.zones], "counters": state.counters}
     if state.approximate:

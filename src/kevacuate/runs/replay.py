@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
 from kevacuate.measure import Run, moment, run_metrics, so_far
+from kevacuate.measure.frames import Frames
+from kevacuate.measure.held_states import held_states
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
@@ -40,7 +42,7 @@ from kevacuate.runs.base_page_ids import first_ids, more_base_pages
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
-    loaded_state,
+    initial_state,
     machine_config,
     skip_bits,
     start_of,
@@ -111,7 +113,7 @@ class Replay:
         objects = known + base_page_objects(policy, recorded)
         room = objects + max(self._shadows, 0)
         skip = skip_bits(start, policy, options.seed)
-        self.state: State = loaded_state(
+        self.state: State = initial_state(
             machine, config, recorded, start, demand.start_objects, policy, options, room, skip
         )
         vary_kswapd(self.state, options.variation, options.seed)
@@ -241,9 +243,17 @@ class Replay:
         history = None
         if self.map:
             history = History.of_log(self.log, self.state.view.cfg.pageblock_order, self.lost_log)
-        frames = self.map.frames() if self.map else None
+        frames = self._frames() if self.map else None
         metrics, provenance = self._metrics(rows), self._provenance()
         return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
+
+    def _frames(self) -> Frames:
+        """The map, and what holds its pageblocks in the recorded start state."""
+        assert self.map is not None
+        frames, machine, start = self.map.frames(), self.recording.machine, self.recording.start
+        begin = 0 if start is None else start.ts
+        held = held_states([start], begin, frames.start, machine.pageblock_order, machine.hugepage_order)
+        return replace(frames, held=held)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from kevacuate.fidelity.reclaim import books as bk
 from kevacuate.fidelity.reclaim.books import Facts
 from kevacuate.measure.fidelity import Divergence
+from kevacuate.percent import percent
 
 OUTCOMES = ("reclaimed", "activated", "kept")
 LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
@@ -33,7 +34,7 @@ def shares(tally: npt.NDArray[np.int64]) -> tuple[str, ...]:
         made = sum(int(tally[2 * kind]) for kind in kinds)
         wrong = sum(int(tally[2 * kind + 1]) for kind in kinds)
         if made:
-            found.append(f"{name}: {made - wrong:,} of {made:,} ({(made - wrong) / made:.2%})")
+            found.append(f"{name}: {made - wrong:,} of {made:,} ({percent((made - wrong) / made, 2)})")
     return tuple(found)
 
 

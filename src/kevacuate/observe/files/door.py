@@ -24,13 +24,14 @@ from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
 from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import looks_like_traced
+from kevacuate.observe.files import monitors
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
 from kevacuate.recording.importers.registry import kind_of_directory
-from kevacuate.recording.kev import is_kev
+from kevacuate.recording.kev import is_kev, recording_of
 from kevacuate.recording.recognise import ARCHIVE, PROC_FILES, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
@@ -58,6 +59,7 @@ class Kind(NamedTuple):
 KINDS: tuple[Kind, ...] = (
     Kind("kernel_log", lambda file: looks_like_log(file.head)),
     Kind("proc", proctext.looks),
+    Kind("monitors", monitors.looks),
     Kind("page_owner", looks_like_page_owner),
     Kind("page_owner_stacks", looks_like_stacks),
     Kind("traced", lambda file: looks_like_plotfrag(file) or looks_like_traced(file)),
@@ -281,7 +283,7 @@ def _way(do: str) -> str:
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     """The triage of a recording among other files."""
     found = triage_recording(Recording.open(file.path), progress=progress)
-    return {**found, "kind": "recording", "files": [file.name], "advice": []}
+    return {**found, "kind": "recording", "files": [file.name]}
 
 
 def _what(file: TextFile) -> str:
@@ -299,7 +301,7 @@ def _imported(file: TextFile, progress: Progress | None) -> dict[str, Any]:
         It cannot be, or is a part of a recording; the sentence says what the file is.
 
     """
-    if is_kev(file.path.parent):
+    if recording_of(file.path):
         Recording.open(file.path)
     with private_directory("triage") as directory:
         target = directory / f"{file.path.name}.kev"

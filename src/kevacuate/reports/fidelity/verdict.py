@@ -23,6 +23,7 @@ from kevacuate.measure.fidelity import (
 )
 from kevacuate.measure.intervals import Sample
 from kevacuate.measure.permutation import LEVEL, least_p
+from kevacuate.percent import percent
 
 LEVEL_HEADS = (
     "policy",
@@ -80,8 +81,8 @@ def sample_text(sample: Sample) -> str:
 def change_text(change: Change) -> tuple[str, str]:
     """The difference, in per cent too where the first mean is not 0; and its interval."""
     value, base = change.difference.value, change.before.mean
-    percent = f" ({value / base:+.0%})" if base else ""
-    return f"{signed(value)}{percent}", interval_text(change)
+    relative = f" ({percent(value / base, signed=True)})" if base else ""
+    return f"{signed(value)}{relative}", interval_text(change)
 
 
 def interval_text(change: Change) -> str:
@@ -112,7 +113,7 @@ def summary_words(level: LevelResult) -> Iterator[str]:
     yield f"{judged.workload}, {judged.loop} loop: {judged.replays} replays of each policy; boots: {boots}."
     for name, tally in level.kinds.items():
         ideal = judged.perfect.get(name)
-        expected = f" (a perfect model: about {ideal:.0%})" if ideal is not None else ""
+        expected = f" (a perfect model: about {percent(ideal)})" if ideal is not None else ""
         yield f"{name}: {tally.decisions - tally.mismatches} of {tally.decisions} rows{expected}."
     if judged.effects:
         yield effect_words(judged.effects)

@@ -61,6 +61,8 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"The OOM killer killed most: {victims}."
     if answer["copies"]:
         yield f"{plural(answer['copies'], 'report')} stood in the logs twice; each counts once."
+    if untold := answer["copies_untold"]:
+        yield f"{plural(untold, 'counted report')} may stand in the logs twice: neither a time nor a zone tells."
 
 
 def _joined(parts: Sequence[str]) -> str:
