@@ -39,7 +39,6 @@ from kevacuate.demand.pagecache import (
 )
 from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
-from kevacuate.demand.tables import EventInput
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.gfp import (
@@ -55,7 +54,7 @@ from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording import event_numbers as ev
 from kevacuate.recording.demand import DemandChunk
-from kevacuate.recording.schema import EventKind
+from kevacuate.recording.schema import EventChunk, EventKind
 
 MARGIN = 1 << 16
 """More rows than one event can make: all queues of all sessions, ended runs and the free of 1024 objects."""
@@ -437,7 +436,7 @@ def _on_mover_event(s: Tables, out: DemandChunk, kind: int, pid: int, pfn: int, 
 
 
 @part
-def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """An event of the page cache or of the LRU lists."""
     kind = i64(e.kind[i])
     pfn = i64(e.pfn[i])
@@ -457,7 +456,7 @@ def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> 
 
 
 @part
-def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """Reclaim has looked at a folio of an LRU list: note that it was used through a page table, if it was."""
     if i64(e.a[i]) & _MAPPED_FILE != _MAPPED_FILE:
         return
@@ -486,7 +485,7 @@ def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
 
 
 @part
-def _on_alloc_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_alloc_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """A request that the recorded kernel served or refused."""
     s.q[_Q_ALLOC_EVENTS] += 1
     order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
@@ -497,8 +496,8 @@ def _on_alloc_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
 
 
 @kernel(plain_work=1 << 18)
-def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
-    """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
+def consume(tables: Tables, rows: DemandChunk, events: EventChunk, first: int, last: int) -> int:
+    """Work through events [first, last) until they end or the rows might not suffice; their times count from the start state.
 
     The DemandChunk are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
     """
@@ -511,7 +510,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     while i < last and s.g[ob.G_OUT] <= room and s.g[ob.G_CACHED] <= cache_room:
         kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
-        s.g[ob.G_NOW] = e.t[i]
+        s.g[ob.G_NOW] = e.ts[i]
         s.g[ob.G_CPU] = e.cpu[i]
         s.g[ob.G_TASK] = e.pid[i]
         if kind == ev.MM_PAGE_FREE:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reconstruction's tables at the start, and its input columns."""
+"""The reconstruction's tables at the start, and its input."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,27 +47,10 @@ KnownKinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Allocation numbers, ascending, and for each what a snapshot says of its page."""
 
 
-class EventInput(NamedTuple):
-    """The columns of events that the reconstruction reads; ``t`` counts from the start state."""
-
-    t: npt.NDArray[np.int64]
-    cpu: npt.NDArray[np.uint16]
-    pid: npt.NDArray[np.int32]
-    kind: npt.NDArray[np.uint8]
-    pfn: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int8]
-    mt: npt.NDArray[np.int8]
-    gfp: npt.NDArray[np.uint32]
-    a: npt.NDArray[np.int64]
-    b: npt.NDArray[np.int64]
-    c: npt.NDArray[np.int64]
-    d: npt.NDArray[np.int64]
-
-
-def event_input(chunk: EventChunk, start_ts: int) -> EventInput:
-    """The columns of *chunk* that the compiled code wants, contiguous."""
-    columns = {name: np.ascontiguousarray(getattr(chunk, name)) for name in EventInput._fields[1:]}
-    return EventInput(t=chunk.ts - start_ts, **columns)
+def event_input(chunk: EventChunk, start_ts: int) -> EventChunk:
+    """What the reconstruction reads of *chunk*: its columns, contiguous, with times that count from the start state."""
+    columns: list[Any] = [np.ascontiguousarray(column) for column in chunk._replace(ts=chunk.ts - start_ts)]
+    return EventChunk(*columns)
 
 
 def new_tables(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -133,18 +133,7 @@ class EventChunk(NamedTuple):
 
 
 COLUMN_TYPES: dict[str, type[np.generic]] = {
-    "ts": np.int64,
-    "cpu": np.uint16,
-    "pid": np.int32,
-    "kind": np.uint8,
-    "pfn": np.int64,
-    "order": np.int8,
-    "mt": np.int8,
-    "gfp": np.uint32,
-    "a": np.int64,
-    "b": np.int64,
-    "c": np.int64,
-    "d": np.int64,
+    name: get_args(get_args(kind)[1])[0] for name, kind in get_type_hints(EventChunk).items()
 }
 """Column name to NumPy scalar type, in the order of :class:`EventChunk`."""
 
