@@ -132,9 +132,12 @@ class EventChunk(NamedTuple):
         return EventChunk(*columns)
 
 
-COLUMN_TYPES: dict[str, type[np.generic]] = {
-    name: get_args(get_args(kind)[1])[0] for name, kind in get_type_hints(EventChunk).items()
-}
+def column_types(table: type) -> dict[str, type[np.generic]]:
+    """Column name to NumPy scalar type of a NamedTuple class of arrays, as its annotations say, in their order."""
+    return {name: get_args(get_args(kind)[1])[0] for name, kind in get_type_hints(table).items()}
+
+
+COLUMN_TYPES = column_types(EventChunk)
 """Column name to NumPy scalar type, in the order of :class:`EventChunk`."""
 
 VALUE_COLUMNS: tuple[str, ...] = ("pfn", "order", "mt", "gfp", "a", "b", "c", "d")
