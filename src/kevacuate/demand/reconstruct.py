@@ -41,15 +41,7 @@ from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.kernel.gfp import (
-    GFP_COMP,
-    GFP_HARDWALL,
-    GFP_HIGHMEM,
-    GFP_KERNEL,
-    GFP_MOVABLE,
-    GFP_WRITE,
-    GFP_ZERO,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording import event_numbers as ev
@@ -59,11 +51,11 @@ from kevacuate.recording.schema import EventChunk, EventKind
 MARGIN = 1 << 16
 """More rows than one event can make: all queues of all sessions, ended runs and the free of 1024 objects."""
 
-TARGET_MASK = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP | GFP_ZERO | GFP_WRITE
-TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
+TARGET_MASK = gf.GFP_HIGHMEM | gf.GFP_MOVABLE | gf.GFP_HARDWALL | gf.GFP_COMP | gf.GFP_ZERO | gf.GFP_WRITE
+TARGET_GFP = gf.GFP_HIGHMEM | gf.GFP_MOVABLE | gf.GFP_HARDWALL | gf.GFP_COMP
 """alloc_migration_target's gfp (specification 4.6): GFP_HIGHUSER_MOVABLE | __GFP_COMP, or GFP_TRANSHUGE."""
 
-BULK_GFP = GFP_KERNEL
+BULK_GFP = gf.GFP_KERNEL
 """gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
 
 
@@ -242,7 +234,7 @@ def on_alloc(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int, mt: in
                 and mover_alloc(s, slot, pfn, order, mt, gfp, seq)
             ):
                 return
-    obj = open_object(s, pfn, order, mt, gfp, ob.FLAG_COMP if gfp & GFP_COMP else 0, seq)
+    obj = open_object(s, pfn, order, mt, gfp, ob.FLAG_COMP if gfp & gf.GFP_COMP else 0, seq)
     _emit_alloc(s, out, obj, op)
 
 

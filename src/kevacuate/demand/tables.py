@@ -16,22 +16,22 @@ from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
 from kevacuate.demand.shadows import enter_all
-from kevacuate.kernel.gfp import (
-    GFP_COMP,
-    GFP_HARDWALL,
-    GFP_HIGHMEM,
-    GFP_KERNEL,
-    GFP_MOVABLE,
-    GFP_NORETRY,
-    GFP_NOWARN,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
 
-GFP_OF_A_READ = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP | GFP_NORETRY | GFP_NOWARN
+GFP_OF_A_READ = (
+    gf.GFP_MOVABLE
+    | gf.GFP_HIGHMEM
+    | gf.GFP_HARDWALL
+    | gf.GFP_KERNEL
+    | gf.GFP_COMP
+    | gf.GFP_NORETRY
+    | gf.GFP_NOWARN
+)
 """readahead_gfp_mask of a file system whose mapping is GFP_HIGHUSER_MOVABLE (include/linux/pagemap.h, 7.2)."""
 
-GFP_OF_A_FAULT = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP
+GFP_OF_A_FAULT = gf.GFP_MOVABLE | gf.GFP_HIGHMEM | gf.GFP_HARDWALL | gf.GFP_KERNEL | gf.GFP_COMP
 """GFP_HIGHUSER_MOVABLE of a folio. Both are what start objects are taken to have been asked for with."""
 
 CACHE_PLACES = 1 << 12
