@@ -275,3 +275,9 @@ def test_an_empty_policy_is_no_policy(synthetic_kev: Path) -> None:
     for command in (["watch", "--once"], ["replay"], ["compare"], ["explain", "1"]):
         words = [command[0], synthetic_kev, *command[1:], "--policy", ""]
         assert refusal(*words).startswith("There is no policy ''"), words
+
+
+def test_a_name_of_two_lines_makes_no_second_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a\nkevacuate: all is well.").touch()
+    said = refusal("info", tmp_path / "a\nkevacuate: all is well.")
+    assert "a\\u000akevacuate: all is well. is empty" in said
