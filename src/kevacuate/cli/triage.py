@@ -47,12 +47,12 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 
     - monitors: node_exporter, sar and sadf, netdata
 
-    Several files are taken together. A folder is searched (a sosreport, say), and - is standard input. There is no replay and
-    no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+    Several files are taken together. A folder or tar archive is searched (a sosreport, say), and - is standard input.
+    There is no replay and no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
 
     Example: dmesg | kevacuate triage -
 
-    Example: kevacuate triage sosreport-host1/
+    Example: kevacuate triage sosreport-host1.tar.xz
 
     Example: kevacuate triage my-server.kev
 
