@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.opener import head_of, open_any
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -91,19 +91,16 @@ class TextFile:
     def _read(self) -> Iterator[bytes]:
         """:meth:`raw_lines` of a file that is not tolerant."""
         file, _ = open_any(self.path)
-        try:
-            with closing(file):
-                if isinstance(file, io.BufferedReader) and encoding_of(file.peek(2)) == "utf-16":
-                    yield from self._utf16(file)
-                    return
-                while line := file.readline(LONGEST_LINE):
-                    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                        self.cut += 1
-                        while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                            pass
-                    yield line.strip(b"\0").rstrip(b"\r\n\0")
-        except OSError as error:
-            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+        with failing(f"{self.name} cannot be read"), closing(file):
+            if isinstance(file, io.BufferedReader) and encoding_of(file.peek(2)) == "utf-16":
+                yield from self._utf16(file)
+                return
+            while line := file.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    self.cut += 1
+                    while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                        pass
+                yield line.strip(b"\0").rstrip(b"\r\n\0")
 
     def _utf16(self, file: IO[bytes]) -> Iterator[bytes]:
         """The lines of a file in UTF-16, in UTF-8."""

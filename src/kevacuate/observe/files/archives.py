@@ -7,6 +7,7 @@ are passed over. Of a member that no kind of file takes only the beginning is co
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -50,7 +51,7 @@ class Unpacked(NamedTuple):
 
 def is_tar(file: TextFile) -> bool:
     """Whether a file, decompressed, is a tar archive."""
-    return not file.path.is_dir() and file.head_bytes[_USTAR] == b"ustar"
+    return not os.path.isdir(file.path) and file.head_bytes[_USTAR] == b"ustar"
 
 
 def unpacked(files: Iterable[TextFile], directory: Path, looks: Looks) -> Unpacked:
