@@ -284,6 +284,7 @@ def test_the_order_of_reports_and_files_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / "a").write_text("".join(parts[:cut]))
         (tmp_path / "b").write_text("".join(parts[cut:]))
         found = answer([TextFile(tmp_path / name) for name in draw.sample("ab", 2)])
+        assert sum(one["count"] for one in found.pop("by_file")) == len(parts)
         wanted = wanted or found
         assert found == wanted
     assert wanted is not None
