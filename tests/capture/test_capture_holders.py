@@ -21,6 +21,7 @@ from kevacuate.capture.holders_files import claim_open_files, pfns_of
 from kevacuate.capture.holders_kpageflags import read_kpageflags
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
 from kevacuate.capture.holders_struct_pages import Columns, claim_by_struct_page, claim_off_lru
+from kevacuate.capture.machine import page_flags_unread
 from kevacuate.capture.vmcore import Core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
 from kevacuate.errors import KevacuateError
@@ -458,8 +459,21 @@ def test_a_page_that_came_into_use_meanwhile_is_not_charged_as_the_kernels(tmp_p
 
 def test_without_kpageflags_it_is_said(proc: Path) -> None:
     (proc / "kpageflags").unlink()
-    with pytest.raises(KevacuateError, match=r"kpageflags cannot be read \(No such file.*run it with sudo"):
+    with pytest.raises(
+        KevacuateError, match=r"^There is no \S*/kpageflags: .*CONFIG_PROC_PAGE_MONITOR.*container"
+    ):
         read_kpageflags()
+
+
+@pytest.mark.parametrize(("user", "todo"), [(0, "run it on the host"), (1000, "run it with sudo")])
+def test_who_may_not_read_page_flags_is_told_what_to_do(
+    user: int, todo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    said = str(page_flags_unread(tmp_path, PermissionError(1, "Operation not permitted")))
+    assert said.startswith(f"{tmp_path} cannot be read (Operation not permitted): {todo}")
+    with pytest.raises(KevacuateError, match=rf"^There is no {tmp_path}/kpageflags: "):
+        FlagSweep(np.arange(1), 9, tmp_path / "kpageflags")
 
 
 def test_nothing_is_left_behind(proc: Path) -> None:

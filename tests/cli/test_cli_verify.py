@@ -92,3 +92,18 @@ def test_lists_in_another_order_are_mismatches_and_no_endless_drain(tmp_path: Pa
     done = run("verify", path, "--level", "pcp", "--json")
     level = json.loads(done.stdout)["levels"]["pcp"]
     assert level["exactness"] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("none.csv", "cannot be read: No such file or directory"),
+        ("/dev/zero", "/dev/zero is not a file"),
+        ("/proc/version", "it has no column 'kernel'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_before_the_work(
+    synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
+) -> None:
+    monkeypatch.setattr("kevacuate.fidelity.verify._streamed", None)
+    assert said in refusal("verify", synthetic_kev, "--level", "buddy", "--repeats-table", table)
