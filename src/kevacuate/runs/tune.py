@@ -46,8 +46,10 @@ class _Bench:
 
     def runs(self, policies: Sequence[Policy], first: int, number: int, name: str) -> list[list[Run]]:
         """The runs of each policy with so many seeds from number *first* on."""
+        # Nothing that a tuning tells is of a moment before the end.
+        options = replace(self.options, samples=1, keep=False)
         jobs = [
-            Job(policy, replace(self.options, seed=self.options.seed + first + i, keep=False), name)
+            Job(policy, replace(options, seed=options.seed + first + i), name)
             for i in range(number)
             for policy in policies
         ]
