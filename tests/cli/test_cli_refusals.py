@@ -246,6 +246,7 @@ def test_no_memory_and_system_errors_are_sentences(
         assert said.count("\n") == 1
 
 
+DATA = Path(__file__).parent.parent / "data"
 EMPTY = {
     "info": [""],
     "compare": [""],
@@ -302,7 +303,7 @@ def test_what_is_no_files_name_is_refused_before_the_work(
     (tmp_path / "DIRECTORY").mkdir()
     name = "--save" if command in ("replay", "compare") else "-o"
     given = {
-        "import": [synthetic_kev / "machine.json"],
+        "import": [DATA / "trace-cmd/live.v7.dat"],
         "snapshot": [],
         "record": [],
         "export": ["--ftrace", synthetic_kev],
