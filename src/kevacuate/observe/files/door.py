@@ -24,6 +24,8 @@ from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
 from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import looks_like_traced
+from kevacuate.observe.files import monitors
+from kevacuate.observe.files.archives import unpacked
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
@@ -58,6 +60,7 @@ class Kind(NamedTuple):
 KINDS: tuple[Kind, ...] = (
     Kind("kernel_log", lambda file: looks_like_log(file.head)),
     Kind("proc", proctext.looks),
+    Kind("monitors", monitors.looks),
     Kind("page_owner", looks_like_page_owner),
     Kind("page_owner_stacks", looks_like_stacks),
     Kind("traced", lambda file: looks_like_plotfrag(file) or looks_like_traced(file)),
@@ -116,7 +119,14 @@ def triage(
     names = called or {}
     files = [file for one in given for file in files_of(named_file(one), names.get(named_file(one)))]
     folder = path if len(given) == 1 and os.path.isdir(path) else None
-    return triage_files(files, folder, progress=progress)
+    with private_directory("triage") as directory:
+        inside = unpacked(files, directory, lambda file: any(kind.looks(file) for kind in KINDS))
+        if not inside.files and inside.not_read:
+            raise KevacuateError(f"{inside.not_read[0]['file']} is {inside.not_read[0]['what']}")
+        found = triage_files(inside.files, folder, progress=progress)
+    if "not_read" in found:
+        found["not_read"] += inside.not_read
+    return found
 
 
 def is_recording(path: Path) -> bool:
@@ -301,7 +311,7 @@ def _way(do: str) -> str:
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     """The triage of a recording among other files."""
     found = triage_recording(Recording.open(file.path), progress=progress)
-    return {**found, "kind": "recording", "files": [file.name], "advice": []}
+    return {**found, "kind": "recording", "files": [file.name]}
 
 
 def _what(file: TextFile) -> str:
