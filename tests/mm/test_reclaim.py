@@ -216,6 +216,25 @@ def test_kswapd_is_woken_at_low_and_reclaims_up_to_high() -> None:
     check(state)
 
 
+def test_tasks_wait_for_the_cpu_that_kswapd_has_slice_by_slice() -> None:
+    round_ns, rounds = 1_000, 3  # a round scans 32 pages of the inactive list
+    state = machine(shrink_inactive_ns=round_ns // 8, shrink_active_ns=0, kswapd_slice_ns=rounds * 4 * round_ns)
+    obj, stat, pgdat = 0, state.view.stat, state.view.node[0]
+    while stat.kswapd_wakes == 0:
+        read(state, obj)
+        obj += 1
+    entry.advance(state, pgdat.kswapd_due)
+    begun, waits = stat.now, []
+    while pgdat.kswapd_state == k.KSWAPD_RUNNING:
+        waits.append(pgdat.kswapd_due - stat.now)
+        entry.advance(state, pgdat.kswapd_due)
+    done = stat.pgscan_kswapd // 32
+    assert done > rounds
+    assert stat.late == done * 4 * round_ns
+    assert waits[:rounds] == [4 * round_ns, 4 * round_ns, (1 + rounds) * 4 * round_ns]
+    assert stat.now - begun == stat.late + done // rounds * rounds * 4 * round_ns
+
+
 def asleep_after_a_run(state: State) -> None:
     """Have kswapd run, up to its short sleep."""
     obj = 0
