@@ -100,7 +100,9 @@ class Config(Record):
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
     shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
     shrink_active_ns: int  #: of an active one
-    kswapd_slice_ns: int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
+    kswapd_slice_ns: (
+        int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
+    )
     dirty_expire: int  #: after how long a dirty folio is written, ns
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
