@@ -34,6 +34,7 @@ ANYWHERE = {
     "kevacuate.intrinsics",
     "kevacuate.jit",
     "kevacuate.lowering",
+    "kevacuate.percent",
     "kevacuate.records",
     "kevacuate.recordtypes",
 }
