@@ -104,6 +104,7 @@ class Kswapd:
         self.alloc_order = self.reclaim_order = 0
         self.run_highest = ZONE_MOVABLE
         self.failures = 0
+        self.slice = 0  # what is left of its slice of the CPU
         self.thread: Iterator[None] | None = None  # in closed loop: what it is at
         self.control: Any = None  # the scan_control of the run in progress
 
@@ -178,6 +179,7 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.now = 0
+        self.late = 0  # how long tasks have waited for the CPU that kswapd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []
         self.log_level = config.log_level

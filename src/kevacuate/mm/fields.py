@@ -100,6 +100,9 @@ class Config(Record):
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
     shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
     shrink_active_ns: int  #: of an active one
+    kswapd_slice_ns: (
+        int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
+    )
     dirty_expire: int  #: after how long a dirty folio is written, ns
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
@@ -148,6 +151,8 @@ class Counters(Record):
     now: int
     next_due: int  #: when :func:`kevacuate.mm.clock.advance` has something to do
     cpu: int  #: the CPU that acts
+    late: int  #: how much later than recorded tasks are, as kswapd had their CPU, ns
+    row_t: int  #: recorded time of the demand's last row, ns
     nr_log: (
         int  #: records written to ``log`` since it was last taken (more than the capacity: some were lost)
     )
@@ -286,6 +291,7 @@ class Node(Record):
     kswapd_reclaim_order: int  #: the order that balance_pgdat returns,
     kswapd_run_highest_zoneidx: int  #: the highest zone index
     kswapd_failures: int  #: runs in a row that reclaimed nothing
+    kswapd_slice: int  #: what is left of its slice of the CPU, ns
     nr_lru: Words = words(4 * NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
     nr_isolated_file: int
     nonresident_age: int

@@ -135,7 +135,8 @@ class MachineConfig:
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
-    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
+    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long a dirty
     folio is written (:mod:`kevacuate.mm.writeback`).
     """
 
@@ -163,6 +164,7 @@ class MachineConfig:
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
+    kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 2_000_000_000
     profile: Profile = PROFILES["7.2"]
 
