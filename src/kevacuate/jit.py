@@ -415,6 +415,30 @@ def _plain_prefetch(array: Any, index: int) -> None:
     """Nothing: plain Python has no prefetch."""
 
 
+Hook = Callable[..., int]
+
+plain_hooks: dict[int, Hook] = {}
+"""In plain Python: the hooks of policies, by what ``cfg.hook`` holds of them; each takes the state and whole numbers."""
+
+hook_errors: list[BaseException] = []
+"""In plain Python: what hooks have raised; a number in the state says which."""
+
+
+def _plain_call_hook(address: int, s: Any, *numbers: int) -> tuple[int, int]:
+    """See :data:`call_hook`."""
+    try:
+        return 0, int(plain_hooks[address](s, *numbers))
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        hook_errors.append(error)
+        return len(hook_errors), 0
+
+
+call_hook: Any = _plain_call_hook if JIT_DISABLED else Builtin("call_hook", _plain_call_hook)
+"""Call a policy's hook at an address, with the state and six whole numbers.
+
+Returns (0, what it returned), or (where its exception is told, 0): in compiled code the address of Numba's description.
+"""
+
 pointers: Any = _plain_pointers if JIT_DISABLED else Builtin("pointers", _plain_pointers)
 """Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.
 

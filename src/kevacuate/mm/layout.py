@@ -70,6 +70,8 @@ class State(NamedTuple):
         open loop empty.
     sc : int64
         Scan controls of every node's kswapd, and of direct reclaim.
+    policy : int64
+        What a policy of hooks keeps: the fields of its class, then a word a pageblock for each of its fields by pageblock.
     """
 
     link: Int32Array
@@ -90,6 +92,7 @@ class State(NamedTuple):
     slow: Int64Array
     lru: Int32Array
     sc: Int64Array
+    policy: Int64Array
 
     @property
     def view(self) -> View:
@@ -398,6 +401,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
+    s.stat.policy_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
@@ -493,6 +497,7 @@ def build_state(
         slow=SlowPath.new(),
         lru=_new_lru(cfg, max(options.objects, 1)),
         sc=ScanControl.new(nodes + 1),
+        policy=np.zeros(1, np.int64),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
