@@ -41,6 +41,9 @@ _I64 = ir.IntType(64)
 BY_BLOCK = -1
 """The length of a field with a word a pageblock."""
 
+MOST_TOLD = 160
+"""Characters of what the compiler says that are passed on."""
+
 NUMBERS = 6
 """Whole numbers that every hook takes besides ``self`` and ``s``; what it does not name is filled up."""
 
@@ -221,7 +224,7 @@ def _compiled(function: Callable[..., Any], key: str) -> Any:
             no_cpython_wrapper=True,
             no_cfunc_wrapper=True,
             nogil=True,
-            error_model="numpy",
+            error_model="python",
             boundscheck=jit.ARRAY_FORM,
         )(function)
         compiled._cache = _KeptHook(function, key)
@@ -235,7 +238,7 @@ def _why(error: NumbaError) -> tuple[str, int]:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     place = getattr(error, "loc", None)
     told = next((line for line in lines if not line.startswith(("Failed in", "-", "File", "During"))), "")
-    return told.rstrip("."), int(getattr(place, "line", 0) or 0)
+    return told.rstrip(".")[:MOST_TOLD], int(getattr(place, "line", 0) or 0)
 
 
 def told_exception(address: int) -> str:

@@ -158,11 +158,16 @@ class _Compilable:
 
 
 class Part(_Compilable):
-    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`."""
+    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`.
 
-    def __init__(self, function: Callable[..., Any], inline: bool | None, cold: bool) -> None:
+    A *foreign* one, of a policy's file, ends with an error where plain Python does: a division by zero.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], inline: bool | None, cold: bool, foreign: bool = False
+    ) -> None:
         super().__init__(function)
-        self.inline, self.cold = inline, cold
+        self.inline, self.cold, self.foreign = inline, cold, foreign
 
     def _make(self, dispatch: Any) -> Any:
         return dispatch.compiled_part(self)
@@ -320,6 +325,11 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
     if function is None:
         return lambda f: _part(f, inline, cold)
     return _part(function, inline, cold)
+
+
+def foreign_part(function: F) -> Any:
+    """A function of a policy's file that its hooks call, as :func:`part` makes one of ours."""
+    return function if JIT_DISABLED else Part(function, None, False, foreign=True)
 
 
 def _part(function: F, inline: bool | None, cold: bool) -> Any:

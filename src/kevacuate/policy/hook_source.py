@@ -67,6 +67,8 @@ class Checker:
     known : callable
         Whether a global name, or an attribute of one, is a number or a function that hooks may use: what is wrong with it, or
         nothing.
+    takes : callable
+        The names of the arguments of a function by its name, ``self.NAME`` for a method; None of a builtin.
     debug : bool
         Whether it runs as plain Python.
     """
@@ -77,9 +79,11 @@ class Checker:
         knobs: set[str],
         methods: set[str],
         known: Callable[[str, str, bool], str],
+        takes: Callable[[str], list[str] | None],
         debug: bool,
     ) -> None:
-        self.fields, self.knobs, self.methods, self.known, self.debug = fields, knobs, methods, known, debug
+        self.fields, self.knobs, self.methods, self.debug = fields, knobs, methods, debug
+        self.known, self.takes = known, takes
         self.local: set[str] = set()
         self.has_self = False
 
@@ -225,7 +229,11 @@ class Checker:
     def attribute(self, node: ast.Attribute) -> Iterator[Fault]:
         """A field of self, or a number of a module."""
         if not isinstance(node.value, ast.Name):
-            yield Fault(node.lineno, "takes an attribute of an expression")
+            root: ast.expr = node
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            of = "s" if isinstance(root, ast.Name) and root.id == "s" else "an expression"
+            yield Fault(node.lineno, f"takes an attribute of {of}: ask the model's functions instead")
         elif node.value.id == "self" and self.has_self:
             if node.attr not in self.fields:
                 yield Fault(node.lineno, f"reads self.{node.attr}, which the class does not declare")
@@ -263,9 +271,23 @@ class Checker:
                 yield Fault(node.lineno, wrong)
         else:
             yield Fault(node.lineno, "calls something else than a function by its name")
+        yield from self.arguments(node)
         for argument in node.args:
             if not (isinstance(argument, ast.Name) and argument.id == "s"):
                 yield from self.expression(argument)
+
+    def arguments(self, node: ast.Call) -> Iterator[Fault]:
+        """How many arguments a function takes, and which of them is s."""
+        shown = ast.unparse(node.func)
+        names = self.takes(shown)
+        given = [ast.unparse(argument) for argument in node.args]
+        if names is None:
+            if "s" in given:
+                yield Fault(node.lineno, f"passes s to {shown}, which knows numbers alone")
+        elif len(given) != len(names):
+            yield Fault(node.lineno, f"calls {shown} with {len(given)} arguments: it takes {', '.join(names) or 'none'}")
+        elif [one == "s" for one in given] != [one == "s" for one in names]:
+            yield Fault(node.lineno, f"calls {shown} with s in another place: it takes {', '.join(names)}")
 
 
 def ends(body: list[ast.stmt]) -> bool:
@@ -335,7 +357,9 @@ def prepared(function: ast.FunctionDef, name: str, prefix: str, *, hook: str = "
     if hook:
         missing = NUMBERS + 2 - len(made.args.args)
         made.args.args += [ast.arg(f"_unused{i}") for i in range(missing)]
-    start = ast.parse("_rounds = 0").body
+    taken = {one.arg for one in made.args.args}
+    stored = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    start = ast.parse("\n".join(f"{own} = 0" for own in sorted({"_rounds", *stored} - taken))).body
     if not ends(made.body):
         made.body = [*made.body, *ast.parse("return 0").body]
     made.body = [*start, *made.body]

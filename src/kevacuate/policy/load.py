@@ -84,6 +84,17 @@ class HooksFile:
         """A sentence of what is wrong with a hook."""
         return KevacuateError(f"{self.path}:{line}: the hook {hook} of {self.name} {what}.")
 
+    def takes(self, name: str) -> list[str] | None:
+        """The names of the arguments of a function that hooks call, without self; None of a builtin."""
+        table = self.methods if name.startswith("self.") else self.functions
+        if node := table.get(name.removeprefix("self.")):
+            return [one.arg for one in node.args.args][name.startswith("self.") :]
+        found: Any = self.policy._space  # type: ignore[attr-defined]
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else getattr(found, part, None)
+        function = getattr(found, "py_func", found)
+        return list(inspect.signature(function).parameters) if isinstance(function, FunctionType) else None
+
     def reached(self, hook: str) -> dict[str, ast.FunctionDef]:
         """A hook and what it calls of the file, by name: ``self.NAME`` for a method.
 
@@ -156,7 +167,7 @@ def check(file: HooksFile) -> None:
             raise KevacuateError(
                 f"{file.path}: {file.name} declares {name}, which is a name of kevacuate's own: choose another."
             )
-    checker = Checker(fields, knobs, set(file.methods), known_of(space, file.functions), jit.JIT_DISABLED)
+    checker = Checker(fields, knobs, set(file.methods), known_of(space, file.functions), file.takes, jit.JIT_DISABLED)
     used: set[str] = set()
     for hook in file.hooks:
         takes, wanted = (
@@ -212,7 +223,7 @@ def ready(file: HooksFile, hook: str, fields: object) -> ReadyHook:
         function.__name__ = function.__qualname__ = f"{place}_{key}"
         function.__module__ = "kevacuate.policy"
         if not is_hook:
-            space[place] = jit.part(function)
+            space[place] = jit.foreign_part(function)
     space["__name__"] = "kevacuate.policy"
     return ReadyHook(space[f"{prefix}{hook}"], key)
 

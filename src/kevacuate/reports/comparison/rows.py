@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kevacuate.errors import KevacuateError, instance
@@ -30,6 +31,7 @@ COMPACTION = "Compaction (kcompactd)"
 OVER_THE_RUN = "Over the run (mean of samples)"
 AT_THE_END = "At the end"
 VMSTAT = "/proc/vmstat (closed loop)"
+OWN = "The policy's own"
 CONTROL = "Control (should not move)"
 """Sections that are named more than once."""
 
@@ -236,6 +238,25 @@ def value_of(row: Row, run: Run) -> float | None:
         ) from None
 
 
+def with_own_rows(runs: Iterable[Run]) -> list[Row]:
+    """All rows, and behind those of the built-in policies the counters that policies of hooks declare, as their runs tell them."""
+    told: dict[str, Row] = {}
+    for run in runs:
+        for name, how in run.provenance.get("policy_rows", {}).items():
+            value = partial(_own_counter, name)
+            better = Direction(how["better"]) if how["better"] else Direction.NEITHER
+            told.setdefault(
+                f"policy.{name}", Row(f"policy.{name}", OWN, how["label"], how["unit"], value, better)
+            )
+    first = next(i for i, row in enumerate(ROWS) if row.section == VMSTAT)
+    return [*ROWS[:first], *told.values(), *ROWS[first:]]
+
+
+def _own_counter(name: str, run: Run) -> float:
+    """What a policy has counted under a name; 0 in runs of policies that count no such thing."""
+    return float(run.metrics.get("policy", {}).get(name, 0))
+
+
 def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
     """The rows of a comparison, one group per policy; a row of which some run has no value is left out.
 
@@ -247,7 +268,8 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
         As :func:`value_of`.
     """
     groups: Sequence[Sequence[Run]] = list(instance(comparison, Comparison, "compare").groups.values())
-    made = [GroupRow.of(row, ([value_of(row, run) for run in group] for group in groups)) for row in ROWS]
+    rows = with_own_rows(comparison.runs)
+    made = [GroupRow.of(row, ([value_of(row, run) for run in group] for group in groups)) for row in rows]
     return [
         row
         for row in made
