@@ -61,10 +61,9 @@ def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: A
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         view = signature.args[1]
         own = types.CPointer(types.int64)
-        index = view.instance_class._fields.index("policy")
-        policy = builder.extract_value(args[1], index)
-        if ARRAY_FORM:
-            policy = context.make_array(view.types[index])(context, builder, policy).data
+        at = view.instance_class._fields.index("stat")
+        behind = ir.IntType(64)(view.types[at].record.STRIDE)
+        policy = builder.gep(builder.extract_value(args[1], at), [behind])
         kinds = (own, view, *numbers)
         kind = context.call_conv.get_function_type(types.int64, kinds)
         hook = builder.inttoptr(args[0], kind.as_pointer())

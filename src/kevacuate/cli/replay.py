@@ -18,7 +18,11 @@ from kevacuate.policy import BASELINE
 @recording_argument
 @policy_option("NAME[,knob=value...].", BASELINE)
 @all_option
-@click.option("--debug", is_flag=True, help="Run model and policy as plain Python: slow, with print and breakpoint in hooks.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Run model and policy as plain Python: slow, with print and breakpoint in hooks.",
+)
 @result_options
 @click.pass_context
 def command(

@@ -489,7 +489,6 @@ class View(NamedTuple):
     slow: SlowPath
     lru: Words
     sc: Records[ScanControl]
-    policy: Words
 
 
 arrays_apart(View, constant=("cfg",))

@@ -28,7 +28,7 @@ def hook_wrong(s: View, hook: int, error: int, value: int) -> None:
         s.stat.hook_value = value
 
 
-@part(inline=False)
+@part(inline=True)
 def ask(s: View, hook: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
     """Call a hook; HOOK_FAILED if it ended in an exception, asked for what it may not, or one has failed before."""
     if s.stat.hook_error:
@@ -42,7 +42,7 @@ def ask(s: View, hook: int, a: int, b: int, c: int, d: int, e: int, f: int) -> i
     return k.HOOK_FAILED if s.stat.hook_error else int(value)
 
 
-@part(inline=False)
+@part(inline=True)
 def ask_between(
     s: View, hook: int, a: int, b: int, c: int, d: int, e: int, f: int, low: int, high: int
 ) -> int:

@@ -53,7 +53,8 @@ class State(NamedTuple):
         Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
         behind it, uint8[pages].
     zone, cfg, stat, node, cpu, worker, item, cc, log : int64
-        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one.
+        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one. What a policy of hooks keeps
+        lies behind ``stat`` (:func:`policy_words`).
     pcp : int32
         Per-CPU lists' records: zone by zone, in each CPU by CPU.
     folios : int64[nodes * 2 << pageblock order]
@@ -70,8 +71,6 @@ class State(NamedTuple):
         open loop empty.
     sc : int64
         Scan controls of every node's kswapd, and of direct reclaim.
-    policy : int64
-        What a policy of hooks keeps: the fields of its class, then a word a pageblock for each of its fields by pageblock.
     """
 
     link: Int32Array
@@ -92,7 +91,6 @@ class State(NamedTuple):
     slow: Int64Array
     lru: Int32Array
     sc: Int64Array
-    policy: Int64Array
 
     @property
     def view(self) -> View:
@@ -497,13 +495,23 @@ def build_state(
         slow=SlowPath.new(),
         lru=_new_lru(cfg, max(options.objects, 1)),
         sc=ScanControl.new(nodes + 1),
-        policy=np.zeros(1, np.int64),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
     if machine.free_high_batch:
         PerCpuPages.table(state.pcp)["flags"] |= k.PCPF_FREE_HIGH_BATCH
     return state
+
+
+def policy_words(state: State) -> Int64Array:
+    """What a policy of hooks keeps, to read and to write: words behind the counters; none under other policies."""
+    return state.stat[Counters.STRIDE :]
+
+
+def with_policy_words(state: State, words: list[int]) -> State:
+    """The same state with so many words for a policy; the other arrays are shared."""
+    counters = state.stat[: Counters.STRIDE]
+    return state._replace(stat=np.concatenate([counters, np.array(words, np.int64)]))
 
 
 def log_table(state: State) -> Int64Array:

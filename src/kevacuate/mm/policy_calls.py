@@ -50,7 +50,7 @@ def no_number(s: View, value: int, count: int) -> bool:
 @part
 def no_page(s: View, pfn: int) -> bool:
     """Whether *pfn* lies in no zone; one that is no page frame at all is refused."""
-    return no_number(s, pfn, s.cfg.npages) or _page_zone(s, pfn) == k.NO_ZONE
+    return no_number(s, pfn, s.cfg.npages_real) or _page_zone(s, pfn) == k.NO_ZONE
 
 
 @part
@@ -84,7 +84,7 @@ def nr_zones(s: View) -> int:
 @part
 def nr_pageblocks(s: View) -> int:
     """Pageblocks, those of holes too; a pfn's is number ``pfn >> pageblock_order(s)``."""
-    return s.cfg.npages >> s.cfg.pageblock_order
+    return (s.cfg.npages_real + (1 << s.cfg.pageblock_order) - 1) >> s.cfg.pageblock_order
 
 
 @part
@@ -270,20 +270,21 @@ def wake_worker(s: View, delay: int) -> None:
 def claim_block(s: View, pfn: int, mt: int) -> bool:
     """Give *pfn*'s block and its free pages another type, with the whole chunk where that is larger; for the worker.
 
-    False if the block is isolated, reserved (highatomic, CMA), in part in another zone, or of a larger chunk in use.
+    False if the block is isolated, reserved (highatomic, CMA), in part in another zone, or of a larger chunk in use, and where
+    grouping by mobility is disabled.
     """
     if not_the_worker(s) or no_page(s, pfn) or no_number(s, mt, k.MIGRATE_PCPTYPES):
         return False
     z, old = _page_zone(s, pfn), _block_type(s, pfn)
     start = pfn >> s.cfg.pageblock_order << s.cfg.pageblock_order
-    if old >= k.MIGRATE_PCPTYPES or not block_in_zone(s, z, start):
+    if old >= k.MIGRATE_PCPTYPES or s.cfg.page_group_by_mobility_disabled or not block_in_zone(s, z, start):
         return False
     head = covering_chunk(s, start)
     if head >= 0:
         order = s.meta[head] & 15
         if s.meta[head] >> 4 != k.CHUNK_BUDDY:
             return False
-        move_to_free_list(s, z, head, order, old, mt)
+        move_to_free_list(s, z, head, order, _block_type(s, head), mt)
         change_pageblock_range(s, head, order, mt)
         return True
     return move_freepages_block(s, z, pfn, old, mt) >= 0

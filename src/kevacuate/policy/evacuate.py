@@ -113,6 +113,7 @@ ROWS = (
     ),
 )
 
+
 class Evacuate(Hooks):
     """The patch in terms of hooks. The model has it built in (``cfg.evacuate``), as its counters and log tell more of it."""
 

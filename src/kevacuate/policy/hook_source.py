@@ -285,7 +285,10 @@ class Checker:
             if "s" in given:
                 yield Fault(node.lineno, f"passes s to {shown}, which knows numbers alone")
         elif len(given) != len(names):
-            yield Fault(node.lineno, f"calls {shown} with {len(given)} arguments: it takes {', '.join(names) or 'none'}")
+            yield Fault(
+                node.lineno,
+                f"calls {shown} with {len(given)} arguments: it takes {', '.join(names) or 'none'}",
+            )
         elif [one == "s" for one in given] != [one == "s" for one in names]:
             yield Fault(node.lineno, f"calls {shown} with s in another place: it takes {', '.join(names)}")
 

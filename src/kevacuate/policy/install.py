@@ -8,13 +8,11 @@ import traceback
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from kevacuate import jit
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import Config
-from kevacuate.mm.layout import State
+from kevacuate.mm.layout import State, policy_words, with_policy_words
 from kevacuate.policy.hooks import ANSWERS, HOOKS, Hooks, counters_of, fields_of, words_of
 from kevacuate.policy.load import HooksFile, ready
 
@@ -37,8 +35,8 @@ def with_hooks(state: State, file: HooksFile | None, knobs: dict[str, int]) -> S
         raise KevacuateError(
             f"The hook rmqueue of {file.spec} has no place in this kernel: its __rmqueue has no modes to order."
         )
-    blocks = cfg.npages >> cfg.pageblock_order
-    state = state._replace(policy=np.array(words_of(file.policy, blocks, knobs), np.int64))
+    blocks = -(-cfg.npages_real >> cfg.pageblock_order)
+    state = with_policy_words(state, words_of(file.policy, blocks, knobs))
     config = Config(state.cfg.data)
     addresses = addresses_of(file, state)
     for hook, address in addresses.items():
@@ -46,7 +44,7 @@ def with_hooks(state: State, file: HooksFile | None, knobs: dict[str, int]) -> S
         config.hooks |= 1 << number
         config.hook[number] = address
     if "worker" in addresses:
-        state.view.stat.policy_due = 0
+        state.view.stat.policy_due = state.view.stat.next_due = 0
     return state
 
 
@@ -61,7 +59,7 @@ def addresses_of(file: HooksFile, state: State) -> dict[str, int]:
 def _plain(file: HooksFile, hook: str, state: State) -> int:
     """A hook as plain Python: its number."""
     function = ready(file, hook, None).function
-    policy: Hooks = file.policy(memoryview(state.policy))  # type: ignore[arg-type]
+    policy: Hooks = file.policy(memoryview(policy_words(state)))  # type: ignore[arg-type]
     number = next(_numbers)
     jit.plain_hooks[number] = lambda s, *numbers: function(policy, s, *numbers)
     return number
@@ -120,7 +118,7 @@ def counted(state: State, file: HooksFile | None) -> dict[str, int]:
     """What a policy's counters hold, by name."""
     if file is None:
         return {}
-    return {found.name: int(state.policy[found.at]) for found in counters_of(file.policy)}
+    return {found.name: int(policy_words(state)[found.at]) for found in counters_of(file.policy)}
 
 
 def rows_told(file: HooksFile | None) -> dict[str, Any]:

@@ -167,7 +167,9 @@ def check(file: HooksFile) -> None:
             raise KevacuateError(
                 f"{file.path}: {file.name} declares {name}, which is a name of kevacuate's own: choose another."
             )
-    checker = Checker(fields, knobs, set(file.methods), known_of(space, file.functions), file.takes, jit.JIT_DISABLED)
+    checker = Checker(
+        fields, knobs, set(file.methods), known_of(space, file.functions), file.takes, jit.JIT_DISABLED
+    )
     used: set[str] = set()
     for hook in file.hooks:
         takes, wanted = (

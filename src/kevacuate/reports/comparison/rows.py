@@ -239,7 +239,7 @@ def value_of(row: Row, run: Run) -> float | None:
 
 
 def with_own_rows(runs: Iterable[Run]) -> list[Row]:
-    """All rows, and behind those of the built-in policies the counters that policies of hooks declare, as their runs tell them."""
+    """All rows, and behind those of the built-in policies the counters that policies of hooks declare, as runs tell them."""
     told: dict[str, Row] = {}
     for run in runs:
         for name, how in run.provenance.get("policy_rows", {}).items():
