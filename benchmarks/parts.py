@@ -43,6 +43,22 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
 )
 
 
+class _Standing:
+    """Stands for a function or an entry point: a call goes another way, what else it is asked for is the function's."""
+
+    def __init__(self, function: Callable[..., Any], call: Callable[..., Any]) -> None:
+        self._function, self._call = function, call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __get__(self, owner: Any, _kind: type | None = None) -> Any:
+        return self if owner is None else functools.partial(self, owner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+
 class Timers:
     """CPU seconds and calls by part."""
 
@@ -53,7 +69,6 @@ class Timers:
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """*call*, timed as *name*; of a generator every step is."""
 
-        @functools.wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
             begin = time.process_time()
             try:
@@ -63,7 +78,7 @@ class Timers:
                 self.calls[name] += 1
             return self._steps(name, result) if isinstance(result, Iterator) else result
 
-        return timed
+        return _Standing(call, timed)
 
     def _steps(self, name: str, rows: Iterator[Any]) -> Iterator[Any]:
         while True:

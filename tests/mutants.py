@@ -33,14 +33,14 @@ SPLIT = "tests/mm/test_split_folio.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
-    ("reports/comparison/rows.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
-    ("reports/comparison/rows.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
+    ("measure/table.py", '("mixed_blocks",), LOWER)', '("mixed_blocks",), HIGHER)', ROWS),
+    ("measure/table.py", '"thp_fault_alloc", "faults", HIGHER)', '"thp_fault_alloc", "faults", LOWER)', ROWS),
     ("reports/triage/words.py", 'triage["seconds"] < SHORT', 'triage["seconds"] <= SHORT', DEFINITIONS),
     ("kernel/extfrag.py", "order_taken >= pageblock_order", "order_taken > pageblock_order", DEFINITIONS),
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
     ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
     ("measure/blocks.py", "(movable > 0) & (unmovable > 0)", "(movable > 0) | (unmovable > 0)", DEFINITIONS),
-    ("measure/blocks.py", "(mt == MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
+    ("measure/blocks.py", "(mt == k.MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),
     ("kernel/pageflags.py", "return can_move(tails_as_heads(words))", "return can_move(words)", DEFINITIONS),
@@ -71,10 +71,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("fidelity/verdict/level.py", " and run.image == image", "", VERDICT),
     ("fidelity/verdict/outcomes.py", "int(number[1]) >= 6", "int(number[1]) >= 5", VERDICT),
     ("fidelity/verdict/columns.py", '"end_mixed": "end.mixed_blocks"', '"end_mixed": "end.polluted_blocks"', VERDICT),
-    ("reports/fidelity/kernels.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
-    ("reports/comparison/worth.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
-    ("reports/comparison/worth.py", "self.right == self.asked", "self.right > 0", WORTH),
-    ("reports/comparison/worth.py", ' and effect["holds"]', "", WORTH),
+    ("../../docs/kernels_document.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
+    ("measure/trustrecord.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
+    ("measure/trustrecord.py", "self.right == self.asked", "self.right > 0", WORTH),
+    ("../../docs/generate_trust.py", ' and effect["holds"]', "", WORTH),
     ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
      "True for row_id in deciding", WORTH),
     ("measure/stalls.py", "begin.zone != (e.b, e.c)", "False", STALLS),
@@ -164,7 +164,7 @@ def main() -> int:
     alive = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for part in ("src", "tests", "pyproject.toml"):
+        for part in ("src", "tests", "docs", "pyproject.toml"):
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, copy / part)

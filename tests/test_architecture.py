@@ -35,6 +35,7 @@ ANYWHERE = {
     "kevacuate.intrinsics",
     "kevacuate.jit",
     "kevacuate.lowering",
+    "kevacuate.percent",
     "kevacuate.records",
     "kevacuate.recordtypes",
 }

@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     for name in ("kernel", "initrd", "vmlinux"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--job", default="dentries", choices=("dentries", "pipes", "sockets"))
+    parser.add_argument("--job", default="dentries", choices=("dentries", "pipes", "sockets", "pages"))
     parser.add_argument("--memory", default="768M")
     parser.add_argument("--append", default="")
     return parser.parse_args()

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
     from kevacuate.measure.fidelity import Verification
+    from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
     from kevacuate.measure.saved import load, save
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
     from kevacuate.observe.files.door import triage
-    from kevacuate.observe.holders import Holders
     from kevacuate.observe.info import info
     from kevacuate.observe.outcomes import compare_recorded
     from kevacuate.policy import POLICIES, Policy, parse_policy
@@ -95,7 +95,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
-    "Holders": "observe.holders",
+    "Holders": "measure.holders",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
     "POLICIES": "policy",

@@ -21,6 +21,7 @@ from kevacuate.capture.holders_files import claim_open_files, pfns_of
 from kevacuate.capture.holders_kpageflags import read_kpageflags
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
 from kevacuate.capture.holders_struct_pages import Columns, claim_by_struct_page, claim_off_lru
+from kevacuate.capture.machine import page_flags_unread
 from kevacuate.capture.vmcore import Core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
 from kevacuate.errors import KevacuateError
@@ -28,7 +29,7 @@ from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_hea
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import machine_blocks
 from kevacuate.live.text import held_words
-from kevacuate.observe.holders import (
+from kevacuate.measure.holders import (
     ABSENT,
     FREE,
     MOVABLE,
@@ -37,7 +38,7 @@ from kevacuate.observe.holders import (
     Holder,
     find_holders,
 )
-from kevacuate.observe.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
+from kevacuate.measure.holders_by_flags import BY_FLAG, NAMELESS, NO_FLAG, classify
 from kevacuate.recording.procfs import parse_slabinfo
 
 LRU, RESERVED, HEAD = 1 << 4, 1 << 12, 1 << 16
@@ -266,14 +267,18 @@ def test_page_owner_names_who_asked(kernel: Kernel) -> None:
     kernel.names_ |= {"page_owner_ops": EXTRA + 600, "page_ext_size": EXTRA + 640}
     kernel.put(EXTRA + 600, 8, 16)
     kernel.put(EXTRA + 640, 8, 80)
-    for pfn, flags in ((1800, 3), (1801, 1), (1802, 3)):
-        extension(kernel, pfn, 80, {0: (8, flags), 24: (4, 7 if pfn < 1802 else 8)})
+    for pfn, flags, handle in ((1800, 3, 7), (1801, 1, 7), (1802, 3, 8), (1803, 3, 9)):
+        extension(kernel, pfn, 80, {0: (8, flags), 24: (4, handle)})
     claims, _ = named(kernel)
     stacks = {7: ["post_alloc_hook", "alloc_pages_noprof", "relay_open", "main"], 8: []}
+    stacks[9] = [
+        "register_early_stack",
+        "init_page_owner",
+    ]  # of a page that was there before page_owner began
     told = claim_by_owner(kernel, claims, lambda pfn: EXT, lambda h: stacks[h])
     assert told == ()
     assert holder_of(claims, 1800) == Holder("allocated by", "relay_open")
-    assert [holder_of(claims, pfn).kind for pfn in (1801, 1802)] == [UNKNOWN] * 2
+    assert [holder_of(claims, pfn).kind for pfn in (1801, 1802, 1803)] == [UNKNOWN] * 3
     kernel.put(EXTRA + 600, 8, 0)
     assert "page_owner=on" in claim_by_owner(kernel, claims, lambda pfn: 0, lambda h: [])[0]
 
@@ -317,6 +322,20 @@ def test_allocation_tags_name_the_line_beside_the_page_and_in_its_flags(kernel: 
     assert claim_by_tags(kernel, columns, claims, lambda pfn: 0) == ()
     assert holder_of(claims, 1810) == expected
     assert [holder_of(claims, pfn).kind for pfn in (1800, 1811)] == [UNKNOWN] * 2
+
+
+def test_tags_that_are_off_name_nobody(kernel: Kernel) -> None:
+    address = tag(kernel)
+    kernel.names_ |= {"page_ext_size": EXTRA + 640, "mem_alloc_profiling_key": EXTRA + 650}
+    kernel.put(EXTRA + 640, 8, 8)
+    extension(kernel, 1800, 8, {0: (8, address)})  # of whoever had the page while they were on
+    for on in (0, 1):
+        kernel.put(EXTRA + 650, 4, on)
+        claims, columns = named(kernel)
+        told = claim_by_tags(kernel, columns, claims, lambda pfn: EXT)
+        assert (holder_of(claims, 1800).kind == UNKNOWN) == (not on)
+        assert [line for line in told if "they are off here" in line] == list(told)
+        assert len(told) == 1 - on
 
 
 def test_the_first_name_stays_and_a_compound_page_has_one() -> None:
@@ -440,8 +459,21 @@ def test_a_page_that_came_into_use_meanwhile_is_not_charged_as_the_kernels(tmp_p
 
 def test_without_kpageflags_it_is_said(proc: Path) -> None:
     (proc / "kpageflags").unlink()
-    with pytest.raises(KevacuateError, match=r"kpageflags cannot be read \(No such file.*run it with sudo"):
+    with pytest.raises(
+        KevacuateError, match=r"^There is no \S*/kpageflags: .*CONFIG_PROC_PAGE_MONITOR.*container"
+    ):
         read_kpageflags()
+
+
+@pytest.mark.parametrize(("user", "todo"), [(0, "run it on the host"), (1000, "run it with sudo")])
+def test_who_may_not_read_page_flags_is_told_what_to_do(
+    user: int, todo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    said = str(page_flags_unread(tmp_path, PermissionError(1, "Operation not permitted")))
+    assert said.startswith(f"{tmp_path} cannot be read (Operation not permitted): {todo}")
+    with pytest.raises(KevacuateError, match=rf"^There is no {tmp_path}/kpageflags: "):
+        FlagSweep(np.arange(1), 9, tmp_path / "kpageflags")
 
 
 def test_nothing_is_left_behind(proc: Path) -> None:

@@ -242,3 +242,42 @@ def test_no_memory_and_system_errors_are_sentences(
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+EMPTY = {
+    "info": [""],
+    "compare": [""],
+    "explain": ["", "1"],
+    "report": [""],
+    "plot": [""],
+    "verify": [""],
+    "triage": [""],
+    "import": [""],
+    "export": ["-o", ""],
+    "replay": ["--save", ""],
+    "snapshot": ["-o", ""],
+    "holders": ["--vmcore", ""],
+    "record": ["-o", ""],
+}
+"""Command, and an empty name where it takes a file's, as an unset variable of a shell gives."""
+
+
+@pytest.mark.parametrize("command", list(EMPTY))
+def test_an_empty_name_is_not_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "an empty name names no file" in refusal(command, *EMPTY[command])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_policy_is_no_policy(synthetic_kev: Path) -> None:
+    for command in (["watch", "--once"], ["replay"], ["compare"], ["explain", "1"]):
+        words = [command[0], synthetic_kev, *command[1:], "--policy", ""]
+        assert refusal(*words).startswith("There is no policy ''"), words
+
+
+def test_a_name_of_two_lines_makes_no_second_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a\nkevacuate: all is well.").touch()
+    said = refusal("info", tmp_path / "a\nkevacuate: all is well.")
+    assert "a\\u000akevacuate: all is well. is empty" in said

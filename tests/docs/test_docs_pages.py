@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from kevacuate.cli.main import COMMANDS
 from kevacuate.measure.permutation import Direction
 from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.observe import recordingadvice
 from kevacuate.observe.files.procadvice import (
     ALLOCSTALLS_AN_HOUR,
     FAULTS,
@@ -25,6 +26,7 @@ from kevacuate.observe.files.procadvice import (
     STALLS,
     WORTH,
 )
+from kevacuate.percent import percent
 from kevacuate.policy import KNOBS
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.reports.triage.words import HEADLINES
@@ -110,7 +112,19 @@ def test_the_page_of_files_has_exactly_the_rules_of_advice() -> None:
     said = " ".join(row[1] for row in rows)
     for limit in (WORTH, STALLS, FAULTS, ALLOCSTALLS_AN_HOUR, PROACTIVENESS, MOST_PROACTIVE, GROWN):
         assert f"{limit:,}" in said, limit
-    assert f"{GROWN_SHARE:.0%}".replace("%", " %") in said
+    assert percent(GROWN_SHARE) in said
+
+
+def test_the_page_of_triage_has_exactly_the_rules_of_advice_on_a_recording() -> None:
+    rows = table((DOCS / "triage.md").read_text(encoding="utf-8"), "recording-rules")
+    assert [row[0].strip("`") for row in rows] == [rule.__name__ for rule in recordingadvice.RULES]
+    said = " ".join(row[1] for row in rows)
+    limits = [
+        getattr(recordingadvice, name)
+        for name in ("MIXING", "CLAIMS", "STALLS", "RECLAIMS", "RECLAIMS_AN_HOUR", "WORTH")
+    ]
+    for limit in (*limits, round(100 * recordingadvice.CIRCLES)):
+        assert f"{limit:,} " in said, limit
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

@@ -44,6 +44,12 @@ def test_everything_comes_back(compared: Comparison, saved: Path) -> None:
         assert new.frames.zones == old.frames.zones
         assert np.array_equal(new.frames.blocks.at(-1), old.frames.blocks.at(-1))
         assert np.array_equal(new.frames.pages.at(5), old.frames.pages.at(5))
+        assert old.frames.held is not None
+        assert new.frames.held is not None
+        assert len(old.frames.held.cells) > 0
+        assert np.array_equal(new.frames.held.cells, old.frames.held.cells)
+        assert new.frames.held.of_row(0) == old.frames.held.of_row(0)
+        assert (new.frames.held.labels, new.frames.held.t) == (old.frames.held.labels, old.frames.held.t)
         assert new.history is not None
         assert old.history is not None
         assert np.array_equal(new.history.records, old.history.records)

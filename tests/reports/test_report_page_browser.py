@@ -432,6 +432,40 @@ def test_what_was_recorded_without_a_replay(show: Any, tmp_path: Path) -> None:
         assert "As it was recorded." in shown.locator("#conclusion").inner_text()
         assert run.frames is not None
         assert shown.evaluate(PLANE, [0, 1]) == run.frames.blocks.at(1).tolist()
+        shown.evaluate("b => kevKeys.focusBlock(b)", int(run.frames.start[3]) >> run.frames.pageblock_order)
+        assert text_of(shown, "#block-held") == "", "its states have no page flags"
+        assert watched.said == []
+
+
+def test_what_holds_a_block_is_said_as_explain_says_it(show: Any, tmp_path: Path) -> None:
+    from kevacuate.observe.maps import about_recorded, recorded_flows, recorded_run
+    from kevacuate.recording import Recording
+    from kevacuate.reports.story.sources import unmovable_at
+
+    source = Recording.open(Path(__file__).resolve().parent.parent / "data" / "one-cpu.kev")
+    run = recorded_run(source)
+    path = tmp_path / "held.html"
+    path.write_text(recorded_page(about_recorded(source), run, recorded_flows(source), "As it was recorded."))
+    frames = run.frames
+    assert frames is not None
+    assert frames.held is not None
+    with_pages, without = (
+        int(frames.held.cells[-1, 0]),
+        int(np.setdiff1d(np.arange(len(frames.start)), frames.held.cells[:, 0])[0]),
+    )
+    with show(path) as watched:
+        shown = watched.page
+        for row in (with_pages, without):
+            shown.evaluate(
+                "b => kevKeys.focusBlock(b, { say: true })", int(frames.start[row]) >> frames.pageblock_order
+            )
+            said = [state.text for state in unmovable_at(source.states, source, place_of(frames, row))]
+            assert (
+                text_of(shown, "#block-held")
+                == f"By the recorded page flags, cannot move: {'; '.join(said)}."
+            )
+            assert ("no page (" in said[0]) == (row == without)
+            assert text_of(shown, "#block-held") in str(shown.locator("#say").text_content())
         assert watched.said == []
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kevacuate.errors import KevacuateError, named_file
-from kevacuate.observe.holders import NEARLY_EMPTY, Holders, find_holders
+from kevacuate.measure.holders import NEARLY_EMPTY, Holders, find_holders
 
 
 def holders(

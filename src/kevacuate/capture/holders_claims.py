@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.pageflags import KPF_BUDDY, can_move, flag, is_absent
-from kevacuate.observe.holders import ABSENT, FREE, MOVABLE, UNKNOWN, Holder
+from kevacuate.measure.holders import ABSENT, FREE, MOVABLE, UNKNOWN, Holder
 
 NAMELESS = 0
 """The code of pages that no source has named: the first holder is the unknown one."""
@@ -30,7 +30,7 @@ class Claims:
     Attributes
     ----------
     code : int32[pages]
-        As :class:`kevacuate.observe.holders.HeldPages` has it; :data:`NAMELESS` while nothing has named a page.
+        As :class:`kevacuate.measure.holders.HeldPages` has it; :data:`NAMELESS` while nothing has named a page.
     holders : list of Holder
         By code.
 

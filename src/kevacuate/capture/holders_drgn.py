@@ -34,7 +34,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE
 from kevacuate.kernel.pageowners import MEMCG_DATA_FLAGS, MEMCG_DATA_KMEM
 from kevacuate.kernel.pcp import pcp_order
-from kevacuate.observe.holders import UNKNOWN, HeldPages, Holder
+from kevacuate.measure.holders import UNKNOWN, HeldPages, Holder
 
 HUGEPAGE_ORDER = 9
 """HPAGE_PMD_ORDER of x86-64."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_struct_pages import has
 from kevacuate.capture.vmcore import Core, Unreadable, number, text
-from kevacuate.observe.holders import Holder
+from kevacuate.measure.holders import Holder
 
 MOST = 1 << 22
 """Files of one table, and buffers of one queue, that are believed."""

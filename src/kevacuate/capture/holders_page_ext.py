@@ -18,12 +18,15 @@ from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_struct_pages import Columns, has
 from kevacuate.capture.vmcore import Core, Unreadable, number, text, variable
 from kevacuate.kernel.pageowners import CODETAG_ID_FIRST, PAGE_EXT_OWNER_ALLOCATED
-from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD, holder_of
-from kevacuate.observe.holders import Holder
+from kevacuate.kernelfiles.allocator_frames import NOT_KEPT, NOT_TOLD, holder_of, is_early
+from kevacuate.measure.holders import Holder
 
 Ints = npt.NDArray[np.int64]
 TableOf = Callable[[int], int]
 """A pfn to what its section has as page_ext (0: nothing): the entry of a pfn lies pfn times page_ext_size behind it."""
+
+TAGS_ON = "mem_alloc_profiling_key"
+"""The static key of allocation tags: above 0 while they are on. Off, pages keep the tags of whoever had them before."""
 
 INVALID = 1
 """Bit of a section's page_ext that is about to go (PAGE_EXT_INVALID)."""
@@ -46,6 +49,8 @@ def claim_by_tags(core: Core, columns: Columns, claims: Claims, table_of: TableO
     """
     if core.symbol("page_alloc_tagging_ops") is None:
         return ("Allocation tags are not told: this kernel has none (CONFIG_MEM_ALLOC_PROFILING).",)
+    if core.symbol(TAGS_ON) is not None and not variable(core, TAGS_ON, 4):
+        return ("Allocation tags are not told: they are off here (boot with sysctl.vm.mem_profiling=1).",)
     known = _Tags(core)
     if variable(core, "mem_profiling_compressed", 4):
         pfn = np.intersect1d(claims.nameless(), columns.pfn)
@@ -138,8 +143,9 @@ def claim_by_owner(
     handles = np.ascontiguousarray(entry[:, where : where + 4]).view("<u4")[:, 0]
     handles = np.where(flags >> np.uint64(PAGE_EXT_OWNER_ALLOCATED) & np.uint64(1) != 0, handles, 0)
     for handle in np.unique(handles[handles != 0]).tolist():
-        name = holder_of(stack_of(handle))
-        if name not in (NOT_KEPT, NOT_TOLD):
+        stack = stack_of(handle)
+        name = holder_of(stack)
+        if name not in (NOT_KEPT, NOT_TOLD) and not is_early(stack):
             claims.claim(pfn[handles == handle], Holder("allocated by", name))
     return ()
 

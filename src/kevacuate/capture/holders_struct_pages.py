@@ -13,7 +13,7 @@ from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.vmcore import Core, Unreadable, number, text
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_PGTABLE, KPF_SLAB, can_move, flag, is_absent
 from kevacuate.kernel.pageowners import PAGE_TYPES, PP_MAGIC_MASK, PP_SIGNATURE
-from kevacuate.observe.holders import Holder
+from kevacuate.measure.holders import Holder
 
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]

@@ -26,7 +26,7 @@ def _drgn() -> Any:
         import drgn
     except ImportError:
         raise KevacuateError(
-            "A vmcore or /proc/kcore is read with drgn, which is not installed: pip install 'kevacuate[drgn]'."
+            "A kernel's memory is read with drgn, which is not installed: pip install 'kevacuate[drgn]'."
         ) from None
     return drgn
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate import ending
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import (
+    Name,
     json_option,
     policies_option,
     repeats_of,
@@ -28,7 +28,7 @@ FORMATS = ("png", "svg", "pdf")
 
 
 @click.command("plot", short_help="Draw figures of a comparison: PNG, SVG or PDF.")
-@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RECORDING|COMPARISON]")
+@click.argument("source", required=False, type=Name(), metavar="[RECORDING|COMPARISON]")
 @click.option(
     "--figure",
     "figures",
@@ -41,9 +41,7 @@ FORMATS = ("png", "svg", "pdf")
 )
 @policies_option("Replay a recording under this policy", PAIR)
 @repeats_option()
-@click.option(
-    "-o", "--output", default=Path(), type=click.Path(path_type=Path, file_okay=False), help="Directory."
-)
+@click.option("-o", "--output", default=Path(), type=Name(file_okay=False), help="Directory.")
 @json_option
 @replay_options
 def command(
@@ -82,7 +80,6 @@ def command(
                 drawn = getattr(plot, FIGURES[figure])(comparison)
             for form in formats or ("png",):
                 written.append(plot.save(drawn, output / f"{name}-{figure}.{form}"))
-                ending.written.append(str(written[-1]))
             pyplot().close(drawn)
     if as_json:
         print_json({"files": [str(path) for path in written], "digest": comparison.recording["digest"]})

@@ -9,19 +9,8 @@ pages were reclaimed as the machine has, and the former folio is forgotten (op T
 
 from __future__ import annotations
 
-from kevacuate.demand.objects import (
-    G_CACHE_SIZE,
-    G_CACHED,
-    G_SHADOW,
-    G_SHADOWS,
-    MAX_ORDER,
-    OP_TRUNCATE,
-    SHADOW_TAIL,
-    Q,
-    Tables,
-    emit,
-    i64,
-)
+from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import Tables, emit, i64
 from kevacuate.demand.pagekinds import mix
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.recording.demand import DemandChunk
@@ -30,21 +19,21 @@ from kevacuate.records import Words
 NO_FILE = 1
 """Key of a shadow of whose file nothing is known: no place of the page cache has it."""
 
-_Q_TRUNCATED = Q["truncated"]
-_Q_FORGOTTEN = Q["shadows_forgotten"]
-_Q_PEAK = Q["peak_shadows"]
+_Q_TRUNCATED = ob.Q["truncated"]
+_Q_FORGOTTEN = ob.Q["shadows_forgotten"]
+_Q_PEAK = ob.Q["peak_shadows"]
 
 
 @part
 def _home(s: Tables, key: int) -> int:
     """Where the key's entry is looked for first."""
-    return i64(mix(key, i64(7)) & (s.g[G_CACHE_SIZE] - 1))
+    return i64(mix(key, i64(7)) & (s.g[ob.G_CACHE_SIZE] - 1))
 
 
 @part
 def find_place(s: Tables, key: int) -> int:
     """The place of the key in the table, or the empty place where it would go (linear probing)."""
-    last = s.g[G_CACHE_SIZE] - 1
+    last = s.g[ob.G_CACHE_SIZE] - 1
     at = _home(s, key)
     while s.cache_key[at] != 0 and s.cache_key[at] != key:
         at = (at + 1) & last
@@ -55,7 +44,7 @@ def find_place(s: Tables, key: int) -> int:
 def enter(s: Tables, key: int, value: int) -> None:
     """Say what is at the key's place in the page cache."""
     at = find_place(s, key)
-    s.g[G_CACHED] += s.cache_key[at] == 0
+    s.g[ob.G_CACHED] += s.cache_key[at] == 0
     s.cache_key[at] = key
     s.cache_value[at] = value
 
@@ -71,11 +60,11 @@ def enter_all(tables: Tables, keys: Words, values: Words) -> None:
 @part
 def leave(s: Tables, key: int) -> None:
     """Nothing is at the key's place any more; entries behind move up, so that no search breaks off."""
-    last = s.g[G_CACHE_SIZE] - 1
+    last = s.g[ob.G_CACHE_SIZE] - 1
     hole = find_place(s, key)
     if s.cache_key[hole] == 0:
         return
-    s.g[G_CACHED] -= 1
+    s.g[ob.G_CACHED] -= 1
     at = hole
     while True:
         at = (at + 1) & last
@@ -92,9 +81,9 @@ def leave(s: Tables, key: int) -> None:
 @part
 def first_shadow(s: Tables, shadow: int) -> int:
     """The first shadow of the folio that this one was a page of."""
-    for order in range(MAX_ORDER + 1):
+    for order in range(ob.MAX_ORDER + 1):
         first = shadow >> order << order
-        if i64(s.shadow_order[first]) != SHADOW_TAIL:
+        if i64(s.shadow_order[first]) != ob.SHADOW_TAIL:
             return first
     return shadow
 
@@ -113,7 +102,7 @@ def forget_shadow(s: Tables, shadow: int) -> None:
 @part
 def _truncate_row(s: Tables, out: DemandChunk, shadow: int, order: int) -> None:
     """A TRUNCATE row of the shadows from *shadow* on, which are gone then."""
-    emit(s, out, OP_TRUNCATE, i64(0), order, i64(0), i64(0), i64(0), shadow)
+    emit(s, out, ob.OP_TRUNCATE, i64(0), order, i64(0), i64(0), i64(0), shadow)
     s.q[_Q_TRUNCATED] += 1
     for i in range(shadow, shadow + (1 << order)):
         forget_shadow(s, i)
@@ -144,19 +133,19 @@ def new_shadows(s: Tables, out: DemandChunk, order: int, key: int) -> int:
     *key* is the first page's place in the page cache; the others' follow.
     """
     size = 1 << order
-    first = (i64(s.g[G_SHADOW]) + size - 1) >> order << order
-    if first == 0 or first + size > i64(s.g[G_SHADOWS]):
+    first = (i64(s.g[ob.G_SHADOW]) + size - 1) >> order << order
+    if first == 0 or first + size > i64(s.g[ob.G_SHADOWS]):
         first = size
-    if first + size > i64(s.g[G_SHADOWS]):
+    if first + size > i64(s.g[ob.G_SHADOWS]):
         return i64(0)
     for i in range(first, first + size):
         if i64(s.shadow_key[i]) != 0:
             s.q[_Q_FORGOTTEN] += 1
             truncate_shadow(s, out, i)
     for i in range(size):
-        s.shadow_order[first + i] = SHADOW_TAIL
+        s.shadow_order[first + i] = ob.SHADOW_TAIL
         s.shadow_key[first + i] = NO_FILE if key == NO_FILE else key + i
     s.shadow_order[first] = order
-    s.g[G_SHADOW] = first + size
+    s.g[ob.G_SHADOW] = first + size
     s.q[_Q_PEAK] = max(i64(s.q[_Q_PEAK]), first + size)
     return first

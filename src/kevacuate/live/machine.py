@@ -16,7 +16,7 @@ from kevacuate.live.flags import FlagSweep
 from kevacuate.live.stallfeed import StallFeed
 from kevacuate.live.tap import ExtfragTap
 from kevacuate.live.view import SO_FAR, Extfrag, Queued, View
-from kevacuate.observe.holders import HeldBlocks
+from kevacuate.measure.holders import HeldBlocks
 from kevacuate.recording import Lost, procfs
 from kevacuate.recording.snapshot import ZoneCounts, snapshot_from_texts
 

@@ -19,7 +19,7 @@ from kevacuate.kernel.extfrag import CLAIM_BLOCK
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
-from kevacuate.observe.holders import UNCLEAR, HeldBlocks
+from kevacuate.measure.holders import UNCLEAR, HeldBlocks
 from kevacuate.recording import Lost
 
 LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))

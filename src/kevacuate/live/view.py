@@ -13,8 +13,8 @@ from kevacuate.kernel.extfrag import KIND_NAMES, extfrag_kind
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.measure.extfrag import queues_evacuation
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_NAMES
+from kevacuate.measure.holders import HeldBlocks
 from kevacuate.measure.mixed_bounds import Bounds
-from kevacuate.observe.holders import HeldBlocks
 
 UNCLEAR = len(CONTENT_NAMES)
 """Content of a block that only pages without any flag make mixed or unmovable: the kernel's, or on a per-CPU list."""

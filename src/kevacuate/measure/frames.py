@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.blocks import BlockKinds, block_kinds, is_mixed
+from kevacuate.measure.held_states import HeldStates
 from kevacuate.measure.pages import FREE, IN_USE, MOVABLE, PCP, RECLAIMABLE, UNMOVABLE
 from kevacuate.mm.constants import MIGRATE_MOVABLE
 
@@ -279,6 +280,8 @@ class Frames:
     pages : Steps or None
         The class of every page of those blocks (:data:`kevacuate.measure.pages.PAGE_NAMES`), uint8[blocks << pageblock_order];
         None where that was too much to keep.
+    held : HeldStates or None
+        What the pages are that cannot move, at the recorded states that have page flags: of a replay the start state alone.
     """
 
     t: npt.NDArray[np.int64]
@@ -288,6 +291,7 @@ class Frames:
     pageblock_order: int
     blocks: Steps
     pages: Steps | None = None
+    held: HeldStates | None = None
 
     def at(self, moment: int) -> BlockFrame:
         """One moment's frame; negative numbers count from the end."""
@@ -320,3 +324,5 @@ class Frames:
             raise KevacuateError("the map's parts contradict each other: the file is damaged, save it again.")
         for plane, _, _ in planes:
             plane.check()
+        if self.held is not None:
+            self.held.check(blocks)

@@ -21,7 +21,9 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError, instance, named_file
 from kevacuate.measure.frames import Frames, Steps
+from kevacuate.measure.held_states import HeldStates
 from kevacuate.measure.history import History
+from kevacuate.measure.holders import Holder
 from kevacuate.measure.results import Comparison, Run
 from kevacuate.recording.atomic_write import written
 from kevacuate.recording.recognise import SAVED, recognised
@@ -50,6 +52,8 @@ def _run_arrays(name: str, run: Run) -> Arrays:
         arrays |= _steps_arrays(f"{name}.blocks", frames.blocks)
         if frames.pages is not None:
             arrays |= _steps_arrays(f"{name}.pages", frames.pages)
+        if frames.held is not None:
+            arrays |= {f"{name}.held.t": frames.held.t, f"{name}.held.cells": frames.held.cells}
     if run.history is not None:
         arrays[f"{name}.history"] = run.history.records
     return arrays
@@ -60,6 +64,11 @@ def _run_about(run: Run) -> dict[str, Any]:
     about = run.to_json(series=True)
     if run.frames is not None:
         about["map"] = {"zones": list(run.frames.zones), "pageblock_order": run.frames.pageblock_order}
+        if run.frames.held is not None:
+            about["map"]["held"] = {
+                "states": run.frames.held.labels,
+                "holders": [(holder.kind, holder.name) for holder in run.frames.held.holders],
+            }
     if run.history is not None:
         about["history"] = {"pageblock_order": run.history.pageblock_order, "lost": run.history.lost}
     return about
@@ -177,9 +186,17 @@ def _read_frames(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> 
         order,
         _read_steps(archive, f"{name}.blocks"),
         _read_steps(archive, f"{name}.pages") if pages else None,
+        _read_held(archive, name, about["held"]) if "held" in about else None,
     )
     frames.check()
     return frames
+
+
+def _read_held(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> HeldStates:
+    """What holds a map's pageblocks; the map checks it."""
+    t, cells = (_read_array(archive, f"{name}.held.{part}").astype(np.int64) for part in ("t", "cells"))
+    holders = tuple(Holder(str(kind), str(label)) for kind, label in about["holders"])
+    return HeldStates(tuple(str(state) for state in about["states"]), t, holders, cells)
 
 
 def _read_run(archive: zipfile.ZipFile, name: str, about: dict[str, Any]) -> Run:

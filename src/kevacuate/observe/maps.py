@@ -11,6 +11,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.measure.extfrag import ExtfragTable, extfrag_of, tells_ownership
 from kevacuate.measure.frames import Frames, StepsBuilder, encode
+from kevacuate.measure.held_states import held_states
 from kevacuate.measure.moments import state_moment
 from kevacuate.measure.pages import RESERVED, count_classes, page_classes
 from kevacuate.recording import EventKind, Recording
@@ -60,7 +61,8 @@ def recorded_frames(recording: Recording) -> Frames:
         zone[np.searchsorted(start, state.blocks.pfn)] = [zones.get(int(z), 0) for z in state.blocks.zone]
     t = np.array([state.ts - states[0].ts for state in states], np.int64)
     kept = planes.build() if pages <= PAGES_KEPT else None
-    return Frames(t, start, zone, names, order, blocks.build(), kept)
+    held = held_states(states, states[0].ts, start, order, recording.machine.hugepage_order)
+    return Frames(t, start, zone, names, order, blocks.build(), kept, held)
 
 
 def _zone_name(recording: Recording, start_pfn: int, name: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kevacuate.measure.results import Run
-from kevacuate.measure.rows import LOWER, Row, counter, milliseconds
+from kevacuate.measure.rows import LOWER, Row, counter
+from kevacuate.measure.table import WORKER_MS
 from kevacuate.policy.api import (
     MAINLINE_RULE,
     MIGRATE_ISOLATE,
@@ -103,14 +104,7 @@ ROWS = (
     Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", counter("pages_dropped"), LOWER),
     Row("cost.pages_migrated", "Cost", "migrated", "pages", counter("pages_migrated")),
     Row("cost.pages_failed", "Cost", "failed to migrate", "pages", counter("pages_failed"), LOWER),
-    Row(
-        "cost.worker_ms",
-        "Cost",
-        "workers' CPU time (virtual)",
-        "ms",
-        milliseconds("worker_cpu_seconds"),
-        LOWER,
-    ),
+    WORKER_MS,
 )
 
 

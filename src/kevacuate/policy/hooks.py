@@ -94,6 +94,8 @@ def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> A
 
 def counter(label: str, unit: str, *, better: str = "") -> Any:
     """A number that hooks count up; it is a row of ``compare``'s table. *better* is ``lower``, ``higher`` or empty."""
+    if better not in ("", "lower", "higher"):
+        raise ValueError(f"a counter is better lower, higher or neither, not {better!r}")
     return Declared("counter", label, unit=unit, better=better)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kevacuate.observe.holders import UNKNOWN
+from kevacuate.measure.holders import UNKNOWN
 from kevacuate.reports.plain import plain_table
 
 PAGE_BYTES = 4096
@@ -59,7 +59,7 @@ def words(found: Mapping[str, Any]) -> str:
     Parameters
     ----------
     found : mapping
-        :meth:`kevacuate.observe.holders.Holders.to_json`.
+        :meth:`kevacuate.measure.holders.Holders.to_json`.
 
     """
     counts = found["blocks"]
@@ -89,7 +89,7 @@ def table(found: Mapping[str, Any], most: int = 20) -> Table:
     Parameters
     ----------
     found : mapping
-        :meth:`kevacuate.observe.holders.Holders.to_json`.
+        :meth:`kevacuate.measure.holders.Holders.to_json`.
     most : int
         Rows shown; the last line says how many are left out.
 

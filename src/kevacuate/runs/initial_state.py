@@ -247,33 +247,6 @@ def _load_lists(state: State, recorded: AllocatorState, skip: np.ndarray, zone_o
 
 def initial_state(
     machine: Machine,
-    recorded: AllocatorState,
-    start: StartObjects,
-    policy: Policy,
-    options: ReplayOptions,
-    objects: int,
-    skip: np.ndarray,
-    *,
-    closed: bool = False,
-) -> State:
-    """The model's state at the recording's start, ready for the first row of the demand.
-
-    *objects* is the least number of objects to have room for, *skip* a bool per block of the start: see :func:`skip_bits` and
-    :func:`start_of`. *closed* as of :func:`machine_config`.
-
-    Raises
-    ------
-    KevacuateError
-        The state is inconsistent, or the model cannot hold the machine.
-
-    """
-    begun = start_of(machine, recorded, policy)
-    config = machine_config(machine, begun, policy.settings, closed=closed)
-    return loaded_state(machine, config, recorded, begun, start, policy, options, objects, skip)
-
-
-def loaded_state(
-    machine: Machine,
     config: MachineConfig,
     whole: AllocatorState,
     recorded: AllocatorState,
@@ -283,7 +256,10 @@ def loaded_state(
     objects: int,
     skip: np.ndarray,
 ) -> State:
-    """:func:`initial_state`, where *recorded* (:func:`start_of` of *whole*) and *config* (:func:`machine_config`) are known.
+    """The model's state at the recording's start, ready for the first row of the demand.
+
+    *config* is of :func:`machine_config`, *whole* the start as recorded, *recorded* what :func:`start_of` leaves of it. *objects*
+    is the least number of objects to have room for, *skip* a bool per block of the start: see :func:`skip_bits`.
 
     Raises
     ------

@@ -6,28 +6,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kevacuate._version import __version__
+from kevacuate.demand import objects as ob
 from kevacuate.demand.build import Demand, build_demand
-from kevacuate.demand.objects import (
-    OP_ACCESS,
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_GATHER,
-    OP_RECLAIM,
-    OP_SPLIT,
-)
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
 from kevacuate.measure import Run, moment, run_metrics, so_far
+from kevacuate.measure.frames import Frames
+from kevacuate.measure.held_states import held_states
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
@@ -41,7 +34,7 @@ from kevacuate.runs.base_page_ids import first_ids, more_base_pages
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
-    loaded_state,
+    initial_state,
     machine_config,
     skip_bits,
     start_of,
@@ -112,7 +105,7 @@ class Replay:
         objects = known + base_page_objects(policy, recorded)
         room = objects + max(self._shadows, 0)
         skip = skip_bits(start, policy, options.seed)
-        self.state: State = loaded_state(
+        self.state: State = initial_state(
             machine, config, recorded, start, demand.start_objects, policy, options, room, skip
         )
         vary_kswapd(self.state, options.variation, options.seed)
@@ -166,7 +159,7 @@ class Replay:
         rows = DemandChunk(
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
-        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == OP_SPLIT].max(initial=0))) + 1
+        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == ob.OP_SPLIT].max(initial=0))) + 1
         if largest > self.state.view.cfg.npages * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
@@ -244,9 +237,17 @@ class Replay:
         history = None
         if self.map:
             history = History.of_log(self.log, self.state.view.cfg.pageblock_order, self.lost_log)
-        frames = self.map.frames() if self.map else None
+        frames = self._frames() if self.map else None
         metrics, provenance = self._metrics(rows), self._provenance()
         return Run(self.policy.spec, metrics, self.series, provenance, timing, frames, history)
+
+    def _frames(self) -> Frames:
+        """The map, and what holds its pageblocks in the recorded start state."""
+        assert self.map is not None
+        frames, machine, start = self.map.frames(), self.recording.machine, self.recording.start
+        begin = 0 if start is None else start.ts
+        held = held_states([start], begin, frames.start, machine.pageblock_order, machine.hugepage_order)
+        return replace(frames, held=held)
 
     def _metrics(self, rows: int) -> dict[str, Any]:
         return {
@@ -330,14 +331,14 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
     """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
     obj, aux = int(rows.obj[at]), int(rows.aux[at])
     what = {
-        OP_ALLOC: f"allocates object {obj}, which is still in use",
-        OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
-        OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
-        OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
-        OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
-        OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
-        OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
-        OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
+        ob.OP_ALLOC: f"allocates object {obj}, which is still in use",
+        ob.OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
+        ob.OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
+        ob.OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
+        ob.OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
+        ob.OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
+        ob.OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
+        ob.OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."
 

@@ -77,6 +77,6 @@ const kev = (() => {
 
   return {
     $, data, read, state, listeners, integer, make, css, lineColour, LINE_DASH, clock, percent, palette, seek, firstAtOrAfter,
-    hex, pages, typeName, runs: data.runs.map((about) => ({ about })), map: null, stories: null, loaded: false,
+    hex, pages, typeName, runs: data.runs.map((about) => ({ about })), map: null, stories: null, held: null, loaded: false,
   };
 })();

@@ -57,6 +57,15 @@ const kevBlock = (() => {
     return kev.stories.untold.has(block) ? "Its story is not in this page, to keep it small." : data.stories.nothing;
   }
 
+  /** What pages of a block cannot move, by its recorded page flags; empty where there are none. */
+  function heldWords(block) {
+    if (!kev.held) return "";
+    const place = kev.held.placeOf.get(block);
+    if (place === undefined && kev.held.untold.has(block)) return "What holds this block is not in this page, to keep it small.";
+    const states = place === undefined ? data.held.nothing : kev.held.list[place];
+    return `By the recorded page flags, cannot move: ${states.join("; ")}.`;
+  }
+
   function step([t, cpu, words]) {
     const on = cpu < 0 ? "" : make("small", {}, `CPU ${cpu}`);
     const item = make("li", {}, make("time", {}, clock(t / 1e6)), make("span", {}, words, " ", on));
@@ -167,6 +176,7 @@ const kevBlock = (() => {
       $("block-where").textContent = where(block) + note + told;
       const together = storiesOf(block);
       $("block-together").textContent = together ? together[0].join(" ") : "";
+      $("block-held").textContent = heldWords(block);
       for (const run of mapped()) fillStory(run, block);
     }
     for (const run of mapped()) drawRun(run, block);
@@ -174,7 +184,7 @@ const kevBlock = (() => {
 
   function sayBlock(block) {
     const words = mapped().map((run) => `${run.about.policy}: ${holds(run, block)}. ${summaryOf(run, block)}`);
-    $("say").textContent = `Block ${kev.map.numbers[block]}, ${where(block)}. ${words.join(" ")}`;
+    $("say").textContent = `Block ${kev.map.numbers[block]}, ${where(block)}. ${words.join(" ")} ${heldWords(block)}`;
   }
 
   return { drawBlock, sayBlock };

@@ -16,6 +16,7 @@ from kevacuate.measure.history import PFN, D
 from kevacuate.measure.pages import PAGE_NAMES
 from kevacuate.mm import constants as k
 from kevacuate.reports.escape import visible
+from kevacuate.reports.page.held import pack_held
 from kevacuate.reports.page.pack import Blobs, ascending, pack_marks, pack_steps
 from kevacuate.reports.page.stories import explain_command, pack_stories
 
@@ -166,6 +167,20 @@ def thinned(runs: Sequence[Run], most: int = MOST_CHANGES) -> tuple[list[Run], i
     return shown, every
 
 
+def _map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What the map's pageblocks are; *detailed* are the indices of those whose pages are shown."""
+    return {
+        "blocks": len(mapped.start),
+        "order": mapped.pageblock_order,
+        "levels": levels(mapped.pageblock_order).tolist(),
+        "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
+        "zone": blobs.add(mapped.zone.tobytes()),
+        "zones": [visible(name) for name in mapped.zones],
+        "detailed": blobs.varints(ascending(detailed)),
+        "all_detailed": len(detailed) == len(mapped.start),
+    }
+
+
 def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, Any], Blobs]:
     """(JSON values, streams) for the runs to be drawn: one of each policy."""
     blobs = Blobs()
@@ -182,21 +197,14 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "explain": explain_command(comparison.recording.get("name", "")),
         "map": None,
         "stories": None,
+        "held": None,
     }
     if mapped is not None:
-        data["map"] = {
-            "blocks": len(mapped.start),
-            "order": mapped.pageblock_order,
-            "levels": levels(mapped.pageblock_order).tolist(),
-            "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
-            "zone": blobs.add(mapped.zone.tobytes()),
-            "zones": [visible(name) for name in mapped.zones],
-            "detailed": blobs.varints(ascending(detailed)),
-            "all_detailed": len(detailed) == len(mapped.start),
-            "every": every,
-        }
+        data["map"] = _map_data(blobs, mapped, detailed) | {"every": every}
+        score = interest(runs, mapped)
+        data["held"] = pack_held(blobs, runs, score)
         if any(run.history is not None for run in runs):
-            data["stories"] = pack_stories(blobs, runs, mapped, interest(runs, mapped))
+            data["stories"] = pack_stories(blobs, runs, mapped, score)
     data["runs"] = [
         {
             **run_data(blobs, run, times, detailed),

@@ -116,13 +116,13 @@ const kevDecode = (() => {
     return out;
   }
 
-  /** The stories: which blocks have one in the page, by their place in the list, and which have one that is not here. */
-  async function stories(read, about) {
-    const [told, untold, texts] = await Promise.all([about.told, about.untold, about.texts].map(read));
+  /** Texts of blocks: which blocks have one in the page, by their place in the list, and which have one that is not here. */
+  async function texts(read, about) {
+    const [told, untold, list] = await Promise.all([about.told, about.untold, about.texts].map(read));
     const placeOf = new Map();
     ascending(told).forEach((block, place) => placeOf.set(block, place));
-    return { placeOf, untold: new Set(ascending(untold)), list: JSON.parse(new TextDecoder().decode(texts)) };
+    return { placeOf, untold: new Set(ascending(untold)), list: JSON.parse(new TextDecoder().decode(list)) };
   }
 
-  return { inflate, varints, offsets, sumGaps, plane, Steps, steps, ascending, marks, stories };
+  return { inflate, varints, offsets, sumGaps, plane, Steps, steps, ascending, marks, texts };
 })();

@@ -158,7 +158,8 @@ const kevKeys = (() => {
       if (marks) run.marks = await kevDecode.marks(read, marks);
       if (pages) run.detail = { rowOf, steps: await kevDecode.steps(read, pages) };
     };
-    if (data.stories) kev.stories = await kevDecode.stories(read, data.stories);
+    if (data.stories) kev.stories = await kevDecode.texts(read, data.stories);
+    if (data.held) kev.held = await kevDecode.texts(read, data.held);
     await Promise.all(mapped().map(load));
     kev.loaded = true;
     drawLegend();

@@ -142,6 +142,19 @@ def _story_notes(stories: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [("Stories", text)]
 
 
+def _held_notes(held: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the reader must know of what holds the blocks."""
+    if held is None:
+        return []
+    text = (
+        "What cannot move in a block is told by the page flags of the recording's states, in the words of kevacuate explain. "
+        "Replays have none: what they allocate and free later does not show there. kevacuate holders names caches and callers."
+    )
+    if held["shown"] < held["blocks"]:
+        text += f" To keep this page small, {held['shown']:,} of the {held['blocks']:,} blocks with such pages are told."
+    return [("Holders", text)]
+
+
 def _notes(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What the reader must know of this page in particular."""
     notes = []
@@ -173,7 +186,7 @@ def comparison_page(comparison: Comparison) -> str:
         runs = comparison.typical.runs
         data, blobs = page_data(comparison, runs)
         context = _comparison_context(comparison, runs)
-        context["notes"] += _story_notes(data["stories"])
+        context["notes"] += _story_notes(data["stories"]) + _held_notes(data["held"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise KevacuateError(
             f"The result lacks what the report shows ({type(error).__name__}: {error}): it was made by another version, make it "
@@ -291,7 +304,7 @@ def recorded_page(recording: dict[str, Any], run: Run, flows: list[dict[str, Any
         "parameters": [],
         "parameter_columns": [],
         "recording": flattened(recording),
-        "notes": [],
+        "notes": _held_notes(data["held"]),
     }
     return _render(context, data, blobs.texts)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,25 +77,43 @@ def pack_stories(
     Returns
     -------
     dict
-        ``told`` and ``untold``: streams of the rows of the blocks whose story stands in the page, and of those that have one
-        which does not; ``texts``: the stream of the stories; ``blocks`` and ``shown``: how many have one, and how many are told;
-        ``nothing``: what there is to say of all others.
+        As of :func:`pack_texts`; ``nothing``: what there is to say of blocks that nothing happened to.
     """
     rows = eventful_rows(runs, frames)
     rows = rows[np.argsort(-score[rows], kind="stable")]
+    texts = that_fit(_encoded(runs, frames, rows), budget)
+    return {
+        "nothing": tell(np.empty((0, 8), np.int64), place_of(frames, 0), "").summary,
+        **pack_texts(blobs, rows, texts),
+    }
+
+
+def that_fit(texts: Iterable[str], budget: int) -> list[str]:
+    """The first of these texts: as many as take about *budget* deflated bytes together."""
     squeezer, size = zlib.compressobj(6), 0
-    texts: list[str] = []
-    for text in _encoded(runs, frames, rows):
+    kept: list[str] = []
+    for text in texts:
         size += len(squeezer.compress(text.encode()))
-        if len(texts) % _MEASURED == 0:
+        if len(kept) % _MEASURED == 0:
             size += len(squeezer.flush(zlib.Z_SYNC_FLUSH))
         if size > budget:
             break
-        texts.append(text)
+        kept.append(text)
+    return kept
+
+
+def pack_texts(blobs: Blobs, rows: npt.NDArray[np.int64], texts: list[str]) -> dict[str, Any]:
+    """JSON texts of the first of these rows of the map, a text each, as decode.js reads them.
+
+    Returns
+    -------
+    dict
+        ``told`` and ``untold``: streams of the rows with a text and of those without; ``texts``: the stream of the texts;
+        ``blocks`` and ``shown``: how many rows there are, and how many have a text.
+    """
     told, untold = rows[: len(texts)], np.sort(rows[len(texts) :])
     order = np.argsort(told)
     return {
-        "nothing": tell(np.empty((0, 8), np.int64), place_of(frames, 0), "").summary,
         "blocks": len(rows),
         "shown": len(told),
         "told": blobs.varints(ascending(told[order])),

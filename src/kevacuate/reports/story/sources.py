@@ -13,8 +13,8 @@ from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
 from kevacuate.kernel.migratetypes import name as type_name
+from kevacuate.measure.holders_by_flags import state_holders
 from kevacuate.observe.event_records import beginning, recorded_happenings
-from kevacuate.observe.holders_by_flags import state_holders
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.reports.story.place import Place

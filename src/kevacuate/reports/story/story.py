@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.migratetypes import name as type_name
+from kevacuate.measure.holders import Holder
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import LogRecord
 from kevacuate.observe.event_records import NOTE_COMPACT_FROM
-from kevacuate.observe.holders import Holder
 from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.traffic import KINDS, Traffic
 from kevacuate.reports.story.words import Happening, Teller, duration, plural, seconds

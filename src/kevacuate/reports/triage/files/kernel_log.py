@@ -17,6 +17,9 @@ from kevacuate.reports.triage.words import plural
 MOST_EXAMPLES = 5
 """Groups of reports that are told in words; the table has more."""
 
+MOST_FILES = 3
+"""Files with reports that are named; the JSON has more."""
+
 MOST_TABLE = 20
 MOST_HOURS = 24
 
@@ -36,6 +39,8 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"Kernel log, {plural(len(answer['files']), 'file')}."
     if answer["proc_lines"]:
         yield f"{plural(answer['proc_lines'], 'line')} of /proc files in it were not read: give them as a file of their own."
+    if answer["shown_without_report"]:
+        yield f"Memory is shown {_times(answer['shown_without_report'])} without a report: by sysrq, or its first line is lost."
     counted = [
         plural(answer[name], noun)
         for name, noun in (
@@ -59,8 +64,17 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
             f"{one['task']}: {one['count']:,}" for one in answer["victims"][:3] if one["task"]
         )
         yield f"The OOM killer killed most: {victims}."
+    if len(answer["by_file"]) > 1:
+        most = ", ".join(f"{one['file']}: {one['count']:,}" for one in answer["by_file"][:MOST_FILES])
+        yield f"Reports by file, those with most: {most}."
     if answer["copies"]:
         yield f"{plural(answer['copies'], 'report')} stood in the logs twice; each counts once."
+    if untold := answer["copies_untold"]:
+        yield f"{plural(untold, 'counted report')} may stand in the logs twice: neither a time nor a zone tells."
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _joined(parts: Sequence[str]) -> str:

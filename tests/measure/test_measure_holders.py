@@ -11,9 +11,7 @@ import pytest
 from rich.console import Console
 
 import kevacuate
-from kevacuate.measure.moments import recorded_blocks
-from kevacuate.measure.pages import UNMOVABLE as PAGES_UNMOVABLE
-from kevacuate.observe.holders import (
+from kevacuate.measure.holders import (
     ABSENT,
     FREE,
     MOVABLE,
@@ -24,7 +22,9 @@ from kevacuate.observe.holders import (
     Holders,
     find_holders,
 )
-from kevacuate.observe.holders_by_flags import state_holders
+from kevacuate.measure.holders_by_flags import state_holders
+from kevacuate.measure.moments import recorded_blocks
+from kevacuate.measure.pages import UNMOVABLE as PAGES_UNMOVABLE
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.state import UNCLEAR as UNCLEAR_FLAG
 from kevacuate.recording.state import FreePages, PcpPages
