@@ -16,6 +16,7 @@ from kevacuate.mm.constants import (
     COMPACT_CLUSTER_MAX,
     EXIT_NAMES,
     FOLIO_BATCH_SIZE,
+    NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
     NR_ZONE_TYPES,
@@ -143,6 +144,8 @@ class Config(Record):
     skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
     boost_wakes_all: int
     lists_follow_blocks: int
+    hooks: int  #: which hooks a policy has: a bit each (HOOK_*)
+    hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
 
 
 class Counters(Record):
@@ -273,6 +276,12 @@ class Counters(Record):
     slowpath_exit: Words = words(
         len(EXIT_NAMES)
     )  #: requests of a closed loop by how they left the slow path (EXIT_*)
+    running_hook: int  #: the hook that runs, plus one; 0: none
+    hook_error: int  #: what was wrong with a hook (HOOK_*): none is asked from then on,
+    failed_hook: int  #: which one it was,
+    hook_value: int  #: what it returned, the argument that was refused, or where its exception is told
+    policy_due: int  #: when the policy's worker runs next
+    policy_runs: int  #: how often it has run
 
 
 class Node(Record):
@@ -449,6 +458,7 @@ class EvacuateItem(Record):
     start_pfn: int
     next: int  #: the next item of the list it is on, -1: none
     queued: int  #: when
+    movable: int  #: whether it is evacuated though its block is movable: a policy asked for that
 
 
 class LogRecord(Record):

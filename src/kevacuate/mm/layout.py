@@ -53,7 +53,8 @@ class State(NamedTuple):
         Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
         behind it, uint8[pages].
     zone, cfg, stat, node, cpu, worker, item, cc, log : int64
-        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one.
+        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one. What a policy of hooks keeps
+        lies behind ``stat`` (:func:`policy_words`).
     pcp : int32
         Per-CPU lists' records: zone by zone, in each CPU by CPU.
     folios : int64[nodes * 2 << pageblock order]
@@ -400,6 +401,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
+    s.stat.policy_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
@@ -501,6 +503,17 @@ def build_state(
     if machine.free_high_batch:
         PerCpuPages.table(state.pcp)["flags"] |= k.PCPF_FREE_HIGH_BATCH
     return state
+
+
+def policy_words(state: State) -> Int64Array:
+    """What a policy of hooks keeps, to read and to write: words behind the counters; none under other policies."""
+    return state.stat[Counters.STRIDE :]
+
+
+def with_policy_words(state: State, words: list[int]) -> State:
+    """The same state with so many words for a policy; the other arrays are shared."""
+    counters = state.stat[: Counters.STRIDE]
+    return state._replace(stat=np.concatenate([counters, np.array(words, np.int64)]))
 
 
 def log_table(state: State) -> Int64Array:

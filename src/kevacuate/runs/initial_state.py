@@ -26,6 +26,7 @@ from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
+from kevacuate.policy.install import with_hooks
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
@@ -301,7 +302,7 @@ def initial_state(
     setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
-    return state
+    return with_hooks(state, policy.hooks, policy.hook_knobs)
 
 
 def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:
