@@ -66,10 +66,13 @@ _EMPTY = "an empty name names no file."
 
 
 class Name(click.Path):
-    """The name of a file or directory, which is not empty: an empty one would name the current directory."""
+    """The name of a file or directory, which is not empty: an empty one would name the current directory.
+
+    Whether it can be read is for those to say who read it: click would ask that of a file to be written, too.
+    """
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(path_type=Path, **given)
+        super().__init__(path_type=Path, readable=False, **given)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path.
@@ -103,9 +106,9 @@ MOST_SECONDS = 366 * 86400.0
 recording_argument = click.argument("recording", required=False, type=Name())
 
 
-def path_option(*names: str, **given: Any) -> Decorator:
-    """An option that takes a path."""
-    return click.option(*names, type=Name(), **given)
+def path_option(*names: str, file: bool = False, **given: Any) -> Decorator:
+    """An option that takes a path, of a *file* alone or of a directory, too."""
+    return click.option(*names, type=Name(dir_okay=not file), **given)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")

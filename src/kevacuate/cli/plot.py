@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import (
+    console,
+    doing,
+    open_recording,
+    print_json,
+    progress_bar,
+    refuse_stdout,
+    writable,
+)
 from kevacuate.cli.options import (
     Name,
     json_option,
@@ -67,7 +75,9 @@ def command(
     from kevacuate.reports import plot
     from kevacuate.reports.plot.style import pyplot
 
-    pyplot().switch_backend("Agg")
+    refuse_stdout(output)
+    with progress_bar("reading matplotlib"):
+        pyplot().switch_backend("Agg")
     options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")
