@@ -11,6 +11,7 @@ the planted pages, for a test (excerpt.py). Needs QEMU (without KVM) and drgn. T
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -94,8 +95,7 @@ def by_tag(allocinfo: Path, rows: list[dict[str, Any]]) -> list[str]:
     if not allocinfo.exists():
         return []
     said = {
-        f"{Path(tag.file).name}:{tag.line} {f'[{tag.module}] ' if tag.module else ''}{tag.function}": tag.size
-        // 4096
+        f"{tag.file}:{tag.line} {f'[{tag.module}] ' if tag.module else ''}{tag.function}": tag.size // 4096
         for tag in tags(TextFile(allocinfo), Unread())
     }
     mine = {row["name"]: row["pages"] for row in rows if row["kind"] == "allocated by"}
@@ -114,6 +114,7 @@ def ask(given: argparse.Namespace, monitor: Path) -> None:
     live = kevacuate.holders(qemu=str(monitor), vmlinux=given.vmlinux)
     print(f"running guest read in {time.monotonic() - begun:.1f} s")
     (given.out / "holders.json").write_text(json.dumps(live.to_json(), indent=1))
+    gc.collect()  # drgn keeps QEMU's only place for a monitor until its program is gone, and programs refer to themselves
     core = given.out / "vmcore"
     try:
         print("dump:", dump(monitor, core))
