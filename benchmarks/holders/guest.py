@@ -11,7 +11,6 @@ the planted pages, for a test (excerpt.py). Needs QEMU (without KVM) and drgn. T
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import subprocess
@@ -114,7 +113,6 @@ def ask(given: argparse.Namespace, monitor: Path) -> None:
     live = kevacuate.holders(qemu=str(monitor), vmlinux=given.vmlinux)
     print(f"running guest read in {time.monotonic() - begun:.1f} s")
     (given.out / "holders.json").write_text(json.dumps(live.to_json(), indent=1))
-    gc.collect()  # drgn keeps QEMU's only place for a monitor until its program is gone, and programs refer to themselves
     core = given.out / "vmcore"
     try:
         print("dump:", dump(monitor, core))
