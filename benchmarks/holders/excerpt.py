@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kevacuate.capture.holders_claims import Claims
-from kevacuate.capture.holders_drgn import _page_ext, _pages, _stack
+from kevacuate.capture.holders_drgn import _name_modules, _page_ext, _pages, _stack
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
 from kevacuate.capture.vmcore_drgn import DrgnCore, open_core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
@@ -50,6 +50,7 @@ class Asked:
 def take_excerpt(dump: Path, vmlinux: Path, found: Holders, out: Path) -> None:
     """Write the excerpt of the blocks in which the first holder has most pages, with the names that were read there."""
     core = open_core(dump, vmlinux)
+    _name_modules(core)
     asked = Asked(core)
     columns, claims, _ = _pages(core, zone_readers(core, geometry(core)))
     first = found.pages.holders.index(found.rows[0].holder)

@@ -94,8 +94,7 @@ def by_tag(allocinfo: Path, rows: list[dict[str, Any]]) -> list[str]:
     if not allocinfo.exists():
         return []
     said = {
-        f"{Path(tag.file).name}:{tag.line} {f'[{tag.module}] ' if tag.module else ''}{tag.function}": tag.size
-        // 4096
+        f"{tag.file}:{tag.line} {f'[{tag.module}] ' if tag.module else ''}{tag.function}": tag.size // 4096
         for tag in tags(TextFile(allocinfo), Unread())
     }
     mine = {row["name"]: row["pages"] for row in rows if row["kind"] == "allocated by"}
