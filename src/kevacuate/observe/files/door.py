@@ -94,9 +94,9 @@ def triage(
     -------
     dict
         JSON values. Of a recording: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in
-        order of their events), ``timeline``, ``pageblocks``, ``advice``. Of other files: ``answers`` (one of each kind, with its ``kind`` and
-        ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has a part in
-        them.
+        order of their events), ``timeline``, ``pageblocks``, ``advice``. Of other files: ``answers`` (one of each kind, with its
+        ``kind`` and ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has
+        a part in them.
 
     Raises
     ------
