@@ -167,6 +167,21 @@ def thinned(runs: Sequence[Run], most: int = MOST_CHANGES) -> tuple[list[Run], i
     return shown, every
 
 
+def map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64], every: int) -> dict[str, Any]:
+    """What all maps share: the blocks' numbers and zones, which are shown page by page, every which moment there is."""
+    return {
+        "blocks": len(mapped.start),
+        "order": mapped.pageblock_order,
+        "levels": levels(mapped.pageblock_order).tolist(),
+        "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
+        "zone": blobs.add(mapped.zone.tobytes()),
+        "zones": [visible(name) for name in mapped.zones],
+        "detailed": blobs.varints(ascending(detailed)),
+        "all_detailed": len(detailed) == len(mapped.start),
+        "every": every,
+    }
+
+
 def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, Any], Blobs]:
     """(JSON values, streams) for the runs to be drawn: one of each policy."""
     blobs = Blobs()
@@ -186,17 +201,7 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "held": None,
     }
     if mapped is not None:
-        data["map"] = {
-            "blocks": len(mapped.start),
-            "order": mapped.pageblock_order,
-            "levels": levels(mapped.pageblock_order).tolist(),
-            "numbers": blobs.varints(ascending(mapped.start >> mapped.pageblock_order)),
-            "zone": blobs.add(mapped.zone.tobytes()),
-            "zones": [visible(name) for name in mapped.zones],
-            "detailed": blobs.varints(ascending(detailed)),
-            "all_detailed": len(detailed) == len(mapped.start),
-            "every": every,
-        }
+        data["map"] = map_data(blobs, mapped, detailed, every)
         score = interest(runs, mapped)
         data["held"] = pack_held(blobs, runs, score)
         if any(run.history is not None for run in runs):
