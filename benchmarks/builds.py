@@ -31,11 +31,12 @@ try:
     from kevacuate.runs.replay import replay
 except ImportError:  # a tree from when the folder had this name
     from kevacuate.replay.run import replay
-where = sys.argv[1]
+where, loop, seed = sys.argv[1:]
+more = {"options": kevacuate.ReplayOptions(loop=loop)} if loop else {}
 recording = kevacuate.Recording.open(where) if where else kevacuate.Recording.shipped()
 for line in sys.stdin:
     before = resource.getrusage(resource.RUSAGE_SELF)
-    run = replay(recording, line.strip())
+    run = replay(recording, line.strip(), seed=int(seed), **more)
     after = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({
         "user": after.ru_utime - before.ru_utime,
@@ -55,14 +56,18 @@ class Tree:
         The tree; its ``src`` comes before whatever this Python has installed.
     recording : str
         A recording, or nothing for the shipped one of each tree.
+    loop : str
+        Of every replay; nothing where the tree chooses, or knows no loops.
+    seed : int
+        Of every replay.
     """
 
-    def __init__(self, path: Path, recording: str) -> None:
+    def __init__(self, path: Path, recording: str, loop: str = "", seed: int = 0) -> None:
         if not (path / "src" / "kevacuate").is_dir():
             raise SystemExit(f"{path} is no source tree: it has no src/kevacuate.")
         self.path = path
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, recording],
+            [sys.executable, "-c", _CHILD, recording, loop, str(seed)],
             env={**os.environ, "PYTHONPATH": str(path / "src")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -131,14 +136,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("other", type=Path, help="another source tree")
     parser.add_argument("--policy", nargs="+", default=POLICIES)
     parser.add_argument("--recording", default="", help="replay this one instead of the shipped one")
+    parser.add_argument("--loop", default="", help="of this tree's replays: open or closed")
+    parser.add_argument("--seed", type=int, default=0, help="of all replays; 0 varies nothing")
     parser.add_argument("--runs", type=int, default=15, help="replays by each tree and policy")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
     found = []
     for path in (HERE, options.other.resolve()):
-        with closing(Tree(path, options.recording)) as compiling:  # takes memory that no other replay takes
+        loop = options.loop if path == HERE else ""
+        with closing(
+            Tree(path, options.recording, loop)
+        ) as compiling:  # takes memory that no other replay takes
             compiling.replay(options.policy[0])
-    here, there = Tree(HERE, options.recording), Tree(options.other.resolve(), options.recording)
+    here = Tree(HERE, options.recording, options.loop, options.seed)
+    there = Tree(options.other.resolve(), options.recording, seed=options.seed)
     with closing(here), closing(there):
         for policy in options.policy:
             found.append(compare(here, there, policy, options.runs))

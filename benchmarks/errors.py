@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How often ``compare`` and ``tune`` call what is not there, and find what is: ``python -m benchmarks.errors [--runs 1000]``.
 
-No model runs: the figures of replays are drawn, without an effect, from distributions of three kinds. Of ``compare``, three
-policies and all rows that decide are looked at as long as it goes on, up to ``--replays`` of each policy. Of ``tune``, twelve
-settings are screened and the best are tested; then one of them gets the effect that tunings like it find in POWER of cases.
+The figures of replays are drawn, without an effect, from distributions of three kinds, rows independent. With ``--recording``
+they are those of real replays under ``mainline`` (``--pool`` of them, each with a seed of its own), drawn with replacement: rows
+hang together there.
+
+Of ``compare``, three policies and all rows that decide are looked at as long as it goes on, up to ``--replays`` of each policy.
+Then one row of one policy gets the change that such a comparison says would have been seen. Of ``tune``, twelve settings are
+screened and the best are tested; then one of them gets the effect that tunings like it find in POWER of cases.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.deciding import DECIDING
+from kevacuate.measure.deciding import DECIDING, values_of
 from kevacuate.measure.permutation import LEVEL
-from kevacuate.measure.sequential import DIFFERS, POWER, SequentialTest, Values, looks
+from kevacuate.measure.sequential import DIFFERS, POWER, Sequential, SequentialTest, Values, looks
 from kevacuate.measure.tuned import (
     LEAST_TESTED,
     SCREENED,
@@ -27,48 +33,148 @@ from kevacuate.measure.tuned import (
     screen,
     verdict_of,
 )
+from kevacuate.percent import percent
+from kevacuate.recording import Recording
+from kevacuate.runs.compare import compare
+from kevacuate.runs.options import ReplayOptions
 
-Drawn = Callable[[np.random.Generator, tuple[int, ...]], npt.NDArray[np.float64]]
+Array = npt.NDArray[np.float64]
+SETTINGS = 12
+PLANTED = "end.mixed_blocks"
+"""The row that gets an effect."""
 
-KINDS: dict[str, Drawn] = {
+
+@dataclass(frozen=True)
+class Figures:
+    """What the replays of a kind are like.
+
+    ``draw(rng, groups, replays)`` gives float[groups, rows, replays]; ``deviation`` is the standard deviation of the row PLANTED.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    deviation: float
+    draw: Callable[[np.random.Generator, int, int], Array]
+
+    @property
+    def planted(self) -> int:
+        """Number of the row that gets an effect."""
+        return self.rows.index(PLANTED)
+
+
+Drawn = Callable[[np.random.Generator, tuple[int, ...]], Array]
+DISTRIBUTIONS: dict[str, Drawn] = {
     "normal": lambda rng, size: rng.normal(100, 30, size),
     "skewed (log-normal, sigma 1.2)": lambda rng, size: rng.lognormal(4, 1.2, size),
     "counts (negative binomial, r 1)": lambda rng, size: rng.negative_binomial(1, 0.2, size).astype(float),
 }
-ROWS = tuple(DECIDING)
-SETTINGS = 12
 
 
-def compared(rng: np.random.Generator, drawn: Drawn, replays: int) -> bool:
-    """Whether a comparison of three policies without an effect calls a row, at whatever look it ends."""
-    values = drawn(rng, (3, len(ROWS), replays))
-    pairs: Values = {
+def distributed(name: str) -> Figures:
+    """Figures of one of DISTRIBUTIONS, of all rows that decide."""
+    drawn, rows = DISTRIBUTIONS[name], tuple(DECIDING)
+    deviation = float(np.std(drawn(np.random.default_rng(0), (1_000_000,))))
+    return Figures(name, rows, deviation, lambda rng, groups, n: drawn(rng, (groups, len(rows), n)))
+
+
+def replays(path: str, loop: str, pool: int) -> Figures:
+    """The figures of real replays; ``shipped`` is the recording in the package."""
+    recording = Recording.shipped() if path == "shipped" else Recording.open(path)
+    made = compare(recording, ["mainline"], repeats=pool, options=ReplayOptions(loop=loop))
+    table = values_of(DECIDING, made.runs)
+    values = np.array(list(table.values()))
+
+    def draw(rng: np.random.Generator, groups: int, n: int) -> Array:
+        return np.moveaxis(values[:, rng.integers(0, pool, (groups, n))], 0, 1)
+
+    return Figures(
+        f"{pool} replays of {recording.path.name}, {loop} loop",
+        tuple(table),
+        float(np.std(table[PLANTED])),
+        draw,
+    )
+
+
+def pairs(figures: Figures, values: Array) -> Values:
+    """What the sequential test is given of float[policies, rows, replays]."""
+    return {
         (row, policy): (values[0, i].tolist(), values[policy, i].tolist())
-        for i, row in enumerate(ROWS)
-        for policy in (1, 2)
+        for i, row in enumerate(figures.rows)
+        for policy in range(1, len(values))
     }
-    test = SequentialTest()
+
+
+def compared(rng: np.random.Generator, figures: Figures, replays: int, effect: float = 0.0) -> Sequential:
+    """What three policies come to, at whatever look it ends; the second has that much more of the row PLANTED."""
+    values = figures.draw(rng, 3, replays)
+    values[1, figures.planted] += effect
+    test, known = SequentialTest(), pairs(figures, values)
     for number, _ in takewhile(lambda look: look[0] <= replays, looks()):
-        told = test.decide(pairs, number)
+        told = test.decide(known, number)
         if told.decided:
             break
-    return any(row.state == DIFFERS for row in told.rows)
+    return told
 
 
-def tables(values: npt.NDArray[np.float64]) -> list[Table]:
+def calls(told: Sequential, *, planted: bool = False) -> bool:
+    """Whether some row is called; with *planted* the one that got the effect."""
+    return any(row.state == DIFFERS and (not planted or row.key == (PLANTED, 1)) for row in told.rows)
+
+
+def seen(told: Sequential, base: float) -> float:
+    """The least change of the row PLANTED that would have been seen, in its unit; *base* is the first policy's mean."""
+    return next(base * row.seen for row in told.rows if row.key == (PLANTED, 1) and row.seen is not None)
+
+
+def show_compare(figures: Figures, runs: int, replays: int) -> None:
+    """Comparisons without an effect, then with the one that each says it would have seen after *replays*."""
+    rng = np.random.default_rng(1)
+    called = sum(calls(compared(rng, figures, replays)) for _ in range(runs))
+    print(f"compare, {figures.name}: {called} of {runs} call a row (at most {LEVEL * runs:.0f})", flush=True)
+    rng = np.random.default_rng(4)
+    pilot = []
+    for _ in range(100):
+        values = figures.draw(rng, 3, replays)
+        told = SequentialTest().decide(pairs(figures, values), replays)
+        pilot.append(seen(told, float(values[0, figures.planted].mean())))
+    effect = statistics.median(pilot)
+    found = sum(calls(compared(rng, figures, replays, effect), planted=True) for _ in range(runs))
+    print(
+        f"compare, {figures.name}, a change of {effect / figures.deviation:.2f} standard deviations in {PLANTED}: "
+        f"{found} of {runs} find it within {replays} replays (said: {percent(POWER)})",
+        flush=True,
+    )
+
+
+def tables(values: Array, rows: Sequence[str]) -> list[Table]:
     """float[settings, rows, replays] as tables; setting 0 is the base."""
-    return [{row: one[i].tolist() for i, row in enumerate(ROWS)} for one in values]
+    return [{row: one[i].tolist() for i, row in enumerate(rows)} for one in values]
 
 
-def winners(rng: np.random.Generator, drawn: Drawn, planted: float = 0.0) -> list[int]:
-    """The winners of a tuning in which the last setting has that much less of the third row."""
-    shift = np.zeros((1 + SETTINGS, len(ROWS), 1))
-    shift[-1, 2] = -planted
-    first = tables(drawn(rng, (1 + SETTINGS, len(ROWS), SCREENED)) + shift)
+def winners(rng: np.random.Generator, figures: Figures, planted: float = 0.0) -> list[int]:
+    """The winners of a tuning in which the last setting has that much less of the row PLANTED."""
+    shift = np.zeros((1 + SETTINGS, len(figures.rows), 1))
+    shift[-1, figures.planted] = -planted
+    first = tables(figures.draw(rng, 1 + SETTINGS, SCREENED) + shift, figures.rows)
     chosen = screen(first[0], first[1:])
-    again = tables(drawn(rng, (1 + SETTINGS, len(ROWS), LEAST_TESTED)) + shift)
+    again = tables(figures.draw(rng, 1 + SETTINGS, LEAST_TESTED) + shift, figures.rows)
     judged = zip(chosen, confirmed_rows(again[0], [again[1 + i] for i in chosen]), strict=True)
     return [i for i, rows in judged if verdict_of(rows, ()).startswith("helps")]
+
+
+def show_tune(figures: Figures, runs: int) -> None:
+    """Tunings without an effect, then with the one that POWER of such tunings are said to find."""
+    rng = np.random.default_rng(2)
+    won = sum(bool(winners(rng, figures)) for _ in range(runs))
+    print(f"tune, {figures.name}: {won} of {runs} have a winner (at most {LEVEL * runs:.0f})", flush=True)
+    effect = findable(SETTINGS, len(figures.rows), SCREENED, LEAST_TESTED)
+    rng = np.random.default_rng(3)
+    found = sum(SETTINGS - 1 in winners(rng, figures, effect * figures.deviation) for _ in range(runs))
+    print(
+        f"tune, {figures.name}, an effect of {effect:.2f} standard deviations in {PLANTED}: "
+        f"{found} of {runs} find it (said of normal figures: {percent(POWER)})",
+        flush=True,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,27 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--replays", type=int, default=40, help="of each policy of a comparison, at most")
+    parser.add_argument("--recording", action="append", default=[], help="draw from real replays; 'shipped'")
+    parser.add_argument("--loop", default="closed", choices=("open", "closed"), help="of the real replays")
+    parser.add_argument("--pool", type=int, default=60, help="real replays to draw from")
     given = parser.parse_args(arguments)
-    for kind, drawn in KINDS.items():
-        rng = np.random.default_rng(1)
-        called = sum(compared(rng, drawn, given.replays) for _ in range(given.runs))
-        print(
-            f"compare, {kind}: {called} of {given.runs} call a row (at most {LEVEL * given.runs:.0f})",
-            flush=True,
-        )
-    for kind, drawn in KINDS.items():
-        rng = np.random.default_rng(2)
-        won = sum(bool(winners(rng, drawn)) for _ in range(given.runs))
-        print(
-            f"tune, {kind}: {won} of {given.runs} have a winner (at most {LEVEL * given.runs:.0f})",
-            flush=True,
-        )
-    effect = findable(SETTINGS, len(ROWS), SCREENED, LEAST_TESTED)
-    rng = np.random.default_rng(3)
-    found = sum(SETTINGS - 1 in winners(rng, KINDS["normal"], effect * 30) for _ in range(given.runs))
-    print(
-        f"tune, an effect of {effect:.2f} standard deviations: {found} of {given.runs} find it (said: {POWER:.0%})"
-    )
+    chosen = (replays(path, given.loop, given.pool) for path in given.recording)
+    for figures in chosen if given.recording else map(distributed, DISTRIBUTIONS):
+        show_compare(figures, given.runs, given.replays)
+        show_tune(figures, given.runs)
 
 
 if __name__ == "__main__":

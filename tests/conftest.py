@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 os.environ.pop("COLUMNS", None)  # set for the workers that tests run in; tables would follow it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so, and their children would pass over the SIGINT that tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DIRECTORY = pytest.StashKey[Path]()
 

@@ -166,7 +166,7 @@ class ApartLibrary(PartLibrary):
 class ColdLibrary(PartLibrary):
     """A part that LLVM shall not inline, and to which no likely branch leads."""
 
-    attributes = ("noinline", "cold")
+    attributes = ("noinline", "cold", "optsize")
 
 
 class EntryLibrary(JITCodeLibrary):  # type: ignore[misc]

@@ -16,7 +16,7 @@ caught: list[int] = []
 """Numbers of the signals that were to end this command, as they came."""
 
 written: list[str] = []
-"""Files that are complete, of a command that makes several: they stay."""
+"""Files and recordings of this command that are complete: they stay, however it ends."""
 
 _owed: dict[Hashable, Callable[[], object]] = {}
 _cutting = threading.RLock()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from capture_tools import LONGEST, agrees_with_first_events, kevacuate, unavailable
+from start_tools import begun
 
 from kevacuate.capture.options import RecordOptions
 from kevacuate.capture.start import start_recording as record
@@ -23,12 +24,9 @@ from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.moments import recorded_blocks, state_moment
 from kevacuate.observe.maps import recorded_run
 from kevacuate.observe.triage import triage_recording
-from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import UNCLEAR
-from kevacuate.runs.initial_state import initial_state, skip_bits
-from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 from kevacuate.runs.trust import about_result
 
@@ -85,17 +83,7 @@ def test_all_readers_count_the_same_blocks_as_mixed(job: Recording) -> None:
     order, start = job.machine.pageblock_order, job.start
     assert start is not None
     said = state_moment(start, order, job.machine.hugepage_order)
-    policy, options = parse_policy("mainline"), ReplayOptions()
-    begun = initial_state(
-        job.machine,
-        start,
-        build_demand(job).start_objects,
-        policy,
-        options,
-        1000,
-        skip_bits(start, policy, 0),
-    )
-    counts, _ = block_counts(begun)
+    counts, _ = block_counts(begun(job.machine, start, build_demand(job).start_objects))
     shown = recorded_blocks(start, order, job.machine.hugepage_order)
     assert shown is not None
     assert np.array_equal(counts.start, shown.start)

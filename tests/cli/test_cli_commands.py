@@ -212,7 +212,7 @@ def test_info(synthetic_kev: Path) -> None:
     assert about["cpus"] == synthetic.CPUS
     assert about["start_objects"] == len(synthetic.START_OBJECTS)
     assert about["lost_events"] == [0, 0]
-    assert about["verdict"].startswith("No event was lost; 100.00% of the demand")
+    assert about["verdict"].startswith("No event was lost; 100.00 % of the demand")
     said = call("info", synthetic_kev).stdout
     assert about["digest"] in said
     assert about["verdict"] in " ".join(said.split())
@@ -223,12 +223,12 @@ def test_info_of_a_recording_with_losses_and_of_unknown_quality(tmp_path: Path) 
     said = json.loads(call("info", lossy, "--json").stdout)
     assert said["lost_events"] == [0, 5]
     assert said["verdict"].startswith(
-        "5 events were lost, so objects are missing or never freed: at most 100.00% of the demand"
+        "5 events were lost, so objects are missing or never freed: at most 100.00 % of the demand"
     )
     one = write_recording(tmp_path / "one.kev", missed=1)
     said = json.loads(call("info", one, "--json").stdout)
     assert said["verdict"].startswith(
-        "1 event was lost, so objects are missing or never freed: at most 100.00% of the demand"
+        "1 event was lost, so objects are missing or never freed: at most 100.00 % of the demand"
     )
     bare = write_recording(tmp_path / "bare.kev", facts={})
     done = call("info", bare)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands import and export, and what the others say of a recording that has only events."""
 
+import errno
 import json
 import lzma
 import os
 from pathlib import Path
 from threading import Thread
 
+import pyarrow.parquet as pq
 import pytest
-from cli_tools import call, files, refusal, run
+from cli_tools import TEXT, call, files, refusal, run
 
 import kevacuate
 from kevacuate.errors import KevacuateError
@@ -107,6 +109,21 @@ def test_refusals_of_export(tmp_path: Path, imported: Path) -> None:
     assert "exists already" in refusal("export", "--ftrace", imported, "-o", tmp_path / "x")
     assert "cannot be written" in refusal("export", "--ftrace", imported, "-o", tmp_path / "no" / "x")
     assert "leave one of them out" in refusal("export", "--ftrace", imported, "-o", "-", "--json")
+
+
+def test_a_full_disk_is_told_of_by_the_recordings_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(
+            errno.ENOSPC, "[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left"
+        )
+
+    (tmp_path / "trace.txt").write_text(TEXT)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    said = refusal("import", tmp_path / "trace.txt", "-o", tmp_path / "x.kev")
+    assert said == f"{tmp_path / 'x.kev'} cannot be written: No space left on device."
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.txt"]
 
 
 @pytest.mark.parametrize("command", ["import", "export"])

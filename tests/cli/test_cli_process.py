@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cli_tools import COMMAND, TEXT, call, files, refusal, run, without_compiling, without_waits
 
+import kevacuate
 from kevacuate.cli.common import progress_bar
 from kevacuate.cli.process import ended_by_signal
 from kevacuate.ending import heed
@@ -177,6 +178,51 @@ def test_a_closed_stdout_is_one_sentence() -> None:
     )
     silent = subprocess.run(["bash", "-c", f"{words} >/dev/null 2>&- <&-"], capture_output=True, check=False)
     assert silent.returncode == 0
+
+
+def test_what_is_written_is_named_where_it_cannot_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text(TEXT)
+    words = [*COMMAND, "import", str(tmp_path / "trace.txt"), "-o", str(tmp_path / "x.kev")]
+    shell = " ".join(f"'{word}'" for word in words)
+    done = subprocess.run(["bash", "-c", f"{shell} >&-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, without_waits(done.stderr)) == (
+        2,
+        "kevacuate: standard output is closed, so the result cannot be printed: redirect it to a file; "
+        f"{tmp_path / 'x.kev'} was written.\n",
+    )
+    assert kevacuate.open(tmp_path / "x.kev").quality["events"] == 1
+
+
+def test_a_recording_that_is_complete_is_named_by_a_command_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "trace.txt").write_text(TEXT)
+    monkeypatch.setattr("kevacuate.recording.importers.registry._summary", stopped)
+    done = call("import", tmp_path / "trace.txt", "-o", tmp_path / "x.kev")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        130,
+        f"kevacuate: interrupted; {tmp_path / 'x.kev'} was written.",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_signal_while_python_ends_changes_nothing(number: signal.Signals) -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "for one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # ignored where the tests run in the background\n"
+        "    signal.signal(one, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
+        "from kevacuate.cli import main; main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("kevacuate, version ")
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

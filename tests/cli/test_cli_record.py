@@ -53,8 +53,8 @@ def test_outside_a_terminal_each_thing_that_takes_time_is_named_once(
 ) -> None:
     report = phase_lines()
     for phase in (
-        "reading page flags (3%)",
-        "reading page flags (80%)",
+        "reading page flags (3 %)",
+        "reading page flags (80 %)",
         "recording",
         "recording",
         "finishing",

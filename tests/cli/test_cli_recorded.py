@@ -86,7 +86,7 @@ def test_single_recordings_say_that_they_decide_nothing(machines: list[Path]) ->
     assert {d["verdict"] for row in said["rows"] for d in row["decisions"]} == {"undecided"}
     assert "single recordings cannot tell" in words_of(said)
     table = call("compare", "--recorded", machines[0], machines[4]).stdout
-    assert re.search(r"claims of movable blocks +events +3 +20 +\+567% +undecided", table)
+    assert re.search(r"claims of movable blocks +events +3 +20 +\+567 % +undecided", table)
 
 
 def test_options_may_stand_after_the_groups(machines: list[Path]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from markdown_it import MarkdownIt
 from kevacuate.cli.main import COMMANDS
 from kevacuate.measure.permutation import Direction
 from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.observe import recordingadvice
 from kevacuate.observe.files.procadvice import (
     ALLOCSTALLS_AN_HOUR,
     FAULTS,
@@ -25,7 +27,10 @@ from kevacuate.observe.files.procadvice import (
     STALLS,
     WORTH,
 )
+from kevacuate.percent import percent
 from kevacuate.policy import KNOBS
+from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
+from kevacuate.policy.hooks import HOOKS, Hooks
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.reports.triage.words import HEADLINES
 
@@ -110,7 +115,32 @@ def test_the_page_of_files_has_exactly_the_rules_of_advice() -> None:
     said = " ".join(row[1] for row in rows)
     for limit in (WORTH, STALLS, FAULTS, ALLOCSTALLS_AN_HOUR, PROACTIVENESS, MOST_PROACTIVE, GROWN):
         assert f"{limit:,}" in said, limit
-    assert f"{GROWN_SHARE:.0%}".replace("%", " %") in said
+    assert percent(GROWN_SHARE) in said
+
+
+def test_the_page_of_triage_has_exactly_the_rules_of_advice_on_a_recording() -> None:
+    rows = table((DOCS / "triage.md").read_text(encoding="utf-8"), "recording-rules")
+    assert [row[0].strip("`") for row in rows] == [rule.__name__ for rule in recordingadvice.RULES]
+    said = " ".join(row[1] for row in rows)
+    limits = [
+        getattr(recordingadvice, name)
+        for name in ("MIXING", "CLAIMS", "STALLS", "RECLAIMS", "RECLAIMS_AN_HOUR", "WORTH")
+    ]
+    for limit in (*limits, round(100 * recordingadvice.CIRCLES)):
+        assert f"{limit:,} " in said, limit
+
+
+def test_the_page_of_hooks_has_every_hook_with_its_arguments_and_every_function() -> None:
+    page = (DOCS / "own-policy.md").read_text()
+    told = {row[0].strip("`"): row[1].strip("`") for row in table(page, "hooks")}
+    wanted = {name: ", ".join([*inspect.signature(getattr(Hooks, name)).parameters][2:]) for name in HOOKS}
+    assert told == {name: names or "none" for name, names in wanted.items()}
+    functions = [getattr(function, "py_func", function) for function in FUNCTIONS]
+    shown = [f"{one.__name__}({', '.join(inspect.signature(one).parameters)})" for one in functions]
+    rows = table(page, "functions")
+    assert [row[0].strip("`") for row in rows] == shown
+    for_worker = [row[0].strip("`").partition("(")[0] for row in rows if "`worker` only" in row[1]]
+    assert for_worker == [getattr(function, "py_func", function).__name__ for function in WORKER_ONLY]
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

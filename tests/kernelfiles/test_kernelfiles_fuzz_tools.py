@@ -72,6 +72,30 @@ SAMPLES: dict[str, str] = {
         "Attaching 1 probe...\n@[kworker/u16:3, 0, 1]: 412\n@order_lat[9]:\n[1K, 2K)   12 |@@@@@       |\n(..., 0)  4 |@|\n"
         "@s[\n    f+1\n]: 7\n@x: count 4, average 25, total 100\n"
     ),
+    "monitors sar": (
+        "Linux 6.1.0 (host-a) \t11/30/26 \t_x86_64_\t(2 CPU)\n\n"
+        "07:34:03 AM  kbmemfree   kbavail  %commit\n07:34:04 AM   13925944  22206712     9.33\n07:34:05 AM   13.2G  223  8.41\n"
+        "Average:     14018413  22299723     8.78\n\n07:34:03 AM  pgscank/s pgscand/s pgsteal/s\n07:34:04 AM  4.00  9,50  0.00\n"
+    ),
+    "monitors sadf": (
+        "# hostname;interval;timestamp;pgscank/s;pgscand/s;pgsteal/s\nvm;1;2026-11-30 07:34:04 UTC;1.00;2.50;0.00\n"
+        "vm\t1\t1764488044\t-\tkbmemfree\t13925944\n"
+    ),
+    "monitors json": json.dumps({"sysstat": {"hosts": [{"nodename": "a", "statistics": [
+        {"timestamp": {"date": "2026-11-30", "time": "07:34:04", "utc": 1}, "paging": {"pgscand": 3.5, "pgsteal": 1},
+         "memory": {"memfree": 13925944}}]}]}}, indent=1),
+    "monitors xml": (
+        '<sysstat\n<host nodename="vm">\n<timestamp date="2026-11-30" time="07:34:04" utc="1" interval="1">\n'
+        '<paging per="second" pgscank="0.00" pgscand="4.50"/>\n<memory><memfree>139</memfree></memory>\n'
+    ),
+    "monitors netdata": (
+        'netdata_mem_available_MiB_average{chart="mem.available",dimension="avail",instance="h"} 123.5 1764488044000\n'
+        'netdata_x{chart="mem.fragmentation_node_0_normal_index",dimension="order9"} -1 1764488044000\n'
+        'netdata_mem_x{chart="mem.pagetype_global",dimension="4KB (0)"} 4096\n'
+    ),
+    "monitors netdata csv": "time,success,fail,stall\n2026-11-30 07:34:04,1,-2.5,3\n2026-11-30 07:34:05,null,-0,3\n",
+    "monitors netdata json": json.dumps({"labels": ["time", "avail"], "data": [[1764488044, 12.5], [1764488045, None]]}),
+    "monitors netdata shell": 'NETDATA_MEM_AVAILABLE_AVAIL="123"      # MiB\nNETDATA_MEM_THP_COMPACT_FAIL="-4" # events/s\n',
     "allocinfo": "allocinfo - version: 2.0\n       49152       48 mm/a.c:27 [m] func:f accurate:no \n           1        1 "
     "mm/b.c:1 func:g\n",
 }  # fmt: skip
@@ -160,6 +184,19 @@ BOMBS: dict[str, str] = {
         3_000,
     ),
     "page_owner_stacks": " x+0x1/0x2\n" * 300_000,
+    "monitors sar": "12:00:00  kbmemfree pgscand/s\n"
+    + _repeat(lambda i: f"{i % 24:02}:{i % 60:02}:{i // 24 % 60:02} {i} 1\n", 100_000),
+    "monitors hosts": _repeat(
+        lambda i: f"# hostname;interval;timestamp;kbmemfree\nh{i};1;{1700000000 + i};{i}\n", 60_000
+    ),
+    "monitors json": '{"sysstat": {"hosts": [' + "[]," * 2_700_000,
+    "monitors json deep": '{"sysstat": ' + "[" * 1_000_000,
+    "monitors netdata": _repeat(
+        lambda i: (
+            f'netdata_mem_x{{chart="mem.pagetype_global",dimension="{i % 16}"}} {i} {1700000000000 + i}\n'
+        ),
+        60_000,
+    ),
     "traced json": '{"events": [' + '{"event_type": [' * 300_000,
     "traced json long": '{"absolute_time": "' + "x" * 5_000_000,
     "snoop": "COMM PID LAT(ms) PAGES\n" + _repeat(lambda i: f"t{i} {i} 1.5 {i}\n", 100_000),

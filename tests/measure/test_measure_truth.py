@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from start_tools import begun
 
 import kevacuate
 from kevacuate.capture.survey import count_blocks
@@ -30,11 +31,8 @@ from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE, page_classes
 from kevacuate.observe.maps import recorded_flows, recorded_frames, recorded_run
 from kevacuate.observe.outcomes import recorded_outcome
 from kevacuate.observe.triage import triage_recording
-from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.recording.demand import StartObjects, read_start_objects
-from kevacuate.runs.initial_state import initial_state
-from kevacuate.runs.options import ReplayOptions
 
 TRUTH = Path(__file__).resolve().parent.parent / "data" / "truth"
 
@@ -153,10 +151,8 @@ def test_the_start_of_a_replay_from_each_dump(name: str) -> None:
     recording = opened(name)
     for state, wanted in dumps(name):
         objects = start_objects(state, pages_in_use(state, 9))
-        policy, options = parse_policy("mainline"), ReplayOptions()
         skip = np.zeros(len(state.blocks.pfn), np.bool_)
-        model = initial_state(recording.machine, state, objects, policy, options, 0, skip)
-        told(moment(model), wanted, MOMENT)
+        told(moment(begun(recording.machine, state, objects, skip=skip)), wanted, MOMENT)
 
 
 def test_the_start_of_a_replay_of_a_demand_that_lacks_pages_that_can_move() -> None:
@@ -165,8 +161,7 @@ def test_the_start_of_a_replay_of_a_demand_that_lacks_pages_that_can_move() -> N
     start = recording.start
     assert start is not None
     objects = StartObjects(*(column[::2] for column in read_start_objects(recording.path)))
-    policy, skip = parse_policy("mainline"), np.zeros(len(start.blocks.pfn), np.bool_)
-    model = initial_state(recording.machine, start, objects, policy, ReplayOptions(), 0, skip)
+    model = begun(recording.machine, start, objects, skip=np.zeros(len(start.blocks.pfn), np.bool_))
     found, wanted = moment(model), state_moment(start, 9, 9)
     assert {name: found[name] for name in MOMENT.values()} == {name: wanted[name] for name in MOMENT.values()}
     assert sum(1 << int(order) for order in objects.order) < found["movable_pages"]

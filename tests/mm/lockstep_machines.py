@@ -38,6 +38,7 @@ class Theme:
     compaction: bool = False  # kcompactd runs, and the vm sysctls that it follows are drawn
     defrag_mode: bool = False
     open_loop: bool | None = None  # None: drawn
+    zone_dma32: bool | None = None  # None: drawn
 
 
 EVACUATING = Theme(
@@ -131,6 +132,19 @@ THEMES = {
             evacuate=(False,),
         ),
         replace(PRESSED, name="pressure, defrag_mode", defrag_mode=True),
+        replace(
+            PRESSED,
+            name="pressure, falling back late",
+            defrag_mode=True,
+            zone_dma32=True,
+            batches=(None, None, 3),
+        ),
+        replace(
+            PRESSED,
+            name="pressure, high marks, single pages",
+            marks="high",
+            batches=(None, None, 3),
+        ),
         replace(
             PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
         ),
@@ -263,7 +277,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         pageblock_order=pageblock_order,
         hpage_pmd_order=draw(st.sampled_from((-1, pageblock_order, min(max_page_order, 9)))),
         distance=draw_distance(draw, nodes),
-        zone_dma32=draw(FLAG),
+        zone_dma32=draw(FLAG) if theme.zone_dma32 is None else theme.zone_dma32,
         defrag_mode=draw(odd) if profile.defrag_mode else False,
         watermark_boost_factor=draw(st.sampled_from((15000, 15000, 15000, 0))),
         page_group_by_mobility_disabled=draw(odd),
@@ -275,6 +289,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
         shrink_inactive_ns=draw(st.sampled_from((165, 165, 0, 40_000))),
         shrink_active_ns=draw(st.sampled_from((40, 0))),
+        kswapd_slice_ns=draw(st.sampled_from((0, 20_000, 2_500_000))),
         dirty_expire_ns=draw(st.sampled_from((2_000_000_000, 1_000_000_000, 0))),
         profile=profile,
     )

@@ -53,6 +53,7 @@ class Phase:
     squeeze: float = 0.0  # how often requests are staged that find little free memory, in single pages
     folios: float = 0.0  # share of large folios in what fills memory then
     asks: tuple[int, ...] = (M, M, U, R)  # of which types what is asked for then is
+    strait: str = ""  # which of lockstep_straits is staged
 
 
 SMALL = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -133,26 +134,12 @@ RESERVES_GFPS = (
     k.GFP_KERNEL | k.GFP_NOFAIL | k.GFP_RETRY_MAYFAIL, k.GFP_KERNEL, k.GFP_ATOMIC,
 )  # fmt: skip
 """What a request may be that finds a page where others find none."""
-NOFAIL_GFPS = tuple(
-    k.GFP_KERNEL | k.GFP_NOFAIL | more for more in (0, k.GFP_NORETRY, k.GFP_NORETRY, k.GFP_RETRY_MAYFAIL)
-)
-"""Requests that take what others must leave."""
 PRESS = Phase(
     0.55, 0.3, (M, M, M, U, R), (0, 1, 2, 2, 3, 3, 4, 5), advance=0.05, longest=8, hurt=0.03, file=0.3, lru=0.97,
     gfps=PRESSURE_GFPS, stretch=(40, 160), use=0.02,
 )  # fmt: skip
 SQUEEZE_FOLIOS = replace(
     PRESS, alloc=0.2, free=0.6, squeeze=0.6, folios=0.4, stretch=(100, 400), file=0.4, hurt=0.1, types=(M,)
-)
-DOWN_TO_NOTHING = replace(
-    PRESS,
-    types=(M, M, U),
-    orders=(0, 0, 0, 1),
-    file=0.0,
-    alloc=0.6,
-    free=0.35,
-    stretch=(100, 300),
-    gfps=NOFAIL_GFPS,
 )
 PHASES |= {
     "press": PRESS,
@@ -200,7 +187,19 @@ PHASES |= {
     "squeeze folios": SQUEEZE_FOLIOS,
     "squeeze locked folios": replace(SQUEEZE_FOLIOS, file=0.9, hurt=0.6),
     "squeeze pinned": replace(SQUEEZE_FOLIOS, folios=0.0, squeeze=0.8, file=0.0, hurt=1.0, asks=(U, U, R)),
-    "down to nothing": DOWN_TO_NOTHING,
+    **{
+        name: replace(
+            PRESS,
+            alloc=0.4,
+            free=0.4,
+            types=(M,),
+            orders=(0, 0, 1),
+            file=0.0,
+            strait=name,
+            stretch=(150, 500),
+        )
+        for name in ("too many isolated", "falls back late", "below the marks")
+    },
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
@@ -238,7 +237,10 @@ PLANS = {
     "squeeze only": ("fill anonymous", "squeeze only", "squeeze only", "give back"),
     "squeeze folios": ("fill anonymous", "squeeze folios", "squeeze locked folios", "give back", "squeeze folios"),
     "squeeze pinned": ("fill anonymous", "squeeze pinned", "squeeze pinned", "give back"),
-    "down to nothing": ("fill anonymous", "down to nothing", "leave few holes", "down to nothing", "press small"),
+    **{
+        name: ("fill anonymous", name, name, "leave holes", name, "give back")
+        for name in ("too many isolated", "falls back late", "below the marks")
+    },
     "press reserves": (
         "reserve blocks", "fill anonymous", *("leave few holes", "press small") * 4, "reserves",
         *("leave few holes", "press small") * 3, "give back", "leave few holes", "press", "reserves", "shrink",

@@ -7,8 +7,9 @@ import random
 
 from lockstep import Disagreement, Lockstep
 from lockstep_plans import LRU_HURTS, PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
+from lockstep_straits import STRAITS
 from oracle.split import pages_of
-from oracle.zone import Page
+from oracle.zone import Page, Zone
 
 from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import OBJ_BASE_PAGES
@@ -88,6 +89,9 @@ class Script:
         if phase.squeeze and self.rng.random() < phase.squeeze:
             self._squeeze()
             return
+        if phase.strait and self.rng.random() < 0.5:
+            STRAITS[phase.strait](self, self.rng.randrange(len(self.machine.cpu_node)))
+            return
         if phase.use and self.rng.random() < phase.use:
             self._use()
             return
@@ -116,7 +120,11 @@ class Script:
     def _gfp(self, mt: int) -> int:
         rng = self.rng
         usual = RESERVE_GFPS if rng.random() < self.phase.atomic else (k.GFP_KERNEL,)
-        gfp = rng.choice(self.phase.gfps or usual)
+        return self.gfp_of(mt, rng.choice(self.phase.gfps or usual))
+
+    def gfp_of(self, mt: int, gfp: int) -> int:
+        """The flags with what the type says, and now and then another zone or one node alone."""
+        rng = self.rng
         if mt == M:
             gfp |= k.GFP_MOVABLE | (k.GFP_HIGHMEM if rng.random() < 0.8 else 0)
             gfp = k.GFP_TRANSHUGE_LIGHT if rng.random() < 0.04 else gfp
@@ -126,7 +134,8 @@ class Script:
             gfp |= rng.choice((k.GFP_THISNODE, k.GFP_THISNODE, k.GFP_DMA32, k.GFP_DMA))
         return gfp
 
-    def _attr(self, mt: int) -> int:
+    def attr_of(self, mt: int) -> int:
+        """Attributes of what is allocated."""
         rng = self.rng
         if mt != M:
             return k.ATTR_MOVABLE_OPS if rng.random() < 0.02 else 0
@@ -149,7 +158,8 @@ class Script:
             attr |= rng.choice((k.ATTR_WRITEBACK, k.ATTR_PINNED, k.ATTR_BUSY, k.ATTR_BUSY | k.ATTR_FILE))
         return attr
 
-    def _take_object(self) -> int:
+    def take_object(self) -> int:
+        """A spare object's number, now and then none."""
         if not self.spare or self.rng.random() < 0.03:
             return -1
         return self.spare.pop()
@@ -162,7 +172,7 @@ class Script:
         order = min(order, self.machine.max_page_order)
         if rng.random() < 0.02 and self.machine.hpage_pmd_order >= 0:
             order = self.machine.hpage_pmd_order
-        obj, gfp, attr = self._take_object(), self._gfp(mt), self._attr(mt)
+        obj, gfp, attr = self.take_object(), self._gfp(mt), self.attr_of(mt)
         chance = rng.random()
         if chance < phase.guard and self.machine.profile.isolate == "bit":
             # No direct reclaim: what it frees would find the bare bit, which no kernel does.
@@ -173,7 +183,7 @@ class Script:
         else:
             nid = rng.randrange(self.machine.nodes) if rng.random() < 0.1 else -1
             pfn = self.lock.alloc(cpu, order, mt, gfp, attr, obj, nid)
-        self._remember(obj, pfn, mt == M)
+        self.remember(obj, pfn, mt == M)
 
     def _guarded_block(self, mt: int) -> int:
         """A block that is not isolated: the one that a claim would look at first, if there is one."""
@@ -186,7 +196,8 @@ class Script:
                     return pfn // self.block_pages
         return self.rng.choice([b for b in self.blocks if not blocks[b].isolate] or self.blocks)
 
-    def _remember(self, obj: int, pfn: int, movable: bool) -> None:
+    def remember(self, obj: int, pfn: int, movable: bool) -> None:
+        """An object was asked a chunk for; -1 is a failure."""
         self.failures += pfn < 0
         if obj >= 0:
             (self.live[movable] if pfn >= 0 else self.spare).append(obj)
@@ -245,10 +256,10 @@ class Script:
     def _split(self) -> None:
         pages = [page for page in map(self._owned, self._sample()) if page and page.order > 0]
         if pages:
-            obj = self._take_object()
+            obj = self.take_object()
             pfn = pages[0].pfn
             self.lock.split(pfn, obj)
-            self._remember(obj, pfn + (1 << self.lock.oracle.m.heads[pfn].order), True)
+            self.remember(obj, pfn + (1 << self.lock.oracle.m.heads[pfn].order), True)
 
     def _sample(self) -> list[int]:
         """First pfns of a few live objects."""
@@ -275,10 +286,10 @@ class Script:
         for page in chunks[: (len(chunks) + 1) // 2]:
             self.lock.free(cpu, page.pfn)
         self.lock.drain_all()
-        obj, mt = self._take_object(), rng.choice((U, U, R))
+        obj, mt = self.take_object(), rng.choice((U, U, R))
         gfp = k.GFP_KERNEL | rng.choice((0, k.GFP_MEMALLOC, k.GFP_MEMALLOC))
         pfn = self.lock.alloc(cpu, min(order, self.machine.pageblock_order - 1), mt, gfp, 0, obj)
-        self._remember(obj, pfn, False)
+        self.remember(obj, pfn, False)
         if rng.random() >= self.phase.chain:
             if rng.random() < 0.2:
                 self._make_movable(cpu, block)
@@ -308,17 +319,17 @@ class Script:
         self.lock.drain_all()
         order = max(self.machine.pageblock_order - 1, 0)
         for _ in range(2):
-            obj = self._take_object()
+            obj = self.take_object()
             gfp = k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC
-            pfn = self.lock.alloc(cpu, order, M, gfp, self._attr(M), obj)
-            self._remember(obj, pfn, True)
+            pfn = self.lock.alloc(cpu, order, M, gfp, self.attr_of(M), obj)
+            self.remember(obj, pfn, True)
         for _ in range(min(order, 2)):
             for pfn in self._block_range(block):
                 page = self._owned(pfn)
                 if page and page.order > max(order - 2, 0):
-                    obj = self._take_object()
+                    obj = self.take_object()
                     self.lock.split(pfn, obj)
-                    self._remember(obj, pfn + page.size, True)
+                    self.remember(obj, pfn + page.size, True)
 
     def _free_block(self, block: int, share: float) -> None:
         """Free about that share of what is in use in a block."""
@@ -379,31 +390,36 @@ class Script:
         """
         rng = self.rng
         cpu = rng.randrange(len(self.machine.cpu_node))
-        for _ in range(400):
-            obj, large = self._take_object(), rng.random() < self.phase.folios
-            size = rng.choice((1, 1, 2, 3)) if large else 0
-            pfn = self.lock.alloc(cpu, size, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self._attr(M), obj)
-            self._remember(obj, pfn, True)
-            if pfn < 0 and size == 0:
-                break
+        self.fill(cpu)
         order = rng.choice((1, 1, 1, 2, 2, 3, *range(1, self.machine.max_page_order + 1)))
-        self._free_singles(cpu, order)
+        self._free_for(cpu, order)
         self.lock.drain_all()
         if rng.random() < 0.8:
             self.lock.forget_failures()
         if self.phase.folios and rng.random() < 0.5:
-            self._free_singles(cpu, self.machine.pageblock_order)
+            self._free_for(cpu, self.machine.pageblock_order)
             self.lock.drain_all()
             self._have_compacted(
                 rng.randint(min(2, self.machine.pageblock_order), self.machine.pageblock_order)
             )
-        held = self._hold_many() if rng.random() < self.phase.hold else []
+        held = self.hold_many() if rng.random() < self.phase.hold else []
         for _ in range(16 if held else rng.choice((1, 1, 2, 4))):
             mt = rng.choice((U, U, U, R) if held else self.phase.asks)
-            obj, gfp = self._take_object(), self._gfp(mt)
-            self._remember(obj, self.lock.alloc(cpu, order, mt, gfp, self._attr(mt), obj), mt == M)
+            obj, gfp = self.take_object(), self._gfp(mt)
+            self.remember(obj, self.lock.alloc(cpu, order, mt, gfp, self.attr_of(mt), obj), mt == M)
         for pfn in held:
             self.lock.let_go(cpu, pfn)
+
+    def fill(self, cpu: int) -> None:
+        """Fill all memory with movable pages, whatever the marks."""
+        rng = self.rng
+        for _ in range(400):
+            obj, large = self.take_object(), rng.random() < self.phase.folios
+            size = rng.choice((1, 1, 2, 3)) if large else 0
+            pfn = self.lock.alloc(cpu, size, M, k.GFP_HIGHUSER_MOVABLE | k.GFP_MEMALLOC, self.attr_of(M), obj)
+            self.remember(obj, pfn, True)
+            if pfn < 0 and size == 0:
+                break
 
     def _have_compacted(self, order: int) -> None:
         """Wake a kcompactd and let it work, perhaps with a page freed under its hands."""
@@ -418,7 +434,7 @@ class Script:
             if threads[node].state == "RUNNING" and rng.random() < 0.3:
                 self._meddle()
 
-    def _hold_many(self) -> list[int]:
+    def hold_many(self) -> list[int]:
         """Have somebody isolate more than a sixteenth of the LRU pages: too many for an asynchronous compaction."""
         m = self.lock.oracle.m
         wanted = max(sum(zone.nr_lru for zone in zones) for zones in m.node_zones) // 16 + 2
@@ -430,15 +446,18 @@ class Script:
             self.lock.hold(pfn)
         return held
 
-    def _free_singles(self, cpu: int, order: int) -> None:
-        """Free movable pages whose buddies are in use, until a zone has what a compaction for *order* needs, or twice that."""
-        rng, m = self.rng, self.lock.oracle.m
-        zone = rng.choice(m.zones)
+    def _free_for(self, cpu: int, order: int) -> None:
+        """Free single pages until a zone has what a compaction for *order* needs, or twice that."""
+        zone = self.rng.choice(self.lock.oracle.m.zones)
         wanted = zone.wmark_pages(k.WMARK_MIN) + min(2 << order, 32) + max(zone.lowmem_reserve)
         wanted += zone.watermark[k.WMARK_LOW] - zone.watermark[k.WMARK_MIN] if order > 3 else 0
-        wanted += rng.choice((1, 1, 2, 3, 4, 8, 30))
+        self.free_singles(cpu, zone, wanted + self.rng.choice((1, 1, 2, 3, 4, 8, 30)))
+
+    def free_singles(self, cpu: int, zone: Zone, wanted: int) -> None:
+        """Free movable pages of a zone whose buddies are in use, until more than *wanted* are free."""
+        m = self.lock.oracle.m
         live = list(self.live[1])
-        rng.shuffle(live)
+        self.rng.shuffle(live)
         for obj in live:
             if zone.nr_free + sum(pcp.count for pcp in zone.pcps) > wanted:
                 break

@@ -44,13 +44,15 @@ PRESSURE_SHARDS = [
     *(Shard("pressure", "press", 6, 1200, part) for part in range(2)),
     Shard("pressure", "squeeze", 5, 1200),
     *(Shard("pressure, high marks", "press reserves", 6, 1200, part) for part in range(2)),
-    *(Shard("pressure, defrag_mode", "press", 6, 1200, part) for part in range(2)),
-    *(Shard("pressure, no marks", "squeeze only", 5, 1200, part) for part in range(2)),
+    Shard("pressure, defrag_mode", "press", 6, 1200),
+    Shard("pressure, falling back late", "falls back late", 6, 1200),
+    Shard("pressure, no marks", "squeeze only", 5, 1200),
+    Shard("pressure", "too many isolated", 5, 1200),
     Shard("pressure, large blocks", "squeeze", 5, 1000),
     Shard("pressure, evacuating", "press evacuating", 5, 1200),
     Shard("pressure", "squeeze folios", 5, 1000),
     Shard("pressure, no marks", "squeeze folios", 5, 1000),
-    Shard("pressure, high marks", "down to nothing", 5, 1000),
+    Shard("pressure, high marks, single pages", "below the marks", 5, 1000),
     Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kevacuate.observe.files import kernel_log
 from kevacuate.observe.files.kernel_log import answer, clock, told_of
 from kevacuate.observe.files.zones_of_failure import index_text, kernel_verdict
 from kevacuate.recording.procfs import parse_buddyinfo
+from kevacuate.reports.triage.files.kernel_log import words
 
 DATA = Path(__file__).parents[1] / "data"
 LOGS = DATA / "kernel_logs"
@@ -282,6 +284,8 @@ def test_the_order_of_reports_and_files_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / "a").write_text("".join(parts[:cut]))
         (tmp_path / "b").write_text("".join(parts[cut:]))
         found = answer([TextFile(tmp_path / name) for name in draw.sample("ab", 2)])
+        by_file = {file["file"]: file["count"] for file in found.pop("by_file")}
+        assert by_file == {str(tmp_path / "a"): cut, str(tmp_path / "b"): len(parts) - cut}
         wanted = wanted or found
         assert found == wanted
     assert wanted is not None
@@ -296,6 +300,51 @@ def test_a_report_in_two_logs_counts_once(tmp_path: Path) -> None:
     )
     found = answer([TextFile(tmp_path / "dmesg"), TextFile(tmp_path / "syslog")])
     assert (found["failures"], found["copies"], len(found["groups"])) == (1, 1, 1)
+
+
+UNTIMED = re.compile(r"\[ *\d+\.\d+\] ?")
+
+
+@pytest.mark.parametrize(
+    ("logs", "reports", "copies"),
+    [
+        ("t u", 1, 1), ("u t", 1, 1), ("u u", 1, 1), ("uu u", 2, 1), ("u uu", 2, 1), ("uu t", 2, 1), ("u m", 1, 1), ("m t", 1, 1),
+        ("t t", 1, 1), ("t l", 2, 0), ("tl u", 2, 1), ("u tl", 2, 1), ("tl uu", 2, 2), ("u d", 2, 0),
+    ],
+)  # fmt: skip
+def test_a_report_without_a_time_since_boot_is_told_by_what_it_says(
+    tmp_path: Path, logs: str, reports: int, copies: int
+) -> None:
+    """t: with its time since boot, l: the same at a later time, u: in syslog without, m: in a mail, d: another figure."""
+    part = blocks()[0]
+    bare = UNTIMED.sub("", part)
+    syslog = "".join(f"Mar  4 02:11:07 h kernel: {line}\n" for line in bare.splitlines())
+    later = re.sub(r"\[ *(\d+)\.", lambda found: f"[{int(found[1]) + 60}.", part)
+    free = re.search(r"free:(\d+)kB", syslog)
+    assert free is not None
+    forms = {
+        "t": part,
+        "l": later,
+        "u": syslog,
+        "m": bare,
+        "d": syslog.replace(free[0], f"free:{int(free[1]) + 4}kB"),
+    }
+    files = []
+    for number, letters in enumerate(logs.split()):
+        path = tmp_path / f"log{number}"
+        path.write_text("".join(forms[letter] for letter in letters))
+        files.append(TextFile(path))
+    found = answer(files)
+    assert (found["failures"], found["copies"], found["copies_untold"]) == (reports, copies, 0)
+
+
+def test_reports_that_nothing_tells_apart_are_counted_and_named(tmp_path: Path) -> None:
+    line = "sh: page allocation failure: order:4, mode:0x2040d0\n"
+    for name in "ab":
+        (tmp_path / name).write_text(line)
+    found = answer([TextFile(tmp_path / name) for name in "ab"])
+    assert (found["failures"], found["copies"], found["copies_untold"]) == (2, 0, 1)
+    assert "1 counted report may stand in the logs twice" in words(found)
 
 
 def test_sums_by_order_task_and_time(tmp_path: Path) -> None:

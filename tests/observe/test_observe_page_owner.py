@@ -343,6 +343,27 @@ def test_show_stacks(tmp_path: Path, line: str, unit: str) -> None:
     assert len(found["advice"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("polluted", "movable", "pieces"), [(15, 15, 0), (16, 16, 2), (16, 1600, 2), (16, 1601, 0), (0, 0, 0)]
+)
+def test_few_polluted_blocks_are_no_reason_for_advice(polluted: int, movable: int, pieces: int) -> None:
+    holder = {
+        "holder": "sk_alloc",
+        "tasks": ["sh"],
+        "blocks": polluted,
+        "pages": 9,
+        "alone": 0,
+        "types": {"unmovable": 9},
+    }
+    dump = {
+        "cma": {"pages": 0},
+        "polluted_blocks": polluted,
+        "blocks": {"movable": movable},
+        "holders": [holder],
+    }
+    assert len(page_owner._advice(dump)) == pieces
+
+
 def test_a_task_stands_for_a_holder_that_is_not_told() -> None:
     """The counts are the holder's; which of them are the task's is not told, and so not said."""
     top = {"holder": NOT_TOLD, "tasks": ["bash", "cat"], "blocks": 3, "alone": 1, "pages": 4, "types": {}}

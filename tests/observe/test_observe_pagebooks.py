@@ -159,7 +159,7 @@ def test_what_was_guessed_is_named_whatever_was_lost() -> None:
     }
     said = verdict(about, 0.9999)
     assert said.startswith(
-        "1 event was lost, so objects are missing or never freed: at most 99.99% of the demand is known."
+        "1 event was lost, so objects are missing or never freed: at most 99.99 % of the demand is known."
     )
     assert "Guessed at the start: types of 4 of 9 pageblocks" in said
 

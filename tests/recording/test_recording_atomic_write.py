@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from kevacuate.capture.workdir import WorkDir
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.atomic_write import (
     claim,
     leftovers,
+    not_written,
     private_directory,
     put,
     release,
@@ -219,7 +221,56 @@ def test_a_recording_whose_first_file_cannot_be_begun_leaves_nothing(
     monkeypatch.setattr(parquet, "TableWriter", full)
     with pytest.raises(KevacuateError, match="No space left"), KevWriter(tmp_path / "here/x.kev", machine):
         pass
-    assert list((tmp_path / "here").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+def test_directories_made_for_a_recording_that_is_not_stay_only_where_something_is_in_them(
+    tmp_path: Path,
+) -> None:
+    machine = open_recording(None).machine
+    with pytest.raises(KeyError), KevWriter(tmp_path / "a/b/x.kev", machine):
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+    writer = KevWriter(tmp_path / "a/b/x.kev", machine)
+    writer.__enter__()
+    (tmp_path / "a/other").touch()
+    writer.__exit__(KeyError, KeyError(), None)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["other"]
+    work = WorkDir.create(tmp_path / "c/d/x.kev")
+    work.remove()
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_recorder_whose_spool_cannot_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Path.mkdir
+
+    def full(path: Path, *rest: object, **options: object) -> None:
+        if path.name == "spool":
+            raise OSError(errno.ENOSPC, "")
+        made(path, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(KevacuateError, match="No space left on device"):
+        WorkDir.create(tmp_path / "new/x.kev")
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (".x.kev.kevacuate-7/events.parquet", "x.kev"),
+        (".x.kev.rec-7/kev/states/000/state.json", "x.kev"),
+        ("demo.kev/.demand.json.kevacuate-7", "demo.kev/demand.json"),
+        ("x.parquet", "x.parquet"),
+    ],
+)
+def test_what_cannot_be_written_has_the_users_name(tmp_path: Path, where: str, name: str) -> None:
+    said = str(
+        not_written(tmp_path / where, OSError(errno.ENOSPC, "[Errno 28] Error writing bytes to file."))
+    )
+    assert said == f"{tmp_path / name} cannot be written: No space left on device."
 
 
 def test_an_own_directory_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

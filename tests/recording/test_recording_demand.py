@@ -101,6 +101,14 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path) -> None:
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_rows_whose_times_go_back_are_refused(tmp_path: Path) -> None:
+    chunk = demand(10)
+    back = chunk._replace(t=chunk.t[::-1].copy())
+    write_demand(tmp_path, [back], start(3))
+    with pytest.raises(KevacuateError, match=r"demand\.parquet is corrupted: its times go back"):
+        list(read_demand(tmp_path))
+
+
 def test_corruption_is_found(tmp_path: Path) -> None:
     with pytest.raises(KevacuateError, match="missing"):
         read_demand(tmp_path)

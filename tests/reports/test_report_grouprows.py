@@ -33,8 +33,8 @@ class Row:
 @pytest.mark.parametrize(
     ("base", "value", "said"),
     [
-        (100, 100, "="), (0, 3, "new"), (100, 150, "+50%"), (100, 0, "-100%"),
-        (851, 1.6, "-99.8%"), (82.4, 82.6, "+0.2%"), (247_267, 247_266, "<0.1%"),
+        (100, 100, "="), (0, 3, "new"), (100, 150, "+50 %"), (100, 0, "-100 %"),
+        (851, 1.6, "-99.8 %"), (82.4, 82.6, "+0.2 %"), (247_267, 247_266, "<0.1 %"),
         (993, -1000, ""), (-1000, 993, ""), (-1000, -1000, "="),
     ],
 )  # fmt: skip
@@ -76,7 +76,7 @@ def test_heads_break_where_their_words_end() -> None:
 
 @pytest.mark.parametrize("name", ["stock-churn-1g-smp1-s3-rich", "x" * 60])
 def test_long_names_are_whole_at_80_columns(name: str) -> None:
-    cells = [[Text("1,000,000")], [Text("1,000,000"), Text("+200%"), Text("0.008 *")]]
+    cells = [[Text("1,000,000")], [Text("1,000,000"), Text("+200 %"), Text("0.008 *")]]
     line = Line("At the end", "pageblocks with a page that cannot move", "blocks", cells, cells)
     table = SideBySide("T", [[name], [name, "change", ""]], [[name], [name, "change", "p"]], [line])
     screen = io.StringIO()

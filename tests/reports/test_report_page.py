@@ -239,7 +239,7 @@ def test_flows_before_and_after() -> None:
     claims, whole, steals = flow_tables(["a", "b"], events)
     (row,) = claims["rows"]
     assert (row["from"], row["to"], row["counts"], claims["most"]) == ("movable", "unmovable", [10, 5], 10)
-    assert [c.change for c in row["cells"]] == ["", "-50%"]
+    assert [c.change for c in row["cells"]] == ["", "-50 %"]
     assert [(o["order"], [c.text for c in o["cells"]]) for o in row["orders"]] == [
         (5, ["4", "0"]),
         (6, ["6", "5"]),

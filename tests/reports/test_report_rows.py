@@ -15,17 +15,15 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.moments import vmstat_change
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded, RecordedCounter
-from kevacuate.measure.rows import at_the_end
+from kevacuate.measure.rows import Row, at_the_end
+from kevacuate.measure.table import MOMENT_ROWS, SKIP_BITS_ROW
 from kevacuate.recording.schema import EventKind
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.reports.comparison.group_rows import GroupRow, style
 from kevacuate.reports.comparison.recorded_rows import rows_for
 from kevacuate.reports.comparison.rows import (
-    MOMENT_ROWS,
     PRICES,
     ROWS,
-    SKIP_BITS_ROW,
-    Row,
     comparison_rows,
     row_of,
 )

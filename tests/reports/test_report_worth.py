@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generate_trust import record_of
 
 import kevacuate
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.fidelity import BOTH, KERNELS_ONLY, MODEL_ONLY, NEITHER, OPEN
+from kevacuate.measure.trustrecord import FILE, Record, RowRecord, record
 from kevacuate.reports.comparison import conclusion as concluding
 from kevacuate.reports.comparison import tables, worth
 from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
@@ -23,10 +25,6 @@ from kevacuate.reports.comparison.rows import ROWS, comparison_rows
 from kevacuate.reports.comparison.worth import (
     FOOTNOTE,
     MARK,
-    Record,
-    RowRecord,
-    record,
-    record_of,
     worth_words,
 )
 from kevacuate.reports.page.page import comparison_page
@@ -109,7 +107,7 @@ def test_the_record_of_the_package_is_one() -> None:
             assert loop in ("open", "closed")
             assert 0 < found.demands <= known.total(loop).demands
             assert found.right + found.false <= found.asked
-    written = ROOT / "src" / "kevacuate" / "data" / worth.FILE
+    written = ROOT / "src" / "kevacuate" / "data" / FILE
     assert known.as_json() == written.read_text(encoding="utf-8")
 
 

@@ -4,15 +4,13 @@
 from pathlib import Path
 
 import numpy as np
+from start_tools import begun
 
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.fidelity.model_from_dump import free_lists
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
-from kevacuate.policy import parse_policy
 from kevacuate.recording import Recording
-from kevacuate.runs.initial_state import initial_state, skip_bits
-from kevacuate.runs.options import ReplayOptions
 
 DEBIAN = Path(__file__).parents[1] / "data/debian-6.1/state.kev"
 
@@ -22,9 +20,7 @@ def test_the_model_holds_debians_lists_in_order() -> None:
     start = recording.start
     assert start is not None
     objects = start_objects(start, pages_in_use(start, 9))
-    policy = parse_policy("mainline")
-    skip = skip_bits(start, policy, 0)
-    state = initial_state(recording.machine, start, objects, policy, ReplayOptions(), objects.pfn.size, skip)
+    state = begun(recording.machine, start, objects)
     check(state)
     theirs = {}
     for zone, order, mt in {*zip(start.free.zone, start.free.order, start.free.mt, strict=True)}:

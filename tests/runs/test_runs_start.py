@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
+from start_tools import begun
 from synthetic import Script, machine, start_objects, start_state, write_recording
 
 from kevacuate.errors import KevacuateError
@@ -20,17 +21,13 @@ from kevacuate.policy import parse_policy
 from kevacuate.recording import AllocatorState, Recording, StartObjects
 from kevacuate.recording.demand import DemandOp
 from kevacuate.recording.state import PcpPages
-from kevacuate.runs.initial_state import initial_state, skip_bits
+from kevacuate.runs.initial_state import skip_bits
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 
 def build(state: AllocatorState, objects: StartObjects | None = None, **changes: Any) -> Any:
-    options = ReplayOptions()
-    start = objects or start_objects()
-    policy = parse_policy("mainline")
-    skip = skip_bits(state, policy, options.seed)
-    return initial_state(machine(**changes), state, start, policy, options, 1000, skip)
+    return begun(machine(**changes), state, objects or start_objects())
 
 
 def test_every_page_is_in_the_state_the_recording_says() -> None:

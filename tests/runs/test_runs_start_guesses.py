@@ -13,11 +13,12 @@ from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
 from kevacuate.measure.claims import claims_to_evacuate, nothing_words
+from kevacuate.measure.table import SKIP_BITS_ROW
 from kevacuate.observe.info import about_recording
 from kevacuate.recording import AllocatorState, EventKind, Recording
 from kevacuate.recording.state import UNCLEAR, Guesses
 from kevacuate.reports.comparison.conclusion import comparison_json, conclusion
-from kevacuate.reports.comparison.rows import SKIP_BITS_ROW, comparison_rows
+from kevacuate.reports.comparison.rows import comparison_rows
 from kevacuate.reports.comparison.start_guesses import guessed_parts
 from kevacuate.reports.comparison.tables import comparison_table
 from kevacuate.runs.compare import compare

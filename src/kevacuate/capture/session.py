@@ -29,6 +29,7 @@ from kevacuate.capture.tracefs import Instance, ftrace_formats, read_formats, su
 from kevacuate.capture.workdir import WorkDir
 from kevacuate.ending import patient
 from kevacuate.errors import KevacuateError
+from kevacuate.percent import percent
 from kevacuate.recording import parquet
 from kevacuate.recording.formats import read_text
 from kevacuate.recording.losses import Lost
@@ -279,7 +280,7 @@ class Session:
         at = time.monotonic()
         if at - self._checked > _HOUSEKEEPING_SECONDS:
             self._checked = at
-            self.status.phase = f"{self._why()}reading page flags ({min(share, 1.0):.0%})"
+            self.status.phase = f"{self._why()}reading page flags ({percent(min(share, 1.0))})"
             self.status.seconds = at - self._began
             self.report(self.status)
 

@@ -14,60 +14,35 @@ import numpy.typing as npt
 
 from kevacuate.capture.vmcore import Core, Unreadable
 from kevacuate.capture.vmcore_lists import Geometry, ZoneReader
-from kevacuate.kernel.pageflags import (
-    KPF_ACTIVE,
-    KPF_ANON,
-    KPF_BUDDY,
-    KPF_COMPOUND_HEAD,
-    KPF_COMPOUND_TAIL,
-    KPF_DIRTY,
-    KPF_ERROR,
-    KPF_HUGE,
-    KPF_HWPOISON,
-    KPF_LOCKED,
-    KPF_LRU,
-    KPF_MMAP,
-    KPF_NOPAGE,
-    KPF_OFFLINE,
-    KPF_PGTABLE,
-    KPF_RECLAIM,
-    KPF_REFERENCED,
-    KPF_RESERVED,
-    KPF_SLAB,
-    KPF_SWAPBACKED,
-    KPF_THP,
-    KPF_UNEVICTABLE,
-    KPF_UPTODATE,
-    KPF_WRITEBACK,
-)
+from kevacuate.kernel import pageflags as pf
 
 COPIED = {
-    "PG_locked": KPF_LOCKED,
-    "PG_error": KPF_ERROR,
-    "PG_referenced": KPF_REFERENCED,
-    "PG_uptodate": KPF_UPTODATE,
-    "PG_dirty": KPF_DIRTY,
-    "PG_lru": KPF_LRU,
-    "PG_active": KPF_ACTIVE,
-    "PG_slab": KPF_SLAB,
-    "PG_writeback": KPF_WRITEBACK,
-    "PG_reclaim": KPF_RECLAIM,
-    "PG_swapbacked": KPF_SWAPBACKED,
-    "PG_unevictable": KPF_UNEVICTABLE,
-    "PG_hwpoison": KPF_HWPOISON,
-    "PG_reserved": KPF_RESERVED,
+    "PG_locked": pf.KPF_LOCKED,
+    "PG_error": pf.KPF_ERROR,
+    "PG_referenced": pf.KPF_REFERENCED,
+    "PG_uptodate": pf.KPF_UPTODATE,
+    "PG_dirty": pf.KPF_DIRTY,
+    "PG_lru": pf.KPF_LRU,
+    "PG_active": pf.KPF_ACTIVE,
+    "PG_slab": pf.KPF_SLAB,
+    "PG_writeback": pf.KPF_WRITEBACK,
+    "PG_reclaim": pf.KPF_RECLAIM,
+    "PG_swapbacked": pf.KPF_SWAPBACKED,
+    "PG_unevictable": pf.KPF_UNEVICTABLE,
+    "PG_hwpoison": pf.KPF_HWPOISON,
+    "PG_reserved": pf.KPF_RESERVED,
 }
 """Bits of struct page's flags that are copied: enumerator to the bit of /proc/kpageflags."""
 
-OLD_TYPES = {KPF_BUDDY: 0x80, KPF_OFFLINE: 0x100, KPF_PGTABLE: 0x200}
+OLD_TYPES = {pf.KPF_BUDDY: 0x80, pf.KPF_OFFLINE: 0x100, pf.KPF_PGTABLE: 0x200}
 """page_type before enum pagetype (5.1 to 6.11): the type's bit is cleared in a word that begins with 0xf."""
 
 NEW_TYPES = {
-    KPF_BUDDY: "PGTY_buddy",
-    KPF_OFFLINE: "PGTY_offline",
-    KPF_PGTABLE: "PGTY_table",
-    KPF_SLAB: "PGTY_slab",
-    KPF_HUGE: "PGTY_hugetlb",
+    pf.KPF_BUDDY: "PGTY_buddy",
+    pf.KPF_OFFLINE: "PGTY_offline",
+    pf.KPF_PGTABLE: "PGTY_table",
+    pf.KPF_SLAB: "PGTY_slab",
+    pf.KPF_HUGE: "PGTY_hugetlb",
 }
 """Since 6.11: the type is the word's highest byte."""
 
@@ -111,7 +86,7 @@ class PageWords:
         self._bits = {bit: kpf for name, kpf in COPIED.items() if (bit := core.constant(name)) is not None}
         self._types = _type_test(core)
         top = max(zone.start_pfn + zone.spanned for zone in zones)
-        self.flags = np.full(top, np.uint64(1 << KPF_NOPAGE), np.uint64)
+        self.flags = np.full(top, np.uint64(1 << pf.KPF_NOPAGE), np.uint64)
         self._tails: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         free: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         for first, count in _sections(core, zones, top):
@@ -165,19 +140,19 @@ class PageWords:
             mark(flags >> np.uint64(bit) & np.uint64(1) != 0, kpf)
         for kpf, test in self._types.items():
             mark(test(kind), kpf)
-        mark(mapping & np.uint64(MAPPING_ANON) != 0, KPF_ANON)
-        slab = words >> np.uint64(KPF_SLAB) & np.uint64(1) != 0
-        mark(~slab & (kind.view("<i4") >= 0), KPF_MMAP)
+        mark(mapping & np.uint64(MAPPING_ANON) != 0, pf.KPF_ANON)
+        slab = words >> np.uint64(pf.KPF_SLAB) & np.uint64(1) != 0
+        mark(~slab & (kind.view("<i4") >= 0), pf.KPF_MMAP)
         is_head = self._heads(flags)
-        mark(is_head, KPF_COMPOUND_HEAD)
-        folio = words & np.uint64(1 << KPF_LRU | 1 << KPF_ANON) != 0
-        mark(is_head & folio, KPF_THP)
+        mark(is_head, pf.KPF_COMPOUND_HEAD)
+        folio = words & np.uint64(1 << pf.KPF_LRU | 1 << pf.KPF_ANON) != 0
+        mark(is_head & folio, pf.KPF_THP)
         tail = head & np.uint64(1) != 0
         words[tail] = 0
         at = np.flatnonzero(tail)
         self._tails.append((at + first, self._head_pfns(at + first, head[at])))
         self.flags[first : first + len(words)] = words
-        free = np.flatnonzero(words >> np.uint64(KPF_BUDDY) & np.uint64(1))
+        free = np.flatnonzero(words >> np.uint64(pf.KPF_BUDDY) & np.uint64(1))
         return free + first, private[free].astype(np.int64)
 
     def _head_pfns(self, tails: npt.NDArray[np.int64], info: Words) -> npt.NDArray[np.int64]:
@@ -205,8 +180,8 @@ class PageWords:
         for pfn, head in self._tails:
             good = (head >= 0) & (head < len(self.flags))
             words = self.flags[np.where(good, head, 0)]
-            words = np.where(good, words & ~np.uint64(1 << KPF_COMPOUND_HEAD), 0)
-            self.flags[pfn] = words | np.uint64(1 << KPF_COMPOUND_TAIL)
+            words = np.where(good, words & ~np.uint64(1 << pf.KPF_COMPOUND_HEAD), 0)
+            self.flags[pfn] = words | np.uint64(1 << pf.KPF_COMPOUND_TAIL)
 
     @property
     def tails(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -219,10 +194,10 @@ class PageWords:
 
     def mark_free(self, pfn: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None:
         """Set the buddy flag on every page of the chunks on the free lists, as /proc/kpageflags does, and on no other."""
-        self.flags &= ~np.uint64(1 << KPF_BUDDY)
+        self.flags &= ~np.uint64(1 << pf.KPF_BUDDY)
         for size in np.unique(order).tolist():
             pages = (pfn[order == size][:, None] + np.arange(1 << size)).ravel()
-            self.flags[pages] |= np.uint64(1 << KPF_BUDDY)
+            self.flags[pages] |= np.uint64(1 << pf.KPF_BUDDY)
 
 
 def _type_test(core: Core) -> dict[int, Callable[[npt.NDArray[np.uint32]], Bools]]:

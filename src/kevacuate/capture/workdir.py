@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kevacuate.capture.options import ELSEWHERE
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import atomic_write, parquet
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_json, snapshot_to_json
 
@@ -30,6 +31,7 @@ class WorkDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._made: list[Path] = []
         self.spool, self.kev = path / "spool", path / "kev"
 
     @classmethod
@@ -43,11 +45,19 @@ class WorkDir:
 
         """
         work = cls(target.parent / f".{target.name}.rec-{os.getpid()}")
+        work._made = atomic_write.missing(target.parent)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             atomic_write.claim(target, work.path, directory=True, mode=0o700)
+        except (OSError, KevacuateError) as error:
+            atomic_write.remove_empty(work._made)
+            if isinstance(error, OSError):
+                raise atomic_write.unwritable(target, error.errno or 0, elsewhere) from None
+            raise
+        try:
             work.spool.mkdir()
         except OSError as error:
+            work.remove()
             raise atomic_write.unwritable(target, error.errno or 0, elsewhere) from None
         return work
 
@@ -102,6 +112,7 @@ class WorkDir:
         """Remove everything."""
         atomic_write.release(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
+        atomic_write.remove_empty(self._made)
 
 
 def left_behind(directory: Path) -> list[tuple[WorkDir, str]]:

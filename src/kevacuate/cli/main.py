@@ -24,7 +24,7 @@ from kevacuate.cli.process import (
     printing_failed,
 )
 from kevacuate.errors import KevacuateError
-from kevacuate.reports.escape import visible_block
+from kevacuate.reports.escape import visible
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
@@ -110,7 +110,7 @@ def cli(ctx: click.Context) -> None:
 
 def _fail(text: str, code: int) -> int:
     """Print one sentence on stderr and return the exit code."""
-    click.echo(f"kevacuate: {visible_block(text)}", err=True)
+    click.echo(f"kevacuate: {visible(text)}", err=True)
     return code
 
 
@@ -122,12 +122,12 @@ def main(args: list[str] | None = None) -> Any:
     know_failures()
     watchdog = Watchdog(lambda number: f"kevacuate: {_stopped_by(number)}\n")
     with watchdog.watching():  # the process is the command's own
-        watchdog.leave(_run(None, closed))
+        watchdog.leave(_run(None, closed, own=True))
 
 
-def _run(args: list[str] | None, closed: bool) -> int:
-    """Run the command line; the exit code."""
-    with ended_by_signal() as caught:
+def _run(args: list[str] | None, closed: bool, *, own: bool = False) -> int:
+    """Run the command line; the exit code. *own* as of :func:`kevacuate.cli.process.ended_by_signal`."""
+    with ended_by_signal(own=own) as caught:
         try:
             code = cli.main(args=args, prog_name="kevacuate", standalone_mode=False) or 0
             sys.stdout.flush()
@@ -153,33 +153,44 @@ def _interrupted(caught: list[int]) -> int:
 def _stopped_by(number: int) -> str:
     """The sentence for a signal that ended the command."""
     by = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-    return f"{by}; {', '.join(ending.written) or 'nothing'} was written."
+    return f"{by}; {_written() or 'nothing was written'}."
+
+
+def _written() -> str:
+    """What of this command is complete, as a clause; empty where nothing is."""
+    names = list(dict.fromkeys(ending.written))
+    return f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} written" if names else ""
 
 
 def _refused(error: Exception, closed: bool) -> int:
-    """The one sentence for what went wrong, and the exit code; what is not expected is raised again."""
+    """The one sentence for what went wrong, and what is written all the same; the exit code."""
+    sentence = _sentence(error, closed)
+    written = _written()
+    return _fail(f"{sentence.removesuffix('.')}; {written}." if written else sentence, 2)
+
+
+def _sentence(error: Exception, closed: bool) -> str:
+    """The one sentence for what went wrong; what is not expected is raised again."""
     if isinstance(error, KevacuateError):
-        return _fail(str(error), 2)
+        return str(error)
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "kevacuate"
-        return _fail(f"{error.format_message()} See '{path} --help'.", 2)
+        return f"{error.format_message()} See '{path} --help'."
     if isinstance(error, click.ClickException):
-        return _fail(error.format_message(), 2)
+        return error.format_message()
     if isinstance(error, MemoryError):
-        return _fail("this machine has not enough memory for that recording; use a machine with more.", 2)
+        return "this machine has not enough memory for that recording; use a machine with more."
     if not isinstance(error, OSError):
         raise error
     what = error.strerror or error
     if error.filename:
-        return _fail(
-            f"the system refused: {error.filename} {what}; check the path, its permissions and free space.", 2
-        )
+        return f"the system refused: {error.filename} {what}; check the path, its permissions and free space."
     lost = printing_failed()
     discard_stdout()
     if error.errno == errno.ENOENT:  # os.getcwd
-        return _fail("the current directory does not exist any more: change to another one.", 2)
+        return "the current directory does not exist any more: change to another one."
     if closed and error.errno == errno.EBADF:
-        return _fail("standard output is closed, so the result cannot be printed: redirect it to a file.", 2)
+        return "standard output is closed, so the result cannot be printed: redirect it to a file."
     if lost:
-        return _fail(f"the result cannot be printed: {what}; send standard output elsewhere.", 2)
-    return _fail(f"the system refused: {what}; check free space and permissions.", 2)
+        return f"the result cannot be printed: {what}; send standard output elsewhere."
+    return f"the system refused: {what}; check free space and permissions."

@@ -32,10 +32,11 @@ def _unraisable(given: sys.UnraisableHookArgs) -> None:
 
 
 @contextmanager
-def ended_by_signal() -> Iterator[list[int]]:
+def ended_by_signal(*, own: bool = False) -> Iterator[list[int]]:
     """Have :data:`ENDING` raise KeyboardInterrupt; yields a list, which then holds the signal's number.
 
-    A signal that is ignored (nohup) or handled by the caller stays so.
+    A signal that is ignored (nohup) or handled by the caller stays so. In a process that is the command's *own* nothing is left
+    to end after the block: a signal that comes while Python ends changes no exit status.
     """
     caught = ending.caught
     caught.clear()
@@ -60,7 +61,7 @@ def ended_by_signal() -> Iterator[list[int]]:
         sys.unraisablehook = usual_hook
         caught.clear()
         for number, handler in taken.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if own else handler)
 
 
 class Watchdog:

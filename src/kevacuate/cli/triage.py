@@ -12,14 +12,14 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, live_status, print_json, progress_bar, tidy
-from kevacuate.cli.options import Number, json_option
+from kevacuate.cli.options import Name, Number, json_option
 from kevacuate.cli.stored import STDIN, stored
 from kevacuate.ending import heed
 from kevacuate.recording.atomic_write import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and what would help?")
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=Name())
 @click.option(
     "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
 )
@@ -43,14 +43,16 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 
     - owners: page_owner, show_stacks, allocinfo
 
-    - tools: perf trace, perf kmem, babeltrace, bpftrace, bcc, node_exporter
+    - tools: perf trace, perf kmem, babeltrace, bpftrace, bcc
 
-    Several files are taken together. A folder is searched (a sosreport, say), and - is standard input. There is no replay and
-    no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+    - monitors: node_exporter, sar and sadf, netdata
+
+    Several files are taken together. A folder or tar archive is searched (a sosreport, say), and - is standard input.
+    There is no replay and no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
 
     Example: dmesg | kevacuate triage -
 
-    Example: kevacuate triage sosreport-host1/
+    Example: kevacuate triage sosreport-host1.tar.xz
 
     Example: kevacuate triage my-server.kev
 
@@ -93,6 +95,7 @@ def _line(status: Any) -> str:
 def _print(result: dict[str, Any]) -> None:
     """Words first, then what they rest on."""
     from kevacuate.recording.machine import kernel_words
+    from kevacuate.reports.triage.brought import advice_words
     from kevacuate.reports.triage.files.recording import tables
     from kevacuate.reports.triage.words import words
 
@@ -103,6 +106,9 @@ def _print(result: dict[str, Any]) -> None:
     for table in tables(result):
         out.print()
         out.print(table)
+    for part in advice_words(result["advice"]):
+        out.print()
+        out.print(part, markup=False, highlight=False)
 
 
 def _print_answers(result: dict[str, Any]) -> None:

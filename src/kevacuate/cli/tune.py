@@ -59,7 +59,7 @@ def command(
     """Try settings of the kernel on RECORDING (default: the one that ships with the package): which help, and at what cost.
 
     Every setting is replayed a few times. The best are replayed again, with other seeds, and tested. A setting without an effect
-    is called a winner in at most 5% of tunings. All this is said of the model.
+    is called a winner in at most 5 % of tunings. All this is said of the model.
 
     Example: kevacuate tune my-server.kev --try watermark_boost_factor=0 --try min_free_kbytes=65536
     """

@@ -6,7 +6,8 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 (``mm_filemap_get_pages``) or maps (``mm_filemap_fault``, ``_map_pages``).
 
 * A folio that a reclaimer deletes leaves shadows (:mod:`.shadows`); any other deletion is the workload's, and takes with it the
-  shadows next to it in the file.
+  shadows next to it in the file. One that leaves nothing of the file in the page cache takes all of the file's: it is truncated,
+  removed or invalidated (posix_fadvise). Approximate where that was done to the part with cached pages alone.
 * A folio that is added where shadows of one folio lie is read again: its ALLOC row, at most BACK rows back, names them. Where
   pages of several folios lie, or of a part of it alone, GATHER rows before the ALLOC row make them one.
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
@@ -19,40 +20,27 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 
 from __future__ import annotations
 
-from kevacuate.demand.objects import (
-    FLAG_ACCESSED,
-    FLAG_ACTIVATED,
-    FLAG_CACHED,
-    FREE_CODE,
-    G_FILES,
-    G_OUT,
-    G_PAGES,
-    MAX_ORDER,
-    OP_ACCESS,
-    OP_ALLOC,
-    OP_GATHER,
-    OP_RECLAIM,
-    Q,
-    Tables,
-    emit,
-    i64,
-)
+from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import Tables, emit, i64
 from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_ANON, CLASS_KERNEL, mix, page_class
 from kevacuate.demand.shadows import (
+    CACHED_PAGES,
+    INDEX_BITS,
+    INDEXES,
     NO_FILE,
+    count_in_file,
     enter,
+    file_count,
     find_place,
     first_shadow,
     forget_shadow,
     leave,
     new_shadows,
+    truncate_file,
     truncate_shadow,
 )
 from kevacuate.jit import part
 from kevacuate.recording.demand import DemandChunk
-
-INDEX_BITS = 30
-"""Pages of a file that have a key of their own: files of up to 4 TiB."""
 
 BACK = 64
 """How many rows back a folio's ALLOC row is looked for when it is added to the page cache: nearly always it is the last row."""
@@ -64,33 +52,33 @@ READERS = 64
 R_TASK, R_FILE, R_OBJ, R_SIZE = range(4)
 """Places in a reader's record: task, key of the file's first page, object read last."""
 
-_Q_CACHED = Q["cached"]
-_Q_AGAIN = Q["read_again"]
-_Q_GATHERED = Q["read_again_gathered"]
-_Q_OTHERWISE = Q["read_again_otherwise"]
-_Q_ACCESSES = Q["accesses"]
-_Q_UNKNOWN = Q["accesses_unknown"]
-_Q_NO_FILE = Q["reclaimed_without_file"]
+_Q_CACHED = ob.Q["cached"]
+_Q_AGAIN = ob.Q["read_again"]
+_Q_GATHERED = ob.Q["read_again_gathered"]
+_Q_OTHERWISE = ob.Q["read_again_otherwise"]
+_Q_ACCESSES = ob.Q["accesses"]
+_Q_UNKNOWN = ob.Q["accesses_unknown"]
+_Q_NO_FILE = ob.Q["reclaimed_without_file"]
 
 
 @part
 def page_key(inode: int, device: int, index: int) -> int:
     """The key of a file's page, neighbours' keys being neighbours; 0 and NO_FILE are nobody's.
 
-    Exact for the files of one device with inode numbers below 2**32 and fewer than 2**INDEX_BITS pages; others may share a key.
+    Exact for the files of one device with inode numbers below 2**32 and at most INDEXES pages; others may share a key.
     """
-    return (mix(inode, device & 0xFFFFFFFF) << INDEX_BITS | (index & ((1 << INDEX_BITS) - 1))) + 2
+    return (mix(inode, device & 0xFFFFFFFF) << INDEX_BITS | index % INDEXES) + 2
 
 
 @part
 def _alloc_row(s: Tables, out: DemandChunk, obj: int, reclaims: bool) -> int:
     """The object's ALLOC row, if it is among the last ones, else -1; unless *reclaims*, nothing may have been reclaimed since."""
-    i = s.g[G_OUT] - 1
+    i = s.g[ob.G_OUT] - 1
     oldest = max(i - BACK, -1)
     while i > oldest:
-        if out.op[i] == OP_ALLOC and out.obj[i] == obj:
+        if out.op[i] == ob.OP_ALLOC and out.obj[i] == obj:
             return i
-        if out.op[i] == OP_RECLAIM and not reclaims:
+        if out.op[i] == ob.OP_RECLAIM and not reclaims:
             return i64(-1)
         i -= 1
     return i64(-1)
@@ -108,7 +96,7 @@ def _read_again(s: Tables, out: DemandChunk, obj: int, shadow: int) -> bool:
 @part
 def _last_row_to(s: Tables, out: DemandChunk, place: int) -> None:
     """Put the last row before the one at *place*, with that one's time."""
-    last = s.g[G_OUT] - 1
+    last = s.g[ob.G_OUT] - 1
     op, cpu, obj, order, mt = (
         out.op[last] + 0,
         out.cpu[last] + 0,
@@ -152,7 +140,7 @@ def _gather(s: Tables, out: DemandChunk, obj: int, order: int, key: int) -> bool
     place = _alloc_row(s, out, obj, False)
     if shadows == 0 or place < 0:
         return False
-    before = s.g[G_OUT]
+    before = s.g[ob.G_OUT]
     first = new_shadows(s, out, order, i64(NO_FILE))
     if first == 0:
         return False
@@ -160,8 +148,8 @@ def _gather(s: Tables, out: DemandChunk, obj: int, order: int, key: int) -> bool
         shadow = _shadow_at(s, key + i)
         forget_shadow(s, shadow)
         forget_shadow(s, first + i)
-        emit(s, out, OP_GATHER, first + i, i64(0), i64(0), i64(0), i64(0), shadow)
-    rows = s.g[G_OUT] - before
+        emit(s, out, ob.OP_GATHER, first + i, i64(0), i64(0), i64(0), i64(0), shadow)
+    rows = s.g[ob.G_OUT] - before
     for _ in range(rows):
         _last_row_to(s, out, place)
     out.aux[place + rows] = first
@@ -187,8 +175,8 @@ def _one_folio(s: Tables, key: int, size: int) -> int:
 @part
 def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
     """A folio is in the page cache from now on."""
-    s.g[G_FILES] = 1
-    if not 0 <= order <= MAX_ORDER or not 0 <= pfn < s.g[G_PAGES]:
+    s.g[ob.G_FILES] = 1
+    if not 0 <= order <= ob.MAX_ORDER or not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     s.q[_Q_CACHED] += 1
     obj = i64(s.owner[pfn])
@@ -207,9 +195,12 @@ def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
             found = True
             truncate_shadow(s, out, -1 - i64(s.cache_value[at]))
         if obj >= 0:
+            at = find_place(s, key + i)
+            if s.cache_key[at] == 0 or i64(s.cache_value[at]) < 0:
+                count_in_file(s, key, i64(CACHED_PAGES), i64(1))
             enter(s, key + i, obj)
     if obj >= 0:
-        s.flags[obj] = i64(s.flags[obj]) | FLAG_CACHED
+        s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_CACHED
     s.q[_Q_OTHERWISE] += found
 
 
@@ -229,15 +220,20 @@ def _truncate_neighbours(s: Tables, out: DemandChunk, key: int, step: int) -> No
 @part
 def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, reclaims: bool) -> None:
     """A folio leaves the page cache, by reclaim or by the workload."""
-    s.g[G_FILES] = 1
-    if not 0 <= order <= MAX_ORDER or not 0 <= pfn < s.g[G_PAGES]:
+    s.g[ob.G_FILES] = 1
+    if not 0 <= order <= ob.MAX_ORDER or not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     for i in range(1 << order):
+        at = find_place(s, key + i)
+        if s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0:
+            count_in_file(s, key, i64(CACHED_PAGES), i64(-1))
         leave(s, key + i)
     if not reclaims:
         _truncate_neighbours(s, out, key, i64(-1))
         _truncate_neighbours(s, out, key + (1 << order) - 1, i64(1))
-    elif i64(s.owner[pfn]) >= FREE_CODE:  # FREE_CODE: perhaps an object that was moved nobody knows where
+        if file_count(s, key, i64(CACHED_PAGES)) == 0:
+            truncate_file(s, out, key)
+    elif i64(s.owner[pfn]) >= ob.FREE_CODE:  # FREE_CODE: perhaps an object that was moved nobody knows where
         shadow = new_shadows(s, out, order, key)
         s.shadow_of[pfn] = shadow
         if shadow > 0:
@@ -248,7 +244,7 @@ def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, recla
 @part
 def reclaimed_without_file(s: Tables, out: DemandChunk, pfn: int, order: int) -> None:
     """A reclaimer frees pages, and no event names files: if they are page cache, they get shadows that nobody will find."""
-    if s.g[G_FILES] != 0 or i64(s.owner[pfn]) < 0:
+    if s.g[ob.G_FILES] != 0 or i64(s.owner[pfn]) < 0:
         return
     obj = i64(s.owner[pfn])
     page = page_class(i64(s.gfp[obj]), i64(s.mt[obj]))
@@ -273,7 +269,7 @@ def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
     """An ACCESS row: with what the pages are read by if a model has dropped them; *mapped*: used through a page table."""
     file = mapped == 1 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
     attr = A_LRU | A_FILE if file else A_LRU
-    emit(s, out, OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
+    emit(s, out, ob.OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
     s.q[_Q_ACCESSES] += 1
 
 
@@ -281,7 +277,7 @@ def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
 def _marked(s: Tables, obj: int) -> None:
     """Count the object's accesses as folio_mark_accessed does: the second one activates."""
     flags = i64(s.flags[obj])
-    s.flags[obj] = flags | (FLAG_ACTIVATED if flags & FLAG_ACCESSED else FLAG_ACCESSED)
+    s.flags[obj] = flags | (ob.FLAG_ACTIVATED if flags & ob.FLAG_ACCESSED else ob.FLAG_ACCESSED)
 
 
 @part
@@ -304,7 +300,7 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
         if s.cache_key[at] == 0 or i64(s.cache_value[at]) < 0:
             break
         obj = i64(s.cache_value[at])
-        if i64(s.flags[obj]) & FLAG_CACHED == 0:
+        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
             break
         i += 1
         if obj != last:
@@ -320,17 +316,17 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
 @part
 def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
     """A folio was activated: it was accessed twice, and what no read explains becomes ACCESS rows."""
-    if not 0 <= pfn < s.g[G_PAGES]:
+    if not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     obj = i64(s.owner[pfn])
     if obj < 0 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) == CLASS_KERNEL:
         return
     flags = i64(s.flags[obj])
-    if flags & FLAG_ACTIVATED == 0:
+    if flags & ob.FLAG_ACTIVATED == 0:
         _access(s, out, obj, i64(0))
-        if flags & FLAG_ACCESSED == 0:
+        if flags & ob.FLAG_ACCESSED == 0:
             _access(s, out, obj, i64(0))
-    s.flags[obj] = flags & ~(FLAG_ACCESSED | FLAG_ACTIVATED)
+    s.flags[obj] = flags & ~(ob.FLAG_ACCESSED | ob.FLAG_ACTIVATED)
 
 
 @part
@@ -339,7 +335,7 @@ def on_found_young(s: Tables, out: DemandChunk, pfn: int) -> None:
 
     A huge one of khugepaged was asked for as anonymous memory is.
     """
-    if not 0 <= pfn < s.g[G_PAGES]:
+    if not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     obj = i64(s.owner[pfn])
     if obj >= 0:

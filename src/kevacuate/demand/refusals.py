@@ -6,7 +6,8 @@ from __future__ import annotations
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import EventKind, Recording, has_demand
 
-_DEMAND_KINDS = (EventKind.MM_PAGE_ALLOC, EventKind.MM_PAGE_FREE, EventKind.GT_RMQ)
+DEMAND_KINDS = (EventKind.MM_PAGE_ALLOC, EventKind.MM_PAGE_FREE, EventKind.GT_RMQ)
+"""Events that a demand is made of: without any of them nothing can be replayed."""
 
 
 def empty_demand(recording: Recording) -> KevacuateError:
@@ -26,6 +27,6 @@ def refuse_without_demand(recording: Recording) -> None:
         It holds none.
     """
     kinds = recording.quality.get("events_by_kind")
-    if isinstance(kinds, dict) and not any(kinds.get(kind.name) for kind in _DEMAND_KINDS):
+    if isinstance(kinds, dict) and not any(kinds.get(kind.name) for kind in DEMAND_KINDS):
         if not has_demand(recording.path):
             raise empty_demand(recording)

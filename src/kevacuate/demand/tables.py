@@ -1,50 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reconstruction's tables at the start, and its input columns."""
+"""The reconstruction's tables at the start, and its input."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.demand import objects as ob
 from kevacuate.demand.freepages import CHUNKS, QUEUE, S_PID, S_SIZE, SLOTS
-from kevacuate.demand.objects import (
-    ANON_BASE,
-    FLAG_COMP,
-    FREE_CODE,
-    G_BLOCKS,
-    G_CACHE_SIZE,
-    G_CACHED,
-    G_CPUS,
-    G_FRESH,
-    G_LIMBO_FREE,
-    G_PAGES,
-    G_SHADOWS,
-    G_SIZE,
-    Tables,
-)
+from kevacuate.demand.objects import Tables
 from kevacuate.demand.pagecache import R_SIZE, READERS
 from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
 from kevacuate.demand.shadows import enter_all
-from kevacuate.kernel.gfp import (
-    GFP_COMP,
-    GFP_HARDWALL,
-    GFP_HIGHMEM,
-    GFP_KERNEL,
-    GFP_MOVABLE,
-    GFP_NORETRY,
-    GFP_NOWARN,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
 
-GFP_OF_A_READ = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP | GFP_NORETRY | GFP_NOWARN
+GFP_OF_A_READ = (
+    gf.GFP_MOVABLE
+    | gf.GFP_HIGHMEM
+    | gf.GFP_HARDWALL
+    | gf.GFP_KERNEL
+    | gf.GFP_COMP
+    | gf.GFP_NORETRY
+    | gf.GFP_NOWARN
+)
 """readahead_gfp_mask of a file system whose mapping is GFP_HIGHUSER_MOVABLE (include/linux/pagemap.h, 7.2)."""
 
-GFP_OF_A_FAULT = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP
+GFP_OF_A_FAULT = gf.GFP_MOVABLE | gf.GFP_HIGHMEM | gf.GFP_HARDWALL | gf.GFP_KERNEL | gf.GFP_COMP
 """GFP_HIGHUSER_MOVABLE of a folio. Both are what start objects are taken to have been asked for with."""
 
 CACHE_PLACES = 1 << 12
@@ -60,27 +47,10 @@ KnownKinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Allocation numbers, ascending, and for each what a snapshot says of its page."""
 
 
-class EventInput(NamedTuple):
-    """The columns of events that the reconstruction reads; ``t`` counts from the start state."""
-
-    t: npt.NDArray[np.int64]
-    cpu: npt.NDArray[np.uint16]
-    pid: npt.NDArray[np.int32]
-    kind: npt.NDArray[np.uint8]
-    pfn: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int8]
-    mt: npt.NDArray[np.int8]
-    gfp: npt.NDArray[np.uint32]
-    a: npt.NDArray[np.int64]
-    b: npt.NDArray[np.int64]
-    c: npt.NDArray[np.int64]
-    d: npt.NDArray[np.int64]
-
-
-def event_input(chunk: EventChunk, start_ts: int) -> EventInput:
-    """The columns of *chunk* that the compiled code wants, contiguous."""
-    columns = {name: np.ascontiguousarray(getattr(chunk, name)) for name in EventInput._fields[1:]}
-    return EventInput(t=chunk.ts - start_ts, **columns)
+def event_input(chunk: EventChunk, start_ts: int) -> EventChunk:
+    """What the reconstruction reads of *chunk*: its columns, contiguous, with times that count from the start state."""
+    columns: list[Any] = [np.ascontiguousarray(column) for column in chunk._replace(ts=chunk.ts - start_ts)]
+    return EventChunk(*columns)
 
 
 def new_tables(
@@ -100,7 +70,7 @@ def new_tables(
     sequence = np.arange(pages, dtype=np.int64)
     known_seq, known_attr = known or (np.empty(0, np.int64), np.empty(0, np.uint8))
     tables = Tables(
-        owner=np.where(used, ANON_BASE - sequence, FREE_CODE).astype(np.int32),
+        owner=np.where(used, ob.ANON_BASE - sequence, ob.FREE_CODE).astype(np.int32),
         pfn=np.empty(ids, np.int32),
         order=np.empty(ids, np.uint8),
         mt=np.empty(ids, np.uint8),
@@ -108,7 +78,7 @@ def new_tables(
         gfp=np.empty(ids, np.uint32),
         seq=np.empty(ids, np.int64),
         free_ids=np.empty(ids, np.int32),
-        g=np.zeros(G_SIZE, np.int64),
+        g=np.zeros(ob.G_SIZE, np.int64),
         q=np.zeros(len(COUNTERS), np.int64),
         groups=np.full(2 * MAX_CPUS, -1, np.int64),
         sessions=np.zeros(SLOTS * S_SIZE, np.int64),
@@ -140,11 +110,11 @@ def new_tables(
         shadow_order=np.zeros(shadows, np.uint8),
     )
     tables.sessions[S_PID::S_SIZE] = -1
-    tables.g[G_PAGES], tables.g[G_BLOCKS] = pages, blocks
-    tables.g[G_CPUS] = MAX_CPUS
-    tables.g[G_CACHE_SIZE] = CACHE_PLACES
-    tables.g[G_SHADOWS] = shadows
-    tables.g[G_LIMBO_FREE] = 0
+    tables.g[ob.G_PAGES], tables.g[ob.G_BLOCKS] = pages, blocks
+    tables.g[ob.G_CPUS] = MAX_CPUS
+    tables.g[ob.G_CACHE_SIZE] = CACHE_PLACES
+    tables.g[ob.G_SHADOWS] = shadows
+    tables.g[ob.G_LIMBO_FREE] = 0
     _place_start_objects(tables, start)
     return tables
 
@@ -157,13 +127,13 @@ def _place_start_objects(tables: Tables, start: StartObjects) -> None:
     tables.order[:count] = start.order
     tables.mt[:count] = 1
     tables.gfp[:count] = np.where(start.attr & A_FILE, GFP_OF_A_READ, GFP_OF_A_FAULT)
-    tables.flags[:count] = FLAG_COMP
+    tables.flags[:count] = ob.FLAG_COMP
     tables.seq[:count] = -1 - ids
     for order in np.unique(start.order):
         these = ids[start.order == order]
         for i in range(1 << int(order)):
             tables.owner[start.pfn[these] + i] = these
-    tables.g[G_FRESH] = count
+    tables.g[ob.G_FRESH] = count
     tables.q[COUNTERS.index("peak_objects")] = count
 
 
@@ -173,6 +143,6 @@ def larger_cache(tables: Tables) -> Tables:
     taken = np.flatnonzero(tables.cache_key)
     keys, values = tables.cache_key[taken], tables.cache_value[taken]
     larger = tables._replace(cache_key=np.zeros(places, np.int64), cache_value=np.zeros(places, np.int32))
-    larger.g[G_CACHE_SIZE], larger.g[G_CACHED] = places, 0
+    larger.g[ob.G_CACHE_SIZE], larger.g[ob.G_CACHED] = places, 0
     enter_all(larger, keys, values)
     return larger

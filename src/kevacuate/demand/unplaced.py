@@ -9,22 +9,8 @@ a page that is not in use, in that pageblock, is then the death of the object th
 
 from __future__ import annotations
 
-from kevacuate.demand.objects import (
-    ANON_BASE,
-    FREE_CODE,
-    G_BLOCKS,
-    G_LIMBO,
-    G_LIMBO_FREE,
-    G_PAGES,
-    OP_FREE_PFN,
-    Q_START_FREES,
-    Q,
-    Tables,
-    emit,
-    free_object,
-    i64,
-    set_owner,
-)
+from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import Tables, emit, free_object, i64, set_owner
 from kevacuate.jit import part
 from kevacuate.recording.demand import DemandChunk
 
@@ -37,20 +23,20 @@ NEIGHBOURS = 16
 LOOK_AHEAD = 64
 """How many waiting objects of one pageblock are looked at for one of the freed order."""
 
-_Q_BY_BLOCK = Q["moves_by_block"]
-_Q_DROPPED = Q["moves_dropped"]
+_Q_BY_BLOCK = ob.Q["moves_by_block"]
+_Q_DROPPED = ob.Q["moves_dropped"]
 
 
 @part
 def enter_limbo(s: Tables, out: DemandChunk, code: int, order: int, block: int) -> None:
     """The moved owner waits in the list of the pageblock (-1: unknown); given up if no node is left."""
-    node = s.g[G_LIMBO_FREE]
+    node = s.g[ob.G_LIMBO_FREE]
     if node < 0:
         s.q[_Q_DROPPED] += 1
         give_up(s, out, code, order)
         return
-    s.g[G_LIMBO_FREE] = s.limbo_next[node]
-    blocks = s.g[G_BLOCKS]
+    s.g[ob.G_LIMBO_FREE] = s.limbo_next[node]
+    blocks = s.g[ob.G_BLOCKS]
     if block < 0 or block >= blocks:
         block = blocks
     s.limbo_code[node] = code
@@ -61,7 +47,7 @@ def enter_limbo(s: Tables, out: DemandChunk, code: int, order: int, block: int) 
     else:
         s.limbo_next[s.limbo_tail[block]] = node
     s.limbo_tail[block] = node
-    s.g[G_LIMBO] += 1
+    s.g[ob.G_LIMBO] += 1
 
 
 @part
@@ -70,8 +56,8 @@ def give_up(s: Tables, out: DemandChunk, code: int, order: int) -> None:
     if code >= 0:
         free_object(s, out, code)
     else:
-        emit(s, out, OP_FREE_PFN, -1, order, 0, 0, 0, ANON_BASE - code)
-        s.q[Q_START_FREES] += 1
+        emit(s, out, ob.OP_FREE_PFN, -1, order, 0, 0, 0, ob.ANON_BASE - code)
+        s.q[ob.Q_START_FREES] += 1
 
 
 @part
@@ -80,10 +66,10 @@ def _fits(s: Tables, pfn: int, order: int, size: int) -> bool:
     if size <= order:
         return size == order
     base = pfn >> size << size
-    if base + (1 << size) > s.g[G_PAGES]:
+    if base + (1 << size) > s.g[ob.G_PAGES]:
         return False
     for page in range(base, base + (1 << size)):
-        if i64(s.owner[page]) != FREE_CODE:
+        if i64(s.owner[page]) != ob.FREE_CODE:
             return False
     return True
 
@@ -103,9 +89,9 @@ def _take(s: Tables, block: int, pfn: int, order: int) -> int:
                 s.limbo_next[before] = after
             if after < 0:
                 s.limbo_tail[block] = before
-            s.limbo_next[node] = s.g[G_LIMBO_FREE]
-            s.g[G_LIMBO_FREE] = node
-            s.g[G_LIMBO] -= 1
+            s.limbo_next[node] = s.g[ob.G_LIMBO_FREE]
+            s.g[ob.G_LIMBO_FREE] = node
+            s.g[ob.G_LIMBO] -= 1
             return node
         before = node
         node = after
@@ -116,7 +102,7 @@ def _take(s: Tables, block: int, pfn: int, order: int) -> int:
 @part
 def _find(s: Tables, pfn: int, order: int) -> int:
     """A waiting node for the page: in its block, in the nearest neighbour, or of unknown block."""
-    blocks = i64(s.g[G_BLOCKS])
+    blocks = i64(s.g[ob.G_BLOCKS])
     block = pfn >> BLOCK_ORDER
     node = _take(s, block, pfn, order)
     distance = 1
@@ -137,7 +123,7 @@ def leave_limbo(s: Tables, pfn: int, order: int) -> bool:
 
     A larger object gets the aligned range around the pages, if none of it is in use.
     """
-    if s.g[G_LIMBO] == 0:
+    if s.g[ob.G_LIMBO] == 0:
         return False
     node = _find(s, pfn, order)
     if node < 0:

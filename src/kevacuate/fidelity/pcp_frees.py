@@ -15,16 +15,7 @@ import numpy.typing as npt
 from kevacuate.jit import part
 from kevacuate.mm.fields import View
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_BEGIN,
-    COMPACTION_END,
-    COMPACTION_MIGRATEPAGES,
-    GT_RMQ,
-    MM_PAGE_ALLOC_EXTFRAG,
-    MM_PAGE_FREE,
-    MM_PAGE_FREE_BATCHED,
-    RMQ_FREE,
-)
+from kevacuate.recording import event_numbers as ev
 
 F_EPOCH = 6  # fact: number of the last find_fates
 F_ROWS = 9  # fact: rows at hand
@@ -64,20 +55,20 @@ def find_fates(b: Any, e: EventChunk, w: Any, rows: int) -> None:
     i = rows - 1
     while i >= 0:
         kind, pfn = e.kind[i], e.pfn[i]
-        if kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
+        if kind == ev.MM_PAGE_FREE or kind == ev.MM_PAGE_FREE_BATCHED:
             known = b.fate[pfn] + 0
             w.fate[i] = known & 15 if known >= epoch else 0
             if b.phase[e.pid[i] & 4095] == epoch:
                 w.fate[i] |= MIGRATING
-            b.fate[pfn] = epoch | (FATE_BATCHED if kind == MM_PAGE_FREE_BATCHED else FATE_FREED)
-        elif kind == GT_RMQ and e.a[i] == RMQ_FREE:
+            b.fate[pfn] = epoch | (FATE_BATCHED if kind == ev.MM_PAGE_FREE_BATCHED else FATE_FREED)
+        elif kind == ev.GT_RMQ and e.a[i] == ev.RMQ_FREE:
             for page in range(pfn, pfn + (1 << e.order[i])):
                 b.fate[page] = epoch | FATE_BUDDY
-        elif kind <= MM_PAGE_ALLOC_EXTFRAG and pfn >= 0:
+        elif kind <= ev.MM_PAGE_ALLOC_EXTFRAG and pfn >= 0:
             b.fate[pfn] = epoch
-        elif kind == COMPACTION_MIGRATEPAGES:
+        elif kind == ev.COMPACTION_MIGRATEPAGES:
             b.phase[e.pid[i] & 4095] = epoch
-        elif kind == COMPACTION_BEGIN or kind == COMPACTION_END:
+        elif kind == ev.COMPACTION_BEGIN or kind == ev.COMPACTION_END:
             b.phase[e.pid[i] & 4095] = 0
         i -= 1
 
@@ -104,7 +95,7 @@ def inserted_order(b: Any, e: EventChunk, w: Any, i: int) -> int:
     A free is inserted when it is freed, or batched, unless it bypasses the lists.
     """
     pfn = e.pfn[i] + 0
-    if e.kind[i] == MM_PAGE_FREE:
+    if e.kind[i] == ev.MM_PAGE_FREE:
         b.freed_order[pfn] = e.order[i]
         if w.fate[i] & MIGRATING and not b.used[pfn] and not scanned(b, e.pid[i] + 0, pfn):
             return -1
@@ -120,7 +111,7 @@ def group_end(b: Any, e: EventChunk, w: Any, i: int) -> int:
     j = i
     while j < rows:
         if e.cpu[j] == cpu:
-            if e.kind[j] != MM_PAGE_FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] != FATE_OTHER:
+            if e.kind[j] != ev.MM_PAGE_FREE or e.order[j] != 0 or e.pfn[j] != end or w.fate[j] != FATE_OTHER:
                 break
             w.fate[j] = FATE_GROUPED
             b.alloc_order[end] = 0

@@ -53,6 +53,15 @@ def within(version: Version, first: Version, last: Version | None = None) -> boo
     return first <= version and (last is None or version <= last)
 
 
+SYSCTL_SINCE: dict[str, Version] = {
+    "watermark_scale_factor": (4, 6),
+    "watermark_boost_factor": (5, 0),
+    "compaction_proactiveness": (5, 9),
+    "defrag_mode": (6, 15),
+}
+"""Settings under /proc/sys/vm to the first version that has them: 795ae7a0de6b, 1c30844d2dfe, facdaa917c4d, e3aa7df331bc."""
+
+
 class KernelRange(NamedTuple):
     """What is known of a kernel's version: the first and the last that it can be, None where nothing is known.
 

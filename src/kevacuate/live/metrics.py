@@ -30,6 +30,7 @@ from kevacuate.measure.pages import IN_USE, UNMOVABLE
 from kevacuate.measure.stalls import STALL_NAMES, WAITS
 from kevacuate.measure.wakes import as_vmalloc_asks
 from kevacuate.mm.constants import MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.schema import EventKind
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ class Exporter:
             try:
                 self._library.write_to_textfile(str(self.file), self.registry)
             except OSError as error:
-                raise KevacuateError(f"{self.file} cannot be written: {error.strerror or error}.") from None
+                raise not_written(self.file, error) from None
 
     def close(self) -> None:
         """Stop listening."""

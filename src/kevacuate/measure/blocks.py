@@ -15,18 +15,8 @@ import numpy.typing as npt
 
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, RESERVED, UNMOVABLE
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import get_pfnblock_migratetype
-from kevacuate.mm.constants import (
-    CHUNK_ALLOC,
-    CHUNK_BUDDY,
-    CHUNK_COMPACT,
-    CHUNK_ISOLATED,
-    CHUNK_PCP,
-    MIGRATE_MOVABLE,
-    MIGRATE_TYPES,
-    NO_ZONE,
-    PB_ABSENT,
-)
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import attr_can_move
@@ -55,7 +45,7 @@ def is_mixed(movable: npt.NDArray[Any], unmovable: npt.NDArray[Any]) -> npt.NDAr
 def block_kinds(mt: npt.NDArray[Any], movable: npt.NDArray[Any], unmovable: npt.NDArray[Any]) -> BlockKinds:
     """What blocks are, by migratetype and the numbers of pages that can and that cannot move, [blocks] each."""
     pinned = unmovable > 0
-    return BlockKinds(is_mixed(movable, unmovable), (mt == MIGRATE_MOVABLE) & pinned, pinned)
+    return BlockKinds(is_mixed(movable, unmovable), (mt == k.MIGRATE_MOVABLE) & pinned, pinned)
 
 
 class BlockCounts(NamedTuple):
@@ -78,15 +68,15 @@ class BlockCounts(NamedTuple):
 def page_class(s: View, pfn: int, meta: int) -> int:
     """Which of the five columns a chunk's pages count in."""
     state = meta >> 4
-    if state == CHUNK_BUDDY:
+    if state == k.CHUNK_BUDDY:
         return FREE
-    if state == CHUNK_PCP:
+    if state == k.CHUNK_PCP:
         return PCP
-    if state == CHUNK_ISOLATED:
+    if state == k.CHUNK_ISOLATED:
         return MOVABLE
-    if state == CHUNK_ALLOC:
+    if state == k.CHUNK_ALLOC:
         return MOVABLE if attr_can_move(s.link[2 * pfn + 1]) else UNMOVABLE
-    if state == CHUNK_COMPACT:
+    if state == k.CHUNK_COMPACT:
         return UNMOVABLE
     return RESERVED
 
@@ -110,12 +100,14 @@ def count_pages(s: View, first: int, end: int) -> tuple[int, int, int, int]:
     for pfn in range(first, end):
         state = np.int32(s.meta[pfn] >> 4)
         size = np.int32(1 << (s.meta[pfn] & 15))
-        alloc = state == CHUNK_ALLOC
+        alloc = state == k.CHUNK_ALLOC
         moves = attr_can_move(s.link[2 * pfn + 1])
-        free = np.int32(free + (size if state == CHUNK_BUDDY else none))
-        pcp = np.int32(pcp + (size if state == CHUNK_PCP else none))
-        movable = np.int32(movable + (size if (state == CHUNK_ISOLATED) | (alloc & moves) else none))
-        unmovable = np.int32(unmovable + (size if (state == CHUNK_COMPACT) | (alloc & (not moves)) else none))
+        free = np.int32(free + (size if state == k.CHUNK_BUDDY else none))
+        pcp = np.int32(pcp + (size if state == k.CHUNK_PCP else none))
+        movable = np.int32(movable + (size if (state == k.CHUNK_ISOLATED) | (alloc & moves) else none))
+        unmovable = np.int32(
+            unmovable + (size if (state == k.CHUNK_COMPACT) | (alloc & (not moves)) else none)
+        )
     return int(free), int(pcp), int(movable), int(unmovable)
 
 
@@ -127,7 +119,7 @@ def count_free_chunks(s: View, first: int, end: int, free: int, counts: Words, m
         packed = 0
         for pfn in range(first, end):
             order = (s.meta[pfn] & 15) - low
-            here = (s.meta[pfn] >> 4 == CHUNK_BUDDY) & (order >= 0) & (order < ORDERS_AT_ONCE)
+            here = (s.meta[pfn] >> 4 == k.CHUNK_BUDDY) & (order >= 0) & (order < ORDERS_AT_ONCE)
             packed += 1 << (15 * (order & 3)) if here else 0
         for order in range(low, low + ORDERS_AT_ONCE):
             chunks = packed & 0x7FFF
@@ -148,7 +140,7 @@ def count_blocks(sa: State, mt: Words, pages: npt.NDArray[np.int32], free_by: Wo
     for b in range(s.cfg.npages >> pageblock_order):
         first = b << pageblock_order
         block_mt = get_pfnblock_migratetype(s, first)
-        exists = s.block[2 * b + 1] != NO_ZONE and s.block[2 * b] & PB_ABSENT == 0
+        exists = s.block[2 * b + 1] != k.NO_ZONE and s.block[2 * b] & k.PB_ABSENT == 0
         mt[b] = block_mt if exists else -1
         meta = s.meta[first] + 0
         if meta & 15 > pageblock_order:
@@ -179,4 +171,4 @@ def block_counts(state: State) -> tuple[BlockCounts, npt.NDArray[np.int64]]:
     inside = np.flatnonzero(mt >= 0)
     start = inside << cfg.pageblock_order
     counts = BlockCounts(mt[inside], pages[:, inside].T, start)
-    return counts, free_by.reshape(16, 8)[:, :MIGRATE_TYPES]
+    return counts, free_by.reshape(16, 8)[:, : k.MIGRATE_TYPES]

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.percent import percent
+
 
 class Direction(StrEnum):
     """Which way a figure is better."""
@@ -184,12 +186,12 @@ def rule(sizes: Sequence[int], of: tuple[str, str, str] = RECORDINGS) -> str:
         return f"Undecided: {alone} cannot tell a difference between {what} from one between repeats. {more}."
     least = max(least_p(sizes[0], n) for n in sizes[1:])
     text = (
-        f"A row differs where at most {LEVEL:.0%} of ways to deal its values to two such groups put the means at least as "
+        f"A row differs where at most {percent(LEVEL)} of ways to deal its values to two such groups put the means at least as "
         "far apart. This is the exact permutation test, two-sided."
     )
     if least > LEVEL:
         text += (
             f" So few repeats cannot give less than {least:.2f}. There, apart means that the groups do not overlap: chance alone "
-            f"gives that in {least:.0%} of rows."
+            f"gives that in {percent(least)} of rows."
         )
     return text

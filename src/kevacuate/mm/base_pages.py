@@ -3,7 +3,7 @@
 
 So does one whose folio was not to be had (:mod:`kevacuate.runs.base_pages`), and one whose folio compaction has split
 (:mod:`.split_folio`). Each base page is an object of the model: it moves, and is dropped, by itself. Their ids are the last of
-``State.obj``, from ``stat.first_base_page`` on; the object's own entry says which it has (:func:`base_pages_of`).
+``State.obj``, from ``stat.first_base_page`` on; the object's own entry says which it has (:func:`first_base_page`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ OBJ_BASE_PAGES = -5
 """From here down ``State.obj`` holds, for an object in base pages, which ones these are."""
 
 
-@part(inline=True)
-def base_pages_of(code: int) -> int:
+def first_base_page(code: int) -> int:
     """First id, counted from ``stat.first_base_page``, of an object in base pages: *code* is what ``State.obj`` holds for it."""
     return (OBJ_BASE_PAGES - code) & (OBJ_BASE_PAGES - code - 1)
 
 
-@part
-def base_pages_order(code: int) -> int:
+def order_of_base_pages(code: int) -> int:
     """Order of an object in base pages."""
     left = OBJ_BASE_PAGES - code
     order = 1
@@ -33,11 +31,16 @@ def base_pages_order(code: int) -> int:
     return order
 
 
+base_pages_of = part(inline=True)(first_base_page)
+"""The same as :func:`first_base_page`, compiled."""
+base_pages_order = part(order_of_base_pages)
+"""The same as :func:`order_of_base_pages`, compiled."""
+
+
 def base_page_ids(code: int) -> range:
-    """The ids, counted from ``stat.first_base_page``, of an object in base pages, as Python code asks for them."""
-    left = OBJ_BASE_PAGES - code
-    first = left & (left - 1)
-    return range(first, first + 2 * (left & -left))
+    """The ids, counted from ``stat.first_base_page``, of an object in base pages."""
+    first = first_base_page(code)
+    return range(first, first + (1 << order_of_base_pages(code)))
 
 
 @part(inline=True)

@@ -15,6 +15,7 @@ from kevacuate.measure.recorded import recorded_kinds
 from kevacuate.measure.timeline import Timeline
 from kevacuate.mm.profile import NOT_MODELLED, profile_for
 from kevacuate.observe.pagebooks import PAGE_KINDS, PageBooks
+from kevacuate.percent import percent
 from kevacuate.recording import EventKind, Lost, Recording, has_demand
 from kevacuate.recording.completeness import losses_by_cpu
 from kevacuate.recording.demand import read_demand
@@ -200,13 +201,13 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
     if lost:
         guessed = guessed_words(about["start"])
         return (
-            f"{said}, so objects are missing or never freed: at most {trusted:.2%} of the demand is known. "
+            f"{said}, so objects are missing or never freed: at most {percent(trusted, 2)} of the demand is known. "
             f"Record again with larger buffers before drawing conclusions.{f' {guessed}' if guessed else ''}"
         )
     return (
-        f"{said}; {trusted:.2%} of the demand is known from the kernel's own events. {trust_words(trusted, about['start'])} "
-        f"{_moved(about)}What a trace cannot show (pinned, dirty, busy pages) is drawn from stated shares: see page_kinds in a "
-        "run's provenance."
+        f"{said}; {percent(trusted, 2)} of the demand is known from the kernel's own events. "
+        f"{trust_words(trusted, about['start'])} {_moved(about)}What a trace cannot show (pinned, dirty, busy pages) "
+        "is drawn from stated shares: see page_kinds in a run's provenance."
     )
 
 

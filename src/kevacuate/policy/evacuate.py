@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kevacuate.measure.results import Run
-from kevacuate.measure.rows import LOWER, Row, counter, milliseconds
+from kevacuate.measure.rows import LOWER, Row, counter
+from kevacuate.measure.table import WORKER_MS
+from kevacuate.policy.api import (
+    MAINLINE_RULE,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    REFUSE,
+    Hooks,
+    evacuate_block,
+    get_pfnblock_migratetype,
+    pageblock_order,
+)
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import MOST, SKIP_BITS, Knob, choice, count, nodes
 from kevacuate.policy.settings import SETTINGS
@@ -93,15 +104,22 @@ ROWS = (
     Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", counter("pages_dropped"), LOWER),
     Row("cost.pages_migrated", "Cost", "migrated", "pages", counter("pages_migrated")),
     Row("cost.pages_failed", "Cost", "failed to migrate", "pages", counter("pages_failed"), LOWER),
-    Row(
-        "cost.worker_ms",
-        "Cost",
-        "workers' CPU time (virtual)",
-        "ms",
-        milliseconds("worker_cpu_seconds"),
-        LOWER,
-    ),
+    WORKER_MS,
 )
+
+
+class Evacuate(Hooks):
+    """The patch in terms of hooks. The model has it built in (``cfg.evacuate``), as its counters and log tell more of it."""
+
+    def try_to_claim_block(self, s, z, pfn, order, start_type, block_type):  # type: ignore[no-untyped-def]
+        """The patch's guard: an isolated block is not claimed."""
+        return REFUSE if get_pfnblock_migratetype(s, pfn) == MIGRATE_ISOLATE else MAINLINE_RULE
+
+    def block_claimed(self, s, z, pfn, order, start_type, block_type):  # type: ignore[no-untyped-def]
+        """The patch's condition: a movable block was claimed through a smaller chunk for requests that cannot move."""
+        if order < pageblock_order(s) and block_type == MIGRATE_MOVABLE and start_type != MIGRATE_MOVABLE:
+            evacuate_block(s, pfn)
+
 
 EVACUATE = PolicyKind(
     "evacuate",

@@ -26,7 +26,7 @@ _HELP = {
     "watermark_scale_factor": "vm.watermark_scale_factor: how far apart the watermarks lie, in 1/10000 of a zone",
     "watermark_boost_factor": "vm.watermark_boost_factor: how far a fallback may raise the marks, in 1/10000 of the high one",
     "compaction_proactiveness": "vm.compaction_proactiveness: how eagerly kcompactd works unasked",
-    "defrag_mode": "vm.defrag_mode: whole pageblocks are kept free at the cost of reclaim and compaction (since 6.16)",
+    "defrag_mode": "vm.defrag_mode: whole pageblocks are kept free at the cost of reclaim and compaction (since 6.15)",
     "percpu_pagelist_high_fraction": "vm.percpu_pagelist_high_fraction: part of a zone that per-CPU lists may hold; 0: it adapts",
     "compact_unevictable_allowed": "vm.compact_unevictable_allowed: whether compaction moves mlocked pages",
     "extfrag_threshold": "vm.extfrag_threshold: compaction passes over a zone whose fragmentation index is not above it",

@@ -48,6 +48,21 @@ def beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.kevacuate-{os.getpid()}")
 
 
+def shown(path: Path) -> Path:
+    """*path* as its user knows it: of what lies beside its place, the name that it will have."""
+    for place in (path, *path.parents):
+        match = _BESIDE.fullmatch(place.name) or RECORDER.fullmatch(place.name)
+        if match:
+            return place.with_name(match[1])
+    return path
+
+
+def not_written(path: Path, error: Exception) -> KevacuateError:
+    """What to say of a file that could not be written, which may be one beside its place, for that reason."""
+    number = getattr(error, "errno", None)  # pyarrow's own words tell it twice
+    return KevacuateError(f"{shown(path)} cannot be written: {os.strerror(number) if number else error}.")
+
+
 def unwritable(target: Path, number: int, elsewhere: str = "") -> KevacuateError:
     """What to say where *target*'s directory cannot be written to, for the reason of that errno; *elsewhere*: the way out."""
     way_out = elsewhere or f"choose another place for {target.name}"
@@ -249,6 +264,12 @@ def claim(target: Path, own: Path, *, directory: bool, mode: int = 0o777, alone:
         hold(own)
 
 
+def complete(path: Path) -> None:
+    """Have the command say of a file or recording that it was written, should it end early; not of what is in a private place."""
+    if not any(place in _held for place in path.parents):
+        ending.written.append(str(path))
+
+
 def put(own: Path, target: Path) -> Path:
     """Rename *own* to *target*, or to ``STEM-2.SUFFIX`` and so on where something has that name already; its name now."""
     number = 1
@@ -257,6 +278,7 @@ def put(own: Path, target: Path) -> Path:
         with _one_at_a_time(target.parent):
             if not os.path.lexists(place):
                 own.rename(place)
+                complete(place)
                 return place
         number += 1
 
@@ -317,10 +339,11 @@ def written(target: Path, *, replace: bool) -> Iterator[Written]:
         yield file
         if replace:
             own.replace(target)
+            complete(target)
         else:
             file.target = put(own, target)
     except OSError as error:
-        raise KevacuateError(f"{target} cannot be written: {error.strerror or error}.") from None
+        raise not_written(target, error) from None
     finally:
         release(own)
         with suppress(OSError):
@@ -336,20 +359,26 @@ def folder(path: Path) -> Iterator[None]:
     OSError
         It cannot be made.
     """
-    missing = [place for place in (path, *path.absolute().parents) if not place.exists()]
-
-    def undo() -> None:
-        with suppress(OSError):  # something is in it
-            for place in missing:
-                place.rmdir()
-
-    with ending.owed(undo):
+    made = missing(path)
+    with ending.owed(lambda: remove_empty(made)):
         try:
             path.mkdir(parents=True, exist_ok=True)
             yield
         except BaseException:
-            undo()
+            remove_empty(made)
             raise
+
+
+def missing(path: Path) -> list[Path]:
+    """Those of a directory and of the ones above it that do not exist, the innermost first."""
+    return [place for place in (path.absolute(), *path.absolute().parents) if not place.exists()]
+
+
+def remove_empty(made: list[Path]) -> None:
+    """Remove directories, the innermost first, up to one in which something is."""
+    with suppress(OSError):
+        for place in made:
+            place.rmdir()
 
 
 def size_of(path: Path) -> int:

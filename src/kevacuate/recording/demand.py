@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import parquet
-from kevacuate.recording.atomic_write import beside, claim, release, remove_leftovers
+from kevacuate.recording.atomic_write import beside, claim, folder, release, remove_leftovers
 from kevacuate.recording.jsontypes import WrongType, checked
-from kevacuate.recording.schema import SCHEMA_VERSION
+from kevacuate.recording.possible import refuse_disorder
+from kevacuate.recording.schema import SCHEMA_VERSION, column_types
 
 FORMAT_NAME = "kevacuate demand"
 
@@ -56,10 +57,6 @@ class DemandOp(IntEnum):
     nothing."""
 
 
-FIRST_CLOSED_OP = int(DemandOp.ACCESS)
-"""Operations from here on are of the closed loop alone."""
-
-
 class DemandChunk(NamedTuple):
     """A run of the demand: equally long arrays, in order."""
 
@@ -90,22 +87,12 @@ class StartObjects(NamedTuple):
     attr: npt.NDArray[np.uint8]
 
 
-DEMAND_TYPES: dict[str, type[np.generic]] = {
-    "t": np.int64,
-    "op": np.uint8,
-    "cpu": np.uint16,
-    "obj": np.int32,
-    "order": np.uint8,
-    "mt": np.uint8,
-    "gfp": np.uint32,
-    "attr": np.uint8,
-    "aux": np.int32,
-    "task": np.int32,
-}
+DEMAND_TYPES, START_TYPES = column_types(DemandChunk), column_types(StartObjects)
 OPTIONAL: dict[str, int] = {"task": -1}
 """Columns that older demands do not have, and what they are then."""
-START_TYPES: dict[str, type[np.generic]] = {"pfn": np.int64, "order": np.uint8, "attr": np.uint8}
 _FILES = ("demand.parquet", "start_objects.parquet")
+FILES = (*_FILES, "demand.json")
+"""What a stored demand lies in."""
 
 
 def write_demand(
@@ -134,14 +121,13 @@ def write_demand(
 
     """
     where = Path(directory)
-    names = (*_FILES, "demand.json")
-    temporary = [beside(where / name) for name in names]
+    temporary = [beside(where / name) for name in FILES]
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(where)
-        for name, path in zip(names, temporary, strict=True):
-            claim(where / name, path, directory=False, alone=False)
-        rows = _write(where, temporary, chunks, start, dict(facts or {}))
+        with folder(where):
+            remove_leftovers(where)
+            for name, path in zip(FILES, temporary, strict=True):
+                claim(where / name, path, directory=False, alone=False)
+            rows = _write(where, temporary, chunks, start, dict(facts or {}))
     except OSError as error:
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
@@ -176,7 +162,7 @@ def _write(
     }
     parquet.write_json(about, body | {"files": files, "digest": parquet.combined_digest(body, files)})
     (where / "demand.json").unlink(missing_ok=True)
-    for name, path in zip((*_FILES, "demand.json"), temporary, strict=True):
+    for name, path in zip(FILES, temporary, strict=True):
         path.replace(where / name)
     return writer.rows
 
@@ -252,7 +238,9 @@ def read_demand(
 
 def _chunks(path: Path, chunk_rows: int) -> Iterator[DemandChunk]:
     here = parquet.columns_there(path, DEMAND_TYPES, OPTIONAL)
+    last = 0
     for columns in parquet.read_batches(path, here, chunk_rows):
+        last = refuse_disorder(columns["t"], last, path)
         rows = len(columns["t"])
         absent = {n: np.full(rows, OPTIONAL[n], DEMAND_TYPES[n]) for n in DEMAND_TYPES if n not in here}
         yield DemandChunk(**columns, **absent)

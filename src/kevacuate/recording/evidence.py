@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.requests import request_classes
 from kevacuate.recording.schema import EventChunk, EventKind, concat_chunks
 
@@ -210,7 +211,7 @@ class History(_EventOfEachPage):
             with path.open("wb") as file:
                 np.savez(file, **{name: getattr(self, name) for name in (*self.COLUMNS, "block_mt")})
         except OSError as error:
-            raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+            raise not_written(path, error) from None
 
     @classmethod
     def load(cls, path: Path, block_order: int) -> History:

@@ -19,14 +19,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.recording.decode import (
-    MAX_PAUSE,
-    MAX_TIME,
-    PADDING,
-    SMALLEST_PAGE_WORDS,
-    TIME_EXTEND,
-    TIME_SLACK,
-)
+from kevacuate.recording import decode as dc
 from kevacuate.recording.formats import EventFormat
 from kevacuate.records import Words
 
@@ -35,7 +28,7 @@ ByteOrder = Literal["little", "big"]
 _DATA = re.compile(r"field: char data;\s*offset:(\d{1,9});\s*size:(\d{1,9});")
 _COMMIT = re.compile(r"commit;\s*offset:8;\s*size:([48]);")
 _HEAD_BYTES = {"4": 12, "8": 16}
-SMALLEST = 4 * SMALLEST_PAGE_WORDS
+SMALLEST = 4 * dc.SMALLEST_PAGE_WORDS
 """Bytes of the smallest sub-buffer there is."""
 
 GROWTH = 8
@@ -96,13 +89,17 @@ def fits(data: bytes, how: SubBuffers) -> bool:
     last = 0
     for at in range(0, len(data) - how.head, how.size):
         time, length, commit = _header(data, at, how)
-        if not 0 <= length <= how.size - how.head or (commit and time < last - TIME_SLACK) or time > MAX_TIME:
+        if (
+            not 0 <= length <= how.size - how.head
+            or (commit and time < last - dc.TIME_SLACK)
+            or time > dc.MAX_TIME
+        ):
             return False
         last = max(last, time)
         behind = at + how.head + length + 8
         for inner in range(at + SMALLEST, min(at + how.size, len(data) - how.head), SMALLEST):
             other, fill, _ = _header(data, inner, how)
-            if inner >= behind and 0 < fill <= SMALLEST - how.head and 0 <= other - time < MAX_PAUSE:
+            if inner >= behind and 0 < fill <= SMALLEST - how.head and 0 <= other - time < dc.MAX_PAUSE:
                 return False
     return True
 
@@ -192,17 +189,17 @@ def _repair(block: _Words, how: Repairs, pages: int, page_words: int) -> None:
             kind = head >> 27
             words[w] = _signed(((head & 0x7FFFFFF) << 5) | kind)
             at = w + 1
-            if kind >= TIME_EXTEND:
+            if kind >= dc.TIME_EXTEND:
                 w += 2
                 continue
-            if kind == PADDING and head & 0x7FFFFFF == 0:
+            if kind == dc.PADDING and head & 0x7FFFFFF == 0:
                 break
-            if kind in (0, PADDING):
+            if kind in (0, dc.PADDING):
                 at += 1
                 w += 1 + (((words[w + 1] & 0xFFFFFFFF) + 3) >> 2)
             else:
                 w += 1 + kind
-            if kind != PADDING and at < w <= end:
+            if kind != dc.PADDING and at < w <= end:
                 words[at] = _rotated(words[at])
                 _payload(words, at, w, r.steps, r.begin[words[at] & 0xFFFF])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,10 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import atomic_write, parquet
-from kevacuate.recording.demand import check_version
+from kevacuate.recording import demand as demand_files
 from kevacuate.recording.jsontypes import WrongType, build, checked
 from kevacuate.recording.machine import Machine
+from kevacuate.recording.possible import refuse_disorder
 from kevacuate.recording.quality import QualityCounter, without_dumps
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.schema import (
@@ -110,16 +112,21 @@ class KevWriter:
         self._extra: dict[str, Any] = {}
         self._losses: Sequence[CpuLosses] = ()
         self._last_ts = -1
+        self._made: list[Path] = []
 
     def __enter__(self) -> KevWriter:
+        self._made = atomic_write.missing(self.path.parent)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._keep:
                 self._dir.mkdir(parents=True)
             else:
                 atomic_write.claim(self.path, self._dir, directory=True)
-        except OSError as error:
-            raise KevacuateError(f"{self._dir} cannot be made: {error.strerror or error}.") from None
+        except (OSError, KevacuateError) as error:
+            atomic_write.remove_empty(self._made)
+            if isinstance(error, OSError):
+                raise atomic_write.not_written(self.path, error) from None
+            raise
         try:
             self._open_part()
         except BaseException:  # as on a full disk: a block that is not entered is not left
@@ -132,6 +139,7 @@ class KevWriter:
         if not self._keep:
             atomic_write.release(self._dir)
             shutil.rmtree(self._dir, ignore_errors=True)
+        atomic_write.remove_empty(self._made)
 
     def _open_part(self) -> None:
         name = _part_name(self._parts) if self._parts else ONLY_PART
@@ -204,7 +212,7 @@ class KevWriter:
             if kind is None:
                 self._finish()
         except OSError as failure:
-            raise KevacuateError(f"{self.path} cannot be written: {failure.strerror or failure}.") from None
+            raise atomic_write.not_written(self.path, failure) from None
         finally:
             self._drop()
 
@@ -238,6 +246,19 @@ def is_kev(path: Path) -> bool:
     return (path / "machine.json").is_file()
 
 
+def recording_of(file: Path) -> Path | None:
+    """The recording that a file is a part of, which names it, or whose demand it holds; None if there is none."""
+    file = file.absolute()
+    for directory in filter(is_kev, file.parents):
+        name = str(file.relative_to(directory))
+        if name in ("machine.json", *demand_files.FILES):
+            return directory
+        with suppress(KevacuateError):  # a damaged one names nothing
+            if name in parquet.read_json(directory / "machine.json").get("files", ()):
+                return directory
+    return None
+
+
 class KevSource:
     """A ``.kev`` directory, verified on opening.
 
@@ -258,7 +279,7 @@ class KevSource:
     def __init__(self, path: Path, *, verify: bool = True) -> None:
         self.path = path
         body = parquet.read_json(path / "machine.json")
-        check_version(body, FORMAT_NAME, path / "machine.json")
+        demand_files.check_version(body, FORMAT_NAME, path / "machine.json")
         files, digest = body.get("files"), body.get("digest")
         rest = {k: v for k, v in body.items() if k not in ("files", "digest")}
         if not isinstance(files, dict) or digest != parquet.combined_digest(rest, files):
@@ -322,12 +343,19 @@ class KevSource:
 
     def snapshot_counts(self) -> tuple[Snapshot, ...]:
         """What /proc said during the recording, in order of time; none in a recording without."""
-        return read_snapshots(self.path / SNAPSHOTS_FILE) if SNAPSHOTS_FILE in self._files else ()
+        if SNAPSHOTS_FILE not in self._files:
+            return ()
+        snapshots = read_snapshots(self.path / SNAPSHOTS_FILE)
+        refuse_disorder(np.array([s.ts for s in snapshots], np.int64), 0, self.path / SNAPSHOTS_FILE)
+        return snapshots
 
     def states(self) -> Iterator[AllocatorState]:
         """The stored states, in order of time."""
+        last = 0
         for name in sorted(f for f in self._files if f.endswith("/state.json")):
-            yield read_state(self.path / name.removesuffix("/state.json"), self.machine.hugepage_order)
+            state = read_state(self.path / name.removesuffix("/state.json"), self.machine.hugepage_order)
+            last = refuse_disorder(np.array([state.ts]), last, self.path / name)
+            yield state
 
     def events(
         self, kinds: frozenset[int] = ALL_KINDS, chunk_rows: int = 1 << 17, since: int = -1
@@ -337,9 +365,11 @@ class KevSource:
         wanted[list(kinds)] = True
         skip = {"ts": since} if since > 0 else {}
         only = {} if len(kinds) > FEW_KINDS else {"kind": wanted}
+        last = 0
         for part in self._event_files():
             for columns in parquet.read_batches(self.path / part, COLUMN_TYPES, chunk_rows, skip, only):
                 chunk = EventChunk(**columns)
+                last = refuse_disorder(chunk.ts, last, self.path / part)
                 keep = wanted[chunk.kind]
                 yield chunk if keep.all() else chunk.take(keep)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.atomic_write import not_written
 
 ROW_GROUP_ROWS = 1 << 18
 """Rows of a row group, and so what a writer holds of a stream at most."""
@@ -89,7 +90,7 @@ class TableWriter:
         self.path, self.types, self.rows = path, dict(types), 0
         self._held: list[dict[str, npt.NDArray[Any]]] = []
         self._held_rows = 0
-        self._failure = ""
+        self._failure: KevacuateError | None = None
         self.schema = pa.schema([(n, pa.from_numpy_dtype(np.dtype(t))) for n, t in self.types.items()])
         plain = {n: "DELTA_BINARY_PACKED" for n in self.types if n in DELTA_COLUMNS}
         plain |= {n: "BYTE_STREAM_SPLIT" for n in self.types if n in SPLIT_COLUMNS}
@@ -104,7 +105,7 @@ class TableWriter:
                 **_WHOLE_PAGES,
             )
         except (OSError, pa.ArrowException) as error:
-            raise KevacuateError(f"{path} cannot be written: {error}.") from None
+            raise not_written(path, error) from None
 
     def add(self, columns: Columns) -> None:
         """Append rows (the arrays are copied)."""
@@ -135,7 +136,7 @@ class TableWriter:
 
         """
         if self._failure:
-            raise KevacuateError(self._failure)
+            raise self._failure
         if self._held_rows:
             self._flush(self._held_rows)
         try:
@@ -146,8 +147,8 @@ class TableWriter:
     def _fail(self, error: Exception) -> NoReturn:
         """Give the file up, in words; what is held of it is not written."""
         self._writer.is_open = False  # else its destructor tries once more, and prints a traceback
-        self._failure = f"{self.path} cannot be written: {error}."
-        raise KevacuateError(self._failure) from None
+        self._failure = not_written(self.path, error)
+        raise self._failure from None
 
 
 def write_table(path: Path, columns: Columns) -> None:
@@ -287,7 +288,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     try:
         path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+        raise not_written(path, error) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

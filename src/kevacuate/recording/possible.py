@@ -7,6 +7,8 @@ smaller; who uses a number as an index compares it with that machine's.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -82,6 +84,25 @@ def refuse_impossible_events(chunk: EventChunk, where: object) -> EventChunk:
     _refuse(chunk, _bad(chunk, _PFNS, NO_PFN, MOST_PAGES - 1), where, "names a page that no machine has")
     _refuse(chunk, _bad(chunk, _ORDERS, 0, MOST_ORDER), where, "names an order that no machine has")
     return chunk
+
+
+def refuse_disorder(times: npt.NDArray[np.int64], last: int, where: Path) -> int:
+    """The last of the *times* (ns) that a file holds, which follow *last*; those that go back are refused.
+
+    Raises
+    ------
+    KevacuateError
+        Names the file, *where*, and the first time that is earlier than the one before it.
+
+    """
+    if not len(times):
+        return last
+    if int(times[0]) < last or (times[1:] < times[:-1]).any():
+        at = int(np.flatnonzero(np.diff(times, prepend=last) < 0)[0])
+        raise KevacuateError(
+            f"{where} is corrupted: its times go back, at {int(times[at])} ns. Record again."
+        )
+    return int(times[-1])
 
 
 def _refuse(chunk: EventChunk, rows: npt.NDArray[np.intp], where: object, what: str) -> None:

@@ -218,6 +218,13 @@ RECOGNISERS: tuple[Recogniser, ...] = (
         r"^(?:some|full) avg10=",
     ),
     _kind(
+        "what sar, sadf or netdata give of memory",
+        "it holds samples, not events",
+        HELD,
+        r"^\d\d:\d\d:\d\d(?: [AP]M)? +(?:pgpgin/s|kbmemfree|pswpin/s|kbhugfree)|^# hostname;interval;timestamp;"
+        r"|^netdata_(?:mem|system)_\w+\{|^NETDATA_(?:MEM|SYSTEM)_",
+    ),
+    _kind(
         "what vmstat, free or sar prints",
         "it holds counters, not events",
         TRACE,

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
-from kevacuate.recording.kev import KevSource, KevWriter, is_kev
+from kevacuate.recording.kev import KevSource, KevWriter, is_kev, recording_of
 from kevacuate.recording.losses import Lost
 from kevacuate.recording.machine import Machine, kernel_words
 from kevacuate.recording.parquet import refuse_unencodable
@@ -104,7 +104,7 @@ class Recording:
                 f"{path!r} is no path: name the recording's directory by a string or a Path."
             )
         where = Path(path)
-        try:
+        with failing(f"{where} cannot be read"):
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
@@ -114,8 +114,6 @@ class Recording:
                 return cls(where, KevSource(where, verify=verify))
             if is_ground_truth(where):
                 return cls(where, GroundTruth(where))
-        except OSError as error:
-            raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
             _directory_sentence(where)
             or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."
@@ -275,8 +273,8 @@ def _file_sentence(where: Path) -> str:
     from kevacuate.recording.importers.registry import kind_of_file
 
     known = kind_of_file(where) if where.is_file() else None
-    if known is None and is_kev(where.absolute().parent):
-        known = f"{where} is a part of the recording {where.absolute().parent}: name that directory."
+    if known is None and (whole := recording_of(where)):
+        known = f"{where} is a part of the recording {whole}: name that directory."
     return known or (
         f"{where} is a file, but a recording is a directory. Another tool's trace becomes one by `kevacuate import`, and this "
         "is of no kind that is known."

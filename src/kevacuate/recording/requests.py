@@ -9,15 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.kernel import pageflags as pf
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
-from kevacuate.kernel.pageflags import (
-    KPF_ANON,
-    KPF_COMPOUND_HEAD,
-    KPF_COMPOUND_TAIL,
-    KPF_DIRTY,
-    KPF_LRU,
-    KPF_SWAPBACKED,
-)
 from kevacuate.recording.schema import GFP_BITS
 
 KERNEL, ANON, READ, WRITTEN, BUFFER = range(5)
@@ -29,10 +22,10 @@ COMPOUND = 8
 _FLAGS_OF_CLASS = np.array(
     [
         0,
-        1 << KPF_LRU | 1 << KPF_ANON | 1 << KPF_SWAPBACKED,
-        1 << KPF_LRU,
-        1 << KPF_LRU | 1 << KPF_DIRTY,
-        1 << KPF_LRU,
+        1 << pf.KPF_LRU | 1 << pf.KPF_ANON | 1 << pf.KPF_SWAPBACKED,
+        1 << pf.KPF_LRU,
+        1 << pf.KPF_LRU | 1 << pf.KPF_DIRTY,
+        1 << pf.KPF_LRU,
     ],
     np.uint64,
 )
@@ -91,5 +84,5 @@ def flags_after(
     words = _FLAGS_OF_CLASS[request & 7]
     wide = (request & COMPOUND != 0) & (order > 0)
     head = pfn & (np.left_shift(1, np.clip(order, 0, 10).astype(np.int64)) - 1) == 0
-    part = np.where(head, np.uint64(1 << KPF_COMPOUND_HEAD), np.uint64(1 << KPF_COMPOUND_TAIL))
+    part = np.where(head, np.uint64(1 << pf.KPF_COMPOUND_HEAD), np.uint64(1 << pf.KPF_COMPOUND_TAIL))
     return np.asarray(words | np.where(wide, part, np.uint64(0)))

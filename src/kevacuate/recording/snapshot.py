@@ -11,6 +11,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
+from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.jsontypes import WrongType, build
 
 _MAX_BYTES = 1 << 28
@@ -131,7 +132,7 @@ def write_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
-        raise KevacuateError(f"{path} cannot be written: {error.strerror or error}.") from None
+        raise not_written(path, error) from None
 
 
 def read_snapshots(path: Path) -> tuple[Snapshot, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.measure.mixed_bounds import Bounds
+from kevacuate.percent import percent
 from kevacuate.recording import CpuLosses
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.runs.start_guesses import SKIP_HINT
@@ -176,7 +177,7 @@ def events_table(about: About) -> Table:
     most = max((n for _, n in kinds), default=1)
     for name, count in kinds:
         bar = "█" * round(24 * count / most)
-        table.add_row(name.lower(), f"{count:>12,} {count / max(about['events'], 1):>6.1%} {bar}")
+        table.add_row(name.lower(), f"{count:>12,} {percent(count / max(about['events'], 1), 1):>7} {bar}")
     return table
 
 
@@ -202,7 +203,7 @@ def demand_table(about: About) -> Table:
     quality = about["quality"]
     if not quality:
         return table
-    table.add_row("share a replay can trust", f"{quality['trusted']:.2%}")
+    table.add_row("share a replay can trust", percent(quality["trusted"], 2))
     table.add_row("reclaim and reads", about["reclaim"])
     table.add_section()
     total = sum(about["moves"].values())

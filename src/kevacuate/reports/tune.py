@@ -12,6 +12,7 @@ from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL
 from kevacuate.measure.tuned import FINALISTS, NOT_AMONG, UNCHANGED, Tried, TriedRow, Tuned
+from kevacuate.percent import percent
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, change
 from kevacuate.reports.comparison.rows import row_of
@@ -80,13 +81,13 @@ def tuned_basis(tuned: Tuned) -> str:
     text = (
         f"Each setting was replayed {tuned.screened} times; {finalists} of at most {FINALISTS} went on. "
         f"These were replayed {tuned.tested} times more, with fresh seeds. A star marks a row that differs there. "
-        f"Chance alone gives any star in at most {LEVEL:.0%} of tunings. Helps means: better in such a row, and worse in none. "
+        f"Chance alone gives any star in at most {percent(LEVEL)} of tunings. Helps means: better in such a row, worse in none. "
         f"What is paid counts as soon as its own p is at most {LEVEL}."
     )
     if not tuned.tested:
         return f"Each setting was replayed {tuned.screened} times, and none changed anything."
     if tuned.found:
-        found = ", ".join(f"{HEADS[row]} {share:.0%}" for row, share in tuned.found.items())
+        found = ", ".join(f"{HEADS[row]} {percent(share)}" for row, share in tuned.found.items())
         text += f"\n{POWER * 10:.0f} of 10 such tunings would have found a change of: {found}."
     again = f"--repeats {tuned.tested} gives the same table again."
     return f"{text}\nAll this is said of the model; booted kernels may differ. {again}"

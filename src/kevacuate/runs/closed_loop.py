@@ -12,21 +12,13 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.kernel.gfp import GFP_WRITE
+from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import (
     OBJ_BASE_PAGES,
     base_pages_code,
     base_pages_of,
     base_pages_order,
     find_ids,
-)
-from kevacuate.mm.constants import (
-    ATTR_BUSY,
-    ATTR_DIRTIED,
-    ATTR_DIRTY,
-    ATTR_PINNED,
-    ATTR_WRITEBACK,
-    OBJ_DROPPED,
-    OBJ_NONE,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.lru import folio_mark_accessed, folio_young
@@ -59,7 +51,7 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
     False if there is no such object, it is of another order, or a shadow has a page still.
     """
     pfn = s.obj[obj] + 0
-    if pfn == OBJ_NONE or (pfn >= 0 and s.meta[pfn] & 15 != order):
+    if pfn == k.OBJ_NONE or (pfn >= 0 and s.meta[pfn] & 15 != order):
         return False
     first = s.stat.first_shadow + shadow
     for i in range(first, first + (1 << order)):
@@ -67,11 +59,11 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
             return False
     if pfn <= OBJ_BASE_PAGES:
         return reclaim_base_pages(s, obj, order, first)
-    s.obj[obj] = OBJ_NONE
+    s.obj[obj] = k.OBJ_NONE
     for i in range(first + 1, first + (1 << order)):
         s.obj[i] = OBJ_PART
-    s.obj[first] = pfn if pfn >= 0 else OBJ_NONE
-    if pfn == OBJ_DROPPED:
+    s.obj[first] = pfn if pfn >= 0 else k.OBJ_NONE
+    if pfn == k.OBJ_DROPPED:
         shadow_moves(s, obj, first)
     if pfn >= 0:
         lru_rename(s, pfn, first)
@@ -85,13 +77,13 @@ def reclaim_base_pages(s: View, obj: int, order: int, first: int) -> bool:
     code = s.obj[obj] + 0
     if base_pages_order(code) != order:
         return False
-    s.obj[obj] = OBJ_NONE
+    s.obj[obj] = k.OBJ_NONE
     base = s.stat.first_base_page + base_pages_of(code)
     for i in range(1 << order):
         if hand_on(s, base + i, first + i) >= 0:
             s.stat.kept_pages += 1
         elif s.obj[first + i] == OBJ_FAILED:
-            s.obj[first + i] = OBJ_NONE
+            s.obj[first + i] = k.OBJ_NONE
     return True
 
 
@@ -120,7 +112,7 @@ def take_shadow(s: View, shadow: int, order: int) -> int:
         if shadow >= upper:
             head = upper
             pfn = s.obj[base + head] + 0
-    s.obj[base + head] = OBJ_NONE
+    s.obj[base + head] = k.OBJ_NONE
     return pfn
 
 
@@ -133,7 +125,7 @@ def gather_shadow(s: View, shadow: int, source: int) -> bool:
     at = s.stat.first_shadow + shadow
     if s.obj[at] >= 0:
         return False
-    s.obj[at] = OBJ_NONE
+    s.obj[at] = k.OBJ_NONE
     if source == 0 or source == shadow:
         return True
     before = s.stat.first_shadow + folio_of_shadow(s, source)
@@ -141,7 +133,7 @@ def gather_shadow(s: View, shadow: int, source: int) -> bool:
     if pfn >= 0:
         s.obj[at] = pfn
         lru_rename(s, pfn, at)
-    elif s.obj[before] == OBJ_DROPPED:
+    elif s.obj[before] == k.OBJ_DROPPED:
         shadow_moves(s, before, at)
     return True
 
@@ -154,7 +146,7 @@ def apart(s: View, shadow: int, order: int) -> bool:
     if pfn >= 0 and s.meta[pfn] & 15 < order:
         return True
     for i in range(first + 1, first + (1 << order)):
-        if s.obj[i] != OBJ_PART and s.obj[i] != OBJ_NONE:
+        if s.obj[i] != OBJ_PART and s.obj[i] != k.OBJ_NONE:
             return True
     return False
 
@@ -164,9 +156,9 @@ def adopt(s: View, pfn: int, obj: int, attr: int) -> None:
     """The folio of a shadow becomes object *obj*, which was asked for with these attributes."""
     s.obj[obj] = pfn
     lru_rename(s, pfn, obj)
-    s.link[2 * pfn + 1] |= attr & (ATTR_DIRTY | ATTR_WRITEBACK | ATTR_PINNED | ATTR_BUSY)
-    if attr & ATTR_DIRTY:
-        s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~ATTR_DIRTIED) | dirtied_now(s)
+    s.link[2 * pfn + 1] |= attr & (k.ATTR_DIRTY | k.ATTR_WRITEBACK | k.ATTR_PINNED | k.ATTR_BUSY)
+    if attr & k.ATTR_DIRTY:
+        s.link[2 * pfn + 1] = (s.link[2 * pfn + 1] & ~k.ATTR_DIRTIED) | dirtied_now(s)
     s.stat.hit_pages += 1 << (s.meta[pfn] & 15)
 
 
@@ -182,7 +174,7 @@ def all_dropped(s: View, obj: int, order: int, gfp: int, shadow: int) -> bool:
     for i in range(first, first + (1 << order)):
         if s.obj[i] >= 0:
             return False
-        if s.obj[i] == OBJ_DROPPED:
+        if s.obj[i] == k.OBJ_DROPPED:
             last = i
     if last >= 0:
         refault_moves(s, last, obj, gfp)
@@ -210,7 +202,7 @@ def read_shadow(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr
     before = s.stat.first_shadow + folio_of_shadow(s, shadow)
     pfn = take_shadow(s, shadow, order)
     if pfn < 0:
-        if s.obj[before] == OBJ_DROPPED:
+        if s.obj[before] == k.OBJ_DROPPED:
             refault_moves(s, before, obj, gfp)
         return ROW_BAD
     adopt(s, pfn, obj, attr)
@@ -233,7 +225,7 @@ def read_base_pages(
         if pfn >= 0:
             adopt(s, pfn, base + i, attr)
             continue
-        if s.obj[s.stat.first_shadow + shadow + i] == OBJ_DROPPED and gfp & GFP_WRITE == 0:
+        if s.obj[s.stat.first_shadow + shadow + i] == k.OBJ_DROPPED and gfp & GFP_WRITE == 0:
             hand_on(s, s.stat.first_shadow + shadow + i, base + i)
         if alloc_pages_for(s, cpu, 0, mt, flags, attr, base + i) < 0:
             s.obj[base + i] = OBJ_FAILED
@@ -272,7 +264,7 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         use_folio(s, pfn, mapped)
-    elif pfn == OBJ_DROPPED:
+    elif pfn == k.OBJ_DROPPED:
         s.stat.refault_pages += 1 << order
         pfn = alloc_pages_for(s, cpu, order, mt, gfp, attr, obj)
         if pfn >= 0:
@@ -281,9 +273,9 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
         done = ROW_DONE if order == 0 else take_base_pages(s, cpu, obj, order, mt, gfp, attr)
         if s.obj[obj] > OBJ_BASE_PAGES:
             s.stat.refaults_failed += 1
-            s.obj[obj] = OBJ_DROPPED
+            s.obj[obj] = k.OBJ_DROPPED
         return done
-    return ROW_BAD if pfn == OBJ_NONE else ROW_DONE
+    return ROW_BAD if pfn == k.OBJ_NONE else ROW_DONE
 
 
 @part(cold=True)

@@ -16,17 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import (
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_ATTEMPT,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_GATHER,
-    OP_RECLAIM,
-    OP_SPLIT,
-    OP_TRUNCATE,
-)
+from kevacuate.demand import objects as ob
 from kevacuate.demand.pagekinds import READAHEAD
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.gfp import GFP_FS, GFP_HIGHMEM, GFP_NOMEMALLOC, GFP_WRITE
@@ -78,7 +68,7 @@ def _smooth_shifts(t: npt.NDArray[np.int64], seed: int, task: int, how: Variatio
 
 def is_read(rows: DemandChunk) -> npt.NDArray[np.bool_]:
     """Which rows allocate page cache for a read (:func:`kevacuate.demand.pagekinds.page_class`)."""
-    asked = np.isin(rows.op, (OP_ALLOC, OP_ALLOC_BULK)) & (rows.mt == MIGRATE_MOVABLE)
+    asked = np.isin(rows.op, (ob.OP_ALLOC, ob.OP_ALLOC_BULK)) & (rows.mt == MIGRATE_MOVABLE)
     readahead = (rows.gfp & READAHEAD == READAHEAD) & (rows.gfp & GFP_NOMEMALLOC == 0)
     plain = (rows.gfp & GFP_FS == 0) & (rows.gfp & GFP_HIGHMEM != 0)
     return np.asarray(asked & (rows.gfp & GFP_WRITE == 0) & (readahead | plain), np.bool_)
@@ -95,7 +85,7 @@ class Marks(NamedTuple):
 @part(inline=True)
 def has_object(op: int) -> bool:
     """Whether a row of that operation is about an object."""
-    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER
+    return op != ob.OP_FREE_PFN and op != ob.OP_TRUNCATE and op != ob.OP_ATTEMPT and op != ob.OP_GATHER
 
 
 @kernel
@@ -108,12 +98,12 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
         obj = max(int(d.obj[i]), 0)
         aux = int(d.aux[i])
         t = max(times[i], m.of_task[task[i]])
-        shadows = (op == OP_ALLOC and aux > 0) or op == OP_RECLAIM or op == OP_TRUNCATE
+        shadows = (op == ob.OP_ALLOC and aux > 0) or op == ob.OP_RECLAIM or op == ob.OP_TRUNCATE
         if has_object(op):
             t = max(t, m.of_object[obj])
-        if op == OP_SPLIT:
+        if op == ob.OP_SPLIT:
             t = max(t, m.of_object[aux])
-        if op == OP_GATHER:
+        if op == ob.OP_GATHER:
             t = max(t, m.of_shadow[obj], m.of_shadow[aux])
             m.of_shadow[obj] = m.of_shadow[aux] = t
         if shadows:
@@ -125,7 +115,7 @@ def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
         m.of_task[task[i]] = t
         if has_object(op):
             m.of_object[obj] = t
-        if op == OP_SPLIT:
+        if op == ob.OP_SPLIT:
             m.of_object[aux] = t
 
 
@@ -142,17 +132,17 @@ def own_ids(da: DemandChunk, now: Words, fresh: int) -> int:
         if not has_object(op):
             continue
         obj = int(d.obj[i])
-        if op == OP_ALLOC or op == OP_ALLOC_BULK:
+        if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK:
             now[obj] = fresh
             fresh += 1
         if now[obj] < 0:
             return -1
         d.obj[i] = now[obj]
-        if op == OP_SPLIT:
+        if op == ob.OP_SPLIT:
             now[d.aux[i]] = fresh
             d.aux[i] = fresh
             fresh += 1
-        elif op == OP_FREE or op == OP_RECLAIM:
+        elif op == ob.OP_FREE or op == ob.OP_RECLAIM:
             now[obj] = -1
     return fresh
 
@@ -170,18 +160,18 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
         if not has_object(op):
             continue
         obj = int(d.obj[i])
-        if op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_SPLIT:
-            made = int(d.aux[i]) if op == OP_SPLIT else obj
+        if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_SPLIT:
+            made = int(d.aux[i]) if op == ob.OP_SPLIT else obj
             if top > 0:
                 top -= 1
                 now[made] = free[top]
             else:
                 now[made] = fresh
                 fresh += 1
-            if op == OP_SPLIT:
+            if op == ob.OP_SPLIT:
                 d.aux[i] = now[made]
         d.obj[i] = now[obj]
-        if op == OP_FREE or op == OP_RECLAIM:
+        if op == ob.OP_FREE or op == ob.OP_RECLAIM:
             free[top] = now[obj]
             top += 1
     return fresh
@@ -220,22 +210,22 @@ def interleaved(
     ids = (
         int(
             max(
-                rows.obj[rows.op != OP_GATHER].max(initial=0),
-                rows.aux[rows.op == OP_SPLIT].max(initial=0),
+                rows.obj[rows.op != ob.OP_GATHER].max(initial=0),
+                rows.aux[rows.op == ob.OP_SPLIT].max(initial=0),
                 start_objects,
             )
         )
         + 1
     )
-    deaths = int(np.isin(rows.op, (OP_FREE, OP_RECLAIM)).sum())
+    deaths = int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM)).sum())
     now = np.full(ids, -1, np.int64)
     now[:start_objects] = np.arange(start_objects)
     objects = own_ids(changed, now, start_objects)
     if objects < 0:
         return rows, -1
-    shadowed = np.isin(rows.op, (OP_RECLAIM, OP_TRUNCATE)) | ((rows.op == OP_ALLOC) & (rows.aux > 0))
+    shadowed = np.isin(rows.op, (ob.OP_RECLAIM, ob.OP_TRUNCATE)) | ((rows.op == ob.OP_ALLOC) & (rows.aux > 0))
     shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
-    shadows = max(shadows, int(rows.obj[rows.op == OP_GATHER].max(initial=0)) + 1)
+    shadows = max(shadows, int(rows.obj[rows.op == ob.OP_GATHER].max(initial=0)) + 1)
     tasks, task = np.unique(rows.task, return_inverse=True)
     marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
     times = kept_between(bent_times(rows, seed, how), rows.t, moments)

@@ -5,31 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from kevacuate.demand.objects import (
-    OP_ACCESS,
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_ATTEMPT,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_GATHER,
-    OP_RECLAIM,
-    OP_SPLIT,
-    OP_TRUNCATE,
-)
+from kevacuate.demand import objects as ob
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
+from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
-from kevacuate.mm.constants import (
-    CHUNK_ALLOC,
-    CHUNK_RESERVED,
-    MIGRATE_MOVABLE,
-    OBJ_DROPPED,
-    OBJ_NONE,
-    PB_ABSENT,
-)
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
@@ -82,24 +64,24 @@ def free_object(s: View, cpu: int, obj: int) -> bool:
     if pfn <= OBJ_BASE_PAGES:
         free_base_pages(s, cpu, obj)
         return True
-    s.obj[obj] = OBJ_NONE
-    if pfn == OBJ_DROPPED:
+    s.obj[obj] = k.OBJ_NONE
+    if pfn == k.OBJ_DROPPED:
         s.stat.dropped_then_freed += 1
     elif pfn == OBJ_FAILED:
         s.stat.failed_then_freed += 1
-    return pfn != OBJ_NONE
+    return pfn != k.OBJ_NONE
 
 
 @part(cold=True)
 def split_object(s: View, obj: int, upper: int) -> bool:
     """Halve an object; a lost one's halves are both lost. False if there is no such object, or it is a single page."""
     pfn = s.obj[obj] + 0
-    if pfn == OBJ_NONE or s.obj[upper] != OBJ_NONE:
+    if pfn == k.OBJ_NONE or s.obj[upper] != k.OBJ_NONE:
         return False
     if pfn <= OBJ_BASE_PAGES:
         split_base_pages(s, obj, upper)
         return True
-    if pfn == OBJ_DROPPED:
+    if pfn == k.OBJ_DROPPED:
         shadow_moves(s, obj, upper)
         return True
     if pfn < 0:
@@ -124,10 +106,10 @@ def memory_arrives(s: View, pfn: int, order: int) -> bool:
     first = pfn >> pageblock_order
     last = first + (1 << (order - pageblock_order))
     for block in range(first, last):
-        if s.block[2 * block] & PB_ABSENT == 0:
+        if s.block[2 * block] & k.PB_ABSENT == 0:
             return False
     for block in range(first, last):
-        s.block[2 * block] = MIGRATE_MOVABLE
+        s.block[2 * block] = k.MIGRATE_MOVABLE
     s.zone[page_zone(s, pfn)].managed_pages += 1 << order
     return True
 
@@ -146,16 +128,16 @@ def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     reserved = mixed_zones
     for page in range(pfn, pfn + (1 << order)):
         meta = s.meta[page] + 0
-        if meta == CHUNK_RESERVED << 4:
+        if meta == k.CHUNK_RESERVED << 4:
             reserved |= not arrives
-        elif meta != CHUNK_ALLOC << 4 or s.link[2 * page] >= 0:
+        elif meta != k.CHUNK_ALLOC << 4 or s.link[2 * page] >= 0:
             return False
     if reserved:
         s.stat.bad_free += 1
         return True
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
-    s.meta[pfn] = CHUNK_ALLOC << 4 | order
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     free_pages(s, cpu, pfn)
     return True
 
@@ -165,7 +147,7 @@ def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
     """Prefetch what the free *ahead* rows from here will touch, and the object entry one further step away."""
     far = d.obj[i + 2 * ahead] + 0
     prefetch(s.obj, max(far, 0))
-    if d.op[i + ahead] == OP_FREE:
+    if d.op[i + ahead] == ob.OP_FREE:
         pfn = max(s.obj[d.obj[i + ahead]] + 0, 0)
         prefetch(s.meta, pfn)
         prefetch(s.link, 2 * pfn)
@@ -177,14 +159,14 @@ def closed_row(s: View, d: DemandChunk, i: int) -> int:
     cpu = d.cpu[i] + 0
     obj = d.obj[i] + 0
     order = d.order[i] + 0
-    if d.op[i] == OP_ACCESS:
+    if d.op[i] == ob.OP_ACCESS:
         return access_object(s, cpu, obj, order, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, d.aux[i] + 0)
-    if d.op[i] == OP_RECLAIM:
+    if d.op[i] == ob.OP_RECLAIM:
         return ROW_DONE if reclaim_object(s, obj, order, d.aux[i] + 0) else ROW_BAD
-    if d.op[i] == OP_ATTEMPT:
+    if d.op[i] == ob.OP_ATTEMPT:
         attempt_pages(s, cpu, order, d.mt[i] + 0, d.gfp[i] + 0)
         return ROW_DONE
-    if d.op[i] == OP_GATHER:
+    if d.op[i] == ob.OP_GATHER:
         return ROW_DONE if gather_shadow(s, obj, d.aux[i] + 0) else ROW_BAD
     truncate_shadows(s, cpu, d.aux[i] + 0, order)
     return ROW_DONE
@@ -197,7 +179,7 @@ def alloc_row(s: View, d: DemandChunk, i: int) -> int:
     obj = d.obj[i] + 0
     order = d.order[i] + 0
     gfp = d.gfp[i] + 0
-    if s.obj[obj] != OBJ_NONE:
+    if s.obj[obj] != k.OBJ_NONE:
         return ROW_BAD
     if d.aux[i] > 0 and not s.cfg.open_loop:
         done = read_shadow(s, cpu, obj, order, d.mt[i] + 0, gfp, d.attr[i] + 0, d.aux[i] + 0)
@@ -214,21 +196,35 @@ def replay_row(s: View, d: DemandChunk, i: int) -> int:
     op = d.op[i]
     cpu = d.cpu[i] + 0
     obj = d.obj[i] + 0
-    if op == OP_FREE:
+    if op == ob.OP_FREE:
         return ROW_DONE if free_object(s, cpu, obj) else ROW_BAD
-    if op == OP_ALLOC:
+    if op == ob.OP_ALLOC:
         return alloc_row(s, d, i)
-    if op == OP_SPLIT:
+    if op == ob.OP_SPLIT:
         return ROW_DONE if split_object(s, obj, d.aux[i] + 0) else ROW_BAD
-    if op == OP_FREE_PFN:
+    if op == ob.OP_FREE_PFN:
         return ROW_DONE if free_start_pages(s, cpu, d.aux[i] + 0, d.order[i] + 0) else ROW_BAD
-    if op == OP_ALLOC_BULK:
-        if s.obj[obj] != OBJ_NONE:
+    if op == ob.OP_ALLOC_BULK:
+        if s.obj[obj] != k.OBJ_NONE:
             return ROW_BAD
         if alloc_pages_bulk(s, cpu, d.mt[i] + 0, d.gfp[i] + 0, d.attr[i] + 0, obj) < 0:
             s.obj[obj] = OBJ_FAILED
         return ROW_DONE
     return closed_row(s, d, i)
+
+
+@part(inline=True)
+def row_time(s: View, t: int) -> int:
+    """When a row recorded at *t* ns happens: later, where kswapd had the CPU.
+
+    A task that is late waits less: what lies between two rows beyond a slice is taken to be waiting, or the recorded kswapd's.
+    """
+    if s.stat.late > 0:
+        waited = t - s.stat.row_t - s.cfg.kswapd_slice_ns
+        if waited > 0:
+            s.stat.late -= min(waited, s.stat.late)
+    s.stat.row_t = t
+    return t + s.stat.late
 
 
 @kernel
@@ -248,15 +244,16 @@ def replay_rows(
     if start == end:
         advance(s, next_sample)
     while i < end:
-        t = d.t[i]
-        if t >= next_sample:
+        if d.t[i] >= next_sample:
             return i, STOP_SAMPLE
         if s.stat.nr_log > room:
             return i, STOP_LOG
-        if t >= s.stat.next_due:
+        t = row_time(s, d.t[i])
+        while t >= s.stat.next_due:
             advance(s, t)
             if s.stat.spare_base_page < 0:
                 return i, STOP_IDS
+            t = d.t[i] + s.stat.late
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)
@@ -287,11 +284,11 @@ def bad_shadow(d: DemandChunk, i: int, shadows: int) -> bool:
     """
     op = d.op[i]
     first = int(d.aux[i])
-    if op == OP_GATHER:
+    if op == ob.OP_GATHER:
         return not (0 < d.obj[i] < shadows and 0 <= first < shadows and d.order[i] == 0)
-    if shadows < 0 or not (op == OP_ALLOC or op == OP_RECLAIM or op == OP_TRUNCATE):
+    if shadows < 0 or not (op == ob.OP_ALLOC or op == ob.OP_RECLAIM or op == ob.OP_TRUNCATE):
         return False
-    if op == OP_ALLOC and first == 0:
+    if op == ob.OP_ALLOC and first == 0:
         return False
     size = 1 << int(d.order[i])
     return first < 1 or first + size > shadows or first & (size - 1) != 0
@@ -307,24 +304,24 @@ def check_rows(
     """
     d = pointers(da)
     last = earliest
-    last_op = OP_ALLOC_BULK if shadows < 0 else OP_GATHER
+    last_op = ob.OP_ALLOC_BULK if shadows < 0 else ob.OP_GATHER
     for i in range(len(da.t)):
         op = d.op[i]
         if op > last_op:
             return 1, i
         if d.cpu[i] >= ncpus:
             return 2, i
-        if d.order[i] > max_order or (op == OP_SPLIT and d.order[i] == 0):
+        if d.order[i] > max_order or (op == ob.OP_SPLIT and d.order[i] == 0):
             return 3, i
-        if op in (OP_ALLOC, OP_ALLOC_BULK, OP_ACCESS, OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
+        if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK, ob.OP_ACCESS, ob.OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
-        if op not in (OP_FREE_PFN, OP_GATHER) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
+        if op not in (ob.OP_FREE_PFN, ob.OP_GATHER) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i
-        if op == OP_SPLIT and (d.aux[i] < 0 or d.aux[i] >= nobjects):
+        if op == ob.OP_SPLIT and (d.aux[i] < 0 or d.aux[i] >= nobjects):
             return 5, i
         if d.t[i] < last or d.t[i] > LATEST_NS:
             return 6, i
-        if op == OP_FREE_PFN:
+        if op == ob.OP_FREE_PFN:
             pfn = int(d.aux[i])
             size = 1 << int(d.order[i])
             if pfn < 0 or pfn + size > npages or pfn & (size - 1):

@@ -12,15 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import (
-    OP_ACCESS,
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_ATTEMPT,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_TRUNCATE,
-)
+from kevacuate.demand import objects as ob
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
@@ -248,21 +240,21 @@ def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
     """
     op = d.op[i]
     hits, reads = s.stat.hit_pages + 0, s.stat.refault_pages + 0
-    request = op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ACCESS or op == OP_ATTEMPT
-    own = d.obj[i] + 0 if request and op != OP_ATTEMPT else -1
+    request = op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT
+    own = d.obj[i] + 0 if request and op != ob.OP_ATTEMPT else -1
     before = s.obj[own] + 0 if own >= 0 else -1
     had = n.fixed[N_FIRST] + 0
-    if request or op == OP_TRUNCATE:
+    if request or op == ob.OP_TRUNCATE:
         look_at_residents(s, n)
         had = covered_until(s, had)
     note_before(s, n, d, i)
     done = replay_row(s, d, i)
     if done == ROW_BAD:
         return ROW_BAD
-    apart = op == OP_ACCESS and before <= OBJ_BASE_PAGES
-    if op == OP_TRUNCATE or (request and s.stat.hit_pages > hits):
+    apart = op == ob.OP_ACCESS and before <= OBJ_BASE_PAGES
+    if op == ob.OP_TRUNCATE or (request and s.stat.hit_pages > hits):
         note_page_changes(s, n, had)
-    elif request and (op != OP_ACCESS or s.stat.refault_pages > reads):
+    elif request and (op != ob.OP_ACCESS or s.stat.refault_pages > reads):
         code = s.obj[own] + 0 if own >= 0 and not apart else -1
         note_request_changes(s, n, own, code)
         if not apart:
@@ -291,7 +283,7 @@ def note_free(s: View, n: NotesView, obj: int) -> None:
 def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note a free before it happens, while the pages still say what they are."""
     s.stat.cpu = d.cpu[i]
-    if d.op[i] == OP_FREE:
+    if d.op[i] == ob.OP_FREE:
         code = s.obj[d.obj[i]] + 0
         if code > OBJ_BASE_PAGES:
             note_free(s, n, d.obj[i] + 0)
@@ -299,7 +291,7 @@ def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
         first = s.stat.first_base_page + base_pages_of(code)
         for page in range(first, first + (1 << base_pages_order(code))):
             note_free(s, n, page)
-    elif d.op[i] == OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
+    elif d.op[i] == ob.OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
         note(s, n, NOTE_FREE, d.aux[i] + 0, d.order[i] + 0, 0, 0, -1)
 
 
@@ -315,7 +307,7 @@ def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: i
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
-    if d.op[i] == OP_ALLOC or d.op[i] == OP_ALLOC_BULK or d.op[i] == OP_ACCESS:
+    if d.op[i] == ob.OP_ALLOC or d.op[i] == ob.OP_ALLOC_BULK or d.op[i] == ob.OP_ACCESS:
         code = s.obj[d.obj[i]] + 0
         if code > OBJ_BASE_PAGES:
             note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)

@@ -8,6 +8,7 @@ from typing import Any
 from kevacuate.demand.build import Demand
 from kevacuate.measure.claims import claims_facts
 from kevacuate.mm.profile import profile_for
+from kevacuate.percent import percent
 from kevacuate.recording import Lost, Recording
 from kevacuate.recording.completeness import losses_by_cpu
 from kevacuate.runs.loop_choice import reclaim_words
@@ -28,7 +29,7 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     trusted, start = quality.get("trusted"), start_facts(recording)
     known = "How much of the demand is a guess was not kept."
     if trusted is not None:
-        known = f"{trusted:.2%} of the demand is known from the kernel's own events. {trust_words(trusted, start)}"
+        known = f"{percent(trusted, 2)} of the demand is known from the kernel's own events. {trust_words(trusted, start)}"
     return {
         "name": recording.path.name,
         "digest": recording.digest,

@@ -6,22 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from kevacuate.errors import KevacuateError
-from kevacuate.fidelity.buddy.books import (
-    D_COMPACT,
-    D_DUMP_BLOCK,
-    D_DUMP_LIST,
-    F_DIVERGED,
-    F_OVERFLOW,
-    F_TOLD,
-    INPUTS,
-    KINDS,
-    V_KIND,
-    V_POSITION,
-    BuddyBooks,
-    Scratch,
-    new_books,
-    new_scratch,
-)
+from kevacuate.fidelity.buddy import books as bk
+from kevacuate.fidelity.buddy.books import BuddyBooks, Scratch, new_books, new_scratch
 from kevacuate.fidelity.buddy.loop import buddy_rows
 from kevacuate.fidelity.buddy.words import divergence_of
 from kevacuate.fidelity.compaction.level import CompactionLevel
@@ -115,7 +101,7 @@ class BuddyLevel(Level):
         cut = int(buddy_rows(self._state, self._books, rows, scratch, self._kept_from, whole))
         if rows.rows - cut > MOST_KEPT:
             cut += int(buddy_rows(self._state, self._books, *self._rest(rows, scratch, cut), True))
-        if self._books.facts[F_OVERFLOW]:
+        if self._books.facts[bk.F_OVERFLOW]:
             raise KevacuateError(
                 f"One request of the recording makes the model do more than {LOG_RECORDS} things: it is corrupted."
             )
@@ -143,10 +129,10 @@ class BuddyLevel(Level):
         order = self._state.view.cfg.pageblock_order
         types = self._state.block[2 * (state.blocks.pfn >> order)] & k.PB_TYPE_MASK
         others = int((types != state.blocks.mt).sum())
-        self._count(D_DUMP_LIST, len({*ours, *theirs}), len(wrong))
-        self._count(D_DUMP_BLOCK, int(state.blocks.pfn.size), others)
+        self._count(bk.D_DUMP_LIST, len({*ours, *theirs}), len(wrong))
+        self._count(bk.D_DUMP_BLOCK, int(state.blocks.pfn.size), others)
         self._result.dumps[state.tag] = not wrong and not others
-        if (wrong or others) and not self._books.facts[F_TOLD]:
+        if (wrong or others) and not self._books.facts[bk.F_TOLD]:
             self._dump_diverged(state, wrong, ours, theirs)
         if self._given.resync and (wrong or others):
             load_free_lists(self._state, self._zone_of, state)
@@ -167,9 +153,9 @@ class BuddyLevel(Level):
         ours: dict[tuple[int, int, int], FreeList],
         theirs: dict[tuple[int, int, int], FreeList],
     ) -> None:
-        self._books.facts[F_DIVERGED] = self._books.facts[F_TOLD] = 1
-        self._books.first[V_POSITION] = -1
-        self._books.first[V_KIND] = D_DUMP_LIST
+        self._books.facts[bk.F_DIVERGED] = self._books.facts[bk.F_TOLD] = 1
+        self._books.first[bk.V_POSITION] = -1
+        self._books.first[bk.V_KIND] = bk.D_DUMP_LIST
         if wrong:
             z, order, mt = wrong[0]
             what = f"free list of zone {z}, order {order}, {k.MIGRATE_NAMES[mt]} at dump {state.tag}"
@@ -181,7 +167,7 @@ class BuddyLevel(Level):
         """What the level came to."""
         self._flush()
         books, result = self._books, self._result
-        fill_result(result, books, KINDS, INPUTS)
+        fill_result(result, books, bk.KINDS, bk.INPUTS)
         if result.mismatches:
             result.first = divergence_of(books.first, getattr(self, "_dump_words", None))
             result.causes = self._causes()
@@ -202,7 +188,7 @@ class BuddyLevel(Level):
     def _causes(self) -> dict[str, int]:
         """Mismatches by cause: compaction's own operations, what followed its unseen work, and what did not."""
         wrong, before = self._result.mismatches, int(self._books.facts[F_BEFORE_WRONG])
-        compaction = int(self._books.tally[2 * D_COMPACT + 1])
+        compaction = int(self._books.tally[2 * bk.D_COMPACT + 1])
         causes = {
             "before any compaction": before,
             "compaction's own list operations: see the compaction level": compaction,

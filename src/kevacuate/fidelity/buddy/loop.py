@@ -7,34 +7,8 @@ request. The model runs the whole request first and logs what it does; only then
 
 from __future__ import annotations
 
-from kevacuate.fidelity.buddy.books import (
-    D_BLOCK,
-    D_CAPTURE,
-    D_CLAIM,
-    D_COMPACT,
-    D_DRAIN,
-    D_EXTFRAG,
-    D_LIST,
-    D_REFUSAL,
-    D_TAKEN,
-    F_CUT,
-    F_DIVERGED,
-    F_OVERFLOW,
-    F_TOLD,
-    N_COUNTS,
-    N_ISOLATED,
-    N_LOST,
-    N_RIGHTED,
-    N_ROTATED,
-    V_KERNEL,
-    V_KIND,
-    V_MODEL,
-    V_POSITION,
-    V_REQUEST,
-    V_TS,
-    BuddyBooks,
-    Scratch,
-)
+from kevacuate.fidelity.buddy import books as bk
+from kevacuate.fidelity.buddy.books import BuddyBooks, Scratch
 from kevacuate.fidelity.buddy.requests import (
     captured_page,
     compaction_begin,
@@ -46,83 +20,59 @@ from kevacuate.fidelity.buddy.requests import (
 )
 from kevacuate.fidelity.compaction.books import DECIDED_FROM, LEFT_OUT, UNDECIDED
 from kevacuate.fidelity.compaction.targets import operation
-from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
+from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, F_NUMBER, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
+from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import count_as_lru, isolate_free_chunk, rotate_free_list, uncount_lru
 from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.constants import (
-    L_BLOCK_TYPE,
-    L_EVAC_CLAIM,
-    L_EXTFRAG,
-    L_LIST,
-    L_PCPU_DRAIN,
-    L_ZONE_LOCKED,
-)
 from kevacuate.mm.fields import LogRecord, View
 from kevacuate.mm.layout import State
 from kevacuate.mm.log import pack_types
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_BEGIN,
-    COMPACTION_END,
-    COMPACTION_TRY_TO_COMPACT_PAGES,
-    EVAC_CLAIM,
-    GT_BLK,
-    GT_EVAC,
-    GT_LIST,
-    GT_RMQ,
-    LIST_DELETE,
-    LIST_ROTATE_FIRST,
-    LIST_ROTATE_LAST,
-    MM_PAGE_ALLOC,
-    MM_PAGE_ALLOC_EXTFRAG,
-    MM_PAGE_ALLOC_ZONE_LOCKED,
-    MM_PAGE_PCPU_DRAIN,
-    RMQ_BUDDY,
-)
+from kevacuate.recording import event_numbers as ev
 
 
 @part(inline=True)
 def is_request(e: EventChunk, i: int) -> bool:
     """Whether row *i* is a request that takes the zone lock."""
-    return e.kind[i] == GT_RMQ and e.a[i] <= LAST_REQUEST
+    return e.kind[i] == ev.GT_RMQ and e.a[i] <= LAST_REQUEST
 
 
 @part(inline=True)
 def answer_kind(e: EventChunk, i: int) -> int:
     """The model's log kind of what row *i* shows; 0 if it is not part of an answer."""
     kind = e.kind[i]
-    if kind == GT_LIST:
-        return L_LIST
-    if kind == MM_PAGE_ALLOC_ZONE_LOCKED:
-        return L_ZONE_LOCKED
-    if kind == MM_PAGE_PCPU_DRAIN:
-        return L_PCPU_DRAIN
-    if kind == MM_PAGE_ALLOC_EXTFRAG:
-        return L_EXTFRAG
-    if kind == GT_BLK and e.mt[i] != e.a[i]:
-        return L_BLOCK_TYPE
-    if kind == GT_EVAC and e.order[i] == EVAC_CLAIM:
-        return L_EVAC_CLAIM
+    if kind == ev.GT_LIST:
+        return k.L_LIST
+    if kind == ev.MM_PAGE_ALLOC_ZONE_LOCKED:
+        return k.L_ZONE_LOCKED
+    if kind == ev.MM_PAGE_PCPU_DRAIN:
+        return k.L_PCPU_DRAIN
+    if kind == ev.MM_PAGE_ALLOC_EXTFRAG:
+        return k.L_EXTFRAG
+    if kind == ev.GT_BLK and e.mt[i] != e.a[i]:
+        return k.L_BLOCK_TYPE
+    if kind == ev.GT_EVAC and e.order[i] == ev.EVAC_CLAIM:
+        return k.L_EVAC_CLAIM
     return 0
 
 
 @part(inline=True)
 def decision_kind(logged: int) -> int:
     """Kind of decision of a record of the model's log; -1: it is not compared."""
-    if logged == L_LIST:
-        return D_LIST
-    if logged == L_ZONE_LOCKED:
-        return D_TAKEN
-    if logged == L_PCPU_DRAIN:
-        return D_DRAIN
-    if logged == L_EXTFRAG:
-        return D_EXTFRAG
-    if logged == L_BLOCK_TYPE:
-        return D_BLOCK
-    if logged == L_EVAC_CLAIM:
-        return D_CLAIM
+    if logged == k.L_LIST:
+        return bk.D_LIST
+    if logged == k.L_ZONE_LOCKED:
+        return bk.D_TAKEN
+    if logged == k.L_PCPU_DRAIN:
+        return bk.D_DRAIN
+    if logged == k.L_EXTFRAG:
+        return bk.D_EXTFRAG
+    if logged == k.L_BLOCK_TYPE:
+        return bk.D_BLOCK
+    if logged == k.L_EVAC_CLAIM:
+        return bk.D_CLAIM
     return -1
 
 
@@ -131,16 +81,16 @@ def agrees(record: LogRecord, e: EventChunk, i: int, logged: int) -> bool:
     """Whether the log's *record* says what row *i* says; both are of the kind *logged*."""
     if record.pfn != e.pfn[i]:
         return False
-    if logged == L_LIST:
+    if logged == k.L_LIST:
         mt = e.mt[i] + 256 * e.b[i]
         return record.a == e.a[i] and record.b == e.order[i] and record.c == mt
-    if logged == L_EXTFRAG:
+    if logged == k.L_EXTFRAG:
         mt = pack_types(e.mt[i], e.b[i])
         same = record.a == e.order[i] and record.b == e.a[i]
         return same and record.c == mt and record.d == e.c[i]
-    if logged == L_BLOCK_TYPE:
+    if logged == k.L_BLOCK_TYPE:
         return record.a == e.mt[i] and record.b == e.a[i]
-    if logged == L_EVAC_CLAIM:
+    if logged == k.L_EVAC_CLAIM:
         same = record.a == e.a[i] and record.b == e.b[i]
         return same and record.c == e.c[i] and record.d == e.d[i]
     return record.a == e.order[i] and record.b == e.mt[i]
@@ -150,46 +100,44 @@ def agrees(record: LogRecord, e: EventChunk, i: int, logged: int) -> bool:
 def note_kernel(b: BuddyBooks, e: EventChunk, row: int) -> None:
     """The kernel's side of the first divergence, in the log's terms."""
     logged = answer_kind(e, row)
-    b.first[V_KERNEL] = logged
-    b.first[V_KERNEL + 1] = e.pfn[row]
+    b.first[bk.V_KERNEL] = logged
+    b.first[bk.V_KERNEL + 1] = e.pfn[row]
     values = (e.order[row] + 0, e.mt[row] + 0, 0, 0)
-    if logged == L_LIST:
+    if logged == k.L_LIST:
         values = (e.a[row] + 0, e.order[row] + 0, e.mt[row] + 256 * e.b[row], 0)
-    elif logged == L_EXTFRAG:
+    elif logged == k.L_EXTFRAG:
         values = (e.order[row] + 0, e.a[row] + 0, pack_types(e.mt[row], e.b[row]), e.c[row] + 0)
-    elif logged == L_BLOCK_TYPE:
+    elif logged == k.L_BLOCK_TYPE:
         values = (e.mt[row] + 0, e.a[row] + 0, 0, 0)
-    elif logged == L_EVAC_CLAIM:
+    elif logged == k.L_EVAC_CLAIM:
         values = (e.a[row] + 0, e.b[row] + 0, e.c[row] + 0, e.d[row] + 0)
     for n in range(4):
-        b.first[V_KERNEL + 2 + n] = values[n]
+        b.first[bk.V_KERNEL + 2 + n] = values[n]
 
 
 @part(cold=True)
-def mismatch(
-    s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, model: int, number: int, kind: int
-) -> None:
+def mismatch(s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, model: int, kind: int) -> None:
     """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
-    b.facts[F_LAST] = number + shown
-    b.facts[F_DIVERGED] = 1
-    if b.facts[F_TOLD]:
+    b.facts[F_LAST] = b.facts[F_NUMBER] + shown
+    b.facts[bk.F_DIVERGED] = 1
+    if b.facts[bk.F_TOLD]:
         return
-    b.facts[F_TOLD] = 1
-    b.first[V_POSITION] = number + shown
-    b.first[V_TS] = e.ts[shown]
-    b.first[V_KIND] = kind
-    b.first[V_REQUEST] = -1
+    b.facts[bk.F_TOLD] = 1
+    b.first[bk.V_POSITION] = b.facts[F_NUMBER] + shown
+    b.first[bk.V_TS] = e.ts[shown]
+    b.first[bk.V_KIND] = kind
+    b.first[bk.V_REQUEST] = -1
     if request >= 0:
         values = (e.a[request], e.b[request], e.order[request], e.mt[request], e.c[request], e.d[request])
         for n in range(6):
-            b.first[V_REQUEST + n] = values[n]
-    b.first[V_REQUEST + 6] = e.cpu[shown]
+            b.first[bk.V_REQUEST + n] = values[n]
+    b.first[bk.V_REQUEST + 6] = e.cpu[shown]
     if model >= 0:
         record = s.log[model]
         values = (record.kind, record.pfn, record.a, record.b, record.c, record.d)
         for n in range(6):
-            b.first[V_MODEL + n] = values[n]
+            b.first[bk.V_MODEL + n] = values[n]
     if row >= 0:
         note_kernel(b, e, row)
 
@@ -197,7 +145,7 @@ def mismatch(
 @part(cold=True)
 def pair(b: BuddyBooks, e: EventChunk, row: int, record: LogRecord, logged: int) -> None:
     """After a divergence: remember which page of the model stands for the page the kernel took."""
-    if logged == L_ZONE_LOCKED or logged == L_EXTFRAG:
+    if logged == k.L_ZONE_LOCKED or logged == k.L_EXTFRAG:
         for n in range(1 << e.order[row]):
             b.same[e.pfn[row] + n] = record.pfn + n
 
@@ -213,9 +161,7 @@ def next_answer(e: EventChunk, w: Scratch, j: int, end: int, cpu: int) -> int:
 
 
 @part
-def compare_answer(
-    s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, number: int, skip: int
-) -> int:
+def compare_answer(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, skip: int) -> int:
     """Hold the model's log, without its first *skip* records, against the rows that follow the request on its CPU.
 
     Returns the row after the last one compared.
@@ -224,7 +170,7 @@ def compare_answer(
     end = w.following[request]
     records = s.stat.nr_log
     if records > s.cfg.log_capacity:
-        b.facts[F_OVERFLOW] = 1
+        b.facts[bk.F_OVERFLOW] = 1
         records = s.cfg.log_capacity
     j = request + 1
     for n in range(skip, records):
@@ -236,14 +182,14 @@ def compare_answer(
         j = next_answer(e, w, j, end, cpu)
         if j == end:
             decided(b, kind, False)
-            mismatch(s, b, e, request, -1, n, number, kind)
+            mismatch(s, b, e, request, -1, n, kind)
             continue
         same_kind = answer_kind(e, j) == logged
         right = same_kind and agrees(record, e, j, logged)
         decided(b, kind, right)
         if not right:
-            mismatch(s, b, e, request, j, n, number, kind)
-        if b.facts[F_DIVERGED] and same_kind:
+            mismatch(s, b, e, request, j, n, kind)
+        if b.facts[bk.F_DIVERGED] and same_kind:
             pair(b, e, j, record, logged)
         w.done[j] = 1
         j += 1
@@ -251,124 +197,124 @@ def compare_answer(
 
 
 @part
-def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """Put one request to the model, and compare."""
     end = w.following[i]
     counted = False
-    if e.a[i] <= RMQ_BUDDY and w.claims[i]:
+    if e.a[i] <= ev.RMQ_BUDDY and w.claims[i]:
         for j in range(i + 1, end):
-            if e.kind[j] == GT_EVAC and e.order[j] == EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
-                b.inputs[N_COUNTS] += 1
+                b.inputs[bk.N_COUNTS] += 1
                 counted = True
     s.stat.nr_log = 0
     s.stat.cpu = e.cpu[i]
     refused = perform(s, b, e, i, end)
     if counted:
         for j in range(i + 1, end):
-            if e.kind[j] == GT_EVAC and e.order[j] == EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
+            if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 uncount_lru(s, e.pfn[j] + 0)
-    j = compare_answer(s, b, e, w, i, number, 0)
+    j = compare_answer(s, b, e, w, i, 0)
     if refused:
         j = next_answer(e, w, j, end, e.cpu[i])
-        took_more = j < end and (e.kind[j] == MM_PAGE_ALLOC_ZONE_LOCKED or e.kind[j] == MM_PAGE_ALLOC_EXTFRAG)
-        decided(b, D_REFUSAL, not took_more)
+        took_more = j < end and (
+            e.kind[j] == ev.MM_PAGE_ALLOC_ZONE_LOCKED or e.kind[j] == ev.MM_PAGE_ALLOC_EXTFRAG
+        )
+        decided(b, bk.D_REFUSAL, not took_more)
 
 
 @part(cold=True)
 def compacted_otherwise(
-    s: View, b: BuddyBooks, e: EventChunk, i: int, number: int, ours: int, row: int, made: bool
+    s: View, b: BuddyBooks, e: EventChunk, i: int, ours: int, row: int, made: bool
 ) -> None:
     """A wrong list operation of compaction: *ours* by the model (-1: none), the kernel's is in *row* (-1: none).
 
     Where the kernel's was *made* the model's lists are still the kernel's.
     """
-    told, diverged = b.facts[F_TOLD] + 0, b.facts[F_DIVERGED] + 0
-    mismatch(s, b, e, -1, i, -1, number, D_COMPACT)
+    told, diverged = b.facts[bk.F_TOLD] + 0, b.facts[bk.F_DIVERGED] + 0
+    mismatch(s, b, e, -1, i, -1, bk.D_COMPACT)
     if made:
-        b.facts[F_DIVERGED] = diverged
+        b.facts[bk.F_DIVERGED] = diverged
     if told:
         return
     if row < 0:
-        b.first[V_KERNEL] = 0
+        b.first[bk.V_KERNEL] = 0
     if ours >= 0:
-        values = (L_LIST, ours >> 10, ours >> 7 & 7, ours >> 3 & 15, ours & 7)
+        values = (k.L_LIST, ours >> 10, ours >> 7 & 7, ours >> 3 & 15, ours & 7)
         for n in range(5):
-            b.first[V_MODEL + n] = values[n]
+            b.first[bk.V_MODEL + n] = values[n]
 
 
 @part
-def compacted(
-    b: BuddyBooks, s: View, e: EventChunk, w: Scratch, i: int, number: int, made: bool, unknown: int
-) -> None:
+def compacted(b: BuddyBooks, s: View, e: EventChunk, w: Scratch, i: int, made: bool, unknown: int) -> None:
     """Count a list operation of compaction that the model has *made* or could not: its decision, or the input *unknown*."""
     if not made:
-        b.inputs[N_LOST] += 1
+        b.inputs[bk.N_LOST] += 1
     if w.compaction[i] <= UNDECIDED:
         b.inputs[unknown] += made
         return
     same = w.compaction[i] == operation(e.pfn[i], e.a[i], e.order[i], e.mt[i]) + DECIDED_FROM
-    b.inputs[N_RIGHTED] += not same
-    decided(b, D_COMPACT, same and made)
+    b.inputs[bk.N_RIGHTED] += not same
+    decided(b, bk.D_COMPACT, same and made)
     if not (same and made):
-        compacted_otherwise(s, b, e, i, number, w.compaction[i] - DECIDED_FROM, i, made)
+        compacted_otherwise(s, b, e, i, w.compaction[i] - DECIDED_FROM, i, made)
 
 
 @part(cold=True)
-def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """List operations that the model's compaction decided and the kernel's had not made by row *i*."""
     for _ in range(-w.compaction[i] % LEFT_OUT):
-        decided(b, D_COMPACT, False)
-    compacted_otherwise(s, b, e, i, number, -w.compaction[i] // LEFT_OUT, -1, True)
+        decided(b, bk.D_COMPACT, False)
+    compacted_otherwise(s, b, e, i, -w.compaction[i] // LEFT_OUT, -1, True)
 
 
 @part
-def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
     logged = answer_kind(e, i)
     op = e.a[i]
-    if logged == L_LIST and op == LIST_DELETE and is_compacting(b, e.pid[i]):
+    if logged == k.L_LIST and op == ev.LIST_DELETE and is_compacting(b, e.pid[i]):
         s.stat.nr_log = 0
         made = isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0)
-        compacted(b, s, e, w, i, number, made, N_ISOLATED)
+        compacted(b, s, e, w, i, made, bk.N_ISOLATED)
         if made:
-            compare_answer(s, b, e, w, i, number, 1)
-        if b.facts[F_DIVERGED]:
+            compare_answer(s, b, e, w, i, 1)
+        if b.facts[bk.F_DIVERGED]:
             for n in range(1 << e.order[i]):
                 b.same[e.pfn[i] + n] = e.pfn[i] + n
         return
-    if logged == L_LIST and op >= LIST_ROTATE_FIRST:
+    if logged == k.L_LIST and op >= ev.LIST_ROTATE_FIRST:
         made = rotate_free_list(
-            s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == LIST_ROTATE_LAST
+            s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == ev.LIST_ROTATE_LAST
         )
-        compacted(b, s, e, w, i, number, made, N_ROTATED)
+        compacted(b, s, e, w, i, made, bk.N_ROTATED)
         return
     kind = decision_kind(logged)
     decided(b, kind, False)
-    mismatch(s, b, e, -1, i, -1, number, kind)
+    mismatch(s, b, e, -1, i, -1, kind)
 
 
 @part(cold=True)
-def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
+def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int) -> None:
     """Events that no answer consists of: compaction's begin and end, and allocations that may have been captured."""
     kind = e.kind[i]
-    if kind == COMPACTION_TRY_TO_COMPACT_PAGES:
+    if kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
         direct_compaction(b, e.pid[i] + 0, e.order[i] + 0, e.gfp[i] + 0)
-    elif kind == COMPACTION_BEGIN:
+    elif kind == ev.COMPACTION_BEGIN:
         compaction_begin(s, b, e.pid[i] + 0, e.b[i] + 0)
-    elif kind == COMPACTION_END:
+    elif kind == ev.COMPACTION_END:
         compaction_end(b, e.pid[i] + 0)
 
 
 @part(inline=True)
-def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
+def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int) -> None:
     """mm_page_alloc of a task whose direct compaction has ended: what was captured for it must be what it gets."""
     pfn = captured_page(b, e.pid[i] + 0, e.order[i] + 0)
     if pfn >= 0:
         right = pfn == e.pfn[i]
-        decided(b, D_CAPTURE, right)
+        decided(b, bk.D_CAPTURE, right)
         if not right:
-            mismatch(s, b, e, -1, i, -1, number, D_CAPTURE)
+            mismatch(s, b, e, -1, i, -1, bk.D_CAPTURE)
 
 
 @part
@@ -382,7 +328,7 @@ def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int
     while i >= 0:
         cpu = e.cpu[i]
         w.following[i] = b.last_request[cpu]
-        if e.kind[i] == GT_EVAC:
+        if e.kind[i] == ev.GT_EVAC:
             b.claiming[cpu] = 1
         elif is_request(e, i):
             if b.last_request[cpu] == rows:
@@ -403,23 +349,24 @@ def buddy_rows(
     Unless *whole*, stops before the first request whose answer may go on in rows yet to come.
     """
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
+    b.facts[F_NUMBER] = number
     rows = events.kind.size
     cut = link_requests(b, e, w, rows, books.last_request.size)
     if whole:
         cut = rows
-    b.facts[F_CUT] = cut
+    b.facts[bk.F_CUT] = cut
     for i in range(cut):
         kind = e.kind[i]
         if w.compaction[i] < UNDECIDED:
-            left_out(s, b, e, w, i, number)
+            left_out(s, b, e, w, i)
         if is_request(e, i):
-            run_request(s, b, e, w, i, number)
-        elif kind == MM_PAGE_ALLOC:
+            run_request(s, b, e, w, i)
+        elif kind == ev.MM_PAGE_ALLOC:
             note_user(b, e.pid[i], e.order[i], e.gfp[i])
             if b.facts[F_COMPACTIONS] > 0:
-                captured_allocation(s, b, e, i, number)
-        elif kind >= COMPACTION_BEGIN:
-            other_event(s, b, e, i, number)
+                captured_allocation(s, b, e, i)
+        elif kind >= ev.COMPACTION_BEGIN:
+            other_event(s, b, e, i)
         elif not w.done[i] and answer_kind(e, i) != 0:
-            unasked(s, b, e, w, i, number)
+            unasked(s, b, e, w, i)
     return cut

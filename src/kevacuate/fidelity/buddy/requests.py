@@ -3,27 +3,8 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.buddy.books import (
-    CO_MT,
-    CO_ORDER,
-    CO_PFN,
-    CO_PID,
-    CO_ZONE,
-    COMPACTING,
-    COMPACTORS,
-    CS,
-    F_ACTIVE,
-    F_DIVERGED,
-    N_BUDDY,
-    N_BULK,
-    N_CHUNKS,
-    N_COMPACTORS,
-    N_DRAIN,
-    N_FREE,
-    N_UNSEEN,
-    TASKS,
-    BuddyBooks,
-)
+from kevacuate.fidelity.buddy import books as bk
+from kevacuate.fidelity.buddy.books import BuddyBooks
 from kevacuate.fidelity.tally import F_COMPACTIONS
 from kevacuate.jit import part
 from kevacuate.kernel.gfp import GFP_COMP, GFP_HIGHUSER_MOVABLE, GFP_ZERO
@@ -77,10 +58,10 @@ def hand_in(s: View, b: BuddyBooks, pfn: int, order: int) -> int:
     Pages that are free in the model were taken by the recorded kernel without an event (compaction, where list
     operations are not recorded): they are taken now.
     """
-    if not is_in_use(s, pfn, order) or b.facts[F_DIVERGED]:
+    if not is_in_use(s, pfn, order) or b.facts[bk.F_DIVERGED]:
         for n in range(1 << order):
             if take_free_page(s, b.same[pfn + n] + 0):
-                b.inputs[N_UNSEEN] += 1
+                b.inputs[bk.N_UNSEEN] += 1
     page = model_page(s, b, pfn, order)
     if page >= 0:
         for n in range(1 << order):
@@ -110,7 +91,7 @@ def drain(s: View, b: BuddyBooks, e: EventChunk, request: int, end: int) -> None
         if e.kind[j] == MM_PAGE_PCPU_DRAIN and e.cpu[j] == e.cpu[request]:
             order = e.order[j] + 0
             left -= 1 << order
-            b.inputs[N_CHUNKS] += 1
+            b.inputs[bk.N_CHUNKS] += 1
             page = hand_in(s, b, e.pfn[j] + 0, order)
             if page >= 0:
                 free_from_pcp(s, page, order)
@@ -125,20 +106,20 @@ def perform(s: View, b: BuddyBooks, e: EventChunk, i: int, end: int) -> int:
     kind, order, mt = e.a[i], e.order[i] + 0, e.mt[i] + 0
     z, cpu, value = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.c[i] + 0
     if kind == RMQ_BULK:
-        b.inputs[N_BULK] += 1
+        b.inputs[bk.N_BULK] += 1
         return refill(s, z, cpu, order, e.d[i] + 0, mt, value)
     if kind == RMQ_BUDDY:
-        b.inputs[N_BUDDY] += 1
+        b.inputs[bk.N_BUDDY] += 1
         pfn = rmqueue_buddy(s, z, order, mt, value)
         if pfn >= 0:
             put_in_use(s, pfn, order)
         return pfn < 0
     arm_capture(s, b, e.pid[i] + 0)
     if kind == RMQ_DRAIN:
-        b.inputs[N_DRAIN] += 1
+        b.inputs[bk.N_DRAIN] += 1
         drain(s, b, e, i, end)
     elif kind == RMQ_FREE:
-        b.inputs[N_FREE] += 1
+        b.inputs[bk.N_FREE] += 1
         page = hand_in(s, b, value, order)
         if page >= 0:
             free_one_page(s, page_zone(s, page), page, order, mt)
@@ -151,9 +132,9 @@ def perform(s: View, b: BuddyBooks, e: EventChunk, i: int, end: int) -> int:
 @part(inline=True)
 def compactor(b: BuddyBooks, pid: int) -> int:
     """Offset of the direct compactor's record; -1 if the task is none."""
-    for n in range(COMPACTORS):
-        if b.compactors[n * CS + CO_PID] == pid + 1:
-            return n * CS
+    for n in range(bk.COMPACTORS):
+        if b.compactors[n * bk.CS + bk.CO_PID] == pid + 1:
+            return n * bk.CS
     return -1
 
 
@@ -161,13 +142,13 @@ def compactor(b: BuddyBooks, pid: int) -> int:
 def arm_capture(s: View, b: BuddyBooks, pid: int) -> None:
     """Let the model's frees see the capture_control of the task that is running."""
     s.stat.capture_order = -1
-    if b.facts[F_ACTIVE] == 0:
+    if b.facts[bk.F_ACTIVE] == 0:
         return
     at = compactor(b, pid)
-    if at >= 0 and b.compactors[at + CO_ZONE] >= 0 and b.compactors[at + CO_PFN] < 0:
-        s.stat.capture_order = b.compactors[at + CO_ORDER]
-        s.stat.capture_mt = b.compactors[at + CO_MT]
-        s.stat.capture_zone = b.compactors[at + CO_ZONE]
+    if at >= 0 and b.compactors[at + bk.CO_ZONE] >= 0 and b.compactors[at + bk.CO_PFN] < 0:
+        s.stat.capture_order = b.compactors[at + bk.CO_ORDER]
+        s.stat.capture_mt = b.compactors[at + bk.CO_MT]
+        s.stat.capture_zone = b.compactors[at + bk.CO_ZONE]
         s.stat.captured_pfn = -1
 
 
@@ -176,7 +157,7 @@ def collect_capture(s: View, b: BuddyBooks, pid: int) -> None:
     """Note what was captured; it is in use from now on."""
     if s.stat.capture_order >= 0 and s.stat.captured_pfn >= 0:
         at = compactor(b, pid)
-        b.compactors[at + CO_PFN] = s.stat.captured_pfn
+        b.compactors[at + bk.CO_PFN] = s.stat.captured_pfn
         put_in_use(s, s.stat.captured_pfn, s.stat.capture_order)
     s.stat.capture_order = -1
 
@@ -185,7 +166,7 @@ def collect_capture(s: View, b: BuddyBooks, pid: int) -> None:
 def note_user(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
     """mm_page_alloc: a page with just a fault's flags makes its task no kernel thread. khugepaged's requests have others, too."""
     if order == 0 and gfp & ~GFP_ZERO == OF_A_FAULT:
-        b.user[pid & (TASKS - 1)] = 1
+        b.user[pid & (bk.TASKS - 1)] = 1
 
 
 @part(cold=True)
@@ -196,25 +177,25 @@ def direct_compaction(b: BuddyBooks, pid: int, order: int, gfp: int) -> None:
     page of user memory is taken for one. khugepaged is the one that compacts directly.
     """
     at = compactor(b, pid)
-    if not b.user[pid & (TASKS - 1)]:
+    if not b.user[pid & (bk.TASKS - 1)]:
         return
     n = 0
-    while at < 0 and n < COMPACTORS:
-        if b.compactors[n * CS + CO_PID] == 0:
-            at = n * CS
+    while at < 0 and n < bk.COMPACTORS:
+        if b.compactors[n * bk.CS + bk.CO_PID] == 0:
+            at = n * bk.CS
         n += 1
     at = max(at, 0)
-    b.compactors[at + CO_PID] = pid + 1
-    b.compactors[at + CO_ORDER] = order
-    b.compactors[at + CO_MT] = (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> 3
-    b.compactors[at + CO_ZONE] = -1
-    b.compactors[at + CO_PFN] = -1
+    b.compactors[at + bk.CO_PID] = pid + 1
+    b.compactors[at + bk.CO_ORDER] = order
+    b.compactors[at + bk.CO_MT] = (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> 3
+    b.compactors[at + bk.CO_ZONE] = -1
+    b.compactors[at + bk.CO_PFN] = -1
 
 
 @part
 def is_compacting(b: BuddyBooks, pid: int) -> bool:
     """Whether the task is inside compact_zone."""
-    for n in range(COMPACTING):
+    for n in range(bk.COMPACTING):
         if b.compacting[n] == pid + 1:
             return True
     return False
@@ -223,7 +204,7 @@ def is_compacting(b: BuddyBooks, pid: int) -> bool:
 @part(cold=True)
 def set_compacting(b: BuddyBooks, old: int, new: int) -> None:
     """Put *new* (pid + 1; 0: nobody) into the first place that holds *old*; a table that is full keeps what it has."""
-    for n in range(COMPACTING):
+    for n in range(bk.COMPACTING):
         if b.compacting[n] == old:
             b.compacting[n] = new
             return
@@ -233,22 +214,22 @@ def set_compacting(b: BuddyBooks, old: int, new: int) -> None:
 def compaction_begin(s: View, b: BuddyBooks, pid: int, zone_start: int) -> None:
     """mm_compaction_begin: frees of a direct compactor may be captured from here on."""
     b.facts[F_COMPACTIONS] += 1
-    b.facts[F_ACTIVE] += 1
+    b.facts[bk.F_ACTIVE] += 1
     set_compacting(b, 0, pid + 1)
     at = compactor(b, pid)
     if at >= 0:
-        b.inputs[N_COMPACTORS] += 1
-        b.compactors[at + CO_ZONE] = page_zone(s, zone_start)
+        b.inputs[bk.N_COMPACTORS] += 1
+        b.compactors[at + bk.CO_ZONE] = page_zone(s, zone_start)
 
 
 @part(cold=True)
 def compaction_end(b: BuddyBooks, pid: int) -> None:
     """mm_compaction_end: no captures beyond this."""
-    b.facts[F_ACTIVE] = max(b.facts[F_ACTIVE] - 1, 0)
+    b.facts[bk.F_ACTIVE] = max(b.facts[bk.F_ACTIVE] - 1, 0)
     set_compacting(b, pid + 1, 0)
     at = compactor(b, pid)
     if at >= 0:
-        b.compactors[at + CO_ZONE] = -1
+        b.compactors[at + bk.CO_ZONE] = -1
 
 
 @part
@@ -257,8 +238,8 @@ def captured_page(b: BuddyBooks, pid: int, order: int) -> int:
     at = compactor(b, pid)
     if at < 0:
         return -1
-    pfn = b.compactors[at + CO_PFN] + 0
-    if order != b.compactors[at + CO_ORDER] or b.compactors[at + CO_ZONE] >= 0:
+    pfn = b.compactors[at + bk.CO_PFN] + 0
+    if order != b.compactors[at + bk.CO_ORDER] or b.compactors[at + bk.CO_ZONE] >= 0:
         return -1
-    b.compactors[at + CO_PID] = 0
+    b.compactors[at + bk.CO_PID] = 0
     return pfn

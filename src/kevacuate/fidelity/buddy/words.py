@@ -5,15 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kevacuate.fidelity.buddy.books import (
-    KINDS,
-    V_KERNEL,
-    V_KIND,
-    V_MODEL,
-    V_POSITION,
-    V_REQUEST,
-    V_TS,
-)
+from kevacuate.fidelity.buddy import books as bk
 from kevacuate.kernel.hooks import ListOp, RmqKind
 from kevacuate.measure.fidelity import Divergence
 from kevacuate.mm import constants as k
@@ -61,7 +53,7 @@ def record_words(logged: int, pfn: int, a: int, b: int, c: int, d: int) -> str:
 
 def request_words(first: Any) -> str:
     """The request in which the divergence lies."""
-    kind, zone, order, mt, value, count, cpu = (int(x) for x in first[V_REQUEST : V_REQUEST + 7])
+    kind, zone, order, mt, value, count, cpu = (int(x) for x in first[bk.V_REQUEST : bk.V_REQUEST + 7])
     if kind < 0:
         return f"no request, CPU {cpu}"
     if kind == RmqKind.FREE:
@@ -78,9 +70,9 @@ def divergence_of(first: Any, at_dump: tuple[int, str, str, str] | None) -> Dive
         ts, what, model, kernel = at_dump
         return Divergence(-1, ts, what, model, kernel)
     return Divergence(
-        position=int(first[V_POSITION]),
-        ts=int(first[V_TS]),
-        what=f"{KINDS[int(first[V_KIND])]}, in {request_words(first)}",
-        model=record_words(*(int(x) for x in first[V_MODEL : V_MODEL + 6])),
-        kernel=record_words(*(int(x) for x in first[V_KERNEL : V_KERNEL + 6])),
+        position=int(first[bk.V_POSITION]),
+        ts=int(first[bk.V_TS]),
+        what=f"{bk.KINDS[int(first[bk.V_KIND])]}, in {request_words(first)}",
+        model=record_words(*(int(x) for x in first[bk.V_MODEL : bk.V_MODEL + 6])),
+        kernel=record_words(*(int(x) for x in first[bk.V_KERNEL : bk.V_KERNEL + 6])),
     )

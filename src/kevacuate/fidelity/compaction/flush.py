@@ -7,21 +7,8 @@ positions with which kcompactd begins say how far it had come (gt_cz 0); they ar
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import (
-    CUT,
-    F_BLOCK,
-    F_FLUSHING,
-    N_FLUSHES_CUT,
-    Z_FLUSH,
-    Z_FREE,
-    Z_FREE_SET,
-    Z_MIGRATE,
-    Z_RESET_FREE,
-    Z_RESET_MIGRATE,
-    Z_SOURCE_SET,
-    ZF,
-    CompactionBooks,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.scan import copy_words
 from kevacuate.jit import part
 from kevacuate.mm.compact_reset import reset_isolation_pfn
@@ -32,12 +19,12 @@ from kevacuate.recording import EventChunk
 @part(cold=True)
 def restart_flush(s: View, b: CompactionBooks, z: int) -> None:
     """kswapd stands before the first block of the zone."""
-    zone, at = s.zone[z], z * ZF
-    b.facts[F_FLUSHING] += b.flush[at + Z_FLUSH] == 0
-    b.flush[at + Z_FLUSH] = 1
-    b.flush[at + Z_MIGRATE] = b.flush[at + Z_RESET_FREE] = zone.zone_start_pfn
-    b.flush[at + Z_FREE] = b.flush[at + Z_RESET_MIGRATE] = zone.zone_end_pfn - 1
-    b.flush[at + Z_SOURCE_SET] = b.flush[at + Z_FREE_SET] = 0
+    zone, at = s.zone[z], z * bk.ZF
+    b.facts[bk.F_FLUSHING] += b.flush[at + bk.Z_FLUSH] == 0
+    b.flush[at + bk.Z_FLUSH] = 1
+    b.flush[at + bk.Z_MIGRATE] = b.flush[at + bk.Z_RESET_FREE] = zone.zone_start_pfn
+    b.flush[at + bk.Z_FREE] = b.flush[at + bk.Z_RESET_MIGRATE] = zone.zone_end_pfn - 1
+    b.flush[at + bk.Z_SOURCE_SET] = b.flush[at + bk.Z_FREE_SET] = 0
 
 
 @part(cold=True)
@@ -53,36 +40,36 @@ def begin_flush(s: View, b: CompactionBooks, node: int) -> None:
 @part
 def flush_block(s: View, b: CompactionBooks, z: int) -> bool:
     """The next block from either end, or what follows the last; whether there is more."""
-    zone, at = s.zone[z], z * ZF
-    migrate, free = b.flush[at + Z_MIGRATE] + 0, b.flush[at + Z_FREE] + 0
+    zone, at = s.zone[z], z * bk.ZF
+    migrate, free = b.flush[at + bk.Z_MIGRATE] + 0, b.flush[at + bk.Z_FREE] + 0
     if migrate >= free:
-        if b.flush[at + Z_RESET_MIGRATE] >= b.flush[at + Z_RESET_FREE]:
+        if b.flush[at + bk.Z_RESET_MIGRATE] >= b.flush[at + bk.Z_RESET_FREE]:
             zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = migrate
             zone.compact_cached_free_pfn = free
-        b.flush[at + Z_FLUSH] = 0
-        b.facts[F_FLUSHING] -= 1
+        b.flush[at + bk.Z_FLUSH] = 0
+        b.facts[bk.F_FLUSHING] -= 1
         return False
-    source = reset_isolation_pfn(s, z, migrate, True, b.flush[at + Z_SOURCE_SET] != 0)
-    if source and migrate < b.flush[at + Z_RESET_MIGRATE]:
-        b.flush[at + Z_SOURCE_SET] = 1
-        b.flush[at + Z_RESET_MIGRATE] = migrate
+    source = reset_isolation_pfn(s, z, migrate, True, b.flush[at + bk.Z_SOURCE_SET] != 0)
+    if source and migrate < b.flush[at + bk.Z_RESET_MIGRATE]:
+        b.flush[at + bk.Z_SOURCE_SET] = 1
+        b.flush[at + bk.Z_RESET_MIGRATE] = migrate
         zone.compact_init_migrate_pfn = migrate
         zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = migrate
-    target = reset_isolation_pfn(s, z, free, b.flush[at + Z_FREE_SET] != 0, True)
-    if target and free > b.flush[at + Z_RESET_FREE]:
-        b.flush[at + Z_FREE_SET] = 1
-        b.flush[at + Z_RESET_FREE] = free
+    target = reset_isolation_pfn(s, z, free, b.flush[at + bk.Z_FREE_SET] != 0, True)
+    if target and free > b.flush[at + bk.Z_RESET_FREE]:
+        b.flush[at + bk.Z_FREE_SET] = 1
+        b.flush[at + bk.Z_RESET_FREE] = free
         zone.compact_init_free_pfn = free
         zone.compact_cached_free_pfn = free
-    b.flush[at + Z_MIGRATE] = migrate + (1 << s.cfg.pageblock_order)
-    b.flush[at + Z_FREE] = free - (1 << s.cfg.pageblock_order)
+    b.flush[at + bk.Z_MIGRATE] = migrate + (1 << s.cfg.pageblock_order)
+    b.flush[at + bk.Z_FREE] = free - (1 << s.cfg.pageblock_order)
     return True
 
 
 @part(cold=True)
 def end_flush(s: View, b: CompactionBooks, z: int) -> None:
     """kswapd goes on to the end of the zone."""
-    while b.flush[z * ZF + Z_FLUSH] != 0:
+    while b.flush[z * bk.ZF + bk.Z_FLUSH] != 0:
         flush_block(s, b, z)
 
 
@@ -104,22 +91,22 @@ def at_kernels_positions(s: View, e: EventChunk, i: int, z: int) -> bool:
 @part(cold=True)
 def flush_until(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int) -> None:
     """kcompactd begins (gt_cz 0): kswapd has come to the end, or if the cached positions say otherwise, as far as they say."""
-    zone, at = s.zone[z], z * ZF
-    if b.flush[at + Z_FLUSH] == 0:
+    zone, at = s.zone[z], z * bk.ZF
+    if b.flush[at + bk.Z_FLUSH] == 0:
         return
-    copy_words(b.block, s.block, b.facts[F_BLOCK])
+    copy_words(b.block, s.block, b.facts[bk.F_BLOCK])
     migrate, free = zone.compact_cached_migrate_pfn[0] + 0, zone.compact_cached_free_pfn + 0
     init_migrate, init_free = zone.compact_init_migrate_pfn + 0, zone.compact_init_free_pfn + 0
     end_flush(s, b, z)
     if at_kernels_positions(s, e, i, z):
         return
-    copy_words(s.block, b.block, b.facts[F_BLOCK])
+    copy_words(s.block, b.block, b.facts[bk.F_BLOCK])
     zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = migrate
     zone.compact_cached_free_pfn = free
     zone.compact_init_migrate_pfn, zone.compact_init_free_pfn = init_migrate, init_free
     restart_flush(s, b, z)
-    b.inputs[N_FLUSHES_CUT] += 1
-    b.flush[at + Z_FLUSH] = CUT
+    b.inputs[bk.N_FLUSHES_CUT] += 1
+    b.flush[at + bk.Z_FLUSH] = bk.CUT
     while not at_kernels_positions(s, e, i, z):
         if not flush_block(s, b, z):
             return

@@ -3,18 +3,10 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import (
-    F_LAST_TOOK,
-    F_SKIPPED,
-    F_TAKEN,
-    N_EVACUATED,
-    N_LIST,
-    N_LRU,
-    N_PAGES,
-    N_UNSEEN,
-    CompactionBooks,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import put_in_use, rotate_free_list, set_block_skip
 from kevacuate.mm.buddy import (
     account_freepages,
@@ -26,40 +18,11 @@ from kevacuate.mm.buddy import (
     page_zone,
     set_pageblock_migratetype,
 )
-from kevacuate.mm.constants import (
-    ATTR_FILE,
-    ATTR_LRU,
-    ATTR_ON_LRU,
-    CHUNK_ALLOC,
-    CHUNK_BUDDY,
-    CHUNK_COMPACT,
-    CHUNK_ISOLATED,
-    CHUNK_RESERVED,
-    CHUNK_TAIL,
-    GFP_COMP,
-    GFP_MOVABLE,
-)
 from kevacuate.mm.evacuate_isolate import update_cached_migrate
 from kevacuate.mm.fields import View
 from kevacuate.mm.watermark import boost_watermark
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    EVAC_AFTER,
-    EVAC_CLAIM,
-    EVAC_ISOLATE,
-    EVAC_STARTED,
-    GT_BLK,
-    GT_EVAC,
-    GT_LIST,
-    LIST_ADD_TAIL,
-    LIST_DELETE,
-    LIST_MOVE,
-    LIST_ROTATE_LAST,
-    MM_LRU_INSERTION,
-    MM_PAGE_ALLOC,
-    MM_PAGE_FREE,
-    MM_SETUP_PER_ZONE_WMARKS,
-)
+from kevacuate.recording import event_numbers as ev
 
 FIRST_FILE_LRU = 2
 """LRU_INACTIVE_FILE (include/linux/mmzone.h)."""
@@ -70,13 +33,13 @@ def off_lists(s: View, pfn: int, order: int) -> None:
     """Take what stands on a list off it: the kernel uses it, whatever the model holds."""
     for page in range(pfn, pfn + (1 << order)):
         state, size = s.meta[page] >> 4, s.meta[page] & 15
-        if state == CHUNK_BUDDY:
+        if state == k.CHUNK_BUDDY:
             z, mt = page_zone(s, page), get_pfnblock_migratetype(s, page)
             del_page_from_free_list(s, z, page, size, mt)
             account_freepages(s, z, -(1 << size), mt)
-        elif state == CHUNK_COMPACT:
+        elif state == k.CHUNK_COMPACT:
             list_del(s, page)
-            s.meta[page] = CHUNK_TAIL << 4
+            s.meta[page] = k.CHUNK_TAIL << 4
 
 
 @part
@@ -93,7 +56,7 @@ def use_folio(s: View, b: CompactionBooks, pfn: int, order: int, state: int, att
     """The pages are one folio in *state* with the attribute bits *attr*."""
     off_lists(s, pfn, order)
     for page in range(pfn, pfn + (1 << order)):
-        s.meta[page] = CHUNK_TAIL << 4
+        s.meta[page] = k.CHUNK_TAIL << 4
         s.link[2 * page] = -1
         s.link[2 * page + 1] = 0
         b.order[page] = order
@@ -123,7 +86,7 @@ def add_free(s: View, z: int, pfn: int, order: int, mt: int, tail: bool) -> None
     """gt_list 0 or 1."""
     off_lists(s, pfn, order)
     for page in range(pfn, pfn + (1 << order)):
-        s.meta[page] = CHUNK_TAIL << 4
+        s.meta[page] = k.CHUNK_TAIL << 4
     add_to_free_list(s, z, pfn, order, mt, tail)
     account_freepages(s, z, 1 << order, mt)
 
@@ -133,29 +96,29 @@ def follow_list(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_list: make the operation."""
     pfn, order, mt, op = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.a[i] + 0
     z = page_zone(s, pfn)
-    b.inputs[N_LIST] += 1
-    if op < LIST_DELETE:
-        add_free(s, z, pfn, order, mt, op == LIST_ADD_TAIL)
-    elif s.meta[pfn] != (CHUNK_BUDDY << 4 | order):
+    b.inputs[bk.N_LIST] += 1
+    if op < ev.LIST_DELETE:
+        add_free(s, z, pfn, order, mt, op == ev.LIST_ADD_TAIL)
+    elif s.meta[pfn] != (k.CHUNK_BUDDY << 4 | order):
         return
-    elif op == LIST_DELETE:
+    elif op == ev.LIST_DELETE:
         del_page_from_free_list(s, z, pfn, order, mt)
         account_freepages(s, z, -(1 << order), mt)
         unuse(s, b, pfn, order)
-    elif op == LIST_MOVE:
+    elif op == ev.LIST_MOVE:
         move_to_free_list(s, z, pfn, order, mt, e.b[i] + 0)
     else:
-        rotate_free_list(s, z, order, mt, pfn, op == LIST_ROTATE_LAST)
+        rotate_free_list(s, z, order, mt, pfn, op == ev.LIST_ROTATE_LAST)
 
 
 @part
 def follow_allocation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_page_alloc: a compound page, or single ones."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
-    b.inputs[N_PAGES] += 1
-    movable = ATTR_LRU if e.gfp[i] & GFP_MOVABLE else 0
-    if e.gfp[i] & GFP_COMP or order == 0:
-        use_folio(s, b, pfn, order, CHUNK_ALLOC, movable)
+    b.inputs[bk.N_PAGES] += 1
+    movable = k.ATTR_LRU if e.gfp[i] & k.GFP_MOVABLE else 0
+    if e.gfp[i] & k.GFP_COMP or order == 0:
+        use_folio(s, b, pfn, order, k.CHUNK_ALLOC, movable)
     else:
         unuse(s, b, pfn, order)
 
@@ -168,18 +131,21 @@ def drain_batches(s: View, b: CompactionBooks) -> None:
     (mlock_new_folio, mm/mlock.c), without an event.
     """
     for pfn in range(s.cfg.npages):
-        if s.meta[pfn] >> 4 == CHUNK_ALLOC and s.link[2 * pfn + 1] & (ATTR_LRU | ATTR_ON_LRU) == ATTR_LRU:
-            s.link[2 * pfn + 1] |= ATTR_ON_LRU
-            b.inputs[N_UNSEEN] += 1
+        if (
+            s.meta[pfn] >> 4 == k.CHUNK_ALLOC
+            and s.link[2 * pfn + 1] & (k.ATTR_LRU | k.ATTR_ON_LRU) == k.ATTR_LRU
+        ):
+            s.link[2 * pfn + 1] |= k.ATTR_ON_LRU
+            b.inputs[bk.N_UNSEEN] += 1
 
 
 @part
 def follow_free(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_page_free: in use by nobody until a list has the pages."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
-    b.inputs[N_PAGES] += 1
+    b.inputs[bk.N_PAGES] += 1
     as_folio(s, b, pfn, order)
-    if s.meta[pfn] >> 4 != CHUNK_BUDDY:
+    if s.meta[pfn] >> 4 != k.CHUNK_BUDDY:
         unuse(s, b, pfn, order)
 
 
@@ -187,16 +153,16 @@ def follow_free(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 def follow_lru(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_lru_insertion: the folio is on an LRU list from now on."""
     pfn = e.pfn[i] + 0
-    b.inputs[N_LRU] += 1
-    if s.meta[pfn] >> 4 == CHUNK_TAIL and b.order[pfn] > 0:
+    b.inputs[bk.N_LRU] += 1
+    if s.meta[pfn] >> 4 == k.CHUNK_TAIL and b.order[pfn] > 0:
         split_folio(s, b, pfn)
-    if s.meta[pfn] >> 4 == CHUNK_RESERVED:
-        s.link[2 * pfn + 1] = ATTR_ON_LRU
-    elif s.meta[pfn] >> 4 == CHUNK_ALLOC or s.meta[pfn] >> 4 == CHUNK_ISOLATED:
-        file = ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
-        s.meta[pfn] = CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
-        s.link[2 * pfn + 1] = ATTR_LRU | ATTR_ON_LRU | file
-    elif s.meta[pfn] >> 4 == CHUNK_COMPACT:
+    if s.meta[pfn] >> 4 == k.CHUNK_RESERVED:
+        s.link[2 * pfn + 1] = k.ATTR_ON_LRU
+    elif s.meta[pfn] >> 4 == k.CHUNK_ALLOC or s.meta[pfn] >> 4 == k.CHUNK_ISOLATED:
+        file = k.ATTR_FILE if e.a[i] >= FIRST_FILE_LRU and e.a[i] < 4 else 0
+        s.meta[pfn] = k.CHUNK_ALLOC << 4 | (s.meta[pfn] & 15)
+        s.link[2 * pfn + 1] = k.ATTR_LRU | k.ATTR_ON_LRU | file
+    elif s.meta[pfn] >> 4 == k.CHUNK_COMPACT:
         b.inserted[pfn] = 1
 
 
@@ -217,17 +183,17 @@ def follow_evacuation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> Non
     Not where the kernel's evacuations leave skip bits alone. Of evacuations at a time the latest is followed.
     """
     op, pfn = e.order[i] + 0, e.pfn[i] + 0
-    if op == EVAC_STARTED:
-        b.facts[F_SKIPPED], b.facts[F_TAKEN], b.facts[F_LAST_TOOK] = e.a[i] & 1, 0, 1
-    elif op == EVAC_ISOLATE:
-        b.facts[F_LAST_TOOK] = e.b[i] if e.d[i] == 1 << s.cfg.pageblock_order else 1
-        b.facts[F_TAKEN] += e.b[i]
-    elif op == EVAC_AFTER:
-        b.inputs[N_EVACUATED] += 1
+    if op == ev.EVAC_STARTED:
+        b.facts[bk.F_SKIPPED], b.facts[bk.F_TAKEN], b.facts[bk.F_LAST_TOOK] = e.a[i] & 1, 0, 1
+    elif op == ev.EVAC_ISOLATE:
+        b.facts[bk.F_LAST_TOOK] = e.b[i] if e.d[i] == 1 << s.cfg.pageblock_order else 1
+        b.facts[bk.F_TAKEN] += e.b[i]
+    elif op == ev.EVAC_AFTER:
+        b.inputs[bk.N_EVACUATED] += 1
         skip = e.a[i] & 1
         set_block_skip(s, pfn, skip != 0)
-        honoured = skip != 0 and (b.facts[F_SKIPPED] == 0 or b.facts[F_TAKEN] == 0)
-        if honoured and b.facts[F_LAST_TOOK] == 0:
+        honoured = skip != 0 and (b.facts[bk.F_SKIPPED] == 0 or b.facts[bk.F_TAKEN] == 0)
+        if honoured and b.facts[bk.F_LAST_TOOK] == 0:
             update_cached_migrate(s, page_zone(s, pfn), pfn + (1 << s.cfg.pageblock_order))
 
 
@@ -235,21 +201,21 @@ def follow_evacuation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> Non
 def follow(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """Any event that changes lists, blocks or folios."""
     kind = e.kind[i]
-    if kind == GT_LIST:
+    if kind == ev.GT_LIST:
         follow_list(s, b, e, i)
-    elif kind == MM_PAGE_ALLOC:
+    elif kind == ev.MM_PAGE_ALLOC:
         if e.pfn[i] >= 0:
             follow_allocation(s, b, e, i)
-    elif kind == MM_PAGE_FREE:
+    elif kind == ev.MM_PAGE_FREE:
         follow_free(s, b, e, i)
-    elif kind == MM_LRU_INSERTION:
+    elif kind == ev.MM_LRU_INSERTION:
         follow_lru(s, b, e, i)
-    elif kind == GT_BLK:
+    elif kind == ev.GT_BLK:
         set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
-    elif kind == GT_EVAC:
-        if e.order[i] == EVAC_CLAIM:
+    elif kind == ev.GT_EVAC:
+        if e.order[i] == ev.EVAC_CLAIM:
             boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
         else:
             follow_evacuation(s, b, e, i)
-    elif kind == MM_SETUP_PER_ZONE_WMARKS:
+    elif kind == ev.MM_SETUP_PER_ZONE_WMARKS:
         follow_marks(s, b, e, i)

@@ -6,16 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from kevacuate.demand.start_objects import folio_orders
-from kevacuate.fidelity.compaction.books import (
-    CAUSES,
-    D_DUMP_FIELDS,
-    D_DUMP_SKIP,
-    INPUTS,
-    KINDS,
-    RUNS,
-    CompactionBooks,
-    new_books,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks, new_books
 from kevacuate.fidelity.compaction.loop import compaction_rows
 from kevacuate.fidelity.compaction.words import divergence_of
 from kevacuate.fidelity.level import Given, Level, missing_requests
@@ -81,7 +73,7 @@ class CompactionLevel(Level):
         machine = given.recording.machine
         options = StateOptions(objects=1, log_level=3, log_capacity=LOG_RECORDS)
         self._state = with_controls(
-            state_with_free_lists(machine, given.start, options, open_loop=False), RUNS
+            state_with_free_lists(machine, given.start, options, open_loop=False), bk.RUNS
         )
         self._zone_of = zone_numbers(machine, given.start)
         load_compaction(self._state, given.start, self._zone_of)
@@ -112,7 +104,7 @@ class CompactionLevel(Level):
         blocks = 2 * (state.blocks.pfn >> view.cfg.pageblock_order)
         ours = self._state.block[blocks] & k.PB_COMPACT_SKIP != 0
         theirs = np.asarray(state.blocks.skip, np.bool_)
-        self._count(D_DUMP_SKIP, theirs.size, int((ours != theirs).sum()))
+        self._count(bk.D_DUMP_SKIP, theirs.size, int((ours != theirs).sum()))
         self._state.block[blocks] = self._state.block[blocks] & ~np.uint8(k.PB_COMPACT_SKIP) | np.where(
             theirs, np.uint8(k.PB_COMPACT_SKIP), np.uint8(0)
         )
@@ -124,7 +116,7 @@ class CompactionLevel(Level):
                 (own.compact_defer_shift, zone.compact_defer_shift),
                 (own.compact_order_failed, zone.compact_order_failed),
             )
-            self._count(D_DUMP_FIELDS, len(pairs), sum(a != b for a, b in pairs))
+            self._count(bk.D_DUMP_FIELDS, len(pairs), sum(a != b for a, b in pairs))
         load_compaction(self._state, state, self._zone_of)
 
     def _count(self, kind: int, decisions: int, wrong: int) -> None:
@@ -139,9 +131,9 @@ class CompactionLevel(Level):
                 "there are no gt_cz events: the kernel compacted nothing, or has the first set of hooks only"
             )
             return result
-        fill_result(result, books, KINDS, INPUTS)
+        fill_result(result, books, bk.KINDS, bk.INPUTS)
         result.first = divergence_of(books.facts)
-        result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
+        result.causes = {name: int(n) for name, n in zip(bk.CAUSES, books.causes, strict=True) if n}
         result.notes = (
             "free lists and folios are followed event by event. What the model did to them is taken back after each step, and "
             "the kernel's own step is made",

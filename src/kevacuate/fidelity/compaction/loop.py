@@ -3,45 +3,8 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import (
-    A_FLAGS,
-    A_GFP,
-    A_ORDER,
-    A_PID,
-    A_PRIORITY,
-    A_RESETS,
-    A_ROW,
-    CUT,
-    D_DEFERRAL,
-    D_WANTED,
-    DECIDED_FROM,
-    DECIDED_NONE,
-    F_ACTIVE,
-    F_FLUSHING,
-    F_KSWAPD,
-    F_LOADED,
-    F_ROWS,
-    F_RUN,
-    N_FLUSHES,
-    N_MODES,
-    R_CAPTURED,
-    R_EXPECT,
-    R_FAST,
-    R_OTHERS,
-    R_PID,
-    R_REQUEST,
-    R_SCANNED,
-    R_SEEN,
-    R_STATE,
-    R_ZONE,
-    RUNS,
-    RW,
-    S_MIGRATE,
-    S_OVER,
-    Z_FLUSH,
-    ZF,
-    CompactionBooks,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_until
 from kevacuate.fidelity.compaction.follow import follow, follow_free
 from kevacuate.fidelity.compaction.scan import mark_scanned
@@ -72,65 +35,21 @@ from kevacuate.fidelity.compaction.targets import (
     not_moved,
     undo_unmoved,
 )
+from kevacuate.fidelity.tally import F_NUMBER
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
+from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import set_block_skip
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
-from kevacuate.mm.constants import (
-    CHUNK_COMPACT,
-    CHUNK_ISOLATED,
-    CHUNK_RESERVED,
-    COMPACT_CONTINUE,
-    COMPACT_DEFERRED,
-    COMPACT_SUCCESS,
-    NR_ORDERS,
-    ZONE_MOVABLE,
-)
 from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted
 from kevacuate.mm.fields import View
 from kevacuate.mm.get_page import gfp_zone
 from kevacuate.mm.kcompactd import compacted, set_kcompactd_control, wants_compaction
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_DEFER_COMPACTION,
-    COMPACTION_DEFER_RESET,
-    COMPACTION_DEFERRED,
-    COMPACTION_FAST_ISOLATE_FREEPAGES,
-    COMPACTION_FINISHED,
-    COMPACTION_ISOLATE_FREEPAGES,
-    COMPACTION_ISOLATE_MIGRATEPAGES,
-    COMPACTION_KCOMPACTD_SLEEP,
-    COMPACTION_KCOMPACTD_WAKE,
-    COMPACTION_MIGRATEPAGES,
-    COMPACTION_TRY_TO_COMPACT_PAGES,
-    CZ_BEGINS,
-    CZ_ENDS,
-    CZ_NONE,
-    GT_CAPT,
-    GT_CZ,
-    GT_LIST,
-    GT_MIG,
-    GT_RMQ,
-    GT_SLOW,
-    LIST_ADD_TAIL,
-    LIST_DELETE,
-    LIST_ROTATE_FIRST,
-    LIST_ROTATE_LAST,
-    MIG_ISOLATED,
-    MIG_MOVED,
-    MIG_NOT_UNMAPPED,
-    MM_PAGE_ALLOC,
-    MM_PAGE_FREE,
-    MM_PAGE_PCPU_DRAIN,
-    RMQ_DRAIN,
-    VMSCAN_BALANCE_PGDAT_BEGIN,
-    VMSCAN_BALANCE_PGDAT_END,
-    VMSCAN_KSWAPD_SLEEP,
-    VMSCAN_WAKEUP_KSWAPD,
-)
+from kevacuate.recording import event_numbers as ev
 
 OPEN = 1 << 30
 """Pages left of a request whose end its own events do not show."""
@@ -139,8 +58,8 @@ OPEN = 1 << 30
 @part(inline=True)
 def run_of(b: CompactionBooks, pid: int) -> int:
     """The run of the task; -1 if it does not compact."""
-    for run in range(RUNS):
-        if b.runs[run * RW + R_PID] == pid + 1:
+    for run in range(bk.RUNS):
+        if b.runs[run * bk.RW + bk.R_PID] == pid + 1:
             return run
     return -1
 
@@ -148,48 +67,50 @@ def run_of(b: CompactionBooks, pid: int) -> int:
 @part
 def own_request(b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """Which list operations of a compacting task are those of a request of its own (gt_rmq)."""
-    at = run * RW
+    at = run * bk.RW
     kind = e.kind[i]
-    if kind == GT_RMQ:
+    if kind == ev.GT_RMQ:
         if e.a[i] <= LAST_REQUEST:
-            b.runs[at + R_REQUEST] = e.d[i] + 1 if e.a[i] == RMQ_DRAIN else 1 if e.a[i] > RMQ_DRAIN else OPEN
-    elif kind == MM_PAGE_PCPU_DRAIN:
-        b.runs[at + R_REQUEST] = max(b.runs[at + R_REQUEST] - (1 << e.order[i]), 1)
-    elif kind == GT_LIST:
-        if e.a[i] <= LIST_ADD_TAIL and b.runs[at + R_REQUEST] == 1:
-            b.runs[at + R_REQUEST] = 0
+            b.runs[at + bk.R_REQUEST] = (
+                e.d[i] + 1 if e.a[i] == ev.RMQ_DRAIN else 1 if e.a[i] > ev.RMQ_DRAIN else OPEN
+            )
+    elif kind == ev.MM_PAGE_PCPU_DRAIN:
+        b.runs[at + bk.R_REQUEST] = max(b.runs[at + bk.R_REQUEST] - (1 << e.order[i]), 1)
+    elif kind == ev.GT_LIST:
+        if e.a[i] <= ev.LIST_ADD_TAIL and b.runs[at + bk.R_REQUEST] == 1:
+            b.runs[at + bk.R_REQUEST] = 0
     elif (
-        kind == MM_PAGE_ALLOC
-        or kind == GT_MIG
-        or kind == MM_PAGE_FREE
-        or kind >= COMPACTION_ISOLATE_MIGRATEPAGES
+        kind == ev.MM_PAGE_ALLOC
+        or kind == ev.GT_MIG
+        or kind == ev.MM_PAGE_FREE
+        or kind >= ev.COMPACTION_ISOLATE_MIGRATEPAGES
     ):
-        b.runs[at + R_REQUEST] = 0
+        b.runs[at + bk.R_REQUEST] = 0
 
 
 @part(cold=True)
 def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """The fast search for sources found another chunk: its block has no skip bit, that of the model's choice has one."""
-    if b.decisions[i] > DECIDED_NONE:
-        set_block_skip(s, (b.decisions[i] - DECIDED_FROM) >> 10, True)
+    if b.decisions[i] > bk.DECIDED_NONE:
+        set_block_skip(s, (b.decisions[i] - bk.DECIDED_FROM) >> 10, True)
     set_block_skip(s, e.pfn[i] + 0, False)
 
 
 @part
-def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_list of a compacting task, outside its requests: the scanners'."""
-    at = run * RW
+    at = run * bk.RW
     cc = s.cc[run]
-    op, state = e.a[i], b.runs[at + R_STATE]
-    if op == LIST_ROTATE_LAST and state != S_MIGRATE:
-        need_sources(s, b, e, i, number, run, z, cc)
-        if not compare_operation(b, e, i, number, run):
+    op, state = e.a[i], b.runs[at + bk.R_STATE]
+    if op == ev.LIST_ROTATE_LAST and state != bk.S_MIGRATE:
+        need_sources(s, b, e, i, run, z, cc)
+        if not compare_operation(b, e, i, run):
             correct_skip(s, b, e, i)
-    elif state == S_MIGRATE and (op == LIST_DELETE or op == LIST_ROTATE_FIRST):
-        if b.runs[at + R_SEEN] >= b.runs[at + R_EXPECT]:
+    elif state == bk.S_MIGRATE and (op == ev.LIST_DELETE or op == ev.LIST_ROTATE_FIRST):
+        if b.runs[at + bk.R_SEEN] >= b.runs[at + bk.R_EXPECT]:
             need_targets(s, b, z, cc, run)
-        compare_operation(b, e, i, number, run)
-        if op == LIST_DELETE:
+        compare_operation(b, e, i, run)
+        if op == ev.LIST_DELETE:
             follow(s, b, e, i)
             add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
             return
@@ -197,35 +118,35 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
 
 
 @part
-def own_migration(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_migration(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_mig of a compacting task."""
     cc = s.cc[run]
     op = e.b[i]
-    if op == MIG_ISOLATED:
-        isolated(s, b, e, i, number, run, z, cc)
-    elif b.runs[run * RW + R_STATE] != S_MIGRATE:
+    if op == ev.MIG_ISOLATED:
+        isolated(s, b, e, i, run, z, cc)
+    elif b.runs[run * bk.RW + bk.R_STATE] != bk.S_MIGRATE:
         return
-    elif op == MIG_MOVED:
-        moved(s, b, e, i, number, run, z, cc)
-    elif op == MIG_NOT_UNMAPPED:
-        attempted(s, b, e, i, number, run, z, cc)
+    elif op == ev.MIG_MOVED:
+        moved(s, b, e, i, run, z, cc)
+    elif op == ev.MIG_NOT_UNMAPPED:
+        attempted(s, b, e, i, run, z, cc)
     else:
-        not_moved(s, b, e, i, number, run, z, cc)
+        not_moved(s, b, e, i, run, z, cc)
 
 
 @part
-def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """mm_page_free of a compacting task: a free page given back, or a source whose owner has let go of it."""
     pfn = e.pfn[i] + 0
     state = s.meta[pfn] >> 4
-    if state == CHUNK_COMPACT and b.runs[run * RW + R_STATE] >= S_OVER:
-        released(s, b, e, i, number, run, z)
-    elif b.runs[run * RW + R_STATE] == S_MIGRATE:
-        if state == CHUNK_RESERVED and b.target[b.source_of[pfn]] == pfn + 1:
+    if state == k.CHUNK_COMPACT and b.runs[run * bk.RW + bk.R_STATE] >= bk.S_OVER:
+        released(s, b, e, i, run, z)
+    elif b.runs[run * bk.RW + bk.R_STATE] == bk.S_MIGRATE:
+        if state == k.CHUNK_RESERVED and b.target[b.source_of[pfn]] == pfn + 1:
             give_back(s, b, z, s.cc[run], b.source_of[pfn] + 0)
-        if s.meta[pfn] >> 4 == CHUNK_COMPACT:
+        if s.meta[pfn] >> 4 == k.CHUNK_COMPACT:
             return
-        if state == CHUNK_ISOLATED and b.target[pfn] == 0:
+        if state == k.CHUNK_ISOLATED and b.target[pfn] == 0:
             freed_while_isolated(s, b, z, s.cc[run], run, pfn)
     follow_free(s, b, e, i)
 
@@ -233,44 +154,44 @@ def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
 @part
 def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """A range of the free scanner's, or its fast search: a scan is under way, whether it took anything or not."""
-    at = run * RW
-    if b.runs[at + R_STATE] != S_MIGRATE:
+    at = run * bk.RW
+    if b.runs[at + bk.R_STATE] != bk.S_MIGRATE:
         return
-    fast = e.kind[i] == COMPACTION_FAST_ISOLATE_FREEPAGES
-    again = fast and b.runs[at + R_FAST] and b.runs[at + R_SEEN] >= b.runs[at + R_EXPECT]
-    if b.runs[at + R_SCANNED] == 0 or again:
+    fast = e.kind[i] == ev.COMPACTION_FAST_ISOLATE_FREEPAGES
+    again = fast and b.runs[at + bk.R_FAST] and b.runs[at + bk.R_SEEN] >= b.runs[at + bk.R_EXPECT]
+    if b.runs[at + bk.R_SCANNED] == 0 or again:
         need_targets(s, b, z, s.cc[run], run)
-    b.runs[at + R_FAST] = 1 if fast else b.runs[at + R_FAST]
+    b.runs[at + bk.R_FAST] = 1 if fast else b.runs[at + bk.R_FAST]
     if not fast:
         mark_scanned(s, b, run, e.pfn[i] >> s.cfg.pageblock_order)
 
 
 @part
-def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """An event of a task inside compact_zone."""
-    at = run * RW
-    z = b.runs[at + R_ZONE] + 0
+    at = run * bk.RW
+    z = b.runs[at + bk.R_ZONE] + 0
     kind = e.kind[i]
     load_free_pages(s, b, run)
     own_request(b, e, i, run)
-    if kind == GT_LIST and b.runs[at + R_REQUEST] == 0:
-        own_list(s, b, e, i, number, run, z)
-    elif kind == GT_MIG:
-        own_migration(s, b, e, i, number, run, z)
-    elif kind == MM_PAGE_FREE:
-        own_free(s, b, e, i, number, run, z)
-    elif kind == COMPACTION_FINISHED:
-        finished(s, b, e, i, number, run, z, s.cc[run])
-    elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
-        scan_ended(s, b, e, i, number, run, z, s.cc[run])
-    elif kind == COMPACTION_FAST_ISOLATE_FREEPAGES or kind == COMPACTION_ISOLATE_FREEPAGES:
+    if kind == ev.GT_LIST and b.runs[at + bk.R_REQUEST] == 0:
+        own_list(s, b, e, i, run, z)
+    elif kind == ev.GT_MIG:
+        own_migration(s, b, e, i, run, z)
+    elif kind == ev.MM_PAGE_FREE:
+        own_free(s, b, e, i, run, z)
+    elif kind == ev.COMPACTION_FINISHED:
+        finished(s, b, e, i, run, z, s.cc[run])
+    elif kind == ev.COMPACTION_ISOLATE_MIGRATEPAGES:
+        scan_ended(s, b, e, i, run, z, s.cc[run])
+    elif kind == ev.COMPACTION_FAST_ISOLATE_FREEPAGES or kind == ev.COMPACTION_ISOLATE_FREEPAGES:
         own_scan(s, b, e, i, run, z)
-    elif kind == GT_CAPT:
-        b.runs[at + R_CAPTURED] = 1
-    elif kind == COMPACTION_MIGRATEPAGES:
-        close_scan(s, b, e, i, number, run)
+    elif kind == ev.GT_CAPT:
+        b.runs[at + bk.R_CAPTURED] = 1
+    elif kind == ev.COMPACTION_MIGRATEPAGES:
+        close_scan(s, b, e, i, run)
         undo_unmoved(s, b, z, s.cc[run], run)
-        batch_ended(s, b, e, i, number, run, z, s.cc[run])
+        batch_ended(s, b, e, i, run, s.cc[run])
     else:
         follow(s, b, e, i)
 
@@ -278,8 +199,8 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
 @part
 def free_run(s: View, b: CompactionBooks) -> int:
     """A record for a direct compaction; -1 if all are in use."""
-    for run in range(s.cfg.nr_nodes, RUNS):
-        if b.runs[run * RW + R_PID] == 0:
+    for run in range(s.cfg.nr_nodes, bk.RUNS):
+        if b.runs[run * bk.RW + bk.R_PID] == 0:
             return run
     return -1
 
@@ -287,67 +208,70 @@ def free_run(s: View, b: CompactionBooks) -> int:
 @part
 def load_free_pages(s: View, b: CompactionBooks, run: int) -> None:
     """Put the free pages of a direct compaction into the lists that all share, and away those of the one before."""
-    before = b.facts[F_LOADED]
+    before = b.facts[bk.F_LOADED]
     if run < s.cfg.nr_nodes or run == before:
         return
     for z in range(s.cfg.nr_zones):
-        for order in range(NR_ORDERS):
+        for order in range(k.NR_ORDERS):
             head = freepages(s, z, s.cc[run], order)
-            slot = ((z * RUNS) * NR_ORDERS + order) * 2
-            old, new = slot + before * 2 * NR_ORDERS, slot + run * 2 * NR_ORDERS
+            slot = ((z * bk.RUNS) * k.NR_ORDERS + order) * 2
+            old, new = slot + before * 2 * k.NR_ORDERS, slot + run * 2 * k.NR_ORDERS
             b.parked[old], b.parked[old + 1] = s.link[2 * head] + 0, s.link[2 * head + 1] + 0
             s.link[2 * head] = b.parked[new] if b.parked[new] >= 0 else head
             s.link[2 * head + 1] = b.parked[new + 1] if b.parked[new] >= 0 else head
-    b.facts[F_LOADED] = run
+    b.facts[bk.F_LOADED] = run
 
 
 @part
-def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_cz: a run begins, ends, or did not begin."""
     op, result = e.a[i] & 255, e.a[i] >> 24 & 255
     direct = e.a[i] >> 32 & FLAG_DIRECT != 0
     z = b.zone_of[e.a[i] >> 48 & 255] + 0
-    if op == CZ_ENDS:
+    if op == ev.CZ_ENDS:
         run = run_of(b, e.pid[i] + 0)
         if run < 0:
             force_cached(s, e, i, z)
         else:
             load_free_pages(s, b, run)
-            end_run(s, b, e, i, number, run, z, s.cc[run])
-            b.facts[F_ACTIVE] -= 1
+            end_run(s, b, e, i, run, z, s.cc[run])
+            b.facts[bk.F_ACTIVE] -= 1
         if direct:
             ended_directly(s, b, e, i, z, result)
         elif run >= 0:
             compacted(s, s.cc[run], z, result)
         return
     if direct:
-        wanted_directly(s, b, e, i, number, z, COMPACT_CONTINUE if op == CZ_BEGINS else result)
-        if op == CZ_NONE:
+        wanted_directly(s, b, e, i, z, k.COMPACT_CONTINUE if op == ev.CZ_BEGINS else result)
+        if op == ev.CZ_NONE:
             ended_directly(s, b, e, i, z, result)
     else:
-        wanted(b, e, i, number, op == CZ_BEGINS, s.zone[z].node)
-    if op == CZ_BEGINS:
+        wanted(b, e, i, op == ev.CZ_BEGINS, s.zone[z].node)
+    if op == ev.CZ_BEGINS:
         flush_until(s, b, e, i, z)
         run = free_run(s, b) if direct else s.zone[z].node
-        if run < 0 or b.runs[run * RW + R_PID]:
-            b.inputs[N_MODES] += 1
+        if run < 0 or b.runs[run * bk.RW + bk.R_PID]:
+            b.inputs[bk.N_MODES] += 1
         else:
             load_free_pages(s, b, run)
-            begin_run(s, b, e, i, number, run, z)
-            b.facts[F_ACTIVE] += 1
+            begin_run(s, b, e, i, run, z)
+            b.facts[bk.F_ACTIVE] += 1
 
 
 @part
-def wanted_directly(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, z: int, theirs: int
-) -> None:
+def wanted_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, theirs: int) -> None:
     """Whether a direct compaction compacts a zone: COMPACT_CONTINUE, or why not."""
     at = asked_by(b, e.pid[i] + 0)
-    highest = gfp_zone(b.asked[at + A_GFP] + 0)
+    highest = gfp_zone(b.asked[at + bk.A_GFP] + 0)
     ours = direct_compaction_wanted(
-        s, z, b.asked[at + A_ORDER] + 0, highest, b.asked[at + A_FLAGS] + 0, b.asked[at + A_PRIORITY] + 0
+        s,
+        z,
+        b.asked[at + bk.A_ORDER] + 0,
+        highest,
+        b.asked[at + bk.A_FLAGS] + 0,
+        b.asked[at + bk.A_PRIORITY] + 0,
     )
-    judge(b, e, i, number, D_WANTED, ours, theirs)
+    judge(b, e, i, bk.D_WANTED, ours, theirs)
 
 
 @part
@@ -356,17 +280,17 @@ def ended_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, r
     at = asked_by(b, e.pid[i] + 0)
     captured = e.d[i] >> 32 & 0xFFFFFFFF
     if captured != 0xFFFFFFFF:
-        result = COMPACT_SUCCESS
-    direct_compacted(s, z, b.asked[at + A_ORDER] + 0, b.asked[at + A_PRIORITY] + 0, result)
-    b.asked[at + A_RESETS] = 1 if result == COMPACT_SUCCESS else 0
+        result = k.COMPACT_SUCCESS
+    direct_compacted(s, z, b.asked[at + bk.A_ORDER] + 0, b.asked[at + bk.A_PRIORITY] + 0, result)
+    b.asked[at + bk.A_RESETS] = 1 if result == k.COMPACT_SUCCESS else 0
 
 
 @part
-def wanted(b: CompactionBooks, e: EventChunk, i: int, number: int, begun: bool, node: int) -> None:
+def wanted(b: CompactionBooks, e: EventChunk, i: int, begun: bool, node: int) -> None:
     """Whether kcompactd compacts after a wake."""
     if b.wanted[2 * node] == e.pid[i] + 1:
         b.wanted[2 * node] = 0
-        judge(b, e, i, number, D_WANTED, b.wanted[2 * node + 1] + 0, 1 if begun else 0)
+        judge(b, e, i, bk.D_WANTED, b.wanted[2 * node + 1] + 0, 1 if begun else 0)
 
 
 @part
@@ -378,57 +302,57 @@ def kcompactd_woke(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     for z in range(s.cfg.nr_zones):
         if s.zone[z].node != node:
             continue
-        highest = min(e.b[i] - b.zone_index[z] + s.zone[z].index, ZONE_MOVABLE)
+        highest = min(e.b[i] - b.zone_index[z] + s.zone[z].index, k.ZONE_MOVABLE)
         set_kcompactd_control(s.cc[node], e.order[i] + 0, highest, False)
         if wants_compaction(s, z, e.order[i] + 0, highest):
             b.wanted[2 * node + 1] = 1
 
 
 @part
-def asks(b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def asks(b: CompactionBooks, e: EventChunk, i: int) -> None:
     """A task is in the slow path, or tries to compact."""
     at = asked_by(b, e.pid[i] + 0)
-    b.asked[at + A_PID] = e.pid[i] + 1
-    b.asked[at + A_ROW] = number + i
-    if e.kind[i] == GT_SLOW:
+    b.asked[at + bk.A_PID] = e.pid[i] + 1
+    b.asked[at + bk.A_ROW] = b.facts[F_NUMBER] + i
+    if e.kind[i] == ev.GT_SLOW:
         if e.a[i] == 0:
-            b.asked[at + A_FLAGS] = e.c[i]
+            b.asked[at + bk.A_FLAGS] = e.c[i]
         return
-    b.asked[at + A_ORDER] = e.order[i]
-    b.asked[at + A_GFP] = e.gfp[i]
-    b.asked[at + A_PRIORITY] = e.a[i]
-    b.asked[at + A_RESETS] = 0
+    b.asked[at + bk.A_ORDER] = e.order[i]
+    b.asked[at + bk.A_GFP] = e.gfp[i]
+    b.asked[at + bk.A_PRIORITY] = e.a[i]
+    b.asked[at + bk.A_RESETS] = 0
 
 
 @part
-def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def outside(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """Compaction's events outside compact_zone, and kswapd's."""
     kind = e.kind[i]
-    if kind == COMPACTION_KCOMPACTD_WAKE:
+    if kind == ev.COMPACTION_KCOMPACTD_WAKE:
         kcompactd_woke(s, b, e, i)
-    elif kind == COMPACTION_KCOMPACTD_SLEEP:
-        wanted(b, e, i, number, False, e.a[i] + 0)
-    elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
-        asks(b, e, i, number)
-    elif kind == COMPACTION_DEFERRED:
+    elif kind == ev.COMPACTION_KCOMPACTD_SLEEP:
+        wanted(b, e, i, False, e.a[i] + 0)
+    elif kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
+        asks(b, e, i)
+    elif kind == ev.COMPACTION_DEFERRED:
         z = b.zone_of[e.a[i]] + 0
         if b.wanted[2 * s.zone[z].node] != e.pid[i] + 1:
-            wanted_directly(s, b, e, i, number, z, COMPACT_DEFERRED)
-        deferral(s, b, e, i, number)
-    elif kind == COMPACTION_DEFER_COMPACTION:
-        deferral(s, b, e, i, number)
-    elif kind == COMPACTION_DEFER_RESET:
+            wanted_directly(s, b, e, i, z, k.COMPACT_DEFERRED)
+        deferral(s, b, e, i)
+    elif kind == ev.COMPACTION_DEFER_COMPACTION:
+        deferral(s, b, e, i)
+    elif kind == ev.COMPACTION_DEFER_RESET:
         got_page(s, b, e, i)
-        deferral(s, b, e, i, number)
-    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_WAKEUP_KSWAPD:
-        b.facts[F_KSWAPD] = 1
-        if kind == VMSCAN_BALANCE_PGDAT_BEGIN:
+        deferral(s, b, e, i)
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN or kind == ev.VMSCAN_WAKEUP_KSWAPD:
+        b.facts[bk.F_KSWAPD] = 1
+        if kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
             balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
-    elif kind == VMSCAN_KSWAPD_SLEEP:
-        b.facts[F_KSWAPD] = 0
-    elif kind == VMSCAN_BALANCE_PGDAT_END:
-        b.facts[F_KSWAPD] = 0
-        b.inputs[N_FLUSHES] += 1
+    elif kind == ev.VMSCAN_KSWAPD_SLEEP:
+        b.facts[bk.F_KSWAPD] = 0
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_END:
+        b.facts[bk.F_KSWAPD] = 0
+        b.inputs[bk.N_FLUSHES] += 1
         balance_ends(s, e.a[i] + 0)
         begin_flush(s, b, e.a[i] + 0)
 
@@ -437,10 +361,10 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> 
 def got_page(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """A reset of the deferral that the end of no run accounts for: the direct compactor has got its page (page_alloc.c:4220)."""
     at = asked_by(b, e.pid[i] + 0)
-    if b.asked[at + A_PID] != e.pid[i] + 1:
+    if b.asked[at + bk.A_PID] != e.pid[i] + 1:
         return
-    if b.asked[at + A_RESETS]:
-        b.asked[at + A_RESETS] = 0
+    if b.asked[at + bk.A_RESETS]:
+        b.asked[at + bk.A_RESETS] = 0
         return
     zone = s.zone[b.zone_of[e.a[i]]]
     zone.compact_blockskip_flush = 0
@@ -448,11 +372,11 @@ def got_page(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """The zone's deferral, as the kernel prints it after it has changed or was asked; taken over."""
     zone = s.zone[b.zone_of[e.a[i]]]
     ours = (zone.compact_considered * 64 + zone.compact_defer_shift) * 64 + zone.compact_order_failed
-    judge(b, e, i, number, D_DEFERRAL, ours, (e.b[i] * 64 + e.c[i]) * 64 + e.d[i])
+    judge(b, e, i, bk.D_DEFERRAL, ours, (e.b[i] * 64 + e.c[i]) * 64 + e.d[i])
     zone.compact_considered = e.b[i]
     zone.compact_defer_shift = e.c[i]
     zone.compact_order_failed = e.d[i]
@@ -461,16 +385,16 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) ->
 @part
 def others_ran(b: CompactionBooks) -> None:
     """A task that does not compact has an event while others do."""
-    for run in range(RUNS):
-        b.runs[run * RW + R_OTHERS] = 1
+    for run in range(bk.RUNS):
+        b.runs[run * bk.RW + bk.R_OTHERS] = 1
 
 
 @part
 def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_mig of a task whose run is not the model's, or of an evacuation."""
-    if e.b[i] == MIG_ISOLATED:
+    if e.b[i] == ev.MIG_ISOLATED:
         take_folio(s, b, e.pfn[i] + 0, e.order[i] + 0)
-    elif e.b[i] == MIG_MOVED:
+    elif e.b[i] == ev.MIG_MOVED:
         move_folio(s, b, e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0)
 
 
@@ -478,8 +402,10 @@ def other_migration(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
     """Whether row *i* is kcompactd's, about to begin a run or in one that began while kswapd had not come to the end."""
     if run >= 0:
-        return run < s.cfg.nr_nodes and b.flush[b.runs[run * RW + R_ZONE] * ZF + Z_FLUSH] == CUT
-    if e.kind[i] == COMPACTION_KCOMPACTD_WAKE:
+        return (
+            run < s.cfg.nr_nodes and b.flush[b.runs[run * bk.RW + bk.R_ZONE] * bk.ZF + bk.Z_FLUSH] == bk.CUT
+        )
+    if e.kind[i] == ev.COMPACTION_KCOMPACTD_WAKE:
         return True
     for node in range(s.cfg.nr_nodes):
         if b.wanted[2 * node] == e.pid[i] + 1:
@@ -491,24 +417,24 @@ def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int)
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
-    b.facts[F_ROWS] = events.kind.size
+    b.facts[bk.F_ROWS], b.facts[F_NUMBER] = events.kind.size, number
     for i in range(first, events.kind.size):
         kind = e.kind[i]
-        run = run_of(b, e.pid[i] + 0) if b.facts[F_ACTIVE] > 0 else -1
-        b.facts[F_RUN] = run
-        if run < 0 and b.facts[F_ACTIVE] > 0:
+        run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1
+        b.facts[bk.F_RUN] = run
+        if run < 0 and b.facts[bk.F_ACTIVE] > 0:
             others_ran(b)
-        if b.facts[F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
+        if b.facts[bk.F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
             end_flushes(s, b)
-        if kind == GT_CZ:
-            compact_zone_event(s, b, e, i, number)
-        elif kind == GT_SLOW:
-            asks(b, e, i, number)
+        if kind == ev.GT_CZ:
+            compact_zone_event(s, b, e, i)
+        elif kind == ev.GT_SLOW:
+            asks(b, e, i)
         elif run >= 0:
-            own_event(s, b, e, i, number, run)
-        elif kind == GT_MIG:
+            own_event(s, b, e, i, run)
+        elif kind == ev.GT_MIG:
             other_migration(s, b, e, i)
-        elif kind >= COMPACTION_ISOLATE_MIGRATEPAGES and kind <= VMSCAN_BALANCE_PGDAT_END:
-            outside(s, b, e, i, number)
+        elif kind >= ev.COMPACTION_ISOLATE_MIGRATEPAGES and kind <= ev.VMSCAN_BALANCE_PGDAT_END:
+            outside(s, b, e, i)
         else:
             follow(s, b, e, i)

@@ -6,21 +6,8 @@ What the kernel did is followed afterwards, so that a wrong decision does not sp
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import (
-    BATCH,
-    F_BLOCK,
-    F_LINK,
-    R_EXPECT,
-    R_FAST,
-    R_FOLIOS,
-    R_MARKS,
-    R_SCANNED,
-    R_SEEN,
-    R_STOP,
-    RW,
-    ZW,
-    CompactionBooks,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import JIT_DISABLED, part
 from kevacuate.mm.compact_zone import isolate_batch
 from kevacuate.mm.constants import L_LIST, LIST_MOVE, NR_ORDERS, PB_COMPACT_SKIP
@@ -46,11 +33,11 @@ else:
 @part(cold=True)
 def keep_lists(s: View, b: CompactionBooks) -> None:
     """Note the lists, the folios, the blocks' types and the free counters."""
-    copy_words(b.link, s.link, b.facts[F_LINK])
+    copy_words(b.link, s.link, b.facts[bk.F_LINK])
     copy_words(b.meta, s.meta, s.cfg.npages)
-    copy_words(b.block, s.block, b.facts[F_BLOCK])
+    copy_words(b.block, s.block, b.facts[bk.F_BLOCK])
     for z in range(s.cfg.nr_zones):
-        zone, at = s.zone[z], z * ZW
+        zone, at = s.zone[z], z * bk.ZW
         b.zone[at] = zone.nr_free_pages
         b.zone[at + 1] = zone.nr_free_cma
         b.zone[at + 2] = zone.nr_free_highatomic
@@ -64,12 +51,12 @@ def keep_lists(s: View, b: CompactionBooks) -> None:
 @part(cold=True)
 def restore_lists(s: View, b: CompactionBooks) -> None:
     """Take back what was done to them since; skip bits and the scanners' positions stay."""
-    copy_words(s.link, b.link, b.facts[F_LINK])
+    copy_words(s.link, b.link, b.facts[bk.F_LINK])
     copy_words(s.meta, b.meta, s.cfg.npages)
-    for n in range(0, b.facts[F_BLOCK], 2):
+    for n in range(0, b.facts[bk.F_BLOCK], 2):
         s.block[n] = (b.block[n] & ~PB_COMPACT_SKIP) | (s.block[n] & PB_COMPACT_SKIP)
     for z in range(s.cfg.nr_zones):
-        zone, at = s.zone[z], z * ZW
+        zone, at = s.zone[z], z * bk.ZW
         zone.nr_free_pages = b.zone[at]
         zone.nr_free_cma = b.zone[at + 1]
         zone.nr_free_highatomic = b.zone[at + 2]
@@ -86,15 +73,15 @@ def note_expected(s: View, b: CompactionBooks, run: int) -> None:
     found = 0
     for n in range(min(s.stat.nr_log, s.cfg.log_capacity)):
         record = s.log[n]
-        if record.kind == L_LIST and record.a != LIST_MOVE and found < BATCH:
-            at = (run * BATCH + found) * 4
+        if record.kind == L_LIST and record.a != LIST_MOVE and found < bk.BATCH:
+            at = (run * bk.BATCH + found) * 4
             b.expected[at] = record.pfn
             b.expected[at + 1] = record.a
             b.expected[at + 2] = record.b
             b.expected[at + 3] = record.c
             found += 1
-    b.runs[run * RW + R_EXPECT] = found
-    b.runs[run * RW + R_SEEN] = 0
+    b.runs[run * bk.RW + bk.R_EXPECT] = found
+    b.runs[run * bk.RW + bk.R_SEEN] = 0
 
 
 @part
@@ -116,13 +103,13 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     """isolate_migratepages: what the model takes, and where it stops."""
     begin_scan(s, b)
     isolate_batch(s, z, cc, cpu)
-    at = run * RW
-    b.runs[at + R_STOP] = cc.migrate_pfn
-    b.runs[at + R_FOLIOS] = min(cc.nr_folios, BATCH)
-    for n in range(min(cc.nr_folios, BATCH)):
+    at = run * bk.RW
+    b.runs[at + bk.R_STOP] = cc.migrate_pfn
+    b.runs[at + bk.R_FOLIOS] = min(cc.nr_folios, bk.BATCH)
+    for n in range(min(cc.nr_folios, bk.BATCH)):
         pfn = s.folios[cc.sources + n]
-        b.ours[(run * BATCH + n) * 2] = pfn
-        b.ours[(run * BATCH + n) * 2 + 1] = s.meta[pfn] & 15
+        b.ours[(run * bk.BATCH + n) * 2] = pfn
+        b.ours[(run * bk.BATCH + n) * 2 + 1] = s.meta[pfn] & 15
     s.cpu[cpu].lru_add_nr = 0
     end_scan(s, b, run)
 
@@ -131,23 +118,23 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
 def hold_marks(s: View, b: CompactionBooks, run: int) -> None:
     """Take back the skip bits that the scan has set: the kernel sets each when it has come to its block."""
     held = 0
-    for n in range(0, b.facts[F_BLOCK], 2):
-        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < BATCH:
+    for n in range(0, b.facts[bk.F_BLOCK], 2):
+        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < bk.BATCH:
             s.block[n] &= ~PB_COMPACT_SKIP
-            b.marks[run * BATCH + held] = n
+            b.marks[run * bk.BATCH + held] = n
             held += 1
-    b.runs[run * RW + R_MARKS] = held
+    b.runs[run * bk.RW + bk.R_MARKS] = held
 
 
 @part
 def mark_scanned(s: View, b: CompactionBooks, run: int, block: int) -> None:
     """The kernel has scanned *block* (-1: all): it has the skip bit that the model gave it."""
-    for n in range(b.runs[run * RW + R_MARKS]):
-        at = b.marks[run * BATCH + n] + 0
+    for n in range(b.runs[run * bk.RW + bk.R_MARKS]):
+        at = b.marks[run * bk.BATCH + n] + 0
         if block < 0 or at == 2 * block:
             s.block[at] |= PB_COMPACT_SKIP
     if block < 0:
-        b.runs[run * RW + R_MARKS] = 0
+        b.runs[run * bk.RW + bk.R_MARKS] = 0
 
 
 @part(cold=True)
@@ -160,5 +147,5 @@ def scan_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     hold_marks(s, b, run)
     end_scan(s, b, run)
     cc.nr_freepages = free
-    b.runs[run * RW + R_SCANNED] = 1
-    b.runs[run * RW + R_FAST] = 0
+    b.runs[run * bk.RW + bk.R_SCANNED] = 1
+    b.runs[run * bk.RW + bk.R_FAST] = 0

@@ -7,50 +7,15 @@ could not it tries again, at last one by one. Which folio failed, and when, is a
 
 from __future__ import annotations
 
-from kevacuate.fidelity.compaction.books import (
-    BATCH,
-    D_LIST,
-    D_TARGET,
-    DECIDED_FROM,
-    F_ROWS,
-    LEFT_OUT,
-    N_FAILED,
-    N_FREED,
-    N_SPLIT,
-    R_ASYNC,
-    R_ENOMEM,
-    R_EXPECT,
-    R_FAILED,
-    R_LATER,
-    R_LENGTH,
-    R_MOVING,
-    R_PASS,
-    R_QUEUE,
-    R_SCANNED,
-    R_SEEN,
-    R_SPLIT,
-    R_SPLITS,
-    R_TAKEN,
-    RW,
-    CompactionBooks,
-)
+from kevacuate.fidelity.compaction import books as bk
+from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
 from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import list_del
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
-from kevacuate.mm.constants import (
-    ATTR_ON_LRU,
-    CHUNK_ALLOC,
-    CHUNK_COMPACT,
-    CHUNK_ISOLATED,
-    CHUNK_RESERVED,
-    EAGAIN,
-    ENOMEM,
-    NR_MAX_MIGRATE_ASYNC_RETRY,
-    NR_MAX_MIGRATE_PAGES_RETRY,
-)
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
 from kevacuate.recording import EventChunk
@@ -76,9 +41,9 @@ def allocate(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, 
     order = s.meta[pfn] & 15
     if not has_free(s, z, cc, order):
         return NONE
-    b.runs[run * RW + R_SCANNED] = 0
+    b.runs[run * bk.RW + bk.R_SCANNED] = 0
     dst = compaction_alloc(s, z, cc, order)
-    s.meta[dst] = CHUNK_RESERVED << 4 | order
+    s.meta[dst] = k.CHUNK_RESERVED << 4 | order
     s.link[2 * dst + 1] = 0
     return dst
 
@@ -94,32 +59,32 @@ def give(b: CompactionBooks, pfn: int, dst: int) -> None:
 @part
 def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, last: int) -> None:
     """Give the folios of this pass before *last* (-1: all) their destinations, as far as the free pages at hand go."""
-    at = run * RW
-    n = b.runs[at + R_QUEUE]
-    while n < b.runs[at + R_LENGTH] and b.source[run * BATCH + n] != last:
-        pfn = b.source[run * BATCH + n] + 0
-        if b.target[pfn] == 0 and s.meta[pfn] >> 4 == CHUNK_ISOLATED:
+    at = run * bk.RW
+    n = b.runs[at + bk.R_QUEUE]
+    while n < b.runs[at + bk.R_LENGTH] and b.source[run * bk.BATCH + n] != last:
+        pfn = b.source[run * bk.BATCH + n] + 0
+        if b.target[pfn] == 0 and s.meta[pfn] >> 4 == k.CHUNK_ISOLATED:
             dst = allocate(s, b, z, cc, run, pfn)
             if dst == NONE:
                 break
             give(b, pfn, dst)
         n += 1
-    b.runs[at + R_QUEUE] = n
+    b.runs[at + bk.R_QUEUE] = n
 
 
 @part
-def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> bool:
+def compare_operation(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
     """gt_list of a scanner: whether it is what the model's scan does next."""
-    at = run * RW
-    n = b.runs[at + R_SEEN]
+    at = run * bk.RW
+    n = b.runs[at + bk.R_SEEN]
     theirs = operation(e.pfn[i], e.a[i], e.order[i], e.mt[i])
     ours = NONE
-    if n < b.runs[at + R_EXPECT]:
-        slot = (run * BATCH + n) * 4
+    if n < b.runs[at + bk.R_EXPECT]:
+        slot = (run * bk.BATCH + n) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
-        b.runs[at + R_SEEN] = n + 1
-    b.decisions[i] = ours + DECIDED_FROM
-    return judge(b, e, i, number, D_LIST, ours, theirs)
+        b.runs[at + bk.R_SEEN] = n + 1
+    b.decisions[i] = ours + bk.DECIDED_FROM
+    return judge(b, e, i, bk.D_LIST, ours, theirs)
 
 
 @part(inline=True)
@@ -131,71 +96,71 @@ def operation(pfn: int, op: int, order: int, mt: int) -> int:
 @part
 def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """The kernel scans for free pages: the folios before have theirs, and the model scans."""
-    at = run * RW
-    if b.runs[at + R_MOVING] and b.runs[at + R_SPLIT]:
-        begin_split(s, b, run)
+    at = run * bk.RW
+    if b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_SPLIT]:
+        begin_split(b, run)
     allocate_until(s, b, z, cc, run, -1)
-    if b.runs[at + R_QUEUE] >= b.runs[at + R_LENGTH] and b.runs[at + R_SPLIT]:
-        begin_split(s, b, run)
+    if b.runs[at + bk.R_QUEUE] >= b.runs[at + bk.R_LENGTH] and b.runs[at + bk.R_SPLIT]:
+        begin_split(b, run)
         allocate_until(s, b, z, cc, run, -1)
     scan_targets(s, b, z, cc, run)
 
 
 @part
-def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
-    at = run * RW
+    at = run * bk.RW
     mark_scanned(s, b, run, -1)
-    while b.runs[at + R_SEEN] < b.runs[at + R_EXPECT]:
-        slot = (run * BATCH + b.runs[at + R_SEEN]) * 4
+    while b.runs[at + bk.R_SEEN] < b.runs[at + bk.R_EXPECT]:
+        slot = (run * bk.BATCH + b.runs[at + bk.R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
-        judge(b, e, i, number, D_LIST, ours, NONE)
-        b.decisions[i] -= 1 if b.decisions[i] else ours * LEFT_OUT + 1
-        b.runs[at + R_SEEN] += 1
+        judge(b, e, i, bk.D_LIST, ours, NONE)
+        b.decisions[i] -= 1 if b.decisions[i] else ours * bk.LEFT_OUT + 1
+        b.runs[at + bk.R_SEEN] += 1
 
 
 @part
-def next_pass(s: View, b: CompactionBooks, run: int) -> None:
+def next_pass(b: CompactionBooks, run: int) -> None:
     """Go on with the folios that are to be tried again."""
-    at = run * RW
-    for n in range(b.runs[at + R_LATER]):
-        b.source[run * BATCH + b.runs[at + R_TAKEN] + n] = b.later[run * BATCH + n]
-    b.runs[at + R_QUEUE] = b.runs[at + R_TAKEN]
-    b.runs[at + R_LENGTH] = b.runs[at + R_TAKEN] + b.runs[at + R_LATER]
-    b.runs[at + R_LATER] = 0
-    b.runs[at + R_PASS] += 1
+    at = run * bk.RW
+    for n in range(b.runs[at + bk.R_LATER]):
+        b.source[run * bk.BATCH + b.runs[at + bk.R_TAKEN] + n] = b.later[run * bk.BATCH + n]
+    b.runs[at + bk.R_QUEUE] = b.runs[at + bk.R_TAKEN]
+    b.runs[at + bk.R_LENGTH] = b.runs[at + bk.R_TAKEN] + b.runs[at + bk.R_LATER]
+    b.runs[at + bk.R_LATER] = 0
+    b.runs[at + bk.R_PASS] += 1
 
 
 @part(cold=True)
 def queue_split(s: View, b: CompactionBooks, run: int, pfn: int, order: int) -> None:
     """try_split_folio: the folio's other pages and then its first are tried by themselves in the end (mm/migrate.c:1640)."""
     split_folio(s, b, pfn)
-    at = run * RW
+    at = run * bk.RW
     for n in range(1, (1 << order) + 1):
-        if b.runs[at + R_SPLIT] < BATCH:
-            b.split[run * BATCH + b.runs[at + R_SPLIT]] = pfn + n if n < 1 << order else pfn
-            b.runs[at + R_SPLIT] += 1
+        if b.runs[at + bk.R_SPLIT] < bk.BATCH:
+            b.split[run * bk.BATCH + b.runs[at + bk.R_SPLIT]] = pfn + n if n < 1 << order else pfn
+            b.runs[at + bk.R_SPLIT] += 1
 
 
 @part(cold=True)
-def begin_split(s: View, b: CompactionBooks, run: int) -> None:
+def begin_split(b: CompactionBooks, run: int) -> None:
     """The pages of the split folios are the batch now, for one pass."""
-    at = run * RW
-    taken = b.runs[at + R_TAKEN]
-    count = min(b.runs[at + R_SPLIT], BATCH - taken)
+    at = run * bk.RW
+    taken = b.runs[at + bk.R_TAKEN]
+    count = min(b.runs[at + bk.R_SPLIT], bk.BATCH - taken)
     for n in range(count):
-        b.source[run * BATCH + taken + n] = b.split[run * BATCH + n]
-    b.runs[at + R_QUEUE] = taken
-    b.runs[at + R_TAKEN] = b.runs[at + R_LENGTH] = taken + count
-    b.runs[at + R_SPLIT] = b.runs[at + R_LATER] = b.runs[at + R_MOVING] = 0
-    b.runs[at + R_PASS] = NR_MAX_MIGRATE_PAGES_RETRY
+        b.source[run * bk.BATCH + taken + n] = b.split[run * bk.BATCH + n]
+    b.runs[at + bk.R_QUEUE] = taken
+    b.runs[at + bk.R_TAKEN] = b.runs[at + bk.R_LENGTH] = taken + count
+    b.runs[at + bk.R_SPLIT] = b.runs[at + bk.R_LATER] = b.runs[at + bk.R_MOVING] = 0
+    b.runs[at + bk.R_PASS] = k.NR_MAX_MIGRATE_PAGES_RETRY
 
 
 @part
 def is_queued(b: CompactionBooks, run: int, pfn: int) -> bool:
     """Whether the page is one of a split folio that waits."""
-    for n in range(b.runs[run * RW + R_SPLIT]):
-        if b.split[run * BATCH + n] == pfn:
+    for n in range(b.runs[run * bk.RW + bk.R_SPLIT]):
+        if b.split[run * bk.BATCH + n] == pfn:
             return True
     return False
 
@@ -203,22 +168,24 @@ def is_queued(b: CompactionBooks, run: int, pfn: int) -> bool:
 @part
 def begin_moves(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """The first folio is moved: all that could be unmapped have their destinations."""
-    at = run * RW
-    if b.runs[at + R_MOVING]:
+    at = run * bk.RW
+    if b.runs[at + bk.R_MOVING]:
         return
     allocate_until(s, b, z, cc, run, -1)
-    passes = NR_MAX_MIGRATE_PAGES_RETRY if b.runs[at + R_ASYNC] else NR_MAX_MIGRATE_ASYNC_RETRY
-    while b.runs[at + R_LATER] > 0 and b.runs[at + R_PASS] + 1 < passes and b.runs[at + R_ENOMEM] == 0:
-        next_pass(s, b, run)
+    passes = k.NR_MAX_MIGRATE_PAGES_RETRY if b.runs[at + bk.R_ASYNC] else k.NR_MAX_MIGRATE_ASYNC_RETRY
+    while (
+        b.runs[at + bk.R_LATER] > 0 and b.runs[at + bk.R_PASS] + 1 < passes and b.runs[at + bk.R_ENOMEM] == 0
+    ):
+        next_pass(b, run)
         allocate_until(s, b, z, cc, run, -1)
-    b.runs[at + R_MOVING] = 1
+    b.runs[at + bk.R_MOVING] = 1
 
 
 @part
 def undo_unmoved(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """migrate_folios_undo: destinations of what was unmapped and not moved go back."""
-    for n in range(b.runs[run * RW + R_TAKEN]):
-        pfn = b.source[run * BATCH + n] + 0
+    for n in range(b.runs[run * bk.RW + bk.R_TAKEN]):
+        pfn = b.source[run * bk.BATCH + n] + 0
         if b.target[pfn] > 0:
             give_back(s, b, z, cc, pfn)
 
@@ -228,96 +195,88 @@ def give_back(s: View, b: CompactionBooks, z: int, cc: CompactControl, pfn: int)
     """compaction_free of a folio's destination."""
     dst = b.target[pfn] - 1
     b.target[pfn] = 0
-    if dst >= 0 and s.meta[dst] == CHUNK_RESERVED << 4 | (s.meta[pfn] & 15):
+    if dst >= 0 and s.meta[dst] == k.CHUNK_RESERVED << 4 | (s.meta[pfn] & 15):
         compaction_free(s, z, cc, dst, s.meta[dst] & 15)
 
 
 @part
 def need_target(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> int:
     """The destination that the model has for the folio, in the order in which migrate_pages asks."""
-    at = run * RW
-    if b.target[pfn] == 0 and b.runs[at + R_MOVING]:
+    at = run * bk.RW
+    if b.target[pfn] == 0 and b.runs[at + bk.R_MOVING]:
         give(b, pfn, allocate(s, b, z, cc, run, pfn))
     while b.target[pfn] == 0:
         ahead(s, b, z, cc, run, pfn)
         if b.target[pfn] == 0:
-            if b.runs[at + R_LATER] == 0 or b.runs[at + R_QUEUE] < b.runs[at + R_LENGTH]:
+            if b.runs[at + bk.R_LATER] == 0 or b.runs[at + bk.R_QUEUE] < b.runs[at + bk.R_LENGTH]:
                 break
-            next_pass(s, b, run)
+            next_pass(b, run)
     return b.target[pfn] - 1
 
 
 @part
 def ahead(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """Destinations for the folios of this pass up to *pfn*."""
-    at = run * RW
+    at = run * bk.RW
     allocate_until(s, b, z, cc, run, pfn)
-    n = b.runs[at + R_QUEUE]
-    if n < b.runs[at + R_LENGTH] and b.source[run * BATCH + n] == pfn:
+    n = b.runs[at + bk.R_QUEUE]
+    if n < b.runs[at + bk.R_LENGTH] and b.source[run * bk.BATCH + n] == pfn:
         dst = allocate(s, b, z, cc, run, pfn)
         if dst != NONE:
             give(b, pfn, dst)
-            b.runs[at + R_QUEUE] = n + 1
+            b.runs[at + bk.R_QUEUE] = n + 1
 
 
 @part
 def attempted(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """gt_mig 2: the folio was not unmapped; it had a destination all the same, but for -ENOMEM."""
-    at = run * RW
+    at = run * bk.RW
     pfn, rc = e.pfn[i] + 0, e.d[i] + 0
-    close_scan(s, b, e, i, number, run)
-    if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
-        begin_split(s, b, run)
-    b.inputs[N_FAILED] += 1
+    close_scan(s, b, e, i, run)
+    if b.runs[at + bk.R_SPLIT] and is_queued(b, run, pfn):
+        begin_split(b, run)
+    b.inputs[bk.N_FAILED] += 1
     ours = need_target(s, b, z, cc, run, pfn)
-    if rc == -ENOMEM:
-        no_target(s, b, e, i, number, run, z, cc, ours)
+    if rc == -k.ENOMEM:
+        no_target(s, b, e, i, run, z, cc, ours)
         return
-    judge(b, e, i, number, D_TARGET, ours, e.a[i] + 0)
+    judge(b, e, i, bk.D_TARGET, ours, e.a[i] + 0)
     give_back(s, b, z, cc, pfn)
-    if rc == -EAGAIN and not b.runs[at + R_MOVING] and b.runs[at + R_LATER] < BATCH // 2:
-        b.later[run * BATCH + b.runs[at + R_LATER]] = pfn
-        b.runs[at + R_LATER] += 1
-    elif rc != -EAGAIN:
-        b.runs[at + R_FAILED] += 1
+    if rc == -k.EAGAIN and not b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_LATER] < bk.BATCH // 2:
+        b.later[run * bk.BATCH + b.runs[at + bk.R_LATER]] = pfn
+        b.runs[at + bk.R_LATER] += 1
+    elif rc != -k.EAGAIN:
+        b.runs[at + bk.R_FAILED] += 1
 
 
 @part
 def no_target(
-    s: View,
-    b: CompactionBooks,
-    e: EventChunk,
-    i: int,
-    number: int,
-    run: int,
-    z: int,
-    cc: CompactControl,
-    ours: int,
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl, ours: int
 ) -> None:
     """There is no free page for the folio: a large one is split, and its pages are tried in the end."""
-    at = run * RW
+    at = run * bk.RW
     pfn = e.pfn[i] + 0
-    if ours == NONE and b.runs[at + R_SCANNED] == 0:
+    if ours == NONE and b.runs[at + bk.R_SCANNED] == 0:
         scan_targets(s, b, z, cc, run)
-        close_scan(s, b, e, i, number, run)
-    judge(b, e, i, number, D_TARGET, ours, NONE)
+        close_scan(s, b, e, i, run)
+    judge(b, e, i, bk.D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)
-    b.runs[at + R_SCANNED] = 0
-    b.runs[at + R_QUEUE] += 1
+    b.runs[at + bk.R_SCANNED] = 0
+    b.runs[at + bk.R_QUEUE] += 1
     order = s.meta[pfn] & 15
     if order > 0:
-        b.inputs[N_SPLIT] += 1
-        b.runs[at + R_SPLITS] += 1
+        b.inputs[bk.N_SPLIT] += 1
+        b.runs[at + bk.R_SPLITS] += 1
         if not split_failed(b, e, i, run):
             queue_split(s, b, run, pfn, order)
             return
-    elif b.runs[at + R_PASS] >= NR_MAX_MIGRATE_PAGES_RETRY:
+    elif b.runs[at + bk.R_PASS] >= k.NR_MAX_MIGRATE_PAGES_RETRY:
         return
-    b.runs[at + R_ENOMEM] = 1
-    b.runs[at + R_QUEUE] = b.runs[at + R_LENGTH]
-    b.runs[at + R_LATER] = b.runs[at + R_SPLIT] = 0
+    b.runs[at + bk.R_ENOMEM] = 1
+    b.runs[at + bk.R_QUEUE] = b.runs[at + bk.R_LENGTH]
+    b.runs[at + bk.R_LATER] = b.runs[at + bk.R_SPLIT] = 0
 
 
 @part(cold=True)
@@ -326,29 +285,27 @@ def split_failed(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
 
     It is the last of the batch, and mm_migrate_pages counts fewer splits than there were folios without a destination.
     """
-    for j in range(i + 1, b.facts[F_ROWS]):
+    for j in range(i + 1, b.facts[bk.F_ROWS]):
         if e.pid[j] != e.pid[i]:
             continue
-        if e.kind[j] == GT_MIG and e.b[j] == MIG_NOT_UNMAPPED and e.d[j] == -ENOMEM and e.order[j] > 0:
+        if e.kind[j] == GT_MIG and e.b[j] == MIG_NOT_UNMAPPED and e.d[j] == -k.ENOMEM and e.order[j] > 0:
             return False
         if e.kind[j] == MIGRATE_PAGES:
-            return b.runs[run * RW + R_SPLITS] > e.d[j]
+            return b.runs[run * bk.RW + bk.R_SPLITS] > e.d[j]
     return False
 
 
 @part
-def moved(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
-) -> None:
+def moved(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl) -> None:
     """gt_mig 1: the folio is where the kernel took it."""
-    at = run * RW
+    at = run * bk.RW
     pfn, order, dst = e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0
-    close_scan(s, b, e, i, number, run)
-    if b.runs[at + R_SPLIT] and is_queued(b, run, pfn):
-        begin_split(s, b, run)
+    close_scan(s, b, e, i, run)
+    if b.runs[at + bk.R_SPLIT] and is_queued(b, run, pfn):
+        begin_split(b, run)
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)
-    if not judge(b, e, i, number, D_TARGET, ours, dst):
+    if not judge(b, e, i, bk.D_TARGET, ours, dst):
         give_back(s, b, z, cc, pfn)
         take_free_page(s, z, cc, dst)
     b.target[pfn] = 0
@@ -360,10 +317,10 @@ def take_free_page(s: View, z: int, cc: CompactControl, pfn: int) -> None:
     """After a wrong destination: the kernel's leaves cc->freepages, and what else its chunk has stays there."""
     for order in range(s.cfg.max_page_order + 1):
         head = (pfn >> order) << order
-        if s.meta[head] != (CHUNK_COMPACT << 4 | order):
+        if s.meta[head] != (k.CHUNK_COMPACT << 4 | order):
             continue
         list_del(s, head)
-        s.meta[head] = CHUNK_RESERVED << 4
+        s.meta[head] = k.CHUNK_RESERVED << 4
         cc.nr_freepages -= 1 << order
         for page in range(head, head + (1 << order)):
             if page != pfn:
@@ -374,33 +331,33 @@ def take_free_page(s: View, z: int, cc: CompactControl, pfn: int) -> None:
 @part
 def move_folio(s: View, b: CompactionBooks, pfn: int, order: int, dst: int) -> None:
     """The destination is the folio now, on the LRU if the event of that came first; the source is nobody's until freed."""
-    attr = s.link[2 * pfn + 1] & ~ATTR_ON_LRU
-    if s.meta[dst] >> 4 == CHUNK_ALLOC or s.meta[dst] >> 4 == CHUNK_RESERVED:
-        attr |= s.link[2 * dst + 1] & ATTR_ON_LRU
+    attr = s.link[2 * pfn + 1] & ~k.ATTR_ON_LRU
+    if s.meta[dst] >> 4 == k.CHUNK_ALLOC or s.meta[dst] >> 4 == k.CHUNK_RESERVED:
+        attr |= s.link[2 * dst + 1] & k.ATTR_ON_LRU
     if b.inserted[dst]:
-        attr |= ATTR_ON_LRU
+        attr |= k.ATTR_ON_LRU
     b.inserted[dst] = 0
     unuse(s, b, pfn, order)
-    use_folio(s, b, dst, order, CHUNK_ALLOC, attr)
+    use_folio(s, b, dst, order, k.CHUNK_ALLOC, attr)
 
 
 @part
 def not_moved(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """gt_mig 3: the folio was unmapped and not moved; it keeps its destination if it is tried again."""
-    at = run * RW
+    at = run * bk.RW
     pfn = e.pfn[i] + 0
-    close_scan(s, b, e, i, number, run)
-    b.inputs[N_FAILED] += 1
+    close_scan(s, b, e, i, run)
+    b.inputs[bk.N_FAILED] += 1
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)
-    judge(b, e, i, number, D_TARGET, ours, e.a[i] + 0)
-    b.runs[at + R_FAILED] += e.d[i] != -EAGAIN
+    judge(b, e, i, bk.D_TARGET, ours, e.a[i] + 0)
+    b.runs[at + bk.R_FAILED] += e.d[i] != -k.EAGAIN
 
 
 @part
 def freed_while_isolated(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """A source was freed by its owner: migrate_pages drops it, without a destination, when its turn comes."""
-    b.inputs[N_FREED] += 1
+    b.inputs[bk.N_FREED] += 1
     allocate_until(s, b, z, cc, run, pfn)

@@ -5,22 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kevacuate.fidelity.compaction.books import (
-    D_AFTER,
-    D_DEFERRAL,
-    D_FINISHED,
-    D_FOLIO,
-    D_LIST,
-    D_RESULT,
-    D_WANTED,
-    F_DIVERGED,
-    F_FIRST_KERNEL,
-    F_FIRST_KIND,
-    F_FIRST_MODEL,
-    F_FIRST_ROW,
-    F_FIRST_TS,
-    KINDS,
-)
+from kevacuate.fidelity.compaction import books as bk
 from kevacuate.kernel.compaction import RESULTS
 from kevacuate.kernel.hooks import ListOp
 from kevacuate.measure.fidelity import Divergence
@@ -36,34 +21,34 @@ AFTER = ("the next round", "another scan of the block", "the end")
 
 def decision_words(kind: int, value: int) -> str:
     """A decision's number, as :func:`.steps.judge` compares them, as people read it."""
-    if kind == D_DEFERRAL:
+    if kind == bk.D_DEFERRAL:
         considered, shift, failed = value >> 12, value >> 6 & 63, value & 63
         return f"considered {considered}, defer_shift {shift}, order_failed {failed}"
-    if kind == D_AFTER:
+    if kind == bk.D_AFTER:
         return AFTER[value] if 0 <= value < len(AFTER) else str(value)
     if value < 0:
         return "nothing"
-    if kind == D_LIST:
+    if kind == bk.D_LIST:
         op, order, mt = value >> 7 & 7, value >> 3 & 15, value & 7
         name = k.MIGRATE_NAMES[mt] if mt < len(k.MIGRATE_NAMES) else f"type {mt}"
         did = LIST_OPS.get(ListOp(op), f"operation {op} on") if op <= max(ListOp) else f"operation {op} on"
         return f"pfn {value >> 10:#x} {did} list order {order} {name}"
-    if kind == D_FOLIO:
+    if kind == bk.D_FOLIO:
         return f"pfn {value >> 4:#x} order {value & 15}"
-    if kind in (D_FINISHED, D_RESULT, D_WANTED):
+    if kind in (bk.D_FINISHED, bk.D_RESULT, bk.D_WANTED):
         return RESULTS[value] if value < len(RESULTS) else str(value)
     return f"{value:#x}"
 
 
 def divergence_of(facts: Any) -> Divergence | None:
     """The books' first divergence; None if there is none."""
-    if not facts[F_DIVERGED]:
+    if not facts[bk.F_DIVERGED]:
         return None
-    kind = int(facts[F_FIRST_KIND])
+    kind = int(facts[bk.F_FIRST_KIND])
     return Divergence(
-        position=int(facts[F_FIRST_ROW]),
-        ts=int(facts[F_FIRST_TS]),
-        what=KINDS[kind],
-        model=decision_words(kind, int(facts[F_FIRST_MODEL])),
-        kernel=decision_words(kind, int(facts[F_FIRST_KERNEL])),
+        position=int(facts[bk.F_FIRST_ROW]),
+        ts=int(facts[bk.F_FIRST_TS]),
+        what=bk.KINDS[kind],
+        model=decision_words(kind, int(facts[bk.F_FIRST_MODEL])),
+        kernel=decision_words(kind, int(facts[bk.F_FIRST_KERNEL])),
     )

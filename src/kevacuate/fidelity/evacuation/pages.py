@@ -15,14 +15,7 @@ from kevacuate.jit import kernel, part
 from kevacuate.kernel.pageflags import KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_LRU
 from kevacuate.mm.constants import GFP_MOVABLE
 from kevacuate.recording import AllocatorState, EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_ISOLATE_FREEPAGES,
-    GT_LIST,
-    LIST_DELETE,
-    MM_PAGE_ALLOC,
-    MM_PAGE_ALLOC_ZONE_LOCKED,
-    MM_PAGE_FREE,
-)
+from kevacuate.recording import event_numbers as ev
 from kevacuate.recording.state import BOOT_TAG
 
 UNUSED, OTHER, UNKNOWN, MOVABLE, TAKEN = 0, 1, 2, 3, 4
@@ -176,9 +169,9 @@ def follow_allocation(p: Pages, e: EventChunk, i: int, number: int) -> None:
 def follow_list(p: Pages, e: EventChunk, i: int, number: int) -> None:
     """gt_list: what is added is free; what is deleted is taken, until it is added again or handed out."""
     pfn, order = e.pfn[i], e.order[i]
-    if e.a[i] < LIST_DELETE:
+    if e.a[i] < ev.LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), UNUSED, 0, number)
-    elif e.a[i] == LIST_DELETE:
+    elif e.a[i] == ev.LIST_DELETE:
         set_pages(p, pfn, pfn + (1 << order), TAKEN, 0, number)
 
 
@@ -187,15 +180,15 @@ def follow_pages(p: Pages, e: EventChunk, first: int, low: int, high: int) -> No
     """Keep the pages *p* up to date through the rows *low* to *high* of the events *e*."""
     for i in range(low, high):
         kind, pfn = e.kind[i], e.pfn[i]
-        if kind == MM_PAGE_ALLOC and pfn >= 0:
+        if kind == ev.MM_PAGE_ALLOC and pfn >= 0:
             follow_allocation(p, e, i, first + i)
-        elif kind == MM_PAGE_FREE:
+        elif kind == ev.MM_PAGE_FREE:
             if p.use[pfn] != UNUSED and p.order[pfn] > e.order[i]:
                 relabel_split(p, pfn)
             set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
-        elif kind == GT_LIST:
+        elif kind == ev.GT_LIST:
             follow_list(p, e, i, first + i)
-        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
+        elif kind == ev.MM_PAGE_ALLOC_ZONE_LOCKED:
             set_pages(p, pfn, pfn + (1 << e.order[i]), UNUSED, 0, first + i)
-        elif kind == COMPACTION_ISOLATE_FREEPAGES and e.c[i] > 0:
+        elif kind == ev.COMPACTION_ISOLATE_FREEPAGES and e.c[i] > 0:
             take_destinations(p, max(pfn, 0), min(e.a[i], p.use.size), e.c[i], first + i)

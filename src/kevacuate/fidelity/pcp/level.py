@@ -8,26 +8,8 @@ import numpy as np
 from kevacuate.fidelity.event_rows import with_kept
 from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import zone_numbers
-from kevacuate.fidelity.pcp.books import (
-    D_DUMP,
-    F_DIVERGED,
-    F_INSERTIONS,
-    F_NOWHERE,
-    F_OTHER_CPU,
-    F_REGROUPS,
-    INPUTS,
-    KINDS,
-    V_CPU,
-    V_HELD,
-    V_KERNEL,
-    V_KIND,
-    V_MODEL,
-    V_MT,
-    V_ORDER,
-    V_POSITION,
-    V_TS,
-    new_books,
-)
+from kevacuate.fidelity.pcp import books as bk
+from kevacuate.fidelity.pcp.books import new_books
 from kevacuate.fidelity.pcp.loop import pcp_rows
 from kevacuate.fidelity.pcp_frees import Scratch
 from kevacuate.fidelity.tally import fill_result
@@ -67,10 +49,10 @@ class PcpLevel(Level):
         self._state = build_state(machine_config(machine, given.start), options=options)
         self._zone_of = zone_numbers(machine, given.start)
         self._books = new_books(self._state.view.cfg.npages, max(machine.cpus, 1), self._zone_of)
-        self._books.facts[F_REGROUPS] = profile_for(machine.kernel)[0].vfree_regroups
+        self._books.facts[bk.F_REGROUPS] = profile_for(machine.kernel)[0].vfree_regroups
         self._kept: EventChunk | None = None
         self._number = 0
-        self._books.facts[F_INSERTIONS] = given.shown.insertions
+        self._books.facts[bk.F_INSERTIONS] = given.shown.insertions
         self._result = LevelResult("pcp")
         self._load(given.start)
         free = given.start.free
@@ -118,11 +100,11 @@ class PcpLevel(Level):
         self._flush()
         ours, theirs = self._lists(), self._recorded(state)
         wrong = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
-        self._books.tally[2 * D_DUMP] += len({*ours, *theirs})
-        self._books.tally[2 * D_DUMP + 1] += len(wrong)
+        self._books.tally[2 * bk.D_DUMP] += len({*ours, *theirs})
+        self._books.tally[2 * bk.D_DUMP + 1] += len(wrong)
         self._result.dumps[state.tag] = not wrong
-        if wrong and not self._books.facts[F_DIVERGED]:
-            self._books.facts[F_DIVERGED] = 1
+        if wrong and not self._books.facts[bk.F_DIVERGED]:
+            self._books.facts[bk.F_DIVERGED] = 1
             z, cpu, pindex = wrong[0]
             what = f"list {pindex} of zone {z}, CPU {cpu}, at dump {state.tag}"
             self._result.first = Divergence(
@@ -158,7 +140,7 @@ class PcpLevel(Level):
         """What the level came to."""
         self._flush()
         books, result = self._books, self._result
-        fill_result(result, books, KINDS, INPUTS)
+        fill_result(result, books, bk.KINDS, bk.INPUTS)
         if result.mismatches and result.first is None:
             result.first = self._divergence()
         result.causes = self._causes()
@@ -167,22 +149,23 @@ class PcpLevel(Level):
 
     def _divergence(self) -> Divergence:
         first = [int(x) for x in self._books.first]
-        held = first[V_HELD]
+        held = first[bk.V_HELD]
         cpus = self._state.view.cfg.nr_cpus
         place = "on no list"
         if held >= 0:
             place = f"on list {held % k.PCP_LISTS} of CPU {held // k.PCP_LISTS % cpus}, zone {held // k.PCP_LISTS // cpus}"
-        chosen = f"pfn {first[V_MODEL]:#x}" if first[V_MODEL] >= 0 else "nothing: the list was empty"
-        taken = f"pfn {first[V_KERNEL]:#x}" if first[V_KERNEL] >= 0 else "nothing more"
-        what = f"{KINDS[first[V_KIND]]}, order {first[V_ORDER]} {k.MIGRATE_NAMES[first[V_MT]]} on CPU {first[V_CPU]}"
+        chosen = f"pfn {first[bk.V_MODEL]:#x}" if first[bk.V_MODEL] >= 0 else "nothing: the list was empty"
+        taken = f"pfn {first[bk.V_KERNEL]:#x}" if first[bk.V_KERNEL] >= 0 else "nothing more"
+        mt, cpu = k.MIGRATE_NAMES[first[bk.V_MT]], first[bk.V_CPU]
+        what = f"{bk.KINDS[first[bk.V_KIND]]}, order {first[bk.V_ORDER]} {mt} on CPU {cpu}"
         return Divergence(
-            first[V_POSITION], first[V_TS], what, chosen, f"{taken}, which the model holds {place}"
+            first[bk.V_POSITION], first[bk.V_TS], what, chosen, f"{taken}, which the model holds {place}"
         )
 
     def _causes(self) -> dict[str, int]:
         facts, result = self._books.facts, self._result
-        dumps = int(self._books.tally[2 * D_DUMP + 1])
-        elsewhere, nowhere = int(facts[F_OTHER_CPU]), int(facts[F_NOWHERE])
+        dumps = int(self._books.tally[2 * bk.D_DUMP + 1])
+        elsewhere, nowhere = int(facts[bk.F_OTHER_CPU]), int(facts[bk.F_NOWHERE])
         causes = {
             "the page was on another CPU's list: the event names another CPU than the list was of": elsewhere,
             "the page was on no list of the model": nowhere,
@@ -199,7 +182,7 @@ class PcpLevel(Level):
             "no event shows whether a task that is switched away from holds a page already, its mm_page_alloc still to come. "
             "Its gfp, the time since its last event and the context flags of the events around do not tell either",
         ]
-        if not self._books.facts[F_INSERTIONS]:
+        if not self._books.facts[bk.F_INSERTIONS]:
             notes.append(
                 "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
                 "mm_page_free"

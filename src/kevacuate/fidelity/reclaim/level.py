@@ -10,19 +10,8 @@ import numpy.typing as npt
 
 from kevacuate.fidelity.level import Given, Level
 from kevacuate.fidelity.model_from_dump import load_free_lists, zone_numbers
-from kevacuate.fidelity.reclaim.books import (
-    CAUSES,
-    D_DUMP,
-    INPUTS,
-    KINDS,
-    N_GONE,
-    NOWHERE,
-    ON_LIST,
-    X_GONE,
-    X_ORDER,
-    Facts,
-    new_books,
-)
+from kevacuate.fidelity.reclaim import books as bk
+from kevacuate.fidelity.reclaim.books import Facts, new_books
 from kevacuate.fidelity.reclaim.lists import LruLists
 from kevacuate.fidelity.reclaim.loop import load_lists, reclaim_rows
 from kevacuate.fidelity.reclaim.words import NOTES, divergence, shares
@@ -162,11 +151,11 @@ class ReclaimLevel(Level):
             both = np.intersect1d(mine, kernel)
             moved = int((mine[np.isin(mine, both)] != kernel[np.isin(kernel, both)]).sum())
             other = mine.size + kernel.size - 2 * both.size
-            self._books.causes[X_ORDER] += moved
-            self._books.causes[X_GONE] += other
+            self._books.causes[bk.X_ORDER] += moved
+            self._books.causes[bk.X_GONE] += other
             decisions, wrong = decisions + kernel.size + mine.size - both.size, wrong + moved + other
-        self._books.tally[2 * D_DUMP] += decisions
-        self._books.tally[2 * D_DUMP + 1] += wrong
+        self._books.tally[2 * bk.D_DUMP] += decisions
+        self._books.tally[2 * bk.D_DUMP + 1] += wrong
         self._result.dumps[state.tag] = wrong == 0
         if wrong and self._given.resync:
             self._take_over(theirs)
@@ -179,14 +168,14 @@ class ReclaimLevel(Level):
         pages = self._state.view.node[0].nr_lru
         for at in range(len(pages)):
             pages[at] = 0
-        self._books.where[self._books.where == ON_LIST] = NOWHERE
+        self._books.where[self._books.where == bk.ON_LIST] = bk.NOWHERE
         load_lists(self._state, self._books, lists)
 
     def _take_off_mlocked(self, state: AllocatorState) -> None:
         """Take folios off that mlock had taken off without an event, as the page flags at the dump show."""
         if state.page_flags is None:
             return
-        pfn = np.flatnonzero(self._books.where == ON_LIST)
+        pfn = np.flatnonzero(self._books.where == bk.ON_LIST)
         pfn = pfn[pfn < state.page_flags.size]
         gone = pfn[state.page_flags[pfn] >> np.uint64(KPF_UNEVICTABLE) & np.uint64(1) != 0]
         links, first = self._state.lru, int(self._state.view.cfg.lru_first)
@@ -202,8 +191,8 @@ class ReclaimLevel(Level):
             self._state.view.node[0].nr_lru[index * k.NR_LRU_LISTS + lru] -= 1 << (
                 int(self._state.meta[page]) & 15
             )
-            self._books.where[page] = NOWHERE
-        self._books.inputs[N_GONE] += gone.size
+            self._books.where[page] = bk.NOWHERE
+        self._books.inputs[bk.N_GONE] += gone.size
 
     def finish(self) -> LevelResult:
         """What the level came to."""
@@ -211,11 +200,11 @@ class ReclaimLevel(Level):
         facts = Facts(books.facts)
         result.kinds = {
             name: Tally(int(books.tally[2 * n]), int(books.tally[2 * n + 1]))
-            for n, name in enumerate(KINDS)
+            for n, name in enumerate(bk.KINDS)
             if books.tally[2 * n]
         }
-        result.inputs = {name: int(n) for name, n in zip(INPUTS, books.inputs, strict=True) if n}
-        result.causes = {name: int(n) for name, n in zip(CAUSES, books.causes, strict=True) if n}
+        result.inputs = {name: int(n) for name, n in zip(bk.INPUTS, books.inputs, strict=True) if n}
+        result.causes = {name: int(n) for name, n in zip(bk.CAUSES, books.causes, strict=True) if n}
         result.last_position = int(facts.last_position) if result.mismatches else -1
         result.first = divergence(facts) if facts.first_seen else None
         result.notes = (*shares(books.tally), *NOTES)

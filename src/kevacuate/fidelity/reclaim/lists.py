@@ -11,33 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.fidelity.reclaim.books import (
-    N_ACTIVATED,
-    N_FREE_LISTS,
-    N_FREED,
-    N_INSERTED,
-    N_ISOLATED,
-    N_MOVED,
-    N_SPLIT,
-    NOWHERE,
-    ON_LIST,
-    TAKEN,
-    UNKNOWN_ORDER,
-    ReclaimBooksView,
-)
+from kevacuate.fidelity.reclaim import books as bk
+from kevacuate.fidelity.reclaim.books import ReclaimBooksView
 from kevacuate.jit import part
 from kevacuate.kernel.hooks import FolioFlag, LruOp
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import account_freepages, add_to_free_list, del_page_from_free_list, page_zone
-from kevacuate.mm.constants import (
-    ATTR_ACTIVE,
-    ATTR_FILE,
-    ATTR_LRU,
-    ATTR_ON_LRU,
-    CHUNK_ALLOC,
-    CHUNK_BUDDY,
-    LRU_INACTIVE_FILE,
-    LRU_UNEVICTABLE,
-)
 from kevacuate.mm.fields import View
 from kevacuate.mm.lruvec import (
     folio_lru_list,
@@ -69,7 +48,7 @@ class LruLists(NamedTuple):
 
 
 @part
-def count_diff(s: View, b: ReclaimBooksView, z: int, lru: int, pages: int) -> None:
+def count_diff(b: ReclaimBooksView, z: int, lru: int, pages: int) -> None:
     """A zone's count of a list changes by *pages*: the CPU holds back what lies within its threshold (__mod_zone_page_state)."""
     at = 8 * z + lru
     held = b.diff[at] + pages
@@ -79,22 +58,22 @@ def count_diff(s: View, b: ReclaimBooksView, z: int, lru: int, pages: int) -> No
 @part
 def attributes(lru: int) -> int:
     """Attribute bits of a folio on a list."""
-    attr = ATTR_LRU | ATTR_ON_LRU
-    if lru >= LRU_INACTIVE_FILE:
-        attr |= ATTR_FILE
-    return attr | ATTR_ACTIVE if lru & 1 else attr
+    attr = k.ATTR_LRU | k.ATTR_ON_LRU
+    if lru >= k.LRU_INACTIVE_FILE:
+        attr |= k.ATTR_FILE
+    return attr | k.ATTR_ACTIVE if lru & 1 else attr
 
 
 @part
 def place(s: View, b: ReclaimBooksView, pfn: int, order: int, lru: int) -> None:
     """Put a folio at the head of a list."""
-    s.meta[pfn] = CHUNK_ALLOC << 4 | order
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
     s.link[2 * pfn] = pfn
     s.obj[pfn] = pfn
     s.link[2 * pfn + 1] = attributes(lru)
     lruvec_add_folio(s, pfn)
-    count_diff(s, b, page_zone(s, pfn), lru, 1 << order)
-    b.where[pfn] = ON_LIST
+    count_diff(b, page_zone(s, pfn), lru, 1 << order)
+    b.where[pfn] = bk.ON_LIST
 
 
 @part
@@ -102,9 +81,9 @@ def remove(s: View, b: ReclaimBooksView, pfn: int) -> None:
     """Take a folio off its list."""
     attr = s.link[2 * pfn + 1] + 0
     lruvec_del_folio(s, pfn, attr)
-    s.link[2 * pfn + 1] = attr & ~ATTR_ON_LRU
-    count_diff(s, b, page_zone(s, pfn), folio_lru_list(attr), -(1 << (s.meta[pfn] & 15)))
-    b.where[pfn] = NOWHERE
+    s.link[2 * pfn + 1] = attr & ~k.ATTR_ON_LRU
+    count_diff(b, page_zone(s, pfn), folio_lru_list(attr), -(1 << (s.meta[pfn] & 15)))
+    b.where[pfn] = bk.NOWHERE
 
 
 @part
@@ -123,22 +102,22 @@ def place_last(s: View, b: ReclaimBooksView, pfn: int, lru: int) -> None:
 @part
 def split_folio(s: View, b: ReclaimBooksView, head: int, whole: int, order: int) -> None:
     """A folio was split into such of *order*: each goes right before the first, ascending (lru_add_split_folio)."""
-    b.inputs[N_SPLIT] += 1
-    listed = b.where[head] == ON_LIST and s.meta[head] & 15 == whole
+    b.inputs[bk.N_SPLIT] += 1
+    listed = b.where[head] == bk.ON_LIST and s.meta[head] & 15 == whole
     if listed:
-        s.meta[head] = CHUNK_ALLOC << 4 | order
+        s.meta[head] = k.CHUNK_ALLOC << 4 | order
     b.order[head] = order
     step = 1 << order
     for pfn in range(head + step, head + (1 << whole), step):
         b.order[pfn] = order
-        if listed and b.where[pfn] == NOWHERE:
-            s.meta[pfn] = CHUNK_ALLOC << 4 | order
+        if listed and b.where[pfn] == bk.NOWHERE:
+            s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
             s.link[2 * pfn] = pfn
             s.obj[pfn] = pfn
             s.link[2 * pfn + 1] = s.link[2 * head + 1] + 0
             at = s.cfg.lru_first + head
             lru_link(s, s.cfg.lru_first + pfn, s.lru[2 * at + 1] + 0, at)
-            b.where[pfn] = ON_LIST
+            b.where[pfn] = bk.ON_LIST
 
 
 @part
@@ -147,7 +126,7 @@ def appears(s: View, b: ReclaimBooksView, pfn: int, order: int) -> None:
     for larger in range(order + 1, s.cfg.max_page_order + 1):
         head = (pfn >> larger) << larger
         whole = b.order[head] + 0
-        if whole != UNKNOWN_ORDER and whole >= larger:
+        if whole != bk.UNKNOWN_ORDER and whole >= larger:
             split_folio(s, b, head, whole, order)
             return
 
@@ -155,14 +134,14 @@ def appears(s: View, b: ReclaimBooksView, pfn: int, order: int) -> None:
 @part
 def insertion(s: View, b: ReclaimBooksView, pfn: int, lru: int) -> None:
     """mm_lru_insertion: a folio reaches the head of a list."""
-    b.inputs[N_INSERTED] += 1
-    if b.where[pfn] == ON_LIST:
+    b.inputs[bk.N_INSERTED] += 1
+    if b.where[pfn] == bk.ON_LIST:
         remove(s, b, pfn)
-    if b.order[pfn] == UNKNOWN_ORDER:
+    if b.order[pfn] == bk.UNKNOWN_ORDER:
         appears(s, b, pfn, 0)
-    order = 0 if b.order[pfn] == UNKNOWN_ORDER else b.order[pfn] + 0
-    if lru == LRU_UNEVICTABLE:
-        b.where[pfn] = NOWHERE
+    order = 0 if b.order[pfn] == bk.UNKNOWN_ORDER else b.order[pfn] + 0
+    if lru == k.LRU_UNEVICTABLE:
+        b.where[pfn] = bk.NOWHERE
         return
     place(s, b, pfn, order, lru)
 
@@ -170,14 +149,14 @@ def insertion(s: View, b: ReclaimBooksView, pfn: int, lru: int) -> None:
 @part
 def activation(s: View, b: ReclaimBooksView, pfn: int) -> None:
     """mm_lru_activate: use brings a folio to the head of the active list."""
-    b.inputs[N_ACTIVATED] += 1
+    b.inputs[bk.N_ACTIVATED] += 1
     attr = s.link[2 * pfn + 1] + 0
-    if b.where[pfn] != ON_LIST or attr & ATTR_ACTIVE:
+    if b.where[pfn] != bk.ON_LIST or attr & k.ATTR_ACTIVE:
         return
     pages, lru = 1 << (s.meta[pfn] & 15), folio_lru_list(attr)
     lru_activate(s, pfn, attr)
-    count_diff(s, b, page_zone(s, pfn), lru, -pages)
-    count_diff(s, b, page_zone(s, pfn), lru + 1, pages)
+    count_diff(b, page_zone(s, pfn), lru, -pages)
+    count_diff(b, page_zone(s, pfn), lru + 1, pages)
 
 
 @part
@@ -185,8 +164,8 @@ def compaction_takes(s: View, b: ReclaimBooksView, pfn: int, order: int, flags: 
     """gt_mig 0: a folio is isolated for migration; from the unevictable list if mlock had taken it there unseen."""
     appears(s, b, pfn, order)
     if flags & _UNEVICTABLE == 0:
-        b.inputs[N_ISOLATED] += 1
-    if b.where[pfn] == ON_LIST:
+        b.inputs[bk.N_ISOLATED] += 1
+    if b.where[pfn] == bk.ON_LIST:
         remove(s, b, pfn)
 
 
@@ -195,23 +174,23 @@ def migrated(s: View, b: ReclaimBooksView, old: int, new: int, order: int) -> No
     """gt_mig 1: a folio has moved; the new one may have reached its list just before, when its order was not known."""
     appears(s, b, old, order)
     b.order[new] = order
-    if b.where[new] == ON_LIST and s.meta[new] & 15 != order:
+    if b.where[new] == bk.ON_LIST and s.meta[new] & 15 != order:
         lru, z = folio_lru_list(s.link[2 * new + 1] + 0), page_zone(s, new)
         more = (1 << order) - (1 << (s.meta[new] & 15))
         update_lru_size(s, z, lru, more)
-        count_diff(s, b, z, lru, more)
-        s.meta[new] = CHUNK_ALLOC << 4 | order
+        count_diff(b, z, lru, more)
+        s.meta[new] = k.CHUNK_ALLOC << 4 | order
 
 
 @part
 def moved_within(s: View, b: ReclaimBooksView, pfn: int, op: int, flags: int) -> None:
     """gt_lru 3 to 6: rotated to the tail when written, or deactivated by its owner."""
-    b.inputs[N_MOVED] += 1
-    if b.where[pfn] != ON_LIST:
+    b.inputs[bk.N_MOVED] += 1
+    if b.where[pfn] != bk.ON_LIST:
         return
     lru = folio_lru_list(s.link[2 * pfn + 1] + 0) & ~1
     if op == _LAZYFREE:
-        lru = LRU_INACTIVE_FILE
+        lru = k.LRU_INACTIVE_FILE
     remove(s, b, pfn)
     if op == _ROTATED or (op == _INVALIDATED and flags & _DIRTY == 0):
         place_last(s, b, pfn, lru)
@@ -224,21 +203,21 @@ def freed(s: View, b: ReclaimBooksView, pfn: int, order: int) -> None:
     """mm_page_free: what was on a list leaves it."""
     appears(s, b, pfn, order)
     for page in range(pfn, pfn + (1 << order)):
-        if b.where[page] == ON_LIST:
-            b.inputs[N_FREED] += 1
+        if b.where[page] == bk.ON_LIST:
+            b.inputs[bk.N_FREED] += 1
             remove(s, b, page)
-        elif b.where[page] == TAKEN:
-            b.where[page] = NOWHERE
-        b.order[page] = UNKNOWN_ORDER
+        elif b.where[page] == bk.TAKEN:
+            b.where[page] = bk.NOWHERE
+        b.order[page] = bk.UNKNOWN_ORDER
 
 
 @part
 def free_list_operation(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """gt_list: a chunk joins or leaves a free list, which the marks count."""
-    b.inputs[N_FREE_LISTS] += 1
+    b.inputs[bk.N_FREE_LISTS] += 1
     pfn, order, op, mt = e.pfn[i], e.order[i], e.a[i], e.mt[i]
     z = page_zone(s, pfn)
-    held = s.meta[pfn] == (CHUNK_BUDDY << 4 | order)
+    held = s.meta[pfn] == (k.CHUNK_BUDDY << 4 | order)
     if op >= LIST_DELETE and op <= LIST_MOVE and held:
         del_page_from_free_list(s, z, pfn, order, mt)
         account_freepages(s, z, -(1 << order), mt)

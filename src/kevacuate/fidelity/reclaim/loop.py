@@ -37,36 +37,7 @@ from kevacuate.mm.constants import NO_ZONE
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    EVAC_CLAIM,
-    GT_EVAC,
-    GT_LIST,
-    GT_LRU,
-    GT_MIG,
-    GT_REC,
-    GT_RMQ,
-    GT_SLOW,
-    MIG_ISOLATED,
-    MIG_MOVED,
-    MM_LRU_ACTIVATE,
-    MM_LRU_INSERTION,
-    MM_PAGE_ALLOC,
-    MM_PAGE_FREE,
-    MM_SETUP_PER_ZONE_WMARKS,
-    RMQ_BUDDY,
-    RMQ_BULK_PAGE,
-    SHRINK_SLAB_END,
-    SHRINK_SLAB_START,
-    VMSCAN_BALANCE_PGDAT_END,
-    VMSCAN_DIRECT_RECLAIM_BEGIN,
-    VMSCAN_DIRECT_RECLAIM_END,
-    VMSCAN_KSWAPD_SLEEP,
-    VMSCAN_KSWAPD_WAKE,
-    VMSCAN_LRU_ISOLATE,
-    VMSCAN_LRU_SHRINK_ACTIVE,
-    VMSCAN_LRU_SHRINK_INACTIVE,
-    VMSCAN_WAKEUP_KSWAPD,
-)
+from kevacuate.recording import event_numbers as ev
 
 _OF_A_BATCH = int(LruOp.NOT_EVICTABLE)
 BY_LIST_GIVEN = 2
@@ -91,56 +62,56 @@ def page_freed(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def next_round_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def next_round_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """A folio reaches a list through a task that was behind its shrinkers: lru_add_drain of its next round's first batch."""
     n = task_of(b, e.pid[i])
     if n < 0:
         return
     task = b.task[n]
     if task.state != IDLE and task.state != LISTS and task.in_slab == 0:
-        round_follows(s, b, task, b.sc[n], e, i, number, True)
+        round_follows(s, b, task, b.sc[n], e, i, True)
 
 
 @part
-def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows that tell where a folio is."""
     kind, pfn = e.kind[i], e.pfn[i] + 0
     settle_others(s, b, e.pid[i])
-    if kind == MM_LRU_INSERTION:
-        next_round_begins(s, b, e, i, number)
+    if kind == ev.MM_LRU_INSERTION:
+        next_round_begins(s, b, e, i)
         insertion(s, b, pfn, e.a[i])
-    elif kind == MM_LRU_ACTIVATE:
-        next_round_begins(s, b, e, i, number)
+    elif kind == ev.MM_LRU_ACTIVATE:
+        next_round_begins(s, b, e, i)
         activation(s, b, pfn)
-    elif kind == GT_MIG:
-        if e.b[i] == MIG_ISOLATED:
+    elif kind == ev.GT_MIG:
+        if e.b[i] == ev.MIG_ISOLATED:
             compaction_takes(s, b, pfn, e.order[i], e.a[i])
-        elif e.b[i] == MIG_MOVED:
+        elif e.b[i] == ev.MIG_MOVED:
             migrated(s, b, pfn, e.a[i] + 0, e.order[i])
-    elif kind == GT_LRU and e.b[i] > _OF_A_BATCH:
+    elif kind == ev.GT_LRU and e.b[i] > _OF_A_BATCH:
         moved_within(s, b, pfn, e.b[i], e.a[i])
 
 
 @part
-def reclaim_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def reclaim_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows of a task that reclaims."""
     n = task_of(b, e.pid[i])
     if n < 0:
         return
     task, sc, kind = b.task[n], b.sc[n], e.kind[i]
-    if kind == VMSCAN_LRU_ISOLATE:
+    if kind == ev.VMSCAN_LRU_ISOLATE:
         settle_others(s, b, e.pid[i])
-        batch_follows(s, b, task, sc, e, i, number)
-        batch_begins(s, b, task, sc, e, i, number)
-    elif kind == VMSCAN_LRU_SHRINK_INACTIVE or kind == VMSCAN_LRU_SHRINK_ACTIVE:
-        batch_reported(s, b, task, sc, e, i, number)
-    elif kind == SHRINK_SLAB_START:
+        batch_follows(s, b, task, sc, e, i)
+        batch_begins(s, b, task, sc, e, i)
+    elif kind == ev.VMSCAN_LRU_SHRINK_INACTIVE or kind == ev.VMSCAN_LRU_SHRINK_ACTIVE:
+        batch_reported(s, b, task, sc, e, i)
+    elif kind == ev.SHRINK_SLAB_START:
         if task.state != IDLE:
-            shrinkers_follow(s, b, task, sc, e, i, number)
-    elif kind == SHRINK_SLAB_END:
+            shrinkers_follow(s, b, task, sc, e, i)
+    elif kind == ev.SHRINK_SLAB_END:
         task.in_slab = 0
-    elif kind == GT_LRU or (kind == GT_REC and e.c[i] != BY_LIST_GIVEN):
-        folio_event(s, b, task, sc, e, i, number)
+    elif kind == ev.GT_LRU or (kind == ev.GT_REC and e.c[i] != BY_LIST_GIVEN):
+        folio_event(s, b, task, sc, e, i)
 
 
 @part
@@ -156,33 +127,33 @@ def new_marks(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def timeline_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def timeline_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows of kswapd's time line, and of direct reclaim's begin and end."""
     kind = e.kind[i]
-    if kind == GT_SLOW:
+    if kind == ev.GT_SLOW:
         if e.a[i] == SLOW_ENTERED:
             slow_path(s, b, e, i)
-    elif kind == GT_EVAC:
-        if e.order[i] == EVAC_CLAIM:
+    elif kind == ev.GT_EVAC:
+        if e.order[i] == ev.EVAC_CLAIM:
             claim(s, b, e, i)
-    elif kind == VMSCAN_KSWAPD_WAKE or kind == VMSCAN_KSWAPD_SLEEP:
-        kswapd_event(s, b, e, i, number)
-    elif kind == VMSCAN_BALANCE_PGDAT_END:
-        run_ends(s, b, e, i, number)
-    elif kind == VMSCAN_DIRECT_RECLAIM_BEGIN:
-        direct_begins(s, b, e, i)
-    elif kind == VMSCAN_DIRECT_RECLAIM_END:
-        direct_ends(s, b, e, i, number)
-    elif kind == MM_SETUP_PER_ZONE_WMARKS:
+    elif kind == ev.VMSCAN_KSWAPD_WAKE or kind == ev.VMSCAN_KSWAPD_SLEEP:
+        kswapd_event(s, b, e, i)
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_END:
+        run_ends(s, b, e, i)
+    elif kind == ev.VMSCAN_DIRECT_RECLAIM_BEGIN:
+        direct_begins(b, e, i)
+    elif kind == ev.VMSCAN_DIRECT_RECLAIM_END:
+        direct_ends(s, b, e, i)
+    elif kind == ev.MM_SETUP_PER_ZONE_WMARKS:
         new_marks(s, b, e, i)
 
 
 @part
 def request_row(b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """gt_rmq: flags of a request, and a page that alloc_pages_bulk hands out."""
-    if e.a[i] <= RMQ_BUDDY:
+    if e.a[i] <= ev.RMQ_BUDDY:
         b.facts.alloc_flags = e.c[i]
-    elif e.a[i] == RMQ_BULK_PAGE:
+    elif e.a[i] == ev.RMQ_BULK_PAGE:
         allocated(b, e.pfn[i] + 0, 0)
 
 
@@ -190,60 +161,67 @@ def request_row(b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 def of_no_zone(s: View, e: EventChunk, i: int) -> bool:
     """Whether the row names a page of a block that no zone holds."""
     kind = e.kind[i]
-    named = kind == GT_LIST or kind == GT_REC or kind == GT_LRU or kind == GT_MIG or kind == GT_EVAC
-    if not named and kind != MM_LRU_INSERTION and kind != MM_LRU_ACTIVATE:
+    named = (
+        kind == ev.GT_LIST
+        or kind == ev.GT_REC
+        or kind == ev.GT_LRU
+        or kind == ev.GT_MIG
+        or kind == ev.GT_EVAC
+    )
+    if not named and kind != ev.MM_LRU_INSERTION and kind != ev.MM_LRU_ACTIVATE:
         return False
-    moved = kind == GT_MIG and e.b[i] == MIG_MOVED and page_zone(s, e.a[i]) == NO_ZONE
+    moved = kind == ev.GT_MIG and e.b[i] == ev.MIG_MOVED and page_zone(s, e.a[i]) == NO_ZONE
     return moved or page_zone(s, e.pfn[i]) == NO_ZONE
 
 
 @part
-def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """One row."""
     kind = e.kind[i]
     if of_no_zone(s, e, i):
         return
     if claim_is_over(b, e, i):
         claim_ends(s, b, e, i)
-    if kind == VMSCAN_WAKEUP_KSWAPD:
+    if kind == ev.VMSCAN_WAKEUP_KSWAPD:
         tries_again(s, b, e, i)
     if b.facts.asked_pid == e.pid[i] + 1:
-        answer_to_request(s, b, e, i, number)
-    if kind == GT_LIST:
+        answer_to_request(s, b, e, i)
+    if kind == ev.GT_LIST:
         free_list_operation(s, b, e, i)
-    elif kind == MM_PAGE_ALLOC:
+    elif kind == ev.MM_PAGE_ALLOC:
         allocated(b, e.pfn[i] + 0, e.order[i])
-    elif kind == MM_PAGE_FREE:
+    elif kind == ev.MM_PAGE_FREE:
         page_freed(s, b, e, i)
-    elif kind == GT_RMQ:
+    elif kind == ev.GT_RMQ:
         request_row(b, e, i)
     elif (
-        kind == MM_LRU_INSERTION
-        or kind == MM_LRU_ACTIVATE
-        or kind == GT_MIG
-        or (kind == GT_LRU and e.b[i] > _OF_A_BATCH)
+        kind == ev.MM_LRU_INSERTION
+        or kind == ev.MM_LRU_ACTIVATE
+        or kind == ev.GT_MIG
+        or (kind == ev.GT_LRU and e.b[i] > _OF_A_BATCH)
     ):
-        list_event(s, b, e, i, number)
+        list_event(s, b, e, i)
     elif (
-        kind == GT_REC
-        or kind == GT_LRU
-        or kind == VMSCAN_LRU_ISOLATE
-        or kind == VMSCAN_LRU_SHRINK_INACTIVE
-        or kind == VMSCAN_LRU_SHRINK_ACTIVE
-        or kind == SHRINK_SLAB_START
-        or kind == SHRINK_SLAB_END
+        kind == ev.GT_REC
+        or kind == ev.GT_LRU
+        or kind == ev.VMSCAN_LRU_ISOLATE
+        or kind == ev.VMSCAN_LRU_SHRINK_INACTIVE
+        or kind == ev.VMSCAN_LRU_SHRINK_ACTIVE
+        or kind == ev.SHRINK_SLAB_START
+        or kind == ev.SHRINK_SLAB_END
     ):
-        reclaim_event(s, b, e, i, number)
-    elif kind != VMSCAN_WAKEUP_KSWAPD:
-        timeline_event(s, b, e, i, number)
+        reclaim_event(s, b, e, i)
+    elif kind != ev.VMSCAN_WAKEUP_KSWAPD:
+        timeline_event(s, b, e, i)
 
 
 @kernel
 def reclaim_rows(sa: State, books: ReclaimBooks, events: EventChunk, first: int, number: int) -> None:
     """Follow the rows from *first* on; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
+    b.facts.number = number
     for i in range(first, events.kind.size):
-        row(s, b, e, i, number)
+        row(s, b, e, i)
 
 
 @kernel

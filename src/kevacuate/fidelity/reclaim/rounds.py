@@ -7,33 +7,11 @@ for kswapd balance_loop_begin and _end. What follows a round is decided at the t
 
 from __future__ import annotations
 
-from kevacuate.fidelity.reclaim.books import (
-    BEGUN,
-    D_BATCH,
-    D_DIRECT,
-    D_PRIORITY,
-    D_ROUND,
-    LISTS,
-    N_REFAULTS,
-    N_SLAB,
-    SHRINKERS,
-    X_MARKS,
-    X_SIZE,
-    X_SLAB,
-    ReclaimBooksView,
-    Task,
-)
+from kevacuate.fidelity.reclaim import books as bk
+from kevacuate.fidelity.reclaim.books import ReclaimBooksView, Task
 from kevacuate.fidelity.reclaim.tasks import decided
 from kevacuate.jit import part
-from kevacuate.mm.constants import (
-    DEF_PRIORITY,
-    LRU_ACTIVE_FILE,
-    LRU_INACTIVE_FILE,
-    LRU_LISTS,
-    NR_LRU_LISTS,
-    PAGE_ALLOC_COSTLY_ORDER,
-    SWAP_CLUSTER_MAX,
-)
+from kevacuate.mm import constants as k
 from kevacuate.mm.fields import ScanControl, View
 from kevacuate.mm.kswapd import balance_loop_begin, balance_loop_end
 from kevacuate.mm.shrink_node import next_batch, round_ends, shrink_node_begin, shrink_node_end
@@ -48,15 +26,15 @@ def show_counts(s: View, b: ReclaimBooksView, sign: int) -> None:
     """Let the model see list sizes as the kernel does (*sign* -1): without what the CPU's counts hold back; or again whole."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        for lru in range(LRU_LISTS):
-            s.node[zone.node].nr_lru[zone.index * NR_LRU_LISTS + lru] += sign * b.diff[8 * z + lru]
+        for lru in range(k.LRU_LISTS):
+            s.node[zone.node].nr_lru[zone.index * k.NR_LRU_LISTS + lru] += sign * b.diff[8 * z + lru]
 
 
 @part
 def count_slab(b: ReclaimBooksView, task: Task, sc: ScanControl) -> None:
     """flush_reclaim_state: what shrinkers freed counts as reclaimed."""
     sc.nr_reclaimed += task.slab_pages
-    b.inputs[N_SLAB] += task.slab_pages
+    b.inputs[bk.N_SLAB] += task.slab_pages
     task.slab_pages = 0
 
 
@@ -67,7 +45,7 @@ def direct_loop_begin(s: View, sc: ScanControl) -> bool:
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
         within = zone.index <= sc.reclaim_idx and zone.managed_pages != 0
-        if within and sc.order > PAGE_ALLOC_COSTLY_ORDER and compaction_ready(s, sc, z):
+        if within and sc.order > k.PAGE_ALLOC_COSTLY_ORDER and compaction_ready(s, sc, z):
             sc.compaction_ready = 1
             return False
     shrink_node_begin(s, sc, 0)
@@ -88,7 +66,7 @@ def another_round(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) -> 
     """Whether the model goes on with a round, the first or the next; its batches are set then."""
     count_slab(b, task, sc)
     show_counts(s, b, -1)
-    if task.state == BEGUN:
+    if task.state == bk.BEGUN:
         again = balance_loop_begin(s, 0, sc) if sc.kswapd else direct_loop_begin(s, sc)
     else:
         again = shrink_node_end(s, sc, 0)
@@ -102,27 +80,20 @@ def another_round(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) -> 
 
 @part
 def round_follows(
-    s: View,
-    b: ReclaimBooksView,
-    task: Task,
-    sc: ScanControl,
-    e: EventChunk,
-    i: int,
-    number: int,
-    follows: bool,
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, follows: bool
 ) -> None:
     """The kernel has gone on with a round, or ended: held against what the model decides."""
     priority = sc.priority
     again = another_round(s, b, task, sc)
-    kind, cause = (D_ROUND, X_MARKS) if sc.kswapd else (D_DIRECT, X_SLAB)
-    decided(b, kind, again == follows, cause, e, i, number, 1 if again else 0, 1 if follows else 0)
+    kind, cause = (bk.D_ROUND, bk.X_MARKS) if sc.kswapd else (bk.D_DIRECT, bk.X_SLAB)
+    decided(b, kind, again == follows, cause, e, i, 1 if again else 0, 1 if follows else 0)
     if follows and not again:
-        sc.priority = max(priority if task.state == BEGUN else priority - 1, 0)
+        sc.priority = max(priority if task.state == bk.BEGUN else priority - 1, 0)
         sc.compaction_ready = 0
         sc.nr_scanned = 0
         sc.loop_reclaimed = sc.nr_reclaimed
         shrink_node_begin(s, sc, 0)
-    task.state = LISTS
+    task.state = bk.LISTS
     task.turn = task.passes = 0
     task.snapshots = b.facts.snapshots
 
@@ -138,11 +109,11 @@ def next_of_round(sc: ScanControl, task: Task) -> int:
             task.turn = 1
             batch = next_batch(sc, 0)
             if batch:
-                return LRU_INACTIVE_FILE * 64 + batch
+                return k.LRU_INACTIVE_FILE * 64 + batch
         task.turn = 0
         batch = next_batch(sc, 1)
         if batch and sc.may_deactivate:
-            return LRU_ACTIVE_FILE * 64 + batch
+            return k.LRU_ACTIVE_FILE * 64 + batch
         if batch:
             sc.skipped_deactivate = 1
         if sc.nr[0] == 0 and sc.nr[1] == 0:
@@ -156,56 +127,54 @@ def refaults_shown(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) ->
 
     If another task's reclaim has ended since, the next round does not see them.
     """
-    b.inputs[N_REFAULTS] += 1
+    b.inputs[bk.N_REFAULTS] += 1
     if task.snapshots == b.facts.snapshots:
         s.node[0].workingset_activate_file += 1
     sc.may_deactivate = 1
 
 
 @part
-def batch_follows(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
-) -> None:
+def batch_follows(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """mm_vmscan_lru_isolate: which list is scanned next, and how many pages of it."""
-    if task.state != LISTS:
-        round_follows(s, b, task, sc, e, i, number, True)
+    if task.state != bk.LISTS:
+        round_follows(s, b, task, sc, e, i, True)
     lru = e.mt[i]
-    if lru == LRU_ACTIVE_FILE and sc.may_deactivate == 0:
+    if lru == k.LRU_ACTIVE_FILE and sc.may_deactivate == 0:
         refaults_shown(s, b, task, sc)
     ours = next_of_round(sc, task)
     theirs = lru * 64 + e.a[i]
-    decided(b, D_BATCH, ours == theirs, X_SIZE, e, i, number, ours, theirs)
+    decided(b, bk.D_BATCH, ours == theirs, bk.X_SIZE, e, i, ours, theirs)
     if ours == theirs:
         return
     which = lru & 1
     task.turn = 1 - which
-    if e.a[i] < SWAP_CLUSTER_MAX:
+    if e.a[i] < k.SWAP_CLUSTER_MAX:
         sc.nr[which] = 0
     elif ours < 0:
-        sc.nr[which] = SWAP_CLUSTER_MAX
+        sc.nr[which] = k.SWAP_CLUSTER_MAX
 
 
 @part
 def shrinkers_follow(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int
 ) -> None:
     """mm_shrink_slab_start: shrink_lruvec is done; of a round's first one the priority is shown."""
     task.in_slab = 1
     priority = e.order[i]
-    if task.state == SHRINKERS and priority == sc.priority:
+    if task.state == bk.SHRINKERS and priority == sc.priority:
         return
-    if task.state != LISTS:
-        round_follows(s, b, task, sc, e, i, number, True)
+    if task.state != bk.LISTS:
+        round_follows(s, b, task, sc, e, i, True)
     if task.turn == 1:
         task.turn = 0
         batch = next_batch(sc, 1)
         if batch and sc.may_deactivate:
-            decided(b, D_BATCH, False, X_SIZE, e, i, number, LRU_ACTIVE_FILE * 64 + batch, NOTHING)
+            decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, k.LRU_ACTIVE_FILE * 64 + batch, NOTHING)
     round_ends(sc)
     more = sc.nr[0] > 0 or (sc.nr[1] > 0 and sc.may_deactivate != 0)
     if more:
-        decided(b, D_BATCH, False, X_SIZE, e, i, number, sc.nr[0], NOTHING)
+        decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, sc.nr[0], NOTHING)
     sc.nr[0] = sc.nr[1] = 0
-    decided(b, D_PRIORITY, priority == sc.priority, X_MARKS, e, i, number, sc.priority, priority)
-    sc.priority = min(priority, DEF_PRIORITY)
-    task.state = SHRINKERS
+    decided(b, bk.D_PRIORITY, priority == sc.priority, bk.X_MARKS, e, i, sc.priority, priority)
+    sc.priority = min(priority, k.DEF_PRIORITY)
+    task.state = bk.SHRINKERS

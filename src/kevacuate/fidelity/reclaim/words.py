@@ -6,24 +6,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.fidelity.reclaim.books import (
-    D_ASKED,
-    D_BATCH,
-    D_DIRECT,
-    D_END_ORDER,
-    D_FOLIO,
-    D_LOOK,
-    D_OUTCOME,
-    D_PRIORITY,
-    D_RECLAIMED,
-    D_ROUND,
-    D_SCANNED,
-    D_WAKE,
-    KINDS,
-    TIMELINE,
-    Facts,
-)
+from kevacuate.fidelity.reclaim import books as bk
+from kevacuate.fidelity.reclaim.books import Facts
 from kevacuate.measure.fidelity import Divergence
+from kevacuate.percent import percent
 
 OUTCOMES = ("reclaimed", "activated", "kept")
 LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file")
@@ -38,41 +24,41 @@ NOTES = (
 def shares(tally: npt.NDArray[np.int64]) -> tuple[str, ...]:
     """The level's parts with their exactness."""
     parts = (
-        ("wakes and stops of kswapd", TIMELINE),
-        ("amounts of each round", (D_PRIORITY, D_DIRECT, D_BATCH, D_SCANNED)),
-        ("which folios", (D_FOLIO,)),
-        ("what becomes of them", (D_OUTCOME, D_RECLAIMED)),
+        ("wakes and stops of kswapd", bk.TIMELINE),
+        ("amounts of each round", (bk.D_PRIORITY, bk.D_DIRECT, bk.D_BATCH, bk.D_SCANNED)),
+        ("which folios", (bk.D_FOLIO,)),
+        ("what becomes of them", (bk.D_OUTCOME, bk.D_RECLAIMED)),
     )
     found = []
     for name, kinds in parts:
         made = sum(int(tally[2 * kind]) for kind in kinds)
         wrong = sum(int(tally[2 * kind + 1]) for kind in kinds)
         if made:
-            found.append(f"{name}: {made - wrong:,} of {made:,} ({(made - wrong) / made:.2%})")
+            found.append(f"{name}: {made - wrong:,} of {made:,} ({percent((made - wrong) / made, 2)})")
     return tuple(found)
 
 
 def value_words(kind: int, value: int) -> str:
     """What the model or the kernel did, of a kind of decision."""
-    if kind == D_WAKE:
+    if kind == bk.D_WAKE:
         return "kswapd is woken" if value else "kswapd is not woken"
-    if kind == D_LOOK:
+    if kind == bk.D_LOOK:
         return "kswapd goes to sleep" if value else "kswapd begins a run"
-    if kind in (D_ROUND, D_DIRECT):
+    if kind in (bk.D_ROUND, bk.D_DIRECT):
         return "another round" if value else "the end"
-    if kind == D_ASKED:
+    if kind == bk.D_ASKED:
         return f"order {value >> 3}, highest zone index {value & 7}"
-    if kind == D_END_ORDER:
+    if kind == bk.D_END_ORDER:
         return f"order {value}"
-    if kind == D_PRIORITY:
+    if kind == bk.D_PRIORITY:
         return f"priority {value}"
-    if kind == D_BATCH:
+    if kind == bk.D_BATCH:
         return "no batch" if value < 0 else f"{value & 63} pages of {LISTS[min(value >> 6, 3)]}"
-    if kind in (D_SCANNED, D_RECLAIMED):
+    if kind in (bk.D_SCANNED, bk.D_RECLAIMED):
         return f"{value} pages"
-    if kind == D_FOLIO:
+    if kind == bk.D_FOLIO:
         return "no folio" if value < 0 else f"pfn {value:#x}"
-    return OUTCOMES[value] if kind == D_OUTCOME and 0 <= value < len(OUTCOMES) else str(value)
+    return OUTCOMES[value] if kind == bk.D_OUTCOME and 0 <= value < len(OUTCOMES) else str(value)
 
 
 def divergence(facts: Facts) -> Divergence:
@@ -81,7 +67,7 @@ def divergence(facts: Facts) -> Divergence:
     return Divergence(
         position=int(facts.first_position),
         ts=int(facts.first_ts),
-        what=KINDS[kind],
+        what=bk.KINDS[kind],
         model=value_words(kind, int(facts.first_model)),
         kernel=value_words(kind, int(facts.first_kernel)),
     )

@@ -6,38 +6,8 @@ The model has decided before. What a comparison shows of hidden state is put rig
 
 from __future__ import annotations
 
-from kevacuate.fidelity.tuning.books import (
-    F_INSERTIONS,
-    F_QUIET,
-    N_BEFORE,
-    N_FULL,
-    N_UNSEEN,
-    O_OWED,
-    O_OWED_PID,
-    OW,
-    PHASES,
-    SL_ACTIVE,
-    SL_ASKED,
-    SL_BELOW,
-    SL_COUNT,
-    SL_DRAINS,
-    SL_FREE_HIGH,
-    SL_OPEN,
-    SL_PCP,
-    SL_TASK,
-    SLOTS,
-    SW,
-    W_BEFORE,
-    W_CLEARING,
-    W_COMMITS,
-    W_DRAINER,
-    W_INDEX,
-    W_PCP,
-    W_PID,
-    W_SLOT,
-    WW,
-    TuningBooks,
-)
+from kevacuate.fidelity.tuning import books as bk
+from kevacuate.fidelity.tuning.books import TuningBooks
 from kevacuate.fidelity.tuning.decay import decay_drains
 from kevacuate.fidelity.tuning.slots import (
     free_slot,
@@ -71,13 +41,13 @@ UNSURE = 16
 @part(cold=True)
 def taken_unseen(s: View, b: TuningBooks, pcp: int, cpu: int) -> None:
     """A free that just reached the limit did not drain: the task that ran before has taken a page, which shows later."""
-    if b.sets[pcp * OW + O_OWED]:
+    if b.sets[pcp * bk.OW + bk.O_OWED]:
         return
-    b.inputs[N_UNSEEN] += 1
+    b.inputs[bk.N_UNSEEN] += 1
     s.pcp[pcp].count -= 1
-    b.sets[pcp * OW + O_OWED] = 1
-    b.sets[pcp * OW + O_OWED_PID] = b.cpu[cpu * WW + W_BEFORE]
-    pages = min(s.pcp[pcp].free_count, b.cpu[cpu * WW + W_COMMITS] + 0)
+    b.sets[pcp * bk.OW + bk.O_OWED] = 1
+    b.sets[pcp * bk.OW + bk.O_OWED_PID] = b.cpu[cpu * bk.WW + bk.W_BEFORE]
+    pages = min(s.pcp[pcp].free_count, b.cpu[cpu * bk.WW + bk.W_COMMITS] + 0)
     earlier = s.pcp[pcp].free_count - pages
     s.pcp[pcp].free_count = pages + (earlier >> 1)
 
@@ -86,36 +56,36 @@ def taken_unseen(s: View, b: TuningBooks, pcp: int, cpu: int) -> None:
 def not_taken(s: View, b: TuningBooks, pid: int) -> None:
     """The task runs on, and shows no such page: it had taken none."""
     for pcp in range(s.cfg.nr_zones * s.cfg.nr_cpus):
-        if b.sets[pcp * OW + O_OWED] and b.sets[pcp * OW + O_OWED_PID] == pid:
-            s.pcp[pcp].count += b.sets[pcp * OW + O_OWED]
-            b.sets[pcp * OW + O_OWED] = 0
+        if b.sets[pcp * bk.OW + bk.O_OWED] and b.sets[pcp * bk.OW + bk.O_OWED_PID] == pid:
+            s.pcp[pcp].count += b.sets[pcp * bk.OW + bk.O_OWED]
+            b.sets[pcp * bk.OW + bk.O_OWED] = 0
 
 
 @part(cold=True)
 def learn(s: View, b: TuningBooks, w: int, cpu: int, now: int) -> None:
     """What it shows that a free drained nothing: kswapd idle, a count that was smaller, or BELOW_HIGH clear."""
-    sl = w * SW
-    pcp = b.slots[sl + SL_PCP] + 0
+    sl = w * bk.SW
+    pcp = b.slots[sl + bk.SL_PCP] + 0
     limit = 4 * s.pcp[pcp].batch
-    if b.slots[sl + SL_ACTIVE]:
-        sure = b.facts[F_INSERTIONS] or b.slots[sl + SL_COUNT] >= limit + UNSURE
-        if sure or not is_kswapd(b, b.slots[sl + SL_TASK] + 0):
+    if b.slots[sl + bk.SL_ACTIVE]:
+        sure = b.facts[bk.F_INSERTIONS] or b.slots[sl + bk.SL_COUNT] >= limit + UNSURE
+        if sure or not is_kswapd(b, b.slots[sl + bk.SL_TASK] + 0):
             put_right(s, b, 0, now)
-        elif b.slots[sl + SL_COUNT] == limit:
+        elif b.slots[sl + bk.SL_COUNT] == limit:
             taken_unseen(s, b, pcp, cpu)
-    elif b.slots[sl + SL_BELOW]:
-        not_below_high(s, b, b.slots[sl + SL_PCP] // s.cfg.nr_cpus)
+    elif b.slots[sl + bk.SL_BELOW]:
+        not_below_high(s, b, b.slots[sl + bk.SL_PCP] // s.cfg.nr_cpus)
 
 
 @part(cold=True)
 def drained_nothing(s: View, b: TuningBooks, cpu: int, now: int) -> None:
     """The free that waited on *cpu* for its first sub-batch had none: the kernel did not drain."""
-    w = b.cpu[cpu * WW + W_SLOT] + 0
-    b.cpu[cpu * WW + W_PID] = 0
-    sl = w * SW
-    if w < 0 or b.slots[sl + SL_DRAINS] > 0:
+    w = b.cpu[cpu * bk.WW + bk.W_SLOT] + 0
+    b.cpu[cpu * bk.WW + bk.W_PID] = 0
+    sl = w * bk.SW
+    if w < 0 or b.slots[sl + bk.SL_DRAINS] > 0:
         return
-    if not b.slots[sl + SL_FREE_HIGH]:
+    if not b.slots[sl + bk.SL_FREE_HIGH]:
         learn(s, b, w, cpu, now)
     settle(s, b, w)
 
@@ -124,9 +94,9 @@ def drained_nothing(s: View, b: TuningBooks, cpu: int, now: int) -> None:
 def settle_all(s: View, b: TuningBooks) -> None:
     """Nothing goes on behind a dump, or the end."""
     for cpu in range(s.cfg.nr_cpus):
-        if b.cpu[cpu * WW + W_PID]:
+        if b.cpu[cpu * bk.WW + bk.W_PID]:
             drained_nothing(s, b, cpu, 0)
-    for w in range(SLOTS):
+    for w in range(bk.SLOTS):
         settle(s, b, w)
 
 
@@ -139,8 +109,8 @@ def largest_step(s: View, batch: int) -> int:
 @part
 def expected(b: TuningBooks, w: int, asked: int, step: int, count: int) -> bool:
     """Whether under some phase the drain's next sub-batch asks for so many pages."""
-    for p in range(PHASES):
-        left = b.left[w * PHASES + p] + 0
+    for p in range(bk.PHASES):
+        left = b.left[w * bk.PHASES + p] + 0
         if left > 0 and min(left, step, count) == asked:
             return True
     return False
@@ -149,19 +119,19 @@ def expected(b: TuningBooks, w: int, asked: int, step: int, count: int) -> bool:
 @part
 def compare_sub_batch(b: TuningBooks, w: int, asked: int, step: int, count: int) -> None:
     """Hold a sub-batch against what each phase asks for."""
-    sl = w * SW
-    b.slots[sl + SL_DRAINS] += 1
-    b.slots[sl + SL_ASKED] += asked
+    sl = w * bk.SW
+    b.slots[sl + bk.SL_DRAINS] += 1
+    b.slots[sl + bk.SL_ASKED] += asked
     more = 0
-    for p in range(PHASES):
-        here = w * PHASES + p
+    for p in range(bk.PHASES):
+        here = w * bk.PHASES + p
         left = b.left[here] + 0
         if min(left, step, count) != asked:
             b.wrong[here] = 1
         left = max(left - step, 0)
         b.left[here] = left
         more |= left
-    b.slots[sl + SL_OPEN] = more != 0
+    b.slots[sl + bk.SL_OPEN] = more != 0
 
 
 @part
@@ -181,37 +151,39 @@ def is_full_drain(s: View, z: int, asked: int, pindex: int) -> bool:
 
 
 @part
-def drain(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def drain(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 2: the sub-batch of some free's drain, of the decay's, or of a full drain."""
     z, cpu, asked, pindex, pid = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0, e.mt[i] + 0, e.pid[i] + 0
     pcp = pcp_number(s, z, cpu)
     lists = s.pcp[pcp]
     batch, count = lists.batch, lists.count
-    waits = cpu * WW
+    waits = cpu * bk.WW
     w = slot_of(b, pid, pcp, pindex)
     step = largest_step(s, batch)
     known = w >= 0 and expected(b, w, asked, step, count)
     if not known and is_full_drain(s, z, asked, pindex):
-        b.inputs[N_FULL] += 1
+        b.inputs[bk.N_FULL] += 1
         return
     unexpected = (
-        b.cpu[waits + W_PID] == pid + 1 and b.cpu[waits + W_PCP] == pcp and b.cpu[waits + W_INDEX] == pindex
+        b.cpu[waits + bk.W_PID] == pid + 1
+        and b.cpu[waits + bk.W_PCP] == pcp
+        and b.cpu[waits + bk.W_INDEX] == pindex
     )
-    if not known and unexpected and b.cpu[waits + W_SLOT] < 0:
+    if not known and unexpected and b.cpu[waits + bk.W_SLOT] < 0:
         w = free_slot(s, b, e.ts[i] + 0)
-        for p in range(PHASES):
-            b.left[w * PHASES + p] = 0
-        open_slot(s, b, w, cpu, e.ts[i] + 0, count, 0, 0)
-    if w < 0 and b.facts[F_QUIET] == 0:
-        b.inputs[N_BEFORE] += 1
+        for p in range(bk.PHASES):
+            b.left[w * bk.PHASES + p] = 0
+        open_slot(b, w, cpu, e.ts[i] + 0, count, 0, 0)
+    if w < 0 and b.facts[bk.F_QUIET] == 0:
+        b.inputs[bk.N_BEFORE] += 1
         return
     if w < 0:
-        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, number + i)
+        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, b.facts[bk.F_NUMBER] + i)
         return
-    sl = w * SW
-    begins = b.slots[sl + SL_DRAINS] == 0 and not b.slots[sl + SL_FREE_HIGH]
-    if begins and count < lists.high_min and not b.slots[sl + SL_ACTIVE]:
+    sl = w * bk.SW
+    begins = b.slots[sl + bk.SL_DRAINS] == 0 and not b.slots[sl + bk.SL_FREE_HIGH]
+    if begins and count < lists.high_min and not b.slots[sl + bk.SL_ACTIVE]:
         put_right(s, b, 1, e.ts[i] + 0)
     compare_sub_batch(b, w, asked, step, count)
-    b.cpu[waits + W_CLEARING] = z + 1
-    b.cpu[waits + W_DRAINER] = pid
+    b.cpu[waits + bk.W_CLEARING] = z + 1
+    b.cpu[waits + bk.W_DRAINER] = pid

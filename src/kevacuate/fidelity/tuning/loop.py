@@ -13,31 +13,8 @@ from kevacuate.fidelity.pcp_frees import (
     scans,
     unused,
 )
-from kevacuate.fidelity.tuning.books import (
-    F_INSERTIONS,
-    F_KSWAPD,
-    F_LISTS,
-    F_QUIET,
-    N_FREES,
-    N_INSERTED,
-    O_FACTORS,
-    OW,
-    W_BEFORE,
-    W_COMMITS,
-    W_FREE_COUNT,
-    W_FREE_HIGH,
-    W_INDEX,
-    W_LOCKED,
-    W_PCP,
-    W_PID,
-    W_REFILL,
-    W_ROW,
-    W_RUN,
-    W_SLOT,
-    WW,
-    TuningBooks,
-    TuningScratch,
-)
+from kevacuate.fidelity.tuning import books as bk
+from kevacuate.fidelity.tuning.books import TuningBooks, TuningScratch
 from kevacuate.fidelity.tuning.decay import (
     catch_up,
 )
@@ -105,64 +82,38 @@ from kevacuate.mm.pcp import (
     pcp_number,
 )
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_FAST_ISOLATE_FREEPAGES,
-    COMPACTION_ISOLATE_FREEPAGES,
-    COMPACTION_ISOLATE_MIGRATEPAGES,
-    COMPACTION_TRY_TO_COMPACT_PAGES,
-    EVAC_CLAIM,
-    GT_BLK,
-    GT_EVAC,
-    GT_LIST,
-    GT_RMQ,
-    MM_PAGE_ALLOC,
-    MM_PAGE_ALLOC_EXTFRAG,
-    MM_PAGE_ALLOC_ZONE_LOCKED,
-    MM_PAGE_FREE,
-    MM_PAGE_FREE_BATCHED,
-    MM_PAGE_PCPU_DRAIN,
-    RMQ_BUDDY,
-    RMQ_BULK,
-    RMQ_BULK_PAGE,
-    RMQ_DRAIN,
-    RMQ_FREE,
-    RMQ_INSERT,
-    VMSCAN_BALANCE_PGDAT_BEGIN,
-    VMSCAN_BALANCE_PGDAT_END,
-)
+from kevacuate.recording import event_numbers as ev
 
 
 @part(inline=True)
-def commit(
-    s: View, b: TuningBooks, e: EventChunk, i: int, number: int, pfn: int, order: int, pindex: int
-) -> None:
+def commit(s: View, b: TuningBooks, e: EventChunk, i: int, pfn: int, order: int, pindex: int) -> None:
     """A free reaches a per-CPU list: decide whether and how much it drains (free_frozen_page_commit)."""
     z, cpu, pid = page_zone(s, pfn), e.cpu[i] + 0, e.pid[i] + 0
-    waits = cpu * WW
-    if b.cpu[waits + W_PID]:
+    waits = cpu * bk.WW
+    if b.cpu[waits + bk.W_PID]:
         drained_nothing(s, b, cpu, e.ts[i] + 0)
     drain_counted(s, b, cpu)
     pcp = pcp_number(s, z, cpu)
     lists = s.pcp[pcp]
     set_aside(s, b, pfn, order)
     put_on(s, b, pfn, order, pcp)
-    b.cpu[waits + W_COMMITS] += 1
-    if not b.facts[F_INSERTIONS]:
+    b.cpu[waits + bk.W_COMMITS] += 1
+    if not b.facts[bk.F_INSERTIONS]:
         unused(b, pfn, order)
     elif lists.count != e.d[i]:
         follow_count(s, b, pcp, cpu, pid, e.d[i] + 0)
-    if b.sets[pcp * OW + O_FACTORS]:
+    if b.sets[pcp * bk.OW + bk.O_FACTORS]:
         halve_factors(b, pcp)
     count = lists.count
     free_high = count_free(s, lists, order, count)
-    b.cpu[waits + W_PID] = pid + 1
-    b.cpu[waits + W_PCP] = pcp
-    b.cpu[waits + W_INDEX] = pindex
-    b.cpu[waits + W_ROW] = number + i
-    b.cpu[waits + W_SLOT] = -1
-    b.cpu[waits + W_FREE_COUNT] = lists.free_count
-    b.cpu[waits + W_FREE_HIGH] = free_high
-    b.facts[F_QUIET] += 1
+    b.cpu[waits + bk.W_PID] = pid + 1
+    b.cpu[waits + bk.W_PCP] = pcp
+    b.cpu[waits + bk.W_INDEX] = pindex
+    b.cpu[waits + bk.W_ROW] = b.facts[bk.F_NUMBER] + i
+    b.cpu[waits + bk.W_SLOT] = -1
+    b.cpu[waits + bk.W_FREE_COUNT] = lists.free_count
+    b.cpu[waits + bk.W_FREE_HIGH] = free_high
+    b.facts[bk.F_QUIET] += 1
     if may_matter(s, b, z, pcp, count, free_high):
         decide_drain(s, b, z, cpu, pid, count, free_high, e.ts[i] + 0)
 
@@ -176,13 +127,11 @@ def decide_drain(
     w = free_slot(s, b, ts)
     active, below = s.zone[z].reclaim_active, s.zone[z].below_high
     if drain_sizes(s, b, z, cpu, count, free_high, w):
-        open_slot(s, b, w, cpu, ts, count, active, below)
+        open_slot(b, w, cpu, ts, count, active, below)
 
 
 @part(inline=True)
-def free_without_insertions(
-    s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int, number: int
-) -> None:
+def free_without_insertions(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int) -> None:
     """Where gt_rmq 5 is not recorded: what reaches the lists at a free follows from the page's other events."""
     order = inserted_order(b, e, w, i)
     first = e.pfn[i] + 0
@@ -191,40 +140,40 @@ def free_without_insertions(
         end = group_end(b, e, w, i)
         order = group_order(s, first, end)
     while order >= 0 and first < end:
-        b.inputs[N_FREES] += 1
+        b.inputs[bk.N_FREES] += 1
         mt = get_pfnblock_migratetype(s, first)
         if pcp_allowed_order(s, order) and mt != MIGRATE_ISOLATE:
             if mt >= MIGRATE_PCPTYPES:
                 mt = MIGRATE_MOVABLE
-            commit(s, b, e, i, number, first, order, order_to_pindex(order, mt))
+            commit(s, b, e, i, first, order, order_to_pindex(order, mt))
         first += 1 << order
         if first < end:
             order = group_order(s, first, end)
 
 
 @part(inline=True)
-def request(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def request(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
-    if kind == RMQ_INSERT:
-        if b.facts[F_INSERTIONS]:
-            b.inputs[N_INSERTED] += 1
-            commit(s, b, e, i, number, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
+    if kind == ev.RMQ_INSERT:
+        if b.facts[bk.F_INSERTIONS]:
+            b.inputs[bk.N_INSERTED] += 1
+            commit(s, b, e, i, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
         return
     drain_counted(s, b, cpu + 0)
-    b.cpu[cpu * WW + W_LOCKED] = -1
-    b.cpu[cpu * WW + W_REFILL] = 0
-    if kind == RMQ_BULK:
-        refill(s, b, e, i, number)
-    elif kind == RMQ_BUDDY:
+    b.cpu[cpu * bk.WW + bk.W_LOCKED] = -1
+    b.cpu[cpu * bk.WW + bk.W_REFILL] = 0
+    if kind == ev.RMQ_BULK:
+        refill(s, b, e, i)
+    elif kind == ev.RMQ_BUDDY:
         buddy_request(s, b, e, i)
-    elif kind == RMQ_DRAIN:
-        drain(s, b, e, i, number)
-    elif kind == RMQ_BULK_PAGE:
+    elif kind == ev.RMQ_DRAIN:
+        drain(s, b, e, i)
+    elif kind == ev.RMQ_BULK_PAGE:
         bulk_page(s, b, e.pfn[i] + 0)
-    elif kind == RMQ_FREE:
+    elif kind == ev.RMQ_FREE:
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
-        if not b.facts[F_LISTS]:
+        if not b.facts[bk.F_LISTS]:
             s.zone[page_zone(s, e.pfn[i] + 0)].nr_free_pages += 1 << e.order[i]
 
 
@@ -232,33 +181,33 @@ def request(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None
 def other_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """What concerns the zones only."""
     kind = e.kind[i]
-    if kind == GT_BLK:
+    if kind == ev.GT_BLK:
         set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
-    elif kind == GT_EVAC:
-        if e.order[i] == EVAC_CLAIM:
+    elif kind == ev.GT_EVAC:
+        if e.order[i] == ev.EVAC_CLAIM:
             claim_attempt(s, b, page_zone(s, e.pfn[i] + 0))
-    elif kind == COMPACTION_ISOLATE_MIGRATEPAGES:
+    elif kind == ev.COMPACTION_ISOLATE_MIGRATEPAGES:
         scans(b, e, i)
-    elif kind == COMPACTION_TRY_TO_COMPACT_PAGES:
+    elif kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
         no_chunk_found(s)
-    elif kind == VMSCAN_BALANCE_PGDAT_BEGIN or kind == VMSCAN_BALANCE_PGDAT_END:
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN or kind == ev.VMSCAN_BALANCE_PGDAT_END:
         vmscan_event(s, b, e, i)
-    elif (kind == COMPACTION_ISOLATE_FREEPAGES or kind == COMPACTION_FAST_ISOLATE_FREEPAGES) and not b.facts[
-        F_LISTS
-    ]:
+    elif (
+        kind == ev.COMPACTION_ISOLATE_FREEPAGES or kind == ev.COMPACTION_FAST_ISOLATE_FREEPAGES
+    ) and not b.facts[bk.F_LISTS]:
         isolated(s, e.pfn[i] + 0, e.c[i] + 0)
 
 
 @part(inline=True)
 def task_runs(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int) -> None:
     """Keep which task runs on the CPU, and what is inferred of kswapd."""
-    at, pid = e.cpu[i] * WW, e.pid[i]
-    if b.cpu[at + W_RUN] != pid:
-        b.cpu[at + W_BEFORE] = b.cpu[at + W_RUN]
-        b.cpu[at + W_RUN] = pid
-        b.cpu[at + W_COMMITS] = 0
+    at, pid = e.cpu[i] * bk.WW, e.pid[i]
+    if b.cpu[at + bk.W_RUN] != pid:
+        b.cpu[at + bk.W_BEFORE] = b.cpu[at + bk.W_RUN]
+        b.cpu[at + bk.W_RUN] = pid
+        b.cpu[at + bk.W_COMMITS] = 0
         goes_on(s, b, e.cpu[i] + 0, pid + 0)
-        if not b.facts[F_INSERTIONS] and e.kind[i] != MM_PAGE_ALLOC:
+        if not b.facts[bk.F_INSERTIONS] and e.kind[i] != ev.MM_PAGE_ALLOC:
             not_taken(s, b, pid + 0)
     if is_kswapd(b, pid):
         infer_kswapd(s, b, e, w, i)
@@ -270,39 +219,39 @@ def tuning_rows(
 ) -> None:
     """Run the first *rows* rows through the tuning level; the rest is there to look ahead. *number* is that of row 0."""
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
-    b.facts[F_ROWS] = events.kind.size
-    if not b.facts[F_INSERTIONS]:
+    b.facts[F_ROWS], b.facts[bk.F_NUMBER] = events.kind.size, number
+    if not b.facts[bk.F_INSERTIONS]:
         find_fates(b, e, w, events.kind.size)
-    if b.facts[F_KSWAPD]:
+    if b.facts[bk.F_KSWAPD]:
         find_next_kswapd(b, e, w, events.kind.size)
     for i in range(rows):
         kind, cpu = e.kind[i], e.cpu[i]
-        if kind == GT_LIST:
-            if b.facts[F_LISTS]:
+        if kind == ev.GT_LIST:
+            if b.facts[bk.F_LISTS]:
                 list_operation(s, page_zone(s, e.pfn[i] + 0), e.a[i] + 0, e.order[i] + 0, e.mt[i] + 0)
             continue
-        catch_up(s, b, cpu + 0, e.ts[i] + 0, number + i)
+        catch_up(s, b, cpu + 0, e.ts[i] + 0, b.facts[bk.F_NUMBER] + i)
         kswapd_idle(s, b, e.ts[i] + 0)
         task_runs(s, b, e, w, i)
-        if kind <= MM_PAGE_FREE and b.cpu[cpu * WW + W_SLOT] < 0:
-            b.cpu[cpu * WW + W_PID] = 0
-        if kind == MM_PAGE_ALLOC:
+        if kind <= ev.MM_PAGE_FREE and b.cpu[cpu * bk.WW + bk.W_SLOT] < 0:
+            b.cpu[cpu * bk.WW + bk.W_PID] = 0
+        if kind == ev.MM_PAGE_ALLOC:
             drain_counted(s, b, cpu + 0)
             allocate(s, b, e, i)
-        elif kind == GT_RMQ:
-            request(s, b, e, i, number)
-        elif kind == MM_PAGE_ALLOC_ZONE_LOCKED:
+        elif kind == ev.GT_RMQ:
+            request(s, b, e, i)
+        elif kind == ev.MM_PAGE_ALLOC_ZONE_LOCKED:
             taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
-            b.cpu[cpu * WW + W_LOCKED] = e.pfn[i]
-        elif kind == MM_PAGE_ALLOC_EXTFRAG:
-            if b.cpu[cpu * WW + W_LOCKED] != e.pfn[i]:
+            b.cpu[cpu * bk.WW + bk.W_LOCKED] = e.pfn[i]
+        elif kind == ev.MM_PAGE_ALLOC_EXTFRAG:
+            if b.cpu[cpu * bk.WW + bk.W_LOCKED] != e.pfn[i]:
                 taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
-            b.cpu[cpu * WW + W_LOCKED] = -1
-        elif kind == MM_PAGE_PCPU_DRAIN:
+            b.cpu[cpu * bk.WW + bk.W_LOCKED] = -1
+        elif kind == ev.MM_PAGE_PCPU_DRAIN:
             drained(s, b, e.pfn[i] + 0, e.order[i] + 0)
-        elif kind == MM_PAGE_FREE or kind == MM_PAGE_FREE_BATCHED:
-            if not b.facts[F_INSERTIONS]:
-                free_without_insertions(s, b, e, w, i, number)
+        elif kind == ev.MM_PAGE_FREE or kind == ev.MM_PAGE_FREE_BATCHED:
+            if not b.facts[bk.F_INSERTIONS]:
+                free_without_insertions(s, b, e, w, i)
         else:
             other_event(s, b, e, i)
 

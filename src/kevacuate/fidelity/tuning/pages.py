@@ -8,25 +8,8 @@ took a page and was interrupted before its mm_page_alloc: the allocation is then
 
 from __future__ import annotations
 
-from kevacuate.fidelity.tuning.books import (
-    F_INSERTIONS,
-    F_LISTS,
-    N_ALLOCS,
-    N_CHUNKS,
-    N_DRAINED,
-    N_EARLY,
-    N_REFILLS,
-    O_OWED,
-    O_OWED_PID,
-    OW,
-    W_BEFORE,
-    W_CLEARING,
-    W_COMMITS,
-    W_FRESH,
-    W_REFILL,
-    WW,
-    TuningBooks,
-)
+from kevacuate.fidelity.tuning import books as bk
+from kevacuate.fidelity.tuning.books import TuningBooks
 from kevacuate.fidelity.tuning.phases import (
     refill_sizes,
 )
@@ -88,17 +71,17 @@ def put_on(s: View, b: TuningBooks, pfn: int, order: int, pcp: int) -> None:
 @part(inline=True)
 def drain_counted(s: View, b: TuningBooks, cpu: int) -> None:
     """What follows once the pages of a free's sub-batch have been counted."""
-    if b.cpu[cpu * WW + W_CLEARING]:
+    if b.cpu[cpu * bk.WW + bk.W_CLEARING]:
         sub_batch_done(s, b, cpu)
 
 
 @part(inline=True)
 def owed(b: TuningBooks, pcp: int, pid: int, pages: int) -> bool:
     """Whether the allocation was counted when a list's count showed it."""
-    at = pcp * OW
-    if b.sets[at + O_OWED] < pages or b.sets[at + O_OWED_PID] != pid:
+    at = pcp * bk.OW
+    if b.sets[at + bk.O_OWED] < pages or b.sets[at + bk.O_OWED_PID] != pid:
         return False
-    b.sets[at + O_OWED] -= pages
+    b.sets[at + bk.O_OWED] -= pages
     return True
 
 
@@ -109,14 +92,14 @@ def allocate(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     if pfn < 0:
         no_chunk_found(s)
         return
-    if not b.facts[F_INSERTIONS]:
+    if not b.facts[bk.F_INSERTIONS]:
         for page in range(pfn, pfn + (1 << order)):
             b.alloc_order[page] = order
             b.used[page] = 1
     pcp = set_aside(s, b, pfn, order)
     if pcp < 0:
         return
-    b.inputs[N_ALLOCS] += 1
+    b.inputs[bk.N_ALLOCS] += 1
     if owed(b, pcp, e.pid[i] + 0, 1 << order):
         s.pcp[pcp].count += 1 << order
         return
@@ -129,16 +112,16 @@ def allocate(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
 @part(inline=True)
 def taken(s: View, b: TuningBooks, cpu: int, pfn: int, order: int) -> None:
     """A chunk left the buddy lists: for the list set that is being refilled, but for the first, which is allocated at once."""
-    if not b.facts[F_LISTS]:
+    if not b.facts[bk.F_LISTS]:
         s.zone[page_zone(s, pfn)].nr_free_pages -= 1 << order
     set_aside(s, b, pfn, order)
-    at = cpu * WW
-    pcp = b.cpu[at + W_REFILL] - 1
+    at = cpu * bk.WW
+    pcp = b.cpu[at + bk.W_REFILL] - 1
     if pcp < 0:
         return
-    b.inputs[N_CHUNKS] += 1
-    if b.cpu[at + W_FRESH]:
-        b.cpu[at + W_FRESH] = 0
+    b.inputs[bk.N_CHUNKS] += 1
+    if b.cpu[at + bk.W_FRESH]:
+        b.cpu[at + bk.W_FRESH] = 0
         return
     put_on(s, b, pfn, order, pcp)
 
@@ -146,9 +129,9 @@ def taken(s: View, b: TuningBooks, cpu: int, pfn: int, order: int) -> None:
 @part(inline=True)
 def drained(s: View, b: TuningBooks, pfn: int, order: int) -> None:
     """mm_page_pcpu_drain: a chunk went back to the buddy lists."""
-    b.inputs[N_DRAINED] += 1
+    b.inputs[bk.N_DRAINED] += 1
     z = page_zone(s, pfn)
-    if not b.facts[F_LISTS]:
+    if not b.facts[bk.F_LISTS]:
         s.zone[z].nr_free_pages += 1 << order
     set_aside(s, b, pfn, order)
 
@@ -160,29 +143,31 @@ def follow_count(s: View, b: TuningBooks, pcp: int, cpu: int, pid: int, recorded
         return
     more = s.pcp[pcp].count - recorded
     s.pcp[pcp].count = recorded
-    at = pcp * OW
+    at = pcp * bk.OW
     if more < 0:
-        b.sets[at + O_OWED] = max(b.sets[at + O_OWED] + more, 0)
+        b.sets[at + bk.O_OWED] = max(b.sets[at + bk.O_OWED] + more, 0)
         return
-    b.inputs[N_EARLY] += 1
+    b.inputs[bk.N_EARLY] += 1
     s.pcp[pcp].free_count >>= 1
-    b.sets[at + O_OWED] += more
-    b.sets[at + O_OWED_PID] = pid if b.cpu[cpu * WW + W_COMMITS] > 1 else b.cpu[cpu * WW + W_BEFORE]
+    b.sets[at + bk.O_OWED] += more
+    b.sets[at + bk.O_OWED_PID] = (
+        pid if b.cpu[cpu * bk.WW + bk.W_COMMITS] > 1 else b.cpu[cpu * bk.WW + bk.W_BEFORE]
+    )
 
 
 @part(cold=True)
-def refill(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def refill(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 0: the model says how many chunks; then the kernel's number is looked at."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
-    b.inputs[N_REFILLS] += 1
+    b.inputs[bk.N_REFILLS] += 1
     test_zones_above(s, z, ZONE_MOVABLE, order)
     test_high_mark(s, z, order)
     pcp = pcp_number(s, z, cpu)
     lists = s.pcp[pcp]
     lists.free_count >>= 1
-    refill_sizes(s, b, z, cpu, order, e.d[i] + 0, number + i, e.ts[i] + 0)
-    b.cpu[cpu * WW + W_REFILL] = pcp + 1
-    b.cpu[cpu * WW + W_FRESH] = 1
+    refill_sizes(s, b, z, cpu, order, e.d[i] + 0, b.facts[bk.F_NUMBER] + i, e.ts[i] + 0)
+    b.cpu[cpu * bk.WW + bk.W_REFILL] = pcp + 1
+    b.cpu[cpu * bk.WW + bk.W_FRESH] = 1
 
 
 @part(cold=True)
@@ -194,7 +179,7 @@ def buddy_request(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     if e.c[i] & ALLOC_HIGHATOMIC and pcp_allowed_order(s, order):
         pcp_at(s, z, cpu).free_count >>= 1
         refill_sizes(s, b, z, cpu, order, -1, 0, 0)
-    b.cpu[cpu * WW + W_REFILL] = DIRECT
+    b.cpu[cpu * bk.WW + bk.W_REFILL] = DIRECT
 
 
 @part(cold=True)

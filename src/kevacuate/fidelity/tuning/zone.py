@@ -8,32 +8,15 @@ too few pages, or if direct compaction or a failed allocation shows it.
 
 from __future__ import annotations
 
-from kevacuate.fidelity.tuning.books import (
-    F_BATCHED,
-    F_KSWAPD,
-    F_RUNNING,
-    F_UNTIL,
-    F_VMSCAN,
-    N_BALANCES,
-    N_BOOSTS,
-    N_CORRECTED,
-    N_INFERRED,
-    TuningBooks,
-    TuningScratch,
-)
+from kevacuate.fidelity.tuning import books as bk
+from kevacuate.fidelity.tuning.books import TuningBooks, TuningScratch
 from kevacuate.jit import part
 from kevacuate.mm.constants import MIGRATE_ISOLATE, NEVER, WMARK_HIGH, ZONE_MOVABLE
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_SUITABLE,
-    COMPACTION_WAKEUP_KCOMPACTD,
-    LIST_DELETE,
-    MM_PAGE_FREE_BATCHED,
-    VMSCAN_BALANCE_PGDAT_BEGIN,
-)
+from kevacuate.recording import event_numbers as ev
 
 KSWAPD_GAP_NS = 30_000_000
 """kswapd's batched frees are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown.
@@ -88,14 +71,14 @@ def clear_below_high(s: View, z: int) -> None:
 @part(inline=True)
 def list_operation(s: View, z: int, op: int, order: int, mt: int) -> None:
     """gt_list: a chunk came to a free list, or left it."""
-    if mt != MIGRATE_ISOLATE and op <= LIST_DELETE:
-        s.zone[z].nr_free_pages += (1 << order) if op < LIST_DELETE else -(1 << order)
+    if mt != MIGRATE_ISOLATE and op <= ev.LIST_DELETE:
+        s.zone[z].nr_free_pages += (1 << order) if op < ev.LIST_DELETE else -(1 << order)
 
 
 @part(cold=True)
 def claim_attempt(s: View, b: TuningBooks, z: int) -> None:
     """gt_evac 0: every attempt to claim below pageblock order boosts first."""
-    b.inputs[N_BOOSTS] += 1
+    b.inputs[bk.N_BOOSTS] += 1
     boost_watermark(s, z, 0)
 
 
@@ -123,8 +106,8 @@ def balance_ends(s: View, node: int) -> None:
 @part(cold=True)
 def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """Begin and end of balance_pgdat, where they are recorded."""
-    if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
-        b.inputs[N_BALANCES] += 1
+    if e.kind[i] == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
+        b.inputs[bk.N_BALANCES] += 1
         balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     else:
         balance_ends(s, e.a[i] + 0)
@@ -138,7 +121,9 @@ def find_next_kswapd(b: TuningBooks, e: EventChunk, w: TuningScratch, rows: int)
     while i >= 0:
         kind = e.kind[i]
         if (
-            kind == MM_PAGE_FREE_BATCHED or kind == COMPACTION_SUITABLE or kind == COMPACTION_WAKEUP_KCOMPACTD
+            kind == ev.MM_PAGE_FREE_BATCHED
+            or kind == ev.COMPACTION_SUITABLE
+            or kind == ev.COMPACTION_WAKEUP_KCOMPACTD
         ) and is_kswapd(b, e.pid[i]):
             w.later[i] = later
             later = e.ts[i] + 0
@@ -151,27 +136,27 @@ def infer_kswapd(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: in
 
     Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
     """
-    if e.kind[i] == COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == COMPACTION_SUITABLE:
+    if e.kind[i] == ev.COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == ev.COMPACTION_SUITABLE:
         inferred_end(s, b)
-    if e.kind[i] != MM_PAGE_FREE_BATCHED:
+    if e.kind[i] != ev.MM_PAGE_FREE_BATCHED:
         return
-    if b.facts[F_RUNNING] and e.ts[i] - b.facts[F_BATCHED] > BOOST_GAP_NS:
+    if b.facts[bk.F_RUNNING] and e.ts[i] - b.facts[bk.F_BATCHED] > BOOST_GAP_NS:
         inferred_end(s, b)
-    b.facts[F_BATCHED] = e.ts[i]
-    if not b.facts[F_RUNNING]:
-        b.inputs[N_INFERRED] += 1
-        b.facts[F_RUNNING] = 1
+    b.facts[bk.F_BATCHED] = e.ts[i]
+    if not b.facts[bk.F_RUNNING]:
+        b.inputs[bk.N_INFERRED] += 1
+        b.facts[bk.F_RUNNING] = 1
         balance_begins(s, 0, ZONE_MOVABLE, b.zone_index)
     set_active(s, 1)
     goes_on = w.later[i] - e.ts[i] <= KSWAPD_GAP_NS
-    b.facts[F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
+    b.facts[bk.F_UNTIL] = w.later[i] if goes_on else e.ts[i] + KSWAPD_END_NS
 
 
 @part(cold=True)
 def inferred_end(s: View, b: TuningBooks) -> None:
     """kswapd has ended, as far as can be told."""
-    if b.facts[F_RUNNING]:
-        b.facts[F_RUNNING] = 0
+    if b.facts[bk.F_RUNNING]:
+        b.facts[bk.F_RUNNING] = 0
         balance_ends(s, 0)
     set_active(s, 0)
 
@@ -186,21 +171,21 @@ def set_active(s: View, active: int) -> None:
 @part(cold=True)
 def put_right(s: View, b: TuningBooks, active: int, now: int) -> None:
     """A free that has been compared shows whether kswapd was active; by inference only."""
-    if b.facts[F_VMSCAN]:
+    if b.facts[bk.F_VMSCAN]:
         return
-    b.inputs[N_CORRECTED] += 1
+    b.inputs[bk.N_CORRECTED] += 1
     set_active(s, active)
     if active:
-        b.facts[F_UNTIL] = max(b.facts[F_UNTIL] + 0, now + KSWAPD_GAP_NS)
-        b.facts[F_RUNNING] = 1
+        b.facts[bk.F_UNTIL] = max(b.facts[bk.F_UNTIL] + 0, now + KSWAPD_GAP_NS)
+        b.facts[bk.F_RUNNING] = 1
 
 
 @part(cold=True)
 def not_below_high(s: View, b: TuningBooks, z: int) -> None:
     """A free that has been compared shows BELOW_HIGH clear: more boost was given back than was inferred."""
-    if b.facts[F_VMSCAN]:
+    if b.facts[bk.F_VMSCAN]:
         return
-    b.inputs[N_CORRECTED] += 1
+    b.inputs[bk.N_CORRECTED] += 1
     zone = s.zone[z]
     most = zone.nr_free_pages - zone.watermark[WMARK_HIGH] - 1
     zone.below_high = 0
@@ -210,11 +195,11 @@ def not_below_high(s: View, b: TuningBooks, z: int) -> None:
 @part(inline=True)
 def kswapd_idle(s: View, b: TuningBooks, now: int) -> None:
     """By inference: kswapd has ended if it has not been seen for a while."""
-    if b.facts[F_RUNNING] and now > b.facts[F_UNTIL]:
+    if b.facts[bk.F_RUNNING] and now > b.facts[bk.F_UNTIL]:
         inferred_end(s, b)
 
 
 @part(inline=True)
 def is_kswapd(b: TuningBooks, pid: int) -> bool:
     """Whether the task is kswapd, as far as it was found."""
-    return b.facts[F_KSWAPD] == pid + 1
+    return b.facts[bk.F_KSWAPD] == pid + 1

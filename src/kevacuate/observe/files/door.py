@@ -24,13 +24,15 @@ from kevacuate.kernelfiles.plotfrag import looks_like_plotfrag
 from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import looks_like_traced
+from kevacuate.observe.files import monitors
+from kevacuate.observe.files.archives import unpacked
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
 from kevacuate.recording.groundtruth import is_ground_truth
 from kevacuate.recording.importers import import_recording
 from kevacuate.recording.importers.registry import kind_of_directory
-from kevacuate.recording.kev import is_kev
+from kevacuate.recording.kev import is_kev, recording_of
 from kevacuate.recording.recognise import ARCHIVE, PROC_FILES, recognised, saved_proc_files
 
 Progress = Callable[[int, int], None]
@@ -58,6 +60,7 @@ class Kind(NamedTuple):
 KINDS: tuple[Kind, ...] = (
     Kind("kernel_log", lambda file: looks_like_log(file.head)),
     Kind("proc", proctext.looks),
+    Kind("monitors", monitors.looks),
     Kind("page_owner", looks_like_page_owner),
     Kind("page_owner_stacks", looks_like_stacks),
     Kind("traced", lambda file: looks_like_plotfrag(file) or looks_like_traced(file)),
@@ -115,13 +118,22 @@ def triage(
         return triage_recording(Recording.open(path), progress=progress)
     names = called or {}
     files = [file for one in given for file in files_of(named_file(one), names.get(named_file(one)))]
-    folder = path if len(given) == 1 and path.is_dir() else None
-    return triage_files(files, folder, progress=progress)
+    folder = path if len(given) == 1 and os.path.isdir(path) else None
+    with private_directory("triage") as directory:
+        inside = unpacked(files, directory, lambda file: any(kind.looks(file) for kind in KINDS))
+        if not inside.files and inside.not_read:
+            raise KevacuateError(f"{inside.not_read[0]['file']} is {inside.not_read[0]['what']}")
+        found = triage_files(inside.files, folder, progress=progress)
+    if "not_read" in found:
+        found["not_read"] += inside.not_read
+    return found
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a path is a recording, or is named like one."""
-    return path.is_dir() and (path.suffix == ".kev" or is_kev(path) or is_ground_truth(path))
+    """Whether a path is a recording, or is named like one; a folder that may not be entered is none."""
+    with suppress(PermissionError):
+        return path.is_dir() and (path.suffix == ".kev" or is_kev(path) or is_ground_truth(path))
+    return False
 
 
 def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
@@ -135,12 +147,18 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
     Raises
     ------
     KevacuateError
-        There is no such file or folder, or the folder has more than :data:`MOST_FILES`.
+        There is no such file or folder, it may not be read, or the folder has more than :data:`MOST_FILES`.
 
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except PermissionError:
+        there = True
+    if not there:
         raise KevacuateError(f"{path} does not exist.")
-    if not path.is_dir() or is_recording(path):
+    if os.path.isdir(path) and not _may_be_read(path):
+        raise KevacuateError(f"{path} cannot be read: Permission denied.")
+    if not os.path.isdir(path) or is_recording(path):
         yield TextFile(path, called)
         return
     if (path / "self").is_symlink() and (path / "kmsg").exists():
@@ -154,10 +172,19 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
         yield TextFile(file)
 
 
+def _may_be_read(path: Path) -> bool:
+    """Whether a file may be read; a folder may be listed and entered."""
+    asked = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
+    return os.access(path, asked, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _below(path: Path) -> Iterator[Path]:
-    """The regular files of a folder and of those in it, and recordings; links are not followed."""
+    """The regular files of a folder and of those in it, recordings, and folders that may not be read; links are not followed."""
     for folder, below, names in os.walk(path):
         below.sort()
+        for name in [name for name in below if not _may_be_read(Path(folder, name))]:
+            below.remove(name)
+            yield Path(folder, name)
         for name in [name for name in below if is_recording(Path(folder, name))]:
             below.remove(name)
             yield Path(folder, name)
@@ -232,8 +259,11 @@ def _by_kind(files: Sequence[TextFile]) -> _Found:
     unique = {file.path.resolve(): file for file in sorted(files, key=lambda one: one.name, reverse=True)}
     for file in sorted(unique.values(), key=lambda one: one.name):
         file.tolerant = len(unique) > 1
-        if file.path.is_dir():
-            found.recordings.append(file)
+        if os.path.isdir(file.path):
+            if _may_be_read(file.path):
+                found.recordings.append(file)
+            else:
+                found.not_read.append({"file": file.name, "what": "a folder that may not be read"})
             continue
         try:
             kind = next((kind for kind in KINDS if kind.looks(file)), None)
@@ -281,7 +311,7 @@ def _way(do: str) -> str:
 def _of_recording(file: TextFile, progress: Progress | None) -> dict[str, Any]:
     """The triage of a recording among other files."""
     found = triage_recording(Recording.open(file.path), progress=progress)
-    return {**found, "kind": "recording", "files": [file.name], "advice": []}
+    return {**found, "kind": "recording", "files": [file.name]}
 
 
 def _what(file: TextFile) -> str:
@@ -299,7 +329,7 @@ def _imported(file: TextFile, progress: Progress | None) -> dict[str, Any]:
         It cannot be, or is a part of a recording; the sentence says what the file is.
 
     """
-    if is_kev(file.path.parent):
+    if recording_of(file.path):
         Recording.open(file.path)
     with private_directory("triage") as directory:
         target = directory / f"{file.path.name}.kev"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Page allocation failures and OOM reports of kernel logs: why each failed, summed up by order, task and time.
 
-A report that stands in several logs, with the same time since boot, counts once. Reports that say the same (kind, order, gfp,
-verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on the
-order of reports in the files.
+A report that stands in several logs counts once (:mod:`kevacuate.observe.files.reportcopies`). Reports that say the same (kind,
+order, gfp, verdict, memory cgroup, zones and reasons) are a group; the earliest of them is its example. The sums do not depend on
+the order of reports in the files.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Report, reports
+from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Reader, Report
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.files.kernel_log_advice import MEMCG, advice, helps, piece
+from kevacuate.observe.files.reportcopies import Copies
 from kevacuate.observe.files.zones_of_failure import NOT_KNOWN, explained
 
 KIND = "kernel_log"
@@ -27,9 +28,6 @@ MOST_GROUPS = 1000
 
 MOST_NAMES = 10_000
 """Tasks, victims and hours that are counted one by one; those beyond are counted together."""
-
-MOST_KEYS = 1_000_000
-"""Reports that are remembered, so that a second copy is not counted."""
 
 SHOWN = 20
 """Tasks, victims and groups in the answer."""
@@ -170,15 +168,16 @@ class Sums:
         self.hours: dict[str, Counter[str]] = {}
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
+        self.files: Counter[str] = Counter()
+        self.others: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
-        self.not_shown = self.twice = self.proc_lines = 0
-        self._seen: set[int] = set()
+        self.not_shown = self.proc_lines = self.shown = 0
+        self.copies = Copies()
 
-    def add(self, report: Report) -> None:
-        """Counts a report, unless it is another log's copy."""
-        if self._is_copy(report):
-            self.twice += 1
-            return
+    def add(self, report: Report) -> bool:
+        """Counts a report, unless it is another log's copy; whether it was counted."""
+        if self.copies.is_copy(report, clock(report.first.clock)):
+            return False
         told = told_of(report)
         self.kinds[report.kind] += 1
         self.verdicts[told["verdict"]] += 1
@@ -194,17 +193,7 @@ class Sums:
             self.hours.setdefault(hour, Counter())[report.kind] += 1
         self.helped.update(helps(told))
         self._group(told)
-
-    def _is_copy(self, report: Report) -> bool:
-        uptime = report.first.uptime_us
-        if uptime is None:
-            return False
-        key = hash((report.kind, uptime, report.task, report.order, report.gfp, report.pid))
-        if key in self._seen:
-            return True
-        if len(self._seen) < MOST_KEYS:
-            self._seen.add(key)
-        return False
+        return True
 
     def _group(self, told: dict[str, Any]) -> None:
         zones = tuple(
@@ -288,11 +277,13 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``failures``, ``stalls``, ``vmalloc_failures``, ``oom_kills``: counts. ``verdicts`` of all reports. ``by_order``,
-        ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
+        ``oom_by_order``, ``by_task``, ``by_file``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
         ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
-        stood in the logs twice. ``proc_lines``: lines of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not
-        read here. ``advice``.
+        stood in the logs twice. ``copies_untold``: those that may have, and were counted. ``proc_lines``: lines
+        of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here.
+        ``shown_without_report``: how often memory was shown without a report's first line. ``other_lines``: lines
+        that tell of failed allocations and are no report. ``advice``.
 
     Raises
     ------
@@ -305,8 +296,13 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     for done, file in enumerate(ordered):
         if progress:
             progress(done, len(ordered))
-        for report in reports(_without_proc(file.raw_lines(), sums)):
-            sums.add(report)
+        sums.copies.next_log()
+        reader = Reader()
+        for report in reader.read(_without_proc(file.raw_lines(), sums)):
+            if sums.add(report):
+                _count(sums.files, file.name)
+        sums.shown += reader.shown
+        sums.others.update(reader.others)
     return {
         "kind": KIND,
         "files": [file.name for file in ordered],
@@ -318,6 +314,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "by_order": {str(order): count for order, count in sorted(sums.orders.items())},
         "oom_by_order": {str(order): count for order, count in sorted(sums.oom_orders.items())},
         "by_task": _ranked(sums.tasks, "task"),
+        "by_file": _ranked(sums.files, "file"),
         "by_time": _by_time(sums),
         "victims": _ranked(sums.victims, "task"),
         "constraints": dict(sorted(sums.constraints.items())),
@@ -325,8 +322,11 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "groups": _groups(sums),
         "groups_not_shown": max(len(sums.groups) - SHOWN, 0),
         "reports_in_no_group": sums.not_shown,
-        "copies": sums.twice,
+        "copies": sums.copies.found,
+        "copies_untold": sums.copies.untold,
         "proc_lines": sums.proc_lines,
+        "shown_without_report": sums.shown,
+        "other_lines": dict(sorted(sums.others.items())),
         "lines_cut": sum(file.cut for file in ordered),
         "advice": advice(sums.helped, MOST_ADVICE),
     }

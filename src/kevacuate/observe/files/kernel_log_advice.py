@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from kevacuate.kernel.versions import SYSCTL_SINCE as SINCE
 from kevacuate.kernel.versions import Version, parse_version
 from kevacuate.kernelfiles.allocfailure import OOM
 from kevacuate.observe.files.zones_of_failure import (
@@ -81,42 +82,42 @@ RULES: tuple[Rule, ...] = (
         "Raise vm.compaction_proactiveness above its default of 20, so that background compaction keeps large chunks free.",
         "{count} requests that may reclaim found no free chunk of the order while memory was free.",
         f"{VM}, compaction_proactiveness",
-        lambda told, version: _fragmented(told) and bool(told["can_reclaim"]) and version >= (5, 9),
+        lambda told, version: _fragmented(told) and bool(told["can_reclaim"]) and version >= SINCE["compaction_proactiveness"],
     ),
     Rule(
         "compact_memory",
         "Write 1 to vm.compact_memory before what asks for the order starts.",
         "{count} requests that may reclaim found no free chunk of the order while memory was free.",
         f"{VM}, compact_memory",
-        lambda told, version: _fragmented(told) and bool(told["can_reclaim"]) and version < (5, 9),
+        lambda told, version: _fragmented(told) and bool(told["can_reclaim"]) and version < SINCE["compaction_proactiveness"],
     ),
     Rule(
         "watermark_scale_factor",
         "Raise vm.watermark_scale_factor, so that kswapd starts earlier and keeps more memory free.",
         "{count} requests that cannot reclaim found the zones below the mark.",
         f"{VM}, watermark_scale_factor",
-        lambda told, version: _atomic_shortage(told) and version >= (4, 6),
+        lambda told, version: _atomic_shortage(told) and version >= SINCE["watermark_scale_factor"],
     ),
     Rule(
         "min_free_kbytes",
         "Raise vm.min_free_kbytes: requests that cannot reclaim may take a part of what lies below the min mark.",
         "{count} requests that cannot reclaim found the zones below the mark.",
         f"{VM}, min_free_kbytes",
-        lambda told, version: _atomic_shortage(told) and version < (4, 6),
+        lambda told, version: _atomic_shortage(told) and version < SINCE["watermark_scale_factor"],
     ),
     Rule(
         "watermark_boost_factor",
         "Keep vm.watermark_boost_factor above 0: it reclaims where pageblocks get mixed, and atomic requests of high order gain.",
         "{count} atomic requests of high order found no chunk that may be taken.",
         f"{VM}, watermark_boost_factor",
-        lambda told, version: _fragmented(told) and told["can_reclaim"] is False and version >= (5, 0),
+        lambda told, version: _fragmented(told) and told["can_reclaim"] is False and version >= SINCE["watermark_boost_factor"],
     ),
     Rule(
         "defrag_mode",
         "Set vm.defrag_mode=1 right after boot.",
         "{count} requests of high order failed of fragmentation.",
         f"{VM}, defrag_mode",
-        lambda told, version: _fragmented(told) and version >= (6, 15),
+        lambda told, version: _fragmented(told) and version >= SINCE["defrag_mode"],
     ),
     Rule(
         "events",

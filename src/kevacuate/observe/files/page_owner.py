@@ -43,6 +43,9 @@ MOST_NAMES, OTHERS = 256, "others"
 STANDS_OUT = 0.01
 """Share of the movable blocks seen that must be polluted for advice to be given."""
 
+LEAST_POLLUTED = 16
+"""Polluted movable blocks below which they do not stand out, whatever their share: an excerpt of a dump has few blocks."""
+
 ROWS = 100
 """Stacks, holders and tasks in the answer: the first by rank."""
 
@@ -430,7 +433,7 @@ def _advice(dump: dict[str, Any]) -> list[dict[str, str]]:
             }
         )
     polluted, movable = dump["polluted_blocks"], dump["blocks"].get("movable", 0)
-    if not dump["holders"] or polluted < STANDS_OUT * movable or not polluted:
+    if not dump["holders"] or polluted < max(LEAST_POLLUTED, STANDS_OUT * movable):
         return found
     return found + _against(dump["holders"][0], polluted, movable)
 

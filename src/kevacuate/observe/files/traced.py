@@ -17,11 +17,13 @@ import numpy as np
 from kevacuate.kernel import gfp as kernel_gfp
 from kevacuate.kernel.migratetypes import MIGRATE_RECLAIMABLE, SWAPPED_UNTIL, table
 from kevacuate.kernel.migratetypes import name as type_name
+from kevacuate.kernel.versions import parse_version
 from kevacuate.kernelfiles.plotfrag import Compaction, Fragmentation, Reader, looks_like_plotfrag
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import LTTNG, NO_CPU, PERF_TRACE, Losses, Traced, events, tool_of
 from kevacuate.measure.triage import TriageCounter
 from kevacuate.observe.files.each import each
+from kevacuate.observe.recordingadvice import Facts, advice_of
 from kevacuate.recording import Lost
 from kevacuate.recording.gfptext import gfp_text
 from kevacuate.recording.schema import COLUMN_TYPES, NO_PFN, EventChunk, EventKind
@@ -326,10 +328,6 @@ def _requests(facts: _Facts) -> list[dict[str, Any]]:
     ]
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
 def _advice(trace: dict[str, Any]) -> list[dict[str, str]]:
     """What to record where this trace falls short, and what the kernel offers against what it shows."""
     if not trace["extfrag"] and trace["tool"] in HOW_TO_RECORD:
@@ -340,16 +338,8 @@ def _advice(trace: dict[str, Any]) -> list[dict[str, str]]:
                 "source": "include/trace/events/kmem.h, mm_page_alloc_extfrag",
             }
         ]
-    claims = trace["claims_from_movable"] + trace["steals_from_movable"]
-    found = []
-    if claims:
-        found.append(
-            {
-                "do": "Set vm.defrag_mode=1 right after boot (Linux 6.15 and later).",
-                "evidence": f"Unmovable and reclaimable requests took part of a movable pageblock {_times(claims)}.",
-                "source": "Documentation/admin-guide/sysctl/vm.rst, defrag_mode",
-            }
-        )
+    version = parse_version(trace["kernel"])
+    found = advice_of(Facts({**trace, "huge_order": ASSUMED_PAGEBLOCK_ORDER}, version, {}, {}, None))
     if trace["events_without_page"] or trace["tool"] == PERF_TRACE:
         found.append(
             {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others."""
+"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others by :mod:`kevacuate.recording.ringbuf`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.versions import parse_version
 from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.foreign_subbuffers import ForeignPages, SubBuffers, fits, repairs
+from kevacuate.recording.importers import tracedat_parts as parts
 from kevacuate.recording.importers.container import MAX_CHUNK, ChunkedRegion, PlainRegion, open_plain
 from kevacuate.recording.importers.source import (
     BLOCK_BYTES,
@@ -27,18 +28,7 @@ from kevacuate.recording.importers.source import (
     refuse_unread,
 )
 from kevacuate.recording.importers.tracedat_layout import read_layout
-from kevacuate.recording.importers.tracedat_parts import (
-    MAGIC,
-    OPTION_DATE,
-    OPTION_OFFSET,
-    OPTION_TIME_SHIFT,
-    OPTION_TSC2NSEC,
-    OPTION_UNAME,
-    OPTION_VERSION,
-    Buffer,
-    CpuData,
-    Layout,
-)
+from kevacuate.recording.importers.tracedat_parts import Buffer, CpuData, Layout
 from kevacuate.recording.machine import Machine
 from kevacuate.recording.merge import merge_chunks
 from kevacuate.recording.ringbuf import CpuLosses, RawReader, cpu_losses, read_into
@@ -57,7 +47,7 @@ LATEST_SINCE_BOOT = 10**18
 
 def is_trace_dat(head: bytes) -> bool:
     """Whether a file that begins so is a trace.dat."""
-    return head.startswith(MAGIC)
+    return head.startswith(parts.MAGIC)
 
 
 class TraceDat:
@@ -167,15 +157,13 @@ class TraceDat:
     def events(self) -> Iterator[EventChunk]:
         """The events of all CPUs, merged by time."""
         self.done = 0
-        try:
+        with failing(f"{self.path} cannot be read"):
             self._readers = self._make_readers()
             rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
             for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
                 ready = chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
                 self._last = int(ready.ts[-1])
                 yield ready
-        except OSError as error:
-            raise KevacuateError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         if not self._last and self._decoding is not None:
             refuse_unread(self.path, self._readers, self._decoding)
 
@@ -211,23 +199,23 @@ class TraceDat:
     def facts(self) -> dict[str, Any]:
         """The buffer taken, trace-cmd's version, and offsets of time that are not applied."""
         text = {
-            "trace_cmd": OPTION_VERSION,
-            "date_offset_us": OPTION_DATE,
-            "time_offset": OPTION_OFFSET,
+            "trace_cmd": parts.OPTION_VERSION,
+            "date_offset_us": parts.OPTION_DATE,
+            "time_offset": parts.OPTION_OFFSET,
         }
         said = {
             key: self.layout.options[number].rstrip(b"\0").decode("utf-8", "replace")[:200]
             for key, number in text.items()
             if number in self.layout.options
         }
-        shifted = OPTION_TIME_SHIFT in self.layout.options
+        shifted = parts.OPTION_TIME_SHIFT in self.layout.options
         unread = not_read(self._readers, self.layout.formats)
         return {"buffer": self.buffer.name, "guest_time_shift": shifted, **said, **unread}
 
 
 def _uname(layout: Layout, said: str | None) -> tuple[str, str]:
     """Release and architecture of the recorded kernel; where the file does not name the release, what the user said."""
-    words = layout.options.get(OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
+    words = layout.options.get(parts.OPTION_UNAME, b"").rstrip(b"\0").decode("utf-8", "replace").split()
     release, arch = (words[2], words[-1]) if len(words) >= 4 else ("", "")
     if release and said and parse_version(said) != parse_version(release):
         raise KevacuateError(f"{layout.path} says that it is of Linux {release}: leave --kernel out.")
@@ -261,7 +249,7 @@ def _to_ns(layout: Layout, buffer: Buffer) -> Callable[[Any], Any] | None:
 
     trace-cmd stores the kernel's multiplier and shift for the time stamp counter (perf_event_mmap_page).
     """
-    data = layout.options.get(OPTION_TSC2NSEC)
+    data = layout.options.get(parts.OPTION_TSC2NSEC)
     if buffer.clock not in CLOCKS_NOT_NS:
         return None
     if buffer.clock != "x86-tsc" or data is None or len(data) < 16:

@@ -4,20 +4,10 @@
 from __future__ import annotations
 
 from kevacuate.errors import KevacuateError
+from kevacuate.recording.importers import tracedat_parts as parts
 from kevacuate.recording.importers.container import CODECS, Cursor, decompress
 from kevacuate.recording.importers.source import MAX_CPUS
-from kevacuate.recording.importers.tracedat_parts import (
-    MAX_META,
-    OPTION_BUFFER,
-    OPTION_BUFFER_TEXT,
-    OPTION_CMDLINES,
-    OPTION_DONE,
-    OPTION_EVENTS,
-    OPTION_FTRACE_EVENTS,
-    OPTION_HEADER,
-    Buffer,
-    PartsReader,
-)
+from kevacuate.recording.importers.tracedat_parts import Buffer, PartsReader
 
 SECTION_OPTIONS, SECTION_FLYRECORD = 0, 3
 COMPRESSED = 1
@@ -37,15 +27,17 @@ class Version7(PartsReader):
         self._sections: dict[int, int] = {}
         self._read_options(cursor.number(8, "the options' place"))
         for option, reader in (
-            (OPTION_HEADER, self.header_info),
-            (OPTION_FTRACE_EVENTS, self.ftrace_events),
-            (OPTION_EVENTS, self.event_systems),
+            (parts.OPTION_HEADER, self.header_info),
+            (parts.OPTION_FTRACE_EVENTS, self.ftrace_events),
+            (parts.OPTION_EVENTS, self.event_systems),
         ):
             if option not in self._sections:
                 raise self.file.bad("it does not say where its event formats lie")
             reader(self.over(self._section(self._sections[option], option)))
-        if OPTION_CMDLINES in self._sections:
-            self.process_names(self.over(self._section(self._sections[OPTION_CMDLINES], OPTION_CMDLINES)))
+        if parts.OPTION_CMDLINES in self._sections:
+            self.process_names(
+                self.over(self._section(self._sections[parts.OPTION_CMDLINES], parts.OPTION_CMDLINES))
+            )
         self.give_stats()
 
     def _section_header(self, offset: int, ident: int) -> tuple[bool, int]:
@@ -61,10 +53,10 @@ class Version7(PartsReader):
         """The section's content, decompressed."""
         compressed, size = self._section_header(offset, ident)
         if not compressed:
-            return self.file.read(offset + 16, size, "a section", MAX_META)
-        body = self.over(self.file.read(offset + 16, size, "a section", MAX_META))
+            return self.file.read(offset + 16, size, "a section", parts.MAX_META)
+        body = self.over(self.file.read(offset + 16, size, "a section", parts.MAX_META))
         packed, whole = body.number(4, "a section"), body.number(4, "a section")
-        if whole > MAX_META:
+        if whole > parts.MAX_META:
             raise self.file.bad(f"a section claims {whole:,} bytes")
         if self.layout.codec == "none":
             raise self.file.bad("a section is compressed, but the file names no compression")
@@ -81,17 +73,17 @@ class Version7(PartsReader):
             while cursor.at < cursor.end:
                 number, size = cursor.number(2, "an option"), cursor.number(4, "an option")
                 data = cursor.take(size, "an option")
-                if number == OPTION_DONE:
+                if number == parts.OPTION_DONE:
                     offset = int.from_bytes(data[:8], self.layout.order)
                     break
                 self._option(number, data)
 
     def _option(self, number: int, data: bytes) -> None:
-        if OPTION_HEADER <= number <= OPTION_EVENTS or number == OPTION_CMDLINES:
+        if parts.OPTION_HEADER <= number <= parts.OPTION_EVENTS or number == parts.OPTION_CMDLINES:
             self._sections.setdefault(number, self.over(data).number(8, "an option"))
-        elif number == OPTION_BUFFER:
+        elif number == parts.OPTION_BUFFER:
             self._buffer(self.over(data))
-        elif number == OPTION_BUFFER_TEXT:
+        elif number == parts.OPTION_BUFFER_TEXT:
             self.layout.text_only = True
         else:
             self.keep_option(number, data)

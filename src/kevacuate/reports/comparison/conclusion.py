@@ -13,6 +13,8 @@ from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
 from kevacuate.measure.rows import Row
 from kevacuate.measure.sequential import DIFFERS as CALLED
 from kevacuate.measure.sequential import Sequential
+from kevacuate.measure.table import AT_THE_END, COMPACTION, EXTFRAG, OVER_THE_RUN
+from kevacuate.measure.trustrecord import record
 from kevacuate.reports.comparison.decided import TESTED_FROM, decided_parts
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
@@ -27,15 +29,11 @@ from kevacuate.reports.comparison.group_rows import (
     verdict_text,
 )
 from kevacuate.reports.comparison.rows import (
-    AT_THE_END,
-    COMPACTION,
-    EXTFRAG,
-    OVER_THE_RUN,
     comparison_rows,
     replays_words,
 )
 from kevacuate.reports.comparison.start_guesses import guessed_parts
-from kevacuate.reports.comparison.worth import loop_of, record, worth_words
+from kevacuate.reports.comparison.worth import loop_of, worth_words
 
 OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
 """Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""

@@ -19,15 +19,11 @@ from kevacuate.measure.sequential import (
     RowDecision,
     Sequential,
 )
+from kevacuate.percent import percent
 from kevacuate.reports.comparison.group_rows import GroupRow, Part, by_id, mean_text, moved
 
 TESTED_FROM = SHARES[1][0]
 """Replays of each policy from which on something is tested."""
-
-
-def percent(share: float) -> str:
-    """A change as a whole per cent."""
-    return f"{share:.0%}"
 
 
 def seen_words(row: RowDecision) -> str:
@@ -77,7 +73,7 @@ def decided_parts(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iter
 def error_words(told: Sequential) -> str:
     """How the error is kept, and what is meant by seen."""
     return (
-        f"A row is decided so that chance alone decides any of these {len(told.rows)} in at most 5% of comparisons, "
+        f"A row is decided so that chance alone decides any of these {len(told.rows)} in at most 5 % of comparisons, "
         f"however long they go on. Of {len(told.looks)} looks the last was after {told.replays} replays of each policy. "
         f"Seen means: by {POWER * 10:.0f} of 10 such comparisons. --repeats {told.replays} gives the same table again."
     )

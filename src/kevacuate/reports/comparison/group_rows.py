@@ -24,6 +24,7 @@ from kevacuate.measure.permutation import (
     mean,
     spread,
 )
+from kevacuate.percent import percent
 
 MARKS = {"*": DIFFERS, "+": APART, "=": EQUAL, "?": UNDECIDED, "-": UNKNOWN}
 """What stands for a verdict where there is little room; p alone says that no difference is shown."""
@@ -120,10 +121,10 @@ def change(base: float, value: float) -> str:
     if not base:
         return "new"
     share = (value - base) / base
-    text = f"{share:+.0%}"
-    if text in ("+0%", "-0%") or (text == "-100%" and value):
-        text = f"{share:+.1%}"
-    return "<0.1%" if text in ("+0.0%", "-0.0%") else text
+    text = percent(share, signed=True)
+    if text in ("+0 %", "-0 %") or (text == "-100 %" and value):
+        text = percent(share, 1, signed=True)
+    return "<0.1 %" if text in ("+0.0 %", "-0.0 %") else text
 
 
 def mean_text(middle: float | None, varies: float | None) -> str:

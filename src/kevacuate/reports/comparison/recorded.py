@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kevacuate.measure.permutation import UNKNOWN, rule
 from kevacuate.measure.recorded import Recorded
+from kevacuate.percent import percent
 from kevacuate.recording import Lost
 from kevacuate.reports.comparison.group_rows import Conclusion, GroupRow, Part, by_id, cells, found, number
 from kevacuate.reports.comparison.recorded_rows import RecordedRow, common_labels
@@ -107,9 +108,9 @@ def _control(rows: Sequence[GroupRow[RecordedRow]]) -> Part:
         if len(known) < len(row.values) or not known[0]:
             continue
         name, moved = row.row.label, max(abs(m - known[0]) / known[0] for m in known)
-        text = f"The control row {name} moved by {moved:.1%} at most: much the same demand."
+        text = f"The control row {name} moved by {percent(moved, 1)} at most: much the same demand."
         if moved > DEMAND_TOLERANCE:
-            text = f"The control row {name} moved by {moved:.0%}: the demands differ, so compare rates, not counts."
+            text = f"The control row {name} moved by {percent(moved)}: the demands differ, so compare rates, not counts."
         return Part("control", text, (row.row.id,))
     return Part(
         "control",

@@ -10,18 +10,18 @@ from typing import Any
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded
 from kevacuate.measure.rows import LOWER, NEITHER
-from kevacuate.reports.comparison.group_rows import GroupRow, rows_of
-from kevacuate.reports.comparison.rows import (
+from kevacuate.measure.table import (
     AT_THE_END,
     COMPACTION,
     CONTROL,
     EXTFRAG,
     MOMENT_ROWS,
     OVER_THE_RUN,
-    ROWS,
     VMSTAT,
     VMSTAT_ROWS,
 )
+from kevacuate.reports.comparison.group_rows import GroupRow, rows_of
+from kevacuate.reports.comparison.rows import ROWS
 
 Value = Callable[[Recorded], float | None]
 
@@ -31,7 +31,7 @@ _MODEL_ONLY = (VMSTAT, COMPACTION, OVER_THE_RUN, CONTROL, AT_THE_END)
 
 @dataclass(frozen=True)
 class RecordedRow:
-    """A row: as :class:`kevacuate.reports.comparison.rows.Row`; its value is None where the recording does not show it.
+    """A row: as :class:`kevacuate.measure.rows.Row`; its value is None where the recording does not show it.
 
     ``detail``: it is shown only where details are asked for.
     """

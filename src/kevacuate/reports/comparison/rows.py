@@ -3,204 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run, prices
 from kevacuate.measure.permutation import Direction
-from kevacuate.measure.rows import (
-    HIGHER,
-    LOWER,
-    NEITHER,
-    Row,
-    at_the_end,
-    counter,
-    mean_of_samples,
-    milliseconds,
-    stall_milliseconds,
-    vmstat,
-)
+from kevacuate.measure.rows import Row
+from kevacuate.measure.table import FIRST_ROWS, OUTCOME_ROWS, SKIP_BITS_ROW
 from kevacuate.policy import POLICIES
 from kevacuate.reports.comparison.group_rows import GroupRow, by_id, told_apart
 
-EXTFRAG = "External fragmentation events"
-COMPACTION = "Compaction (kcompactd)"
-OVER_THE_RUN = "Over the run (mean of samples)"
-AT_THE_END = "At the end"
-VMSTAT = "/proc/vmstat (closed loop)"
-CONTROL = "Control (should not move)"
-"""Sections that are named more than once."""
+_BUILT_IN = tuple(row for policy in POLICIES.values() for row in policy.rows)
 
-SKIP_BITS_ROW = "input.blocks_with_skip_bit"
-"""The row whose values may be missing: the only input that some recordings lack."""
+ROWS: tuple[Row, ...] = (*FIRST_ROWS, *_BUILT_IN, *OUTCOME_ROWS)
+"""In the order in which they are shown."""
 
-EXTFRAG_ROWS = (
-    ("all", "all (mm_page_alloc_extfrag)", "extfrag", LOWER),
-    ("below_pageblock", "below pageblock order", "extfrag_below_pageblock", LOWER),
-    ("claims_from_movable", "claims of movable blocks", "claims_from_movable", LOWER),
-    (
-        "claims_whole_block_from_movable",
-        "whole-block claims of movable blocks",
-        "claims_whole_block_from_movable",
-        NEITHER,
-    ),
-    ("steals_from_movable", "steals from movable", "steals_from_movable", LOWER),
-    ("steals_by_movable", "steals by movable", "steals_by_movable", LOWER),
-)
-"""End of the id, label, name among the metrics, direction."""
-
-MOMENT_ROWS: tuple[tuple[str, str, str, tuple[Any, ...], Direction], ...] = (
-    ("mixed_blocks", "mixed pageblocks", "blocks", ("mixed_blocks",), LOWER),
-    ("polluted_blocks", "polluted pageblocks", "blocks", ("polluted_blocks",), LOWER),
-    ("polluted_pages", "pages that pollute pageblocks", "pages", ("polluted_pages",), LOWER),
-    ("blocks_unmovable", "pageblocks unmovable", "blocks", ("blocks", "unmovable"), LOWER),
-    ("blocks_reclaimable", "pageblocks reclaimable", "blocks", ("blocks", "reclaimable"), LOWER),
-    ("blocks_movable", "pageblocks movable", "blocks", ("blocks", "movable"), HIGHER),
-    ("regions_2m_tainted", "2 MiB regions tainted", "regions", ("regions_2m", "tainted"), LOWER),
-    (
-        "regions_2m_movable_only",
-        "2 MiB regions free or movable",
-        "regions",
-        ("regions_2m", "movable_only"),
-        HIGHER,
-    ),
-    (
-        "regions_32m_movable_only",
-        "32 MiB regions free or movable",
-        "regions",
-        ("regions_32m", "movable_only"),
-        HIGHER,
-    ),
-    (
-        "regions_1g_movable_only",
-        "1 GiB regions free or movable",
-        "regions",
-        ("regions_1g", "movable_only"),
-        HIGHER,
-    ),
-    ("huge_pages_free", "huge pages free at once", "pages", ("huge_pages_free",), HIGHER),
-    ("unusable_free_index_9", "unusable free index, order 9", "1/1000", ("unusable_free_index", 9), LOWER),
-    ("fragmentation_index_9", "fragmentation index, order 9", "1/1000", ("fragmentation_index", 9), NEITHER),
-    ("free_pages", "free pages", "pages", ("free_pages",), NEITHER),
-)
-"""What is shown of one moment, be it a run's end or a recorded snapshot: end of the id, label, unit, place, direction."""
-
-VMSTAT_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
-    ("thp_fault_alloc", "thp_fault_alloc", "faults", HIGHER),
-    ("thp_fault_fallback", "thp_fault_fallback", "faults", LOWER),
-    ("allocstall", "allocstall, all zones", "times", LOWER),
-    ("allocstall_dma", "allocstall_dma", "times", LOWER),
-    ("allocstall_dma32", "allocstall_dma32", "times", LOWER),
-    ("allocstall_normal", "allocstall_normal", "times", LOWER),
-    ("allocstall_movable", "allocstall_movable", "times", LOWER),
-    ("compact_stall", "compact_stall", "times", LOWER),
-    ("compact_success", "compact_success", "times", NEITHER),
-    ("compact_fail", "compact_fail", "times", LOWER),
-    ("compact_daemon_wake", "compact_daemon_wake", "times", LOWER),
-    ("compact_daemon_migrate_scanned", "compact_daemon_migrate_scanned", "pages", LOWER),
-    ("compact_daemon_free_scanned", "compact_daemon_free_scanned", "pages", LOWER),
-    ("compact_migrate_scanned", "compact_migrate_scanned", "pages", LOWER),
-    ("compact_free_scanned", "compact_free_scanned", "pages", LOWER),
-    ("compact_isolated", "compact_isolated", "pages", LOWER),
-    ("pgmigrate_success", "pgmigrate_success", "pages", LOWER),
-    ("pgmigrate_fail", "pgmigrate_fail", "pages", LOWER),
-    ("pgscan_kswapd", "pgscan_kswapd", "pages", LOWER),
-    ("pgsteal_kswapd", "pgsteal_kswapd", "pages", LOWER),
-    ("pgscan_direct", "pgscan_direct", "pages", LOWER),
-    ("pgsteal_direct", "pgsteal_direct", "pages", LOWER),
-    ("workingset_refault_file", "workingset_refault_file", "pages", LOWER),
-    ("oom_kill", "oom_kill", "times", LOWER),
-)
-"""Counters of /proc/vmstat, of a replay in closed loop and between two recorded snapshots: name, label, unit, direction."""
-
-ROWS: tuple[Row, ...] = (
-    *(
-        Row(f"extfrag.{end}", EXTFRAG, label, "events", counter(name), direction)
-        for end, label, name, direction in EXTFRAG_ROWS
-    ),
-    Row(
-        SKIP_BITS_ROW,
-        "Input",
-        "blocks with skip bit at the start",
-        "blocks",
-        counter("start_blocks_with_skip_bit"),
-    ),
-    *(row for policy in POLICIES.values() for row in policy.rows),
-    *(
-        Row(f"vmstat.{name}", VMSTAT, label, unit, vmstat(name), direction)
-        for name, label, unit, direction in VMSTAT_ROWS
-    ),
-    *(
-        Row(
-            f"stall.{name}_ms",
-            VMSTAT,
-            f"time stalled in direct {name} (virtual)",
-            "ms",
-            stall_milliseconds(name),
-            LOWER,
-        )
-        for name in ("compaction", "reclaim")
-    ),
-    Row("compaction.runs", COMPACTION, "runs", "zones", counter("compactions"), LOWER),
-    Row(
-        "compaction.pages_migrated",
-        COMPACTION,
-        "pages moved",
-        "pages",
-        counter("compaction_pages_migrated"),
-        LOWER,
-    ),
-    Row(
-        "compaction.ms",
-        COMPACTION,
-        "CPU time (virtual)",
-        "ms",
-        milliseconds("compaction_cpu_seconds"),
-        LOWER,
-    ),
-    Row(
-        "mean.mixed_blocks",
-        OVER_THE_RUN,
-        "mixed pageblocks",
-        "blocks",
-        mean_of_samples("mixed_blocks"),
-        LOWER,
-    ),
-    Row(
-        "mean.polluted_blocks",
-        OVER_THE_RUN,
-        "polluted pageblocks",
-        "blocks",
-        mean_of_samples("polluted_blocks"),
-        LOWER,
-    ),
-    *(
-        Row(f"end.{end}", AT_THE_END, label, unit, at_the_end(*path), direction)
-        for end, label, unit, path, direction in MOMENT_ROWS
-    ),
-    Row("control.demand_rows", CONTROL, "rows of demand", "rows", counter("demand_rows")),
-    Row(
-        "control.allocations_failed",
-        CONTROL,
-        "allocations that failed",
-        "requests",
-        counter("allocations_failed"),
-        LOWER,
-    ),
-    Row(
-        "control.below_watermark",
-        CONTROL,
-        "taken below the watermarks",
-        "requests",
-        counter("allocations_below_watermark"),
-        LOWER,
-    ),
-    Row(
-        "control.frees_of_dropped", CONTROL, "frees of dropped pages", "requests", counter("frees_of_dropped")
-    ),
-)
+OWN = "The policy's own"
+"""Section of what policies of hooks count."""
 
 
 def row_of(row_id: str) -> Row:
@@ -236,6 +57,22 @@ def value_of(row: Row, run: Run) -> float | None:
         ) from None
 
 
+def own_rows(runs: Iterable[Run]) -> list[Row]:
+    """What policies of hooks count (:func:`kevacuate.policy.hooks.counter`), as their runs tell it."""
+    told: dict[str, Row] = {}
+    for run in runs:
+        for name, how in run.provenance.get("policy_rows", {}).items():
+            row_id, better = f"policy.{name}", Direction(how["better"] or Direction.NEITHER)
+            row = Row(row_id, OWN, how["label"], how["unit"], partial(_own_counter, name), better)
+            told.setdefault(row_id, row)
+    return list(told.values())
+
+
+def _own_counter(name: str, run: Run) -> float:
+    """What a policy has counted under a name; 0 in runs of policies that count no such thing."""
+    return float(run.metrics.get("policy", {}).get(name, 0))
+
+
 def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
     """The rows of a comparison, one group per policy; a row of which some run has no value is left out.
 
@@ -247,7 +84,8 @@ def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:
         As :func:`value_of`.
     """
     groups: Sequence[Sequence[Run]] = list(instance(comparison, Comparison, "compare").groups.values())
-    made = [GroupRow.of(row, ([value_of(row, run) for run in group] for group in groups)) for row in ROWS]
+    rows = (*FIRST_ROWS, *_BUILT_IN, *own_rows(comparison.runs), *OUTCOME_ROWS)
+    made = [GroupRow.of(row, ([value_of(row, run) for run in group] for group in groups)) for row in rows]
     return [
         row
         for row in made

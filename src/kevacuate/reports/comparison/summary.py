@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from kevacuate.measure import Comparison
+from kevacuate.measure.trustrecord import record
 from kevacuate.reports.comparison.rows import comparison_rows
-from kevacuate.reports.comparison.worth import loop_of, record
+from kevacuate.reports.comparison.worth import loop_of
 
 SCHEMA = pa.schema(
     [

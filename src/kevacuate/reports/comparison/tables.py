@@ -10,10 +10,11 @@ from rich.text import Text
 from kevacuate.measure import Comparison
 from kevacuate.measure.permutation import UNKNOWN
 from kevacuate.measure.rows import Row
+from kevacuate.measure.table import CONTROL
+from kevacuate.measure.trustrecord import record
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, GroupRow, cells, moved, number
 from kevacuate.reports.comparison.rows import (
-    CONTROL,
     comparison_rows,
     folded,
     price_rows,
@@ -21,7 +22,7 @@ from kevacuate.reports.comparison.rows import (
     zeros_words,
 )
 from kevacuate.reports.comparison.side_by_side import Line, SideBySide
-from kevacuate.reports.comparison.worth import FOOTNOTE, MARK, loop_of, record
+from kevacuate.reports.comparison.worth import FOOTNOTE, MARK, loop_of
 
 
 def _single_cells(row: GroupRow[Row], group: int) -> list[Text]:

@@ -7,23 +7,10 @@ of the demands at hand, and ``docs/generate_fidelity.py`` makes it together with
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
+from collections.abc import Sequence
 
-from kevacuate.errors import KevacuateError
 from kevacuate.measure import Comparison
-from kevacuate.measure.fidelity import BOTH, NEITHER
-from kevacuate.reports.comparison.rows import ROWS
-
-FILE = "trust.json"
-"""In the package's ``data``."""
-
-LEAST_DEMANDS = 2
-"""A row earns trust on so many recorded demands at least."""
+from kevacuate.measure.trustrecord import record
 
 MARK = "°"
 """Stands behind the name of a row that has not earned trust."""
@@ -32,122 +19,6 @@ FOOTNOTE = (
     f"{MARK} has not earned trust against booted kernels: the row speaks of the model (docs/fidelity.md)."
 )
 """What the mark means."""
-
-
-@dataclass(frozen=True)
-class RowRecord:
-    """How often the model was right about one row, in one loop."""
-
-    demands: int
-    """Recorded demands whose kernels were booted again and again."""
-    asked: int
-    """Verdicts held against theirs: one a demand and patched kernel."""
-    right: int
-    """Those that were the kernels', with an effect inside their 95 % interval. Of what only a patched kernel does, the level."""
-    false: int
-    """Those that the kernels contradict."""
-
-    @property
-    def earned(self) -> bool:
-        """Whether every verdict was right, on LEAST_DEMANDS demands at least."""
-        return self.demands >= LEAST_DEMANDS and self.right == self.asked
-
-
-@dataclass(frozen=True)
-class Record:
-    """The record of the level `verdict`."""
-
-    demands: tuple[dict[str, Any], ...]
-    """Of each demand: recording, digest, workload, loop, replays of each policy, boots of each kernel."""
-    rows: Mapping[str, Mapping[str, RowRecord]]
-    """By the row's id and the loop."""
-
-    def of(self, row_id: str, loop: str) -> RowRecord:
-        """The record of one row; of a row that was never held against a kernel, zeros."""
-        return self.rows.get(row_id, {}).get(loop, RowRecord(0, 0, 0, 0))
-
-    def earned(self, row_id: str, loop: str) -> bool:
-        """Whether the row has earned trust in this loop."""
-        return self.of(row_id, loop).earned
-
-    def total(self, loop: str) -> RowRecord:
-        """All rows together; its demands are those of the loop."""
-        told = [by_loop[loop] for by_loop in self.rows.values() if loop in by_loop]
-        demands = sum(demand["loop"] == loop for demand in self.demands)
-        return RowRecord(
-            demands, sum(r.asked for r in told), sum(r.right for r in told), sum(r.false for r in told)
-        )
-
-    def as_json(self) -> str:
-        """The text of the file."""
-        rows = {
-            name: {loop: asdict(found) for loop, found in sorted(by_loop.items())}
-            for name, by_loop in sorted(self.rows.items())
-        }
-        return json.dumps({"demands": list(self.demands), "rows": rows}, indent=1) + "\n"
-
-
-def record_of(documents: Iterable[Mapping[str, Any]]) -> Record:
-    """The record, from verifications as ``kevacuate verify --json`` writes them; those without the level are passed over.
-
-    It has the rows that a comparison shows.
-
-    Raises
-    ------
-    KevacuateError
-        One is no verification.
-    """
-    demands: list[dict[str, Any]] = []
-    found: dict[tuple[str, str], list[tuple[int, bool, bool]]] = {}
-    for document in documents:
-        try:
-            judged = document["levels"].get("verdict", {}).get("verdict")
-            if judged is None or not judged["effects"]:
-                continue
-            names = ("workload", "loop", "replays", "boots")
-            about = {"recording": document["recording"], "digest": document["digest"]}
-            demands.append({**about, **{name: judged[name] for name in names}})
-            for row, right, false in _answers(judged):
-                found.setdefault((row, judged["loop"]), []).append((len(demands), right, false))
-        except (KeyError, TypeError, AttributeError):
-            raise KevacuateError(
-                "A document is no verification: make it by kevacuate verify RECORDING --level verdict --json."
-            ) from None
-    rows: dict[str, dict[str, RowRecord]] = {}
-    shown = {row.id for row in ROWS}
-    for (row, loop), answers in found.items():
-        if row not in shown:
-            continue
-        rows.setdefault(row, {})[loop] = RowRecord(
-            len({demand for demand, _, _ in answers}),
-            len(answers),
-            sum(right for _, right, _ in answers),
-            sum(false for _, _, false in answers),
-        )
-    return Record(tuple(demands), rows)
-
-
-def _answers(judged: Mapping[str, Any]) -> Iterator[tuple[str, bool, bool]]:
-    """(row, right, false) of every verdict on a row of a comparison; rows without an effect answer by their level."""
-    told = {effect["row"] for effect in judged["effects"]}
-    for effect in judged["effects"]:
-        if effect["row"]:
-            right = effect["agreement"] in (BOTH, NEITHER) and effect["holds"]
-            yield effect["row"], right, effect["false_verdict"]
-    for level in judged["rows"]:
-        if level["row"] and level["row"] not in told and level["level_holds"] is not None:
-            yield level["row"], level["level_holds"], False
-
-
-@cache
-def record() -> Record:
-    """The record that the package holds."""
-    values = json.loads(files("kevacuate").joinpath("data", FILE).read_text(encoding="utf-8"))
-    rows = {
-        name: {loop: RowRecord(**found) for loop, found in by_loop.items()}
-        for name, by_loop in values["rows"].items()
-    }
-    return Record(tuple(values["demands"]), rows)
 
 
 def loop_of(comparison: Comparison) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The verdict level for people: a summary in sentences, its rows as a table of text, and as Markdown."""
+"""The verdict level for people: a summary in sentences, its rows as a table of text."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from kevacuate.measure.fidelity import (
 )
 from kevacuate.measure.intervals import Sample
 from kevacuate.measure.permutation import LEVEL, least_p
+from kevacuate.percent import percent
 
 LEVEL_HEADS = (
     "policy",
@@ -80,8 +81,8 @@ def sample_text(sample: Sample) -> str:
 def change_text(change: Change) -> tuple[str, str]:
     """The difference, in per cent too where the first mean is not 0; and its interval."""
     value, base = change.difference.value, change.before.mean
-    percent = f" ({value / base:+.0%})" if base else ""
-    return f"{signed(value)}{percent}", interval_text(change)
+    relative = f" ({percent(value / base, signed=True)})" if base else ""
+    return f"{signed(value)}{relative}", interval_text(change)
 
 
 def interval_text(change: Change) -> str:
@@ -112,7 +113,7 @@ def summary_words(level: LevelResult) -> Iterator[str]:
     yield f"{judged.workload}, {judged.loop} loop: {judged.replays} replays of each policy; boots: {boots}."
     for name, tally in level.kinds.items():
         ideal = judged.perfect.get(name)
-        expected = f" (a perfect model: about {ideal:.0%})" if ideal is not None else ""
+        expected = f" (a perfect model: about {percent(ideal)})" if ideal is not None else ""
         yield f"{name}: {tally.decisions - tally.mismatches} of {tally.decisions} rows{expected}."
     if judged.effects:
         yield effect_words(judged.effects)
@@ -185,14 +186,6 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
             for i, (text, width) in enumerate(zip(cells, widths, strict=True))
         )
         yield "  ".join(told).rstrip()
-
-
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Iterator[str]:
-    """A Markdown table, its first columns to the left."""
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + "---|" * left + "---:|" * (len(heads) - left)
-    for cells in rows:
-        yield f"| {' | '.join(cells)} |"
 
 
 def judged_text(judged: Judged) -> Iterator[str]:

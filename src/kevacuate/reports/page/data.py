@@ -167,8 +167,8 @@ def thinned(runs: Sequence[Run], most: int = MOST_CHANGES) -> tuple[list[Run], i
     return shown, every
 
 
-def map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64], every: int) -> dict[str, Any]:
-    """What all maps share: the blocks' numbers and zones, which are shown page by page, every which moment there is."""
+def _map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What the map's pageblocks are; *detailed* are the indices of those whose pages are shown."""
     return {
         "blocks": len(mapped.start),
         "order": mapped.pageblock_order,
@@ -178,7 +178,6 @@ def map_data(blobs: Blobs, mapped: Frames, detailed: npt.NDArray[np.int64], ever
         "zones": [visible(name) for name in mapped.zones],
         "detailed": blobs.varints(ascending(detailed)),
         "all_detailed": len(detailed) == len(mapped.start),
-        "every": every,
     }
 
 
@@ -201,7 +200,7 @@ def page_data(comparison: Comparison, runs: Sequence[Run]) -> tuple[dict[str, An
         "held": None,
     }
     if mapped is not None:
-        data["map"] = map_data(blobs, mapped, detailed, every)
+        data["map"] = _map_data(blobs, mapped, detailed) | {"every": every}
         score = interest(runs, mapped)
         data["held"] = pack_held(blobs, runs, score)
         if any(run.history is not None for run in runs):

@@ -11,8 +11,9 @@ from kevacuate.measure import Comparison, Run
 from kevacuate.measure.permutation import Direction, mean
 from kevacuate.measure.permutation import spread as spread_of
 from kevacuate.measure.rows import Row
+from kevacuate.measure.table import AT_THE_END, OVER_THE_RUN
 from kevacuate.reports.comparison.group_rows import mean_text
-from kevacuate.reports.comparison.rows import AT_THE_END, OVER_THE_RUN, row_of, value_of
+from kevacuate.reports.comparison.rows import row_of, value_of
 from kevacuate.reports.plot.style import INK, LINES, axes, pyplot, runs_of, style
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -16,14 +16,19 @@ def brought_words(result: Mapping[str, Any]) -> Iterator[str | Table]:
         kind = import_module(f"kevacuate.reports.triage.files.{answer['kind']}")
         yield kind.words(answer)
         yield from kind.tables(answer)
-    if result["advice"]:
-        yield "What would help here:"
-    for number, piece in enumerate(result["advice"], start=1):
-        yield f"{number}. {piece['do']} {piece['evidence']} ({piece['source']})"
+    yield from advice_words(result["advice"])
     if result["not_read"]:
         named = ", ".join(f"{one['file']} ({one['what']})" for one in result["not_read"][:MOST_NAMED])
         more = len(result["not_read"]) - MOST_NAMED
         yield f"Not read: {named}" + (f", and {more:,} more." if more > 0 else ".")
+
+
+def advice_words(advice: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What would help, numbered, each with its evidence and its source; nothing where there is no advice."""
+    if advice:
+        yield "What would help here:"
+    for number, piece in enumerate(advice, start=1):
+        yield f"{number}. {piece['do']} {piece['evidence']} ({piece['source']})"
 
 
 MOST_NAMED = 5

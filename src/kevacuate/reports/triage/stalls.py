@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.rescans import LEAST_SCANS
+from kevacuate.percent import percent
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
 from kevacuate.reports.plain import plain_table
@@ -82,7 +83,7 @@ def _kind(stalls: Stalls, name: str, label: str) -> Iterator[str]:
         f"The longest {label} took {duration(worst['ns'])}, from {worst['at_seconds']:.3f} s on: {_task(worst)}, "
         f"{request_words(worst['order'], worst['gfp'])}."
     )
-    share = f"{row['failed']:,} of {row['count']:,} ({row['failed'] / row['count']:.0%})"
+    share = f"{row['failed']:,} of {row['count']:,} ({percent(row['failed'] / row['count'])})"
     if name == "direct_reclaim":
         yield f"Direct reclaim found no page in {share}, pages reclaimed in all: {row['pages_reclaimed']:,}."
         return
@@ -145,8 +146,8 @@ def _kswapd(wakes: Mapping[str, Any]) -> Iterator[str]:
         count, orders = sum(row["count"] for row in high), sorted({row["order"] for row in high})
         span = f"order {orders[0]}" if len(orders) == 1 else f"orders {orders[0]} to {orders[-1]}"
         yield (
-            f"Of these wakes {count:,} ({count / wakes['count']:.0%}) were for attempts of {span} that may fail, with vmalloc's "
-            "flags (vm_area_alloc_pages)."
+            f"Of these wakes {count:,} ({percent(count / wakes['count'])}) were for attempts of {span} that may fail, with "
+            "vmalloc's flags (vm_area_alloc_pages)."
         )
 
 
@@ -177,7 +178,7 @@ def _circles(scanner: str, row: Mapping[str, Any]) -> Iterator[str]:
         )
     share = row["scans_in_streaks"] / row["scans"]
     noun = "runs" if scanner == "runs" else f"scans for {scanner}"
-    yield f"Of all {noun} {share:.0%} were in such rows of {LEAST_SCANS} or more."
+    yield f"Of all {noun} {percent(share)} were in such rows of {LEAST_SCANS} or more."
 
 
 def _unpaired(stalls: Stalls) -> Iterator[str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kevacuate.measure.triage import LATE_SHARE
+from kevacuate.percent import percent
 from kevacuate.reports.bars import duration, sparkline
 from kevacuate.reports.gfp import gfp_words
 from kevacuate.reports.plain import plain_table
@@ -46,7 +47,7 @@ def timeline_table(triage: Mapping[str, Any]) -> Table:
     """Claims, steals and newly hit blocks over time."""
     line = triage["timeline"]
     _, each = _merged(line["new_blocks"])
-    title = f"Over time, {duration(line['bucket_ns'] * each)} a bar; the verdict looks at the last {LATE_SHARE:.0%}"
+    title = f"Over time, {duration(line['bucket_ns'] * each)} a bar; the verdict looks at the last {percent(LATE_SHARE)}"
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     for column in ("name", "bars", "sum"):
         table.add_column(column, no_wrap=True, justify="right" if column == "sum" else "left")

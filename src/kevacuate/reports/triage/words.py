@@ -21,6 +21,7 @@ from kevacuate.measure.triage import (
     SPREADING,
     WHOLE_BLOCKS,
 )
+from kevacuate.percent import percent
 from kevacuate.recording import Lost
 from kevacuate.reports.bars import duration
 from kevacuate.reports.gfp import gfp_words
@@ -56,9 +57,9 @@ def _percent(share: float | None) -> str:
     return (
         "-"
         if share is None
-        else f"{share:.0%}"
+        else percent(share)
         if share in (0, 1) or 0.01 <= share < 0.995
-        else f"{share:.2%}"
+        else percent(share, 2)
     )
 
 
@@ -255,7 +256,7 @@ def _who(triage: Triage) -> Iterator[str]:
     top = rows[0]
     count = sum(top[name] for name in names)
     gfp = f", {gfp_words(top['gfp'])}" if top["gfp"] is not None else ""
-    yield f"By whom: {count / total:.0%} were {top['type']} requests of order {top['order_asked']}{gfp}."
+    yield f"By whom: {percent(count / total)} were {top['type']} requests of order {top['order_asked']}{gfp}."
     if triage["requests_matched"] is None:
         yield "The gfp flags are not known: mm_page_alloc_extfrag does not name them, and mm_page_alloc was not recorded."
     elif not triage["requests_matched"]:

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kevacuate.measure.fidelity import ERRORS, LEVELS, SPREAD, LevelResult, Verification
+from kevacuate.percent import percent
 from kevacuate.policy import BASELINE, BOOTED
 from kevacuate.reports.fidelity.verdict import (
     EFFECT_HEADS,
     LEVEL_HEADS,
     effect_cells,
     level_cells,
-    markdown,
     share,
     summary_words,
 )
@@ -85,11 +85,19 @@ ABOUT = {
         f"The demand of a *stock* recording is replayed under {_POLICIES}, with several seeds each. It is held against kernels "
         "that were booted again and again with that workload and seed.",
         "the demand, and the tables of repeats: what each boot came to.",
-        f"row by row four answers. Is the level within {ERRORS:g} standard errors? Is the spread within {SPREAD:.0%}? Is each "
-        "policy's effect inside the kernels' 95 % interval? Is its verdict free of falsehood after correction?",
+        f"row by row four answers. Is the level within {ERRORS:g} standard errors? Is the spread within {percent(SPREAD)}? "
+        "Is each policy's effect inside the kernels' 95 % interval? Is its verdict free of falsehood after correction?",
     ),
 }
 """Per level: what it is, its inputs, its decisions."""
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Iterator[str]:
+    """A Markdown table, its first columns to the left."""
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * left + "---:|" * (len(heads) - left)
+    for cells in rows:
+        yield f"| {' | '.join(cells)} |"
 
 
 def _cell(level: LevelResult | None) -> str:

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fidelity_document import markdown
+
 from kevacuate.fidelity.verdict.changes import Groups, can_decide, changes
 from kevacuate.fidelity.verdict.columns import ALL, ONLY_PATCHED, Column
 from kevacuate.fidelity.verdict.outcomes import FIRST_IMAGE, SECOND_IMAGE, KernelRun, Workload, read_repeats
 from kevacuate.measure.fidelity import Change
 from kevacuate.measure.intervals import Sample
 from kevacuate.measure.permutation import DRAWS, LEVEL
+from kevacuate.percent import percent
 from kevacuate.policy import BASELINE, BOOTED
-from kevacuate.reports.fidelity.verdict import figure, interval_text, markdown, p_figure, sample_text, signed
+from kevacuate.reports.fidelity.verdict import figure, interval_text, p_figure, sample_text, signed
 
 STOCK = BOOTED[BASELINE]
 PATCHED = tuple(kernel for policy, kernel in BOOTED.items() if policy != BASELINE)
@@ -184,7 +187,7 @@ def _seen(rows: Mapping[str, Mapping[str, Change]]) -> str:
     shares = sorted(row.difference.seen / row.before.mean for row in told if row.before.mean)
     if not shares:
         return "Mixed blocks were not counted."
-    span = f"{shares[0]:.0%}" if len(shares) == 1 else f"{shares[0]:.0%} and {shares[-1]:.0%}"
+    span = percent(shares[0]) if len(shares) == 1 else f"{percent(shares[0])} and {percent(shares[-1])}"
     return f"A change of mixed blocks at the end by {span} would have been seen."
 
 
@@ -192,7 +195,7 @@ def _percent(value: float, row: Change, *, signed_: bool = False) -> str:
     base = row.before.mean
     if not base:
         return ""
-    return f" ({value / base:+.0%})" if signed_ else f" ({value / base:.0%})"
+    return f" ({percent(value / base, signed=True)})" if signed_ else f" ({percent(value / base)})"
 
 
 def _method() -> Iterator[str]:
