@@ -245,4 +245,4 @@ def test_rescans_and_wakes_of_real_kernels(path: Path) -> None:
     found = ours(recording)
     assert found == reference(recording)
     assert found[0]["free pages"][0] > 1000
-    assert found[1].total() > 100
+    assert found[1].total() > 50
