@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A policy from a file (``my.py:Name``) or an installed package (entry points ``kevacuate.policies``): read, checked, made ready.
+"""A policy from a file (``my.py:Name``) or an installed package (entry points "kevacuate.policies"): read, checked, made ready.
 
 Only what the user names is read and run; a recording or a stored result never loads code.
 """
