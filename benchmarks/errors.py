@@ -33,6 +33,7 @@ from kevacuate.measure.tuned import (
     screen,
     verdict_of,
 )
+from kevacuate.percent import percent
 from kevacuate.recording import Recording
 from kevacuate.runs.compare import compare
 from kevacuate.runs.options import ReplayOptions
@@ -140,7 +141,7 @@ def show_compare(figures: Figures, runs: int, replays: int) -> None:
     found = sum(calls(compared(rng, figures, replays, effect), planted=True) for _ in range(runs))
     print(
         f"compare, {figures.name}, a change of {effect / figures.deviation:.2f} standard deviations in {PLANTED}: "
-        f"{found} of {runs} find it within {replays} replays (said: {POWER:.0%})",
+        f"{found} of {runs} find it within {replays} replays (said: {percent(POWER)})",
         flush=True,
     )
 
@@ -171,7 +172,7 @@ def show_tune(figures: Figures, runs: int) -> None:
     found = sum(SETTINGS - 1 in winners(rng, figures, effect * figures.deviation) for _ in range(runs))
     print(
         f"tune, {figures.name}, an effect of {effect:.2f} standard deviations in {PLANTED}: "
-        f"{found} of {runs} find it (said of normal figures: {POWER:.0%})",
+        f"{found} of {runs} find it (said of normal figures: {percent(POWER)})",
         flush=True,
     )
 

@@ -12,12 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from generate_trust import write_record
+from fidelity_document import fidelity_document
+from generate_trust import record_of, write_record
 
 from kevacuate import KevacuateError, Recording, verify
 from kevacuate.mm.profile import NOT_MODELLED
-from kevacuate.reports.comparison.worth import record_of
-from kevacuate.reports.fidelity.document import fidelity_document
 
 TARGET = Path(__file__).with_name("fidelity.md")
 

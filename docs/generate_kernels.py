@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from kernels_document import kernels_document
+
 from kevacuate import KevacuateError
-from kevacuate.reports.fidelity.kernels import kernels_document
 
 TARGET = Path(__file__).parent / "results" / "kernels.md"
 

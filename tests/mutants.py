@@ -30,6 +30,12 @@ RESCANS = "tests/measure/test_measure_rescans.py"
 METRICS = "tests/live/test_live_metrics.py -k values"
 SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
+ADVICE = "tests/observe/test_observe_recording_advice.py"
+MONITORS = "tests/observe/test_observe_monitors.py"
+LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
+SHAPES = "tests/observe/test_observe_log_shapes.py -k same"
+ARCHIVES = "tests/observe/test_observe_archives.py"
+PERCENT = "tests/test_percent.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -40,7 +46,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
     ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
     ("measure/blocks.py", "(movable > 0) & (unmovable > 0)", "(movable > 0) | (unmovable > 0)", DEFINITIONS),
-    ("measure/blocks.py", "(mt == MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
+    ("measure/blocks.py", "(mt == k.MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),
     ("kernel/pageflags.py", "return can_move(tails_as_heads(words))", "return can_move(words)", DEFINITIONS),
@@ -71,10 +77,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("fidelity/verdict/level.py", " and run.image == image", "", VERDICT),
     ("fidelity/verdict/outcomes.py", "int(number[1]) >= 6", "int(number[1]) >= 5", VERDICT),
     ("fidelity/verdict/columns.py", '"end_mixed": "end.mixed_blocks"', '"end_mixed": "end.polluted_blocks"', VERDICT),
-    ("reports/fidelity/kernels.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
+    ("../../docs/kernels_document.py", "column.name not in ONLY_PATCHED and ", "", KERNELS),
     ("measure/trustrecord.py", "LEAST_DEMANDS = 2", "LEAST_DEMANDS = 1", WORTH),
     ("measure/trustrecord.py", "self.right == self.asked", "self.right > 0", WORTH),
-    ("reports/comparison/worth.py", ' and effect["holds"]', "", WORTH),
+    ("../../docs/generate_trust.py", ' and effect["holds"]', "", WORTH),
     ("reports/comparison/conclusion.py", "known.earned(row_id, loop) for row_id in deciding",
      "True for row_id in deciding", WORTH),
     ("measure/stalls.py", "begin.zone != (e.b, e.c)", "False", STALLS),
@@ -102,6 +108,19 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/compact_migrate.py", "if try_split_folio(s, cc, pfn, mode):", "if order > 0:", SPLIT),
     ("mm/compact_zone.py", "s.cfg.open_loop == 0 and try_split_folio(s, cc, pfn, cc.mode)",
      "try_split_folio(s, cc, pfn, cc.mode)", SPLIT),
+    ("observe/recordingadvice.py", "_mixing(triage) >= MIXING", "_mixing(triage) > MIXING", ADVICE),
+    ("observe/recordingadvice.py", "2 * failed < count", "2 * failed <= count", ADVICE),
+    ("observe/recordingadvice.py", "if recording else f\"`sudo", "if not recording else f\"`sudo", ADVICE),
+    ("observe/files/monitors.py", "if scans[at] > 0)", "if scans[at] >= 0)", MONITORS),
+    ("observe/files/monitors.py", "sum(kb[:HUGE_ORDER])", "sum(kb[: HUGE_ORDER + 1])", MONITORS),
+    ("kernelfiles/sysstat.py", "if month > 12 and day <= 12", "if month > 31", MONITORS),
+    ("kernelfiles/netdata.py", "else abs(number)", "else number", MONITORS),
+    ("observe/files/reportcopies.py", "self._here.clear()", "pass", LOGS),
+    ("observe/files/reportcopies.py", "if time not in self._times", "if time in self._times", LOGS),
+    ("kernelfiles/loglines.py", 'text = _COLOUR.sub("", text)', "pass", SHAPES),
+    ("kernelfiles/text.py", 'return "utf-16" if', 'return "utf-8" if', SHAPES),
+    ("observe/files/archives.py", "member.isreg()", "True", ARCHIVES),
+    ("percent.py", 'f} %"', 'f}%"', PERCENT),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
@@ -164,7 +183,7 @@ def main() -> int:
     alive = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for part in ("src", "tests", "pyproject.toml"):
+        for part in ("src", "tests", "docs", "pyproject.toml"):
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, copy / part)

@@ -4,6 +4,8 @@
 import errno
 import operator
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,21 @@ T = TypeVar("T")
 
 class KevacuateError(Exception):
     """What is wrong, where, and what to do, in one sentence; the command line prints it and exits 2."""
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """While the block runs, an error of the operating system is told as *what*, a colon and its reason.
+
+    Raises
+    ------
+    KevacuateError
+        In its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise KevacuateError(f"{what}: {error.strerror or error}.") from None
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -8,23 +8,27 @@ import sys
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from vmcore_tools import HEAP, PAGES, SPAN, FakeCore, words
 
 import kevacuate
-from kevacuate.capture import holders_kpageflags, machine, snapshots
+from kevacuate.capture import holders_drgn, holders_kpageflags, machine, snapshots
 from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_drgn import _pages
 from kevacuate.capture.holders_files import claim_open_files, pfns_of
 from kevacuate.capture.holders_kpageflags import read_kpageflags
 from kevacuate.capture.holders_page_ext import claim_by_owner, claim_by_tags
 from kevacuate.capture.holders_struct_pages import Columns, claim_by_struct_page, claim_off_lru
+from kevacuate.capture.machine import page_flags_unread
 from kevacuate.capture.vmcore import Core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_heads
+from kevacuate.kernelfiles import allocator_frames
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import machine_blocks
 from kevacuate.live.text import held_words
@@ -282,6 +286,21 @@ def test_page_owner_names_who_asked(kernel: Kernel) -> None:
     assert "page_owner=on" in claim_by_owner(kernel, claims, lambda pfn: 0, lambda h: [])[0]
 
 
+def test_functions_without_a_symbol_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    depot = ModuleType("stackdepot")
+    names = ["alloc_pages_noprof", "0xffffffffa0400040", "do_one_initcall"]
+    depot.stack_depot_fetch = lambda handle: [SimpleNamespace(name=name) for name in names]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "drgn.helpers.linux.stackdepot", depot)
+    core: Any = SimpleNamespace(
+        drgn=SimpleNamespace(Object=lambda *words: words, FaultError=OSError), program=None
+    )
+    stack = holders_drgn._stack(core, 7)
+    assert stack == ["alloc_pages_noprof", "a function without a symbol", "do_one_initcall"]
+    assert allocator_frames.holder_of(stack) == "a function without a symbol"
+    depot.stack_depot_fetch = lambda handle: None  # type: ignore[attr-defined]
+    assert holders_drgn._stack(core, 8) == []
+
+
 def tag(core: Kernel) -> int:
     """An allocation tag, the kernel's second."""
     at = EXTRA + 1200
@@ -458,8 +477,21 @@ def test_a_page_that_came_into_use_meanwhile_is_not_charged_as_the_kernels(tmp_p
 
 def test_without_kpageflags_it_is_said(proc: Path) -> None:
     (proc / "kpageflags").unlink()
-    with pytest.raises(KevacuateError, match=r"kpageflags cannot be read \(No such file.*run it with sudo"):
+    with pytest.raises(
+        KevacuateError, match=r"^There is no \S*/kpageflags: .*CONFIG_PROC_PAGE_MONITOR.*container"
+    ):
         read_kpageflags()
+
+
+@pytest.mark.parametrize(("user", "todo"), [(0, "run it on the host"), (1000, "run it with sudo")])
+def test_who_may_not_read_page_flags_is_told_what_to_do(
+    user: int, todo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    said = str(page_flags_unread(tmp_path, PermissionError(1, "Operation not permitted")))
+    assert said.startswith(f"{tmp_path} cannot be read (Operation not permitted): {todo}")
+    with pytest.raises(KevacuateError, match=rf"^There is no {tmp_path}/kpageflags: "):
+        FlagSweep(np.arange(1), 9, tmp_path / "kpageflags")
 
 
 def test_nothing_is_left_behind(proc: Path) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from cli_tools import COMMAND, call, files, refusal, run
 from synthetic import Script, fragmenting, machine, write_recording
 
+import kevacuate
 from kevacuate.recording.parquet import combined_digest
 
 
@@ -242,3 +244,71 @@ def test_no_memory_and_system_errors_are_sentences(
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+DATA = Path(__file__).parent.parent / "data"
+EMPTY = {
+    "info": [""],
+    "compare": [""],
+    "explain": ["", "1"],
+    "report": [""],
+    "plot": [""],
+    "verify": [""],
+    "triage": [""],
+    "import": [""],
+    "export": ["-o", ""],
+    "replay": ["--save", ""],
+    "snapshot": ["-o", ""],
+    "holders": ["--vmcore", ""],
+    "record": ["-o", ""],
+}
+"""Command, and an empty name where it takes a file's, as an unset variable of a shell gives."""
+
+
+@pytest.mark.parametrize("command", list(EMPTY))
+def test_an_empty_name_is_not_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "an empty name names no file" in refusal(command, *EMPTY[command])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_policy_is_no_policy(synthetic_kev: Path) -> None:
+    for command in (["watch", "--once"], ["replay"], ["compare"], ["explain", "1"]):
+        words = [command[0], synthetic_kev, *command[1:], "--policy", ""]
+        assert refusal(*words).startswith("There is no policy ''"), words
+
+
+def test_a_name_of_two_lines_makes_no_second_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a\nkevacuate: all is well.").touch()
+    said = refusal("info", tmp_path / "a\nkevacuate: all is well.")
+    assert "a\\u000akevacuate: all is well. is empty" in said
+
+
+@pytest.mark.parametrize("where", ["-", "/", "DIRECTORY"])
+@pytest.mark.parametrize(
+    "command", ["report", "replay", "plot", "import", "snapshot", "record", "compare", "export"]
+)
+def test_what_is_no_files_name_is_refused_before_the_work(
+    synthetic_kev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, where: str
+) -> None:
+    if command == "plot" and where != "-":
+        pytest.skip("a directory is what it takes")
+    if command == "export" and where == "-":
+        pytest.skip("it writes to standard output")
+    for work in ("compare", "snapshot"):  # the others refuse by themselves what exists
+        monkeypatch.setattr(kevacuate, work, None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DIRECTORY").mkdir()
+    name = "--save" if command in ("replay", "compare") else "-o"
+    given = {
+        "import": [DATA / "trace-cmd/live.v7.dat"],
+        "snapshot": [],
+        "record": [],
+        "export": ["--ftrace", synthetic_kev],
+    }
+    said = refusal(command, *given.get(command, [synthetic_kev]), name, where)
+    wanted = "cannot go to standard output (-)" if where == "-" else f"{where}' is a directory|{where} exists"
+    assert re.search(re.escape(wanted).replace(r"\|", "|"), said), said
+    assert [path.name for path in tmp_path.iterdir()] == ["DIRECTORY"]

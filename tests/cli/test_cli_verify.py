@@ -13,7 +13,7 @@ import pytest
 from cli_tools import call, refusal, run
 
 from kevacuate.recording.parquet import combined_digest, file_digest, write_table
-from kevacuate.recording.statefiles import FREE_TYPES, PCP_PAGE_TYPES
+from kevacuate.recording.state import FreePages, PcpPages
 
 DATA = Path(__file__).parent.parent / "data"
 ONE_CPU, TWO_CPUS = DATA / "one-cpu.kev", DATA / "two-cpus.kev"
@@ -59,7 +59,7 @@ def test_a_state_of_another_zone_is_refused(number: str, tmp_path: Path) -> None
     file = path / "states" / number / "free.parquet"
     table = {
         name: column.to_numpy().copy()
-        for name, column in zip(FREE_TYPES, pq.read_table(file).columns, strict=True)
+        for name, column in zip(FreePages._fields, pq.read_table(file).columns, strict=True)
     }
     table["zone"][5:9] = 32767
     write_table(file, table)
@@ -84,7 +84,7 @@ def test_lists_in_another_order_are_mismatches_and_no_endless_drain(tmp_path: Pa
     path = tmp_path / "x.kev"
     shutil.copytree(ONE_CPU, path)
     file = path / "states/000/pcp_pages.parquet"
-    columns = zip(PCP_PAGE_TYPES, pq.read_table(file).columns, strict=True)
+    columns = zip(PcpPages._fields, pq.read_table(file).columns, strict=True)
     table = {name: column.to_numpy() for name, column in columns}
     order = np.random.default_rng(1).permutation(table["pfn"].size)
     write_table(file, {name: column[order] for name, column in table.items()})
@@ -92,3 +92,18 @@ def test_lists_in_another_order_are_mismatches_and_no_endless_drain(tmp_path: Pa
     done = run("verify", path, "--level", "pcp", "--json")
     level = json.loads(done.stdout)["levels"]["pcp"]
     assert level["exactness"] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("none.csv", "cannot be read: No such file or directory"),
+        ("/dev/zero", "/dev/zero is not a file"),
+        ("/proc/version", "it has no column 'kernel'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_before_the_work(
+    synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
+) -> None:
+    monkeypatch.setattr("kevacuate.fidelity.verify._streamed", None)
+    assert said in refusal("verify", synthetic_kev, "--level", "buddy", "--repeats-table", table)

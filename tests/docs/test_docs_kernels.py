@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT
+from kernels_document import Population, kernels_document, populations
 
 from kevacuate.fidelity.verdict.outcomes import FIRST_IMAGE, SECOND_IMAGE
-from kevacuate.reports.fidelity.kernels import Population, kernels_document, populations
 
 TABLES = [ROOT / "tests" / "data" / "outcomes" / name for name in ("outcomes.csv", "outcomes-pressure.csv")]
 PAGE = ROOT / "docs" / "results" / "kernels.md"

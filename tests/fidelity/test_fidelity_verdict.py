@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
+from fidelity_document import fidelity_document
 
 import kevacuate
 from kevacuate.errors import KevacuateError
@@ -63,7 +64,6 @@ from kevacuate.mm.fields import LogRecord
 from kevacuate.policy import BASELINE, BOOTED
 from kevacuate.recording import AllocatorState, EventChunk, EventKind, KevWriter, Recording, write_demand
 from kevacuate.recording.schema import COLUMN_TYPES
-from kevacuate.reports.fidelity.document import fidelity_document
 from kevacuate.reports.fidelity.verdict import effect_words, judged_text, summary_words
 from kevacuate.runs.options import ReplayOptions
 

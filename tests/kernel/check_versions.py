@@ -22,6 +22,42 @@ from kevacuate.kernel import compaction, events, gfp, migrate, migratetypes
 from kevacuate.kernel.versions import Version, parse_version, version_text
 
 HEADERS = ("kmem", "compaction", "vmscan", "migrate")
+FIRST: dict[str, Version] = {
+    "mm_page_alloc": (2, 6, 33),
+    "mm_page_alloc_zone_locked": (2, 6, 33),
+    "mm_page_pcpu_drain": (2, 6, 33),
+    "mm_page_alloc_extfrag": (2, 6, 33),
+    "mm_page_free": (3, 3),
+    "mm_page_free_batched": (3, 3),
+    "mm_compaction_isolate_migratepages": (3, 2),
+    "mm_compaction_isolate_freepages": (3, 2),
+    "mm_compaction_migratepages": (3, 2),
+    "mm_compaction_begin": (3, 14),
+    "mm_compaction_end": (3, 14),
+    "mm_compaction_try_to_compact_pages": (4, 0),
+    "mm_compaction_finished": (4, 0),
+    "mm_compaction_suitable": (4, 0),
+    "mm_compaction_deferred": (4, 0),
+    "mm_compaction_defer_compaction": (4, 0),
+    "mm_compaction_defer_reset": (4, 0),
+    "mm_compaction_kcompactd_sleep": (4, 6),
+    "mm_compaction_wakeup_kcompactd": (4, 6),
+    "mm_compaction_kcompactd_wake": (4, 6),
+    "mm_compaction_fast_isolate_freepages": (6, 5),
+    "mm_migrate_pages": (3, 8),
+    "mm_migrate_pages_start": (5, 14),
+    "set_migration_pte": (5, 19),
+    "remove_migration_pte": (5, 19),
+    "mm_vmscan_lru_shrink_active": (4, 11),
+    "mm_vmscan_write_folio": (5, 19),
+    "mm_vmscan_reclaim_pages": (6, 13),
+    "mm_setup_per_zone_wmarks": (6, 18),
+    "mm_calculate_totalreserve_pages": (6, 18),
+    "mm_vmscan_balance_pgdat_begin": (7, 2),
+    "mm_vmscan_balance_pgdat_end": (7, 2),
+}
+"""The earliest version whose header was seen to have the event; the event may be one or two versions older."""
+
 PFN_FIRST: Version = (4, 1)
 """Before, the events of the kmem system held a pointer to struct page (field ``page``) and no pfn."""
 PLAIN_NAMES_UNTIL: Version = (4, 5)
@@ -145,7 +181,7 @@ def check_gfp(
 
 def check_events(check: Check, version: Version, found: dict[str, tuple[tuple[str, ...], str]]) -> None:
     """Names of events and fields, and since when the events are there."""
-    for name, first in events.FIRST.items():
+    for name, first in FIRST.items():
         if name in found:
             continue
         if version >= first:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import random
-import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +131,11 @@ def test_a_recording_among_files(tmp_path: Path) -> None:
     assert [answer["kind"] for answer in found["answers"]] == ["recording", "proc"]
 
 
-def test_an_archive_is_named(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "sosreport.tar.xz", "w:xz") as archive:
-        info = tarfile.TarInfo("proc/buddyinfo")
-        info.size = len(BUDDY)
-        archive.addfile(info, io.BytesIO(BUDDY.encode()))
-    assert "is an archive" in refused(tmp_path / "sosreport.tar.xz")
-    assert "`kevacuate triage` the folder" in refused(tmp_path / "sosreport.tar.xz")
+def test_an_archive_that_is_not_unpacked_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "logs.zip", "w") as archive:
+        archive.writestr("buddyinfo", BUDDY)
+    assert "is an archive" in refused(tmp_path / "logs.zip")
+    assert "`kevacuate triage` the folder" in refused(tmp_path / "logs.zip")
     written(tmp_path, poem="roses are red\n")
     said = refused(tmp_path)
     assert "none of the 2 files is of a kind" in said
@@ -225,3 +225,40 @@ def test_a_file_that_vanishes_hides_no_other(tmp_path: Path) -> None:
     assert (found["answers"][0]["failures"], found["answers"][0]["copies"]) == (1, 1)
     assert [one["file"] for one in found["not_read"]] == [str(tmp_path / "b")]
     assert "b cannot be opened" in found["not_read"][0]["what"]
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without any right of root; what is needed must be imported."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_folders_that_may_not_be_read_are_told_of_and_hide_nothing_else() -> None:
+    """pytest's own directories are root's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        report = written(place / "report", buddyinfo=BUDDY)
+        whole = triage(report)
+        written(report / "listed", vmstat=VMSTAT).chmod(0o744)
+        locked = written(report / "locked", vmstat=VMSTAT)
+        triage(report)
+        locked.chmod(0o700)
+        with as_nobody():
+            result = triage(report)
+            assert result["answers"] == whole["answers"]
+            assert result["not_read"] == [
+                {"file": str(report / name), "what": "a folder that may not be read"}
+                for name in ("listed", "locked")
+            ]
+            assert refused(locked) == f"{locked} cannot be read: Permission denied."
+            file = locked / "vmstat"
+            assert refused(file) == f"{file} cannot be opened: Permission denied."
+            assert refused(report / "buddyinfo", locked) == f"{locked} cannot be read: Permission denied."

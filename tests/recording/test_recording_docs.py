@@ -3,8 +3,8 @@ import re
 from pathlib import Path
 
 from kevacuate.recording.demand import DEMAND_TYPES
-from kevacuate.recording.schema import COLUMN_TYPES, EVENT_SPECS, EventKind
-from kevacuate.recording.statefiles import BLOCK_TYPES, FREE_TYPES, PCP_PAGE_TYPES, PCP_TYPES
+from kevacuate.recording.schema import COLUMN_TYPES, EVENT_SPECS, EventKind, column_types
+from kevacuate.recording.statefiles import TABLES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recording-format.md").read_text()
 
@@ -16,6 +16,6 @@ def test_every_kind_is_documented() -> None:
 
 
 def test_every_column_is_documented() -> None:
-    for types in (COLUMN_TYPES, DEMAND_TYPES, BLOCK_TYPES, FREE_TYPES, PCP_PAGE_TYPES, PCP_TYPES):
+    for types in (COLUMN_TYPES, DEMAND_TYPES, *map(column_types, TABLES.values())):
         for name in types:
             assert f"`{name}`" in TEXT, name

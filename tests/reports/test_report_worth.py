@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generate_trust import record_of
 
 import kevacuate
 from kevacuate.errors import KevacuateError
@@ -24,7 +25,6 @@ from kevacuate.reports.comparison.rows import ROWS, comparison_rows
 from kevacuate.reports.comparison.worth import (
     FOOTNOTE,
     MARK,
-    record_of,
     worth_words,
 )
 from kevacuate.reports.page.page import comparison_page

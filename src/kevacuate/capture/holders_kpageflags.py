@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe, text_of
+from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe, page_flags_unread, text_of
 from kevacuate.capture.snapshots import STEP, page_words, read_ahead, take_counts
-from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_NOPAGE
 from kevacuate.measure.holders import ABSENT, FREE, UNKNOWN, HeldPages, Holder
 from kevacuate.measure.holders_by_flags import FLAG_HOLDERS, NAMELESS, NO_FLAG, Codes, classify
@@ -102,9 +101,7 @@ def _open(name: str, *, needed: bool = False) -> Iterator[int]:
         file = os.open(PROC / name, os.O_RDONLY)
     except OSError as error:
         if needed:
-            raise KevacuateError(
-                f"{PROC / name} cannot be read ({error.strerror}): run it with sudo."
-            ) from None
+            raise page_flags_unread(PROC / name, error) from None
         yield -1
         return
     try:

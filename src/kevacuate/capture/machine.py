@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kevacuate.capture.tracefs import CLOCK
+from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
 from kevacuate.recording.formats import EventFormat, gfp_bits
 from kevacuate.recording.machine import Machine
@@ -27,6 +28,15 @@ def text_of(path: Path, default: str = "") -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return default
+
+
+def page_flags_unread(path: Path, error: OSError) -> KevacuateError:
+    """What is said where *path*, /proc/kpageflags, cannot be opened: what is the matter there, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        why = "this kernel was built without CONFIG_PROC_PAGE_MONITOR, or this is a container (run it on the host)"
+        return KevacuateError(f"There is no {path}: {why}.")
+    todo = "run it on the host, this is a container" if os.geteuid() == 0 else "run it with sudo"
+    return KevacuateError(f"{path} cannot be read ({error.strerror}): {todo}.")
 
 
 def chosen(path: Path) -> str:

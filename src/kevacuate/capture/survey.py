@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe
+from kevacuate.capture.machine import PROC, UNMODELLED_ZONE, describe, page_flags_unread
 from kevacuate.capture.snapshots import read_ahead, take_counts
-from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_BUDDY, KPF_HUGE, KPF_THP, flag, tails_as_heads
 from kevacuate.measure.blocks import is_mixed
 from kevacuate.measure.mixed_bounds import Bounds, mixed_bounds
@@ -132,9 +131,7 @@ def take_survey() -> Survey:
     try:
         file = os.open(PROC / "kpageflags", os.O_RDONLY)
     except OSError as error:
-        raise KevacuateError(
-            f"{PROC / 'kpageflags'} cannot be read ({error.strerror}): run it with sudo."
-        ) from None
+        raise page_flags_unread(PROC / "kpageflags", error) from None
     try:
         with closing(read_ahead(file, top)) as steps:
             for words in steps:

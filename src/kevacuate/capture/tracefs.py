@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kevacuate.ending import owe, settle
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.atomic_write import is_alive
 from kevacuate.recording.formats import EventFormat, parse_format, read_text
 
@@ -178,12 +178,8 @@ class Instance:
             The kernel refuses.
 
         """
-        try:
+        with failing(f"The kernel refuses {text!r} for {self.path / name}"):
             (self.path / name).write_text(text)
-        except OSError as error:
-            raise KevacuateError(
-                f"The kernel refuses {text!r} for {self.path / name}: {error.strerror or error}."
-            ) from None
 
     def configure(self, buffer_kb: int) -> None:
         """Clock, overwriting of the oldest (so that losses are marked in the stream), size of each CPU's buffer in KiB."""

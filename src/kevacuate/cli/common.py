@@ -47,6 +47,7 @@ def writable(target: Path | None, *, saves: bool = False) -> None:
     """
     if target is None:
         return
+    refuse_stdout(target)
     refuse_special(target)
     if not target.parent.is_dir():
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
@@ -54,6 +55,12 @@ def writable(target: Path | None, *, saves: bool = False) -> None:
         read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
         raise unwritable(target, errno.EROFS if read_only else errno.EACCES)
     tidy(target.parent, saves=saves)
+
+
+def refuse_stdout(target: Path) -> None:
+    """Refuse ``-``, which names standard output where a command can write there: a file of that name is nobody's wish."""
+    if str(target) == "-":
+        raise KevacuateError("What is written here cannot go to standard output (-): name a file.")
 
 
 def tidy(directory: Path, *, saves: bool = False) -> None:

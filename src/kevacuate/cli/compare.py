@@ -15,6 +15,7 @@ from kevacuate.cli.options import (
     all_option,
     policies_help,
     policies_option,
+    refuse_empty,
     repeats_option,
     result_options,
     time_option,
@@ -32,7 +33,7 @@ TIME = "15s"
     epilog=policies_help(),
     short_help="Replay under several policies, or set recordings side by side.",
 )
-@click.argument("recordings", metavar="[RECORDING]...", nargs=-1)
+@click.argument("recordings", metavar="[RECORDING]...", nargs=-1, callback=refuse_empty)
 @click.option(
     "--recorded",
     is_flag=True,

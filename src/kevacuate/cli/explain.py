@@ -10,7 +10,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, open_recording, print_json, progress_bar
-from kevacuate.cli.options import json_option, policies_option, replay_options
+from kevacuate.cli.options import json_option, policies_option, refuse_empty, replay_options
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import PAIR
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", short_help="The story of one page or pageblock.")
-@click.argument("words", nargs=-1, required=True, metavar="[RECORDING] PFN|block:N")
+@click.argument("words", nargs=-1, required=True, metavar="[RECORDING] PFN|block:N", callback=refuse_empty)
 @policies_option(
     "Replay under this policy and tell what happened there",
     f"what the recorded kernel did; for a recording that keeps no events: {', '.join(PAIR)}",

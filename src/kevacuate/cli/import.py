@@ -10,7 +10,7 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, print_json, progress_bar, writable
-from kevacuate.cli.options import json_option, path_option
+from kevacuate.cli.options import Name, json_option, path_option
 from kevacuate.cli.stored import STDIN, stored
 
 _SUFFIXES = (".xz", ".gz", ".zst", ".bz2", ".dat", ".txt", ".raw", ".trace")
@@ -27,7 +27,7 @@ def default_target(file: Path) -> Path:
 
 
 @click.command("import", short_help="Make a recording of a trace that another tool wrote.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Name())
 @path_option(
     "-o",
     "--output",

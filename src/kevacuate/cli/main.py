@@ -24,7 +24,7 @@ from kevacuate.cli.process import (
     printing_failed,
 )
 from kevacuate.errors import KevacuateError
-from kevacuate.reports.escape import visible_block
+from kevacuate.reports.escape import visible
 
 COMMANDS = {
     "doctor": "Say what this machine offers for recording, and what is missing.",
@@ -110,7 +110,7 @@ def cli(ctx: click.Context) -> None:
 
 def _fail(text: str, code: int) -> int:
     """Print one sentence on stderr and return the exit code."""
-    click.echo(f"kevacuate: {visible_block(text)}", err=True)
+    click.echo(f"kevacuate: {visible(text)}", err=True)
     return code
 
 

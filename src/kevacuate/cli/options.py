@@ -62,15 +62,53 @@ class Number(click.FloatRange):
         return super().convert(value, param, ctx)
 
 
+_EMPTY = "an empty name names no file."
+
+
+class Name(click.Path):
+    """The name of a file or directory, which is not empty: an empty one would name the current directory.
+
+    Whether it can be read is for those to say who read it: click would ask that of a file to be written, too.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(path_type=Path, readable=False, **given)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises
+        ------
+        click.BadParameter
+            It is empty, or not of the kind that is asked for.
+        """
+        if value == "":
+            self.fail(_EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def refuse_empty(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words that may be names of files, none of them empty.
+
+    Raises
+    ------
+    click.BadParameter
+        One is empty.
+    """
+    if "" in words:
+        raise click.BadParameter(_EMPTY)
+    return words
+
+
 MOST_SECONDS = 366 * 86400.0
 """Longest time that a command records or watches: a year."""
 
-recording_argument = click.argument("recording", required=False, type=click.Path(path_type=Path))
+recording_argument = click.argument("recording", required=False, type=Name())
 
 
-def path_option(*names: str, **given: Any) -> Decorator:
-    """An option that takes a path."""
-    return click.option(*names, type=click.Path(path_type=Path), **given)
+def path_option(*names: str, file: bool = False, **given: Any) -> Decorator:
+    """An option that takes a path, of a *file* alone or of a directory, too."""
+    return click.option(*names, type=Name(dir_okay=not file), **given)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")
@@ -97,7 +135,7 @@ losses_option = click.option("--despite-losses", is_flag=True, help="Replay a re
 
 save_option = click.option(
     "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Name(dir_okay=False),
     metavar="FILE",
     help="Keep the whole result in FILE, with the pageblock map over time. `kevacuate report FILE` reads it.",
 )

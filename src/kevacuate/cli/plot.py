@@ -9,8 +9,17 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import (
+    console,
+    doing,
+    open_recording,
+    print_json,
+    progress_bar,
+    refuse_stdout,
+    writable,
+)
 from kevacuate.cli.options import (
+    Name,
     json_option,
     policies_option,
     repeats_of,
@@ -27,7 +36,7 @@ FORMATS = ("png", "svg", "pdf")
 
 
 @click.command("plot", short_help="Draw figures of a comparison: PNG, SVG or PDF.")
-@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RECORDING|COMPARISON]")
+@click.argument("source", required=False, type=Name(), metavar="[RECORDING|COMPARISON]")
 @click.option(
     "--figure",
     "figures",
@@ -40,9 +49,7 @@ FORMATS = ("png", "svg", "pdf")
 )
 @policies_option("Replay a recording under this policy", PAIR)
 @repeats_option()
-@click.option(
-    "-o", "--output", default=Path(), type=click.Path(path_type=Path, file_okay=False), help="Directory."
-)
+@click.option("-o", "--output", default=Path(), type=Name(file_okay=False), help="Directory.")
 @json_option
 @replay_options
 def command(
@@ -68,7 +75,9 @@ def command(
     from kevacuate.reports import plot
     from kevacuate.reports.plot.style import pyplot
 
-    pyplot().switch_backend("Agg")
+    refuse_stdout(output)
+    with progress_bar("reading matplotlib"):
+        pyplot().switch_backend("Agg")
     options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses, keep=True)
     saved = source is not None and source.is_file()
     writable(next(place for place in (output, *output.absolute().parents) if place.exists()) / "the figures")

@@ -10,23 +10,18 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import progress_bar, writable
-from kevacuate.cli.options import (
-    policies_help,
-    policies_option,
-    repeats_option,
-    replay_options,
-)
+from kevacuate.cli.options import Name, policies_help, policies_option, repeats_option, replay_options
 from kevacuate.policy import PAIR
 from kevacuate.recording.recording import SHIPPED
 
 
 @click.command("report", epilog=policies_help(), short_help="One HTML page to look at and to mail.")
-@click.argument("inputs", nargs=-1, metavar="[RUN|COMPARISON|RECORDING]...", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, metavar="[RUN|COMPARISON|RECORDING]...", type=Name())
 @click.option(
     "-o",
     "--output",
     metavar="PAGE.html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Name(dir_okay=False),
     help="The page to write. Default: the input's name with .html, in the current directory.",
 )
 @policies_option("Policies to replay a recording under", PAIR)

@@ -20,6 +20,7 @@ from kevacuate.recording.atomic_write import written
 @path_option(
     "-o",
     "--output",
+    file=True,
     help="Write it to this file too, as JSON; NAME.kev, with --vmcore or --kcore: as the state that a replay starts from.",
 )
 @path_option("-c", "--vmcore", metavar="FILE", help="Read a dump (ELF or kdump) instead of /proc.")

@@ -12,14 +12,14 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, live_status, print_json, progress_bar, tidy
-from kevacuate.cli.options import Number, json_option
+from kevacuate.cli.options import Name, Number, json_option
 from kevacuate.cli.stored import STDIN, stored
 from kevacuate.ending import heed
 from kevacuate.recording.atomic_write import temporary_place
 
 
 @click.command("triage", short_help="Is this machine fragmenting, by whom, and what would help?")
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=Name())
 @click.option(
     "--live", is_flag=True, help="This machine, now: record light data for --duration, and triage those."
 )
@@ -47,12 +47,12 @@ def command(files: tuple[Path, ...], live: bool, duration: float, as_json: bool)
 
     - monitors: node_exporter, sar and sadf, netdata
 
-    Several files are taken together. A folder is searched (a sosreport, say), and - is standard input. There is no replay and
-    no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
+    Several files are taken together. A folder or tar archive is searched (a sosreport, say), and - is standard input.
+    There is no replay and no model. Of a recording light data are enough: mm_page_alloc_extfrag, with snapshots if there are any.
 
     Example: dmesg | kevacuate triage -
 
-    Example: kevacuate triage sosreport-host1/
+    Example: kevacuate triage sosreport-host1.tar.xz
 
     Example: kevacuate triage my-server.kev
 

@@ -9,12 +9,12 @@ import click
 
 import kevacuate
 from kevacuate.cli.common import console, doing, print_json, progress_bar
-from kevacuate.cli.options import Integer, Number, json_option, loop_option
+from kevacuate.cli.options import Integer, Name, Number, json_option, loop_option
 from kevacuate.measure.fidelity import LEVELS
 
 
 @click.command("verify", short_help="Hold the model against the recorded kernel, decision by decision.")
-@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("recording", type=Name())
 @click.option(
     "--level",
     "levels",
@@ -35,7 +35,7 @@ from kevacuate.measure.fidelity import LEVELS
     "--repeats-table",
     "tables",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=Name(),
     help="CSV of what boots of real kernels came to, for the verdict level; repeat it. "
     "Default: outcomes.csv and outcomes-pressure.csv beside RECORDING.",
 )

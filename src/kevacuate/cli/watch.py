@@ -69,7 +69,7 @@ def command(
     Example: sudo kevacuate watch --metrics :9777 --interval 15
     """
     if metrics is not None:
-        if recording is not None or policy or as_json:
+        if recording is not None or policy is not None or as_json:
             raise click.UsageError(
                 "--metrics is of the running kernel: give no RECORDING, --policy or --json."
             )
@@ -77,7 +77,7 @@ def command(
         return
     if as_json and not once:
         raise click.UsageError("--json is for --once: a terminal view cannot be JSON.")
-    chosen = kevacuate.parse_policy(policy) if policy else None
+    chosen = kevacuate.parse_policy(policy) if policy is not None else None
     if not once:
         _need_terminal()
     with closing(_source(recording, chosen, interval)) as source:
@@ -126,8 +126,9 @@ def _source(recording: Path | None, chosen: Policy | None, interval: float) -> S
     """The running machine, or a recording."""
     if recording is None and chosen is None:
         from kevacuate.live.machine import LiveSource
+        from kevacuate.live.stallfeed import StallFeed
 
-        return LiveSource(interval)
+        return LiveSource(interval, StallFeed())
     from kevacuate.live.playback import play_recording, play_replay
     from kevacuate.policy import PATCHED
 

@@ -24,10 +24,10 @@ from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
-from kevacuate.demand.tables import EventInput, KnownKinds, event_input, larger_cache, new_tables
+from kevacuate.demand.tables import KnownKinds, event_input, larger_cache, new_tables
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import run
-from kevacuate.recording import AllocatorState, Recording
+from kevacuate.recording import AllocatorState, EventChunk, Recording
 from kevacuate.recording.demand import (
     DEMAND_TYPES,
     DemandChunk,
@@ -138,9 +138,9 @@ class Reconstruction:
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
         self._fed = 0
 
-    def feed(self, events: EventInput) -> Iterator[DemandChunk]:
+    def feed(self, events: EventChunk) -> Iterator[DemandChunk]:
         """Work through the events; yields rows whenever the buffer is nearly full."""
-        at, end = 0, len(events.t)
+        at, end = 0, len(events.ts)
         work = end
         self._fed += work
         while at < end:
@@ -193,7 +193,7 @@ class _Source:
         self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)
 
-    def events(self) -> Iterator[tuple[EventInput, npt.NDArray[np.int64]]]:
+    def events(self) -> Iterator[tuple[EventChunk, npt.NDArray[np.int64]]]:
         """The events after the start, with their times on the recording's clock."""
         stream = self.recording.events(
             kinds=reconstruct.KINDS_READ, chunk_rows=self.chunk_rows, after=self.state
@@ -219,10 +219,10 @@ def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, Dema
         at = 0
         while waiting and len(ts) and waiting[0].ts < ts[-1]:
             cut = int(np.searchsorted(ts, waiting[0].ts, "right"))
-            _run(work, _part(events, at, cut))
+            _run(work, events.take(slice(at, cut)))
             seqs, attrs = _merge_known((seqs, attrs), _alive(work, waiting.pop(0)))
             at = cut
-        _run(work, _part(events, at, len(ts)))
+        _run(work, events.take(slice(at, None)))
     for state in waiting:
         seqs, attrs = _merge_known((seqs, attrs), _alive(work, state))
     for _ in work.finish():
@@ -230,13 +230,7 @@ def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, Dema
     return (seqs, attrs), work.quality
 
 
-def _part(events: EventInput, first: int, last: int) -> EventInput:
-    """Events [first, last)."""
-    columns: list[Any] = [column[first:last] for column in events]
-    return EventInput(*columns)
-
-
-def _run(work: Reconstruction, events: EventInput) -> None:
+def _run(work: Reconstruction, events: EventChunk) -> None:
     """Work through the events and forget the rows."""
     for _ in work.feed(events):
         pass

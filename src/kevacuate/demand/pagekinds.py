@@ -16,30 +16,11 @@ import numpy.typing as npt
 from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, Tables, i64
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, run
-from kevacuate.kernel.gfp import (
-    GFP_ACCOUNT,
-    GFP_COMP,
-    GFP_FS,
-    GFP_HARDWALL,
-    GFP_HIGH,
-    GFP_HIGHMEM,
-    GFP_NOMEMALLOC,
-    GFP_NORETRY,
-    GFP_NOWARN,
-    GFP_WRITE,
-    GFP_ZERO,
-)
+from kevacuate.kernel import gfp as gf
+from kevacuate.kernel import pageflags as pf
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from kevacuate.kernel.pageattr import PageAttr
-from kevacuate.kernel.pageflags import (
-    KPF_ANON,
-    KPF_DIRTY,
-    KPF_OFFLINE,
-    KPF_SWAPBACKED,
-    KPF_WRITEBACK,
-    can_move,
-    flag,
-)
+from kevacuate.kernel.pageflags import can_move, flag
 from kevacuate.records import Words
 
 A_LRU = int(PageAttr.LRU)
@@ -59,8 +40,8 @@ CLASS_WRITTEN = 3
 CLASS_BUFFER = 4
 """Classes of requests: kernel memory, anonymous or shmem, page cache read, written, of a block device."""
 
-READAHEAD = GFP_NORETRY | GFP_NOWARN
-NOT_A_FOLIO = GFP_FS | GFP_ZERO | GFP_HIGH | GFP_NORETRY | GFP_NOMEMALLOC | GFP_ACCOUNT
+READAHEAD = gf.GFP_NORETRY | gf.GFP_NOWARN
+NOT_A_FOLIO = gf.GFP_FS | gf.GFP_ZERO | gf.GFP_HIGH | gf.GFP_NORETRY | gf.GFP_NOMEMALLOC | gf.GFP_ACCOUNT
 
 KNOWN_KERNEL = 128
 """In the table of known kinds: the page was in use and on no LRU list."""
@@ -155,15 +136,15 @@ def page_class(gfp: int, mt: int) -> int:
     cache (compound, without FS, ZERO, HIGH, NORETRY, NOMEMALLOC, ACCOUNT): buffers, and the initramfs.
     """
     if mt == MIGRATE_MOVABLE:
-        if gfp & GFP_WRITE:
+        if gfp & gf.GFP_WRITE:
             return CLASS_WRITTEN
-        if gfp & READAHEAD == READAHEAD and gfp & GFP_NOMEMALLOC == 0:
+        if gfp & READAHEAD == READAHEAD and gfp & gf.GFP_NOMEMALLOC == 0:
             return CLASS_READ
-        if gfp & GFP_FS:
+        if gfp & gf.GFP_FS:
             return CLASS_ANON
-        return CLASS_READ if gfp & GFP_HIGHMEM else CLASS_BUFFER
-    if mt == MIGRATE_UNMOVABLE and gfp & GFP_COMP and gfp & NOT_A_FOLIO == 0:
-        return CLASS_BUFFER if gfp & GFP_HARDWALL else CLASS_READ
+        return CLASS_READ if gfp & gf.GFP_HIGHMEM else CLASS_BUFFER
+    if mt == MIGRATE_UNMOVABLE and gfp & gf.GFP_COMP and gfp & NOT_A_FOLIO == 0:
+        return CLASS_BUFFER if gfp & gf.GFP_HARDWALL else CLASS_READ
     return CLASS_KERNEL
 
 
@@ -253,11 +234,11 @@ def attr_from_flags(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     An anonymous folio on its way to an LRU list has LRU.
     """
     lru = can_move(flags)
-    file = lru & ~flag(flags, KPF_SWAPBACKED) & ~flag(flags, KPF_ANON)
+    file = lru & ~flag(flags, pf.KPF_SWAPBACKED) & ~flag(flags, pf.KPF_ANON)
     attr = np.where(lru, A_LRU, 0) | np.where(file, A_FILE, 0)
-    attr |= np.where(file & flag(flags, KPF_DIRTY), A_DIRTY, 0)
-    attr |= np.where(file & flag(flags, KPF_WRITEBACK), A_WRITEBACK, 0)
-    attr |= np.where(~lru & flag(flags, KPF_OFFLINE), A_MOVABLE_OPS, 0)
+    attr |= np.where(file & flag(flags, pf.KPF_DIRTY), A_DIRTY, 0)
+    attr |= np.where(file & flag(flags, pf.KPF_WRITEBACK), A_WRITEBACK, 0)
+    attr |= np.where(~lru & flag(flags, pf.KPF_OFFLINE), A_MOVABLE_OPS, 0)
     return attr.astype(np.uint8)
 
 

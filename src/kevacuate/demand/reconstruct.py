@@ -39,32 +39,23 @@ from kevacuate.demand.pagecache import (
 )
 from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
-from kevacuate.demand.tables import EventInput
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.kernel.gfp import (
-    GFP_COMP,
-    GFP_HARDWALL,
-    GFP_HIGHMEM,
-    GFP_KERNEL,
-    GFP_MOVABLE,
-    GFP_WRITE,
-    GFP_ZERO,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording import event_numbers as ev
 from kevacuate.recording.demand import DemandChunk
-from kevacuate.recording.schema import EventKind
+from kevacuate.recording.schema import EventChunk, EventKind
 
 MARGIN = 1 << 16
 """More rows than one event can make: all queues of all sessions, ended runs and the free of 1024 objects."""
 
-TARGET_MASK = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP | GFP_ZERO | GFP_WRITE
-TARGET_GFP = GFP_HIGHMEM | GFP_MOVABLE | GFP_HARDWALL | GFP_COMP
+TARGET_MASK = gf.GFP_HIGHMEM | gf.GFP_MOVABLE | gf.GFP_HARDWALL | gf.GFP_COMP | gf.GFP_ZERO | gf.GFP_WRITE
+TARGET_GFP = gf.GFP_HIGHMEM | gf.GFP_MOVABLE | gf.GFP_HARDWALL | gf.GFP_COMP
 """alloc_migration_target's gfp (specification 4.6): GFP_HIGHUSER_MOVABLE | __GFP_COMP, or GFP_TRANSHUGE."""
 
-BULK_GFP = GFP_KERNEL
+BULK_GFP = gf.GFP_KERNEL
 """gfp of a bulk allocation, which no event shows: GFP_KERNEL."""
 
 
@@ -243,7 +234,7 @@ def on_alloc(s: Tables, out: DemandChunk, pid: int, pfn: int, order: int, mt: in
                 and mover_alloc(s, slot, pfn, order, mt, gfp, seq)
             ):
                 return
-    obj = open_object(s, pfn, order, mt, gfp, ob.FLAG_COMP if gfp & GFP_COMP else 0, seq)
+    obj = open_object(s, pfn, order, mt, gfp, ob.FLAG_COMP if gfp & gf.GFP_COMP else 0, seq)
     _emit_alloc(s, out, obj, op)
 
 
@@ -437,7 +428,7 @@ def _on_mover_event(s: Tables, out: DemandChunk, kind: int, pid: int, pfn: int, 
 
 
 @part
-def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """An event of the page cache or of the LRU lists."""
     kind = i64(e.kind[i])
     pfn = i64(e.pfn[i])
@@ -457,7 +448,7 @@ def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> 
 
 
 @part
-def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """Reclaim has looked at a folio of an LRU list: note that it was used through a page table, if it was."""
     if i64(e.a[i]) & _MAPPED_FILE != _MAPPED_FILE:
         return
@@ -486,7 +477,7 @@ def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
 
 
 @part
-def _on_alloc_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
+def _on_alloc_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
     """A request that the recorded kernel served or refused."""
     s.q[_Q_ALLOC_EVENTS] += 1
     order, mt, gfp = i64(e.order[i]), i64(e.mt[i]), i64(e.gfp[i])
@@ -497,8 +488,8 @@ def _on_alloc_event(s: Tables, out: DemandChunk, e: EventInput, i: int) -> None:
 
 
 @kernel(plain_work=1 << 18)
-def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, last: int) -> int:
-    """Work through events [first, last) (an EventInput) until they end or the rows might not suffice.
+def consume(tables: Tables, rows: DemandChunk, events: EventChunk, first: int, last: int) -> int:
+    """Work through events [first, last) until they end or the rows might not suffice; their times count from the start state.
 
     The DemandChunk are filled from ``tables.g[G_OUT]`` on. Returns where it stopped.
     """
@@ -511,7 +502,7 @@ def consume(tables: Tables, rows: DemandChunk, events: EventInput, first: int, l
     while i < last and s.g[ob.G_OUT] <= room and s.g[ob.G_CACHED] <= cache_room:
         kind = i64(e.kind[i])
         s.q[_Q_EVENTS] += 1
-        s.g[ob.G_NOW] = e.t[i]
+        s.g[ob.G_NOW] = e.ts[i]
         s.g[ob.G_CPU] = e.cpu[i]
         s.g[ob.G_TASK] = e.pid[i]
         if kind == ev.MM_PAGE_FREE:

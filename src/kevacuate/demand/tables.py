@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reconstruction's tables at the start, and its input columns."""
+"""The reconstruction's tables at the start, and its input."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +16,22 @@ from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
 from kevacuate.demand.shadows import enter_all
-from kevacuate.kernel.gfp import (
-    GFP_COMP,
-    GFP_HARDWALL,
-    GFP_HIGHMEM,
-    GFP_KERNEL,
-    GFP_MOVABLE,
-    GFP_NORETRY,
-    GFP_NOWARN,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
 
-GFP_OF_A_READ = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP | GFP_NORETRY | GFP_NOWARN
+GFP_OF_A_READ = (
+    gf.GFP_MOVABLE
+    | gf.GFP_HIGHMEM
+    | gf.GFP_HARDWALL
+    | gf.GFP_KERNEL
+    | gf.GFP_COMP
+    | gf.GFP_NORETRY
+    | gf.GFP_NOWARN
+)
 """readahead_gfp_mask of a file system whose mapping is GFP_HIGHUSER_MOVABLE (include/linux/pagemap.h, 7.2)."""
 
-GFP_OF_A_FAULT = GFP_MOVABLE | GFP_HIGHMEM | GFP_HARDWALL | GFP_KERNEL | GFP_COMP
+GFP_OF_A_FAULT = gf.GFP_MOVABLE | gf.GFP_HIGHMEM | gf.GFP_HARDWALL | gf.GFP_KERNEL | gf.GFP_COMP
 """GFP_HIGHUSER_MOVABLE of a folio. Both are what start objects are taken to have been asked for with."""
 
 CACHE_PLACES = 1 << 12
@@ -47,27 +47,10 @@ KnownKinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Allocation numbers, ascending, and for each what a snapshot says of its page."""
 
 
-class EventInput(NamedTuple):
-    """The columns of events that the reconstruction reads; ``t`` counts from the start state."""
-
-    t: npt.NDArray[np.int64]
-    cpu: npt.NDArray[np.uint16]
-    pid: npt.NDArray[np.int32]
-    kind: npt.NDArray[np.uint8]
-    pfn: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int8]
-    mt: npt.NDArray[np.int8]
-    gfp: npt.NDArray[np.uint32]
-    a: npt.NDArray[np.int64]
-    b: npt.NDArray[np.int64]
-    c: npt.NDArray[np.int64]
-    d: npt.NDArray[np.int64]
-
-
-def event_input(chunk: EventChunk, start_ts: int) -> EventInput:
-    """The columns of *chunk* that the compiled code wants, contiguous."""
-    columns = {name: np.ascontiguousarray(getattr(chunk, name)) for name in EventInput._fields[1:]}
-    return EventInput(t=chunk.ts - start_ts, **columns)
+def event_input(chunk: EventChunk, start_ts: int) -> EventChunk:
+    """What the reconstruction reads of *chunk*: its columns, contiguous, with times that count from the start state."""
+    columns: list[Any] = [np.ascontiguousarray(column) for column in chunk._replace(ts=chunk.ts - start_ts)]
+    return EventChunk(*columns)
 
 
 def new_tables(

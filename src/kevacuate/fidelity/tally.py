@@ -9,12 +9,13 @@ from typing import Any
 from kevacuate.jit import part
 from kevacuate.measure.fidelity import LevelResult, Tally
 
-# Fields of ``facts`` in the books of both levels; each has further ones of its own below these.
+# Fields of ``facts`` in the books of both levels and of compaction's; each has further ones of its own below these.
 F_COMPACTIONS = 12  # compactions begun so far
 F_BEFORE = 13  # decisions before the first compaction, and
 F_BEFORE_WRONG = 14  # mismatches among them
 F_LAST = 15  # number of the event of the last mismatch
-FACTS = 16
+F_NUMBER = 16  # of row 0 of the events at hand
+FACTS = 17
 
 
 @part(inline=True)

@@ -25,6 +25,7 @@ from kevacuate.fidelity.reclaim.level import ReclaimLevel
 from kevacuate.fidelity.tuning.level import TuningLevel
 from kevacuate.fidelity.tuning.loop import tuning_rows
 from kevacuate.fidelity.verdict.level import verify_verdict
+from kevacuate.fidelity.verdict.outcomes import read_repeats
 from kevacuate.fidelity.verdict.replays import REPLAYS
 from kevacuate.jit import beside, is_kept
 from kevacuate.kernel.hooks import DumpKind
@@ -86,7 +87,8 @@ def verify(
     Raises
     ------
     KevacuateError
-        The recording is corrupted, lost events, or has no state to start from; a level does not exist; *replays* is less than 1.
+        The recording is corrupted, lost events, or has no state to start from; a level does not exist; a table that is named
+        cannot be read; *replays* is less than 1.
 
     Returns
     -------
@@ -105,6 +107,7 @@ def verify(
     chosen = _chosen([levels] if isinstance(levels, str) else levels)
     whole_number("replays", replays, 1)
     tables = _tables(repeats_table)
+    read_repeats(tables)
     options = given_options(options, None)
     options = replace(options, despite_losses=options.despite_losses or despite_losses)
     if not despite_losses:

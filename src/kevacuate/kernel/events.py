@@ -44,42 +44,6 @@ mm_migrate_pages counted only huge pages that were split (thp_split) before it c
 LABELS: dict[str, dict[str, str]] = {"mm_migrate_pages": {"nr_thp_split": "nr_split"}}
 """Event to printed words whose meaning a later word took over; a line that has both has the later one last."""
 
-FIRST: dict[str, Version] = {
-    "mm_page_alloc": (2, 6, 33),
-    "mm_page_alloc_zone_locked": (2, 6, 33),
-    "mm_page_pcpu_drain": (2, 6, 33),
-    "mm_page_alloc_extfrag": (2, 6, 33),
-    "mm_page_free": (3, 3),
-    "mm_page_free_batched": (3, 3),
-    "mm_compaction_isolate_migratepages": (3, 2),
-    "mm_compaction_isolate_freepages": (3, 2),
-    "mm_compaction_migratepages": (3, 2),
-    "mm_compaction_begin": (3, 14),
-    "mm_compaction_end": (3, 14),
-    "mm_compaction_try_to_compact_pages": (4, 0),
-    "mm_compaction_finished": (4, 0),
-    "mm_compaction_suitable": (4, 0),
-    "mm_compaction_deferred": (4, 0),
-    "mm_compaction_defer_compaction": (4, 0),
-    "mm_compaction_defer_reset": (4, 0),
-    "mm_compaction_kcompactd_sleep": (4, 6),
-    "mm_compaction_wakeup_kcompactd": (4, 6),
-    "mm_compaction_kcompactd_wake": (4, 6),
-    "mm_compaction_fast_isolate_freepages": (6, 5),
-    "mm_migrate_pages": (3, 8),
-    "mm_migrate_pages_start": (5, 14),
-    "set_migration_pte": (5, 19),
-    "remove_migration_pte": (5, 19),
-    "mm_vmscan_lru_shrink_active": (4, 11),
-    "mm_vmscan_write_folio": (5, 19),
-    "mm_vmscan_reclaim_pages": (6, 13),
-    "mm_setup_per_zone_wmarks": (6, 18),
-    "mm_calculate_totalreserve_pages": (6, 18),
-    "mm_vmscan_balance_pgdat_begin": (7, 2),
-    "mm_vmscan_balance_pgdat_end": (7, 2),
-}
-"""The earliest version whose header was seen to have the event; the event may be one or two versions older."""
-
 OWNERSHIP_FIRST: Version = (3, 12)
 """Before, ``change_ownership`` was printed as whether the types asked for and taken from are equal, which they never
 are: 0 in every event, whatever happened to the block (commit 52c8f6a5aeb0). A claim cannot be told from a steal

@@ -17,64 +17,41 @@ import numpy.typing as npt
 
 from kevacuate.kernel.versions import Version, at, within
 
+GFP_DMA = 1 << 0
+GFP_HIGHMEM = 1 << 1
+GFP_DMA32 = 1 << 2
+GFP_MOVABLE = 1 << 3
+GFP_RECLAIMABLE = 1 << 4
+GFP_HIGH = 1 << 5
+GFP_IO = 1 << 6
+GFP_FS = 1 << 7
+GFP_ZERO = 1 << 8
+GFP_DIRECT_RECLAIM = 1 << 10
+GFP_KSWAPD_RECLAIM = 1 << 11
+GFP_WRITE = 1 << 12
+GFP_NOWARN = 1 << 13
+GFP_RETRY_MAYFAIL = 1 << 14
+GFP_NOFAIL = 1 << 15
+GFP_NORETRY = 1 << 16
+GFP_MEMALLOC = 1 << 17
+GFP_COMP = 1 << 18
+GFP_NOMEMALLOC = 1 << 19
+GFP_HARDWALL = 1 << 20
+GFP_THISNODE = 1 << 21
+GFP_ACCOUNT = 1 << 22
+
 GFP_BITS: dict[str, int] = {
-    "__GFP_DMA": 0,
-    "__GFP_HIGHMEM": 1,
-    "__GFP_DMA32": 2,
-    "__GFP_MOVABLE": 3,
-    "__GFP_RECLAIMABLE": 4,
-    "__GFP_HIGH": 5,
-    "__GFP_IO": 6,
-    "__GFP_FS": 7,
-    "__GFP_ZERO": 8,
-    "__GFP_DIRECT_RECLAIM": 10,
-    "__GFP_KSWAPD_RECLAIM": 11,
-    "__GFP_WRITE": 12,
-    "__GFP_NOWARN": 13,
-    "__GFP_RETRY_MAYFAIL": 14,
-    "__GFP_NOFAIL": 15,
-    "__GFP_NORETRY": 16,
-    "__GFP_MEMALLOC": 17,
-    "__GFP_COMP": 18,
-    "__GFP_NOMEMALLOC": 19,
-    "__GFP_HARDWALL": 20,
-    "__GFP_THISNODE": 21,
-    "__GFP_ACCOUNT": 22,
+    f"__{name}": flag.bit_length() - 1 for name, flag in globals().copy().items() if name.startswith("GFP_")
 }
 """Bit numbers of the stored ``gfp`` column: those of Linux 7.2, low 23 bits."""
 
-
-def _bit(name: str) -> int:
-    """The flag ``__GFP_name`` as Linux 7.2 has it."""
-    return 1 << GFP_BITS[f"__GFP_{name}"]
-
-
-GFP_DMA = _bit("DMA")
-GFP_HIGHMEM = _bit("HIGHMEM")
-GFP_DMA32 = _bit("DMA32")
-GFP_MOVABLE = _bit("MOVABLE")
-GFP_RECLAIMABLE = _bit("RECLAIMABLE")
-GFP_HIGH = _bit("HIGH")
-GFP_IO = _bit("IO")
-GFP_FS = _bit("FS")
-GFP_ZERO = _bit("ZERO")
-GFP_DIRECT_RECLAIM = _bit("DIRECT_RECLAIM")
-GFP_KSWAPD_RECLAIM = _bit("KSWAPD_RECLAIM")
-GFP_WRITE = _bit("WRITE")
-GFP_NOWARN = _bit("NOWARN")
-GFP_RETRY_MAYFAIL = _bit("RETRY_MAYFAIL")
-GFP_NOFAIL = _bit("NOFAIL")
-GFP_NORETRY = _bit("NORETRY")
-GFP_MEMALLOC = _bit("MEMALLOC")
-GFP_COMP = _bit("COMP")
-GFP_NOMEMALLOC = _bit("NOMEMALLOC")
-GFP_HARDWALL = _bit("HARDWALL")
-GFP_THISNODE = _bit("THISNODE")
-GFP_ACCOUNT = _bit("ACCOUNT")
 GFP_RECLAIM = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
-GFP_KERNEL = GFP_RECLAIM | GFP_IO | GFP_FS
+GFP_NOFS = GFP_RECLAIM | GFP_IO
+GFP_KERNEL = GFP_NOFS | GFP_FS
+GFP_USER = GFP_KERNEL | GFP_HARDWALL
+GFP_HIGHUSER = GFP_USER | GFP_HIGHMEM
+GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER | GFP_MOVABLE
 GFP_ATOMIC = GFP_HIGH | GFP_KSWAPD_RECLAIM
-GFP_HIGHUSER_MOVABLE = GFP_KERNEL | GFP_HARDWALL | GFP_HIGHMEM | GFP_MOVABLE
 GFP_TRANSHUGE_LIGHT = (GFP_HIGHUSER_MOVABLE | GFP_COMP | GFP_NOMEMALLOC | GFP_NOWARN) & ~GFP_RECLAIM
 GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | GFP_DIRECT_RECLAIM
 
@@ -210,34 +187,25 @@ def printed_name(name: str) -> str:
     return f"__{name}" if name.startswith("GFP_") else name
 
 
-_B = {name.removeprefix("__GFP_"): 1 << bit for name, bit in GFP_BITS.items()}
-_RECLAIM = _B["DIRECT_RECLAIM"] | _B["KSWAPD_RECLAIM"]
-_NOFS = _RECLAIM | _B["IO"]
-_KERNEL = _NOFS | _B["FS"]
-_USER = _KERNEL | _B["HARDWALL"]
-_HIGHUSER = _USER | _B["HIGHMEM"]
-_MOVABLE = _HIGHUSER | _B["MOVABLE"]
-_HUGE_LIGHT = (_MOVABLE | _B["COMP"] | _B["NOMEMALLOC"] | _B["NOWARN"]) & ~_RECLAIM
-
 COMPOSED: dict[str, int] = {
-    "GFP_TRANSHUGE": _HUGE_LIGHT | _B["DIRECT_RECLAIM"],
-    "GFP_TRANSHUGE_LIGHT": _HUGE_LIGHT,
-    "GFP_HIGHUSER_MOVABLE": _MOVABLE,
-    "GFP_HIGHUSER": _HIGHUSER,
-    "GFP_USER": _USER,
-    "GFP_KERNEL_ACCOUNT": _KERNEL | _B["ACCOUNT"],
-    "GFP_KERNEL": _KERNEL,
-    "GFP_NOFS": _NOFS,
-    "GFP_ATOMIC": _B["HIGH"] | _B["KSWAPD_RECLAIM"],
-    "GFP_NOIO": _RECLAIM,
-    "GFP_NOWAIT": _B["KSWAPD_RECLAIM"] | _B["NOWARN"],
-    "GFP_DMA": _B["DMA"],
-    "GFP_DMA32": _B["DMA32"],
-    "__GFP_RECLAIM": _RECLAIM,
+    "GFP_TRANSHUGE": GFP_TRANSHUGE,
+    "GFP_TRANSHUGE_LIGHT": GFP_TRANSHUGE_LIGHT,
+    "GFP_HIGHUSER_MOVABLE": GFP_HIGHUSER_MOVABLE,
+    "GFP_HIGHUSER": GFP_HIGHUSER,
+    "GFP_USER": GFP_USER,
+    "GFP_KERNEL_ACCOUNT": GFP_KERNEL | GFP_ACCOUNT,
+    "GFP_KERNEL": GFP_KERNEL,
+    "GFP_NOFS": GFP_NOFS,
+    "GFP_ATOMIC": GFP_ATOMIC,
+    "GFP_NOIO": GFP_RECLAIM,
+    "GFP_NOWAIT": GFP_KSWAPD_RECLAIM | GFP_NOWARN,
+    "GFP_DMA": GFP_DMA,
+    "GFP_DMA32": GFP_DMA32,
+    "__GFP_RECLAIM": GFP_RECLAIM,
 }
 """The composed flags of Linux 7.2 that its lines name, in the order in which they are tried (trace/events/mmflags.h)."""
 
-_TEMPORARY = _KERNEL | _B["RECLAIMABLE"]
+_TEMPORARY = GFP_KERNEL | GFP_RECLAIMABLE
 
 
 class _Meaning(NamedTuple):
@@ -251,12 +219,12 @@ class _Meaning(NamedTuple):
 
 _OTHER_MEANINGS: tuple[_Meaning, ...] = (
     _Meaning("GFP_TEMPORARY", (2, 6, 33), (4, 13), _TEMPORARY),
-    _Meaning("GFP_NOWAIT", (2, 6, 33), (4, 3), _B["KSWAPD_RECLAIM"]),
+    _Meaning("GFP_NOWAIT", (2, 6, 33), (4, 3), GFP_KSWAPD_RECLAIM),
     _Meaning("GFP_NOWAIT", (4, 4), (4, 5), 0),
-    _Meaning("GFP_NOWAIT", (4, 6), (6, 6), _B["KSWAPD_RECLAIM"]),
+    _Meaning("GFP_NOWAIT", (4, 6), (6, 6), GFP_KSWAPD_RECLAIM),
     _Meaning("GFP_NOWAIT", (6, 7), (6, 7), None),
-    _Meaning("GFP_TRANSHUGE", (2, 6, 33), (4, 5), _HUGE_LIGHT | _B["DIRECT_RECLAIM"] | _B["NORETRY"]),
-    _Meaning("GFP_TRANSHUGE", (4, 6), (4, 7), _HUGE_LIGHT | _B["NORETRY"]),
+    _Meaning("GFP_TRANSHUGE", (2, 6, 33), (4, 5), GFP_TRANSHUGE | GFP_NORETRY),
+    _Meaning("GFP_TRANSHUGE", (4, 6), (4, 7), GFP_TRANSHUGE_LIGHT | GFP_NORETRY),
 )
 """As compared with gfp.h; 4.4 and 4.5 print GFP_NOWAIT for no flag at all. No header of 6.7 was at hand."""
 
@@ -314,10 +282,10 @@ def conversion(named: Mapping[str, int]) -> Conversion:
         if later in GFP_BITS:
             sets[bit] = 1 << GFP_BITS[later]
         elif name == WAIT:
-            sets[bit] = _B["DIRECT_RECLAIM"]
+            sets[bit] = GFP_DIRECT_RECLAIM
         elif name == NO_KSWAPD:
-            clears[bit] = _B["KSWAPD_RECLAIM"]
-    return Conversion(_B["KSWAPD_RECLAIM"] if WAIT in named else 0, sets, clears)
+            clears[bit] = GFP_KSWAPD_RECLAIM
+    return Conversion(GFP_KSWAPD_RECLAIM if WAIT in named else 0, sets, clears)
 
 
 def flag_names(flags: int, version: Version | None) -> tuple[frozenset[str], int] | None:

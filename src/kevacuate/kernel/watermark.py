@@ -20,9 +20,6 @@ ATOMIC_FLAG: Version = (4, 4)
 """Since then __GFP_ATOMIC says it; high orders need one chunk of their size instead of a mark at each order; there is a
 highatomic reserve."""
 
-HIGHATOMIC_LISTS: Version = (4, 15)
-"""Since then an atomic request of high order counts only chunks of types that it may take."""
-
 BOOST_PASSED_OVER: Version = (5, 9)
 """Since then an atomic request of one page is held against the mark without watermark_boost."""
 
@@ -37,9 +34,6 @@ HIGHATOMIC_BY_HIGH: Version = (6, 18)
 
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 """Names of zones in the order of their index (include/linux/mmzone.h); a kernel has some of them."""
-
-COSTLY_ORDER = 3
-"""PAGE_ALLOC_COSTLY_ORDER: above it the kernel gives up instead of reclaiming on."""
 
 
 class Access(NamedTuple):

@@ -10,6 +10,7 @@ the kernel prints it; else each zone goes to the oldest report that lacks it, in
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -58,14 +59,25 @@ _BEGINS = (
     ),
     (OOM, re.compile(rf"(?P<task>.*?) invoked oom-killer: {_MASK}.*?order=(?P<order>-?\d+)(?:.*?oom_score_adj=(?P<adj>-?\d+))?")),
 )  # fmt: skip
-_STARTS = re.compile(rb"page allocation |invoked oom-killer|vmalloc|Killed process|oom-kill:|ut of memory")
+_STARTS = re.compile(
+    rb"page(?: |\xc2\xa0)allocation|invoked(?: |\xc2\xa0)oom-killer|vmalloc|Killed process|oom-kill:|ut of memory|Mem-Info:|"
+    rb'"MESSAGE" ?: ?\[ ?\d|cma_alloc: |Unable to allocate memory on node|order allocation failed|lowmemorykiller: (?:K|send)'
+)
 """Found in every line that is read while no report is open: looked for before anything else."""
+
+OTHERS = {
+    "cma_alloc failed": re.compile(r"\bcma_alloc: (?:.{0,64}: )?alloc failed"),
+    "SLUB unable to allocate": re.compile(r"\bSLUB: Unable to allocate memory on node"),
+    "lowmemorykiller": re.compile(r"\blowmemorykiller: (?:Killing |send)"),
+    "Linux 2.4, no report": re.compile(r"\b\d{1,2}-order allocation failed \(gfp="),
+}
+"""Lines that tell of a failed allocation and are no report (mm/cma.c, mm/slub.c, drivers/staging/android until 4.11)."""
 
 _REST = re.compile(rf",? *{_MASK}")
 _NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,200}|null)\)?")
 _MEMS = re.compile(r"mems_allowed=([\d,-]{1,200})")
 _WHO = re.compile(
-    r"(?:CPU: (?P<cpu>\d{1,6}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,9}) Comm: (?P<task>.{1,64}?)|"
+    r"(?:CPU *: (?P<cpu>\d{1,6}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,9}) Comm: (?P<task>.{1,64}?)|"
     r"Pid: (?P<old>\d{1,9}), comm: (?P<older>.{1,64}?)) +"
     r"(?:Not tainted|(?:Kdump: loaded )?(?:Not tainted|Tainted: ?[A-Z -]{1,60}?)) *(?P<release>\d{1,3}\.\d{1,3}[^\s,]{0,100})"
 )
@@ -74,7 +86,7 @@ _RELEASE = re.compile(
 )
 _ENDS = re.compile(r"\b\d{1,15} pages (?:RAM|reserved|of RAM)\b|pages hwpoisoned|pages in pagetable cache")
 _INTERESTING = re.compile(
-    rb"kB|CPU:|Pid:|Mem-Info|lowmem|pages|COMPACTION|mems_allowed|memory|limit| for |mode:|DMA|Normal:|HighMem:|Movable:|"
+    rb"kB|CPU *:|Pid:|Mem-Info|lowmem|pages|COMPACTION|mems_allowed|memory|limit| for |mode:|DMA|Normal:|HighMem:|Movable:|"
     + _STARTS.pattern
 )
 """Found in every line of a report that is read."""
@@ -181,6 +193,10 @@ class Reader:
     def __init__(self) -> None:
         self.release = ""
         """The kernel that the log last named."""
+        self.shown = 0
+        """How often memory was shown (Mem-Info) though no report had begun: asked for by sysrq, or the first line is lost."""
+        self.others: Counter[str] = Counter()
+        """Lines of :data:`OTHERS`."""
         self._open: list[Report] = []
         self._last: dict[str, _Pending] = {}
 
@@ -214,6 +230,8 @@ class Reader:
             return
         for report in self._open:
             report.lines += 1
+        self.others.update(name for name, form in OTHERS.items() if form.search(line.text))
+        self.shown += not self._open and line.text.startswith("Mem-Info:")
         if oom.is_oom_line(line.text):
             yield from self._oom_line(line)
         elif not self._zone_line(line):
@@ -315,15 +333,18 @@ class Reader:
         """Takes who it was, what the cpuset allows, and the end."""
         text = line.text
         candidates = self._candidates(line)
-        if ("CPU:" in text or "Pid:" in text) and (found := _WHO.search(text)):
+        if ("CPU" in text or "Pid:" in text) and (found := _WHO.search(text)):
             named = found.groupdict()
             task = named["task"] or named["older"]
-            for report in sorted(candidates, key=lambda one: one.task != task):
+            for report in sorted(candidates, key=lambda one: not one.task.endswith(task)):
                 if report.pid is None:
                     report.pid = int(named["pid"] or named["old"])
                     report.cpu = int(named["cpu"]) if named["cpu"] else None
                     report.release = self.release = named["release"]
-                    report.task = report.task or task
+                    if not report.task or report.task.endswith(
+                        task
+                    ):  # what stood before it was no known prefix
+                        report.task = task
                     break
         elif "pages" in text and _ENDS.search(text):
             self._ends(candidates)

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _CLOCK_SYSLOG = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
 _CLOCK_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d| [A-Z]{2,5})?"
@@ -29,7 +29,7 @@ _PREFIX = re.compile(
             r"\d{1,3},\d{1,20},(?P<kmsg>\d{1,18}),[-c+](?:,caller=(?P<by>[TC]\d+))?(?:,[^;]{0,80})?;",
             rf"(?P<clock>{_CLOCK})(?: (?!kernel:)\S{{0,64}}[^\s:])?(?: (?:kernel|klogd|kern\.\w+ kernel)(?:\[\d+\])?:)?(?: |$)",
             r"\[ *(?P<uptime>\d{1,12}\.\d{1,9})\] ?",
-            r"\[ *(?P<caller>[TC]\d{1,9})\] ?",
+            r"\[ *(?P<caller>[TC]\d{1,9})(?:@[TC]\d{1,9})?\] ?",
             r"\[ *\d{1,4}: *[^\]]{1,24}: *\d{1,9}\] ?",
             rf"\[(?P<stamp>{_CLOCK}(?: \d{{4}})?)\] ?",
             r"\[(?:[A-Z][a-z]{2}\d\d \d\d:\d\d| *[<+] *\d+\.\d+>?)\] ?",
@@ -89,24 +89,74 @@ def log_line(line: str) -> LogLine:
     return LogLine(line[at:].strip(), uptime, clock, caller)
 
 
+_MESSAGES = ("MESSAGE", "msg", "message", "log", "textPayload")
+"""Keys of a message: of journald, of ``dmesg -J``, of collectors of logs, of container runtimes, of clouds' logs."""
+
+_CLOCKS = ("time", "timestamp", "@timestamp")
+"""Keys of an entry's time, where that is a date."""
+
+_IN_JSON = re.compile(rb'"(?:MESSAGE|msg|message|log|textPayload)" ?:')
+_ENTRY = re.compile(rb"^(?:\x1e|data: ?)?(?=\{)")
+_FIELD = re.compile(
+    r'^\s*(?:"(?:MESSAGE|msg|message|log|textPayload)"\s*:\s*(?P<json>"(?:[^"\\]|\\.){0,20000}")\s*,?\s*\}?,?|MESSAGE=(?P<plain>.*))$'
+)
+"""A message on a line of its own: JSON over several lines, journalctl's ``-o export`` and ``verbose``."""
+
+
 def journal_entry(line: bytes) -> list[LogLine] | None:
-    """The lines of an entry that ``journalctl -o json`` wrote; None if the line is none."""
-    if not line.startswith(b"{") or b'"MESSAGE"' not in line:
+    """The lines of an entry of JSON, as ``journalctl -o json`` and collectors of logs write it; None if the line is none."""
+    if (start := _ENTRY.match(line)) is None or _IN_JSON.search(line) is None:
         return None
     try:
-        entry = json.loads(line)
+        entry = json.loads(line[start.end() :])
     except (ValueError, RecursionError):
         return None
-    message = entry.get("MESSAGE") if isinstance(entry, dict) else None
-    if not isinstance(message, str):
+    inner = entry.get("jsonPayload") if isinstance(entry.get("jsonPayload"), dict) else {}
+    message = next((text for name in _MESSAGES if (text := _text_of({**entry, **inner}.get(name)))), None)
+    if message is None:
         return None
     uptime = str(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", ""))
     real = str(entry.get("__REALTIME_TIMESTAMP", ""))
     stamp = (
-        f"{datetime.fromtimestamp(int(real[:-6]), UTC):%Y-%m-%d %H:%M:%S}" if _REAL_US.fullmatch(real) else ""
+        f"{datetime.fromtimestamp(int(real[:-6]), UTC):%Y-%m-%d %H:%M:%S}"
+        if _REAL_US.fullmatch(real)
+        else next((str(entry[name])[:40] for name in _CLOCKS if name in entry), "")
     )
     since = int(uptime) if _UPTIME_US.fullmatch(uptime) else None
-    return [LogLine(text[:LONGEST_MESSAGE].strip(), since, stamp, "") for text in message.split("\n")]
+    found = []
+    for text in message.rstrip("\n").split("\n"):
+        told = log_line(text)
+        found.append(
+            told._replace(uptime_us=told.uptime_us if since is None else since, clock=told.clock or stamp)
+        )
+    return found
+
+
+def _text_of(message: Any) -> str | None:
+    """A message as text; the journal gives one that is no UTF-8 as a list of bytes."""
+    if isinstance(message, str):
+        return message
+    if isinstance(message, list) and all(isinstance(one, int) and 0 <= one < 256 for one in message):
+        return bytes(message).decode("utf-8", "replace")
+    return None
+
+
+_COLOUR = re.compile(r"(?:\x1b|#033)\[[\d;?]{0,20}[A-Za-z]")
+_PRODUCT = re.compile(r"(?<=\d)_(?=\d{1,9}kB)")
+
+
+def plain(text: str) -> str:
+    """A line without colours, with blanks for blanks that do not break, and without the marks that Markdown leaves or takes.
+
+    Markdown takes the stars of ``9120*4kB 4010*8kB`` for emphasis: some pages show ``9120_4kB 4010_8kB``.
+    """
+    if "\x1b" in text or "#033" in text:
+        text = _COLOUR.sub("", text)
+    if "\xa0" in text:
+        text = text.replace("\xa0", " ")
+    if "\\" in text:
+        text = re.sub(r"\\([*_\[\]|])", r"\1", text)
+    return _PRODUCT.sub("*", text) if "_" in text else text
 
 
 def messages(line: bytes) -> Iterator[LogLine]:
@@ -118,10 +168,28 @@ def messages(line: bytes) -> Iterator[LogLine]:
         yield from entry
         return
     if b"#012" not in line:
-        yield log_line(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
+        text = plain(line[: 4 * LONGEST_MESSAGE].decode("utf-8", "replace"))
+        yield log_line(_own_line(text))
         return
+    yield from _joined(plain(line.decode("utf-8", "replace")).split("#012"))
+
+
+def _own_line(text: str) -> str:
+    """The message of a line that names it so (:data:`_FIELD`), else the line."""
+    if ('"' not in text and "MESSAGE=" not in text) or (found := _FIELD.match(text)) is None:
+        return text
+    if found["plain"] is not None:
+        return found["plain"]
+    try:
+        return str(json.loads(found["json"])).rstrip("\n")
+    except ValueError:
+        return text
+
+
+def _joined(parts: list[str]) -> Iterator[LogLine]:
+    """The lines that rsyslog joined."""
     first: LogLine | None = None
-    for part in line.decode("utf-8", "replace").split("#012"):
+    for part in parts:
         if not part.strip():
             continue
         told = log_line(part)
@@ -142,7 +210,7 @@ _LOG_HEAD = re.compile(
     re.MULTILINE,
 )
 _REPORT = re.compile(
-    r"page allocation (?:failure|stall)|invoked oom-killer: |^.{0,120}\bMem-Info:|ut of memory: Kill",
+    r"page[ \xa0]allocation[ \xa0](?:failure|stall)|invoked oom-killer: |^.{0,120}\bMem-Info:|ut of memory: Kill",
     re.MULTILINE,
 )
 _TRACE = re.compile(r"\bmm_(?:page_(?:alloc|free)|compaction_|vmscan_)\w*: ")

@@ -3,16 +3,26 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.opener import head_of, open_any
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept; the rest of a longer one is passed over."""
+
+
+def encoding_of(head: bytes) -> str:
+    """``utf-16`` of bytes that begin with its byte order mark, else ``utf-8``."""
+    return "utf-16" if head.startswith(UTF16_MARKS) else "utf-8"
 
 
 class TextFile:
@@ -51,8 +61,11 @@ class TextFile:
 
     @cached_property
     def head(self) -> str:
-        """The first :data:`kevacuate.recording.opener.HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD."""
-        return self.head_bytes.decode("utf-8", "replace").removeprefix("\ufeff")
+        """The first :data:`kevacuate.recording.opener.HEAD_BYTES` bytes as text; bytes that are no UTF-8 are U+FFFD.
+
+        Text in UTF-16 with a byte order mark, as PowerShell writes it, is read as such.
+        """
+        return self.head_bytes.decode(encoding_of(self.head_bytes), "replace").removeprefix("\ufeff")
 
     def forget(self) -> None:
         """Let go of the head, which is read again if it is asked for: a folder may hold many thousand files."""
@@ -78,16 +91,26 @@ class TextFile:
     def _read(self) -> Iterator[bytes]:
         """:meth:`raw_lines` of a file that is not tolerant."""
         file, _ = open_any(self.path)
-        try:
-            with closing(file):
-                while line := file.readline(LONGEST_LINE):
-                    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                        self.cut += 1
-                        while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                            pass
-                    yield line.strip(b"\0").rstrip(b"\r\n\0")
-        except OSError as error:
-            raise KevacuateError(f"{self.name} cannot be read: {error.strerror or error}.") from None
+        with failing(f"{self.name} cannot be read"), closing(file):
+            if isinstance(file, io.BufferedReader) and encoding_of(file.peek(2)) == "utf-16":
+                yield from self._utf16(file)
+                return
+            while line := file.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    self.cut += 1
+                    while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                        pass
+                yield line.strip(b"\0").rstrip(b"\r\n\0")
+
+    def _utf16(self, file: IO[bytes]) -> Iterator[bytes]:
+        """The lines of a file in UTF-16, in UTF-8."""
+        text = io.TextIOWrapper(file, "utf-16", errors="replace", newline="\n")
+        while line := text.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and not line.endswith("\n"):
+                self.cut += 1
+                while (rest := text.readline(LONGEST_LINE)) and not rest.endswith("\n"):
+                    pass
+            yield line.strip("\0").rstrip("\r\n\0").encode("utf-8", "replace")
 
     def whole(self, most: int) -> str | None:
         """All of it as text; None if it has more than *most* bytes.
@@ -109,7 +132,7 @@ class TextFile:
                 raise told from None
             self.damage = str(told)
             return None
-        return None if len(data) > most else data.decode("utf-8", "replace").removeprefix("\ufeff")
+        return None if len(data) > most else data.decode(encoding_of(data), "replace").removeprefix("\ufeff")
 
     def lines(self) -> Iterator[str]:
         """As :meth:`raw_lines`, as text; bytes that are no UTF-8 are U+FFFD."""

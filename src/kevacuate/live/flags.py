@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.capture.machine import page_flags_unread
 from kevacuate.kernel.pageflags import KPF_NOPAGE, KPF_SLAB
 from kevacuate.live.view import UNCLEAR, UNREAD
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_UNMOVABLE, block_contents
@@ -104,7 +104,7 @@ class FlagSweep:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise KevacuateError(f"{path} cannot be read ({error.strerror}): run as root.") from None
+            raise page_flags_unread(path, error) from None
 
     def _read(self, first: int, last: int) -> None:
         """Renew the blocks with places [first, last), which must follow each other in memory."""

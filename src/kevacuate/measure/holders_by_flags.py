@@ -12,29 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand.start_objects import pages_in_use
-from kevacuate.kernel.pageflags import (
-    KPF_BUDDY,
-    KPF_COMPOUND_TAIL,
-    KPF_HUGE,
-    KPF_MMAP,
-    KPF_NOPAGE,
-    KPF_PGTABLE,
-    KPF_SLAB,
-    KPF_ZERO_PAGE,
-    can_move,
-    flag,
-    is_absent,
-    tails_as_heads,
-)
+from kevacuate.kernel import pageflags as pf
+from kevacuate.kernel.pageflags import can_move, flag, is_absent, tails_as_heads
 from kevacuate.measure.holders import ABSENT, FREE, MOVABLE, UNCLEAR, UNKNOWN, Holder
 from kevacuate.recording import state as recorded
 
 BY_FLAG = (
-    (KPF_SLAB, Holder("slab", "cache not told by kpageflags")),
-    (KPF_PGTABLE, Holder("page table", "")),
-    (KPF_HUGE, Holder("hugetlb", "")),
-    (KPF_ZERO_PAGE, Holder("zero page", "")),
-    (KPF_MMAP, Holder("mapped by user space", "on no LRU list")),
+    (pf.KPF_SLAB, Holder("slab", "cache not told by kpageflags")),
+    (pf.KPF_PGTABLE, Holder("page table", "")),
+    (pf.KPF_HUGE, Holder("hugetlb", "")),
+    (pf.KPF_ZERO_PAGE, Holder("zero page", "")),
+    (pf.KPF_MMAP, Holder("mapped by user space", "on no LRU list")),
 )
 """Flags that name what a page is, the strongest first."""
 
@@ -55,7 +43,7 @@ def classify(words: Words) -> Codes:
     for number in reversed(range(len(BY_FLAG))):
         code[flag(heads, BY_FLAG[number][0])] = number
     code[can_move(heads)] = MOVABLE
-    code[flag(words, KPF_BUDDY)] = FREE
+    code[flag(words, pf.KPF_BUDDY)] = FREE
     code[is_absent(heads)] = ABSENT
     return code
 
@@ -83,10 +71,10 @@ def state_codes(state: recorded.AllocatorState, first: int, last: int, hugepage_
     """
     if state.page_flags is None:
         return None
-    words = np.full(last, 1 << KPF_NOPAGE, np.uint64)
+    words = np.full(last, 1 << pf.KPF_NOPAGE, np.uint64)
     known = state.page_flags[:last]
     words[: len(known)] = known
-    heads = np.flatnonzero(~flag(words[: first + 1], KPF_COMPOUND_TAIL))
+    heads = np.flatnonzero(~flag(words[: first + 1], pf.KPF_COMPOUND_TAIL))
     begin = int(heads[-1]) if len(heads) else first
     code = classify(words[begin:])[first - begin :]
     words = words[first:]

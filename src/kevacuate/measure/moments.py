@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,15 +17,6 @@ from kevacuate.recording.state import UNCLEAR, AllocatorState
 
 ORDERS = 11
 """Orders 0 to MAX_PAGE_ORDER (10)."""
-
-
-class ZoneCounts(Protocol):
-    """What /proc says of a zone."""
-
-    chunks: Sequence[int]
-    """Free chunks by order."""
-    blocks_by_type: Mapping[str, int]
-    """Pageblocks by the kernel's name of the type."""
 
 
 class ProcSnapshot(Protocol):

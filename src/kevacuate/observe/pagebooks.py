@@ -14,13 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.jit import kernel, part, run
-from kevacuate.recording.event_numbers import (
-    GT_RMQ,
-    MM_PAGE_ALLOC,
-    MM_PAGE_FREE,
-    MM_PAGE_FREE_BATCHED,
-    RMQ_BULK_PAGE,
-)
+from kevacuate.recording import event_numbers as ev
 from kevacuate.recording.schema import EventChunk, EventKind
 from kevacuate.records import Words
 
@@ -75,18 +69,8 @@ class PageFacts:
 
 
 (
-    _C_ALLOC,
-    _C_FAILED,
-    _C_FREE,
-    _C_DUP,
-    _C_DUP_OK,
-    _C_UNKNOWN,
-    _C_EARLIER,
-    _C_DOUBLE,
-    _C_REUSED,
-    _C_REUSED_PAGES,
-    _C_BAD,
-) = range(11)
+    _C_ALLOC, _C_FAILED, _C_FREE, _C_DUP, _C_DUP_OK, _C_UNKNOWN, _C_EARLIER, _C_DOUBLE, _C_REUSED, _C_REUSED_PAGES, _C_BAD,
+) = range(11)  # fmt: skip
 
 
 @part(inline=True)
@@ -131,24 +115,24 @@ def enter_events(pages: Words, counts: Words, kind: Words, pfn: Words, order: Wo
     size = len(pages)
     for i in range(len(kind)):
         what = kind[i]
-        bulk = what == GT_RMQ and a[i] == RMQ_BULK_PAGE
-        if what == GT_RMQ and not bulk:
+        bulk = what == ev.GT_RMQ and a[i] == ev.RMQ_BULK_PAGE
+        if what == ev.GT_RMQ and not bulk:
             continue
         first = pfn[i]
-        if what == MM_PAGE_ALLOC and first < 0:
+        if what == ev.MM_PAGE_ALLOC and first < 0:
             counts[_C_FAILED] += 1
             continue
-        width = 0 if (bulk or what == MM_PAGE_FREE_BATCHED) else int(order[i])
+        width = 0 if (bulk or what == ev.MM_PAGE_FREE_BATCHED) else int(order[i])
         if width < 0 or width > _MAX_ORDER or first < 0 or first > size - (1 << width):
             counts[_C_BAD] += 1
             continue
-        if what == MM_PAGE_FREE_BATCHED:
+        if what == ev.MM_PAGE_FREE_BATCHED:
             counts[_C_DUP] += 1
             if pages[first] & 3 == FREE:
                 counts[_C_DUP_OK] += 1
-        elif what == MM_PAGE_ALLOC or bulk:
+        elif what == ev.MM_PAGE_ALLOC or bulk:
             _enter_allocation(pages, counts, first, width)
-        elif what == MM_PAGE_FREE:
+        elif what == ev.MM_PAGE_FREE:
             _enter_free(pages, counts, first, width)
 
 

@@ -21,7 +21,7 @@ from kevacuate.recording import parquet
 from kevacuate.recording.atomic_write import beside, claim, folder, release, remove_leftovers
 from kevacuate.recording.jsontypes import WrongType, checked
 from kevacuate.recording.possible import refuse_disorder
-from kevacuate.recording.schema import SCHEMA_VERSION
+from kevacuate.recording.schema import SCHEMA_VERSION, column_types
 
 FORMAT_NAME = "kevacuate demand"
 
@@ -57,10 +57,6 @@ class DemandOp(IntEnum):
     nothing."""
 
 
-FIRST_CLOSED_OP = int(DemandOp.ACCESS)
-"""Operations from here on are of the closed loop alone."""
-
-
 class DemandChunk(NamedTuple):
     """A run of the demand: equally long arrays, in order."""
 
@@ -91,21 +87,9 @@ class StartObjects(NamedTuple):
     attr: npt.NDArray[np.uint8]
 
 
-DEMAND_TYPES: dict[str, type[np.generic]] = {
-    "t": np.int64,
-    "op": np.uint8,
-    "cpu": np.uint16,
-    "obj": np.int32,
-    "order": np.uint8,
-    "mt": np.uint8,
-    "gfp": np.uint32,
-    "attr": np.uint8,
-    "aux": np.int32,
-    "task": np.int32,
-}
+DEMAND_TYPES, START_TYPES = column_types(DemandChunk), column_types(StartObjects)
 OPTIONAL: dict[str, int] = {"task": -1}
 """Columns that older demands do not have, and what they are then."""
-START_TYPES: dict[str, type[np.generic]] = {"pfn": np.int64, "order": np.uint8, "attr": np.uint8}
 _FILES = ("demand.parquet", "start_objects.parquet")
 FILES = (*_FILES, "demand.json")
 """What a stored demand lies in."""

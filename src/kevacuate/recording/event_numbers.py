@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kinds of events, and of the hooks' fields, as plain integers for the compiled loops; the names are those of the enums."""
+"""Kinds of events, and of the hooks' fields, as plain integers for the compiled loops; the names are those of the enums.
+
+The same loops run as plain Python on small recordings, where to compare with an enum's member takes eighty times as long.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,6 @@ COMPACTION_MIGRATEPAGES = int(EventKind.COMPACTION_MIGRATEPAGES)
 COMPACTION_SUITABLE = int(EventKind.COMPACTION_SUITABLE)
 COMPACTION_WAKEUP_KCOMPACTD = int(EventKind.COMPACTION_WAKEUP_KCOMPACTD)
 
-MIGRATE_PAGES = int(EventKind.MIGRATE_PAGES)
-
 RMQ_BULK = int(RmqKind.BULK)
 RMQ_BUDDY = int(RmqKind.BUDDY)
 RMQ_DRAIN = int(RmqKind.DRAIN)
@@ -70,7 +71,6 @@ RMQ_BULK_PAGE = int(RmqKind.BULK_PAGE)
 RMQ_INSERT = int(RmqKind.INSERT)
 LIST_ADD_TAIL = int(ListOp.ADD_TAIL)
 LIST_DELETE = int(ListOp.DELETE)
-LIST_ADD = int(ListOp.ADD)
 LIST_MOVE = int(ListOp.MOVE)
 LIST_ROTATE_FIRST = int(ListOp.ROTATE_FIRST)
 LIST_ROTATE_LAST = int(ListOp.ROTATE_LAST)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel import gfp
 from kevacuate.recording.printfmt import flags, symbols
 from kevacuate.recording.schema import GFP_BITS, event_spec
@@ -91,11 +91,8 @@ def read_text(path: Path, limit: int = _MAX_FORMAT_BYTES) -> str:
         If it cannot be read or is larger.
 
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be read: {error.strerror or error}.") from None
+    with failing(f"{path} cannot be read"), path.open("rb") as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise KevacuateError(f"{path} is larger than {limit} bytes, which no such file is.")
     return data.decode("utf-8", "replace")

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 
 
 def _zstd(file: IO[bytes]) -> Any:
@@ -107,8 +107,5 @@ def head_of(path: Path, name: str | None = None) -> bytes:
 
     """
     file, _ = open_any(path)
-    try:
-        with closing(file):
-            return file.read(HEAD_BYTES)
-    except OSError as error:
-        raise KevacuateError(f"{name or path} cannot be read: {error.strerror or error}.") from None
+    with failing(f"{name or path} cannot be read"), closing(file):
+        return file.read(HEAD_BYTES)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.hooks import DumpKind
 from kevacuate.recording import demand as demand_files
 from kevacuate.recording.groundtruth import GroundTruth, is_ground_truth
@@ -104,7 +104,7 @@ class Recording:
                 f"{path!r} is no path: name the recording's directory by a string or a Path."
             )
         where = Path(path)
-        try:
+        with failing(f"{where} cannot be read"):
             if not where.exists():
                 raise KevacuateError(f"{where} does not exist.")
             if not where.is_dir():
@@ -114,8 +114,6 @@ class Recording:
                 return cls(where, KevSource(where, verify=verify))
             if is_ground_truth(where):
                 return cls(where, GroundTruth(where))
-        except OSError as error:
-            raise KevacuateError(f"{where} cannot be read: {error.strerror or error}.") from None
         raise KevacuateError(
             _directory_sentence(where)
             or f"{where} is not a recording: it has neither a machine.json nor trace/cpuN.raw files."

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.jit import run
 from kevacuate.recording import decode as dc
 from kevacuate.recording.fieldtable import Decoding
@@ -98,13 +98,11 @@ def open_raw(path: Path) -> IO[bytes]:
         If it cannot be opened.
 
     """
-    try:
+    with failing(f"{path} cannot be opened"):
         file = path.open("rb")
         magic = file.read(6)
         file.seek(0)
         return lzma.open(file, "rb") if magic == b"\xfd7zXZ\x00" else file
-    except OSError as error:
-        raise KevacuateError(f"{path} cannot be opened: {error.strerror or error}.") from None
 
 
 _DAMAGED = (EOFError, lzma.LZMAError, OSError)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -132,20 +132,12 @@ class EventChunk(NamedTuple):
         return EventChunk(*columns)
 
 
-COLUMN_TYPES: dict[str, type[np.generic]] = {
-    "ts": np.int64,
-    "cpu": np.uint16,
-    "pid": np.int32,
-    "kind": np.uint8,
-    "pfn": np.int64,
-    "order": np.int8,
-    "mt": np.int8,
-    "gfp": np.uint32,
-    "a": np.int64,
-    "b": np.int64,
-    "c": np.int64,
-    "d": np.int64,
-}
+def column_types(table: type) -> dict[str, type[np.generic]]:
+    """Column name to NumPy scalar type of a NamedTuple class of arrays, as its annotations say, in their order."""
+    return {name: get_args(get_args(kind)[1])[0] for name, kind in get_type_hints(table).items()}
+
+
+COLUMN_TYPES = column_types(EventChunk)
 """Column name to NumPy scalar type, in the order of :class:`EventChunk`."""
 
 VALUE_COLUMNS: tuple[str, ...] = ("pfn", "order", "mt", "gfp", "a", "b", "c", "d")
@@ -186,175 +178,118 @@ class EventSpec(NamedTuple):
         return int(default) if default else NO_PFN if column == "pfn" else 0
 
 
-def _spec(kind: EventKind, **fields: str) -> EventSpec:
-    return EventSpec(kind, fields)
+def _spec(kind: EventKind, fields: str) -> EventSpec:
+    """One of *fields* as ``COLUMN=FIELD``, or as the name that both have; the columns in the table's order."""
+    pairs = (text.partition("=") for text in fields.split())
+    return EventSpec(kind, {column: field or column for column, _, field in pairs})
 
 
 _K = EventKind
-_ISOLATE = {"pfn": "start_pfn?", "a": "end_pfn?-1", "b": "nr_scanned", "c": "nr_taken"}
-_ZONE_ORDER = {"order": "order", "a": "nid", "b": "idx?-1", "c": "ret"}
-_DEFER = {"order": "order", "a": "idx?-1", "b": "considered", "c": "defer_shift", "d": "order_failed"}
-_KCOMPACTD = {"order": "order", "a": "nid", "b": "highest_zoneidx"}
-_CACHED = {"pfn": "pfn", "order": "order?", "a": "i_ino", "b": "s_dev", "c": "index"}
-_READ = {"a": "i_ino", "b": "s_dev", "c": "index", "d": "last_index"}
+_ISOLATE = "pfn=start_pfn? a=end_pfn?-1 b=nr_scanned c=nr_taken"
+_ZONE_ORDER = "order a=nid b=idx?-1 c=ret"
+_DEFER = "order a=idx?-1 b=considered c=defer_shift d=order_failed"
+_KCOMPACTD = "order a=nid b=highest_zoneidx"
+_CACHED = "pfn order=order? a=i_ino b=s_dev c=index"
+_READ = "a=i_ino b=s_dev c=index d=last_index"
 
 EVENT_SPECS: dict[str, EventSpec] = {
-    "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, pfn="pfn", order="order", mt="migratetype", gfp="gfp_flags"),
-    "mm_page_free": _spec(_K.MM_PAGE_FREE, pfn="pfn", order="order"),
-    "mm_page_free_batched": _spec(_K.MM_PAGE_FREE_BATCHED, pfn="pfn"),
+    "mm_page_alloc": _spec(_K.MM_PAGE_ALLOC, "pfn order mt=migratetype gfp=gfp_flags"),
+    "mm_page_free": _spec(_K.MM_PAGE_FREE, "pfn order"),
+    "mm_page_free_batched": _spec(_K.MM_PAGE_FREE_BATCHED, "pfn"),
     "mm_page_alloc_zone_locked": _spec(
-        _K.MM_PAGE_ALLOC_ZONE_LOCKED, pfn="pfn", order="order", mt="migratetype", a="percpu_refill?"
+        _K.MM_PAGE_ALLOC_ZONE_LOCKED, "pfn order mt=migratetype a=percpu_refill?"
     ),
-    "mm_page_pcpu_drain": _spec(_K.MM_PAGE_PCPU_DRAIN, pfn="pfn", order="order", mt="migratetype"),
+    "mm_page_pcpu_drain": _spec(_K.MM_PAGE_PCPU_DRAIN, "pfn order mt=migratetype"),
     "mm_page_alloc_extfrag": _spec(
         _K.MM_PAGE_ALLOC_EXTFRAG,
-        pfn="pfn",
-        order="alloc_order",
-        mt="alloc_migratetype",
-        a="fallback_order",
-        b="fallback_migratetype",
-        c="change_ownership",
+        "pfn order=alloc_order mt=alloc_migratetype a=fallback_order b=fallback_migratetype c=change_ownership",
     ),
     "mm_setup_per_zone_wmarks": _spec(
         _K.MM_SETUP_PER_ZONE_WMARKS,
-        order="@name",
-        mt="node_id",
-        a="watermark_min",
-        b="watermark_low",
-        c="watermark_high",
-        d="watermark_promo",
+        "order=@name mt=node_id a=watermark_min b=watermark_low c=watermark_high d=watermark_promo",
     ),
-    "mm_calculate_totalreserve_pages": _spec(_K.MM_CALCULATE_TOTALRESERVE_PAGES, a="totalreserve_pages"),
-    "gt_rmq": _spec(_K.GT_RMQ, pfn="val", order="order", mt="mt", a="kind", b="zone", c="val", d="count"),
-    "gt_list": _spec(_K.GT_LIST, pfn="pfn", order="order", mt="mt", a="op", b="new_mt"),
-    "gt_blk": _spec(_K.GT_BLK, pfn="pfn", mt="old_mt", a="new_mt"),
-    "gt_evac": _spec(_K.GT_EVAC, pfn="pfn", order="op", a="a", b="b", c="c", d="d"),
-    "gt_capt": _spec(_K.GT_CAPT, pfn="pfn", order="order", mt="mt", a="cap_mt"),
-    "gt_rec": _spec(_K.GT_REC, pfn="pfn", order="order", a="flags", b="what", c="who"),
-    "gt_lru": _spec(_K.GT_LRU, pfn="pfn", order="order", a="flags", b="op"),
-    "gt_mig": _spec(_K.GT_MIG, pfn="old", order="order", mt="reason", a="new", b="op", c="mode", d="rc"),
+    "mm_calculate_totalreserve_pages": _spec(_K.MM_CALCULATE_TOTALRESERVE_PAGES, "a=totalreserve_pages"),
+    "gt_rmq": _spec(_K.GT_RMQ, "pfn=val order mt a=kind b=zone c=val d=count"),
+    "gt_list": _spec(_K.GT_LIST, "pfn order mt a=op b=new_mt"),
+    "gt_blk": _spec(_K.GT_BLK, "pfn mt=old_mt a=new_mt"),
+    "gt_evac": _spec(_K.GT_EVAC, "pfn order=op a b c d"),
+    "gt_capt": _spec(_K.GT_CAPT, "pfn order mt a=cap_mt"),
+    "gt_rec": _spec(_K.GT_REC, "pfn order a=flags b=what c=who"),
+    "gt_lru": _spec(_K.GT_LRU, "pfn order a=flags b=op"),
+    "gt_mig": _spec(_K.GT_MIG, "pfn=old order mt=reason a=new b=op c=mode d=rc"),
     "gt_cz": _spec(
         _K.GT_CZ,
-        pfn="migrate_pfn",
-        a="op|order|mode|result|flags|zone|mt",
-        b="free_pfn",
-        c="cached_migrate0|cached_migrate1",
-        d="cached_free|captured",
+        "pfn=migrate_pfn a=op|order|mode|result|flags|zone|mt b=free_pfn "
+        "c=cached_migrate0|cached_migrate1 d=cached_free|captured",
     ),
-    "gt_slow": _spec(
-        _K.GT_SLOW,
-        pfn="val",
-        order="order",
-        mt="mt",
-        gfp="gfp",
-        a="op",
-        b="prio|res",
-        c="aflags",
-        d="nfree",
-    ),
-    "gt_dump": _spec(_K.GT_DUMP, a="kind", b="zone", c="a|b", d="val"),
-    "mm_compaction_isolate_migratepages": EventSpec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
-    "mm_compaction_isolate_freepages": EventSpec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
-    "mm_compaction_fast_isolate_freepages": EventSpec(_K.COMPACTION_FAST_ISOLATE_FREEPAGES, _ISOLATE),
-    "mm_compaction_migratepages": _spec(_K.COMPACTION_MIGRATEPAGES, a="nr_migrated", b="nr_failed"),
+    "gt_slow": _spec(_K.GT_SLOW, "pfn=val order mt gfp a=op b=prio|res c=aflags d=nfree"),
+    "gt_dump": _spec(_K.GT_DUMP, "a=kind b=zone c=a|b d=val"),
+    "mm_compaction_isolate_migratepages": _spec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
+    "mm_compaction_isolate_freepages": _spec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
+    "mm_compaction_fast_isolate_freepages": _spec(_K.COMPACTION_FAST_ISOLATE_FREEPAGES, _ISOLATE),
+    "mm_compaction_migratepages": _spec(_K.COMPACTION_MIGRATEPAGES, "a=nr_migrated b=nr_failed"),
     "mm_compaction_begin": _spec(
-        _K.COMPACTION_BEGIN,
-        pfn="migrate_pfn",
-        order="sync?-1",
-        a="free_pfn",
-        b="zone_start",
-        c="zone_end",
+        _K.COMPACTION_BEGIN, "pfn=migrate_pfn order=sync?-1 a=free_pfn b=zone_start c=zone_end"
     ),
     "mm_compaction_end": _spec(
-        _K.COMPACTION_END,
-        pfn="migrate_pfn",
-        order="sync",
-        a="free_pfn",
-        b="zone_start",
-        c="zone_end",
-        d="status",
+        _K.COMPACTION_END, "pfn=migrate_pfn order=sync a=free_pfn b=zone_start c=zone_end d=status"
     ),
     "mm_compaction_try_to_compact_pages": _spec(
-        _K.COMPACTION_TRY_TO_COMPACT_PAGES, order="order", gfp="gfp_mask", a="prio?-1"
+        _K.COMPACTION_TRY_TO_COMPACT_PAGES, "order gfp=gfp_mask a=prio?-1"
     ),
-    "mm_compaction_finished": EventSpec(_K.COMPACTION_FINISHED, _ZONE_ORDER),
-    "mm_compaction_suitable": EventSpec(_K.COMPACTION_SUITABLE, _ZONE_ORDER),
-    "mm_compaction_deferred": EventSpec(_K.COMPACTION_DEFERRED, _DEFER),
-    "mm_compaction_defer_compaction": EventSpec(_K.COMPACTION_DEFER_COMPACTION, _DEFER),
-    "mm_compaction_defer_reset": EventSpec(_K.COMPACTION_DEFER_RESET, _DEFER),
-    "mm_compaction_kcompactd_sleep": _spec(_K.COMPACTION_KCOMPACTD_SLEEP, a="nid"),
-    "mm_compaction_wakeup_kcompactd": EventSpec(_K.COMPACTION_WAKEUP_KCOMPACTD, _KCOMPACTD),
-    "mm_compaction_kcompactd_wake": EventSpec(_K.COMPACTION_KCOMPACTD_WAKE, _KCOMPACTD),
-    "mm_migrate_pages_start": _spec(_K.MIGRATE_PAGES_START, order="mode", mt="reason"),
+    "mm_compaction_finished": _spec(_K.COMPACTION_FINISHED, _ZONE_ORDER),
+    "mm_compaction_suitable": _spec(_K.COMPACTION_SUITABLE, _ZONE_ORDER),
+    "mm_compaction_deferred": _spec(_K.COMPACTION_DEFERRED, _DEFER),
+    "mm_compaction_defer_compaction": _spec(_K.COMPACTION_DEFER_COMPACTION, _DEFER),
+    "mm_compaction_defer_reset": _spec(_K.COMPACTION_DEFER_RESET, _DEFER),
+    "mm_compaction_kcompactd_sleep": _spec(_K.COMPACTION_KCOMPACTD_SLEEP, "a=nid"),
+    "mm_compaction_wakeup_kcompactd": _spec(_K.COMPACTION_WAKEUP_KCOMPACTD, _KCOMPACTD),
+    "mm_compaction_kcompactd_wake": _spec(_K.COMPACTION_KCOMPACTD_WAKE, _KCOMPACTD),
+    "mm_migrate_pages_start": _spec(_K.MIGRATE_PAGES_START, "order=mode mt=reason"),
     "mm_migrate_pages": _spec(
-        _K.MIGRATE_PAGES,
-        order="mode",
-        mt="reason",
-        a="succeeded",
-        b="failed",
-        c="thp_succeeded?",
-        d="large_folio_split?",
+        _K.MIGRATE_PAGES, "order=mode mt=reason a=succeeded b=failed c=thp_succeeded? d=large_folio_split?"
     ),
-    "set_migration_pte": _spec(_K.SET_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
-    "remove_migration_pte": _spec(_K.REMOVE_MIGRATION_PTE, pfn="pte", order="order", a="addr"),
-    "mm_vmscan_kswapd_wake": _spec(_K.VMSCAN_KSWAPD_WAKE, order="order", a="nid", b="zid?-1"),
-    "mm_vmscan_kswapd_sleep": _spec(_K.VMSCAN_KSWAPD_SLEEP, a="nid"),
-    "mm_vmscan_wakeup_kswapd": _spec(
-        _K.VMSCAN_WAKEUP_KSWAPD, order="order", gfp="gfp_flags?", a="nid", b="zid?-1"
-    ),
-    "mm_vmscan_balance_pgdat_begin": _spec(
-        _K.VMSCAN_BALANCE_PGDAT_BEGIN, order="order", a="nid", b="highest_zoneidx"
-    ),
+    "set_migration_pte": _spec(_K.SET_MIGRATION_PTE, "pfn=pte order a=addr"),
+    "remove_migration_pte": _spec(_K.REMOVE_MIGRATION_PTE, "pfn=pte order a=addr"),
+    "mm_vmscan_kswapd_wake": _spec(_K.VMSCAN_KSWAPD_WAKE, "order a=nid b=zid?-1"),
+    "mm_vmscan_kswapd_sleep": _spec(_K.VMSCAN_KSWAPD_SLEEP, "a=nid"),
+    "mm_vmscan_wakeup_kswapd": _spec(_K.VMSCAN_WAKEUP_KSWAPD, "order gfp=gfp_flags? a=nid b=zid?-1"),
+    "mm_vmscan_balance_pgdat_begin": _spec(_K.VMSCAN_BALANCE_PGDAT_BEGIN, "order a=nid b=highest_zoneidx"),
     "mm_vmscan_balance_pgdat_end": _spec(
-        _K.VMSCAN_BALANCE_PGDAT_END, order="order", a="nid", b="highest_zoneidx", c="nr_reclaimed"
+        _K.VMSCAN_BALANCE_PGDAT_END, "order a=nid b=highest_zoneidx c=nr_reclaimed"
     ),
-    "mm_vmscan_direct_reclaim_begin": _spec(_K.VMSCAN_DIRECT_RECLAIM_BEGIN, order="order", gfp="gfp_flags"),
-    "mm_vmscan_direct_reclaim_end": _spec(_K.VMSCAN_DIRECT_RECLAIM_END, a="nr_reclaimed"),
+    "mm_vmscan_direct_reclaim_begin": _spec(_K.VMSCAN_DIRECT_RECLAIM_BEGIN, "order gfp=gfp_flags"),
+    "mm_vmscan_direct_reclaim_end": _spec(_K.VMSCAN_DIRECT_RECLAIM_END, "a=nr_reclaimed"),
     "mm_vmscan_lru_isolate": _spec(
-        _K.VMSCAN_LRU_ISOLATE, order="order", mt="lru?-1", a="nr_requested", b="nr_scanned", c="nr_taken"
+        _K.VMSCAN_LRU_ISOLATE, "order mt=lru?-1 a=nr_requested b=nr_scanned c=nr_taken"
     ),
     "mm_vmscan_lru_shrink_inactive": _spec(
         _K.VMSCAN_LRU_SHRINK_INACTIVE,
-        order="priority",
-        mt="reclaim_flags",
-        a="nid",
-        b="nr_scanned",
-        c="nr_reclaimed",
-        d="nr_writeback?-1",
+        "order=priority mt=reclaim_flags a=nid b=nr_scanned c=nr_reclaimed d=nr_writeback?-1",
     ),
     "mm_vmscan_lru_shrink_active": _spec(
         _K.VMSCAN_LRU_SHRINK_ACTIVE,
-        order="priority",
-        mt="reclaim_flags",
-        a="nid",
-        b="nr_taken",
-        c="nr_active",
-        d="nr_deactivated",
+        "order=priority mt=reclaim_flags a=nid b=nr_taken c=nr_active d=nr_deactivated",
     ),
-    "mm_vmscan_write_folio": _spec(_K.VMSCAN_WRITE_FOLIO, pfn="pfn", a="reclaim_flags"),
+    "mm_vmscan_write_folio": _spec(_K.VMSCAN_WRITE_FOLIO, "pfn a=reclaim_flags"),
     "mm_vmscan_reclaim_pages": _spec(
-        _K.VMSCAN_RECLAIM_PAGES, a="nid", b="nr_scanned", c="nr_reclaimed", d="nr_writeback"
+        _K.VMSCAN_RECLAIM_PAGES, "a=nid b=nr_scanned c=nr_reclaimed d=nr_writeback"
     ),
     "mm_shrink_slab_start": _spec(
         _K.SHRINK_SLAB_START,
-        order="priority?-1",
-        gfp="gfp_flags",
-        a="nid?-1",
-        b="nr_objects_to_shrink",
-        c="cache_items",
-        d="total_scan",
+        "order=priority?-1 gfp=gfp_flags a=nid?-1 b=nr_objects_to_shrink c=cache_items d=total_scan",
     ),
-    "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, a="nid?-1", b="retval", c="unused_scan", d="new_scan"),
-    "mm_vmscan_throttled": _spec(_K.VMSCAN_THROTTLED, a="nid", b="usec_timeout", c="usec_delayed"),
-    "mm_vmscan_kswapd_reclaim_fail": _spec(_K.VMSCAN_KSWAPD_RECLAIM_FAIL, a="nid", b="failures"),
-    "mm_vmscan_kswapd_clear_hopeless": _spec(_K.VMSCAN_KSWAPD_CLEAR_HOPELESS, a="nid"),
-    "mm_lru_insertion": _spec(_K.MM_LRU_INSERTION, pfn="pfn", a="lru"),
-    "mm_lru_activate": _spec(_K.MM_LRU_ACTIVATE, pfn="pfn"),
-    "mm_filemap_add_to_page_cache": EventSpec(_K.MM_FILEMAP_ADD_TO_PAGE_CACHE, _CACHED),
-    "mm_filemap_delete_from_page_cache": EventSpec(_K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, _CACHED),
-    "mm_filemap_get_pages": EventSpec(_K.MM_FILEMAP_GET_PAGES, _READ),
-    "mm_filemap_fault": _spec(_K.MM_FILEMAP_FAULT, a="i_ino", b="s_dev", c="index"),
-    "mm_filemap_map_pages": EventSpec(_K.MM_FILEMAP_MAP_PAGES, _READ),
+    "mm_shrink_slab_end": _spec(_K.SHRINK_SLAB_END, "a=nid?-1 b=retval c=unused_scan d=new_scan"),
+    "mm_vmscan_throttled": _spec(_K.VMSCAN_THROTTLED, "a=nid b=usec_timeout c=usec_delayed"),
+    "mm_vmscan_kswapd_reclaim_fail": _spec(_K.VMSCAN_KSWAPD_RECLAIM_FAIL, "a=nid b=failures"),
+    "mm_vmscan_kswapd_clear_hopeless": _spec(_K.VMSCAN_KSWAPD_CLEAR_HOPELESS, "a=nid"),
+    "mm_lru_insertion": _spec(_K.MM_LRU_INSERTION, "pfn a=lru"),
+    "mm_lru_activate": _spec(_K.MM_LRU_ACTIVATE, "pfn"),
+    "mm_filemap_add_to_page_cache": _spec(_K.MM_FILEMAP_ADD_TO_PAGE_CACHE, _CACHED),
+    "mm_filemap_delete_from_page_cache": _spec(_K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, _CACHED),
+    "mm_filemap_get_pages": _spec(_K.MM_FILEMAP_GET_PAGES, _READ),
+    "mm_filemap_fault": _spec(_K.MM_FILEMAP_FAULT, "a=i_ino b=s_dev c=index"),
+    "mm_filemap_map_pages": _spec(_K.MM_FILEMAP_MAP_PAGES, _READ),
 }
 """The kernel's event names and how each fills the table; events not listed here are counted and skipped.
 

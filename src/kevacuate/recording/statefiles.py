@@ -17,6 +17,7 @@ from kevacuate.recording import parquet
 from kevacuate.recording.atomic_write import not_written
 from kevacuate.recording.jsontypes import WrongType, build
 from kevacuate.recording.possible import MOST_ORDER, MOST_PAGES
+from kevacuate.recording.schema import column_types
 from kevacuate.recording.state import (
     AllocatorState,
     Blocks,
@@ -28,14 +29,11 @@ from kevacuate.recording.state import (
     zone_to_json,
 )
 
-Types = dict[str, type[np.generic]]
-FREE_TYPES: Types = {"zone": np.int16, "order": np.int8, "mt": np.int8, "pfn": np.int64}
-BLOCK_TYPES: Types = {"zone": np.int16, "pfn": np.int64, "mt": np.int8, "skip": np.bool_}
-PCP_TYPES: Types = {"zone": np.int16, "cpu": np.int16} | dict.fromkeys(PcpFields._fields[2:], np.int32)
-PCP_PAGE_TYPES: Types = {"zone": np.int16, "cpu": np.int16, "pindex": np.int8, "pfn": np.int64}
 MOST_PINDEX = 13
 MOST_NUMBER = (1 << 63) - 1
 
+TABLES: dict[str, type] = {"free": FreePages, "blocks": Blocks, "pcp": PcpFields, "pcp_pages": PcpPages}
+"""The fields of :class:`AllocatorState` that are tables: a file each."""
 PAGE_FILES = ("page_flags", "page_count")
 
 
@@ -74,21 +72,20 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
         body["guesses"] = asdict(state.guesses)
     body["skip_known"] = state.skip_known
     parquet.write_json(directory / "state.json", body)
-    tables: dict[str, Any] = {
-        "free": state.free,
-        "blocks": state.blocks,
-        "pcp": state.pcp,
-        "pcp_pages": state.pcp_pages,
-    }
-    for name, table in tables.items():
-        parquet.write_table(directory / f"{name}.parquet", table._asdict())
-    names = ["state.json", *(f"{n}.parquet" for n in tables)]
+    for name in TABLES:
+        parquet.write_table(directory / f"{name}.parquet", getattr(state, name)._asdict())
+    names = ["state.json", *(f"{n}.parquet" for n in TABLES)]
     for name in PAGE_FILES:
         words = getattr(state, name)
         if words is not None:
             parquet.write_table(directory / f"{name}.parquet", {"word": words})
             names.append(f"{name}.parquet")
     return names
+
+
+def _read(directory: Path, name: str, kind: type) -> Any:
+    """One of :data:`TABLES`."""
+    return kind(**parquet.read_table(directory / f"{name}.parquet", column_types(kind)))
 
 
 def read_state(directory: Path, hugepage_order: int) -> AllocatorState:
@@ -118,10 +115,7 @@ def read_state(directory: Path, hugepage_order: int) -> AllocatorState:
     state = AllocatorState(
         **{**vars(about), "skip_known": known},
         **words,
-        free=FreePages(**parquet.read_table(directory / "free.parquet", FREE_TYPES)),
-        blocks=Blocks(**parquet.read_table(directory / "blocks.parquet", BLOCK_TYPES)),
-        pcp=PcpFields(**parquet.read_table(directory / "pcp.parquet", PCP_TYPES)),
-        pcp_pages=PcpPages(**parquet.read_table(directory / "pcp_pages.parquet", PCP_PAGE_TYPES)),
+        **{name: _read(directory, name, kind) for name, kind in TABLES.items()},
     )
     _refuse_outside(directory, state, hugepage_order)
     return state

@@ -15,14 +15,7 @@ plain objects of order 0.
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.kernel.gfp import (
-    GFP_ACCOUNT,
-    GFP_HIGHUSER_MOVABLE,
-    GFP_NORETRY,
-    GFP_NOWARN,
-    GFP_WRITE,
-    GFP_ZERO,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.mm.base_pages import base_pages_code, base_pages_of, base_pages_order, find_ids, spare_ids
 from kevacuate.mm.constants import ATTR_FILE, OBJ_DROPPED, OBJ_NONE
 from kevacuate.mm.fields import View
@@ -41,7 +34,7 @@ ROW_DONE = 1
 ROW_IDS = 2
 """it is done, and the table of objects must grow before the next one."""
 
-KEPT_GFP = GFP_ZERO | GFP_ACCOUNT
+KEPT_GFP = gf.GFP_ZERO | gf.GFP_ACCOUNT
 """What a base page's request has of the huge fault's flags, besides GFP_HIGHUSER_MOVABLE."""
 
 
@@ -55,9 +48,9 @@ def enough_ids(s: View) -> int:
 def base_page_gfp(gfp: int, attr: int) -> int:
     """The flags that a base page is asked for with, in the place of a folio that was asked for with *gfp*."""
     if attr & ATTR_FILE == 0:
-        return GFP_HIGHUSER_MOVABLE | gfp & KEPT_GFP
-    if gfp & GFP_WRITE:  # the last order that __filemap_get_folio_mpol tries is asked for in earnest
-        return gfp & ~(GFP_NORETRY | GFP_NOWARN)
+        return gf.GFP_HIGHUSER_MOVABLE | gfp & KEPT_GFP
+    if gfp & gf.GFP_WRITE:  # the last order that __filemap_get_folio_mpol tries is asked for in earnest
+        return gfp & ~(gf.GFP_NORETRY | gf.GFP_NOWARN)
     return gfp
 
 

@@ -17,30 +17,20 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.kernel.gfp import (
-    GFP_ACCOUNT,
-    GFP_DIRECT_RECLAIM,
-    GFP_HIGHUSER_MOVABLE,
-    GFP_KSWAPD_RECLAIM,
-    GFP_NORETRY,
-    GFP_RECLAIM,
-    GFP_THISNODE,
-    GFP_TRANSHUGE_LIGHT,
-    GFP_ZERO,
-)
+from kevacuate.kernel import gfp as gf
 from kevacuate.policy import Policy
 from kevacuate.recording import AllocatorState, DemandChunk, DemandOp, Machine
 from kevacuate.recording.state import page_count
 from kevacuate.runs.base_pages import KEPT_GFP
 
-_EFFORT = GFP_RECLAIM | GFP_NORETRY
-_BESIDE = _EFFORT | GFP_ACCOUNT | GFP_THISNODE | GFP_ZERO
+_EFFORT = gf.GFP_RECLAIM | gf.GFP_NORETRY
+_BESIDE = _EFFORT | gf.GFP_ACCOUNT | gf.GFP_THISNODE | gf.GFP_ZERO
 
 DEFRAG: dict[str, tuple[int, int]] = {
-    "always": (GFP_DIRECT_RECLAIM | GFP_NORETRY, GFP_DIRECT_RECLAIM),
-    "defer": (GFP_KSWAPD_RECLAIM, GFP_KSWAPD_RECLAIM),
-    "defer+madvise": (GFP_KSWAPD_RECLAIM, GFP_DIRECT_RECLAIM),
-    "madvise": (0, GFP_DIRECT_RECLAIM),
+    "always": (gf.GFP_DIRECT_RECLAIM | gf.GFP_NORETRY, gf.GFP_DIRECT_RECLAIM),
+    "defer": (gf.GFP_KSWAPD_RECLAIM, gf.GFP_KSWAPD_RECLAIM),
+    "defer+madvise": (gf.GFP_KSWAPD_RECLAIM, gf.GFP_DIRECT_RECLAIM),
+    "madvise": (0, gf.GFP_DIRECT_RECLAIM),
     "never": (0, 0),
 }
 """What vma_thp_gfp_mask adds to GFP_TRANSHUGE_LIGHT: for memory that is not madvised, and that is."""
@@ -53,14 +43,16 @@ _OF_OBJECTS = (DemandOp.FREE, DemandOp.SPLIT, DemandOp.RECLAIM, DemandOp.ACCESS)
 
 def huge_faults(chunk: DemandChunk, hugepage_order: int) -> npt.NDArray[np.bool_]:
     """Which rows are huge faults, those that the recorded kernel refused included."""
-    plain = (chunk.gfp & np.uint32(~_BESIDE & 0xFFFFFFFF)) == GFP_TRANSHUGE_LIGHT
+    plain = (chunk.gfp & np.uint32(~_BESIDE & 0xFFFFFFFF)) == gf.GFP_TRANSHUGE_LIGHT
     asked = np.isin(chunk.op, (DemandOp.ALLOC, DemandOp.ATTEMPT))
     return np.asarray(plain & asked & (chunk.order == hugepage_order), np.bool_)
 
 
 def madvised(gfp: Gfp) -> npt.NDArray[np.bool_]:
     """Which huge faults were of madvised memory, as far as their flags tell."""
-    return np.asarray((gfp & np.uint32(GFP_DIRECT_RECLAIM | GFP_NORETRY)) == GFP_DIRECT_RECLAIM, np.bool_)
+    return np.asarray(
+        (gfp & np.uint32(gf.GFP_DIRECT_RECLAIM | gf.GFP_NORETRY)) == gf.GFP_DIRECT_RECLAIM, np.bool_
+    )
 
 
 def defrag_gfp(gfp: Gfp, defrag: str) -> Gfp:
@@ -142,7 +134,7 @@ class HugeFaults:
         rows.aux[shadows] += numbers[shadows].astype(np.int32)  # one a page
         born = own & (small[at] | (rows.op == DemandOp.ACCESS))
         zero = rows.gfp[born] & np.uint32(KEPT_GFP)
-        rows.gfp[born] = np.uint32(GFP_HIGHUSER_MOVABLE) | zero
+        rows.gfp[born] = np.uint32(gf.GFP_HIGHUSER_MOVABLE) | zero
         return rows
 
     def _pages_of(self, chunk: DemandChunk, i: int, *, fault: bool) -> range | None:

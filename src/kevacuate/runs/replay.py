@@ -13,17 +13,8 @@ from typing import Any
 import numpy as np
 
 from kevacuate._version import __version__
+from kevacuate.demand import objects as ob
 from kevacuate.demand.build import Demand, build_demand
-from kevacuate.demand.objects import (
-    OP_ACCESS,
-    OP_ALLOC,
-    OP_ALLOC_BULK,
-    OP_FREE,
-    OP_FREE_PFN,
-    OP_GATHER,
-    OP_RECLAIM,
-    OP_SPLIT,
-)
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside
@@ -35,6 +26,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
+from kevacuate.policy.install import counted, refuse_wrong_hook, rows_told
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
@@ -139,6 +131,7 @@ class Replay:
     def advance(self, t: int) -> None:
         """Run what is due until *t* ns."""
         replay_rows(self.state, NO_ROWS, 0, 0, t, self.options.prefetch)
+        refuse_wrong_hook(self.state, self.policy.hooks)
 
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
@@ -166,7 +159,7 @@ class Replay:
         rows = DemandChunk(
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
-        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == OP_SPLIT].max(initial=0))) + 1
+        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == ob.OP_SPLIT].max(initial=0))) + 1
         if largest > self.state.view.cfg.npages * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
@@ -215,6 +208,7 @@ class Replay:
         stopped: tuple[int, int] = replay_rows(
             self.state, rows, at, end, self._next_sample, self.options.prefetch
         )
+        refuse_wrong_hook(self.state, self.policy.hooks)
         return stopped
 
     def run(self, progress: Progress | None = None) -> Run:
@@ -262,6 +256,7 @@ class Replay:
             "start_blocks": self.start_blocks,
             "start_blocks_with_skip_bit": self.start_skip if self._skip_known else None,
             **run_metrics(self.state, self._moment),
+            "policy": counted(self.state, self.policy.hooks),
         }
 
     def _provenance(self) -> dict[str, Any]:
@@ -281,6 +276,7 @@ class Replay:
             "profile": profile_for(machine.kernel)[1],
             "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
+            "policy_rows": rows_told(self.policy.hooks),
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
             "page_kinds": asdict(self.demand.kinds),
@@ -335,14 +331,14 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
     """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
     obj, aux = int(rows.obj[at]), int(rows.aux[at])
     what = {
-        OP_ALLOC: f"allocates object {obj}, which is still in use",
-        OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
-        OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
-        OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
-        OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
-        OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
-        OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
-        OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
+        ob.OP_ALLOC: f"allocates object {obj}, which is still in use",
+        ob.OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
+        ob.OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
+        ob.OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
+        ob.OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
+        ob.OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
+        ob.OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
+        ob.OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",
     }
     return f"Row {number} of the demand {what[int(rows.op[at])]}; the recording is corrupted, make it again."
 

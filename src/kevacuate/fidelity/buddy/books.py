@@ -26,18 +26,8 @@ KINDS = (
 """The kinds of decision, by number."""
 
 (
-    D_TAKEN,
-    D_EXTFRAG,
-    D_LIST,
-    D_CLAIM,
-    D_BLOCK,
-    D_DRAIN,
-    D_COMPACT,
-    D_REFUSAL,
-    D_CAPTURE,
-    D_DUMP_LIST,
-    D_DUMP_BLOCK,
-) = range(11)
+    D_TAKEN, D_EXTFRAG, D_LIST, D_CLAIM, D_BLOCK, D_DRAIN, D_COMPACT, D_REFUSAL, D_CAPTURE, D_DUMP_LIST, D_DUMP_BLOCK,
+) = range(11)  # fmt: skip
 
 INPUTS = (
     "refills (gt_rmq 0)",
@@ -56,19 +46,8 @@ INPUTS = (
 """What is taken from the recording, by number."""
 
 (
-    N_BULK,
-    N_BUDDY,
-    N_DRAIN,
-    N_FREE,
-    N_CHUNKS,
-    N_COUNTS,
-    N_ISOLATED,
-    N_ROTATED,
-    N_COMPACTORS,
-    N_UNSEEN,
-    N_LOST,
-    N_RIGHTED,
-) = range(12)
+    N_BULK, N_BUDDY, N_DRAIN, N_FREE, N_CHUNKS, N_COUNTS, N_ISOLATED, N_ROTATED, N_COMPACTORS, N_UNSEEN, N_LOST, N_RIGHTED,
+) = range(12)  # fmt: skip
 
 F_ACTIVE = 1  # and not yet ended
 F_DIVERGED = 2  # whether the model's state is the kernel's no longer

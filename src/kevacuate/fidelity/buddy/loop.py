@@ -20,7 +20,7 @@ from kevacuate.fidelity.buddy.requests import (
 )
 from kevacuate.fidelity.compaction.books import DECIDED_FROM, LEFT_OUT, UNDECIDED
 from kevacuate.fidelity.compaction.targets import operation
-from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
+from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, F_NUMBER, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm import constants as k
@@ -116,17 +116,15 @@ def note_kernel(b: BuddyBooks, e: EventChunk, row: int) -> None:
 
 
 @part(cold=True)
-def mismatch(
-    s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, model: int, number: int, kind: int
-) -> None:
+def mismatch(s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, model: int, kind: int) -> None:
     """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
-    b.facts[F_LAST] = number + shown
+    b.facts[F_LAST] = b.facts[F_NUMBER] + shown
     b.facts[bk.F_DIVERGED] = 1
     if b.facts[bk.F_TOLD]:
         return
     b.facts[bk.F_TOLD] = 1
-    b.first[bk.V_POSITION] = number + shown
+    b.first[bk.V_POSITION] = b.facts[F_NUMBER] + shown
     b.first[bk.V_TS] = e.ts[shown]
     b.first[bk.V_KIND] = kind
     b.first[bk.V_REQUEST] = -1
@@ -163,9 +161,7 @@ def next_answer(e: EventChunk, w: Scratch, j: int, end: int, cpu: int) -> int:
 
 
 @part
-def compare_answer(
-    s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, number: int, skip: int
-) -> int:
+def compare_answer(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, skip: int) -> int:
     """Hold the model's log, without its first *skip* records, against the rows that follow the request on its CPU.
 
     Returns the row after the last one compared.
@@ -186,13 +182,13 @@ def compare_answer(
         j = next_answer(e, w, j, end, cpu)
         if j == end:
             decided(b, kind, False)
-            mismatch(s, b, e, request, -1, n, number, kind)
+            mismatch(s, b, e, request, -1, n, kind)
             continue
         same_kind = answer_kind(e, j) == logged
         right = same_kind and agrees(record, e, j, logged)
         decided(b, kind, right)
         if not right:
-            mismatch(s, b, e, request, j, n, number, kind)
+            mismatch(s, b, e, request, j, n, kind)
         if b.facts[bk.F_DIVERGED] and same_kind:
             pair(b, e, j, record, logged)
         w.done[j] = 1
@@ -201,7 +197,7 @@ def compare_answer(
 
 
 @part
-def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """Put one request to the model, and compare."""
     end = w.following[i]
     counted = False
@@ -218,7 +214,7 @@ def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, numbe
         for j in range(i + 1, end):
             if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 uncount_lru(s, e.pfn[j] + 0)
-    j = compare_answer(s, b, e, w, i, number, 0)
+    j = compare_answer(s, b, e, w, i, 0)
     if refused:
         j = next_answer(e, w, j, end, e.cpu[i])
         took_more = j < end and (
@@ -229,14 +225,14 @@ def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, numbe
 
 @part(cold=True)
 def compacted_otherwise(
-    s: View, b: BuddyBooks, e: EventChunk, i: int, number: int, ours: int, row: int, made: bool
+    s: View, b: BuddyBooks, e: EventChunk, i: int, ours: int, row: int, made: bool
 ) -> None:
     """A wrong list operation of compaction: *ours* by the model (-1: none), the kernel's is in *row* (-1: none).
 
     Where the kernel's was *made* the model's lists are still the kernel's.
     """
     told, diverged = b.facts[bk.F_TOLD] + 0, b.facts[bk.F_DIVERGED] + 0
-    mismatch(s, b, e, -1, i, -1, number, bk.D_COMPACT)
+    mismatch(s, b, e, -1, i, -1, bk.D_COMPACT)
     if made:
         b.facts[bk.F_DIVERGED] = diverged
     if told:
@@ -250,9 +246,7 @@ def compacted_otherwise(
 
 
 @part
-def compacted(
-    b: BuddyBooks, s: View, e: EventChunk, w: Scratch, i: int, number: int, made: bool, unknown: int
-) -> None:
+def compacted(b: BuddyBooks, s: View, e: EventChunk, w: Scratch, i: int, made: bool, unknown: int) -> None:
     """Count a list operation of compaction that the model has *made* or could not: its decision, or the input *unknown*."""
     if not made:
         b.inputs[bk.N_LOST] += 1
@@ -263,28 +257,28 @@ def compacted(
     b.inputs[bk.N_RIGHTED] += not same
     decided(b, bk.D_COMPACT, same and made)
     if not (same and made):
-        compacted_otherwise(s, b, e, i, number, w.compaction[i] - DECIDED_FROM, i, made)
+        compacted_otherwise(s, b, e, i, w.compaction[i] - DECIDED_FROM, i, made)
 
 
 @part(cold=True)
-def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def left_out(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """List operations that the model's compaction decided and the kernel's had not made by row *i*."""
     for _ in range(-w.compaction[i] % LEFT_OUT):
         decided(b, bk.D_COMPACT, False)
-    compacted_otherwise(s, b, e, i, number, -w.compaction[i] // LEFT_OUT, -1, True)
+    compacted_otherwise(s, b, e, i, -w.compaction[i] // LEFT_OUT, -1, True)
 
 
 @part
-def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: int) -> None:
+def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """A row that no request of the model accounts for: compaction's own work, or a decision the model did not make."""
     logged = answer_kind(e, i)
     op = e.a[i]
     if logged == k.L_LIST and op == ev.LIST_DELETE and is_compacting(b, e.pid[i]):
         s.stat.nr_log = 0
         made = isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0)
-        compacted(b, s, e, w, i, number, made, bk.N_ISOLATED)
+        compacted(b, s, e, w, i, made, bk.N_ISOLATED)
         if made:
-            compare_answer(s, b, e, w, i, number, 1)
+            compare_answer(s, b, e, w, i, 1)
         if b.facts[bk.F_DIVERGED]:
             for n in range(1 << e.order[i]):
                 b.same[e.pfn[i] + n] = e.pfn[i] + n
@@ -293,15 +287,15 @@ def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int, number: i
         made = rotate_free_list(
             s, page_zone(s, e.pfn[i]), e.order[i] + 0, e.mt[i] + 0, e.pfn[i] + 0, op == ev.LIST_ROTATE_LAST
         )
-        compacted(b, s, e, w, i, number, made, bk.N_ROTATED)
+        compacted(b, s, e, w, i, made, bk.N_ROTATED)
         return
     kind = decision_kind(logged)
     decided(b, kind, False)
-    mismatch(s, b, e, -1, i, -1, number, kind)
+    mismatch(s, b, e, -1, i, -1, kind)
 
 
 @part(cold=True)
-def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
+def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int) -> None:
     """Events that no answer consists of: compaction's begin and end, and allocations that may have been captured."""
     kind = e.kind[i]
     if kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
@@ -313,14 +307,14 @@ def other_event(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> N
 
 
 @part(inline=True)
-def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int, number: int) -> None:
+def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int) -> None:
     """mm_page_alloc of a task whose direct compaction has ended: what was captured for it must be what it gets."""
     pfn = captured_page(b, e.pid[i] + 0, e.order[i] + 0)
     if pfn >= 0:
         right = pfn == e.pfn[i]
         decided(b, bk.D_CAPTURE, right)
         if not right:
-            mismatch(s, b, e, -1, i, -1, number, bk.D_CAPTURE)
+            mismatch(s, b, e, -1, i, -1, bk.D_CAPTURE)
 
 
 @part
@@ -355,6 +349,7 @@ def buddy_rows(
     Unless *whole*, stops before the first request whose answer may go on in rows yet to come.
     """
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
+    b.facts[F_NUMBER] = number
     rows = events.kind.size
     cut = link_requests(b, e, w, rows, books.last_request.size)
     if whole:
@@ -363,15 +358,15 @@ def buddy_rows(
     for i in range(cut):
         kind = e.kind[i]
         if w.compaction[i] < UNDECIDED:
-            left_out(s, b, e, w, i, number)
+            left_out(s, b, e, w, i)
         if is_request(e, i):
-            run_request(s, b, e, w, i, number)
+            run_request(s, b, e, w, i)
         elif kind == ev.MM_PAGE_ALLOC:
             note_user(b, e.pid[i], e.order[i], e.gfp[i])
             if b.facts[F_COMPACTIONS] > 0:
-                captured_allocation(s, b, e, i, number)
+                captured_allocation(s, b, e, i)
         elif kind >= ev.COMPACTION_BEGIN:
-            other_event(s, b, e, i, number)
+            other_event(s, b, e, i)
         elif not w.done[i] and answer_kind(e, i) != 0:
-            unasked(s, b, e, w, i, number)
+            unasked(s, b, e, w, i)
     return cut

@@ -31,22 +31,9 @@ KINDS = (
 """The kinds of decision, by number."""
 
 (
-    D_START,
-    D_FINISHED,
-    D_STOP,
-    D_FOLIO,
-    D_LIST,
-    D_TARGET,
-    D_AFTER,
-    D_RESULT,
-    D_SCANNERS,
-    D_CACHED,
-    D_RELEASE,
-    D_WANTED,
-    D_DEFERRAL,
-    D_DUMP_SKIP,
-    D_DUMP_FIELDS,
-) = range(15)
+    D_START, D_FINISHED, D_STOP, D_FOLIO, D_LIST, D_TARGET, D_AFTER, D_RESULT, D_SCANNERS, D_CACHED, D_RELEASE, D_WANTED,
+    D_DEFERRAL, D_DUMP_SKIP, D_DUMP_FIELDS,
+) = range(15)  # fmt: skip
 
 INPUTS = (
     "list operations of requests and frees (gt_list)",
@@ -64,18 +51,8 @@ INPUTS = (
 """What is taken from the recording, by number."""
 
 (
-    N_LIST,
-    N_PAGES,
-    N_LRU,
-    N_FAILED,
-    N_FREED,
-    N_UNSEEN,
-    N_MODES,
-    N_SPLIT,
-    N_FLUSHES,
-    N_EVACUATED,
-    N_FLUSHES_CUT,
-) = range(11)
+    N_LIST, N_PAGES, N_LRU, N_FAILED, N_FREED, N_UNSEEN, N_MODES, N_SPLIT, N_FLUSHES, N_EVACUATED, N_FLUSHES_CUT,
+) = range(11)  # fmt: skip
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
@@ -99,12 +76,12 @@ F_FIRST_KERNEL = 8  # what the kernel did
 F_KSWAPD = 9  # whether kswapd is balancing
 F_LINK = 10  # words of the state's links, of its blocks
 F_BLOCK = 11
-F_FLUSHING = 16  # zones in which kswapd clears skip bits
-F_SKIPPED = 17  # an evacuation under way: the block's skip bit at its start,
-F_TAKEN = 18  # pages isolated so far,
-F_LAST_TOOK = 19  # and in its last call
-F_ROWS = 20  # of the events at hand
-COMPACTION_FACTS = 21
+F_FLUSHING = 17  # zones in which kswapd clears skip bits
+F_SKIPPED = 18  # an evacuation under way: the block's skip bit at its start,
+F_TAKEN = 19  # pages isolated so far,
+F_LAST_TOOK = 20  # and in its last call
+F_ROWS = 21  # of the events at hand
+COMPACTION_FACTS = 22
 
 RUNS = 8
 """Tasks that compact at a time; of more the runs are followed only."""
@@ -174,8 +151,6 @@ CUT = 2
 
 BATCH = 1024
 """Folios of a batch, and list operations of a scan, at most."""
-
-O_PFN, O_OP, O_ORDER, O_MT = range(4)
 
 UNDECIDED = 0
 """A row's decision: none, it is no list operation of a run that the model decides about."""

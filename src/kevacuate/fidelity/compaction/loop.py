@@ -35,6 +35,7 @@ from kevacuate.fidelity.compaction.targets import (
     not_moved,
     undo_unmoved,
 )
+from kevacuate.fidelity.tally import F_NUMBER
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
@@ -96,19 +97,19 @@ def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_list of a compacting task, outside its requests: the scanners'."""
     at = run * bk.RW
     cc = s.cc[run]
     op, state = e.a[i], b.runs[at + bk.R_STATE]
     if op == ev.LIST_ROTATE_LAST and state != bk.S_MIGRATE:
-        need_sources(s, b, e, i, number, run, z, cc)
-        if not compare_operation(b, e, i, number, run):
+        need_sources(s, b, e, i, run, z, cc)
+        if not compare_operation(b, e, i, run):
             correct_skip(s, b, e, i)
     elif state == bk.S_MIGRATE and (op == ev.LIST_DELETE or op == ev.LIST_ROTATE_FIRST):
         if b.runs[at + bk.R_SEEN] >= b.runs[at + bk.R_EXPECT]:
             need_targets(s, b, z, cc, run)
-        compare_operation(b, e, i, number, run)
+        compare_operation(b, e, i, run)
         if op == ev.LIST_DELETE:
             follow(s, b, e, i)
             add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
@@ -117,29 +118,29 @@ def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, ru
 
 
 @part
-def own_migration(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_migration(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_mig of a compacting task."""
     cc = s.cc[run]
     op = e.b[i]
     if op == ev.MIG_ISOLATED:
-        isolated(s, b, e, i, number, run, z, cc)
+        isolated(s, b, e, i, run, z, cc)
     elif b.runs[run * bk.RW + bk.R_STATE] != bk.S_MIGRATE:
         return
     elif op == ev.MIG_MOVED:
-        moved(s, b, e, i, number, run, z, cc)
+        moved(s, b, e, i, run, z, cc)
     elif op == ev.MIG_NOT_UNMAPPED:
-        attempted(s, b, e, i, number, run, z, cc)
+        attempted(s, b, e, i, run, z, cc)
     else:
-        not_moved(s, b, e, i, number, run, z, cc)
+        not_moved(s, b, e, i, run, z, cc)
 
 
 @part
-def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """mm_page_free of a compacting task: a free page given back, or a source whose owner has let go of it."""
     pfn = e.pfn[i] + 0
     state = s.meta[pfn] >> 4
     if state == k.CHUNK_COMPACT and b.runs[run * bk.RW + bk.R_STATE] >= bk.S_OVER:
-        released(s, b, e, i, number, run, z)
+        released(s, b, e, i, run, z)
     elif b.runs[run * bk.RW + bk.R_STATE] == bk.S_MIGRATE:
         if state == k.CHUNK_RESERVED and b.target[b.source_of[pfn]] == pfn + 1:
             give_back(s, b, z, s.cc[run], b.source_of[pfn] + 0)
@@ -166,7 +167,7 @@ def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: in
 
 
 @part
-def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """An event of a task inside compact_zone."""
     at = run * bk.RW
     z = b.runs[at + bk.R_ZONE] + 0
@@ -174,23 +175,23 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     load_free_pages(s, b, run)
     own_request(b, e, i, run)
     if kind == ev.GT_LIST and b.runs[at + bk.R_REQUEST] == 0:
-        own_list(s, b, e, i, number, run, z)
+        own_list(s, b, e, i, run, z)
     elif kind == ev.GT_MIG:
-        own_migration(s, b, e, i, number, run, z)
+        own_migration(s, b, e, i, run, z)
     elif kind == ev.MM_PAGE_FREE:
-        own_free(s, b, e, i, number, run, z)
+        own_free(s, b, e, i, run, z)
     elif kind == ev.COMPACTION_FINISHED:
-        finished(s, b, e, i, number, run, z, s.cc[run])
+        finished(s, b, e, i, run, z, s.cc[run])
     elif kind == ev.COMPACTION_ISOLATE_MIGRATEPAGES:
-        scan_ended(s, b, e, i, number, run, z, s.cc[run])
+        scan_ended(s, b, e, i, run, z, s.cc[run])
     elif kind == ev.COMPACTION_FAST_ISOLATE_FREEPAGES or kind == ev.COMPACTION_ISOLATE_FREEPAGES:
         own_scan(s, b, e, i, run, z)
     elif kind == ev.GT_CAPT:
         b.runs[at + bk.R_CAPTURED] = 1
     elif kind == ev.COMPACTION_MIGRATEPAGES:
-        close_scan(s, b, e, i, number, run)
+        close_scan(s, b, e, i, run)
         undo_unmoved(s, b, z, s.cc[run], run)
-        batch_ended(s, b, e, i, number, run, z, s.cc[run])
+        batch_ended(s, b, e, i, run, s.cc[run])
     else:
         follow(s, b, e, i)
 
@@ -222,7 +223,7 @@ def load_free_pages(s: View, b: CompactionBooks, run: int) -> None:
 
 
 @part
-def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_cz: a run begins, ends, or did not begin."""
     op, result = e.a[i] & 255, e.a[i] >> 24 & 255
     direct = e.a[i] >> 32 & FLAG_DIRECT != 0
@@ -233,7 +234,7 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
             force_cached(s, e, i, z)
         else:
             load_free_pages(s, b, run)
-            end_run(s, b, e, i, number, run, z, s.cc[run])
+            end_run(s, b, e, i, run, z, s.cc[run])
             b.facts[bk.F_ACTIVE] -= 1
         if direct:
             ended_directly(s, b, e, i, z, result)
@@ -241,11 +242,11 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
             compacted(s, s.cc[run], z, result)
         return
     if direct:
-        wanted_directly(s, b, e, i, number, z, k.COMPACT_CONTINUE if op == ev.CZ_BEGINS else result)
+        wanted_directly(s, b, e, i, z, k.COMPACT_CONTINUE if op == ev.CZ_BEGINS else result)
         if op == ev.CZ_NONE:
             ended_directly(s, b, e, i, z, result)
     else:
-        wanted(b, e, i, number, op == ev.CZ_BEGINS, s.zone[z].node)
+        wanted(b, e, i, op == ev.CZ_BEGINS, s.zone[z].node)
     if op == ev.CZ_BEGINS:
         flush_until(s, b, e, i, z)
         run = free_run(s, b) if direct else s.zone[z].node
@@ -253,14 +254,12 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int, numbe
             b.inputs[bk.N_MODES] += 1
         else:
             load_free_pages(s, b, run)
-            begin_run(s, b, e, i, number, run, z)
+            begin_run(s, b, e, i, run, z)
             b.facts[bk.F_ACTIVE] += 1
 
 
 @part
-def wanted_directly(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, z: int, theirs: int
-) -> None:
+def wanted_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, theirs: int) -> None:
     """Whether a direct compaction compacts a zone: COMPACT_CONTINUE, or why not."""
     at = asked_by(b, e.pid[i] + 0)
     highest = gfp_zone(b.asked[at + bk.A_GFP] + 0)
@@ -272,7 +271,7 @@ def wanted_directly(
         b.asked[at + bk.A_FLAGS] + 0,
         b.asked[at + bk.A_PRIORITY] + 0,
     )
-    judge(b, e, i, number, bk.D_WANTED, ours, theirs)
+    judge(b, e, i, bk.D_WANTED, ours, theirs)
 
 
 @part
@@ -287,11 +286,11 @@ def ended_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, r
 
 
 @part
-def wanted(b: CompactionBooks, e: EventChunk, i: int, number: int, begun: bool, node: int) -> None:
+def wanted(b: CompactionBooks, e: EventChunk, i: int, begun: bool, node: int) -> None:
     """Whether kcompactd compacts after a wake."""
     if b.wanted[2 * node] == e.pid[i] + 1:
         b.wanted[2 * node] = 0
-        judge(b, e, i, number, bk.D_WANTED, b.wanted[2 * node + 1] + 0, 1 if begun else 0)
+        judge(b, e, i, bk.D_WANTED, b.wanted[2 * node + 1] + 0, 1 if begun else 0)
 
 
 @part
@@ -310,11 +309,11 @@ def kcompactd_woke(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def asks(b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def asks(b: CompactionBooks, e: EventChunk, i: int) -> None:
     """A task is in the slow path, or tries to compact."""
     at = asked_by(b, e.pid[i] + 0)
     b.asked[at + bk.A_PID] = e.pid[i] + 1
-    b.asked[at + bk.A_ROW] = number + i
+    b.asked[at + bk.A_ROW] = b.facts[F_NUMBER] + i
     if e.kind[i] == ev.GT_SLOW:
         if e.a[i] == 0:
             b.asked[at + bk.A_FLAGS] = e.c[i]
@@ -326,25 +325,25 @@ def asks(b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
 
 
 @part
-def outside(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def outside(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """Compaction's events outside compact_zone, and kswapd's."""
     kind = e.kind[i]
     if kind == ev.COMPACTION_KCOMPACTD_WAKE:
         kcompactd_woke(s, b, e, i)
     elif kind == ev.COMPACTION_KCOMPACTD_SLEEP:
-        wanted(b, e, i, number, False, e.a[i] + 0)
+        wanted(b, e, i, False, e.a[i] + 0)
     elif kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
-        asks(b, e, i, number)
+        asks(b, e, i)
     elif kind == ev.COMPACTION_DEFERRED:
         z = b.zone_of[e.a[i]] + 0
         if b.wanted[2 * s.zone[z].node] != e.pid[i] + 1:
-            wanted_directly(s, b, e, i, number, z, k.COMPACT_DEFERRED)
-        deferral(s, b, e, i, number)
+            wanted_directly(s, b, e, i, z, k.COMPACT_DEFERRED)
+        deferral(s, b, e, i)
     elif kind == ev.COMPACTION_DEFER_COMPACTION:
-        deferral(s, b, e, i, number)
+        deferral(s, b, e, i)
     elif kind == ev.COMPACTION_DEFER_RESET:
         got_page(s, b, e, i)
-        deferral(s, b, e, i, number)
+        deferral(s, b, e, i)
     elif kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN or kind == ev.VMSCAN_WAKEUP_KSWAPD:
         b.facts[bk.F_KSWAPD] = 1
         if kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
@@ -373,11 +372,11 @@ def got_page(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int) -> None:
+def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """The zone's deferral, as the kernel prints it after it has changed or was asked; taken over."""
     zone = s.zone[b.zone_of[e.a[i]]]
     ours = (zone.compact_considered * 64 + zone.compact_defer_shift) * 64 + zone.compact_order_failed
-    judge(b, e, i, number, bk.D_DEFERRAL, ours, (e.b[i] * 64 + e.c[i]) * 64 + e.d[i])
+    judge(b, e, i, bk.D_DEFERRAL, ours, (e.b[i] * 64 + e.c[i]) * 64 + e.d[i])
     zone.compact_considered = e.b[i]
     zone.compact_defer_shift = e.c[i]
     zone.compact_order_failed = e.d[i]
@@ -418,7 +417,7 @@ def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int)
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
-    b.facts[bk.F_ROWS] = events.kind.size
+    b.facts[bk.F_ROWS], b.facts[F_NUMBER] = events.kind.size, number
     for i in range(first, events.kind.size):
         kind = e.kind[i]
         run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1
@@ -428,14 +427,14 @@ def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, numbe
         if b.facts[bk.F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
             end_flushes(s, b)
         if kind == ev.GT_CZ:
-            compact_zone_event(s, b, e, i, number)
+            compact_zone_event(s, b, e, i)
         elif kind == ev.GT_SLOW:
-            asks(b, e, i, number)
+            asks(b, e, i)
         elif run >= 0:
-            own_event(s, b, e, i, number, run)
+            own_event(s, b, e, i, run)
         elif kind == ev.GT_MIG:
             other_migration(s, b, e, i)
         elif kind >= ev.COMPACTION_ISOLATE_MIGRATEPAGES and kind <= ev.VMSCAN_BALANCE_PGDAT_END:
-            outside(s, b, e, i, number)
+            outside(s, b, e, i)
         else:
             follow(s, b, e, i)

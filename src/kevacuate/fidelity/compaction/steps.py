@@ -7,7 +7,7 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.follow import as_folio, drain_batches, off_lists, unuse, use_folio
 from kevacuate.fidelity.compaction.scan import scan_sources
-from kevacuate.fidelity.tally import F_LAST, decided
+from kevacuate.fidelity.tally import F_LAST, F_NUMBER, decided
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.compact_scanners import pageblock_start_pfn
@@ -50,17 +50,17 @@ def count_cause(b: CompactionBooks, kind: int) -> None:
 
 
 @part
-def judge(b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, model: int, kernel: int) -> bool:
+def judge(b: CompactionBooks, e: EventChunk, i: int, kind: int, model: int, kernel: int) -> bool:
     """Count a decision: whether the model's number is the kernel's."""
     right = model == kernel
     decided(b, kind, right)
     if not right:
-        b.facts[F_LAST] = number + i
+        b.facts[F_LAST] = b.facts[F_NUMBER] + i
         count_cause(b, kind)
         if b.facts[bk.F_DIVERGED] == 0:
             b.facts[bk.F_DIVERGED] = 1
             b.facts[bk.F_FIRST_KIND] = kind
-            b.facts[bk.F_FIRST_ROW] = number + i
+            b.facts[bk.F_FIRST_ROW] = b.facts[F_NUMBER] + i
             b.facts[bk.F_FIRST_TS] = e.ts[i]
             b.facts[bk.F_FIRST_MODEL] = model
             b.facts[bk.F_FIRST_KERNEL] = kernel
@@ -68,9 +68,7 @@ def judge(b: CompactionBooks, e: EventChunk, i: int, number: int, kind: int, mod
 
 
 @part
-def begin_direct(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, order: int
-) -> None:
+def begin_direct(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, order: int) -> None:
     """What a direct compaction sets up: its request is the one that its task tried to compact for last."""
     asked = asked_by(b, e.pid[i] + 0)
     mt = e.a[i] >> 56 & 255
@@ -97,7 +95,7 @@ def asked_by(b: CompactionBooks, pid: int) -> int:
 
 
 @part
-def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_cz 0: where the scanners start."""
     at = run * bk.RW
     head = e.a[i] + 0
@@ -112,35 +110,35 @@ def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, r
     drain_batches(s, b)
     order, flags = (head >> 8 & 255 ^ 128) - 128, head >> 32 & 0xFFFF
     if flags & FLAG_DIRECT:
-        begin_direct(s, b, e, i, number, run, z, order)
+        begin_direct(s, b, e, i, run, z, order)
     else:
         if flags & FLAG_PROACTIVE:
             set_kcompactd_control(cc, order, k.ZONE_MOVABLE, True)
         compact_zone_begin(s, z, cc, e.cpu[i] + 0)
     b.runs[at + bk.R_JOIN] = 1 if cached_join(s, z, cc) else 0
     b.runs[at + bk.R_ASYNC] = 1 if cc.mode == k.MIGRATE_ASYNC else 0
-    judge(b, e, i, number, bk.D_START, cc.whole_zone, flags & FLAG_WHOLE_ZONE)
-    judge(b, e, i, number, bk.D_START, cc.migrate_pfn, e.pfn[i] + 0)
-    judge(b, e, i, number, bk.D_START, cc.free_pfn, e.b[i] + 0)
+    judge(b, e, i, bk.D_START, cc.whole_zone, flags & FLAG_WHOLE_ZONE)
+    judge(b, e, i, bk.D_START, cc.migrate_pfn, e.pfn[i] + 0)
+    judge(b, e, i, bk.D_START, cc.free_pfn, e.b[i] + 0)
     cc.migrate_pfn = e.pfn[i]
     cc.free_pfn = e.b[i]
 
 
 @part
 def finished(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """mm_compaction_finished: compact_finished has looked, and before it the scan that found nothing."""
     at = run * bk.RW
     state = b.runs[at + bk.R_STATE]
     if state == bk.S_OVER:
         silent = b.runs[at + bk.R_AGAIN] != 0
-        followed(s, b, e, i, number, run, z, cc, 1 if silent else 0)
+        followed(s, b, e, i, run, z, cc, 1 if silent else 0)
         if silent:
             state = bk.S_SCAN
     if state == bk.S_SCAN:
         scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
-        judge(b, e, i, number, bk.D_STOP, b.runs[at + bk.R_FOLIOS] + 0, 0)
+        judge(b, e, i, bk.D_STOP, b.runs[at + bk.R_FOLIOS] + 0, 0)
         join_cached(s, z, b.runs[at + bk.R_JOIN] != 0)
         check_drain(s, z, cc, e.cpu[i] + 0)
     low, _ = fragmentation_score_wmark(s)
@@ -148,7 +146,7 @@ def finished(
     theirs = e.c[i] + 0
     if theirs == NO_SUITABLE_PAGE:
         theirs = k.COMPACT_CONTINUE
-    judge(b, e, i, number, bk.D_FINISHED, result, theirs)
+    judge(b, e, i, bk.D_FINISHED, result, theirs)
     b.runs[at + bk.R_RESULT] = theirs
     b.runs[at + bk.R_OTHERS] = 0
     if theirs == k.COMPACT_CONTINUE:
@@ -160,33 +158,25 @@ def finished(
 
 @part
 def followed(
-    s: View,
-    b: CompactionBooks,
-    e: EventChunk,
-    i: int,
-    number: int,
-    run: int,
-    z: int,
-    cc: CompactControl,
-    what: int,
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl, what: int
 ) -> None:
     """What followed a batch: *what* is 0 for the next round, 1 for another scan of the block, 2 for the end."""
     at = run * bk.RW
     result = b.runs[at + bk.R_RESULT]
     ours = 1 if b.runs[at + bk.R_AGAIN] else 0 if result == k.COMPACT_CONTINUE else 2
-    judge(b, e, i, number, bk.D_AFTER, ours, what)
+    judge(b, e, i, bk.D_AFTER, ours, what)
     if what == 0:
         check_drain(s, z, cc, e.cpu[i] + 0)
 
 
 @part
 def need_sources(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """The kernel isolates: let the model, if it has not yet."""
     at = run * bk.RW
     if b.runs[at + bk.R_STATE] == bk.S_OVER:
-        followed(s, b, e, i, number, run, z, cc, 1)
+        followed(s, b, e, i, run, z, cc, 1)
         b.runs[at + bk.R_STATE] = bk.S_SCAN
     if b.runs[at + bk.R_STATE] == bk.S_SCAN:
         scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
@@ -197,23 +187,23 @@ def need_sources(
 
 
 @part
-def passed_over(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, until: int) -> None:
+def passed_over(b: CompactionBooks, e: EventChunk, i: int, run: int, until: int) -> None:
     """Folios below *until* that the model took and the kernel did not."""
     at = run * bk.RW
     n = b.runs[at + bk.R_QUEUE]
     while n < b.runs[at + bk.R_FOLIOS] and b.ours[(run * bk.BATCH + n) * 2] < until:
         slot = (run * bk.BATCH + n) * 2
-        judge(b, e, i, number, bk.D_FOLIO, b.ours[slot] * 16 + b.ours[slot + 1], -1)
+        judge(b, e, i, bk.D_FOLIO, b.ours[slot] * 16 + b.ours[slot + 1], -1)
         n += 1
     b.runs[at + bk.R_QUEUE] = n
 
 
 @part
 def isolated(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """gt_mig 0: the kernel takes a folio."""
-    need_sources(s, b, e, i, number, run, z, cc)
+    need_sources(s, b, e, i, run, z, cc)
     at = run * bk.RW
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     take_folio(s, b, pfn, order)
@@ -244,7 +234,7 @@ def put_back(s: View, b: CompactionBooks, run: int, cc: CompactControl, kept: in
 
 
 @part
-def compare_put_back(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> bool:
+def compare_put_back(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
     """Whether the kernel put back all that it had taken, at a folio that it passed over and the model took.
 
     An asynchronous direct compaction gives a chunk up at the first page that it cannot take: all before were right.
@@ -259,25 +249,25 @@ def compare_put_back(s: View, b: CompactionBooks, e: EventChunk, i: int, number:
     for n in range(taken + 1):
         slot = (run * bk.BATCH + n) * 2
         ours = b.ours[slot] * 16 + b.ours[slot + 1]
-        judge(b, e, i, number, bk.D_FOLIO, ours, ours if n < taken else -1)
+        judge(b, e, i, bk.D_FOLIO, ours, ours if n < taken else -1)
     return True
 
 
 @part
-def compare_folios(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def compare_folios(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The folios that the kernel has taken, against the model's."""
     at = run * bk.RW
     for n in range(b.runs[at + bk.R_TAKEN]):
         pfn = b.source[run * bk.BATCH + n] + 0
-        passed_over(b, e, i, number, run, pfn)
+        passed_over(b, e, i, run, pfn)
         m = b.runs[at + bk.R_QUEUE]
         ours = -1
         if m < b.runs[at + bk.R_FOLIOS]:
             ours = b.ours[(run * bk.BATCH + m) * 2] * 16 + b.ours[(run * bk.BATCH + m) * 2 + 1]
             if b.ours[(run * bk.BATCH + m) * 2] == pfn:
                 b.runs[at + bk.R_QUEUE] = m + 1
-        judge(b, e, i, number, bk.D_FOLIO, ours, pfn * 16 + (s.meta[pfn] & 15))
-    passed_over(b, e, i, number, run, 1 << 60)
+        judge(b, e, i, bk.D_FOLIO, ours, pfn * 16 + (s.meta[pfn] & 15))
+    passed_over(b, e, i, run, 1 << 60)
 
 
 @part
@@ -292,17 +282,17 @@ def take_folio(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
 
 @part
 def scan_ended(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """mm_compaction_isolate_migratepages: where the kernel's scan of a block stopped, and how much it took."""
-    need_sources(s, b, e, i, number, run, z, cc)
+    need_sources(s, b, e, i, run, z, cc)
     at = run * bk.RW
-    parted = compare_put_back(s, b, e, i, number, run)
+    parted = compare_put_back(b, e, i, run)
     put_back(s, b, run, cc, e.c[i] + 0)
     if not parted:
-        compare_folios(s, b, e, i, number, run)
+        compare_folios(s, b, e, i, run)
     stop = e.a[i] + 0
-    if not judge(b, e, i, number, bk.D_STOP, b.runs[at + bk.R_STOP] + 0, stop):
+    if not judge(b, e, i, bk.D_STOP, b.runs[at + bk.R_STOP] + 0, stop):
         cc.migrate_pfn = stop
         if e.c[i] > 0:
             cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, pageblock_start_pfn(s, stop - 1))
@@ -313,11 +303,11 @@ def scan_ended(
         b.runs[at + bk.R_STATE] = bk.S_LOOP
         return
     b.runs[at + bk.R_JOIN] = 0
-    begin_migration(s, b, run, cc)
+    begin_migration(b, run, cc)
 
 
 @part
-def begin_migration(s: View, b: CompactionBooks, run: int, cc: CompactControl) -> None:
+def begin_migration(b: CompactionBooks, run: int, cc: CompactControl) -> None:
     """What was isolated last is moved first."""
     at = run * bk.RW
     taken = b.runs[at + bk.R_TAKEN]
@@ -339,9 +329,7 @@ def begin_migration(s: View, b: CompactionBooks, run: int, cc: CompactControl) -
 
 
 @part
-def batch_ended(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
-) -> None:
+def batch_ended(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, cc: CompactControl) -> None:
     """mm_compaction_migratepages: what failed is put back, and compact_zone looks at the result."""
     at = run * bk.RW
     for n in range(b.runs[at + bk.R_TAKEN]):
@@ -357,41 +345,39 @@ def batch_ended(
 
 
 @part
-def released(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int) -> None:
+def released(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """mm_page_free at the end: a free page is given back."""
     at = run * bk.RW
     pfn, _ = next_free_page(s, z, s.cc[run])
     if pfn < 0:
         return
-    judge(b, e, i, number, bk.D_RELEASE, pfn, e.pfn[i] + 0)
+    judge(b, e, i, bk.D_RELEASE, pfn, e.pfn[i] + 0)
     off_lists(s, pfn, 0)
     b.runs[at + bk.R_HIGHEST] = max(b.runs[at + bk.R_HIGHEST], pfn)
 
 
 @part
-def end_run(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
-) -> None:
+def end_run(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl) -> None:
     """gt_cz 1: the result, and where everything stands."""
     at = run * bk.RW
     theirs = e.a[i] >> 24 & 255
     if b.runs[at + bk.R_STATE] == bk.S_OVER:
-        followed(s, b, e, i, number, run, z, cc, 2)
-    judge(b, e, i, number, bk.D_RESULT, b.runs[at + bk.R_RESULT] + 0, theirs)
+        followed(s, b, e, i, run, z, cc, 2)
+    judge(b, e, i, bk.D_RESULT, b.runs[at + bk.R_RESULT] + 0, theirs)
     pfn, order = next_free_page(s, z, s.cc[run])
     while pfn >= 0:
-        judge(b, e, i, number, bk.D_RELEASE, pfn, -1)
+        judge(b, e, i, bk.D_RELEASE, pfn, -1)
         unuse(s, b, pfn, order)
         pfn, order = next_free_page(s, z, s.cc[run])
     cc.nr_freepages = 0
     if b.runs[at + bk.R_HIGHEST] > 0:
         raise_cached_free_pfn(s, z, b.runs[at + bk.R_HIGHEST] + 0)
     zone = s.zone[z]
-    judge(b, e, i, number, bk.D_SCANNERS, cc.migrate_pfn, e.pfn[i] + 0)
-    judge(b, e, i, number, bk.D_SCANNERS, cc.free_pfn, e.b[i] + 0)
-    judge(b, e, i, number, bk.D_CACHED, zone.compact_cached_migrate_pfn[0], e.c[i] & 0xFFFFFFFF)
-    judge(b, e, i, number, bk.D_CACHED, zone.compact_cached_migrate_pfn[1], e.c[i] >> 32)
-    judge(b, e, i, number, bk.D_CACHED, zone.compact_cached_free_pfn, e.d[i] & 0xFFFFFFFF)
+    judge(b, e, i, bk.D_SCANNERS, cc.migrate_pfn, e.pfn[i] + 0)
+    judge(b, e, i, bk.D_SCANNERS, cc.free_pfn, e.b[i] + 0)
+    judge(b, e, i, bk.D_CACHED, zone.compact_cached_migrate_pfn[0], e.c[i] & 0xFFFFFFFF)
+    judge(b, e, i, bk.D_CACHED, zone.compact_cached_migrate_pfn[1], e.c[i] >> 32)
+    judge(b, e, i, bk.D_CACHED, zone.compact_cached_free_pfn, e.d[i] & 0xFFFFFFFF)
     force_cached(s, e, i, z)
     b.runs[at + bk.R_PID] = 0
 

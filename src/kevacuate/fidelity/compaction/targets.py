@@ -73,7 +73,7 @@ def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run:
 
 
 @part
-def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> bool:
+def compare_operation(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
     """gt_list of a scanner: whether it is what the model's scan does next."""
     at = run * bk.RW
     n = b.runs[at + bk.R_SEEN]
@@ -84,7 +84,7 @@ def compare_operation(b: CompactionBooks, e: EventChunk, i: int, number: int, ru
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
         b.runs[at + bk.R_SEEN] = n + 1
     b.decisions[i] = ours + bk.DECIDED_FROM
-    return judge(b, e, i, number, bk.D_LIST, ours, theirs)
+    return judge(b, e, i, bk.D_LIST, ours, theirs)
 
 
 @part(inline=True)
@@ -98,29 +98,29 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     """The kernel scans for free pages: the folios before have theirs, and the model scans."""
     at = run * bk.RW
     if b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_SPLIT]:
-        begin_split(s, b, run)
+        begin_split(b, run)
     allocate_until(s, b, z, cc, run, -1)
     if b.runs[at + bk.R_QUEUE] >= b.runs[at + bk.R_LENGTH] and b.runs[at + bk.R_SPLIT]:
-        begin_split(s, b, run)
+        begin_split(b, run)
         allocate_until(s, b, z, cc, run, -1)
     scan_targets(s, b, z, cc, run)
 
 
 @part
-def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int) -> None:
+def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
     at = run * bk.RW
     mark_scanned(s, b, run, -1)
     while b.runs[at + bk.R_SEEN] < b.runs[at + bk.R_EXPECT]:
         slot = (run * bk.BATCH + b.runs[at + bk.R_SEEN]) * 4
         ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
-        judge(b, e, i, number, bk.D_LIST, ours, NONE)
+        judge(b, e, i, bk.D_LIST, ours, NONE)
         b.decisions[i] -= 1 if b.decisions[i] else ours * bk.LEFT_OUT + 1
         b.runs[at + bk.R_SEEN] += 1
 
 
 @part
-def next_pass(s: View, b: CompactionBooks, run: int) -> None:
+def next_pass(b: CompactionBooks, run: int) -> None:
     """Go on with the folios that are to be tried again."""
     at = run * bk.RW
     for n in range(b.runs[at + bk.R_LATER]):
@@ -143,7 +143,7 @@ def queue_split(s: View, b: CompactionBooks, run: int, pfn: int, order: int) -> 
 
 
 @part(cold=True)
-def begin_split(s: View, b: CompactionBooks, run: int) -> None:
+def begin_split(b: CompactionBooks, run: int) -> None:
     """The pages of the split folios are the batch now, for one pass."""
     at = run * bk.RW
     taken = b.runs[at + bk.R_TAKEN]
@@ -176,7 +176,7 @@ def begin_moves(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: in
     while (
         b.runs[at + bk.R_LATER] > 0 and b.runs[at + bk.R_PASS] + 1 < passes and b.runs[at + bk.R_ENOMEM] == 0
     ):
-        next_pass(s, b, run)
+        next_pass(b, run)
         allocate_until(s, b, z, cc, run, -1)
     b.runs[at + bk.R_MOVING] = 1
 
@@ -210,7 +210,7 @@ def need_target(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: in
         if b.target[pfn] == 0:
             if b.runs[at + bk.R_LATER] == 0 or b.runs[at + bk.R_QUEUE] < b.runs[at + bk.R_LENGTH]:
                 break
-            next_pass(s, b, run)
+            next_pass(b, run)
     return b.target[pfn] - 1
 
 
@@ -229,20 +229,20 @@ def ahead(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn
 
 @part
 def attempted(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """gt_mig 2: the folio was not unmapped; it had a destination all the same, but for -ENOMEM."""
     at = run * bk.RW
     pfn, rc = e.pfn[i] + 0, e.d[i] + 0
-    close_scan(s, b, e, i, number, run)
+    close_scan(s, b, e, i, run)
     if b.runs[at + bk.R_SPLIT] and is_queued(b, run, pfn):
-        begin_split(s, b, run)
+        begin_split(b, run)
     b.inputs[bk.N_FAILED] += 1
     ours = need_target(s, b, z, cc, run, pfn)
     if rc == -k.ENOMEM:
-        no_target(s, b, e, i, number, run, z, cc, ours)
+        no_target(s, b, e, i, run, z, cc, ours)
         return
-    judge(b, e, i, number, bk.D_TARGET, ours, e.a[i] + 0)
+    judge(b, e, i, bk.D_TARGET, ours, e.a[i] + 0)
     give_back(s, b, z, cc, pfn)
     if rc == -k.EAGAIN and not b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_LATER] < bk.BATCH // 2:
         b.later[run * bk.BATCH + b.runs[at + bk.R_LATER]] = pfn
@@ -253,23 +253,15 @@ def attempted(
 
 @part
 def no_target(
-    s: View,
-    b: CompactionBooks,
-    e: EventChunk,
-    i: int,
-    number: int,
-    run: int,
-    z: int,
-    cc: CompactControl,
-    ours: int,
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl, ours: int
 ) -> None:
     """There is no free page for the folio: a large one is split, and its pages are tried in the end."""
     at = run * bk.RW
     pfn = e.pfn[i] + 0
     if ours == NONE and b.runs[at + bk.R_SCANNED] == 0:
         scan_targets(s, b, z, cc, run)
-        close_scan(s, b, e, i, number, run)
-    judge(b, e, i, number, bk.D_TARGET, ours, NONE)
+        close_scan(s, b, e, i, run)
+    judge(b, e, i, bk.D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)
     b.runs[at + bk.R_SCANNED] = 0
     b.runs[at + bk.R_QUEUE] += 1
@@ -304,18 +296,16 @@ def split_failed(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
 
 
 @part
-def moved(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
-) -> None:
+def moved(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl) -> None:
     """gt_mig 1: the folio is where the kernel took it."""
     at = run * bk.RW
     pfn, order, dst = e.pfn[i] + 0, e.order[i] + 0, e.a[i] + 0
-    close_scan(s, b, e, i, number, run)
+    close_scan(s, b, e, i, run)
     if b.runs[at + bk.R_SPLIT] and is_queued(b, run, pfn):
-        begin_split(s, b, run)
+        begin_split(b, run)
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)
-    if not judge(b, e, i, number, bk.D_TARGET, ours, dst):
+    if not judge(b, e, i, bk.D_TARGET, ours, dst):
         give_back(s, b, z, cc, pfn)
         take_free_page(s, z, cc, dst)
     b.target[pfn] = 0
@@ -353,16 +343,16 @@ def move_folio(s: View, b: CompactionBooks, pfn: int, order: int, dst: int) -> N
 
 @part
 def not_moved(
-    s: View, b: CompactionBooks, e: EventChunk, i: int, number: int, run: int, z: int, cc: CompactControl
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """gt_mig 3: the folio was unmapped and not moved; it keeps its destination if it is tried again."""
     at = run * bk.RW
     pfn = e.pfn[i] + 0
-    close_scan(s, b, e, i, number, run)
+    close_scan(s, b, e, i, run)
     b.inputs[bk.N_FAILED] += 1
     begin_moves(s, b, z, cc, run)
     ours = need_target(s, b, z, cc, run, pfn)
-    judge(b, e, i, number, bk.D_TARGET, ours, e.a[i] + 0)
+    judge(b, e, i, bk.D_TARGET, ours, e.a[i] + 0)
     b.runs[at + bk.R_FAILED] += e.d[i] != -k.EAGAIN
 
 

@@ -16,7 +16,7 @@ from kevacuate.fidelity.pcp_frees import (
     scans,
     unused,
 )
-from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, decided
+from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, F_NUMBER, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm import constants as k
@@ -57,19 +57,10 @@ NOTHING = -1
 
 @part(cold=True)
 def mismatch(
-    s: View,
-    b: PcpBooks,
-    e: EventChunk,
-    i: int,
-    number: int,
-    kind: int,
-    order: int,
-    mt: int,
-    model: int,
-    recorded: int,
+    s: View, b: PcpBooks, e: EventChunk, i: int, kind: int, order: int, mt: int, model: int, recorded: int
 ) -> None:
     """Note a wrong decision of row *i*, and where the model held the page that the kernel took."""
-    b.facts[F_LAST] = number + i
+    b.facts[F_LAST] = b.facts[F_NUMBER] + i
     held = -1
     if recorded >= 0 and s.meta[recorded] >> 4 == k.CHUNK_PCP:
         held = b.where[recorded]
@@ -80,7 +71,7 @@ def mismatch(
     if b.facts[bk.F_DIVERGED]:
         return
     b.facts[bk.F_DIVERGED] = 1
-    values = (number + i, e.ts[i] + 0, kind, e.cpu[i] + 0, order, mt, model, recorded, held)
+    values = (b.facts[F_NUMBER] + i, e.ts[i] + 0, kind, e.cpu[i] + 0, order, mt, model, recorded, held)
     b.first[bk.V_POSITION], b.first[bk.V_TS], b.first[bk.V_KIND] = values[0], values[1], values[2]
     b.first[bk.V_CPU], b.first[bk.V_ORDER], b.first[bk.V_MT] = values[3], values[4], values[5]
     b.first[bk.V_MODEL], b.first[bk.V_KERNEL], b.first[bk.V_HELD] = values[6], values[7], values[8]
@@ -233,7 +224,7 @@ def commit_late(s: View, b: PcpBooks, pid: int) -> None:
 
 
 @part(cold=True)
-def interrupted(s: View, b: PcpBooks, pid: int, cpu: int, pfn: int, order: int, mt: int) -> bool:
+def interrupted(b: PcpBooks, pid: int, cpu: int, pfn: int, order: int, mt: int) -> bool:
     """The kernel passed over the head of the list: the task that ran before has a hand on it; whether it can be so.
 
     Either it was about to put it there (its last event is the free of that page), or it has taken it already and
@@ -270,7 +261,7 @@ def put_back(s: View, b: PcpBooks, z: int, cpu: int, pfn: int, order: int, mt: i
 
 
 @part(inline=True)
-def allocate(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
+def allocate(s: View, b: PcpBooks, e: EventChunk, i: int) -> None:
     """mm_page_alloc: the model takes the head of its list; then the pfn is looked at."""
     pfn, order, mt, cpu = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.cpu[i] + 0
     compacted = b.facts[F_COMPACTIONS] > 0 and is_compactor(b, e.pid[i] + 0)
@@ -294,12 +285,12 @@ def allocate(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
         chosen = take_from_pcp_list(s, z, cpu, order, mt)
     decided(b, bk.D_ALLOC, chosen == pfn)
     if chosen != pfn:
-        mismatch(s, b, e, i, number, bk.D_ALLOC, order, mt, chosen, pfn)
+        mismatch(s, b, e, i, bk.D_ALLOC, order, mt, chosen, pfn)
         b.inputs[bk.N_REPAIRED] += 1
         release(b, pfn)
         passed_over = chosen >= 0 and s.link[2 * head] == pfn
         forget_pages(s, b, pfn, order)
-        if passed_over and interrupted(s, b, e.pid[i] + 0, cpu, chosen, order, mt):
+        if passed_over and interrupted(b, e.pid[i] + 0, cpu, chosen, order, mt):
             put_in_use(s, chosen, order)
         elif chosen >= 0:
             put_back(s, b, z, cpu, chosen, order, mt)
@@ -333,7 +324,7 @@ def drained_cpu(s: View, b: PcpBooks, z: int, cpu: int, count: int, pindex: int)
 
 
 @part
-def drain(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
+def drain(s: View, b: PcpBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 2: the model drains first; then the chunks are compared one by one with those that follow on the CPU."""
     z, cpu, count = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0
     b.inputs[bk.N_DRAINS] += 1
@@ -357,33 +348,20 @@ def drain(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
                 while n < found:
                     wrong += 1
                     decided(b, bk.D_DRAIN, False)
-                    mismatch(
-                        s,
-                        b,
-                        e,
-                        j,
-                        number,
-                        bk.D_DRAIN,
-                        e.order[j] + 0,
-                        e.mt[j] + 0,
-                        s.log[n].pfn,
-                        e.pfn[j] + 0,
-                    )
+                    mismatch(s, b, e, j, bk.D_DRAIN, e.order[j] + 0, e.mt[j] + 0, s.log[n].pfn, e.pfn[j] + 0)
                     n = next_drained(s, n + 1, records)
                 decided(b, bk.D_DRAIN, right)
                 if not right:
                     wrong += 1
                     chosen = s.log[n].pfn if n < records else -1
-                    mismatch(
-                        s, b, e, j, number, bk.D_DRAIN, e.order[j] + 0, e.mt[j] + 0, chosen, e.pfn[j] + 0
-                    )
+                    mismatch(s, b, e, j, bk.D_DRAIN, e.order[j] + 0, e.mt[j] + 0, chosen, e.pfn[j] + 0)
                 if right or not drained_soon(e, j + 1, cpu, chosen, rows):
                     n = next_drained(s, n + 1, records)
         j += 1
     while n < records:
         wrong += 1
         decided(b, bk.D_DRAIN, False)
-        mismatch(s, b, e, i, number, bk.D_DRAIN, 0, 0, s.log[n].pfn, -1)
+        mismatch(s, b, e, i, bk.D_DRAIN, 0, 0, s.log[n].pfn, -1)
         n = next_drained(s, n + 1, records)
     take_back(s, records)
     if wrong:
@@ -459,7 +437,7 @@ def repair_drain(s: View, b: PcpBooks, e: EventChunk, i: int, end: int, records:
 
 
 @part(inline=True)
-def request(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
+def request(s: View, b: PcpBooks, e: EventChunk, i: int) -> None:
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
     if kind == ev.RMQ_INSERT:
@@ -479,7 +457,7 @@ def request(s: View, b: PcpBooks, e: EventChunk, i: int, number: int) -> None:
     elif kind == ev.RMQ_BUDDY:
         b.refill[cpu] = DIRECT
     elif kind == ev.RMQ_DRAIN:
-        drain(s, b, e, i, number)
+        drain(s, b, e, i)
     elif kind == ev.RMQ_FREE:
         b.inputs[bk.N_BYPASS] += 1
         unused(b, e.pfn[i] + 0, e.order[i] + 0)
@@ -506,7 +484,7 @@ def pcp_rows(
 ) -> None:
     """Run the first *rows* rows through the pcp level; the rest is there to look ahead. *number* is that of row 0."""
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
-    b.facts[F_ROWS] = events.kind.size
+    b.facts[F_ROWS], b.facts[F_NUMBER] = events.kind.size, number
     if not b.facts[bk.F_INSERTIONS]:
         find_fates(b, e, w, events.kind.size)
     for i in range(rows):
@@ -514,9 +492,9 @@ def pcp_rows(
         if b.facts[bk.F_LATE]:
             commit_late(s, b, e.pid[i] + 0)
         if kind == ev.MM_PAGE_ALLOC:
-            allocate(s, b, e, i, number)
+            allocate(s, b, e, i)
         elif kind == ev.GT_RMQ:
-            request(s, b, e, i, number)
+            request(s, b, e, i)
         elif kind == ev.MM_PAGE_ALLOC_ZONE_LOCKED:
             refilled(s, b, e.cpu[i] + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.locked[e.cpu[i]] = e.pfn[i]

@@ -40,9 +40,7 @@ RECLAIM, ACTIVATE, KEEP = 0, 1, 2
 
 
 @part
-def batch_begins(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
-) -> None:
+def batch_begins(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """mm_vmscan_lru_isolate: the model takes as many pages off the tail as were asked for."""
     if task.in_call:
         batch_ends(s, b, task)
@@ -62,8 +60,8 @@ def batch_begins(
         b.where[pfn] = bk.TAKEN
         task.taken[task.count] = pfn
         task.count += 1
-    count_diff(s, b, 0, task.lru, -scan)
-    decided(b, bk.D_SCANNED, scan == e.b[i], bk.X_ORDER, e, i, number, scan, e.b[i])
+    count_diff(b, 0, task.lru, -scan)
+    decided(b, bk.D_SCANNED, scan == e.b[i], bk.X_ORDER, e, i, scan, e.b[i])
 
 
 @part
@@ -83,7 +81,7 @@ def expected(b: ReclaimBooksView, task: Task, pfn: int) -> bool:
 
 
 @part
-def folio_shown(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int, number: int) -> None:
+def folio_shown(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int) -> None:
     """gt_rec or gt_lru: the next folio of the batch, whichever the model expected."""
     pfn, order = e.pfn[i], e.order[i]
     wanted = task.taken[task.next] if task.next < task.count else -1
@@ -92,7 +90,7 @@ def folio_shown(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int,
     ordered = elsewhere and task.gone == 0
     task.others += 1 if ordered and not right else 0
     cause = bk.X_ORDER if ordered else bk.X_GONE
-    decided(b, bk.D_FOLIO, right, cause, e, i, number, wanted, pfn)
+    decided(b, bk.D_FOLIO, right, cause, e, i, wanted, pfn)
     if elsewhere:
         appears(s, b, pfn, order)
         if b.where[pfn] == bk.ON_LIST:
@@ -150,10 +148,10 @@ def model_outcome(s: View, sc: ScanControl, pfn: int) -> int:
 
 @part
 def folio_reclaimed_or_kept(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int
 ) -> None:
     """gt_rec: the model decides from the folio's flags; then the kernel's decision is taken over."""
-    folio_shown(s, b, task, e, i, number)
+    folio_shown(s, b, task, e, i)
     pfn, what = e.pfn[i], e.b[i]
     pages = 1 << e.order[i]
     theirs = kernel_outcome(what)
@@ -161,7 +159,7 @@ def folio_reclaimed_or_kept(
         sc.nr_scanned += pages if what != _KEPT_LOCKED else 0
     else:
         ours = model_outcome(s, sc, pfn)
-        decided(b, bk.D_OUTCOME, ours == theirs, bk.X_OUTCOME, e, i, number, ours, theirs)
+        decided(b, bk.D_OUTCOME, ours == theirs, bk.X_OUTCOME, e, i, ours, theirs)
         task.reclaimed += pages if ours == RECLAIM else 0
     s.link[2 * pfn + 1] = s.link[2 * pfn + 1] & ~_STATES & ~k.ATTR_ACTIVE
     if theirs == ACTIVATE:
@@ -173,16 +171,14 @@ def folio_reclaimed_or_kept(
 
 
 @part
-def folio_deactivated_or_kept(
-    s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int, number: int
-) -> None:
+def folio_deactivated_or_kept(s: View, b: ReclaimBooksView, task: Task, e: EventChunk, i: int) -> None:
     """gt_lru 0 to 2: shrink_active_list deactivates a folio, but one that is mapped, executable and used."""
-    folio_shown(s, b, task, e, i, number)
+    folio_shown(s, b, task, e, i)
     pfn, op = e.pfn[i], e.b[i]
     if e.a[i] & _MAPPED:
         b.inputs[bk.N_SPARED] += 1
     else:
-        decided(b, bk.D_OUTCOME, op == _DEACTIVATED, bk.X_OUTCOME, e, i, number, KEEP, ACTIVATE)
+        decided(b, bk.D_OUTCOME, op == _DEACTIVATED, bk.X_OUTCOME, e, i, KEEP, ACTIVATE)
     if op == _DEACTIVATED:
         s.link[2 * pfn + 1] &= ~k.ATTR_ACTIVE
     if op <= _KEPT_ACTIVE and task.kept < bk.MOST_TAKEN:
@@ -200,7 +196,7 @@ def put_back(s: View, b: ReclaimBooksView, task: Task) -> None:
             if task.kept_last[n] == last and b.where[pfn] == bk.TAKEN:
                 move_folio_to_lru(s, pfn)
                 lru = folio_lru_list(s.link[2 * pfn + 1] + 0)
-                count_diff(s, b, page_zone(s, pfn), lru, 1 << (s.meta[pfn] & 15))
+                count_diff(b, page_zone(s, pfn), lru, 1 << (s.meta[pfn] & 15))
                 b.where[pfn] = bk.ON_LIST
     task.settled = 1
 
@@ -218,9 +214,7 @@ def batch_ends(s: View, b: ReclaimBooksView, task: Task) -> None:
 
 
 @part
-def batch_reported(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
-) -> None:
+def batch_reported(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """mm_vmscan_lru_shrink_inactive or _active: the batch is over, and what it reclaimed is shown.
 
     What the model took and the kernel did not had left its list; where another folio stood in its place, that was counted.
@@ -231,12 +225,10 @@ def batch_reported(
     b.causes[bk.X_ORDER] -= instead
     b.causes[bk.X_GONE] += instead
     for n in range(task.next + instead, task.count):
-        decided(b, bk.D_FOLIO, False, bk.X_GONE, e, i, number, task.taken[n], -1)
+        decided(b, bk.D_FOLIO, False, bk.X_GONE, e, i, task.taken[n], -1)
     batch_ends(s, b, task)
     if task.lru & 1 == 0:
-        decided(
-            b, bk.D_RECLAIMED, task.reclaimed == e.c[i], bk.X_OUTCOME, e, i, number, task.reclaimed, e.c[i]
-        )
+        decided(b, bk.D_RECLAIMED, task.reclaimed == e.c[i], bk.X_OUTCOME, e, i, task.reclaimed, e.c[i])
         sc.lruvec_reclaimed += e.c[i]
         sc.nr_taken += task.nr_taken
 
@@ -256,13 +248,11 @@ def settle_others(s: View, b: ReclaimBooksView, pid: int) -> None:
 
 
 @part
-def folio_event(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
-) -> None:
+def folio_event(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """A row of gt_rec or gt_lru that belongs to a batch."""
     if task.in_call == 0:
         return
     if e.kind[i] == GT_REC:
-        folio_reclaimed_or_kept(s, b, task, sc, e, i, number)
+        folio_reclaimed_or_kept(s, b, task, sc, e, i)
     else:
-        folio_deactivated_or_kept(s, b, task, e, i, number)
+        folio_deactivated_or_kept(s, b, task, e, i)

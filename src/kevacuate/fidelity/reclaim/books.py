@@ -29,20 +29,9 @@ KINDS = (
 """The kinds of decision, by number."""
 
 (
-    D_WAKE,
-    D_LOOK,
-    D_ASKED,
-    D_ROUND,
-    D_END_ORDER,
-    D_PRIORITY,
-    D_DIRECT,
-    D_BATCH,
-    D_SCANNED,
-    D_FOLIO,
-    D_OUTCOME,
-    D_RECLAIMED,
+    D_WAKE, D_LOOK, D_ASKED, D_ROUND, D_END_ORDER, D_PRIORITY, D_DIRECT, D_BATCH, D_SCANNED, D_FOLIO, D_OUTCOME, D_RECLAIMED,
     D_DUMP,
-) = range(len(KINDS))
+) = range(len(KINDS))  # fmt: skip
 
 TIMELINE = (D_WAKE, D_LOOK, D_ASKED, D_ROUND, D_END_ORDER)
 """The kinds that say when kswapd wakes and stops."""
@@ -69,24 +58,9 @@ INPUTS = (
 """What is taken from the recording, by number."""
 
 (
-    N_INSERTED,
-    N_ACTIVATED,
-    N_ISOLATED,
-    N_MOVED,
-    N_FREED,
-    N_FREE_LISTS,
-    N_SLOW,
-    N_DIRTY,
-    N_ACCESSED,
-    N_SPARED,
-    N_BUFFERS,
-    N_LOCKED,
-    N_SLAB,
-    N_REFAULTS,
-    N_SPLIT,
-    N_GONE,
-    N_LOOKS,
-) = range(len(INPUTS))
+    N_INSERTED, N_ACTIVATED, N_ISOLATED, N_MOVED, N_FREED, N_FREE_LISTS, N_SLOW, N_DIRTY, N_ACCESSED, N_SPARED, N_BUFFERS,
+    N_LOCKED, N_SLAB, N_REFAULTS, N_SPLIT, N_GONE, N_LOOKS,
+) = range(len(INPUTS))  # fmt: skip
 
 CAUSES = (
     "kswapd's timer of HZ/10 had expired before the wake-up, or not",
@@ -162,6 +136,7 @@ class Facts(Record):
     first_model: int
     first_kernel: int
     last_position: int
+    number: int  #: of row 0 of the events at hand
 
 
 class ReclaimBooksView(NamedTuple):

@@ -103,14 +103,14 @@ def tries_again(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def answer_to_request(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def answer_to_request(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """The first row of the asking task behind its request: whether it woke kswapd."""
     facts = b.facts
     facts.asked_pid = 0
     woke = e.kind[i] == ev.VMSCAN_WAKEUP_KSWAPD
     wakes = facts.asked_wakes != 0
     cause = bk.X_TIMER if facts.asked_late else bk.X_MARKS
-    decided(b, bk.D_WAKE, woke == wakes, cause, e, i, number, facts.asked_wakes, 1 if woke else 0)
+    decided(b, bk.D_WAKE, woke == wakes, cause, e, i, facts.asked_wakes, 1 if woke else 0)
     if woke and not wakes:
         facts.woken = 1
         s.node[0].kswapd_state = k.KSWAPD_WOKEN
@@ -120,7 +120,7 @@ def answer_to_request(s: View, b: ReclaimBooksView, e: EventChunk, i: int, numbe
 
 
 @part
-def looks(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int, sleeps: bool) -> None:
+def looks(s: View, b: ReclaimBooksView, e: EventChunk, i: int, sleeps: bool) -> None:
     """kswapd looks after HZ/10: it sleeps until woken, or begins a run."""
     pgdat = s.node[0]
     b.inputs[bk.N_LOOKS] += 1
@@ -129,22 +129,22 @@ def looks(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int, slee
         ours = pgdat.kswapd_state == k.KSWAPD_IDLE
     else:
         ours = prepare_kswapd_sleep(s, 0, pgdat.kswapd_reclaim_order, pgdat.kswapd_run_highest_zoneidx)
-    decided(b, bk.D_LOOK, ours == sleeps, bk.X_MARKS, e, i, number, 1 if ours else 0, 1 if sleeps else 0)
+    decided(b, bk.D_LOOK, ours == sleeps, bk.X_MARKS, e, i, 1 if ours else 0, 1 if sleeps else 0)
     pgdat.kswapd_state = k.KSWAPD_IDLE if sleeps else k.KSWAPD_WOKEN
     b.facts.woken = 0
 
 
 @part
-def kswapd_wakes(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def kswapd_wakes(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """mm_vmscan_kswapd_wake: a run begins, for the order and zones that were asked for."""
     pgdat = s.node[0]
     if pgdat.kswapd_state == k.KSWAPD_NAP:
-        looks(s, b, e, i, number, False)
+        looks(s, b, e, i, False)
     boosts = take_up(s, 0, pgdat)
     order, highest_zoneidx = pgdat.kswapd_alloc_order, pgdat.kswapd_run_highest_zoneidx
     recorded = min(e.b[i] + b.facts.zone_offset, k.ZONE_MOVABLE)
     ours, theirs = order * 8 + highest_zoneidx, e.order[i] * 8 + recorded
-    decided(b, bk.D_ASKED, ours == theirs, bk.X_MARKS, e, i, number, ours, theirs)
+    decided(b, bk.D_ASKED, ours == theirs, bk.X_MARKS, e, i, ours, theirs)
     pgdat.kswapd_alloc_order, pgdat.kswapd_run_highest_zoneidx = e.order[i], recorded
     task, sc = b.task[0], b.sc[0]
     clear_task(task)
@@ -158,13 +158,13 @@ def kswapd_wakes(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: in
 
 
 @part
-def run_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def run_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """mm_vmscan_balance_pgdat_end: kswapd has done enough, and tries to sleep."""
     task, sc, pgdat = b.task[0], b.sc[0], s.node[0]
     if task.state == bk.IDLE or pgdat.kswapd_state != k.KSWAPD_RUNNING:
         return
-    round_follows(s, b, task, sc, e, i, number, False)
-    decided(b, bk.D_END_ORDER, sc.order == e.order[i], bk.X_MARKS, e, i, number, sc.order, e.order[i])
+    round_follows(s, b, task, sc, e, i, False)
+    decided(b, bk.D_END_ORDER, sc.order == e.order[i], bk.X_MARKS, e, i, sc.order, e.order[i])
     sc.order = e.order[i]
     sc.nr_reclaimed = e.c[i]
     s.stat.now = e.ts[i]
@@ -175,17 +175,17 @@ def run_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -
 
 
 @part
-def kswapd_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def kswapd_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """kswapd_wake, kswapd_sleep."""
     b.facts.kswapd = e.pid[i] + 1
     if e.kind[i] == ev.VMSCAN_KSWAPD_WAKE:
-        kswapd_wakes(s, b, e, i, number)
+        kswapd_wakes(s, b, e, i)
     elif e.kind[i] == ev.VMSCAN_KSWAPD_SLEEP:
-        looks(s, b, e, i, number, True)
+        looks(s, b, e, i, True)
 
 
 @part
-def direct_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
+def direct_begins(b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """mm_vmscan_direct_reclaim_begin."""
     n = new_task(b, e.pid[i])
     task: Task = b.task[n]
@@ -197,13 +197,13 @@ def direct_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def direct_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def direct_ends(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """mm_vmscan_direct_reclaim_end."""
     n = task_of(b, e.pid[i])
     if n <= 0:
         return
     task = b.task[n]
-    round_follows(s, b, task, b.sc[n], e, i, number, False)
+    round_follows(s, b, task, b.sc[n], e, i, False)
     snapshot_refaults(s, 0)
     b.facts.snapshots += 1
     clear_task(task)

@@ -48,7 +48,7 @@ class LruLists(NamedTuple):
 
 
 @part
-def count_diff(s: View, b: ReclaimBooksView, z: int, lru: int, pages: int) -> None:
+def count_diff(b: ReclaimBooksView, z: int, lru: int, pages: int) -> None:
     """A zone's count of a list changes by *pages*: the CPU holds back what lies within its threshold (__mod_zone_page_state)."""
     at = 8 * z + lru
     held = b.diff[at] + pages
@@ -72,7 +72,7 @@ def place(s: View, b: ReclaimBooksView, pfn: int, order: int, lru: int) -> None:
     s.obj[pfn] = pfn
     s.link[2 * pfn + 1] = attributes(lru)
     lruvec_add_folio(s, pfn)
-    count_diff(s, b, page_zone(s, pfn), lru, 1 << order)
+    count_diff(b, page_zone(s, pfn), lru, 1 << order)
     b.where[pfn] = bk.ON_LIST
 
 
@@ -82,7 +82,7 @@ def remove(s: View, b: ReclaimBooksView, pfn: int) -> None:
     attr = s.link[2 * pfn + 1] + 0
     lruvec_del_folio(s, pfn, attr)
     s.link[2 * pfn + 1] = attr & ~k.ATTR_ON_LRU
-    count_diff(s, b, page_zone(s, pfn), folio_lru_list(attr), -(1 << (s.meta[pfn] & 15)))
+    count_diff(b, page_zone(s, pfn), folio_lru_list(attr), -(1 << (s.meta[pfn] & 15)))
     b.where[pfn] = bk.NOWHERE
 
 
@@ -155,8 +155,8 @@ def activation(s: View, b: ReclaimBooksView, pfn: int) -> None:
         return
     pages, lru = 1 << (s.meta[pfn] & 15), folio_lru_list(attr)
     lru_activate(s, pfn, attr)
-    count_diff(s, b, page_zone(s, pfn), lru, -pages)
-    count_diff(s, b, page_zone(s, pfn), lru + 1, pages)
+    count_diff(b, page_zone(s, pfn), lru, -pages)
+    count_diff(b, page_zone(s, pfn), lru + 1, pages)
 
 
 @part
@@ -178,7 +178,7 @@ def migrated(s: View, b: ReclaimBooksView, old: int, new: int, order: int) -> No
         lru, z = folio_lru_list(s.link[2 * new + 1] + 0), page_zone(s, new)
         more = (1 << order) - (1 << (s.meta[new] & 15))
         update_lru_size(s, z, lru, more)
-        count_diff(s, b, z, lru, more)
+        count_diff(b, z, lru, more)
         s.meta[new] = k.CHUNK_ALLOC << 4 | order
 
 

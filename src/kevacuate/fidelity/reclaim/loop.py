@@ -62,26 +62,26 @@ def page_freed(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def next_round_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def next_round_begins(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """A folio reaches a list through a task that was behind its shrinkers: lru_add_drain of its next round's first batch."""
     n = task_of(b, e.pid[i])
     if n < 0:
         return
     task = b.task[n]
     if task.state != IDLE and task.state != LISTS and task.in_slab == 0:
-        round_follows(s, b, task, b.sc[n], e, i, number, True)
+        round_follows(s, b, task, b.sc[n], e, i, True)
 
 
 @part
-def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows that tell where a folio is."""
     kind, pfn = e.kind[i], e.pfn[i] + 0
     settle_others(s, b, e.pid[i])
     if kind == ev.MM_LRU_INSERTION:
-        next_round_begins(s, b, e, i, number)
+        next_round_begins(s, b, e, i)
         insertion(s, b, pfn, e.a[i])
     elif kind == ev.MM_LRU_ACTIVATE:
-        next_round_begins(s, b, e, i, number)
+        next_round_begins(s, b, e, i)
         activation(s, b, pfn)
     elif kind == ev.GT_MIG:
         if e.b[i] == ev.MIG_ISOLATED:
@@ -93,7 +93,7 @@ def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int)
 
 
 @part
-def reclaim_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def reclaim_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows of a task that reclaims."""
     n = task_of(b, e.pid[i])
     if n < 0:
@@ -101,17 +101,17 @@ def reclaim_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: i
     task, sc, kind = b.task[n], b.sc[n], e.kind[i]
     if kind == ev.VMSCAN_LRU_ISOLATE:
         settle_others(s, b, e.pid[i])
-        batch_follows(s, b, task, sc, e, i, number)
-        batch_begins(s, b, task, sc, e, i, number)
+        batch_follows(s, b, task, sc, e, i)
+        batch_begins(s, b, task, sc, e, i)
     elif kind == ev.VMSCAN_LRU_SHRINK_INACTIVE or kind == ev.VMSCAN_LRU_SHRINK_ACTIVE:
-        batch_reported(s, b, task, sc, e, i, number)
+        batch_reported(s, b, task, sc, e, i)
     elif kind == ev.SHRINK_SLAB_START:
         if task.state != IDLE:
-            shrinkers_follow(s, b, task, sc, e, i, number)
+            shrinkers_follow(s, b, task, sc, e, i)
     elif kind == ev.SHRINK_SLAB_END:
         task.in_slab = 0
     elif kind == ev.GT_LRU or (kind == ev.GT_REC and e.c[i] != BY_LIST_GIVEN):
-        folio_event(s, b, task, sc, e, i, number)
+        folio_event(s, b, task, sc, e, i)
 
 
 @part
@@ -127,7 +127,7 @@ def new_marks(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
 
 
 @part
-def timeline_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def timeline_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows of kswapd's time line, and of direct reclaim's begin and end."""
     kind = e.kind[i]
     if kind == ev.GT_SLOW:
@@ -137,13 +137,13 @@ def timeline_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: 
         if e.order[i] == ev.EVAC_CLAIM:
             claim(s, b, e, i)
     elif kind == ev.VMSCAN_KSWAPD_WAKE or kind == ev.VMSCAN_KSWAPD_SLEEP:
-        kswapd_event(s, b, e, i, number)
+        kswapd_event(s, b, e, i)
     elif kind == ev.VMSCAN_BALANCE_PGDAT_END:
-        run_ends(s, b, e, i, number)
+        run_ends(s, b, e, i)
     elif kind == ev.VMSCAN_DIRECT_RECLAIM_BEGIN:
-        direct_begins(s, b, e, i)
+        direct_begins(b, e, i)
     elif kind == ev.VMSCAN_DIRECT_RECLAIM_END:
-        direct_ends(s, b, e, i, number)
+        direct_ends(s, b, e, i)
     elif kind == ev.MM_SETUP_PER_ZONE_WMARKS:
         new_marks(s, b, e, i)
 
@@ -175,7 +175,7 @@ def of_no_zone(s: View, e: EventChunk, i: int) -> bool:
 
 
 @part
-def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> None:
+def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """One row."""
     kind = e.kind[i]
     if of_no_zone(s, e, i):
@@ -185,7 +185,7 @@ def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> Non
     if kind == ev.VMSCAN_WAKEUP_KSWAPD:
         tries_again(s, b, e, i)
     if b.facts.asked_pid == e.pid[i] + 1:
-        answer_to_request(s, b, e, i, number)
+        answer_to_request(s, b, e, i)
     if kind == ev.GT_LIST:
         free_list_operation(s, b, e, i)
     elif kind == ev.MM_PAGE_ALLOC:
@@ -200,7 +200,7 @@ def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> Non
         or kind == ev.GT_MIG
         or (kind == ev.GT_LRU and e.b[i] > _OF_A_BATCH)
     ):
-        list_event(s, b, e, i, number)
+        list_event(s, b, e, i)
     elif (
         kind == ev.GT_REC
         or kind == ev.GT_LRU
@@ -210,17 +210,18 @@ def row(s: View, b: ReclaimBooksView, e: EventChunk, i: int, number: int) -> Non
         or kind == ev.SHRINK_SLAB_START
         or kind == ev.SHRINK_SLAB_END
     ):
-        reclaim_event(s, b, e, i, number)
+        reclaim_event(s, b, e, i)
     elif kind != ev.VMSCAN_WAKEUP_KSWAPD:
-        timeline_event(s, b, e, i, number)
+        timeline_event(s, b, e, i)
 
 
 @kernel
 def reclaim_rows(sa: State, books: ReclaimBooks, events: EventChunk, first: int, number: int) -> None:
     """Follow the rows from *first* on; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
+    b.facts.number = number
     for i in range(first, events.kind.size):
-        row(s, b, e, i, number)
+        row(s, b, e, i)
 
 
 @kernel

@@ -80,20 +80,13 @@ def another_round(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) -> 
 
 @part
 def round_follows(
-    s: View,
-    b: ReclaimBooksView,
-    task: Task,
-    sc: ScanControl,
-    e: EventChunk,
-    i: int,
-    number: int,
-    follows: bool,
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, follows: bool
 ) -> None:
     """The kernel has gone on with a round, or ended: held against what the model decides."""
     priority = sc.priority
     again = another_round(s, b, task, sc)
     kind, cause = (bk.D_ROUND, bk.X_MARKS) if sc.kswapd else (bk.D_DIRECT, bk.X_SLAB)
-    decided(b, kind, again == follows, cause, e, i, number, 1 if again else 0, 1 if follows else 0)
+    decided(b, kind, again == follows, cause, e, i, 1 if again else 0, 1 if follows else 0)
     if follows and not again:
         sc.priority = max(priority if task.state == bk.BEGUN else priority - 1, 0)
         sc.compaction_ready = 0
@@ -141,18 +134,16 @@ def refaults_shown(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl) ->
 
 
 @part
-def batch_follows(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
-) -> None:
+def batch_follows(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """mm_vmscan_lru_isolate: which list is scanned next, and how many pages of it."""
     if task.state != bk.LISTS:
-        round_follows(s, b, task, sc, e, i, number, True)
+        round_follows(s, b, task, sc, e, i, True)
     lru = e.mt[i]
     if lru == k.LRU_ACTIVE_FILE and sc.may_deactivate == 0:
         refaults_shown(s, b, task, sc)
     ours = next_of_round(sc, task)
     theirs = lru * 64 + e.a[i]
-    decided(b, bk.D_BATCH, ours == theirs, bk.X_SIZE, e, i, number, ours, theirs)
+    decided(b, bk.D_BATCH, ours == theirs, bk.X_SIZE, e, i, ours, theirs)
     if ours == theirs:
         return
     which = lru & 1
@@ -165,7 +156,7 @@ def batch_follows(
 
 @part
 def shrinkers_follow(
-    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int, number: int
+    s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int
 ) -> None:
     """mm_shrink_slab_start: shrink_lruvec is done; of a round's first one the priority is shown."""
     task.in_slab = 1
@@ -173,17 +164,17 @@ def shrinkers_follow(
     if task.state == bk.SHRINKERS and priority == sc.priority:
         return
     if task.state != bk.LISTS:
-        round_follows(s, b, task, sc, e, i, number, True)
+        round_follows(s, b, task, sc, e, i, True)
     if task.turn == 1:
         task.turn = 0
         batch = next_batch(sc, 1)
         if batch and sc.may_deactivate:
-            decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, number, k.LRU_ACTIVE_FILE * 64 + batch, NOTHING)
+            decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, k.LRU_ACTIVE_FILE * 64 + batch, NOTHING)
     round_ends(sc)
     more = sc.nr[0] > 0 or (sc.nr[1] > 0 and sc.may_deactivate != 0)
     if more:
-        decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, number, sc.nr[0], NOTHING)
+        decided(b, bk.D_BATCH, False, bk.X_SIZE, e, i, sc.nr[0], NOTHING)
     sc.nr[0] = sc.nr[1] = 0
-    decided(b, bk.D_PRIORITY, priority == sc.priority, bk.X_MARKS, e, i, number, sc.priority, priority)
+    decided(b, bk.D_PRIORITY, priority == sc.priority, bk.X_MARKS, e, i, sc.priority, priority)
     sc.priority = min(priority, k.DEF_PRIORITY)
     task.state = bk.SHRINKERS

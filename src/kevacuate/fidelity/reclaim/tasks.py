@@ -12,15 +12,7 @@ NO_TASK = -1
 
 @part
 def decided(
-    b: ReclaimBooksView,
-    kind: int,
-    right: bool,
-    cause: int,
-    e: EventChunk,
-    i: int,
-    number: int,
-    model: int,
-    kernel: int,
+    b: ReclaimBooksView, kind: int, right: bool, cause: int, e: EventChunk, i: int, model: int, kernel: int
 ) -> None:
     """Count a decision that row *i* shows; of a wrong one the cause, and of the first what the model and the kernel did."""
     b.tally[2 * kind] += 1
@@ -29,10 +21,10 @@ def decided(
     b.tally[2 * kind + 1] += 1
     b.causes[cause] += 1
     facts = b.facts
-    facts.last_position = number + i
+    facts.last_position = facts.number + i
     if facts.first_seen == 0:
         facts.first_seen = 1
-        facts.first_position = number + i
+        facts.first_position = facts.number + i
         facts.first_ts = e.ts[i]
         facts.first_kind = kind
         facts.first_model = model

@@ -53,21 +53,9 @@ INPUTS = (
 """What is taken from the recording, by number."""
 
 (
-    N_ALLOCS,
-    N_INSERTED,
-    N_FREES,
-    N_REFILLS,
-    N_CHUNKS,
-    N_DRAINED,
-    N_FULL,
-    N_BOOSTS,
-    N_BALANCES,
-    N_INFERRED,
-    N_CORRECTED,
-    N_EARLY,
-    N_UNSEEN,
-    N_BEFORE,
-) = range(14)
+    N_ALLOCS, N_INSERTED, N_FREES, N_REFILLS, N_CHUNKS, N_DRAINED, N_FULL, N_BOOSTS, N_BALANCES, N_INFERRED, N_CORRECTED, N_EARLY,
+    N_UNSEEN, N_BEFORE,
+) = range(14)  # fmt: skip
 
 CAUSES = (
     "size of a refill",
@@ -83,16 +71,8 @@ CAUSES = (
 """Why a decision was not the kernel's, by number."""
 
 (
-    X_REFILL,
-    X_NOT_ACTIVE,
-    X_HIGH_LOW,
-    X_ACTIVE,
-    X_HIGH,
-    X_AMOUNT,
-    X_BROKEN,
-    X_DECAY,
-    X_FIELD,
-) = range(9)
+    X_REFILL, X_NOT_ACTIVE, X_HIGH_LOW, X_ACTIVE, X_HIGH, X_AMOUNT, X_BROKEN, X_DECAY, X_FIELD,
+) = range(9)  # fmt: skip
 NX = len(CAUSES)
 
 F_INSERTIONS = 1  # whether gt_rmq 5 is recorded
@@ -105,22 +85,12 @@ F_UNTIL = 7  # until when kswapd is at work, by inference
 F_SERIAL = 8  # drains so far
 F_RUNNING = 10  # whether kswapd is at work, by inference
 F_BATCHED = 11  # time of kswapd's last batched free
+F_NUMBER = 12  # of row 0 of the events at hand
 FACTS = 16
 
 (
-    V_SEEN,
-    V_POSITION,
-    V_TS,
-    V_KIND,
-    V_CPU,
-    V_ZONE,
-    V_MODEL,
-    V_KERNEL,
-    V_COUNT,
-    V_HIGH,
-    V_FREE_COUNT,
-    V_ACTIVE,
-) = range(12)
+    V_SEEN, V_POSITION, V_TS, V_KIND, V_CPU, V_ZONE, V_MODEL, V_KERNEL, V_COUNT, V_HIGH, V_FREE_COUNT, V_ACTIVE,
+) = range(12)  # fmt: skip
 V_LAST = 12
 FIRST = 16
 

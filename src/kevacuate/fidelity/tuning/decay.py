@@ -55,7 +55,7 @@ def give_up_decay(s: View, b: TuningBooks, z: int, cpu: int, p: int, now: int, p
     b.decay[here] = 0
     if left < 0:
         left = decay_one(s, b, pcp, p)
-        summarise(s, b, pcp)
+        summarise(b, pcp)
     if left > 0:
         decay_wrong(b, cpu + 4096 * z, p, now, left, 0, position)
 
@@ -85,7 +85,7 @@ def vmstat_update(s: View, b: TuningBooks, cpu: int, p: int, now: int, position:
 
 
 @part(cold=True)
-def take_decay_back(s: View, b: TuningBooks, pcp: int, p: int, count: int, ts: int) -> bool:
+def take_decay_back(b: TuningBooks, pcp: int, p: int, count: int, ts: int) -> bool:
     """A free that was to drain did not: if the phase's tick was just before, its worker has not run yet."""
     here = pcp * PHASES + p
     if b.drop[here] and ts - b.since[here] <= WORKER_NS and b.high[here] + b.drop[here] > count:
@@ -163,7 +163,7 @@ def decay_drains(s: View, b: TuningBooks, z: int, cpu: int, asked: int, ts: int,
         else:
             decay_wrong(b, cpu + 4096 * z, p, ts, wanted, asked, position)
         b.decay[here] = max(left - batch, 0)
-    summarise(s, b, pcp)
+    summarise(b, pcp)
 
 
 @part(inline=True)

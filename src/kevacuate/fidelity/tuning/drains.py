@@ -151,7 +151,7 @@ def is_full_drain(s: View, z: int, asked: int, pindex: int) -> bool:
 
 
 @part
-def drain(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def drain(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 2: the sub-batch of some free's drain, of the decay's, or of a full drain."""
     z, cpu, asked, pindex, pid = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.d[i] + 0, e.mt[i] + 0, e.pid[i] + 0
     pcp = pcp_number(s, z, cpu)
@@ -173,12 +173,12 @@ def drain(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
         w = free_slot(s, b, e.ts[i] + 0)
         for p in range(bk.PHASES):
             b.left[w * bk.PHASES + p] = 0
-        open_slot(s, b, w, cpu, e.ts[i] + 0, count, 0, 0)
+        open_slot(b, w, cpu, e.ts[i] + 0, count, 0, 0)
     if w < 0 and b.facts[bk.F_QUIET] == 0:
         b.inputs[bk.N_BEFORE] += 1
         return
     if w < 0:
-        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, number + i)
+        decay_drains(s, b, z, cpu, asked, e.ts[i] + 0, b.facts[bk.F_NUMBER] + i)
         return
     sl = w * bk.SW
     begins = b.slots[sl + bk.SL_DRAINS] == 0 and not b.slots[sl + bk.SL_FREE_HIGH]

@@ -86,9 +86,7 @@ from kevacuate.recording import event_numbers as ev
 
 
 @part(inline=True)
-def commit(
-    s: View, b: TuningBooks, e: EventChunk, i: int, number: int, pfn: int, order: int, pindex: int
-) -> None:
+def commit(s: View, b: TuningBooks, e: EventChunk, i: int, pfn: int, order: int, pindex: int) -> None:
     """A free reaches a per-CPU list: decide whether and how much it drains (free_frozen_page_commit)."""
     z, cpu, pid = page_zone(s, pfn), e.cpu[i] + 0, e.pid[i] + 0
     waits = cpu * bk.WW
@@ -111,7 +109,7 @@ def commit(
     b.cpu[waits + bk.W_PID] = pid + 1
     b.cpu[waits + bk.W_PCP] = pcp
     b.cpu[waits + bk.W_INDEX] = pindex
-    b.cpu[waits + bk.W_ROW] = number + i
+    b.cpu[waits + bk.W_ROW] = b.facts[bk.F_NUMBER] + i
     b.cpu[waits + bk.W_SLOT] = -1
     b.cpu[waits + bk.W_FREE_COUNT] = lists.free_count
     b.cpu[waits + bk.W_FREE_HIGH] = free_high
@@ -129,13 +127,11 @@ def decide_drain(
     w = free_slot(s, b, ts)
     active, below = s.zone[z].reclaim_active, s.zone[z].below_high
     if drain_sizes(s, b, z, cpu, count, free_high, w):
-        open_slot(s, b, w, cpu, ts, count, active, below)
+        open_slot(b, w, cpu, ts, count, active, below)
 
 
 @part(inline=True)
-def free_without_insertions(
-    s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int, number: int
-) -> None:
+def free_without_insertions(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: int) -> None:
     """Where gt_rmq 5 is not recorded: what reaches the lists at a free follows from the page's other events."""
     order = inserted_order(b, e, w, i)
     first = e.pfn[i] + 0
@@ -149,30 +145,30 @@ def free_without_insertions(
         if pcp_allowed_order(s, order) and mt != MIGRATE_ISOLATE:
             if mt >= MIGRATE_PCPTYPES:
                 mt = MIGRATE_MOVABLE
-            commit(s, b, e, i, number, first, order, order_to_pindex(order, mt))
+            commit(s, b, e, i, first, order, order_to_pindex(order, mt))
         first += 1 << order
         if first < end:
             order = group_order(s, first, end)
 
 
 @part(inline=True)
-def request(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def request(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """A gt_rmq event."""
     kind, cpu = e.a[i], e.cpu[i]
     if kind == ev.RMQ_INSERT:
         if b.facts[bk.F_INSERTIONS]:
             b.inputs[bk.N_INSERTED] += 1
-            commit(s, b, e, i, number, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
+            commit(s, b, e, i, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0)
         return
     drain_counted(s, b, cpu + 0)
     b.cpu[cpu * bk.WW + bk.W_LOCKED] = -1
     b.cpu[cpu * bk.WW + bk.W_REFILL] = 0
     if kind == ev.RMQ_BULK:
-        refill(s, b, e, i, number)
+        refill(s, b, e, i)
     elif kind == ev.RMQ_BUDDY:
         buddy_request(s, b, e, i)
     elif kind == ev.RMQ_DRAIN:
-        drain(s, b, e, i, number)
+        drain(s, b, e, i)
     elif kind == ev.RMQ_BULK_PAGE:
         bulk_page(s, b, e.pfn[i] + 0)
     elif kind == ev.RMQ_FREE:
@@ -223,7 +219,7 @@ def tuning_rows(
 ) -> None:
     """Run the first *rows* rows through the tuning level; the rest is there to look ahead. *number* is that of row 0."""
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
-    b.facts[F_ROWS] = events.kind.size
+    b.facts[F_ROWS], b.facts[bk.F_NUMBER] = events.kind.size, number
     if not b.facts[bk.F_INSERTIONS]:
         find_fates(b, e, w, events.kind.size)
     if b.facts[bk.F_KSWAPD]:
@@ -234,7 +230,7 @@ def tuning_rows(
             if b.facts[bk.F_LISTS]:
                 list_operation(s, page_zone(s, e.pfn[i] + 0), e.a[i] + 0, e.order[i] + 0, e.mt[i] + 0)
             continue
-        catch_up(s, b, cpu + 0, e.ts[i] + 0, number + i)
+        catch_up(s, b, cpu + 0, e.ts[i] + 0, b.facts[bk.F_NUMBER] + i)
         kswapd_idle(s, b, e.ts[i] + 0)
         task_runs(s, b, e, w, i)
         if kind <= ev.MM_PAGE_FREE and b.cpu[cpu * bk.WW + bk.W_SLOT] < 0:
@@ -243,7 +239,7 @@ def tuning_rows(
             drain_counted(s, b, cpu + 0)
             allocate(s, b, e, i)
         elif kind == ev.GT_RMQ:
-            request(s, b, e, i, number)
+            request(s, b, e, i)
         elif kind == ev.MM_PAGE_ALLOC_ZONE_LOCKED:
             taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.cpu[cpu * bk.WW + bk.W_LOCKED] = e.pfn[i]
@@ -255,7 +251,7 @@ def tuning_rows(
             drained(s, b, e.pfn[i] + 0, e.order[i] + 0)
         elif kind == ev.MM_PAGE_FREE or kind == ev.MM_PAGE_FREE_BATCHED:
             if not b.facts[bk.F_INSERTIONS]:
-                free_without_insertions(s, b, e, w, i, number)
+                free_without_insertions(s, b, e, w, i)
         else:
             other_event(s, b, e, i)
 

@@ -156,7 +156,7 @@ def follow_count(s: View, b: TuningBooks, pcp: int, cpu: int, pid: int, recorded
 
 
 @part(cold=True)
-def refill(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
+def refill(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """gt_rmq 0: the model says how many chunks; then the kernel's number is looked at."""
     z, cpu, order = b.zone_of[e.b[i]] + 0, e.cpu[i] + 0, e.order[i] + 0
     b.inputs[bk.N_REFILLS] += 1
@@ -165,7 +165,7 @@ def refill(s: View, b: TuningBooks, e: EventChunk, i: int, number: int) -> None:
     pcp = pcp_number(s, z, cpu)
     lists = s.pcp[pcp]
     lists.free_count >>= 1
-    refill_sizes(s, b, z, cpu, order, e.d[i] + 0, number + i, e.ts[i] + 0)
+    refill_sizes(s, b, z, cpu, order, e.d[i] + 0, b.facts[bk.F_NUMBER] + i, e.ts[i] + 0)
     b.cpu[cpu * bk.WW + bk.W_REFILL] = pcp + 1
     b.cpu[cpu * bk.WW + bk.W_FRESH] = 1
 

@@ -58,7 +58,7 @@ def mismatch(
 
 
 @part
-def summarise(s: View, b: TuningBooks, pcp: int) -> None:
+def summarise(b: TuningBooks, pcp: int) -> None:
     """Lowest and highest high of the phases, and whether some alloc_factor is not 0."""
     base = pcp * bk.PHASES
     low = b.high[base] + 0
@@ -118,7 +118,7 @@ def refill_sizes(
                 )
         b.high[here] = lists.high
         b.factor[here] = lists.alloc_factor
-    summarise(s, b, pcp)
+    summarise(b, pcp)
 
 
 @part(inline=True)
@@ -175,7 +175,7 @@ def drain_sizes(s: View, b: TuningBooks, z: int, cpu: int, count: int, free_high
         b.high[base + p] = lists.high
         b.left[slot * bk.PHASES + p] = to_free
         drains |= to_free
-    summarise(s, b, pcp)
+    summarise(b, pcp)
     return drains > 0
 
 
@@ -184,4 +184,4 @@ def summarise_all(sa: State, books: TuningBooks) -> None:
     """Do so for every per-CPU list set."""
     s, b = pointers(sa), pointers(books)
     for pcp in range(s.cfg.nr_zones * s.cfg.nr_cpus):
-        summarise(s, b, pcp)
+        summarise(b, pcp)

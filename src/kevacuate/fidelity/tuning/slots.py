@@ -76,11 +76,11 @@ def settle(s: View, b: TuningBooks, w: int) -> None:
                 b.slots[sl + bk.SL_ACTIVE] + 2 * b.slots[sl + bk.SL_BELOW],
             )
             if drains == 0 and take_decay_back(
-                s, b, pcp, p, b.slots[sl + bk.SL_COUNT] + 0, b.slots[sl + bk.SL_TS] + 0
+                b, pcp, p, b.slots[sl + bk.SL_COUNT] + 0, b.slots[sl + bk.SL_TS] + 0
             ):
                 changed = True
     if changed:
-        summarise(s, b, pcp)
+        summarise(b, pcp)
 
 
 @part
@@ -103,9 +103,7 @@ def free_slot(s: View, b: TuningBooks, now: int) -> int:
 
 
 @part
-def open_slot(
-    s: View, b: TuningBooks, w: int, cpu: int, ts: int, count: int, active: int, below: int
-) -> None:
+def open_slot(b: TuningBooks, w: int, cpu: int, ts: int, count: int, active: int, below: int) -> None:
     """Fill slot *w* for the free that waits on *cpu*; what it is to drain stands in ``left``."""
     sl, at = w * bk.SW, cpu * bk.WW
     b.facts[bk.F_SERIAL] += 1

@@ -16,13 +16,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import Int64Array
 from kevacuate.mm.watermark import boost_watermark, wmark_pages, zone_watermark_ok
 from kevacuate.recording import EventChunk
-from kevacuate.recording.event_numbers import (
-    COMPACTION_SUITABLE,
-    COMPACTION_WAKEUP_KCOMPACTD,
-    LIST_DELETE,
-    MM_PAGE_FREE_BATCHED,
-    VMSCAN_BALANCE_PGDAT_BEGIN,
-)
+from kevacuate.recording import event_numbers as ev
 
 KSWAPD_GAP_NS = 30_000_000
 """kswapd's batched frees are taken for one run of balance_pgdat if they lie no further apart; likewise what a free has shown.
@@ -77,8 +71,8 @@ def clear_below_high(s: View, z: int) -> None:
 @part(inline=True)
 def list_operation(s: View, z: int, op: int, order: int, mt: int) -> None:
     """gt_list: a chunk came to a free list, or left it."""
-    if mt != MIGRATE_ISOLATE and op <= LIST_DELETE:
-        s.zone[z].nr_free_pages += (1 << order) if op < LIST_DELETE else -(1 << order)
+    if mt != MIGRATE_ISOLATE and op <= ev.LIST_DELETE:
+        s.zone[z].nr_free_pages += (1 << order) if op < ev.LIST_DELETE else -(1 << order)
 
 
 @part(cold=True)
@@ -112,7 +106,7 @@ def balance_ends(s: View, node: int) -> None:
 @part(cold=True)
 def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     """Begin and end of balance_pgdat, where they are recorded."""
-    if e.kind[i] == VMSCAN_BALANCE_PGDAT_BEGIN:
+    if e.kind[i] == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
         b.inputs[bk.N_BALANCES] += 1
         balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
     else:
@@ -127,7 +121,9 @@ def find_next_kswapd(b: TuningBooks, e: EventChunk, w: TuningScratch, rows: int)
     while i >= 0:
         kind = e.kind[i]
         if (
-            kind == MM_PAGE_FREE_BATCHED or kind == COMPACTION_SUITABLE or kind == COMPACTION_WAKEUP_KCOMPACTD
+            kind == ev.MM_PAGE_FREE_BATCHED
+            or kind == ev.COMPACTION_SUITABLE
+            or kind == ev.COMPACTION_WAKEUP_KCOMPACTD
         ) and is_kswapd(b, e.pid[i]):
             w.later[i] = later
             later = e.ts[i] + 0
@@ -140,9 +136,9 @@ def infer_kswapd(s: View, b: TuningBooks, e: EventChunk, w: TuningScratch, i: in
 
     Only where there is one node: its kswapd is known by waking kcompactd, for a whole block after a boost.
     """
-    if e.kind[i] == COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == COMPACTION_SUITABLE:
+    if e.kind[i] == ev.COMPACTION_WAKEUP_KCOMPACTD or e.kind[i] == ev.COMPACTION_SUITABLE:
         inferred_end(s, b)
-    if e.kind[i] != MM_PAGE_FREE_BATCHED:
+    if e.kind[i] != ev.MM_PAGE_FREE_BATCHED:
         return
     if b.facts[bk.F_RUNNING] and e.ts[i] - b.facts[bk.F_BATCHED] > BOOST_GAP_NS:
         inferred_end(s, b)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,7 +110,12 @@ def read_outcomes(path: Path) -> list[KernelRun]:
         The file cannot be read, is no table of repeats, or holds something that is not a number.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a device may have no end
+            raise KevacuateError(
+                f"{path} is not a file, so no table of repeats: name another with --repeats-table."
+            )
+        if about.st_size > LARGEST_FILE:
             raise KevacuateError(
                 f"{path} is too large to be a table of repeats: name another with --repeats-table."
             )

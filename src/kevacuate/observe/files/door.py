@@ -25,6 +25,7 @@ from kevacuate.kernelfiles.snoop import looks_like_snoop
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.kernelfiles.traced import looks_like_traced
 from kevacuate.observe.files import monitors
+from kevacuate.observe.files.archives import unpacked
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
 from kevacuate.recording.atomic_write import private_directory
@@ -82,8 +83,8 @@ def triage(
     Parameters
     ----------
     recording : Recording, path, or a sequence of paths
-        A recording with external fragmentation events (snapshots are used where there are some), or files of other kinds and
-        folders of them, each recognised by its content.
+        A recording with external fragmentation events (snapshots are used where there are some), or files of other kinds,
+        folders and tar archives of them, each recognised by its content.
     called : mapping of Path to str, optional
         What files are called in the answer whose paths mean nothing to the reader, as standard input that was stored.
     progress : callable, optional
@@ -93,9 +94,9 @@ def triage(
     -------
     dict
         JSON values. Of a recording: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in
-        order of their events), ``timeline``, ``pageblocks``. Of other files: ``answers`` (one of each kind, with its ``kind`` and
-        ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has a part in
-        them.
+        order of their events), ``timeline``, ``pageblocks``, ``advice``. Of other files: ``answers`` (one of each kind, with its
+        ``kind`` and ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has
+        a part in them.
 
     Raises
     ------
@@ -117,13 +118,22 @@ def triage(
         return triage_recording(Recording.open(path), progress=progress)
     names = called or {}
     files = [file for one in given for file in files_of(named_file(one), names.get(named_file(one)))]
-    folder = path if len(given) == 1 and path.is_dir() else None
-    return triage_files(files, folder, progress=progress)
+    folder = path if len(given) == 1 and os.path.isdir(path) else None
+    with private_directory("triage") as directory:
+        inside = unpacked(files, directory, lambda file: any(kind.looks(file) for kind in KINDS))
+        if not inside.files and inside.not_read:
+            raise KevacuateError(f"{inside.not_read[0]['file']} is {inside.not_read[0]['what']}")
+        found = triage_files(inside.files, folder, progress=progress)
+    if "not_read" in found:
+        found["not_read"] += inside.not_read
+    return found
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a path is a recording, or is named like one."""
-    return path.is_dir() and (path.suffix == ".kev" or is_kev(path) or is_ground_truth(path))
+    """Whether a path is a recording, or is named like one; a folder that may not be entered is none."""
+    with suppress(PermissionError):
+        return path.is_dir() and (path.suffix == ".kev" or is_kev(path) or is_ground_truth(path))
+    return False
 
 
 def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
@@ -137,12 +147,18 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
     Raises
     ------
     KevacuateError
-        There is no such file or folder, or the folder has more than :data:`MOST_FILES`.
+        There is no such file or folder, it may not be read, or the folder has more than :data:`MOST_FILES`.
 
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except PermissionError:
+        there = True
+    if not there:
         raise KevacuateError(f"{path} does not exist.")
-    if not path.is_dir() or is_recording(path):
+    if os.path.isdir(path) and not _may_be_read(path):
+        raise KevacuateError(f"{path} cannot be read: Permission denied.")
+    if not os.path.isdir(path) or is_recording(path):
         yield TextFile(path, called)
         return
     if (path / "self").is_symlink() and (path / "kmsg").exists():
@@ -156,10 +172,19 @@ def files_of(path: Path, called: str | None = None) -> Iterator[TextFile]:
         yield TextFile(file)
 
 
+def _may_be_read(path: Path) -> bool:
+    """Whether a file may be read; a folder may be listed and entered."""
+    asked = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
+    return os.access(path, asked, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _below(path: Path) -> Iterator[Path]:
-    """The regular files of a folder and of those in it, and recordings; links are not followed."""
+    """The regular files of a folder and of those in it, recordings, and folders that may not be read; links are not followed."""
     for folder, below, names in os.walk(path):
         below.sort()
+        for name in [name for name in below if not _may_be_read(Path(folder, name))]:
+            below.remove(name)
+            yield Path(folder, name)
         for name in [name for name in below if is_recording(Path(folder, name))]:
             below.remove(name)
             yield Path(folder, name)
@@ -234,8 +259,11 @@ def _by_kind(files: Sequence[TextFile]) -> _Found:
     unique = {file.path.resolve(): file for file in sorted(files, key=lambda one: one.name, reverse=True)}
     for file in sorted(unique.values(), key=lambda one: one.name):
         file.tolerant = len(unique) > 1
-        if file.path.is_dir():
-            found.recordings.append(file)
+        if os.path.isdir(file.path):
+            if _may_be_read(file.path):
+                found.recordings.append(file)
+            else:
+                found.not_read.append({"file": file.name, "what": "a folder that may not be read"})
             continue
         try:
             kind = next((kind for kind in KINDS if kind.looks(file)), None)

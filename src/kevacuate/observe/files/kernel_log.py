@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Report, reports
+from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC, Reader, Report
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.observe.files.kernel_log_advice import MEMCG, advice, helps, piece
 from kevacuate.observe.files.reportcopies import Copies
@@ -168,14 +168,16 @@ class Sums:
         self.hours: dict[str, Counter[str]] = {}
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
+        self.files: Counter[str] = Counter()
+        self.others: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
-        self.not_shown = self.proc_lines = 0
+        self.not_shown = self.proc_lines = self.shown = 0
         self.copies = Copies()
 
-    def add(self, report: Report) -> None:
-        """Counts a report, unless it is another log's copy."""
+    def add(self, report: Report) -> bool:
+        """Counts a report, unless it is another log's copy; whether it was counted."""
         if self.copies.is_copy(report, clock(report.first.clock)):
-            return
+            return False
         told = told_of(report)
         self.kinds[report.kind] += 1
         self.verdicts[told["verdict"]] += 1
@@ -191,6 +193,7 @@ class Sums:
             self.hours.setdefault(hour, Counter())[report.kind] += 1
         self.helped.update(helps(told))
         self._group(told)
+        return True
 
     def _group(self, told: dict[str, Any]) -> None:
         zones = tuple(
@@ -274,11 +277,13 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
     -------
     dict
         ``failures``, ``stalls``, ``vmalloc_failures``, ``oom_kills``: counts. ``verdicts`` of all reports. ``by_order``,
-        ``oom_by_order``, ``by_task``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
+        ``oom_by_order``, ``by_task``, ``by_file``, ``by_time``, ``victims`` (an empty name where none is told), ``constraints``.
         ``groups``: reports that say the same, each with an ``example``; its ``zones`` have ``reasons`` and the fragmentation
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
         stood in the logs twice. ``copies_untold``: those that may have, and were counted. ``proc_lines``: lines
-        of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here. ``advice``.
+        of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here.
+        ``shown_without_report``: how often memory was shown without a report's first line. ``other_lines``: lines
+        that tell of failed allocations and are no report. ``advice``.
 
     Raises
     ------
@@ -292,8 +297,12 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         if progress:
             progress(done, len(ordered))
         sums.copies.next_log()
-        for report in reports(_without_proc(file.raw_lines(), sums)):
-            sums.add(report)
+        reader = Reader()
+        for report in reader.read(_without_proc(file.raw_lines(), sums)):
+            if sums.add(report):
+                _count(sums.files, file.name)
+        sums.shown += reader.shown
+        sums.others.update(reader.others)
     return {
         "kind": KIND,
         "files": [file.name for file in ordered],
@@ -305,6 +314,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "by_order": {str(order): count for order, count in sorted(sums.orders.items())},
         "oom_by_order": {str(order): count for order, count in sorted(sums.oom_orders.items())},
         "by_task": _ranked(sums.tasks, "task"),
+        "by_file": _ranked(sums.files, "file"),
         "by_time": _by_time(sums),
         "victims": _ranked(sums.victims, "task"),
         "constraints": dict(sorted(sums.constraints.items())),
@@ -315,6 +325,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "copies": sums.copies.found,
         "copies_untold": sums.copies.untold,
         "proc_lines": sums.proc_lines,
+        "shown_without_report": sums.shown,
+        "other_lines": dict(sorted(sums.others.items())),
         "lines_cut": sum(file.cut for file in ordered),
         "advice": advice(sums.helped, MOST_ADVICE),
     }

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.recording.foreign_subbuffers import ByteOrder
 from kevacuate.recording.opener import open_any
 from kevacuate.recording.ringbuf import read_into
@@ -65,11 +65,9 @@ class Container:
             raise self.bad(f"{what} claims {size:,} bytes at byte {offset:,}, more than any has")
         if offset + size > self.size:
             raise self.bad(f"{what} at byte {offset:,} reaches past the file's end")
-        try:
+        with failing(f"{self.path} cannot be read"):
             self.file.seek(offset)
             data = self.file.read(size)
-        except OSError as error:
-            raise KevacuateError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         if len(data) != size:
             raise self.bad(f"{what} at byte {offset:,} cannot be read whole")
         return data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others."""
+"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others by :mod:`kevacuate.recording.ringbuf`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, failing
 from kevacuate.kernel.versions import parse_version
 from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.foreign_subbuffers import ForeignPages, SubBuffers, fits, repairs
@@ -157,15 +157,13 @@ class TraceDat:
     def events(self) -> Iterator[EventChunk]:
         """The events of all CPUs, merged by time."""
         self.done = 0
-        try:
+        with failing(f"{self.path} cannot be read"):
             self._readers = self._make_readers()
             rows = max(1 << 9, min(1 << 17, ROWS_HELD // len(self._readers)))
             for chunk in merge_chunks([reader.chunks(rows) for reader in self._readers]):
                 ready = chunk if self.to_ns is None else chunk._replace(ts=self.to_ns(chunk.ts))
                 self._last = int(ready.ts[-1])
                 yield ready
-        except OSError as error:
-            raise KevacuateError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         if not self._last and self._decoding is not None:
             refuse_unread(self.path, self._readers, self._decoding)
 

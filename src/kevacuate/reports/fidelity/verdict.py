@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The verdict level for people: a summary in sentences, its rows as a table of text, and as Markdown."""
+"""The verdict level for people: a summary in sentences, its rows as a table of text."""
 
 from __future__ import annotations
 
@@ -186,14 +186,6 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
             for i, (text, width) in enumerate(zip(cells, widths, strict=True))
         )
         yield "  ".join(told).rstrip()
-
-
-def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Iterator[str]:
-    """A Markdown table, its first columns to the left."""
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + "---|" * left + "---:|" * (len(heads) - left)
-    for cells in rows:
-        yield f"| {' | '.join(cells)} |"
 
 
 def judged_text(judged: Judged) -> Iterator[str]:

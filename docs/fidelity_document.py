@@ -13,7 +13,6 @@ from kevacuate.reports.fidelity.verdict import (
     LEVEL_HEADS,
     effect_cells,
     level_cells,
-    markdown,
     share,
     summary_words,
 )
@@ -91,6 +90,14 @@ ABOUT = {
     ),
 }
 """Per level: what it is, its inputs, its decisions."""
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Iterator[str]:
+    """A Markdown table, its first columns to the left."""
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * left + "---:|" * (len(heads) - left)
+    for cells in rows:
+        yield f"| {' | '.join(cells)} |"
 
 
 def _cell(level: LevelResult | None) -> str:

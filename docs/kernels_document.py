@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fidelity_document import markdown
+
 from kevacuate.fidelity.verdict.changes import Groups, can_decide, changes
 from kevacuate.fidelity.verdict.columns import ALL, ONLY_PATCHED, Column
 from kevacuate.fidelity.verdict.outcomes import FIRST_IMAGE, SECOND_IMAGE, KernelRun, Workload, read_repeats
@@ -15,7 +17,7 @@ from kevacuate.measure.intervals import Sample
 from kevacuate.measure.permutation import DRAWS, LEVEL
 from kevacuate.percent import percent
 from kevacuate.policy import BASELINE, BOOTED
-from kevacuate.reports.fidelity.verdict import figure, interval_text, markdown, p_figure, sample_text, signed
+from kevacuate.reports.fidelity.verdict import figure, interval_text, p_figure, sample_text, signed
 
 STOCK = BOOTED[BASELINE]
 PATCHED = tuple(kernel for policy, kernel in BOOTED.items() if policy != BASELINE)
