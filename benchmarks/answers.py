@@ -33,8 +33,11 @@ def measured(arguments: Sequence[str]) -> tuple[dict[str, Any], float, float]:
 def compared(recording: Sequence[str], seconds: float) -> str:
     """A comparison, in words."""
     told, wall, spent = measured(["compare", *recording, "--json", "--time", f"{seconds}s"])
-    decided = told["decided"]
-    state = "all rows decided" if decided["decided"] else "undecided"
+    decided = told["decision"]
+    state = "all rows decided"
+    if not decided["decided"]:
+        left = (f"{row['id']} of policy {row['policy']}" for row in decided["rows"] if row["state"] == "open")
+        state = f"undecided ({', '.join(left)})"
     replays = decided["replays"] * (1 + max(row["policy"] for row in decided["rows"]))
     return f"compare: {state} after {replays} replays; {wall:.1f} s, {spent:.1f} processor seconds"
 
@@ -42,9 +45,10 @@ def compared(recording: Sequence[str], seconds: float) -> str:
 def tuned(recording: Sequence[str], seconds: float) -> str:
     """A tuning, in words."""
     told, wall, spent = measured(["tune", *recording, "--json", "--time", f"{seconds}s"])
+    replays = told["replays"]
     return (
-        f"tune: {len(told['tried'])} settings screened in {told['screened']} replays each, the best tested in {told['tested']}; "
-        f"{wall:.1f} s, {spent:.1f} processor seconds"
+        f"tune: {len(told['tried'])} settings screened in {replays['screened']} replays each, the best tested in "
+        f"{replays['tested']}; {wall:.1f} s, {spent:.1f} processor seconds"
     )
 
 

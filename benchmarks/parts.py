@@ -21,6 +21,7 @@ from benchmarks import perfmap
 from kevacuate import Recording
 from kevacuate.demand import build as demand
 from kevacuate.measure import blocks, metrics
+from kevacuate.percent import percent
 from kevacuate.runs import initial_state, loop
 from kevacuate.runs import replay as run
 
@@ -117,7 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
     whole = timers.seconds[PARTS[0][0]]
     for name, *_ in PARTS:
         seconds, calls = timers.seconds[name], timers.calls[name] / options.runs
-        print(f"{name:32} {seconds / options.runs * 1e3:8.2f} ms {seconds / whole:6.1%} {calls:7.0f} calls")
+        print(
+            f"{name:32} {seconds / options.runs * 1e3:8.2f} ms {percent(seconds / whole, 1):>7} {calls:7.0f} calls"
+        )
     return 0
 
 

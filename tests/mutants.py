@@ -30,6 +30,12 @@ RESCANS = "tests/measure/test_measure_rescans.py"
 METRICS = "tests/live/test_live_metrics.py -k values"
 SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
+ADVICE = "tests/observe/test_observe_recording_advice.py"
+MONITORS = "tests/observe/test_observe_monitors.py"
+LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
+SHAPES = "tests/observe/test_observe_log_shapes.py -k same"
+ARCHIVES = "tests/observe/test_observe_archives.py"
+PERCENT = "tests/test_percent.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -102,6 +108,19 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/compact_migrate.py", "if try_split_folio(s, cc, pfn, mode):", "if order > 0:", SPLIT),
     ("mm/compact_zone.py", "s.cfg.open_loop == 0 and try_split_folio(s, cc, pfn, cc.mode)",
      "try_split_folio(s, cc, pfn, cc.mode)", SPLIT),
+    ("observe/recordingadvice.py", "_mixing(triage) >= MIXING", "_mixing(triage) > MIXING", ADVICE),
+    ("observe/recordingadvice.py", "2 * failed < count", "2 * failed <= count", ADVICE),
+    ("observe/recordingadvice.py", "if recording else f\"`sudo", "if not recording else f\"`sudo", ADVICE),
+    ("observe/files/monitors.py", "if scans[at] > 0)", "if scans[at] >= 0)", MONITORS),
+    ("observe/files/monitors.py", "sum(kb[:HUGE_ORDER])", "sum(kb[: HUGE_ORDER + 1])", MONITORS),
+    ("kernelfiles/sysstat.py", "if month > 12 and day <= 12", "if month > 31", MONITORS),
+    ("kernelfiles/netdata.py", "else abs(number)", "else number", MONITORS),
+    ("observe/files/reportcopies.py", "self._here.clear()", "pass", LOGS),
+    ("observe/files/reportcopies.py", "if time not in self._times", "if time in self._times", LOGS),
+    ("kernelfiles/loglines.py", 'text = _COLOUR.sub("", text)', "pass", SHAPES),
+    ("kernelfiles/text.py", 'return "utf-16" if', 'return "utf-8" if', SHAPES),
+    ("observe/files/archives.py", "member.isreg()", "True", ARCHIVES),
+    ("percent.py", 'f} %"', 'f}%"', PERCENT),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

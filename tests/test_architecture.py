@@ -31,6 +31,7 @@ ANYWHERE = {
     "kevacuate.compiling",
     "kevacuate.disjoint",
     "kevacuate.dispatch",
+    "kevacuate.hookcompiler",
     "kevacuate.intrinsics",
     "kevacuate.jit",
     "kevacuate.lowering",
@@ -150,7 +151,8 @@ def test_a_string_that_stands_alone_documents_what_stands_before_it(path: Path) 
 
 
 COMPILING = {
-    Path(f"{name}.py") for name in ("aliasing", "compiler", "dispatch", "intrinsics", "jit", "recordtypes")
+    Path(f"{name}.py")
+    for name in ("aliasing", "compiler", "dispatch", "hookcompiler", "intrinsics", "jit", "recordtypes")
 }
 """Who knows the compiler; nothing else of the package does."""
 

@@ -3,8 +3,9 @@
 
     python benchmarks/holders/guest.py OUT --kernel bzImage --initrd initrd.gz --vmlinux vmlinux --job dentries
 
-OUT gets what the guest's /proc said, `holders.json` of the running guest (`--qemu`), and `dumped.json` of its dump. Needs QEMU
-(without KVM) and drgn. The dump is removed.
+OUT gets what the guest's /proc said, `holders.json` of the running guest (`--qemu`), and `dumped.json` of its dump. `pages.npz`
+has what drgn read of each page of the dump; its numbers are those of `names.json`. `excerpt.json.xz` has the memory that names
+the planted pages, for a test (excerpt.py). Needs QEMU (without KVM) and drgn. The dump is removed.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "vmcore"))
 
 import numpy as np
 from boot import dump
+from excerpt import take_excerpt
 
 import kevacuate
 from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_heads
+from kevacuate.kernelfiles.allocinfo import tags
+from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
+from kevacuate.measure.holders import HeldPages
 from kevacuate.recording.procfs import parse_slabinfo
 
 SAID = b"== SAID"
@@ -78,8 +84,27 @@ def compare(out: Path, found: dict[str, Any]) -> list[str]:
     lines.append(f"slab pages by slabinfo: {sum(caches.values())}")
     largest = sorted(caches, key=lambda name: -caches[name])[:12]
     lines += [f"{name}: {slabs.get(name, 0)}, slabinfo {caches[name]}" for name in largest]
+    lines += by_tag(out / "said/allocinfo", rows)
     apart = [name for name in caches if abs(slabs.get(name, 0) - caches[name]) > 8]
     return [*lines, f"caches more than 8 pages apart: {', '.join(apart) or 'none'}"]
+
+
+def by_tag(allocinfo: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Pages by allocation tag beside those of /proc/allocinfo, in which slabs and other named pages are, too."""
+    if not allocinfo.exists():
+        return []
+    said = {
+        f"{tag.file}:{tag.line} {f'[{tag.module}] ' if tag.module else ''}{tag.function}": tag.size // 4096
+        for tag in tags(TextFile(allocinfo), Unread())
+    }
+    mine = {row["name"]: row["pages"] for row in rows if row["kind"] == "allocated by"}
+    return [f"{name}: {pages}, allocinfo {said.get(name, 'none')}" for name, pages in mine.items()]
+
+
+def keep(out: Path, pages: HeldPages) -> None:
+    """What every page is."""
+    np.savez_compressed(out / "pages.npz", code=pages.code.astype(np.int16), block_types=pages.block_types)
+    (out / "names.json").write_text(json.dumps([(h.kind, h.name, h.also) for h in pages.holders]))
 
 
 def ask(given: argparse.Namespace, monitor: Path) -> None:
@@ -92,6 +117,9 @@ def ask(given: argparse.Namespace, monitor: Path) -> None:
     try:
         print("dump:", dump(monitor, core))
         dumped = kevacuate.holders(core, vmlinux=given.vmlinux)
+        keep(given.out, dumped.pages)
+        if given.job == "pages":
+            take_excerpt(core, given.vmlinux, dumped, given.out / "excerpt.json.xz")
     finally:
         core.unlink(missing_ok=True)
     (given.out / "dumped.json").write_text(json.dumps(dumped.to_json(), indent=1))

@@ -77,7 +77,7 @@ def compiled_part(part: jit.Part) -> Any:
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
         nogil=True,
-        error_model="numpy",
+        error_model="python" if part.foreign else "numpy",
         boundscheck=jit.ARRAY_FORM,
         forceinline=bool(part.inline),  # said even if not: a callee that is silent inherits its caller's
     )(part.py_func)

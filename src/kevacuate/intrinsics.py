@@ -50,3 +50,28 @@ def prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pointer, index), codegen
+
+
+@intrinsic
+def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    """See :data:`kevacuate.jit.call_hook`."""
+    numbers = (types.int64,) * 6
+    result = types.UniTuple(types.int64, 2)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = signature.args[1]
+        own = types.CPointer(types.int64)
+        at = view.instance_class._fields.index("stat")
+        behind = ir.IntType(64)(view.types[at].record.STRIDE)
+        policy = builder.gep(builder.extract_value(args[1], at), [behind])
+        kinds = (own, view, *numbers)
+        kind = context.call_conv.get_function_type(types.int64, kinds)
+        hook = builder.inttoptr(args[0], kind.as_pointer())
+        status, value = context.call_conv.call_function(
+            builder, hook, types.int64, kinds, (policy, *args[1:])
+        )
+        told = builder.ptrtoint(status.excinfoptr, ir.IntType(64))
+        failed = builder.select(status.is_error, told, ir.IntType(64)(0))
+        return context.make_tuple(builder, signature.return_type, (failed, value))
+
+    return result(types.int64, s, *numbers), codegen

@@ -158,11 +158,16 @@ class _Compilable:
 
 
 class Part(_Compilable):
-    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`."""
+    """A function that compiled code calls. Its attributes *inline* and *cold* are as of :func:`part`.
 
-    def __init__(self, function: Callable[..., Any], inline: bool | None, cold: bool) -> None:
+    A *foreign* one, of a policy's file, ends with an error where plain Python does: a division by zero.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], inline: bool | None, cold: bool, foreign: bool = False
+    ) -> None:
         super().__init__(function)
-        self.inline, self.cold = inline, cold
+        self.inline, self.cold, self.foreign = inline, cold, foreign
 
     def _make(self, dispatch: Any) -> Any:
         return dispatch.compiled_part(self)
@@ -322,6 +327,11 @@ def part(function: F | None = None, *, inline: bool | None = None, cold: bool = 
     return _part(function, inline, cold)
 
 
+def foreign_part(function: F) -> Any:
+    """A function of a policy's file that its hooks call, as :func:`part` makes one of ours."""
+    return function if JIT_DISABLED else Part(function, None, False, foreign=True)
+
+
 def _part(function: F, inline: bool | None, cold: bool) -> Any:
     """See :func:`part`."""
     return function if JIT_DISABLED else Part(function, inline, cold)
@@ -414,6 +424,30 @@ def _plain_pointers(state: Any) -> Any:
 def _plain_prefetch(array: Any, index: int) -> None:
     """Nothing: plain Python has no prefetch."""
 
+
+Hook = Callable[..., int]
+
+plain_hooks: dict[int, Hook] = {}
+"""In plain Python: the hooks of policies, by what ``cfg.hook`` holds of them; each takes the state and whole numbers."""
+
+hook_errors: list[BaseException] = []
+"""In plain Python: what hooks have raised; a number in the state says which."""
+
+
+def _plain_call_hook(address: int, s: Any, *numbers: int) -> tuple[int, int]:
+    """See :data:`call_hook`."""
+    try:
+        return 0, int(plain_hooks[address](s, *numbers))
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        hook_errors.append(error)
+        return len(hook_errors), 0
+
+
+call_hook: Any = _plain_call_hook if JIT_DISABLED else Builtin("call_hook", _plain_call_hook)
+"""Call a policy's hook at an address, with the state and six whole numbers.
+
+Returns (0, what it returned), or (where its exception is told, 0): in compiled code the address of Numba's description.
+"""
 
 pointers: Any = _plain_pointers if JIT_DISABLED else Builtin("pointers", _plain_pointers)
 """Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.

@@ -8,13 +8,15 @@ import sys
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from vmcore_tools import HEAP, PAGES, SPAN, FakeCore, words
 
 import kevacuate
-from kevacuate.capture import holders_kpageflags, machine, snapshots
+from kevacuate.capture import holders_drgn, holders_kpageflags, machine, snapshots
 from kevacuate.capture.holders_claims import Claims
 from kevacuate.capture.holders_drgn import _pages
 from kevacuate.capture.holders_files import claim_open_files, pfns_of
@@ -26,6 +28,7 @@ from kevacuate.capture.vmcore import Core
 from kevacuate.capture.vmcore_lists import geometry, zone_readers
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.pageflags import KPF_PGTABLE, KPF_SLAB, flag, tails_as_heads
+from kevacuate.kernelfiles import allocator_frames
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import machine_blocks
 from kevacuate.live.text import held_words
@@ -281,6 +284,21 @@ def test_page_owner_names_who_asked(kernel: Kernel) -> None:
     assert [holder_of(claims, pfn).kind for pfn in (1801, 1802, 1803)] == [UNKNOWN] * 3
     kernel.put(EXTRA + 600, 8, 0)
     assert "page_owner=on" in claim_by_owner(kernel, claims, lambda pfn: 0, lambda h: [])[0]
+
+
+def test_functions_without_a_symbol_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    depot = ModuleType("stackdepot")
+    names = ["alloc_pages_noprof", "0xffffffffa0400040", "do_one_initcall"]
+    depot.stack_depot_fetch = lambda handle: [SimpleNamespace(name=name) for name in names]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "drgn.helpers.linux.stackdepot", depot)
+    core: Any = SimpleNamespace(
+        drgn=SimpleNamespace(Object=lambda *words: words, FaultError=OSError), program=None
+    )
+    stack = holders_drgn._stack(core, 7)
+    assert stack == ["alloc_pages_noprof", "a function without a symbol", "do_one_initcall"]
+    assert allocator_frames.holder_of(stack) == "a function without a symbol"
+    depot.stack_depot_fetch = lambda handle: None  # type: ignore[attr-defined]
+    assert holders_drgn._stack(core, 8) == []
 
 
 def tag(core: Kernel) -> int:

@@ -141,8 +141,8 @@ def test_reading_the_page_flags_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     phases: list[str] = []
     options = RecordOptions(tmp_path / "a.kev", duration=0.1, light=True)
     record(options, lambda status: phases.append(status.phase))
-    in_order = list(dict.fromkeys(re.sub(r"\d+%", "N%", phase) for phase in phases))
-    assert in_order[:3] == ["preparing the decoder", "reading page flags (N%)", "recording"]
+    in_order = list(dict.fromkeys(re.sub(r"\d+ %", "N %", phase) for phase in phases))
+    assert in_order[:3] == ["preparing the decoder", "reading page flags (N %)", "recording"]
     assert phases.index("reading page flags (100 %)") < phases.index("recording")
     after = phases[len(phases) - phases[::-1].index("recording") :]
     assert after[0].startswith("stopped after the time asked for; reading page flags (")

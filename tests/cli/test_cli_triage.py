@@ -302,7 +302,13 @@ def test_a_recording_among_other_files_keeps_its_tables_of_stalls(tmp_path: Path
 
 def test_help_says_what_files_it_takes() -> None:
     text = " ".join(call("triage", "--help").stdout.split())
-    for word in ("dmesg | kevacuate triage -", "buddyinfo", "page_owner", "A folder is searched"):
+    for word in (
+        "dmesg | kevacuate triage -",
+        "buddyinfo",
+        "page_owner",
+        "A folder or tar archive is searched",
+        "sar and sadf, netdata",
+    ):
         assert word in text, word
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kevacuate.demand.build import Reconstruction, build_demand
 from kevacuate.demand.pagecache import BACK, FOLIO_BATCH_SIZE
 from kevacuate.demand.pagekinds import PageKindModel
-from kevacuate.demand.shadows import enter, find_place, leave
+from kevacuate.demand.reconstruct import MARGIN
+from kevacuate.demand.shadows import MOST_GIVEN_UP, enter, find_place, leave
 from kevacuate.demand.tables import GFP_OF_A_READ, event_input, larger_cache, new_tables
 from kevacuate.jit import kernel, pointers
 from kevacuate.recording import Recording
@@ -84,10 +85,16 @@ def test_the_same_frees_are_the_workloads_where_nobody_reclaims():
 
 def test_direct_reclaim_is_between_its_events_and_of_its_task():
     begin, end = Event(K.VMSCAN_DIRECT_RECLAIM_BEGIN, pid=USER), Event(K.VMSCAN_DIRECT_RECLAIM_END, pid=USER)
-    events = [*cached(8, 3), *cached(9, 100), *cached(10, 200), begin, *reclaimed(8, 3, pid=USER)]
-    events += [*reclaimed(9, 100, pid=2), end, *reclaimed(10, 200, pid=USER)]
+    events = [*cached(8, 3), *cached(9, 100), *cached(10, 200), *cached(11, 300)]
+    events += [
+        begin,
+        *reclaimed(8, 3, pid=USER),
+        *reclaimed(9, 100, pid=2),
+        end,
+        *reclaimed(10, 200, pid=USER),
+    ]
     rows, _ = rows_of(events)
-    assert [op for op, *_ in rows[3:]] == [RECLAIM, FREE, FREE]
+    assert [op for op, *_ in rows[4:]] == [RECLAIM, FREE, FREE]
 
 
 def test_without_events_of_files_page_cache_is_told_by_its_request():
@@ -181,10 +188,51 @@ def test_a_fault_is_a_use_by_page_table_and_a_read_is_none():
 
 def test_truncation_gives_up_the_neighbours_that_were_reclaimed():
     events = [kswapd_runs(), *cached(16, 4, 2), *cached(8, 8), *cached(9, 9), *cached(10, 11)]
-    events += [*reclaimed(16, 4, 2), *reclaimed(9, 9), *reclaimed(10, 11), delete(8, 8), free(8)]
+    events += [
+        *cached(11, 40),
+        *reclaimed(16, 4, 2),
+        *reclaimed(9, 9),
+        *reclaimed(10, 11),
+        delete(8, 8),
+        free(8),
+    ]
     rows, q = rows_of(events)
-    assert rows[7:] == [(TRUNCATE, 0, 2, 4), (TRUNCATE, 0, 0, 8), (FREE, 1, 0, 0)]
-    assert q["truncated"] == 2  # index 11 has a hole before it
+    assert rows[8:] == [(TRUNCATE, 0, 2, 4), (TRUNCATE, 0, 0, 8), (FREE, 1, 0, 0)]
+    assert q["truncated"] == 2  # index 11 has a hole before it, and index 40 is still cached
+
+
+def test_a_file_of_which_nothing_stays_cached_is_given_up_whole():
+    events = [
+        kswapd_runs(),
+        *cached(16, 4, 2),
+        *cached(8, 20),
+        *cached(9, 60),
+        read(10),
+        add(10, 60, inode=6),
+    ]
+    events += [*reclaimed(16, 4, 2), *reclaimed(9, 60), delete(10, 60, inode=6, pid=KSWAPD)]
+    rows, q = rows_of([*events, free(10, pid=KSWAPD), delete(8, 20), free(8), *cached(64, 60)])
+    assert rows[7:] == [(TRUNCATE, 0, 2, 4), (TRUNCATE, 0, 0, 8), (FREE, 1, 0, 0), (ALLOC, 1, 0, 0)]
+    assert q["truncated"] == 2  # the other file's shadow stays
+    assert "read_again" not in q
+
+
+def test_reclaim_gives_no_file_up():
+    events = [
+        kswapd_runs(),
+        *cached(8, 20),
+        *cached(9, 60),
+        *reclaimed(8, 20),
+        *reclaimed(9, 60),
+        *cached(8, 20),
+    ]
+    rows, _ = rows_of(events)
+    assert [op for op, *_ in rows] == [ALLOC, ALLOC, RECLAIM, RECLAIM, ALLOC]
+    assert rows[-1][3] > 0
+
+
+def test_what_one_event_gives_up_fits_its_rows():
+    assert MOST_GIVEN_UP < MARGIN // 2
 
 
 def test_what_is_left_of_a_folio_is_given_up_page_by_page():

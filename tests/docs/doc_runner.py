@@ -65,6 +65,7 @@ class Place:
         for name, source in STAND_INS.items():
             (directory / name).symlink_to(DATA / source)
         (directory / ".venv").symlink_to(sys.prefix)
+        (directory / "examples").symlink_to(ROOT / "examples")
         (directory / "Makefile").write_text("all:\n\t@sleep 0.2\n")
         programs = directory / ".bin"
         programs.mkdir()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,8 @@ from kevacuate.observe.files.procadvice import (
 )
 from kevacuate.percent import percent
 from kevacuate.policy import KNOBS
+from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
+from kevacuate.policy.hooks import HOOKS, Hooks
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.reports.triage.words import HEADLINES
 
@@ -125,6 +128,19 @@ def test_the_page_of_triage_has_exactly_the_rules_of_advice_on_a_recording() -> 
     ]
     for limit in (*limits, round(100 * recordingadvice.CIRCLES)):
         assert f"{limit:,} " in said, limit
+
+
+def test_the_page_of_hooks_has_every_hook_with_its_arguments_and_every_function() -> None:
+    page = (DOCS / "own-policy.md").read_text()
+    told = {row[0].strip("`"): row[1].strip("`") for row in table(page, "hooks")}
+    wanted = {name: ", ".join([*inspect.signature(getattr(Hooks, name)).parameters][2:]) for name in HOOKS}
+    assert told == {name: names or "none" for name, names in wanted.items()}
+    functions = [getattr(function, "py_func", function) for function in FUNCTIONS]
+    shown = [f"{one.__name__}({', '.join(inspect.signature(one).parameters)})" for one in functions]
+    rows = table(page, "functions")
+    assert [row[0].strip("`") for row in rows] == shown
+    for_worker = [row[0].strip("`").partition("(")[0] for row in rows if "`worker` only" in row[1]]
+    assert for_worker == [getattr(function, "py_func", function).__name__ for function in WORKER_ONLY]
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

@@ -126,7 +126,7 @@ def test_one_block_is_looked_at(flags: Path) -> None:
     assert sweep.look(40) == (0, 0, 0)
     assert sweep.look(99) is None
     sweep.close()
-    with pytest.raises(KevacuateError, match="run as root"):
+    with pytest.raises(KevacuateError, match=r"There is no .*nothing: "):
         FlagSweep(np.arange(4), 2, flags.parent / "nothing")
 
 

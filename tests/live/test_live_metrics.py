@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -26,15 +27,21 @@ from hypothesis import strategies as st
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.extfrag import CLAIM, STEAL
+from kevacuate.live import stallfeed
 from kevacuate.live.flags import FlagSweep
 from kevacuate.live.machine import LiveSource
 from kevacuate.live.metrics import MISSING, Exporter, Figures, address_of
 from kevacuate.live.stallfeed import BUCKETS, StallFeed
+from kevacuate.live.text import wait_words
 from kevacuate.live.view import Queued, View
+from kevacuate.observe.triage import triage_recording
+from kevacuate.recording import Recording
 from kevacuate.recording.snapshot import ZoneCounts
+from kevacuate.reports.ftrace import write_ftrace
 
 BUDDY, LRU, SLAB = (1 << bit for bit in (10, 5, 7))
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+DATA = Path(__file__).resolve().parents[1] / "data"
 LINES = [
     "    make-111     [001] .....    10.000900: mm_vmscan_direct_reclaim_begin: order=9 gfp_flags=GFP_HIGHUSER|__GFP_NOWARN",
     "  kworker/u8:3-12   [000] .....    10.001000: mm_compaction_try_to_compact_pages: order=3 gfp_mask=GFP_KERNEL priority=0",
@@ -133,6 +140,70 @@ def test_the_values_are_the_machines(figures: Figures) -> None:
     found = values(figures)
     assert found["kevacuate_stall_seconds_count direct_reclaim"] == 3
     assert found["kevacuate_queued_evacuations_total"] == 1
+
+
+def test_who_waits_and_who_wakes_is_named_as_triage_names_it() -> None:
+    feed = StallFeed(("DMA32", "Normal"), "7.2.0")
+    feed.add(LINES)
+    said = feed.to_json()
+    assert said["direct_reclaim"] == {"count": 1, "total_ns": 3_100_000, "failed": 1}
+    assert said["direct_compaction"] == {"count": 1, "total_ns": 5_000_000, "failed": 0}
+    (wake,) = said["kswapd_wakes"]["requests"]
+    assert (wake["order"], wake["as_vmalloc"]) == (10, True)
+    assert wake["tasks"] == [{"task": "modprobe", "pid": None, "count": 1}]
+    assert wait_words(said) == [
+        "direct reclaim 1, 3.1 ms, failed 1",
+        "direct compaction 1, 5 ms, failed 0",
+        "kswapd woken 1: order 10 as vmalloc asks 1 (modprobe 1)",
+        "kcompactd woken 1: order 9 1 (kswapd0 1)",
+    ]
+    assert wait_words(StallFeed((), "7.2.0").to_json()) == []
+
+
+def test_a_run_that_begins_again_and_again_is_named_while_it_goes_on() -> None:
+    feed = StallFeed(("DMA32", "Normal"), "7.2.0")
+    for n in range(12):
+        where = "zone_start=0x1 migrate_pfn=0x200 free_pfn=0x3 zone_end=0x4, mode=sync"
+        feed.add([f"\x1b[2Jx-9 [000] d 1.{n:02}0000: mm_compaction_begin: {where}"])
+        feed.add([f"\x1b[2Jx-9 [000] d 1.{n:02}5000: mm_compaction_end: {where} status=complete"])
+        feed.add([f"\x1b[2Jx-9 [000] d 1.{n:02}6000: mm_vmscan_wakeup_kswapd: nid=0 order=0 gfp_flags=0"])
+        circles = [words for words in wait_words(feed.to_json()) if "circles" in words]
+        assert circles == ([f"compaction in circles: runs at pfn 0x200, {n + 1} times"] if n >= 9 else [])
+    assert any("(\\x1b[2Jx 12)" in words for words in wait_words(feed.to_json())), "a name is text"
+
+
+def test_names_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stallfeed, "MOST_NAMES", 3)
+    feed = StallFeed((), "7.2.0")
+    feed.add([LINES[0].replace("-111", f"-{pid}") for pid in range(1, 9)])
+    assert list(feed.names) == [6, 7, 8]
+
+
+def test_lines_of_a_recording_give_the_figures_of_its_triage() -> None:
+    recording = Recording.open(DATA / "reclaim-1cpu")
+    out = io.BytesIO()
+    write_ftrace(recording, out)
+    found = triage_recording(recording)["stalls"]
+    feed = StallFeed(tuple(zone.name for zone in recording.machine.zones), recording.machine.kernel)
+    form = re.compile(r"(\[\d+\]) +(\d+\.\d{6})\d{3}: ")  # as trace_pipe has it: flags, and microseconds
+    feed.add([form.sub(r"\1 ..... \2: ", line) for line in out.getvalue().decode().splitlines()])
+    said = feed.to_json()
+    for kind in ("direct_reclaim", "direct_compaction"):
+        assert [said[kind][name] for name in ("count", "failed")] == [
+            found[kind]["count"],
+            found[kind]["failed"],
+        ]
+        assert said[kind]["total_ns"] == pytest.approx(
+            found[kind]["total_ns"], abs=2000 * found[kind]["count"]
+        )
+    for kind in ("kswapd_wakes", "kcompactd_wakes"):
+        mine, its = (
+            [(row["order"], row.get("gfp"), row["count"]) for row in one[kind]["requests"]]
+            for one in (said, found)
+        )
+        assert mine == its
+    assert said["direct_compaction"]["count"] == 18
+    assert said["kswapd_wakes"]["count"] > 0
 
 
 def test_a_stall_as_long_as_a_bound_is_in_its_bucket() -> None:

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compaction that goes in circles, and who wakes kswapd: hand-made streams of which the answer is known."""
 
+import io
 import random
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_tools import K, chunk_of, event
+from measure.rescan_reference import count
+from measure.test_measure_stalls import truths
+from recorded_tools import DATA, K, chunk_of, event, write_events
 
 from kevacuate.kernel.compaction import RESULTS
 from kevacuate.kernel.gfp import (
@@ -17,10 +22,13 @@ from kevacuate.kernel.gfp import (
 )
 from kevacuate.measure import rescans
 from kevacuate.measure.rescans import LEAST_SCANS, LONGEST_PAUSE_NS, RescanCounter
-from kevacuate.measure.wakes import WakeCounter, as_vmalloc_asks
+from kevacuate.measure.wakes import WAKE_KINDS, WakeCounter, as_vmalloc_asks
+from kevacuate.recording import Recording
+from kevacuate.reports.ftrace import write_ftrace
 
 MS = 1_000_000
 SUCCESS, COMPLETE = RESULTS.index("success"), RESULTS.index("complete")
+WAKES = {int(kind): f"mm_{kind.name.lower()}" for kind in WAKE_KINDS}
 Row = dict[str, Any]
 
 
@@ -147,3 +155,94 @@ def test_who_wakes_for_what() -> None:
     untold = WakeCounter()  # a kernel whose event has no gfp
     untold.add(chunk_of([event(1, K.VMSCAN_WAKEUP_KSWAPD, pid=1, order=0)]))
     assert untold.result({})["kswapd_wakes"]["requests"][0]["boosted"] is False
+
+
+# -- against a script that shares nothing with the package ----------------------------------------------------
+
+COLUMNS = ("scans", "pages_scanned", "streaks", "scans_in_streaks", "pages_scanned_in_streaks")
+Wakes = Counter[tuple[str, int, int]]
+
+
+def ours(recording: Recording) -> tuple[dict[str, tuple[int, ...]], Wakes, list[list[int]]]:
+    """By scanner what the reference has; wakes by event, order and task id; how often each order and gfp woke."""
+    scans, wakes = RescanCounter(), WakeCounter()
+    for chunk in recording.events(chunk_rows=1 << 12):
+        scans.add(chunk)
+        wakes.add(chunk)
+    scans.finish()
+    found = {}
+    for name, row in scans.result(0).items():
+        longest = row["worst"]["scans"] if row["worst"] else 0
+        found[name] = (*(row[column] for column in COLUMNS), longest)
+    by_task: Wakes = Counter()
+    for kind, event_name in WAKES.items():
+        for key, n in wakes.counts[kind].top():
+            by_task[event_name, key >> 32 >> 23, key & 0xFFFFFFFF] += n
+    return found, by_task, [sorted(wakes.by_request(kind).values()) for kind in WAKES]
+
+
+def reference(recording: Recording) -> tuple[dict[str, tuple[int, ...]], Wakes, list[list[int]]]:
+    """The same of what ``kevacuate export --ftrace`` writes."""
+    out = io.BytesIO()
+    write_ftrace(recording, out)
+    found, wakes = count(out.getvalue().decode().splitlines())
+    by_task: Wakes = Counter()
+    requests: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in WAKES.values()}
+    for (name, order, gfp, pid), n in wakes.items():
+        by_task[name, int(order), int(pid)] += n
+        requests[name][order, gfp] += n
+    return found, by_task, [sorted(counts.values()) for counts in requests.values()]
+
+
+def busy_rows(seed: int) -> list[Row]:
+    """Scans of a few ranges that seldom take a page, runs that begin at few places, and wakes for a few orders."""
+    draw = random.Random(seed)
+    rows: list[Row] = []
+    at = MS
+    for _ in range(3000):
+        at += draw.choice((1000, 3 * MS) * 7 + (700 * MS,))
+        start = 512 * draw.choice((2, 2, 2, 3, 9))
+        what = draw.random()
+        if what < 0.6:
+            kind = draw.choice((K.COMPACTION_ISOLATE_MIGRATEPAGES, K.COMPACTION_ISOLATE_FREEPAGES))
+            taken = draw.choice((0,) * 39 + (4,))
+            rows.append(scan(at, start, start + 512, taken, draw.choice((0, 40, 512)), kind))
+        elif what < 0.9:
+            place, result = draw.choice((512, 512, 512, 0)), draw.choice((COMPLETE,) * 29 + (SUCCESS,))
+            rows += run(at, (place, 90_000), result=result, pid=draw.choice((5, 6)))
+            at += MS
+        else:
+            gfp = draw.choice((GFP_ATOMIC, GFP_KERNEL, VMALLOC))
+            where = {"pid": draw.randrange(7, 10), "order": draw.choice((0, 3, 10))}
+            rows.append(event(at, K.VMSCAN_WAKEUP_KSWAPD, gfp=gfp, **where))
+            rows.append(event(at, K.COMPACTION_WAKEUP_KCOMPACTD, **where))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rescans_and_wakes_are_those_of_the_exported_text(seed: int, tmp_path: Path) -> None:
+    recording = Recording.open(write_events(tmp_path / "x.kev", busy_rows(seed)))
+    found = ours(recording)
+    assert found == reference(recording)
+    assert set(found[0]) == {"pages to move", "free pages", "runs"}
+    assert min(row[2] for row in found[0].values()) > 3, "each scanner has streaks"
+    assert len(found[1]) == 18
+    assert [len(counts) for counts in found[2]] == [9, 3]
+
+
+def test_rescans_and_wakes_of_an_excerpt_are_those_of_its_exported_text() -> None:
+    recording = Recording.open(DATA / "reclaim-1cpu")
+    found = ours(recording)
+    assert found == reference(recording)
+    assert found[0]["pages to move"][0] > 20
+    assert found[1].total() > 0
+
+
+@pytest.mark.skipif(not truths(), reason="needs KEVACUATE_GROUND_TRUTH beside recordings under pressure")
+@pytest.mark.parametrize("path", truths(), ids=lambda path: path.name)
+def test_rescans_and_wakes_of_real_kernels(path: Path) -> None:
+    recording = Recording.open(path)
+    found = ours(recording)
+    assert found == reference(recording)
+    assert found[0]["free pages"][0] > 1000
+    assert found[1].total() > 50

@@ -94,8 +94,8 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
             reader.numbers(6),
         )
         if state == k.KSWAPD_RUNNING:
-            name = "order, priority, reclaimed, of this lruvec, to reclaim, inactive and active to scan"
-            yield f"kswapd {node} run: {name}", reader.numbers(7)
+            name = "order, priority, reclaimed, of this lruvec, to reclaim, inactive and active to scan, slice, late"
+            yield f"kswapd {node} run: {name}", reader.numbers(9)
     for cpu in range(len(spec.machine.cpu_node)):
         yield f"lru_activate batch {cpu}", reader.pages()
     yield "shadow entries (object, age, node and workingset)", reader.numbers(3 * reader.one())

@@ -204,6 +204,7 @@ def put_lruvec(s, node, out, at):
     if pgdat.kswapd_state == KSWAPD_RUNNING:
         for value in (
             sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, sc.nr[0], sc.nr[1],
+            pgdat.kswapd_slice, s.stat.late,
         ):  # fmt: skip
             out[at] = value
             at += 1

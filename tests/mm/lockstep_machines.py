@@ -289,6 +289,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         kswapd_run_ns=draw(st.sampled_from((1_000_000, 10_000))),
         shrink_inactive_ns=draw(st.sampled_from((165, 165, 0, 40_000))),
         shrink_active_ns=draw(st.sampled_from((40, 0))),
+        kswapd_slice_ns=draw(st.sampled_from((0, 20_000, 2_500_000))),
         dirty_expire_ns=draw(st.sampled_from((2_000_000_000, 1_000_000_000, 0))),
         profile=profile,
     )

@@ -216,6 +216,28 @@ def test_kswapd_is_woken_at_low_and_reclaims_up_to_high() -> None:
     check(state)
 
 
+def test_tasks_wait_for_the_cpu_that_kswapd_has_slice_by_slice() -> None:
+    page_ns, slice_ns = 100, 500
+    state = machine(shrink_inactive_ns=page_ns, kswapd_slice_ns=slice_ns)
+    obj, stat, pgdat = 0, state.view.stat, state.view.node[0]
+    while stat.kswapd_wakes == 0:
+        read(state, obj)
+        obj += 1
+    left, turns = slice_ns, 0
+    entry.advance(state, pgdat.kswapd_due)
+    late = 0
+    while pgdat.kswapd_state == k.KSWAPD_RUNNING:
+        took, late = stat.late - late, stat.late
+        left -= took
+        turns += left <= 0
+        assert pgdat.kswapd_due - stat.now == took + (slice_ns if left <= 0 else 0)
+        left = left if left > 0 else slice_ns
+        entry.advance(state, pgdat.kswapd_due)
+    assert turns > 1
+    assert stat.late == stat.pgscan_kswapd * page_ns
+    check(state)
+
+
 def asleep_after_a_run(state: State) -> None:
     """Have kswapd run, up to its short sleep."""
     obj = 0

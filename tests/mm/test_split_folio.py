@@ -109,6 +109,26 @@ def test_a_split_that_leaves_too_few_ids_for_the_largest_folio_says_so() -> None
     assert stat.spare_base_page == -1
 
 
+def test_ids_are_given_in_a_row_and_those_for_the_largest_folio_stay_free() -> None:
+    machine = Machine(PAGES, pageblock_order=BLOCK_ORDER)
+    stat, obj = machine.state.view.stat, machine.state.obj
+    largest = 1 << machine.config.max_page_order
+    stat.nr_base_pages = 2 * largest
+    pfns = [chunk.pfn for chunk in (machine.alloc("movable", 3) for _ in range(12)) if chunk is not None]
+    assert obj.size >= stat.first_base_page + stat.nr_base_pages
+    for turn, pfn in enumerate(pfns):
+        hold(machine.state, pfn)
+        assert split(machine.state, pfn, k.MIGRATE_ASYNC)
+        assert stat.next_base_page == 8 * turn
+        assert stat.spare_base_page == largest
+    stat.next_base_page = largest
+    chunk = machine.alloc("movable", 3)
+    assert chunk is not None
+    hold(machine.state, chunk.pfn)
+    assert split(machine.state, chunk.pfn, k.MIGRATE_ASYNC)
+    assert stat.next_base_page == 8 * len(pfns), "the upper half is for large objects"
+
+
 def test_pages_of_a_folio_of_shadows_go_to_the_shadow_of_each() -> None:
     machine, chunk = isolated(2)
     stat, obj = machine.state.view.stat, machine.state.obj

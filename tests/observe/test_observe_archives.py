@@ -138,6 +138,16 @@ def test_a_sosreport(form: str, tmp_path: Path) -> None:
     assert not leftovers(temporary_place())
 
 
+def test_the_order_of_files_makes_no_difference(tmp_path: Path) -> None:
+    root = unpack(sosreport(), tmp_path / SOS)
+    unpack(must_gather(), tmp_path / GATHER)
+    files = sorted(path for path in (*root.rglob("*"), *(tmp_path / GATHER).rglob("*")) if path.is_file())
+    wanted = kevacuate.triage(files)
+    for seed in range(4):
+        random.Random(seed).shuffle(files)
+        assert json.dumps(kevacuate.triage(files)) == json.dumps(wanted)
+
+
 @pytest.mark.parametrize("form", ["folder", "w:gz"])
 def test_a_must_gather(form: str, tmp_path: Path) -> None:
     """Two nodes, one report each at the same time since boot: two reports, by file; sysinfo.tgz is looked into."""

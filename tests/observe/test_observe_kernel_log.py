@@ -284,6 +284,8 @@ def test_the_order_of_reports_and_files_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / "a").write_text("".join(parts[:cut]))
         (tmp_path / "b").write_text("".join(parts[cut:]))
         found = answer([TextFile(tmp_path / name) for name in draw.sample("ab", 2)])
+        by_file = {file["file"]: file["count"] for file in found.pop("by_file")}
+        assert by_file == {str(tmp_path / "a"): cut, str(tmp_path / "b"): len(parts) - cut}
         wanted = wanted or found
         assert found == wanted
     assert wanted is not None

@@ -96,3 +96,26 @@ def test_damaged_logs_of_every_form(shape: str, tmp_path: Path) -> None:
             said = words(found).replace("\n", " ")
         assert said
         assert "\n" not in said
+
+
+def test_lines_that_are_no_report_are_counted_and_a_report_without_zones_says_so(tmp_path: Path) -> None:
+    """Lines of public reports: WSL's, Raspberry Pi's, a router's of Linux 2.4, an old Android's."""
+    text = (
+        "[   78.097095] kworker/0:1: page allocation failure: order:7, mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null)\n"
+        "[   88.118053] kworker/0:1: page allocation failure: order:7, mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null)\n"
+        "Feb  9 08:09:46 pi kernel: cma: cma_alloc: linux,cma: alloc failed, req-size: 2025 pages, ret: -12\n"
+        "Feb  9 08:09:46 pi kernel: [123.4] cma_alloc: alloc failed, req-size: 2025 pages, ret: -12\n"
+        "Aug 27 17:20:03 kernel: __alloc_pages: 0-order allocation failed (gfp=0x20/0)\n"
+        "[ 99.000000] SLUB: Unable to allocate memory on node -1 (gfp=0x20)\n[ 99.1] lowmemorykiller: Killing 'app' (1234)\n"
+    )
+    found = answer([TextFile(store(tmp_path / "log", text))])
+    assert (found["failures"], found["verdicts"]) == (2, {"not known": 2})
+    assert found["other_lines"] == {
+        "Linux 2.4, no report": 1, "SLUB unable to allocate": 1, "cma_alloc failed": 2, "lowmemorykiller": 1,
+    }  # fmt: skip
+    said = words(found)
+    assert (
+        "without a report: Linux 2.4, no report: 1, SLUB unable to allocate: 1, cma_alloc failed: 2" in said
+    )
+    assert "The log shows no zone of it" in said
+    assert "mixed" not in said

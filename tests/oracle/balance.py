@@ -101,6 +101,7 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
     boosted = boost_left > 0
     sc = kswapd.control = ScanControl(kswapd.alloc_order, GFP_KERNEL, kswapd.run_highest, kswapd=True)
     set_reclaim_active(m, node, kswapd, True)
+    kswapd.slice = m.config.kswapd_slice_ns
     while sc.priority >= 1:
         balanced = pgdat_balanced(m, node, sc.order, kswapd.run_highest)
         if not balanced and boost_left:
@@ -116,6 +117,7 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
         sc.nr_to_reclaim = sum(max(zone.wmark_pages(WMARK_HIGH), 32) for zone in zones if zone.managed)
         for cost in shrink_node(m, node, sc):
             kswapd.due = m.now + cost * m.config.time_scale
+            share_cpu(m, kswapd, cost * m.config.time_scale)
             yield
         if sc.order and sc.nr_reclaimed >= compact_gap(sc.order):
             m.reached["kswapd falls back to order 0"] += 1
@@ -146,6 +148,18 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
     m.lruvecs[node].refaults = m.lruvecs[node].activated
     m.log(L_KSWAPD, -1, node, 3, sc.order, sc.nr_reclaimed)
     return sc.order
+
+
+def share_cpu(m: Machine, kswapd: Kswapd, ns: int) -> None:
+    """kswapd has had the CPU for so long: tasks have waited, and have their turn once its slice is over."""
+    whole = m.config.kswapd_slice_ns
+    if whole:
+        m.late += ns
+        kswapd.slice -= ns
+        if kswapd.slice <= 0:
+            m.reached["kswapd leaves the CPU to tasks"] += 1
+            kswapd.slice = whole
+            kswapd.due += whole
 
 
 def failed(m: Machine, kswapd: Kswapd, sc: ScanControl, boosted: bool) -> None:

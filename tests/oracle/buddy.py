@@ -156,6 +156,7 @@ def free_one_page_merge(m: Machine, zone: Zone, pfn: int, order: int, mt: int, f
         pfn &= buddy.pfn
         order += 1
     tail = bool(fpi & FPI_TO_TAIL) or buddy_merge_likely(m, zone, pfn, order)
+    tail = bool(m.ask("free_one_page", int(tail), zone.number, pfn, order, mt, fpi, int(tail)))
     add_to_free_list(m, zone, pfn, order, mt, tail)
 
 

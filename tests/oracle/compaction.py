@@ -51,7 +51,7 @@ from .constants import (
     WMARK_MASK,
     WMARK_MIN,
 )
-from .fallback import first_fallback, should_try_claim_block
+from .fallback import find_suitable_fallback
 from .kcompactd import compact_gap, deferred, fails_for_want_of_memory
 from .lru import lru_add_drain
 from .machine import Machine
@@ -781,7 +781,7 @@ def compact_finished(m: Machine, cc: Control) -> int:
         lists = zone.free_area[order].free_list
         if len(lists[cc.mt]) or (cc.mt == MOVABLE and len(lists[CMA])):
             return COMPACT_SUCCESS
-        if should_try_claim_block(m, order, cc.mt) and first_fallback(zone, order, cc.mt) >= 0:
+        if find_suitable_fallback(m, zone, order, cc.mt, True) >= 0:
             return COMPACT_SUCCESS
     return COMPACT_CONTINUE
 

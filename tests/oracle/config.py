@@ -54,6 +54,7 @@ class Config:
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
+    kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 2_000_000_000
     evacuate: bool = False
     pool: int = 64

@@ -105,7 +105,7 @@ def step_start(m: Machine, worker: Worker) -> None:
     worker.item = worker.queue.pop(0)
     _, start, end = work_of(m, worker)
     mt = m.get_pageblock_migratetype(start)
-    if mt == MOVABLE:
+    if mt == MOVABLE and not m.items[worker.item].movable:
         m.log(L_EVAC_SKIPPED, start, 0, 0, 0, worker.item)
         go_idle_or_on(m, worker, m.config.work_ns)
         return

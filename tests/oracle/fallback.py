@@ -47,11 +47,25 @@ class Mode(Enum):
     STEAL = auto()
 
 
-def should_try_claim_block(m: Machine, order: int, start: int) -> bool:
-    """Whether a request of type `start` may claim a block through a buddy of this order."""
+def may_try_claim(m: Machine, order: int, start: int) -> bool:
+    """Whether mainline lets a request of type `start` claim a block through a buddy of this order."""
     if order >= m.config.pageblock_order or order >= m.config.pageblock_order // 2:
         return True
     return start in (UNMOVABLE, RECLAIMABLE) or m.config.page_group_by_mobility_disabled
+
+
+def should_try_claim_block(m: Machine, order: int, start: int) -> bool:
+    """Whether a request of type `start` may claim a block through a buddy of this order."""
+    allowed = may_try_claim(m, order, start)
+    return bool(m.ask("should_try_claim_block", int(allowed), order, start, int(allowed)))
+
+
+def find_suitable_fallback(m: Machine, zone: Zone, order: int, start: int, claimable: bool) -> int:
+    """The type to fall back to at an order; negative if there is none, -2 if nothing may be claimed at all."""
+    if claimable and not should_try_claim_block(m, order, start):
+        return -2
+    mt = first_fallback(zone, order, start)
+    return m.ask("find_suitable_fallback", mt, zone.number, order, start, int(claimable), mt)
 
 
 def first_fallback(zone: Zone, order: int, start: int) -> int:
@@ -94,7 +108,26 @@ def claim_whole_blocks(
     m.change_pageblock_range(pfn, current, start)
     expand(m, zone, pfn, order, current, start)
     account_freepages(zone, (1 << current) - (1 << order), start)
+    m.ask("block_claimed", 0, zone.number, pfn, current, start, mt)
     return pfn
+
+
+def rule_allows(m: Machine, free: int, movable: int, start: int, mt: int) -> bool:
+    """Mainline's rule: half of the block is free or alike."""
+    if start == MOVABLE:
+        alike = movable
+    else:
+        alike = m.block_pages - free - movable if mt == MOVABLE else 0
+    return free + alike >= m.block_pages // 2 or m.config.page_group_by_mobility_disabled
+
+
+def block_pages(m: Machine, pfn: int) -> tuple[int, int]:
+    """Free and movable pages of a block, which may lie in a larger chunk."""
+    start = pfn - pfn % m.block_pages
+    large = m.covering(start)
+    if large is not None and large.order > m.config.pageblock_order:
+        return (m.block_pages if large.state == BUDDY else 0), 0
+    return count_block(m, start)
 
 
 def try_to_claim_block(
@@ -105,6 +138,9 @@ def try_to_claim_block(
         return -1
     if m.config.kernel.refuses_highatomic_block and m.get_pageblock_migratetype(pfn) == HIGHATOMIC:
         return -1
+    verdict = m.ask("try_to_claim_block", -1, zone.number, pfn, current, start, mt)
+    if verdict == 0:
+        return -1
     if current >= m.config.pageblock_order:
         return claim_whole_blocks(m, zone, pfn, current, order, start, mt)
     boost_watermark(m, zone, flags)
@@ -112,11 +148,7 @@ def try_to_claim_block(
     if block < 0:
         return -1
     free, movable = count_block(m, block)
-    if start == MOVABLE:
-        alike = movable
-    else:
-        alike = m.block_pages - free - movable if mt == MOVABLE else 0
-    claimed = free + alike >= m.block_pages // 2 or m.config.page_group_by_mobility_disabled
+    claimed = verdict == 1 or rule_allows(m, free, movable, start, mt)
     m.log(L_EVAC_CLAIM, block, 256 * start + mt, free, movable, int(claimed))
     if not claimed:
         return -1
@@ -124,6 +156,7 @@ def try_to_claim_block(
     m.set_pageblock_migratetype(block, start)
     if mt == MOVABLE and start in (UNMOVABLE, RECLAIMABLE):
         queue_pageblock_evacuate(m, zone, block)
+    m.ask("block_claimed", 0, zone.number, block, current, start, mt)
     return rmqueue_smallest(m, zone, order, start)
 
 
@@ -133,9 +166,9 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
     if order < m.config.pageblock_order and flags & AF_NOFRAGMENT:
         smallest = m.config.pageblock_order
     for current in range(m.config.max_page_order, smallest - 1, -1):
-        if not should_try_claim_block(m, current, start):
+        mt = find_suitable_fallback(m, zone, current, start, True)
+        if mt == -2:
             break
-        mt = first_fallback(zone, current, start)
         if mt < 0:
             continue
         candidate = zone.free_area[current].free_list[mt].head()
@@ -149,17 +182,37 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
 def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:
     """Take the smallest other type's chunk that fits; its block keeps its type (`__rmqueue_steal`)."""
     for current in range(order, m.config.max_page_order + 1):
-        mt = first_fallback(zone, current, start)
+        mt = find_suitable_fallback(m, zone, current, start, False)
         if mt >= 0:
             pfn = zone.free_area[current].free_list[mt].head()
             page_del_and_expand(m, zone, pfn, order, current, mt)
             trace_extfrag(m, pfn, order, current, start, mt)
+            m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
+            return pfn
+    return -1
+
+
+def rmqueue_turns(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
+    """What a policy tries in the place of `__rmqueue`, turn by turn; -1 if nothing gives a page."""
+    for turn in range(8):
+        what = m.ask("rmqueue", mt, zone.number, order, mt, flags, turn)
+        if what < 0:
+            break
+        if what == 16:
+            pfn = rmqueue_claim(m, zone, order, mt, flags)
+        elif what == 17:
+            pfn = rmqueue_steal(m, zone, order, mt)
+        else:
+            pfn = rmqueue_smallest(m, zone, order, what)
+        if pfn >= 0:
             return pfn
     return -1
 
 
 def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
     """`__rmqueue`: one chunk (-1 if none) and the mode to go on with under the same lock."""
+    if m.policy is not None and "rmqueue" in m.policy.hooks:
+        return rmqueue_turns(m, zone, order, mt, flags), mode
     if flags & AF_CMA and zone.nr_free_cma > zone.nr_free // 2:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -203,48 +256,63 @@ def rmqueue_old(m: Machine, zone: Zone, order: int, mt: int, flags: int, uncount
 
 def fall_back_old(m: Machine, zone: Zone, order: int, start: int, flags: int) -> bool:
     """`__rmqueue_fallback` of 6.1: move something to `start`'s lists; False if no other type has anything."""
-    orders = [o for o in range(order, m.config.max_page_order + 1) if first_fallback(zone, o, start) >= 0]
-    if flags & AF_NOFRAGMENT:
-        orders = [o for o in orders if o >= m.config.pageblock_order or order >= m.config.pageblock_order]
-    if not orders:
+    orders = range(order, m.config.max_page_order + 1)
+    if flags & AF_NOFRAGMENT and order < m.config.pageblock_order:
+        orders = range(m.config.pageblock_order, m.config.max_page_order + 1)
+    found = (o for o in reversed(orders) if find_suitable_fallback(m, zone, o, start, False) >= 0)
+    current = next(found, -1)
+    if current < 0:
         return False
-    current = orders[-1]
     if start == MOVABLE and current > order and not should_try_claim_block(m, current, start):
-        current = orders[0]
-    mt = first_fallback(zone, current, start)
+        up = range(order, m.config.max_page_order)
+        found = (o for o in up if find_suitable_fallback(m, zone, o, start, False) >= 0)
+        current = next(found, m.config.max_page_order)
+    mt = find_suitable_fallback(m, zone, current, start, False)
     pfn = zone.free_area[current].free_list[mt].head()
-    steal_suitable_fallback(m, zone, pfn, current, start, flags)
+    stolen = steal_suitable_fallback(m, zone, pfn, current, start, flags)
     trace_extfrag(m, pfn, order, current, start, mt)
+    if stolen:
+        m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
     return True
 
 
-def steal_suitable_fallback(m: Machine, zone: Zone, pfn: int, current: int, start: int, flags: int) -> None:
-    """Bring a chunk to `start`'s lists: its whole block's free pages if that is allowed, else it alone."""
+def steal_suitable_fallback(m: Machine, zone: Zone, pfn: int, current: int, start: int, flags: int) -> bool:
+    """Bring a chunk to `start`'s lists, its block's free pages if that is allowed; whether no block changed its type."""
     old = m.get_pageblock_migratetype(pfn)
-    if old != HIGHATOMIC and current >= m.config.pageblock_order:
-        m.change_pageblock_range(pfn, current, start)
-    elif old != HIGHATOMIC:
-        boost_watermark(m, zone, flags)
-        if should_try_claim_block(m, current, start) and steal_block(m, zone, pfn, start, old):
-            return
+    verdict = m.ask("try_to_claim_block", -1, zone.number, pfn, current, start, old)
+    whole = False
+    if old != HIGHATOMIC and verdict != 0:
+        whole = current >= m.config.pageblock_order
+        if whole:
+            m.change_pageblock_range(pfn, current, start)
+            m.ask("block_claimed", 0, zone.number, pfn, current, start, old)
+        else:
+            boost_watermark(m, zone, flags)
+            if should_try_claim_block(m, current, start):
+                moved, claimed = steal_block(m, zone, pfn, current, start, old, verdict == 1)
+                if moved:
+                    return not claimed
     page = m.heads[pfn]
     move_to_free_list(m, zone, page, page.mt, start)
+    return not whole
 
 
-def steal_block(m: Machine, zone: Zone, pfn: int, start: int, old: int) -> bool:
-    """Move a block's free pages; retype it if half of it is free or alike. False if nothing was moved."""
+def steal_block(
+    m: Machine, zone: Zone, pfn: int, current: int, start: int, old: int, certainly: bool
+) -> tuple[bool, bool]:
+    """Move a block's free pages; retype it if half of it is free or alike: (whether any moved, whether it was retyped)."""
     free, movable = move_freepages_block_old(m, zone, pfn, old, start)
     if free == 0:
-        return False
+        return False, False
     block = pfn - pfn % m.block_pages
-    alike = movable if start == MOVABLE else m.block_pages - free - movable if old == MOVABLE else 0
-    enough = free + alike >= m.block_pages // 2 or m.config.page_group_by_mobility_disabled
+    enough = certainly or rule_allows(m, free, movable, start, old)
     m.log(L_EVAC_CLAIM, block, 256 * start + old, free, movable, int(enough))
     if enough:
         m.set_pageblock_migratetype(block, start)
         if old == MOVABLE and start != MOVABLE:
             queue_pageblock_evacuate(m, zone, block)
-    return True
+        m.ask("block_claimed", 0, zone.number, block, current, start, old)
+    return True, enough
 
 
 def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:

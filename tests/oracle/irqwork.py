@@ -8,17 +8,17 @@ from .machine import Machine, Worker
 from .zone import Zone
 
 
-def irq_work_ready(m: Machine, node: int) -> bool:
-    """Whether the node's evacuate_irq_work.func is set."""
-    if not m.config.evacuate:
+def irq_work_ready(m: Machine, node: int, *, asked: bool = False) -> bool:
+    """Whether the node's evacuate_irq_work.func is set, and anybody wants it."""
+    if not m.config.evacuate and not asked:
         return False
     ready = m.config.ready
     return ready is None or (node < len(ready) and ready[node])
 
 
-def queue_pageblock_evacuate(m: Machine, zone: Zone, pfn: int) -> None:
-    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free."""
-    if not irq_work_ready(m, zone.node):
+def queue_pageblock_evacuate(m: Machine, zone: Zone, pfn: int, *, asked: bool = False) -> None:
+    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free. `asked`: a policy wants it."""
+    if not irq_work_ready(m, zone.node, asked=asked):
         return
     if not m.free_items:
         m.log(L_EVAC_DROPPED, pfn, zone.node)
@@ -26,6 +26,7 @@ def queue_pageblock_evacuate(m: Machine, zone: Zone, pfn: int) -> None:
     item = m.free_items.pop()
     m.items[item].zone = zone.number
     m.items[item].start_pfn = pfn
+    m.items[item].movable = False
     m.pending[zone.node].insert(0, item)
     m.log(L_EVAC_QUEUED, pfn, item, zone.node)
 

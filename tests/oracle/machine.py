@@ -46,6 +46,7 @@ class Item:
 
     zone: int = -1
     start_pfn: int = -1
+    movable: bool = False  # evacuated though it is movable: a policy asked for that
 
 
 class Worker:
@@ -104,6 +105,7 @@ class Kswapd:
         self.alloc_order = self.reclaim_order = 0
         self.run_highest = ZONE_MOVABLE
         self.failures = 0
+        self.slice = 0  # what is left of its slice of the CPU
         self.thread: Iterator[None] | None = None  # in closed loop: what it is at
         self.control: Any = None  # the scan_control of the run in progress
 
@@ -178,6 +180,7 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.now = 0
+        self.late = 0  # how long tasks have waited for the CPU that kswapd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []
         self.log_level = config.log_level
@@ -203,6 +206,7 @@ class Machine:
         self.capture: Capture | None = None
         self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
+        self.policy: Any = None  # a policy of hooks (policy.Policy)
         self._new_background()
 
     def _new_zone(self, number: int, zc: ZoneConfig) -> Zone:
@@ -242,6 +246,10 @@ class Machine:
         looks = config.compaction and config.compaction_proactiveness
         self.kcompactds = [Kcompactd(cpu, HALF_SECOND if looks else -1) for cpu in node_cpus]
         self.reached: Counter[str] = Counter()
+
+    def ask(self, hook: str, mainline: int, *numbers: int) -> int:
+        """The policy's answer at a hook; `mainline` without a policy or without that hook."""
+        return mainline if self.policy is None else int(self.policy.ask(self, hook, mainline, *numbers))
 
     def log(self, kind: int, pfn: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Append a record if the level asks for its kind (1: below 32, 2: below 34, 3: all)."""

@@ -96,6 +96,11 @@ def prepare_alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int) -> 
     return AllocContext(order, mt, gfp, highest, zones)
 
 
+def gfp_migratetype(m: Machine, order: int, mt: int, gfp: int) -> int:
+    """The type whose lists a request goes to: its own, or the policy's answer."""
+    return mt if m.config.page_group_by_mobility_disabled else m.ask("gfp_migratetype", mt, gfp, order, mt)
+
+
 def nofragment(m: Machine) -> int:
     """ALLOC_NOFRAGMENT, which is no bit at all without ZONE_DMA32."""
     return AF_NOFRAGMENT if m.config.zone_dma32 else 0
@@ -294,7 +299,7 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
 
 def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """Allocate on this CPU (`m.cpu`); nid -1: its node. Returns the pfn, or -1."""
-    ac = prepare_alloc_pages(m, nid, order, mt, gfp)
+    ac = prepare_alloc_pages(m, nid, order, gfp_migratetype(m, order, mt, gfp), gfp)
     pfn = -1
     if ac.zones:
         flags = WMARK_LOW | alloc_flags_nofragment(m, ac.zones[0], gfp) | cma_flag(ac)
@@ -325,7 +330,7 @@ def bulk_zone(m: Machine, ac: AllocContext, flags: int) -> Zone | None:
 
 def alloc_pages_bulk(m: Machine, mt: int, gfp: int, attr: int, obj: int) -> int:
     """One page by way of alloc_pages_bulk on this CPU; an ordinary request if that cannot serve it."""
-    ac = prepare_alloc_pages(m, -1, 0, mt, gfp)
+    ac = prepare_alloc_pages(m, -1, 0, gfp_migratetype(m, 0, mt, gfp), gfp)
     flags = WMARK_LOW | cma_flag(ac)
     zone = bulk_zone(m, ac, flags)
     if zone is not None:

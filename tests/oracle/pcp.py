@@ -175,6 +175,7 @@ def rmqueue_from_pcp(m: Machine, zone: Zone, order: int, mt: int, flags: int) ->
             count = nr_pcp_alloc(pcp, zone, order)
         else:
             count = scale_batch(pcp.batch, order)
+        count = m.ask("nr_pcp_alloc", count, zone.number, m.cpu, order, count)
         if flags & AF_HIGHATOMIC and not m.config.kernel.reserves_anywhere:
             return -1
         refill(m, zone, pcp, order, count, mt, flags)

@@ -8,6 +8,7 @@ from .evacuate import worker_step
 from .kcompactd import kcompactd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
+from .policy import run_worker
 
 
 def vmstat_tick(m: Machine, cpu: int) -> None:
@@ -22,6 +23,7 @@ def due_times(m: Machine) -> list[int]:
     """When each entity is due (-1: not at all), in order of their numbers."""
     return [
         *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
+        m.policy.due if m.policy is not None else -1,
     ]  # fmt: skip
 
 
@@ -37,8 +39,12 @@ def run_entity(m: Machine, number: int) -> None:
     number -= len(m.kswapds)
     if number < len(m.ticks):
         vmstat_tick(m, number)
+        return
+    number -= len(m.ticks)
+    if number < len(m.kcompactds):
+        kcompactd_step(m, number)
     else:
-        kcompactd_step(m, number - len(m.ticks))
+        run_worker(m)
 
 
 def advance(m: Machine, t: int) -> None:

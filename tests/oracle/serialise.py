@@ -112,6 +112,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
         if kswapd.state == "RUNNING":
             sc = kswapd.control
             out += (sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, *sc.left)
+            out += (kswapd.slice, m.late)
     for batch in m.activate_batches:
         out.append(len(batch))
         out += batch

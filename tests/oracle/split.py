@@ -27,11 +27,12 @@ def pages_of(m: Machine, code: int) -> range:
 
 
 def find_names(m: Machine, order: int) -> int:
-    """The next free row of 2**order names, counted from the first; -1 if there is none."""
+    """The next free row of 2**order names, counted from the first, or from the start if that is in the upper half; -1 if none."""
     size = 1 << order
     rows = m.nr_parts // size
+    begin = m.next_part if 2 * m.next_part < m.nr_parts else 0
     for step in range(rows):
-        row = (m.next_part // size + step) % rows
+        row = (begin // size + step) % rows
         first = m.first_part + row * size
         if all(m.obj_pfn.get(name, -1) == -1 for name in range(first, first + size)):
             m.next_part = row * size
@@ -40,11 +41,13 @@ def find_names(m: Machine, order: int) -> int:
 
 
 def keep_spare(m: Machine) -> None:
-    """The look for names for the largest folio, which moves the place where the next search begins."""
+    """The look for names for the largest folio, which takes none."""
     size = 1 << m.config.max_page_order
     taken = [m.obj_pfn.get(m.first_part + m.spare_part + i, -1) != -1 for i in range(size)]
     if m.spare_part < 0 or any(taken):
+        place = m.next_part
         m.spare_part = find_names(m, m.config.max_page_order)
+        m.next_part = place
 
 
 def can_split(m: Machine, page: Page, waits: bool) -> bool:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What holds a block stands in the page as explain says it; as much as fits, blocks that something happened to first."""
 
-import base64
 import json
-import zlib
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from page_synthetic import run as made_up
+from reports.test_report_page_pack import numbers, read
 
 from kevacuate.kernel.pageflags import KPF_LRU, KPF_PGTABLE, flag
 from kevacuate.measure import Run
@@ -31,19 +30,8 @@ from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 
 
-def unpacked(blobs: Blobs, number: int) -> bytes:
-    return zlib.decompress(base64.b64decode(blobs.texts[number]))
-
-
-def ascending(data: bytes) -> list[int]:
-    gaps, value, shift = [], 0, 0
-    for byte in data:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            gaps.append(value)
-            value = shift = 0
-    return list(accumulate(gaps))
+def ascending(blobs: Blobs, number: int) -> list[int]:
+    return list(accumulate(numbers(read(blobs, number))))
 
 
 def packed(run: Run, budget: int = 10**9) -> tuple[dict[str, Any], dict[int, list[str]], set[int]]:
@@ -52,9 +40,9 @@ def packed(run: Run, budget: int = 10**9) -> tuple[dict[str, Any], dict[int, lis
     blobs = Blobs()
     about = pack_held(blobs, [run], interest([run], run.frames), budget)
     assert about is not None
-    rows = ascending(unpacked(blobs, about["told"]))
-    texts = json.loads(unpacked(blobs, about["texts"]))
-    return about, dict(zip(rows, texts, strict=True)), set(ascending(unpacked(blobs, about["untold"])))
+    rows = ascending(blobs, about["told"])
+    texts = json.loads(read(blobs, about["texts"]))
+    return about, dict(zip(rows, texts, strict=True)), set(ascending(blobs, about["untold"]))
 
 
 def test_a_recorded_block_is_held_as_explain_says() -> None:

@@ -11,9 +11,10 @@ from synthetic import Script, write_recording
 
 from kevacuate.demand.build import build_demand
 from kevacuate.mm.check import check
+from kevacuate.mm.constants import OBJ_DROPPED, OBJ_NONE
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp, Recording
-from kevacuate.runs.loop import OBJ_DROPPED, OBJ_FAILED, OBJ_NONE
+from kevacuate.runs.base_pages import OBJ_FAILED
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 

@@ -517,7 +517,7 @@ CASES = {
     "type": ({"mt": 3}, "a migratetype that nobody can ask for"),
     "cpu": ({"cpu": 2}, "a CPU that the machine does not have"),
     "object": ({"obj": -1}, "an object id outside the table"),
-    "time": ({"t": -1}, "a time that runs backwards"),
+    "time": ({"t": 1 << 62}, "a time that runs backwards or is years away"),
 }
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from kevacuate.mm import entry
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandOp, Recording
-from kevacuate.recording.demand import DEMAND_TYPES
+from kevacuate.recording.demand import DEMAND_TYPES, DemandChunk
 from kevacuate.runs import loop_choice
+from kevacuate.runs.initial_state import SHARED_CPU_SLICE_NS, machine_config
 from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
@@ -231,6 +232,35 @@ def test_a_use_by_page_table_leaves_its_bit(tmp_path: Path) -> None:
     run = fed(recorded(tmp_path, script))
     attr = int(run.state.link[2 * int(run.state.obj[100]) + 1])
     assert attr & (k.ATTR_YOUNG | k.ATTR_REFERENCED | k.ATTR_ACTIVE) == k.ATTR_YOUNG
+
+
+def test_rows_are_late_where_kswapd_had_the_cpu_and_catch_up_while_tasks_wait(tmp_path: Path) -> None:
+    script = Script()
+    for obj in range(100, 104):
+        script.alloc(obj, 0, **MOVABLE)
+    recording = Recording.open(recorded(tmp_path, script))
+    run = Replay(recording, build_demand(recording), parse_policy("mainline"), ReplayOptions(loop="closed"))
+    run._next_sample = k.NEVER
+    stat, slice_ns = run.state.view.stat, 50_000
+    run.state.view.cfg.kswapd_slice_ns = slice_ns
+    chunk = next(iter(run.demand.chunks(closed=True)))
+    times = np.array([0, slice_ns, 2 * slice_ns + 300, 9 * slice_ns], np.int64)
+    stat.late = 1_000
+    seen = []
+    for i, t in enumerate(times.tolist()):
+        row = DemandChunk._make(column[i : i + 1] for column in chunk._replace(t=times))
+        run.feed(row, i)
+        seen.append(stat.now - t)
+    assert seen == [1_000, 1_000, 700, 0]
+
+
+def test_kswapd_shares_the_cpu_of_one_cpu_machines_in_closed_loop_alone(tmp_path: Path) -> None:
+    recording = Recording.open(recorded(tmp_path, Script()))
+    machine, start = replace(recording.machine, cpus=1), recording.start
+    assert start is not None
+    assert machine_config(machine, start, closed=True).kswapd_slice_ns == SHARED_CPU_SLICE_NS
+    assert machine_config(machine, start, closed=False).kswapd_slice_ns == 0
+    assert machine_config(recording.machine, start, closed=True).kswapd_slice_ns == 0
 
 
 def test_the_open_loop_is_that_of_the_plain_demand(tmp_path: Path) -> None:

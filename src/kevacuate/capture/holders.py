@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from kevacuate.errors import KevacuateError, named_file
@@ -68,6 +69,8 @@ def holders(
     from kevacuate.capture.holders_drgn import read_holders
     from kevacuate.capture.vmcore_drgn import open_core
 
-    core = open_core(dump, information, qemu=qemu)
     source = "vmcore" if dump is not None else "kcore" if qemu is None else "qemu"
-    return find_holders(read_holders(core, source), nearly_empty)
+    pages = read_holders(open_core(dump, information, qemu=qemu), source)
+    if qemu is not None:
+        gc.collect()  # drgn holds the guest's only place for a monitor until its program goes, and it refers to itself
+    return find_holders(pages, nearly_empty)

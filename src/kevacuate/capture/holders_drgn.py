@@ -39,6 +39,9 @@ from kevacuate.measure.holders import UNKNOWN, HeldPages, Holder
 HUGEPAGE_ORDER = 9
 """HPAGE_PMD_ORDER of x86-64."""
 
+NO_SYMBOL = "a function without a symbol"
+"""The name of a function that neither the debug information nor kallsyms name: a module's that is gone, or its init text."""
+
 STACK_TASKS = 64
 """Tasks that are looked at for the caller of vmalloc that made their stacks."""
 
@@ -70,6 +73,7 @@ def read_holders(core: DrgnCore, source: str) -> HeldPages:
 
 
 def _read(core: DrgnCore, source: str) -> HeldPages:
+    _name_modules(core)
     sizes = geometry(core)
     zones = zone_readers(core, sizes)
     columns, claims, told = _pages(core, zones)
@@ -90,6 +94,17 @@ def _read(core: DrgnCore, source: str) -> HeldPages:
         "read",
         tuple(told),
     )
+
+
+def _name_modules(core: DrgnCore) -> None:
+    """Have functions of modules be found in the kernel's own kallsyms, because their debug information is not loaded."""
+    try:
+        from drgn.helpers.linux.kallsyms import load_module_kallsyms
+
+        symbols = load_module_kallsyms(core.program)
+        core.program.register_symbol_finder("kevacuate_modules", symbols, enable_index=-1)
+    except (ImportError, LookupError, AttributeError, TypeError, ValueError, core.drgn.FaultError):
+        return  # no modules, or not all of their memory is there: their functions stay without a name
 
 
 def _pages(core: Core, zones: list[ZoneReader]) -> tuple[Columns, Claims, list[str]]:
@@ -222,7 +237,7 @@ def _function(core: DrgnCore, address: int) -> str:
     try:
         return str(core.program.symbol(address).name)
     except (LookupError, core.drgn.FaultError):
-        return "of a caller without a symbol"
+        return NO_SYMBOL
 
 
 def _page_ext(core: DrgnCore) -> Callable[[int], int]:
@@ -246,7 +261,7 @@ def _stack(core: DrgnCore, handle: int) -> list[str]:
 
     try:
         trace = stack_depot_fetch(core.drgn.Object(core.program, "depot_stack_handle_t", handle))
-        return [frame.name for frame in trace] if trace is not None else []
+        return [frame.name if frame.name[:2] != "0x" else NO_SYMBOL for frame in trace or ()]
     except (LookupError, AttributeError, ValueError, core.drgn.FaultError):
         return []
 

@@ -110,7 +110,9 @@ def _not_opened(file: Path, error: Exception) -> KevacuateError:
             f"{file} is flattened, as dumps are that go through a pipe: `makedumpfile -R vmcore < {file.name}` puts it in order; "
             "of qemu: dump as ELF."
         )
-    return KevacuateError(f"{file} is not a dump that drgn can open: {str(error).rstrip('.')}.")
+    return KevacuateError(
+        f"{file} is not a dump that drgn can open, or is cut off: {str(error).rstrip('.')}."
+    )
 
 
 def _load_debug_info(drgn: Any, program: Any, file: Path, vmlinux: Path | None) -> None:

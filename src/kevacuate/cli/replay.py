@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
+from kevacuate.cli.again import in_plain_python
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
 from kevacuate.cli.options import all_option, policy_option, recording_argument, result_options
 from kevacuate.policy import BASELINE
@@ -17,11 +18,19 @@ from kevacuate.policy import BASELINE
 @recording_argument
 @policy_option("NAME[,knob=value...].", BASELINE)
 @all_option
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Run model and policy as plain Python: slow, with print and breakpoint in hooks.",
+)
 @result_options
+@click.pass_context
 def command(
+    context: click.Context,
     recording: Path | None,
     policy: str,
     every: bool,
+    debug: bool,
     as_json: bool,
     series: bool,
     seed: int,
@@ -35,6 +44,8 @@ def command(
     """
     from kevacuate.reports.comparison.tables import comparison_table
 
+    if debug:
+        context.exit(in_plain_python(context))
     kevacuate.parse_policy(policy)
     writable(save)
     source = open_recording(recording)

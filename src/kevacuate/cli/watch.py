@@ -126,8 +126,9 @@ def _source(recording: Path | None, chosen: Policy | None, interval: float) -> S
     """The running machine, or a recording."""
     if recording is None and chosen is None:
         from kevacuate.live.machine import LiveSource
+        from kevacuate.live.stallfeed import StallFeed
 
-        return LiveSource(interval)
+        return LiveSource(interval, StallFeed())
     from kevacuate.live.playback import play_recording, play_replay
     from kevacuate.policy import PATCHED
 

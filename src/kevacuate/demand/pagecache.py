@@ -6,7 +6,8 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 (``mm_filemap_get_pages``) or maps (``mm_filemap_fault``, ``_map_pages``).
 
 * A folio that a reclaimer deletes leaves shadows (:mod:`.shadows`); any other deletion is the workload's, and takes with it the
-  shadows next to it in the file.
+  shadows next to it in the file. One that leaves nothing of the file in the page cache takes all of the file's: it is truncated,
+  removed or invalidated (posix_fadvise). Approximate where that was done to the part with cached pages alone.
 * A folio that is added where shadows of one folio lie is read again: its ALLOC row, at most BACK rows back, names them. Where
   pages of several folios lie, or of a part of it alone, GATHER rows before the ALLOC row make them one.
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
@@ -23,20 +24,23 @@ from kevacuate.demand import objects as ob
 from kevacuate.demand.objects import Tables, emit, i64
 from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_ANON, CLASS_KERNEL, mix, page_class
 from kevacuate.demand.shadows import (
+    CACHED_PAGES,
+    INDEX_BITS,
+    INDEXES,
     NO_FILE,
+    count_in_file,
     enter,
+    file_count,
     find_place,
     first_shadow,
     forget_shadow,
     leave,
     new_shadows,
+    truncate_file,
     truncate_shadow,
 )
 from kevacuate.jit import part
 from kevacuate.recording.demand import DemandChunk
-
-INDEX_BITS = 30
-"""Pages of a file that have a key of their own: files of up to 4 TiB."""
 
 BACK = 64
 """How many rows back a folio's ALLOC row is looked for when it is added to the page cache: nearly always it is the last row."""
@@ -61,9 +65,9 @@ _Q_NO_FILE = ob.Q["reclaimed_without_file"]
 def page_key(inode: int, device: int, index: int) -> int:
     """The key of a file's page, neighbours' keys being neighbours; 0 and NO_FILE are nobody's.
 
-    Exact for the files of one device with inode numbers below 2**32 and fewer than 2**INDEX_BITS pages; others may share a key.
+    Exact for the files of one device with inode numbers below 2**32 and at most INDEXES pages; others may share a key.
     """
-    return (mix(inode, device & 0xFFFFFFFF) << INDEX_BITS | (index & ((1 << INDEX_BITS) - 1))) + 2
+    return (mix(inode, device & 0xFFFFFFFF) << INDEX_BITS | index % INDEXES) + 2
 
 
 @part
@@ -191,6 +195,9 @@ def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
             found = True
             truncate_shadow(s, out, -1 - i64(s.cache_value[at]))
         if obj >= 0:
+            at = find_place(s, key + i)
+            if s.cache_key[at] == 0 or i64(s.cache_value[at]) < 0:
+                count_in_file(s, key, i64(CACHED_PAGES), i64(1))
             enter(s, key + i, obj)
     if obj >= 0:
         s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_CACHED
@@ -217,10 +224,15 @@ def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, recla
     if not 0 <= order <= ob.MAX_ORDER or not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     for i in range(1 << order):
+        at = find_place(s, key + i)
+        if s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0:
+            count_in_file(s, key, i64(CACHED_PAGES), i64(-1))
         leave(s, key + i)
     if not reclaims:
         _truncate_neighbours(s, out, key, i64(-1))
         _truncate_neighbours(s, out, key + (1 << order) - 1, i64(1))
+        if file_count(s, key, i64(CACHED_PAGES)) == 0:
+            truncate_file(s, out, key)
     elif i64(s.owner[pfn]) >= ob.FREE_CODE:  # FREE_CODE: perhaps an object that was moved nobody knows where
         shadow = new_shadows(s, out, order, key)
         s.shadow_of[pfn] = shadow

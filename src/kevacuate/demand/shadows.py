@@ -19,6 +19,19 @@ from kevacuate.records import Words
 NO_FILE = 1
 """Key of a shadow of whose file nothing is known: no place of the page cache has it."""
 
+INDEX_BITS = 30
+"""Bits of a key that tell the pages of a file: files of up to 4 TiB."""
+
+INDEXES = (1 << INDEX_BITS) - 2048
+"""Pages whose keys are exact; what follows is room behind the largest folio, and the two places below."""
+
+CACHED_PAGES = (1 << INDEX_BITS) - 1
+FILE_SHADOWS = (1 << INDEX_BITS) - 2
+"""Places of a file that stand for no page: how many of its pages are in the page cache, and how many shadows it has."""
+
+MOST_GIVEN_UP = 1 << 14
+"""Shadows that one event gives up at most: its rows have to fit (reconstruct.MARGIN)."""
+
 _Q_TRUNCATED = ob.Q["truncated"]
 _Q_FORGOTTEN = ob.Q["shadows_forgotten"]
 _Q_PEAK = ob.Q["peak_shadows"]
@@ -79,6 +92,29 @@ def leave(s: Tables, key: int) -> None:
 
 
 @part
+def file_place(key: int, what: int) -> int:
+    """The key of CACHED_PAGES or FILE_SHADOWS of the file that the page with that key is of."""
+    return ((key - 2) >> INDEX_BITS << INDEX_BITS | what) + 2
+
+
+@part
+def file_count(s: Tables, key: int, what: int) -> int:
+    """CACHED_PAGES or FILE_SHADOWS of that page's file."""
+    at = find_place(s, file_place(key, what))
+    return i64(s.cache_value[at]) if s.cache_key[at] != 0 else i64(0)
+
+
+@part
+def count_in_file(s: Tables, key: int, what: int, more: int) -> None:
+    """Change that count; one that comes to 0 leaves no entry."""
+    count = file_count(s, key, what) + more
+    if count > 0:
+        enter(s, file_place(key, what), count)
+    else:
+        leave(s, file_place(key, what))
+
+
+@part
 def first_shadow(s: Tables, shadow: int) -> int:
     """The first shadow of the folio that this one was a page of."""
     for order in range(ob.MAX_ORDER + 1):
@@ -94,6 +130,7 @@ def forget_shadow(s: Tables, shadow: int) -> None:
     key = i64(s.shadow_key[shadow])
     s.shadow_key[shadow] = 0
     if key != NO_FILE and key != 0:
+        count_in_file(s, key, i64(FILE_SHADOWS), i64(-1))
         at = find_place(s, key)
         if s.cache_key[at] == key and i64(s.cache_value[at]) == -1 - shadow:
             leave(s, key)
@@ -127,6 +164,21 @@ def truncate_shadow(s: Tables, out: DemandChunk, shadow: int) -> None:
 
 
 @part
+def truncate_file(s: Tables, out: DemandChunk, key: int) -> None:
+    """Give up the shadows of that page's file: at most MOST_GIVEN_UP of them."""
+    left = min(file_count(s, key, i64(FILE_SHADOWS)), i64(MOST_GIVEN_UP))
+    file = (key - 2) >> INDEX_BITS
+    shadow = i64(1)
+    while left > 0 and shadow < i64(s.g[ob.G_SHADOWS]):
+        found = i64(s.shadow_key[shadow])
+        if found > NO_FILE and (found - 2) >> INDEX_BITS == file:
+            before = file_count(s, key, i64(FILE_SHADOWS))
+            truncate_shadow(s, out, shadow)
+            left -= before - file_count(s, key, i64(FILE_SHADOWS))
+        shadow += 1
+
+
+@part
 def new_shadows(s: Tables, out: DemandChunk, order: int, key: int) -> int:
     """Numbers for the pages of a folio that is being reclaimed; returns the first, 0 if no folio is that large.
 
@@ -145,6 +197,8 @@ def new_shadows(s: Tables, out: DemandChunk, order: int, key: int) -> int:
     for i in range(size):
         s.shadow_order[first + i] = ob.SHADOW_TAIL
         s.shadow_key[first + i] = NO_FILE if key == NO_FILE else key + i
+    if key != NO_FILE:
+        count_in_file(s, key, i64(FILE_SHADOWS), size)
     s.shadow_order[first] = order
     s.g[ob.G_SHADOW] = first + size
     s.q[_Q_PEAK] = max(i64(s.q[_Q_PEAK]), first + size)

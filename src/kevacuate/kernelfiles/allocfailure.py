@@ -10,6 +10,7 @@ the kernel prints it; else each zone goes to the oldest report that lacks it, in
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -60,9 +61,17 @@ _BEGINS = (
 )  # fmt: skip
 _STARTS = re.compile(
     rb"page(?: |\xc2\xa0)allocation|invoked(?: |\xc2\xa0)oom-killer|vmalloc|Killed process|oom-kill:|ut of memory|Mem-Info:|"
-    rb'"MESSAGE" ?: ?\[ ?\d'
+    rb'"MESSAGE" ?: ?\[ ?\d|cma_alloc: |Unable to allocate memory on node|order allocation failed|lowmemorykiller: (?:K|send)'
 )
 """Found in every line that is read while no report is open: looked for before anything else."""
+
+OTHERS = {
+    "cma_alloc failed": re.compile(r"\bcma_alloc: (?:.{0,64}: )?alloc failed"),
+    "SLUB unable to allocate": re.compile(r"\bSLUB: Unable to allocate memory on node"),
+    "lowmemorykiller": re.compile(r"\blowmemorykiller: (?:Killing |send)"),
+    "Linux 2.4, no report": re.compile(r"\b\d{1,2}-order allocation failed \(gfp="),
+}
+"""Lines that tell of a failed allocation and are no report (mm/cma.c, mm/slub.c, drivers/staging/android until 4.11)."""
 
 _REST = re.compile(rf",? *{_MASK}")
 _NODEMASK = re.compile(r"nodemask=\(?([\d,-]{1,200}|null)\)?")
@@ -186,6 +195,8 @@ class Reader:
         """The kernel that the log last named."""
         self.shown = 0
         """How often memory was shown (Mem-Info) though no report had begun: asked for by sysrq, or the first line is lost."""
+        self.others: Counter[str] = Counter()
+        """Lines of :data:`OTHERS`."""
         self._open: list[Report] = []
         self._last: dict[str, _Pending] = {}
 
@@ -219,6 +230,7 @@ class Reader:
             return
         for report in self._open:
             report.lines += 1
+        self.others.update(name for name, form in OTHERS.items() if form.search(line.text))
         self.shown += not self._open and line.text.startswith("Mem-Info:")
         if oom.is_oom_line(line.text):
             yield from self._oom_line(line)

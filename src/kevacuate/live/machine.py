@@ -75,6 +75,7 @@ class LiveSource:
         self.interval = interval
         self.order = procfs.pageblock_order(_text("pagetypeinfo"))
         self.began = time.clock_gettime(time.CLOCK_MONOTONIC)
+        self.stalls = stalls
         self.flags = FlagSweep(machine_blocks(_text("zoneinfo"), self.order), self.order)
         try:
             self.tap = ExtfragTap(self.began, stalls.add if stalls else None)
@@ -142,6 +143,7 @@ class LiveSource:
             pageblock_order=self.order,
             mixed=self.flags.mixed(cached) if self.flags.sweeps else None,
             held=self.held,
+            waits=self.stalls.to_json() if self.stalls else None,
         )
 
     def seek(self, moments: int) -> None:

@@ -6,11 +6,14 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kevacuate.kernel.versions import ANY_KERNEL, KernelRange, parse_version
+from kevacuate.measure.rescans import RescanCounter
 from kevacuate.measure.stallfigures import failed
 from kevacuate.measure.stalls import STALL_NAMES, WAITS, StallCounter
 from kevacuate.measure.wakes import WakeCounter
@@ -19,6 +22,9 @@ from kevacuate.recording.schema import COLUMN_TYPES, VALUE_COLUMNS, EventChunk
 
 BUCKETS = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 """Upper bounds in seconds of the histogram of stalls; the last bucket has none."""
+
+MOST_NAMES = 4096
+"""Tasks whose names are kept; the oldest are forgotten."""
 
 _LINE = re.compile(
     r"^\s*(?P<task>.*)-(?P<pid>\d{1,9})\s+\[(?P<cpu>\d{1,5})\]\s+\S+\s+(?P<seconds>\d{1,12})\.(?P<fraction>\d{6}): "
@@ -40,6 +46,10 @@ class StallFeed:
         Those that failed by kind (:func:`kevacuate.measure.stallfigures.failed`).
     wakes : WakeCounter
         Wakes of kswapd and kcompactd.
+    rescans : RescanCounter
+        Compaction in circles, as far as its begins and ends tell.
+    names : dict of int to str
+        Of the tasks that wait or wake, as their last line has it. Not to be trusted: any process chooses its name.
     unread : int
         Lines of such events that could not be read.
     """
@@ -50,6 +60,8 @@ class StallFeed:
         self._parsers: dict[str, EventParser] = event_parsers(zones, Names(kernel=kernel))
         self._stalls = StallCounter(follow=False)
         self.wakes = WakeCounter()
+        self.rescans = RescanCounter()
+        self.names: dict[int, str] = {}
         self.buckets = np.zeros((WAITS, len(BUCKETS) + 1), np.int64)
         self.seconds = [0.0] * WAITS
         self.failed = [0] * WAITS
@@ -69,6 +81,7 @@ class StallFeed:
             }
         )
         self.wakes.add(chunk)
+        self.rescans.add(chunk)
         self._stalls.add(chunk)
         self._count(self._stalls.take())
 
@@ -87,7 +100,23 @@ class StallFeed:
         except (ValueError, OverflowError):
             self.unread += 1
             return None
+        self.names.pop(row[2], None)
+        self.names[row[2]] = match["task"]
+        if len(self.names) > MOST_NAMES:
+            del self.names[next(iter(self.names))]
         return row
+
+    def to_json(self) -> dict[str, Any]:
+        """Stalls, wakes and rescans so far, named as triage names them (:func:`kevacuate.observe.stalls.Waits.result`)."""
+        counts = self.buckets.sum(axis=1).tolist()
+        kinds = zip(STALL_NAMES[:WAITS], counts, self.seconds, self.failed, strict=True)
+        stalls = {
+            name: {"count": count, "total_ns": round(seconds * 1e9), "failed": number}
+            for name, count, seconds, number in kinds
+        }
+        rescans = deepcopy(self.rescans)  # its streaks go on
+        rescans.finish()
+        return {**stalls, **self.wakes.result(self.names), "rescans": rescans.result(0)}
 
     def _count(self, stalls: npt.NDArray[np.void]) -> None:
         """Enter stalls in the histogram."""

@@ -8,8 +8,10 @@ never parsed.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from kevacuate.live.view import CONTENTS, Extfrag, Queued, View
 from kevacuate.measure.frames import CONTENT_ABSENT, CONTENT_RESERVED
 from kevacuate.measure.holders import UNCLEAR, HeldBlocks
 from kevacuate.recording import Lost
+from kevacuate.reports.bars import duration
 
 LETTERS = dict(zip(CONTENTS, ".mURX-i x?", strict=True))
 """A block's letter: free, movable, unmovable, reclaimable, mixed, reserved, in use, absent, unclear, not read yet."""
@@ -156,6 +159,8 @@ def _legend(view: View, size: int, width: int) -> list[Text]:
         parts.append(Text(f"mixed: {view.mixed.words()}"))
     if view.held is not None:
         parts.append(Text(held_words(view.held)))
+    if view.waits is not None:
+        parts += [Text(words) for words in wait_words(view.waits)]
     hidden = len(_with_memory(view)[0]) < int((view.content != CONTENT_ABSENT).sum())
     one = f"1 block of {_pages(1 << view.pageblock_order)}"
     words = [f"a letter: {one if size == 1 else f'the worst of {size} blocks'}"]
@@ -180,6 +185,32 @@ def held_words(held: HeldBlocks) -> str:
     rows = [row for row in held.rows if row.blocks and row.holder.kind != UNCLEAR]
     by = ", ".join(f"{row.holder.kind} {row.blocks:,}" for row in rows)
     return f"held {held.blocks['held']:,}" + (f" by: {by}" if by else "")
+
+
+def wait_words(waits: Mapping[str, Any]) -> list[str]:
+    """Stalls, wakes and rescans so far, as far as there were any: how often, and who asked for most."""
+    words = []
+    for name, label in (("direct_reclaim", "direct reclaim"), ("direct_compaction", "direct compaction")):
+        row = waits[name]
+        if row["count"]:
+            words.append(f"{label} {row['count']:,}, {duration(row['total_ns'])}, failed {row['failed']:,}")
+    for name in ("kswapd", "kcompactd"):
+        wakes = waits[f"{name}_wakes"]
+        if wakes["count"]:
+            words.append(f"{name} woken {wakes['count']:,}: {_wake(wakes['requests'][0])}")
+    for scanner, row in waits["rescans"].items():
+        if (worst := row["worst"]) is not None:
+            words.append(
+                f"compaction in circles: {scanner} at pfn {worst['first_pfn']:#x}, {worst['scans']:,} times"
+            )
+    return words
+
+
+def _wake(row: Mapping[str, Any]) -> str:
+    """The request that woke most, and who asked."""
+    who = ", ".join(f"{clean(task['task'] or str(task['pid']))} {task['count']:,}" for task in row["tasks"])
+    what = "boosted watermark" if row.get("boosted") else f"order {row['order']}"
+    return f"{what}{' as vmalloc asks' if row.get('as_vmalloc') else ''} {row['count']:,} ({who})"
 
 
 def _pages(pages: int) -> str:

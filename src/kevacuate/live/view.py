@@ -112,6 +112,8 @@ class View:
         How many blocks are mixed, where that is not the number of those with that content.
     held : HeldBlocks or None
         Which blocks are held and by what, as page flags tell; where they were read.
+    waits : dict or None
+        Stalls, wakes and rescans so far (:meth:`kevacuate.live.stallfeed.StallFeed.to_json`), of a running kernel.
     """
 
     title: str
@@ -127,6 +129,7 @@ class View:
     ended: bool = False
     mixed: Bounds | None = None
     held: HeldBlocks | None = None
+    waits: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -144,6 +147,7 @@ class View:
             "would_queue": [one.as_dict() for one in self.queued],
             **({"mixed_blocks": self.mixed._asdict()} if self.mixed is not None else {}),
             **({"held": self.held.to_json()} if self.held is not None else {}),
+            **({"waits": self.waits} if self.waits is not None else {}),
             **self.extra,
         }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The record of the model's verdicts against kernels that were really booted: ``data/trust.json``, and when a row earns trust.
 
-``docs/generate_trust.py`` makes it (:func:`kevacuate.reports.comparison.worth.record_of`).
+``docs/generate_trust.py`` makes it (its ``record_of``).
 """
 
 from __future__ import annotations

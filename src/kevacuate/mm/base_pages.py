@@ -61,9 +61,14 @@ def unused_ids(s: View, first: int, order: int) -> bool:
 
 @part(cold=True)
 def find_ids(s: View, order: int) -> int:
-    """The first of 2**order ids, a multiple of that, which nobody has (next fit); -1 if there are none."""
+    """The first of 2**order ids, a multiple of that, which nobody has; -1 if there are none.
+
+    Next fit, begun anew once it has come to the upper half, which stays free for large objects while the lower has room.
+    """
     count = s.stat.nr_base_pages >> order
     at = s.stat.next_base_page >> order
+    if 2 * s.stat.next_base_page >= s.stat.nr_base_pages:
+        at = 0
     for _ in range(count):
         if at >= count:
             at = 0
@@ -80,5 +85,7 @@ def spare_ids(s: View) -> bool:
     largest = s.cfg.max_page_order
     if s.stat.spare_base_page >= 0 and unused_ids(s, s.stat.spare_base_page, largest):
         return True
+    following = s.stat.next_base_page + 0
     s.stat.spare_base_page = find_ids(s, largest)
+    s.stat.next_base_page = following  # nobody has taken those
     return s.stat.spare_base_page >= 0

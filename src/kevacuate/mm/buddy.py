@@ -10,6 +10,7 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import hooked, hooked_free_one_page
 from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
 
 
@@ -228,6 +229,8 @@ def free_one_page_merge(s: View, z: int, pfn: int, order: int, mt: int, fpi: int
         pfn &= buddy
         order += 1
     tail = fpi & k.FPI_TO_TAIL != 0 or buddy_merge_likely(s, z, pfn, buddy, order, pageblock_order)
+    if hooked(s, k.HOOK_FREE_ONE_PAGE):
+        tail = hooked_free_one_page(s, z, pfn, order, mt, fpi, tail)
     if tail:
         s.stat.tail_placed += 1
     add_to_free_list(s, z, pfn, order, mt, tail)

@@ -6,7 +6,9 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm.due import next_due
 from kevacuate.mm.evacuate import evacuate_pageblock
+from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import policy_work
 from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.pcp import decay_pcp_high
@@ -36,8 +38,12 @@ def advance(s: View, t: int) -> None:
             kswapd_step(s, which - workers)
         elif which < workers + nodes + s.cfg.nr_cpus:
             vmstat_update(s, which - workers - nodes)
-        else:
+        elif which < workers + 2 * nodes + s.cfg.nr_cpus:
             kcompactd_step(s, which - workers - nodes - s.cfg.nr_cpus)
+        else:
+            policy_work(s)
+            for z in range(s.cfg.nr_zones):
+                irq_work_run(s, z)
         due, which = next_due(s)
     s.stat.next_due = due
     s.stat.now = max(t, s.stat.now)

@@ -302,3 +302,36 @@ COMPACT_NAMES = {
     7: "contended",
     8: "success",
 }
+
+# Hooks of a policy (mm/hooks.py): bits of cfg.hooks and places in cfg.hook. Their names are those of kevacuate.policy.Hooks.
+HOOK_GFP_MIGRATETYPE = 0
+HOOK_RMQUEUE = 1
+HOOK_FIND_SUITABLE_FALLBACK = 2
+HOOK_SHOULD_TRY_CLAIM_BLOCK = 3
+HOOK_TRY_TO_CLAIM_BLOCK = 4
+HOOK_FREE_ONE_PAGE = 5
+HOOK_NR_PCP_ALLOC = 6
+HOOK_BLOCK_CLAIMED = 7
+HOOK_PAGE_STOLEN = 8
+HOOK_WORKER = 9
+NR_HOOKS = 10
+
+# What the hook try_to_claim_block may answer.
+REFUSE = 0
+CLAIM = 1
+MAINLINE_RULE = -1
+
+# What the hook rmqueue may answer besides a migratetype.
+TRY_CLAIM = 16
+TRY_STEAL = 17
+TRY_END = -1
+MOST_TURNS = 8
+
+# What may be wrong with a hook: it ended in an exception, returned what is none of its answers, or asked what it may not.
+HOOK_RAISED = 1
+HOOK_BAD_VALUE = 2
+HOOK_BAD_ARGUMENT = 3
+HOOK_NOT_HERE = 4
+LONGEST_SLEEP = 1 << 50  # ns that a policy's worker may sleep: 13 days
+HOOK_FAILED = -(1 << 62)
+"""What stands for the answer of a hook that failed: mainline's is taken."""

@@ -10,7 +10,7 @@ from kevacuate.mm.fields import View
 
 @part
 def next_due(s: View) -> tuple[int, int]:
-    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds."""
+    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds, a policy's worker."""
     due = NEVER
     which = -1
     workers = s.cfg.nr_workers
@@ -36,4 +36,7 @@ def next_due(s: View) -> tuple[int, int]:
             if t < due:
                 due = t
                 which = workers + nodes + s.cfg.nr_cpus + i
+    if s.stat.policy_due < due:
+        due = s.stat.policy_due
+        which = workers + 2 * nodes + s.cfg.nr_cpus
     return due, which

@@ -98,7 +98,7 @@ def evacuate_work_fn(s: View, worker: Worker) -> None:
     worker.item = item
     start = item_start_pfn(s, worker)
     worker.isolated = worker.reclaimed = worker.migrated = worker.failed = worker.nr_migratepages = 0
-    if get_pfnblock_migratetype(s, start) == k.MIGRATE_MOVABLE:
+    if get_pfnblock_migratetype(s, start) == k.MIGRATE_MOVABLE and s.item[item].movable == 0:
         s.stat.skipped += 1
         log_event(s, k.L_EVAC_SKIPPED, start, 0, 0, 0, item)
         finish_work(s, worker, s.cfg.work_ns)

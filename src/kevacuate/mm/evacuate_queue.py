@@ -68,6 +68,7 @@ def queue_pageblock_evacuate(s: View, z: int, pfn: int) -> None:
     new.zone = z
     new.start_pfn = pfn
     new.queued = s.stat.now
+    new.movable = 0
     new.next = s.node[node].evacuate_pending
     s.node[node].evacuate_pending = item
     s.stat.queued += 1

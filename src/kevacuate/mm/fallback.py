@@ -22,6 +22,7 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import ask, hook_wrong, hooked, hooked_event, hooked_should_try_claim, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 
@@ -39,8 +40,8 @@ def fallback_type(start_type: int, i: int) -> int:
 
 
 @part(inline=True)
-def should_try_claim_block(s: View, order: int, start_type: int) -> bool:
-    """Whether a claim from *order* is allowed: only small movable requests are refused (:2205)."""
+def may_try_claim(s: View, order: int, start_type: int) -> bool:
+    """Mainline's answer to :func:`should_try_claim_block`: only small movable requests are refused (:2205)."""
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order or order >= pageblock_order // 2:
         return True
@@ -48,10 +49,44 @@ def should_try_claim_block(s: View, order: int, start_type: int) -> bool:
 
 
 @part(inline=True)
+def should_try_claim_block(s: View, order: int, start_type: int) -> bool:
+    """Whether a claim from *order* is allowed: as mainline or the policy says."""
+    allowed = may_try_claim(s, order, start_type)
+    if hooked(s, k.HOOK_SHOULD_TRY_CLAIM_BLOCK):
+        return hooked_should_try_claim(s, order, start_type, allowed)
+    return allowed
+
+
+@part(cold=True)
+def hooked_fallback(s: View, z: int, order: int, start_type: int, claimable: bool, mainline: int) -> int:
+    """The policy's answer to :func:`find_suitable_fallback`: another type that has a chunk of *order*, or why there is none."""
+    mt = ask(s, k.HOOK_FIND_SUITABLE_FALLBACK, z, order, start_type, int(claimable), mainline, 0)
+    if mt == k.HOOK_FAILED:
+        return mainline
+    if mt == k.FALLBACK_EMPTY or (mt == k.FALLBACK_NOCLAIM and claimable):
+        return mt
+    if 0 <= mt < k.MIGRATE_PCPTYPES and mt != start_type:
+        head = free_list(s, z, order, mt)
+        if s.link[2 * head] != head:
+            return mt
+    hook_wrong(s, k.HOOK_FIND_SUITABLE_FALLBACK, k.HOOK_BAD_VALUE, mt)
+    return mainline
+
+
+@part(inline=True)
 def find_suitable_fallback(s: View, z: int, order: int, start_type: int, claimable: bool) -> int:
     """The first fallback type with a free chunk of *order*, or FALLBACK_EMPTY, FALLBACK_NOCLAIM (:2254)."""
     if claimable and not should_try_claim_block(s, order, start_type):
         return k.FALLBACK_NOCLAIM
+    mt = first_fallback(s, z, order, start_type)
+    if hooked(s, k.HOOK_FIND_SUITABLE_FALLBACK):
+        return hooked_fallback(s, z, order, start_type, claimable, mt)
+    return mt
+
+
+@part(inline=True)
+def first_fallback(s: View, z: int, order: int, start_type: int) -> int:
+    """The first fallback type with a free chunk of *order*, or FALLBACK_EMPTY."""
     if s.zone[z].free_area[order] == 0:
         return k.FALLBACK_EMPTY
     for i in range(2):
@@ -82,6 +117,8 @@ def claim_whole_block(
     account_freepages(s, z, -(1 << current_order), block_type)
     change_pageblock_range(s, pfn, current_order, start_type)
     account_freepages(s, z, expand(s, z, pfn, order, current_order, start_type), start_type)
+    if hooked(s, k.HOOK_BLOCK_CLAIMED):
+        hooked_event(s, k.HOOK_BLOCK_CLAIMED, z, pfn, current_order, start_type, block_type)
     return pfn
 
 
@@ -154,6 +191,11 @@ def try_to_claim_block(
     """
     if claim_refused(s, pfn):
         return -1
+    verdict = k.MAINLINE_RULE
+    if hooked(s, k.HOOK_TRY_TO_CLAIM_BLOCK):
+        verdict = hooked_verdict(s, z, pfn, current_order, start_type, block_type)
+        if verdict == k.REFUSE:
+            return -1
     pageblock_order = s.cfg.pageblock_order
     if current_order >= pageblock_order:
         return claim_whole_block(s, z, pfn, current_order, order, start_type, block_type)
@@ -162,7 +204,7 @@ def try_to_claim_block(
     if not block_in_zone(s, z, start_pfn):
         return -1
     free, movable = prep_move_freepages_block(s, z, start_pfn)
-    claimed = enough_to_claim(s, start_type, block_type, free, movable)
+    claimed = verdict == k.CLAIM or enough_to_claim(s, start_type, block_type, free, movable)
     log_event(
         s, k.L_EVAC_CLAIM, start_pfn, pack_types(start_type, block_type), free, movable, 1 if claimed else 0
     )
@@ -172,6 +214,8 @@ def try_to_claim_block(
     move_freepages_block_list(s, z, start_pfn, block_type, start_type)
     set_pageblock_migratetype(s, start_pfn, start_type)
     queue_claimed_block(s, z, start_pfn, start_type, block_type)
+    if hooked(s, k.HOOK_BLOCK_CLAIMED):
+        hooked_event(s, k.HOOK_BLOCK_CLAIMED, z, start_pfn, current_order, start_type, block_type)
     return rmqueue_smallest(s, z, order, start_type)
 
 
@@ -207,7 +251,34 @@ def rmqueue_steal(s: View, z: int, order: int, start_type: int) -> int:
         pfn = s.link[2 * free_list(s, z, current_order, mt)] + 0
         page_del_and_expand(s, z, pfn, order, current_order, mt)
         count_extfrag(s, pfn, order, current_order, start_type, mt)
+        if hooked(s, k.HOOK_PAGE_STOLEN):
+            hooked_event(s, k.HOOK_PAGE_STOLEN, z, pfn, order, start_type, mt)
         return pfn
+    return -1
+
+
+@part(cold=True)
+def rmqueue_turns(s: View, z: int, order: int, mt: int, alloc_flags: int) -> int:
+    """What the policy says to try, turn by turn, until that gives a page; -1 if nothing does."""
+    for turn in range(k.MOST_TURNS):
+        what = ask(s, k.HOOK_RMQUEUE, z, order, mt, alloc_flags, turn, 0)
+        if what == k.HOOK_FAILED:
+            return rmqueue_mainline(s, z, order, mt, alloc_flags, k.RMQUEUE_NORMAL)[0]
+        pfn = -1
+        if what == k.TRY_END:
+            return -1
+        if what == mt or (what == k.MIGRATE_CMA and alloc_flags & k.ALLOC_CMA):
+            pfn = rmqueue_smallest(s, z, order, what)
+        elif what == k.TRY_CLAIM:
+            pfn = rmqueue_claim(s, z, order, mt, alloc_flags)
+            s.stat.mode[k.RMQUEUE_CLAIM] += 1 if pfn >= 0 else 0
+        elif what == k.TRY_STEAL:
+            pfn = rmqueue_steal(s, z, order, mt)
+            s.stat.mode[k.RMQUEUE_STEAL] += 1 if pfn >= 0 else 0
+        else:
+            hook_wrong(s, k.HOOK_RMQUEUE, k.HOOK_BAD_VALUE, what)
+        if pfn >= 0:
+            return pfn
     return -1
 
 
@@ -234,6 +305,14 @@ def rmqueue_fallback(s: View, z: int, order: int, mt: int, alloc_flags: int, mod
 
 @part(inline=True)
 def rmqueue_mode(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
+    """__rmqueue, or what the policy tries in its place, which remembers no mode. Returns (page or -1, mode)."""
+    if hooked(s, k.HOOK_RMQUEUE):
+        return rmqueue_turns(s, z, order, mt, alloc_flags), mode
+    return rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
+
+
+@part(inline=True)
+def rmqueue_mainline(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
     """__rmqueue: CMA balance, then from the remembered mode on (:2454). Returns (page or -1, mode)."""
     zone = s.zone[z]
     if alloc_flags & k.ALLOC_CMA and zone.nr_free_cma > zone.nr_free_pages // 2:

@@ -24,6 +24,7 @@ from kevacuate.mm.fallback import (
     should_try_claim_block,
 )
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import hooked, hooked_event, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
 from kevacuate.mm.watermark import boost_watermark
 
@@ -66,7 +67,9 @@ def move_freepages_block_counting(s: View, z: int, pfn: int, old_mt: int, new_mt
 
 
 @part(cold=True)
-def steal_block(s: View, z: int, pfn: int, start_type: int, block_type: int) -> tuple[bool, int]:
+def steal_block(
+    s: View, z: int, pfn: int, order: int, start_type: int, block_type: int, verdict: int
+) -> tuple[bool, int]:
     """Move the free pages of *pfn*'s block, then retype it if enough of it is free or alike (6.1:2825).
 
     Returns (whether pages moved, whether the block was retyped).
@@ -76,13 +79,15 @@ def steal_block(s: View, z: int, pfn: int, start_type: int, block_type: int) -> 
     free, movable = move_freepages_block_counting(s, z, pfn, block_type, start_type)
     if free == 0:
         return False, False
-    claimed = enough_to_claim(s, start_type, block_type, free, movable)
+    claimed = verdict == k.CLAIM or enough_to_claim(s, start_type, block_type, free, movable)
     log_event(
         s, k.L_EVAC_CLAIM, block, pack_types(start_type, block_type), free, movable, 1 if claimed else 0
     )
     if claimed:
         set_pageblock_migratetype(s, block, start_type)
         queue_claimed_block(s, z, block, start_type, block_type)
+        if hooked(s, k.HOOK_BLOCK_CLAIMED):
+            hooked_event(s, k.HOOK_BLOCK_CLAIMED, z, block, order, start_type, block_type)
     else:
         s.stat.claim_refused += 1
     return True, claimed
@@ -98,14 +103,19 @@ def steal_suitable_fallback(
     """
     block_type = get_pfnblock_migratetype(s, pfn)
     done = STOLEN_CHUNK
-    if block_type != k.MIGRATE_HIGHATOMIC:
+    verdict = k.MAINLINE_RULE
+    if hooked(s, k.HOOK_TRY_TO_CLAIM_BLOCK):
+        verdict = hooked_verdict(s, z, pfn, current_order, start_type, block_type)
+    if block_type != k.MIGRATE_HIGHATOMIC and verdict != k.REFUSE:
         if current_order >= s.cfg.pageblock_order:
             change_pageblock_range(s, pfn, current_order, start_type)
             done = STOLEN_WHOLE_BLOCK
+            if hooked(s, k.HOOK_BLOCK_CLAIMED):
+                hooked_event(s, k.HOOK_BLOCK_CLAIMED, z, pfn, current_order, start_type, block_type)
         else:
             boost_watermark(s, z, alloc_flags)
             if should_try_claim_block(s, current_order, start_type):
-                moved, claimed = steal_block(s, z, pfn, start_type, block_type)
+                moved, claimed = steal_block(s, z, pfn, current_order, start_type, block_type, verdict)
                 if moved:
                     return STOLEN_BLOCK if claimed else STOLEN_CHUNK
     move_to_free_list(s, z, pfn, current_order, list_mt, start_type)
@@ -115,7 +125,7 @@ def steal_suitable_fallback(
 @part
 def find_smallest_fallback(s: View, z: int, order: int, start_type: int) -> int:
     """The smallest sufficient order at which another type has a chunk (6.1:3081); there is one."""
-    while find_suitable_fallback(s, z, order, start_type, False) < 0:
+    while order < s.cfg.max_page_order and find_suitable_fallback(s, z, order, start_type, False) < 0:
         order += 1
     return order
 
@@ -141,10 +151,14 @@ def rmqueue_fallback_move(s: View, z: int, order: int, start_type: int, alloc_fl
     ):
         current_order = find_smallest_fallback(s, z, order, start_type)
     mt = find_suitable_fallback(s, z, current_order, start_type, False)
+    if mt < 0:
+        return False
     pfn = s.link[2 * free_list(s, z, current_order, mt)] + 0
     kind = steal_suitable_fallback(s, z, pfn, current_order, start_type, mt, alloc_flags)
     count_extfrag(s, pfn, order, current_order, start_type, mt)
     s.stat.mode[k.RMQUEUE_STEAL if kind == STOLEN_CHUNK else k.RMQUEUE_CLAIM] += 1
+    if kind == STOLEN_CHUNK and hooked(s, k.HOOK_PAGE_STOLEN):
+        hooked_event(s, k.HOOK_PAGE_STOLEN, z, pfn, order, start_type, mt)
     return True
 
 

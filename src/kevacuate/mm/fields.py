@@ -16,6 +16,7 @@ from kevacuate.mm.constants import (
     COMPACT_CLUSTER_MAX,
     EXIT_NAMES,
     FOLIO_BATCH_SIZE,
+    NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
     NR_ZONE_TYPES,
@@ -100,6 +101,9 @@ class Config(Record):
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
     shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
     shrink_active_ns: int  #: of an active one
+    kswapd_slice_ns: (
+        int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
+    )
     dirty_expire: int  #: after how long a dirty folio is written, ns
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
@@ -140,6 +144,8 @@ class Config(Record):
     skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
     boost_wakes_all: int
     lists_follow_blocks: int
+    hooks: int  #: which hooks a policy has: a bit each (HOOK_*)
+    hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
 
 
 class Counters(Record):
@@ -148,6 +154,8 @@ class Counters(Record):
     now: int
     next_due: int  #: when :func:`kevacuate.mm.clock.advance` has something to do
     cpu: int  #: the CPU that acts
+    late: int  #: how much later than recorded tasks are, as kswapd had their CPU, ns
+    row_t: int  #: recorded time of the demand's last row, ns
     nr_log: (
         int  #: records written to ``log`` since it was last taken (more than the capacity: some were lost)
     )
@@ -268,6 +276,12 @@ class Counters(Record):
     slowpath_exit: Words = words(
         len(EXIT_NAMES)
     )  #: requests of a closed loop by how they left the slow path (EXIT_*)
+    running_hook: int  #: the hook that runs, plus one; 0: none
+    hook_error: int  #: what was wrong with a hook (HOOK_*): none is asked from then on,
+    failed_hook: int  #: which one it was,
+    hook_value: int  #: what it returned, the argument that was refused, or where its exception is told
+    policy_due: int  #: when the policy's worker runs next
+    policy_runs: int  #: how often it has run
 
 
 class Node(Record):
@@ -286,6 +300,7 @@ class Node(Record):
     kswapd_reclaim_order: int  #: the order that balance_pgdat returns,
     kswapd_run_highest_zoneidx: int  #: the highest zone index
     kswapd_failures: int  #: runs in a row that reclaimed nothing
+    kswapd_slice: int  #: what is left of its slice of the CPU, ns
     nr_lru: Words = words(4 * NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
     nr_isolated_file: int
     nonresident_age: int
@@ -443,6 +458,7 @@ class EvacuateItem(Record):
     start_pfn: int
     next: int  #: the next item of the list it is on, -1: none
     queued: int  #: when
+    movable: int  #: whether it is evacuated though its block is movable: a policy asked for that
 
 
 class LogRecord(Record):

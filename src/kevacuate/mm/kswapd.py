@@ -249,13 +249,29 @@ def balance_pgdat_ends(s: View, node: int, pgdat: Node, sc: ScanControl) -> None
 
 
 @part
+def until_next_round(s: View, pgdat: Node, ns: int) -> int:
+    """How long after a round's beginning the next one begins, in ns, if the round takes *ns*.
+
+    Tasks that share kswapd's CPU wait meanwhile. After each of its slices they have as long a slice of their own.
+    """
+    if s.cfg.kswapd_slice_ns == 0:
+        return ns
+    s.stat.late += ns
+    pgdat.kswapd_slice -= ns
+    if pgdat.kswapd_slice > 0:
+        return ns
+    pgdat.kswapd_slice = s.cfg.kswapd_slice_ns
+    return ns + s.cfg.kswapd_slice_ns
+
+
+@part
 def balance_pgdat_goes_on(s: View, node: int, pgdat: Node, sc: ScanControl) -> None:
     """The next round of reclaim, which takes its time; or the end."""
     again = True
     while again:
         cost = shrink_lruvec_round(s, sc, node, pgdat.cpu)
         if cost >= 0:
-            pgdat.kswapd_due = s.stat.now + cost * s.cfg.time_scale
+            pgdat.kswapd_due = s.stat.now + until_next_round(s, pgdat, cost * s.cfg.time_scale)
             return
         again = shrink_node_end(s, sc, node) or balance_loop_end(s, node, sc)
     balance_pgdat_ends(s, node, pgdat, sc)
@@ -269,6 +285,7 @@ def balance_pgdat_begins(s: View, node: int, pgdat: Node, sc: ScanControl) -> No
     scan_control(sc, order, k.GFP_KERNEL, pgdat.kswapd_run_highest_zoneidx)
     sc.nr_boost_reclaim = boosts
     sc.boosted = 1 if boosts else 0
+    pgdat.kswapd_slice = s.cfg.kswapd_slice_ns
     s.stat.kswapd_runs[order] += 1
     log_event(s, k.L_KSWAPD, -1, node, 2, order, 0)
     if balance_loop_begin(s, node, sc):

@@ -53,7 +53,8 @@ class State(NamedTuple):
         Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
         behind it, uint8[pages].
     zone, cfg, stat, node, cpu, worker, item, cc, log : int64
-        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one.
+        The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one. What a policy of hooks keeps
+        lies behind ``stat`` (:func:`policy_words`).
     pcp : int32
         Per-CPU lists' records: zone by zone, in each CPU by CPU.
     folios : int64[nodes * 2 << pageblock order]
@@ -135,7 +136,8 @@ class MachineConfig:
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
-    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``dirty_expire_ns`` is after how long a dirty
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
+    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long a dirty
     folio is written (:mod:`kevacuate.mm.writeback`).
     """
 
@@ -163,6 +165,7 @@ class MachineConfig:
     kswapd_run_ns: int = 1_000_000
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
+    kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 2_000_000_000
     profile: Profile = PROFILES["7.2"]
 
@@ -398,6 +401,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.capture_order = -1
+    s.stat.policy_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
@@ -499,6 +503,17 @@ def build_state(
     if machine.free_high_batch:
         PerCpuPages.table(state.pcp)["flags"] |= k.PCPF_FREE_HIGH_BATCH
     return state
+
+
+def policy_words(state: State) -> Int64Array:
+    """What a policy of hooks keeps, to read and to write: words behind the counters; none under other policies."""
+    return state.stat[Counters.STRIDE :]
+
+
+def with_policy_words(state: State, words: list[int]) -> State:
+    """The same state with so many words for a policy; the other arrays are shared."""
+    counters = state.stat[: Counters.STRIDE]
+    return state._replace(stat=np.concatenate([counters, np.array(words, np.int64)]))
 
 
 def log_table(state: State) -> Int64Array:

@@ -12,6 +12,7 @@ from kevacuate.mm.get_page import (
     gfp_zone,
     zonelist_length,
 )
+from kevacuate.mm.hooks import hooked, hooked_gfp_migratetype
 from kevacuate.mm.log import log_event
 from kevacuate.mm.page_free import prep_new_page
 from kevacuate.mm.pcp import rmqueue_pcplist_pop
@@ -24,10 +25,12 @@ _THP = k.GFP_MOVABLE | k.GFP_COMP | k.GFP_NOMEMALLOC | k.GFP_NOWARN
 
 
 @part(inline=True)
-def effective_migratetype(s: View, mt: int) -> int:
-    """The requested type; unmovable where grouping by mobility is disabled."""
+def gfp_migratetype(s: View, order: int, mt: int, gfp: int) -> int:
+    """The requested type; unmovable where grouping by mobility is disabled; what the policy says where it has a say."""
     if s.cfg.page_group_by_mobility_disabled and mt < k.MIGRATE_PCPTYPES:
         return k.MIGRATE_UNMOVABLE
+    if hooked(s, k.HOOK_GFP_MIGRATETYPE):
+        return hooked_gfp_migratetype(s, order, mt, gfp)
     return mt
 
 
@@ -93,7 +96,7 @@ def count_thp_fault(s: View, pfn: int) -> None:
 def alloc_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """Allocate 2**order pages of type *mt* for object *obj* (-1: none) on *cpu*; the pfn, or -1."""
     s.stat.cpu = cpu
-    pfn = alloc_frozen_pages(s, cpu, nid, order, effective_migratetype(s, mt), gfp)
+    pfn = alloc_frozen_pages(s, cpu, nid, order, gfp_migratetype(s, order, mt, gfp), gfp)
     if is_thp_fault(s, order, gfp, obj):
         count_thp_fault(s, pfn)
     if pfn < 0:
@@ -113,7 +116,7 @@ def alloc_pages_bulk(s: View, cpu: int, mt: int, gfp: int, attr: int, obj: int) 
     s.stat.cpu = cpu
     s.stat.bulk_allocs += 1
     asked = mt
-    mt = effective_migratetype(s, mt)
+    mt = gfp_migratetype(s, 0, mt, gfp)
     node = s.cpu[cpu].node
     highest_zoneidx = gfp_zone(gfp)
     alloc_flags = k.WMARK_LOW | (k.ALLOC_CMA if mt == k.MIGRATE_MOVABLE else 0)

@@ -16,6 +16,7 @@ from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import PerCpuPages, View
+from kevacuate.mm.hooks import hooked, hooked_nr_pcp_alloc
 from kevacuate.mm.log import log_kmem
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
 
@@ -174,6 +175,8 @@ def rmqueue_pcplist_pop(s: View, z: int, cpu: int, order: int, mt: int, alloc_fl
     pcp = pcp_at(s, z, cpu)
     if s.link[2 * head] == head:
         count = nr_pcp_alloc(s, z, cpu, order)
+        if hooked(s, k.HOOK_NR_PCP_ALLOC):
+            count = hooked_nr_pcp_alloc(s, z, cpu, order, count)
         if alloc_flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
             return -1
         taken = rmqueue_bulk(s, z, cpu, order, count, mt, alloc_flags)

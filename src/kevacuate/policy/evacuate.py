@@ -12,6 +12,16 @@ from collections.abc import Callable
 from kevacuate.measure.results import Run
 from kevacuate.measure.rows import LOWER, Row, counter
 from kevacuate.measure.table import WORKER_MS
+from kevacuate.policy.api import (
+    MAINLINE_RULE,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    REFUSE,
+    Hooks,
+    evacuate_block,
+    get_pfnblock_migratetype,
+    pageblock_order,
+)
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import MOST, SKIP_BITS, Knob, choice, count, nodes
 from kevacuate.policy.settings import SETTINGS
@@ -96,6 +106,20 @@ ROWS = (
     Row("cost.pages_failed", "Cost", "failed to migrate", "pages", counter("pages_failed"), LOWER),
     WORKER_MS,
 )
+
+
+class Evacuate(Hooks):
+    """The patch in terms of hooks. The model has it built in (``cfg.evacuate``), as its counters and log tell more of it."""
+
+    def try_to_claim_block(self, s, z, pfn, order, start_type, block_type):  # type: ignore[no-untyped-def]
+        """The patch's guard: an isolated block is not claimed."""
+        return REFUSE if get_pfnblock_migratetype(s, pfn) == MIGRATE_ISOLATE else MAINLINE_RULE
+
+    def block_claimed(self, s, z, pfn, order, start_type, block_type):  # type: ignore[no-untyped-def]
+        """The patch's condition: a movable block was claimed through a smaller chunk for requests that cannot move."""
+        if order < pageblock_order(s) and block_type == MIGRATE_MOVABLE and start_type != MIGRATE_MOVABLE:
+            evacuate_block(s, pfn)
+
 
 EVACUATE = PolicyKind(
     "evacuate",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kevacuate.measure.rows import Row
 from kevacuate.policy.knobs import Knob
+from kevacuate.policy.load import HooksFile
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class PolicyKind:
         Counters of a run (:func:`kevacuate.measure.metrics.run_metrics`) that only this policy moves.
     rows : tuple of Row
         The rows that it adds to a comparison.
+    hooks : HooksFile or None
+        The class of hooks that it is; None where it is built into the model.
     """
 
     name: str
@@ -36,3 +39,4 @@ class PolicyKind:
     evacuates: bool = False
     counters: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    hooks: HooksFile | None = None

@@ -10,8 +10,10 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.policy.evacuate import EVACUATE
+from kevacuate.policy.hooks import Declared
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
+from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
 
 
@@ -24,19 +26,38 @@ class Policy:
     spec : str
         As the user wrote it; the run's name.
     name : str
-        One of :data:`POLICIES`.
+        One of :data:`POLICIES`, ``FILE.py:CLASS``, or an installed package's.
     knobs : dict
         The knobs that were given, by name.
+    own : PolicyKind or None
+        What a policy of hooks says of itself.
     """
 
     spec: str
     name: str
     knobs: dict[str, Any] = field(default_factory=dict)
+    own: PolicyKind | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def kind(self) -> PolicyKind:
+        """What the policy says of itself."""
+        return self.own or POLICIES[self.name]
+
+    @property
+    def hooks(self) -> HooksFile | None:
+        """The class of hooks that it is, and its file; None of a policy that is built into the model."""
+        return self.kind.hooks
+
+    @property
+    def hook_knobs(self) -> dict[str, int]:
+        """The knobs that were given of those that its class declares."""
+        own = self.hooks.policy.declared if self.hooks else {}
+        return {name: value for name, value in self.knobs.items() if name in own}
 
     @property
     def evacuates(self) -> bool:
         """Whether the evacuation patch is in."""
-        return POLICIES[self.name].evacuates
+        return self.kind.evacuates
 
     @property
     def skip_bits(self) -> SkipBits:
@@ -50,7 +71,7 @@ class Policy:
     @property
     def settings(self) -> dict[str, Any]:
         """The kernel's settings that were given, by the kernel's names; all others are as recorded."""
-        turned = POLICIES[self.name].knobs
+        turned = self.kind.knobs
         return {turned[name].setting: value for name, value in self.knobs.items() if turned[name].setting}
 
     def evacuation(self, time_scale: int, nodes: int) -> EvacuationConfig:
@@ -61,7 +82,7 @@ class Policy:
         KevacuateError
             A knob names a node that the machine does not have.
         """
-        turned = POLICIES[self.name].knobs
+        turned = self.kind.knobs
         given = {turned[name].field: value for name, value in self.knobs.items() if turned[name].field}
         given.setdefault("time_scale", time_scale)
         failed = self.knobs.get("no-workqueue")
@@ -109,10 +130,8 @@ def parse_policy(spec: str) -> Policy:
     if not isinstance(spec, str):
         raise KevacuateError(f"{spec!r} is no policy: write NAME[,knob=value...] as a string.")
     name, *parts = spec.strip().split(",")
-    if name not in POLICIES:
-        known = ", ".join(POLICIES)
-        raise KevacuateError(f"There is no policy {name!r}: the known ones are {known}.")
-    takes = POLICIES[name].knobs
+    own = None if name in POLICIES else kind_of_hooks(name)
+    takes = (own or POLICIES[name]).knobs
     knobs: dict[str, Any] = {}
     for part in parts:
         knob, equals, text = part.partition("=")
@@ -127,4 +146,49 @@ def parse_policy(spec: str) -> Policy:
             raise KevacuateError(
                 f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {takes[knob].values}."
             ) from None
-    return Policy(spec.strip(), name, knobs)
+    return Policy(spec.strip(), name, knobs, own)
+
+
+def _knob(declared: Declared) -> Knob:
+    """A knob that a class of hooks declares."""
+
+    def convert(text: str) -> int:
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+            raise ValueError
+        value = int(text)
+        if not declared.least <= value <= declared.most:
+            raise ValueError
+        return value
+
+    values = f"a number from {declared.least} to {declared.most}, default {declared.default}"
+    return Knob(convert, values, declared.help)
+
+
+def kind_of_hooks(name: str) -> PolicyKind:
+    """What a policy in a file, or of an installed package, says of itself; its file is read and run.
+
+    Raises
+    ------
+    KevacuateError
+        There is none of that name, or it cannot be used.
+    """
+    path, colon, cls = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        file = load_file(path, cls)
+    elif name.endswith(".py"):
+        raise KevacuateError(f"The policy {name} names a file alone: write {name}:CLASS.")
+    elif entry := installed().get(name):
+        file = load_entry_point(entry)
+    else:
+        known = ", ".join([*POLICIES, *installed()])
+        raise KevacuateError(
+            f"There is no policy {name!r}: the known ones are {known}; a file is written FILE.py:CLASS."
+        )
+    own = {one.name: _knob(one) for one in file.policy.declared.values() if one.sort == "knob"}
+    if taken := sorted(set(own) & set(KNOBS)):
+        raise KevacuateError(
+            f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
+        )
+    what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
+    return PolicyKind(name, what, {**own, **KNOBS}, hooks=file)

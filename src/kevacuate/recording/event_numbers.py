@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kinds of events, and of the hooks' fields, as plain integers for the compiled loops; the names are those of the enums."""
+"""Kinds of events, and of the hooks' fields, as plain integers for the compiled loops; the names are those of the enums.
+
+The same loops run as plain Python on small recordings, where to compare with an enum's member takes eighty times as long.
+"""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import Policy
+from kevacuate.policy.install import with_hooks
 from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
@@ -43,6 +44,26 @@ In a recorded kernel that ignores the skip hint, 54 real evacuations took 23 tim
 
 EMULATED_KSWAPD_RUN_NS = 29_000_000
 """Median time from balance_pgdat_begin to _end in an emulated recorded kernel (161 runs)."""
+
+EMULATED_KSWAPD_WAKE_NS = 250_000
+"""Median time from mm_vmscan_wakeup_kswapd to balance_pgdat_begin in an emulated recorded kernel with one CPU (94 runs).
+
+A second recording has 374,000 (110 runs). Used in closed loop, where it decides what is allocated before kswapd reclaims.
+"""
+
+SHARED_CPU_SLICE_NS = 2_500_000
+"""How long kswapd has the CPU before a task does, on a machine of one CPU: mean of 538 slices of a recorded kernel.
+
+A second recording has 3,100,000 (742 slices). Whatever the machine's speed: the scheduler's slice and tick are times
+(kernel/sched/fair.c, sysctl_sched_base_slice 0.7 ms; a lazy preemption in the kernel waits for the tick, 4 ms at HZ 250).
+"""
+
+
+def kswapd_wake_ns(machine: Machine, closed: bool) -> int:
+    """From wakeup_kswapd to balance_pgdat on the recorded machine, ns."""
+    if closed and machine.hooks:
+        return EMULATED_KSWAPD_WAKE_NS
+    return MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1)
 
 
 def zone_index(name: str) -> int:
@@ -143,7 +164,8 @@ def machine_config(
         hpage_pmd_order=machine.hugepage_order,
         max_page_order=most,
         kswapd_run_ns=EMULATED_KSWAPD_RUN_NS if machine.hooks else MachineConfig.kswapd_run_ns,
-        kswapd_wake_ns=MachineConfig.kswapd_wake_ns * (EMULATED_TIME_SCALE if machine.hooks else 1),
+        kswapd_wake_ns=kswapd_wake_ns(machine, closed),
+        kswapd_slice_ns=SHARED_CPU_SLICE_NS if closed and machine.cpus == 1 else 0,
         zone_dma32="DMA32" in machine.zone_names,
         open_loop=not closed,
         profile=profile,
@@ -280,7 +302,7 @@ def initial_state(
     setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)
-    return state
+    return with_hooks(state, policy.hooks, policy.hook_knobs)
 
 
 def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:

@@ -213,6 +213,20 @@ def replay_row(s: View, d: DemandChunk, i: int) -> int:
     return closed_row(s, d, i)
 
 
+@part(inline=True)
+def row_time(s: View, t: int) -> int:
+    """When a row recorded at *t* ns happens: later, where kswapd had the CPU.
+
+    A task that is late waits less: what lies between two rows beyond a slice is taken to be waiting, or the recorded kswapd's.
+    """
+    if s.stat.late > 0:
+        waited = t - s.stat.row_t - s.cfg.kswapd_slice_ns
+        if waited > 0:
+            s.stat.late -= min(waited, s.stat.late)
+    s.stat.row_t = t
+    return t + s.stat.late
+
+
 @kernel
 def replay_rows(
     sa: State, da: DemandChunk, start: int, end: int, next_sample: int, ahead: int
@@ -230,15 +244,16 @@ def replay_rows(
     if start == end:
         advance(s, next_sample)
     while i < end:
-        t = d.t[i]
-        if t >= next_sample:
+        if d.t[i] >= next_sample:
             return i, STOP_SAMPLE
         if s.stat.nr_log > room:
             return i, STOP_LOG
-        if t >= s.stat.next_due:
+        t = row_time(s, d.t[i])
+        while t >= s.stat.next_due:
             advance(s, t)
             if s.stat.spare_base_page < 0:
                 return i, STOP_IDS
+            t = d.t[i] + s.stat.late
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)

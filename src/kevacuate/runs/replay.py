@@ -26,6 +26,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
+from kevacuate.policy.install import counted, refuse_wrong_hook, rows_told
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
@@ -130,6 +131,7 @@ class Replay:
     def advance(self, t: int) -> None:
         """Run what is due until *t* ns."""
         replay_rows(self.state, NO_ROWS, 0, 0, t, self.options.prefetch)
+        refuse_wrong_hook(self.state, self.policy.hooks)
 
     def sample(self, t: int) -> None:
         """Run what is due until *t* and measure."""
@@ -206,6 +208,7 @@ class Replay:
         stopped: tuple[int, int] = replay_rows(
             self.state, rows, at, end, self._next_sample, self.options.prefetch
         )
+        refuse_wrong_hook(self.state, self.policy.hooks)
         return stopped
 
     def run(self, progress: Progress | None = None) -> Run:
@@ -253,6 +256,7 @@ class Replay:
             "start_blocks": self.start_blocks,
             "start_blocks_with_skip_bit": self.start_skip if self._skip_known else None,
             **run_metrics(self.state, self._moment),
+            "policy": counted(self.state, self.policy.hooks),
         }
 
     def _provenance(self) -> dict[str, Any]:
@@ -272,6 +276,7 @@ class Replay:
             "profile": profile_for(machine.kernel)[1],
             "vm_settings": settings_used(machine, self.policy.settings),
             "policy": self.policy.spec,
+            "policy_rows": rows_told(self.policy.hooks),
             "skip_bits": self.policy.skip_bits,
             "evacuation": asdict(evacuation),
             "page_kinds": asdict(self.demand.kinds),

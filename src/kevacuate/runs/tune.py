@@ -11,27 +11,9 @@ from pathlib import Path
 from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError, whole_number
-from kevacuate.measure import Run
+from kevacuate.measure import Run, tuned
 from kevacuate.measure.deciding import COSTS, DECIDING, values_of
-from kevacuate.measure.tuned import (
-    COSTLY,
-    HARMS,
-    HELPS,
-    LEAST_TESTED,
-    NO_EFFECT,
-    NOT_AMONG,
-    SCREENED,
-    TRADES,
-    UNCHANGED,
-    Tried,
-    Tuned,
-    confirmed_rows,
-    cost_rows,
-    findable_changes,
-    screen,
-    unconfirmed_rows,
-    verdict_of,
-)
+from kevacuate.measure.tuned import Tried, Tuned
 from kevacuate.policy import BASELINE, Policy, parse_policy
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
@@ -48,7 +30,7 @@ MOST_TESTED = 100
 """Replays of each finalist at most, where a time is given."""
 
 
-ORDER = (HELPS, COSTLY, TRADES, NO_EFFECT, HARMS)
+ORDER = (tuned.HELPS, tuned.COSTLY, tuned.TRADES, tuned.NO_EFFECT, tuned.HARMS)
 """In which order finalists are told."""
 
 
@@ -64,8 +46,10 @@ class _Bench:
 
     def runs(self, policies: Sequence[Policy], first: int, number: int, name: str) -> list[list[Run]]:
         """The runs of each policy with so many seeds from number *first* on."""
+        # Nothing that a tuning tells is of a moment before the end.
+        options = replace(self.options, samples=1, keep=False)
         jobs = [
-            Job(policy, replace(self.options, seed=self.options.seed + first + i, keep=False), name)
+            Job(policy, replace(options, seed=options.seed + first + i), name)
             for i in range(number)
             for policy in policies
         ]
@@ -148,7 +132,7 @@ def tune(
         raise KevacuateError(f"settings cannot be {settings!r}: give a list of KNOB=VALUE.")
     if settings is not None:
         _candidates(policy, settings)
-    repeats = None if repeats is None else whole_number("repeats", repeats, LEAST_TESTED)
+    repeats = None if repeats is None else whole_number("repeats", repeats, tuned.LEAST_TESTED)
     seconds = checked_seconds(seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
@@ -172,15 +156,15 @@ def _tuned(
     """Screen, then test."""
     bench.runs([base], 0, 1, "replaying once") if repeats is None else None  # compiles: no part of the pace
     begun = time.monotonic()
-    runs = bench.runs([base, *candidates], 0, SCREENED, "screening")
+    runs = bench.runs([base, *candidates], 0, tuned.SCREENED, "screening")
     tables = [values_of(DECIDING, group) for group in runs]
-    chosen = screen(tables[0], tables[1:])
+    chosen = tuned.screen(tables[0], tables[1:])
     finalists = [candidates[i] for i in chosen]
     if repeats is None:
-        pace = (time.monotonic() - begun) / (SCREENED * (1 + len(candidates)))
+        pace = (time.monotonic() - begun) / (tuned.SCREENED * (1 + len(candidates)))
         left = seconds - min(seconds / 5, RESERVED_SECONDS) - (time.monotonic() - begun)
-        repeats = min(max(int(left / (pace * (1 + len(finalists)))), LEAST_TESTED), MOST_TESTED)
-    tested = bench.runs([base, *finalists], SCREENED, repeats, "testing the best") if finalists else []
+        repeats = min(max(int(left / (pace * (1 + len(finalists)))), tuned.LEAST_TESTED), MOST_TESTED)
+    tested = bench.runs([base, *finalists], tuned.SCREENED, repeats, "testing the best") if finalists else []
     judged = _judged(base, finalists, tested)
     rest = [
         _left(base, policy, tables[0], tables[1 + i])
@@ -192,11 +176,11 @@ def _tuned(
     return Tuned(
         recording=about_result(bench.recording, bench.demand),
         base=base.spec,
-        screened=SCREENED,
+        screened=tuned.SCREENED,
         tested=repeats if finalists else 0,
         seed=bench.options.seed,
         tried=tuple(tried),
-        found=findable_changes(known, len(candidates), SCREENED, repeats) if finalists else {},
+        found=tuned.findable_changes(known, len(candidates), tuned.SCREENED, repeats) if finalists else {},
     )
 
 
@@ -207,16 +191,16 @@ def _judged(base: Policy, finalists: Sequence[Policy], tested: Sequence[Sequence
     first, *others = (values_of(DECIDING, group) for group in tested)
     paid_first, *paid = (values_of(COSTS, group) for group in tested)
     found = []
-    for policy, rows, own in zip(finalists, confirmed_rows(first, others), paid, strict=True):
-        costs = cost_rows(paid_first, own)
-        found.append(Tried(_setting(base, policy), policy.spec, verdict_of(rows, costs), rows, costs))
+    for policy, rows, own in zip(finalists, tuned.confirmed_rows(first, others), paid, strict=True):
+        costs = tuned.cost_rows(paid_first, own)
+        found.append(Tried(_setting(base, policy), policy.spec, tuned.verdict_of(rows, costs), rows, costs))
     return found
 
 
 def _left(base: Policy, policy: Policy, first: dict[str, list[float]], own: dict[str, list[float]]) -> Tried:
     """A setting that was not tested."""
-    verdict = UNCHANGED if first == own else NOT_AMONG
-    return Tried(_setting(base, policy), policy.spec, verdict, unconfirmed_rows(first, own), ())
+    verdict = tuned.UNCHANGED if first == own else tuned.NOT_AMONG
+    return Tried(_setting(base, policy), policy.spec, verdict, tuned.unconfirmed_rows(first, own), ())
 
 
 def _setting(base: Policy, policy: Policy) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kevacuate.fidelity.event_rows import with_kept
 from kevacuate.fidelity.level import Given, Level, missing_requests
 from kevacuate.fidelity.model_from_dump import zone_numbers
-from kevacuate.fidelity.tuning import books as t
+from kevacuate.fidelity.tuning import books as bk
 from kevacuate.fidelity.tuning.loop import tuning_rows, tuning_settled
 from kevacuate.fidelity.tuning.phases import summarise_all
 from kevacuate.fidelity.tuning.words import divergence, notes
@@ -30,13 +30,13 @@ RECLAIM_ACTIVE, BELOW_HIGH = 2, 4
 """Bits of the recorded zone flags (enum zone_flags, mmzone.h at 7.2)."""
 
 FIELDS = (
-    ("high", t.D_HIGH),
-    ("alloc_factor", t.D_FACTOR),
-    ("free_count", t.D_FREE_COUNT),
-    ("flags", t.D_FLAGS),
-    ("batch", t.D_BOUNDS),
-    ("high_min", t.D_BOUNDS),
-    ("high_max", t.D_BOUNDS),
+    ("high", bk.D_HIGH),
+    ("alloc_factor", bk.D_FACTOR),
+    ("free_count", bk.D_FREE_COUNT),
+    ("flags", bk.D_FLAGS),
+    ("batch", bk.D_BOUNDS),
+    ("high_min", bk.D_BOUNDS),
+    ("high_max", bk.D_BOUNDS),
 )
 """A field, by the name it has in a recording and in the model, and the kind of decision."""
 
@@ -69,11 +69,11 @@ class TuningLevel(Level):
         self._state = build_state(config, options=StateOptions(objects=1, log_level=0))
         self._zone_of = zone_numbers(machine, given.start)
         self._cpus = len(config.cpu_node)
-        self._books = t.new_books(self._state.view.cfg.npages, len(config.zones), self._cpus, self._zone_of)
+        self._books = bk.new_books(self._state.view.cfg.npages, len(config.zones), self._cpus, self._zone_of)
         self._kept: EventChunk | None = None
         self._number = 0
-        self._books.facts[t.F_INSERTIONS] = given.shown.insertions
-        self._books.facts[t.F_LISTS] = given.shown.lists
+        self._books.facts[bk.F_INSERTIONS] = given.shown.insertions
+        self._books.facts[bk.F_LISTS] = given.shown.lists
         self._started = False
         self._skipped = 0
         self._result = LevelResult("tuning")
@@ -92,9 +92,9 @@ class TuningLevel(Level):
             )
             if found.size:
                 row = int(found[0])
-                self._books.facts[t.F_VMSCAN] = chunk.kind[row] == begin
+                self._books.facts[bk.F_VMSCAN] = chunk.kind[row] == begin
                 if chunk.kind[row] == wakeup and nodes == 1:
-                    self._books.facts[t.F_KSWAPD] = int(chunk.pid[row]) + 1
+                    self._books.facts[bk.F_KSWAPD] = int(chunk.pid[row]) + 1
                 return
 
     def _begin(self, recorded: AllocatorState) -> None:
@@ -130,16 +130,16 @@ class TuningLevel(Level):
         for order in np.unique(held).tolist():
             heads, numbers = pages.pfn[held == order], sets[held == order]
             books.owner[(heads[:, None] + np.arange(1 << order)).ravel()] = np.repeat(numbers + 1, 1 << order)
-        books.cpu.reshape(-1, t.WW)[:] = 0
-        books.cpu.reshape(-1, t.WW)[:, [t.W_SLOT, t.W_LOCKED, t.W_RUN, t.W_BEFORE]] = -1
+        books.cpu.reshape(-1, bk.WW)[:] = 0
+        books.cpu.reshape(-1, bk.WW)[:, [bk.W_SLOT, bk.W_LOCKED, bk.W_RUN, bk.W_BEFORE]] = -1
         self._load_fields(recorded)
         books.decay[:] = 0
         books.skip[:] = 0
         books.last[:] = recorded.ts
         for cpu in range(self._cpus):
-            early = 3 * cpu * t.PHASE_NS  # round_jiffies: (jiffies + 3 * cpu) % HZ == 0
-            number = -(-(recorded.ts + early) // t.PHASE_NS)
-            books.due[2 * cpu : 2 * cpu + 2] = number * t.PHASE_NS - early, number % t.PHASES
+            early = 3 * cpu * bk.PHASE_NS  # round_jiffies: (jiffies + 3 * cpu) % HZ == 0
+            number = -(-(recorded.ts + early) // bk.PHASE_NS)
+            books.due[2 * cpu : 2 * cpu + 2] = number * bk.PHASE_NS - early, number % bk.PHASES
         self._started = True
 
     def _load_fields(self, recorded: AllocatorState) -> None:
@@ -148,8 +148,8 @@ class TuningLevel(Level):
         sets = self._zone_of[recorded.pcp.zone] * self._cpus + recorded.pcp.cpu
         for name in ("count", "free_count", "flags"):
             pcp[name][sets] = getattr(recorded.pcp, name)
-        self._books.high.reshape(-1, t.PHASES)[sets] = recorded.pcp.high[:, None]
-        self._books.factor.reshape(-1, t.PHASES)[sets] = recorded.pcp.alloc_factor[:, None]
+        self._books.high.reshape(-1, bk.PHASES)[sets] = recorded.pcp.high[:, None]
+        self._books.factor.reshape(-1, bk.PHASES)[sets] = recorded.pcp.alloc_factor[:, None]
         self._books.sets[:] = 0
         summarise_all(self._state, self._books)
 
@@ -161,11 +161,11 @@ class TuningLevel(Level):
         rows = with_kept(self._kept, chunk, lead)
         if self._kept is None:
             self._number = first
-        ahead = 0 if self._books.facts[t.F_INSERTIONS] and not self._books.facts[t.F_KSWAPD] else AHEAD
+        ahead = 0 if self._books.facts[bk.F_INSERTIONS] and not self._books.facts[bk.F_KSWAPD] else AHEAD
         self._run(rows, max(rows.rows - ahead, 0))
 
     def _run(self, rows: EventChunk, cut: int) -> None:
-        scratch = t.TuningScratch(np.empty(rows.rows, np.int64), np.empty(rows.rows, np.int64))
+        scratch = bk.TuningScratch(np.empty(rows.rows, np.int64), np.empty(rows.rows, np.int64))
         tuning_rows(self._state, self._books, rows, scratch, self._number, cut)
         self._number += cut
         self._kept = rows.take(slice(cut, None)) if cut < rows.rows else None
@@ -182,7 +182,7 @@ class TuningLevel(Level):
                 self._begin(state)
             return
         self._flush()
-        equal = np.ones(t.PHASES, np.bool_)
+        equal = np.ones(bk.PHASES, np.bool_)
         for row in range(len(state.pcp.zone)):
             for name, kind in FIELDS:
                 wrong = self._compare(state, row, name, kind)
@@ -200,52 +200,52 @@ class TuningLevel(Level):
         theirs = int(getattr(state.pcp, name)[row])
         held = {"high": books.high, "alloc_factor": books.factor}.get(name)
         if held is not None:
-            ours = held.reshape(-1, t.PHASES)[pcp]
+            ours = held.reshape(-1, bk.PHASES)[pcp]
         else:
-            ours = np.full(t.PHASES, getattr(self._state.view.pcp[pcp], name))
+            ours = np.full(bk.PHASES, getattr(self._state.view.pcp[pcp], name))
         wrong = np.asarray(ours != theirs)
-        tally = books.tally.reshape(t.PHASES, t.ND, 2)
+        tally = books.tally.reshape(bk.PHASES, bk.ND, 2)
         tally[:, kind, 0] += 1
         tally[:, kind, 1] += wrong
-        books.causes.reshape(t.PHASES, t.NX)[wrong, t.X_FIELD] += 1
-        first = books.first.reshape(t.PHASES, t.FIRST)
-        fresh = np.flatnonzero(wrong & (first[:, t.V_SEEN] == 0))
-        first[fresh, t.V_SEEN] = 1
-        first[fresh, t.V_POSITION], first[fresh, t.V_TS], first[fresh, t.V_KIND] = -1, state.ts, kind
-        first[fresh, t.V_CPU], first[fresh, t.V_ZONE] = cpu, z
-        first[fresh, t.V_MODEL], first[fresh, t.V_KERNEL] = ours[fresh], theirs
-        first[fresh, t.V_COUNT] = self._state.view.pcp[pcp].count
+        books.causes.reshape(bk.PHASES, bk.NX)[wrong, bk.X_FIELD] += 1
+        first = books.first.reshape(bk.PHASES, bk.FIRST)
+        fresh = np.flatnonzero(wrong & (first[:, bk.V_SEEN] == 0))
+        first[fresh, bk.V_SEEN] = 1
+        first[fresh, bk.V_POSITION], first[fresh, bk.V_TS], first[fresh, bk.V_KIND] = -1, state.ts, kind
+        first[fresh, bk.V_CPU], first[fresh, bk.V_ZONE] = cpu, z
+        first[fresh, bk.V_MODEL], first[fresh, bk.V_KERNEL] = ours[fresh], theirs
+        first[fresh, bk.V_COUNT] = self._state.view.pcp[pcp].count
         return wrong
 
     def fields(self) -> dict[str, npt.NDArray[np.int64]]:
         """Every field now, by its recorded name, under the phase that fits best so far; one entry per per-CPU list set."""
         self._flush()
-        phase = best_phase(self._books.tally.reshape(t.PHASES, t.ND, 2)[:, :, 1].sum(axis=1))[0]
+        phase = best_phase(self._books.tally.reshape(bk.PHASES, bk.ND, 2)[:, :, 1].sum(axis=1))[0]
         pcp = PerCpuPages.table(self._state.pcp)
         found = {name: pcp[name].astype(np.int64) for name, _ in FIELDS}
-        found["high"] = self._books.high.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
-        found["alloc_factor"] = self._books.factor.reshape(-1, t.PHASES)[:, phase].astype(np.int64)
+        found["high"] = self._books.high.reshape(-1, bk.PHASES)[:, phase].astype(np.int64)
+        found["alloc_factor"] = self._books.factor.reshape(-1, bk.PHASES)[:, phase].astype(np.int64)
         return found
 
     def finish(self) -> LevelResult:
         """What the level came to, under the phase that fits best."""
         self._flush()
         books, result = self._books, self._result
-        tally = books.tally.reshape(t.PHASES, t.ND, 2)
+        tally = books.tally.reshape(bk.PHASES, bk.ND, 2)
         phase, fits, wrong = best_phase(tally[:, :, 1].sum(axis=1))
         result.kinds = {
             name: Tally(int(tally[phase, i, 0]), int(tally[phase, i, 1]))
-            for i, name in enumerate(t.KINDS)
+            for i, name in enumerate(bk.KINDS)
             if tally[phase, i, 0]
         }
-        result.inputs = {name: int(n) for name, n in zip(t.INPUTS, books.inputs, strict=True) if n}
-        causes = books.causes.reshape(t.PHASES, t.NX)[phase]
-        result.causes = {name: int(n) for name, n in zip(t.CAUSES, causes, strict=True) if n}
+        result.inputs = {name: int(n) for name, n in zip(bk.INPUTS, books.inputs, strict=True) if n}
+        causes = books.causes.reshape(bk.PHASES, bk.NX)[phase]
+        result.causes = {name: int(n) for name, n in zip(bk.CAUSES, causes, strict=True) if n}
         result.dumps = {tag: bool(equal[phase]) for tag, equal in self._dumps}
-        first = books.first.reshape(t.PHASES, t.FIRST)[phase]
-        result.last_position = int(first[t.V_LAST]) if result.mismatches else -1
-        result.first = divergence(first) if first[t.V_SEEN] else None
-        quiet = int(books.facts[t.F_QUIET]) - int(tally[phase, t.D_DRAIN, 0])
+        first = books.first.reshape(bk.PHASES, bk.FIRST)[phase]
+        result.last_position = int(first[bk.V_LAST]) if result.mismatches else -1
+        result.first = divergence(first) if first[bk.V_SEEN] else None
+        quiet = int(books.facts[bk.F_QUIET]) - int(tally[phase, bk.D_DRAIN, 0])
         result.notes = notes(self._state, books, quiet, self._skipped, phase, fits, wrong)
         return result
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.fidelity.tuning import books as t
+from kevacuate.fidelity.tuning import books as bk
 from kevacuate.measure.fidelity import Divergence
 from kevacuate.mm.layout import State
 
@@ -14,26 +14,26 @@ from kevacuate.mm.layout import State
 def divergence(first: npt.NDArray[np.int64]) -> Divergence:
     """The first mismatch in words."""
     v = [int(x) for x in first]
-    kind = v[t.V_KIND]
-    what = f"{t.KINDS[kind]}, CPU {v[t.V_CPU]}, zone {v[t.V_ZONE]}"
-    if kind == t.D_REFILL:
-        model = f"{v[t.V_MODEL]} chunks, with count {v[t.V_COUNT]} and high {v[t.V_HIGH]}"
-        kernel = f"{v[t.V_KERNEL]} chunks of order {v[t.V_FREE_COUNT]}"
-    elif kind == t.D_DRAIN:
-        flags = v[t.V_ACTIVE]
+    kind = v[bk.V_KIND]
+    what = f"{bk.KINDS[kind]}, CPU {v[bk.V_CPU]}, zone {v[bk.V_ZONE]}"
+    if kind == bk.D_REFILL:
+        model = f"{v[bk.V_MODEL]} chunks, with count {v[bk.V_COUNT]} and high {v[bk.V_HIGH]}"
+        kernel = f"{v[bk.V_KERNEL]} chunks of order {v[bk.V_FREE_COUNT]}"
+    elif kind == bk.D_DRAIN:
+        flags = v[bk.V_ACTIVE]
         zone = "RECLAIM_ACTIVE" if flags & 1 else "BELOW_HIGH" if flags & 2 else "no zone flag"
-        model = f"{v[t.V_MODEL]} pages, with count {v[t.V_COUNT]}, high {v[t.V_HIGH]}, free_count {v[t.V_FREE_COUNT]}, {zone}"
-        kernel = f"{v[t.V_KERNEL]} pages"
-    elif kind == t.D_DECAY:
-        model, kernel = f"{v[t.V_MODEL]} pages", f"{v[t.V_KERNEL]} pages"
+        model = f"{v[bk.V_MODEL]} pages, with count {v[bk.V_COUNT]}, high {v[bk.V_HIGH]}, free_count {v[bk.V_FREE_COUNT]}, {zone}"
+        kernel = f"{v[bk.V_KERNEL]} pages"
+    elif kind == bk.D_DECAY:
+        model, kernel = f"{v[bk.V_MODEL]} pages", f"{v[bk.V_KERNEL]} pages"
     else:
-        model, kernel = f"{v[t.V_MODEL]}, with count {v[t.V_COUNT]}", f"{v[t.V_KERNEL]}"
-    return Divergence(v[t.V_POSITION], v[t.V_TS], what, model, kernel)
+        model, kernel = f"{v[bk.V_MODEL]}, with count {v[bk.V_COUNT]}", f"{v[bk.V_KERNEL]}"
+    return Divergence(v[bk.V_POSITION], v[bk.V_TS], what, model, kernel)
 
 
 def notes(
     state: State,
-    books: t.TuningBooks,
+    books: bk.TuningBooks,
     quiet: int,
     skipped: int,
     phase: int,
@@ -44,8 +44,8 @@ def notes(
     lines = [
         f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
         "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
-        f"the decay's phase was fitted. {phase * t.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
-        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {t.PHASES} phases has "
+        f"the decay's phase was fitted. {phase * bk.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
+        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {bk.PHASES} phases has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
         "a decay that drains nothing is not seen. It happens at the fitted phase, or up to 50 ms later if a free that has been "
         "compared shows so. A decay that drains happens at its first recorded drain",
@@ -67,12 +67,12 @@ def notes(
     return tuple(lines)
 
 
-def _by_what_was_recorded(books: t.TuningBooks) -> list[str]:
+def _by_what_was_recorded(books: bk.TuningBooks) -> list[str]:
     """What follows from the kinds of events there are."""
     lines = []
-    if not books.facts[t.F_VMSCAN]:
+    if not books.facts[bk.F_VMSCAN]:
         lines.append(_kswapd(books))
-    if books.facts[t.F_INSERTIONS]:
+    if books.facts[bk.F_INSERTIONS]:
         lines.append(
             "a page that a task has taken before its mm_page_alloc shows is known by the count at an insertion (gt_rmq 5)"
         )
@@ -81,15 +81,15 @@ def _by_what_was_recorded(books: t.TuningBooks) -> list[str]:
             "insertions (gt_rmq 5) were not recorded: a batched free is inserted at mm_page_free_batched, any other at "
             "mm_page_free. A page taken before its mm_page_alloc shows is counted too long, unless a compared free shows so"
         )
-    if not books.facts[t.F_LISTS]:
+    if not books.facts[bk.F_LISTS]:
         lines.append(
             "list operations (gt_list) were not recorded: NR_FREE_PAGES follows what is taken, drained, freed, isolated"
         )
     return lines
 
 
-def _kswapd(books: t.TuningBooks) -> str:
-    if not books.facts[t.F_KSWAPD]:
+def _kswapd(books: bk.TuningBooks) -> str:
+    if not books.facts[bk.F_KSWAPD]:
         return "balance_pgdat was not recorded, and no task shows itself as kswapd: only drains show that it is active"
     return (
         "balance_pgdat was not recorded. Kswapd counts as active from its first batched free to its last, over gaps of 30 ms "

@@ -83,8 +83,8 @@ def triage(
     Parameters
     ----------
     recording : Recording, path, or a sequence of paths
-        A recording with external fragmentation events (snapshots are used where there are some), or files of other kinds and
-        folders of them, each recognised by its content.
+        A recording with external fragmentation events (snapshots are used where there are some), or files of other kinds,
+        folders and tar archives of them, each recognised by its content.
     called : mapping of Path to str, optional
         What files are called in the answer whose paths mean nothing to the reader, as standard input that was stored.
     progress : callable, optional
@@ -94,9 +94,9 @@ def triage(
     -------
     dict
         JSON values. Of a recording: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in
-        order of their events), ``timeline``, ``pageblocks``. Of other files: ``answers`` (one of each kind, with its ``kind`` and
-        ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has a part in
-        them.
+        order of their events), ``timeline``, ``pageblocks``, ``advice``. Of other files: ``answers`` (one of each kind, with its
+        ``kind`` and ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has
+        a part in them.
 
     Raises
     ------

@@ -169,6 +169,7 @@ class Sums:
         self.helped: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
         self.files: Counter[str] = Counter()
+        self.others: Counter[str] = Counter()
         self.groups: dict[tuple[Any, ...], _Group] = {}
         self.not_shown = self.proc_lines = self.shown = 0
         self.copies = Copies()
@@ -281,7 +282,8 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         index in thousandths (``index``) and as debugfs prints it (``index_text``). Sizes are KiB. ``copies``: reports that
         stood in the logs twice. ``copies_untold``: those that may have, and were counted. ``proc_lines``: lines
         of /proc/buddyinfo, zoneinfo or pagetypeinfo among them, which are not read here.
-        ``shown_without_report``: how often memory was shown without a report's first line. ``advice``.
+        ``shown_without_report``: how often memory was shown without a report's first line. ``other_lines``: lines
+        that tell of failed allocations and are no report. ``advice``.
 
     Raises
     ------
@@ -300,6 +302,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
             if sums.add(report):
                 _count(sums.files, file.name)
         sums.shown += reader.shown
+        sums.others.update(reader.others)
     return {
         "kind": KIND,
         "files": [file.name for file in ordered],
@@ -323,6 +326,7 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
         "copies_untold": sums.copies.untold,
         "proc_lines": sums.proc_lines,
         "shown_without_report": sums.shown,
+        "other_lines": dict(sorted(sums.others.items())),
         "lines_cut": sum(file.cut for file in ordered),
         "advice": advice(sums.helped, MOST_ADVICE),
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others."""
+"""The events of trace-cmd's ``trace.dat``: its CPUs' sub-buffers, decoded as any others by :mod:`kevacuate.recording.ringbuf`."""
 
 from __future__ import annotations
 

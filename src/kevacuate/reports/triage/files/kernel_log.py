@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from kevacuate.kernelfiles.allocfailure import FAILURE, OOM, STALL, VMALLOC
+from kevacuate.observe.files.zones_of_failure import NOT_KNOWN
 from kevacuate.reports.plain import plain_table
 from kevacuate.reports.triage.flags import Flags
 from kevacuate.reports.triage.words import plural
@@ -41,6 +42,9 @@ def _sums(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"{plural(answer['proc_lines'], 'line')} of /proc files in it were not read: give them as a file of their own."
     if answer["shown_without_report"]:
         yield f"Memory is shown {_times(answer['shown_without_report'])} without a report: by sysrq, or its first line is lost."
+    if answer["other_lines"]:
+        others = ", ".join(f"{name}: {count:,}" for name, count in answer["other_lines"].items())
+        yield f"Lines that tell of failed allocations without a report: {others}."
     counted = [
         plural(answer[name], noun)
         for name, noun in (
@@ -104,7 +108,9 @@ def _group(group: Mapping[str, Any]) -> Iterator[str]:
     yield f"{number}{f' at {when},' if when else ''} by {told['task'] or 'a task not named'}."
     if told["rules_guessed"] and told["zones"]:
         yield f"The log names no kernel: the rules are those of Linux {told['rules']}."
-    if told["mixed"]:
+    if not told["zones"] and told["verdict"] == NOT_KNOWN:
+        yield "The log shows no zone of it: whole reports, with the lines from Mem-Info on, would say why."
+    if told["mixed"] and told["zones"]:
         yield "Its lines are mixed with another report's: zones went to the older one first."
     if told["oom"]:
         yield from _oom(told["oom"])

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A policy file's source: what hooks may consist of, and what is put into them, so that they end and never allocate.
+
+Hooks, and functions of the same file that they call, are whole numbers, branches and loops. Everything else is refused with its
+line before it runs. Every loop counts its rounds, and one that goes round :data:`MOST_ROUNDS` times ends the hook with an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kevacuate.policy.hooks import EVENTS, HOOKS
+
+MOST_ROUNDS = 1 << 20
+"""Rounds of one call's loops, all together, after which it is ended."""
+
+NUMBERS = 6
+"""Whole numbers that the machine code of every hook takes; what it does not name is filled up."""
+
+BUILTINS = frozenset(("min", "max", "abs", "range", "int", "bool"))
+"""Builtins that hooks may call."""
+
+DEBUG_BUILTINS = frozenset(("print", "breakpoint", "repr", "hex"))
+"""Builtins that they may call besides in plain Python."""
+
+_STATEMENTS: tuple[type[ast.stmt], ...] = (
+    ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If, ast.While, ast.For, ast.Return, ast.Expr, ast.Pass, ast.Break, ast.Continue,
+)  # fmt: skip
+_EXPRESSIONS: tuple[type[ast.expr], ...] = (
+    ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.Attribute, ast.Subscript,
+)  # fmt: skip
+_WORDS = {
+    ast.List: "a list", ast.Dict: "a dict", ast.Set: "a set", ast.Tuple: "a tuple", ast.ListComp: "a list",
+    ast.DictComp: "a dict", ast.SetComp: "a set", ast.GeneratorExp: "a generator", ast.JoinedStr: "a text",
+    ast.Lambda: "a lambda", ast.Starred: "a star", ast.Raise: "raise", ast.Try: "try", ast.With: "with", ast.Import: "import",
+    ast.ImportFrom: "import", ast.Global: "global", ast.Nonlocal: "nonlocal", ast.Delete: "del", ast.Assert: "assert",
+    ast.FunctionDef: "a function inside it", ast.ClassDef: "a class inside it", ast.Await: "await", ast.Yield: "yield",
+    ast.YieldFrom: "yield", ast.NamedExpr: "an assignment inside an expression", ast.Slice: "a slice", ast.Match: "match",
+}  # fmt: skip
+_ALLOCATES = (
+    ast.List, ast.Dict, ast.Set, ast.Tuple, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp, ast.JoinedStr, ast.Slice,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a hook's source: in which line, and what."""
+
+    line: int
+    what: str
+
+
+class Checker:
+    """Goes through a hook's function, or one that it calls, and says what is wrong first.
+
+    Parameters
+    ----------
+    fields : mapping of str to int
+        Fields of ``self``: their lengths, 0 for a single number.
+    knobs : set of str
+        Those that are only read.
+    methods : set of str
+        Methods of the class.
+    known : callable
+        Whether a global name, or an attribute of one, is a number or a function that hooks may use: what is wrong with it, or
+        nothing.
+    takes : callable
+        The names of the arguments of a function by its name, ``self.NAME`` for a method; None of a builtin.
+    debug : bool
+        Whether it runs as plain Python.
+    """
+
+    def __init__(
+        self,
+        fields: dict[str, int],
+        knobs: set[str],
+        methods: set[str],
+        known: Callable[[str, str, bool], str],
+        takes: Callable[[str], list[str] | None],
+        debug: bool,
+    ) -> None:
+        self.fields, self.knobs, self.methods, self.debug = fields, knobs, methods, debug
+        self.known, self.takes = known, takes
+        self.local: set[str] = set()
+        self.has_self = False
+
+    def faults(self, function: ast.FunctionDef, *, method: bool) -> Iterator[Fault]:
+        """All that is wrong with a function, in the order of its lines as far as they are known."""
+        given = function.args
+        if given.vararg or given.kwarg or given.kwonlyargs or given.defaults or given.posonlyargs:
+            yield Fault(function.lineno, "takes plain arguments alone, without defaults or stars")
+        if function.decorator_list:
+            yield Fault(function.decorator_list[0].lineno, "has a decorator, and takes none")
+        names = [one.arg for one in given.args]
+        self.has_self = method and bool(names) and names[0] == "self"
+        if method and not self.has_self:
+            yield Fault(function.lineno, "needs self as its first argument")
+        self.local = set(names) | {
+            node.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for forbidden in ("s", "self"):
+            stored = (n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == forbidden)
+            for node in stored:
+                if isinstance(node.ctx, ast.Store):
+                    yield Fault(node.lineno, f"assigns to {forbidden}, which stands for something else")
+        for statement in function.body:
+            yield from self.statement(statement)
+
+    def statement(self, node: ast.stmt) -> Iterator[Fault]:
+        """What is wrong with a statement."""
+        if not isinstance(node, _STATEMENTS):
+            yield Fault(
+                node.lineno, f"uses {_WORDS.get(type(node), type(node).__name__)}, which hooks cannot"
+            )
+            return
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            return
+        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call):
+            yield Fault(node.lineno, "has an expression that does nothing")
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                yield from self.target(target)
+            if node.value is not None:
+                yield from self.expression(node.value)
+            return
+        if isinstance(node, ast.For):
+            yield from self.loop(node)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.stmt):
+                yield from self.statement(child)
+            elif isinstance(child, ast.expr) and not (
+                isinstance(node, ast.For) and child in (node.target, node.iter)
+            ):
+                yield from self.expression(child)
+
+    def loop(self, node: ast.For) -> Iterator[Fault]:
+        """A for loop goes over a range."""
+        over = node.iter
+        ranged = isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range"
+        if not ranged or not isinstance(node.target, ast.Name):
+            yield Fault(node.lineno, "loops over something else than a range of numbers")
+            return
+        yield from self.expression(over)
+
+    def target(self, node: ast.expr) -> Iterator[Fault]:
+        """What is assigned to: a name, a field of self, a word of one."""
+        if isinstance(node, ast.Name):
+            return
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+            name = node.attr
+            if name not in self.fields:
+                yield Fault(node.lineno, f"assigns to self.{name}, which the class does not declare")
+            elif name in self.knobs:
+                yield Fault(node.lineno, f"assigns to self.{name}, which is a knob and does not change")
+            elif self.fields[name]:
+                yield Fault(node.lineno, f"assigns to self.{name} as a whole: it has several words")
+            return
+        if isinstance(node, ast.Subscript):
+            yield from self.subscript(node)
+            return
+        yield Fault(node.lineno, "assigns to something else than a name or a field of self")
+
+    def subscript(self, node: ast.Subscript) -> Iterator[Fault]:
+        """Only fields of several words have an index."""
+        held = node.value
+        own = isinstance(held, ast.Attribute) and isinstance(held.value, ast.Name) and held.value.id == "self"
+        if not own or not self.fields.get(held.attr if isinstance(held, ast.Attribute) else "", 0):
+            yield Fault(
+                node.lineno, "takes an index of something else than a field of self with several words"
+            )
+            return
+        if isinstance(node.slice, ast.Slice):
+            yield Fault(node.lineno, "takes a slice, which allocates memory")
+            return
+        yield from self.expression(node.slice)
+
+    def expression(self, node: ast.expr) -> Iterator[Fault]:
+        """What is wrong with an expression."""
+        if not isinstance(node, _EXPRESSIONS):
+            word = _WORDS.get(type(node), type(node).__name__)
+            more = "which allocates memory" if isinstance(node, _ALLOCATES) else "which hooks cannot"
+            yield Fault(node.lineno, f"makes {word}, {more}")
+            return
+        if isinstance(node, ast.Constant):
+            whole = isinstance(node.value, int) and -(1 << 63) <= node.value < 1 << 63
+            if not whole and not (self.debug and isinstance(node.value, str)):
+                yield Fault(
+                    node.lineno, f"uses {node.value!r}, and hooks know whole numbers of 64 bits alone"
+                )
+        elif isinstance(node, ast.Name):
+            yield from self.name(node)
+        elif isinstance(node, ast.Attribute):
+            yield from self.attribute(node)
+        elif isinstance(node, ast.Subscript):
+            yield from self.subscript(node)
+        elif isinstance(node, ast.Call):
+            yield from self.call(node)
+        else:
+            yield from self.operation(node)
+
+    def operation(self, node: ast.expr) -> Iterator[Fault]:
+        """Operators whose result is a whole number."""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Pow | ast.MatMult):
+            yield Fault(node.lineno, "divides with / or raises to a power: use // and << instead")
+        if isinstance(node, ast.Compare) and any(
+            isinstance(op, ast.In | ast.NotIn | ast.Is | ast.IsNot) for op in node.ops
+        ):
+            yield Fault(node.lineno, "compares with in or is: use == and or")
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                yield from self.expression(child)
+
+    def name(self, node: ast.Name) -> Iterator[Fault]:
+        """A name by itself: a local one, or a number of the file's."""
+        if node.id in ("s", "self"):
+            yield Fault(node.lineno, f"uses {node.id} by itself: s is passed to functions, self has fields")
+        elif node.id not in self.local and (wrong := self.known(node.id, "", False)):
+            yield Fault(node.lineno, wrong)
+
+    def attribute(self, node: ast.Attribute) -> Iterator[Fault]:
+        """A field of self, or a number of a module."""
+        if not isinstance(node.value, ast.Name):
+            root: ast.expr = node
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            of = "s" if isinstance(root, ast.Name) and root.id == "s" else "an expression"
+            yield Fault(node.lineno, f"takes an attribute of {of}: ask the model's functions instead")
+        elif node.value.id == "self" and self.has_self:
+            if node.attr not in self.fields:
+                yield Fault(node.lineno, f"reads self.{node.attr}, which the class does not declare")
+            elif self.fields[node.attr]:
+                yield Fault(node.lineno, f"reads self.{node.attr} as a whole: it has several words")
+        elif node.value.id in self.local or node.value.id == "s":
+            yield Fault(
+                node.lineno, f"takes an attribute of {node.value.id}: ask the model's functions instead"
+            )
+        elif wrong := self.known(node.value.id, node.attr, False):
+            yield Fault(node.lineno, wrong)
+
+    def call(self, node: ast.Call) -> Iterator[Fault]:
+        """A call of a function of the model, of the same file, or of a method."""
+        if node.keywords:
+            yield Fault(node.lineno, "calls with names of arguments: give them in their order")
+        called = node.func
+        if isinstance(called, ast.Name):
+            allowed = BUILTINS | (DEBUG_BUILTINS if self.debug else frozenset())
+            if called.id in self.local:
+                yield Fault(node.lineno, f"calls {called.id}, which is a local name that shadows a function")
+            elif called.id in DEBUG_BUILTINS - allowed:
+                yield Fault(node.lineno, f"calls {called.id}, which only --debug can")
+            elif called.id not in allowed and (wrong := self.known(called.id, "", True)):
+                yield Fault(node.lineno, wrong)
+        elif isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+            if called.value.id == "self" and self.has_self:
+                if called.attr not in self.methods:
+                    yield Fault(node.lineno, f"calls self.{called.attr}, which is no method of the class")
+            elif called.value.id in self.local:
+                yield Fault(
+                    node.lineno, f"takes an attribute of {called.value.id}: ask the model's functions instead"
+                )
+            elif wrong := self.known(called.value.id, called.attr, True):
+                yield Fault(node.lineno, wrong)
+        else:
+            yield Fault(node.lineno, "calls something else than a function by its name")
+        yield from self.arguments(node)
+        for argument in node.args:
+            if not (isinstance(argument, ast.Name) and argument.id == "s"):
+                yield from self.expression(argument)
+
+    def arguments(self, node: ast.Call) -> Iterator[Fault]:
+        """How many arguments a function takes, and which of them is s."""
+        shown = ast.unparse(node.func)
+        names = self.takes(shown)
+        given = [ast.unparse(argument) for argument in node.args]
+        if names is None:
+            if "s" in given:
+                yield Fault(node.lineno, f"passes s to {shown}, which knows numbers alone")
+        elif len(given) != len(names):
+            yield Fault(
+                node.lineno,
+                f"calls {shown} with {len(given)} arguments: it takes {', '.join(names) or 'none'}",
+            )
+        elif [one == "s" for one in given] != [one == "s" for one in names]:
+            yield Fault(node.lineno, f"calls {shown} with s in another place: it takes {', '.join(names)}")
+
+
+def ends(body: list[ast.stmt]) -> bool:
+    """Whether statements always end in a return."""
+    last = body[-1]
+    if isinstance(last, ast.If):
+        return bool(last.orelse) and ends(last.body) and ends(last.orelse)
+    if isinstance(last, ast.While):
+        always = isinstance(last.test, ast.Constant) and bool(last.test.value)
+        return always and not any(isinstance(node, ast.Break) for node in ast.walk(last))
+    return isinstance(last, ast.Return) and last.value is not None
+
+
+def called_names(function: ast.FunctionDef) -> Iterator[str]:
+    """Names of functions, and ``self.NAME`` of methods, that a function calls."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield node.func.id
+            elif isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "self":
+                yield f"self.{node.func.attr}"
+
+
+class _Prepare(ast.NodeTransformer):
+    """Counts the rounds of loops, makes functions of methods, and has everything return a number."""
+
+    def __init__(self, prefix: str, *, event: bool) -> None:
+        self.prefix, self.event = prefix, event
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """``self.method(...)`` becomes a call of a function that takes self."""
+        self.generic_visit(node)
+        func = node.func
+        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "self":
+            node.func = ast.copy_location(ast.Name(f"{self.prefix}{func.attr}", ast.Load()), func)
+            node.args = [func.value, *node.args]
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        """A return without a value gives 0."""
+        self.generic_visit(node)
+        if node.value is None or self.event:
+            node.value = ast.copy_location(ast.Constant(0), node)
+        return node
+
+    def _counted(self, node: ast.While | ast.For) -> ast.AST:
+        self.generic_visit(node)
+        said = f"its loop in line {node.lineno} goes round more than {MOST_ROUNDS:,} times"
+        code = f"_rounds += 1\nif _rounds > {MOST_ROUNDS}:\n    raise RuntimeError({said!r})"
+        counting = ast.parse(code).body
+        for part in counting:
+            for inner in ast.walk(part):
+                ast.copy_location(inner, node)
+        node.body = [*counting, *node.body]
+        return node
+
+    visit_While = visit_For = _counted
+
+
+def prepared(function: ast.FunctionDef, name: str, prefix: str, *, hook: str = "") -> ast.FunctionDef:
+    """A function ready to be compiled, under another name; a *hook* takes all the numbers there are."""
+    made: ast.FunctionDef = copy.deepcopy(function)
+    _Prepare(prefix, event=hook in EVENTS).visit(made)
+    made.name, made.returns, made.decorator_list = name, None, []
+    for one in made.args.args:
+        one.annotation = None
+    if hook:
+        missing = NUMBERS + 2 - len(made.args.args)
+        made.args.args += [ast.arg(f"_unused{i}") for i in range(missing)]
+    taken = {one.arg for one in made.args.args}
+    stored = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    start = ast.parse("\n".join(f"{own} = 0" for own in sorted({"_rounds", *stored} - taken))).body
+    if not ends(made.body):
+        made.body = [*made.body, *ast.parse("return 0").body]
+    made.body = [*start, *made.body]
+    for inner in ast.walk(made):
+        if isinstance(inner, ast.stmt | ast.expr | ast.arg) and not hasattr(inner, "lineno"):
+            ast.copy_location(inner, function)
+    first = function.body[0]
+    for added in start:
+        for inner in ast.walk(added):
+            ast.copy_location(inner, first)
+    return ast.fix_missing_locations(made)
+
+
+def arity_words(hook: str, takes: int, wanted: int) -> str:
+    """What is said of a hook with a wrong number of arguments."""
+    return f"takes {takes} arguments: {hook} has {wanted}, self among them"
+
+
+assert set(EVENTS) <= set(HOOKS)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``Hooks``: a policy of one's own is a class of it, in a file (docs/policies.md).
+
+Its methods are called where the kernel's functions of their names decide. Each answers as mainline does until it is overridden;
+one that is not costs nothing. ``self`` holds what the policy keeps, by names that the class declares. ``s`` stands for the
+machine: it is passed on to functions of :mod:`kevacuate.mm.policy_calls` and is used for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from kevacuate.mm import constants as k
+from kevacuate.mm import policy_calls as calls
+
+BY_BLOCK = -1
+"""The length of a field with a word a pageblock."""
+
+
+class Declared:
+    """A field as its class declares it.
+
+    Attributes
+    ----------
+    sort : str
+        ``knob``, ``counter`` or ``field``.
+    length : int
+        Words; 0 is a single number, BY_BLOCK a word a pageblock.
+    default, least, most : int
+        Of a knob: its value unless it is turned, and its bounds.
+    help, unit, better : str
+        What it is, in words; a counter's unit, and which way is better (``lower``, ``higher`` or empty).
+    """
+
+    def __init__(
+        self,
+        sort: str,
+        help: str,
+        *,
+        length: int = 0,
+        default: int = 0,
+        least: int = 0,
+        most: int = 0,
+        unit: str = "",
+        better: str = "",
+    ) -> None:
+        self.sort, self.help, self.length = sort, help, length
+        self.default, self.least, self.most = default, least, most
+        self.unit, self.better = unit, better
+        self.at = 0
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, policy: Any, _owner: Any) -> Any:
+        if policy is None:
+            return self
+        words = policy._words
+        if not self.length:
+            return words[self.at]
+        first = words[self.at] if self.length == BY_BLOCK else self.at
+        return Row(words, first, words[0] if self.length == BY_BLOCK else self.length)
+
+    def __set__(self, policy: Any, value: int) -> None:
+        policy._words[self.at] = int(value)
+
+
+class Row:
+    """Several words of a policy, by index from 0, in plain Python."""
+
+    __slots__ = ("_count", "_first", "_words")
+
+    def __init__(self, words: Any, first: int, count: int) -> None:
+        self._words, self._first, self._count = words, first, count
+
+    def _place(self, i: int) -> int:
+        if not 0 <= i < self._count:
+            raise IndexError("index is out of bounds")
+        return self._first + i
+
+    def __getitem__(self, i: int) -> int:
+        return int(self._words[self._place(i)])
+
+    def __setitem__(self, i: int, value: int) -> None:
+        self._words[self._place(i)] = int(value)
+
+
+def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> Any:
+    """A whole number that is given with the policy (``,name=5``) and does not change; *help* says what it does."""
+    return Declared("knob", help, default=default, least=least, most=most)
+
+
+def counter(label: str, unit: str, *, better: str = "") -> Any:
+    """A number that hooks count up; it is a row of ``compare``'s table. *better* is ``lower``, ``higher`` or empty."""
+    if better not in ("", "lower", "higher"):
+        raise ValueError(f"a counter is better lower, higher or neither, not {better!r}")
+    return Declared("counter", label, unit=unit, better=better)
+
+
+def number() -> Any:
+    """A whole number that hooks read and write, 0 at first."""
+    return Declared("field", "")
+
+
+def numbers(length: int) -> Any:
+    """So many of them, by index."""
+    return Declared("field", "", length=length)
+
+
+def by_block() -> Any:
+    """One for each pageblock, by the block's number: ``pfn >> pageblock_order(s)``."""
+    return Declared("field", "", length=BY_BLOCK)
+
+
+class Hooks:
+    """A policy: what the model does where kernels differ. Times are ns of virtual time, memory is in pages.
+
+    Attributes
+    ----------
+    nr_pageblocks : int
+        Pageblocks of the machine: the length of every field by pageblock.
+    """
+
+    declared: ClassVar[dict[str, Declared]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.declared = {}
+        at = 1
+        for owner in reversed(cls.__mro__):
+            for name, found in vars(owner).items():
+                if isinstance(found, Declared):
+                    cls.declared[name] = found
+        for found in cls.declared.values():
+            found.at = at
+            at += max(found.length, 1)
+
+    def __init__(self, words: Any) -> None:
+        self._words = words
+
+    @property
+    def nr_pageblocks(self) -> int:
+        """Pageblocks of the machine."""
+        return int(self._words[0])
+
+    def gfp_migratetype(self, s: Any, gfp: int, order: int, mt: int) -> int:
+        """The type whose lists a request goes to (include/linux/gfp.h). Asked at every request; *mt* is mainline's answer."""
+        return mt
+
+    def rmqueue(self, s: Any, z: int, order: int, mt: int, alloc_flags: int, turn: int) -> int:
+        """What __rmqueue tries at its *turn*, from 0 on: *mt*, MIGRATE_CMA (with ALLOC_CMA), TRY_CLAIM, TRY_STEAL or TRY_END."""
+        return calls.rmqueue_turn(s, mt, alloc_flags, turn)
+
+    def find_suitable_fallback(
+        self, s: Any, z: int, order: int, start_type: int, claimable: int, mt: int
+    ) -> int:
+        """Another type with a free chunk of exactly *order*, FALLBACK_EMPTY, or if *claimable* FALLBACK_NOCLAIM: claim nothing.
+
+        *mt* is mainline's answer.
+        """
+        return mt
+
+    def should_try_claim_block(self, s: Any, order: int, start_type: int, allowed: int) -> int:
+        """Whether a request may claim a block through a chunk of *order*; *allowed* is mainline's answer."""
+        return allowed
+
+    def try_to_claim_block(
+        self, s: Any, z: int, pfn: int, order: int, start_type: int, block_type: int
+    ) -> int:
+        """What becomes of a candidate, a free chunk of *order*: REFUSE, CLAIM, or MAINLINE_RULE (half is free or alike)."""
+        return k.MAINLINE_RULE
+
+    def free_one_page(self, s: Any, z: int, pfn: int, order: int, mt: int, fpi: int, tail: int) -> int:
+        """Whether a free chunk, merged already, goes to the tail of its list; *tail* is mainline's answer."""
+        return tail
+
+    def nr_pcp_alloc(self, s: Any, z: int, cpu: int, order: int, wanted: int) -> int:
+        """How many chunks a refill of a per-CPU list asks for, 1 to 4096 pages' worth; *wanted* is mainline's answer."""
+        return wanted
+
+    def block_claimed(self, s: Any, z: int, pfn: int, order: int, start_type: int, block_type: int) -> None:
+        """A chunk of *order* led to a claim: *pfn*'s block (a larger chunk's blocks) went from *block_type* to *start_type*."""
+
+    def page_stolen(self, s: Any, z: int, pfn: int, order: int, start_type: int, block_type: int) -> None:
+        """A request of *order* took the chunk at *pfn* from *block_type*'s lists; the block keeps its type."""
+
+    def worker(self, s: Any) -> int:
+        """The policy's own kernel thread. Returns in how many ns it runs again; 0: when :func:`wake_worker` says so."""
+        return 0
+
+
+HOOKS = (
+    "gfp_migratetype", "rmqueue", "find_suitable_fallback", "should_try_claim_block", "try_to_claim_block", "free_one_page",
+    "nr_pcp_alloc", "block_claimed", "page_stolen", "worker",
+)  # fmt: skip
+"""The hooks, each at its place in ``cfg.hook`` (HOOK_* of :mod:`kevacuate.mm.constants`)."""
+
+EVENTS = frozenset(("block_claimed", "page_stolen"))
+"""Hooks that answer nothing."""
+
+ANSWERS = {
+    "gfp_migratetype": "MIGRATE_UNMOVABLE, MIGRATE_MOVABLE or MIGRATE_RECLAIMABLE",
+    "rmqueue": "mt, MIGRATE_CMA with ALLOC_CMA, TRY_CLAIM, TRY_STEAL or TRY_END",
+    "find_suitable_fallback": "another type with a free chunk of the order, FALLBACK_EMPTY, or, if claimable, FALLBACK_NOCLAIM",
+    "should_try_claim_block": "0 or 1",
+    "try_to_claim_block": "REFUSE, CLAIM or MAINLINE_RULE",
+    "free_one_page": "0 or 1",
+    "nr_pcp_alloc": "1 to 4096 pages' worth of chunks",
+    "worker": "a time in ns that is not negative",
+}
+"""What each hook may return, in words."""
+
+
+def words_of(policy: type[Hooks], blocks: int, knobs: dict[str, int]) -> list[int]:
+    """What a policy's memory holds at first, on a machine of so many pageblocks, with these knobs turned."""
+    words = [blocks] + [0] * sum(max(found.length, 1) for found in policy.declared.values())
+    for found in policy.declared.values():
+        if found.sort == "knob":
+            words[found.at] = knobs.get(found.name, found.default)
+        if found.length == BY_BLOCK:
+            words[found.at] = len(words)
+            words += [0] * blocks
+    return words
+
+
+def fields_of(policy: type[Hooks]) -> tuple[tuple[str, int, int], ...]:
+    """(name, word, length) of every field, the number of pageblocks first."""
+    return (
+        ("nr_pageblocks", 0, 0),
+        *((found.name, found.at, found.length) for found in policy.declared.values()),
+    )
+
+
+def counters_of(policy: type[Hooks]) -> Iterator[Declared]:
+    """The counters, in the order of their declaration."""
+    return (found for found in policy.declared.values() if found.sort == "counter")

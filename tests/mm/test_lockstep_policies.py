@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policies of hooks on the fast model and on the oracle: one file, compiled there, ordinary Python here, compared in full."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lockstep import Disagreement, Lockstep
+from lockstep_machines import THEMES, of_kernels, specs
+from lockstep_script import Script
+from lockstep_spec import Spec
+from oracle.policy import Policy as OraclePolicy
+from test_lockstep import SETTINGS
+
+from kevacuate.mm.layout import policy_words
+from kevacuate.policy import parse_policy
+from kevacuate.policy.hooks import HOOKS, words_of
+from kevacuate.policy.install import refuse_wrong_hook, with_hooks
+from kevacuate.policy.load import _run
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYTHING = ROOT / "tests" / "policy" / "everything.py"
+EXAMPLES = {
+    "OnSteal": ROOT / "examples" / "evacuate_on_steal.py",
+    "Reserve": ROOT / "examples" / "unmovable_reserve.py",
+    "ByGfp": ROOT / "examples" / "steer_by_gfp.py",
+}
+reached: Counter[str] = Counter()
+
+
+class PolicyLockstep(Lockstep):
+    """Both models under a policy of hooks."""
+
+    def __init__(self, spec: Spec, policy: str) -> None:
+        super().__init__(spec)
+        chosen = parse_policy(policy)
+        assert chosen.hooks is not None
+        self.file = chosen.hooks
+        self.fast = with_hooks(self.fast, self.file, chosen.hook_knobs)
+        space: dict[str, Any] = _run(self.file.path, compile(self.file.source, str(self.file.path), "exec"))
+        cls = space[self.file.name]
+        words = words_of(cls, len(self.oracle.m.blocks), chosen.hook_knobs)
+        self.oracle.m.policy = OraclePolicy(cls, words, space, self.file.hooks)
+
+    def _compare(self, fast_result: int, oracle_result: int) -> int:
+        refuse_wrong_hook(self.fast, getattr(self, "file", None))
+        result = super()._compare(fast_result, oracle_result)
+        policy = self.oracle.m.policy
+        if policy is not None and policy_words(self.fast).tolist() != policy.words:
+            raise Disagreement(
+                f"{self.operation}: the policy keeps {policy_words(self.fast).tolist()}, in the oracle {policy.words}"
+            )
+        return result
+
+
+def drive(theme: str, plan: str, policy: str, machines: int, operations: int, kernel: str = "7.2") -> None:
+    """Random machines of a theme, each driven by a script, under a policy."""
+
+    @settings(SETTINGS, max_examples=machines)
+    @given(specs(of_kernels(theme, kernel)), st.integers(0, 2**32 - 1))
+    def run(spec: Spec, seed: int) -> None:
+        lock = PolicyLockstep(spec, policy)
+        Script(lock, seed, plan).run(operations)
+        reached.update(lock.oracle.m.reached)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("theme", "plan", "kernel"),
+    [
+        ("any", "mixed", "7.2"),
+        ("evacuation", "staged", "7.2"),
+        ("cma", "mixed", "7.2"),
+        ("pressure", "press", "7.2"),
+        ("compaction", "compaction", "7.2"),
+        ("any", "mixed", "6.1"),
+        ("highatomic", "highatomic", "6.12"),
+    ],
+)
+def test_answers_by_chance_agree(theme: str, plan: str, kernel: str) -> None:
+    assert theme in THEMES
+    drive(theme, plan, f"{EVERYTHING}:Everything", 4, 800, kernel)
+    drive(theme, plan, f"{EVERYTHING}:Everything,often=20", 3, 800, kernel)
+
+
+@pytest.mark.parametrize(("theme", "plan"), [("any", "mixed"), ("evacuation", "staged"), ("cma", "mixed")])
+def test_another_order_of_turns_agrees(theme: str, plan: str) -> None:
+    drive(theme, plan, f"{EVERYTHING}:Turns", 5, 800)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_agree(name: str) -> None:
+    drive("evacuation", "staged", f"{EXAMPLES[name]}:{name}", 5, 800)
+
+
+def test_every_hook_was_asked() -> None:
+    """After the tests above, in the same process."""
+    if sum(reached.values()) == 0:
+        pytest.skip("the tests above ran in other processes")
+    assert {f"hook {hook}" for hook in HOOKS} <= set(reached)
+
+
+def test_a_hook_that_only_one_side_has_is_noticed() -> None:
+    def run() -> None:
+        @settings(SETTINGS, max_examples=4)
+        @given(specs(of_kernels("any", "7.2")), st.integers(0, 2**32 - 1))
+        def one(spec: Spec, seed: int) -> None:
+            lock = PolicyLockstep(spec, f"{EVERYTHING}:Everything")
+            lock.oracle.m.policy.hooks -= {"nr_pcp_alloc"}
+            Script(lock, seed, "mixed").run(800)
+
+        one()
+
+    with pytest.raises(Disagreement):
+        run()

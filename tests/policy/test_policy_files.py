@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policies from files: what they may be, what is said of any other, that they run, and that nothing else loads code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kevacuate
+from kevacuate import jit
+from kevacuate.errors import KevacuateError
+from kevacuate.mm import constants as k
+from kevacuate.policy import parse_policy
+from kevacuate.policy import policy as policies
+from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
+from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
+from kevacuate.reports.comparison.rows import comparison_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYTHING = f"{Path(__file__).with_name('everything.py')}:Everything"
+EXAMPLES = (
+    f"{ROOT}/examples/evacuate_on_steal.py:OnSteal",
+    f"{ROOT}/examples/unmovable_reserve.py:Reserve",
+    f"{ROOT}/examples/steer_by_gfp.py:ByGfp",
+)
+CLASS = "class P(Hooks):\n    a = number()\n    r = numbers(4)\n    b = by_block()\n"
+CLAIM = CLASS + "    def should_try_claim_block(self, s, order, start_type, allowed):\n        "
+WORK = CLASS + "    def worker(self, s):\n        "
+
+
+def written(folder: Path, text: str) -> str:
+    """A policy file with this text behind the import; its class P."""
+    path = folder / "p.py"
+    path.write_text(f"from kevacuate.policy.api import *\n{text}\n")
+    return f"{path}:P"
+
+
+REFUSED = {
+    "def x(:": r"p\.py:2: the policy file is no Python",
+    f"x = 1 / 0\n{CLASS}": r"p\.py:2: the policy file cannot be loaded: ZeroDivisionError: division by zero\.",
+    f"import sys\nsys.exit(3)\n{CLASS}": r"p\.py:3: the policy file cannot be loaded: SystemExit: 3\.",
+    "class P:\n    pass": "has no policy 'P': it has no class of Hooks",
+    "class Q(Hooks):\n    pass": "has no policy 'P': its classes of Hooks are Q",
+    CLASS: "has no hook",
+    f"{CLASS}    def find_sutable_fallback(self, s):\n        return 1": "is no hook and which no hook calls",
+    f"{CLASS}    def worker(self):\n        return 0": r"p\.py:6: the hook worker of P takes 1 arguments: worker has 2",
+    f"{CLASS}    @property\n    def worker(self, s):\n        return 0": "has a decorator",
+    f"{CLAIM}if order > 3:\n            return 1": "can end without a return: it returns 0 or 1",
+    f"{CLAIM}x = [1]\n        return 1": r"p\.py:7: the hook should_try_claim_block of P makes a list, which allocates memory",
+    f"import numpy as np\n{CLAIM}np.zeros(3)\n        return 1": r"calls np\.zeros, which is neither in the file nor",
+    f"{CLAIM}evacuate_block = 3\n        return evacuate_block(s, 1)": "a local name that shadows a function",
+    "class P(Hooks):\n    rmqueue = number()": "declares rmqueue, which is a name of kevacuate's own",
+    "class P(Hooks):\n    pool = knob(3, 'x')\n    def worker(self, s):\n        return 0": "declares the knob pool",
+    "class P(Hooks):\n    n = knob(3, 'x')\n    def worker(self, s):\n        self.n = 1\n        return 0": "is a knob",
+    f"{WORK}return nothing(s)": "uses nothing, which is not defined in the file",
+    f"{WORK}return s.stat.now": "takes an attribute of s",
+    f"{WORK}return s[0]": "takes an index of something else",
+    f"{WORK}t = s\n        return 0": "uses s by itself",
+    f"{WORK}return now(s, 3)": "calls now with 2 arguments: it takes s",
+    f"{WORK}return nr_free_pages(0, s)": "with s in another place: it takes s, z",
+    f"{WORK}return min(s, 3)": "passes s to min",
+    f"{WORK}return 5 / 2": "divides with /",
+    f"{WORK}return self.c": r"reads self\.c, which the class does not declare",
+    f"{WORK}self.r = 3\n        return 0": "it has several words",
+    f"{WORK}print(1)\n        return 0": "only --debug can" if not jit.JIT_DISABLED else "",
+    f"{WORK}open('x')\n        return 0": "uses open|uses 'x'",
+    f"def f(n):\n    return f(n)\n{WORK}return f(1)": "in a circle",
+    f"{WORK}for x in self.r:\n            pass\n        return 0": "loops over something else than a range",
+    f"{WORK}import os\n        return 0": "uses import, which hooks cannot",
+    f"{WORK}raise ValueError\n        return 0": "uses raise, which hooks cannot",
+}
+WRONG = {
+    f"{CLAIM}while True:\n            order += 1\n        return 1": r"its loop in line 7 goes round more than 1,048,576 times",
+    f"def h(n):\n    while n:\n        n = 1\n    return n\n{CLAIM}return h(3)": "its loop in line 3 goes round more than",
+    f"{CLAIM}self.a += 1\n        return self.r[self.a]": "was ended: index is out of bounds",
+    f"{CLAIM}return self.b[-1]": "was ended: index is out of bounds",
+    f"{CLAIM}return 1 // self.a": "was ended: .*division",
+    f"{CLAIM}return 2": "returned 2: it returns 0 or 1",
+    f"{CLAIM}return nr_free_pages(s, 99) > 0": "gave 99 to a function of the model",
+    f"{CLAIM}return get_pfnblock_migratetype(s, 1 << 40) > 0": "gave 1099511627776 to a function",
+    f"{CLAIM}return claim_block(s, 0, 1)": "which only the hook worker may",
+    f"{CLASS}    def gfp_migratetype(self, s, gfp, order, mt):\n        return 3": "returned 3",
+    f"{CLASS}    def rmqueue(self, s, z, order, mt, alloc_flags, turn):\n        return 3": "returned 3: it returns mt",
+    f"{CLASS}    def nr_pcp_alloc(self, s, z, cpu, order, wanted):\n        return 0": "returned 0",
+    f"{CLASS}    def find_suitable_fallback(self, s, z, order, t, c, mt):\n        return t": "another type",
+    f"{WORK}return -1": "returned -1",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_file_that_cannot_be_a_policy_gets_a_sentence(text: str, tmp_path: Path) -> None:
+    if not REFUSED[text]:
+        pytest.skip("plain Python may print")
+    with pytest.raises(KevacuateError, match=REFUSED[text]):
+        parse_policy(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_hook_that_goes_wrong_ends_the_run_with_a_sentence(
+    text: str, tmp_path: Path, synthetic_kev: Path
+) -> None:
+    with pytest.raises(KevacuateError, match=WRONG[text]) as caught:
+        kevacuate.replay(synthetic_kev, written(tmp_path, text))
+    assert "p.py:P" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nowhere.py:P", "cannot be read: No such file"),
+        ("nowhere.py", "write nowhere.py:CLASS"),
+        ("nobody", "the known ones are mainline, evacuate"),
+    ],
+)
+def test_a_name_that_is_none(spec: str, said: str) -> None:
+    with pytest.raises(KevacuateError, match=said):
+        parse_policy(spec)
+
+
+def test_knobs_of_a_class_are_checked_and_take_effect(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = (
+        "class P(Hooks):\n    n = knob(3, 'x', most=9)\n    c = counter('c', 'x')\n    def worker(self, s):\n"
+    )
+    text += "        self.c = self.n\n        return 0"
+    spec = written(tmp_path, text)
+    assert kevacuate.replay(synthetic_kev, spec).metrics["policy"] == {"c": 3}
+    assert kevacuate.replay(synthetic_kev, f"{spec},n=7").metrics["policy"] == {"c": 7}
+    for bad in ("10", "-1", "x", ""):
+        with pytest.raises(KevacuateError, match="it takes a number from 0 to 9, default 3"):
+            parse_policy(f"{spec},n={bad}")
+    assert parse_policy(f"{spec},pool=8").evacuation(1, 1).pool == 8
+
+
+def test_a_local_name_is_0_until_it_is_assigned(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = "class P(Hooks):\n    c = counter('c', 'x')\n    def worker(self, s):\n        if self.c > 5:\n            x = 3\n"
+    text += "        self.c = x\n        return 0"
+    assert kevacuate.replay(synthetic_kev, written(tmp_path, text)).metrics["policy"] == {"c": 0}
+
+
+def test_a_hook_that_answers_as_mainline_changes_nothing(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = """class P(Hooks):
+    def gfp_migratetype(self, s, gfp, order, mt):
+        return mt
+    def find_suitable_fallback(self, s, z, order, start_type, claimable, mt):
+        return find_suitable_fallback(s, z, order, start_type, 0)
+    def should_try_claim_block(self, s, order, start_type, allowed):
+        return should_try_claim_block(s, order, start_type)
+    def try_to_claim_block(self, s, z, pfn, order, start_type, block_type):
+        return MAINLINE_RULE
+    def free_one_page(self, s, z, pfn, order, mt, fpi, tail):
+        return tail
+    def nr_pcp_alloc(self, s, z, cpu, order, wanted):
+        return wanted
+"""
+    mainline = kevacuate.replay(synthetic_kev, "mainline").provenance["final_state_digest"]
+    own = kevacuate.replay(synthetic_kev, written(tmp_path, text)).provenance["final_state_digest"]
+    assert own == mainline
+
+
+@pytest.mark.parametrize("more", ["", ",skip-hint=ignore,wq=per-node,pool=4"])
+def test_evacuate_in_hooks_is_evacuate(more: str, synthetic_kev: Path) -> None:
+    hooks = f"{Path(kevacuate.__file__).parent}/policy/evacuate.py:Evacuate{more}"
+    built_in, own = (kevacuate.replay(synthetic_kev, spec) for spec in (f"evacuate{more}", hooks))
+    assert own.metrics["evacuations_queued"] == built_in.metrics["evacuations_queued"] > 0
+    assert own.provenance["final_state_digest"] == built_in.provenance["final_state_digest"]
+
+
+@pytest.mark.parametrize("spec", EXAMPLES)
+def test_examples_run_and_are_short(spec: str, synthetic_kev: Path) -> None:
+    path = Path(spec.rpartition(":")[0])
+    assert len(path.read_text().splitlines()) <= 40
+    run = kevacuate.replay(synthetic_kev, spec)
+    assert run.metrics["policy"]
+
+
+def test_compiled_and_plain_give_the_same(synthetic_kev: Path, tmp_path: Path) -> None:
+    code = (
+        "import json, sys, kevacuate\n"
+        "runs = [kevacuate.replay(sys.argv[1], spec) for spec in sys.argv[2:]]\n"
+        "print(json.dumps([[run.metrics['policy'], run.provenance['final_state_digest']] for run in runs]))"
+    )
+    specs = [EVERYTHING, *EXAMPLES]
+    plain = subprocess.run(
+        [sys.executable, "-c", code, str(synthetic_kev), *specs],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    here = [kevacuate.replay(synthetic_kev, spec) for spec in specs]
+    assert json.loads(plain.stdout) == [
+        [r.metrics["policy"], r.provenance["final_state_digest"]] for r in here
+    ]
+
+
+@pytest.mark.skipif(jit.JIT_DISABLED, reason="nothing is compiled")
+def test_an_edited_hook_alone_is_compiled_anew(tmp_path: Path, synthetic_kev: Path) -> None:
+    from kevacuate.policy.load import ready
+
+    text = f"{WORK}return %s\n    def free_one_page(self, s, z, pfn, order, mt, fpi, tail):\n        return tail\n# %s"
+    keys = []
+    for number, comment in ((0, "a"), (0, "b"), (5, "b")):
+        hooks = parse_policy(written(tmp_path, text % (number, comment))).hooks
+        assert hooks is not None
+        keys.append({hook: ready(hooks, hook, None).key for hook in hooks.hooks})
+    assert keys[0] == keys[1]
+    assert keys[1]["free_one_page"] == keys[2]["free_one_page"]
+    assert keys[1]["worker"] != keys[2]["worker"]
+
+
+def test_counters_are_rows_of_the_table(synthetic_kev: Path, tmp_path: Path) -> None:
+    result = kevacuate.compare(synthetic_kev, ["mainline", EXAMPLES[0]], repeats=1)
+    kevacuate.save(result, tmp_path / "saved")
+    for one in (result, kevacuate.load(tmp_path / "saved")):
+        rows = {row.row.id: row for row in comparison_rows(one)}
+        base, own = rows["policy.queued"].values
+        assert base == (0.0,)
+        assert own == (float(result.runs[1].metrics["policy"]["queued"]),)
+        assert str(rows["policy.held_back"].row.direction) == "lower"
+
+
+def test_a_stored_result_loads_no_code(synthetic_kev: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    text = f"open({str(mark)!r}, 'a').write('x')\n{WORK}return 0"
+    spec = written(tmp_path, text)
+    result = kevacuate.compare(synthetic_kev, ["mainline", spec], repeats=1)
+    kevacuate.save(result, tmp_path / "saved")
+    mark.unlink()
+    assert kevacuate.summary(kevacuate.load(tmp_path / "saved")).num_rows
+    assert not mark.exists()
+
+
+def test_entry_points_are_loaded_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "ran"
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    body = f"from kevacuate.policy.api import *\nopen({str(mark)!r}, 'w')\n{WORK}return 0"
+    (package / "own.py").write_text(body)
+    info = tmp_path / "mine-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[kevacuate.policies]\nown = mine.own:P\nlost = gone.own:P\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KevacuateError, match=r"the known ones are mainline, evacuate, .*own"):
+        parse_policy("nobody")
+    assert not mark.exists()
+    assert parse_policy("own").hooks
+    assert mark.exists()
+    with pytest.raises(KevacuateError, match="cannot be found: install it again"):
+        parse_policy("lost")
+
+
+def test_hooks_have_their_numbers_and_words() -> None:
+    assert [getattr(k, f"HOOK_{name.upper()}") for name in HOOKS] == list(range(k.NR_HOOKS))
+    assert set(ANSWERS) == set(HOOKS) - EVENTS
+    assert set(HOOKS) <= set(vars(Hooks))
+    assert set(WORKER_ONLY) <= set(FUNCTIONS)
+    assert not set(policies.KNOBS) & set(Hooks.declared)
