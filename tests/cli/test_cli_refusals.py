@@ -305,7 +305,7 @@ def test_what_is_no_files_name_is_refused_before_the_work(
     given = {
         "import": [DATA / "trace-cmd/live.v7.dat"],
         "snapshot": [],
-        "record": [],
+        "record": ["--duration", "1"],
         "export": ["--ftrace", synthetic_kev],
     }
     said = refusal(command, *given.get(command, [synthetic_kev]), name, where)
