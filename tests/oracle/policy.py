@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from .buddy import block_inside, move_freepages_block, move_to_free_list
@@ -31,6 +31,8 @@ class Policy:
         self.due = 0 if "worker" in self.hooks else -1
         for name, value in list(space.items()):
             if isinstance(value, ModuleType):
+                if value.__name__ == "kevacuate.policy.api":
+                    space[name] = SimpleNamespace(**{**vars(value), **TWINS})
                 continue
             if (
                 name in TWINS
