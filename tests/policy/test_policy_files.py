@@ -42,6 +42,7 @@ def written(folder: Path, text: str) -> str:
 
 REFUSED = {
     "def x(:": r"p\.py:2: the policy file is no Python",
+    "x\0": r"p\.py:1: the policy file is no Python",
     f"x = 1 / 0\n{CLASS}": r"p\.py:2: the policy file cannot be loaded: ZeroDivisionError: division by zero\.",
     f"import sys\nsys.exit(3)\n{CLASS}": r"p\.py:3: the policy file cannot be loaded: SystemExit: 3\.",
     "class P:\n    pass": "has no policy 'P': it has no class of Hooks",

@@ -260,7 +260,9 @@ def _load(path: Path, name: str, source: str) -> HooksFile:
         tree = ast.parse(source, str(path))
         code = compile(source, str(path), "exec")
     except SyntaxError as error:
-        raise KevacuateError(f"{path}:{error.lineno}: the policy file is no Python: {error.msg}.") from None
+        raise KevacuateError(
+            f"{path}:{error.lineno or 1}: the policy file is no Python: {error.msg}."
+        ) from None
     space = _run(path, code)
     classes = {
         own: found
