@@ -219,6 +219,8 @@ def row_time(s: View, t: int) -> int:
 
     A task that is late waits less: what lies between two rows beyond a slice is taken to be waiting, or the recorded kswapd's.
     """
+    if s.cfg.kswapd_slice_ns == 0:
+        return t
     if s.stat.late > 0:
         waited = t - s.stat.row_t - s.cfg.kswapd_slice_ns
         if waited > 0:
