@@ -155,6 +155,19 @@ def test_6_1_moves_the_blocks_free_pages_below_the_threshold_too() -> None:
     check(state)
 
 
+@pytest.mark.parametrize("disabled", [0, 1])
+def test_where_mobility_is_not_grouped_an_unmovable_block_may_have_movable_free_pages(disabled: int) -> None:
+    state = refused_claim("7.2")
+    state.view.cfg.page_group_by_mobility_disabled = disabled
+    check(state)
+    state.block[2] = U
+    if disabled:  # as compaction leaves it that takes half of a block from boot
+        check(state)
+        state.block[2] = k.MIGRATE_RECLAIMABLE
+    with pytest.raises(AssertionError, match="a free chunk lies on the list of a type"):
+        check(state)
+
+
 def small_movable(profile: str) -> State:
     """A movable request of order 0 against unmovable chunks of orders 3 and 1."""
     state = model.one_zone(profile=profile)

@@ -268,6 +268,8 @@ def fall_back_old(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
         found = (o for o in up if find_suitable_fallback(m, zone, o, start, False) >= 0)
         current = next(found, m.config.max_page_order)
     mt = find_suitable_fallback(m, zone, current, start, False)
+    if mt < 0:  # a policy that changes its mind
+        return False
     pfn = zone.free_area[current].free_list[mt].head()
     stolen = steal_suitable_fallback(m, zone, pfn, current, start, flags)
     trace_extfrag(m, pfn, order, current, start, mt)

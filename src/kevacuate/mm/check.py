@@ -48,9 +48,13 @@ _LRU_SIZES, _ISOLATED_FILE, _FOLIOS, _LINKED = 96, 352, 360, 361
 def list_fits_block(s: View, pfn: int, mt: int) -> bool:
     """Whether a free chunk on a list of type *mt* may lie in its block: the types are equal, or the kernel does not care.
 
-    An isolated block's free pages are on isolate lists in every kernel, and no others are.
+    An isolated block's free pages are on isolate lists in every kernel, and no others are. A machine too small to group by
+    mobility has movable blocks from boot. Compaction that takes half of one makes it unmovable (set_pageblock_migratetype,
+    mm/page_alloc.c:525 at 7.2), and leaves its other free pages on the movable lists.
     """
     block_mt = get_pfnblock_migratetype(s, pfn)
+    if s.cfg.page_group_by_mobility_disabled and mt == k.MIGRATE_MOVABLE and block_mt == k.MIGRATE_UNMOVABLE:
+        return True
     if s.cfg.lists_follow_blocks or mt == k.MIGRATE_ISOLATE or block_mt == k.MIGRATE_ISOLATE:
         return block_mt == mt
     return True

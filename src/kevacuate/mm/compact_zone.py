@@ -124,10 +124,10 @@ def suitable_page_is_free(s: View, z: int, order: int, mt: int) -> bool:
     """Whether a request of *mt* would find a chunk of *order*: of its type, if movable CMA's, or in a block to claim (:2356)."""
     for o in range(order, s.cfg.max_page_order + 1):
         head = free_list(s, z, o, mt)
-        if s.link[2 * head] != head or find_suitable_fallback(s, z, o, mt, True) >= 0:
-            return True
         cma = free_list(s, z, o, k.MIGRATE_CMA)
-        if mt == k.MIGRATE_MOVABLE and s.link[2 * cma] != cma:
+        if s.link[2 * head] != head or (mt == k.MIGRATE_MOVABLE and s.link[2 * cma] != cma):
+            return True
+        if find_suitable_fallback(s, z, o, mt, True) >= 0:
             return True
     return False
 
