@@ -75,7 +75,9 @@ def test_newer_schema(damaged: Path, name: str) -> None:
 def test_unknown_policy_and_knob_before_anything_is_read(tmp_path: Path) -> None:
     for command in ("compare", "replay"):
         said = refusal(command, tmp_path / "none.kev", "--policy", "evict")
-        assert said == "There is no policy 'evict': the known ones are mainline, evacuate."
+        assert said == (
+            "There is no policy 'evict': the known ones are mainline, evacuate; a file is written FILE.py:CLASS."
+        )
         said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,items=3")
         assert said.startswith("Policy evacuate has no knob 'items': it takes pool, wq, skip-hint")
         said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,pool=many")

@@ -72,6 +72,7 @@ def copy(tmp_path: Path) -> Path:
         "compiling.py",
         "disjoint.py",
         "dispatch.py",
+        "hookcompiler.py",
         "intrinsics.py",
         "lowering.py",
         "recordtypes.py",

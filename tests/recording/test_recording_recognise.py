@@ -38,7 +38,7 @@ SAMPLES: tuple[tuple[str, bytes], ...] = (
     ("/proc/pressure", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
     ("vmstat, free or sar", b"              total        used        free      shared\nMem:  16316412  1234  3\n"),
     ("vmstat, free or sar", b"procs -----------memory---------- ---swap--\n r  b   swpd   free   buff\n"),
-    ("vmstat, free or sar", b"Linux 5.4.0 (host)\n\n18:30:26     pgpgin/s pgpgout/s\n"),
+    ("sar, sadf or netdata", b"Linux 5.4.0 (host)\n\n18:30:26     pgpgin/s pgpgout/s\n"),
     ("perf.data", b"PERFILE2" + bytes(64)),
     ("Common Trace Format", b"\xc1\x1f\xfc\xc1" + bytes(64)),
     ("Common Trace Format", b"/* CTF 1.8 */\ntypealias integer"),

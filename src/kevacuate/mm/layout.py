@@ -337,6 +337,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.stat_interval, cfg.vmstat_phase = machine.stat_interval_ns, machine.vmstat_phase_ns
     cfg.dirty_expire = machine.dirty_expire_ns
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
+    cfg.hooks = 0
     cfg.per_node = policy.wq == "per_node"
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2

@@ -11,6 +11,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -54,15 +55,15 @@ def is_tar(file: TextFile) -> bool:
     return not os.path.isdir(file.path) and file.head_bytes[_USTAR] == b"ustar"
 
 
-def unpacked(files: Iterable[TextFile], directory: Path, looks: Looks) -> Unpacked:
+def unpacked(files: Iterable[TextFile], directory: Callable[[], Path], looks: Looks) -> Unpacked:
     """The files with those of the tar archives among them.
 
     Parameters
     ----------
     files : iterable of TextFile
         What was given.
-    directory : Path
-        An empty private directory, where members are copied to.
+    directory : callable
+        Makes an empty private directory, where members are copied to: asked once, and only if there is an archive.
     looks : callable
         Whether a file is of a kind that is read.
 
@@ -81,10 +82,10 @@ def unpacked(files: Iterable[TextFile], directory: Path, looks: Looks) -> Unpack
 class _Copier:
     """Copies members until the limits are reached."""
 
-    def __init__(self, directory: Path, looks: Looks) -> None:
+    def __init__(self, directory: Callable[[], Path], looks: Looks) -> None:
         self.files: list[TextFile] = []
         self.not_read: list[dict[str, str]] = []
-        self._directory, self._looks, self._left = directory, looks, MOST_BYTES
+        self._directory, self._looks, self._left = cache(directory), looks, MOST_BYTES
 
     def take(self, file: TextFile, depth: int) -> None:
         """Take a file, or the members of an archive."""
@@ -103,8 +104,8 @@ class _Copier:
             self.not_read.append({"file": file.name, "what": f"an archive, unpacked in part: {told}"})
         except OSError as error:
             raise KevacuateError(
-                f"{file.name} cannot be unpacked in {self._directory.parent} ({error.strerror or error}): set TMPDIR to another "
-                "place."
+                f"{file.name} cannot be unpacked in {self._directory().parent} ({error.strerror or error}): "
+                "set TMPDIR to another place."
             ) from None
 
     def _members(self, file: TextFile, depth: int) -> None:
@@ -121,7 +122,7 @@ class _Copier:
 
     def _copy(self, data: IO[bytes], name: str) -> TextFile:
         """A member as a file of its own: all of it, or its beginning where no kind takes it."""
-        path = self._directory / f"{len(self.files)}-{self._left}"
+        path = self._directory() / f"{len(self.files)}-{self._left}"
         head = data.read(HEAD_BYTES)
         with path.open("xb") as out:
             self._left -= out.write(head) + 1

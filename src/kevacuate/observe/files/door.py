@@ -7,7 +7,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
@@ -119,7 +120,8 @@ def triage(
     names = called or {}
     files = [file for one in given for file in files_of(named_file(one), names.get(named_file(one)))]
     folder = path if len(given) == 1 and os.path.isdir(path) else None
-    with private_directory("triage") as directory:
+    with ExitStack() as stack:
+        directory = partial(stack.enter_context, private_directory("triage"))
         inside = unpacked(files, directory, lambda file: any(kind.looks(file) for kind in KINDS))
         if not inside.files and inside.not_read:
             raise KevacuateError(f"{inside.not_read[0]['file']} is {inside.not_read[0]['what']}")
