@@ -241,8 +241,8 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_folders_that_may_not_be_read_are_told_of_and_hide_nothing_else() -> None:
-    """pytest's own directories are root's alone."""
-    with tempfile.TemporaryDirectory() as name:
+    """pytest's own directories are root's alone, as TMPDIR may be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         place = Path(name)
         place.chmod(0o755)
         report = written(place / "report", buddyinfo=BUDDY)
