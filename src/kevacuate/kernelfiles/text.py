@@ -123,14 +123,12 @@ class TextFile:
         """
         try:
             file, _ = open_any(self.path)
-            with closing(file):
+            with failing(f"{self.name} cannot be read"), closing(file):
                 data = file.read(most + 1)
-        except (KevacuateError, OSError) as error:
-            told = error if isinstance(error, KevacuateError) else None
-            told = told or KevacuateError(f"{self.name} cannot be read: {error}.")
+        except KevacuateError as error:
             if not self.tolerant:
-                raise told from None
-            self.damage = str(told)
+                raise
+            self.damage = str(error)
             return None
         return None if len(data) > most else data.decode(encoding_of(data), "replace").removeprefix("\ufeff")
 

@@ -16,6 +16,7 @@ from kevacuate.kernelfiles.samples import INDEX, KB, ORDER, RATES, Sample
 from kevacuate.kernelfiles.stamps import EPOCH
 from kevacuate.kernelfiles.sysstat import looks_like_sysstat, sysstat_samples
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.each import take_each
 from kevacuate.percent import percent
 
 MOST_SAMPLES = 200_000
@@ -104,20 +105,13 @@ def answer(files: Sequence[TextFile], progress: Callable[[int, int], None] | Non
 
     """
     hosts: dict[str, Host] = {}
-    damaged: list[str] = []
-    for done, file in enumerate(sorted(files, key=lambda one: one.name)):
-        if progress:
-            progress(done, len(files))
-        try:
-            for sample in samples_of(file):
-                if sample.host in hosts or len(hosts) < MOST_HOSTS:
-                    hosts.setdefault(sample.host, Host()).add(sample)
-        except KevacuateError as error:
-            if len(files) == 1:
-                raise
-            damaged.append(str(error))
-        if file.damage:
-            damaged.append(file.damage)
+
+    def take(file: TextFile) -> None:
+        for sample in samples_of(file):
+            if sample.host in hosts or len(hosts) < MOST_HOSTS:
+                hosts.setdefault(sample.host, Host()).add(sample)
+
+    damaged = take_each(sorted(files, key=lambda one: one.name), take, progress)
     if not hosts:
         named = files[0].name if len(files) == 1 else f"{len(files):,} files"
         raise KevacuateError(

@@ -11,11 +11,11 @@ from itertools import chain, zip_longest
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from kevacuate.errors import KevacuateError
 from kevacuate.kernel.vmstat import counters
 from kevacuate.kernelfiles.proccopies import Copy, PageTypes, Zone, copies
 from kevacuate.kernelfiles.stamps import EPOCH, Stamp, stamp_of_name
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.observe.files.each import take_each
 
 Progress = Callable[[int, int], None]
 
@@ -130,22 +130,18 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
         The only file cannot be read to its end.
 
     """
-    damaged: list[str] = []
     parts: dict[tuple[str, str], list[_Part]] = {}
-    for done, file in enumerate(files):
-        progress(done, len(files))
+
+    def take(file: TextFile) -> None:
         place, named = machine_of(Path(file.name)), _time_of(Path(file.name))
         found: dict[str, tuple[list[Moment], int]] = {}
         try:
             _take_copies(file, named, found)
-        except KevacuateError as error:
-            if len(files) == 1:
-                raise
-            damaged.append(str(error))
-        if file.damage:
-            damaged.append(file.damage)
-        for kind, (moments, left_out) in found.items():
-            parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
+        finally:  # what stands before the place where a file ends too early counts
+            for kind, (moments, left_out) in found.items():
+                parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
+
+    damaged = take_each(files, take, progress)
     shelf: Shelf = {}
     for (place, kind), of in sorted(parts.items()):
         shelf.setdefault(place, {})[kind] = _in_order(of)
