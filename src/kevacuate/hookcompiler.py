@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -38,14 +38,8 @@ from kevacuate.recordtypes import view_type
 
 _I64 = ir.IntType(64)
 
-BY_BLOCK = -1
-"""The length of a field with a word a pageblock."""
-
 MOST_TOLD = 160
 """Characters of what the compiler says that are passed on."""
-
-NUMBERS = 6
-"""Whole numbers that every hook takes besides ``self`` and ``s``; what it does not name is filled up."""
 
 
 class SelfType(types.Type):  # type: ignore[misc]
@@ -102,8 +96,8 @@ def _get_field(context: Any, builder: Any, of: SelfType, value: Any, name: str) 
     if not length:
         return builder.load(pointer)
     row = cgutils.create_struct_proxy(_ROW)(context, builder)
-    row.first = builder.gep(value, [builder.load(pointer)]) if length == BY_BLOCK else pointer
-    row.count = builder.load(value) if length == BY_BLOCK else _I64(length)
+    row.first = builder.gep(value, [builder.load(pointer)]) if length == jit.BY_BLOCK else pointer
+    row.count = builder.load(value) if length == jit.BY_BLOCK else _I64(length)
     return row._getvalue()
 
 
@@ -179,7 +173,7 @@ def hook_address(
     Parameters
     ----------
     function : function
-        Takes ``self``, the state and :data:`NUMBERS` whole numbers, and returns one. Its name is unique.
+        Takes ``self``, the state and :data:`kevacuate.jit.HOOK_NUMBERS` whole numbers, and returns one. Its name is unique.
     fields : tuple
         Of ``self``: (name, word, length), as of :class:`SelfType`.
     key : str
@@ -195,7 +189,7 @@ def hook_address(
     if key not in _addresses:
         numba_types = [jit_type(array) for array in state]
         view = view_type(view_of(type(state)), numba_types)
-        signature = types.int64(SelfType(fields), view, *(types.int64,) * NUMBERS)
+        signature = types.int64(SelfType(fields), view, *(types.int64,) * jit.HOOK_NUMBERS)
         compiled = _compiled(function, key)
         try:
             compiled.compile(signature)
@@ -250,8 +244,3 @@ def told_exception(address: int) -> str:
     told = Told.from_address(address)
     kind, given, *_ = _numba_unpickle(told.data, ctypes.string_at(told.data, told.length), told.hashed)
     return " ".join(map(str, given)) if given else getattr(kind, "__name__", "an error")
-
-
-def digest(parts: Mapping[str, str]) -> str:
-    """A key of 24 hex digits."""
-    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:24]

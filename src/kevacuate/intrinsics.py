@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kevacuate.jit import ARRAY_FORM
+from kevacuate.jit import ARRAY_FORM, HOOK_NUMBERS
 from kevacuate.records import view_of
 from kevacuate.recordtypes import field_value, view_type
 
@@ -55,7 +55,7 @@ def prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
 @intrinsic
 def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
     """See :data:`kevacuate.jit.call_hook`."""
-    numbers = (types.int64,) * 6
+    numbers = (types.int64,) * HOOK_NUMBERS
     result = types.UniTuple(types.int64, 2)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -425,6 +425,12 @@ def _plain_prefetch(array: Any, index: int) -> None:
     """Nothing: plain Python has no prefetch."""
 
 
+HOOK_NUMBERS = 6
+"""Whole numbers that the machine code of every hook takes besides ``self`` and ``s``; what it does not name is filled up."""
+
+BY_BLOCK = -1
+"""The length of a hook's field that has a word a pageblock."""
+
 Hook = Callable[..., int]
 
 plain_hooks: dict[int, Hook] = {}

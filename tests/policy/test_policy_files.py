@@ -263,3 +263,7 @@ def test_hooks_have_their_numbers_and_words() -> None:
     assert set(HOOKS) <= set(vars(Hooks))
     assert set(WORKER_ONLY) <= set(FUNCTIONS)
     assert not set(policies.KNOBS) & set(Hooks.declared)
+
+
+def test_events_are_hooks() -> None:
+    assert set(EVENTS) <= set(HOOKS)

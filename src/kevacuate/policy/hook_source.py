@@ -12,13 +12,11 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kevacuate.policy.hooks import EVENTS, HOOKS
+from kevacuate.jit import HOOK_NUMBERS
+from kevacuate.policy.hooks import EVENTS
 
 MOST_ROUNDS = 1 << 20
 """Rounds of one call's loops, all together, after which it is ended."""
-
-NUMBERS = 6
-"""Whole numbers that the machine code of every hook takes; what it does not name is filled up."""
 
 BUILTINS = frozenset(("min", "max", "abs", "range", "int", "bool"))
 """Builtins that hooks may call."""
@@ -358,7 +356,7 @@ def prepared(function: ast.FunctionDef, name: str, prefix: str, *, hook: str = "
     for one in made.args.args:
         one.annotation = None
     if hook:
-        missing = NUMBERS + 2 - len(made.args.args)
+        missing = HOOK_NUMBERS + 2 - len(made.args.args)
         made.args.args += [ast.arg(f"_unused{i}") for i in range(missing)]
     taken = {one.arg for one in made.args.args}
     stored = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -379,6 +377,3 @@ def prepared(function: ast.FunctionDef, name: str, prefix: str, *, hook: str = "
 def arity_words(hook: str, takes: int, wanted: int) -> str:
     """What is said of a hook with a wrong number of arguments."""
     return f"takes {takes} arguments: {hook} has {wanted}, self among them"
-
-
-assert set(EVENTS) <= set(HOOKS)

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from kevacuate.jit import BY_BLOCK
 from kevacuate.mm import constants as k
 from kevacuate.mm import policy_calls as calls
-
-BY_BLOCK = -1
-"""The length of a field with a word a pageblock."""
 
 
 class Declared:

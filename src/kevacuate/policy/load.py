@@ -29,7 +29,7 @@ from kevacuate.policy.hook_source import (
     ends,
     prepared,
 )
-from kevacuate.policy.hooks import ANSWERS, BY_BLOCK, EVENTS, HOOKS, Hooks
+from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
 
 GROUP = "kevacuate.policies"
 """The group of entry points that installed policies have."""
@@ -322,6 +322,3 @@ def load_entry_point(entry: EntryPoint) -> HooksFile:
             f"The policy {entry.name} of the entry point {entry.value!r} cannot be found: install it again."
         )
     return load_file(found.origin, entry.attr)
-
-
-assert BY_BLOCK == -1
