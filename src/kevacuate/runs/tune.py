@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
@@ -22,6 +21,7 @@ from kevacuate.runs.grid import grid
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import demand_while_compiling
 from kevacuate.runs.trust import about_result
+from kevacuate.workload.opening import Replayable, recording_of
 
 SECONDS = 45.0
 """What a tuning may take by default."""
@@ -75,7 +75,7 @@ def _candidates(base: Policy, settings: Sequence[str]) -> list[Policy]:
 
 
 def tune(
-    recording: Recording | str | Path,
+    recording: Replayable,
     base: str | Policy = BASELINE,
     settings: Sequence[str] | None = None,
     *,
@@ -90,8 +90,8 @@ def tune(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload.
     base : str or Policy
         The policy that every setting is added to, and compared with.
     settings : sequence of str, optional
@@ -136,7 +136,7 @@ def tune(
     seconds = checked_seconds(seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
-    source = Recording.of(recording)
+    source = recording_of(recording)
     if not options.despite_losses:
         refuse_losses(source)
     refuse_without_demand(source)
