@@ -90,6 +90,11 @@ class PartOf(Described):
     begin: Any = key(kd.TIME, "when it begins", "0s")
     rhythm: Any = key(kd.SWITCH, "whether the rhythm governs it", True)
 
+    def __post_init__(self) -> None:
+        if self.name == PartOf.name:
+            object.__setattr__(self, "name", self.TABLE)
+        super().__post_init__()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Anonymous(PartOf):

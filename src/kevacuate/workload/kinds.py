@@ -36,6 +36,14 @@ class Amount(NamedTuple):
         return round(self.share * memory) if self.share else -(-self.size // PAGE)
 
 
+class Ns(int):
+    """A time that was read: ns. Read again it stays what it is, where a plain number is seconds."""
+
+
+class BytesPerSecond(float):
+    """A rate of bytes that was read."""
+
+
 class Kind(NamedTuple):
     """A kind of value; *read* returns None of what is none."""
 
@@ -92,14 +100,16 @@ def _bytes(value: Any) -> int | None:
     return found.size if found and not found.share else None
 
 
-def _time(value: Any) -> int | None:
+def _time(value: Any) -> Ns | None:
+    if isinstance(value, Ns):
+        return value
     parts = _parts(value)
     number = _number(value)
     if parts and parts[1] in TIMES and not parts[2]:
         number = parts[0] * TIMES[parts[1]]
     elif number is not None:
         number *= 10**9
-    return round(number) if number is not None and number <= MOST_NS else None
+    return Ns(round(number)) if number is not None and number <= MOST_NS else None
 
 
 def _rate(value: Any) -> float | None:
@@ -109,10 +119,12 @@ def _rate(value: Any) -> float | None:
     return _number(value)
 
 
-def _flow(value: Any) -> float | None:
+def _flow(value: Any) -> BytesPerSecond | None:
+    if isinstance(value, BytesPerSecond):
+        return value
     parts = _parts(value)
     if parts and parts[1] in SIZES and parts[2] in TIMES:
-        return parts[0] * SIZES[parts[1]] * 10**9 / TIMES[parts[2]]
+        return BytesPerSecond(parts[0] * SIZES[parts[1]] * 10**9 / TIMES[parts[2]])
     return None
 
 

@@ -153,15 +153,17 @@ def _pool(
     shares: tuple[float, ...],
     *,
     dies: int = fd.RANDOM,
+    fixed: bool = False,
     **given: Any,
 ) -> Fields:
-    """Lay out a pool that has so many *pages* in the mean; *shares* are of the objects born."""
+    """Lay out a pool that has so many *pages* in the mean, or at most (*fixed*); *shares* are of the objects born."""
     order = given.get("order", 0)
     weights = np.array(shares) / sum(shares)
     lives = np.maximum(np.array(lifetimes, np.float64), 1.0)
     alive = weights * lives / (weights * lives).sum() * (pages / (1 << order))
     target = np.maximum(np.round(alive), 1).astype(np.int64)
-    room = target + np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(given.get("burst", 1), 64)
+    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(given.get("burst", 1), 64)
+    room = target if fixed else target + spare
     plan.uses(part, int(room.sum()) << order)
     _, cpus = plan.cpus(part)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
@@ -358,16 +360,8 @@ def _pipes(plan: Plan, part: ds.Pipes) -> None:
 def _huge_pages(plan: Plan, part: ds.HugePages) -> None:
     pages = part.memory.pages(plan.memory) // 512 * 512
     _pool(
-        plan,
-        part,
-        pages,
-        (part.lifetime,),
-        (1.0,),
-        order=9,
-        mt=MIGRATE_MOVABLE,
-        gfp=HUGETLB,
-        burst=part.burst,
-    )
+        plan, part, pages, (part.lifetime,), (1.0,), order=9, mt=MIGRATE_MOVABLE, gfp=HUGETLB, burst=part.burst, fixed=True,
+    )  # fmt: skip
 
 
 PAGES = {"kernel": 0, "anonymous": ANON, "file": FILE, "dirty": FILE | DIRTY}
