@@ -67,36 +67,6 @@ class Source(Protocol):
         """The events, merged."""
 
 
-def open_recording(recording: Recording | str | Path | None = None) -> Recording:
-    """Open a recording; nothing of it is read before it is asked for.
-
-    Parameters
-    ----------
-    recording : path or Recording, optional
-        A ``.kev`` directory, or a directory with raw traces and format files. Default: the recording that ships with the package.
-
-    Returns
-    -------
-    Recording
-        Its ``machine``, ``events()``, ``states``, ``snapshots`` and ``losses``; times are ns of the recorded clock.
-
-    Raises
-    ------
-    KevacuateError
-        There is nothing, or it is no recording, truncated, corrupted, or newer than this version.
-
-    Examples
-    --------
-    >>> import kevacuate
-    >>> recording = kevacuate.open("my-server.kev")
-    >>> recording.machine.pageblock_order
-    9
-    >>> kevacuate.open().machine.kernel  # without a path: the one that ships with the package
-    '7.2.13'
-    """
-    return Recording.shipped() if recording is None else Recording.of(recording)
-
-
 class Recording:
     """A recorded machine: its description, its events as a stream, and its states.
 

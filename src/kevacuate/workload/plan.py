@@ -145,6 +145,21 @@ def _fixed(share: float) -> int:
     return round(share * fd.WHOLE)
 
 
+def _sizes(
+    weights: npt.NDArray[np.float64],
+    lives: npt.NDArray[np.float64],
+    objects: float,
+    burst: int,
+    *,
+    fixed: bool,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Objects of each class alive in the mean, and the most that there may be: six standard deviations more, and a burst."""
+    alive = weights * lives / (weights * lives).sum() * objects
+    target = np.maximum(np.round(alive), 1).astype(np.int64)
+    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(burst, 64)
+    return target, target if fixed else target + spare
+
+
 def _pool(
     plan: Plan,
     part: ds.PartOf,
@@ -160,10 +175,7 @@ def _pool(
     order = given.get("order", 0)
     weights = np.array(shares) / sum(shares)
     lives = np.maximum(np.array(lifetimes, np.float64), 1.0)
-    alive = weights * lives / (weights * lives).sum() * (pages / (1 << order))
-    target = np.maximum(np.round(alive), 1).astype(np.int64)
-    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(given.get("burst", 1), 64)
-    room = target if fixed else target + spare
+    target, room = _sizes(weights, lives, pages / (1 << order), given.get("burst", 1), fixed=fixed)
     plan.uses(part, int(room.sum()) << order)
     _, cpus = plan.cpus(part)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
