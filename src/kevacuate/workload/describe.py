@@ -270,10 +270,32 @@ class Pool(PartOf):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rounds(PartOf):
+    """Fill memory, free a share at random, then free and allocate again a share of the rest, round by round."""
+
+    TABLE: ClassVar[str] = "rounds"
+    memory: Any = key(kd.AMOUNT, "what is filled")
+    tasks: Any = key(kd.whole(0, 1 << 10), "tasks that do it; 0: one a CPU", 0)
+    order: Any = key(kd.whole(0, 10), "order of each object", 0)
+    type: Any = key(kd.choice("unmovable", "movable", "reclaimable"), "migratetype asked for", "movable")
+    gfp: Any = key(kd.GFP, "GFP flags", "GFP_HIGHUSER_MOVABLE")
+    page: Any = key(
+        kd.choice("kernel", "anonymous", "file", "dirty"),
+        "kind of its pages, which says whether they move",
+        "kernel",
+    )
+    kept: Any = key(kd.SHARE, "share that stays when the others are freed", 0.5)
+    again: Any = key(kd.SHARE, "share of those that each round frees and allocates again", 0.1)
+    rounds: Any = key(kd.whole(0, 1 << 20), "how many rounds", 100)
+    pause: Any = key(kd.TIME, "before each round", "100ms")
+    touch: Any = key(kd.TIME, "from one row of a task to its next", "1us")
+
+
 PARTS: dict[str, type[PartOf]] = {
     one.TABLE: one
     for one in (
-        Anonymous, Forks, PageCache, FilesWritten, Slab, PageTables, Network, Pipes, Vmalloc, HugePages, Pool,
+        Anonymous, Forks, PageCache, FilesWritten, Slab, PageTables, Network, Pipes, Vmalloc, HugePages, Pool, Rounds,
     )
 }  # fmt: skip
 """The parts by the names of their tables."""

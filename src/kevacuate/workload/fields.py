@@ -19,8 +19,8 @@ WHOLE = 1 << 16
 CLASSES = 8
 """Lifetimes that the objects of one pool may have."""
 
-POOL, ARENA, CACHE = 0, 1, 2
-"""Behaviours: objects that come and go one by one; tasks whose memory goes together; a cache of files."""
+POOL, ARENA, CACHE, ROUNDS = 0, 1, 2, 3
+"""Behaviours: objects that come and go one by one; tasks whose memory goes together; a cache of files; rounds."""
 
 RANDOM, OLDEST, NEWEST = 0, 1, 2
 """Which object of a pool dies."""
@@ -37,7 +37,7 @@ NEVER = 1 << 62
 class Part(Record):
     """A part of a workload: what its requests look like, and how many objects live how long."""
 
-    behaviour: int  #: POOL, ARENA or CACHE
+    behaviour: int  #: POOL, ARENA, CACHE or ROUNDS
     actors: int
     first_cpu: int
     cpus: int  #: its actors are on that many CPUs from there on
@@ -83,6 +83,7 @@ class Part(Record):
     renewed: (
         int  #: share of its pieces that are given back and faulted anew over its life; may be more than 1
     )
+    rounds: int  #: ROUNDS: how many; renewed is then the objects of a task and round
     limit: int  #: pages that all its tasks have at most
     used: int  #: pages they have
     # a cache
@@ -115,7 +116,8 @@ class Actor(Record):
     room: int  #: ARENA: pieces it may have
     kind: int  #: POOL: the class that dies; CACHE: what the run does
     which: int  #: POOL: the object that dies next, where they die together
-    again: int  #: ARENA: piece that is given back and not faulted yet, -1: none
+    again: int  #: ARENA: piece that is given back and not faulted yet, -1: none; ROUNDS: rounds begun
+    base: int  #: ROUNDS: where its objects begin in ``ids``; pieces is how many it keeps
 
 
 class Totals(Record):

@@ -7,8 +7,9 @@ from kevacuate.jit import kernel, part, pointers
 from kevacuate.recording.demand import DemandChunk
 from kevacuate.workload.arena import arena_step
 from kevacuate.workload.cache import cache_step
-from kevacuate.workload.fields import ARENA, POOL, Generator, GeneratorView
+from kevacuate.workload.fields import ARENA, CACHE, POOL, Generator, GeneratorView
 from kevacuate.workload.pool import pool_step
+from kevacuate.workload.rounds import rounds_step
 
 MARGIN = 8
 """Rows that one step may make at most."""
@@ -58,8 +59,10 @@ def generate(wa: Generator, da: DemandChunk, room: int) -> int:
             due = pool_step(w, d, a, p)
         elif p.behaviour == ARENA:
             due = arena_step(w, d, a, p)
-        else:
+        elif p.behaviour == CACHE:
             due = cache_step(w, d, a, p)
+        else:
+            due = rounds_step(w, d, a, p)
         put_back(w, due)
     if w.g.rows > 0:
         w.g.last = d.t[w.g.rows - 1]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from kevacuate.recording import Recording
 from kevacuate.workload.describe import Workload
+from kevacuate.workload.named import PREFIX, path_of
 from kevacuate.workload.stream import workload_recording
 from kevacuate.workload.toml import is_description, read_workload
 
 Replayable = Recording | Workload | str | Path
-"""A recording or its path; a description of a workload, or the path of its TOML file."""
+"""A recording or its path; a description of a workload, the path of its TOML file, or ``workload:NAME`` of one that ships."""
 
 
 def recording_of(what: Replayable) -> Recording:
@@ -24,6 +25,8 @@ def recording_of(what: Replayable) -> Recording:
     """
     if isinstance(what, Workload):
         return workload_recording(what)
+    if not isinstance(what, Recording) and str(what).startswith(PREFIX):
+        return workload_recording(read_workload(str(what)), path_of(str(what).removeprefix(PREFIX)))
     if not isinstance(what, Recording) and is_description(what):
         return workload_recording(read_workload(what), Path(what))
     return Recording.of(what)

@@ -62,7 +62,7 @@ class Plan:
     shadows: int = 1
     pages: int = 0
     """What all parts but caches have at most."""
-    fills: list[Callable[[Generator], None]] = field(default_factory=list)
+    fills: list[Callable[[Generator, int], None]] = field(default_factory=list)
 
     def cpus(self, part: ds.PartOf) -> tuple[int, int]:
         """First CPU and number of CPUs of a part.
@@ -194,7 +194,7 @@ def _pool(
     at, count = plan.places, int(room.sum())
     plan.places += count
 
-    def fill(made: Generator) -> None:
+    def fill(made: Generator, _: int) -> None:
         made.ids[at : at + count] = np.arange(first, first + count)
 
     plan.fills.append(fill)
@@ -313,7 +313,7 @@ def _page_cache(plan: Plan, part: ds.PageCache) -> None:
         np.pad([resident], (0, fd.CLASSES - 1)),
     )
 
-    def fill(made: Generator) -> None:
+    def fill(made: Generator, _: int) -> None:
         made.ids[at:ring] = -1
         made.ids[ring : ring + resident] = np.arange(first, first + resident)
 
@@ -388,10 +388,35 @@ def _own_pool(plan: Plan, part: ds.Pool) -> None:
     )  # fmt: skip
 
 
+def _rounds(plan: Plan, part: ds.Rounds) -> None:
+    tasks = part.tasks or plan.cpus(part)[1]
+    each = (part.memory.pages(plan.memory) >> part.order) // tasks
+    kept = int(each * part.kept)
+    if kept < 1:
+        raise KevacuateError(f"rounds {part.name!r} keeps less than one object a task: give it more memory.")
+    plan.uses(part, each * tasks << part.order)
+    plan.add(
+        part, tasks, behaviour=fd.ROUNDS, order=part.order, mt=TYPES[part.type], gfp=part.gfp, attr=PAGES[part.page],
+        gap=max(part.touch, ROW_NS), pause=part.pause, rounds=part.rounds if int(kept * part.again) else 0,
+        renewed=int(kept * part.again), fill=0,
+    )  # fmt: skip
+    first, at = plan.objects, plan.places
+    plan.own(plan.parts[-1], each * tasks)
+    plan.places += each * tasks
+    for i, actor in enumerate(plan.actors[-tasks:]):
+        actor |= {"first_object": first + i * each, "size": each, "pieces": kept, "base": at + i * each}
+
+    def fill(made: Generator, seed: int) -> None:
+        shuffled = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, at, 1 << 21])))
+        made.ids[at : at + each * tasks] = first + shuffled.permutation(each * tasks)
+
+    plan.fills.append(fill)
+
+
 LAY_OUT: dict[type[ds.PartOf], Callable[[Plan, Any], None]] = {
     ds.Anonymous: _anonymous, ds.Forks: _forks, ds.PageCache: _page_cache, ds.FilesWritten: _files_written, ds.Slab: _slab,
     ds.PageTables: _page_tables, ds.Network: _network, ds.Pipes: _pipes, ds.Vmalloc: _vmalloc, ds.HugePages: _huge_pages,
-    ds.Pool: _own_pool,
+    ds.Pool: _own_pool, ds.Rounds: _rounds,
 }  # fmt: skip
 
 
@@ -457,7 +482,7 @@ def new_generator(workload: ds.Workload, plan: Plan | None = None, seed: int | N
         rhythm=_rhythm(workload),
     )
     for fill in plan.fills:
-        fill(made)
+        fill(made, chosen)
     return made
 
 

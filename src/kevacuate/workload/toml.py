@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from kevacuate.errors import KevacuateError, failing, named_file
 from kevacuate.workload.describe import PARTS, Described, GiganticPages, Machine, PartOf, Rhythm, Workload
+from kevacuate.workload.named import PREFIX, path_of
 
 SINGLE: dict[str, type[Described]] = {"machine": Machine, "rhythm": Rhythm, "gigantic_pages": GiganticPages}
 """Tables of which there is one at most."""
@@ -122,7 +123,7 @@ class _Reader:
 
 
 def read_workload(path: str | Path) -> Workload:
-    """The description that a TOML file holds.
+    """The description that a TOML file holds, or that ``workload:NAME`` names among those that ship.
 
     Raises
     ------
@@ -131,7 +132,8 @@ def read_workload(path: str | Path) -> Workload:
         line, and what is taken.
 
     """
-    where = named_file(path)
+    named = str(path).startswith(PREFIX)
+    where = path_of(str(path).removeprefix(PREFIX)) if named else named_file(path)
     with failing(f"{where} cannot be read"):
         if where.is_file() and where.stat().st_size > MOST_BYTES:
             raise KevacuateError(f"{where} is larger than a description of a workload: 1 MiB at most.")
