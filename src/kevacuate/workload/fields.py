@@ -72,7 +72,7 @@ class Part(Record):
     # an arena
     size: int  #: pages of a task, the mean
     life: int  #: ns, the mean
-    pause: int  #: ns between two tasks, the mean
+    pause: int  #: ns between two tasks, the mean; CACHE: between two files, while it grows
     huge: int  #: share of the 2 MiB ranges that are faulted as one
     huge_gfp: int
     huge_order: int
@@ -109,7 +109,7 @@ class Actor(Record):
     random: int  #: state of its random numbers
     at: int  #: ARENA: piece; CACHE: folio
     pages: int  #: ARENA: pages so far
-    size: int  #: ARENA: pages of this task
+    size: int  #: ARENA: pages of this task; CACHE: files read while it grew; ROUNDS: objects
     pieces: int  #: ARENA: pieces it has
     until: int  #: ARENA: when it ends
     first_object: int

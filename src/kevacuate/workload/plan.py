@@ -39,6 +39,8 @@ HUGETLB = gf.GFP_HIGHUSER_MOVABLE | gf.GFP_COMP | gf.GFP_NOWARN | gf.GFP_RETRY_M
 ROW_NS = 200
 """Least time from a row of an actor to its next."""
 MOST_ACTORS = 1 << 15
+BURSTS = 4
+"""Bursts at once that a pool has room for beside its mean size."""
 LARGEST_TASK = 3.0
 """A task is at most so many times as large as the mean."""
 MOST_SHADOWS = 4
@@ -153,10 +155,10 @@ def _sizes(
     *,
     fixed: bool,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Objects of each class alive in the mean, and the most that there may be: six standard deviations more, and a burst."""
+    """Objects of each class alive in the mean, and the most that there may be: six standard deviations more, and the bursts."""
     alive = weights * lives / (weights * lives).sum() * objects
     target = np.maximum(np.round(alive), 1).astype(np.int64)
-    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(burst, 64)
+    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + burst
     return target, target if fixed else target + spare
 
 
@@ -175,9 +177,10 @@ def _pool(
     order = given.get("order", 0)
     weights = np.array(shares) / sum(shares)
     lives = np.maximum(np.array(lifetimes, np.float64), 1.0)
-    target, room = _sizes(weights, lives, pages / (1 << order), given.get("burst", 1), fixed=fixed)
-    plan.uses(part, int(room.sum()) << order)
     _, cpus = plan.cpus(part)
+    bursts = 2 * given.get("burst", 1) * min(cpus, BURSTS)
+    target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
+    plan.uses(part, int(room.sum()) << order)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
     first = plan.own(fields, int(room.sum()))
     starts = np.concatenate([[0], np.cumsum(room)[:-1]])
@@ -300,6 +303,7 @@ def _page_cache(plan: Plan, part: ds.PageCache) -> None:
         rhythm=int(part.rhythm), id_of=plan.places,
     )  # fmt: skip
     fields["quantiles"] = plan.table(draw.zipf_table(files, part.reuse))
+    fields["pause"] = max(fields["fill"] * cpus * per_file // resident - per_file * ROW_NS, 1)
     first = plan.own(fields, resident)
     size = 1 << part.order
     fields["first_shadow"] = -(-plan.shadows // size) * size
