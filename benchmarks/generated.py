@@ -106,15 +106,19 @@ def main() -> None:
     free = sum(zone.nr_free_pages for zone in replay.state.view.zone)
     print(f"in use then: {1 - free / pages:.1%}")
     begin, before, at = time.perf_counter(), rows, 0
+    own, both = time.thread_time(), time.process_time()
     for chunk in first(stream, given.rows):
         replay.feed(chunk, rows)
         rows += chunk.t.size
         at = int(chunk.t[-1])
     taken = time.perf_counter() - begin
     free = sum(zone.nr_free_pages for zone in replay.state.view.zone)
+    own, both = time.thread_time() - own, time.process_time() - both
     print(
         f"steady state: {rows - before:,} rows in {taken:.1f} s: {(rows - before) / taken / 1e6:.2f} M rows/s"
     )
+    print(f"rows a second of the replay's own core: {(rows - before) / own / 1e6:.2f} M")
+    print(f"rows a second of processor time, generator included: {(rows - before) / both / 1e6:.2f} M")
     virtual = (at - fill) / 1e9
     day = (rows - before) / max(virtual, 1e-9) * 86400
     print(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
     from kevacuate.runs.compare import compare
+    from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
@@ -77,6 +78,7 @@ __all__ = [
     "doctor",
     "explain",
     "export",
+    "fit",
     "generate",
     "holders",
     "import_recording",
@@ -121,6 +123,7 @@ _HOMES = {
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "fit": "runs.fit",
     "generate": "workload.stream",
     "holders": "capture.holders",
     "import_recording": "recording.importers",

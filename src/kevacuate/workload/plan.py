@@ -46,7 +46,11 @@ LARGEST_TASK = 3.0
 MOST_SHADOWS = 4
 """Shadows a page of the machine that a demand may number (kevacuate.runs.replay)."""
 
+STEPS = 8
+"""Steps that a window is cut into where it is worked out how many objects of each class are alive."""
+
 Fields = dict[str, Any]
+Arrays = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Plan:
     places: int = 0
     folios: int = 0
     shadows: int = 1
+    profile: list[int] = field(default_factory=list)
     pages: int = 0
     """What all parts but caches have at most."""
     fills: list[Callable[[Generator, int], None]] = field(default_factory=list)
@@ -179,12 +184,19 @@ def _pool(
     lives = np.maximum(np.array(lifetimes, np.float64), 1.0)
     _, cpus = plan.cpus(part)
     bursts = 2 * given.get("burst", 1) * min(cpus, BURSTS)
-    target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
-    plan.uses(part, int(room.sum()) << order)
+    given_rates: Fields = {}
+    if isinstance(part, ds.Pool) and part.births:
+        given_rates, target, room = _profile(plan, part, order, bursts)
+    else:
+        target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
+        plan.uses(part, int(room.sum()) << order)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
     first = plan.own(fields, int(room.sum()))
     starts = np.concatenate([[0], np.cumsum(room)[:-1]])
     pad = (0, fd.CLASSES - len(room))
+    for actor in plan.actors[len(plan.actors) - fields["actors"] :]:
+        actor["again"] = int(bool(given_rates))
+    fields |= given_rates
     fields |= {
         "dies": dies,
         "nr_classes": len(room),
@@ -384,6 +396,30 @@ PAGES = {"kernel": 0, "anonymous": ANON, "file": FILE, "dirty": FILE | DIRTY}
 DIES = {"random": fd.RANDOM, "together": fd.RANDOM, "oldest": fd.OLDEST, "newest": fd.NEWEST}
 
 
+def _profile(plan: Plan, part: ds.Pool, order: int, bursts: int) -> tuple[Fields, Arrays, Arrays]:
+    """Fields, targets and rooms of a pool whose births and deaths are given: as many of each class as follow from them.
+
+    Steps through the windows: births by the shares, deaths in proportion to how many are alive and how fast they die.
+    """
+    born, die = np.array(part.births, np.int64), np.array(part.deaths, np.int64)
+    weights = np.array(part.shares) / sum(part.shares)
+    hazard = 1.0 / np.maximum(np.array(part.lifetimes, np.float64), 1.0)
+    alive = np.zeros(len(weights))
+    most = np.zeros(len(weights))
+    for come, go in zip(born / STEPS, die / STEPS, strict=True):
+        for _ in range(STEPS):
+            alive += come * weights
+            most = np.maximum(most, alive)
+            rate = alive * hazard
+            alive = np.maximum(alive - go * rate / max(rate.sum(), 1e-300), 0.0)
+    room = np.ceil(1.1 * most + 6 * np.sqrt(most)).astype(np.int64) + bursts
+    plan.uses(part, int(np.maximum(np.cumsum(born - die).max(), 1)) << order)
+    at = len(plan.profile)
+    plan.profile += np.stack([born, die], axis=1).ravel().tolist()
+    window = max((plan.workload.duration - part.begin) // len(born), 1)
+    return {"windows": len(born), "window": window, "profile": at}, room, room
+
+
 def _own_pool(plan: Plan, part: ds.Pool) -> None:
     _pool(
         plan, part, part.memory.pages(plan.memory), part.lifetimes, part.shares, dies=DIES[part.dies], order=part.order,
@@ -484,6 +520,7 @@ def new_generator(workload: ds.Workload, plan: Plan | None = None, seed: int | N
         quantile=np.concatenate(plan.tables) if plan.tables else np.zeros(fd.TABLE + 1, np.int64),
         exponential=draw.exponential_table(),
         rhythm=_rhythm(workload),
+        profile=np.array([*plan.profile, 0], np.int64),
     )
     for fill in plan.fills:
         fill(made, chosen)
