@@ -42,7 +42,7 @@ def test_a_pool_follows_its_births_and_deaths() -> None:
     for times, wanted in ((born, births), (died, deaths)):
         counts = np.bincount(times // 10**9, minlength=4)
         assert np.abs(counts - wanted).max() < 6 * np.sqrt(4 * max(wanted))
-        assert counts[wanted.index(0)] < 12  # runs that had begun
+        assert counts[wanted.index(0)] < 24  # runs that had begun
 
 
 def test_a_fit_of_a_described_workload_has_its_rates() -> None:
@@ -60,7 +60,7 @@ def test_a_fit_of_a_described_workload_has_its_rates() -> None:
     assert (pool.type, pool.page, pool.order) == ("movable", "file", 0)
     assert (slab.type, slab.page, slab.gfp) == ("unmovable", "kernel", ds.Pool(gfp="GFP_KERNEL").gfp)
     assert 8 < pool.burst < 24
-    assert slab.burst == 1
+    assert slab.burst <= 2
     book = book_of(demand_of(described).chunks())
     assert sum(pool.births) + sum(slab.births) == len(book.lives) + len(book.alive)
     again = book_of(demand_of(found.workload).chunks())

@@ -38,6 +38,6 @@ def fit_sentences(fit: Fit) -> list[str]:
     return [
         f"{fit.rows:,} allocations and frees became {len(fit.workload.parts)} pools.",
         f"Left out are {fit.left_out:,} allocations of rare kinds and {fit.not_paired:,} frees of objects that were there before "
-        f"or were halved ({percent((fit.left_out + fit.not_paired) / max(fit.rows, 1))} of the rows).",
+        f"or were halved ({percent((fit.left_out + fit.not_paired) / max(fit.rows, 1), 1)} of the rows).",
         f"{good} of {len(shown)} figures lie within two standard deviations of the recorded demand's replays.",
     ]

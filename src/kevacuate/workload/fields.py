@@ -68,7 +68,9 @@ class Part(Record):
     lifetime: Words = words(CLASSES)  #: ns, the mean
     windows: int  #: windows of time that its births and deaths are given for; 0: it has a mean size
     window: int  #: ns of one
-    profile: int  #: where in ``profile`` the first is: births, deaths, and so on
+    profile: int  #: where in ``profile`` its births and deaths up to the first window are
+    made_births: int  #: so far, of a pool with windows
+    made_deaths: int
     shrink_every: int  #: ns between two runs of a shrinker, 0: none
     shrink_share: int  #: share of the pool that it frees
     shrink_next: int  #: when it runs next
@@ -189,4 +191,4 @@ class Generator(NamedTuple):
     rhythm: npt.NDArray[np.int64]
     """The rhythm over its period; :data:`ONE` is the rate when it is busiest [TABLE]."""
     profile: npt.NDArray[np.int64]
-    """Births and deaths of pools in each of their windows, by turns."""
+    """Births and deaths of pools up to the beginning of each of their windows, and up to the end, by turns."""

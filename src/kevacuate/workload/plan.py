@@ -167,6 +167,21 @@ def _sizes(
     return target, target if fixed else target + spare
 
 
+def _rings(plan: Plan, fields: Fields, room: Arrays) -> Fields:
+    """Give each class of a pool its ring of ids; where they are."""
+    at, count = plan.places, int(room.sum())
+    first = plan.own(fields, count)
+    plan.places += count
+
+    def fill(made: Generator, _: int) -> None:
+        made.ids[at : at + count] = np.arange(first, first + count)
+
+    plan.fills.append(fill)
+    pad = (0, fd.CLASSES - len(room))
+    starts = np.concatenate([[0], np.cumsum(room)[:-1]])
+    return {"base": np.pad(at + starts, pad), "room": np.pad(room, pad)}
+
+
 def _pool(
     plan: Plan,
     part: ds.PartOf,
@@ -186,33 +201,19 @@ def _pool(
     bursts = 2 * given.get("burst", 1) * min(cpus, BURSTS)
     given_rates: Fields = {}
     if isinstance(part, ds.Pool) and part.births:
-        given_rates, target, room = _profile(plan, part, order, bursts)
+        given_rates, target, room = _profile(plan, part, bursts)
     else:
         target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
         plan.uses(part, int(room.sum()) << order)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
-    first = plan.own(fields, int(room.sum()))
-    starts = np.concatenate([[0], np.cumsum(room)[:-1]])
+    fields |= {"dies": dies, "nr_classes": len(room)} | _rings(plan, fields, room)
     pad = (0, fd.CLASSES - len(room))
+    fields["share"] = np.pad(np.round(np.cumsum(weights) * fd.WHOLE).astype(np.int64), pad)
+    fields["target"] = np.pad(target, pad)
+    fields["lifetime"] = np.pad(np.round(lives).astype(np.int64), pad, constant_values=1)
     for actor in plan.actors[len(plan.actors) - fields["actors"] :]:
         actor["again"] = int(bool(given_rates))
     fields |= given_rates
-    fields |= {
-        "dies": dies,
-        "nr_classes": len(room),
-        "share": np.pad(np.round(np.cumsum(weights) * fd.WHOLE).astype(np.int64), pad),
-        "base": np.pad(plan.places + starts, pad),
-        "room": np.pad(room, pad),
-        "target": np.pad(target, pad),
-        "lifetime": np.pad(np.round(lives).astype(np.int64), pad, constant_values=1),
-    }
-    at, count = plan.places, int(room.sum())
-    plan.places += count
-
-    def fill(made: Generator, _: int) -> None:
-        made.ids[at : at + count] = np.arange(first, first + count)
-
-    plan.fills.append(fill)
     return fields
 
 
@@ -396,10 +397,11 @@ PAGES = {"kernel": 0, "anonymous": ANON, "file": FILE, "dirty": FILE | DIRTY}
 DIES = {"random": fd.RANDOM, "together": fd.RANDOM, "oldest": fd.OLDEST, "newest": fd.NEWEST}
 
 
-def _profile(plan: Plan, part: ds.Pool, order: int, bursts: int) -> tuple[Fields, Arrays, Arrays]:
+def _profile(plan: Plan, part: ds.Pool, bursts: int) -> tuple[Fields, Arrays, Arrays]:
     """Fields, targets and rooms of a pool whose births and deaths are given: as many of each class as follow from them.
 
-    Steps through the windows: births by the shares, deaths in proportion to how many are alive and how fast they die.
+    Steps through the windows: births by the shares, deaths in proportion to how many are alive and how fast they die. Such
+    a pool is not held against the machine's memory: pools may be large at different times.
     """
     born, die = np.array(part.births, np.int64), np.array(part.deaths, np.int64)
     weights = np.array(part.shares) / sum(part.shares)
@@ -413,9 +415,9 @@ def _profile(plan: Plan, part: ds.Pool, order: int, bursts: int) -> tuple[Fields
             rate = alive * hazard
             alive = np.maximum(alive - go * rate / max(rate.sum(), 1e-300), 0.0)
     room = np.ceil(1.1 * most + 6 * np.sqrt(most)).astype(np.int64) + bursts
-    plan.uses(part, int(np.maximum(np.cumsum(born - die).max(), 1)) << order)
     at = len(plan.profile)
-    plan.profile += np.stack([born, die], axis=1).ravel().tolist()
+    until = np.cumsum(np.stack([np.r_[0, born], np.r_[0, die]], axis=1), axis=0)
+    plan.profile += until.ravel().tolist()
     window = max((plan.workload.duration - part.begin) // len(born), 1)
     return {"windows": len(born), "window": window, "profile": at}, room, room
 

@@ -30,7 +30,8 @@ def window_of(w: GeneratorView, p: Part) -> int:
 def births(w: GeneratorView, p: Part) -> float:
     """Objects born a ns, without growth."""
     if p.windows > 0:
-        return float(w.profile[p.profile + 2 * window_of(w, p)]) / float(p.window)
+        at = p.profile + 2 * window_of(w, p)
+        return float(w.profile[at + 2] - w.profile[at]) / float(p.window)
     rate = 0.0
     for c in range(p.nr_classes):
         rate += float(p.target[c]) / float(p.lifetime[c])
@@ -62,7 +63,8 @@ def deaths(w: GeneratorView, p: Part) -> float:
     """Objects that die a ns: by their lifetimes, or as many as are given for the window, if any are alive."""
     rate = mortality(p)
     if p.windows > 0 and rate > 0.0:
-        return float(w.profile[p.profile + 2 * window_of(w, p) + 1]) / float(p.window)
+        at = p.profile + 2 * window_of(w, p) + 1
+        return float(w.profile[at + 2] - w.profile[at]) / float(p.window)
     return rate
 
 
@@ -138,10 +140,35 @@ def take_dead(w: GeneratorView, a: Actor, p: Part, c: int) -> int:
 
 
 @part
+def due_by_now(w: GeneratorView, p: Part, which: int) -> float:
+    """Births (*which* 0) or deaths (1) that are given for the time until now."""
+    number = window_of(w, p)
+    at = p.profile + 2 * number + which
+    passed = float(w.g.now - p.begin - number * p.window) / float(p.window)
+    return float(w.profile[at]) + min(passed, 1.0) * float(w.profile[at + 2] - w.profile[at])
+
+
+@part
+def begin_given_run(w: GeneratorView, a: Actor, p: Part) -> None:
+    """Births or deaths, whichever are further behind what is given: so the pool's size does not wander off."""
+    births_behind = due_by_now(w, p, 0) - float(p.made_births)
+    deaths_behind = due_by_now(w, p, 1) - float(p.made_deaths)
+    rate = mortality(p)
+    if deaths_behind <= births_behind or rate <= 0.0:
+        a.kind = BORN
+        return
+    a.kind = class_that_dies(p, rate * (float(draw(a)) / 4294967296.0))
+    a.which = below(a, max(p.alive[a.kind], 1))
+
+
+@part
 def begin_run(w: GeneratorView, a: Actor, p: Part) -> None:
     """Decide what the next run of rows does."""
     a.left = 1 + below(a, 2 * p.burst - 1)
     a.which = 0
+    if p.windows > 0:
+        begin_given_run(w, a, p)
+        return
     if p.shrink_every > 0 and w.g.now >= p.shrink_next:
         alive = p.alive[0]
         a.kind = 0
@@ -188,6 +215,7 @@ def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
     if a.left == 0:
         begin_run(w, a, p)
     if a.kind < 0:
+        p.made_births += 1
         c = class_born(a, p)
         if p.alive[c] < p.room[c]:
             obj = w.ids[ring_at(p, c, p.alive[c])] + 0
@@ -196,6 +224,7 @@ def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
         else:
             w.g.skipped += 1
     elif p.alive[a.kind] > 0:
+        p.made_deaths += 1
         emit_free(w, d, a, take_dead(w, a, p, a.kind), p.order)
     else:
         a.left = 1
