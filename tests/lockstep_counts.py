@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 69
+SHARDS = 72
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -119,6 +119,20 @@ REQUIRED_OF_RECLAIM = {
     "kswapd woken from its short sleep": 100,
 }
 """What is reached where the model reclaims."""
+REQUIRED_OF_OPENINGS = {
+    "opening: steal asks for its block": 10,
+    "opening: block queued already": 5,
+    "opening: block waits for an item": 5,
+    "opening: waiting block queued": 5,
+    "opening: batch tried again": 1,
+    "opening: goes on behind what failed": 5,
+    "opening: drained first": 50,
+    "opening: clean cache is moved too": 50,
+    "opening: destination off the movable lists": 50,
+    "opening: block isolated meanwhile": 50,
+    "opening: movable again, evacuated all the same": 5,
+}
+"""What the evacuation does where its parts are changed, or what the patch leaves open is closed."""
 PRESSURE = (
     *(f"slow path left: {name}" for name in k.EXIT_NAMES if name != k.EXIT_NAMES[k.EXIT_OOM_HIGH]),
     *(f"direct compaction: {name}" for name in k.COMPACT_NAMES.values()),
@@ -331,6 +345,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_COMPACTION,
             **REQUIRED_OF_RECLAIM,
             **REQUIRED_OF_PRESSURE,
+            **REQUIRED_OF_OPENINGS,
         }.items()
         if total[what] < least
     ]
@@ -350,6 +365,7 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_COMPACTION,
             *REQUIRED_OF_RECLAIM,
             *REQUIRED_OF_PRESSURE,
+            *REQUIRED_OF_OPENINGS,
         )
     ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

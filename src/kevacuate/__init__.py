@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kevacuate.capture.vmcore_state import CoreSnapshot
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
+    from kevacuate.measure.ablated import Ablation
     from kevacuate.measure.fidelity import Verification
     from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from kevacuate.reports.page.write import report
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
+    from kevacuate.runs.ablate import ablate
     from kevacuate.runs.compare import compare
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLICIES",
+    "Ablation",
     "Comparison",
     "CoreSnapshot",
     "Holders",
@@ -66,6 +69,7 @@ __all__ = [
     "Tuned",
     "Verification",
     "__version__",
+    "ablate",
     "build_demand",
     "compare",
     "compare_recorded",
@@ -93,6 +97,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Ablation": "measure.ablated",
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
     "Holders": "measure.holders",
@@ -108,6 +113,7 @@ _HOMES = {
     "Survey": "capture.survey",
     "Tuned": "measure.tuned",
     "Verification": "measure.fidelity",
+    "ablate": "runs.ablate",
     "build_demand": "demand.build",
     "compare": "runs.compare",
     "compare_recorded": "observe.outcomes",

@@ -120,6 +120,7 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     yield "free items", reader.pages()
     for node in range(machine.nodes):
         yield f"pending {node}", reader.numbers(3 * reader.one())
+    yield "waiting for an item (zone, block, movable)", reader.numbers(3 * reader.one())
     workers = machine.nodes if spec.policy.wq == "per_node" else len(machine.cpu_node)
     for worker in range(workers):
         yield from decode_worker(reader, f"worker {worker}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from lockstep_spec import Spec
 
+from kevacuate.mm import constants as k
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
 from kevacuate.mm.profile import PROFILES
 
@@ -31,6 +32,8 @@ class Theme:
     initcall: tuple[bool, ...] = (True, True, False)
     wqs: tuple[str, ...] = ("per_cpu", "per_cpu", "per_node")
     skip_hints: tuple[bool, ...] = (False, True)
+    openings: int = 0  # of six draws of what the patch leaves open, how many are not the patch's
+    time_scales: tuple[int, ...] = (1, 10)
     plain: bool = False  # no switch that keeps fallbacks from happening
     marks: str = "any"  # or "low", "high", "none"
     batches: tuple[int | None, ...] = (None, 3, 7, 31)
@@ -52,7 +55,7 @@ PRESSED = Theme(
 THEMES = {
     theme.name: theme
     for theme in (
-        Theme("any"),
+        Theme("any", openings=1),
         Theme("one zone", nodes=(1,), zones_per_node=(1,), cpus=(1, 2)),
         Theme("numa", nodes=(2, 3), cpus=(2, 3, 5)),
         Theme("many cpus", cpus=(16, 33, 64), pageblock_orders=(3, 4, 5), npages=(512, 2048)),
@@ -82,6 +85,14 @@ THEMES = {
             skip_hints=(False, False, True),
         ),
         replace(EVACUATING, name="small pool", pools=(0, 1)),
+        replace(
+            EVACUATING,
+            name="openings",
+            pools=(1, 1, 2, 64),
+            openings=4,
+            skip_hints=(False, False, True),
+            time_scales=(10, 100),
+        ),
         replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
         replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
         Theme(
@@ -148,6 +159,7 @@ THEMES = {
         replace(
             PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
         ),
+        replace(PRESSED, name="pressure, openings", evacuate=(True,), pools=(1, 3, 64), openings=3),
         Theme(
             "defrag",
             pageblock_orders=(3, 4, 5),
@@ -221,6 +233,23 @@ def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneC
     return tuple(zones)
 
 
+OPEN: dict[str, tuple[bool | int, ...]] = {
+    "claims": (1 << k.MIGRATE_UNMOVABLE, 1 << k.MIGRATE_RECLAIMABLE),
+    "on_steal": (True,),
+    "guard": (False,),
+    "recheck": (False,),
+    "tries": (2, 5),
+    "pass_failed": (True,),
+    "drain_first": (True,),
+    "queue_twice": (False,),
+    "wait_for_item": (True,),
+    "drop_clean": (False,),
+    "any_target": (False,),
+    "isolate_block": (True,),
+}
+"""What else the evacuation's parts and what the patch leaves open may be."""
+
+
 def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
     """The evacuation's switches and costs."""
     ready = tuple(draw(st.integers(0, 3)) > 0 for _ in range(nodes)) if "unready" in theme.name else None
@@ -234,6 +263,11 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         if theme.initcall != (True,)
         else None,
         skip_hint=draw(st.sampled_from(theme.skip_hints)),
+        **{
+            name: draw(st.sampled_from(OPEN[name]))
+            for name in OPEN
+            if draw(st.integers(1, 6)) <= theme.openings
+        },
         irq_work_ns=draw(st.sampled_from((0, 2000))),
         wakeup_ns=draw(st.sampled_from((0, 1000, 30_000))),
         work_ns=draw(st.sampled_from((1000, 1000, 1000, 7))),
@@ -241,7 +275,7 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         isolate_ns=draw(st.sampled_from((219, 219, 219, 5))),
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
-        time_scale=draw(st.sampled_from((1, 10))),
+        time_scale=draw(st.sampled_from(theme.time_scales)),
     )
 
 

@@ -78,8 +78,9 @@ MACHINE_FIELDS = (
     "compact_unevictable_allowed",
 )  # fmt: skip
 POLICY_FIELDS = (
-    "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",
-    "reclaim_ns", "migrate_ns", "time_scale",
+    "evacuate", "pool", "wq", "skip_hint", "claims", "on_steal", "guard", "recheck", "tries", "pass_failed", "drain_first",
+    "queue_twice", "wait_for_item", "drop_clean", "any_target", "isolate_block", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns",
+    "isolate_ns", "reclaim_ns", "migrate_ns", "time_scale",
 )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def try_to_claim_block(
     m: Machine, zone: Zone, pfn: int, current: int, order: int, start: int, mt: int, flags: int
 ) -> int:
     """Claim the block of candidate `pfn` (order `current`, type `mt`) for `start`; -1 if refused."""
-    if m.config.evacuate and m.is_isolated(pfn):
+    if m.config.evacuate and m.config.guard and m.is_isolated(pfn):
         return -1
     if m.config.kernel.refuses_highatomic_block and m.get_pageblock_migratetype(pfn) == HIGHATOMIC:
         return -1
@@ -154,7 +154,7 @@ def try_to_claim_block(
         return -1
     move_freepages(m, zone, block, mt, start)
     m.set_pageblock_migratetype(block, start)
-    if mt == MOVABLE and start in (UNMOVABLE, RECLAIMABLE):
+    if mt == MOVABLE and queues(m, start):
         queue_pageblock_evacuate(m, zone, block)
     m.ask("block_claimed", 0, zone.number, block, current, start, mt)
     return rmqueue_smallest(m, zone, order, start)
@@ -179,6 +179,19 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
     return -1
 
 
+def queues(m: Machine, start: int) -> bool:
+    """Whether movable blocks that requests of this type take are to be evacuated."""
+    return start != MOVABLE and bool(m.config.claims & 1 << start)
+
+
+def stolen_from(m: Machine, zone: Zone, pfn: int, order: int, start: int) -> None:
+    """A page was stolen: its block is evacuated too, where that is asked for."""
+    whole = order >= m.config.pageblock_order
+    if m.config.on_steal and queues(m, start) and not whole and m.get_pageblock_migratetype(pfn) == MOVABLE:
+        m.reached["opening: steal asks for its block"] += m.config.evacuate
+        queue_pageblock_evacuate(m, zone, pfn - pfn % m.block_pages)
+
+
 def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:
     """Take the smallest other type's chunk that fits; its block keeps its type (`__rmqueue_steal`)."""
     for current in range(order, m.config.max_page_order + 1):
@@ -187,6 +200,7 @@ def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:
             pfn = zone.free_area[current].free_list[mt].head()
             page_del_and_expand(m, zone, pfn, order, current, mt)
             trace_extfrag(m, pfn, order, current, start, mt)
+            stolen_from(m, zone, pfn, order, start)
             m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
             return pfn
     return -1
@@ -274,6 +288,7 @@ def fall_back_old(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
     stolen = steal_suitable_fallback(m, zone, pfn, current, start, flags)
     trace_extfrag(m, pfn, order, current, start, mt)
     if stolen:
+        stolen_from(m, zone, pfn, order, start)
         m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
     return True
 
@@ -311,7 +326,7 @@ def steal_block(
     m.log(L_EVAC_CLAIM, block, 256 * start + old, free, movable, int(enough))
     if enough:
         m.set_pageblock_migratetype(block, start)
-        if old == MOVABLE and start != MOVABLE:
+        if old == MOVABLE and queues(m, start):
             queue_pageblock_evacuate(m, zone, block)
         m.ask("block_claimed", 0, zone.number, block, current, start, old)
     return True, enough

@@ -46,7 +46,7 @@ class Item:
 
     zone: int = -1
     start_pfn: int = -1
-    movable: bool = False  # evacuated though it is movable: a policy asked for that
+    movable: bool = False  # evacuated though it is movable: it was so when somebody asked
 
 
 class Worker:
@@ -70,6 +70,8 @@ class Worker:
         self.cursor = 0
         self.isolated = []
         self.total_isolated = self.total_dropped = self.total_migrated = self.total_failed = 0
+        self.tried = 0
+        self.isolates = False
 
 
 class Lruvec:
@@ -237,6 +239,7 @@ class Machine:
         self.items = [Item() for _ in range(config.pool)]
         self.free_items = list(range(config.pool))  # a stack: the top is the last
         self.pending: list[list[int]] = [[] for _ in range(self.nodes)]  # newest first
+        self.waiting: list[Item] = []  # blocks for which there was no item, oldest first
         node_cpus = [lowest_cpu(config, node) for node in range(self.nodes)]
         worker_cpus = list(range(len(config.cpu_node))) if config.wq == "per_cpu" else node_cpus
         self.workers = [Worker(cpu) for cpu in worker_cpus]

@@ -93,7 +93,8 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
         item = m.items[worker.item]
         out += (
             item.zone, item.start_pfn, worker.cursor, worker.total_isolated, worker.total_dropped,
-            worker.total_migrated, worker.total_failed, len(worker.isolated), *worker.isolated,
+            worker.total_migrated, worker.total_failed, worker.tried, int(worker.isolates),
+            len(worker.isolated), *worker.isolated,
         )  # fmt: skip
     put_items(m, worker.queue, out)
 
@@ -160,6 +161,9 @@ def serialise(m: Machine, objects: int) -> array[int]:
     out += m.free_items[::-1]
     for pending in m.pending:
         put_items(m, pending, out)
+    out.append(len(m.waiting))
+    for block in m.waiting:
+        out += (block.zone, block.start_pfn, int(block.movable))
     for worker in m.workers:
         put_worker(m, worker, out)
     for kswapd in m.kswapds:

@@ -160,15 +160,25 @@ def enough_to_claim(s: View, start_type: int, block_type: int, free: int, movabl
 
 @part
 def queue_claimed_block(s: View, z: int, start_pfn: int, start_type: int, block_type: int) -> None:
-    """The patch's condition: a movable block was claimed for unmovable or reclaimable requests."""
-    if s.cfg.evacuate and block_type == k.MIGRATE_MOVABLE and start_type != k.MIGRATE_MOVABLE:
+    """The patch's condition: a movable block was claimed for unmovable or reclaimable requests (or one of them: ``claims``)."""
+    if s.cfg.evacuate and block_type == k.MIGRATE_MOVABLE and s.cfg.claims >> start_type & 1:
         queue_pageblock_evacuate(s, z, start_pfn)
+
+
+@part
+def queue_stolen_block(s: View, z: int, pfn: int, order: int, start_type: int) -> None:
+    """With ``on_steal``, what the patch leaves out: a page of a movable block was stolen by requests whose claims queue."""
+    pageblock_order = s.cfg.pageblock_order
+    if s.cfg.on_steal == 0 or s.cfg.evacuate == 0 or order >= pageblock_order:
+        return
+    if s.cfg.claims >> start_type & 1 and get_pfnblock_migratetype(s, pfn) == k.MIGRATE_MOVABLE:
+        queue_pageblock_evacuate(s, z, pfn >> pageblock_order << pageblock_order)
 
 
 @part
 def claim_refused(s: View, pfn: int) -> bool:
     """Whether the candidate is refused unseen: by the patch's guard, or (kernels that look) for its highatomic block."""
-    if s.cfg.evacuate and get_pageblock_isolate(s, pfn):
+    if s.cfg.evacuate and s.cfg.guard and get_pageblock_isolate(s, pfn):
         s.stat.guard_refused += 1
         return True
     return s.cfg.refuse_highatomic != 0 and get_pfnblock_migratetype(s, pfn) == k.MIGRATE_HIGHATOMIC
@@ -251,6 +261,7 @@ def rmqueue_steal(s: View, z: int, order: int, start_type: int) -> int:
         pfn = s.link[2 * free_list(s, z, current_order, mt)] + 0
         page_del_and_expand(s, z, pfn, order, current_order, mt)
         count_extfrag(s, pfn, order, current_order, start_type, mt)
+        queue_stolen_block(s, z, pfn, order, start_type)
         if hooked(s, k.HOOK_PAGE_STOLEN):
             hooked_event(s, k.HOOK_PAGE_STOLEN, z, pfn, order, start_type, mt)
         return pfn

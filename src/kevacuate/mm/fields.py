@@ -114,6 +114,18 @@ class Config(Record):
     pool: int  #: NR_EVACUATE_ITEMS
     per_node: int  #: one worker a node instead of one a CPU
     skip_hint: int  #: whether the evacuation honours the skip bit
+    claims: int  #: for which types a claim of a movable block queues it, a bit each
+    on_steal: int  #: whether a steal from a movable block queues it too
+    guard: int  #: whether isolated blocks are not claimed
+    recheck: int  #: whether a block that is movable again is left alone
+    tries: int  #: how often a batch is tried before its block is abandoned
+    pass_failed: int  #: whether the evacuation goes on behind pages that failed
+    drain_first: int  #: whether per-CPU lists and LRU batches are drained first
+    queue_twice: int  #: whether a block that is queued already is queued again
+    wait_for_item: int  #: whether a request without an item waits for one; else it is dropped
+    drop_clean: int  #: whether clean page cache is dropped; else it is moved
+    any_target: int  #: whether destinations come from the allocator; else off free movable lists alone
+    isolate_block: int  #: whether the block is isolated while it is evacuated
     work_ns: int
     irq_work_ns: int
     wakeup_ns: int
@@ -221,6 +233,8 @@ class Counters(Record):
     compact_failed: int
     compact_ns: int
     evacuate_freelist: int  #: the first free evacuate item (a stack), -1: none
+    evacuate_waiting: int  #: the block that has waited longest for an item, by its record's number, -1: none,
+    evacuate_waiting_last: int  #: the one that has waited least
     evacuate_ready: int  #: whether pageblock_evacuate_init has run
     kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
     kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
@@ -449,16 +463,19 @@ class Worker(Record):
     failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
     nr_parts: int  #: pages of split folios that wait, in ``folios``, from cfg.evacuated_parts on
     nr_split: int  #: folios of this migration that were split
+    tried: int  #: how often the batch has been tried in vain
+    isolates: int  #: whether it has isolated the block
 
 
 class EvacuateItem(Record):
-    """``struct evacuate_item``."""
+    """``struct evacuate_item``. With ``wait_for_item`` the pool's are followed by one a pageblock, for those that wait."""
 
     zone: int
     start_pfn: int
     next: int  #: the next item of the list it is on, -1: none
     queued: int  #: when
-    movable: int  #: whether it is evacuated though its block is movable: a policy asked for that
+    movable: int  #: whether it is evacuated though its block is movable: that was so when it was asked for
+    waits: int  #: of a block's record: whether it is on the list of those that wait
 
 
 class LogRecord(Record):

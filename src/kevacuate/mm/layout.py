@@ -184,6 +184,9 @@ class EvacuationConfig:
     ``wakeup_ns`` are the order of an irq_work and of an idle CPU's kworker; ``work_ns`` and ``reclaim_ns`` are
     estimates. ``time_scale`` multiplies them all: how much
     slower than that machine the recorded one is.
+
+    What follows ``skip_hint`` up to the costs is the patch as posted unless it is turned: :class:`kevacuate.mm.fields.Config`
+    says what each is.
     """
 
     evacuate: bool = False
@@ -191,6 +194,18 @@ class EvacuationConfig:
     wq: str = "per_cpu"
     ready: tuple[bool, ...] | None = None
     skip_hint: bool = True
+    claims: int = 1 << k.MIGRATE_UNMOVABLE | 1 << k.MIGRATE_RECLAIMABLE
+    on_steal: bool = False
+    guard: bool = True
+    recheck: bool = True
+    tries: int = 1
+    pass_failed: bool = False
+    drain_first: bool = False
+    queue_twice: bool = True
+    wait_for_item: bool = False
+    drop_clean: bool = True
+    any_target: bool = True
+    isolate_block: bool = False
     work_ns: int = 1_000
     irq_work_ns: int = 2_000
     wakeup_ns: int = 30_000
@@ -250,6 +265,7 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             "vm.watermark_boost_factor and vm.percpu_pagelist_high_fraction are not negative, vm.stat_interval is positive",
         ),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
+        (policy.tries < 1, "tries is at least 1"),
         (
             machine.defrag_mode and not machine.profile.defrag_mode,
             f"Linux {machine.profile.name} has no defrag_mode",
@@ -401,7 +417,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
-    s.stat.evacuate_freelist = s.stat.capture_order = -1
+    s.stat.evacuate_freelist = s.stat.evacuate_waiting = s.stat.capture_order = -1
     s.stat.policy_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
@@ -490,7 +506,7 @@ def build_state(
         node=Node.new(nodes),
         cpu=Cpu.new(cpus),
         worker=Worker.new(cfg.nr_workers),
-        item=EvacuateItem.new(cfg.pool),
+        item=EvacuateItem.new(cfg.pool + (npages >> machine.pageblock_order if cfg.wait_for_item else 0)),
         cc=CompactControl.new(nodes + direct),
         folios=np.zeros((nodes * (2 + direct) + direct * 7) << machine.pageblock_order, np.int64),
         log=LogRecord.new(options.log_capacity),

@@ -10,6 +10,9 @@ from typing import Any
 MOST = 1_000_000
 """Largest number a knob takes: with it no time of a step exceeds 2^63 ns."""
 
+MOST_TIMES = 100
+"""How often something may be tried."""
+
 SkipBits = str | float
 
 
@@ -43,6 +46,13 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > MOST:
         raise ValueError
     return int(text)
+
+
+def times(text: str) -> int:
+    """A whole number from 1 to MOST_TIMES, in plain digits."""
+    if not 1 <= (value := count(text)) <= MOST_TIMES:
+        raise ValueError
+    return value
 
 
 def choice(**values: Any) -> Callable[[str], Any]:

@@ -15,6 +15,7 @@ from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
+from kevacuate.policy.variant import declared_variants
 
 
 @dataclass(frozen=True)
@@ -191,4 +192,5 @@ def kind_of_hooks(name: str) -> PolicyKind:
             f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
-    return PolicyKind(name, what, {**own, **KNOBS}, hooks=file)
+    variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")
+    return PolicyKind(name, what, {**own, **KNOBS}, ablation=variants, hooks=file)
