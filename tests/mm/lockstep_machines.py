@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from lockstep_spec import Spec
 
-from kevacuate.mm import constants as k
 from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
 from kevacuate.mm.profile import PROFILES
 
@@ -233,8 +232,8 @@ def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneC
     return tuple(zones)
 
 
-OPEN: dict[str, tuple[bool | int, ...]] = {
-    "claims": (1 << k.MIGRATE_UNMOVABLE, 1 << k.MIGRATE_RECLAIMABLE),
+OPEN: dict[str, tuple[bool | int | str, ...]] = {
+    "claims": ("unmovable", "reclaimable"),
     "on_steal": (True,),
     "guard": (False,),
     "recheck": (False,),

@@ -61,7 +61,7 @@ class Config:
     wq: str = "per_cpu"
     ready: list[bool] | None = None
     skip_hint: bool = True
-    claims: int = 0b101  # for which types a claim queues
+    claims: str = "both"
     on_steal: bool = False
     guard: bool = True
     recheck: bool = True

@@ -181,7 +181,8 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
 
 def queues(m: Machine, start: int) -> bool:
     """Whether movable blocks that requests of this type take are to be evacuated."""
-    return start != MOVABLE and bool(m.config.claims & 1 << start)
+    wanted = {"both": (UNMOVABLE, RECLAIMABLE), "unmovable": (UNMOVABLE,), "reclaimable": (RECLAIMABLE,)}
+    return start in wanted[m.config.claims]
 
 
 def stolen_from(m: Machine, zone: Zone, pfn: int, order: int, start: int) -> None:

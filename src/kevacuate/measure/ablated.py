@@ -15,10 +15,13 @@ from typing import Any
 
 from kevacuate.measure.intervals import POWER, holm, t_quantile
 from kevacuate.measure.permutation import LEVEL, Direction, mean, spread
-from kevacuate.measure.tuned import UNCHANGED, Table, TriedRow, tested_rows, verdict_of
+from kevacuate.measure.tuned import NO_EFFECT, UNCHANGED, Table, TriedRow, tested_rows, verdict_of
 
-LEAST_REPLAYS = 8
-"""Replays of each variant at least: with fewer no p can pass the correction (:data:`kevacuate.measure.tuned.LEAST_TESTED`)."""
+ONLY_COSTS, CHEAPER = "no effect, costs more", "no effect, costs less"
+"""What is said of a variant, besides what is said of a setting: no row that decides differs, and what is paid does."""
+
+LEAST_REPLAYS = 10
+"""Replays of each variant at least: with fewer no p can pass the correction for some 400 rows."""
 
 REPLAYS = 15
 """By default: the fewest runs that maintainers ask for."""
@@ -44,7 +47,7 @@ class Ablated:
     policy : str
         The policy that it is.
     verdict : str
-        Of the whole of it (:func:`kevacuate.measure.tuned.verdict_of`).
+        Of the whole of it (:func:`ablated_verdict`).
     rows, costs : tuple of AblatedRow
         The rows that decide; what is paid, the policy's own rows with a direction included.
     done : tuple of AblatedRow
@@ -95,6 +98,8 @@ class Ablation:
         ``open`` or ``closed``.
     variants : tuple of Ablated
         In the policy's order.
+    names : dict
+        Label and unit of each row, by its id.
     found : dict
         Of each row that decides: the least change that POWER of such ablations would find, as a share of the base's mean; rows
         whose base does not vary, or is 0, are left out.
@@ -106,6 +111,7 @@ class Ablation:
     seed: int
     loop: str
     variants: tuple[Ablated, ...]
+    names: dict[str, tuple[str, str]] = field(repr=False)
     found: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +124,7 @@ class Ablation:
             "loop": self.loop,
             "level": LEVEL,
             "power": POWER,
+            "names": {row: {"label": label, "unit": unit} for row, (label, unit) in self.names.items()},
             "variants": [one.to_json() for one in self.variants],
             "would_have_been_found": self.found,
         }
@@ -162,7 +169,11 @@ def _row(
 
 def ablated_verdict(rows: Sequence[AblatedRow], costs: Sequence[AblatedRow], same: bool) -> str:
     """What is said of a variant; *same*: every figure of every replay is the policy's own."""
-    return UNCHANGED if same else verdict_of(rows, costs)
+    said = UNCHANGED if same else verdict_of(rows, costs)
+    paid = {row.judged for row in costs}
+    if said != NO_EFFECT or not paid & {"better", "worse"}:
+        return said
+    return ONLY_COSTS if "worse" in paid else CHEAPER
 
 
 def least_found(base: Table, tests: int, replays: int) -> dict[str, float]:

@@ -175,6 +175,14 @@ class MachineConfig:
         return 1 + max([z.node for z in self.zones] + list(self.cpu_node))
 
 
+CLAIM_TYPES = {
+    "both": 1 << k.MIGRATE_UNMOVABLE | 1 << k.MIGRATE_RECLAIMABLE,
+    "unmovable": 1 << k.MIGRATE_UNMOVABLE,
+    "reclaimable": 1 << k.MIGRATE_RECLAIMABLE,
+}
+"""For which types a claim of a movable block queues it, a bit each."""
+
+
 @dataclass(frozen=True)
 class EvacuationConfig:
     """The evacuation patch and what it costs in virtual time (ns on a native machine).
@@ -194,7 +202,7 @@ class EvacuationConfig:
     wq: str = "per_cpu"
     ready: tuple[bool, ...] | None = None
     skip_hint: bool = True
-    claims: int = 1 << k.MIGRATE_UNMOVABLE | 1 << k.MIGRATE_RECLAIMABLE
+    claims: str = "both"
     on_steal: bool = False
     guard: bool = True
     recheck: bool = True
@@ -253,6 +261,7 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             not 1 <= machine.pageblock_order <= machine.max_page_order <= 13,
             "orders: 1 <= pageblock <= max <= 13",
         ),
+        (policy.claims not in CLAIM_TYPES, f"claims is one of {', '.join(CLAIM_TYPES)}"),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (
             not 0 <= machine.compaction_proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
@@ -321,7 +330,7 @@ def _set_profile(cfg: Config, machine: MachineConfig) -> None:
 
 NOT_COPIED = {
     "npages", "zones", "cpu_node", "distance", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns", "stat_interval_ns",
-    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "ready", "objects",
+    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "claims", "ready", "objects",
 }  # fmt: skip
 """Fields of descriptions that reach the state by other ways than under their own name in ``cfg``."""
 
@@ -355,6 +364,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
     cfg.hooks = 0
     cfg.per_node = policy.wq == "per_node"
+    cfg.claims = CLAIM_TYPES[policy.claims]
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE

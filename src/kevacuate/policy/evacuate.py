@@ -16,8 +16,6 @@ from kevacuate.policy.api import (
     MAINLINE_RULE,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
-    MIGRATE_RECLAIMABLE,
-    MIGRATE_UNMOVABLE,
     REFUSE,
     Hooks,
     evacuate_block,
@@ -30,8 +28,6 @@ from kevacuate.policy.settings import SETTINGS
 from kevacuate.policy.variant import OPENING, PART, TOGETHER, Variant
 
 NO_YES, YES_NO = choice(no=False, yes=True), choice(yes=True, no=False)
-
-_BOTH = 1 << MIGRATE_UNMOVABLE | 1 << MIGRATE_RECLAIMABLE
 
 _COST = f"ns of virtual time, 0 to {MOST}"
 
@@ -52,7 +48,7 @@ KNOBS: dict[str, Knob] = {
         "skip_hint",
     ),
     "claim-types": Knob(
-        choice(both=_BOTH, unmovable=1 << MIGRATE_UNMOVABLE, reclaimable=1 << MIGRATE_RECLAIMABLE),
+        choice(both="both", unmovable="unmovable", reclaimable="reclaimable"),
         "both (default, as the patch does), unmovable or reclaimable",
         "claims for which of these types queue a movable block",
         "claims",

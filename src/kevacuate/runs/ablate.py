@@ -11,7 +11,7 @@ from kevacuate.measure import Run, ablated
 from kevacuate.measure.ablated import Ablated, Ablation
 from kevacuate.measure.deciding import COSTS, DECIDING, values_of
 from kevacuate.measure.permutation import Direction
-from kevacuate.measure.rows import Row
+from kevacuate.measure.rows import Row, own_rows
 from kevacuate.measure.tuned import Table
 from kevacuate.policy import PATCHED, Policy, parse_policy
 from kevacuate.policy.ablation import ablation_of
@@ -45,7 +45,7 @@ def ablate(
     variants : sequence of str, optional
         ``KNOB=VALUE[,KNOB=VALUE...]`` each. Default: those that the policy declares, and what it is added to.
     repeats : int
-        Replays of each, at least 8.
+        Replays of each, at least 10.
     seed : int, optional
         In place of ``options.seed``: the first seed.
     workers : int, optional
@@ -68,7 +68,7 @@ def ablate(
     Examples
     --------
     >>> import kevacuate
-    >>> result = kevacuate.ablate("my-server.kev", "evacuate", ["skip-hint=ignore"], repeats=8)
+    >>> result = kevacuate.ablate("my-server.kev", "evacuate", ["skip-hint=ignore"], repeats=10)
     >>> [one.policy for one in result.variants]
     ['evacuate,skip-hint=ignore']
     """
@@ -83,13 +83,15 @@ def ablate(
     source, demand = demand_to_try(recording, options)
     bench = Bench(source, demand, options, workers, progress)
     groups = bench.runs([base, *(own for _, own in chosen)], 0, repeats, "replaying the variants")
+    own = {row.id: row for row in (*base.kind.rows, *own_rows(run for group in groups for run in group))}
     return Ablation(
         recording=about_result(source, demand),
         base=base.spec,
         replays=repeats,
         seed=options.seed,
         loop=groups[0][0].provenance["loop"]["ran"],
-        variants=tuple(judged_variants(base, chosen, groups)),
+        variants=tuple(judged_variants(own, chosen, groups)),
+        names={row_id: (row.label, row.unit) for row_id, row in {**DECIDING, **COSTS, **own}.items()},
         found=ablated.least_found(values_of(DECIDING, groups[0]), len(DECIDING) * len(chosen), repeats),
     )
 
@@ -105,10 +107,12 @@ def _directions(rows: Mapping[str, Row]) -> dict[str, Direction]:
 
 
 def judged_variants(
-    base: Policy, chosen: Sequence[tuple[Variant, Policy]], groups: Sequence[Sequence[Run]]
+    own: Mapping[str, Row], chosen: Sequence[tuple[Variant, Policy]], groups: Sequence[Sequence[Run]]
 ) -> list[Ablated]:
-    """The variants with their rows and verdicts; the first of *groups* are the runs of the policy that they vary."""
-    own = {row.id: row for row in base.kind.rows}
+    """The variants with their rows and verdicts.
+
+    The first of *groups* are the runs of the policy that they vary; *own* are rows that this policy adds to the table.
+    """
     paid = {**COSTS, **{row_id: row for row_id, row in own.items() if row.direction is not Direction.NEITHER}}
     did = {row_id: row for row_id, row in own.items() if row_id not in paid}
     decide, costs, done = (_tables(rows, groups) for rows in (DECIDING, paid, did))
