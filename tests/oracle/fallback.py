@@ -190,7 +190,7 @@ def stolen_from(m: Machine, zone: Zone, pfn: int, order: int, start: int) -> Non
     whole = order >= m.config.pageblock_order
     if m.config.on_steal and queues(m, start) and not whole and m.get_pageblock_migratetype(pfn) == MOVABLE:
         m.reached["opening: steal asks for its block"] += m.config.evacuate
-        queue_pageblock_evacuate(m, zone, pfn - pfn % m.block_pages)
+        queue_pageblock_evacuate(m, zone, pfn - pfn % m.block_pages, movable=True)
 
 
 def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:

@@ -16,21 +16,25 @@ def irq_work_ready(m: Machine, node: int, *, asked: bool = False) -> bool:
     return ready is None or (node < len(ready) and ready[node])
 
 
-def queue_pageblock_evacuate(m: Machine, zone: Zone, pfn: int, *, asked: bool = False) -> None:
-    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free. `asked`: a policy wants it."""
+def queue_pageblock_evacuate(
+    m: Machine, zone: Zone, pfn: int, *, asked: bool = False, movable: bool = False
+) -> None:
+    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free.
+
+    `asked`: a policy wants it. `movable`: and even if it is movable then.
+    """
     if not irq_work_ready(m, zone.node, asked=asked):
         return
     if not m.config.queue_twice and pfn in (m.items[item].start_pfn for item in queued_items(m)):
         m.reached["opening: block queued already"] += 1
         return
-    movable = m.get_pageblock_migratetype(pfn) == MOVABLE
     if m.free_items:
         m.pending[zone.node].insert(0, take_item(m, zone, pfn, movable))
     elif not m.config.wait_for_item:
         m.log(L_EVAC_DROPPED, pfn, zone.node)
     elif pfn not in (block.start_pfn for block in m.waiting):
         m.reached["opening: block waits for an item"] += 1
-        m.waiting.append(Item(zone.number, pfn, movable))
+        m.waiting.append(Item(zone.number, pfn, m.get_pageblock_migratetype(pfn) == MOVABLE))
 
 
 def queued_items(m: Machine) -> list[int]:

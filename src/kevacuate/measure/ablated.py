@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure.intervals import POWER, holm, t_quantile
 from kevacuate.measure.permutation import LEVEL, Direction, mean, spread
 from kevacuate.measure.tuned import NO_EFFECT, UNCHANGED, Table, TriedRow, tested_rows, verdict_of
@@ -128,6 +129,38 @@ class Ablation:
             "variants": [one.to_json() for one in self.variants],
             "would_have_been_found": self.found,
         }
+
+
+def ablation_from(document: Mapping[str, Any]) -> Ablation:
+    """The ablation that ``kevacuate ablate --json`` wrote.
+
+    Raises
+    ------
+    KevacuateError
+        The document is none.
+    """
+    try:
+        variants = [
+            Ablated(
+                **{name: one[name] for name in ("name", "what", "kind", "policy", "verdict")},
+                **{kind: tuple(_row_from(row) for row in one[kind]) for kind in ("rows", "costs", "done")},
+            )
+            for one in document["variants"]
+        ]
+        names = {row: (its["label"], its["unit"]) for row, its in document["names"].items()}
+        same = {name: document[name] for name in ("recording", "base", "replays", "seed", "loop")}
+        return Ablation(
+            **same, variants=tuple(variants), names=names, found=dict(document["would_have_been_found"])
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise KevacuateError(
+            "The document is no ablation: make it by kevacuate ablate RECORDING --json."
+        ) from None
+
+
+def _row_from(values: Mapping[str, Any]) -> AblatedRow:
+    """A row as :meth:`Ablated.to_json` wrote it; its change follows from the means."""
+    return AblatedRow(**{name: value for name, value in values.items() if name != "change"})
 
 
 def judged_rows(

@@ -55,8 +55,8 @@ def evacuate_item_free(s: View, item: int) -> None:
 def queue_pageblock_evacuate(s: View, z: int, pfn: int) -> None:
     """Put the claimed block on its node's pending list and raise the irq_work; silently nothing without an item.
 
-    The irq_work itself runs when the zone-lock hold ends: :func:`irq_work_run`. A block that is movable when this is asked is
-    evacuated all the same, and stays movable. What is not the patch's: ``queue_twice`` off, ``wait_for_item``.
+    The irq_work itself runs when the zone-lock hold ends: :func:`irq_work_run`. What is not the patch's: ``queue_twice`` off,
+    ``wait_for_item``.
     """
     node = s.zone[z].node
     if s.stat.evacuate_ready == 0 or s.node[node].evacuate_ready == 0:
@@ -64,12 +64,11 @@ def queue_pageblock_evacuate(s: View, z: int, pfn: int) -> None:
         return
     if s.cfg.queue_twice == 0 and block_is_queued(s, pfn):
         return
-    movable = 1 if get_pfnblock_migratetype(s, pfn) == MIGRATE_MOVABLE else 0
     item = evacuate_item_alloc(s)
     if item < 0:
-        no_item_left(s, z, pfn, movable)
+        no_item_left(s, z, pfn)
         return
-    fill_item(s, item, z, pfn, movable)
+    fill_item(s, item, z, pfn, 0)
     s.item[item].next = s.node[node].evacuate_pending
     s.node[node].evacuate_pending = item
 
@@ -109,8 +108,11 @@ def block_is_queued(s: View, pfn: int) -> bool:
 
 
 @part
-def no_item_left(s: View, z: int, pfn: int, movable: int) -> None:
-    """The request is dropped for ever; with ``wait_for_item`` its block waits, once, behind those that wait already."""
+def no_item_left(s: View, z: int, pfn: int) -> None:
+    """The request is dropped for ever; with ``wait_for_item`` its block waits, once, behind those that wait already.
+
+    A block that is movable then was not claimed: it is evacuated all the same.
+    """
     if s.cfg.wait_for_item == 0:
         s.stat.dropped += 1
         log_event(s, L_EVAC_DROPPED, pfn, s.zone[z].node, 0, 0, 0)
@@ -121,7 +123,7 @@ def no_item_left(s: View, z: int, pfn: int, movable: int) -> None:
         return
     own.zone = z
     own.start_pfn = pfn
-    own.movable = movable
+    own.movable = 1 if get_pfnblock_migratetype(s, pfn) == MIGRATE_MOVABLE else 0
     own.waits = 1
     own.next = -1
     if s.stat.evacuate_waiting < 0:

@@ -167,12 +167,18 @@ def queue_claimed_block(s: View, z: int, start_pfn: int, start_type: int, block_
 
 @part
 def queue_stolen_block(s: View, z: int, pfn: int, order: int, start_type: int) -> None:
-    """With ``on_steal``, what the patch leaves out: a page of a movable block was stolen by requests whose claims queue."""
+    """With ``on_steal``, what the patch leaves out: a page of a movable block was stolen by requests whose claims queue.
+
+    The block stays movable, and is evacuated all the same.
+    """
     pageblock_order = s.cfg.pageblock_order
     if s.cfg.on_steal == 0 or s.cfg.evacuate == 0 or order >= pageblock_order:
         return
     if s.cfg.claims >> start_type & 1 and get_pfnblock_migratetype(s, pfn) == k.MIGRATE_MOVABLE:
+        queued = s.stat.queued
         queue_pageblock_evacuate(s, z, pfn >> pageblock_order << pageblock_order)
+        if s.stat.queued != queued:
+            s.item[s.node[s.zone[z].node].evacuate_pending].movable = 1
 
 
 @part

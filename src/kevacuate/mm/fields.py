@@ -474,7 +474,7 @@ class EvacuateItem(Record):
     start_pfn: int
     next: int  #: the next item of the list it is on, -1: none
     queued: int  #: when
-    movable: int  #: whether it is evacuated though its block is movable: that was so when it was asked for
+    movable: int  #: whether it is evacuated though its block is movable: that was asked for
     waits: int  #: of a block's record: whether it is on the list of those that wait
 
 

@@ -46,9 +46,8 @@ def ablation_of(policy: Policy, chosen: Iterable[str] | None = None) -> list[tup
         same = [other for _, other in variants if other.knobs == own.knobs]
         if own.knobs == policy.knobs or same:
             if found:
-                raise KevacuateError(
-                    f"The variant {variant.name} is {'given twice' if same else policy.spec} already."
-                )
+                why = "is given twice" if same else f"changes nothing of {policy.spec}"
+                raise KevacuateError(f"The variant {variant.name} {why}.")
             continue
         variants.append((variant, own))
     return ([] if found else _absence(policy)) + variants

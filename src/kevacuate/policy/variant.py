@@ -62,6 +62,6 @@ def declared_variants(found: Any, whose: str) -> tuple[Variant, ...]:
 def _refusal(whose: str) -> str:
     """What an ablation is."""
     return (
-        f"{whose}: ablation is a list of (name, knobs, what) in printable text: a name of up to {MOST_NAME} characters, "
-        f"knobs as knob=value,knob=value, and up to {MOST_WHAT} characters on what that is."
+        f"{whose}: ablation is a list of (name, knobs, what), all printable text: at most {MOST_NAME} characters, "
+        f"knob=value,..., at most {MOST_WHAT} characters."
     )
