@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from fidelity_document import markdown
 
 from kevacuate.measure.ablated import Ablated, AblatedRow, Ablation
+from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL
 from kevacuate.measure.trustrecord import record
 from kevacuate.percent import percent
 from kevacuate.reports.ablation import (
     BETTER,
-    WIDTH,
     WORSE,
     ablation_conclusion,
     ablation_lines,
     ablation_table,
     ablation_title,
     reproduced_by,
+    wrapped,
 )
 from kevacuate.reports.comparison.group_rows import change, mean_text, p_words
 
@@ -103,12 +103,16 @@ def worth(ablations: Sequence[Ablation]) -> str:
 def section(ablation: Ablation) -> str:
     """One ablation: the text for a mail, what reproduces it, and the rows in full."""
     about = ablation.recording
-    title = textwrap.fill(ablation_title(ablation), WIDTH, break_on_hyphens=False)
-    told = [title, "", ablation_table(ablation), "", *ablation_lines(ablation), ""]
+    told = [
+        wrapped(ablation_title(ablation)),
+        "",
+        ablation_table(ablation),
+        "",
+        *ablation_lines(ablation),
+        "",
+    ]
     found = ", ".join(f"{ablation.names[row][0]} {percent(share)}" for row, share in ablation.found.items())
-    told.append(
-        textwrap.fill(f"8 of 10 such tables would have found: {found}.", WIDTH, break_on_hyphens=False)
-    )
+    told.append(wrapped(f"{POWER * 10:.0f} of 10 such tables would have found: {found}."))
     text = "\n".join(told)
     rows = list(rows_in_full(ablation))
     full = (

@@ -76,19 +76,9 @@ def command(
 
 def _print(result: kevacuate.Ablation, *, as_json: bool) -> None:
     """The ablation as text or as JSON."""
-    from kevacuate.reports.ablation import (
-        ablation_basis,
-        ablation_conclusion,
-        ablation_json,
-        ablation_lines,
-        ablation_table,
-        ablation_title,
-    )
+    from kevacuate.reports.ablation import ablation_json, ablation_text
 
     if as_json:
         print_json(ablation_json(result))
         return
-    out = console()
-    parts = [ablation_title(result), "", ablation_table(result), "", *ablation_lines(result), ""]
-    for text in (*parts, ablation_conclusion(result), ablation_basis(result)):
-        out.print(text, markup=False, highlight=False)
+    console().print(ablation_text(result), markup=False, highlight=False)

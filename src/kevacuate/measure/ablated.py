@@ -140,13 +140,7 @@ def ablation_from(document: Mapping[str, Any]) -> Ablation:
         The document is none.
     """
     try:
-        variants = [
-            Ablated(
-                **{name: one[name] for name in ("name", "what", "kind", "policy", "verdict")},
-                **{kind: tuple(_row_from(row) for row in one[kind]) for kind in ("rows", "costs", "done")},
-            )
-            for one in document["variants"]
-        ]
+        variants = [_ablated_from(one) for one in document["variants"]]
         names = {row: (its["label"], its["unit"]) for row, its in document["names"].items()}
         same = {name: document[name] for name in ("recording", "base", "replays", "seed", "loop")}
         return Ablation(
@@ -156,6 +150,13 @@ def ablation_from(document: Mapping[str, Any]) -> Ablation:
         raise KevacuateError(
             "The document is no ablation: make it by kevacuate ablate RECORDING --json."
         ) from None
+
+
+def _ablated_from(values: Mapping[str, Any]) -> Ablated:
+    """A variant as :meth:`Ablated.to_json` wrote it."""
+    rows, costs, done = (tuple(_row_from(row) for row in values[kind]) for kind in ("rows", "costs", "done"))
+    name, what, kind, policy = (values[key] for key in ("name", "what", "kind", "policy"))
+    return Ablated(name, what, kind, policy, values["verdict"], rows, costs, done)
 
 
 def _row_from(values: Mapping[str, Any]) -> AblatedRow:

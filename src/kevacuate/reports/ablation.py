@@ -143,6 +143,17 @@ def ablation_basis(ablation: Ablation) -> str:
     )
 
 
+def wrapped(text: str) -> str:
+    """Paragraphs of at most WIDTH columns."""
+    return "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in text.split("\n"))
+
+
+def ablation_text(ablation: Ablation) -> str:
+    """All of it, as it may be mailed."""
+    parts = [wrapped(ablation_title(ablation)), ablation_table(ablation), "\n".join(ablation_lines(ablation))]
+    return "\n\n".join([*parts, wrapped(ablation_conclusion(ablation)), wrapped(ablation_basis(ablation))])
+
+
 def ablation_json(ablation: Ablation) -> dict[str, Any]:
     """Everything, as plain JSON values."""
     told = {"conclusion": ablation_conclusion(ablation), "basis": ablation_basis(ablation)}
