@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ def test_regions_tile_their_zone(start: int, pages: int, order: int) -> None:
     end = start + pages
     spans = [region_span(r, start, end, order) for r in range(min(nr_regions(start, end, order), 64))]
     assert spans[0][0] == start
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
     last = region_span(nr_regions(start, end, order) - 1, start, end, order)
     assert last[1] == end
     for first, behind in [*spans, last]:

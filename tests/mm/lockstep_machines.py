@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from lockstep_spec import Spec
 
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, RegionConfig, ZoneConfig
 from kevacuate.mm.profile import PROFILES
 
 Draw = st.DrawFn
@@ -39,6 +40,7 @@ class Theme:
     defrag_mode: bool = False
     open_loop: bool | None = None  # None: drawn
     zone_dma32: bool | None = None  # None: drawn
+    regions: bool = False  # regions are kept, most times
 
 
 EVACUATING = Theme(
@@ -139,6 +141,16 @@ THEMES = {
             zone_dma32=True,
             batches=(None, None, 3),
         ),
+        Theme(
+            "regions",
+            pageblock_orders=(3, 4, 5),
+            npages=(192, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+        ),
+        replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
+        replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
             PRESSED,
             name="pressure, high marks, single pages",
@@ -221,7 +233,7 @@ def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneC
     return tuple(zones)
 
 
-def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
+def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> EvacuationConfig:
     """The evacuation's switches and costs."""
     ready = tuple(draw(st.integers(0, 3)) > 0 for _ in range(nodes)) if "unready" in theme.name else None
     return EvacuationConfig(
@@ -242,7 +254,15 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from((1, 10))),
+        regions=draw_regions(draw, max_page_order) if theme.regions else RegionConfig(),
     )
+
+
+def draw_regions(draw: Draw, max_page_order: int) -> RegionConfig:
+    """Whether regions are kept, and of which size; small ones, so that machines have several."""
+    order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
+    cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
+    return RegionConfig(order, cuts)
 
 
 def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
@@ -304,7 +324,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
     cma = tuple(b for b in numbered if draw(st.integers(0, 3)) == 0) if wanted else ()
     return Spec(
         machine,
-        draw_policy(draw, theme, nodes),
+        draw_policy(draw, theme, nodes, max_page_order),
         cma,
         draw(st.sampled_from(theme.batches)),
         draw(st.sampled_from(theme.initcall)),

@@ -47,6 +47,7 @@ class Spec:
 def oracle_config(spec: Spec) -> Config:
     """The oracle's description of the same machine."""
     machine, policy = spec.machine, spec.policy
+    pages = -(-machine.npages >> machine.max_page_order) << machine.max_page_order
     ready = list(policy.ready) if policy.ready is not None else [True] * machine.nodes
     zones = [
         OracleZoneConfig(
@@ -66,6 +67,8 @@ def oracle_config(spec: Spec) -> Config:
         ready=ready if spec.initcall else [False] * machine.nodes,
         log_level=spec.log_level,
         kernel_name=machine.profile.name,
+        region_order=policy.regions.order_on(pages, machine.max_page_order),
+        region_fullness=policy.regions.region_fullness,
         **same,
     )
 

@@ -25,6 +25,7 @@ from .constants import (
     PCPTYPES,
 )
 from .machine import Machine
+from .regions import note
 from .zone import Page, Zone
 
 
@@ -132,6 +133,7 @@ def captured(m: Machine, zone: Zone, pfn: int, order: int, mt: int) -> bool:
     if mt != capture.mt:
         m.log(L_EXTFRAG, pfn, order, order, 256 * capture.mt + mt)
     capture.pfn = pfn
+    note(m, pfn, capture.mt)
     return True
 
 
@@ -172,6 +174,7 @@ def split_large_buddy(m: Machine, zone: Zone, pfn: int, order: int, fpi: int) ->
 def free_one_page(m: Machine, zone: Zone, pfn: int, order: int, fpi: int = FPI_NONE) -> None:
     """Free a chunk straight to the buddy lists; whatever it was before is forgotten."""
     m.heads.pop(pfn, None)
+    note(m, pfn, None)
     if m.config.kernel.hygienic:
         split_large_buddy(m, zone, pfn, order, fpi)
     else:
@@ -187,6 +190,7 @@ def has_isolate_pageblock(m: Machine, zone: Zone) -> bool:
 def drain_one_page(m: Machine, zone: Zone, pfn: int, order: int) -> None:
     """Free a chunk that left a pcp list: type of its block read now, or, in old kernels, what it came with."""
     page = m.heads.pop(pfn, None)
+    note(m, pfn, None)
     mt = m.get_pageblock_migratetype(pfn)
     if page is not None and not m.config.kernel.hygienic and not has_isolate_pageblock(m, zone):
         mt = page.mt

@@ -69,6 +69,8 @@ class Config:
     reclaim_ns: int = 400
     migrate_ns: int = 1100
     time_scale: int = 1
+    region_order: int = 0
+    region_fullness: tuple[int, int, int] = (25, 50, 75)
     log_level: int = 1
     kernel_name: str = "7.2"
 

@@ -34,6 +34,7 @@ from .constants import (
 )
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
+from .regions import note
 from .watermark import boost_watermark
 from .zone import Zone
 
@@ -211,6 +212,14 @@ def rmqueue_turns(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> in
 
 def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
     """`__rmqueue`: one chunk (-1 if none) and the mode to go on with under the same lock."""
+    pfn, mode = rmqueue_modes(m, zone, order, mt, flags, mode)
+    if pfn >= 0:
+        note(m, pfn, mt)
+    return pfn, mode
+
+
+def rmqueue_modes(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
+    """What `__rmqueue` tries."""
     if m.policy is not None and "rmqueue" in m.policy.hooks:
         return rmqueue_turns(m, zone, order, mt, flags), mode
     if flags & AF_CMA and zone.nr_free_cma > zone.nr_free // 2:
@@ -321,4 +330,7 @@ def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
     """A single `__rmqueue`, whichever kernel's."""
     if m.config.kernel.claims:
         return rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)[0]
-    return rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    pfn = rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    if pfn >= 0:
+        note(m, pfn, mt)
+    return pfn

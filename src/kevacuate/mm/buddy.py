@@ -12,6 +12,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked, hooked_free_one_page
 from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
+from kevacuate.mm.regions import NOTHING, count_region_highatomic, note_content
 
 
 @part(inline=True)
@@ -81,6 +82,8 @@ def set_pageblock_migratetype(s: View, pfn: int, mt: int) -> None:
     s.block[at] = (s.block[at] & k.PB_COMPACT_SKIP) | mt
     if old != mt:
         log_event(s, k.L_BLOCK_TYPE, (pfn >> pageblock_order) << pageblock_order, old, mt, 0, 0)
+        if s.cfg.region_order:
+            count_region_highatomic(s, pfn, old, mt)
 
 
 @part(cold=True)
@@ -200,6 +203,8 @@ def compaction_capture(s: View, z: int, pfn: int, order: int, mt: int) -> bool:
         log_event(s, k.L_EXTFRAG, pfn, order, order, pack_types(wanted, mt), 0)
     account_freepages(s, z, -(1 << order), mt)
     s.stat.captured_pfn = pfn
+    if s.cfg.region_order:
+        note_content(s, pfn, order, wanted)
     return True
 
 
@@ -240,6 +245,8 @@ def free_one_page_merge(s: View, z: int, pfn: int, order: int, mt: int, fpi: int
 def free_pieces(s: View, z: int, pfn: int, order: int, piece: int, fpi: int) -> None:
     """Free a chunk in pieces of at most order *piece*, ascending, each with the type of its first block."""
     end = pfn + (1 << order)
+    if s.cfg.region_order:
+        note_content(s, pfn, order, NOTHING)
     piece = min(order, piece)
     while pfn < end:
         free_one_page_merge(s, z, pfn, piece, get_pfnblock_migratetype(s, pfn), fpi)

@@ -333,5 +333,17 @@ HOOK_BAD_VALUE = 2
 HOOK_BAD_ARGUMENT = 3
 HOOK_NOT_HERE = 4
 LONGEST_SLEEP = 1 << 50  # ns that a policy's worker may sleep: 13 days
+REGIONS = 1 << 40
+"""The bit of cfg.hooks that says that regions are kept (mm/regions.py): not a hook of a policy, but looked at where some are."""
+
+# How full a region is, by how many of its pageblocks are free: none, shares below three cut-offs, the rest, all.
+REGION_FULL = 0
+REGION_ALMOST_EMPTY = 4
+REGION_EMPTY = 5
+NR_FULLNESS = 6
+FULLNESS_NAMES = ("full", "mostly_full", "half_full", "mostly_empty", "almost_empty", "empty")
+REGION_AUTO = -1
+NR_REGION_ZONES = 32  # zones that a machine may have
+
 HOOK_FAILED = -(1 << 62)
 """What stands for the answer of a hook that failed: mainline's is taken."""

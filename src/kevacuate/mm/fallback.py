@@ -24,9 +24,13 @@ from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import ask, hook_wrong, hooked, hooked_event, hooked_should_try_claim, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
+from kevacuate.mm.regions import note_content
 from kevacuate.mm.watermark import boost_watermark
 
 kind_of_extfrag = part(extfrag_kind)
+
+_NOT_PLAIN = 1 << k.HOOK_RMQUEUE | k.REGIONS
+"""Bits of cfg.hooks with which __rmqueue is not mainline's alone."""
 
 
 @part(inline=True)
@@ -305,10 +309,22 @@ def rmqueue_fallback(s: View, z: int, order: int, mt: int, alloc_flags: int, mod
 
 @part(inline=True)
 def rmqueue_mode(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """__rmqueue, or what the policy tries in its place, which remembers no mode. Returns (page or -1, mode)."""
-    if hooked(s, k.HOOK_RMQUEUE):
-        return rmqueue_turns(s, z, order, mt, alloc_flags), mode
+    """__rmqueue, or what the policy tries in its place. Returns (page or -1, mode)."""
+    if s.cfg.hooks & _NOT_PLAIN:
+        return rmqueue_not_plain(s, z, order, mt, alloc_flags, mode)
     return rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
+
+
+@part(cold=True)
+def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
+    """__rmqueue where a policy has a hook in its place, which remembers no mode, or where regions are kept."""
+    if hooked(s, k.HOOK_RMQUEUE):
+        pfn = rmqueue_turns(s, z, order, mt, alloc_flags)
+    else:
+        pfn, mode = rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
+    if pfn >= 0 and s.cfg.region_order:
+        note_content(s, pfn, order, mt)
+    return pfn, mode
 
 
 @part(inline=True)

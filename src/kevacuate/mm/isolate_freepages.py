@@ -23,6 +23,7 @@ from kevacuate.mm.constants import (
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.page_free import free_frozen_pages
+from kevacuate.mm.regions import note_part
 
 
 @part(cold=True)
@@ -72,6 +73,8 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
                 size -= 1
                 s.meta[pfn + (1 << size)] = CHUNK_COMPACT << 4 | size
                 list_add(s, pfn + (1 << size), freepages(s, z, cc, size))
+                if s.cfg.region_order:
+                    note_part(s, pfn, pfn + (1 << size))
             s.meta[pfn] = CHUNK_COMPACT << 4 | order
             cc.nr_freepages -= 1 << order
             cc.nr_migratepages -= 1 << order
