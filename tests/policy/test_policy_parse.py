@@ -7,6 +7,7 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import KNOBS, POLICIES, Policy, parse_policy
+from kevacuate.policy.knobs import COMMON
 from kevacuate.policy.settings import SETTINGS
 
 GOOD_VALUES = {
@@ -31,6 +32,8 @@ GOOD_VALUES = {
     "percpu_pagelist_high_fraction": ("8", 8),
     "extfrag_threshold": ("0", 0),
     "compact_unevictable_allowed": ("0", 0),
+    "regions": ("18", 18),
+    "region-fullness": ("10+20+30", (10, 20, 30)),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -68,6 +71,11 @@ BAD_VALUES = [
     *(("memory", text) for text in ("0", "0.0", "1.01", "-0.5", "80%", "nan", "1e-3", ".", "")),
     ("thp_enabled", "always"),
     ("thp_defrag", "defer+"),
+    *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
+    *(
+        ("region-fullness", text)
+        for text in ("", "25", "25+50", "50+25+75", "25+50+101", "25+50+75+80", "a+b+c")
+    ),
 ]
 
 
@@ -124,8 +132,8 @@ def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> 
 
 
 def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:
-    assert set(POLICIES["mainline"].knobs) == {"skip-bits", *SETTINGS}
-    for name in set(KNOBS) - {"skip-bits", *SETTINGS}:
+    assert set(POLICIES["mainline"].knobs) == {*COMMON, *SETTINGS}
+    for name in set(KNOBS) - {*COMMON, *SETTINGS}:
         assert f"no knob {name!r}" in refusal(f"mainline,{name}={GOOD_VALUES[name][0]}")
 
 

@@ -23,7 +23,7 @@ from kevacuate.policy.api import (
     pageblock_order,
 )
 from kevacuate.policy.kind import PolicyKind
-from kevacuate.policy.knobs import MOST, SKIP_BITS, Knob, choice, count, nodes
+from kevacuate.policy.knobs import COMMON, MOST, Knob, choice, count, nodes
 from kevacuate.policy.settings import SETTINGS
 
 _COST = f"ns of virtual time, 0 to {MOST}"
@@ -44,7 +44,7 @@ KNOBS: dict[str, Knob] = {
         "whether isolation reads and sets the block's skip bit",
         "skip_hint",
     ),
-    "skip-bits": SKIP_BITS,
+    **COMMON,
     "time-scale": Knob(
         count,
         f"a number from 0 to {MOST}",

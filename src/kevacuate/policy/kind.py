@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kevacuate.measure.rows import Row
+from kevacuate.mm.layout import RegionConfig
 from kevacuate.policy.knobs import Knob
 from kevacuate.policy.load import HooksFile
 
@@ -31,6 +32,8 @@ class PolicyKind:
         The rows that it adds to a comparison.
     hooks : HooksFile or None
         The class of hooks that it is; None where it is built into the model.
+    regions : RegionConfig
+        What it does by regions, and which are kept, where no knob says otherwise.
     """
 
     name: str
@@ -40,3 +43,4 @@ class PolicyKind:
     counters: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
     hooks: HooksFile | None = None
+    regions: RegionConfig = RegionConfig()  # noqa: RUF009 (frozen)

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.policy.evacuate import EVACUATE
 from kevacuate.policy.hooks import Declared
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
+
+REGION_FIELDS = tuple(one.name for one in fields(RegionConfig))
+"""The fields that knobs of regions set."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class Policy:
                     f"Policy {self.spec!r} names node {max(failed)}: the machine has nodes 0 to {nodes - 1}."
                 )
             given["ready"] = tuple(node not in failed for node in range(nodes))
-        return EvacuationConfig(evacuate=self.evacuates, **given)
+        kept = {name: given.pop(name) for name in REGION_FIELDS if name in given}
+        return EvacuationConfig(evacuate=self.evacuates, regions=replace(self.kind.regions, **kept), **given)
 
 
 POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
