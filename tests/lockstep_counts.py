@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 75
+SHARDS = 80
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -60,6 +60,15 @@ REQUIRED = (
     "evacuation ended: 4 nothing isolated",
     "evacuation ended: 5 a page failed to migrate",
 )
+REQUIRED_OF_REGIONS = {
+    "region tainted": 100,
+    "region cleaned": 50,
+    "tainting refused": 10,
+    "refill steered": 10,
+    **{f"pass {name}": 20 for name in k.PASS_NAMES},
+}
+"""The least of each that a complete run reaches: about a fifth of what it did when this was written."""
+
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,
     "operations on 6.12": 12_000,
@@ -208,6 +217,9 @@ BY_KIND = {
     k.L_EVAC_PUTBACK: "batch with failures put back",
 }
 BY_STAT = {
+    "regions_tainted": "region tainted",
+    "regions_cleaned": "region cleaned",
+    "region_taint_refused": "tainting refused",
     "refills": "refill of a pcp",
     "drains": "drain of a pcp",
     "decays": "decay of a pcp",
@@ -283,6 +295,8 @@ class Counts:
         for result, name in k.COMPACT_NAMES.items():
             self.add(f"direct compaction: {name}", stat.direct_compact[result])
         self.add("rmqueue: CMA mode", stat.mode[k.RMQUEUE_CMA])
+        for name, chunks in zip(k.PASS_NAMES, stat.region_pass, strict=True):
+            self.add(f"pass {name}", chunks)
         extfrag = np.array(stat.extfrag).reshape(3, -1).sum(axis=1)
         self.add("rmqueue: steal", int(extfrag[0]))
         self.add("rmqueue: claim below block size", int(extfrag[1]))
@@ -331,6 +345,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_COMPACTION,
             **REQUIRED_OF_RECLAIM,
             **REQUIRED_OF_PRESSURE,
+            **REQUIRED_OF_REGIONS,
         }.items()
         if total[what] < least
     ]
@@ -350,6 +365,7 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_COMPACTION,
             *REQUIRED_OF_RECLAIM,
             *REQUIRED_OF_PRESSURE,
+            *REQUIRED_OF_REGIONS,
         )
     ]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

@@ -41,6 +41,7 @@ class Theme:
     open_loop: bool | None = None  # None: drawn
     zone_dma32: bool | None = None  # None: drawn
     regions: bool = False  # regions are kept, most times
+    by_regions: bool = False  # and the policy goes by them
 
 
 EVACUATING = Theme(
@@ -149,6 +150,16 @@ THEMES = {
             nodes=(1, 1, 2),
             regions=True,
         ),
+        Theme(
+            "by regions",
+            pageblock_orders=(3, 4),
+            npages=(256, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+            by_regions=True,
+        ),
+        replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
         replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
@@ -254,15 +265,32 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from((1, 10))),
-        regions=draw_regions(draw, max_page_order) if theme.regions else RegionConfig(),
+        regions=draw_regions(draw, max_page_order, acting=theme.by_regions, passes=theme.profiles != ("6.1",))
+        if theme.regions
+        else RegionConfig(),
     )
 
 
-def draw_regions(draw: Draw, max_page_order: int) -> RegionConfig:
-    """Whether regions are kept, and of which size; small ones, so that machines have several."""
+def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool) -> RegionConfig:
+    """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
     order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
     cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
-    return RegionConfig(order, cuts)
+    kept = RegionConfig(order, cuts)
+    if not order or not acting:
+        return kept
+    scan = st.sampled_from((0, 1, 8))
+    return replace(
+        kept,
+        region_steer_claims=draw(scan),
+        region_steer_refills=draw(scan),
+        region_passes=draw(st.sampled_from((True, True, True, False))) and passes,
+        region_reserve_least=draw(st.sampled_from((4, 1, 0))),
+        region_reserve_percent=draw(st.sampled_from((3, 30))),
+        region_half_rule=draw(st.sampled_from((False, False, True))),
+        region_pack_above=draw(st.sampled_from((8, 2, 0))),
+        region_taint_nofragment=draw(FLAG),
+        region_cheap_taints=draw(FLAG),
+    )
 
 
 def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:

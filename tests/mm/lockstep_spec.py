@@ -68,7 +68,7 @@ def oracle_config(spec: Spec) -> Config:
         log_level=spec.log_level,
         kernel_name=machine.profile.name,
         region_order=policy.regions.order_on(pages, machine.max_page_order),
-        region_fullness=policy.regions.region_fullness,
+        **{name: getattr(policy.regions, name) for name in REGION_FIELDS},
         **same,
     )
 
@@ -79,6 +79,10 @@ MACHINE_FIELDS = (
     "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "shrink_inactive_ns", "shrink_active_ns",
     "kswapd_slice_ns", "dirty_expire_ns", "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
     "compact_unevictable_allowed",
+)  # fmt: skip
+REGION_FIELDS = (
+    "region_fullness", "region_steer_claims", "region_steer_refills", "region_passes", "region_reserve_least",
+    "region_reserve_percent", "region_half_rule", "region_pack_above", "region_taint_nofragment", "region_cheap_taints",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",

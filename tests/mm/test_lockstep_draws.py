@@ -54,7 +54,7 @@ def test_every_parameter_of_regions_is_drawn_with_several_values_and_reaches_the
     passed: dict[str, set[object]] = defaultdict(set)
 
     @settings(max_examples=100)
-    @given(specs(THEMES["regions"]))
+    @given(specs(THEMES["by regions"]))
     def draw(spec: Spec) -> None:
         config = oracle_config(spec)
         for name in REGIONS:

@@ -25,7 +25,7 @@ from .constants import (
     PCPTYPES,
 )
 from .machine import Machine
-from .regions import note
+from .regions import note, region_list
 from .zone import Page, Zone
 
 
@@ -50,6 +50,9 @@ def add_to_free_list(m: Machine, zone: Zone, pfn: int, order: int, mt: int, tail
         area.free_list[mt].add_head(pfn)
     area.nr_free += 1
     m.heads[pfn] = Page(pfn, order, BUDDY, mt)
+    if m.config.region_passes:
+        own = region_list(m, pfn, order, mt)
+        (own.add_tail if tail else own.add_head)(pfn)
     if order >= m.config.pageblock_order and mt != ISOLATE:
         zone.nr_free_blocks += 1 << order
 
@@ -60,6 +63,8 @@ def del_from_free_list(m: Machine, zone: Zone, pfn: int, mt: int) -> None:
     m.log(L_LIST, pfn, LIST_DELETE, page.order, mt)
     area = zone.free_area[page.order]
     area.free_list[page.mt].remove(pfn)
+    if m.config.region_passes:
+        region_list(m, pfn, page.order, page.mt).remove(pfn)
     area.nr_free -= 1
     if page.order >= m.config.pageblock_order and mt != ISOLATE:
         zone.nr_free_blocks -= page.size
@@ -71,6 +76,9 @@ def move_to_free_list(m: Machine, zone: Zone, page: Page, old_mt: int, new_mt: i
     area = zone.free_area[page.order]
     area.free_list[page.mt].remove(page.pfn)
     area.free_list[new_mt].add_tail(page.pfn)
+    if m.config.region_passes:
+        region_list(m, page.pfn, page.order, page.mt).remove(page.pfn)
+        region_list(m, page.pfn, page.order, new_mt).add_tail(page.pfn)
     page.mt = new_mt
     account_freepages(zone, -page.size, old_mt)
     account_freepages(zone, page.size, new_mt)

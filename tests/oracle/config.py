@@ -71,6 +71,15 @@ class Config:
     time_scale: int = 1
     region_order: int = 0
     region_fullness: tuple[int, int, int] = (25, 50, 75)
+    region_steer_claims: int = 0
+    region_steer_refills: int = 0
+    region_passes: bool = False
+    region_reserve_least: int = 4
+    region_reserve_percent: int = 3
+    region_half_rule: bool = False
+    region_pack_above: int = 8
+    region_taint_nofragment: bool = False
+    region_cheap_taints: bool = True
     log_level: int = 1
     kernel_name: str = "7.2"
 

@@ -34,6 +34,7 @@ from .constants import (
 )
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
+from .region_passes import rmqueue_passes, steered_candidate, steered_refill
 from .regions import note
 from .watermark import boost_watermark
 from .zone import Zone
@@ -173,6 +174,8 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
         if mt < 0:
             continue
         candidate = zone.free_area[current].free_list[mt].head()
+        if m.config.region_steer_claims and start != MOVABLE:
+            candidate = steered_candidate(m, zone, current, mt)
         pfn = try_to_claim_block(m, zone, candidate, current, order, start, mt, flags)
         if pfn >= 0:
             trace_extfrag(m, pfn, order, current, start, mt)
@@ -222,6 +225,12 @@ def rmqueue_modes(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode:
     """What `__rmqueue` tries."""
     if m.policy is not None and "rmqueue" in m.policy.hooks:
         return rmqueue_turns(m, zone, order, mt, flags), mode
+    if m.config.region_passes:
+        return rmqueue_passes(m, zone, order, mt, flags), mode
+    if m.config.region_steer_refills and mt == MOVABLE and mode is Mode.NORMAL:
+        pfn = steered_refill(m, zone, order, flags)
+        if pfn >= 0:
+            return pfn, mode
     if flags & AF_CMA and zone.nr_free_cma > zone.nr_free // 2:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -230,6 +239,13 @@ def rmqueue_modes(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode:
         pfn = rmqueue_smallest(m, zone, order, mt)
         if pfn >= 0:
             return pfn, mode
+    return rmqueue_fallbacks(m, zone, order, mt, flags, mode)
+
+
+def rmqueue_fallbacks(
+    m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode
+) -> tuple[int, Mode]:
+    """The modes after NORMAL, from `mode` on."""
     if mode in (Mode.NORMAL, Mode.CMA) and flags & AF_CMA:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:

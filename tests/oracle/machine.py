@@ -209,6 +209,7 @@ class Machine:
         self.movable_pages: Callable[[int], int] | None = None
         self.policy: Any = None  # a policy of hooks (policy.Policy)
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
+        self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
         self.tainted: set[tuple[int, int]] = (
             set()
         )  # regions that were tainted when last looked at: zone, number

@@ -59,6 +59,7 @@ from .kswapd import kswapd_awake, wakeup_kswapd
 from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, make_dirty, split_on_lru, workingset_refault
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
+from .region_passes import AF_CHEAP
 from .regions import note, note_part
 from .watermark import zone_watermark_fast
 from .zone import Page, Zone
@@ -109,7 +110,7 @@ def nofragment(m: Machine) -> int:
 
 def alloc_flags_nofragment(m: Machine, zone: Zone, gfp: int) -> int:
     """Return the KSWAPD bit, and NOFRAGMENT where fragmenting fallbacks should wait for the next zone."""
-    flags = AF_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0
+    flags = (AF_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0) | cheap_flag(m, gfp)
     if m.config.defrag_mode:
         return flags | nofragment(m)
     if zone.index != ZONE_NORMAL:
@@ -130,10 +131,17 @@ def gfp_to_alloc_flags(m: Machine, ac: AllocContext) -> int:
         flags |= AF_NON_BLOCK
         if ac.order > 0 and ac.gfp & GFP_HIGH:
             flags |= AF_HIGHATOMIC
-    flags |= cma_flag(ac)
+    flags |= cma_flag(ac) | cheap_flag(m, ac.gfp)
     if m.config.defrag_mode:
         flags |= nofragment(m)
     return flags
+
+
+def cheap_flag(m: Machine, gfp: int) -> int:
+    """Marks requests with a cheap fallback, where these may not taint a region."""
+    gives_up = gfp & GFP_NORETRY and not gfp & GFP_RETRY_MAYFAIL
+    atomic = not any(gfp & bit for bit in (GFP_DIRECT_RECLAIM, GFP_NOMEMALLOC, GFP_NOFAIL))
+    return AF_CHEAP if not m.config.region_cheap_taints and (gives_up or atomic) else 0
 
 
 def cma_flag(ac: AllocContext) -> int:

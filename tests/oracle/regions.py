@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .constants import BUDDY, HIGHATOMIC, MOVABLE, RECLAIMABLE, RESERVED, UNMOVABLE
 from .machine import Machine
-from .zone import Zone
+from .zone import PageList, Zone
 
 FULL, EMPTY = 0, 5
 
@@ -107,6 +107,12 @@ def note(m: Machine, pfn: int, mt: int | None) -> None:
     else:
         m.taken_for[pfn] = mt
     compare(m, pfn)
+
+
+def region_list(m: Machine, pfn: int, order: int, mt: int) -> PageList:
+    """The free list of an order and type of the region of `pfn`."""
+    key = m.zone_of(pfn).number, pfn >> m.config.region_order, order, mt
+    return m.region_lists.setdefault(key, PageList())
 
 
 def note_part(m: Machine, pfn: int, part: int) -> None:

@@ -34,6 +34,14 @@ GOOD_VALUES = {
     "compact_unevictable_allowed": ("0", 0),
     "regions": ("18", 18),
     "region-fullness": ("10+20+30", (10, 20, 30)),
+    "steer-claims": ("0", 0),
+    "steer-refills": ("4096", 4096),
+    "reserve-least": ("16", 16),
+    "reserve-percent": ("100", 100),
+    "half-rule": ("kept", True),
+    "pack-above": ("0", 0),
+    "taint-nofragment": ("allow", True),
+    "cheap-fallback": ("waits", False),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -71,12 +79,21 @@ BAD_VALUES = [
     *(("memory", text) for text in ("0", "0.0", "1.01", "-0.5", "80%", "nan", "1e-3", ".", "")),
     ("thp_enabled", "always"),
     ("thp_defrag", "defer+"),
+    *(("steer-claims", text) for text in ("4097", "-1", "all")),
+    ("reserve-percent", "101"),
+    ("half-rule", "yes"),
+    ("cheap-fallback", "waits "),
     *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
     *(
         ("region-fullness", text)
         for text in ("", "25", "25+50", "50+25+75", "25+50+101", "25+50+75+80", "a+b+c")
     ),
 ]
+
+
+def taker(knob: str) -> str:
+    """A policy that has the knob."""
+    return next(name for name, kind in reversed(POLICIES.items()) if knob in kind.knobs)
 
 
 def refusal(spec: str) -> str:
@@ -95,7 +112,7 @@ def test_names_alone() -> None:
 def test_every_knob_is_read() -> None:
     assert set(GOOD_VALUES) == set(KNOBS)
     for name, (text, value) in GOOD_VALUES.items():
-        assert parse_policy(f"evacuate,{name}={text}").knobs == {name: value}
+        assert parse_policy(f"{taker(name)},{name}={text}").knobs == {name: value}
 
 
 def test_several_knobs_keep_the_text_as_the_name_of_the_run() -> None:
@@ -139,14 +156,14 @@ def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:
 
 @pytest.mark.parametrize(("knob", "text"), BAD_VALUES)
 def test_bad_value_says_what_the_knob_takes(knob: str, text: str) -> None:
-    said = refusal(f"evacuate,{knob}={text}")
-    assert said.startswith(f"Knob {knob} of policy evacuate cannot be {text!r}")
+    said = refusal(f"{taker(knob)},{knob}={text}")
+    assert said.startswith(f"Knob {knob} of policy {taker(knob)} cannot be {text!r}")
     assert KNOBS[knob].values in said
 
 
 @pytest.mark.parametrize("knob", list(KNOBS))
 def test_knob_without_a_value(knob: str) -> None:
-    assert f"cannot be 'nothing': it takes {KNOBS[knob].values}" in refusal(f"evacuate,{knob}")
+    assert f"cannot be 'nothing': it takes {KNOBS[knob].values}" in refusal(f"{taker(knob)},{knob}")
 
 
 def test_a_knob_given_twice() -> None:

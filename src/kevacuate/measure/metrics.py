@@ -13,7 +13,7 @@ from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
 from kevacuate.measure.blocks import BlockCounts, block_counts
 from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE
-from kevacuate.measure.regions import kept_regions
+from kevacuate.measure.regions import kept_regions, region_counters
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 
@@ -178,8 +178,7 @@ def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, An
         "compaction_cpu_seconds": stat.compact_ns / 1e9,
         "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
         **extfrag_metrics(extfrag_table(state), state.view.cfg.pageblock_order),
-        **({"regions_tainted": stat.regions_tainted} if state.view.cfg.region_order else {}),
-        **({"regions_cleaned": stat.regions_cleaned} if state.view.cfg.region_order else {}),
+        **region_counters(state),
         "end": moment(state) if end is None else end,
     }
 

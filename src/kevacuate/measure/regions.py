@@ -50,6 +50,24 @@ def kept_regions(state: State) -> dict[str, Any]:
     }
 
 
+def region_counters(state: State) -> dict[str, Any]:
+    """What happened to regions over a run; nothing where none are kept.
+
+    ``regions_tainted``, ``regions_cleaned``: clean ones that became tainted, and the other way round. ``region_passes``: chunks by
+    the pass of __rmqueue that gave them (:mod:`kevacuate.mm.region_passes`). ``region_taint_refused``: requests with a cheap
+    fallback that were kept from tainting one.
+    """
+    stat, cfg = state.view.stat, state.view.cfg
+    if not cfg.region_order:
+        return {}
+    return {
+        "regions_tainted": stat.regions_tainted,
+        "regions_cleaned": stat.regions_cleaned,
+        "region_passes": {name: stat.region_pass[i] for i, name in enumerate(k.PASS_NAMES)},
+        "region_taint_refused": stat.region_taint_refused,
+    }
+
+
 def regions_at_the_end(name: str) -> Callable[[Run], float | None]:
     """A figure of the last moment's regions; None where none were kept."""
 

@@ -11,6 +11,7 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked, hooked_free_one_page
+from kevacuate.mm.lists import list_add, list_add_tail, list_del
 from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
 from kevacuate.mm.regions import NOTHING, count_region_highatomic, note_content
 
@@ -19,35 +20,6 @@ from kevacuate.mm.regions import NOTHING, count_region_highatomic, note_content
 def free_list(s: View, z: int, order: int, mt: int) -> int:
     """Index in ``link`` of the sentinel of zone *z*'s list of *order* and *mt*."""
     return s.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
-
-
-@part(inline=True)
-def list_add(s: View, node: int, head: int) -> None:
-    """Insert *node* right after *head*: it becomes the list's first."""
-    first = s.link[2 * head]
-    s.link[2 * node] = first
-    s.link[2 * node + 1] = head
-    s.link[2 * head] = node
-    s.link[2 * first + 1] = node
-
-
-@part(inline=True)
-def list_add_tail(s: View, node: int, head: int) -> None:
-    """Insert *node* right before *head*: it becomes the list's last."""
-    last = s.link[2 * head + 1]
-    s.link[2 * node] = head
-    s.link[2 * node + 1] = last
-    s.link[2 * head + 1] = node
-    s.link[2 * last] = node
-
-
-@part(inline=True)
-def list_del(s: View, node: int) -> None:
-    """Unlink *node*."""
-    following = s.link[2 * node]
-    before = s.link[2 * node + 1]
-    s.link[2 * before] = following
-    s.link[2 * following + 1] = before
 
 
 @part(inline=True)

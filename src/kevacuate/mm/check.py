@@ -40,6 +40,7 @@ PROBLEMS = {
     24: "a pageblock's content differs from its pages",
     25: "a region's counters differ from its pages, or it is clean with an unmovable one",
     26: "a region is on no list of its class, or on a wrong one",
+    27: "a region's own free lists differ from its free pages",
 }
 
 SUMS = 384

@@ -14,12 +14,11 @@ from kevacuate.mm.buddy import (
     del_page_from_free_list,
     free_list,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
     move_freepages_block,
     page_zone,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lists import list_add, list_add_tail
 from kevacuate.mm.log import log_list
 from kevacuate.mm.regions import note_content
 from kevacuate.mm.watermark import zone_watermark_ok

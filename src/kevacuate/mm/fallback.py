@@ -24,13 +24,10 @@ from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import ask, hook_wrong, hooked, hooked_event, hooked_should_try_claim, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
-from kevacuate.mm.regions import note_content
+from kevacuate.mm.region_steer import steered_claim
 from kevacuate.mm.watermark import boost_watermark
 
 kind_of_extfrag = part(extfrag_kind)
-
-_NOT_PLAIN = 1 << k.HOOK_RMQUEUE | k.REGIONS
-"""Bits of cfg.hooks with which __rmqueue is not mainline's alone."""
 
 
 @part(inline=True)
@@ -236,7 +233,10 @@ def rmqueue_claim(s: View, z: int, order: int, start_type: int, alloc_flags: int
         if mt == k.FALLBACK_NOCLAIM:
             return -1
         if mt >= 0:
-            candidate = s.link[2 * free_list(s, z, current_order, mt)] + 0
+            head = free_list(s, z, current_order, mt)
+            candidate = s.link[2 * head] + 0
+            if s.cfg.region_steer_claims and start_type != k.MIGRATE_MOVABLE:
+                candidate = steered_claim(s, head, candidate)
             pfn = try_to_claim_block(s, z, candidate, current_order, order, start_type, mt, alloc_flags)
             if pfn >= 0:
                 count_extfrag(s, pfn, order, current_order, start_type, mt)
@@ -305,26 +305,6 @@ def rmqueue_fallback(s: View, z: int, order: int, mt: int, alloc_flags: int, mod
             s.stat.mode[k.RMQUEUE_STEAL] += 1
             return pfn, k.RMQUEUE_STEAL
     return -1, mode
-
-
-@part(inline=True)
-def rmqueue_mode(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """__rmqueue, or what the policy tries in its place. Returns (page or -1, mode)."""
-    if s.cfg.hooks & _NOT_PLAIN:
-        return rmqueue_not_plain(s, z, order, mt, alloc_flags, mode)
-    return rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
-
-
-@part(cold=True)
-def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """__rmqueue where a policy has a hook in its place, which remembers no mode, or where regions are kept."""
-    if hooked(s, k.HOOK_RMQUEUE):
-        pfn = rmqueue_turns(s, z, order, mt, alloc_flags)
-    else:
-        pfn, mode = rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
-    if pfn >= 0 and s.cfg.region_order:
-        note_content(s, pfn, order, mt)
-    return pfn, mode
 
 
 @part(inline=True)

@@ -19,7 +19,9 @@ from kevacuate.mm.constants import (
     NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
+    NR_PASSES,
     NR_REGION_ZONES,
+    NR_TYPES,
     NR_ZONE_TYPES,
     SWAP_CLUSTER_MAX,
     WHY_NAMES,
@@ -157,6 +159,17 @@ class Config(Record):
     region_note: (
         int  #: index in ``block`` of what every chunk in use was taken for: 1 + its type, 0 of free ones
     )
+    region_link: int  #: index in ``link`` of page 0 on the regions' own free lists; 0: there are none
+    region_steer_claims: int  #: this and what follows: as RegionConfig has it (mm/layout.py)
+    region_steer_refills: int
+    region_passes: int
+    region_reserve_least: int
+    region_reserve_percent: int
+    region_half_rule: int
+    region_pack_above: int
+    region_taint_nofragment: int
+    region_cheap_taints: int
+    nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
         3
     )  #: per cent of its pageblocks that are free, from which a region is in the next class
@@ -227,6 +240,8 @@ class Counters(Record):
     tail_placed: int
     regions_tainted: int  #: clean regions that became tainted,
     regions_cleaned: int  #: and tainted ones that became clean
+    region_pass: Words = words(NR_PASSES)  #: chunks taken by pass
+    region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -497,6 +512,7 @@ class Region(Record):
     )  #: pageblocks by the type that a page in them was taken for: unmovable, movable, reclaimable
     nr_highatomic: int  #: pageblocks of type MIGRATE_HIGHATOMIC
     nr_free_pages: int
+    orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
     next: int  #: the next region of its zone, category and class, by address

@@ -7,12 +7,12 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, rmqueue_smallest
 from kevacuate.mm.evacuate_queue import irq_work_run
-from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import View
 from kevacuate.mm.highatomic import reserve_highatomic_pageblock
 from kevacuate.mm.pcp import pcp_allowed_order, rmqueue_pcplist
 from kevacuate.mm.regions import note_content
+from kevacuate.mm.rmqueue import rmqueue_mode
 from kevacuate.mm.wakeups import kswapd_sleeps, wakeup_kswapd
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 

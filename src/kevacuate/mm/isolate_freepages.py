@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.buddy import list_add, list_del
 from kevacuate.mm.compact_scanners import (
     free_block_end,
     freepages,
@@ -22,6 +21,7 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lists import list_add, list_del
 from kevacuate.mm.page_free import free_frozen_pages
 from kevacuate.mm.regions import note_part
 

@@ -191,10 +191,25 @@ class RegionConfig:
     ``region_order``: order of a region, at least MAX_PAGE_ORDER; 0 keeps none; REGION_AUTO takes 1 GiB, on machines of less than
     16 GiB the largest order of which they hold 16. ``region_fullness``: per cent of a region's pageblocks that are free, from
     which it counts as half full, mostly empty, almost empty; the series' own cut-offs were not seen.
+
+    ``region_steer_claims``, ``region_steer_refills``: entries of a list that steering looks at, 0 for none (:mod:`.region_steer`).
+    ``region_passes``: __rmqueue goes by regions (:mod:`.region_passes`). ``region_reserve_least``, ``region_reserve_percent``:
+    free pageblocks that a tainted region keeps from movable requests, whichever is more. ``region_half_rule``: pass 2b keeps the rule
+    that half of a block be free or alike. ``region_pack_above``: with more regions ALLOC_NOFRAGMENT does not keep a request from
+    passes 2b to 2d. ``region_taint_nofragment``: nor ever from pass 3. ``region_cheap_taints``: nor has a cheap fallback.
     """
 
     region_order: int = 0
     region_fullness: tuple[int, int, int] = (25, 50, 75)
+    region_steer_claims: int = 0
+    region_steer_refills: int = 0
+    region_passes: bool = False
+    region_reserve_least: int = 4
+    region_reserve_percent: int = 3
+    region_half_rule: bool = False
+    region_pack_above: int = 8
+    region_taint_nofragment: bool = False
+    region_cheap_taints: bool = True
 
     def order_on(self, npages: int, least: int) -> int:
         """The order of a region on a machine of so many pages; *least* is the order of its largest chunk."""
@@ -263,7 +278,14 @@ def pcp_high_bounds(managed: int, low: int, batch: int, cpus: int, fraction: int
 def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tuple[bool, str]]:
     """What may be wrong with the regions, and whether it is."""
     order, cuts = regions.region_order, regions.region_fullness
+    acts = regions.region_passes or regions.region_steer_claims or regions.region_steer_refills
     return [
+        (bool(acts) and not order, "a policy that goes by regions needs an order of regions"),
+        (
+            regions.region_passes and machine.profile.fallback == "steal_suitable",
+            f"Linux {machine.profile.name} has no modes of __rmqueue, so no passes over regions",
+        ),
+        (regions.region_passes and machine.npages >= 1 << 29, "passes over regions take at most 2^29 pages"),
         (
             order not in (0, k.REGION_AUTO) and not machine.max_page_order <= order <= 30,
             f"a region has an order from {machine.max_page_order} to 30",
@@ -405,6 +427,8 @@ def _set_watchers(cfg: Config, machine: MachineConfig, regions: RegionConfig) ->
     cfg.pcp_notes = int(bool(cfg.pcp_type_cached or order))
     cfg.commit_noted = int(bool(cfg.pcp_fixed or order))
     cfg.hooks = k.REGIONS if order else 0
+    cfg.nofragment_apart = int(not cfg.zone_dma32 or cfg.defrag_mode or not cfg.region_cheap_taints)
+    cfg.region_link = cfg.pcp_base + cfg.nr_zones * cfg.nr_cpus * k.PCP_LISTS if cfg.region_passes else 0
     cfg.region_note = cfg.pcp_type_base + (cfg.npages if cfg.pcp_type_cached else 0)
     number = 0
     for z, zone in enumerate(machine.zones if order else ()):
@@ -502,6 +526,15 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
                 pcp.high = high_min
 
 
+def _new_link(cfg: Config) -> Int32Array:
+    """Pages on no list, and empty lists: the zones', the CPUs', and where regions have their own a node a page and theirs."""
+    lists = cfg.nr_zones * k.LISTS_PER_ZONE + cfg.nr_zones * cfg.nr_cpus * k.PCP_LISTS
+    own = cfg.npages + cfg.nr_regions * k.LISTS_PER_ZONE if cfg.region_link else 0
+    link = np.repeat(np.arange(cfg.npages + lists + own, dtype=np.int32), 2)
+    link[: 2 * cfg.npages] = -1
+    return link
+
+
 def _page_notes(cfg: Config) -> UInt8Array:
     """Room for what is noted of every page: its type on a per-CPU list where the kernel notes that, what it was taken for."""
     return np.zeros(cfg.npages * (bool(cfg.pcp_type_cached) + bool(cfg.region_order)), np.uint8)
@@ -556,10 +589,7 @@ def build_state(
     _set_config(cfg, machine, policy, options)
     direct = 0 if machine.open_loop else 1
     npages, zones, cpus, nodes = cfg.npages, cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes
-    sentinels = zones * k.LISTS_PER_ZONE + zones * cpus * k.PCP_LISTS
-    link = np.empty(2 * (npages + sentinels), np.int32)
-    link[: 2 * npages] = -1
-    link[2 * npages :] = np.repeat(np.arange(npages, npages + sentinels, dtype=np.int32), 2)
+    link = _new_link(cfg)
     block = np.empty((npages >> machine.pageblock_order, 2), np.uint8)
     block[:, 0], block[:, 1] = k.MIGRATE_MOVABLE, k.NO_ZONE
     for z, its in enumerate(machine.zones):

@@ -7,7 +7,7 @@ from typing import Any
 
 from kevacuate.jit import part
 from kevacuate.mm.fields import LogRecord, View
-from kevacuate.mm.regions import region_list_op
+from kevacuate.mm.region_lists import region_list_op
 
 
 @part(inline=True)
@@ -63,7 +63,7 @@ def watched_list(s: View, kind: int, pfn: int, op: int, order: int, mt: int) -> 
     if s.cfg.list_watch & 1:
         log_record(s, kind, pfn, op, order, mt, 0)
     if s.cfg.list_watch & 2:
-        region_list_op(s, pfn, op, order)
+        region_list_op(s, pfn, op, order, mt)
 
 
 @part(inline=True)

@@ -8,17 +8,15 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     free_one_page_merge,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
-    list_del,
 )
 from kevacuate.mm.evacuate_queue import irq_work_run
-from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import PerCpuPages, View
 from kevacuate.mm.hooks import hooked, hooked_nr_pcp_alloc
+from kevacuate.mm.lists import list_add, list_add_tail, list_del
 from kevacuate.mm.log import log_kmem
 from kevacuate.mm.regions import NOTHING, note_content
+from kevacuate.mm.rmqueue import rmqueue_mode
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
 
 

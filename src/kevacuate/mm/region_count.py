@@ -10,7 +10,8 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.fields import Region, View
 from kevacuate.mm.layout import State
 from kevacuate.mm.movable import can_move
-from kevacuate.mm.regions import fullness_of, region_list, relist_region
+from kevacuate.mm.region_lists import free_list_of_region, link_in_region
+from kevacuate.mm.regions import fullness_of, region_list, region_number, relist_region
 from kevacuate.records import Words
 
 FREE, RESERVED = 3, 4
@@ -139,7 +140,65 @@ def check_regions(s: View, counted: Words) -> tuple[int, int]:
         if region_differs(s, region, counted):
             return 25, region.start_pfn
     wrong = check_region_lists(s)
-    return (0, 0) if wrong < 0 else (26, wrong)
+    if wrong >= 0:
+        return 26, wrong
+    wrong = check_free_lists_of_regions(s) if s.cfg.region_link else -1
+    return (0, 0) if wrong < 0 else (27, wrong)
+
+
+@part(cold=True)
+def link_regions(s: View) -> None:
+    """Put every free chunk on its region's list, in the order of the zone's."""
+    for number in range(s.cfg.nr_regions):
+        for order in range(k.NR_ORDERS):
+            for mt in range(k.NR_TYPES):
+                head = free_list_of_region(s, number, order, mt)
+                s.link[2 * head] = s.link[2 * head + 1] = head
+        for mt in range(k.NR_TYPES):
+            s.region[number].orders[mt] = 0
+    for z in range(s.cfg.nr_zones):
+        for order in range(s.cfg.max_page_order + 1):
+            for mt in range(k.MIGRATE_TYPES):
+                head = s.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
+                pfn = s.link[2 * head] + 0
+                while pfn != head:
+                    link_in_region(s, pfn, order, mt, True)
+                    pfn = s.link[2 * pfn] + 0
+
+
+@part(cold=True)
+def check_free_list_of_region(s: View, number: int, order: int, mt: int) -> int:
+    """How many pages lie on a region's list; -1 if it holds what it should not, its links disagree, or its bit does."""
+    head = free_list_of_region(s, number, order, mt)
+    before, pages = head, 0
+    node = s.link[2 * head] + 0
+    while node != head:
+        pfn = node - s.cfg.region_link
+        if s.link[2 * node + 1] != before or pfn < 0 or pfn >= s.cfg.npages:
+            return -1
+        if s.meta[pfn] != (k.CHUNK_BUDDY << 4 | order) or region_number(s, pfn) != number:
+            return -1
+        pages += 1 << order
+        before = node
+        node = s.link[2 * node] + 0
+    listed = s.region[number].orders[mt] >> order & 1
+    return pages if s.link[2 * head + 1] == before and listed == int(pages > 0) else -1
+
+
+@part(cold=True)
+def check_free_lists_of_regions(s: View) -> int:
+    """Whether every region's lists hold its free pages: -1, or its number."""
+    for number in range(s.cfg.nr_regions):
+        pages = 0
+        for order in range(s.cfg.max_page_order + 1):
+            for mt in range(k.NR_TYPES):
+                some = check_free_list_of_region(s, number, order, mt)
+                if some < 0:
+                    return number
+                pages += some
+        if pages != s.region[number].nr_free_pages:
+            return number
+    return -1
 
 
 @kernel
@@ -164,6 +223,8 @@ def count_regions(sa: State, counted: Words) -> bool:
         )
         relist_region(s, number, int(unclean > 0), fullness_of(s, region))
     s.stat.regions_tainted = s.stat.regions_cleaned = 0
+    if s.cfg.region_link:
+        link_regions(s)
     return True
 
 

@@ -163,12 +163,3 @@ def count_region_highatomic(s: View, pfn: int, old: int, new: int) -> None:
         number = region_number(s, pfn)
         s.region[number].nr_highatomic += change
         settle_region(s, number)
-
-
-@part(cold=True)
-def region_list_op(s: View, pfn: int, op: int, order: int) -> None:
-    """A free chunk was added to a list (LIST_ADD, LIST_ADD_TAIL), deleted from it, or moved about."""
-    if op == k.LIST_DELETE:
-        count_region_free(s, pfn, order, -1)
-    elif op == k.LIST_ADD or op == k.LIST_ADD_TAIL:
-        count_region_free(s, pfn, order, 1)

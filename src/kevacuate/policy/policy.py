@@ -15,6 +15,9 @@ from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
+from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_passes import SPB_PASSES
+from kevacuate.policy.spb_steering import SPB_STEERING
 
 REGION_FIELDS = tuple(one.name for one in fields(RegionConfig))
 """The fields that knobs of regions set."""
@@ -99,7 +102,9 @@ class Policy:
         return EvacuationConfig(evacuate=self.evacuates, regions=replace(self.kind.regions, **kept), **given)
 
 
-POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
+POLICIES: dict[str, PolicyKind] = {
+    kind.name: kind for kind in (MAINLINE, EVACUATE, SPB_STEERING, SPB_PASSES, SPB_CHEAP_FALLBACK)
+}
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 
 KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()}
