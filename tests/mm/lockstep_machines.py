@@ -290,6 +290,12 @@ def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool)
         region_pack_above=draw(st.sampled_from((8, 2, 0))),
         region_taint_nofragment=draw(FLAG),
         region_cheap_taints=draw(FLAG),
+        region_worker=draw(FLAG),
+        region_start_blocks=draw(st.sampled_from((1, 3))),
+        region_start_pages=draw(st.sampled_from((2, 4))),
+        region_stop_blocks=draw(st.sampled_from((2, 5))),
+        region_stop_pages=draw(st.sampled_from((3, 6))),
+        region_cooldown_ns=draw(st.sampled_from((5_000_000_000, 1_000_000))),
     )
 
 

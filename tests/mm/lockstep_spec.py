@@ -83,6 +83,7 @@ MACHINE_FIELDS = (
 REGION_FIELDS = (
     "region_fullness", "region_steer_claims", "region_steer_refills", "region_passes", "region_reserve_least",
     "region_reserve_percent", "region_half_rule", "region_pack_above", "region_taint_nofragment", "region_cheap_taints",
+    "region_worker", "region_start_blocks", "region_start_pages", "region_stop_blocks", "region_stop_pages", "region_cooldown_ns",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",

@@ -80,6 +80,12 @@ class Config:
     region_pack_above: int = 8
     region_taint_nofragment: bool = False
     region_cheap_taints: bool = True
+    region_worker: bool = False
+    region_start_blocks: int = 1
+    region_start_pages: int = 2
+    region_stop_blocks: int = 2
+    region_stop_pages: int = 3
+    region_cooldown_ns: int = 5_000_000_000
     log_level: int = 1
     kernel_name: str = "7.2"
 

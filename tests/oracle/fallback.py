@@ -35,7 +35,8 @@ from .constants import (
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
 from .region_passes import rmqueue_passes, steered_candidate, steered_refill
-from .regions import note
+from .region_worker import wake as wake_region_worker
+from .regions import take
 from .watermark import boost_watermark
 from .zone import Zone
 
@@ -217,7 +218,8 @@ def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode
     """`__rmqueue`: one chunk (-1 if none) and the mode to go on with under the same lock."""
     pfn, mode = rmqueue_modes(m, zone, order, mt, flags, mode)
     if pfn >= 0:
-        note(m, pfn, mt)
+        take(m, pfn, order, mt)
+        wake_region_worker(m, zone, pfn)
     return pfn, mode
 
 
@@ -348,5 +350,5 @@ def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
         return rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)[0]
     pfn = rmqueue_old(m, zone, order, mt, flags, 0)[0]
     if pfn >= 0:
-        note(m, pfn, mt)
+        take(m, pfn, order, mt)
     return pfn

@@ -117,6 +117,15 @@ class Kswapd:
 
 
 @dataclass
+class RegionWork:
+    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+
+    busy: bool = False
+    cursor: int = 0
+    rests_until: int = 0
+
+
+@dataclass
 class Capture:
     """`struct capture_control` of the task that compacts: what it wants, in which zone just now, what it got."""
 
@@ -210,6 +219,7 @@ class Machine:
         self.policy: Any = None  # a policy of hooks (policy.Policy)
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
         self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
+        self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
         self.tainted: set[tuple[int, int]] = (
             set()
         )  # regions that were tainted when last looked at: zone, number

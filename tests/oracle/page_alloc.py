@@ -60,7 +60,7 @@ from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, make_dirty, split_o
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
 from .region_passes import AF_CHEAP
-from .regions import note, note_part
+from .regions import note_part, take
 from .watermark import zone_watermark_fast
 from .zone import Page, Zone
 
@@ -153,7 +153,7 @@ def rmqueue_reserve(m: Machine, zone: Zone, order: int, mt: int) -> int:
     """A chunk of the highatomic reserve for a request of this type; -1 if there is none."""
     pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
     if pfn >= 0:
-        note(m, pfn, mt)
+        take(m, pfn, order, mt)
     return pfn
 
 

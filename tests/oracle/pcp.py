@@ -20,7 +20,7 @@ from .constants import (
 from .fallback import Mode, rmqueue_locked, rmqueue_old
 from .irqwork import zone_unlock
 from .machine import Machine
-from .regions import note
+from .regions import note, take
 from .watermark import zone_watermark_ok
 from .zone import Page, Pcp, Zone
 
@@ -162,7 +162,7 @@ def rmqueue_bulk_old(
         pfn, source = rmqueue_old(m, zone, order, mt, flags, len(taken) << order)
         if pfn < 0:
             break
-        note(m, pfn, mt)
+        take(m, pfn, order, mt)
         taken.append((pfn, source))
     zone_unlock(m, zone)
     return taken

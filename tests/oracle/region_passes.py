@@ -22,6 +22,7 @@ from .constants import (
     UNMOVABLE,
 )
 from .machine import Machine
+from .region_worker import wake_all
 from .regions import EMPTY, FULL, Region, look, spans
 from .watermark import boost_watermark
 from .zone import Zone
@@ -210,6 +211,8 @@ def rmqueue_passes(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> i
         pfn = movable_pages(m, zone, order, flags)
     else:
         pfn = tainted_pages(m, zone, order, mt, flags)
+        if pfn < 0 and m.config.region_worker:
+            wake_all(m, zone, list(by_fullness(m, zone, True, ALL)))
         if pfn < 0 and not may_taint(m, zone, flags):
             return -1
         if pfn < 0:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .constants import BUDDY, HIGHATOMIC, MOVABLE, RECLAIMABLE, RESERVED, UNMOVABLE
-from .machine import Machine
-from .zone import PageList, Zone
+from .constants import BUDDY, HIGHATOMIC, MOVABLE, PCP, RECLAIMABLE, RESERVED, UNMOVABLE
+from .machine import Machine, RegionWork
+from .zone import Page, PageList, Zone
 
 FULL, EMPTY = 0, 5
 
@@ -115,6 +115,13 @@ def region_list(m: Machine, pfn: int, order: int, mt: int) -> PageList:
     return m.region_lists.setdefault(key, PageList())
 
 
+def take(m: Machine, pfn: int, order: int, mt: int) -> None:
+    """A chunk has left the free lists for a request of type `mt`; it is nobody's page yet, but in use."""
+    if m.config.region_order:
+        m.heads[pfn] = Page(pfn, order, PCP, mt)
+        note(m, pfn, mt)
+
+
 def note_part(m: Machine, pfn: int, part: int) -> None:
     """What begins at `part` was a part of the chunk at `pfn` so far."""
     if m.config.region_order:
@@ -141,8 +148,9 @@ def row(m: Machine) -> list[int]:
     out = [m.reached["region tainted"], m.reached["region cleaned"]]
     for region in regions(m):
         fullness = region.fullness(m.config.region_fullness)
+        work = m.region_work.get((region.zone, region.start >> m.config.region_order), RegionWork())
         out += (
             region.zone, region.start, region.end, region.total, region.reserved, region.free, *region.used,
-            region.highatomic, region.free_pages, int(region.tainted), fullness,
+            region.highatomic, region.free_pages, int(region.tainted), fullness, int(work.busy), work.cursor, work.rests_until,
         )  # fmt: skip
     return out

@@ -42,6 +42,11 @@ GOOD_VALUES = {
     "pack-above": ("0", 0),
     "taint-nofragment": ("allow", True),
     "cheap-fallback": ("waits", False),
+    "start-blocks": ("4", 4),
+    "start-pages": ("5", 5),
+    "stop-blocks": ("8", 8),
+    "stop-pages": ("9", 9),
+    "cooldown-ms": ("100", 100_000_000),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -93,7 +98,7 @@ BAD_VALUES = [
 
 def taker(knob: str) -> str:
     """A policy that has the knob."""
-    return next(name for name, kind in reversed(POLICIES.items()) if knob in kind.knobs)
+    return next(name for name in ("evacuate", *reversed(POLICIES)) if knob in POLICIES[name].knobs)
 
 
 def refusal(spec: str) -> str:

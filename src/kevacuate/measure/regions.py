@@ -53,9 +53,9 @@ def kept_regions(state: State) -> dict[str, Any]:
 def region_counters(state: State) -> dict[str, Any]:
     """What happened to regions over a run; nothing where none are kept.
 
-    ``regions_tainted``, ``regions_cleaned``: clean ones that became tainted, and the other way round. ``region_passes``: chunks by
-    the pass of __rmqueue that gave them (:mod:`kevacuate.mm.region_passes`). ``region_taint_refused``: requests with a cheap
-    fallback that were kept from tainting one.
+    ``regions_tainted``, ``regions_cleaned``: clean ones that became tainted, and the other way round. ``region_passes``: chunks
+    by the pass of __rmqueue that gave them (:mod:`kevacuate.mm.region_passes`). ``region_taint_refused``: requests with a cheap
+    fallback that were kept from tainting one. ``region_works``, ``region_rests``: times that a worker began, and led to nothing.
     """
     stat, cfg = state.view.stat, state.view.cfg
     if not cfg.region_order:
@@ -65,6 +65,8 @@ def region_counters(state: State) -> dict[str, Any]:
         "regions_cleaned": stat.regions_cleaned,
         "region_passes": {name: stat.region_pass[i] for i, name in enumerate(k.PASS_NAMES)},
         "region_taint_refused": stat.region_taint_refused,
+        "region_works": stat.region_works,
+        "region_rests": stat.region_rests,
     }
 
 

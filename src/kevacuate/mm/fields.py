@@ -169,6 +169,12 @@ class Config(Record):
     region_pack_above: int
     region_taint_nofragment: int
     region_cheap_taints: int
+    region_worker: int
+    region_start_blocks: int
+    region_start_pages: int
+    region_stop_blocks: int
+    region_stop_pages: int
+    region_cooldown_ns: int
     nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
         3
@@ -241,6 +247,8 @@ class Counters(Record):
     regions_tainted: int  #: clean regions that became tainted,
     regions_cleaned: int  #: and tainted ones that became clean
     region_pass: Words = words(NR_PASSES)  #: chunks taken by pass
+    region_works: int  #: times that a region's worker began,
+    region_rests: int  #: and that it had nothing to do or had done nothing
     region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
     decays: int
     watermark_refused: int
@@ -515,6 +523,9 @@ class Region(Record):
     orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
+    working: int  #: whether a pageblock of it is being evacuated, or queued for that
+    cursor: int  #: the pageblock at which its worker goes on
+    rests_until: int  #: until when its worker does nothing
     next: int  #: the next region of its zone, category and class, by address
     prev: int
 

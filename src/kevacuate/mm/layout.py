@@ -192,11 +192,13 @@ class RegionConfig:
     16 GiB the largest order of which they hold 16. ``region_fullness``: per cent of a region's pageblocks that are free, from
     which it counts as half full, mostly empty, almost empty; the series' own cut-offs were not seen.
 
-    ``region_steer_claims``, ``region_steer_refills``: entries of a list that steering looks at, 0 for none (:mod:`.region_steer`).
+    ``region_steer_claims``, ``region_steer_refills``: entries of a list that steering looks at, 0: none (:mod:`.region_steer`).
     ``region_passes``: __rmqueue goes by regions (:mod:`.region_passes`). ``region_reserve_least``, ``region_reserve_percent``:
-    free pageblocks that a tainted region keeps from movable requests, whichever is more. ``region_half_rule``: pass 2b keeps the rule
-    that half of a block be free or alike. ``region_pack_above``: with more regions ALLOC_NOFRAGMENT does not keep a request from
-    passes 2b to 2d. ``region_taint_nofragment``: nor ever from pass 3. ``region_cheap_taints``: nor has a cheap fallback.
+    free pageblocks that a tainted region keeps from movable requests, whichever is more. ``region_half_rule``: pass 2b keeps the
+    rule that half of a block be free or alike. ``region_pack_above``: with more regions ALLOC_NOFRAGMENT does not keep a request
+    from passes 2b to 2d. ``region_taint_nofragment``: nor ever from pass 3. ``region_cheap_taints``: nor has a cheap fallback.
+
+    ``region_worker``: tainted regions have one, with the marks at which it begins and ends (:mod:`.region_worker`).
     """
 
     region_order: int = 0
@@ -210,6 +212,12 @@ class RegionConfig:
     region_pack_above: int = 8
     region_taint_nofragment: bool = False
     region_cheap_taints: bool = True
+    region_worker: bool = False
+    region_start_blocks: int = 1
+    region_start_pages: int = 2
+    region_stop_blocks: int = 2
+    region_stop_pages: int = 3
+    region_cooldown_ns: int = 5_000_000_000
 
     def order_on(self, npages: int, least: int) -> int:
         """The order of a region on a machine of so many pages; *least* is the order of its largest chunk."""
@@ -278,7 +286,8 @@ def pcp_high_bounds(managed: int, low: int, batch: int, cpus: int, fraction: int
 def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tuple[bool, str]]:
     """What may be wrong with the regions, and whether it is."""
     order, cuts = regions.region_order, regions.region_fullness
-    acts = regions.region_passes or regions.region_steer_claims or regions.region_steer_refills
+    steers = regions.region_steer_claims or regions.region_steer_refills
+    acts = regions.region_passes or regions.region_worker or steers
     return [
         (bool(acts) and not order, "a policy that goes by regions needs an order of regions"),
         (

@@ -41,6 +41,7 @@ from kevacuate.mm.fallback import (
 from kevacuate.mm.fields import View
 from kevacuate.mm.log import log_event, log_kmem, pack_types
 from kevacuate.mm.region_lists import find_in_regions, largest_of_region, smallest_of_region
+from kevacuate.mm.region_worker import wake_region_workers
 from kevacuate.mm.regions import region_list, region_number
 from kevacuate.mm.watermark import boost_watermark
 
@@ -229,6 +230,8 @@ def rmqueue_passes(s: View, z: int, order: int, mt: int, alloc_flags: int) -> in
     else:
         pfn = rmqueue_tainted(s, z, order, mt, alloc_flags)
         if pfn < 0:
+            if s.cfg.region_worker:
+                wake_region_workers(s, z)
             if not may_taint(s, z, alloc_flags):
                 return -1
             pfn = rmqueue_taint(s, z, order, mt, alloc_flags)

@@ -10,7 +10,8 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked
 from kevacuate.mm.region_passes import rmqueue_passes
 from kevacuate.mm.region_steer import steered_refill
-from kevacuate.mm.regions import note_content
+from kevacuate.mm.region_worker import wake_region_worker
+from kevacuate.mm.regions import note_content, region_number
 
 _NOT_PLAIN = 1 << k.HOOK_RMQUEUE | k.REGIONS
 """Bits of cfg.hooks with which __rmqueue is not mainline's alone."""
@@ -39,6 +40,8 @@ def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mo
             pfn, mode = rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
     if pfn >= 0 and s.cfg.region_order:
         note_content(s, pfn, order, mt)
+        if s.cfg.region_worker:
+            wake_region_worker(s, region_number(s, pfn))
     return pfn, mode
 
 

@@ -18,6 +18,10 @@ from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
 from kevacuate.policy.spb_passes import SPB_PASSES
 from kevacuate.policy.spb_steering import SPB_STEERING
+from kevacuate.policy.spb_worker import SPB_WORKER
+
+ITEMS_OF_REGIONS = 4096
+"""Work items where regions have workers: the series has one a region, and each has one evacuation under way at most."""
 
 REGION_FIELDS = tuple(one.name for one in fields(RegionConfig))
 """The fields that knobs of regions set."""
@@ -98,12 +102,14 @@ class Policy:
                     f"Policy {self.spec!r} names node {max(failed)}: the machine has nodes 0 to {nodes - 1}."
                 )
             given["ready"] = tuple(node not in failed for node in range(nodes))
+        if self.kind.regions.region_worker:
+            given.setdefault("pool", ITEMS_OF_REGIONS)
         kept = {name: given.pop(name) for name in REGION_FIELDS if name in given}
         return EvacuationConfig(evacuate=self.evacuates, regions=replace(self.kind.regions, **kept), **given)
 
 
 POLICIES: dict[str, PolicyKind] = {
-    kind.name: kind for kind in (MAINLINE, EVACUATE, SPB_STEERING, SPB_PASSES, SPB_CHEAP_FALLBACK)
+    kind.name: kind for kind in (MAINLINE, EVACUATE, SPB_STEERING, SPB_PASSES, SPB_CHEAP_FALLBACK, SPB_WORKER)
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 
