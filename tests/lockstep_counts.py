@@ -75,7 +75,7 @@ REQUIRED_OF_REGIONS = {
     "pass shared": 15,
     "pass reserve": 10,
 }
-"""The least of each that a complete run reaches. Pass 2d and refused tainting are rare: tests/lockstep_regions.py plays longer."""
+"""The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
 
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,

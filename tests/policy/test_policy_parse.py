@@ -87,7 +87,7 @@ BAD_VALUES = [
     *(("steer-claims", text) for text in ("4097", "-1", "all")),
     ("reserve-percent", "101"),
     ("half-rule", "yes"),
-    ("cheap-fallback", "waits "),
+    ("cheap-fallback", "wait"),
     *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
     *(
         ("region-fullness", text)

@@ -91,7 +91,7 @@ def mean_of_regions(name: str) -> Callable[[Run], float | None]:
 
 
 def region_changes(name: str) -> Callable[[Run], float | None]:
-    """How many regions became tainted, or clean, over the run; None where none were kept."""
+    """A counter of :func:`region_counters` of the whole run; None where none were kept."""
 
     def get(run: Run) -> float | None:
         kept = run.metrics["end"].get("kept_regions")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kevacuate.measure.regions import region_changes
 from kevacuate.measure.results import Run
 from kevacuate.measure.rows import LOWER, NEITHER, Row
+from kevacuate.measure.table import REGIONS
 from kevacuate.policy.knobs import COMMON, MOST, Knob, choice, count
 from kevacuate.policy.settings import SETTINGS
 
@@ -89,14 +91,22 @@ def knobs(own: dict[str, Knob]) -> dict[str, Knob]:
     return {**own, **COMMON, **SETTINGS}
 
 
-def passed(name: str) -> Callable[[Run], float]:
-    """Chunks that a pass gave; 0 in runs without passes."""
-    return lambda run: float(run.metrics.get("region_passes", {}).get(name, 0))
+PASSES_SECTION = f"{REGIONS}: passes"
+
+
+def passed(name: str) -> Callable[[Run], float | None]:
+    """Chunks that a pass gave; None in runs without regions."""
+
+    def get(run: Run) -> float | None:
+        passes = run.metrics.get("region_passes")
+        return float(passes[name]) if passes else None
+
+    return get
 
 
 PASS_ROWS = (
     *(
-        Row(f"passes.{end}", "Passes over regions", label, "chunks", passed(name), direction)
+        Row(f"regions.pass.{end}", PASSES_SECTION, label, "chunks", passed(name), direction)
         for name, end, label, direction in (
             ("1", "own_in_tainted", "1: own type in a tainted region", NEITHER),
             ("2", "block_in_tainted", "2: a free pageblock of one claimed", NEITHER),
@@ -110,10 +120,10 @@ PASS_ROWS = (
         )
     ),
     Row(
-        "passes.taint_refused",
-        "Passes over regions",
+        "regions.pass.taint_refused",
+        PASSES_SECTION,
         "kept from tainting: a cheap fallback",
         "requests",
-        lambda run: float(run.metrics.get("region_taint_refused", 0)),
+        region_changes("region_taint_refused"),
     ),
 )

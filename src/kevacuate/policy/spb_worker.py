@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kevacuate.measure.regions import region_changes
 from kevacuate.measure.rows import LOWER, NEITHER, Row
+from kevacuate.measure.table import REGIONS
 from kevacuate.policy.evacuate import KNOBS as EVACUATION
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import COMMON, MOST, Knob, count
@@ -53,19 +55,19 @@ KNOBS: dict[str, Knob] = {
 
 ROWS = (
     Row(
-        "region_worker.began",
-        "Workers of regions",
+        "regions.worker.began",
+        f"{REGIONS}: workers",
         "began",
         "times",
-        lambda run: float(run.metrics.get("region_works", 0)),
+        region_changes("region_works"),
         NEITHER,
     ),
     Row(
-        "region_worker.rested",
-        "Workers of regions",
+        "regions.worker.rested",
+        f"{REGIONS}: workers",
         "had nothing to do, or did nothing",
         "times",
-        lambda run: float(run.metrics.get("region_rests", 0)),
+        region_changes("region_rests"),
         LOWER,
     ),
 )
