@@ -175,9 +175,12 @@ class Stream:
     def _shuffled(
         self, op: npt.NDArray[Any], number: npt.NDArray[Any], ids: npt.NDArray[np.int64]
     ) -> DemandChunk:
-        """Rows of these operations in a random order."""
+        """Rows of these operations in a random order; in the first window kernel memory comes first, as at boot."""
         size = ids.size
         shuffled = self.rng.permutation(size)
+        if self.window == 1:
+            movable = np.array([kind.mt == k.MIGRATE_MOVABLE for kind in KINDS])[number[shuffled]]
+            shuffled = shuffled[np.argsort(movable, kind="stable")]
         rows = empty_rows(size)
         times = self.now + np.cumsum(self.rng.integers(1, 2 * EVENT_NS, size))
         self.now = int(times[-1])
@@ -228,6 +231,10 @@ def swings(state: State, stream: Stream, most: int) -> Iterator[dict[str, Any]]:
         begin, rows, tainted, had = time.process_time(), 0, [], []
         for _ in range(SWING):
             chunk = stream.rows()
+            if stream.order.size > state.obj.size:
+                raise SystemExit(
+                    f"The demand has {stream.order.size:,} objects: give the machine room for them."
+                )
             rows += chunk.t.size
             run(state, chunk)
             tainted.append(tainted_in_normal(state))
