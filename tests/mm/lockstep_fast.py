@@ -267,6 +267,24 @@ def put_reclaim(s, objects, out, at):
 
 
 @part
+def put_regions(s, out, at):
+    """How often regions became tainted and clean, then every region."""
+    out[at] = s.stat.regions_tainted
+    out[at + 1] = s.stat.regions_cleaned
+    at += 2
+    for number in range(s.cfg.nr_regions):
+        region = s.region[number]
+        for value in (
+            region.zone, region.start_pfn, region.end_pfn, region.total, region.nr_reserved, region.nr_free,
+            region.nr_used[0], region.nr_used[1], region.nr_used[2], region.nr_highatomic, region.nr_free_pages,
+            region.tainted, region.fullness, region.working, region.cursor, region.rests_until,
+        ):  # fmt: skip
+            out[at] = value
+            at += 1
+    return at
+
+
+@part
 def put_kcompactd(pgdat, cc, closed, out, at):
     """A kcompactd: state, due, what it was asked for; the run in progress."""
     due = pgdat.kcompactd_due
@@ -372,6 +390,8 @@ def snapshot(sa, objects, out):
         at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, out, at)
     if s.cfg.open_loop == 0:
         at = put_reclaim(s, objects, out, at)
+    if s.cfg.region_order:
+        at = put_regions(s, out, at)
     for cpu in range(s.cfg.nr_cpus):
         out[at] = s.cpu[cpu].vmstat_due
         at += 1

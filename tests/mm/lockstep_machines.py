@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from lockstep_spec import Spec
 
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, RegionConfig, ZoneConfig
 from kevacuate.mm.profile import PROFILES
 
 Draw = st.DrawFn
@@ -41,6 +42,8 @@ class Theme:
     defrag_mode: bool = False
     open_loop: bool | None = None  # None: drawn
     zone_dma32: bool | None = None  # None: drawn
+    regions: bool = False  # regions are kept, most times
+    by_regions: bool = False  # and the policy goes by them
 
 
 EVACUATING = Theme(
@@ -149,6 +152,26 @@ THEMES = {
             zone_dma32=True,
             batches=(None, None, 3),
         ),
+        Theme(
+            "regions",
+            pageblock_orders=(3, 4, 5),
+            npages=(192, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+        ),
+        Theme(
+            "by regions",
+            pageblock_orders=(3, 4),
+            npages=(256, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+            by_regions=True,
+        ),
+        replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
+        replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
+        replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
             PRESSED,
             name="pressure, high marks, single pages",
@@ -249,7 +272,7 @@ OPEN: dict[str, tuple[bool | int | str, ...]] = {
 """What else the evacuation's parts and what the patch leaves open may be."""
 
 
-def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
+def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> EvacuationConfig:
     """The evacuation's switches and costs."""
     ready = tuple(draw(st.integers(0, 3)) > 0 for _ in range(nodes)) if "unready" in theme.name else None
     return EvacuationConfig(
@@ -275,6 +298,37 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from(theme.time_scales)),
+        regions=draw_regions(draw, max_page_order, acting=theme.by_regions, passes=theme.profiles != ("6.1",))
+        if theme.regions
+        else RegionConfig(),
+    )
+
+
+def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool) -> RegionConfig:
+    """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
+    order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
+    cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
+    kept = RegionConfig(order, cuts)
+    if not order or not acting:
+        return kept
+    scan = st.sampled_from((0, 1, 8))
+    return replace(
+        kept,
+        region_steer_claims=draw(scan),
+        region_steer_refills=draw(scan),
+        region_passes=draw(st.sampled_from((True, True, True, False))) and passes,
+        region_reserve_least=draw(st.sampled_from((4, 1, 0))),
+        region_reserve_percent=draw(st.sampled_from((3, 30))),
+        region_half_rule=draw(st.sampled_from((False, False, True))),
+        region_pack_above=draw(st.sampled_from((8, 2, 0))),
+        region_taint_nofragment=draw(FLAG),
+        region_cheap_taints=draw(FLAG),
+        region_worker=draw(FLAG),
+        region_start_blocks=draw(st.sampled_from((1, 3))),
+        region_start_pages=draw(st.sampled_from((2, 4))),
+        region_stop_blocks=draw(st.sampled_from((2, 5))),
+        region_stop_pages=draw(st.sampled_from((3, 6))),
+        region_cooldown_ns=draw(st.sampled_from((5_000_000_000, 1_000_000))),
     )
 
 
@@ -337,7 +391,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
     cma = tuple(b for b in numbered if draw(st.integers(0, 3)) == 0) if wanted else ()
     return Spec(
         machine,
-        draw_policy(draw, theme, nodes),
+        draw_policy(draw, theme, nodes, max_page_order),
         cma,
         draw(st.sampled_from(theme.batches)),
         draw(st.sampled_from(theme.initcall)),

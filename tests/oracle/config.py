@@ -81,6 +81,23 @@ class Config:
     reclaim_ns: int = 400
     migrate_ns: int = 1100
     time_scale: int = 1
+    region_order: int = 0
+    region_fullness: tuple[int, int, int] = (25, 50, 75)
+    region_steer_claims: int = 0
+    region_steer_refills: int = 0
+    region_passes: bool = False
+    region_reserve_least: int = 4
+    region_reserve_percent: int = 3
+    region_half_rule: bool = False
+    region_pack_above: int = 8
+    region_taint_nofragment: bool = False
+    region_cheap_taints: bool = True
+    region_worker: bool = False
+    region_start_blocks: int = 1
+    region_start_pages: int = 2
+    region_stop_blocks: int = 2
+    region_stop_pages: int = 3
+    region_cooldown_ns: int = 5_000_000_000
     log_level: int = 1
     kernel_name: str = "7.2"
 

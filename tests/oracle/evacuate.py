@@ -29,6 +29,7 @@ from .migrate import (
     reclaim_clean_pages_from_list,
 )
 from .pcp import drain_all_pages
+from .region_worker import done as region_work_done
 from .zone import Page, Zone
 
 RAN_TO_END, AGAIN, NOTHING_EARLY, NOTHING_TO_END, FAILED = 0, 2, 3, 4, 5
@@ -77,6 +78,8 @@ def count_for_trace(m: Machine, start: int, end: int) -> tuple[int, int]:
 
 def go_idle_or_on(m: Machine, worker: Worker, cost: int) -> None:
     """Give the item back and take up the next one, if there is one, once `cost` is spent."""
+    zone, start, _ = work_of(m, worker)
+    moved = worker.total_migrated + worker.total_dropped
     m.free_items.append(worker.item)
     worker.forget_work()
     item_given_back(m)
@@ -85,6 +88,7 @@ def go_idle_or_on(m: Machine, worker: Worker, cost: int) -> None:
         worker.state, worker.due = "START", worker.busy_until
     else:
         worker.state, worker.due = "IDLE", -1
+    region_work_done(m, zone, start, moved)
 
 
 def finish(m: Machine, worker: Worker, why: int, cost: int) -> None:

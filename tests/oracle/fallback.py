@@ -34,6 +34,9 @@ from .constants import (
 )
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
+from .region_passes import rmqueue_passes, steered_candidate, steered_refill
+from .region_worker import wake as wake_region_worker
+from .regions import take
 from .watermark import boost_watermark
 from .zone import Zone
 
@@ -172,6 +175,8 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
         if mt < 0:
             continue
         candidate = zone.free_area[current].free_list[mt].head()
+        if m.config.region_steer_claims and start != MOVABLE:
+            candidate = steered_candidate(m, zone, current, mt)
         pfn = try_to_claim_block(m, zone, candidate, current, order, start, mt, flags)
         if pfn >= 0:
             trace_extfrag(m, pfn, order, current, start, mt)
@@ -226,8 +231,23 @@ def rmqueue_turns(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> in
 
 def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
     """`__rmqueue`: one chunk (-1 if none) and the mode to go on with under the same lock."""
+    pfn, mode = rmqueue_modes(m, zone, order, mt, flags, mode)
+    if pfn >= 0:
+        take(m, pfn, order, mt)
+        wake_region_worker(m, zone, pfn)
+    return pfn, mode
+
+
+def rmqueue_modes(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
+    """What `__rmqueue` tries."""
     if m.policy is not None and "rmqueue" in m.policy.hooks:
         return rmqueue_turns(m, zone, order, mt, flags), mode
+    if m.config.region_passes:
+        return rmqueue_passes(m, zone, order, mt, flags), mode
+    if m.config.region_steer_refills and mt == MOVABLE and mode is Mode.NORMAL:
+        pfn = steered_refill(m, zone, order, flags)
+        if pfn >= 0:
+            return pfn, mode
     if flags & AF_CMA and zone.nr_free_cma > zone.nr_free // 2:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -236,6 +256,13 @@ def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode
         pfn = rmqueue_smallest(m, zone, order, mt)
         if pfn >= 0:
             return pfn, mode
+    return rmqueue_fallbacks(m, zone, order, mt, flags, mode)
+
+
+def rmqueue_fallbacks(
+    m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode
+) -> tuple[int, Mode]:
+    """The modes after NORMAL, from `mode` on."""
     if mode in (Mode.NORMAL, Mode.CMA) and flags & AF_CMA:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -337,4 +364,7 @@ def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
     """A single `__rmqueue`, whichever kernel's."""
     if m.config.kernel.claims:
         return rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)[0]
-    return rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    pfn = rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    if pfn >= 0:
+        take(m, pfn, order, mt)
+    return pfn

@@ -16,6 +16,7 @@ from .config import Config, ZoneConfig
 from .constants import (
     COSTLY_ORDER,
     HALF_SECOND,
+    HIGHATOMIC,
     ISOLATE,
     L_BLOCK_TYPE,
     MOVABLE,
@@ -118,6 +119,15 @@ class Kswapd:
 
 
 @dataclass
+class RegionWork:
+    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+
+    busy: bool = False
+    cursor: int = 0
+    rests_until: int = 0
+
+
+@dataclass
 class Capture:
     """`struct capture_control` of the task that compacts: what it wants, in which zone just now, what it got."""
 
@@ -209,6 +219,12 @@ class Machine:
         self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
         self.policy: Any = None  # a policy of hooks (policy.Policy)
+        self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
+        self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
+        self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
+        self.tainted: set[tuple[int, int]] = (
+            set()
+        )  # regions that were tainted when last looked at: zone, number
         self._new_background()
 
     def _new_zone(self, number: int, zc: ZoneConfig) -> Zone:
@@ -281,8 +297,16 @@ class Machine:
         block = self.block_of(pfn)
         if block.mt != mt:
             self.log(L_BLOCK_TYPE, pfn - pfn % self.block_pages, block.mt, mt)
-        block.mt = mt
+        old, block.mt = block.mt, mt
         block.isolate = False
+        if HIGHATOMIC in (old, mt) and old != mt:
+            self.changed_region(pfn)
+
+    def changed_region(self, pfn: int) -> None:
+        """A block has become highatomic, or is no longer."""
+        from .regions import compare  # which needs this file
+
+        compare(self, pfn)
 
     def is_isolated(self, pfn: int) -> bool:
         """Whether the block of `pfn` is isolated, however the kernel marks that."""

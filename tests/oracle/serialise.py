@@ -12,6 +12,7 @@ from array import array
 
 from .constants import ALLOC, ISOLATED, RESERVED
 from .machine import Kcompactd, Machine, Worker
+from .regions import row as region_row
 from .scheduler import due_times
 from .zone import Pcp, Zone
 
@@ -175,6 +176,8 @@ def serialise(m: Machine, objects: int) -> array[int]:
         put_kcompactd(kcompactd, out)
     if not m.config.open_loop:
         put_reclaim(m, objects, out)
+    if m.config.region_order:
+        out += region_row(m)
     out += m.ticks
     table = [-1] * objects
     for obj, pfn in m.obj_pfn.items():

@@ -10,6 +10,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.lruvec import folio_lru_list, lru_head, lru_object
 from kevacuate.mm.pcp import pcp_at, pcp_list
+from kevacuate.mm.region_count import check_regions
 from kevacuate.records import Words
 
 PROBLEMS = {
@@ -36,7 +37,11 @@ PROBLEMS = {
     21: "a folio is on no LRU list, or on several",
     22: "the size of an LRU list differs from the pages",
     23: "NR_ISOLATED_FILE differs from the pages",
-    24: "a block waits for an evacuate item twice, or while one is free, or is lost among those that wait",
+    24: "a pageblock's content differs from its pages",
+    25: "a region's counters differ from its pages, or it is clean with an unmovable one",
+    26: "a region is on no list of its class, or on a wrong one",
+    27: "a region's own free lists differ from its free pages",
+    28: "a block waits for an evacuate item twice, or while one is free, or is lost among those that wait",
 }
 
 SUMS = 384
@@ -307,9 +312,13 @@ def check_state(sa: State, sums: Words) -> tuple[int, int]:
         code, where = check_lru(s, sums)
         if code:
             return code, where
+    if s.cfg.region_order:
+        code, where = check_regions(s, sums)
+        if code:
+            return code, where
     if not check_items(s):
         return 16, 0
-    return (0, 0) if check_waiting(s) else (24, 0)
+    return (0, 0) if check_waiting(s) else (28, 0)
 
 
 def check(state: State) -> None:

@@ -15,6 +15,7 @@ from kevacuate.mm.evacuate_queue import evacuate_item_free, queue_waiting_block,
 from kevacuate.mm.evacuate_ready import drain_everything, isolate_evacuated_block, unisolate_evacuated_block
 from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.log import log_event
+from kevacuate.mm.region_worker import region_work_done
 from kevacuate.mm.vmscan import reclaim_clean_pages_from_list
 
 
@@ -37,6 +38,7 @@ def charge(s: View, worker: Worker, cost: int, state: int) -> None:
 @part
 def finish_work(s: View, worker: Worker, cost: int) -> None:
     """Give the item back and go on with the next queued one, or idle."""
+    start, moved = item_start_pfn(s, worker), worker.migrated + worker.reclaimed
     evacuate_item_free(s, worker.item)
     worker.item = -1
     if s.stat.evacuate_waiting >= 0:
@@ -46,6 +48,8 @@ def finish_work(s: View, worker: Worker, cost: int) -> None:
     if worker.head < 0:
         worker.state = k.WORKER_IDLE
         worker.due = k.NEVER
+    if s.cfg.region_worker:
+        region_work_done(s, start, moved)
 
 
 @part

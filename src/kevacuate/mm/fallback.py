@@ -24,6 +24,7 @@ from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import ask, hook_wrong, hooked, hooked_event, hooked_should_try_claim, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
+from kevacuate.mm.region_steer import steered_claim
 from kevacuate.mm.watermark import boost_watermark
 
 kind_of_extfrag = part(extfrag_kind)
@@ -248,7 +249,10 @@ def rmqueue_claim(s: View, z: int, order: int, start_type: int, alloc_flags: int
         if mt == k.FALLBACK_NOCLAIM:
             return -1
         if mt >= 0:
-            candidate = s.link[2 * free_list(s, z, current_order, mt)] + 0
+            head = free_list(s, z, current_order, mt)
+            candidate = s.link[2 * head] + 0
+            if s.cfg.region_steer_claims and start_type != k.MIGRATE_MOVABLE:
+                candidate = steered_claim(s, head, candidate)
             pfn = try_to_claim_block(s, z, candidate, current_order, order, start_type, mt, alloc_flags)
             if pfn >= 0:
                 count_extfrag(s, pfn, order, current_order, start_type, mt)
@@ -318,14 +322,6 @@ def rmqueue_fallback(s: View, z: int, order: int, mt: int, alloc_flags: int, mod
             s.stat.mode[k.RMQUEUE_STEAL] += 1
             return pfn, k.RMQUEUE_STEAL
     return -1, mode
-
-
-@part(inline=True)
-def rmqueue_mode(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """__rmqueue, or what the policy tries in its place, which remembers no mode. Returns (page or -1, mode)."""
-    if hooked(s, k.HOOK_RMQUEUE):
-        return rmqueue_turns(s, z, order, mt, alloc_flags), mode
-    return rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
 
 
 @part(inline=True)

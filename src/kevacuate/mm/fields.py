@@ -19,6 +19,9 @@ from kevacuate.mm.constants import (
     NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
+    NR_PASSES,
+    NR_REGION_ZONES,
+    NR_TYPES,
     NR_ZONE_TYPES,
     SWAP_CLUSTER_MAX,
     WHY_NAMES,
@@ -156,8 +159,41 @@ class Config(Record):
     skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
     boost_wakes_all: int
     lists_follow_blocks: int
-    hooks: int  #: which hooks a policy has: a bit each (HOOK_*)
+    hooks: int  #: which hooks a policy has: a bit each (HOOK_*); REGIONS
     hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
+    list_watch: int  #: what looks at free-list operations: 1 the log, 2 regions
+    pcp_notes: int  #: whether something is noted of pages on per-CPU lists: by old kernels, or for regions
+    commit_noted: (
+        int  #: whether free_frozen_page_commit is not 7.2's alone: high is fixed, or regions are kept
+    )
+    region_order: int  #: order of a region; 0: none are kept
+    nr_regions: int  #: of all zones
+    region_note: (
+        int  #: index in ``block`` of what every chunk in use was taken for: 1 + its type, 0 of free ones
+    )
+    region_link: int  #: index in ``link`` of page 0 on the regions' own free lists; 0: there are none
+    region_steer_claims: int  #: this and what follows: as RegionConfig has it (mm/layout.py)
+    region_steer_refills: int
+    region_passes: int
+    region_reserve_least: int
+    region_reserve_percent: int
+    region_half_rule: int
+    region_pack_above: int
+    region_taint_nofragment: int
+    region_cheap_taints: int
+    region_worker: int
+    region_start_blocks: int
+    region_start_pages: int
+    region_stop_blocks: int
+    region_stop_pages: int
+    region_cooldown_ns: int
+    nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
+    region_fullness: Words = words(
+        3
+    )  #: per cent of its pageblocks that are free, from which a region is in the next class
+    region_first: Words = words(
+        NR_REGION_ZONES
+    )  #: by zone: number of its first region, less that region's pfn >> region_order
 
 
 class Counters(Record):
@@ -220,6 +256,12 @@ class Counters(Record):
     bad_free: int  #: demand frees of what was never allocated
     dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int
+    regions_tainted: int  #: clean regions that became tainted,
+    regions_cleaned: int  #: and tainted ones that became clean
+    region_pass: Words = words(NR_PASSES)  #: chunks taken by pass
+    region_works: int  #: times that a region's worker began,
+    region_rests: int  #: and that it had nothing to do or had done nothing
+    region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -478,6 +520,40 @@ class EvacuateItem(Record):
     waits: int  #: of a block's record: whether it is on the list of those that wait
 
 
+class Region(Record):
+    """An aligned run of pageblocks of one zone (the series' ``struct superpageblock``), or the head of a list of regions.
+
+    A pageblock counts in each of ``nr_used`` whose pages it holds.
+    """
+
+    zone: int
+    start_pfn: int
+    end_pfn: int  #: the first pfn behind it, both clipped to the zone
+    total: int  #: pageblocks, those that the zone has in part with them
+    nr_reserved: int  #: pageblocks that have no page: holes, firmware
+    nr_free: int  #: pageblocks all of whose pages are free
+    nr_used: Words = words(
+        3
+    )  #: pageblocks by the type that a page in them was taken for: unmovable, movable, reclaimable
+    nr_highatomic: int  #: pageblocks of type MIGRATE_HIGHATOMIC
+    nr_free_pages: int
+    orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
+    tainted: int
+    fullness: int  #: its class, -1 where it has no pages
+    working: int  #: whether a pageblock of it is being evacuated, or queued for that
+    cursor: int  #: the pageblock at which its worker goes on
+    rests_until: int  #: until when its worker does nothing
+    next: int  #: the next region of its zone, category and class, by address
+    prev: int
+
+
+class PageblockContent(Record, dtype=np.int32):
+    """What a pageblock holds, where regions are kept (the series' PB_has_* and PB_all_free, but counted)."""
+
+    nr_free: int  #: pages on free lists
+    nr_used: Words = words(3)  #: pages in use by the type they were taken for
+
+
 class LogRecord(Record):
     """A record of the model's log. What ``a`` to ``d`` say depends on the kind (docs/model.md, section Log)."""
 
@@ -512,6 +588,8 @@ class View(NamedTuple):
     slow: SlowPath
     lru: Words
     sc: Records[ScanControl]
+    region: Records[Region]
+    pageblock: Records[PageblockContent]
 
 
 arrays_apart(View, constant=("cfg",))

@@ -23,7 +23,7 @@ from kevacuate.policy.api import (
     pageblock_order,
 )
 from kevacuate.policy.kind import PolicyKind
-from kevacuate.policy.knobs import MOST, MOST_TIMES, SKIP_BITS, Knob, choice, count, nodes, times
+from kevacuate.policy.knobs import COMMON, MOST, MOST_TIMES, Knob, choice, count, nodes, times
 from kevacuate.policy.settings import SETTINGS
 from kevacuate.policy.variant import OPENING, PART, TOGETHER, Variant
 
@@ -119,7 +119,7 @@ KNOBS: dict[str, Knob] = {
         "whether the block is isolated while it is evacuated, as alloc_contig_range does",
         "isolate_block",
     ),
-    "skip-bits": SKIP_BITS,
+    **COMMON,
     "time-scale": Knob(
         count,
         f"a number from 0 to {MOST}",

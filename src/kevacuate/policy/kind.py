@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kevacuate.measure.rows import Row
+from kevacuate.mm.layout import RegionConfig
 from kevacuate.policy.knobs import Knob
 from kevacuate.policy.load import HooksFile
 from kevacuate.policy.variant import Variant
@@ -34,6 +35,8 @@ class PolicyKind:
         Its variants, in the order in which they are told.
     hooks : HooksFile or None
         The class of hooks that it is; None where it is built into the model.
+    regions : RegionConfig
+        What it does by regions, and which are kept, where no knob says otherwise.
     """
 
     name: str
@@ -44,3 +47,4 @@ class PolicyKind:
     rows: tuple[Row, ...] = ()
     ablation: tuple[Variant, ...] = ()
     hooks: HooksFile | None = None
+    regions: RegionConfig = RegionConfig()  # noqa: RUF009 (frozen)
