@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A generated demand on a zone of any size: movable memory with large folios, and kernel memory that ebbs and flows.
 
-It is made up, not measured: a stand-in with stated figures. The zone is filled to :data:`FULL` of its pages; then as much is freed
+It is made up, not measured, with stated figures. The zone is filled to :data:`FULL` of its pages; then as much is freed
 as is asked for. Kernel memory is between :data:`LOW` and :data:`HIGH` of the pages in use: it rises and falls in a triangle, as
 the caches of file systems do, one third of it unmovable, two thirds reclaimable. Each request, and each free, goes to the side
 that lags behind, but one in four to either by chance. What is freed is drawn from all objects of its type, or (one time in two)
@@ -198,11 +198,16 @@ def generate(ga: Generator, da: DemandChunk, full: int, low: int, high: int, ris
     return len(da.t)
 
 
+def rise_rows(npages: int) -> int:
+    """Rows in which the kernel's memory rises from low to high, and in which it falls again."""
+    return max(npages // PEAK_SHARE, 1)
+
+
 def _chunks(gen: Generator, npages: int, rows: int, size: int, filling: bool) -> Iterator[DemandChunk]:
     """Chunks of at most *size* rows; a chunk is valid until the next."""
     room = empty_rows(min(size, rows))
     full = int(FULL * npages)
-    share = int(LOW * full), int(HIGH * full), max(npages // PEAK_SHARE, 1)
+    share = int(LOW * full), int(HIGH * full), rise_rows(npages)
     while rows > 0:
         want = min(rows, room.t.size)
         done = generate(gen, first_rows(room, want), full, *share, filling)

@@ -142,6 +142,7 @@ class SearchView(NamedTuple):
     nr_free: Words
     bucket: Words
     bits: Words
+    some: Words
     passes: Words
     at: Words
     hist: Words
@@ -168,6 +169,8 @@ class Search(NamedTuple):
         First region of each bucket, -1: none. The regions of a bucket are in ascending order.
     bits : int64[NR_SETS * words]
         The bitmaps, 64 regions a word.
+    some : int64[words]
+        Scratch of a search: the regions that have a chunk of one of its orders.
     passes : int64
         :func:`kevacuate.search.passes.pass_table`.
     at : int32[objects]
@@ -188,6 +191,7 @@ class Search(NamedTuple):
     nr_free: npt.NDArray[np.int64]
     bucket: npt.NDArray[np.int64]
     bits: npt.NDArray[np.int64]
+    some: npt.NDArray[np.int64]
     passes: npt.NDArray[np.int64]
     at: npt.NDArray[np.int32]
     hist: npt.NDArray[np.int64]

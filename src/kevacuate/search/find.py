@@ -92,31 +92,45 @@ def read_word(s: SearchView, form: int, which: int, at: int) -> int:
 
 
 @part
+def first_in_region(s: SearchView, form: int, region: int, mt: int, lo: int, hi: int, largest: int) -> int:
+    """The first chunk of a region's lists, of those orders whose bitmaps name the region; -1 if these lists are empty."""
+    look(s, form, REGIONS_LOOKED_AT, 1)
+    for i in range(hi - lo + 1):
+        order = order_at(lo, hi, largest, i)
+        if read_word(s, form, order_set(form, order, mt), region >> 6) & bit(region) != 0:
+            pfn = head_chunk(s, form, region, order, mt)
+            if pfn >= 0:
+                return pfn
+    return -1
+
+
+@part
 def find_by_bits(
     s: SearchView, form: int, mt: int, lo: int, hi: int, largest: int, first: int, last: int
 ) -> int:
     """AND a bucket's bitmap with those of the orders, find the first region, and look at those of its lists that the bits name.
 
-    A bitmap per order says nothing of types: then the lists may turn out to be empty, and the next region is tried.
+    The orders' words are ORed once a search, when a bucket first needs them. A bitmap per order says nothing of types: then the
+    lists may turn out to be empty, and the next region is tried.
     """
+    known = 0
     for bucket in range(first, last):
         for at in range(s.cfg.words):
             word = read_word(s, form, SETS_BY_BUCKET + bucket, at)
             if word == 0:
                 continue
-            some = 0
-            for order in range(lo, hi + 1):
-                some |= read_word(s, form, order_set(form, order, mt), at)
-            word &= some
+            if known >> at & 1 == 0:
+                known |= 1 << at
+                some = 0
+                for order in range(lo, hi + 1):
+                    some |= read_word(s, form, order_set(form, order, mt), at)
+                s.some[at] = some
+            word &= s.some[at]
             while word != 0:
                 region = 64 * at + first_bit(word)
-                look(s, form, REGIONS_LOOKED_AT, 1)
-                for i in range(hi - lo + 1):
-                    order = order_at(lo, hi, largest, i)
-                    if s.bits[order_set(form, order, mt) * s.cfg.words + at] & bit(region) != 0:
-                        pfn = head_chunk(s, form, region, order, mt)
-                        if pfn >= 0:
-                            return pfn
+                pfn = first_in_region(s, form, region, mt, lo, hi, largest)
+                if pfn >= 0:
+                    return pfn
                 word ^= bit(region)
     return -1
 

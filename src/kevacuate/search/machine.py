@@ -115,6 +115,7 @@ def build_search(shape: ZoneShape) -> f.Search:
         nr_free=np.zeros(f.LISTS, np.int64),
         bucket=np.full(f.NR_BUCKETS, -1, np.int64),
         bits=np.zeros(f.NR_SETS * words, np.int64),
+        some=np.zeros(words, np.int64),
         passes=pass_table(),
         at=np.full(shape.objects, -1, np.int32),
         hist=np.zeros(counts[0] * BINS, np.int64),
@@ -137,7 +138,7 @@ def build_search(shape: ZoneShape) -> f.Search:
     cfg.npages, cfg.nr_regions, cfg.words = npages, regions, words
     cfg.by_page, cfg.regional = shape.by_page, shape.rule == f.REGIONS
     cfg.reserve = reserve_blocks(shape.region_order, shape.pageblock_order)
-    cfg.region_nodes, cfg.region_lists = nodes, nodes + npages
+    cfg.region_nodes, cfg.region_lists, cfg.trace_capacity = nodes, nodes + npages, shape.trace
     for first, last in ((npages, nodes), (nodes + npages, link.size // 2)):
         heads = np.arange(first, last, dtype=np.int32)
         link[2 * first : 2 * last : 2] = heads

@@ -23,9 +23,10 @@ from kevacuate.search.fields import (
     LOOK_AHEAD,
     REGIONS_LOOKED_AT,
     STATE_MASK,
+    T_FIND,
     SearchView,
 )
-from kevacuate.search.lists import flat_head, retype_block
+from kevacuate.search.lists import flat_head, retype_block, trace
 from kevacuate.search.passes import BORROW, CLAIM, TAKE
 
 
@@ -79,6 +80,14 @@ def look_ahead(s: SearchView, pfn: int, order: int, mt: int, region: int) -> int
 @part
 def smallest(s: SearchView, order: int, mt: int) -> int:
     """__rmqueue_smallest: the head of the smallest sufficient list; -1 if there is none."""
+    found = smallest_head(s, order, mt)
+    trace(s, T_FIND, mt | order << 4 | s.cfg.max_page_order << 8, 0, found)
+    return found
+
+
+@part
+def smallest_head(s: SearchView, order: int, mt: int) -> int:
+    """The same, untold."""
     for current in range(order, s.cfg.max_page_order + 1):
         pfn = first_on(s, current, mt)
         if pfn < 0:

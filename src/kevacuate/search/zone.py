@@ -24,7 +24,8 @@ from kevacuate.search.fields import (
     Search,
     SearchView,
 )
-from kevacuate.search.lists import add_chunk, delete_chunk, retype_block, trace
+from kevacuate.records import Words
+from kevacuate.search.lists import add_chunk, delete_chunk, flat_head, retype_block, trace
 from kevacuate.search.mainline import rmqueue
 from kevacuate.search.passes import BORROW, CLAIM, CLAIM_BLOCK, choose
 
@@ -236,3 +237,22 @@ def settle_all(sa: Search) -> None:
     for number in range(s.cfg.nr_regions):
         if s.region[number].present > 0:
             settle(s, number)
+
+
+@kernel
+def list_chunks(sa: Search, out: Words) -> int:
+    """Write (page, order, type) of every chunk on the flat lists, list by list, in their order; how many there are."""
+    s = pointers(sa)
+    n = 0
+    for order in range(s.cfg.max_page_order + 1):
+        for mt in range(3):
+            head = flat_head(s, order, mt)
+            node = s.link[2 * head] + 0
+            while node != head:
+                if 3 * n + 2 < len(out):
+                    out[3 * n] = node
+                    out[3 * n + 1] = order
+                    out[3 * n + 2] = mt
+                n += 1
+                node = s.link[2 * node] + 0
+    return n
