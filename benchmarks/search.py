@@ -2,10 +2,10 @@
 """The searches of free lists by region, timed in C: ``python -m benchmarks.search [--gib 1 4 16 64]``.
 
 One generated demand is served by mainline's rule and by the series' passes; each notes what it did to the lists. The C twin does
-both again on lists of ``struct page`` of 64 bytes: mainline's once on flat lists, the series' in every form of the search. It fails
-if a search finds another page than the trace says. Runs are interleaved; printed are medians of CPU time for each operation
-(requests and frees), less the time that it takes to read the trace, and their ratios to mainline's flat lists. Walks of whole flat
-lists are so long that only some operations are done. Needs a C compiler (``cc``).
+both again on lists of ``struct page`` of 64 bytes: mainline's once on flat lists, the series' in every form of the search. It
+fails if a search finds another page than the trace says. Runs are interleaved; printed are medians of CPU time for each operation
+(requests and frees), less the time that it takes to read the trace, and their ratios to mainline's flat lists. Walks of whole
+flat lists are so long that only some operations are done. Needs a C compiler (``cc``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PLAIN, NOTHING = f.NR_FORMS, f.NR_FORMS + 1
 WALKED = 100_000_000
 """Chunks that walks of whole lists may look at in a run."""
 NAMES = {"PLAIN": PLAIN, "NOTHING": NOTHING, **{name: getattr(f, name) for name in (
-    "FLAT", "BY_REGION", "BITMAPS", "TYPED_BITMAPS", "NR_BUCKETS", "NR_SETS", "SETS_BY_TYPE", "SETS_BY_BUCKET",
+    "FLAT", "BY_REGION", "BITMAPS", "TYPED_BITMAPS", "NR_BUCKETS", "NR_ORDERS", "NR_SETS", "SETS_BY_TYPE", "SETS_BY_BUCKET",
     "T_ADD", "T_ADD_TAIL", "T_DELETE", "T_BUCKET", "T_FIND", "T_END",
 )}}  # fmt: skip
 
@@ -61,7 +61,15 @@ def build_twin(directory: str) -> ctypes.CDLL:
         f"enum {{ {', '.join(f'{name} = {value}' for name, value in NAMES.items())} }};\n"
     )
     library = os.path.join(directory, "search_twin.so")
-    command = [os.environ.get("CC", "cc"), *CFLAGS, "-I", directory, "-o", library, str(HERE / "search_twin.c")]
+    command = [
+        os.environ.get("CC", "cc"),
+        *CFLAGS,
+        "-I",
+        directory,
+        "-o",
+        library,
+        str(HERE / "search_twin.c"),
+    ]
     subprocess.run(command, check=True)
     twin = ctypes.CDLL(library)
     twin.zone_new.restype = ctypes.c_void_p
@@ -82,7 +90,9 @@ def traced(what: Generated, rule: int) -> Trace:
     done = view.stat.nr_trace
     if done > view.cfg.trace_capacity:
         raise SystemExit(f"The trace of {done:,} records does not fit: time fewer rows.")
-    return Trace(shape.npages, what.region_order, buckets, chunks, search.trace[: 4 * done].copy(), chunks.size // 3)
+    return Trace(
+        shape.npages, what.region_order, buckets, chunks, search.trace[: 4 * done].copy(), chunks.size // 3
+    )
 
 
 def run(twin: ctypes.CDLL, trace: Trace, form: int, most: int) -> float:
@@ -123,7 +133,14 @@ def measure(twin: ctypes.CDLL, what: Generated, repeats: int) -> dict[str, Any]:
     spent = {name: max(statistics.median(values) - reading, 0.1) for name, values in ns.items()}
     ratios = {name: value / spent["mainline"] for name, value in spent.items()}
     spread = {name: [min(values) - reading, max(values) - reading] for name, values in ns.items()}
-    return {"gib": what.gib, "rows": what.rows, "ns": spent, "ns_range": spread, "ratio": ratios, "reading_ns": reading}
+    return {
+        "gib": what.gib,
+        "rows": what.rows,
+        "ns": spent,
+        "ns_range": spread,
+        "ratio": ratios,
+        "reading_ns": reading,
+    }
 
 
 def timed(gibs: list[int], rows: int, repeats: int, cycles: int = 3) -> list[dict[str, Any]]:
@@ -136,7 +153,9 @@ def timed(gibs: list[int], rows: int, repeats: int, cycles: int = 3) -> list[dic
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; 1 if a search in C finds another page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
-    parser.add_argument("--gib", type=int, nargs="+", default=[1, 4, 16, 64], help="zone sizes (default 1 4 16 64)")
+    parser.add_argument(
+        "--gib", type=int, nargs="+", default=[1, 4, 16, 64], help="zone sizes (default 1 4 16 64)"
+    )
     parser.add_argument("--rows", type=int, default=400_000, help="rows timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cycles", type=int, default=3, help="rises and falls of kernel memory before that")
@@ -149,7 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for one in found:
         told = ", ".join(f"{name} {one['ns'][name]:.0f} ns ({one['ratio'][name]:.2f})" for name in one["ns"])
-        print(f"{one['gib']:>4} GiB, an operation, ratio to mainline: {told}; reading the trace {one['reading_ns']:.1f} ns")
+        print(
+            f"{one['gib']:>4} GiB, an operation, ratio to mainline: {told}; reading the trace {one['reading_ns']:.1f} ns"
+        )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -110,7 +110,7 @@ static inline void add(struct zone *z, s32 pfn, int order, int mt, bool tail)
 	struct page *page = &z->map[pfn];
 
 	if (z->form == TYPED_BITMAPS && empty(head))
-		change_bit(z, SETS_BY_TYPE + 4 * order + mt, r);
+		change_bit(z, SETS_BY_TYPE + NR_ORDERS * mt + order, r);
 	page->flags = 1 << 8 | order;
 	if (tail)
 		insert(&page->lru, head->prev, head);
@@ -129,7 +129,7 @@ static inline void delete(struct zone *z, s32 pfn, int order, int mt)
 	page->lru.prev->next = page->lru.next;
 	page->flags = 0;
 	if (z->form == TYPED_BITMAPS && empty(&area->free_list[mt]))
-		change_bit(z, SETS_BY_TYPE + 4 * order + mt, r);
+		change_bit(z, SETS_BY_TYPE + NR_ORDERS * mt + order, r);
 	count(z, r, area, order, -1);
 }
 
@@ -224,13 +224,13 @@ static s32 find_by_region(struct zone *z, int mt, int lo, int hi, bool largest, 
 	return -1;
 }
 
-static s32 first_in_region(struct zone *z, int r, const ulong *bits, int step, int lo, int hi, bool largest, int mt)
+static s32 first_in_region(struct zone *z, int r, const ulong *bits, int lo, int hi, bool largest, int mt)
 {
 	for (int i = 0; i <= hi - lo; i++) {
 		int order = order_at(lo, hi, largest, i);
 		struct list_head *head = &z->lists[r].area[order].free_list[mt];
 
-		if (bits[(size_t)step * order * z->words + r / 64] >> (r & 63) & 1 && !empty(head))
+		if (bits[(size_t)order * z->words + r / 64] >> (r & 63) & 1 && !empty(head))
 			return pfn_of(z, head->next);
 	}
 	return -1;
@@ -238,7 +238,7 @@ static s32 first_in_region(struct zone *z, int r, const ulong *bits, int step, i
 
 static s32 find_by_bits(struct zone *z, int mt, int lo, int hi, bool largest, int first, int last)
 {
-	int step = z->form == BITMAPS ? 1 : 4, base = z->form == BITMAPS ? 0 : SETS_BY_TYPE + mt;
+	int base = z->form == BITMAPS ? 0 : SETS_BY_TYPE + NR_ORDERS * mt;
 	const ulong *bits = z->bits + (size_t)base * z->words;
 	ulong some[MOST_WORDS], known = 0;
 
@@ -252,10 +252,10 @@ static s32 find_by_bits(struct zone *z, int mt, int lo, int hi, bool largest, in
 				known |= 1UL << at;
 				some[at] = 0;
 				for (int order = lo; order <= hi; order++)
-					some[at] |= bits[(size_t)step * order * z->words + at];
+					some[at] |= bits[(size_t)order * z->words + at];
 			}
 			for (word &= some[at]; word; word &= word - 1) {
-				s32 pfn = first_in_region(z, 64 * at + __builtin_ctzl(word), bits, step, lo, hi, largest, mt);
+				s32 pfn = first_in_region(z, 64 * at + __builtin_ctzl(word), bits, lo, hi, largest, mt);
 
 				if (pfn >= 0)
 					return pfn;

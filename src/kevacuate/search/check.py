@@ -129,7 +129,7 @@ def _bits(search: f.Search) -> Iterator[str]:
                 n for n in range(cfg.nr_regions) if view.region[n].present and view.region[n].bucket == bucket
             }
         elif which >= f.SETS_BY_TYPE:
-            order, mt = divmod(which - f.SETS_BY_TYPE, 4)
+            mt, order = divmod(which - f.SETS_BY_TYPE, f.NR_ORDERS)
             said = {pfn >> cfg.region_order for pfn in lists.get((order, mt), [])}
         else:
             said = {

@@ -30,7 +30,7 @@ FORM_NAMES = ("flat", "regions", "bitmaps", "typed bitmaps")
 MAINLINE = 0  # mm/page_alloc.c: the head of the list
 LOOK_AHEAD = 1  # the same, with patches 11 and 12 of the series
 REGIONS = 2  # the series' passes over regions, in order of preference
-RULE_NAMES = ("mainline", "look-ahead", "regions")
+RULE_NAMES = ("head", "look-ahead", "regions")
 
 # Buckets of regions, in the order in which a request for kernel memory likes them.
 TIGHT = 0  # tainted, and its free pageblocks are within the reserve,

@@ -16,6 +16,7 @@ from kevacuate.search.fields import (
     FLAT,
     LINES,
     LISTS_LOOKED_AT,
+    NR_ORDERS,
     NR_TYPES,
     REGIONS_LOOKED_AT,
     SETS_BY_BUCKET,
@@ -79,7 +80,7 @@ def find_by_region(s: SearchView, mt: int, lo: int, hi: int, largest: int, first
 @part(inline=True)
 def order_set(form: int, order: int, mt: int) -> int:
     """The bitmap that says which regions have a chunk of *order*: of any type, or of *mt*."""
-    return order if form == BITMAPS else SETS_BY_TYPE + 4 * order + mt
+    return order if form == BITMAPS else SETS_BY_TYPE + NR_ORDERS * mt + order
 
 
 @part
@@ -142,7 +143,7 @@ def regions_with(s: SearchView, mt: int, lo: int, hi: int) -> int:
     for at in range(s.cfg.words):
         word = 0
         for order in range(lo, hi + 1):
-            word |= s.bits[(SETS_BY_TYPE + 4 * order + mt) * s.cfg.words + at]
+            word |= s.bits[(SETS_BY_TYPE + NR_ORDERS * mt + order) * s.cfg.words + at]
         while word != 0:
             word ^= bit(first_bit(word))
             count += 1

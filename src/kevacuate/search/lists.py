@@ -21,6 +21,7 @@ from kevacuate.search.fields import (
     LISTS,
     MAINLINE,
     NR_FORMS,
+    NR_ORDERS,
     NR_TYPES,
     SETS_BY_TYPE,
     STATE_MASK,
@@ -121,7 +122,7 @@ def add_chunk(s: SearchView, pfn: int, order: int, mt: int, tail: bool) -> None:
         region, node = pfn >> s.cfg.region_order, s.cfg.region_nodes + pfn
         head = region_head(s, region, order, mt)
         if s.link[2 * head] == head:
-            flip(s, SETS_BY_TYPE + 4 * order + mt, region, TYPED_BITMAPS)
+            flip(s, SETS_BY_TYPE + NR_ORDERS * mt + order, region, TYPED_BITMAPS)
         if tail:
             list_add_tail(s, node, head)
         else:
@@ -148,7 +149,7 @@ def delete_chunk(s: SearchView, pfn: int) -> int:
         list_del(s, node)
         head = region_head(s, region, order, mt)
         if s.link[2 * head] == head:
-            flip(s, SETS_BY_TYPE + 4 * order + mt, region, TYPED_BITMAPS)
+            flip(s, SETS_BY_TYPE + NR_ORDERS * mt + order, region, TYPED_BITMAPS)
     count_chunk(s, pfn, order, -1)
     return meta & 63
 

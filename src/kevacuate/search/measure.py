@@ -155,7 +155,9 @@ def _searched(name: str, search: f.Search, shape: ZoneShape, cycles: list[Outcom
              "tainted", "moved", "not_walked")  # fmt: skip
     wrong = [stat.wrong[form] for form in range(f.NR_FORMS)]
     if any(wrong) or stat.unfound:
-        raise KevacuateError(f"The forms of the search chose different pages of {name}: report this as a fault.")
+        raise KevacuateError(
+            f"The forms of the search chose different pages of {name}: report this as a fault."
+        )
     return Searched(
         name=name,
         shape=shape,
@@ -174,7 +176,9 @@ def _operations(search: f.Search) -> int:
     return int(counts[f.FLAT, :, f.LINES].sum())
 
 
-def search_recorded(demand: ZoneDemand, name: str, region_order: int, rule: int, longest_walk: int) -> Searched:
+def search_recorded(
+    demand: ZoneDemand, name: str, region_order: int, rule: int, longest_walk: int
+) -> Searched:
     """A recorded demand under one rule: all of it is counted."""
     like = ZoneShape(0, 1, rule=rule, longest_walk=longest_walk)
     shape = zone_shape(demand.state, demand.zone, region_order, like)
@@ -218,7 +222,9 @@ class Generated:
         return self.gib * GIB
 
 
-def warmed(what: Generated, rule: int, trace: int = 0) -> tuple[f.Search, ZoneShape, list[Outcome], Generator]:
+def warmed(
+    what: Generated, rule: int, trace: int = 0
+) -> tuple[f.Search, ZoneShape, list[Outcome], Generator]:
     """A zone that the generated demand has filled and churned: it, its shape, how it lay after each cycle, the generator."""
     npages = what.npages
     shape = ZoneShape(
@@ -245,4 +251,4 @@ def search_generated(what: Generated, rule: int) -> Searched:
     view.cfg.asked, view.cfg.counting = shape.asked, 1
     for chunk in churn(gen, what.npages, what.rows):
         run_rows(search, chunk, 0, chunk.t.size)
-    return _searched(f"generated, {what.gib} GiB", search, shape, lay, begun)
+    return _searched(f"{what.gib} GiB", search, shape, lay, begun)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kevacuate.demand.objects import OP_ALLOC, OP_FREE
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.recording import DemandChunk
+from kevacuate.records import Words
 from kevacuate.search.buckets import settle
 from kevacuate.search.cost import end_operation
 from kevacuate.search.fields import (
@@ -24,7 +25,6 @@ from kevacuate.search.fields import (
     Search,
     SearchView,
 )
-from kevacuate.records import Words
 from kevacuate.search.lists import add_chunk, delete_chunk, flat_head, retype_block, trace
 from kevacuate.search.mainline import rmqueue
 from kevacuate.search.passes import BORROW, CLAIM, CLAIM_BLOCK, choose
