@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+
 from search_cost_document import Demand, search_cost_document  # noqa: E402
 
 from benchmarks.search import CFLAGS, timed  # noqa: E402
@@ -72,7 +73,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
     arguments = parser.parse_args()
     try:
-        demands = [recorded(), *(generated(gib, arguments.rows, arguments.cycles) for gib in arguments.gib)]
+        demands = [recorded()]
+        for gib in arguments.gib:
+            print(f"{gib} GiB of generated demand", file=sys.stderr, flush=True)
+            demands.append(generated(gib, arguments.rows, arguments.cycles))
         taken = times(arguments.timed, arguments.rows // 4, arguments.repeats) if arguments.timed else None
     except KevacuateError as error:
         sys.exit(str(error))

@@ -150,8 +150,8 @@ def deeds_table(demands: Sequence[Demand]) -> Iterator[str]:
         for rule, run in runs.items()
     ]
     yield (
-        "Whole free blocks claimed, blocks claimed with pages in use, pages taken from another type's list, regions tainted, "
-        "changes of bucket, requests for which there was no chunk:"
+        "What was done. Blocks are claimed whole and free, or with pages in use; pages are taken from another type's list. "
+        "Then regions tainted, changes of bucket, requests for which there was no chunk."
     )
     yield ""
     yield from table(["demand", "rule", "whole", "blocks", "taken", "tainted", "changes", "failed"], rows)
@@ -201,7 +201,8 @@ def answers(demands: Sequence[Demand], times: Mapping[str, Any] | None) -> Itera
         ratio = last["ratio"]
         yield (
             f"* Timed in C on {last['gib']} GiB: an operation takes {short(ratio['regions'])} times mainline's time with "
-            f"lists per region. With bitmaps it takes {short(ratio['bitmaps'])} times, with typed bitmaps {short(ratio['typed bitmaps'])}."
+            f"lists per region. With bitmaps it takes {short(ratio['bitmaps'])} times, "
+            f"with typed bitmaps {short(ratio['typed bitmaps'])}."
         )
 
 
@@ -234,8 +235,7 @@ def method(demands: Sequence[Demand]) -> Iterator[str]:
         "series' own cut-offs were not to be seen.",
         "Cache lines are counted, not measured: lines of 64 bytes, each once an operation. A page has one (`struct page`). "
         "Eleven `free_area` of 104 bytes are a zone's, or a region's. A region's counters are one.",
-        "Where a walk is longer than a limit it is not made, as its cost is known: every entry, and the record of every region "
-        "that has one.",
+        "A walk longer than a limit is not made. Its cost is known: every entry, and the record of every region that has one.",
         "Values from 256 on are counted in steps of at most 6 %. Means and worst values are exact.",
         f"`{recorded.name}` is what a replay of the shipped recording under `mainline` asks of its zone: "
         f"{recorded.operations:,} operations in {recorded.seconds:.0f} s. Its machine has 1 GiB, so its regions are of 32 MiB.",
@@ -258,6 +258,8 @@ def method(demands: Sequence[Demand]) -> Iterator[str]:
         "Pages in use count by what they were asked for. Those of the recording's start count as the model can move them.",
         "The order of regions in a bucket is by number, as find-first has it. Lists pay for that order when a region changes "
         "its bucket; the series does not.",
+        "A mask of orders beside a region's counters would spare `regions` the lists of regions that have no chunk. What is left "
+        "is the number of regions looked at.",
         "Borrowing from movable lists (its pass 2d) never comes to it: pass 2b has claimed the block before.",
         "A region of the recording is 32 MiB, so an order-10 chunk is an eighth of it. Its figures say how searches grow under "
         "pressure, not what 1 GiB regions do.",

@@ -43,7 +43,7 @@ def test_mainline_takes_the_pages_that_the_model_takes(demand: ZoneDemand) -> No
     assert problems(search) == []
 
 
-EQUAL_ROWS = 262_000
+EQUAL_ROWS = 304_000
 """Then the model's compaction takes a page of its own choice, which a zone of searched lists does not have."""
 
 
@@ -56,7 +56,7 @@ def test_rows_are_balanced(demand: ZoneDemand) -> None:
     run_rows(search, rows, 0, rows.t.size)
     free = int(f.RegionLists.table(search.region)["nr_free"].sum())
     stat = search.view.stat
-    assert abs(free - (zone.nr_free_pages + freed - taken)) <= stat.failed_frees
+    assert free == zone.nr_free_pages + freed - taken + stat.failed_pages - stat.failed_frees
     assert stat.failed <= 10
     assert np.all(np.diff(rows.t) >= 0)
 

@@ -96,8 +96,9 @@ class SearchCounters(Record):
     allocs: int
     frees: int
     failed: int  #: requests for which no free chunk was large enough
+    failed_pages: int  #: pages that they asked for
     unfound: int  #: requests that found none though there was one: a fault
-    failed_frees: int  #: frees of pages that a failed request did not get
+    failed_frees: int  #: frees of what a failed request did not get: objects, or a replayed machine's pages
     whole_claims: int  #: pageblocks or larger chunks that changed type whole
     block_claims: int  #: pageblocks claimed with pages in use in them
     borrowed: int  #: pages taken from another type's list

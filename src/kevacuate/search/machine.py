@@ -123,27 +123,36 @@ def build_search(shape: ZoneShape) -> f.Search:
         worst=np.zeros(counts, np.int64),
         trace=np.zeros(4 * shape.trace, np.int32),
     )
-    cfg = search.view.cfg
-    for name in (
-        "region_order",
-        "pageblock_order",
-        "max_page_order",
-        "rule",
-        "form",
-        "asked",
-        "longest_walk",
-        "look_ahead",
-    ):
-        setattr(cfg, name, getattr(shape, name))
-    cfg.npages, cfg.nr_regions, cfg.words = npages, regions, words
-    cfg.by_page, cfg.regional = shape.by_page, shape.rule == f.REGIONS
-    cfg.reserve = reserve_blocks(shape.region_order, shape.pageblock_order)
-    cfg.region_nodes, cfg.region_lists, cfg.trace_capacity = nodes, nodes + npages, shape.trace
+    _configure(search, shape, nodes)
     for first, last in ((npages, nodes), (nodes + npages, link.size // 2)):
         heads = np.arange(first, last, dtype=np.int32)
         link[2 * first : 2 * last : 2] = heads
         link[2 * first + 1 : 2 * last : 2] = heads
     return search
+
+
+def _configure(search: f.Search, shape: ZoneShape, nodes: int) -> None:
+    """``cfg``; the regions' nodes in ``link`` begin at *nodes*."""
+    cfg = search.view.cfg
+    for name in (
+        "npages",
+        "region_order",
+        "pageblock_order",
+        "max_page_order",
+        "nr_regions",
+        "rule",
+        "form",
+        "asked",
+        "longest_walk",
+        "look_ahead",
+        "by_page",
+    ):
+        setattr(cfg, name, getattr(shape, name))
+    cfg.words = search.some.size
+    cfg.regional = shape.rule == f.REGIONS
+    cfg.reserve = reserve_blocks(shape.region_order, shape.pageblock_order)
+    cfg.region_nodes, cfg.region_lists = nodes, nodes + shape.npages
+    cfg.trace_capacity = shape.trace
 
 
 def _rows(pfn: npt.NDArray[np.int64], order: npt.NDArray[np.int64], mt: npt.NDArray[np.int64]) -> DemandChunk:

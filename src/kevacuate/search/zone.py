@@ -73,6 +73,7 @@ def alloc_chunk(s: SearchView, order: int, mt: int) -> int:
     """One request: the page, or -1."""
     if not has_chunk(s, order):
         s.stat.failed += 1
+        s.stat.failed_pages += 1 << order
         return -1
     if s.cfg.rule == REGIONS:
         pfn, action = choose(s, order, mt)
