@@ -18,6 +18,7 @@ from search_cost_document import Demand, search_cost_document  # noqa: E402
 
 from benchmarks.search import CFLAGS, timed  # noqa: E402
 from kevacuate import KevacuateError, Recording  # noqa: E402
+from kevacuate.recording.atomic_write import written  # noqa: E402
 from kevacuate.search import fields as f  # noqa: E402
 from kevacuate.search.measure import Generated, search_generated, search_recorded  # noqa: E402
 from kevacuate.search.stream import zone_demand  # noqa: E402
@@ -61,7 +62,7 @@ def times(gibs: list[int], rows: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make the page beside its place, and rename it."""
+    """Make the page: it is there whole, or as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--gib", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="zones of generated demand"
@@ -81,10 +82,8 @@ def main() -> None:
     except KevacuateError as error:
         sys.exit(str(error))
     text = search_cost_document(demands, "python docs/generate_search_cost.py", taken)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = arguments.output.with_suffix(".new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(arguments.output)
+    with written(arguments.output, replace=True) as page:
+        page.path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

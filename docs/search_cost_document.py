@@ -260,6 +260,8 @@ def method(demands: Sequence[Demand]) -> Iterator[str]:
         "its bucket; the series does not.",
         "A mask of orders beside a region's counters would spare `regions` the lists of regions that have no chunk. What is left "
         "is the number of regions looked at.",
+        "One order of preference is measured: bucket, then region, then order. To go by order first is another choice.",
+        "The author's bitmaps say what regions hold and not how full they are. Then others are chosen than the fullest.",
         "Borrowing from movable lists (its pass 2d) never comes to it: pass 2b has claimed the block before.",
         "A region of the recording is 32 MiB, so an order-10 chunk is an eighth of it. Its figures say how searches grow under "
         "pressure, not what 1 GiB regions do.",

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from kevacuate.recording.atomic_write import written
 from kevacuate.search import fields as f
 from kevacuate.search.check import problems
 from kevacuate.search.churn import churn, fill, generator
@@ -112,9 +113,8 @@ def main() -> int:
     print(f"{operations:,} operations, {len(wrong)} differences")
     print("\n".join(wrong[:20]))
     if options.page:
-        beside = options.page.with_suffix(".new")
-        beside.write_text(page(total, operations, wrong), encoding="utf-8")
-        beside.replace(options.page)
+        with written(options.page, replace=True) as file:
+            file.path.write_text(page(total, operations, wrong), encoding="utf-8")
     return 1 if wrong else 0
 
 
