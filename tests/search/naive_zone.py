@@ -47,25 +47,31 @@ class NaiveZone:
     def is_tainted(self, region: int) -> bool:
         return any(mt != MOVABLE and self.region(pfn) == region for pfn, (_, mt) in self.used.items())
 
-    def category(self, region: int) -> tuple[str, int]:
-        """What a region is, and its class of fullness, 0 for the fullest."""
-        inside = [
-            (order, 1 << order) for pfn, order, _, _ in self.free_chunks() if self.region(pfn) == region
-        ]
-        free = sum(pages for _, pages in inside)
-        if free == self.present(region):
-            return "empty", 0
-        fullness = min(4 * free // self.present(region), 3)
-        if not self.is_tainted(region):
-            return "clean", fullness
-        blocks = sum(pages >> self.pageblock for order, pages in inside if order >= self.pageblock)
-        return ("tight" if blocks <= self.reserve else "tainted"), fullness
+    def categories(self) -> dict[int, tuple[str, int]]:
+        """What each region is, and its class of fullness, 0 for the fullest."""
+        regions = range(-(-self.pages // self.size))
+        free, blocks = dict.fromkeys(regions, 0), dict.fromkeys(regions, 0)
+        for pfn, order, _, _ in self.free_chunks():
+            free[self.region(pfn)] += 1 << order
+            if order >= self.pageblock:
+                blocks[self.region(pfn)] += 1 << (order - self.pageblock)
+        tainted = {self.region(pfn) for pfn, (_, mt) in self.used.items() if mt != MOVABLE}
+        found = {}
+        for region in regions:
+            if free[region] == self.present(region):
+                found[region] = "empty", 0
+                continue
+            name = (
+                "clean" if region not in tainted else "tight" if blocks[region] <= self.reserve else "tainted"
+            )
+            found[region] = name, min(4 * free[region] // self.present(region), 3)
+        return found
 
     def best(
         self, mt: int, orders: range, largest: bool, categories: tuple[str, ...]
     ) -> tuple[int, int, int] | None:
         """(page, order, type) of the chunk that comes first: by category, fullness, region, order, place on its list."""
-        kinds = {region: self.category(region) for region in range(-(-self.pages // self.size))}
+        kinds = self.categories()
         ranked = [
             (
                 categories.index(kinds[self.region(pfn)][0]),
@@ -123,7 +129,8 @@ class NaiveZone:
     def fullest_clean(self) -> int | None:
         """The fullest clean region with a free pageblock."""
         having = {self.region(pfn) for pfn, order, _, _ in self.free_chunks() if order >= self.pageblock}
-        ranked = [(self.category(region), region) for region in having]
+        kinds = self.categories()
+        ranked = [(kinds[region], region) for region in having]
         return min(((kind[1], region) for kind, region in ranked if kind[0] == "clean"), default=(0, None))[1]
 
     def mainline(self, order: int, mt: int, ahead: int | None) -> tuple[tuple[int, int, int], str] | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -53,43 +54,94 @@ def small_zones(draw: st.DrawFn) -> ZoneShape:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 5), st.integers(0, 2), st.integers(0, 999)), max_size=120
+    st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 2), st.integers(0, 999)), max_size=60
 )
+"""Request or free, order and type, which object."""
 
 
-@pytest.mark.parametrize(
-    ("rule", "form"), [(0, 0), (1, 0), *((f.REGIONS, form) for form in range(f.NR_FORMS))],
-    ids=["mainline", "look-ahead", *f.FORM_NAMES],
-)  # fmt: skip
-@settings(max_examples=40, deadline=None)
-@given(shape=small_zones(), operations=OPERATIONS, urge=st.integers(3, 7))
+class Both:
+    """A searched zone and its oracle, which must lie alike after each operation."""
+
+    def __init__(self, shape: ZoneShape) -> None:
+        self.shape, self.rule = shape, f.RULE_NAMES[shape.rule]
+        self.search = all_free(shape)
+        self.search.view.cfg.counting = 1
+        first = shape.start_pfn - shape.base
+        self.oracle = NaiveZone(
+            shape.npages, first, shape.region_order, shape.pageblock_order, shape.max_page_order
+        )
+        self.live: list[int] = []
+        self.number = self.tainted = 0
+
+    def request(self, order: int, mt: int) -> None:
+        """One request: both take the same page."""
+        before = self.oracle.categories()
+        pfn = one(self.search, OP_ALLOC, self.number, order, mt)
+        assert pfn == self.oracle.alloc(self.rule, order, mt)
+        if pfn >= 0:
+            self.live.append(self.number)
+            after = self.oracle.categories()[self.oracle.region(pfn)][0]
+            was = before[self.oracle.region(pfn)][0]
+            self.tainted += was in ("clean", "empty") and after in ("tight", "tainted")
+        self.number += 1
+
+    def free(self, which: int) -> None:
+        """One free."""
+        obj = self.live.pop(which % len(self.live))
+        self.oracle.free(int(self.search.at[obj]))
+        one(self.search, OP_FREE, obj)
+
+    def crowd(self, seed: int, requests: int) -> None:
+        """Fill the zone with small chunks, mostly movable, and free every third: what is free then lies in small pieces."""
+        draw = random.Random(seed)
+        for _ in range(requests):
+            self.request(
+                draw.choice((0, 0, 1, 2, self.shape.pageblock_order)), draw.choice((0, 1, 1, 1, 1, 2))
+            )
+        for _ in range(len(self.live) // 3):
+            self.free(draw.randrange(1000))
+
+
+@pytest.mark.parametrize("rule", range(3), ids=f.RULE_NAMES)
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=small_zones(),
+    form=st.integers(0, 3),
+    crowd=st.integers(0, 90),
+    seed=st.integers(),
+    operations=OPERATIONS,
+)
 def test_every_form_takes_the_oracles_page(
-    rule: int, form: int, shape: ZoneShape, operations: list[tuple[int, int, int, int]], urge: int
+    rule: int,
+    form: int,
+    shape: ZoneShape,
+    crowd: int,
+    seed: int,
+    operations: list[tuple[bool, int, int, int]],
 ) -> None:
-    search = all_free(ZoneShape(**{**vars(shape), "rule": rule, "form": form}))
-    search.view.cfg.counting = 1
-    oracle = NaiveZone(
-        shape.npages,
-        shape.start_pfn - shape.base,
-        shape.region_order,
-        shape.pageblock_order,
-        shape.max_page_order,
-    )
-    live: list[int] = []
-    for number, (what, wanted, mt, which) in enumerate(operations):
-        if what < urge or not live:
-            order = min(wanted if what else shape.max_page_order, shape.max_page_order)
-            pfn = one(search, OP_ALLOC, number, order, mt)
-            assert pfn == oracle.alloc(f.RULE_NAMES[rule], order, mt)
-            live += [number] if pfn >= 0 else []
+    both = Both(ZoneShape(**{**vars(shape), "rule": rule, "form": form if rule == f.REGIONS else f.FLAT}))
+    both.crowd(seed, crowd)
+    for asks, order, mt, which in operations:
+        if asks or not both.live:
+            both.request(min(order, shape.max_page_order), mt)
         else:
-            obj = live.pop(which % len(live))
-            oracle.free(int(search.at[obj]))
-            one(search, OP_FREE, obj)
-    stat = search.view.stat
+            both.free(which)
+    stat = both.search.view.stat
     assert list(stat.wrong) == [0] * f.NR_FORMS
-    assert stat.unfound == 0
-    assert problems(search) == []
+    assert (stat.unfound, stat.tainted) == (0, both.tainted)
+    assert problems(both.search) == []
+
+
+def test_the_largest_chunk_says_which_block_is_claimed() -> None:
+    both = Both(ZoneShape(0, 32, region_order=5, pageblock_order=3, max_page_order=4))
+    for order, mt in ((3, 0), (3, 0), *[(0, 1)] * 16):
+        both.request(order, mt)
+    movable = {int(both.search.at[obj]): obj for obj in range(2, 18)}
+    for pfn in (16, 24, 25, 26, 27):
+        both.free(both.live.index(movable[pfn]))
+    both.request(0, 0)
+    assert int(both.search.at[18]) == 24
+    assert (both.search.view.stat.block_claims, both.search.block[2], both.search.block[3]) == (1, 1, 0)
 
 
 def churned(rows: int = 20_000, **what: int) -> f.Search:
