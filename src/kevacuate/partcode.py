@@ -39,7 +39,9 @@ def annotated(node: ast.expr | None) -> types.Type | None:
     if node is None:
         return None
     if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "tuple":
-        items = [annotated(one) for one in (node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice])]
+        items = [
+            annotated(one) for one in (node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice])
+        ]
         return None if None in items else types.BaseTuple.from_types(items)
     return _ANNOTATED.get(ast.unparse(node))
 
@@ -61,7 +63,10 @@ def argument_types(part: Part, given: Sequence[types.Type]) -> tuple[types.Type,
         return tuple(map(_plain, given))
     if len(given) != len(node.args.args):
         raise TypeError(f"{part.__name__} takes {len(node.args.args)} arguments, not {len(given)}.")
-    return tuple(annotated(argument.annotation) or _plain(of) for argument, of in zip(node.args.args, given, strict=True))
+    return tuple(
+        annotated(argument.annotation) or _plain(of)
+        for argument, of in zip(node.args.args, given, strict=True)
+    )
 
 
 def result_type(part: Part, args: tuple[types.Type, ...]) -> types.Type:

@@ -15,7 +15,7 @@ from numba import types
 from numba.core.registry import cpu_target
 
 from kevacuate import intrinsics, jit
-from kevacuate.partsource import Unsupported, constant, outer, own_names
+from kevacuate.partsource import Unsupported, constant, held, outer, own_names
 from kevacuate.partvalues import (
     BIT,
     I64,
@@ -35,7 +35,13 @@ _COMPARISONS = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
 _OF_BITS = {ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor"}
-_OF_NUMBERS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.LShift: "shl", ast.RShift: "ashr"} | _OF_BITS
+_OF_NUMBERS = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.LShift: "shl",
+    ast.RShift: "ashr",
+} | _OF_BITS
 
 
 class Callees(Protocol):
@@ -80,7 +86,9 @@ class Expressions:
         return attribute(self.builder, self.value(node.value), node.attr)
 
     def _subscript(self, node: ast.Subscript) -> Value:
-        return item(self.builder, self.value(node.value), self.value(node.slice))
+        known = outer(node.value, self._own, self._names)
+        owner = self.value(node.value) if known is None else tuple_of(self._items(node.value))
+        return item(self.builder, owner, self.value(node.slice))
 
     def _tuple(self, node: ast.Tuple) -> Value:
         return tuple_of(map(self.value, node.elts))
@@ -134,7 +142,9 @@ class Expressions:
     def _compare(self, node: ast.Compare) -> Value:
         if len(node.ops) > 1:
             return self._decided(node)
-        return Value(types.boolean, (self._compared(node.ops[0], self.value(node.left), node.comparators[0]),))
+        return Value(
+            types.boolean, (self._compared(node.ops[0], self.value(node.left), node.comparators[0]),)
+        )
 
     def _compared(self, operator: ast.cmpop, left: Value, right: ast.expr) -> Any:
         """Whether a comparison holds, of a value with an expression."""
@@ -149,7 +159,7 @@ class Expressions:
     def _items(self, node: ast.expr) -> list[Value]:
         """The items of a tuple that is written out, or of a module's."""
         known = outer(node, self._own, self._names)
-        if isinstance(known, tuple) and all(isinstance(one, int) for one in known):
+        if isinstance(known, tuple) and all(held(one) is not None for one in known):
             return [number(int(one)) for one in known]
         return items_of(self.value(node))
 
@@ -299,9 +309,7 @@ class Expressions:
             value if of == signature.args[i] else cast(self.builder, args[i], signature.args[i]).only
             for i, (value, of) in enumerate(zip(given, (value.of for value in args), strict=True))
         ]
-        return of_numba(
-            self.builder, signature.return_type, codegen(context, self.builder, signature, given)
-        )
+        return of_numba(self.builder, signature.return_type, codegen(context, self.builder, signature, given))
 
 
 def _is_not(node: ast.expr) -> bool:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 MOST = 2**63 - 1
 """The largest number that an int64 holds."""
@@ -27,10 +30,18 @@ def _functions(path: str) -> dict[tuple[int, str], ast.FunctionDef]:
     except (OSError, SyntaxError, ValueError):
         return {}
     return {
-        (min(node.lineno, *(decorator.lineno for decorator in node.decorator_list), node.lineno), node.name): node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
+        (min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node.name): node
+        for node in _defined(tree)
     }
+
+
+def _defined(body: ast.AST) -> Iterator[ast.FunctionDef]:
+    """The functions of a module, and those within statements of it."""
+    for node in ast.iter_child_nodes(body):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+        if isinstance(node, ast.stmt):
+            yield from _defined(node)
 
 
 def syntax_of(function: Any) -> ast.FunctionDef:
@@ -55,7 +66,9 @@ def syntax_of(function: Any) -> ast.FunctionDef:
 def assigned_names(node: ast.FunctionDef) -> frozenset[str]:
     """Names that a function's body assigns."""
     return frozenset(
-        inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+        inner.id
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
     )
 
 
@@ -73,9 +86,7 @@ def outer(node: ast.expr, own: frozenset[str], names: dict[str, Any]) -> Any:
     if isinstance(node, ast.Name):
         if node.id in own:
             return None
-        builtin = names["__builtins__"]
-        builtins = builtin if isinstance(builtin, dict) else vars(builtin)
-        return names.get(node.id, builtins.get(node.id))
+        return names.get(node.id, vars(builtins).get(node.id))
     if isinstance(node, ast.Attribute):
         owner = outer(node.value, own, names)
         if isinstance(owner, ModuleType | enum.EnumType):
@@ -110,6 +121,10 @@ def constant(node: ast.expr, own: frozenset[str], names: dict[str, Any]) -> int 
         left, right = constant(node.left, own, names), constant(node.right, own, names)
         if type(left) is int and type(right) is int:
             found = _FOLDED[type(node.op)](left, right)
-    if isinstance(found, bool):
-        return found
-    return int(found) if isinstance(found, int) and -MOST - 1 <= found <= MOST else None
+    return found if isinstance(found, bool) else held(found)
+
+
+def held(found: Any) -> int | None:
+    """A whole number that int64 holds; None of anything else."""
+    whole = isinstance(found, int | np.integer) and -MOST - 1 <= int(found) <= MOST
+    return int(found) if whole else None

@@ -21,6 +21,7 @@ from kevacuate.partvalues import (
     Value,
     attribute,
     cast,
+    chosen,
     give_back,
     item,
     items_of,
@@ -260,24 +261,16 @@ class Body(Expressions):
         check, body, more, after = (self.block(name) for name in ("for", "body", "next", "after"))
         self.builder.branch(check)
         self.builder.position_at_end(check)
-        at = self.builder.load(counter)
-        self.builder.cbranch(self.builder.icmp_signed("<" if step > 0 else ">", at, stop), body, after)
+        at = Value(types.int64, (self.builder.load(counter),))
+        self.builder.cbranch(self.builder.icmp_signed("<" if step > 0 else ">", at.only, stop), body, after)
         self.builder.position_at_end(body)
-        self._assign(statement.target.id, Value(types.int64, (self._chosen(items, at) if items else at,)))
+        self._assign(statement.target.id, chosen(self.builder, items, at) if items else at)
         self._loop(body, statement.body, _Loop(more, after))
         self._go(more)
         self.builder.position_at_end(more)
         self.builder.store(self.builder.add(self.builder.load(counter), I64(step), flags=["nsw"]), counter)
         self.builder.branch(check)
         self.builder.position_at_end(after)
-
-    def _chosen(self, items: Sequence[Value], at: Any) -> Any:
-        """The item of a tuple of numbers at a place."""
-        numbers = [cast(self.builder, one, types.int64).only for one in items]
-        found = numbers[-1]
-        for i, one in enumerate(numbers[:-1]):
-            found = self.builder.select(self.builder.icmp_signed("==", at, I64(i)), one, found)
-        return found
 
     def _range(self, node: ast.expr) -> tuple[Any, Any, int]:
         """(start, stop, step) of a range."""

@@ -6,7 +6,7 @@ All whole numbers are int64: what an array holds in fewer bits is widened where 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,7 +119,11 @@ def unified(first: types.Type, second: types.Type) -> types.Type:
     numbers = {types.int64, types.boolean}
     if first in numbers and second in numbers:
         return types.int64
-    if isinstance(first, types.BaseTuple) and isinstance(second, types.BaseTuple) and len(first) == len(second):
+    if (
+        isinstance(first, types.BaseTuple)
+        and isinstance(second, types.BaseTuple)
+        and len(first) == len(second)
+    ):
         return types.BaseTuple.from_types([unified(a, b) for a, b in zip(first, second, strict=True)])
     raise Unsupported(f"{first} or {second}")
 
@@ -171,16 +175,26 @@ def _field(builder: ir.IRBuilder, value: Value, name: str) -> tuple[Any, Place |
 def item(builder: ir.IRBuilder, value: Value, index: Value) -> Value:
     """An item of a pointer, a field or a tuple; of several records one."""
     if isinstance(value.of, types.BaseTuple):
-        at = index.only.constant if isinstance(index.only, ir.Constant) else -1
         items = items_of(value)
-        if index.of != types.int64 or not 0 <= at < len(items):
+        if not isinstance(index.only, ir.Constant):
+            return chosen(builder, items, index)
+        if index.of != types.int64 or not 0 <= index.only.constant < len(items):
             raise Unsupported("index of a tuple")
-        return items[at]
+        return items[int(index.only.constant)]
     pointer = _place_of_item(builder, value, index)
     if isinstance(value.of, RecordsType):
         return Value(RecordType(value.of.record, value.of.place), (pointer,))
     signed = isinstance(value.of, FieldType) or value.of.dtype.signed
     return _read(builder, pointer, _place(value.of), signed=signed)
+
+
+def chosen(builder: ir.IRBuilder, items: Sequence[Value], index: Value) -> Value:
+    """The number of a tuple of numbers at an index, which is within the tuple."""
+    numbers = [cast(builder, one, types.int64).only for one in items]
+    at, found = cast(builder, index, types.int64).only, numbers[-1]
+    for i, one in enumerate(numbers[:-1]):
+        found = builder.select(builder.icmp_signed("==", at, I64(i)), one, found)
+    return Value(types.int64, (found,))
 
 
 def set_item(builder: ir.IRBuilder, value: Value, index: Value, new: Value) -> None:
