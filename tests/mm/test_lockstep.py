@@ -76,7 +76,7 @@ SHARD_LIST = [
     Shard("any", "isolation", 10, 1500),
     *(Shard("compaction", "compaction", 15, 1500, part) for part in range(4)),
     *(Shard("defrag", "defrag", 24, 1200, part) for part in range(2)),
-    *(Shard("reclaim", "reclaim", 10, 1500, part) for part in range(4)),
+    *(Shard("reclaim", "reclaim", 13, 1500, part) for part in range(4)),
     *(
         Shard(theme, plan, machines if plan == "mixed" else 3, 700, 0, kernel)
         for kernel, machines in (
