@@ -261,7 +261,7 @@ def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tu
     """What compact_zone does when *failed* folios are left (:2712). Returns (COMPACT_*, whether to rescan the block)."""
     cc.nr_migratepages = 0
     if failed == 0 and (
-        enomem == 0 or s.cfg.open_loop
+        enomem == 0 or cc.as_first
     ):  # what had no destination may have been freed meanwhile
         return k.COMPACT_CONTINUE, False
     if enomem and not compact_scanners_met(s, cc):
