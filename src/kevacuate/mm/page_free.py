@@ -58,7 +58,7 @@ def free_frozen_pages(s: View, cpu: int, pfn: int, order: int) -> None:
 
 @part(inline=True)
 def free_pages_prepare(s: View, pfn: int, order: int) -> bool:
-    """Take the chunk from its owner: object table and LRU counter. True if it cannot move and the policy wants to hear of that."""
+    """Take the chunk from its owner: object table, LRU counter. True if it cannot move and the policy wants to hear of that."""
     obj = s.link[2 * pfn] + 0
     attr = s.link[2 * pfn + 1] + 0
     if obj >= 0:

@@ -328,7 +328,7 @@ def have_done(s: View, what: int, a: int, b: int, c: int) -> int:
     told, value = call_hook(s.stat.policy_operation, s, what, a, b, c, 0, 0)
     if told:
         hook_wrong(s, s.stat.running_hook - 1, k.HOOK_RAISED, told)
-    return value
+    return int(value)
 
 
 @part
@@ -370,11 +370,7 @@ def compact_range(s: View, start_pfn: int, end_pfn: int) -> int:
 @part
 def shrink_slab(s: View, node: int, priority: int) -> int:
     """Free each 2**priority-th reclaimable slab that the replay has allocated on the node; for the worker. The pages freed."""
-    if (
-        not_the_worker(s)
-        or no_number(s, node, s.cfg.nr_nodes)
-        or no_number(s, priority, k.DEF_PRIORITY + 1)
-    ):
+    if not_the_worker(s) or no_number(s, node, s.cfg.nr_nodes) or no_number(s, priority, k.DEF_PRIORITY + 1):
         return 0
     s.stat.hook_rounds += s.cfg.npages_real >> s.cfg.pageblock_order
     return have_done(s, k.DO_SHRINK_SLAB, node, priority, 0)

@@ -106,7 +106,9 @@ class Checker:
         }
         for name in sorted(self.local):
             if name.startswith("__"):
-                yield Fault(function.lineno, f"has the name {name}: names with two underscores are not its own")
+                yield Fault(
+                    function.lineno, f"has the name {name}: names with two underscores are not its own"
+                )
         for forbidden in ("s", "self"):
             stored = (n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == forbidden)
             for node in stored:
@@ -374,7 +376,7 @@ class _Prepare(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.op, ast.FloorDiv | ast.Mod):
             read = copy.deepcopy(node.target)
-            read.ctx = ast.Load()  # type: ignore[attr-defined]
+            read.ctx = ast.Load()
             value = self._operation(ast.copy_location(ast.BinOp(read, node.op, node.value), node))
             return ast.copy_location(ast.Assign([node.target], value), node)
         if isinstance(node.op, ast.LShift | ast.RShift):

@@ -118,7 +118,9 @@ def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> A
         if type(value) is not int:
             raise ValueError(f"a knob is a whole number, not {value!r:.40}")
     if not -(1 << 62) <= least <= default <= most <= 1 << 62:
-        raise ValueError(f"a knob's default lies between its bounds, and {default} is not in {least} to {most}")
+        raise ValueError(
+            f"a knob's default lies between its bounds, and {default} is not in {least} to {most}"
+        )
     return Declared("knob", help, default=default, least=least, most=most)
 
 

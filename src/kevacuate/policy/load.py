@@ -88,7 +88,9 @@ class HooksFile:
     def methods(self) -> dict[str, ast.FunctionDef]:
         """Every method of the class by name, those too that it inherits from another class of the file."""
         classes = {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
-        inherited = [classes[own.__name__] for own in reversed(self.policy.__mro__) if own.__name__ in classes]
+        inherited = [
+            classes[own.__name__] for own in reversed(self.policy.__mro__) if own.__name__ in classes
+        ]
         return {
             node.name: node for found in inherited for node in found.body if isinstance(node, ast.FunctionDef)
         }
@@ -112,7 +114,9 @@ class HooksFile:
     @cached_property
     def calls(self) -> frozenset[str]:
         """Names of the model's functions that its hooks may call."""
-        used = (name for hook in self.hooks for node in self.reached(hook).values() for name in used_names(node))
+        used = (
+            name for hook in self.hooks for node in self.reached(hook).values() for name in used_names(node)
+        )
         found = (self.global_value(name) for name in used)
         return frozenset(getattr(one, "py_func", one).__name__ for one in found if is_of_the_model(one))
 
@@ -369,7 +373,9 @@ def _load(path: Path, name: str, source: str) -> HooksFile:
             f"{path}:{error.lineno or 1}: the policy file is no Python: {error.msg}."
         ) from None
     except (MemoryError, RecursionError):
-        raise KevacuateError(f"{path}: the policy file is no Python that can be read: it is {TOO_DEEP}.") from None
+        raise KevacuateError(
+            f"{path}: the policy file is no Python that can be read: it is {TOO_DEEP}."
+        ) from None
     space = _run(path, code)
     classes = {
         own: found
@@ -412,7 +418,9 @@ def _run(path: Path, code: Any) -> dict[str, Any]:
 def _told(error: BaseException) -> str:
     """An exception in a line, whatever it is: a file may raise what cannot even be printed."""
     try:
-        said = "".join(c if c.isprintable() else " " for c in str(error).split("\n")[0])[:MOST_TOLD].rstrip(". ")
+        said = "".join(c if c.isprintable() else " " for c in str(error).split("\n")[0])[:MOST_TOLD].rstrip(
+            ". "
+        )
     except Exception:
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
