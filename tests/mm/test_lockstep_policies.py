@@ -93,6 +93,14 @@ def test_answers_by_chance_agree(theme: str, plan: str, kernel: str) -> None:
     drive(theme, plan, f"{EVERYTHING}:Everything,often=20", 3, 800, kernel)
 
 
+@pytest.mark.parametrize(
+    ("theme", "plan"),
+    [("any", "mixed"), ("evacuation", "staged"), ("compaction", "compaction"), ("pressure", "press")],
+)
+def test_what_workers_have_done_agrees(theme: str, plan: str) -> None:
+    drive(theme, plan, f"{EVERYTHING}:Works", 4, 800)
+
+
 @pytest.mark.parametrize(("theme", "plan"), [("any", "mixed"), ("evacuation", "staged"), ("cma", "mixed")])
 def test_another_order_of_turns_agrees(theme: str, plan: str) -> None:
     drive(theme, plan, f"{EVERYTHING}:Turns", 5, 800)

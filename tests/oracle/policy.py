@@ -31,7 +31,7 @@ class Policy:
         self.words, self.hooks = words, frozenset(hooks)
         self.instance = cls(words)
         self.due = 0 if "worker" in self.hooks else -1
-        self.busy = self.cost = self.cursor = 0
+        self.busy = self.cost = self.cursor = self.cpu_ns = 0
         self.notes_slab = False
         for name, value in list(space.items()):
             if isinstance(value, ModuleType):
@@ -62,6 +62,7 @@ def run_worker(m: Machine) -> None:
     m.cpu = m.kswapds[0].cpu
     delay = policy.ask(m, "worker", 0)
     took = policy.cost * m.config.time_scale
+    policy.cpu_ns += policy.cost
     policy.busy = m.now + max(took, 1000)
     if policy.due >= 0:
         policy.due = max(policy.due, policy.busy)

@@ -173,6 +173,22 @@ class Everything(Hooks):
         return self.draw(3) * 300000
 
 
+class Works(Everything):
+    """The same with a worker that mostly works."""
+
+    def worker(self, s):
+        pfn = self.look(s)
+        what = self.draw(4)
+        if what == 0:
+            self.state += self.move(s, pfn)
+        elif what == 1:
+            self.state += shrink_slab(s, self.draw(nr_nodes(s)), self.draw(3))
+        else:
+            self.state += self.compact(s, pfn)
+        self.state = (self.state + spent(s)) & 0x7FFFFFFF
+        return 1 + self.draw(200000)
+
+
 class Turns(Hooks):
     """Another order of what __rmqueue tries."""
 

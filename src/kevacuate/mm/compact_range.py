@@ -19,9 +19,6 @@ from kevacuate.mm.isolate_migratepages import ISOLATE_SUCCESS
 from kevacuate.mm.log import log_event
 from kevacuate.mm.swap import lru_add_drain_cpu
 
-OF_A_POLICY = 4
-"""What L_COMPACT_BEGIN says of whose compaction it is: a policy's."""
-
 
 @part
 def set_range_control(s: View, z: int, cc: CompactControl, first: int, end: int) -> None:
@@ -52,7 +49,7 @@ def compact_range(s: View, z: int, first: int, end: int, cpu: int) -> tuple[int,
     moved = s.stat.pgmigrate_success
     set_range_control(s, z, cc, first, end)
     s.stat.compactions += 1
-    log_event(s, k.L_COMPACT_BEGIN, first, cc.free_pfn, cc.order, z, OF_A_POLICY)
+    log_event(s, k.L_COMPACT_BEGIN, first, cc.free_pfn, cc.order, z, k.FOR_A_POLICY)
     lru_add_drain_cpu(s, cpu)
     result = k.COMPACT_CONTINUE
     while result == k.COMPACT_CONTINUE and not compact_scanners_met(s, cc):

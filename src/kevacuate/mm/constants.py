@@ -346,5 +346,8 @@ MOST_ROUNDS = 1 << 20
 DO_MIGRATE_BATCH = 0
 DO_COMPACT_RANGE = 1
 DO_SHRINK_SLAB = 2
+FOR_A_POLICY = (
+    4  # what L_COMPACT_BEGIN says of compaction for a policy; 0: kcompactd's, else 1 + a direct one's mode
+)
 HOOK_FAILED = -(1 << 62)
 """What stands for the answer of a hook that failed: mainline's is taken."""

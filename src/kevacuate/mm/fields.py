@@ -180,7 +180,7 @@ class Counters(Record):
     reclaimed: int  #: dropped as clean page cache,
     migrated: int  #: moved,
     failed: int  #: and could not move
-    worker_ns: int  #: time that the evacuation's workers spent, not scaled
+    worker_ns: int  #: time that the evacuation's workers spent, and a policy's, not scaled
     claim_refused: int  #: claims refused since too little of the block was free or alike (try_to_claim_block)
     kswapd_wakes: int
     guard_refused: int  #: claims that the evacuation patch's guard refused: an isolated block
@@ -284,12 +284,9 @@ class Counters(Record):
     policy_due: int  #: when the policy's worker runs next
     policy_runs: int  #: how often it has run
     policy_busy: int  #: until when its last run took,
-    policy_cost: int  #: what that has cost so far, ns, not scaled,
-    policy_ns: int  #: what all have
+    policy_cost: int  #: what that has cost so far, ns, not scaled
     policy_operation: int  #: the address of what it has the model do (mm/policy_work.py)
     hook_rounds: int  #: rounds of loops in this call of a hook
-    shrunk: int  #: pages of slabs that the policy has shrunk,
-    shrunk_then_freed: int  #: demand frees of objects that had them
 
 
 class Node(Record):

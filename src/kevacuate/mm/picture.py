@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kevacuate.mm import constants as k
-from kevacuate.mm.compact_range import OF_A_POLICY
 from kevacuate.mm.layout import State
 from kevacuate.mm.log import unpack_types
 from kevacuate.mm.movable import can_move
@@ -138,7 +137,7 @@ _WORDS: dict[int, Words] = {
         f"set_pageblock_migratetype: block {block} {k.MIGRATE_NAMES[a]} -> {k.MIGRATE_NAMES[b]}"
     ),
     k.L_COMPACT_BEGIN: lambda block, pfn, a, b, c, d: (
-        f"{'a policy compacts a range' if d == OF_A_POLICY else 'compact_zone begins'}: order {b}, "
+        f"{'a policy compacts a range' if d == k.FOR_A_POLICY else 'compact_zone begins'}: order {b}, "
         f"scanners at pfn {pfn} and {a}"
     ),
     k.L_COMPACT_MIGRATE: lambda block, pfn, a, b, c, d: (

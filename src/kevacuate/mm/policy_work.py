@@ -67,7 +67,6 @@ def shrink_slab(s: View, node: int, priority: int, cpu: int) -> int:
                     freed += 1 << order
                     free_slab(s, pfn, order, cpu)
             pfn += 1 << order
-    s.stat.shrunk += freed
     s.stat.policy_cost += freed * s.cfg.reclaim_ns
     return freed
 
@@ -104,7 +103,7 @@ def policy_work(s: View) -> None:
     s.stat.policy_operation = operation_address(policy_operation, s)
     value = ask_between(s, k.HOOK_WORKER, 0, 0, 0, 0, 0, 0, 0, k.LONGEST_SLEEP)
     took = s.stat.policy_cost * s.cfg.time_scale
-    s.stat.policy_ns += s.stat.policy_cost
+    s.stat.worker_ns += s.stat.policy_cost
     s.stat.policy_busy = s.stat.now + max(took, k.LEAST_SLEEP)
     if s.stat.policy_due != k.NEVER:
         s.stat.policy_due = max(s.stat.policy_due, s.stat.policy_busy)
