@@ -635,7 +635,7 @@ class Batch:
 
 def try_split_folio(m: Machine, batch: Batch, page: Page, waits: bool) -> bool:
     """`try_split_folio`: the pages behind the first, then the first."""
-    if batch.parts is None or not page.order or not split_folio(m, page, waits):
+    if batch.parts is None or not page.order or m.config.open_loop or not split_folio(m, page, waits):
         return False
     batch.parts += [*range(page.pfn + 1, page.pfn + page.size), page.pfn]
     batch.splits += 1

@@ -13,6 +13,7 @@ from .constants import (
     A_MOVES_ALONG,
     A_ON_LRU,
     A_STATIC,
+    A_WORKINGSET,
     AF_CMA,
     AF_HIGHATOMIC,
     AF_KSWAPD,
@@ -42,6 +43,7 @@ from .constants import (
     L_ALLOC_FAILED,
     MOVABLE,
     PCPTYPES,
+    RECLAIMABLE,
     UNMOVABLE,
     WMARK_HIGH,
     WMARK_LOW,
@@ -61,6 +63,7 @@ from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
 from .region_passes import AF_CHEAP
 from .regions import note_part, take
+from .unmovable import can_move, unmovable_freed
 from .watermark import zone_watermark_fast
 from .zone import Page, Zone
 
@@ -314,6 +317,13 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
         folio_add_lru(m, page)
 
 
+def note_slab(m: Machine, pfn: int, mt: int) -> None:
+    """Where a policy shrinks slabs: what was asked for as reclaimable is one."""
+    page = m.heads[pfn]
+    if m.policy is not None and m.policy.notes_slab and mt == RECLAIMABLE and not page.attr & A_LRU:
+        page.attr |= A_WORKINGSET
+
+
 def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """Allocate on this CPU (`m.cpu`); nid -1: its node. Returns the pfn, or -1."""
     ac = prepare_alloc_pages(m, nid, order, gfp_migratetype(m, order, mt, gfp), gfp)
@@ -327,6 +337,7 @@ def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, 
         m.reached["slow path left: no zone"] += 1
     if pfn >= 0:
         prep_new_page(m, pfn, order, attr, obj)
+        note_slab(m, pfn, mt)
         return pfn
     m.log(L_ALLOC_FAILED, -1, order, mt, gfp, obj)
     if obj >= 0:
@@ -354,6 +365,7 @@ def alloc_pages_bulk(m: Machine, mt: int, gfp: int, attr: int, obj: int) -> int:
         pfn = rmqueue_from_pcp(m, zone, 0, ac.mt, flags)
         if pfn >= 0:
             prep_new_page(m, pfn, 0, attr, obj)
+            note_slab(m, pfn, mt)
             return pfn
     return alloc_pages(m, -1, 0, mt, gfp, attr, obj)
 
@@ -369,12 +381,15 @@ def free_chunk(m: Machine, page: Page) -> None:
 def free_by_owner(m: Machine, pfn: int) -> None:
     """The owner frees its chunk; if a worker holds it, the worker will free it."""
     page = m.heads[pfn]
+    order = page.order
     if page.obj >= 0:
         m.obj_pfn[page.obj] = -1
     if page.state == ISOLATED:
         page.attr |= A_FREED
-    else:
-        free_chunk(m, page)
+        return
+    free_chunk(m, page)
+    if not can_move(page):
+        unmovable_freed(m, pfn, order)
 
 
 def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:

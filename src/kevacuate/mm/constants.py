@@ -96,6 +96,9 @@ ATTR_ACTIVE = 2048
 ATTR_REFERENCED = 4096
 ATTR_WORKINGSET = 8192
 ATTR_RECLAIM = 16384
+ATTR_SLAB = ATTR_WORKINGSET
+"""Of a page that never is on an LRU list: asked for as reclaimable during the replay, so a slab that a shrinker may empty. It is
+noted only where a policy shrinks slabs."""
 ATTR_ACTIVATING = 32768
 ATTR_DIRTIED = 0x3FFF0000  # when the folio was made dirty (mm/writeback.py)
 ATTR_YOUNG = 0x40000000  # a page table that maps the folio has an accessed bit (in closed loop)
@@ -118,6 +121,7 @@ SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
 # What State.obj holds for an object without a page.
 OBJ_NONE = -1
 OBJ_DROPPED = -2
+OBJ_SHRUNK = -4  # its slab was shrunk by a policy
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
@@ -317,7 +321,8 @@ HOOK_NR_PCP_ALLOC = 6
 HOOK_BLOCK_CLAIMED = 7
 HOOK_PAGE_STOLEN = 8
 HOOK_WORKER = 9
-NR_HOOKS = 10
+HOOK_LAST_UNMOVABLE_FREED = 10
+NR_HOOKS = 11
 
 # What the hook try_to_claim_block may answer.
 REFUSE = 0
@@ -336,6 +341,17 @@ HOOK_BAD_VALUE = 2
 HOOK_BAD_ARGUMENT = 3
 HOOK_NOT_HERE = 4
 LONGEST_SLEEP = 1 << 50  # ns that a policy's worker may sleep: 13 days
+LEAST_SLEEP = 1000  # ns from one of its runs to the next at least: time passes, whatever it says
+MOST_ROUNDS = 1 << 20
+"""Rounds of loops, and calls of a file's functions, in one call of a hook, all together, after which it is ended."""
+
+# What a policy's worker has the model do (mm/policy_work.py).
+DO_MIGRATE_BATCH = 0
+DO_COMPACT_RANGE = 1
+DO_SHRINK_SLAB = 2
+FOR_A_POLICY = (
+    4  # what L_COMPACT_BEGIN says of compaction for a policy; 0: kcompactd's, else 1 + a direct one's mode
+)
 REGIONS = 1 << 40
 """The bit of cfg.hooks that says that regions are kept (mm/regions.py): not a hook of a policy, but looked at where some are."""
 

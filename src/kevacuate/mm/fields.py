@@ -159,6 +159,7 @@ class Config(Record):
     skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
     boost_wakes_all: int
     lists_follow_blocks: int
+    notes_slab: int  #: whether pages asked for as reclaimable are noted (ATTR_SLAB): a policy shrinks slabs
     hooks: int  #: which hooks a policy has: a bit each (HOOK_*); REGIONS
     hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
     list_watch: int  #: what looks at free-list operations: 1 the log, 2 regions
@@ -227,7 +228,7 @@ class Counters(Record):
     reclaimed: int  #: dropped as clean page cache,
     migrated: int  #: moved,
     failed: int  #: and could not move
-    worker_ns: int  #: time that the evacuation's workers spent, not scaled
+    worker_ns: int  #: time that the evacuation's workers spent, and a policy's, not scaled
     claim_refused: int  #: claims refused since too little of the block was free or alike (try_to_claim_block)
     kswapd_wakes: int
     guard_refused: int  #: claims that the evacuation patch's guard refused: an isolated block
@@ -338,6 +339,10 @@ class Counters(Record):
     hook_value: int  #: what it returned, the argument that was refused, or where its exception is told
     policy_due: int  #: when the policy's worker runs next
     policy_runs: int  #: how often it has run
+    policy_busy: int  #: until when its last run took,
+    policy_cost: int  #: what that has cost so far, ns, not scaled
+    policy_operation: int  #: the address of what it has the model do (mm/policy_work.py)
+    hook_rounds: int  #: rounds of loops in this call of a hook
 
 
 class Node(Record):
@@ -391,6 +396,7 @@ class CompactControl(Record):
     nr_freepages: int
     nr_folios: int  #: folios among the sources
     score: int  #: fragmentation score before a proactive run
+    as_first: int  #: whether it goes as compaction was first modelled: kcompactd's, in an open loop
     cost: int  #: ns of this turn
     left: int  #: sources not looked at yet
     failed: int  #: folios of this batch that failed

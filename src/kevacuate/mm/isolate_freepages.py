@@ -38,7 +38,7 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     low = pageblock_start_pfn(s, cc.migrate_pfn) + pageblock
     stride = COMPACT_CLUSTER_MAX if cc.mode == MIGRATE_ASYNC else 1
     while start >= low:
-        end = free_block_end(s, z, start)
+        end = free_block_end(s, z, cc, start)
         usable = pageblock_pfn_to_page(s, z, start, end)
         if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)

@@ -498,6 +498,7 @@ def _set_kcompactd(s: View, node: int) -> None:
     cc.mode = k.MIGRATE_SYNC_LIGHT
     cc.gfp_mask = k.GFP_KERNEL
     cc.migratetype = k.MIGRATE_UNMOVABLE
+    cc.as_first = cfg.open_loop
 
 
 def _set_direct_compaction(s: View) -> None:
@@ -668,6 +669,29 @@ def with_policy_words(state: State, words: list[int]) -> State:
     """The same state with so many words for a policy; the other arrays are shared."""
     counters = state.stat[: Counters.STRIDE]
     return state._replace(stat=np.concatenate([counters, np.array(words, np.int64)]))
+
+
+def with_policy_worker(state: State) -> State:
+    """The same state with what a policy's worker has of its own; the other arrays are shared.
+
+    It has the last worker's record, the last compact_control, and in ``folios`` room for that's lists.
+    """
+    view, block = state.view, 1 << state.view.cfg.pageblock_order
+    state = state._replace(
+        worker=np.concatenate([state.worker, Worker.new()]),
+        cc=np.concatenate([state.cc, CompactControl.new()]),
+        folios=np.concatenate([state.folios, np.zeros(5 * block, np.int64)]),
+    )
+    own = state.view
+    own.worker[view.cfg.nr_workers].due = k.NEVER
+    own.worker[view.cfg.nr_workers].item = -1
+    cc = own.cc[view.cfg.nr_nodes + 1 - view.cfg.open_loop]
+    cc.direct_compaction = 1
+    cc.mode, cc.gfp_mask, cc.migratetype = k.MIGRATE_SYNC_LIGHT, k.GFP_KERNEL, k.MIGRATE_MOVABLE
+    cc.freepages = k.FREEPAGES_DIRECT
+    cc.sources = state.folios.size - 5 * block
+    cc.targets, cc.unmapped, cc.failures, cc.parts = (cc.sources + i * block for i in range(1, 5))
+    return state
 
 
 def log_table(state: State) -> Int64Array:

@@ -19,7 +19,7 @@ from kevacuate.mm.pcp import rmqueue_pcplist_pop
 from kevacuate.mm.slowpath import alloc_pages_slowpath
 from kevacuate.mm.slowpath_flags import cheap_flag
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
-from kevacuate.mm.writeback import note_dirtied
+from kevacuate.mm.writeback import noted
 
 _THP = k.GFP_MOVABLE | k.GFP_COMP | k.GFP_NOMEMALLOC | k.GFP_NOWARN
 """What every request for a transparent huge page has among its flags."""
@@ -122,7 +122,7 @@ def alloc_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: int, attr
             s.obj[obj] = -1
         return pfn
     s.stat.allocs += 1
-    prep_new_page(s, cpu, pfn, order, note_dirtied(s, attr), obj)
+    prep_new_page(s, cpu, pfn, order, noted(s, mt, attr), obj)
     return pfn
 
 
@@ -151,7 +151,7 @@ def alloc_pages_bulk(s: View, cpu: int, mt: int, gfp: int, attr: int, obj: int) 
             pfn = rmqueue_pcplist_pop(s, z, cpu, 0, mt, alloc_flags)
             if pfn >= 0:
                 s.stat.allocs += 1
-                prep_new_page(s, cpu, pfn, 0, note_dirtied(s, attr), obj)
+                prep_new_page(s, cpu, pfn, 0, noted(s, asked, attr), obj)
                 return pfn
             break
     return alloc_pages(s, cpu, -1, 0, asked, gfp, attr, obj)

@@ -7,10 +7,12 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_one_page, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import hooked
 from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isolated
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
 from kevacuate.mm.regions import note_part
 from kevacuate.mm.swap import folio_add_lru
+from kevacuate.mm.unmovable import MOVES, unmovable_freed
 from kevacuate.mm.workingset import refault
 
 
@@ -56,8 +58,8 @@ def free_frozen_pages(s: View, cpu: int, pfn: int, order: int) -> None:
 
 
 @part(inline=True)
-def free_pages_prepare(s: View, pfn: int, order: int) -> None:
-    """Take the chunk from its owner: object table and LRU counter."""
+def free_pages_prepare(s: View, pfn: int, order: int) -> bool:
+    """Take the chunk from its owner: object table, LRU counter. True if it cannot move and the policy wants to hear of that."""
     obj = s.link[2 * pfn] + 0
     attr = s.link[2 * pfn + 1] + 0
     if obj >= 0:
@@ -66,6 +68,8 @@ def free_pages_prepare(s: View, pfn: int, order: int) -> None:
         s.zone[page_zone(s, pfn)].nr_lru -= 1 << order
         if s.cfg.open_loop == 0:
             lruvec_del_folio(s, pfn, attr)
+        return False
+    return hooked(s, k.HOOK_LAST_UNMOVABLE_FREED) and attr & MOVES == 0
 
 
 @part(inline=True)
@@ -82,8 +86,10 @@ def free_pages(s: View, cpu: int, pfn: int) -> None:
         if obj >= 0:
             s.obj[obj] = -1
         return
-    free_pages_prepare(s, pfn, order)
+    told = free_pages_prepare(s, pfn, order)
     free_frozen_pages_inline(s, cpu, pfn, order)
+    if told:
+        unmovable_freed(s, pfn, order)
 
 
 @part(cold=True)
