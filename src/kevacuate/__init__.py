@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.recording.importers import ImportOptions, import_recording
-    from kevacuate.recording.recording import open_recording as open
     from kevacuate.reports import plot
     from kevacuate.reports.comparison.conclusion import conclusion
     from kevacuate.reports.comparison.summary import summary
@@ -49,6 +48,10 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.workload.describe import Workload
+    from kevacuate.workload.opening import open_recording as open
+    from kevacuate.workload.stream import generate_recording as generate
+    from kevacuate.workload.toml import read_workload
 
 __all__ = [
     "POLICIES",
@@ -68,6 +71,7 @@ __all__ = [
     "Survey",
     "Tuned",
     "Verification",
+    "Workload",
     "__version__",
     "ablate",
     "build_demand",
@@ -77,6 +81,7 @@ __all__ = [
     "doctor",
     "explain",
     "export",
+    "generate",
     "holders",
     "import_recording",
     "info",
@@ -84,6 +89,7 @@ __all__ = [
     "open",
     "parse_policy",
     "plot",
+    "read_workload",
     "record",
     "replay",
     "report",
@@ -121,11 +127,12 @@ _HOMES = {
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "generate": "workload.stream",
     "holders": "capture.holders",
     "import_recording": "recording.importers",
     "info": "observe.info",
     "load": "measure.saved",
-    "open": "recording.recording",
+    "open": "workload.opening",
     "parse_policy": "policy",
     "record": "capture.record",
     "replay": "runs.replay",
@@ -137,8 +144,15 @@ _HOMES = {
     "triage_live": "capture.record",
     "tune": "runs.tune",
     "verify": "fidelity.verify",
+    "read_workload": "workload.toml",
+    "Workload": "workload.describe",
 }
-_CALLED = {"RecordResult": "Result", "doctor": "examine", "open": "open_recording"}
+_CALLED = {
+    "RecordResult": "Result",
+    "doctor": "examine",
+    "generate": "generate_recording",
+    "open": "open_recording",
+}
 """Names that have another one at home."""
 _MODULES = {"plot": "reports.plot"}
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.measure import Run, ablated
@@ -16,15 +15,15 @@ from kevacuate.measure.tuned import Table
 from kevacuate.policy import PATCHED, Policy, parse_policy
 from kevacuate.policy.ablation import ablation_of
 from kevacuate.policy.variant import Variant
-from kevacuate.recording import Recording
 from kevacuate.runs.compare import Report
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.trust import about_result
 from kevacuate.runs.tune import Bench, demand_to_try
+from kevacuate.workload.opening import Replayable
 
 
 def ablate(
-    recording: Recording | str | Path,
+    recording: Replayable,
     policy: str | Policy = PATCHED,
     variants: Sequence[str] | None = None,
     *,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
@@ -22,6 +21,7 @@ from kevacuate.runs.grid import grid
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import demand_while_compiling
 from kevacuate.runs.trust import about_result
+from kevacuate.workload.opening import Replayable, recording_of
 
 SECONDS = 45.0
 """What a tuning may take by default."""
@@ -57,7 +57,7 @@ class Bench:
         return [made[i :: len(policies)] for i in range(len(policies))]
 
 
-def demand_to_try(recording: Recording | str | Path, options: ReplayOptions) -> tuple[Recording, Demand]:
+def demand_to_try(recording: Replayable, options: ReplayOptions) -> tuple[Recording, Demand]:
     """A recording and its demand, read once.
 
     Raises
@@ -65,7 +65,7 @@ def demand_to_try(recording: Recording | str | Path, options: ReplayOptions) -> 
     KevacuateError
         It is incomplete and *options* do not allow that, or it has no demand.
     """
-    source = Recording.of(recording)
+    source = recording_of(recording)
     if not options.despite_losses:
         refuse_losses(source)
     refuse_without_demand(source)
@@ -90,7 +90,7 @@ def _candidates(base: Policy, settings: Sequence[str]) -> list[Policy]:
 
 
 def tune(
-    recording: Recording | str | Path,
+    recording: Replayable,
     base: str | Policy = BASELINE,
     settings: Sequence[str] | None = None,
     *,
@@ -105,8 +105,8 @@ def tune(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload.
     base : str or Policy
         The policy that every setting is added to, and compared with.
     settings : sequence of str, optional

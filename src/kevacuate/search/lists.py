@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.jit import part
-from kevacuate.mm import buddy
+from kevacuate.mm import lists
 from kevacuate.search.cost import look, node_line, nr_free_line, region_line, touch, word_line
 from kevacuate.search.fields import (
     BITMAPS,
@@ -32,9 +32,9 @@ from kevacuate.search.fields import (
     SearchView,
 )
 
-list_add: Any = buddy.list_add
-list_add_tail: Any = buddy.list_add_tail
-list_del: Any = buddy.list_del
+list_add: Any = lists.list_add
+list_add_tail: Any = lists.list_add_tail
+list_del: Any = lists.list_del
 
 
 @part(inline=True)
