@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.sweeps.sweep import Swept, collect, sweep
 
 __all__ = [
     "POLICIES",
@@ -63,10 +64,12 @@ __all__ = [
     "Run",
     "Story",
     "Survey",
+    "Swept",
     "Tuned",
     "Verification",
     "__version__",
     "build_demand",
+    "collect",
     "compare",
     "compare_recorded",
     "conclusion",
@@ -86,6 +89,7 @@ __all__ = [
     "save",
     "snapshot",
     "summary",
+    "sweep",
     "triage",
     "triage_live",
     "tune",
@@ -106,9 +110,11 @@ _HOMES = {
     "Run": "measure.results",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
+    "Swept": "sweeps.sweep",
     "Tuned": "measure.tuned",
     "Verification": "measure.fidelity",
     "build_demand": "demand.build",
+    "collect": "sweeps.sweep",
     "compare": "runs.compare",
     "compare_recorded": "observe.outcomes",
     "conclusion": "reports.comparison.conclusion",
@@ -127,6 +133,7 @@ _HOMES = {
     "save": "measure.saved",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
+    "sweep": "sweeps.sweep",
     "triage": "observe.files.door",
     "triage_live": "capture.record",
     "tune": "runs.tune",

@@ -35,6 +35,7 @@ COMMANDS = {
     "compare": "Replay under several policies, or set recordings side by side.",
     "replay": "Replay a recording under one policy.",
     "tune": "Try the kernel's settings: which help, at what cost.",
+    "sweep": "Replay a grid of demands, policies, knobs and seeds.",
     "report": "Write one HTML page to look at and to mail.",
     "explain": "Tell the story of one page or pageblock.",
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
