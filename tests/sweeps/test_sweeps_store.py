@@ -185,9 +185,7 @@ def test_a_checksum_tells_every_change() -> None:
     data = sealed({"a": 1.5, "b": None})
     assert unsealed(data) == {"a": 1.5, "b": None}
     assert all(unsealed(data[:n]) is None for n in range(len(data)))
-    assert all(
-        unsealed(data[:n] + bytes([data[n] ^ 1]) + data[n + 1 :]) is None for n in range(len(data))
-    )
+    assert all(unsealed(data[:n] + bytes([data[n] ^ 1]) + data[n + 1 :]) is None for n in range(len(data)))
 
 
 def test_other_directories_are_refused(tmp_path: Path) -> None:

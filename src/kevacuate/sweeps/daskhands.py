@@ -108,7 +108,7 @@ class DaskHands:
             self._pace.begin()
             try:
                 self._work(client, waiting, threads * AHEAD)
-            except (OSError, self._dask.client.FutureCancelledError, TimeoutError) as error:
+            except (OSError, TimeoutError) as error:
                 raise self._lost(error) from None
 
     def _lost(self, error: BaseException) -> KevacuateError:
@@ -121,7 +121,7 @@ class DaskHands:
     def _work(self, client: Any, waiting: deque[list[Named]], most: int) -> None:
         """Hand out the runs, so many at once, and keep what comes back."""
         pending: dict[Any, list[Named]] = {}
-        done = self._dask.as_completed(raise_errors=False)
+        done = self._dask.as_completed(loop=client.loop, raise_errors=False)
         while waiting or pending:
             while waiting and len(pending) < most:
                 run = waiting.popleft()

@@ -51,6 +51,9 @@ def swept_words(swept: Swept) -> list[str]:
     lines += _counted(swept.refused, "refused")
     lines += _counted(swept.unable, "without a result")
     if swept.missing:
-        lines.append(f"{swept.missing:,} cells are missing. This replays them:")
+        one = swept.missing == 1
+        lines.append(
+            f"{swept.missing:,} cell{' is' if one else 's are'} missing. This replays {'it' if one else 'them'}:"
+        )
         lines += [f"  {line}" for line in swept.again]
     return lines
