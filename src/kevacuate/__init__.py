@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.sweeps.shown import Shown, show_sweep
     from kevacuate.sweeps.sweep import Swept, collect, sweep
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Shown",
     "Story",
     "Survey",
     "Swept",
@@ -87,6 +89,7 @@ __all__ = [
     "replay",
     "report",
     "save",
+    "show_sweep",
     "snapshot",
     "summary",
     "sweep",
@@ -108,6 +111,7 @@ _HOMES = {
     "Recording": "recording",
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
+    "Shown": "sweeps.shown",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
     "Swept": "sweeps.sweep",
@@ -131,6 +135,7 @@ _HOMES = {
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
     "sweep": "sweeps.sweep",

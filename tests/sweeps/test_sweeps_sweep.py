@@ -132,7 +132,8 @@ def test_a_larger_grid_replays_what_is_new(grid: Path, one: kevacuate.Swept) -> 
 
 def workers_of(parent: int) -> list[int]:
     """Process ids of a sweep's workers."""
-    listed = subprocess.run(["ps", "-o", "pid,args", "--ppid", str(parent)], capture_output=True, text=True)
+    words = ["ps", "-o", "pid,args", "--ppid", str(parent)]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "kevacuate.sweeps.worker" in line]
 
 

@@ -8,6 +8,7 @@ import platform
 import socket
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,8 +176,6 @@ class Bench:
 
     def _made(self, cell: Cell, begun: datetime, wall: float, cpu: float, overhead: float) -> dict[str, Any]:
         """Who made it, and what it took."""
-        import numba
-
         return {
             "cell": cell.digest,
             "hands": self._hands,
@@ -188,7 +187,7 @@ class Bench:
             "overhead_cpu_seconds": overhead,
             "kevacuate": __version__,
             "python": platform.python_version(),
-            "numba": numba.__version__,
+            "numba": version("numba"),
             "numpy": np.__version__,
         }
 

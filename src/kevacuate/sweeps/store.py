@@ -30,11 +30,12 @@ from kevacuate.recording.atomic_write import not_written
 from kevacuate.sweeps.cells import canonical
 from kevacuate.sweeps.columns import made_table, rows_of, table_of
 
-RESULTS, MADE_BY, CELLS, EXPERIMENT, ABOUT, LOCK = (
+RESULTS, MADE_BY, CELLS, EXPERIMENT, DEMANDS, ABOUT, LOCK = (
     "results.parquet",
     "made.parquet",
     "cells",
     "experiment.toml",
+    "demands.json",
     "store.json",
     "lock",
 )
@@ -106,6 +107,19 @@ class Store:
         if (self.path / EXPERIMENT).exists() and (self.path / EXPERIMENT).read_text() == text:
             return
         _put(self.path / EXPERIMENT, text.encode())
+
+    def keep_demands(self, paths: Mapping[str, str]) -> None:
+        """Keep where the demands of that digest lie here; nothing follows from it but the commands that are shown."""
+        known = self.demands()
+        if any(known.get(digest) != path for digest, path in paths.items()):
+            _put(self.path / DEMANDS, canonical({**known, **paths}).encode())
+
+    def demands(self) -> dict[str, str]:
+        """Digest of a demand to where it lay when it was swept last."""
+        with suppress(OSError):
+            told = _json((self.path / DEMANDS).read_bytes())
+            return {digest: path for digest, path in told.items() if isinstance(path, str)}
+        return {}
 
     def place(self, digest: str) -> Path:
         """Where a cell's result is put."""

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kevacuate import ending
 from kevacuate.errors import KevacuateError, whole_number
-from kevacuate.sweeps.cells import Cell, cells_of, sources
+from kevacuate.sweeps.cells import Cell, Source, cells_of, sources
 from kevacuate.sweeps.experiment import Experiment, read_experiment
 from kevacuate.sweeps.local import LocalHands, Named, workers_for_sweep
 from kevacuate.sweeps.progress import Pace, Report
@@ -59,6 +59,24 @@ class Swept:
         return {**vars(self), "store": str(self.store), "again": list(self.again)}
 
 
+class Hands(Protocol):
+    """Who replays cells.
+
+    Attributes
+    ----------
+    refused : dict
+        Cell's digest to what its replay said.
+    unable : dict
+        Cell's digest to why it has no result.
+    """
+
+    refused: dict[str, str]
+    unable: dict[str, str]
+
+    def replay(self, cells: Sequence[Named]) -> None:
+        """Replay all cells, and put their results into the store."""
+
+
 @dataclass(frozen=True)
 class _Grid:
     """An experiment, its cells, each once, and its store."""
@@ -66,7 +84,7 @@ class _Grid:
     experiment: Experiment
     store: Store
     cells: list[Named]
-    demands: list[Any]
+    demands: list[Source]
 
     def command(self, rest: str = "") -> str:
         """The command that sweeps this grid."""
@@ -83,6 +101,7 @@ def _grid(experiment: str | Path, store: str | Path | None) -> _Grid:
         cells.setdefault(digest, cell)
     kept = Store(default_store(read.path) if store is None else store)
     kept.keep_experiment(read.text)
+    kept.keep_demands({source.digest: source.path for source in demands})
     return _Grid(read, kept, list(cells.items()), demands)
 
 
@@ -140,41 +159,43 @@ def sweep(
     there = grid.store.digests()
     todo = [(digest, cell) for digest, cell in cells if digest not in there]
     pace = Pace(len(cells), len(cells) - len(todo), progress)
-    told = f"{grid.store.path} ({{}} of {len(cells):,} cells)"
     refused: dict[str, str] = {}
     unable: dict[str, str] = {}
-    try:
-        if todo and scheduler is not None:
-            from kevacuate.sweeps.daskhands import DaskHands
-
-            dask = DaskHands(grid.store, scheduler, pace, len(there))
-            refused, unable = dask.refused, dask.unable
-            dask.replay(todo)
-        elif todo:
-            most = workers_for_sweep(grid.demands, len(todo)) if workers is None else workers
-            name = "processes" if part is None else f"shard {part}"
-            # A shard collects nothing on the way: others may be at the same store.
-            rows = len(there) if part is None else 1 << 62
-            hands = LocalHands(grid.store, most, pace, name, rows)
-            refused, unable = hands.refused, hands.unable
+    if todo:
+        hands = _hands(grid, part, workers, scheduler, pace, len(there), len(todo))
+        try:
             with ending.patient():
                 hands.replay(todo)
-    except BaseException:
-        ending.written.append(told.format(f"{pace.done:,}"))
-        raise
+        except BaseException:
+            ending.written.append(f"{grid.store.path} ({pace.done:,} of {len(cells):,} cells)")
+            raise
+        refused, unable = hands.refused, hands.unable
     if part is None:
         grid.store.collect()
-    rest = "" if part is None else f"--shard {part}"
-    return Swept(
-        store=grid.store.path,
-        cells=len(cells),
-        there=len(cells) - len(todo),
-        replayed=len(todo) - len(unable),
-        refused=refused,
-        unable=unable,
-        missing=len(unable),
-        again=(grid.command(rest),) if unable else (),
-    )
+    again = () if not unable else (grid.command("" if part is None else f"--shard {part}"),)
+    before, now = len(cells) - len(todo), len(todo) - len(unable)
+    return Swept(grid.store.path, len(cells), before, now, refused, unable, len(unable), again)
+
+
+def _hands(
+    grid: _Grid,
+    part: Shard | None,
+    workers: int | None,
+    scheduler: str | None,
+    pace: Pace,
+    rows: int,
+    todo: int,
+) -> Hands:
+    """Who replays."""
+    if scheduler is not None:
+        from kevacuate.sweeps.daskhands import DaskHands
+
+        return DaskHands(grid.store, scheduler, pace, rows)
+    most = workers_for_sweep(grid.demands, todo) if workers is None else workers
+    if part is None:
+        return LocalHands(grid.store, most, pace, "processes", rows)
+    # A shard collects nothing on the way: others may be at the same store.
+    return LocalHands(grid.store, most, pace, f"shard {part}", 1 << 62)
 
 
 def collect(experiment: str | Path, store: str | Path | None = None) -> Swept:
