@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections import defaultdict
 from dataclasses import fields
+from pathlib import Path
 
 import synthetic
 from hypothesis import given, settings
@@ -73,3 +76,30 @@ def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values
 
     draw()
     assert [name for name in sorted(turned) if len(drawn[name]) < 2] == []
+
+
+def test_what_is_drawn_does_not_depend_on_the_modules_that_are_loaded(tmp_path: Path) -> None:
+    def drawn() -> list[int]:
+        numbers: list[int] = []
+
+        @settings(max_examples=300)
+        @given(st.integers(0, 2**32 - 1))
+        def draw(number: int) -> None:
+            numbers.append(number)
+
+        draw()
+        return numbers
+
+    before = drawn()
+    path = tmp_path / "numbers_of_a_module.py"
+    path.write_text("\n".join(f"A{i} = {1_000_003 * i}" for i in range(1, 400)))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+        assert drawn() == before
+    finally:
+        del sys.modules[path.stem]

@@ -191,15 +191,8 @@ def putback_movable_pages(s: View, worker: Worker, cpu: int) -> int:
     """Put what is left on the list back on the LRU, through this CPU's batch. Returns the pages put back."""
     pages = 0
     for i in range(worker.nr_migratepages):
-        pfn = worker.migratepages[i]
-        order = s.meta[pfn] & 15
-        if s.link[2 * pfn + 1] & k.ATTR_FREED:
-            free_isolated(s, cpu, pfn)
-            continue
-        pages += 1 << order
-        put_source_back(s, cpu, pfn)
+        pages += put_source_back(s, cpu, worker.migratepages[i])
     for i in range(worker.nr_parts):
-        pages += 1
-        put_source_back(s, cpu, s.folios[s.cfg.evacuated_parts + i])
+        pages += put_source_back(s, cpu, s.folios[s.cfg.evacuated_parts + i])
     worker.nr_migratepages = worker.nr_parts = 0
     return pages
