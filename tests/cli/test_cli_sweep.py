@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from cli_tools import call, refusal
+from sweep_tools import filled
+from sweep_tools import grid as made_up
 
 from kevacuate.reports.sweeps.words import far_words, swept_words, time_words
 from kevacuate.sweeps.progress import Far, Pace
+from kevacuate.sweeps.store import Store
 from kevacuate.sweeps.sweep import Swept
 
 
@@ -89,3 +92,31 @@ def test_errors_are_counted_and_the_most_frequent_come_first() -> None:
         "1 cell is missing. This replays it:",
         "  again",
     ]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filled(tmp_path_factory.mktemp("shown") / "grid.sweep", made_up())
+
+
+def test_show_at_the_command_line(store: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = call("sweep", "show", store, "--page", page)
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "4 settings against mainline,memory=0.9" in text
+    assert "What explains the variation" in text
+    assert page.read_text().startswith("<!doctype html>")
+    told = json.loads(call("sweep", "show", store, "--json").stdout)
+    assert told["tests"] == 16
+
+
+def test_what_does_not_go_with_show(store: Path, tmp_path: Path) -> None:
+    assert "takes one store" in refusal("sweep", "show")
+    assert "takes neither --store" in refusal("sweep", "show", store, "--workers", "2")
+    assert "belong to what is shown" in refusal("sweep", tmp_path / "x.toml", "--page", tmp_path / "p.html")
+    assert "One experiment makes one sweep" in refusal("sweep", "a.toml", "b.toml")
+    assert "there is no such directory" in refusal("sweep", "show", tmp_path / "none")
+    empty = tmp_path / "empty.sweep"
+    Store(empty)
+    assert "holds no result yet" in refusal("sweep", "show", empty)

@@ -66,7 +66,7 @@ def discovery_qs(p: Mapping[Key, float]) -> dict[Key, float]:
     return {key: found[key] for key in p}
 
 
-def tested(
+def ps_of(
     pairs: Mapping[Key, tuple[Sequence[float], Sequence[float]]],
 ) -> dict[Key, float]:
     """p of every pair of groups of at least two values each; where all values are equal there is no test, and no entry."""

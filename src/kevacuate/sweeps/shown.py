@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.deciding import COSTS, DECIDING
-from kevacuate.measure.discoveries import discovery_qs, tested
+from kevacuate.measure.discoveries import discovery_qs, ps_of
 from kevacuate.measure.factors import parts_of
 from kevacuate.measure.front import pareto
 from kevacuate.measure.permutation import LEVEL, Direction, mean
@@ -279,8 +279,8 @@ def _judged(
                     )
                     if first is not None and second is not None:
                         into[key, setting, name] = (first, second)
-    p = tested(pairs)
-    q, cost_p = discovery_qs(p), tested(paid)
+    p = ps_of(pairs)
+    q, cost_p = discovery_qs(p), ps_of(paid)
     contexts = tuple(
         _context(columns, key, group, (pairs, q), (paid, cost_p), benefit, costs)
         for key, group in groups.items()

@@ -113,7 +113,8 @@ def shown_words(shown: Shown) -> list[str]:
     ]
     said = [f"{shown.cells:,} cells, {len(shown.contexts):,} contexts, {settings:,} settings against a base."]
     if shown.refused:
-        said.append(f"{shown.refused:,} cells were refused, and count nowhere.")
+        was = "cell was" if shown.refused == 1 else "cells were"
+        said.append(f"{shown.refused:,} {was} refused, and count nowhere.")
     if helping:
         context, best = max(helping, key=lambda pair: _standing_out(pair[1]))
         said.append(

@@ -159,4 +159,5 @@
     $("context").addEventListener("change", front);
     front();
   }
+  document.documentElement.dataset.ready = "";
 })();
