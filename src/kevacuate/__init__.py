@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
     from kevacuate.sweeps.sweep import Swept, collect, sweep
 
@@ -54,6 +55,7 @@ __all__ = [
     "POLICIES",
     "Comparison",
     "CoreSnapshot",
+    "Fleet",
     "Holders",
     "ImportOptions",
     "KevacuateError",
@@ -78,6 +80,7 @@ __all__ = [
     "doctor",
     "explain",
     "export",
+    "fleet",
     "holders",
     "import_recording",
     "info",
@@ -102,6 +105,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
+    "Fleet": "sweeps.fleet",
     "Holders": "measure.holders",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
@@ -125,6 +129,7 @@ _HOMES = {
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "fleet": "sweeps.fleet",
     "holders": "capture.holders",
     "import_recording": "recording.importers",
     "info": "observe.info",

@@ -41,6 +41,7 @@ COMMANDS = {
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "triage": "Say whether a machine fragments: of a log, /proc or recording.",
+    "fleet": "Many machines: which fragment, and which to record in full?",
     "info": "Say what a recording holds and how good it is.",
     "import": "Make a recording of a trace that another tool wrote.",
     "export": "Write a recording's events in another tool's format.",

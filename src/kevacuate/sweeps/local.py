@@ -8,12 +8,9 @@ runs of one demand and seed, in order, one run ahead of what a worker is at.
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
-import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +21,7 @@ from kevacuate.recording import Recording
 from kevacuate.runs.compare import STATE_BYTES
 from kevacuate.sweeps.bench import HELD_ROWS
 from kevacuate.sweeps.cells import Cell, Source
+from kevacuate.sweeps.processes import LineProcess
 from kevacuate.sweeps.progress import Pace
 from kevacuate.sweeps.store import Store
 
@@ -68,66 +66,17 @@ def workers_for_sweep(demands: Sequence[Source], cells: int) -> int:
     return max(1, min(cells, len(os.sched_getaffinity(0)), room // each))
 
 
-class _Worker:
+class _Worker(LineProcess):
     """A worker's process, and what it was told and has not done."""
 
     def __init__(self, store: Store, hands: str) -> None:
-        path = os.pathsep.join(p for p in sys.path if p)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kevacuate.sweeps.worker", str(store.path.absolute()), hands],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._in, self.out = self.process.stdin, self.process.stdout
+        super().__init__("kevacuate.sweeps.worker", [str(store.path.absolute()), hands])
         self.todo: deque[Named] = deque()
-        self.dismissed = self.spoke = False
-        self._rest = b""
 
     def give(self, run: list[Named]) -> None:
         """Tell it of cells; if it has died, they are :attr:`todo` all the same."""
         self.todo.extend(run)
-        with suppress(BrokenPipeError):
-            self._in.write(json.dumps({"cells": [cell.to_json() for _, cell in run]}).encode() + b"\n")
-
-    def heard(self) -> list[dict[str, object]] | None:
-        """What it has said since; None if it is gone."""
-        data = os.read(self.out.fileno(), 1 << 16)
-        if not data:
-            return None
-        self.spoke = True
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines]
-
-    def dismiss(self) -> None:
-        """No more cells: it ends after those that it was told."""
-        self.dismissed = True
-        with suppress(OSError):
-            self._in.close()
-
-    def deaf(self) -> None:
-        """Nobody listens any more: it ends after the cell that it is at, whose result it keeps."""
-        self.dismiss()
-        with suppress(OSError):
-            self.out.close()
-
-    def gone(self) -> str:
-        """Wait for its end, and say how it ended."""
-        with suppress(OSError):
-            self._in.close()
-        code = self.process.wait()
-        self.out.close()
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-
-    def end(self) -> None:
-        """End it now."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.gone()
+        self.tell(cells=[cell.to_json() for _, cell in run])
 
 
 class LocalHands:
@@ -185,12 +134,7 @@ class LocalHands:
 
     def _begin(self, selector: selectors.BaseSelector) -> None:
         """Begin a worker."""
-        try:
-            worker = _Worker(self._store, self._hands)
-        except OSError as error:
-            raise KevacuateError(
-                f"A worker cannot be begun: {error.strerror or error}; try fewer --workers."
-            ) from None
+        worker = _Worker(self._store, self._hands)
         self._workers.append(worker)
         selector.register(worker.out, selectors.EVENT_READ, worker)
 

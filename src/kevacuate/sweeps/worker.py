@@ -8,8 +8,6 @@ cell that it is at. Signals from a terminal are its parent's to answer.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from typing import Any
 
@@ -17,22 +15,8 @@ from kevacuate.compiling import when_compiling
 from kevacuate.errors import KevacuateError
 from kevacuate.sweeps.bench import Bench, Unable
 from kevacuate.sweeps.cells import Cell
+from kevacuate.sweeps.processes import Lines
 from kevacuate.sweeps.store import Store
-
-
-class _Out:
-    """Lines of JSON on what was standard output; what else prints goes to standard error."""
-
-    def __init__(self) -> None:
-        self._file = os.fdopen(os.dup(1), "wb", buffering=0)
-        os.dup2(2, 1)
-
-    def say(self, **values: Any) -> None:
-        """One line; the process ends where nobody listens any more."""
-        try:
-            self._file.write(json.dumps(values).encode() + b"\n")
-        except BrokenPipeError:
-            os._exit(0)
 
 
 def one(bench: Bench, store: Store, cell: Cell) -> dict[str, Any]:
@@ -51,11 +35,11 @@ def one(bench: Bench, store: Store, cell: Cell) -> dict[str, Any]:
 
 def main() -> None:
     """Work until the input ends."""
-    out, store, bench = _Out(), Store(sys.argv[1], make=False), Bench(sys.argv[2])
-    with when_compiling(lambda: out.say(compiling=True)):
-        for line in sys.stdin.buffer:
-            for values in json.loads(line)["cells"]:
-                out.say(**one(bench, store, Cell.of_json(values)))
+    lines, store, bench = Lines(), Store(sys.argv[1], make=False), Bench(sys.argv[2])
+    with when_compiling(lambda: lines.say(compiling=True)):
+        for told in lines.told():
+            for values in told["cells"]:
+                lines.say(**one(bench, store, Cell.of_json(values)))
 
 
 if __name__ == "__main__":
