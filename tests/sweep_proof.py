@@ -130,7 +130,7 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
         hands = ["--scheduler", dask.address]
     sweep = subprocess.Popen([*SWEEP, str(grid), "--store", str(store), *hands], **QUIET)
     try:
-        goal = min(count(store) + rng.randrange(5, 25), CELLS - 10)
+        goal = min(count(store) + rng.randrange(1, 7), CELLS - 10)
         while sweep.poll() is None and count(store) < goal:
             time.sleep(0.02)
         time.sleep(rng.random() * 0.2)
@@ -140,7 +140,7 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
         os.kill(victim, signal.SIGKILL)
         at = count(store)
         if target == "worker":  # the sweep goes on by itself; it is ended to let the next kill come
-            while sweep.poll() is None and count(store) < at + 3:
+            while sweep.poll() is None and count(store) <= at:
                 time.sleep(0.02)
             sweep.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):

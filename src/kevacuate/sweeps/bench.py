@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import time
+from copy import copy
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from kevacuate.runs.replay import demand_while_compiling, replay
 from kevacuate.runs.variation import Variation
 from kevacuate.sweeps.cells import Cell, canonical, code_of, demand_digest, model_version
 from kevacuate.sweeps.columns import FIGURES
+from kevacuate.sweeps.demands import open_demand
 
 HELD_ROWS = 1 << 22
 """A demand of at most so many rows is held in memory, at 36 bytes each; a larger one is read anew by every replay."""
@@ -54,7 +56,9 @@ def held(demand: Demand) -> Demand:
     rows = DemandChunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
     for column in rows:
         column.flags.writeable = False
-    return Demand(demand.start_objects, lambda _: iter([rows]), demand.kinds, demand.quality, demand.spans)
+    made = copy(demand)
+    made._chunks = lambda _: iter([rows])
+    return made
 
 
 class Bench:
@@ -80,7 +84,7 @@ class Bench:
             return self._recording
         self._digest, self._recording, self._demand = "", None, None
         try:
-            recording = Recording.open(cell.source.path)
+            recording = open_demand(cell.source.path)
             digest = demand_digest(recording)
         except (KevacuateError, OSError) as error:
             raise Absent(str(error)) from None

@@ -20,6 +20,7 @@ from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
+from kevacuate.sweeps.demands import open_demand
 from kevacuate.sweeps.experiment import Experiment
 
 ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "runs")
@@ -143,7 +144,7 @@ def sources(experiment: Experiment) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for path in experiment.recordings:
-        digest = demand_digest(Recording.open(path))
+        digest = demand_digest(open_demand(path))
         found.setdefault(digest, Source(str(path.absolute()), digest, path.name))
     return list(found.values())
 

@@ -17,10 +17,10 @@ from contextlib import suppress
 from itertools import groupby
 
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import Recording
 from kevacuate.runs.compare import STATE_BYTES
 from kevacuate.sweeps.bench import HELD_ROWS
 from kevacuate.sweeps.cells import Cell, Source
+from kevacuate.sweeps.demands import open_demand
 from kevacuate.sweeps.processes import LineProcess
 from kevacuate.sweeps.progress import Pace
 from kevacuate.sweeps.store import Store
@@ -58,7 +58,7 @@ def workers_for_sweep(demands: Sequence[Source], cells: int) -> int:
     """As many workers as there are cores to use, and as fit into half of this machine's memory with its largest demand."""
     largest = 0
     for source in demands:
-        zones = Recording.open(source.path, verify=False).machine.zones
+        zones = open_demand(source.path).machine.zones
         pages = max((zone.start_pfn + zone.spanned for zone in zones), default=0)
         largest = max(largest, pages * STATE_BYTES)
     room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
