@@ -60,6 +60,11 @@ def t_share(t: float, freedom: float) -> float:
     return 1.0 - tail if t > 0 else tail
 
 
+def f_tail(f: float, first: float, second: float) -> float:
+    """The share of Fisher's F with *first* and *second* degrees of freedom that lies above *f* (Abramowitz and Stegun 26.6.2)."""
+    return _beta_share(second / (second + first * max(f, 0.0)), second / 2.0, first / 2.0)
+
+
 @lru_cache(maxsize=1024)
 def t_quantile(share: float, freedom: float) -> float:
     """The value of Student's t below which *share* (0.5 to 1, exclusive) of it lies, by halving."""

@@ -29,7 +29,7 @@ HEADS = {
 """The rows that decide, as they are called where there is little room."""
 
 
-def _cell(row: TriedRow) -> Text:
+def judged_cell(row: TriedRow) -> Text:
     """The change of a row, starred where it is told apart."""
     said = change(row.base, row.mean)
     if not row.judged:
@@ -58,7 +58,7 @@ def tuned_table(tuned: Tuned) -> Table:
         table.add_column(HEADS[row], justify="right")
     table.add_column("paid")
     for one in tuned.tried:
-        cells = {row.id: _cell(row) for row in one.rows}
+        cells = {row.id: judged_cell(row) for row in one.rows}
         said = Text(one.verdict, style="bold" if one.helps else "")
         table.add_row(one.setting, said, *(cells.get(row, Text()) for row in shown), paid_words(one))
     return table
