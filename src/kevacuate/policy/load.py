@@ -210,7 +210,7 @@ def check(file: HooksFile) -> None:
     """
     policy = file.policy
     space: dict[str, Any] = policy._space  # type: ignore[attr-defined]
-    fields = {"nr_pageblocks": 0, **{name: found.length for name, found in policy.declared.items()}}
+    fields = {"nr_pageblocks": 0, **{name: one.length for name, one in policy.declared.items() if one.words}}
     knobs = {"nr_pageblocks"} | {name for name, found in policy.declared.items() if found.sort == "knob"}
     for name in policy.declared:
         if name in HOOKS or hasattr(Hooks, name):
@@ -224,18 +224,7 @@ def check(file: HooksFile) -> None:
     )
     used: set[str] = set()
     for hook in file.hooks:
-        takes, wanted = (
-            len(file.methods[hook].args.args),
-            len(inspect.signature(getattr(Hooks, hook)).parameters),
-        )
-        if takes != wanted:
-            raise file.wrong(file.methods[hook].lineno, hook, arity_words(hook, takes, wanted))
-        if file.methods[hook].args.args[1].arg != "s":
-            raise file.wrong(file.methods[hook].lineno, hook, "needs s as its second argument")
-        if hook not in EVENTS and not ends(file.methods[hook].body):
-            raise file.wrong(
-                file.methods[hook].lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}"
-            )
+        check_form(file, hook)
         for name, function in file.reached(hook).items():
             used.add(name)
             faults: list[Fault] = list(checker.faults(function, method=name.startswith("self.")))
@@ -250,6 +239,24 @@ def check(file: HooksFile) -> None:
         )
     if not file.hooks:
         raise KevacuateError(f"{file.path}: {file.name} has no hook: give it one of {', '.join(HOOKS)}.")
+
+
+def check_form(file: HooksFile, hook: str) -> None:
+    """Refuse a hook with other arguments than it is given, or without an answer.
+
+    Raises
+    ------
+    KevacuateError
+        What is wrong.
+    """
+    method = file.methods[hook]
+    takes, wanted = len(method.args.args), len(inspect.signature(getattr(Hooks, hook)).parameters)
+    if takes != wanted:
+        raise file.wrong(method.lineno, hook, arity_words(hook, takes, wanted))
+    if method.args.args[1].arg != "s":
+        raise file.wrong(method.lineno, hook, "needs s as its second argument")
+    if hook not in EVENTS and not ends(method.body):
+        raise file.wrong(method.lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}")
 
 
 def check_bases(file: HooksFile) -> None:
