@@ -48,6 +48,9 @@ GROUP = "kevacuate.policies"
 
 TOO_DEEP = "nested too deeply"
 
+MOST_WAYS = 10_000
+"""Calls of the file's functions in a hook, those in what it calls counted each time."""
+
 MOST_TOLD = 160
 """Characters of an exception's text that are passed on."""
 
@@ -147,20 +150,24 @@ class HooksFile:
         Raises
         ------
         KevacuateError
-            They call each other in a circle.
+            They call each other in a circle, or in too many ways: each of those may become machine code of its own.
         """
         found: dict[str, ast.FunctionDef] = {}
+        ways: dict[str, int] = {}
 
-        def visit(name: str, above: tuple[str, ...]) -> None:
+        def visit(name: str, above: tuple[str, ...]) -> int:
             table = self.methods if name.startswith("self.") else self.functions
             function = table.get(name.removeprefix("self."))
             if function is None:
-                return
+                return 0
             if name in above:
                 raise self.wrong(function.lineno, hook, f"calls {name} in a circle, which has no end")
-            found[name] = function
-            for inner in called_names(function):
-                visit(inner, (*above, name))
+            if name not in ways:
+                found[name] = function
+                ways[name] = 1 + sum(visit(inner, (*above, name)) for inner in called_names(function))
+            if ways[name] > MOST_WAYS:
+                raise self.wrong(function.lineno, hook, f"reaches {name} in more than {MOST_WAYS:,} calls of calls")
+            return ways[name]
 
         visit(f"self.{hook}", ())
         return found
