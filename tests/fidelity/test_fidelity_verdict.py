@@ -389,7 +389,10 @@ def test_a_change_that_kernels_would_have_missed_after_correction_is_not_false()
     """Nine rows without an effect beside it: the same change would be false of one row alone."""
     column = Column("end_mixed", "mixed", "end.mixed_blocks")
     others = [Column(f"other_{i}", "other") for i in range(9)]
-    sides = [Sides(column, LOW, LOW)], [Sides(column, [value + 2 for value in LOW], [value + 4.5 for value in LOW])]
+    sides = (
+        [Sides(column, LOW, LOW)],
+        [Sides(column, [value + 2 for value in LOW], [value + 4.5 for value in LOW])],
+    )
     more = [Sides(other, LOW, [0.0] * 8) for other in others]
     told = {row.column: row for row in effect_rows("evacuate", sides[0] + more, sides[1] + more)}
     row = told["end_mixed"]

@@ -88,7 +88,9 @@ def test_what_can_be_found_depends_on_how_much_is_tried() -> None:
     effect = findable(12, len(ROWS), SCREENED, LEAST_TESTED)
     assert findable(12, 5, SCREENED, 60) < findable(12, 5, SCREENED, 20) < effect
     assert findable(12, len(ROWS), 2 * SCREENED, LEAST_TESTED) < effect - 0.1
-    assert effect > max(tuned._findable(FIGURES["normal"], 12, len(ROWS), SCREENED, LEAST_TESTED, FINALISTS), 2.5)
+    assert effect > max(
+        tuned._findable(FIGURES["normal"], 12, len(ROWS), SCREENED, LEAST_TESTED, FINALISTS), 2.5
+    )
     assert findable(3, 5, SCREENED, 20) < findable(40, 5, SCREENED, 20)
 
 

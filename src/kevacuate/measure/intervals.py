@@ -106,7 +106,7 @@ def t_power(apart: float, limit: float, freedom: float) -> float:
 
 @lru_cache(maxsize=1024)
 def seen_errors(level: float, freedom: float) -> float:
-    """How many standard errors means have to lie apart for a two-sided t test at *level* to see that with a probability of POWER."""
+    """Standard errors that means have to lie apart for a two-sided t test at *level* to see it with a probability of POWER."""
     limit = t_quantile(1 - level / 2, freedom)
     varies = sqrt(1.0 + limit * limit / (2.0 * freedom))
     apart = limit + _NORMAL_POWER * varies

@@ -154,7 +154,7 @@ class Tuned:
 
 
 def gain(base: Sequence[float], own: Sequence[float], direction: Direction, deviation: float) -> float:
-    """By how many standard errors a row is better, if figures vary by at least *deviation*; infinite where they do not and it is."""
+    """By how many standard errors a row is better; figures vary by *deviation* at least. Infinite where nothing varies."""
     apart = mean(own) - mean(base) if direction is Direction.HIGHER else mean(base) - mean(own)
     error = sqrt(sum(max(spread(group) or 0.0, deviation) ** 2 / len(group) for group in (base, own)))
     return apart / error if error else inf * apart if apart else 0.0
@@ -176,7 +176,8 @@ def screen(base: Table, candidates: Sequence[Table], most: int = FINALISTS) -> l
     ]
     varies = {row: common_deviation([base[row], *(own[row] for own in candidates)]) for row in base}
     gains = {
-        i: [gain(base[row], candidates[i][row], _direction(row), varies[row]) for row in base] for i in changed
+        i: [gain(base[row], candidates[i][row], _direction(row), varies[row]) for row in base]
+        for i in changed
     }
     return sorted(changed, key=lambda i: (min(gains[i]) <= -CLEAR, -max(gains[i]), i))[:most]
 
@@ -241,7 +242,9 @@ _Drawn = Callable[[np.random.Generator, tuple[int, ...]], npt.NDArray[np.float64
 
 FIGURES: dict[str, _Drawn] = {
     "normal": lambda rng, size: rng.normal(size=size),
-    "counts": lambda rng, size: (rng.negative_binomial(1, 0.2, size) - 4.0) / sqrt(20.0),
+    "counts": lambda rng, size: np.asarray(
+        (rng.negative_binomial(1, 0.2, size) - 4.0) / sqrt(20.0), np.float64
+    ),
     "skewed": lambda rng, size: (rng.lognormal(0.0, 1.2, size) - exp(0.72)) / sqrt(exp(2.88) - exp(1.44)),
 }
 """Shapes that :func:`findable` takes figures to have, each of standard deviation 1."""
@@ -304,12 +307,10 @@ def findable(candidates: int, rows: int, screened: int, tested: int, finalists: 
     """The gain, in standard deviations, of one row of one setting that POWER of such tunings would find, screening included.
 
     Found by drawing tunings: rows are independent, and the other settings without an effect. It is the largest of FIGURES:
-    figures of the other shapes are found more often, and POWER is the least. The finalists' rows are held to the first step of Holm's correction,
-    as far as the permutation test can spend it, by the t test, which stands for it.
+    figures of the other shapes are found more often, and POWER is the least. The finalists' rows are held to the first step of
+    Holm's correction, as far as the permutation test can spend it, by the t test, which stands for it.
     """
-    return max(
-        _findable(drawn, candidates, rows, screened, tested, finalists) for drawn in FIGURES.values()
-    )
+    return max(_findable(drawn, candidates, rows, screened, tested, finalists) for drawn in FIGURES.values())
 
 
 def findable_changes(
