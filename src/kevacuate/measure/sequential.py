@@ -13,9 +13,8 @@ So without any effect some row is called in at most LEVEL of comparisons. Both a
 move together, make the true rate smaller.
 
 What a row that was not called could have shown is its power: the least change that four of five such comparisons would call. It
-is that of the t test at the level of the last look, which of few replays the permutation test cannot spend whole
-(:func:`kevacuate.measure.permutation.spendable`). Of figures that are normal it is the measured one; of skewed ones more is
-called than is said.
+is that of the t test at the level of the last look. Of few replays the permutation test cannot spend that whole
+(:func:`kevacuate.measure.permutation.spendable`). It is the measured power of normal figures; of skewed ones more is called.
 """
 
 from __future__ import annotations

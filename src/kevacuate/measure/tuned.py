@@ -154,7 +154,7 @@ class Tuned:
 
 
 def gain(base: Sequence[float], own: Sequence[float], direction: Direction, deviation: float) -> float:
-    """By how many standard errors a row is better, figures varying by at least *deviation*; infinite if they do not and it is."""
+    """By how many standard errors a row is better; figures vary by *deviation* at least. Infinite where nothing varies."""
     apart = mean(own) - mean(base) if direction is Direction.HIGHER else mean(base) - mean(own)
     error = sqrt(sum(max(spread(group) or 0.0, deviation) ** 2 / len(group) for group in (base, own)))
     return apart / error if error else inf * apart if apart else 0.0
@@ -187,19 +187,15 @@ def _direction(row: str) -> Direction:
     return DECIDING[row].direction if row in DECIDING else Direction.LOWER
 
 
-def tested_rows(base: Table, others: Sequence[Table]) -> dict[tuple[str, int], float]:
-    """p of each row of each of the others, by row and number; rows that never vary are left out."""
-    return {
-        (row, i): permutation_p(base[row], own[row])
-        for i, own in enumerate(others)
-        for row in base
-        if row in own and len({*base[row], *own[row]}) > 1
-    }
-
-
 def confirmed_rows(base: Table, finalists: Sequence[Table]) -> list[tuple[TriedRow, ...]]:
     """The rows of every finalist, tested together."""
-    corrected = holm(tested_rows(base, finalists))
+    p = {
+        (row, i): permutation_p(base[row], own[row])
+        for i, own in enumerate(finalists)
+        for row in base
+        if len({*base[row], *own[row]}) > 1
+    }
+    corrected = holm(p)
     return [
         tuple(_row(row, base[row], own[row], corrected.get((row, i)), _direction(row)) for row in base)
         for i, own in enumerate(finalists)
@@ -246,7 +242,9 @@ _Drawn = Callable[[np.random.Generator, tuple[int, ...]], npt.NDArray[np.float64
 
 FIGURES: dict[str, _Drawn] = {
     "normal": lambda rng, size: rng.normal(size=size),
-    "counts": lambda rng, size: (rng.negative_binomial(1, 0.2, size).astype(np.float64) - 4.0) / sqrt(20.0),
+    "counts": lambda rng, size: np.asarray(
+        (rng.negative_binomial(1, 0.2, size) - 4.0) / sqrt(20.0), np.float64
+    ),
     "skewed": lambda rng, size: (rng.lognormal(0.0, 1.2, size) - exp(0.72)) / sqrt(exp(2.88) - exp(1.44)),
 }
 """Shapes that :func:`findable` takes figures to have, each of standard deviation 1."""
