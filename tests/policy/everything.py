@@ -183,7 +183,7 @@ class Works(Everything):
     def worker(self, s):
         self.state += self.work(s, self.look(s))
         self.state = (self.state + spent(s)) & 0x7FFFFFFF
-        return 1 + self.draw(200000)
+        return self.draw(12) * 3000000
 
 
 class Turns(Hooks):
