@@ -98,7 +98,8 @@ def _fleet(known: dict[str, Any]) -> list[str]:
     return [
         "## A fleet of 2,000 light recordings\n",
         f"{one['machines'] + one['refused']:,.0f} light recordings were made of spans of real ones.",
-        f"Two processes triaged them in {cpu:.0f} s of CPU time, so in {one['own'] + one['workers'] / 2:.0f} s on two idle cores.",
+        f"Two processes triaged them in {cpu:.0f} s of CPU time.",
+        f"That is {one['own'] + one['workers'] / 2:.0f} s on two idle cores.",
         f"The goal is a minute. On a machine in use it took {one['wall']:.0f} s.",
         f"Peak memory of all three processes together is at most {one['memory'] / 1e6:,.0f} MB.",
         f"{one['clusters']:.0f} clusters were found.\n",

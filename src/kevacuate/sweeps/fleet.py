@@ -185,9 +185,9 @@ def fleet(
     Examples
     --------
     >>> import kevacuate
-    >>> found = kevacuate.fleet("recordings")
-    >>> [pick.machine.name for pick in found.picks]
-    ['my-server.kev']
+    >>> found = kevacuate.fleet(["my-server.kev", "one-cpu.kev"])
+    >>> [machine.name for machine in found.machines], len(found.clusters)
+    (['my-server.kev', 'one-cpu.kev'], 1)
     """
     given = [recordings] if isinstance(recordings, str | Path) else list(recordings)
     most = whole_number("workers", len(os.sched_getaffinity(0)) if workers is None else workers, 1)

@@ -177,7 +177,7 @@ def _front_rows(benefit: str, cost: Sequence[str]) -> None:
 
 
 def show_sweep(store: str | Path, *, benefit: str = BENEFIT, cost: str = "+".join(COST)) -> Shown:
-    """Say what the results of a sweep come to.
+    r"""Say what the results of a sweep come to.
 
     Parameters
     ----------
@@ -199,9 +199,11 @@ def show_sweep(store: str | Path, *, benefit: str = BENEFIT, cost: str = "+".joi
     Examples
     --------
     >>> import kevacuate
-    >>> shown = kevacuate.show_sweep("pool.sweep")
-    >>> shown.contexts[0].base
-    'mainline'
+    >>> from pathlib import Path
+    >>> _ = Path("one.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 1')
+    >>> shown = kevacuate.show_sweep(kevacuate.sweep("one.toml").store)
+    >>> shown.cells, shown.contexts[0].base
+    (1, 'mainline')
     """
     costs = tuple(cost.split("+"))
     _front_rows(benefit, costs)

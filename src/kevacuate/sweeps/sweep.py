@@ -114,7 +114,7 @@ def sweep(
     scheduler: str | None = None,
     progress: Report | None = None,
 ) -> Swept:
-    """Replay every cell of a grid that its store does not have.
+    r"""Replay every cell of a grid that its store does not have.
 
     Parameters
     ----------
@@ -144,9 +144,11 @@ def sweep(
     Examples
     --------
     >>> import kevacuate
-    >>> swept = kevacuate.sweep("pool.toml")
-    >>> swept.missing
-    0
+    >>> from pathlib import Path
+    >>> _ = Path("two.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 2')
+    >>> swept = kevacuate.sweep("two.toml")
+    >>> swept.cells, swept.replayed, swept.missing
+    (2, 2, 0)
     """
     part = None if shard is None else Shard.parse(shard)
     workers = None if workers is None else whole_number("workers", workers, 1, MOST_WORKERS)
@@ -199,7 +201,7 @@ def _hands(
 
 
 def collect(experiment: str | Path, store: str | Path | None = None) -> Swept:
-    """Collect what shards have replayed, and say what of the grid is missing and what replays it.
+    r"""Collect what shards have replayed, and say what of the grid is missing and what replays it.
 
     Parameters
     ----------
@@ -215,6 +217,14 @@ def collect(experiment: str | Path, store: str | Path | None = None) -> Swept:
     ------
     KevacuateError
         As :func:`sweep`.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> from pathlib import Path
+    >>> _ = Path("two.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 2')
+    >>> kevacuate.collect("two.toml").again
+    ('kevacuate sweep two.toml --store two.sweep',)
     """
     grid = _grid(experiment, store)
     grid.store.collect()
