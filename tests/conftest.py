@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from lockstep_counts import TESTS, load, shortfalls, table
 
 settings.register_profile(
@@ -23,6 +24,10 @@ settings.register_profile(
     "explore", derandomize=False, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+if hasattr(providers, "_get_local_constants"):
+    # Hypothesis draws, too, constants of the modules loaded so far: others in each worker. What a run reaches would be luck.
+    providers._get_local_constants = lambda: providers._local_constants
 
 os.environ.pop("COLUMNS", None)  # set for the workers that tests run in; tables would follow it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

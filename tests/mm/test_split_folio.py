@@ -10,6 +10,7 @@ from kevacuate import Machine
 from kevacuate.jit import kernel, pointers
 from kevacuate.mm import constants as k
 from kevacuate.mm.machine import Chunk
+from kevacuate.mm.migrate import put_source_back
 from kevacuate.mm.split_folio import split_folio
 
 BLOCK_ORDER = 6
@@ -21,6 +22,11 @@ PART = -4  # of a shadow that is a page of the folio of one before it
 @kernel
 def split(sa, pfn, mode):  # type: ignore[no-untyped-def]
     return split_folio(pointers(sa), pfn, mode)
+
+
+@kernel
+def put_back(sa, cpu, pfn):  # type: ignore[no-untyped-def]
+    return put_source_back(pointers(sa), cpu, pfn)
 
 
 def isolated(order: int = 3, **attrs: bool) -> tuple[Machine, Chunk]:
@@ -51,6 +57,22 @@ def test_a_split_folio_s_object_has_its_pages_one_by_one(order: int) -> None:
     machine.drain()
     assert machine.state.view.zone[0].nr_free_pages == free + (1 << order)
     assert (machine.state.obj == -1).all()
+    machine.check()
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_a_part_that_waits_is_put_back_or_freed_if_its_owner_let_go_of_it(freed: bool) -> None:
+    machine, chunk = isolated(1)
+    free = machine.state.view.zone[0].nr_free_pages
+    first = chunk.pfn
+    assert split(machine.state, first, k.MIGRATE_ASYNC)
+    if freed:
+        machine.free(chunk)
+    put = [put_back(machine.state, 0, first + i) for i in range(2)]
+    assert put == ([0, 0] if freed else [1, 1])
+    machine.drain()
+    assert machine.state.view.zone[0].nr_free_pages == free + 2 * freed
+    assert machine.state.view.zone[0].nr_isolated == 0
     machine.check()
 
 

@@ -42,7 +42,7 @@ def migrate_batch(m: Machine, pfn: int) -> int:
     m.policy.cost += (found.cursor - pfn) * m.config.scan_ns + found.nr * m.config.isolate_ns
     if not found.pages:
         return 0
-    _, moved, rest = migrate_pages(m, zone, found.pages)
+    _, moved, rest, _ = migrate_pages(m, zone, found.pages)
     putback_movable_pages(m, rest)
     m.policy.cost += found.nr * m.config.migrate_ns
     m.reached["policy: batch migrated"] += 1

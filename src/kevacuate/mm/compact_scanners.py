@@ -14,13 +14,13 @@ from kevacuate.mm.buddy import (
     del_page_from_free_list,
     free_list,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
     move_freepages_block,
     page_zone,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lists import list_add, list_add_tail
 from kevacuate.mm.log import log_list
+from kevacuate.mm.regions import note_content
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
@@ -92,6 +92,8 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
     del_page_from_free_list(s, z, pfn, order, mt)
     account_freepages(s, z, -(1 << order), mt)
     s.meta[pfn] = k.CHUNK_COMPACT << 4 | order
+    if s.cfg.region_order:
+        note_content(s, pfn, order, k.MIGRATE_MOVABLE)
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order - 1:
         page = pfn

@@ -147,6 +147,9 @@ ALLOC_NOFRAGMENT = 0x100
 ALLOC_HIGHATOMIC = 0x200
 ALLOC_TRYLOCK = 0x400
 ALLOC_KSWAPD = 0x800
+ALLOC_CHEAP = (
+    0x1000  # the model's own: the request has a cheap fallback (mm/page_alloc.py, has_cheap_fallback)
+)
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
 
 # Modes of __rmqueue.
@@ -349,5 +352,30 @@ DO_SHRINK_SLAB = 2
 FOR_A_POLICY = (
     4  # what L_COMPACT_BEGIN says of compaction for a policy; 0: kcompactd's, else 1 + a direct one's mode
 )
+REGIONS = 1 << 40
+"""The bit of cfg.hooks that says that regions are kept (mm/regions.py): not a hook of a policy, but looked at where some are."""
+
+# How full a region is, by how many of its pageblocks are free: none, shares below three cut-offs, the rest, all.
+REGION_FULL = 0
+REGION_ALMOST_EMPTY = 4
+REGION_EMPTY = 5
+NR_FULLNESS = 6
+FULLNESS_NAMES = ("full", "mostly_full", "half_full", "mostly_empty", "almost_empty", "empty")
+REGION_AUTO = -1
+
+# Passes of __rmqueue over regions (mm/region_passes.py): which gave a page.
+PASS_1 = 0
+PASS_2 = 1
+PASS_2B = 2
+PASS_2C = 3
+PASS_2D = 4
+PASS_3 = 5
+PASS_CLEAN = 6
+PASS_SHARED = 7
+PASS_RESERVE = 8
+NR_PASSES = 9
+PASS_NAMES = ("1", "2", "2b", "2c", "2d", "3", "clean", "shared", "reserve")
+NR_REGION_ZONES = 32  # zones that a machine may have
+
 HOOK_FAILED = -(1 << 62)
 """What stands for the answer of a hook that failed: mainline's is taken."""

@@ -20,21 +20,25 @@ def unaccount_isolated(s: View, pfn: int, order: int) -> None:
 
 
 @part
-def put_source_back(s: View, cpu: int, pfn: int) -> None:
-    """putback_movable_pages for one folio."""
-    order = s.meta[pfn] & 15
-    unaccount_isolated(s, pfn, order)
-    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
-    if s.link[2 * pfn + 1] & k.ATTR_LRU:
-        folio_add_lru(s, cpu, pfn, order)
-
-
-@part
 def free_isolated(s: View, cpu: int, pfn: int) -> None:
     """Free a folio whose owner let go of it while it was isolated."""
     order = s.meta[pfn] & 15
     unaccount_isolated(s, pfn, order)
     free_frozen_pages(s, cpu, pfn, order)
+
+
+@part
+def put_source_back(s: View, cpu: int, pfn: int) -> int:
+    """putback_movable_pages for one folio; one that its owner let go of meanwhile is freed. Returns the pages put back."""
+    if s.link[2 * pfn + 1] & k.ATTR_FREED:
+        free_isolated(s, cpu, pfn)
+        return 0
+    order = s.meta[pfn] & 15
+    unaccount_isolated(s, pfn, order)
+    s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    if s.link[2 * pfn + 1] & k.ATTR_LRU:
+        folio_add_lru(s, cpu, pfn, order)
+    return 1 << order
 
 
 @part

@@ -17,6 +17,7 @@ from kevacuate.mm.log import log_event
 from kevacuate.mm.page_free import prep_new_page
 from kevacuate.mm.pcp import rmqueue_pcplist_pop
 from kevacuate.mm.slowpath import alloc_pages_slowpath
+from kevacuate.mm.slowpath_flags import cheap_flag
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 from kevacuate.mm.writeback import noted
 
@@ -38,26 +39,41 @@ def gfp_migratetype(s: View, order: int, mt: int, gfp: int) -> int:
 def alloc_flags_nofragment(s: View, node: int, gfp: int, first: int) -> int:
     """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone than that at *first* can take the fallback (:3742)."""
     alloc_flags = gfp & k.GFP_KSWAPD_RECLAIM
-    if not s.cfg.zone_dma32:
-        return alloc_flags
-    if s.cfg.defrag_mode:
-        return alloc_flags | k.ALLOC_NOFRAGMENT
+    if s.cfg.nofragment_apart:
+        return alloc_flags | nofragment_apart(s, node, gfp, first)
+    return alloc_flags | nofragment_of_zones(s, node, first)
+
+
+@part(inline=True)
+def nofragment_of_zones(s: View, node: int, first: int) -> int:
+    """ALLOC_NOFRAGMENT if the zone at *first* is ZONE_NORMAL and a lower one is populated."""
     pgdat = s.node[node]
     count = pgdat.nr_zonelist
     if first >= count:
-        return alloc_flags
+        return 0
     preferred = pgdat.zonelist[first]
     if s.zone[preferred].index != k.ZONE_NORMAL:
-        return alloc_flags
+        return 0
     if s.cfg.nr_nodes == 1:
-        return alloc_flags | k.ALLOC_NOFRAGMENT
+        return k.ALLOC_NOFRAGMENT
     for i in range(count):
         z = pgdat.zonelist[i]
         zone = s.zone[z]
         same_node = zone.node == s.zone[preferred].node
         if same_node and zone.index == k.ZONE_DMA32:
-            return alloc_flags | k.ALLOC_NOFRAGMENT
-    return alloc_flags
+            return k.ALLOC_NOFRAGMENT
+    return 0
+
+
+@part(cold=True)
+def nofragment_apart(s: View, node: int, gfp: int, first: int) -> int:
+    """The same where there is no ZONE_DMA32, under defrag_mode, and where requests with a cheap fallback are told apart."""
+    alloc_flags = cheap_flag(s, gfp)
+    if not s.cfg.zone_dma32:
+        return alloc_flags
+    if s.cfg.defrag_mode:
+        return alloc_flags | k.ALLOC_NOFRAGMENT
+    return alloc_flags | nofragment_of_zones(s, node, first)
 
 
 @part(inline=True)

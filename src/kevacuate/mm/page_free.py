@@ -10,6 +10,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked
 from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isolated
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
+from kevacuate.mm.regions import note_part
 from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.unmovable import MOVES, unmovable_freed
 from kevacuate.mm.workingset import refault
@@ -105,6 +106,8 @@ def halve_chunk(s: View, pfn: int, obj: int) -> None:
             mod_isolated(s, pfn, attr, -(1 << order))
         attr &= k.ATTR_MIGRATED
     s.meta[upper] = k.CHUNK_ALLOC << 4 | order
+    if s.cfg.region_order:
+        note_part(s, pfn, upper)
     s.link[2 * upper] = obj
     s.link[2 * upper + 1] = attr
     if obj >= 0:

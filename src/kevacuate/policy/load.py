@@ -166,7 +166,9 @@ class HooksFile:
                 found[name] = function
                 ways[name] = 1 + sum(visit(inner, (*above, name)) for inner in called_names(function))
             if ways[name] > MOST_WAYS:
-                raise self.wrong(function.lineno, hook, f"reaches {name} in more than {MOST_WAYS:,} calls of calls")
+                raise self.wrong(
+                    function.lineno, hook, f"reaches {name} in more than {MOST_WAYS:,} calls of calls"
+                )
             return ways[name]
 
         visit(f"self.{hook}", ())
