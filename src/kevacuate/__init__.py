@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kevacuate.capture.vmcore_state import CoreSnapshot
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
+    from kevacuate.measure.ablated import Ablation
     from kevacuate.measure.fidelity import Verification
     from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
@@ -42,11 +43,15 @@ if TYPE_CHECKING:
     from kevacuate.reports.page.write import report
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
+    from kevacuate.runs.ablate import ablate
     from kevacuate.runs.compare import compare
     from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.sweeps.fleet import Fleet, fleet
+    from kevacuate.sweeps.shown import Shown, show_sweep
+    from kevacuate.sweeps.sweep import Swept, collect, sweep
     from kevacuate.workload.describe import Workload
     from kevacuate.workload.opening import open_recording as open
     from kevacuate.workload.stream import generate_recording as generate
@@ -54,8 +59,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLICIES",
+    "Ablation",
     "Comparison",
     "CoreSnapshot",
+    "Fleet",
     "Holders",
     "ImportOptions",
     "KevacuateError",
@@ -65,13 +72,17 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Shown",
     "Story",
     "Survey",
+    "Swept",
     "Tuned",
     "Verification",
     "Workload",
     "__version__",
+    "ablate",
     "build_demand",
+    "collect",
     "compare",
     "compare_recorded",
     "conclusion",
@@ -79,6 +90,7 @@ __all__ = [
     "explain",
     "export",
     "fit",
+    "fleet",
     "generate",
     "holders",
     "import_recording",
@@ -92,8 +104,10 @@ __all__ = [
     "replay",
     "report",
     "save",
+    "show_sweep",
     "snapshot",
     "summary",
+    "sweep",
     "triage",
     "triage_live",
     "tune",
@@ -101,8 +115,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Ablation": "measure.ablated",
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
+    "Fleet": "sweeps.fleet",
     "Holders": "measure.holders",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
@@ -112,11 +128,15 @@ _HOMES = {
     "Recording": "recording",
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
+    "Shown": "sweeps.shown",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
+    "Swept": "sweeps.sweep",
     "Tuned": "measure.tuned",
     "Verification": "measure.fidelity",
+    "ablate": "runs.ablate",
     "build_demand": "demand.build",
+    "collect": "sweeps.sweep",
     "compare": "runs.compare",
     "compare_recorded": "observe.outcomes",
     "conclusion": "reports.comparison.conclusion",
@@ -124,6 +144,7 @@ _HOMES = {
     "explain": "reports.story.explain",
     "export": "reports.export",
     "fit": "runs.fit",
+    "fleet": "sweeps.fleet",
     "generate": "workload.stream",
     "holders": "capture.holders",
     "import_recording": "recording.importers",
@@ -135,8 +156,10 @@ _HOMES = {
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
+    "sweep": "sweeps.sweep",
     "triage": "observe.files.door",
     "triage_live": "capture.record",
     "tune": "runs.tune",

@@ -16,6 +16,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.regions import note_joined
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
@@ -138,19 +139,24 @@ def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
     s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    if s.cfg.region_order:
+        note_joined(s, pfn, order, arrives)
     free_pages(s, cpu, pfn)
     return True
 
 
 @part(inline=True)
 def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
-    """Prefetch what the free *ahead* rows from here will touch, and the object entry one further step away."""
+    """Prefetch what the free or the use *ahead* rows from here will touch, and the object entry one further step away."""
     far = d.obj[i + 2 * ahead] + 0
     prefetch(s.obj, max(far, 0))
-    if d.op[i + ahead] == ob.OP_FREE:
+    op = d.op[i + ahead]
+    if op == ob.OP_FREE or op == ob.OP_ACCESS:
         pfn = max(s.obj[d.obj[i + ahead]] + 0, 0)
         prefetch(s.meta, pfn)
         prefetch(s.link, 2 * pfn)
+        if op == ob.OP_ACCESS:
+            prefetch(s.lru, 2 * (s.cfg.lru_first + d.obj[i + ahead]))
 
 
 @part(cold=True)

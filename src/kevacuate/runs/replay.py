@@ -16,12 +16,13 @@ from kevacuate.demand import objects as ob
 from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import beside
+from kevacuate.jit import beside, is_kept
 from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.held_states import held_states
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
@@ -46,6 +47,7 @@ from kevacuate.runs.loop import (
     STOP_SAMPLE,
     check_rows,
     compile_loop,
+    one_block,
     replay_rows,
 )
 from kevacuate.runs.loop_choice import choose_loop
@@ -358,11 +360,23 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
-def demand_while_compiling(recording: Recording) -> Demand:
-    """The recording's demand, its rows read once, while another process compiles the loop if need be."""
-    with beside(compile_loop, replay_rows):
+def compile_rest() -> None:
+    """Have what a replay calls besides its loop compiled: run it on a machine of one pageblock, without rows."""
+    state = one_block()
+    entry.late_initcall(state, 1)
+    moment(state)
+    check_rows(NO_ROWS, 1, 0, 0, 0, 0, -1)
+
+
+def demand_while_compiling(
+    recording: Recording, work: Callable[[], Any] = compile_loop, loop: Any = replay_rows
+) -> Demand:
+    """The recording's demand, its rows read once; if *loop* is not kept, another process has it compiled by *work* meanwhile."""
+    with beside(work, loop):
         demand = build_demand(recording)
         _ = demand.span
+        if not is_kept(check_rows):
+            compile_rest()
     return demand
 
 
