@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -280,7 +281,7 @@ class Replay:
             "policy": self.policy.spec,
             "policy_rows": rows_told(self.policy.hooks),
             "skip_bits": self.policy.skip_bits,
-            "evacuation": asdict(evacuation),
+            "evacuation": json.loads(json.dumps(asdict(evacuation))),  # lists as a file has them, no tuples
             "page_kinds": asdict(self.demand.kinds),
             "loop": {"wanted": self.options.loop, "ran": self.loop.name, "why": self.loop.why},
             "options": options,
