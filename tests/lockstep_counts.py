@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 69
+SHARDS = 83
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -60,6 +60,23 @@ REQUIRED = (
     "evacuation ended: 4 nothing isolated",
     "evacuation ended: 5 a page failed to migrate",
 )
+REQUIRED_OF_REGIONS = {
+    "region tainted": 60,
+    "region cleaned": 30,
+    "refill steered": 2,
+    "region work": 8,
+    "region rests": 6,
+    "pass 1": 200,
+    "pass 2": 20,
+    "pass 2b": 2,
+    "pass 2c": 5,
+    "pass 3": 20,
+    "pass clean": 200,
+    "pass shared": 15,
+    "pass reserve": 10,
+}
+"""The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
+
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,
     "operations on 6.12": 12_000,
@@ -119,6 +136,20 @@ REQUIRED_OF_RECLAIM = {
     "kswapd woken from its short sleep": 100,
 }
 """What is reached where the model reclaims."""
+REQUIRED_OF_OPENINGS = {
+    "opening: steal asks for its block": 10,
+    "opening: block queued already": 5,
+    "opening: block waits for an item": 5,
+    "opening: waiting block queued": 5,
+    "opening: batch tried again": 1,
+    "opening: goes on behind what failed": 5,
+    "opening: drained first": 50,
+    "opening: clean cache is moved too": 50,
+    "opening: destination off the movable lists": 50,
+    "opening: block isolated meanwhile": 50,
+    "opening: movable again, evacuated all the same": 5,
+}
+"""What the evacuation does where its parts are changed, or what the patch leaves open is closed."""
 PRESSURE = (
     *(f"slow path left: {name}" for name in k.EXIT_NAMES if name != k.EXIT_NAMES[k.EXIT_OOM_HIGH]),
     *(f"direct compaction: {name}" for name in k.COMPACT_NAMES.values()),
@@ -145,7 +176,6 @@ REQUIRED_OF_PRESSURE = {
     "fast search: nothing, goes on halfway": 100,
     "isolated pages put back: their neighbour stays": 10,
     "free page not isolated: below MIN": 2,
-    "compaction: rest of the block scanned at once": 1,
     "asynchronous compaction would use CMA": 100,
     "asynchronous compaction: too many isolated": 4,
 }
@@ -175,6 +205,7 @@ REQUIRED_OF_LONG_RUN = {
     # Nothing is under writeback where kcompactd isolates, and it waits for locks: only a pinned or dirty folio of a file is left.
     f"kcompactd's compaction: {k.COMPACT_NAMES[k.COMPACT_CONTENDED]}": 1,
     "kcompactd: source freed meanwhile": 20,
+    "compaction: rest of the block scanned at once": 5,
     "operations": 300_000,
 }
 """What tests/lockstep_pressure.py goes on for."""
@@ -185,8 +216,12 @@ SUITABILITIES = {
     k.COMPACT_CONTINUE: "suitability: go",
 }
 
-UNREACHABLE = {
+SELDOM = {
+    # 6.1 gives back a block of which no page moves, and says that it has not: no retry follows, and the reserve has shrunk.
     f"slow path left: {k.EXIT_NAMES[k.EXIT_OOM_HIGH]}": "it is for pages that others free meanwhile, and a request is one moment",
+}
+"""What only a rare state of one kernel leads to, and why no other does."""
+UNREACHABLE = {
     # isolate_migratepages_range leaves the list empty only with -EAGAIN (ending 2) or after it ran to the block's end
     # (4): it stops before the end only once 32 pages are on the list. The kernel's third way, an aborted scan
     # (fatal signal, lost race for the skip bit), is not modelled.
@@ -208,6 +243,11 @@ BY_KIND = {
     k.L_EVAC_PUTBACK: "batch with failures put back",
 }
 BY_STAT = {
+    "regions_tainted": "region tainted",
+    "regions_cleaned": "region cleaned",
+    "region_taint_refused": "tainting refused",
+    "region_works": "region work",
+    "region_rests": "region rests",
     "refills": "refill of a pcp",
     "drains": "drain of a pcp",
     "decays": "decay of a pcp",
@@ -283,6 +323,8 @@ class Counts:
         for result, name in k.COMPACT_NAMES.items():
             self.add(f"direct compaction: {name}", stat.direct_compact[result])
         self.add("rmqueue: CMA mode", stat.mode[k.RMQUEUE_CMA])
+        for name, chunks in zip(k.PASS_NAMES, stat.region_pass, strict=True):
+            self.add(f"pass {name}", chunks)
         extfrag = np.array(stat.extfrag).reshape(3, -1).sum(axis=1)
         self.add("rmqueue: steal", int(extfrag[0]))
         self.add("rmqueue: claim below block size", int(extfrag[1]))
@@ -331,6 +373,8 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_COMPACTION,
             **REQUIRED_OF_RECLAIM,
             **REQUIRED_OF_PRESSURE,
+            **REQUIRED_OF_OPENINGS,
+            **REQUIRED_OF_REGIONS,
         }.items()
         if total[what] < least
     ]
@@ -350,6 +394,9 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_COMPACTION,
             *REQUIRED_OF_RECLAIM,
             *REQUIRED_OF_PRESSURE,
+            *REQUIRED_OF_OPENINGS,
+            *REQUIRED_OF_REGIONS,
         )
     ]
+    lines += [f"{total[what]:>10,} {what} (seldom: {why})" for what, why in SELDOM.items()]
     return lines + [f"{total[what]:>10,} {what} (never: {why})" for what, why in UNREACHABLE.items()]

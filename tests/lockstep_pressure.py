@@ -120,7 +120,7 @@ def play_all(
 def page(total: Counter[str]) -> str:
     """The counts as a page."""
     from lockstep_counts import REQUIRED_OF_LONG_RUN as REQUIRED
-    from lockstep_counts import UNREACHABLE
+    from lockstep_counts import SELDOM, UNREACHABLE
 
     asked = [what for what in REQUIRED if what != "operations"]
     others = [what for what in sorted(total) if what not in REQUIRED and total[what]]
@@ -132,8 +132,8 @@ def page(total: Counter[str]) -> str:
     lines += ["\n| also reached | times |\n|---|---:|\n"]
     lines += [f"| {what} | {total[what]:,} |\n" for what in others] + ["\n"]
     lines += [
-        "| cannot be reached | why |\n|---|---|\n",
-        *(f"| {what} | {why} |\n" for what, why in UNREACHABLE.items()),
+        "| seldom or never | why |\n|---|---|\n",
+        *(f"| {what} | {why} |\n" for what, why in {**SELDOM, **UNREACHABLE}.items()),
     ]
     return "".join(lines)
 

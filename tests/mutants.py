@@ -36,6 +36,8 @@ LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
 SHAPES = "tests/observe/test_observe_log_shapes.py -k same"
 ARCHIVES = "tests/observe/test_observe_archives.py"
 PERCENT = "tests/test_percent.py"
+ABLATED = "tests/measure/test_measure_ablated.py"
+APART = "tests/reports/test_report_ablation.py"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -121,6 +123,16 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernelfiles/text.py", 'return "utf-16" if', 'return "utf-8" if', SHAPES),
     ("observe/files/archives.py", "member.isreg()", "True", ARCHIVES),
     ("percent.py", 'f} %"', 'f}%"', PERCENT),
+    ("measure/ablated.py", "direction.judged(after - before)", "direction.judged(before - after)", ABLATED),
+    ("measure/ablated.py", "if corrected is not None and corrected <= LEVEL", "if alone is not None and alone <= LEVEL", ABLATED),
+    ("measure/ablated.py", 'if row.judged == "better")', 'if row.judged == "worse")', ABLATED),
+    ("measure/ablated.py", 'if row.judged == "worse")', 'if row.judged == "better")', ABLATED),
+    ("measure/ablated.py", 'ONLY_COSTS if "worse" in paid else CHEAPER', 'CHEAPER if "worse" in paid else ONLY_COSTS', ABLATED),
+    ("reports/ablation.py", '{"better": BETTER, "worse": WORSE}', '{"better": WORSE, "worse": BETTER}', APART),
+    ("reports/ablation.py", 'row.judged == "better" for row in one.rows', 'row.judged == "worse" for row in one.rows', APART),
+    ("reports/ablation.py", '("buys", one.buys), ("costs", one.paid)', '("buys", one.paid), ("costs", one.buys)', APART),
+    ("runs/ablate.py", "table[0] == table[1 + i]", "table[0] != table[1 + i]", "tests/runs/test_runs_ablate.py -k nothing"),
+    ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

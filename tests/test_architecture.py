@@ -17,8 +17,8 @@ from kevacuate.policy import POLICIES
 
 PACKAGE = Path(kevacuate.__file__).parent
 FLOORS = (
-    "kernel", "mm", "recording", "kernelfiles", "demand", "measure", "policy", "runs", "observe", "fidelity", "sweeps", "capture",
-    "reports", "live", "cli",
+    "kernel", "mm", "recording", "kernelfiles", "demand", "measure", "policy", "workload", "runs", "search", "observe",
+    "fidelity", "sweeps", "capture", "reports", "live", "cli",
 )  # fmt: skip
 """The rooms from the ground up: each imports only from those before it."""
 ANYWHERE = {
@@ -35,6 +35,12 @@ ANYWHERE = {
     "kevacuate.intrinsics",
     "kevacuate.jit",
     "kevacuate.lowering",
+    "kevacuate.partcalls",
+    "kevacuate.partcode",
+    "kevacuate.partexpressions",
+    "kevacuate.partsource",
+    "kevacuate.partstatements",
+    "kevacuate.partvalues",
     "kevacuate.percent",
     "kevacuate.records",
     "kevacuate.recordtypes",
@@ -152,8 +158,11 @@ def test_a_string_that_stands_alone_documents_what_stands_before_it(path: Path) 
 
 COMPILING = {
     Path(f"{name}.py")
-    for name in ("aliasing", "compiler", "dispatch", "hookcompiler", "intrinsics", "jit", "recordtypes")
-}
+    for name in (
+        "aliasing", "compiler", "dispatch", "hookcompiler", "intrinsics", "jit", "partcalls", "partcode", "partexpressions",
+        "partstatements", "partvalues", "recordtypes",
+    )
+}  # fmt: skip
 """Who knows the compiler; nothing else of the package does."""
 
 

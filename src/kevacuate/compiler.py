@@ -22,7 +22,6 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, _LowerResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
-from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment
 from numba.core.funcdesc import PythonFunctionDescriptor
 from numba.core.lowering import Lower
@@ -32,6 +31,7 @@ from numba.core.typed_passes import NativeLowering
 
 from kevacuate import lowering
 from kevacuate.jit import Part
+from kevacuate.partcode import PartCode
 
 
 class _PartCodegen:
@@ -176,31 +176,63 @@ class EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     def finalize(self) -> None:
         """Take in each part that is reached, once; the rest is Numba's."""
-        lowering.finish()
         self._parts: set[str] = set()
-        pending, seen, others = list(self._linking_libraries), set(), []
+        code = PartCode(self._codegen._create_empty_module("parts"), _tell)
+        pending, others = list(self._linking_libraries), []
+        seen: set[Any] = set()
         while pending:
-            library = pending.pop()
-            if library in seen:
-                continue
-            seen.add(library)
-            if not isinstance(library, PartLibrary):
-                others.append(library)
-                continue
-            for text in library.texts:
-                module = parse_assembly(text)
-                module.data_layout = self._codegen._data_layout
-                self._final_module.link_in(module)
-            self._parts |= library.functions
-            pending += library.called
+            lowering.finish()
+            for library in self._reached(pending, seen):
+                if isinstance(library, CalledPart):
+                    code.want(library.part, library.args)
+                elif isinstance(library, PartLibrary):
+                    self._take(library.texts)
+                    self._parts |= library.functions
+                else:
+                    others.append(library)
+            self._parts |= code.write()
+            pending, code.libraries = code.libraries, []
+        self._take([cgutils.normalize_ir_text(str(code.module))])
         self._linking_libraries = others
         super().finalize()
+
+    def _reached(self, libraries: list[Any], seen: set[Any]) -> Iterator[Any]:
+        """Libraries, and those whose functions they call, each once."""
+        pending = list(libraries)
+        while pending:
+            library = pending.pop()
+            if library not in seen:
+                seen.add(library)
+                yield library
+                pending += library.called if isinstance(library, PartLibrary) else []
+
+    def _take(self, texts: list[str]) -> None:
+        """Take in modules."""
+        for text in texts:
+            module = parse_assembly(text)
+            module.data_layout = self._codegen._data_layout
+            self._final_module.link_in(module)
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if function.name in self._parts:
                 function.linkage = Linkage.internal
         super()._optimize_final_module()
+
+
+def _tell() -> None:
+    """One part more is compiled."""
+    for hear in heard:
+        hear()
+
+
+class CalledPart(JITCodeLibrary):  # type: ignore[misc]
+    """Stands for a part, for given types of arguments, that Numba's code calls: :class:`EntryLibrary` has it written."""
+
+    def __init__(self, codegen: Any, part: Part, args: tuple[types.Type, ...]) -> None:
+        super().__init__(codegen, "kevacuate")
+        self.part, self.args = part, args
+        self._finalized = True
 
 
 class _Passes(PassManager):  # type: ignore[misc]
@@ -330,7 +362,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _widened(argument: types.Type) -> types.Type:
+def widened(argument: types.Type) -> types.Type:
     """int64 for any integer, be it narrower or a literal."""
     argument = types.unliteral(argument)
     return types.int64 if isinstance(argument, types.Integer) and argument.bitwidth < 64 else argument
@@ -343,7 +375,7 @@ def one_version(dispatcher: Any) -> Any:
     resolve: Callable[..., Any] = dispatcher.get_call_template
 
     def get_call_template(args: Any, kws: Any) -> Any:
-        return resolve(tuple(map(_widened, args)), {name: _widened(kw) for name, kw in kws.items()})
+        return resolve(tuple(map(widened, args)), {name: widened(kw) for name, kw in kws.items()})
 
     dispatcher.get_call_template = get_call_template
     dispatcher.compile = lambda signature: _compile_part(dispatcher, signature)
@@ -355,14 +387,14 @@ heard: list[Callable[[], None]] = []
 
 
 def parts_of(dispatcher: Any) -> int:
-    """How many parts, not typed yet, an entry point reaches: by the names in its code and theirs."""
-    pending, seen = [dispatcher], {dispatcher}
+    """How many parts an entry point reaches: by the names in its code and theirs."""
+    pending: list[Any] = [dispatcher]
+    seen: set[Any] = {dispatcher}
     while pending:
         function = pending.pop().py_func
         for name in function.__code__.co_names:
             found = function.__globals__.get(name)
-            found = found.compiled if isinstance(found, Part) else found
-            if isinstance(found, Dispatcher) and found not in seen and not found.overloads:
+            if isinstance(found, Part) and found not in seen:
                 seen.add(found)
                 pending.append(found)
     return len(seen) - 1
@@ -376,6 +408,5 @@ def _compile_part(dispatcher: Any, signature: Any) -> Any:
             return known.entry_point
         result = dispatcher._compiler.compile(args, return_type)
         dispatcher.add_overload(result)
-        for hear in heard:
-            hear()
+        _tell()
         return result.entry_point

@@ -26,6 +26,7 @@ from kevacuate.compiler import (
 )
 from kevacuate.ending import uncut
 from kevacuate.errors import KevacuateError
+from kevacuate.partcalls import type_of_part
 
 
 class _Teller(event.Listener):  # type: ignore[misc]
@@ -53,8 +54,8 @@ heard.append(_tell_typed)
 
 @typeof_impl.register(jit.Part)
 def _type_of_part(value: jit.Part, _purpose: Any) -> Any:
-    """A part in compiled code is its dispatcher."""
-    return types.Dispatcher(value.compiled)
+    """A part in compiled code: a function of ours, or its dispatcher where indices are checked, and of a policy's file."""
+    return types.Dispatcher(value.compiled) if jit.ARRAY_FORM or value.foreign else type_of_part(value)
 
 
 @typeof_impl.register(jit.EntryPoint)

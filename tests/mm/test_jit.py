@@ -75,6 +75,12 @@ def copy(tmp_path: Path) -> Path:
         "hookcompiler.py",
         "intrinsics.py",
         "lowering.py",
+        "partcalls.py",
+        "partcode.py",
+        "partexpressions.py",
+        "partsource.py",
+        "partstatements.py",
+        "partvalues.py",
         "recordtypes.py",
         jit.COMPILED,
     ):

@@ -11,6 +11,22 @@ from kevacuate.policy import KNOBS, POLICIES, parse_policy
 from kevacuate.policy.knobs import MOST
 from kevacuate.policy.settings import SETTINGS
 
+CHOICES = {
+    "skip-hint": ("ignore", False),
+    "claim-types": ("unmovable", "unmovable"),
+    "on-steal": ("yes", True),
+    "claim-guard": ("no", False),
+    "type-recheck": ("no", False),
+    "failed-page": ("go-on", True),
+    "drain-first": ("yes", True),
+    "queue-twice": ("no", False),
+    "no-item": ("wait", True),
+    "clean-cache": ("move", False),
+    "target-pages": ("movable", False),
+    "isolate-block": ("yes", True),
+}
+"""Knobs that take words, each turned away from the patch."""
+
 _FIELDS = {name: knob.field for name, knob in KNOBS.items() if knob.field}
 
 
@@ -30,7 +46,7 @@ def test_every_knob_but_the_inputs_sets_one_field() -> None:
 
 @pytest.mark.parametrize(("knob", "name"), list(_FIELDS.items()))
 def test_a_knob_changes_its_field_alone(knob: str, name: str) -> None:
-    text, value = {"wq": ("per-node", "per_node"), "skip-hint": ("ignore", False)}.get(knob, ("17", 17))
+    text, value = {"wq": ("per-node", "per_node"), **CHOICES}.get(knob, ("17", 17))
     plain = asdict(parse_policy("evacuate").evacuation(1, 1))
     turned = asdict(parse_policy(f"evacuate,{knob}={text}").evacuation(1, 1))
     assert {n for n in plain if plain[n] != turned[n]} == {name}
@@ -41,6 +57,12 @@ def test_defaults_are_the_patch_s() -> None:
     config = parse_policy("evacuate").evacuation(1, 1)
     assert config == EvacuationConfig(evacuate=True)
     assert (config.pool, config.wq, config.skip_hint) == (64, "per_cpu", True)
+    assert (config.claims, config.tries) == ("both", 1)
+    turned = {
+        parse_policy(f"evacuate,{knob}={text}").kind.knobs[knob].field for knob, (text, _) in CHOICES.items()
+    }
+    switches = {one.name for one in fields(EvacuationConfig) if isinstance(one.default, bool)} - {"evacuate"}
+    assert turned == switches | {"claims"}
     assert parse_policy("mainline").evacuation(1, 1) == EvacuationConfig(evacuate=False)
 
 
@@ -61,7 +83,7 @@ def test_a_node_that_the_machine_does_not_have() -> None:
 
 
 def test_the_largest_values_fit_the_model() -> None:
-    numbers = [knob for knob in _FIELDS if knob not in ("wq", "skip-hint", "pool")]
+    numbers = [knob for knob in _FIELDS if knob not in ("wq", "pool", "batch-tries", *CHOICES)]
     spec = ",".join(["evacuate", *(f"{knob}={MOST}" for knob in numbers)])
     config = parse_policy(spec).evacuation(1, 1)
     state = build_state(MachineConfig(npages=1024, zones=(ZoneConfig(0, 2, 0, 1024),)), config)

@@ -175,15 +175,19 @@ def _direction(row: str) -> Direction:
     return DECIDING[row].direction if row in DECIDING else Direction.LOWER
 
 
+def tested_rows(base: Table, others: Sequence[Table]) -> dict[tuple[str, int], float]:
+    """p of each row of each of the others, by row and number; rows that never vary are left out."""
+    return {
+        (row, i): permutation_p(base[row], own[row])
+        for i, own in enumerate(others)
+        for row in base
+        if row in own and len({*base[row], *own[row]}) > 1
+    }
+
+
 def confirmed_rows(base: Table, finalists: Sequence[Table]) -> list[tuple[TriedRow, ...]]:
     """The rows of every finalist, tested together."""
-    p = {
-        (row, i): permutation_p(base[row], own[row])
-        for i, own in enumerate(finalists)
-        for row in base
-        if len({*base[row], *own[row]}) > 1
-    }
-    corrected = holm(p)
+    corrected = holm(tested_rows(base, finalists))
     return [
         tuple(_row(row, base[row], own[row], corrected.get((row, i)), _direction(row)) for row in base)
         for i, own in enumerate(finalists)

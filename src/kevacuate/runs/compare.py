@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import KevacuateError, whole_number
-from kevacuate.jit import JIT_DISABLED
+from kevacuate.jit import JIT_DISABLED, is_kept
 from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import claims_facts, nothing_words
 from kevacuate.measure.permutation import REPEATS
@@ -26,10 +26,12 @@ from kevacuate.measure.sequential import FIRST_LOOK
 from kevacuate.policy import Policy, parse_policies
 from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
+from kevacuate.runs.loop import replay_rows
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, demand_while_compiling, replay
 from kevacuate.runs.trust import about_result
 from kevacuate.runs.until_decided import Budget, flat, replay_until_decided
+from kevacuate.workload.opening import Replayable, recording_of
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
@@ -174,19 +176,23 @@ def _jobs(policies: Sequence[Policy], options: ReplayOptions, repeats: int) -> l
     ]
 
 
+def _budget(seconds: float, since: float | None) -> Budget:
+    """The time for replays of a comparison that may take so long; *since* the model began to be compiled, if it was."""
+    return Budget(seconds - min(seconds / 5, RESERVED_SECONDS), since)
+
+
 def _until_decided(
     recording: Recording,
     demand: Demand,
     policies: Sequence[Policy],
     options: ReplayOptions,
     workers: int | None,
-    seconds: float,
+    budget: Budget,
     report: Report | None,
 ) -> list[Run]:
     """The runs of every policy, by policy, until the rows that decide are decided or the time is spent."""
     rows, lock, stopped = demand.span[1], threading.Lock(), threading.Event()
     done = dict.fromkeys(range(len(policies)), 0)
-    budget = Budget(seconds - min(seconds / 5, RESERVED_SECONDS))
 
     def one(policy: int, number: int) -> Run:
         last = 0
@@ -214,7 +220,7 @@ def _until_decided(
 
 
 def compare(
-    recording: Recording | str | Path,
+    recording: Replayable,
     policies: str | Policy | Sequence[str | Policy],
     *,
     repeats: int | None = None,
@@ -229,16 +235,16 @@ def compare(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload, which each seed draws anew.
     policies : policy or sequence of policies
         ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
     repeats : int, optional
         Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ... Default: 5.
     seconds : float, optional
         In place of ``repeats``: go on until the rows that decide are decided (:mod:`kevacuate.measure.sequential`), or so much
-        time is spent that no seed is begun any more; at least 5 replays of each policy are made. ``repeats`` with the number
-        that was made gives the same, bit for bit.
+        time is spent that no seed is begun any more; at least 5 replays of each policy are made. Where the model has to be
+        compiled first, that counts. ``repeats`` with the number that was made gives the same, bit for bit.
     seed : int, optional
         In place of ``options.seed``.
     workers : int, optional
@@ -276,16 +282,18 @@ def compare(
     repeats = _how_often(repeats, seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
-    recording = Recording.of(recording)
+    recording = recording_of(recording)
     if not options.despite_losses:
         refuse_losses(recording)
     refuse_without_demand(recording)
     known = nothing_words(claims_facts(recording)) if say else ""
     if say and known:
         say(known)
+    since = None if is_kept(replay_rows) else time.monotonic()
     demand = demand_while_compiling(recording)
     if repeats is None:
-        made = _until_decided(recording, demand, chosen, options, workers, seconds or 0.0, progress)
+        budget = _budget(seconds or 0.0, since)
+        made = _until_decided(recording, demand, chosen, options, workers, budget, progress)
     else:
         jobs = _jobs(chosen, options, repeats)
         made = replay_all(recording, demand, jobs, workers, progress)

@@ -7,7 +7,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,13 @@ from kevacuate.demand import objects as ob
 from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import beside
+from kevacuate.jit import beside, is_kept
 from kevacuate.measure import Run, moment, run_metrics, so_far
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.held_states import held_states
 from kevacuate.measure.history import History
 from kevacuate.mm import constants as k
+from kevacuate.mm import entry
 from kevacuate.mm.layout import State, grow_objects, log_table, state_bytes
 from kevacuate.mm.profile import profile_for
 from kevacuate.policy import BASELINE, Policy, parse_policy
@@ -47,6 +47,7 @@ from kevacuate.runs.loop import (
     STOP_SAMPLE,
     check_rows,
     compile_loop,
+    one_block,
     replay_rows,
 )
 from kevacuate.runs.loop_choice import choose_loop
@@ -54,6 +55,7 @@ from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
 from kevacuate.runs.varied import varied_demand, vary_kswapd
+from kevacuate.workload.opening import Replayable, recording_of
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -358,16 +360,28 @@ def state_digest(state: State) -> str:
     return digest.hexdigest()
 
 
-def demand_while_compiling(recording: Recording) -> Demand:
-    """The recording's demand, its rows read once, while another process compiles the loop if need be."""
-    with beside(compile_loop, replay_rows):
+def compile_rest() -> None:
+    """Have what a replay calls besides its loop compiled: run it on a machine of one pageblock, without rows."""
+    state = one_block()
+    entry.late_initcall(state, 1)
+    moment(state)
+    check_rows(NO_ROWS, 1, 0, 0, 0, 0, -1)
+
+
+def demand_while_compiling(
+    recording: Recording, work: Callable[[], Any] = compile_loop, loop: Any = replay_rows
+) -> Demand:
+    """The recording's demand, its rows read once; if *loop* is not kept, another process has it compiled by *work* meanwhile."""
+    with beside(work, loop):
         demand = build_demand(recording)
         _ = demand.span
+        if not is_kept(check_rows):
+            compile_rest()
     return demand
 
 
 def replay(
-    recording: Recording | str | Path,
+    recording: Replayable,
     policy: str | Policy = BASELINE,
     *,
     seed: int | None = None,
@@ -379,8 +393,8 @@ def replay(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload.
     policy : str or Policy
         ``NAME[,knob=value...]``, or what :func:`kevacuate.parse_policy` made of it.
     seed : int, optional
@@ -412,7 +426,7 @@ def replay(
     """
     chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
     given = given_options(options, seed)
-    source = Recording.of(recording)
+    source = recording_of(recording)
     if demand is not None and not isinstance(demand, Demand):
         raise KevacuateError(f"demand cannot be {demand!r}: give what kevacuate.build_demand returned.")
     rows = demand or demand_while_compiling(source)

@@ -16,11 +16,14 @@ Job = tuple[int, int]
 
 
 class Budget:
-    """A time that may be spent, from the moment on when the first replay is under way: compiling the model is no part of it."""
+    """A time that may be spent, from the moment on when the first replay is under way, or *since* an earlier one.
 
-    def __init__(self, seconds: float) -> None:
+    On a first run that is when the model began to be compiled: who waits for it waits no longer than they said.
+    """
+
+    def __init__(self, seconds: float, since: float | None = None) -> None:
         self._seconds = seconds
-        self._begun: float | None = None
+        self._begun = since
 
     def begin(self) -> None:
         """A replay is under way."""

@@ -8,10 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kevacuate.demand.build import build_demand
 from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.errors import KevacuateError
-from kevacuate.jit import beside
 from kevacuate.kernel.migratetypes import name as type_name
 from kevacuate.measure.holders_by_flags import state_holders
 from kevacuate.observe.event_records import beginning, recorded_happenings
@@ -21,6 +19,7 @@ from kevacuate.reports.story.place import Place
 from kevacuate.reports.story.story import Story, Unmovable, tell
 from kevacuate.runs.noting import NotingReplay, compile_noting, replay_rows_noting
 from kevacuate.runs.options import ReplayOptions
+from kevacuate.runs.replay import demand_while_compiling
 
 
 def start_text(state: AllocatorState | None, place: Place, hugepage_order: int) -> str:
@@ -96,9 +95,7 @@ def replayed_story(
         The recording cannot be replayed.
     """
     options = ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
-    with beside(compile_noting, replay_rows_noting):
-        demand = build_demand(recording)
-        _ = demand.span
+    demand = demand_while_compiling(recording, compile_noting, replay_rows_noting)
     replay = NotingReplay(recording, demand, policy, options)
     replay.watch(place.first, place.last)
     replay.run(progress)
