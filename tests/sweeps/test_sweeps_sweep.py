@@ -131,6 +131,33 @@ def test_a_larger_grid_replays_what_is_new(grid: Path, one: kevacuate.Swept) -> 
     assert len(rows(store)) == CELLS + 6
 
 
+WORKLOAD = """
+duration = "1s"
+fill = "500ms"
+[machine]
+memory = "64MiB"
+[[anonymous]]
+memory = "40%"
+lifetime = "200ms"
+[[slab]]
+memory = "10%"
+"""
+
+
+def test_a_described_workload_is_swept_as_it_is_replayed(tmp_path: Path) -> None:
+    described = tmp_path / "small.toml"
+    described.write_text(WORKLOAD)
+    (tmp_path / "grid.toml").write_text('workloads = ["small.toml"]\npolicies = ["mainline"]\nseeds = 2\n')
+    swept = kevacuate.sweep(tmp_path / "grid.toml", workers=1)
+    assert (swept.replayed, swept.missing, swept.refused) == (2, 0, {})
+    found = {row["seed"]: row for row in rows(swept.store)}
+    assert {row["demand"] for row in found.values()} == {"small.toml"}
+    for seed in (0, 1):
+        run = kevacuate.replay(described, "mainline", seed=seed)
+        assert found[seed]["final_state_digest"] == run.provenance["final_state_digest"]
+    assert found[0]["final_state_digest"] != found[1]["final_state_digest"], "each seed draws it anew"
+
+
 def workers_of(parent: int) -> list[int]:
     """Process ids of a sweep's workers."""
     words = ["ps", "-o", "pid,args", "--ppid", str(parent)]
