@@ -31,6 +31,7 @@ from typing import Any
 import synthetic
 
 import kevacuate
+from kevacuate.sweeps.local import LONGEST_RUN
 from kevacuate.sweeps.store import Store
 
 GRID = """
@@ -214,18 +215,20 @@ def costs(work: Path, grid: Path, name: str, workers: int) -> dict[str, float]:
     kevacuate.sweep(grid, store, workers=workers)
     client, spent = used(own) - before[0], used(all_children) - before[1]
     made = Store(store).made()
+    first = {row["process"]: row for row in sorted(made, key=lambda row: str(row["begun"]), reverse=True)}
     replays = sum(row["cpu_seconds"] for row in made)
-    beside = sum(row["overhead_cpu_seconds"] for row in made)
+    load = sum(row["overhead_cpu_seconds"] for row in first.values())
+    beside = sum(row["overhead_cpu_seconds"] for row in made) - load
     by_process: dict[int, float] = {}
     for row in made:
-        by_process[row["process"]] = (
-            by_process.get(row["process"], 0.0) + row["cpu_seconds"] + row["overhead_cpu_seconds"]
-        )
+        own_overhead = 0.0 if row is first[row["process"]] else row["overhead_cpu_seconds"]
+        by_process[row["process"]] = by_process.get(row["process"], 0.0) + row["cpu_seconds"] + own_overhead
     return {
         "cells": len(made),
         "replays": replays,
         "beside": beside,
         "start": max(spent - replays - beside, 0.0) / workers,
+        "load": load / workers,
         "client": client,
         "busiest": max(by_process.values()),
     }
@@ -239,17 +242,17 @@ def alone_seconds(cost: dict[str, float]) -> float:
 def simulated(workers: int, cells: int, cell: float, cost: dict[str, float], central: float) -> float:
     """Efficiency: the replays' time over workers times the time that all takes.
 
-    Workers start (``start``), then take runs of up to 24 cells; a cell takes *cell* times 0.5 to 1.5, drawn, and what is
-    beside it. The one client hands a run out and takes its results in, *central* seconds a cell, one thing at a time.
+    Workers start (``start``), then take runs as :func:`kevacuate.sweeps.local.runs_of` cuts them; a cell takes *cell* times 0.5
+    to 1.5, drawn, and what is beside it. The one client hands a run out and takes its results in, *central* seconds a cell, one
+    thing at a time.
     """
     rng = random.Random(workers)
-    run = max(1, min(24, cells // (4 * workers)))
     ready = [(cost["start"], n) for n in range(workers)]
     heapq.heapify(ready)
     free, left, busy, last = 0.0, cells, 0.0, 0.0
     while left:
         at, number = heapq.heappop(ready)
-        size = min(run, left)
+        size = min(LONGEST_RUN, max(1, left // (2 * workers)))
         left -= size
         free = max(free, at) + central * size
         work = [cell * (0.5 + rng.random()) for _ in range(size)]

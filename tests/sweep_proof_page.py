@@ -29,7 +29,7 @@ def _costs(known: dict[str, Any]) -> list[str]:
     lines = [
         "## What a cell costs beside its replay\n",
         "CPU time, as others used the machine. *Beside* is what the workers did beside replays: opening, keeping, telling.",
-        "*Start* is a worker's: imports, machine code, the first demand.\n",
+        "*Start* is once a worker: imports, machine code, and loading the demand.\n",
         "| grid | workers | cells | replays, each | beside, each | client, each | beside and client | start | busiest worker |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -68,7 +68,7 @@ def _simulation(known: dict[str, Any]) -> list[str]:
     client = tiny["client"] / tiny["cells"]
     lines = [
         "## Efficiency on 1 to 1,000 workers, simulated\n",
-        f"The simulation (`simulated` in `tests/sweep_proof.py`) hands out runs of up to 24 cells of {CELL} s. ",
+        f"The simulation (`simulated` in `tests/sweep_proof.py`) hands out the runs that `sweep` does, of cells of {CELL} s.",
         "Each cell's time is multiplied by a number drawn from 0.5 to 1.5.",
         f"There are {PER_WORKER} cells a worker. Every worker first starts ({cost['start']:.1f} s, measured). A cell costs "
         f"{cost['beside'] * 1e3:.2f} ms beside its replay. One client hands out and takes in, {client * 1e3:.2f} ms a cell.",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import synthetic
 import kevacuate
 from kevacuate.cli.sweep import command
 from kevacuate.errors import KevacuateError
-from kevacuate.sweeps import local
+from kevacuate.sweeps import bench, local
 from kevacuate.sweeps.cells import cells_of, sources
 from kevacuate.sweeps.columns import rows_of
 from kevacuate.sweeps.experiment import read_experiment
@@ -240,6 +241,17 @@ def test_a_cell_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
     assert "was killed by SIGABRT at this cell, 2 times" in swept.unable[victim]
     assert (swept.missing, swept.replayed) == (1, 3)
     assert swept.again == (f"kevacuate sweep {small} --store {tmp_path / 's.sweep'}",)
+    assert json.loads((swept.store / "unable.json").read_text()) == swept.unable
+
+
+def test_a_fault_of_the_program_is_no_result(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_experiment(grid)
+    _, cell = next(cells_of(read, sources(read)))
+    monkeypatch.setattr(bench, "replay", lambda *_, **__: 1 // 0)
+    monkeypatch.setattr(bench, "held", lambda demand: demand)
+    monkeypatch.setattr(bench, "demand_while_compiling", lambda recording: None)
+    with pytest.raises(bench.Unable, match="ZeroDivisionError: integer division or modulo by zero"):
+        bench.Bench("test").run(cell)
 
 
 def test_workers_that_do_not_begin_are_told(

@@ -173,6 +173,7 @@ def sweep(
             ending.written.append(f"{grid.store.path} ({pace.done:,} of {len(cells):,} cells)")
             raise
         refused, unable = hands.refused, hands.unable
+        grid.store.keep_unable(unable)
     if part is None:
         grid.store.collect()
     again = () if not unable else (grid.command("" if part is None else f"--shard {part}"),)
