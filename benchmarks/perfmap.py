@@ -72,7 +72,9 @@ def _lines(name: str, code: bytes, regions: list[Region]) -> Iterator[str]:
         at[number] = _place(code[begin : begin + int(size, 16)], regions)
     for cells in map(str.split, symbols.splitlines()):
         if len(cells) >= 8 and cells[3] == "FUNC" and at.get(cells[6]) is not None:
-            function = re.sub(r"B\d*v\d+B.*", "", cells[7]).replace("_ZN9kevacuate", "")
+            function = re.sub(r"B\d*v\d+B.*|\$[0-9a-f]+$|^kevacuate\.", "", cells[7]).replace(
+                "_ZN9kevacuate", ""
+            )
             yield f"{at[cells[6]] + int(cells[1], 16):x} {int(cells[2], 0):x} {name}:{function}\n"
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from kevacuate.reports.story.story import Story
     from kevacuate.runs.ablate import ablate
     from kevacuate.runs.compare import compare
+    from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
@@ -88,6 +89,7 @@ __all__ = [
     "doctor",
     "explain",
     "export",
+    "fit",
     "fleet",
     "generate",
     "holders",
@@ -141,6 +143,7 @@ _HOMES = {
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "fit": "runs.fit",
     "fleet": "sweeps.fleet",
     "generate": "workload.stream",
     "holders": "capture.holders",

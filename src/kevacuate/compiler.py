@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How Numba compiles the package's functions: parts once each and as text, entry points whole.
+"""How Numba compiles entry points, and takes parts in: each once, and LLVM sees the whole.
 
-Numba would parse, link, optimise and emit every function together with all that it calls, again at every level of calls. Here a
-*part* (what only compiled code calls) is typed and lowered once and kept as LLVM's text. An *entry point* (what Python calls)
-takes in each part that it reaches, once, and LLVM sees the whole.
+Numba would parse, link, optimise and emit every function together with all that it calls, again at every level of calls. Here an
+*entry point* (what Python calls) takes in each *part* (what only compiled code calls) that it reaches, once:
+:mod:`kevacuate.partcode` writes it. What that does not know, the parts of policies' files, and all parts where indices are
+checked, Numba types and lowers once, and they are kept as LLVM's text.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ _libraries: WeakValueDictionary[int, PartLibrary] = WeakValueDictionary()
 
 
 class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code of a part, as text; never optimised, linked or turned into machine code by itself.
+    """Code of a part that Numba compiles, as text; never optimised, linked or turned into machine code by itself.
 
     Attributes
     ----------

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PARTS_SHARE = 0.6
-"""Of the time that a large entry point takes to compile, the share in which its parts are typed; the rest is LLVM's."""
+PARTS_SHARE = 0.15
+"""Of the time that a large entry point takes to compile, the share in which its parts are written; the rest is LLVM's."""
 
 
 class _Compiling:
@@ -21,7 +21,7 @@ class _Compiling:
         self._entry, self._parts, self._typed, self._began = "", 0, 0, 0.0
 
     def begins(self, entry: str, parts: Callable[[], int]) -> None:
-        """An entry point of that name is being compiled, with so many parts that are not typed yet."""
+        """An entry point of that name is being compiled, with so many parts."""
         self._tell()
         if self._progress is not None:
             self._entry, self._parts = entry, parts()
@@ -34,7 +34,7 @@ class _Compiling:
             call()
 
     def typed(self) -> None:
-        """One part more is typed."""
+        """One part more is written, or typed by Numba."""
         self._typed += 1
         if self._progress is None or self._typed < 20:  # too few to judge the machine's speed by
             return

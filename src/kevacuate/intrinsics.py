@@ -81,10 +81,11 @@ def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: A
 def operation_address(typingctx: Any, operation: Any, s: Any) -> Any:
     """See :data:`kevacuate.jit.operation_address`."""
     kinds = (types.CPointer(types.int64), s, *(types.int64,) * HOOK_NUMBERS)
-    operation.get_call_type(typingctx, kinds, {})
+    made = operation.typing_key.compiled  # hooks call it as Numba's functions are called
+    made.compile(kinds)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        compiled = operation.dispatcher.overloads[kinds]
+        compiled = made.overloads[kinds]
         context.active_code_library.add_linking_library(compiled.library)
         function = context.declare_function(builder.module, compiled.fndesc)
         return builder.ptrtoint(function, ir.IntType(64))

@@ -36,3 +36,13 @@ def test_the_command_stores_a_workload_and_others_take_its_description(tmp_path:
     shown = call("replay", path, "--json")
     assert json.loads(shown.stdout)["metrics"]["demand_rows"] == about["rows_of_the_open_loop"]
     assert call("info", tmp_path / "mine.kev").returncode == 0
+
+
+def test_the_command_fits_a_recording(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "data" / "one-cpu.kev"
+    said = call("fit", source, "--repeats", "2", "-o", tmp_path / "mine.toml")
+    assert said.returncode == 0
+    assert "figures lie within two standard deviations" in said.stdout
+    assert kevacuate.read_workload(tmp_path / "mine.toml").name == "fit of one-cpu.kev"
+    about = json.loads(call("fit", source, "--repeats", "2", "--json").stdout)
+    assert {row["id"] for row in about["distances"]} > {"claims_from_movable", "end.free_by_order.0"}

@@ -56,7 +56,18 @@ def boot_first_free(package_parent: Path, cache: Path, **environment: str) -> tu
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package's source; its parent directory."""
-    for room in ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity"):
+    for room in (
+        "kernel",
+        "mm",
+        "measure",
+        "recording",
+        "demand",
+        "workload",
+        "runs",
+        "search",
+        "observe",
+        "fidelity",
+    ):
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -273,4 +284,4 @@ def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -
     listener.begins("_one_more", lambda: 40)
     for _ in range(20):
         listener.typed()
-    assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 14 s more (estimate)"]
+    assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 74 s more (estimate)"]

@@ -98,7 +98,7 @@ def test_answers_by_chance_agree(theme: str, plan: str, kernel: str) -> None:
     [("any", "mixed"), ("evacuation", "staged"), ("compaction", "compaction"), ("pressure", "press")],
 )
 def test_what_workers_have_done_agrees(theme: str, plan: str) -> None:
-    drive(theme, plan, f"{EVERYTHING}:Works", 4, 800)
+    drive(theme, plan, f"{EVERYTHING}:Works", 3, 700)
 
 
 @pytest.mark.parametrize(("theme", "plan"), [("any", "mixed"), ("evacuation", "staged"), ("cma", "mixed")])

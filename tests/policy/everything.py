@@ -148,23 +148,27 @@ class Everything(Hooks):
         self.state &= 0x7FFFFFFF
         return self.draw(nr_pageblocks(s)) << pageblock_order(s)
 
+    def work(self, s, pfn):
+        what = self.draw(4)
+        if what == 0:
+            return self.move(s, pfn)
+        if what == 1:
+            return shrink_slab(s, self.draw(nr_nodes(s)), self.draw(4))
+        return self.compact(s, pfn) + has_unmovable_page(s, pfn)
+
     def worker(self, s):
         pfn = self.look(s)
-        what = self.draw(9)
+        what = self.draw(6)
         if what == 0:
             evacuate_block(s, pfn)
-        elif what == 6:
-            self.state += self.move(s, pfn)
-        elif what == 7:
-            self.state += self.compact(s, pfn) + has_unmovable_page(s, pfn)
-        elif what == 8:
-            self.state += shrink_slab(s, self.draw(nr_nodes(s)), self.draw(4))
         elif what == 1:
             claim_block(s, pfn, self.draw(MIGRATE_PCPTYPES))
         elif what == 2 and self.draw(3) == 0:
             isolate_block(s, pfn)
         elif what == 3:
             wakeup_kcompactd(s, 0, self.draw(pageblock_order(s) + 1))
+        elif self.draw(30) == 0:
+            self.state += self.work(s, pfn)
         else:
             for block in range(nr_pageblocks(s)):
                 if get_pfnblock_migratetype(s, block << pageblock_order(s)) > 4:
@@ -174,19 +178,12 @@ class Everything(Hooks):
 
 
 class Works(Everything):
-    """The same with a worker that mostly works."""
+    """The same with a worker that works."""
 
     def worker(self, s):
-        pfn = self.look(s)
-        what = self.draw(4)
-        if what == 0:
-            self.state += self.move(s, pfn)
-        elif what == 1:
-            self.state += shrink_slab(s, self.draw(nr_nodes(s)), self.draw(3))
-        else:
-            self.state += self.compact(s, pfn)
+        self.state += self.work(s, self.look(s))
         self.state = (self.state + spent(s)) & 0x7FFFFFFF
-        return 1 + self.draw(200000)
+        return self.draw(12) * 3000000
 
 
 class Turns(Hooks):

@@ -15,6 +15,7 @@ import pytest
 
 import kevacuate
 from kevacuate import hookcompiler, jit
+from kevacuate.policy.hooks import HOOKS
 
 pytestmark = pytest.mark.skipif(jit.JIT_DISABLED, reason="nothing is compiled")
 
@@ -59,7 +60,10 @@ print(kevacuate.replay(sys.argv[1], sys.argv[2]).metrics["policy"]["runs"] > 0, 
 
 @contextmanager
 def compiling() -> Iterator[set[str]]:
-    """The hooks that are compiled meanwhile, as a new process would find them: none is in memory."""
+    """The hooks that are compiled meanwhile, as a new process would find them: none is in memory.
+
+    Of what else is compiled, as parts of them, only that it is none where nothing is to be compiled.
+    """
     from numba.core import event
 
     seen: set[str] = set()
@@ -98,7 +102,8 @@ def test_an_edit_compiles_what_hangs_on_it_and_nothing_twice(tmp_path: Path, syn
         path.write_text(FILE.format(new=new, **given))
         with compiling() as seen:
             kevacuate.replay(synthetic_kev, f"{path}:P")
-        assert seen == compiled, edit
+        assert {name for name in seen if name in HOOKS} == compiled, edit
+        assert compiled or not seen
     ran = subprocess.run(
         [sys.executable, "-c", SECOND, str(synthetic_kev), f"{path}:P"],
         capture_output=True,

@@ -132,7 +132,7 @@ def test_every_form_takes_the_oracles_page(
     assert problems(both.search) == []
 
 
-def test_the_largest_chunk_says_which_block_is_claimed() -> None:
+def test_the_oracles_block_has_the_largest_chunk() -> None:
     both = Both(ZoneShape(0, 32, region_order=5, pageblock_order=3, max_page_order=4))
     for order, mt in ((3, 0), (3, 0), *[(0, 1)] * 16):
         both.request(order, mt)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from workload_book import Book, book_of, rows_of, workload
 
+from kevacuate import KevacuateError
 from kevacuate.demand.build import Demand
 from kevacuate.kernel import gfp as gf
 from kevacuate.kernel.pageattr import PageAttr
@@ -22,7 +25,7 @@ from kevacuate.workload import describe as ds
 from kevacuate.workload.describe import Workload
 from kevacuate.workload.generate import MARGIN, generate
 from kevacuate.workload.plan import new_generator, plan_of
-from kevacuate.workload.stream import counted, demand_of
+from kevacuate.workload.stream import ahead, counted, demand_of
 
 EVERYTHING = (
     ds.Anonymous(memory="20%", tasks=6, lifetime="600ms", pause="50ms", thp=0.5, renewed=1.0, mlocked=0.1, pinned=0.05),
@@ -218,3 +221,49 @@ def test_a_day_begins_as_an_hour_does() -> None:
     chunks = [next(demand_of(everything(duration=length)).chunks(closed=True)) for length in ("1h", "1d")]
     for a, b in zip(*chunks, strict=True):
         assert np.array_equal(a, b)
+
+
+def test_rounds_fill_free_and_allocate_again() -> None:
+    part = ds.Rounds(memory="16MiB", tasks=3, kept=0.5, again=0.1, rounds=7, pause="1ms", touch="1us")
+    demand = demand_of(workload(part, cpus=3))
+    book = book_of(demand.chunks())
+    each = 4096 // 3
+    kept, again = each // 2, each // 2 // 10
+    assert book.peak == 3 * each
+    assert len(book.alive) == 3 * kept
+    assert demand.quality.allocs == 3 * (each + 7 * again)
+    rows = rows_of(demand.chunks())
+    filled = rows[: 3 * each]
+    assert {row.op for row in filled} == {DemandOp.ALLOC}
+    freed = rows[3 * each : 3 * (each + each - kept)]
+    assert {row.op for row in freed} == {DemandOp.FREE}
+    born = {row.obj: row.task for row in filled}
+    assert 0.55 < np.mean([born[row.obj] != row.task for row in freed]) < 0.78  # shuffled among three tasks
+    later = rows[3 * (2 * each - kept) :]
+    tried = Counter(row.obj for row in later if row.op == DemandOp.FREE)
+    assert len(tried) > 0.7 * 3 * again * 7 * (1 - 0.35)  # at random: few come twice
+    assert [row.op for row in later if row.task == 0] == [DemandOp.FREE] * again + [
+        DemandOp.ALLOC
+    ] * again + ([DemandOp.FREE] * again + [DemandOp.ALLOC] * again) * 6
+
+
+def test_a_cache_is_full_when_it_has_grown() -> None:
+    part = ds.PageCache(files="50MiB", cached="20MiB", reads="1MiB/s", file="256KiB")
+    book = book_of(demand_of(workload(part, duration="500ms", fill="500ms")).chunks(closed=True))
+    assert 0.9 * 5120 < book.pages <= 5120
+
+
+def test_a_thread_that_makes_rows_ends_with_its_reader() -> None:
+    before = threading.active_count()
+    chunks = demand_of(everything(duration="1d"), chunk_rows=1000).chunks(closed=True)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+    def broken() -> Iterator[DemandChunk]:
+        yield next(demand_of(everything()).chunks())
+        raise KevacuateError("broken")
+
+    with pytest.raises(KevacuateError, match="broken"):
+        list(ahead(broken()))
+    assert threading.active_count() == before

@@ -42,6 +42,7 @@ COMMANDS = {
     "plot": "Draw figures of a comparison: PNG, SVG or PDF.",
     "verify": "Hold the model against the recorded kernel, decision by decision.",
     "triage": "Say whether a machine fragments: of a log, /proc or recording.",
+    "fit": "Describe a workload with the rates of a recording.",
     "generate": "Make a recording of a described workload.",
     "fleet": "Many machines: which fragment, and which to record in full?",
     "info": "Say what a recording holds and how good it is.",

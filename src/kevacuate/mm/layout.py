@@ -7,6 +7,7 @@ Nine bytes a page (``link`` and ``meta``) and two a pageblock, plus what CPUs, z
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
@@ -360,17 +361,21 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             f"Linux {machine.profile.name} has no defrag_mode",
         ),
     ]
+    for wrong, text in [*problems, *_zone_problems(machine)]:
+        if wrong:
+            raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
+
+
+def _zone_problems(machine: MachineConfig) -> Iterator[tuple[bool, str]]:
+    """What may be wrong with zones: whether it is, and what."""
     owner: dict[int, int] = {}
     for i, zone in enumerate(machine.zones):
         bad = not 0 <= zone.start_pfn < zone.end_pfn <= machine.npages or not 0 <= zone.index <= 3
-        problems.append((bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"))
+        yield bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"
         first, last = zone.start_pfn >> machine.pageblock_order, (zone.end_pfn - 1) >> machine.pageblock_order
         shared = owner.get(first, i) != i or owner.get(last, i) != i
-        problems.append((shared, f"zone {i} shares a pageblock with another zone"))
+        yield shared, f"zone {i} shares a pageblock with another zone"
         owner[first] = owner[last] = i
-    for wrong, text in problems:
-        if wrong:
-            raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
 
 
 def _zonelist(machine: MachineConfig, node: int) -> list[int]:

@@ -11,7 +11,7 @@ There is no swap: anonymous lists are not scanned.
 
 from __future__ import annotations
 
-from kevacuate.jit import part
+from kevacuate.jit import part, prefetch
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import ScanControl, View
@@ -70,6 +70,17 @@ def free_unref_folios(s: View, cpu: int, folios: Words, count: int) -> None:
         pfn = folios[i]
         if pfn >= 0:
             free_frozen_pages(s, cpu, pfn, s.meta[pfn] & 15)
+
+
+@part(inline=True)
+def look_ahead(s: View, at: int) -> None:
+    """Prefetch what the folios before *at* on its list will be asked for: of the next its pages, of that after it its links."""
+    after = s.lru[2 * at + 1] + 0
+    prefetch(s.lru, 2 * (s.lru[2 * after + 1] + 0))
+    prefetch(s.obj, max(lru_object(s, s.lru[2 * after + 1] + 0), 0))
+    pfn = max(s.obj[max(lru_object(s, after), 0)] + 0, 0)
+    prefetch(s.meta, pfn)
+    prefetch(s.link, 2 * pfn)
 
 
 @part
@@ -228,6 +239,7 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
         at, skipped, first = lru_tail(s, sc, node, k.LRU_INACTIVE_FILE, skipped, first)
         if at < 0:
             break
+        look_ahead(s, at)
         pfn = s.obj[lru_object(s, at)] + 0
         pages = 1 << (s.meta[pfn] & 15)
         scan += pages
@@ -274,6 +286,7 @@ def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan
         at, skipped, first = lru_tail(s, sc, node, k.LRU_ACTIVE_FILE, skipped, first)
         if at < 0:
             break
+        look_ahead(s, at)
         pfn = s.obj[lru_object(s, at)] + 0
         scan += 1 << (s.meta[pfn] & 15)
         isolate_from_list(s, pfn, s.link[2 * pfn + 1] + 0)

@@ -48,6 +48,9 @@ GROUP = "kevacuate.policies"
 
 TOO_DEEP = "nested too deeply"
 
+MOST_WAYS = 10_000
+"""Calls of the file's functions in a hook, those in what it calls counted each time."""
+
 MOST_TOLD = 160
 """Characters of an exception's text that are passed on."""
 
@@ -147,20 +150,26 @@ class HooksFile:
         Raises
         ------
         KevacuateError
-            They call each other in a circle.
+            They call each other in a circle, or in too many ways: each of those may become machine code of its own.
         """
         found: dict[str, ast.FunctionDef] = {}
+        ways: dict[str, int] = {}
 
-        def visit(name: str, above: tuple[str, ...]) -> None:
+        def visit(name: str, above: tuple[str, ...]) -> int:
             table = self.methods if name.startswith("self.") else self.functions
             function = table.get(name.removeprefix("self."))
             if function is None:
-                return
+                return 0
             if name in above:
                 raise self.wrong(function.lineno, hook, f"calls {name} in a circle, which has no end")
-            found[name] = function
-            for inner in called_names(function):
-                visit(inner, (*above, name))
+            if name not in ways:
+                found[name] = function
+                ways[name] = 1 + sum(visit(inner, (*above, name)) for inner in called_names(function))
+            if ways[name] > MOST_WAYS:
+                raise self.wrong(
+                    function.lineno, hook, f"reaches {name} in more than {MOST_WAYS:,} calls of calls"
+                )
+            return ways[name]
 
         visit(f"self.{hook}", ())
         return found
@@ -210,7 +219,7 @@ def check(file: HooksFile) -> None:
     """
     policy = file.policy
     space: dict[str, Any] = policy._space  # type: ignore[attr-defined]
-    fields = {"nr_pageblocks": 0, **{name: found.length for name, found in policy.declared.items()}}
+    fields = {"nr_pageblocks": 0, **{name: one.length for name, one in policy.declared.items() if one.words}}
     knobs = {"nr_pageblocks"} | {name for name, found in policy.declared.items() if found.sort == "knob"}
     for name in policy.declared:
         if name in HOOKS or hasattr(Hooks, name):
@@ -224,18 +233,7 @@ def check(file: HooksFile) -> None:
     )
     used: set[str] = set()
     for hook in file.hooks:
-        takes, wanted = (
-            len(file.methods[hook].args.args),
-            len(inspect.signature(getattr(Hooks, hook)).parameters),
-        )
-        if takes != wanted:
-            raise file.wrong(file.methods[hook].lineno, hook, arity_words(hook, takes, wanted))
-        if file.methods[hook].args.args[1].arg != "s":
-            raise file.wrong(file.methods[hook].lineno, hook, "needs s as its second argument")
-        if hook not in EVENTS and not ends(file.methods[hook].body):
-            raise file.wrong(
-                file.methods[hook].lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}"
-            )
+        check_form(file, hook)
         for name, function in file.reached(hook).items():
             used.add(name)
             faults: list[Fault] = list(checker.faults(function, method=name.startswith("self.")))
@@ -250,6 +248,24 @@ def check(file: HooksFile) -> None:
         )
     if not file.hooks:
         raise KevacuateError(f"{file.path}: {file.name} has no hook: give it one of {', '.join(HOOKS)}.")
+
+
+def check_form(file: HooksFile, hook: str) -> None:
+    """Refuse a hook with other arguments than it is given, or without an answer.
+
+    Raises
+    ------
+    KevacuateError
+        What is wrong.
+    """
+    method = file.methods[hook]
+    takes, wanted = len(method.args.args), len(inspect.signature(getattr(Hooks, hook)).parameters)
+    if takes != wanted:
+        raise file.wrong(method.lineno, hook, arity_words(hook, takes, wanted))
+    if method.args.args[1].arg != "s":
+        raise file.wrong(method.lineno, hook, "needs s as its second argument")
+    if hook not in EVENTS and not ends(method.body):
+        raise file.wrong(method.lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}")
 
 
 def check_bases(file: HooksFile) -> None:

@@ -147,13 +147,16 @@ def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
 
 @part(inline=True)
 def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
-    """Prefetch what the free *ahead* rows from here will touch, and the object entry one further step away."""
+    """Prefetch what the free or the use *ahead* rows from here will touch, and the object entry one further step away."""
     far = d.obj[i + 2 * ahead] + 0
     prefetch(s.obj, max(far, 0))
-    if d.op[i + ahead] == ob.OP_FREE:
+    op = d.op[i + ahead]
+    if op == ob.OP_FREE or op == ob.OP_ACCESS:
         pfn = max(s.obj[d.obj[i + ahead]] + 0, 0)
         prefetch(s.meta, pfn)
         prefetch(s.link, 2 * pfn)
+        if op == ob.OP_ACCESS:
+            prefetch(s.lru, 2 * (s.cfg.lru_first + d.obj[i + ahead]))
 
 
 @part(cold=True)

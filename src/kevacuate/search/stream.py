@@ -230,7 +230,8 @@ class _Listening(Replay):
             np.zeros(_STACK + 4 * _DEEP, np.int64), np.array([span.zone_start_pfn, span.zone_end_pfn, base])
         )
         self._rows: list[DemandChunk] = []
-        self.state.view.cfg.log_level = 3
+        cfg = self.state.view.cfg
+        cfg.log_level, cfg.list_watch = 3, cfg.list_watch | 1
         for chunk in rechunk(self.demand.chunks(closed=self.loop.closed), CHUNK_ROWS):
             self.feed(chunk)
         self.take_log(last=True)
@@ -238,6 +239,10 @@ class _Listening(Replay):
         if self.lost_log:
             raise KevacuateError(
                 f"The replay's log lost {self.lost_log:,} records: its free lists cannot be followed."
+            )
+        if not rows.t.size:
+            raise KevacuateError(
+                f"Nothing is asked of zone {zone} in {self.recording.path}: there is nothing to search for."
             )
         return ZoneDemand(start, zone, rows)
 

@@ -199,6 +199,7 @@ def run_rows(sa: Search, da: DemandChunk, start: int, end: int) -> int:
     """Do rows [start, end): requests and frees of objects. Returns the rows done: all, or up to one that makes no sense."""
     s = pointers(sa)
     d = pointers(da)
+    end = min(end, len(da.t))
     for i in range(start, end):
         s.stat.now = d.t[i]
         obj = d.obj[i] + 0

@@ -213,60 +213,72 @@ def fleet(
     )
 
 
-def _triaged(paths: Sequence[Path], workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
-    """What the workers say of every recording, by path."""
-    waiting = deque([str(path) for path in paths[at : at + AHEAD]] for at in range(0, len(paths), AHEAD))
-    todo: dict[LineProcess, deque[str]] = {}
-    said: dict[str, dict[str, Any]] = {}
-    deaths: dict[str, int] = {}
+class _Desk:
+    """Paths to be triaged, handed to processes in runs of AHEAD; ``said`` is what they say of each."""
 
-    def hand_out(worker: LineProcess) -> None:
-        if len(todo[worker]) <= 1 and waiting:
-            run = waiting.popleft()
-            todo[worker].extend(run)
+    def __init__(self, paths: Sequence[Path], workers: int, selector: selectors.BaseSelector) -> None:
+        self.said: dict[str, dict[str, Any]] = {}
+        self.todo: dict[LineProcess, deque[str]] = {}
+        self._waiting = deque(
+            [str(path) for path in paths[at : at + AHEAD]] for at in range(0, len(paths), AHEAD)
+        )
+        self._workers = workers
+        self._deaths: dict[str, int] = {}
+        self._selector = selector
+
+    def begin(self) -> None:
+        """Start a process for each run that waits, as far as there may be more."""
+        while self._waiting and len(self.todo) < self._workers:
+            worker = LineProcess("kevacuate.sweeps.fleetworker", [])
+            self.todo[worker] = deque()
+            self._selector.register(worker.out, selectors.EVENT_READ, worker)
+            self._hand_out(worker)
+
+    def hear(self, worker: LineProcess) -> None:
+        """Take what a process has said, and give it more to do."""
+        heard = worker.heard()
+        if heard is None:
+            self._lost(worker)
+            return
+        for values in heard:
+            self.said[self.todo[worker].popleft()] = values
+        self._hand_out(worker)
+
+    def _hand_out(self, worker: LineProcess) -> None:
+        if len(self.todo[worker]) <= 1 and self._waiting:
+            run = self._waiting.popleft()
+            self.todo[worker].extend(run)
             worker.tell(paths=run)
-        elif not todo[worker]:
+        elif not self.todo[worker]:
             worker.dismiss()
 
-    def begin() -> None:
-        worker = LineProcess("kevacuate.sweeps.fleetworker", [])
-        todo[worker] = deque()
-        selector.register(worker.out, selectors.EVENT_READ, worker)
-        hand_out(worker)
-
-    def lost(worker: LineProcess) -> None:
-        """A worker is gone: what it had not done is for others."""
-        selector.unregister(worker.out)
-        how, left = worker.gone(), todo.pop(worker)
+    def _lost(self, worker: LineProcess) -> None:
+        """A process is gone: what it had not done is for others."""
+        self._selector.unregister(worker.out)
+        how, left = worker.gone(), self.todo.pop(worker)
         if left:
-            deaths[left[0]] = deaths.get(left[0], 0) + 1
-            if deaths[left[0]] >= MOST_DEATHS:
-                said[left[0]] = {"refused": f"The process that read it {how}."}
-                left.popleft()
+            self._deaths[left[0]] = self._deaths.get(left[0], 0) + 1
+            if self._deaths[left[0]] >= MOST_DEATHS:
+                self.said[left.popleft()] = {"refused": f"The process that read it {how}."}
         if left:
-            waiting.appendleft(list(left))
-        if waiting and len(todo) < workers:
-            begin()
+            self._waiting.appendleft(list(left))
+        self.begin()
 
+
+def _triaged(paths: Sequence[Path], workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
+    """What the workers say of every recording, by path."""
     with selectors.DefaultSelector() as selector:
+        desk = _Desk(paths, workers, selector)
         try:
-            for _ in range(min(workers, len(waiting))):
-                begin()
-            while todo:
+            desk.begin()
+            while desk.todo:
                 for key, _ in selector.select():
-                    worker: LineProcess = key.data
-                    heard = worker.heard()
-                    if heard is None:
-                        lost(worker)
-                        continue
-                    for values in heard:
-                        said[todo[worker].popleft()] = values
-                    hand_out(worker)
-                progress(len(said), len(paths))
+                    desk.hear(key.data)
+                progress(len(desk.said), len(paths))
         finally:
-            for worker in todo:
+            for worker in desk.todo:
                 worker.end()
-    return said
+    return desk.said
 
 
 def clusters_of(machines: Sequence[Machine]) -> tuple[Cluster, ...]:

@@ -177,7 +177,7 @@ def _front_rows(benefit: str, cost: Sequence[str]) -> None:
 
 
 def show_sweep(store: str | Path, *, benefit: str = BENEFIT, cost: str = "+".join(COST)) -> Shown:
-    """Say what the results of a sweep come to.
+    r"""Say what the results of a sweep come to.
 
     Parameters
     ----------

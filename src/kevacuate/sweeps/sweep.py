@@ -114,7 +114,7 @@ def sweep(
     scheduler: str | None = None,
     progress: Report | None = None,
 ) -> Swept:
-    """Replay every cell of a grid that its store does not have.
+    r"""Replay every cell of a grid that its store does not have.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def _hands(
 
 
 def collect(experiment: str | Path, store: str | Path | None = None) -> Swept:
-    """Collect what shards have replayed, and say what of the grid is missing and what replays it.
+    r"""Collect what shards have replayed, and say what of the grid is missing and what replays it.
 
     Parameters
     ----------

@@ -33,8 +33,21 @@ def shadow_of(p: Part, folio: int) -> int:
 
 
 @part
+def growing(w: GeneratorView, p: Part) -> bool:
+    """Whether the cache still grows to its size: then files are read whole, the most popular first."""
+    return w.g.now < p.begin + p.fill and p.alive[0] < p.resident
+
+
+@part
 def begin_access(w: GeneratorView, a: Actor, p: Part) -> None:
     """Choose a file, and what is done with it."""
+    if growing(w, p):
+        a.at = (a.number + a.size * p.actors) * p.file
+        a.size += 1
+        a.kind = READ
+        a.left = p.file
+        if a.at + p.file <= p.folios:
+            return
     file = quantile(a, w.quantile, p.quantiles)
     a.at = file * p.file
     if p.deleted > 0 and chance(a, p.deleted):
@@ -150,5 +163,7 @@ def cache_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
     a.left -= 1
     if a.left > 0:
         return w.g.now + p.gap
+    if growing(w, p):
+        return w.g.now + waiting(a, w.exponential, p.pause)
     busy = max(level(w, p), 1)
     return w.g.now + waiting(a, w.exponential, max(p.life * ONE // busy, 1))

@@ -15,6 +15,9 @@ from kevacuate.workload import kinds as kd
 from kevacuate.workload.fields import CLASSES
 from kevacuate.workload.kinds import Kind
 
+WINDOWS = 512
+"""Most windows of time that births and deaths are given for."""
+
 
 class Key(NamedTuple):
     """What is known of a key of a description."""
@@ -240,9 +243,13 @@ class Pool(PartOf):
     """Any objects that come and go one by one: what a fit writes."""
 
     TABLE: ClassVar[str] = "pool"
-    memory: Any = key(kd.AMOUNT, "its size in the mean")
+    memory: Any = key(kd.AMOUNT, "its size in the mean; not used where births are given", "1%")
     type: Any = key(kd.choice("unmovable", "movable", "reclaimable"), "migratetype asked for", "unmovable")
     gfp: Any = key(kd.GFP, "GFP flags", "GFP_KERNEL")
+    births: Any = key(
+        kd.several(kd.whole(0, 1 << 40), WINDOWS, 0), "objects born in each of so many equal times", ()
+    )
+    deaths: Any = key(kd.several(kd.whole(0, 1 << 40), WINDOWS, 0), "objects that die in each of them", ())
     page: Any = key(
         kd.choice("kernel", "anonymous", "file", "dirty"),
         "kind of its pages, which says whether they move",
@@ -264,6 +271,10 @@ class Pool(PartOf):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.births) != len(self.deaths):
+            raise KevacuateError(
+                f"pool.births has {len(self.births)} values and pool.deaths {len(self.deaths)}: give as many of each."
+            )
         if len(self.shares) != len(self.lifetimes):
             raise KevacuateError(
                 f"pool.shares has {len(self.shares)} values and pool.lifetimes {len(self.lifetimes)}: give as many of each."

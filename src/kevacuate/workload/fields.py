@@ -66,13 +66,16 @@ class Part(Record):
     alive: Words = words(CLASSES)
     target: Words = words(CLASSES)  #: objects alive in the mean
     lifetime: Words = words(CLASSES)  #: ns, the mean
+    windows: int  #: windows of time that its births and deaths are given for; 0: it has a mean size
+    window: int  #: ns of one
+    profile: int  #: where in ``profile`` the first is: births, deaths, and so on
     shrink_every: int  #: ns between two runs of a shrinker, 0: none
     shrink_share: int  #: share of the pool that it frees
     shrink_next: int  #: when it runs next
     # an arena
     size: int  #: pages of a task, the mean
     life: int  #: ns, the mean
-    pause: int  #: ns between two tasks, the mean
+    pause: int  #: ns between two tasks, the mean; CACHE: between two files, while it grows
     huge: int  #: share of the 2 MiB ranges that are faulted as one
     huge_gfp: int
     huge_order: int
@@ -109,14 +112,14 @@ class Actor(Record):
     random: int  #: state of its random numbers
     at: int  #: ARENA: piece; CACHE: folio
     pages: int  #: ARENA: pages so far
-    size: int  #: ARENA: pages of this task
+    size: int  #: ARENA: pages of this task; CACHE: files read while it grew; ROUNDS: objects
     pieces: int  #: ARENA: pieces it has
     until: int  #: ARENA: when it ends
     first_object: int
     room: int  #: ARENA: pieces it may have
     kind: int  #: POOL: the class that dies; CACHE: what the run does
     which: int  #: POOL: the object that dies next, where they die together
-    again: int  #: ARENA: piece that is given back and not faulted yet, -1: none; ROUNDS: rounds begun
+    again: int  #: ARENA: piece given back and not faulted yet, -1: none; ROUNDS: rounds begun; POOL: 1 while it waits
     base: int  #: ROUNDS: where its objects begin in ``ids``; pieces is how many it keeps
 
 
@@ -156,6 +159,7 @@ class GeneratorView(NamedTuple):
     quantile: Words
     exponential: Words
     rhythm: Words
+    profile: Words
 
 
 @seen_as(GeneratorView)
@@ -184,3 +188,5 @@ class Generator(NamedTuple):
     """Quantiles of the exponential distribution of mean :data:`ONE` [TABLE]."""
     rhythm: npt.NDArray[np.int64]
     """The rhythm over its period; :data:`ONE` is the rate when it is busiest [TABLE]."""
+    profile: npt.NDArray[np.int64]
+    """Births and deaths of pools in each of their windows, by turns."""

@@ -184,13 +184,13 @@ def choice(*names: str) -> Kind:
     return Kind(lambda value: value if isinstance(value, str) and value in names else None, said)
 
 
-def several(one: Kind, most: int) -> Kind:
+def several(one: Kind, most: int, least: int = 1) -> Kind:
     """A list of values of one kind."""
 
     def read(value: Any) -> tuple[Any, ...] | None:
-        if not isinstance(value, list | tuple) or not 1 <= len(value) <= most:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most:
             return None
         found = tuple(one.read(item) for item in value)
         return None if any(item is None for item in found) else found
 
-    return Kind(read, f"a list of 1 to {most} values, each {one.accepted}")
+    return Kind(read, f"a list of {least} to {most} values, each {one.accepted}")

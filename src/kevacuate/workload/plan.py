@@ -39,12 +39,18 @@ HUGETLB = gf.GFP_HIGHUSER_MOVABLE | gf.GFP_COMP | gf.GFP_NOWARN | gf.GFP_RETRY_M
 ROW_NS = 200
 """Least time from a row of an actor to its next."""
 MOST_ACTORS = 1 << 15
+BURSTS = 4
+"""Bursts at once that a pool has room for beside its mean size."""
 LARGEST_TASK = 3.0
 """A task is at most so many times as large as the mean."""
 MOST_SHADOWS = 4
 """Shadows a page of the machine that a demand may number (kevacuate.runs.replay)."""
 
+STEPS = 8
+"""Steps that a window is cut into where it is worked out how many objects of each class are alive."""
+
 Fields = dict[str, Any]
+Arrays = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -60,6 +66,7 @@ class Plan:
     places: int = 0
     folios: int = 0
     shadows: int = 1
+    profile: list[int] = field(default_factory=list)
     pages: int = 0
     """What all parts but caches have at most."""
     fills: list[Callable[[Generator, int], None]] = field(default_factory=list)
@@ -153,10 +160,10 @@ def _sizes(
     *,
     fixed: bool,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Objects of each class alive in the mean, and the most that there may be: six standard deviations more, and a burst."""
+    """Objects of each class alive in the mean, and the most that there may be: six standard deviations more, and the bursts."""
     alive = weights * lives / (weights * lives).sum() * objects
     target = np.maximum(np.round(alive), 1).astype(np.int64)
-    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + min(burst, 64)
+    spare = np.ceil(6 * np.sqrt(target)).astype(np.int64) + burst
     return target, target if fixed else target + spare
 
 
@@ -175,13 +182,21 @@ def _pool(
     order = given.get("order", 0)
     weights = np.array(shares) / sum(shares)
     lives = np.maximum(np.array(lifetimes, np.float64), 1.0)
-    target, room = _sizes(weights, lives, pages / (1 << order), given.get("burst", 1), fixed=fixed)
-    plan.uses(part, int(room.sum()) << order)
     _, cpus = plan.cpus(part)
+    bursts = 2 * given.get("burst", 1) * min(cpus, BURSTS)
+    given_rates: Fields = {}
+    if isinstance(part, ds.Pool) and part.births:
+        given_rates, target, room = _profile(plan, part, order, bursts)
+    else:
+        target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
+        plan.uses(part, int(room.sum()) << order)
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
     first = plan.own(fields, int(room.sum()))
     starts = np.concatenate([[0], np.cumsum(room)[:-1]])
     pad = (0, fd.CLASSES - len(room))
+    for actor in plan.actors[len(plan.actors) - fields["actors"] :]:
+        actor["again"] = int(bool(given_rates))
+    fields |= given_rates
     fields |= {
         "dies": dies,
         "nr_classes": len(room),
@@ -300,6 +315,7 @@ def _page_cache(plan: Plan, part: ds.PageCache) -> None:
         rhythm=int(part.rhythm), id_of=plan.places,
     )  # fmt: skip
     fields["quantiles"] = plan.table(draw.zipf_table(files, part.reuse))
+    fields["pause"] = max(fields["fill"] * cpus * per_file // resident - per_file * ROW_NS, 1)
     first = plan.own(fields, resident)
     size = 1 << part.order
     fields["first_shadow"] = -(-plan.shadows // size) * size
@@ -378,6 +394,30 @@ def _huge_pages(plan: Plan, part: ds.HugePages) -> None:
 
 PAGES = {"kernel": 0, "anonymous": ANON, "file": FILE, "dirty": FILE | DIRTY}
 DIES = {"random": fd.RANDOM, "together": fd.RANDOM, "oldest": fd.OLDEST, "newest": fd.NEWEST}
+
+
+def _profile(plan: Plan, part: ds.Pool, order: int, bursts: int) -> tuple[Fields, Arrays, Arrays]:
+    """Fields, targets and rooms of a pool whose births and deaths are given: as many of each class as follow from them.
+
+    Steps through the windows: births by the shares, deaths in proportion to how many are alive and how fast they die.
+    """
+    born, die = np.array(part.births, np.int64), np.array(part.deaths, np.int64)
+    weights = np.array(part.shares) / sum(part.shares)
+    hazard = 1.0 / np.maximum(np.array(part.lifetimes, np.float64), 1.0)
+    alive = np.zeros(len(weights))
+    most = np.zeros(len(weights))
+    for come, go in zip(born / STEPS, die / STEPS, strict=True):
+        for _ in range(STEPS):
+            alive += come * weights
+            most = np.maximum(most, alive)
+            rate = alive * hazard
+            alive = np.maximum(alive - go * rate / max(rate.sum(), 1e-300), 0.0)
+    room = np.ceil(1.1 * most + 6 * np.sqrt(most)).astype(np.int64) + bursts
+    plan.uses(part, int(np.maximum(np.cumsum(born - die).max(), 1)) << order)
+    at = len(plan.profile)
+    plan.profile += np.stack([born, die], axis=1).ravel().tolist()
+    window = max((plan.workload.duration - part.begin) // len(born), 1)
+    return {"windows": len(born), "window": window, "profile": at}, room, room
 
 
 def _own_pool(plan: Plan, part: ds.Pool) -> None:
@@ -480,6 +520,7 @@ def new_generator(workload: ds.Workload, plan: Plan | None = None, seed: int | N
         quantile=np.concatenate(plan.tables) if plan.tables else np.zeros(fd.TABLE + 1, np.int64),
         exponential=draw.exponential_table(),
         rhythm=_rhythm(workload),
+        profile=np.array([*plan.profile, 0], np.int64),
     )
     for fill in plan.fills:
         fill(made, chosen)

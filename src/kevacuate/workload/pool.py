@@ -3,7 +3,8 @@
 
 Births come at the rate that keeps ``target`` objects alive, deaths at a rate of ``alive / lifetime``: a lifetime of each class is
 exponential where any object may die (RANDOM), and the mean is the same where the oldest or the newest dies. An object's class is
-drawn at its birth. Each class has a ring of ids in ``ids``: the living ones lie from ``head`` on, the others behind them.
+drawn at its birth. Where births and deaths are given for windows of time (``windows``), those are the rates, and lifetimes only
+say which class dies. Each class has a ring of ids in ``ids``: the living ones lie from ``head`` on, the others behind them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ BORN, GROWS = -1, -2
 
 
 @part
+def window_of(w: GeneratorView, p: Part) -> int:
+    """The window of time that it is now."""
+    return min((w.g.now - p.begin) // p.window, p.windows - 1)
+
+
+@part
 def births(w: GeneratorView, p: Part) -> float:
     """Objects born a ns, without growth."""
+    if p.windows > 0:
+        return float(w.profile[p.profile + 2 * window_of(w, p)]) / float(p.window)
     rate = 0.0
     for c in range(p.nr_classes):
         rate += float(p.target[c]) / float(p.lifetime[c])
@@ -31,7 +40,7 @@ def births(w: GeneratorView, p: Part) -> float:
 @part
 def growth(w: GeneratorView, p: Part) -> float:
     """Objects born a ns besides, while the pool grows to its size."""
-    if p.fill == 0 or w.g.now >= p.begin + p.fill:
+    if p.windows > 0 or p.fill == 0 or w.g.now >= p.begin + p.fill:
         return 0.0
     wanted = 0
     for c in range(p.nr_classes):
@@ -40,11 +49,20 @@ def growth(w: GeneratorView, p: Part) -> float:
 
 
 @part
-def deaths(p: Part) -> float:
-    """Objects that die a ns."""
+def mortality(p: Part) -> float:
+    """Objects that die a ns by their lifetimes."""
     rate = 0.0
     for c in range(p.nr_classes):
         rate += float(p.alive[c]) / float(p.lifetime[c])
+    return rate
+
+
+@part
+def deaths(w: GeneratorView, p: Part) -> float:
+    """Objects that die a ns: by their lifetimes, or as many as are given for the window, if any are alive."""
+    rate = mortality(p)
+    if p.windows > 0 and rate > 0.0:
+        return float(w.profile[p.profile + 2 * window_of(w, p) + 1]) / float(p.window)
     return rate
 
 
@@ -135,19 +153,38 @@ def begin_run(w: GeneratorView, a: Actor, p: Part) -> None:
         p.shrink_next = w.g.now + p.shrink_every
         return
     born, grown = births(w, p), growth(w, p)
-    at = (born + grown + deaths(p)) * (float(draw(a)) / 4294967296.0)
+    dying = deaths(w, p)
+    at = (born + grown + dying) * (float(draw(a)) / 4294967296.0)
     if at < born:
         a.kind = BORN
     elif at < born + grown:
         a.kind = GROWS
     else:
-        a.kind = class_that_dies(p, at - born - grown)
+        part_of_them = (at - born - grown) / dying if dying > 0.0 else 0.0
+        a.kind = class_that_dies(p, part_of_them * mortality(p))
         a.which = below(a, max(p.alive[a.kind], 1))
+
+
+@part
+def next_run(w: GeneratorView, a: Actor, p: Part) -> int:
+    """When the actor's next run of rows begins, or the next window, at which that is drawn anew."""
+    rate = births(w, p) + growth(w, p) + deaths(w, p)
+    mean = float(p.actors * p.burst) / rate if rate > 0.0 else 1e17
+    due = w.g.now + waiting(a, w.exponential, max(int(min(mean, 1e17)), 1))
+    if p.windows > 0:
+        edge = p.begin + (window_of(w, p) + 1) * p.window
+        if due >= edge:
+            a.again = 1
+            return max(edge, w.g.now + 1)
+    return due
 
 
 @part
 def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
     """One row of the pool; when the actor is due next."""
+    if a.again == 1:
+        a.again = 0
+        return next_run(w, a, p)
     if a.left == 0:
         begin_run(w, a, p)
     if a.kind < 0:
@@ -165,6 +202,4 @@ def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
     a.left -= 1
     if a.left > 0:
         return w.g.now + p.gap
-    rate = births(w, p) + growth(w, p) + deaths(p)
-    mean = float(p.actors * p.burst) / rate if rate > 0.0 else 1e9
-    return w.g.now + waiting(a, w.exponential, max(int(min(mean, 1e17)), 1))
+    return next_run(w, a, p)

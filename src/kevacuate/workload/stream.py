@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from kevacuate.demand.loops import Spans
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import empty_demand
-from kevacuate.jit import run
+from kevacuate.jit import JIT_DISABLED, run
 from kevacuate.recording import (
     AllocatorState,
     DemandChunk,
@@ -57,6 +61,50 @@ def rows_of(made: Generator, chunk_rows: int = CHUNK_ROWS) -> Iterator[DemandChu
         yield DemandChunk._make(column[:count] for column in buffer)
 
 
+AHEAD = 2
+"""Chunks that are made while the one before is replayed."""
+
+
+def ahead(chunks: Iterator[DemandChunk]) -> Iterator[DemandChunk]:
+    """The same chunks, made by a thread of its own while the consumer works; the thread ends with the iteration.
+
+    The compiled generator holds no lock of the interpreter. With one core, or in plain Python, there is no thread.
+    """
+    if JIT_DISABLED or len(os.sched_getaffinity(0)) < 2:
+        yield from chunks
+        return
+    waiting: queue.Queue[DemandChunk | BaseException | None] = queue.Queue(AHEAD)
+    over = threading.Event()
+
+    def make() -> None:
+        last: BaseException | None = None
+        try:
+            for chunk in chunks:
+                while not over.is_set():
+                    with suppress(queue.Full):
+                        waiting.put(chunk, timeout=0.1)
+                        break
+                if over.is_set():
+                    return
+        except BaseException as error:  # the consumer's to hear of
+            last = error
+        while not over.is_set():
+            with suppress(queue.Full):
+                waiting.put(last, timeout=0.1)
+                return
+
+    thread = threading.Thread(target=make, name="generate", daemon=True)
+    thread.start()
+    try:
+        while (got := waiting.get()) is not None:
+            if isinstance(got, BaseException):
+                raise got
+            yield got
+    finally:
+        over.set()
+        thread.join()
+
+
 def counted(made: Generator, plan: Plan) -> DemandQuality:
     """What a generator that has come to its end has counted, as a reconstruction does; it had no events."""
     totals = Totals(made.g.data)
@@ -93,7 +141,7 @@ def demand_of(
 
     def chunks(demand: Demand) -> Iterator[DemandChunk]:
         made = new_generator(workload, plan)
-        yield from rows_of(made, chunk_rows)
+        yield from ahead(rows_of(made, chunk_rows))
         demand.complete(counted(made, plan))
 
     none = StartObjects(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
