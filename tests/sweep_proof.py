@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What sweeps promise, shown by hand: ``python tests/sweep_proof.py WORK [--page docs/results/sweep.md]``.
+"""What sweeps promise, shown by hand: ``python tests/sweep_proof.py WORK [--page docs/results/sweep-proof.md]``.
 
 1. One worker, two workers, shards and Dask give equal bytes for one grid.
 2. Twenty processes are killed (SIGKILL) at random moments: workers, clients, Dask workers and schedulers, in a grid of 500 cells.
@@ -20,6 +20,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from typing import Any
 import synthetic
 
 import kevacuate
+from kevacuate.sweeps.local import LONGEST_RUN
 from kevacuate.sweeps.store import Store
 
 GRID = """
@@ -42,6 +44,9 @@ pool = [0, 1, 8, 64]
 watermark_boost_factor = ["default", 0, 5000, 30000]
 """
 CELLS, KILLS = 500, 20
+SPANS = 100
+"""Light recordings of the fleet that differ; each is there twenty times."""
+
 LARGER = 'recordings = ["{}"]\npolicies = ["mainline", "evacuate"]\nseeds = 12\n'
 SWEEP = [sys.executable, "-c", "from kevacuate.cli import main; main()", "sweep"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -214,42 +219,39 @@ def costs(work: Path, grid: Path, name: str, workers: int) -> dict[str, float]:
     kevacuate.sweep(grid, store, workers=workers)
     client, spent = used(own) - before[0], used(all_children) - before[1]
     made = Store(store).made()
+    first = {row["process"]: row for row in sorted(made, key=lambda row: str(row["begun"]), reverse=True)}
     replays = sum(row["cpu_seconds"] for row in made)
-    beside = sum(row["overhead_cpu_seconds"] for row in made)
+    load = sum(row["overhead_cpu_seconds"] for row in first.values())
+    beside = sum(row["overhead_cpu_seconds"] for row in made) - load
     by_process: dict[int, float] = {}
     for row in made:
-        by_process[row["process"]] = (
-            by_process.get(row["process"], 0.0) + row["cpu_seconds"] + row["overhead_cpu_seconds"]
-        )
+        own_overhead = 0.0 if row is first[row["process"]] else row["overhead_cpu_seconds"]
+        by_process[row["process"]] = by_process.get(row["process"], 0.0) + row["cpu_seconds"] + own_overhead
     return {
         "cells": len(made),
         "replays": replays,
         "beside": beside,
         "start": max(spent - replays - beside, 0.0) / workers,
+        "load": load / workers,
         "client": client,
         "busiest": max(by_process.values()),
     }
 
 
-def alone_seconds(cost: dict[str, float]) -> float:
-    """How long the sweep takes on idle cores: a worker's start, the busiest worker, and the client's work at the end."""
-    return cost["start"] + cost["busiest"] + cost["client"]
-
-
 def simulated(workers: int, cells: int, cell: float, cost: dict[str, float], central: float) -> float:
     """Efficiency: the replays' time over workers times the time that all takes.
 
-    Workers start (``start``), then take runs of up to 24 cells; a cell takes *cell* times 0.5 to 1.5, drawn, and what is
-    beside it. The one client hands a run out and takes its results in, *central* seconds a cell, one thing at a time.
+    Workers start (``start``), then take runs as :func:`kevacuate.sweeps.local.runs_of` cuts them; a cell takes *cell* times 0.5
+    to 1.5, drawn, and what is beside it. The one client hands a run out and takes its results in, *central* seconds a cell, one
+    thing at a time.
     """
     rng = random.Random(workers)
-    run = max(1, min(24, cells // (4 * workers)))
     ready = [(cost["start"], n) for n in range(workers)]
     heapq.heapify(ready)
     free, left, busy, last = 0.0, cells, 0.0, 0.0
     while left:
         at, number = heapq.heappop(ready)
-        size = min(run, left)
+        size = min(LONGEST_RUN, max(1, left // (2 * workers)))
         left -= size
         free = max(free, at) + central * size
         work = [cell * (0.5 + rng.random()) for _ in range(size)]
@@ -267,7 +269,9 @@ def fleet(work: Path) -> dict[str, float]:
     truth = Path(os.environ["KEVACUATE_GROUND_TRUTH"])
     sources = sorted(path.parent for path in truth.glob("*/formats"))
     if not (work / "fleet").exists():
-        list(light_recordings(work / "making", sources, 2000))
+        spans = list(light_recordings(work / "spans", sources, SPANS))
+        for number in range(2000):
+            shutil.copytree(spans[number % SPANS], work / "making" / f"host{number:04d}.kev")
         (work / "making").rename(work / "fleet")
     code = (
         "import json, resource, time; import kevacuate; begun = time.monotonic();"
@@ -279,7 +283,8 @@ def fleet(work: Path) -> dict[str, float]:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     made: dict[str, float] = json.loads(done.stdout)
-    return made
+    size = sum(path.stat().st_size for path in (work / "fleet").rglob("*") if path.is_file())
+    return made | {"spans": SPANS, "bytes": size / 2000}
 
 
 def steps(work: Path, grid: Path) -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:

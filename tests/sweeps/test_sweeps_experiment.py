@@ -50,7 +50,7 @@ def test_what_is_left_out_is_as_elsewhere(tmp_path: Path) -> None:
     found = read_experiment(written(tmp_path, ""))
     assert labels(found) == ["mainline", "evacuate", "evacuate,skip-hint=ignore"]
     assert found.seeds == (0, 1, 2, 3, 4)
-    assert [path.name for path in found.recordings] == ["stock-churn-1g-smp1-s3.kev"]
+    assert [Path(name).name for name in found.demands] == ["stock-churn-1g-smp1-s3.kev"]
     assert (found.options.loop, found.options.samples) == ("auto", 100)
 
 
@@ -58,7 +58,7 @@ def test_cells_are_by_demand_then_seed_and_each_has_a_digest(tmp_path: Path, syn
     (tmp_path / "again.kev").symlink_to(synthetic_kev)
     (tmp_path / "other.kev").symlink_to(synthetic_kev)
     found = read_experiment(written(tmp_path, f'recordings = ["*.kev"]\n{GRID}'))
-    assert len(found.recordings) == 2
+    assert len(found.demands) == 2
     demands = sources(found)
     assert [source.name for source in demands] == ["again.kev"], "equal demands are one"
     cells = list(cells_of(found, demands))
@@ -112,7 +112,7 @@ class Mine(Hooks):
 
 
 def test_the_models_version_follows_from_its_sources(tmp_path: Path) -> None:
-    for room in ("kernel", "mm", "recording", "demand", "measure", "policy", "runs", "reports"):
+    for room in ("kernel", "mm", "recording", "demand", "measure", "policy", "workload", "runs", "reports"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "one.py").write_text("x = 1\n")
     (tmp_path / "records.py").write_text("x = 1\n")
@@ -133,7 +133,12 @@ WRONG = [
     ("seeds = true", 1, "seeds cannot be True"),
     ('\nrecordings = [\n  "nothing.kev",\n]', 3, "there is no recording 'nothing.kev'"),
     ("recordings = []", 1, "recordings is empty"),
-    ("sedes = 3", 1, "there is no key 'sedes'; an experiment has recordings, policies, seeds, knobs, replay"),
+    ('workloads = ["nothing.toml"]', 1, "there is no description of a workload 'nothing.toml'"),
+    (
+        "sedes = 3",
+        1,
+        "there is no key 'sedes'; an experiment has recordings, workloads, policies, seeds, knobs, replay",
+    ),
     ('policies = ["mainline", "mainline"]', 1, "names 'mainline' more than once"),
     ("[knobs]\n\npol = [1]", 3, "no policy here has a knob 'pol': they take skip-bits"),
     ("[knobs]\npool = [\n 1,\n -5,\n]", 4, "Knob pool of policy evacuate cannot be '-5': it takes a number"),

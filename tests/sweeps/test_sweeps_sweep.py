@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import synthetic
 import kevacuate
 from kevacuate.cli.sweep import command
 from kevacuate.errors import KevacuateError
-from kevacuate.sweeps import local
+from kevacuate.sweeps import bench, local
 from kevacuate.sweeps.cells import cells_of, sources
 from kevacuate.sweeps.columns import rows_of
 from kevacuate.sweeps.experiment import read_experiment
@@ -131,6 +132,33 @@ def test_a_larger_grid_replays_what_is_new(grid: Path, one: kevacuate.Swept) -> 
     assert len(rows(store)) == CELLS + 6
 
 
+WORKLOAD = """
+duration = "1s"
+fill = "500ms"
+[machine]
+memory = "64MiB"
+[[anonymous]]
+memory = "40%"
+lifetime = "200ms"
+[[slab]]
+memory = "10%"
+"""
+
+
+def test_a_described_workload_is_swept_as_it_is_replayed(tmp_path: Path) -> None:
+    described = tmp_path / "small.toml"
+    described.write_text(WORKLOAD)
+    (tmp_path / "grid.toml").write_text('workloads = ["small.toml"]\npolicies = ["mainline"]\nseeds = 2\n')
+    swept = kevacuate.sweep(tmp_path / "grid.toml", workers=1)
+    assert (swept.replayed, swept.missing, swept.refused) == (2, 0, {})
+    found = {row["seed"]: row for row in rows(swept.store)}
+    assert {row["demand"] for row in found.values()} == {"small.toml"}
+    for seed in (0, 1):
+        run = kevacuate.replay(described, "mainline", seed=seed)
+        assert found[seed]["final_state_digest"] == run.provenance["final_state_digest"]
+    assert found[0]["final_state_digest"] != found[1]["final_state_digest"], "each seed draws it anew"
+
+
 def workers_of(parent: int) -> list[int]:
     """Process ids of a sweep's workers."""
     words = ["ps", "-o", "pid,args", "--ppid", str(parent)]
@@ -213,6 +241,17 @@ def test_a_cell_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
     assert "was killed by SIGABRT at this cell, 2 times" in swept.unable[victim]
     assert (swept.missing, swept.replayed) == (1, 3)
     assert swept.again == (f"kevacuate sweep {small} --store {tmp_path / 's.sweep'}",)
+    assert json.loads((swept.store / "unable.json").read_text()) == swept.unable
+
+
+def test_a_fault_of_the_program_is_no_result(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_experiment(grid)
+    _, cell = next(cells_of(read, sources(read)))
+    monkeypatch.setattr(bench, "replay", lambda *_, **__: 1 // 0)
+    monkeypatch.setattr(bench, "held", lambda demand: demand)
+    monkeypatch.setattr(bench, "demand_while_compiling", lambda recording: None)
+    with pytest.raises(bench.Unable, match="ZeroDivisionError: integer division or modulo by zero"):
+        bench.Bench("test").run(cell)
 
 
 def test_workers_that_do_not_begin_are_told(

@@ -121,7 +121,7 @@ class Bench:
         Raises
         ------
         Unable
-            It cannot be told whether the replay would succeed: the demand is not here, memory or disk is short.
+            There is no telling what the replay comes to: the demand is not here, memory or disk is short, or a fault ended it.
         """
         begun, wall, before = datetime.now(UTC), time.monotonic(), time.process_time()
         result = self._described(cell)
@@ -131,12 +131,12 @@ class Bench:
             started = time.process_time()
             result |= self._replayed(cell, recording)
             replaying = time.process_time() - started
-        except (MemoryError, OSError) as error:
-            raise Unable(f"{type(error).__name__}: {error}") from None
+        except KevacuateError as error:
+            result["error"] = str(error).replace(cell.source.path, cell.source.name)
         except Unable:
             raise
-        except Exception as error:  # of this cell: the others are replayed all the same
-            result["error"] = _told(error, cell)
+        except Exception as error:  # of this machine, or a fault of this program: the other cells go on
+            raise Unable(f"{type(error).__name__}: {error}") from None
         now = time.process_time()
         overhead = (before - self._last) + (now - before - replaying)
         self._last = now
@@ -194,12 +194,6 @@ class Bench:
             "numba": version("numba"),
             "numpy": np.__version__,
         }
-
-
-def _told(error: Exception, cell: Cell) -> str:
-    """An error in words that do not say where the demand lies."""
-    said = str(error) if isinstance(error, KevacuateError) else f"{type(error).__name__}: {error}"
-    return said.replace(cell.source.path, cell.source.name)
 
 
 def figures(run: Run) -> dict[str, float]:

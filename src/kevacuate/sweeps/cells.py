@@ -20,10 +20,10 @@ from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
-from kevacuate.sweeps.demands import open_demand
+from kevacuate.sweeps.demands import open_demand, ships, whole_name
 from kevacuate.sweeps.experiment import Experiment
 
-ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "runs")
+ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "workload", "runs")
 """Rooms of the package that a replay's result follows from."""
 
 DIGITS = 32
@@ -140,12 +140,14 @@ def sources(experiment: Experiment) -> list[Source]:
     Raises
     ------
     KevacuateError
-        A path is no recording, or one is corrupted.
+        A path is neither a recording nor a description, or one is corrupted or wrong.
     """
     found: dict[str, Source] = {}
-    for path in experiment.recordings:
-        digest = demand_digest(open_demand(path))
-        found.setdefault(digest, Source(str(path.absolute()), digest, path.name))
+    for name in experiment.demands:
+        recording = open_demand(name)
+        digest = demand_digest(recording)
+        shown = name if ships(name) else recording.path.name
+        found.setdefault(digest, Source(whole_name(name), digest, shown))
     return list(found.values())
 
 

@@ -30,8 +30,10 @@ AHEAD = 4
 
 
 def files_of(source: Source) -> dict[str, bytes]:
-    """The files of a recording, by their names in a directory that has the recording's own name."""
+    """The files of a recording, by their names in a directory that has the recording's own name; of a workload its file."""
     root = Path(source.path)
+    if root.is_file():
+        return {source.name: root.read_bytes()}
     return {
         f"{source.name}/{path.relative_to(root).as_posix()}": path.read_bytes()
         for path in sorted(root.rglob("*"))

@@ -21,9 +21,10 @@ from kevacuate.recording.recording import Recording
 from kevacuate.runs.loop_choice import LOOPS
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.variation import Variation
+from kevacuate.sweeps.demands import ships
 from kevacuate.sweeps.lines import line_of
 
-KEYS = ("recordings", "policies", "seeds", "knobs", "replay")
+KEYS = ("recordings", "workloads", "policies", "seeds", "knobs", "replay")
 """What an experiment file has."""
 
 REPLAY_KEYS = ("loop", "samples", "despite_losses", "variation")
@@ -56,8 +57,8 @@ class Experiment:
         The experiment file.
     text : str
         What it holds.
-    recordings : tuple of Path
-        Demands, each once.
+    demands : tuple of str
+        Paths of recordings and of descriptions of workloads, or names of workloads that ship; each once.
     settings : tuple of Setting
         Policies with their knobs, in the order of the file.
     seeds : tuple of int
@@ -68,14 +69,14 @@ class Experiment:
 
     path: Path
     text: str
-    recordings: tuple[Path, ...]
+    demands: tuple[str, ...]
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
     options: ReplayOptions
 
     def __len__(self) -> int:
         """Cells, those of equal demands counted apart."""
-        return len(self.recordings) * len(self.settings) * len(self.seeds)
+        return len(self.demands) * len(self.settings) * len(self.seeds)
 
 
 class _Reader:
@@ -147,32 +148,36 @@ def read_experiment(path: str | Path) -> Experiment:
     reader.refuse_unknown(reader.values, KEYS)
     seeds, options = _seeds(reader), _options(reader)
     settings = _settings(reader)
-    recordings = _recordings(reader)
-    found = Experiment(where, reader.text, recordings, settings, seeds, options)
+    found = Experiment(where, reader.text, _demands(reader), settings, seeds, options)
     if len(found) > MOST_CELLS:
         raise KevacuateError(f"{where} has {len(found):,} cells, more than {MOST_CELLS:,}: make it smaller.")
     return found
 
 
-def _recordings(reader: _Reader) -> tuple[Path, ...]:
-    """The recordings that are named; paths and globs begin at the experiment's directory."""
-    if "recordings" not in reader.values:
-        return (Recording.shipped().path,)
-    found: dict[Path, None] = {}
-    base = reader.path.parent
-    for name in reader.strings("recordings", ()):
-        place = base / name
-        if any(c in name for c in "*?[") and not place.exists():
-            root = Path(place.anchor) if place.is_absolute() else Path()
-            matches = sorted(root.glob(str(place.relative_to(root))))
-        else:
-            matches = [place] if place.exists() else []
-        if not matches:
-            raise reader.wrong(
-                "recordings", f"there is no recording {name!r}: name a directory or a glob.", name
-            )
-        found.update(dict.fromkeys(matches))
+def _demands(reader: _Reader) -> tuple[str, ...]:
+    """The recordings and workloads that are named; without any, the recording that ships."""
+    if "recordings" not in reader.values and "workloads" not in reader.values:
+        return (str(Recording.shipped().path),)
+    found: dict[str, None] = {}
+    for key, what, is_one in (
+        ("recordings", "recording", Path.is_dir),
+        ("workloads", "description of a workload", Path.is_file),
+    ):
+        for name in reader.strings(key, ()) if key in reader.values else ():
+            here = [name] if ships(name) else [str(place) for place in _places(reader, name) if is_one(place)]
+            if not here:
+                raise reader.wrong(key, f"there is no {what} {name!r}: name a path or a glob.", name)
+            found.update(dict.fromkeys(here))
     return tuple(found)
+
+
+def _places(reader: _Reader, name: str) -> list[Path]:
+    """What a path or glob stands for; it begins at the experiment's directory."""
+    place = reader.path.parent / name
+    if place.exists() or not any(c in name for c in "*?["):
+        return [place] if place.exists() else []
+    root = Path(place.anchor) if place.is_absolute() else Path()
+    return sorted(root.glob(str(place.relative_to(root))))
 
 
 def _seeds(reader: _Reader) -> tuple[int, ...]:

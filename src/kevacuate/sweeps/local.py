@@ -41,17 +41,17 @@ _STOP_SECONDS = 30.0
 
 
 def runs_of(cells: Iterable[Named], workers: int, total: int) -> Iterator[list[Named]]:
-    """The cells in order, in runs of one demand and seed, short enough that every worker gets several."""
-    most = max(1, min(LONGEST_RUN, total // (4 * workers)))
+    """The cells in order, in runs of one demand and seed; towards the end they get shorter, so that workers end together.
+
+    A run has at most 1 / (2 * workers) of the cells that are left (guided self-scheduling; Polychronopoulos and Kuck 1987).
+    """
+    left = total
     for _, group in groupby(cells, key=lambda one: (one[1].source.digest, one[1].seed)):
-        run: list[Named] = []
-        for one in group:
-            run.append(one)
-            if len(run) == most:
-                yield run
-                run = []
-        if run:
-            yield run
+        waiting = deque(group)
+        while waiting:
+            size = min(LONGEST_RUN, max(1, left // (2 * workers)), len(waiting))
+            yield [waiting.popleft() for _ in range(size)]
+            left -= size
 
 
 def workers_for_sweep(demands: Sequence[Source], cells: int) -> int:

@@ -200,7 +200,8 @@ def show_sweep(store: str | Path, *, benefit: str = BENEFIT, cost: str = "+".joi
     --------
     >>> import kevacuate
     >>> from pathlib import Path
-    >>> _ = Path("one.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 1')
+    >>> lines = ["recordings = ['my-server.kev']", "policies = ['mainline']", "seeds = 1"]
+    >>> _ = Path("one.toml").write_text(chr(10).join(lines))
     >>> shown = kevacuate.show_sweep(kevacuate.sweep("one.toml").store)
     >>> shown.cells, shown.contexts[0].base
     (1, 'mainline')

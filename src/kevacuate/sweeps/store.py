@@ -30,12 +30,13 @@ from kevacuate.recording.atomic_write import not_written
 from kevacuate.sweeps.cells import canonical
 from kevacuate.sweeps.columns import made_table, rows_of, table_of
 
-RESULTS, MADE_BY, CELLS, EXPERIMENT, DEMANDS, ABOUT, LOCK = (
+RESULTS, MADE_BY, CELLS, EXPERIMENT, DEMANDS, UNABLE, ABOUT, LOCK = (
     "results.parquet",
     "made.parquet",
     "cells",
     "experiment.toml",
     "demands.json",
+    "unable.json",
     "store.json",
     "lock",
 )
@@ -113,6 +114,11 @@ class Store:
         known = self.demands()
         if any(known.get(digest) != path for digest, path in paths.items()):
             _put(self.path / DEMANDS, canonical({**known, **paths}).encode())
+
+    def keep_unable(self, why: Mapping[str, str]) -> None:
+        """Keep which cells of the last run have no result, and why."""
+        if why or (self.path / UNABLE).exists():
+            _put(self.path / UNABLE, canonical(dict(why)).encode())
 
     def demands(self) -> dict[str, str]:
         """Digest of a demand to where it lay when it was swept last."""

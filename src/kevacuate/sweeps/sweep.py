@@ -145,7 +145,8 @@ def sweep(
     --------
     >>> import kevacuate
     >>> from pathlib import Path
-    >>> _ = Path("two.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 2')
+    >>> lines = ["recordings = ['my-server.kev']", "policies = ['mainline']", "seeds = 2"]
+    >>> _ = Path("two.toml").write_text(chr(10).join(lines))
     >>> swept = kevacuate.sweep("two.toml")
     >>> swept.cells, swept.replayed, swept.missing
     (2, 2, 0)
@@ -172,6 +173,7 @@ def sweep(
             ending.written.append(f"{grid.store.path} ({pace.done:,} of {len(cells):,} cells)")
             raise
         refused, unable = hands.refused, hands.unable
+        grid.store.keep_unable(unable)
     if part is None:
         grid.store.collect()
     again = () if not unable else (grid.command("" if part is None else f"--shard {part}"),)
@@ -222,7 +224,8 @@ def collect(experiment: str | Path, store: str | Path | None = None) -> Swept:
     --------
     >>> import kevacuate
     >>> from pathlib import Path
-    >>> _ = Path("two.toml").write_text('recordings = ["my-server.kev"]\\npolicies = ["mainline"]\\nseeds = 2')
+    >>> lines = ["recordings = ['my-server.kev']", "policies = ['mainline']", "seeds = 2"]
+    >>> _ = Path("two.toml").write_text(chr(10).join(lines))
     >>> kevacuate.collect("two.toml").again
     ('kevacuate sweep two.toml --store two.sweep',)
     """
