@@ -134,7 +134,10 @@ def _judged(level: LevelResult) -> Iterator[str]:
     yield from markdown(LEVEL_HEADS, [level_cells(row) for row in judged.rows])
     yield ""
     if judged.effects:
-        yield "Effects. *Corrected* is p corrected for the number of rows, *would be seen* the smallest change seen in 80 %:"
+        yield (
+            "Effects. *Corrected* is p corrected for the number of rows, *would be seen* the smallest change seen in 80 % "
+            "after it:"
+        )
         yield ""
         yield from markdown(EFFECT_HEADS, [effect_cells(row) for row in judged.effects])
         yield ""

@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 69
+SHARDS = 83
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -60,6 +60,23 @@ REQUIRED = (
     "evacuation ended: 4 nothing isolated",
     "evacuation ended: 5 a page failed to migrate",
 )
+REQUIRED_OF_REGIONS = {
+    "region tainted": 60,
+    "region cleaned": 30,
+    "refill steered": 2,
+    "region work": 8,
+    "region rests": 6,
+    "pass 1": 200,
+    "pass 2": 20,
+    "pass 2b": 2,
+    "pass 2c": 5,
+    "pass 3": 20,
+    "pass clean": 200,
+    "pass shared": 15,
+    "pass reserve": 10,
+}
+"""The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
+
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,
     "operations on 6.12": 12_000,
@@ -119,6 +136,20 @@ REQUIRED_OF_RECLAIM = {
     "kswapd woken from its short sleep": 100,
 }
 """What is reached where the model reclaims."""
+REQUIRED_OF_OPENINGS = {
+    "opening: steal asks for its block": 10,
+    "opening: block queued already": 5,
+    "opening: block waits for an item": 5,
+    "opening: waiting block queued": 5,
+    "opening: batch tried again": 1,
+    "opening: goes on behind what failed": 5,
+    "opening: drained first": 50,
+    "opening: clean cache is moved too": 50,
+    "opening: destination off the movable lists": 50,
+    "opening: block isolated meanwhile": 50,
+    "opening: movable again, evacuated all the same": 5,
+}
+"""What the evacuation does where its parts are changed, or what the patch leaves open is closed."""
 PRESSURE = (
     *(f"slow path left: {name}" for name in k.EXIT_NAMES if name != k.EXIT_NAMES[k.EXIT_OOM_HIGH]),
     *(f"direct compaction: {name}" for name in k.COMPACT_NAMES.values()),
@@ -212,6 +243,11 @@ BY_KIND = {
     k.L_EVAC_PUTBACK: "batch with failures put back",
 }
 BY_STAT = {
+    "regions_tainted": "region tainted",
+    "regions_cleaned": "region cleaned",
+    "region_taint_refused": "tainting refused",
+    "region_works": "region work",
+    "region_rests": "region rests",
     "refills": "refill of a pcp",
     "drains": "drain of a pcp",
     "decays": "decay of a pcp",
@@ -287,6 +323,8 @@ class Counts:
         for result, name in k.COMPACT_NAMES.items():
             self.add(f"direct compaction: {name}", stat.direct_compact[result])
         self.add("rmqueue: CMA mode", stat.mode[k.RMQUEUE_CMA])
+        for name, chunks in zip(k.PASS_NAMES, stat.region_pass, strict=True):
+            self.add(f"pass {name}", chunks)
         extfrag = np.array(stat.extfrag).reshape(3, -1).sum(axis=1)
         self.add("rmqueue: steal", int(extfrag[0]))
         self.add("rmqueue: claim below block size", int(extfrag[1]))
@@ -335,6 +373,8 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_COMPACTION,
             **REQUIRED_OF_RECLAIM,
             **REQUIRED_OF_PRESSURE,
+            **REQUIRED_OF_OPENINGS,
+            **REQUIRED_OF_REGIONS,
         }.items()
         if total[what] < least
     ]
@@ -354,6 +394,8 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_COMPACTION,
             *REQUIRED_OF_RECLAIM,
             *REQUIRED_OF_PRESSURE,
+            *REQUIRED_OF_OPENINGS,
+            *REQUIRED_OF_REGIONS,
         )
     ]
     lines += [f"{total[what]:>10,} {what} (seldom: {why})" for what, why in SELDOM.items()]

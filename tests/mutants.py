@@ -36,6 +36,10 @@ LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
 SHAPES = "tests/observe/test_observe_log_shapes.py -k same"
 ARCHIVES = "tests/observe/test_observe_archives.py"
 PERCENT = "tests/test_percent.py"
+ABLATED = "tests/measure/test_measure_ablated.py"
+APART = "tests/reports/test_report_ablation.py"
+FORMS = "tests/search/test_search_forms.py -k oracles"
+COSTS = "tests/search/test_search_cost.py -k by_region"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("reports/comparison/group_rows.py", '{"better": "green", "worse": "red"}', '{"better": "red", "worse": "green"}', ROWS),
@@ -121,6 +125,30 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernelfiles/text.py", 'return "utf-16" if', 'return "utf-8" if', SHAPES),
     ("observe/files/archives.py", "member.isreg()", "True", ARCHIVES),
     ("percent.py", 'f} %"', 'f}%"', PERCENT),
+    ("measure/ablated.py", "direction.judged(after - before)", "direction.judged(before - after)", ABLATED),
+    ("measure/ablated.py", "if corrected is not None and corrected <= LEVEL", "if alone is not None and alone <= LEVEL", ABLATED),
+    ("measure/ablated.py", 'if row.judged == "better")', 'if row.judged == "worse")', ABLATED),
+    ("measure/ablated.py", 'if row.judged == "worse")', 'if row.judged == "better")', ABLATED),
+    ("measure/ablated.py", 'ONLY_COSTS if "worse" in paid else CHEAPER', 'CHEAPER if "worse" in paid else ONLY_COSTS', ABLATED),
+    ("reports/ablation.py", '{"better": BETTER, "worse": WORSE}', '{"better": WORSE, "worse": BETTER}', APART),
+    ("reports/ablation.py", 'row.judged == "better" for row in one.rows', 'row.judged == "worse" for row in one.rows', APART),
+    ("reports/ablation.py", '("buys", one.buys), ("costs", one.paid)', '("buys", one.paid), ("costs", one.buys)', APART),
+    ("runs/ablate.py", "table[0] == table[1 + i]", "table[0] != table[1 + i]", "tests/runs/test_runs_ablate.py -k nothing"),
+    ("search/find.py", "return hi - i if largest else lo + i", "return lo + i", FORMS),
+    ("search/find.py", "first <= bucket < last and rank < best", "first <= bucket < last and rank <= best", FORMS),
+    ("search/find.py", "                word ^= bit(region)", "                word = 0", FORMS),
+    ("search/find.py", "if known >> at & 1 == 0", "if known == 0", FORMS),
+    ("search/buckets.py", "bucket < CLEAN * CLASSES <= old", "bucket <= CLEAN * CLASSES <= old", FORMS),
+    ("search/buckets.py", "while 0 <= behind < number:", "while 0 <= behind < 0:", FORMS),
+    ("search/buckets.py", "region.free_blocks <= s.cfg.reserve", "region.free_blocks < s.cfg.reserve", FORMS),
+    ("search/lists.py", "before + min(sign, 0) == 0", "before == 0", FORMS),
+    ("search/zone.py", "order < s.cfg.max_page_order - 1 and", "order < s.cfg.max_page_order and", FORMS),
+    ("search/zone.py", "            retype_chunk(s, buddy, order, mt)", "            pass", FORMS),
+    ("search/mainline.py", "free + alike >= (end - start) // 2", "free + alike > (end - start) // 2", FORMS),
+    ("search/mainline.py", "range(s.cfg.look_ahead + 1)", "range(s.cfg.look_ahead)", FORMS),
+    ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
+    ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
+    ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
@@ -147,7 +175,7 @@ def survives(number: int, copy: Path) -> bool:
             *tests.split(),
         ]
         environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-        if name.startswith("mm/"):
+        if name.startswith(("mm/", "search/")):
             environment["NUMBA_DISABLE_JIT"] = "1"  # compiling the model takes longer than these tests do
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     finally:

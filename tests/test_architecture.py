@@ -17,8 +17,8 @@ from kevacuate.policy import POLICIES
 
 PACKAGE = Path(kevacuate.__file__).parent
 FLOORS = (
-    "kernel", "mm", "recording", "kernelfiles", "demand", "measure", "policy", "runs", "observe", "fidelity", "capture",
-    "reports", "live", "cli",
+    "kernel", "mm", "recording", "kernelfiles", "demand", "measure", "policy", "workload", "runs", "search", "observe",
+    "fidelity", "sweeps", "capture", "reports", "live", "cli",
 )  # fmt: skip
 """The rooms from the ground up: each imports only from those before it."""
 ANYWHERE = {

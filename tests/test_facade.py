@@ -19,7 +19,7 @@ from kevacuate import KevacuateError
 DATA = Path(__file__).parent / "data"
 VERBS = (
     "record", "open", "info", "triage", "triage_live", "snapshot", "replay", "compare", "compare_recorded", "verify", "explain",
-    "report", "load", "save", "import_recording", "export", "doctor", "tune",
+    "report", "load", "save", "import_recording", "export", "doctor", "tune", "ablate", "generate", "fit",
 )  # fmt: skip
 WITHOUT_EXAMPLE = {"import_recording"}
 ROOT = doctest.register_optionflag("ROOT")
@@ -104,6 +104,11 @@ WRONG: dict[str, Callable[[], Any]] = {
     "tune a word": lambda: kevacuate.tune("my-server.kev", settings="defrag_mode=1"),
     "tune no setting": lambda: kevacuate.tune("my-server.kev", settings=["defrag_mode=2"]),
     "tune too little": lambda: kevacuate.tune("my-server.kev", repeats=2),
+    "ablate a number": lambda: kevacuate.ablate(3),  # type: ignore[arg-type]
+    "ablate a word": lambda: kevacuate.ablate("my-server.kev", variants="pool=0"),
+    "ablate no variant": lambda: kevacuate.ablate("my-server.kev", variants=["pool=x"]),
+    "ablate mainline": lambda: kevacuate.ablate("my-server.kev", "mainline"),
+    "ablate too little": lambda: kevacuate.ablate("my-server.kev", repeats=2),
     "compare for a word": lambda: kevacuate.compare("my-server.kev", "mainline", seconds="15s"),  # type: ignore[arg-type]
     "verify no level": lambda: kevacuate.verify("my-server.kev", "budy"),
     "verify levels": lambda: kevacuate.verify("my-server.kev", 3),  # type: ignore[arg-type]

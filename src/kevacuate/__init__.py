@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kevacuate.capture.vmcore_state import CoreSnapshot
     from kevacuate.demand.build import build_demand
     from kevacuate.fidelity.verify import verify
+    from kevacuate.measure.ablated import Ablation
     from kevacuate.measure.fidelity import Verification
     from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from kevacuate.policy import POLICIES, Policy, parse_policy
     from kevacuate.recording import Recording
     from kevacuate.recording.importers import ImportOptions, import_recording
-    from kevacuate.recording.recording import open_recording as open
     from kevacuate.reports import plot
     from kevacuate.reports.comparison.conclusion import conclusion
     from kevacuate.reports.comparison.summary import summary
@@ -43,15 +43,26 @@ if TYPE_CHECKING:
     from kevacuate.reports.page.write import report
     from kevacuate.reports.story.explain import explain
     from kevacuate.reports.story.story import Story
+    from kevacuate.runs.ablate import ablate
     from kevacuate.runs.compare import compare
+    from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.tune import tune
+    from kevacuate.sweeps.fleet import Fleet, fleet
+    from kevacuate.sweeps.shown import Shown, show_sweep
+    from kevacuate.sweeps.sweep import Swept, collect, sweep
+    from kevacuate.workload.describe import Workload
+    from kevacuate.workload.opening import open_recording as open
+    from kevacuate.workload.stream import generate_recording as generate
+    from kevacuate.workload.toml import read_workload
 
 __all__ = [
     "POLICIES",
+    "Ablation",
     "Comparison",
     "CoreSnapshot",
+    "Fleet",
     "Holders",
     "ImportOptions",
     "KevacuateError",
@@ -61,18 +72,26 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Shown",
     "Story",
     "Survey",
+    "Swept",
     "Tuned",
     "Verification",
+    "Workload",
     "__version__",
+    "ablate",
     "build_demand",
+    "collect",
     "compare",
     "compare_recorded",
     "conclusion",
     "doctor",
     "explain",
     "export",
+    "fit",
+    "fleet",
+    "generate",
     "holders",
     "import_recording",
     "info",
@@ -80,12 +99,15 @@ __all__ = [
     "open",
     "parse_policy",
     "plot",
+    "read_workload",
     "record",
     "replay",
     "report",
     "save",
+    "show_sweep",
     "snapshot",
     "summary",
+    "sweep",
     "triage",
     "triage_live",
     "tune",
@@ -93,8 +115,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Ablation": "measure.ablated",
     "Comparison": "measure.results",
     "CoreSnapshot": "capture.vmcore_state",
+    "Fleet": "sweeps.fleet",
     "Holders": "measure.holders",
     "ImportOptions": "recording.importers",
     "Machine": "mm.machine",
@@ -104,35 +128,51 @@ _HOMES = {
     "Recording": "recording",
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
+    "Shown": "sweeps.shown",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
+    "Swept": "sweeps.sweep",
     "Tuned": "measure.tuned",
     "Verification": "measure.fidelity",
+    "ablate": "runs.ablate",
     "build_demand": "demand.build",
+    "collect": "sweeps.sweep",
     "compare": "runs.compare",
     "compare_recorded": "observe.outcomes",
     "conclusion": "reports.comparison.conclusion",
     "doctor": "capture.doctor",
     "explain": "reports.story.explain",
     "export": "reports.export",
+    "fit": "runs.fit",
+    "fleet": "sweeps.fleet",
+    "generate": "workload.stream",
     "holders": "capture.holders",
     "import_recording": "recording.importers",
     "info": "observe.info",
     "load": "measure.saved",
-    "open": "recording.recording",
+    "open": "workload.opening",
     "parse_policy": "policy",
     "record": "capture.record",
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
+    "sweep": "sweeps.sweep",
     "triage": "observe.files.door",
     "triage_live": "capture.record",
     "tune": "runs.tune",
     "verify": "fidelity.verify",
+    "read_workload": "workload.toml",
+    "Workload": "workload.describe",
 }
-_CALLED = {"RecordResult": "Result", "doctor": "examine", "open": "open_recording"}
+_CALLED = {
+    "RecordResult": "Result",
+    "doctor": "examine",
+    "generate": "generate_recording",
+    "open": "open_recording",
+}
 """Names that have another one at home."""
 _MODULES = {"plot": "reports.plot"}
 

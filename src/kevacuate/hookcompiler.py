@@ -45,7 +45,7 @@ MOST_TOLD = 160
 class SelfType(types.Type):  # type: ignore[misc]
     """A pointer to what a policy keeps. Word 0 is the number of pageblocks; then the fields: (name, word, length).
 
-    Of a field by pageblock the word holds where its first one lies.
+    Of one whose length is below 0 (by pageblock, say) the word holds where it lies, and the next one how long it is.
     """
 
     def __init__(self, fields: tuple[tuple[str, int, int], ...]) -> None:
@@ -96,8 +96,9 @@ def _get_field(context: Any, builder: Any, of: SelfType, value: Any, name: str) 
     if not length:
         return builder.load(pointer)
     row = cgutils.create_struct_proxy(_ROW)(context, builder)
-    row.first = builder.gep(value, [builder.load(pointer)]) if length == jit.BY_BLOCK else pointer
-    row.count = builder.load(value) if length == jit.BY_BLOCK else _I64(length)
+    elsewhere = length < 0
+    row.first = builder.gep(value, [builder.load(pointer)]) if elsewhere else pointer
+    row.count = builder.load(builder.gep(value, [_I64(at + 1)])) if elsewhere else _I64(length)
     return row._getvalue()
 
 

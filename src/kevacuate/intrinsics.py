@@ -75,3 +75,19 @@ def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: A
         return context.make_tuple(builder, signature.return_type, (failed, value))
 
     return result(types.int64, s, *numbers), codegen
+
+
+@intrinsic
+def operation_address(typingctx: Any, operation: Any, s: Any) -> Any:
+    """See :data:`kevacuate.jit.operation_address`."""
+    kinds = (types.CPointer(types.int64), s, *(types.int64,) * HOOK_NUMBERS)
+    made = operation.typing_key.compiled  # hooks call it as Numba's functions are called
+    made.compile(kinds)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        compiled = made.overloads[kinds]
+        context.active_code_library.add_linking_library(compiled.library)
+        function = context.declare_function(builder.module, compiled.fndesc)
+        return builder.ptrtoint(function, ir.IntType(64))
+
+    return types.int64(operation, s), codegen

@@ -428,9 +428,6 @@ def _plain_prefetch(array: Any, index: int) -> None:
 HOOK_NUMBERS = 6
 """Whole numbers that the machine code of every hook takes besides ``self`` and ``s``; what it does not name is filled up."""
 
-BY_BLOCK = -1
-"""The length of a hook's field that has a word a pageblock."""
-
 Hook = Callable[..., int]
 
 plain_hooks: dict[int, Hook] = {}
@@ -454,6 +451,21 @@ call_hook: Any = _plain_call_hook if JIT_DISABLED else Builtin("call_hook", _pla
 
 Returns (0, what it returned), or (where its exception is told, 0): in compiled code the address of Numba's description.
 """
+
+OPERATION = -1
+"""In plain Python: the number among :data:`plain_hooks` of what a policy's worker has the model do."""
+
+
+def _plain_operation_address(operation: Callable[..., int], _s: Any) -> int:
+    """See :data:`operation_address`."""
+    plain_hooks[OPERATION] = lambda s, *numbers: operation(0, s, *numbers)
+    return OPERATION
+
+
+operation_address: Any = (
+    _plain_operation_address if JIT_DISABLED else Builtin("operation_address", _plain_operation_address)
+)
+"""The address of a part that takes what a hook's machine code takes: :data:`call_hook` calls it from there."""
 
 pointers: Any = _plain_pointers if JIT_DISABLED else Builtin("pointers", _plain_pointers)
 """Turn a NamedTuple of C-contiguous arrays into its view: raw pointers (arrays where bounds are checked) and records.

@@ -38,12 +38,14 @@ def type_of_part(part: Part) -> types.Type:
             if kws:
                 return None
             given = tuple(map(types.unliteral, args))
-            if not _ours(given):
-                return made_by_numba(part, tuple(map(widened, given))).signature
-            return signature(result_type(part, argument_types(part, given)), *given)
+            if _ours(given):
+                result = result_type(part, argument_types(part, given))
+                if _ours((result,)):
+                    return signature(result, *given)
+            return made_by_numba(part, tuple(map(widened, given))).signature
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Signature, values: Sequence[Any]) -> Any:
-        if not _ours(sig.args):
+        if not _ours((*sig.args, sig.return_type)):
             return context.get_function(types.Dispatcher(part.compiled), sig)(builder, values)
         args = argument_types(part, sig.args)
         code = declared(builder.module, part, args, sig.return_type)
@@ -57,7 +59,7 @@ def type_of_part(part: Part) -> types.Type:
 
 
 def _ours(args: Sequence[types.Type]) -> bool:
-    """Whether parts of ours take arguments of these types: not arrays, nor numbers that int64 does not hold."""
+    """Whether parts of ours take and return these types: not arrays, nor numbers that int64 does not hold."""
     try:
         for of in args:
             leaf_types(widened(of))

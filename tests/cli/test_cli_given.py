@@ -12,7 +12,7 @@ from cli_tools import call, refusal
 DATA = Path(__file__).parents[1] / "data"
 RECORDINGS = {
     "info": (), "compare": (), "replay": (), "verify": (), "triage": (), "report": (), "plot": (), "watch": ("--once",),
-    "export": ("--ftrace",), "explain": ("block:1",), "tune": (),
+    "export": ("--ftrace",), "explain": ("block:1",), "tune": (), "ablate": (),
 }  # fmt: skip
 """Commands that take a recording, and what else they need."""
 

@@ -186,6 +186,19 @@ def test_a_fault_is_a_use_by_page_table_and_a_read_is_none():
     assert rows[1:] == [(ACCESS, 0, 0, 1), (ACCESS, 0, 0, 0)]
 
 
+def test_a_fault_explains_the_accessed_bit_that_reclaim_finds_next():
+    """One use is one row: the next look finds a bit that the fault has not set, or clears what a fault has set."""
+    fault = Event(K.MM_FILEMAP_FAULT, a=5, b=7, c=3, d=0)
+    found, idle = Event(K.GT_REC, 8, a=9, b=1), Event(K.GT_LRU, 8, a=9, b=0)
+    use = (ACCESS, 0, 0, 1)
+    assert rows_of([*cached(8, 3), fault, found])[0][1:] == [use]
+    assert rows_of([*cached(8, 3), fault, found, found])[0][1:] == [use, use]
+    assert rows_of([*cached(8, 3), fault, idle, found])[0][1:] == [use, use]
+    assert rows_of([*cached(8, 3), fault, found, fault, found])[0][1:] == [use, use]
+    read_too = [*cached(8, 3), fault, get_pages(3, 3, pid=USER + 1), found]
+    assert rows_of(read_too)[0][1:] == [use, (ACCESS, 0, 0, 0)]
+
+
 def test_truncation_gives_up_the_neighbours_that_were_reclaimed():
     events = [kswapd_runs(), *cached(16, 4, 2), *cached(8, 8), *cached(9, 9), *cached(10, 11)]
     events += [

@@ -28,7 +28,7 @@ from kevacuate.observe.files.procadvice import (
     WORTH,
 )
 from kevacuate.percent import percent
-from kevacuate.policy import KNOBS
+from kevacuate.policy import KNOBS, api
 from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
 from kevacuate.policy.hooks import HOOKS, Hooks
 from kevacuate.reports.comparison.rows import ROWS
@@ -84,7 +84,7 @@ def test_the_page_of_policies_has_every_knob_with_its_default() -> None:
     assert list(rows) == list(KNOBS)
     defaults = EvacuationConfig()
     for knob, name in ((knob, kind.field) for knob, kind in KNOBS.items() if kind.field):
-        value = getattr(defaults, name)
+        value = getattr(defaults if hasattr(defaults, name) else defaults.regions, name)
         if type(value) is int and knob != "time-scale":
             assert f"{value:,}" in rows[knob], knob
 
@@ -141,6 +141,17 @@ def test_the_page_of_hooks_has_every_hook_with_its_arguments_and_every_function(
     assert [row[0].strip("`") for row in rows] == shown
     for_worker = [row[0].strip("`").partition("(")[0] for row in rows if "`worker` only" in row[1]]
     assert for_worker == [getattr(function, "py_func", function).__name__ for function in WORKER_ONLY]
+
+
+def test_the_page_of_hooks_has_every_constant_and_every_kind_of_field() -> None:
+    page = (DOCS / "own-policy.md").read_text()
+    told = [name for row in table(page, "constants") for name in re.findall(r"`([A-Z_]+)`", row[0])]
+    assert sorted(told) == sorted(name for name in api.__all__ if isinstance(getattr(api, name), int))
+    kinds = [row[0].strip("`").partition("(")[0] for row in table(page, "fields")]
+    homes = {name: getattr(getattr(api, name), "__module__", "") for name in api.__all__}
+    assert sorted(kinds) == sorted(
+        name for name in homes if homes[name] == Hooks.__module__ and name != "Hooks"
+    )
 
 
 def test_every_page_is_in_the_index_and_in_the_site() -> None:

@@ -369,8 +369,35 @@ def test_a_change_that_the_kernels_would_have_seen_is_false_though_their_interva
     theirs = (LOW, [value + 2 for value in LOW])
     row = effect(theirs, (LOW, [value + 4 for value in LOW]))
     assert row.theirs.difference.high == pytest.approx(4.63, abs=0.01)
-    assert row.theirs.difference.seen == pytest.approx(3.69, abs=0.01)
+    assert row.theirs.seen == row.theirs.difference.seen == pytest.approx(3.69, abs=0.01)
     assert (row.ours.direction, row.holds, row.agreement) == (1, True, MODEL_ONLY)
+
+
+def test_what_kernels_would_have_seen_is_of_the_test_with_its_correction() -> None:
+    """Beside other rows that are not called a larger change is missed; those that are called cost nothing."""
+    same, moved = (LOW, [value + 2 for value in LOW]), (LOW, HIGH)
+    alone, beside, called = (
+        changes({"a": same, **more})["a"]
+        for more in ({}, {str(i): (LOW, LOW) for i in range(9)}, {str(i): moved for i in range(9)})
+    )
+    assert alone.seen == alone.difference.seen == pytest.approx(called.seen)
+    assert beside.seen == pytest.approx(beside.difference.seen_at(0.005))
+    assert beside.seen > 1.3 * alone.seen
+
+
+def test_a_change_that_kernels_would_have_missed_after_correction_is_not_false() -> None:
+    """Nine rows without an effect beside it: the same change would be false of one row alone."""
+    column = Column("end_mixed", "mixed", "end.mixed_blocks")
+    others = [Column(f"other_{i}", "other") for i in range(9)]
+    sides = (
+        [Sides(column, LOW, LOW)],
+        [Sides(column, [value + 2 for value in LOW], [value + 4.5 for value in LOW])],
+    )
+    more = [Sides(other, LOW, [0.0] * 8) for other in others]
+    told = {row.column: row for row in effect_rows("evacuate", sides[0] + more, sides[1] + more)}
+    row = told["end_mixed"]
+    assert (row.ours.direction, row.holds, row.agreement) == (1, True, OPEN)
+    assert abs(row.ours.difference.value) > row.theirs.difference.seen
 
 
 def test_p_is_corrected_for_the_rows_that_vary() -> None:

@@ -8,7 +8,17 @@ import math
 import numpy as np
 import pytest
 
-from kevacuate.measure.intervals import Sample, errors_apart, holm, t_quantile, t_share, welch
+from kevacuate.measure.intervals import (
+    POWER,
+    Sample,
+    errors_apart,
+    holm,
+    seen_errors,
+    t_power,
+    t_quantile,
+    t_share,
+    welch,
+)
 from kevacuate.measure.permutation import LEVEL, permutation_p
 
 
@@ -70,6 +80,33 @@ def test_the_smallest_change_that_is_seen_is_seen_in_80_of_100_cases_by_the_perm
         first, second = rng.normal(0, 1, 9).tolist(), rng.normal(change, 1, 9).tolist()
         seen += permutation_p(first, second) <= LEVEL
     assert seen / 600 == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("each", "effect", "level"), [(64, 0.5, 0.05), (26, 0.8, 0.05), (17, 1.0, 0.05), (38, 0.8, 0.01)]
+)
+def test_the_power_of_t_tests_is_that_of_the_tables(each: int, effect: float, level: float) -> None:
+    """Cohen (1988): so many in each group see an effect of so many standard deviations in 80 of 100 cases, to a whole number."""
+    limit, apart = t_quantile(1 - level / 2, 2 * each - 2), effect * (each / 2) ** 0.5
+    assert t_power(apart, limit, 2 * each - 2) == pytest.approx(0.8, abs=0.012)
+
+
+@pytest.mark.parametrize(("level", "freedom"), [(0.05 / 28, 14), (0.05, 4), (0.01, 52), (0.001, 34.5)])
+def test_what_is_seen_is_seen_in_80_of_100_t_tests_of_few_values_at_small_levels_too(
+    level: float, freedom: float
+) -> None:
+    rng = np.random.default_rng(6)
+    t = rng.normal(seen_errors(level, freedom), 1, 200_000) / np.sqrt(
+        rng.chisquare(freedom, 200_000) / freedom
+    )
+    assert (t >= t_quantile(1 - level / 2, freedom)).mean() == pytest.approx(POWER, abs=0.004)
+
+
+def test_what_is_seen_at_a_smaller_level_is_larger() -> None:
+    found = welch(Sample(9, 0.0, 1.0), Sample(9, 0.0, 1.0))
+    assert found.seen == found.seen_at(LEVEL) == pytest.approx(seen_errors(LEVEL, 16) * (2 / 9) ** 0.5)
+    assert found.seen_at(LEVEL / 50) > 1.4 * found.seen
+    assert welch(Sample(2, 5.0, 0.0), Sample(2, 7.0, 0.0)).seen_at(0.01) == 0.0
 
 
 def test_groups_without_any_spread() -> None:

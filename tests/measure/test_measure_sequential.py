@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from kevacuate.measure.intervals import POWER, t_quantile
+from kevacuate.measure.intervals import POWER, seen_errors
 from kevacuate.measure.permutation import LEVEL, permutation_p
 from kevacuate.measure.sequential import (
     DIFFERS,
@@ -78,12 +78,24 @@ def test_a_change_that_would_have_been_seen_is_seen_as_often_as_is_said() -> Non
     share = looks_until(27)[-1][1]
     change = least_seen((100 + spread[:27]).tolist(), (100 + spread[27:54]).tolist(), LEVEL * share)
     assert change is not None
-    exact = (t_quantile(1 - LEVEL * share / 2, 52) + t_quantile(POWER, 52)) * 20 * (2 / 27) ** 0.5 / 100
+    exact = seen_errors(LEVEL * share, 52) * 20 * (2 / 27) ** 0.5 / 100
     assert change == pytest.approx(exact, rel=0.3)
     for _ in range(120):
         values = table(rng.normal(100, 20, (2, 1, 27)) + np.array([0, 100 * exact]).reshape(2, 1, 1))
         called += SequentialTest().decide(values, 27).rows[0].state == DIFFERS
     assert 0.7 * 120 <= called <= 0.95 * 120
+
+
+def test_a_change_that_few_replays_would_have_seen_is_seen_as_often_as_is_said() -> None:
+    """Eight replays at a small level: neither t's tail nor the whole numbers of deals may be left out."""
+    rng, level = np.random.default_rng(8), 0.0004
+    ideal = np.array([-1.42, -0.85, -0.47, -0.15, 0.15, 0.47, 0.85, 1.42])
+    noise = 10 * ideal / ideal.std(ddof=1)
+    change = least_seen((100 + noise).tolist(), (100 + noise).tolist(), level)
+    assert change is not None
+    drawn = rng.normal(0, 10, (500, 2, 8)) + np.array([[100], [100 + 100 * change]])
+    called = sum(permutation_p(a.tolist(), b.tolist()) <= level for a, b in drawn)
+    assert (POWER - 0.06) * 500 <= called <= (POWER + 0.06) * 500
 
 
 def test_what_a_row_can_come_to() -> None:

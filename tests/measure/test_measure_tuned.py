@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import exp, inf
 
 import numpy as np
 import pytest
 
+from kevacuate.measure import tuned
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL, Direction
 from kevacuate.measure.tuned import (
     COSTLY,
+    FIGURES,
     FINALISTS,
     HARMS,
     HELPS,
@@ -22,6 +24,7 @@ from kevacuate.measure.tuned import (
     SCREENED,
     TRADES,
     TriedRow,
+    common_deviation,
     confirmed_rows,
     cost_rows,
     findable,
@@ -68,11 +71,26 @@ def test_settings_that_do_nothing_are_winners_in_at_most_one_of_twenty_tunings(k
     assert sum(bool(won(rng, KINDS[kind], 12)) for _ in range(250)) <= LEVEL * 250
 
 
-def test_a_planted_effect_is_found_as_often_as_is_said() -> None:
+DEVIATION = {"normal": 30.0, "skewed": exp(4.72) * (exp(1.44) - 1) ** 0.5, "counts": 20**0.5}
+"""Of KINDS."""
+
+
+@pytest.mark.parametrize(("kind", "most"), [("normal", 0.92), ("counts", 0.87), ("skewed", 1.0)])
+def test_a_planted_effect_is_found_as_often_as_is_said(kind: str, most: float) -> None:
+    """120 tunings; counts are what is said of, the others find more (benchmarks has 1,000)."""
     rng, effect = np.random.default_rng(4), findable(12, len(ROWS), SCREENED, LEAST_TESTED)
-    found = sum(11 in won(rng, KINDS["normal"], 12, planted=effect * 30) for _ in range(150))
-    assert (POWER - 0.1) * 150 <= found <= 0.95 * 150
+    planted = effect * DEVIATION[kind]
+    found = sum(11 in won(rng, KINDS[kind], 12, planted=planted) for _ in range(120))
+    assert (POWER - 0.07) * 120 <= found <= most * 120
+
+
+def test_what_can_be_found_depends_on_how_much_is_tried() -> None:
+    effect = findable(12, len(ROWS), SCREENED, LEAST_TESTED)
     assert findable(12, 5, SCREENED, 60) < findable(12, 5, SCREENED, 20) < effect
+    assert findable(12, len(ROWS), 2 * SCREENED, LEAST_TESTED) < effect - 0.1
+    assert effect > max(
+        tuned._findable(FIGURES["normal"], 12, len(ROWS), SCREENED, LEAST_TESTED, FINALISTS), 2.5
+    )
     assert findable(3, 5, SCREENED, 20) < findable(40, 5, SCREENED, 20)
 
 
@@ -94,11 +112,15 @@ def test_screening_leaves_out_what_changes_nothing_and_puts_clear_harm_last() ->
 
 
 def test_a_gain_is_towards_the_better_side() -> None:
-    assert gain([10, 12, 14], [4, 6, 8], Direction.LOWER) > 3
-    assert gain([10, 12, 14], [4, 6, 8], Direction.HIGHER) < -3
-    assert gain([5, 5], [4, 4], Direction.LOWER) == inf
-    assert gain([5, 5], [4, 4], Direction.HIGHER) == -inf
-    assert gain([5, 5], [5, 5], Direction.LOWER) == 0
+    assert gain([10, 12, 14], [4, 6, 8], Direction.LOWER, 2) == pytest.approx(6 / (2 * (2 / 3) ** 0.5))
+    assert gain([10, 12, 14], [4, 6, 8], Direction.HIGHER, 2) == pytest.approx(-6 / (2 * (2 / 3) ** 0.5))
+    assert gain([5, 5], [4, 4], Direction.LOWER, 0) == inf
+    assert gain([5, 5], [4, 4], Direction.HIGHER, 0) == -inf
+    assert gain([5, 5], [5, 5], Direction.LOWER, 0) == 0
+
+
+def test_the_deviation_of_a_row_is_the_median_of_the_settings() -> None:
+    assert common_deviation([[1, 3], [10, 14], [5, 5]]) == pytest.approx(2**0.5)
 
 
 def row(judged: str) -> TriedRow:

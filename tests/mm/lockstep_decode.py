@@ -9,6 +9,7 @@ from itertools import islice
 from lockstep_spec import Spec
 from oracle.serialise import EVENTS
 
+from kevacuate.kernel.regions import nr_regions
 from kevacuate.mm import constants as k
 
 ZONE_NAMES = (
@@ -103,6 +104,19 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
         yield name, reader.one()
 
 
+def decode_regions(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:
+    """What there is of regions, if any are kept."""
+    pages = -(-spec.machine.npages >> spec.machine.max_page_order) << spec.machine.max_page_order
+    order = spec.policy.regions.order_on(pages, spec.machine.max_page_order)
+    if not order:
+        return
+    yield "regions tainted, cleaned", reader.numbers(2)
+    for zone in spec.machine.zones:
+        for number in range(nr_regions(zone.start_pfn, zone.end_pfn, order)):
+            name = "zone, start, end, total, reserved, free, used by type, highatomic, free pages, tainted, class, work"
+            yield f"region {number}: {name}", reader.numbers(16)
+
+
 def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     """Names and values of all that a row holds."""
     machine = spec.machine
@@ -120,6 +134,7 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     yield "free items", reader.pages()
     for node in range(machine.nodes):
         yield f"pending {node}", reader.numbers(3 * reader.one())
+    yield "waiting for an item (zone, block, movable)", reader.numbers(3 * reader.one())
     workers = machine.nodes if spec.policy.wq == "per_node" else len(machine.cpu_node)
     for worker in range(workers):
         yield from decode_worker(reader, f"worker {worker}")
@@ -141,6 +156,7 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
                 yield f"kcompactd {node} {name}", reader.one()
     if not machine.open_loop:
         yield from decode_reclaim(reader, spec, [values[0] for values in kswapds])
+    yield from decode_regions(reader, spec)
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
     for obj in range(spec.objects + spec.parts):

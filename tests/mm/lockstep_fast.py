@@ -135,7 +135,8 @@ def put_worker(s, worker, out, at):
         out[at + 1] = s.item[item].start_pfn
         at += 2
         for value in (
-            worker.cursor, worker.isolated, worker.reclaimed, worker.migrated, worker.failed, worker.nr_migratepages,
+            worker.cursor, worker.isolated, worker.reclaimed, worker.migrated, worker.failed, worker.tried, worker.isolates,
+            worker.nr_migratepages,
         ):  # fmt: skip
             out[at] = value
             at += 1
@@ -143,6 +144,22 @@ def put_worker(s, worker, out, at):
             out[at + i] = worker.migratepages[i]
         at += worker.nr_migratepages
     return put_items(s, worker.head, out, at)
+
+
+@part
+def put_waiting(s, out, at):
+    """The blocks that wait for an item, oldest first: zone, block, whether it is movable."""
+    first = at
+    at += 1
+    number = s.stat.evacuate_waiting
+    while number >= 0 and at < out.size - 64:
+        out[at] = s.item[number].zone
+        out[at + 1] = s.item[number].start_pfn
+        out[at + 2] = s.item[number].movable
+        at += 3
+        number = s.item[number].next
+    out[first] = (at - first - 1) // 3
+    return at
 
 
 @part
@@ -250,6 +267,24 @@ def put_reclaim(s, objects, out, at):
 
 
 @part
+def put_regions(s, out, at):
+    """How often regions became tainted and clean, then every region."""
+    out[at] = s.stat.regions_tainted
+    out[at + 1] = s.stat.regions_cleaned
+    at += 2
+    for number in range(s.cfg.nr_regions):
+        region = s.region[number]
+        for value in (
+            region.zone, region.start_pfn, region.end_pfn, region.total, region.nr_reserved, region.nr_free,
+            region.nr_used[0], region.nr_used[1], region.nr_used[2], region.nr_highatomic, region.nr_free_pages,
+            region.tainted, region.fullness, region.working, region.cursor, region.rests_until,
+        ):  # fmt: skip
+            out[at] = value
+            at += 1
+    return at
+
+
+@part
 def put_kcompactd(pgdat, cc, closed, out, at):
     """A kcompactd: state, due, what it was asked for; the run in progress."""
     due = pgdat.kcompactd_due
@@ -346,6 +381,7 @@ def snapshot(sa, objects, out):
     at = put_free_items(s, out, at)
     for node in range(s.cfg.nr_nodes):
         at = put_items(s, s.node[node].evacuate_pending, out, at)
+    at = put_waiting(s, out, at)
     for worker in range(s.cfg.nr_workers):
         at = put_worker(s, s.worker[worker], out, at)
     for node in range(s.cfg.nr_nodes):
@@ -354,6 +390,8 @@ def snapshot(sa, objects, out):
         at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, out, at)
     if s.cfg.open_loop == 0:
         at = put_reclaim(s, objects, out, at)
+    if s.cfg.region_order:
+        at = put_regions(s, out, at)
     for cpu in range(s.cfg.nr_cpus):
         out[at] = s.cpu[cpu].vmstat_due
         at += 1

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from lockstep_spec import Spec
 
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig
+from kevacuate.mm import constants as k
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, RegionConfig, ZoneConfig
 from kevacuate.mm.profile import PROFILES
 
 Draw = st.DrawFn
@@ -31,6 +32,8 @@ class Theme:
     initcall: tuple[bool, ...] = (True, True, False)
     wqs: tuple[str, ...] = ("per_cpu", "per_cpu", "per_node")
     skip_hints: tuple[bool, ...] = (False, True)
+    openings: int = 0  # of six draws of what the patch leaves open, how many are not the patch's
+    time_scales: tuple[int, ...] = (1, 10)
     plain: bool = False  # no switch that keeps fallbacks from happening
     marks: str = "any"  # or "low", "high", "none"
     batches: tuple[int | None, ...] = (None, 3, 7, 31)
@@ -39,6 +42,8 @@ class Theme:
     defrag_mode: bool = False
     open_loop: bool | None = None  # None: drawn
     zone_dma32: bool | None = None  # None: drawn
+    regions: bool = False  # regions are kept, most times
+    by_regions: bool = False  # and the policy goes by them
 
 
 EVACUATING = Theme(
@@ -52,7 +57,7 @@ PRESSED = Theme(
 THEMES = {
     theme.name: theme
     for theme in (
-        Theme("any"),
+        Theme("any", openings=1),
         Theme("one zone", nodes=(1,), zones_per_node=(1,), cpus=(1, 2)),
         Theme("numa", nodes=(2, 3), cpus=(2, 3, 5)),
         Theme("many cpus", cpus=(16, 33, 64), pageblock_orders=(3, 4, 5), npages=(512, 2048)),
@@ -82,6 +87,14 @@ THEMES = {
             skip_hints=(False, False, True),
         ),
         replace(EVACUATING, name="small pool", pools=(0, 1)),
+        replace(
+            EVACUATING,
+            name="openings",
+            pools=(1, 1, 2, 64),
+            openings=4,
+            skip_hints=(False, False, True),
+            time_scales=(10, 100),
+        ),
         replace(EVACUATING, name="unready", initcall=(False,), pools=(2,)),
         replace(EVACUATING, name="crowded", marks="high", npages=(256, 512)),
         Theme(
@@ -139,6 +152,26 @@ THEMES = {
             zone_dma32=True,
             batches=(None, None, 3),
         ),
+        Theme(
+            "regions",
+            pageblock_orders=(3, 4, 5),
+            npages=(192, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+        ),
+        Theme(
+            "by regions",
+            pageblock_orders=(3, 4),
+            npages=(256, 640),
+            cpus=(1, 2),
+            nodes=(1, 1, 2),
+            regions=True,
+            by_regions=True,
+        ),
+        replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
+        replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
+        replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
             PRESSED,
             name="pressure, high marks, single pages",
@@ -148,6 +181,7 @@ THEMES = {
         replace(
             PRESSED, name="pressure, evacuating", evacuate=(True,), pools=(64,), cma=(False,), cpus=(2, 4)
         ),
+        replace(PRESSED, name="pressure, openings", evacuate=(True,), pools=(1, 3, 64), openings=3),
         Theme(
             "defrag",
             pageblock_orders=(3, 4, 5),
@@ -221,7 +255,24 @@ def draw_zones(draw: Draw, theme: Theme, npages: int, block: int) -> tuple[ZoneC
     return tuple(zones)
 
 
-def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
+OPEN: dict[str, tuple[bool | int | str, ...]] = {
+    "claims": ("unmovable", "reclaimable"),
+    "on_steal": (True,),
+    "guard": (False,),
+    "recheck": (False,),
+    "tries": (2, 5),
+    "pass_failed": (True,),
+    "drain_first": (True,),
+    "queue_twice": (False,),
+    "wait_for_item": (True,),
+    "drop_clean": (False,),
+    "any_target": (False,),
+    "isolate_block": (True,),
+}
+"""What else the evacuation's parts and what the patch leaves open may be."""
+
+
+def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> EvacuationConfig:
     """The evacuation's switches and costs."""
     ready = tuple(draw(st.integers(0, 3)) > 0 for _ in range(nodes)) if "unready" in theme.name else None
     return EvacuationConfig(
@@ -234,6 +285,11 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         if theme.initcall != (True,)
         else None,
         skip_hint=draw(st.sampled_from(theme.skip_hints)),
+        **{
+            name: draw(st.sampled_from(OPEN[name]))
+            for name in OPEN
+            if draw(st.integers(1, 6)) <= theme.openings
+        },
         irq_work_ns=draw(st.sampled_from((0, 2000))),
         wakeup_ns=draw(st.sampled_from((0, 1000, 30_000))),
         work_ns=draw(st.sampled_from((1000, 1000, 1000, 7))),
@@ -241,7 +297,38 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int) -> EvacuationConfig:
         isolate_ns=draw(st.sampled_from((219, 219, 219, 5))),
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
-        time_scale=draw(st.sampled_from((1, 10))),
+        time_scale=draw(st.sampled_from(theme.time_scales)),
+        regions=draw_regions(draw, max_page_order, acting=theme.by_regions, passes=theme.profiles != ("6.1",))
+        if theme.regions
+        else RegionConfig(),
+    )
+
+
+def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool) -> RegionConfig:
+    """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
+    order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
+    cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
+    kept = RegionConfig(order, cuts)
+    if not order or not acting:
+        return kept
+    scan = st.sampled_from((0, 1, 8))
+    return replace(
+        kept,
+        region_steer_claims=draw(scan),
+        region_steer_refills=draw(scan),
+        region_passes=draw(st.sampled_from((True, True, True, False))) and passes,
+        region_reserve_least=draw(st.sampled_from((4, 1, 0))),
+        region_reserve_percent=draw(st.sampled_from((3, 30))),
+        region_half_rule=draw(st.sampled_from((False, False, True))),
+        region_pack_above=draw(st.sampled_from((8, 2, 0))),
+        region_taint_nofragment=draw(FLAG),
+        region_cheap_taints=draw(FLAG),
+        region_worker=draw(FLAG),
+        region_start_blocks=draw(st.sampled_from((1, 3))),
+        region_start_pages=draw(st.sampled_from((2, 4))),
+        region_stop_blocks=draw(st.sampled_from((2, 5))),
+        region_stop_pages=draw(st.sampled_from((3, 6))),
+        region_cooldown_ns=draw(st.sampled_from((5_000_000_000, 1_000_000))),
     )
 
 
@@ -304,7 +391,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
     cma = tuple(b for b in numbered if draw(st.integers(0, 3)) == 0) if wanted else ()
     return Spec(
         machine,
-        draw_policy(draw, theme, nodes),
+        draw_policy(draw, theme, nodes, max_page_order),
         cma,
         draw(st.sampled_from(theme.batches)),
         draw(st.sampled_from(theme.initcall)),

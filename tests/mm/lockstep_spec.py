@@ -47,6 +47,7 @@ class Spec:
 def oracle_config(spec: Spec) -> Config:
     """The oracle's description of the same machine."""
     machine, policy = spec.machine, spec.policy
+    pages = -(-machine.npages >> machine.max_page_order) << machine.max_page_order
     ready = list(policy.ready) if policy.ready is not None else [True] * machine.nodes
     zones = [
         OracleZoneConfig(
@@ -66,6 +67,8 @@ def oracle_config(spec: Spec) -> Config:
         ready=ready if spec.initcall else [False] * machine.nodes,
         log_level=spec.log_level,
         kernel_name=machine.profile.name,
+        region_order=policy.regions.order_on(pages, machine.max_page_order),
+        **{name: getattr(policy.regions, name) for name in REGION_FIELDS},
         **same,
     )
 
@@ -77,9 +80,15 @@ MACHINE_FIELDS = (
     "kswapd_slice_ns", "dirty_expire_ns", "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
     "compact_unevictable_allowed",
 )  # fmt: skip
+REGION_FIELDS = (
+    "region_fullness", "region_steer_claims", "region_steer_refills", "region_passes", "region_reserve_least",
+    "region_reserve_percent", "region_half_rule", "region_pack_above", "region_taint_nofragment", "region_cheap_taints",
+    "region_worker", "region_start_blocks", "region_start_pages", "region_stop_blocks", "region_stop_pages", "region_cooldown_ns",
+)  # fmt: skip
 POLICY_FIELDS = (
-    "evacuate", "pool", "wq", "skip_hint", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns", "isolate_ns",
-    "reclaim_ns", "migrate_ns", "time_scale",
+    "evacuate", "pool", "wq", "skip_hint", "claims", "on_steal", "guard", "recheck", "tries", "pass_failed", "drain_first",
+    "queue_twice", "wait_for_item", "drop_clean", "any_target", "isolate_block", "work_ns", "irq_work_ns", "wakeup_ns", "scan_ns",
+    "isolate_ns", "reclaim_ns", "migrate_ns", "time_scale",
 )  # fmt: skip
 
 

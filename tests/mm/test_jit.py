@@ -56,7 +56,18 @@ def boot_first_free(package_parent: Path, cache: Path, **environment: str) -> tu
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package's source; its parent directory."""
-    for room in ("kernel", "mm", "measure", "recording", "demand", "runs", "observe", "fidelity"):
+    for room in (
+        "kernel",
+        "mm",
+        "measure",
+        "recording",
+        "demand",
+        "workload",
+        "runs",
+        "search",
+        "observe",
+        "fidelity",
+    ):
         shutil.copytree(
             PACKAGE / room, tmp_path / "kevacuate" / room, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -50,6 +50,7 @@ PRESSURE_SHARDS = [
     Shard("pressure", "too many isolated", 5, 1200),
     Shard("pressure, large blocks", "squeeze", 5, 1000),
     Shard("pressure, evacuating", "press evacuating", 5, 1200),
+    Shard("pressure, openings", "press evacuating", 4, 1000),
     Shard("pressure", "squeeze folios", 5, 1000),
     Shard("pressure, no marks", "squeeze folios", 5, 1000),
     Shard("pressure, high marks, single pages", "below the marks", 5, 1000),
@@ -71,6 +72,8 @@ SHARD_LIST = [
     Shard("busy", "busy", 8, 2000),
     Shard("crowded", "crowded", 8, 2000),
     Shard("small pool", "staged", 36, 2000),
+    Shard("openings", "staged", 8, 1200),
+    Shard("openings", "busy", 8, 1500),
     Shard("unready", "staged", 18, 2000),
     *(Shard("evacuation", "guard", 10, 2000, part) for part in range(2)),
     Shard("any", "isolation", 10, 1500),
@@ -94,6 +97,16 @@ SHARD_LIST = [
     ),
     Shard("any", "mixed", 3, 700, 0, "6.18"),
     *PRESSURE_SHARDS,
+    Shard("regions", "mixed", 4, 600),
+    *(Shard("by regions", "mixed", 8, 500, part) for part in range(2)),
+    Shard("by regions", "highatomic", 4, 400),
+    Shard("by regions, pressure", "squeeze", 4, 500),
+    Shard("by regions, pressure", "press", 3, 500),
+    Shard("regions", "highatomic", 6, 600),
+    Shard("regions", "mixed", 3, 500, 0, "6.1"),
+    Shard("regions, pressure", "squeeze", 3, 600),
+    Shard("regions, pressure", "squeeze folios", 2, 600),
+    Shard("regions, evacuation", "staged", 3, 800),
 ]
 assert len(SHARD_LIST) == SHARDS
 SETTINGS = settings(phases=(Phase.generate,), suppress_health_check=list(HealthCheck))

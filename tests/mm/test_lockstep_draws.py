@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from lockstep_machines import THEMES, specs
 from lockstep_spec import MACHINE_FIELDS, POLICY_FIELDS, Spec, oracle_config
 
-from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.mm.profile import PROFILES
 from kevacuate.policy import KNOBS
 from kevacuate.policy.settings import SETTINGS
 from kevacuate.runs.sysctls import model_settings
 
-PARAMETERS = {field.name for field in fields(EvacuationConfig)}
+REGIONS = {field.name for field in fields(RegionConfig)}
+PARAMETERS = {field.name for field in fields(EvacuationConfig)} - {"regions"}
 INPUTS = {"skip-bits": "set_skip is an operation of the scripts", "no-workqueue": "sets ready"}
 
 
 def test_every_knob_sets_a_parameter_or_is_an_input() -> None:
-    assert {knob.field for knob in KNOBS.values() if knob.field} <= PARAMETERS
+    assert {knob.field for knob in KNOBS.values() if knob.field} <= PARAMETERS | REGIONS
     assert {name for name, knob in KNOBS.items() if not knob.field} == {*INPUTS, *SETTINGS}
 
 
@@ -49,6 +50,23 @@ def test_every_parameter_is_drawn_with_several_values_and_reaches_the_oracle() -
     draw()
     assert [name for name in sorted(PARAMETERS) if len(drawn[name]) < 2] == []
     assert [name for name in sorted(PARAMETERS) if len(passed[name]) < 2] == []
+
+
+def test_every_parameter_of_regions_is_drawn_with_several_values_and_reaches_the_oracle() -> None:
+    drawn: dict[str, set[object]] = defaultdict(set)
+    passed: dict[str, set[object]] = defaultdict(set)
+
+    @settings(max_examples=100)
+    @given(specs(THEMES["by regions"]))
+    def draw(spec: Spec) -> None:
+        config = oracle_config(spec)
+        for name in REGIONS:
+            drawn[name].add(repr(getattr(spec.policy.regions, name)))
+            passed[name].add(repr(getattr(config, name)))
+
+    draw()
+    assert [name for name in sorted(REGIONS) if len(drawn[name]) < 2] == []
+    assert [name for name in sorted(REGIONS) if len(passed[name]) < 2] == []
 
 
 def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values() -> None:

@@ -25,6 +25,7 @@ from .constants import (
     PCPTYPES,
 )
 from .machine import Machine
+from .regions import note, region_list
 from .zone import Page, Zone
 
 
@@ -49,6 +50,9 @@ def add_to_free_list(m: Machine, zone: Zone, pfn: int, order: int, mt: int, tail
         area.free_list[mt].add_head(pfn)
     area.nr_free += 1
     m.heads[pfn] = Page(pfn, order, BUDDY, mt)
+    if m.config.region_passes:
+        own = region_list(m, pfn, order, mt)
+        (own.add_tail if tail else own.add_head)(pfn)
     if order >= m.config.pageblock_order and mt != ISOLATE:
         zone.nr_free_blocks += 1 << order
 
@@ -59,6 +63,8 @@ def del_from_free_list(m: Machine, zone: Zone, pfn: int, mt: int) -> None:
     m.log(L_LIST, pfn, LIST_DELETE, page.order, mt)
     area = zone.free_area[page.order]
     area.free_list[page.mt].remove(pfn)
+    if m.config.region_passes:
+        region_list(m, pfn, page.order, page.mt).remove(pfn)
     area.nr_free -= 1
     if page.order >= m.config.pageblock_order and mt != ISOLATE:
         zone.nr_free_blocks -= page.size
@@ -70,6 +76,9 @@ def move_to_free_list(m: Machine, zone: Zone, page: Page, old_mt: int, new_mt: i
     area = zone.free_area[page.order]
     area.free_list[page.mt].remove(page.pfn)
     area.free_list[new_mt].add_tail(page.pfn)
+    if m.config.region_passes:
+        region_list(m, page.pfn, page.order, page.mt).remove(page.pfn)
+        region_list(m, page.pfn, page.order, new_mt).add_tail(page.pfn)
     page.mt = new_mt
     account_freepages(zone, -page.size, old_mt)
     account_freepages(zone, page.size, new_mt)
@@ -132,6 +141,7 @@ def captured(m: Machine, zone: Zone, pfn: int, order: int, mt: int) -> bool:
     if mt != capture.mt:
         m.log(L_EXTFRAG, pfn, order, order, 256 * capture.mt + mt)
     capture.pfn = pfn
+    note(m, pfn, capture.mt)
     return True
 
 
@@ -172,6 +182,7 @@ def split_large_buddy(m: Machine, zone: Zone, pfn: int, order: int, fpi: int) ->
 def free_one_page(m: Machine, zone: Zone, pfn: int, order: int, fpi: int = FPI_NONE) -> None:
     """Free a chunk straight to the buddy lists; whatever it was before is forgotten."""
     m.heads.pop(pfn, None)
+    note(m, pfn, None)
     if m.config.kernel.hygienic:
         split_large_buddy(m, zone, pfn, order, fpi)
     else:
@@ -187,6 +198,7 @@ def has_isolate_pageblock(m: Machine, zone: Zone) -> bool:
 def drain_one_page(m: Machine, zone: Zone, pfn: int, order: int) -> None:
     """Free a chunk that left a pcp list: type of its block read now, or, in old kernels, what it came with."""
     page = m.heads.pop(pfn, None)
+    note(m, pfn, None)
     mt = m.get_pageblock_migratetype(pfn)
     if page is not None and not m.config.kernel.hygienic and not has_isolate_pageblock(m, zone):
         mt = page.mt

@@ -57,6 +57,7 @@ from .lru import lru_add_drain
 from .machine import Machine
 from .migrate import isolate_page, move_page, putback_movable_pages
 from .pcp import drain_pages_zone, free_frozen_pages
+from .regions import note, note_part
 from .split import split_folio
 from .watermark import zone_watermark_ok
 from .zone import Page, PageList, Zone
@@ -200,6 +201,7 @@ def isolate_free_page(m: Machine, cc: Control, pfn: int) -> bool:
             if mt < PCPTYPES:
                 move_freepages_block(m, zone, start, mt, MOVABLE)
     m.heads[pfn] = Page(pfn, page.order, COMPACT)
+    note(m, pfn, MOVABLE)
     cc.freepages.setdefault(page.order, []).append(pfn)
     cc.nr_freepages += page.size
     m.events["compact_isolated"] += page.size
@@ -415,6 +417,7 @@ def compaction_alloc(m: Machine, cc: Control, order: int) -> int:
     for half in range(found - 1, order - 1, -1):
         upper = pfn + (1 << half)
         m.heads[upper] = Page(upper, half, COMPACT)
+        note_part(m, pfn, upper)
         cc.freepages.setdefault(half, []).insert(0, upper)
     m.heads[pfn] = Page(pfn, order, COMPACT)
     cc.nr_freepages -= 1 << order
@@ -632,7 +635,7 @@ class Batch:
 
 def try_split_folio(m: Machine, batch: Batch, page: Page, waits: bool) -> bool:
     """`try_split_folio`: the pages behind the first, then the first."""
-    if batch.parts is None or not page.order or not split_folio(m, page, waits):
+    if batch.parts is None or not page.order or m.config.open_loop or not split_folio(m, page, waits):
         return False
     batch.parts += [*range(page.pfn + 1, page.pfn + page.size), page.pfn]
     batch.splits += 1

@@ -8,6 +8,7 @@ from .constants import (
     ALLOC,
     BUDDY,
     EAGAIN,
+    ENOMEM,
     L_EVAC_FINISHED,
     L_EVAC_ISOLATE,
     L_EVAC_MIGRATE,
@@ -17,6 +18,9 @@ from .constants import (
     L_EVAC_STARTED,
     MOVABLE,
 )
+from .irqwork import item_given_back
+from .isolation import isolate_whatever_it_holds, unset_migratetype_isolate
+from .lru import lru_add_drain_all
 from .machine import Machine, Worker
 from .migrate import (
     isolate_migratepages_range,
@@ -24,6 +28,8 @@ from .migrate import (
     putback_movable_pages,
     reclaim_clean_pages_from_list,
 )
+from .pcp import drain_all_pages
+from .region_worker import done as region_work_done
 from .zone import Page, Zone
 
 RAN_TO_END, AGAIN, NOTHING_EARLY, NOTHING_TO_END, FAILED = 0, 2, 3, 4, 5
@@ -72,18 +78,24 @@ def count_for_trace(m: Machine, start: int, end: int) -> tuple[int, int]:
 
 def go_idle_or_on(m: Machine, worker: Worker, cost: int) -> None:
     """Give the item back and take up the next one, if there is one, once `cost` is spent."""
+    zone, start, _ = work_of(m, worker)
+    moved = worker.total_migrated + worker.total_dropped
     m.free_items.append(worker.item)
     worker.forget_work()
+    item_given_back(m)
     worker.busy_until = spend(m, worker, cost)
     if worker.queue:
         worker.state, worker.due = "START", worker.busy_until
     else:
         worker.state, worker.due = "IDLE", -1
+    region_work_done(m, zone, start, moved)
 
 
 def finish(m: Machine, worker: Worker, why: int, cost: int) -> None:
     """End the evacuation of a block."""
     _, start, _ = work_of(m, worker)
+    if worker.isolates:
+        unset_migratetype_isolate(m, start // m.block_pages)
     m.log(
         L_EVAC_FINISHED, start, worker.total_isolated, worker.total_dropped, worker.total_migrated,
         256 * worker.total_failed + why,
@@ -105,14 +117,26 @@ def step_start(m: Machine, worker: Worker) -> None:
     worker.item = worker.queue.pop(0)
     _, start, end = work_of(m, worker)
     mt = m.get_pageblock_migratetype(start)
-    if mt == MOVABLE and not m.items[worker.item].movable:
+    if mt == MOVABLE and not m.items[worker.item].movable and m.config.recheck:
         m.log(L_EVAC_SKIPPED, start, 0, 0, 0, worker.item)
         go_idle_or_on(m, worker, m.config.work_ns)
         return
+    m.reached["opening: movable again, evacuated all the same"] += (
+        mt == MOVABLE and not m.items[worker.item].movable
+    )
     free, lru = count_for_trace(m, start, end)
     m.log(L_EVAC_STARTED, start, 256 * mt + int(m.block_of(start).skip), free, lru, worker.item)
     worker.cursor = start
-    step_isolate(m, worker, m.config.work_ns)
+    cost = m.config.work_ns
+    if m.config.isolate_block:
+        worker.isolates = isolate_whatever_it_holds(m, start)
+        m.reached["opening: block isolated meanwhile"] += worker.isolates
+    if m.config.drain_first:
+        m.reached["opening: drained first"] += 1
+        drain_all_pages(m, m.zone_of(start))
+        lru_add_drain_all(m)
+        cost += m.config.work_ns * len(m.config.cpu_node)
+    step_isolate(m, worker, cost)
 
 
 def step_isolate(m: Machine, worker: Worker, cost: int = 0) -> None:
@@ -126,11 +150,19 @@ def step_isolate(m: Machine, worker: Worker, cost: int = 0) -> None:
     m.log(L_EVAC_ISOLATE, start, result.ret, result.nr, first - start, result.cursor - start)
     cost += m.config.scan_ns * (result.cursor - first) + m.config.isolate_ns * result.nr
     if result.pages:
-        worker.state, worker.due = "RECLAIM", spend(m, worker, cost)
+        worker.tried = 0
+        try_batch(m, worker, cost)
     elif result.ret == -EAGAIN:
         finish(m, worker, AGAIN, cost)
     else:
         finish(m, worker, NOTHING_TO_END if result.cursor >= end else NOTHING_EARLY, cost)
+
+
+def try_batch(m: Machine, worker: Worker, cost: int) -> None:
+    """What is isolated is dealt with next."""
+    worker.state = "RECLAIM" if m.config.drop_clean else "MIGRATE"
+    m.reached["opening: clean cache is moved too"] += not m.config.drop_clean
+    worker.due = spend(m, worker, cost)
 
 
 def step_reclaim(m: Machine, worker: Worker) -> None:
@@ -151,15 +183,22 @@ def step_migrate(m: Machine, worker: Worker) -> None:
     """Move the batch; the first failure ends the evacuation."""
     zone, start, _ = work_of(m, worker)
     given = sum(m.heads[pfn].size for pfn in worker.isolated)
-    ret, succeeded, rest = migrate_pages(m, zone, worker.isolated)
+    ret, succeeded, rest, parts = migrate_pages(m, zone, worker.isolated)
     worker.isolated = rest
     worker.total_migrated += succeeded
-    worker.total_failed += given - succeeded
     m.log(L_EVAC_MIGRATE, start, ret, given, succeeded, given - succeeded)
     cost = m.config.migrate_ns * given
-    if ret == 0:
-        cond_resched(m, worker, cost)
+    worker.tried += 1
+    if ret > 0 and not parts and worker.tried < m.config.tries:
+        m.reached["opening: batch tried again"] += 1
+        try_batch(m, worker, cost)
         return
-    m.log(L_EVAC_PUTBACK, start, putback_movable_pages(m, rest))
-    worker.isolated = []
-    finish(m, worker, FAILED, cost)
+    worker.total_failed += given - succeeded
+    if ret != 0:
+        m.log(L_EVAC_PUTBACK, start, putback_movable_pages(m, rest))
+        worker.isolated = []
+    if ret == 0 or (m.config.pass_failed and ret != -ENOMEM):
+        m.reached["opening: goes on behind what failed"] += ret > 0
+        cond_resched(m, worker, cost)
+    else:
+        finish(m, worker, FAILED, cost)

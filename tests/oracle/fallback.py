@@ -34,6 +34,9 @@ from .constants import (
 )
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
+from .region_passes import rmqueue_passes, steered_candidate, steered_refill
+from .region_worker import wake as wake_region_worker
+from .regions import take
 from .watermark import boost_watermark
 from .zone import Zone
 
@@ -134,7 +137,7 @@ def try_to_claim_block(
     m: Machine, zone: Zone, pfn: int, current: int, order: int, start: int, mt: int, flags: int
 ) -> int:
     """Claim the block of candidate `pfn` (order `current`, type `mt`) for `start`; -1 if refused."""
-    if m.config.evacuate and m.is_isolated(pfn):
+    if m.config.evacuate and m.config.guard and m.is_isolated(pfn):
         return -1
     if m.config.kernel.refuses_highatomic_block and m.get_pageblock_migratetype(pfn) == HIGHATOMIC:
         return -1
@@ -154,7 +157,7 @@ def try_to_claim_block(
         return -1
     move_freepages(m, zone, block, mt, start)
     m.set_pageblock_migratetype(block, start)
-    if mt == MOVABLE and start in (UNMOVABLE, RECLAIMABLE):
+    if mt == MOVABLE and queues(m, start):
         queue_pageblock_evacuate(m, zone, block)
     m.ask("block_claimed", 0, zone.number, block, current, start, mt)
     return rmqueue_smallest(m, zone, order, start)
@@ -172,11 +175,27 @@ def rmqueue_claim(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
         if mt < 0:
             continue
         candidate = zone.free_area[current].free_list[mt].head()
+        if m.config.region_steer_claims and start != MOVABLE:
+            candidate = steered_candidate(m, zone, current, mt)
         pfn = try_to_claim_block(m, zone, candidate, current, order, start, mt, flags)
         if pfn >= 0:
             trace_extfrag(m, pfn, order, current, start, mt)
             return pfn
     return -1
+
+
+def queues(m: Machine, start: int) -> bool:
+    """Whether movable blocks that requests of this type take are to be evacuated."""
+    wanted = {"both": (UNMOVABLE, RECLAIMABLE), "unmovable": (UNMOVABLE,), "reclaimable": (RECLAIMABLE,)}
+    return start in wanted[m.config.claims]
+
+
+def stolen_from(m: Machine, zone: Zone, pfn: int, order: int, start: int) -> None:
+    """A page was stolen: its block is evacuated too, where that is asked for."""
+    whole = order >= m.config.pageblock_order
+    if m.config.on_steal and queues(m, start) and not whole and m.get_pageblock_migratetype(pfn) == MOVABLE:
+        m.reached["opening: steal asks for its block"] += m.config.evacuate
+        queue_pageblock_evacuate(m, zone, pfn - pfn % m.block_pages, movable=True)
 
 
 def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:
@@ -187,6 +206,7 @@ def rmqueue_steal(m: Machine, zone: Zone, order: int, start: int) -> int:
             pfn = zone.free_area[current].free_list[mt].head()
             page_del_and_expand(m, zone, pfn, order, current, mt)
             trace_extfrag(m, pfn, order, current, start, mt)
+            stolen_from(m, zone, pfn, order, start)
             m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
             return pfn
     return -1
@@ -211,8 +231,23 @@ def rmqueue_turns(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> in
 
 def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
     """`__rmqueue`: one chunk (-1 if none) and the mode to go on with under the same lock."""
+    pfn, mode = rmqueue_modes(m, zone, order, mt, flags, mode)
+    if pfn >= 0:
+        take(m, pfn, order, mt)
+        wake_region_worker(m, zone, pfn)
+    return pfn, mode
+
+
+def rmqueue_modes(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode) -> tuple[int, Mode]:
+    """What `__rmqueue` tries."""
     if m.policy is not None and "rmqueue" in m.policy.hooks:
         return rmqueue_turns(m, zone, order, mt, flags), mode
+    if m.config.region_passes:
+        return rmqueue_passes(m, zone, order, mt, flags), mode
+    if m.config.region_steer_refills and mt == MOVABLE and mode is Mode.NORMAL:
+        pfn = steered_refill(m, zone, order, flags)
+        if pfn >= 0:
+            return pfn, mode
     if flags & AF_CMA and zone.nr_free_cma > zone.nr_free // 2:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -221,6 +256,13 @@ def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode
         pfn = rmqueue_smallest(m, zone, order, mt)
         if pfn >= 0:
             return pfn, mode
+    return rmqueue_fallbacks(m, zone, order, mt, flags, mode)
+
+
+def rmqueue_fallbacks(
+    m: Machine, zone: Zone, order: int, mt: int, flags: int, mode: Mode
+) -> tuple[int, Mode]:
+    """The modes after NORMAL, from `mode` on."""
     if mode in (Mode.NORMAL, Mode.CMA) and flags & AF_CMA:
         pfn = rmqueue_smallest(m, zone, order, CMA)
         if pfn >= 0:
@@ -274,6 +316,7 @@ def fall_back_old(m: Machine, zone: Zone, order: int, start: int, flags: int) ->
     stolen = steal_suitable_fallback(m, zone, pfn, current, start, flags)
     trace_extfrag(m, pfn, order, current, start, mt)
     if stolen:
+        stolen_from(m, zone, pfn, order, start)
         m.ask("page_stolen", 0, zone.number, pfn, order, start, mt)
     return True
 
@@ -311,7 +354,7 @@ def steal_block(
     m.log(L_EVAC_CLAIM, block, 256 * start + old, free, movable, int(enough))
     if enough:
         m.set_pageblock_migratetype(block, start)
-        if old == MOVABLE and start != MOVABLE:
+        if old == MOVABLE and queues(m, start):
             queue_pageblock_evacuate(m, zone, block)
         m.ask("block_claimed", 0, zone.number, block, current, start, old)
     return True, enough
@@ -321,4 +364,7 @@ def rmqueue_one(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
     """A single `__rmqueue`, whichever kernel's."""
     if m.config.kernel.claims:
         return rmqueue_locked(m, zone, order, mt, flags, Mode.NORMAL)[0]
-    return rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    pfn = rmqueue_old(m, zone, order, mt, flags, 0)[0]
+    if pfn >= 0:
+        take(m, pfn, order, mt)
+    return pfn

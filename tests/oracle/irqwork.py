@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from .constants import L_EVAC_DROPPED, L_EVAC_QUEUED, L_IRQ_WORK
-from .machine import Machine, Worker
+from .constants import L_EVAC_DROPPED, L_EVAC_QUEUED, L_IRQ_WORK, MOVABLE
+from .machine import Item, Machine, Worker
 from .zone import Zone
 
 
@@ -16,19 +16,54 @@ def irq_work_ready(m: Machine, node: int, *, asked: bool = False) -> bool:
     return ready is None or (node < len(ready) and ready[node])
 
 
-def queue_pageblock_evacuate(m: Machine, zone: Zone, pfn: int, *, asked: bool = False) -> None:
-    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free. `asked`: a policy wants it."""
+def queue_pageblock_evacuate(
+    m: Machine, zone: Zone, pfn: int, *, asked: bool = False, movable: bool = False
+) -> None:
+    """Ask for the evacuation of the block at `pfn`; forgotten if no item is free.
+
+    `asked`: a policy wants it. `movable`: and even if it is movable then.
+    """
     if not irq_work_ready(m, zone.node, asked=asked):
         return
-    if not m.free_items:
-        m.log(L_EVAC_DROPPED, pfn, zone.node)
+    if not m.config.queue_twice and pfn in (m.items[item].start_pfn for item in queued_items(m)):
+        m.reached["opening: block queued already"] += 1
         return
+    if m.free_items:
+        m.pending[zone.node].insert(0, take_item(m, zone, pfn, movable))
+    elif not m.config.wait_for_item:
+        m.log(L_EVAC_DROPPED, pfn, zone.node)
+    elif pfn not in (block.start_pfn for block in m.waiting):
+        m.reached["opening: block waits for an item"] += 1
+        m.waiting.append(Item(zone.number, pfn, m.get_pageblock_migratetype(pfn) == MOVABLE))
+
+
+def queued_items(m: Machine) -> list[int]:
+    """Items that no worker has begun."""
+    queues = [*m.pending, *(worker.queue for worker in m.workers)]
+    return [item for queue in queues for item in queue]
+
+
+def take_item(m: Machine, zone: Zone, pfn: int, movable: bool) -> int:
+    """A free item, for the block at `pfn`."""
     item = m.free_items.pop()
-    m.items[item].zone = zone.number
-    m.items[item].start_pfn = pfn
-    m.items[item].movable = False
-    m.pending[zone.node].insert(0, item)
+    m.items[item] = Item(zone.number, pfn, movable)
     m.log(L_EVAC_QUEUED, pfn, item, zone.node)
+    return item
+
+
+def item_given_back(m: Machine) -> None:
+    """The worker on this CPU has freed an item: who waits longest has it."""
+    if m.waiting:
+        block = m.waiting.pop(0)
+        m.reached["opening: waiting block queued"] += 1
+        zone = m.zones[block.zone]
+        item = take_item(m, zone, block.start_pfn, block.movable)
+        queue_work(m, worker_for(m, zone.node), item)
+
+
+def worker_for(m: Machine, node: int) -> Worker:
+    """Who is handed what is queued on this CPU."""
+    return m.workers[m.cpu if m.config.wq == "per_cpu" else node]
 
 
 def zone_unlock(m: Machine, zone: Zone) -> None:
@@ -41,7 +76,7 @@ def evacuate_irq_work_fn(m: Machine, node: int) -> None:
     """Hand all pending items, newest first, to the workqueue."""
     pending, m.pending[node] = m.pending[node], []
     m.log(L_IRQ_WORK, -1, node, len(pending))
-    worker = m.workers[m.cpu if m.config.wq == "per_cpu" else node]
+    worker = worker_for(m, node)
     for item in pending:
         queue_work(m, worker, item)
 

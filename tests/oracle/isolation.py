@@ -87,6 +87,17 @@ def set_migratetype_isolate(m: Machine, number: int) -> bool:
     return True
 
 
+def isolate_whatever_it_holds(m: Machine, start: int) -> bool:
+    """Isolate the block at `start` without asking what is in it; whether that was done."""
+    zone = m.zone_of(start)
+    if not m.config.kernel.isolate_bit or m.is_isolated(start) or block_inside(m, zone, start) < 0:
+        return False
+    if not m.config.kernel.hygienic and in_use_across(m, start):
+        return False
+    toggle_block(m, zone, start, isolate=True)
+    return True
+
+
 def in_use_across(m: Machine, start: int) -> bool:
     """Whether a chunk that is in use covers the block and more."""
     page = m.covering(start)

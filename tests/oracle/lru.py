@@ -126,6 +126,15 @@ def lru_add_drain(m: Machine) -> None:
     drain_activated(m)
 
 
+def lru_add_drain_all(m: Machine) -> None:
+    """Every CPU drains its batches."""
+    acting = m.cpu
+    for cpu in range(len(m.config.cpu_node)):
+        m.cpu = cpu
+        lru_add_drain(m)
+    m.cpu = acting
+
+
 def folio_activate(m: Machine, page: Page) -> None:
     """Ask for the activation of a folio that is on its list."""
     page.attr |= A_ACTIVATING

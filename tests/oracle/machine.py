@@ -16,6 +16,7 @@ from .config import Config, ZoneConfig
 from .constants import (
     COSTLY_ORDER,
     HALF_SECOND,
+    HIGHATOMIC,
     ISOLATE,
     L_BLOCK_TYPE,
     MOVABLE,
@@ -46,7 +47,7 @@ class Item:
 
     zone: int = -1
     start_pfn: int = -1
-    movable: bool = False  # evacuated though it is movable: a policy asked for that
+    movable: bool = False  # evacuated though it is movable: it was so when somebody asked
 
 
 class Worker:
@@ -70,6 +71,8 @@ class Worker:
         self.cursor = 0
         self.isolated = []
         self.total_isolated = self.total_dropped = self.total_migrated = self.total_failed = 0
+        self.tried = 0
+        self.isolates = False
 
 
 class Lruvec:
@@ -113,6 +116,15 @@ class Kswapd:
     def sleeps(self) -> bool:
         """Whether it waits to be woken."""
         return self.state in ("IDLE", "NAP")
+
+
+@dataclass
+class RegionWork:
+    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+
+    busy: bool = False
+    cursor: int = 0
+    rests_until: int = 0
 
 
 @dataclass
@@ -207,6 +219,12 @@ class Machine:
         self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
         self.policy: Any = None  # a policy of hooks (policy.Policy)
+        self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
+        self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
+        self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
+        self.tainted: set[tuple[int, int]] = (
+            set()
+        )  # regions that were tainted when last looked at: zone, number
         self._new_background()
 
     def _new_zone(self, number: int, zc: ZoneConfig) -> Zone:
@@ -237,6 +255,7 @@ class Machine:
         self.items = [Item() for _ in range(config.pool)]
         self.free_items = list(range(config.pool))  # a stack: the top is the last
         self.pending: list[list[int]] = [[] for _ in range(self.nodes)]  # newest first
+        self.waiting: list[Item] = []  # blocks for which there was no item, oldest first
         node_cpus = [lowest_cpu(config, node) for node in range(self.nodes)]
         worker_cpus = list(range(len(config.cpu_node))) if config.wq == "per_cpu" else node_cpus
         self.workers = [Worker(cpu) for cpu in worker_cpus]
@@ -278,8 +297,16 @@ class Machine:
         block = self.block_of(pfn)
         if block.mt != mt:
             self.log(L_BLOCK_TYPE, pfn - pfn % self.block_pages, block.mt, mt)
-        block.mt = mt
+        old, block.mt = block.mt, mt
         block.isolate = False
+        if HIGHATOMIC in (old, mt) and old != mt:
+            self.changed_region(pfn)
+
+    def changed_region(self, pfn: int) -> None:
+        """A block has become highatomic, or is no longer."""
+        from .regions import compare  # which needs this file
+
+        compare(self, pfn)
 
     def is_isolated(self, pfn: int) -> bool:
         """Whether the block of `pfn` is isolated, however the kernel marks that."""

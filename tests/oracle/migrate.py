@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .buddy import block_inside
+from .buddy import block_inside, rmqueue_smallest
 from .constants import (
     A_ACTIVATING,
     A_BUSY,
@@ -34,12 +34,16 @@ from .constants import (
     MIGRATE_RETRIES,
     MOVABLE,
     SWAP_CLUSTER_MAX,
+    UNMOVABLE,
+    WMARK_LOW,
+    ZONE_MOVABLE,
 )
 from .lru import folio_add_lru, is_dirty, lruvec_del_folio, lruvec_of, workingset_eviction
 from .machine import Machine
-from .page_alloc import alloc_pages, free_chunk
+from .page_alloc import alloc_pages, free_chunk, prep_new_page
 from .pcp import free_unref_folios
 from .split import split_folio
+from .watermark import zone_watermark_fast
 from .zone import Page, Zone
 
 GFP_TARGET = GFP_HIGHUSER_MOVABLE | GFP_COMP
@@ -193,11 +197,26 @@ class Migration:
 
 def alloc_migration_target(m: Machine, zone: Zone, order: int) -> int:
     """Allocate a destination; -1 if there is none."""
+    if not m.config.any_target:
+        return take_free_movable(m, zone.node, order)
     gfp = GFP_TARGET_LARGE if order else GFP_TARGET
     m.kthread = True
     pfn = alloc_pages(m, zone.node, order, MOVABLE, gfp, 0, -1)
     m.kthread = False
     return pfn
+
+
+def take_free_movable(m: Machine, node: int, order: int) -> int:
+    """Take a destination off the node's free movable lists, as long as a zone has more than LOW; -1 if there is none."""
+    mt = UNMOVABLE if m.config.page_group_by_mobility_disabled else MOVABLE
+    for zone in (zone for zone in m.zonelists[node] if zone.node == node):
+        if zone_watermark_fast(zone, order, zone.wmark_pages(WMARK_LOW), ZONE_MOVABLE, 0):
+            pfn = rmqueue_smallest(m, zone, order, mt)
+            if pfn >= 0:
+                m.reached["opening: destination off the movable lists"] += 1
+                prep_new_page(m, pfn, order, 0, -1)
+                return pfn
+    return -1
 
 
 def unmap_pass(m: Machine, mig: Migration) -> None:
@@ -278,8 +297,8 @@ def move_pass(m: Machine, mig: Migration) -> None:
             move_page(m, page, m.heads[dst])
 
 
-def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, list[int]]:
-    """MIGRATE_ASYNC. Returns (ret: -ENOMEM or the folios not moved; pages moved; what stays on the list)."""
+def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, list[int], int]:
+    """MIGRATE_ASYNC. Returns (ret: -ENOMEM or the folios not moved; pages moved; what stays; pages of split folios in it)."""
     mig = Migration(zone, list(pages))
     for _ in range(MIGRATE_RETRIES):
         if mig.left and not mig.no_memory:
@@ -293,10 +312,11 @@ def migrate_pages(m: Machine, zone: Zone, pages: list[int]) -> tuple[int, int, l
         mig.failed_pages += sum(m.heads[pfn].size for pfn in mig.left)
     rest = mig.failed + mig.left
     failures = len(rest) + mig.splits
-    rest += try_parts(m, mig)
+    parts = try_parts(m, mig)
+    rest += parts
     m.events["pgmigrate_success"] += mig.succeeded
     m.events["pgmigrate_fail"] += mig.failed_pages
-    return (-ENOMEM if mig.no_memory else failures if rest else 0), mig.succeeded, rest
+    return (-ENOMEM if mig.no_memory else failures if rest else 0), mig.succeeded, rest, len(parts)
 
 
 def putback_movable_pages(m: Machine, pages: list[int]) -> int:

@@ -13,6 +13,7 @@ from .constants import (
     A_MOVES_ALONG,
     A_ON_LRU,
     A_STATIC,
+    A_WORKINGSET,
     AF_CMA,
     AF_HIGHATOMIC,
     AF_KSWAPD,
@@ -42,6 +43,7 @@ from .constants import (
     L_ALLOC_FAILED,
     MOVABLE,
     PCPTYPES,
+    RECLAIMABLE,
     UNMOVABLE,
     WMARK_HIGH,
     WMARK_LOW,
@@ -59,6 +61,9 @@ from .kswapd import kswapd_awake, wakeup_kswapd
 from .lru import folio_add_lru, lruvec_del_folio, lruvec_of, make_dirty, split_on_lru, workingset_refault
 from .machine import Machine
 from .pcp import drain_all_pages, free_frozen_pages, rmqueue_from_pcp, rmqueue_pcplist
+from .region_passes import AF_CHEAP
+from .regions import note_part, take
+from .unmovable import can_move, unmovable_freed
 from .watermark import zone_watermark_fast
 from .zone import Page, Zone
 
@@ -108,7 +113,7 @@ def nofragment(m: Machine) -> int:
 
 def alloc_flags_nofragment(m: Machine, zone: Zone, gfp: int) -> int:
     """Return the KSWAPD bit, and NOFRAGMENT where fragmenting fallbacks should wait for the next zone."""
-    flags = AF_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0
+    flags = (AF_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0) | cheap_flag(m, gfp)
     if m.config.defrag_mode:
         return flags | nofragment(m)
     if zone.index != ZONE_NORMAL:
@@ -129,10 +134,17 @@ def gfp_to_alloc_flags(m: Machine, ac: AllocContext) -> int:
         flags |= AF_NON_BLOCK
         if ac.order > 0 and ac.gfp & GFP_HIGH:
             flags |= AF_HIGHATOMIC
-    flags |= cma_flag(ac)
+    flags |= cma_flag(ac) | cheap_flag(m, ac.gfp)
     if m.config.defrag_mode:
         flags |= nofragment(m)
     return flags
+
+
+def cheap_flag(m: Machine, gfp: int) -> int:
+    """Marks requests with a cheap fallback, where these may not taint a region."""
+    gives_up = gfp & GFP_NORETRY and not gfp & GFP_RETRY_MAYFAIL
+    atomic = not any(gfp & bit for bit in (GFP_DIRECT_RECLAIM, GFP_NOMEMALLOC, GFP_NOFAIL))
+    return AF_CHEAP if not m.config.region_cheap_taints and (gives_up or atomic) else 0
 
 
 def cma_flag(ac: AllocContext) -> int:
@@ -140,15 +152,23 @@ def cma_flag(ac: AllocContext) -> int:
     return AF_CMA if ac.mt == MOVABLE else 0
 
 
+def rmqueue_reserve(m: Machine, zone: Zone, order: int, mt: int) -> int:
+    """A chunk of the highatomic reserve for a request of this type; -1 if there is none."""
+    pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
+    if pfn >= 0:
+        take(m, pfn, order, mt)
+    return pfn
+
+
 def rmqueue_buddy(m: Machine, zone: Zone, order: int, mt: int, flags: int) -> int:
     """One chunk straight from the buddy lists, reserves included where the flags allow; -1 if none."""
     pfn = -1
     if flags & AF_HIGHATOMIC:
-        pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
+        pfn = rmqueue_reserve(m, zone, order, mt)
     if pfn < 0:
         pfn = rmqueue_one(m, zone, order, mt, flags)
     if pfn < 0 and flags & (AF_OOM | AF_NON_BLOCK):
-        pfn = rmqueue_smallest(m, zone, order, HIGHATOMIC)
+        pfn = rmqueue_reserve(m, zone, order, mt)
     zone_unlock(m, zone)
     if pfn >= 0 and flags & AF_HIGHATOMIC and not m.config.kernel.reserves_anywhere:
         reserve_highatomic_pageblock(m, zone, pfn, order)
@@ -297,6 +317,13 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
         folio_add_lru(m, page)
 
 
+def note_slab(m: Machine, pfn: int, mt: int) -> None:
+    """Where a policy shrinks slabs: what was asked for as reclaimable is one."""
+    page = m.heads[pfn]
+    if m.policy is not None and m.policy.notes_slab and mt == RECLAIMABLE and not page.attr & A_LRU:
+        page.attr |= A_WORKINGSET
+
+
 def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
     """Allocate on this CPU (`m.cpu`); nid -1: its node. Returns the pfn, or -1."""
     ac = prepare_alloc_pages(m, nid, order, gfp_migratetype(m, order, mt, gfp), gfp)
@@ -310,6 +337,7 @@ def alloc_pages(m: Machine, nid: int, order: int, mt: int, gfp: int, attr: int, 
         m.reached["slow path left: no zone"] += 1
     if pfn >= 0:
         prep_new_page(m, pfn, order, attr, obj)
+        note_slab(m, pfn, mt)
         return pfn
     m.log(L_ALLOC_FAILED, -1, order, mt, gfp, obj)
     if obj >= 0:
@@ -337,6 +365,7 @@ def alloc_pages_bulk(m: Machine, mt: int, gfp: int, attr: int, obj: int) -> int:
         pfn = rmqueue_from_pcp(m, zone, 0, ac.mt, flags)
         if pfn >= 0:
             prep_new_page(m, pfn, 0, attr, obj)
+            note_slab(m, pfn, mt)
             return pfn
     return alloc_pages(m, -1, 0, mt, gfp, attr, obj)
 
@@ -352,12 +381,15 @@ def free_chunk(m: Machine, page: Page) -> None:
 def free_by_owner(m: Machine, pfn: int) -> None:
     """The owner frees its chunk; if a worker holds it, the worker will free it."""
     page = m.heads[pfn]
+    order = page.order
     if page.obj >= 0:
         m.obj_pfn[page.obj] = -1
     if page.state == ISOLATED:
         page.attr |= A_FREED
-    else:
-        free_chunk(m, page)
+        return
+    free_chunk(m, page)
+    if not can_move(page):
+        unmovable_freed(m, pfn, order)
 
 
 def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
@@ -372,6 +404,7 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
             if page.attr & A_FILE:
                 lruvec_of(m, page).isolated_file -= upper.size
     m.heads[upper.pfn] = upper
+    note_part(m, pfn, upper.pfn)
     if new_obj >= 0:
         m.obj_pfn[new_obj] = upper.pfn
     if page.attr & A_ON_LRU:

@@ -20,6 +20,7 @@ from .constants import (
 from .fallback import Mode, rmqueue_locked, rmqueue_old
 from .irqwork import zone_unlock
 from .machine import Machine
+from .regions import note, take
 from .watermark import zone_watermark_ok
 from .zone import Page, Pcp, Zone
 
@@ -161,6 +162,7 @@ def rmqueue_bulk_old(
         pfn, source = rmqueue_old(m, zone, order, mt, flags, len(taken) << order)
         if pfn < 0:
             break
+        take(m, pfn, order, mt)
         taken.append((pfn, source))
     zone_unlock(m, zone)
     return taken
@@ -223,6 +225,7 @@ def free_frozen_page_commit(m: Machine, zone: Zone, pfn: int, order: int, mt: in
     pindex = order_to_pindex(order, mt)
     pcp.lists[pindex].add_head(pfn)
     m.heads[pfn] = Page(pfn, order, PCP, m.get_pageblock_migratetype(pfn))
+    note(m, pfn, mt)
     pcp.count += 1 << order
     if not m.config.kernel.adaptive_high:
         drain_if_high(m, zone, pcp, order, pindex)

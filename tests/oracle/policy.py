@@ -14,6 +14,8 @@ from .irqwork import queue_pageblock_evacuate, zone_unlock
 from .isolation import set_migratetype_isolate, unset_migratetype_isolate
 from .kcompactd import wakeup_kcompactd
 from .machine import Machine
+from .policy_work import compact_range, migrate_batch, shrink_slab
+from .unmovable import has_unmovable_page
 
 EMPTY, NOCLAIM = -1, -2
 TRY_CLAIM, TRY_STEAL, TRY_END = 16, 17, -1
@@ -29,6 +31,8 @@ class Policy:
         self.words, self.hooks = words, frozenset(hooks)
         self.instance = cls(words)
         self.due = 0 if "worker" in self.hooks else -1
+        self.busy = self.cost = self.cursor = self.cpu_ns = 0
+        self.notes_slab = False
         for name, value in list(space.items()):
             if isinstance(value, ModuleType):
                 if value.__name__ == "kevacuate.policy.api":
@@ -52,11 +56,18 @@ class Policy:
 def run_worker(m: Machine) -> None:
     """The policy's worker, then what it has queued."""
     assert m.policy is not None
-    m.policy.due = -1
+    policy = m.policy
+    policy.due = -1
+    policy.cost = 0
     m.cpu = m.kswapds[0].cpu
-    delay = m.policy.ask(m, "worker", 0)
+    delay = policy.ask(m, "worker", 0)
+    took = policy.cost * m.config.time_scale
+    policy.cpu_ns += policy.cost
+    policy.busy = m.now + max(took, 1000)
+    if policy.due >= 0:
+        policy.due = max(policy.due, policy.busy)
     if delay > 0:
-        wake_worker(m, delay)
+        wake_worker(m, took + delay)
     for zone in m.zones:
         zone_unlock(m, zone)
 
@@ -64,7 +75,7 @@ def run_worker(m: Machine) -> None:
 def wake_worker(m: Machine, delay: int) -> None:
     """Run the worker then, or earlier."""
     assert m.policy is not None
-    due = m.now + delay
+    due = max(m.now + delay, m.policy.busy)
     m.policy.due = due if m.policy.due < 0 else min(m.policy.due, due)
 
 
@@ -171,6 +182,16 @@ TWINS: dict[str, Callable[..., Any]] = {
     "claim_block": claim_block,
     "isolate_block": isolate_block,
     "unisolate_block": unisolate_block,
+    "nr_nodes": lambda m: m.nodes,
+    "zone_node": lambda m, z: m.zones[z].node,
+    "zone_start_pfn": lambda m, z: m.zones[z].start_pfn,
+    "zone_end_pfn": lambda m, z: m.zones[z].end_pfn,
+    "has_unmovable_page": lambda m, pfn: in_a_zone(m, pfn) and has_unmovable_page(m, pfn),
+    "migrate_batch": lambda m, pfn: migrate_batch(m, pfn) if in_a_zone(m, pfn) else 0,
+    "migrate_cursor": lambda m: m.policy.cursor,
+    "compact_range": lambda m, start, end: compact_range(m, start, end) if in_a_zone(m, start) else 0,
+    "shrink_slab": shrink_slab,
+    "spent": lambda m: m.policy.cost * m.config.time_scale,
     "wakeup_kcompactd": lambda m, node, order: wakeup_kcompactd(m, node, order, 3),
 }
 """What hooks may call, by name."""

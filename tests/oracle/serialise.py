@@ -12,6 +12,7 @@ from array import array
 
 from .constants import ALLOC, ISOLATED, RESERVED
 from .machine import Kcompactd, Machine, Worker
+from .regions import row as region_row
 from .scheduler import due_times
 from .zone import Pcp, Zone
 
@@ -93,7 +94,8 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
         item = m.items[worker.item]
         out += (
             item.zone, item.start_pfn, worker.cursor, worker.total_isolated, worker.total_dropped,
-            worker.total_migrated, worker.total_failed, len(worker.isolated), *worker.isolated,
+            worker.total_migrated, worker.total_failed, worker.tried, int(worker.isolates),
+            len(worker.isolated), *worker.isolated,
         )  # fmt: skip
     put_items(m, worker.queue, out)
 
@@ -148,7 +150,8 @@ def blank_pages(m: Machine) -> list[int]:
 
 def serialise(m: Machine, objects: int) -> array[int]:
     """Everything that can differ between two models of the same machine; objects `0..objects-1`."""
-    out = [m.now, min(due for due in due_times(m) if due >= 0), sum(worker.cpu_ns for worker in m.workers)]
+    workers = [*m.workers, *([m.policy] if m.policy is not None else [])]
+    out = [m.now, min(due for due in due_times(m) if due >= 0), sum(worker.cpu_ns for worker in workers)]
     for zone in m.zones:
         put_zone(m, zone, out)
     out += [block.mt | block.skip << 3 | block.isolate << 4 for block in m.blocks]
@@ -160,6 +163,9 @@ def serialise(m: Machine, objects: int) -> array[int]:
     out += m.free_items[::-1]
     for pending in m.pending:
         put_items(m, pending, out)
+    out.append(len(m.waiting))
+    for block in m.waiting:
+        out += (block.zone, block.start_pfn, int(block.movable))
     for worker in m.workers:
         put_worker(m, worker, out)
     for kswapd in m.kswapds:
@@ -171,6 +177,8 @@ def serialise(m: Machine, objects: int) -> array[int]:
         put_kcompactd(kcompactd, out)
     if not m.config.open_loop:
         put_reclaim(m, objects, out)
+    if m.config.region_order:
+        out += region_row(m)
     out += m.ticks
     table = [-1] * objects
     for obj, pfn in m.obj_pfn.items():

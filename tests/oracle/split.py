@@ -10,6 +10,7 @@ from __future__ import annotations
 from .constants import A_BUSY, A_FILE, A_LRU, A_PINNED, A_RECLAIM, A_WRITEBACK, ISOLATED
 from .lru import is_dirty
 from .machine import Machine
+from .regions import note_part
 from .zone import Page
 
 
@@ -76,6 +77,7 @@ def split_folio(m: Machine, its: Page, waits: bool) -> bool:
     for i, name in enumerate(names):
         attr = page.attr if i == 0 else page.attr & ~A_RECLAIM
         m.heads[page.pfn + i] = Page(page.pfn + i, 0, ISOLATED, 0, name, attr, page.dirtied)
+        note_part(m, page.pfn, page.pfn + i)
         if name >= 0:
             m.obj_pfn[name] = page.pfn + i
     m.events["folios_split"] += 1

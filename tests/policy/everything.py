@@ -5,7 +5,9 @@ from kevacuate.policy.api import (
     MIGRATE_PCPTYPES,
     Hooks,
     by_block,
+    by_zone,
     claim_block,
+    compact_range,
     counter,
     enough_to_claim,
     evacuate_block,
@@ -15,15 +17,19 @@ from kevacuate.policy.api import (
     free_list_next,
     free_pages_of_block,
     get_pfnblock_migratetype,
+    has_unmovable_page,
     isolate_block,
     knob,
     managed_pages,
     max_page_order,
+    migrate_batch,
+    migrate_cursor,
     movable_pages_of_block,
     now,
     nr_free,
     nr_free_of_type,
     nr_free_pages,
+    nr_nodes,
     nr_pageblocks,
     nr_zones,
     number,
@@ -32,10 +38,15 @@ from kevacuate.policy.api import (
     pageblock_order,
     rmqueue_turn,
     should_try_claim_block,
+    shrink_slab,
+    spent,
     unisolate_block,
     wake_worker,
     wakeup_kcompactd,
     wmark_pages,
+    zone_end_pfn,
+    zone_node,
+    zone_start_pfn,
 )
 
 
@@ -44,8 +55,9 @@ class Everything(Hooks):
 
     often = knob(3, "how often a hook answers as mainline does not: once in so many")
     state = number()
-    asked = numbers(10)
+    asked = numbers(11)
     seen = by_block()
+    worked = by_zone()
     changed = counter("answers that are not mainline's", "answers")
 
     def draw(self, n):
@@ -97,6 +109,32 @@ class Everything(Hooks):
             evacuate_block(s, pfn)
             wake_worker(s, self.draw(100000))
 
+    def last_unmovable_freed(self, s, z, pfn, order, mt):
+        self.asked[10] += 1
+        self.state += pfn + order + mt
+        self.seen[pfn >> pageblock_order(s)] += 16
+        if self.departs(10):
+            evacuate_block(s, pfn)
+
+    def move(self, s, pfn):
+        z = page_zone(s, pfn)
+        if z < 0:
+            return migrate_batch(s, pfn)
+        pfn = min(pfn + self.draw(1 << pageblock_order(s)), zone_end_pfn(s, z) - 1)
+        moved = migrate_batch(s, pfn)
+        if migrate_cursor(s) & ((1 << pageblock_order(s)) - 1) and self.draw(2):
+            moved += migrate_batch(s, migrate_cursor(s))
+        return moved
+
+    def compact(self, s, pfn):
+        z = max(page_zone(s, pfn), 0)
+        start = zone_start_pfn(s, z)
+        pages = zone_end_pfn(s, z) - start
+        start += self.draw(pages)
+        end = min(start + 1 + self.draw(pages), zone_end_pfn(s, z))
+        self.worked[z] += compact_range(s, start, end) if self.draw(3) else 0
+        return zone_node(s, z)
+
     def look(self, s):
         z = self.draw(nr_zones(s))
         order = self.draw(max_page_order(s) + 1)
@@ -110,6 +148,14 @@ class Everything(Hooks):
         self.state &= 0x7FFFFFFF
         return self.draw(nr_pageblocks(s)) << pageblock_order(s)
 
+    def work(self, s, pfn):
+        what = self.draw(4)
+        if what == 0:
+            return self.move(s, pfn)
+        if what == 1:
+            return shrink_slab(s, self.draw(nr_nodes(s)), self.draw(4))
+        return self.compact(s, pfn) + has_unmovable_page(s, pfn)
+
     def worker(self, s):
         pfn = self.look(s)
         what = self.draw(6)
@@ -121,11 +167,23 @@ class Everything(Hooks):
             isolate_block(s, pfn)
         elif what == 3:
             wakeup_kcompactd(s, 0, self.draw(pageblock_order(s) + 1))
+        elif self.draw(30) == 0:
+            self.state += self.work(s, pfn)
         else:
             for block in range(nr_pageblocks(s)):
                 if get_pfnblock_migratetype(s, block << pageblock_order(s)) > 4:
                     unisolate_block(s, block << pageblock_order(s))
+        self.state = (self.state + spent(s)) & 0x7FFFFFFF
         return self.draw(3) * 300000
+
+
+class Works(Everything):
+    """The same with a worker that works."""
+
+    def worker(self, s):
+        self.state += self.work(s, self.look(s))
+        self.state = (self.state + spent(s)) & 0x7FFFFFFF
+        return self.draw(12) * 3000000
 
 
 class Turns(Hooks):

@@ -6,12 +6,33 @@ from dataclasses import asdict, fields
 import pytest
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, ZoneConfig, build_state
+from kevacuate.mm.layout import EvacuationConfig, MachineConfig, RegionConfig, ZoneConfig, build_state
 from kevacuate.policy import KNOBS, POLICIES, parse_policy
 from kevacuate.policy.knobs import MOST
 from kevacuate.policy.settings import SETTINGS
 
-_FIELDS = {name: knob.field for name, knob in KNOBS.items() if knob.field}
+CHOICES = {
+    "skip-hint": ("ignore", False),
+    "claim-types": ("unmovable", "unmovable"),
+    "on-steal": ("yes", True),
+    "claim-guard": ("no", False),
+    "type-recheck": ("no", False),
+    "failed-page": ("go-on", True),
+    "drain-first": ("yes", True),
+    "queue-twice": ("no", False),
+    "no-item": ("wait", True),
+    "clean-cache": ("move", False),
+    "target-pages": ("movable", False),
+    "isolate-block": ("yes", True),
+}
+"""Knobs that take words, each turned away from the patch."""
+
+OF_REGIONS = {one.name for one in fields(RegionConfig)}
+EVACUATE = POLICIES["evacuate"]
+_FIELDS = {
+    name: knob.field for name, knob in EVACUATE.knobs.items() if knob.field and knob.field not in OF_REGIONS
+}
+"""The fields that the evacuation's own knobs set; those of regions are in tests/policy/test_policy_parse.py."""
 
 
 def test_every_knob_belongs_to_a_policy_and_says_what_it_is() -> None:
@@ -22,15 +43,17 @@ def test_every_knob_belongs_to_a_policy_and_says_what_it_is() -> None:
 
 
 def test_every_knob_but_the_inputs_sets_one_field() -> None:
-    assert set(_FIELDS) == set(KNOBS) - {"skip-bits", "no-workqueue", *SETTINGS}
+    regions = {name for name, knob in KNOBS.items() if knob.field in OF_REGIONS}
+    assert set(_FIELDS) == set(KNOBS) - {"skip-bits", "no-workqueue", *SETTINGS} - regions
+    assert {KNOBS[name].field for name in regions} <= OF_REGIONS
     names = {f.name for f in fields(EvacuationConfig)}
     assert sorted(_FIELDS.values()) == sorted(set(_FIELDS.values()))
-    assert names - set(_FIELDS.values()) == {"evacuate", "ready"}
+    assert names - set(_FIELDS.values()) == {"evacuate", "ready", "regions"}
 
 
 @pytest.mark.parametrize(("knob", "name"), list(_FIELDS.items()))
 def test_a_knob_changes_its_field_alone(knob: str, name: str) -> None:
-    text, value = {"wq": ("per-node", "per_node"), "skip-hint": ("ignore", False)}.get(knob, ("17", 17))
+    text, value = {"wq": ("per-node", "per_node"), **CHOICES}.get(knob, ("17", 17))
     plain = asdict(parse_policy("evacuate").evacuation(1, 1))
     turned = asdict(parse_policy(f"evacuate,{knob}={text}").evacuation(1, 1))
     assert {n for n in plain if plain[n] != turned[n]} == {name}
@@ -41,6 +64,12 @@ def test_defaults_are_the_patch_s() -> None:
     config = parse_policy("evacuate").evacuation(1, 1)
     assert config == EvacuationConfig(evacuate=True)
     assert (config.pool, config.wq, config.skip_hint) == (64, "per_cpu", True)
+    assert (config.claims, config.tries) == ("both", 1)
+    turned = {
+        parse_policy(f"evacuate,{knob}={text}").kind.knobs[knob].field for knob, (text, _) in CHOICES.items()
+    }
+    switches = {one.name for one in fields(EvacuationConfig) if isinstance(one.default, bool)} - {"evacuate"}
+    assert turned == switches | {"claims"}
     assert parse_policy("mainline").evacuation(1, 1) == EvacuationConfig(evacuate=False)
 
 
@@ -61,7 +90,7 @@ def test_a_node_that_the_machine_does_not_have() -> None:
 
 
 def test_the_largest_values_fit_the_model() -> None:
-    numbers = [knob for knob in _FIELDS if knob not in ("wq", "skip-hint", "pool")]
+    numbers = [knob for knob in _FIELDS if knob not in ("wq", "pool", "batch-tries", *CHOICES)]
     spec = ",".join(["evacuate", *(f"{knob}={MOST}" for knob in numbers)])
     config = parse_policy(spec).evacuation(1, 1)
     state = build_state(MachineConfig(npages=1024, zones=(ZoneConfig(0, 2, 0, 1024),)), config)

@@ -20,6 +20,7 @@ from kevacuate.policy import policy as policies
 from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
 from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
 from kevacuate.reports.comparison.rows import comparison_rows
+from kevacuate.runs.replay import SETTLE_NS
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = f"{Path(__file__).with_name('everything.py')}:Everything"
@@ -75,9 +76,60 @@ REFUSED = {
     f"{WORK}import os\n        return 0": "uses import, which hooks cannot",
     f"{WORK}raise ValueError\n        return 0": "uses raise, which hooks cannot",
 }
+BASE = "class B(Hooks):\n    def worker(self, s):\n        return 0\n    def helper(self, s):\n        return 1\n"
+REFUSED |= {
+    f"{WORK}x = (1, 2)\n        return 0": "makes a tuple, which allocates memory",
+    f"{WORK}x = {{1: 2}}\n        return 0": "makes a dict, which allocates memory",
+    f"{WORK}x = f'a'\n        return 0": "makes a text, which allocates memory",
+    f"{WORK}return [i for i in range(3)]": "makes a list, which allocates memory",
+    f"{WORK}return sum(self.r)": "uses sum, which is not defined in the file",
+    f"{WORK}return self.r[0:2]": "takes a slice, which allocates memory",
+    f"{WORK}return 1267650600228229401496703205376": "64 bits alone",
+    f"{WORK}range = 3\n        for i in range(2):\n            pass\n        return 0": "a local name that shadows a function",
+    f"{WORK}__machine = 3\n        return 0": "names with two underscores are not its own",
+    f"{CLASS}    def worker(self, now):\n        return 0": "the hook worker of P needs s as its second argument",
+    f"{CLASS}    def worker(own, s):\n        return 0": "needs self as its first argument",
+    f"{CLASS}    def worker(self, s, more):\n        return 0": "takes 3 arguments: worker has 2",
+    f"{CLASS}    def worker(self, *s):\n        return 0": "takes 1 arguments: worker has 2|without defaults or stars",
+    f"{CLASS}    def worker(self, s=None):\n        return 0": "without defaults or stars",
+    f"now = 7\n{WORK}return now(s)": "calls now, which is neither in the file nor a function",
+    f"def evacuate_block(n):\n    return n\n{WORK}return evacuate_block(s, 1)": "with 2 arguments: it takes n",
+    "class P(Hooks):\n    nr_pageblocks = number()\n    def worker(self, s):\n        return 0": "a name of kevacuate's own",
+    "class P(Hooks):\n    a = knob(11, 'x', most=9)\n    def worker(self, s):\n        return 0": r"p\.py:3: .* 11 is not in",
+    "class P(Hooks):\n    a = knob(1.5, 'x')\n    def worker(self, s):\n        return 0": "a knob is a whole number, not 1.5",
+    "class P(Hooks):\n    a = numbers(1 << 40)\n    def worker(self, s):\n        return 0": "a field has 1 to 1,048,576 numbers",
+    "class P(Hooks):\n    a = counter('x\\ny', 'z')\n    def worker(self, s):\n        return 0": "a label is one line",
+    "class P(Hooks):\n    a = share('x', 'b', 'b')\n    def worker(self, s):\n        return 0": "share of b, which is",
+    "class P(Hooks):\n    a = counter('x', 'y', better='up')\n    def worker(self, s):\n        return 0": "not 'up'",
+    f"raise KeyboardInterrupt.__base__('x\\x1b[1m')\n{CLASS}": r"cannot be loaded: BaseException: x \[1m\.",
+    f"class E(Exception):\n    def __str__(self):\n        raise self\nraise E\n{CLASS}": r"p\.py:5: .* cannot be loaded: E\.",
+    f"def f():\n    f()\nf()\n{CLASS}": "cannot be loaded: RecursionError: maximum recursion depth exceeded",
+    "x = " + "-" * 200000 + "1": "nested too deeply|is no Python",
+    f"{WORK}return " + "1+" * 30000 + "1": "nested too deeply",
+    "".join(f"def f{i}(n):\n    return f{i + 1}(n) + f{i + 1}(n)\n" for i in range(40))
+    + f"def f40(n):\n    return n\n{CLAIM}return f0(1) > 0": "in more than 10,000 calls of calls",
+    f"from dataclasses import dataclass\nimport collections\n{CLASS}    worker = collections.Counter.update": "has no hook",
+}
 WRONG = {
-    f"{CLAIM}while True:\n            order += 1\n        return 1": r"its loop in line 7 goes round more than 1,048,576 times",
-    f"def h(n):\n    while n:\n        n = 1\n    return n\n{CLAIM}return h(3)": "its loop in line 3 goes round more than",
+    f"{CLAIM}while True:\n            order += 1\n        return 1": r"more than 1,048,576, the last in line 7\.",
+    f"def h(n):\n    while n:\n        n = 1\n    return n\n{CLAIM}return h(3)": "more than 1,048,576, the last in line 3",
+    "def h(n):\n    for i in range(1000):\n        n += i\n    return n\n"
+    f"{CLAIM}for i in range(2000):\n            order += h(i)\n        return 1": "more than 1,048,576, the last in line 3",
+    f"{CLAIM}return 1 % self.a": "was ended: .*(division|modulo)",
+    f"{CLAIM}self.a //= self.a\n        return 1": "was ended: .*division",
+    f"{CLAIM}return migrate_batch(s, 0)": "which only the hook worker may",
+    f"{CLAIM}return compact_range(s, 0, 9)": "which only the hook worker may",
+    f"{CLAIM}return shrink_slab(s, 0, 0)": "which only the hook worker may",
+    f"{CLAIM}return spent(s)": "which only the hook worker may",
+    f"{CLAIM}return find_suitable_fallback(s, 0, 0, 4, 0)": "gave 4 to a function of the model",
+    f"{CLAIM}return enough_to_claim(s, 0, 3)": "gave 3 to a function of the model",
+    f"{CLAIM}return zone_start_pfn(s, -1)": "gave -1 to a function of the model",
+    f"{WORK}return migrate_batch(s, -1)": "gave -1 to a function of the model",
+    f"{WORK}return compact_range(s, zone_start_pfn(s, 0), zone_start_pfn(s, 0))": "to a function of the model",
+    f"{WORK}return compact_range(s, 0, 1 << 40)": "gave 1099511627776 to a function",
+    f"{WORK}return shrink_slab(s, 0, 13)": "gave 13 to a function",
+    f"{WORK}return shrink_slab(s, 99, 0)": "gave 99 to a function",
+    f"{WORK}while True:\n            shrink_slab(s, 0, 0)\n        return 0": "more than 1,048,576",
     f"{CLAIM}self.a += 1\n        return self.r[self.a]": "was ended: index is out of bounds",
     f"{CLAIM}return self.b[-1]": "was ended: index is out of bounds",
     f"{CLAIM}return 1 // self.a": "was ended: .*division",
@@ -108,6 +160,61 @@ def test_a_hook_that_goes_wrong_ends_the_run_with_a_sentence(
     with pytest.raises(KevacuateError, match=WRONG[text]) as caught:
         kevacuate.replay(synthetic_kev, written(tmp_path, text))
     assert "p.py:P" in str(caught.value)
+
+
+def test_hooks_of_another_class_of_the_file_are_inherited(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = f"{BASE}class P(B):\n    c = counter('c', 'x')\n    def page_stolen(self, s, z, pfn, order, start_type, block_type):"
+    hooks = parse_policy(written(tmp_path, f"{text}\n        self.c += self.helper(s)")).hooks
+    assert hooks is not None
+    assert hooks.hooks == ("page_stolen", "worker")
+    other = tmp_path / "other.py"
+    other.write_text(f"from kevacuate.policy.api import *\n{BASE}")
+    code = f"import importlib.util as u\nm = u.module_from_spec(i := u.spec_from_file_location('o', {str(other)!r}))\n"
+    code += f"i.loader.exec_module(m)\nB = m.B\n{CLASS.replace('Hooks', 'B')}"
+    with pytest.raises(KevacuateError, match="P inherits methods of B, which is not in the file"):
+        parse_policy(written(tmp_path, f"{code}    def worker(self, s):\n        return 0"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "long"])
+def test_what_is_no_ordinary_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.py"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("#" * (1 << 21))
+    with pytest.raises(
+        KevacuateError,
+        match=r"cannot be read: (it is no ordinary file|it is longer than 1,048,576 bytes|Is a directory)\.",
+    ):
+        parse_policy(f"{path}:P")
+
+
+def test_what_a_file_prints_is_not_the_command_s_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse_policy(written(tmp_path, f"print('hello')\n{WORK}return 0"))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\n")
+
+
+def test_a_worker_that_never_sleeps_does_not_stop_time(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = "class P(Hooks):\n    c = counter('c', 'x')\n    def worker(self, s):\n"
+    text += "        wake_worker(s, 0)\n        self.c += 1\n        return 1\n"
+    run = kevacuate.replay(synthetic_kev, written(tmp_path, text))
+    span, _ = kevacuate.build_demand(kevacuate.Recording.open(synthetic_kev)).span
+    assert 0 < run.metrics["policy"]["c"] <= 1 + (span + SETTLE_NS) // k.LEAST_SLEEP
+
+
+def test_arithmetic_that_processors_differ_in_ends_nothing(tmp_path: Path, synthetic_kev: Path) -> None:
+    text = "class P(Hooks):\n    n = number()\n    c = counter('c', 'x')\n    d = counter('d', 'x')\n    def worker(self, s):\n"
+    text += "        least = -1 << 63\n        self.n = -1\n        self.c = least % self.n + 7 // self.n\n"
+    text += "        self.d = 1 << (self.n - 61) & 63\n        return 0"
+    run = kevacuate.replay(synthetic_kev, written(tmp_path, text))
+    assert run.metrics["policy"] == {"c": -7, "d": 4}
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,25 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import KNOBS, POLICIES, Policy, parse_policy
+from kevacuate.policy.knobs import COMMON
 from kevacuate.policy.settings import SETTINGS
 
 GOOD_VALUES = {
     "pool": ("0", 0),
     "wq": ("per-node", "per_node"),
     "skip-hint": ("ignore", False),
+    "claim-types": ("reclaimable", "reclaimable"),
+    "on-steal": ("yes", True),
+    "claim-guard": ("no", False),
+    "type-recheck": ("no", False),
+    "batch-tries": ("5", 5),
+    "failed-page": ("go-on", True),
+    "drain-first": ("yes", True),
+    "queue-twice": ("no", False),
+    "no-item": ("wait", True),
+    "clean-cache": ("move", False),
+    "target-pages": ("movable", False),
+    "isolate-block": ("yes", True),
     "skip-bits": ("0.5", 0.5),
     "time-scale": ("25", 25),
     "no-workqueue": ("0+2", (0, 2)),
@@ -31,6 +44,21 @@ GOOD_VALUES = {
     "percpu_pagelist_high_fraction": ("8", 8),
     "extfrag_threshold": ("0", 0),
     "compact_unevictable_allowed": ("0", 0),
+    "regions": ("18", 18),
+    "region-fullness": ("10+20+30", (10, 20, 30)),
+    "steer-claims": ("0", 0),
+    "steer-refills": ("4096", 4096),
+    "reserve-least": ("16", 16),
+    "reserve-percent": ("100", 100),
+    "half-rule": ("kept", True),
+    "pack-above": ("0", 0),
+    "taint-nofragment": ("allow", True),
+    "cheap-fallback": ("waits", False),
+    "start-blocks": ("4", 4),
+    "start-pages": ("5", 5),
+    "stop-blocks": ("8", 8),
+    "stop-pages": ("9", 9),
+    "cooldown-ms": ("100", 100_000_000),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -47,6 +75,10 @@ BAD_VALUES = [
     ("wq", "per_cpu"),
     ("wq", ""),
     ("skip-hint", "maybe"),
+    ("claim-types", "movable"),
+    ("on-steal", "1"),
+    *(("batch-tries", text) for text in ("0", "101", "-1", "x", "")),
+    ("no-item", "retry"),
     ("skip-bits", "1.01"),
     ("skip-bits", "-0.1"),
     ("skip-bits", "nan"),
@@ -68,7 +100,21 @@ BAD_VALUES = [
     *(("memory", text) for text in ("0", "0.0", "1.01", "-0.5", "80%", "nan", "1e-3", ".", "")),
     ("thp_enabled", "always"),
     ("thp_defrag", "defer+"),
+    *(("steer-claims", text) for text in ("4097", "-1", "all")),
+    ("reserve-percent", "101"),
+    ("half-rule", "yes"),
+    ("cheap-fallback", "wait"),
+    *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
+    *(
+        ("region-fullness", text)
+        for text in ("", "25", "25+50", "50+25+75", "25+50+101", "25+50+75+80", "a+b+c")
+    ),
 ]
+
+
+def taker(knob: str) -> str:
+    """A policy that has the knob."""
+    return next(name for name in ("evacuate", *reversed(POLICIES)) if knob in POLICIES[name].knobs)
 
 
 def refusal(spec: str) -> str:
@@ -87,7 +133,7 @@ def test_names_alone() -> None:
 def test_every_knob_is_read() -> None:
     assert set(GOOD_VALUES) == set(KNOBS)
     for name, (text, value) in GOOD_VALUES.items():
-        assert parse_policy(f"evacuate,{name}={text}").knobs == {name: value}
+        assert parse_policy(f"{taker(name)},{name}={text}").knobs == {name: value}
 
 
 def test_several_knobs_keep_the_text_as_the_name_of_the_run() -> None:
@@ -124,21 +170,21 @@ def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> 
 
 
 def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:
-    assert set(POLICIES["mainline"].knobs) == {"skip-bits", *SETTINGS}
-    for name in set(KNOBS) - {"skip-bits", *SETTINGS}:
+    assert set(POLICIES["mainline"].knobs) == {*COMMON, *SETTINGS}
+    for name in set(KNOBS) - {*COMMON, *SETTINGS}:
         assert f"no knob {name!r}" in refusal(f"mainline,{name}={GOOD_VALUES[name][0]}")
 
 
 @pytest.mark.parametrize(("knob", "text"), BAD_VALUES)
 def test_bad_value_says_what_the_knob_takes(knob: str, text: str) -> None:
-    said = refusal(f"evacuate,{knob}={text}")
-    assert said.startswith(f"Knob {knob} of policy evacuate cannot be {text!r}")
+    said = refusal(f"{taker(knob)},{knob}={text}")
+    assert said.startswith(f"Knob {knob} of policy {taker(knob)} cannot be {text!r}")
     assert KNOBS[knob].values in said
 
 
 @pytest.mark.parametrize("knob", list(KNOBS))
 def test_knob_without_a_value(knob: str) -> None:
-    assert f"cannot be 'nothing': it takes {KNOBS[knob].values}" in refusal(f"evacuate,{knob}")
+    assert f"cannot be 'nothing': it takes {KNOBS[knob].values}" in refusal(f"{taker(knob)},{knob}")
 
 
 def test_a_knob_given_twice() -> None:

@@ -26,7 +26,7 @@ from kevacuate.recording.atomic_write import (
     written,
 )
 from kevacuate.recording.kev import KevWriter
-from kevacuate.recording.recording import open_recording
+from kevacuate.workload.opening import open_recording
 
 DEAD = 4_194_303
 """A process id beyond the default pid_max."""

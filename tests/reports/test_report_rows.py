@@ -79,6 +79,18 @@ DIRECTIONS = {
     "cost.pages_migrated": "neither",
     "cost.pages_failed": "lower",
     "cost.worker_ms": "lower",
+    "regions.pass.own_in_tainted": "neither",
+    "regions.pass.block_in_tainted": "neither",
+    "regions.pass.claim_in_tainted": "neither",
+    "regions.pass.borrow_in_tainted": "neither",
+    "regions.pass.borrow_movable": "neither",
+    "regions.pass.taint": "lower",
+    "regions.pass.movable_clean": "neither",
+    "regions.pass.movable_shared": "neither",
+    "regions.pass.movable_reserve": "lower",
+    "regions.pass.taint_refused": "neither",
+    "regions.worker.began": "neither",
+    "regions.worker.rested": "lower",
     **VMSTAT,
     "stall.compaction_ms": "lower",
     "stall.reclaim_ms": "lower",
@@ -101,6 +113,14 @@ DIRECTIONS = {
     "end.unusable_free_index_9": "lower",
     "end.fragmentation_index_9": "neither",
     "end.free_pages": "neither",
+    "regions.tainted_mean": "lower",
+    "regions.tainted_end": "lower",
+    "regions.became_tainted": "lower",
+    "regions.became_clean": "neither",
+    "regions.to_be_had_mean": "higher",
+    "regions.to_be_had_end": "higher",
+    "regions.free_end": "higher",
+    "regions.free_blocks_in_tainted_end": "neither",
     "control.demand_rows": "neither",
     "control.allocations_failed": "lower",
     "control.below_watermark": "lower",
@@ -178,7 +198,7 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     shared = {
         name: way
         for name, way in DIRECTIONS.items()
-        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall")
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "regions")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 
@@ -186,7 +206,7 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
 @pytest.fixture(scope="module")
 def full() -> Comparison:
     """One replay of the recording that ships with the package."""
-    return kevacuate.compare(kevacuate.open(), "mainline", repeats=1)
+    return kevacuate.compare(kevacuate.open(), "mainline,regions=auto", repeats=1)
 
 
 def test_a_run_yields_every_row(full: Comparison) -> None:
@@ -204,7 +224,7 @@ def test_a_figure_that_a_run_lacks_is_an_error_in_words(full: Comparison) -> Non
             inner = inner[name]
         del inner[names[-1]]
         lacking = Comparison((replace(run, metrics=metrics),), full.recording)
-        said = f"shows the figure '{names[-1]}', which the run of 'mainline' lacks"
+        said = f"shows the figure '{names[-1]}', which the run of 'mainline,regions=auto' lacks"
         with pytest.raises(KevacuateError, match=said):
             comparison_rows(lacking)
 

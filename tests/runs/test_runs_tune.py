@@ -46,7 +46,7 @@ def test_every_setting_has_a_verdict_and_equal_inputs_give_equal_outputs(
 ) -> None:
     assert sorted(one.setting for one in tuned.tried) == sorted(TRIED)
     assert tuned == tune(Recording.open(synthetic_kev), settings=TRIED, repeats=8, workers=1)
-    assert (tuned.screened, tuned.tested, tuned.seed) == (6, 8, 0)
+    assert (tuned.screened, tuned.tested, tuned.seed) == (SCREENED, 8, 0)
     by = {one.setting: one for one in tuned.tried}
     assert by["compaction_proactiveness=20"].verdict == UNCHANGED, "it is the default"
     for one in tuned.tried:
@@ -69,8 +69,8 @@ def test_the_test_s_seeds_are_not_the_screening_s(
 
     monkeypatch.setattr(compared, "replay", noted)
     tune(synthetic_kev, settings=["min_free_kbytes=2000"], repeats=8, seed=30, workers=1)
-    assert sorted({seed for _, seed in seeds}) == list(range(30, 44))
-    assert len(seeds) == len(set(seeds)) == 2 * 14
+    assert sorted({seed for _, seed in seeds}) == list(range(30, 38 + SCREENED))
+    assert len(seeds) == len(set(seeds)) == 2 * (8 + SCREENED)
 
 
 def test_figures_of_a_tuning_are_those_of_whole_replays(synthetic_kev: Path, tuned: Tuned) -> None:
@@ -101,7 +101,7 @@ def test_a_planted_winner_is_one(synthetic_kev: Path, monkeypatch: pytest.Monkey
 
 def test_a_short_time_still_screens_and_tests(synthetic_kev: Path) -> None:
     found = tune(synthetic_kev, settings=["min_free_kbytes=2000"], seconds=0)
-    assert (found.screened, found.tested) == (6, 8)
+    assert (found.screened, found.tested) == (SCREENED, 8)
     assert found == tune(synthetic_kev, settings=["min_free_kbytes=2000"], repeats=8)
 
 

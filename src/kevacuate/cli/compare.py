@@ -39,7 +39,10 @@ TIME = "15s"
     is_flag=True,
     help="No replay: set recordings of real kernels side by side, A B ... or groups of repeats A1 A2 -- B1 B2 ...",
 )
-@policies_option("NAME[,knob=value...]; the first is what the others are compared with", COMPARED)
+@policies_option(
+    "NAME[,knob=value...] or FILE.py:CLASS[,knob=value...]; the first is what the others are compared with",
+    COMPARED,
+)
 @time_option(TIME, "Go on until the rows that decide are decided, or so much time is spent.")
 @repeats_option("Replays of each policy, in place of a time, with seeds from --seed on.")
 @click.option(

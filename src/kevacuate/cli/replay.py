@@ -16,7 +16,7 @@ from kevacuate.policy import BASELINE
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
-@policy_option("NAME[,knob=value...].", BASELINE)
+@policy_option("NAME[,knob=value...] or FILE.py:CLASS[,knob=value...].", BASELINE)
 @all_option
 @click.option(
     "--debug",

@@ -33,7 +33,9 @@ LEAST = 8
     "tune", epilog=policies_help(), short_help="Try the kernel's settings: which help, at what cost."
 )
 @recording_argument
-@policy_option("NAME[,knob=value...], to which each setting is added.", BASELINE)
+@policy_option(
+    "NAME[,knob=value...] or FILE.py:CLASS[,knob=value...], to which each setting is added.", BASELINE
+)
 @click.option(
     "--try",
     "settings",

@@ -59,6 +59,8 @@ class Demand:
         """Objects in use at the start that may move: ids 0 to n - 1."""
         self.kinds = kinds
         """The page kind model that ``attr`` was drawn with."""
+        self.redrawn: Callable[[int], Demand] | None = None
+        """Of a workload that is described: the same workload as another seed of a replay draws it."""
         self._chunks = chunks
         self._quality = quality
         self._spans = spans
@@ -284,6 +286,9 @@ def build_demand(
     """
     recording = Recording.of(recording)
     refuse_without_demand(recording)
+    if recording.generated is not None:
+        made: Demand = recording.generated()
+        return made
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)

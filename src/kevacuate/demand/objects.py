@@ -46,6 +46,8 @@ FLAG_ACTIVATED = 16
 """The object was accessed twice: an mm_lru_activate of it is explained."""
 FLAG_CACHED = 32
 """An event has named the object's file and index."""
+FLAG_MAPPED = 64
+"""A fault has mapped the object since reclaim last looked at it: an accessed bit that reclaim finds is explained."""
 
 G_TOP = 0
 G_FRESH = 1

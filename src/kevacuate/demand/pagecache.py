@@ -13,7 +13,8 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
   marks each of its folios accessed, but not one that the task's last read ended in.
 * A page that is mapped is used by page table: at the fault, and where the recorded kernel's reclaim found an accessed bit
-  (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped), which is a use some time before.
+  (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped) that no fault since its last look explains,
+  which is a use some time before.
 * ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block devices have no
   event when they are used) becomes ACCESS rows.
 """
@@ -309,6 +310,8 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
             _access(s, out, obj, i64(0) if marks else i64(1))
             if marks:
                 _marked(s, obj)
+            else:
+                s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_MAPPED
     s.q[_Q_UNKNOWN] += i == 0
     s.readers[reader + R_OBJ] = last
 
@@ -330,13 +333,18 @@ def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
 
 
 @part
-def on_found_young(s: Tables, out: DemandChunk, pfn: int) -> None:
-    """Reclaim found the accessed bit of a page table that maps this folio of a file, and kept the folio.
+def on_look(s: Tables, out: DemandChunk, pfn: int, found: bool) -> None:
+    """Reclaim has looked at this mapped folio of a file; *found*: with the accessed bit of a page table, so that it was kept.
 
-    A huge one of khugepaged was asked for as anonymous memory is.
+    A bit that a fault has set since the last look makes no row: the fault has. A huge folio of khugepaged was asked for as
+    anonymous memory is.
     """
     if not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     obj = i64(s.owner[pfn])
-    if obj >= 0:
+    if obj < 0:
+        return
+    flags = i64(s.flags[obj])
+    if found and flags & ob.FLAG_MAPPED == 0:
         _access(s, out, obj, i64(1))
+    s.flags[obj] = flags & ~ob.FLAG_MAPPED

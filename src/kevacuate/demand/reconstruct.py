@@ -32,7 +32,7 @@ from kevacuate.demand.pagecache import (
     on_activate,
     on_add,
     on_delete,
-    on_found_young,
+    on_look,
     on_read,
     page_key,
     reclaimed_without_file,
@@ -457,8 +457,7 @@ def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None
         found = what == _KEPT_ACTIVE
     else:
         found = what == _ACTIVATED_REFERENCED or what == _KEPT_REFERENCED
-    if found:
-        on_found_young(s, out, i64(e.pfn[i]))
+    on_look(s, out, i64(e.pfn[i]), found)
 
 
 @part

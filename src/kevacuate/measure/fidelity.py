@@ -123,6 +123,8 @@ class Change:
     """Share of all deals with means at least as far apart (:func:`kevacuate.measure.permutation.permutation_p`)."""
     corrected: float
     """p corrected for the number of the policy's rows (:func:`kevacuate.measure.intervals.holm`)."""
+    seen: float
+    """The smallest true change, up or down, that would have been called after that correction with a probability of POWER."""
 
     @property
     def direction(self) -> int:
@@ -183,7 +185,7 @@ class Effect:
         """Whether the model's verdict is the kernels', after correction.
 
         Where the model alone differs, the kernels *cannot tell* if their interval holds the model's effect and their repeats
-        would have missed one so small; else the verdict is false.
+        would have missed one so small, by the same corrected test; else the verdict is false.
         """
         theirs, ours = self.theirs.direction, self.ours.direction
         if theirs == ours:
@@ -192,7 +194,7 @@ class Effect:
             return OPPOSITE
         if not ours:
             return KERNELS_ONLY
-        small = abs(self.ours.difference.value) < self.theirs.difference.seen
+        small = abs(self.ours.difference.value) < self.theirs.seen
         return OPEN if self.holds and small else MODEL_ONLY
 
     def as_dict(self) -> dict[str, Any]:

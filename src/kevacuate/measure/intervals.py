@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, inf, lgamma, log, sqrt
+from math import erf, exp, inf, lgamma, log, sqrt
 from typing import TypeVar
 
 from kevacuate.measure.permutation import LEVEL, mean, spread
@@ -25,6 +25,18 @@ _STEPS = 200
 """Steps of the continued fraction, and halvings of a quantile, at most."""
 
 _TINY = 1e-300
+
+_SLICES = 200
+"""Slices of the distribution of a standard deviation, for the power of a t test."""
+
+_NORMAL_POWER = 0.8416212335729143
+"""The value below which POWER of a standard normal figure lies."""
+
+_NORMAL_DENSITY = 0.27996
+"""Its density there, for Newton's steps."""
+
+_CORRECTIONS = 5
+"""Such steps: each leaves less than a third of the error, but of one or two degrees of freedom."""
 
 
 def _beta_fraction(x: float, a: float, b: float) -> float:
@@ -60,6 +72,11 @@ def t_share(t: float, freedom: float) -> float:
     return 1.0 - tail if t > 0 else tail
 
 
+def f_tail(f: float, first: float, second: float) -> float:
+    """The share of Fisher's F with *first* and *second* degrees of freedom that lies above *f* (Abramowitz and Stegun 26.6.2)."""
+    return _beta_share(second / (second + first * max(f, 0.0)), second / 2.0, first / 2.0)
+
+
 @lru_cache(maxsize=1024)
 def t_quantile(share: float, freedom: float) -> float:
     """The value of Student's t below which *share* (0.5 to 1, exclusive) of it lies, by halving."""
@@ -72,6 +89,35 @@ def t_quantile(share: float, freedom: float) -> float:
             break
         low, high = (middle, high) if t_share(middle, freedom) < share else (low, middle)
     return high
+
+
+def t_power(apart: float, limit: float, freedom: float) -> float:
+    """The share of t tests that call means *apart* standard errors apart: those of which t is above *limit*.
+
+    The estimated error varies, too: t is (z + apart) / s, with s squared chi-square / freedom (noncentral t). Its distribution is
+    summed in slices.
+    """
+    width = min(8.0 / sqrt(2.0 * freedom), 8.0)
+    low = max(1.0 - width, 0.0)
+    step = (1.0 + width - low) / _SLICES
+    power = total = 0.0
+    for i in range(_SLICES):
+        s = low + (i + 0.5) * step
+        weight = exp((freedom - 1.0) * log(s) - freedom * (s * s - 1.0) / 2.0)
+        total += weight
+        power += weight * (1.0 + erf((apart - limit * s) / sqrt(2.0))) / 2.0
+    return power / total
+
+
+@lru_cache(maxsize=1024)
+def seen_errors(level: float, freedom: float) -> float:
+    """Standard errors that means have to lie apart for a two-sided t test at *level* to see it with a probability of POWER."""
+    limit = t_quantile(1 - level / 2, freedom)
+    varies = sqrt(1.0 + limit * limit / (2.0 * freedom))
+    apart = limit + _NORMAL_POWER * varies
+    for _ in range(_CORRECTIONS):
+        apart += (POWER - t_power(apart, limit, freedom)) * varies / _NORMAL_DENSITY
+    return apart
 
 
 @dataclass(frozen=True)
@@ -105,8 +151,14 @@ class Difference:
     high: float
     """The interval that holds the true difference with a probability of 1 - LEVEL."""
     seen: float
-    """The smallest true difference, up or down, that a test at LEVEL would have seen with a probability of POWER: quantiles of
-    t for both, times the standard error."""
+    """The smallest true difference, up or down, that a test at LEVEL would have seen with a probability of POWER
+    (:func:`seen_errors`, times the standard error)."""
+    freedom: float
+    """Welch's degrees of freedom; 0 without any spread."""
+
+    def seen_at(self, level: float) -> float:
+        """The same as ``seen`` of a test at another level."""
+        return seen_errors(level, self.freedom) * self.error if self.error else 0.0
 
     def holds(self, value: float) -> bool:
         """Whether *value* lies in the interval."""
@@ -119,7 +171,7 @@ def welch(first: Sample, second: Sample) -> Difference:
     parts = [s.error**2 for s in (first, second)]
     error = sqrt(sum(parts))
     if not error:
-        return Difference(value, 0.0, value, value, 0.0)
+        return Difference(value, 0.0, value, value, 0.0, 0.0)
     freedom = sum(parts) ** 2 / sum(
         part**2 / (s.n - 1) for part, s in zip(parts, (first, second), strict=True)
     )
@@ -129,7 +181,8 @@ def welch(first: Sample, second: Sample) -> Difference:
         error,
         value - reach * error,
         value + reach * error,
-        (reach + t_quantile(POWER, freedom)) * error,
+        seen_errors(LEVEL, freedom) * error,
+        freedom,
     )
 
 

@@ -13,6 +13,7 @@ from kevacuate.kernel.extfrag import CLAIM, CLAIM_BLOCK, KIND_NAMES, STEAL
 from kevacuate.measure.blocks import BlockCounts, block_counts
 from kevacuate.measure.extfrag import ORDERS, extfrag_metrics
 from kevacuate.measure.pages import FREE, MOVABLE, PCP, UNMOVABLE
+from kevacuate.measure.regions import kept_regions, region_counters
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 
@@ -133,6 +134,7 @@ def moment(state: State) -> dict[str, Any]:
         **free_metrics(free_by.sum(axis=1)[:orders], huge if huge > 0 else pageblock_order),
         "free_chunks": dict(zip(k.MIGRATE_NAMES, free_by[:orders].T.tolist(), strict=True)),
         **block_metrics(counts, pageblock_order),
+        **({"kept_regions": kept} if (kept := kept_regions(state)) else {}),
     }
 
 
@@ -176,6 +178,7 @@ def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, An
         "compaction_cpu_seconds": stat.compact_ns / 1e9,
         "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
         **extfrag_metrics(extfrag_table(state), state.view.cfg.pageblock_order),
+        **region_counters(state),
         "end": moment(state) if end is None else end,
     }
 

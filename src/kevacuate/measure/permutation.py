@@ -99,6 +99,15 @@ def least_p(first: int, second: int) -> float:
     return (2 if first == second else 1) / deals
 
 
+def spendable(level: float, first: int, second: int) -> float:
+    """What of *level* the test of groups of so many values can spend: where all deals are tried, p are whole numbers of them."""
+    deals = comb(first + second, first)
+    if deals > MOST_DEALS:
+        return level
+    least = 2 if first == second else 1
+    return int(level * deals * (1 + 1e-9)) // least * least / deals
+
+
 @lru_cache(maxsize=8)
 def _deals(total: int, first: int) -> npt.NDArray[np.int64]:
     """Which of *total* values go to the first group, int64[deals, first]: every way, or a draw of them."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kevacuate.measure.permutation import Direction
@@ -81,3 +82,23 @@ def mean_of_samples(name: str) -> Callable[[Run], float]:
 def milliseconds(name: str) -> Callable[[Run], float]:
     """A time of the whole run that is counted in seconds."""
     return lambda run: float(run.metrics[name] * 1e3)
+
+
+OWN = "The policy's own"
+"""Section of what policies of hooks count."""
+
+
+def own_rows(runs: Iterable[Run]) -> list[Row]:
+    """What policies of hooks count (:func:`kevacuate.policy.hooks.counter`), as their runs tell it."""
+    told: dict[str, Row] = {}
+    for run in runs:
+        for name, how in run.provenance.get("policy_rows", {}).items():
+            row_id, better = f"policy.{name}", Direction(how["better"] or Direction.NEITHER)
+            row = Row(row_id, OWN, how["label"], how["unit"], partial(_own_counter, name), better)
+            told.setdefault(row_id, row)
+    return list(told.values())
+
+
+def _own_counter(name: str, run: Run) -> float:
+    """What a policy has counted under a name; 0 in runs of policies that count no such thing."""
+    return float(run.metrics.get("policy", {}).get(name, 0))

@@ -13,7 +13,8 @@ So without any effect some row is called in at most LEVEL of comparisons. Both a
 move together, make the true rate smaller.
 
 What a row that was not called could have shown is its power: the least change that four of five such comparisons would call. It
-is that of the t test at the level of the last look (normal theory; the permutation test's is equal in the limit).
+is that of the t test at the level of the last look. Of few replays the permutation test cannot spend that whole
+(:func:`kevacuate.measure.permutation.spendable`). It is the measured power of normal figures; of skewed ones more is called.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from kevacuate.measure.intervals import POWER, holm, t_quantile
-from kevacuate.measure.permutation import LEVEL, mean, permutation_p, spread
+from kevacuate.measure.intervals import POWER, holm, seen_errors
+from kevacuate.measure.permutation import LEVEL, mean, permutation_p, spendable, spread
 
 FIRST_LOOK = 5
 """Replays of each policy that are always made. Nothing is tested there: 5 and 5 give p of 0.008 at best."""
@@ -156,11 +157,12 @@ class Sequential:
 def least_seen(first: Sequence[float], second: Sequence[float], level: float) -> float | None:
     """The least change that POWER of such comparisons would call at *level* (two-sided), as a share of the first's mean."""
     a, b = spread(first), spread(second)
+    level = spendable(level, len(first), len(second))
     if a is None or b is None or not (a or b) or not mean(first) or level <= 0:
         return None
     freedom = len(first) + len(second) - 2
     error = sqrt(a * a / len(first) + b * b / len(second))
-    return (t_quantile(1 - level / 2, freedom) + t_quantile(POWER, freedom)) * error / abs(mean(first))
+    return seen_errors(level, freedom) * error / abs(mean(first))
 
 
 class SequentialTest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.measure.permutation import Direction
+from kevacuate.measure.regions import mean_of_regions, region_changes, regions_at_the_end
 from kevacuate.measure.rows import (
     HIGHER,
     LOWER,
@@ -27,8 +28,9 @@ COMPACTION = "Compaction (kcompactd)"
 OVER_THE_RUN = "Over the run (mean of samples)"
 AT_THE_END = "At the end"
 VMSTAT = "/proc/vmstat (closed loop)"
+REGIONS = "Regions"
 CONTROL = "Control (should not move)"
-"""Sections that are named more than once."""
+"""Sections that are named more than once. What begins with REGIONS is the model's alone, where regions are kept."""
 
 SKIP_BITS_ROW = "input.blocks_with_skip_bit"
 """The row whose values may be missing: the only input that some recordings lack."""
@@ -184,6 +186,37 @@ OUTCOME_ROWS: tuple[Row, ...] = (
     *(
         Row(f"end.{end}", AT_THE_END, label, unit, at_the_end(*path), direction)
         for end, label, unit, path, direction in MOMENT_ROWS
+    ),
+    *(
+        Row(f"regions.{end}", REGIONS, label, unit, value, direction)
+        for end, label, unit, value, direction in (
+            ("tainted_mean", "tainted, mean of samples", "regions", mean_of_regions("tainted"), LOWER),
+            ("tainted_end", "tainted, at the end", "regions", regions_at_the_end("tainted"), LOWER),
+            (
+                "became_tainted",
+                "clean ones that became tainted",
+                "times",
+                region_changes("regions_tainted"),
+                LOWER,
+            ),
+            (
+                "became_clean",
+                "tainted ones that became clean",
+                "times",
+                region_changes("regions_cleaned"),
+                NEITHER,
+            ),
+            ("to_be_had_mean", "to be had, mean of samples", "regions", mean_of_regions("to_be_had"), HIGHER),
+            ("to_be_had_end", "to be had, at the end", "regions", regions_at_the_end("to_be_had"), HIGHER),
+            ("free_end", "free as they are, at the end", "regions", regions_at_the_end("free"), HIGHER),
+            (
+                "free_blocks_in_tainted_end",
+                "free pageblocks in tainted ones, at the end",
+                "blocks",
+                regions_at_the_end("free_blocks_in_tainted"),
+                NEITHER,
+            ),
+        )
     ),
     Row("control.demand_rows", CONTROL, "rows of demand", "rows", counter("demand_rows")),
     Row(

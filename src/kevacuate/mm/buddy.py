@@ -11,42 +11,15 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked, hooked_free_one_page
+from kevacuate.mm.lists import list_add, list_add_tail, list_del
 from kevacuate.mm.log import log_event, log_kmem, log_list, pack_types
+from kevacuate.mm.regions import NOTHING, count_region_highatomic, note_content
 
 
 @part(inline=True)
 def free_list(s: View, z: int, order: int, mt: int) -> int:
     """Index in ``link`` of the sentinel of zone *z*'s list of *order* and *mt*."""
     return s.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
-
-
-@part(inline=True)
-def list_add(s: View, node: int, head: int) -> None:
-    """Insert *node* right after *head*: it becomes the list's first."""
-    first = s.link[2 * head]
-    s.link[2 * node] = first
-    s.link[2 * node + 1] = head
-    s.link[2 * head] = node
-    s.link[2 * first + 1] = node
-
-
-@part(inline=True)
-def list_add_tail(s: View, node: int, head: int) -> None:
-    """Insert *node* right before *head*: it becomes the list's last."""
-    last = s.link[2 * head + 1]
-    s.link[2 * node] = head
-    s.link[2 * node + 1] = last
-    s.link[2 * head + 1] = node
-    s.link[2 * last] = node
-
-
-@part(inline=True)
-def list_del(s: View, node: int) -> None:
-    """Unlink *node*."""
-    following = s.link[2 * node]
-    before = s.link[2 * node + 1]
-    s.link[2 * before] = following
-    s.link[2 * following + 1] = before
 
 
 @part(inline=True)
@@ -81,6 +54,8 @@ def set_pageblock_migratetype(s: View, pfn: int, mt: int) -> None:
     s.block[at] = (s.block[at] & k.PB_COMPACT_SKIP) | mt
     if old != mt:
         log_event(s, k.L_BLOCK_TYPE, (pfn >> pageblock_order) << pageblock_order, old, mt, 0, 0)
+        if s.cfg.region_order:
+            count_region_highatomic(s, pfn, old, mt)
 
 
 @part(cold=True)
@@ -200,6 +175,8 @@ def compaction_capture(s: View, z: int, pfn: int, order: int, mt: int) -> bool:
         log_event(s, k.L_EXTFRAG, pfn, order, order, pack_types(wanted, mt), 0)
     account_freepages(s, z, -(1 << order), mt)
     s.stat.captured_pfn = pfn
+    if s.cfg.region_order:
+        note_content(s, pfn, order, wanted)
     return True
 
 
@@ -240,6 +217,8 @@ def free_one_page_merge(s: View, z: int, pfn: int, order: int, mt: int, fpi: int
 def free_pieces(s: View, z: int, pfn: int, order: int, piece: int, fpi: int) -> None:
     """Free a chunk in pieces of at most order *piece*, ascending, each with the type of its first block."""
     end = pfn + (1 << order)
+    if s.cfg.region_order:
+        note_content(s, pfn, order, NOTHING)
     piece = min(order, piece)
     while pfn < end:
         free_one_page_merge(s, z, pfn, piece, get_pfnblock_migratetype(s, pfn), fpi)

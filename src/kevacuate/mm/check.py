@@ -10,6 +10,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.lruvec import folio_lru_list, lru_head, lru_object
 from kevacuate.mm.pcp import pcp_at, pcp_list
+from kevacuate.mm.region_count import check_regions
 from kevacuate.records import Words
 
 PROBLEMS = {
@@ -36,6 +37,11 @@ PROBLEMS = {
     21: "a folio is on no LRU list, or on several",
     22: "the size of an LRU list differs from the pages",
     23: "NR_ISOLATED_FILE differs from the pages",
+    24: "a pageblock's content differs from its pages",
+    25: "a region's counters differ from its pages, or it is clean with an unmovable one",
+    26: "a region is on no list of its class, or on a wrong one",
+    27: "a region's own free lists differ from its free pages",
+    28: "a block waits for an evacuate item twice, or while one is free, or is lost among those that wait",
 }
 
 SUMS = 384
@@ -256,6 +262,25 @@ def check_items(s: View) -> bool:
     return found == s.cfg.pool or (s.stat.evacuate_freelist == -1 and found == 0)
 
 
+@part
+def check_waiting(s: View) -> bool:
+    """Blocks that wait for an item are on their list once, which is there only while no item is free; whether so."""
+    if s.cfg.wait_for_item == 0:
+        return True
+    blocks = s.cfg.npages >> s.cfg.pageblock_order
+    waiting = 0
+    for block in range(blocks):
+        waiting += s.item[s.cfg.pool + block].waits
+    listed = 0
+    number = s.stat.evacuate_waiting
+    while number >= 0 and listed <= blocks:
+        if s.item[number].start_pfn >> s.cfg.pageblock_order != number - s.cfg.pool:
+            return False
+        listed += 1
+        number = s.item[number].next
+    return listed == waiting and (listed == 0 or s.stat.evacuate_freelist < 0)
+
+
 @kernel
 def check_state(sa: State, sums: Words) -> tuple[int, int]:
     """All invariants; *sums* is scratch, int64[SUMS]. Returns (code of PROBLEMS or 0, pfn or index)."""
@@ -287,7 +312,13 @@ def check_state(sa: State, sums: Words) -> tuple[int, int]:
         code, where = check_lru(s, sums)
         if code:
             return code, where
-    return (0, 0) if check_items(s) else (16, 0)
+    if s.cfg.region_order:
+        code, where = check_regions(s, sums)
+        if code:
+            return code, where
+    if not check_items(s):
+        return 16, 0
+    return (0, 0) if check_waiting(s) else (28, 0)
 
 
 def check(state: State) -> None:

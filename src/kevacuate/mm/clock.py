@@ -8,10 +8,10 @@ from kevacuate.mm.due import next_due
 from kevacuate.mm.evacuate import evacuate_pageblock
 from kevacuate.mm.evacuate_queue import irq_work_run
 from kevacuate.mm.fields import View
-from kevacuate.mm.hooks import policy_work
 from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.pcp import decay_pcp_high
+from kevacuate.mm.policy_work import policy_work
 
 
 @part

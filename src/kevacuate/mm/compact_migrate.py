@@ -43,7 +43,7 @@ def count_failed(s: View, cc: CompactControl, first: int, count: int) -> None:
 def try_split_folio(s: View, cc: CompactControl, pfn: int, mode: int) -> bool:
     """Split a folio that has no destination: its other pages and then its first wait to be tried by themselves (:1585)."""
     order = s.meta[pfn] & 15
-    if order == 0 or not split_folio(s, pfn, mode):
+    if order == 0 or s.cfg.open_loop or not split_folio(s, pfn, mode):
         return False
     pages = 1 << order
     at = cc.parts + cc.nr_parts

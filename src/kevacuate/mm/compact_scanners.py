@@ -14,13 +14,13 @@ from kevacuate.mm.buddy import (
     del_page_from_free_list,
     free_list,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
     move_freepages_block,
     page_zone,
 )
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lists import list_add, list_add_tail
 from kevacuate.mm.log import log_list
+from kevacuate.mm.regions import note_content
 from kevacuate.mm.watermark import zone_watermark_ok
 
 
@@ -55,10 +55,10 @@ def pageblock_start_pfn(s: View, pfn: int) -> int:
 
 
 @part
-def free_block_end(s: View, z: int, start: int) -> int:
-    """Where the free scanner's block ends: at the zone's end if that comes first. In an open loop such a block is left out."""
+def free_block_end(s: View, z: int, cc: CompactControl, start: int) -> int:
+    """Where the free scanner's block ends: at the zone's end if that comes first. As first modelled such a block is left out."""
     end = start + (1 << s.cfg.pageblock_order)
-    return end if s.cfg.open_loop else min(end, s.zone[z].zone_end_pfn)
+    return end if cc.as_first else min(end, s.zone[z].zone_end_pfn)
 
 
 @part
@@ -92,6 +92,8 @@ def take_free_chunk(s: View, z: int, pfn: int, order: int) -> None:
     del_page_from_free_list(s, z, pfn, order, mt)
     account_freepages(s, z, -(1 << order), mt)
     s.meta[pfn] = k.CHUNK_COMPACT << 4 | order
+    if s.cfg.region_order:
+        note_content(s, pfn, order, k.MIGRATE_MOVABLE)
     pageblock_order = s.cfg.pageblock_order
     if order >= pageblock_order - 1:
         page = pfn
@@ -124,12 +126,12 @@ def isolate_free_page(s: View, z: int, cc: CompactControl, pfn: int, order: int)
 
 
 @part
-def is_compound(s: View, state: int) -> bool:
+def is_compound(cc: CompactControl, state: int) -> bool:
     """Whether a scanner passes over all of a chunk in this state at once, as over a compound page.
 
-    In an open loop, as it was first modelled, chunks of every state that are in use.
+    As it was first modelled, chunks of every state that are in use.
     """
-    return state == k.CHUNK_ALLOC or state == k.CHUNK_ISOLATED or s.cfg.open_loop != 0
+    return state == k.CHUNK_ALLOC or state == k.CHUNK_ISOLATED or cc.as_first != 0
 
 
 @part
@@ -151,7 +153,7 @@ def isolate_freepages_block(
                 pfn += size
                 break
             pfn += size - 1
-        elif pfn + size <= end and is_compound(s, meta >> 4):
+        elif pfn + size <= end and is_compound(cc, meta >> 4):
             scanned += size - 1
             pfn += size - 1
         pfn += stride

@@ -260,9 +260,7 @@ def compact_folios_unmap(s: View, z: int, cc: CompactControl, cpu: int) -> None:
 def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tuple[int, bool]:
     """What compact_zone does when *failed* folios are left (:2712). Returns (COMPACT_*, whether to rescan the block)."""
     cc.nr_migratepages = 0
-    if failed == 0 and (
-        enomem == 0 or s.cfg.open_loop
-    ):  # what had no destination may have been freed meanwhile
+    if failed == 0 and (enomem == 0 or cc.as_first):  # what had no destination may have been freed meanwhile
         return k.COMPACT_CONTINUE, False
     if enomem and not compact_scanners_met(s, cc):
         return k.COMPACT_CONTENDED, False

@@ -96,6 +96,9 @@ ATTR_ACTIVE = 2048
 ATTR_REFERENCED = 4096
 ATTR_WORKINGSET = 8192
 ATTR_RECLAIM = 16384
+ATTR_SLAB = ATTR_WORKINGSET
+"""Of a page that never is on an LRU list: asked for as reclaimable during the replay, so a slab that a shrinker may empty. It is
+noted only where a policy shrinks slabs."""
 ATTR_ACTIVATING = 32768
 ATTR_DIRTIED = 0x3FFF0000  # when the folio was made dirty (mm/writeback.py)
 ATTR_YOUNG = 0x40000000  # a page table that maps the folio has an accessed bit (in closed loop)
@@ -118,6 +121,7 @@ SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
 # What State.obj holds for an object without a page.
 OBJ_NONE = -1
 OBJ_DROPPED = -2
+OBJ_SHRUNK = -4  # its slab was shrunk by a policy
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7
@@ -143,6 +147,9 @@ ALLOC_NOFRAGMENT = 0x100
 ALLOC_HIGHATOMIC = 0x200
 ALLOC_TRYLOCK = 0x400
 ALLOC_KSWAPD = 0x800
+ALLOC_CHEAP = (
+    0x1000  # the model's own: the request has a cheap fallback (mm/page_alloc.py, has_cheap_fallback)
+)
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
 
 # Modes of __rmqueue.
@@ -314,7 +321,8 @@ HOOK_NR_PCP_ALLOC = 6
 HOOK_BLOCK_CLAIMED = 7
 HOOK_PAGE_STOLEN = 8
 HOOK_WORKER = 9
-NR_HOOKS = 10
+HOOK_LAST_UNMOVABLE_FREED = 10
+NR_HOOKS = 11
 
 # What the hook try_to_claim_block may answer.
 REFUSE = 0
@@ -333,5 +341,41 @@ HOOK_BAD_VALUE = 2
 HOOK_BAD_ARGUMENT = 3
 HOOK_NOT_HERE = 4
 LONGEST_SLEEP = 1 << 50  # ns that a policy's worker may sleep: 13 days
+LEAST_SLEEP = 1000  # ns from one of its runs to the next at least: time passes, whatever it says
+MOST_ROUNDS = 1 << 20
+"""Rounds of loops, and calls of a file's functions, in one call of a hook, all together, after which it is ended."""
+
+# What a policy's worker has the model do (mm/policy_work.py).
+DO_MIGRATE_BATCH = 0
+DO_COMPACT_RANGE = 1
+DO_SHRINK_SLAB = 2
+FOR_A_POLICY = (
+    4  # what L_COMPACT_BEGIN says of compaction for a policy; 0: kcompactd's, else 1 + a direct one's mode
+)
+REGIONS = 1 << 40
+"""The bit of cfg.hooks that says that regions are kept (mm/regions.py): not a hook of a policy, but looked at where some are."""
+
+# How full a region is, by how many of its pageblocks are free: none, shares below three cut-offs, the rest, all.
+REGION_FULL = 0
+REGION_ALMOST_EMPTY = 4
+REGION_EMPTY = 5
+NR_FULLNESS = 6
+FULLNESS_NAMES = ("full", "mostly_full", "half_full", "mostly_empty", "almost_empty", "empty")
+REGION_AUTO = -1
+
+# Passes of __rmqueue over regions (mm/region_passes.py): which gave a page.
+PASS_1 = 0
+PASS_2 = 1
+PASS_2B = 2
+PASS_2C = 3
+PASS_2D = 4
+PASS_3 = 5
+PASS_CLEAN = 6
+PASS_SHARED = 7
+PASS_RESERVE = 8
+NR_PASSES = 9
+PASS_NAMES = ("1", "2", "2b", "2c", "2d", "3", "clean", "shared", "reserve")
+NR_REGION_ZONES = 32  # zones that a machine may have
+
 HOOK_FAILED = -(1 << 62)
 """What stands for the answer of a hook that failed: mainline's is taken."""

@@ -11,9 +11,11 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
 from kevacuate.mm.evacuate_isolate import isolate_migratepages_range
 from kevacuate.mm.evacuate_migrate import migrate_pages, putback_movable_pages
-from kevacuate.mm.evacuate_queue import evacuate_item_free, worker_cpu
+from kevacuate.mm.evacuate_queue import evacuate_item_free, queue_waiting_block, worker_cpu
+from kevacuate.mm.evacuate_ready import drain_everything, isolate_evacuated_block, unisolate_evacuated_block
 from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.log import log_event
+from kevacuate.mm.region_worker import region_work_done
 from kevacuate.mm.vmscan import reclaim_clean_pages_from_list
 
 
@@ -36,18 +38,25 @@ def charge(s: View, worker: Worker, cost: int, state: int) -> None:
 @part
 def finish_work(s: View, worker: Worker, cost: int) -> None:
     """Give the item back and go on with the next queued one, or idle."""
+    start, moved = item_start_pfn(s, worker), worker.migrated + worker.reclaimed
     evacuate_item_free(s, worker.item)
     worker.item = -1
+    if s.stat.evacuate_waiting >= 0:
+        queue_waiting_block(s)
     charge(s, worker, cost, k.WORKER_START)
     worker.busy = worker.due
     if worker.head < 0:
         worker.state = k.WORKER_IDLE
         worker.due = k.NEVER
+    if s.cfg.region_worker:
+        region_work_done(s, start, moved)
 
 
 @part
 def finish_evacuation(s: View, worker: Worker, cost: int, why: int) -> None:
     """Log and count how the evacuation ended."""
+    if worker.isolates:
+        unisolate_evacuated_block(s, worker, item_start_pfn(s, worker))
     s.stat.finished += 1
     s.stat.why[why] += 1
     failed = 256 * worker.failed + why
@@ -98,14 +107,20 @@ def evacuate_work_fn(s: View, worker: Worker) -> None:
     worker.item = item
     start = item_start_pfn(s, worker)
     worker.isolated = worker.reclaimed = worker.migrated = worker.failed = worker.nr_migratepages = 0
-    if get_pfnblock_migratetype(s, start) == k.MIGRATE_MOVABLE and s.item[item].movable == 0:
+    movable_again = get_pfnblock_migratetype(s, start) == k.MIGRATE_MOVABLE and s.item[item].movable == 0
+    if movable_again and s.cfg.recheck:
         s.stat.skipped += 1
         log_event(s, k.L_EVAC_SKIPPED, start, 0, 0, 0, item)
         finish_work(s, worker, s.cfg.work_ns)
         return
     log_started(s, start, item)
     worker.cursor = start
-    evacuate_isolate(s, worker, s.cfg.work_ns)
+    cost = s.cfg.work_ns
+    if s.cfg.isolate_block:
+        isolate_evacuated_block(s, worker, start)
+    if s.cfg.drain_first:
+        cost += drain_everything(s, start)
+    evacuate_isolate(s, worker, cost)
 
 
 @part
@@ -121,13 +136,20 @@ def evacuate_isolate(s: View, worker: Worker, cost: int) -> None:
     log_event(s, k.L_EVAC_ISOLATE, start, ret, pages, first - start, cursor - start)
     cost += (cursor - first) * s.cfg.scan_ns + pages * s.cfg.isolate_ns
     if worker.nr_migratepages > 0:
-        charge(s, worker, cost, k.WORKER_RECLAIM)
+        worker.tried = 0
+        charge_batch(s, worker, cost)
     elif ret < 0:
         finish_evacuation(s, worker, cost, k.WHY_EAGAIN)
     elif cursor >= end:
         finish_evacuation(s, worker, cost, k.WHY_EMPTY)
     else:
         finish_evacuation(s, worker, cost, k.WHY_EMPTY_EARLY)
+
+
+@part
+def charge_batch(s: View, worker: Worker, cost: int) -> None:
+    """A batch is next: its clean page cache is dropped first, unless it is to be moved."""
+    charge(s, worker, cost, k.WORKER_RECLAIM if s.cfg.drop_clean else k.WORKER_MIGRATE)
 
 
 @part
@@ -149,24 +171,33 @@ def evacuate_reclaim(s: View, worker: Worker, cpu: int) -> None:
 
 @part
 def evacuate_migrate(s: View, worker: Worker, cpu: int) -> None:
-    """Migrate what is left of the batch; the first failure puts it back and ends the work."""
+    """Migrate what is left of the batch; the first failure puts it back and ends the work.
+
+    What is not the patch's: with ``tries`` the batch is tried again first, as in __alloc_contig_migrate_range. Not on -ENOMEM,
+    and (approximate) not where pages of split folios wait. With ``pass_failed`` the evacuation goes on behind what failed.
+    """
     given = 0
     for i in range(worker.nr_migratepages):
         given += 1 << (s.meta[worker.migratepages[i]] & 15)
     ret, succeeded = migrate_pages(s, worker, cpu)
     failed = given - succeeded
     worker.migrated += succeeded
-    worker.failed += failed
     s.stat.migrated += succeeded
-    s.stat.failed += failed
     start = item_start_pfn(s, worker)
     log_event(s, k.L_EVAC_MIGRATE, start, ret, given, succeeded, failed)
     cost = given * s.cfg.migrate_ns
+    worker.tried += 1
+    if ret > 0 and worker.tried < s.cfg.tries and worker.nr_parts == 0:
+        charge_batch(s, worker, cost)
+        return
+    worker.failed += failed
+    s.stat.failed += failed
     if ret:
         log_event(s, k.L_EVAC_PUTBACK, start, putback_movable_pages(s, worker, cpu), 0, 0, 0)
-        finish_evacuation(s, worker, cost, k.WHY_MIGRATE_FAILED)
-    else:
+    if ret == 0 or (ret > 0 and s.cfg.pass_failed):
         evacuate_cond_resched(s, worker, cost)
+    else:
+        finish_evacuation(s, worker, cost, k.WHY_MIGRATE_FAILED)
 
 
 @part

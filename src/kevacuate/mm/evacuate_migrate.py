@@ -9,12 +9,33 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import page_zone
+from kevacuate.mm.buddy import page_zone, rmqueue_smallest
 from kevacuate.mm.fields import View, Worker
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
 from kevacuate.mm.page_alloc import alloc_pages
-from kevacuate.mm.page_free import free_frozen_pages
+from kevacuate.mm.page_free import free_frozen_pages, prep_new_page
 from kevacuate.mm.split_folio import split_folio
+from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
+
+
+@part(cold=True)
+def take_free_movable(s: View, cpu: int, node: int, order: int) -> int:
+    """A destination off the free movable lists of the node's zones, above LOW; -1 if there is none.
+
+    Not the patch's (``any_target`` off): no per-CPU list, no other type, no reclaim, nobody is woken.
+    """
+    mt = k.MIGRATE_UNMOVABLE if s.cfg.page_group_by_mobility_disabled else k.MIGRATE_MOVABLE
+    pgdat = s.node[node]
+    for i in range(pgdat.nr_zonelist):
+        z = pgdat.zonelist[i]
+        if s.zone[z].node != node:
+            continue
+        if zone_watermark_fast(s, z, order, wmark_pages(s, z, k.WMARK_LOW), k.ZONE_MOVABLE, 0):
+            pfn = rmqueue_smallest(s, z, order, mt)
+            if pfn >= 0:
+                prep_new_page(s, cpu, pfn, order, 0, -1)
+                return pfn
+    return -1
 
 
 @part
@@ -24,6 +45,9 @@ def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
     It carries no object and no attributes yet.
     """
     node = s.zone[page_zone(s, pfn)].node
+    if s.cfg.any_target == 0:
+        s.stat.dst_allocs += 1
+        return take_free_movable(s, cpu, node, order)
     gfp = k.GFP_HIGHUSER_MOVABLE | k.GFP_COMP
     if order > 0:
         gfp = ((k.GFP_HIGHUSER_MOVABLE & ~k.GFP_RECLAIM) | k.GFP_TRANSHUGE) | k.GFP_COMP

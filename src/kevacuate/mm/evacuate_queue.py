@@ -9,10 +9,12 @@ pageblock_evacuate_init live here: what runs inside the allocator. What a worker
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm.buddy import get_pfnblock_migratetype
 from kevacuate.mm.constants import (
     L_EVAC_DROPPED,
     L_EVAC_QUEUED,
     L_IRQ_WORK,
+    MIGRATE_MOVABLE,
     WORKER_IDLE,
     WORKER_START,
 )
@@ -53,26 +55,94 @@ def evacuate_item_free(s: View, item: int) -> None:
 def queue_pageblock_evacuate(s: View, z: int, pfn: int) -> None:
     """Put the claimed block on its node's pending list and raise the irq_work; silently nothing without an item.
 
-    The irq_work itself runs when the zone-lock hold ends: :func:`irq_work_run`.
+    The irq_work itself runs when the zone-lock hold ends: :func:`irq_work_run`. What is not the patch's: ``queue_twice`` off,
+    ``wait_for_item``.
     """
     node = s.zone[z].node
     if s.stat.evacuate_ready == 0 or s.node[node].evacuate_ready == 0:
         s.stat.unready += 1
         return
+    if s.cfg.queue_twice == 0 and block_is_queued(s, pfn):
+        return
     item = evacuate_item_alloc(s)
     if item < 0:
-        s.stat.dropped += 1
-        log_event(s, L_EVAC_DROPPED, pfn, node, 0, 0, 0)
+        no_item_left(s, z, pfn)
         return
+    fill_item(s, item, z, pfn, 0)
+    s.item[item].next = s.node[node].evacuate_pending
+    s.node[node].evacuate_pending = item
+
+
+@part
+def fill_item(s: View, item: int, z: int, pfn: int, movable: int) -> None:
+    """An item is taken for a block: count and log it."""
     new = s.item[item]
     new.zone = z
     new.start_pfn = pfn
     new.queued = s.stat.now
-    new.movable = 0
-    new.next = s.node[node].evacuate_pending
-    s.node[node].evacuate_pending = item
+    new.movable = movable
     s.stat.queued += 1
-    log_event(s, L_EVAC_QUEUED, pfn, item, node, 0, 0)
+    log_event(s, L_EVAC_QUEUED, pfn, item, s.zone[z].node, 0, 0)
+
+
+@part
+def chain_has_block(s: View, item: int, pfn: int) -> bool:
+    """Whether an item of the chain that begins at *item* is for the block at *pfn*."""
+    while item >= 0:
+        if s.item[item].start_pfn == pfn:
+            return True
+        item = s.item[item].next
+    return False
+
+
+@part
+def block_is_queued(s: View, pfn: int) -> bool:
+    """Whether the block is pending or in a worker's queue; one that a worker is at is not (as of work_pending)."""
+    for node in range(s.cfg.nr_nodes):
+        if chain_has_block(s, s.node[node].evacuate_pending, pfn):
+            return True
+    for number in range(s.cfg.nr_workers):
+        if chain_has_block(s, s.worker[number].head, pfn):
+            return True
+    return False
+
+
+@part
+def no_item_left(s: View, z: int, pfn: int) -> None:
+    """The request is dropped for ever; with ``wait_for_item`` its block waits, once, behind those that wait already.
+
+    A block that is movable then was not claimed: it is evacuated all the same.
+    """
+    if s.cfg.wait_for_item == 0:
+        s.stat.dropped += 1
+        log_event(s, L_EVAC_DROPPED, pfn, s.zone[z].node, 0, 0, 0)
+        return
+    number = s.cfg.pool + (pfn >> s.cfg.pageblock_order)
+    own = s.item[number]
+    if own.waits:
+        return
+    own.zone = z
+    own.start_pfn = pfn
+    own.movable = 1 if get_pfnblock_migratetype(s, pfn) == MIGRATE_MOVABLE else 0
+    own.waits = 1
+    own.next = -1
+    if s.stat.evacuate_waiting < 0:
+        s.stat.evacuate_waiting = number
+    else:
+        s.item[s.stat.evacuate_waiting_last].next = number
+    s.stat.evacuate_waiting_last = number
+
+
+@part(cold=True)
+def queue_waiting_block(s: View) -> None:
+    """A worker has given its item back: the block that has waited longest takes it, and is queued like those of an irq_work."""
+    number = s.stat.evacuate_waiting
+    own = s.item[number]
+    s.stat.evacuate_waiting = own.next
+    own.waits = 0
+    item = evacuate_item_alloc(s)
+    fill_item(s, item, own.zone, own.start_pfn, own.movable)
+    queue_work(s, s.zone[own.zone].node if s.cfg.per_node else s.stat.cpu, item)
 
 
 @part

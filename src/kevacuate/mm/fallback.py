@@ -24,6 +24,7 @@ from kevacuate.mm.evacuate_queue import queue_pageblock_evacuate
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import ask, hook_wrong, hooked, hooked_event, hooked_should_try_claim, hooked_verdict
 from kevacuate.mm.log import log_event, pack_types
+from kevacuate.mm.region_steer import steered_claim
 from kevacuate.mm.watermark import boost_watermark
 
 kind_of_extfrag = part(extfrag_kind)
@@ -160,15 +161,31 @@ def enough_to_claim(s: View, start_type: int, block_type: int, free: int, movabl
 
 @part
 def queue_claimed_block(s: View, z: int, start_pfn: int, start_type: int, block_type: int) -> None:
-    """The patch's condition: a movable block was claimed for unmovable or reclaimable requests."""
-    if s.cfg.evacuate and block_type == k.MIGRATE_MOVABLE and start_type != k.MIGRATE_MOVABLE:
+    """The patch's condition: a movable block was claimed for unmovable or reclaimable requests (or one of them: ``claims``)."""
+    if s.cfg.evacuate and block_type == k.MIGRATE_MOVABLE and s.cfg.claims >> start_type & 1:
         queue_pageblock_evacuate(s, z, start_pfn)
+
+
+@part
+def queue_stolen_block(s: View, z: int, pfn: int, order: int, start_type: int) -> None:
+    """With ``on_steal``, what the patch leaves out: a page of a movable block was stolen by requests whose claims queue.
+
+    The block stays movable, and is evacuated all the same.
+    """
+    pageblock_order = s.cfg.pageblock_order
+    if s.cfg.on_steal == 0 or s.cfg.evacuate == 0 or order >= pageblock_order:
+        return
+    if s.cfg.claims >> start_type & 1 and get_pfnblock_migratetype(s, pfn) == k.MIGRATE_MOVABLE:
+        queued = s.stat.queued
+        queue_pageblock_evacuate(s, z, pfn >> pageblock_order << pageblock_order)
+        if s.stat.queued != queued:
+            s.item[s.node[s.zone[z].node].evacuate_pending].movable = 1
 
 
 @part
 def claim_refused(s: View, pfn: int) -> bool:
     """Whether the candidate is refused unseen: by the patch's guard, or (kernels that look) for its highatomic block."""
-    if s.cfg.evacuate and get_pageblock_isolate(s, pfn):
+    if s.cfg.evacuate and s.cfg.guard and get_pageblock_isolate(s, pfn):
         s.stat.guard_refused += 1
         return True
     return s.cfg.refuse_highatomic != 0 and get_pfnblock_migratetype(s, pfn) == k.MIGRATE_HIGHATOMIC
@@ -232,7 +249,10 @@ def rmqueue_claim(s: View, z: int, order: int, start_type: int, alloc_flags: int
         if mt == k.FALLBACK_NOCLAIM:
             return -1
         if mt >= 0:
-            candidate = s.link[2 * free_list(s, z, current_order, mt)] + 0
+            head = free_list(s, z, current_order, mt)
+            candidate = s.link[2 * head] + 0
+            if s.cfg.region_steer_claims and start_type != k.MIGRATE_MOVABLE:
+                candidate = steered_claim(s, head, candidate)
             pfn = try_to_claim_block(s, z, candidate, current_order, order, start_type, mt, alloc_flags)
             if pfn >= 0:
                 count_extfrag(s, pfn, order, current_order, start_type, mt)
@@ -251,6 +271,7 @@ def rmqueue_steal(s: View, z: int, order: int, start_type: int) -> int:
         pfn = s.link[2 * free_list(s, z, current_order, mt)] + 0
         page_del_and_expand(s, z, pfn, order, current_order, mt)
         count_extfrag(s, pfn, order, current_order, start_type, mt)
+        queue_stolen_block(s, z, pfn, order, start_type)
         if hooked(s, k.HOOK_PAGE_STOLEN):
             hooked_event(s, k.HOOK_PAGE_STOLEN, z, pfn, order, start_type, mt)
         return pfn
@@ -301,14 +322,6 @@ def rmqueue_fallback(s: View, z: int, order: int, mt: int, alloc_flags: int, mod
             s.stat.mode[k.RMQUEUE_STEAL] += 1
             return pfn, k.RMQUEUE_STEAL
     return -1, mode
-
-
-@part(inline=True)
-def rmqueue_mode(s: View, z: int, order: int, mt: int, alloc_flags: int, mode: int) -> tuple[int, int]:
-    """__rmqueue, or what the policy tries in its place, which remembers no mode. Returns (page or -1, mode)."""
-    if hooked(s, k.HOOK_RMQUEUE):
-        return rmqueue_turns(s, z, order, mt, alloc_flags), mode
-    return rmqueue_mainline(s, z, order, mt, alloc_flags, mode)
 
 
 @part(inline=True)

@@ -21,6 +21,7 @@ from kevacuate.mm.fallback import (
     enough_to_claim,
     find_suitable_fallback,
     queue_claimed_block,
+    queue_stolen_block,
     should_try_claim_block,
 )
 from kevacuate.mm.fields import View
@@ -157,6 +158,8 @@ def rmqueue_fallback_move(s: View, z: int, order: int, start_type: int, alloc_fl
     kind = steal_suitable_fallback(s, z, pfn, current_order, start_type, mt, alloc_flags)
     count_extfrag(s, pfn, order, current_order, start_type, mt)
     s.stat.mode[k.RMQUEUE_STEAL if kind == STOLEN_CHUNK else k.RMQUEUE_CLAIM] += 1
+    if kind == STOLEN_CHUNK:
+        queue_stolen_block(s, z, pfn, order, start_type)
     if kind == STOLEN_CHUNK and hooked(s, k.HOOK_PAGE_STOLEN):
         hooked_event(s, k.HOOK_PAGE_STOLEN, z, pfn, order, start_type, mt)
     return True

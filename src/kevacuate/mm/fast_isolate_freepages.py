@@ -132,7 +132,7 @@ def fast_isolate_around(s: View, z: int, cc: CompactControl, pfn: int) -> None:
     if cc.nr_freepages >= cc.nr_migratepages or (cc.direct_compaction and cc.mode == MIGRATE_ASYNC):
         return
     start = pageblock_start_pfn(s, pfn)
-    end = free_block_end(s, z, start)
+    end = free_block_end(s, z, cc, start)
     if not pageblock_pfn_to_page(s, z, start, end):
         return
     stopped, _ = isolate_freepages_block(s, z, cc, max(start, s.zone[z].zone_start_pfn), end, 1)
@@ -144,7 +144,7 @@ def fast_isolate_around(s: View, z: int, cc: CompactControl, pfn: int) -> None:
 def start_at_least(s: View, z: int, cc: CompactControl, least: int) -> int:
     """Direct compaction is pessimistic: having found nothing it goes on at the middle (:1683). That block, or -1."""
     cc.free_pfn = least
-    if not pageblock_pfn_to_page(s, z, least, free_block_end(s, z, least)):
+    if not pageblock_pfn_to_page(s, z, least, free_block_end(s, z, cc, least)):
         return -1
     return least if suitable_migration_target(s, cc, max(least, s.zone[z].zone_start_pfn)) else -1
 

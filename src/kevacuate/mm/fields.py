@@ -19,6 +19,9 @@ from kevacuate.mm.constants import (
     NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
+    NR_PASSES,
+    NR_REGION_ZONES,
+    NR_TYPES,
     NR_ZONE_TYPES,
     SWAP_CLUSTER_MAX,
     WHY_NAMES,
@@ -114,6 +117,18 @@ class Config(Record):
     pool: int  #: NR_EVACUATE_ITEMS
     per_node: int  #: one worker a node instead of one a CPU
     skip_hint: int  #: whether the evacuation honours the skip bit
+    claims: int  #: for which types a claim of a movable block queues it, a bit each
+    on_steal: int  #: whether a steal from a movable block queues it too
+    guard: int  #: whether isolated blocks are not claimed
+    recheck: int  #: whether a block that is movable again is left alone
+    tries: int  #: how often a batch is tried before its block is abandoned
+    pass_failed: int  #: whether the evacuation goes on behind pages that failed
+    drain_first: int  #: whether per-CPU lists and LRU batches are drained first
+    queue_twice: int  #: whether a block that is queued already is queued again
+    wait_for_item: int  #: whether a request without an item waits for one; else it is dropped
+    drop_clean: int  #: whether clean page cache is dropped; else it is moved
+    any_target: int  #: whether destinations come from the allocator; else off free movable lists alone
+    isolate_block: int  #: whether the block is isolated while it is evacuated
     work_ns: int
     irq_work_ns: int
     wakeup_ns: int
@@ -144,8 +159,42 @@ class Config(Record):
     skip_awake: int  #: pass over nodes whose kswapd is awake: more than one node, and a kernel that does
     boost_wakes_all: int
     lists_follow_blocks: int
-    hooks: int  #: which hooks a policy has: a bit each (HOOK_*)
+    notes_slab: int  #: whether pages asked for as reclaimable are noted (ATTR_SLAB): a policy shrinks slabs
+    hooks: int  #: which hooks a policy has: a bit each (HOOK_*); REGIONS
     hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
+    list_watch: int  #: what looks at free-list operations: 1 the log, 2 regions
+    pcp_notes: int  #: whether something is noted of pages on per-CPU lists: by old kernels, or for regions
+    commit_noted: (
+        int  #: whether free_frozen_page_commit is not 7.2's alone: high is fixed, or regions are kept
+    )
+    region_order: int  #: order of a region; 0: none are kept
+    nr_regions: int  #: of all zones
+    region_note: (
+        int  #: index in ``block`` of what every chunk in use was taken for: 1 + its type, 0 of free ones
+    )
+    region_link: int  #: index in ``link`` of page 0 on the regions' own free lists; 0: there are none
+    region_steer_claims: int  #: this and what follows: as RegionConfig has it (mm/layout.py)
+    region_steer_refills: int
+    region_passes: int
+    region_reserve_least: int
+    region_reserve_percent: int
+    region_half_rule: int
+    region_pack_above: int
+    region_taint_nofragment: int
+    region_cheap_taints: int
+    region_worker: int
+    region_start_blocks: int
+    region_start_pages: int
+    region_stop_blocks: int
+    region_stop_pages: int
+    region_cooldown_ns: int
+    nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
+    region_fullness: Words = words(
+        3
+    )  #: per cent of its pageblocks that are free, from which a region is in the next class
+    region_first: Words = words(
+        NR_REGION_ZONES
+    )  #: by zone: number of its first region, less that region's pfn >> region_order
 
 
 class Counters(Record):
@@ -179,7 +228,7 @@ class Counters(Record):
     reclaimed: int  #: dropped as clean page cache,
     migrated: int  #: moved,
     failed: int  #: and could not move
-    worker_ns: int  #: time that the evacuation's workers spent, not scaled
+    worker_ns: int  #: time that the evacuation's workers spent, and a policy's, not scaled
     claim_refused: int  #: claims refused since too little of the block was free or alike (try_to_claim_block)
     kswapd_wakes: int
     guard_refused: int  #: claims that the evacuation patch's guard refused: an isolated block
@@ -208,6 +257,12 @@ class Counters(Record):
     bad_free: int  #: demand frees of what was never allocated
     dst_allocs: int  #: destinations that evacuations asked the allocator for
     tail_placed: int
+    regions_tainted: int  #: clean regions that became tainted,
+    regions_cleaned: int  #: and tainted ones that became clean
+    region_pass: Words = words(NR_PASSES)  #: chunks taken by pass
+    region_works: int  #: times that a region's worker began,
+    region_rests: int  #: and that it had nothing to do or had done nothing
+    region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -221,6 +276,8 @@ class Counters(Record):
     compact_failed: int
     compact_ns: int
     evacuate_freelist: int  #: the first free evacuate item (a stack), -1: none
+    evacuate_waiting: int  #: the block that has waited longest for an item, by its record's number, -1: none,
+    evacuate_waiting_last: int  #: the one that has waited least
     evacuate_ready: int  #: whether pageblock_evacuate_init has run
     kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
     kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
@@ -282,6 +339,10 @@ class Counters(Record):
     hook_value: int  #: what it returned, the argument that was refused, or where its exception is told
     policy_due: int  #: when the policy's worker runs next
     policy_runs: int  #: how often it has run
+    policy_busy: int  #: until when its last run took,
+    policy_cost: int  #: what that has cost so far, ns, not scaled
+    policy_operation: int  #: the address of what it has the model do (mm/policy_work.py)
+    hook_rounds: int  #: rounds of loops in this call of a hook
 
 
 class Node(Record):
@@ -335,6 +396,7 @@ class CompactControl(Record):
     nr_freepages: int
     nr_folios: int  #: folios among the sources
     score: int  #: fragmentation score before a proactive run
+    as_first: int  #: whether it goes as compaction was first modelled: kcompactd's, in an open loop
     cost: int  #: ns of this turn
     left: int  #: sources not looked at yet
     failed: int  #: folios of this batch that failed
@@ -449,16 +511,53 @@ class Worker(Record):
     failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
     nr_parts: int  #: pages of split folios that wait, in ``folios``, from cfg.evacuated_parts on
     nr_split: int  #: folios of this migration that were split
+    tried: int  #: how often the batch has been tried in vain
+    isolates: int  #: whether it has isolated the block
 
 
 class EvacuateItem(Record):
-    """``struct evacuate_item``."""
+    """``struct evacuate_item``. With ``wait_for_item`` the pool's are followed by one a pageblock, for those that wait."""
 
     zone: int
     start_pfn: int
     next: int  #: the next item of the list it is on, -1: none
     queued: int  #: when
-    movable: int  #: whether it is evacuated though its block is movable: a policy asked for that
+    movable: int  #: whether it is evacuated though its block is movable: that was asked for
+    waits: int  #: of a block's record: whether it is on the list of those that wait
+
+
+class Region(Record):
+    """An aligned run of pageblocks of one zone (the series' ``struct superpageblock``), or the head of a list of regions.
+
+    A pageblock counts in each of ``nr_used`` whose pages it holds.
+    """
+
+    zone: int
+    start_pfn: int
+    end_pfn: int  #: the first pfn behind it, both clipped to the zone
+    total: int  #: pageblocks, those that the zone has in part with them
+    nr_reserved: int  #: pageblocks that have no page: holes, firmware
+    nr_free: int  #: pageblocks all of whose pages are free
+    nr_used: Words = words(
+        3
+    )  #: pageblocks by the type that a page in them was taken for: unmovable, movable, reclaimable
+    nr_highatomic: int  #: pageblocks of type MIGRATE_HIGHATOMIC
+    nr_free_pages: int
+    orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
+    tainted: int
+    fullness: int  #: its class, -1 where it has no pages
+    working: int  #: whether a pageblock of it is being evacuated, or queued for that
+    cursor: int  #: the pageblock at which its worker goes on
+    rests_until: int  #: until when its worker does nothing
+    next: int  #: the next region of its zone, category and class, by address
+    prev: int
+
+
+class PageblockContent(Record, dtype=np.int32):
+    """What a pageblock holds, where regions are kept (the series' PB_has_* and PB_all_free, but counted)."""
+
+    nr_free: int  #: pages on free lists
+    nr_used: Words = words(3)  #: pages in use by the type they were taken for
 
 
 class LogRecord(Record):
@@ -495,6 +594,8 @@ class View(NamedTuple):
     slow: SlowPath
     lru: Words
     sc: Records[ScanControl]
+    region: Records[Region]
+    pageblock: Records[PageblockContent]
 
 
 arrays_apart(View, constant=("cfg",))

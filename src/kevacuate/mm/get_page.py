@@ -7,11 +7,12 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone, rmqueue_smallest
 from kevacuate.mm.evacuate_queue import irq_work_run
-from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import View
 from kevacuate.mm.highatomic import reserve_highatomic_pageblock
 from kevacuate.mm.pcp import pcp_allowed_order, rmqueue_pcplist
+from kevacuate.mm.regions import note_content
+from kevacuate.mm.rmqueue import rmqueue_mode
 from kevacuate.mm.wakeups import kswapd_sleeps, wakeup_kswapd
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
 
@@ -57,8 +58,19 @@ def rmqueue_one(s: View, z: int, order: int, mt: int, alloc_flags: int) -> int:
     """__rmqueue of a single chunk, with the kernel's fallback; -1 if none."""
     if s.cfg.steal_suitable:
         pfn, _ = rmqueue_retry(s, z, order, mt, alloc_flags, 0)
+        if pfn >= 0 and s.cfg.region_order:
+            note_content(s, pfn, order, mt)
     else:
         pfn, _ = rmqueue_mode(s, z, order, mt, alloc_flags, k.RMQUEUE_NORMAL)
+    return pfn
+
+
+@part(cold=True)
+def rmqueue_reserve(s: View, z: int, order: int, mt: int) -> int:
+    """A chunk of the highatomic reserve for a request of type *mt*; -1 if there is none."""
+    pfn = rmqueue_smallest(s, z, order, k.MIGRATE_HIGHATOMIC)
+    if pfn >= 0 and s.cfg.region_order:
+        note_content(s, pfn, order, mt)
     return pfn
 
 
@@ -67,11 +79,11 @@ def rmqueue_buddy(s: View, z: int, order: int, mt: int, alloc_flags: int) -> int
     """One chunk straight from the buddy lists, with the highatomic reserve's rules (:3212); -1 if none."""
     pfn = -1
     if alloc_flags & k.ALLOC_HIGHATOMIC:
-        pfn = rmqueue_smallest(s, z, order, k.MIGRATE_HIGHATOMIC)
+        pfn = rmqueue_reserve(s, z, order, mt)
     if pfn < 0:
         pfn = rmqueue_one(s, z, order, mt, alloc_flags)
         if pfn < 0 and alloc_flags & (k.ALLOC_OOM | k.ALLOC_NON_BLOCK):
-            pfn = rmqueue_smallest(s, z, order, k.MIGRATE_HIGHATOMIC)
+            pfn = rmqueue_reserve(s, z, order, mt)
     irq_work_run(s, z)
     if pfn >= 0 and alloc_flags & k.ALLOC_HIGHATOMIC and not s.cfg.reserve_any_path:
         reserve_highatomic_pageblock(s, z, pfn, order)

@@ -8,7 +8,7 @@ one, mainline's branch is taken. An answer that is none is refused: mainline's s
 
 from __future__ import annotations
 
-from kevacuate.jit import call_hook, part
+from kevacuate.jit import call_hook, foreign_part, part
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 
@@ -34,6 +34,7 @@ def ask(s: View, hook: int, a: int, b: int, c: int, d: int, e: int, f: int) -> i
     if s.stat.hook_error:
         return k.HOOK_FAILED
     before = s.stat.running_hook
+    s.stat.hook_rounds = s.stat.hook_rounds if before else 0
     s.stat.running_hook = hook + 1
     told, value = call_hook(s.cfg.hook[hook], s, a, b, c, d, e, f)
     s.stat.running_hook = before
@@ -94,23 +95,32 @@ def hooked_should_try_claim(s: View, order: int, start_type: int, allowed: bool)
 
 @part(cold=True)
 def hooked_event(s: View, hook: int, z: int, pfn: int, order: int, start_type: int, block_type: int) -> None:
-    """Tell the policy that a block was claimed or a page stolen; it answers nothing."""
+    """Tell the policy what has happened; it answers nothing."""
     ask(s, hook, z, pfn, order, start_type, block_type, 0)
 
 
-@part(cold=True)
-def policy_work(s: View) -> None:
-    """Run the policy's worker; it answers in how many ns it is due again, 0 for when it is woken."""
-    s.stat.policy_due = k.NEVER
-    s.stat.policy_runs += 1
-    s.stat.cpu = s.node[0].cpu
-    value = ask_between(s, k.HOOK_WORKER, 0, 0, 0, 0, 0, 0, 0, k.LONGEST_SLEEP)
-    if value > 0:
-        wake_policy_worker(s, value)
+@part(inline=False)
+def round_too_many(s: View) -> bool:
+    """Count a round of a hook's loops, or a call of a function of its file; whether there were too many in one call of a hook."""
+    s.stat.hook_rounds += 1
+    return s.stat.hook_rounds > k.MOST_ROUNDS
+
+
+@foreign_part
+def quotient(a: int, b: int) -> int:
+    """a // b in a hook: what 64 bits hold of it, and an error where *b* is 0."""
+    return -a if b == -1 else a // b
+
+
+@foreign_part
+def remainder(a: int, b: int) -> int:
+    """a % b in a hook."""
+    return 0 if b == -1 else a % b
 
 
 @part
 def wake_policy_worker(s: View, delay: int) -> None:
-    """Have the policy's worker run *delay* ns from now, or earlier if it is due by then."""
-    s.stat.policy_due = min(s.stat.policy_due, s.stat.now + delay)
+    """Have the policy's worker run *delay* ns from now, or earlier if it is due by then; not before its last run is over."""
+    due = max(s.stat.now + delay, s.stat.policy_busy)
+    s.stat.policy_due = min(s.stat.policy_due, due)
     s.stat.next_due = min(s.stat.next_due, s.stat.policy_due)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.buddy import list_add, list_del
 from kevacuate.mm.compact_scanners import (
     free_block_end,
     freepages,
@@ -22,7 +21,9 @@ from kevacuate.mm.constants import (
 )
 from kevacuate.mm.fast_isolate_freepages import fast_isolate_freepages
 from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.lists import list_add, list_del
 from kevacuate.mm.page_free import free_frozen_pages
+from kevacuate.mm.regions import note_part
 
 
 @part(cold=True)
@@ -37,7 +38,7 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     low = pageblock_start_pfn(s, cc.migrate_pfn) + pageblock
     stride = COMPACT_CLUSTER_MAX if cc.mode == MIGRATE_ASYNC else 1
     while start >= low:
-        end = free_block_end(s, z, start)
+        end = free_block_end(s, z, cc, start)
         usable = pageblock_pfn_to_page(s, z, start, end)
         if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
@@ -72,6 +73,8 @@ def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
                 size -= 1
                 s.meta[pfn + (1 << size)] = CHUNK_COMPACT << 4 | size
                 list_add(s, pfn + (1 << size), freepages(s, z, cc, size))
+                if s.cfg.region_order:
+                    note_part(s, pfn, pfn + (1 << size))
             s.meta[pfn] = CHUNK_COMPACT << 4 | order
             cc.nr_freepages -= 1 << order
             cc.nr_migratepages -= 1 << order

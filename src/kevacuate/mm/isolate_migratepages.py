@@ -180,7 +180,7 @@ def isolate_migratepages_block(s: View, z: int, cc: CompactControl, pfn: int, en
             marked = mark_at_lru(s, cc, pfn, start, marked)
             isolate_source(s, z, cc, pfn, 1 << order)
         step = 1 << order
-        if meta >> 4 != k.CHUNK_BUDDY and not is_compound(s, meta >> 4):
+        if meta >> 4 != k.CHUNK_BUDDY and not is_compound(cc, meta >> 4):
             step = min(step, end - pfn)
         scanned += step
         pfn += step
@@ -198,7 +198,7 @@ def step_over(s: View, cc: CompactControl, meta: int) -> int:
     """Pages passed over at a chunk that is not isolated: all of a compound page that is as large as what is wanted, else one."""
     order = meta & 15
     too_large = order >= cc.order or order >= s.cfg.pageblock_order
-    return 1 << order if too_large and is_compound(s, meta >> 4) else 1
+    return 1 << order if too_large and is_compound(cc, meta >> 4) else 1
 
 
 @part
@@ -251,9 +251,9 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
 def suitable_migration_source(s: View, cc: CompactControl, start: int) -> bool:
     """Whether the migrate scanner looks into the block (:1369): asynchronous direct compaction keeps to blocks of its type.
 
-    In an open loop, as it was first modelled, the second block of a larger page in use is looked into.
+    As it was first modelled, the second block of a larger page in use is looked into.
     """
-    if s.cfg.open_loop:
+    if cc.as_first:
         return not (s.meta[start] >> 4 == k.CHUNK_ALLOC and s.meta[start] & 15 >= s.cfg.pageblock_order)
     if covered_by_whole_blocks(s, start):
         return False

@@ -7,6 +7,7 @@ Nine bytes a page (``link`` and ``meta``) and two a pageblock, plus what CPUs, z
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
+from kevacuate.kernel.regions import REGION_ORDER, nr_regions, region_span
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import (
     CompactControl,
@@ -24,7 +26,9 @@ from kevacuate.mm.fields import (
     EvacuateItem,
     LogRecord,
     Node,
+    PageblockContent,
     PerCpuPages,
+    Region,
     ScanControl,
     SlowPath,
     View,
@@ -51,7 +55,7 @@ class State(NamedTuple):
         State (high nibble) and order (low nibble) of every chunk's head; 0 elsewhere.
     block : uint8[2 * pageblocks]
         Type, skip and isolate bits; zone number (255: none). Of a kernel that notes the types of pages on per-CPU lists: those
-        behind it, uint8[pages].
+        behind it, uint8[pages]. Where regions are kept: what every chunk in use was taken for, uint8[pages], behind that.
     zone, cfg, stat, node, cpu, worker, item, cc, log : int64
         The records of :mod:`kevacuate.mm.fields`, one behind the other; of ``cfg`` and ``stat`` one. What a policy of hooks keeps
         lies behind ``stat`` (:func:`policy_words`).
@@ -71,6 +75,10 @@ class State(NamedTuple):
         open loop empty.
     sc : int64
         Scan controls of every node's kswapd, and of direct reclaim.
+    region : int64
+        The records of all zones' regions, then heads of their lists; empty where no regions are kept, as the next.
+    pageblock : int32
+        What every pageblock holds.
     """
 
     link: Int32Array
@@ -91,6 +99,8 @@ class State(NamedTuple):
     slow: Int64Array
     lru: Int32Array
     sc: Int64Array
+    region: Int64Array
+    pageblock: Int32Array
 
     @property
     def view(self) -> View:
@@ -175,6 +185,60 @@ class MachineConfig:
         return 1 + max([z.node for z in self.zones] + list(self.cpu_node))
 
 
+CLAIM_TYPES = {
+    "both": 1 << k.MIGRATE_UNMOVABLE | 1 << k.MIGRATE_RECLAIMABLE,
+    "unmovable": 1 << k.MIGRATE_UNMOVABLE,
+    "reclaimable": 1 << k.MIGRATE_RECLAIMABLE,
+}
+"""For which types a claim of a movable block queues it, a bit each."""
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    """Regions, and what policies do by them. Fields bear the names that they have in ``cfg``.
+
+    ``region_order``: order of a region, at least MAX_PAGE_ORDER; 0 keeps none; REGION_AUTO takes 1 GiB, on machines of less than
+    16 GiB the largest order of which they hold 16. ``region_fullness``: per cent of a region's pageblocks that are free, from
+    which it counts as half full, mostly empty, almost empty; the series' own cut-offs were not seen.
+
+    ``region_steer_claims``, ``region_steer_refills``: entries of a list that steering looks at, 0: none (:mod:`.region_steer`).
+    ``region_passes``: __rmqueue goes by regions (:mod:`.region_passes`). ``region_reserve_least``, ``region_reserve_percent``:
+    free pageblocks that a tainted region keeps from movable requests, whichever is more. ``region_half_rule``: pass 2b keeps the
+    rule that half of a block be free or alike. ``region_pack_above``: with more regions ALLOC_NOFRAGMENT does not keep a request
+    from passes 2b to 2d. ``region_taint_nofragment``: nor ever from pass 3. ``region_cheap_taints``: nor has a cheap fallback.
+
+    ``region_worker``: tainted regions have one, with the marks at which it begins and ends (:mod:`.region_worker`).
+    """
+
+    region_order: int = 0
+    region_fullness: tuple[int, int, int] = (25, 50, 75)
+    region_steer_claims: int = 0
+    region_steer_refills: int = 0
+    region_passes: bool = False
+    region_reserve_least: int = 4
+    region_reserve_percent: int = 3
+    region_half_rule: bool = False
+    region_pack_above: int = 8
+    region_taint_nofragment: bool = False
+    region_cheap_taints: bool = True
+    region_worker: bool = False
+    region_start_blocks: int = 1
+    region_start_pages: int = 2
+    region_stop_blocks: int = 2
+    region_stop_pages: int = 3
+    region_cooldown_ns: int = 5_000_000_000
+
+    def order_on(self, npages: int, least: int) -> int:
+        """The order of a region on a machine of so many pages; *least* is the order of its largest chunk."""
+        if self.region_order != k.REGION_AUTO:
+            return self.region_order
+        return min(max((npages // LEAST_REGIONS).bit_length() - 1, least), REGION_ORDER)
+
+
+LEAST_REGIONS = 16
+"""Regions that a machine has at least where their order is chosen by its size: the series has a rule for more than 8."""
+
+
 @dataclass(frozen=True)
 class EvacuationConfig:
     """The evacuation patch and what it costs in virtual time (ns on a native machine).
@@ -183,7 +247,10 @@ class EvacuationConfig:
     that cannot be isolated, measured on a native 6.18 kernel (AMD EPYC) with ``compact_memory``; ``irq_work_ns`` and
     ``wakeup_ns`` are the order of an irq_work and of an idle CPU's kworker; ``work_ns`` and ``reclaim_ns`` are
     estimates. ``time_scale`` multiplies them all: how much
-    slower than that machine the recorded one is.
+    slower than that machine the recorded one is. ``regions``: which regions are kept.
+
+    What follows ``skip_hint`` up to the costs is the patch as posted unless it is turned: :class:`kevacuate.mm.fields.Config`
+    says what each is.
     """
 
     evacuate: bool = False
@@ -191,6 +258,18 @@ class EvacuationConfig:
     wq: str = "per_cpu"
     ready: tuple[bool, ...] | None = None
     skip_hint: bool = True
+    claims: str = "both"
+    on_steal: bool = False
+    guard: bool = True
+    recheck: bool = True
+    tries: int = 1
+    pass_failed: bool = False
+    drain_first: bool = False
+    queue_twice: bool = True
+    wait_for_item: bool = False
+    drop_clean: bool = True
+    any_target: bool = True
+    isolate_block: bool = False
     work_ns: int = 1_000
     irq_work_ns: int = 2_000
     wakeup_ns: int = 30_000
@@ -199,6 +278,7 @@ class EvacuationConfig:
     reclaim_ns: int = 400
     migrate_ns: int = 1_100
     time_scale: int = 1
+    regions: RegionConfig = RegionConfig()
 
 
 @dataclass(frozen=True)
@@ -227,6 +307,29 @@ def pcp_high_bounds(managed: int, low: int, batch: int, cpus: int, fraction: int
     return max(low // cpus, 4 * batch), max(managed // 8 // cpus, 4 * batch)
 
 
+def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tuple[bool, str]]:
+    """What may be wrong with the regions, and whether it is."""
+    order, cuts = regions.region_order, regions.region_fullness
+    steers = regions.region_steer_claims or regions.region_steer_refills
+    acts = regions.region_passes or regions.region_worker or steers
+    return [
+        (bool(acts) and not order, "a policy that goes by regions needs an order of regions"),
+        (
+            regions.region_passes and machine.profile.fallback == "steal_suitable",
+            f"Linux {machine.profile.name} has no modes of __rmqueue, so no passes over regions",
+        ),
+        (regions.region_passes and machine.npages >= 1 << 29, "passes over regions take at most 2^29 pages"),
+        (
+            order not in (0, k.REGION_AUTO) and not machine.max_page_order <= order <= 30,
+            f"a region has an order from {machine.max_page_order} to 30",
+        ),
+        (
+            not 0 <= cuts[0] <= cuts[1] <= cuts[2] <= 100,
+            "the cut-offs of fullness are three shares from 0 to 100 per cent, in order",
+        ),
+    ]
+
+
 def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Refuse a machine that the layout cannot hold."""
     problems = [
@@ -238,6 +341,7 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             not 1 <= machine.pageblock_order <= machine.max_page_order <= 13,
             "orders: 1 <= pageblock <= max <= 13",
         ),
+        (policy.claims not in CLAIM_TYPES, f"claims is one of {', '.join(CLAIM_TYPES)}"),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (
             not 0 <= machine.compaction_proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
@@ -250,22 +354,28 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             "vm.watermark_boost_factor and vm.percpu_pagelist_high_fraction are not negative, vm.stat_interval is positive",
         ),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
+        (policy.tries < 1, "tries is at least 1"),
+        *_region_problems(machine, policy.regions),
         (
             machine.defrag_mode and not machine.profile.defrag_mode,
             f"Linux {machine.profile.name} has no defrag_mode",
         ),
     ]
+    for wrong, text in [*problems, *_zone_problems(machine)]:
+        if wrong:
+            raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
+
+
+def _zone_problems(machine: MachineConfig) -> Iterator[tuple[bool, str]]:
+    """What may be wrong with zones: whether it is, and what."""
     owner: dict[int, int] = {}
     for i, zone in enumerate(machine.zones):
         bad = not 0 <= zone.start_pfn < zone.end_pfn <= machine.npages or not 0 <= zone.index <= 3
-        problems.append((bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"))
+        yield bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"
         first, last = zone.start_pfn >> machine.pageblock_order, (zone.end_pfn - 1) >> machine.pageblock_order
         shared = owner.get(first, i) != i or owner.get(last, i) != i
-        problems.append((shared, f"zone {i} shares a pageblock with another zone"))
+        yield shared, f"zone {i} shares a pageblock with another zone"
         owner[first] = owner[last] = i
-    for wrong, text in problems:
-        if wrong:
-            raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
 
 
 def _zonelist(machine: MachineConfig, node: int) -> list[int]:
@@ -305,12 +415,14 @@ def _set_profile(cfg: Config, machine: MachineConfig) -> None:
 
 NOT_COPIED = {
     "npages", "zones", "cpu_node", "distance", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns", "stat_interval_ns",
-    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "ready", "objects",
+    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "claims", "ready", "objects", "regions",
 }  # fmt: skip
 """Fields of descriptions that reach the state by other ways than under their own name in ``cfg``."""
 
 
-def _copy_named(cfg: Config, description: MachineConfig | EvacuationConfig | StateOptions) -> None:
+def _copy_named(
+    cfg: Config, description: MachineConfig | EvacuationConfig | RegionConfig | StateOptions
+) -> None:
     """Copy the description's fields to those of the same name.
 
     Raises LookupError for a field that ``cfg`` lacks and :data:`NOT_COPIED` does not name: the model would never see it.
@@ -328,7 +440,7 @@ def _copy_named(cfg: Config, description: MachineConfig | EvacuationConfig | Sta
 
 def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, options: StateOptions) -> None:
     """``cfg``: what bears the same name in a description, then the rest."""
-    for description in (machine, policy, options):
+    for description in (machine, policy, policy.regions, options):
         _copy_named(cfg, description)
     chunk = 1 << machine.max_page_order
     cfg.npages = (machine.npages + chunk - 1) // chunk * chunk
@@ -337,14 +449,32 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.stat_interval, cfg.vmstat_phase = machine.stat_interval_ns, machine.vmstat_phase_ns
     cfg.dirty_expire = machine.dirty_expire_ns
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
-    cfg.hooks = 0
     cfg.per_node = policy.wq == "per_node"
+    cfg.claims = CLAIM_TYPES[policy.claims]
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
     cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
+    _set_watchers(cfg, machine, policy.regions)
+
+
+def _set_watchers(cfg: Config, machine: MachineConfig, regions: RegionConfig) -> None:
+    """The regions' numbers, and which parts of the model somebody looks at."""
+    order = cfg.region_order = regions.order_on(cfg.npages, machine.max_page_order)
+    cfg.list_watch = (1 if cfg.log_level >= 3 else 0) | (2 if order else 0)
+    cfg.pcp_notes = int(bool(cfg.pcp_type_cached or order))
+    cfg.commit_noted = int(bool(cfg.pcp_fixed or order))
+    cfg.hooks = k.REGIONS if order else 0
+    cfg.nofragment_apart = int(not cfg.zone_dma32 or cfg.defrag_mode or not cfg.region_cheap_taints)
+    cfg.region_link = cfg.pcp_base + cfg.nr_zones * cfg.nr_cpus * k.PCP_LISTS if cfg.region_passes else 0
+    cfg.region_note = cfg.pcp_type_base + (cfg.npages if cfg.pcp_type_cached else 0)
+    number = 0
+    for z, zone in enumerate(machine.zones if order else ()):
+        cfg.region_first[z] = number - (zone.start_pfn >> order)
+        number += nr_regions(zone.start_pfn, zone.end_pfn, order)
+    cfg.nr_regions = number
 
 
 def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: int) -> None:
@@ -373,6 +503,7 @@ def _set_kcompactd(s: View, node: int) -> None:
     cc.mode = k.MIGRATE_SYNC_LIGHT
     cc.gfp_mask = k.GFP_KERNEL
     cc.migratetype = k.MIGRATE_UNMOVABLE
+    cc.as_first = cfg.open_loop
 
 
 def _set_direct_compaction(s: View) -> None:
@@ -401,7 +532,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
-    s.stat.evacuate_freelist = s.stat.capture_order = -1
+    s.stat.evacuate_freelist = s.stat.evacuate_waiting = s.stat.capture_order = -1
     s.stat.policy_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
@@ -436,9 +567,38 @@ def set_pcp_bounds(state: State, machine: MachineConfig) -> None:
                 pcp.high = high_min
 
 
-def _pcp_types(machine: MachineConfig, npages: int) -> UInt8Array:
-    """Room for the type noted of every page on a per-CPU list; none where the kernel notes none."""
-    return np.zeros(npages if machine.profile.pcp_type == "cached" else 0, np.uint8)
+def _new_link(cfg: Config) -> Int32Array:
+    """Pages on no list, and empty lists: the zones', the CPUs', and where regions have their own a node a page and theirs."""
+    lists = cfg.nr_zones * k.LISTS_PER_ZONE + cfg.nr_zones * cfg.nr_cpus * k.PCP_LISTS
+    own = cfg.npages + cfg.nr_regions * k.LISTS_PER_ZONE if cfg.region_link else 0
+    link = np.repeat(np.arange(cfg.npages + lists + own, dtype=np.int32), 2)
+    link[: 2 * cfg.npages] = -1
+    return link
+
+
+def _page_notes(cfg: Config) -> UInt8Array:
+    """Room for what is noted of every page: its type on a per-CPU list where the kernel notes that, what it was taken for."""
+    return np.zeros(cfg.npages * (bool(cfg.pcp_type_cached) + bool(cfg.region_order)), np.uint8)
+
+
+def _new_regions(cfg: Config, machine: MachineConfig) -> Int64Array:
+    """Regions without pages, on no list, and heads of empty lists behind them."""
+    if not cfg.region_order:
+        return Region.new(0)
+    heads = 2 * k.NR_FULLNESS * cfg.nr_zones
+    regions = Region.new(cfg.nr_regions + heads)
+    table = Region.table(regions)
+    table["next"][:] = table["prev"][:] = np.arange(len(table["next"]))
+    table["fullness"][:] = -1
+    number = 0
+    for z, zone in enumerate(machine.zones):
+        for own in range(nr_regions(zone.start_pfn, zone.end_pfn, cfg.region_order)):
+            start, end = region_span(own, zone.start_pfn, zone.end_pfn, cfg.region_order)
+            blocks = ((end - 1) >> cfg.pageblock_order) - (start >> cfg.pageblock_order) + 1
+            table["zone"][number], table["start_pfn"][number], table["end_pfn"][number] = z, start, end
+            table["total"][number] = table["nr_reserved"][number] = blocks
+            number += 1
+    return regions
 
 
 def _new_lru(cfg: Config, objects: int) -> Int32Array:
@@ -470,10 +630,7 @@ def build_state(
     _set_config(cfg, machine, policy, options)
     direct = 0 if machine.open_loop else 1
     npages, zones, cpus, nodes = cfg.npages, cfg.nr_zones, cfg.nr_cpus, cfg.nr_nodes
-    sentinels = zones * k.LISTS_PER_ZONE + zones * cpus * k.PCP_LISTS
-    link = np.empty(2 * (npages + sentinels), np.int32)
-    link[: 2 * npages] = -1
-    link[2 * npages :] = np.repeat(np.arange(npages, npages + sentinels, dtype=np.int32), 2)
+    link = _new_link(cfg)
     block = np.empty((npages >> machine.pageblock_order, 2), np.uint8)
     block[:, 0], block[:, 1] = k.MIGRATE_MOVABLE, k.NO_ZONE
     for z, its in enumerate(machine.zones):
@@ -482,7 +639,7 @@ def build_state(
     state = State(
         link=link,
         meta=np.full(npages, k.CHUNK_RESERVED << 4, np.uint8),
-        block=np.concatenate([block.reshape(-1), _pcp_types(machine, npages)]),
+        block=np.concatenate([block.reshape(-1), _page_notes(cfg)]),
         zone=Zone.new(zones),
         pcp=PerCpuPages.new(zones * cpus),
         cfg=config,
@@ -490,7 +647,7 @@ def build_state(
         node=Node.new(nodes),
         cpu=Cpu.new(cpus),
         worker=Worker.new(cfg.nr_workers),
-        item=EvacuateItem.new(cfg.pool),
+        item=EvacuateItem.new(cfg.pool + (npages >> machine.pageblock_order if cfg.wait_for_item else 0)),
         cc=CompactControl.new(nodes + direct),
         folios=np.zeros((nodes * (2 + direct) + direct * 7) << machine.pageblock_order, np.int64),
         log=LogRecord.new(options.log_capacity),
@@ -498,6 +655,8 @@ def build_state(
         slow=SlowPath.new(),
         lru=_new_lru(cfg, max(options.objects, 1)),
         sc=ScanControl.new(nodes + 1),
+        region=_new_regions(cfg, machine),
+        pageblock=PageblockContent.new(npages >> machine.pageblock_order if cfg.region_order else 0),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)
@@ -515,6 +674,29 @@ def with_policy_words(state: State, words: list[int]) -> State:
     """The same state with so many words for a policy; the other arrays are shared."""
     counters = state.stat[: Counters.STRIDE]
     return state._replace(stat=np.concatenate([counters, np.array(words, np.int64)]))
+
+
+def with_policy_worker(state: State) -> State:
+    """The same state with what a policy's worker has of its own; the other arrays are shared.
+
+    It has the last worker's record, the last compact_control, and in ``folios`` room for that's lists.
+    """
+    view, block = state.view, 1 << state.view.cfg.pageblock_order
+    state = state._replace(
+        worker=np.concatenate([state.worker, Worker.new()]),
+        cc=np.concatenate([state.cc, CompactControl.new()]),
+        folios=np.concatenate([state.folios, np.zeros(5 * block, np.int64)]),
+    )
+    own = state.view
+    own.worker[view.cfg.nr_workers].due = k.NEVER
+    own.worker[view.cfg.nr_workers].item = -1
+    cc = own.cc[view.cfg.nr_nodes + 1 - view.cfg.open_loop]
+    cc.direct_compaction = 1
+    cc.mode, cc.gfp_mask, cc.migratetype = k.MIGRATE_SYNC_LIGHT, k.GFP_KERNEL, k.MIGRATE_MOVABLE
+    cc.freepages = k.FREEPAGES_DIRECT
+    cc.sources = state.folios.size - 5 * block
+    cc.targets, cc.unmapped, cc.failures, cc.parts = (cc.sources + i * block for i in range(1, 5))
+    return state
 
 
 def log_table(state: State) -> Int64Array:

@@ -19,6 +19,7 @@ from kevacuate.mm.marks import (
     recommended_min_free_kbytes,
     zone_wmarks,
 )
+from kevacuate.mm.region_count import load_regions
 
 
 @kernel
@@ -45,6 +46,7 @@ def memblock_free_all(state: State, machine: MachineConfig) -> None:
             if at < start:
                 free_range(state, at, start)
             at = max(at, end)
+    load_regions(state)
     state.view.stat.nr_log = 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kevacuate.jit import part
 from kevacuate.mm.fields import LogRecord, View
+from kevacuate.mm.region_lists import region_list_op
 
 
 @part(inline=True)
@@ -56,8 +57,17 @@ def log_kmem(s: View, kind: int, pfn: int, a: int, b: int) -> None:
         log_record(s, kind, pfn, a, b, 0, 0)
 
 
+@part(cold=True)
+def watched_list(s: View, kind: int, pfn: int, op: int, order: int, mt: int) -> None:
+    """Tell whoever looks at free-list operations: the log at level 3, and regions."""
+    if s.cfg.list_watch & 1:
+        log_record(s, kind, pfn, op, order, mt, 0)
+    if s.cfg.list_watch & 2:
+        region_list_op(s, pfn, op, order, mt)
+
+
 @part(inline=True)
 def log_list(s: View, kind: int, pfn: int, a: int, b: int, c: int) -> None:
-    """Log at level 3: every free-list operation."""
-    if s.cfg.log_level >= 3:
-        log_record(s, kind, pfn, a, b, c, 0)
+    """Every free-list operation: logged at level 3, counted by regions."""
+    if s.cfg.list_watch:
+        watched_list(s, kind, pfn, a, b, c)

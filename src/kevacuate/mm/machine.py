@@ -45,6 +45,7 @@ MOST_CPUS, MOST_ORDER = 1024, 13
 """What a model's machine may have (:func:`kevacuate.mm.layout.build_state` refuses more)."""
 
 _KNOBS = {field.name for field in fields(EvacuationConfig)} - {"evacuate", "ready"}
+_NUMBERS = {field.name for field in fields(EvacuationConfig) if type(field.default) is int}
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Machine:
             raise KevacuateError(
                 f"There is no knob {unknown.pop()!r}: it is one of {', '.join(sorted(_KNOBS))}."
             )
-        for name in set(knobs) - {"wq", "skip_hint"}:
+        for name in set(knobs) & _NUMBERS:
             knobs[name] = whole_number(name, knobs[name], 0)
         order = min(pageblock_order + 1, 10) if pageblock_order < 10 else pageblock_order
         self.config = MachineConfig(

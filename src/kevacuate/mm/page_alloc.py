@@ -17,8 +17,9 @@ from kevacuate.mm.log import log_event
 from kevacuate.mm.page_free import prep_new_page
 from kevacuate.mm.pcp import rmqueue_pcplist_pop
 from kevacuate.mm.slowpath import alloc_pages_slowpath
+from kevacuate.mm.slowpath_flags import cheap_flag
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_fast
-from kevacuate.mm.writeback import note_dirtied
+from kevacuate.mm.writeback import noted
 
 _THP = k.GFP_MOVABLE | k.GFP_COMP | k.GFP_NOMEMALLOC | k.GFP_NOWARN
 """What every request for a transparent huge page has among its flags."""
@@ -38,26 +39,41 @@ def gfp_migratetype(s: View, order: int, mt: int, gfp: int) -> int:
 def alloc_flags_nofragment(s: View, node: int, gfp: int, first: int) -> int:
     """ALLOC_KSWAPD from gfp, and ALLOC_NOFRAGMENT where a lower zone than that at *first* can take the fallback (:3742)."""
     alloc_flags = gfp & k.GFP_KSWAPD_RECLAIM
-    if not s.cfg.zone_dma32:
-        return alloc_flags
-    if s.cfg.defrag_mode:
-        return alloc_flags | k.ALLOC_NOFRAGMENT
+    if s.cfg.nofragment_apart:
+        return alloc_flags | nofragment_apart(s, node, gfp, first)
+    return alloc_flags | nofragment_of_zones(s, node, first)
+
+
+@part(inline=True)
+def nofragment_of_zones(s: View, node: int, first: int) -> int:
+    """ALLOC_NOFRAGMENT if the zone at *first* is ZONE_NORMAL and a lower one is populated."""
     pgdat = s.node[node]
     count = pgdat.nr_zonelist
     if first >= count:
-        return alloc_flags
+        return 0
     preferred = pgdat.zonelist[first]
     if s.zone[preferred].index != k.ZONE_NORMAL:
-        return alloc_flags
+        return 0
     if s.cfg.nr_nodes == 1:
-        return alloc_flags | k.ALLOC_NOFRAGMENT
+        return k.ALLOC_NOFRAGMENT
     for i in range(count):
         z = pgdat.zonelist[i]
         zone = s.zone[z]
         same_node = zone.node == s.zone[preferred].node
         if same_node and zone.index == k.ZONE_DMA32:
-            return alloc_flags | k.ALLOC_NOFRAGMENT
-    return alloc_flags
+            return k.ALLOC_NOFRAGMENT
+    return 0
+
+
+@part(cold=True)
+def nofragment_apart(s: View, node: int, gfp: int, first: int) -> int:
+    """The same where there is no ZONE_DMA32, under defrag_mode, and where requests with a cheap fallback are told apart."""
+    alloc_flags = cheap_flag(s, gfp)
+    if not s.cfg.zone_dma32:
+        return alloc_flags
+    if s.cfg.defrag_mode:
+        return alloc_flags | k.ALLOC_NOFRAGMENT
+    return alloc_flags | nofragment_of_zones(s, node, first)
 
 
 @part(inline=True)
@@ -106,7 +122,7 @@ def alloc_pages(s: View, cpu: int, nid: int, order: int, mt: int, gfp: int, attr
             s.obj[obj] = -1
         return pfn
     s.stat.allocs += 1
-    prep_new_page(s, cpu, pfn, order, note_dirtied(s, attr), obj)
+    prep_new_page(s, cpu, pfn, order, noted(s, mt, attr), obj)
     return pfn
 
 
@@ -135,7 +151,7 @@ def alloc_pages_bulk(s: View, cpu: int, mt: int, gfp: int, attr: int, obj: int) 
             pfn = rmqueue_pcplist_pop(s, z, cpu, 0, mt, alloc_flags)
             if pfn >= 0:
                 s.stat.allocs += 1
-                prep_new_page(s, cpu, pfn, 0, note_dirtied(s, attr), obj)
+                prep_new_page(s, cpu, pfn, 0, noted(s, asked, attr), obj)
                 return pfn
             break
     return alloc_pages(s, cpu, -1, 0, asked, gfp, attr, obj)

@@ -7,9 +7,12 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_one_page, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
+from kevacuate.mm.hooks import hooked
 from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isolated
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
+from kevacuate.mm.regions import note_part
 from kevacuate.mm.swap import folio_add_lru
+from kevacuate.mm.unmovable import MOVES, unmovable_freed
 from kevacuate.mm.workingset import refault
 
 
@@ -55,8 +58,8 @@ def free_frozen_pages(s: View, cpu: int, pfn: int, order: int) -> None:
 
 
 @part(inline=True)
-def free_pages_prepare(s: View, pfn: int, order: int) -> None:
-    """Take the chunk from its owner: object table and LRU counter."""
+def free_pages_prepare(s: View, pfn: int, order: int) -> bool:
+    """Take the chunk from its owner: object table, LRU counter. True if it cannot move and the policy wants to hear of that."""
     obj = s.link[2 * pfn] + 0
     attr = s.link[2 * pfn + 1] + 0
     if obj >= 0:
@@ -65,6 +68,8 @@ def free_pages_prepare(s: View, pfn: int, order: int) -> None:
         s.zone[page_zone(s, pfn)].nr_lru -= 1 << order
         if s.cfg.open_loop == 0:
             lruvec_del_folio(s, pfn, attr)
+        return False
+    return hooked(s, k.HOOK_LAST_UNMOVABLE_FREED) and attr & MOVES == 0
 
 
 @part(inline=True)
@@ -81,8 +86,10 @@ def free_pages(s: View, cpu: int, pfn: int) -> None:
         if obj >= 0:
             s.obj[obj] = -1
         return
-    free_pages_prepare(s, pfn, order)
+    told = free_pages_prepare(s, pfn, order)
     free_frozen_pages_inline(s, cpu, pfn, order)
+    if told:
+        unmovable_freed(s, pfn, order)
 
 
 @part(cold=True)
@@ -99,6 +106,8 @@ def halve_chunk(s: View, pfn: int, obj: int) -> None:
             mod_isolated(s, pfn, attr, -(1 << order))
         attr &= k.ATTR_MIGRATED
     s.meta[upper] = k.CHUNK_ALLOC << 4 | order
+    if s.cfg.region_order:
+        note_part(s, pfn, upper)
     s.link[2 * upper] = obj
     s.link[2 * upper + 1] = attr
     if obj >= 0:

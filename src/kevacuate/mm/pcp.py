@@ -8,16 +8,15 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     free_one_page_merge,
     get_pfnblock_migratetype,
-    list_add,
-    list_add_tail,
-    list_del,
 )
 from kevacuate.mm.evacuate_queue import irq_work_run
-from kevacuate.mm.fallback import rmqueue_mode
 from kevacuate.mm.fallback_6_1 import rmqueue_retry
 from kevacuate.mm.fields import PerCpuPages, View
 from kevacuate.mm.hooks import hooked, hooked_nr_pcp_alloc
+from kevacuate.mm.lists import list_add, list_add_tail, list_del
 from kevacuate.mm.log import log_kmem
+from kevacuate.mm.regions import NOTHING, note_content
+from kevacuate.mm.rmqueue import rmqueue_mode
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok
 
 
@@ -69,9 +68,14 @@ def note_pcp_type(s: View, pfn: int, mt: int) -> None:
 
 
 @part(cold=True)
-def noted_pcp_type(s: View, z: int, pfn: int) -> int:
-    """The type that a drain goes by where it was noted: not its block's now, unless the zone has isolated blocks (6.1:1623)."""
-    if s.zone[z].nr_isolate_pageblock:
+def noted_pcp_type(s: View, z: int, pfn: int, order: int) -> int:
+    """The type that a drain goes by where it was noted: not its block's now, unless the zone has isolated blocks (6.1:1623).
+
+    In other kernels its block's. The chunk is free from now on.
+    """
+    if s.cfg.region_order:
+        note_content(s, pfn, order, NOTHING)
+    if not s.cfg.pcp_type_cached or s.zone[z].nr_isolate_pageblock:
         return get_pfnblock_migratetype(s, pfn)
     return s.block[s.cfg.pcp_type_base + pfn] + 0
 
@@ -88,6 +92,8 @@ def rmqueue_bulk_retry(s: View, z: int, cpu: int, order: int, count: int, mt: in
         s.meta[pfn] = k.CHUNK_PCP << 4 | order
         list_add_tail(s, pfn, head)
         note_pcp_type(s, pfn, list_mt)
+        if s.cfg.region_order:
+            note_content(s, pfn, order, mt)
         taken += 1
     s.stat.refills += 1
     irq_work_run(s, z)
@@ -202,7 +208,7 @@ def free_pcppages_bulk(s: View, z: int, cpu: int, count: int, pindex: int) -> No
     from the recorded lists would go round for ever.
     """
     pcp = pcp_at(s, z, cpu)
-    noted = s.cfg.pcp_type_cached != 0
+    noted = s.cfg.pcp_notes != 0
     lists = s.cfg.nr_pcp_lists
     count = min(pcp.count, count)
     empty = 0
@@ -221,7 +227,7 @@ def free_pcppages_bulk(s: View, z: int, cpu: int, count: int, pindex: int) -> No
         list_del(s, pfn)
         count -= 1 << order
         pcp.count -= 1 << order
-        mt = noted_pcp_type(s, z, pfn) if noted else get_pfnblock_migratetype(s, pfn)
+        mt = noted_pcp_type(s, z, pfn, order) if noted else get_pfnblock_migratetype(s, pfn)
         free_one_page_merge(s, z, pfn, order, mt, k.FPI_NONE)
         log_kmem(s, k.L_PCPU_DRAIN, pfn, order, mt)
     s.stat.drains += 1
@@ -337,9 +343,26 @@ def count_free(s: View, pcp: PerCpuPages, order: int, count: int) -> bool:
 @part(inline=True)
 def free_frozen_page_commit(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) -> None:
     """Put a freed chunk at the head of its per-CPU list, tune, and drain if the limit is reached (:2832)."""
+    if s.cfg.commit_noted:
+        commit_noted(s, z, cpu, pfn, order, mt)
+    else:
+        commit_tuned(s, z, cpu, pfn, order, mt)
+
+
+@part(cold=True)
+def commit_noted(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) -> None:
+    """free_frozen_page_commit where high is fixed or regions are kept."""
+    if s.cfg.region_order:
+        note_content(s, pfn, order, mt)
     if s.cfg.pcp_fixed:
         free_unref_page_commit(s, z, cpu, pfn, order, mt)
-        return
+    else:
+        commit_tuned(s, z, cpu, pfn, order, mt)
+
+
+@part(inline=True)
+def commit_tuned(s: View, z: int, cpu: int, pfn: int, order: int, mt: int) -> None:
+    """free_frozen_page_commit as it is in 7.2."""
     pcp = pcp_at(s, z, cpu)
     pcp.alloc_factor >>= 1
     count = add_to_pcp_list(s, z, cpu, pfn, order, mt)

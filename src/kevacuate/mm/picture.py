@@ -137,7 +137,8 @@ _WORDS: dict[int, Words] = {
         f"set_pageblock_migratetype: block {block} {k.MIGRATE_NAMES[a]} -> {k.MIGRATE_NAMES[b]}"
     ),
     k.L_COMPACT_BEGIN: lambda block, pfn, a, b, c, d: (
-        f"compact_zone begins: order {b}, scanners at pfn {pfn} and {a}"
+        f"{'a policy compacts a range' if d == k.FOR_A_POLICY else 'compact_zone begins'}: order {b}, "
+        f"scanners at pfn {pfn} and {a}"
     ),
     k.L_COMPACT_MIGRATE: lambda block, pfn, a, b, c, d: (
         f"compaction: up to pfn {pfn}: {a} folios moved, {b} failed"

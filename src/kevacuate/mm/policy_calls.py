@@ -8,7 +8,7 @@ Elsewhere it is refused too. Functions that answer as mainline does bear the ker
 
 from __future__ import annotations
 
-from kevacuate.jit import part
+from kevacuate.jit import call_hook, part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import (
     block_in_zone,
@@ -27,6 +27,7 @@ from kevacuate.mm.fallback import first_fallback, may_try_claim, prep_move_freep
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hook_wrong, wake_policy_worker
 from kevacuate.mm.page_isolation import set_migratetype_isolate, unset_migratetype_isolate
+from kevacuate.mm.unmovable import has_unmovable_page as _has_unmovable_page
 from kevacuate.mm.wakeups import wakeup_kcompactd as _wakeup_kcompactd
 from kevacuate.mm.watermark import wmark_pages as _wmark_pages
 
@@ -142,6 +143,7 @@ def nr_free_of_type(s: View, z: int, order: int, mt: int) -> int:
     while pfn != head and found < MOST_COUNTED:
         found += 1
         pfn = s.link[2 * pfn] + 0
+    s.stat.hook_rounds += found >> 4
     return found
 
 
@@ -203,13 +205,15 @@ def evacuations_pending(s: View) -> int:
 @part
 def should_try_claim_block(s: View, order: int, start_type: int) -> bool:
     """Mainline's answer: only small movable requests may not claim."""
+    if no_number(s, order, s.cfg.max_page_order + 1) or no_number(s, start_type, k.MIGRATE_PCPTYPES):
+        return False
     return may_try_claim(s, order, start_type)
 
 
 @part
 def find_suitable_fallback(s: View, z: int, order: int, start_type: int, claimable: bool) -> int:
     """Mainline's answer: the first other type with a chunk of *order*, FALLBACK_EMPTY or FALLBACK_NOCLAIM."""
-    if no_list(s, z, order, start_type):
+    if no_list(s, z, order, 0) or no_number(s, start_type, k.MIGRATE_PCPTYPES):
         return k.FALLBACK_EMPTY
     if claimable and not may_try_claim(s, order, start_type):
         return k.FALLBACK_NOCLAIM
@@ -219,7 +223,7 @@ def find_suitable_fallback(s: View, z: int, order: int, start_type: int, claimab
 @part
 def enough_to_claim(s: View, pfn: int, start_type: int) -> bool:
     """Mainline's rule for a claim below pageblock order: half of *pfn*'s block is free or alike."""
-    if no_page(s, pfn):
+    if no_page(s, pfn) or no_number(s, start_type, k.MIGRATE_PCPTYPES):
         return False
     free, movable = block_pages(s, pfn)
     return _enough_to_claim(s, start_type, _block_type(s, pfn), free, movable)
@@ -316,3 +320,95 @@ def wakeup_kcompactd(s: View, node: int, order: int) -> None:
     ):
         return
     _wakeup_kcompactd(s, node, order, k.ZONE_MOVABLE)
+
+
+@part(inline=False)
+def have_done(s: View, what: int, a: int, b: int, c: int) -> int:
+    """Have the model do what a DO_* constant says; what that returns."""
+    told, value = call_hook(s.stat.policy_operation, s, what, a, b, c, 0, 0)
+    if told:
+        hook_wrong(s, s.stat.running_hook - 1, k.HOOK_RAISED, told)
+    return int(value)
+
+
+@part
+def migrate_batch(s: View, pfn: int) -> int:
+    """Move up to 32 pages of *pfn*'s block elsewhere, those from *pfn* on, as an evacuation does; for the worker.
+
+    Returns the pages moved. :func:`migrate_cursor` says where to go on.
+    """
+    if not_the_worker(s) or no_page(s, pfn):
+        return 0
+    return have_done(s, k.DO_MIGRATE_BATCH, pfn, 0, 0)
+
+
+@part
+def migrate_cursor(s: View) -> int:
+    """Where the last batch stopped: the pfn behind it, at its block's end if nothing is left to move; for the worker."""
+    return 0 if not_the_worker(s) else s.worker[s.cfg.nr_workers].cursor
+
+
+@part
+def compact_range(s: View, start_pfn: int, end_pfn: int) -> int:
+    """Move what can move from the range's low end into free pages at its high end; for the worker. Returns the pages moved.
+
+    The range is that of the blocks from *start_pfn* up to *end_pfn*, as far as the zone of *start_pfn* reaches.
+    """
+    if not_the_worker(s) or no_page(s, start_pfn):
+        return 0
+    if end_pfn <= start_pfn or end_pfn > s.cfg.npages_real:
+        refused(s, k.HOOK_BAD_ARGUMENT, end_pfn)
+        return 0
+    order = s.cfg.pageblock_order
+    z = _page_zone(s, start_pfn)
+    first = max(start_pfn >> order << order, s.zone[z].zone_start_pfn)
+    end = min((end_pfn + (1 << order) - 1) >> order << order, s.zone[z].zone_end_pfn)
+    s.stat.hook_rounds += (end - first) >> order
+    return have_done(s, k.DO_COMPACT_RANGE, z, first, end)
+
+
+@part
+def shrink_slab(s: View, node: int, priority: int) -> int:
+    """Free each 2**priority-th reclaimable slab that the replay has allocated on the node; for the worker. The pages freed."""
+    if not_the_worker(s) or no_number(s, node, s.cfg.nr_nodes) or no_number(s, priority, k.DEF_PRIORITY + 1):
+        return 0
+    s.stat.hook_rounds += s.cfg.npages_real >> s.cfg.pageblock_order
+    return have_done(s, k.DO_SHRINK_SLAB, node, priority, 0)
+
+
+@part
+def spent(s: View) -> int:
+    """What this run of the worker has taken so far, in ns of virtual time: batches, compaction, shrinking; for the worker."""
+    return 0 if not_the_worker(s) else s.stat.policy_cost * s.cfg.time_scale
+
+
+@part
+def nr_nodes(s: View) -> int:
+    """Nodes; they are numbered from 0."""
+    return s.cfg.nr_nodes
+
+
+@part
+def zone_node(s: View, z: int) -> int:
+    """The zone's node."""
+    return 0 if no_number(s, z, s.cfg.nr_zones) else s.zone[z].node
+
+
+@part
+def zone_start_pfn(s: View, z: int) -> int:
+    """The zone's first pfn."""
+    return 0 if no_number(s, z, s.cfg.nr_zones) else s.zone[z].zone_start_pfn
+
+
+@part
+def zone_end_pfn(s: View, z: int) -> int:
+    """The pfn behind the zone's last."""
+    return 0 if no_number(s, z, s.cfg.nr_zones) else s.zone[z].zone_end_pfn
+
+
+@part
+def has_unmovable_page(s: View, pfn: int) -> bool:
+    """Whether *pfn*'s block holds a page that cannot move: in use and never on an LRU list, or reserved."""
+    if no_page(s, pfn):
+        return False
+    return _has_unmovable_page(s, pfn >> s.cfg.pageblock_order << s.cfg.pageblock_order)

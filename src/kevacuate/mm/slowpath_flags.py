@@ -12,6 +12,23 @@ from kevacuate.mm.wakeups import wakeup_kswapd
 
 
 @part
+def has_cheap_fallback(gfp: int) -> bool:
+    """Whether who asks does well without: __GFP_NORETRY but not __GFP_RETRY_MAYFAIL, or the shape of an atomic request.
+
+    "Reliable 1GB page allocation" (40 patches of 2026-05-20), number 26: no direct reclaim, no __GFP_NOMEMALLOC, no __GFP_NOFAIL.
+    """
+    if gfp & k.GFP_NORETRY and not gfp & k.GFP_RETRY_MAYFAIL:
+        return True
+    return not gfp & (k.GFP_DIRECT_RECLAIM | k.GFP_NOMEMALLOC | k.GFP_NOFAIL)
+
+
+@part
+def cheap_flag(s: View, gfp: int) -> int:
+    """ALLOC_CHEAP for requests with a cheap fallback, where these may not taint a region."""
+    return k.ALLOC_CHEAP if s.cfg.region_cheap_taints == 0 and has_cheap_fallback(gfp) else 0
+
+
+@part
 def gfp_to_alloc_flags(s: View, order: int, mt: int, gfp: int) -> int:
     """alloc_flags of the slow path (:4533)."""
     alloc_flags = k.WMARK_MIN | (gfp & k.GFP_KSWAPD_RECLAIM)
@@ -25,7 +42,7 @@ def gfp_to_alloc_flags(s: View, order: int, mt: int, gfp: int) -> int:
         alloc_flags |= k.ALLOC_CMA
     if s.cfg.defrag_mode and s.cfg.zone_dma32:
         alloc_flags |= k.ALLOC_NOFRAGMENT
-    return alloc_flags
+    return alloc_flags | cheap_flag(s, gfp)
 
 
 @part(cold=True)

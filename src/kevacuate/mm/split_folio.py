@@ -14,6 +14,7 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import base_pages_code, find_ids, spare_ids
 from kevacuate.mm.fields import View
+from kevacuate.mm.regions import note_part
 from kevacuate.mm.writeback import folio_dirty
 
 NO_IDS = -1
@@ -72,6 +73,8 @@ def split_folio(s: View, pfn: int, mode: int) -> bool:
         s.link[2 * (pfn + i) + 1] = attr & ~k.ATTR_RECLAIM if i else attr
         if obj >= 0:
             s.obj[first + i] = pfn + i
+        if s.cfg.region_order:
+            note_part(s, pfn, pfn + i)
     s.stat.folios_split += 1
     if obj >= 0:
         spare_ids(s)

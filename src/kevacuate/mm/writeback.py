@@ -12,12 +12,20 @@ wraps after 2.4 hours, and that a folio is written is seen when it is next looke
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_DIRTIED, ATTR_DIRTY, ATTR_FILE, ATTR_LRU
+from kevacuate.mm.constants import (
+    ATTR_DIRTIED,
+    ATTR_DIRTY,
+    ATTR_FILE,
+    ATTR_LRU,
+    ATTR_SLAB,
+    MIGRATE_RECLAIMABLE,
+)
 from kevacuate.mm.fields import View
 
 _SHIFT = 16
 _UNIT_SHIFT = 29
 _WRAPS = 0x3FFF
+_DIRTY_FILE = ATTR_LRU | ATTR_DIRTY | ATTR_FILE
 
 
 @part(inline=True)
@@ -27,11 +35,16 @@ def dirtied_now(s: View) -> int:
 
 
 @part
-def note_dirtied(s: View, attr: int) -> int:
-    """The attributes of a new folio: in a closed loop with the time, if it is dirty. A folio that moves keeps its own time."""
-    dirty = ATTR_LRU | ATTR_DIRTY | ATTR_FILE
-    if s.cfg.open_loop == 0 and attr & dirty == dirty and attr & ATTR_DIRTIED == 0:
-        return attr | dirtied_now(s)
+def noted(s: View, mt: int, attr: int) -> int:
+    """The attributes of a new chunk that was asked for with *mt*.
+
+    Of a dirty folio in a closed loop with the time; one that moves keeps its own. Of a slab with ATTR_SLAB where a policy asks.
+    """
+    if attr & ATTR_LRU:
+        if s.cfg.open_loop == 0 and attr & _DIRTY_FILE == _DIRTY_FILE and attr & ATTR_DIRTIED == 0:
+            return attr | dirtied_now(s)
+    elif s.cfg.notes_slab and mt == MIGRATE_RECLAIMABLE:
+        return attr | ATTR_SLAB
     return attr
 
 

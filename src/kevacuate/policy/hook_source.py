@@ -2,7 +2,9 @@
 """A policy file's source: what hooks may consist of, and what is put into them, so that they end and never allocate.
 
 Hooks, and functions of the same file that they call, are whole numbers, branches and loops. Everything else is refused with its
-line before it runs. Every loop counts its rounds, and one that goes round :data:`MOST_ROUNDS` times ends the hook with an error.
+line before it runs. Rounds of loops and calls of the file's functions are counted, all together in one call of a hook; more than
+:data:`MOST_ROUNDS` end it with an error. Shifts are by their count modulo 64, and a quotient by -1 is a negation: what processors
+do there differs.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kevacuate.jit import HOOK_NUMBERS
+from kevacuate.mm.constants import MOST_ROUNDS
 from kevacuate.policy.hooks import EVENTS
 
-MOST_ROUNDS = 1 << 20
-"""Rounds of one call's loops, all together, after which it is ended."""
+MACHINE, TOO_MANY, QUOTIENT, REMAINDER = "__machine", "__too_many", "__quotient", "__remainder"
+"""Names that are put into a file's functions: the machine where they do not take it, and what counts rounds and divides."""
 
 BUILTINS = frozenset(("min", "max", "abs", "range", "int", "bool"))
 """Builtins that hooks may call."""
@@ -101,6 +104,11 @@ class Checker:
             for node in ast.walk(function)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
+        for name in sorted(self.local):
+            if name.startswith("__"):
+                yield Fault(
+                    function.lineno, f"has the name {name}: names with two underscores are not its own"
+                )
         for forbidden in ("s", "self"):
             stored = (n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == forbidden)
             for node in stored:
@@ -312,19 +320,48 @@ def called_names(function: ast.FunctionDef) -> Iterator[str]:
                 yield f"self.{node.func.attr}"
 
 
-class _Prepare(ast.NodeTransformer):
-    """Counts the rounds of loops, makes functions of methods, and has everything return a number."""
+def used_names(function: ast.FunctionDef) -> Iterator[str]:
+    """Global names, ``NAME`` or ``NAME.ATTRIBUTE``, that a function may use."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
 
-    def __init__(self, prefix: str, *, event: bool) -> None:
-        self.prefix, self.event = prefix, event
+
+def takes_machine(function: ast.FunctionDef) -> bool:
+    """Whether a function has the machine among its arguments."""
+    return any(one.arg == "s" for one in function.args.args)
+
+
+class _Prepare(ast.NodeTransformer):
+    """Counts rounds, makes functions of methods, passes the machine on, and has everything return a number.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the functions that methods become.
+    machine : str
+        What the machine is called in this function.
+    without : frozenset of str
+        Functions of the file, ``self.NAME`` for methods, that do not take the machine: they are given it last.
+    event : bool
+        Whether it is a hook that answers nothing.
+    """
+
+    def __init__(self, prefix: str, machine: str, without: frozenset[str], *, event: bool) -> None:
+        self.prefix, self.machine, self.without, self.event = prefix, machine, without, event
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """``self.method(...)`` becomes a call of a function that takes self."""
+        called = ast.unparse(node.func)
         self.generic_visit(node)
         func = node.func
         if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "self":
             node.func = ast.copy_location(ast.Name(f"{self.prefix}{func.attr}", ast.Load()), func)
             node.args = [func.value, *node.args]
+        if called in self.without:
+            node.args = [*node.args, ast.copy_location(ast.Name(self.machine, ast.Load()), func)]
         return node
 
     def visit_Return(self, node: ast.Return) -> ast.AST:
@@ -334,33 +371,80 @@ class _Prepare(ast.NodeTransformer):
             node.value = ast.copy_location(ast.Constant(0), node)
         return node
 
-    def _counted(self, node: ast.While | ast.For) -> ast.AST:
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        """A shift by its count modulo 64; a quotient becomes an assignment."""
         self.generic_visit(node)
-        said = f"its loop in line {node.lineno} goes round more than {MOST_ROUNDS:,} times"
-        code = f"_rounds += 1\nif _rounds > {MOST_ROUNDS}:\n    raise RuntimeError({said!r})"
-        counting = ast.parse(code).body
+        if isinstance(node.op, ast.FloorDiv | ast.Mod):
+            read = copy.deepcopy(node.target)
+            read.ctx = ast.Load()
+            value = self._operation(ast.copy_location(ast.BinOp(read, node.op, node.value), node))
+            return ast.copy_location(ast.Assign([node.target], value), node)
+        if isinstance(node.op, ast.LShift | ast.RShift):
+            node.value = _within_64(node.value)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """Shifts and quotients."""
+        self.generic_visit(node)
+        return self._operation(node)
+
+    def _operation(self, node: ast.BinOp) -> ast.expr:
+        if isinstance(node.op, ast.LShift | ast.RShift):
+            node.right = _within_64(node.right)
+        elif isinstance(node.op, ast.FloorDiv | ast.Mod):
+            name = QUOTIENT if isinstance(node.op, ast.FloorDiv) else REMAINDER
+            call = ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], [])
+            return ast.copy_location(call, node)
+        return node
+
+    def counted(self, line: int) -> list[ast.stmt]:
+        """Statements that count a round or a call, and end the hook where there were too many."""
+        said = f"its loops and calls are more than {MOST_ROUNDS:,}, the last in line {line}"
+        return ast.parse(f"if {TOO_MANY}({self.machine}):\n    raise RuntimeError({said!r})").body
+
+    def _loop(self, node: ast.While | ast.For) -> ast.AST:
+        self.generic_visit(node)
+        counting = self.counted(node.lineno)
         for part in counting:
             for inner in ast.walk(part):
                 ast.copy_location(inner, node)
         node.body = [*counting, *node.body]
         return node
 
-    visit_While = visit_For = _counted
+    visit_While = visit_For = _loop
 
 
-def prepared(function: ast.FunctionDef, name: str, prefix: str, *, hook: str = "") -> ast.FunctionDef:
-    """A function ready to be compiled, under another name; a *hook* takes all the numbers there are."""
+def _within_64(count: ast.expr) -> ast.expr:
+    """A shift's count modulo 64; a constant that is less is left."""
+    if isinstance(count, ast.Constant) and isinstance(count.value, int) and 0 <= count.value < 64:
+        return count
+    return ast.copy_location(ast.BinOp(count, ast.BitAnd(), ast.Constant(63)), count)
+
+
+def prepared(
+    function: ast.FunctionDef, name: str, prefix: str, without: frozenset[str], *, hook: str = ""
+) -> ast.FunctionDef:
+    """A function ready to be compiled, under another name; a *hook* takes all the numbers there are.
+
+    *without* are functions that do not take the machine, as of the class above.
+    """
     made: ast.FunctionDef = copy.deepcopy(function)
-    _Prepare(prefix, event=hook in EVENTS).visit(made)
+    machine = "s" if takes_machine(function) else MACHINE
+    prepare = _Prepare(prefix, machine, without, event=hook in EVENTS)
+    prepare.visit(made)
     made.name, made.returns, made.decorator_list = name, None, []
     for one in made.args.args:
         one.annotation = None
+    if machine == MACHINE:
+        made.args.args.append(ast.arg(MACHINE))
     if hook:
         missing = HOOK_NUMBERS + 2 - len(made.args.args)
-        made.args.args += [ast.arg(f"_unused{i}") for i in range(missing)]
+        made.args.args += [ast.arg(f"__unused{i}") for i in range(missing)]
     taken = {one.arg for one in made.args.args}
     stored = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    start = ast.parse("\n".join(f"{own} = 0" for own in sorted({"_rounds", *stored} - taken))).body
+    start = ast.parse("\n".join(f"{own} = 0" for own in sorted(stored - taken))).body
+    if not hook:
+        start += prepare.counted(function.lineno)
     if not ends(made.body):
         made.body = [*made.body, *ast.parse("return 0").body]
     made.body = [*start, *made.body]

@@ -8,12 +8,25 @@ machine: it is passed on to functions of :mod:`kevacuate.mm.policy_calls` and is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from kevacuate.jit import BY_BLOCK
 from kevacuate.mm import constants as k
 from kevacuate.mm import policy_calls as calls
+
+BY_BLOCK = -1
+BY_ZONE = -2
+"""Lengths of fields that have a word for each pageblock, for each zone: what is counted is the machine's, see :func:`words_of`.
+
+A further kind is a negative number here, a function like :func:`by_block`, and its count in ``policy/install.py:sizes_of``."""
+
+MOST_WORDS = 1 << 20
+"""Words of one field of numbers at most."""
+
+MOST_LABEL = 80
+"""Characters of a label or a help at most."""
+
+BETTER = ("", "lower", "higher")
 
 
 class Declared:
@@ -22,13 +35,15 @@ class Declared:
     Attributes
     ----------
     sort : str
-        ``knob``, ``counter`` or ``field``.
+        ``knob``, ``counter``, ``share`` or ``field``.
     length : int
-        Words; 0 is a single number, BY_BLOCK a word a pageblock.
+        Words; 0 is a single number, BY_BLOCK a word a pageblock, BY_ZONE a word a zone.
     default, least, most : int
         Of a knob: its value unless it is turned, and its bounds.
     help, unit, better : str
         What it is, in words; a counter's unit, and which way is better (``lower``, ``higher`` or empty).
+    of : tuple of str
+        Of a share: the names of its part and of its whole.
     """
 
     def __init__(
@@ -42,12 +57,23 @@ class Declared:
         most: int = 0,
         unit: str = "",
         better: str = "",
+        of: tuple[str, ...] = (),
     ) -> None:
+        for text in (help, unit):
+            if not isinstance(text, str) or not text.isprintable() or len(text) > MOST_LABEL:
+                raise ValueError(f"a label is one line of at most {MOST_LABEL} characters, not {text!r:.40}")
+        if better not in BETTER:
+            raise ValueError(f"a row is better lower, higher or neither, not {better!r:.40}")
         self.sort, self.help, self.length = sort, help, length
         self.default, self.least, self.most = default, least, most
-        self.unit, self.better = unit, better
+        self.unit, self.better, self.of = unit, better, of
         self.at = 0
         self.name = ""
+
+    @property
+    def words(self) -> int:
+        """Words that it takes among the fields: of a row by something two, where it begins and how long it is."""
+        return 0 if self.sort == "share" else 2 if self.length < 0 else max(self.length, 1)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -58,8 +84,9 @@ class Declared:
         words = policy._words
         if not self.length:
             return words[self.at]
-        first = words[self.at] if self.length == BY_BLOCK else self.at
-        return Row(words, first, words[0] if self.length == BY_BLOCK else self.length)
+        if self.length < 0:
+            return Row(words, words[self.at], words[self.at + 1])
+        return Row(words, self.at, self.length)
 
     def __set__(self, policy: Any, value: int) -> None:
         policy._words[self.at] = int(value)
@@ -87,14 +114,24 @@ class Row:
 
 def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> Any:
     """A whole number that is given with the policy (``,name=5``) and does not change; *help* says what it does."""
+    for value in (default, least, most):
+        if type(value) is not int:
+            raise ValueError(f"a knob is a whole number, not {value!r:.40}")
+    if not -(1 << 62) <= least <= default <= most <= 1 << 62:
+        raise ValueError(
+            f"a knob's default lies between its bounds, and {default} is not in {least} to {most}"
+        )
     return Declared("knob", help, default=default, least=least, most=most)
 
 
 def counter(label: str, unit: str, *, better: str = "") -> Any:
     """A number that hooks count up; it is a row of ``compare``'s table. *better* is ``lower``, ``higher`` or empty."""
-    if better not in ("", "lower", "higher"):
-        raise ValueError(f"a counter is better lower, higher or neither, not {better!r}")
     return Declared("counter", label, unit=unit, better=better)
+
+
+def share(label: str, part: str, whole: str, *, better: str = "") -> Any:
+    """A row of the table: how much of the counter *whole* the counter *part* is, in per cent. Hooks do not see it."""
+    return Declared("share", label, unit="%", better=better, of=(part, whole))
 
 
 def number() -> Any:
@@ -104,12 +141,19 @@ def number() -> Any:
 
 def numbers(length: int) -> Any:
     """So many of them, by index."""
+    if type(length) is not int or not 1 <= length <= MOST_WORDS:
+        raise ValueError(f"a field has 1 to {MOST_WORDS:,} numbers, not {length!r:.40}")
     return Declared("field", "", length=length)
 
 
 def by_block() -> Any:
     """One for each pageblock, by the block's number: ``pfn >> pageblock_order(s)``."""
     return Declared("field", "", length=BY_BLOCK)
+
+
+def by_zone() -> Any:
+    """One for each zone, by the zone's number."""
+    return Declared("field", "", length=BY_ZONE)
 
 
 class Hooks:
@@ -132,7 +176,7 @@ class Hooks:
                     cls.declared[name] = found
         for found in cls.declared.values():
             found.at = at
-            at += max(found.length, 1)
+            at += found.words
 
     def __init__(self, words: Any) -> None:
         self._words = words
@@ -187,14 +231,17 @@ class Hooks:
         """The policy's own kernel thread. Returns in how many ns it runs again; 0: when :func:`wake_worker` says so."""
         return 0
 
+    def last_unmovable_freed(self, s: Any, z: int, pfn: int, order: int, mt: int) -> None:
+        """A chunk of *order* was freed, the last that could not move in the block that starts at *pfn*, whose type is *mt*."""
+
 
 HOOKS = (
     "gfp_migratetype", "rmqueue", "find_suitable_fallback", "should_try_claim_block", "try_to_claim_block", "free_one_page",
-    "nr_pcp_alloc", "block_claimed", "page_stolen", "worker",
+    "nr_pcp_alloc", "block_claimed", "page_stolen", "worker", "last_unmovable_freed",
 )  # fmt: skip
 """The hooks, each at its place in ``cfg.hook`` (HOOK_* of :mod:`kevacuate.mm.constants`)."""
 
-EVENTS = frozenset(("block_claimed", "page_stolen"))
+EVENTS = frozenset(("block_claimed", "page_stolen", "last_unmovable_freed"))
 """Hooks that answer nothing."""
 
 ANSWERS = {
@@ -210,15 +257,18 @@ ANSWERS = {
 """What each hook may return, in words."""
 
 
-def words_of(policy: type[Hooks], blocks: int, knobs: dict[str, int]) -> list[int]:
-    """What a policy's memory holds at first, on a machine of so many pageblocks, with these knobs turned."""
-    words = [blocks] + [0] * sum(max(found.length, 1) for found in policy.declared.values())
+def words_of(policy: type[Hooks], sizes: Mapping[int, int], knobs: dict[str, int]) -> list[int]:
+    """What a policy's memory holds at first, with these knobs turned.
+
+    *sizes* are the machine's: pageblocks by BY_BLOCK, zones by BY_ZONE.
+    """
+    words = [sizes[BY_BLOCK]] + [0] * sum(found.words for found in policy.declared.values())
     for found in policy.declared.values():
         if found.sort == "knob":
             words[found.at] = knobs.get(found.name, found.default)
-        if found.length == BY_BLOCK:
-            words[found.at] = len(words)
-            words += [0] * blocks
+        if found.length < 0:
+            words[found.at], words[found.at + 1] = len(words), sizes[found.length]
+            words += [0] * sizes[found.length]
     return words
 
 
@@ -226,10 +276,23 @@ def fields_of(policy: type[Hooks]) -> tuple[tuple[str, int, int], ...]:
     """(name, word, length) of every field, the number of pageblocks first."""
     return (
         ("nr_pageblocks", 0, 0),
-        *((found.name, found.at, found.length) for found in policy.declared.values()),
+        *((found.name, found.at, found.length) for found in policy.declared.values() if found.words),
     )
 
 
-def counters_of(policy: type[Hooks]) -> Iterator[Declared]:
-    """The counters, in the order of their declaration."""
-    return (found for found in policy.declared.values() if found.sort == "counter")
+def rows_of(policy: type[Hooks]) -> Iterator[Declared]:
+    """What is a row of the table, counters and shares, in the order of their declaration."""
+    return (found for found in policy.declared.values() if found.sort in ("counter", "share"))
+
+
+def values_of(policy: type[Hooks], words: Any) -> dict[str, float]:
+    """The rows' values by name, as a policy's memory has them. A share of nothing is 0."""
+    at = {found.name: found.at for found in policy.declared.values()}
+    values: dict[str, float] = {}
+    for found in rows_of(policy):
+        if found.sort == "counter":
+            values[found.name] = int(words[found.at])
+        else:
+            part, whole = (int(words[at[name]]) for name in found.of)
+            values[found.name] = 100 * part / whole if whole else 0.0
+    return values

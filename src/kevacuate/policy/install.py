@@ -12,8 +12,18 @@ from kevacuate import jit
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import Config
-from kevacuate.mm.layout import State, policy_words, with_policy_words
-from kevacuate.policy.hooks import ANSWERS, HOOKS, Hooks, counters_of, fields_of, words_of
+from kevacuate.mm.layout import State, policy_words, with_policy_words, with_policy_worker
+from kevacuate.policy.hooks import (
+    ANSWERS,
+    BY_BLOCK,
+    BY_ZONE,
+    HOOKS,
+    Hooks,
+    fields_of,
+    rows_of,
+    values_of,
+    words_of,
+)
 from kevacuate.policy.load import HooksFile, ready
 
 _compiling = threading.Lock()
@@ -35,8 +45,7 @@ def with_hooks(state: State, file: HooksFile | None, knobs: dict[str, int]) -> S
         raise KevacuateError(
             f"The hook rmqueue of {file.spec} has no place in this kernel: its __rmqueue has no modes to order."
         )
-    blocks = -(-cfg.npages_real >> cfg.pageblock_order)
-    state = with_policy_words(state, words_of(file.policy, blocks, knobs))
+    state = with_policy_words(state, words_of(file.policy, sizes_of(state), knobs))
     config = Config(state.cfg.data)
     addresses = addresses_of(file, state)
     for hook, address in addresses.items():
@@ -44,8 +53,16 @@ def with_hooks(state: State, file: HooksFile | None, knobs: dict[str, int]) -> S
         config.hooks |= 1 << number
         config.hook[number] = address
     if "worker" in addresses:
+        state = with_policy_worker(state)
         state.view.stat.policy_due = state.view.stat.next_due = 0
+        config.notes_slab = "shrink_slab" in file.calls
     return state
+
+
+def sizes_of(state: State) -> dict[int, int]:
+    """How many of each the machine has for which a policy may keep a word."""
+    cfg = state.view.cfg
+    return {BY_BLOCK: -(-cfg.npages_real >> cfg.pageblock_order), BY_ZONE: cfg.nr_zones}
 
 
 def addresses_of(file: HooksFile, state: State) -> dict[str, int]:
@@ -114,18 +131,16 @@ def _told(file: HooksFile, value: int) -> str:
     return f"{error} (line {lines[-1]})" if lines else str(error)
 
 
-def counted(state: State, file: HooksFile | None) -> dict[str, int]:
-    """What a policy's counters hold, by name."""
-    if file is None:
-        return {}
-    return {found.name: int(policy_words(state)[found.at]) for found in counters_of(file.policy)}
+def counted(state: State, file: HooksFile | None) -> dict[str, float]:
+    """What a policy's rows hold, by name."""
+    return {} if file is None else values_of(file.policy, policy_words(state))
 
 
 def rows_told(file: HooksFile | None) -> dict[str, Any]:
-    """How the counters are shown: label, unit and which way is better, by name."""
+    """How a policy's rows are shown: label, unit and which way is better, by name."""
     if file is None:
         return {}
     return {
         found.name: {"label": found.help, "unit": found.unit, "better": found.better}
-        for found in counters_of(file.policy)
+        for found in rows_of(file.policy)
     }

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kevacuate.measure.rows import Row
+from kevacuate.mm.layout import RegionConfig
 from kevacuate.policy.knobs import Knob
 from kevacuate.policy.load import HooksFile
+from kevacuate.policy.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,12 @@ class PolicyKind:
         Counters of a run (:func:`kevacuate.measure.metrics.run_metrics`) that only this policy moves.
     rows : tuple of Row
         The rows that it adds to a comparison.
+    ablation : tuple of Variant
+        Its variants, in the order in which they are told.
     hooks : HooksFile or None
         The class of hooks that it is; None where it is built into the model.
+    regions : RegionConfig
+        What it does by regions, and which are kept, where no knob says otherwise.
     """
 
     name: str
@@ -39,4 +45,6 @@ class PolicyKind:
     evacuates: bool = False
     counters: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    ablation: tuple[Variant, ...] = ()
     hooks: HooksFile | None = None
+    regions: RegionConfig = RegionConfig()  # noqa: RUF009 (frozen)

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kevacuate.mm.constants import REGION_AUTO
+
 MOST = 1_000_000
 """Largest number a knob takes: with it no time of a step exceeds 2^63 ns."""
+
+MOST_TIMES = 100
+"""How often something may be tried."""
 
 SkipBits = str | float
 
@@ -26,7 +31,8 @@ class Knob:
     help : str
         What it does, in words.
     field : str
-        The field of :class:`kevacuate.mm.layout.EvacuationConfig` that it sets; empty for an input of the run, and for a setting.
+        The field of :class:`kevacuate.mm.layout.EvacuationConfig` or of its ``regions`` that it sets; empty for an input of the
+        run, and for a setting.
     setting : str
         The kernel's setting that it stands for: a file under /proc/sys/vm, ``thp_enabled``, ``thp_defrag`` or ``memory``.
     """
@@ -43,6 +49,13 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > MOST:
         raise ValueError
     return int(text)
+
+
+def times(text: str) -> int:
+    """A whole number from 1 to MOST_TIMES, in plain digits."""
+    if not 1 <= (value := count(text)) <= MOST_TIMES:
+        raise ValueError
+    return value
 
 
 def choice(**values: Any) -> Callable[[str], Any]:
@@ -71,9 +84,49 @@ def nodes(text: str) -> tuple[int, ...]:
     return tuple(count(part) for part in text.split("+"))
 
 
+def region_order(text: str) -> int:
+    """``off``, ``auto``, or an order from 4 to 30."""
+    if text in REGION_ORDERS:
+        return REGION_ORDERS[text]
+    if not 4 <= count(text) <= 30:
+        raise ValueError
+    return count(text)
+
+
+REGION_ORDERS = {"off": 0, "auto": REGION_AUTO}
+"""Orders of regions that have a name."""
+
+REGIONS = Knob(
+    region_order,
+    "off (default), auto (1 GiB, less on machines below 16 GiB), or an order from 4 to 30",
+    "whether regions are kept, of which order: which are tainted, and how many could be had",
+    "region_order",
+)
+"""A knob of every policy: what is kept changes nothing else."""
+
+FULLNESS_HELP = (
+    "per cent of a region's pageblocks that are free, from which it is half full, mostly empty, almost empty"
+)
+
+
+def cut_offs(text: str) -> tuple[int, int, int]:
+    """Three shares in per cent, joined by +, in order."""
+    low, middle, high = (count(part) for part in text.split("+"))
+    if not low <= middle <= high <= 100:
+        raise ValueError
+    return low, middle, high
+
+
+REGION_FULLNESS = Knob(
+    cut_offs, "three shares from 0 to 100 joined by +, default 25+50+75", FULLNESS_HELP, "region_fullness"
+)
+
 SKIP_BITS = Knob(
     skip_bits,
     "recorded (default), none, all, or a share of the blocks",
     "input: which blocks carry compaction's skip bit when the replay starts",
 )
 """A knob of every policy: it is an input of the run."""
+
+COMMON = {"skip-bits": SKIP_BITS, "regions": REGIONS, "region-fullness": REGION_FULLNESS}
+"""Knobs of every policy, beside the kernel's settings."""

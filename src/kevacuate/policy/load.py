@@ -7,10 +7,15 @@ Only what the user names is read and run; a recording or a stored result never l
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import inspect
+import os
+import stat
+import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -21,18 +26,36 @@ from typing import Any
 
 from kevacuate import jit
 from kevacuate.errors import KevacuateError
+from kevacuate.mm import policy_calls
+from kevacuate.mm.hooks import quotient, remainder, round_too_many
 from kevacuate.policy.hook_source import (
+    QUOTIENT,
+    REMAINDER,
+    TOO_MANY,
     Checker,
     Fault,
     arity_words,
     called_names,
     ends,
     prepared,
+    takes_machine,
+    used_names,
 )
 from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
 
 GROUP = "kevacuate.policies"
 """The group of entry points that installed policies have."""
+
+TOO_DEEP = "nested too deeply"
+
+MOST_WAYS = 10_000
+"""Calls of the file's functions in a hook, those in what it calls counted each time."""
+
+MOST_TOLD = 160
+"""Characters of an exception's text that are passed on."""
+
+MOST_BYTES = 1 << 20
+"""A policy file is at most so long."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +89,14 @@ class HooksFile:
 
     @cached_property
     def methods(self) -> dict[str, ast.FunctionDef]:
-        """Every method of the class in the file, by name."""
-        found = next(n for n in self.tree.body if isinstance(n, ast.ClassDef) and n.name == self.name)
-        return {node.name: node for node in found.body if isinstance(node, ast.FunctionDef)}
+        """Every method of the class by name, those too that it inherits from another class of the file."""
+        classes = {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
+        inherited = [
+            classes[own.__name__] for own in reversed(self.policy.__mro__) if own.__name__ in classes
+        ]
+        return {
+            node.name: node for found in inherited for node in found.body if isinstance(node, ast.FunctionDef)
+        }
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:
@@ -80,6 +108,29 @@ class HooksFile:
         """The hooks that it overrides."""
         return tuple(name for name in HOOKS if name in self.methods)
 
+    @cached_property
+    def without_machine(self) -> frozenset[str]:
+        """Functions of the file, ``self.NAME`` for methods, that do not take the machine; hooks do."""
+        named = {f"self.{name}": node for name, node in self.methods.items()} | self.functions
+        return frozenset(name for name, node in named.items() if not takes_machine(node))
+
+    @cached_property
+    def calls(self) -> frozenset[str]:
+        """Names of the model's functions that its hooks may call."""
+        used = (
+            name for hook in self.hooks for node in self.reached(hook).values() for name in used_names(node)
+        )
+        found = (self.global_value(name) for name in used)
+        return frozenset(getattr(one, "py_func", one).__name__ for one in found if is_of_the_model(one))
+
+    def global_value(self, name: str) -> Any:
+        """What a global name, or an attribute of a global module, stands for; None for nothing."""
+        first, _, attribute = name.partition(".")
+        found: Any = self.policy._space.get(first)  # type: ignore[attr-defined]
+        if not attribute:
+            return found
+        return getattr(found, attribute, None) if isinstance(found, ModuleType) else None
+
     def wrong(self, line: int, hook: str, what: str) -> KevacuateError:
         """A sentence of what is wrong with a hook."""
         return KevacuateError(f"{self.path}:{line}: the hook {hook} of {self.name} {what}.")
@@ -89,9 +140,7 @@ class HooksFile:
         table = self.methods if name.startswith("self.") else self.functions
         if node := table.get(name.removeprefix("self.")):
             return [one.arg for one in node.args.args][name.startswith("self.") :]
-        found: Any = self.policy._space  # type: ignore[attr-defined]
-        for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else getattr(found, part, None)
+        found = self.global_value(name)
         function = getattr(found, "py_func", found)
         return list(inspect.signature(function).parameters) if isinstance(function, FunctionType) else None
 
@@ -101,23 +150,35 @@ class HooksFile:
         Raises
         ------
         KevacuateError
-            They call each other in a circle.
+            They call each other in a circle, or in too many ways: each of those may become machine code of its own.
         """
         found: dict[str, ast.FunctionDef] = {}
+        ways: dict[str, int] = {}
 
-        def visit(name: str, above: tuple[str, ...]) -> None:
+        def visit(name: str, above: tuple[str, ...]) -> int:
             table = self.methods if name.startswith("self.") else self.functions
             function = table.get(name.removeprefix("self."))
             if function is None:
-                return
+                return 0
             if name in above:
                 raise self.wrong(function.lineno, hook, f"calls {name} in a circle, which has no end")
-            found[name] = function
-            for inner in called_names(function):
-                visit(inner, (*above, name))
+            if name not in ways:
+                found[name] = function
+                ways[name] = 1 + sum(visit(inner, (*above, name)) for inner in called_names(function))
+            if ways[name] > MOST_WAYS:
+                raise self.wrong(
+                    function.lineno, hook, f"reaches {name} in more than {MOST_WAYS:,} calls of calls"
+                )
+            return ways[name]
 
         visit(f"self.{hook}", ())
         return found
+
+
+def is_of_the_model(found: Any) -> bool:
+    """Whether something is a function of the model that hooks may call."""
+    ours = isinstance(found, jit.Part) or (jit.JIT_DISABLED and isinstance(found, FunctionType))
+    return ours and getattr(getattr(found, "py_func", found), "__module__", "") == policy_calls.__name__
 
 
 def known_of(space: dict[str, Any], functions: dict[str, ast.FunctionDef]) -> Callable[[str, str, bool], str]:
@@ -138,9 +199,7 @@ def known_of(space: dict[str, Any], functions: dict[str, ast.FunctionDef]) -> Ca
             if found is missing:
                 return f"uses {shown}, which does not exist"
         if called:
-            ours = isinstance(found, jit.Part) or (jit.JIT_DISABLED and isinstance(found, FunctionType))
-            home = getattr(getattr(found, "py_func", found), "__module__", "")
-            if ours and home == "kevacuate.mm.policy_calls":
+            if is_of_the_model(found):
                 return ""
             return f"calls {shown}, which is neither in the file nor a function of kevacuate.policy"
         if not isinstance(found, int):
@@ -160,28 +219,21 @@ def check(file: HooksFile) -> None:
     """
     policy = file.policy
     space: dict[str, Any] = policy._space  # type: ignore[attr-defined]
-    fields = {"nr_pageblocks": 0, **{name: found.length for name, found in policy.declared.items()}}
+    fields = {"nr_pageblocks": 0, **{name: one.length for name, one in policy.declared.items() if one.words}}
     knobs = {"nr_pageblocks"} | {name for name, found in policy.declared.items() if found.sort == "knob"}
     for name in policy.declared:
         if name in HOOKS or hasattr(Hooks, name):
             raise KevacuateError(
                 f"{file.path}: {file.name} declares {name}, which is a name of kevacuate's own: choose another."
             )
+    check_bases(file)
+    check_shares(file)
     checker = Checker(
         fields, knobs, set(file.methods), known_of(space, file.functions), file.takes, jit.JIT_DISABLED
     )
     used: set[str] = set()
     for hook in file.hooks:
-        takes, wanted = (
-            len(file.methods[hook].args.args),
-            len(inspect.signature(getattr(Hooks, hook)).parameters),
-        )
-        if takes != wanted:
-            raise file.wrong(file.methods[hook].lineno, hook, arity_words(hook, takes, wanted))
-        if hook not in EVENTS and not ends(file.methods[hook].body):
-            raise file.wrong(
-                file.methods[hook].lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}"
-            )
+        check_form(file, hook)
         for name, function in file.reached(hook).items():
             used.add(name)
             faults: list[Fault] = list(checker.faults(function, method=name.startswith("self.")))
@@ -198,6 +250,58 @@ def check(file: HooksFile) -> None:
         raise KevacuateError(f"{file.path}: {file.name} has no hook: give it one of {', '.join(HOOKS)}.")
 
 
+def check_form(file: HooksFile, hook: str) -> None:
+    """Refuse a hook with other arguments than it is given, or without an answer.
+
+    Raises
+    ------
+    KevacuateError
+        What is wrong.
+    """
+    method = file.methods[hook]
+    takes, wanted = len(method.args.args), len(inspect.signature(getattr(Hooks, hook)).parameters)
+    if takes != wanted:
+        raise file.wrong(method.lineno, hook, arity_words(hook, takes, wanted))
+    if method.args.args[1].arg != "s":
+        raise file.wrong(method.lineno, hook, "needs s as its second argument")
+    if hook not in EVENTS and not ends(method.body):
+        raise file.wrong(method.lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}")
+
+
+def check_bases(file: HooksFile) -> None:
+    """Refuse methods that come from another file: only the file that was named is read.
+
+    Raises
+    ------
+    KevacuateError
+        The first class that has some.
+    """
+    own = {node.name for node in file.tree.body if isinstance(node, ast.ClassDef)}
+    for base in file.policy.__mro__[: file.policy.__mro__.index(Hooks)]:
+        here = base.__name__ in own and file.global_value(base.__name__) is base
+        if not here and any(isinstance(found, FunctionType) for found in vars(base).values()):
+            raise KevacuateError(
+                f"{file.path}: {file.name} inherits methods of {base.__name__}, which is not in the file: put it there."
+            )
+
+
+def check_shares(file: HooksFile) -> None:
+    """Refuse shares of what is not counted.
+
+    Raises
+    ------
+    KevacuateError
+        The first one.
+    """
+    declared = file.policy.declared
+    for found in declared.values():
+        for name in found.of:
+            if name not in declared or declared[name].sort != "counter":
+                raise KevacuateError(
+                    f"{file.path}: {file.name} declares {found.name} as a share of {name}, which is no counter of it."
+                )
+
+
 @dataclass(frozen=True)
 class ReadyHook:
     """A hook ready to be compiled: its function, and the key of all that its machine code consists of."""
@@ -210,16 +314,18 @@ def ready(file: HooksFile, hook: str, fields: object) -> ReadyHook:
     """A hook's function, with plain or compiled functions in the place of those of the file that it calls."""
     reached = file.reached(hook)
     space = dict(file.policy._space)  # type: ignore[attr-defined]
+    space |= {TOO_MANY: round_too_many, QUOTIENT: quotient, REMAINDER: remainder}
     prefix = f"_{file.name}_"
     parts = [ast.dump(node) for node in reached.values()]
-    numbers = {name: value for name, value in sorted(space.items()) if isinstance(value, int)}
+    used = sorted({name for node in reached.values() for name in used_names(node)})
+    numbers = {name: value for name in used if isinstance(value := file.global_value(name), int)}
     told = repr((jit.source_digest() if not jit.JIT_DISABLED else "", hook, parts, numbers, fields))
     key = hashlib.sha256(told.encode()).hexdigest()[:24]
     for name, node in reached.items():
         own = name.removeprefix("self.")
         place = f"{prefix}{own}" if name.startswith("self.") else own
         is_hook = name == f"self.{hook}"
-        made = prepared(node, place, prefix, hook=hook if is_hook else "")
+        made = prepared(node, place, prefix, file.without_machine, hook=hook if is_hook else "")
         exec(compile(ast.Module([made], []), str(file.path), "exec"), space)
         function = space[place]
         function.__name__ = function.__qualname__ = f"{place}_{key}"
@@ -244,7 +350,7 @@ def load_file(path: str, name: str) -> HooksFile:
     """
     given = Path(path)
     try:
-        source = given.read_text(encoding="utf-8")
+        source = _text(given)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise KevacuateError(f"The policy file {path} cannot be read: {why}.") from None
@@ -252,6 +358,25 @@ def load_file(path: str, name: str) -> HooksFile:
     if key not in _loaded:
         _loaded[key] = _load(given, name, source)
     return _loaded[key]
+
+
+def _text(path: Path) -> str:
+    """A file's text. What is no ordinary file might never end, and waits for nobody.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is no ordinary file, or longer than a policy file is.
+    UnicodeDecodeError
+        It is no text.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        if about.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it is longer than {MOST_BYTES:,} bytes")
+        return file.read().decode("utf-8")
 
 
 def _load(path: Path, name: str, source: str) -> HooksFile:
@@ -262,6 +387,10 @@ def _load(path: Path, name: str, source: str) -> HooksFile:
     except SyntaxError as error:
         raise KevacuateError(
             f"{path}:{error.lineno or 1}: the policy file is no Python: {error.msg}."
+        ) from None
+    except (MemoryError, RecursionError):
+        raise KevacuateError(
+            f"{path}: the policy file is no Python that can be read: it is {TOO_DEEP}."
         ) from None
     space = _run(path, code)
     classes = {
@@ -279,25 +408,38 @@ def _load(path: Path, name: str, source: str) -> HooksFile:
     policy = classes[name]
     policy._space = space  # type: ignore[attr-defined]
     file = HooksFile(path, name, source, policy, tree)
-    check(file)
+    try:
+        check(file)
+    except RecursionError:
+        raise KevacuateError(f"{path}: the policy {name} cannot be read: it is {TOO_DEEP}.") from None
     return file
 
 
 def _run(path: Path, code: Any) -> dict[str, Any]:
-    """The names that a file defines."""
+    """The names that a file defines. What it prints meanwhile goes to standard error: standard output is the command's own."""
     module = ModuleType(f"kevacuate_policy_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
     module.__file__ = str(path)
     try:
-        exec(code, module.__dict__)
+        with redirect_stdout(sys.stderr):
+            exec(code, module.__dict__)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        said = str(error).split("\n")[0].rstrip(".")
-        told = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        raise KevacuateError(f"{where}: the policy file cannot be loaded: {told}.") from None
+        raise KevacuateError(f"{where}: the policy file cannot be loaded: {_told(error)}.") from None
     return module.__dict__
+
+
+def _told(error: BaseException) -> str:
+    """An exception in a line, whatever it is: a file may raise what cannot even be printed."""
+    try:
+        said = "".join(c if c.isprintable() else " " for c in str(error).split("\n")[0])[:MOST_TOLD].rstrip(
+            ". "
+        )
+    except Exception:
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def installed() -> dict[str, EntryPoint]:

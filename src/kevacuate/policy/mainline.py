@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from kevacuate.policy.kind import PolicyKind
-from kevacuate.policy.knobs import SKIP_BITS
+from kevacuate.policy.knobs import COMMON
 from kevacuate.policy.settings import SETTINGS
 
-MAINLINE = PolicyKind("mainline", "Linux 7.2 as it is", {"skip-bits": SKIP_BITS, **SETTINGS})
+MAINLINE = PolicyKind("mainline", "Linux 7.2 as it is", {**COMMON, **SETTINGS})

@@ -4,17 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kevacuate.errors import KevacuateError
-from kevacuate.mm.layout import EvacuationConfig
+from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.policy.evacuate import EVACUATE
 from kevacuate.policy.hooks import Declared
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
+from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_passes import SPB_PASSES
+from kevacuate.policy.spb_steering import SPB_STEERING
+from kevacuate.policy.spb_worker import SPB_WORKER
+from kevacuate.policy.variant import declared_variants
+
+ITEMS_OF_REGIONS = 4096
+"""Work items where regions have workers: the series has one a region, and each has one evacuation under way at most."""
+
+REGION_FIELDS = tuple(one.name for one in fields(RegionConfig))
+"""The fields that knobs of regions set."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +103,15 @@ class Policy:
                     f"Policy {self.spec!r} names node {max(failed)}: the machine has nodes 0 to {nodes - 1}."
                 )
             given["ready"] = tuple(node not in failed for node in range(nodes))
-        return EvacuationConfig(evacuate=self.evacuates, **given)
+        if self.kind.regions.region_worker:
+            given.setdefault("pool", ITEMS_OF_REGIONS)
+        kept = {name: given.pop(name) for name in REGION_FIELDS if name in given}
+        return EvacuationConfig(evacuate=self.evacuates, regions=replace(self.kind.regions, **kept), **given)
 
 
-POLICIES: dict[str, PolicyKind] = {kind.name: kind for kind in (MAINLINE, EVACUATE)}
+POLICIES: dict[str, PolicyKind] = {
+    kind.name: kind for kind in (MAINLINE, EVACUATE, SPB_STEERING, SPB_PASSES, SPB_CHEAP_FALLBACK, SPB_WORKER)
+}
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 
 KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()}
@@ -191,4 +207,5 @@ def kind_of_hooks(name: str) -> PolicyKind:
             f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
-    return PolicyKind(name, what, {**own, **KNOBS}, hooks=file)
+    variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")
+    return PolicyKind(name, what, {**own, **KNOBS}, ablation=variants, hooks=file)

@@ -7,7 +7,7 @@ of their own, so that adding them does not change the recording's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
@@ -99,7 +99,7 @@ def write_demand(
     directory: str | Path,
     chunks: Iterable[DemandChunk],
     start: StartObjects,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
 ) -> int:
     """Store a demand, streaming; an older one in the same directory is replaced.
 
@@ -111,8 +111,8 @@ def write_demand(
         The demand.
     start : StartObjects
         The start state's objects.
-    facts : mapping, optional
-        JSON values kept beside it (how it was made, counts, the recording's digest).
+    facts : mapping or callable, optional
+        JSON values kept beside it (how it was made, counts, the recording's digest), or what returns them behind the last row.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def write_demand(
             remove_leftovers(where)
             for name, path in zip(FILES, temporary, strict=True):
                 claim(where / name, path, directory=False, alone=False)
-            rows = _write(where, temporary, chunks, start, dict(facts or {}))
+            rows = _write(where, temporary, chunks, start, facts or {})
     except OSError as error:
         raise KevacuateError(f"The demand cannot be written to {where}: {error.strerror or error}.") from None
     finally:
@@ -143,7 +143,7 @@ def _write(
     temporary: list[Path],
     chunks: Iterable[DemandChunk],
     start: StartObjects,
-    facts: dict[str, Any],
+    facts: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
 ) -> int:
     """Write rows, start objects and facts to the temporary files, then put them in place; the number of rows."""
     rows, objects, about = temporary
@@ -158,7 +158,7 @@ def _write(
         "schema_version": SCHEMA_VERSION,
         "rows": writer.rows,
         "start_objects": len(start.pfn),
-        "facts": facts,
+        "facts": dict(facts() if callable(facts) else facts),
     }
     parquet.write_json(about, body | {"files": files, "digest": parquet.combined_digest(body, files)})
     (where / "demand.json").unlink(missing_ok=True)

@@ -134,6 +134,11 @@ class KevWriter:
             raise
         return self
 
+    @property
+    def directory(self) -> Path:
+        """Where the files are written: a demand that is written there moves into place with the recording."""
+        return self._dir
+
     def _drop(self) -> None:
         """Remove what was written, where it is this writer's to remove."""
         if not self._keep:

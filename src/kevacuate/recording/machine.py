@@ -20,6 +20,7 @@ EXTRA: dict[str, Any] = {
     "buffer_kb": int,
     "change_ownership_unknown": bool,
     "cpu_node": tuple[int, ...],
+    "generated": str,
     "groups": list[str],
     "imported": str,
     "kernel_known": str,

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,34 +32,39 @@ SHIPPED = "stock-churn-1g-smp1-s3.kev"
 """The recording that ships with the package: Linux 7.2.13, 1 GiB, one CPU, workload churn, seed 3."""
 
 
-def open_recording(recording: Recording | str | Path | None = None) -> Recording:
-    """Open a recording; nothing of it is read before it is asked for.
+class Source(Protocol):
+    """Where a recording's parts come from: what :class:`~kevacuate.recording.kev.KevSource` has, with the same meaning."""
 
-    Parameters
-    ----------
-    recording : path or Recording, optional
-        A ``.kev`` directory, or a directory with raw traces and format files. Default: the recording that ships with the package.
+    digest: str
 
-    Returns
-    -------
-    Recording
-        Its ``machine``, ``events()``, ``states``, ``snapshots`` and ``losses``; times are ns of the recorded clock.
+    @property
+    def machine(self) -> Machine:
+        """The machine."""
 
-    Raises
-    ------
-    KevacuateError
-        There is nothing, or it is no recording, truncated, corrupted, or newer than this version.
+    @property
+    def quality(self) -> dict[str, Any]:
+        """What ``quality.json`` would hold."""
 
-    Examples
-    --------
-    >>> import kevacuate
-    >>> recording = kevacuate.open("my-server.kev")
-    >>> recording.machine.pageblock_order
-    9
-    >>> kevacuate.open().machine.kernel  # without a path: the one that ships with the package
-    '7.2.13'
-    """
-    return Recording.shipped() if recording is None else Recording.of(recording)
+    def losses(self) -> tuple[CpuLosses, ...]:
+        """What each CPU lost."""
+
+    def passed_over(self) -> dict[str, int]:
+        """Events that no kind stands for."""
+
+    def not_read(self) -> dict[str, int]:
+        """Events that could not be read."""
+
+    def event_times(self) -> tuple[int, int] | None:
+        """Times (ns) of the first and the last event."""
+
+    def snapshot_counts(self) -> tuple[Snapshot, ...]:
+        """What /proc said."""
+
+    def states(self) -> Iterator[AllocatorState]:
+        """The states, in order of time."""
+
+    def events(self, kinds: frozenset[int], chunk_rows: int, since: int = -1) -> Iterator[EventChunk]:
+        """The events, merged."""
 
 
 class Recording:
@@ -69,9 +74,13 @@ class Recording:
     with the recording's length.
     """
 
-    def __init__(self, path: Path, source: GroundTruth | KevSource) -> None:
+    def __init__(
+        self, path: Path, source: GroundTruth | KevSource | Source, generated: Callable[[], Any] | None = None
+    ) -> None:
         self.path = path
         self._source = source
+        self.generated = generated
+        """Of a workload that is described, and not stored: makes its :class:`~kevacuate.demand.build.Demand`."""
 
     def __repr__(self) -> str:
         """Where it lies and which kernel it is of."""

@@ -29,7 +29,7 @@ HEADS = {
 """The rows that decide, as they are called where there is little room."""
 
 
-def _cell(row: TriedRow) -> Text:
+def judged_cell(row: TriedRow) -> Text:
     """The change of a row, starred where it is told apart."""
     said = change(row.base, row.mean)
     if not row.judged:
@@ -58,7 +58,7 @@ def tuned_table(tuned: Tuned) -> Table:
         table.add_column(HEADS[row], justify="right")
     table.add_column("paid")
     for one in tuned.tried:
-        cells = {row.id: _cell(row) for row in one.rows}
+        cells = {row.id: judged_cell(row) for row in one.rows}
         said = Text(one.verdict, style="bold" if one.helps else "")
         table.add_row(one.setting, said, *(cells.get(row, Text()) for row in shown), paid_words(one))
     return table
@@ -88,7 +88,7 @@ def tuned_basis(tuned: Tuned) -> str:
         return f"Each setting was replayed {tuned.screened} times, and none changed anything."
     if tuned.found:
         found = ", ".join(f"{HEADS[row]} {percent(share)}" for row, share in tuned.found.items())
-        text += f"\n{POWER * 10:.0f} of 10 such tunings would have found a change of: {found}."
+        text += f"\nAt least {POWER * 10:.0f} of 10 such tunings would have found a change of: {found}."
     again = f"--repeats {tuned.tested} gives the same table again."
     return f"{text}\nAll this is said of the model; booted kernels may differ. {again}"
 

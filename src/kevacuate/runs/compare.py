@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.demand.build import Demand
@@ -32,6 +31,7 @@ from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import Progress, demand_while_compiling, replay
 from kevacuate.runs.trust import about_result
 from kevacuate.runs.until_decided import Budget, flat, replay_until_decided
+from kevacuate.workload.opening import Replayable, recording_of
 
 STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
@@ -220,7 +220,7 @@ def _until_decided(
 
 
 def compare(
-    recording: Recording | str | Path,
+    recording: Replayable,
     policies: str | Policy | Sequence[str | Policy],
     *,
     repeats: int | None = None,
@@ -235,8 +235,8 @@ def compare(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload, which each seed draws anew.
     policies : policy or sequence of policies
         ``NAME[,knob=value...]`` each, or a :class:`kevacuate.Policy`.
     repeats : int, optional
@@ -282,7 +282,7 @@ def compare(
     repeats = _how_often(repeats, seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
-    recording = Recording.of(recording)
+    recording = recording_of(recording)
     if not options.despite_losses:
         refuse_losses(recording)
     refuse_without_demand(recording)

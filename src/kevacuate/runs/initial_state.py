@@ -25,6 +25,7 @@ from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
 from kevacuate.mm.layout import MachineConfig, State, StateOptions, ZoneConfig, build_state
 from kevacuate.mm.profile import profile_for
+from kevacuate.mm.region_count import load_regions
 from kevacuate.policy import Policy
 from kevacuate.policy.install import with_hooks
 from kevacuate.recording import AllocatorState, Machine, StartObjects
@@ -299,6 +300,7 @@ def initial_state(
     pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
     load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded, settings.get("memory", 1)))
+    load_regions(state)
     setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
     _draw_phases(state, options.seed)

@@ -16,6 +16,7 @@ from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.regions import note_joined
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
@@ -138,6 +139,8 @@ def free_start_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     for page in range(pfn, pfn + (1 << order)):
         s.meta[page] = 0
     s.meta[pfn] = k.CHUNK_ALLOC << 4 | order
+    if s.cfg.region_order:
+        note_joined(s, pfn, order, arrives)
     free_pages(s, cpu, pfn)
     return True
 

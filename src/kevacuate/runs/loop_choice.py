@@ -63,6 +63,8 @@ def reclaim_words(quality: dict[str, Any]) -> str:
     reclaimed = quality.get("reclaimed", 0)
     if not reclaimed:
         return "The demand does not tell the recorded kernel's reclaim from the workload's frees."
+    if not quality.get("alloc_events", 0):
+        return f"The demand is described: of its frees, {reclaimed:,} give up page cache for want of room."
     known = f"Of its frees, {reclaimed:,} are known to be the recorded kernel's reclaim."
     if not quality.get("cached", 0):
         return f"{known} No event names files: each page-cache allocation counts as a miss."

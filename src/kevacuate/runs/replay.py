@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
 from kevacuate.runs.varied import varied_demand, vary_kswapd
+from kevacuate.workload.opening import Replayable, recording_of
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -280,7 +281,7 @@ class Replay:
             "policy": self.policy.spec,
             "policy_rows": rows_told(self.policy.hooks),
             "skip_bits": self.policy.skip_bits,
-            "evacuation": asdict(evacuation),
+            "evacuation": json.loads(json.dumps(asdict(evacuation))),  # lists as a file has them, no tuples
             "page_kinds": asdict(self.demand.kinds),
             "loop": {"wanted": self.options.loop, "ran": self.loop.name, "why": self.loop.why},
             "options": options,
@@ -381,7 +382,7 @@ def demand_while_compiling(
 
 
 def replay(
-    recording: Recording | str | Path,
+    recording: Replayable,
     policy: str | Policy = BASELINE,
     *,
     seed: int | None = None,
@@ -393,8 +394,8 @@ def replay(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload.
     policy : str or Policy
         ``NAME[,knob=value...]``, or what :func:`kevacuate.parse_policy` made of it.
     seed : int, optional
@@ -426,7 +427,7 @@ def replay(
     """
     chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
     given = given_options(options, seed)
-    source = Recording.of(recording)
+    source = recording_of(recording)
     if demand is not None and not isinstance(demand, Demand):
         raise KevacuateError(f"demand cannot be {demand!r}: give what kevacuate.build_demand returned.")
     rows = demand or demand_while_compiling(source)

@@ -30,6 +30,9 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     known = "How much of the demand is a guess was not kept."
     if trusted is not None:
         known = f"{percent(trusted, 2)} of the demand is known from the kernel's own events. {trust_words(trusted, start)}"
+    verdict = f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}"
+    if machine.extra.get("generated"):
+        verdict = described_words(machine.extra["generated"])
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -44,8 +47,13 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         "reclaim": reclaim_words(quality),
         "start": start,
         **claims_facts(recording),
-        "verdict": f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}",
+        "verdict": verdict,
     }
+
+
+def described_words(name: str) -> str:
+    """What a replay of the described workload of that name rests on."""
+    return f"The demand is described, not recorded: workload {name}. A replay shows what the model does with it, and no more."
 
 
 def lost_and_unread(about: dict[str, Any]) -> str:

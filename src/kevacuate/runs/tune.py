@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
@@ -22,6 +21,7 @@ from kevacuate.runs.grid import grid
 from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.replay import demand_while_compiling
 from kevacuate.runs.trust import about_result
+from kevacuate.workload.opening import Replayable, recording_of
 
 SECONDS = 45.0
 """What a tuning may take by default."""
@@ -35,8 +35,8 @@ ORDER = (tuned.HELPS, tuned.COSTLY, tuned.TRADES, tuned.NO_EFFECT, tuned.HARMS)
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """On what settings are tried: the demand, how it is replayed."""
+class Bench:
+    """On what settings, or variants of a policy, are tried: the demand, how it is replayed."""
 
     recording: Recording
     demand: Demand
@@ -57,6 +57,21 @@ class _Bench:
         return [made[i :: len(policies)] for i in range(len(policies))]
 
 
+def demand_to_try(recording: Replayable, options: ReplayOptions) -> tuple[Recording, Demand]:
+    """A recording and its demand, read once.
+
+    Raises
+    ------
+    KevacuateError
+        It is incomplete and *options* do not allow that, or it has no demand.
+    """
+    source = recording_of(recording)
+    if not options.despite_losses:
+        refuse_losses(source)
+    refuse_without_demand(source)
+    return source, demand_while_compiling(source)
+
+
 def _candidates(base: Policy, settings: Sequence[str]) -> list[Policy]:
     """The base policy with each setting.
 
@@ -75,7 +90,7 @@ def _candidates(base: Policy, settings: Sequence[str]) -> list[Policy]:
 
 
 def tune(
-    recording: Recording | str | Path,
+    recording: Replayable,
     base: str | Policy = BASELINE,
     settings: Sequence[str] | None = None,
     *,
@@ -90,8 +105,8 @@ def tune(
 
     Parameters
     ----------
-    recording : Recording or path
-        With a start state and a demand, or events to make one of.
+    recording : Recording, Workload or path
+        With a start state and a demand, or events to make one of; or a described workload.
     base : str or Policy
         The policy that every setting is added to, and compared with.
     settings : sequence of str, optional
@@ -136,22 +151,18 @@ def tune(
     seconds = checked_seconds(seconds)
     workers = None if workers is None else whole_number("workers", workers, 1)
     options = given_options(options, seed)
-    source = Recording.of(recording)
-    if not options.despite_losses:
-        refuse_losses(source)
-    refuse_without_demand(source)
-    demand = demand_while_compiling(source)
+    source, demand = demand_to_try(recording, options)
     if settings is None and source.start is not None:
         settings = grid(source.machine, source.start, demand, policy)
     candidates = _candidates(policy, settings or ())
     if not candidates:
         raise KevacuateError("There is no setting to try: name at least one, as KNOB=VALUE.")
-    bench = _Bench(source, demand, options, workers, progress)
+    bench = Bench(source, demand, options, workers, progress)
     return _tuned(bench, policy, candidates, repeats, seconds)
 
 
 def _tuned(
-    bench: _Bench, base: Policy, candidates: Sequence[Policy], repeats: int | None, seconds: float
+    bench: Bench, base: Policy, candidates: Sequence[Policy], repeats: int | None, seconds: float
 ) -> Tuned:
     """Screen, then test."""
     bench.runs([base], 0, 1, "replaying once") if repeats is None else None  # compiles: no part of the pace

@@ -44,13 +44,16 @@ def varied_demand(
 ) -> Demand:
     """The demand that a replay of that seed runs: the demand itself where nothing is varied, or its counts are not known.
 
-    No row crosses one of the *moments* (ns): the recorded program waited there for its memory to be looked at.
+    No row crosses one of the *moments* (ns): the recorded program waited there for its memory to be looked at. A described
+    workload is drawn anew for each seed but 0.
 
     Raises
     ------
     KevacuateError
         The demand is corrupted.
     """
+    if seed and demand.redrawn is not None:
+        return demand.redrawn(seed)
     if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
     key = (how, seed, closed, moments)

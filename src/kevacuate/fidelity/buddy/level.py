@@ -87,6 +87,7 @@ class BuddyLevel(Level):
         if self._has_lists is None:
             self._has_lists = bool((chunk.kind == EventKind.GT_LIST).any())
             self._state.view.cfg.log_level = 3 if self._has_lists else 2
+            self._state.view.cfg.list_watch = int(self._has_lists)
         if self._kept is None:
             self._kept_from = first
         rows = with_kept(self._kept, chunk, lead)

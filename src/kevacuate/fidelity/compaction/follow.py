@@ -13,13 +13,13 @@ from kevacuate.mm.buddy import (
     add_to_free_list,
     del_page_from_free_list,
     get_pfnblock_migratetype,
-    list_del,
     move_to_free_list,
     page_zone,
     set_pageblock_migratetype,
 )
 from kevacuate.mm.evacuate_isolate import update_cached_migrate
 from kevacuate.mm.fields import View
+from kevacuate.mm.lists import list_del
 from kevacuate.mm.watermark import boost_watermark
 from kevacuate.recording import EventChunk
 from kevacuate.recording import event_numbers as ev

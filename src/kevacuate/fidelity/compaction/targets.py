@@ -14,10 +14,10 @@ from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import list_del
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
+from kevacuate.mm.lists import list_del
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import GT_MIG, MIG_NOT_UNMAPPED, MIGRATE_PAGES
 

@@ -23,13 +23,12 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import put_in_use, take_free_page
 from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
-    list_add_tail,
-    list_del,
     page_zone,
     set_pageblock_migratetype,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
+from kevacuate.mm.lists import list_add_tail, list_del
 from kevacuate.mm.pcp import (
     add_to_pcp_list,
     free_pcppages_bulk,

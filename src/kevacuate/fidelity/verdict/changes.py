@@ -22,12 +22,16 @@ def can_decide(groups: Groups) -> bool:
 def changes(rows: Mapping[str, Groups]) -> dict[str, Change]:
     """What becomes of each figure, by its name; p is corrected for the number of rows that vary at all.
 
-    Groups have at least two values each. A row whose values are all equal asks no question, so it counts for none.
+    Groups have at least two values each. A row whose values are all equal asks no question, so it counts for none. What would
+    have been seen is of the step of Holm's correction that stopped: LEVEL shared by the rows that were not called.
     """
     p = {name: permutation_p(*groups) for name, groups in rows.items()}
     corrected = holm({name: p[name] for name, (before, after) in rows.items() if len({*before, *after}) > 1})
+    level = LEVEL / max(1, sum(p > LEVEL for p in corrected.values()))
     found = {}
     for name, groups in rows.items():
         before, after = (Sample.of(values) for values in groups)
-        found[name] = Change(before, after, welch(before, after), p[name], corrected.get(name, 1.0))
+        difference = welch(before, after)
+        seen = difference.seen_at(level)
+        found[name] = Change(before, after, difference, p[name], corrected.get(name, 1.0), seen)
     return found

@@ -160,7 +160,12 @@ def mark_text(decision: Decision) -> str:
 
 def p_text(decision: Decision) -> str:
     """``p 0.016``; ``p < 0.001`` below that."""
-    p = decision.p or 0.0
+    return p_words(decision.p)
+
+
+def p_words(p: float | None) -> str:
+    """The same of a p alone; None counts as 0."""
+    p = p or 0.0
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
 
 

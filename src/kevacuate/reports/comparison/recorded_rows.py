@@ -17,6 +17,7 @@ from kevacuate.measure.table import (
     EXTFRAG,
     MOMENT_ROWS,
     OVER_THE_RUN,
+    REGIONS,
     VMSTAT,
     VMSTAT_ROWS,
 )
@@ -83,7 +84,7 @@ def _shared() -> list[RecordedRow]:
     return [
         RecordedRow(row.id, row.section, row.label, row.unit, valued(row.value), row.direction)
         for row in ROWS
-        if row.section not in _MODEL_ONLY
+        if row.section not in _MODEL_ONLY and not row.section.startswith(REGIONS)
     ]
 
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from kevacuate.errors import KevacuateError, instance
 from kevacuate.measure import Comparison, Run, prices
-from kevacuate.measure.permutation import Direction
-from kevacuate.measure.rows import Row
+from kevacuate.measure.rows import Row, own_rows
 from kevacuate.measure.table import FIRST_ROWS, OUTCOME_ROWS, SKIP_BITS_ROW
 from kevacuate.policy import POLICIES
 from kevacuate.reports.comparison.group_rows import GroupRow, by_id, told_apart
@@ -19,9 +17,6 @@ _BUILT_IN = tuple(row for policy in POLICIES.values() for row in policy.rows)
 
 ROWS: tuple[Row, ...] = (*FIRST_ROWS, *_BUILT_IN, *OUTCOME_ROWS)
 """In the order in which they are shown."""
-
-OWN = "The policy's own"
-"""Section of what policies of hooks count."""
 
 
 def row_of(row_id: str) -> Row:
@@ -55,22 +50,6 @@ def value_of(row: Row, run: Run) -> float | None:
             f"The row {row.id} shows the figure {error}, which the run of {run.policy!r} lacks: "
             "another version made that run, so compare again."
         ) from None
-
-
-def own_rows(runs: Iterable[Run]) -> list[Row]:
-    """What policies of hooks count (:func:`kevacuate.policy.hooks.counter`), as their runs tell it."""
-    told: dict[str, Row] = {}
-    for run in runs:
-        for name, how in run.provenance.get("policy_rows", {}).items():
-            row_id, better = f"policy.{name}", Direction(how["better"] or Direction.NEITHER)
-            row = Row(row_id, OWN, how["label"], how["unit"], partial(_own_counter, name), better)
-            told.setdefault(row_id, row)
-    return list(told.values())
-
-
-def _own_counter(name: str, run: Run) -> float:
-    """What a policy has counted under a name; 0 in runs of policies that count no such thing."""
-    return float(run.metrics.get("policy", {}).get(name, 0))
 
 
 def comparison_rows(comparison: Comparison) -> list[GroupRow[Row]]:

@@ -168,7 +168,7 @@ def effect_cells(row: Effect) -> tuple[str, ...]:
         interval,
         p_figure(row.theirs.p),
         p_figure(row.theirs.corrected),
-        figure(row.theirs.difference.seen),
+        figure(row.theirs.seen),
         change_text(row.ours)[0],
         p_figure(row.ours.p),
         p_figure(row.ours.corrected),

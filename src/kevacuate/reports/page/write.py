@@ -13,10 +13,11 @@ from kevacuate.measure.saved import is_saved, load
 from kevacuate.observe.maps import about_recorded, recorded_flows, recorded_run
 from kevacuate.policy import PAIR, Policy, parse_policies
 from kevacuate.recording import Recording
-from kevacuate.recording.recording import open_recording
 from kevacuate.reports.page.page import comparison_page, recorded_page, write_page
 from kevacuate.runs.compare import compare
 from kevacuate.runs.options import ReplayOptions
+from kevacuate.workload.opening import recording_of
+from kevacuate.workload.toml import is_description
 
 SAMPLES = 200
 """Moments of the map and of the timelines."""
@@ -115,7 +116,7 @@ def _made(what: object) -> Comparison | None:
     if isinstance(what, list | tuple) and not what:
         raise KevacuateError("There is nothing to show: name a recording, or files of saved results.")
     paths = [named_file(one) for one in (what if isinstance(what, list | tuple) else [what])]
-    saved = [path for path in paths if path.is_file()]
+    saved = [path for path in paths if path.is_file() and not is_description(path)]
     for other in (path for path in saved if not is_saved(path)):
         Recording.open(other)  # names what it is instead
     if saved and len(saved) < len(paths):
@@ -130,8 +131,8 @@ def _made(what: object) -> Comparison | None:
 def _one_recording(what: object) -> Recording:
     """The recording that *what* is or names."""
     if isinstance(what, list | tuple):
-        return open_recording(what[0])
-    return Recording.of(what)  # type: ignore[arg-type]  # which refuses anything else in words
+        return recording_of(what[0])
+    return recording_of(what)  # type: ignore[arg-type]  # which refuses anything else in words
 
 
 def _recording_page(

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The worker of a tainted region: it evacuates movable pageblocks when free room is low, so that unmovable memory finds some.
+
+Models "reliable 1GB page allocation" (40 patches of 2026-05-20, numbers 15 and 28; 43 of the 45 of 2026-04-30): one work item
+a region, started by an event. A tainted region is low with at most ``region_start_blocks`` free pageblocks, or with fewer free
+pages than ``region_start_pages`` pageblocks have. The work ends with ``region_stop_blocks`` free pageblocks, with the pages of
+``region_stop_pages``, or when no pageblock is left that could be emptied. After an evacuation that moved nothing, or where there
+is nothing to evacuate, the region is left alone for ``region_cooldown_ns``. Events: an allocation from a tainted region; pass 3,
+before it taints another, for all tainted regions of the zone.
+
+Approximate: which pageblock goes first was not seen: by address, from where the last one was, one that holds no unmovable or
+reclaimable page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of its own a region.
+"""
+
+from __future__ import annotations
+
+from kevacuate.jit import part
+from kevacuate.mm import constants as k
+from kevacuate.mm.evacuate_queue import irq_work_run, queue_pageblock_evacuate
+from kevacuate.mm.fields import Region, View
+from kevacuate.mm.regions import region_list, region_number
+
+
+@part
+def is_low(s: View, region: Region) -> bool:
+    """Whether a region's worker has reason to begin."""
+    pages = s.cfg.region_start_pages << s.cfg.pageblock_order
+    low = region.nr_free <= s.cfg.region_start_blocks or region.nr_free_pages < pages
+    return region.tainted != 0 and low and not has_recovered(s, region)
+
+
+@part
+def has_recovered(s: View, region: Region) -> bool:
+    """Whether a region's worker has done enough."""
+    pages = s.cfg.region_stop_pages << s.cfg.pageblock_order
+    return region.nr_free >= s.cfg.region_stop_blocks or region.nr_free_pages >= pages
+
+
+@part
+def could_empty(s: View, block: int) -> bool:
+    """Whether a pageblock holds movable pages and no others."""
+    content = s.pageblock[block]
+    fixed = content.nr_used[k.MIGRATE_UNMOVABLE] + content.nr_used[k.MIGRATE_RECLAIMABLE]
+    return content.nr_used[k.MIGRATE_MOVABLE] > 0 and fixed == 0
+
+
+@part(cold=True)
+def next_block(s: View, region: Region) -> int:
+    """The first pfn of the next pageblock to evacuate, from the region's cursor on and around; -1 if there is none."""
+    first = region.start_pfn >> s.cfg.pageblock_order
+    for i in range(region.total):
+        at = region.cursor + i
+        block = first + (at if at < region.total else at - region.total)
+        if could_empty(s, block):
+            region.cursor = block - first + 1 if block - first + 1 < region.total else 0
+            return block << s.cfg.pageblock_order
+    return -1
+
+
+@part(cold=True)
+def rest_region(s: View, region: Region) -> None:
+    """Leave a region alone for a while: its work led to nothing."""
+    region.rests_until = s.stat.now + s.cfg.region_cooldown_ns
+    s.stat.region_rests += 1
+
+
+@part(cold=True)
+def queue_region_work(s: View, number: int) -> None:
+    """Queue the evacuation of a region's next pageblock."""
+    region = s.region[number]
+    pfn = next_block(s, region)
+    if pfn < 0:
+        rest_region(s, region)
+        return
+    queued = s.stat.queued
+    queue_pageblock_evacuate(s, region.zone, pfn)
+    if s.stat.queued > queued:
+        s.item[s.node[s.zone[region.zone].node].evacuate_pending].movable = 1
+        region.working = 1
+
+
+@part(cold=True)
+def wake_region_worker(s: View, number: int) -> None:
+    """Have a region's worker begin, if the region is low, not at work, and not resting."""
+    region = s.region[number]
+    if region.working == 0 and s.stat.now >= region.rests_until and is_low(s, region):
+        s.stat.region_works += 1
+        queue_region_work(s, number)
+
+
+@part(cold=True)
+def wake_region_workers(s: View, z: int) -> None:
+    """The same for all tainted regions of a zone."""
+    for fullness in range(k.NR_FULLNESS):
+        head = region_list(s, z, 1, fullness)
+        number = s.region[head].next
+        while number != head:
+            following = s.region[number].next
+            wake_region_worker(s, number)
+            number = following
+
+
+@part(cold=True)
+def region_work_done(s: View, pfn: int, moved: int) -> None:
+    """The evacuation of a region's pageblock has ended, which moved or dropped so many pages: on to the next, or rest."""
+    number = region_number(s, pfn)
+    region = s.region[number]
+    if region.working == 0:
+        return
+    region.working = 0
+    if moved == 0:
+        rest_region(s, region)
+    elif region.tainted and not has_recovered(s, region):
+        queue_region_work(s, number)
+        irq_work_run(s, region.zone)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cells of a sweep: what each is, and the digest that it is known by.
+
+A cell is one replay: a demand under a policy with one seed. Its digest is taken of all that its result follows from, and of
+nothing else: neither paths nor names of files, nor who replays it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kevacuate.jit import PACKAGE
+from kevacuate.policy import Policy
+from kevacuate.recording import Recording
+from kevacuate.recording.demand import demand_facts
+from kevacuate.runs.options import ReplayOptions
+from kevacuate.sweeps.demands import open_demand
+from kevacuate.sweeps.experiment import Experiment
+
+ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "runs")
+"""Rooms of the package that a replay's result follows from."""
+
+DIGITS = 32
+"""Hex digits of a cell's digest: 128 bits."""
+
+REPLAYED = ("loop", "samples", "despite_losses", "variation")
+"""Parameters of a replay that its result follows from, besides the seed; the others change nothing but speed."""
+
+
+@cache
+def model_version(package: Path = PACKAGE) -> str:
+    """Hash (hex, 16 digits) of the sources that a replay's result follows from, comments included: the model's version."""
+    digest = hashlib.sha256()
+    for path in sorted(package / "records.py" if room == "" else package / room for room in ("", *ROOMS)):
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{source.relative_to(package)}\n".encode())
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def demand_digest(recording: Recording) -> str:
+    """Hash (hex) of a recording's content and of the demand that is stored beside it.
+
+    Raises
+    ------
+    KevacuateError
+        The recording or its demand is corrupted.
+    """
+    stored = demand_facts(recording.path)["digest"] if recording.has_demand else ""
+    return hashlib.sha256(f"{recording.digest} {stored}".encode()).hexdigest()[:DIGITS]
+
+
+def canonical(value: Any) -> str:
+    """JSON that is the same whenever and wherever the value is."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+class Source(NamedTuple):
+    """A demand of the grid: where it lies, its digest, and the name that it is shown by."""
+
+    path: str
+    digest: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell.
+
+    Attributes
+    ----------
+    source : Source
+        Its demand.
+    spec : str
+        The policy and its knobs, as the replay takes it.
+    base, knobs : str, dict
+        The policy's own name, and its knobs' values as text.
+    code : str
+        Hash of the policy's file, empty of one that is built in.
+    seed : int
+    replay : dict
+        The parameters of :data:`REPLAYED`, as JSON values.
+    """
+
+    source: Source
+    spec: str
+    base: str
+    knobs: dict[str, str]
+    code: str
+    seed: int
+    replay: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """All that its result follows from."""
+        return {
+            "demand": self.source.digest,
+            "policy": self.base,
+            "knobs": self.knobs,
+            "code": self.code,
+            "seed": self.seed,
+            "replay": self.replay,
+            "model": model_version(),
+        }
+
+    @property
+    def label(self) -> str:
+        """The policy and its knobs, by the alphabet: a setting's name."""
+        return ",".join([self.base, *(f"{name}={value}" for name, value in sorted(self.knobs.items()))])
+
+    @property
+    def digest(self) -> str:
+        """What it is known by."""
+        return hashlib.sha256(canonical(self.identity()).encode()).hexdigest()[:DIGITS]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, for another process."""
+        return {**asdict(self), "source": list(self.source)}
+
+    @staticmethod
+    def of_json(values: dict[str, Any]) -> Cell:
+        """The inverse of :meth:`to_json`."""
+        return Cell(**{**values, "source": Source(*values["source"])})
+
+
+def replayed(options: ReplayOptions) -> dict[str, Any]:
+    """The parameters that a result follows from, as JSON values."""
+    given = asdict(options)
+    return {name: given[name] for name in REPLAYED}
+
+
+def sources(experiment: Experiment) -> list[Source]:
+    """The demands of a grid, each once, however many paths lead to it.
+
+    Raises
+    ------
+    KevacuateError
+        A path is no recording, or one is corrupted.
+    """
+    found: dict[str, Source] = {}
+    for path in experiment.recordings:
+        digest = demand_digest(open_demand(path))
+        found.setdefault(digest, Source(str(path.absolute()), digest, path.name))
+    return list(found.values())
+
+
+def code_of(policy: Policy) -> str:
+    """Hash of a policy's file; empty of one that is built in."""
+    hooks = policy.hooks
+    return hashlib.sha256(hooks.source.encode()).hexdigest()[:DIGITS] if hooks else ""
+
+
+def cells_of(experiment: Experiment, demands: list[Source]) -> Iterator[tuple[str, Cell]]:
+    """(digest, cell) of a grid, in the order of replays: by demand, then by seed, as replays of one seed share its demand."""
+    replay = replayed(experiment.options)
+    codes = [code_of(setting.policy) for setting in experiment.settings]
+    for source in demands:
+        for seed in experiment.seeds:
+            for setting, code in zip(experiment.settings, codes, strict=True):
+                cell = Cell(source, setting.policy.spec, setting.base, setting.knobs, code, seed, replay)
+                yield cell.digest, cell

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a Dask worker does: replays a run of cells and returns their results as text.
+
+A thread of the worker holds its last demand, as a local worker does. What this machine cannot read by its path is sent once and
+kept until the process ends; its digest is checked like that of any other.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kevacuate.errors import KevacuateError
+from kevacuate.sweeps.bench import Absent, Bench, Unable
+from kevacuate.sweeps.cells import Cell, canonical, model_version
+
+_here = threading.local()
+_sent: dict[str, TemporaryDirectory[str]] = {}
+_receiving = threading.Lock()
+
+
+def _bench() -> Bench:
+    """The bench of the thread that calls."""
+    if not hasattr(_here, "bench"):
+        _here.bench = Bench("dask")
+    bench: Bench = _here.bench
+    return bench
+
+
+def _received(key: str, files: Mapping[str, bytes]) -> Path:
+    """The directory in which what was sent under a key is kept.
+
+    Raises
+    ------
+    KevacuateError
+        A name leads out of it.
+    """
+    with _receiving:
+        if key not in _sent:
+            made = TemporaryDirectory(prefix="kevacuate-sent-")
+            for name, data in files.items():
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                    raise KevacuateError(f"{name!r} was sent and leads out of its directory.")
+                place = Path(made.name, name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+            _sent[key] = made
+        return Path(_sent[key].name)
+
+
+def _with_policy(cell: Cell, text: str | None) -> Cell:
+    """The cell, its policy's file where it was put here."""
+    path, colon, rest = cell.spec.partition(".py:")
+    if text is None or not colon:
+        return cell
+    name = f"{Path(path).name}.py"
+    return replace(cell, spec=f"{_received(cell.code, {name: text.encode()}) / name}:{rest}")
+
+
+def replay_run(order: str, demand: Mapping[str, bytes] | None = None) -> str:
+    """Replay cells of one demand: JSON of a list with ``result`` and ``made``, or ``cell`` and ``unable``, of each.
+
+    Parameters
+    ----------
+    order : str
+        JSON of ``model``, ``cells`` and ``policies`` (text of each file, by its hash).
+    demand : mapping of str to bytes, optional
+        The files of the cells' recording, if this machine cannot read it by its path.
+    """
+    values = json.loads(order)
+    cells = [Cell.of_json(one) for one in values["cells"]]
+    if values["model"] != model_version():
+        why = "A Dask worker has another version of the model than this command: install the same kevacuate."
+        return canonical([{"cell": digest, "unable": why} for digest in values["told"]])
+    said: list[dict[str, Any]] = []
+    for cell in cells:
+        said.append(_one(_with_policy(cell, values["policies"].get(cell.code)), demand))
+    return canonical(said)
+
+
+def _one(cell: Cell, demand: Mapping[str, bytes] | None) -> dict[str, Any]:
+    """One cell."""
+    try:
+        done = _bench().run(cell)
+    except Absent as error:
+        if demand is None:
+            return {"cell": cell.digest, "absent": str(error)}
+        sent = cell.source._replace(path=str(_received(cell.source.digest, demand) / cell.source.name))
+        return _one_sent(replace(cell, source=sent))
+    except (Unable, KevacuateError) as error:
+        return {"cell": cell.digest, "unable": str(error)}
+    return {"result": done.result, "made": done.made}
+
+
+def _one_sent(cell: Cell) -> dict[str, Any]:
+    """One cell, whose demand was sent."""
+    try:
+        done = _bench().run(cell)
+    except (Unable, KevacuateError) as error:
+        return {"cell": cell.digest, "unable": str(error)}
+    return {"result": done.result, "made": done.made}

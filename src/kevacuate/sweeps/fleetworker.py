@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A process that triages recordings: told ``{"paths": [...]}`` a line, it says each one's sheet, or why it has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kevacuate.errors import KevacuateError
+from kevacuate.observe.triage import triage_recording
+from kevacuate.recording import Recording
+from kevacuate.sweeps.processes import Lines
+from kevacuate.sweeps.sheets import sheet_of
+
+
+def one(path: str) -> dict[str, Any]:
+    """The sheet of a recording."""
+    try:
+        return {"path": path, "sheet": sheet_of(triage_recording(Recording.open(path)))}
+    except (KevacuateError, OSError, MemoryError) as error:
+        return {"path": path, "refused": str(error) or type(error).__name__}
+
+
+def main() -> None:
+    """Work until the input ends."""
+    lines = Lines()
+    for told in lines.told():
+        for path in told["paths"]:
+            lines.say(**one(path))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a verb that replays takes: a recording, or a workload that is described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kevacuate.recording import Recording
+from kevacuate.workload.describe import Workload
+from kevacuate.workload.named import PREFIX, path_of
+from kevacuate.workload.stream import workload_recording
+from kevacuate.workload.toml import is_description, read_workload
+
+Replayable = Recording | Workload | str | Path
+"""A recording or its path; a description of a workload, the path of its TOML file, or ``workload:NAME`` of one that ships."""
+
+
+def recording_of(what: Replayable) -> Recording:
+    """The recording itself, the one at a path, or what stands for a described workload.
+
+    Raises
+    ------
+    KevacuateError
+        There is nothing, or it is neither a recording nor a description; or a description is wrong.
+    """
+    if isinstance(what, Workload):
+        return workload_recording(what)
+    if not isinstance(what, Recording) and str(what).startswith(PREFIX):
+        return workload_recording(read_workload(str(what)), path_of(str(what).removeprefix(PREFIX)))
+    if not isinstance(what, Recording) and is_description(what):
+        return workload_recording(read_workload(what), Path(what))
+    return Recording.of(what)
+
+
+def open_recording(recording: Replayable | None = None) -> Recording:
+    """Open a recording, or a described workload in its place; nothing of it is read before it is asked for.
+
+    Parameters
+    ----------
+    recording : path, Recording or Workload, optional
+        A ``.kev`` directory, a directory with raw traces and format files, or the TOML file of a described workload. Default: the
+        recording that ships with the package.
+
+    Returns
+    -------
+    Recording
+        Its ``machine``, ``events()``, ``states``, ``snapshots`` and ``losses``; times are ns of the recorded clock.
+
+    Raises
+    ------
+    KevacuateError
+        There is nothing, or it is no recording, truncated, corrupted, or newer than this version; or a description is wrong.
+
+    Examples
+    --------
+    >>> import kevacuate
+    >>> recording = kevacuate.open("my-server.kev")
+    >>> recording.machine.pageblock_order
+    9
+    >>> kevacuate.open().machine.kernel  # without a path: the one that ships with the package
+    '7.2.13'
+    """
+    return Recording.shipped() if recording is None else recording_of(recording)

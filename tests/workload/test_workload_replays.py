@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A described workload where a recording is taken: replayed, compared, stored and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workload_book import rows_of, workload
+
+import kevacuate
+from kevacuate import KevacuateError, ReplayOptions
+from kevacuate.demand.build import build_demand
+from kevacuate.mm.check import check
+from kevacuate.policy import parse_policy
+from kevacuate.runs.replay import Replay
+from kevacuate.workload import describe as ds
+from kevacuate.workload.stream import workload_recording
+
+PARTS = (
+    ds.Anonymous(memory="30%", tasks=4, lifetime="300ms", pause="20ms", thp=0.5),
+    ds.PageCache(files="90%", cached="40%", reads="60MiB/s", file="256KiB", written=0.1, deleted="3%"),
+    ds.Slab(memory="8%", lifetime="200ms", long=0.2, long_lifetime="3s"),
+    ds.Network(rate="10MiB/s"),
+)
+TOML = """\
+duration = "2s"
+fill = "500ms"
+[machine]
+memory = "64MiB"
+cpus = 2
+[[anonymous]]
+memory = "40%"
+lifetime = "200ms"
+[[slab]]
+memory = "10%"
+"""
+
+
+def busy() -> ds.Workload:
+    """A workload that fills its machine."""
+    return workload(*PARTS, cpus=2, duration="3s")
+
+
+@pytest.mark.parametrize("loop", ["open", "closed"])
+def test_a_replay_of_a_workload_ends_in_a_consistent_state(loop: str) -> None:
+    recording = workload_recording(busy())
+    demand = build_demand(recording)
+    _ = demand.spans
+    replay = Replay(recording, demand, parse_policy("mainline"), ReplayOptions(loop=loop))
+    run = replay.run()
+    check(replay.state)
+    book = rows_of(demand.chunks(closed=loop == "closed"))
+    assert run.metrics["demand_rows"] == len(book)
+    assert run.metrics["allocations_failed"] < run.metrics["allocations"] / 1000
+    assert "described" in run.provenance["loop"]["why"]
+    if loop == "closed":
+        assert run.metrics["pages_kept"] > 1000
+        assert run.metrics["pages_kept_read_again"] > 500
+
+
+def test_seeds_draw_the_workload_anew_and_a_stored_one_is_one_draw(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TOML)
+    result = kevacuate.compare(path, ["mainline", "evacuate"], repeats=2)
+    rows = [run.metrics["demand_rows"] for run in result.runs]
+    assert rows[0] == rows[2] != rows[1] == rows[3]
+    assert result.recording["verdict"].startswith("The demand is described, not recorded: workload mine.")
+    stored = kevacuate.generate(path, tmp_path / "mine.kev")
+    again = kevacuate.compare(tmp_path / "mine.kev", ["mainline"], repeats=2)
+    assert [run.metrics["demand_rows"] for run in again.runs] == [rows[0], rows[0]]
+    assert again.runs[0].provenance["final_state_digest"] == result.runs[0].provenance["final_state_digest"]
+    assert again.recording["verdict"] == result.recording["verdict"]
+    ours = build_demand(kevacuate.open(path))
+    assert rows_of(build_demand(stored).chunks(closed=True)) == rows_of(ours.chunks(closed=True))
+    assert build_demand(stored).quality == ours.quality
+
+
+def test_what_cannot_be_generated_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TOML.replace('duration = "2s"', 'duration = "0s"'))
+    with pytest.raises(KevacuateError, match="is empty: there is nothing to replay"):
+        kevacuate.generate(path, tmp_path / "mine.kev")
+    path.write_text(TOML)
+    (tmp_path / "there.kev").mkdir()
+    with pytest.raises(KevacuateError, match=r"there\.kev exists already"):
+        kevacuate.generate(path, tmp_path / "there.kev")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.toml", "there.kev"]
