@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
 from lockstep_counts import TESTS, load, shortfalls, table
 
 settings.register_profile(
@@ -25,9 +25,10 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
-if hasattr(providers, "_get_local_constants"):
+if importlib.util.find_spec("hypothesis.internal.conjecture.providers"):  # since 6.103
     # Hypothesis draws, too, constants of the modules loaded so far: others in each worker. What a run reaches would be luck.
-    providers._get_local_constants = lambda: providers._local_constants
+    providers = importlib.import_module("hypothesis.internal.conjecture.providers")
+    providers._get_local_constants = lambda: providers._local_constants  # type: ignore[attr-defined]
 
 os.environ.pop("COLUMNS", None)  # set for the workers that tests run in; tables would follow it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
