@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any
 
 from kevacuate.errors import KevacuateError
-from kevacuate.measure.intervals import POWER, holm, t_quantile
+from kevacuate.measure.intervals import POWER, holm
 from kevacuate.measure.permutation import LEVEL, Direction, mean, spread
+from kevacuate.measure.sequential import least_seen
 from kevacuate.measure.tuned import NO_EFFECT, UNCHANGED, Table, TriedRow, tested_rows, verdict_of
 
 ONLY_COSTS, CHEAPER = "no effect, costs more", "no effect, costs less"
@@ -213,13 +213,8 @@ def ablated_verdict(rows: Sequence[AblatedRow], costs: Sequence[AblatedRow], sam
 def least_found(base: Table, tests: int, replays: int) -> dict[str, float]:
     """The change of each row that POWER of ablations would find, as a share of its mean, at the first step of Holm's correction.
 
-    Of a two-sided t test: ``(t(1 - LEVEL / (2 tests)) + t(POWER)) * sd * sqrt(2 / n) / mean``, 2 n - 2 degrees of freedom.
+    As of a comparison of two such groups at that level (:func:`kevacuate.measure.sequential.least_seen`).
     """
-    freedom = 2 * replays - 2
-    quantiles = t_quantile(1 - LEVEL / (2 * max(tests, 1)), freedom) + t_quantile(POWER, freedom)
-    spreads = {row: spread(values) for row, values in base.items()}
-    return {
-        row: quantiles * deviation * sqrt(2 / replays) / abs(mean(base[row]))
-        for row, deviation in spreads.items()
-        if deviation and mean(base[row])
-    }
+    level = LEVEL / max(tests, 1)
+    found = {row: least_seen(values[:replays], values[:replays], level) for row, values in base.items()}
+    return {row: share for row, share in found.items() if share is not None}
