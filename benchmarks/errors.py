@@ -172,7 +172,7 @@ def show_tune(figures: Figures, runs: int) -> None:
     found = sum(SETTINGS - 1 in winners(rng, figures, effect * figures.deviation) for _ in range(runs))
     print(
         f"tune, {figures.name}, an effect of {effect:.2f} standard deviations in {PLANTED}: "
-        f"{found} of {runs} find it (said: at least {percent(POWER)})",
+        f"{found} of {runs} find it (said: {percent(POWER)})",
         flush=True,
     )
 

@@ -311,7 +311,7 @@ def findable(candidates: int, rows: int, screened: int, tested: int, finalists: 
     """The gain, in standard deviations, of one row of one setting that POWER of such tunings would find, screening included.
 
     Found by drawing tunings: rows are independent, and the other settings without an effect. It is the largest of FIGURES:
-    figures of the other shapes are found more often, and POWER is the least. The finalists' rows are held to the first step of
+    figures of the other shapes are found somewhat more often. The finalists' rows are held to the first step of
     Holm's correction, as far as the permutation test can spend it, by the t test, which stands for it.
     """
     return max(_findable(drawn, candidates, rows, screened, tested, finalists) for drawn in FIGURES.values())

@@ -88,7 +88,7 @@ def tuned_basis(tuned: Tuned) -> str:
         return f"Each setting was replayed {tuned.screened} times, and none changed anything."
     if tuned.found:
         found = ", ".join(f"{HEADS[row]} {percent(share)}" for row, share in tuned.found.items())
-        text += f"\nAt least {POWER * 10:.0f} of 10 such tunings would have found a change of: {found}."
+        text += f"\n{POWER * 10:.0f} of 10 such tunings would have found a change of: {found}."
     again = f"--repeats {tuned.tested} gives the same table again."
     return f"{text}\nAll this is said of the model; booted kernels may differ. {again}"
 
