@@ -120,7 +120,7 @@ def section(ablation: Ablation) -> str:
     )
     return (
         f"### {about['name']}: {ablation.base}\n\n```text\n{text}\n```\n\nThe line that gives it again:\n\n"
-        f"```text\n{reproduced_by(ablation, about['name'])}\n```\n\n{full}\n"
+        f"<!-- needs: minutes recordings -->\n```sh\n{reproduced_by(ablation, about['name'])}\n```\n\n{full}\n"
     )
 
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,10 +179,25 @@ def test_a_part_gives_what_plain_python_gives(a: int, b: int, i: int) -> None:
         assert mine.tolist() == other.tolist()
 
 
-def test_only_what_is_not_known_is_numbas() -> None:
-    everything(room(), 1, 1, 0)
-    parts = {name: one for name, one in globals().items() if isinstance(one, jit.Part)}
-    assert [name for name, one in parts.items() if one._compiled is not None] == ["halved"]
+ALONE = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_partcode as here
+from kevacuate import jit
+here.everything(here.room(), 1, 1, 0)
+parts = {{name: one for name, one in vars(here).items() if isinstance(one, jit.Part)}}
+print([name for name, one in parts.items() if one._compiled is not None])
+"""
+
+
+def test_only_what_is_not_known_is_numbas(tmp_path: Path) -> None:
+    """In a process of its own, with nothing compiled before."""
+    script = ALONE.format(tests=str(Path(__file__).parent))
+    given = {**os.environ, "KEVACUATE_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=given, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "['halved']\n"
 
 
 LOWEST = -(2**63)

@@ -81,7 +81,10 @@ def call_hook(typingctx: Any, address: Any, s: Any, a: Any, b: Any, c: Any, d: A
 def operation_address(typingctx: Any, operation: Any, s: Any) -> Any:
     """See :data:`kevacuate.jit.operation_address`."""
     kinds = (types.CPointer(types.int64), s, *(types.int64,) * HOOK_NUMBERS)
-    made = operation.typing_key.compiled  # hooks call it as Numba's functions are called
+    numbas = isinstance(
+        operation, types.Dispatcher
+    )  # else a part; hooks call it as Numba's functions are called
+    made = operation.dispatcher if numbas else operation.typing_key.compiled
     made.compile(kinds)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

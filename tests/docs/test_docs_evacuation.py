@@ -23,7 +23,7 @@ from kevacuate.runs.replay import demand_while_compiling
 
 PAGE = ROOT / "docs" / "results" / "evacuation.md"
 SHIPPED = ROOT / "src" / "kevacuate" / "data" / "stock-churn-1g-smp1-s3.kev"
-TEXTS = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+TEXTS = re.findall(r"```(?:text|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 TABLES = [text for text in TEXTS if not text.startswith("kevacuate ")]
 
 

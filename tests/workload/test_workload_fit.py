@@ -42,7 +42,7 @@ def test_a_pool_follows_its_births_and_deaths() -> None:
     for times, wanted in ((born, births), (died, deaths)):
         counts = np.bincount(times // 10**9, minlength=4)
         assert np.abs(counts - wanted).max() < 6 * np.sqrt(4 * max(wanted))
-        assert counts[wanted.index(0)] < 24  # runs that had begun
+        assert counts[wanted.index(0)] <= 7 * 4  # runs that had begun: of at most 7 each, one for each CPU
 
 
 def test_a_fit_of_a_described_workload_has_its_rates() -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.permutation import MOST_DEALS, TIE, _deals
+from kevacuate.measure.permutation import MOST_DEALS, TIE, every_deal
 
 Key = TypeVar("Key", bound=Hashable)
 Floats = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def permutation_ps(first: Floats, second: Floats) -> Floats:
     found = np.abs(values[:, :n].sum(axis=1) / n - (total - values[:, :n].sum(axis=1)) / (size - n))
     lost = 4 * size * float(np.finfo(np.float64).eps) * np.abs(values).max(axis=1)
     limit = found - np.maximum(TIE * found, lost)
-    picks, deals = _deals(size, n), comb(size, n)
+    picks, deals = every_deal(size, n), comb(size, n)
     hits = np.zeros(len(values), np.int64)
     for at in range(0, len(picks), CHUNK):
         part = picks[at : at + CHUNK]

@@ -109,7 +109,7 @@ def spendable(level: float, first: int, second: int) -> float:
 
 
 @lru_cache(maxsize=8)
-def _deals(total: int, first: int) -> npt.NDArray[np.int64]:
+def every_deal(total: int, first: int) -> npt.NDArray[np.int64]:
     """Which of *total* values go to the first group, int64[deals, first]: every way, or a draw of them."""
     deals = comb(total, first)
     if deals > MOST_DEALS:
@@ -141,7 +141,7 @@ def _permutation_p(first: tuple[float, ...], second: tuple[float, ...]) -> float
 
     found = float(distance(values[:n].sum()))
     deals = comb(len(values), n)
-    picks = _deals(len(values), n)
+    picks = every_deal(len(values), n)
     apart = distance(values[picks].sum(axis=1))
     lost = 4 * len(values) * float(np.finfo(np.float64).eps * np.abs(values).max())
     hits = int((apart >= found - max(TIE * found, lost)).sum())

@@ -12,9 +12,9 @@ first, by the one test there is (:func:`kevacuate.measure.permutation.permutatio
 So without any effect some row is called in at most LEVEL of comparisons. Both are conservative: replays seen twice, and rows that
 move together, make the true rate smaller.
 
-What a row that was not called could have shown is its power: the least change that four of five such comparisons would call. It
-is that of the t test at the level of the last look. Of few replays the permutation test cannot spend that whole
-(:func:`kevacuate.measure.permutation.spendable`). It is the measured power of normal figures; of skewed ones more is called.
+What a row that was not called could have shown is its power: the least change that four of five such comparisons would call, at
+the level of the last look (:func:`kevacuate.measure.power.errors_seen`). Of few replays the permutation test cannot spend that
+whole (:func:`kevacuate.measure.permutation.spendable`). It is the power for normal figures; of skewed ones more is called.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 from kevacuate.measure.intervals import POWER, holm, seen_errors
 from kevacuate.measure.permutation import LEVEL, mean, permutation_p, spendable, spread
+from kevacuate.measure.power import errors_seen
 
 FIRST_LOOK = 5
 """Replays of each policy that are always made. Nothing is tested there: 5 and 5 give p of 0.008 at best."""
@@ -160,9 +161,10 @@ def least_seen(first: Sequence[float], second: Sequence[float], level: float) ->
     level = spendable(level, len(first), len(second))
     if a is None or b is None or not (a or b) or not mean(first) or level <= 0:
         return None
-    freedom = len(first) + len(second) - 2
     error = sqrt(a * a / len(first) + b * b / len(second))
-    return seen_errors(level, freedom) * error / abs(mean(first))
+    alike = len(first) == len(second)
+    apart = errors_seen(level, len(first)) if alike else seen_errors(level, len(first) + len(second) - 2)
+    return apart * error / abs(mean(first))
 
 
 class SequentialTest:

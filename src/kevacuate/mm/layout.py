@@ -451,6 +451,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
     cfg.per_node = policy.wq == "per_node"
     cfg.claims = CLAIM_TYPES[policy.claims]
+    cfg.notes_slab = False  # a policy's file says so
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
