@@ -51,16 +51,25 @@ class Watched:
     asked: list[str] = field(default_factory=list)
 
 
+_RUNNING: list[Any] = []
+"""The Chromium of this process: Playwright takes no second one beside it."""
+
+
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A Chromium with a profile of its own, closed at the end."""
+    """A Chromium with a profile of its own, closed at the end; the one that runs in this process already, where one does."""
     from playwright.sync_api import sync_playwright
 
+    if _RUNNING:
+        yield _RUNNING[0]
+        return
     with sync_playwright() as play:
         started = play.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        _RUNNING.append(started)
         try:
             yield started
         finally:
+            _RUNNING.clear()
             started.close()
 
 
