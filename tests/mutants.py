@@ -74,7 +74,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("measure/fidelity.py", "ERRORS = 2.0", "ERRORS = 3.0", VERDICT),
     ("measure/fidelity.py", "OPEN if self.holds and small else", "OPEN if self.holds else", VERDICT),
     ("measure/fidelity.py", "SPREAD * self.theirs.sd", "SPREAD * self.ours.sd", VERDICT),
-    ("measure/intervals.py", "limit + _NORMAL_POWER * varies", "limit", INTERVALS),
+    ("measure/intervals.py", "limit = t_quantile(1 - level / 2, freedom)", "limit = t_quantile(1 - level, freedom)", INTERVALS),
     ("measure/intervals.py", "min((len(p) - rank) * p[key], 1.0)", "min(len(p) * p[key], 1.0)", INTERVALS),
     ("measure/intervals.py", "part**2 / (s.n - 1)", "part**2 / s.n", INTERVALS),
     ("fidelity/verdict/changes.py", "if len({*before, *after}) > 1", "", VERDICT),
