@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.measure.permutation import MOST_DEALS, TIE, every_deal
+from kevacuate.measure.permutation import MOST_DEALS, TIE, dealt, every_deal
 
 Key = TypeVar("Key", bound=Hashable)
 Floats = npt.NDArray[np.float64]
@@ -47,10 +47,7 @@ def permutation_ps(first: Floats, second: Floats) -> Floats:
     picks, deals = every_deal(size, n), comb(size, n)
     hits = np.zeros(len(values), np.int64)
     for at in range(0, len(picks), CHUNK):
-        part = picks[at : at + CHUNK]
-        dealt = np.zeros((len(part), size))
-        np.put_along_axis(dealt, part, 1.0, axis=1)
-        sums = dealt @ values.T
+        sums = dealt(picks[at : at + CHUNK], size) @ values.T
         hits += (np.abs(sums / n - (total - sums) / (size - n)) >= limit).sum(axis=0)
     return hits / deals if deals <= MOST_DEALS else (hits + 1) / (len(picks) + 1)
 

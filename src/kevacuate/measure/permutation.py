@@ -119,6 +119,13 @@ def every_deal(total: int, first: int) -> npt.NDArray[np.int64]:
     return np.fromiter(flat, np.int64, deals * first).reshape(deals, first)
 
 
+def dealt(deals: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.float64]:
+    """Which values each deal gives to the first group: float64[deals, total], 1 or 0, so that a product with values sums them."""
+    made = np.zeros((len(deals), total))
+    np.put_along_axis(made, deals, 1.0, axis=1)
+    return made
+
+
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """The share of all deals of the values to groups of these sizes whose means are at least as far apart.
 

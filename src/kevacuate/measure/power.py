@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure.intervals import POWER, seen_errors
-from kevacuate.measure.permutation import MOST_DEALS, every_deal, spendable
+from kevacuate.measure.permutation import MOST_DEALS, dealt, every_deal, spendable
 
 DRAWN = 500
 """Pairs of groups that are drawn, always the same."""
@@ -28,25 +28,31 @@ def errors_seen(level: float, size: int) -> float:
     if comb(2 * size, size) > MOST_DEALS:
         return seen_errors(level, 2 * size - 2)
     rng = np.random.default_rng(22)
-    least = np.concatenate(
-        [_shifts_called(rng.normal(size=(AT_ONCE, 2 * size)), level) for _ in range(DRAWN // AT_ONCE)]
-    )
-    return round(float(np.quantile(least, POWER)) / sqrt(2.0 / size), 3)
-
-
-def _shifts_called(figures: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.float64]:
-    """How far each pair's second group has to be shifted to be called at *level*: float[pairs], of float[pairs, figures].
-
-    A deal that moves *moved* figures of the second group to the first is as far apart as the pair until the shift is the
-    difference of the first groups' sums by *moved*. As many deals again lie as far apart the other way.
-    """
-    size = figures.shape[1] // 2
     deals = every_deal(2 * size, size)
     moved = (deals >= size).sum(axis=1)
-    dealt = np.zeros((len(deals), 2 * size))
-    np.put_along_axis(dealt, deals, 1.0, axis=1)
     others = moved > 0
-    until = (figures[:, :size].sum(axis=1)[:, None] - figures @ dealt[others].T) / moved[others]
+    sums = dealt(deals[others], 2 * size).T
     allowed = round(spendable(level, size, size) * len(deals)) // 2 - 1
+    least = [
+        _shifts_called(rng.normal(size=(AT_ONCE, 2 * size)), sums, moved[others], allowed)
+        for _ in range(DRAWN // AT_ONCE)
+    ]
+    return round(float(np.quantile(np.concatenate(least), POWER)) / sqrt(2.0 / size), 3)
+
+
+def _shifts_called(
+    figures: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.int64],
+    allowed: int,
+) -> npt.NDArray[np.float64]:
+    """How far each pair's second group has to be shifted to be called: float[pairs], of float[pairs, figures].
+
+    *sums* gives the first group's sum in each deal but the pair's own, which moves *moved* figures of the second group there.
+    Such a deal is as far apart as the pair until the shift is the difference of the first groups' sums by *moved*. At most
+    *allowed* deals may be; as many again lie as far apart the other way.
+    """
+    size = figures.shape[1] // 2
+    until = (figures[:, :size].sum(axis=1)[:, None] - figures @ sums) / moved
     place = until.shape[1] - 1 - allowed
     return np.asarray(np.partition(until, place, axis=1)[:, place], np.float64)

@@ -17,11 +17,10 @@ from markupsafe import Markup
 from kevacuate._version import __version__
 from kevacuate.measure.deciding import COSTS, DECIDING
 from kevacuate.percent import percent
-from kevacuate.recording.atomic_write import written
 from kevacuate.reports.comparison.group_rows import change
 from kevacuate.reports.comparison.rows import row_of
 from kevacuate.reports.escape import script_json, visible
-from kevacuate.reports.page.page import content_policy
+from kevacuate.reports.page.page import content_policy, write_page
 from kevacuate.reports.sweeps.shown import (
     LEAST_SHARE,
     cost_words,
@@ -204,5 +203,4 @@ def write_sweep_page(shown: Shown, path: Path) -> None:
     KevacuateError
         It cannot be written.
     """
-    with written(path, replace=True) as file:
-        file.path.write_text(sweep_page(shown), encoding="utf-8")
+    write_page(path, sweep_page(shown))
