@@ -214,7 +214,7 @@ def put_lruvec(s, node, out, at):
     at += 4 * NR_LRU_LISTS
     for value in (
         pgdat.nr_isolated_file, pgdat.nonresident_age, pgdat.workingset_activate_file, pgdat.refaults_file,
-        pgdat.pgdat_writeback, pgdat.kswapd_failures,
+        pgdat.pgdat_writeback, pgdat.kswapd_failures, pgdat.nr_marked,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -251,6 +251,7 @@ def put_reclaim(s, objects, out, at):
             at += 3
     stat = s.stat
     for value in (
+        stat.flushes, stat.flush_due,
         stat.allocstall, stat.allocstall_zone[0], stat.allocstall_zone[1], stat.allocstall_zone[2],
         stat.allocstall_zone[3], stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
         stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,

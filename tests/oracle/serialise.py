@@ -109,7 +109,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
         out += [lruvec.sizes[index, lru] for index in range(4) for lru in range(5)]
         out += (
             lruvec.isolated_file, lruvec.nonresident_age, lruvec.activated, lruvec.refaults, int(lruvec.writeback),
-            kswapd.failures,
+            kswapd.failures, lruvec.marked,
         )  # fmt: skip
         if kswapd.state == "RUNNING":
             sc = kswapd.control
@@ -123,6 +123,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
     for obj in dropped:
         node, age, active = m.shadows[obj]
         out += (obj, age, 2 * node + active)
+    out += (m.flushes, m.flush_due)
     out += [m.events[name] for name in EVENTS]
 
 

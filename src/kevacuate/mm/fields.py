@@ -107,7 +107,8 @@ class Config(Record):
     kswapd_slice_ns: (
         int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
     )
-    dirty_expire: int  #: after how long a dirty folio is written, ns
+    dirty_expire: int  #: vm.dirty_expire_centisecs: after how long dirty folios are written, ns,
+    flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
@@ -289,6 +290,8 @@ class Counters(Record):
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
+    flushes: int  #: how often the flusher has written all that was dirty
+    flush_due: int  #: when it has written next
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
     pgscan_direct: int
@@ -368,6 +371,7 @@ class Node(Record):
     workingset_activate_file: int
     refaults_file: int  #: workingset_activate_file when reclaim last ended (lruvec->refaults)
     pgdat_writeback: int  #: PGDAT_WRITEBACK
+    nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
@@ -461,6 +465,7 @@ class ScanControl(Record):
     gfp_mask: int
     nr_scanned: int
     nr_reclaimed: int
+    nr_unqueued_dirty: int  #: pages of the batch: dirty, and not under writeback
     nr_dirty: int  #: this and what follows: sc->nr
     nr_congested: int
     nr_writeback: int

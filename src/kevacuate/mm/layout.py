@@ -147,8 +147,9 @@ class MachineConfig:
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
     took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
-    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long a dirty
-    folio is written (:mod:`kevacuate.mm.writeback`).
+    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long dirty folios are written
+    (vm.dirty_expire_centisecs), ``flush_ns`` how long that takes, times the time scale, once reclaim asks for it
+    (:mod:`kevacuate.mm.writeback`).
     """
 
     npages: int
@@ -176,7 +177,8 @@ class MachineConfig:
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
-    dirty_expire_ns: int = 2_000_000_000
+    dirty_expire_ns: int = 30_000_000_000
+    flush_ns: int = 1_400_000
     profile: Profile = PROFILES["7.2"]
 
     @property
@@ -535,6 +537,7 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.evacuate_waiting = s.stat.capture_order = -1
     s.stat.policy_due = k.NEVER
+    s.stat.flush_due = s.cfg.dirty_expire
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
