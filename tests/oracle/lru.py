@@ -188,7 +188,7 @@ def write_out(m: Machine) -> None:
     if m.flush_due > m.now:
         return
     for lruvec in m.lruvecs:
-        waiting = []
+        waiting: list[Page] = []
         for pfn in lruvec.lists[ACTIVE_FILE]:
             if len(waiting) == lruvec.marked:
                 break

@@ -50,7 +50,7 @@ FLAG_MAPPED = 64
 """A fault has mapped the object since reclaim last looked at it: an accessed bit that reclaim finds is explained."""
 
 FLAG_IN_USE = 128
-"""A huge mapped folio: reclaim's last look found it used, so it is in use (:func:`kevacuate.demand.pagecache.use_huge_folios`)."""
+"""A huge mapped folio is in use: reclaim's last look found it used (:func:`kevacuate.demand.pagecache.use_huge_folios`)."""
 
 G_TOP = 0
 G_FRESH = 1

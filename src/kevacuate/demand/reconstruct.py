@@ -34,9 +34,9 @@ from kevacuate.demand.pagecache import (
     on_delete,
     on_look,
     on_read,
-    use_huge_folios,
     page_key,
     reclaimed_without_file,
+    use_huge_folios,
 )
 from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
