@@ -262,7 +262,8 @@ def put_reclaim(s, objects, out, at):
         stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed, stat.folios_split,
         stat.split_without_ids, stat.swap_full, stat.swap_without_ids, stat.swpout_failed, stat.swpin_failed, stat.swap_freed,
         stat.pswpout, stat.pswpin, stat.thp_swpout, stat.zspages_alloc, stat.zspages_free, stat.pgscan_anon, stat.pgsteal_anon,
-        stat.workingset_refault_anon, stat.workingset_activate_anon, stat.workingset_restore_anon, stat.compact_isolated, stat.compact_daemon_migrate_scanned,
+        stat.workingset_refault_anon, stat.workingset_activate_anon, stat.workingset_restore_anon,
+        stat.compact_isolated, stat.compact_daemon_migrate_scanned,
         stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
     ):  # fmt: skip
         out[at] = value

@@ -33,7 +33,9 @@ class Script:
         self.live: tuple[list[int], list[int]] = ([], [])  # objects of types U and R, of type M
         self.anonymous: list[int] = []
         self.isolated: list[int] = []
-        self.zspages = lock.spec.objects + lock.spec.parts  # from here on objects are pages of zspages: nobody else's
+        self.zspages = (
+            lock.spec.objects + lock.spec.parts
+        )  # from here on objects are pages of zspages: nobody else's
         self.now = 0
         self.failures = 0  # allocations of this phase that failed
         self.phase = PHASES[self.plan[0]]
@@ -220,7 +222,12 @@ class Script:
     def _owned(self, pfn: int) -> Page | None:
         """The chunk at `pfn` if somebody still owns it."""
         page = self.lock.oracle.page(pfn) if pfn >= 0 else None
-        if page is None or page.obj >= self.zspages or page.state not in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED) or page.attr & k.ATTR_FREED:
+        if (
+            page is None
+            or page.obj >= self.zspages
+            or page.state not in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED)
+            or page.attr & k.ATTR_FREED
+        ):
             return None
         return page
 

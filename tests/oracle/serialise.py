@@ -29,7 +29,8 @@ EVENTS = (
     "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed", "folios_split", "split_without_ids",
     "swap_full", "swap_without_ids", "swpout_failed", "swpin_failed", "swap_freed", "pswpout", "pswpin", "thp_swpout",
     "zspages_alloc", "zspages_free", "pgscan_anon", "pgsteal_anon", "workingset_refault_anon", "workingset_activate_anon",
-    "workingset_restore_anon", "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_ns", "compact_failed",
+    "workingset_restore_anon", "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned",
+    "compact_ns", "compact_failed",
 )  # fmt: skip
 
 

@@ -323,7 +323,9 @@ class Counters(Record):
     thp_swpout: int  #: huge pages written to swap whole
     zspages_alloc: int  #: zspages allocated,
     zspages_free: int  #: and freed again
-    pgscan_anon: int  #: this and what follows: of pgscan_*, pgsteal_* and of the workingset the anonymous part
+    pgscan_anon: (
+        int  #: this and what follows: the anonymous part of pgscan_*, pgsteal_* and of the workingset
+    )
     pgsteal_anon: int
     workingset_refault_anon: int
     workingset_activate_anon: int

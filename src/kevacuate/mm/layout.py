@@ -155,8 +155,9 @@ class MachineConfig:
     folio is written (:mod:`kevacuate.mm.writeback`).
 
     Swap, in closed loop alone: ``swap_pages`` are the slots of a zram device, 0 for none. ``zram_bytes`` is what a page
-    compresses to, ``zram_write_ns`` what compressing it costs reclaim. ``swappiness`` is vm.swappiness. ``anon_used`` are thousandths of the
-    anonymous pages that are used all the time (:mod:`kevacuate.mm.swap_use`). All but swappiness are inputs that nobody recorded.
+    compresses to, ``zram_write_ns`` what compressing it costs reclaim. ``swappiness`` is vm.swappiness. ``anon_used`` are
+    thousandths of the anonymous pages that are used all the time (:mod:`kevacuate.mm.swap_use`). All but swappiness are inputs
+    that nobody recorded.
     """
 
     npages: int

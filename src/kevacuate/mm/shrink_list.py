@@ -263,9 +263,7 @@ def count_inactive(s: View, sc: ScanControl, node: int, lru: int, scanned: int, 
 
 
 @part(cold=True)
-def shrink_inactive_list(
-    s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int, lru: int
-) -> int:
+def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int, lru: int) -> int:
     """Take *nr_to_scan* pages off the tail of an inactive list; the pages reclaimed (:1981)."""
     if too_many_isolated(s, sc, node, lru):
         s.stat.throttled_isolated += 1
