@@ -496,6 +496,7 @@ def zspage_shape(size: int) -> tuple[int, int]:
 
 def _set_zram(cfg: Config, machine: MachineConfig) -> None:
     """The one size class of the zram device, and room for as many zspages as there may be."""
+    cfg.zs_chain = cfg.zs_objs = cfg.nr_zspages = cfg.zs_heads = 0
     if not cfg.swap_pages:
         return
     cfg.zs_chain, cfg.zs_objs = zspage_shape(machine.zram_bytes)
