@@ -321,6 +321,7 @@ def do_swap_page(m: Machine, obj: int) -> None:
     if alloc_pages(m, -1, 0, MOVABLE, GFP_HIGHUSER_MOVABLE, A_LRU, obj) >= 0:
         free_slot(m, swap, slot)
         m.events["pswpin"] += 1
+        m.reached["page read from swap"] += 1
         return
     m.events["swpin_failed"] += 1
     m.obj_pfn[obj] = -2
