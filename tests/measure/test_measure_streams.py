@@ -91,7 +91,9 @@ def test_the_next_request_is_that_of_a_search_row_by_row(
     keys = [requests[at] for at in where]
     wanted, at = (np.array([one[i] for one in asked], np.int64) for i in (0, 1))
     slow = [
-        next((i for i, (key, place) in enumerate(zip(keys, where, strict=True)) if key == k and place > p), -1)
+        next(
+            (i for i, (key, place) in enumerate(zip(keys, where, strict=True)) if key == k and place > p), -1
+        )
         for k, p in asked
     ]
     found = next_request(wanted, at, np.array(keys, np.int64), np.array(where, np.int64))
