@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kevacuate start``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import kevacuate
+from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.options import (
+    Duration,
+    Integer,
+    json_option,
+    path_option,
+    policy_option,
+    recording_argument,
+    replay_options,
+)
+from kevacuate.percent import percent
+
+
+@click.command("start", short_help="Make the memory that replays begin from: taken, scaled, aged.")
+@recording_argument
+@path_option(
+    "-o", "--output", required=True, metavar="NAME.kev", help="The start state's file; it must not exist."
+)
+@click.option("--state", metavar="LABEL", help="Take this recorded state, as peak. Default: the start.")
+@policy_option("Replay RECORDING under this policy, and take what the model has then.")
+@click.option(
+    "--at",
+    type=Duration(),
+    metavar="TIME",
+    help="With --policy: take it after so much virtual time. Default: at the end.",
+)
+@click.option("--memory", metavar="SIZE", help="Scale it to a machine with so much memory, as 16GiB.")
+@click.option("--cpus", type=Integer(1, 1024), metavar="N", help="Scale it to a machine with so many CPUs.")
+@replay_options
+@json_option
+def command(
+    recording: Path | None,
+    output: Path,
+    state: str | None,
+    policy: str | None,
+    at: float | None,
+    memory: str | None,
+    cpus: int | None,
+    seed: int,
+    loop: str,
+    despite_losses: bool,
+    as_json: bool,
+) -> None:
+    """Make the memory that replays begin from: a start state, of RECORDING (default: the one that ships with the package).
+
+    RECORDING is a recording, a described workload, a start state, or what `kevacuate snapshot -o NAME.kev` wrote. Its start is
+    taken, or another recorded state, or what a replay comes to. It can then be scaled to another machine. `compare --start` and
+    `replay --start` begin from it.
+
+    Example: kevacuate start my-server.kev --policy mainline --at 10m --memory 64GiB -o used.kev
+    """
+    writable(output)
+    options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
+    with progress_bar() as progress:
+        made = kevacuate.start_state(
+            open_recording(recording), state=state, policy=policy, at=at, memory=memory, cpus=cpus, options=options,
+            progress=progress,
+        )  # fmt: skip
+        where = made.save(output)
+    about = {
+        "start": str(where),
+        "digest": made.digest,
+        "cpus": made.machine.cpus,
+        "made": list(made.made),
+        **made.shares,
+    }
+    if as_json:
+        print_json(about)
+        return
+    console().print(sentence(where, about), markup=False, highlight=False)
+
+
+def sentence(where: Path, about: dict[str, Any]) -> str:
+    """What a start state is like, in words."""
+    kernel, blocks = about["types"], about["blocks"]
+    fixed = kernel["unmovable"] + kernel["reclaimable"]
+    cpus = f"{about['cpus']} CPU{'s' if about['cpus'] > 1 else ''}"
+    said = (
+        f"{where}: {about['bytes'] / 2**30:,.2f} GiB on {cpus}. {percent(about['free'], 1)} of it is free, of that "
+        f"{percent(about['free_huge'], 1)} in huge pages. "
+        f"Of {blocks:,} pageblocks {percent(fixed, 1)} are unmovable or reclaimable"
+    )
+    return f"{said}, {percent(about['mixed'], 1)} are mixed." if about["mixed"] is not None else f"{said}."
