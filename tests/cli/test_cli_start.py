@@ -26,7 +26,7 @@ memory = "5%"
 @pytest.fixture
 def described(tmp_path: Path) -> Path:
     """A small workload, and one that needs most of its machine."""
-    (tmp_path / "much.toml").write_text(TOML.format(memory="80%"))
+    (tmp_path / "much.toml").write_text(TOML.format(memory="90%").replace("200ms", "30s"))
     path = tmp_path / "mine.toml"
     path.write_text(TOML.format(memory="20%"))
     return path

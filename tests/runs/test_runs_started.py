@@ -221,7 +221,7 @@ def test_a_demand_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     ):
         kevacuate.open(many, start=start)
     other = replace(start, machine=replace(start.machine, pageblock_order=10))
-    with pytest.raises(KevacuateError, match="pageblocks of another size"):
+    with pytest.raises(KevacuateError, match="has pageblocks of another size"):
         kevacuate.open(SMALL, start=other)
     with pytest.raises(KevacuateError, match="cannot be scaled"):
         start_state_of(other)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,7 +18,6 @@ from kevacuate.cli.options import (
     recording_argument,
     replay_options,
 )
-from kevacuate.percent import percent
 
 
 @click.command("start", short_help="Make the memory that replays begin from: taken, scaled, aged.")
@@ -60,6 +58,8 @@ def command(
 
     Example: kevacuate start my-server.kev --policy mainline --at 10m --memory 64GiB -o used.kev
     """
+    from kevacuate.reports.start import start_sentence
+
     writable(output)
     options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
     with progress_bar() as progress:
@@ -78,17 +78,4 @@ def command(
     if as_json:
         print_json(about)
         return
-    console().print(sentence(where, about), markup=False, highlight=False)
-
-
-def sentence(where: Path, about: dict[str, Any]) -> str:
-    """What a start state is like, in words."""
-    kernel, blocks = about["types"], about["blocks"]
-    fixed = kernel["unmovable"] + kernel["reclaimable"]
-    cpus = f"{about['cpus']} CPU{'s' if about['cpus'] > 1 else ''}"
-    said = (
-        f"{where}: {about['bytes'] / 2**30:,.2f} GiB on {cpus}. {percent(about['free'], 1)} of it is free, of that "
-        f"{percent(about['free_huge'], 1)} in huge pages. "
-        f"Of {blocks:,} pageblocks {percent(fixed, 1)} are unmovable or reclaimable"
-    )
-    return f"{said}, {percent(about['mixed'], 1)} are mixed." if about["mixed"] is not None else f"{said}."
+    console().print(start_sentence(where, about), markup=False, highlight=False)

@@ -199,8 +199,8 @@ def machine_of(demand: Machine, start: Machine, named: dict[str, str]) -> Machin
         ours, theirs = getattr(start, name), getattr(demand, name)
         if ours != theirs:
             raise KevacuateError(
-                f"The start state {named['file']} is of a machine with {what} of another size than the demand's "
-                f"({name} {ours} against {theirs}): take one of a machine of that kind."
+                f"The start state {named['file']} has {what} of another size than the demand ({name} {ours}, not {theirs}): take "
+                "one of a like machine."
             )
     if demand.cpus > start.cpus:
         raise KevacuateError(
