@@ -49,7 +49,7 @@ def test_a_start_state_is_made_scaled_and_begun_from(described: Path, tmp_path: 
 def test_start_refuses_in_one_sentence(described: Path, tmp_path: Path) -> None:
     used = tmp_path / "used.kev"
     assert "is not a time" in call("start", described, "--at", "soon", "-o", used).stderr
-    assert "name the policy" in refusal("start", described, "--at", "1s", "-o", used)
+    assert "under a policy: name it" in refusal("start", described, "--at", "1s", "-o", used)
     assert "such as 16GiB" in refusal("start", described, "--memory", "much", "-o", used)
     assert not used.exists()
     assert call("start", described, "--policy", "mainline", "-o", used).returncode == 0

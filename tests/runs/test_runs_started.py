@@ -24,8 +24,9 @@ from kevacuate.mm.check import check
 from kevacuate.mm.read_state import read_free_lists, read_pcp_lists
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp
+from kevacuate.runs.alive import Alive
 from kevacuate.runs.replay import Replay
-from kevacuate.runs.start import start_state
+from kevacuate.runs.start import run_until, start_state
 from kevacuate.runs.taken import folio_flags, state_of
 from kevacuate.workload import describe as ds
 
@@ -230,7 +231,10 @@ def test_a_demand_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"at": 1.0}, "name the policy"),
+        ({"at": 1.0}, "under a policy: name it"),
+        ({"aged": True}, "under a policy: name it"),
+        ({"policy": "mainline", "aged": True, "at": 1.0}, "leave the time out"),
+        ({"policy": "mainline", "free": 2.0}, "free cannot be 2.0"),
         ({"policy": "mainline", "state": "start"}, "give a state or a policy"),
         ({"policy": "mainline", "at": -1.0}, "from 0 to a year"),
         ({"state": "nowhere"}, "has no state 'nowhere'; its states are: start"),
@@ -284,3 +288,58 @@ def test_how_it_came_about_is_kept_as_json(tmp_path: Path) -> None:
     start = used()
     kept = json.loads((start.save(tmp_path / "used.kev") / "quality.json").read_text())
     assert kept["start"] == list(start.made)
+
+
+@pytest.mark.parametrize("loop", ["open", "closed"])
+def test_memory_is_aged_until_it_rests(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kevacuate.runs import aged
+
+    options = ReplayOptions(loop=loop)
+    busy = workload(*PARTS, cpus=2, duration="1s")
+    made = start_state(busy, policy="mainline", aged=True, tolerance=1.0, free=0.5, options=options)
+    step = next(one for one in made.made if one["step"] == "aged")
+    assert {len(values) for values in step["series"].values()} == {aged.LOOKS[0]}
+    assert len(set(step["series"]["mixed"])) > 1  # each round is another draw
+    whole = start_state(busy, policy="mainline", options=options).shares["free"]
+    assert made.shares["free"] > whole + 0.2
+    again = start_state(busy, policy="mainline", aged=True, tolerance=1.0, free=0.5, options=options)
+    assert again.digest == made.digest
+    check(begun(made, loop=loop).state)
+    monkeypatch.setattr(aged, "LOOKS", (5, 6))
+    with pytest.raises(
+        KevacuateError, match=r"After 6 rounds the memory has not come to rest: the share of \w+ pageblocks"
+    ):
+        start_state(busy, policy="mainline", aged=True, tolerance=1e-9, options=options)
+
+
+@pytest.mark.parametrize("loop", ["open", "closed"])
+def test_when_its_programs_exit_nothing_of_the_demand_is_left(loop: str) -> None:
+    from kevacuate.runs.aged import _exit
+
+    recording = kevacuate.open(workload(*PARTS, cpus=2, duration="1s"))
+    demand = build_demand(recording)
+    _ = demand.spans
+    replay = Replay(recording, demand, parse_policy("mainline"), ReplayOptions(loop=loop))
+    before = sum(zone.nr_free_pages for zone in replay.state.view.zone)
+    alive = Alive(demand.start_objects)
+    end = run_until(replay, None, alive)
+    _exit(replay, alive, end, 0)
+    replay.advance(end + 1_000_000_000)
+    check(replay.state)
+    view = replay.state.view
+    cached = sum(pcp.count for pcp in view.pcp)
+    assert sum(zone.nr_free_pages for zone in view.zone) + cached == before
+    assert alive.frees(end, 1, 1.0, 0).t.size == 0
+
+
+def test_a_recording_is_aged_too() -> None:
+    from kevacuate.runs import aged
+
+    source = kevacuate.open(DATA / "one-cpu.kev")
+    demand = build_demand(source)
+    replay = Replay(source, demand, parse_policy("mainline"), ReplayOptions(loop="closed"))
+    rounds = [joined(aged._round(replay, demand, number)) for number in (0, 1)]
+    count = len(demand.start_objects.pfn)
+    assert set(rounds[1].op[:count].tolist()) == {DemandOp.ALLOC}
+    kept = rounds[0].op != DemandOp.FREE_PFN
+    assert np.array_equal(rounds[1].obj[count:], rounds[0].obj[kept])

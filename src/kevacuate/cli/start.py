@@ -12,6 +12,7 @@ from kevacuate.cli.common import console, open_recording, print_json, progress_b
 from kevacuate.cli.options import (
     Duration,
     Integer,
+    Number,
     json_option,
     path_option,
     policy_option,
@@ -33,6 +34,26 @@ from kevacuate.cli.options import (
     metavar="TIME",
     help="With --policy: take it after so much virtual time. Default: at the end.",
 )
+@click.option(
+    "--aged",
+    is_flag=True,
+    help="With --policy: replay it again and again until memory has come to rest, as a test says.",
+)
+@click.option(
+    "--tolerance",
+    type=Number(0, 1),
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="With --aged: how far a share of pageblocks may still drift.",
+)
+@click.option(
+    "--free",
+    type=Number(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="With --policy: free this share of what the demand has then, as 0.5.",
+)
 @click.option("--memory", metavar="SIZE", help="Scale it to a machine with so much memory, as 16GiB.")
 @click.option("--cpus", type=Integer(1, 1024), metavar="N", help="Scale it to a machine with so many CPUs.")
 @replay_options
@@ -43,6 +64,9 @@ def command(
     state: str | None,
     policy: str | None,
     at: float | None,
+    aged: bool,
+    tolerance: float,
+    free: float,
     memory: str | None,
     cpus: int | None,
     seed: int,
@@ -57,6 +81,8 @@ def command(
     `replay --start` begin from it.
 
     Example: kevacuate start my-server.kev --policy mainline --at 10m --memory 64GiB -o used.kev
+
+    Example: kevacuate start web-server.toml --policy mainline --aged --free 0.5 -o aged.kev
     """
     from kevacuate.reports.start import start_sentence
 
@@ -64,8 +90,8 @@ def command(
     options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
     with progress_bar() as progress:
         made = kevacuate.start_state(
-            open_recording(recording), state=state, policy=policy, at=at, memory=memory, cpus=cpus, options=options,
-            progress=progress,
+            open_recording(recording), state=state, policy=policy, at=at, aged=aged, tolerance=tolerance, free=free,
+            memory=memory, cpus=cpus, options=options, progress=progress,
         )  # fmt: skip
         where = made.save(output)
     about = {

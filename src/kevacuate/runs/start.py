@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.measure.startfile import StartState, read_start
 from kevacuate.policy import Policy, parse_policy
 from kevacuate.recording import Recording
+from kevacuate.runs.aged import TOLERANCE
+from kevacuate.runs.aged import aged as age
+from kevacuate.runs.alive import Alive
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling, rechunk
 from kevacuate.runs.taken import taken
@@ -22,14 +26,18 @@ Progress = Callable[[str, int, int], None]
 MOST_SECONDS = 366 * 86400.0
 
 
-def run_until(replay: Replay, at_ns: int | None, told: Callable[[int, int], None] | None = None) -> int:
+def run_until(
+    replay: Replay, at_ns: int | None, alive: Alive, told: Callable[[int, int], None] | None = None
+) -> int:
     """Replay the demand up to a moment of virtual time, or all of it; the moment that it has come to, ns."""
     span, total = replay.demand.spans.closed if replay.loop.closed else replay.demand.spans.open
     rows = 0
     for chunk in rechunk(replay.demand.chunks(closed=replay.loop.closed), replay.options.chunk_rows):
         count = chunk.t.size if at_ns is None else int(chunk.t.searchsorted(at_ns, "right"))
         if count:
-            replay.feed(type(chunk)._make(column[:count] for column in chunk), rows)
+            some = type(chunk)._make(column[:count] for column in chunk)
+            replay.feed(some, rows)
+            alive.note(some)
         rows += count
         if told:
             told(rows, total)
@@ -47,6 +55,9 @@ def start_state(
     state: str | None = None,
     policy: str | Policy | None = None,
     at: float | None = None,
+    aged: bool = False,
+    tolerance: float = TOLERANCE,
+    free: float = 0.0,
     memory: str | int | None = None,
     cpus: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
@@ -64,6 +75,12 @@ def start_state(
         Replay it under this policy, and take what the model has then.
     at : float, optional
         With *policy*: after so many seconds of virtual time. Default: at the end.
+    aged : bool
+        With *policy*: replay it again and again until memory has come to rest (:mod:`kevacuate.runs.aged`).
+    tolerance : float
+        With *aged*: how far each share may still drift, of all pageblocks.
+    free : float
+        With *policy*: free this share of what the demand has then, drawn by the seed.
     memory : str or int, optional
         Scale it to a machine with so much memory: bytes, or text such as ``16GiB``.
     cpus : int, optional
@@ -81,7 +98,8 @@ def start_state(
     Raises
     ------
     KevacuateError
-        The source has no such state, or cannot be replayed; an argument is none, or does not go with another.
+        The source has no such state, or cannot be replayed; memory does not come to rest; an argument is none, or does not go
+        with another.
 
     Examples
     --------
@@ -90,7 +108,16 @@ def start_state(
     >>> used.made[-1]["policy"], used.made[-1]["at_ns"]
     ('mainline', 500000000)
     """
-    made = _found(open_recording(source), state, policy, at, options, progress)
+    recording = open_recording(source)
+    if policy is None:
+        if at is not None or aged or free:
+            raise KevacuateError("What is replayed, aged or freed is replayed under a policy: name it.")
+        made = read_start(recording, state)
+    else:
+        if state is not None:
+            raise KevacuateError("A recorded state is not replayed: give a state or a policy.")
+        wanted = Wanted(_at_ns(at, aged=aged), aged, _share("tolerance", tolerance), _share("free", free))
+        made = replayed(recording, policy, wanted, options, progress)
     if memory is None and cpus is None:
         return made
     size = sum(zone.managed for zone in made.state.zones) * PAGE if memory is None else bytes_of(memory)
@@ -111,30 +138,73 @@ def bytes_of(memory: str | int) -> int:
     return int(read.size)
 
 
-def _found(
-    recording: Recording,
-    state: str | None,
-    policy: str | Policy | None,
-    at: float | None,
-    options: ReplayOptions,
-    progress: Progress | None,
-) -> StartState:
-    """The recorded state, or what a replay comes to."""
-    if policy is None:
-        if at is not None:
-            raise KevacuateError("A time is one of a replay: name the policy that it is replayed under.")
-        return read_start(recording, state)
-    if state is not None:
-        raise KevacuateError("A recorded state is not replayed: give a state or a policy.")
-    if at is not None and not 0 <= at <= MOST_SECONDS:
+class Wanted(NamedTuple):
+    """What is taken of a replay."""
+
+    at_ns: int | None
+    """When; None: at the end."""
+    aged: bool
+    tolerance: float
+    free: float
+    """Share of what the demand has then that is freed."""
+
+
+def _at_ns(at: float | None, *, aged: bool) -> int | None:
+    """A moment in ns.
+
+    Raises
+    ------
+    KevacuateError
+        It is none, or memory is aged and taken at the end of a round.
+    """
+    if at is None:
+        return None
+    if aged:
+        raise KevacuateError("Aged memory is taken at the end of a round: leave the time out.")
+    if not 0 <= at <= MOST_SECONDS:
         raise KevacuateError(f"A start state cannot be taken at {at!r} s: give a time from 0 to a year.")
+    return round(at * 1e9)
+
+
+def _share(name: str, value: float) -> float:
+    """A share from 0 to 1.
+
+    Raises
+    ------
+    KevacuateError
+        It is none.
+    """
+    if not 0 <= value <= 1:
+        raise KevacuateError(f"{name} cannot be {value!r}: give a share from 0 to 1.")
+    return value
+
+
+def replayed(
+    recording: Recording,
+    policy: str | Policy,
+    wanted: Wanted,
+    options: ReplayOptions,
+    progress: Progress | None = None,
+) -> StartState:
+    """What a replay of the recording comes to."""
     chosen = policy if isinstance(policy, Policy) else parse_policy(policy)
     begun = read_start(recording)
     demand = demand_while_compiling(recording)
     if demand.max_objects is None:
         _ = demand.span
     replay = Replay(recording, demand, chosen, options)
+    steps = list(begun.made)
     name = f"replaying {chosen.spec}"
     told = (lambda done, total: progress(name, done, total)) if progress else None
-    end = run_until(replay, None if at is None else round(at * 1e9), told)
-    return taken(replay, end, begun.made)
+    if wanted.aged:
+        result = age(replay, wanted.tolerance, progress)
+        alive, end = result.alive, result.end
+        steps.append({"step": "aged", "tolerance": wanted.tolerance, "series": result.series})
+    else:
+        alive = Alive(replay.demand.start_objects)
+        end = run_until(replay, wanted.at_ns, alive, told)
+    if wanted.free:
+        replay.feed(alive.frees(end, recording.machine.cpus, wanted.free, options.seed))
+        replay.advance(end := end + SETTLE_NS)
+        steps.append({"step": "freed", "share": wanted.free})
+    return taken(replay, end, tuple(steps))
