@@ -55,6 +55,8 @@ def test_start_refuses_in_one_sentence(described: Path, tmp_path: Path) -> None:
     assert call("start", described, "--policy", "mainline", "-o", used).returncode == 0
     assert "exists already" in refusal("start", described, "-o", used)
     much = tmp_path / "much.toml"
-    assert "and its start state has room for" in refusal("replay", much, "--start", used, "--loop", "open")
+    full = tmp_path / "full.kev"
+    assert call("start", much, "--policy", "mainline", "-o", full).returncode == 0
+    assert "and its start state has room for" in refusal("replay", much, "--start", full, "--loop", "open")
     assert "does not exist" in refusal("compare", described, "--start", tmp_path / "nothing.kev")
     assert "--start" in call("compare", "--recorded", used, used, "--start", used).stderr
