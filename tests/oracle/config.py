@@ -57,6 +57,11 @@ class Config:
     kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 30_000_000_000
     flush_ns: int = 1_400_000
+    swap_pages: int = 0
+    swappiness: int = 60
+    anon_used: int = 500
+    zram_bytes: int = 1365
+    zram_write_ns: int = 2_500
     evacuate: bool = False
     pool: int = 64
     wq: str = "per_cpu"
