@@ -10,6 +10,7 @@ from .machine import Machine
 from .pcp import decay_pcp_high
 from .policy import run_worker
 from .region_shrink import run as shrink_tainted
+from .swap import used_again
 
 
 def vmstat_tick(m: Machine, cpu: int) -> None:
@@ -24,7 +25,9 @@ def due_times(m: Machine) -> list[int]:
     """When each entity is due (-1: not at all), in order of their numbers."""
     return [
         *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
-        m.policy.due if m.policy is not None else -1, *(work.due for work in m.shrinks),
+        m.policy.due if m.policy is not None else -1,
+        m.swap.due if m.swap is not None else -1,
+        *(work.due for work in m.shrinks),
     ]  # fmt: skip
 
 
@@ -46,8 +49,10 @@ def run_entity(m: Machine, number: int) -> None:
         kcompactd_step(m, number)
     elif number == len(m.kcompactds):
         run_worker(m)
+    elif number == len(m.kcompactds) + 1:
+        used_again(m)
     else:
-        shrink_tainted(m, number - len(m.kcompactds) - 1)
+        shrink_tainted(m, number - len(m.kcompactds) - 2)
 
 
 def advance(m: Machine, t: int) -> None:
