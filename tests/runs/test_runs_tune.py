@@ -142,7 +142,16 @@ def tried(path: Path, base: str = "mainline", **machine: Any) -> list[str]:
 
 def test_the_grid_has_no_setting_that_was_recorded_or_that_the_base_gives(synthetic_kev: Path) -> None:
     plain = tried(synthetic_kev)
-    left_out = {"memory", "thp_enabled", "thp_defrag", "defrag_mode"}
+    left_out = {
+        "memory",
+        "thp_enabled",
+        "thp_defrag",
+        "defrag_mode",
+        "zram",
+        "zram_ratio",
+        "swappiness",
+        "anon_used",
+    }
     assert {text.partition("=")[0] for text in plain} == set(SETTINGS) - left_out
     assert "min_free_kbytes=512" in plain, "twice the 64 pages that the marks tell"
     assert "compact_unevictable_allowed=0" in plain
