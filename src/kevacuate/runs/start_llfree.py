@@ -180,7 +180,7 @@ def read_llfree(source: Path) -> StartState:
     machine, boot = boot_state(ds.Workload(machine=described, parts=(ds.Slab(),), name="LLFree"))
     gfp, head = _left(entries, memory)
     types, absent = _types(gfp), gfp < 0
-    present = (~absent).reshape(-1, 1 << PAGEBLOCK_ORDER).any(axis=1)
+    present = np.asarray((~absent).reshape(-1, 1 << PAGEBLOCK_ORDER).any(axis=1), np.bool_)
     there = present[boot.blocks.pfn >> PAGEBLOCK_ORDER]
     blocks = Blocks._make(column[there] for column in boot.blocks)
     free = _free_lists(boot, gfp == 0, types)
