@@ -35,8 +35,8 @@ from kevacuate.workload.machine import LARGEST, PAGEBLOCK_ORDER, boot_state
 
 SUFFIX = ".llfree"
 LOST = (
-    "From a trace of LLFree's: zones are those of an x86-64 of that size, types of pageblocks what most of their pages are, and "
-    "lists ascend by address."
+    "From a trace of LLFree's: zones are those of an x86-64 of that size, and lists ascend by address. "
+    "The type of a pageblock is what most of its pages are."
 )
 HUGE_ORDER = 9
 """Chunks are cut to this order, the largest that LLFree keeps as one."""
