@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
+    from kevacuate.runs.scale import Scaled, scale
     from kevacuate.runs.tune import tune
     from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
@@ -72,6 +73,7 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Scaled",
     "Shown",
     "Story",
     "Survey",
@@ -104,6 +106,7 @@ __all__ = [
     "replay",
     "report",
     "save",
+    "scale",
     "show_sweep",
     "snapshot",
     "summary",
@@ -128,6 +131,7 @@ _HOMES = {
     "Recording": "recording",
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
+    "Scaled": "runs.scale",
     "Shown": "sweeps.shown",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
@@ -156,6 +160,7 @@ _HOMES = {
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "scale": "runs.scale",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "summary": "reports.comparison.summary",
