@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Write docs/results/scaling.md: the effect of a policy on a scaled recording beside its effect on a recording of that size.
 
-``python docs/generate_scaling.py SMALL LARGE --memory 4`` scales SMALL and replays all three. What was measured before is taken as
-``--keep`` wrote it: ``python docs/generate_scaling.py MEASURED.json``.
+``python docs/generate_scaling.py SMALL LARGE --memory 4`` scales SMALL and replays all three. What was measured before is
+taken as ``--keep`` wrote it: ``python docs/generate_scaling.py MEASURED.json``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/results/scaling.md: does a scaled recording say of a policy what a recording of that size says?"""
+"""docs/results/scaling.md: what a scaled recording says of a policy, beside what a recording of that size says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Any
-
 
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.intervals import Sample, t_quantile
@@ -152,7 +151,7 @@ def in_short(found: dict[str, Any]) -> Iterator[str]:
         counts[said] = counts.get(said, 0) + 1
     near = sum(made["scaled"].apart(made["large"]) <= 2 for _, _, made in every)
     total = len(every)
-    yield f"* {total} effects were compared: {len(ROWS)} rows at most, under {len(COMPARED) - 1} policies."
+    yield f"* {total} effects were compared, under {len(COMPARED) - 1} policies."
     yield (
         f"* {counts.get('same', 0)} are shown by both with the same sign. {counts.get('neither', 0)} are shown by neither. "
         f"{counts.get('missed', 0)} are missed, {counts.get('invented', 0)} invented, {counts.get('opposite', 0)} opposite."
@@ -163,8 +162,8 @@ def in_short(found: dict[str, Any]) -> Iterator[str]:
     for policy, row, made in every:
         if verdict(made["scaled"], made["large"]) in ("invented", "opposite"):
             yield (
-                f"* Not borne out: {ROWS[row].label} under `{policy}`, {made['scaled'].words} per cent scaled, "
-                f"{made['large'].words} on the large recording."
+                f"* Not borne out: {ROWS[row].label} under `{policy}`. Scaled it is {made['scaled'].words} per cent, recorded "
+                f"{made['large'].words}."
             )
 
 
@@ -191,8 +190,9 @@ def why(found: dict[str, Any]) -> Iterator[str]:
         for one in (small, scaled, large)
     ]
     yield (
-        f"* **Memory grew, work did not.** The large recording asks {per_gib[2]:,.0f} times a GiB, the small one {per_gib[0]:,.0f}, "
-        f"the scaled one {per_gib[1]:,.0f}. One program ran there with more memory; copies are more programs."
+        f"* **Memory grew, work did not.** The large recording asks {per_gib[2]:,.0f} times a GiB, "
+        f"the small one {per_gib[0]:,.0f}, the scaled one {per_gib[1]:,.0f}. "
+        "One program ran there with more memory; copies are more programs."
     )
     yield (
         f"* **Rates.** The scaled demand asks {scaled['allocations'] / scaled['seconds']:,.0f} times a second, the large one "

@@ -2,7 +2,7 @@
 """A demand run again and again: what one pass leaves alive stands in for the start's pages in the next, or is freed between them.
 
 The first pass is the demand as it is. In each further one the start's own pages are gone, those that the first pass freed at
-least. Where a row frees some of them, as many pages of the objects that the pass before left are freed in their place. So what
+least. Where a row frees some of them, objects that the pass before left are freed in their place, as many pages at least. So what
 is in use rises and falls as it did, and never higher. What a pass leaves beyond that is freed before the next begins. The oldest
 go first, from a drawn object on, so that neighbours in birth die together and not always the same ones first.
 """
@@ -27,8 +27,8 @@ G_TOP, G_FRESH, G_OUT, G_NEXT, G_WAITING, G_DEBT, G_PASS, G_ROW, G_FREED, G_STAR
 """Places of the scalars: top of the stack of ids, fresh id, rows out, next to give way, how many there are, pages owed, pass,
 allocations so far, pages of the start that the first pass freed, objects of the start."""
 
-MARGIN = 1 << 15
-"""Rows that one row may become at most: a free of 2**13 pages, with as many owed before."""
+MARGIN = 1 << 14
+"""Rows that one row may become at most: a free of 2**13 pages."""
 
 
 class AgainTables(NamedTuple):
@@ -107,16 +107,12 @@ def drop_id(s: AgainTables, own: int) -> None:
 def give_way(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int, order: int) -> None:
     """Row *i* frees pages of the start, which are gone: objects of the pass before are freed in their place."""
     s.g[G_DEBT] += i64(1) << order
-    while s.g[G_NEXT] < s.g[G_WAITING]:
+    while s.g[G_DEBT] > 0 and s.g[G_NEXT] < s.g[G_WAITING]:
         own = i64(s.waiting[s.g[G_NEXT]])
-        size = i64(1) << i64(s.order[own])
-        if size > s.g[G_DEBT]:
-            return
-        s.g[G_DEBT] -= size
+        s.g[G_DEBT] -= i64(1) << i64(s.order[own])
         s.g[G_NEXT] += 1
         put_row(s, d, out, i, i64(ob.OP_FREE), own, i64(s.order[own]), i64(0))
         drop_id(s, own)
-    s.g[G_DEBT] = 0
 
 
 @part

@@ -29,7 +29,12 @@ from kevacuate.workload.opening import Replayable, recording_of
 PHASE = 0.05
 """Largest shift of a copy as a share of the demand's length, where none is given: chosen, so that bursts part and phases stay."""
 
-MOST = 4096
+MOST = {"memory": 256, "cpus": 256, "length": 4096}
+"""Copies, groups of CPUs and passes at most. Each copy reads the demand for itself, and holds some 10 MB of it."""
+
+ROWS_AT_ONCE = 1 << 20
+"""Rows that all copies together read at once, about."""
+
 MOST_IDS = (1 << 31) - 1
 LONGEST_NS = 1 << 61
 _COUNTED = (
@@ -149,7 +154,7 @@ def scale(
     2
     """
     given = {
-        name: whole_number(name, value, 1, MOST)
+        name: whole_number(name, value, 1, MOST[name])
         for name, value in (("memory", memory), ("cpus", cpus), ("length", length))
     }
     seed = whole_number("seed", seed, 0, MOST_IDS)
@@ -198,7 +203,9 @@ class _Scaling:
         """Write it."""
         source, machine = self.source, self.source.machine
         start = source.start
-        demand = build_demand(source)  # refuses a recording without a start state
+        demand = build_demand(
+            source, chunk_rows=self._rows_at_once()
+        )  # refuses a recording without a start state
         assert start is not None
         scaling = scaling_of(machine, start, self.times["memory"], self.times["cpus"])
         with KevWriter(target, machine) as writer:
@@ -232,6 +239,10 @@ class _Scaling:
             figures=figures,
         )
 
+    def _rows_at_once(self) -> int:
+        """Rows that one copy reads at once."""
+        return max(ROWS_AT_ONCE // self.times["memory"], 1 << 12)
+
     def _read_once(self, demand: Demand, scratch: Path) -> Demand:
         """The demand, read to its end; one that is made of events is stored meanwhile, as it is read many times."""
         if self.source.generated is not None or self.source.has_demand:
@@ -240,7 +251,7 @@ class _Scaling:
             rows = write_demand(scratch, demand.chunks(closed=True), demand.start_objects)
             demand = Demand(
                 demand.start_objects,
-                lambda _: read_demand(scratch, verify=False),
+                lambda _: read_demand(scratch, self._rows_at_once(), verify=False),
                 demand.kinds,
                 demand.quality,
             )
@@ -267,14 +278,14 @@ class _Scaling:
         share = self.tight * before.peak / max(managed, 1)
         if share > 1:
             raise KevacuateError(
-                f"{self.tight:g} of the working set is more memory than there is: {before.peak:,} of {managed:,} pages are in use "
-                f"at once. Give at most {managed / before.peak:.3f}."
+                f"{self.tight:g} of the working set is more memory than there is: {before.peak:,} of {managed:,} pages are in "
+                f"use at once. Give at most {managed / before.peak:.3f}."
             )
         return share
 
     def _refuse_too_long(self, plan: Plan) -> None:
         """Refuse what the columns of a demand cannot hold."""
-        last = plan.demand.spans.closed.last
+        last = plan.demand.spans.closed.last * -(-plan.scaling.copies // plan.scaling.groups)
         if plan.objects > MOST_IDS or plan.scaling.copies * plan.shadows > MOST_IDS:
             raise KevacuateError(
                 f"{plan.scaling.copies} copies of {self.source.path} have {plan.objects:,} object ids, and a demand holds "

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The demand of a scaled recording: copies of one demand, shifted in time, each with objects, pages and tasks of its own.
 
-Copies that share CPUs take turns on them: of every slice each has its part, and works that many times as fast in it. So requests
-that followed each other on a CPU still do, but for what a slice cuts. Where there are more CPUs than copies, the tasks of a copy
-are spread over its groups of CPUs.
+Copies that share CPUs take turns on them, a slice each, at the recorded speed: a CPU does as much in a second as it did. So all
+takes that many times as long, and requests that followed each other on a CPU still do, but for what a slice cuts. Where there are
+more CPUs than copies, the tasks of a copy are spread over its groups of CPUs.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ class _Copy:
     def __init__(self, plan: Plan, number: int) -> None:
         self.plan, self.number = plan, number
         groups, copies = plan.scaling.groups, plan.scaling.copies
-        self.turn, self.turns = 0, 1
-        if groups < copies:
-            self.turn, self.turns = number // groups, len(range(number % groups, copies, groups))
+        self.turn, self.turns = number // groups, -(-copies // groups)
         self.own_groups = max(len(range(number, groups, copies)), 1)
         self.begin = 0
         self._drawn = 0
@@ -155,12 +153,10 @@ class _Copy:
         return np.asarray(self.number + copies * drawn.astype(np.int64))
 
     def _times(self, t: np.ndarray) -> np.ndarray:
-        """When the rows come: in the copy's part of every slice."""
+        """When the rows come: in the copy's slices, which follow each other after those of the copies that share its CPUs."""
         at = t + self.begin
-        if self.turns == 1:
-            return at
         within = at % SHARED_CPU_SLICE_NS
-        return np.asarray(at - within + (self.turn * SHARED_CPU_SLICE_NS + within) // self.turns)
+        return np.asarray((at - within) * self.turns + self.turn * SHARED_CPU_SLICE_NS + within)
 
 
 def _joined(chunks: list[DemandChunk]) -> DemandChunk:
