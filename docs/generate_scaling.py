@@ -51,7 +51,7 @@ def shape(path: Path) -> Shape:
     recording = kevacuate.open(path)
     demand, machine, start = kevacuate.build_demand(recording), recording.machine, recording.start
     assert start is not None
-    shaping = Shaping(demand.quality.peak_objects, machine.cpus, in_use_at(start, machine.hugepage_order))
+    shaping = Shaping(machine.cpus, in_use_at(start, machine.hugepage_order))
     for chunk in demand.chunks(closed=True):
         shaping.add(open_rows(chunk))
     return shaping.shape

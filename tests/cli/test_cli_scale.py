@@ -16,12 +16,11 @@ def test_the_command_makes_a_recording_that_others_take(tmp_path: Path) -> None:
     assert said.returncode == 0
     assert "requests that follow each other on a CPU" in said.stdout
     assert "Farthest from the recording is" in said.stdout
-    shown = json.loads(call("replay", tmp_path / "twice.kev", "--json").stdout)
     about = json.loads(
         call("scale", SOURCE, "-o", tmp_path / "again.kev", "--memory", "2x", "--cpus", "2", "--json").stdout
     )
-    assert shown["recording"]["cpus"] == about["cpus"] * 1 == 2
-    assert about["rows"] == shown["metrics"]["demand_rows"] or about["rows"] > 0
+    shown = json.loads(call("replay", tmp_path / "twice.kev", "--json").stdout)
+    assert 0 < shown["metrics"]["demand_rows"] <= about["rows"]
     assert {one["id"] for one in about["figures"]} >= {
         "run.movable",
         "life.movable",

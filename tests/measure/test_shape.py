@@ -43,7 +43,7 @@ def free(t: int, obj: int, order: int = 0) -> tuple[int, ...]:
 
 
 def shape_of(*rows: tuple[int, ...], in_use: int = 0, pieces: int = 1) -> Shape:
-    shaping = Shaping(16, 2, in_use)
+    shaping = Shaping(2, in_use)
     for part in np.array_split(np.arange(len(rows)), pieces):
         shaping.add(chunk(*(rows[i] for i in part)))  # type: ignore[arg-type]
     return shaping.shape

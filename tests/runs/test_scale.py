@@ -15,6 +15,7 @@ from kevacuate.kernel.pcp import pcp_order
 from kevacuate.mm.marks import boot_min_free_kbytes, zone_wmarks
 from kevacuate.recording import AllocatorState, Recording
 from kevacuate.runs.scale import in_use_at
+from kevacuate.runs.trust import about_result
 from kevacuate.runs.watermarks import sizes_of
 
 DATA = Path(__file__).parents[1] / "data"
@@ -97,7 +98,7 @@ def test_equal_inputs_give_equal_bytes_and_another_seed_another_demand(tmp_path:
     given = {"memory": 2, "length": 2}
     names = {name: tmp_path / f"{name}.kev" for name in ("one", "two", "three")}
     for name, path in names.items():
-        kevacuate.scale(SOURCE, path, **given, seed=name == "three")
+        kevacuate.scale(SOURCE, path, **given, seed=int(name == "three"))
     digests = {name: json.loads((path / "demand.json").read_text())["digest"] for name, path in names.items()}
     assert digests["one"] == digests["two"] != digests["three"]
     assert kevacuate.open(names["one"]).digest == kevacuate.open(names["two"]).digest
@@ -110,26 +111,34 @@ def test_what_is_stored_of_the_demand_is_what_its_rows_come_to(thrice: kevacuate
     assert stored.allocs == int(np.isin(op, (0, 4)).sum())
     assert stored.frees == int(np.isin(op, (1, 5)).sum())
     assert demand.spans.closed.rows == thrice.rows == len(op)
-    assert stored.trusted == kevacuate.build_demand(SOURCE).quality.trusted
+    base = kevacuate.build_demand(SOURCE)
+    assert demand.spans.closed.rows >= base.spans.closed.rows
+    assert stored.trusted == base.quality.trusted
 
 
 @pytest.mark.parametrize("loop", ["open", "closed"])
 def test_it_replays_as_a_recording_does(thrice: kevacuate.Scaled, loop: str) -> None:
     run = kevacuate.replay(thrice.recording, "evacuate", options=ReplayOptions(loop=loop, samples=2))
     assert run.metrics["demand_rows"] > 0
-    assert "no such machine was recorded" in run.recording["verdict"]
+    demand = kevacuate.build_demand(thrice.recording)
+    assert "no such machine was recorded" in about_result(thrice.recording, demand)["verdict"]
 
 
-def test_tighter_is_a_share_of_the_working_set(source: Recording, tmp_path: Path) -> None:
-    whole = sum(zone.managed for zone in start(source).zones)
-    with pytest.raises(KevacuateError, match="is more memory than there is"):
-        kevacuate.scale(SOURCE, tmp_path / "no.kev", tight=100)
-    peak = kevacuate.scale(SOURCE, tmp_path / "all.kev").figures[-1]
-    share = min(peak.before / 100 * 1.02, 0.99)
-    made = kevacuate.scale(SOURCE, tmp_path / "tight.kev", tight=share / (peak.before / 100))
+def test_tighter_is_a_share_of_the_working_set(tmp_path: Path) -> None:
+    roomy = DATA / "two-cpus.kev"
+    made = kevacuate.scale(roomy, tmp_path / "tight.kev", tight=1.01)
+    whole = sum(zone.managed for zone in start(kevacuate.open(roomy)).zones)
     managed = sum(zone.managed for zone in start(made.recording).zones)
-    assert abs(managed - share * whole) <= 512
-    assert not (tmp_path / "no.kev").exists()
+    assert abs(managed - 1.01 * made.figures[-1].before / 100 * whole) <= 512
+    assert managed < whole
+    assert made.figures[-1].after == pytest.approx(100 / 1.01, abs=0.2)
+
+
+@pytest.mark.parametrize(("tight", "said"), [(100, "is more memory than there is"), (0.5, "cannot be made")])
+def test_no_more_memory_than_is_free_can_be_taken(tight: float, said: str, tmp_path: Path) -> None:
+    with pytest.raises(KevacuateError, match=said):
+        kevacuate.scale(SOURCE, tmp_path / "no.kev", tight=tight)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

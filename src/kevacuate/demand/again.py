@@ -216,11 +216,6 @@ def again(ta: AgainTables, da: DemandChunk, oa: DemandChunk, at: int, end: int, 
     return i
 
 
-def ids_of(start: int, objects: int, length: int) -> int:
-    """Ids that a demand of *length* passes needs: those of one pass, and of what the pass before left."""
-    return start + (objects if length == 1 else 2 * objects)
-
-
 class Again:
     """The passes of one demand, one after the other.
 
@@ -235,7 +230,8 @@ class Again:
     """
 
     def __init__(self, start: StartObjects, objects: int, shadows: int, length: int) -> None:
-        count, ids = len(start.pfn), ids_of(len(start.pfn), objects, length)
+        count = len(start.pfn)
+        ids = count + (objects if length == 1 else 2 * objects)
         self._start = count
         self.tables = AgainTables(
             holder=np.full(objects, -1, np.int32),
@@ -254,11 +250,16 @@ class Again:
         self.tables.whose[:count] = START
         self.tables.g[G_FRESH] = self.tables.g[G_STARTED] = count
 
+    @property
+    def ids(self) -> int:
+        """Ids used so far."""
+        return int(self.tables.g[G_FRESH])
+
     def rows(self, chunks: Iterator[DemandChunk]) -> Iterator[DemandChunk]:
         """The rows of one pass, with the times of the demand."""
-        room = (1 << 17) + MARGIN
         for chunk in chunks:
             at, end = 0, chunk.t.size
+            room = 2 * end + MARGIN
             while at < end:
                 buffer = DemandChunk(*(np.empty(room, dtype) for dtype in DEMAND_TYPES.values()))
                 at = run(again, end - at, self.tables, chunk, buffer, at, end, room)

@@ -192,16 +192,16 @@ class Shaping:
 
     Parameters
     ----------
-    objects, cpus : int
-        Numbers of object ids and of CPUs that it names.
+    cpus : int
+        CPUs that it names.
     in_use : int
         Pages in use at the start.
     """
 
-    def __init__(self, objects: int, cpus: int, in_use: int) -> None:
+    def __init__(self, cpus: int, in_use: int) -> None:
         self._tables = ShapeTables(
-            born=np.full(objects, NOT_BORN, np.int64),
-            mt=np.zeros(objects, np.uint8),
+            born=np.full(0, NOT_BORN, np.int64),
+            mt=np.zeros(0, np.uint8),
             run_mt=np.full(cpus, -1, np.int64),
             run_length=np.zeros(cpus, np.int64),
             runs=np.zeros(MIGRATE_PCPTYPES * CLASSES, np.int64),
@@ -217,12 +217,22 @@ class Shaping:
         """Count rows of the open loop."""
         if not chunk.t.size:
             return
+        self._make_room(1 + int(max(chunk.obj.max(), chunk.aux[chunk.op == ob.OP_SPLIT].max(initial=0))))
         run(note_rows, chunk.t.size, self._tables, chunk, chunk.t.size)
         pages = np.left_shift(1, chunk.order.astype(np.int64))
         born = (chunk.op == ob.OP_ALLOC) | (chunk.op == ob.OP_ALLOC_BULK)
         self._now = int(chunk.t[-1])
         course = self._level + np.cumsum(np.where(born, pages, np.where(chunk.op == ob.OP_SPLIT, 0, -pages)))
         self._level, self._peak = int(course[-1]), max(self._peak, int(course.max()))
+
+    def _make_room(self, objects: int) -> None:
+        """Room for so many object ids."""
+        t = self._tables
+        more = objects - len(t.born)
+        if more > 0:
+            more += objects // 4
+            born = np.concatenate([t.born, np.full(more, NOT_BORN, np.int64)])
+            self._tables = t._replace(born=born, mt=np.concatenate([t.mt, np.zeros(more, np.uint8)]))
 
     @property
     def shape(self) -> Shape:

@@ -23,7 +23,7 @@ from kevacuate.recording import AllocatorState, KevWriter, Recording, write_dema
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.demand import DemandChunk, read_demand
 from kevacuate.runs.scaled_rows import TASKS, Plan
-from kevacuate.runs.scaled_start import scaled_start, scaling_of
+from kevacuate.runs.scaled_start import ScaledStart, Scaling, scaled_start, scaling_of
 from kevacuate.workload.opening import Replayable, recording_of
 
 PHASE = 0.05
@@ -212,13 +212,13 @@ class _Scaling:
             base = self._read_once(demand, writer.directory / "once")
             before = self._shape(base, start)
             share = self._share(before, start)
-            made = scaled_start(machine, start, base.start_objects, scaling, share)
+            made = self._start(start, base, scaling, share)
             plan = Plan(base, machine.cpus, scaling, made, self.times["length"], self.phase, self.seed)
             self._refuse_too_long(plan)
             writer.machine = self._described(made.machine)
             writer.add_state(made.state)
             writer.set_quality({"scaled": self._about(), "tasks": self._tasks()})
-            shaping = Shaping(plan.objects, made.machine.cpus, in_use_at(made.state, machine.hugepage_order))
+            shaping = Shaping(made.machine.cpus, in_use_at(made.state, machine.hugepage_order))
             rows = write_demand(
                 writer.directory, self._told(plan, shaping), made.objects, lambda: self._facts(plan, base)
             )
@@ -238,6 +238,16 @@ class _Scaling:
             seconds=self._spans.closed.last / 1e9,
             figures=figures,
         )
+
+    def _start(self, start: AllocatorState, base: Demand, scaling: Scaling, share: float) -> ScaledStart:
+        """The scaled start; a share that cannot be is told by the option that asked for it."""
+        try:
+            return scaled_start(self.source.machine, start, base.start_objects, scaling, share)
+        except KevacuateError as error:
+            if self.tight is None:
+                raise
+            reason = str(error).partition(": ")[2] or str(error)
+            raise KevacuateError(f"{self.tight:g} of the working set cannot be made: {reason}") from None
 
     def _rows_at_once(self) -> int:
         """Rows that one copy reads at once."""
@@ -262,7 +272,7 @@ class _Scaling:
     def _shape(self, demand: Demand, start: AllocatorState) -> Shape:
         """The shape of the recorded demand."""
         machine, total = self.source.machine, demand.spans.closed.rows
-        shaping = Shaping(demand.quality.peak_objects, machine.cpus, in_use_at(start, machine.hugepage_order))
+        shaping = Shaping(machine.cpus, in_use_at(start, machine.hugepage_order))
         rows = 0
         for chunk in demand.chunks(closed=True):
             shaping.add(open_rows(chunk))
@@ -286,10 +296,12 @@ class _Scaling:
     def _refuse_too_long(self, plan: Plan) -> None:
         """Refuse what the columns of a demand cannot hold."""
         last = plan.demand.spans.closed.last * -(-plan.scaling.copies // plan.scaling.groups)
-        if plan.objects > MOST_IDS or plan.scaling.copies * plan.shadows > MOST_IDS:
+        copies, objects = plan.scaling.copies, plan.demand.quality.peak_objects
+        most = copies * max(3 * objects, plan.shadows)
+        if most > MOST_IDS:
             raise KevacuateError(
-                f"{plan.scaling.copies} copies of {self.source.path} have {plan.objects:,} object ids, and a demand holds "
-                f"{MOST_IDS:,}: scale it by less."
+                f"{copies} copies of {self.source.path} may have {most:,} objects or shadows, and a demand holds {MOST_IDS:,}: "
+                "scale it by less."
             )
         if 2 * (last + 1) * (plan.length + 1) > LONGEST_NS:
             raise KevacuateError(

@@ -9,12 +9,12 @@ more CPUs than copies, the tasks of a copy are spread over its groups of CPUs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from kevacuate.demand import objects as ob
-from kevacuate.demand.again import Again, ids_of
+from kevacuate.demand.again import Again
 from kevacuate.demand.build import Demand
 from kevacuate.recording.demand import DEMAND_TYPES, DemandChunk
 from kevacuate.runs.initial_state import SHARED_CPU_SLICE_NS, splitmix64
@@ -47,6 +47,8 @@ class Plan:
         Largest shift of a copy, and longest pause between passes, as a share of the demand's length.
     seed : int
         Of what is drawn.
+    used : list of int
+        Ids that each copy has used besides those of the start's objects, once its rows are made.
     """
 
     demand: Demand
@@ -56,12 +58,12 @@ class Plan:
     length: int
     phase: float
     seed: int
+    used: list[int] = field(default_factory=list)
 
     @property
     def objects(self) -> int:
-        """Ids that the scaled demand uses."""
-        per_copy = ids_of(0, self.demand.quality.peak_objects, self.length)
-        return len(self.start.objects.pfn) + self.scaling.copies * per_copy
+        """Ids that the scaled demand uses, once its rows are made: behind the start's the copies' in turn; at least 1."""
+        return max(len(self.start.objects.pfn) + self.scaling.copies * max(self.used, default=0), 1)
 
     @property
     def shadows(self) -> int:
@@ -109,6 +111,8 @@ class _Copy:
                 for chunk in passes.between(span, pause, self._draw):
                     yield self._placed(chunk)
                 self.begin += span + pause
+        ids = quality.peak_objects if plan.length == 1 else passes.ids
+        plan.used.append(ids - len(demand.start_objects.pfn))
 
     def _placed(self, d: DemandChunk) -> DemandChunk:
         """The rows with the copy's times, CPUs, ids, pages, shadows and tasks."""
@@ -136,10 +140,8 @@ class _Copy:
     def _ids(self, obj: np.ndarray) -> np.ndarray:
         """The scaled demand's ids of the copy's."""
         plan, own = self.plan, self.plan.start.ids[self.number]
-        first = len(plan.start.objects.pfn) + self.number * ids_of(
-            0, plan.demand.quality.peak_objects, plan.length
-        )
-        after = obj.astype(np.int64) - len(own) + first
+        first = len(plan.start.objects.pfn) + self.number
+        after = first + (obj.astype(np.int64) - len(own)) * plan.scaling.copies
         if not len(own):
             return after
         return np.where(obj < len(own), own[np.minimum(obj, len(own) - 1)], after)
