@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
     from kevacuate.measure.saved import load, save
+    from kevacuate.measure.startfile import StartState
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
     from kevacuate.observe.files.door import triage
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.scale import Scaled, scale
+    from kevacuate.runs.start import start_state
     from kevacuate.runs.tune import tune
     from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
@@ -75,6 +77,7 @@ __all__ = [
     "Run",
     "Scaled",
     "Shown",
+    "StartState",
     "Story",
     "Survey",
     "Swept",
@@ -109,6 +112,7 @@ __all__ = [
     "scale",
     "show_sweep",
     "snapshot",
+    "start_state",
     "summary",
     "sweep",
     "triage",
@@ -133,6 +137,7 @@ _HOMES = {
     "Run": "measure.results",
     "Scaled": "runs.scale",
     "Shown": "sweeps.shown",
+    "StartState": "measure.startfile",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
     "Swept": "sweeps.sweep",
@@ -163,6 +168,7 @@ _HOMES = {
     "scale": "runs.scale",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
+    "start_state": "runs.start",
     "summary": "reports.comparison.summary",
     "sweep": "sweeps.sweep",
     "triage": "observe.files.door",

@@ -45,6 +45,7 @@ COMMANDS = {
     "fit": "Describe a workload with the rates of a recording.",
     "generate": "Make a recording of a described workload.",
     "scale": "Make a larger, tighter or longer recording of one.",
+    "start": "Make the memory that replays begin from: taken, scaled, aged.",
     "fleet": "Many machines: which fragment, and which to record in full?",
     "info": "Say what a recording holds and how good it is.",
     "import": "Make a recording of a trace that another tool wrote.",

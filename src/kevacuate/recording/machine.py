@@ -34,6 +34,7 @@ EXTRA: dict[str, Any] = {
     "scaled": dict[str, Any],
     "settings": dict[str, Any],
     "source": str,
+    "start": dict[str, str],
 }
 """Kinds of those of a machine's further facts that this program reads."""
 

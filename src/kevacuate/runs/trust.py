@@ -35,6 +35,8 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
         verdict = described_words(machine.extra["generated"])
     if machine.extra.get("scaled"):
         verdict = f"{scaled_words(machine.extra['scaled'])} {verdict}"
+    if begun := machine.extra.get("start"):
+        verdict = f"{verdict} {begun_words(begun)}"
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -65,6 +67,11 @@ def scaled_words(scaled: dict[str, Any]) -> str:
         f"The demand is scaled from {scaled.get('recording', 'a recording')} ({times.replace('cpus', 'CPUs')}): no such machine "
         "was recorded."
     )
+
+
+def begun_words(start: dict[str, str]) -> str:
+    """That a replay begins from another start state than the demand's own."""
+    return f"It begins from the start state {start['file']}, which stands for no moment of that demand."
 
 
 def lost_and_unread(about: dict[str, Any]) -> str:
