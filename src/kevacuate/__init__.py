@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.replay import replay
     from kevacuate.runs.scale import Scaled, scale
     from kevacuate.runs.start import start_state
+    from kevacuate.runs.start_forms import save_start
     from kevacuate.runs.tune import tune
     from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
@@ -109,6 +110,7 @@ __all__ = [
     "replay",
     "report",
     "save",
+    "save_start",
     "scale",
     "show_sweep",
     "snapshot",
@@ -166,6 +168,7 @@ _HOMES = {
     "report": "reports.page.write",
     "save": "measure.saved",
     "scale": "runs.scale",
+    "save_start": "runs.start_forms",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "start_state": "runs.start",
