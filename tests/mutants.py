@@ -152,6 +152,19 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
     ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
     ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
+    (
+        "demand/again.py",
+        "own[:gone]]), own[gone:]",
+        "own[: gone // 2]]), own[gone // 2 :]",
+        "tests/demand/test_again.py -k contradicts",
+    ),
+    (
+        "runs/scaled_rows.py",
+        "(at - within) * self.turns + self.turn * SHARED_CPU_SLICE_NS + within",
+        "at",
+        "tests/demand/test_again.py -k turns",
+    ),
+    ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
