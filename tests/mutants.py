@@ -39,6 +39,7 @@ PERCENT = "tests/test_percent.py"
 ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
+RELIEF = "tests/mm/test_region_relief.py"
 COSTS = "tests/search/test_search_cost.py -k by_region"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
@@ -148,6 +149,11 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("search/mainline.py", "range(s.cfg.look_ahead + 1)", "range(s.cfg.look_ahead)", FORMS),
     ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
     ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
+    ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
+    ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),
+    ("policy/spb_evacuation.py", "region_evacuate=True", "region_evacuate=False", f"{RELIEF} -k named"),
+    ("policy/spb_evacuation.py", "region_nofragment_kept=True", "region_nofragment_kept=False", f"{RELIEF} -k named"),
+    ("policy/spb_shrink.py", "region_shrink=True", "region_shrink=False", f"{RELIEF} -k named"),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
