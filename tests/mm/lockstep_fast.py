@@ -216,7 +216,7 @@ def put_lruvec(s, node, out, at):
     for value in (
         pgdat.nr_isolated_file, pgdat.nonresident_age, pgdat.workingset_activate_file, pgdat.refaults_file,
         pgdat.pgdat_writeback, pgdat.kswapd_failures, pgdat.workingset_activate_anon, pgdat.refaults_anon, pgdat.anon_cost,
-        pgdat.file_cost,
+        pgdat.file_cost, pgdat.nr_marked,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -253,6 +253,7 @@ def put_reclaim(s, objects, out, at):
             at += 3
     stat = s.stat
     for value in (
+        stat.flushes, stat.flush_due,
         stat.allocstall, stat.allocstall_zone[0], stat.allocstall_zone[1], stat.allocstall_zone[2],
         stat.allocstall_zone[3], stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
         stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,
@@ -313,10 +314,18 @@ def put_swap(s, out, at):
 
 @part
 def put_regions(s, out, at):
-    """How often regions became tainted and clean, then every region."""
-    out[at] = s.stat.regions_tainted
-    out[at + 1] = s.stat.regions_cleaned
-    at += 2
+    """How often regions became tainted and clean, what was done for them, shrink works, then every region."""
+    for value in (
+        s.stat.regions_tainted, s.stat.regions_cleaned, s.stat.region_evacuated_blocks, s.stat.region_evacuated_pages,
+        s.stat.region_evacuation_ns, s.stat.region_shrunk_pages,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    for node in range(s.cfg.nr_nodes):
+        due = s.node[node].shrink_due
+        out[at] = -1 if due == NEVER else due
+        out[at + 1] = s.node[node].shrink_busy
+        at += 2
     for number in range(s.cfg.nr_regions):
         region = s.region[number]
         for value in (

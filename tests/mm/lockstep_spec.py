@@ -98,7 +98,7 @@ MACHINE_FIELDS = (
     "npages", "max_page_order", "pageblock_order", "hpage_pmd_order", "zone_dma32", "defrag_mode",
     "watermark_boost_factor", "page_group_by_mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop",
     "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "shrink_inactive_ns", "shrink_active_ns",
-    "kswapd_slice_ns", "dirty_expire_ns", "swap_pages", "swappiness", "anon_used", "zram_bytes", "zram_write_ns",
+    "kswapd_slice_ns", "dirty_expire_ns", "flush_ns", "swap_pages", "swappiness", "anon_used", "zram_bytes", "zram_write_ns",
     "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
     "compact_unevictable_allowed",
 )  # fmt: skip
@@ -106,6 +106,7 @@ REGION_FIELDS = (
     "region_fullness", "region_steer_claims", "region_steer_refills", "region_passes", "region_reserve_least",
     "region_reserve_percent", "region_half_rule", "region_pack_above", "region_taint_nofragment", "region_cheap_taints",
     "region_worker", "region_start_blocks", "region_start_pages", "region_stop_blocks", "region_stop_pages", "region_cooldown_ns",
+    "region_nofragment_kept", "region_evacuate", "region_evacuate_blocks", "region_shrink", "region_shrink_priority",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "claims", "on_steal", "guard", "recheck", "tries", "pass_failed", "drain_first",

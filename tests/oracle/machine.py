@@ -86,6 +86,7 @@ class Lruvec:
         self.activated = 0  # WORKINGSET_ACTIVATE_FILE
         self.refaults = 0
         self.writeback = False  # PGDAT_WRITEBACK
+        self.marked = 0  # folios met dirty since the flusher last wrote
         self.activated_anon = self.refaults_anon = 0
         self.costs = [0, 0]  # anon_cost, file_cost
 
@@ -122,11 +123,19 @@ class Kswapd:
 
 @dataclass
 class RegionWork:
-    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+    """What a region's worker is at: the how manyth block is queued or evacuated, where it goes on, until when it rests."""
 
-    busy: bool = False
+    busy: int = 0
     cursor: int = 0
     rests_until: int = 0
+
+
+@dataclass
+class ShrinkWork:
+    """A node's shrink work for its tainted regions: when it runs (-1: it is not queued), until when its last run took."""
+
+    due: int = -1
+    busy: int = 0
 
 
 @dataclass
@@ -194,6 +203,8 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.now = 0
+        self.flushes = 0  # how often the flusher has written all that was dirty
+        self.flush_due = config.dirty_expire_ns  # when it has next
         self.late = 0  # how long tasks have waited for the CPU that kswapd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []
@@ -225,6 +236,7 @@ class Machine:
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
         self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
         self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
+        self.shrinks = [ShrinkWork() for _ in range(self.nodes)]
         self.tainted: set[tuple[int, int]] = (
             set()
         )  # regions that were tainted when last looked at: zone, number

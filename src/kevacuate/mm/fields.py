@@ -107,7 +107,8 @@ class Config(Record):
     kswapd_slice_ns: (
         int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
     )
-    dirty_expire: int  #: after how long a dirty folio is written, ns
+    dirty_expire: int  #: vm.dirty_expire_centisecs: after how long dirty folios are written, ns,
+    flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
     swappiness: int  #: vm.swappiness
     anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
@@ -196,6 +197,12 @@ class Config(Record):
     region_stop_blocks: int
     region_stop_pages: int
     region_cooldown_ns: int
+    region_nofragment_kept: int
+    region_evacuate: int
+    region_evacuate_blocks: int
+    region_shrink: int
+    region_shrink_priority: int
+    nofragment_kept: int  #: whether the slow path has ALLOC_NOFRAGMENT, and no walk of a zonelist drops it
     nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
         3
@@ -271,6 +278,13 @@ class Counters(Record):
     region_works: int  #: times that a region's worker began,
     region_rests: int  #: and that it had nothing to do or had done nothing
     region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
+    region_evacuations: int  #: requests that evacuated pageblocks of tainted regions before they fell back,
+    region_evacuations_served: int  #: and made room by that;
+    region_evacuated_blocks: int  #: those pageblocks,
+    region_evacuated_pages: int  #: pages that moved out of them,
+    region_evacuation_ns: int  #: time that it took the requests, not scaled
+    region_shrinks: int  #: runs of nodes' shrink works,
+    region_shrunk_pages: int  #: pages of slabs that they freed
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -297,6 +311,8 @@ class Counters(Record):
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
+    flushes: int  #: how often the flusher has written all that was dirty
+    flush_due: int  #: when it has written next
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
     pgscan_direct: int
@@ -404,10 +420,13 @@ class Node(Record):
     anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
     file_cost: int
     pgdat_writeback: int  #: PGDAT_WRITEBACK
+    nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
     kcompactd_highest_zoneidx: int
+    shrink_due: int  #: when the shrink work for its tainted regions runs, NEVER: it is not queued,
+    shrink_busy: int  #: until when its last run took
 
 
 class CompactControl(Record):
@@ -476,6 +495,7 @@ class SlowPath(Record):
     did_some_progress: int  #: pages that its last direct reclaim freed
     can_retry_reserves: int
     tries: int  #: passes through `retry:`
+    evacuated: int  #: whether room was made for it in tainted regions, or tried to
     kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
@@ -502,6 +522,7 @@ class ScanControl(Record):
     gfp_mask: int
     nr_scanned: int
     nr_reclaimed: int
+    nr_unqueued_dirty: int  #: pages of the batch: dirty, and not under writeback
     nr_dirty: int  #: this and what follows: sc->nr
     nr_congested: int
     nr_writeback: int
@@ -587,8 +608,8 @@ class Region(Record):
     orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
-    working: int  #: whether a pageblock of it is being evacuated, or queued for that
-    cursor: int  #: the pageblock at which its worker goes on
+    working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work
+    cursor: int  #: the pageblock at which evacuation of it goes on
     rests_until: int  #: until when its worker does nothing
     next: int  #: the next region of its zone, category and class, by address
     prev: int
