@@ -155,6 +155,12 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("policy/spb_evacuation.py", "region_nofragment_kept=True", "region_nofragment_kept=False", f"{RELIEF} -k named"),
     ("policy/spb_shrink.py", "region_shrink=True", "region_shrink=False", f"{RELIEF} -k named"),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
+    ("mm/swap_use.py", "seen == 0 or (seen != now", "(seen != now", "tests/mm/test_swap.py -k spared"),
+    ("mm/zsmalloc.py", "k.ATTR_MOVABLE_OPS, obj)", "0, obj)", "tests/mm/test_swap.py -k movable_pages"),
+    ("mm/swapfile.py", "+ (1 << SWAP_UNIT_SHIFT)", "+ (2 << SWAP_UNIT_SHIFT)", "tests/mm/test_swap.py -k in_use"),
+    ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
+    ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
+    ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
