@@ -52,6 +52,9 @@ together copies a row a few times at most."""
 GROUP = 4_096
 """Rows that are in memory at once while a table is written: its row groups."""
 
+MOST_DEMANDS = 1 << 28
+"""Bytes of the file that says where the demands lie."""
+
 STALE_SECONDS = 3600.0
 """A file that was being written so long ago is a killed process's."""
 
@@ -111,8 +114,9 @@ class Store:
 
     def keep_experiment(self, text: str) -> None:
         """Keep the experiment's text beside the results."""
-        if (self.path / EXPERIMENT).exists() and (self.path / EXPERIMENT).read_text() == text:
-            return
+        with suppress(OSError):
+            if small_file(self.path / EXPERIMENT) == text.encode():
+                return
         _put(self.path / EXPERIMENT, text.encode())
 
     def keep_demands(self, paths: Mapping[str, str]) -> None:
@@ -129,7 +133,7 @@ class Store:
     def demands(self) -> dict[str, str]:
         """Digest of a demand to where it lay when it was swept last."""
         with suppress(OSError):
-            told = _json((self.path / DEMANDS).read_bytes())
+            told = _json(small_file(self.path / DEMANDS, MOST_DEMANDS))
             return {digest: path for digest, path in told.items() if isinstance(path, str)}
         return {}
 
