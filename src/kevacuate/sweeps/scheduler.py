@@ -69,8 +69,10 @@ class Scheduler:
         KevacuateError
             The scheduler cannot be reached, is lost, or has no worker.
         """
+        # One that could not connect would be closed when it is collected: that takes 20 s, and prints a traceback.
+        quiet = type("Client", (self._dask.Client,), {"__del__": lambda client: None})
         try:
-            client = self._dask.Client(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = quiet(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, ImportError) as error:
             raise KevacuateError(
                 f"No Dask scheduler answers at {self._address}: {first_line(error)}."

@@ -66,6 +66,14 @@ def default_store(experiment: Path) -> Path:
     return experiment.with_suffix(".sweep")
 
 
+def store_of(file: Path) -> Path | None:
+    """The store that a file is a part of; None if there is none."""
+    parts = (RESULTS, MADE_BY, EXPERIMENT, DEMANDS, UNABLE, ABOUT, LOCK)
+    place = file.parent if file.name in parts else file.parent.parent
+    whole = (place / ABOUT).is_file() and (file.name in parts or file.parent.name == CELLS)
+    return place if whole else None
+
+
 class Store:
     """A store, opened; its directory is made where it is not there.
 
