@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_tools import call, refusal
+from cli_tools import call, refusal, run
 from sweep_tools import filled
 from sweep_tools import grid as made_up
 
@@ -53,7 +53,7 @@ def test_a_wrong_experiment_makes_no_store(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none_is_refused_in_one_sentence(grid: Path) -> None:
     pytest.importorskip("distributed")
-    done = call("sweep", grid, "--scheduler", "nonsense", timeout=60)
+    done = run("sweep", grid, "--scheduler", "nonsense")
     assert done.returncode == 2
     assert "No Dask scheduler answers at nonsense: missing port number in address" in done.stderr
     assert "Traceback" not in done.stderr
