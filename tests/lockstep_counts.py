@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 83
+SHARDS = 88
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -66,6 +66,8 @@ REQUIRED_OF_REGIONS = {
     "refill steered": 2,
     "region work": 8,
     "region rests": 6,
+    "targeted evacuation": 25,
+    "slabs shrunk for a region": 12,
     "pass 1": 200,
     "pass 2": 20,
     "pass 2b": 2,
@@ -76,6 +78,22 @@ REQUIRED_OF_REGIONS = {
     "pass reserve": 10,
 }
 """The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
+
+REQUIRED_OF_ZRAM = {
+    "folio swapped": 500,
+    "large folio swapped": 50,
+    "page freed in swap": 50,
+    "folio kept, anonymous and used": 500,
+    "folio activated, anonymous and used twice": 50,
+    "folio activated, swap is full": 100,
+    "zspage: page without marks": 20,
+    "page read from swap": 300,
+    "scans by swappiness and costs": 3_000,
+    "scans anonymous lists alone": 100,
+    "scans all lists alike": 300,
+    "costs of reclaim decay": 1_000,
+}
+"""What is reached on machines that swap to a zram device; that no memory is left to compress to is rarer."""
 
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,
@@ -118,6 +136,8 @@ REQUIRED_OF_RECLAIM = {
     "folio kept, in a batch": 100,
     "folio of too high a zone passed over": 1_000,
     "dirty folio found written": 50,
+    "flusher woken by reclaim": 1_000,
+    "written folio rotated to the tail": 50,
     "refault, active at once": 5,
     "refault, too late to be active": 100,
     "reclaim goes on for a compaction's sake": 100,
@@ -248,6 +268,9 @@ BY_STAT = {
     "region_taint_refused": "tainting refused",
     "region_works": "region work",
     "region_rests": "region rests",
+    "region_evacuations": "targeted evacuation",
+    "region_evacuations_served": "targeted evacuation made room",
+    "region_shrinks": "slabs shrunk for a region",
     "refills": "refill of a pcp",
     "drains": "drain of a pcp",
     "decays": "decay of a pcp",
@@ -375,6 +398,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_PRESSURE,
             **REQUIRED_OF_OPENINGS,
             **REQUIRED_OF_REGIONS,
+            **REQUIRED_OF_ZRAM,
         }.items()
         if total[what] < least
     ]
@@ -396,6 +420,7 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_PRESSURE,
             *REQUIRED_OF_OPENINGS,
             *REQUIRED_OF_REGIONS,
+            *REQUIRED_OF_ZRAM,
         )
     ]
     lines += [f"{total[what]:>10,} {what} (seldom: {why})" for what, why in SELDOM.items()]

@@ -44,6 +44,8 @@ class Theme:
     zone_dma32: bool | None = None  # None: drawn
     regions: bool = False  # regions are kept, most times
     by_regions: bool = False  # and the policy goes by them
+    relief: bool = False  # and requests make room in tainted ones
+    zram: bool = False  # there is a zram device to swap to, most times
 
 
 EVACUATING = Theme(
@@ -170,6 +172,33 @@ THEMES = {
             by_regions=True,
         ),
         replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
+        Theme(
+            "by regions, relief",
+            pageblock_orders=(3, 4),
+            npages=(256, 448),
+            cpus=(1, 2),
+            nodes=(1,),
+            zones_per_node=(1, 1, 2),
+            plain=True,
+            cma=(False,),
+            zone_dma32=True,
+            regions=True,
+            by_regions=True,
+            relief=True,
+        ),
+        replace(
+            PRESSED,
+            name="by regions, relief under pressure",
+            npages=(256, 448),
+            nodes=(1,),
+            cma=(False,),
+            zone_dma32=True,
+            regions=True,
+            by_regions=True,
+            relief=True,
+        ),
+        replace(PRESSED, name="pressure, zram", npages=(256, 448), zram=True),
+        replace(PRESSED, name="pressure, zram, high marks", marks="high", npages=(256, 448), zram=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
         replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
@@ -298,25 +327,31 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from(theme.time_scales)),
-        regions=draw_regions(draw, max_page_order, acting=theme.by_regions, passes=theme.profiles != ("6.1",))
-        if theme.regions
-        else RegionConfig(),
+        regions=draw_regions(draw, theme, max_page_order) if theme.regions else RegionConfig(),
     )
 
 
-def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool) -> RegionConfig:
+def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
     """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
     order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
     cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
     kept = RegionConfig(order, cuts)
-    if not order or not acting:
+    if not order or not theme.by_regions:
         return kept
     scan = st.sampled_from((0, 1, 8))
+    by_passes = theme.relief or (
+        draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",)
+    )
     return replace(
         kept,
+        region_nofragment_kept=theme.relief or draw(FLAG),
+        region_evacuate=theme.relief or (by_passes and draw(FLAG)),
+        region_evacuate_blocks=draw(st.sampled_from((8, 1, 3))),
+        region_shrink=draw(FLAG),
+        region_shrink_priority=draw(st.sampled_from((0, 1, 4))),
         region_steer_claims=draw(scan),
         region_steer_refills=draw(scan),
-        region_passes=draw(st.sampled_from((True, True, True, False))) and passes,
+        region_passes=by_passes,
         region_reserve_least=draw(st.sampled_from((4, 1, 0))),
         region_reserve_percent=draw(st.sampled_from((3, 30))),
         region_half_rule=draw(st.sampled_from((False, False, True))),
@@ -329,6 +364,18 @@ def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool)
         region_stop_blocks=draw(st.sampled_from((2, 5))),
         region_stop_pages=draw(st.sampled_from((3, 6))),
         region_cooldown_ns=draw(st.sampled_from((5_000_000_000, 1_000_000))),
+    )
+
+
+def draw_zram(draw: Draw, machine: MachineConfig) -> MachineConfig:
+    """The machine with a zram device, mostly, and the inputs that swap has."""
+    return replace(
+        machine,
+        swap_pages=draw(st.sampled_from((64, 128, 512, 16, 1, 0))),
+        swappiness=draw(st.sampled_from((60, 100, 200, 0))),
+        anon_used=draw(st.sampled_from((500, 100, 0, 1000))),
+        zram_bytes=draw(st.sampled_from((1365, 1365, 500, 2000, 4096, 1))),
+        zram_write_ns=draw(st.sampled_from((2_500, 0))),
     )
 
 
@@ -377,11 +424,14 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         shrink_inactive_ns=draw(st.sampled_from((165, 165, 0, 40_000))),
         shrink_active_ns=draw(st.sampled_from((40, 0))),
         kswapd_slice_ns=draw(st.sampled_from((0, 20_000, 2_500_000))),
-        dirty_expire_ns=draw(st.sampled_from((2_000_000_000, 1_000_000_000, 0))),
+        dirty_expire_ns=draw(st.sampled_from((30_000_000_000, 1_000_000_000, 0))),
+        flush_ns=draw(st.sampled_from((1_400_000, 20_000, 0))),
         profile=profile,
     )
     if theme.compaction:
         machine = draw_sysctls(draw, machine)
+    if theme.zram:
+        machine = draw_zram(draw, machine)
     if theme.defrag_mode:
         machine = replace(machine, defrag_mode=True)
     numbered = sorted(

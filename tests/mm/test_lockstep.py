@@ -55,6 +55,9 @@ PRESSURE_SHARDS = [
     Shard("pressure, no marks", "squeeze folios", 5, 1000),
     Shard("pressure, high marks, single pages", "below the marks", 5, 1000),
     Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
+    Shard("pressure, zram", "swap", 5, 800),
+    Shard("pressure, zram", "press", 4, 800),
+    Shard("pressure, zram, high marks", "swap", 3, 600),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 SHARD_LIST = [
@@ -102,6 +105,8 @@ SHARD_LIST = [
     Shard("by regions", "highatomic", 4, 400),
     Shard("by regions, pressure", "squeeze", 4, 500),
     Shard("by regions, pressure", "press", 3, 500),
+    Shard("by regions, relief", "mixed", 5, 500),
+    Shard("by regions, relief under pressure", "falls back late", 4, 500),
     Shard("regions", "highatomic", 6, 600),
     Shard("regions", "mixed", 3, 500, 0, "6.1"),
     Shard("regions, pressure", "squeeze", 3, 600),

@@ -55,7 +55,13 @@ class Config:
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
-    dirty_expire_ns: int = 2_000_000_000
+    dirty_expire_ns: int = 30_000_000_000
+    flush_ns: int = 1_400_000
+    swap_pages: int = 0
+    swappiness: int = 60
+    anon_used: int = 500
+    zram_bytes: int = 1365
+    zram_write_ns: int = 2_500
     evacuate: bool = False
     pool: int = 64
     wq: str = "per_cpu"
@@ -98,6 +104,11 @@ class Config:
     region_stop_blocks: int = 2
     region_stop_pages: int = 3
     region_cooldown_ns: int = 5_000_000_000
+    region_nofragment_kept: bool = False
+    region_evacuate: bool = False
+    region_evacuate_blocks: int = 8
+    region_shrink: bool = False
+    region_shrink_priority: int = 4
     log_level: int = 1
     kernel_name: str = "7.2"
 
@@ -105,6 +116,11 @@ class Config:
     def kernel(self) -> Kernel:
         """How the kernel that runs differs from others."""
         return KERNELS[self.kernel_name]
+
+    @property
+    def nofragment_kept(self) -> bool:
+        """Whether fallbacks are the last resort of the slow path."""
+        return self.defrag_mode or self.region_nofragment_kept
 
     @property
     def has_thp(self) -> bool:

@@ -86,6 +86,9 @@ class Lruvec:
         self.activated = 0  # WORKINGSET_ACTIVATE_FILE
         self.refaults = 0
         self.writeback = False  # PGDAT_WRITEBACK
+        self.marked = 0  # folios met dirty since the flusher last wrote
+        self.activated_anon = self.refaults_anon = 0
+        self.costs = [0, 0]  # anon_cost, file_cost
 
     def size(self, lru: int, highest: int = ZONE_MOVABLE) -> int:
         """Pages on a list, of zones up to an index."""
@@ -120,11 +123,19 @@ class Kswapd:
 
 @dataclass
 class RegionWork:
-    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+    """What a region's worker is at: the how manyth block is queued or evacuated, where it goes on, until when it rests."""
 
-    busy: bool = False
+    busy: int = 0
     cursor: int = 0
     rests_until: int = 0
+
+
+@dataclass
+class ShrinkWork:
+    """A node's shrink work for its tainted regions: when it runs (-1: it is not queued), until when its last run took."""
+
+    due: int = -1
+    busy: int = 0
 
 
 @dataclass
@@ -192,6 +203,8 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.now = 0
+        self.flushes = 0  # how often the flusher has written all that was dirty
+        self.flush_due = config.dirty_expire_ns  # when it has next
         self.late = 0  # how long tasks have waited for the CPU that kswapd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []
@@ -215,6 +228,7 @@ class Machine:
         self.lruvecs = [Lruvec() for _ in range(self.nodes)]
         self.shadows: dict[int, tuple[int, int, bool]] = {}  # of dropped objects: node, age, active before
         self.events: Counter[str] = Counter()  # /proc/vmstat, of reclaim
+        self.swap: Any = None  # the device that is swapped to (swap.Swap)
         self.capture: Capture | None = None
         self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None
@@ -222,6 +236,7 @@ class Machine:
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
         self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
         self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
+        self.shrinks = [ShrinkWork() for _ in range(self.nodes)]
         self.tainted: set[tuple[int, int]] = (
             set()
         )  # regions that were tainted when last looked at: zone, number

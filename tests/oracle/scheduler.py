@@ -9,6 +9,8 @@ from .kcompactd import kcompactd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
 from .policy import run_worker
+from .region_shrink import run as shrink_tainted
+from .swap import used_again
 
 
 def vmstat_tick(m: Machine, cpu: int) -> None:
@@ -24,6 +26,8 @@ def due_times(m: Machine) -> list[int]:
     return [
         *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
         m.policy.due if m.policy is not None else -1,
+        m.swap.due if m.swap is not None else -1,
+        *(work.due for work in m.shrinks),
     ]  # fmt: skip
 
 
@@ -43,8 +47,12 @@ def run_entity(m: Machine, number: int) -> None:
     number -= len(m.ticks)
     if number < len(m.kcompactds):
         kcompactd_step(m, number)
-    else:
+    elif number == len(m.kcompactds):
         run_worker(m)
+    elif number == len(m.kcompactds) + 1:
+        used_again(m)
+    else:
+        shrink_tainted(m, number - len(m.kcompactds) - 2)
 
 
 def advance(m: Machine, t: int) -> None:

@@ -107,7 +107,16 @@ class Config(Record):
     kswapd_slice_ns: (
         int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
     )
-    dirty_expire: int  #: after how long a dirty folio is written, ns
+    dirty_expire: int  #: vm.dirty_expire_centisecs: after how long dirty folios are written, ns,
+    flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
+    swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
+    swappiness: int  #: vm.swappiness
+    anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
+    zram_write_ns: int  #: what reclaim pays for a page that it compresses
+    zs_chain: int  #: pages of a zspage (pages_per_zspage) of the one size class that all pages compress to,
+    zs_objs: int  #: objects that it has room for (objs_per_zspage)
+    nr_zspages: int  #: zspages that there is room for in ``swap``
+    zs_heads: int  #: index in ``swap`` of the heads of the lists of fullness groups
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
@@ -188,6 +197,12 @@ class Config(Record):
     region_stop_blocks: int
     region_stop_pages: int
     region_cooldown_ns: int
+    region_nofragment_kept: int
+    region_evacuate: int
+    region_evacuate_blocks: int
+    region_shrink: int
+    region_shrink_priority: int
+    nofragment_kept: int  #: whether the slow path has ALLOC_NOFRAGMENT, and no walk of a zonelist drops it
     nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
         3
@@ -263,6 +278,13 @@ class Counters(Record):
     region_works: int  #: times that a region's worker began,
     region_rests: int  #: and that it had nothing to do or had done nothing
     region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
+    region_evacuations: int  #: requests that evacuated pageblocks of tainted regions before they fell back,
+    region_evacuations_served: int  #: and made room by that;
+    region_evacuated_blocks: int  #: those pageblocks,
+    region_evacuated_pages: int  #: pages that moved out of them,
+    region_evacuation_ns: int  #: time that it took the requests, not scaled
+    region_shrinks: int  #: runs of nodes' shrink works,
+    region_shrunk_pages: int  #: pages of slabs that they freed
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -289,6 +311,8 @@ class Counters(Record):
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
+    flushes: int  #: how often the flusher has written all that was dirty
+    flush_due: int  #: when it has written next
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
     pgscan_direct: int
@@ -298,6 +322,30 @@ class Counters(Record):
     pgrefill: int  #: pages of active lists scanned
     pgactivate: int
     pgdeactivate: int
+    nr_swap_pages: int  #: slots that are free; 0 without swap
+    swap_free: int  #: the first free slot (a stack), -1: none
+    swap_first: int  #: the slot whose page is used again first, -1: none,
+    swap_last: int  #: and last
+    swap_due: int  #: when the first one is
+    zspage_free: int  #: the first record of a zspage that is not in use (a stack), -1: none
+    first_zspage_page: int  #: index in ``obj`` of the first zspage's first page
+    pswpout: int  #: pages written to swap,
+    pswpin: int  #: read from it: each is a major fault,
+    swap_full: int  #: pages that found no slot, or of a folio no slots,
+    swap_without_ids: int  #: of a large folio no ids for its pages,
+    swpout_failed: int  #: no memory for a zspage,
+    swpin_failed: int  #: no memory to come back to
+    swap_freed: int  #: pages that their owner gave up while they were in swap
+    thp_swpout: int  #: huge pages written to swap whole
+    zspages_alloc: int  #: zspages allocated,
+    zspages_free: int  #: and freed again
+    pgscan_anon: (
+        int  #: this and what follows: the anonymous part of pgscan_*, pgsteal_* and of the workingset
+    )
+    pgsteal_anon: int
+    workingset_refault_anon: int
+    workingset_activate_anon: int
+    workingset_restore_anon: int
     nr_vmscan_immediate_reclaim: int  #: dirty pages marked for reclaim once they are written
     workingset_refault_file: int
     workingset_activate_file: int
@@ -367,11 +415,18 @@ class Node(Record):
     nonresident_age: int
     workingset_activate_file: int
     refaults_file: int  #: workingset_activate_file when reclaim last ended (lruvec->refaults)
+    workingset_activate_anon: int
+    refaults_anon: int
+    anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
+    file_cost: int
     pgdat_writeback: int  #: PGDAT_WRITEBACK
+    nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
     kcompactd_highest_zoneidx: int
+    shrink_due: int  #: when the shrink work for its tainted regions runs, NEVER: it is not queued,
+    shrink_busy: int  #: until when its last run took
 
 
 class CompactControl(Record):
@@ -440,6 +495,7 @@ class SlowPath(Record):
     did_some_progress: int  #: pages that its last direct reclaim freed
     can_retry_reserves: int
     tries: int  #: passes through `retry:`
+    evacuated: int  #: whether room was made for it in tainted regions, or tried to
     kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
@@ -448,7 +504,12 @@ class ScanControl(Record):
 
     nr_to_reclaim: int
     kswapd: int  #: current_is_kswapd()
-    may_deactivate: int  #: DEACTIVATE_FILE: no other list is scanned without swap
+    may_deactivate: int  #: DEACTIVATE_FILE
+    may_deactivate_anon: int  #: DEACTIVATE_ANON
+    file_is_tiny: int
+    nr_anon: Words = words(2)  #: of shrink_lruvec, with swap: pages to scan yet of both anonymous lists,
+    targets: Words = words(4)  #: and what was to be scanned of every list at first (LRU_*)
+    nr_pageout: int  #: pages that this batch wrote to swap
     force_deactivate: int
     skipped_deactivate: int
     no_cache_trim_mode: int
@@ -461,6 +522,7 @@ class ScanControl(Record):
     gfp_mask: int
     nr_scanned: int
     nr_reclaimed: int
+    nr_unqueued_dirty: int  #: pages of the batch: dirty, and not under writeback
     nr_dirty: int  #: this and what follows: sc->nr
     nr_congested: int
     nr_writeback: int
@@ -546,8 +608,8 @@ class Region(Record):
     orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
-    working: int  #: whether a pageblock of it is being evacuated, or queued for that
-    cursor: int  #: the pageblock at which its worker goes on
+    working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work
+    cursor: int  #: the pageblock at which evacuation of it goes on
     rests_until: int  #: until when its worker does nothing
     next: int  #: the next region of its zone, category and class, by address
     prev: int
@@ -558,6 +620,19 @@ class PageblockContent(Record, dtype=np.int32):
 
     nr_free: int  #: pages on free lists
     nr_used: Words = words(3)  #: pages in use by the type they were taken for
+
+
+class SwapRecord(Record):
+    """A slot of the swap device, with the page that is in it; behind those a zspage each; then heads of lists of zspages."""
+
+    obj: int  #: of a slot: whose page it has, -1: it is free
+    next: int  #: the next free one; in use: the slot whose page is used again next; of zspages their list, a ring
+    prev: int
+    due: int  #: when its page is used again, NEVER: not before it is freed
+    age: int  #: the shadow entry: nonresident_age when its page was evicted,
+    shadow: int  #: and 2 * node + whether it had been active
+    zspage: int  #: where it is stored
+    inuse: int  #: of a zspage: objects in it
 
 
 class LogRecord(Record):
@@ -596,6 +671,7 @@ class View(NamedTuple):
     sc: Records[ScanControl]
     region: Records[Region]
     pageblock: Records[PageblockContent]
+    swap: Records[SwapRecord]
 
 
 arrays_apart(View, constant=("cfg",))

@@ -9,6 +9,7 @@ from kevacuate.mm.fallback import rmqueue_mainline, rmqueue_turns
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked
 from kevacuate.mm.region_passes import rmqueue_passes
+from kevacuate.mm.region_pressure import wake_region_shrinker
 from kevacuate.mm.region_steer import steered_refill
 from kevacuate.mm.region_worker import wake_region_worker
 from kevacuate.mm.regions import note_content, region_number
@@ -42,6 +43,8 @@ def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mo
         note_content(s, pfn, order, mt)
         if s.cfg.region_worker:
             wake_region_worker(s, region_number(s, pfn))
+        if s.cfg.region_shrink and mt != k.MIGRATE_MOVABLE:
+            wake_region_shrinker(s, region_number(s, pfn))
     return pfn, mode
 
 
