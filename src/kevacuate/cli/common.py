@@ -49,25 +49,16 @@ def writable(target: Path | None, *, saves: bool = False) -> None:
         return
     refuse_stdout(target)
     refuse_special(target)
-    _refuse_part(target)
+    if target.is_file():
+        from kevacuate.reports.parts import refuse_part
+
+        refuse_part(target)
     if not target.parent.is_dir():
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):
         read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
         raise unwritable(target, errno.EROFS if read_only else errno.EACCES)
     tidy(target.parent, saves=saves)
-
-
-def _refuse_part(target: Path) -> None:
-    """Refuse a file that a recording or the store of a sweep consists of: what is written would take its place."""
-    if not target.is_file():
-        return
-    from kevacuate.recording.kev import recording_of
-    from kevacuate.sweeps.store import store_of
-
-    for what, whole in (("recording", recording_of(target)), ("store", store_of(target))):
-        if whole:
-            raise KevacuateError(f"{target} is a part of the {what} {whole}: choose another name.")
 
 
 def refuse_stdout(target: Path) -> None:
