@@ -208,7 +208,17 @@ REQUIRED_OF_LONG_RUN = {
     "compaction: rest of the block scanned at once": 5,
     "operations": 300_000,
 }
-"""What tests/lockstep_pressure.py goes on for."""
+"""What tests/lockstep_pressure.py goes on for under pressure."""
+
+REQUIRED_OF_LONG_REGIONS = {
+    "operations with regions": 200_000,
+    "operations under passes": 100_000,
+    "operations under passes, with workers": 50_000,
+    "operations under steering": 100_000,
+    **dict.fromkeys(REQUIRED_OF_REGIONS, REQUIRED_EACH),
+    **dict.fromkeys(("pass 2d", "tainting refused", "refill steered", "pass 2b"), 20),
+}
+"""What its run by regions goes on for; the last four come seldom."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",
