@@ -31,7 +31,7 @@ from kevacuate.demand.objects import OP_ALLOC, OP_FREE
 from kevacuate.measure.regions import kept_regions, region_counters
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
-from kevacuate.mm.fields import PageblockContent, Region
+from kevacuate.mm.fields import PageblockContent, Region, Zone
 from kevacuate.mm.layout import State, StateOptions, build_state, log_table, state_bytes
 from kevacuate.mm.load_state import (
     khugepaged_min_free_kbytes,
@@ -39,6 +39,7 @@ from kevacuate.mm.load_state import (
     min_free_kbytes,
     setup_per_zone_wmarks,
 )
+from kevacuate.mm.log import unpack_types
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import STOP_OBJECT, replay_rows
@@ -53,6 +54,7 @@ class Demand(NamedTuple):
     full: float = 0.975  #: share of memory that is wanted
     swing: int = 40  #: windows of a swing of kernel memory
     depth: float = 1.0  #: how far kernel memory falls from its most: 1 down to its least, 0 not at all
+    kernel: float = 1.0  #: kernel memory as a share of what its classes say
     event_ns: int = EVENT_NS  #: mean time between two rows
     first: str = "kernel"  #: whose requests come first in the first window: "kernel" or "any"
     huge: bool = True  #: whether there are huge pages; without them page cache takes their share
@@ -141,7 +143,11 @@ class Stream:
         """Pages that each class is to have in this window."""
         low = 0.5 + 0.5 * math.cos(2 * math.pi * self.window / self.demand.swing)
         high = 1 - self.demand.depth * low
-        pages = [int((kind.least + (kind.most - kind.least) * high) * self.pages) for kind in KINDS[:-1]]
+        scale = [self.demand.kernel if kind.mt != k.MIGRATE_MOVABLE else 1.0 for kind in KINDS[:-1]]
+        pages = [
+            int((kind.least + (kind.most - kind.least) * high) * by * self.pages)
+            for kind, by in zip(KINDS, scale, strict=False)
+        ]
         if not self.demand.huge:
             pages[0] = 0
         return [*pages, int(self.demand.full * self.pages) - sum(pages)]
@@ -224,19 +230,43 @@ def booted(gib: int, policy: str, objects: int) -> State:
     return state
 
 
-def run(state: State, rows: DemandChunk) -> Counter[str]:
-    """All rows: which requests failed, by order and type."""
+class Told(NamedTuple):
+    """What is told of a run while it goes on: its swings, who failed, and who came first to each region with kernel memory."""
+
+    swings: list[dict[str, Any]]
+    failed: Counter[str]
+    first: dict[int, str]
+
+
+def note(state: State, told: Told) -> None:
+    """Take in the log: requests that failed, and fallbacks of kernel memory into regions of ZONE_NORMAL that had none before."""
+    table = log_table(state)
+    failed = table[table[:, 1] == k.L_ALLOC_FAILED]
+    told.failed.update(f"{order} {k.MIGRATE_NAMES[mt]}" for order, mt in failed[:, 4:6].tolist())
+    taken = table[table[:, 1] == k.L_EXTFRAG]
+    taken = taken[unpack_types(taken[:, 6])[0] != k.MIGRATE_MOVABLE]
+    for _, _, _, pfn, order, whole, types, owned in taken.tolist():
+        region = pfn >> state.view.cfg.region_order
+        if region not in told.first and pfn >= int(Zone.table(state.zone)["zone_start_pfn"][-1]):
+            how = (
+                "stole"
+                if not owned
+                else "claimed a block"
+                if whole < state.view.cfg.pageblock_order
+                else "took a block"
+            )
+            told.first[region] = f"{order} {k.MIGRATE_NAMES[unpack_types(types)[0]]} {how}"
+    state.view.stat.nr_log = 0
+
+
+def run(state: State, rows: DemandChunk, told: Told) -> None:
+    """All rows."""
     at = 0
-    failed: Counter[str] = Counter()
     while at < rows.t.size:
         at, why = replay_rows(state, rows, at, rows.t.size, _NO_SAMPLE, DISTANCE)
         if why == STOP_OBJECT:
             raise SystemExit(f"Row {at} of the stream contradicts the rows before it: mend the stream.")
-        table = log_table(state)
-        told = table[table[:, 1] == k.L_ALLOC_FAILED]
-        failed.update(f"{order} {k.MIGRATE_NAMES[mt]}" for order, mt in told[:, 4:6].tolist())
-        state.view.stat.nr_log = 0
-    return failed
+        note(state, told)
 
 
 def in_normal(state: State) -> dict[str, int]:
@@ -258,14 +288,7 @@ def in_normal(state: State) -> dict[str, int]:
     }
 
 
-class Told(NamedTuple):
-    """What is told of a run while it goes on."""
-
-    swings: list[dict[str, Any]]
-    failed: Counter[str]
-
-
-def play_swing(state: State, stream: Stream, failed: Counter[str], tell_windows: bool) -> dict[str, Any]:
+def play_swing(state: State, stream: Stream, told: Told, tell_windows: bool) -> dict[str, Any]:
     """One swing: what it was like."""
     begin, rows, held, had = time.process_time(), 0, [], []
     for _ in range(stream.demand.swing):
@@ -273,7 +296,7 @@ def play_swing(state: State, stream: Stream, failed: Counter[str], tell_windows:
         if stream.order.size > state.obj.size:
             raise SystemExit(f"The demand has {stream.order.size:,} objects: give the machine room for them.")
         rows += chunk.t.size
-        failed.update(run(state, chunk))
+        run(state, chunk, told)
         held.append(in_normal(state))
         had.append(kept_regions(state)["to_be_had"])
         if tell_windows:
@@ -287,17 +310,17 @@ def play_swing(state: State, stream: Stream, failed: Counter[str], tell_windows:
         "tainted_end": tainted[-1],
         "to_be_had_mean": round(sum(had) / len(had), 2),
         "kernel_most": max(window["kernel"] for window in held),
-        "failed": sum(failed.values()),
+        "failed": sum(told.failed.values()),
         "cpu_seconds": round(time.process_time() - begin, 1),
     }
 
 
 def play(state: State, stream: Stream, most: int, tell_windows: bool) -> Told:
     """Swing after swing until nothing changes any more, or *most*."""
-    told = Told([], Counter())
+    told = Told([], Counter(), {})
     before = math.inf
     for number in range(most):
-        swing = {"swing": number + 1, **play_swing(state, stream, told.failed, tell_windows)}
+        swing = {"swing": number + 1, **play_swing(state, stream, told, tell_windows)}
         steady = abs(swing["tainted_mean"] - before) < 1
         told.swings.append(swing | {"steady": steady})
         print(json.dumps(told.swings[-1]), flush=True)
@@ -321,6 +344,7 @@ def result(state: State, given: argparse.Namespace, demand: Demand, told: Told) 
         **region_counters(state),
         "allocations_failed": stat.alloc_failed,
         "failed": dict(told.failed.most_common()),
+        "first_in_region": dict(Counter(told.first.values()).most_common()),
         "below_watermark": stat.below_watermark,
         "pages_migrated": stat.migrated,
         "evacuations": stat.finished,
@@ -345,7 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     usual = _USUAL
     parser.add_argument("--full", type=float, default=usual.full, help="share of memory that is wanted")
     parser.add_argument("--swing", type=int, default=usual.swing, help="windows of a swing of kernel memory")
-    parser.add_argument("--depth", type=float, default=usual.depth, help="how far kernel memory falls, 0 to 1")
+    parser.add_argument(
+        "--depth", type=float, default=usual.depth, help="how far kernel memory falls, 0 to 1"
+    )
+    parser.add_argument("--kernel", type=float, default=usual.kernel, help="kernel memory, of what is usual")
     parser.add_argument("--event-ns", type=int, default=usual.event_ns, help="mean time between two rows")
     parser.add_argument("--first", choices=("kernel", "any"), default=usual.first, help="who asks first")
     parser.add_argument("--no-huge", dest="huge", action="store_false", help="no huge pages")
