@@ -33,12 +33,14 @@ def place(m: Machine, zone: Zone, pfn: int) -> tuple[RegionWork, Region]:
 
 
 def next_block(m: Machine, work: RegionWork, region: Region) -> int | None:
-    """The next block with movable pages alone, from the cursor on and around."""
+    """The next block with movable pages alone, but not one huge page, from the cursor on and around."""
     first = region.start // m.block_pages
     order = [*range(work.cursor, region.total), *range(work.cursor)]
     for number in order:
         content = block_content(m, (first + number) * m.block_pages)
-        if content[MOVABLE] and not content[UNMOVABLE] and not content[RECLAIMABLE]:
+        held = m.covering((first + number) * m.block_pages)
+        huge = held is not None and held.size >= m.block_pages
+        if content[MOVABLE] and not content[UNMOVABLE] and not content[RECLAIMABLE] and not huge:
             work.cursor = (number + 1) % region.total
             return int((first + number) * m.block_pages)
     return None
