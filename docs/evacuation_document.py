@@ -154,12 +154,13 @@ def elsewhere(shown: Sequence[Ablation], others: Sequence[Ablation]) -> str:
 def agreement(shown: Sequence[Ablation], others: Sequence[Ablation]) -> Iterator[str]:
     """How many of the others have each mark of those that are shown, or the opposite; which marks only others have."""
     ours = {pair: row.judged for one in shown for pair, row in marks(one).items()}
+    names = {row: label for one in shown for row, (label, _) in one.names.items()}
     theirs = [{pair: row.judged for pair, row in marks(one).items()} for one in others]
     for (variant, row_id), judged in ours.items():
         found = [one[variant, row_id] for one in theirs if (variant, row_id) in one]
         same = found.count(judged)
         yield (
-            f"**{variant}** makes {SHORT[row_id]} {judged} above. {same} of {len(others)} other recordings show that, "
+            f"**{variant}** makes *{names[row_id]}* {judged} above. {same} of {len(others)} other recordings show that, "
             f"and {len(found) - same} the opposite."
         )
     new = {pair for one in theirs for pair in one} - set(ours)

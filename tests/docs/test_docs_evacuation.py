@@ -35,6 +35,10 @@ def test_there_are_tables_and_each_has_its_line() -> None:
     assert len(TEXTS) == 2 * (len(TABLES) + len(ELSEWHERE))
 
 
+def test_the_table_of_other_recordings_fits_a_mail() -> None:
+    assert all(len(line) <= WIDTH for text in ELSEWHERE for line in text.split("\n"))
+
+
 @pytest.mark.parametrize("text", TABLES)
 def test_a_table_has_every_variant_and_fits_a_mail(text: str) -> None:
     assert all(len(line) <= WIDTH for line in text.split("\n"))
@@ -111,7 +115,7 @@ def test_other_recordings_are_held_against_those_that_are_shown() -> None:
     opposite = replace(mixed, mean=5.0, judged="better")
     other = replace(shown, variants=(replace(variant, rows=(opposite, replace(polluted, judged="worse"))),))
     assert list(agreement([shown], [shown, other])) == [
-        "**1: a thing** makes mixed worse above. 1 of 2 other recordings show that, and 1 the opposite.",
+        "**1: a thing** makes *mixed pageblocks* worse above. 1 of 2 other recordings show that, and 1 the opposite.",
         "Other recordings alone tell 1 more rows of variants apart, 1 of them as worse on one at least.",
     ]
     text = evacuation_document([shown], [other])

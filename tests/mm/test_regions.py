@@ -107,9 +107,7 @@ def test_a_worker_passes_over_blocks_that_are_one_huge_page() -> None:
     for pfn in freed:
         entry.free(state, 0, pfn)
     entry.drain_all(state)
-    small = {
-        entry.alloc(state, 0, -1, 0, k.MIGRATE_MOVABLE, gfp, k.ATTR_LRU, obj) for obj in range(100, 112)
-    }
+    small = {entry.alloc(state, 0, -1, 0, k.MIGRATE_MOVABLE, gfp, k.ATTR_LRU, obj) for obj in range(100, 112)}
     entry.drain_all(state)
     assert entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, GFP[0], 0, 120) >> 4 in {
         pfn >> 4 for pfn in freed
