@@ -212,13 +212,14 @@ REQUIRED_OF_LONG_RUN = {
 
 REQUIRED_OF_LONG_REGIONS = {
     "operations with regions": 200_000,
-    "operations under passes": 100_000,
-    "operations under passes, with workers": 50_000,
+    "operations under passes": 150_000,
+    "operations under passes, with workers": 60_000,
     "operations under steering": 100_000,
-    **dict.fromkeys(REQUIRED_OF_REGIONS, REQUIRED_EACH),
-    **dict.fromkeys(("pass 2d", "tainting refused", "refill steered", "pass 2b"), 20),
+    **dict.fromkeys(REQUIRED_OF_REGIONS, 500),
+    **dict.fromkeys(("pass 2", "pass 2d", "tainting refused"), 100),
+    **dict.fromkeys(("refill steered", "pass 2b"), 20),
 }
-"""What its run by regions goes on for; the last four come seldom."""
+"""What its run by regions goes on for; what stands last comes seldom."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",

@@ -47,8 +47,15 @@ class LongRun(NamedTuple):
 def long_runs() -> dict[str, LongRun]:
     """The runs by name, in the order of the page."""
     from lockstep_counts import REQUIRED_OF_LONG_REGIONS, REQUIRED_OF_LONG_RUN, SELDOM, UNREACHABLE
-    from test_lockstep import PRESSURE_SHARDS, REGION_SHARDS
+    from test_lockstep import PRESSURE_SHARDS, REGION_SHARDS, Shard
 
+    plans = (("passes", "mixed"), ("passes", "highatomic"), ("passes, evacuation", "staged"))
+    pressed = (
+        ("passes, pressure", "squeeze"),
+        ("passes, pressure", "press"),
+        ("passes, pressure", "squeeze folios"),
+    )
+    always = [Shard(theme, plan, 6, 800) for theme, plan in (*plans, *pressed)]
     return {
         "pressure": LongRun(
             "Under pressure (`pressure`)",
@@ -60,7 +67,7 @@ def long_runs() -> dict[str, LongRun]:
         "regions": LongRun(
             "By regions (`regions`)",
             "Random machines keep regions of several sizes. Most go by them: steering, passes and workers, with knobs drawn.",
-            REGION_SHARDS,
+            [*REGION_SHARDS, *always],
             REQUIRED_OF_LONG_REGIONS,
             {},
         ),

@@ -44,6 +44,7 @@ class Theme:
     zone_dma32: bool | None = None  # None: drawn
     regions: bool = False  # regions are kept, most times
     by_regions: bool = False  # and the policy goes by them
+    passes: bool = False  # always, and in passes
 
 
 EVACUATING = Theme(
@@ -53,6 +54,9 @@ EVACUATING = Theme(
 PRESSED = Theme(
     "pressure", pageblock_orders=(3, 4, 4, 5), nodes=(1, 1, 1, 2), cpus=(1, 2), npages=(256, 640), cma=(False, False, True),
     evacuate=(True, False, False), pools=(3,), initcall=(True,), plain=True, marks="low", compaction=True, open_loop=False,
+)  # fmt: skip
+BY_REGIONS = Theme(
+    "by regions", pageblock_orders=(3, 4), npages=(256, 640), cpus=(1, 2), nodes=(1, 1, 2), regions=True, by_regions=True,
 )  # fmt: skip
 THEMES = {
     theme.name: theme
@@ -160,17 +164,21 @@ THEMES = {
             nodes=(1, 1, 2),
             regions=True,
         ),
-        Theme(
-            "by regions",
-            pageblock_orders=(3, 4),
-            npages=(256, 640),
-            cpus=(1, 2),
-            nodes=(1, 1, 2),
-            regions=True,
-            by_regions=True,
-        ),
+        BY_REGIONS,
         replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
+        replace(BY_REGIONS, name="passes", passes=True),
+        replace(
+            PRESSED, name="passes, pressure", npages=(256, 448), regions=True, by_regions=True, passes=True
+        ),
+        replace(
+            EVACUATING,
+            name="passes, evacuation",
+            npages=(256, 448),
+            regions=True,
+            by_regions=True,
+            passes=True,
+        ),
         replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
             PRESSED,
@@ -298,25 +306,25 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from(theme.time_scales)),
-        regions=draw_regions(draw, max_page_order, acting=theme.by_regions, passes=theme.profiles != ("6.1",))
-        if theme.regions
-        else RegionConfig(),
+        regions=draw_regions(draw, max_page_order, theme) if theme.regions else RegionConfig(),
     )
 
 
-def draw_regions(draw: Draw, max_page_order: int, *, acting: bool, passes: bool) -> RegionConfig:
+def draw_regions(draw: Draw, max_page_order: int, theme: Theme) -> RegionConfig:
     """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
-    order = draw(st.sampled_from((0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)))
+    orders = (0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)
+    order = draw(st.sampled_from(orders[1:] if theme.passes else orders))
     cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
     kept = RegionConfig(order, cuts)
-    if not order or not acting:
+    if not order or not theme.by_regions:
         return kept
     scan = st.sampled_from((0, 1, 8))
     return replace(
         kept,
         region_steer_claims=draw(scan),
         region_steer_refills=draw(scan),
-        region_passes=draw(st.sampled_from((True, True, True, False))) and passes,
+        region_passes=theme.passes
+        or (draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",)),
         region_reserve_least=draw(st.sampled_from((4, 1, 0))),
         region_reserve_percent=draw(st.sampled_from((3, 30))),
         region_half_rule=draw(st.sampled_from((False, False, True))),

@@ -26,7 +26,8 @@ def low(m: Machine, region: Region) -> bool:
 
 
 def place(m: Machine, zone: Zone, pfn: int) -> tuple[RegionWork, Region]:
-    """The work and the present state of the region of `pfn`."""
+    """The work and the present state of the region of `pfn`, or of the part of its block that lies in the zone."""
+    pfn = max(pfn, zone.start_pfn)
     key = zone.number, pfn >> m.config.region_order
     span = next(span for span in spans(m, zone) if span[0] <= pfn < span[1])
     return m.region_work.setdefault(key, RegionWork()), look(m, zone, *span)
