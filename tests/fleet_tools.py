@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from kevacuate.observe.triage import TRIAGE_KINDS
+from kevacuate.capture.events import LIGHT
 from kevacuate.recording import EventChunk, KevWriter, Recording
-from kevacuate.recording.schema import COLUMN_TYPES
+from kevacuate.recording.schema import COLUMN_TYPES, EVENT_SPECS
+
+LIGHT_KINDS = frozenset(EVENT_SPECS[event.rpartition("/")[2]].kind for event in LIGHT)
+"""Kinds of events that ``kevacuate record --light`` switches on; allocations are none of them."""
 
 
 def rare_events(recording: Recording) -> EventChunk:
     """All events of a recording that light data have."""
-    chunks = list(recording.events(kinds=TRIAGE_KINDS))
+    chunks = list(recording.events(kinds=LIGHT_KINDS))
     return EventChunk(**{n: np.concatenate([getattr(c, n) for c in chunks]) for n in COLUMN_TYPES})
 
 
@@ -27,7 +30,7 @@ def light_recordings(directory: Path, sources: list[Path], count: int, seed: int
         recording, events = held[number % len(held)]
         first, last = int(events.ts[0]), int(events.ts[-1])
         length = int((last - first) * rng.uniform(0.1, 1.0))
-        begin = first + int(rng.integers(0, max(last - first - length, 1)))
+        begin = int(rng.choice(events.ts[events.ts <= max(last - length, first)]))
         kept = np.flatnonzero((events.ts >= begin) & (events.ts <= begin + length))
         path = directory / f"rack{number % 40:02d}" / f"host{number:04d}.kev"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,8 @@ def _fleet(known: dict[str, Any]) -> list[str]:
     return [
         "## A fleet of 2,000 light recordings\n",
         f"{one['machines'] + one['refused']:,.0f} light recordings: {one['spans']:.0f} spans of real ones, copied. "
-        f"One has {one['bytes'] / 1e6:.1f} MB on average: those of machines under pressure have many stalls.",
+        "They hold the events that `kevacuate record --light` switches on, and no allocations. "
+        f"One has {one['bytes'] / 1e3:.0f} kB on average.",
         f"Two processes triaged them in {cpu:.0f} s of CPU time.",
         f"That is {one['own'] + one['workers'] / 2:.0f} s on two idle cores.",
         f"The goal is a minute. On a machine in use it took {one['wall']:.0f} s.",

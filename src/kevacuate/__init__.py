@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kevacuate.measure.holders import Holders
     from kevacuate.measure.results import Comparison, Run
     from kevacuate.measure.saved import load, save
+    from kevacuate.measure.startfile import StartState
     from kevacuate.measure.tuned import Tuned
     from kevacuate.mm.machine import Machine
     from kevacuate.observe.files.door import triage
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
+    from kevacuate.runs.start import start_state
     from kevacuate.runs.tune import tune
     from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
@@ -73,6 +75,7 @@ __all__ = [
     "ReplayOptions",
     "Run",
     "Shown",
+    "StartState",
     "Story",
     "Survey",
     "Swept",
@@ -106,6 +109,7 @@ __all__ = [
     "save",
     "show_sweep",
     "snapshot",
+    "start_state",
     "summary",
     "sweep",
     "triage",
@@ -129,6 +133,7 @@ _HOMES = {
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
     "Shown": "sweeps.shown",
+    "StartState": "measure.startfile",
     "Story": "reports.story.story",
     "Survey": "capture.survey",
     "Swept": "sweeps.sweep",
@@ -158,6 +163,7 @@ _HOMES = {
     "save": "measure.saved",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
+    "start_state": "runs.start",
     "summary": "reports.comparison.summary",
     "sweep": "sweeps.sweep",
     "triage": "observe.files.door",

@@ -4,12 +4,16 @@
 import errno
 import operator
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+MOST_BYTES = 1 << 20
+"""Bytes of a file that somebody writes by hand: a description, an experiment, a policy."""
 
 
 class KevacuateError(Exception):
@@ -61,6 +65,23 @@ def instance(value: Any, kind: type[T], maker: str) -> T:
         noun = kind.__name__.lower()
         raise KevacuateError(f"{value!r} is no {noun}: give what kevacuate.{maker} returned.")
     return value
+
+
+def small_file(path: Path) -> bytes:
+    """What an ordinary file of at most :data:`MOST_BYTES` holds. What is none might never end, and waits for nobody.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is no ordinary file, or longer.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        if about.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it is longer than {MOST_BYTES:,} bytes")
+        return file.read()
 
 
 def named_file(path: Any) -> Path:

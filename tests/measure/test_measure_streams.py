@@ -10,7 +10,7 @@ from recorded_tools import K, M, R, U, chunk_of, event, extfrag
 
 from kevacuate.measure.extfrag import extfrag_of
 from kevacuate.measure.keycounts import KeyCounts
-from kevacuate.measure.requesters import Requesters
+from kevacuate.measure.requesters import Requesters, next_request
 from kevacuate.measure.timeline import BUCKETS, FIRST_WIDTH, Timeline
 
 PARTS = st.lists(st.lists(st.integers(-3, 12), max_size=12), max_size=8)
@@ -78,6 +78,26 @@ def test_an_event_belongs_to_the_next_request_of_its_cpu_order_and_type() -> Non
         assert who.tasks() == [
             {"pid": 7, "claims": 0, "claims_whole_block": 0, "steals": 1, "claims_or_steals": 0}
         ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(-1, 30)), max_size=12),
+    st.dictionaries(st.integers(0, 30), st.integers(0, 5), max_size=20),
+)
+def test_the_next_request_is_that_of_a_search_row_by_row(
+    asked: list[tuple[int, int]], requests: dict[int, int]
+) -> None:
+    where = sorted(requests)
+    keys = [requests[at] for at in where]
+    wanted, at = (np.array([one[i] for one in asked], np.int64) for i in (0, 1))
+    slow = [
+        next(
+            (i for i, (key, place) in enumerate(zip(keys, where, strict=True)) if key == k and place > p), -1
+        )
+        for k, p in asked
+    ]
+    found = next_request(wanted, at, np.array(keys, np.int64), np.array(where, np.int64))
+    assert found.tolist() == slow
 
 
 def test_events_that_no_kernel_writes_are_counted_apart() -> None:

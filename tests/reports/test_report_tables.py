@@ -22,6 +22,7 @@ from kevacuate.reports.comparison.rows import comparison_rows, folded, zeros_wor
 from kevacuate.reports.comparison.tables import comparison_table
 from kevacuate.reports.comparison.worth import MARK
 from kevacuate.reports.page.tables import figure_sections, key_figures
+from kevacuate.reports.plain import plain_table
 
 ABOUT = {"name": "x.kev", "kernel": "7.2.0", "profile": "7.2"}
 POLICIES = ("mainline", "evacuate", "evacuate,skip-hint=ignore")
@@ -178,3 +179,19 @@ def test_rows_that_are_zero_everywhere_fold_away(seeds: tuple[int, ...]) -> None
     assert zeros_words(zeros[:1]) == "1 row is 0 in every run"
     assert "cost.pages_migrated" in [one["id"] for one in key_figures(compared)]
     assert [row["id"] for row in comparison_json(compared)["rows"]] == [row.row.id for row in rows]
+
+
+def test_a_table_that_does_not_fit_becomes_lines_and_nothing_is_cut_off() -> None:
+    names = ["machine", "by whom", *(f"figure {n}" for n in range(5))]
+    table = plain_table("Machines", names, names[2:], whole=names[2:])
+    table.add_row("rack-with-a-long-name.kev", "GFP_KERNEL|__GFP_COMP", *(f"{n}2,345" for n in range(5)))
+    for width in (200, 80, 40, 20):
+        file = io.StringIO()
+        Console(file=file, width=width).print(table)
+        lines = file.getvalue().splitlines()
+        text = re.sub(r"\s", "", "".join(lines))
+        assert max(map(len, lines)) <= width
+        if width != 80:  # there cells stand beside each other, in pieces
+            assert "rack-with-a-long-name.kev" in text
+        assert all(f"{n}2,345" in text for n in range(5)), width
+        assert ("figure 0" in lines[2]) == (width >= 80)

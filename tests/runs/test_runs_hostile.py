@@ -184,12 +184,14 @@ def test_lost_events_are_refused_unless_told_otherwise(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("samples", 0), ("chunk_rows", 0), ("prefetch", -1), ("log_capacity", 1 << 14), ("seed", -1)],
+    [
+        *(("samples", 0), ("chunk_rows", 0), ("prefetch", -1), ("log_capacity", 1 << 14), ("seed", -1)),
+        *(("samples", 10**21), ("chunk_rows", 1 << 40), ("prefetch", 1 << 40), ("log_capacity", 1 << 40)),
+    ],
 )
 def test_options_that_no_replay_can_work_with(name: str, value: int) -> None:
-    with pytest.raises(
-        KevacuateError, match=f"{name} of a replay cannot be {value}: it is a whole number, at least"
-    ):
+    said = f"{name} of a replay cannot be {value}: it is a whole number, (at least|from) [0-9]"
+    with pytest.raises(KevacuateError, match=said):
         ReplayOptions(**{name: value})
 
 

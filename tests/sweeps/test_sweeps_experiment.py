@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.sweeps.cells import cells_of, model_version, sources
 from kevacuate.sweeps.experiment import Experiment, read_experiment
 from kevacuate.sweeps.lines import line_of
+from kevacuate.workload.toml import read_workload
 
 GRID = """
 policies = ["mainline", "evacuate,wq=per-node"]
@@ -128,7 +130,7 @@ def test_the_models_version_follows_from_its_sources(tmp_path: Path) -> None:
 
 WRONG = [
     ('seeds = 3\npolicies = ["mainlin"]', 2, "There is no policy 'mainlin': the known ones are mainline"),
-    ("seeds = 0", 1, "it is how many, at least 1, or a list of different numbers"),
+    ("seeds = 0", 1, "it is how many, or a list of different numbers; at most 2,147,483,647."),
     ("seeds = [1, 1]", 1, "a list of different numbers"),
     ("seeds = true", 1, "seeds cannot be True"),
     ('\nrecordings = [\n  "nothing.kev",\n]', 3, "there is no recording 'nothing.kev'"),
@@ -147,6 +149,7 @@ WRONG = [
     ('policies = ["evacuate,pool=1"]\nknobs.pool = [2]', 2, "gives the knob pool already"),
     ('[replay]\nloop = "round"', 2, "open, closed or auto"),
     ("[replay]\nsamples = 0", 2, "samples of a replay cannot be 0"),
+    ("[replay]\nsamples = 1000000000000000000000", 2, "a whole number, from 1 to 1000000"),
     ("[replay]\nsample = 3", 2, "replay has loop, samples, despite_losses, variation"),
     ("[replay.variation]\nread_ns = -1", 2, "read_ns of a variation cannot be -1"),
     ("seeds = [\n", 1, "the experiment is no TOML"),
@@ -164,6 +167,31 @@ def test_what_is_wrong_is_one_sentence_with_the_line(tmp_path: Path, text: str, 
     assert said in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
+
+
+def test_a_demand_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("none")
+    (tmp_path / "empty.kev").mkdir()
+    for lines, number, said in (
+        ('seeds = 1\nworkloads = ["text"]', 2, "text"),
+        ('seeds = 1\nworkloads = [\n"workload:none",\n]', 3, "There is no workload 'none'"),
+        ('recordings = ["empty.kev"]', 1, "empty.kev"),
+    ):
+        path = written(tmp_path, lines)
+        with pytest.raises(KevacuateError, match=said) as caught:
+            sources(read_experiment(path))
+        assert str(caught.value).startswith(f"{path}:{number}: ")
+
+
+def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    (tmp_path / "long.toml").write_bytes(b"#" * ((1 << 20) + 1))
+    (tmp_path / "directory.toml").mkdir()
+    for name in ("pipe", "zero", "long", "directory", "none"):
+        for read in (read_experiment, read_workload):
+            with pytest.raises(KevacuateError, match=rf"{name}\.toml cannot be read: .*\."):
+                read(tmp_path / f"{name}.toml")
 
 
 def test_lines_are_found_in_tables_and_inline() -> None:

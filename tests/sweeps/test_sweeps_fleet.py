@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from kevacuate.errors import KevacuateError
 from kevacuate.measure.triage import NOT_FRAGMENTING, SPREADING
 from kevacuate.reports.sweeps.fleet import fleet_json, fleet_words, record_line, requester_words
 from kevacuate.sweeps.alike import alike
-from kevacuate.sweeps.fleet import Machine, clusters_of, picks_of, recordings_of
+from kevacuate.sweeps.fleet import Machine, clusters_of, picks_of
+from kevacuate.sweeps.searched import recordings_of
 from kevacuate.sweeps.sheets import FRAGMENTING, RATES, SHARES, sheet_of, vectors
 
 DATA = Path(__file__).parent.parent / "data"
@@ -149,11 +152,40 @@ def test_names_become_files_and_requesters_words() -> None:
 
 
 def test_what_holds_no_recording_is_refused(tmp_path: Path, directory: Path) -> None:
-    for given in (tmp_path, tmp_path / "none", str(tmp_path / "*.kev")):
+    (tmp_path / "file").write_text("no recording")
+    for given in (tmp_path, tmp_path / "none", tmp_path / "file", str(tmp_path / "*.kev")):
         with pytest.raises(KevacuateError, match="holds no recording: name a directory of recordings"):
             recordings_of([given])
     with pytest.raises(KevacuateError, match=r"None of 1 recordings can be triaged; of broken\.kev"):
         kevacuate.fleet(directory / "broken.kev")
+
+
+def test_a_recording_counts_once_however_many_paths_lead_to_it(directory: Path, tmp_path: Path) -> None:
+    whole, nothing = recordings_of([directory])
+    (tmp_path / "link").symlink_to(whole[0])
+    (tmp_path / "circle").symlink_to(tmp_path)
+    given = [directory, directory / ".." / directory.name, tmp_path, str(directory / "rack0*")]
+    assert len(recordings_of(given)[0]) == len(whole) == 13
+    assert not nothing
+    assert recordings_of([tmp_path])[0] == [tmp_path / "link"]
+
+
+def test_what_cannot_be_searched_is_named(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.listdir
+
+    def listed(path: Any) -> list[str]:
+        if Path(path).name == "rack03":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listed)
+    found = kevacuate.fleet(directory, workers=1)
+    assert found.refused["rack03"] == "It cannot be searched: Permission denied."
+    assert len(found.machines) == 11
+    with pytest.raises(KevacuateError, match=r"rack03: It cannot be searched: Permission denied\."):
+        recordings_of([directory / "rack03"])
 
 
 def test_a_recording_that_kills_its_readers_is_refused(

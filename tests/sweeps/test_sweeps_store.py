@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -195,10 +196,13 @@ def test_other_directories_are_refused(tmp_path: Path) -> None:
     (tmp_path / "newer" / "store.json").write_text('{"format": "kevacuate sweep", "version": 2}')
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "store.json").write_text('{"format": "x"}')
+    (tmp_path / "true").mkdir()
+    (tmp_path / "true" / "store.json").write_text('{"format": "kevacuate sweep", "version": true}')
     for name, said in (
         ("full", "is no store of a sweep"),
         ("newer", "install a newer kevacuate"),
         ("other", "does not describe a store"),
+        ("true", "does not describe a store"),
     ):
         with pytest.raises(KevacuateError, match=said):
             Store(tmp_path / name)
@@ -213,6 +217,53 @@ def test_a_corrupted_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(KevacuateError, match="move it away, and the sweep replays its cells again"):
         store.digests()
+    for name, other in ((module.RESULTS, module.MADE_BY), (module.MADE_BY, module.RESULTS)):
+        store = filled(tmp_path / name, some())
+        store.collect()
+        filled(store.path, some())
+        before = (store.path / module.RESULTS).read_bytes()
+        shutil.copy(store.path / other, store.path / name)
+        with pytest.raises(KevacuateError, match=r"it has no column \w+ of the type .*move it away"):
+            store.collect()
+        if name == module.MADE_BY:
+            assert (store.path / module.RESULTS).read_bytes() == before
+        assert len(list(store.loose())) == len(some()), "what was not collected is still there"
+        assert not list(store.path.glob(".*.part"))
+
+
+def test_what_is_no_result_is_left_and_named(tmp_path: Path) -> None:
+    store = filled(tmp_path / "a", some())
+    os.mkfifo(store.cells / "0.json")
+    with pytest.raises(
+        KevacuateError, match=r"0\.json cannot be read \(it is no ordinary file\): move it away"
+    ):
+        store.collect()
+    (store.cells / "0.json").unlink()
+    (store.cells / "0.json").write_bytes(sealed({"result": 1, "made": {}}))
+    assert len(store.digests()) == len(some())
+
+
+def test_a_table_is_written_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GROUP", 2)
+    most = 0
+    real = module.rows_of
+
+    def counted(batch: Any) -> Any:
+        nonlocal most
+        most = max(most, batch.num_rows)
+        return real(batch)
+
+    monkeypatch.setattr(module, "rows_of", counted)
+    rows = some()
+    store = filled(tmp_path / "a", rows[::2])
+    store.collect()
+    filled(store.path, rows[1::2])
+    assert store.collect() == len(rows)
+    assert most == 2
+    whole = filled(tmp_path / "b", rows)
+    whole.collect()
+    assert (store.path / module.RESULTS).read_bytes() == (whole.path / module.RESULTS).read_bytes()
+    assert pq.ParquetFile(store.path / module.RESULTS).num_row_groups == -(-len(rows) // 2)
 
 
 def test_the_columns_are_the_ids_of_a_comparisons_rows(tmp_path: Path) -> None:

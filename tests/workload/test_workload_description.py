@@ -106,7 +106,7 @@ def test_what_is_missing_is_said(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"x" * (1 << 20) + b"\n"])
 def test_a_file_that_is_no_description_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "x.toml").write_bytes(raw)
-    with pytest.raises(KevacuateError, match=r"x\.toml is (no|larger)"):
+    with pytest.raises(KevacuateError, match=r"x\.toml (is no|cannot be read: it is longer)"):
         read_workload(tmp_path / "x.toml")
     with pytest.raises(KevacuateError, match=r"y\.toml cannot be read: No such file"):
         read_workload(tmp_path / "y.toml")

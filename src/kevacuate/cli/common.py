@@ -82,10 +82,10 @@ def tidy(directory: Path, *, saves: bool = False) -> None:
         )
 
 
-def open_recording(path: Path | None) -> kevacuate.Recording:
-    """The recording at *path*, or the one that ships with the package."""
+def open_recording(path: Path | None, start: Path | None = None) -> kevacuate.Recording:
+    """The recording at *path*, or the one that ships with the package; on the start state at *start*, if that is given."""
     heed()
-    return kevacuate.open(path)
+    return kevacuate.open(path, start=start)
 
 
 class PlainConsole(Console):

@@ -18,6 +18,7 @@ from kevacuate.cli.options import (
     refuse_empty,
     repeats_option,
     result_options,
+    start_option,
     time_option,
 )
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
@@ -43,6 +44,7 @@ TIME = "15s"
     "NAME[,knob=value...] or FILE.py:CLASS[,knob=value...]; the first is what the others are compared with",
     COMPARED,
 )
+@start_option
 @time_option(TIME, "Go on until the rows that decide are decided, or so much time is spent.")
 @repeats_option("Replays of each policy, in place of a time, with seeds from --seed on.")
 @click.option(
@@ -56,6 +58,7 @@ def command(
     recordings: tuple[str, ...],
     recorded: bool,
     policies: tuple[str, ...],
+    start: Path | None,
     seconds: float | None,
     repeats: int | None,
     details: bool,
@@ -77,10 +80,14 @@ def command(
 
     Example: kevacuate compare --policy mainline --policy evacuate,skip-hint=ignore
 
+    Example: kevacuate compare web-server.toml --start used.kev
+
     Example: kevacuate compare --recorded stock1.kev stock2.kev stock3.kev -- patched1.kev patched2.kev patched3.kev
     """
     if recorded:
-        _refuse_with_recorded(policies or series or save or repeats or every or seconds is not None)
+        _refuse_with_recorded(
+            policies or series or save or repeats or every or seconds is not None or start is not None
+        )
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
     seconds = _time(recordings, repeats, seconds)
@@ -88,7 +95,7 @@ def command(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )
     path = Path(recordings[0]) if recordings else None
-    result = _replays(path, policies or COMPARED, repeats, seconds, options, save)
+    result = _replays(path, start, policies or COMPARED, repeats, seconds, options, save)
     if as_json:
         _print_json(result, series=series)
     else:
@@ -119,7 +126,8 @@ def _refuse_with_recorded(others: object) -> None:
     """Refuse --recorded beside options of a replay."""
     if others:
         raise click.UsageError(
-            "--recorded replays nothing, so it takes neither --policy nor --repeats nor --time nor --all nor --series nor --save."
+            "--recorded replays nothing, so it takes neither --policy nor --start nor --repeats nor --time nor --all nor "
+            "--series nor --save."
         )
 
 
@@ -140,19 +148,20 @@ def _time(recordings: Sequence[str], repeats: int | None, seconds: float | None)
 
 def _replays(
     path: Path | None,
+    start: Path | None,
     policies: Sequence[str],
     repeats: int | None,
     seconds: float | None,
     options: kevacuate.ReplayOptions,
     save: Path | None,
 ) -> kevacuate.Comparison:
-    """Replay the recording at *path* (None: the one that ships) under the policies, and save the comparison where asked to."""
+    """Replay the recording at *path* (None: the one that ships), on the state *start*, and save the comparison where asked to."""
     writable(save)
     for spec in policies:
         kevacuate.parse_policy(spec)
     with progress_bar() as progress:
         result = kevacuate.compare(
-            open_recording(path),
+            open_recording(path, start),
             policies,
             repeats=repeats,
             seconds=seconds,

@@ -131,6 +131,12 @@ loop_option = click.option(
     help="open: reclaim is the recorded kernel's. closed: the model reclaims by itself. auto: what the demand is fit for.",
 )
 
+start_option = path_option(
+    "--start",
+    metavar="FILE",
+    help="Begin from this start state, not from the demand's own: what `kevacuate start` wrote, or a recording.",
+)
+
 losses_option = click.option("--despite-losses", is_flag=True, help="Replay a recording that lost events.")
 
 save_option = click.option(

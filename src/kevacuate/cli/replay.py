@@ -10,13 +10,20 @@ import click
 import kevacuate
 from kevacuate.cli.again import in_plain_python
 from kevacuate.cli.common import console, doing, open_recording, print_json, progress_bar, writable
-from kevacuate.cli.options import all_option, policy_option, recording_argument, result_options
+from kevacuate.cli.options import (
+    all_option,
+    policy_option,
+    recording_argument,
+    result_options,
+    start_option,
+)
 from kevacuate.policy import BASELINE
 
 
 @click.command("replay", short_help="Replay under one policy.")
 @recording_argument
 @policy_option("NAME[,knob=value...] or FILE.py:CLASS[,knob=value...].", BASELINE)
+@start_option
 @all_option
 @click.option(
     "--debug",
@@ -29,6 +36,7 @@ def command(
     context: click.Context,
     recording: Path | None,
     policy: str,
+    start: Path | None,
     every: bool,
     debug: bool,
     as_json: bool,
@@ -48,7 +56,7 @@ def command(
         context.exit(in_plain_python(context))
     kevacuate.parse_policy(policy)
     writable(save)
-    source = open_recording(recording)
+    source = open_recording(recording, start)
     options = kevacuate.ReplayOptions(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )

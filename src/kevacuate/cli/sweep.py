@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, print_json, writable
+from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import Integer, json_option, path_option, refuse_empty
 from kevacuate.ending import heed, owed
 
@@ -117,7 +117,8 @@ def _swept(
             raise click.UsageError(
                 "--collect replays nothing, so it takes neither --shard nor --workers nor --scheduler."
             )
-        return kevacuate.collect(experiment, store)
+        with progress_bar("collecting the results"):
+            return kevacuate.collect(experiment, store)
     if scheduler and (shard or workers):
         raise click.UsageError(
             "--scheduler has workers of its own, so it takes neither --shard nor --workers."
@@ -133,11 +134,13 @@ def _show(store: Path, page: Path | None, benefit: str, cost: str, *, as_json: b
     from kevacuate.reports.sweeps.shown import context_table, explained_table, shown_json, shown_words
 
     writable(page)
-    shown = kevacuate.show_sweep(store, benefit=benefit, cost=cost)
-    if page:
-        from kevacuate.reports.sweeps.page import write_sweep_page
+    with progress_bar("reading the results") as report:
+        shown = kevacuate.show_sweep(store, benefit=benefit, cost=cost)
+        if page:
+            from kevacuate.reports.sweeps.page import write_sweep_page
 
-        write_sweep_page(shown, page)
+            report("writing the page", 0, 0)
+            write_sweep_page(shown, page)
     if as_json:
         print_json(shown_json(shown))
         return
@@ -168,12 +171,13 @@ def _progress() -> Iterator[Callable[[Any], None]]:
             yield show
         return
     said = time.monotonic()
+    with progress_bar("reading the recordings") as report:
 
-    def line(far: Any) -> None:
-        nonlocal said
-        heed()
-        if far.done + far.failed < far.total and time.monotonic() - said >= EVERY_SECONDS:
-            said = time.monotonic()
-            click.echo(f"kevacuate: {far_words(far)}.", err=True)
+        def line(far: Any) -> None:
+            nonlocal said
+            report("replaying the first cells", 0, 0)
+            if far.done + far.failed < far.total and time.monotonic() - said >= EVERY_SECONDS:
+                said = time.monotonic()
+                click.echo(f"kevacuate: {far_words(far)}.", err=True)
 
-    yield line
+        yield line

@@ -61,6 +61,8 @@ class Demand:
         """The page kind model that ``attr`` was drawn with."""
         self.redrawn: Callable[[int], Demand] | None = None
         """Of a workload that is described: the same workload as another seed of a replay draws it."""
+        self.peak_pages: int | None = None
+        """The most pages that it has at once; None where nobody has counted them."""
         self._chunks = chunks
         self._quality = quality
         self._spans = spans
@@ -122,6 +124,10 @@ class Demand:
     def complete(self, quality: DemandQuality) -> None:
         """Note what a full iteration has counted."""
         self._quality = quality
+
+    def measured(self, spans: Spans) -> None:
+        """Note how long it is, where a full iteration has told."""
+        self._spans = spans
 
 
 class Reconstruction:

@@ -38,17 +38,19 @@ def next_request(
 
     *where* are the positions of *keys*, ascending.
     """
-    if not len(keys):
+    among = np.flatnonzero(np.isin(keys, wanted))
+    if not len(among):
         return np.full(len(wanted), -1, np.int64)
-    order = np.lexsort((where, keys))
-    names, rank = np.unique(keys[order], return_inverse=True)
-    span = int(max(where.max(initial=0), at.max(initial=0))) + 2
-    line = rank * span + where[order]
+    order = among[np.argsort(keys[among], kind="stable")]
+    line = keys[order]
+    starts = np.flatnonzero(np.diff(line, prepend=line[0] - 1))
+    names, last = line[starts], np.append(starts[1:], len(order))
+    span = int(max(where.max(), at.max(initial=0))) + 2
+    line = np.repeat(np.arange(len(names)) * span, last - starts) + where[order]
     name = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     found = np.searchsorted(line, name * span + at, side="right")
-    inside = np.minimum(found, len(order) - 1)
-    good = (names[name] == wanted) & (found < len(order)) & (keys[order[inside]] == wanted)
-    return np.where(good, order[inside], -1)
+    good = (names[name] == wanted) & (found < last[name])
+    return np.where(good, order[np.minimum(found, len(order) - 1)], -1)
 
 
 def _by_kind(counts: list[int]) -> dict[str, int]:

@@ -7,11 +7,8 @@ Only what the user names is read and run; a recording or a stored result never l
 from __future__ import annotations
 
 import ast
-import errno
 import hashlib
 import inspect
-import os
-import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,7 +22,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from kevacuate import jit
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, small_file
 from kevacuate.mm import policy_calls
 from kevacuate.mm.hooks import quotient, remainder, round_too_many
 from kevacuate.policy.hook_source import (
@@ -53,9 +50,6 @@ MOST_WAYS = 10_000
 
 MOST_TOLD = 160
 """Characters of an exception's text that are passed on."""
-
-MOST_BYTES = 1 << 20
-"""A policy file is at most so long."""
 
 
 @dataclass(frozen=True)
@@ -350,7 +344,7 @@ def load_file(path: str, name: str) -> HooksFile:
     """
     given = Path(path)
     try:
-        source = _text(given)
+        source = small_file(given).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise KevacuateError(f"The policy file {path} cannot be read: {why}.") from None
@@ -358,25 +352,6 @@ def load_file(path: str, name: str) -> HooksFile:
     if key not in _loaded:
         _loaded[key] = _load(given, name, source)
     return _loaded[key]
-
-
-def _text(path: Path) -> str:
-    """A file's text. What is no ordinary file might never end, and waits for nobody.
-
-    Raises
-    ------
-    OSError
-        It cannot be read, is no ordinary file, or longer than a policy file is.
-    UnicodeDecodeError
-        It is no text.
-    """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file")
-        if about.st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, f"it is longer than {MOST_BYTES:,} bytes")
-        return file.read().decode("utf-8")
 
 
 def _load(path: Path, name: str, source: str) -> HooksFile:

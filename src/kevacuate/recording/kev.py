@@ -65,6 +65,7 @@ QUALITY: dict[str, Any] = {
     "tasks": dict[str, str],
     "options": dict[str, Any],
     "command_status": int,
+    "start": list[dict[str, Any]],
     "imported": dict[str, Any],
     "source": str,
     "source_digest": str,

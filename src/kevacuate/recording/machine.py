@@ -33,6 +33,7 @@ EXTRA: dict[str, Any] = {
     "pids_kept": bool,
     "settings": dict[str, Any],
     "source": str,
+    "start": dict[str, str],
 }
 """Kinds of those of a machine's further facts that this program reads."""
 

@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from kevacuate.demand.build import Demand
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.errors import whole_number
 from kevacuate.measure import Run
 from kevacuate.policy import BASELINE, parse_policy
-from kevacuate.recording import DemandChunk, Recording
+from kevacuate.recording import Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.runs.compare import Job, Report, replay_all
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import demand_while_compiling
 from kevacuate.workload.describe import Workload
 from kevacuate.workload.fit import fitted, toml_of
+from kevacuate.workload.started import demand_on
 from kevacuate.workload.stream import demand_of
 
 REPEATS = 5
@@ -99,21 +98,6 @@ def _figures(run: Run) -> dict[str, tuple[str, float]]:
     return found
 
 
-def _on_recorded_start(workload: Workload, demand: Demand) -> Demand:
-    """The workload's demand, for the recorded start state: its ids follow those of the objects that are there."""
-    first = len(demand.start_objects.pfn)
-    made = demand_of(workload)
-
-    def chunks(shifted: Demand) -> Iterator[DemandChunk]:
-        for chunk in made.chunks(closed=True):
-            yield chunk._replace(obj=chunk.obj + first)
-        shifted.complete(replace(made.quality, peak_objects=made.quality.peak_objects + first))
-
-    shifted = Demand(demand.start_objects, chunks, demand.kinds)
-    shifted.redrawn = lambda seed: _on_recorded_start(replace(workload, seed=workload.seed + seed), demand)
-    return shifted
-
-
 def _distances(recorded: list[Run], generated: list[Run]) -> tuple[Distance, ...]:
     """Every figure of both."""
     ours, theirs = [_figures(run) for run in recorded], [_figures(run) for run in generated]
@@ -173,7 +157,8 @@ def fit(
     found = fitted(source, demand, seed)
     policy, options = parse_policy(BASELINE), ReplayOptions(loop="open")
     runs = []
-    for name, one in (("recorded", demand), ("generated", _on_recorded_start(found.workload, demand))):
+    generated = demand_on(demand_of(found.workload), demand.start_objects, 1, -1)
+    for name, one in (("recorded", demand), ("generated", generated)):
         jobs = [Job(policy, replace(options, seed=seed + i), name) for i in range(repeats)]
         runs.append(replay_all(source, one, jobs, workers, progress))
     return Fit(found.workload, found.rows, found.left_out, found.not_paired, _distances(*runs))

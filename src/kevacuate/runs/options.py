@@ -10,6 +10,12 @@ from kevacuate.runs.loop import LOG_MARGIN
 from kevacuate.runs.loop_choice import checked_loop
 from kevacuate.runs.variation import Variation
 
+MOST_SAMPLES = 1_000_000
+"""Points of a time series: each is kept, and takes a call of the compiled loop."""
+
+MOST_ROWS = 1 << 28
+"""Rows of a chunk, records of a log, events ahead."""
+
 
 @dataclass(frozen=True)
 class ReplayOptions:
@@ -21,7 +27,7 @@ class ReplayOptions:
         Seed of what is drawn: which blocks carry a skip bit, and, unless it is 0, when the once-a-second and the
         twice-a-second work of the background begins. Replays of different seeds tell chance from effect.
     samples : int
-        Points of the time series.
+        Points of the time series, at most :data:`MOST_SAMPLES`.
     chunk_rows : int
         Demand rows per call of the compiled loop; changes nothing but speed.
     log_capacity : int
@@ -56,14 +62,14 @@ class ReplayOptions:
     variation: Variation = Variation()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("seed", 0),
-            ("samples", 1),
-            ("chunk_rows", 1),
-            ("log_capacity", 2 * LOG_MARGIN),
-            ("prefetch", 0),
+        for name, least, most in (
+            ("seed", 0, None),
+            ("samples", 1, MOST_SAMPLES),
+            ("chunk_rows", 1, MOST_ROWS),
+            ("log_capacity", 2 * LOG_MARGIN, MOST_ROWS),
+            ("prefetch", 0, MOST_ROWS),
         ):
-            whole_number(f"{name} of a replay", getattr(self, name), least)
+            whole_number(f"{name} of a replay", getattr(self, name), least, most)
         checked_loop(self.loop)
         if not isinstance(self.variation, Variation):
             raise KevacuateError(f"The variation of a replay cannot be {self.variation!r}: give a Variation.")

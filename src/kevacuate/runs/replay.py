@@ -57,6 +57,7 @@ from kevacuate.runs.options import ReplayOptions, given_options
 from kevacuate.runs.sysctls import settings_used
 from kevacuate.runs.varied import varied_demand, vary_kswapd
 from kevacuate.workload.opening import Replayable, recording_of
+from kevacuate.workload.started import refuse_too_large
 
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all, 0 if not known)."""
@@ -97,6 +98,7 @@ class Replay:
         self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
         machine, closed = recording.machine, self.loop.closed
+        refuse_too_large(demand, recorded, closed=closed)
         start = start_of(machine, recorded, policy)
         config = machine_config(machine, start, policy.settings, closed=closed)
         how = options.variation.at_scale(default_time_scale(machine))
@@ -275,6 +277,7 @@ class Replay:
             "kevacuate": __version__,
             "recording": self.recording.path.name,
             "recording_digest": self.recording.digest,
+            **({"start": machine.extra["start"]} if "start" in machine.extra else {}),
             "kernel": machine.kernel,
             "profile": profile_for(machine.kernel)[1],
             "vm_settings": settings_used(machine, self.policy.settings),

@@ -33,6 +33,8 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     verdict = f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}"
     if machine.extra.get("generated"):
         verdict = described_words(machine.extra["generated"])
+    if begun := machine.extra.get("start"):
+        verdict = f"{verdict} {begun_words(begun)}"
     return {
         "name": recording.path.name,
         "digest": recording.digest,
@@ -54,6 +56,11 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
 def described_words(name: str) -> str:
     """What a replay of the described workload of that name rests on."""
     return f"The demand is described, not recorded: workload {name}. A replay shows what the model does with it, and no more."
+
+
+def begun_words(start: dict[str, str]) -> str:
+    """That a replay begins from another start state than the demand's own."""
+    return f"It begins from the start state {start['file']}, which stands for no moment of that demand."
 
 
 def lost_and_unread(about: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kevacuate.errors import KevacuateError
 from kevacuate.jit import PACKAGE
 from kevacuate.policy import Policy
 from kevacuate.recording import Recording
@@ -22,6 +23,7 @@ from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.sweeps.demands import open_demand, ships, whole_name
 from kevacuate.sweeps.experiment import Experiment
+from kevacuate.sweeps.lines import line_of
 
 ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "workload", "runs")
 """Rooms of the package that a replay's result follows from."""
@@ -144,8 +146,14 @@ def sources(experiment: Experiment) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for name in experiment.demands:
-        recording = open_demand(name)
-        digest = demand_digest(recording)
+        try:
+            recording = open_demand(name)
+            digest = demand_digest(recording)
+        except KevacuateError as error:
+            line = line_of(
+                experiment.text, "workloads" if Path(name).is_file() or ships(name) else "recordings", name
+            )
+            raise KevacuateError(f"{experiment.path}:{line}: {error}") from None
         shown = name if ships(name) else recording.path.name
         found.setdefault(digest, Source(whole_name(name), digest, shown))
     return list(found.values())

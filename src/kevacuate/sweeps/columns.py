@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +37,8 @@ FIRST: tuple[tuple[str, pa.DataType], ...] = (
 )
 """What every row begins with. ``error`` is null where the replay succeeded; ``replay`` is JSON."""
 
+_FIRST = frozenset(name for name, _ in FIRST)
+
 KNOB = "knob."
 """What the name of a knob's column begins with; null: the knob was not turned."""
 
@@ -65,36 +68,75 @@ def figures_of(row: Mapping[str, Any]) -> dict[str, float | None]:
     return values
 
 
-def _knob_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every knob that some row turns, by the alphabet."""
-    return sorted({name for row in rows for name in row["knobs"]})
+def order_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is sorted by (:data:`ORDER`)."""
+    return tuple(row[name] for name in ORDER)
 
 
-def _figure_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The figures' columns: those of every cell, then policies' own by the alphabet."""
-    known = [row.id for row in FIGURES]
-    return known + sorted({name for row in rows for name in row["figures"]} - set(known))
+@dataclass
+class Names:
+    """Knobs and figures that a table of results has columns for.
+
+    Attributes
+    ----------
+    knobs : set of str
+        Those that some row turns.
+    own : set of str
+        Figures besides :data:`FIGURES`, which every table has.
+    """
+
+    knobs: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Have columns for a row."""
+        self.knobs.update(row["knobs"])
+        self.own.update(row["figures"])
+
+    def add_columns(self, columns: Iterable[str]) -> None:
+        """Have a table's columns."""
+        for name in columns:
+            if name.startswith(KNOB):
+                self.knobs.add(name.removeprefix(KNOB))
+            elif name not in _FIRST:
+                self.own.add(name)
+
+    @property
+    def figures(self) -> list[str]:
+        """The figures' columns: those of every cell, then policies' own by the alphabet."""
+        known = [row.id for row in FIGURES]
+        return known + sorted(self.own - set(known))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and their types."""
+        knobs = [(KNOB + name, pa.string()) for name in sorted(self.knobs)]
+        return pa.schema([*FIRST, *knobs, *((name, pa.float64()) for name in self.figures)])
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """The rows as a table of these columns, in their order."""
+        columns = [[row[name] for row in rows] for name, _ in FIRST]
+        columns += [[row["knobs"].get(name) for row in rows] for name in sorted(self.knobs)]
+        columns += [[row["figures"].get(name) for row in rows] for name in self.figures]
+        schema = self.schema
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """The table of results, sorted by :data:`ORDER`: equal rows give an equal table, in whatever order they come."""
-    ordered = sorted(rows, key=lambda row: tuple(row[name] for name in ORDER))
-    columns: dict[str, pa.Array] = {
-        name: pa.array([row[name] for row in ordered], kind) for name, kind in FIRST
-    }
-    for name in _knob_names(ordered):
-        columns[KNOB + name] = pa.array([row["knobs"].get(name) for row in ordered], pa.string())
-    for name in _figure_names(ordered):
-        columns[name] = pa.array([row["figures"].get(name) for row in ordered], pa.float64())
-    return pa.table(columns)
+    names = Names()
+    for row in rows:
+        names.add(row)
+    return names.table(sorted(rows, key=order_of))
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     """The inverse of :func:`table_of`."""
-    first = {name for name, _ in FIRST}
-    knobs = [name for name in table.column_names if name.startswith(KNOB)]
-    figures = [name for name in table.column_names if name not in first and name not in knobs]
-    columns = {name: table[name].to_pylist() for name in table.column_names}
+    first = [name for name, _ in FIRST]
+    knobs = [name for name in table.schema.names if name.startswith(KNOB)]
+    figures = [name for name in table.schema.names if name not in _FIRST and name not in knobs]
+    columns = {name: table[name].to_pylist() for name in table.schema.names}
     return [
         {
             **{name: columns[name][i] for name in first},
@@ -108,6 +150,5 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def made_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The table of who made what, by cell."""
-    ordered = sorted(rows, key=lambda row: str(row["cell"]))
-    return pa.table({name: pa.array([row.get(name) for row in ordered], kind) for name, kind in MADE})
+    """The table of who made what, in the rows' order."""
+    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in MADE})

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError, failing, named_file
+from kevacuate.errors import KevacuateError, failing, named_file, small_file
 from kevacuate.measure.permutation import REPEATS
 from kevacuate.policy import COMPARED, Policy, parse_policy
 from kevacuate.recording.recording import Recording
@@ -33,9 +33,8 @@ REPLAY_KEYS = ("loop", "samples", "despite_losses", "variation")
 AS_IT_IS = "default"
 """The value of a knob that is not turned."""
 
-MOST_CELLS = 10_000_000
+MOST_CELLS = 1_000_000
 MOST_SEED = 2**31 - 1
-_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,7 @@ def read_experiment(path: str | Path) -> Experiment:
     """
     where = named_file(path)
     with failing(f"{where} cannot be read"):
-        if where.stat().st_size > _MOST_BYTES:
-            raise KevacuateError(f"{where} is no experiment: it has more than {_MOST_BYTES:,} bytes.")
-        data = where.read_bytes()
+        data = small_file(where)
     try:
         reader = _Reader(where, data.decode())
     except UnicodeDecodeError:
@@ -190,7 +187,8 @@ def _seeds(reader: _Reader) -> tuple[int, ...]:
     )
     if not numbers or not given or len(set(given)) < len(given):
         raise reader.wrong(
-            "seeds", f"seeds cannot be {given!r}: it is how many, at least 1, or a list of different numbers."
+            "seeds",
+            f"seeds cannot be {given!r}: it is how many, or a list of different numbers; at most {MOST_SEED:,}.",
         )
     return tuple(sorted(given))
 

@@ -6,16 +6,15 @@ from __future__ import annotations
 import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kevacuate.errors import KevacuateError, named_file, whole_number
-from kevacuate.recording.groundtruth import is_ground_truth
-from kevacuate.recording.kev import is_kev
+from kevacuate.errors import KevacuateError, whole_number
 from kevacuate.sweeps.alike import alike
 from kevacuate.sweeps.processes import LineProcess
+from kevacuate.sweeps.searched import recordings_of
 from kevacuate.sweeps.sheets import FRAGMENTING, RATES, SHARES, vectors
 
 AHEAD = 16
@@ -116,45 +115,6 @@ class Fleet:
     refused: dict[str, str]
 
 
-def _is_recording(path: Path) -> bool:
-    """Whether a directory is a recording."""
-    return path.is_dir() and (is_kev(path) or is_ground_truth(path))
-
-
-def _below(path: Path) -> Iterator[Path]:
-    """The recordings in a directory, however deep."""
-    if _is_recording(path):
-        yield path
-        return
-    for root, names, _ in os.walk(path):
-        for name in sorted(names):
-            if _is_recording(Path(root, name)):
-                yield Path(root, name)
-        names[:] = sorted(name for name in names if not _is_recording(Path(root, name)))
-
-
-def recordings_of(given: Sequence[str | Path]) -> list[Path]:
-    """The recordings that directories and globs stand for, each once, by path.
-
-    Raises
-    ------
-    KevacuateError
-        One stands for none.
-    """
-    found: dict[Path, None] = {}
-    for one in given:
-        place = named_file(one)
-        places = [place]
-        if not place.exists() and any(c in str(one) for c in "*?["):
-            root = Path(place.anchor) if place.is_absolute() else Path()
-            places = sorted(root.glob(str(place.relative_to(root))))
-        here = [path for place in places for path in _below(place)]
-        if not here:
-            raise KevacuateError(f"{one} holds no recording: name a directory of recordings, or a glob.")
-        found.update(dict.fromkeys(here))
-    return sorted(found)
-
-
 def fleet(
     recordings: str | Path | Sequence[str | Path],
     *,
@@ -191,14 +151,16 @@ def fleet(
     """
     given = [recordings] if isinstance(recordings, str | Path) else list(recordings)
     most = whole_number("workers", len(os.sched_getaffinity(0)) if workers is None else workers, 1)
-    paths = recordings_of(given)
+    paths, unread = recordings_of(given)
     said = _triaged(paths, min(most, len(paths)), progress or (lambda done, total: None))
-    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    names = {path: str(path.absolute().relative_to(root)) for path in paths}
+    whole = {path: os.path.abspath(path) for path in (*paths, *unread)}
+    root = os.path.commonpath([os.path.dirname(place) for place in whole.values()])
+    names = {path: os.path.relpath(place, root) for path, place in whole.items()}
     machines = [
         Machine(names[path], path, said[str(path)]["sheet"]) for path in paths if "sheet" in said[str(path)]
     ]
     refused = {names[path]: said[str(path)]["refused"] for path in paths if "refused" in said[str(path)]}
+    refused |= {names[path]: why for path, why in unread.items()}
     if not machines:
         name, why = next(iter(refused.items()))
         raise KevacuateError(f"None of {len(paths):,} recordings can be triaged; of {name} it is said: {why}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+
 from kevacuate.errors import KevacuateError
 from kevacuate.observe.triage import triage_recording
 from kevacuate.recording import Recording
@@ -22,6 +24,7 @@ def one(path: str) -> dict[str, Any]:
 
 def main() -> None:
     """Work until the input ends."""
+    pa.set_cpu_count(1)  # a process a core: threads beside it only cost
     lines = Lines()
     for told in lines.told():
         for path in told["paths"]:

@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import heapq
 import json
 import os
+import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kevacuate.errors import KevacuateError, failing, named_file
+from kevacuate.errors import KevacuateError, failing, named_file, small_file
 from kevacuate.recording.atomic_write import not_written
 from kevacuate.sweeps.cells import canonical
-from kevacuate.sweeps.columns import made_table, rows_of, table_of
+from kevacuate.sweeps.columns import FIRST, MADE, Names, made_table, order_of, rows_of, table_of
 
 RESULTS, MADE_BY, CELLS, EXPERIMENT, DEMANDS, UNABLE, ABOUT, LOCK = (
     "results.parquet",
@@ -45,6 +48,9 @@ FORMAT, VERSION = "kevacuate sweep", 1
 FEWEST, SHARE = 2_000, 2
 """Files are collected on the way once there are so many, and one for every SHARE rows of the table: so that all the collecting
 together copies a row a few times at most."""
+
+GROUP = 4_096
+"""Rows that are in memory at once while a table is written: its row groups."""
 
 STALE_SECONDS = 3600.0
 """A file that was being written so long ago is a killed process's."""
@@ -85,7 +91,7 @@ class Store:
             if not about.is_file():
                 raise KevacuateError(f"{self.path} is no store of a sweep: it has no {ABOUT}.")
             told = _json(about.read_bytes())
-        if told.get("format") != FORMAT or not isinstance(told.get("version"), int):
+        if told.get("format") != FORMAT or type(told.get("version")) is not int:
             raise KevacuateError(f"{about} does not describe a store of a sweep: choose another directory.")
         if told["version"] > VERSION:
             raise KevacuateError(
@@ -173,7 +179,7 @@ class Store:
         """The results that are files, in order; None of one that was cut short."""
         for name in self._names():
             with suppress(FileNotFoundError):  # collected meanwhile
-                yield self.cells / name, unsealed((self.cells / name).read_bytes())
+                yield self.cells / name, _kept(self.cells / name)
 
     def table(self) -> pa.Table:
         """The results as a table, those that are not collected yet with it."""
@@ -204,19 +210,35 @@ class Store:
         """
         with self._alone():
             self._sweep_out()
-            found = list(self.loose())
-            whole = [one for _, one in found if one is not None]
-            rows = self._column("cell")
-            if whole:
-                kept = rows_of(_read(self.path / RESULTS)) if rows else []
-                made = _read(self.path / MADE_BY).to_pylist() if (self.path / MADE_BY).exists() else []
-                results = _once(kept, [one["result"] for one in whole])
-                rows = [row["cell"] for row in results]
-                _put_table(self.path / MADE_BY, made_table(_once(made, [one["made"] for one in whole])))
-                _put_table(self.path / RESULTS, table_of(results))
-            for path, _ in found:
+            results, makers = self.path / RESULTS, self.path / MADE_BY
+            names = Names()
+            order: list[tuple[tuple[Any, ...], str]] = []
+            found = []
+            for path, one in self.loose():
+                found.append(path)
+                if one is not None:
+                    names.add(one["result"])
+                    order.append((order_of(one["result"]), path.name))
+            if not order:
+                rows = len(self._column("cell"))
+            else:
+                if results.exists():
+                    names.add_columns(pq.read_schema(results).names)
+                by_cell = sorted((key[-1], name) for key, name in order)
+                made = _merged(_rows(makers), self._read_again(by_cell, "made"), itemgetter("cell"))
+                _put_table(makers, made, made_table)
+                cells = _merged(_rows(results), self._read_again(sorted(order), "result"), order_of)
+                rows = _put_table(results, cells, names.table)
+            for path in found:
                 path.unlink(missing_ok=True)
-            return len(rows)
+            return rows
+
+    def _read_again(self, order: Iterable[tuple[Any, str]], part: str) -> Iterator[dict[str, Any]]:
+        """A part of the results that are files, read one after the other in that order."""
+        for _, name in order:
+            found = _kept(self.cells / name)
+            if found is not None:
+                yield found[part]
 
     def _sweep_out(self) -> None:
         """Remove what killed processes were writing."""
@@ -245,6 +267,37 @@ def _once(first: Iterable[dict[str, Any]], second: Iterable[dict[str, Any]]) -> 
         for row in rows:
             found.setdefault(row["cell"], row)
     return list(found.values())
+
+
+def _merged(
+    kept: Iterator[dict[str, Any]], fresh: Iterator[dict[str, Any]], key: Callable[[dict[str, Any]], Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows of both, which are in order, in order; of every cell the first."""
+    last = None
+    for row in heapq.merge(kept, fresh, key=key):
+        if row["cell"] != last:
+            yield row
+        last = row["cell"]
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What a cell's file holds; None of one that was cut short.
+
+    Raises
+    ------
+    KevacuateError
+        It cannot be read.
+    FileNotFoundError
+        It is gone.
+    """
+    try:
+        found = unsealed(small_file(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise KevacuateError(f"{path} cannot be read ({error.strerror}): move it away.") from None
+    whole = found is not None and all(isinstance(found.get(part), dict) for part in ("result", "made"))
+    return found if whole else None
 
 
 def sealed(value: Any) -> bytes:
@@ -282,18 +335,73 @@ def _put(target: Path, data: bytes) -> None:
         raise not_written(target, error) from None
 
 
-def _put_table(target: Path, table: pa.Table) -> None:
-    """Write a table beside its place, have the disk keep it, and rename it."""
+def _put_table(
+    target: Path, rows: Iterator[dict[str, Any]], table: Callable[[list[dict[str, Any]]], pa.Table]
+) -> int:
+    """Write rows as a table beside its place, GROUP at a time, have the disk keep it, and rename it; how many they are."""
     own = target.with_name(f".{target.name}.{os.getpid()}.part")
+    count = 0
     try:
-        pq.write_table(table, own, compression="zstd", row_group_size=1 << 16, store_schema=False)
+        with pq.ParquetWriter(own, table([]).schema, compression="zstd", store_schema=False) as writer:
+            while group := list(islice(rows, GROUP)):
+                writer.write_table(table(group))
+                count += len(group)
         with own.open("rb+") as file:
             os.fsync(file.fileno())
         own.replace(target)
-    except (OSError, pa.ArrowException) as error:
+    except BaseException as error:
         with suppress(OSError):
             own.unlink(missing_ok=True)
-        raise not_written(target, error) from None
+        if isinstance(error, OSError | pa.ArrowException):
+            raise not_written(target, error) from None
+        raise
+    return count
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """While the block runs, what is wrong with a table of the store is told with the way out.
+
+    Raises
+    ------
+    KevacuateError
+        In its place.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError) as error:
+        said = str(error).partition("\n")[0].removesuffix(".")
+        raise KevacuateError(
+            f"{path} cannot be read ({said}): move it away, and the sweep replays its cells again."
+        ) from None
+
+
+def _checked(path: Path) -> None:
+    """See that a table of the store has the columns of one.
+
+    Raises
+    ------
+    KevacuateError
+        It has not, or is corrupted.
+    """
+    with _reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is no ordinary file")
+        schema = pq.read_schema(path)
+        kinds = dict(zip(schema.names, schema.types, strict=True))
+        for name, kind in FIRST if path.name == RESULTS else MADE:
+            if kinds.get(name) != kind:
+                raise OSError(f"it has no column {name} of the type {kind}")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table of the store, GROUP of them in memory at a time; none of one that is not there."""
+    if not path.exists():
+        return
+    _checked(path)
+    with _reading(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(GROUP):
+            yield from rows_of(batch) if path.name == RESULTS else batch.to_pylist()
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -304,11 +412,6 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     KevacuateError
         It is corrupted.
     """
-    read = partial(pq.read_table, path, columns=columns, partitioning=None)
-    try:
-        return read()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        said = str(error).partition("\n")[0].removesuffix(".")
-        raise KevacuateError(
-            f"{path} cannot be read ({said}): move it away, and the sweep replays its cells again."
-        ) from None
+    _checked(path)
+    with _reading(path):
+        return pq.read_table(path, columns=columns, partitioning=None)

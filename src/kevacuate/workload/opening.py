@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kevacuate.measure.startfile import LABEL, StartState, read_start
 from kevacuate.recording import Recording
 from kevacuate.workload.describe import Workload
 from kevacuate.workload.named import PREFIX, path_of
+from kevacuate.workload.started import started
 from kevacuate.workload.stream import workload_recording
 from kevacuate.workload.toml import is_description, read_workload
+
+Startable = StartState | Recording | str | Path
+"""A start state or its file; or a recording or a described workload, whose start is meant."""
 
 Replayable = Recording | Workload | str | Path
 """A recording or its path; a description of a workload, the path of its TOML file, or ``workload:NAME`` of one that ships."""
@@ -32,7 +37,7 @@ def recording_of(what: Replayable) -> Recording:
     return Recording.of(what)
 
 
-def open_recording(recording: Replayable | None = None) -> Recording:
+def open_recording(recording: Replayable | None = None, *, start: Startable | None = None) -> Recording:
     """Open a recording, or a described workload in its place; nothing of it is read before it is asked for.
 
     Parameters
@@ -40,6 +45,9 @@ def open_recording(recording: Replayable | None = None) -> Recording:
     recording : path, Recording or Workload, optional
         A ``.kev`` directory, a directory with raw traces and format files, or the TOML file of a described workload. Default: the
         recording that ships with the package.
+    start : StartState, Recording or path, optional
+        What the demand begins from in place of its own start: what :func:`kevacuate.start_state` returned, its file, or a
+        recording, whose start state it is.
 
     Returns
     -------
@@ -50,6 +58,7 @@ def open_recording(recording: Replayable | None = None) -> Recording:
     ------
     KevacuateError
         There is nothing, or it is no recording, truncated, corrupted, or newer than this version; or a description is wrong.
+        The start state is of a machine that the demand does not fit.
 
     Examples
     --------
@@ -60,4 +69,19 @@ def open_recording(recording: Replayable | None = None) -> Recording:
     >>> kevacuate.open().machine.kernel  # without a path: the one that ships with the package
     '7.2.13'
     """
-    return Recording.shipped() if recording is None else recording_of(recording)
+    opened = Recording.shipped() if recording is None else recording_of(recording)
+    return opened if start is None else on_start(opened, start)
+
+
+def on_start(recording: Recording, start: Startable) -> Recording:
+    """The recording's demand on another start state.
+
+    Raises
+    ------
+    KevacuateError
+        There is no such state, or it is of a machine that the demand does not fit.
+    """
+    if isinstance(start, StartState):
+        return started(recording, start, LABEL)
+    source = recording_of(start)
+    return started(recording, read_start(source), source.path.name)

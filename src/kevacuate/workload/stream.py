@@ -212,14 +212,20 @@ def workload_recording(workload: Workload, path: Path | None = None) -> Recordin
         The parts do not fit the machine.
     """
     plan_of(workload)
+    made = once(lambda: demand_of(workload))
+    return Recording(path or Path(f"{workload.name}.toml"), GeneratedSource(workload), made)
+
+
+def once(make: Callable[[], Demand]) -> Callable[[], Demand]:
+    """The same function, which makes its demand when it is first called."""
     made: list[Demand] = []
 
-    def demand() -> Demand:
+    def kept() -> Demand:
         if not made:
-            made.append(demand_of(workload))
+            made.append(make())
         return made[0]
 
-    return Recording(path or Path(f"{workload.name}.toml"), GeneratedSource(workload), demand)
+    return kept
 
 
 def generate_recording(

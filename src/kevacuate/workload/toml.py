@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kevacuate.errors import KevacuateError, failing, named_file
+from kevacuate.errors import KevacuateError, failing, named_file, small_file
 from kevacuate.workload.describe import PARTS, Described, GiganticPages, Machine, PartOf, Rhythm, Workload
 from kevacuate.workload.named import PREFIX, path_of
 
 SINGLE: dict[str, type[Described]] = {"machine": Machine, "rhythm": Rhythm, "gigantic_pages": GiganticPages}
 """Tables of which there is one at most."""
-
-MOST_BYTES = 1 << 20
-"""A description is no larger."""
 
 _HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_-]+)\s*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
@@ -135,9 +132,7 @@ def read_workload(path: str | Path) -> Workload:
     named = str(path).startswith(PREFIX)
     where = path_of(str(path).removeprefix(PREFIX)) if named else named_file(path)
     with failing(f"{where} cannot be read"):
-        if where.is_file() and where.stat().st_size > MOST_BYTES:
-            raise KevacuateError(f"{where} is larger than a description of a workload: 1 MiB at most.")
-        raw = where.read_bytes()
+        raw = small_file(where)
     try:
         text = raw.decode()
         given = tomllib.loads(text)
