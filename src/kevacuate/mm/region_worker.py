@@ -9,7 +9,8 @@ is nothing to evacuate, the region is left alone for ``region_cooldown_ns``. Eve
 before it taints another, for all tainted regions of the zone.
 
 Approximate: which pageblock goes first was not seen: by address, from where the last one was, one that holds no unmovable or
-reclaimable page and is not one huge page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of its own a region.
+reclaimable page and is not one huge page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of
+its own a region.
 """
 
 from __future__ import annotations
