@@ -22,6 +22,7 @@ _SHIPPED = HERE / "src" / "kevacuate" / "data" / "stock-churn-1g-smp1-s3.kev"
 _RAW = str(_DATA / "raw-1cpu")
 COMMANDS = {
     "compare": ["compare"],
+    "compare --repeats 5": ["compare", "--repeats", "5"],
     "replay": ["replay"],
     "report": ["report", "-o", "OUT/report.html"],
     "explain": ["explain", "block:209", "--policy", "mainline"],

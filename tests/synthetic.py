@@ -31,6 +31,8 @@ from kevacuate.recording import (
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.recording.schema import COLUMN_TYPES
 from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages
+from kevacuate.runs.interleave import interleaved, sort_out
+from kevacuate.runs.variation import Variation
 
 FIRST = 1024
 """First pfn: below it there is no memory."""
@@ -302,3 +304,12 @@ def write_reclaiming(path: Path, rows: DemandChunk | None = None) -> Recording:
     facts = {"quality": quality.as_dict(), "page_kinds": asdict(PageKindModel())}
     write_demand(path, [reclaiming() if rows is None else rows], start_objects(), facts)
     return Recording.open(path)
+
+
+def reordered(
+    rows: DemandChunk, start_objects: int, seed: int, how: Variation, moments: tuple[int, ...] = ()
+) -> tuple[DemandChunk, int]:
+    """The rows as a seed orders them, and how many object ids they use; *rows* stay as they are."""
+    own = sort_out(DemandChunk(*(column.copy() for column in rows)), start_objects)
+    assert own is not None
+    return interleaved(own, seed, how, moments)

@@ -21,6 +21,7 @@ from kevacuate.measure.tuned import (
     HELPS,
     LEAST_TESTED,
     NO_EFFECT,
+    OOM_KILL,
     SCREENED,
     TRADES,
     TriedRow,
@@ -30,6 +31,7 @@ from kevacuate.measure.tuned import (
     findable,
     findable_changes,
     gain,
+    runs_out,
     screen,
     verdict_of,
 )
@@ -109,6 +111,15 @@ def test_screening_leaves_out_what_changes_nothing_and_puts_clear_harm_last() ->
     assert screen(base, [base, traded, slight, better, up], most=3) == [3, 4, 2]
     assert screen(base, [base, traded, slight, better], most=9) == [3, 2, 1]
     assert screen(base, [base, dict(base)]) == []
+    assert screen(base, [base, traded, slight, better, up], out_of_memory=[3, 4]) == [2, 1, 3]
+
+
+def test_a_setting_runs_out_of_memory_where_each_replay_is_worse_than_any_of_the_base() -> None:
+    base = {OOM_KILL: [0.0, 2.0, 1.0]}
+    assert runs_out(base, {OOM_KILL: [3.0, 5.0, 9.0]})
+    assert not runs_out(base, {OOM_KILL: [2.0, 5.0, 9.0]})
+    assert not runs_out({}, {OOM_KILL: [3.0]})
+    assert not runs_out(base, {})
 
 
 def test_a_gain_is_towards_the_better_side() -> None:

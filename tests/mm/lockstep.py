@@ -90,6 +90,13 @@ class Lockstep:
         self.oracle.free(cpu, pfn)
         self._compare(int(known), 1)
 
+    def free_swapped(self, cpu: int, obj: int) -> None:
+        """The owner of a page in swap gives it up."""
+        self.operation = ("free_swapped", cpu, obj)
+        known = entry.free_in_swap(self.fast, cpu, obj)
+        self.oracle.free_swapped(cpu, obj)
+        self._compare(int(known), 1)
+
     def mark_accessed(self, cpu: int, pfn: int) -> None:
         """folio_mark_accessed of the chunk at `pfn`."""
         self.operation = ("mark_accessed", cpu, pfn)
@@ -247,7 +254,7 @@ class Lockstep:
     def _compare(self, fast_result: int, oracle_result: int) -> int:
         if fast_result != oracle_result:
             raise Disagreement(f"{self.operation}: fast returns {fast_result}, oracle {oracle_result}")
-        objects = self.spec.objects + self.spec.parts
+        objects = self.spec.table
         length = snapshot(self.fast, objects, self._row)
         fast_row = self._row[:length].tobytes()
         oracle_row = serialise(self.oracle.m, objects)

@@ -91,17 +91,31 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
         for index in range(4):
             yield f"node {node} LRU sizes, zone index {index}", reader.numbers(5)
         yield (
-            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures",
-            reader.numbers(6),
+            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures, anonymous ones, costs",
+            reader.numbers(10),
         )
         if state == k.KSWAPD_RUNNING:
-            name = "order, priority, reclaimed, of this lruvec, to reclaim, inactive and active to scan, slice, late"
-            yield f"kswapd {node} run: {name}", reader.numbers(9)
+            name = "order, priority, reclaimed, of this lruvec, to reclaim, to scan by list, slice, late"
+            yield f"kswapd {node} run: {name}", reader.numbers(11)
     for cpu in range(len(spec.machine.cpu_node)):
         yield f"lru_activate batch {cpu}", reader.pages()
     yield "shadow entries (object, age, node and workingset)", reader.numbers(3 * reader.one())
     for name in EVENTS:
         yield name, reader.one()
+    if spec.machine.swap_pages:
+        yield from decode_swap(reader, spec)
+
+
+def decode_swap(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:
+    """Slots, zspages and the queue of pages that are used again."""
+    free = reader.pages()
+    yield "free slots", free
+    yield "free zspages", reader.pages()
+    for _ in range(spec.machine.swap_pages - len(free)):
+        yield f"slot {reader.one()}: object, age, shadow, zspage, due", reader.numbers(5)
+    for group in range(k.NR_ZS_FULLNESS):
+        yield f"zspages of group {group} (number, objects)", reader.numbers(2 * reader.one())
+    yield "slots whose pages are used again", reader.pages()
 
 
 def decode_regions(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:
@@ -159,7 +173,7 @@ def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:
     yield from decode_regions(reader, spec)
     for cpu in range(len(machine.cpu_node)):
         yield f"tick {cpu}", reader.one()
-    for obj in range(spec.objects + spec.parts):
+    for obj in range(spec.table):
         yield f"object {obj}", reader.one()
 
 

@@ -18,6 +18,7 @@ from kevacuate.mm.constants import (
     MIGRATE_TYPES,
     NEVER,
     NR_LRU_LISTS,
+    NR_ZS_FULLNESS,
     OBJ_DROPPED,
     ZONE_MOVABLE,
 )
@@ -214,14 +215,15 @@ def put_lruvec(s, node, out, at):
     at += 4 * NR_LRU_LISTS
     for value in (
         pgdat.nr_isolated_file, pgdat.nonresident_age, pgdat.workingset_activate_file, pgdat.refaults_file,
-        pgdat.pgdat_writeback, pgdat.kswapd_failures,
+        pgdat.pgdat_writeback, pgdat.kswapd_failures, pgdat.workingset_activate_anon, pgdat.refaults_anon, pgdat.anon_cost,
+        pgdat.file_cost,
     ):  # fmt: skip
         out[at] = value
         at += 1
     if pgdat.kswapd_state == KSWAPD_RUNNING:
         for value in (
-            sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, sc.nr[0], sc.nr[1],
-            pgdat.kswapd_slice, s.stat.late,
+            sc.order, sc.priority, sc.nr_reclaimed, sc.lruvec_reclaimed, sc.nr_to_reclaim, sc.nr_anon[0], sc.nr_anon[1],
+            sc.nr[0], sc.nr[1], pgdat.kswapd_slice, s.stat.late,
         ):  # fmt: skip
             out[at] = value
             at += 1
@@ -258,12 +260,55 @@ def put_reclaim(s, objects, out, at):
         stat.workingset_restore_file, stat.reclaim_stall_ns, stat.compact_migrate_scanned, stat.compact_free_scanned,
         stat.compact_stall, stat.compact_success, stat.compact_fail, stat.pgmigrate_success, stat.pgmigrate_fail,
         stat.direct_compact_ns, stat.oom_kill, stat.oom_nofs, stat.nofail_failed, stat.folios_split,
-        stat.split_without_ids, stat.compact_isolated, stat.compact_daemon_migrate_scanned,
+        stat.split_without_ids, stat.swap_full, stat.swap_without_ids, stat.swpout_failed, stat.swpin_failed, stat.swap_freed,
+        stat.pswpout, stat.pswpin, stat.thp_swpout, stat.zspages_alloc, stat.zspages_free, stat.pgscan_anon, stat.pgsteal_anon,
+        stat.workingset_refault_anon, stat.workingset_activate_anon, stat.workingset_restore_anon,
+        stat.compact_isolated, stat.compact_daemon_migrate_scanned,
         stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
     ):  # fmt: skip
         out[at] = value
         at += 1
     return at
+
+
+@part
+def put_stack(s, place, less, out, at):
+    """A stack of records, the top first, their numbers less *less*."""
+    first = at
+    at += 1
+    while place >= 0 and at < out.size - 64:
+        out[at] = place - less
+        at += 1
+        place = s.swap[place].next + 0
+    out[first] = at - first - 1
+    return at
+
+
+@part
+def put_swap(s, out, at):
+    """Free slots and zspages, taken slots by number, groups of zspages, the queue."""
+    pages = s.cfg.swap_pages
+    at = put_stack(s, s.stat.swap_free + 0, 0, out, at)
+    at = put_stack(s, s.stat.zspage_free + 0, pages, out, at)
+    for slot in range(pages):
+        entry = s.swap[slot]
+        if entry.obj >= 0:
+            due = -1 if entry.due == NEVER else entry.due
+            for value in (slot, entry.obj, entry.age, entry.shadow, entry.zspage - pages, due):
+                out[at] = value
+                at += 1
+    for group in range(NR_ZS_FULLNESS):
+        head = s.cfg.zs_heads + group
+        first = at
+        at += 1
+        place = s.swap[head].next + 0
+        while place != head and at < out.size - 64:
+            out[at] = place - pages
+            out[at + 1] = s.swap[place].inuse
+            at += 2
+            place = s.swap[place].next + 0
+        out[first] = (at - first - 1) // 2
+    return put_stack(s, s.stat.swap_first + 0, 0, out, at)
 
 
 @part
@@ -390,6 +435,8 @@ def snapshot(sa, objects, out):
         at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, out, at)
     if s.cfg.open_loop == 0:
         at = put_reclaim(s, objects, out, at)
+    if s.cfg.swap_pages:
+        at = put_swap(s, out, at)
     if s.cfg.region_order:
         at = put_regions(s, out, at)
     for cpu in range(s.cfg.nr_cpus):

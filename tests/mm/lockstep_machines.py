@@ -45,6 +45,7 @@ class Theme:
     regions: bool = False  # regions are kept, most times
     by_regions: bool = False  # and the policy goes by them
     passes: bool = False  # always, and in passes
+    zram: bool = False  # there is a zram device to swap to, most times
 
 
 EVACUATING = Theme(
@@ -166,6 +167,8 @@ THEMES = {
         ),
         BY_REGIONS,
         replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
+        replace(PRESSED, name="pressure, zram", npages=(256, 448), zram=True),
+        replace(PRESSED, name="pressure, zram, high marks", marks="high", npages=(256, 448), zram=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
         replace(BY_REGIONS, name="passes", passes=True),
         replace(
@@ -340,6 +343,18 @@ def draw_regions(draw: Draw, max_page_order: int, theme: Theme) -> RegionConfig:
     )
 
 
+def draw_zram(draw: Draw, machine: MachineConfig) -> MachineConfig:
+    """The machine with a zram device, mostly, and the inputs that swap has."""
+    return replace(
+        machine,
+        swap_pages=draw(st.sampled_from((64, 128, 512, 16, 1, 0))),
+        swappiness=draw(st.sampled_from((60, 100, 200, 0))),
+        anon_used=draw(st.sampled_from((500, 100, 0, 1000))),
+        zram_bytes=draw(st.sampled_from((1365, 1365, 500, 2000, 4096, 1))),
+        zram_write_ns=draw(st.sampled_from((2_500, 0))),
+    )
+
+
 def draw_sysctls(draw: Draw, machine: MachineConfig) -> MachineConfig:
     """The machine with a kcompactd, and the sysctls that change what the background does."""
     return replace(
@@ -390,6 +405,8 @@ def specs(draw: Draw, theme: Theme) -> Spec:
     )
     if theme.compaction:
         machine = draw_sysctls(draw, machine)
+    if theme.zram:
+        machine = draw_zram(draw, machine)
     if theme.defrag_mode:
         machine = replace(machine, defrag_mode=True)
     numbered = sorted(

@@ -203,7 +203,13 @@ PHASES |= {
     "give back": replace(PRESS, alloc=0.0, free=0.98, stretch=(10, 60), victims=(0,)),
 }
 HOLES = ("fill movable", "punch holes")
+PHASES["swap"] = replace(
+    PRESS, alloc=0.3, free=0.15, types=(M, M, M, U), orders=(0, 0, 0, 1, 2), file=0.25, hurt=0.02, reclaim=0.25, gfps=(),
+    advance=0.5, longest=len(STEPS_NS), stretch=(60, 200),
+)  # fmt: skip
+"""For machines with a zram device: time for what is in swap to be used again."""
 PLANS = {
+    "swap": ("grow", "swap", "swap", "read through", "swap", "let go"),
     "mixed": tuple(name for name in MIXED if name != "compact"),
     "reclaim": (
         "read through", "cache", "working set", "nap", "reclaim", "dirty", "pin", "cache", "starve", "let go", "shrink",

@@ -9,6 +9,7 @@ from lockstep import Disagreement, Lockstep
 from lockstep_plans import LRU_HURTS, PHASES, PLANS, RESERVE_GFPS, STEPS_NS, M, R, U
 from lockstep_straits import STRAITS
 from oracle.split import pages_of
+from oracle.swap import is_swapped
 from oracle.zone import Page, Zone
 
 from kevacuate.mm import constants as k
@@ -32,6 +33,9 @@ class Script:
         self.live: tuple[list[int], list[int]] = ([], [])  # objects of types U and R, of type M
         self.anonymous: list[int] = []
         self.isolated: list[int] = []
+        self.zspages = (
+            lock.spec.objects + lock.spec.parts
+        )  # from here on objects are pages of zspages: nobody else's
         self.now = 0
         self.failures = 0  # allocations of this phase that failed
         self.phase = PHASES[self.plan[0]]
@@ -162,7 +166,16 @@ class Script:
         """A spare object's number, now and then none."""
         if not self.spare or self.rng.random() < 0.03:
             return -1
-        return self.spare.pop()
+        obj = self.spare.pop()
+        self._leave_swap(obj)
+        return obj
+
+    def _leave_swap(self, obj: int) -> bool:
+        """Have an object whose page is in swap give it up; whether it was there."""
+        swapped = is_swapped(self.lock.oracle.m, obj)
+        if swapped:
+            self.lock.free_swapped(obj % len(self.machine.cpu_node), obj)
+        return swapped
 
     def _alloc(self) -> None:
         rng, phase = self.rng, self.phase
@@ -209,7 +222,12 @@ class Script:
     def _owned(self, pfn: int) -> Page | None:
         """The chunk at `pfn` if somebody still owns it."""
         page = self.lock.oracle.page(pfn) if pfn >= 0 else None
-        if page is None or page.state not in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED) or page.attr & k.ATTR_FREED:
+        if (
+            page is None
+            or page.obj >= self.zspages
+            or page.state not in (k.CHUNK_ALLOC, k.CHUNK_ISOLATED)
+            or page.attr & k.ATTR_FREED
+        ):
             return None
         return page
 
@@ -231,7 +249,8 @@ class Script:
         pfn = self.lock.oracle.m.obj_pfn.get(obj, -1)
         if obj < self.lock.spec.objects:
             self.spare.append(obj)
-        elif pfn == k.OBJ_DROPPED:
+            self._leave_swap(obj)
+        elif pfn == k.OBJ_DROPPED and not self._leave_swap(obj):
             self.lock.forget(obj)
         if pfn > OBJ_BASE_PAGES:
             return pfn

@@ -12,7 +12,14 @@ from oracle.buddy import memblock_free_all
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
 from kevacuate.mm.fields import PerCpuPages
-from kevacuate.mm.layout import EvacuationConfig, MachineConfig, State, StateOptions, build_state
+from kevacuate.mm.layout import (
+    EvacuationConfig,
+    MachineConfig,
+    State,
+    StateOptions,
+    build_state,
+    zspage_shape,
+)
 
 LOG_CAPACITY = 1 << 16
 
@@ -42,6 +49,20 @@ class Spec:
         """Objects behind those, for the pages of split folios: none in open loop."""
         order = self.machine.max_page_order
         return 0 if self.machine.open_loop else -(-self.machine.npages >> order) << order
+
+    @property
+    def zspage_pages(self) -> int:
+        """Objects behind those, for the pages of zspages."""
+        if not self.machine.swap_pages:
+            return 0
+        chain, order = zspage_shape(self.machine.zram_bytes)[0], self.machine.max_page_order
+        pages = -(-self.machine.npages >> order) << order
+        return max(min(self.machine.swap_pages, pages // chain), 1) * chain
+
+    @property
+    def table(self) -> int:
+        """Objects in all."""
+        return self.objects + self.parts + self.zspage_pages
 
 
 def oracle_config(spec: Spec) -> Config:
@@ -77,7 +98,8 @@ MACHINE_FIELDS = (
     "npages", "max_page_order", "pageblock_order", "hpage_pmd_order", "zone_dma32", "defrag_mode",
     "watermark_boost_factor", "page_group_by_mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop",
     "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "shrink_inactive_ns", "shrink_active_ns",
-    "kswapd_slice_ns", "dirty_expire_ns", "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
+    "kswapd_slice_ns", "dirty_expire_ns", "swap_pages", "swappiness", "anon_used", "zram_bytes", "zram_write_ns",
+    "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
     "compact_unevictable_allowed",
 )  # fmt: skip
 REGION_FIELDS = (
@@ -94,11 +116,12 @@ POLICY_FIELDS = (
 
 def build_fast(spec: Spec) -> State:
     """The fast model of the machine, booted."""
-    options = StateOptions(spec.objects + spec.parts, spec.log_level, LOG_CAPACITY)
+    options = StateOptions(spec.table, spec.log_level, LOG_CAPACITY)
     state = build_state(spec.machine, spec.policy, options)
     stat = state.view.stat
     stat.first_shadow = stat.first_base_page = spec.objects
     stat.nr_base_pages = spec.parts
+    stat.first_zspage_page = spec.objects + spec.parts
     if spec.machine.compaction and spec.machine.open_loop:
         state.view.cfg.compaction = (
             2  # the oracle has no compact_zone as it was first modelled: its results are given
@@ -117,6 +140,8 @@ def build_oracle(spec: Spec) -> Oracle:
     """The oracle's model of the machine, booted."""
     oracle = Oracle(oracle_config(spec), boot=False)
     oracle.m.first_part, oracle.m.nr_parts = spec.objects, spec.parts
+    if oracle.m.swap is not None:
+        oracle.m.swap.first_name = spec.objects + spec.parts
     for block in spec.cma:
         oracle.m.blocks[block].mt = k.MIGRATE_CMA
     set_batch(oracle, spec.batch)

@@ -82,12 +82,16 @@ def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values
         "extfrag_threshold",
         "pcp_high_fraction",
         "watermark_boost_factor",
+        "swap_pages",
+        "swappiness",
+        "anon_used",
+        "zram_bytes",
     }
     assert turned <= set(MACHINE_FIELDS)
     drawn: dict[str, set[object]] = defaultdict(set)
 
     @settings(max_examples=100)
-    @given(st.one_of(specs(THEMES["any"]), specs(THEMES["compaction"])))
+    @given(st.one_of(specs(THEMES[name]) for name in ("any", "compaction", "pressure, zram")))
     def draw(spec: Spec) -> None:
         for name in turned:
             drawn[name].add(getattr(spec.machine, name))

@@ -113,6 +113,7 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
             break
         raise_priority = not (boost_left and sc.priority == DEF_PRIORITY - 2)
         sc.nr_scanned = 0
+        sc.boost_left = boost_left
         before = sc.nr_reclaimed
         sc.nr_to_reclaim = sum(max(zone.wmark_pages(WMARK_HIGH), 32) for zone in zones if zone.managed)
         for cost in shrink_node(m, node, sc):
@@ -146,6 +147,7 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
         wakeup_kcompactd(m, node, m.config.pageblock_order, kswapd.run_highest)
     kswapd.boosts = {}
     m.lruvecs[node].refaults = m.lruvecs[node].activated
+    m.lruvecs[node].refaults_anon = m.lruvecs[node].activated_anon
     m.log(L_KSWAPD, -1, node, 3, sc.order, sc.nr_reclaimed)
     return sc.order
 

@@ -56,6 +56,11 @@ class Config:
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 2_000_000_000
+    swap_pages: int = 0
+    swappiness: int = 60
+    anon_used: int = 500
+    zram_bytes: int = 1365
+    zram_write_ns: int = 2_500
     evacuate: bool = False
     pool: int = 64
     wq: str = "per_cpu"

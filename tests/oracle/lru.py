@@ -198,13 +198,17 @@ def workingset_eviction(m: Machine, page: Page) -> None:
 
 
 def workingset_refault(m: Machine, page: Page) -> None:
-    """An evicted page of a file was read again: is it part of the working set?"""
+    """An evicted page of a file was read again, or a page from swap: is it part of the working set?"""
+    from .swap import anon_refault, competitors, lru_note_cost  # which need what is here
+
+    if m.swap is not None and not page.attr & A_FILE and page.obj in m.swap.slots:
+        anon_refault(m, page, m.swap.entries[m.swap.slots[page.obj]])
     if m.config.open_loop or not page.attr & A_FILE:
         return
     node, age, was_active = m.shadows[page.obj]
     m.events["workingset_refault_file"] += page.size
     evicted_from = m.lruvecs[node]
-    if evicted_from.nonresident_age - age > evicted_from.size(ACTIVE_FILE):
+    if evicted_from.nonresident_age - age > competitors(m, node, file=True):
         m.reached["refault, too late to be active"] += 1
         return
     m.reached["refault, active at once"] += 1
@@ -216,3 +220,4 @@ def workingset_refault(m: Machine, page: Page) -> None:
     if was_active:
         page.attr |= A_WORKINGSET
         m.events["workingset_restore_file"] += page.size
+        lru_note_cost(m, m.zone_of(page.pfn).node, True, page.size, 0)

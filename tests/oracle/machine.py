@@ -86,6 +86,8 @@ class Lruvec:
         self.activated = 0  # WORKINGSET_ACTIVATE_FILE
         self.refaults = 0
         self.writeback = False  # PGDAT_WRITEBACK
+        self.activated_anon = self.refaults_anon = 0
+        self.costs = [0, 0]  # anon_cost, file_cost
 
     def size(self, lru: int, highest: int = ZONE_MOVABLE) -> int:
         """Pages on a list, of zones up to an index."""
@@ -215,6 +217,7 @@ class Machine:
         self.lruvecs = [Lruvec() for _ in range(self.nodes)]
         self.shadows: dict[int, tuple[int, int, bool]] = {}  # of dropped objects: node, age, active before
         self.events: Counter[str] = Counter()  # /proc/vmstat, of reclaim
+        self.swap: Any = None  # the device that is swapped to (swap.Swap)
         self.capture: Capture | None = None
         self.kthread = False  # whether a kernel thread is allocating: it captures nothing
         self.movable_pages: Callable[[int], int] | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, isolation, kcompactd, lru, migrate, page_alloc, pcp, scheduler, vmscan, watermark
+from . import buddy, isolation, kcompactd, lru, migrate, page_alloc, pcp, scheduler, swap, vmscan, watermark
 from .check import check
 from .config import Config
 from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, MOVABLE, PCP, ZONE_MOVABLE
@@ -24,6 +24,8 @@ class Oracle:
     def __init__(self, config: Config, *, boot: bool = True) -> None:
         self.config = config
         self.m = Machine(config)
+        if config.swap_pages:
+            self.m.swap = swap.new_swap(self.m)
         for zone in self.m.zones:
             watermark.zone_set_pcp_bounds(self.m, zone)
         if boot:
@@ -46,6 +48,16 @@ class Oracle:
         """The owner frees the ALLOC or ISOLATED chunk at `pfn` on `cpu`."""
         self.m.cpu = cpu
         page_alloc.free_by_owner(self.m, pfn)
+
+    def free_swapped(self, cpu: int, obj: int) -> None:
+        """The owner of a page in swap gives it up, on `cpu`."""
+        self.m.cpu = cpu
+        swap.free_swapped(self.m, obj)
+
+    def swap_in(self, cpu: int, obj: int) -> None:
+        """`do_swap_page` for an object whose page is in swap, on `cpu`."""
+        self.m.cpu = cpu
+        swap.do_swap_page(self.m, obj)
 
     def split(self, pfn: int, new_obj: int) -> None:
         """Halve the ALLOC or ISOLATED chunk at `pfn`; the upper half is `new_obj`'s."""

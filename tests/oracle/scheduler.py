@@ -9,6 +9,7 @@ from .kcompactd import kcompactd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
 from .policy import run_worker
+from .swap import used_again
 
 
 def vmstat_tick(m: Machine, cpu: int) -> None:
@@ -24,6 +25,7 @@ def due_times(m: Machine) -> list[int]:
     return [
         *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
         m.policy.due if m.policy is not None else -1,
+        m.swap.due if m.swap is not None else -1,
     ]  # fmt: skip
 
 
@@ -43,6 +45,8 @@ def run_entity(m: Machine, number: int) -> None:
     number -= len(m.ticks)
     if number < len(m.kcompactds):
         kcompactd_step(m, number)
+    elif number > len(m.kcompactds):
+        used_again(m)
     else:
         run_worker(m)
 

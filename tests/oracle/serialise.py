@@ -14,6 +14,7 @@ from .constants import ALLOC, ISOLATED, RESERVED
 from .machine import Kcompactd, Machine, Worker
 from .regions import row as region_row
 from .scheduler import due_times
+from .swap import Swap
 from .zone import Pcp, Zone
 
 OWNED = frozenset((ALLOC, ISOLATED))
@@ -26,7 +27,10 @@ EVENTS = (
     "workingset_refault_file", "workingset_activate_file", "workingset_restore_file", "reclaim_stall_ns",
     "compact_migrate_scanned", "compact_free_scanned", "compact_stall", "compact_success", "compact_fail", "pgmigrate_success",
     "pgmigrate_fail", "direct_compact_ns", "oom_kill", "oom_nofs", "nofail_failed", "folios_split", "split_without_ids",
-    "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned", "compact_ns", "compact_failed",
+    "swap_full", "swap_without_ids", "swpout_failed", "swpin_failed", "swap_freed", "pswpout", "pswpin", "thp_swpout",
+    "zspages_alloc", "zspages_free", "pgscan_anon", "pgsteal_anon", "workingset_refault_anon", "workingset_activate_anon",
+    "workingset_restore_anon", "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned",
+    "compact_ns", "compact_failed",
 )  # fmt: skip
 
 
@@ -109,7 +113,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
         out += [lruvec.sizes[index, lru] for index in range(4) for lru in range(5)]
         out += (
             lruvec.isolated_file, lruvec.nonresident_age, lruvec.activated, lruvec.refaults, int(lruvec.writeback),
-            kswapd.failures,
+            kswapd.failures, lruvec.activated_anon, lruvec.refaults_anon, *lruvec.costs,
         )  # fmt: skip
         if kswapd.state == "RUNNING":
             sc = kswapd.control
@@ -121,9 +125,29 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
     dropped = [obj for obj in range(objects) if m.obj_pfn.get(obj) == -2]
     out.append(len(dropped))
     for obj in dropped:
+        if m.swap is not None and obj in m.swap.slots:
+            out += (obj, m.swap.slots[obj], -1)
+            continue
         node, age, active = m.shadows[obj]
         out += (obj, age, 2 * node + active)
     out += [m.events[name] for name in EVENTS]
+    if m.swap is not None:
+        put_swap(m.swap, out)
+
+
+def put_swap(swap: Swap, out: list[int]) -> None:
+    """Free slots and zspages, the next one first; taken slots by number; groups of zspages; the queue."""
+    for stack in (swap.free, swap.free_zspages):
+        out += (len(stack), *stack[::-1])
+    for slot in range(swap.pages):
+        if slot in swap.entries:
+            entry = swap.entries[slot]
+            out += (slot, entry.obj, entry.age, 2 * entry.node + entry.active, entry.zspage.number, entry.due)
+    for group in swap.groups:
+        out.append(len(group))
+        for zspage in group:
+            out += (zspage.number, zspage.inuse)
+    out += (len(swap.queue), *swap.queue)
 
 
 def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:

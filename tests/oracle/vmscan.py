@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reclaim: `shrink_node` and what it calls, and direct reclaim (mm/vmscan.c), of a kernel without swap, cgroups and shrinkers.
+"""Reclaim: `shrink_node` and what it calls, and direct reclaim (mm/vmscan.c), of a kernel without cgroups and shrinkers.
 
 What kswapd does takes time, so the functions that it shares with direct reclaim are generators: they yield the cost (ns)
 of each round of `shrink_lruvec`. Direct reclaim runs through them at once.
@@ -14,6 +14,7 @@ from .constants import (
     A_ACTIVATING,
     A_ACTIVE,
     A_BUSY,
+    A_FILE,
     A_ON_LRU,
     A_PINNED,
     A_RECLAIM,
@@ -21,6 +22,7 @@ from .constants import (
     A_WORKINGSET,
     A_WRITEBACK,
     A_YOUNG,
+    ACTIVE_ANON,
     ACTIVE_FILE,
     AF_CMA,
     COSTLY_ORDER,
@@ -28,6 +30,7 @@ from .constants import (
     FOLIO_BATCH_SIZE,
     GFP_FS,
     GFP_IO,
+    INACTIVE_ANON,
     INACTIVE_FILE,
     L_DIRECT_RECLAIM,
     MAX_RECLAIM_RETRIES,
@@ -45,6 +48,7 @@ from .machine import Lruvec, Machine
 from .migrate import forget_owner
 from .page_alloc import gfp_zone
 from .pcp import free_unref_folios
+from .swap import decide_anon, has_room, look, lru_note_cost
 from .watermark import zone_watermark_ok
 from .zone import Page, Zone
 
@@ -72,13 +76,16 @@ class ScanControl:
     taken: int = 0
     looked_at: int = 0  # pages of any list
     cost: int = 0  # ns
-    left: list[int] = field(default_factory=lambda: [0, 0])  # to scan yet: inactive, active
+    left: list[int] = field(default_factory=lambda: [0] * 4)  # to scan yet, by list
+    may_deactivate_anon: bool = False
+    file_is_tiny: bool = False
+    boost_left: int = 0  # of kswapd: it reclaims so much for a boost's sake, and does not swap
     lruvec_reclaimed: int = 0
 
 
-def inactive_is_low(lruvec: Lruvec) -> bool:
-    """Whether the inactive list of files is too short for the active one."""
-    inactive, active = lruvec.size(INACTIVE_FILE), lruvec.size(ACTIVE_FILE)
+def inactive_is_low(lruvec: Lruvec, lists: tuple[int, int] = (INACTIVE_FILE, ACTIVE_FILE)) -> bool:
+    """Whether an inactive list is too short for the active one."""
+    inactive, active = (lruvec.size(lru) for lru in lists)
     gigabytes = (inactive + active) * 4096 >> 30
     ratio = int((10 * gigabytes) ** 0.5) if gigabytes else 1
     return inactive * ratio < active
@@ -89,6 +96,61 @@ def prepare_scan_control(lruvec: Lruvec, sc: ScanControl) -> None:
     sc.may_deactivate = sc.force_deactivate or lruvec.activated != lruvec.refaults or inactive_is_low(lruvec)
     cold = lruvec.size(INACTIVE_FILE) >> sc.priority
     sc.cache_trim_mode = bool(cold) and not sc.may_deactivate and not sc.no_cache_trim_mode
+
+
+ANON = (INACTIVE_ANON, ACTIVE_ANON)
+FILES = (INACTIVE_FILE, ACTIVE_FILE)
+
+
+def prepare_anon(m: Machine, node: int, sc: ScanControl) -> None:
+    """The same of anonymous lists; is there so little of files that only anonymous memory helps?"""
+    lruvec = m.lruvecs[node]
+    refaulted = lruvec.activated_anon != lruvec.refaults_anon
+    sc.may_deactivate_anon = sc.force_deactivate or refaulted or inactive_is_low(lruvec, ANON)
+    marks = sum(zone.wmark_pages(WMARK_HIGH) for zone in m.node_zones[node] if zone.managed)
+    there = sum(zone.nr_free for zone in m.node_zones[node]) + sum(lruvec.size(lru) for lru in FILES)
+    anon = lruvec.size(INACTIVE_ANON) >> sc.priority
+    sc.file_is_tiny = there <= marks and not sc.may_deactivate_anon and anon > 0
+
+
+def get_scan_count(m: Machine, node: int, sc: ScanControl) -> list[int]:
+    """Pages to scan of each list."""
+    lruvec = m.lruvecs[node]
+    sizes = [lruvec.size(lru, sc.reclaim_idx) >> sc.priority for lru in (*ANON, *FILES)]
+    if not has_room(m) or sc.boost_left:
+        return [0, 0, *sizes[2:]]
+    if not sc.priority and m.config.swappiness:
+        m.reached["scans all lists alike"] += 1
+        return sizes
+    if sc.file_is_tiny:
+        m.reached["scans anonymous lists alone"] += 1
+        return [*sizes[:2], 0, 0]
+    if sc.cache_trim_mode:
+        m.reached["scans files alone, they are cold"] += 1
+        return [0, 0, *sizes[2:]]
+    m.reached["scans by swappiness and costs"] += 1
+    both = sum(lruvec.costs)
+    costs = [both + cost for cost in lruvec.costs]
+    whole = sum(costs) + 1
+    shares = (m.config.swappiness, 200 - m.config.swappiness)
+    weights = [share * whole // (cost + 1) for share, cost in zip(shares, costs, strict=True)]
+    return [size * weights[at // 2] // sum(weights) for at, size in enumerate(sizes)]
+
+
+def nudge(m: Machine, sc: ScanControl, targets: list[int]) -> None:
+    """Enough is reclaimed: stop, or scan the larger kind as far as the smaller one has been."""
+    kinds = [sum(sc.left[:2]), sum(sc.left[2:])]
+    if not all(kinds):
+        sc.left = [0] * 4
+        return
+    m.reached["scans on in proportion"] += 1
+    less = 0 if kinds[1] > kinds[0] else 1
+    more = 1 - less
+    percentage = kinds[less] * 100 // (sum(targets[2 * less : 2 * less + 2]) + 1)
+    for lru in (2 * more, 2 * more + 1):
+        scanned = targets[lru] - sc.left[lru]
+        sc.left[lru] = max(targets[lru] * (100 - percentage) // 100 - scanned, 0)
+    sc.left[2 * less] = sc.left[2 * less + 1] = 0
 
 
 def isolate_lru_folios(m: Machine, node: int, sc: ScanControl, lru: int, nr_to_scan: int) -> list[Page]:
@@ -125,9 +187,10 @@ def shrink_folio_list(m: Machine, node: int, sc: ScanControl, pages: list[Page])
     for page in pages:
         what = decide(m, node, sc, page)
         m.reached[f"folio {what}"] += 1
-        if what == "reclaimed":
+        if what in ("reclaimed", "swapped"):
             reclaimed += page.size
-            forget_owner(m, page)
+            if what == "reclaimed":
+                forget_owner(m, page)
             free.append((page.pfn, page.order))
             if len(free) == FOLIO_BATCH_SIZE:
                 free_unref_folios(m, free)
@@ -146,13 +209,19 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
     if page.attr & A_BUSY:
         return "kept, locked"
     sc.nr_scanned += page.size
-    dirty = is_dirty(m, page)
+    anonymous = not page.attr & A_FILE
+    dirty = not anonymous and is_dirty(m, page)
     if page.attr & A_WRITEBACK:
         if sc.kswapd and page.attr & A_RECLAIM and m.lruvecs[node].writeback:
             return "activated, under writeback too long"
         page.attr |= A_RECLAIM
         sc.writeback += page.size
         return "activated, under writeback"
+    if anonymous:
+        before = m.events["pswpout"] + m.events["swpout_failed"]
+        what = decide_anon(m, sc.gfp, page)
+        sc.cost += (m.events["pswpout"] + m.events["swpout_failed"] - before) * m.config.zram_write_ns
+        return what
     if page.attr & A_YOUNG:
         page.attr = page.attr & ~A_YOUNG | A_REFERENCED
         return "activated, used through a page table"
@@ -178,22 +247,26 @@ def move_folios_to_lru(m: Machine, node: int, pages: list[Page]) -> None:
             m.lruvecs[node].nonresident_age += page.size
 
 
-def too_many_isolated(lruvec: Lruvec, sc: ScanControl) -> bool:
+def too_many_isolated(m: Machine, node: int, sc: ScanControl, lru: int) -> bool:
     """Whether a direct reclaimer ought to wait for those who have pages isolated."""
-    inactive = lruvec.size(INACTIVE_FILE)
+    inactive = m.lruvecs[node].size(lru)
     if sc.gfp & GFP_IO and sc.gfp & GFP_FS:
         inactive //= 8
-    return not sc.kswapd and lruvec.isolated_file > inactive
+    isolated = m.lruvecs[node].isolated_file
+    if lru == INACTIVE_ANON:
+        isolated = sum(zone.nr_isolated for zone in m.node_zones[node]) - isolated
+    return not sc.kswapd and isolated > inactive
 
 
-def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) -> int:
-    """Reclaim from the tail of the inactive list of files; the pages reclaimed."""
-    if too_many_isolated(m.lruvecs[node], sc):
+def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, lru: int, nr_to_scan: int) -> int:
+    """Reclaim from the tail of an inactive list; the pages reclaimed."""
+    if too_many_isolated(m, node, sc, lru):
         m.events["throttled_isolated"] += 1
         return 0
     lru_add_drain(m)
     before = sc.looked_at
-    pages = isolate_lru_folios(m, node, sc, INACTIVE_FILE, nr_to_scan)
+    written = m.events["pswpout"]
+    pages = isolate_lru_folios(m, node, sc, lru, nr_to_scan)
     sc.taken += sum(page.size for page in pages)
     sc.cost += (sc.looked_at - before) * m.config.shrink_inactive_ns
     reclaimed, kept = shrink_folio_list(m, node, sc, pages)
@@ -201,14 +274,22 @@ def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int
     who = "kswapd" if sc.kswapd else "direct"
     m.events[f"pgscan_{who}"] += sc.looked_at - before
     m.events[f"pgsteal_{who}"] += reclaimed
+    if lru == INACTIVE_ANON:
+        m.events["pgscan_anon"] += sc.looked_at - before
+        m.events["pgsteal_anon"] += reclaimed
+    io = m.events["pswpout"] - written
+    lru_note_cost(m, node, lru == INACTIVE_FILE, io, sc.looked_at - before - reclaimed)
     return reclaimed
 
 
-def shrink_active_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) -> None:
-    """Deactivate from the tail of the active list of files."""
+def shrink_active_list(m: Machine, node: int, sc: ScanControl, lru: int, nr_to_scan: int) -> None:
+    """Deactivate from the tail of an active list."""
     lru_add_drain(m)
     before = sc.looked_at
-    pages = isolate_lru_folios(m, node, sc, ACTIVE_FILE, nr_to_scan)
+    pages = isolate_lru_folios(m, node, sc, lru, nr_to_scan)
+    if lru == ACTIVE_ANON:
+        for page in pages:
+            look(m, page)
     sc.cost += (sc.looked_at - before) * m.config.shrink_active_ns
     used = [page for page in pages if page.attr & A_YOUNG]
     unused = [page for page in pages if not page.attr & A_YOUNG]
@@ -221,27 +302,31 @@ def shrink_active_list(m: Machine, node: int, sc: ScanControl, nr_to_scan: int) 
     m.reached["active folio used through a page table"] += len(used)
     m.events["pgrefill"] += sc.looked_at - before
     m.events["pgdeactivate"] += sum(page.size for page in unused)
+    lru_note_cost(m, node, lru == ACTIVE_FILE, 0, sum(page.size for page in used))
 
 
 def shrink_lruvec(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
-    """Rounds of up to 32 pages of each list of files, until as much is scanned as the priority asks for."""
-    lruvec = m.lruvecs[node]
-    sc.left = [lruvec.size(lru, sc.reclaim_idx) >> sc.priority for lru in (INACTIVE_FILE, ACTIVE_FILE)]
+    """Rounds of up to 32 pages of each list, until as much is scanned as the priority and the balance ask for."""
+    targets = get_scan_count(m, node, sc)
+    sc.left = list(targets)
     proportional = not sc.kswapd and sc.priority == DEF_PRIORITY
     sc.lruvec_reclaimed = 0
-    while any(sc.left):
+    while sc.left[INACTIVE_ANON] or sc.left[INACTIVE_FILE] or sc.left[ACTIVE_FILE]:
         before = sc.cost
-        inactive, active = (min(left, SWAP_CLUSTER_MAX) for left in sc.left)
-        sc.left = [sc.left[0] - inactive, sc.left[1] - active]
-        if inactive:
-            sc.lruvec_reclaimed += shrink_inactive_list(m, node, sc, inactive)
-        if active and sc.may_deactivate:
-            shrink_active_list(m, node, sc, active)
-        elif active:
-            sc.skipped_deactivate = True
+        for lru in (*ANON, *FILES):
+            batch = min(sc.left[lru], SWAP_CLUSTER_MAX)
+            sc.left[lru] -= batch
+            if batch and lru in (INACTIVE_ANON, INACTIVE_FILE):
+                sc.lruvec_reclaimed += shrink_inactive_list(m, node, sc, lru, batch)
+            elif batch and (sc.may_deactivate_anon if lru == ACTIVE_ANON else sc.may_deactivate):
+                shrink_active_list(m, node, sc, lru, batch)
+            elif batch:
+                sc.skipped_deactivate = True
         if sc.lruvec_reclaimed >= sc.nr_to_reclaim and not proportional:
-            sc.left = [0, 0]
+            nudge(m, sc, targets)
         yield sc.cost - before
+    if m.swap is not None and inactive_is_low(m.lruvecs[node], ANON):
+        shrink_active_list(m, node, sc, ACTIVE_ANON, SWAP_CLUSTER_MAX)
     sc.nr_reclaimed += sc.lruvec_reclaimed
 
 
@@ -268,7 +353,8 @@ def should_continue_reclaim(m: Machine, node: int, sc: ScanControl, reclaimed: i
             return False
         if compaction_suitable(m, zone, sc.order, mark, sc.reclaim_idx):
             return False
-    return m.lruvecs[node].size(INACTIVE_FILE) > compact_gap(sc.order)
+    anon = m.lruvecs[node].size(INACTIVE_ANON) if has_room(m) else 0
+    return m.lruvecs[node].size(INACTIVE_FILE) + anon > compact_gap(sc.order)
 
 
 def shrink_node(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
@@ -279,6 +365,8 @@ def shrink_node(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
         sc.writeback = sc.taken = 0
         before = sc.nr_reclaimed
         prepare_scan_control(lruvec, sc)
+        if m.swap is not None:
+            prepare_anon(m, node, sc)
         yield from shrink_lruvec(m, node, sc)
         reclaimed = sc.nr_reclaimed - before
         reclaimable = reclaimable or reclaimed > 0
@@ -301,7 +389,7 @@ def shrink_node(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
 def zone_reclaimable_pages(m: Machine, zone: Zone) -> int:
     """Pages of the zone that may be reclaimed."""
     sizes = m.lruvecs[zone.node].sizes
-    return sizes[zone.index, INACTIVE_FILE] + sizes[zone.index, ACTIVE_FILE]
+    return sum(sizes[zone.index, lru] for lru in ((*ANON, *FILES) if has_room(m) else FILES))
 
 
 def compaction_ready(m: Machine, zone: Zone, sc: ScanControl) -> bool:
@@ -352,6 +440,7 @@ def do_try_to_free_pages(m: Machine, zones: list[Zone], sc: ScanControl) -> int:
             sc.priority -= 1
         for zone in zones:
             m.lruvecs[zone.node].refaults = m.lruvecs[zone.node].activated
+            m.lruvecs[zone.node].refaults_anon = m.lruvecs[zone.node].activated_anon
         if sc.nr_reclaimed:
             return sc.nr_reclaimed
         if sc.compaction_ready:

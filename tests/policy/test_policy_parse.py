@@ -62,6 +62,10 @@ GOOD_VALUES = {
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
+    "zram": ("512M", 512 << 20),
+    "zram_ratio": ("2.5", 2.5),
+    "swappiness": ("200", 200),
+    "anon_used": ("0", 0.0),
 }
 
 BAD_VALUES = [
@@ -100,6 +104,13 @@ BAD_VALUES = [
     *(("memory", text) for text in ("0", "0.0", "1.01", "-0.5", "80%", "nan", "1e-3", ".", "")),
     ("thp_enabled", "always"),
     ("thp_defrag", "defer+"),
+    *(
+        ("zram", text)
+        for text in ("", "512", "0M", "1T", "-1G", "1.5G", "1023G1", "2048G", "3K", "M", "9" * 50 + "M")
+    ),
+    *(("zram_ratio", text) for text in ("0", "0.9", "101", "x", "nan", "")),
+    *(("swappiness", text) for text in ("201", "-1", "", "1.5")),
+    *(("anon_used", text) for text in ("1.1", "-0", "", ".", "half")),
     *(("steer-claims", text) for text in ("4097", "-1", "all")),
     ("reserve-percent", "101"),
     ("half-rule", "yes"),

@@ -55,6 +55,8 @@ VMSTAT = {
     "vmstat.pgscan_direct": "lower",
     "vmstat.pgsteal_direct": "lower",
     "vmstat.workingset_refault_file": "lower",
+    "vmstat.pswpout": "lower",
+    "vmstat.pswpin": "lower",
     "vmstat.oom_kill": "lower",
 }
 """Of the counters of /proc/vmstat, which replays and recordings share, in order."""
@@ -94,6 +96,8 @@ DIRECTIONS = {
     **VMSTAT,
     "stall.compaction_ms": "lower",
     "stall.reclaim_ms": "lower",
+    "swap.pages_full": "lower",
+    "swap.zspage_pages": "lower",
     "compaction.runs": "lower",
     "compaction.pages_migrated": "lower",
     "compaction.ms": "lower",
@@ -179,7 +183,7 @@ VMSTAT = (
     "compact_daemon_migrate_scanned", "compact_daemon_wake", "compact_fail", "compact_free_scanned",
     "compact_isolated", "compact_migrate_scanned", "compact_stall", "compact_success", "oom_kill",
     "pgalloc_dma32", "pgalloc_normal", "pgmigrate_fail", "pgmigrate_success", "pgscan_direct", "pgscan_kswapd",
-    "pgsteal_direct", "pgsteal_kswapd", "thp_fault_alloc", "thp_fault_fallback", "workingset_refault_file",
+    "pgsteal_direct", "pgsteal_kswapd", "pswpin", "pswpout", "thp_fault_alloc", "thp_fault_fallback", "workingset_refault_file",
 )  # fmt: skip
 """Names of counters of /proc/vmstat of Linux 6.18."""
 
@@ -198,7 +202,7 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     shared = {
         name: way
         for name, way in DIRECTIONS.items()
-        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "regions")
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "swap", "regions")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import ANON, END, FILE, FIRST, Script, write_recording
+from synthetic import ANON, END, FILE, FIRST, Script, reordered, write_recording
 
 from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
@@ -21,7 +21,6 @@ from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandOp, PageAttr, Recording
 from kevacuate.runs.base_page_ids import more_base_pages
 from kevacuate.runs.huge_faults import HugeFaults
-from kevacuate.runs.interleave import interleaved
 from kevacuate.runs.noting import NOTE_ALLOC, NOTE_FREE, NotingReplay
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
@@ -504,7 +503,7 @@ def test_attempts_keep_their_task_when_tasks_are_shifted() -> None:
         script.add(DemandOp.ATTEMPT, 0, HUGE, **ASKED)
     rows = script.chunk()
     rows = rows._replace(task=(np.arange(rows.t.size) // 4 % 3).astype(np.int32))
-    other, ids = interleaved(rows, 0, 3, Variation(interleave_ns=10**7, interleave_period_ns=10**7))
+    other, ids = reordered(rows, 0, 3, Variation(interleave_ns=10**7, interleave_period_ns=10**7))
     assert ids == 16
     assert (np.bincount(other.op) == np.bincount(rows.op)).all()
     for task in range(3):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from kevacuate.kernel.gfp import GFP_DIRECT_RECLAIM, GFP_NORETRY, GFP_TRANSHUGE_
 from kevacuate.measure import Run
 from kevacuate.measure.deciding import DECIDING, values_of
 from kevacuate.measure.permutation import mean
-from kevacuate.measure.tuned import HELPS, NOT_AMONG, SCREENED, UNCHANGED, Tuned
+from kevacuate.measure.tuned import HELPS, OOM_KILL, OUT_OF_MEMORY, SCREENED, SCREENED_OUT, UNCHANGED, Tuned
 from kevacuate.policy import parse_policy
 from kevacuate.policy.settings import SETTINGS
 from kevacuate.reports.tune import tuned_conclusion, tuned_json
@@ -51,7 +52,7 @@ def test_every_setting_has_a_verdict_and_equal_inputs_give_equal_outputs(
     assert by["compaction_proactiveness=20"].verdict == UNCHANGED, "it is the default"
     for one in tuned.tried:
         assert one.policy == f"mainline,{one.setting}"
-        tested = one.verdict not in (UNCHANGED, NOT_AMONG)
+        tested = one.verdict not in SCREENED_OUT
         assert all((row.p is not None) == tested or row.base == row.mean for row in one.rows)
     told = tuned_json(tuned)
     assert [one["setting"] for one in told["tried"]] == [one.setting for one in tuned.tried]
@@ -99,6 +100,27 @@ def test_a_planted_winner_is_one(synthetic_kev: Path, monkeypatch: pytest.Monkey
     assert {one.verdict for one in found.tried[1:]} == {UNCHANGED}
 
 
+def test_a_setting_that_runs_out_of_memory_gives_its_place_to_others(
+    synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much better its rows are: four of five candidates differ, and three are tested."""
+    killing = "extfrag_threshold=0"
+
+    def planted(recording: Any, policy: Any, *, options: Any, **named: Any) -> Run:
+        run = replay(recording, policy, options=options, **named)
+        run.metrics["vmstat"] = defaultdict(int, oom_kill=5 if killing in policy.spec else 0)
+        run.metrics["end"]["mixed_blocks"] += TRIED.index(policy.spec.partition(",")[2] or TRIED[1])
+        if killing in policy.spec:
+            run.metrics["end"]["mixed_blocks"] -= 200 + options.seed
+        return run
+
+    monkeypatch.setattr(compared, "replay", planted)
+    found = tune(synthetic_kev, settings=TRIED, repeats=8)
+    assert {one.setting: one.verdict for one in found.tried}[killing] == OUT_OF_MEMORY
+    assert sum(one.verdict not in SCREENED_OUT for one in found.tried) == 3
+    assert OOM_KILL not in {row.id for one in found.tried for row in one.rows}
+
+
 def test_a_short_time_still_screens_and_tests(synthetic_kev: Path) -> None:
     found = tune(synthetic_kev, settings=["min_free_kbytes=2000"], seconds=0)
     assert (found.screened, found.tested) == (SCREENED, 8)
@@ -120,7 +142,16 @@ def tried(path: Path, base: str = "mainline", **machine: Any) -> list[str]:
 
 def test_the_grid_has_no_setting_that_was_recorded_or_that_the_base_gives(synthetic_kev: Path) -> None:
     plain = tried(synthetic_kev)
-    left_out = {"memory", "thp_enabled", "thp_defrag", "defrag_mode"}
+    left_out = {
+        "memory",
+        "thp_enabled",
+        "thp_defrag",
+        "defrag_mode",
+        "zram",
+        "zram_ratio",
+        "swappiness",
+        "anon_used",
+    }
     assert {text.partition("=")[0] for text in plain} == set(SETTINGS) - left_out
     assert "min_free_kbytes=512" in plain, "twice the 64 pages that the marks tell"
     assert "compact_unevictable_allowed=0" in plain

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import FILE, READ, TASKS, Script, reclaiming, write_reclaiming
+from synthetic import FILE, READ, TASKS, Script, reclaiming, reordered, write_reclaiming
 
 from kevacuate.demand.build import build_demand
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.errors import KevacuateError
-from kevacuate.recording import DemandChunk, DemandOp
+from kevacuate.policy import parse_policy
+from kevacuate.recording import DemandChunk, DemandOp, Recording
+from kevacuate.runs import varied
+from kevacuate.runs.compare import Job, replay_all
 from kevacuate.runs.initial_state import default_time_scale
-from kevacuate.runs.interleave import drawn_shifts, interleaved, is_read, kept_between
+from kevacuate.runs.interleave import drawn_shifts, is_read, kept_between
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import replay
 from kevacuate.runs.variation import Variation
@@ -51,7 +55,7 @@ def life(rows: DemandChunk) -> list[list[tuple[int, int, int]]]:
 
 def test_nothing_is_lost_and_every_order_is_kept() -> None:
     rows = reclaiming()
-    other, ids = interleaved(rows, 64, 3, STRONG)
+    other, ids = reordered(rows, 64, 3, STRONG)
     assert (np.diff(other.t) >= 0).all()
     assert not np.array_equal(other.task, rows.task)
     for task in range(TASKS):
@@ -64,7 +68,7 @@ def test_nothing_is_lost_and_every_order_is_kept() -> None:
 
 def test_shadows_keep_their_order() -> None:
     rows = reclaiming()
-    other, _ = interleaved(rows, 64, 3, STRONG)
+    other, _ = reordered(rows, 64, 3, STRONG)
 
     def story(r: DemandChunk) -> dict[int, list[int]]:
         named: dict[int, list[int]] = {}
@@ -79,14 +83,14 @@ def test_shadows_keep_their_order() -> None:
 
 def test_equal_seeds_vary_equally_and_others_otherwise() -> None:
     rows = reclaiming()
-    made = [interleaved(rows, 64, seed, STRONG)[0] for seed in (1, 1, 2)]
+    made = [reordered(rows, 64, seed, STRONG)[0] for seed in (1, 1, 2)]
     assert all(np.array_equal(a, b) for a, b in zip(made[0], made[1], strict=True))
     assert not np.array_equal(made[0].t, made[2].t)
 
 
 def test_without_a_shift_the_rows_are_the_recorded_ones() -> None:
     rows = reclaiming()
-    other, _ = interleaved(rows, 64, 1, NOTHING)
+    other, _ = reordered(rows, 64, 1, NOTHING)
     for name in DemandChunk._fields:
         if name not in ("obj", "aux"):
             assert np.array_equal(getattr(other, name), getattr(rows, name)), name
@@ -108,7 +112,7 @@ def test_reads_shift_what_their_task_does_after_them() -> None:
         script.alloc(100 + i, 0, mt=mt, gfp=gfp, attr=FILE if mt else 0)
     rows = script.chunk()
     assert is_read(rows).sum() == 10
-    other, _ = interleaved(rows, 64, 5, replace(NOTHING, read_ns=MS // 10))
+    other, _ = reordered(rows, 64, 5, replace(NOTHING, read_ns=MS // 10))
     shift = other.t - rows.t
     assert (shift[:3] == 0).all()
     changed = np.flatnonzero(np.diff(shift)) + 1
@@ -216,3 +220,30 @@ def test_no_row_crosses_a_moment() -> None:
     bent = np.array([12, 0, 11, 2, 25, 10], np.int64)
     assert kept_between(bent, recorded, (10, 20)).tolist() == [10, 0, 10, 11, 20, 21]
     assert kept_between(bent, recorded, ()).tolist() == bent.tolist()
+
+
+def test_a_demand_is_read_once_and_varied_once_a_seed(
+    synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever policies are compared, side by side or not."""
+    demand = build_demand(synthetic_kev)
+    made: list[tuple[str, int]] = []
+
+    def counted(name: str, whole: Any, at: int) -> Any:
+        def call(*args: Any) -> Any:
+            made.append((name, int(args[at]) if at >= 0 else 0))
+            return whole(*args)
+
+        return call
+
+    monkeypatch.setattr(varied, "sort_out", counted("sorted out", varied.sort_out, -1))
+    monkeypatch.setattr(varied, "interleaved", counted("ordered", varied.interleaved, 1))
+    jobs = [
+        Job(parse_policy(policy), ReplayOptions(seed=seed, samples=1), "replaying")
+        for seed in (1, 2)
+        for policy in ("mainline", "evacuate", "mainline,memory=0.9")
+    ]
+    runs = replay_all(Recording.open(synthetic_kev), demand, jobs, 2, None)
+    assert sorted(made) == [("ordered", 1), ("ordered", 2), ("sorted out", 0)]
+    again = replay_all(Recording.open(synthetic_kev), build_demand(synthetic_kev), jobs[::-1], 1, None)
+    assert [run.metrics for run in runs] == [run.metrics for run in again[::-1]]

@@ -201,7 +201,27 @@ def pressure_metrics(state: State) -> dict[str, Any]:
         "direct_compaction_results": {name: stat.direct_compact[i] for i, name in k.COMPACT_NAMES.items()},
         "direct_compactions": sum(stat.direct_compact[i] for i in k.COMPACT_NAMES),
         "direct_reclaims": stat.direct_reclaims,
+        "swap": swap_metrics(state),
         "kswapd_runs": [stat.kswapd_runs[order] for order in range(ORDERS)],
+    }
+
+
+def swap_metrics(state: State) -> dict[str, int]:
+    """What became of swap, in pages: slots in all, free at the end, and pages that found none or no memory to be compressed to.
+
+    ``pages_freed``: given up by their owner while they were in swap. ``reads_failed``: reads for which no memory was to be had.
+    ``zspage_pages``: pages that hold compressed ones at the end (nr_zspages of /proc/vmstat).
+    """
+    view = state.view
+    stat, cfg = view.stat, view.cfg
+    return {
+        "slots": cfg.swap_pages,
+        "slots_free": stat.nr_swap_pages,
+        "pages_full": stat.swap_full,
+        "pages_without_memory": stat.swpout_failed,
+        "pages_freed": stat.swap_freed,
+        "reads_failed": stat.swpin_failed,
+        "zspage_pages": (stat.zspages_alloc - stat.zspages_free) * cfg.zs_chain,
     }
 
 
@@ -238,6 +258,12 @@ VMSTAT = (
     "workingset_refault_file",
     "workingset_activate_file",
     "workingset_restore_file",
+    "pswpout",
+    "pswpin",
+    "thp_swpout",
+    "workingset_refault_anon",
+    "workingset_activate_anon",
+    "workingset_restore_anon",
     "thp_fault_alloc",
     "thp_fault_fallback",
     "oom_kill",

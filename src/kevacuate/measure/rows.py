@@ -74,6 +74,16 @@ def stall_milliseconds(name: str) -> Callable[[Run], float | None]:
     return get
 
 
+def of_swap(name: str) -> Callable[[Run], float | None]:
+    """A figure of swap (:func:`kevacuate.measure.metrics.swap_metrics`); None in an open loop, which does not swap."""
+
+    def get(run: Run) -> float | None:
+        figures = run.metrics.get("swap") or {}
+        return float(figures[name]) if figures else None
+
+    return get
+
+
 def mean_of_samples(name: str) -> Callable[[Run], float]:
     """The mean over the run's samples of virtual time."""
     return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)

@@ -19,6 +19,7 @@ from kevacuate.measure.rows import (
     counter,
     mean_of_samples,
     milliseconds,
+    of_swap,
     stall_milliseconds,
     vmstat,
 )
@@ -110,6 +111,8 @@ VMSTAT_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
     ("pgscan_direct", "pgscan_direct", "pages", LOWER),
     ("pgsteal_direct", "pgsteal_direct", "pages", LOWER),
     ("workingset_refault_file", "workingset_refault_file", "pages", LOWER),
+    ("pswpout", "pswpout", "pages", LOWER),
+    ("pswpin", "pswpin", "pages", LOWER),
     ("oom_kill", "oom_kill", "times", LOWER),
 )
 """Counters of /proc/vmstat, of a replay in closed loop and between two recorded snapshots: name, label, unit, direction."""
@@ -149,6 +152,13 @@ OUTCOME_ROWS: tuple[Row, ...] = (
             LOWER,
         )
         for name in ("compaction", "reclaim")
+    ),
+    *(
+        Row(f"swap.{name}", VMSTAT, label, "pages", of_swap(name), LOWER)
+        for name, label in (
+            ("pages_full", "pages for which swap had no slot"),
+            ("zspage_pages", "pages that hold compressed ones at the end"),
+        )
     ),
     Row("compaction.runs", COMPACTION, "runs", "zones", counter("compactions"), LOWER),
     Row(

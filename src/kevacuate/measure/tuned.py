@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which of many settings help: a screening that is allowed to err, then a test on fresh replays that is not.
 
-1. *Screening.* Every candidate is replayed a few times. The candidates whose best row stands out most go on.
+1. *Screening.* Every candidate is replayed a few times. The candidates whose best row stands out most go on. Last come those that
+   ran out of memory: no row makes up for that.
 2. *Test.* The best are replayed with seeds that the screening has not seen, so that having been chosen does not make them look
    good. Each of their rows that decide is tested by the one test (:func:`kevacuate.measure.permutation.permutation_p`), all of
    them together corrected by Holm's step-down.
@@ -41,17 +42,24 @@ LEAST_TESTED = 8
 Table = Mapping[str, Sequence[float]]
 """Row's id to its value in every replay."""
 
-HELPS, COSTLY, TRADES, HARMS, NO_EFFECT, NOT_AMONG, UNCHANGED = (
+HELPS, COSTLY, TRADES, HARMS, NO_EFFECT, NOT_AMONG, OUT_OF_MEMORY, UNCHANGED = (
     "helps",
     "helps, at a cost",
     "helps and harms",
     "does harm",
     "no effect shown",
     "not among the best",
+    "out of memory",
     "changes nothing",
 )
 """What is said of a setting. Of those that were tested: a row that decides is better and nothing is worse; a cost is worse; a row
-that decides is worse, too; such a row is worse and none better; none is either. The last two are the screening's."""
+that decides is worse, too; such a row is worse and none better; none is either. The last three are the screening's."""
+
+SCREENED_OUT = (NOT_AMONG, OUT_OF_MEMORY, UNCHANGED)
+"""What the screening says."""
+
+OOM_KILL = "vmstat.oom_kill"
+"""The row of requests that came to out_of_memory."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +173,18 @@ def common_deviation(groups: Sequence[Sequence[float]]) -> float:
     return sqrt(median((spread(values) or 0.0) ** 2 for values in groups))
 
 
-def screen(base: Table, candidates: Sequence[Table], most: int = FINALISTS) -> list[int]:
+def runs_out(base: Table, own: Table) -> bool:
+    """Whether every replay of a setting came to out_of_memory more often than any of the base's; the tables hold costs."""
+    return OOM_KILL in own and OOM_KILL in base and min(own[OOM_KILL]) > max(base[OOM_KILL])
+
+
+def screen(
+    base: Table, candidates: Sequence[Table], most: int = FINALISTS, out_of_memory: Sequence[int] = ()
+) -> list[int]:
     """The numbers of the candidates that go on: those whose best row gains most.
 
-    Last come those of which a row loses CLEAR standard errors, as they will hardly win. Left out are those whose rows are the
-    base's in every replay.
+    Late come those of which a row loses CLEAR standard errors, as they will hardly win; last those that run out of memory. Left
+    out are those whose rows are the base's in every replay.
     """
     changed = [
         i for i, own in enumerate(candidates) if any(list(own[row]) != list(base[row]) for row in base)
@@ -179,7 +194,9 @@ def screen(base: Table, candidates: Sequence[Table], most: int = FINALISTS) -> l
         i: [gain(base[row], candidates[i][row], _direction(row), varies[row]) for row in base]
         for i in changed
     }
-    return sorted(changed, key=lambda i: (min(gains[i]) <= -CLEAR, -max(gains[i]), i))[:most]
+    return sorted(changed, key=lambda i: (i in out_of_memory, min(gains[i]) <= -CLEAR, -max(gains[i]), i))[
+        :most
+    ]
 
 
 def _direction(row: str) -> Direction:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
+from kevacuate.mm.check_swap import check_swap
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
 from kevacuate.mm.lruvec import folio_lru_list, lru_head, lru_object
@@ -42,6 +43,9 @@ PROBLEMS = {
     26: "a region is on no list of its class, or on a wrong one",
     27: "a region's own free lists differ from its free pages",
     28: "a block waits for an evacuate item twice, or while one is free, or is lost among those that wait",
+    29: "a slot of swap is lost, or the object whose page it has says otherwise",
+    30: "a zspage is lost, on the list of a wrong group, or lacks pages",
+    31: "the queue of pages that are read from swap again is out of order",
 }
 
 SUMS = 384
@@ -310,6 +314,10 @@ def check_state(sa: State, sums: Words) -> tuple[int, int]:
             return 15, z
     if s.cfg.open_loop == 0:
         code, where = check_lru(s, sums)
+        if code:
+            return code, where
+    if s.cfg.swap_pages:
+        code, where = check_swap(s)
         if code:
             return code, where
     if s.cfg.region_order:

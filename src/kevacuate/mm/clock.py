@@ -12,6 +12,7 @@ from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.policy_work import policy_work
+from kevacuate.mm.swap_in import used_again
 
 
 @part
@@ -40,6 +41,8 @@ def advance(s: View, t: int) -> None:
             vmstat_update(s, which - workers - nodes)
         elif which < workers + 2 * nodes + s.cfg.nr_cpus:
             kcompactd_step(s, which - workers - nodes - s.cfg.nr_cpus)
+        elif which > workers + 2 * nodes + s.cfg.nr_cpus:
+            used_again(s)
         else:
             policy_work(s)
             for z in range(s.cfg.nr_zones):

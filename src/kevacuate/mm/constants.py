@@ -121,7 +121,21 @@ SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
 # What State.obj holds for an object without a page.
 OBJ_NONE = -1
 OBJ_DROPPED = -2
+IN_SWAP = -1
+"""Second word of a dropped object's pair in ``lru``, where its page is in swap; the first is its slot then (mm/swapfile.py)."""
 OBJ_SHRUNK = -4  # its slab was shrunk by a policy
+
+# zsmalloc (mm/zsmalloc.c): fullness groups of a size class; what a handle takes of an object; sizes of classes, in bytes.
+ZS_INUSE_99 = 10
+ZS_INUSE_100 = 11
+NR_ZS_FULLNESS = 12
+ZS_HANDLE_SIZE = 8
+ZS_SIZE_CLASS_DELTA = 16
+ZS_MIN_ALLOC_SIZE = 32
+ZS_MAX_PAGES_PER_ZSPAGE = 8
+PAGE_SIZE = 4096
+SWAP_UNIT_SHIFT = 29  # 2**29 ns: how often an anonymous page in use is taken to be used (mm/swap_use.py)
+MAX_SWAPPINESS = 200
 
 # Pageblock bits (include/linux/pageblock-flags.h): 3 type bits, skip, isolate.
 PB_TYPE_MASK = 7

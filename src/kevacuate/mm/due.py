@@ -10,7 +10,7 @@ from kevacuate.mm.fields import View
 
 @part
 def next_due(s: View) -> tuple[int, int]:
-    """(due time, number) of whatever is due first: workers, then kswapds, vmstat ticks, kcompactds, a policy's worker."""
+    """(due time, number) of what is due first: workers, kswapds, vmstat ticks, kcompactds, a policy's worker, a use of swap."""
     due = NEVER
     which = -1
     workers = s.cfg.nr_workers
@@ -39,4 +39,7 @@ def next_due(s: View) -> tuple[int, int]:
     if s.stat.policy_due < due:
         due = s.stat.policy_due
         which = workers + 2 * nodes + s.cfg.nr_cpus
+    if s.stat.swap_due < due:
+        due = s.stat.swap_due
+        which = workers + 2 * nodes + s.cfg.nr_cpus + 1
     return due, which

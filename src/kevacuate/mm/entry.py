@@ -11,7 +11,7 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.mm import load_state as _load_state
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
-from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, ZONE_MOVABLE
+from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, OBJ_NONE, ZONE_MOVABLE
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.layout import State
@@ -25,6 +25,7 @@ from kevacuate.mm.page_isolation import (
 )
 from kevacuate.mm.pcp import drain_all_pages, free_pcppages_bulk, rmqueue_bulk
 from kevacuate.mm.swap import lru_add_drain_cpu
+from kevacuate.mm.swapfile import free_swapped, is_in_swap
 from kevacuate.mm.vmscan import try_to_free_pages
 from kevacuate.mm.wakeups import wakeup_kcompactd
 
@@ -61,6 +62,17 @@ def free(sa: State, cpu: int, pfn: int) -> bool:
         s.stat.bad_free += 1
         return False
     free_pages(s, cpu, pfn)
+    return True
+
+
+@kernel
+def free_in_swap(sa: State, cpu: int, obj: int) -> bool:
+    """The owner of a page in swap gives it up; False if the object's page is not there."""
+    s = pointers(sa)
+    if not is_in_swap(s, obj):
+        return False
+    free_swapped(s, cpu, obj)
+    s.obj[obj] = OBJ_NONE
     return True
 
 

@@ -108,6 +108,14 @@ class Config(Record):
         int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
     )
     dirty_expire: int  #: after how long a dirty folio is written, ns
+    swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
+    swappiness: int  #: vm.swappiness
+    anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
+    zram_write_ns: int  #: what reclaim pays for a page that it compresses
+    zs_chain: int  #: pages of a zspage (pages_per_zspage) of the one size class that all pages compress to,
+    zs_objs: int  #: objects that it has room for (objs_per_zspage)
+    nr_zspages: int  #: zspages that there is room for in ``swap``
+    zs_heads: int  #: index in ``swap`` of the heads of the lists of fullness groups
     lru_first: int  #: index in ``lru``, in pairs of words, of object 0
     compaction: int  #: whether kcompactd runs; 2: what compact_zone does is given from outside
     compaction_proactiveness: int  #: vm.compaction_proactiveness
@@ -298,6 +306,30 @@ class Counters(Record):
     pgrefill: int  #: pages of active lists scanned
     pgactivate: int
     pgdeactivate: int
+    nr_swap_pages: int  #: slots that are free; 0 without swap
+    swap_free: int  #: the first free slot (a stack), -1: none
+    swap_first: int  #: the slot whose page is used again first, -1: none,
+    swap_last: int  #: and last
+    swap_due: int  #: when the first one is
+    zspage_free: int  #: the first record of a zspage that is not in use (a stack), -1: none
+    first_zspage_page: int  #: index in ``obj`` of the first zspage's first page
+    pswpout: int  #: pages written to swap,
+    pswpin: int  #: read from it: each is a major fault,
+    swap_full: int  #: pages that found no slot, or of a folio no slots,
+    swap_without_ids: int  #: of a large folio no ids for its pages,
+    swpout_failed: int  #: no memory for a zspage,
+    swpin_failed: int  #: no memory to come back to
+    swap_freed: int  #: pages that their owner gave up while they were in swap
+    thp_swpout: int  #: huge pages written to swap whole
+    zspages_alloc: int  #: zspages allocated,
+    zspages_free: int  #: and freed again
+    pgscan_anon: (
+        int  #: this and what follows: the anonymous part of pgscan_*, pgsteal_* and of the workingset
+    )
+    pgsteal_anon: int
+    workingset_refault_anon: int
+    workingset_activate_anon: int
+    workingset_restore_anon: int
     nr_vmscan_immediate_reclaim: int  #: dirty pages marked for reclaim once they are written
     workingset_refault_file: int
     workingset_activate_file: int
@@ -367,6 +399,10 @@ class Node(Record):
     nonresident_age: int
     workingset_activate_file: int
     refaults_file: int  #: workingset_activate_file when reclaim last ended (lruvec->refaults)
+    workingset_activate_anon: int
+    refaults_anon: int
+    anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
+    file_cost: int
     pgdat_writeback: int  #: PGDAT_WRITEBACK
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
@@ -448,7 +484,12 @@ class ScanControl(Record):
 
     nr_to_reclaim: int
     kswapd: int  #: current_is_kswapd()
-    may_deactivate: int  #: DEACTIVATE_FILE: no other list is scanned without swap
+    may_deactivate: int  #: DEACTIVATE_FILE
+    may_deactivate_anon: int  #: DEACTIVATE_ANON
+    file_is_tiny: int
+    nr_anon: Words = words(2)  #: of shrink_lruvec, with swap: pages to scan yet of both anonymous lists,
+    targets: Words = words(4)  #: and what was to be scanned of every list at first (LRU_*)
+    nr_pageout: int  #: pages that this batch wrote to swap
     force_deactivate: int
     skipped_deactivate: int
     no_cache_trim_mode: int
@@ -560,6 +601,19 @@ class PageblockContent(Record, dtype=np.int32):
     nr_used: Words = words(3)  #: pages in use by the type they were taken for
 
 
+class SwapRecord(Record):
+    """A slot of the swap device, with the page that is in it; behind those a zspage each; then heads of lists of zspages."""
+
+    obj: int  #: of a slot: whose page it has, -1: it is free
+    next: int  #: the next free one; in use: the slot whose page is used again next; of zspages their list, a ring
+    prev: int
+    due: int  #: when its page is used again, NEVER: not before it is freed
+    age: int  #: the shadow entry: nonresident_age when its page was evicted,
+    shadow: int  #: and 2 * node + whether it had been active
+    zspage: int  #: where it is stored
+    inuse: int  #: of a zspage: objects in it
+
+
 class LogRecord(Record):
     """A record of the model's log. What ``a`` to ``d`` say depends on the kind (docs/model.md, section Log)."""
 
@@ -596,6 +650,7 @@ class View(NamedTuple):
     sc: Records[ScanControl]
     region: Records[Region]
     pageblock: Records[PageblockContent]
+    swap: Records[SwapRecord]
 
 
 arrays_apart(View, constant=("cfg",))

@@ -31,6 +31,7 @@ from kevacuate.mm.fields import (
     Region,
     ScanControl,
     SlowPath,
+    SwapRecord,
     View,
     Worker,
     Zone,
@@ -79,6 +80,8 @@ class State(NamedTuple):
         The records of all zones' regions, then heads of their lists; empty where no regions are kept, as the next.
     pageblock : int32
         What every pageblock holds.
+    swap : int64
+        In closed loop with swap the records of its slots, of zspages, and of heads of lists; else empty.
     """
 
     link: Int32Array
@@ -101,6 +104,7 @@ class State(NamedTuple):
     sc: Int64Array
     region: Int64Array
     pageblock: Int32Array
+    swap: Int64Array
 
     @property
     def view(self) -> View:
@@ -149,6 +153,11 @@ class MachineConfig:
     took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
     have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long a dirty
     folio is written (:mod:`kevacuate.mm.writeback`).
+
+    Swap, in closed loop alone: ``swap_pages`` are the slots of a zram device, 0 for none. ``zram_bytes`` is what a page
+    compresses to, ``zram_write_ns`` what compressing it costs reclaim. ``swappiness`` is vm.swappiness. ``anon_used`` are
+    thousandths of the anonymous pages that are used all the time (:mod:`kevacuate.mm.swap_use`). All but swappiness are inputs
+    that nobody recorded.
     """
 
     npages: int
@@ -177,6 +186,11 @@ class MachineConfig:
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
     dirty_expire_ns: int = 2_000_000_000
+    swap_pages: int = 0
+    swappiness: int = 60
+    anon_used: int = 500
+    zram_bytes: int = 1365
+    zram_write_ns: int = 2_500
     profile: Profile = PROFILES["7.2"]
 
     @property
@@ -342,6 +356,11 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
             "orders: 1 <= pageblock <= max <= 13",
         ),
         (policy.claims not in CLAIM_TYPES, f"claims is one of {', '.join(CLAIM_TYPES)}"),
+        (machine.swap_pages and machine.open_loop, "swap needs a closed loop"),
+        (not 0 <= machine.swap_pages < 1 << 28, "swap has less than 2^28 pages"),
+        (not 1 <= machine.zram_bytes <= k.PAGE_SIZE, "a page compresses to 1 to 4096 bytes"),
+        (not 0 <= machine.swappiness <= k.MAX_SWAPPINESS, "swappiness is 0 to 200"),
+        (not 0 <= machine.anon_used <= 1000, "anonymous pages in use are 0 to 1000 thousandths"),
         (policy.wq not in ("per_cpu", "per_node"), "wq is per_cpu or per_node"),
         (
             not 0 <= machine.compaction_proactiveness <= 100 or not 0 <= machine.extfrag_threshold <= 1000,
@@ -415,7 +434,7 @@ def _set_profile(cfg: Config, machine: MachineConfig) -> None:
 
 NOT_COPIED = {
     "npages", "zones", "cpu_node", "distance", "pcp_high_fraction", "free_high_batch", "vmstat_phase_ns", "stat_interval_ns",
-    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "profile", "wq", "claims", "ready", "objects", "regions",
+    "kswapd_wake_ns", "kswapd_run_ns", "dirty_expire_ns", "zram_bytes", "profile", "wq", "claims", "ready", "objects", "regions",
 }  # fmt: skip
 """Fields of descriptions that reach the state by other ways than under their own name in ``cfg``."""
 
@@ -458,7 +477,51 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
     cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
+    _set_zram(cfg, machine)
     _set_watchers(cfg, machine, policy.regions)
+
+
+def zspage_shape(size: int) -> tuple[int, int]:
+    """(pages, objects) of a zspage of the class in which *size* bytes are stored (mm/zsmalloc.c:474, :2043 at 7.2).
+
+    The chain is that which wastes least, of at most ZS_MAX_PAGES_PER_ZSPAGE pages.
+    """
+    steps = -(-max(size + k.ZS_HANDLE_SIZE - k.ZS_MIN_ALLOC_SIZE, 0) // k.ZS_SIZE_CLASS_DELTA)
+    size = min(k.ZS_MIN_ALLOC_SIZE + steps * k.ZS_SIZE_CLASS_DELTA, k.PAGE_SIZE)
+    chain = 1
+    if size & (size - 1):
+        chain = min(range(1, k.ZS_MAX_PAGES_PER_ZSPAGE + 1), key=lambda pages: pages * k.PAGE_SIZE % size)
+    return chain, chain * k.PAGE_SIZE // size
+
+
+def _set_zram(cfg: Config, machine: MachineConfig) -> None:
+    """The one size class of the zram device, and room for as many zspages as there may be."""
+    cfg.zs_chain = cfg.zs_objs = cfg.nr_zspages = cfg.zs_heads = 0
+    if not cfg.swap_pages:
+        return
+    cfg.zs_chain, cfg.zs_objs = zspage_shape(machine.zram_bytes)
+    cfg.nr_zspages = max(min(cfg.swap_pages, cfg.npages // cfg.zs_chain), 1)
+    cfg.zs_heads = cfg.swap_pages + cfg.nr_zspages
+
+
+def zspage_ids(cfg: Config) -> int:
+    """Ids that the pages of all zspages take in the table of objects."""
+    return cfg.nr_zspages * cfg.zs_chain
+
+
+def _new_swap(cfg: Config) -> Int64Array:
+    """Free slots and zspages, each on its stack, the first on top; lists of zspages without any."""
+    if not cfg.swap_pages:
+        return SwapRecord.new(0)
+    swap = SwapRecord.new(cfg.zs_heads + k.NR_ZS_FULLNESS)
+    table = SwapRecord.table(swap)
+    table["obj"][:] = table["prev"][:] = -1
+    table["due"][:] = k.NEVER
+    table["next"][:] = np.arange(len(table["next"])) + 1
+    table["next"][[cfg.swap_pages - 1, cfg.zs_heads - 1]] = -1
+    heads = np.arange(cfg.zs_heads, len(table["next"]))
+    table["next"][cfg.zs_heads :] = table["prev"][cfg.zs_heads :] = heads
+    return swap
 
 
 def _set_watchers(cfg: Config, machine: MachineConfig, regions: RegionConfig) -> None:
@@ -534,7 +597,10 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.evacuate_waiting = s.stat.capture_order = -1
-    s.stat.policy_due = k.NEVER
+    s.stat.policy_due = s.stat.swap_due = k.NEVER
+    s.stat.swap_first = s.stat.swap_last = s.stat.swap_free = s.stat.zspage_free = -1
+    if s.cfg.swap_pages:
+        s.stat.nr_swap_pages, s.stat.swap_free, s.stat.zspage_free = s.cfg.swap_pages, 0, s.cfg.swap_pages
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
@@ -658,6 +724,7 @@ def build_state(
         sc=ScanControl.new(nodes + 1),
         region=_new_regions(cfg, machine),
         pageblock=PageblockContent.new(npages >> machine.pageblock_order if cfg.region_order else 0),
+        swap=_new_swap(cfg),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)

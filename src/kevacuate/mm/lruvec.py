@@ -18,7 +18,9 @@ from kevacuate.mm.constants import (
     ATTR_FILE,
     ATTR_MLOCKED,
     ATTR_ON_LRU,
+    LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
+    LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_LISTS,
     LRU_UNEVICTABLE,
@@ -145,11 +147,14 @@ def lruvec_lru_size(s: View, node: int, lru: int, highest_zoneidx: int) -> int:
 
 @part
 def zone_reclaimable_pages(s: View, z: int) -> int:
-    """Pages of the zone on the lists of files: without swap no others can be reclaimed (mm/vmscan.c:367)."""
+    """Pages of the zone on the lists of files, and on anonymous ones where slots of swap are free (mm/vmscan.c:367)."""
     zone = s.zone[z]
     nr_lru = s.node[zone.node].nr_lru
     at = zone.index * NR_LRU_LISTS
-    return nr_lru[at + LRU_INACTIVE_FILE] + nr_lru[at + LRU_ACTIVE_FILE]
+    pages = nr_lru[at + LRU_INACTIVE_FILE] + nr_lru[at + LRU_ACTIVE_FILE]
+    if s.stat.nr_swap_pages:
+        pages += nr_lru[at + LRU_INACTIVE_ANON] + nr_lru[at + LRU_ACTIVE_ANON]
+    return pages
 
 
 @part

@@ -6,7 +6,7 @@ DIRTY (until it is written: :mod:`kevacuate.mm.writeback`), WRITEBACK, PINNED, a
 table (YOUNG) as the demand's uses of the folio set them. Approximate: page tables are not modelled. A folio used through one
 counts as executable, and the bit outlives the mapping. A folio that is pinned has buffers that cannot be released (it is
 activated).
-There is no swap: anonymous lists are not scanned.
+Anonymous lists are scanned where there is swap: :mod:`.swap_out`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from kevacuate.mm.lruvec import (
 )
 from kevacuate.mm.page_free import free_frozen_pages
 from kevacuate.mm.pcp import pcp_allowed_order
+from kevacuate.mm.scan_balance import lru_note_cost
 from kevacuate.mm.swap import lru_add_drain_cpu
+from kevacuate.mm.swap_out import SWAP_ACTIVATE, SWAP_WRITTEN, anon_folio
+from kevacuate.mm.swap_use import anon_referenced
 from kevacuate.mm.workingset import workingset_eviction
 from kevacuate.mm.writeback import folio_dirty
 from kevacuate.records import Words
@@ -147,6 +150,23 @@ def writeback_found(s: View, sc: ScanControl, node: int, pfn: int, attr: int, pa
     activate_locked(s, pfn)
 
 
+@part(cold=True)
+def shrink_anon_folio(s: View, sc: ScanControl, node: int, cpu: int, pfn: int) -> bool:
+    """shrink_folio_list for one anonymous folio (:1050). True if it is in swap; else its flags say where it goes."""
+    attr = s.link[2 * pfn + 1] + 0
+    pages = 1 << (s.meta[pfn] & 15)
+    if attr & k.ATTR_BUSY:
+        return False
+    sc.nr_scanned += pages
+    if attr & k.ATTR_WRITEBACK:
+        writeback_found(s, sc, node, pfn, attr, pages)
+        return False
+    what = anon_folio(s, sc, cpu, pfn)
+    if what == SWAP_ACTIVATE:
+        activate_locked(s, pfn)
+    return what == SWAP_WRITTEN
+
+
 @part
 def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     """shrink_folio_list for one folio of a file (:1050). True if it is reclaimed; else its flags say where it goes."""
@@ -191,8 +211,9 @@ def free_batch(s: View, sc: ScanControl, cpu: int) -> None:
 
 @part
 def reclaim_folio(s: View, sc: ScanControl, cpu: int, pfn: int) -> None:
-    """A folio is reclaimed: its object is dropped; a full batch of such folios is freed."""
-    forget_folio(s, pfn)
+    """A folio is reclaimed: its object is dropped, if it is not in swap; a full batch of such folios is freed."""
+    if s.link[2 * pfn + 1] & k.ATTR_FILE:
+        forget_folio(s, pfn)
     sc.free_folios[sc.nr_free_folios] = pfn
     sc.nr_free_folios += 1
     if sc.nr_free_folios == k.FOLIO_BATCH_SIZE:
@@ -200,22 +221,39 @@ def reclaim_folio(s: View, sc: ScanControl, cpu: int, pfn: int) -> None:
 
 
 @part
-def too_many_isolated(s: View, sc: ScanControl, node: int) -> bool:
+def nr_isolated(s: View, node: int, lru: int) -> int:
+    """NR_ISOLATED_FILE or NR_ISOLATED_ANON of the node."""
+    pages = s.node[node].nr_isolated_file + 0
+    if lru >= k.LRU_INACTIVE_FILE:
+        return pages
+    pages = -pages
+    for z in range(s.cfg.nr_zones):
+        if s.zone[z].node == node:
+            pages += s.zone[z].nr_isolated
+    return pages
+
+
+@part
+def too_many_isolated(s: View, sc: ScanControl, node: int, lru: int) -> bool:
     """Whether so much is isolated that a direct reclaimer waits (:1820); the waiting itself is only counted."""
     if sc.kswapd:
         return False
     nr_lru = s.node[node].nr_lru
     inactive = 0
     for index in range(k.ZONE_MOVABLE + 1):
-        inactive += nr_lru[index * k.NR_LRU_LISTS + k.LRU_INACTIVE_FILE]
+        inactive += nr_lru[index * k.NR_LRU_LISTS + lru]
     if sc.gfp_mask & (k.GFP_IO | k.GFP_FS) == k.GFP_IO | k.GFP_FS:
         inactive >>= 3
-    return s.node[node].nr_isolated_file > inactive
+    return nr_isolated(s, node, lru) > inactive
 
 
 @part
-def count_inactive(s: View, sc: ScanControl, scanned: int, reclaimed: int) -> None:
-    """pgscan_* and pgsteal_*."""
+def count_inactive(s: View, sc: ScanControl, node: int, lru: int, scanned: int, reclaimed: int) -> None:
+    """pgscan_* and pgsteal_*, and with swap what it has cost."""
+    lru_note_cost(s, node, lru >= k.LRU_INACTIVE_FILE, sc.nr_pageout, scanned - reclaimed)
+    if lru < k.LRU_INACTIVE_FILE:
+        s.stat.pgscan_anon += scanned
+        s.stat.pgsteal_anon += reclaimed
     if sc.kswapd:
         s.stat.pgscan_kswapd += scanned
         s.stat.pgsteal_kswapd += reclaimed
@@ -225,18 +263,18 @@ def count_inactive(s: View, sc: ScanControl, scanned: int, reclaimed: int) -> No
 
 
 @part(cold=True)
-def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int) -> int:
-    """Take *nr_to_scan* pages off the tail of the inactive list of files; the pages reclaimed (:1981)."""
-    if too_many_isolated(s, sc, node):
+def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int, lru: int) -> int:
+    """Take *nr_to_scan* pages off the tail of an inactive list; the pages reclaimed (:1981)."""
+    if too_many_isolated(s, sc, node, lru):
         s.stat.throttled_isolated += 1
         return 0
     lru_add_drain_cpu(s, cpu)
     before = sc.scanned
     reclaimed = scan = skipped = 0
     first = NO_FOLIO
-    sc.nr_kept = sc.nr_free_folios = 0
+    sc.nr_kept = sc.nr_free_folios = sc.nr_pageout = 0
     while scan < nr_to_scan:
-        at, skipped, first = lru_tail(s, sc, node, k.LRU_INACTIVE_FILE, skipped, first)
+        at, skipped, first = lru_tail(s, sc, node, lru, skipped, first)
         if at < 0:
             break
         look_ahead(s, at)
@@ -244,7 +282,11 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
         pages = 1 << (s.meta[pfn] & 15)
         scan += pages
         isolate_from_list(s, pfn, s.link[2 * pfn + 1] + 0)
-        if shrink_folio(s, sc, node, pfn):
+        if lru < k.LRU_INACTIVE_FILE:
+            gone = shrink_anon_folio(s, sc, node, cpu, pfn)
+        else:
+            gone = shrink_folio(s, sc, node, pfn)
+        if gone:
             reclaimed += pages
             reclaim_folio(s, sc, cpu, pfn)
         else:
@@ -256,15 +298,21 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
     free_batch(s, sc, cpu)
     for i in range(sc.nr_kept):
         move_folio_to_lru(s, sc.kept[i])
-    count_inactive(s, sc, sc.scanned - before, reclaimed)
+    count_inactive(s, sc, node, lru, sc.scanned - before, reclaimed)
     return reclaimed
 
 
 @part
 def deactivate_unused(s: View, pfn: int) -> int:
-    """Deactivate an isolated active folio, unless a page table's accessed bit spares it; the pages deactivated (:2113)."""
+    """Deactivate an isolated active folio, unless a page table's accessed bit spares it; the pages deactivated (:2113).
+
+    Of an anonymous folio the bit is cleared all the same, and spares nothing.
+    """
     attr = s.link[2 * pfn + 1] + 0
-    if attr & k.ATTR_YOUNG:
+    if not attr & k.ATTR_FILE:
+        anon_referenced(s, pfn)
+        attr = s.link[2 * pfn + 1] + 0
+    elif attr & k.ATTR_YOUNG:
         s.link[2 * pfn + 1] = attr & ~k.ATTR_YOUNG
         return 0
     s.link[2 * pfn + 1] = (attr & ~k.ATTR_ACTIVE) | k.ATTR_WORKINGSET
@@ -272,25 +320,28 @@ def deactivate_unused(s: View, pfn: int) -> int:
 
 
 @part(cold=True)
-def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int) -> None:
-    """Deactivate *nr_to_scan* pages at the tail of the active list of files, but those used by page tables (:2063).
+def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan: int, lru: int) -> None:
+    """Deactivate *nr_to_scan* pages at the tail of an active list, but those of files used by page tables (:2063).
 
     The latter go back to the head of their list before the others go to that of the inactive one.
     """
     lru_add_drain_cpu(s, cpu)
     before = sc.scanned
-    scan = skipped = deactivated = 0
+    scan = skipped = deactivated = rotated = 0
     first = NO_FOLIO
     sc.nr_kept = 0
     while scan < nr_to_scan:
-        at, skipped, first = lru_tail(s, sc, node, k.LRU_ACTIVE_FILE, skipped, first)
+        at, skipped, first = lru_tail(s, sc, node, lru, skipped, first)
         if at < 0:
             break
         look_ahead(s, at)
         pfn = s.obj[lru_object(s, at)] + 0
-        scan += 1 << (s.meta[pfn] & 15)
+        pages = 1 << (s.meta[pfn] & 15)
+        scan += pages
         isolate_from_list(s, pfn, s.link[2 * pfn + 1] + 0)
-        deactivated += deactivate_unused(s, pfn)
+        now = deactivate_unused(s, pfn)
+        deactivated += now
+        rotated += pages - now
         sc.kept[sc.nr_kept] = pfn
         sc.nr_kept += 1
     sc.scanned += scan
@@ -302,3 +353,4 @@ def shrink_active_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_scan
                 sc.kept[i] = -1
     s.stat.pgrefill += sc.scanned - before
     s.stat.pgdeactivate += deactivated
+    lru_note_cost(s, node, lru >= k.LRU_INACTIVE_FILE, 0, rotated)

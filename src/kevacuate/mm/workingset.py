@@ -14,13 +14,18 @@ from kevacuate.mm.constants import (
     ATTR_ACTIVE,
     ATTR_FILE,
     ATTR_WORKINGSET,
+    IN_SWAP,
+    LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
+    LRU_INACTIVE_ANON,
+    LRU_INACTIVE_FILE,
     OBJ_DROPPED,
     SHADOW_MASK,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import View
 from kevacuate.mm.lruvec import lruvec_lru_size
+from kevacuate.mm.scan_balance import lru_note_cost
 
 
 @part
@@ -41,6 +46,21 @@ def shadow_moves(s: View, source: int, obj: int) -> None:
     if s.cfg.open_loop == 0:
         for i in range(2):
             s.lru[2 * (s.cfg.lru_first + obj) + i] = s.lru[2 * (s.cfg.lru_first + source) + i] + 0
+        if s.cfg.swap_pages and s.lru[2 * (s.cfg.lru_first + obj) + 1] == IN_SWAP:
+            s.swap[s.lru[2 * (s.cfg.lru_first + obj)]].obj = obj
+
+
+@part
+def workingset_size(s: View, node: int, file: bool) -> int:
+    """Pages that a refault's distance is held against (:504): those that compete with it, anonymous ones where these may go."""
+    pages = lruvec_lru_size(s, node, LRU_ACTIVE_FILE, ZONE_MOVABLE)
+    if not file:
+        pages += lruvec_lru_size(s, node, LRU_INACTIVE_FILE, ZONE_MOVABLE)
+    if s.stat.nr_swap_pages:
+        pages += lruvec_lru_size(s, node, LRU_ACTIVE_ANON, ZONE_MOVABLE)
+        if file:
+            pages += lruvec_lru_size(s, node, LRU_INACTIVE_ANON, ZONE_MOVABLE)
+    return pages
 
 
 @part
@@ -54,7 +74,7 @@ def workingset_refault(s: View, pfn: int, obj: int) -> None:
     pgdat = s.node[node]
     s.stat.workingset_refault_file += pages
     distance = (pgdat.nonresident_age - age) & SHADOW_MASK
-    if distance > lruvec_lru_size(s, node, LRU_ACTIVE_FILE, ZONE_MOVABLE):
+    if distance > workingset_size(s, node, True):
         return
     mine = s.node[s.zone[page_zone(s, pfn)].node]
     mine.nonresident_age += pages
@@ -64,10 +84,34 @@ def workingset_refault(s: View, pfn: int, obj: int) -> None:
     if word & 1:
         s.link[2 * pfn + 1] |= ATTR_WORKINGSET
         s.stat.workingset_restore_file += pages
+        lru_note_cost(s, s.zone[page_zone(s, pfn)].node, True, pages, 0)
+
+
+@part(cold=True)
+def anon_refault(s: View, pfn: int, slot: int) -> None:
+    """:func:`workingset_refault` of a page that was read from a slot of swap."""
+    entry = s.swap[slot]
+    node = entry.shadow >> 1
+    s.stat.workingset_refault_anon += 1
+    distance = (s.node[node].nonresident_age - entry.age) & SHADOW_MASK
+    if distance > workingset_size(s, node, False):
+        return
+    own = s.zone[page_zone(s, pfn)].node
+    mine = s.node[own]
+    mine.nonresident_age += 1
+    mine.workingset_activate_anon += 1
+    s.stat.workingset_activate_anon += 1
+    s.link[2 * pfn + 1] |= ATTR_ACTIVE
+    if entry.shadow & 1:
+        s.link[2 * pfn + 1] |= ATTR_WORKINGSET
+        s.stat.workingset_restore_anon += 1
+        lru_note_cost(s, own, False, 1, 0)
 
 
 @part(cold=True)
 def refault(s: View, pfn: int, attr: int, obj: int) -> None:
-    """:func:`workingset_refault`, if the folio is of the page cache."""
+    """:func:`workingset_refault`, if the folio is of the page cache or its page was in swap."""
     if attr & ATTR_FILE:
         workingset_refault(s, pfn, obj)
+    elif s.cfg.swap_pages and s.lru[2 * (s.cfg.lru_first + obj) + 1] == IN_SWAP:
+        anon_refault(s, pfn, s.lru[2 * (s.cfg.lru_first + obj)] + 0)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from kevacuate.mm.constants import MAX_SWAPPINESS, PAGE_SIZE
 from kevacuate.policy.knobs import Knob, choice
 from kevacuate.recording.settings import INT_MAX, SYSCTLS
 
@@ -18,6 +19,15 @@ LEAST_HIGH_FRACTION = 8
 
 THP_DEFRAG = ("always", "defer", "defer+madvise", "madvise", "never")
 """What /sys/kernel/mm/transparent_hugepage/defrag takes."""
+
+UNITS = {"K": 10, "M": 20, "G": 30}
+"""Of a size: powers of two."""
+
+MOST_RATIO = 100
+"""How many times smaller a page may be once compressed."""
+
+MOST_DIGITS = 12
+"""Characters of a number, at most."""
 
 _LIMITS = {sysctl.name: (sysctl.least, sysctl.most) for sysctl in SYSCTLS}
 
@@ -67,6 +77,45 @@ def share(text: str) -> float:
     return value
 
 
+def share_or_none(text: str) -> float:
+    """A share of the whole, from 0 on."""
+    return 0.0 if text in ("0", "0.0") else share(text)
+
+
+def ratio(text: str) -> float:
+    """How many times smaller: from 1 to 100, in plain digits."""
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text) > MOST_DIGITS:
+        raise ValueError
+    value = float(text)
+    if not 1 <= value <= MOST_RATIO:
+        raise ValueError
+    return value
+
+
+def _at_most(most: int) -> Callable[[str], int]:
+    """A whole number from 0 on, in plain digits."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS or int(text) > most:
+            raise ValueError
+        return int(text)
+
+    return convert
+
+
+def size(text: str) -> int:
+    """Bytes: ``off``, or a whole number of KiB, MiB or GiB (K, M, G), up to 1 TiB less a page, a page at least."""
+    if text == "off":
+        return 0
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > MOST_DIGITS:
+        raise ValueError
+    value = int(number) << UNITS[unit]
+    if not PAGE_SIZE <= value < PAGE_SIZE << 28:
+        raise ValueError
+    return value
+
+
 def _one_of(*names: str) -> Callable[[str], Any]:
     """One of these names."""
     table = {name: name for name in names}
@@ -96,6 +145,30 @@ SETTINGS: dict[str, Knob] = {
         ", ".join(THP_DEFRAG),
         "transparent_hugepage/defrag: how hard a huge fault tries, as vma_thp_gfp_mask has it",
         setting="thp_defrag",
+    ),
+    "zram": Knob(
+        size,
+        "off, or a size as 512M or 2G",
+        "size of a zram device that is swapped to, in a closed loop (off: there is no swap)",
+        setting="zram",
+    ),
+    "zram_ratio": Knob(
+        ratio,
+        "a number from 1 to 100",
+        "input: how many times smaller a page is once compressed, 3 unless given",
+        setting="zram_ratio",
+    ),
+    "swappiness": Knob(
+        _at_most(MAX_SWAPPINESS),
+        f"a number from 0 to {MAX_SWAPPINESS}",
+        "vm.swappiness: how gladly anonymous pages are reclaimed where there is swap, 60 unless given",
+        setting="swappiness",
+    ),
+    "anon_used": Knob(
+        share_or_none,
+        "a share from 0 to 1",
+        "input: share of anonymous pages in use all the time, which are read from swap again, 0.5 unless given",
+        setting="anon_used",
     ),
 }
 """The knobs, in the order in which they are shown."""

@@ -11,7 +11,7 @@ from rich.text import Text
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL
-from kevacuate.measure.tuned import FINALISTS, NOT_AMONG, UNCHANGED, Tried, TriedRow, Tuned
+from kevacuate.measure.tuned import FINALISTS, SCREENED_OUT, Tried, TriedRow, Tuned
 from kevacuate.percent import percent
 from kevacuate.recording.machine import kernel_words
 from kevacuate.reports.comparison.group_rows import STYLES, change
@@ -76,7 +76,7 @@ def tuned_conclusion(tuned: Tuned) -> str:
 
 def tuned_basis(tuned: Tuned) -> str:
     """How it was found, and what would have been."""
-    screened = sum(one.verdict in (NOT_AMONG, UNCHANGED) for one in tuned.tried)
+    screened = sum(one.verdict in SCREENED_OUT for one in tuned.tried)
     finalists = len(tuned.tried) - screened
     text = (
         f"Each setting was replayed {tuned.screened} times; {finalists} of at most {FINALISTS} went on. "

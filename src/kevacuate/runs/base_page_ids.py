@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from kevacuate.mm.layout import State, with_objects
+from kevacuate.mm.layout import State, with_objects, zspage_ids
 
 
 def first_ids(state: State, objects: int, shadows: int) -> State:
-    """The state at the start of a replay: behind the objects' ids those of shadows, and of base pages for one large object.
+    """The state at the start: behind the objects' ids those of shadows, of zspages, and of base pages for one large object.
 
     *shadows* is -1 in an open loop, which has neither.
     """
     if shadows < 0:
         return state
     stat, ids = state.view.stat, 1 << state.view.cfg.max_page_order
-    first = objects + shadows
+    zspages = zspage_ids(state.view.cfg)
+    stat.first_zspage_page, first = objects + shadows, objects + shadows + zspages
     stat.first_shadow, stat.first_base_page, stat.nr_base_pages = objects, first, ids
     return with_objects(state, first + ids) if first + ids > state.obj.size else state
 

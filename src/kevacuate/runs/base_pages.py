@@ -20,8 +20,9 @@ from kevacuate.mm.base_pages import base_pages_code, base_pages_of, base_pages_o
 from kevacuate.mm.constants import ATTR_FILE, OBJ_DROPPED, OBJ_NONE
 from kevacuate.mm.fields import View
 from kevacuate.mm.lruvec import lru_rename
-from kevacuate.mm.page_alloc import alloc_pages, is_thp_fault
+from kevacuate.mm.page_alloc import alloc_pages_for, is_thp_fault
 from kevacuate.mm.page_free import free_pages
+from kevacuate.mm.swapfile import free_swapped, is_in_swap
 from kevacuate.mm.workingset import shadow_moves
 
 OBJ_FAILED = -3
@@ -52,12 +53,6 @@ def base_page_gfp(gfp: int, attr: int) -> int:
     if gfp & gf.GFP_WRITE:  # the last order that __filemap_get_folio_mpol tries is asked for in earnest
         return gfp & ~(gf.GFP_NORETRY | gf.GFP_NOWARN)
     return gfp
-
-
-@part(cold=True)
-def alloc_pages_for(s: View, cpu: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
-    """:func:`kevacuate.mm.page_alloc.alloc_pages`, out of line: the loop has its own copy of what it does."""
-    return alloc_pages(s, cpu, -1, order, mt, gfp, attr, obj)
 
 
 @part(cold=True)
@@ -98,6 +93,15 @@ def not_born(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, attr: i
 
 
 @part(cold=True)
+def free_dropped(s: View, cpu: int, obj: int) -> None:
+    """The demand frees an object that the model dropped, or has in swap. ``s.obj`` is not changed."""
+    if is_in_swap(s, obj):
+        free_swapped(s, cpu, obj)
+    else:
+        s.stat.dropped_then_freed += 1
+
+
+@part(cold=True)
 def free_base_pages(s: View, cpu: int, obj: int) -> None:
     """Free an object in base pages; what the model dropped or never got is counted page by page."""
     code = s.obj[obj] + 0
@@ -107,7 +111,7 @@ def free_base_pages(s: View, cpu: int, obj: int) -> None:
         if pfn >= 0:
             free_pages(s, cpu, pfn)
         elif pfn == OBJ_DROPPED:
-            s.stat.dropped_then_freed += 1
+            free_dropped(s, cpu, i)
         else:
             s.stat.failed_then_freed += 1
         s.obj[i] = OBJ_NONE

@@ -23,15 +23,16 @@ from kevacuate.mm.base_pages import (
 from kevacuate.mm.fields import View
 from kevacuate.mm.lru import folio_mark_accessed, folio_young
 from kevacuate.mm.lruvec import lru_rename
-from kevacuate.mm.page_alloc import count_thp_fault, is_thp_fault
+from kevacuate.mm.page_alloc import alloc_pages_for, count_thp_fault, is_thp_fault
 from kevacuate.mm.page_free import free_pages, halve_chunk
+from kevacuate.mm.swap_in import do_swap_page
+from kevacuate.mm.swapfile import is_in_swap
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.mm.writeback import dirtied_now
 from kevacuate.runs.base_pages import (
     OBJ_FAILED,
     ROW_BAD,
     ROW_DONE,
-    alloc_pages_for,
     base_page_gfp,
     enough_ids,
     hand_on,
@@ -264,6 +265,8 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         use_folio(s, pfn, mapped)
+    elif is_in_swap(s, obj):
+        do_swap_page(s, cpu, obj)
     elif pfn == k.OBJ_DROPPED:
         s.stat.refault_pages += 1 << order
         pfn = alloc_pages_for(s, cpu, order, mt, gfp, attr, obj)

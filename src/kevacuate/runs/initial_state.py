@@ -155,6 +155,10 @@ def machine_config(
         raise KevacuateError(
             f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
         )
+    if settings.get("zram") and not closed:
+        raise KevacuateError(
+            "A policy with zram needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
+        )
     profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),

@@ -6,7 +6,7 @@ stated standard deviation, a line between each two. A row happens at its task's 
 before it, nor before the row before it of the same object or shadow: what is passed from task to task is allocated before it is
 freed. Object ids are given anew, as two objects that had one id in turn may live at once.
 
-The whole demand is held in memory (36 bytes a row, twice), unlike in a replay as recorded.
+The whole demand is held in memory (41 bytes a row, and 36 for each order of it), unlike in a replay as recorded.
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ def drawn_shifts(count: int, seed: int, stream: int, deviation: int) -> npt.NDAr
     return total * deviation >> 24
 
 
-def bent_times(rows: DemandChunk, seed: int, how: Variation) -> npt.NDArray[np.int64]:
+def bent_times(sorted_out: Sorted, seed: int, how: Variation) -> npt.NDArray[np.int64]:
     """When each row happens by its task's bent clock, in ns; tasks are bent apart from each other."""
-    bent = rows.t.copy()
-    order = np.argsort(rows.task, kind="stable")
-    numbers, first = np.unique(rows.task[order], return_index=True)
-    reads = is_read(rows)
-    for number, own in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
+    t, reads = sorted_out.rows.t, sorted_out.reads
+    bent = t.copy()
+    for number, own in zip(sorted_out.tasks.tolist(), sorted_out.of_tasks, strict=True):
         task = int(number) & 0xFFFFFFFF
         if how.interleave_ns:
-            bent[own] += _smooth_shifts(rows.t[own], seed, task, how)
+            bent[own] += _smooth_shifts(t[own], seed, task, how)
         begun = np.flatnonzero(reads[own] & ~np.concatenate([[False], reads[own[:-1]]]))
         if how.read_ns and begun.size:
             late = np.zeros(own.size, np.int64)
@@ -74,6 +72,24 @@ def is_read(rows: DemandChunk) -> npt.NDArray[np.bool_]:
     return np.asarray(asked & (rows.gfp & GFP_WRITE == 0) & (readahead | plain), np.bool_)
 
 
+class Sorted(NamedTuple):
+    """A whole demand, and what every other order of it needs: :func:`sort_out`."""
+
+    rows: DemandChunk
+    """Every object has an id of its own: :func:`own_ids`."""
+    start_objects: int
+    objects: int
+    """Ids that :attr:`rows` use."""
+    shadows: int
+    deaths: int
+    tasks: npt.NDArray[np.integer]
+    task: npt.NDArray[np.int32]
+    """Of each row, its task's place in :attr:`tasks`."""
+    of_tasks: list[npt.NDArray[np.int64]]
+    """The numbers of each task's rows."""
+    reads: npt.NDArray[np.bool_]
+
+
 class Marks(NamedTuple):
     """Latest times so far, for :func:`delay_rows`, and the ids, for :func:`number_objects`."""
 
@@ -89,7 +105,7 @@ def has_object(op: int) -> bool:
 
 
 @kernel
-def delay_rows(times: Words, task: Words, da: DemandChunk, ma: Marks) -> None:
+def delay_rows(times: Words, task: npt.NDArray[np.int32], da: DemandChunk, ma: Marks) -> None:
     """Delay rows, in place, until they follow those of their task, object and shadows; *task* is dense."""
     d = pointers(da)
     m = pointers(ma)
@@ -188,17 +204,51 @@ def kept_between(
     return np.clip(times, edges[place - 1] + 1, edges[place])
 
 
-def interleaved(
-    rows: DemandChunk, start_objects: int, seed: int, how: Variation, moments: tuple[int, ...] = ()
-) -> tuple[DemandChunk, int]:
-    """The rows in another order, and how many object ids they use; -1 where the rows contradict each other.
+def sort_out(rows: DemandChunk, start_objects: int) -> Sorted | None:
+    """What all orders of a demand share; None where its rows contradict each other.
 
     Parameters
     ----------
     rows : DemandChunk
-        A whole demand, checked (:func:`kevacuate.runs.loop.check_rows`); it is not changed.
+        A whole demand, checked (:func:`kevacuate.runs.loop.check_rows`); object ids are changed in place.
     start_objects : int
         Objects that are there at the start: they have the first ids, and keep them.
+    """
+    gathers, splits = rows.op == ob.OP_GATHER, rows.op == ob.OP_SPLIT
+    largest = max(rows.obj[~gathers].max(initial=0), rows.aux[splits].max(initial=0), start_objects)
+    now = np.full(int(largest) + 1, -1, np.int64)
+    now[:start_objects] = np.arange(start_objects)
+    shadowed = np.isin(rows.op, (ob.OP_RECLAIM, ob.OP_TRUNCATE)) | ((rows.op == ob.OP_ALLOC) & (rows.aux > 0))
+    shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
+    shadows = max(shadows, int(rows.obj[gathers].max(initial=0)) + 1)
+    objects = own_ids(rows, now, start_objects)
+    if objects < 0:
+        return None
+    tasks, task = np.unique(rows.task, return_inverse=True)
+    order = np.argsort(task.astype(np.min_scalar_type(len(tasks))), kind="stable")
+    ends = np.cumsum(np.bincount(task, minlength=len(tasks)))
+    return Sorted(
+        rows,
+        start_objects,
+        objects,
+        shadows,
+        deaths=int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM)).sum()),
+        tasks=tasks,
+        task=task.astype(np.int32),
+        of_tasks=np.split(order, ends[:-1]),
+        reads=is_read(rows),
+    )
+
+
+def interleaved(
+    sorted_out: Sorted, seed: int, how: Variation, moments: tuple[int, ...] = ()
+) -> tuple[DemandChunk, int]:
+    """The rows in another order, and how many object ids they use.
+
+    Parameters
+    ----------
+    sorted_out : Sorted
+        The demand; it is not changed.
     seed : int
         Of the draws.
     how : Variation
@@ -206,32 +256,12 @@ def interleaved(
     moments : tuple of int
         Times (ns) that no row crosses: the workload waited there.
     """
-    changed = DemandChunk._make(column.copy() for column in rows)
-    ids = (
-        int(
-            max(
-                rows.obj[rows.op != ob.OP_GATHER].max(initial=0),
-                rows.aux[rows.op == ob.OP_SPLIT].max(initial=0),
-                start_objects,
-            )
-        )
-        + 1
-    )
-    deaths = int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM)).sum())
-    now = np.full(ids, -1, np.int64)
-    now[:start_objects] = np.arange(start_objects)
-    objects = own_ids(changed, now, start_objects)
-    if objects < 0:
-        return rows, -1
-    shadowed = np.isin(rows.op, (ob.OP_RECLAIM, ob.OP_TRUNCATE)) | ((rows.op == ob.OP_ALLOC) & (rows.aux > 0))
-    shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
-    shadows = max(shadows, int(rows.obj[rows.op == ob.OP_GATHER].max(initial=0)) + 1)
-    tasks, task = np.unique(rows.task, return_inverse=True)
-    marks = Marks(*(np.zeros(n, np.int64) for n in (len(tasks), objects, max(shadows, 1))))
-    times = kept_between(bent_times(rows, seed, how), rows.t, moments)
-    delay_rows(times, task.astype(np.int64), changed, marks)
+    rows, start, objects = sorted_out.rows, sorted_out.start_objects, sorted_out.objects
+    sizes = len(sorted_out.tasks), objects, max(sorted_out.shadows, 1)
+    times = kept_between(bent_times(sorted_out, seed, how), rows.t, moments)
+    delay_rows(times, sorted_out.task, rows, Marks(*(np.zeros(n, np.int64) for n in sizes)))
     order = np.argsort(times, kind="stable")
-    merged = DemandChunk._make(column[order] for column in changed._replace(t=times))
+    merged = DemandChunk._make(column[order] for column in rows._replace(t=times))
     seen = np.full(objects, -1, np.int64)
-    seen[:start_objects] = np.arange(start_objects)
-    return merged, dense_ids(merged, seen, np.zeros(deaths, np.int64), start_objects)
+    seen[:start] = np.arange(start)
+    return merged, dense_ids(merged, seen, np.zeros(sorted_out.deaths, np.int64), start)

@@ -17,6 +17,7 @@ from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
 from kevacuate.mm.page_free import free_pages, halve_chunk
 from kevacuate.mm.regions import note_joined
+from kevacuate.mm.swapfile import is_in_swap
 from kevacuate.mm.workingset import shadow_moves
 from kevacuate.recording import DemandChunk
 from kevacuate.recording.demand import DEMAND_TYPES
@@ -25,6 +26,7 @@ from kevacuate.runs.base_pages import (
     ROW_BAD,
     ROW_DONE,
     free_base_pages,
+    free_dropped,
     not_born,
     split_base_pages,
 )
@@ -65,10 +67,10 @@ def free_object(s: View, cpu: int, obj: int) -> bool:
     if pfn <= OBJ_BASE_PAGES:
         free_base_pages(s, cpu, obj)
         return True
-    s.obj[obj] = k.OBJ_NONE
     if pfn == k.OBJ_DROPPED:
-        s.stat.dropped_then_freed += 1
-    elif pfn == OBJ_FAILED:
+        free_dropped(s, cpu, obj)
+    s.obj[obj] = k.OBJ_NONE
+    if pfn == OBJ_FAILED:
         s.stat.failed_then_freed += 1
     return pfn != k.OBJ_NONE
 
@@ -83,6 +85,8 @@ def split_object(s: View, obj: int, upper: int) -> bool:
         split_base_pages(s, obj, upper)
         return True
     if pfn == k.OBJ_DROPPED:
+        if is_in_swap(s, obj):
+            return False
         shadow_moves(s, obj, upper)
         return True
     if pfn < 0:

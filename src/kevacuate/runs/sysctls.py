@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.constants import PAGE_SIZE
 from kevacuate.mm.profile import Profile, profile_for
 from kevacuate.recording import Machine
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
 
 SECOND_NS = 1_000_000_000
 
-NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag")
+NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag", "zram", "zram_ratio", "anon_used")
 """Settings of a policy that are no files under /proc/sys/vm."""
 
 
@@ -45,6 +46,10 @@ def model_settings(
         ("defrag_mode", "defrag_mode", lambda value: bool(value) and profile.defrag_mode),
         ("percpu_pagelist_high_fraction", "pcp_high_fraction", int),
         ("stat_interval", "stat_interval_ns", lambda value: max(value, 1) * SECOND_NS),
+        ("zram", "swap_pages", lambda value: value // PAGE_SIZE),
+        ("zram_ratio", "zram_bytes", lambda value: max(round(PAGE_SIZE / value), 1)),
+        ("swappiness", "swappiness", int),
+        ("anon_used", "anon_used", lambda value: round(1000 * value)),
     ):
         if name in recorded:
             fields[field] = made(recorded[name])

@@ -169,7 +169,9 @@ def _tuned(
     begun = time.monotonic()
     runs = bench.runs([base, *candidates], 0, tuned.SCREENED, "screening")
     tables = [values_of(DECIDING, group) for group in runs]
-    chosen = tuned.screen(tables[0], tables[1:])
+    costs = [values_of(COSTS, group) for group in runs]
+    out = [i for i in range(len(candidates)) if tuned.runs_out(costs[0], costs[1 + i])]
+    chosen = tuned.screen(tables[0], tables[1:], out_of_memory=out)
     finalists = [candidates[i] for i in chosen]
     if repeats is None:
         pace = (time.monotonic() - begun) / (tuned.SCREENED * (1 + len(candidates)))
@@ -178,7 +180,7 @@ def _tuned(
     tested = bench.runs([base, *finalists], tuned.SCREENED, repeats, "testing the best") if finalists else []
     judged = _judged(base, finalists, tested)
     rest = [
-        _left(base, policy, tables[0], tables[1 + i])
+        _left(base, policy, tables[0], tables[1 + i], i in out)
         for i, policy in enumerate(candidates)
         if i not in chosen
     ]
@@ -208,9 +210,11 @@ def _judged(base: Policy, finalists: Sequence[Policy], tested: Sequence[Sequence
     return found
 
 
-def _left(base: Policy, policy: Policy, first: dict[str, list[float]], own: dict[str, list[float]]) -> Tried:
-    """A setting that was not tested."""
-    verdict = tuned.UNCHANGED if first == own else tuned.NOT_AMONG
+def _left(
+    base: Policy, policy: Policy, first: dict[str, list[float]], own: dict[str, list[float]], out: bool
+) -> Tried:
+    """A setting that was not tested; *out*: it ran out of memory."""
+    verdict = tuned.UNCHANGED if first == own else tuned.OUT_OF_MEMORY if out else tuned.NOT_AMONG
     return Tried(_setting(base, policy), policy.spec, verdict, tuned.unconfirmed_rows(first, own), ())
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +18,7 @@ from kevacuate.demand.loops import NOTHING
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.layout import MachineConfig, State
 from kevacuate.recording.demand import DemandChunk
-from kevacuate.runs.interleave import drawn_shifts, interleaved
+from kevacuate.runs.interleave import Sorted, drawn_shifts, interleaved, sort_out
 from kevacuate.runs.loop import check_rows
 from kevacuate.runs.variation import Variation
 
@@ -29,7 +31,37 @@ KSWAPD_STREAM = 1 << 61
 KEPT = 2
 """Varied demands that are kept: replays of one seed under several policies come one after the other."""
 
-_kept: WeakKeyDictionary[Demand, OrderedDict[tuple[object, ...], Demand]] = WeakKeyDictionary()
+
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """A value that the first who asks for it makes, while others wait."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._made: list[T] = []
+
+    def get(self, make: Callable[[], T]) -> T:
+        """The value."""
+        with self._lock:
+            if not self._made:
+                self._made.append(make())
+            return self._made[0]
+
+
+class _Kept:
+    """Of one demand what is kept: its rows sorted out, by whether the loop is closed, and orders of them.
+
+    None stands for the demand as it is.
+    """
+
+    def __init__(self) -> None:
+        self.sorted_out: dict[bool, _Once[Sorted | None]] = {True: _Once(), False: _Once()}
+        self.varied: OrderedDict[tuple[object, ...], _Once[Demand | None]] = OrderedDict()
+
+
+_kept: WeakKeyDictionary[Demand, _Kept] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -56,25 +88,60 @@ def varied_demand(
         return demand.redrawn(seed)
     if seed == 0 or not (how.moves_rows or how.page_kinds) or demand.span[1] > MOST_ROWS:
         return demand
-    key = (how, seed, closed, moments)
     with _lock:
-        kept = _kept.setdefault(demand, OrderedDict())
-        made = kept.pop(key, None) or _varied(demand, config, how, seed, closed, moments)
-        if made is not demand:  # which would keep itself alive
-            kept[key] = made
-        if len(kept) > KEPT:
-            kept.popitem(last=False)
-        return made
+        kept = _kept.setdefault(demand, _Kept())
+        key = how, seed, closed, moments
+        once = kept.varied.setdefault(key, _Once())
+        kept.varied.move_to_end(key)
+        if len(kept.varied) > KEPT:
+            kept.varied.popitem(last=False)
+
+    def varied() -> Demand | None:
+        if how.moves_rows:
+            once = kept.sorted_out[closed]
+            sorted_out = once.get(lambda: _sorted_out(demand, config, closed))
+            rows = None if sorted_out is None else sorted_out.rows
+        else:
+            sorted_out, rows = None, _all_rows(demand, closed)
+        return None if rows is None else _varied(demand, rows, sorted_out, how, seed, moments)
+
+    return once.get(varied) or demand
+
+
+def _all_rows(demand: Demand, closed: bool) -> DemandChunk | None:
+    """A demand's rows, which are nobody else's; None where there is none, or ids are not counted."""
+    chunks = list(demand.chunks(closed=closed))
+    if not chunks or demand.max_objects is None:
+        return None
+    return DemandChunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
+
+
+def _sorted_out(demand: Demand, config: MachineConfig, closed: bool) -> Sorted | None:
+    """A demand's rows as every order of them needs them; None as of :func:`_all_rows`."""
+    rows = _all_rows(demand, closed)
+    if rows is None:
+        return None
+    start = demand.start_objects.pfn.size
+    shadows = max(demand.quality.peak_shadows, 1) if closed else -1
+    most = max(demand.quality.peak_objects, start) + 1
+    problem, _ = check_rows(
+        rows, len(config.cpu_node), config.max_page_order, most, config.npages, 0, shadows
+    )
+    found = None if problem else sort_out(rows, start)
+    if found is None:
+        raise KevacuateError("The demand contradicts itself: the recording is corrupted, make it again.")
+    return found
 
 
 def _varied(
-    demand: Demand, config: MachineConfig, how: Variation, seed: int, closed: bool, moments: tuple[int, ...]
+    demand: Demand,
+    rows: DemandChunk,
+    sorted_out: Sorted | None,
+    how: Variation,
+    seed: int,
+    moments: tuple[int, ...],
 ) -> Demand:
-    """:func:`varied_demand`, of a seed that varies something."""
-    chunks = list(demand.chunks(closed=closed))
-    if not chunks or demand.max_objects is None:
-        return demand
-    rows = DemandChunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
+    """The demand with its *rows* varied by a seed; in another order where they are *sorted_out*."""
     start, kinds, quality = demand.start_objects, demand.kinds, demand.quality
     if how.page_kinds:
         kinds = replace(kinds, seed=kinds.seed + seed)
@@ -82,17 +149,9 @@ def _varied(
         start = start._replace(attr=pagekinds.draw_start(start.attr & shown, kinds))
         rows = rows._replace(attr=rows.attr & shown)
         pagekinds.draw_again(rows.op, rows.gfp, rows.mt, rows.attr, 0, kinds.shares())
-    if how.moves_rows:
-        shadows = max(quality.peak_shadows, 1) if closed else -1
-        most = max(quality.peak_objects, start.pfn.size) + 1
-        problem, _ = check_rows(
-            rows, len(config.cpu_node), config.max_page_order, most, config.npages, 0, shadows
-        )
-        if not problem:
-            rows, objects = interleaved(rows, start.pfn.size, seed, how, moments)
-            quality = replace(quality, peak_objects=objects)
-        if problem or objects < 0:
-            raise KevacuateError("The demand contradicts itself: the recording is corrupted, make it again.")
+    if sorted_out is not None:
+        rows, objects = interleaved(sorted_out._replace(rows=rows), seed, how, moments)
+        quality = replace(quality, peak_objects=objects)
     made = [rows]
     return Demand(start, lambda _: iter(made), kinds, quality, NOTHING.after(rows))
 
