@@ -149,6 +149,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
     ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
+    ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
+     "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
