@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 86
+SHARDS = 88
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -66,6 +66,8 @@ REQUIRED_OF_REGIONS = {
     "refill steered": 2,
     "region work": 8,
     "region rests": 6,
+    "targeted evacuation": 25,
+    "slabs shrunk for a region": 12,
     "pass 1": 200,
     "pass 2": 20,
     "pass 2b": 2,
@@ -275,6 +277,9 @@ BY_STAT = {
     "region_taint_refused": "tainting refused",
     "region_works": "region work",
     "region_rests": "region rests",
+    "region_evacuations": "targeted evacuation",
+    "region_evacuations_served": "targeted evacuation made room",
+    "region_shrinks": "slabs shrunk for a region",
     "refills": "refill of a pcp",
     "drains": "drain of a pcp",
     "decays": "decay of a pcp",

@@ -149,6 +149,9 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
     ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
+    ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
+    ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
+    ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip

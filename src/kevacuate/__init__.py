@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
     from kevacuate.runs.start import start_state
+    from kevacuate.runs.start_forms import save_start
     from kevacuate.runs.tune import tune
     from kevacuate.sweeps.fleet import Fleet, fleet
     from kevacuate.sweeps.shown import Shown, show_sweep
@@ -107,6 +108,7 @@ __all__ = [
     "replay",
     "report",
     "save",
+    "save_start",
     "show_sweep",
     "snapshot",
     "start_state",
@@ -161,6 +163,7 @@ _HOMES = {
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "save_start": "runs.start_forms",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",
     "start_state": "runs.start",

@@ -124,7 +124,9 @@ def decode_regions(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:
     order = spec.policy.regions.order_on(pages, spec.machine.max_page_order)
     if not order:
         return
-    yield "regions tainted, cleaned", reader.numbers(2)
+    yield "regions tainted, cleaned, evacuated blocks, pages, ns, shrunk pages", reader.numbers(6)
+    for node in range(spec.machine.nodes):
+        yield f"shrink work {node}: due, busy", reader.numbers(2)
     for zone in spec.machine.zones:
         for number in range(nr_regions(zone.start_pfn, zone.end_pfn, order)):
             name = "zone, start, end, total, reserved, free, used by type, highatomic, free pages, tainted, class, work"

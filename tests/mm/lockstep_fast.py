@@ -313,10 +313,18 @@ def put_swap(s, out, at):
 
 @part
 def put_regions(s, out, at):
-    """How often regions became tainted and clean, then every region."""
-    out[at] = s.stat.regions_tainted
-    out[at + 1] = s.stat.regions_cleaned
-    at += 2
+    """How often regions became tainted and clean, what was done for them, shrink works, then every region."""
+    for value in (
+        s.stat.regions_tainted, s.stat.regions_cleaned, s.stat.region_evacuated_blocks, s.stat.region_evacuated_pages,
+        s.stat.region_evacuation_ns, s.stat.region_shrunk_pages,
+    ):  # fmt: skip
+        out[at] = value
+        at += 1
+    for node in range(s.cfg.nr_nodes):
+        due = s.node[node].shrink_due
+        out[at] = -1 if due == NEVER else due
+        out[at + 1] = s.node[node].shrink_busy
+        at += 2
     for number in range(s.cfg.nr_regions):
         region = s.region[number]
         for value in (

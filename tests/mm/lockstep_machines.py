@@ -45,6 +45,7 @@ class Theme:
     regions: bool = False  # regions are kept, most times
     by_regions: bool = False  # and the policy goes by them
     passes: bool = False  # always, and in passes
+    relief: bool = False  # and requests make room in tainted ones
     zram: bool = False  # there is a zram device to swap to, most times
 
 
@@ -167,6 +168,31 @@ THEMES = {
         ),
         BY_REGIONS,
         replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
+        Theme(
+            "by regions, relief",
+            pageblock_orders=(3, 4),
+            npages=(256, 448),
+            cpus=(1, 2),
+            nodes=(1,),
+            zones_per_node=(1, 1, 2),
+            plain=True,
+            cma=(False,),
+            zone_dma32=True,
+            regions=True,
+            by_regions=True,
+            relief=True,
+        ),
+        replace(
+            PRESSED,
+            name="by regions, relief under pressure",
+            npages=(256, 448),
+            nodes=(1,),
+            cma=(False,),
+            zone_dma32=True,
+            regions=True,
+            by_regions=True,
+            relief=True,
+        ),
         replace(PRESSED, name="pressure, zram", npages=(256, 448), zram=True),
         replace(PRESSED, name="pressure, zram, high marks", marks="high", npages=(256, 448), zram=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
@@ -309,11 +335,11 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
         reclaim_ns=draw(st.sampled_from((400, 400, 400, 3))),
         migrate_ns=draw(st.sampled_from((1, 1100))),
         time_scale=draw(st.sampled_from(theme.time_scales)),
-        regions=draw_regions(draw, max_page_order, theme) if theme.regions else RegionConfig(),
+        regions=draw_regions(draw, theme, max_page_order) if theme.regions else RegionConfig(),
     )
 
 
-def draw_regions(draw: Draw, max_page_order: int, theme: Theme) -> RegionConfig:
+def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
     """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
     orders = (0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)
     order = draw(st.sampled_from(orders[1:] if theme.passes else orders))
@@ -322,12 +348,21 @@ def draw_regions(draw: Draw, max_page_order: int, theme: Theme) -> RegionConfig:
     if not order or not theme.by_regions:
         return kept
     scan = st.sampled_from((0, 1, 8))
+    by_passes = (
+        theme.relief
+        or theme.passes
+        or (draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",))
+    )
     return replace(
         kept,
+        region_nofragment_kept=theme.relief or draw(FLAG),
+        region_evacuate=theme.relief or (by_passes and draw(FLAG)),
+        region_evacuate_blocks=draw(st.sampled_from((8, 1, 3))),
+        region_shrink=draw(FLAG),
+        region_shrink_priority=draw(st.sampled_from((0, 1, 4))),
         region_steer_claims=draw(scan),
         region_steer_refills=draw(scan),
-        region_passes=theme.passes
-        or (draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",)),
+        region_passes=by_passes,
         region_reserve_least=draw(st.sampled_from((4, 1, 0))),
         region_reserve_percent=draw(st.sampled_from((3, 30))),
         region_half_rule=draw(st.sampled_from((False, False, True))),

@@ -66,6 +66,8 @@ REGION_SHARDS = [
     Shard("by regions", "highatomic", 4, 400),
     Shard("by regions, pressure", "squeeze", 4, 500),
     Shard("by regions, pressure", "press", 3, 500),
+    Shard("by regions, relief", "mixed", 5, 500),
+    Shard("by regions, relief under pressure", "falls back late", 4, 500),
     Shard("regions", "highatomic", 6, 600),
     Shard("regions", "mixed", 3, 500, 0, "6.1"),
     Shard("regions, pressure", "squeeze", 3, 600),

@@ -35,6 +35,14 @@ GFP = {
     k.MIGRATE_RECLAIMABLE: k.GFP_KERNEL | k.GFP_RECLAIMABLE,
 }
 PASSES = RegionConfig(7, region_steer_claims=8, region_passes=True)
+ALL = replace(
+    PASSES,
+    region_cheap_taints=False,
+    region_worker=True,
+    region_nofragment_kept=True,
+    region_evacuate=True,
+    region_shrink=True,
+)
 MACHINE = MachineConfig(
     npages=1024,
     zones=(ZoneConfig(0, 1, 0, 256, ((0, 3),)), ZoneConfig(0, 2, 256, 1000)),
@@ -70,7 +78,7 @@ def churn(state: State, operations: int, seed: int, look: Callable[[dict[int, in
 
 
 @pytest.mark.parametrize(
-    "regions", [RegionConfig(7), RegionConfig(7, region_steer_claims=8), PASSES], ids=str
+    "regions", [RegionConfig(7), RegionConfig(7, region_steer_claims=8), PASSES, ALL], ids=str
 )
 def test_no_region_is_clean_with_an_unmovable_page(regions: RegionConfig) -> None:
     state = booted(regions)

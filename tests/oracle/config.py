@@ -103,6 +103,11 @@ class Config:
     region_stop_blocks: int = 2
     region_stop_pages: int = 3
     region_cooldown_ns: int = 5_000_000_000
+    region_nofragment_kept: bool = False
+    region_evacuate: bool = False
+    region_evacuate_blocks: int = 8
+    region_shrink: bool = False
+    region_shrink_priority: int = 4
     log_level: int = 1
     kernel_name: str = "7.2"
 
@@ -110,6 +115,11 @@ class Config:
     def kernel(self) -> Kernel:
         """How the kernel that runs differs from others."""
         return KERNELS[self.kernel_name]
+
+    @property
+    def nofragment_kept(self) -> bool:
+        """Whether fallbacks are the last resort of the slow path."""
+        return self.defrag_mode or self.region_nofragment_kept
 
     @property
     def has_thp(self) -> bool:

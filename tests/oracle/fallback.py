@@ -35,6 +35,7 @@ from .constants import (
 from .irqwork import queue_pageblock_evacuate
 from .machine import Machine
 from .region_passes import rmqueue_passes, steered_candidate, steered_refill
+from .region_pressure import wake as wake_region_shrinker
 from .region_worker import wake as wake_region_worker
 from .regions import take
 from .watermark import boost_watermark
@@ -235,6 +236,7 @@ def rmqueue_locked(m: Machine, zone: Zone, order: int, mt: int, flags: int, mode
     if pfn >= 0:
         take(m, pfn, order, mt)
         wake_region_worker(m, zone, pfn)
+        wake_region_shrinker(m, zone, pfn, mt)
     return pfn, mode
 
 

@@ -122,11 +122,19 @@ class Kswapd:
 
 @dataclass
 class RegionWork:
-    """What a region's worker is at: whether a block is queued or being evacuated, where it goes on, until when it rests."""
+    """What a region's worker is at: the how manyth block is queued or evacuated, where it goes on, until when it rests."""
 
-    busy: bool = False
+    busy: int = 0
     cursor: int = 0
     rests_until: int = 0
+
+
+@dataclass
+class ShrinkWork:
+    """A node's shrink work for its tainted regions: when it runs (-1: it is not queued), until when its last run took."""
+
+    due: int = -1
+    busy: int = 0
 
 
 @dataclass
@@ -225,6 +233,7 @@ class Machine:
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
         self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
         self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
+        self.shrinks = [ShrinkWork() for _ in range(self.nodes)]
         self.tainted: set[tuple[int, int]] = (
             set()
         )  # regions that were tainted when last looked at: zone, number

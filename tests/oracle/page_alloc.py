@@ -135,7 +135,7 @@ def gfp_to_alloc_flags(m: Machine, ac: AllocContext) -> int:
         if ac.order > 0 and ac.gfp & GFP_HIGH:
             flags |= AF_HIGHATOMIC
     flags |= cma_flag(ac) | cheap_flag(m, ac.gfp)
-    if m.config.defrag_mode:
+    if m.config.nofragment_kept:
         flags |= nofragment(m)
     return flags
 
@@ -207,7 +207,7 @@ def get_page_from_freelist(m: Machine, ac: AllocContext, flags: int) -> int:
         no_fallback = bool(flags & AF_NOFRAGMENT)
         restart = False
         for zone in ac.zones:
-            if no_fallback and not m.config.defrag_mode and zone.node != ac.zones[0].node:
+            if no_fallback and not m.config.nofragment_kept and zone.node != ac.zones[0].node:
                 restart = True
                 break
             if skip_busy and kswapd_awake(m, zone.node):
@@ -222,7 +222,7 @@ def get_page_from_freelist(m: Machine, ac: AllocContext, flags: int) -> int:
                 return pfn
         if not restart and skipped:
             skip_busy = False
-        elif restart or (no_fallback and not m.config.defrag_mode):
+        elif restart or (no_fallback and not m.config.nofragment_kept):
             flags &= ~AF_NOFRAGMENT
         else:
             return -1
@@ -262,10 +262,19 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext) -> int:
     if pfn >= 0:
         return pfn
     if not ac.gfp & GFP_DIRECT_RECLAIM:
-        if m.config.defrag_mode and flags & AF_NOFRAGMENT and flags & AF_KSWAPD:
+        if m.config.nofragment_kept and flags & AF_NOFRAGMENT and flags & AF_KSWAPD:
             return get_page_from_freelist(m, ac, flags & ~AF_NOFRAGMENT)
         return -1
     return alloc_pages_reclaim(m, ac, flags)
+
+
+def makes_room(m: Machine, ac: AllocContext, flags: int) -> bool:
+    """Whether tainted regions were evacuated for the request, and there is room now."""
+    from .region_evacuate import evacuate_for  # needs what allocates
+
+    if not m.config.region_evacuate or ac.mt == MOVABLE or not flags & AF_NOFRAGMENT:
+        return False
+    return evacuate_for(m, ac.zones, ac.order, ac.mt)
 
 
 def alloc_pages_reclaim(m: Machine, ac: AllocContext, flags: int) -> int:
@@ -297,7 +306,9 @@ def retry(m: Machine, ac: AllocContext, flags: int) -> int:
     pfn = -1
     if unreserve_highatomic_pageblock(m, ac.zones, ac.mt, force=True):
         pfn = get_page_from_freelist(m, ac, flags)
-    if pfn < 0 and m.config.defrag_mode and flags & AF_NOFRAGMENT:
+    if pfn < 0 and makes_room(m, ac, flags):
+        pfn = get_page_from_freelist(m, ac, flags)
+    if pfn < 0 and m.config.nofragment_kept and flags & AF_NOFRAGMENT:
         pfn = get_page_from_freelist(m, ac, flags & ~AF_NOFRAGMENT)
         m.reached["defrag_mode: fallback allowed at last"] += pfn >= 0
     return pfn
@@ -320,7 +331,8 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
 def note_slab(m: Machine, pfn: int, mt: int) -> None:
     """Where a policy shrinks slabs: what was asked for as reclaimable is one."""
     page = m.heads[pfn]
-    if m.policy is not None and m.policy.notes_slab and mt == RECLAIMABLE and not page.attr & A_LRU:
+    wanted = m.config.region_shrink or (m.policy is not None and m.policy.notes_slab)
+    if wanted and mt == RECLAIMABLE and not page.attr & A_LRU:
         page.attr |= A_WORKINGSET
 
 
@@ -360,6 +372,8 @@ def alloc_pages_bulk(m: Machine, mt: int, gfp: int, attr: int, obj: int) -> int:
     """One page by way of alloc_pages_bulk on this CPU; an ordinary request if that cannot serve it."""
     ac = prepare_alloc_pages(m, -1, 0, gfp_migratetype(m, 0, mt, gfp), gfp)
     flags = WMARK_LOW | cma_flag(ac)
+    if m.config.region_nofragment_kept and ac.zones:
+        flags |= alloc_flags_nofragment(m, ac.zones[0], gfp) & AF_NOFRAGMENT
     zone = bulk_zone(m, ac, flags)
     if zone is not None:
         pfn = rmqueue_from_pcp(m, zone, 0, ac.mt, flags)

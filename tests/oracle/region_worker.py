@@ -53,8 +53,8 @@ def rest(m: Machine, work: RegionWork) -> None:
     m.reached["region rests"] += 1
 
 
-def queue(m: Machine, zone: Zone, work: RegionWork, region: Region) -> None:
-    """Queue the next block."""
+def queue(m: Machine, zone: Zone, work: RegionWork, region: Region, nth: int) -> None:
+    """Queue the next block, the so manyth."""
     pfn = next_block(m, work, region)
     if pfn is None:
         rest(m, work)
@@ -63,7 +63,7 @@ def queue(m: Machine, zone: Zone, work: RegionWork, region: Region) -> None:
     queue_pageblock_evacuate(m, zone, pfn, asked=True)
     if len(m.free_items) < before:
         m.items[m.pending[zone.node][0]].movable = True
-        work.busy = True
+        work.busy = nth
 
 
 def wake(m: Machine, zone: Zone, pfn: int) -> None:
@@ -73,7 +73,7 @@ def wake(m: Machine, zone: Zone, pfn: int) -> None:
     work, region = place(m, zone, pfn)
     if not work.busy and m.now >= work.rests_until and low(m, region):
         m.reached["region work"] += 1
-        queue(m, zone, work, region)
+        queue(m, zone, work, region, 1)
 
 
 def wake_all(m: Machine, zone: Zone, tainted: list[Region]) -> None:
@@ -89,9 +89,9 @@ def done(m: Machine, zone: Zone, pfn: int, moved: int) -> None:
     work, region = place(m, zone, pfn)
     if not work.busy:
         return
-    work.busy = False
-    if not moved:
+    nth, work.busy = work.busy, 0
+    if not moved or nth == region.total:
         rest(m, work)
     elif region.tainted and not recovered(m, region):
-        queue(m, zone, work, region)
+        queue(m, zone, work, region, nth + 1)
         zone_unlock(m, zone)

@@ -13,6 +13,9 @@ from .machine import Machine, RegionWork
 from .zone import Page, PageList, Zone
 
 FULL, EMPTY = 0, 5
+EVENTS = (
+    "region_evacuated_blocks", "region_evacuated_pages", "region_evacuation_ns", "region_shrunk_pages",
+)  # fmt: skip
 
 
 @dataclass
@@ -145,12 +148,14 @@ def compare(m: Machine, pfn: int) -> None:
 
 def row(m: Machine) -> list[int]:
     """Everything that is known of regions, as the fast model's row has it."""
-    out = [m.reached["region tainted"], m.reached["region cleaned"]]
+    out = [m.reached["region tainted"], m.reached["region cleaned"], *(m.events[name] for name in EVENTS)]
+    for shrink in m.shrinks:
+        out += (shrink.due, shrink.busy)
     for region in regions(m):
         fullness = region.fullness(m.config.region_fullness)
         work = m.region_work.get((region.zone, region.start >> m.config.region_order), RegionWork())
         out += (
             region.zone, region.start, region.end, region.total, region.reserved, region.free, *region.used,
-            region.highatomic, region.free_pages, int(region.tainted), fullness, int(work.busy), work.cursor, work.rests_until,
+            region.highatomic, region.free_pages, int(region.tainted), fullness, work.busy, work.cursor, work.rests_until,
         )  # fmt: skip
     return out

@@ -9,6 +9,7 @@ from .kcompactd import kcompactd_step
 from .machine import Machine
 from .pcp import decay_pcp_high
 from .policy import run_worker
+from .region_shrink import run as shrink_tainted
 from .swap import used_again
 
 
@@ -26,6 +27,7 @@ def due_times(m: Machine) -> list[int]:
         *(w.due for w in m.workers), *(k.due for k in m.kswapds), *m.ticks, *(k.due for k in m.kcompactds),
         m.policy.due if m.policy is not None else -1,
         m.swap.due if m.swap is not None else -1,
+        *(work.due for work in m.shrinks),
     ]  # fmt: skip
 
 
@@ -45,10 +47,12 @@ def run_entity(m: Machine, number: int) -> None:
     number -= len(m.ticks)
     if number < len(m.kcompactds):
         kcompactd_step(m, number)
-    elif number > len(m.kcompactds):
+    elif number == len(m.kcompactds):
+        run_worker(m)
+    elif number == len(m.kcompactds) + 1:
         used_again(m)
     else:
-        run_worker(m)
+        shrink_tainted(m, number - len(m.kcompactds) - 2)
 
 
 def advance(m: Machine, t: int) -> None:

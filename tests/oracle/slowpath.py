@@ -43,7 +43,14 @@ from .constants import (
 )
 from .highatomic import unreserve_highatomic_pageblock
 from .machine import Capture, Machine
-from .page_alloc import AllocContext, cma_flag, get_page_from_freelist, gfp_to_alloc_flags, wake_all_kswapds
+from .page_alloc import (
+    AllocContext,
+    cma_flag,
+    get_page_from_freelist,
+    gfp_to_alloc_flags,
+    makes_room,
+    wake_all_kswapds,
+)
 from .pcp import drain_all_pages
 from .vmscan import try_to_free_pages, zone_reclaimable_pages
 from .watermark import zone_watermark_ok
@@ -93,6 +100,7 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
     """The page, or -1."""
     r = Request(m, ac, node)
     tries = 0
+    evacuated = False
     while True:
         # retry:
         tries += 1
@@ -147,7 +155,10 @@ def alloc_pages_slowpath(m: Machine, ac: AllocContext, node: int) -> int:
         elif r.progress > 0 and r.may_compact and should_compact_retry(r):
             r.reached("compacts again")
             continue
-        if r.flags & AF_NOFRAGMENT and m.config.defrag_mode:
+        if not evacuated and makes_room(m, ac, r.flags):
+            evacuated = True
+            continue
+        if r.flags & AF_NOFRAGMENT and m.config.nofragment_kept:
             r.flags &= ~AF_NOFRAGMENT
             r.reached("falls back at last (defrag_mode)")
             continue

@@ -11,8 +11,8 @@ from kevacuate.policy import BASELINE, BOOTED, COMPARED, PAIR, POLICIES, SKIP_BI
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.runs.replay import replay
 
-EVACUATING = {"evacuate", "spb-worker"}
-"""Policies whose workers evacuate pageblocks; both move the counters of that."""
+EVACUATING = {"evacuate", "spb-worker", "spb-evacuation", "spb-shrink"}
+"""Policies whose workers evacuate pageblocks; all move the counters of that."""
 
 
 def test_only_its_own_policy_moves_a_counter(synthetic_kev: Path) -> None:

@@ -59,6 +59,9 @@ GOOD_VALUES = {
     "stop-blocks": ("8", 8),
     "stop-pages": ("9", 9),
     "cooldown-ms": ("100", 100_000_000),
+    "slowpath-nofragment": ("kept", True),
+    "evacuate-blocks": ("4096", 4096),
+    "shrink-priority": ("12", 12),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -115,6 +118,8 @@ BAD_VALUES = [
     ("reserve-percent", "101"),
     ("half-rule", "yes"),
     ("cheap-fallback", "wait"),
+    ("evacuate-blocks", "4097"),
+    ("shrink-priority", "13"),
     *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
     *(
         ("region-fullness", text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import kevacuate
-from kevacuate.cli.common import console, open_recording, print_json, progress_bar, writable
+from kevacuate.cli.common import console, print_json, progress_bar, writable
 from kevacuate.cli.options import (
     Duration,
     Integer,
@@ -24,7 +24,11 @@ from kevacuate.cli.options import (
 @click.command("start", short_help="Make the memory that replays begin from: taken, scaled, aged.")
 @recording_argument
 @path_option(
-    "-o", "--output", required=True, metavar="NAME.kev", help="The start state's file; it must not exist."
+    "-o",
+    "--output",
+    required=True,
+    metavar="NAME.kev",
+    help="The start state's file; it must not exist. NAME.llfree: a trace for LLFree's replay. NAME.proc: copies of /proc files.",
 )
 @click.option("--state", metavar="LABEL", help="Take this recorded state, as peak. Default: the start.")
 @policy_option("Replay RECORDING under this policy, and take what the model has then.")
@@ -76,9 +80,11 @@ def command(
 ) -> None:
     """Make the memory that replays begin from: a start state, of RECORDING (default: the one that ships with the package).
 
-    RECORDING is a recording, a described workload, a start state, or what `kevacuate snapshot -o NAME.kev` wrote. Its start is
-    taken, or another recorded state, or what a replay comes to. It can then be scaled to another machine. `compare --start` and
-    `replay --start` begin from it.
+    RECORDING is a recording, a described workload, a start state, or what `kevacuate snapshot -o NAME.kev` wrote. It may be a
+    trace of LLFree's (NAME.llfree), or a folder with copies of /proc/kpageflags and /proc/zoneinfo.
+
+    Its start is taken, or another recorded state, or what a replay comes to. It can then be scaled to another machine. `compare
+    --start` and `replay --start` begin from it.
 
     Example: kevacuate start my-server.kev --policy mainline --at 10m --memory 64GiB -o used.kev
 
@@ -90,18 +96,21 @@ def command(
     options = kevacuate.ReplayOptions(seed=seed, loop=loop, despite_losses=despite_losses)
     with progress_bar() as progress:
         made = kevacuate.start_state(
-            open_recording(recording), state=state, policy=policy, at=at, aged=aged, tolerance=tolerance, free=free,
+            recording, state=state, policy=policy, at=at, aged=aged, tolerance=tolerance, free=free,
             memory=memory, cpus=cpus, options=options, progress=progress,
         )  # fmt: skip
-        where = made.save(output)
+        where, lost = kevacuate.save_start(made, output)
     about = {
         "start": str(where),
         "digest": made.digest,
         "cpus": made.machine.cpus,
         "made": list(made.made),
+        "lost": lost,
         **made.shares,
     }
     if as_json:
         print_json(about)
         return
-    console().print(start_sentence(where, about), markup=False, highlight=False)
+    for text in (start_sentence(where, about), lost):
+        if text:
+            console().print(text, markup=False, highlight=False)

@@ -56,6 +56,9 @@ def region_counters(state: State) -> dict[str, Any]:
     ``regions_tainted``, ``regions_cleaned``: clean ones that became tainted, and the other way round. ``region_passes``: chunks
     by the pass of __rmqueue that gave them (:mod:`kevacuate.mm.region_passes`). ``region_taint_refused``: requests with a cheap
     fallback that were kept from tainting one. ``region_works``, ``region_rests``: times that a worker began, and led to nothing.
+    ``region_evacuations``, ``region_evacuations_served``: requests that evacuated tainted regions before they fell back, and made
+    room so; ``region_evacuated_blocks``, ``region_evacuated_pages``, ``region_evacuation_ms``: pageblocks, pages, and ms of
+    virtual time, not scaled. ``region_shrinks``, ``region_shrunk_pages``: runs of shrink works, pages of slabs that they freed.
     """
     stat, cfg = state.view.stat, state.view.cfg
     if not cfg.region_order:
@@ -67,6 +70,13 @@ def region_counters(state: State) -> dict[str, Any]:
         "region_taint_refused": stat.region_taint_refused,
         "region_works": stat.region_works,
         "region_rests": stat.region_rests,
+        "region_evacuations": stat.region_evacuations,
+        "region_evacuations_served": stat.region_evacuations_served,
+        "region_evacuated_blocks": stat.region_evacuated_blocks,
+        "region_evacuated_pages": stat.region_evacuated_pages,
+        "region_evacuation_ms": stat.region_evacuation_ns / 1e6,
+        "region_shrinks": stat.region_shrinks,
+        "region_shrunk_pages": stat.region_shrunk_pages,
     }
 
 

@@ -57,7 +57,8 @@ def drift(values: Sequence[float], alpha: float) -> Drift:
 
 def is_stationary(series: Mapping[str, Sequence[float]], tolerance: float) -> bool:
     """Whether the drift of every figure is within the tolerance, at one of the :data:`LOOKS`."""
-    return all(drift(values, ALPHA / len(LOOKS)).bound < tolerance for values in series.values())
+    alpha = ALPHA / len(LOOKS)
+    return all(drift(values, alpha).bound < tolerance for values in series.values())
 
 
 def came_to_rest(values: npt.NDArray[np.float64], tolerance: float) -> int:

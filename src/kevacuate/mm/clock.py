@@ -12,6 +12,7 @@ from kevacuate.mm.kcompactd import kcompactd_step
 from kevacuate.mm.kswapd import kswapd_step
 from kevacuate.mm.pcp import decay_pcp_high
 from kevacuate.mm.policy_work import policy_work
+from kevacuate.mm.region_shrink import shrink_tainted
 from kevacuate.mm.swap_in import used_again
 
 
@@ -42,7 +43,10 @@ def advance(s: View, t: int) -> None:
         elif which < workers + 2 * nodes + s.cfg.nr_cpus:
             kcompactd_step(s, which - workers - nodes - s.cfg.nr_cpus)
         elif which > workers + 2 * nodes + s.cfg.nr_cpus:
-            used_again(s)
+            if which == workers + 2 * nodes + s.cfg.nr_cpus + 1:
+                used_again(s)
+            else:
+                shrink_tainted(s, which - workers - 2 * nodes - s.cfg.nr_cpus - 2)
         else:
             policy_work(s)
             for z in range(s.cfg.nr_zones):

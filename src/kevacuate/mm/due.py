@@ -10,7 +10,7 @@ from kevacuate.mm.fields import View
 
 @part
 def next_due(s: View) -> tuple[int, int]:
-    """(due time, number) of what is due first: workers, kswapds, vmstat ticks, kcompactds, a policy's worker, a use of swap."""
+    """(due time, number) of what is due first: workers, kswapds, vmstat, kcompactds, a policy's worker, swap's use, shrinking."""
     due = NEVER
     which = -1
     workers = s.cfg.nr_workers
@@ -42,4 +42,10 @@ def next_due(s: View) -> tuple[int, int]:
     if s.stat.swap_due < due:
         due = s.stat.swap_due
         which = workers + 2 * nodes + s.cfg.nr_cpus + 1
+    if s.cfg.region_shrink:
+        for i in range(nodes):
+            t = s.node[i].shrink_due
+            if t < due:
+                due = t
+                which = workers + 2 * nodes + s.cfg.nr_cpus + 2 + i
     return due, which

@@ -43,8 +43,8 @@ def update_cached_migrate(s: View, z: int, end: int) -> None:
 
 
 @part
-def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None:
-    """Take a folio off the LRU and put it at the FRONT of the worker's private list."""
+def take_off_lru(s: View, z: int, pfn: int, pages: int) -> None:
+    """Isolate a folio: off the LRU, where it is on it."""
     zone = s.zone[z]
     attr = s.link[2 * pfn + 1] + 0
     s.meta[pfn] = CHUNK_ISOLATED << 4 | (s.meta[pfn] & 15)
@@ -54,6 +54,12 @@ def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None
         mod_isolated(s, pfn, attr, pages)
     if attr & ATTR_ON_LRU and s.cfg.open_loop == 0:
         lruvec_del_folio(s, pfn, attr)
+
+
+@part
+def isolate_folio(s: View, z: int, worker: Worker, pfn: int, pages: int) -> None:
+    """Take a folio off the LRU and put it at the FRONT of the worker's private list."""
+    take_off_lru(s, z, pfn, pages)
     count = worker.nr_migratepages
     for i in range(count, 0, -1):
         worker.migratepages[i] = worker.migratepages[i - 1]

@@ -196,6 +196,12 @@ class Config(Record):
     region_stop_blocks: int
     region_stop_pages: int
     region_cooldown_ns: int
+    region_nofragment_kept: int
+    region_evacuate: int
+    region_evacuate_blocks: int
+    region_shrink: int
+    region_shrink_priority: int
+    nofragment_kept: int  #: whether the slow path has ALLOC_NOFRAGMENT, and no walk of a zonelist drops it
     nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
         3
@@ -271,6 +277,13 @@ class Counters(Record):
     region_works: int  #: times that a region's worker began,
     region_rests: int  #: and that it had nothing to do or had done nothing
     region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
+    region_evacuations: int  #: requests that evacuated pageblocks of tainted regions before they fell back,
+    region_evacuations_served: int  #: and made room by that;
+    region_evacuated_blocks: int  #: those pageblocks,
+    region_evacuated_pages: int  #: pages that moved out of them,
+    region_evacuation_ns: int  #: time that it took the requests, not scaled
+    region_shrinks: int  #: runs of nodes' shrink works,
+    region_shrunk_pages: int  #: pages of slabs that they freed
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -408,6 +421,8 @@ class Node(Record):
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
     kcompactd_highest_zoneidx: int
+    shrink_due: int  #: when the shrink work for its tainted regions runs, NEVER: it is not queued,
+    shrink_busy: int  #: until when its last run took
 
 
 class CompactControl(Record):
@@ -476,6 +491,7 @@ class SlowPath(Record):
     did_some_progress: int  #: pages that its last direct reclaim freed
     can_retry_reserves: int
     tries: int  #: passes through `retry:`
+    evacuated: int  #: whether room was made for it in tainted regions, or tried to
     kthread: int  #: whether a kernel thread asks: it captures nothing (PF_KTHREAD)
 
 
@@ -587,8 +603,8 @@ class Region(Record):
     orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
-    working: int  #: whether a pageblock of it is being evacuated, or queued for that
-    cursor: int  #: the pageblock at which its worker goes on
+    working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work
+    cursor: int  #: the pageblock at which evacuation of it goes on
     rests_until: int  #: until when its worker does nothing
     next: int  #: the next region of its zone, category and class, by address
     prev: int

@@ -140,7 +140,7 @@ def walk_zonelist(
     while True:
         skipped = False
         restart = False
-        no_fallback = alloc_flags & k.ALLOC_NOFRAGMENT and not s.cfg.defrag_mode
+        no_fallback = alloc_flags & k.ALLOC_NOFRAGMENT and not s.cfg.nofragment_kept
         for i in range(first + tried, count):
             z = zonelist[i]
             zone = s.zone[z]

@@ -222,6 +222,11 @@ class RegionConfig:
     from passes 2b to 2d. ``region_taint_nofragment``: nor ever from pass 3. ``region_cheap_taints``: nor has a cheap fallback.
 
     ``region_worker``: tainted regions have one, with the marks at which it begins and ends (:mod:`.region_worker`).
+
+    ``region_nofragment_kept``: the slow path has ALLOC_NOFRAGMENT until reclaim and compaction have failed, as under defrag_mode,
+    and alloc_pages_bulk has it. ``region_evacuate``: a request that is not movable then makes room in tainted regions, out of so
+    many pageblocks (:mod:`.region_evacuate`). ``region_shrink``: slabs are shrunk by the pressure of regions, each
+    2**``region_shrink_priority``-th (:mod:`.region_shrink`).
     """
 
     region_order: int = 0
@@ -241,6 +246,11 @@ class RegionConfig:
     region_stop_blocks: int = 2
     region_stop_pages: int = 3
     region_cooldown_ns: int = 5_000_000_000
+    region_nofragment_kept: bool = False
+    region_evacuate: bool = False
+    region_evacuate_blocks: int = 8
+    region_shrink: bool = False
+    region_shrink_priority: int = 4
 
     def order_on(self, npages: int, least: int) -> int:
         """The order of a region on a machine of so many pages; *least* is the order of its largest chunk."""
@@ -325,12 +335,16 @@ def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tupl
     """What may be wrong with the regions, and whether it is."""
     order, cuts = regions.region_order, regions.region_fullness
     steers = regions.region_steer_claims or regions.region_steer_refills
-    acts = regions.region_passes or regions.region_worker or steers
+    acts = regions.region_passes or regions.region_worker or regions.region_shrink or steers
     return [
         (bool(acts) and not order, "a policy that goes by regions needs an order of regions"),
         (
             regions.region_passes and machine.profile.fallback == "steal_suitable",
             f"Linux {machine.profile.name} has no modes of __rmqueue, so no passes over regions",
+        ),
+        (
+            regions.region_evacuate and not regions.region_passes,
+            "evacuation for a request needs passes over regions",
         ),
         (regions.region_passes and machine.npages >= 1 << 29, "passes over regions take at most 2^29 pages"),
         (
@@ -470,7 +484,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.kswapd_wake, cfg.kswapd_run = machine.kswapd_wake_ns, machine.kswapd_run_ns
     cfg.per_node = policy.wq == "per_node"
     cfg.claims = CLAIM_TYPES[policy.claims]
-    cfg.notes_slab = False  # a policy's file says so
+    cfg.notes_slab = policy.regions.region_shrink  # or a policy's file says so
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
@@ -531,6 +545,7 @@ def _set_watchers(cfg: Config, machine: MachineConfig, regions: RegionConfig) ->
     cfg.pcp_notes = int(bool(cfg.pcp_type_cached or order))
     cfg.commit_noted = int(bool(cfg.pcp_fixed or order))
     cfg.hooks = k.REGIONS if order else 0
+    cfg.nofragment_kept = int(cfg.defrag_mode or cfg.region_nofragment_kept)
     cfg.nofragment_apart = int(not cfg.zone_dma32 or cfg.defrag_mode or not cfg.region_cheap_taints)
     cfg.region_link = cfg.pcp_base + cfg.nr_zones * cfg.nr_cpus * k.PCP_LISTS if cfg.region_passes else 0
     cfg.region_note = cfg.pcp_type_base + (cfg.npages if cfg.pcp_type_cached else 0)
@@ -551,7 +566,7 @@ def _set_node(s: View, machine: MachineConfig, policy: EvacuationConfig, node: i
         pgdat.zonelist[i] = z
     pgdat.evacuate_ready = policy.ready is None or policy.ready[node]
     pgdat.evacuate_pending = pgdat.kswapd_highest_zoneidx = -1
-    pgdat.kswapd_due = k.NEVER
+    pgdat.kswapd_due = pgdat.shrink_due = k.NEVER
     pgdat.kswapd_run_highest_zoneidx = pgdat.kcompactd_highest_zoneidx = k.ZONE_MOVABLE
     pgdat.kcompactd_due = k.KCOMPACTD_NS if cfg.compaction and cfg.compaction_proactiveness else k.NEVER
     _set_kcompactd(s, node)

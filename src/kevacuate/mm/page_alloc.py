@@ -82,7 +82,10 @@ def alloc_pages_for(s: View, cpu: int, order: int, mt: int, gfp: int, attr: int,
 
 @part(inline=False)
 def alloc_pages_bulk(s: View, cpu: int, mt: int, gfp: int, attr: int, obj: int) -> int:
-    """One page of an alloc_pages_bulk call (:5151): the preferred node's per-CPU list, else alloc_pages."""
+    """One page of an alloc_pages_bulk call (:5151): the preferred node's per-CPU list, else alloc_pages.
+
+    With ALLOC_NOFRAGMENT where it is kept for the sake of regions; else without.
+    """
     s.stat.cpu = cpu
     s.stat.bulk_allocs += 1
     asked = mt
@@ -92,6 +95,8 @@ def alloc_pages_bulk(s: View, cpu: int, mt: int, gfp: int, attr: int, obj: int) 
     alloc_flags = k.WMARK_LOW | (k.ALLOC_CMA if mt == k.MIGRATE_MOVABLE else 0)
     zonelist = s.node[node].zonelist
     first = first_zones_zonelist(s, node, highest_zoneidx)
+    if s.cfg.region_nofragment_kept:
+        alloc_flags |= alloc_flags_nofragment(s, node, gfp, first) & k.ALLOC_NOFRAGMENT
     for i in range(first, zonelist_length(s, node, gfp)):
         z = zonelist[i]
         zone = s.zone[z]

@@ -16,7 +16,8 @@ pageblocks, then do as mainline.
 
 Approximate, as the diffs were not at hand: in each region the smallest sufficient chunk is taken, where number 20 takes whole
 pageblocks first, for per-CPU pageblocks that the model lacks. ALLOC_NOFRAGMENT keeps a request from passes 2b to 2d on machines
-of few regions, and from pass 3 everywhere; without it the reserve binds no more. It is dropped where mainline drops it.
+of few regions, and from pass 3 everywhere; without it the reserve binds no more. It is dropped where mainline drops it, unless
+``region_nofragment_kept``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Steering over the zone's own free lists: a look ahead for an entry in a better region.
 
 Models "reliable 1GB page allocation" (40 patches of 2026-05-20), numbers 11 and 12, which come before the free lists are split.
-Left out: alloc_pages_bulk gets ALLOC_NOFRAGMENT there, here as in mainline it does not.
+That alloc_pages_bulk gets ALLOC_NOFRAGMENT, as number 12 has it: ``region_nofragment_kept``.
 """
 
 from __future__ import annotations

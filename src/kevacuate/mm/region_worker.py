@@ -4,9 +4,9 @@
 Models "reliable 1GB page allocation" (40 patches of 2026-05-20, numbers 15 and 28; 43 of the 45 of 2026-04-30): one work item
 a region, started by an event. A tainted region is low with at most ``region_start_blocks`` free pageblocks, or with fewer free
 pages than ``region_start_pages`` pageblocks have. The work ends with ``region_stop_blocks`` free pageblocks, with the pages of
-``region_stop_pages``, or when no pageblock is left that could be emptied. After an evacuation that moved nothing, or where there
-is nothing to evacuate, the region is left alone for ``region_cooldown_ns``. Events: an allocation from a tainted region; pass 3,
-before it taints another, for all tainted regions of the zone.
+``region_stop_pages``, or when no pageblock is left that could be emptied. After an evacuation that moved nothing, where there
+is nothing to evacuate, or after as many pageblocks as the region has, it is left alone for ``region_cooldown_ns``. Events: an
+allocation from a tainted region; pass 3, before it taints another, for all tainted regions of the zone.
 
 Approximate: which pageblock goes first was not seen: by address, from where the last one was, one that holds no unmovable or
 reclaimable page and is not one huge page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of
@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import covering_chunk
+from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
 from kevacuate.mm.evacuate_queue import irq_work_run, queue_pageblock_evacuate
 from kevacuate.mm.fields import Region, View
 from kevacuate.mm.regions import region_list, region_number
+
+ANY_BLOCK = -1
+"""In the place of a type: a pageblock of whichever type."""
 
 
 @part
@@ -52,14 +55,30 @@ def could_empty(s: View, block: int) -> bool:
     return s.meta[start] & 15 < s.cfg.pageblock_order and covering_chunk(s, start) < 0
 
 
+@part
+def could_give(s: View, block: int, mt: int) -> bool:
+    """Whether a pageblock of type *mt* holds movable pages, one of movable type no others, and no chunk as large as itself."""
+    pfn = block << s.cfg.pageblock_order
+    if s.meta[pfn] & 15 >= s.cfg.pageblock_order or get_pfnblock_migratetype(s, pfn) != mt:
+        return False
+    return (
+        could_empty(s, block)
+        if mt == k.MIGRATE_MOVABLE
+        else s.pageblock[block].nr_used[k.MIGRATE_MOVABLE] > 0
+    )
+
+
 @part(cold=True)
-def next_block(s: View, region: Region) -> int:
-    """The first pfn of the next pageblock to evacuate, from the region's cursor on and around; -1 if there is none."""
+def next_block(s: View, region: Region, mt: int) -> int:
+    """The first pfn of the next pageblock to evacuate, from the region's cursor on and around; -1 if there is none.
+
+    *mt*: the type that it has, ANY_BLOCK for one of any type that could be emptied.
+    """
     first = region.start_pfn >> s.cfg.pageblock_order
     for i in range(region.total):
         at = region.cursor + i
         block = first + (at if at < region.total else at - region.total)
-        if could_empty(s, block):
+        if could_empty(s, block) if mt == ANY_BLOCK else could_give(s, block, mt):
             region.cursor = block - first + 1 if block - first + 1 < region.total else 0
             return block << s.cfg.pageblock_order
     return -1
@@ -73,10 +92,10 @@ def rest_region(s: View, region: Region) -> None:
 
 
 @part(cold=True)
-def queue_region_work(s: View, number: int) -> None:
-    """Queue the evacuation of a region's next pageblock."""
+def queue_region_work(s: View, number: int, nth: int) -> None:
+    """Queue the evacuation of a region's next pageblock, the *nth* since its worker began."""
     region = s.region[number]
-    pfn = next_block(s, region)
+    pfn = next_block(s, region, ANY_BLOCK)
     if pfn < 0:
         rest_region(s, region)
         return
@@ -84,7 +103,7 @@ def queue_region_work(s: View, number: int) -> None:
     queue_pageblock_evacuate(s, region.zone, pfn)
     if s.stat.queued > queued:
         s.item[s.node[s.zone[region.zone].node].evacuate_pending].movable = 1
-        region.working = 1
+        region.working = nth
 
 
 @part(cold=True)
@@ -93,7 +112,7 @@ def wake_region_worker(s: View, number: int) -> None:
     region = s.region[number]
     if region.working == 0 and s.stat.now >= region.rests_until and is_low(s, region):
         s.stat.region_works += 1
-        queue_region_work(s, number)
+        queue_region_work(s, number, 1)
 
 
 @part(cold=True)
@@ -113,11 +132,12 @@ def region_work_done(s: View, pfn: int, moved: int) -> None:
     """The evacuation of a region's pageblock has ended, which moved or dropped so many pages: on to the next, or rest."""
     number = region_number(s, pfn)
     region = s.region[number]
-    if region.working == 0:
+    nth = region.working
+    if nth == 0:
         return
     region.working = 0
-    if moved == 0:
+    if moved == 0 or nth >= region.total:
         rest_region(s, region)
     elif region.tainted and not has_recovered(s, region):
-        queue_region_work(s, number)
+        queue_region_work(s, number, nth + 1)
         irq_work_run(s, region.zone)

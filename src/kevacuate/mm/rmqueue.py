@@ -9,6 +9,7 @@ from kevacuate.mm.fallback import rmqueue_mainline, rmqueue_turns
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked
 from kevacuate.mm.region_passes import rmqueue_passes
+from kevacuate.mm.region_pressure import wake_region_shrinker
 from kevacuate.mm.region_steer import steered_refill
 from kevacuate.mm.region_worker import wake_region_worker
 from kevacuate.mm.regions import note_content, region_number
@@ -44,6 +45,8 @@ def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mo
             s.meta[pfn] = k.CHUNK_PCP << 4 | order  # to the worker it is in use, though it is nobody's yet
             wake_region_worker(s, region_number(s, pfn))
             s.meta[pfn] = 0
+        if s.cfg.region_shrink and mt != k.MIGRATE_MOVABLE:
+            wake_region_shrinker(s, region_number(s, pfn))
     return pfn, mode
 
 

@@ -8,6 +8,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.fields import View
 from kevacuate.mm.get_page import first_zones_zonelist, get_page_from_freelist, gfp_zone, zonelist_length
 from kevacuate.mm.pcp import drain_all_pages
+from kevacuate.mm.region_evacuate import evacuate_for, evacuates_for
 from kevacuate.mm.slowpath_closed import slowpath_closed_loop
 from kevacuate.mm.slowpath_flags import gfp_to_alloc_flags, unreserve_highatomic_pageblock, wake_all_kswapds
 
@@ -63,6 +64,13 @@ def direct_reclaim_retry(
     costly_again = gfp & k.GFP_RETRY_MAYFAIL and gfp & k.GFP_IO
     may_retry = not gfp & k.GFP_NORETRY and (order <= k.PAGE_ALLOC_COSTLY_ORDER or costly_again)
     if pfn < 0 and may_retry and unreserve_highatomic_pageblock(s, mt, node, gfp, True):
+        pfn = get_page_from_freelist(s, cpu, order, mt, alloc_flags, node, gfp)
+    if (
+        pfn < 0
+        and may_retry
+        and evacuates_for(s, mt, alloc_flags)
+        and evacuate_for(s, cpu, order, mt, gfp, node)
+    ):
         pfn = get_page_from_freelist(s, cpu, order, mt, alloc_flags, node, gfp)
     if pfn < 0 and may_retry and alloc_flags & k.ALLOC_NOFRAGMENT:
         pfn = get_page_from_freelist(s, cpu, order, mt, alloc_flags & ~k.ALLOC_NOFRAGMENT, node, gfp)

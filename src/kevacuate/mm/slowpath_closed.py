@@ -20,6 +20,7 @@ from kevacuate.mm.get_page import first_zones_zonelist, get_page_from_freelist, 
 from kevacuate.mm.log import log_event
 from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.pcp import drain_all_pages
+from kevacuate.mm.region_evacuate import evacuate_for, evacuates_for
 from kevacuate.mm.slowpath_flags import gfp_to_alloc_flags, unreserve_highatomic_pageblock, wake_all_kswapds
 from kevacuate.mm.vmscan import try_to_free_pages
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
@@ -186,7 +187,7 @@ def reclaim_and_compact(s: View, cpu: int, order: int, mt: int, gfp: int, node: 
 
 
 @part
-def tries_again(s: View, order: int, mt: int, gfp: int, node: int) -> bool:
+def tries_again(s: View, cpu: int, order: int, mt: int, gfp: int, node: int) -> bool:
     """Whether the request goes back to `retry:` (:4965): after compaction alone, to reclaim or compact more, to fall back.
 
     Falling back, where defrag_mode does not allow it at first, is the last resort.
@@ -199,11 +200,21 @@ def tries_again(s: View, order: int, mt: int, gfp: int, node: int) -> bool:
         return True
     if slow.tries >= MOST_TRIES:
         s.stat.slowpath_cut += 1
-        return drop_nofragment(s)
+        return last_resort(s, cpu, order, mt, gfp, node)
     if should_reclaim_retry(s, order, mt, gfp, node):
         return True
     if slow.did_some_progress > 0 and slow.can_compact and should_compact_retry(s, order, gfp, node):
         return True
+    return last_resort(s, cpu, order, mt, gfp, node)
+
+
+@part(cold=True)
+def last_resort(s: View, cpu: int, order: int, mt: int, gfp: int, node: int) -> bool:
+    """Before the OOM killer: make room in tainted regions, once, where a policy does; then fall back. Whether to try again."""
+    if s.slow.evacuated == 0 and evacuates_for(s, mt, s.slow.alloc_flags):
+        s.slow.evacuated = 1
+        if evacuate_for(s, cpu, order, mt, gfp, node):
+            return True
     return drop_nofragment(s)
 
 
@@ -227,6 +238,7 @@ def slowpath_begin(s: View, order: int, mt: int, gfp: int) -> None:
     slow.compact_first = 1 if slow.can_compact and wants else 0
     slow.compact_priority = k.COMPACT_PRIO_ASYNC if slow.compact_first else k.COMPACT_PRIO_SYNC_LIGHT
     slow.can_retry_reserves = 1
+    slow.evacuated = 0
     keeps_to_cpuset = gfp & k.GFP_DIRECT_RECLAIM or not gfp & k.GFP_HIGH
     slow.alloc_flags = gfp_to_alloc_flags(s, order, mt, gfp) | (k.ALLOC_CPUSET if keeps_to_cpuset else 0)
 
@@ -246,5 +258,5 @@ def slowpath_closed_loop(s: View, cpu: int, order: int, mt: int, gfp: int, node:
         pfn = reclaim_and_compact(s, cpu, order, mt, gfp, node)
         if pfn != GOES_ON:
             return pfn
-        if not tries_again(s, order, mt, gfp, node):
+        if not tries_again(s, cpu, order, mt, gfp, node):
             return alloc_pages_may_oom(s, cpu, order, mt, gfp, node)

@@ -40,7 +40,7 @@ def gfp_to_alloc_flags(s: View, order: int, mt: int, gfp: int) -> int:
             alloc_flags |= k.ALLOC_HIGHATOMIC
     if mt == k.MIGRATE_MOVABLE:
         alloc_flags |= k.ALLOC_CMA
-    if s.cfg.defrag_mode and s.cfg.zone_dma32:
+    if s.cfg.nofragment_kept and s.cfg.zone_dma32:
         alloc_flags |= k.ALLOC_NOFRAGMENT
     return alloc_flags | cheap_flag(s, gfp)
 

@@ -16,7 +16,9 @@ from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_evacuation import SPB_EVACUATION
 from kevacuate.policy.spb_passes import SPB_PASSES
+from kevacuate.policy.spb_shrink import SPB_SHRINK
 from kevacuate.policy.spb_steering import SPB_STEERING
 from kevacuate.policy.spb_worker import SPB_WORKER
 from kevacuate.policy.variant import declared_variants
@@ -110,7 +112,17 @@ class Policy:
 
 
 POLICIES: dict[str, PolicyKind] = {
-    kind.name: kind for kind in (MAINLINE, EVACUATE, SPB_STEERING, SPB_PASSES, SPB_CHEAP_FALLBACK, SPB_WORKER)
+    kind.name: kind
+    for kind in (
+        MAINLINE,
+        EVACUATE,
+        SPB_STEERING,
+        SPB_PASSES,
+        SPB_CHEAP_FALLBACK,
+        SPB_WORKER,
+        SPB_EVACUATION,
+        SPB_SHRINK,
+    )
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 

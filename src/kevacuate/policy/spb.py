@@ -77,6 +77,12 @@ PASSES: dict[str, Knob] = {
         "whether a request with ALLOC_NOFRAGMENT may taint a clean region",
         "region_taint_nofragment",
     ),
+    "slowpath-nofragment": Knob(
+        choice(dropped=False, kept=True),
+        "dropped or kept",
+        "whether ALLOC_NOFRAGMENT holds until reclaim and compaction have failed, and in alloc_pages_bulk",
+        "region_nofragment_kept",
+    ),
     "cheap-fallback": Knob(
         choice(taints=True, waits=False),
         "taints or waits",

@@ -42,26 +42,34 @@ def bent_times(sorted_out: Sorted, seed: int, how: Variation) -> npt.NDArray[np.
     """When each row happens by its task's bent clock, in ns; tasks are bent apart from each other."""
     t, reads = sorted_out.rows.t, sorted_out.reads
     bent = t.copy()
-    for number, own in zip(sorted_out.tasks.tolist(), sorted_out.of_tasks, strict=True):
-        task = int(number) & 0xFFFFFFFF
-        if how.interleave_ns:
-            bent[own] += _smooth_shifts(t[own], seed, task, how)
+    numbers = [int(number) & 0xFFFFFFFF for number in sorted_out.tasks.tolist()]
+    if how.interleave_ns:
+        period = how.interleave_period_ns
+        spans = [(int(t[own[0]]) // period, int(t[own[-1]]) // period + 2) for own in sorted_out.of_tasks]
+        drawn = [
+            drawn_shifts(high - low, seed, task << 24 ^ low, how.interleave_ns)
+            for task, (low, high) in zip(numbers, spans, strict=True)
+        ]
+        ends = np.cumsum([own.size for own in drawn])
+        first = np.array([end - high for end, (_, high) in zip(ends.tolist(), spans, strict=True)], np.int64)
+        bend(bent, sorted_out.task, np.concatenate(drawn), first, period)
+    for task, own in zip(numbers, sorted_out.of_tasks, strict=True) if how.read_ns else ():
         begun = np.flatnonzero(reads[own] & ~np.concatenate([[False], reads[own[:-1]]]))
-        if how.read_ns and begun.size:
+        if begun.size:
             late = np.zeros(own.size, np.int64)
             late[begun] = drawn_shifts(begun.size, seed, 1 << 60 | task, how.read_ns)
             bent[own] += np.cumsum(late)
     return np.maximum(bent, 0)
 
 
-def _smooth_shifts(t: npt.NDArray[np.int64], seed: int, task: int, how: Variation) -> npt.NDArray[np.int64]:
-    """A task's shift at each of the times: a line between draws that lie a period apart."""
-    period = how.interleave_period_ns
-    low, high = int(t[0]) // period, int(t[-1]) // period + 2
-    knots = drawn_shifts(high - low, seed, task << 24 ^ low, how.interleave_ns)
-    whole = t // period - low
-    part = ((t % period) << 20) // period
-    return np.asarray((knots[whole] * ((1 << 20) - part) + knots[whole + 1] * part) >> 20, np.int64)
+@kernel
+def bend(times: Words, task: npt.NDArray[np.int32], knots: Words, first: Words, period: int) -> None:
+    """Shift times, in place: each task's shift is a line between *knots* that lie a period apart, from ``first[task]`` on."""
+    for i in range(len(times)):
+        t = times[i]
+        at = first[task[i]] + t // period
+        part = ((t % period) << 20) // period
+        times[i] = t + ((knots[at] * ((1 << 20) - part) + knots[at + 1] * part) >> 20)
 
 
 def is_read(rows: DemandChunk) -> npt.NDArray[np.bool_]:
@@ -91,7 +99,7 @@ class Sorted(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """Latest times so far, for :func:`delay_rows`, and the ids, for :func:`number_objects`."""
+    """Latest times so far, for :func:`delay_rows`."""
 
     of_task: npt.NDArray[np.int64]
     of_object: npt.NDArray[np.int64]
@@ -261,7 +269,7 @@ def interleaved(
     times = kept_between(bent_times(sorted_out, seed, how), rows.t, moments)
     delay_rows(times, sorted_out.task, rows, Marks(*(np.zeros(n, np.int64) for n in sizes)))
     order = np.argsort(times, kind="stable")
-    merged = DemandChunk._make(column[order] for column in rows._replace(t=times))
+    merged = DemandChunk._make(column.take(order) for column in rows._replace(t=times))
     seen = np.full(objects, -1, np.int64)
     seen[:start] = np.arange(start)
     return merged, dense_ids(merged, seen, np.zeros(sorted_out.deaths, np.int64), start)

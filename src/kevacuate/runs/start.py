@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from kevacuate.errors import KevacuateError, whole_number
@@ -15,6 +16,7 @@ from kevacuate.runs.aged import aged as age
 from kevacuate.runs.alive import Alive
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling, rechunk
+from kevacuate.runs.start_forms import other_form
 from kevacuate.runs.taken import taken
 from kevacuate.workload.kinds import AMOUNT, PAGE
 from kevacuate.workload.opening import Replayable, open_recording
@@ -68,7 +70,8 @@ def start_state(
     Parameters
     ----------
     source : Recording, Workload or path, optional
-        What it is taken from. Default: the recording that ships with the package.
+        What it is taken from: also a trace of LLFree's (``NAME.llfree``), and a folder of copies of /proc files. Default: the
+        recording that ships with the package.
     state : str, optional
         The label of one of its recorded states. Default: its start.
     policy : str or Policy, optional
@@ -108,16 +111,20 @@ def start_state(
     >>> used.made[-1]["policy"], used.made[-1]["at_ns"]
     ('mainline', 500000000)
     """
-    recording = open_recording(source)
-    if policy is None:
+    other = other_form(Path(source)) if isinstance(source, str | Path) else None
+    if other is not None:
+        if policy is not None or state is not None:
+            raise KevacuateError(f"{source} holds one state and no demand: leave policy and label out.")
+        made = other
+    elif policy is None:
         if at is not None or aged or free:
             raise KevacuateError("What is replayed, aged or freed is replayed under a policy: name it.")
-        made = read_start(recording, state)
+        made = read_start(open_recording(source), state)
     else:
         if state is not None:
             raise KevacuateError("A recorded state is not replayed: give a state or a policy.")
         wanted = Wanted(_at_ns(at, aged=aged), aged, _share("tolerance", tolerance), _share("free", free))
-        made = replayed(recording, policy, wanted, options, progress)
+        made = replayed(open_recording(source), policy, wanted, options, progress)
     if memory is None and cpus is None:
         return made
     size = sum(zone.managed for zone in made.state.zones) * PAGE if memory is None else bytes_of(memory)

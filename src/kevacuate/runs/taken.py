@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.demand.start_objects import pages_in_use
 from kevacuate.kernel import pageflags as pf
 from kevacuate.measure.startfile import LABEL, StartState
 from kevacuate.mm import constants as k
@@ -79,21 +80,30 @@ def _spread(
         out[heads] = own
 
 
-def _page_flags(replay: Replay, before: Words | None, free: FreeChunks) -> Words:
-    """What /proc/kpageflags would show: of pages that nobody took or freed since the start, what it showed then."""
+def _nobodys(replay: Replay, before: AllocatorState) -> npt.NDArray[np.bool_]:
+    """Pages in use at the start that no object stood for: bool[pages]."""
+    cfg, start = replay.state.view.cfg, replay.demand.start_objects
+    found = np.zeros(cfg.npages, np.bool_)
+    used = pages_in_use(before, cfg.hpage_pmd_order)
+    found[: len(used)] = used
+    for size in np.unique(start.order).tolist():
+        found[(start.pfn[start.order == size][:, None] + np.arange(1 << size)).ravel()] = False
+    return found
+
+
+def _page_flags(replay: Replay, before: AllocatorState, free: FreeChunks) -> Words:
+    """What /proc/kpageflags would show: of pages that were nobody's at the start, and are, what it showed then."""
     state, cfg = replay.state, replay.state.view.cfg
     flags = np.zeros(cfg.npages, np.uint64)
-    used = read_used(state)
+    used, gone = read_used(state), pages_reserved(state)
     nobody = used.obj < 0
-    if before is not None:
-        flags[: len(before)] = before
-        changed = state.meta >> 4 != k.CHUNK_ALLOC
-        changed[used.pfn[nobody]] = False
-        flags[changed & ~pages_reserved(state)] = 0
-    gone = pages_reserved(state) & (
-        (flags == 0) | pf.flag(flags, pf.KPF_BUDDY)
-    )  # as with a policy's memory=SHARE
-    flags[gone] = _bits(pf.KPF_NOPAGE)
+    if before.page_flags is not None:
+        kept = gone.copy()
+        kept[used.pfn[nobody]] = True
+        kept &= _nobodys(replay, before)
+        shown = np.flatnonzero(kept[: len(before.page_flags)])
+        flags[shown] = before.page_flags[shown]
+    flags[gone & (flags == 0)] = _bits(pf.KPF_NOPAGE)
     _spread(
         folio_flags(used.attr[~nobody]), used.pfn[~nobody], used.order[~nobody], cfg.hpage_pmd_order, flags
     )
@@ -179,7 +189,7 @@ def state_of(replay: Replay, before: AllocatorState) -> AllocatorState:
         pcp_pages=PcpPages(
             index[pcp.zone].astype(np.int16), pcp.cpu.astype(np.int16), pcp.pindex.astype(small), pcp.pfn
         ),
-        page_flags=_page_flags(replay, before.page_flags, free),
+        page_flags=_page_flags(replay, before, free),
         page_count=None,
     )
 
